@@ -1,0 +1,45 @@
+# The only commands a newcomer needs:
+#   make demo    install, render motion8, extract it, show a summary and a picture
+#   make test    install with the test extra, run the tests
+#   make lint    ruff, mypy, import-linter
+#   make bench   the ratios of RESULTS.md
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+$(VENV)/.made: 
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# One stamp for each set of packages; both are remade when what they install changes.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.made
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.tested: pyproject.toml constraints.txt | $(VENV)/.made
+	$(PIP) -e '.[test]'
+	@touch $@ $(VENV)/.installed
+
+demo: $(VENV)/.installed
+	$(BIN)/flowkit demo
+
+test: $(VENV)/.tested
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.tested
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/flow.py
+	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/extract.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
