@@ -1,0 +1,311 @@
+"""One video → its rows in a shard: decode ahead in a thread, flow, encode, write.
+
+A worker lives for many videos and owns one open shard per folder. It is plain Python: the
+in-process executor calls it directly, Ray wraps it in an actor (cluster.py).
+
+Memory is bounded on any video: frames flow through in chunks of a few, each frame is
+dropped as soon as its JPEG is made, and the writer holds one batch of JPEGs.
+"""
+
+import socket
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+import flowkit
+from flowkit.audio import log_mel_patches
+from flowkit.decode import VideoReader
+from flowkit.errors import DiskFullError, VideoError
+from flowkit.extract.ahead import Ahead
+from flowkit.extract.job import Job, Outcome, Seconds, Setup
+from flowkit.flow import quantize, tvl1_video
+from flowkit.recipe import FlowRecipe
+from flowkit.store import Fingerprint, ShardWriter, VideoMeta
+from flowkit.store.jpeg import encode_grey, encode_rgb
+
+U8 = npt.NDArray[np.uint8]
+
+# A chunk holds RGB, grey and float flow of its frames (3 + 1 + 8 bytes a pixel, and what
+# the solver adds for one pair); three chunks are alive at once.
+CHUNK_BYTES = 32 << 20
+CHUNK_FRAMES = 16
+
+
+class Stopped(Exception):
+    """The run was asked to end while a video was under way."""
+
+
+class Worker:
+    """Extracts one video after another into shards of its own."""
+
+    def __init__(self, setup: Setup) -> None:
+        cv2.setNumThreads(1)  # a worker is one core; OpenCV would take them all
+        self.setup = setup
+        self.beat = 0  # grows with every frame that was decoded or computed
+        self._stop = Event()
+        self._writers: dict[str, ShardWriter] = {}
+
+    def stop(self) -> None:
+        """Ask a video that is under way in another thread to end as soon as it can."""
+        self._stop.set()
+
+    def extract(self, job: Job) -> Outcome:
+        """Extract one video; every fault of the video is an outcome, not an exception.
+
+        Raises DiskFullError, and StoreError where the store itself is at fault.
+        """
+        try:
+            return self._extract(job)
+        except VideoError as error:
+            return self._failed(job, error.kind, str(error))
+        except Stopped:
+            return Outcome(id=job.id, status="stopped", reason="the run was asked to end")
+        except MemoryError:
+            return self._failed(job, "memory", f"not enough memory for {job.source}")
+        except (cv2.error, OSError, ValueError, RuntimeError) as error:
+            if isinstance(error, OSError) and error.filename is None:
+                raise  # not about the source: the store's disk, most likely
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(place.filename).name}:{place.lineno}"
+            text = " ".join(str(error).split())
+            return self._failed(job, "error", f"{type(error).__name__} at {where}: {text}")
+        finally:
+            for writer in self._writers.values():
+                writer.abandon()
+
+    def commit(self) -> int:
+        """Commit what is complete; returns the number of videos that count from now on."""
+        records = [writer.commit() for writer in self._writers.values()]
+        return sum(len(record.videos) for record in records if record is not None)
+
+    def close(self) -> None:
+        """Commit, and let go of the shards."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def _failed(self, job: Job, kind: str, reason: str) -> Outcome:
+        return Outcome(id=job.id, status="failed", kind=kind, reason=reason)
+
+    def _extract(self, job: Job) -> Outcome:
+        fingerprint = fingerprint_source(job.source)
+        outcome = Outcome(id=job.id, status="done")
+        if set(job.streams) & {"rgb", "flow"}:
+            outcome = self._extract_frames(job, fingerprint)
+        if "audio" in job.streams:
+            outcome = self._extract_audio(job, fingerprint, outcome)
+        if fingerprint_source(job.source) != fingerprint:
+            # The rows are complete in the shard, but nobody can say of which file.
+            raise VideoError("changed", f"{job.source} changed while it was read; run again")
+        return outcome
+
+    def _extract_frames(self, job: Job, fingerprint: Fingerprint) -> Outcome:
+        setup, spent = self.setup, Seconds()
+        writer = self._writer("frames")
+        with setup.open_video(job.source, setup.recipe.resize, setup.recipe.fps) as reader:
+            writer.begin(job.id)
+            frames = written = 0
+            with Ahead(self._read_chunks(reader)) as chunks:
+                for row in self._compute_rows(chunks, job.streams, spent):
+                    start = time.perf_counter()
+                    writer.append(**row)
+                    spent.write += time.perf_counter() - start
+                    frames += 1
+                    written += sum(len(image) for image in row.values() if image)
+            spent.decode, spent.wait = chunks.working, chunks.waiting
+            warnings = tuple(reader.warnings)
+            self._check_count(job, frames, warnings)
+            start = time.perf_counter()
+            writer.end(
+                VideoMeta(
+                    id=job.id,
+                    source=str(job.source),
+                    fingerprint=fingerprint,
+                    streams=tuple(name for name in ("rgb", "flow") if name in job.streams),
+                    frames=frames,
+                    fps=reader.frame_rate,
+                    width=reader.width,
+                    height=reader.height,
+                    warnings=warnings,
+                    provenance=self._provenance(spent),
+                    supersedes=job.supersedes,
+                )
+            )
+            spent.write += time.perf_counter() - start
+        return Outcome(
+            id=job.id,
+            status="done",
+            frames=frames,
+            pairs=frames - 1 if "flow" in job.streams else 0,
+            bytes=written,
+            warnings=warnings,
+            seconds=spent,
+        )
+
+    def _read_chunks(self, reader: VideoReader) -> Iterator[list[U8]]:
+        """Frames in lists of a bounded number of bytes."""
+        frame_bytes = reader.width * reader.height * 12
+        length = max(2, min(CHUNK_FRAMES, CHUNK_BYTES // max(1, frame_bytes)))
+        chunk: list[U8] = []
+        for frame in reader:
+            chunk.append(frame)
+            self.beat += 1
+            if len(chunk) == length:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    def _compute_rows(
+        self, chunks: Iterable[list[U8]], streams: tuple[str, ...], spent: Seconds
+    ) -> Iterator[dict[str, bytes | None]]:
+        """One row per frame. A row waits for its successor, with which its flow is computed."""
+        last_rgb: bytes | None = None
+        last_grey: U8 | None = None
+        recipe = self.setup.recipe
+        for chunk in chunks:
+            if self._stop.is_set():
+                raise Stopped
+            start = time.perf_counter()
+            images: list[bytes | None] = [None] * len(chunk)
+            if "rgb" in streams:
+                assert recipe.rgb is not None
+                images = [encode_rgb(f, recipe.rgb.quality, recipe.rgb.subsampling) for f in chunk]
+            spent.encode += time.perf_counter() - start
+            fields: Iterator[tuple[bytes | None, bytes | None]]
+            ready = images if last_grey is None else [last_rgb, *images]
+            if "flow" in streams:
+                assert recipe.flow is not None
+                greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in chunk]
+                linked = greys if last_grey is None else [last_grey, *greys]
+                fields = iter(self._compute_flow(np.stack(linked), recipe.flow, spent))
+                last_grey = greys[-1]
+            else:
+                fields = iter([(None, None)] * (len(ready) - 1))
+                last_grey = chunk[-1][:0, :0, 0]  # only says that a row waits
+            for rgb, (flow_x, flow_y) in zip(ready[:-1], fields, strict=True):
+                yield {"rgb": rgb, "flow_x": flow_x, "flow_y": flow_y}
+            last_rgb = ready[-1]
+        if last_grey is not None:
+            yield {"rgb": last_rgb, "flow_x": None, "flow_y": None}
+
+    def _compute_flow(
+        self, greys: U8, recipe: FlowRecipe, spent: Seconds
+    ) -> list[tuple[bytes | None, bytes | None]]:
+        """The flow fields within ``greys`` (T, H, W) as T−1 pairs of JPEGs."""
+        if len(greys) < 2:
+            return []
+        start = time.perf_counter()
+        flow = tvl1_video(greys, recipe.tvl1, self.setup.backend)
+        self.beat += len(flow)
+        spent.flow += time.perf_counter() - start
+        start = time.perf_counter()
+        quantized = quantize(flow, recipe.bound)
+        images: list[tuple[bytes | None, bytes | None]] = [
+            (encode_grey(q[..., 0], recipe.quality), encode_grey(q[..., 1], recipe.quality))
+            for q in quantized
+        ]
+        spent.encode += time.perf_counter() - start
+        return images
+
+    def _check_count(self, job: Job, frames: int, warnings: tuple[str, ...]) -> None:
+        need = max(self.setup.min_frames, 2 if "flow" in job.streams else 1)
+        if frames < need:
+            said = f" ({warnings[-1]})" if warnings else ""
+            raise VideoError(
+                "too-short",
+                f"{job.source} has {frames} frame{'' if frames == 1 else 's'}, "
+                f"expected at least {need}{said}",
+            )
+        if job.frames is not None and frames != job.frames:
+            raise VideoError(
+                "changed",
+                f"{job.source} gives {frames} frames, the store holds {job.frames}; "
+                "extract it again with --update",
+            )
+
+    def _extract_audio(self, job: Job, fingerprint: Fingerprint, outcome: Outcome) -> Outcome:
+        """A video without sound gets an entry of no patches, so that it is not tried again."""
+        recipe = self.setup.recipe.audio
+        assert recipe is not None
+        start = time.perf_counter()
+        warnings: tuple[str, ...]
+        try:
+            audio = log_mel_patches(job.source, recipe)
+            patches, warnings = audio.patches, tuple(audio.warnings)
+        except VideoError as error:
+            if error.kind != "no-audio-stream":
+                raise
+            patches, warnings = np.empty((0, recipe.patch, recipe.mels), np.float32), (str(error),)
+        writer = self._writer("audio")
+        writer.begin(job.id)
+        for patch in patches:
+            writer.append(patch=patch)
+            self.beat += 1
+        spent = replace(outcome.seconds, audio=time.perf_counter() - start)
+        writer.end(
+            VideoMeta(
+                id=job.id,
+                source=str(job.source),
+                fingerprint=fingerprint,
+                streams=("audio",),
+                frames=len(patches),
+                fps=1 / (recipe.hop_seconds * recipe.patch),
+                width=0,
+                height=0,
+                warnings=warnings,
+                provenance=self._provenance(spent),
+                supersedes=job.supersedes,
+            )
+        )
+        return replace(
+            outcome,
+            seconds=spent,
+            warnings=outcome.warnings + warnings,
+            bytes=outcome.bytes + patches.nbytes,
+        )
+
+    def _writer(self, folder: str) -> ShardWriter:
+        if folder not in self._writers:
+            setup = self.setup
+            self._writers[folder] = ShardWriter(
+                setup.root,
+                folder,
+                recipe=setup.recipe,
+                part=setup.part,
+                roll_bytes=setup.roll_bytes,
+                roll_seconds=setup.roll_seconds,
+            )
+        return self._writers[folder]
+
+    def _provenance(self, spent: Seconds) -> dict[str, Any]:
+        return {
+            "flowkit": flowkit.__version__,
+            "backend": self.setup.backend,
+            "host": socket.gethostname(),
+            "flow_seconds": round(spent.flow, 3),
+            "decode_seconds": round(spent.decode, 3),
+        }
+
+
+def fingerprint_source(path: Path) -> Fingerprint:
+    """The source's fingerprint; VideoError where there is none to take."""
+    try:
+        return Fingerprint.of(path)
+    except FileNotFoundError:
+        raise VideoError("missing", f"{path} does not exist") from None
+    except IsADirectoryError:
+        raise VideoError("not-a-file", f"{path} is a directory, expected a video file") from None
+    except OSError as error:
+        raise VideoError("unreadable", f"{path} cannot be read: {error.strerror}") from None
+
+
+__all__ = ["DiskFullError", "Stopped", "Worker"]
