@@ -1,0 +1,119 @@
+"""A media file, opened: what video decoding and audio decoding share.
+
+Everything that can be wrong with a path or with a container's header becomes one
+:class:`VideoError` here, so that what comes after only sees streams.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import av
+
+from flowkit.errors import VideoError
+
+# Containers whose reading means opening other files (playlists), or that take any text.
+# "tty" is libavformat's name for coloured terminal output.
+REFUSED_FORMATS = frozenset(
+    {"tty", "hls", "dash", "concat", "sdp", "imf", "vobsub", "ffmetadata", "data", "bin", "txt"}
+)
+
+# First bytes of containers: (offset, bytes). Only chooses between two words for a failure.
+SIGNATURES = (
+    (4, b"ftyp"),
+    (4, b"moov"),
+    (4, b"mdat"),
+    (0, b"RIFF"),
+    (0, b"\x1aE\xdf\xa3"),
+    (0, b"FLV"),
+    (0, b"\x30\x26\xb2\x75"),
+    (0, b"OggS"),
+    (0, b"\x00\x00\x01\xba"),
+    (0, b"ID3"),
+)
+
+
+def open_container(path: str | os.PathLike[str]) -> Any:
+    """Open a media file for reading.
+
+    Returns
+    -------
+    An ``av.container.InputContainer``, to be closed by the caller.
+
+    Raises
+    ------
+    VideoError: ``missing``, ``not-a-file``, ``empty``, ``unreadable``, ``not-a-video`` (no
+        media container) or ``broken`` (a container whose header cannot be read).
+    """
+    head = read_head(path)
+    # "file:" keeps a name such as "a:b.mp4" or "http:" from being taken for a protocol, and
+    # the whitelist keeps playlists from reaching the network. Tags in other encodings than
+    # UTF-8 are common and must not matter.
+    source = "file:" + os.fspath(path)
+    settings = {"options": {"protocol_whitelist": "file"}, "metadata_errors": "replace"}
+    try:
+        container = av.open(source, **settings)
+    except (av.error.FFmpegError, UnicodeError, ValueError) as error:
+        known = any(head[at : at + len(mark)] == mark for at, mark in SIGNATURES)
+        kind, what = ("broken", "a cut or damaged file") if known else ("not-a-video", "no video")
+        why = reopen_for_reason(source, settings) or reason(error)
+        raise VideoError(kind, f"{label(path)}: {what} ({why})") from error
+    if REFUSED_FORMATS & set(container.format.name.split(",")):
+        name = container.format.name
+        container.close()
+        raise VideoError("not-a-video", f"{label(path)}: no video but text or a list ({name})")
+    return container
+
+
+def read_head(path: str | os.PathLike[str]) -> bytes:
+    """The first 16 bytes of a regular, readable, non-empty file; otherwise a VideoError."""
+    try:
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            what = "a directory" if stat.S_ISDIR(status.st_mode) else "a special file"
+            raise VideoError("not-a-file", f"{label(path)}: expected a video file, is {what}")
+        if status.st_size == 0:
+            raise VideoError("empty", f"{label(path)}: the file is empty (0 bytes)")
+        with Path(path).open("rb") as file:
+            return file.read(16)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise VideoError("missing", f"{label(path)}: no such file") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise VideoError("unreadable", f"{label(path)}: cannot be read ({why})") from error
+
+
+def reopen_for_reason(source: str, settings: dict[str, Any]) -> str:
+    """What libavformat logs when it fails to open ``source``, or "" if it says nothing.
+
+    PyAV keeps libav silent. Its log is turned on only here, for one call in one thread on a
+    path that already failed: a log callback takes the GIL, which decoder threads must never
+    wait for.
+    """
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as lines:
+            try:
+                av.open(source, **settings).close()
+            except (av.error.FFmpegError, UnicodeError, ValueError) as error:
+                logged = getattr(error, "log", None)
+                return one_line(logged[2]) if logged else ""
+            return one_line(lines[-1][2]) if lines else ""
+    finally:
+        av.logging.set_level(before)
+
+
+def reason(error: BaseException) -> str:
+    """An error's own words as one line, without the path that libav appends."""
+    return one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+
+
+def label(path: str | os.PathLike[str]) -> str:
+    """A file's name, printable on one line whatever bytes it is made of."""
+    return one_line(os.fsencode(Path(path).name or path).decode("utf-8", "backslashreplace"))
+
+
+def one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text.strip())
