@@ -84,6 +84,7 @@ class Outcome:
     status: Literal["done", "failed", "stopped"]
     kind: str = ""
     reason: str = ""
+    attempts: int = 1
     frames: int = 0
     pairs: int = 0
     bytes: int = 0

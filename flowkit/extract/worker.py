@@ -23,7 +23,7 @@ import numpy.typing as npt
 import flowkit
 from flowkit.audio import log_mel_patches
 from flowkit.decode import VideoReader
-from flowkit.errors import DiskFullError, VideoError
+from flowkit.errors import VideoError
 from flowkit.extract.ahead import Ahead
 from flowkit.extract.job import Job, Outcome, Seconds, Setup
 from flowkit.flow import quantize, tvl1_video
@@ -102,9 +102,6 @@ class Worker:
             outcome = self._extract_frames(job, fingerprint)
         if "audio" in job.streams:
             outcome = self._extract_audio(job, fingerprint, outcome)
-        if fingerprint_source(job.source) != fingerprint:
-            # The rows are complete in the shard, but nobody can say of which file.
-            raise VideoError("changed", f"{job.source} changed while it was read; run again")
         return outcome
 
     def _extract_frames(self, job: Job, fingerprint: Fingerprint) -> Outcome:
@@ -123,6 +120,7 @@ class Worker:
             spent.decode, spent.wait = chunks.working, chunks.waiting
             warnings = tuple(reader.warnings)
             self._check_count(job, frames, warnings)
+            check_unchanged(job.source, fingerprint)
             start = time.perf_counter()
             writer.end(
                 VideoMeta(
@@ -168,33 +166,30 @@ class Worker:
         self, chunks: Iterable[list[U8]], streams: tuple[str, ...], spent: Seconds
     ) -> Iterator[dict[str, bytes | None]]:
         """One row per frame. A row waits for its successor, with which its flow is computed."""
+        recipe, waiting = self.setup.recipe, False
         last_rgb: bytes | None = None
-        last_grey: U8 | None = None
-        recipe = self.setup.recipe
+        last_grey: list[U8] = []
         for chunk in chunks:
             if self._stop.is_set():
                 raise Stopped
-            start = time.perf_counter()
             images: list[bytes | None] = [None] * len(chunk)
             if "rgb" in streams:
                 assert recipe.rgb is not None
+                start = time.perf_counter()
                 images = [encode_rgb(f, recipe.rgb.quality, recipe.rgb.subsampling) for f in chunk]
-            spent.encode += time.perf_counter() - start
-            fields: Iterator[tuple[bytes | None, bytes | None]]
-            ready = images if last_grey is None else [last_rgb, *images]
+                spent.encode += time.perf_counter() - start
+            if waiting:
+                images.insert(0, last_rgb)
+            fields: list[tuple[bytes | None, bytes | None]] = [(None, None)] * (len(images) - 1)
             if "flow" in streams:
                 assert recipe.flow is not None
-                greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in chunk]
-                linked = greys if last_grey is None else [last_grey, *greys]
-                fields = iter(self._compute_flow(np.stack(linked), recipe.flow, spent))
-                last_grey = greys[-1]
-            else:
-                fields = iter([(None, None)] * (len(ready) - 1))
-                last_grey = chunk[-1][:0, :0, 0]  # only says that a row waits
-            for rgb, (flow_x, flow_y) in zip(ready[:-1], fields, strict=True):
+                greys = [*last_grey, *(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in chunk)]
+                fields = self._compute_flow(np.stack(greys), recipe.flow, spent)
+                last_grey = greys[-1:]
+            for rgb, (flow_x, flow_y) in zip(images[:-1], fields, strict=True):
                 yield {"rgb": rgb, "flow_x": flow_x, "flow_y": flow_y}
-            last_rgb = ready[-1]
-        if last_grey is not None:
+            last_rgb, waiting = images[-1], True
+        if waiting:
             yield {"rgb": last_rgb, "flow_x": None, "flow_y": None}
 
     def _compute_flow(
@@ -250,6 +245,7 @@ class Worker:
         for patch in patches:
             writer.append(patch=patch)
             self.beat += 1
+        check_unchanged(job.source, fingerprint)
         spent = replace(outcome.seconds, audio=time.perf_counter() - start)
         writer.end(
             VideoMeta(
@@ -308,4 +304,7 @@ def fingerprint_source(path: Path) -> Fingerprint:
         raise VideoError("unreadable", f"{path} cannot be read: {error.strerror}") from None
 
 
-__all__ = ["DiskFullError", "Stopped", "Worker"]
+def check_unchanged(path: Path, fingerprint: Fingerprint) -> None:
+    """VideoError where the source is no longer the file whose rows are about to count."""
+    if fingerprint_source(path) != fingerprint:
+        raise VideoError("changed", f"{path} changed while it was read; run again")

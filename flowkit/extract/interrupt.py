@@ -1,0 +1,46 @@
+"""Ctrl-C and SIGTERM: the first asks the run to end in good order, the second ends it."""
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+
+
+class Interrupt:
+    """While in the ``with`` block, SIGINT and SIGTERM set :attr:`asked` and call ``on_ask``.
+
+    A second signal raises KeyboardInterrupt: what is complete then stays in unfinished
+    shards, from which the next run recovers it. Outside the main thread, where Python
+    takes no signals, it does nothing.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.asked = False
+        self.on_ask: Callable[[], None] = lambda: None
+        self._console = console
+        self._former: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._former[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        self._console.print("stopping: committing what is complete (again to stop at once)")
+        self.on_ask()

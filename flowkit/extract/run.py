@@ -1,0 +1,214 @@
+"""A whole run: lock the store, recover what a killed run left, plan, work, index, sum up.
+
+    located videos ─ plan ─ jobs ─ workers ─ shards ─ commit records ─ index
+                      ↑                                                  │
+                      └──────────── what the store already has ──────────┘
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from flowkit.annotations import AnnotationTable, Located
+from flowkit.decode import VideoReader
+from flowkit.errors import DiskFullError, UsageError
+from flowkit.extract.cluster import run_on_ray
+from flowkit.extract.interrupt import Interrupt
+from flowkit.extract.job import Job, Outcome, Setup
+from flowkit.extract.local import run_in_process
+from flowkit.extract.plan import Plan, has_changed, make_plan
+from flowkit.extract.progress import Meter
+from flowkit.extract.summary import Summary, format_bytes
+from flowkit.flow import resolve_backend
+from flowkit.recipe import Recipe
+from flowkit.store import Store, create_or_open, hold_store, rebuild_index, recover
+from flowkit.store.failures import Failure, append_failure, read_failures
+from flowkit.store.index import join_annotations
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a run is done; nothing here changes what the bytes of a store mean.
+
+    ``workers``: Ray actors, one core (or GPU) each; None takes all cores, 0 works in this
+    process without Ray. ``part`` is (i, n) of ``--shard``. ``address`` joins a Ray cluster.
+    A video that shows no new frame for ``stall_seconds`` is given up.
+    """
+
+    streams: tuple[str, ...] = ("rgb", "flow")
+    workers: int | None = None
+    part: tuple[int, int] = (0, 1)
+    backend: str = "auto"
+    limit: int | None = None
+    update: bool = False
+    retry_failed: bool = False
+    address: str | None = None
+    min_frames: int = 2
+    stall_seconds: float = 300.0
+    roll_bytes: int = 1 << 30
+    roll_seconds: float = 300.0
+    recover_seconds: float = 30.0
+    open_video: Callable[..., VideoReader] = VideoReader
+
+    def __post_init__(self) -> None:
+        unknown = set(self.streams) - {"rgb", "flow", "audio"}
+        if unknown or not self.streams:
+            raise UsageError(f"streams are rgb, flow and audio; got {', '.join(sorted(unknown))!r}")
+
+
+def extract(
+    located: Located,
+    root: Path,
+    recipe: Recipe,
+    options: Options | None = None,
+    *,
+    table: AnnotationTable | None = None,
+    dataset: str | None = None,
+    console: Console | None = None,
+) -> Summary:
+    """Extract every located video that the store at ``root`` lacks.
+
+    Call it again after any interruption: it goes on where the store is. Raises
+    RecipeError for a store of another recipe, LockedError while another extraction runs,
+    DiskFullError when no room is left; faults of single videos are in the summary.
+    """
+    options = options or Options()
+    started = time.monotonic()
+    console = console or Console(stderr=True)
+    backend = resolve_backend(options.backend) if "flow" in options.streams else ""
+    header = create_or_open(root, recipe, dataset)
+    summary = Summary(store=str(root), backend=backend)
+
+    def log(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    with hold_store(root, options.part):
+        recovery = recover(
+            root, part=options.part, wait_seconds=options.recover_seconds, log=log
+        )
+        join_annotations(root, table)
+        rebuild_index(root)
+        plan = make_plan(
+            located.sources,
+            Store(root),
+            read_failures(root),
+            options.streams,
+            part=options.part,
+            limit=options.limit,
+            update=options.update,
+            retry_failed=options.retry_failed,
+        )
+        describe(summary, plan, located, recovery.salvaged)
+        setup = Setup(
+            root=root.absolute(),
+            recipe=header.recipe,
+            backend=backend,
+            part=options.part,
+            min_frames=options.min_frames,
+            roll_bytes=options.roll_bytes,
+            roll_seconds=options.roll_seconds,
+            open_video=options.open_video,
+        )
+        try:
+            work(plan, setup, options, summary, console, started)
+        finally:
+            recover(root, part=options.part, wait_seconds=0.0, log=log)
+            rebuild_index(root)
+            settle(summary, plan, Store(root))
+            summary.wall_seconds = time.monotonic() - started
+    return summary
+
+
+def describe(summary: Summary, plan: Plan, located: Located, salvaged: int) -> None:
+    """What the plan says, before any work."""
+    summary.done_before = len(plan.done)
+    summary.salvaged = salvaged
+    summary.quarantined = list(plan.quarantined)
+    summary.changed = list(plan.changed)
+    summary.missing = list(located.missing)
+    summary.unannotated = [str(path) for path in located.unannotated]
+    summary.beyond = plan.beyond
+
+
+def work(
+    plan: Plan, setup: Setup, options: Options, summary: Summary, console: Console, started: float
+) -> None:
+    """Do the jobs of a plan, with or without Ray, and count their outcomes."""
+    if not plan.jobs:
+        return
+    jobs = {job.id: job for job in plan.jobs}
+    with Interrupt(console) as interrupt, Meter(plan.jobs, console) as meter:
+
+        def begin(workers: int) -> None:
+            summary.workers = workers
+            summary.start_seconds = time.monotonic() - started
+            meter.begin()
+
+        def count(outcome: Outcome) -> None:
+            if outcome.status == "done":
+                summary.add(outcome)
+                summary.source_bytes += jobs[outcome.id].weight
+            elif outcome.status == "failed":
+                failure = make_failure(outcome, jobs[outcome.id].source)
+                append_failure(setup.root, failure)
+                summary.failed.append(failure)
+            if outcome.status != "stopped":
+                meter.count(outcome)
+
+        try:
+            if options.workers == 0:
+                run_in_process(plan.jobs, setup, begin, count, interrupt)
+            else:
+                run_on_ray(plan.jobs, setup, options, begin, count, interrupt, meter.log)
+        except DiskFullError as error:
+            raise DiskFullError(f"{error}; {estimate_need(plan, summary)}") from error
+        finally:
+            summary.interrupted = interrupt.asked
+
+
+def make_failure(outcome: Outcome, source: Path) -> Failure:
+    try:
+        now = source.stat()
+        size, mtime_ns = now.st_size, now.st_mtime_ns
+    except OSError:
+        size = mtime_ns = 0
+    return Failure(
+        id=outcome.id,
+        source=str(source),
+        kind=outcome.kind,
+        reason=outcome.reason,
+        attempts=outcome.attempts,
+        time=time.time(),
+        size=size,
+        mtime_ns=mtime_ns,
+    )
+
+
+def estimate_need(plan: Plan, summary: Summary) -> str:
+    """How much room the rest needs, judged by what has been extracted so far."""
+    total = sum(job.weight for job in plan.jobs)
+    if not summary.bytes or not summary.source_bytes:
+        return f"free some of it (the sources left are {format_bytes(total)}) and run again"
+    need = summary.bytes * (total - summary.source_bytes) / summary.source_bytes
+    return f"the rest needs about {format_bytes(max(need, 1 << 20))}; free that and run again"
+
+
+def settle(summary: Summary, plan: Plan, store: Store) -> None:
+    """What counts is what is committed: look it up, rather than trust what was reported."""
+    failed = {failure.id for failure in summary.failed}
+    extracted = [job for job in plan.jobs if job.id not in failed and holds(store, job)]
+    summary.extracted = len(extracted)
+    summary.left = len(plan.jobs) - len(extracted) - len(failed)
+
+
+def holds(store: Store, job: Job) -> bool:
+    row = store.find(job.id)
+    if row is None:
+        return False
+    video = store[row]
+    if job.supersedes and has_changed(job.source, video):
+        return False
+    return set(job.streams) <= set(video.streams)
