@@ -2,6 +2,7 @@
 
 import os
 from bisect import bisect_left
+from collections.abc import Iterator
 from pathlib import Path
 
 from flowkit.errors import UsageError
@@ -32,40 +33,48 @@ def walk_videos(root: Path) -> list[str]:
     if not root.is_dir():
         raise UsageError(f"expected a folder of videos, found none at {root}; check the path")
     found: list[str] = []
-    named_like_videos: list[str] = []
-    seen: set[tuple[int, int]] = set()
-    real, links = [""], list[str]()
-    while real or links:
-        # Links come last, so that what they lead to is already seen under its own name.
-        folder = real.pop() if real else links.pop()
-        status = (root / folder).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        for entry in list_folder(root / folder):
-            if entry.name.startswith("."):
-                continue
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.is_dir():
-                (links if entry.is_symlink() else real).append(path)
-                if is_video(entry.name):
-                    named_like_videos.append(path)
-            elif is_video(entry.name):
-                found.append(path)
-        links.sort(reverse=True)
+    folders: list[str] = []
+    for path, is_folder in visit(root):
+        (folders if is_folder else found).append(path)
     found.sort()
-    for path in sorted(named_like_videos, key=lambda path: -path.count("/")):
+    for path in sorted(folders, key=lambda path: -path.count("/")):
         position = bisect_left(found, path + "/")
         if position == len(found) or not found[position].startswith(path + "/"):
             found.insert(bisect_left(found, path), path)
     return found
 
 
+def holds_videos(root: Path) -> bool:
+    """Whether ``root`` is a folder with a file named like a video at any depth below."""
+    return root.is_dir() and any(not is_folder for _, is_folder in visit(root))
+
+
+def visit(root: Path) -> Iterator[tuple[str, bool]]:
+    """What is named like a video below ``root``, as (path, whether it is a folder)."""
+    seen: set[tuple[int, int]] = set()
+    real, links = [""], list[str]()
+    while real or links:
+        # Links come last, so that what they lead to is already seen under its own name.
+        folder = real.pop() if real else links.pop(0)
+        status = (root / folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for entry in list_folder(root / folder):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                (links if entry.is_symlink() else real).append(path)
+            if is_video(entry.name):
+                yield path, entry.is_dir()
+
+
 def list_folder(folder: Path) -> list["os.DirEntry[str]"]:
     """The entries of ``folder``; UsageError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
-            return list(entries)
+            return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise UsageError(
             f"cannot list the folder {folder}: {error.strerror}; make it readable or move it away"
