@@ -1,7 +1,19 @@
 """Videos → store: plan (what is left to do) → worker (one video) → cluster (Ray) → summary."""
 
+from flowkit.extract.choice import Wishes, choose_recipe
 from flowkit.extract.job import Job, Outcome, Setup
+from flowkit.extract.plan import parse_part
 from flowkit.extract.run import Options, extract
 from flowkit.extract.summary import Summary
 
-__all__ = ["Job", "Options", "Outcome", "Setup", "Summary", "extract"]
+__all__ = [
+    "Job",
+    "Options",
+    "Outcome",
+    "Setup",
+    "Summary",
+    "Wishes",
+    "choose_recipe",
+    "extract",
+    "parse_part",
+]

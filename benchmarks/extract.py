@@ -1,0 +1,101 @@
+"""End-to-end extraction against pure flow time, and against the script that people use.
+
+    python benchmarks/extract.py [--clips DIR] [--workers 2] [--frames 64]
+
+Prints, from one run:
+
+1. pure flow time T: one process, the frames already decoded, nothing but TV-L1;
+2. wall time of ``flowkit extract`` with W workers on the same clips, and its ratio to T / W,
+   start-up (Ray, loading kernels) told apart;
+3. pairs per second of the usual script (decode with OpenCV, ``cv2.optflow`` TV-L1 one pair at
+   a time at its defaults, three JPEG files a frame), on the first frames of one clip.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from clips import find_clips
+from rich.console import Console
+
+from flowkit.annotations import explicit_files
+from flowkit.decode import read_video
+from flowkit.extract import Options, extract
+from flowkit.flow import resolve_backend, tvl1_video
+from flowkit.recipe import FlowRecipe, Recipe, RGBRecipe
+
+RECIPE = Recipe(rgb=RGBRecipe(), flow=FlowRecipe())
+PAIRS_AT_ONCE = 16
+
+
+def time_flow(clips: list[Path]) -> tuple[float, int]:
+    """Seconds and pairs of TV-L1 alone, in one thread."""
+    cv2.setNumThreads(1)
+    backend, seconds, pairs = resolve_backend("auto"), 0.0, 0
+    tvl1_video(np.zeros((2, 64, 64), np.uint8), RECIPE.flow.tvl1, backend)  # load the kernels
+    for clip in clips:
+        frames = read_video(clip, RECIPE.resize)
+        greys = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames])
+        start = time.perf_counter()
+        for first in range(0, len(greys) - 1, PAIRS_AT_ONCE):
+            tvl1_video(greys[first : first + PAIRS_AT_ONCE + 1], RECIPE.flow.tvl1, backend)
+        seconds += time.perf_counter() - start
+        pairs += len(greys) - 1
+    return seconds, pairs
+
+
+def time_script(clip: Path, folder: Path, frames: int) -> float:
+    """Pairs per second of the usual script."""
+    capture = cv2.VideoCapture(str(clip))
+    solver = cv2.optflow.DualTVL1OpticalFlow_create()
+    previous, count, start = None, 0, time.perf_counter()
+    for number in range(frames):
+        good, frame = capture.read()
+        if not good:
+            break
+        frame = cv2.resize(frame, (256, 256))
+        grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+        cv2.imwrite(str(folder / f"img_{number:05d}.jpg"), frame)
+        if previous is not None:
+            flow = solver.calc(previous, grey, None)
+            for axis, name in enumerate("xy"):
+                image = np.clip((flow[..., axis] + 20) * (255 / 40), 0, 255).astype(np.uint8)
+                cv2.imwrite(str(folder / f"flow_{name}_{number:05d}.jpg"), image)
+            count += 1
+        previous = grey
+    return count / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=Path, help="folder of videos (default: beside the checkout)")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=24, help="of the usual script")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clips = find_clips(arguments.clips, folder)
+        flow, pairs = time_flow(clips)
+        print(f"clips: {len(clips)}, {pairs} pairs at 256×256")
+        print(f"pure flow, one thread:        {flow:8.1f} s   {pairs / flow:7.2f} pairs/s")
+        summary = extract(
+            explicit_files(clips), folder / "store", RECIPE,
+            Options(workers=arguments.workers), console=Console(quiet=True),
+        )  # fmt: skip
+        work = summary.wall_seconds - summary.start_seconds
+        bound = flow / arguments.workers
+        print(
+            f"extract, {arguments.workers} workers:           {work:8.1f} s   "
+            f"{pairs / work:7.2f} pairs/s, after {summary.start_seconds:.1f} s of start-up"
+        )
+        print(f"ratio to (pure flow ÷ {arguments.workers}):      {work / bound:8.2f}   (bar: ≤ 1.25)")
+        usual = time_script(clips[0], folder, arguments.frames)
+        print(f"usual script (cv2, 1 process):           {usual:7.2f} pairs/s")
+        print(f"extract ÷ usual script:       {pairs / work / usual:8.1f} ×")
+
+
+if __name__ == "__main__":
+    main()

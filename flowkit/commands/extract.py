@@ -1,0 +1,99 @@
+"""`flowkit extract`: videos → frame store."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("extract")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--dataset", metavar="NAME", help="A dataset of the catalogue (`flowkit datasets`).")
+@click.option("--variant", metavar="V", help="Its variant, such as 600 of kinetics.")
+@click.option("--videos", metavar="DIR", type=click.Path(path_type=Path), help="A folder per class.")
+@click.option("--catalog", type=click.Path(path_type=Path), help="Another datasets.yaml.")
+@click.option("--subset", metavar="NAME", help="Only videos of this subset, such as val.")
+@click.option("--store", type=click.Path(path_type=Path), help="Default: stores/<dataset>.")
+@click.option("--streams", default="rgb,flow", show_default=True, help="Of rgb, flow, audio.")
+@click.option("--size", metavar="WxH", help="Resize to exactly this (default 256x256).")
+@click.option("--short-side", metavar="N", type=int, help="Resize the shorter side to N pixels.")
+@click.option("--upsize", is_flag=True, help="Let --short-side enlarge smaller videos.")
+@click.option("--no-resize", is_flag=True, help="Keep the size that each video has.")
+@click.option("--fps", type=float, help="Resample to this frame rate (default: every frame).")
+@click.option("--preset", type=click.Choice(["paper", "accurate"]), help="Of TV-L1.")
+@click.option("--bound", type=float, help="Truncate flow to ± this many pixels (default 20).")
+@click.option("--rgb-quality", type=click.IntRange(1, 100), help="JPEG quality of RGB.")
+@click.option("--flow-quality", type=click.IntRange(1, 100), help="JPEG quality of flow.")
+@click.option("--subsampling", type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]), help="Of RGB JPEGs.")
+@click.option("--workers", type=click.IntRange(0), help="Default: all cores; 0: no Ray.")
+@click.option("--backend", default="auto", show_default=True, help="Of flow (`flowkit doctor`).")
+@click.option("--shard", metavar="I/N", help="Only part I (from 0) of N, for batch schedulers.")
+@click.option("--limit", type=click.IntRange(1), help="At most this many videos.")
+@click.option("--address", help="A Ray cluster to join (or $RAY_ADDRESS).")
+@click.option("--update", is_flag=True, help="Redo videos whose source changed.")
+@click.option("--retry-failed", is_flag=True, help="Try quarantined videos again.")
+@click.option("--min-frames", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--stall-seconds", type=float, default=300.0, show_default=True,
+              help="Give a video up that shows no new frame for so long.")  # fmt: skip
+@click.option("--strict", is_flag=True, help="Exit with 4 if any video is quarantined.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.pass_context
+def extract(
+    context: click.Context,
+    files: tuple[Path, ...],
+    dataset: str | None,
+    variant: str | None,
+    videos: Path | None,
+    catalog: Path | None,
+    subset: str | None,
+    store: Path | None,
+    streams: str,
+    shard: str | None,
+    strict: bool,
+    as_json: bool,
+    **rest: object,
+) -> None:
+    """Extract videos into a frame store; run it again to go on after any interruption.
+
+    \b
+    flowkit extract --dataset ucf101
+    flowkit extract --videos my_videos/ --store S
+    flowkit extract a.mp4 b.avi --store S --streams rgb,flow,audio
+    """
+    import json
+
+    from rich.console import Console
+
+    from flowkit.commands.sources import choose_sources
+    from flowkit.extract import Options, Wishes, choose_recipe, parse_part
+    from flowkit.extract import extract as run
+
+    chosen = choose_sources(files, dataset, variant, videos, catalog, subset, store)
+    kinds = tuple(dict.fromkeys(name.strip() for name in streams.split(",") if name.strip()))
+    options = Options(
+        streams=kinds,
+        part=parse_part(shard) if shard else (0, 1),
+        **{name: rest[name] for name in OPTION_NAMES},
+    )
+    wishes = Wishes(**{name: rest[name] for name in rest.keys() - OPTION_NAMES})
+    recipe = choose_recipe(chosen.store, kinds, wishes, chosen.recipe)
+    summary = run(
+        chosen.located, chosen.store, recipe, options, table=chosen.table, dataset=chosen.dataset
+    )
+    if as_json:
+        click.echo(json.dumps(summary.to_dict()))
+    else:
+        Console().print(summary.render())
+        click.echo(f"store: {chosen.store}")
+    if summary.interrupted:
+        click.echo("interrupted; the same command goes on from here", err=True)
+        context.exit(130)
+    if strict and (summary.failed or summary.quarantined):
+        context.exit(4)
+
+
+OPTION_NAMES = frozenset(
+    {
+        "workers", "backend", "limit", "address", "update", "retry_failed",
+        "min_frames", "stall_seconds",
+    }
+)  # fmt: skip
