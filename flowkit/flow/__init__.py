@@ -1,0 +1,57 @@
+"""Optical flow: image pairs to displacement fields, and how fields are stored and shown.
+
+Names are imported on first use, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowkit.flow.backends import BACKENDS, available_backends, resolve_backend
+    from flowkit.flow.color import flow_to_color
+    from flowkit.flow.flo import read_flo, write_flo
+    from flowkit.flow.params import PRESETS, TVL1Params
+    from flowkit.flow.quantize import dequantize, from_denseflow, quantize, to_denseflow
+    from flowkit.flow.solver import tvl1, tvl1_video
+
+_HOMES = {
+    "BACKENDS": "backends",
+    "PRESETS": "params",
+    "TVL1Params": "params",
+    "available_backends": "backends",
+    "dequantize": "quantize",
+    "flow_to_color": "color",
+    "from_denseflow": "quantize",
+    "quantize": "quantize",
+    "read_flo": "flo",
+    "resolve_backend": "backends",
+    "to_denseflow": "quantize",
+    "tvl1": "solver",
+    "tvl1_video": "solver",
+    "write_flo": "flo",
+}
+
+__all__ = [
+    "BACKENDS",
+    "PRESETS",
+    "TVL1Params",
+    "available_backends",
+    "dequantize",
+    "flow_to_color",
+    "from_denseflow",
+    "quantize",
+    "read_flo",
+    "resolve_backend",
+    "to_denseflow",
+    "tvl1",
+    "tvl1_video",
+    "write_flo",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

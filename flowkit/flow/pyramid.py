@@ -1,0 +1,54 @@
+"""Image pyramids: which levels a frame has, and the levels themselves.
+
+A level is `scale_step` times the size of the next finer one, each side rounded to the
+nearest integer (half to even). Levels whose shorter side would be below `min_side` are
+left out; the full image is always there. Shrinking is bilinear without a blur and with
+half-pixel centres, as in OpenCV's CPU class.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flowkit.flow.params import TVL1Params
+
+F32 = npt.NDArray[np.float32]
+
+
+def compute_level_sizes(height: int, width: int, params: TVL1Params) -> list[tuple[int, int]]:
+    """(height, width) of each level, the full image first; never empty."""
+    sizes = [(height, width)]
+    while len(sizes) < params.scales:
+        # round() on a float is half-to-even, as OpenCV's cvRound
+        height, width = round(height * params.scale_step), round(width * params.scale_step)
+        if min(height, width) < params.min_side or (height, width) == sizes[-1]:
+            break
+        sizes.append((height, width))
+    return sizes
+
+
+def build_pyramid(frame_HW: npt.NDArray[Any], params: TVL1Params) -> list[F32]:  # noqa: N803
+    """Levels of one grey frame (uint8 or float32, 0–255) as float32, the full image first."""
+    import cv2
+
+    level = np.ascontiguousarray(frame_HW, dtype=np.float32)
+    levels = [level]
+    step = params.scale_step
+    for height, width in compute_level_sizes(*level.shape, params)[1:]:
+        # The exact step, not the ratio of the rounded sizes, maps destination to source:
+        # cv2 does so when it is given factors instead of a size.
+        level = cv2.resize(level, None, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)
+        assert level.shape == (height, width)
+        levels.append(level)
+    return levels
+
+
+def enlarge_flow(flow_2HW: F32, height: int, width: int, scale_step: float) -> F32:  # noqa: N803
+    """Flow planes of one level, carried to the next finer level: bilinear, vectors scaled."""
+    import cv2
+
+    planes = [
+        cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in flow_2HW
+    ]
+    return np.stack(planes) * np.float32(1 / scale_step)
