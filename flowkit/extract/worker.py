@@ -53,6 +53,12 @@ class Worker:
         self._stop = Event()
         self._writers: dict[str, ShardWriter] = {}
 
+    def warm_up(self) -> None:
+        """Load (the first time: compile) the kernels, so that no video waits for them."""
+        recipe = self.setup.recipe.flow
+        if recipe is not None and self.setup.backend:
+            tvl1_video(np.zeros((2, 16, 16), np.uint8), recipe.tvl1, self.setup.backend)
+
     def stop(self) -> None:
         """Ask a video that is under way in another thread to end as soon as it can."""
         self._stop.set()
