@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 import flowkit
 from flowkit.audio import log_mel_patches
+from flowkit.container import read_head
 from flowkit.decode import VideoReader
 from flowkit.errors import VideoError
 from flowkit.extract.ahead import Ahead
@@ -299,15 +300,12 @@ class Worker:
 
 
 def fingerprint_source(path: Path) -> Fingerprint:
-    """The source's fingerprint; VideoError where there is none to take."""
+    """The source's fingerprint; VideoError where it is no regular, readable, non-empty file."""
+    read_head(path)
     try:
         return Fingerprint.of(path)
-    except FileNotFoundError:
-        raise VideoError("missing", f"{path} does not exist") from None
-    except IsADirectoryError:
-        raise VideoError("not-a-file", f"{path} is a directory, expected a video file") from None
     except OSError as error:
-        raise VideoError("unreadable", f"{path} cannot be read: {error.strerror}") from None
+        raise VideoError("unreadable", f"{path} cannot be read: {error.strerror}") from error
 
 
 def check_unchanged(path: Path, fingerprint: Fingerprint) -> None:

@@ -1,0 +1,36 @@
+"""A recipe that is quick to extract by, and what the tests compare stores by."""
+
+from pathlib import Path
+
+import pytest
+
+from flowkit.flow import TVL1Params
+from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.store import Store
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    """RGB and flow at 32×32, with a solver of few iterations."""
+    tvl1 = TVL1Params(scales=2, warps=1, iterations=5)
+    return Recipe(
+        resize=Resize(width=32, height=32), rgb=RGBRecipe(), flow=FlowRecipe(tvl1=tvl1)
+    )
+
+
+@pytest.fixture
+def contents():
+    """``contents(root)``: every video's frames and flow fields as the bytes in the store."""
+
+    def read(root: Path) -> dict[str, list[tuple[bytes, tuple[bytes, bytes] | None]]]:
+        store = Store(root)
+        return {
+            id: [
+                (video.rgb_bytes(t), video.flow_bytes(t) if t < video.num_flow else None)
+                for t in range(video.num_frames)
+            ]
+            for id in store
+            for video in [store[id]]
+        }
+
+    return read
