@@ -1,0 +1,52 @@
+"""The frame store: verified shards of RGB frames, optical flow, audio and features.
+
+README.md in this folder is the format. ``import flowkit.store`` stays light: names load their
+modules on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowkit.store.failures import Failure as Failure
+    from flowkit.store.failures import append_failure as append_failure
+    from flowkit.store.failures import read_failures as read_failures
+    from flowkit.store.header import StoreHeader as StoreHeader
+    from flowkit.store.header import create_or_open as create_or_open
+    from flowkit.store.header import read_header as read_header
+    from flowkit.store.index import read_annotations as read_annotations
+    from flowkit.store.index import rebuild_index as rebuild_index
+    from flowkit.store.index import write_annotations as write_annotations
+    from flowkit.store.locks import hold_store as hold_store
+    from flowkit.store.locks import is_locked as is_locked
+    from flowkit.store.reader import Store as Store
+    from flowkit.store.recovery import Recovery as Recovery
+    from flowkit.store.recovery import recover as recover
+    from flowkit.store.schema import CommitRecord as CommitRecord
+    from flowkit.store.schema import CommittedVideo as CommittedVideo
+    from flowkit.store.schema import Fingerprint as Fingerprint
+    from flowkit.store.schema import VideoMeta as VideoMeta
+    from flowkit.store.video import Snippet as Snippet
+    from flowkit.store.video import Video as Video
+    from flowkit.store.writer import ShardWriter as ShardWriter
+
+_MODULES = {
+    "failures": ("Failure", "append_failure", "read_failures"),
+    "header": ("StoreHeader", "create_or_open", "read_header"),
+    "index": ("read_annotations", "rebuild_index", "write_annotations"),
+    "locks": ("hold_store", "is_locked"),
+    "reader": ("Store",),
+    "recovery": ("Recovery", "recover"),
+    "schema": ("CommitRecord", "CommittedVideo", "Fingerprint", "VideoMeta"),
+    "video": ("Snippet", "Video"),
+    "writer": ("ShardWriter",),
+}
+_LAZY = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_LAZY)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"flowkit.store.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'flowkit.store' has no attribute {name!r}")

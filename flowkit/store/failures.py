@@ -1,0 +1,59 @@
+"""failures.jsonl: the quarantine of videos that could not be extracted, one JSON line each."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from flowkit.store.atomic import disk_errors
+from flowkit.store.schema import encode_json
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one video could not be extracted.
+
+    ``kind`` is a short stable word (VideoError.kind), ``reason`` one line; ``attempts`` counts the
+    tries so far; ``time`` in seconds since 1970.
+    """
+
+    id: str
+    source: str
+    kind: str
+    reason: str
+    attempts: int
+    time: float
+
+
+def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:
+    """Append one line, in one write: writers on one machine need no lock."""
+    path = Path(root) / "failures.jsonl"
+    line = encode_json(asdict(failure)) + b"\n"
+    with disk_errors(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                line = b"\n" + line  # a line torn by a crash must not spoil this one
+            while line:
+                line = line[os.write(descriptor, line) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_failures(root: str | os.PathLike[str]) -> dict[str, Failure]:
+    """The failures by video id; the last line of an id counts, and torn lines do not."""
+    failures: dict[str, Failure] = {}
+    try:
+        content = (Path(root) / "failures.jsonl").read_bytes()
+    except FileNotFoundError:
+        return failures
+    for line in content.splitlines():
+        try:
+            values = json.loads(line)
+            failure = Failure(**{name: values[name] for name in Failure.__dataclass_fields__})
+        except (ValueError, KeyError, TypeError):
+            continue  # blank, or torn by a crash in the middle of its write
+        failures[failure.id] = failure
+    return failures

@@ -1,0 +1,244 @@
+"""The shapes of what a store holds: columns of shards, videos, and commit records.
+
+The format is described in README.md beside this file; names here are the names there.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from flowkit.errors import StoreError
+
+FORMAT = 1
+FOLDERS: dict[str, tuple[str, ...]] = {"frames": ("rgb", "flow"), "audio": ("audio",)}
+FEATURES = "features/"
+BATCH_KEY = "flowkit.batch"
+BATCH_ROWS = 1024
+PATCH_SHAPE = (96, 64)
+"""Log-mel patches: windows, mel bands."""
+DIGEST_BYTES = 1 << 20
+"""A fingerprint's digest covers this much of a file's head, middle and tail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a shard: ``kind`` is ``bytes`` (large_binary), ``vector`` (a fixed-size
+    list of float32) or the numpy name of an integer type.
+    """
+
+    name: str
+    kind: str
+
+    @property
+    def layout(self) -> tuple[int, int, int | None, int]:
+        """Field nodes and buffers it takes in a batch, and which buffers hold its offsets (or
+        None) and its values.
+        """
+        return {"bytes": (1, 3, 1, 2), "vector": (2, 3, None, 2)}.get(self.kind, (1, 2, None, 1))
+
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "frames": (Column("rgb", "bytes"), Column("flow_x", "bytes"), Column("flow_y", "bytes")),
+    "audio": (Column("patch", "vector"),),
+    "features": (Column("vector", "vector"), Column("position", "int32"), Column("view", "int16")),
+}
+
+
+def shard_columns(folder: str) -> tuple[Column, ...]:
+    """The columns of the shards in ``folder`` (``frames``, ``audio`` or ``features/<name>``)."""
+    name = "features" if folder.startswith(FEATURES) and len(folder) > len(FEATURES) else folder
+    if name not in COLUMNS or folder == "features":
+        raise StoreError(f"a shard folder is frames, audio or features/<name>, got {folder!r}")
+    return COLUMNS[name]
+
+
+def folder_streams(folder: str) -> tuple[str, ...]:
+    """The streams that shards in ``folder`` may hold."""
+    return FOLDERS.get(folder, (folder,))
+
+
+def shard_folders(root: Path) -> list[str]:
+    """The shard folders that exist in a store, e.g. ``["audio", "features/rgb", "frames"]``."""
+    found = [name for name in FOLDERS if (root / name).is_dir()]
+    if (root / "features").is_dir():
+        found += [f"{FEATURES}{path.name}" for path in (root / "features").iterdir()]
+    return sorted(found)
+
+
+def arrow_schema(
+    folder: str, dimension: int | None = None, metadata: Mapping[str, str] | None = None
+) -> Any:
+    """The ``pyarrow.Schema`` of shards in ``folder``; ``dimension`` is that of a feature vector."""
+    import pyarrow as pa
+
+    if folder == "audio":
+        dimension = PATCH_SHAPE[0] * PATCH_SHAPE[1]
+    fields = []
+    for column in shard_columns(folder):
+        if column.kind == "bytes":
+            kind = pa.large_binary()
+        elif column.kind == "vector":
+            if dimension is None:
+                raise StoreError(f"shards of {folder} need the dimension of their vectors")
+            kind = pa.list_(pa.float32(), dimension)
+        else:
+            kind = pa.type_for_alias(column.kind)
+        fields.append((column.name, kind))
+    return pa.schema(fields, metadata=dict(metadata) if metadata else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells one source file from another.
+
+    ``size`` in bytes, ``mtime_ns`` in nanoseconds since 1970, ``digest`` the 32 hex digits of
+    BLAKE2b-128 over the size and the first, middle and last MiB.
+    """
+
+    size: int
+    mtime_ns: int
+    digest: str
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> Self:
+        """The fingerprint of the file at ``path``; OSError where it cannot be read."""
+        with Path(path).open("rb") as file:
+            status = os.fstat(file.fileno())
+            digest = hashlib.blake2b(str(status.st_size).encode(), digest_size=16)
+            last = max(0, status.st_size - DIGEST_BYTES)
+            for start in sorted({0, last // 2, last}):
+                file.seek(start)
+                digest.update(file.read(DIGEST_BYTES))
+        return cls(status.st_size, status.st_mtime_ns, digest.hexdigest())
+
+    def same_content(self, other: "Fingerprint") -> bool:
+        """Whether both stand for the same bytes (a touched file has only another time)."""
+        return (self.size, self.digest) == (other.size, other.digest)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoMeta:
+    """What a finished video says of itself.
+
+    ``frames`` are its rows in the shard; ``fps`` stored rows per second; ``width`` and ``height``
+    in pixels (0 for audio). StoreError where ``id`` or ``source`` is not valid Unicode.
+    """
+
+    id: str
+    source: str
+    fingerprint: Fingerprint
+    streams: tuple[str, ...]
+    frames: int
+    fps: float
+    width: int
+    height: int
+    warnings: tuple[str, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+    supersedes: bool = False
+
+    def __post_init__(self) -> None:
+        check_text(self.id, "a video's id")
+        check_text(self.source, "a video's source")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The video as JSON values; a false ``supersedes`` is left out."""
+        values = asdict(self)
+        if not self.supersedes:
+            del values["supersedes"]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Invert :meth:`to_dict`, ignoring unknown keys; KeyError or TypeError if malformed."""
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        mark = known["fingerprint"]
+        known["fingerprint"] = Fingerprint(mark["size"], mark["mtime_ns"], mark["digest"])
+        known["streams"] = tuple(known["streams"])
+        known["warnings"] = tuple(known.get("warnings", ()))
+        return cls(**known)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CommittedVideo(VideoMeta):
+    """A video and where it lies: ``rows`` rows over ``batches`` batches, from row ``first_row``
+    of batch ``batch`` on.
+    """
+
+    batch: int
+    batches: int
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CommitRecord:
+    """What makes a shard count: ``bytes`` and ``sha256`` (hex) of the whole file, and
+    ``committed`` in seconds since 1970.
+    """
+
+    folder: str
+    uuid: str
+    rows: int
+    bytes: int
+    sha256: str
+    committed: float
+    videos: tuple[CommittedVideo, ...]
+
+    @property
+    def name(self) -> str:
+        """``folder/uuid``."""
+        return f"{self.folder}/{self.uuid}"
+
+
+def encode_json(values: Any) -> bytes:
+    """Compact UTF-8 JSON."""
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def check_text(text: str, what: str) -> str:
+    """``text``, or a StoreError where UTF-8 cannot hold it, or it is empty."""
+    try:
+        if text.encode():
+            return text
+    except UnicodeEncodeError:
+        raise StoreError(f"{what} must be valid Unicode, got {text!a}; rename the file") from None
+    raise StoreError(f"{what} must not be empty; give it a name")
+
+
+class CompleteVideos:
+    """Gathers the complete videos of a shard from its batches' metadata, batch by batch.
+
+    ``videos`` are the complete ones so far, and ``rows`` all rows, complete or not.
+    """
+
+    def __init__(self) -> None:
+        self.videos: list[CommittedVideo] = []
+        self.rows = 0
+        self.batches = 0
+        self._open: dict[str, tuple[int, int, int, int]] = {}
+
+    def add(self, parts: Iterable[Mapping[str, Any]]) -> None:
+        """Take the next batch, given the ``videos`` of its metadata."""
+        first_row = 0
+        still_open: dict[str, tuple[int, int, int, int]] = {}
+        for part in parts:
+            begun = (self.batches, first_row, 0, 0)
+            batch, row, rows, count = self._open.get(part["id"], begun) if part["part"] else begun
+            if part["part"] == count:
+                rows += part["rows"]
+                if part["last"]:
+                    self._finish(part, batch, row, rows)
+                else:
+                    still_open[part["id"]] = (batch, row, rows, count + 1)
+            first_row += part["rows"]
+        self._open = still_open
+        self.rows += first_row
+        self.batches += 1
+
+    def _finish(self, part: Mapping[str, Any], batch: int, row: int, rows: int) -> None:
+        place = {"batch": batch, "batches": self.batches + 1 - batch, "first_row": row}
+        self.videos.append(CommittedVideo.from_dict({**part, **place, "rows": rows}))
