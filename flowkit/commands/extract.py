@@ -34,6 +34,8 @@ import click
 @click.option("--min-frames", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--stall-seconds", type=float, default=300.0, show_default=True,
               help="Give a video up that shows no new frame for so long.")  # fmt: skip
+@click.option("--commit-seconds", "roll_seconds", type=float, default=300.0, show_default=True,
+              help="Commit a shard when it is this old (or has 1 GiB).")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Exit with 4 if any video is quarantined.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.pass_context
@@ -94,6 +96,6 @@ def extract(
 OPTION_NAMES = frozenset(
     {
         "workers", "backend", "limit", "address", "update", "retry_failed",
-        "min_frames", "stall_seconds",
+        "min_frames", "stall_seconds", "roll_seconds",
     }
 )  # fmt: skip

@@ -45,11 +45,13 @@ class Actor:
         self._token, self._sample = token, sample
 
     def start(self) -> str:
-        """Check this node, load the kernels; returns the host's name."""
+        """Check this node, load the kernels; returns ``host/node version``."""
         import faulthandler
         import socket
 
-        host = socket.gethostname()
+        import ray
+
+        host = f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"
         root = self._setup.root
         if not (root / "journal" / self._token).is_file():
             raise StoreError(
@@ -60,7 +62,7 @@ class Actor:
             raise StoreError(f"node {host} does not see the videos, such as {self._sample}")
         self._trace = self._journal.open("w", encoding="utf-8")
         faulthandler.enable(self._trace, all_threads=False)
-        self._worker = Worker(self._setup)
+        self._worker = Worker(self._setup, host)
         self._worker.warm_up()
         return f"{host} {flowkit.__version__}"
 
@@ -121,7 +123,8 @@ class Driver:
         self.ray, self.setup, self.options = ray, setup, options
         self.begin, self.count, self.interrupt, self.log = begin, count, interrupt, log
         self.queue = deque(jobs)
-        self.sample = jobs[0].source
+        # A video that this node sees: another node that does not is unfit.
+        self.sample = next((job.source for job in jobs if job.source.exists()), setup.root)
         self.slots: list[Slot] = []
         self.started = False
         self.failed_starts = 0

@@ -45,11 +45,15 @@ class Stopped(Exception):
 
 
 class Worker:
-    """Extracts one video after another into shards of its own."""
+    """Extracts one video after another into shards of its own.
 
-    def __init__(self, setup: Setup) -> None:
+    ``place`` says where it runs, for the provenance of what it writes.
+    """
+
+    def __init__(self, setup: Setup, place: str | None = None) -> None:
         cv2.setNumThreads(1)  # a worker is one core; OpenCV would take them all
         self.setup = setup
+        self._place = place or socket.gethostname()
         self.beat = 0  # grows with every frame that was decoded or computed
         self._stop = Event()
         self._writers: dict[str, ShardWriter] = {}
@@ -293,7 +297,7 @@ class Worker:
         return {
             "flowkit": flowkit.__version__,
             "backend": self.setup.backend,
-            "host": socket.gethostname(),
+            "host": self._place,
             "flow_seconds": round(spent.flow, 3),
             "decode_seconds": round(spent.decode, 3),
         }

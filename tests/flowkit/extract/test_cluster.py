@@ -1,0 +1,183 @@
+"""Runs on Ray: crashes, hangs, lost workers and nodes, and what they cost."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from flowkit.annotations import explicit_files
+from flowkit.decode import VideoReader
+from flowkit.errors import StoreError
+from flowkit.extract import Options, Setup, extract
+from flowkit.extract.cluster import Actor, import_ray, read_trace
+from flowkit.store import Store
+from flowkit.store.records import read_records
+
+# Ray's own threads and sockets outlive a shutdown by a moment.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def two_nodes():
+    """A cluster of two nodes with one core each, on this machine, joined by this process."""
+    ray = import_ray()
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False},
+    )
+    second = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="CRITICAL")
+    yield cluster, second
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def plant(fault, marker):
+    """An ``open_video`` that does ``fault`` where the file's name contains ``marker``.
+
+    A closure, so that it travels to the workers by value.
+    """
+
+    def open_video(path, resize, fps):
+        if marker in path.name:
+            fault(path)
+        return VideoReader(path, resize, fps)
+
+    return open_video
+
+
+def crash(path):
+    import ctypes
+
+    ctypes.string_at(0)  # reads address 0: a real segmentation fault
+
+
+def hang(path):
+    time.sleep(3600)
+
+
+def vanish_once(path):
+    """The first time, the worker is killed from outside; the second time all is well."""
+    mark = path.with_suffix(".was-here")
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
+
+def closure(fault):
+    """``fault`` with nothing to import: workers cannot see this module."""
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["_"]))
+    return fault
+
+
+def make_clips(folder, make_clip, names, frames=9):
+    return [make_clip(folder / f"{name}.mp4", frames=frames, seed=i) for i, name in enumerate(names)]
+
+
+def test_both_nodes_work_and_a_crash_blames_only_its_video(
+    two_nodes, tmp_path, make_clip, recipe, contents
+):
+    names = ["a", "b", "poison", "c", "d", "e", "f", "g"]
+    clips = make_clips(tmp_path, make_clip, names, frames=60)
+    options = Options(workers=2, open_video=plant(closure(crash), "poison"), roll_seconds=0.5)
+    summary = extract(explicit_files(clips), tmp_path / "S", recipe, options)
+    (failure,) = summary.failed
+    assert (failure.id, failure.kind, failure.attempts) == ("poison.mp4", "crash", 2)
+    assert "Segmentation fault" in failure.reason
+    assert (summary.extracted, summary.left) == (7, 0)
+    records = read_records(tmp_path / "S")
+    places = {video.provenance["host"] for record in records for video in record.videos}
+    assert len(places) == 2
+    extract(explicit_files(clips), tmp_path / "T", recipe, Options(workers=0))
+    whole = contents(tmp_path / "T")
+    assert contents(tmp_path / "S") == {id: whole[id] for id in whole if id != "poison.mp4"}
+
+
+def test_a_hang_is_killed_and_quarantined(two_nodes, tmp_path, make_clip, recipe):
+    clips = make_clips(tmp_path, make_clip, ["a", "hangs", "b"])
+    options = Options(workers=2, open_video=plant(closure(hang), "hangs"), stall_seconds=2.0)
+    summary = extract(explicit_files(clips), tmp_path / "S", recipe, options)
+    (failure,) = summary.failed
+    assert (failure.id, failure.kind) == ("hangs.mp4", "hang")
+    assert "no new frame for 2 s" in failure.reason
+    assert sorted(Store(tmp_path / "S")) == ["a.mp4", "b.mp4"]
+
+
+def test_a_killed_worker_costs_nothing(two_nodes, tmp_path, make_clip, recipe):
+    clips = make_clips(tmp_path, make_clip, ["a", "b", "killed", "c"], frames=20)
+    options = Options(workers=1, open_video=plant(closure(vanish_once), "killed"))
+    summary = extract(explicit_files(clips), tmp_path / "S", recipe, options)
+    assert (summary.extracted, summary.failed, summary.left) == (4, [], 0)
+    ids = [video.id for record in read_records(tmp_path / "S") for video in record.videos]
+    assert sorted(ids) == ["a.mp4", "b.mp4", "c.mp4", "killed.mp4"]  # nothing twice
+
+
+def test_an_interrupt_stops_workers_in_good_order(two_nodes, tmp_path, make_clip, recipe):
+    clips = make_clips(tmp_path, make_clip, "abcdef", frames=30)
+
+    def dawdle(path, resize, fps):
+        import time
+
+        time.sleep(0.4)
+        return VideoReader(path, resize, fps)
+
+    timer = threading.Timer(2.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    options = Options(workers=1, open_video=dawdle)
+    summary = extract(explicit_files(clips), tmp_path / "S", recipe, options)
+    timer.join()
+    assert summary.interrupted
+    assert summary.extracted + summary.left == 6
+    assert summary.extracted == len(Store(tmp_path / "S"))
+    rest = extract(explicit_files(clips), tmp_path / "S", recipe, Options(workers=1))
+    assert rest.extracted == summary.left
+    assert len(Store(tmp_path / "S")) == 6
+
+
+def test_a_node_that_does_not_see_store_or_videos_is_unfit(two_nodes, tmp_path, recipe):
+    setup = Setup(root=tmp_path, recipe=recipe, backend="numba")
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "token").touch()
+    with pytest.raises(StoreError, match="does not see the store"):
+        Actor(setup, tmp_path / "j", "another-token", tmp_path).start()
+    with pytest.raises(StoreError, match=r"does not see the videos, such as .*gone\.mp4"):
+        Actor(setup, tmp_path / "j", "token", tmp_path / "gone.mp4").start()
+
+
+# The last of this module: it takes the second node away.
+def test_a_dead_node_is_survived(two_nodes, tmp_path, make_clip, recipe, contents):
+    cluster, second = two_nodes
+    clips = make_clips(tmp_path, make_clip, "abcdefgh", frames=30)
+
+    def dawdle(path, resize, fps):
+        import time
+
+        time.sleep(0.3)
+        return VideoReader(path, resize, fps)
+
+    timer = threading.Timer(2.0, cluster.remove_node, (second,), {"allow_graceful": False})
+    timer.start()
+    options = Options(workers=2, open_video=dawdle, roll_seconds=1.0)
+    summary = extract(explicit_files(clips), tmp_path / "S", recipe, options)
+    timer.join()
+    assert (summary.extracted, summary.failed, summary.left) == (8, [], 0)
+    extract(explicit_files(clips), tmp_path / "T", recipe, Options(workers=0))
+    assert contents(tmp_path / "S") == contents(tmp_path / "T")
+
+
+def test_a_trace_names_signal_and_place(tmp_path):
+    journal = tmp_path / "j"
+    journal.write_text(
+        "Fatal Python error: Segmentation fault\n\nCurrent thread 0x01 (most recent call first):\n"
+        '  File "/x/flowkit/decode/reader.py", line 120 in _decode\n'
+    )
+    assert read_trace(journal) == "Segmentation fault at reader.py:120"
+    journal.write_text("")
+    assert read_trace(journal) == ""

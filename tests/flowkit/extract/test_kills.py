@@ -1,0 +1,121 @@
+"""kill -9 at random moments, again and again, then one clean run: as if nothing had been.
+
+Each round starts a run in a process group of its own and kills, after a random time, the
+driver or one worker. The seed is printed when a test fails.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flowkit.annotations import explicit_files
+from flowkit.extract import Options, extract
+from flowkit.store import Store
+from flowkit.store.failures import read_failures
+from flowkit.store.records import read_records
+from flowkit.store.verify import verify
+
+# A run as a user would start it, but with shards that commit every moment.
+RUN = """
+import sys
+from pathlib import Path
+from flowkit.annotations import explicit_files
+from flowkit.extract import Options, extract
+from flowkit.recipe import Recipe
+import json
+root, workers, recipe, *clips = sys.argv[1:]
+extract(
+    explicit_files([Path(clip) for clip in clips]), Path(root),
+    Recipe.from_dict(json.loads(recipe)), Options(workers=int(workers), roll_seconds=0.3),
+)
+"""
+
+
+def start(root: Path, workers: int, recipe, clips) -> subprocess.Popen:
+    import json
+
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(root), str(workers), json.dumps(recipe.to_dict())]
+        + [str(clip) for clip in clips],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def kill_something(process: subprocess.Popen, rng: random.Random) -> None:
+    """The driver, or, if there are any, perhaps one of its workers; then the driver."""
+    children = [p for p in psutil.Process(process.pid).children(recursive=True)]
+    workers = [p for p in children if p.name().startswith("ray::Actor")]
+    if workers and rng.random() < 0.5:
+        victim = rng.choice(workers)
+        victim.kill()
+        time.sleep(rng.uniform(0, 1.0))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def run_with_kills(root, workers, recipe, clips, kills, seed, longest):
+    """Returns how many of the rounds ended in a kill (the others finished before)."""
+    rng = random.Random(seed)
+    killed = 0
+    done: set[str] = set()
+    for _ in range(kills):
+        process = start(root, workers, recipe, clips)
+        try:
+            process.wait(timeout=rng.uniform(0.5, longest))
+        except subprocess.TimeoutExpired:
+            kill_something(process, rng)
+            killed += 1
+        counted = {v.id for r in read_records(root) for v in r.videos} if root.exists() else set()
+        assert done <= counted, "what was committed once is lost"
+        done = counted
+    return killed
+
+
+def check_as_if_nothing_had_been(root, whole, recipe, clips, contents):
+    final = extract(explicit_files(clips), root, recipe, Options(workers=0))
+    assert final.left == 0
+    assert not read_failures(root)
+    ids = [video.id for record in read_records(root) for video in record.videos]
+    assert len(ids) == len(set(ids)), "something was done twice"
+    assert contents(root) == contents(whole)
+    assert not verify(root, deep=True).problems
+    assert not list(root.rglob("*.part"))
+
+
+@pytest.fixture
+def clips_and_whole(tmp_path, make_clip, recipe):
+    clips = [make_clip(tmp_path / f"{i}.mp4", frames=120, seed=i) for i in range(8)]
+    extract(explicit_files(clips), tmp_path / "whole", recipe, Options(workers=0))
+    assert len(Store(tmp_path / "whole")) == 8
+    return clips, tmp_path / "whole"
+
+
+def test_kills_of_the_driver(tmp_path, recipe, clips_and_whole, contents):
+    clips, whole = clips_and_whole
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    killed = run_with_kills(tmp_path / "S", 0, recipe, clips, 5, seed, longest=3.0)
+    assert killed
+    check_as_if_nothing_had_been(tmp_path / "S", whole, recipe, clips, contents)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_twenty_kills(tmp_path, recipe, clips_and_whole, contents, workers):
+    clips, whole = clips_and_whole
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    longest = 14.0 if workers else 4.0  # Ray alone takes some seconds to start
+    killed = run_with_kills(tmp_path / "S", workers, recipe, clips, 20, seed, longest)
+    assert killed
+    check_as_if_nothing_had_been(tmp_path / "S", whole, recipe, clips, contents)
