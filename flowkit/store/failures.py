@@ -14,7 +14,8 @@ class Failure:
     """Why one video could not be extracted.
 
     ``kind`` is a short stable word (VideoError.kind), ``reason`` one line; ``attempts`` counts the
-    tries so far; ``time`` in seconds since 1970.
+    tries so far; ``time`` in seconds since 1970. ``size`` and ``mtime_ns`` are those of the source
+    that failed (0 where it had none), so that another file in its place gets a new chance.
     """
 
     id: str
@@ -23,6 +24,8 @@ class Failure:
     reason: str
     attempts: int
     time: float
+    size: int = 0
+    mtime_ns: int = 0
 
 
 def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:
@@ -52,8 +55,9 @@ def read_failures(root: str | os.PathLike[str]) -> dict[str, Failure]:
     for line in content.splitlines():
         try:
             values = json.loads(line)
-            failure = Failure(**{name: values[name] for name in Failure.__dataclass_fields__})
-        except (ValueError, KeyError, TypeError):
+            known = Failure.__dataclass_fields__.keys() & values.keys()
+            failure = Failure(**{name: values[name] for name in known})
+        except (ValueError, AttributeError, TypeError):
             continue  # blank, or torn by a crash in the middle of its write
         failures[failure.id] = failure
     return failures
