@@ -1,3 +1,4 @@
+# ruff: noqa: N803, N806
 """Image pyramids: which levels a frame has, and the levels themselves.
 
 A level is `scale_step` times the size of the next finer one, each side rounded to the
@@ -28,7 +29,7 @@ def compute_level_sizes(height: int, width: int, params: TVL1Params) -> list[tup
     return sizes
 
 
-def build_pyramid(frame_HW: npt.NDArray[Any], params: TVL1Params) -> list[F32]:  # noqa: N803
+def build_pyramid(frame_HW: npt.NDArray[Any], params: TVL1Params) -> list[F32]:
     """Levels of one grey frame (uint8 or float32, 0–255) as float32, the full image first."""
     import cv2
 
@@ -44,7 +45,7 @@ def build_pyramid(frame_HW: npt.NDArray[Any], params: TVL1Params) -> list[F32]: 
     return levels
 
 
-def enlarge_flow(flow_2HW: F32, height: int, width: int, scale_step: float) -> F32:  # noqa: N803
+def enlarge_flow(flow_2HW: F32, height: int, width: int, scale_step: float) -> F32:
     """Flow planes of one level, carried to the next finer level: bilinear, vectors scaled."""
     import cv2
 

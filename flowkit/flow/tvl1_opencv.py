@@ -1,3 +1,4 @@
+# ruff: noqa: N803, N806
 """TV-L1 by OpenCV's CPU class, `cv2.optflow.DualTVL1OpticalFlow`: the reference.
 
 It measures the change at every iteration instead of now and then, so it may stop one or
@@ -17,7 +18,7 @@ from flowkit.flow.pyramid import F32, compute_level_sizes
 
 def solve_pairs(
     frames0_NHW: npt.NDArray[Any], frames1_NHW: npt.NDArray[Any], params: TVL1Params
-) -> F32:  # noqa: N803
+) -> F32:
     """Flow from each frame of frames0 to the one of frames1: (N, H, W) twice → (N, H, W, 2)."""
     solver = _create_solver(*frames0_NHW.shape[1:], params)
     flows = [solver.calc(a, b, None) for a, b in zip(frames0_NHW, frames1_NHW, strict=True)]

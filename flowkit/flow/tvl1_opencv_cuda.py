@@ -1,3 +1,4 @@
+# ruff: noqa: N803, N806
 """TV-L1 by OpenCV's CUDA class, for machines that have OpenCV built with CUDA.
 
 No wheel on PyPI has it. Its pyramid has no half-pixel shift, and it repeats the border of
@@ -17,7 +18,7 @@ from flowkit.flow.tvl1_opencv import count_levels
 
 def solve_pairs(
     frames0_NHW: npt.NDArray[Any], frames1_NHW: npt.NDArray[Any], params: TVL1Params
-) -> F32:  # noqa: N803
+) -> F32:
     """Flow from each frame of frames0 to the one of frames1: (N, H, W) twice → (N, H, W, 2)."""
     import cv2
 

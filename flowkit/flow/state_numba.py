@@ -1,0 +1,34 @@
+# ruff: noqa: N803, N806
+"""The working memory of the Numba solver at one level.
+
+state_RPX[row, plane, column], float32: all planes of an image row lie together, so a sweep
+down the image touches memory in one direction only, and the planes of a power-of-two wide
+image do not fall into the same cache sets.
+
+    row 0            zeros: p₁₂ and p₂₂ above the image; image row y is row y + 1
+    columns < LEFT   zeros: p₁₁ and p₂₁ left of the image; image column x is column LEFT + x
+    column LEFT + W  holds u of the last column again, so that ∂₁u is 0 there
+"""
+
+import numpy as np
+
+from flowkit.flow.compilation import kernel
+from flowkit.flow.pyramid import F32
+
+U1, U2, P11, P12, P21, P22, IX, IY, RHO, INV = range(10)
+PLANES = 10
+LEFT = 8  # one AVX vector, so that image rows start aligned
+
+
+@kernel
+def make_state(flow_2HW: F32) -> F32:
+    """A state with the given u, and p = 0."""
+    _, height, width = flow_2HW.shape
+    columns = LEFT + (width // 8 + 1) * 8
+    # np.zeros inside a kernel is aligned to 32 bytes, outside to 16.
+    state_RPX = np.zeros((height + 1, PLANES, columns), np.float32)
+    for y in range(height):
+        for x in range(width):
+            state_RPX[y + 1, U1, LEFT + x] = flow_2HW[0, y, x]
+            state_RPX[y + 1, U2, LEFT + x] = flow_2HW[1, y, x]
+    return state_RPX
