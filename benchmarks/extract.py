@@ -71,7 +71,9 @@ def time_script(clip: Path, folder: Path, frames: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=Path, help="folder of videos (default: beside the checkout)")
+    parser.add_argument(
+        "--clips", type=Path, help="folder of videos (default: beside the checkout)"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--frames", type=int, default=24, help="of the usual script")
     arguments = parser.parse_args()
@@ -91,7 +93,9 @@ def main() -> None:
             f"extract, {arguments.workers} workers:           {work:8.1f} s   "
             f"{pairs / work:7.2f} pairs/s, after {summary.start_seconds:.1f} s of start-up"
         )
-        print(f"ratio to (pure flow ÷ {arguments.workers}):      {work / bound:8.2f}   (bar: ≤ 1.25)")
+        print(
+            f"ratio to (pure flow ÷ {arguments.workers}):      {work / bound:8.2f}   (bar: ≤ 1.25)"
+        )
         usual = time_script(clips[0], folder, arguments.frames)
         print(f"usual script (cv2, 1 process):           {usual:7.2f} pairs/s")
         print(f"extract ÷ usual script:       {pairs / work / usual:8.1f} ×")

@@ -66,7 +66,7 @@ def compare(
     height, width = flow.shape[:2]
     size = (video.width, video.height)
     if (width, height) != size:
-        scale = np.float32([video.width / width, video.height / height])
+        scale = np.array([video.width / width, video.height / height], np.float32)
         flow = cv2.resize(flow, size, interpolation=cv2.INTER_NEAREST) * scale
         valid = cv2.resize(valid.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     error = np.linalg.norm(video.flow(t) - flow, axis=-1)[valid]
@@ -75,7 +75,8 @@ def compare(
 
 
 def summarize(name: str, rows: list[tuple[float, float, int, int]]) -> ClassError:
-    error, motion, valid, pixels = (sum(column) for column in zip(*rows, strict=True))
+    error, motion = sum(row[0] for row in rows), sum(row[1] for row in rows)
+    valid, pixels = sum(row[2] for row in rows), sum(row[3] for row in rows)
     return ClassError(
         name=name,
         pairs=len(rows),

@@ -20,7 +20,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def make_clip() -> Callable[..., Path]:
-    """``make_clip(path, frames, width, height, seed, sound)``: a small H.264 video of a moving texture."""
+    """``make_clip(path, frames, width, height, seed, sound)``: a small H.264 video."""
     return write_clip
 
 

@@ -31,7 +31,7 @@ def demo(
     seed: int,
     workers: int | None,
 ) -> None:
-    """See flowkit work, on videos whose true flow is known.
+    """Render motion8, extract it, and show what comes out.
 
     \b
     flowkit demo                       all of it

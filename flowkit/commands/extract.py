@@ -1,6 +1,7 @@
 """`flowkit extract`: videos → frame store."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,7 +10,9 @@ import click
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--dataset", metavar="NAME", help="A dataset of the catalogue (`flowkit datasets`).")
 @click.option("--variant", metavar="V", help="Its variant, such as 600 of kinetics.")
-@click.option("--videos", metavar="DIR", type=click.Path(path_type=Path), help="A folder per class.")
+@click.option(
+    "--videos", metavar="DIR", type=click.Path(path_type=Path), help="A folder per class."
+)
 @click.option("--catalog", type=click.Path(path_type=Path), help="Another datasets.yaml.")
 @click.option("--subset", metavar="NAME", help="Only videos of this subset, such as val.")
 @click.option("--store", type=click.Path(path_type=Path), help="Default: stores/<dataset>.")
@@ -41,6 +44,7 @@ import click
 @click.pass_context
 def extract(
     context: click.Context,
+    /,
     files: tuple[Path, ...],
     dataset: str | None,
     variant: str | None,
@@ -52,7 +56,7 @@ def extract(
     shard: str | None,
     strict: bool,
     as_json: bool,
-    **rest: object,
+    **rest: Any,
 ) -> None:
     """Extract videos into a frame store; run it again to go on after any interruption.
 

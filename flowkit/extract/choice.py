@@ -1,5 +1,6 @@
 """Which recipe a run works by: what was asked for, else the store's own, else the dataset's."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,16 +45,16 @@ def choose_recipe(
     recipe = replace(common, resize=choose_resize(wishes, own.resize), fps=fps)
     if "rgb" in streams:
         rgb = own.rgb or RGBRecipe()
-        wanted = {"quality": wishes.rgb_quality, "subsampling": wishes.subsampling}
-        recipe = replace(recipe, rgb=replace(rgb, **uttered(wanted)))
+        rgb_wishes = {"quality": wishes.rgb_quality, "subsampling": wishes.subsampling}
+        recipe = replace(recipe, rgb=replace(rgb, **uttered(rgb_wishes)))
     if "flow" in streams:
         flow = own.flow or FlowRecipe()
-        wanted = {
+        flow_wishes = {
             "tvl1": None if wishes.preset is None else PRESETS[wishes.preset],
             "bound": wishes.bound,
             "quality": wishes.flow_quality,
         }
-        recipe = replace(recipe, flow=replace(flow, **uttered(wanted)))
+        recipe = replace(recipe, flow=replace(flow, **uttered(flow_wishes)))
     if "audio" in streams:
         recipe = replace(recipe, audio=own.audio or AudioRecipe())
     return recipe
@@ -80,9 +81,11 @@ def parse_size(text: str) -> tuple[int, int]:
     try:
         width, height = (int(word) for word in text.lower().replace("×", "x").split("x"))
     except ValueError:
-        raise UsageError(f"expected a size such as 256x256 (width x height), got {text!r}") from None
+        raise UsageError(
+            f"expected a size such as 256x256 (width x height), got {text!r}"
+        ) from None
     return width, height
 
 
-def uttered(wishes: dict[str, Any]) -> dict[str, Any]:
+def uttered(wishes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in wishes.items() if value is not None}

@@ -235,7 +235,9 @@ class Driver:
             if slot.state == "starting":
                 self.failed_starts += 1
                 if self.failed_starts >= TRIES_LOST:
-                    raise FlowkitError(f"workers die while they start: {trace or first_line(error)}")
+                    raise FlowkitError(
+                        f"workers die while they start: {trace or first_line(error)}"
+                    )
             return
         time.sleep(0.2)  # the kernel lets go of the dead process's locks
         recovery = recover(self.setup.root, part=self.setup.part, wait_seconds=0.0, log=self.log)

@@ -1,12 +1,11 @@
 """What is left to do: the sources of a dataset, less what the store has and has given up on."""
 
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowkit.annotations import Located, Source
+from flowkit.annotations import Source
 from flowkit.errors import UsageError
 from flowkit.extract.job import Job
 from flowkit.store import Fingerprint, Store, Video
@@ -137,7 +136,7 @@ def has_changed(path: Path, video: Video) -> bool:
 def is_replaced(path: Path, failure: Failure) -> bool:
     """Whether the file that failed has been replaced by another since."""
     try:
-        now = os.stat(path)
+        now = path.stat()
     except OSError:
         return False
     return (now.st_size, now.st_mtime_ns) != (failure.size, failure.mtime_ns)

@@ -1,8 +1,8 @@
 """A whole run: lock the store, recover what a killed run left, plan, work, index, sum up.
 
-    located videos ─ plan ─ jobs ─ workers ─ shards ─ commit records ─ index
-                      ↑                                                  │
-                      └──────────── what the store already has ──────────┘
+located videos ─ plan ─ jobs ─ workers ─ shards ─ commit records ─ index
+                  ↑                                                  │
+                  └──────────── what the store already has ──────────┘
 """
 
 import time
@@ -86,9 +86,7 @@ def extract(
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     with hold_store(root, options.part):
-        recovery = recover(
-            root, part=options.part, wait_seconds=options.recover_seconds, log=log
-        )
+        recovery = recover(root, part=options.part, wait_seconds=options.recover_seconds, log=log)
         join_annotations(root, table)
         rebuild_index(root)
         plan = make_plan(

@@ -13,9 +13,7 @@ from flowkit.store import Store
 def recipe() -> Recipe:
     """RGB and flow at 32×32, with a solver of few iterations."""
     tvl1 = TVL1Params(scales=2, warps=1, iterations=5)
-    return Recipe(
-        resize=Resize(width=32, height=32), rgb=RGBRecipe(), flow=FlowRecipe(tvl1=tvl1)
-    )
+    return Recipe(resize=Resize(width=32, height=32), rgb=RGBRecipe(), flow=FlowRecipe(tvl1=tvl1))
 
 
 @pytest.fixture

@@ -78,7 +78,9 @@ def closure(fault):
 
 
 def make_clips(folder, make_clip, names, frames=9):
-    return [make_clip(folder / f"{name}.mp4", frames=frames, seed=i) for i, name in enumerate(names)]
+    return [
+        make_clip(folder / f"{name}.mp4", frames=frames, seed=i) for i, name in enumerate(names)
+    ]
 
 
 def test_both_nodes_work_and_a_crash_blames_only_its_video(

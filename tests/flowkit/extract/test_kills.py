@@ -52,8 +52,8 @@ def start(root: Path, workers: int, recipe, clips) -> subprocess.Popen:
 
 def kill_something(process: subprocess.Popen, rng: random.Random) -> None:
     """The driver, or, if there are any, perhaps one of its workers; then the driver."""
-    children = [p for p in psutil.Process(process.pid).children(recursive=True)]
-    workers = [p for p in children if p.name().startswith("ray::Actor")]
+    children = psutil.Process(process.pid).children(recursive=True)
+    workers = [child for child in children if child.name().startswith("ray::Actor")]
     if workers and rng.random() < 0.5:
         victim = rng.choice(workers)
         victim.kill()

@@ -89,7 +89,7 @@ def test_limit_takes_the_first_ids_and_counts_the_rest(extracted, make_clip):
 
 
 def test_a_failure_is_kept_until_asked_or_its_source_is_replaced(extracted, recipe, make_clip):
-    folder, clips = extracted
+    folder, _ = extracted
     bad = folder / "bad.mp4"
     bad.write_text("no video")
     extract(explicit_files([bad]), folder / "S", recipe, Options(workers=0))
