@@ -76,6 +76,20 @@ class AnnotationTable:
                     )
         check_normalization(annotation.id for annotation in self.annotations)
 
+    def joined(self, other: "AnnotationTable") -> "AnnotationTable":
+        """This table with what ``other`` says, which counts where both speak of a video.
+
+        Class ids stay as they are here, and new classes come after them; but where ``other``
+        speaks of every video of this table, it is the result as it is.
+        """
+        mine = {annotation.id: annotation for annotation in self.annotations}
+        theirs = {annotation.id: annotation for annotation in other.annotations}
+        if mine.keys() <= theirs.keys():
+            return other
+        both = mine | theirs
+        classes = (*self.classes, *(name for name in other.classes if name not in self.classes))
+        return AnnotationTable(classes, tuple(both[id] for id in sorted(both)))
+
     def to_arrow(self) -> "pa.Table":
         """The table for the store's index.
 

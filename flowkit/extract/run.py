@@ -26,7 +26,7 @@ from flowkit.flow import resolve_backend
 from flowkit.recipe import Recipe
 from flowkit.store import Store, create_or_open, hold_store, rebuild_index, recover
 from flowkit.store.failures import Failure, append_failure, read_failures
-from flowkit.store.index import join_annotations
+from flowkit.store.index import read_annotations, write_annotations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def extract(
 
     with hold_store(root, options.part):
         recovery = recover(root, part=options.part, wait_seconds=options.recover_seconds, log=log)
-        join_annotations(root, table)
+        keep_annotations(root, table)
         rebuild_index(root)
         plan = make_plan(
             located.sources,
@@ -118,6 +118,15 @@ def extract(
             settle(summary, plan, Store(root))
             summary.wall_seconds = time.monotonic() - started
     return summary
+
+
+def keep_annotations(root: Path, table: AnnotationTable | None) -> None:
+    """Add what ``table`` says to what the store knows of its videos' labels and subsets."""
+    known = read_annotations(root)
+    if table is not None and known is not None:
+        table = known.joined(table)
+    if table is not None and table != known:
+        write_annotations(root, table)
 
 
 def describe(summary: Summary, plan: Plan, located: Located, salvaged: int) -> None:
