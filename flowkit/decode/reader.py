@@ -30,6 +30,12 @@ from numpy.typing import NDArray
 from flowkit.container import label, open_container, reason
 from flowkit.decode.orientation import Orientation
 from flowkit.decode.resample import resample
+from flowkit.decode.stream import (
+    average_fps,
+    duration_seconds,
+    find_video_stream,
+    promised_seconds,
+)
 from flowkit.errors import UsageError, VideoError
 from flowkit.recipe import Resize
 
@@ -211,9 +217,22 @@ class VideoReader:
                 f"{damaged} of {count} frames are damaged, and concealed by the decoder; "
                 f"the first is frame {first_damaged}"
             )
+        if count and not any("decoding broke" in w for w in self.warnings):
+            self._compare_with_promise(count, frame)
+
+    def _compare_with_promise(self, count: int, last: Any) -> None:
+        """Warn where the container promises more frames, or seconds, than came."""
         promised = self._promised - self._hidden
-        if 0 < count < promised and not any("decoding broke" in w for w in self.warnings):
+        if count < promised:
             self.warnings.append(f"the container promises {promised} frames, {count} came")
+        seconds = promised_seconds(self._stream)
+        if self._promised > 0 or seconds is None or last.pts is None:
+            return
+        end = float(last.pts * self._stream.time_base) + 1 / average_fps(self._stream)
+        if seconds - end > max(0.1, 2 / average_fps(self._stream)):
+            self.warnings.append(
+                f"the container promises {seconds:.2f} s, frames end at {end:.2f} s"
+            )
 
     def _decode_packets(self) -> Iterator[Any]:
         """Frames of every packet. After a break, those the decoder still holds from before it."""
@@ -284,42 +303,3 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     """What a video file says, after decoding one frame of it; see :class:`VideoReader`."""
     with VideoReader(path, Resize(mode="none")) as reader:
         return reader.info
-
-
-def codecs() -> dict[str, bool]:
-    """For each codec that datasets use, whether this FFmpeg can decode it."""
-
-    def known(name: str) -> bool:
-        try:
-            return bool(av.Codec(name, "r"))
-        except ValueError:  # PyAV's UnknownCodecError
-            return False
-
-    return {n: known(n) for n in ("h264", "hevc", "mpeg4", "vp9", "av1", "mp3", "aac")}
-
-
-def find_video_stream(container: Any, name: str) -> Any:
-    """The best video stream that moves: cover pictures of audio files do not."""
-    pictures = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & pictures]
-    if not streams:
-        has = ", ".join(sorted({s.type for s in container.streams})) or "no stream at all"
-        cover = " (only a cover picture)" if container.streams.video else ""
-        raise VideoError("no-video-stream", f"{name}: no video stream{cover}; it has {has}")
-    best = container.streams.best("video")
-    stream = best if best in streams else streams[0]
-    if stream.codec_context is None:
-        raise VideoError("no-decoder", f"{name}: this FFmpeg has no decoder for its video stream")
-    return stream
-
-
-def average_fps(stream: Any) -> float:
-    """Average frames per second by the container, else FFmpeg's guess."""
-    return float(stream.average_rate or stream.guessed_rate or 1 / stream.time_base)
-
-
-def duration_seconds(stream: Any) -> float | None:
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    whole = stream.container.duration  # in microseconds
-    return whole / 1e6 if whole else None

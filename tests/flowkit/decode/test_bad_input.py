@@ -95,7 +95,8 @@ def test_random_bytes(tmp_path: Path) -> None:
 
 
 def test_no_moov_says_so(video: Path) -> None:
-    video.write_bytes(video.read_bytes()[:3000])
+    data = video.read_bytes()
+    video.write_bytes(data[: data.index(b"moov") - 4])
     assert "moov atom not found" in expect("broken", video)
     assert av.logging.get_level() is None  # libav is silent again
 
@@ -184,6 +185,7 @@ def test_cut_at_any_byte(
     path = mux(name, map(count_picture, range(40)), codec=codec, options=options, muxing=muxing)
     data = path.read_bytes()
     most = 0
+    failures: list[VideoError] = []
     cuts = np.unique(np.geomspace(1, len(data) - 1, 60).astype(int)).tolist()
     for cut in [*cuts, *range(len(data) - 1, len(data) // 2, -len(data) // 20)]:
         path.write_bytes(data[:cut])
@@ -191,13 +193,18 @@ def test_cut_at_any_byte(
             with VideoReader(path, RAW) as reader:
                 numbers = [read_count(f) for f in reader]
         except VideoError as error:
-            assert error.kind in {"not-a-video", "broken", "no-video-stream", "bad-size"}
-            assert "\n" not in str(error)
+            failures.append(error)
             continue
-        if not reader.warnings:  # concealed frames may say anything, but are warned of
-            assert numbers == list(range(len(numbers))), cut
+        # Frames that the decoder conceals may say anything, but are warned of. What is cut
+        # between a P-frame and the B-frames before it can be known only from an index.
+        known = numbers if name in ("c.avi", "c.webm") else numbers[:-5]
+        if not any("damaged" in w for w in reader.warnings):
+            assert known == list(range(len(known))), cut
         assert len(numbers) <= 40
         most = max(most, len(numbers))
+    kinds = {"not-a-video", "broken", "no-video-stream", "bad-size", "no-decoder"}
+    assert {e.kind for e in failures} <= kinds
+    assert all("\n" not in str(e) for e in failures)
     assert most > 5 or (name == "c.mp4" and not muxing)  # no moov, no frames
 
 
@@ -218,8 +225,9 @@ def test_cut_after_the_index_warns(mux: Any, count_picture: Any) -> None:
 
 def test_damage_in_the_middle_is_said(video: Path) -> None:
     data = bytearray(video.read_bytes())
-    start = data.index(b"mdat") + 1500
-    data[start : start + 400] = np.random.default_rng(1).bytes(400)
+    start = data.index(b"mdat")
+    start += (data.index(b"moov") - start) // 2
+    data[start : start + 100] = np.random.default_rng(1).bytes(100)
     video.write_bytes(data)
     count, warnings = count_frames(video)
     assert 1 <= count <= 40
@@ -238,11 +246,8 @@ def test_a_break_keeps_the_frames_before_it(mux: Any, count_picture: Any, read_c
         numbers = [read_count(f) for f in reader]
     assert numbers[:20] == list(range(20))
     assert reader.warnings
-    assert (
-        "frame 20" in reader.warnings[0]
-        or "frame is frame 21" in reader.warnings[0]
-        or ("the first is frame 21" in reader.warnings[0])
-    )
+    first = reader.warnings[0]
+    assert "broke after frame 20:" in first or "the first is frame 21" in first
 
 
 def test_nothing_decodes(mux: Any, count_picture: Any) -> None:
