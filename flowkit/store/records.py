@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.errors import CorruptError, FormatError
+from flowkit.store.atomic import write_atomic
 from flowkit.store.schema import (
     FORMAT,
     CommitRecord,
@@ -37,6 +38,11 @@ def record_json(record: CommitRecord) -> bytes:
     """The content of ``<uuid>.json``."""
     values = asdict(record) | {"videos": [video.to_dict() for video in record.videos]}
     return encode_json({"format": FORMAT} | values)
+
+
+def write_record(root: Path, record: CommitRecord) -> None:
+    """Write ``<uuid>.json``: from now on the shard counts."""
+    write_atomic(root / f"{record.name}.json", record_json(record))
 
 
 def record_paths(root: Path) -> Iterator[Path]:

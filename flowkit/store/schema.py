@@ -6,7 +6,7 @@ The format is described in README.md beside this file; names here are the names 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -212,33 +212,44 @@ def check_text(text: str, what: str) -> str:
 class CompleteVideos:
     """Gathers the complete videos of a shard from its batches' metadata, batch by batch.
 
-    ``videos`` are the complete ones so far, and ``rows`` all rows, complete or not.
+    ``videos`` are the complete ones so far, ``kept`` their parts as (batch, number in its list),
+    and ``rows`` all rows, complete or not.
     """
 
     def __init__(self) -> None:
         self.videos: list[CommittedVideo] = []
+        self.kept: set[tuple[int, int]] = set()
         self.rows = 0
         self.batches = 0
-        self._open: dict[str, tuple[int, int, int, int]] = {}
+        self._open: list[Mapping[str, Any]] = []
+        self._members: list[tuple[int, int]] = []
+        self._start = (0, 0)
 
-    def add(self, parts: Iterable[Mapping[str, Any]]) -> None:
+    def add(self, parts: Sequence[Mapping[str, Any]]) -> None:
         """Take the next batch, given the ``videos`` of its metadata."""
         first_row = 0
-        still_open: dict[str, tuple[int, int, int, int]] = {}
-        for part in parts:
-            begun = (self.batches, first_row, 0, 0)
-            batch, row, rows, count = self._open.get(part["id"], begun) if part["part"] else begun
-            if part["part"] == count:
-                rows += part["rows"]
+        for number, part in enumerate(parts):
+            goes_on = self._open and number == 0 and self._open[0]["id"] == part["id"]
+            if part["part"] == 0:
+                self._begin(first_row)
+            if part["part"] == 0 or (goes_on and part["part"] == len(self._open)):
+                self._open.append(part)
+                self._members.append((self.batches, number))
                 if part["last"]:
-                    self._finish(part, batch, row, rows)
-                else:
-                    still_open[part["id"]] = (batch, row, rows, count + 1)
+                    self._finish(part)
             first_row += part["rows"]
-        self._open = still_open
+        if not parts or not self._members or self._members[-1] != (self.batches, len(parts) - 1):
+            self._begin(0)
         self.rows += first_row
         self.batches += 1
 
-    def _finish(self, part: Mapping[str, Any], batch: int, row: int, rows: int) -> None:
-        place = {"batch": batch, "batches": self.batches + 1 - batch, "first_row": row}
-        self.videos.append(CommittedVideo.from_dict({**part, **place, "rows": rows}))
+    def _begin(self, first_row: int) -> None:
+        self._open, self._members, self._start = [], [], (self.batches, first_row)
+
+    def _finish(self, last: Mapping[str, Any]) -> None:
+        batch, first_row = self._start
+        rows = sum(part["rows"] for part in self._open)
+        place = {"batch": batch, "batches": self.batches + 1 - batch, "first_row": first_row}
+        self.videos.append(CommittedVideo.from_dict({**last, **place, "rows": rows}))
+        self.kept.update(self._members)
+        self._begin(0)

@@ -1,0 +1,103 @@
+"""A memory-mapped index.arrow, read field by field without decoding the rest."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from flowkit.errors import CorruptError, StoreError
+
+Place = tuple[int, int, int, int]
+"""Shard number, first batch, first row within it, rows."""
+
+
+class IndexView:
+    """The rows of an index, sorted by the UTF-8 bytes of their ids.
+
+    ``classes`` by class id, ``shards`` as ``folder/uuid`` by shard number, ``streams`` that it has
+    columns for, ``frames`` (int32 per row). StoreError where there is no index, CorruptError where
+    it is broken.
+    """
+
+    def __init__(self, root: Path) -> None:
+        path = root / "index.arrow"
+        try:
+            self.batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+            metadata = self.batch.schema.metadata
+            self.version = int(metadata[b"flowkit.version"])
+            self.classes = tuple(json.loads(metadata[b"flowkit.classes"]))
+            self.shards: list[str] = json.loads(metadata[b"flowkit.shards"])
+            self._read_columns()
+        except FileNotFoundError:
+            raise StoreError(
+                f"{root}: expected an index, found none; make it with `flowkit index {root}`"
+            ) from None
+        except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
+            raise CorruptError(
+                f"{path}: expected an index ({error}); make it again with "
+                f"`flowkit index --scratch {root}`"
+            ) from None
+
+    def _read_columns(self) -> None:
+        self.rows: int = self.batch.num_rows
+        _, offsets, data = self.batch.column("id").buffers()
+        self._offsets = memoryview(offsets)[: 8 * (self.rows + 1)].cast("q")
+        self._data = memoryview(data) if data is not None else memoryview(b"")
+        self.frames = numbers(self.batch.column("frames"), self.rows)
+        self._places: dict[str, tuple[memoryview | None, list[memoryview]]] = {}
+        for field in self.batch.schema:
+            if pa.types.is_struct(field.type):
+                column = self.batch.column(field.name)
+                valid = column.buffers()[0] if column.null_count else None
+                fields = [numbers(column.field(k), self.rows) for k in range(4)]
+                self._places[field.name] = (memoryview(valid) if valid else None, fields)
+        self.streams = tuple(self._places)
+
+    def id(self, row: int) -> str:
+        """The id in a row."""
+        return str(self._data[self._offsets[row] : self._offsets[row + 1]], "utf-8")
+
+    def bisect(self, key: bytes) -> int:
+        """The first row whose id is not below ``key``."""
+        offsets, data = self._offsets, self._data
+        low, high = 0, self.rows
+        while low < high:
+            middle = (low + high) >> 1
+            if data[offsets[middle] : offsets[middle + 1]].tobytes() < key:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def find(self, key: bytes) -> int:
+        """The row of an id as UTF-8, or −1."""
+        row = self.bisect(key)
+        if row < self.rows and self._data[self._offsets[row] : self._offsets[row + 1]] == key:
+            return row
+        return -1
+
+    def place(self, stream: str, row: int) -> Place | None:
+        """Where a stream of a row lies; None where it has none."""
+        found = self._places.get(stream)
+        if found is None:
+            return None
+        valid, (shard, batch, first_row, rows) = found
+        if valid is not None and not valid[row >> 3] >> (row & 7) & 1:
+            return None
+        return shard[row], batch[row], first_row[row], rows[row]
+
+    def value(self, name: str, row: int) -> Any:
+        """Any other field of a row."""
+        return self._columns[name][row].as_py()
+
+    @cached_property
+    def _columns(self) -> dict[str, Any]:
+        return dict(zip(self.batch.schema.names, self.batch.columns, strict=True))
+
+
+def numbers(column: Any, rows: int) -> memoryview:
+    """An int32 column as it lies in the map."""
+    data = column.buffers()[-1]
+    return memoryview(data)[: 4 * rows].cast("i") if rows else memoryview(b"").cast("i")
