@@ -1,0 +1,67 @@
+"""`flowkit export`: a store as the JPEG folders that other tools read."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--format", required=True, type=click.Choice(["denseflow", "mmaction2"]))
+@click.option("--ids", multiple=True, metavar="ID", help="Only this video; may be repeated.")
+@click.option("--subset", multiple=True, metavar="NAME", help="Only this subset; repeatable.")
+@click.option("--bound", type=float, help="Flow bound in pixels; default: the store's.")
+@click.option(
+    "--quality", type=click.IntRange(1, 100), default=95, show_default=True,
+    help="Quality of the flow JPEGs; RGB bytes are copied.",
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Threads.")
+def export(
+    store: Path,
+    out: Path,
+    format: str,
+    ids: tuple[str, ...],
+    subset: tuple[str, ...],
+    bound: float | None,
+    quality: int,
+    workers: int,
+) -> None:
+    """Write videos of STORE to folder OUT as img_*.jpg, flow_x_*.jpg and flow_y_*.jpg.
+
+    A second run goes on where the first ended. Folder names are percent-encoded ids;
+    `export.json` says how to read the flow, `videos.csv` lists the videos.
+
+    \b
+    flowkit export S rawframes --format mmaction2
+    flowkit export S frames --format denseflow --subset test1
+    """  # noqa: D301
+    from flowkit.commands.terminal import count_progress
+    from flowkit.store import export as exporting
+    from flowkit.store.reader import Store
+
+    opened = Store(store)
+    chosen = exporting.choose_ids(opened, ids, subset)
+    with count_progress("export") as progress:
+        report = exporting.export(
+            opened, out, format, chosen, progress, bound=bound, quality=quality, workers=workers
+        )  # fmt: skip
+    click.echo(
+        f"{report.written} videos ({report.frames} frames) written, {report.skipped} already there"
+    )
+    if report.added_error_max:
+        click.echo(
+            f"flow re-encoded: {report.added_error_mean:.3f} px mean, "
+            f"{report.added_error_max:.3f} px largest added error (one field per video)"
+        )
+    if report.unlabelled:
+        click.echo(f"{report.unlabelled} videos without labels are in no list")
+    if report.case_collisions:
+        click.echo(
+            f"{len(report.case_collisions)} groups of names differ only by case: "
+            "do not copy them to a file system that ignores case"
+        )
+    for id, reason in report.failures.items():
+        click.echo(f"failed: {id}: {reason}", err=True)
+    if report.failures:
+        raise SystemExit(1)

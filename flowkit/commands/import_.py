@@ -1,0 +1,42 @@
+"""`flowkit import`: JPEG folders of denseflow or mmaction2 into a store."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("import")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--store", required=True, type=click.Path(path_type=Path), help="Made if missing.")
+@click.option("--format", required=True, type=click.Choice(["denseflow", "mmaction2"]))
+@click.option(
+    "--bound", type=float, default=20.0, show_default=True,
+    help="Bound of the folders' flow in pixels (denseflow: -b, its own default is 32).",
+)  # fmt: skip
+@click.option("--fps", type=float, help="Frame rate of the videos, which the folders do not say.")
+@click.option("--dataset", help="Name to record in the store.")
+def import_(
+    folder: Path, store: Path, format: str, bound: float, fps: float | None, dataset: str | None
+) -> None:
+    """Import every video folder below FOLDER: img_*.jpg, flow_x_*.jpg, flow_y_*.jpg.
+
+    RGB bytes are kept; flow is re-quantized. Join labels afterwards with `flowkit index`.
+
+    \b
+    flowkit import rawframes --store S --format mmaction2 --bound 20 --fps 25
+    """  # noqa: D301
+    from flowkit.commands.terminal import count_progress
+    from flowkit.store.imports import import_folders
+
+    with count_progress("import") as progress:
+        report = import_folders(
+            folder, store, format, bound=bound, fps=fps, dataset=dataset, progress=progress
+        )  # fmt: skip
+    click.echo(
+        f"{report.imported} videos ({report.frames} frames) imported, "
+        f"{report.skipped} already there, {len(report.failures)} failed"
+    )
+    for id, reason in report.failures.items():
+        click.echo(f"failed: {id}: {reason}", err=True)
+    if report.failures:
+        raise SystemExit(1)

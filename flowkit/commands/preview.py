@@ -1,0 +1,39 @@
+"""`flowkit preview`: look at what a store holds."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("preview.png"),
+    show_default=True, help="Picture (.png) or, for one video, film (.mp4).",
+)  # fmt: skip
+@click.option(
+    "--count", type=click.IntRange(1, 64), default=8, show_default=True, help="Frames of a strip."
+)
+@click.option("--sheet", is_flag=True, help="One video of each class instead of the first video.")
+def preview(store: Path, ids: tuple[str, ...], out: Path, count: int, sheet: bool) -> None:
+    """Draw videos of STORE: RGB frames above colour-coded flow.
+
+    \b
+    flowkit preview S                         the first video, as preview.png
+    flowkit preview S v_Archery_g01_c01 -o archery.mp4
+    flowkit preview S --sheet -o classes.png
+    """  # noqa: D301
+    from flowkit.errors import UsageError
+    from flowkit.store import preview as drawing
+    from flowkit.store.reader import Store
+
+    opened = Store(store)
+    if len(opened) == 0:
+        raise UsageError(f"{store} has no videos yet; extract some first")
+    chosen = list(ids) or (drawing.choose_varied(opened) if sheet else [opened[0].id])
+    if len(chosen) == 1 and not sheet:
+        drawing.preview(opened[chosen[0]], out, count=count)
+    else:
+        drawing.preview_sheet(opened, chosen, out, count=count)
+    click.echo(str(out))

@@ -1,0 +1,49 @@
+"""`flowkit verify`: is the store what was committed?"""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--deep", is_flag=True, help="Also decode every picture and check its size.")
+@click.option(
+    "--repair", is_flag=True,
+    help="Move bad shards to quarantine/, keep their whole videos, rebuild the index.",
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), help="Threads that decode; default: all cores.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def verify(store: Path, deep: bool, repair: bool, workers: int | None, as_json: bool) -> None:
+    """Check every byte of STORE against its commit records; exits with 1 if any is wrong.
+
+    \b
+    flowkit verify S
+    flowkit verify S --deep --repair
+    """  # noqa: D301
+    import json
+    from dataclasses import asdict
+
+    from flowkit.commands.terminal import count_progress
+    from flowkit.store.verify import verify as check
+
+    with count_progress("verify", size=True) as progress:
+        report = check(store, deep=deep, repair=repair, progress=progress, workers=workers)
+    if as_json:
+        click.echo(json.dumps(asdict(report), indent=1, ensure_ascii=False))
+    else:
+        for problem in report.problems:
+            click.echo(f"bad: {problem}", err=True)
+        for note in report.notes:
+            click.echo(f"note: {note}")
+        for line in report.repaired:
+            click.echo(f"repair: {line}")
+        if report.requeued:
+            shown = ", ".join(report.requeued[:10]) + (", …" if len(report.requeued) > 10 else "")
+            click.echo(f"{len(report.requeued)} videos are lost; extract again to redo: {shown}")
+        click.echo(
+            f"{report.shards} shards, {report.videos} videos, {report.bytes / 1e9:.3f} GB: "
+            + ("all good" if report.clean else f"{len(report.problems)} problems")
+        )
+    if not report.clean:
+        raise SystemExit(1)

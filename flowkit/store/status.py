@@ -1,0 +1,168 @@
+"""What a store holds, counted: ``flowkit status``."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from flowkit.recipe import FlowRecipe, Recipe
+from flowkit.store.failures import Failure, read_failures
+from flowkit.store.header import read_header
+from flowkit.store.index import read_annotation_rows
+from flowkit.store.index_view import IndexView
+from flowkit.store.locks import held_parts, is_locked
+from flowkit.store.schema import shard_folders
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """A store in numbers.
+
+    ``streams``: committed videos by stream. ``annotated``: videos that the annotations name, None
+    without any; ``missing`` of them are not in the store. ``shards`` and ``bytes`` by shard folder;
+    ``writing`` are shards that somebody writes now, ``leftover`` those that a killed run left and
+    the next one salvages. ``running``: the parts i/n that are being extracted. ``failures`` by
+    kind. ``stale``: commit records newer than the index, whose videos are not counted yet.
+    """
+
+    path: str
+    dataset: str | None
+    recipe: dict[str, Any]
+    creator: str
+    created: str
+    videos: int
+    frames: int
+    streams: dict[str, int]
+    subsets: dict[str, int]
+    classes: int
+    annotated: int | None
+    missing: int
+    shards: dict[str, int]
+    bytes: dict[str, int]
+    writing: list[str]
+    leftover: list[str]
+    running: list[str]
+    stale: int
+    failures: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers as JSON values."""
+        return asdict(self)
+
+
+def read_status(root: Path | str) -> Status:
+    """Count; reads the index and file names, no shards. FormatError where there is no store."""
+    root = Path(root)
+    header = read_header(root)
+    shards, sizes, writing, leftover = Counter[str](), Counter[str](), [], []
+    committed: set[str] = set()
+    for folder in shard_folders(root):
+        for path in sorted((root / folder).iterdir()):
+            if path.name.endswith(".arrow.part"):
+                (writing if is_locked(path) else leftover).append(f"{folder}/{path.name}")
+            elif path.suffix == ".arrow" and path.with_suffix(".json").exists():
+                shards[folder] += 1
+                sizes[folder] += path.stat().st_size
+                committed.add(f"{folder}/{path.stem}")
+    videos = Videos.read(root)
+    return Status(
+        path=str(root),
+        dataset=header.dataset,
+        recipe=header.recipe.to_dict(),
+        creator=header.creator,
+        created=header.created,
+        videos=videos.count,
+        frames=videos.frames,
+        streams=videos.streams,
+        subsets=videos.subsets,
+        classes=videos.classes,
+        annotated=videos.annotated,
+        missing=videos.missing,
+        shards=dict(shards),
+        bytes=dict(sizes),
+        writing=writing,
+        leftover=leftover,
+        running=[f"{part}/{parts}" for part, parts in held_parts(root)],
+        stale=len(committed - videos.shards),
+        failures=count_failures(read_failures(root), videos.ids),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Videos:
+    """The counts that come from the index and the annotations."""
+
+    ids: frozenset[str]
+    count: int
+    frames: int
+    streams: dict[str, int]
+    subsets: dict[str, int]
+    classes: int
+    annotated: int | None
+    missing: int
+    shards: frozenset[str]
+
+    @classmethod
+    def read(cls, root: Path) -> "Videos":
+        """Count column by column, so that 250,000 videos take no time."""
+        import pyarrow.compute as pc
+
+        annotations = read_annotation_rows(root)
+        named = set(annotations["id"].to_pylist()) if annotations is not None else set()
+        if not (root / "index.arrow").exists():
+            return cls(
+                ids=frozenset(), count=0, frames=0, streams={}, subsets={}, classes=0,
+                annotated=len(named) if annotations is not None else None,
+                missing=len(named), shards=frozenset(),
+            )  # fmt: skip
+        index = IndexView(root)
+        ids = frozenset(index.batch.column("id").to_pylist())
+        counts = pc.value_counts(index.batch.column("subsets").flatten()).to_pylist()
+        return cls(
+            ids=ids,
+            count=len(ids),
+            frames=int(pc.sum(index.batch.column("frames")).as_py() or 0),
+            streams={
+                name: len(ids) - index.batch.column(name).null_count for name in index.streams
+            },
+            subsets=dict(sorted((entry["values"], entry["counts"]) for entry in counts)),
+            classes=len(index.classes),
+            annotated=len(named) if annotations is not None else None,
+            missing=len(named - ids),
+            shards=frozenset(index.shards),
+        )
+
+
+def count_failures(failures: dict[str, Failure], done: frozenset[str]) -> dict[str, int]:
+    """Failures by kind, most first; of videos that were extracted since, none."""
+    kinds = Counter(failure.kind for id, failure in failures.items() if id not in done)
+    return dict(kinds.most_common())
+
+
+def describe_recipe(recipe: Recipe) -> str:
+    """The recipe in one line."""
+    resize = recipe.resize
+    sizes = {
+        "exact": f"{resize.width}×{resize.height}",
+        "short-side": f"short side {resize.side}",
+        "none": "sizes as they come",
+    }
+    parts = [sizes[resize.mode], "all frames" if recipe.fps is None else f"{recipe.fps:g} fps"]
+    if recipe.rgb is not None:
+        parts.append(f"rgb JPEG {recipe.rgb.quality} {recipe.rgb.subsampling}")
+    if recipe.flow is not None:
+        parts.append(describe_flow(recipe.flow))
+    if recipe.audio is not None:
+        parts.append(f"audio {recipe.audio.mels} mels at {recipe.audio.sample_rate} Hz")
+    return " · ".join(parts)
+
+
+def describe_flow(flow: FlowRecipe) -> str:
+    from flowkit.flow.params import PRESETS
+
+    if flow.grey.startswith("imported:"):
+        solver = f"imported from {flow.grey.removeprefix('imported:')}, solver unknown"
+    else:
+        named = [name for name, params in PRESETS.items() if params == flow.tvl1]
+        solver = f"TV-L1 {named[0] if named else 'with other parameters'}"
+    return f"flow {solver}, ±{flow.bound:g} px, JPEG {flow.quality}"
