@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,13 @@ class Dataset:
         """
         root = root or data_root()
         videos, annotations = self.videos_folder(root), self.annotations_folder(root)
-        problem = self.problem(root, videos, annotations)
-        if problem or videos is None:
-            raise CatalogError(problem)
+        absent = self.absent(root, videos, annotations)
+        if absent or videos is None:
+            raise CatalogError(
+                f"dataset {self.full_name}: {absent}. Set FLOWKIT_DATA if they are elsewhere (it is "
+                f"{root.absolute()}). To obtain them: {self.obtain or 'the entry does not say.'} "
+                f"Homepage: {self.homepage or 'unknown'}"
+            )
         reader = FORMATS[self.format]
         table = reader.read(annotations or videos, self.variant)
         return table, reader.locate(videos, table)
@@ -90,7 +94,7 @@ class Dataset:
         annotations: Path | None = None
         try:
             videos, annotations = self.videos_folder(root), self.annotations_folder(root)
-            problem = self.problem(root, videos, annotations)
+            problem = self.absent(root, videos, annotations)
             reader = FORMATS[self.format]
             if problem is None and videos is not None:
                 table = reader.read(annotations or videos, self.variant)
@@ -117,6 +121,26 @@ class Dataset:
         except FlowkitError as error:
             return Presence(videos=videos, annotations=annotations, problem=str(error))
 
+    def describe(self, root: Path | None = None) -> dict[str, Any]:
+        """What people want to know of the dataset, and its presence, as JSON values."""
+        root = root or data_root()
+        presence = asdict(self.presence(root))
+        for key in ("videos", "annotations"):
+            presence[key] = str(presence[key]) if presence[key] else None
+        return {
+            "name": self.name,
+            "variant": self.variant,
+            "title": self.title,
+            **presence,
+            "looked_in": listed(places(root, self.videos)),
+            "subsets": list(self.subsets),
+            "homepage": self.homepage,
+            "obtain": self.obtain,
+            "licence": self.licence,
+            "expected_videos": self.expected_videos,
+            "expected_bytes": self.expected_bytes,
+        }
+
     def videos_folder(self, root: Path) -> Path | None:
         """The first place that holds videos."""
         return next((place for place in places(root, self.videos) if holds_videos(place)), None)
@@ -131,21 +155,14 @@ class Dataset:
         )
         return next(found, None)
 
-    def problem(self, root: Path, videos: Path | None, annotations: Path | None) -> str | None:
-        """What is absent, where it was looked for and how to obtain it; None if nothing is."""
+    def absent(self, root: Path, videos: Path | None, annotations: Path | None) -> str | None:
+        """What is not there and where it was looked for; None if nothing is absent."""
         absent = []
         if videos is None:
             absent.append(f"no videos in {listed(places(root, self.videos))}")
         if annotations is None and FORMATS[self.format].has_files:
             absent.append(f"no annotations in {listed(places(root, self.annotations))}")
-        if not absent:
-            return None
-        obtain = f" {self.obtain}" if self.obtain else ""
-        home = f" Homepage: {self.homepage}." if self.homepage else ""
-        return (
-            f"dataset {self.full_name}: {' and '.join(absent)} (below {root.absolute()}; "
-            f"set FLOWKIT_DATA to look elsewhere).{obtain}{home}"
-        )
+        return " and ".join(absent) or None
 
 
 def data_root() -> Path:

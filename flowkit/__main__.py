@@ -1,0 +1,5 @@
+"""``python -m flowkit``."""
+
+from flowkit.cli import main
+
+main(prog_name="flowkit")

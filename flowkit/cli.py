@@ -1,0 +1,174 @@
+"""The ``flowkit`` command: finds commands by name, and turns errors into one line.
+
+A command is imported when it is called, not before, so that ``flowkit --help`` is quick. Other
+distributions, and ``train``, join through the entry-point group ``flowkit.commands``.
+"""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import click
+
+from flowkit import __version__
+from flowkit.doctor.shadowing import find_shadows
+from flowkit.errors import FlowkitError, UsageError
+
+# name: (module:attribute, the first sentence of its help)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "datasets": (
+        "flowkit.commands.datasets:datasets",
+        "List the datasets of the catalogue, and what of them is on this machine",
+    ),
+    "demo": (
+        "flowkit.commands.demo:demo",
+        "Render motion8, extract it, and show what comes out",
+    ),
+    "doctor": (
+        "flowkit.commands.doctor:doctor",
+        "Check this machine, and say what to do about each finding",
+    ),
+    "export": (
+        "flowkit.commands.export:export",
+        "Write videos of STORE to folder OUT as img_*.jpg, flow_x_*.jpg and flow_y_*.jpg",
+    ),
+    "extract": (
+        "flowkit.commands.extract:extract",
+        "Extract videos into a frame store; run it again to go on after any interruption",
+    ),
+    "import": (
+        "flowkit.commands.import_:import_",
+        "Import every video folder below FOLDER: img_*.jpg, flow_x_*.jpg, flow_y_*.jpg",
+    ),
+    "index": (
+        "flowkit.commands.index:index",
+        "Rebuild the index of STORE",
+    ),
+    "preview": (
+        "flowkit.commands.preview:preview",
+        "Draw videos of STORE: RGB frames above colour-coded flow",
+    ),
+    "status": (
+        "flowkit.commands.status:status",
+        "Show what STORE holds",
+    ),
+    "verify": (
+        "flowkit.commands.verify:verify",
+        "Check every byte of STORE",
+    ),
+}
+INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT
+
+
+class Commands(click.Group):
+    """A group whose commands are loaded by name on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, sorted: those of COMMANDS and those that joined."""
+        return sorted({*COMMANDS, *joined()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command; None for an unknown name."""
+        if cmd_name in COMMANDS:
+            module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+            command = getattr(import_module(module), attribute)
+            assert isinstance(command, click.Command)
+            return command
+        entry = joined().get(cmd_name)
+        return load(entry) if entry else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that ``args`` start with; UsageError naming the nearest one."""
+        names = self.list_commands(ctx)
+        if args[0] not in names:
+            nearest = difflib.get_close_matches(args[0], names, n=1, cutoff=0.5)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(names)}"
+            raise UsageError(f"no command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands; those of COMMANDS are not imported for it."""
+        limit = formatter.width - 16
+        lines = []
+        for name in self.list_commands(ctx):
+            if name in COMMANDS:
+                lines.append((name, COMMANDS[name][1]))
+                continue
+            try:
+                command = load(joined()[name])
+                lines.append((name, command.get_short_help_str(limit)))
+            except UsageError as error:
+                lines.append((name, f"({error})"))
+        with formatter.section("Commands"):
+            formatter.write_dl(lines)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run, and leave with the exit code that errors.py names; see ``click.Command.main``."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        if not standalone_mode:
+            return super().main(arguments, prog_name, complete_var, False, **extra)
+        debug = arguments[:1] == ["--debug"]
+        try:
+            result = super().main(arguments, prog_name, complete_var, False, **extra)
+            sys.exit(result if isinstance(result, int) else 0)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("interrupted", err=True)
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            if debug:
+                raise
+            click.echo(f"error: {message(error)}", err=True)
+            sys.exit(error.exit_code if isinstance(error, FlowkitError) else 1)
+
+
+def message(error: Exception) -> str:
+    """The error in one line; one that flowkit did not raise on purpose says so."""
+    if isinstance(error, FlowkitError):
+        return " ".join(str(error).split())
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"unexpected {text} (this is a bug: 'flowkit --debug …' shows where)"
+
+
+def joined() -> dict[str, EntryPoint]:
+    """The commands of other distributions, by name."""
+    return {entry.name: entry for entry in entry_points(group="flowkit.commands")}
+
+
+def load(entry: EntryPoint) -> click.Command:
+    """The command of an entry point; UsageError if it cannot be imported."""
+    try:
+        command = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"the command {entry.name!r} ({entry.value}) cannot be loaded: {error}; "
+            "install it again, with its extras"
+        ) from error
+    assert isinstance(command, click.Command)
+    return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="flowkit")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error (give it first).")
+def main(debug: bool) -> None:
+    """Turn folders of videos into verified frame stores: RGB, TV-L1 optical flow, audio.
+
+    "flowkit demo" shows all of it in minutes; "flowkit COMMAND --help" explains a command.
+    """
+    for shadow in find_shadows():
+        click.echo(f"warning: {shadow.message}", err=True)

@@ -1,0 +1,58 @@
+"""`flowkit datasets`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--catalog", type=click.Path(path_type=Path), help="A datasets.yaml.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def datasets(names: tuple[str, ...], catalog: Path | None, as_json: bool) -> None:
+    r"""List the datasets of the catalogue, and what of them is on this machine.
+
+    With NAMEs only those, and how to obtain them. Videos and annotations are looked for
+    below $FLOWKIT_DATA (default: data).
+
+    \b
+    flowkit datasets
+    flowkit datasets ucf101 kinetics-600
+    """
+    import json
+
+    from flowkit.catalog import find_dataset, load_catalog
+
+    catalogue = load_catalog(catalog)
+    chosen = [find_dataset(name, None, catalogue) for name in names] or list(catalogue.values())
+    rows = [dataset.describe() for dataset in chosen]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    show(rows, bool(names))
+
+
+def show(rows: list[dict[str, object]], details: bool) -> None:
+    """Print the table and, with ``details``, all that is known of each dataset."""
+    from rich.console import Console
+    from rich.table import Table
+
+    # A pipe has no width: a table cut to 80 columns would lose what is looked for.
+    console = Console(highlight=False, width=None if Console().is_terminal else 160)
+    table = Table("dataset", "variant", box=None, padding=(0, 2, 0, 0))
+    for name in ("found", "annotated", "missing", "unannotated"):
+        table.add_column(name, justify="right")
+    table.add_column("where", overflow="fold")
+    for row in rows:
+        counts = (str(row[name]) for name in ("found", "annotated", "missing", "unannotated"))
+        where = row["videos"] or f"not in {row['looked_in']}"
+        table.add_row(str(row["name"]), str(row["variant"] or ""), *counts, str(where))
+    console.print(table)
+    for row in rows:
+        if details:
+            lines = (f"\n{row['title']}: {row['homepage']}", f"licence: {row['licence']}")
+            console.print(*lines, str(row["obtain"]), sep="\n", markup=False, soft_wrap=True)
+        if row["problem"] and (details or row["videos"] or row["annotations"]):
+            console.print(str(row["problem"]), style="yellow", markup=False, soft_wrap=True)
+    if not details:
+        console.print('\n"flowkit datasets NAME" says how to obtain one.')

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+
+from flowkit.annotations import Source, explicit_files
+from flowkit.errors import UsageError
+
+
+def plant(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+
+
+def test_files_by_name_and_folders_by_path(tmp_path: Path) -> None:
+    plant(tmp_path, "a.mp4", "notes.txt", "dir/x/b.avi", "dir/c.avi")
+    located = explicit_files(tmp_path / name for name in ("notes.txt", "dir", "a.mp4"))
+    assert [
+        (source.id, source.path.relative_to(tmp_path).as_posix()) for source in located.sources
+    ] == [
+        ("a.mp4", "a.mp4"),
+        ("c.avi", "dir/c.avi"),
+        ("notes.txt", "notes.txt"),
+        ("x/b.avi", "dir/x/b.avi"),
+    ]
+    assert located.missing == ()
+    assert located.unannotated == ()
+
+
+def test_a_path_given_twice_is_one_source(tmp_path: Path) -> None:
+    plant(tmp_path, "a.mp4")
+    assert len(explicit_files([tmp_path / "a.mp4", tmp_path / "a.mp4"]).sources) == 1
+
+
+def test_a_folder_named_like_a_video_is_a_source(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp4"
+    path.mkdir()
+    assert explicit_files([path]).sources == (Source("x.mp4", path),)
+
+
+def test_a_link_that_leads_nowhere_is_a_source(tmp_path: Path) -> None:
+    (tmp_path / "x.mp4").symlink_to(tmp_path / "gone.mp4")
+    assert [source.id for source in explicit_files([tmp_path / "x.mp4"]).sources] == ["x.mp4"]
+
+
+def test_two_files_of_one_name_are_both_named(tmp_path: Path) -> None:
+    plant(tmp_path, "p/a.mp4", "q/a.mp4")
+    with pytest.raises(UsageError, match=r"id 'a.mp4': .*/p/a.mp4 and .*/q/a.mp4"):
+        explicit_files([tmp_path / "p/a.mp4", tmp_path / "q"])
+
+
+def test_names_that_differ_by_normalization_are_refused(tmp_path: Path) -> None:
+    plant(tmp_path, "p/caf\u00e9.mp4", "q/cafe\u0301.mp4")
+    with pytest.raises(UsageError, match="two videos with the id"):
+        explicit_files([tmp_path / "p", tmp_path / "q"])
+
+
+def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    path = Path(str(tmp_path) + "/caf\udce9.mp4")
+    path.write_bytes(b"")
+    with pytest.raises(UsageError, match="is not UTF-8"):
+        explicit_files([path])
+
+
+def test_missing_file_and_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no such file: .*gone\.mp4"):
+        explicit_files([tmp_path / "gone.mp4"])
+    with pytest.raises(UsageError, match="no videos below"):
+        explicit_files([tmp_path])

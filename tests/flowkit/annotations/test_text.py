@@ -1,0 +1,54 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from flowkit.annotations.text import find_texts, read_csv, read_lines
+from flowkit.errors import AnnotationError
+
+
+def test_bom_crlf_blank_lines_and_blanks_are_tolerated(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfone \r\n\r\n  two\t\r\n")
+    assert list(read_lines(path)) == [(f"{path}:1", "one"), (f"{path}:3", "two")]
+
+
+def test_bytes_that_are_not_utf8_are_placed(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"one\ntw\xe9\n")
+    with pytest.raises(AnnotationError, match=r"a\.txt:2: expected UTF-8 text, got byte 0xe9"):
+        list(read_lines(path))
+
+
+def test_csv_quotes_header_case_and_line_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('ID, Label\n1,"a, ""b""\nc"\n\n2,d\n')
+    assert list(read_csv(path, ["id"])) == [
+        (f"{path}:2", {"id": "1", "label": 'a, "b"\nc'}),
+        (f"{path}:5", {"id": "2", "label": "d"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "a.csv:1: expected a header with id, label, got an empty file"),
+        ("id,name\n1,a\n", "a.csv:1: expected a header with id, label, got 'id,name'"),
+        ("id,label\n1,a\n2\n", "a.csv:3: expected 2 fields (id, label), got 1 in '2'"),
+        ("id,label\n1,a,b\n", "a.csv:2: expected 2 fields (id, label), got 3"),
+        ('id,label\n1,"a\n2,b\n', "a.csv:2: expected comma-separated fields"),
+    ],
+)
+def test_malformed_csv(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(AnnotationError, match=re.escape(message)):
+        list(read_csv(tmp_path / "a.csv", ["id", "label"]))
+
+
+def test_files_are_found_some_folders_down(tmp_path: Path) -> None:
+    for name in ("a.txt", "x/y/a.txt", ".h/a.txt", "1/2/3/4/a.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_texts(tmp_path, re.compile(r"a\.txt"))
+    assert found == [tmp_path / "a.txt", tmp_path / "x/y/a.txt"]
+    assert find_texts(tmp_path / "nowhere", re.compile("a")) == []

@@ -1,0 +1,61 @@
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, built without the network and unpacked elsewhere."""
+    out = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    (wheel,) = out.glob("flowkit-*.whl")
+    site = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    return site
+
+
+def run(site: Path, folder: Path, *arguments: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    command = [sys.executable, *arguments]
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_packaged_catalogue_is_found(unpacked: Path, tmp_path: Path) -> None:
+    code = (
+        "import flowkit; from flowkit.catalog import load_catalog; c = load_catalog(None); "
+        "print(flowkit.__file__, c['ucf101'].catalog, *c, sep='\\n')"
+    )
+    package, catalog, *names = run(unpacked, tmp_path, "-c", code).split()
+    assert Path(package) == unpacked / "flowkit/__init__.py"
+    assert Path(catalog) == unpacked / "flowkit/datasets.yaml"
+    assert {"kinetics-400", "ucf101", "hmdb51", "charades", "motion8"} <= set(names)
+
+
+def test_the_command_answers(unpacked: Path, tmp_path: Path) -> None:
+    help_text = run(unpacked, tmp_path, "-m", "flowkit", "--help")
+    assert help_text.startswith("Usage: flowkit ")
+    listing = run(unpacked, tmp_path, "-m", "flowkit", "datasets", "ucf101")
+    assert "UCF101.rar" in listing
+
+
+def test_nothing_but_the_package_is_in_the_wheel(unpacked: Path) -> None:
+    top = {path.name for path in unpacked.iterdir()}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"flowkit"}
