@@ -103,8 +103,8 @@ class ShardReader:
             data = self.read_range(stop - start, values + start)
         if length == 1:
             return [data]
-        ends = [offset - start for offset in offsets[row : row + length + 1]]
-        return [data[a:b] for a, b in pairwise(ends)]
+        ends = offsets[row : row + length + 1].tolist()
+        return [data[a - start : b - start] for a, b in pairwise(ends)]
 
     def read_range(self, length: int, position: int) -> bytes:
         """Bytes of the file; CorruptError where it ends before."""

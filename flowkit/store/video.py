@@ -1,7 +1,6 @@
 """One video of an open store: its facts, and its bytes."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from flowkit.store.reader import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Snippet:
+class Snippet(NamedTuple):
     """The JPEG bytes of RGB frame t and of the flow fields t … t + length − 1.
 
     ``bound`` in pixels is what the flow was quantized with.
