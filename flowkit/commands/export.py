@@ -35,7 +35,7 @@ def export(
     \b
     flowkit export S rawframes --format mmaction2
     flowkit export S frames --format denseflow --subset test1
-    """  # noqa: D301
+    """
     from flowkit.commands.terminal import count_progress
     from flowkit.store import export as exporting
     from flowkit.store.reader import Store

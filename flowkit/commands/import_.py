@@ -24,7 +24,7 @@ def import_(
 
     \b
     flowkit import rawframes --store S --format mmaction2 --bound 20 --fps 25
-    """  # noqa: D301
+    """
     from flowkit.commands.terminal import count_progress
     from flowkit.store.imports import import_folders
 

@@ -23,7 +23,7 @@ def preview(store: Path, ids: tuple[str, ...], out: Path, count: int, sheet: boo
     flowkit preview S                         the first video, as preview.png
     flowkit preview S v_Archery_g01_c01 -o archery.mp4
     flowkit preview S --sheet -o classes.png
-    """  # noqa: D301
+    """
     from flowkit.errors import UsageError
     from flowkit.store import preview as drawing
     from flowkit.store.reader import Store

@@ -14,7 +14,7 @@ def status(store: Path, listing: bool, as_json: bool) -> None:
 
     \b
     flowkit status S --failures
-    """  # noqa: D301
+    """
     import json
     from dataclasses import asdict
 

@@ -20,7 +20,7 @@ def verify(store: Path, deep: bool, repair: bool, workers: int | None, as_json: 
     \b
     flowkit verify S
     flowkit verify S --deep --repair
-    """  # noqa: D301
+    """
     import json
     from dataclasses import asdict
 

@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -36,9 +36,8 @@ from flowkit.store import jpeg
 from flowkit.store.atomic import write_atomic
 from flowkit.store.locks import try_lock
 from flowkit.store.names import encode_id, find_case_collisions, ignores_case
-from flowkit.store.reader import Store, Video
-
-ExportFormat = Literal["denseflow", "mmaction2"]
+from flowkit.store.reader import Store
+from flowkit.store.video import Video
 
 QUANTIZATION = "q = round_half_even(255 * (clip(v, -bound, bound) + bound) / (2 * bound))"
 COLUMNS = ("name", "id", "frames", "flow", "fps", "width", "height", "labels", "subsets")
@@ -78,7 +77,7 @@ class ExportReport:
 def export(
     store: Store | Path | str,
     out: Path | str,
-    format: ExportFormat,
+    format: str,
     ids: Iterable[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     *,

@@ -19,14 +19,13 @@ from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from time import time
-from typing import Literal
 
 import numpy as np
 import simplejpeg
 
 from flowkit.errors import FlowkitError, UsageError, VideoError
 from flowkit.flow.quantize import from_denseflow, quantize
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe, Subsampling
 from flowkit.store import jpeg
 from flowkit.store.export import read_videos
 from flowkit.store.failures import Failure, append_failure, read_failures
@@ -39,7 +38,7 @@ from flowkit.store.recovery import recover
 from flowkit.store.schema import Fingerprint, VideoMeta
 from flowkit.store.writer import ShardWriter
 
-ImportFormat = Literal["denseflow", "mmaction2"]
+NAMED: dict[str, Subsampling] = {"420": "4:2:0", "422": "4:2:2", "444": "4:4:4"}
 
 # The luma table of the JPEG standard (Annex K.1), in zigzag order; libjpeg scales it by quality.
 # fmt: off
@@ -64,7 +63,7 @@ class ImportReport:
 def import_folders(
     folder: Path | str,
     root: Path | str,
-    format: ImportFormat = "denseflow",
+    format: str = "denseflow",
     *,
     bound: float = 20.0,
     fps: float | None = None,
@@ -257,11 +256,12 @@ def read_rgb_recipe(file: Path) -> RGBRecipe | None:
     data = file.read_bytes()
     try:
         subsampling = simplejpeg.decode_jpeg_header(data)[3]
+        if subsampling not in NAMED:
+            return None
         quality = estimate_quality(data)
     except ValueError:
         return None
-    named = {"420": "4:2:0", "422": "4:2:2", "444": "4:4:4"}.get(subsampling)
-    return None if named is None else RGBRecipe(quality=quality, subsampling=named)
+    return RGBRecipe(quality=quality, subsampling=NAMED[subsampling])
 
 
 def estimate_quality(data: bytes) -> int:

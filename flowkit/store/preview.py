@@ -16,7 +16,8 @@ import numpy as np
 
 from flowkit.errors import UsageError
 from flowkit.flow.color import flow_to_color
-from flowkit.store.reader import Store, Video
+from flowkit.store.reader import Store
+from flowkit.store.video import Video
 
 MARGIN, GAP, TILE = 28, 6, 144  # pixels; TILE is a tile's height
 FRAME_GREY = 228  # around flow tiles: still scenes are white
@@ -205,9 +206,10 @@ def blank(height: int, width: int) -> np.ndarray:
 
 def fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     shrinks = picture.shape[1] > width
-    return cv2.resize(
+    resized: np.ndarray = cv2.resize(
         picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     )
+    return resized
 
 
 def stack(pictures: Sequence[np.ndarray]) -> np.ndarray:

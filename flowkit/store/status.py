@@ -54,7 +54,9 @@ def read_status(root: Path | str) -> Status:
     """Count; reads the index and file names, no shards. FormatError where there is no store."""
     root = Path(root)
     header = read_header(root)
-    shards, sizes, writing, leftover = Counter[str](), Counter[str](), [], []
+    shards, sizes = Counter[str](), Counter[str]()
+    writing: list[str] = []
+    leftover: list[str] = []
     committed: set[str] = set()
     for folder in shard_folders(root):
         for path in sorted((root / folder).iterdir()):

@@ -57,7 +57,7 @@ def test_progress_ends_at_the_total(make_store):
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_any_flipped_byte_is_found_and_repaired(make_store, tmp_path_factory, data):

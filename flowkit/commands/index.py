@@ -1,0 +1,93 @@
+"""`flowkit index`: rebuild the index of a store, or join annotations to it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from flowkit.annotations.table import AnnotationTable
+
+
+@click.command()
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--dataset", metavar="NAME", help="Join the annotations of a dataset, as found here.")
+@click.option("--variant", metavar="V", help="Variant of the dataset, such as 600 of kinetics.")
+@click.option("--catalog", type=click.Path(path_type=Path), help="Another datasets.yaml.")
+@click.option(
+    "--annotations", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Join the annotation files in this folder; needs --format.",
+)  # fmt: skip
+@click.option("--format", metavar="F", help="Their format: kinetics, ucf101, hmdb51, charades, ….")
+@click.option("--scratch", is_flag=True, help="Read every commit record again.")
+def index(
+    store: Path,
+    dataset: str | None,
+    variant: str | None,
+    catalog: Path | None,
+    annotations: Path | None,
+    format: str | None,
+    scratch: bool,
+) -> None:
+    """Rebuild the index of STORE from its commit records, and join new annotations if given.
+
+    \b
+    flowkit index S --scratch
+    flowkit index S --dataset ucf101
+    flowkit index S --annotations ucfTrainTestlist --format ucf101
+    """
+    from flowkit.store.index import read_annotations, rebuild_index, write_annotations
+    from flowkit.store.reader import Store
+
+    table = read_table(dataset, variant, catalog, annotations, format)
+    if table is not None:
+        write_annotations(store, table)
+    version = rebuild_index(store, scratch=scratch)
+    opened = Store(store)
+    click.echo(f"index version {version}: {len(opened)} videos, {len(opened.classes)} classes")
+    table = read_annotations(store)
+    if table is not None:
+        annotated = {annotation.id for annotation in table.annotations}
+        matched = sum(id in annotated for id in opened)
+        click.echo(
+            f"annotations name {len(annotated)} videos: {matched} are in the store, "
+            f"{len(annotated) - matched} are not; {len(opened) - matched} in the store have none"
+        )
+
+
+def read_table(
+    dataset: str | None,
+    variant: str | None,
+    catalog: Path | None,
+    annotations: Path | None,
+    format: str | None,
+) -> "AnnotationTable | None":
+    """The annotations that the options name, None where they name none."""
+    import difflib
+
+    from flowkit.annotations import FORMATS
+    from flowkit.catalog import data_root, find_dataset, load_catalog
+    from flowkit.errors import CatalogError, UsageError
+
+    if dataset is not None and annotations is not None:
+        raise UsageError("give --dataset or --annotations, not both")
+    if (annotations is None) != (format is None):
+        raise UsageError("--annotations and --format go together; give both or neither")
+    if dataset is not None:
+        entry = find_dataset(dataset, variant, load_catalog(catalog))
+        root = data_root()
+        folder = entry.annotations_folder(root) or entry.videos_folder(root)
+        absent = entry.absent(root, folder, entry.annotations_folder(root))
+        if folder is None or absent:
+            raise CatalogError(f"dataset {entry.full_name}: {absent}")
+        return FORMATS[entry.format].read(folder, entry.variant)
+    if annotations is None or format is None:
+        return None
+    if format not in FORMATS:
+        near = difflib.get_close_matches(format, FORMATS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}{hint}")
+    table = FORMATS[format].read(annotations, variant)
+    if not table.annotations:
+        raise UsageError(f"{annotations} has no annotations of format {format}")
+    return table
