@@ -1,17 +1,20 @@
 """Optical flow: image pairs to displacement fields, and how fields are stored and shown.
 
-Names are imported on first use, so that importing the package costs nothing.
+Names are imported on first use, so that importing the package brings in neither NumPy nor Numba.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# At once, since the module and its function share a name: importing the module later would
+# put it in the place of the function.
+from flowkit.flow.quantize import dequantize, from_denseflow, quantize, to_denseflow
 
 if TYPE_CHECKING:
     from flowkit.flow.backends import BACKENDS, available_backends, resolve_backend
     from flowkit.flow.color import flow_to_color
     from flowkit.flow.flo import read_flo, write_flo
     from flowkit.flow.params import PRESETS, TVL1Params
-    from flowkit.flow.quantize import dequantize, from_denseflow, quantize, to_denseflow
     from flowkit.flow.solver import tvl1, tvl1_video
 
 _HOMES = {
@@ -19,13 +22,9 @@ _HOMES = {
     "PRESETS": "params",
     "TVL1Params": "params",
     "available_backends": "backends",
-    "dequantize": "quantize",
     "flow_to_color": "color",
-    "from_denseflow": "quantize",
-    "quantize": "quantize",
     "read_flo": "flo",
     "resolve_backend": "backends",
-    "to_denseflow": "quantize",
     "tvl1": "solver",
     "tvl1_video": "solver",
     "write_flo": "flo",

@@ -64,7 +64,7 @@ BACKENDS: dict[str, Backend] = {
     "opencv-cuda": Backend("flowkit.flow.tvl1_opencv_cuda", _find_opencv_cuda_obstacle),
 }
 
-# What "auto" tries, best first. opencv-cuda is not among them: its pyramid is shifted by half a pixel.
+# What "auto" tries, best first; opencv-cuda has another pyramid, so it must be asked for.
 PREFERENCE = ("numba", "opencv")
 
 
@@ -97,4 +97,10 @@ def resolve_backend(name: str = "auto") -> str:
 
 def load_backend(name: str) -> ModuleType:
     """The module of a resolved backend."""
-    return import_module(BACKENDS[name].module)
+    try:
+        return import_module(BACKENDS[name].module)
+    except RuntimeError as error:  # Numba, where no folder that it knows of is writable
+        raise FlowError(
+            f"flow backend {name!r} cannot be loaded ({error}): "
+            "set NUMBA_CACHE_DIR to a folder that can be written"
+        ) from error

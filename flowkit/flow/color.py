@@ -3,7 +3,7 @@
 The colour wheel of Baker, Scharstein, Lewis, Roth, Black, Szeliski, "A Database and
 Evaluation Methodology for Optical Flow", IJCV 2011: six arcs between the pure hues, each
 with as many entries as the eye tells shades apart, 55 in all. Motion to the right is red,
-down yellow, left cyan-green, up blue-violet (y points down).
+down yellow, left cyan, up violet (y points down).
 """
 
 import numpy as np
@@ -49,13 +49,12 @@ def flow_to_color(
     (H, W, 3) uint8 RGB; zero motion is white.
     """
     if not isinstance(flow, np.ndarray) or flow.ndim != 3 or flow.shape[2] != 2:
-        raise FlowError(
-            f"a flow field must have shape (H, W, 2), got {getattr(flow, 'shape', type(flow).__name__)}"
-        )
+        got = getattr(flow, "shape", type(flow).__name__)
+        raise FlowError(f"a flow field must have shape (H, W, 2), got {got}")
     if max_radius is not None and not max_radius > 0:
         raise FlowError(f"max_radius must be positive pixels, got {max_radius}")
-    known = (np.abs(flow) < UNKNOWN).all(axis=2)
-    x, y = np.where(known[..., None], flow, 0).astype(np.float32).transpose(2, 0, 1)
+    known: npt.NDArray[np.bool_] = np.all(np.abs(flow) < UNKNOWN, axis=2, keepdims=True)
+    x, y = np.where(known, flow, 0).astype(np.float32).transpose(2, 0, 1)
     radius = np.hypot(x, y)
     if max_radius is None:
         max_radius = float(radius.max(initial=0)) or 1.0
@@ -70,4 +69,5 @@ def flow_to_color(
 
     radius = radius[..., None]
     color = np.where(radius <= 1, 1 - radius * (1 - hue), 0.75 * hue)
-    return (255 * color * known[..., None]).astype(np.uint8)
+    rgb: npt.NDArray[np.uint8] = (255 * color * known).astype(np.uint8)
+    return rgb

@@ -1,4 +1,4 @@
-# ruff: noqa: N803, N806
+# ruff: noqa: N803
 """The inner iterations of TV-L1 between two warps, for the Numba solver.
 
 Equations and symbols are in `tvl1_numba.py`. One iteration reads ten numbers a pixel and
@@ -113,10 +113,10 @@ def sweep(
     bound: np.float32,
     tau: np.float32,
     tau_by_theta: np.float32,
-) -> float:
+) -> np.float64:
     """`depth` iterations as one wavefront; returns Σ|Δu|² of the last one, in pixels²."""
     height = state_RPX.shape[0] - 1
-    change = 0.0
+    change = np.float64(0)
     for front in range(1, height + 1 + depth):
         for k in range(max(0, front - height - 1), min(depth, front)):
             row_change = _update_row(state_RPX, width, front - k, bound, tau, tau_by_theta)
@@ -144,7 +144,7 @@ def iterate(
     done, wait = 0, 2
     while done < iterations:
         wait = min(wait, iterations - done)
-        change = 0.0
+        change = np.float64(0)
         for start in range(0, wait, DEPTH):
             change = sweep(state_RPX, width, min(DEPTH, wait - start), bound, step, ratio)
         done += wait

@@ -1,4 +1,4 @@
-# ruff: noqa: N803, N806
+# ruff: noqa: N803
 """Image pyramids: which levels a frame has, and the levels themselves.
 
 A level is `scale_step` times the size of the next finer one, each side rounded to the
@@ -36,11 +36,12 @@ def build_pyramid(frame_HW: npt.NDArray[Any], params: TVL1Params) -> list[F32]:
     level = np.ascontiguousarray(frame_HW, dtype=np.float32)
     levels = [level]
     step = params.scale_step
-    for height, width in compute_level_sizes(*level.shape, params)[1:]:
+    height, width = level.shape
+    for size in compute_level_sizes(height, width, params)[1:]:
         # The exact step, not the ratio of the rounded sizes, maps destination to source:
         # cv2 does so when it is given factors instead of a size.
         level = cv2.resize(level, None, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)
-        assert level.shape == (height, width)
+        assert level.shape == size
         levels.append(level)
     return levels
 

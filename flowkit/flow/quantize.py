@@ -9,13 +9,19 @@ written; JPEG may produce it, and it is read as 1. In denseflow's convention zer
 two bytes: it is written as 128 and comes back as B/255 (0.078 px for B = 20).
 """
 
-import numpy as np
-import numpy.typing as npt
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from flowkit.errors import FlowError
 
-U8 = npt.NDArray[np.uint8]
-F32 = npt.NDArray[np.float32]
+# NumPy is imported in the functions: the package imports this module at once (see there).
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    U8 = npt.NDArray[np.uint8]
+    F32 = npt.NDArray[np.float32]
 
 
 def quantize(flow: F32, bound: float = 20.0) -> U8:
@@ -24,6 +30,8 @@ def quantize(flow: F32, bound: float = 20.0) -> U8:
     The error is at most bound/254 inside the bound. Raises FlowError for NaN and for
     a dtype other than float32.
     """
+    import numpy as np
+
     scaled = _clip(flow, bound)
     scaled *= 127
     scaled /= np.float32(bound)
@@ -35,6 +43,8 @@ def quantize(flow: F32, bound: float = 20.0) -> U8:
 
 def dequantize(q: U8, bound: float = 20.0) -> F32:
     """Bytes as the store holds them, any shape → displacements in pixels; 0 is read as 1."""
+    import numpy as np
+
     _check_bytes(q)
     _check_bound(bound)
     levels = np.maximum(np.arange(256), 1) - 128
@@ -46,20 +56,27 @@ def to_denseflow(flow: F32, bound: float = 20.0) -> U8:
 
     Raises FlowError for NaN and for a dtype other than float32.
     """
+    import numpy as np
+
     scaled = _clip(flow, bound)
     scaled += np.float32(bound)
-    scaled *= np.float32(255 / (2 * bound))
+    scaled /= np.float32(2 * bound)  # first, so that zero is ½ and then 127.5, exactly
+    scaled *= 255
     return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def from_denseflow(q: U8, bound: float = 20.0) -> F32:
     """Bytes in the convention of denseflow and mmaction2 → displacements in pixels."""
+    import numpy as np
+
     _check_bytes(q)
     _check_bound(bound)
     return (np.arange(256) * (2 * bound / 255) - bound).astype(np.float32)[q]
 
 
 def _clip(flow: F32, bound: float) -> F32:
+    import numpy as np
+
     _check_bound(bound)
     if not isinstance(flow, np.ndarray) or flow.dtype != np.float32:
         raise FlowError(
@@ -77,6 +94,8 @@ def _check_bound(bound: float) -> None:
 
 
 def _check_bytes(q: U8) -> None:
+    import numpy as np
+
     if not isinstance(q, np.ndarray) or q.dtype != np.uint8:
         raise FlowError(
             f"quantized flow must be a uint8 array, got {getattr(q, 'dtype', type(q).__name__)}"

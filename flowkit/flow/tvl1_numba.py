@@ -78,7 +78,8 @@ def solve_pair(first: FramePyramid, second: FramePyramid, params: TVL1Params) ->
     flow_2HW = np.zeros((2, *first.levels[-1].shape), np.float32)
     for frame0, warpable in zip(reversed(first.levels), reversed(second.warpables), strict=True):
         if frame0.shape != flow_2HW.shape[1:]:
-            flow_2HW = enlarge_flow(flow_2HW, *frame0.shape, params.scale_step)
+            height, width = frame0.shape
+            flow_2HW = enlarge_flow(flow_2HW, height, width, params.scale_step)
         flow_2HW, _ = solve_level(flow_2HW, frame0, warpable, params)
     return flow_2HW.transpose(1, 2, 0)
 

@@ -1,4 +1,4 @@
-# ruff: noqa: N803, N806
+# ruff: noqa: N803
 """TV-L1 by OpenCV's CPU class, `cv2.optflow.DualTVL1OpticalFlow`: the reference.
 
 It measures the change at every iteration instead of now and then, so it may stop one or
@@ -20,7 +20,8 @@ def solve_pairs(
     frames0_NHW: npt.NDArray[Any], frames1_NHW: npt.NDArray[Any], params: TVL1Params
 ) -> F32:
     """Flow from each frame of frames0 to the one of frames1: (N, H, W) twice → (N, H, W, 2)."""
-    solver = _create_solver(*frames0_NHW.shape[1:], params)
+    _, height, width = frames0_NHW.shape
+    solver = _create_solver(height, width, params)
     flows = [solver.calc(a, b, None) for a, b in zip(frames0_NHW, frames1_NHW, strict=True)]
     return np.stack(flows)
 
@@ -29,7 +30,8 @@ def _create_solver(height: int, width: int, params: TVL1Params) -> Any:
     # A new object for each size: OpenCV's keeps the fewer scales of a small frame for ever.
     import cv2
 
-    solver = cv2.optflow.DualTVL1OpticalFlow_create()
+    optflow: Any = cv2.optflow
+    solver = optflow.DualTVL1OpticalFlow_create()
     solver.setTau(params.tau)
     solver.setLambda(params.lambda_)
     solver.setTheta(params.theta)
@@ -48,6 +50,6 @@ def count_levels(height: int, width: int, params: TVL1Params) -> int:
     """Levels to ask OpenCV for; it leaves out those below 16 pixels itself."""
     if params.min_side < 16 and params.scales > 1:
         raise FlowError(
-            f"OpenCV's pyramids end at 16 pixels, got min_side {params.min_side}: use backend 'numba'"
+            f"OpenCV's pyramids end at 16 pixels, got min_side {params.min_side}; use backend numba"
         )
     return len(compute_level_sizes(height, width, params))

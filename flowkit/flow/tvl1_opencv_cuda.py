@@ -1,4 +1,4 @@
-# ruff: noqa: N803, N806
+# ruff: noqa: N803
 """TV-L1 by OpenCV's CUDA class, for machines that have OpenCV built with CUDA.
 
 No wheel on PyPI has it. Its pyramid has no half-pixel shift, and it repeats the border of
@@ -22,11 +22,13 @@ def solve_pairs(
     """Flow from each frame of frames0 to the one of frames1: (N, H, W) twice → (N, H, W, 2)."""
     import cv2
 
-    solver = cv2.cuda.OpticalFlowDual_TVL1_create(
+    cuda: Any = cv2.cuda
+    _, height, width = frames0_NHW.shape
+    solver = cuda.OpticalFlowDual_TVL1_create(
         tau=params.tau,
         **{"lambda": params.lambda_},  # a Python keyword
         theta=params.theta,
-        nscales=count_levels(*frames0_NHW.shape[1:], params),
+        nscales=count_levels(height, width, params),
         warps=params.warps,
         epsilon=params.epsilon,
         iterations=params.iterations,
@@ -36,7 +38,7 @@ def solve_pairs(
     )
     flows = []
     for frame0, frame1 in zip(frames0_NHW, frames1_NHW, strict=True):
-        first, second = cv2.cuda.GpuMat(), cv2.cuda.GpuMat()
+        first, second = cuda.GpuMat(), cuda.GpuMat()
         first.upload(np.ascontiguousarray(frame0))
         second.upload(np.ascontiguousarray(frame1))
         flows.append(solver.calc(first, second, None).download())

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -69,7 +69,7 @@ def _locate(
         w3[x] = a * s * t * t
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _interpolate(typing: Any, samples: Any, tap: Any, row_size: Any, wx: Any, wy: Any) -> Any:
     """Σᵣ wy[r] Σ꜀ wx[c] · samples[tap + r·row_size + 4c + (0, 1, 2, 3)], as four float32.
 
