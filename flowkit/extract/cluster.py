@@ -241,7 +241,7 @@ class Driver:
             return
         time.sleep(0.2)  # the kernel lets go of the dead process's locks
         recovery = recover(self.setup.root, part=self.setup.part, wait_seconds=0.0, log=self.log)
-        if job.id in recovery.ids:
+        if job.id in recovery.salvaged:
             self.count(Outcome(id=job.id, status="done", attempts=job.attempt))
             return
         if slot.hung:
@@ -354,6 +354,8 @@ def import_ray() -> Any:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray prints half a page on stdout for each dead worker; the summary says it in a line.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
     import ray
 
     return ray

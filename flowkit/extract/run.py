@@ -99,7 +99,7 @@ def extract(
             update=options.update,
             retry_failed=options.retry_failed,
         )
-        describe(summary, plan, located, recovery.salvaged)
+        describe(summary, plan, located, len(recovery.salvaged))
         setup = Setup(
             root=root.absolute(),
             recipe=header.recipe,

@@ -7,6 +7,7 @@ import pytest
 from flowkit.flow import TVL1Params
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
 from flowkit.store import Store
+from flowkit.store.records import read_record, record_paths
 
 
 @pytest.fixture
@@ -30,5 +31,15 @@ def contents():
             for id in store
             for video in [store[id]]
         }
+
+    return read
+
+
+@pytest.fixture
+def committed():
+    """``committed(root)``: every video of every commit record, also one that counts twice."""
+
+    def read(root: Path):
+        return [video for path in record_paths(root) for video in read_record(path).videos]
 
     return read

@@ -19,7 +19,6 @@ from flowkit.annotations import explicit_files
 from flowkit.extract import Options, extract
 from flowkit.store import Store
 from flowkit.store.failures import read_failures
-from flowkit.store.records import read_records
 from flowkit.store.verify import verify
 
 # A run as a user would start it, but with shards that commit every moment.
@@ -62,7 +61,7 @@ def kill_something(process: subprocess.Popen, rng: random.Random) -> None:
     process.wait()
 
 
-def run_with_kills(root, workers, recipe, clips, kills, seed, longest):
+def run_with_kills(root, workers, recipe, clips, kills, seed, longest, committed):
     """Returns how many of the rounds ended in a kill (the others finished before)."""
     rng = random.Random(seed)
     killed = 0
@@ -74,17 +73,17 @@ def run_with_kills(root, workers, recipe, clips, kills, seed, longest):
         except subprocess.TimeoutExpired:
             kill_something(process, rng)
             killed += 1
-        counted = {v.id for r in read_records(root) for v in r.videos} if root.exists() else set()
+        counted = {video.id for video in committed(root)}
         assert done <= counted, "what was committed once is lost"
         done = counted
     return killed
 
 
-def check_as_if_nothing_had_been(root, whole, recipe, clips, contents):
+def check_as_if_nothing_had_been(root, whole, recipe, clips, contents, committed):
     final = extract(explicit_files(clips), root, recipe, Options(workers=0))
     assert final.left == 0
     assert not read_failures(root)
-    ids = [video.id for record in read_records(root) for video in record.videos]
+    ids = [video.id for video in committed(root)]
     assert len(ids) == len(set(ids)), "something was done twice"
     assert contents(root) == contents(whole)
     assert not verify(root, deep=True).problems
@@ -99,23 +98,25 @@ def clips_and_whole(tmp_path, make_clip, recipe):
     return clips, tmp_path / "whole"
 
 
-def test_kills_of_the_driver(tmp_path, recipe, clips_and_whole, contents):
+def test_kills_of_the_driver(tmp_path, recipe, clips_and_whole, contents, committed):
     clips, whole = clips_and_whole
     seed = random.randrange(1 << 30)
     print("seed", seed)
-    killed = run_with_kills(tmp_path / "S", 0, recipe, clips, 5, seed, longest=3.0)
+    killed = run_with_kills(
+        tmp_path / "S", 0, recipe, clips, 5, seed, longest=3.0, committed=committed
+    )
     assert killed
-    check_as_if_nothing_had_been(tmp_path / "S", whole, recipe, clips, contents)
+    check_as_if_nothing_had_been(tmp_path / "S", whole, recipe, clips, contents, committed)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("workers", [0, 2])
-def test_twenty_kills(tmp_path, recipe, clips_and_whole, contents, workers):
+def test_twenty_kills(tmp_path, recipe, clips_and_whole, contents, committed, workers):
     clips, whole = clips_and_whole
     seed = random.randrange(1 << 30)
     print("seed", seed)
     longest = 14.0 if workers else 4.0  # Ray alone takes some seconds to start
-    killed = run_with_kills(tmp_path / "S", workers, recipe, clips, 20, seed, longest)
+    killed = run_with_kills(tmp_path / "S", workers, recipe, clips, 20, seed, longest, committed)
     assert killed
-    check_as_if_nothing_had_been(tmp_path / "S", whole, recipe, clips, contents)
+    check_as_if_nothing_had_been(tmp_path / "S", whole, recipe, clips, contents, committed)
