@@ -277,7 +277,9 @@ def refuse_twins(ids: Any) -> None:
 def serialize(table: Any, metadata: Mapping[str, Any]) -> bytes:
     """The Arrow file of one batch, with metadata as JSON."""
     columns = [
-        pa.concat_arrays(c.chunks) if c.num_chunks != 1 else c.chunk(0) for c in table.columns
+        # a column of an empty table may have no chunk at all
+        c.chunk(0) if c.num_chunks == 1 else pa.concat_arrays([*c.chunks, pa.array([], c.type)])
+        for c in table.columns
     ]
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in metadata.items()}
     batch = pa.record_batch(columns, schema=table.schema.with_metadata(texts))
