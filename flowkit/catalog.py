@@ -79,8 +79,8 @@ class Dataset:
         absent = self.absent(root, videos, annotations)
         if absent or videos is None:
             raise CatalogError(
-                f"dataset {self.full_name}: {absent}. Set FLOWKIT_DATA if they are elsewhere (it is "
-                f"{root.absolute()}). To obtain them: {self.obtain or 'the entry does not say.'} "
+                f"dataset {self.full_name}: {absent}. Set FLOWKIT_DATA if they are elsewhere "
+                f"(it is {root.absolute()}). To obtain them: {self.obtain or 'unknown.'} "
                 f"Homepage: {self.homepage or 'unknown'}"
             )
         reader = FORMATS[self.format]

@@ -45,7 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "index": (
         "flowkit.commands.index:index",
-        "Rebuild the index of STORE",
+        "Rebuild the index of STORE from its commit records, and join new annotations if given",
     ),
     "preview": (
         "flowkit.commands.preview:preview",
@@ -53,11 +53,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "status": (
         "flowkit.commands.status:status",
-        "Show what STORE holds",
+        "Show what STORE holds: videos by stream, what is missing, failures by kind",
     ),
     "verify": (
         "flowkit.commands.verify:verify",
-        "Check every byte of STORE",
+        "Check every byte of STORE against its commit records; exits with 1 if any is wrong",
     ),
 }
 INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT

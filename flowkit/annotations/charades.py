@@ -8,11 +8,12 @@ c000 … c156 otherwise.
 import math
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from flowkit.annotations.source import Located, match
 from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
 from flowkit.annotations.text import find_texts, read_csv, read_lines, shorten
+from flowkit.annotations.tree import stem
 from flowkit.errors import AnnotationError
 
 CLASSES = 157
@@ -87,4 +88,4 @@ def read_action(text: str, names: dict[str, str], where: str) -> Label:
 def locate(root: Path, table: AnnotationTable) -> Located:
     """Find the videos below ``root`` by their stem, in any folders."""
     index = {annotation.id: annotation for annotation in table.annotations}
-    return match(root, table, index, lambda path: PurePosixPath(path).stem)
+    return match(root, table, index, stem)

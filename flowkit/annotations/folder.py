@@ -20,15 +20,16 @@ def scan(root: Path) -> tuple[AnnotationTable, Located]:
     Raises UsageError where names are not UTF-8 or differ only by Unicode normalization.
     """
     sources = []
-    seen: dict[str, Path] = {}
+    seen: dict[str, str] = {}
     paths = walk_videos(root)
     folders = [path.split("/")[:-1] for path in paths]
     first_folders = {parts[0].lower() for parts in folders if parts}
     split = bool(first_folders) and first_folders <= SPLITS.keys()
     for path, parts in zip(paths, folders, strict=True):
         file = root / path
-        if seen.setdefault(normalize(path), file) != file:
-            raise duplicate(path, seen[normalize(path)], file)
+        first = seen.setdefault(normalize(path), path)
+        if first != path:
+            raise duplicate(path, root / first, file)
         subsets = (SPLITS[parts[0].lower()],) if split and parts else ()
         below = parts[1:] if split else parts
         labels = (Label(below[0]),) if below else ()

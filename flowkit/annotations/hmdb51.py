@@ -6,11 +6,12 @@ the file's stem, which is unique over the classes. Class ids are the alphabetica
 
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from flowkit.annotations.source import Located, match
 from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
 from flowkit.annotations.text import find_texts, read_lines, shorten
+from flowkit.annotations.tree import stem
 from flowkit.errors import AnnotationError
 
 FILE = re.compile(r"(.+)_test_split([123])\.txt")
@@ -61,4 +62,4 @@ def read_list(path: Path, name: str, split: str) -> Iterator[Row]:
 def locate(root: Path, table: AnnotationTable) -> Located:
     """Find the videos below ``root`` by their stem, in any folders."""
     index = {annotation.id: annotation for annotation in table.annotations}
-    return match(root, table, index, lambda path: PurePosixPath(path).stem)
+    return match(root, table, index, stem)

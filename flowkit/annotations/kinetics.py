@@ -8,11 +8,12 @@ the dataset's own downloader gives it. Class ids are the alphabetical order of t
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from flowkit.annotations.source import Located, match
 from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
 from flowkit.annotations.text import find_texts, read_csv
+from flowkit.annotations.tree import stem
 from flowkit.errors import AnnotationError
 
 SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
@@ -120,6 +121,6 @@ def locate(root: Path, table: AnnotationTable) -> Located:
 
 def clip_name(path: str) -> str:
     """The id that a file's name stands for."""
-    stem = PurePosixPath(path).stem
-    parts = CLIP.fullmatch(stem)
-    return f"{parts[1]}_{int(parts[2]):06d}_{int(parts[3]):06d}" if parts else stem
+    name = stem(path)
+    parts = CLIP.fullmatch(name)
+    return f"{parts[1]}_{int(parts[2]):06d}_{int(parts[3]):06d}" if parts else name

@@ -18,7 +18,14 @@ VIDEO_EXTENSIONS = frozenset({
 
 def is_video(name: str) -> bool:
     """Whether the file name has the extension of a video, in any case."""
-    return os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS  # noqa: PTH122 (250,000 names)
+    _, dot, extension = name.rpartition(".")
+    return dot + extension.lower() in VIDEO_EXTENSIONS
+
+
+def stem(path: str) -> str:
+    """The file's name without folders and extension; pathlib takes seconds for 250,000."""
+    name = path.rpartition("/")[2]
+    return name.rpartition(".")[0] or name
 
 
 def walk_videos(root: Path) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from flowkit.annotations.source import Located, match
 from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
 from flowkit.annotations.text import find_texts, read_lines, shorten
+from flowkit.annotations.tree import stem
 from flowkit.errors import AnnotationError
 
 FILE = re.compile(r"classInd\.txt|(train|test)list0?([123])\.txt", re.IGNORECASE)
@@ -84,4 +85,4 @@ def read_list(path: Path, classes: list[str], numbers: dict[str, int]) -> Iterat
 def locate(root: Path, table: AnnotationTable) -> Located:
     """Find ``v_X_g01_c01.avi`` and the like below ``root``, in any folders, in any case."""
     index = {annotation.id.casefold(): annotation for annotation in table.annotations}
-    return match(root, table, index, lambda path: PurePosixPath(path).stem.casefold())
+    return match(root, table, index, lambda path: stem(path).casefold())

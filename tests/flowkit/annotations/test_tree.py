@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from flowkit.annotations.tree import holds_videos, list_folder, walk_videos
+from flowkit.annotations.tree import holds_videos, is_video, list_folder, stem, walk_videos
 from flowkit.errors import UsageError
 
 
@@ -63,3 +63,18 @@ def test_holds_videos(tmp_path: Path) -> None:
     assert not holds_videos(tmp_path)
     plant(tmp_path, "a/b/c.mov")
     assert holds_videos(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("a/b.c.mp4", "b.c"), ("b.mp4", "b"), ("a.b/c", "c"), ("a/#1;~[x].avi", "#1;~[x]")],
+)
+def test_stem(path: str, name: str) -> None:
+    assert stem(path) == name == Path(path).stem
+
+
+def test_is_video() -> None:
+    assert is_video("a.MP4")
+    assert is_video("a.b.webm")
+    assert not is_video("mp4")
+    assert not is_video("a.mp4.txt")
