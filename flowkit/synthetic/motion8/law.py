@@ -66,6 +66,7 @@ SUBSETS = ("train", "test")
 # Radii relative to the shorter side at reference, and the farthest that zoom takes ln radius.
 RADII = (0.12, 0.20)
 ZOOM = 0.6
+SMALLEST, LARGEST = RADII[0] * math.exp(-ZOOM), RADII[1] * math.exp(ZOOM)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,23 +6,25 @@ is behind with the coverage
 
     α = clip(½ − d · radius, 0, 1)      d(q) from shapes.py: a ramp one pixel wide
 
-so edges are antialiased at every size. The texture's finest wave is 1/8 of the radius, so
-that it stays above two pixels on the smallest shape: bilinear warping does not alias.
+so edges are antialiased at every size. The texture has no wave that the smallest shape of the
+configuration would show at less than two pixels: bilinear warping does not alias. (A limit
+by the clip's own sizes would tell zooming clips from others.)
 Everything lives on the torus of the picture: a shape that leaves at the right comes in at
 the left, so the picture never empties.
 """
 
+import math
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from flowkit.synthetic.motion8.law import ANGLE, SIZE, Clip, X, Y
+from flowkit.synthetic.motion8.law import ANGLE, LARGEST, SIZE, SMALLEST, Clip, Motion8, X, Y
 from flowkit.synthetic.shapes import SHAPES
 from flowkit.synthetic.textures import colour, make_noise, make_palette
 
-SPRITE_RADIUS = 96  # pixels of the texture image per shape radius
+WAVES = (1.0, 0.5, 0.25, 0.125)  # of a shape's texture, in shape radii
 SPRITE_REACH = 1.15  # how far the texture image goes, in shape radii: room for the ramp
 GOLDEN = 0.618034  # hue step that keeps neighbours in the list apart
 
@@ -42,7 +44,7 @@ class Renderer:
             ground, ((0, config.height + 1), (0, config.width + 1), (0, 0)), "wrap"
         )
         self.sprites = [
-            make_sprite(name, (hue + GOLDEN * (i + 1)) % 1, rng)
+            make_sprite(name, (hue + GOLDEN * (i + 1)) % 1, config, rng)
             for i, name in enumerate(scene.outlines)
         ]
 
@@ -90,12 +92,18 @@ def render(clip: Clip) -> Iterator[NDArray[np.uint8]]:
         yield renderer.frame(t)
 
 
-def make_sprite(name: str, hue: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A shape's image: float32 (S, S, 4), RGB in 0–255 and distance in radii."""
-    half = round(SPRITE_RADIUS * SPRITE_REACH)
-    axis = (np.arange(2 * half + 1, dtype=np.float32) - half) / SPRITE_RADIUS
+def make_sprite(
+    name: str, hue: float, config: Motion8, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """A shape's image, as large as the largest shape: float32 (S, S, 4), RGB and distance.
+
+    RGB in 0–255; distance in radii.
+    """
+    half = math.ceil(LARGEST * config.side * SPRITE_REACH)
+    axis = np.linspace(-SPRITE_REACH, SPRITE_REACH, 2 * half + 1, dtype=np.float32)
     q = np.stack(np.meshgrid(axis, axis), -1)
-    waves = [SPRITE_RADIUS * f for f in (1.0, 0.5, 0.25, 0.125)]
+    visible = [w for w in WAVES if w * SMALLEST * config.side >= 2] or WAVES[:1]
+    waves = [w * half / SPRITE_REACH for w in visible]
     paint = colour(make_noise(len(axis), len(axis), waves, rng), make_palette(hue, 0.85))
     distance = SHAPES[name](q).astype(np.float32)
     return np.ascontiguousarray(np.dstack([paint, distance]))
@@ -103,9 +111,9 @@ def make_sprite(name: str, hue: float, rng: np.random.Generator) -> NDArray[np.f
 
 def into_sprite(x: float, y: float, angle: float, radius: float, size: int) -> NDArray[np.float64]:
     """The affine map (2, 3) from picture pixels to sprite pixels, for a shape centred at x, y."""
-    scale = SPRITE_RADIUS / radius
-    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     half = (size - 1) / 2
+    scale = half / SPRITE_REACH / radius
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     return np.array([[cos, sin, half - cos * x - sin * y], [-sin, cos, half + sin * x - cos * y]])
 
 

@@ -1,0 +1,120 @@
+"""The dataset on disk: complete, repeatable, completed after an interruption, never mixed."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowkit.decode import probe, read_video
+from flowkit.errors import UsageError
+from flowkit.synthetic.motion8 import Motion8, files, render, truth, write
+
+CONFIG = Motion8(videos=8, test_videos=2, frames=5, width=64, height=48)
+
+
+def read_all(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_what_is_written(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    assert write(tmp_path, CONFIG, lambda done, total: seen.append((done, total))) == 10
+    assert seen == [(i, 10) for i in range(1, 11)]
+    assert not list(tmp_path.rglob("*.part"))
+    rows = {}
+    for subset in ("train", "test"):
+        with (tmp_path / "annotations" / f"{subset}.csv").open(newline="") as file:
+            rows[subset] = list(csv.DictReader(file))
+    assert [r["label"] for r in rows["test"]] == ["left", "right"]
+    assert len(rows["train"]) == 8
+    for row in rows["train"] + rows["test"]:
+        assert row["id"].startswith(row["label"] + "/")
+        path = tmp_path / "videos" / row["id"]
+        info = probe(path)
+        assert (info.codec, info.width, info.height, info.fps) == ("h264", 64, 48, 25)
+        clip = truth(tmp_path, row["id"])
+        assert clip.label == row["label"]
+        video = read_video(path)
+        expected = np.stack(list(render(clip)))
+        assert video.shape == expected.shape
+        # Luma is what 4:2:0 keeps; 4 levels are the codec's.
+        assert np.abs(video.mean(-1) - expected.mean(-1)).mean() < 6
+
+
+def test_a_second_call_changes_nothing(tmp_path: Path) -> None:
+    write(tmp_path, CONFIG)
+    times = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    assert write(tmp_path, CONFIG) == 0
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == times
+
+
+def test_two_writings_have_the_same_bytes(tmp_path: Path) -> None:
+    write(tmp_path / "a", CONFIG)
+    write(tmp_path / "b", CONFIG)
+    assert read_all(tmp_path / "a") == read_all(tmp_path / "b")
+
+
+def test_an_interrupted_writing_is_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "whole", CONFIG)
+    encode = files.encode
+    calls = 0
+
+    def interrupted(*args: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            (tmp_path / "cut" / "videos" / "down").mkdir()
+            (tmp_path / "cut" / "videos" / "down" / "train_00003.mp4.part").write_bytes(b"half")
+            raise KeyboardInterrupt
+        encode(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "encode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "cut", CONFIG)
+    assert write(tmp_path / "cut", CONFIG) == 7
+    assert read_all(tmp_path / "cut") == read_all(tmp_path / "whole")
+
+
+def test_damaged_and_missing_videos_are_rendered_again(tmp_path: Path) -> None:
+    write(tmp_path, CONFIG)
+    before = read_all(tmp_path)
+    (tmp_path / "videos" / "up" / "train_00002.mp4").unlink()
+    path = tmp_path / "videos" / "left" / "test_00000.mp4"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    (tmp_path / "annotations" / "test.csv").write_text("id,label\n")
+    assert write(tmp_path, CONFIG) == 2
+    assert read_all(tmp_path) == before
+
+
+def test_another_configuration_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, CONFIG)
+    with pytest.raises(UsageError, match=r"holds another motion8 \(seed: 0 ≠ 1, videos: 8 ≠ 16\)"):
+        write(tmp_path, Motion8(test_videos=2, frames=5, width=64, height=48, seed=1))
+    record = json.loads((tmp_path / "motion8.json").read_text())
+    (tmp_path / "motion8.json").write_text(json.dumps(record | {"generator": 99}))
+    with pytest.raises(UsageError, match="generator 99"):
+        truth(tmp_path, "left/train_00000.mp4")
+
+
+def test_foreign_videos_are_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "mine.mp4").touch()
+    with pytest.raises(UsageError, match="not this generator's"):
+        write(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"generator": 1, "config": 3, "videos": {}}'])
+def test_a_damaged_record_is_said(text: str, tmp_path: Path) -> None:
+    (tmp_path / "motion8.json").write_text(text)
+    with pytest.raises(UsageError, match="damaged"):
+        truth(tmp_path, "left/train_00000.mp4")
+
+
+def test_no_motion8_here(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no motion8\.json"):
+        truth(tmp_path, "left/train_00000.mp4")
