@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flowkit.doctor.finding import Finding
 
 if TYPE_CHECKING:
-    from flowkit.catalog import Dataset
+    from flowkit.catalog import Dataset, Presence
 
 __all__ = ["Finding", "diagnose"]
 
@@ -22,7 +22,7 @@ def diagnose(store: Path, dataset: "Dataset | None" = None) -> list[Finding]:
     what that dataset will need, and its videos are counted.
     """
     from flowkit.doctor import backends, machine, packages
-    from flowkit.doctor.storage import check_storage
+    from flowkit.doctor.storage import Need, check_storage
 
     checks: list[Callable[[], list[Finding]]] = [
         packages.check_python,
@@ -36,16 +36,19 @@ def diagnose(store: Path, dataset: "Dataset | None" = None) -> list[Finding]:
         machine.check_memory,
         machine.check_open_files,
         machine.check_shared_memory,
-        lambda: check_storage(store, dataset),
     ]
-    if dataset is not None:
-        checks.append(lambda: check_presence(dataset))
-    return [finding for check in checks for finding in check()]
-
-
-def check_presence(dataset: "Dataset") -> list[Finding]:
-    """Whether the dataset's videos and annotations are where the catalogue says."""
+    findings = [finding for check in checks for finding in check()]
+    if dataset is None:
+        return findings + check_storage(store)
     presence = dataset.presence()
+    # As long as the videos are not here, the store is planned for all of them.
+    videos = presence.found or dataset.expected_videos
+    need = Need(dataset.full_name, videos, dataset.bytes_per_video)
+    return findings + check_storage(store, need) + check_presence(dataset, presence)
+
+
+def check_presence(dataset: "Dataset", presence: "Presence") -> list[Finding]:
+    """Whether the dataset's videos and annotations are where the catalogue says."""
     advice = dataset.obtain or f"put it where the catalogue says ({dataset.catalog})"
     if presence.problem:
         message = f"{dataset.full_name}: {presence.problem}"

@@ -5,9 +5,9 @@ import os
 import shutil
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from flowkit.catalog import Dataset
 from flowkit.doctor.finding import Finding
 
 GB = 1_000_000_000
@@ -18,11 +18,20 @@ VOLATILE = {"tmpfs", "ramfs"}
 CLOCK_SECONDS = 5.0
 
 
-def check_storage(store: Path, dataset: Dataset | None = None) -> list[Finding]:
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What will be stored: a dataset's ``videos``, at about ``bytes_per_video`` each."""
+
+    dataset: str
+    videos: int
+    bytes_per_video: int
+
+
+def check_storage(store: Path, need: Need | None = None) -> list[Finding]:
     """All checks of the place where the store is, or will be."""
     place = existing(store)
     return [
-        *check_room(store, dataset),
+        *check_room(store, need),
         *judge_filesystem(filesystem(place), place),
         *check_writing(place),
     ]
@@ -34,24 +43,24 @@ def existing(path: Path) -> Path:
     return next(place for place in (path, *path.parents) if place.is_dir())
 
 
-def check_room(store: Path, dataset: Dataset | None) -> list[Finding]:
+def check_room(store: Path, need: Need | None) -> list[Finding]:
     """Free bytes, against what the rest of the dataset will need."""
     free = shutil.disk_usage(existing(store)).free
-    if dataset is None:
+    if need is None:
         message = f"{free / GB:.1f} GB free at {store}"
         advice = "name the dataset with --dataset to see what it needs"
         return [Finding("disk", "warn" if free < LITTLE else "ok", message, advice)]
     held = stored_bytes(store)
-    need = max(0, dataset.expected_bytes - held)
+    rest = max(0, need.videos * need.bytes_per_video - held)
     message = (
-        f"{free / GB:.1f} GB free at {store}; {dataset.full_name} needs about {need / GB:.1f} GB"
-        + (f" more ({held / GB:.1f} GB are there)" if held else "")
+        f"{free / GB:.1f} GB free at {store}; {need.videos:,} videos of {need.dataset} need about "
+        f"{rest / GB:.1f} GB" + (f" more ({held / GB:.1f} GB are there)" if held else "")
     )
-    if free < need:
+    if free < rest:
         advice = "choose a larger disk with --store, or a part of the dataset with --subset"
         return [Finding("disk", "fail", message, advice)]
     # Estimates are rough, and full file systems slow: a fifth more is wise.
-    if free < need * 1.2:
+    if free < rest * 1.2:
         return [Finding("disk", "warn", message, "make room: the estimate is rough")]
     return [Finding("disk", "ok", message)]
 

@@ -15,6 +15,7 @@ from flowkit.doctor.shadowing import find_shadows
 
 SHIPPED = Path(__file__).resolve().parents[2] / "datasets.yaml"
 GB = 1_000_000_000
+NEED = storage.Need("mine", 1000, GB // 10)
 
 
 @pytest.fixture
@@ -251,28 +252,41 @@ def test_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert only(machine.check_shared_memory(tmp_path)).status == status
 
 
-def test_room_for_the_rest_of_a_dataset(
-    tmp_path: Path, ucf101: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_room_for_the_rest_of_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def check(free: int) -> Finding:
         usage = type("", (), {"free": free})
         monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-        return only(storage.check_room(tmp_path / "not/yet", ucf101))
+        return only(storage.check_room(tmp_path / "not/yet", NEED))
 
-    need = ucf101.expected_bytes
+    need = 100 * GB
     assert check(need - 1).status == "fail"
     assert check(need + 1).status == "warn"
     assert check(2 * need).status == "ok"
-    assert f"needs about {need / GB:.1f} GB" in check(need).message
+    assert "1,000 videos of mine need about 100.0 GB" in check(need).message
 
 
-def test_what_a_store_already_holds_is_not_needed_again(tmp_path: Path, ucf101: Dataset) -> None:
+def test_videos_that_are_here_are_what_is_planned_for(tmp_path: Path, ucf101: Dataset) -> None:
+    def room() -> str:
+        return next(f for f in diagnose(tmp_path / "store", ucf101) if f.topic == "disk").message
+
+    assert "13,320 videos of ucf101 need about" in room()
+    folder = tmp_path / "nowhere/ucf101"
+    folder.mkdir(parents=True)
+    (folder / "classInd.txt").write_text("1 Run\n")
+    (folder / "trainlist01.txt").write_text("Run/v_Run_g01_c01.avi 1\nRun/v_Run_g02_c01.avi 1\n")
+    (folder / "v_Run_g02_c01.avi").touch()
+    assert "1 videos of ucf101 need about" in room()
+    dataset = next(f for f in diagnose(tmp_path / "store", ucf101) if f.topic == "dataset")
+    assert (dataset.status, dataset.advice[:13]) == ("warn", "1 are missing")
+
+
+def test_what_a_store_already_holds_is_not_needed_again(tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames/x.arrow").write_bytes(bytes(1000))
     assert storage.stored_bytes(tmp_path) == 0
     (tmp_path / "store.json").write_text("{}")
     assert storage.stored_bytes(tmp_path) == 1002
-    assert "are there" in only(storage.check_room(tmp_path, ucf101)).message
+    assert "are there" in only(storage.check_room(tmp_path, NEED)).message
 
 
 def test_file_systems(tmp_path: Path) -> None:
