@@ -41,7 +41,8 @@ def index(
 
     table = read_table(dataset, variant, catalog, annotations, format)
     if table is not None:
-        write_annotations(store, table)
+        known = read_annotations(store)
+        write_annotations(store, table if known is None else known.joined(table))
     version = rebuild_index(store, scratch=scratch)
     opened = Store(store)
     click.echo(f"index version {version}: {len(opened)} videos, {len(opened.classes)} classes")

@@ -49,18 +49,15 @@ def preview_sheet(
 
 
 def choose_varied(store: Store, limit: int = 8) -> list[str]:
-    """Ids for a sheet: the first video of each class in turn, then others, ``limit`` at most."""
+    """The first video of each class, ``limit`` at most; without any labels the first videos."""
     first: dict[str, str] = {}
-    others: list[str] = []
+    wanted = min(limit, len(store.classes))
     for id in store:
-        label = next((label.name for label in store[id].labels), None)
-        if label is not None and label not in first:
-            first[label] = id
-        elif len(others) < limit:
-            others.append(id)
-        if len(first) == min(limit, len(store.classes) or limit):
+        if len(first) == wanted:
             break
-    return (list(first.values()) + others)[:limit]
+        for label in store[id].labels:
+            first.setdefault(label.name, id)
+    return list(dict.fromkeys(first.values()))[:limit] or list(store.ids[:limit])
 
 
 def draw_strip(video: Video, count: int) -> np.ndarray:
