@@ -7,6 +7,7 @@ located videos ─ plan ─ jobs ─ workers ─ shards ─ commit records ─ i
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from flowkit.recipe import Recipe
 from flowkit.store import Store, create_or_open, hold_store, rebuild_index, recover
 from flowkit.store.failures import Failure, append_failure, read_failures
 from flowkit.store.index import read_annotations, write_annotations
+
+INDEX_SECONDS = 900.0  # a long run shows readers its progress this often
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +115,15 @@ def extract(
         )
         try:
             work(plan, setup, options, summary, console, started)
+        except DiskFullError:
+            with suppress(DiskFullError):  # there may be no room for the index either
+                rebuild_index(root)
+            raise
         finally:
-            recover(root, part=options.part, wait_seconds=0.0, log=log)
-            rebuild_index(root)
-            settle(summary, plan, Store(root))
             summary.wall_seconds = time.monotonic() - started
+        recover(root, part=options.part, wait_seconds=0.0, log=log)
+        rebuild_index(root)
+        settle(summary, plan, Store(root))
     return summary
 
 
@@ -147,6 +154,7 @@ def work(
     if not plan.jobs:
         return
     jobs = {job.id: job for job in plan.jobs}
+    indexed = time.monotonic()
     with Interrupt(console) as interrupt, Meter(plan.jobs, console) as meter:
 
         def begin(workers: int) -> None:
@@ -155,6 +163,7 @@ def work(
             meter.begin()
 
         def count(outcome: Outcome) -> None:
+            nonlocal indexed
             if outcome.status == "done":
                 summary.add(outcome)
                 summary.source_bytes += jobs[outcome.id].weight
@@ -164,6 +173,9 @@ def work(
                 summary.failed.append(failure)
             if outcome.status != "stopped":
                 meter.count(outcome)
+            if time.monotonic() - indexed > INDEX_SECONDS:
+                rebuild_index(setup.root)
+                indexed = time.monotonic()
 
         try:
             if options.workers == 0:

@@ -61,6 +61,12 @@ def kill_something(process: subprocess.Popen, rng: random.Random) -> None:
     process.wait()
 
 
+def wait_for_work(root: Path, process: subprocess.Popen) -> None:
+    """Until a shard is being written."""
+    while process.poll() is None and not list(root.glob("frames/*.part")):
+        time.sleep(0.02)
+
+
 def run_with_kills(root, workers, recipe, clips, kills, seed, longest, committed):
     """Returns how many of the rounds ended in a kill (the others finished before)."""
     rng = random.Random(seed)
@@ -68,8 +74,10 @@ def run_with_kills(root, workers, recipe, clips, kills, seed, longest, committed
     done: set[str] = set()
     for _ in range(kills):
         process = start(root, workers, recipe, clips)
+        if rng.random() < 0.8:  # else perhaps still starting
+            wait_for_work(root, process)
         try:
-            process.wait(timeout=rng.uniform(0.5, longest))
+            process.wait(timeout=rng.uniform(0.0, longest))
         except subprocess.TimeoutExpired:
             kill_something(process, rng)
             killed += 1
@@ -103,7 +111,7 @@ def test_kills_of_the_driver(tmp_path, recipe, clips_and_whole, contents, commit
     seed = random.randrange(1 << 30)
     print("seed", seed)
     killed = run_with_kills(
-        tmp_path / "S", 0, recipe, clips, 5, seed, longest=3.0, committed=committed
+        tmp_path / "S", 0, recipe, clips, 5, seed, longest=2.0, committed=committed
     )
     assert killed
     check_as_if_nothing_had_been(tmp_path / "S", whole, recipe, clips, contents, committed)
@@ -116,7 +124,7 @@ def test_twenty_kills(tmp_path, recipe, clips_and_whole, contents, committed, wo
     clips, whole = clips_and_whole
     seed = random.randrange(1 << 30)
     print("seed", seed)
-    longest = 14.0 if workers else 4.0  # Ray alone takes some seconds to start
+    longest = 6.0 if workers else 3.0
     killed = run_with_kills(tmp_path / "S", workers, recipe, clips, 20, seed, longest, committed)
     assert killed
     check_as_if_nothing_had_been(tmp_path / "S", whole, recipe, clips, contents, committed)
