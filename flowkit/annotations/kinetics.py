@@ -17,9 +17,12 @@ from flowkit.annotations.tree import stem
 from flowkit.errors import AnnotationError
 
 SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
-VARIANT = r"k(?:inetics)?[-_]?(400|600|700(?:[-_]2020)?)"
+RELEASE = r"(400|600|700(?:[-_]2020)?)"
+VARIANT = rf"k(?:inetics)?[-_]?{RELEASE}"
 FILE = re.compile(rf"(?:{VARIANT}[-_])?({'|'.join(SPLITS)})\.csv", re.IGNORECASE)
-FOLDER = re.compile(rf".*?{VARIANT}(?![0-9]).*", re.IGNORECASE)
+FOLDER = re.compile(
+    rf"(?:.*[^a-z0-9])?(?:k|kinetics)?[-_]?{RELEASE}(?:[^a-z0-9].*)?", re.IGNORECASE
+)
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 CLIP = re.compile(r"(.+)_(\d+)_(\d+)")
 

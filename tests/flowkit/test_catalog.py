@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,13 @@ def test_the_shipped_catalogue() -> None:
     assert shipped["charades"].recipe.fps == 24
     assert shipped["kinetics-600"].homepage == shipped["kinetics-400"].homepage
     assert shipped["kinetics-600"].videos != shipped["kinetics-400"].videos
+
+
+def test_the_head_of_the_file_explains_every_key() -> None:
+    head = SHIPPED.read_text().partition("\nkinetics:")[0]
+    explained = {line[4:].split()[0] for line in head.splitlines() if line.startswith("#   ")}
+    keys = {field.name for field in fields(catalog.Dataset)} - {"name", "catalog"} | {"variants"}
+    assert keys <= explained
 
 
 def test_subset_names_are_those_that_the_parsers_give(shared_data: Path) -> None:

@@ -76,6 +76,23 @@ def test_variants_are_told_apart_by_file_or_folder(tmp_path: Path, name: str) ->
     assert kinetics.find(tmp_path, "700-2020") == [tmp_path / "kinetics700_2020/train.csv"]
 
 
+@pytest.mark.parametrize(
+    ("folder", "variant"),
+    [
+        ("kinetics400", "400"),
+        ("my-k600_tiny/lists", "600"),
+        ("kinetics/700", "700"),
+        ("Kinetics700_2020", "700_2020"),
+        ("k400/kinetics-600", "600"),
+        ("jack600/data", None),
+        ("k4000", None),
+        ("kinetics", None),
+    ],
+)
+def test_variants_in_folder_names(folder: str, variant: str | None) -> None:
+    assert kinetics.folder_variant(Path(folder)) == variant
+
+
 def test_a_file_that_says_its_variant_wins(tmp_path: Path) -> None:
     write(tmp_path / "val.csv", HEADER)
     named = write(tmp_path / "kinetics-400_val.csv", HEADER)
