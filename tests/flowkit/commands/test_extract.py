@@ -1,0 +1,137 @@
+"""`flowkit extract` as typed: what it takes, prints, and exits with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from flowkit.cli import main
+from flowkit.store import Store
+
+
+@pytest.fixture
+def flowkit(tmp_path, monkeypatch):
+    """``flowkit("extract", …)`` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FLOWKIT_DATA", raising=False)
+
+    def run(*arguments):
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    return run
+
+
+SMALL = ("--size", "32x32", "--workers", "0")
+
+
+def test_plain_files(flowkit, tmp_path, make_clip):
+    make_clip(tmp_path / "a.mp4")
+    make_clip(tmp_path / "b.avi")
+    result = flowkit("extract", "a.mp4", "b.avi", "--store", "out", *SMALL)
+    assert result.exit_code == 0, result.output
+    assert "2  videos extracted" in result.stdout
+    assert list(Store(tmp_path / "out")) == ["a.mp4", "b.avi"]
+
+
+def test_a_folder_of_classes_and_one_subset_of_it(flowkit, tmp_path, make_clip):
+    make_clip(tmp_path / "v" / "train" / "run" / "1.mp4")
+    make_clip(tmp_path / "v" / "val" / "run" / "2.mp4")
+    result = flowkit("extract", "--videos", "v", "--subset", "val", *SMALL)
+    assert result.exit_code == 0, result.output
+    assert list(Store(tmp_path / "stores" / "v")) == ["val/run/2.mp4"]
+    wrong = flowkit("extract", "--videos", "v", "--subset", "tset", *SMALL)
+    assert wrong.exit_code == 2
+    assert "the annotations have train, val" in wrong.stderr
+
+
+def test_a_dataset_of_the_catalogue(flowkit, tmp_path, make_clip):
+    root = tmp_path / "data" / "motion8"
+    make_clip(root / "videos" / "left" / "train_00000.mp4")
+    (root / "annotations").mkdir()
+    (root / "annotations" / "train.csv").write_text(
+        "id,label\nleft/train_00000.mp4,left\nup/train_00002.mp4,up\n"
+    )
+    result = flowkit("extract", "--dataset", "motion8", "--json", *SMALL)
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["extracted"] == 1
+    assert summary["missing"] == ["up/train_00002.mp4"]
+    store = Store(tmp_path / "stores" / "motion8")
+    assert store.header.dataset == "motion8"
+    assert [label.name for label in store["left/train_00000.mp4"].labels] == ["left"]
+
+
+def test_strict_and_retry_failed(flowkit, tmp_path, make_clip):
+    make_clip(tmp_path / "a.mp4")
+    (tmp_path / "b.mp4").write_bytes(b"")
+    command = ("extract", "a.mp4", "b.mp4", "--store", "S", *SMALL)
+    assert flowkit(*command).exit_code == 0
+    strict = flowkit(*command, "--strict")
+    assert strict.exit_code == 4
+    assert "quarantined" in strict.stdout
+    retried = json.loads(flowkit(*command, "--retry-failed", "--json").stdout)
+    assert [failure["kind"] for failure in retried["failed"]] == ["empty"]
+    make_clip(tmp_path / "b.mp4")
+    assert flowkit(*command, "--strict").exit_code == 0
+
+
+def test_parts_of_a_batch_job_make_one_store(flowkit, tmp_path, make_clip):
+    for i in range(6):
+        make_clip(tmp_path / "v" / "c" / f"{i}.mp4", seed=i)
+    for i in range(3):
+        result = flowkit("extract", "--videos", "v", "--store", "S", "--shard", f"{i}/3", *SMALL)
+        assert result.exit_code == 0, result.output
+    assert len(Store(tmp_path / "S")) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--dataset", "kinetcs"), "did you mean"),
+        (("--dataset", "ucf101"), "FLOWKIT_DATA"),
+        ((), "name what to extract"),
+        (("--dataset", "ucf101", "--videos", "v"), "got several"),
+        (("a.mp4",), "need --store"),
+        (("gone.mp4", "--store", "S"), "no such file"),
+        (("--videos", "gone"), "expects a folder"),
+        (("a.mp4", "--store", "S", "--streams", "rgb,depth"), "streams are rgb, flow and audio"),
+        (("a.mp4", "--store", "S", "--shard", "8/8"), "from 0 to n−1"),
+        (("a.mp4", "--store", "S", "--size", "big"), "expected a size"),
+        (("a.mp4", "--store", "S", "--backend", "numab"), "did you mean 'numba'"),
+        (("a.mp4", "--store", "v"), "expected a store or an empty folder"),
+    ],
+)
+def test_a_wrong_command_says_what_to_do_and_makes_no_store(
+    flowkit, tmp_path, make_clip, arguments, message
+):
+    make_clip(tmp_path / "a.mp4")
+    make_clip(tmp_path / "v" / "c" / "1.mp4")
+    result = flowkit("extract", *arguments)
+    assert result.exit_code in (1, 2)
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "S").exists()
+
+
+def test_ctrl_c_commits_and_says_how_to_go_on(tmp_path, make_clip):
+    for i in range(4):
+        make_clip(tmp_path / f"{i}.mp4", frames=100, width=256, height=192, seed=i)
+    command = [sys.executable, "-m", "flowkit", "extract", *map(str, tmp_path.glob("*.mp4"))]
+    command += ["--store", str(tmp_path / "S"), "--workers", "0", "--size", "128x128"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("S/frames/*.part")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "the same command goes on from here" in err
+    assert "videos extracted" in out
+    assert 1 <= len(Store(tmp_path / "S")) < 4
