@@ -75,7 +75,8 @@ class Shard:
     """One shard as it was found. ``unfit`` are ids that a repair must not carry over.
 
     ``remedy``: None where it is left alone, ``rewrite`` (carry whole videos over into a new
-    shard), ``record`` (make a new commit record), ``remove`` (a record without a shard).
+    shard), ``record`` (make a new commit record), ``remove`` (a record without a shard), ``newer``
+    (none but a newer flowkit can tell).
     """
 
     folder: str
@@ -132,6 +133,7 @@ class Inspection:
             shard.remedy = "record"
         except FormatError as error:
             self._blame(shard, None, str(error))
+            shard.remedy = "newer"
             return
         except (StoreError, AttributeError, TypeError, ValueError) as error:
             self._blame(shard, None, f"its commit record is broken ({error})")

@@ -34,16 +34,24 @@ def preview(video: Video, out: Path | str, *, count: int = 8) -> Path:
 
 
 def preview_sheet(
-    store: Store, ids: Iterable[str], out: Path | str, *, count: int = 6, columns: int = 1
+    store: Store,
+    ids: Iterable[str],
+    out: Path | str,
+    *,
+    count: int = 6,
+    columns: int | None = None,
 ) -> Path:
     """Draw a contact sheet of several videos to a .png, one strip of ``count`` frames each.
 
-    The strips lie in ``columns`` columns, row by row. Raises UsageError where an id is
-    unknown, where there are none, or where ``out`` is no .png.
+    The strips lie in ``columns`` columns, row by row; None makes two of more than four strips.
+    Raises UsageError where an id is unknown, where there are none, or where ``out`` is no .png.
     """
+    if Path(out).suffix.lower() == ".mp4":
+        raise UsageError(f"a film shows one video: name one id for {out}, or draw a .png")
     strips = [draw_strip(store[id], count) for id in ids]
     if not strips:
         raise UsageError("a contact sheet needs at least one video; none was given")
+    columns = columns or (2 if len(strips) > 4 else 1)
     rows = [strips[at : at + columns] for at in range(0, len(strips), columns)]
     return write_png(stack([join(row) for row in rows]), Path(out))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from flowkit.errors import CorruptError
+from flowkit.errors import CorruptError, FormatError
 from flowkit.store.atomic import disk_errors, sync_folder, write_atomic
 from flowkit.store.damage import FoundVideo, find_damage, open_shard, read_batches, read_values
 from flowkit.store.header import StoreHeader
@@ -25,9 +25,13 @@ from flowkit.store.writer import ShardWriter
 def repair_store(root: Path, header: StoreHeader, inspection: Inspection) -> None:
     """Repair what an inspection found, and say in its report what was done.
 
-    The store must be held. DiskFullError leaves everything where it was.
+    The store must be held. FormatError where a shard is of a newer format; DiskFullError leaves
+    the bad shard where it was.
     """
     report = inspection.report
+    newer = [shard.name for shard in inspection.shards if shard.remedy == "newer"]
+    if newer:
+        raise FormatError(f"{newer[0]} is of a newer format: update flowkit before you repair")
     for shard in inspection.shards:
         if shard.remedy is not None:
             report.repaired += REMEDIES[shard.remedy](root, header, shard, inspection)

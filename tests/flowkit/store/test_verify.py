@@ -169,6 +169,8 @@ def test_a_record_of_a_newer_format_is_left_alone(make_store):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
     before = path.read_bytes()
     assert "update flowkit" in str(verify(root).problems[0])
+    with pytest.raises(FormatError, match="before you repair"):
+        verify(root, repair=True)
     assert path.read_bytes() == before
 
 
@@ -307,6 +309,69 @@ def test_deep_looks_at_audio(make_store):
     append(root, "c", [{"patch": patch}, {"patch": patch * np.nan}], **facts)
     (problem,) = verify(root, deep=True).problems
     assert (problem.video, problem.what) == ("c", "row 1: patch is not finite")
+
+
+def test_small_streams_are_repaired(make_store):
+    """Audio and features: many videos in a batch, of which one bad byte takes all."""
+    root = make_store(("a",))
+    patches = np.random.default_rng(0).random((3, 96, 64), np.float32)
+    facts = {"folder": "audio", "streams": ("audio",), "width": 0, "height": 0}
+    append(root, "a", [{"patch": patches[0]}], **facts)
+    append(root, "b", [{"patch": patches[1]}, {"patch": patches[2]}], **facts)
+    place = next(
+        path for path in shards(root, "audio") if patches[2].tobytes() in path.read_bytes()
+    )
+    flip(place, place.read_bytes().index(patches[2].tobytes()) + 5)
+    (problem,) = verify(root).problems
+    assert (problem.video, problem.what) == ("b", "column patch has changed bytes")
+    assert verify(root, repair=True).requeued == ["b"]
+
+    (good,) = shards(root, "audio")
+    flip(good, good.stat().st_size - 3)
+    assert verify(root, repair=True).requeued == []
+    assert (Store(root)["a"].audio() == patches[:1]).all()
+    assert verify(root, deep=True).clean
+
+
+def test_features_are_repaired(make_store):
+    root = make_store(("a",))
+    rows = [
+        {"vector": np.arange(7, dtype=np.float32) + n, "position": 10 * n, "view": n}
+        for n in range(4)
+    ]
+    writer = ShardWriter(root, "features/x", recipe=read_header(root).recipe, dimension=7)
+    writer.begin("a")
+    for row in rows:
+        writer.append(**row)
+    mark = Fingerprint(1, 1, "0" * 32)
+    writer.end(
+        VideoMeta(
+            id="a", source="a.mp4", fingerprint=mark, streams=("features/x",), frames=4, fps=1.0,
+            width=0, height=0,
+        )
+    )  # fmt: skip
+    writer.close()
+    rebuild_index(root)
+    assert verify(root, deep=True).clean
+    (shard,) = shards(root, "features/x")
+    flip(shard, shard.stat().st_size - 3)
+    verify(root, repair=True)
+    video = Store(root)["a"]
+    assert (video.vectors("features/x", "vector") == [row["vector"] for row in rows]).all()
+    assert video.vectors("features/x", "view").tolist() == [0, 1, 2, 3]
+    assert verify(root, deep=True).clean
+
+
+def test_a_video_of_many_batches_is_lost_alone(make_store):
+    root = make_store(("long", "short"), frames=1030, width=8, height=8, streams=("rgb",))
+    before = contents(root)
+    (shard,) = shards(root)
+    flip(shard, shard.read_bytes().rindex(before["long"][1029]) + 30)
+    (problem,) = verify(root).problems
+    assert problem.video == "long"
+    assert verify(root, repair=True).requeued == ["long"]
+    assert contents(root) == {"short": before["short"]}
+    assert verify(root, deep=True).clean
 
 
 def test_leftovers_are_noted(make_store):
