@@ -249,6 +249,8 @@ class VideoReader:
                 packet = next(packets, None)
                 if packet is None:
                     break
+                if packet.is_corrupt:  # a decoder would make half a picture of it
+                    raise av.error.InvalidDataError(0, "the file is cut inside a packet")
                 frames = packet.decode()
             except av.error.FFmpegError as error:
                 if packet is not None and packet.size and not accepted:

@@ -223,6 +223,20 @@ def test_cut_after_the_index_warns(mux: Any, count_picture: Any) -> None:
     assert any("promises 40 frames" in w or "broke after" in w for w in warnings), warnings
 
 
+def test_half_a_packet_is_no_frame(mux: Any, count_picture: Any, read_count: Any) -> None:
+    """The last packet is cut: no half picture is made of it."""
+    path = mux("h.avi", map(count_picture, range(12)), codec="mjpeg", pix_fmt="yuvj420p")
+    with av.open(str(path)) as container:
+        packets = [bytes(p) for p in container.demux(video=0) if p.size]
+    data = path.read_bytes()
+    end = data.rindex(packets[7]) if packets[7] != packets[6] else 0
+    assert end
+    path.write_bytes(data[: end + len(packets[7]) // 2])
+    with VideoReader(path, RAW) as reader:
+        assert [read_count(f) for f in reader] == list(range(7))
+    assert reader.warnings == ["decoding broke after frame 7: the file is cut inside a packet"]
+
+
 def test_damage_in_the_middle_is_said(video: Path) -> None:
     data = bytearray(video.read_bytes())
     start = data.index(b"mdat")
