@@ -43,7 +43,7 @@ BOUND = 20.0
 QUALITIES = (75, 80, 85, 90, 95, 98)
 SUBSAMPLINGS = ("4:2:0", "4:2:2", "4:4:4")
 SNIPPET = 5
-console = Console(width=120)
+console = Console(width=120, markup=False, highlight=False)
 
 
 def read_pairs(videos: list[Path], count: int) -> list[tuple[np.ndarray, np.ndarray]]:

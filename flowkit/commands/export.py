@@ -30,7 +30,8 @@ def export(
     """Write videos of STORE to folder OUT as img_*.jpg, flow_x_*.jpg and flow_y_*.jpg.
 
     A second run goes on where the first ended. Folder names are percent-encoded ids;
-    `export.json` says how to read the flow, `videos.csv` lists the videos.
+    `export.json` says how to read the flow, `videos.csv` lists the videos. For mmaction2, lists of
+    each subset; its flow wants filename_tmpl='flow_{}_{:05d}.jpg' and start_index=1.
 
     \b
     flowkit export S rawframes --format mmaction2

@@ -150,6 +150,7 @@ class Plan:
             "quantization": QUANTIZATION,
             "dequantization": "v = q * 2 * bound / 255 - bound",
             "flow_quality": quality,
+            "names": "folders are percent-encoded ids; videos.csv lists both",
             "store_recipe": store.recipe.to_dict(),
         }
         values = np.arange(256, dtype=np.uint8)

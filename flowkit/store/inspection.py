@@ -124,9 +124,10 @@ class Inspection:
     def _check_shard(self, shard: Shard) -> None:
         path = self.root / f"{shard.name}.arrow"
         try:
+            locked = is_locked(path)  # asked first: a commit that ends meanwhile leaves a record
             shard.record = read_record(path.with_suffix(".json"))
         except FileNotFoundError:
-            if is_locked(path):
+            if locked:
                 self.report.notes.append(f"shard {shard.name} is being committed")
                 return
             self._blame(shard, None, "has no commit record, so it does not count")

@@ -134,6 +134,19 @@ def test_a_lost_record_is_written_again(make_store):
     assert contents(root) == before
 
 
+def test_a_lost_record_of_a_bad_shard(make_store):
+    root = make_store(IDS)
+    before = contents(root)
+    (shard,) = shards(root)
+    shard.with_suffix(".json").unlink()
+    flip(shard, shard.read_bytes().index(before["a"][2]) + 40)
+    report = verify(root, repair=True)
+    assert {problem.video for problem in report.problems} >= {"a"}
+    assert report.requeued == ["a"]
+    assert verify(root, deep=True).clean
+    assert contents(root) == {id: rows for id, rows in before.items() if id != "a"}
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"format": 1}', b'{"format": 1, "videos": 3}']
 )
@@ -238,15 +251,18 @@ def test_repair_does_not_bring_a_superseded_video_back(make_store):
     assert verify(root).clean
 
 
-def test_a_killed_repair_is_finished_without_copies(make_store):
-    """Killed after the whole videos were carried over, before the bad shard was moved."""
+@pytest.mark.parametrize("moved", [(), (".json",)])
+def test_a_killed_repair_is_finished_without_copies(make_store, moved):
+    """Killed after the whole videos were carried over, before the bad shard was moved away."""
     root = make_store(IDS)
     before = contents(root)
     (bad,) = shards(root)
     flip(bad, bad.stat().st_size - 3)
     verify(root, repair=True)
-    for name in (bad.name, f"{bad.stem}.json"):
+    for ending in {".arrow", ".json"} - set(moved):
+        name = f"{bad.stem}{ending}"
         (root / "quarantine" / "frames" / name).rename(root / "frames" / name)
+    assert not verify(root).clean
     verify(root, repair=True)
     assert verify(root).clean
     assert contents(root) == before
