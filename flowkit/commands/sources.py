@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flowkit.annotations import FORMATS, AnnotationTable, Located, explicit_files
+from flowkit.annotations import AnnotationTable, Located, explicit_files, folder
 from flowkit.catalog import find_dataset, load_catalog
 from flowkit.errors import UsageError
 from flowkit.recipe import Recipe
@@ -49,8 +49,7 @@ def choose_sources(
     elif videos is not None:
         if not videos.is_dir():
             raise UsageError(f"--videos expects a folder with one folder per class, got {videos}")
-        table = FORMATS["folder"].read(videos, None)
-        located = FORMATS["folder"].locate(videos, table)
+        table, located = folder.scan(videos)
         sources = Sources(
             located=located, table=table, store=store or Path("stores") / videos.resolve().name
         )

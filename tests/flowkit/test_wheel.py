@@ -59,3 +59,8 @@ def test_the_command_answers(unpacked: Path, tmp_path: Path) -> None:
 def test_nothing_but_the_package_is_in_the_wheel(unpacked: Path) -> None:
     top = {path.name for path in unpacked.iterdir()}
     assert {name for name in top if not name.endswith(".dist-info")} == {"flowkit"}
+
+
+def test_the_tested_pins_are_in_the_wheel(unpacked: Path) -> None:
+    pins = (unpacked / "flowkit" / "constraints.txt").read_text()
+    assert pins == (ROOT / "constraints.txt").read_text()
