@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -118,7 +118,8 @@ def rebuild_index(root: str | os.PathLike[str], *, scratch: bool = False) -> int
             return old.version
         rows = merge(path, base, fresh)
         table, classes = join_annotations(path, rows)
-        version = max(old.version + 1, int(time.time()))
+        # Of the clock, so that it grows even where the old index was deleted.
+        version = max(old.version + 1, time.time_ns() // 1_000_000)
         metadata = {
             "flowkit.format": FORMAT,
             "flowkit.classes": classes,
@@ -178,9 +179,11 @@ def merge(root: Path, base: Index, fresh: list[Seen]) -> Any:
     for number in rivals:
         offer_shard(root, winners, number, shards[number], ids)
     kept = base.table.filter(pc.invert(touched)).drop_columns(["labels", "subsets"])
-    return pa.concat_tables(
+    table = pa.concat_tables(
         [kept.replace_schema_metadata(None), build_rows(winners)], promote_options="default"
     )
+    facts = [name for name in table.column_names if name not in stream_names(table)]
+    return table.select(facts + sort_streams(stream_names(table)))
 
 
 def offer_shard(
@@ -199,10 +202,15 @@ def stream_names(table: Any) -> list[str]:
     return [column.name for column in table.schema if column.type == PLACE]
 
 
+def sort_streams(names: Iterable[str]) -> list[str]:
+    """rgb, flow, audio, then features by name."""
+    return sorted(names, key=lambda name: (name not in ORDER, (*ORDER, name).index(name), name))
+
+
 def build_rows(winners: Winners) -> Any:
     """One row per video, without annotations: facts of its frames (else 0), and its places."""
     names = {stream for streams in winners.videos.values() for stream in streams}
-    streams = [name for name in ORDER if name in names] + sorted(names - set(ORDER))
+    streams = sort_streams(names)
     facts: list[list[Any]] = [[] for _ in FACTS]
     places: dict[str, list[Any]] = {stream: [] for stream in streams}
     for won in winners.videos.values():

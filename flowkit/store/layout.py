@@ -106,9 +106,9 @@ def read_footer(descriptor: int, path: Path) -> list[Block]:
 def read_message(descriptor: int, block: Block) -> Message:
     """Parse the header of one message."""
     data = read_exactly(descriptor, block.header, block.position)
-    if U32.unpack_from(data)[0] != CONTINUATION:
-        raise CorruptError(f"expected a message at {block.position}")
     try:
+        if U32.unpack_from(data)[0] != CONTINUATION:
+            raise ValueError("no marker")
         return parse_message(memoryview(data)[8:])
     except MALFORMED as error:
         raise CorruptError(f"expected a message at {block.position} ({error})") from None

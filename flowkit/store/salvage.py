@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from flowkit.store.layout import (
     scan_messages,
 )
 from flowkit.store.schema import (
+    BATCH_CRC_KEY,
     BATCH_KEY,
     Column,
     CommitRecord,
@@ -63,7 +65,10 @@ def check_batch(
 def batch_metadata(message: Message) -> dict[str, Any]:
     """The parsed ``flowkit.batch`` of a batch; CorruptError where it is malformed."""
     try:
-        metadata: dict[str, Any] = json.loads(message.metadata[BATCH_KEY])
+        text = message.metadata[BATCH_KEY]
+        if zlib.crc32(text.encode()) != int(message.metadata[BATCH_CRC_KEY]):
+            raise ValueError("its checksum is another")
+        metadata: dict[str, Any] = json.loads(text)
         rows = [part["rows"] + 0 * part["part"] for part in metadata["videos"]]
         if sum(rows) != message.rows or min(rows, default=0) < 0:
             raise ValueError(f"{sum(rows)} rows of {message.rows}")

@@ -17,6 +17,7 @@ FORMAT = 1
 FOLDERS: dict[str, tuple[str, ...]] = {"frames": ("rgb", "flow"), "audio": ("audio",)}
 FEATURES = "features/"
 BATCH_KEY = "flowkit.batch"
+BATCH_CRC_KEY = "flowkit.batch.crc32"
 BATCH_ROWS = 1024
 PATCH_SHAPE = (96, 64)
 """Log-mel patches: windows, mel bands."""

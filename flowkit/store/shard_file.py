@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from flowkit.errors import StoreError
 from flowkit.store.atomic import disk_errors, sync_folder, write_atomic
 from flowkit.store.locks import FLAGS, lock
 from flowkit.store.records import make_record, record_json
-from flowkit.store.schema import BATCH_KEY, CommitRecord, CompleteVideos, encode_json
+from flowkit.store.schema import BATCH_CRC_KEY, BATCH_KEY, CommitRecord, CompleteVideos, encode_json
 
 
 class HashedFile:
@@ -102,7 +103,8 @@ class ShardFile:
         """Append one ``pyarrow.RecordBatch`` with its checksums and its videos' parts."""
         text = encode_json({"videos": videos, "crc32": crc32})
         with self._errors():
-            self._writer.write_batch(batch, custom_metadata={BATCH_KEY: text})
+            keys = {BATCH_KEY: text, BATCH_CRC_KEY: str(zlib.crc32(text))}
+            self._writer.write_batch(batch, custom_metadata=keys)
         self.contents.add(videos)
 
     def commit(self) -> CommitRecord:
