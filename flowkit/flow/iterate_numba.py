@@ -20,7 +20,7 @@ import numpy as np
 
 from flowkit.flow.compilation import inlined, kernel, row_kernel
 from flowkit.flow.pyramid import F32
-from flowkit.flow.state_numba import INV, IX, IY, LEFT, P11, P12, P21, P22, RHO, U1, U2
+from flowkit.flow.state_numba import INV, IX, IY, LEFT, P11, P12, P21, P22, RHO, U1, U2, pad_width
 
 DEPTH = 8  # 8 rows × 10 planes × 256 columns × 4 bytes = 80 kB in flight
 
@@ -30,9 +30,9 @@ def _update_u(
     u1: F32, u2: F32,
     p11: F32, p12: F32, p21: F32, p22: F32, p12_up: F32, p22_up: F32,
     ix: F32, iy: F32, rho: F32, inv: F32,
-    bound: np.float32,
+    inside: F32, bound: np.float32,
 ) -> np.float32:  # fmt: skip
-    """Thresholding and primal step of one row; returns Σ|Δu|².
+    """Thresholding and primal step of one row; returns Σ|Δu|² where `inside` is 1 and not 0.
 
     p11 and p21 start one column to the left of the row.
     """
@@ -44,7 +44,7 @@ def _update_u(
         div2 = p21[x + 1] - p21[x] + p22[x] - p22_up[x]
         u1[x] = a + slope * ix[x] + div1
         u2[x] = b + slope * iy[x] + div2
-        change += (u1[x] - a) * (u1[x] - a) + (u2[x] - b) * (u2[x] - b)
+        change += inside[x] * ((u1[x] - a) * (u1[x] - a) + (u2[x] - b) * (u2[x] - b))
     return change
 
 
@@ -73,6 +73,7 @@ def _update_p(
 @inlined
 def _update_row(
     state_RPX: F32,
+    inside: F32,
     width: int,
     y: int,
     bound: np.float32,
@@ -80,7 +81,7 @@ def _update_row(
     tau_by_theta: np.float32,
 ) -> np.float32:
     """One iteration at row y, 1 … height + 1: u there, then p in the row above."""
-    height, first, last = state_RPX.shape[0] - 1, LEFT, LEFT + width
+    height, first, last = state_RPX.shape[0] - 1, LEFT, LEFT + inside.size
     change = np.float32(0)
     up, row = state_RPX[y - 1], state_RPX[min(y, height)]  # below the image u repeats itself
     if y <= height:
@@ -91,9 +92,10 @@ def _update_row(
             up[P12, first:last], up[P22, first:last],
             row[IX, first:last], row[IY, first:last],
             row[RHO, first:last], row[INV, first:last],
-            bound,
+            inside, bound,
         )  # fmt: skip
-        row[U1, last], row[U2, last] = row[U1, last - 1], row[U2, last - 1]
+        end = LEFT + width
+        row[U1, end], row[U2, end] = row[U1, end - 1], row[U2, end - 1]
     if y > 1:
         _update_p(
             up[P11, first:last], up[P12, first:last],
@@ -116,10 +118,12 @@ def sweep(
 ) -> np.float64:
     """`depth` iterations as one wavefront; returns Σ|Δu|² of the last one, in pixels²."""
     height = state_RPX.shape[0] - 1
+    inside = np.zeros(pad_width(width), np.float32)
+    inside[:width] = 1
     change = np.float64(0)
     for front in range(1, height + 1 + depth):
         for k in range(max(0, front - height - 1), min(depth, front)):
-            row_change = _update_row(state_RPX, width, front - k, bound, tau, tau_by_theta)
+            row_change = _update_row(state_RPX, inside, width, front - k, bound, tau, tau_by_theta)
             if k == depth - 1:
                 change += row_change
     return change

@@ -8,23 +8,34 @@ image do not fall into the same cache sets.
     row 0            zeros: p₁₂ and p₂₂ above the image; image row y is row y + 1
     columns < LEFT   zeros: p₁₁ and p₂₁ left of the image; image column x is column LEFT + x
     column LEFT + W  holds u of the last column again, so that ∂₁u is 0 there
+
+The columns from there to a whole number of vectors are computed along with the image and
+never looked at: they have no data term, so they stay finite, and p at x−1 and u at W are
+all that an image pixel takes from beside it.
 """
 
 import numpy as np
 
-from flowkit.flow.compilation import kernel
+from flowkit.flow.compilation import inlined, kernel
 from flowkit.flow.pyramid import F32
 
 U1, U2, P11, P12, P21, P22, IX, IY, RHO, INV = range(10)
 PLANES = 10
-LEFT = 8  # one AVX vector, so that image rows start aligned
+LANES = 8  # float32 in an AVX vector
+LEFT = LANES  # image rows start aligned
+
+
+@inlined
+def pad_width(width: int) -> int:
+    """Columns that the kernels work on: whole vectors, for a scalar pixel costs like a vector."""
+    return (width + LANES - 1) // LANES * LANES
 
 
 @kernel
 def make_state(flow_2HW: F32) -> F32:
     """A state with the given u, and p = 0."""
     _, height, width = flow_2HW.shape
-    columns = LEFT + (width // 8 + 1) * 8
+    columns = LEFT + pad_width(width) + LANES
     # np.zeros inside a kernel is aligned to 32 bytes, outside to 16.
     state_RPX = np.zeros((height + 1, PLANES, columns), np.float32)
     for y in range(height):

@@ -1,0 +1,204 @@
+"""TV-L1 on the CPU: our Numba solver against cv2.optflow, side by side on one thread.
+
+    python benchmarks/flow.py [--clips DIR] [--middlebury DIR] [--pairs N]
+
+prints, all from one run: nanoseconds per pixel and iteration, pairs per second at the same
+schedule with the ratio and the mean endpoint distance, the same for the preset "accurate"
+against "paper", and the average endpoint error on Middlebury. The two solvers take turns on
+each pair, and the best of --repeat times counts, since other work on the machine only ever
+adds time.
+"""
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import click
+import cv2
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+
+from flowkit.flow import PRESETS, TVL1Params, read_flo, tvl1
+
+DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+SIDE = 256
+console = Console(width=110)
+
+Grey = npt.NDArray[np.uint8]
+Pair = tuple[Grey, Grey]
+
+
+def read_pairs(clip: Path, count: int) -> list[Pair]:
+    """`count` pairs of consecutive frames, spread over the clip, resized and made grey."""
+    with av.open(str(clip)) as container:
+        total = sum(1 for _ in container.decode(video=0))
+    starts = {round(start) for start in np.linspace(0, total - 2, count + 2)[1:-1]}
+    wanted = starts | {start + 1 for start in starts}
+    grey = {}
+    with av.open(str(clip)) as container:
+        for index, frame in enumerate(container.decode(video=0)):
+            if index in wanted:
+                rgb = frame.to_ndarray(format="rgb24")
+                small = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+                grey[index] = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    return [(grey[start], grey[start + 1]) for start in sorted(starts)]
+
+
+def make_pairs(count: int, reach: float = 3.0) -> list[Pair]:
+    """Random textures of all scales under a smooth random motion of about `reach` pixels."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+    pairs = []
+    for _ in range(count):
+        octaves = [
+            cv2.GaussianBlur(random.normal(size=(SIDE, SIDE)), (0, 0), s) * s for s in (1, 3, 9)
+        ]
+        image = cv2.normalize(sum(octaves), None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
+        motion = [cv2.GaussianBlur(random.normal(size=(SIDE, SIDE)), (0, 0), 40) for _ in range(2)]
+        u, v = (reach * m / np.abs(m).max() for m in motion)
+        at_x, at_y = x + np.float32(u), y + np.float32(v)
+        moved = cv2.remap(image, at_x, at_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+        pairs.append((image, moved))
+    return pairs
+
+
+def time_in_turns(repeat: int, *runs: Callable[[], object]) -> list[float]:
+    """Best seconds of each run; they take turns, so all see the same disturbances."""
+    best = [float("inf")] * len(runs)
+    for _ in range(repeat):
+        for index, run in enumerate(runs):
+            begin = time.perf_counter()
+            run()
+            best[index] = min(best[index], time.perf_counter() - begin)
+    return best
+
+
+def measure_iteration(pair: Pair, repeat: int) -> None:
+    """The cost of one iteration, from the difference between 300 and 100 of them."""
+    longer = TVL1Params(scales=1, warps=1, iterations=300, epsilon=1e-9)
+    shorter = replace(longer, iterations=100)
+    costs = []
+    for backend in ("opencv", "numba"):
+        seconds = time_in_turns(
+            repeat,
+            lambda b=backend: tvl1(*pair, longer, b),
+            lambda b=backend: tvl1(*pair, shorter, b),
+        )
+        costs.append((seconds[0] - seconds[1]) / 200 / SIDE**2 * 1e9)
+    console.print(
+        f"one iteration: cv2 {costs[0]:.1f} ns, numba {costs[1]:.2f} ns a pixel, "
+        f"ratio {costs[0] / costs[1]:.1f}"
+    )
+
+
+def measure_speed(sources: dict[str, list[Pair]], repeat: int) -> None:
+    """Pairs per second of cv2 and numba, and of the preset accurate, by clip and in total."""
+    table = Table(title=f"{SIDE}×{SIDE}, preset paper, one thread (pairs/s)")
+    for name in (
+        "clip",
+        "pairs",
+        "cv2",
+        "numba",
+        "ratio",
+        "distance px",
+        "accurate",
+        "time accurate/paper",
+    ):
+        table.add_column(name, justify="left" if name == "clip" else "right")
+    rows = []
+    for name, pairs in sources.items():
+        seconds, distances = np.zeros(3), []
+        for pair in pairs:
+            flows = [tvl1(*pair, PRESETS["paper"], backend) for backend in ("opencv", "numba")]
+            distances.append(np.linalg.norm(flows[0] - flows[1], axis=-1).mean())
+            seconds += time_in_turns(
+                repeat,
+                lambda p=pair: tvl1(*p, PRESETS["paper"], "opencv"),
+                lambda p=pair: tvl1(*p, PRESETS["paper"], "numba"),
+                lambda p=pair: tvl1(*p, PRESETS["accurate"], "numba"),
+            )
+        rows.append((name, seconds, distances))
+    rows.append(("all", sum(row[1] for row in rows), [d for row in rows for d in row[2]]))
+    for name, (opencv, numba, accurate), distances in rows:
+        count = len(distances)
+        table.add_row(
+            name, f"{count}",
+            f"{count / opencv:.2f}", f"{count / numba:.2f}", f"{opencv / numba:.1f}",
+            f"{np.mean(distances):.4f}", f"{count / accurate:.2f}", f"{accurate / numba:.2f}",
+        )  # fmt: skip
+    console.print(table)
+
+
+def measure_accuracy(folder: Path) -> None:
+    """Average endpoint error on each Middlebury sequence."""
+    table = Table(title="Middlebury, average endpoint error (pixels)")
+    for name in (
+        "sequence",
+        "cv2",
+        "paper",
+        "paper/cv2",
+        "accurate",
+        "accurate/paper",
+        "time accurate/paper",
+    ):
+        table.add_column(name, justify="left" if name == "sequence" else "right")
+    for sequence in sorted(path.parent for path in folder.glob("*/flow10.flo")):
+        names = (str(sequence / f"frame{number}.png") for number in (10, 11))
+        frames = [cv2.imread(name, cv2.IMREAD_GRAYSCALE) for name in names]
+        truth = read_flo(sequence / "flow10.flo")
+        known = (np.abs(truth) < 1e9).all(axis=-1)
+        errors, seconds = [], []
+        for preset, backend in (("paper", "opencv"), ("paper", "numba"), ("accurate", "numba")):
+            begin = time.perf_counter()
+            flow = tvl1(*frames, PRESETS[preset], backend)
+            seconds.append(time.perf_counter() - begin)
+            errors.append(np.linalg.norm(flow - truth, axis=-1)[known].mean())
+        table.add_row(
+            sequence.name, f"{errors[0]:.4f}", f"{errors[1]:.4f}", f"{errors[1] / errors[0]:.3f}",
+            f"{errors[2]:.4f}", f"{errors[2] / errors[1]:.3f}", f"{seconds[2] / seconds[1]:.2f}",
+        )  # fmt: skip
+    console.print(table)
+
+
+def describe_machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+@click.command()
+@click.option(
+    "--clips", type=click.Path(path_type=Path), default=DATA / "clips", help="Folder of videos."
+)
+@click.option(
+    "--middlebury", type=click.Path(path_type=Path), default=DATA / "middlebury",
+    help="Folder of Middlebury sequences with flow10.flo.",
+)  # fmt: skip
+@click.option("--pairs", default=4, help="Pairs from each clip.")
+@click.option("--repeat", default=3, help="Times that each measurement is repeated.")
+def main(clips: Path, middlebury: Path, pairs: int, repeat: int) -> None:
+    """Measure TV-L1: speed against cv2.optflow, and accuracy on Middlebury."""
+    cv2.setNumThreads(1)
+    console.print(f"{describe_machine()}, one thread; OpenCV {cv2.__version__}", highlight=False)
+    videos = sorted(clips.glob("*")) if clips.is_dir() else []
+    sources = {video.name: read_pairs(video, pairs) for video in videos}
+    if not sources:
+        console.print(f"no videos in {clips}: measuring on synthetic textures instead")
+        sources = {"synthetic": make_pairs(pairs)}
+    first = next(iter(sources.values()))[0]
+    tvl1(*first, backend="numba")  # compile
+    measure_iteration(first, repeat)
+    measure_speed(sources, repeat)
+    if any(middlebury.glob("*/flow10.flo")):
+        measure_accuracy(middlebury)
+    else:
+        console.print(f"no Middlebury sequences in {middlebury}: accuracy not measured")
+
+
+if __name__ == "__main__":
+    main()
