@@ -11,7 +11,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 .PHONY: demo test lint bench clean
 .DELETE_ON_ERROR:
 
-$(VENV)/.made: 
+$(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
@@ -25,7 +25,9 @@ $(VENV)/.tested: pyproject.toml constraints.txt | $(VENV)/.made
 	@touch $@ $(VENV)/.installed
 
 demo: $(VENV)/.installed
-	$(BIN)/flowkit demo
+	$(BIN)/flowkit demo --write
+	$(BIN)/flowkit extract --dataset motion8
+	$(BIN)/flowkit demo --check
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest
