@@ -2,7 +2,7 @@
 
 Batches are found in two ways, by the footer and by scanning from the start, so that one damaged
 place does not hide the rest. A video is whole if all its parts are there in order, the CRC-32 of
-every column of their batches is right, and it describes itself as the commit record does.
+their batches' columns and description are right, and the commit record describes it alike.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from flowkit.errors import CorruptError, StoreError
+from flowkit.errors import CorruptError
 from flowkit.store.layout import (
     RECORD_BATCH,
     Block,
@@ -28,7 +28,8 @@ from flowkit.store.layout import (
     read_message,
     scan_messages,
 )
-from flowkit.store.schema import BATCH_KEY, Column, CommitRecord, VideoMeta, shard_columns
+from flowkit.store.salvage import batch_metadata
+from flowkit.store.schema import Column, CommitRecord, VideoMeta, shard_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +137,12 @@ def read_batch(descriptor: int, block: Block, columns: tuple[Column, ...]) -> Ba
             return None
         block = Block(block.position, block.header, message.body)
         extents = locate_columns(block, message, columns)
-        values = json.loads(message.metadata[BATCH_KEY])
-        parts, crc32 = list(values["videos"]), dict(values["crc32"])
-        if sum(part["rows"] for part in parts) != message.rows or any(
-            not isinstance(part["id"], str) or part["rows"] < 0 for part in parts
-        ):
-            return None
+        metadata = batch_metadata(message)
         return Batch(
             block.position,
             {column.name: extent for column, extent in zip(columns, extents, strict=True)},
-            parts,
-            {column.name: int(crc32[column.name]) for column in columns},
+            metadata["videos"],
+            {column.name: int(metadata["crc32"][column.name]) for column in columns},
         )
     except (CorruptError, ValueError, KeyError, TypeError):
         return None
@@ -164,18 +160,8 @@ def assemble(batches: list[Batch]) -> Iterator[FoundVideo]:
                 pieces[part["id"]] = begun
                 if part["last"]:
                     del pieces[part["id"]]
-                    meta = read_meta(part)
-                    if meta is not None:
-                        yield FoundVideo(meta, tuple(begun))
+                    yield FoundVideo(VideoMeta.from_dict(part), tuple(begun))
             row += part["rows"]
-
-
-def read_meta(part: dict[str, Any]) -> VideoMeta | None:
-    """What a video says of itself; None if its bytes have changed to nonsense."""
-    try:
-        return VideoMeta.from_dict(part)
-    except (KeyError, TypeError, StoreError):
-        return None
 
 
 def read_values(descriptor: int, piece: Piece, column: Column) -> list[Any]:
