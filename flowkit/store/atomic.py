@@ -28,6 +28,8 @@ def disk_errors(path: Path, need: str = "some MB") -> Iterator[None]:
 
 def free_space(folder: Path) -> str:
     """What is free on the disk of ``folder``, for messages."""
+    while not folder.exists():
+        folder = folder.parent
     return f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB free"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import flowkit
-from flowkit.errors import CorruptError, FormatError, RecipeError, UsageError
+from flowkit.errors import CorruptError, FormatError, RecipeError, StoreError, UsageError
 from flowkit.recipe import Recipe
 from flowkit.store.atomic import disk_errors, write_atomic
 from flowkit.store.locks import exclusive, make_locks
@@ -49,9 +49,7 @@ def create_or_open(
     path = Path(root)
     if not (path / "store.json").exists():
         refuse_other_folder(path)
-    with disk_errors(path):
-        make_locks(path)
-    with exclusive(path / "locks" / "gate"):
+    with exclusive(make_locks(path) / "gate"):
         if (path / "store.json").exists():
             old = read_header(path)
             header = join(path, old, recipe, dataset)
@@ -124,6 +122,8 @@ def read_header(root: str | os.PathLike[str]) -> StoreHeader:
         raise FormatError(
             f"{root}: expected a store, found no store.json; check the path"
         ) from None
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}; check its permissions") from None
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptError(
             f"{path}: expected the JSON of a store ({error!r}); restore it from a copy"

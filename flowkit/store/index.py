@@ -253,7 +253,8 @@ def join_annotations(root: Path, rows: Any) -> tuple[Any, list[str]]:
     lists, classes, found = empty, [], pa.nulls(rows.num_rows, pa.int32())
     if table is not None:
         lists = pa.concat_tables([select_lists(table), empty])
-        known = pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in table["id"].chunks])
+        chunks = [chunk.cast(pa.large_string()) for chunk in table["id"].chunks]
+        known = pa.concat_arrays([*chunks, pa.array([], pa.large_string())])
         found = pc.index_in(rows["id"], value_set=known)
         classes = json.loads(table.schema.metadata[b"classes"])
     lists = lists.take(pc.fill_null(found, count))

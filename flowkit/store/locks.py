@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flowkit.errors import LockedError, StoreError, UsageError
+from flowkit.store.atomic import disk_errors
 
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 PROBES = 5
@@ -31,16 +32,33 @@ def hold_store(root: str | os.PathLike[str], part: tuple[int, int] = (0, 1)) -> 
         for other in held_parts(Path(root)):
             if other == part or other[1] != parts:
                 raise LockedError(describe(Path(root), part, other))
-        mine = os.open(lock_path(Path(root), part), FLAGS, 0o666)
-        if not try_lock(mine):
-            os.close(mine)
-            raise LockedError(describe(Path(root), part, part))
-        os.ftruncate(mine, 0)
-        os.write(mine, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        mine = take(Path(root), part)
     try:
         yield
     finally:
         os.close(mine)
+
+
+def take(root: Path, part: tuple[int, int]) -> int:
+    """A descriptor that holds a part's lock, with the holder's name in the file, for people."""
+    path = lock_path(root, part)
+    descriptor = open_lock(path)
+    try:
+        if not try_lock(descriptor):
+            raise LockedError(describe(root, part, part))
+        with disk_errors(path):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_lock(path: Path) -> int:
+    """A descriptor of a lock file, made where it is missing."""
+    with disk_errors(path):
+        return os.open(path, FLAGS, 0o666)
 
 
 def held_parts(root: Path) -> list[tuple[int, int]]:
@@ -61,7 +79,8 @@ def lock_path(root: Path, part: tuple[int, int]) -> Path:
 def make_locks(root: Path) -> Path:
     """The folder ``locks`` of a store, made where it is missing."""
     folder = root / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(root):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -80,7 +99,7 @@ def describe(root: Path, part: tuple[int, int], other: tuple[int, int]) -> str:
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold ``path`` (made where missing), waiting as long as it takes."""
-    descriptor = os.open(path, FLAGS, 0o666)
+    descriptor = open_lock(path)
     try:
         lock(descriptor, fcntl.LOCK_EX)
         yield

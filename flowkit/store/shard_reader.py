@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
-from flowkit.errors import CorruptError
+from flowkit.errors import CorruptError, StoreError
 from flowkit.store.layout import (
     Extent,
     Message,
@@ -50,6 +50,10 @@ class ShardReader:
             raise CorruptError(
                 f"{self.path}: expected a committed shard, found no file; run `flowkit verify "
                 "--repair`, or open the store again if that was done meanwhile"
+            ) from None
+        except OSError as error:
+            raise StoreError(
+                f"cannot open {self.path}: {error.strerror}; check permissions and `ulimit -n`"
             ) from None
         self.blocks = read_footer(self.descriptor, self.path)
         self._rows = array("i", [-1]) * len(self.blocks)

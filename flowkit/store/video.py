@@ -144,7 +144,7 @@ class Video:
         return decode_flow(*self.flow_bytes(t), self._store.bound)
 
     def frames(
-        self, start: int = 0, stop: int | None = None, step: int = 1
+        self, start: int | None = None, stop: int | None = None, step: int = 1
     ) -> np.ndarray[Any, Any]:
         """Frames ``start:stop:step`` as a slice would take them, (n, H, W, 3) uint8."""
         times = range(*slice(start, stop, step).indices(self.num_frames))

@@ -142,6 +142,9 @@ def test_an_empty_store_has_an_index(stores, make_root):
     write_annotations(root, TABLE)
     rebuild_index(root)
     assert Store(root).classes == ("run", "jump")
+    write_annotations(root, AnnotationTable(("none yet",), ()))
+    rebuild_index(root)
+    assert Store(root).classes == ("none yet",)
     commit(stores, root, ("a", stores.draw_rows(1, 3)))
     rebuild_index(root)
     assert Store(root)["a"].num_frames == 3
