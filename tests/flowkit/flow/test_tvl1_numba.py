@@ -135,12 +135,13 @@ def test_solver_is_the_reference(size, preset):
     frame0, frame1 = texture(*size), texture(*size, shift=(-1.3, 0.6))
     # With the presets' ε, float32 and float64 may stop at other iterations; nearer to
     # convergence it matters less. The stops themselves are tested below. A few pixels
-    # without texture or match may still fall to another minimum, hence the quantile.
+    # without texture or match may still fall to another minimum, hence quantiles.
     params = replace(PRESETS[preset], epsilon=0.001)
     expected = tvl1_reference(frame0, frame1, params)
     actual = tvl1(frame0, frame1, params, "numba")
     distance = np.linalg.norm(actual - expected, axis=-1)
-    assert np.quantile(distance, 0.9) < 3e-3
+    assert np.median(distance) < 2e-3
+    assert np.quantile(distance, 0.9) < 2e-2
 
 
 def test_finds_a_known_shift():
