@@ -182,15 +182,18 @@ def make_index(root: Path, videos: int) -> None:
 
 OPEN = """
 import sys, time
-def anonymous():
+def resident():
     with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon")) / 1024
+        rows = [line.split() for line in file]
+    return {row[0]: int(row[1]) / 1024 for row in rows if row[0] in ("VmRSS:", "RssAnon:")}
 import numpy, pyarrow, simplejpeg
 from flowkit.store.reader import Store
-before = anonymous(); start = time.perf_counter()
+before = resident(); start = time.perf_counter()
 store = Store(sys.argv[1]); opened = time.perf_counter()
 video = store[sys.argv[2]]; video.num_frames; found = time.perf_counter()
-print((opened - start) * 1e3, (found - opened) * 1e6, anonymous() - before, len(store))
+after = resident()
+more = [after[name] - before[name] for name in ("VmRSS:", "RssAnon:")]
+print((opened - start) * 1e3, (found - opened) * 1e6, *more, len(store))
 """
 
 
@@ -203,11 +206,11 @@ def measure_open(root: Path) -> None:
         ).stdout.split()]
         for _ in range(5)
     ]  # fmt: skip
-    opened, found, memory, count = np.median(runs, axis=0)
+    opened, found, memory, anonymous, count = np.median(runs, axis=0)
     console.print(
-        f"Opening a store of {count:,.0f} videos: {opened:.1f} ms (bar: < 100), "
-        f"first look-up by id {found:.0f} µs, {memory:.1f} MiB more anonymous memory (bar: < 60)  "
-        "[median of 5 processes]\n"
+        f"Opening a store of {count:,.0f} videos: {opened:.1f} ms (bar: < 100), first look-up "
+        f"by id {found:.0f} µs, {memory:.1f} MiB more resident (bar: < 60), "
+        f"{anonymous:.1f} MiB of it anonymous  [median of 5 processes]\n"
     )
 
 
@@ -281,22 +284,27 @@ def measure_reading(store: Store, loose: Path, count: int) -> None:
     for id, t in wanted[:200]:  # the same bytes either way
         snippet = store[id].snippet(t, SNIPPET)
         assert [snippet.rgb, *snippet.flow_x, *snippet.flow_y] == read_loose(f"{loose}/{id}", t)
-    rates: dict[str, list[float]] = {"store": [], "loose": []}
+    readers: dict[str, Callable[[str, int], object]] = {
+        "store": lambda id, t: store[id].snippet(t, SNIPPET),
+        "loose": lambda id, t: read_loose(f"{loose}/{id}", t),
+    }
+    wall: dict[str, list[float]] = {name: [] for name in readers}
+    cpu: dict[str, list[float]] = {name: [] for name in readers}
     for _ in range(4):  # the first round warms the cache
-        start = time.perf_counter()
-        for id, t in wanted:
-            store[id].snippet(t, SNIPPET)
-        rates["store"].append(count / (time.perf_counter() - start))
-        start = time.perf_counter()
-        for id, t in wanted:
-            read_loose(f"{loose}/{id}", t)
-        rates["loose"].append(count / (time.perf_counter() - start))
-    packed, files = (float(np.median(rates[name][1:])) for name in ("store", "loose"))
-    console.print(
-        f"Random snippets, warm, one thread: {packed:,.0f} per second from the store "
-        f"(bar: ≥ 20,000), {files:,.0f} from loose JPEG files: {packed / files:.2f}×  "
-        f"[median of 3 rounds of {count:,}]\n"
-    )
+        for name, read in readers.items():
+            start, start_cpu = time.perf_counter(), time.process_time()
+            for id, t in wanted:
+                read(id, t)
+            wall[name].append(count / (time.perf_counter() - start))
+            cpu[name].append(count / (time.process_time() - start_cpu))
+    for what, rates in (("second", wall), ("second of CPU time", cpu)):
+        packed, files = (float(np.median(rates[name][1:])) for name in ("store", "loose"))
+        console.print(
+            f"Random snippets, warm, one thread: {packed:,.0f} per {what} from the store "
+            f"(bar: ≥ 20,000), {files:,.0f} from loose JPEG files: {packed / files:.2f}×  "
+            f"[median of 3 rounds of {count:,}]"
+        )
+    console.print()
 
 
 def measure_disk(root: Path, jpeg_bytes: int) -> None:
