@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from flowkit.errors import CorruptError
 from flowkit.store.schema import Column
@@ -57,8 +58,7 @@ class Message:
     buffers: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """Where one column of a batch lies in the file, in bytes.
 
     ``offsets`` is the position of its rows + 1 int64 offsets, None for columns of fixed size;
@@ -103,13 +103,13 @@ def read_footer(descriptor: int, path: Path) -> list[Block]:
     return blocks
 
 
-def read_message(descriptor: int, block: Block) -> Message:
-    """Parse the header of one message."""
+def read_message(descriptor: int, block: Block, with_metadata: bool = True) -> Message:
+    """Parse the header of one message; readers of many images can leave its metadata out."""
     data = read_exactly(descriptor, block.header, block.position)
     try:
         if U32.unpack_from(data)[0] != CONTINUATION:
             raise ValueError("no marker")
-        return parse_message(memoryview(data)[8:])
+        return parse_message(memoryview(data)[8:], with_metadata)
     except MALFORMED as error:
         raise CorruptError(f"expected a message at {block.position} ({error})") from None
 
@@ -141,13 +141,13 @@ def scan_messages(descriptor: int) -> Iterator[tuple[Block, Message]]:
         position += block.header + block.body
 
 
-def parse_message(data: memoryview) -> Message:
+def parse_message(data: memoryview, with_metadata: bool = True) -> Message:
     """Parse a Message flatbuffer; struct.error or ValueError where it is none."""
     table = follow(data, 0)
     kind = scalar(data, table, 1, 1)
     body = scalar(data, table, 3, 8)
     metadata = {}
-    start, count = vector(data, table, 4)
+    start, count = vector(data, table, 4) if with_metadata else (0, 0)
     for k in range(count):
         pair = follow(data, start + 4 * k)
         metadata[text(data, pair, 0)] = text(data, pair, 1)

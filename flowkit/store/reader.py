@@ -165,10 +165,9 @@ class Store:
         dtype = np.dtype(np.float32 if kinds[column] == "vector" else kinds[column])
         parts = []
         for batch, row, count in self._shards.spans(number, first_batch, first_row, rows):
-            layout = self._shards.layout(number, batch)
-            _, values, size = layout.columns[column]
-            width = size // layout.rows
-            data = shard.read_range(width * count, values + width * row)
+            extent = self._shards.extents(number, batch)[1][column]
+            width = extent.size // extent.rows
+            data = shard.read_range(width * count, extent.values + width * row)
             parts.append(np.frombuffer(data, dtype).reshape(count, -1))
         table = np.concatenate(parts) if parts else np.empty((0, 0), dtype)
         return table if kinds[column] == "vector" else table.reshape(-1)

@@ -25,6 +25,12 @@ DIGEST_BYTES = 1 << 20
 """A fingerprint's digest covers this much of a file's head, middle and tail."""
 
 
+LAYOUTS: dict[str, tuple[int, int, int | None, int]] = {
+    "bytes": (1, 3, 1, 2),
+    "vector": (2, 3, None, 2),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of a shard: ``kind`` is ``bytes`` (large_binary), ``vector`` (a fixed-size
@@ -39,7 +45,7 @@ class Column:
         """Field nodes and buffers it takes in a batch, and which buffers hold its offsets (or
         None) and its values.
         """
-        return {"bytes": (1, 3, 1, 2), "vector": (2, 3, None, 2)}.get(self.kind, (1, 2, None, 1))
+        return LAYOUTS.get(self.kind, (1, 2, None, 1))
 
 
 COLUMNS: dict[str, tuple[Column, ...]] = {

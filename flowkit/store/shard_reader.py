@@ -1,6 +1,6 @@
-"""Reading committed shards by ``pread``, through two bounded caches.
+"""Reading committed shards by ``pread``, through bounded caches.
 
-Both caches are ``functools.lru_cache``: safe for threads, and without a lock that a fork could
+The caches are ``functools.lru_cache``: safe for threads, and without a lock that a fork could
 leave held in the child. A descriptor is closed when its last user lets go of it, never under a
 read; after a fork both processes read through it, as ``pread`` moves no file position.
 """
@@ -8,7 +8,6 @@ read; after a fork both processes read through it, as ``pread`` moves no file po
 import os
 import resource
 from array import array
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +15,6 @@ from pathlib import Path
 from flowkit.errors import CorruptError, StoreError
 from flowkit.store.layout import (
     Extent,
-    Message,
     locate_columns,
     read_exactly,
     read_footer,
@@ -26,16 +24,12 @@ from flowkit.store.schema import shard_columns
 
 OPEN_SHARDS = 128
 """Fewer where the process may open few files."""
-LAYOUTS = 2048
-"""Batches whose offsets are kept: at most 24 kB each, and 7 kB for 300 frames."""
+BATCHES = 16384
+"""Batches of which it is kept where their columns lie: 1 kB each."""
+OFFSETS = 6144
+"""Columns of batches whose offsets are kept: 2.4 kB for 300 frames, 8 kB at most."""
 
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """A batch's rows, and its columns as (offsets or None, position and size of values)."""
-
-    rows: int
-    columns: dict[str, tuple[memoryview | None, int, int]]
+Extents = dict[str, Extent]
 
 
 class ShardReader:
@@ -56,55 +50,45 @@ class ShardReader:
                 f"cannot open {self.path}: {error.strerror}; check permissions and `ulimit -n`"
             ) from None
         self.blocks = read_footer(self.descriptor, self.path)
+        self._names = tuple(column.name for column in self.columns)
         self._rows = array("i", [-1]) * len(self.blocks)
 
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
 
-    def _message(self, batch: int) -> Message:
-        if batch >= len(self.blocks):
-            raise self.corrupt(f"expected a batch {batch}, got {len(self.blocks)} batches")
-        try:
-            return read_message(self.descriptor, self.blocks[batch])
-        except CorruptError as error:
-            raise self.corrupt(str(error)) from None
-
     def rows(self, batch: int) -> int:
         """The rows of a batch."""
         if batch >= len(self.blocks) or self._rows[batch] < 0:
-            self._rows[batch] = self._message(batch).rows
+            self.extents(batch)
         return self._rows[batch]
 
-    def layout(self, batch: int) -> Layout:
-        """Read a batch's header and offsets."""
-        message = self._message(batch)
+    def extents(self, batch: int) -> tuple[int, Extents]:
+        """The rows of a batch, and where its columns lie: one read, of its header."""
+        if batch >= len(self.blocks):
+            raise self.corrupt(f"expected a batch {batch}, got {len(self.blocks)} batches")
+        block = self.blocks[batch]
         try:
-            extents = locate_columns(self.blocks[batch], message, self.columns)
-            columns = {
-                column.name: (self._offsets(extent), extent.values, extent.size)
-                for column, extent in zip(self.columns, extents, strict=True)
-            }
+            message = read_message(self.descriptor, block, with_metadata=False)
+            found = locate_columns(block, message, self.columns)
         except CorruptError as error:
             raise self.corrupt(str(error)) from None
-        return Layout(message.rows, columns)
+        self._rows[batch] = message.rows
+        return message.rows, dict(zip(self._names, found, strict=True))
 
-    def _offsets(self, extent: Extent) -> memoryview | None:
-        if extent.offsets is None:
-            return None
-        data = read_exactly(self.descriptor, 8 * (extent.rows + 1), extent.offsets)
-        return memoryview(data).cast("q")
+    def offsets(self, extent: Extent) -> memoryview:
+        """The rows + 1 offsets of a bytes column, int64: one read."""
+        assert extent.offsets is not None
+        return memoryview(self.read_range(8 * (extent.rows + 1), extent.offsets)).cast("q")
 
-    def read(self, layout: Layout, column: str, row: int, length: int) -> list[bytes]:
+    def read(self, extent: Extent, offsets: memoryview, row: int, length: int) -> list[bytes]:
         """Rows ``row`` … ``row + length − 1`` of a bytes column, in one read."""
-        offsets, values, size = layout.columns[column]
-        assert offsets is not None
         start, stop = offsets[row], offsets[row + length]
-        if not 0 <= start <= stop <= size:
-            raise self.corrupt(f"expected offsets of {column} within its batch")
-        data = os.pread(self.descriptor, stop - start, values + start)
+        if not 0 <= start <= stop <= extent.size:
+            raise self.corrupt("expected the offsets of a column within its batch")
+        data = os.pread(self.descriptor, stop - start, extent.values + start)
         if len(data) != stop - start:
-            data = self.read_range(stop - start, values + start)
+            data = self.read_range(stop - start, extent.values + start)
         if length == 1:
             return [data]
         ends = offsets[row : row + length + 1].tolist()
@@ -128,22 +112,28 @@ class Shards:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         count = OPEN_SHARDS if limit < 0 else max(4, min(OPEN_SHARDS, limit // 8))
         opened = lru_cache(count)(lambda number: ShardReader(root, names[number]))
-        self.open = opened
-        self.layout = lru_cache(LAYOUTS)(lambda number, batch: opened(number).layout(batch))
+        extents = lru_cache(BATCHES)(lambda number, batch: opened(number).extents(batch))
+        self.open, self.extents = opened, extents
+        self._offsets = lru_cache(OFFSETS)(
+            lambda number, batch, column: opened(number).offsets(extents(number, batch)[1][column])
+        )
 
     def read(
         self, number: int, batch: int, columns: tuple[str, ...], row: int, length: int
     ) -> list[list[bytes]]:
         """``length`` rows of some columns, from ``row`` counted from the start of ``batch``."""
-        layout = self.layout(number, batch)
-        shard = self.open(number)
-        if row + length <= layout.rows:
-            return [shard.read(layout, column, row, length) for column in columns]
+        rows, extents = self.extents(number, batch)
+        if row + length <= rows:
+            read, offsets = self.open(number).read, self._offsets
+            return [
+                read(extents[column], offsets(number, batch, column), row, length)
+                for column in columns
+            ]
         parts: list[list[bytes]] = [[] for _ in columns]
         for its_batch, start, count in self.spans(number, batch, row, length):
-            layout = self.layout(number, its_batch)
-            for part, column in zip(parts, columns, strict=True):
-                part += shard.read(layout, column, start, count)
+            pieces = self.read(number, its_batch, columns, start, count)
+            for part, piece in zip(parts, pieces, strict=True):
+                part += piece
         return parts
 
     def spans(self, number: int, batch: int, row: int, length: int) -> list[tuple[int, int, int]]:

@@ -227,7 +227,7 @@ def test_reading_while_another_writes(stores, opened):
 
 def test_few_descriptors_are_open_and_none_is_left(stores, opened, monkeypatch):
     monkeypatch.setattr(shard_reader_module, "OPEN_SHARDS", 4)
-    monkeypatch.setattr(shard_reader_module, "LAYOUTS", 3)
+    monkeypatch.setattr(shard_reader_module, "OFFSETS", 3)
     videos = {f"v{k}": stores.draw_rows(k, 3) for k in range(12)}
     store = opened(videos, roll_bytes=1)
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
@@ -241,7 +241,8 @@ def test_few_descriptors_are_open_and_none_is_left(stores, opened, monkeypatch):
 
 def test_threads_share_a_store_under_eviction(stores, opened, monkeypatch):
     monkeypatch.setattr(shard_reader_module, "OPEN_SHARDS", 2)
-    monkeypatch.setattr(shard_reader_module, "LAYOUTS", 2)
+    monkeypatch.setattr(shard_reader_module, "BATCHES", 2)
+    monkeypatch.setattr(shard_reader_module, "OFFSETS", 2)
     videos = {f"v{k}": stores.draw_rows(k, 6) for k in range(10)}
     store = opened(videos, roll_bytes=1)
     errors = []
