@@ -1,5 +1,6 @@
 """Stores of arbitrary bytes: the store never looks into the images."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,12 @@ def tree(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
+def open_files(root: Path) -> int:
+    """How many files below ``root`` this process has open."""
+    links = (os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
+    return sum(link.startswith(f"{root}/") for link in links)
+
+
 @pytest.fixture(scope="session")
 def stores() -> SimpleNamespace:
     """The functions above, for tests."""
@@ -77,6 +84,7 @@ def stores() -> SimpleNamespace:
         put_audio=put_audio,
         contents=contents,
         tree=tree,
+        open_files=open_files,
         fill=fill,
         snapshots=snapshots,
     )
@@ -98,8 +106,6 @@ def snapshots(
     """Copies of ``root`` as a kill would leave it before each system call of ``work`` that
     changes the disk, and after the last; a copy carries no locks, as a killed process holds none.
     """
-    import os
-
     steps: list[Path] = []
     copying = False
 

@@ -1,4 +1,4 @@
-import os
+import gc
 import threading
 
 import numpy as np
@@ -230,13 +230,15 @@ def test_few_descriptors_are_open_and_none_is_left(stores, opened, monkeypatch):
     monkeypatch.setattr(shard_reader_module, "OFFSETS", 3)
     videos = {f"v{k}": stores.draw_rows(k, 3) for k in range(12)}
     store = opened(videos, roll_bytes=1)
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    root = store.path
+    before = stores.open_files(root)
     for _ in range(2):
         for id, rows in videos.items():
             assert store[id].rgb_bytes(1) == rows[1][0]
-        assert len(os.listdir("/proc/self/fd")) - before <= 4  # noqa: PTH208
+        assert stores.open_files(root) - before == 4
     del store
-    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
+    gc.collect()
+    assert stores.open_files(root) == 0
 
 
 def test_threads_share_a_store_under_eviction(stores, opened, monkeypatch):
