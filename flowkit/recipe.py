@@ -84,12 +84,13 @@ class RGBRecipe:
 class FlowRecipe:
     """How flow is computed and stored.
 
+    ``tvl1`` None: it was imported, and nobody knows its solver.
     ``bound`` in pixels; the quantization is q = 128 + round(127·clip(v, −bound, bound)/bound);
     ``quality`` is that of the two grey JPEGs (1–100); ``grey`` names the conversion that the
     solver saw (OpenCV's luma of the resized RGB frame, before JPEG).
     """
 
-    tvl1: TVL1Params = field(default_factory=lambda: PRESETS["paper"])
+    tvl1: TVL1Params | None = field(default_factory=lambda: PRESETS["paper"])
     bound: float = 20.0
     quality: int = 95
     quantization: str = "128 + round(127 * clip(v, -bound, bound) / bound)"
@@ -151,7 +152,7 @@ class Recipe:
         for name, part in nested.items():
             if parts.get(name) is not None:
                 body = dict(parts[name])
-                if name == "flow" and "tvl1" in body:
+                if name == "flow" and body.get("tvl1") is not None:
                     body["tvl1"] = build(TVL1Params, body["tvl1"], "flow.tvl1")
                 parts[name] = build(part, body, name)
         return build(cls, parts, "recipe")

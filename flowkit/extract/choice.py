@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flowkit.errors import UsageError
+from flowkit.errors import RecipeError, UsageError
 from flowkit.flow import PRESETS
 from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe, Resize, RGBRecipe, Subsampling
 from flowkit.store import read_header
@@ -39,8 +39,8 @@ def choose_recipe(
     """
     base = base or Recipe()
     exists = (root / "store.json").exists()
-    own = read_header(root).recipe.joined(base) if exists else base
-    common = own if exists else replace(own, rgb=None, flow=None, audio=None)
+    common = read_header(root).recipe if exists else replace(base, rgb=None, flow=None, audio=None)
+    own = common.joined(base)
     fps = wishes.fps if wishes.fps is not None else own.fps
     recipe = replace(common, resize=choose_resize(wishes, own.resize), fps=fps)
     if "rgb" in streams:
@@ -54,6 +54,11 @@ def choose_recipe(
             "bound": wishes.bound,
             "quality": wishes.flow_quality,
         }
+        if flow.tvl1 is None:
+            raise RecipeError(
+                f"the flow of {root} was imported ({flow.grey}), and its solver is unknown: "
+                "expected --streams without flow, or another store"
+            )
         recipe = replace(recipe, flow=replace(flow, **uttered(flow_wishes)))
     if "audio" in streams:
         recipe = replace(recipe, audio=own.audio or AudioRecipe())

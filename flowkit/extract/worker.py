@@ -61,7 +61,7 @@ class Worker:
     def warm_up(self) -> None:
         """Load (the first time: compile) the kernels, so that no video waits for them."""
         recipe = self.setup.recipe.flow
-        if recipe is not None and self.setup.backend:
+        if recipe is not None and recipe.tvl1 is not None and self.setup.backend:
             tvl1_video(np.zeros((2, 16, 16), np.uint8), recipe.tvl1, self.setup.backend)
 
     def stop(self) -> None:
@@ -209,6 +209,7 @@ class Worker:
         """The flow fields within ``greys`` (T, H, W) as T−1 pairs of JPEGs."""
         if len(greys) < 2:
             return []
+        assert recipe.tvl1 is not None  # choice.py refuses stores of imported flow
         start = time.perf_counter()
         flow = tvl1_video(greys, recipe.tvl1, self.setup.backend)
         self.beat += len(flow)

@@ -7,7 +7,7 @@ that is B/127 px, so rounding adds up to B/254 px (0.079 at B = 20), and the sec
 
 Who computed such flow, and with which parameters, the folders do not say. The recipe says so:
 ``flow.grey`` is ``imported:<format>``, which no extraction writes, so imported and extracted
-flow never share a store, and ``flow.tvl1`` then means nothing. RGB quality is the one that
+flow never share a store, and ``flow.tvl1`` is null. RGB quality is the one that
 the first picture's quantization table stands for, subsampling is read from it too.
 
 Ids are the folders' paths below the given one, or, where `export` wrote them, the ids they had.
@@ -247,7 +247,7 @@ def read_recipe(found: list[Path], format: str, bound: float, quality: int) -> R
             f"no frame below {found[0].parent} is a whole JPEG of 4:2:0, 4:2:2 or 4:4:4 "
             "subsampling, which a store can record; encode them again"
         )
-    flow = FlowRecipe(bound=bound, quality=quality, grey=f"imported:{format}")
+    flow = FlowRecipe(tvl1=None, bound=bound, quality=quality, grey=f"imported:{format}")
     return Recipe(resize=Resize(mode="none"), rgb=rgb, flow=flow if has["flow_x"] else None)
 
 

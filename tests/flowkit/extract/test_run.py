@@ -240,3 +240,28 @@ def test_wishes_that_are_not_uttered_come_from_the_store(tmp_path, make_clip, re
 def test_wishes_that_make_no_sense_are_refused(tmp_path, wishes):
     with pytest.raises(UsageError):
         choose_recipe(tmp_path / "S", ("rgb",), wishes)
+
+
+def test_flow_is_not_added_to_imported_flow(tmp_path, make_clip, recipe):
+    from flowkit.store.export import export
+    from flowkit.store.imports import import_folders
+
+    clip = make_clip(tmp_path / "a.mp4")
+    extract(explicit_files([clip]), tmp_path / "S", recipe, HERE)
+    export(Store(tmp_path / "S"), tmp_path / "folders", "denseflow")
+    import_folders(tmp_path / "folders", tmp_path / "T", "denseflow")
+    assert Store(tmp_path / "T").recipe.flow.tvl1 is None
+    with pytest.raises(RecipeError, match="its solver is unknown"):
+        choose_recipe(tmp_path / "T", ("rgb", "flow"), Wishes())
+    assert choose_recipe(tmp_path / "T", ("rgb",), Wishes()) == Store(tmp_path / "T").recipe
+
+
+def test_a_store_gets_no_part_for_a_stream_that_nobody_asked_for(tmp_path, make_clip, recipe):
+    from dataclasses import replace
+
+    root = tmp_path / "S"
+    only_rgb = replace(recipe, flow=None)
+    clip = make_clip(tmp_path / "a.mp4")
+    extract(explicit_files([clip]), root, only_rgb, Options(workers=0, streams=("rgb",)))
+    assert choose_recipe(root, ("rgb",), Wishes(), base=recipe) == only_rgb
+    assert choose_recipe(root, ("rgb", "flow"), Wishes(), base=recipe) == recipe
