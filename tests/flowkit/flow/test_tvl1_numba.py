@@ -129,19 +129,19 @@ def tvl1_reference(frame0, frame1, params):
 # --- the whole ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [(33, 20), (16, 90), (64, 61)])
+@pytest.mark.parametrize("size", [(33, 20), (16, 90), (30, 41)])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_solver_is_the_reference(size, preset):
     frame0, frame1 = texture(*size), texture(*size, shift=(-1.3, 0.6))
-    # With the presets' ε, float32 and float64 may stop at other iterations; nearer to
-    # convergence it matters less. The stops themselves are tested below. A few pixels
-    # without texture or match may still fall to another minimum, hence quantiles.
-    params = replace(PRESETS[preset], epsilon=0.001)
+    # A fixed number of iterations: near ε, float32 and float64 may stop at different ones.
+    # The stops themselves are tested below. Sizes of few levels: over six and more, noise of
+    # 1e-5 grey levels moves the reference itself by 0.01 px on average, at pixels without a match.
+    params = replace(PRESETS[preset], epsilon=1e-9, iterations=30)
     expected = tvl1_reference(frame0, frame1, params)
     actual = tvl1(frame0, frame1, params, "numba")
     distance = np.linalg.norm(actual - expected, axis=-1)
-    assert np.median(distance) < 2e-3
-    assert np.quantile(distance, 0.9) < 2e-2
+    assert np.median(distance) < 1e-4
+    assert distance.mean() < 2e-3
 
 
 def test_finds_a_known_shift():
