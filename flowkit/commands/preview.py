@@ -15,14 +15,18 @@ import click
 @click.option(
     "--count", type=click.IntRange(1, 64), default=8, show_default=True, help="Frames of a strip."
 )
+@click.option("--grid", is_flag=True, help="One frame of one video of each class, side by side.")
 @click.option("--sheet", is_flag=True, help="One video of each class instead of the first video.")
-def preview(store: Path, ids: tuple[str, ...], out: Path, count: int, sheet: bool) -> None:
+def preview(
+    store: Path, ids: tuple[str, ...], out: Path, count: int, sheet: bool, grid: bool
+) -> None:
     """Draw videos of STORE: RGB frames above colour-coded flow.
 
     \b
     flowkit preview S                         the first video, as preview.png
     flowkit preview S v_Archery_g01_c01 -o archery.mp4
     flowkit preview S --sheet -o classes.png
+    flowkit preview S --grid -o readme.png
     """
     from flowkit.errors import UsageError
     from flowkit.store import preview as drawing
@@ -31,8 +35,11 @@ def preview(store: Path, ids: tuple[str, ...], out: Path, count: int, sheet: boo
     opened = Store(store)
     if len(opened) == 0:
         raise UsageError(f"{store} has no videos yet; extract some first")
-    chosen = list(ids) or (drawing.choose_varied(opened) if sheet else [opened[0].id])
-    if len(chosen) == 1 and not sheet:
+    many = sheet or grid
+    chosen = list(ids) or (drawing.choose_varied(opened) if many else [opened[0].id])
+    if grid:
+        drawing.preview_grid(opened, chosen, out)
+    elif len(chosen) == 1 and not sheet:
         drawing.preview(opened[chosen[0]], out, count=count)
     else:
         drawing.preview_sheet(opened, chosen, out, count=count)

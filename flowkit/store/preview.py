@@ -20,6 +20,7 @@ from flowkit.store.reader import Store
 from flowkit.store.video import Video
 
 MARGIN, GAP, TILE = 28, 6, 144  # pixels; TILE is a tile's height
+GRID_TILE = 104
 FRAME_GREY = 228  # around flow tiles: still scenes are white
 INK, PALE = (34, 34, 34), (128, 128, 128)
 FIELDS = 16  # fields looked at for the scale of a video's colours
@@ -54,6 +55,28 @@ def preview_sheet(
     columns = columns or (2 if len(strips) > 4 else 1)
     rows = [strips[at : at + columns] for at in range(0, len(strips), columns)]
     return write_png(stack([join(row) for row in rows]), Path(out))
+
+
+def preview_grid(store: Store, ids: Iterable[str], out: Path | str) -> Path:
+    """Draw the middle frame of several videos side by side, each above its flow, to a .png.
+
+    Each video's flow is in its own scale. Raises UsageError where an id is unknown, or has no
+    RGB or no flow.
+    """
+    videos = [store[id] for id in ids]
+    if not videos or not all(all(shown_streams(video)) for video in videos):
+        raise UsageError("a grid needs videos with RGB and flow; name some that have both")
+    side, step = GRID_TILE, GRID_TILE + GAP
+    canvas = blank(2 * step + 16, len(videos) * step - GAP)
+    for n, video in enumerate(videos):
+        t, left = video.num_flow // 2, n * step
+        canvas[:side, left : left + side] = fit(video.rgb(t), side, side)
+        colours = flow_to_color(video.flow(t), measure_radius(video))
+        canvas[step : step + side, left : left + side] = fit(colours, side, side)
+        caption = video.labels[0].name if video.labels else video.id
+        indent = max(0, side - measure_text(caption, 12)) // 2
+        write_text(canvas, caption, (left + indent, 2 * step + 12), 12, INK)
+    return write_png(canvas, Path(out))
 
 
 def choose_varied(store: Store, limit: int = 8) -> list[str]:
@@ -201,7 +224,9 @@ def write_png(canvas: np.ndarray, out: Path) -> Path:
     framed = cv2.copyMakeBorder(
         canvas, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_CONSTANT, value=(255, 255, 255)
     )
-    out.write_bytes(cv2.imencode(".png", np.ascontiguousarray(framed[..., ::-1]))[1].tobytes())
+    smallest = [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    png = cv2.imencode(".png", np.ascontiguousarray(framed[..., ::-1]), smallest)[1]
+    out.write_bytes(png.tobytes())
     return out
 
 

@@ -6,7 +6,14 @@ import pytest
 from flowkit.errors import UsageError
 from flowkit.flow.color import flow_to_color
 from flowkit.store import preview as drawing
-from flowkit.store.preview import choose_varied, measure_radius, preview, preview_sheet, spread
+from flowkit.store.preview import (
+    choose_varied,
+    measure_radius,
+    preview,
+    preview_grid,
+    preview_sheet,
+    spread,
+)
 from flowkit.store.reader import Store
 
 
@@ -107,3 +114,18 @@ def test_text_without_a_typeface(make_store, tmp_path, monkeypatch):
     monkeypatch.delattr(cv2, "FontFace", raising=False)
     out = preview(Store(make_store(("ü",)))["ü"], tmp_path / "a.png")
     assert (read_png(out)[:60] < 128).any()
+
+
+def test_a_grid_has_one_frame_of_each_video_above_its_flow(make_store, tmp_path):
+    store = Store(make_store(("a", "b", "c"), frames=9))
+    canvas = read_png(preview_grid(store, list(store), tmp_path / "grid.png"))
+    side, step = drawing.GRID_TILE, drawing.GRID_TILE + drawing.GAP
+    for n, id in enumerate(store):
+        video = store[id]
+        column = canvas[drawing.MARGIN :, drawing.MARGIN + n * step :][:, :side]
+        assert (column[:side] == drawing.fit(video.rgb(4), side, side)).all()
+        colours = flow_to_color(video.flow(4), measure_radius(video))
+        assert (column[step : step + side] == drawing.fit(colours, side, side)).all()
+    without = Store(make_store(("a",), streams=("rgb",)))
+    with pytest.raises(UsageError, match="videos with RGB and flow"):
+        preview_grid(without, ["a"], tmp_path / "grid.png")
