@@ -70,9 +70,9 @@ def preview_grid(store: Store, ids: Iterable[str], out: Path | str) -> Path:
     canvas = blank(2 * step + 16, len(videos) * step - GAP)
     for n, video in enumerate(videos):
         t, left = video.num_flow // 2, n * step
-        canvas[:side, left : left + side] = fit(video.rgb(t), side, side)
+        canvas[:side, left : left + side] = fit(square(video.rgb(t)), side, side)
         colours = flow_to_color(video.flow(t), measure_radius(video))
-        canvas[step : step + side, left : left + side] = fit(colours, side, side)
+        canvas[step : step + side, left : left + side] = fit(square(colours), side, side)
         caption = video.labels[0].name if video.labels else video.id
         indent = max(0, side - measure_text(caption, 12)) // 2
         write_text(canvas, caption, (left + indent, 2 * step + 12), 12, INK)
@@ -232,6 +232,14 @@ def write_png(canvas: np.ndarray, out: Path) -> Path:
 
 def blank(height: int, width: int) -> np.ndarray:
     return np.full((height, width, 3), 255, np.uint8)
+
+
+def square(picture: np.ndarray) -> np.ndarray:
+    """The middle of a picture, as a view."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return picture[top : top + side, left : left + side]
 
 
 def fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
