@@ -1,11 +1,17 @@
 """How the Numba kernels are compiled: three decorators over `numba.njit`.
 
 All release the GIL, cache machine code on disk, and use fast-math without reciprocal
-estimates, whose bits differ between makers of CPUs. Numba renews its cache when the file of
-a kernel changes, not when this one does: after editing it, delete `__pycache__/*.nbi`.
+estimates, whose bits differ between makers of CPUs.
+
+Numba renews its cache when the file of a kernel changes, but not when a file does that the
+kernel was inlined from. So the cache beside the sources carries a digest of all of them,
+and is dropped when it is of others.
 """
 
+import hashlib
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -28,12 +34,37 @@ class NoAliasCompiler(Compiler):  # type: ignore[misc]
         self.state.flags.noalias = True
 
 
+def drop_stale_cache(folder: Path) -> None:
+    """Remove machine code in ``folder/__pycache__`` that was made from other sources."""
+    sources = sorted([*folder.glob("*_numba.py"), folder / "compilation.py"])
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    stamp = folder / "__pycache__" / "kernels.sha256"
+    with suppress(OSError):  # read-only: then Numba caches elsewhere, by each file's own age
+        if stamp.is_file() and stamp.read_text() == digest:
+            return
+        for path in stamp.parent.glob("*_numba.*.nb[ci]"):
+            path.unlink(missing_ok=True)
+        stamp.parent.mkdir(exist_ok=True)
+        stamp.write_text(digest)
+
+
 def _compile(**options: Any) -> Callable[[Function], Function]:
-    decorate: Callable[[Function], Function] = numba.njit(
-        nogil=True, cache=True, fastmath=FASTMATH, error_model="numpy", **options
-    )
+    def decorate(function: Function) -> Function:
+        def compile(cache: bool) -> Function:
+            compiled: Function = numba.njit(
+                nogil=True, cache=cache, fastmath=FASTMATH, error_model="numpy", **options
+            )(function)
+            return compiled
+
+        try:
+            return compile(cache=True)
+        except RuntimeError:  # nowhere to write a cache: compile anew in each process
+            return compile(cache=False)
+
     return decorate
 
+
+drop_stale_cache(Path(__file__).parent)
 
 kernel = _compile()
 """A function that Python calls."""
