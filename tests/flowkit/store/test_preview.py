@@ -128,6 +128,6 @@ def test_a_grid_has_one_frame_of_each_video_above_its_flow(make_store, tmp_path)
         assert (column[:side] == drawing.fit(video.rgb(t)[middle], side, side)).all()
         colours = flow_to_color(video.flow(t), measure_radius(video))[middle]
         assert (column[step : step + side] == drawing.fit(colours, side, side)).all()
-    without = Store(make_store(("a",), streams=("rgb",)))
+    without = Store(make_store(("a",), tmp_path / "rgb", streams=("rgb",)))
     with pytest.raises(UsageError, match="videos with RGB and flow"):
         preview_grid(without, ["a"], tmp_path / "grid.png")
