@@ -60,6 +60,8 @@ class Options:
         unknown = set(self.streams) - {"rgb", "flow", "audio"}
         if unknown or not self.streams:
             raise UsageError(f"streams are rgb, flow and audio; got {', '.join(sorted(unknown))!r}")
+        if not self.stall_seconds > 0:
+            raise UsageError(f"stall-seconds must be positive, got {self.stall_seconds}")
 
 
 def extract(
@@ -83,6 +85,8 @@ def extract(
     console = console or Console(stderr=True)
     backend = resolve_backend(options.backend) if "flow" in options.streams else ""
     header = create_or_open(root, recipe, dataset)
+    if options.update and header.recipe.flow is not None:  # redone whatever was asked for
+        backend = resolve_backend(options.backend)
     summary = Summary(store=str(root), backend=backend)
 
     def log(text: str) -> None:

@@ -85,6 +85,25 @@ def test_a_changed_source_is_redone_with_update(tmp_path, make_clip, recipe):
     assert extract(explicit_files([clip]), root, recipe, HERE).done_before == 1
 
 
+def test_an_update_redoes_streams_that_were_not_asked_for(tmp_path, make_clip, recipe):
+    """RGB of the new file beside flow of the old one would be no store of anything."""
+    clip = make_clip(tmp_path / "a.mp4", frames=9)
+    root = tmp_path / "S"
+    extract(explicit_files([clip]), root, recipe, HERE)
+    make_clip(clip, frames=12, seed=5)
+    options = Options(workers=0, streams=("rgb",), update=True)
+    summary = extract(explicit_files([clip]), root, recipe, options)
+    assert (summary.extracted, summary.pairs) == (1, 11)
+    video = Store(root)["a.mp4"]
+    assert (video.num_frames, video.num_flow) == (12, 11)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_patience_is_positive(seconds):
+    with pytest.raises(UsageError, match="stall-seconds must be positive"):
+        Options(stall_seconds=seconds)
+
+
 def write_bad_videos(folder, make_clip):
     """One file of each kind of bad input, with the word that it must be counted under."""
     whole = make_clip(folder / "whole.mp4", frames=30)
