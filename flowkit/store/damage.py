@@ -173,7 +173,8 @@ def read_values(descriptor: int, piece: Piece, column: Column) -> list[Any]:
         width = extent.size // extent.rows if extent.rows else kind.itemsize
         data = read_exactly(descriptor, width * rows, extent.values + width * first)
         values = np.frombuffer(data, kind)
-        return list(values.reshape(rows, -1)) if column.kind == "vector" else values.tolist()
+        table = values.reshape(rows, width // kind.itemsize)  # also where there are no rows
+        return list(table) if column.kind == "vector" else values.tolist()
     raw = read_exactly(descriptor, 8 * (rows + 1), extent.offsets + 8 * first)
     offsets = np.frombuffer(raw, np.int64)
     start, end = int(offsets[0]), int(offsets[-1])

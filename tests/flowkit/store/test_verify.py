@@ -327,6 +327,18 @@ def test_deep_looks_at_audio(make_store):
     assert (problem.video, problem.what) == ("c", "row 1: patch is not finite")
 
 
+def test_a_video_without_sound_has_an_empty_part_of_audio(make_store):
+    root = make_store(IDS)
+    facts = {"folder": "audio", "streams": ("audio",), "width": 0, "height": 0}
+    append(root, "a", [], **facts)
+    assert verify(root, deep=True).clean
+    (shard,) = shards(root, "audio")
+    flip(shard, shard.stat().st_size - 3)
+    assert verify(root, repair=True).requeued == []
+    assert Store(root)["a"].audio().shape == (0, 96, 64)
+    assert verify(root, deep=True).clean
+
+
 def test_small_streams_are_repaired(make_store):
     """Audio and features: many videos in a batch, of which one bad byte takes all."""
     root = make_store(("a",))
