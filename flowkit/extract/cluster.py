@@ -341,6 +341,7 @@ def run_on_ray(
     mine = not ray.is_initialized()
     if mine:
         connect(ray, options, len(jobs))
+    interrupt.take()
     try:
         Driver(ray, jobs, setup, options, begin, count, interrupt, log).run()
     finally:

@@ -24,10 +24,15 @@ class Interrupt:
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
+        self.take()
+        return self
+
+    def take(self) -> None:
+        """Take the signals, again if a library has taken them since (``ray.init`` does)."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._former[number] = signal.signal(number, self._handle)
-        return self
+                former = signal.signal(number, self._handle)
+                self._former.setdefault(number, former)
 
     def __exit__(
         self,

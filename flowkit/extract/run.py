@@ -15,7 +15,7 @@ from rich.console import Console
 
 from flowkit.annotations import AnnotationTable, Located
 from flowkit.decode import VideoReader
-from flowkit.errors import DiskFullError, UsageError
+from flowkit.errors import DiskFullError, RecipeError, UsageError
 from flowkit.extract.cluster import run_on_ray
 from flowkit.extract.interrupt import Interrupt
 from flowkit.extract.job import Job, Outcome, Setup
@@ -85,8 +85,6 @@ def extract(
     console = console or Console(stderr=True)
     backend = resolve_backend(options.backend) if "flow" in options.streams else ""
     header = create_or_open(root, recipe, dataset)
-    if options.update and header.recipe.flow is not None:  # redone whatever was asked for
-        backend = resolve_backend(options.backend)
     summary = Summary(store=str(root), backend=backend)
 
     def log(text: str) -> None:
@@ -106,6 +104,8 @@ def extract(
             update=options.update,
             retry_failed=options.retry_failed,
         )
+        if not backend and any("flow" in job.streams for job in plan.jobs):
+            backend = summary.backend = choose_redoing_backend(header.recipe, root, options)
         describe(summary, plan, located, len(recovery.salvaged))
         setup = Setup(
             root=root.absolute(),
@@ -129,6 +129,16 @@ def extract(
         rebuild_index(root)
         settle(summary, plan, Store(root))
     return summary
+
+
+def choose_redoing_backend(recipe: Recipe, root: Path, options: Options) -> str:
+    """The backend for flow that was not asked for, but is redone with its changed video."""
+    if recipe.flow is None or recipe.flow.tvl1 is None:
+        raise RecipeError(
+            f"sources of {root} changed, and their flow was imported, so that it cannot be redone: "
+            "expected no --update, or another store"
+        )
+    return resolve_backend(options.backend)
 
 
 def keep_annotations(root: Path, table: AnnotationTable | None) -> None:

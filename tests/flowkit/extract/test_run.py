@@ -275,6 +275,36 @@ def test_flow_is_not_added_to_imported_flow(tmp_path, make_clip, recipe):
     assert choose_recipe(tmp_path / "T", ("rgb",), Wishes()) == Store(tmp_path / "T").recipe
 
 
+def test_imported_flow_is_not_redone(tmp_path, make_clip, recipe):
+    from flowkit.store.export import export
+    from flowkit.store.imports import import_folders
+
+    clip = make_clip(tmp_path / "a.mp4")
+    extract(explicit_files([clip]), tmp_path / "S", recipe, HERE)
+    export(Store(tmp_path / "S"), tmp_path / "folders", "denseflow")
+    import_folders(tmp_path / "folders", tmp_path / "T", "denseflow")
+    options = Options(workers=0, streams=("rgb",), update=True)
+    asked = choose_recipe(tmp_path / "T", ("rgb",), Wishes())
+    with pytest.raises(RecipeError, match="cannot be redone"):
+        extract(explicit_files([clip]), tmp_path / "T", asked, options)
+    assert len(Store(tmp_path / "T")) == 1
+
+
+def test_signals_are_taken_back_from_a_library():
+    """ray.init puts its own SIGTERM handler in place, which ends the process uncommitted."""
+    from rich.console import Console
+
+    from flowkit.extract.interrupt import Interrupt
+
+    former = signal.getsignal(signal.SIGTERM)
+    with Interrupt(Console(file=io.StringIO())) as interrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        interrupt.take()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupt.asked
+    assert signal.getsignal(signal.SIGTERM) == former
+
+
 def test_a_store_gets_no_part_for_a_stream_that_nobody_asked_for(tmp_path, make_clip, recipe):
     from dataclasses import replace
 
