@@ -15,9 +15,9 @@ from flowkit.errors import CorruptError
 from flowkit.store.atomic import sync_folder
 from flowkit.store.header import read_header
 from flowkit.store.locks import is_locked, lock_path, try_lock
-from flowkit.store.records import make_record, write_record
+from flowkit.store.records import make_record, read_record, record_paths, write_record
 from flowkit.store.salvage import check_shard, hash_file, read_run, salvage
-from flowkit.store.schema import CommitRecord, shard_folders
+from flowkit.store.schema import CommitRecord, VideoMeta, shard_folders
 
 POLL_SECONDS = 0.1
 LEFT = {"arrow.part", "arrow.salvage", "json.part"}
@@ -97,6 +97,7 @@ class Rescue:
         self.records: list[CommitRecord] = []
         self.quarantined: list[str] = []
         self.dropped_rows = 0
+        self._committed: dict[str, set[str]] | None = None  # id → streams, read when it is needed
 
     def is_ours(self, shard: str) -> bool:
         """Whether a shard's writer belongs to the caller's part of the dataset."""
@@ -135,16 +136,38 @@ class Rescue:
         if not arrow.exists():
             self._clean(arrow.with_suffix(""))
             record, dropped = salvage(
-                descriptor, self.root, shard.rpartition("/")[0], uuid=part.name.split(".")[0]
+                descriptor,
+                self.root,
+                shard.rpartition("/")[0],
+                uuid=part.name.split(".")[0],
+                wants=self._is_missing,
             )
             self.dropped_rows += dropped
             if record:
                 self.records.append(record)
+                self._note(record)
             count = len(record.videos) if record else 0
             self.log(f"{shard}: saved {count} complete videos of a killed writer")
         part.unlink()
         sync_folder(part.parent)
         return True
+
+    def _is_missing(self, video: VideoMeta) -> bool:
+        """Whether nobody has committed a video of a dead writer meanwhile.
+
+        Another worker may have: where a node dies, its locks can outlive it, and with them its
+        shards, until long after its videos were given to others.
+        """
+        if self._committed is None:
+            self._committed = {}
+            for path in record_paths(self.root):
+                self._note(read_record(path))
+        return video.supersedes or not set(video.streams) <= self._committed.get(video.id, set())
+
+    def _note(self, record: CommitRecord) -> None:
+        if self._committed is not None:
+            for video in record.videos:
+                self._committed.setdefault(video.id, set()).update(video.streams)
 
     def _settle_arrow(self, shard: str, arrow: Path, descriptor: int) -> bool:
         """Give a locked shard its record, or quarantine it."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +83,16 @@ def batch_metadata(message: Message) -> dict[str, Any]:
 
 
 def salvage(
-    descriptor: int, root: Path, folder: str, *, uuid: str | None = None
+    descriptor: int,
+    root: Path,
+    folder: str,
+    *,
+    uuid: str | None = None,
+    wants: Callable[[VideoMeta], bool] = lambda video: True,
 ) -> tuple[CommitRecord | None, int]:
     """Copy the complete and sound videos of an open file into a shard and commit that.
 
+    Videos that ``wants`` refuses are left behind.
     The file may be cut or damaged anywhere. Memory is bounded by a batch. ``uuid`` names the new
     shard, by default anew: an index must never find other videos under a uuid that it knows.
     Returns the record, None if no video was complete, and the number of rows left behind.
@@ -95,7 +101,7 @@ def salvage(
     if schema is None:
         return None, 0
     columns = shard_columns(folder)
-    contents = CompleteVideos()
+    contents = CompleteVideos(wants)
     batches: list[tuple[Block, list[dict[str, Any]]]] = []
     for block, message in record_batches(descriptor):
         try:

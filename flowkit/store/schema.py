@@ -6,7 +6,7 @@ The format is described in README.md beside this file; names here are the names 
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -220,10 +220,11 @@ class CompleteVideos:
     """Gathers the complete videos of a shard from its batches' metadata, batch by batch.
 
     ``videos`` are the complete ones so far, ``kept`` their parts as (batch, number in its list),
-    and ``rows`` all rows, complete or not.
+    and ``rows`` all rows, complete or not. Videos that ``wants`` refuses are passed over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wants: Callable[[VideoMeta], bool] = lambda video: True) -> None:
+        self._wants = wants
         self.videos: list[CommittedVideo] = []
         self.kept: set[tuple[int, int]] = set()
         self.rows = 0
@@ -257,6 +258,8 @@ class CompleteVideos:
         batch, first_row = self._start
         rows = sum(part["rows"] for part in self._open)
         place = {"batch": batch, "batches": self.batches + 1 - batch, "first_row": first_row}
-        self.videos.append(CommittedVideo.from_dict({**last, **place, "rows": rows}))
-        self.kept.update(self._members)
+        video = CommittedVideo.from_dict({**last, **place, "rows": rows})
+        if self._wants(video):
+            self.videos.append(video)
+            self.kept.update(self._members)
         self._begin(0)

@@ -349,3 +349,16 @@ def test_kill_9(stores, tmp_path):
     assert len(store) <= len(said) + 1
     for id in store:
         assert all(store[id].rgb_bytes(t) == id.encode() * 2000 for t in range(4))
+
+
+def test_a_video_that_was_committed_meanwhile_is_not_saved_again(stores, tmp_path):
+    root = tmp_path / "store"
+    videos = {"a": stores.draw_rows(1, 3), "b": stores.draw_rows(2, 2)}
+    abandon_part(stores, root, videos)
+    with_a = ShardWriter(root, recipe=stores.RECIPE)
+    stores.put(with_a, "a", videos["a"])
+    with_a.close()
+    assert recover(root).salvaged == ("b",)
+    ids = [video.id for path in record_paths(root) for video in read_record(path).videos]
+    assert sorted(ids) == ["a", "b"]
+    assert stores.contents(root).keys() == {"a", "b"}
