@@ -36,12 +36,17 @@ def index(
     flowkit index S --dataset ucf101
     flowkit index S --annotations ucfTrainTestlist --format ucf101
     """
+    from flowkit.errors import CorruptError
     from flowkit.store.index import read_annotations, rebuild_index, write_annotations
     from flowkit.store.reader import Store
 
     table = read_table(dataset, variant, catalog, annotations, format)
     if table is not None:
-        known = read_annotations(store)
+        try:
+            known = read_annotations(store)
+        except CorruptError as error:
+            click.echo(f"replaced: {error}", err=True)
+            known = None
         write_annotations(store, table if known is None else known.joined(table))
     version = rebuild_index(store, scratch=scratch)
     opened = Store(store)

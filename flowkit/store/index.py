@@ -49,18 +49,24 @@ ORDER = ("rgb", "flow", "audio")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A record that the index has read: its shard as ``folder/uuid``, its file's size, mtime."""
+    """A record that the index has read, as a file: its shard (``folder/uuid``), size and mtime.
+
+    ``bytes`` is the size of the shard's own file, −1 where there is none: a shard that is lost
+    or cut makes its record be read again, and is refused then.
+    """
 
     shard: str
     size: int
     mtime_ns: int
+    bytes: int
 
     @classmethod
     def of(cls, root: Path, path: Path) -> Self:
         """What the file of a record looks like now."""
-        status = path.stat()
+        status, arrow = path.stat(), path.with_suffix(".arrow")
         name = path.relative_to(root).with_suffix("").as_posix()
-        return cls(name, status.st_size, status.st_mtime_ns)
+        size = arrow.stat().st_size if arrow.exists() else -1
+        return cls(name, status.st_size, status.st_mtime_ns, size)
 
 
 @dataclass(slots=True)
@@ -101,7 +107,8 @@ def rebuild_index(root: str | os.PathLike[str], *, scratch: bool = False) -> int
     """Bring index.arrow up to date and return its version; unchanged if nothing is new.
 
     Atomic, and under its own lock. ``scratch`` reads every record again. StoreError where two ids
-    differ only by Unicode normalization, CorruptError for a broken record.
+    differ only by Unicode normalization, CorruptError for a broken record, or a shard that is
+    gone or not as long as its record says.
     """
     path = Path(root)
     header = read_header(path)
@@ -124,7 +131,7 @@ def rebuild_index(root: str | os.PathLike[str], *, scratch: bool = False) -> int
             "flowkit.format": FORMAT,
             "flowkit.classes": classes,
             "flowkit.shards": [record.shard for record in base.seen + fresh],
-            "flowkit.records": [[record.size, record.mtime_ns] for record in base.seen + fresh],
+            "flowkit.records": [[r.size, r.mtime_ns, r.bytes] for r in base.seen + fresh],
             "flowkit.annotations": annotations,
             "flowkit.version": version,
             "flowkit.dataset": header.dataset,
@@ -154,7 +161,7 @@ def read_index(root: Path, dataset: str | None) -> Index:
         table = read_table(root / "index.arrow")
         metadata = {key.decode(): json.loads(value) for key, value in table.schema.metadata.items()}
         pairs = zip(metadata["flowkit.shards"], metadata["flowkit.records"], strict=True)
-        seen = [Seen(shard, size, mtime) for shard, (size, mtime) in pairs]
+        seen = [Seen(shard, size, mtime, length) for shard, (size, mtime, length) in pairs]
         if metadata["flowkit.dataset"] != dataset:
             return Index.empty(metadata["flowkit.version"], dataset)
         return Index(table, seen, metadata["flowkit.version"], metadata["flowkit.annotations"])
@@ -165,7 +172,7 @@ def read_index(root: Path, dataset: str | None) -> Index:
 def merge(root: Path, base: Index, fresh: list[Seen]) -> Any:
     """The table of all videos, unsorted: those of fresh records made anew, the others kept."""
     winners = Winners()
-    shards = [record.shard for record in base.seen + fresh]
+    shards = base.seen + fresh
     for number in range(len(base.seen), len(shards)):
         offer_shard(root, winners, number, shards[number], None)
     if base.table is None:
@@ -187,11 +194,17 @@ def merge(root: Path, base: Index, fresh: list[Seen]) -> Any:
 
 
 def offer_shard(
-    root: Path, winners: Winners, number: int, shard: str, only: set[str] | None
+    root: Path, winners: Winners, number: int, shard: Seen, only: set[str] | None
 ) -> None:
-    path = root / f"{shard}.json"
+    path = root / f"{shard.shard}.json"
     record = load_record(path)
     try:
+        if shard.bytes != record["bytes"]:
+            has = "the file is gone" if shard.bytes < 0 else f"it has {shard.bytes:,} bytes"
+            raise CorruptError(
+                f"{path.with_suffix('.arrow')}: expected {record['bytes']:,} bytes as committed, "
+                f"but {has}; run `flowkit verify --repair`, then extract again what it requeues"
+            )
         winners.offer(number, record, only)
     except (KeyError, TypeError) as error:
         raise broken_record(path, error) from None

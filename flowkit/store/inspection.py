@@ -14,11 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flowkit.errors import CorruptError, FormatError, StoreError
+from flowkit.errors import CorruptError, FlowkitError, FormatError, StoreError
 from flowkit.store.contents import check_contents
 from flowkit.store.damage import assemble, find_damage, open_shard, read_batches
 from flowkit.store.header import StoreHeader
-from flowkit.store.index import Candidate, Index, Seen, join_annotations, merge, read_index
+from flowkit.store.index import (
+    Candidate,
+    Index,
+    Seen,
+    join_annotations,
+    merge,
+    read_annotations,
+    read_index,
+)
 from flowkit.store.locks import held_parts, is_locked
 from flowkit.store.records import read_record, record_paths
 from flowkit.store.schema import (
@@ -114,7 +122,8 @@ class Inspection:
             self.shards.append(shard)
             self._check_shard(shard)
         self._check_copies()
-        self._check_index()
+        if self._check_annotations():
+            self._check_index()
         self._note_leftovers()
         return self.report
 
@@ -234,6 +243,14 @@ class Inspection:
                     self._blame(shard, id, what)
                     shard.remedy = shard.remedy or "rewrite"
 
+    def _check_annotations(self) -> bool:
+        try:
+            read_annotations(self.root)
+        except (FlowkitError, KeyError, TypeError, ValueError) as error:
+            self._blame(None, None, f"annotations.arrow is broken ({error})")
+            return False
+        return True
+
     def _check_index(self) -> None:
         path = self.root / "index.arrow"
         records = {Seen.of(self.root, record) for record in record_paths(self.root)}
@@ -245,7 +262,10 @@ class Inspection:
         if old.table is None:
             self._blame(None, None, "index.arrow is broken; run `flowkit index`")
             return
-        unseen, gone = len(records - set(old.seen)), len(set(old.seen) - records)
+        now, then = (  # a copied store has other times
+            {(seen.shard, seen.size) for seen in many} for many in (records, old.seen)
+        )
+        unseen, gone = len(now - then), len(then - now)
         if unseen or gone:
             what = f"index.arrow lacks {unseen} commit records and names {gone} that are gone"
             if held_parts(self.root):

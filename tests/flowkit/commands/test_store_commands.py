@@ -145,3 +145,13 @@ def test_preview_writes_pictures(make_store, tmp_path):
         assert out.read_bytes()[:4] == b"\x89PNG"
     run(preview, root, "c", "-o", tmp_path / "c.mp4")
     assert (tmp_path / "c.mp4").stat().st_size > 0
+
+
+def test_index_replaces_broken_annotations(make_store, tmp_path):
+    root = make_store(("left/a.mp4",))
+    (root / "annotations.arrow").write_bytes(b"broken")
+    folder = tmp_path / "annotations"
+    folder.mkdir()
+    (folder / "train.csv").write_text("id,label\nleft/a.mp4,left\n")
+    assert "replaced" in run(index, root, "--annotations", folder, "--format", "motion8")
+    assert [label.name for label in Store(root)["left/a.mp4"].labels] == ["left"]

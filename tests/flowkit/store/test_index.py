@@ -317,3 +317,17 @@ def test_many_videos(stores, tmp_path):
             f"{benchmark.video_id(number)}.mp4"
         )
         assert f"{benchmark.video_id(number)}x" not in store
+
+
+@pytest.mark.parametrize("cut", [None, 0, 100])
+def test_a_shard_that_is_gone_or_cut_is_refused(stores, make_root, cut):
+    root = make_root({"a": stores.draw_rows(1, 3)})
+    (shard,) = (root / "frames").glob("*.arrow")
+    if cut is None:
+        shard.unlink()
+    else:
+        with shard.open("r+b") as file:
+            file.truncate(cut)
+    for scratch in (False, True):
+        with pytest.raises(CorruptError, match=r"as committed, but .*verify --repair"):
+            rebuild_index(root, scratch=scratch)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -438,3 +439,18 @@ def test_inspection_reads_a_hostile_shard(make_store):
     shard.write_bytes(rng.integers(0, 256, shard.stat().st_size, np.uint8).tobytes())
     report: Report = Inspection(root, read_header(root), None, None).run()
     assert {problem.video for problem in report.problems} >= set(IDS)
+
+
+def test_a_copied_store_is_as_good(make_store, tmp_path):
+    root = make_store(IDS)
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, copy_function=shutil.copy)  # with new times
+    assert verify(copy, deep=True).clean
+
+
+@pytest.mark.parametrize("content", [b"", b"no Arrow at all"])
+def test_broken_annotations_are_named(make_store, content):
+    root = make_store(IDS)
+    (root / "annotations.arrow").write_bytes(content)
+    (problem,) = verify(root).problems
+    assert "annotations.arrow is broken" in problem.what
