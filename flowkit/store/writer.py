@@ -227,5 +227,5 @@ def build_numbers(field: Any, values: Sequence[Any]) -> tuple[Any, int]:
         return array, zlib.crc32(flat.data)
     if None in values:
         raise StoreError(f"{field.name}: expected an integer in every row; append it")
-    numbers = np.array(values, field.type.to_pandas_dtype())
+    numbers = np.array(values, str(field.type))
     return pa.array(numbers, field.type), zlib.crc32(numbers.data)

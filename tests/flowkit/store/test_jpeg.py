@@ -20,7 +20,7 @@ def test_rgb(subsampling, size):
     data = encode_rgb(frame, 98, subsampling)
     assert decode_rgb(data).shape == frame.shape
     assert np.abs(decode_rgb(data).astype(int) - frame).mean() < 4
-    other = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    other = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert np.abs(decode_rgb(data).astype(int) - other).mean() < 1.5
 
 
