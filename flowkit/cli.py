@@ -5,6 +5,7 @@ distributions, and ``train``, join through the entry-point group ``flowkit.comma
 """
 
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -140,6 +141,9 @@ def message(error: Exception) -> str:
     """The error in one line; one that flowkit did not raise on purpose says so."""
     if isinstance(error, FlowkitError):
         return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        path = os.fsdecode(error.filename)
+        return f"cannot use {path!r}: {error.strerror}; check the path and its permissions"
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return f"unexpected {text} (this is a bug: 'flowkit --debug …' shows where)"
 

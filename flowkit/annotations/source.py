@@ -1,5 +1,6 @@
 """Sources: the video files that a dataset's ids stand for."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,14 +86,19 @@ def explicit_files(paths: Iterable[Path]) -> Located:
 
 def expand(path: Path) -> Iterable[tuple[str, Path]]:
     """The (id, file) pairs that one named path stands for."""
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises below a locked folder)
         below = walk_videos(path)
         if not below and not is_video(path.name):
             raise UsageError(f"no videos below {path}; name a folder with videos, or the files")
         if below:
             return [(name, path / name) for name in below]
-    elif not path.exists() and not path.is_symlink():
-        raise UsageError(f"no such file: {path}; check the path")
+    else:
+        try:
+            path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise UsageError(f"no such file: {path}; check the path") from None
+        except OSError:  # the worker will say why this one cannot be read
+            pass
     return [(path.name or path.resolve().name, path)]
 
 

@@ -7,7 +7,8 @@ import click
 
 
 @click.command("extract")
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+# An unreadable file is quarantined like any other that is bad, so that the rest goes on.
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, readable=False))
 @click.option("--dataset", metavar="NAME", help="A dataset of the catalogue (`flowkit datasets`).")
 @click.option("--variant", metavar="V", help="Its variant, such as 600 of kinetics.")
 @click.option(

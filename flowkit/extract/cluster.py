@@ -124,7 +124,8 @@ class Driver:
         self.begin, self.count, self.interrupt, self.log = begin, count, interrupt, log
         self.queue = deque(jobs)
         # A video that this node sees: another node that does not is unfit.
-        self.sample = next((job.source for job in jobs if job.source.exists()), setup.root)
+        seen = (job.source for job in jobs if os.access(job.source, os.R_OK))
+        self.sample = next(seen, setup.root)
         self.slots: list[Slot] = []
         self.started = False
         self.failed_starts = 0

@@ -110,6 +110,13 @@ def test_errors_become_one_line(
     assert "Traceback" not in result.stderr
 
 
+def test_a_path_that_cannot_be_used_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = PermissionError(13, "Permission denied", "out/a.png")
+    result = invoke(monkeypatch, raising(error))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: cannot use 'out/a.png': Permission denied; check")
+
+
 def test_an_unexpected_error_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
     result = invoke(monkeypatch, raising(KeyError("key")))
     assert result.exit_code == 1

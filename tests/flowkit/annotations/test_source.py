@@ -62,6 +62,12 @@ def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
         explicit_files([path])
 
 
+def test_a_file_that_cannot_even_be_looked_at_is_a_source(tmp_path: Path) -> None:
+    """The worker quarantines it with the reason; here it would stop all the others."""
+    name = "x" * 300 + ".mp4"
+    assert [source.id for source in explicit_files([tmp_path / name]).sources] == [name]
+
+
 def test_missing_file_and_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no such file: .*gone\.mp4"):
         explicit_files([tmp_path / "gone.mp4"])

@@ -80,6 +80,25 @@ def test_strict_and_retry_failed(flowkit, tmp_path, make_clip):
     assert flowkit(*command, "--strict").exit_code == 0
 
 
+def test_an_unreadable_file_leaves_the_others_alone(flowkit, tmp_path, make_clip):
+    make_clip(tmp_path / "a.mp4")
+    unreadable = "x" * 300 + ".mp4"  # root reads files of any mode, but none of this name
+    result = flowkit("extract", "a.mp4", unreadable, "--store", "S", "--json", *SMALL)
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["extracted"] == 1
+    assert [failure["kind"] for failure in summary["failed"]] == ["unreadable"]
+
+
+def test_a_file_without_read_permission_is_no_wrong_command(
+    flowkit, tmp_path, make_clip, monkeypatch
+):
+    make_clip(tmp_path / "a.mp4")
+    monkeypatch.setattr(os, "access", lambda *arguments, **keywords: False)
+    result = flowkit("extract", "a.mp4", "--store", "S", *SMALL)
+    assert result.exit_code == 0, result.output
+
+
 def test_parts_of_a_batch_job_make_one_store(flowkit, tmp_path, make_clip):
     for i in range(6):
         make_clip(tmp_path / "v" / "c" / f"{i}.mp4", seed=i)
