@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flowkit.extract.job import Job, Outcome
+from flowkit.extract.summary import describe_failure
 
 LINE_SECONDS = 15.0
 
@@ -58,7 +59,7 @@ class Meter:
         self._weight += self._weights.get(outcome.id, 1)
         self._bar.update(self._task, completed=self._weight, line=self._line())
         if outcome.status == "failed":
-            self.log(f"failed: {outcome.id}: {outcome.reason}")
+            self.log(f"failed: {describe_failure(outcome.id, outcome.reason)}")
         now = time.monotonic()
         if not self.console.is_terminal and now - self._spoke >= LINE_SECONDS:
             self._spoke = now

@@ -74,10 +74,10 @@ class Summary:
         for number, text in self._rows():
             table.add_row(number, text)
         parts: list[RenderableType] = [table]
-        parts += self._listing("failed", [f"{f.id}: {f.reason}" for f in self.failed])
+        parts += self._listing("failed", [describe_failure(f.id, f.reason) for f in self.failed])
         parts += self._listing(
             "quarantined before (again with --retry-failed)",
-            [f"{f.id}: {f.reason}" for f in self.quarantined],
+            [describe_failure(f.id, f.reason) for f in self.quarantined],
         )
         parts += self._listing("changed since extracted (redo with --update)", self.changed)
         parts += self._listing("missing on disk", self.missing)
@@ -125,6 +125,12 @@ class Summary:
         if len(lines) > LISTED:
             shown.append(Text(f"  … and {len(lines) - LISTED:,} more (all with --json)"))
         return list(shown)
+
+
+def describe_failure(id: str, reason: str) -> str:
+    """``id: reason`` in one printable line, with the file's name said once."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in id)
+    return f"{shown}: {reason.removeprefix(shown.rpartition('/')[2] + ': ')}"
 
 
 def format_bytes(count: float) -> str:

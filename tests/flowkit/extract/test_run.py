@@ -13,6 +13,7 @@ from flowkit.annotations import FORMATS, explicit_files
 from flowkit.decode import VideoReader, read_video
 from flowkit.errors import LockedError, RecipeError, UsageError
 from flowkit.extract import Options, Wishes, choose_recipe, extract
+from flowkit.extract.summary import describe_failure
 from flowkit.flow import quantize, tvl1_video
 from flowkit.recipe import AudioRecipe, Recipe, Resize, RGBRecipe
 from flowkit.store import Store, hold_store
@@ -231,6 +232,18 @@ def test_the_summary_is_json_and_text(tmp_path, make_clip, recipe):
     assert "1  videos extracted" in text
     assert "failed and quarantined (1 empty)" in text
     assert "bad.mp4" in text
+
+
+@pytest.mark.parametrize(
+    ("id", "reason", "line"),
+    [
+        ("v/a.mp4", "a.mp4: no video", "v/a.mp4: no video"),
+        ("a.mp4", "/in/a.mp4 has 1 frame", "a.mp4: /in/a.mp4 has 1 frame"),
+        ("a\n\x1b.mp4", "a\\n\\x1b.mp4: no video", "a\\n\\x1b.mp4: no video"),
+    ],
+)
+def test_a_failure_is_one_printable_line(id, reason, line):
+    assert describe_failure(id, reason) == line
 
 
 def test_wishes_that_are_not_uttered_come_from_the_store(tmp_path, make_clip, recipe):
