@@ -16,6 +16,7 @@ import numpy as np
 
 from flowkit.errors import UsageError
 from flowkit.flow.color import flow_to_color
+from flowkit.store.atomic import disk_errors
 from flowkit.store.reader import Store
 from flowkit.store.video import Video
 
@@ -30,7 +31,9 @@ def preview(video: Video, out: Path | str, *, count: int = 8) -> Path:
     """Draw one video: ``count`` evenly spaced frames to a .png, or all of it to a .mp4."""
     out = Path(out)
     if out.suffix.lower() == ".mp4":
-        return write_mp4(video, out)
+        with disk_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            return write_mp4(video, out)
     return write_png(stack([draw_strip(video, count)]), out)
 
 
@@ -226,7 +229,9 @@ def write_png(canvas: np.ndarray, out: Path) -> Path:
     )
     smallest = [cv2.IMWRITE_PNG_COMPRESSION, 9]
     png = cv2.imencode(".png", np.ascontiguousarray(framed[..., ::-1]), smallest)[1]
-    out.write_bytes(png.tobytes())
+    with disk_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(png.tobytes())
     return out
 
 

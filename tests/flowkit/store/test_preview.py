@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 
-from flowkit.errors import UsageError
+from flowkit.errors import StoreError, UsageError
 from flowkit.flow.color import flow_to_color
 from flowkit.store import preview as drawing
 from flowkit.store.preview import (
@@ -131,3 +131,12 @@ def test_a_grid_has_one_frame_of_each_video_above_its_flow(make_store, tmp_path)
     without = Store(make_store(("a",), tmp_path / "rgb", streams=("rgb",)))
     with pytest.raises(UsageError, match="videos with RGB and flow"):
         preview_grid(without, ["a"], tmp_path / "grid.png")
+
+
+@pytest.mark.parametrize("ending", ["png", "mp4"])
+def test_folders_are_made_and_what_cannot_be_written_is_named(make_store, tmp_path, ending):
+    video = Store(make_store(("a",)))["a"]
+    assert preview(video, tmp_path / "new" / "folder" / f"a.{ending}").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot write"):
+        preview(video, tmp_path / "file" / f"a.{ending}")
