@@ -5,6 +5,7 @@ distributions, and ``train``, join through the entry-point group ``flowkit.comma
 """
 
 import difflib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -118,6 +119,9 @@ class Commands(click.Group):
     ) -> Any:
         """Run, and leave with the exit code that errors.py names; see ``click.Command.main``."""
         arguments = list(sys.argv[1:] if args is None else args)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # ids are any Unicode, terminals are not
+                stream.reconfigure(errors="backslashreplace")
         if not standalone_mode:
             return super().main(arguments, prog_name, complete_var, False, **extra)
         debug = arguments[:1] == ["--debug"]

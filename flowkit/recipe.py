@@ -15,6 +15,8 @@ from flowkit.flow.params import PRESETS, TVL1Params
 ResizeMode = Literal["exact", "short-side", "none"]
 T = TypeVar("T")
 
+MAX_FPS = 1000  # beyond any camera of the field; a slip would otherwise fill the disk
+
 Subsampling = Literal["4:2:0", "4:2:2", "4:4:4"]
 
 
@@ -132,8 +134,8 @@ class Recipe:
     audio: AudioRecipe | None = None
 
     def __post_init__(self) -> None:
-        if self.fps is not None and not self.fps > 0:
-            raise UsageError(f"fps must be positive, got {self.fps}")
+        if self.fps is not None and not 0 < self.fps <= MAX_FPS:
+            raise UsageError(f"fps must be above 0 and at most {MAX_FPS}, got {self.fps}")
 
     @property
     def streams(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from flowkit.annotations import charades, folder, hmdb51, kinetics, motion8, ucf101
-from flowkit.annotations.source import Located, Source, explicit_files
+from flowkit.annotations.source import Located, Rejected, Source, explicit_files
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.annotations.tree import VIDEO_EXTENSIONS, holds_videos, walk_videos
 
@@ -22,6 +22,7 @@ __all__ = [
     "Format",
     "Label",
     "Located",
+    "Rejected",
     "Source",
     "explicit_files",
     "holds_videos",

@@ -7,36 +7,30 @@ one level deeper. A video directly in the folder has no label. Class ids are alp
 
 from pathlib import Path
 
-from flowkit.annotations.source import Located, Source, checked_id, duplicate
-from flowkit.annotations.table import Annotation, AnnotationTable, Label, normalize
+from flowkit.annotations.source import Located, Source, settle
+from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.annotations.tree import walk_videos
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def scan(root: Path) -> tuple[AnnotationTable, Located]:
-    """Both the table and the sources of the folder, from one walk.
-
-    Raises UsageError where names are not UTF-8 or differ only by Unicode normalization.
-    """
-    sources = []
-    seen: dict[str, str] = {}
+    """Both the table and the sources of the folder, from one walk."""
+    found = []
     paths = walk_videos(root)
     folders = [path.split("/")[:-1] for path in paths]
     first_folders = {parts[0].lower() for parts in folders if parts}
     split = bool(first_folders) and first_folders <= SPLITS.keys()
     for path, parts in zip(paths, folders, strict=True):
-        file = root / path
-        first = seen.setdefault(normalize(path), path)
-        if first != path:
-            raise duplicate(path, root / first, file)
         subsets = (SPLITS[parts[0].lower()],) if split and parts else ()
         below = parts[1:] if split else parts
         labels = (Label(below[0]),) if below else ()
-        sources.append(Source(checked_id(path, file), file, labels, subsets))
+        found.append(Source(path, root / path, labels, subsets))
+    sources, rejected = settle(found)
     classes = sorted({label.name for source in sources for label in source.labels})
     annotations = (Annotation(source.id, source.labels, source.subsets) for source in sources)
-    return AnnotationTable(tuple(classes), tuple(annotations)), Located(tuple(sources))
+    table = AnnotationTable(tuple(classes), tuple(annotations))
+    return table, Located(sources=sources, rejected=rejected)
 
 
 def find(folder: Path, variant: str | None = None) -> list[Path]:

@@ -21,16 +21,29 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file that cannot be a source: ``kind`` is ``duplicate-id`` or ``bad-name``."""
+
+    id: str
+    path: Path
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Located:
     """What is on disk, against what is annotated.
 
     ``sources``, sorted by id; ``missing``, the ids that are annotated and absent on disk,
-    sorted; ``unannotated``, the video files that no annotation speaks of, sorted.
+    sorted; ``unannotated``, the video files that no annotation speaks of, sorted; ``rejected``,
+    one for each id that several files claim (nobody can say which is meant, so none is taken),
+    and for each name that is not UTF-8.
     """
 
     sources: tuple[Source, ...]
     missing: tuple[str, ...] = ()
     unannotated: tuple[Path, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
 
 
 def match(
@@ -42,29 +55,47 @@ def match(
     """Give each video below ``root`` the annotation whose ``index`` entry is its ``key``.
 
     ``key`` turns a path below ``root`` into a key; keys are compared in Unicode form C.
-    Two files for one annotation are a UsageError that names both.
     """
     by_key = {normalize(name): annotation for name, annotation in index.items()}
-    found: dict[str, tuple[str, Annotation]] = {}
+    found: list[Source] = []
     unannotated: list[Path] = []
     for path in walk_videos(root):
         annotation = by_key.get(normalize(key(path)))
         if annotation is None:
             unannotated.append(root / path)
             continue
-        first, _ = found.setdefault(annotation.id, (path, annotation))
-        if first != path:
-            raise duplicate(annotation.id, root / first, root / path)
+        found.append(Source(annotation.id, root / path, annotation.labels, annotation.subsets))
+    sources, rejected = settle(found)
+    present = {source.id for source in found}
+    missing = (annotation.id for annotation in table.annotations)
     return Located(
-        sources=tuple(
-            Source(id, root / found[id][0], found[id][1].labels, found[id][1].subsets)
-            for id in sorted(found)
-        ),
-        missing=tuple(
-            annotation.id for annotation in table.annotations if annotation.id not in found
-        ),
+        sources=sources,
+        missing=tuple(id for id in missing if id not in present),
         unannotated=tuple(unannotated),
+        rejected=rejected,
     )
+
+
+def settle(found: Iterable[Source]) -> tuple[tuple[Source, ...], tuple[Rejected, ...]]:
+    """The sources, sorted by id, and what is rejected of ``found``.
+
+    Ids that differ only by Unicode normalization count as one.
+    """
+    claims: dict[str, dict[Path, Source]] = {}
+    for source in found:
+        claims.setdefault(normalize(source.id), {}).setdefault(source.path, source)
+    sources: list[Source] = []
+    rejected: list[Rejected] = []
+    for claim in claims.values():
+        first, *others = claim.values()
+        if not is_utf8(first.id):
+            rejected.append(reject_name(first))
+        elif others:
+            rejected.append(reject_duplicate(first, others))
+        else:
+            sources.append(first)
+    sources.sort(key=lambda source: source.id)
+    return tuple(sources), tuple(rejected)
 
 
 def explicit_files(paths: Iterable[Path]) -> Located:
@@ -72,16 +103,11 @@ def explicit_files(paths: Iterable[Path]) -> Located:
 
     A file's id is its name with extension; a video's in a folder is its path below that
     folder. They have neither labels nor subsets. Raises UsageError for a path that does not
-    exist, a folder without videos, and two files with one id.
+    exist, and a folder without videos.
     """
-    sources: dict[str, Source] = {}
-    for path in paths:
-        for id, file in expand(path):
-            source = Source(checked_id(id, file), file)
-            first = sources.setdefault(normalize(id), source)
-            if first.path != file:
-                raise duplicate(id, first.path, file)
-    return Located(sources=tuple(sorted(sources.values(), key=lambda source: source.id)))
+    found = [Source(id, file) for path in paths for id, file in expand(path)]
+    sources, rejected = settle(found)
+    return Located(sources=sources, rejected=rejected)
 
 
 def expand(path: Path) -> Iterable[tuple[str, Path]]:
@@ -102,19 +128,23 @@ def expand(path: Path) -> Iterable[tuple[str, Path]]:
     return [(path.name or path.resolve().name, path)]
 
 
-def checked_id(id: str, path: Path) -> str:
-    """``id``, or UsageError if the file's name is not UTF-8 and so cannot be stored."""
+def is_utf8(id: str) -> bool:
+    """Whether the store, which is UTF-8 throughout, can hold ``id``."""
     try:
         id.encode()
     except UnicodeEncodeError:
-        raise UsageError(
-            f"the name of {str(path)!a} is not UTF-8, so it cannot be an id; rename the file"
-        ) from None
-    return id
+        return False
+    return True
 
 
-def duplicate(id: str, first: Path, second: Path) -> UsageError:
-    """The error for two sources with one id."""
-    return UsageError(
-        f"two videos with the id {id!r}: {first} and {second}; move or rename one of them"
-    )
+def reject_name(source: Source) -> Rejected:
+    printable = source.id.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    reason = f"{printable}: its name is not UTF-8, so it cannot be an id; rename the file"
+    return Rejected(printable, source.path, "bad-name", reason)
+
+
+def reject_duplicate(first: Source, others: list[Source]) -> Rejected:
+    paths = " and ".join(str(source.path) for source in (first, *others))
+    count = 1 + len(others)
+    reason = f"{count} videos with the id {first.id!r}: {paths}; move or rename all but one"
+    return Rejected(first.id, first.path, "duplicate-id", reason)

@@ -36,6 +36,8 @@ def choose_sources(
         raise UsageError(
             f"name what to extract: --dataset NAME, --videos DIR, or files; got {what}"
         )
+    if dataset is None and (variant is not None or catalog is not None):
+        raise UsageError("--variant and --catalog belong to --dataset NAME; give it, or neither")
     if dataset is not None:
         entry = find_dataset(dataset, variant, load_catalog(catalog))
         table, located = entry.locate()

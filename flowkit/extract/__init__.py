@@ -2,8 +2,9 @@
 
 from flowkit.extract.choice import Wishes, choose_recipe
 from flowkit.extract.job import Job, Outcome, Setup
+from flowkit.extract.options import Options
 from flowkit.extract.plan import parse_part
-from flowkit.extract.run import Options, extract
+from flowkit.extract.run import extract
 from flowkit.extract.summary import Summary
 
 __all__ = [

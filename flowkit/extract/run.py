@@ -1,26 +1,28 @@
 """A whole run: lock the store, recover what a killed run left, plan, work, index, sum up.
 
-located videos ─ plan ─ jobs ─ workers ─ shards ─ commit records ─ index
-                  ↑                                                  │
-                  └──────────── what the store already has ──────────┘
+    located videos ─ plan ─ jobs ─ workers ─ shards ─ commit records ─ index
+                      ↑                                                  │
+                      └──────────── what the store already has ──────────┘
+
+What was done is what is committed, whatever workers reported.
 """
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from flowkit.annotations import AnnotationTable, Located
-from flowkit.decode import VideoReader
-from flowkit.errors import DiskFullError, RecipeError, UsageError
+from flowkit.annotations import AnnotationTable, Located, Rejected
+from flowkit.errors import DiskFullError, RecipeError
 from flowkit.extract.cluster import run_on_ray
 from flowkit.extract.interrupt import Interrupt
 from flowkit.extract.job import Job, Outcome, Setup
 from flowkit.extract.local import run_in_process
-from flowkit.extract.plan import Plan, has_changed, make_plan
+from flowkit.extract.options import Options
+from flowkit.extract.plan import Plan, belongs, has_changed, make_plan
 from flowkit.extract.progress import Meter
 from flowkit.extract.summary import Summary, format_bytes
 from flowkit.flow import resolve_backend
@@ -30,38 +32,6 @@ from flowkit.store.failures import Failure, append_failure, read_failures
 from flowkit.store.index import read_annotations, write_annotations
 
 INDEX_SECONDS = 900.0  # a long run shows readers its progress this often
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a run is done; nothing here changes what the bytes of a store mean.
-
-    ``workers``: Ray actors, one core (or GPU) each; None takes all cores, 0 works in this
-    process without Ray. ``part`` is (i, n) of ``--shard``. ``address`` joins a Ray cluster.
-    A video that shows no new frame for ``stall_seconds`` is given up.
-    """
-
-    streams: tuple[str, ...] = ("rgb", "flow")
-    workers: int | None = None
-    part: tuple[int, int] = (0, 1)
-    backend: str = "auto"
-    limit: int | None = None
-    update: bool = False
-    retry_failed: bool = False
-    address: str | None = None
-    min_frames: int = 2
-    stall_seconds: float = 300.0
-    roll_bytes: int = 1 << 30
-    roll_seconds: float = 300.0
-    recover_seconds: float = 30.0
-    open_video: Callable[..., VideoReader] = VideoReader
-
-    def __post_init__(self) -> None:
-        unknown = set(self.streams) - {"rgb", "flow", "audio"}
-        if unknown or not self.streams:
-            raise UsageError(f"streams are rgb, flow and audio; got {', '.join(sorted(unknown))!r}")
-        if not self.stall_seconds > 0:
-            raise UsageError(f"stall-seconds must be positive, got {self.stall_seconds}")
 
 
 def extract(
@@ -94,10 +64,11 @@ def extract(
         recovery = recover(root, part=options.part, wait_seconds=options.recover_seconds, log=log)
         keep_annotations(root, table)
         rebuild_index(root)
+        failures = read_failures(root)
         plan = make_plan(
             located.sources,
             Store(root),
-            read_failures(root),
+            failures,
             options.streams,
             part=options.part,
             limit=options.limit,
@@ -107,6 +78,9 @@ def extract(
         if not backend and any("flow" in job.streams for job in plan.jobs):
             backend = summary.backend = choose_redoing_backend(header.recipe, root, options)
         describe(summary, plan, located, len(recovery.salvaged))
+        for rejected in located.rejected:
+            if belongs(rejected.id, options.part):
+                reject(summary, rejected, failures, log)
         setup = Setup(
             root=root.absolute(),
             recipe=header.recipe,
@@ -161,6 +135,30 @@ def describe(summary: Summary, plan: Plan, located: Located, salvaged: int) -> N
     summary.beyond = plan.beyond
 
 
+def reject(
+    summary: Summary,
+    rejected: Rejected,
+    failures: Mapping[str, Failure],
+    log: Callable[[str], None],
+) -> None:
+    """Quarantine a file that cannot be a source, once."""
+    known = failures.get(rejected.id)
+    if known is not None and known.reason == rejected.reason:
+        summary.quarantined.append(known)
+        return
+    failure = Failure(
+        id=rejected.id,
+        source=os.fsencode(rejected.path).decode("utf-8", "backslashreplace"),
+        kind=rejected.kind,
+        reason=rejected.reason,
+        attempts=1,
+        time=time.time(),
+    )
+    append_failure(summary.store, failure)
+    summary.failed.append(failure)
+    log(f"failed: {failure.reason}")
+
+
 def work(
     plan: Plan, setup: Setup, options: Options, summary: Summary, console: Console, started: float
 ) -> None:
@@ -197,7 +195,7 @@ def work(
             else:
                 run_on_ray(plan.jobs, setup, options, begin, count, interrupt, meter.log)
         except DiskFullError as error:
-            raise DiskFullError(f"{error}; {estimate_need(plan, summary)}") from error
+            raise DiskFullError(f"{error} ({estimate_need(plan, summary)})") from error
         finally:
             summary.interrupted = interrupt.asked
 
@@ -223,18 +221,19 @@ def make_failure(outcome: Outcome, source: Path) -> Failure:
 def estimate_need(plan: Plan, summary: Summary) -> str:
     """How much room the rest needs, judged by what has been extracted so far."""
     total = sum(job.weight for job in plan.jobs)
+    left = total - summary.source_bytes
     if not summary.bytes or not summary.source_bytes:
-        return f"free some of it (the sources left are {format_bytes(total)}) and run again"
-    need = summary.bytes * (total - summary.source_bytes) / summary.source_bytes
-    return f"the rest needs about {format_bytes(max(need, 1 << 20))}; free that and run again"
+        return f"{format_bytes(left)} of videos are left to extract"
+    need = max(summary.bytes * left / summary.source_bytes, 1 << 20)
+    return f"all that is left to extract needs about {format_bytes(need)}"
 
 
 def settle(summary: Summary, plan: Plan, store: Store) -> None:
     """What counts is what is committed: look it up, rather than trust what was reported."""
     failed = {failure.id for failure in summary.failed}
-    extracted = [job for job in plan.jobs if job.id not in failed and holds(store, job)]
-    summary.extracted = len(extracted)
-    summary.left = len(plan.jobs) - len(extracted) - len(failed)
+    tried = [job for job in plan.jobs if job.id not in failed]
+    summary.extracted = sum(holds(store, job) for job in tried)
+    summary.left = len(tried) - summary.extracted
 
 
 def holds(store: Store, job: Job) -> bool:

@@ -87,8 +87,10 @@ def resolve_backend(name: str = "auto") -> str:
         raise FlowError(f"no flow backend can run here ({reasons})")
     if name not in BACKENDS:
         near = get_close_matches(name, BACKENDS, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"unknown flow backend {name!r}{hint} Known: auto, {', '.join(BACKENDS)}")
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UsageError(
+            f"unknown flow backend {name!r}; {hint}there are auto, {', '.join(BACKENDS)}"
+        )
     obstacle = BACKENDS[name].find_obstacle()
     if obstacle is not None:
         raise FlowError(f"flow backend {name!r} cannot run here: {obstacle}")

@@ -151,6 +151,8 @@ class Plan:
             "dequantization": "v = q * 2 * bound / 255 - bound",
             "flow_quality": quality,
             "names": "folders are percent-encoded ids; videos.csv lists both",
+            "store_dataset": store.header.dataset,
+            "store_created": store.header.created,
             "store_recipe": store.recipe.to_dict(),
         }
         values = np.arange(256, dtype=np.uint8)
@@ -205,6 +207,11 @@ def check_settings(plan: Plan) -> None:
                 f"{path} was exported with another {', '.join(names)}: "
                 "export to a new folder, or give the same options"
             )
+    elif others := sorted({path.name for path in plan.out.iterdir()} - {".export.lock"}):
+        raise UsageError(
+            f"expected {plan.out} to be new, empty or an export, but it holds {others[0]!r}; "
+            "name another folder"
+        )
     else:
         write_atomic(path, (json.dumps(wanted, indent=1) + "\n").encode())
 

@@ -27,7 +27,7 @@ from flowkit.store.index import (
     read_annotations,
     read_index,
 )
-from flowkit.store.locks import held_parts, is_locked
+from flowkit.store.locks import is_locked
 from flowkit.store.records import read_record, record_paths
 from flowkit.store.schema import (
     CommitRecord,
@@ -99,17 +99,23 @@ class Shard:
 
 
 class Inspection:
-    """One pass over a store."""
+    """One pass over a store; ``busy`` while somebody writes it."""
 
     def __init__(
-        self, root: Path, header: StoreHeader, pool: Executor | None, progress: Progress | None
+        self,
+        root: Path,
+        header: StoreHeader,
+        pool: Executor | None,
+        progress: Progress | None,
+        busy: bool,
     ) -> None:
-        self.root, self.header, self.pool = root, header, pool
+        self.root, self.header, self.pool, self.busy = root, header, pool, busy
         self.report = Report()
         self.shards: list[Shard] = []
         # all commits of a video's stream: (how it ranks, which shard)
         self.copies: dict[tuple[str, str], list[tuple[Candidate, Shard]]] = {}
         self._progress = progress
+        self._ids: set[str] = set()
         self._done = self._total = 0
 
     def run(self) -> Report:
@@ -125,6 +131,7 @@ class Inspection:
         if self._check_annotations():
             self._check_index()
         self._note_leftovers()
+        self.report.videos = len(self._ids)
         return self.report
 
     def _blame(self, shard: Shard | None, video: str | None, what: str) -> None:
@@ -162,7 +169,7 @@ class Inspection:
         if record is None:
             self._find_damage(shard, path, report_none=False)
             return
-        self.report.videos += len(record.videos)
+        self._ids.update(video.id for video in record.videos)
         self._remember_copies(shard, record)
         if size != record.bytes or digest != record.sha256:
             if size != record.bytes:
@@ -268,7 +275,7 @@ class Inspection:
         unseen, gone = len(now - then), len(then - now)
         if unseen or gone:
             what = f"index.arrow lacks {unseen} commit records and names {gone} that are gone"
-            if held_parts(self.root):
+            if self.busy:
                 self.report.notes.append(f"{what}: an extraction is running")
             else:
                 self._blame(None, None, f"{what}; run `flowkit index`")

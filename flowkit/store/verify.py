@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flowkit.store.header import read_header
 from flowkit.store.inspection import Inspection, Problem, Progress, Report
-from flowkit.store.locks import hold_store
+from flowkit.store.locks import held_parts, hold_store
 from flowkit.store.repair import repair_store
 
 __all__ = ["Problem", "Progress", "Report", "verify"]
@@ -36,9 +36,10 @@ def verify(
     """
     root = Path(root)
     header = read_header(root)
+    busy = bool(held_parts(root))  # by others: with ``repair`` it is soon held by this
     with hold_store(root) if repair else nullcontext():
         with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-            inspection = Inspection(root, header, pool if deep else None, progress)
+            inspection = Inspection(root, header, pool if deep else None, progress, busy)
             report = inspection.run()
         if repair:
             repair_store(root, header, inspection)

@@ -1,4 +1,5 @@
 import importlib
+import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -177,3 +178,21 @@ def test_a_shadowed_package_is_named(tmp_path: Path) -> None:
     result = run(code=code)
     assert result.returncode == 0, result.stderr
     assert f"warning: 'import train' finds {tmp_path / 'here/train.py'} instead of" in result.stderr
+
+
+def test_what_a_terminal_cannot_show_is_escaped() -> None:
+    code = (
+        "import click; from flowkit import cli\n"
+        "@cli.main.command()\n"
+        "def shout(): print('\u00d7')\n"
+        "cli.COMMANDS['shout'] = ('__main__:shout', '')\n"
+        "cli.main(['shout'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONIOENCODING="ascii"),
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, r"\xd7"), done.stderr

@@ -1,9 +1,6 @@
 from pathlib import Path
 
-import pytest
-
 from flowkit.annotations import FORMATS, Label, folder
-from flowkit.errors import UsageError
 
 
 def plant(root: Path, *names: str) -> None:
@@ -42,10 +39,12 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert folder.scan(tmp_path)[0].classes == ("bus", "train")
 
 
-def test_names_that_differ_by_normalization_are_refused(tmp_path: Path) -> None:
-    plant(tmp_path, "caf\u00e9/a.mp4", "cafe\u0301/a.mp4")
-    with pytest.raises(UsageError, match="two videos with the id"):
-        folder.scan(tmp_path)
+def test_names_that_differ_by_normalization_are_rejected(tmp_path: Path) -> None:
+    plant(tmp_path, "caf\u00e9/a.mp4", "cafe\u0301/a.mp4", "run/a.mp4")
+    table, located = folder.scan(tmp_path)
+    assert [source.id for source in located.sources] == ["run/a.mp4"]
+    assert [annotation.id for annotation in table.annotations] == ["run/a.mp4"]
+    assert [rejected.kind for rejected in located.rejected] == ["duplicate-id"]
 
 
 def test_the_format_gives_what_scan_gives(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flowkit.annotations import Annotation, Label, kinetics
-from flowkit.errors import AnnotationError, UsageError
+from flowkit.errors import AnnotationError
 
 HEADER = "label,youtube_id,time_start,time_end,split"
 CLIP = "0wR5jVB-WPk_000417_000427"
@@ -169,5 +169,8 @@ def test_clips_are_found_under_every_naming(tmp_path: Path) -> None:
 def test_two_files_of_one_clip_are_both_named(tmp_path: Path) -> None:
     write(tmp_path / "a/train.csv", HEADER, "x,abcdefghijk,0,10,train")
     plant(tmp_path / "v", "train/abcdefghijk_000000_000010.mp4", "replacement/abcdefghijk.mp4")
-    with pytest.raises(UsageError, match=r"replacement/abcdefghijk\.mp4 and .*train/abc"):
-        kinetics.locate(tmp_path / "v", kinetics.read(tmp_path / "a"))
+    located = kinetics.locate(tmp_path / "v", kinetics.read(tmp_path / "a"))
+    assert (located.sources, located.missing) == ((), ())
+    (rejected,) = located.rejected
+    assert rejected.id == "abcdefghijk_000000_000010"
+    assert re.search(r"replacement/abcdefghijk\.mp4 and .*train/abc", rejected.reason)

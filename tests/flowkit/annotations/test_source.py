@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -43,23 +44,36 @@ def test_a_link_that_leads_nowhere_is_a_source(tmp_path: Path) -> None:
     assert [source.id for source in explicit_files([tmp_path / "x.mp4"]).sources] == ["x.mp4"]
 
 
-def test_two_files_of_one_name_are_both_named(tmp_path: Path) -> None:
-    plant(tmp_path, "p/a.mp4", "q/a.mp4")
-    with pytest.raises(UsageError, match=r"id 'a.mp4': .*/p/a.mp4 and .*/q/a.mp4"):
-        explicit_files([tmp_path / "p/a.mp4", tmp_path / "q"])
+def test_files_of_one_name_are_rejected_and_named(tmp_path: Path) -> None:
+    plant(tmp_path, "p/a.mp4", "q/a.mp4", "q/b.mp4")
+    located = explicit_files([tmp_path / "p/a.mp4", tmp_path / "q"])
+    assert [source.id for source in located.sources] == ["b.mp4"]
+    (rejected,) = located.rejected
+    assert (rejected.id, rejected.kind) == ("a.mp4", "duplicate-id")
+    assert re.search(r"2 videos with the id 'a.mp4': .*/p/a.mp4 and .*/q/a.mp4", rejected.reason)
 
 
-def test_names_that_differ_by_normalization_are_refused(tmp_path: Path) -> None:
-    plant(tmp_path, "p/caf\u00e9.mp4", "q/cafe\u0301.mp4")
-    with pytest.raises(UsageError, match="two videos with the id"):
-        explicit_files([tmp_path / "p", tmp_path / "q"])
+def test_one_file_named_twice_is_one_source(tmp_path: Path) -> None:
+    plant(tmp_path, "a.mp4")
+    assert len(explicit_files([tmp_path / "a.mp4", tmp_path]).sources) == 1
 
 
-def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+def test_names_that_differ_by_normalization_are_rejected(tmp_path: Path) -> None:
+    plant(tmp_path, "p/caf\u00e9.mp4", "q/cafe\u0301.mp4", "q/b.mp4")
+    located = explicit_files([tmp_path / "p", tmp_path / "q"])
+    assert [source.id for source in located.sources] == ["b.mp4"]
+    assert [rejected.kind for rejected in located.rejected] == ["duplicate-id"]
+
+
+def test_names_that_are_not_utf8_are_rejected(tmp_path: Path) -> None:
     path = Path(str(tmp_path) + "/caf\udce9.mp4")
     path.write_bytes(b"")
-    with pytest.raises(UsageError, match="is not UTF-8"):
-        explicit_files([path])
+    plant(tmp_path, "b.mp4")
+    located = explicit_files([path, tmp_path / "b.mp4"])
+    assert [source.id for source in located.sources] == ["b.mp4"]
+    (rejected,) = located.rejected
+    assert (rejected.id, rejected.kind) == (r"caf\xe9.mp4", "bad-name")
+    assert "is not UTF-8" in rejected.reason
 
 
 def test_a_file_that_cannot_even_be_looked_at_is_a_source(tmp_path: Path) -> None:

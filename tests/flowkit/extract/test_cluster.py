@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -9,9 +10,11 @@ import pytest
 
 from flowkit.annotations import explicit_files
 from flowkit.decode import VideoReader
-from flowkit.errors import StoreError
+from flowkit.errors import FlowkitError, StoreError
 from flowkit.extract import Options, Setup, extract
-from flowkit.extract.cluster import Actor, import_ray, read_trace
+from flowkit.extract.actor import Actor
+from flowkit.extract.blame import read_trace
+from flowkit.extract.cluster import check_address, import_ray
 from flowkit.store import Store
 
 # Ray's own threads and sockets outlive a shutdown by a moment.
@@ -181,3 +184,11 @@ def test_a_trace_names_signal_and_place(tmp_path):
     assert read_trace(journal) == "Segmentation fault at reader.py:120"
     journal.write_text("")
     assert read_trace(journal) == ""
+
+
+def test_an_address_where_nothing_listens_is_said_at_once():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(FlowkitError, match=f"no Ray cluster answers at {address}"):
+            check_address(address)

@@ -34,7 +34,9 @@ def test_a_full_disk_stops_the_run_and_a_rerun_completes(
 ):
     disk, enlarge = small_disk
     clips = [make_clip(tmp_path / f"{i}.mp4", frames=60, seed=i) for i in range(6)]
-    with pytest.raises(DiskFullError, match=r"disk full while writing .*run again"):
+    with pytest.raises(
+        DiskFullError, match=r"disk full while writing .*free some and run the same command again"
+    ):
         extract(explicit_files(clips), disk / "S", recipe, Options(workers=workers))
     assert not verify(disk / "S", deep=True).problems
     assert enlarge()

@@ -327,3 +327,21 @@ def test_a_store_gets_no_part_for_a_stream_that_nobody_asked_for(tmp_path, make_
     extract(explicit_files([clip]), root, only_rgb, Options(workers=0, streams=("rgb",)))
     assert choose_recipe(root, ("rgb",), Wishes(), base=recipe) == only_rgb
     assert choose_recipe(root, ("rgb", "flow"), Wishes(), base=recipe) == recipe
+
+
+def test_two_sources_with_one_id_and_a_bad_name_leave_the_others_untouched(
+    tmp_path, make_clip, recipe
+):
+    twins = [make_clip(tmp_path / folder / "a.mp4") for folder in ("p", "q")]
+    other = make_clip(tmp_path / "b.mp4")
+    odd = other.with_name("caf\udce9.mp4")
+    os.link(other, odd)
+    located = explicit_files([*twins, other, odd])
+    summary = extract(located, tmp_path / "S", recipe, HERE)
+    assert {failure.kind for failure in summary.failed} == {"duplicate-id", "bad-name"}
+    assert (summary.extracted, summary.left) == (1, 0)
+    assert read_failures(tmp_path / "S").keys() == {"a.mp4", r"caf\xe9.mp4"}
+    again = extract(located, tmp_path / "S", recipe, HERE)
+    assert (len(again.failed), len(again.quarantined)) == (0, 2)
+    settled = explicit_files([twins[0], other])
+    assert extract(settled, tmp_path / "S", recipe, HERE).extracted == 1

@@ -49,7 +49,7 @@ def test_auto_takes_the_first_that_can_run(monkeypatch):
 def test_unknown_names_get_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'numba'"):
         resolve_backend("nubma")
-    with pytest.raises(UsageError, match="Known: auto, numba, opencv"):
+    with pytest.raises(UsageError, match="there are auto, numba, opencv"):
         tvl1(np.zeros((16, 16), np.uint8), np.zeros((16, 16), np.uint8), backend="quux")
 
 

@@ -205,3 +205,15 @@ def test_choices(make_store):
         export(store, Path("out"), "denseflow", ["b/ü #2"])
     with pytest.raises(UsageError, match="format"):
         export(store, Path("out"), "tsn")
+
+
+def test_a_folder_of_other_things_or_of_another_store_is_refused(make_store, tmp_path):
+    one = Store(make_store(("a",), tmp_path / "one"))
+    two = Store(make_store(("b",), tmp_path / "two", bound=10.0))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+    with pytest.raises(UsageError, match=r"it holds 'thesis.tex'"):
+        export(one, tmp_path / "full", "denseflow")
+    export(one, tmp_path / "out", "denseflow")
+    with pytest.raises(UsageError, match="was exported with another"):
+        export(two, tmp_path / "out", "denseflow", bound=20.0)

@@ -1,0 +1,271 @@
+"""The driver of a Ray run: one video in flight per actor, and the queue in one place.
+
+    queue ─ job → actor (Worker) ─ outcome → count
+      ↑                 │ dies, or shows no new frame
+      └── once more ────┘ in a fresh actor; then quarantined, with the reason (blame.py)
+
+The shard of a dead actor is recovered first: a video that was complete in it is done.
+"""
+
+import os
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import flowkit
+from flowkit.errors import FlowkitError, StoreError
+from flowkit.extract.actor import Actor
+from flowkit.extract.blame import first_line, judge, read_trace
+from flowkit.extract.interrupt import Interrupt
+from flowkit.extract.job import Job, Outcome, Setup
+from flowkit.extract.options import Options
+from flowkit.store import recover
+
+POLL_SECONDS = 1.0
+BEAT_SECONDS = 5.0
+FINISH_SECONDS = 120.0  # for workers to commit when the run is asked to end
+STARTS = 3  # workers that may die in a row while they start
+GPU_BACKENDS = ("opencv-cuda",)
+
+
+@dataclass(eq=False)
+class Slot:
+    """An actor as the driver sees it.
+
+    ``task`` is the call that it is at; ``fresh``: it has had no video yet.
+    """
+
+    actor: Any
+    journal: Path
+    task: Any
+    state: str = "starting"  # starting → idle ⇄ working → closing
+    job: Job | None = None
+    beat: int = -1
+    beat_call: Any = None
+    alive: float = field(default_factory=time.monotonic)
+    hung: bool = False
+    fresh: bool = True
+
+
+class Driver:
+    """Hands out jobs to actors until all have an outcome, or the run is asked to end."""
+
+    def __init__(
+        self,
+        ray: Any,
+        jobs: tuple[Job, ...],
+        setup: Setup,
+        options: Options,
+        begin: Callable[[int], None],
+        count: Callable[[Outcome], None],
+        interrupt: Interrupt,
+        log: Callable[[str], None],
+    ) -> None:
+        self.ray, self.setup, self.options = ray, setup, options
+        self.begin, self.count, self.interrupt, self.log = begin, count, interrupt, log
+        self.queue = deque(jobs)
+        self.suspects: deque[Job] = deque()  # their workers died: each waits for a fresh one
+        # A video that this node sees: another node that does not is unfit.
+        seen = (job.source for job in jobs if os.access(job.source, os.R_OK))
+        self.sample = next(seen, setup.root)
+        self.slots: list[Slot] = []
+        self.started = False
+        self.failed_starts = 0
+        self.error: StoreError | None = None
+        self.journals = setup.root / "journal"
+        self.prefix = "{}-of-{}.".format(*setup.part)
+        self.token = f"{self.prefix}seen-{uuid.uuid4().hex}"
+        cores = int(ray.cluster_resources().get("CPU", 1))
+        self.workers = max(1, min(options.workers or cores, len(jobs)))
+        gpus = 1 if setup.backend in GPU_BACKENDS else 0
+        self.actor_class = ray.remote(
+            num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=3
+        )(Actor)
+
+    def run(self) -> None:
+        """Work; raises what made the store unusable after everything complete is committed."""
+        self.journals.mkdir(exist_ok=True)
+        for left in self.journals.iterdir():  # by a killed run, since this one holds the lock
+            if self.setup.part == (0, 1) or left.name.startswith(self.prefix):
+                left.unlink(missing_ok=True)
+        (self.journals / self.token).touch()
+        try:
+            while self.queue or self.suspects or self._working():
+                if self.interrupt.asked or self.error is not None:
+                    break
+                self._hire()
+                self._assign()
+                self._step(POLL_SECONDS)
+                self._watch()
+            self._finish()
+        finally:
+            for slot in self.slots:
+                self.ray.kill(slot.actor)
+            (self.journals / self.token).unlink(missing_ok=True)
+        if self.error is not None:
+            raise self.error
+
+    def _working(self) -> int:
+        return sum(slot.state == "working" for slot in self.slots)
+
+    def _hire(self) -> None:
+        """As many actors as there is work for, up to the number of workers."""
+        busy = sum(slot.state != "closing" for slot in self.slots)
+        work = len(self.queue) + len(self.suspects) + self._working()
+        while busy < min(self.workers, work):
+            journal = self.journals / f"{self.prefix}{uuid.uuid4().hex}"
+            actor = self.actor_class.remote(self.setup, journal, self.token, self.sample)
+            self.slots.append(Slot(actor, journal, actor.start.remote()))
+            busy += 1
+
+    def _assign(self) -> None:
+        for slot in self.slots:
+            if slot.state != "idle":
+                continue
+            jobs = self.suspects if slot.fresh and self.suspects else self.queue
+            if jobs:
+                slot.job = jobs.popleft()
+                slot.task = slot.actor.extract.remote(slot.job)
+                slot.state, slot.alive, slot.beat = "working", time.monotonic(), -1
+                slot.fresh = False
+            else:
+                slot.task, slot.state = slot.actor.close.remote(), "closing"
+
+    def _step(self, seconds: float) -> None:
+        """Take in whatever tasks have ended within ``seconds``."""
+        tasks = {slot.task: slot for slot in self.slots if slot.task is not None}
+        if not tasks:
+            return
+        ready, _ = self.ray.wait(list(tasks), num_returns=1, timeout=seconds)
+        more, _ = self.ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
+        for task in {*ready, *more}:
+            slot = tasks[task]
+            slot.task = None
+            try:
+                result = self.ray.get(task)
+            except self.ray.exceptions.RayActorError as error:
+                self._lose(slot, error)
+            except self.ray.exceptions.RayTaskError as error:
+                self._fault(slot, error)
+            else:
+                self._take(slot, result)
+
+    def _take(self, slot: Slot, result: Any) -> None:
+        """A task ended well."""
+        job, slot.job = slot.job, None
+        if slot.state == "starting":
+            self._check_version(result)
+            self.failed_starts = 0
+            if not self.started:
+                self.started = True
+                self.begin(self.workers)
+        elif slot.state == "closing":
+            self.error = self.error or result
+            self._dismiss(slot)
+            return
+        elif isinstance(result, StoreError):
+            self.error = self.error or result
+            assert job is not None
+            self.queue.append(job)
+        else:
+            self.count(result)
+        slot.state = "idle"
+
+    def _fault(self, slot: Slot, error: Exception) -> None:
+        """A task raised: the node is unfit, or flowkit has a bug; neither blames a video."""
+        self._dismiss(slot)
+        cause = getattr(error, "cause", None) or error
+        if isinstance(cause, FlowkitError):
+            raise cause
+        raise error
+
+    def _lose(self, slot: Slot, error: Exception) -> None:
+        """An actor died. Decide whether its video is to blame."""
+        trace = read_trace(slot.journal)
+        self._dismiss(slot)
+        job = slot.job
+        if job is None:
+            if slot.state == "starting":
+                self.failed_starts += 1
+                if self.failed_starts >= STARTS:
+                    raise FlowkitError(
+                        f"workers die while they start: {trace or first_line(error)}"
+                    )
+            return
+        time.sleep(0.2)  # the kernel lets go of the dead process's locks
+        recovery = recover(self.setup.root, part=self.setup.part, wait_seconds=0.0, log=self.log)
+        if job.id in recovery.salvaged:
+            self.count(Outcome(id=job.id, status="done", attempts=job.attempt))
+            return
+        verdict = judge(error, trace, slot.hung, self.options.stall_seconds)
+        if job.attempt < verdict.tries:
+            self.log(f"retrying {job.id} in a fresh worker: {verdict.reason}")
+            self.suspects.append(replace(job, attempt=job.attempt + 1))
+            return
+        self.count(
+            Outcome(
+                id=job.id,
+                status="failed" if verdict.guilty else "stopped",
+                kind=verdict.kind,
+                reason=f"{job.source}: {verdict.reason}, {job.attempt} times",
+                attempts=job.attempt,
+            )
+        )
+
+    def _watch(self) -> None:
+        """Kill workers that show no new frame for too long, or that do not start."""
+        now = time.monotonic()
+        for slot in list(self.slots):
+            if slot.state != "working":
+                continue
+            if slot.beat_call is not None:
+                ready, _ = self.ray.wait([slot.beat_call], timeout=0)
+                if ready:
+                    slot.beat, slot.alive = self._hear(slot, now)
+                    slot.beat_call = None
+            elif now - slot.alive >= min(BEAT_SECONDS, self.options.stall_seconds / 4):
+                slot.beat_call = slot.actor.beat.remote()
+            if now - slot.alive > self.options.stall_seconds and not slot.hung:
+                slot.hung = True
+                self.ray.kill(slot.actor)
+
+    def _hear(self, slot: Slot, now: float) -> tuple[int, float]:
+        try:
+            beat = self.ray.get(slot.beat_call)
+        except self.ray.exceptions.RayError:
+            return slot.beat, slot.alive  # the task it is at will say what happened
+        return beat, (now if beat != slot.beat else slot.alive)
+
+    def _finish(self) -> None:
+        """Let every living worker commit; those at a video give it up first."""
+        for slot in self.slots:
+            if slot.state == "working":
+                slot.actor.stop.remote()
+        deadline = time.monotonic() + FINISH_SECONDS
+        while time.monotonic() < deadline:
+            for slot in list(self.slots):
+                if slot.state == "idle":
+                    slot.task, slot.state = slot.actor.close.remote(), "closing"
+                elif slot.state == "starting":
+                    self._dismiss(slot)
+            if not self.slots:
+                return
+            self._step(POLL_SECONDS)
+        self.log(f"{len(self.slots)} workers did not commit in time; the next run recovers them")
+
+    def _dismiss(self, slot: Slot) -> None:
+        self.slots.remove(slot)
+        self.ray.kill(slot.actor)
+        slot.journal.unlink(missing_ok=True)
+
+    def _check_version(self, answer: str) -> None:
+        host, version = answer.rsplit(" ", 1)
+        if version != flowkit.__version__:
+            raise FlowkitError(
+                f"node {host} has flowkit {version}, this one {flowkit.__version__}: "
+                "install the same version on every node"
+            )
