@@ -4,7 +4,7 @@
 
 1. For each JPEG quality and subsampling: bytes per frame and PSNR/SSIM of RGB; bytes per flow
    field (x and y together) and endpoint error of quantization and JPEG, over real clips.
-2. Opening a store of N videos: time, and anonymous memory, each in a fresh process.
+2. Making the index of N videos, and opening it: time, and memory, each in a fresh process.
 3. Random snippets (1 RGB frame, 5 + 5 flow planes) per second, warm, one thread, beside the same
    bytes as loose JPEG files on the same disk.
 4. Bytes of a store over the JPEG bytes in it.
@@ -14,8 +14,6 @@ import argparse
 import os
 import platform
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from clips import find_clips
+from index import make_many, measure_open
 from rich.console import Console
 from rich.table import Table
 
@@ -34,8 +33,7 @@ from flowkit.store import jpeg
 from flowkit.store.header import create_or_open
 from flowkit.store.index import rebuild_index
 from flowkit.store.reader import Store
-from flowkit.store.records import record_json
-from flowkit.store.schema import CommitRecord, CommittedVideo, Fingerprint, VideoMeta
+from flowkit.store.schema import Fingerprint, VideoMeta
 from flowkit.store.writer import ShardWriter
 
 SIZE = Resize(width=256, height=256)
@@ -154,64 +152,6 @@ def find_still_blocks(q: np.ndarray) -> np.ndarray:
     height, width = q.shape[:2]
     still = (q == 128).all(-1).reshape(height // 8, 8, width // 8, 8).all((1, 3))
     return still.repeat(8, 0).repeat(8, 1)
-
-
-def make_index(root: Path, videos: int) -> None:
-    """A store with an index of many videos, and no shards."""
-    recipe = Recipe(resize=SIZE, rgb=RGBRecipe(), flow=FlowRecipe())
-    create_or_open(root, recipe, "many")
-    per_shard = 1000
-    for start in range(0, videos, per_shard):
-        listed = tuple(
-            CommittedVideo(
-                id=f"class_{n % 400:03d}/{random.Random(n).getrandbits(66):017x}_{n:06d}",
-                source=f"videos/{n:07d}.mp4", fingerprint=Fingerprint(n, n, f"{n:032x}"),
-                streams=("rgb", "flow"), frames=250, fps=25.0, width=256, height=256,
-                batch=n - start, batches=1, first_row=0, rows=250,
-            )
-            for n in range(start, min(start + per_shard, videos))
-        )  # fmt: skip
-        uuid = f"{start:036d}"
-        record = CommitRecord(
-            folder="frames", uuid=uuid, rows=250 * len(listed), bytes=0, sha256="0" * 64,
-            committed=float(start), videos=listed,
-        )  # fmt: skip
-        (root / "frames" / f"{uuid}.json").write_bytes(record_json(record))
-    rebuild_index(root)
-
-
-OPEN = """
-import sys, time
-def resident():
-    with open("/proc/self/status") as file:
-        rows = [line.split() for line in file]
-    return {row[0]: int(row[1]) / 1024 for row in rows if row[0] in ("VmRSS:", "RssAnon:")}
-import numpy, pyarrow, simplejpeg
-from flowkit.store.reader import Store
-before = resident(); start = time.perf_counter()
-store = Store(sys.argv[1]); opened = time.perf_counter()
-video = store[sys.argv[2]]; video.num_frames; found = time.perf_counter()
-after = resident()
-more = [after[name] - before[name] for name in ("VmRSS:", "RssAnon:")]
-print((opened - start) * 1e3, (found - opened) * 1e6, *more, len(store))
-"""
-
-
-def measure_open(root: Path) -> None:
-    ids = Store(root).ids
-    id = ids[len(ids) // 3]
-    runs = [
-        [float(x) for x in subprocess.run(
-            [sys.executable, "-c", OPEN, str(root), id], check=True, capture_output=True, text=True
-        ).stdout.split()]
-        for _ in range(5)
-    ]  # fmt: skip
-    opened, found, memory, anonymous, count = np.median(runs, axis=0)
-    console.print(
-        f"Opening a store of {count:,.0f} videos: {opened:.1f} ms (bar: < 100), first look-up "
-        f"by id {found:.0f} µs, {memory:.1f} MiB more resident (bar: < 60), "
-        f"{anonymous:.1f} MiB of it anonymous  [median of 5 processes]\n"
-    )
 
 
 def make_reading_store(
@@ -338,8 +278,8 @@ def main() -> None:
         measure_rgb([frame for frame, _ in pairs])
         flows = compute_flows(pairs)
         measure_flow(flows)
-        make_index(work / "many", options.index_videos)
-        measure_open(work / "many")
+        make_many(work / "many", options.index_videos, console)
+        measure_open(work / "many", console)
         size = options.reading_videos, options.reading_frames
         jpeg_bytes = make_reading_store(work / "reading", pairs, flows, *size)
         store = Store(work / "reading")

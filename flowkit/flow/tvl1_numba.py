@@ -44,43 +44,37 @@ from flowkit.flow.state_numba import LEFT, U1, U2, make_state
 from flowkit.flow.warp_numba import make_warpable, warp
 
 
-class FramePyramid:
-    """All that the solver needs of one frame, be it the first of a pair or the second."""
-
-    def __init__(self, frame_HW: npt.NDArray[Any], params: TVL1Params) -> None:
-        self.levels = build_pyramid(frame_HW, params)
-        self.warpables = [make_warpable(level) for level in self.levels]
-
-
 def solve_pairs(
     frames0_NHW: npt.NDArray[Any], frames1_NHW: npt.NDArray[Any], params: TVL1Params
 ) -> F32:
     """Flow from each frame of frames0 to the one of frames1: (N, H, W) twice → (N, H, W, 2)."""
     flows_NHW2 = np.empty((*frames0_NHW.shape, 2), np.float32)
     for flow_HW2, frame0, frame1 in zip(flows_NHW2, frames0_NHW, frames1_NHW, strict=True):
-        flow_HW2[:] = solve_pair(FramePyramid(frame0, params), FramePyramid(frame1, params), params)
+        flow_HW2[:] = solve_pair(
+            build_pyramid(frame0, params), build_pyramid(frame1, params), params
+        )
     return flows_NHW2
 
 
 def solve_video(frames_THW: npt.NDArray[Any], params: TVL1Params) -> F32:
     """Flow from each frame to the next: (T, H, W) → (T−1, H, W, 2); each pyramid is built once."""
     flows_NHW2 = np.empty((len(frames_THW) - 1, *frames_THW.shape[1:], 2), np.float32)
-    first = FramePyramid(frames_THW[0], params)
+    levels0 = build_pyramid(frames_THW[0], params)
     for flow_HW2, frame in zip(flows_NHW2, frames_THW[1:], strict=True):
-        second = FramePyramid(frame, params)
-        flow_HW2[:] = solve_pair(first, second, params)
-        first = second
+        levels1 = build_pyramid(frame, params)
+        flow_HW2[:] = solve_pair(levels0, levels1, params)
+        levels0 = levels1
     return flows_NHW2
 
 
-def solve_pair(first: FramePyramid, second: FramePyramid, params: TVL1Params) -> F32:
-    """Flow from one frame to another, (H, W, 2), from coarse to fine."""
-    flow_2HW = np.zeros((2, *first.levels[-1].shape), np.float32)
-    for frame0, warpable in zip(reversed(first.levels), reversed(second.warpables), strict=True):
+def solve_pair(levels0: list[F32], levels1: list[F32], params: TVL1Params) -> F32:
+    """Flow from one frame to another, (H, W, 2), given their pyramids, from coarse to fine."""
+    flow_2HW = np.zeros((2, *levels0[-1].shape), np.float32)
+    for frame0, frame1 in zip(reversed(levels0), reversed(levels1), strict=True):
         if frame0.shape != flow_2HW.shape[1:]:
             height, width = frame0.shape
             flow_2HW = enlarge_flow(flow_2HW, height, width, params.scale_step)
-        flow_2HW, _ = solve_level(flow_2HW, frame0, warpable, params)
+        flow_2HW, _ = solve_level(flow_2HW, frame0, make_warpable(frame1), params)
     return flow_2HW.transpose(1, 2, 0)
 
 
