@@ -345,3 +345,19 @@ def test_two_sources_with_one_id_and_a_bad_name_leave_the_others_untouched(
     assert (len(again.failed), len(again.quarantined)) == (0, 2)
     settled = explicit_files([twins[0], other])
     assert extract(settled, tmp_path / "S", recipe, HERE).extracted == 1
+
+
+def test_a_stream_that_breaks_midway_keeps_its_frames_with_a_warning(tmp_path, make_clip, recipe):
+    whole = make_clip(tmp_path / "whole.avi", frames=60)
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    located = explicit_files([cut])
+    summary = extract(located, tmp_path / "S", recipe, HERE)
+    assert (summary.extracted, summary.failed) == (1, [])
+    video = Store(tmp_path / "S")["cut.avi"]
+    assert 2 <= video.num_frames < 60
+    assert video.warnings == len(summary.warned) >= 1
+    strict = Options(workers=0, min_frames=50)
+    (failure,) = extract(located, tmp_path / "T", recipe, strict).failed
+    assert failure.kind == "too-short"
+    assert "expected at least 50 (" in failure.reason  # the decoder's warning
