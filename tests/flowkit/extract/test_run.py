@@ -348,13 +348,13 @@ def test_two_sources_with_one_id_and_a_bad_name_leave_the_others_untouched(
 
 
 def test_a_stream_that_breaks_midway_keeps_its_frames_with_a_warning(tmp_path, make_clip, recipe):
-    whole = make_clip(tmp_path / "whole.avi", frames=60)
-    cut = tmp_path / "cut.avi"
+    whole = make_clip(tmp_path / "whole.mkv", frames=60, width=160, height=128)
+    cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     located = explicit_files([cut])
     summary = extract(located, tmp_path / "S", recipe, HERE)
     assert (summary.extracted, summary.failed) == (1, [])
-    video = Store(tmp_path / "S")["cut.avi"]
+    video = Store(tmp_path / "S")["cut.mkv"]
     assert 2 <= video.num_frames < 60
     assert video.warnings == len(summary.warned) >= 1
     strict = Options(workers=0, min_frames=50)
