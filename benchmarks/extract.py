@@ -9,16 +9,20 @@ Prints, from one run:
    start-up (Ray, loading kernels) told apart. Each clip is extracted ``--copies`` times under
    other names: with six videos on two workers, what one does last leaves the other idle for
    a tenth of the time, which is a matter of arithmetic and not of the engine;
-3. pairs per second of the usual script (decode with OpenCV, ``cv2.optflow`` TV-L1 one pair at
+3. peak memory of a worker, on a short and a long video and on an unresized 4K one;
+4. pairs per second of the usual script (decode with OpenCV, ``cv2.optflow`` TV-L1 one pair at
    a time at its defaults, three JPEG files a frame), on the first frames of one clip.
 """
 
 import argparse
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 from clips import find_clips
@@ -72,6 +76,38 @@ def time_script(clip: Path, folder: Path, frames: int) -> float:
     return count / (time.perf_counter() - start)
 
 
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from rich.console import Console
+from flowkit.annotations import explicit_files
+from flowkit.extract import Options, extract
+from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+recipe = Recipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe())
+clips = explicit_files([Path(sys.argv[1])])
+summary = extract(clips, Path(sys.argv[2]), recipe, Options(workers=0), console=Console(quiet=True))
+assert summary.extracted == 1
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def measure_memory(folder: Path, width: int, height: int, frames: int) -> None:
+    """Peak resident memory of one worker on a video of that size and length, unresized."""
+    clip = folder / f"{width}x{height}x{frames}.mkv"
+    noise = np.random.default_rng(0).integers(0, 255, (height // 8, width // 8, 3), np.uint8)
+    picture = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    with av.open(str(clip), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for t in range(frames):
+            moved = np.roll(picture, t, axis=1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(moved, format="rgb24")))
+        container.mux(stream.encode(None))
+    command = [sys.executable, "-c", MEMORY, str(clip), str(folder / f"{clip.stem}-store")]
+    peak = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    print(f"peak memory, {frames:6,} frames of {width}×{height}: {peak:6.0f} MiB (bar: < 1,500)")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -107,6 +143,8 @@ def main() -> None:
         )
         spent = ", ".join(f"{name} {s:.1f} s" for name, s in asdict(summary.seconds).items() if s)
         print(f"where the workers' time went: {spent}")
+        for width, height, frames in ((64, 64, 500), (64, 64, 8000), (3840, 2160, 4)):
+            measure_memory(folder, width, height, frames)
         usual = time_script(clips[0], folder, arguments.frames)
         print(f"usual script (cv2, 1 process):           {usual:7.2f} pairs/s")
         print(f"extract ÷ usual script:       {pairs / work / usual:8.1f} ×")
