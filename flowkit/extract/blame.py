@@ -49,4 +49,8 @@ def read_trace(journal: Path) -> str:
 
 
 def first_line(error: Exception) -> str:
+    """What an error of Ray says: the reason where it names one, else its first line."""
+    _, reason, rest = str(error).partition("The actor is dead because ")
+    if reason:
+        return " ".join(rest.split())[:300]
     return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))

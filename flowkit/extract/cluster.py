@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -25,10 +27,14 @@ def run_on_ray(
     log: Callable[[str], None],
 ) -> None:
     """Do the jobs on a Ray cluster: the one at ``options.address``, or one for this run."""
+    address = options.address or os.environ.get("RAY_ADDRESS")
+    if address and "ray" not in sys.modules:
+        check_address(address)
+        choose_auth_mode(address)
     ray = import_ray()
     mine = not ray.is_initialized()
     if mine:
-        connect(ray, options, len(jobs))
+        connect(ray, address, options.workers, len(jobs))
     interrupt.take()
     try:
         Driver(ray, jobs, setup, options, begin, count, interrupt, log).run()
@@ -50,12 +56,9 @@ def import_ray() -> Any:
     return ray
 
 
-def connect(ray: Any, options: Options, jobs: int) -> None:
-    """Join the cluster that was asked for, or start one for this machine."""
-    address = options.address or os.environ.get("RAY_ADDRESS")
+def connect(ray: Any, address: str | None, workers: int | None, jobs: int) -> None:
+    """Join the cluster at ``address``, or start one for this machine."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address:
-        check_address(address)
     try:
         if address:
             ray.init(address=address, **quiet)
@@ -63,7 +66,7 @@ def connect(ray: Any, options: Options, jobs: int) -> None:
             cores = len(os.sched_getaffinity(0))
             ray.init(
                 address="local",
-                num_cpus=min(options.workers or cores, jobs),
+                num_cpus=min(workers or cores, jobs),
                 include_dashboard=False,
                 object_store_memory=80 << 20,  # only small records pass through it
                 **quiet,
@@ -71,9 +74,35 @@ def connect(ray: Any, options: Options, jobs: int) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"Ray cluster at {address}" if address else "Ray on this machine"
         raise FlowkitError(
-            f"cannot use {where}: {first_line(error)}; `flowkit doctor` says more, "
+            f"cannot use {where}: {first_line(error)}; `flowkit doctor` says more "
+            "(if it speaks of tokens above: copy the head's ~/.ray/auth_token to this machine), "
             "--workers 0 works without Ray"
         ) from error
+
+
+def choose_auth_mode(address: str) -> None:
+    """Tell Ray, before its import, whether the cluster at ``address`` asks for a token.
+
+    `ray start` asks for one as soon as the user has one (any earlier local run has made it),
+    ``ray.init`` does not send it to an address that it is given, and a client that sends it to
+    a cluster which asks for none cannot start actors there. So the cluster is asked first.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+    try:
+        answer = subprocess.run(
+            [*command, "health-check", "--address", address],
+            env=os.environ | {"RAY_AUTH_MODE": "disabled"},
+            capture_output=True,
+            text=True,
+            timeout=6 * CONNECT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return  # ray.init will say more
+    if "AuthToken" in answer.stdout + answer.stderr:
+        os.environ["RAY_AUTH_MODE"] = "token"
 
 
 def check_address(address: str) -> None:

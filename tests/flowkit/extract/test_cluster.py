@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -192,3 +194,39 @@ def test_an_address_where_nothing_listens_is_said_at_once():
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(FlowkitError, match=f"no Ray cluster answers at {address}"):
             check_address(address)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("auth", ["token", "disabled"])
+def test_a_cluster_is_joined_whether_or_not_it_asks_for_a_token(tmp_path, make_clip, auth):
+    clips = make_clips(tmp_path, make_clip, "ab")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("0123456789abcdef" * 4)
+    home = os.environ | {"HOME": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"}
+    ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+    start = ["start", "--head", "--block", "--num-cpus", "1", "--include-dashboard", "false"]
+    head = subprocess.Popen(
+        [*ray, *start, "--port", address.rpartition(":")[2]],
+        env=home | {"RAY_AUTH_MODE": auth},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        check = [*ray, "health-check", "--address", address]
+        deadline = time.monotonic() + 60
+        while subprocess.run(
+            check, env=home | {"RAY_AUTH_MODE": auth}, capture_output=True
+        ).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        command = [sys.executable, "-m", "flowkit", "extract", *map(str, clips)]
+        command += ["--store", str(tmp_path / "S"), "--size", "32x32", "--address", address]
+        done = subprocess.run(command, env=home, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert len(Store(tmp_path / "S")) == 2
+    finally:
+        head.terminate()
+        head.wait()
