@@ -14,7 +14,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 def shared_data() -> Path:
     """The folder of real clips, Middlebury flow and official split files beside the checkout."""
     if not SHARED.is_dir():
-        pytest.skip(f"no real data at {SHARED} (it lies beside the founders' checkouts)")
+        pytest.skip(f"no real data at {SHARED} (it lies beside the checkout where there is any)")
     return SHARED
 
 
