@@ -33,8 +33,10 @@ def two_nodes():
         initialize_head=True,
         head_node_args={"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False},
     )
-    second = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+    # This process joins while there is only the head, and so does not hang on the node that dies.
     ray.init(address=cluster.address, log_to_driver=False, logging_level="CRITICAL")
+    second = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+    cluster.wait_for_nodes()
     yield cluster, second
     ray.shutdown()
     cluster.shutdown()
