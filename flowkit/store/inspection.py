@@ -116,6 +116,7 @@ class Inspection:
         self.copies: dict[tuple[str, str], list[tuple[Candidate, Shard]]] = {}
         self._progress = progress
         self._ids: set[str] = set()
+        self._indexed = {seen.shard for seen in read_index(root, header.dataset).seen}
         self._done = self._total = 0
 
     def run(self) -> Report:
@@ -146,7 +147,12 @@ class Inspection:
             if locked:
                 self.report.notes.append(f"shard {shard.name} is being committed")
                 return
-            self._blame(shard, None, "has no commit record, so it does not count")
+            retired = self.root / "quarantine" / f"{shard.name}.json"  # by a repair that was killed
+            if shard.name in self._indexed or retired.exists():
+                self._blame(shard, None, "has lost its commit record, so it does not count")
+            else:
+                note = f"shard {shard.name} was left before its commit record was written"
+                self.report.notes.append(f"{note}; the next extraction gives it one")
             shard.remedy = "record"
         except FormatError as error:
             self._blame(shard, None, str(error))

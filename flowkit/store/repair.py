@@ -36,8 +36,8 @@ def repair_store(root: Path, header: StoreHeader, inspection: Inspection) -> Non
         if shard.remedy is not None:
             report.repaired += REMEDIES[shard.remedy](root, header, shard, inspection)
     recover(root)
+    rebuild_index(root, scratch=bool(report.problems))
     if report.problems:
-        rebuild_index(root, scratch=True)
         report.repaired.append("rebuilt the index")
     held = {
         (video.id, stream)

@@ -14,6 +14,7 @@ from flowkit.store.inspection import Inspection
 from flowkit.store.locks import hold_store
 from flowkit.store.reader import Store
 from flowkit.store.records import read_record
+from flowkit.store.recovery import recover
 from flowkit.store.schema import Fingerprint, VideoMeta
 from flowkit.store.verify import Report, verify
 from flowkit.store.writer import ShardWriter
@@ -129,10 +130,24 @@ def test_a_lost_record_is_written_again(make_store):
     root = make_store(IDS)
     before = contents(root)
     shards(root)[0].with_suffix(".json").unlink()
-    assert "no commit record" in str(verify(root).problems[0])
+    assert "lost its commit record" in str(verify(root).problems[0])
     assert verify(root, repair=True).requeued == []
     assert verify(root, deep=True).clean
     assert contents(root) == before
+
+
+def test_a_shard_that_never_had_a_record_is_only_noted(make_store):
+    """A kill, or a disk that fills, between a shard and its record."""
+    root = make_store(IDS)
+    shards(root)[0].with_suffix(".json").unlink()
+    (root / "index.arrow").unlink()
+    rebuild_index(root)  # as if the record had never been
+    report = verify(root, deep=True)
+    assert report.clean
+    assert any("before its commit record" in note for note in report.notes)
+    recover(root)
+    rebuild_index(root)
+    assert len(Store(root)) == len(IDS)
 
 
 def test_a_lost_record_of_a_bad_shard(make_store):
