@@ -6,6 +6,7 @@
     ├── CatalogError                a malformed datasets.yaml, or an entry that cannot be used
     ├── VideoError                  one video cannot be used; the others are untouched
     ├── FlowError                   a flow backend is missing, or was given unusable images
+    │   └── DeviceError             the GPU failed; the process that used it must end
     └── StoreError
         ├── FormatError             not a store, or of a newer format
         ├── RecipeError             the store was made by another recipe
@@ -55,6 +56,13 @@ class VideoError(FlowkitError):
 
 class FlowError(FlowkitError):
     """A flow backend is missing, or was given images that it cannot use."""
+
+
+class DeviceError(FlowError):
+    """The GPU, or its driver, failed while it computed.
+
+    What the process does on that GPU from now on fails too: it must end, and another take over.
+    """
 
 
 class StoreError(FlowkitError):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from flowkit.flow.color import flow_to_color
     from flowkit.flow.flo import read_flo, write_flo
     from flowkit.flow.params import PRESETS, TVL1Params
-    from flowkit.flow.solver import tvl1, tvl1_video
+    from flowkit.flow.solver import tvl1, tvl1_video, tvl1_video_quantized
 
 _HOMES = {
     "BACKENDS": "backends",
@@ -27,6 +27,7 @@ _HOMES = {
     "resolve_backend": "backends",
     "tvl1": "solver",
     "tvl1_video": "solver",
+    "tvl1_video_quantized": "solver",
     "write_flo": "flo",
 }
 
@@ -44,6 +45,7 @@ __all__ = [
     "to_denseflow",
     "tvl1",
     "tvl1_video",
+    "tvl1_video_quantized",
     "write_flo",
 ]
 

@@ -8,6 +8,10 @@ and, where it can use that each frame belongs to two pairs,
 
     solve_video(frames_THW, params) -> flows_NHW2                  N = T − 1
 
+and, where flow is quantized on the device that computed it,
+
+    solve_video_quantized(frames_THW, params, bound) -> bytes_NHW2 uint8, as `quantize` gives
+
 It may rely on what `flowkit.flow.solver` has checked: N ≥ 1, equal shapes and dtypes, finite
 values in 0–255. Modules are imported when first used.
 """

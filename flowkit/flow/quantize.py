@@ -46,7 +46,7 @@ def dequantize(q: U8, bound: float = 20.0) -> F32:
     import numpy as np
 
     _check_bytes(q)
-    _check_bound(bound)
+    check_bound(bound)
     levels = np.maximum(np.arange(256), 1) - 128
     return (levels * bound / 127).astype(np.float32)[q]
 
@@ -70,14 +70,14 @@ def from_denseflow(q: U8, bound: float = 20.0) -> F32:
     import numpy as np
 
     _check_bytes(q)
-    _check_bound(bound)
+    check_bound(bound)
     return (np.arange(256) * (2 * bound / 255) - bound).astype(np.float32)[q]
 
 
 def _clip(flow: F32, bound: float) -> F32:
     import numpy as np
 
-    _check_bound(bound)
+    check_bound(bound)
     if not isinstance(flow, np.ndarray) or flow.dtype != np.float32:
         raise FlowError(
             f"flow must be a float32 array, got {getattr(flow, 'dtype', type(flow).__name__)}"
@@ -88,7 +88,8 @@ def _clip(flow: F32, bound: float) -> F32:
     return clipped
 
 
-def _check_bound(bound: float) -> None:
+def check_bound(bound: float) -> None:
+    """Raise FlowError unless ``bound`` is a displacement in pixels that flow can be cut at."""
     if not 0 < bound < 1e30:
         raise FlowError(f"bound must be positive pixels, got {bound}")
 

@@ -12,9 +12,11 @@ import numpy.typing as npt
 from flowkit.errors import FlowError
 from flowkit.flow.backends import load_backend, resolve_backend
 from flowkit.flow.params import PRESETS, TVL1Params
+from flowkit.flow.quantize import check_bound, quantize
 
 Frames = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Flow = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
 
 
 def tvl1(
@@ -78,6 +80,34 @@ def tvl1_video(
     if hasattr(module, "solve_video"):
         return module.solve_video(frames, params)  # type: ignore[no-any-return]
     return module.solve_pairs(frames[:-1], frames[1:], params)  # type: ignore[no-any-return]
+
+
+def tvl1_video_quantized(
+    frames: Frames,
+    params: TVL1Params = PRESETS["paper"],
+    bound: float = 20.0,
+    backend: str = "auto",
+) -> Bytes:
+    """TV-L1 optical flow from each frame to the next, as the bytes that a store holds.
+
+    As `quantize(tvl1_video(frames, params, backend), bound)`, bit for bit; a GPU backend
+    quantizes before it sends the fields back, an eighth of the bytes.
+
+    Parameters
+    ----------
+    frames: (T, H, W), T ≥ 1, uint8 or float32 with values 0–255.
+    bound: displacement in pixels that becomes 255.
+
+    Returns
+    -------
+    (T−1, H, W, 2) uint8, 1–255; 128 is no motion.
+    """
+    module = load_backend(resolve_backend(backend))
+    if len(frames) < 2 or not hasattr(module, "solve_video_quantized"):
+        return quantize(tvl1_video(frames, params, backend), bound)
+    check_frames(frames, "frames", (3,))
+    check_bound(bound)
+    return module.solve_video_quantized(frames, params, bound)  # type: ignore[no-any-return]
 
 
 def check_frames(frames: Any, name: str, ndims: tuple[int, ...]) -> None:
