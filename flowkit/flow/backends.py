@@ -16,10 +16,15 @@ It may rely on what `flowkit.flow.solver` has checked: N ≥ 1, equal shapes and
 values in 0–255. Modules are imported when first used.
 """
 
+import ctypes
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -28,10 +33,14 @@ from flowkit.errors import FlowError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Where a backend lives, and why it cannot run on this machine (None if it can)."""
+    """Where a backend lives, why it cannot run on this machine (None if it can), what it runs on.
+
+    A backend of GPUs is called from several threads at once, one stream of work each.
+    """
 
     module: str
     find_obstacle: Callable[[], str | None]
+    gpu: bool = False
 
 
 def _find_numba_obstacle() -> str | None:
@@ -62,14 +71,67 @@ def _find_opencv_cuda_obstacle() -> str | None:
     return None
 
 
+def _find_triton_obstacle() -> str | None:
+    if find_spec("torch") is None:
+        return "torch is not installed: pip install torch"
+    if find_spec("triton") is None:
+        return f"torch {version('torch')} came without Triton: pip install its CUDA build"
+    if is_interpreted():
+        return None
+    if "+rocm" in version("torch"):
+        return f"torch {version('torch')} is built for ROCm, and the kernels are for CUDA"
+    if count_gpus() == 0:
+        return "there is no NVIDIA GPU here, or no driver for it"
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"torch {torch.__version__} cannot use the GPU: pip install its CUDA build"
+    capability = torch.cuda.get_device_capability()
+    if capability < OLDEST_CAPABILITY:
+        name, wanted = torch.cuda.get_device_name(), ".".join(map(str, OLDEST_CAPABILITY))
+        return f"{name} has compute capability {capability[0]}.{capability[1]}, below {wanted}"
+    return None
+
+
+def is_interpreted() -> bool:
+    """Whether Triton's kernels would run in its interpreter: on the CPU, for tests, very slowly."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@cache
+def count_gpus() -> int:
+    """How many CUDA GPUs the driver shows to this process; milliseconds, and torch not needed."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def explain_fallback() -> str | None:
+    """Where a GPU is here and "auto" passes it over: one line that says why; else None."""
+    obstacle = BACKENDS["triton"].find_obstacle()
+    if obstacle is None or not (
+        count_gpus() or (find_spec("torch") and "+rocm" in version("torch"))
+    ):
+        return None
+    return f"flow runs on the CPU, since the triton backend cannot use this GPU: {obstacle}"
+
+
 BACKENDS: dict[str, Backend] = {
+    "triton": Backend("flowkit.flow.tvl1_triton", _find_triton_obstacle, gpu=True),
     "numba": Backend("flowkit.flow.tvl1_numba", _find_numba_obstacle),
     "opencv": Backend("flowkit.flow.tvl1_opencv", _find_opencv_obstacle),
-    "opencv-cuda": Backend("flowkit.flow.tvl1_opencv_cuda", _find_opencv_cuda_obstacle),
+    "opencv-cuda": Backend("flowkit.flow.tvl1_opencv_cuda", _find_opencv_cuda_obstacle, gpu=True),
 }
 
 # What "auto" tries, best first; opencv-cuda has another pyramid, so it must be asked for.
-PREFERENCE = ("numba", "opencv")
+PREFERENCE = ("triton", "numba", "opencv")
+
+OLDEST_CAPABILITY = (7, 5)  # what the kernels were compiled for in the tests
 
 
 def available_backends() -> dict[str, str | None]:
@@ -83,7 +145,8 @@ def resolve_backend(name: str = "auto") -> str:
     Raises UsageError for an unknown name and FlowError for a backend that cannot run here.
     """
     if name == "auto":
-        obstacles = {choice: BACKENDS[choice].find_obstacle() for choice in PREFERENCE}
+        choices = [name for name in PREFERENCE if name != "triton" or not is_interpreted()]
+        obstacles = {choice: BACKENDS[choice].find_obstacle() for choice in choices}
         for choice, obstacle in obstacles.items():
             if obstacle is None:
                 return choice
