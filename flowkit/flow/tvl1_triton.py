@@ -1,0 +1,341 @@
+# ruff: noqa: N803, N806
+"""TV-L1 optical flow on CUDA GPUs, compiled by Triton, many pairs in one launch.
+
+Paper, equations, symbols and semantics are those of `tvl1_numba.py`; so are the departures.
+Departs from it by rounding only: sums are taken in another order, so that now and then a pair
+stops an iteration sooner or later, and 1/(n₁n₂) is the square of an approximate root.
+
+One program solves one pair, from the coarsest level to the last iteration, and ends: pairs
+never wait for each other or for the host, a pair that has converged makes room for the next
+one, and a pair's bits depend on nothing beside it. There are two kinds of launches: one for
+each level of all frames' pyramids, and one for everything else.
+
+What an iteration of a pixel costs (compiled for sm_90; ITEMS = 8 warps, DEPTH = 4):
+
+    moved        16 bytes of the 64 of a plain one: 40 read and 24 written every 4 iterations
+    computed     69 instructions, 3 of them roots; 553 for a step of 2 columns × 4 iterations
+    registers    128 a thread, nothing spilled: 2 programs, 16 warps on each multiprocessor
+    wasted       of the lanes' work, what overlaps: 34 % at 256×256 over the levels of `paper`
+
+An H200 (132 multiprocessors × 4 warps at 1.98 GHz, 4.8 TB/s) could issue 132 · 4 · 32 · 1.98e9
+/ 69 = 485 G pixel-iterations a second, 320 G less the waste, and move 300 G: the two bounds
+meet, so deeper blocking (more registers, fewer warps) has nothing left to gain. Real clips take
+20–60 M pixel-iterations a pair at 256×256 (`benchmarks/flow.py` counts them), so the bound
+lies near 8,000 pairs a second. What was reached is in benchmarks/RESULTS.md.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import triton
+import triton.language as tl
+
+from flowkit.errors import DeviceError, FlowError
+from flowkit.flow.backends import is_interpreted
+from flowkit.flow.iterate_triton import sweep
+from flowkit.flow.params import PRESETS, TVL1Params
+from flowkit.flow.pyramid import F32, compute_level_sizes
+from flowkit.flow.pyramid_triton import build_level
+from flowkit.flow.state_triton import FROZEN, MOVING, SPAN, count_blocks
+from flowkit.flow.warp_triton import start_level, warp, write_flow
+
+U8 = npt.NDArray[np.uint8]
+
+# A program's warps, each with a strip. The interpreter knows no warps, and pays by the number of
+# operations, not by their size.
+WARPS = 8
+ITEMS = 32 if is_interpreted() else WARPS
+REGISTERS = 128  # a thread: two programs on a multiprocessor
+DEPTH = 4
+BLOCK = 256
+MOST_PAIRS = 1024  # at once: several times what runs side by side on any GPU
+MEMORY_SHARE = 0.5  # of what is free: other threads and processes take theirs
+LEVEL_FIELDS = tl.constexpr(5)
+
+
+def solve_pairs(
+    frames0_NHW: npt.NDArray[Any], frames1_NHW: npt.NDArray[Any], params: TVL1Params
+) -> F32:
+    """Flow from each frame of frames0 to the one of frames1: (N, H, W) twice → (N, H, W, 2)."""
+
+    def take(start: int, stop: int) -> Batch:
+        count = stop - start
+        frames = np.concatenate([frames0_NHW[start:stop], frames1_NHW[start:stop]])
+        return Batch(frames, np.arange(count), np.arange(count) + count)
+
+    return solve_in_batches(len(frames0_NHW), take, params)
+
+
+def solve_video(frames_THW: npt.NDArray[Any], params: TVL1Params) -> F32:
+    """Flow from each frame to the next: (T, H, W) → (T−1, H, W, 2); each pyramid is built once."""
+    return solve_in_batches(len(frames_THW) - 1, take_from(frames_THW), params)
+
+
+def solve_video_quantized(frames_THW: npt.NDArray[Any], params: TVL1Params, bound: float) -> U8:
+    """As `quantize(solve_video(frames, params), bound)`, done on the GPU: (T−1, H, W, 2) uint8."""
+    return solve_in_batches(len(frames_THW) - 1, take_from(frames_THW), params, bound)
+
+
+def warm_up() -> None:
+    """Compile all kernels (a minute), or load them from Triton's cache."""
+    frames = np.zeros((2, 16, 16), np.uint8)
+    solve_video(frames, PRESETS["paper"])
+    solve_video_quantized(frames, PRESETS["paper"], 20.0)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Frames (T, H, W), and which of them each pair goes from and to."""
+
+    frames_THW: npt.NDArray[Any]
+    first_N: npt.NDArray[np.int64]
+    second_N: npt.NDArray[np.int64]
+
+
+def take_from(frames_THW: npt.NDArray[Any]) -> Callable[[int, int], Batch]:
+    """How to take the pairs from start to stop out of a video."""
+
+    def take(start: int, stop: int) -> Batch:
+        first = np.arange(stop - start)
+        return Batch(frames_THW[start : stop + 1], first, first + 1)
+
+    return take
+
+
+def solve_in_batches(
+    count: int, take: Callable[[int, int], Batch], params: TVL1Params, bound: float | None = None
+) -> Any:
+    """Solve `count` pairs, as many at once as memory allows; halves the batch where it does not.
+
+    Returns (N, H, W, 2), a view of planes: float32 in pixels, or bytes where `bound` is given.
+    """
+    height, width = take(0, 1).frames_THW.shape[1:]
+    levels = plan_levels(height, width, params)
+    flow_N2HW = np.empty((count, 2, height, width), np.float32 if bound is None else np.uint8)
+    size = min(count, MOST_PAIRS, count_affordable(levels))
+    start = 0
+    while start < count:
+        stop = min(start + size, count)
+        try:
+            with guard_device():
+                flow_N2HW[start:stop] = solve_batch(take(start, stop), levels, params, bound)[0]
+        except torch.OutOfMemoryError as error:
+            if size == 1:
+                raise FlowError(
+                    f"a pair of {width}×{height} needs {levels.bytes_per_pair / 2**20:,.0f} MiB on "
+                    "the GPU, and there is less: use smaller frames or --backend numba"
+                ) from error
+            size = (min(size, stop - start) + 1) // 2
+            continue
+        start = stop
+    return flow_N2HW.transpose(0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What the kernels need to know of a pyramid; level 0 is the full image.
+
+    ``table``: for each level its height, width, blocks in a row, chunks of rows that a sweep
+    is done in, and where the level begins in a frame's pyramid. ``pyramid``, ``moving`` and
+    ``frozen`` are float32 counts: a frame's pyramid, one side of a pair's state, the rest of it.
+    """
+
+    table: npt.NDArray[np.int32]
+    pyramid: int
+    moving: int
+    frozen: int
+
+    @property
+    def bytes_per_pair(self) -> int:
+        """Two frames and the state, at most (a video's pairs share frames)."""
+        return 4 * (2 * self.pyramid + 2 * self.moving + self.frozen) + 12 * self.area
+
+    @property
+    def area(self) -> int:
+        return int(self.table[0, 0]) * int(self.table[0, 1])
+
+
+def plan_levels(height: int, width: int, params: TVL1Params) -> Levels:
+    """Lay out the levels of frames of that size. Raises FlowError beyond 2²⁸ pixels."""
+    if height * width > 1 << 28:
+        raise FlowError(
+            f"frames of {width}×{height} are beyond the 2²⁸ pixels of the triton backend: "
+            "use --backend numba"
+        )
+    rows, offset = [], 0
+    for h, w in compute_level_sizes(height, width, params):
+        rows.append((h, w, count_blocks(w), choose_chunks(h, w), offset))
+        offset += 3 * h * w
+    span = height * count_blocks(width) * SPAN.value
+    return Levels(np.array(rows, np.int32), offset, MOVING.value * span, FROZEN.value * span)
+
+
+def choose_chunks(height: int, width: int) -> int:
+    """Into how many chunks of rows to cut an image, so that a sweep has the fewest steps.
+
+    Strips × chunks are done ITEMS at a time, a step for each row and 2·DEPTH more.
+    """
+    step = SPAN.value - 2 * DEPTH
+    strips = 1 + -(-max(width - SPAN.value, 0) // step)
+
+    def count_steps(chunks: int) -> int:
+        return -(-strips * chunks // ITEMS) * (-(-height // chunks) + 2 * DEPTH)
+
+    return min(range(1, min(height, 4 * ITEMS) + 1), key=count_steps)
+
+
+def count_affordable(levels: Levels) -> int:
+    """How many pairs fit in the GPU's free memory, at least 1."""
+    if is_interpreted():
+        return MOST_PAIRS
+    with guard_device():
+        free = torch.cuda.mem_get_info()[0]
+        free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return max(1, int(MEMORY_SHARE * free) // levels.bytes_per_pair)
+
+
+class guard_device:  # noqa: N801 (used like a function)
+    """Turns a failure of CUDA into DeviceError; running out of memory is none."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError):
+            return
+        if not is_interpreted():
+            text = " ".join(str(error).split())
+            raise DeviceError(f"the GPU failed: {type(error).__name__}: {text}") from error
+
+
+_thread = threading.local()
+
+
+def own_stream() -> torch.cuda.Stream:
+    """A CUDA stream for each thread, so that the work of several threads runs side by side."""
+    if not hasattr(_thread, "stream"):
+        _thread.stream = torch.cuda.Stream()
+    return _thread.stream  # type: ignore[no-any-return]
+
+
+def solve_batch(
+    batch: Batch, levels: Levels, params: TVL1Params, bound: float | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """(N, 2, H, W) flow, float32 or quantized, and the pixel-iterations that each pair took."""
+    if is_interpreted():
+        return solve_on("cpu", batch, levels, params, bound)
+    with torch.cuda.stream(own_stream()):
+        return solve_on("cuda", batch, levels, params, bound)
+
+
+def solve_on(
+    device: str, batch: Batch, levels: Levels, params: TVL1Params, bound: float | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """`solve_batch` on a device, in the current stream."""
+    count, (height, width) = len(batch.first_N), batch.frames_THW.shape[1:]
+    pyramids = build_pyramids(send(batch.frames_THW, device), levels, params)
+    pairs = send(np.stack([batch.first_N, batch.second_N], axis=1).astype(np.int32), device)
+    state = torch.zeros(count, 2 * levels.moving + levels.frozen, device=device)
+    dtype = torch.float32 if bound is None else torch.uint8
+    flow_N2HW = torch.empty(count, 2, height, width, dtype=dtype, device=device)
+    work_N = torch.empty(count, dtype=torch.int64, device=device)
+    solve[(count,)](
+        pyramids, levels.pyramid, pairs, send(levels.table, device), len(levels.table),
+        state, levels.moving, levels.frozen, flow_N2HW, work_N,
+        params.warps, params.iterations, params.epsilon**2, 1 / params.scale_step,
+        params.lambda_ * params.theta, params.tau, params.tau / params.theta,
+        0.0 if bound is None else bound, QUANTIZED=bound is not None, ITEMS=ITEMS, DEPTH=DEPTH,
+        num_warps=WARPS, num_stages=1, maxnreg=REGISTERS, enable_fp_fusion=True,
+    )  # fmt: skip
+    return flow_N2HW.cpu().numpy(), work_N.cpu().numpy()
+
+
+def send(values: npt.NDArray[Any], device: str) -> torch.Tensor:
+    """A copy of an array on the device."""
+    return torch.tensor(values, device=device)
+
+
+def build_pyramids(frames_THW: torch.Tensor, levels: Levels, params: TVL1Params) -> torch.Tensor:
+    """(T, floats) float32: all levels of each frame with their gradients."""
+    pyramids = torch.empty(
+        len(frames_THW), levels.pyramid, dtype=torch.float32, device=frames_THW.device
+    )
+    source, pitch = frames_THW, levels.area
+    source_height, source_width, step = *frames_THW.shape[1:], 1.0
+    for height, width, _, _, offset in levels.table.tolist():
+        level = pyramids[:, offset:]
+        build_level[(len(frames_THW), triton.cdiv(height * width, BLOCK))](
+            source, pitch, source_height, source_width, level, levels.pyramid, height, width, step,
+            BLOCK=BLOCK, enable_fp_fusion=True,
+        )  # fmt: skip
+        source, pitch = level, levels.pyramid
+        source_height, source_width, step = height, width, 1 / params.scale_step
+    return pyramids
+
+
+@triton.jit(do_not_specialize=["pyramid_size", "num_levels", "moving_size", "frozen_size", "warps",
+                               "iterations"])  # fmt: skip
+def solve(
+    pyramids, pyramid_size, pairs, levels, num_levels, state, moving_size, frozen_size, flow, work,
+    warps, iterations, epsilon2, enlargement, bound, tau, tau_by_theta, largest,
+    QUANTIZED: tl.constexpr, ITEMS: tl.constexpr, DEPTH: tl.constexpr,
+):  # fmt: skip
+    """A whole pair, from the coarsest level to the flow field in `flow`."""
+    pair = tl.program_id(0)
+    frame0 = pyramids + tl.load(pairs + 2 * pair).to(tl.int64) * pyramid_size
+    frame1 = pyramids + tl.load(pairs + 2 * pair + 1).to(tl.int64) * pyramid_size
+    source = state + pair.to(tl.int64) * (2 * moving_size + frozen_size)
+    target = source + moving_size
+    frozen = target + moving_size
+    spent = tl.zeros((), tl.int64)
+    # The coarsest level starts from zero, which the memory holds: from "itself", times 0.
+    coarsest = levels + (num_levels - 1) * LEVEL_FIELDS
+    height, width, blocks = tl.load(coarsest), tl.load(coarsest + 1), tl.load(coarsest + 2)
+    for step in range(num_levels):
+        level = levels + (num_levels - 1 - step) * LEVEL_FIELDS
+        source_height, source_width, source_blocks = height, width, blocks
+        height, width, blocks = tl.load(level), tl.load(level + 1), tl.load(level + 2)
+        chunks, offset = tl.load(level + 3), tl.load(level + 4)
+        start_level(
+            source, source_height, source_width, source_blocks, target, height, width, blocks,
+            enlargement, ITEMS,
+        )  # fmt: skip
+        source, target = target, source
+        tolerance = epsilon2 * height.to(tl.float32) * width.to(tl.float32)
+        for _ in range(warps):
+            warp(frame0 + offset, frame1 + offset, source, frozen, height, width, blocks, ITEMS)
+            done, wait = 0, tl.minimum(2, iterations)
+            while done < iterations:
+                if wait >= DEPTH:
+                    change = sweep(
+                        source, target, frozen, height, width, blocks, chunks,
+                        bound, tau, tau_by_theta, DEPTH, ITEMS,
+                    )  # fmt: skip
+                    step_done = DEPTH
+                elif wait >= 2:
+                    change = sweep(
+                        source, target, frozen, height, width, blocks, chunks,
+                        bound, tau, tau_by_theta, 2, ITEMS,
+                    )  # fmt: skip
+                    step_done = 2
+                else:
+                    change = sweep(
+                        source, target, frozen, height, width, blocks, chunks,
+                        bound, tau, tau_by_theta, 1, ITEMS,
+                    )  # fmt: skip
+                    step_done = 1
+                source, target = target, source
+                done += step_done
+                wait -= step_done
+                spent += step_done * height * width
+                if wait == 0:  # see `iterate_numba.iterate`
+                    skipped = tl.minimum(change / tolerance, iterations.to(tl.float32))
+                    wait = tl.minimum((skipped.to(tl.int32) | 1) + 1, iterations - done)
+                    if change <= tolerance:
+                        done = iterations
+    write_flow(source, flow, pair, height, width, blocks, largest, QUANTIZED, ITEMS)
+    tl.store(work + pair, spent)
