@@ -1,4 +1,4 @@
-# ruff: noqa: N803, N806
+# ruff: noqa: N803, N806, RUF005
 """The inner iterations of TV-L1 between two warps, for the Triton solver.
 
 Equations and symbols are in `tvl1_numba.py`, what it costs in `tvl1_triton.py`. One iteration

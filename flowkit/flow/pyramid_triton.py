@@ -1,4 +1,4 @@
-# ruff: noqa: N803, N806
+# ruff: noqa: N803
 """The pyramid of many frames at once, for the Triton solver; semantics of `pyramid.py`.
 
 A frame's levels lie one after another, each as three planes: I, ∂₁I, ∂₂I, whose gradient is by

@@ -1,4 +1,4 @@
-# ruff: noqa: N803, N806
+# ruff: noqa: N803
 """The working memory of the Triton solver: how a pair's planes lie in the GPU's memory.
 
 A warp's 32 lanes hold COLUMNS neighbouring pixels each, SPAN in all: lane l has the columns

@@ -33,16 +33,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import triton
-import triton.language as tl
 
 from flowkit.errors import DeviceError, FlowError
 from flowkit.flow.backends import is_interpreted
-from flowkit.flow.iterate_triton import sweep
 from flowkit.flow.params import PRESETS, TVL1Params
 from flowkit.flow.pyramid import F32, compute_level_sizes
 from flowkit.flow.pyramid_triton import build_level
+from flowkit.flow.solve_triton import solve
 from flowkit.flow.state_triton import FROZEN, MOVING, SPAN, count_blocks
-from flowkit.flow.warp_triton import start_level, warp, write_flow
 
 U8 = npt.NDArray[np.uint8]
 
@@ -55,7 +53,6 @@ DEPTH = 4
 BLOCK = 256
 MOST_PAIRS = 1024  # at once: several times what runs side by side on any GPU
 MEMORY_SHARE = 0.5  # of what is free: other threads and processes take theirs
-LEVEL_FIELDS = tl.constexpr(5)
 
 
 def solve_pairs(
@@ -90,11 +87,11 @@ def warm_up() -> None:
 
 @dataclass(frozen=True)
 class Batch:
-    """Frames (T, H, W), and which of them each pair goes from and to."""
+    """Frames (T, H, W), and which of them each of N pairs goes from and to, (N,) each."""
 
-    frames_THW: npt.NDArray[Any]
-    first_N: npt.NDArray[np.int64]
-    second_N: npt.NDArray[np.int64]
+    frames: npt.NDArray[Any]
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
 
 
 def take_from(frames_THW: npt.NDArray[Any]) -> Callable[[int, int], Batch]:
@@ -109,12 +106,12 @@ def take_from(frames_THW: npt.NDArray[Any]) -> Callable[[int, int], Batch]:
 
 def solve_in_batches(
     count: int, take: Callable[[int, int], Batch], params: TVL1Params, bound: float | None = None
-) -> Any:
+) -> npt.NDArray[Any]:
     """Solve `count` pairs, as many at once as memory allows; halves the batch where it does not.
 
     Returns (N, H, W, 2), a view of planes: float32 in pixels, or bytes where `bound` is given.
     """
-    height, width = take(0, 1).frames_THW.shape[1:]
+    height, width = take(0, 1).frames.shape[1:]
     levels = plan_levels(height, width, params)
     flow_N2HW = np.empty((count, 2, height, width), np.float32 if bound is None else np.uint8)
     size = min(count, MOST_PAIRS, count_affordable(levels))
@@ -196,7 +193,7 @@ def count_affordable(levels: Levels) -> int:
     with guard_device():
         free = torch.cuda.mem_get_info()[0]
         free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    return max(1, int(MEMORY_SHARE * free) // levels.bytes_per_pair)
+    return max(1, int(MEMORY_SHARE * free / levels.bytes_per_pair))
 
 
 class guard_device:  # noqa: N801 (used like a function)
@@ -219,7 +216,7 @@ def own_stream() -> torch.cuda.Stream:
     """A CUDA stream for each thread, so that the work of several threads runs side by side."""
     if not hasattr(_thread, "stream"):
         _thread.stream = torch.cuda.Stream()
-    return _thread.stream  # type: ignore[no-any-return]
+    return _thread.stream
 
 
 def solve_batch(
@@ -236,9 +233,9 @@ def solve_on(
     device: str, batch: Batch, levels: Levels, params: TVL1Params, bound: float | None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     """`solve_batch` on a device, in the current stream."""
-    count, (height, width) = len(batch.first_N), batch.frames_THW.shape[1:]
-    pyramids = build_pyramids(send(batch.frames_THW, device), levels, params)
-    pairs = send(np.stack([batch.first_N, batch.second_N], axis=1).astype(np.int32), device)
+    count, (height, width) = len(batch.first), batch.frames.shape[1:]
+    pyramids = build_pyramids(send(batch.frames, device), levels, params)
+    pairs = send(np.stack([batch.first, batch.second], axis=1).astype(np.int32), device)
     state = torch.zeros(count, 2 * levels.moving + levels.frozen, device=device)
     dtype = torch.float32 if bound is None else torch.uint8
     flow_N2HW = torch.empty(count, 2, height, width, dtype=dtype, device=device)
@@ -265,7 +262,7 @@ def build_pyramids(frames_THW: torch.Tensor, levels: Levels, params: TVL1Params)
         len(frames_THW), levels.pyramid, dtype=torch.float32, device=frames_THW.device
     )
     source, pitch = frames_THW, levels.area
-    source_height, source_width, step = *frames_THW.shape[1:], 1.0
+    (source_height, source_width), step = frames_THW.shape[1:], 1.0
     for height, width, _, _, offset in levels.table.tolist():
         level = pyramids[:, offset:]
         build_level[(len(frames_THW), triton.cdiv(height * width, BLOCK))](
@@ -275,67 +272,3 @@ def build_pyramids(frames_THW: torch.Tensor, levels: Levels, params: TVL1Params)
         source, pitch = level, levels.pyramid
         source_height, source_width, step = height, width, 1 / params.scale_step
     return pyramids
-
-
-@triton.jit(do_not_specialize=["pyramid_size", "num_levels", "moving_size", "frozen_size", "warps",
-                               "iterations"])  # fmt: skip
-def solve(
-    pyramids, pyramid_size, pairs, levels, num_levels, state, moving_size, frozen_size, flow, work,
-    warps, iterations, epsilon2, enlargement, bound, tau, tau_by_theta, largest,
-    QUANTIZED: tl.constexpr, ITEMS: tl.constexpr, DEPTH: tl.constexpr,
-):  # fmt: skip
-    """A whole pair, from the coarsest level to the flow field in `flow`."""
-    pair = tl.program_id(0)
-    frame0 = pyramids + tl.load(pairs + 2 * pair).to(tl.int64) * pyramid_size
-    frame1 = pyramids + tl.load(pairs + 2 * pair + 1).to(tl.int64) * pyramid_size
-    source = state + pair.to(tl.int64) * (2 * moving_size + frozen_size)
-    target = source + moving_size
-    frozen = target + moving_size
-    spent = tl.zeros((), tl.int64)
-    # The coarsest level starts from zero, which the memory holds: from "itself", times 0.
-    coarsest = levels + (num_levels - 1) * LEVEL_FIELDS
-    height, width, blocks = tl.load(coarsest), tl.load(coarsest + 1), tl.load(coarsest + 2)
-    for step in range(num_levels):
-        level = levels + (num_levels - 1 - step) * LEVEL_FIELDS
-        source_height, source_width, source_blocks = height, width, blocks
-        height, width, blocks = tl.load(level), tl.load(level + 1), tl.load(level + 2)
-        chunks, offset = tl.load(level + 3), tl.load(level + 4)
-        start_level(
-            source, source_height, source_width, source_blocks, target, height, width, blocks,
-            enlargement, ITEMS,
-        )  # fmt: skip
-        source, target = target, source
-        tolerance = epsilon2 * height.to(tl.float32) * width.to(tl.float32)
-        for _ in range(warps):
-            warp(frame0 + offset, frame1 + offset, source, frozen, height, width, blocks, ITEMS)
-            done, wait = 0, tl.minimum(2, iterations)
-            while done < iterations:
-                if wait >= DEPTH:
-                    change = sweep(
-                        source, target, frozen, height, width, blocks, chunks,
-                        bound, tau, tau_by_theta, DEPTH, ITEMS,
-                    )  # fmt: skip
-                    step_done = DEPTH
-                elif wait >= 2:
-                    change = sweep(
-                        source, target, frozen, height, width, blocks, chunks,
-                        bound, tau, tau_by_theta, 2, ITEMS,
-                    )  # fmt: skip
-                    step_done = 2
-                else:
-                    change = sweep(
-                        source, target, frozen, height, width, blocks, chunks,
-                        bound, tau, tau_by_theta, 1, ITEMS,
-                    )  # fmt: skip
-                    step_done = 1
-                source, target = target, source
-                done += step_done
-                wait -= step_done
-                spent += step_done * height * width
-                if wait == 0:  # see `iterate_numba.iterate`
-                    skipped = tl.minimum(change / tolerance, iterations.to(tl.float32))
-                    wait = tl.minimum((skipped.to(tl.int32) | 1) + 1, iterations - done)
-                    if change <= tolerance:
-                        done = iterations
-    write_flow(source, flow, pair, height, width, blocks, largest, QUANTIZED, ITEMS)
-    tl.store(work + pair, spent)

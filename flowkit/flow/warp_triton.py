@@ -10,7 +10,7 @@ pixels; a program goes over its pair's image tile by tile.
 import triton
 import triton.language as tl
 
-from flowkit.flow.state_triton import COLUMNS, FROZEN, LANES, MOVING, SPAN, locate
+from flowkit.flow.state_triton import FROZEN, LANES, MOVING, SPAN, locate
 
 FLT_EPSILON = tl.constexpr(1.1920929e-07)  # squared gradients up to this count as none
 
@@ -112,7 +112,8 @@ def start_level(
 @triton.jit
 def find_neighbours(position, step, size):
     """The two samples around a pixel's centre, scaled by `step`, and how far it lies beyond
-    the first; at the ends the last sample is both."""
+    the first; at the ends the last sample is both.
+    """
     at = tl.minimum(tl.maximum((position + 0.5) * step - 0.5, 0.0), size - 1.0)
     first = at.to(tl.int32)
     return first, tl.minimum(first + 1, size - 1), at - first
