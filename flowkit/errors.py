@@ -6,6 +6,7 @@
     ├── CatalogError                a malformed datasets.yaml, or an entry that cannot be used
     ├── VideoError                  one video cannot be used; the others are untouched
     ├── FlowError                   a flow backend is missing, or was given unusable images
+    │   ├── DeviceMemoryError       not even one pair of frames fits into the GPU's memory
     │   └── DeviceError             the GPU failed; the process that used it must end
     └── StoreError
         ├── FormatError             not a store, or of a newer format
@@ -56,6 +57,10 @@ class VideoError(FlowkitError):
 
 class FlowError(FlowkitError):
     """A flow backend is missing, or was given images that it cannot use."""
+
+
+class DeviceMemoryError(FlowError, MemoryError):
+    """Not even one pair of frames fits into the GPU's memory."""
 
 
 class DeviceError(FlowError):

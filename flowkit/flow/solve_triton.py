@@ -26,7 +26,7 @@ def solve(
     pair = tl.program_id(0)
     frame0 = pyramids + tl.load(pairs + 2 * pair).to(tl.int64) * pyramid_size
     frame1 = pyramids + tl.load(pairs + 2 * pair + 1).to(tl.int64) * pyramid_size
-    source = state + pair.to(tl.int64) * (2 * moving_size + frozen_size)
+    source = state + pair.to(tl.int64) * (moving_size.to(tl.int64) * 2 + frozen_size)
     target = source + moving_size
     frozen = target + moving_size
     spent = tl.zeros((), tl.int64)

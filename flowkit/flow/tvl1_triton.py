@@ -25,7 +25,8 @@ lies near 8,000 pairs a second. What was reached is in benchmarks/RESULTS.md.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,7 @@ import numpy.typing as npt
 import torch
 import triton
 
-from flowkit.errors import DeviceError, FlowError
+from flowkit.errors import DeviceError, DeviceMemoryError, FlowError
 from flowkit.flow.backends import is_interpreted
 from flowkit.flow.params import PRESETS, TVL1Params
 from flowkit.flow.pyramid import F32, compute_level_sizes
@@ -123,9 +124,9 @@ def solve_in_batches(
                 flow_N2HW[start:stop] = solve_batch(take(start, stop), levels, params, bound)[0]
         except torch.OutOfMemoryError as error:
             if size == 1:
-                raise FlowError(
-                    f"a pair of {width}×{height} needs {levels.bytes_per_pair / 2**20:,.0f} MiB on "
-                    "the GPU, and there is less: use smaller frames or --backend numba"
+                raise DeviceMemoryError(
+                    f"a pair of {width}×{height} needs {levels.bytes_per_pair / 2**20:,.0f} MiB of "
+                    "the GPU's memory, and less is free: use smaller frames or --backend numba"
                 ) from error
             size = (min(size, stop - start) + 1) // 2
             continue
@@ -158,17 +159,17 @@ class Levels:
 
 
 def plan_levels(height: int, width: int, params: TVL1Params) -> Levels:
-    """Lay out the levels of frames of that size. Raises FlowError beyond 2²⁸ pixels."""
-    if height * width > 1 << 28:
-        raise FlowError(
-            f"frames of {width}×{height} are beyond the 2²⁸ pixels of the triton backend: "
-            "use --backend numba"
-        )
+    """Lay out the levels of frames of that size. Raises FlowError for frames beyond all reason."""
     rows, offset = [], 0
     for h, w in compute_level_sizes(height, width, params):
         rows.append((h, w, count_blocks(w), choose_chunks(h, w), offset))
         offset += 3 * h * w
     span = height * count_blocks(width) * SPAN.value
+    if max(offset, MOVING.value * span) >= 1 << 31:  # offsets within a pair are 32-bit
+        raise FlowError(
+            f"frames of {width}×{height} are too large for the triton backend, which ends at "
+            "250 million pixels: use --backend numba"
+        )
     return Levels(np.array(rows, np.int32), offset, MOVING.value * span, FROZEN.value * span)
 
 
@@ -177,8 +178,8 @@ def choose_chunks(height: int, width: int) -> int:
 
     Strips × chunks are done ITEMS at a time, a step for each row and 2·DEPTH more.
     """
-    step = SPAN.value - 2 * DEPTH
-    strips = 1 + -(-max(width - SPAN.value, 0) // step)
+    span: int = SPAN.value
+    strips = 1 + -(-max(width - span, 0) // (span - 2 * DEPTH))
 
     def count_steps(chunks: int) -> int:
         return -(-strips * chunks // ITEMS) * (-(-height // chunks) + 2 * DEPTH)
@@ -196,17 +197,18 @@ def count_affordable(levels: Levels) -> int:
     return max(1, int(MEMORY_SHARE * free / levels.bytes_per_pair))
 
 
-class guard_device:  # noqa: N801 (used like a function)
+@contextmanager
+def guard_device() -> Iterator[None]:
     """Turns a failure of CUDA into DeviceError; running out of memory is none."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError):
-            return
-        if not is_interpreted():
-            text = " ".join(str(error).split())
-            raise DeviceError(f"the GPU failed: {type(error).__name__}: {text}") from error
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if is_interpreted():
+            raise
+        text = " ".join(str(error).split())
+        raise DeviceError(f"the GPU failed: {type(error).__name__}: {text}") from error
 
 
 _thread = threading.local()
