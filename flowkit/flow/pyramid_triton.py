@@ -12,16 +12,19 @@ import triton.language as tl
 from flowkit.flow.warp_triton import find_neighbours
 
 
-@triton.jit(do_not_specialize=["source_pitch", "source_height", "source_width", "pitch", "height",
-                               "width"])  # fmt: skip
+@triton.jit(do_not_specialize=["source_offset", "source_pitch", "source_height", "source_width",
+                               "offset", "pitch", "height", "width"])  # fmt: skip
 def build_level(
-    source, source_pitch, source_height, source_width, level, pitch, height, width, step,
-    BLOCK: tl.constexpr,
+    sources, source_offset, source_pitch, source_height, source_width,
+    pyramids, offset, pitch, height, width, step, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One level of each frame from the next finer one; pitches are from frame to frame."""
+    """One level of each frame from the next finer one; pitches are from frame to frame.
+
+    Level 0 is made from the frames themselves, with `step` 1.
+    """
     frame = tl.program_id(0).to(tl.int64)
-    source += frame * source_pitch
-    level += frame * pitch
+    source = sources + frame * source_pitch + source_offset
+    level = pyramids + frame * pitch + offset
     pixel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < height * width
     pixel = tl.minimum(pixel, height * width - 1)

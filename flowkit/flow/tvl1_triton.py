@@ -45,15 +45,15 @@ from flowkit.flow.state_triton import FROZEN, MOVING, SPAN, count_blocks
 
 U8 = npt.NDArray[np.uint8]
 
-# A program's warps, each with a strip. The interpreter knows no warps, and pays by the number of
-# operations, not by their size.
-WARPS = 8
-ITEMS = 32 if is_interpreted() else WARPS
+WARPS = 8  # of a program, each with a strip
 REGISTERS = 128  # a thread: two programs on a multiprocessor
-DEPTH = 4
-BLOCK = 256
+DEPTH = 4  # iterations in flight
 MOST_PAIRS = 1024  # at once: several times what runs side by side on any GPU
 MEMORY_SHARE = 0.5  # of what is free: other threads and processes take theirs
+
+# Strips done at a time, and pixels of a program of build_level. The interpreter knows no warps,
+# and pays for the number of operations, not for their size.
+ITEMS, BLOCK = (32, 8192) if is_interpreted() else (WARPS, 256)
 
 
 def solve_pairs(
@@ -263,14 +263,14 @@ def build_pyramids(frames_THW: torch.Tensor, levels: Levels, params: TVL1Params)
     pyramids = torch.empty(
         len(frames_THW), levels.pyramid, dtype=torch.float32, device=frames_THW.device
     )
-    source, pitch = frames_THW, levels.area
+    sources, source_offset, source_pitch = frames_THW, 0, levels.area
     (source_height, source_width), step = frames_THW.shape[1:], 1.0
     for height, width, _, _, offset in levels.table.tolist():
-        level = pyramids[:, offset:]
         build_level[(len(frames_THW), triton.cdiv(height * width, BLOCK))](
-            source, pitch, source_height, source_width, level, levels.pyramid, height, width, step,
+            sources, source_offset, source_pitch, source_height, source_width,
+            pyramids, offset, levels.pyramid, height, width, step,
             BLOCK=BLOCK, enable_fp_fusion=True,
         )  # fmt: skip
-        source, pitch = level, levels.pyramid
+        sources, source_offset, source_pitch = pyramids, offset, levels.pyramid
         source_height, source_width, step = height, width, 1 / params.scale_step
     return pyramids

@@ -2,6 +2,8 @@
 
 import threading
 import time
+from dataclasses import replace
+from importlib.util import find_spec
 
 import av
 import cv2
@@ -9,15 +11,34 @@ import numpy as np
 import pytest
 
 from flowkit.errors import FlowError
-from flowkit.flow import PRESETS, TVL1Params, available_backends, read_flo, tvl1, tvl1_video
+from flowkit.flow import (
+    PRESETS,
+    TVL1Params,
+    available_backends,
+    quantize,
+    read_flo,
+    tvl1,
+    tvl1_video,
+    tvl1_video_quantized,
+)
+from flowkit.flow.backends import count_gpus
 
 AVAILABLE = [name for name, obstacle in available_backends().items() if obstacle is None]
+if "triton" not in AVAILABLE and find_spec("torch") and find_spec("triton"):
+    AVAILABLE.append("triton")  # in its interpreter: conftest.py
 CLIPS = ["test.avi", "test.mp4", "demo.mp4", "part_0.mp4", "v_GGSY1Qvo990.mp4", "h265_video.mp4"]
 SEQUENCES = ["Dimetrodon", "Grove2", "RubberWhale", "Urban3"]
 
 
 def noise(*shape, dtype=np.uint8, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape).astype(dtype)
+
+
+def afford(backend, params=PRESETS["paper"]):
+    """What a test can wait for: Triton's interpreter takes a tenth of a second an iteration."""
+    if backend == "triton" and count_gpus() == 0:
+        return replace(params, scales=2, warps=1, iterations=6)
+    return params
 
 
 def read_grey(clip, start, count, side):
@@ -38,9 +59,9 @@ def read_grey(clip, start, count, side):
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_shapes(backend, dtype):
     frames = noise(3, 20, 24, dtype=dtype)
-    one = tvl1(frames[0], frames[1], backend=backend)
+    one = tvl1(frames[0], frames[1], afford(backend), backend)
     assert (one.shape, one.dtype) == ((20, 24, 2), np.float32)
-    many = tvl1(frames[:2], frames[1:], backend=backend)
+    many = tvl1(frames[:2], frames[1:], afford(backend), backend)
     assert (many.shape, many.dtype) == ((2, 20, 24, 2), np.float32)
     np.testing.assert_array_equal(many[0], one)
 
@@ -65,11 +86,12 @@ def test_a_pair_gives_the_same_bits_anywhere_in_any_batch(preset):
 
 @pytest.mark.parametrize("backend", AVAILABLE)
 def test_video_is_its_pairs(backend):
-    frames = noise(4, 18, 25)
-    np.testing.assert_array_equal(
-        tvl1_video(frames, backend=backend), tvl1(frames[:-1], frames[1:], backend=backend)
-    )
-    assert tvl1_video(frames[:1], backend=backend).shape == (0, 18, 25, 2)
+    frames, params = noise(3, 18, 25), afford(backend)
+    flows = tvl1_video(frames, params, backend)
+    np.testing.assert_array_equal(flows, tvl1(frames[:-1], frames[1:], params, backend))
+    assert tvl1_video(frames[:1], params, backend).shape == (0, 18, 25, 2)
+    quantized = tvl1_video_quantized(frames, params, 2.0, backend)
+    np.testing.assert_array_equal(quantized, quantize(flows, 2.0))
 
 
 # --- unusual and bad input --------------------------------------------------------------------
@@ -79,7 +101,7 @@ def test_video_is_its_pairs(backend):
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (2, 2), (5, 300), (16, 16), (17, 90)])
 def test_any_size_gives_finite_flow(backend, preset, size):
-    flow = tvl1(noise(*size), noise(*size, seed=1), PRESETS[preset], backend)
+    flow = tvl1(noise(*size), noise(*size, seed=1), afford(backend, PRESETS[preset]), backend)
     assert flow.shape == (*size, 2)
     assert np.isfinite(flow).all()
 
@@ -88,15 +110,15 @@ def test_any_size_gives_finite_flow(backend, preset, size):
 @pytest.mark.parametrize("values", [(0, 0), (128, 128), (255, 255), (0, 255)])
 def test_constant_frames_have_no_motion(backend, values):
     frame0, frame1 = (np.full((40, 40), value, np.uint8) for value in values)
-    np.testing.assert_array_equal(tvl1(frame0, frame1, backend=backend), 0)
+    np.testing.assert_array_equal(tvl1(frame0, frame1, afford(backend), backend), 0)
 
 
 @pytest.mark.parametrize("backend", AVAILABLE)
 def test_a_small_pair_between_large_ones_changes_nothing(backend):
-    frames = noise(2, 64, 64)
-    before = tvl1(*frames, backend=backend)
-    tvl1(noise(17, 17), noise(17, 17, seed=1), backend=backend)
-    np.testing.assert_array_equal(tvl1(*frames, backend=backend), before)
+    frames, params = noise(2, 40, 64), afford(backend)
+    before = tvl1(*frames, params, backend)
+    tvl1(noise(17, 17), noise(17, 17, seed=1), params, backend)
+    np.testing.assert_array_equal(tvl1(*frames, params, backend), before)
 
 
 GREY = np.zeros((20, 20), np.uint8)
