@@ -28,7 +28,8 @@ import click
 @click.option("--rgb-quality", type=click.IntRange(1, 100), help="JPEG quality of RGB.")
 @click.option("--flow-quality", type=click.IntRange(1, 100), help="JPEG quality of flow.")
 @click.option("--subsampling", type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]), help="Of RGB JPEGs.")
-@click.option("--workers", type=click.IntRange(0), help="Default: all cores; 0: no Ray.")
+@click.option("--workers", type=click.IntRange(0),
+              help="Videos at once, a core each. Default: all cores; 0: no Ray.")  # fmt: skip
 @click.option("--backend", default="auto", show_default=True, help="Of flow (`flowkit doctor`).")
 @click.option("--shard", metavar="I/N", help="Only part I (from 0) of N, for batch schedulers.")
 @click.option("--limit", type=click.IntRange(1), help="At most this many videos.")

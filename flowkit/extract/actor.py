@@ -1,22 +1,33 @@
-"""A worker as a Ray actor: checks its node, keeps a journal of crashes, answers while it works."""
+"""Workers as a Ray actor: checks its node, keeps a journal of crashes, answers while it works."""
 
 import faulthandler
+import os
 import socket
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import flowkit
-from flowkit.errors import StoreError
+from flowkit.errors import DeviceError, FlowkitError, StoreError
+from flowkit.extract.blame import write_device_error
 from flowkit.extract.job import Job, Outcome, Setup
+from flowkit.extract.occupancy import Occupancy
 from flowkit.extract.worker import Worker
+from flowkit.flow import resolve_backend
 
 
 class Actor:
-    """A Worker in a process of its own. Methods answer while ``extract`` is under way."""
+    """One worker for each lane, in a process of their own.
 
-    def __init__(self, setup: Setup, journal: Path, token: str, sample: Path) -> None:
+    Lanes work side by side, and methods answer while ``extract`` is under way.
+    """
+
+    def __init__(
+        self, setup: Setup, journal: Path, token: str, sample: Path, lanes: int = 1
+    ) -> None:
         self._setup, self._journal = setup, journal
         self._token, self._sample = token, sample
+        self._lanes = lanes
 
     def start(self) -> str:
         """Check this node, load the kernels; returns ``host/node version``."""
@@ -31,32 +42,56 @@ class Actor:
             )
         if not self._sample.exists():
             raise StoreError(f"node {host} does not see the videos, such as {self._sample}")
+        if self._setup.backend:
+            try:
+                resolve_backend(self._setup.backend)
+            except FlowkitError as error:
+                raise FlowkitError(f"node {host}: {error}") from error
         self._trace = self._journal.open("w", encoding="utf-8")
         faulthandler.enable(self._trace, all_threads=False)
-        self._worker = Worker(self._setup, host)
-        self._worker.warm_up()
+        self._occupancy = Occupancy()
+        self._workers = [Worker(self._setup, host, self._occupancy) for _ in range(self._lanes)]
+        self._open = set(range(self._lanes))
+        try:
+            self._workers[0].warm_up()
+        except DeviceError as error:
+            self._end(error)
+        self._occupancy.take()  # starting is not waiting
         return f"{host} {flowkit.__version__}"
 
-    def extract(self, job: Job) -> Outcome | StoreError:
+    def extract(self, job: Job, lane: int = 0) -> Outcome | StoreError:
         """A fault of the store comes back as a value, so that it keeps its type."""
         try:
-            return replace(self._worker.extract(job), attempts=job.attempt)
+            outcome = self._workers[lane].extract(job)
         except StoreError as error:
             return error
+        except DeviceError as error:
+            self._end(error)
+        return replace(outcome, attempts=job.attempt, gpu=self._occupancy.take())
 
-    def beat(self) -> int:
+    def beat(self, lane: int = 0) -> int:
         """A number that grows while work goes on."""
-        return self._worker.beat
+        return self._workers[lane].beat
 
-    def stop(self) -> None:
+    def stop(self, lane: int = 0) -> None:
         """Ask a video that is under way to end."""
-        self._worker.stop()
+        self._workers[lane].stop()
 
-    def close(self) -> StoreError | None:
-        """Commit what is complete and let go of the shards."""
+    def close(self, lane: int = 0) -> StoreError | None:
+        """Commit what is complete and let go of the lane's shards."""
         try:
-            self._worker.close()
+            self._workers[lane].close()
         except StoreError as error:
             return error
-        self._journal.unlink(missing_ok=True)
+        self._open.discard(lane)
+        if not self._open:
+            self._journal.unlink(missing_ok=True)
         return None
+
+    def _end(self, error: DeviceError) -> NoReturn:
+        """Nothing works on this GPU from now on: say so, and end the process.
+
+        What is complete in its shards is found by the driver's recovery.
+        """
+        write_device_error(self._trace, error)
+        os._exit(1)

@@ -5,14 +5,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from flowkit.errors import FlowkitError
 from flowkit.extract.blame import first_line
+from flowkit.extract.crew import uses_gpu
 from flowkit.extract.driver import Driver
 from flowkit.extract.interrupt import Interrupt
 from flowkit.extract.job import Job, Outcome, Setup
 from flowkit.extract.options import Options
+from flowkit.flow import BACKENDS
+from flowkit.flow.backends import count_gpus
 
 CONNECT_SECONDS = 10.0
 
@@ -21,26 +25,56 @@ def run_on_ray(
     jobs: tuple[Job, ...],
     setup: Setup,
     options: Options,
-    begin: Callable[[int], None],
+    begin: Callable[[int, str], None],
     count: Callable[[Outcome], None],
     interrupt: Interrupt,
     log: Callable[[str], None],
 ) -> None:
     """Do the jobs on a Ray cluster: the one at ``options.address``, or one for this run."""
-    address = options.address or os.environ.get("RAY_ADDRESS")
+    address = find_address(options)
     if address and "ray" not in sys.modules:
         check_address(address)
         choose_auth_mode(address)
     ray = import_ray()
     mine = not ray.is_initialized()
     if mine:
-        connect(ray, address, options.workers, len(jobs))
+        connect(ray, address, setup.backend, options.workers, len(jobs))
     interrupt.take()
     try:
+        if setup.backend == "auto":
+            setup = replace(setup, backend=choose_backend(ray, log))
         Driver(ray, jobs, setup, options, begin, count, interrupt, log).run()
     finally:
         if mine:
             ray.shutdown()
+
+
+def find_address(options: Options) -> str | None:
+    """The cluster to join, or None for one of this machine."""
+    return options.address or os.environ.get("RAY_ADDRESS") or None
+
+
+def choose_backend(ray: Any, log: Callable[[str], None]) -> str:
+    """The backend for a cluster, by what one of its GPU nodes says; without GPUs, numba."""
+    if ray.cluster_resources().get("GPU", 0) < 1:
+        return "numba"
+    ask = ray.remote(num_gpus=1, num_cpus=0, max_retries=0)(find_obstacle)
+    try:
+        obstacle = ray.get(ask.remote("triton"), timeout=6 * CONNECT_SECONDS)
+    except ray.exceptions.RayError as error:
+        raise FlowkitError(
+            f"no GPU node of the cluster says whether it can compute flow: {first_line(error)}; "
+            "name the backend, --backend triton or --backend numba"
+        ) from error
+    if obstacle is None:
+        return "triton"
+    log(f"flow runs on the CPU, since the triton backend cannot use the cluster's GPUs: {obstacle}")
+    return "numba"
+
+
+def find_obstacle(backend: str) -> str | None:
+    """What keeps a backend from running here; for another node to ask itself."""
+    return BACKENDS[backend].find_obstacle()
 
 
 def import_ray() -> Any:
@@ -56,7 +90,7 @@ def import_ray() -> Any:
     return ray
 
 
-def connect(ray: Any, address: str | None, workers: int | None, jobs: int) -> None:
+def connect(ray: Any, address: str | None, backend: str, workers: int | None, jobs: int) -> None:
     """Join the cluster at ``address``, or start one for this machine."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
@@ -64,9 +98,12 @@ def connect(ray: Any, address: str | None, workers: int | None, jobs: int) -> No
             ray.init(address=address, **quiet)
         else:
             cores = len(os.sched_getaffinity(0))
+            gpus = max(1, count_gpus()) if uses_gpu(backend) else 0
+            # A GPU's share of the cores is its lanes: here all cores count, used or not.
             ray.init(
                 address="local",
-                num_cpus=min(workers or cores, jobs),
+                num_cpus=max(cores, gpus) if gpus else min(workers or cores, jobs),
+                num_gpus=gpus,
                 include_dashboard=False,
                 object_store_memory=80 << 20,  # only small records pass through it
                 **quiet,

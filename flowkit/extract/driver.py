@@ -1,4 +1,4 @@
-"""The driver of a Ray run: one video in flight per actor, and the queue in one place.
+"""The driver of a Ray run: one video in flight per lane, and the queue in one place.
 
     queue ─ job → actor (Worker) ─ outcome → count
       ↑                 │ dies, or shows no new frame
@@ -12,14 +12,14 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import flowkit
-from flowkit.errors import FlowkitError, StoreError
+from flowkit.errors import DeviceError, FlowkitError, StoreError
 from flowkit.extract.actor import Actor
-from flowkit.extract.blame import first_line, judge, read_trace
+from flowkit.extract.blame import GPU_FAILED, first_line, judge, read_trace
+from flowkit.extract.crew import Crew, Slot, choose_size
 from flowkit.extract.interrupt import Interrupt
 from flowkit.extract.job import Job, Outcome, Setup
 from flowkit.extract.options import Options
@@ -29,26 +29,7 @@ POLL_SECONDS = 1.0
 BEAT_SECONDS = 5.0
 FINISH_SECONDS = 120.0  # for workers to commit when the run is asked to end
 STARTS = 3  # workers that may die in a row while they start
-GPU_BACKENDS = ("opencv-cuda",)
-
-
-@dataclass(eq=False)
-class Slot:
-    """An actor as the driver sees it.
-
-    ``task`` is the call that it is at; ``fresh``: it has had no video yet.
-    """
-
-    actor: Any
-    journal: Path
-    task: Any
-    state: str = "starting"  # starting → idle ⇄ working → closing
-    job: Job | None = None
-    beat: int = -1
-    beat_call: Any = None
-    alive: float = field(default_factory=time.monotonic)
-    hung: bool = False
-    fresh: bool = True
+GPU_FAILURES = 5  # processes in a row that may end because their GPU failed
 
 
 class Driver:
@@ -60,7 +41,7 @@ class Driver:
         jobs: tuple[Job, ...],
         setup: Setup,
         options: Options,
-        begin: Callable[[int], None],
+        begin: Callable[[int, str], None],
         count: Callable[[Outcome], None],
         interrupt: Interrupt,
         log: Callable[[str], None],
@@ -75,16 +56,14 @@ class Driver:
         self.slots: list[Slot] = []
         self.started = False
         self.failed_starts = 0
+        self.gpu_failures = 0
         self.error: StoreError | None = None
         self.journals = setup.root / "journal"
         self.prefix = "{}-of-{}.".format(*setup.part)
         self.token = f"{self.prefix}seen-{uuid.uuid4().hex}"
-        cores = int(ray.cluster_resources().get("CPU", 1))
-        self.workers = max(1, min(options.workers or cores, len(jobs)))
-        gpus = 1 if setup.backend in GPU_BACKENDS else 0
-        self.actor_class = ray.remote(
-            num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=3
-        )(Actor)
+        self.size = choose_size(ray.nodes(), setup.backend, options.workers, len(jobs))
+        self.setup = replace(setup, lanes=self.size.lanes)
+        self.actor_class = ray.remote(max_restarts=0, max_task_retries=0)(Actor)
 
     def run(self) -> None:
         """Work; raises what made the store unusable after everything complete is committed."""
@@ -104,7 +83,7 @@ class Driver:
             self._finish()
         finally:
             for slot in self.slots:
-                self.ray.kill(slot.actor)
+                self.ray.kill(slot.crew.actor)
             (self.journals / self.token).unlink(missing_ok=True)
         if self.error is not None:
             raise self.error
@@ -113,46 +92,69 @@ class Driver:
         return sum(slot.state == "working" for slot in self.slots)
 
     def _hire(self) -> None:
-        """As many actors as there is work for, up to the number of workers."""
-        busy = sum(slot.state != "closing" for slot in self.slots)
+        """As many lanes as there is work for, up to the number of workers and of GPUs.
+
+        A suspect gets a process of its own, of one lane: what happens there is its own doing.
+        """
+        busy = [slot for slot in self.slots if slot.state != "closing"]
         work = len(self.queue) + len(self.suspects) + self._working()
-        while busy < min(self.workers, work):
-            journal = self.journals / f"{self.prefix}{uuid.uuid4().hex}"
-            actor = self.actor_class.remote(self.setup, journal, self.token, self.sample)
-            self.slots.append(Slot(actor, journal, actor.start.remote()))
-            busy += 1
+        room = min(self.size.workers, work) - len(busy)
+        crews = len({slot.crew for slot in self.slots})
+        loners = sum(slot.fresh and slot.crew.lanes == 1 for slot in busy)
+        while room > 0 and crews < self.size.actors:
+            lanes = 1 if len(self.suspects) > loners else min(self.size.lanes, room)
+            self._start_crew(lanes)
+            loners += lanes == 1
+            crews, room = crews + 1, room - lanes
+
+    def _start_crew(self, lanes: int) -> None:
+        journal = self.journals / f"{self.prefix}{uuid.uuid4().hex}"
+        actor = self.actor_class.options(
+            num_cpus=lanes, num_gpus=self.size.gpus, max_concurrency=2 * lanes + 1
+        ).remote(self.setup, journal, self.token, self.sample, lanes)
+        crew, start = Crew(actor, journal, lanes), actor.start.remote()
+        self.slots += [Slot(crew, lane, start) for lane in range(lanes)]
 
     def _assign(self) -> None:
         for slot in self.slots:
             if slot.state != "idle":
                 continue
-            jobs = self.suspects if slot.fresh and self.suspects else self.queue
+            alone = slot.crew.lanes == 1
+            jobs = self.suspects if alone and slot.fresh and self.suspects else self.queue
+            if alone and not slot.fresh and self.size.lanes > 1:
+                jobs = deque()  # its GPU is for a whole crew again
             if jobs:
                 slot.job = jobs.popleft()
-                slot.task = slot.actor.extract.remote(slot.job)
+                slot.task = slot.crew.actor.extract.remote(slot.job, slot.lane)
                 slot.state, slot.alive, slot.beat = "working", time.monotonic(), -1
                 slot.fresh = False
             else:
-                slot.task, slot.state = slot.actor.close.remote(), "closing"
+                self._close(slot)
+
+    def _close(self, slot: Slot) -> None:
+        slot.task, slot.state = slot.crew.actor.close.remote(slot.lane), "closing"
 
     def _step(self, seconds: float) -> None:
         """Take in whatever tasks have ended within ``seconds``."""
-        tasks = {slot.task: slot for slot in self.slots if slot.task is not None}
+        tasks: dict[Any, list[Slot]] = {}  # the lanes of an actor start by one task
+        for slot in self.slots:
+            if slot.task is not None:
+                tasks.setdefault(slot.task, []).append(slot)
         if not tasks:
             return
         ready, _ = self.ray.wait(list(tasks), num_returns=1, timeout=seconds)
         more, _ = self.ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
         for task in {*ready, *more}:
-            slot = tasks[task]
-            slot.task = None
-            try:
-                result = self.ray.get(task)
-            except self.ray.exceptions.RayActorError as error:
-                self._lose(slot, error)
-            except self.ray.exceptions.RayTaskError as error:
-                self._fault(slot, error)
-            else:
-                self._take(slot, result)
+            for slot in tasks[task]:
+                slot.task = None
+                try:
+                    result = self.ray.get(task)
+                except self.ray.exceptions.RayActorError as error:
+                    self._lose(slot, error)
+                except self.ray.exceptions.RayTaskError as error:
+                    self._fault(slot, error)
+                else:
+                    self._take(slot, result)
 
     def _take(self, slot: Slot, result: Any) -> None:
         """A task ended well."""
@@ -162,7 +164,7 @@ class Driver:
             self.failed_starts = 0
             if not self.started:
                 self.started = True
-                self.begin(self.workers)
+                self.begin(self.size.workers, self.setup.backend)
         elif slot.state == "closing":
             self.error = self.error or result
             self._dismiss(slot)
@@ -172,6 +174,7 @@ class Driver:
             assert job is not None
             self.queue.append(job)
         else:
+            self.gpu_failures = 0
             self.count(result)
         slot.state = "idle"
 
@@ -184,17 +187,11 @@ class Driver:
         raise error
 
     def _lose(self, slot: Slot, error: Exception) -> None:
-        """An actor died. Decide whether its video is to blame."""
-        trace = read_trace(slot.journal)
+        """An actor died. Decide whether this lane's video is to blame."""
+        trace = self._read_trace(slot, error)
         self._dismiss(slot)
         job = slot.job
         if job is None:
-            if slot.state == "starting":
-                self.failed_starts += 1
-                if self.failed_starts >= STARTS:
-                    raise FlowkitError(
-                        f"workers die while they start: {trace or first_line(error)}"
-                    )
             return
         time.sleep(0.2)  # the kernel lets go of the dead process's locks
         recovery = recover(self.setup.root, part=self.setup.part, wait_seconds=0.0, log=self.log)
@@ -216,6 +213,26 @@ class Driver:
             )
         )
 
+    def _read_trace(self, slot: Slot, error: Exception) -> str:
+        """Why the actor died. Counts the death once, however many lanes it had."""
+        crew = slot.crew
+        if crew.trace is not None:
+            return crew.trace
+        crew.trace = read_trace(crew.journal)
+        if slot.state == "starting":
+            self.failed_starts += 1
+            if self.failed_starts >= STARTS:
+                reason = crew.trace or first_line(error)
+                raise FlowkitError(f"workers die while they start: {reason}")
+        if crew.trace.startswith(GPU_FAILED):
+            self.gpu_failures += 1
+            if self.gpu_failures >= GPU_FAILURES:
+                raise DeviceError(
+                    f"{GPU_FAILURES} workers in a row ended because their GPU failed (the last: "
+                    f"{crew.trace.removeprefix(GPU_FAILED)}); see nvidia-smi and the kernel's log"
+                )
+        return crew.trace
+
     def _watch(self) -> None:
         """Kill workers that show no new frame for too long, or that do not start."""
         now = time.monotonic()
@@ -228,10 +245,10 @@ class Driver:
                     slot.beat, slot.alive = self._hear(slot, now)
                     slot.beat_call = None
             elif now - slot.alive >= min(BEAT_SECONDS, self.options.stall_seconds / 4):
-                slot.beat_call = slot.actor.beat.remote()
+                slot.beat_call = slot.crew.actor.beat.remote(slot.lane)
             if now - slot.alive > self.options.stall_seconds and not slot.hung:
                 slot.hung = True
-                self.ray.kill(slot.actor)
+                self.ray.kill(slot.crew.actor)
 
     def _hear(self, slot: Slot, now: float) -> tuple[int, float]:
         try:
@@ -244,12 +261,12 @@ class Driver:
         """Let every living worker commit; those at a video give it up first."""
         for slot in self.slots:
             if slot.state == "working":
-                slot.actor.stop.remote()
+                slot.crew.actor.stop.remote(slot.lane)
         deadline = time.monotonic() + FINISH_SECONDS
         while time.monotonic() < deadline:
             for slot in list(self.slots):
                 if slot.state == "idle":
-                    slot.task, slot.state = slot.actor.close.remote(), "closing"
+                    self._close(slot)
                 elif slot.state == "starting":
                     self._dismiss(slot)
             if not self.slots:
@@ -258,9 +275,12 @@ class Driver:
         self.log(f"{len(self.slots)} workers did not commit in time; the next run recovers them")
 
     def _dismiss(self, slot: Slot) -> None:
+        """Let go of a lane, and with the last one of the actor."""
         self.slots.remove(slot)
-        self.ray.kill(slot.actor)
-        slot.journal.unlink(missing_ok=True)
+        if any(other.crew is slot.crew for other in self.slots):
+            return
+        self.ray.kill(slot.crew.actor)
+        slot.crew.journal.unlink(missing_ok=True)
 
     def _check_version(self, answer: str) -> None:
         host, version = answer.rsplit(" ", 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from flowkit.decode import VideoReader
+from flowkit.extract.occupancy import GPUTime
 from flowkit.recipe import Recipe
 
 
@@ -16,7 +17,8 @@ from flowkit.recipe import Recipe
 class Setup:
     """What every worker of a run needs to know.
 
-    ``backend`` is a resolved flow backend, ``part`` the (i, n) that this run owns,
+    ``backend`` is a flow backend ("auto" where only a cluster can say which), ``lanes`` how
+    many workers share a process and its GPU, ``part`` the (i, n) that this run owns,
     ``roll_bytes`` and ``roll_seconds`` when a shard is committed. ``open_video`` is called
     as ``open_video(path, resize, fps)`` and must give what :class:`VideoReader` gives.
     """
@@ -24,6 +26,7 @@ class Setup:
     root: Path
     recipe: Recipe
     backend: str
+    lanes: int = 1
     part: tuple[int, int] = (0, 1)
     min_frames: int = 2
     roll_bytes: int = 1 << 30
@@ -90,3 +93,4 @@ class Outcome:
     bytes: int = 0
     warnings: tuple[str, ...] = ()
     seconds: Seconds = field(default_factory=Seconds)
+    gpu: GPUTime = field(default_factory=GPUTime)  # since its process's last outcome

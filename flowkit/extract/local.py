@@ -9,24 +9,27 @@ from dataclasses import replace
 
 from flowkit.extract.interrupt import Interrupt
 from flowkit.extract.job import Job, Outcome, Setup
+from flowkit.extract.occupancy import Occupancy
 from flowkit.extract.worker import Worker
 
 
 def run_in_process(
     jobs: tuple[Job, ...],
     setup: Setup,
-    begin: Callable[[int], None],
+    begin: Callable[[int, str], None],
     count: Callable[[Outcome], None],
     interrupt: Interrupt,
 ) -> None:
     """Do the jobs one after another; what is complete is committed whatever ends the run."""
-    worker = Worker(setup)
+    occupancy = Occupancy()
+    worker = Worker(setup, occupancy=occupancy)
     interrupt.on_ask = worker.stop
-    begin(0)
+    begin(0, setup.backend)
     try:
         for job in jobs:
             if interrupt.asked:
                 break
-            count(replace(worker.extract(job), attempts=job.attempt))
+            outcome = worker.extract(job)
+            count(replace(outcome, attempts=job.attempt, gpu=occupancy.take()))
     finally:
         worker.close()

@@ -17,15 +17,18 @@ from rich.console import Console
 
 from flowkit.annotations import AnnotationTable, Located, Rejected
 from flowkit.errors import DiskFullError, RecipeError
-from flowkit.extract.cluster import run_on_ray
+from flowkit.extract.cluster import find_address, run_on_ray
+from flowkit.extract.crew import uses_gpu
 from flowkit.extract.interrupt import Interrupt
 from flowkit.extract.job import Job, Outcome, Setup
 from flowkit.extract.local import run_in_process
+from flowkit.extract.occupancy import GPUTime
 from flowkit.extract.options import Options
 from flowkit.extract.plan import Plan, belongs, has_changed, make_plan
 from flowkit.extract.progress import Meter
 from flowkit.extract.summary import Summary, format_bytes
 from flowkit.flow import resolve_backend
+from flowkit.flow.backends import check_backend, explain_fallback
 from flowkit.recipe import Recipe
 from flowkit.store import Store, create_or_open, hold_store, rebuild_index, recover
 from flowkit.store.failures import Failure, append_failure, read_failures
@@ -53,12 +56,13 @@ def extract(
     options = options or Options()
     started = time.monotonic()
     console = console or Console(stderr=True)
-    backend = resolve_backend(options.backend) if "flow" in options.streams else ""
-    header = create_or_open(root, recipe, dataset)
-    summary = Summary(store=str(root), backend=backend)
 
     def log(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    backend = choose_backend(options, log) if "flow" in options.streams else ""
+    header = create_or_open(root, recipe, dataset)
+    summary = Summary(store=str(root), backend=backend)
 
     with hold_store(root, options.part):
         recovery = recover(root, part=options.part, wait_seconds=options.recover_seconds, log=log)
@@ -76,7 +80,8 @@ def extract(
             retry_failed=options.retry_failed,
         )
         if not backend and any("flow" in job.streams for job in plan.jobs):
-            backend = summary.backend = choose_redoing_backend(header.recipe, root, options)
+            check_redoable(header.recipe, root)
+            backend = summary.backend = choose_backend(options, log)
         describe(summary, plan, located, len(recovery.salvaged))
         for rejected in located.rejected:
             if belongs(rejected.id, options.part):
@@ -105,14 +110,26 @@ def extract(
     return summary
 
 
-def choose_redoing_backend(recipe: Recipe, root: Path, options: Options) -> str:
-    """The backend for flow that was not asked for, but is redone with its changed video."""
+def choose_backend(options: Options, log: Callable[[str], None]) -> str:
+    """The backend of flow; of a cluster, only its own nodes can say what runs there.
+
+    Then "auto" stays what it is until Ray is joined, and each node checks a name for itself.
+    """
+    if options.workers != 0 and find_address(options):
+        return check_backend(options.backend)
+    line = explain_fallback() if options.backend == "auto" else None
+    if line is not None:
+        log(line)
+    return resolve_backend(options.backend)
+
+
+def check_redoable(recipe: Recipe, root: Path) -> None:
+    """RecipeError where flow that was not asked for, but goes with a changed video, cannot be."""
     if recipe.flow is None or recipe.flow.tvl1 is None:
         raise RecipeError(
             f"sources of {root} changed, and their flow was imported, so that it cannot be redone: "
             "expected no --update, or another store"
         )
-    return resolve_backend(options.backend)
 
 
 def keep_annotations(root: Path, table: AnnotationTable | None) -> None:
@@ -169,8 +186,10 @@ def work(
     indexed = time.monotonic()
     with Interrupt(console) as interrupt, Meter(plan.jobs, console) as meter:
 
-        def begin(workers: int) -> None:
-            summary.workers = workers
+        def begin(workers: int, backend: str) -> None:
+            summary.workers, summary.backend = workers, backend
+            if uses_gpu(backend):
+                summary.gpu = GPUTime()
             summary.start_seconds = time.monotonic() - started
             meter.begin()
 

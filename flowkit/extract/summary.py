@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowkit.extract.job import Outcome, Seconds
+from flowkit.extract.occupancy import GPUTime
 from flowkit.store.failures import Failure
 
 LISTED = 10  # failures, missing videos and the like that are named; --json names all
@@ -38,6 +39,7 @@ class Summary:
     beyond: int = 0  # left out by --limit
     interrupted: bool = False
     seconds: Seconds = field(default_factory=Seconds)
+    gpu: GPUTime | None = None  # what the GPUs did and waited for; None where flow ran on CPUs
     wall_seconds: float = 0.0
     start_seconds: float = 0.0  # until the first worker had its first video
 
@@ -47,6 +49,8 @@ class Summary:
         self.pairs += outcome.pairs
         self.bytes += outcome.bytes
         self.seconds += outcome.seconds
+        if self.gpu is not None:
+            self.gpu += outcome.gpu
         self.warned += [f"{outcome.id}: {warning}" for warning in outcome.warnings]
 
     @property
@@ -115,6 +119,8 @@ class Summary:
         if spent:
             shares = ", ".join(f"{name} {value:.1f} s" for name, value in spent.items())
             text += f"\n{self.workers or 1} worker{'s' if self.workers > 1 else ''}: {shares}"
+        if self.gpu is not None and self.gpu.wall_seconds:
+            text += f"\nGPU: {self.gpu.describe()}"
         return text
 
     def _listing(self, title: str, lines: list[str]) -> list[RenderableType]:

@@ -1,7 +1,8 @@
 """One video → its rows in a shard: decode ahead in a thread, flow, encode, write.
 
 A worker lives for many videos and owns one open shard per folder. It is plain Python: the
-in-process executor calls it directly, Ray wraps it in an actor (cluster.py).
+in-process executor calls it directly, Ray wraps it in an actor (actor.py), one for each core,
+or as many as a GPU has lanes.
 
 Memory is bounded on any video: frames flow through in chunks of a few, each frame is
 dropped as soon as its JPEG is made, and the writer holds one batch of JPEGs.
@@ -11,6 +12,7 @@ import socket
 import time
 import traceback
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -19,6 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 import flowkit
 from flowkit.audio import log_mel_patches
@@ -26,8 +29,10 @@ from flowkit.container import read_head
 from flowkit.decode import VideoReader
 from flowkit.errors import VideoError
 from flowkit.extract.ahead import Ahead
+from flowkit.extract.crew import uses_gpu
 from flowkit.extract.job import Job, Outcome, Seconds, Setup
-from flowkit.flow import quantize, tvl1_video
+from flowkit.extract.occupancy import Occupancy
+from flowkit.flow import tvl1_video_quantized
 from flowkit.recipe import FlowRecipe
 from flowkit.store import Fingerprint, ShardWriter, VideoMeta
 from flowkit.store.jpeg import encode_grey, encode_rgb
@@ -36,8 +41,14 @@ U8 = npt.NDArray[np.uint8]
 
 # A chunk holds RGB, grey and float flow of its frames (3 + 1 + 8 bytes a pixel, and what
 # the solver adds for one pair); three chunks are alive at once.
+PIXEL_BYTES = 12
 CHUNK_BYTES = 32 << 20
 CHUNK_FRAMES = 16
+# A GPU solves some 260 pairs side by side, and wants more at hand: its lanes keep about a
+# thousand there, in chunks that let each lane's decoding and encoding overlap with the others'.
+GPU_CHUNK_BYTES = 256 << 20
+GPU_PAIRS = 1024
+GPU_CHUNK_FRAMES = (32, 256)
 
 
 class Stopped(Exception):
@@ -47,14 +58,18 @@ class Stopped(Exception):
 class Worker:
     """Extracts one video after another into shards of its own.
 
-    ``place`` says where it runs, for the provenance of what it writes.
+    ``place`` says where it runs, for the provenance of what it writes; ``occupancy`` is told
+    what it is at, and shared by the workers of one GPU.
     """
 
-    def __init__(self, setup: Setup, place: str | None = None) -> None:
+    def __init__(
+        self, setup: Setup, place: str | None = None, occupancy: Occupancy | None = None
+    ) -> None:
         cv2.setNumThreads(1)  # a worker is one core; OpenCV would take them all
         self.setup = setup
         self._place = place or socket.gethostname()
         self.beat = 0  # grows with every frame that was decoded or computed
+        self._occupancy = occupancy or Occupancy()
         self._stop = Event()
         self._writers: dict[str, ShardWriter] = {}
 
@@ -62,7 +77,8 @@ class Worker:
         """Load (the first time: compile) the kernels, so that no video waits for them."""
         recipe = self.setup.recipe.flow
         if recipe is not None and recipe.tvl1 is not None and self.setup.backend:
-            tvl1_video(np.zeros((2, 16, 16), np.uint8), recipe.tvl1, self.setup.backend)
+            frames = np.zeros((2, 16, 16), np.uint8)
+            tvl1_video_quantized(frames, recipe.tvl1, recipe.bound, self.setup.backend)
 
     def stop(self) -> None:
         """Ask a video that is under way in another thread to end as soon as it can."""
@@ -74,13 +90,14 @@ class Worker:
         Raises DiskFullError, and StoreError where the store itself is at fault.
         """
         try:
-            return self._extract(job)
+            with self._occupancy.at("video"):
+                return self._extract(job)
         except VideoError as error:
             return self._failed(job, error.kind, str(error))
         except Stopped:
             return Outcome(id=job.id, status="stopped", reason="the run was asked to end")
-        except MemoryError:
-            return self._failed(job, "memory", f"not enough memory for {job.source}")
+        except MemoryError as error:
+            return self._failed(job, "memory", f"{job.source}: {error or 'not enough memory'}")
         except (cv2.error, OSError, ValueError, RuntimeError) as error:
             if isinstance(error, OSError) and error.filename is None:
                 raise  # not about the source: the store's disk, most likely
@@ -123,32 +140,30 @@ class Worker:
             frames = written = 0
             with Ahead(self._read_chunks(reader)) as chunks:
                 for row in self._compute_rows(chunks, job.streams, spent):
-                    start = time.perf_counter()
-                    writer.append(**row)
-                    spent.write += time.perf_counter() - start
+                    with self._at("write", spent):
+                        writer.append(**row)
                     frames += 1
                     written += sum(len(image) for image in row.values() if image)
             spent.decode, spent.wait = chunks.working, chunks.waiting
             warnings = tuple(reader.warnings)
             self._check_count(job, frames, warnings)
             check_unchanged(job.source, fingerprint)
-            start = time.perf_counter()
-            writer.end(
-                VideoMeta(
-                    id=job.id,
-                    source=str(job.source),
-                    fingerprint=fingerprint,
-                    streams=tuple(name for name in ("rgb", "flow") if name in job.streams),
-                    frames=frames,
-                    fps=reader.frame_rate,
-                    width=reader.width,
-                    height=reader.height,
-                    warnings=warnings,
-                    provenance=self._provenance(spent),
-                    supersedes=job.supersedes,
+            with self._at("write", spent):
+                writer.end(
+                    VideoMeta(
+                        id=job.id,
+                        source=str(job.source),
+                        fingerprint=fingerprint,
+                        streams=tuple(name for name in ("rgb", "flow") if name in job.streams),
+                        frames=frames,
+                        fps=reader.frame_rate,
+                        width=reader.width,
+                        height=reader.height,
+                        warnings=warnings,
+                        provenance=self._provenance(spent),
+                        supersedes=job.supersedes,
+                    )
                 )
-            )
-            spent.write += time.perf_counter() - start
         return Outcome(
             id=job.id,
             status="done",
@@ -161,8 +176,8 @@ class Worker:
 
     def _read_chunks(self, reader: VideoReader) -> Iterator[list[U8]]:
         """Frames in lists of a bounded number of bytes."""
-        frame_bytes = reader.width * reader.height * 12
-        length = max(2, min(CHUNK_FRAMES, CHUNK_BYTES // max(1, frame_bytes)))
+        frame_bytes = reader.width * reader.height * PIXEL_BYTES
+        length = choose_chunk(frame_bytes, self.setup)
         chunk: list[U8] = []
         for frame in reader:
             chunk.append(frame)
@@ -186,9 +201,9 @@ class Worker:
             images: list[bytes | None] = [None] * len(chunk)
             if "rgb" in streams:
                 assert recipe.rgb is not None
-                start = time.perf_counter()
-                images = [encode_rgb(f, recipe.rgb.quality, recipe.rgb.subsampling) for f in chunk]
-                spent.encode += time.perf_counter() - start
+                with self._at("encode", spent):
+                    quality, subsampling = recipe.rgb.quality, recipe.rgb.subsampling
+                    images = [encode_rgb(frame, quality, subsampling) for frame in chunk]
             if waiting:
                 images.insert(0, last_rgb)
             fields: list[tuple[bytes | None, bytes | None]] = [(None, None)] * (len(images) - 1)
@@ -210,18 +225,14 @@ class Worker:
         if len(greys) < 2:
             return []
         assert recipe.tvl1 is not None  # choice.py refuses stores of imported flow
-        start = time.perf_counter()
-        flow = tvl1_video(greys, recipe.tvl1, self.setup.backend)
+        with self._at("flow", spent):
+            flow = tvl1_video_quantized(greys, recipe.tvl1, recipe.bound, self.setup.backend)
         self.beat += len(flow)
-        spent.flow += time.perf_counter() - start
-        start = time.perf_counter()
-        quantized = quantize(flow, recipe.bound)
-        images: list[tuple[bytes | None, bytes | None]] = [
-            (encode_grey(q[..., 0], recipe.quality), encode_grey(q[..., 1], recipe.quality))
-            for q in quantized
-        ]
-        spent.encode += time.perf_counter() - start
-        return images
+        with self._at("encode", spent):
+            return [
+                (encode_grey(q[..., 0], recipe.quality), encode_grey(q[..., 1], recipe.quality))
+                for q in flow
+            ]
 
     def _check_count(self, job: Job, frames: int, warnings: tuple[str, ...]) -> None:
         need = max(self.setup.min_frames, 2 if "flow" in job.streams else 1)
@@ -246,7 +257,8 @@ class Worker:
         start = time.perf_counter()
         warnings: tuple[str, ...]
         try:
-            audio = log_mel_patches(job.source, recipe)
+            with self._occupancy.at("audio"):
+                audio = log_mel_patches(job.source, recipe)
             patches, warnings = audio.patches, tuple(audio.warnings)
         except VideoError as error:
             if error.kind != "no-audio-stream":
@@ -294,6 +306,14 @@ class Worker:
             )
         return self._writers[folder]
 
+    @contextmanager
+    def _at(self, stage: str, spent: Seconds) -> Iterator[None]:
+        """Book what is done within as time of ``stage``."""
+        start = time.perf_counter()
+        with self._occupancy.at(stage):
+            yield
+        setattr(spent, stage, getattr(spent, stage) + time.perf_counter() - start)
+
     def _provenance(self, spent: Seconds) -> dict[str, Any]:
         return {
             "flowkit": flowkit.__version__,
@@ -302,6 +322,17 @@ class Worker:
             "flow_seconds": round(spent.flow, 3),
             "decode_seconds": round(spent.decode, 3),
         }
+
+
+def choose_chunk(frame_bytes: int, setup: Setup) -> int:
+    """How many frames to compute at once, at least 2."""
+    if not uses_gpu(setup.backend):
+        return max(2, min(CHUNK_FRAMES, CHUNK_BYTES // max(1, frame_bytes)))
+    # Four, since a chunk is also copied on its way to the GPU.
+    spare = psutil.virtual_memory().available // (4 * setup.lanes)
+    fewest, most = GPU_CHUNK_FRAMES
+    wanted = min(max(GPU_PAIRS // setup.lanes, fewest), most)
+    return max(2, min(wanted, min(GPU_CHUNK_BYTES, spare) // max(1, frame_bytes)))
 
 
 def fingerprint_source(path: Path) -> Fingerprint:

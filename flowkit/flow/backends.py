@@ -152,15 +152,20 @@ def resolve_backend(name: str = "auto") -> str:
                 return choice
         reasons = "; ".join(f"{choice}: {obstacle}" for choice, obstacle in obstacles.items())
         raise FlowError(f"no flow backend can run here ({reasons})")
-    if name not in BACKENDS:
+    obstacle = BACKENDS[check_backend(name)].find_obstacle()
+    if obstacle is not None:
+        raise FlowError(f"flow backend {name!r} cannot run here: {obstacle}")
+    return name
+
+
+def check_backend(name: str) -> str:
+    """``name`` again; UsageError where it is neither "auto" nor a backend's."""
+    if name != "auto" and name not in BACKENDS:
         near = get_close_matches(name, BACKENDS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise UsageError(
             f"unknown flow backend {name!r}; {hint}there are auto, {', '.join(BACKENDS)}"
         )
-    obstacle = BACKENDS[name].find_obstacle()
-    if obstacle is not None:
-        raise FlowError(f"flow backend {name!r} cannot run here: {obstacle}")
     return name
 
 

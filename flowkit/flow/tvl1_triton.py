@@ -212,6 +212,7 @@ def guard_device() -> Iterator[None]:
 
 
 _thread = threading.local()
+_interpreter = threading.Lock()  # it runs one kernel at a time
 
 
 def own_stream() -> torch.cuda.Stream:
@@ -226,7 +227,8 @@ def solve_batch(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     """(N, 2, H, W) flow, float32 or quantized, and the pixel-iterations that each pair took."""
     if is_interpreted():
-        return solve_on("cpu", batch, levels, params, bound)
+        with _interpreter:
+            return solve_on("cpu", batch, levels, params, bound)
     with torch.cuda.stream(own_stream()):
         return solve_on("cuda", batch, levels, params, bound)
 
