@@ -15,10 +15,10 @@ What an iteration of a pixel costs (compiled for sm_90; ITEMS = 8 warps, DEPTH =
     moved        16 bytes of the 64 of a plain one: 40 read and 24 written every 4 iterations
     computed     69 instructions, 3 of them roots; 553 for a step of 2 columns × 4 iterations
     registers    128 a thread, nothing spilled: 2 programs, 16 warps on each multiprocessor
-    wasted       of the lanes' work, what overlaps: 34 % at 256×256 over the levels of `paper`
+    wasted       of the lanes' work, what overlaps: 35 % at 256×256 over the levels of `paper`
 
 An H200 (132 multiprocessors × 4 warps at 1.98 GHz, 4.8 TB/s) could issue 132 · 4 · 32 · 1.98e9
-/ 69 = 485 G pixel-iterations a second, 320 G less the waste, and move 300 G: the two bounds
+/ 69 = 485 G pixel-iterations a second, 315 G less the waste, and move 300 G: the two bounds
 meet, so deeper blocking (more registers, fewer warps) has nothing left to gain. Real clips take
 20–60 M pixel-iterations a pair at 256×256 (`benchmarks/flow.py` counts them), so the bound
 lies near 8,000 pairs a second. What was reached is in benchmarks/RESULTS.md.
