@@ -1,6 +1,7 @@
 """End-to-end extraction against pure flow time, and against the script that people use.
 
     python benchmarks/extract.py [--clips DIR] [--workers 2] [--copies 2] [--frames 24]
+    python benchmarks/extract.py --device cuda --copies 100        on a GPU: extract_cuda.py
 
 Prints, from one run:
 
@@ -26,6 +27,7 @@ import av
 import cv2
 import numpy as np
 from clips import find_clips
+from extract_cuda import measure as measure_on_gpu
 from rich.console import Console
 
 from flowkit.annotations import Located, Source
@@ -116,10 +118,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--copies", type=int, default=2, help="of each clip")
     parser.add_argument("--frames", type=int, default=24, help="of the usual script")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clips = find_clips(arguments.clips, folder)
+        if arguments.device == "cuda":
+            measure_on_gpu(clips, arguments.copies, folder, RECIPE, "triton")
+            return
         flow, pairs = (arguments.copies * number for number in time_flow(clips))
         sources = tuple(
             Source(f"{clip.name} {copy}", clip)

@@ -1,6 +1,7 @@
 """TV-L1 on the CPU: our Numba solver against cv2.optflow, side by side on one thread.
 
     python benchmarks/flow.py [--clips DIR] [--middlebury DIR] [--pairs N]
+    python benchmarks/flow.py --device cuda                  the GPU instead: flow_cuda.py
 
 prints, all from one run: nanoseconds per pixel and iteration, pairs per second at the same
 schedule with the ratio and the mean endpoint distance, the same for the preset "accurate"
@@ -10,16 +11,16 @@ adds time.
 """
 
 import platform
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import click
 import cv2
 import numpy as np
-import numpy.typing as npt
+from clips import Pair, find_clips, read_pairs
 from rich.console import Console
 from rich.table import Table
 
@@ -28,25 +29,6 @@ from flowkit.flow import PRESETS, TVL1Params, read_flo, tvl1
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 SIDE = 256
 console = Console(width=110)
-
-Grey = npt.NDArray[np.uint8]
-Pair = tuple[Grey, Grey]
-
-
-def read_pairs(clip: Path, count: int) -> list[Pair]:
-    """`count` pairs of consecutive frames, spread over the clip, resized and made grey."""
-    with av.open(str(clip)) as container:
-        total = sum(1 for _ in container.decode(video=0))
-    starts = {round(start) for start in np.linspace(0, total - 2, count + 2)[1:-1]}
-    wanted = starts | {start + 1 for start in starts}
-    grey = {}
-    with av.open(str(clip)) as container:
-        for index, frame in enumerate(container.decode(video=0)):
-            if index in wanted:
-                rgb = frame.to_ndarray(format="rgb24")
-                small = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-                grey[index] = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    return [(grey[start], grey[start + 1]) for start in sorted(starts)]
 
 
 def make_pairs(count: int, reach: float = 3.0) -> list[Pair]:
@@ -181,12 +163,28 @@ def describe_machine() -> str:
 )  # fmt: skip
 @click.option("--pairs", default=4, help="Pairs from each clip.")
 @click.option("--repeat", default=3, help="Times that each measurement is repeated.")
-def main(clips: Path, middlebury: Path, pairs: int, repeat: int) -> None:
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--size", "sizes", multiple=True, default=["256x256", "340x256"], help="cuda: WxH.")
+@click.option("--batches", default="1,8,64,256", show_default=True, help="cuda: pairs at once.")
+@click.option("--clock", default=1.98, show_default=True, help="cuda: GHz, for the issue rate.")
+def main(
+    clips: Path, middlebury: Path, pairs: int, repeat: int,
+    device: str, sizes: tuple[str, ...], batches: str, clock: float,
+) -> None:  # fmt: skip
     """Measure TV-L1: speed against cv2.optflow, and accuracy on Middlebury."""
     cv2.setNumThreads(1)
+    if device == "cuda":
+        from flow_cuda import measure
+
+        with tempfile.TemporaryDirectory() as scratch:
+            videos = find_clips(clips, Path(scratch))
+            shapes = [tuple(map(int, size.split("x"))) for size in sizes]
+            counts = [int(count) for count in batches.split(",")]
+            measure(videos, middlebury, shapes, counts, repeat, clock)
+        return
     console.print(f"{describe_machine()}, one thread; OpenCV {cv2.__version__}", highlight=False)
     videos = sorted(clips.glob("*")) if clips.is_dir() else []
-    sources = {video.name: read_pairs(video, pairs) for video in videos}
+    sources = {video.name: read_pairs(video, pairs, SIDE, SIDE) for video in videos}
     if not sources:
         console.print(f"no videos in {clips}: measuring on synthetic textures instead")
         sources = {"synthetic": make_pairs(pairs)}

@@ -20,8 +20,9 @@ What an iteration of a pixel costs (compiled for sm_90; ITEMS = 8 warps, DEPTH =
 An H200 (132 multiprocessors × 4 warps at 1.98 GHz, 4.8 TB/s) could issue 132 · 4 · 32 · 1.98e9
 / 69 = 485 G pixel-iterations a second, 315 G less the waste, and move 300 G: the two bounds
 meet, so deeper blocking (more registers, fewer warps) has nothing left to gain. Real clips take
-20–60 M pixel-iterations a pair at 256×256 (`benchmarks/flow.py` counts them), so the bound
-lies near 8,000 pairs a second. What was reached is in benchmarks/RESULTS.md.
+6–47 M pixel-iterations a pair at 256×256, 27 M on average, so the bounds lie near 11,000 pairs
+a second. `benchmarks/kernels.py` counts all this from the compiled kernels; what was reached is
+in benchmarks/RESULTS.md.
 """
 
 import threading
@@ -174,17 +175,16 @@ def plan_levels(height: int, width: int, params: TVL1Params) -> Levels:
 
 
 def choose_chunks(height: int, width: int) -> int:
-    """Into how many chunks of rows to cut an image, so that a sweep has the fewest steps.
+    """Into how many chunks of rows to cut an image, so that a sweep has the fewest steps."""
+    counts = range(1, min(height, 4 * ITEMS) + 1)
+    return min(counts, key=lambda chunks: count_steps(height, width, chunks))
 
-    Strips × chunks are done ITEMS at a time, a step for each row and 2·DEPTH more.
-    """
+
+def count_steps(height: int, width: int, chunks: int) -> int:
+    """Steps of a sweep: strips × chunks are done ITEMS at a time, a row a step, 2·DEPTH more."""
     span: int = SPAN.value
     strips = 1 + -(-max(width - span, 0) // (span - 2 * DEPTH))
-
-    def count_steps(chunks: int) -> int:
-        return -(-strips * chunks // ITEMS) * (-(-height // chunks) + 2 * DEPTH)
-
-    return min(range(1, min(height, 4 * ITEMS) + 1), key=count_steps)
+    return -(-strips * chunks // ITEMS) * (-(-height // chunks) + 2 * DEPTH)
 
 
 def count_affordable(levels: Levels) -> int:
