@@ -22,7 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 FASTMATH = {"nnan", "ninf", "nsz", "contract", "reassoc"}
 
 
-class NoAliasCompiler(Compiler):  # type: ignore[misc]
+class NoAliasCompiler(Compiler):
     """Promises LLVM that the array arguments of a function do not overlap: C's `restrict`.
 
     LLVM must otherwise compare a dozen pointers with each other at run time before it may use

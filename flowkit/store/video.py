@@ -135,6 +135,11 @@ class Video:
         (x,), (y,) = self._read("flow", ("flow_x", "flow_y"), t, 1)
         return x, y
 
+    def flow_jpegs(self, t: int, length: int) -> list[tuple[bytes, bytes]]:
+        """The grey JPEGs of x and y of flow fields t … t + length − 1, quantized; two reads."""
+        x, y = self._read("flow", ("flow_x", "flow_y"), t, length)
+        return list(zip(x, y, strict=True))
+
     def rgb(self, t: int) -> np.ndarray[Any, Any]:
         """Frame t, (H, W, 3) uint8."""
         return decode_rgb(self.rgb_bytes(t))

@@ -1,0 +1,319 @@
+"""PyTorch datasets over a store: snippets for two-stream networks, clips for 3-D ones.
+
+    store ─ rows of a subset ─ times (sampling.py) ─ JPEG bytes ─ crops (transforms.py) ─ tensors
+
+A sample is a function of (seed, epoch, index) alone. Keys carry the epoch, so that workers
+which outlive an epoch need not be told of a new one: `EpochSampler` yields (epoch, index), and
+a plain index stands for epoch 0. Nothing is ever substituted: a video that cannot be read is an
+error that names it.
+
+    C H W  channels, height, width      K  segments      V  views: crops of snippets, or of clips
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from flowkit.errors import StoreError, UsageError
+from flowkit.sampling import (
+    ClipSampling,
+    count_positions,
+    draw,
+    list_times,
+    sample_middles,
+    sample_randomly,
+)  # fmt: skip
+from flowkit.store import Store, Video
+from flowkit.store.jpeg import decode_grey, decode_rgb
+from flowkit.transforms import FLOW_SCALES, RGB_SCALES, Crops, MultiScaleCrop, TenCrop, apply_crop
+
+U8 = npt.NDArray[np.uint8]
+STREAMS = ("rgb", "flow")
+NAMED = 5  # videos that an error names
+
+
+Key = tuple[int, int]  # epoch, index
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subset:
+    """Videos of a store with one label each, or any number of them.
+
+    Raises UsageError for an unknown subset or stream, StoreError for videos that lack a stream,
+    have too few frames, or (unless ``many``) not exactly one label.
+    """
+
+    store: Store
+    name: str
+    streams: tuple[str, ...]
+    many: bool = False
+    rows: npt.NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        unknown = set(self.streams) - set(STREAMS)
+        if unknown or not self.streams:
+            raise UsageError(f"streams are rgb and flow, got {', '.join(self.streams) or 'none'}")
+        object.__setattr__(self, "rows", self.store.subset(self.name))
+        for stream in self.streams:
+            lacking = [row for row in self.rows if not self.count(int(row), stream)]
+            self._refuse(lacking, f"no {stream}: extract it with --streams {stream}")
+        if not self.many:
+            labels = self.store.index.batch.column("labels").value_lengths().to_numpy()
+            wrong = self.rows[labels[self.rows] != 1]
+            self._refuse(list(wrong), "not exactly one label: use many=True, or another subset")
+
+    def count(self, row: int, stream: str) -> int:
+        """Frames, or flow fields, of a video."""
+        place = self.store.index.place(stream, row)
+        return 0 if place is None else place[3] - (stream == "flow")
+
+    def label(self, row: int) -> torch.Tensor:
+        """Its class () int64, or with ``many`` all of them as (classes,) float32 of 0 and 1."""
+        classes = [label["class"] for label in self.store.index.value("labels", row)]
+        if not self.many:
+            return torch.tensor(classes[0])
+        target = torch.zeros(len(self.store.classes))
+        target[classes] = 1
+        return target
+
+    def _refuse(self, rows: list[Any], fault: str) -> None:
+        if len(rows):
+            ids = ", ".join(repr(self.store.index.id(int(row))) for row in rows[:NAMED])
+            more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+            raise StoreError(
+                f"{self.store.path}: {len(rows)} of {len(self.rows)} videos of subset "
+                f"{self.name!r} have {fault} ({ids}{more})"
+            )
+
+
+class SnippetDataset(Dataset[dict[str, torch.Tensor]]):
+    """K snippets of each video: RGB frame t, and the flow fields t … t + ``flow_length`` − 1.
+
+    Parameters
+    ----------
+    store: a Store, or its path.
+    subset: the name of a subset of the store's index.
+    num_segments: K. Training takes a random snippet of each, testing the middle one.
+    flow_length: fields of a snippet. A time beyond the last field is the last one.
+    streams: of "rgb" and "flow". Together they see the same times, crops and flips.
+    training: random times and crops, or fixed ones.
+    crops: how to crop; by default TSN's multi-scale corners for training (with RGB's scales for
+        RGB alone, else flow's) and ten crops for testing.
+    many: labels as (classes,) float32 of 0 and 1, for videos with several.
+    seed: of all that is random.
+    as_bytes: leave the images uint8 as the store has them; `scale_bytes` does the rest, on the
+        device if asked there, for a quarter of the bytes on the way.
+
+    A sample is a dict of ``rgb`` (V, 3, H, W) float32 in [0, 1], ``flow`` (V, 2·flow_length, H,
+    W) float32 in [−1, 1] as x_t, y_t, x_t+1, …, ``label`` and ``row`` (of the video in the
+    store); V is K, times the number of crops where that is not one: all crops of the first
+    snippet, then those of the second.
+    """
+
+    def __init__(
+        self,
+        store: Store | Path | str,
+        subset: str,
+        num_segments: int,
+        *,
+        flow_length: int = 5,
+        streams: tuple[str, ...] = STREAMS,
+        training: bool = False,
+        crops: Crops | None = None,
+        many: bool = False,
+        seed: int = 0,
+        as_bytes: bool = False,
+    ) -> None:
+        if flow_length < 1 or num_segments < 1:
+            raise UsageError(
+                f"expected flow_length and num_segments of at least 1, got {flow_length} and "
+                f"{num_segments}"
+            )
+        store = store if isinstance(store, Store) else Store(store)
+        self.subset = Subset(store=store, name=subset, streams=streams, many=many)
+        self.num_segments, self.flow_length = num_segments, flow_length
+        self.training, self.seed, self.as_bytes = training, seed, as_bytes
+        self.crops = crops or choose_crops(streams, training)
+
+    def __len__(self) -> int:
+        return len(self.subset.rows)
+
+    def __getitem__(self, key: int | Key) -> dict[str, torch.Tensor]:
+        epoch, index = (0, key) if isinstance(key, int) else key
+        row = int(self.subset.rows[index])
+        video, random = self.subset.store[row], draw(self.seed, epoch, row)
+        times = self._sample_times(row, random)
+        crops = self.crops(video.height, video.width, random)
+        views, size = len(times) * len(crops), self.crops.size
+        channels = {"rgb": 3, "flow": 2 * self.flow_length}
+        images = {
+            stream: np.empty((views, channels[stream], size, size), np.uint8)
+            for stream in self.subset.streams
+        }
+        for k, t in enumerate(times.tolist()):
+            for stream, out in images.items():
+                frames = self._read(video, row, stream, t)
+                for c, crop in enumerate(crops):
+                    apply_crop(frames, crop, out[k * len(crops) + c], flow=stream == "flow")
+        sample = {stream: torch.from_numpy(out) for stream, out in images.items()}
+        if not self.as_bytes:
+            sample = {stream: scale_bytes(image, stream) for stream, image in sample.items()}
+        return {**sample, "label": self.subset.label(row), "row": torch.tensor(row)}
+
+    def _sample_times(self, row: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Where the snippets begin: with all their fields in the video, where it is long enough."""
+        if "flow" in self.subset.streams:
+            positions = count_positions(self.subset.count(row, "flow"), self.flow_length)
+        else:
+            positions = self.subset.count(row, "rgb")
+        if self.training:
+            return sample_randomly(positions, self.num_segments, random)
+        return sample_middles(positions, self.num_segments)
+
+    def _read(self, video: Video, row: int, stream: str, t: int) -> list[U8]:
+        """RGB frame t, or x and y of each flow field from t on."""
+        if stream == "rgb":
+            return [decode_rgb(video.rgb_bytes(t))]
+        times = list_times(t, self.flow_length, self.subset.count(row, "flow"))
+        fields = video.flow_jpegs(t, int(times[-1]) - t + 1)
+        return [decode_grey(plane) for time in times for plane in fields[time - t]]
+
+
+class ClipDataset(Dataset[dict[str, torch.Tensor]]):
+    """Clips of frames or flow fields of each video, for 3-D networks.
+
+    ``sampling`` says how long and how far apart their frames are, and how many clips a test
+    takes; training takes one at a random place. Other parameters as for `SnippetDataset`.
+
+    A sample is a dict of ``rgb`` (V, 3, T, H, W) float32 in [0, 1] or ``flow`` (V, 2, T, H, W)
+    float32 in [−1, 1], ``label`` and ``row``; V is the number of clips times that of crops, all
+    crops of the first clip first.
+    """
+
+    def __init__(
+        self,
+        store: Store | Path | str,
+        subset: str,
+        sampling: ClipSampling,
+        *,
+        streams: tuple[str, ...] = ("rgb",),
+        training: bool = False,
+        crops: Crops | None = None,
+        many: bool = False,
+        seed: int = 0,
+        as_bytes: bool = False,
+    ) -> None:
+        store = store if isinstance(store, Store) else Store(store)
+        self.subset = Subset(store=store, name=subset, streams=streams, many=many)
+        self.sampling, self.training = sampling, training
+        self.seed, self.as_bytes = seed, as_bytes
+        self.crops = crops or choose_crops(streams, training)
+
+    def __len__(self) -> int:
+        return len(self.subset.rows)
+
+    def __getitem__(self, key: int | Key) -> dict[str, torch.Tensor]:
+        epoch, index = (0, key) if isinstance(key, int) else key
+        row = int(self.subset.rows[index])
+        video, random = self.subset.store[row], draw(self.seed, epoch, row)
+        available = min(self.subset.count(row, stream) for stream in self.subset.streams)
+        if self.training:
+            clips = self.sampling.sample_randomly(available, random)
+        else:
+            clips = self.sampling.sample_middles(available)
+        crops = self.crops(video.height, video.width, random)
+        sample = {}
+        for stream in self.subset.streams:
+            images = torch.from_numpy(self._read(video, stream, clips, crops))
+            sample[stream] = images if self.as_bytes else scale_bytes(images, stream)
+        return {**sample, "label": self.subset.label(row), "row": torch.tensor(row)}
+
+    def _read(
+        self, video: Video, stream: str, clips: npt.NDArray[np.int64], crops: list[Any]
+    ) -> U8:
+        channels, size = (3 if stream == "rgb" else 2), self.crops.size
+        out = np.empty(
+            (len(clips), len(crops), channels, clips.shape[1], size, size), np.uint8
+        )  # fmt: skip
+        for v, times in enumerate(clips.tolist()):
+            for i, t in enumerate(times):
+                if stream == "rgb":
+                    images = [decode_rgb(video.rgb_bytes(t))]
+                else:
+                    images = [decode_grey(plane) for plane in video.flow_bytes(t)]
+                for c, crop in enumerate(crops):
+                    apply_crop(images, crop, out[v, c, :, i], flow=stream == "flow")
+        return out.reshape(-1, *out.shape[2:])
+
+
+def choose_crops(streams: tuple[str, ...], training: bool) -> Crops:
+    """The papers' crops: TSN's corners for training, ten crops for testing."""
+    if not training:
+        return TenCrop()
+    return MultiScaleCrop(FLOW_SCALES if "flow" in streams else RGB_SCALES)
+
+
+def scale_bytes(images: torch.Tensor, stream: str) -> torch.Tensor:
+    """uint8 images → float32, on the device that they are on: RGB to [0, 1], flow to [−1, 1].
+
+    No motion is 0 exactly, the store's bound is 1.
+    """
+    if stream == "rgb":
+        return images.float() / 255
+    return (images.float() - 128) / 127
+
+
+class EpochSampler(Sampler[Key]):
+    """Which samples a process takes, in which order; resumable within an epoch.
+
+    Training shuffles by (seed, epoch) and gives each of ``world`` processes the same number of
+    samples, so the last ``size mod world`` of the order sit this epoch out. Testing keeps the
+    order and shards without dropping or repeating: the counts of two processes may differ by one.
+
+    ``epoch`` is set before each epoch; ``state_dict`` after ``taken`` samples were *used* (a
+    loader runs ahead of them) continues there.
+    """
+
+    def __init__(
+        self, size: int, *, training: bool, seed: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        if not 0 <= rank < world:
+            raise UsageError(f"expected a rank from 0 to {world - 1}, got {rank}")
+        self.size, self.training, self.seed = size, training, seed
+        self.rank, self.world = rank, world
+        self.epoch, self.taken = 0, 0
+
+    def __len__(self) -> int:
+        return max(0, len(self._list()) - self.taken)
+
+    def __iter__(self) -> Iterator[Key]:
+        return ((self.epoch, int(index)) for index in self._list()[self.taken :])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch."""
+        self.epoch, self.taken = epoch, 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.epoch, "taken": self.taken, "size": self.size}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue; UsageError where the dataset is another size than it was."""
+        if state["size"] != self.size:
+            raise UsageError(
+                f"expected a dataset of {state['size']} videos, as when this was saved, got "
+                f"{self.size}: the store or the subset changed"
+            )
+        self.epoch, self.taken = state["epoch"], state["taken"]
+
+    def _list(self) -> npt.NDArray[np.int64]:
+        order = np.arange(self.size)
+        if self.training:
+            order = draw(self.seed, self.epoch, (1 << 40) - 1).permutation(self.size)
+            order = order[: self.size // self.world * self.world]
+        return order[self.rank :: self.world]
