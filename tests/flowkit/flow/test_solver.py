@@ -37,7 +37,7 @@ def noise(*shape, dtype=np.uint8, seed=0):
 def afford(backend, params=PRESETS["paper"]):
     """What a test can wait for: Triton's interpreter takes a tenth of a second an iteration."""
     if backend == "triton" and count_gpus() == 0:
-        return replace(params, scales=2, warps=1, iterations=6)
+        return replace(params, scales=2, warps=1, iterations=2)
     return params
 
 
