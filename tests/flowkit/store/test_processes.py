@@ -1,5 +1,6 @@
 """A store in other processes, however they are started."""
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -68,9 +69,10 @@ def test_a_pickle_is_small_and_opens_nothing_until_it_is_used(stores, store):
     read_all_rows(store, 4)
     data = pickle.dumps(store)
     assert len(data) < 500
+    gc.collect()  # shards that an earlier reader still holds in a cycle would close in between
     before = stores.open_files(store.path)
     copy = pickle.loads(data)
-    assert stores.open_files(store.path) == before
+    assert stores.open_files(store.path) <= before
     assert pickle.loads(pickle.dumps(copy)).version == store.version
     assert read_all_rows(copy, 4) == wanted(stores)
 

@@ -1,0 +1,118 @@
+"""Weight files of torchvision and timm → networks of this package, and from RGB to flow.
+
+Files are read without running code in them. A weight is loaded if its name and shape agree;
+everything else must be named: what the caller expects to be skipped (a last layer of other
+classes), or an error that lists it.
+
+Cross-modality initialization: Wang et al., "Temporal Segment Networks", ECCV 2016, §3.2; Chi et
+al. 2019, §4.1: the first convolution of a flow network has, for each input channel, the mean of
+the RGB network's over its three.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+LISTED = 8
+logger = logging.getLogger(__name__)
+
+
+class WeightsError(ValueError):
+    """Weights that do not belong to the network; the message names which."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of a weight file: names of tensors ``used``, and of those ``skipped``."""
+
+    used: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
+    """The tensors of a .pth, .pt or .safetensors file by name, on the CPU.
+
+    Takes them out of ``state_dict`` or ``model`` where a training wrapped them, and off
+    ``module.`` where several GPUs did. Raises WeightsError for a file of something else.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        weights = load_file(path)
+    else:
+        try:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, ValueError, OSError, ImportError) as error:
+            raise WeightsError(f"{path} is no weight file: {error}") from error
+        except Exception as error:
+            if type(error).__name__ != "UnpicklingError":
+                raise
+            raise WeightsError(
+                f"{path} holds more than tensors, which is not loaded: save its state_dict alone"
+            ) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(weights, dict) and isinstance(weights.get(wrapper), dict):
+            weights = weights[wrapper]
+    if not isinstance(weights, dict) or not all(torch.is_tensor(v) for v in weights.values()):
+        raise WeightsError(f"{path}: expected tensors by name, got {type(weights).__name__}")
+    return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+
+
+def load_weights(
+    network: nn.Module,
+    weights: dict[str, torch.Tensor],
+    *,
+    skip: tuple[str, ...] = (),
+    inflate_channels: bool = False,
+) -> Loaded:
+    """Copy weights into a network, in place.
+
+    Parameters
+    ----------
+    skip: prefixes of names that are left alone on both sides, such as "fc.".
+    inflate_channels: let a first convolution of 3 channels become one of the network's, by
+        cross-modality initialization.
+
+    Raises WeightsError, having changed nothing, where a tensor of either side has no partner or
+    another shape; counters of BN (num_batches_tracked) may be absent.
+    """
+    own = network.state_dict()
+    skipped = tuple(sorted(name for name in {*own, *weights} if name.startswith(skip or ("\0",))))
+    wanted = {name: tensor for name, tensor in own.items() if name not in skipped}
+    given = {name: tensor for name, tensor in weights.items() if name not in skipped}
+    first = next((name for name, tensor in wanted.items() if tensor.ndim >= 4), None)
+    if inflate_channels and first in given:
+        given[first] = cross_modality_init(given[first], wanted[first].shape[1])
+    lacking = [n for n in wanted if n not in given and not n.endswith("num_batches_tracked")]
+    extra = [name for name in given if name not in wanted]
+    other = [
+        f"{name} {tuple(given[name].shape)} for {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    faults = {"lack": lacking, "have too much": extra, "have other shapes": other}
+    found = "; ".join(f"{what}: {list_names(names)}" for what, names in faults.items() if names)
+    if found:
+        raise WeightsError(
+            f"these are no weights of this {type(network).__name__}. They {found}. Name what is "
+            "meant to differ in skip, or load them into the network that they are of"
+        )
+    network.load_state_dict({**own, **given})
+    if skipped:
+        logger.info("left as they were: %s", ", ".join(skipped))
+    return Loaded(tuple(sorted(given)), skipped)
+
+
+def cross_modality_init(weight: torch.Tensor, channels: int) -> torch.Tensor:
+    """A convolution of RGB (out, 3, …) → (out, channels, …): the mean of its inputs, repeated."""
+    mean = weight.mean(dim=1, keepdim=True)
+    return mean.expand(-1, channels, *weight.shape[2:]).clone()
+
+
+def list_names(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
