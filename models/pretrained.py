@@ -74,8 +74,8 @@ def load_weights(
     Parameters
     ----------
     skip: prefixes of names that are left alone on both sides, such as "fc.".
-    inflate_channels: let a first convolution of 3 channels become one of the network's, by
-        cross-modality initialization.
+    inflate_channels: let a first convolution of other channels become one of the network's,
+        by cross-modality initialization.
 
     Raises WeightsError, having changed nothing, where a tensor of either side has no partner or
     another shape; counters of BN (num_batches_tracked) may be absent.
@@ -85,7 +85,7 @@ def load_weights(
     wanted = {name: tensor for name, tensor in own.items() if name not in skipped}
     given = {name: tensor for name, tensor in weights.items() if name not in skipped}
     first = next((name for name, tensor in wanted.items() if tensor.ndim >= 4), None)
-    if inflate_channels and first in given:
+    if inflate_channels and first in given and given[first].shape[1] != wanted[first].shape[1]:
         given[first] = cross_modality_init(given[first], wanted[first].shape[1])
     lacking = [n for n in wanted if n not in given and not n.endswith("num_batches_tracked")]
     extra = [name for name in given if name not in wanted]

@@ -1,0 +1,1 @@
+"""The commands that join `flowkit`: train, evaluate, predict, report, recipes."""

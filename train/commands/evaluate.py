@@ -1,0 +1,74 @@
+"""`flowkit evaluate`: accuracies of a finished run."""
+
+import json as json_text
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flowkit.commands.terminal import count_progress
+from train.commands.options import machine_options, make_settings
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--store", type=click.Path(path_type=Path), required=True)
+@click.option("--json", is_flag=True, help="Print one object: score → top1, top5, mean_class, n.")
+@machine_options
+def evaluate(
+    run: Path, store: Path, json: bool, device: str, workers: int | None, threads: int | None
+) -> None:
+    """Score the test videos of STORE with every phase of RUN.
+
+    Keeps scores and results in the run folder, from which `flowkit report` draws.
+    """
+    from flowkit.store import Store
+    from flowkit.store.atomic import write_atomic
+    from train.evaluate import count_costs
+    from train.evaluate import evaluate as evaluate_run
+    from train.run import Run, encode
+
+    opened, settings = Run(run), make_settings(device, workers, threads)
+    with progress_bars() as progress:
+        results = evaluate_run(opened, Store(store), settings, progress)
+    costs = count_costs(opened.recipe)
+    write_atomic(run / "results.json", encode({"scores": results, "costs": costs}))
+    if json:
+        click.echo(json_text.dumps(results))
+    else:
+        click.echo(format_results(results, costs, opened.recipe.reported))
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """One bar after another, each by its name."""
+    with ExitStack() as stack:
+
+        def begin(name: str) -> Callable[[int, int], None]:
+            stack.close()
+            return stack.enter_context(count_progress(name))
+
+        yield begin
+
+
+def format_results(
+    results: dict[str, dict[str, float]],
+    costs: dict[str, dict[str, float]],
+    reported: dict[str, tuple[float, ...]],
+) -> str:
+    """A table for people: ours, and the paper's beside it where the recipe has it."""
+    width = max(map(len, [*results, *costs]))
+    lines = [f"{'score':{width}}  top-1  top-5  class  videos  paper"]
+    for name, row in results.items():
+        paper: Any = reported.get(name)
+        beside = " / ".join(f"{value:.2f}" for value in paper) if paper else ""
+        lines.append(
+            f"{name:{width}}  {row['top1']:5.1%}  {row['top5']:5.1%}  {row['mean_class']:5.1%}"
+            f"  {row['n']:6.0f}  {beside}".rstrip()
+        )
+    lines += ["", f"{'parameters of a score':{width}}"]
+    for name, cost in costs.items():
+        lines.append(f"{name:{width}}  {cost['parameters']:11,.0f}  {cost['ratio']:.2f}×")
+    return "\n".join(lines)

@@ -1,0 +1,88 @@
+"""`flowkit train`: train a recipe on a store."""
+
+from pathlib import Path
+
+import click
+
+from train.commands.options import machine_options, make_settings, parse_changes
+
+INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--store", type=click.Path(path_type=Path), required=True, help="Frames and flow.")
+@click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change the recipe, such as training.epochs=10; more than once.",
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="BRANCH=FILE",
+    help="Where a branch (rgb, flow, both) starts: a weight file, a phase's folder.",
+)
+@click.option("--seed", type=click.IntRange(0), help="The same as --set seed=N.")
+@click.option(
+    "--processes", type=click.IntRange(1), help="That train together, by Ray Train. Default: 1."
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+)
+@click.option("--compile", "compiled", is_flag=True, help="Use torch.compile.")
+@click.option("--checkpoint-seconds", type=float, default=300.0, show_default=True)
+@click.option(
+    "--stop-after",
+    type=click.IntRange(1),
+    metavar="STEPS",
+    help="Stop after so many steps, with a checkpoint.",
+)
+@machine_options
+def train(
+    recipe: str, store: Path, run: Path, changes: tuple[str, ...], weights: tuple[str, ...],
+    seed: int | None, processes: int | None, precision: str, compiled: bool,
+    checkpoint_seconds: float, stop_after: int | None,
+    device: str, workers: int | None, threads: int | None,
+) -> int:  # fmt: skip
+    """Train RECIPE (a name of `flowkit recipes`, or a YAML file) on a store.
+
+    \b
+    flowkit train motion8_cma --store stores/motion8 --run runs/motion8
+    flowkit train kinetics_cma --store S --run R --processes 8 --precision bfloat16
+
+    The same command goes on after any interruption: Ctrl-C stops after the current step with a
+    checkpoint; a killed run goes on from its last one.
+    """
+    from flowkit.errors import UsageError
+    from flowkit.store import Store
+    from train.recipe import change_recipe, read_recipe
+    from train.run import create_run
+    from train.session import train as train_run
+
+    if stop_after is not None and (processes or 1) > 1:
+        raise UsageError("--stop-after is for one process")
+    chosen = read_recipe(recipe)
+    files = parse_changes(weights, "--weights")
+    changed = parse_changes(changes, "--set")
+    changed.update({f"network.weights.{branch}": file for branch, file in files.items()})
+    if seed is not None:
+        changed["seed"] = str(seed)
+    chosen = change_recipe(chosen, changed)
+    settings = make_settings(
+        device, workers, threads, processes or 1, precision=precision, compile=compiled,
+        checkpoint_seconds=checkpoint_seconds,
+    )  # fmt: skip
+    opened = Store(store)
+    finished = train_run(create_run(run, chosen, opened), opened, settings, click.echo, stop_after)
+    if finished:
+        click.echo(f"finished. flowkit evaluate {run} --store {store}")
+        return 0
+    click.echo("stopped; the same command goes on", err=True)
+    return 0 if stop_after is not None else INTERRUPTED

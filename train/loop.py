@@ -1,0 +1,330 @@
+"""The training loop of one phase.
+
+A step:     loss of the trained branch's mean score over K segments (Chi et al. 2019, eq. 6, 7)
+An epoch:   all training videos once, in an order of its own; then validation: the middle crop of
+            each of K segments, the same for all processes together as for one
+A phase:    its epochs; then weights.pt, and the checkpoint goes
+
+On the CPU a phase that was stopped anywhere and resumed ends with the same bits as one that was
+not, given the same settings.
+"""
+
+import math
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR, MultiStepLR, ReduceLROnPlateau
+
+from flowkit.datasets import EpochSampler
+from flowkit.store import Store
+from models.parameters import group_parameters
+from models.segments import average_segments
+from models.two_stream import TwoStream
+from train.alternate import Phase
+from train.checkpoint import Progress, write_tensors
+from train.journal import Journal, Log, Silence
+from train.networks import select_weights, set_training, start_network
+from train.parallel import Process, add_up, wrap
+from train.recipe import Recipe, Training, of_split
+from train.run import Run, RunError, Settings
+from train.samples import make_dataset, make_loader, needed_streams, prepare_images
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TOP = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Where a phase is trained. ``should_stop`` is asked after every step of this session."""
+
+    run: Run
+    phase: Phase
+    recipe: Recipe  # of the phase's split
+    store: Store
+    settings: Settings
+    process: Process
+    should_stop: Callable[[], bool]
+    log: Log
+
+    @property
+    def device(self) -> torch.device:
+        return self.process.device(self.settings)
+
+    def autocast(self) -> Any:
+        dtype = DTYPES[self.settings.precision]
+        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+
+
+def train_phase(
+    run: Run,
+    phase: Phase,
+    store: Store,
+    settings: Settings,
+    process: Process,
+    should_stop: Callable[[], bool] = lambda: False,
+    log: Log = lambda text: None,
+) -> bool:
+    """Train a phase from its beginning or its checkpoint. False if it was asked to stop.
+
+    Raises RunError where the loss is no longer a number, a worker died, or the store changed.
+    """
+    context = Context(
+        run=run, phase=phase, recipe=of_split(run.recipe, phase.split), store=store,
+        settings=settings, process=process, should_stop=should_stop, log=log,
+    )  # fmt: skip
+    torch.set_num_threads(settings.threads)
+    inner = start_network(run, phase).to(context.device, memory_format=torch.channels_last)
+    set_training(inner, phase)
+    network, inner = wrap(inner, context.device, process, settings.compile)
+    progress = make_progress(inner, phase.training, phase.branch == "flow", settings)
+    folder = run.folder(phase.name)
+    checkpoint = folder / "checkpoint.pt"
+    if checkpoint.is_file():
+        progress.load(checkpoint)
+        log(f"{phase.name}: going on at step {progress.step}, epoch {progress.epoch + 1}")
+    journal: Journal | Silence = Silence()
+    if process.rank == 0:
+        board = run.path / "tensorboard" / phase.name
+        journal = Journal(folder, board, progress.step, progress.epoch, log)
+    try:
+        if not train_epochs(context, network, inner, progress, journal):
+            return False
+        if process.rank == 0:
+            write_tensors(folder / "weights.pt", select_weights(inner, phase))
+            checkpoint.unlink(missing_ok=True)
+        return True
+    finally:
+        journal.close()
+
+
+def train_epochs(
+    context: Context,
+    network: nn.Module,
+    inner: TwoStream,
+    progress: Progress,
+    journal: Journal | Silence,
+) -> bool:
+    """All epochs that are left; False if it was asked to stop."""
+    training, process = context.phase.training, context.process
+    if training.batch % process.world:
+        raise RunError(
+            f"a batch of {training.batch} videos cannot be shared by {process.world} processes"
+        )
+    dataset = make_dataset(
+        context.recipe, context.store, needed_streams(context.phase), "train"
+    )  # fmt: skip
+    sampler = EpochSampler(
+        len(dataset),
+        training=True,
+        seed=context.recipe.seed,
+        rank=process.rank,
+        world=process.world,
+    )
+    batch = training.batch // process.world
+    if len(sampler) < batch:
+        raise RunError(
+            f"{context.store.path}: {len(dataset)} training videos are less than a batch of "
+            f"{training.batch}; take a smaller one (--set training.batch=N)"
+        )
+    loader = make_loader(dataset, sampler, batch, context.settings, training=True)
+    validate = make_validation(context, inner)
+    saved = time.monotonic()
+    while progress.epoch < training.epochs:
+        check_unchanged(context)
+        set_training(inner, context.phase)
+        sampler.load_state_dict(
+            {
+                "epoch": progress.epoch,
+                "taken": progress.taken // process.world,
+                "size": len(dataset),
+            }
+        )
+        began, waited, asked = time.monotonic(), 0.0, time.monotonic()
+        pending: dict[str, Any] | None = None
+        for images in watch(loader, context):
+            waited += time.monotonic() - asked
+            current = take_step(context, network, progress, images)
+            # Reading a loss waits for its step, so the one before is read while this one runs.
+            note(pending, progress, journal, context)
+            pending = current
+            if context.should_stop():
+                note(pending, progress, journal, context)
+                save(progress, context, journal)
+                return False
+            if time.monotonic() - saved > context.settings.checkpoint_seconds:
+                note(pending, progress, journal, context)
+                pending = None
+                save(progress, context, journal)
+                saved = time.monotonic()
+            asked = time.monotonic()
+        note(pending, progress, journal, context)
+        trained = add_up([progress.sums["loss"], progress.sums["top1"], progress.taken], process)
+        spent = time.monotonic() - began
+        scores = validate()
+        rate = progress.optimizer.param_groups[0]["lr"]
+        step_schedule(progress.schedule, scores["top1"])
+        progress.epoch, progress.taken = progress.epoch + 1, 0
+        progress.sums = {"loss": 0.0, "top1": 0.0}
+        journal.note_epoch(
+            epoch=progress.epoch, epochs=training.epochs, step=progress.step, rate=rate,
+            loss=trained[0] / trained[2], train_top1=trained[1] / trained[2], **scores,
+            seconds=spent, wait=waited / max(spent, 1e-9),
+        )  # fmt: skip
+        save(progress, context, journal)
+        saved = time.monotonic()
+    return True
+
+
+def take_step(
+    context: Context, network: nn.Module, progress: Progress, batch: dict[str, torch.Tensor]
+) -> dict[str, Any]:
+    """One step of the optimizer; what is to be noted of it, with the loss still on the device."""
+    phase, recipe = context.phase, context.recipe
+    name = zlib.crc32(phase.name.encode())
+    torch.manual_seed(
+        (recipe.seed << 32 ^ name) + progress.step * context.process.world + context.process.rank
+    )
+    images = prepare_images(batch, needed_streams(phase), context.device)
+    labels = batch["label"].to(context.device, non_blocking=True)
+    with context.autocast():
+        scores = network(**images)[phase.branch].float()
+        scores = average_segments(scores, recipe.data.num_segments)
+        loss = functional.cross_entropy(scores, labels)
+    progress.optimizer.zero_grad(set_to_none=True)
+    progress.scaler.scale(loss).backward()
+    if phase.training.clip is not None:
+        progress.scaler.unscale_(progress.optimizer)
+        nn.utils.clip_grad_norm_(network.parameters(), phase.training.clip)
+    progress.scaler.step(progress.optimizer)
+    progress.scaler.update()
+    progress.step += 1
+    progress.taken += len(labels) * context.process.world
+    return {
+        "step": progress.step,
+        "loss": loss.detach(),
+        "right": (scores.detach().argmax(1) == labels).sum(),
+        "videos": len(labels),
+        "rate": progress.optimizer.param_groups[0]["lr"],
+    }
+
+
+def note(
+    pending: dict[str, Any] | None,
+    progress: Progress,
+    journal: Journal | Silence,
+    context: Context,
+) -> None:
+    """Read what a step gave; RunError where its loss is not a number."""
+    if pending is None:
+        return
+    loss, videos = float(pending["loss"]), pending["videos"]
+    if not math.isfinite(loss):
+        journal.flush()
+        kept = context.run.folder(context.phase.name) / "checkpoint.pt"
+        raise RunError(
+            f"phase {context.phase.name}: the loss of step {pending['step']} is {loss}. "
+            + (f"The last good checkpoint is {kept}. " if kept.exists() else "")
+            + "Take a smaller rate, clip the gradient (training.clip), or another precision"
+        )
+    progress.sums["loss"] += loss * videos * context.process.world
+    progress.sums["top1"] += float(pending["right"]) * context.process.world
+    journal.note_step(
+        step=pending["step"], epoch=progress.epoch + 1, loss=loss, rate=pending["rate"]
+    )
+
+
+def save(progress: Progress, context: Context, journal: Journal | Silence) -> None:
+    """Write a checkpoint, after the lines that it continues."""
+    journal.flush()
+    if context.process.rank == 0:
+        progress.save(context.run.folder(context.phase.name) / "checkpoint.pt")
+
+
+def watch(loader: Any, context: Context) -> Any:
+    """The loader's batches; RunError where one of its workers died."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError(
+            f"phase {context.phase.name}: a process that loads data died "
+            f"({' '.join(str(error).split())[:160]}). If it was short of memory, take fewer "
+            "--workers; the same command goes on from the last checkpoint"
+        ) from error
+
+
+def check_unchanged(context: Context) -> None:
+    """RunError where somebody rebuilt the store's index while it is trained on."""
+    context.run.check_store(Store(context.store.path), unchanged=True)
+
+
+# --- what a phase needs --------------------------------------------------------------------------
+
+
+def make_progress(
+    network: TwoStream, training: Training, is_flow: bool, settings: Settings
+) -> Progress:
+    """Optimizer and schedule of a phase, at its beginning."""
+    if training.groups == "tsn":
+        groups: Any = group_parameters(
+            network.modules_of("flow" if is_flow else "rgb"),
+            training.rate,
+            training.weight_decay,
+            first_is_new=is_flow,
+        )
+    else:
+        groups = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(
+        groups, training.rate, momentum=training.momentum, weight_decay=training.weight_decay
+    )
+    schedule: Any
+    if training.schedule == "plateau":
+        schedule = ReduceLROnPlateau(optimizer, "max", factor=0.1, patience=training.patience)
+    elif training.schedule == "steps":
+        schedule = MultiStepLR(optimizer, list(training.steps), gamma=0.1)
+    else:
+        schedule = LambdaLR(optimizer, lambda epoch: 1.0)
+    scaler = torch.amp.GradScaler(settings.device, enabled=settings.precision == "float16")
+    return Progress(network, optimizer, schedule, scaler)
+
+
+def step_schedule(schedule: Any, accuracy: float) -> None:
+    """Let a schedule know of an epoch."""
+    if isinstance(schedule, ReduceLROnPlateau):
+        schedule.step(accuracy)
+    else:
+        schedule.step()
+
+
+def make_validation(context: Context, network: TwoStream) -> Callable[[], dict[str, float]]:
+    """A function that gives top1, top5 and val_loss of the trained branch, over all processes."""
+    recipe, process, phase = context.recipe, context.process, context.phase
+    dataset = make_dataset(recipe, context.store, needed_streams(phase), "validate")
+    sampler = EpochSampler(
+        len(dataset), training=False, rank=process.rank, world=process.world
+    )  # fmt: skip
+    size = max(1, phase.training.batch // process.world)
+    loader = make_loader(dataset, sampler, size, context.settings, training=False)
+
+    def validate() -> dict[str, float]:
+        network.eval()
+        sums = torch.zeros(4, dtype=torch.float64)
+        for batch in watch(loader, context):
+            images = prepare_images(batch, needed_streams(phase), context.device)
+            with torch.no_grad(), context.autocast():
+                scores = network(**images)[phase.branch].float().cpu()
+            scores = average_segments(scores, recipe.data.num_segments)
+            best = scores.topk(min(TOP, scores.shape[1])).indices == batch["label"][:, None]
+            loss = functional.cross_entropy(scores, batch["label"], reduction="sum")
+            sums += torch.tensor([best[:, 0].sum(), best.sum(), loss, len(best)])
+        top1, top5, loss_sum, seen = add_up(sums.tolist(), process)
+        return {"top1": top1 / seen, "top5": top5 / seen, "val_loss": loss_sum / seen}
+
+    return validate

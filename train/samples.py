@@ -1,0 +1,156 @@
+"""Samples for training and testing: a recipe's datasets over a store, and batches of them."""
+
+from typing import Any, Literal
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from flowkit.datasets import EpochSampler, SnippetDataset, scale_bytes
+from flowkit.errors import UsageError
+from flowkit.sampling import draw
+from flowkit.store import Store
+from flowkit.transforms import (
+    FLOW_SCALES,
+    RGB_SCALES,
+    CentreCrop,
+    Crops,
+    JitteredCrop,
+    MultiScaleCrop,
+    RandomCrop,
+    TenCrop,
+    ThreeCrop,
+)  # fmt: skip
+from models.backbones.resnet import FLOW_INPUT, RGB_INPUT, normalize
+from train.alternate import Phase
+from train.recipe import Recipe, Stream
+from train.run import Settings
+
+INPUTS = {"rgb": RGB_INPUT, "flow": FLOW_INPUT}
+Use = Literal["train", "validate", "test"]
+
+
+def needed_streams(phase: Phase) -> tuple[Stream, ...]:
+    """What a phase's network looks at."""
+    return ("rgb", "flow") if phase.cma else (phase.branch,)
+
+
+def make_dataset(
+    recipe: Recipe, store: Store, streams: tuple[Stream, ...], use: Use
+) -> SnippetDataset:
+    """Samples as uint8: random ones to train, one view of K segments to validate, all to test.
+
+    The recipe must be of one split. Raises UsageError where a label is outside the classes.
+    """
+    data, testing = recipe.data, recipe.testing
+    crops = make_crops(recipe, streams) if use == "train" else CentreCrop(data.size)
+    if use == "test":
+        kinds: dict[str, type[Crops]] = {"ten": TenCrop, "three": ThreeCrop, "centre": CentreCrop}
+        crops = kinds[testing.crops](data.size)  # type: ignore[call-arg]
+    dataset = SnippetDataset(
+        store,
+        getattr(recipe.subsets, use),
+        testing.segments if use == "test" else data.num_segments,
+        flow_length=data.flow_length,
+        streams=streams,
+        training=use == "train",
+        crops=crops,
+        seed=recipe.seed,
+        as_bytes=True,
+    )
+    check_labels(dataset, recipe.classes)
+    return dataset
+
+
+def make_crops(recipe: Recipe, streams: tuple[Stream, ...]) -> Crops:
+    """The recipe's random crop for training."""
+    data = recipe.data
+    if data.crops == "multi-scale":
+        scales = data.scales or (FLOW_SCALES if "flow" in streams else RGB_SCALES)
+        return MultiScaleCrop(scales, data.size, data.mirror)
+    if data.crops == "jittered":
+        return JitteredCrop(size=data.size, mirror=data.mirror)
+    return RandomCrop(data.size, data.mirror)
+
+
+def check_labels(dataset: SnippetDataset, classes: int) -> None:
+    """UsageError for the first video whose class the network has no score for."""
+    store = dataset.subset.store
+    for row in dataset.subset.rows:
+        label = store.index.value("labels", int(row))[0]["class"]
+        if not 0 <= label < classes:
+            raise UsageError(
+                f"{store.path}: video {store.index.id(int(row))!r} has class {label}, the recipe "
+                f"{classes} classes (0 … {classes - 1}); set classes, or rebuild the index"
+            )
+
+
+class OtherClassFlow(Dataset[dict[str, torch.Tensor]]):
+    """A control: the flow of each sample is that of a video of another class, drawn once."""
+
+    def __init__(self, dataset: SnippetDataset, seed: int) -> None:
+        self.dataset = dataset
+        labels = [int(dataset.subset.label(int(row))) for row in dataset.subset.rows]
+        if len(set(labels)) == 1:
+            raise UsageError(
+                "the control other-class-flow needs videos of two classes at least, "
+                f"subset {dataset.subset.name!r} has one"
+            )
+        self.partners = []
+        for index, label in enumerate(labels):
+            others = [i for i, other in enumerate(labels) if other != label]
+            random = draw(seed, (1 << 20) - 1, index)
+            self.partners.append(others[int(random.integers(len(others)))])
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
+        epoch, index = key
+        return {
+            **self.dataset[epoch, index],
+            "flow": self.dataset[epoch, self.partners[index]]["flow"],
+        }
+
+
+def make_loader(
+    dataset: Dataset[Any],
+    sampler: EpochSampler,
+    batch: int,
+    settings: Settings,
+    training: bool,
+) -> DataLoader[Any]:
+    """Batches of a sampler's samples. A last one that is not full is left out in training."""
+    # Its own generator: a loader that begins an epoch would otherwise draw from torch's, and a
+    # resumed training, which begins one more, would go another way.
+    return DataLoader(
+        dataset,
+        batch_size=batch,
+        sampler=sampler,
+        num_workers=settings.workers,
+        drop_last=training,
+        pin_memory=settings.device == "cuda",
+        persistent_workers=training and settings.workers > 0,
+        worker_init_fn=begin_worker,
+        multiprocessing_context="forkserver" if settings.workers else None,
+        generator=torch.Generator(),
+    )
+
+
+def begin_worker(number: int) -> None:
+    """One thread a loader worker; more of them would fight over the cores."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def prepare_images(
+    batch: dict[str, torch.Tensor], streams: tuple[Stream, ...], device: torch.device
+) -> dict[str, torch.Tensor]:
+    """Batches of bytes (B, V, C, H, W) → inputs of a network (B·V, C, H, W), on the device."""
+    return {
+        stream: normalize(
+            scale_bytes(batch[stream].to(device, non_blocking=True).flatten(0, 1), stream),
+            INPUTS[stream],
+        ).contiguous(memory_format=torch.channels_last)
+        for stream in streams
+    }
