@@ -1,11 +1,14 @@
 """Fixtures shared by all tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+
+from flowkit.annotations.table import Annotation, AnnotationTable, Label
+from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -51,3 +54,91 @@ def write_clip(
             container.mux(audio.encode(frame))
             container.mux(audio.encode(None))
     return path
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable[..., Path]:
+    """``make_store(ids, …)``: see :func:`write_store`; the path defaults to ``tmp_path/store``."""
+
+    def make(
+        ids: Sequence[str] = ("a", "b/ü #1", "c"), root: Path | None = None, **options
+    ) -> Path:
+        return write_store(root or tmp_path / "store", ids, **options)
+
+    return make
+
+
+def write_store(
+    root: Path,
+    ids: Sequence[str],
+    frames: int = 5,
+    width: int = 40,
+    height: int = 24,
+    streams: tuple[str, ...] = ("rgb", "flow"),
+    per_shard: int = 100,
+    annotated: bool = True,
+    bound: float = 20.0,
+) -> Path:
+    """Videos of smooth random RGB and flow; video n has ``frames + n`` frames, and label n % 2."""
+    from flowkit.flow.quantize import quantize
+    from flowkit.store import jpeg
+    from flowkit.store.header import create_or_open
+    from flowkit.store.index import rebuild_index, write_annotations
+    from flowkit.store.schema import Fingerprint, VideoMeta
+    from flowkit.store.writer import ShardWriter
+
+    recipe = Recipe(
+        resize=Resize(mode="none"),
+        rgb=RGBRecipe() if "rgb" in streams else None,
+        flow=FlowRecipe(bound=bound) if "flow" in streams else None,
+    )
+    create_or_open(root, recipe, "tiny")
+    rng = np.random.default_rng(7)
+    writer = ShardWriter(root, recipe=recipe)
+    for number, id in enumerate(ids):
+        count = frames + number
+        writer.begin(id)
+        for t in range(count):
+            row = {}
+            if "rgb" in streams:
+                row["rgb"] = jpeg.encode_rgb(draw_smooth(rng, height, width, 3), 90)
+            if "flow" in streams and t < count - 1:
+                planes = draw_smooth(rng, height, width, 2).astype(np.float32)
+                field = (planes - 128) * np.float32(bound / 128)
+                for axis, plane in zip(
+                    "xy", quantize(field, bound).transpose(2, 0, 1), strict=True
+                ):
+                    row[f"flow_{axis}"] = jpeg.encode_grey(plane, 95)
+            writer.append(**row)
+        writer.end(
+            VideoMeta(
+                id=id,
+                source=f"videos/{number}.mp4",
+                fingerprint=Fingerprint(size=number, mtime_ns=number, digest=f"{number:032x}"),
+                streams=streams,
+                frames=count,
+                fps=25.0,
+                width=width,
+                height=height,
+            )
+        )
+        if (number + 1) % per_shard == 0:
+            writer.commit()
+    writer.close()
+    if annotated:
+        rows = [
+            Annotation(id, (Label(("wave", "jump high")[n % 2]),), ("train" if n % 3 else "test",))
+            for n, id in enumerate(ids)
+        ]
+        rows.sort(key=lambda row: row.id)
+        write_annotations(root, AnnotationTable(("wave", "jump high"), tuple(rows)))
+    rebuild_index(root)
+    return root
+
+
+def draw_smooth(rng: np.random.Generator, height: int, width: int, channels: int) -> np.ndarray:
+    """(height, width, channels) uint8, so smooth that JPEG changes it little."""
+    import cv2
+
+    coarse = rng.integers(0, 256, (3, 4, channels), np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)

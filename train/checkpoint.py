@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from flowkit.store.atomic import write_atomic
 from train.run import RunError
+from train.schedule import Schedule
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Progress:
 
     network: nn.Module
     optimizer: Optimizer
-    schedule: Any
+    schedule: Schedule
     scaler: Any
     step: int = 0
     epoch: int = 0

@@ -22,6 +22,7 @@ from models.backbones.resnet import ResNet
 from models.two_stream import count_parameters
 from train.alternate import Phase, Scoring, list_phases, list_scorings, scorings_of
 from train.networks import finished_network, make_network
+from train.parallel import choose_layout
 from train.recipe import Recipe, Stream, of_split
 from train.run import Run, RunError, Settings
 from train.samples import (
@@ -104,7 +105,7 @@ def score_videos(
     device = torch.device(settings.device)
     network = finished_network(run, phase, wanted[0] if len(wanted) == 1 else "both")
     network.drop_identities()
-    network.to(device, memory_format=torch.channels_last)
+    network.to(device, memory_format=choose_layout(device))
     streams = needed_streams(phase)
     snippets = make_dataset(recipe, store, streams, "test")
     dataset: Any = snippets

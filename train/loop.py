@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.optim.lr_scheduler import LambdaLR, MultiStepLR, ReduceLROnPlateau
 
 from flowkit.datasets import EpochSampler
 from flowkit.store import Store
@@ -30,10 +29,11 @@ from train.alternate import Phase
 from train.checkpoint import Progress, write_tensors
 from train.journal import Journal, Log, Silence
 from train.networks import select_weights, set_training, start_network
-from train.parallel import Process, add_up, wrap
+from train.parallel import Process, add_up, choose_layout, wrap
 from train.recipe import Recipe, Training, of_split
 from train.run import Run, RunError, Settings
 from train.samples import make_dataset, make_loader, needed_streams, prepare_images
+from train.schedule import Schedule
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOP = 5
@@ -79,7 +79,9 @@ def train_phase(
         settings=settings, process=process, should_stop=should_stop, log=log,
     )  # fmt: skip
     torch.set_num_threads(settings.threads)
-    inner = start_network(run, phase).to(context.device, memory_format=torch.channels_last)
+    inner = start_network(run, phase).to(
+        context.device, memory_format=choose_layout(context.device)
+    )
     set_training(inner, phase)
     network, inner = wrap(inner, context.device, process, settings.compile)
     progress = make_progress(inner, phase.training, phase.branch == "flow", settings)
@@ -168,8 +170,8 @@ def train_epochs(
         spent = time.monotonic() - began
         scores = validate()
         rate = progress.optimizer.param_groups[0]["lr"]
-        step_schedule(progress.schedule, scores["top1"])
         progress.epoch, progress.taken = progress.epoch + 1, 0
+        progress.schedule.step(progress.epoch, scores["top1"])
         progress.sums = {"loss": 0.0, "top1": 0.0}
         journal.note_epoch(
             epoch=progress.epoch, epochs=training.epochs, step=progress.step, rate=rate,
@@ -226,12 +228,7 @@ def note(
     loss, videos = float(pending["loss"]), pending["videos"]
     if not math.isfinite(loss):
         journal.flush()
-        kept = context.run.folder(context.phase.name) / "checkpoint.pt"
-        raise RunError(
-            f"phase {context.phase.name}: the loss of step {pending['step']} is {loss}. "
-            + (f"The last good checkpoint is {kept}. " if kept.exists() else "")
-            + "Take a smaller rate, clip the gradient (training.clip), or another precision"
-        )
+        raise diverged(context, pending["step"], f"a loss of {loss}")
     progress.sums["loss"] += loss * videos * context.process.world
     progress.sums["top1"] += float(pending["right"]) * context.process.world
     journal.note_step(
@@ -239,9 +236,23 @@ def note(
     )
 
 
+def diverged(context: Context, step: int, what: str) -> RunError:
+    """The error of a training that went astray; its last checkpoint is left as it is."""
+    kept = context.run.folder(context.phase.name) / "checkpoint.pt"
+    return RunError(
+        f"phase {context.phase.name}: step {step} gave {what}. "
+        + (f"The last good checkpoint is {kept}. " if kept.exists() else "")
+        + "Take a smaller rate, clip the gradient (training.clip), or another precision"
+    )
+
+
 def save(progress: Progress, context: Context, journal: Journal | Silence) -> None:
-    """Write a checkpoint, after the lines that it continues."""
+    """Write a checkpoint, after the lines that it continues; RunError for one that is no good."""
     journal.flush()
+    state = progress.network.state_dict()
+    bad = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise diverged(context, progress.step, f"weights that are no numbers ({bad[0]}, …)")
     if context.process.rank == 0:
         progress.save(context.run.folder(context.phase.name) / "checkpoint.pt")
 
@@ -284,23 +295,8 @@ def make_progress(
     optimizer = torch.optim.SGD(
         groups, training.rate, momentum=training.momentum, weight_decay=training.weight_decay
     )
-    schedule: Any
-    if training.schedule == "plateau":
-        schedule = ReduceLROnPlateau(optimizer, "max", factor=0.1, patience=training.patience)
-    elif training.schedule == "steps":
-        schedule = MultiStepLR(optimizer, list(training.steps), gamma=0.1)
-    else:
-        schedule = LambdaLR(optimizer, lambda epoch: 1.0)
     scaler = torch.amp.GradScaler(settings.device, enabled=settings.precision == "float16")
-    return Progress(network, optimizer, schedule, scaler)
-
-
-def step_schedule(schedule: Any, accuracy: float) -> None:
-    """Let a schedule know of an epoch."""
-    if isinstance(schedule, ReduceLROnPlateau):
-        schedule.step(accuracy)
-    else:
-        schedule.step()
+    return Progress(network, optimizer, Schedule(optimizer, training), scaler)
 
 
 def make_validation(context: Context, network: TwoStream) -> Callable[[], dict[str, float]]:

@@ -1,5 +1,6 @@
 """Samples for training and testing: a recipe's datasets over a store, and batches of them."""
 
+import multiprocessing
 from typing import Any, Literal
 
 import cv2
@@ -23,6 +24,7 @@ from flowkit.transforms import (
 )  # fmt: skip
 from models.backbones.resnet import FLOW_INPUT, RGB_INPUT, normalize
 from train.alternate import Phase
+from train.parallel import choose_layout
 from train.recipe import Recipe, Stream
 from train.run import Settings
 
@@ -121,6 +123,8 @@ def make_loader(
     training: bool,
 ) -> DataLoader[Any]:
     """Batches of a sampler's samples. A last one that is not full is left out in training."""
+    forkserver = multiprocessing.get_context("forkserver")
+    forkserver.set_forkserver_preload(["flowkit.datasets"])  # so that workers start at once
     # Its own generator: a loader that begins an epoch would otherwise draw from torch's, and a
     # resumed training, which begins one more, would go another way.
     return DataLoader(
@@ -130,9 +134,9 @@ def make_loader(
         num_workers=settings.workers,
         drop_last=training,
         pin_memory=settings.device == "cuda",
-        persistent_workers=training and settings.workers > 0,
+        persistent_workers=settings.workers > 0,
         worker_init_fn=begin_worker,
-        multiprocessing_context="forkserver" if settings.workers else None,
+        multiprocessing_context=forkserver if settings.workers else None,
         generator=torch.Generator(),
     )
 
@@ -151,6 +155,6 @@ def prepare_images(
         stream: normalize(
             scale_bytes(batch[stream].to(device, non_blocking=True).flatten(0, 1), stream),
             INPUTS[stream],
-        ).contiguous(memory_format=torch.channels_last)
+        ).contiguous(memory_format=choose_layout(device))
         for stream in streams
     }

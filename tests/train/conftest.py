@@ -1,0 +1,49 @@
+"""A store and a recipe small enough to be trained in seconds."""
+
+from collections.abc import Callable
+
+import pytest
+
+from flowkit.store import Store
+from train.recipe import Recipe, change_recipe, read_recipe
+from train.run import Run, Settings, create_run
+
+TINY = {
+    "classes": "2",
+    "dataset": "tiny",
+    "data.size": "16",
+    "data.num_segments": "2",
+    "network.width": "4",
+    "training.epochs": "2",
+    "training.batch": "4",
+    "training.rate": "0.02",
+    "testing.segments": "2",
+}
+SETTINGS = Settings(threads=1, workers=0)
+
+
+@pytest.fixture
+def store(make_store) -> Store:
+    """Twelve videos of two classes: eight in train, four in test."""
+    return Store(make_store([f"video {number:02}" for number in range(12)], frames=9))
+
+
+@pytest.fixture
+def tiny() -> Callable[..., Recipe]:
+    """``tiny(training.epochs=1, …)`` with dots as double underscores: motion8_cma made tiny."""
+
+    def make(name: str = "motion8_cma", **changes: object) -> Recipe:
+        own = {key.replace("__", "."): str(value) for key, value in changes.items()}
+        return change_recipe(read_recipe(name), {**TINY, **own})
+
+    return make
+
+
+@pytest.fixture
+def begin(tmp_path, store, tiny) -> Callable[..., Run]:
+    """``begin("run", …)``: a run folder of the tiny recipe."""
+
+    def make(name: str = "run", **changes: object) -> Run:
+        return create_run(tmp_path / name, tiny(**changes), store)
+
+    return make

@@ -1,0 +1,147 @@
+"""Processes that train together: BN over all of them, and the same weights as one."""
+
+import multiprocessing
+import os
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from flowkit.store import Store
+from models.pretrained import read_weights
+from train.alternate import list_phases
+from train.loop import train_phase
+from train.parallel import Process, add_up
+from train.run import Run, Settings, create_run
+from train.session import train
+from train.synchronize import AllReduceBatchNorm, synchronize_batch_norms
+
+SETTINGS = Settings(threads=1, workers=0)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def enter(work, rank, world, port, *arguments):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=world)
+    work(rank, world, *arguments)
+    dist.destroy_process_group()
+
+
+def together(work, *arguments, world=2):
+    """Run ``work(rank, world, …)`` in processes that know each other."""
+    context, port = multiprocessing.get_context("spawn"), free_port()
+    children = [
+        context.Process(target=enter, args=(work, rank, world, port, *arguments))
+        for rank in range(world)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * world
+
+
+def inputs():
+    torch.manual_seed(3)
+    return torch.randn(7, 5, 6, 4, dtype=torch.float64) * 3 + 1
+
+
+def network():
+    torch.manual_seed(1)
+    layers = nn.Sequential(nn.Conv2d(5, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.BatchNorm2d(6))
+    return layers.double()
+
+
+def normalize_a_share(rank, world, path):
+    layers = synchronize_batch_norms(network(), torch.device("cpu"))
+    shares = [slice(0, 2), slice(2, 7)]  # of different sizes
+    x = inputs()[shares[rank]].requires_grad_()
+    for _ in range(2):
+        y = layers(x)
+    (y.square() * torch.arange(6.0).view(1, 6, 1, 1)).sum().backward()
+    for parameter in layers.parameters():
+        dist.all_reduce(parameter.grad)
+    gradients = {name: p.grad for name, p in layers.named_parameters()}
+    torch.save((y, x.grad, layers.state_dict(), gradients), f"{path}/{rank}.pt")
+
+
+def test_batch_norm_over_processes_is_that_of_one(tmp_path):
+    layers, x = network(), inputs().requires_grad_()
+    for _ in range(2):
+        y = layers(x)
+    (y.square() * torch.arange(6.0).view(1, 6, 1, 1)).sum().backward()
+    together(normalize_a_share, str(tmp_path))
+    parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    torch.testing.assert_close(torch.cat([part[0] for part in parts]), y)
+    torch.testing.assert_close(torch.cat([part[1] for part in parts]), x.grad)
+    for part in parts:
+        assert part[2].keys() == layers.state_dict().keys()
+        for name, tensor in layers.state_dict().items():
+            torch.testing.assert_close(part[2][name], tensor, msg=name)
+        for name, parameter in layers.named_parameters():
+            torch.testing.assert_close(part[3][name], parameter.grad, msg=name)
+
+
+def train_together(rank, world, run, store):
+    run, store = Run(run), Store(store)
+    for phase in list_phases(run.recipe):
+        assert train_phase(run, phase, store, SETTINGS, Process(rank=rank, world=world))
+        dist.barrier()  # the first process writes what the next phase starts from
+    if rank == 0:
+        (run.path / "added").write_text(str(add_up([1.0], Process(rank=0, world=world))))
+    else:
+        add_up([2.0], Process(rank=rank, world=world))
+
+
+def test_two_processes_are_one_after_twenty_steps(tiny, make_store, tmp_path):
+    """Weights and BN statistics of all phases, within 1e-4."""
+    ids = [f"video {number:02}" for number in range(12)]
+    store = Store(make_store(ids, frames=9, width=56, height=56))
+    changes = {
+        "training__epochs": 10, "training__rate": 0.002, "network__dropout": 0, "iterations": 1,
+        "testing__controls": "[]", "data__size": 56,
+    }  # fmt: skip
+    one, two = (create_run(tmp_path / name, tiny(**changes), store) for name in ("one", "two"))
+    assert train(one, store, SETTINGS, lambda text: None)
+    together(train_together, str(two.path), str(store.path))
+    assert two.is_finished()
+    assert (two.path / "added").read_text() == "[3.0]"
+    for phase in list_phases(one.recipe):
+        a, b = (read_weights(run.folder(phase.name) / "weights.pt") for run in (one, two))
+        assert a.keys() == b.keys()
+        for name in a:
+            torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-4, msg=name)
+        assert a[f"{phase.branch}.bn1.num_batches_tracked"] == 20
+
+
+def test_other_dimensions_are_refused():
+    with pytest.raises(ValueError, match="expected 2 dimensions or more, got 1"):
+        AllReduceBatchNorm(3)(torch.zeros(3))
+
+
+@pytest.mark.slow
+def test_ray_train_runs_two_processes(begin, store):
+    run = begin(iterations=0, streams="[flow]", testing__controls="[]")
+    assert train(run, store, Settings(threads=1, workers=0, processes=2), lambda text: None)
+    assert run.is_finished()
+
+
+@pytest.mark.gpu
+def test_it_agrees_with_torchs_own_on_a_gpu():
+    """SyncBatchNorm of one process equals its batch's statistics, as ours does."""
+    if not dist.is_initialized():
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))
+        dist.init_process_group("nccl", rank=0, world_size=1)
+    x = torch.randn(4, 6, 5, 5, device="cuda")
+    theirs = nn.SyncBatchNorm(6).cuda()
+    ours = AllReduceBatchNorm(6).cuda()
+    torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
