@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix
+from sklearn.metrics import confusion_matrix, recall_score
 
 from train.run import RunError
 
@@ -102,7 +102,11 @@ def measure(scores: F32, labels: npt.NDArray[np.int64]) -> dict[str, float]:
     return {
         "top1": float((rank < 1).mean()),
         "top5": float((rank < TOP).mean()),
-        "mean_class": float(balanced_accuracy_score(labels, predict(scores, rank, labels))),
+        "mean_class": float(
+            recall_score(
+                labels, predict(scores, rank, labels), labels=np.unique(labels), average="macro"
+            )
+        ),
         "n": len(labels),
     }
 
