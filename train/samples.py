@@ -38,11 +38,12 @@ def needed_streams(phase: Phase) -> tuple[Stream, ...]:
 
 
 def make_dataset(
-    recipe: Recipe, store: Store, streams: tuple[Stream, ...], use: Use
+    recipe: Recipe, store: Store, streams: tuple[Stream, ...], use: Use, subset: str | None = None
 ) -> SnippetDataset:
     """Samples as uint8: random ones to train, one view of K segments to validate, all to test.
 
-    The recipe must be of one split. Raises UsageError where a label is outside the classes.
+    The recipe must be of one split. ``subset`` names one of videos without labels. Raises
+    UsageError where a label is outside the classes.
     """
     data, testing = recipe.data, recipe.testing
     crops = make_crops(recipe, streams) if use == "train" else CentreCrop(data.size)
@@ -51,16 +52,18 @@ def make_dataset(
         crops = kinds[testing.crops](data.size)  # type: ignore[call-arg]
     dataset = SnippetDataset(
         store,
-        getattr(recipe.subsets, use),
+        subset or getattr(recipe.subsets, use),
         testing.segments if use == "test" else data.num_segments,
         flow_length=data.flow_length,
         streams=streams,
         training=use == "train",
         crops=crops,
+        many=subset is not None,
         seed=recipe.seed,
         as_bytes=True,
     )
-    check_labels(dataset, recipe.classes)
+    if subset is None:
+        check_labels(dataset, recipe.classes)
     return dataset
 
 

@@ -1,0 +1,61 @@
+"""`flowkit report`: figures and tables of a run."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("figures", nargs=-1, metavar="[FIGURE]...")
+@click.option("--store", type=click.Path(path_type=Path), help="For pictures of videos.")
+@click.option("--against", type=click.Path(path_type=Path), help="A run to compare classes with.")
+@click.option("--video", "videos", multiple=True, metavar="ID", help="To look at; more than once.")
+@click.option(
+    "--point",
+    "points",
+    multiple=True,
+    type=(float, float),
+    metavar="X Y",
+    help="Where attention maps are asked from, as shares of the picture.",
+)
+def report(
+    run: Path, figures: tuple[str, ...], store: Path | None, against: Path | None,
+    videos: tuple[str, ...], points: tuple[tuple[float, float], ...],
+) -> None:  # fmt: skip
+    """Draw figures and tables of an evaluated RUN, and write its report.html.
+
+    \b
+    flowkit report R --store S                        all that the run has something for
+    flowkit report R iterations                       accuracy per iteration (Table 1)
+    flowkit report R parameters                       what a score costs (Table 2)
+    flowkit report R classes --against R0             most improved classes, lost confusions
+    flowkit report R fusion                           accuracy over fusion weights
+    flowkit report R attention --store S --video ID   attention maps with arrows
+    flowkit report R confusion
+    flowkit report R curves
+    """
+    from flowkit.errors import UsageError
+    from flowkit.store import Store
+    from train.figures import Source
+    from train.report import write_report
+    from train.run import Run
+
+    if any(not (0 <= x <= 1 and 0 <= y <= 1) for x, y in points):
+        raise UsageError("--point takes shares from 0 to 1, such as 0.5 0.5 for the middle")
+    opened = Run(run)
+    opened_store = Store(store) if store else None
+    if opened_store is not None:
+        opened.check_store(opened_store)
+    source = Source(
+        run=opened,
+        store=opened_store,
+        against=Run(against) if against else None,
+        videos=videos,
+        **({"points": points} if points else {}),
+    )
+    for path in write_report(source, figures):
+        if path.suffix == ".md":
+            click.echo(path.read_text())
+        else:
+            click.echo(str(path))

@@ -1,0 +1,22 @@
+"""Figures and tables of a run, as the papers have them: `FIGURES` by name."""
+
+from collections.abc import Callable
+
+from train.figures.attention import draw_attention
+from train.figures.classes import draw_classes, draw_confusion
+from train.figures.curves import draw_curves
+from train.figures.drawing import Drawing, Source
+from train.figures.fusion import draw_fusion
+from train.figures.tables import list_iterations, list_parameters
+
+FIGURES: dict[str, Callable[[Source], list[Drawing]]] = {
+    "iterations": list_iterations,
+    "parameters": list_parameters,
+    "fusion": draw_fusion,
+    "classes": draw_classes,
+    "confusion": draw_confusion,
+    "attention": draw_attention,
+    "curves": draw_curves,
+}
+
+__all__ = ["FIGURES", "Drawing", "Source"]

@@ -1,0 +1,163 @@
+"""Classification of a video file: decoded, its flow computed, and scored as at testing.
+
+The video goes through a store of its own, by the recipe of the store that the run was trained
+on, so the networks see it as they saw their training videos, JPEG and all.
+"""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+
+from flowkit.annotations import explicit_files
+from flowkit.annotations.table import Annotation, AnnotationTable
+from flowkit.errors import VideoError
+from flowkit.extract.options import Options
+from flowkit.extract.run import extract
+from flowkit.flow.color import flow_to_color
+from flowkit.recipe import Recipe as StoreRecipe
+from flowkit.store import Store
+from train.alternate import Scoring, list_phases, list_scorings
+from train.evaluate import score_views
+from train.networks import finished_network
+from train.parallel import choose_layout
+from train.recipe import of_split
+from train.run import Run, RunError, Settings
+from train.samples import make_dataset, needed_streams
+from train.scores import average_views
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUBSET = "predict"
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Probabilities (C,) of the run's classes, and what the network saw.
+
+    ``frames`` (H, W, 3) uint8 and ``flows``, colour-coded, of a few moments.
+    """
+
+    classes: tuple[str, ...]
+    probabilities: npt.NDArray[np.float32]
+    frames: list[npt.NDArray[np.uint8]]
+    flows: list[npt.NDArray[np.uint8]]
+
+    def top(self, count: int = SHOWN) -> list[tuple[str, float]]:
+        """The likeliest classes with their probabilities, best first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(self.classes[i], float(self.probabilities[i])) for i in order]
+
+
+def predict_video(run: Run, video: Path, settings: Settings, backend: str = "auto") -> Prediction:
+    """Classify a video with the last score of a finished run (the fusion, where it has one).
+
+    Raises VideoError where the video cannot be used, RunError for an unfinished run.
+    """
+    if not run.is_finished():
+        raise RunError(f"{run.path} is not finished; flowkit train goes on with it")
+    torch.set_num_threads(settings.threads)
+    scoring = choose_scoring(run)
+    with tempfile.TemporaryDirectory(prefix="flowkit-") as folder:
+        store = extract_one(run, video, Path(folder) / "store", backend)
+        scores = {}
+        for branch, name in scoring.phases.items():
+            scores[branch] = score_branch(run, name, branch, store, settings)
+        frames, flows = show(store)
+    return Prediction(run.classes, combine(run, scoring, scores), frames, flows)
+
+
+def choose_scoring(run: Run) -> Scoring:
+    """The last scoring that is no control."""
+    controls = {phase.name for phase in list_phases(run.recipe) if phase.uniform}
+    scorings = [
+        scoring
+        for scoring in list_scorings(run.recipe)
+        if scoring.control is None and not controls & set(scoring.phases.values())
+    ]
+    return scorings[-1]
+
+
+def extract_one(run: Run, video: Path, root: Path, backend: str) -> Store:
+    """A store of one video, by the recipe of the run's own."""
+    streams = ("rgb", "flow")
+    recipe = replace(StoreRecipe.from_dict(run.facts["store_recipe"]), audio=None)
+    located = explicit_files([video])
+    names = [source.id for source in located.sources]
+    rows = tuple(Annotation(name, (), (SUBSET,)) for name in names)
+    summary = extract(
+        located,
+        root,
+        recipe,
+        Options(workers=0, streams=streams, backend=backend),
+        table=AnnotationTable(run.classes, rows),
+        console=Console(quiet=True),
+    )
+    if summary.failed:
+        failure = summary.failed[0]
+        raise VideoError(failure.kind, f"{video}: {failure.reason}")
+    return Store(root)
+
+
+def score_branch(
+    run: Run, name: str, branch: Any, store: Store, settings: Settings
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Mean logits and mean probabilities, (C,) each, over all views of the video."""
+    phase = next(phase for phase in list_phases(run.recipe) if phase.name == name)
+    device = torch.device(settings.device)
+    network = finished_network(run, phase, branch)
+    network.drop_identities()
+    network.to(device, memory_format=choose_layout(device))
+    streams = needed_streams(phase)
+    recipe = of_split(run.recipe, phase.split)
+    sample = make_dataset(recipe, store, streams, "test", SUBSET)[0]
+    batch: dict[str, torch.Tensor] = {stream: sample[stream][None] for stream in streams}
+    return average_views(score_views(network, batch, streams, device)[branch])
+
+
+def combine(run: Run, scoring: Scoring, scores: dict[Any, Any]) -> npt.NDArray[np.float32]:
+    """Probabilities: the weighted mean of the branches' scores, by the recipe's fusion."""
+    weights = {"rgb": 1.0, "flow": 1.0}
+    if scoring.fusion is not None:
+        weights = dict(zip(("rgb", "flow"), scoring.fusion, strict=True))
+    total = sum(weights[branch] for branch in scores)
+    kind = 0 if run.recipe.testing.over == "logits" else 1
+    mean = sum(weights[branch] / total * pair[kind] for branch, pair in scores.items())
+    if kind:
+        return np.asarray(mean, np.float32)
+    return np.asarray(torch.from_numpy(np.asarray(mean)).softmax(0).numpy(), np.float32)
+
+
+def show(store: Store, count: int = 3) -> tuple[list[Any], list[Any]]:
+    """A few moments of the only video."""
+    video = store[0]
+    times = np.linspace(0, max(0, video.num_flow - 1), min(count, max(1, video.num_flow)))
+    frames = [video.rgb(int(t)) for t in times]
+    return frames, [flow_to_color(video.flow(int(t))) for t in times if video.num_flow]
+
+
+def draw_prediction(prediction: Prediction, title: str) -> "Figure":
+    """Frames above their flow, beside bars of the likeliest classes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.2), layout="constrained", dpi=130)
+    grid = figure.add_gridspec(2, len(prediction.frames) + 2)
+    for row, pictures in enumerate((prediction.frames, prediction.flows)):
+        for column, picture in enumerate(pictures):
+            axes = figure.add_subplot(grid[row, column])
+            axes.imshow(picture)
+            axes.set_axis_off()
+    bars = figure.add_subplot(grid[:, -2:])
+    names, values = zip(*reversed(prediction.top()), strict=True)
+    bars.barh(names, [100 * value for value in values], color="#0b6e99")
+    bars.set(xlabel="probability, %", xlim=(0, 100))
+    bars.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=9)
+    return figure
