@@ -75,7 +75,9 @@ class CrossModalityBlock(nn.Module):
         else:
             z_BND = attend(query_BND, key_BMD, value_BMD)
         z = z_BND.transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:])
-        return self.norm(self.out(z)) + x
+        # In memory as x is: else what follows would run other kernels, with other roundings.
+        z = z.contiguous() if x.is_contiguous() else z
+        return x + self.norm(self.out(z))
 
     def attention(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The map (B, N, M) that `forward` uses; N and M in the order of x and the pooled y."""

@@ -1,0 +1,34 @@
+import torch
+from torch import nn
+
+from models.backbones.resnet import ResNet
+from models.batch_norm import find_batch_norms, freeze_batch_norms
+
+
+def statistics(network):
+    return [layer.running_mean.clone() for layer in find_batch_norms(network)]
+
+
+def test_partial_batch_norm_keeps_all_but_the_first():
+    network = ResNet(18, width=4, num_classes=2).train()
+    layers = list(find_batch_norms(network))
+    assert len(layers) == 20
+    assert freeze_batch_norms(network) == 19
+    before = statistics(network)
+    network(torch.randn(4, 3, 32, 32)).sum().backward()
+    changed = [not torch.equal(a, b) for a, b in zip(before, statistics(network), strict=True)]
+    assert changed == [True] + [False] * 19
+    assert layers[0].weight.grad is not None
+    assert all(layer.weight.grad is None for layer in layers[1:])
+
+
+def test_all_can_be_frozen():
+    network = ResNet(18, width=4)
+    assert freeze_batch_norms(network, but_first=False) == 20
+    assert not any(layer.training for layer in find_batch_norms(network))
+
+
+def test_synchronized_layers_are_batch_norms_too():
+    """Toolboxes that look for BatchNorm2d alone freeze nothing in distributed training."""
+    network = nn.SyncBatchNorm.convert_sync_batchnorm(ResNet(18, width=4))
+    assert freeze_batch_norms(network) == 19

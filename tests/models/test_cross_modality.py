@@ -1,0 +1,167 @@
+"""The CMA operation and block against its equations, written out."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from models.attention.cross_modality import CrossModalityBlock, attend, weigh
+from models.attention.non_local import NonLocalBlock
+
+
+def make_block(channels=6, dims=2, seed=0, kind=CrossModalityBlock, **options):
+    """A block in eval mode that is not the identity."""
+    torch.manual_seed(seed)
+    block = kind(channels, dims=dims, **options)
+    for tensor in (block.norm.weight, block.norm.bias, block.norm.running_mean):
+        torch.nn.init.normal_(tensor)
+    torch.nn.init.uniform_(block.norm.running_var, 0.5, 2)
+    for layer in (block.query, block.key, block.value, block.out):
+        torch.nn.init.normal_(layer.bias)
+    return block.eval()
+
+
+def project(layer, x):
+    """A 1×1 convolution by its definition: (B, C, …) → (B, positions, out)."""
+    weight = layer.weight.flatten(1)
+    return torch.einsum("bcn,oc->bno", x.flatten(2), weight) + layer.bias
+
+
+def pool(y):
+    """2×2 maxima over the last two axes; an odd last row or column is left out."""
+    h, w = (max(1, side // 2) for side in y.shape[-2:])
+    step_h, step_w = (min(2, side) for side in y.shape[-2:])
+    parts = [
+        y[..., i : i + step_h * h : step_h, j : j + step_w * w : step_w]
+        for i in range(step_h)
+        for j in range(step_w)
+    ]
+    return torch.stack(parts).amax(0)
+
+
+def reference(block, x, y):
+    """Equations 1 to 5."""
+    q = project(block.query, x)
+    k, v = project(block.key, pool(y)), project(block.value, pool(y))
+    f = torch.exp(torch.einsum("bnd,bmd->bnm", q, k) / q.shape[-1] ** 0.5)
+    z = torch.einsum("bnm,bmd->bnd", f / f.sum(-1, keepdim=True), v)
+    out = torch.einsum("bnd,cd->bcn", z, block.out.weight.flatten(1)) + block.out.bias[:, None]
+    norm = block.norm
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    out = (out - norm.running_mean[:, None]) * scale[:, None] + norm.bias[:, None]
+    return out.reshape(x.shape) + x
+
+
+@given(
+    st.integers(1, 3), st.integers(1, 7), st.integers(1, 7), st.integers(2, 8), st.integers(0, 9)
+)
+@settings(max_examples=40, deadline=None)
+def test_the_block_is_its_equations(batch, height, width, channels, seed):
+    block = make_block(channels, seed=seed)
+    x, y = torch.randn(2, batch, channels, height, width)
+    torch.testing.assert_close(block(x, y), reference(block, x, y), rtol=1e-5, atol=1e-5)
+
+
+def test_in_three_dimensions():
+    block = make_block(dims=3)
+    x, y = torch.randn(2, 2, 6, 3, 4, 5)
+    out = block(x, y)
+    assert out.shape == x.shape
+    torch.testing.assert_close(out, reference(block, x, y), rtol=1e-5, atol=1e-5)
+    assert block.pooled_size(y) == (3, 2, 2)  # time is not pooled
+
+
+def test_one_frame_in_3_d_is_the_2_d_block():
+    flat, deep = make_block(seed=4), make_block(seed=4, dims=3)
+    deep.load_state_dict(
+        {
+            name: tensor.reshape(deep.state_dict()[name].shape)
+            for name, tensor in flat.state_dict().items()
+        }
+    )
+    x, y = torch.randn(2, 2, 6, 4, 6)
+    torch.testing.assert_close(deep(x[:, :, None], y[:, :, None])[:, :, 0], flat(x, y))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_gradients(dims):
+    block = make_block(4, dims=dims).double()
+    shape = (2, 2, 4, 3, 4) if dims == 2 else (2, 1, 4, 2, 2, 3)
+    x, y = torch.randn(shape, dtype=torch.float64)
+    x.requires_grad_(), y.requires_grad_()
+    weights = [p for p in block.parameters() if p.requires_grad]
+    assert torch.autograd.gradcheck(lambda *inputs: block(*inputs[:2]), (x, y, *weights))
+
+
+def test_the_map_is_what_the_block_uses_and_its_rows_sum_to_one():
+    block = make_block()
+    x, y = torch.randn(2, 2, 6, 5, 4)
+    rows = block.attention(x, y)
+    assert rows.shape == (2, 20, 4)
+    torch.testing.assert_close(rows.sum(-1), torch.ones(2, 20))
+    z = rows @ project(block.value, pool(y))
+    expected = block.norm(block.out(z.transpose(1, 2).reshape(2, 3, 5, 4))) + x
+    torch.testing.assert_close(block(x, y), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_fused_attention_is_the_plain_one_in_bfloat16_too():
+    q, k, v = torch.randn(3, 2, 9, 8)
+    torch.testing.assert_close(attend(q, k, v), weigh(q, k) @ v, rtol=1e-5, atol=1e-5)
+    half = [tensor.bfloat16() for tensor in (q, k, v)]
+    torch.testing.assert_close(attend(*half).float(), weigh(q, k) @ v, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_new_block_is_the_identity_to_the_bit(dims, training):
+    block = CrossModalityBlock(6, dims=dims).train(training)
+    x, y = torch.randn((2, 2, 6) + (3,) * (dims - 2) + (4, 4))
+    assert torch.equal(block(x, y), x)
+
+
+def test_equal_weights_in_place_of_the_softmax():
+    block = make_block(uniform=True)
+    x, y = torch.randn(2, 2, 6, 4, 4)
+    mean = functional.max_pool2d(y, 2).mean(dim=(2, 3), keepdim=True)
+    expected = block.norm(block.out(block.value(mean))) + x
+    torch.testing.assert_close(block(x, y), expected)
+
+
+def test_he_initialization_and_zero_biases():
+    torch.manual_seed(0)
+    block = CrossModalityBlock(512)
+    for layer in (block.query, block.key, block.value, block.out):
+        out = layer.weight.shape[0]
+        assert layer.weight.std().item() == pytest.approx((2 / out) ** 0.5, rel=0.02)
+        assert not layer.bias.any()
+    assert not block.norm.weight.any()
+
+
+def test_only_values_reach_the_output_through_a_single_position():
+    """A 2×2 image pools to one position, to which every query must attend wholly."""
+    block = make_block()
+    x, y = torch.randn(2, 2, 6, 2, 2)
+    torch.testing.assert_close(block.attention(x, y), torch.ones(2, 4, 1))
+
+
+def test_unusable_blocks():
+    for channels, dims in ((6, 1), (6, 4), (1, 2)):
+        with pytest.raises(ValueError, match="expected dims 2 or 3 and 2 channels"):
+            CrossModalityBlock(channels, dims=dims)
+
+
+def test_the_non_local_block_is_cma_of_x_with_itself():
+    cross, inner = make_block(seed=2), make_block(seed=2, kind=NonLocalBlock)
+    assert cross.state_dict().keys() == inner.state_dict().keys()
+    x, y = torch.randn(2, 2, 6, 5, 4)
+    assert torch.equal(inner(x), cross(x, x))
+    assert torch.equal(inner(x, y), cross(x, x))
+
+
+def test_five_non_local_blocks_have_the_published_number_of_parameters():
+    """I3D-ResNet-50 with 400 classes: 28,043,472, and 35,401,936 with five of them."""
+    with torch.device("meta"):
+        blocks = [NonLocalBlock(c, dims=3) for c in (512, 512, 1024, 1024, 1024)]
+    count = sum(p.numel() for block in blocks for p in block.parameters())
+    assert count == 35_401_936 - 28_043_472

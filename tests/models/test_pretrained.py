@@ -1,0 +1,138 @@
+"""Weight files: what is read, what is refused."""
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from models.backbones.resnet import ResNet
+from models.pretrained import WeightsError, cross_modality_init, load_weights, read_weights
+
+
+def make_resnet(seed=0, **options):
+    torch.manual_seed(seed)
+    return ResNet(18, width=4, **{"num_classes": 7, **options})
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pt", ".safetensors"])
+def test_files_come_back(tmp_path, ending):
+    weights, path = make_resnet().state_dict(), tmp_path / f"w{ending}"
+    save_file(weights, path) if ending == ".safetensors" else torch.save(weights, path)
+    network = make_resnet(1)
+    loaded = load_weights(network, read_weights(path))
+    assert same(network.state_dict(), weights)
+    assert set(loaded.used) == set(weights)
+    assert loaded.skipped == ()
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model"])
+def test_wrappers_of_trainings_are_taken_off(tmp_path, wrapper):
+    weights, path = make_resnet().state_dict(), tmp_path / "w.pth"
+    wrapped = {f"module.{name}": tensor for name, tensor in weights.items()}
+    torch.save({wrapper: wrapped, "epoch": 3}, path)
+    assert same(read_weights(path), dict(weights))
+
+
+def test_what_is_skipped_is_named_and_left_alone():
+    weights, network = make_resnet(num_classes=9).state_dict(), make_resnet(1)
+    before = network.fc.weight.clone()
+    loaded = load_weights(network, weights, skip=("fc.",))
+    assert loaded.skipped == ("fc.bias", "fc.weight")
+    assert torch.equal(network.fc.weight, before)
+    assert torch.equal(network.conv1.weight, weights["conv1.weight"])
+
+
+def without(weights, name):
+    return {key: tensor for key, tensor in weights.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: without(w, "layer1.0.conv1.weight"), r"lack: layer1\.0\.conv1\.weight\."),
+        (lambda w: {**w, "extra.weight": torch.zeros(1)}, r"have too much: extra\.weight"),
+        (lambda w: {**w, "fc.weight": torch.zeros(3, 32)}, r"fc\.weight \(3, 32\) for \(7, 32\)"),
+        (lambda w: {}, "and [0-9]+ more"),
+    ],
+)
+def test_weights_of_something_else_change_nothing(change, message):
+    network = make_resnet()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(WeightsError, match=message):
+        load_weights(network, change(dict(make_resnet(1).state_dict())))
+    assert same(network.state_dict(), before)
+
+
+def test_counters_of_batch_norm_may_be_absent():
+    weights = {k: v for k, v in make_resnet().state_dict().items() if "num_batches" not in k}
+    network = make_resnet(1)
+    load_weights(network, weights)
+    assert torch.equal(network.fc.weight, weights["fc.weight"])
+
+
+class Harmful:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('code in a weight file was run')",)
+
+
+def test_files_are_never_run(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"a": Harmful()}, path)
+    with pytest.raises(WeightsError, match="holds more than tensors"):
+        read_weights(path)
+    path.write_bytes(pickle.dumps(Harmful(), protocol=2))
+    with pytest.raises(WeightsError):
+        read_weights(path)
+
+
+def test_files_that_are_no_weights(tmp_path):
+    path = tmp_path / "w.pth"
+    path.write_bytes(b"<html>404</html>")
+    with pytest.raises(WeightsError):
+        read_weights(path)
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(WeightsError, match="expected tensors by name"):
+        read_weights(path)
+
+
+# --- from RGB to flow ----------------------------------------------------------------------------
+
+
+def test_cross_modality_init_is_the_mean_over_rgb_repeated():
+    weight = torch.randn(4, 3, 7, 7)
+    flow = cross_modality_init(weight, 10)
+    assert flow.shape == (4, 10, 7, 7)
+    mean = (weight[:, 0] + weight[:, 1] + weight[:, 2]) / 3
+    for channel in range(10):
+        torch.testing.assert_close(flow[:, channel], mean)
+    assert cross_modality_init(torch.randn(4, 3, 5, 7, 7), 2).shape == (4, 2, 5, 7, 7)
+
+
+def test_a_flow_network_starts_from_rgb_weights():
+    """Where other toolboxes skip the first convolution with a line in the log."""
+    weights, flow = make_resnet().state_dict(), make_resnet(1, in_channels=10)
+    with pytest.raises(WeightsError, match=r"conv1\.weight \(4, 3, 7, 7\) for \(4, 10, 7, 7\)"):
+        load_weights(flow, weights)
+    load_weights(flow, weights, inflate_channels=True)
+    expected = cross_modality_init(weights["conv1.weight"], 10)
+    assert torch.equal(flow.conv1.weight, expected)
+    assert torch.equal(flow.fc.weight, weights["fc.weight"])
+    grey = torch.randn(1, 1, 32, 32)
+    rgb = make_resnet().eval()
+    flow.eval()
+    # Equal channels give what RGB's network gives, 10 / 3 times as strong at the stem.
+    torch.testing.assert_close(
+        flow.conv1(grey.expand(-1, 10, -1, -1)), rgb.conv1(grey.expand(-1, 3, -1, -1)) * 10 / 3,
+        rtol=1e-4, atol=1e-4,
+    )  # fmt: skip
+
+
+def test_flow_weights_are_taken_as_they_are():
+    weights, flow = make_resnet(in_channels=10).state_dict(), make_resnet(1, in_channels=10)
+    load_weights(flow, weights, inflate_channels=True)
+    assert torch.equal(flow.conv1.weight, weights["conv1.weight"])

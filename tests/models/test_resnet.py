@@ -1,0 +1,124 @@
+"""ResNets: counts and keys of the public weights, and what torchvision computes with them."""
+
+import pytest
+import torch
+from torch import nn
+
+from models.backbones.resnet import (
+    BOTTLENECKS_FROM,
+    DEPTHS,
+    FLOW_INPUT,
+    RGB_INPUT,
+    ResNet,
+    channels_of,
+    normalize,
+)  # fmt: skip
+from models.two_stream import count_parameters
+
+COUNTS = {18: 11_689_512, 34: 21_797_672, 50: 25_557_032, 101: 44_549_160, 152: 60_192_808}
+LAST = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+@pytest.mark.parametrize(("depth", "count"), COUNTS.items())
+def test_counts(depth, count):
+    with torch.device("meta"):
+        assert count_parameters(ResNet(depth)) == count
+
+
+def test_counts_of_trunks():
+    with torch.device("meta"):
+        assert count_parameters(ResNet(50, num_classes=0)) == 23_508_032
+        assert count_parameters(ResNet(50, num_classes=0, in_channels=10)) == 23_529_984
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_keys_are_those_of_public_weight_files(depth):
+    convolutions = 3 if depth >= BOTTLENECKS_FROM else 2
+    keys = {"conv1.weight", "fc.weight", "fc.bias", *(f"bn1.{end}" for end in LAST)}
+    for stage, blocks in enumerate(DEPTHS[depth], 1):
+        for block in range(blocks):
+            place = f"layer{stage}.{block}"
+            for i in range(1, convolutions + 1):
+                keys |= {f"{place}.conv{i}.weight", *(f"{place}.bn{i}.{end}" for end in LAST)}
+            # ResNet-18 and 34 keep the channels of the stem in their first stage.
+            if block == 0 and (stage > 1 or depth >= BOTTLENECKS_FROM):
+                keys |= {f"{place}.downsample.0.weight"}
+                keys |= {f"{place}.downsample.1.{end}" for end in LAST}
+    with torch.device("meta"):
+        assert set(ResNet(depth).state_dict()) == keys
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_it_computes_what_torchvision_does(depth):
+    try:
+        import torchvision
+    except Exception as error:  # noqa: BLE001 (its compiled part may not fit torch)
+        pytest.skip(f"torchvision cannot be imported here: {error}")
+    theirs = getattr(torchvision.models, f"resnet{depth}")().eval()
+    ours = ResNet(depth).eval()
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.randn(2, 3, 96, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-5)
+
+
+def test_walking_the_blocks_is_the_network():
+    network = ResNet(18, width=8, num_classes=5).eval()
+    images = torch.randn(2, 3, 40, 32)
+    x = network.stem(images)
+    shapes = []
+    for stage, place, block in network.blocks():
+        x = block(x)
+        shapes.append((stage, place, *x.shape[1:]))
+    assert shapes[1::2] == [(2, 1, 8, 10, 8), (3, 1, 16, 5, 4), (4, 1, 32, 3, 2), (5, 1, 64, 2, 1)]
+    torch.testing.assert_close(network.head(x), network(images), rtol=0, atol=0)
+    assert channels_of(18, 5, 8) == 64
+    assert channels_of(50, 4) == 1024
+
+
+def test_without_classes_it_gives_pooled_features():
+    features = ResNet(18, width=8, num_classes=0)(torch.randn(2, 3, 32, 32))
+    assert features.shape == (2, 64)
+
+
+def test_channels_last_changes_nothing():
+    network, images = ResNet(18, width=8).eval(), torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        plain = network(images)
+        network.to(memory_format=torch.channels_last)
+        last = network(images.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(plain, last, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_is_for_training_only():
+    network = ResNet(18, width=8, dropout=0.5).eval()
+    x = torch.rand(4, 64, 2, 2)
+    assert torch.equal(network.head(x), network.head(x))
+    network.train()
+    assert not torch.equal(network.head(x), network.head(x))
+
+
+def test_he_initialization():
+    torch.manual_seed(0)
+    network = ResNet(34, width=32)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.weight.numel() > 50_000:
+            out, _, height, width = module.weight.shape
+            expected = (2 / (out * height * width)) ** 0.5
+            assert module.weight.std().item() == pytest.approx(expected, rel=0.02)
+
+
+def test_an_unknown_depth():
+    with pytest.raises(ValueError, match="expected a depth of 18, 34, 50, 101, 152, got 49"):
+        ResNet(49)
+
+
+def test_normalization_is_that_of_the_weights():
+    white = normalize(torch.ones(1, 3, 1, 1), RGB_INPUT).flatten()
+    expected = [
+        (1 - m) / s for m, s in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
+    ]
+    torch.testing.assert_close(white, torch.tensor(expected))
+    flow = normalize(torch.tensor([-1.0, 0.0, 1.0]).view(1, 3, 1, 1), FLOW_INPUT).flatten()
+    # TSN: (q / 255 − 0.5) / 0.226, in which 20 pixels are 0.5 / 0.226.
+    torch.testing.assert_close(flow, torch.tensor([-0.5, 0.0, 0.5]) / 0.226)

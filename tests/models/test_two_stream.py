@@ -1,0 +1,246 @@
+"""Two branches and the blocks between them."""
+
+import pytest
+import torch
+
+from models.backbones.resnet import ResNet
+from models.two_stream import (
+    TwoStream,
+    choose_positions,
+    count_parameters,
+    fuse,
+    is_identity,
+)  # fmt: skip
+
+
+def make_pair(depth=18, width=4, seed=0, classes=5, dropout=0.0):
+    torch.manual_seed(seed)
+    return (
+        ResNet(depth, in_channels=channels, num_classes=classes, width=width, dropout=dropout)
+        for channels in (3, 10)
+    )
+
+
+def make_network(depth=18, seed=0, awake=True, **options):
+    """A network in eval mode; ``awake`` gives its blocks something to say."""
+    network = TwoStream(*make_pair(depth, seed=seed), **options)
+    if awake:
+        for block in list_blocks(network):
+            torch.nn.init.normal_(block.norm.weight)
+    return network.eval()
+
+
+def list_blocks(network):
+    parts = (network.to_rgb, network.to_flow, network.non_local_rgb, network.non_local_flow)
+    return [block for part in parts for block in part.values()]
+
+
+def make_images(size=64, batch=2):
+    torch.manual_seed(9)
+    return {"rgb": torch.randn(batch, 3, size, size), "flow": torch.randn(batch, 10, size, size)}
+
+
+# --- where blocks stand --------------------------------------------------------------------------
+
+
+def test_the_papers_places_in_resnet_50():
+    assert choose_positions(50) == ((3, 1), (3, 3), (4, 1), (4, 3), (4, 5))
+
+
+@pytest.mark.parametrize(
+    ("depth", "places"),
+    [
+        (18, ((3, 1), (4, 1))),
+        (34, ((3, 1), (3, 3), (4, 1), (4, 3), (4, 5))),
+        (101, ((3, 1), (3, 3), (4, 6), (4, 14), (4, 22))),
+        (152, ((3, 3), (3, 7), (4, 11), (4, 23), (4, 35))),
+    ],
+)
+def test_places_by_the_stated_rule(depth, places):
+    assert choose_positions(depth) == places
+
+
+# --- what is computed ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_a_zero_scaled_network_is_the_plain_one_to_the_bit(depth):
+    plain = TwoStream(*make_pair(depth), cma=False).eval()
+    network = TwoStream(*make_pair(depth), non_local=("rgb", "flow")).eval()
+    images = make_images()
+    with torch.no_grad():
+        alone = {"rgb": plain.rgb(images["rgb"]), "flow": plain.flow(images["flow"])}
+        for name, scores in network(**images).items():
+            assert torch.equal(scores, plain(**images)[name])
+            assert torch.equal(scores, alone[name])
+
+
+def walk(network, rgb, flow, one_after_another=False):
+    """The network by its description: both blocks see what was there before either."""
+    x, y = network.rgb.stem(rgb), network.flow.stem(flow)
+    for (stage, place, a), (_, _, b) in zip(
+        network.rgb.blocks(), network.flow.blocks(), strict=True
+    ):
+        x, y = a(x), b(y)
+        name = f"res{stage}_{place}"
+        if name in network.non_local_rgb:
+            x = network.non_local_rgb[name](x)
+        if name in network.to_rgb:
+            new_x = network.to_rgb[name](x, y)
+            y = network.to_flow[name](y, new_x if one_after_another else x)
+            x = new_x
+    return {"rgb": network.rgb.head(x), "flow": network.flow.head(y)}
+
+
+def test_both_directions_look_at_unchanged_features():
+    network, images = make_network(), make_images()
+    with torch.no_grad():
+        scores, expected = network(**images), walk(network, **images)
+        other = walk(network, **images, one_after_another=True)
+    for name in ("rgb", "flow"):
+        assert torch.equal(scores[name], expected[name])
+    assert not torch.allclose(scores["flow"], other["flow"])
+
+
+def test_cma_stands_behind_non_local_blocks():
+    network, images = make_network(non_local=("rgb",)), make_images()
+    assert len(network.non_local_rgb) == 2
+    assert len(network.non_local_flow) == 0
+    with torch.no_grad():
+        expected = walk(network, **images)
+        for name, scores in network(**images).items():
+            assert torch.equal(scores, expected[name])
+
+
+@pytest.mark.parametrize("branch", ["rgb", "flow"])
+def test_one_score_is_that_of_both_with_less_work(branch):
+    both, one = make_network(), make_network(scores=branch)
+    images, ran = make_images(), []
+    with torch.no_grad():
+        expected = both(**images)[branch]
+        for name, module in one.named_modules():
+            if list(module.parameters(recurse=False)):
+                module.register_forward_hook(lambda *_, name=name: ran.append(name))
+        scores = one(**images)
+    assert set(scores) == {branch}
+    assert torch.equal(scores[branch], expected)
+    other = "flow" if branch == "rgb" else "rgb"
+    unused = {f"{other}.fc", f"{other}.layer4.0.conv1", f"to_{other}.res4_1.query"}
+    assert unused.isdisjoint(ran)
+    assert {f"to_{branch}.res4_1.query", f"to_{other}.res3_1.query"} <= set(ran)
+    counted = sum(count_own(one.get_submodule(name)) for name in ran)
+    assert one.count_used_parameters() == counted
+
+
+def count_own(module):
+    return sum(parameter.numel() for parameter in module.parameters(recurse=False))
+
+
+@pytest.mark.parametrize("scores", ["rgb", "flow", "both"])
+@pytest.mark.parametrize("cma", [False, True])
+def test_what_is_counted_is_what_gets_a_gradient(scores, cma):
+    network = make_network(scores=scores, cma=cma, non_local=("rgb",))
+    images = make_images()
+    sum(score.sum() for score in network(**images).values()).backward()
+    used = [p for p in network.parameters() if p.grad is not None]
+    assert network.count_used_parameters() == sum(p.numel() for p in used)
+
+
+def test_an_image_that_no_score_needs_may_be_left_out():
+    images = make_images()
+    alone = make_network(cma=False, scores="flow")
+    with torch.no_grad():
+        assert torch.equal(alone(flow=images["flow"])["flow"], alone.flow(images["flow"]))
+    with pytest.raises(ValueError, match="scores 'flow' need flow images, got none"):
+        alone(rgb=images["rgb"])
+    with pytest.raises(ValueError, match="need rgb images"):
+        make_network(scores="flow")(flow=images["flow"])
+
+
+def test_dropping_identities_changes_no_bit_and_says_how_many():
+    network, images = make_network(awake=False, non_local=("rgb",)), make_images()
+    for block in network.to_rgb.values():
+        torch.nn.init.normal_(block.norm.weight)
+    with torch.no_grad():
+        before = network(**images)
+        assert network.drop_identities() == 2 + 2
+        after = network(**images)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert len(network.to_rgb) == 2
+    assert not len(network.to_flow)
+    assert network.drop_identities() == 0
+
+
+def test_a_shift_alone_is_no_identity():
+    network = make_network(awake=False)
+    block = network.to_rgb["res3_1"]
+    assert is_identity(block)
+    torch.nn.init.constant_(block.norm.bias, 0.1)
+    assert not is_identity(block)
+
+
+# --- counts --------------------------------------------------------------------------------------
+
+
+def test_counts_of_resnet_50_with_400_classes():
+    with torch.device("meta"):
+        plain = TwoStream(*make_pair(50, 64, classes=400), cma=False)
+        network = TwoStream(*make_pair(50, 64, classes=400))
+        rgb = TwoStream(*make_pair(50, 64, classes=400), scores="rgb")
+    one = count_parameters(plain.rgb)
+    assert one == 24_327_632
+    assert count_parameters(plain) == plain.count_used_parameters() == 48_677_216
+    assert (
+        count_parameters(network) == network.count_used_parameters() == 48_677_216 + 2 * 7_358_464
+    )
+    assert rgb.count_used_parameters() == 45_508_048
+    assert round(45_508_048 / one, 2) == 1.87
+    rgb.to_flow.clear()  # as after iter_1, when they are still the identity
+    assert rgb.count_used_parameters() == 40_251_344
+    assert round(40_251_344 / one, 2) == 1.65
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("branch", ["rgb", "flow"])
+def test_a_frozen_branch_learns_nothing(branch):
+    network = make_network().train()
+    network.freeze(branch)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], 0.1)
+    sum(score.sum() for score in network(**make_images()).values()).backward()
+    optimizer.step()
+    frozen = (f"{branch}.", f"to_{branch}.")
+    for name, tensor in network.state_dict().items():
+        if name.startswith(frozen):
+            assert torch.equal(tensor, before[name]), name
+    other = "flow" if branch == "rgb" else "rgb"
+    changed = network.state_dict()
+    for name in (f"{other}.fc.weight", f"{other}.bn1.running_mean", f"to_{other}.res3_1.out.bias"):
+        assert not torch.equal(changed[name], before[name]), name
+
+
+def test_branches_must_fit():
+    rgb, _ = make_pair(18)
+    _, deeper = make_pair(34)
+    _, wider = make_pair(18, 8)
+    for flow in (deeper, wider):
+        with pytest.raises(ValueError, match="branches of one depth and width"):
+            TwoStream(rgb, flow)
+    with pytest.raises(ValueError, match="expected branches rgb and flow"):
+        TwoStream(*make_pair(), non_local=("audio",))
+    with pytest.raises(ValueError, match="scores of one or both"):
+        TwoStream(*make_pair(), scores="all")
+
+
+# --- late fusion ---------------------------------------------------------------------------------
+
+
+def test_late_fusion():
+    scores = {"rgb": torch.tensor([[2.0, 0.0]]), "flow": torch.tensor([[0.0, 1.0]])}
+    torch.testing.assert_close(fuse(scores, (5, 1)), torch.tensor([[10.0, 1.0]]))
+    soft = 0.5 * scores["rgb"].softmax(1) + 2 * scores["flow"].softmax(1)
+    torch.testing.assert_close(fuse(scores, (0.5, 2), over="softmax"), soft)
+    with pytest.raises(ValueError, match="fusion over logits or softmax, got 'mean'"):
+        fuse(scores, over="mean")
