@@ -29,6 +29,12 @@ def store(make_store) -> Store:
 
 
 @pytest.fixture
+def tiny_changes() -> dict[str, str]:
+    """What makes a recipe tiny."""
+    return TINY
+
+
+@pytest.fixture
 def tiny() -> Callable[..., Recipe]:
     """``tiny(training.epochs=1, …)`` with dots as double underscores: motion8_cma made tiny."""
 

@@ -1,0 +1,152 @@
+"""The commands from end to end, on a store of twelve small videos."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from flowkit.cli import joined
+from flowkit.errors import UsageError, VideoError
+from train.commands.evaluate import evaluate
+from train.commands.predict import predict
+from train.commands.recipes import recipes
+from train.commands.report import report
+from train.commands.train import train
+from train.recipe import list_recipes
+from train.run import Run, RunError
+
+QUICK = ["--workers", "0", "--threads", "1", "--device", "cpu"]
+
+
+def call(command, *arguments):
+    result = CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def settings(tiny_changes):
+    """Options that make motion8_cma tiny."""
+    changed = {**tiny_changes, "training.epochs": "1"}
+    return [word for key, value in changed.items() for word in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture
+def finished(tmp_path, store, settings):
+    run = tmp_path / "run"
+    code, _ = call(train, "motion8_cma", "--store", store.path, "--run", run, *settings, *QUICK)
+    assert code == 0
+    return run
+
+
+def test_they_join_the_command_line():
+    assert {"train", "evaluate", "predict", "report", "recipes"} <= set(joined())
+
+
+def test_training_stops_goes_on_and_is_evaluated(tmp_path, store, settings):
+    run = tmp_path / "run"
+    command = [train, "motion8_cma", "--store", store.path, "--run", run, "--seed", "3",
+               *settings, *QUICK]  # fmt: skip
+    code, said = call(*command, "--stop-after", "3")
+    assert code == 0
+    assert "the same command goes on" in said
+    with pytest.raises(RunError, match="is not finished"):
+        call(evaluate, run, "--store", store.path, *QUICK)
+    code, said = call(*command)
+    assert "going on at step 1" in said
+    assert f"flowkit evaluate {run}" in said
+    assert Run(run).recipe.seed == 3
+    assert [session["threads"] for session in Run(run).facts["sessions"]] == [1, 1]
+    code, said = call(evaluate, run, "--store", store.path, "--json", *QUICK)
+    scores = json.loads(said)
+    assert scores["iter_1/rgb"].keys() == {"top1", "top5", "mean_class", "n"}
+    code, said = call(evaluate, run, "--store", store.path, *QUICK)
+    assert "iter_1, flow of another class/rgb" in said
+    assert "identities dropped" in said
+
+
+def test_the_report_has_every_figure_and_fetches_nothing(finished, store, tmp_path, settings):
+    with pytest.raises(RunError, match="run flowkit evaluate first"):
+        call(report, finished)
+    call(evaluate, finished, "--store", store.path, *QUICK)
+    other = tmp_path / "other"
+    call(train, "motion8_cma", "--store", store.path, "--run", other, "--seed", "1",
+         *settings, *QUICK)  # fmt: skip
+    call(evaluate, other, "--store", store.path, *QUICK)
+    code, said = call(report, finished, "--store", store.path, "--against", other)
+    assert code == 0
+    names = {path.name for path in (finished / "figures").iterdir()}
+    assert names == {
+        "iterations.md", "parameters.md", "fusion.png", "classes.png", "confusing-pairs.md",
+        "confusion.png", "attention.png", "curves.png",
+    }  # fmt: skip
+    for path in (finished / "figures").glob("*.png"):
+        assert path.read_bytes()[:4] == b"\x89PNG"
+    assert "| iter_1 " in said
+    page = (finished / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 5
+    assert "http" not in page.replace("http-equiv", "")
+    assert "src=" in page
+    assert "<script" not in page
+    assert "training" in page
+
+
+def test_single_figures_and_what_they_refuse(finished, store):
+    call(evaluate, finished, "--store", store.path, *QUICK)
+    code, _ = call(report, finished, "iterations")
+    assert code == 0
+    assert not (finished / "figures" / "fusion.png").exists()
+    with pytest.raises(UsageError, match="no figure 'fushion'; did you mean 'fusion'"):
+        call(report, finished, "fushion")
+    with pytest.raises(UsageError, match="shares from 0 to 1"):
+        call(report, finished, "attention", "--store", store.path, "--point", "3", "0.5")
+    with pytest.raises(RunError, match="not in the subset"):
+        call(report, finished, "attention", "--store", store.path, "--video", "video 01")
+    code, _ = call(report, finished, "attention", "--store", store.path, "--video", "video 03")
+    assert code == 0
+
+
+def test_a_video_file_is_classified(finished, make_clip, tmp_path):
+    video = make_clip(tmp_path / "some clip.mp4", frames=12)
+    out = tmp_path / "p.png"
+    code, said = call(predict, finished, video, "-o", out, "--backend", "numba", "--json", *QUICK)
+    assert code == 0
+    top = json.loads(said)
+    assert set(top) == {"wave", "jump high"}
+    assert sum(top.values()) == pytest.approx(1, abs=1e-5)
+    assert list(top.values()) == sorted(top.values(), reverse=True)
+    assert out.read_bytes()[:4] == b"\x89PNG"
+    again = json.loads(call(predict, finished, video, "-o", out, "--backend", "numba", "--json",
+                            *QUICK)[1])  # fmt: skip
+    assert again == top
+
+
+def test_what_cannot_be_classified(finished, tmp_path):
+    with pytest.raises(UsageError, match="expected a video file"):
+        call(predict, finished, tmp_path / "absent.mp4", *QUICK)
+    text = tmp_path / "notes.mp4"
+    text.write_text("not a video")
+    with pytest.raises(VideoError, match=r"notes\.mp4"):
+        call(predict, finished, text, "--backend", "numba", *QUICK)
+
+
+def test_recipes_are_listed_and_printed():
+    _, said = call(recipes)
+    for name in list_recipes():
+        assert name in said
+    rows = json.loads(call(recipes, "--json")[1])
+    assert {row["name"] for row in rows} == set(list_recipes())
+    assert "iterations: 3" in call(recipes, "kinetics_cma")[1]
+
+
+def test_wrong_options(tmp_path, store):
+    command = [train, "motion8_cma", "--store", store.path, "--run", tmp_path / "r"]
+    for arguments, reason in [
+        (["--set", "training.epochs"], "--set takes NAME=VALUE"),
+        (["--weights", "rgb"], "--weights takes NAME=VALUE"),
+        (["--set", "training.epcohs=3"], "did you mean 'epochs'"),
+        (["--weights", "audio=x"], "network.weights.audio"),
+        (["--stop-after", "3", "--processes", "2"], "for one process"),
+    ]:
+        with pytest.raises(UsageError, match=reason):
+            call(*command, *arguments, *QUICK)
+    assert not (tmp_path / "r").exists()
