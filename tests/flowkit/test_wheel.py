@@ -56,9 +56,17 @@ def test_the_command_answers(unpacked: Path, tmp_path: Path) -> None:
     assert "UCF101.rar" in listing
 
 
-def test_nothing_but_the_package_is_in_the_wheel(unpacked: Path) -> None:
+def test_nothing_but_the_packages_is_in_the_wheel(unpacked: Path) -> None:
     top = {path.name for path in unpacked.iterdir()}
-    assert {name for name in top if not name.endswith(".dist-info")} == {"flowkit"}
+    packages = {name for name in top if not name.endswith(".dist-info")}
+    assert packages == {"flowkit", "models", "train"}
+
+
+def test_recipes_and_the_reports_page_are_in_the_wheel(unpacked: Path, tmp_path: Path) -> None:
+    listing = run(unpacked, tmp_path, "-m", "flowkit", "recipes")
+    for path in (ROOT / "train" / "recipes").glob("*.yaml"):
+        assert path.stem in listing
+    assert (unpacked / "train" / "templates" / "report.html").is_file()
 
 
 def test_the_tested_pins_are_in_the_wheel(unpacked: Path) -> None:
