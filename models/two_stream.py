@@ -140,16 +140,19 @@ class TwoStream(nn.Module):
         """
         self.modules_of(branch).eval().requires_grad_(False)
 
-    def drop_identities(self) -> int:
-        """Take out cross-modality and non-local blocks whose BN scales and shifts are all 0.
+    def drop_identities(self, branches: tuple[str, ...] = BRANCHES) -> int:
+        """Take out blocks that change `branches` and whose BN scales and shifts are all 0.
 
-        Returns their number. Scores stay the same to the bit, for less work.
+        Returns their number. Scores stay the same to the bit, for less work. Blocks that are
+        still to be trained begin as the identity, so they must be those of another branch.
         """
         dropped = 0
-        for blocks in (self.to_rgb, self.to_flow, self.non_local_rgb, self.non_local_flow):
-            for name in [name for name, block in blocks.items() if is_identity(block)]:
-                del blocks[name]
-                dropped += 1
+        for branch in branches:
+            for kind in ("to", "non_local"):
+                blocks = getattr(self, f"{kind}_{branch}")
+                for name in [name for name, block in blocks.items() if is_identity(block)]:
+                    del blocks[name]
+                    dropped += 1
         return dropped
 
     def count_used_parameters(self) -> int:

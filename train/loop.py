@@ -79,9 +79,11 @@ def train_phase(
         settings=settings, process=process, should_stop=should_stop, log=log,
     )  # fmt: skip
     torch.set_num_threads(settings.threads)
-    inner = start_network(run, phase).to(
-        context.device, memory_format=choose_layout(context.device)
-    )
+    inner = start_network(run, phase)
+    # Else the frozen branch would hang on the trained one, and gradients be led through it to
+    # be multiplied by zero.
+    inner.drop_identities(("flow" if phase.branch == "rgb" else "rgb",))
+    inner = inner.to(context.device, memory_format=choose_layout(context.device))
     set_training(inner, phase)
     network, inner = wrap(inner, context.device, process, settings.compile)
     progress = make_progress(inner, phase.training, phase.branch == "flow", settings)

@@ -78,9 +78,14 @@ def load_branch(network: TwoStream, branch: Stream, run: Run, phase: str) -> Non
     others = tuple(f"{b}." for b in BRANCHES if b != branch)
     others += tuple(p for b in BRANCHES if b != branch for p in parts_of(b))
     cross = f"to_{branch}."
-    if not any(name.startswith(cross) for name in weights):
+    if not has_part(weights, cross):
         others += (cross,)
     load_weights(network, weights, skip=others)
+
+
+def has_part(weights: dict[str, torch.Tensor], prefix: str) -> bool:
+    """Whether any of the weights is of a part of a network."""
+    return any(name.startswith(prefix) for name in weights)
 
 
 def parts_of(branch: Stream) -> tuple[str, ...]:
@@ -103,7 +108,9 @@ def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> list[Loade
     files, loaded = recipe.network.weights, []
     if "both" in files:
         weights = read_weights(find_weights(files["both"]))
-        loaded.append(load_weights(network, weights, skip=("rgb.fc.", "flow.fc.")))
+        # Blocks that were still the identity are in no file.
+        absent = (f"to_{b}." for b in BRANCHES if not has_part(weights, f"to_{b}."))
+        loaded.append(load_weights(network, weights, skip=("rgb.fc.", "flow.fc.", *absent)))
     for branch, source in phase.start.items():
         name = files.get(branch) or (files.get("rgb") if branch == "flow" else None)
         if source != INITIAL or name is None:

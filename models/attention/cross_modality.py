@@ -31,7 +31,9 @@ from torch.nn import functional
 
 def attend(query_BND: torch.Tensor, key_BMD: torch.Tensor, value_BMD: torch.Tensor) -> torch.Tensor:
     """Equation 1: (B, N, D), without the (N, M) map in memory where a fused kernel can help."""
-    return functional.scaled_dot_product_attention(query_BND, key_BMD, value_BMD)
+    # As one head, contiguous in D: torch's fused kernels take nothing else.
+    q, k, v = (tensor.contiguous().unsqueeze(1) for tensor in (query_BND, key_BMD, value_BMD))
+    return functional.scaled_dot_product_attention(q, k, v).squeeze(1)
 
 
 def weigh(query_BND: torch.Tensor, key_BMD: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.attention.cross_modality import CrossModalityBlock, attend, weigh
 from models.attention.non_local import NonLocalBlock
@@ -110,6 +111,16 @@ def test_fused_attention_is_the_plain_one_in_bfloat16_too():
     torch.testing.assert_close(attend(q, k, v), weigh(q, k) @ v, rtol=1e-5, atol=1e-5)
     half = [tensor.bfloat16() for tensor in (q, k, v)]
     torch.testing.assert_close(attend(*half).float(), weigh(q, k) @ v, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_map_is_never_in_memory(dims):
+    """torch's fused kernel takes the block's tensors; where it cannot, it falls back silently."""
+    block = make_block(dims=dims)
+    x, y = torch.randn((2, 2, 6) + (3,) * (dims - 2) + (4, 6))
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        fused = block(x, y)
+    torch.testing.assert_close(fused, reference(block, x, y), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
