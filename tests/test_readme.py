@@ -12,6 +12,11 @@ from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 
+def read_code() -> list[str]:
+    """The README's Python."""
+    return re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
 def test_the_store_in_ten_lines(tmp_path, make_clip, monkeypatch, capsys):
     make_clip(tmp_path / "videos" / "left" / "train_00000.mp4", frames=12)
     table = FORMATS["folder"].read(tmp_path / "videos", None)
@@ -19,12 +24,24 @@ def test_the_store_in_ten_lines(tmp_path, make_clip, monkeypatch, capsys):
     recipe = Recipe(resize=Resize(width=32, height=32), rgb=RGBRecipe(), flow=FlowRecipe())
     extract(located, tmp_path / "stores" / "motion8", recipe, Options(workers=0), table=table)
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, object] = {}
-    exec(code, names)
+    exec(read_code()[0], names)
     assert "12 25.0" in capsys.readouterr().out
     assert names["flow"].shape == (32, 32, 2)
     assert names["flows"].shape == (5, 32, 32, 2)
+
+
+def test_a_loop_of_ones_own(tmp_path, make_store, monkeypatch):
+    ids = [f"video {number:02}" for number in range(12)]
+    make_store(ids, tmp_path / "stores" / "motion8", frames=9)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    # Without processes of its own: exec has no module that they could come from.
+    exec(read_code()[1].replace("num_workers=2", "num_workers=0"), names)
+    batch = names["batch"]
+    assert batch["rgb"].shape == (8, 3, 3, 224, 224)
+    assert batch["flow"].shape == (8, 3, 10, 224, 224)
+    assert batch["label"].shape == (8,)
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "lint", "bench"])
