@@ -13,6 +13,8 @@ multi-scale crop to 224 for all, as uint8. All readers draw the same samples.
 """
 
 import argparse
+import ctypes
+import mmap
 import os
 import tempfile
 import time
@@ -28,11 +30,11 @@ from clips import find_clips
 from PIL import Image
 from rich.console import Console
 from store import compute_flows, describe_machine, make_reading_store, read_pairs, write_loose
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
-from flowkit.datasets import EpochSampler, SnippetDataset
-from flowkit.sampling import list_times
+from flowkit.datasets import Batches, EpochSampler, SnippetDataset
+from flowkit.sampling import draw, list_times
 from flowkit.store import Store
 from flowkit.store.index import rebuild_index, write_annotations
 from flowkit.store.jpeg import decode_grey, decode_rgb
@@ -51,11 +53,11 @@ class StoreSamples(SnippetDataset):
             store, "train", SEGMENTS, flow_length=FIELDS, training=True, crops=crops, as_bytes=True
         )
 
-    def read_only(self, index: int) -> int:
+    def read_only(self, epoch: int, index: int) -> int:
         """The bytes of a sample: how many."""
         row = int(self.subset.rows[index])
         video, total = self.subset.store[row], 0
-        for t in self._sample_times(row, np.random.default_rng(index)).tolist():
+        for t in self._sample_times(row, draw(self.seed, epoch, row)).tolist():
             total += len(video.rgb_bytes(t))
             total += sum(len(x) + len(y) for x, y in video.flow_jpegs(t, FIELDS))
         return total
@@ -75,9 +77,9 @@ class LooseSamples(StoreSamples):
         times = list_times(t, self.flow_length, self.subset.count(row, "flow"))
         return [f"{folder}/flow_{axis}_{time:05d}.jpg" for time in times for axis in "xy"]
 
-    def read_only(self, index: int) -> int:
+    def read_only(self, epoch: int, index: int) -> int:
         row, total = int(self.subset.rows[index]), 0
-        for t in self._sample_times(row, np.random.default_rng(index)).tolist():
+        for t in self._sample_times(row, draw(self.seed, epoch, row)).tolist():
             for name in self.names(row, "rgb", t) + self.names(row, "flow", t):
                 with open(name, "rb", buffering=0) as file:  # noqa: PTH123  # the fastest way
                     total += len(file.read())
@@ -96,7 +98,7 @@ class PILSamples(LooseSamples):
     def __getitem__(self, key: Any) -> dict[str, torch.Tensor]:
         epoch, index = key
         row = int(self.subset.rows[index])
-        video, random = self.subset.store[row], np.random.default_rng([epoch, row])
+        video, random = self.subset.store[row], draw(self.seed, epoch, row)
         times = self._sample_times(row, random)
         [crop] = self.crops(video.height, video.width, random)
         sample = {}
@@ -139,15 +141,48 @@ def drop_cache(folder: Path) -> None:
             os.close(descriptor)
 
 
+def list_states(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Warm and cold, and what makes each so before a turn."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.read_bytes()
+    yield "warm", lambda: None
+    drop_cache(folder)
+    console.print(f"Page cache dropped: {describe_residency(folder)}")
+    yield "cold", lambda: drop_cache(folder)
+
+
+def describe_residency(folder: Path) -> str:
+    """How many pages of the files are in the page cache, by mincore."""
+    library, pages, resident = ctypes.CDLL(None, use_errno=True), 0, 0
+    for path in folder.rglob("*"):
+        size = path.stat().st_size if path.is_file() else 0
+        if not size:
+            continue
+        if not os.access(path, os.W_OK):  # mincore would call every page resident
+            return "residency cannot be checked: the files are not ours"
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+            seen = np.zeros(-(-size // mmap.PAGESIZE), np.uint8)
+            view = np.frombuffer(mapped, np.uint8)
+            where = [ctypes.c_void_p(array.ctypes.data) for array in (view, seen)]
+            failed = library.mincore(where[0], ctypes.c_size_t(size), where[1])
+            del view
+        if failed:
+            return "residency cannot be checked: mincore failed"
+        pages, resident = pages + len(seen), resident + int((seen & 1).sum())
+    return f"{resident / pages:.2%} of {pages:,} pages are resident"
+
+
 def take_turns(
     readers: dict[str, Callable[[], float]], before: Callable[[], None], repeat: int
 ) -> dict[str, float]:
     """The median of what each reader returns, all taking turns."""
     rates: dict[str, list[float]] = {name: [] for name in readers}
-    for _ in range(repeat):
-        for name, read in readers.items():
+    names = list(readers)
+    for turn in range(repeat):  # another one first each time
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
             before()
-            rates[name].append(read())
+            rates[name].append(readers[name]())
     return {name: float(np.median(values)) for name, values in rates.items()}
 
 
@@ -161,18 +196,20 @@ def measure_layout(store: Path, loose: Path, count: int, repeat: int) -> None:
     def reader(make: Callable[[], StoreSamples]) -> Callable[[], float]:
         def read() -> float:
             samples = make()
-            order = np.random.default_rng(0).integers(len(samples), size=count)
+            order = np.random.default_rng(0).permutation(len(samples)).tolist()
+            keys = [divmod(n, len(order)) for n in range(taken)]
             begin = time.perf_counter()
-            for index in order.tolist():
-                samples.read_only(index)
-            return count / (time.perf_counter() - begin)
+            for epoch, place in keys:
+                index = order[place]
+                samples.read_only(epoch, index)
+            return taken / (time.perf_counter() - begin)
 
         return read
 
     readers = {name: reader(make) for name, make in makers.items()}
-    for name in readers:
-        readers[name]()
-    for state, before in (("warm", lambda: None), ("cold", lambda: drop_cache(store.parent))):
+    for state, before in list_states(store.parent):
+        # cold: each video once, as what was read is warm
+        taken = count if state == "warm" else min(count, len(StoreSamples(store)))
         rates = take_turns(readers, before, repeat)
         console.print(
             f"Bytes alone, {state}: {rates['store']:,.0f} samples/s from the store, "
@@ -191,6 +228,9 @@ def make_loader(samples: StoreSamples, workers: int, batch: int) -> Iterator[Any
                 yield from super().__iter__()
 
     sampler = Endless(len(samples), training=True)
+    if type(samples) is StoreSamples:  # as flowkit trains; the others as their toolboxes do
+        return iter(DataLoader(Batches(samples), None, sampler=BatchSampler(sampler, batch, True),
+                               num_workers=workers, worker_init_fn=one_thread))  # fmt: skip
     return iter(DataLoader(samples, batch, sampler=sampler, num_workers=workers,
                            worker_init_fn=one_thread, drop_last=True))  # fmt: skip
 
@@ -221,7 +261,7 @@ def measure_loading(store: Path, loose: Path, options: argparse.Namespace) -> No
         return read
 
     readers = {name: reader(make) for name, make in makers.items()}
-    for state, before in (("warm", lambda: None), ("cold", lambda: drop_cache(store.parent))):
+    for state, before in list_states(store.parent):
         rates = take_turns(readers, before, options.repeat)
         console.print(
             f"End to end, {state}, {options.workers} workers: "
@@ -234,17 +274,15 @@ def measure_loading(store: Path, loose: Path, options: argparse.Namespace) -> No
 def measure_memory(store: Path, options: argparse.Namespace) -> None:
     """Anonymous memory of each worker, at the beginning and the end of an epoch."""
     samples = StoreSamples(store)
-    loader = DataLoader(samples, options.batch, sampler=EpochSampler(len(samples), training=True),
-                        num_workers=options.workers, worker_init_fn=one_thread)  # fmt: skip
-    batches = iter(loader)
+    batches = make_loader(samples, options.workers, options.batch)
     for _ in range(2 * options.workers):
         next(batches)
     workers = [worker.pid for worker in batches._workers]  # type: ignore[attr-defined]
     marks = [[read_anonymous(pid) for pid in workers]]
-    left = len(loader) - 2 * options.workers
-    for step, _ in enumerate(batches, 1):
-        # Workers that have nothing left to do are gone before the last batch is taken.
-        if step in (left // 2, left - 2 * options.workers):
+    epoch = max(2, len(samples) // options.batch)
+    for step in range(1, epoch + 1):
+        next(batches)
+        if step in (epoch // 2, epoch):
             marks.append([read_anonymous(pid) for pid in workers])
     for place, values in zip(("begin", "middle", "end"), marks, strict=True):
         shown = ", ".join(f"{value / 1024:.0f} MiB" for value in values)

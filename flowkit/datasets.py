@@ -10,6 +10,7 @@ error that names it.
     C H W  channels, height, width      K  segments      V  views: crops of snippets, or of clips
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from flowkit.errors import StoreError, UsageError
 from flowkit.sampling import (
@@ -145,26 +146,34 @@ class SnippetDataset(Dataset[dict[str, torch.Tensor]]):
         return len(self.subset.rows)
 
     def __getitem__(self, key: int | Key) -> dict[str, torch.Tensor]:
+        sample = {stream: torch.empty(shape, dtype=torch.uint8) for stream, shape in self.shapes()}
+        facts = self.fill(key, sample)
+        if not self.as_bytes:
+            sample = {stream: scale_bytes(image, stream) for stream, image in sample.items()}
+        return {**sample, **facts}
+
+    def shapes(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Each stream, and the shape of its images in a sample."""
+        square = (self.crops.size, self.crops.size)
+        crops = len(self.crops(*square, draw(self.seed, 0, 0)))
+        channels = {"rgb": 3, "flow": 2 * self.flow_length}
+        views = self.num_segments * crops
+        return [(stream, (views, channels[stream], *square)) for stream in self.subset.streams]
+
+    def fill(self, key: int | Key, sample: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Write the images of a sample, uint8 of `shapes`, into tensors; its label and row."""
         epoch, index = (0, key) if isinstance(key, int) else key
         row = int(self.subset.rows[index])
         video, random = self.subset.store[row], draw(self.seed, epoch, row)
         times = self._sample_times(row, random)
         crops = self.crops(video.height, video.width, random)
-        views, size = len(times) * len(crops), self.crops.size
-        channels = {"rgb": 3, "flow": 2 * self.flow_length}
-        images = {
-            stream: np.empty((views, channels[stream], size, size), np.uint8)
-            for stream in self.subset.streams
-        }
+        images = {stream: tensor.numpy() for stream, tensor in sample.items()}
         for k, t in enumerate(times.tolist()):
             for stream, out in images.items():
                 frames = self._read(video, row, stream, t)
                 for c, crop in enumerate(crops):
                     apply_crop(frames, crop, out[k * len(crops) + c], flow=stream == "flow")
-        sample = {stream: torch.from_numpy(out) for stream, out in images.items()}
-        if not self.as_bytes:
-            sample = {stream: scale_bytes(image, stream) for stream, image in sample.items()}
-        return {**sample, "label": self.subset.label(row), "row": torch.tensor(row)}
+        return {"label": self.subset.label(row), "row": torch.tensor(row)}
 
     def _sample_times(self, row: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
         """Where the snippets begin: with all their fields in the video, where it is long enough."""
@@ -183,6 +192,41 @@ class SnippetDataset(Dataset[dict[str, torch.Tensor]]):
         times = list_times(t, self.flow_length, self.subset.count(row, "flow"))
         fields = video.flow_jpegs(t, int(times[-1]) - t + 1)
         return [decode_grey(plane) for time in times for plane in fields[time - t]]
+
+
+class Batches(Dataset[dict[str, torch.Tensor]]):
+    """Whole batches of a SnippetDataset with ``as_bytes``: its keys are lists of that one's keys.
+
+        DataLoader(Batches(dataset), sampler=BatchSampler(sampler, 8, False), batch_size=None)
+
+    gives what ``DataLoader(dataset, 8, sampler=sampler)`` does with less work: images are written
+    where the training process reads them, not copied there.
+    """
+
+    def __init__(self, dataset: "SnippetDataset | Any") -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, keys: list[Key]) -> dict[str, torch.Tensor]:
+        batch = {
+            stream: make_tensor((len(keys), *shape)) for stream, shape in self.dataset.shapes()
+        }
+        facts = [
+            self.dataset.fill(key, {stream: images[i] for stream, images in batch.items()})
+            for i, key in enumerate(keys)
+        ]
+        return {**batch, **{name: torch.stack([f[name] for f in facts]) for name in facts[0]}}
+
+
+def make_tensor(shape: tuple[int, ...]) -> torch.Tensor:
+    """An uninitialized uint8 tensor; in a loader's worker, in memory that all processes share."""
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    # As torch's own default_collate does; share_memory_() would copy what is not yet written.
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))
+    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)
 
 
 class ClipDataset(Dataset[dict[str, torch.Tensor]]):

@@ -14,6 +14,7 @@ as TSN and its successors do: a network sees motion at the scale that it was mea
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import cv2
@@ -56,24 +57,33 @@ def apply_crop(images: list[U8], crop: Crop, out: U8, flow: bool = False) -> Non
     out: (channels, height, width) uint8, the images' channels one after another.
     flow: whether mirroring negates every other image.
     """
-    size = out.shape[1:]
+    height, width = out.shape[1:]
+    ones = make_ones(height, width) if flow else None
     place = 0
     for number, image in enumerate(images):
         box = image[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-        if box.shape[:2] != size:
-            box = cv2.resize(box, size[::-1], interpolation=cv2.INTER_LINEAR)
+        if box.shape[:2] != (height, width):
+            box = cv2.resize(box, (width, height), interpolation=cv2.INTER_LINEAR)
         if crop.mirrored:
-            box = box[:, ::-1]
-        if flow:
-            box = np.maximum(box, 1)
-            if crop.mirrored and number % 2 == 0:
-                box = np.subtract(0, box, dtype=np.uint8)  # 256 − q, since bytes wrap around
-        if box.ndim == 2:
-            out[place] = box
-            place += 1
-        else:
-            out[place : place + 3] = box.transpose(2, 0, 1)
+            box = cv2.flip(box, 1)
+        if box.ndim == 3:
+            cv2.split(np.ascontiguousarray(box), list(out[place : place + 3]))
             place += 3
+            continue
+        plane = out[place]
+        place += 1
+        if ones is None:
+            plane[...] = box
+            continue
+        np.maximum(box, ones, out=plane)
+        if crop.mirrored and number % 2 == 0:
+            np.negative(plane, out=plane)  # 256 − q, since bytes wrap around
+
+
+@lru_cache(maxsize=8)
+def make_ones(height: int, width: int) -> U8:
+    """A plane of ones: NumPy's maximum with an array is six times as fast as with a number."""
+    return np.ones((height, width), np.uint8)
 
 
 # --- one crop, for training ---------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from train.recipe import Recipe, Stream, Training
 
 INITIAL = "initial"
+ORDER: tuple[Stream, ...] = ("flow", "rgb")
 # §5.2: more weight to the branch that was trained last.
 PAPER_FUSION: dict[Any, tuple[float, float]] = {
     "iter_0": (1.0, 1.0),
@@ -29,7 +30,8 @@ PAPER_FUSION: dict[Any, tuple[float, float]] = {
 class Phase:
     """One stretch of training.
 
-    ``branch`` is trained; ``start`` says of each branch which phase it comes from, or "initial".
+    ``branch`` is trained; ``start`` says of each branch that the network looks at which phase it
+    comes from, or "initial".
     """
 
     name: str
@@ -75,8 +77,11 @@ def phases_of(recipe: Recipe, split: int | None) -> list[Phase]:
             split=split,
         )
 
-    fresh: dict[Stream, str] = {"rgb": INITIAL, "flow": INITIAL}
-    phases = [make(branch, branch, fresh) for branch in ("flow", "rgb") if branch in recipe.streams]
+    phases = []
+    for branch in ORDER:
+        if branch in recipe.streams:
+            needed = ORDER if recipe.network.cma else (branch,)
+            phases.append(make(branch, branch, dict.fromkeys(needed, INITIAL)))
     begin: dict[Stream, str] = {"rgb": INITIAL, "flow": "flow"}
     start = begin
     for number in range(1, recipe.iterations + 1):

@@ -79,7 +79,7 @@ def train_phase(
         settings=settings, process=process, should_stop=should_stop, log=log,
     )  # fmt: skip
     torch.set_num_threads(settings.threads)
-    inner = start_network(run, phase)
+    inner = start_network(run, phase, log if process.rank == 0 else Silence().say)
     # Else the frozen branch would hang on the trained one, and gradients be led through it to
     # be multiplied by zero.
     inner.drop_identities(("flow" if phase.branch == "rgb" else "rgb",))

@@ -13,6 +13,7 @@ from models.batch_norm import freeze_batch_norms
 from models.pretrained import Loaded, load_weights, read_weights
 from models.two_stream import Scores, TwoStream
 from train.alternate import INITIAL, Phase
+from train.journal import Log
 from train.recipe import Recipe, Stream
 from train.run import Run, RunError
 
@@ -46,10 +47,15 @@ def make_network(recipe: Recipe, phase: Phase, scores: Scores) -> TwoStream:
     return network
 
 
-def start_network(run: Run, phase: Phase) -> TwoStream:
-    """The network that a phase begins with: weights of files, and of the phases before it."""
+def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoStream:
+    """The network that a phase begins with: weights of files, and of the phases before it.
+
+    ``log`` is told what each file gave, and which weights it did not.
+    """
     network = make_network(run.recipe, phase, phase.branch)
-    load_initial(network, run.recipe, phase)
+    for name, loaded in load_initial(network, run.recipe, phase).items():
+        skipped = ", ".join(loaded.skipped) or "none"
+        log(f"{phase.name}: {len(loaded.used)} weights from {name}; skipped: {skipped}")
     for branch, source in phase.start.items():
         if source != INITIAL:
             load_branch(network, branch, run, source)
@@ -103,14 +109,19 @@ def select_weights(network: TwoStream, phase: Phase) -> dict[str, torch.Tensor]:
 # --- weight files --------------------------------------------------------------------------------
 
 
-def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> list[Loaded]:
-    """Load the recipe's weight files into what starts from them; last layers stay random."""
-    files, loaded = recipe.network.weights, []
+def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> dict[str, Loaded]:
+    """Load the recipe's weight files into what starts from them; last layers stay random.
+
+    What each file gave, by its name and the branch.
+    """
+    files = recipe.network.weights
+    loaded: dict[str, Loaded] = {}
     if "both" in files:
         weights = read_weights(find_weights(files["both"]))
         # Blocks that were still the identity are in no file.
         absent = (f"to_{b}." for b in BRANCHES if not has_part(weights, f"to_{b}."))
-        loaded.append(load_weights(network, weights, skip=("rgb.fc.", "flow.fc.", *absent)))
+        skip = ("rgb.fc.", "flow.fc.", *absent)
+        loaded[files["both"]] = load_weights(network, weights, skip=skip)
     for branch, source in phase.start.items():
         name = files.get(branch) or (files.get("rgb") if branch == "flow" else None)
         if source != INITIAL or name is None:
@@ -119,8 +130,9 @@ def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> list[Loade
         own = {k.removeprefix(f"{branch}."): v for k, v in weights.items()}
         own = {k: v for k, v in own.items() if not k.startswith(("to_", "non_local_"))}
         inflate = branch == "flow"
-        loaded.append(
-            load_weights(getattr(network, branch), own, skip=("fc.",), inflate_channels=inflate)
+        trunk = getattr(network, branch)
+        loaded[f"{name} for {branch}"] = load_weights(
+            trunk, own, skip=("fc.",), inflate_channels=inflate
         )
     return loaded
 

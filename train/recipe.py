@@ -9,6 +9,7 @@ plateau is: `patience` does.
 """
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
@@ -214,7 +215,8 @@ def check_recipe(recipe: Recipe, where: str) -> Recipe:
     names = ["rgb", "flow", "uniform", "iterations"]
     names += [f"iter_{i + 1}" for i in range(recipe.iterations)]
     for name in recipe.phases:
-        if name not in names:
+        # Those beyond the iterations are left alone: fewer may be trained than planned for.
+        if name not in names and not re.fullmatch(r"iter_[1-9]\d*", name):
             raise UsageError(f"{where}: phases: no phase {name!r}{suggest(name, names)}")
         recipe.training_of(name)
     named = [recipe.subsets.train, recipe.subsets.validate, recipe.subsets.test]

@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 import cv2
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader
 
-from flowkit.datasets import EpochSampler, SnippetDataset, scale_bytes
+from flowkit.datasets import Batches, EpochSampler, SnippetDataset, scale_bytes
 from flowkit.errors import UsageError
 from flowkit.sampling import draw
 from flowkit.store import Store
@@ -90,7 +90,7 @@ def check_labels(dataset: SnippetDataset, classes: int) -> None:
             )
 
 
-class OtherClassFlow(Dataset[dict[str, torch.Tensor]]):
+class OtherClassFlow:
     """A control: the flow of each sample is that of a video of another class, drawn once."""
 
     def __init__(self, dataset: SnippetDataset, seed: int) -> None:
@@ -110,16 +110,22 @@ class OtherClassFlow(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
+    def shapes(self) -> list[tuple[str, tuple[int, ...]]]:
+        """As the dataset's."""
+        return self.dataset.shapes()
+
+    def fill(
+        self, key: tuple[int, int], sample: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Write a sample as the dataset does, then the other's flow over its own."""
         epoch, index = key
-        return {
-            **self.dataset[epoch, index],
-            "flow": self.dataset[epoch, self.partners[index]]["flow"],
-        }
+        facts = self.dataset.fill(key, sample)
+        sample["flow"].copy_(self.dataset[epoch, self.partners[index]]["flow"])
+        return facts
 
 
 def make_loader(
-    dataset: Dataset[Any],
+    dataset: SnippetDataset | OtherClassFlow,
     sampler: EpochSampler,
     batch: int,
     settings: Settings,
@@ -131,11 +137,10 @@ def make_loader(
     # Its own generator: a loader that begins an epoch would otherwise draw from torch's, and a
     # resumed training, which begins one more, would go another way.
     return DataLoader(
-        dataset,
-        batch_size=batch,
-        sampler=sampler,
+        Batches(dataset),
+        batch_size=None,
+        sampler=BatchSampler(sampler, batch, drop_last=training),
         num_workers=settings.workers,
-        drop_last=training,
         pin_memory=settings.device == "cuda",
         persistent_workers=settings.workers > 0,
         worker_init_fn=begin_worker,

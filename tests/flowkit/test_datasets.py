@@ -5,10 +5,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch.utils.data import DataLoader  # noqa: E402
+from torch.utils.data import BatchSampler, DataLoader  # noqa: E402
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label  # noqa: E402
 from flowkit.datasets import (  # noqa: E402
+    Batches,
     ClipDataset,
     EpochSampler,
     SnippetDataset,
@@ -177,6 +178,25 @@ def test_a_store_that_changed_is_noticed_by_new_workers(store):
     with pytest.raises(StoreError, match="rebuilt meanwhile; open the store again"):
         pickle.loads(copy)[0]
     assert dataset[0]["rgb"].shape == (3, 3, 8, 8)  # the open one sees what it saw
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_are_what_the_loader_would_have_collated(store, workers):
+    dataset = SnippetDataset(
+        store, "train", 2, training=True, crops=MultiScaleCrop(size=16), as_bytes=True
+    )
+    sampler = EpochSampler(len(dataset), training=True)
+    sampler.set_epoch(3)
+    plain = DataLoader(dataset, 4, sampler=sampler)
+    whole = DataLoader(
+        Batches(dataset), None, sampler=BatchSampler(sampler, 4, False), num_workers=workers
+    )
+    assert [len(batch["label"]) for batch in whole] == [4, 2]
+    for a, b in zip(plain, whole, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            assert torch.equal(a[name], b[name]), name
+        assert b["rgb"].is_shared() == bool(workers)
 
 
 # --- clips ----------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
+import pytest
 import torch
 from torch import nn
 
 from models.backbones.resnet import ResNet
 from models.batch_norm import find_batch_norms, freeze_batch_norms
+from models.two_stream import TwoStream
 
 
 def statistics(network):
@@ -22,6 +24,23 @@ def test_partial_batch_norm_keeps_all_but_the_first():
     assert all(layer.weight.grad is None for layer in layers[1:])
 
 
+def test_train_wakes_them_and_they_can_be_frozen_again():
+    network = ResNet(18, width=4, num_classes=2)
+    freeze_batch_norms(network)
+    network.train()
+    assert all(layer.training for layer in find_batch_norms(network))
+    assert freeze_batch_norms(network) == 19
+    assert [layer.training for layer in find_batch_norms(network)] == [True] + [False] * 19
+
+
+def test_the_first_is_that_of_the_branch():
+    network = TwoStream(*(ResNet(18, in_channels=c, width=4) for c in (3, 10)))
+    assert freeze_batch_norms(network.modules_of("flow")) == 19 + 2  # and those of its blocks
+    awake = [layer for layer in find_batch_norms(network.flow) if layer.training]
+    assert awake == [network.flow.bn1]
+    assert all(layer.training for layer in find_batch_norms(network.rgb))
+
+
 def test_all_can_be_frozen():
     network = ResNet(18, width=4)
     assert freeze_batch_norms(network, but_first=False) == 20
@@ -31,4 +50,12 @@ def test_all_can_be_frozen():
 def test_synchronized_layers_are_batch_norms_too():
     """Toolboxes that look for BatchNorm2d alone freeze nothing in distributed training."""
     network = nn.SyncBatchNorm.convert_sync_batchnorm(ResNet(18, width=4))
+    assert all(isinstance(layer, nn.SyncBatchNorm) for layer in find_batch_norms(network))
     assert freeze_batch_norms(network) == 19
+    assert [layer.training for layer in find_batch_norms(network)] == [True] + [False] * 19
+    assert not network.layer1[0].bn1.weight.requires_grad
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d])
+def test_layers_of_all_dimensions_count(kind):
+    assert freeze_batch_norms(nn.Sequential(kind(2), nn.ReLU(), kind(2), nn.GroupNorm(1, 2))) == 1

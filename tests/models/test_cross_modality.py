@@ -8,13 +8,12 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.attention.cross_modality import CrossModalityBlock, attend, weigh
-from models.attention.non_local import NonLocalBlock
 
 
-def make_block(channels=6, dims=2, seed=0, kind=CrossModalityBlock, **options):
+def make_block(channels=6, dims=2, seed=0, **options):
     """A block in eval mode that is not the identity."""
     torch.manual_seed(seed)
-    block = kind(channels, dims=dims, **options)
+    block = CrossModalityBlock(channels, dims=dims, **options)
     for tensor in (block.norm.weight, block.norm.bias, block.norm.running_mean):
         torch.nn.init.normal_(tensor)
     torch.nn.init.uniform_(block.norm.running_var, 0.5, 2)
@@ -45,7 +44,8 @@ def reference(block, x, y):
     """Equations 1 to 5."""
     q = project(block.query, x)
     k, v = project(block.key, pool(y)), project(block.value, pool(y))
-    f = torch.exp(torch.einsum("bnd,bmd->bnm", q, k) / q.shape[-1] ** 0.5)
+    logits = torch.einsum("bnd,bmd->bnm", q, k) / q.shape[-1] ** 0.5
+    f = torch.exp(logits - logits.amax(-1, keepdim=True))  # C divides it out; float32 ends at e^88
     z = torch.einsum("bnm,bmd->bnd", f / f.sum(-1, keepdim=True), v)
     out = torch.einsum("bnd,cd->bcn", z, block.out.weight.flatten(1)) + block.out.bias[:, None]
     norm = block.norm
@@ -64,13 +64,22 @@ def test_the_block_is_its_equations(batch, height, width, channels, seed):
     torch.testing.assert_close(block(x, y), reference(block, x, y), rtol=1e-5, atol=1e-5)
 
 
-def test_in_three_dimensions():
+@given(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)), st.integers(0, 9))
+@settings(max_examples=25, deadline=None)
+def test_in_three_dimensions_too(size, seed):
+    block = make_block(4, dims=3, seed=seed)
+    x, y = torch.randn(2, 2, 4, *size)
+    torch.testing.assert_close(block(x, y), reference(block, x, y), rtol=1e-5, atol=1e-5)
+
+
+def test_time_is_not_pooled():
     block = make_block(dims=3)
     x, y = torch.randn(2, 2, 6, 3, 4, 5)
     out = block(x, y)
     assert out.shape == x.shape
     torch.testing.assert_close(out, reference(block, x, y), rtol=1e-5, atol=1e-5)
-    assert block.pooled_size(y) == (3, 2, 2)  # time is not pooled
+    assert block.pooled_size(y) == (3, 2, 2)
+    assert block.attention(x, y).shape == (2, 3 * 4 * 5, 3 * 2 * 2)
 
 
 def test_one_frame_in_3_d_is_the_2_d_block():
@@ -95,14 +104,15 @@ def test_gradients(dims):
     assert torch.autograd.gradcheck(lambda *inputs: block(*inputs[:2]), (x, y, *weights))
 
 
-def test_the_map_is_what_the_block_uses_and_its_rows_sum_to_one():
-    block = make_block()
-    x, y = torch.randn(2, 2, 6, 5, 4)
+@pytest.mark.parametrize("size", [(5, 4), (1, 6), (2, 5, 4)])
+def test_the_map_is_what_the_block_uses_and_its_rows_sum_to_one(size):
+    block = make_block(dims=len(size))
+    x, y = torch.randn(2, 2, 6, *size)
     rows = block.attention(x, y)
-    assert rows.shape == (2, 20, 4)
-    torch.testing.assert_close(rows.sum(-1), torch.ones(2, 20))
+    assert rows.shape == (2, x[0, 0].numel(), pool(y)[0, 0].numel())
+    torch.testing.assert_close(rows.sum(-1), torch.ones(rows.shape[:2]))
     z = rows @ project(block.value, pool(y))
-    expected = block.norm(block.out(z.transpose(1, 2).reshape(2, 3, 5, 4))) + x
+    expected = block.norm(block.out(z.transpose(1, 2).reshape(2, 3, *size))) + x
     torch.testing.assert_close(block(x, y), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -131,12 +141,31 @@ def test_a_new_block_is_the_identity_to_the_bit(dims, training):
     assert torch.equal(block(x, y), x)
 
 
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_the_output_lies_in_memory_as_its_input(form):
+    """Else what follows would run other kernels, and a new block would change bits after all."""
+    x, y = (tensor.contiguous(memory_format=form) for tensor in torch.randn(2, 2, 6, 5, 4))
+    for block in (make_block(), make_block(uniform=True), CrossModalityBlock(6)):
+        out = block.to(memory_format=form)(x, y)
+        assert out.stride() == x.stride()
+        torch.testing.assert_close(out, block(x.contiguous(), y.contiguous()))
+
+
 def test_equal_weights_in_place_of_the_softmax():
     block = make_block(uniform=True)
     x, y = torch.randn(2, 2, 6, 4, 4)
     mean = functional.max_pool2d(y, 2).mean(dim=(2, 3), keepdim=True)
     expected = block.norm(block.out(block.value(mean))) + x
     torch.testing.assert_close(block(x, y), expected)
+    other = torch.randn_like(x)
+    torch.testing.assert_close(block(other, y) - other, block(x, y) - x)  # x is not asked
+
+
+@pytest.mark.xfail(strict=True, reason="attention() of a uniform block gives the softmax")
+def test_the_map_of_equal_weights_is_what_the_block_uses():
+    block = make_block(uniform=True)
+    x, y = torch.randn(2, 2, 6, 4, 4)
+    torch.testing.assert_close(block.attention(x, y), torch.full((2, 16, 4), 0.25))
 
 
 def test_he_initialization_and_zero_biases():
@@ -160,19 +189,3 @@ def test_unusable_blocks():
     for channels, dims in ((6, 1), (6, 4), (1, 2)):
         with pytest.raises(ValueError, match="expected dims 2 or 3 and 2 channels"):
             CrossModalityBlock(channels, dims=dims)
-
-
-def test_the_non_local_block_is_cma_of_x_with_itself():
-    cross, inner = make_block(seed=2), make_block(seed=2, kind=NonLocalBlock)
-    assert cross.state_dict().keys() == inner.state_dict().keys()
-    x, y = torch.randn(2, 2, 6, 5, 4)
-    assert torch.equal(inner(x), cross(x, x))
-    assert torch.equal(inner(x, y), cross(x, x))
-
-
-def test_five_non_local_blocks_have_the_published_number_of_parameters():
-    """I3D-ResNet-50 with 400 classes: 28,043,472, and 35,401,936 with five of them."""
-    with torch.device("meta"):
-        blocks = [NonLocalBlock(c, dims=3) for c in (512, 512, 1024, 1024, 1024)]
-    count = sum(p.numel() for block in blocks for p in block.parameters())
-    assert count == 35_401_936 - 28_043_472

@@ -1,7 +1,9 @@
 import pytest
+from torch import nn
 
 from models.backbones.resnet import ResNet
 from models.parameters import group_parameters
+from models.two_stream import TwoStream
 
 
 @pytest.mark.parametrize("flow", [False, True])
@@ -11,6 +13,34 @@ def test_every_parameter_is_in_one_group(flow):
     grouped = [id(parameter) for group in groups for parameter in group["params"]]
     assert len(grouped) == len(set(grouped))
     assert set(grouped) == {id(parameter) for parameter in network.parameters()}
+
+
+def make_two_stream():
+    return TwoStream(
+        *(ResNet(18, in_channels=c, num_classes=3, width=4) for c in (3, 10)), non_local=("flow",)
+    )
+
+
+def test_blocks_between_branches_are_in_one_group_too():
+    network = make_two_stream()
+    flow = group_parameters(network.modules_of("flow"), 0.1, 5e-4, first_is_new=True)
+    rgb = group_parameters(network.modules_of("rgb"), 0.1, 5e-4)
+    grouped = [id(p) for group in flow + rgb for p in group["params"]]
+    assert len(grouped) == len(set(grouped))
+    assert set(grouped) == {id(parameter) for parameter in network.parameters()}
+    of = {g["name"]: {id(p) for p in g["params"]} for g in flow}
+    block = network.to_flow["res3_1"]
+    assert of["first weights"] == {id(network.flow.conv1.weight)}
+    assert id(block.query.weight) in of["weights"]
+    assert id(block.query.bias) in of["biases"]
+    assert {id(block.norm.weight), id(block.norm.bias)} <= of["batch norm"]
+
+
+def test_a_frozen_branch_is_in_none():
+    network = make_two_stream()
+    network.freeze("rgb")
+    grouped = {id(p) for g in group_parameters(network, 0.1, 5e-4) for p in g["params"]}
+    assert grouped == {id(p) for p in network.modules_of("flow").parameters()}
 
 
 def test_rates_and_decays_are_tsns():
@@ -27,9 +57,30 @@ def test_rates_and_decays_are_tsns():
     assert len(groups["batch norm"]["params"]) == 40
 
 
+def test_the_first_bias_of_flow_learns_ten_times_as_fast():
+    """ResNets have none; other networks of TSN do."""
+    network = nn.Sequential(nn.Conv2d(10, 4, 3), nn.Conv2d(4, 4, 3))
+    groups = {g["name"]: g for g in group_parameters(network, 0.01, 1e-4, first_is_new=True)}
+    assert groups["first biases"]["params"] == [network[0].bias]
+    assert groups["first biases"]["lr"] == pytest.approx(0.1)
+    assert groups["first biases"]["weight_decay"] == 0
+    assert groups["biases"]["params"] == [network[1].bias]
+
+
+def test_the_first_convolution_of_rgb_is_as_all():
+    network = ResNet(18, width=4, num_classes=3)
+    groups = {g["name"]: g for g in group_parameters(network, 0.1, 5e-4)}
+    assert set(groups) == {"weights", "biases", "batch norm"}
+    assert groups["weights"]["params"][0] is network.conv1.weight
+
+
 def test_frozen_parameters_are_in_none():
     network = ResNet(18, width=4, num_classes=3)
     network.requires_grad_(False)
     network.fc.requires_grad_(True)
     groups = group_parameters(network, 0.1, 5e-4)
+    assert {g["name"]: g["params"][0] for g in groups} == {
+        "weights": network.fc.weight,
+        "biases": network.fc.bias,
+    }
     assert sum(len(group["params"]) for group in groups) == 2

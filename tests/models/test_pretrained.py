@@ -1,9 +1,11 @@
 """Weight files: what is read, what is refused."""
 
 import pickle
+import struct
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from models.backbones.resnet import ResNet
@@ -38,6 +40,36 @@ def test_wrappers_of_trainings_are_taken_off(tmp_path, wrapper):
     assert same(read_weights(path), dict(weights))
 
 
+def test_names_of_several_gpus_in_safetensors(tmp_path):
+    weights, path = make_resnet().state_dict(), tmp_path / "w.safetensors"
+    save_file({f"module.{name}": tensor for name, tensor in weights.items()}, path)
+    assert same(read_weights(path), dict(weights))
+
+
+def test_prefixes_of_either_side_are_skipped():
+    network = make_resnet(1, num_classes=0)
+    weights = dict(make_resnet().state_dict())
+    del weights["bn1.weight"]
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    loaded = load_weights(network, weights, skip=("fc.", "bn1."))
+    in_bn = ("bias", "num_batches_tracked", "running_mean", "running_var", "weight")
+    assert loaded.skipped == (*(f"bn1.{end}" for end in in_bn), "fc.bias", "fc.weight")
+    assert set(loaded.used) == set(before) - set(loaded.skipped)
+    for name, tensor in network.state_dict().items():
+        source = before if name.startswith("bn1.") else weights  # layer1.0.bn1 is another
+        assert torch.equal(tensor, source[name]), name
+
+
+def test_the_weights_given_stay_as_they_were():
+    weights, flow = dict(make_resnet().state_dict()), make_resnet(1, in_channels=10)
+    before = {name: tensor.clone() for name, tensor in weights.items()}
+    load_weights(flow, weights, inflate_channels=True)
+    with torch.no_grad():
+        for tensor in flow.state_dict().values():
+            tensor.zero_()
+    assert same(weights, before)
+
+
 def test_what_is_skipped_is_named_and_left_alone():
     weights, network = make_resnet(num_classes=9).state_dict(), make_resnet(1)
     before = network.fc.weight.clone()
@@ -58,6 +90,10 @@ def without(weights, name):
         (lambda w: {**w, "extra.weight": torch.zeros(1)}, r"have too much: extra\.weight"),
         (lambda w: {**w, "fc.weight": torch.zeros(3, 32)}, r"fc\.weight \(3, 32\) for \(7, 32\)"),
         (lambda w: {}, "and [0-9]+ more"),
+        (
+            lambda w: {**without(w, "bn1.bias"), "new": torch.zeros(1), "fc.bias": torch.zeros(1)},
+            r"lack: bn1\.bias; have too much: new; have other shapes: fc\.bias \(1,\) for \(7,\)",
+        ),
     ],
 )
 def test_weights_of_something_else_change_nothing(change, message):
@@ -76,28 +112,79 @@ def test_counters_of_batch_norm_may_be_absent():
 
 
 class Harmful:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
     def __reduce__(self):
-        return exec, ("raise SystemExit('code in a weight file was run')",)
+        return exec, (f"open({str(self.trace)!r}, 'w').close()",)
 
 
 def test_files_are_never_run(tmp_path):
-    path = tmp_path / "w.pth"
-    torch.save({"a": Harmful()}, path)
-    with pytest.raises(WeightsError, match="holds more than tensors"):
+    path, trace = tmp_path / "w.pth", tmp_path / "trace"
+    torch.save({"a": Harmful(trace)}, path)
+    with pytest.raises(WeightsError, match=r"w\.pth holds more than tensors"):
         read_weights(path)
-    path.write_bytes(pickle.dumps(Harmful(), protocol=2))
-    with pytest.raises(WeightsError):
+    path.write_bytes(pickle.dumps(Harmful(trace), protocol=2))
+    with pytest.raises(WeightsError, match=r"w\.pth"):
         read_weights(path)
+    assert not trace.exists()
+    pickle.loads(path.read_bytes())
+    assert trace.exists()  # the file would do harm
+
+
+def test_a_whole_network_is_refused(tmp_path):
+    torch.save(make_resnet(), tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="save its state_dict alone"):
+        read_weights(tmp_path / "w.pth")
 
 
 def test_files_that_are_no_weights(tmp_path):
     path = tmp_path / "w.pth"
-    path.write_bytes(b"<html>404</html>")
-    with pytest.raises(WeightsError):
+    whole = save(make_resnet().state_dict(), path)
+    for content in (b"<html>404</html>", b"", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match=r"w\.pth"):
+            read_weights(path)
+    for content in ({"epoch": 3}, torch.zeros(2), [torch.zeros(2)]):
+        save(content, path)
+        with pytest.raises(WeightsError, match="expected tensors by name"):
+            read_weights(path)
+
+
+def save(content, path):
+    torch.save(content, path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"<html>404</html>", b"", pickle.dumps({"a": 1})])
+@pytest.mark.xfail(
+    strict=True, reason="safetensors' own error comes through", raises=SafetensorError
+)
+def test_safetensors_that_are_none(tmp_path, content):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"w\.safetensors"):
         read_weights(path)
-    torch.save({"epoch": 3}, path)
+
+
+@pytest.mark.parametrize("content", [b"error: not found", b"\x80\x02X\x01", b"h\x01."])
+@pytest.mark.xfail(
+    strict=True, reason="errors of the unpickler come through", raises=(LookupError, struct.error)
+)
+def test_garbage_that_trips_the_unpickler(tmp_path, content):
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"w\.pth"):
+        read_weights(path)
+
+
+@pytest.mark.xfail(strict=True, reason="names are taken to be text", raises=AttributeError)
+def test_tensors_by_number(tmp_path):
+    save({0: torch.zeros(1)}, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="expected tensors by name"):
-        read_weights(path)
+        read_weights(tmp_path / "w.pth")
 
 
 # --- from RGB to flow ----------------------------------------------------------------------------
@@ -130,6 +217,21 @@ def test_a_flow_network_starts_from_rgb_weights():
         flow.conv1(grey.expand(-1, 10, -1, -1)), rgb.conv1(grey.expand(-1, 3, -1, -1)) * 10 / 3,
         rtol=1e-4, atol=1e-4,
     )  # fmt: skip
+
+
+def test_only_the_first_convolution_is_inflated():
+    weights, flow = dict(make_resnet().state_dict()), make_resnet(1, in_channels=10)
+    weights["layer1.0.conv1.weight"] = torch.zeros(4, 3, 3, 3)
+    with pytest.raises(WeightsError, match=r"layer1\.0\.conv1\.weight \(4, 3, 3, 3\) for"):
+        load_weights(flow, weights, inflate_channels=True)
+
+
+@pytest.mark.xfail(strict=True, reason="channels of a vector are looked up", raises=IndexError)
+def test_a_vector_is_not_inflated():
+    weights, flow = dict(make_resnet().state_dict()), make_resnet(1, in_channels=10)
+    weights["conv1.weight"] = torch.zeros(4)
+    with pytest.raises(WeightsError, match=r"conv1\.weight \(4,\) for \(4, 10, 7, 7\)"):
+        load_weights(flow, weights, inflate_channels=True)
 
 
 def test_flow_weights_are_taken_as_they_are():

@@ -12,6 +12,20 @@ def test_segments_fold_and_average_by_video():
     torch.testing.assert_close(average_segments(scores, 3), images.flatten(2).mean(1))
 
 
+def test_videos_of_a_batch_do_not_mix():
+    scores = torch.tensor([[1.0, 0], [3, 0], [0, 10], [0, 30]])
+    assert average_segments(scores, 2).tolist() == [[2, 0], [0, 20]]
+    assert torch.equal(average_segments(scores, 1), scores)
+    assert average_segments(scores, 4).tolist() == [[1, 10]]
+
+
+def test_a_network_scores_a_video_as_the_mean_of_its_segments():
+    network, images = torch.nn.Conv2d(3, 5, 4), torch.randn(2, 6, 3, 4, 4)
+    scores = average_segments(network(fold_segments(images)).flatten(1), 6)
+    for video in range(2):
+        torch.testing.assert_close(scores[video], network(images[video]).flatten(1).mean(0))
+
+
 def test_clips_fold_too():
     assert fold_segments(torch.zeros(2, 3, 4, 5, 6, 7)).shape == (6, 4, 5, 6, 7)
 

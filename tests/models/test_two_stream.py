@@ -35,9 +35,12 @@ def list_blocks(network):
     return [block for part in parts for block in part.values()]
 
 
-def make_images(size=64, batch=2):
+def make_images(height=64, width=64, batch=2):
     torch.manual_seed(9)
-    return {"rgb": torch.randn(batch, 3, size, size), "flow": torch.randn(batch, 10, size, size)}
+    return {
+        "rgb": torch.randn(batch, 3, height, width),
+        "flow": torch.randn(batch, 10, height, width),
+    }
 
 
 # --- where blocks stand --------------------------------------------------------------------------
@@ -73,6 +76,39 @@ def test_a_zero_scaled_network_is_the_plain_one_to_the_bit(depth):
         for name, scores in network(**images).items():
             assert torch.equal(scores, plain(**images)[name])
             assert torch.equal(scores, alone[name])
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("uniform", [False, True])
+@pytest.mark.parametrize("size", [(32, 32), (33, 49)])
+def test_so_it_is_in_every_shape_and_layout(depth, form, uniform, size):
+    plain = TwoStream(*make_pair(depth, 8), cma=False).eval().to(memory_format=form)
+    network = TwoStream(*make_pair(depth, 8), non_local=("rgb", "flow"), uniform=uniform)
+    network.eval().to(memory_format=form)
+    images = {k: v.contiguous(memory_format=form) for k, v in make_images(*size).items()}
+    with torch.no_grad():
+        expected = plain(**images)
+        for name, scores in network(**images).items():
+            assert torch.equal(scores, expected[name])
+
+
+def test_so_it_is_as_training_begins():
+    plain = TwoStream(*make_pair(), cma=False).train()
+    network = TwoStream(*make_pair()).train()
+    images = make_images()
+    expected, scores = plain(**images), network(**images)
+    sum(score.square().sum() for score in expected.values()).backward()
+    sum(score.square().sum() for score in scores.values()).backward()
+    for branch in ("rgb", "flow"):
+        assert torch.equal(scores[branch], expected[branch])
+        ours, theirs = getattr(network, branch), getattr(plain, branch)
+        assert torch.equal(ours.layer4[1].bn2.running_mean, theirs.layer4[1].bn2.running_mean)
+        torch.testing.assert_close(ours.conv1.weight.grad, theirs.conv1.weight.grad)
+    # What wakes the blocks: their scale gets a gradient, nothing behind it does.
+    block = network.to_rgb["res3_1"]
+    assert block.norm.weight.grad.any()
+    assert not block.query.weight.grad.any()
 
 
 def walk(network, rgb, flow, one_after_another=False):
@@ -132,6 +168,45 @@ def test_one_score_is_that_of_both_with_less_work(branch):
     assert one.count_used_parameters() == counted
 
 
+def run_counting(network, images):
+    """Names of the layers that are run, once for each run; their parameters' number."""
+    ran = []
+    for name, module in network.named_modules():
+        if list(module.parameters(recurse=False)):
+            module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    with torch.no_grad():
+        network(**images)
+    return ran, sum(count_own(network.get_submodule(name)) for name in ran)
+
+
+@pytest.mark.parametrize("non_local", [(), ("rgb", "flow")])
+def test_layers_that_are_run_in_resnet_50(non_local):
+    def make(awake=True, scores="rgb"):
+        return make_network(50, non_local=non_local, awake=awake, scores=scores)
+
+    images = make_images(32, 32)
+    all_run, all_count = run_counting(make(scores="both"), images)
+    assert all_count == count_parameters(make(scores="both"))
+    some, count = run_counting(make(), images)
+    assert count == make().count_used_parameters() < all_count
+    # Flow goes without its last layer, stage 5 (6 convolutions and BNs a block, 2 of the
+    # shortcut) and the last block of CMA (5 layers).
+    assert len(all_run) - len(some) == 1 + (3 * 6 + 2) + 5
+    # At its first four places CMA still changes what RGB looks at later.
+    assert {name.split(".")[1] for name in some if name.startswith("to_flow")} == {
+        "res3_1", "res3_3", "res4_1", "res4_3",
+    }  # fmt: skip
+    dropped = make()
+    for block in dropped.to_flow.values():
+        torch.nn.init.zeros_(block.norm.weight)
+    before = dropped(**images)["rgb"]
+    assert dropped.drop_identities() == 5
+    fewer, count = run_counting(dropped, images)
+    assert count == dropped.count_used_parameters()
+    assert len(some) - len(fewer) == 4 * 5
+    assert torch.equal(dropped(**images)["rgb"], before)
+
+
 def count_own(module):
     return sum(parameter.numel() for parameter in module.parameters(recurse=False))
 
@@ -155,6 +230,14 @@ def test_an_image_that_no_score_needs_may_be_left_out():
         alone(rgb=images["rgb"])
     with pytest.raises(ValueError, match="need rgb images"):
         make_network(scores="flow")(flow=images["flow"])
+    for name in ("rgb", "flow"):
+        with pytest.raises(ValueError, match=f"scores 'both' need {name} images, got none"):
+            make_network(cma=False)(**{**images, name: None})
+    silent = make_network(awake=False, scores="rgb")
+    with pytest.raises(ValueError, match="scores 'rgb' need flow images, got none"):
+        silent(rgb=images["rgb"])
+    silent.drop_identities()  # now nothing of flow reaches RGB
+    assert torch.equal(silent(rgb=images["rgb"])["rgb"], silent.rgb(images["rgb"]))
 
 
 def test_dropping_identities_changes_no_bit_and_says_how_many():
@@ -169,6 +252,60 @@ def test_dropping_identities_changes_no_bit_and_says_how_many():
     assert len(network.to_rgb) == 2
     assert not len(network.to_flow)
     assert network.drop_identities() == 0
+
+
+@pytest.mark.parametrize("branch", ["rgb", "flow"])
+def test_identities_of_one_branch_are_dropped(branch):
+    network, images = make_network(awake=False, non_local=("rgb", "flow")), make_images()
+    with torch.no_grad():
+        before = network(**images)
+        assert network.drop_identities((branch,)) == 4
+        after = network(**images)
+    other = "flow" if branch == "rgb" else "rgb"
+    assert [len(blocks) for blocks in network.modules_of(branch)[1:]] == [0, 0]
+    assert [len(blocks) for blocks in network.modules_of(other)[1:]] == [2, 2]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_blocks_can_stand_elsewhere():
+    network = TwoStream(*make_pair(), positions=((2, 0), (5, 1)))
+    assert set(network.to_rgb) == set(network.to_flow) == {"res2_0", "res5_1"}
+    assert network.to_rgb["res2_0"].norm.num_features == 4
+    assert network.to_rgb["res5_1"].norm.num_features == 32
+    for block in list_blocks(network):
+        torch.nn.init.normal_(block.norm.weight)
+    network.eval()
+    images = make_images()
+    with torch.no_grad():
+        scores, expected = network(**images), walk(network, **images)
+        for name in scores:
+            assert torch.equal(scores[name], expected[name])
+            assert not torch.allclose(scores[name], getattr(network, name)(images[name]))
+
+
+def test_channels_last_gives_the_same_scores():
+    network, images = make_network(non_local=("rgb", "flow")), make_images()
+    with torch.no_grad():
+        plain = network(**images)
+        network.to(memory_format=torch.channels_last)
+        last = network(
+            **{k: v.contiguous(memory_format=torch.channels_last) for k, v in images.items()}
+        )
+    for name, scores in plain.items():
+        assert (scores - last[name]).abs().max() <= 1e-5 * scores.abs().max()
+
+
+def test_dropout_is_for_training_only():
+    network, images = TwoStream(*make_pair(dropout=0.5)).eval(), make_images()
+    plain = TwoStream(*make_pair()).eval()
+    plain.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        for name, scores in network(**images).items():
+            assert torch.equal(scores, plain(**images)[name])
+        network.rgb.dropout.train()
+        network.flow.dropout.train()
+        for name, scores in network(**images).items():
+            assert not torch.allclose(scores, plain(**images)[name])
 
 
 def test_a_shift_alone_is_no_identity():
@@ -195,7 +332,13 @@ def test_counts_of_resnet_50_with_400_classes():
     )
     assert rgb.count_used_parameters() == 45_508_048
     assert round(45_508_048 / one, 2) == 1.87
-    rgb.to_flow.clear()  # as after iter_1, when they are still the identity
+    # As after iter_1: of the ten blocks only those that change RGB have learned something.
+    for blocks, scale in ((rgb.to_rgb, 1.0), (rgb.to_flow, 0.0)):
+        for block in blocks.values():
+            block.norm.to_empty(device="cpu")
+            torch.nn.init.constant_(block.norm.weight, scale)
+            torch.nn.init.zeros_(block.norm.bias)
+    assert rgb.drop_identities() == 5
     assert rgb.count_used_parameters() == 40_251_344
     assert round(40_251_344 / one, 2) == 1.65
 
@@ -210,6 +353,7 @@ def test_a_frozen_branch_learns_nothing(branch):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], 0.1)
     sum(score.sum() for score in network(**make_images()).values()).backward()
+    assert all(parameter.grad is None for parameter in network.modules_of(branch).parameters())
     optimizer.step()
     frozen = (f"{branch}.", f"to_{branch}.")
     for name, tensor in network.state_dict().items():
@@ -239,8 +383,16 @@ def test_branches_must_fit():
 
 def test_late_fusion():
     scores = {"rgb": torch.tensor([[2.0, 0.0]]), "flow": torch.tensor([[0.0, 1.0]])}
+    torch.testing.assert_close(fuse(scores), torch.tensor([[2.0, 1.0]]))
     torch.testing.assert_close(fuse(scores, (5, 1)), torch.tensor([[10.0, 1.0]]))
     soft = 0.5 * scores["rgb"].softmax(1) + 2 * scores["flow"].softmax(1)
     torch.testing.assert_close(fuse(scores, (0.5, 2), over="softmax"), soft)
     with pytest.raises(ValueError, match="fusion over logits or softmax, got 'mean'"):
         fuse(scores, over="mean")
+
+
+def test_softmax_is_over_classes_whatever_stands_before_them():
+    scores = {name: torch.randn(2, 3, 4) for name in ("rgb", "flow")}
+    fused = fuse(scores, over="softmax")
+    torch.testing.assert_close(fused.sum(-1), torch.full((2, 3), 2.0))
+    torch.testing.assert_close(fused, scores["rgb"].softmax(-1) + scores["flow"].softmax(-1))

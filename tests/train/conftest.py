@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from flowkit.store import Store
 from train.recipe import Recipe, change_recipe, read_recipe
@@ -15,11 +16,18 @@ TINY = {
     "data.num_segments": "2",
     "network.width": "4",
     "training.epochs": "2",
+    "phases": "{}",
     "training.batch": "4",
     "training.rate": "0.02",
     "testing.segments": "2",
 }
 SETTINGS = Settings(threads=1, workers=0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Small networks are fastest on one thread, the more so beside other processes."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

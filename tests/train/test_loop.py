@@ -286,11 +286,11 @@ def test_a_store_that_changes_under_a_training_stops_it(begin, store):
         train(run, Store(store.path), SETTINGS, silent)
 
 
-class Dying(torch.utils.data.Dataset):
+class Dying:
     def __len__(self):
         return 8
 
-    def __getitem__(self, key):
+    def shapes(self):
         os.kill(os.getpid(), signal.SIGKILL)
 
 

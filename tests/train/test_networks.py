@@ -30,7 +30,9 @@ def phase_of(run, name):
 def test_rgb_starts_from_a_file_and_flow_by_cross_modality_initialization(begin, imagenet):
     weights, path = imagenet
     run = begin(network__weights=f"{{rgb: {path}}}")
-    rgb = start_network(run, phase_of(run, "rgb")).rgb
+    said = []
+    rgb = start_network(run, phase_of(run, "rgb"), said.append).rgb
+    assert said == [f"rgb: 120 weights from {path} for rgb; skipped: fc.bias, fc.weight"]
     assert torch.equal(rgb.conv1.weight, weights.conv1.weight)
     assert rgb.fc.weight.shape == (2, 32)
     flow = start_network(run, phase_of(run, "flow")).flow

@@ -12,8 +12,10 @@ from torch import nn
 from flowkit.store import Store
 from models.pretrained import read_weights
 from train.alternate import list_phases
-from train.loop import train_phase
-from train.parallel import Process, add_up
+from train.journal import read_lines
+from train.loop import make_progress, train_phase
+from train.networks import make_network, set_training
+from train.parallel import Process, add_up, wrap
 from train.run import Run, Settings, create_run
 from train.session import train
 from train.synchronize import AllReduceBatchNorm, synchronize_batch_norms
@@ -90,36 +92,76 @@ def test_batch_norm_over_processes_is_that_of_one(tmp_path):
             torch.testing.assert_close(part[3][name], parameter.grad, msg=name)
 
 
+def take_steps(recipe, process, steps=20):
+    """iter_1 in float64, where both directions of attention are awake, on made-up batches."""
+    phase = {phase.name: phase for phase in list_phases(recipe)}["iter_1"]
+    network = make_network(recipe, phase, "rgb").double()
+    torch.manual_seed(2)
+    for block in (*network.to_rgb.values(), *network.to_flow.values()):
+        torch.nn.init.normal_(block.norm.weight, 0, 0.1)
+    set_training(network, phase)
+    outer, network = wrap(network, torch.device("cpu"), process, False)
+    progress = make_progress(network, phase.training, False, SETTINGS)
+    for step in range(steps):
+        torch.manual_seed(step)
+        rgb, flow = torch.randn(4, 3, 40, 40).double(), torch.randn(4, 10, 40, 40).double()
+        share = slice(process.rank, None, process.world)
+        scores = outer(rgb=rgb[share], flow=flow[share])["rgb"]
+        loss = torch.nn.functional.cross_entropy(scores, torch.tensor([0, 1, 1, 0])[share])
+        progress.optimizer.zero_grad()
+        loss.backward()
+        progress.optimizer.step()
+    return network.state_dict()
+
+
+def take_steps_together(rank, world, recipe, path):
+    state = take_steps(recipe, Process(rank=rank, world=world))
+    torch.save(state, f"{path}/{rank}.pt")
+
+
+def test_two_processes_are_one_after_twenty_steps(tiny, tmp_path):
+    """Weights and BN statistics, at the recipe's rate. In float64: in float32 the two round
+    differently, and a network that learns fast multiplies differences by ten in a step."""
+    recipe = tiny(network__dropout=0)
+    one = take_steps(recipe, Process())
+    together(take_steps_together, recipe, str(tmp_path))
+    for rank in range(2):
+        two = torch.load(tmp_path / f"{rank}.pt")
+        assert two.keys() == one.keys()
+        for name in one:
+            torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-4, msg=name)
+    fresh = make_network(recipe, list_phases(recipe)[2], "rgb").double().state_dict()
+    for name in ("rgb.conv1.weight", "rgb.layer4.1.bn2.running_var", "to_rgb.res3_1.out.weight"):
+        assert (one[name] - fresh[name]).abs().max() > 0.01, name
+
+
 def train_together(rank, world, run, store):
     run, store = Run(run), Store(store)
     for phase in list_phases(run.recipe):
         assert train_phase(run, phase, store, SETTINGS, Process(rank=rank, world=world))
         dist.barrier()  # the first process writes what the next phase starts from
-    if rank == 0:
-        (run.path / "added").write_text(str(add_up([1.0], Process(rank=0, world=world))))
-    else:
-        add_up([2.0], Process(rank=rank, world=world))
+    total = add_up([rank + 1.0], Process(rank=rank, world=world))
+    assert total == [3.0]
 
 
-def test_two_processes_are_one_after_twenty_steps(tiny, make_store, tmp_path):
-    """Weights and BN statistics of all phases, within 1e-4."""
-    ids = [f"video {number:02}" for number in range(12)]
-    store = Store(make_store(ids, frames=9, width=56, height=56))
-    changes = {
-        "training__epochs": 10, "training__rate": 0.002, "network__dropout": 0, "iterations": 1,
-        "testing__controls": "[]", "data__size": 56,
-    }  # fmt: skip
+def test_phases_are_trained_and_validated_together_as_alone(tiny, make_store, tmp_path):
+    ids = [f"video {number:02}" for number in range(14)]  # nine to train, five to validate
+    store = Store(make_store(ids, tmp_path / "odd", frames=9))
+    changes = {"network__dropout": 0, "training__rate": 1e-4, "testing__controls": "[]"}
     one, two = (create_run(tmp_path / name, tiny(**changes), store) for name in ("one", "two"))
     assert train(one, store, SETTINGS, lambda text: None)
     together(train_together, str(two.path), str(store.path))
     assert two.is_finished()
-    assert (two.path / "added").read_text() == "[3.0]"
     for phase in list_phases(one.recipe):
         a, b = (read_weights(run.folder(phase.name) / "weights.pt") for run in (one, two))
         assert a.keys() == b.keys()
         for name in a:
-            torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-4, msg=name)
-        assert a[f"{phase.branch}.bn1.num_batches_tracked"] == 20
+            torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-3, msg=name)
+        # An odd number of videos: padding the second share with one of them would show.
+        a, b = (read_lines(run.folder(phase.name) / "epochs.jsonl") for run in (one, two))
+        for alone, shared in zip(a, b, strict=True):
+            for key in ("loss", "train_top1", "top1", "val_loss"):
+                assert shared[key] == pytest.approx(alone[key], abs=1e-3), key
 
 
 def test_other_dimensions_are_refused():
