@@ -19,6 +19,8 @@ from models.two_stream import TwoStream
 from train.run import RunError, Settings
 from train.synchronize import synchronize_batch_norms
 
+START_SECONDS = "600"  # for all processes to be there
+
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
@@ -81,7 +83,10 @@ def launch(work: Callable[[Process], None], settings: Settings) -> None:
     from ray.train.torch import TorchTrainer
 
     if not ray.is_initialized():
-        ray.init(log_to_driver=True, include_dashboard=False, logging_level="warning")
+        # A busy machine takes its time to import torch; Ray Train would give up after 30 s, begin
+        # again, and so for ever.
+        patience = {"env_vars": {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": START_SECONDS}}
+        ray.init(include_dashboard=False, logging_level="warning", runtime_env=patience)
     on_gpu = settings.device == "cuda"
     share = {"CPU": 1 if not on_gpu else max(1, settings.workers)}
     with tempfile.TemporaryDirectory() as folder:

@@ -44,7 +44,8 @@ class Subsets:
 class Data:
     """Samples for training: K segments, a snippet of each, one crop for all of a sample.
 
-    ``size`` in pixels; ``scales`` of the multi-scale crop, empty for TSN's own (RGB's where only
+    ``short_side``: of the stored frames, pixels; a store of another size is refused. ``size`` of
+    the network's input; ``scales`` of the multi-scale crop, empty for TSN's own (RGB's where only
     RGB is read). ``mirror`` must be off where left and right are classes.
     """
 
@@ -52,6 +53,7 @@ class Data:
     flow_length: int = Field(default=5, ge=1)
     crops: Literal["multi-scale", "jittered", "random"] = "multi-scale"
     scales: tuple[float, ...] = ()
+    short_side: int = Field(default=256, ge=8)
     size: int = Field(default=224, ge=8)
     mirror: bool = True
 

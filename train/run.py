@@ -147,6 +147,7 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
             f"the recipe is for {recipe.classes} classes, {store.path} has {len(store.classes)}; "
             "take another store, or set classes in the recipe (and say --set classes=N)"
         )
+    check_size(recipe, store)
     for name in {recipe.subsets.train, recipe.subsets.validate, recipe.subsets.test}:
         for split in recipe.splits or (None,):
             store.subset(name.format(split=split))
@@ -171,6 +172,19 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
     }
     write_atomic(path / "run.json", encode(facts))
     return Run(path)
+
+
+def check_size(recipe: Recipe, store: Store) -> None:
+    """UsageError where frames are not of the size that the recipe's crops are meant for."""
+    if not len(store):
+        raise UsageError(f"{store.path} has no videos yet; extract some first")
+    side = min(store[0].width, store[0].height)
+    if side != recipe.data.short_side:
+        raise UsageError(
+            f"the recipe is for frames whose shorter side is {recipe.data.short_side} pixels, "
+            f"{store.path} has {side}; extract that size (flowkit extract --short-side or --size)"
+            f", or say --set data.short_side={side} and choose data.size with it"
+        )
 
 
 def describe_store(store: Store) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from train.run import Run, Settings, create_run
 TINY = {
     "classes": "2",
     "dataset": "tiny",
+    "data.short_side": "24",
     "data.size": "16",
     "data.num_segments": "2",
     "network.width": "4",

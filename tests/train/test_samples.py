@@ -74,6 +74,9 @@ def test_a_run_needs_its_subsets_and_classes(tmp_path, store, tiny):
         create_run(tmp_path / "a", other, store)
     with pytest.raises(UsageError, match=r"for 3 classes, .* has 2"):
         create_run(tmp_path / "b", replace(recipe, classes=3), store)
+    large = replace(recipe, data=replace(recipe.data, short_side=256))
+    with pytest.raises(UsageError, match=r"shorter side is 256 pixels, .* has 24"):
+        create_run(tmp_path / "b", large, store)
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "b").exists()
 

@@ -170,6 +170,7 @@ def test_other_dimensions_are_refused():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Ray's own use of Ray
 def test_ray_train_runs_two_processes(begin, store):
     run = begin(iterations=0, streams="[flow]", testing__controls="[]")
     assert train(run, store, Settings(threads=1, workers=0, processes=2), lambda text: None)
