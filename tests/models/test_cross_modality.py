@@ -150,9 +150,10 @@ def test_a_new_block_is_the_identity_to_the_bit(dims, training):
 
 
 @pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
-def test_the_output_lies_in_memory_as_its_input(form):
+@pytest.mark.parametrize("size", [(5, 4), (1, 2), (3, 1)])
+def test_the_output_lies_in_memory_as_its_input(size, form):
     """Else what follows would run other kernels, and a new block would change bits after all."""
-    x, y = (tensor.contiguous(memory_format=form) for tensor in torch.randn(2, 2, 6, 5, 4))
+    x, y = (tensor.contiguous(memory_format=form) for tensor in torch.randn(2, 2, 6, *size))
     for block in (make_block(), make_block(uniform=True), CrossModalityBlock(6)):
         out = block.to(memory_format=form)(x, y)
         assert out.stride() == x.stride()

@@ -81,7 +81,7 @@ def test_a_zero_scaled_network_is_the_plain_one_to_the_bit(depth):
 @pytest.mark.parametrize("depth", [18, 50])
 @pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("uniform", [False, True])
-@pytest.mark.parametrize("size", [(32, 32), (33, 49)])
+@pytest.mark.parametrize("size", [(32, 32), (33, 49), (8, 64)])
 def test_so_it_is_in_every_shape_and_layout(depth, form, uniform, size):
     plain = TwoStream(*make_pair(depth, 8), cma=False).eval().to(memory_format=form)
     network = TwoStream(*make_pair(depth, 8), non_local=("rgb", "flow"), uniform=uniform)
