@@ -42,6 +42,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/flow.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python benchmarks/loader.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from models.backbones.resnet import (
     BOTTLENECKS_FROM,
@@ -46,6 +47,54 @@ def test_keys_are_those_of_public_weight_files(depth):
                 keys |= {f"{place}.downsample.1.{end}" for end in LAST}
     with torch.device("meta"):
         assert set(ResNet(depth).state_dict()) == keys
+
+
+def compute(weights, depth, x):
+    """Scores by the layers' definitions, from the tensors of a weight file alone."""
+
+    def norm(x, name):
+        mean, var, scale, shift = (
+            weights[f"{name}.{end}"] for end in ("running_mean", "running_var", "weight", "bias")
+        )
+        return functional.batch_norm(x, mean, var, scale, shift)
+
+    def convolve(x, layer, bn, stride=1):
+        kernel = weights[f"{layer}.weight"]
+        return norm(functional.conv2d(x, kernel, None, stride, kernel.shape[-1] // 2), bn)
+
+    x = convolve(x, "conv1", "bn1", 2).relu()
+    x = functional.max_pool2d(x, 3, 2, 1)
+    count = 3 if depth >= BOTTLENECKS_FROM else 2
+    for stage, blocks in enumerate(DEPTHS[depth], 1):
+        for block in range(blocks):
+            place = f"layer{stage}.{block}"
+            stride = 2 if stage > 1 and block == 0 else 1
+            out = x
+            for i in range(1, count + 1):
+                # v1.5: the 3×3 convolution strides, the first one of two.
+                own = stride if i == count - 1 else 1
+                out = convolve(
+                    out.relu() if i > 1 else out, f"{place}.conv{i}", f"{place}.bn{i}", own
+                )
+            if f"{place}.downsample.0.weight" in weights:
+                x = convolve(x, f"{place}.downsample.0", f"{place}.downsample.1", stride)
+            x = (x + out).relu()
+    return functional.linear(x.mean((2, 3)), weights["fc.weight"], weights["fc.bias"])
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_it_computes_what_its_definition_does(depth):
+    """As the next test does, wherever there is no torchvision."""
+    network = ResNet(depth, width=4, num_classes=5).eval()
+    for name, tensor in network.state_dict().items():
+        if name.endswith(("running_mean", "bias")):
+            torch.nn.init.normal_(tensor, std=0.1)
+        elif name.endswith("running_var"):
+            torch.nn.init.uniform_(tensor, 0.5, 2)
+    images = torch.randn(2, 3, 70, 41)
+    with torch.no_grad():
+        scores, expected = network(images), compute(network.state_dict(), depth, images)
+    assert (scores - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize("depth", [18, 50])

@@ -267,6 +267,16 @@ def test_identities_of_one_branch_are_dropped(branch):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_the_control_has_equal_weights_in_all_its_blocks():
+    network, control = (make_network(non_local=("rgb",), uniform=u) for u in (False, True))
+    control.load_state_dict(network.state_dict())
+    assert all(block.uniform for block in list_blocks(control))
+    assert not any(block.uniform for block in list_blocks(network))
+    images = make_images()
+    with torch.no_grad():
+        assert not torch.allclose(network(**images)["rgb"], control(**images)["rgb"])
+
+
 def test_blocks_can_stand_elsewhere():
     network = TwoStream(*make_pair(), positions=((2, 0), (5, 1)))
     assert set(network.to_rgb) == set(network.to_flow) == {"res2_0", "res5_1"}

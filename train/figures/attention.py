@@ -2,7 +2,7 @@
 
 For a few videos and query points: the RGB frame, the colour-coded flow, and where the last
 block of res4 looks from each point, CMA beside non-local where the network has both. Arrows
-lead from the query to the positions of most weight.
+lead from the query to the positions of most weight, the fainter the less.
 """
 
 from typing import Any
@@ -143,7 +143,7 @@ def draw_map(
     for place in np.argsort(-looks, axis=None)[:ARROWS]:
         y, x = np.unravel_index(place, pooled)
         end = ((x + 0.5) * width / pooled[1], (y + 0.5) * height / pooled[0])
-        axes.annotate(
-            "", end, start, arrowprops={"arrowstyle": "->", "color": "#7CFC00", "lw": 0.9}
-        )
+        share = max(0.1, float(looks[y, x] / looks.max()))
+        arrow = {"arrowstyle": "->", "color": "#7CFC00", "lw": 1.2, "alpha": share}
+        axes.annotate("", end, start, arrowprops=arrow)
     axes.plot(*start, "o", color="white", ms=3)
