@@ -10,8 +10,10 @@ the RGB network's over its three.
 """
 
 import logging
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,27 +41,36 @@ def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
     ``module.`` where several GPUs did. Raises WeightsError for a file of something else.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    weights: Any
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
 
-        weights = load_file(path)
-    else:
-        try:
+            weights = load_file(path)
+        else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, ValueError, OSError, ImportError) as error:
-            raise WeightsError(f"{path} is no weight file: {error}") from error
-        except Exception as error:
-            if type(error).__name__ != "UnpicklingError":
-                raise
+    except Exception as error:  # garbage fails in as many ways as there are opcodes
+        reason = " ".join(str(error).split())[:200]
+        if isinstance(error, pickle.UnpicklingError) and is_checkpoint(path):
             raise WeightsError(
-                f"{path} holds more than tensors, which is not loaded: save its state_dict alone"
+                f"{path} holds more than tensors, which is not loaded: save its state_dict alone "
+                f"({reason})"
             ) from error
+        raise WeightsError(f"{path} is no weight file: {reason}") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(weights, dict) and isinstance(weights.get(wrapper), dict):
             weights = weights[wrapper]
-    if not isinstance(weights, dict) or not all(torch.is_tensor(v) for v in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and torch.is_tensor(value) for name, value in weights.items()
+    ):
         raise WeightsError(f"{path}: expected tensors by name, got {type(weights).__name__}")
     return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file begins as torch's own do: a zip archive, or a pickle."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02")
 
 
 def load_weights(
@@ -85,8 +96,10 @@ def load_weights(
     wanted = {name: tensor for name, tensor in own.items() if name not in skipped}
     given = {name: tensor for name, tensor in weights.items() if name not in skipped}
     first = next((name for name, tensor in wanted.items() if tensor.ndim >= 4), None)
-    if inflate_channels and first in given and given[first].shape[1] != wanted[first].shape[1]:
-        given[first] = cross_modality_init(given[first], wanted[first].shape[1])
+    if inflate_channels and first in given and given[first].ndim == wanted[first].ndim:
+        channels = wanted[first].shape[1]
+        if given[first].shape[1] != channels:
+            given[first] = cross_modality_init(given[first], channels)
     lacking = [n for n in wanted if n not in given and not n.endswith("num_batches_tracked")]
     extra = [name for name in given if name not in wanted]
     other = [

@@ -51,7 +51,7 @@ class TwoStream(nn.Module):
     positions: where the blocks stand; None for the paper's places.
     uniform: CMA blocks with equal weights instead of attention, as a control.
 
-    Raises ValueError for branches that do not fit together.
+    Raises ValueError for branches that do not fit together, and places that do not exist.
     """
 
     def __init__(
@@ -79,6 +79,12 @@ class TwoStream(nn.Module):
             )
         self.rgb, self.flow, self.scores = rgb, flow, scores
         self.positions = choose_positions(rgb.depth) if positions is None else positions
+        for stage, place in self.positions:
+            if not 2 <= stage <= 5 or not 0 <= place < DEPTHS[rgb.depth][stage - 2]:
+                raise ValueError(
+                    f"no block {place} in res{stage} of a ResNet-{rgb.depth}, which has "
+                    f"{DEPTHS[rgb.depth]} in res2 … res5, counted from 0"
+                )
         places = {
             f"res{stage}_{place}": channels_of(rgb.depth, stage, widths[0])
             for stage, place in self.positions
@@ -129,9 +135,10 @@ class TwoStream(nn.Module):
 
     def modules_of(self, branch: str) -> nn.ModuleList:
         """All that is trained with a branch: its network, and the blocks that change it."""
-        if branch == "rgb":
-            return nn.ModuleList([self.rgb, self.to_rgb, self.non_local_rgb])
-        return nn.ModuleList([self.flow, self.to_flow, self.non_local_flow])
+        if branch not in BRANCHES:
+            raise ValueError(f"expected a branch rgb or flow, got {branch!r}")
+        parts = (branch, f"to_{branch}", f"non_local_{branch}")
+        return nn.ModuleList([getattr(self, part) for part in parts])
 
     def freeze(self, branch: str) -> None:
         """Train nothing of a branch, and let its BN use what it has learned.

@@ -83,7 +83,10 @@ class CrossModalityBlock(nn.Module):
 
     def attention(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The map (B, N, M) that `forward` uses; N and M in the order of x and the pooled y."""
-        return weigh(self._ask(x), self._answer(y)[0])
+        query, key = self._ask(x), self._answer(y)[0]
+        if self.uniform:
+            return query.new_full((len(query), query.shape[1], key.shape[1]), 1 / key.shape[1])
+        return weigh(query, key)
 
     def pooled_size(self, y: torch.Tensor) -> tuple[int, ...]:
         """Size (H, W) or (T, H, W) of the pooled y, to which the map's M unfolds."""

@@ -18,3 +18,7 @@ class NonLocalBlock(CrossModalityBlock):
     def forward(self, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
         """x + BN(W_out CMA(x, x)); `y` is not looked at."""
         return super().forward(x, x)
+
+    def attention(self, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        """The map (B, N, M) that `forward` uses; `y` is not looked at."""
+        return super().attention(x, x)

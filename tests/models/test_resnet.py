@@ -85,6 +85,7 @@ def compute(weights, depth, x):
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_it_computes_what_its_definition_does(depth):
     """As the next test does, wherever there is no torchvision."""
+    torch.manual_seed(0)
     network = ResNet(depth, width=4, num_classes=5).eval()
     for name, tensor in network.state_dict().items():
         if name.endswith(("running_mean", "bias")):
@@ -103,6 +104,7 @@ def test_it_computes_what_torchvision_does(depth):
         import torchvision
     except Exception as error:  # noqa: BLE001 (its compiled part may not fit torch)
         pytest.skip(f"torchvision cannot be imported here: {error}")
+    torch.manual_seed(0)
     theirs = getattr(torchvision.models, f"resnet{depth}")().eval()
     ours = ResNet(depth).eval()
     ours.load_state_dict(theirs.state_dict())
@@ -132,6 +134,7 @@ def test_without_classes_it_gives_pooled_features():
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_channels_last_changes_nothing(depth):
+    torch.manual_seed(0)
     network, images = ResNet(depth, width=8).eval(), torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         plain = network(images)
@@ -143,6 +146,7 @@ def test_channels_last_changes_nothing(depth):
 
 def test_dropout_is_for_training_only():
     network = ResNet(18, width=8, dropout=0.5).eval()
+    torch.manual_seed(0)
     x = torch.rand(4, 64, 2, 2)
     assert torch.equal(network.head(x), network.fc(x.mean((2, 3))))
     network.train()

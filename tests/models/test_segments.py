@@ -20,6 +20,7 @@ def test_videos_of_a_batch_do_not_mix():
 
 
 def test_a_network_scores_a_video_as_the_mean_of_its_segments():
+    torch.manual_seed(0)
     network, images = torch.nn.Conv2d(3, 5, 4), torch.randn(2, 6, 3, 4, 4)
     scores = average_segments(network(fold_segments(images)).flatten(1), 6)
     for video in range(2):

@@ -375,6 +375,14 @@ def test_a_frozen_branch_learns_nothing(branch):
         assert not torch.equal(changed[name], before[name]), name
 
 
+def test_places_and_branches_must_exist():
+    for place in ((3, 2), (3, -1), (6, 0), (1, 0)):
+        with pytest.raises(ValueError, match=f"no block {place[1]} in res{place[0]}"):
+            TwoStream(*make_pair(), positions=(place,))
+    with pytest.raises(ValueError, match="a branch rgb or flow, got 'audio'"):
+        make_network().freeze("audio")
+
+
 def test_branches_must_fit():
     rgb, _ = make_pair(18)
     _, deeper = make_pair(34)
