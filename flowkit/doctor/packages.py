@@ -98,13 +98,15 @@ def check_opencv(found: tuple[str, ...] | None = None) -> list[Finding]:
     return [Finding("packages", "warn", message, advice)]
 
 
-def check_names(folder: Path | None = None, installed: Path = INSTALLED) -> list[Finding]:
-    """Whether files here, or on sys.path, hide ``flowkit``, ``models`` or ``train``.
+def check_names(
+    folder: Path | None = None, installed: Path = INSTALLED, path: list[str] | None = None
+) -> list[Finding]:
+    """Whether files here, or on ``path`` (sys.path), hide ``flowkit``, ``models`` or ``train``.
 
     ``folder``: where scripts will be run from (default: the working folder).
     """
     findings = [
-        Finding("names", "fail", shadow.message) for shadow in find_shadows(installed=installed)
+        Finding("names", "fail", shadow.message) for shadow in find_shadows(path, installed)
     ]
     folder = (folder or Path.cwd()).resolve()
     here = [] if folder == installed else find_shadows([str(folder)], installed)

@@ -136,10 +136,13 @@ def test_names_beside_a_script_warn(tmp_path: Path) -> None:
     installed = package(tmp_path / "installed", "models")
     (tmp_path / "here").mkdir()
     (tmp_path / "here/models.py").touch()
-    findings = packages.check_names(tmp_path / "here", installed)
-    assert [finding.status for finding in findings] == ["warn"]
-    assert str(tmp_path / "here/models.py") in findings[0].message
-    assert only(packages.check_names(installed, installed)).status == "ok"
+    path = [str(installed)]
+    warning = only(packages.check_names(tmp_path / "here", installed, path))
+    assert warning.status == "warn"
+    assert str(tmp_path / "here/models.py") in warning.message
+    assert only(packages.check_names(installed, installed, path)).status == "ok"
+    shadowed = packages.check_names(installed, installed, [str(tmp_path / "here"), *path])
+    assert only(shadowed).status == "fail"
 
 
 @pytest.mark.parametrize(
