@@ -7,33 +7,17 @@ He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, 
 
 Departs from the paper as torchvision does: in bottlenecks the 3×3 convolution strides, not the
 first 1×1 ("ResNet v1.5"), which the public weights expect. `width` scales all layers, for small
-networks. The blocks of the network can be walked one by one (`ResNet.blocks`), so that
-attention can be put between them.
+networks.
 
     B C H W  batch, channels, height, width
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-
-@dataclass(frozen=True)
-class InputConvention:
-    """What a network's weights expect: values in [0, 1] less ``mean``, by ``std``, a channel."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    size: int = 224
-    order: str = "RGB"
-
-
-# torchvision's for RGB. Flow comes in [−1, 1] with 0 for no motion, and is divided by what
-# TSN divides it by: the mean of RGB's deviations, on a scale from 0 to 1.
-RGB_INPUT = InputConvention((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-FLOW_INPUT = InputConvention((0.0,), (2 * 0.226,), order="xy")
+from models.backbones.backbone import Backbone, Step, initialize
 
 DEPTHS: dict[int, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2),
@@ -43,12 +27,6 @@ DEPTHS: dict[int, tuple[int, int, int, int]] = {
     152: (3, 8, 36, 3),
 }
 BOTTLENECKS_FROM = 50
-
-
-def normalize(images: torch.Tensor, convention: InputConvention) -> torch.Tensor:
-    """Images (B, C, H, W) as the datasets give them → as the network's weights expect them."""
-    mean, std = (images.new_tensor(v)[:, None, None] for v in (convention.mean, convention.std))
-    return (images - mean) / std
 
 
 class BasicBlock(nn.Module):
@@ -103,8 +81,8 @@ def make_shortcut(channels: int, wanted: int, stride: int) -> nn.Sequential | No
     return nn.Sequential(nn.Conv2d(channels, wanted, 1, stride, bias=False), nn.BatchNorm2d(wanted))
 
 
-class ResNet(nn.Module):
-    """A ResNet.
+class ResNet(Backbone):
+    """A ResNet. Its steps: ``stem``, and each residual block, ``res2_0`` to ``res5_…``.
 
     Parameters
     ----------
@@ -135,13 +113,14 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        channels = width
+        channels, self.taps = width, {}
         for number, count in enumerate(DEPTHS[depth]):
             inner, blocks = width << number, []
             for place in range(count):
                 stride = 2 if number > 0 and place == 0 else 1
                 blocks.append(block(channels, inner, stride))
                 channels = inner * block.expansion
+                self.taps[f"res{number + 2}_{place}"] = channels
             setattr(self, f"layer{number + 1}", nn.Sequential(*blocks))
         self.num_features = channels
         self.fc = nn.Linear(channels, num_classes) if num_classes else None
@@ -151,32 +130,8 @@ class ResNet(nn.Module):
         """What comes before the blocks."""
         return self.maxpool(self.relu(self.bn1(self.conv1(x_BCHW))))
 
-    def blocks(self) -> Iterator[tuple[int, int, nn.Module]]:
-        """All residual blocks in order: (stage 2 … 5 of the papers, place in it from 0, block)."""
+    def steps(self) -> Iterator[tuple[str, Step]]:
+        yield "stem", self.stem
         for stage in (2, 3, 4, 5):
             for place, block in enumerate(getattr(self, f"layer{stage - 1}")):
-                yield stage, place, block
-
-    def head(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """Average over space; then scores (B, classes), or the features (B, C) without fc."""
-        features = x_BCHW.mean(dim=(2, 3))
-        return features if self.fc is None else self.fc(self.dropout(features))
-
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        x = self.stem(x_BCHW)
-        for _, _, block in self.blocks():
-            x = block(x)
-        return self.head(x)
-
-
-def initialize(network: nn.Module) -> None:
-    """He initialization of convolutions; BN is the identity."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
-def channels_of(depth: int, stage: int, width: int = 64) -> int:
-    """Channels that a stage (2 … 5) puts out."""
-    expansion = Bottleneck.expansion if depth >= BOTTLENECKS_FROM else BasicBlock.expansion
-    return (width << (stage - 2)) * expansion
+                yield f"res{stage}_{place}", block
