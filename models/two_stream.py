@@ -5,9 +5,9 @@ both branches as they were before either block changed them:
 
     x, y  →  to_rgb(x, y),  to_flow(y, x)
 
-Positions: in res3 and res4 after every other block, which in ResNet-50 is after blocks 1, 3 of
-res3 and 1, 3, 5 of res4 (from 0). Deeper networks keep two and three blocks there: each stage is
-cut into as many parts, and a block stands after each part (ResNet-101: 1, 3 and 6, 14, 22).
+Positions are names of steps: in res3 and res4 after every other block, which in ResNet-50 is after
+res3_1, res3_3, res4_1, res4_3 and res4_5. Deeper networks keep two and three blocks there: each
+stage is cut into as many parts, and a block stands after each part (ResNet-101: 1, 3; 6, 14, 22).
 
 A score needs all of its own branch, and of the other one what comes before the last block that
 looks at it; nothing else is run. Blocks that are still the identity can be dropped
@@ -21,21 +21,20 @@ from torch import nn
 
 from models.attention.cross_modality import CrossModalityBlock
 from models.attention.non_local import NonLocalBlock
-from models.backbones.resnet import DEPTHS, ResNet, channels_of
+from models.backbones.backbone import Backbone, Step
 
 Scores = Literal["rgb", "flow", "both"]
-Position = tuple[int, int]  # stage 2 … 5, block in it from 0
 BRANCHES = ("rgb", "flow")
-BLOCKS = {3: 2, 4: 3}  # of a stage, at most
+BLOCKS = {"res3": 2, "res4": 3}  # of a stage, at most
 
 
-def choose_positions(depth: int) -> tuple[Position, ...]:
-    """After which blocks attention stands; see the rule above."""
+def choose_positions(network: Backbone) -> tuple[str, ...]:
+    """After which steps attention stands; see the rule above. None where it names no step."""
     positions = []
     for stage, most in BLOCKS.items():
-        blocks = DEPTHS[depth][stage - 2]
+        blocks = sum(name.startswith(f"{stage}_") for name in network.taps)
         parts = min(most, blocks // 2)
-        positions += [(stage, blocks * (part + 1) // parts - 1) for part in range(parts)]
+        positions += [f"{stage}_{blocks * (part + 1) // parts - 1}" for part in range(parts)]
     return tuple(positions)
 
 
@@ -44,7 +43,7 @@ class TwoStream(nn.Module):
 
     Parameters
     ----------
-    rgb, flow: networks of one depth and width.
+    rgb, flow: networks of one kind and size.
     cma: put cross-modality blocks between the branches.
     non_local: branches ("rgb", "flow") that also get non-local blocks, before the CMA's.
     scores: which scores `forward` gives; the others are not computed.
@@ -56,21 +55,20 @@ class TwoStream(nn.Module):
 
     def __init__(
         self,
-        rgb: ResNet,
-        flow: ResNet,
+        rgb: Backbone,
+        flow: Backbone,
         *,
         cma: bool = True,
         non_local: tuple[str, ...] = (),
         scores: Scores = "both",
-        positions: tuple[Position, ...] | None = None,
+        positions: tuple[str, ...] | None = None,
         uniform: bool = False,
     ) -> None:
         super().__init__()
-        widths = [network.conv1.out_channels for network in (rgb, flow)]
-        if rgb.depth != flow.depth or widths[0] != widths[1]:
+        if type(rgb) is not type(flow) or rgb.taps != flow.taps:
             raise ValueError(
-                f"expected branches of one depth and width, got ResNet-{rgb.depth} of width "
-                f"{widths[0]} and ResNet-{flow.depth} of width {widths[1]}"
+                "expected branches of one kind, depth and width, got "
+                f"{describe(rgb)} and {describe(flow)}"
             )
         if set(non_local) - set(BRANCHES) or scores not in (*BRANCHES, "both"):
             raise ValueError(
@@ -78,21 +76,18 @@ class TwoStream(nn.Module):
                 f"and {scores!r}"
             )
         self.rgb, self.flow, self.scores = rgb, flow, scores
-        self.positions = choose_positions(rgb.depth) if positions is None else positions
-        for stage, place in self.positions:
-            if not 2 <= stage <= 5 or not 0 <= place < DEPTHS[rgb.depth][stage - 2]:
-                raise ValueError(
-                    f"no block {place} in res{stage} of a ResNet-{rgb.depth}, which has "
-                    f"{DEPTHS[rgb.depth]} in res2 … res5, counted from 0"
-                )
-        places = {
-            f"res{stage}_{place}": channels_of(rgb.depth, stage, widths[0])
-            for stage, place in self.positions
-        }
+        self.positions = choose_positions(rgb) if positions is None else positions
+        absent = [name for name in self.positions if name not in rgb.taps]
+        if absent or ((cma or non_local) and not self.positions):
+            raise ValueError(
+                f"no step {absent[0] if absent else 'is named'} to put attention after; "
+                f"{describe(rgb)} has {', '.join(rgb.taps)}"
+            )
 
         def make(kind: type[CrossModalityBlock], wanted: bool) -> nn.ModuleDict:
-            blocks = {name: kind(channels, uniform=uniform) for name, channels in places.items()}
-            return nn.ModuleDict(blocks if wanted else {})
+            places = self.positions if wanted else ()
+            blocks = {name: kind(rgb.taps[name], rgb.dims, uniform) for name in places}
+            return nn.ModuleDict(blocks)
 
         self.to_rgb, self.to_flow = (make(CrossModalityBlock, cma) for _ in BRANCHES)
         self.non_local_rgb, self.non_local_flow = (
@@ -110,15 +105,13 @@ class TwoStream(nn.Module):
         for name, images in (("rgb", rgb), ("flow", flow)):
             if ends[name] >= 0 and images is None:
                 raise ValueError(f"scores {self.scores!r} need {name} images, got none")
-        x = self.rgb.stem(rgb) if ends["rgb"] >= 0 else None
-        y = self.flow.stem(flow) if ends["flow"] >= 0 else None
-        blocks = zip(self.rgb.blocks(), self.flow.blocks(), strict=True)
-        for number, ((stage, place, rgb_block), (_, _, flow_block)) in enumerate(blocks):
-            name = f"res{stage}_{place}"
+        x, y = rgb, flow
+        pairs = zip(self.rgb.steps(), self.flow.steps(), strict=True)
+        for number, ((name, rgb_step), (_, flow_step)) in enumerate(pairs):
             if number <= ends["rgb"]:
-                x = run_block(rgb_block, self.non_local_rgb, name, x)
+                x = run_step(rgb_step, self.non_local_rgb, name, x)
             if number <= ends["flow"]:
-                y = run_block(flow_block, self.non_local_flow, name, y)
+                y = run_step(flow_step, self.non_local_flow, name, y)
             # Both take the features from before either changed them.
             changed_x, changed_y = x, y
             if number < ends["rgb"] and name in self.to_rgb:
@@ -164,40 +157,44 @@ class TwoStream(nn.Module):
 
     def count_used_parameters(self) -> int:
         """Parameters of the layers that `forward` runs for the wanted scores."""
-        ends = {name: self._find_end(name) for name in BRANCHES}
-        used = 0
-        for name, network in (("rgb", self.rgb), ("flow", self.flow)):
-            if ends[name] >= 0:
-                used += count_parameters(network.conv1) + count_parameters(network.bn1)
-            if self.scores in (name, "both") and network.fc is not None:
-                used += count_parameters(network.fc)
-            inner = self.non_local_rgb if name == "rgb" else self.non_local_flow
-            outer = self.to_rgb if name == "rgb" else self.to_flow
-            for number, (stage, place, block) in enumerate(network.blocks()):
-                key = f"res{stage}_{place}"
-                if number <= ends[name]:
-                    used += count_parameters(block)
-                    used += count_parameters(inner[key]) if key in inner else 0
-                if number < ends[name] and key in outer:
-                    used += count_parameters(outer[key])
-        return used
+        state = {name: tensor.detach().to("meta") for name, tensor in self.state_dict().items()}
+        trained = [state[name].requires_grad_() for name, _ in self.named_parameters()]
+        images = {name: make_blank(getattr(self, name)) for name in BRANCHES}
+        scores = torch.func.functional_call(self, state, kwargs=images)
+        total = torch.stack([score.sum() for score in scores.values()]).sum()
+        gradients = torch.autograd.grad(total, trained, allow_unused=True)
+        used = zip(trained, gradients, strict=True)
+        return sum(parameter.numel() for parameter, gradient in used if gradient is not None)
 
     def _find_end(self, branch: str) -> int:
-        """The number of the last block that a branch must run; beyond all where it is scored."""
-        count = sum(DEPTHS[self.rgb.depth])
+        """The number of the last step that a branch must run; beyond all where it is scored."""
+        names = [name for name, _ in self.rgb.steps()]
         if self.scores in (branch, "both"):
-            return count
+            return len(names)
         takers = self.to_flow if branch == "rgb" else self.to_rgb
-        names = [f"res{stage}_{place}" for stage, place, _ in self.rgb.blocks()]
         return max((number for number, name in enumerate(names) if name in takers), default=-1)
 
 
-def run_block(
-    block: nn.Module, non_local: nn.ModuleDict, name: str, features: torch.Tensor
+def run_step(
+    step: Step, non_local: nn.ModuleDict, name: str, features: torch.Tensor
 ) -> torch.Tensor:
-    """A residual block, and the non-local block behind it where there is one."""
-    features = block(features)
+    """A step, and the non-local block behind it where there is one."""
+    features = step(features)
     return non_local[name](features) if name in non_local else features
+
+
+def make_blank(network: Backbone) -> torch.Tensor:
+    """An input of a network without numbers in it: only its shape counts."""
+    convolutions = (m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Conv3d))
+    channels, size = next(convolutions).in_channels, network.rgb_input.size
+    time = (network.rgb_input.frames,) if network.dims == 3 else ()
+    return torch.empty(1, channels, *time, size, size, device="meta")
+
+
+def describe(network: Backbone) -> str:
+    """What a network is, for a message."""
+    last = list(network.taps.items())[-1]
+    return f"{type(network).__name__} ({len(network.taps)} taps, {last[1]} channels in {last[0]})"
 
 
 def is_identity(block: CrossModalityBlock) -> bool:

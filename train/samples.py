@@ -22,7 +22,7 @@ from flowkit.transforms import (
     TenCrop,
     ThreeCrop,
 )  # fmt: skip
-from models.backbones.resnet import FLOW_INPUT, RGB_INPUT, normalize
+from models.backbones.backbone import FLOW_INPUT, RGB_INPUT, normalize
 from train.alternate import Phase
 from train.parallel import choose_layout
 from train.recipe import Recipe, Stream

@@ -53,6 +53,7 @@ class Backbone(nn.Module):
     """A network as steps and a head. Subclasses set the attributes and write `steps`.
 
     ``rgb_input``, ``flow_input``: the input conventions of its weight files.
+    ``dims``: 2 for images, 3 for clips.
     ``taps``: channels by name of step, of those that attention may look at.
     ``num_features``: what `pool` gives; ``last``: the name of the layer that gives scores.
     """
@@ -60,6 +61,7 @@ class Backbone(nn.Module):
     rgb_input: ClassVar[InputConvention] = RGB_INPUT
     flow_input: ClassVar[InputConvention] = FLOW_INPUT
     last: ClassVar[str] = "fc"
+    dims: ClassVar[int] = 2
     taps: dict[str, int]
     num_features: int
     dropout: nn.Dropout

@@ -5,15 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models.backbones.resnet import (
-    BOTTLENECKS_FROM,
-    DEPTHS,
-    FLOW_INPUT,
-    RGB_INPUT,
-    ResNet,
-    channels_of,
-    normalize,
-)  # fmt: skip
+from models.backbones.backbone import FLOW_INPUT, RGB_INPUT, normalize
+from models.backbones.resnet import BOTTLENECKS_FROM, DEPTHS, ResNet
 from models.two_stream import count_parameters
 
 COUNTS = {18: 11_689_512, 34: 21_797_672, 50: 25_557_032, 101: 44_549_160, 152: 60_192_808}
@@ -116,15 +109,17 @@ def test_it_computes_what_torchvision_does(depth):
 def test_walking_the_blocks_is_the_network():
     network = ResNet(18, width=8, num_classes=5).eval()
     images = torch.randn(2, 3, 40, 32)
-    x = network.stem(images)
-    shapes = []
-    for stage, place, block in network.blocks():
-        x = block(x)
-        shapes.append((stage, place, *x.shape[1:]))
-    assert shapes[1::2] == [(2, 1, 8, 10, 8), (3, 1, 16, 5, 4), (4, 1, 32, 3, 2), (5, 1, 64, 2, 1)]
+    x, shapes = images, {}
+    for name, step in network.steps():
+        x = step(x)
+        shapes[name] = tuple(x.shape[1:])
+    assert shapes["stem"] == shapes["res2_1"] == (8, 10, 8)
+    assert shapes["res3_1"] == (16, 5, 4)
+    assert shapes["res4_1"] == (32, 3, 2)
+    assert shapes["res5_1"] == (64, 2, 1)
+    assert network.taps == {name: shape[0] for name, shape in shapes.items() if name != "stem"}
     torch.testing.assert_close(network.head(x), network(images), rtol=0, atol=0)
-    assert channels_of(18, 5, 8) == 64
-    assert channels_of(50, 4) == 1024
+    assert ResNet(50, width=4).taps["res4_0"] == 64
 
 
 def test_without_classes_it_gives_pooled_features():

@@ -47,7 +47,9 @@ def make_images(height=64, width=64, batch=2):
 
 
 def test_the_papers_places_in_resnet_50():
-    assert choose_positions(50) == ((3, 1), (3, 3), (4, 1), (4, 3), (4, 5))
+    assert choose_positions(ResNet(50, width=2)) == (
+        "res3_1", "res3_3", "res4_1", "res4_3", "res4_5"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,8 @@ def test_the_papers_places_in_resnet_50():
     ],
 )
 def test_places_by_the_stated_rule(depth, places):
-    assert choose_positions(depth) == places
+    expected = tuple(f"res{stage}_{place}" for stage, place in places)
+    assert choose_positions(ResNet(depth, width=2)) == expected
 
 
 # --- what is computed ----------------------------------------------------------------------------
@@ -113,12 +116,9 @@ def test_so_it_is_as_training_begins():
 
 def walk(network, rgb, flow, one_after_another=False):
     """The network by its description: both blocks see what was there before either."""
-    x, y = network.rgb.stem(rgb), network.flow.stem(flow)
-    for (stage, place, a), (_, _, b) in zip(
-        network.rgb.blocks(), network.flow.blocks(), strict=True
-    ):
+    x, y = rgb, flow
+    for (name, a), (_, b) in zip(network.rgb.steps(), network.flow.steps(), strict=True):
         x, y = a(x), b(y)
-        name = f"res{stage}_{place}"
         if name in network.non_local_rgb:
             x = network.non_local_rgb[name](x)
         if name in network.to_rgb:
@@ -170,12 +170,14 @@ def test_one_score_is_that_of_both_with_less_work(branch):
 
 def run_counting(network, images):
     """Names of the layers that are run, once for each run; their parameters' number."""
-    ran = []
+    ran, hooks = [], []
     for name, module in network.named_modules():
         if list(module.parameters(recurse=False)):
-            module.register_forward_hook(lambda *_, name=name: ran.append(name))
+            hooks.append(module.register_forward_hook(lambda *_, name=name: ran.append(name)))
     with torch.no_grad():
         network(**images)
+    for hook in hooks:
+        hook.remove()
     return ran, sum(count_own(network.get_submodule(name)) for name in ran)
 
 
@@ -278,7 +280,7 @@ def test_the_control_has_equal_weights_in_all_its_blocks():
 
 
 def test_blocks_can_stand_elsewhere():
-    network = TwoStream(*make_pair(), positions=((2, 0), (5, 1)))
+    network = TwoStream(*make_pair(), positions=("res2_0", "res5_1"))
     assert set(network.to_rgb) == set(network.to_flow) == {"res2_0", "res5_1"}
     assert network.to_rgb["res2_0"].norm.num_features == 4
     assert network.to_rgb["res5_1"].norm.num_features == 32
@@ -376,8 +378,8 @@ def test_a_frozen_branch_learns_nothing(branch):
 
 
 def test_places_and_branches_must_exist():
-    for place in ((3, 2), (3, -1), (6, 0), (1, 0)):
-        with pytest.raises(ValueError, match=f"no block {place[1]} in res{place[0]}"):
+    for place in ("res3_2", "res3_-1", "res6_0", "stem"):
+        with pytest.raises(ValueError, match=f"no step {place} .* ResNet .* has res2_0, res2_1"):
             TwoStream(*make_pair(), positions=(place,))
     with pytest.raises(ValueError, match="a branch rgb or flow, got 'audio'"):
         make_network().freeze("audio")
@@ -388,7 +390,7 @@ def test_branches_must_fit():
     _, deeper = make_pair(34)
     _, wider = make_pair(18, 8)
     for flow in (deeper, wider):
-        with pytest.raises(ValueError, match="branches of one depth and width"):
+        with pytest.raises(ValueError, match="branches of one kind, depth and width"):
             TwoStream(rgb, flow)
     with pytest.raises(ValueError, match="expected branches rgb and flow"):
         TwoStream(*make_pair(), non_local=("audio",))

@@ -8,7 +8,7 @@ import torch
 from flowkit.errors import StoreError, UsageError
 from flowkit.store import Store
 from flowkit.transforms import CentreCrop, JitteredCrop, MultiScaleCrop, RandomCrop, TenCrop
-from models.backbones.resnet import FLOW_INPUT, RGB_INPUT
+from models.backbones.backbone import FLOW_INPUT, RGB_INPUT
 from train.recipe import change_recipe, read_recipe
 from train.run import RunError, create_run
 from train.samples import check_labels, make_crops, make_dataset, prepare_images
