@@ -21,7 +21,7 @@ from torch import nn
 
 from models.attention.cross_modality import CrossModalityBlock
 from models.attention.non_local import NonLocalBlock
-from models.backbones.backbone import Backbone, Step
+from models.backbones.backbone import Backbone, Step, find_channels
 
 Scores = Literal["rgb", "flow", "both"]
 BRANCHES = ("rgb", "flow")
@@ -185,10 +185,8 @@ def run_step(
 
 def make_blank(network: Backbone) -> torch.Tensor:
     """An input of a network without numbers in it: only its shape counts."""
-    convolutions = (m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Conv3d))
-    channels, size = next(convolutions).in_channels, network.rgb_input.size
-    time = (network.rgb_input.frames,) if network.dims == 3 else ()
-    return torch.empty(1, channels, *time, size, size, device="meta")
+    time, size = (network.rgb_input.frames,) * (network.dims == 3), network.rgb_input.size
+    return torch.empty(1, find_channels(network), *time, size, size, device="meta")
 
 
 def describe(network: Backbone) -> str:

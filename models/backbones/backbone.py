@@ -9,6 +9,7 @@ for, with their channels, are the backbone's `taps`.
     B C [T] H W   batch, channels, time (of 3-D networks), height, width
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -94,6 +95,26 @@ class Backbone(nn.Module):
         for _, step in self.steps():
             x = step(x)
         return self.head(x)
+
+
+def find_channels(network: nn.Module) -> int:
+    """Channels of the images that a network takes: of its first convolution."""
+    layers = (m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Conv3d))
+    return int(next(layers).in_channels)
+
+
+def trace_shapes(network: Backbone, image: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """The shape of each step's features, without the batch, for images (C, [T,] H, W).
+
+    Computes nothing: runs a copy of the network that has shapes and no numbers.
+    """
+    twin = copy.deepcopy(network).to("meta").eval()
+    x, shapes = torch.empty(1, *image, device="meta"), {}
+    with torch.no_grad():
+        for name, step in twin.steps():
+            x = step(x)
+            shapes[name] = tuple(x.shape[1:])
+    return shapes
 
 
 def initialize(network: nn.Module) -> None:
