@@ -18,9 +18,9 @@ import torch
 
 from flowkit.datasets import EpochSampler
 from flowkit.store import Store
-from models.backbones.resnet import ResNet
 from models.two_stream import count_parameters
 from train.alternate import Phase, Scoring, list_phases, list_scorings, scorings_of
+from train.backbones import Inputs, find_inputs, make_backbone
 from train.networks import finished_network, make_network
 from train.parallel import choose_layout
 from train.recipe import Recipe, Stream, of_split
@@ -34,7 +34,7 @@ from train.samples import (
 )  # fmt: skip
 from train.scores import Scores, average_views, fuse_scores, measure
 
-VIEWS = 250  # that go through a network at once
+VIEWS = 250  # images that go through a network at once
 Progress = Callable[[int, int], None]
 
 
@@ -113,10 +113,11 @@ def score_videos(
         dataset = OtherClassFlow(snippets, recipe.seed)
     sampler = EpochSampler(len(snippets), training=False)
     loader = make_loader(dataset, sampler, 1, settings, training=False)
+    inputs = find_inputs(recipe, recipe.testing.segments)
     rows, labels = [], []
     means: dict[str, list[Any]] = {branch: [] for branch in wanted}
     for done, batch in enumerate(loader, 1):
-        for branch, logits in score_views(network, batch, streams, device).items():
+        for branch, logits in score_views(network, batch, streams, device, inputs).items():
             means[branch].append(average_views(logits))
         rows.append(int(batch["row"]))
         labels.append(int(batch["label"]))
@@ -129,17 +130,25 @@ def score_videos(
 
 
 def score_views(
-    network: Any, batch: dict[str, torch.Tensor], streams: tuple[Stream, ...], device: torch.device
+    network: Any,
+    batch: dict[str, torch.Tensor],
+    streams: tuple[Stream, ...],
+    device: torch.device,
+    inputs: Inputs,
 ) -> dict[str, torch.Tensor]:
-    """Logits (V, C) of all views of one video, by branch; a few hundred views at a time."""
+    """Logits (V, C) of all views of one video, by branch; a few hundred images at a time.
+
+    Where a network sees K frames at once, the views of its crops: (V / K, C).
+    """
     parts = []
     with torch.inference_mode():
-        views = batch[streams[0]].shape[1]
-        for first in range(0, views, VIEWS):
+        images = prepare_images(batch, streams, device, inputs)
+        count = max(1, VIEWS // (inputs.frames or 1))
+        for first in range(0, len(images[streams[0]]), count):
             part: dict[str, torch.Tensor] = {
-                stream: batch[stream][:, first : first + VIEWS] for stream in streams
+                stream: images[stream][first : first + count] for stream in streams
             }
-            parts.append(network(**prepare_images(part, streams, device)))
+            parts.append(network(**part))
     return {branch: torch.cat([part[branch] for part in parts]) for branch in parts[0]}
 
 
@@ -191,7 +200,5 @@ def count_costs(recipe: Recipe) -> dict[str, dict[str, float]]:
 
 
 def one_branch(recipe: Recipe) -> int:
-    network = ResNet(
-        recipe.network.depth, num_classes=recipe.classes, width=recipe.network.width
-    )  # fmt: skip
-    return count_parameters(network)
+    with torch.device("meta"):
+        return count_parameters(make_backbone(recipe, "rgb"))

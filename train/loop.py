@@ -26,6 +26,7 @@ from models.parameters import group_parameters
 from models.segments import average_segments
 from models.two_stream import TwoStream
 from train.alternate import Phase
+from train.backbones import Inputs, find_inputs
 from train.checkpoint import Progress, write_tensors
 from train.journal import Journal, Log, Silence
 from train.networks import select_weights, set_training, start_network
@@ -51,6 +52,10 @@ class Context:
     process: Process
     should_stop: Callable[[], bool]
     log: Log
+
+    @property
+    def inputs(self) -> Inputs:
+        return find_inputs(self.recipe, self.recipe.data.num_segments)
 
     @property
     def device(self) -> torch.device:
@@ -139,7 +144,8 @@ def train_epochs(
     loader = make_loader(dataset, sampler, batch, context.settings, training=True)
     validate = make_validation(context, inner)
     saved = time.monotonic()
-    while progress.epoch < training.epochs:
+    epochs = count_epochs(training, len(dataset))
+    while progress.epoch < epochs:
         check_unchanged(context)
         set_training(inner, context.phase)
         sampler.load_state_dict(
@@ -157,6 +163,8 @@ def train_epochs(
             # Reading a loss waits for its step, so the one before is read while this one runs.
             note(pending, progress, journal, context)
             pending = current
+            if training.iterations and progress.step >= training.iterations:
+                break
             if context.should_stop():
                 note(pending, progress, journal, context)
                 save(progress, context, journal)
@@ -176,13 +184,20 @@ def train_epochs(
         progress.schedule.step(progress.epoch, scores["top1"])
         progress.sums = {"loss": 0.0, "top1": 0.0}
         journal.note_epoch(
-            epoch=progress.epoch, epochs=training.epochs, step=progress.step, rate=rate,
+            epoch=progress.epoch, epochs=epochs, step=progress.step, rate=rate,
             loss=trained[0] / trained[2], train_top1=trained[1] / trained[2], **scores,
             seconds=spent, wait=waited / max(spent, 1e-9),
         )  # fmt: skip
         save(progress, context, journal)
         saved = time.monotonic()
     return True
+
+
+def count_epochs(training: Training, videos: int) -> int:
+    """Epochs of a phase; the last of so many iterations may be begun and not ended."""
+    if not training.iterations:
+        return training.epochs
+    return math.ceil(training.iterations / (videos // training.batch))
 
 
 def take_step(
@@ -194,12 +209,13 @@ def take_step(
     torch.manual_seed(
         (recipe.seed << 32 ^ name) + progress.step * context.process.world + context.process.rank
     )
-    images = prepare_images(batch, needed_streams(phase), context.device)
+    images = prepare_images(batch, needed_streams(phase), context.device, context.inputs)
     labels = batch["label"].to(context.device, non_blocking=True)
     with context.autocast():
-        scores = network(**images)[phase.branch].float()
-        scores = average_segments(scores, recipe.data.num_segments)
-        loss = functional.cross_entropy(scores, labels)
+        given = network(**images)
+    scores = given[phase.branch].float()
+    scores = average_segments(scores, len(scores) // len(labels))
+    loss, parts = add_losses(recipe, functional.cross_entropy(scores, labels), given)
     progress.optimizer.zero_grad(set_to_none=True)
     progress.scaler.scale(loss).backward()
     if phase.training.clip is not None:
@@ -208,14 +224,30 @@ def take_step(
     progress.scaler.step(progress.optimizer)
     progress.scaler.update()
     progress.step += 1
+    progress.schedule.step_iteration(progress.step)
     progress.taken += len(labels) * context.process.world
     return {
         "step": progress.step,
         "loss": loss.detach(),
+        "parts": parts,
         "right": (scores.detach().argmax(1) == labels).sum(),
         "videos": len(labels),
         "rate": progress.optimizer.param_groups[0]["lr"],
     }
+
+
+def add_losses(
+    recipe: Recipe, loss: torch.Tensor, given: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The loss with those that the network gives, by the recipe's weights; and each of them."""
+    pyramid = recipe.network.pyramid
+    if pyramid is None:
+        return loss, {}
+    parts = {"classes": loss.detach()}
+    for name in ("interactive", "attention"):
+        loss = loss + getattr(pyramid, name) * given[name].float()
+        parts[name] = given[name].detach()
+    return loss, parts
 
 
 def note(
@@ -234,7 +266,11 @@ def note(
     progress.sums["loss"] += loss * videos * context.process.world
     progress.sums["top1"] += float(pending["right"]) * context.process.world
     journal.note_step(
-        step=pending["step"], epoch=progress.epoch + 1, loss=loss, rate=pending["rate"]
+        step=pending["step"],
+        epoch=progress.epoch + 1,
+        loss=loss,
+        rate=pending["rate"],
+        **{name: float(value) for name, value in pending["parts"].items()},
     )
 
 
@@ -315,10 +351,10 @@ def make_validation(context: Context, network: TwoStream) -> Callable[[], dict[s
         network.eval()
         sums = torch.zeros(4, dtype=torch.float64)
         for batch in watch(loader, context):
-            images = prepare_images(batch, needed_streams(phase), context.device)
+            images = prepare_images(batch, needed_streams(phase), context.device, context.inputs)
             with torch.no_grad(), context.autocast():
                 scores = network(**images)[phase.branch].float().cpu()
-            scores = average_segments(scores, recipe.data.num_segments)
+            scores = average_segments(scores, len(scores) // len(batch["label"]))
             best = scores.topk(min(TOP, scores.shape[1])).indices == batch["label"][:, None]
             loss = functional.cross_entropy(scores, batch["label"], reduction="sum")
             sums += torch.tensor([best[:, 0].sum(), best.sum(), loss, len(best)])

@@ -1,23 +1,21 @@
 """The network of a phase: built, filled with the weights that it starts from, and set to train."""
 
 import zlib
-from pathlib import Path
 
 import torch
-from torch import nn
 
-from flowkit.catalog import data_root
 from flowkit.errors import UsageError
-from models.backbones.resnet import ResNet
+from models.backbones.backbone import Backbone
 from models.batch_norm import freeze_batch_norms
-from models.pretrained import Loaded, load_weights, read_weights
+from models.pretrained import load_weights, read_weights
+from models.pyramid import PyramidNetwork, PyramidTwoStream
 from models.two_stream import Scores, TwoStream
 from train.alternate import INITIAL, Phase
+from train.backbones import make_backbone
 from train.journal import Log
 from train.recipe import Recipe, Stream
 from train.run import Run, RunError
-
-BRANCHES: tuple[Stream, ...] = ("rgb", "flow")
+from train.weights import BRANCHES, has_part, load_initial, parts_of, trunk_of
 
 
 def make_network(recipe: Recipe, phase: Phase, scores: Scores) -> TwoStream:
@@ -26,25 +24,34 @@ def make_network(recipe: Recipe, phase: Phase, scores: Scores) -> TwoStream:
     settings = recipe.network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        rgb, flow = (
-            ResNet(
-                settings.depth,
-                in_channels=channels,
-                num_classes=recipe.classes,
-                dropout=settings.dropout,
-                width=settings.width,
-            )
-            for channels in (3, 2 * recipe.data.flow_length)
-        )
-        network: TwoStream = TwoStream(
+        rgb, flow = (make_backbone(recipe, stream) for stream in BRANCHES)
+        if settings.pyramid is not None:
+            return PyramidTwoStream(add_pyramid(recipe, rgb), add_pyramid(recipe, flow), scores)
+        return TwoStream(
             rgb,
             flow,
             cma=phase.cma,
             non_local=settings.non_local,
             scores=scores,
+            positions=settings.positions or None,
             uniform=phase.uniform,
         )
-    return network
+
+
+def add_pyramid(recipe: Recipe, trunk: Backbone) -> PyramidNetwork:
+    """A branch with the recipe's attention layer inside; UsageError where it has no such taps."""
+    settings = recipe.network.pyramid
+    assert settings is not None
+    try:
+        return PyramidNetwork(
+            trunk,
+            settings.taps,
+            (recipe.data.size, recipe.data.size),
+            settings.fusion,
+            settings.moves_features,
+        )
+    except ValueError as error:
+        raise UsageError(f"recipe: network.pyramid.taps: {error}") from error
 
 
 def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoStream:
@@ -89,75 +96,11 @@ def load_branch(network: TwoStream, branch: Stream, run: Run, phase: str) -> Non
     load_weights(network, weights, skip=others)
 
 
-def has_part(weights: dict[str, torch.Tensor], prefix: str) -> bool:
-    """Whether any of the weights is of a part of a network."""
-    return any(name.startswith(prefix) for name in weights)
-
-
-def parts_of(branch: Stream) -> tuple[str, ...]:
-    """Prefixes of all weights that are trained with a branch."""
-    return (f"{branch}.", f"to_{branch}.", f"non_local_{branch}.")
-
-
 def select_weights(network: TwoStream, phase: Phase) -> dict[str, torch.Tensor]:
     """What a finished phase keeps: its branch alone, or both where they look at each other."""
     prefixes = sum((parts_of(b) for b in (BRANCHES if phase.cma else (phase.branch,))), ())
     state = network.state_dict()
     return {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
-
-
-# --- weight files --------------------------------------------------------------------------------
-
-
-def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> dict[str, Loaded]:
-    """Load the recipe's weight files into what starts from them; last layers stay random.
-
-    What each file gave, by its name and the branch.
-    """
-    files = recipe.network.weights
-    loaded: dict[str, Loaded] = {}
-    if "both" in files:
-        weights = read_weights(find_weights(files["both"]))
-        # Blocks that were still the identity are in no file.
-        absent = (f"to_{b}." for b in BRANCHES if not has_part(weights, f"to_{b}."))
-        skip = ("rgb.fc.", "flow.fc.", *absent)
-        loaded[files["both"]] = load_weights(network, weights, skip=skip)
-    for branch, source in phase.start.items():
-        name = files.get(branch) or (files.get("rgb") if branch == "flow" else None)
-        if source != INITIAL or name is None:
-            continue
-        weights = read_weights(find_weights(name))
-        own = {k.removeprefix(f"{branch}."): v for k, v in weights.items()}
-        own = {k: v for k, v in own.items() if not k.startswith(("to_", "non_local_"))}
-        inflate = branch == "flow"
-        trunk = getattr(network, branch)
-        loaded[f"{name} for {branch}"] = load_weights(
-            trunk, own, skip=("fc.",), inflate_channels=inflate
-        )
-    return loaded
-
-
-def find_weights(name: str) -> Path:
-    """A weight file by path, by phase folder of a run, or by name in the usual folders.
-
-    A name such as ``resnet50`` finds resnet50*.pth and *.safetensors in ``$FLOWKIT_DATA/weights``
-    and in torch's own cache. Nothing is downloaded. Raises UsageError saying how to get it.
-    """
-    path = Path(name).expanduser()
-    if path.is_dir() and (path / "weights.pt").is_file():
-        return path / "weights.pt"
-    if path.is_file():
-        return path
-    folders = [data_root() / "weights", Path(torch.hub.get_dir()) / "checkpoints"]
-    found = [f for folder in folders for f in sorted(folder.glob(f"{name}*")) if f.is_file()]
-    found = [file for file in found if file.suffix in (".pth", ".pt", ".safetensors")]
-    if found:
-        return found[0]
-    raise UsageError(
-        f"no weights {name!r}: looked for a file, for the folder of a finished phase, and in "
-        f"{' and '.join(map(str, folders))}. torchvision's come there by "
-        f"torchvision.models.{name}(weights='DEFAULT'); others: --weights rgb=FILE"
-    )
 
 
 # --- modes ---------------------------------------------------------------------------------------
@@ -173,9 +116,9 @@ def set_training(network: TwoStream, phase: Phase) -> None:
     branch = network.modules_of(phase.branch)
     if phase.training.only_last:
         branch.eval().requires_grad_(False)
-        trunk: ResNet = getattr(network, phase.branch)
+        trunk = trunk_of(network, phase.branch)
         trunk.dropout.train()
-        assert isinstance(trunk.fc, nn.Linear)
-        trunk.fc.requires_grad_(True)
+        assert trunk.last_layer is not None
+        trunk.last_layer.requires_grad_(True)
     elif phase.training.partial_bn:
         freeze_batch_norms(getattr(network, phase.branch))

@@ -23,6 +23,7 @@ from flowkit.flow.color import flow_to_color
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
 from train.alternate import Scoring, list_phases, list_scorings
+from train.backbones import find_inputs
 from train.evaluate import score_views
 from train.networks import finished_network
 from train.parallel import choose_layout
@@ -119,7 +120,8 @@ def score_branch(
     recipe = of_split(run.recipe, phase.split)
     sample = make_dataset(recipe, store, streams, "test", SUBSET)[0]
     batch: dict[str, torch.Tensor] = {stream: sample[stream][None] for stream in streams}
-    return average_views(score_views(network, batch, streams, device)[branch])
+    inputs = find_inputs(recipe, recipe.testing.segments)
+    return average_views(score_views(network, batch, streams, device, inputs)[branch])
 
 
 def combine(run: Run, scoring: Scoring, scores: dict[Any, Any]) -> npt.NDArray[np.float32]:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -26,6 +26,8 @@ FOLDER = Path(__file__).parent / "recipes"
 STRICT = ConfigDict(extra="forbid")
 
 Stream = Literal["rgb", "flow"]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Family = Literal["resnet", "vgg16", "bn_inception", "inception_resnet_v2", "i3d", "p3d"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -59,21 +61,43 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Network:
-    """The branches, and what stands between them.
+class Pyramid:
+    """Pyramid attention inside each branch, which makes one map of a video's K frames.
 
+    ``taps``: names of the backbone's, from the finest to the top one. ``interactive`` and
+    ``attention``: β and γ of the paper's equation 9. ``moves_features``: let the gradient of
+    l_interactive reach the features (models/attention/pyramid.py).
+    """
+
+    taps: tuple[str, ...]
+    fusion: Literal["multiplication", "sum", "maximum"] = "multiplication"
+    interactive: float = Field(default=1e-4, ge=0)
+    attention: float = Field(default=1e-4, ge=0)
+    moves_features: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Network:
+    """The branches, and what stands between them or inside them.
+
+    ``backbone``: its family; ``depth`` is of ResNets, ``width`` of those that can be thin (of
+    the stem, 64 is the paper's). ``dropout``: before the last layer, one number or one a branch.
     ``cma``: cross-modality blocks in every phase, not only from iter_1 on (for transfer).
-    ``non_local``: branches with non-local blocks.
+    ``non_local``: branches with non-local blocks. ``positions``: after which steps blocks stand;
+    empty for the CMA paper's.
     ``weights``: what the branches start from, ``rgb``, ``flow`` or ``both``: a file, or the name
     of a weight file of torchvision's such as ``resnet50``. Without it: He initialization.
     A flow branch without weights of its own takes RGB's by cross-modality initialization.
     """
 
+    backbone: Family = "resnet"
     depth: Literal[18, 34, 50, 101, 152] = 50
     width: int = Field(default=64, ge=2)
-    dropout: float = Field(default=0.7, ge=0, lt=1)
+    dropout: Dropout | dict[Stream, Dropout] = 0.7
     cma: bool = False
     non_local: tuple[Stream, ...] = ()
+    positions: tuple[str, ...] = ()
+    pyramid: Pyramid | None = None
     weights: dict[Literal["rgb", "flow", "both"], str] = Field(default_factory=dict)
 
 
@@ -81,19 +105,21 @@ class Network:
 class Training:
     """How one phase is trained.
 
+    ``epochs`` over all videos, or ``iterations`` (steps of the optimizer) where that is not 0.
     ``batch``: videos of a step, over all processes. ``schedule``: ``plateau`` divides the rate
     by 10 when validation accuracy has not risen for ``patience`` epochs, ``steps`` after each of
-    the epochs ``steps``. ``clip``: the largest norm of the gradient, or None. ``groups``:
-    ``tsn`` gives biases, BN and the flow stem rates of their own. ``only_last`` trains the last
-    layer alone.
+    the epochs ``steps``, ``iterations`` after each of so many steps of the optimizer. ``clip``:
+    the largest norm of the gradient, or None. ``groups``: ``tsn`` gives biases, BN and the flow
+    stem rates of their own. ``only_last`` trains the last layer alone.
     """
 
     epochs: int = Field(default=30, ge=1)
+    iterations: int = Field(default=0, ge=0)
     batch: int = Field(default=128, ge=1)
     rate: float = Field(default=0.01, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
-    schedule: Literal["plateau", "steps", "constant"] = "plateau"
+    schedule: Literal["plateau", "steps", "iterations", "constant"] = "plateau"
     patience: int = Field(default=3, ge=0)
     steps: tuple[int, ...] = ()
     clip: float | None = None

@@ -22,13 +22,13 @@ from flowkit.transforms import (
     TenCrop,
     ThreeCrop,
 )  # fmt: skip
-from models.backbones.backbone import FLOW_INPUT, RGB_INPUT, normalize
+from models.backbones.backbone import normalize
 from train.alternate import Phase
+from train.backbones import Inputs
 from train.parallel import choose_layout
 from train.recipe import Recipe, Stream
 from train.run import Settings
 
-INPUTS = {"rgb": RGB_INPUT, "flow": FLOW_INPUT}
 Use = Literal["train", "validate", "test"]
 
 
@@ -156,13 +156,36 @@ def begin_worker(number: int) -> None:
 
 
 def prepare_images(
-    batch: dict[str, torch.Tensor], streams: tuple[Stream, ...], device: torch.device
+    batch: dict[str, torch.Tensor],
+    streams: tuple[Stream, ...],
+    device: torch.device,
+    inputs: Inputs,
 ) -> dict[str, torch.Tensor]:
-    """Batches of bytes (B, V, C, H, W) → inputs of a network (B·V, C, H, W), on the device."""
+    """Batches of bytes (B, V, C, H, W) → what a network takes, on the device.
+
+    That is (B·V, C, H, W), or, where it sees K frames at once, (B·V / K, K, C, H, W): the frames
+    of one crop of a video are together.
+    """
     return {
-        stream: normalize(
-            scale_bytes(batch[stream].to(device, non_blocking=True).flatten(0, 1), stream),
-            INPUTS[stream],
-        ).contiguous(memory_format=choose_layout(device))
+        stream: arrange_views(
+            normalize(
+                scale_bytes(batch[stream].to(device, non_blocking=True).flatten(0, 1), stream),
+                inputs.conventions[stream],
+            ),
+            batch[stream].shape[1],
+            inputs.frames,
+            choose_layout(device),
+        )
         for stream in streams
     }
+
+
+def arrange_views(
+    images: torch.Tensor, views: int, frames: int | None, layout: torch.memory_format
+) -> torch.Tensor:
+    """Images (B·V, C, H, W) of samples with V views each, as the docstring above has it."""
+    if frames is None:
+        return images.contiguous(memory_format=layout) if images.ndim == 4 else images
+    # A sample has all crops of its first snippet, then those of the second.
+    by_snippet = images.unflatten(0, (-1, frames, views // frames))
+    return by_snippet.transpose(1, 2).flatten(0, 1)

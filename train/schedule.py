@@ -1,4 +1,4 @@
-"""Learning rates over the epochs of a phase."""
+"""Learning rates over the epochs, or the steps, of a phase."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ FACTOR = 0.1
 
 
 class Schedule:
-    """Divides all rates of an optimizer by 10, after certain epochs or on a plateau.
+    """Divides all rates of an optimizer by 10, after certain epochs or steps, or on a plateau.
 
     A plateau is there when validation accuracy was no better than the best before it for more
     than ``patience`` epochs; counting then begins anew.
@@ -32,6 +32,11 @@ class Schedule:
         self._state["waited"] += 1
         if self._state["waited"] > self._training.patience:
             self._state["waited"] = 0
+            self._divide()
+
+    def step_iteration(self, step: int) -> None:
+        """Step ``step`` of the optimizer (from 1) is over."""
+        if self._training.schedule == "iterations" and step in self._training.steps:
             self._divide()
 
     def state_dict(self) -> dict[str, Any]:

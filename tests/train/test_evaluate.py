@@ -9,6 +9,7 @@ from flowkit.store import Store
 from flowkit.store.index import read_annotations, rebuild_index, write_annotations
 from models.two_stream import TwoStream
 from train.alternate import list_phases
+from train.backbones import find_inputs
 from train.evaluate import count_costs, evaluate, score_views
 from train.networks import finished_network, make_network
 from train.recipe import change_recipe, read_recipe
@@ -64,9 +65,10 @@ def test_scores_are_the_means_over_views_of_what_the_network_says(finished, stor
     evaluate(finished, store, SETTINGS)
     phase = {phase.name: phase for phase in list_phases(finished.recipe)}["iter_1"]
     network = finished_network(finished, phase, "both")
+    inputs = find_inputs(finished.recipe, finished.recipe.testing.segments)
     dataset = make_dataset(finished.recipe, store, ("rgb", "flow"), "test")
     batch = torch.utils.data.default_collate([dataset[0, 2]])
-    views = score_views(network, batch, ("rgb", "flow"), torch.device("cpu"))
+    views = score_views(network, batch, ("rgb", "flow"), torch.device("cpu"), inputs)
     saved = load_scores(finished.path / "scores" / "iter_1" / "rgb.npz")
     assert views["rgb"].shape == (2, 2)  # segments × one crop, classes
     np.testing.assert_allclose(saved.logits[2], views["rgb"].mean(0), atol=1e-6)
@@ -79,10 +81,11 @@ def test_ten_crops_of_25_segments_go_through_in_parts(finished, store, monkeypat
     dataset = make_dataset(recipe, store, ("flow",), "test")
     phase = {phase.name: phase for phase in list_phases(finished.recipe)}["flow"]
     network = finished_network(finished, phase, "flow")
+    inputs = find_inputs(recipe, 3)
     batch = torch.utils.data.default_collate([dataset[0, 0]])
-    parts = score_views(network, batch, ("flow",), torch.device("cpu"))["flow"]
+    parts = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
     monkeypatch.setattr("train.evaluate.VIEWS", 100)
-    whole = score_views(network, batch, ("flow",), torch.device("cpu"))["flow"]
+    whole = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
     assert parts.shape == (30, 2)
     torch.testing.assert_close(parts, whole)
 

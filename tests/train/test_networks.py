@@ -7,9 +7,10 @@ from flowkit.errors import UsageError
 from models.backbones.resnet import ResNet
 from models.pretrained import WeightsError, cross_modality_init
 from train.alternate import list_phases
-from train.networks import find_weights, finished_network, select_weights, start_network
+from train.networks import finished_network, select_weights, start_network
 from train.run import RunError, Settings
 from train.session import train
+from train.weights import find_weights
 
 SETTINGS = Settings(threads=1, workers=0)
 

@@ -9,6 +9,7 @@ from flowkit.errors import StoreError, UsageError
 from flowkit.store import Store
 from flowkit.transforms import CentreCrop, JitteredCrop, MultiScaleCrop, RandomCrop, TenCrop
 from models.backbones.backbone import FLOW_INPUT, RGB_INPUT
+from train.backbones import find_inputs
 from train.recipe import change_recipe, read_recipe
 from train.run import RunError, create_run
 from train.samples import check_labels, make_crops, make_dataset, prepare_images
@@ -43,7 +44,8 @@ def test_what_each_use_sees(tiny, store):
 def test_images_reach_the_network_as_its_weights_expect(tiny, store):
     dataset = make_dataset(tiny(), store, ("rgb", "flow"), "validate")
     batch = torch.utils.data.default_collate([dataset[0, i] for i in range(3)])
-    images = prepare_images(batch, ("rgb", "flow"), torch.device("cpu"))
+    inputs = find_inputs(tiny(), 2)
+    images = prepare_images(batch, ("rgb", "flow"), torch.device("cpu"), inputs)
     assert images["rgb"].shape == (6, 3, 16, 16)
     assert images["flow"].shape == (6, 10, 16, 16)
     raw = batch["rgb"][1, 0, 2, 3, 4].item()

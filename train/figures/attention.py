@@ -15,6 +15,7 @@ import torch
 from flowkit.flow.color import flow_to_color
 from models.two_stream import TwoStream
 from train.alternate import Phase, list_phases
+from train.backbones import Inputs, find_inputs
 from train.figures.drawing import Drawing, Source, make_figure
 from train.networks import finished_network
 from train.recipe import of_split
@@ -42,7 +43,7 @@ def draw_attention(source: Source) -> list[Drawing]:
         sample = dataset[0, index]
         middle = recipe.data.num_segments // 2
         rgb, flow = show_snippet(sample, middle, source.store.bound)
-        maps = compute_maps(network, sample, middle, phase, blocks)
+        maps = compute_maps(network, sample, middle, phase, blocks, find_inputs(recipe, 1))
         line[0].imshow(rgb)
         line[0].set_title(source.store.index.id(rows[index])[-28:], fontsize=6)
         line[1].imshow(flow)
@@ -103,6 +104,7 @@ def compute_maps(
     k: int,
     phase: Phase,
     blocks: dict[str, Any],
+    inputs: Inputs,
 ) -> dict[str, tuple[npt.NDArray[np.float32], tuple[int, int], tuple[int, int]]]:
     """By kind of block: the map (N, M), and the sizes (h, w) that N and M unfold to."""
     seen: dict[str, tuple[torch.Tensor, ...]] = {}
@@ -114,7 +116,7 @@ def compute_maps(
     batch: dict[str, torch.Tensor] = {stream: sample[stream][None, k : k + 1] for stream in streams}
     maps = {}
     with torch.no_grad():
-        network(**prepare_images(batch, streams, torch.device("cpu")))
+        network(**prepare_images(batch, streams, torch.device("cpu"), inputs))
         for kind, block in blocks.items():
             x, y = seen[kind][0], seen[kind][-1]
             sizes = tuple(x.shape[2:]), block.pooled_size(y)

@@ -1,0 +1,61 @@
+"""The backbones that recipes name, and the inputs that they expect."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from models.backbones.backbone import Backbone, InputConvention
+from models.backbones.bn_inception import BNInception
+from models.backbones.inception_resnet import InceptionResNetV2
+from models.backbones.resnet import ResNet
+from models.backbones.vgg import VGG16
+from train.recipe import Family, Network, Recipe, Stream
+
+FAMILIES: dict[Family, Any] = {
+    "resnet": ResNet,
+    "vgg16": VGG16,
+    "bn_inception": BNInception,
+    "inception_resnet_v2": InceptionResNetV2,
+}
+WIDTH = 64.0  # channels of the first convolution of networks that are not thin
+# What else the recipe's network says of a family.
+OPTIONS: dict[Family, Callable[[Network], dict[str, Any]]] = {
+    "resnet": lambda network: {"depth": network.depth, "width": network.width},
+    "bn_inception": lambda network: {"width": network.width / WIDTH},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a network takes.
+
+    ``conventions`` of its streams; ``frames``: how many snippets it sees at once, None where it
+    sees each alone.
+    """
+
+    conventions: dict[Stream, InputConvention]
+    frames: int | None = None
+
+
+def make_backbone(recipe: Recipe, stream: Stream) -> Backbone:
+    """A branch's backbone, with random weights."""
+    network = recipe.network
+    family = FAMILIES[network.backbone]
+    dropout = network.dropout
+    options = OPTIONS.get(network.backbone)
+    backbone: Backbone = family(
+        in_channels=3 if stream == "rgb" else 2 * recipe.data.flow_length,
+        num_classes=recipe.classes,
+        dropout=dropout[stream] if isinstance(dropout, dict) else dropout,
+        **(options(network) if options else {}),
+    )
+    return backbone
+
+
+def find_inputs(recipe: Recipe, segments: int) -> Inputs:
+    """What the recipe's network takes of samples with so many segments."""
+    family = FAMILIES[recipe.network.backbone]
+    return Inputs(
+        conventions={"rgb": family.rgb_input, "flow": family.flow_input},
+        frames=segments if recipe.network.pyramid else None,
+    )
