@@ -155,8 +155,8 @@ class I3D(Backbone):
         if x_BCTHW.ndim != 5 or x_BCTHW.shape[2] < self.fewest_frames:
             raise ValueError(
                 f"expected clips (B, C, T, H, W) of {self.fewest_frames} frames or more, got "
-                f"{tuple(x_BCTHW.shape)}: sample more frames, or take the stem of frames=8, for "
-                "which 2 are enough"
+                f"{tuple(x_BCTHW.shape)}: sample longer clips; 8 frames are enough for any stem, "
+                "2 for that of frames=8"
             )
         return self.pool1(self.relu(self.bn1(self.conv1(x_BCTHW))))
 

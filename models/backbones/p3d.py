@@ -34,7 +34,7 @@ is torchvision's, and for flow that of TSN.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import count
+from itertools import cycle
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -158,7 +158,7 @@ class P3D199(Backbone):
     num_classes: of the last layer; 0 for none, which gives pooled features instead of scores.
     dropout: before the last layer.
     width: channels of the stem; 64 is the paper's.
-    blocks: of res2, res3, res4 and res5; other numbers than P3D-199's are for short networks.
+    blocks: of res2, res3, res4 and res5, at least 1 each; for networks shorter than P3D-199.
 
     `forward` raises ValueError for clips of anything but 2, 4, … 16 frames: the first pool would
     leave out an odd one, and of more than 16, time would be left at res5.
@@ -183,16 +183,15 @@ class P3D199(Backbone):
         )
         self.bn1 = nn.BatchNorm3d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool3d((2, 3, 3), stride=2, padding=(0, 1, 1))
-        self.maxpool_2 = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1), ceil_mode=True)
-        channels, self.taps, numbers = width, {}, count()
+        self.pool1 = nn.MaxPool3d((2, 3, 3), stride=2, padding=(0, 1, 1))
+        self.halve = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1), ceil_mode=True)
+        channels, self.taps, kinds = width, {}, cycle(KINDS)
         for stage, length in enumerate(blocks, 2):
             inner, layer = width << (stage - 2), []
             for place in range(length):
                 stride = 2 if stage > 2 and place == 0 else 1
                 if stage < 5:
-                    kind = tuple(KINDS)[next(numbers) % len(KINDS)]
-                    layer.append(ClipBottleneck(channels, inner, stride, kind))
+                    layer.append(ClipBottleneck(channels, inner, stride, next(kinds)))
                 else:
                     layer.append(ImageBottleneck(channels, inner, stride))
                 channels = inner * Bottleneck.expansion
@@ -210,15 +209,15 @@ class P3D199(Backbone):
                 f"expected clips (B, C, T, H, W) of 2, 4, … or {MOST_FRAMES} frames, got "
                 f"{tuple(x_BCTHW.shape)}: sample 16 frames of each video"
             )
-        return self.maxpool(self.relu(self.bn1(self.conv1_custom(x_BCTHW))))
+        return self.pool1(self.relu(self.bn1(self.conv1_custom(x_BCTHW))))
 
     def end_time(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        """What comes between clips and images: (B, C, 1 or 2, H, W) → (B, C, H, W)."""
-        return self.maxpool_2(x_BCTHW).squeeze(2)
+        """``pool4``, between clips and images: (B, C, 1 or 2, H, W) → (B, C, H, W)."""
+        return self.halve(x_BCTHW).squeeze(2)
 
     def steps(self) -> Iterator[tuple[str, Step]]:
         yield "stem", self.stem
-        pools = {2: self.maxpool_2, 3: self.maxpool_2, 4: self.end_time}
+        pools = {2: self.halve, 3: self.halve, 4: self.end_time}
         for stage in (2, 3, 4, 5):
             for place, block in enumerate(getattr(self, f"layer{stage - 1}")):
                 yield f"res{stage}_{place}", block

@@ -141,7 +141,7 @@ def compute(weights, blocks, x):
 
 @pytest.mark.parametrize(
     ("frames", "blocks"),
-    [(16, SHORT), (12, SHORT), (2, SHORT), pytest.param(16, BLOCKS, marks=pytest.mark.slow)],
+    [(16, SHORT), (12, SHORT), (2, SHORT), (16, BLOCKS)],
 )
 def test_it_computes_what_its_definition_does(frames, blocks):
     network, clips = make_p3d(blocks=blocks), torch.randn(2, 3, frames, 49, 38)
