@@ -16,7 +16,7 @@ stems are published, for clips of 32 and of 8 frames. They differ in time alone:
 
 pool1 has no padding, other than in ResNet: 224² → 112² → 55² → 28² → 14² → 7².
 
-The paper (§4.1) inflates one kernel for every two residual blocks; that res2 has it in all three
+The paper (§4) inflates one kernel for every two residual blocks; that res2 has it in all three
 is the code's. As there, the last BN of each block starts at scale 0, so that a new block is its
 shortcut; all else starts as in `resnet.py`. Keys are those of `resnet.py`, so that the weights
 of image networks fit once they are inflated.
