@@ -1,4 +1,4 @@
-"""Weight files of torchvision and timm → networks of this package, and from RGB to flow.
+"""Weight files of torchvision and timm → networks of this package, from RGB to flow, 2-D to 3-D.
 
 Files are read without running code in them. A weight is loaded if its name and shape agree;
 everything else must be named: what the caller expects to be skipped (a last layer of other
@@ -7,6 +7,11 @@ classes), or an error that lists it.
 Cross-modality initialization: Wang et al., "Temporal Segment Networks", ECCV 2016, §3.2; Chi et
 al. 2019, §4.1: the first convolution of a flow network has, for each input channel, the mean of
 the RGB network's over its three.
+
+Inflation: Carreira, Zisserman, "Quo Vadis, Action Recognition? A New Model and the Kinetics
+Dataset", CVPR 2017, §2.4: a 2-D kernel is repeated along time and divided by its new length, so
+that a clip of one and the same frame gives what the image does, wherever no padding in time is
+looked at.
 """
 
 import logging
@@ -79,6 +84,7 @@ def load_weights(
     *,
     skip: tuple[str, ...] = (),
     inflate_channels: bool = False,
+    inflate_time: bool = False,
 ) -> Loaded:
     """Copy weights into a network, in place.
 
@@ -87,6 +93,8 @@ def load_weights(
     skip: prefixes of names that are left alone on both sides, such as "fc.".
     inflate_channels: let a first convolution of other channels become one of the network's,
         by cross-modality initialization.
+    inflate_time: let kernels of 2-D convolutions become those of 3-D ones of the same name and
+        size in space, by inflation. Both may be meant: RGB images to clips of flow.
 
     Raises WeightsError, having changed nothing, where a tensor of either side has no partner or
     another shape; counters of BN (num_batches_tracked) may be absent.
@@ -95,6 +103,8 @@ def load_weights(
     skipped = tuple(sorted(name for name in {*own, *weights} if name.startswith(skip or ("\0",))))
     wanted = {name: tensor for name, tensor in own.items() if name not in skipped}
     given = {name: tensor for name, tensor in weights.items() if name not in skipped}
+    if inflate_time:
+        given |= inflate_kernels(given, wanted)
     first = next((name for name, tensor in wanted.items() if tensor.ndim >= 4), None)
     if inflate_channels and first in given and given[first].ndim == wanted[first].ndim:
         channels = wanted[first].shape[1]
@@ -124,6 +134,30 @@ def cross_modality_init(weight: torch.Tensor, channels: int) -> torch.Tensor:
     """A convolution of RGB (out, 3, …) → (out, channels, …): the mean of its inputs, repeated."""
     mean = weight.mean(dim=1, keepdim=True)
     return mean.expand(-1, channels, *weight.shape[2:]).clone()
+
+
+def inflate_time(weight: torch.Tensor, frames: int) -> torch.Tensor:
+    """A 2-D kernel (out, in, h, w) → (out, in, frames, h, w), whose sum over time it is.
+
+    Raises ValueError for what is no 2-D kernel, and for less than one frame.
+    """
+    if weight.ndim != 4 or frames < 1:
+        raise ValueError(
+            f"expected a kernel (out, in, h, w) and 1 frame or more, got {tuple(weight.shape)} "
+            f"and {frames}"
+        )
+    return (weight / frames).unsqueeze(2).repeat(1, 1, frames, 1, 1)
+
+
+def inflate_kernels(
+    given: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Of the 2-D kernels given, those that are wanted in 3-D, as long as wanted."""
+    return {
+        name: inflate_time(given[name], tensor.shape[2])
+        for name, tensor in wanted.items()
+        if tensor.ndim == 5 and name in given and given[name].ndim == 4
+    }
 
 
 def list_names(names: list[str]) -> str:

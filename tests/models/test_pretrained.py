@@ -1,13 +1,22 @@
 """Weight files: what is read, what is refused."""
 
 import pickle
+from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from models.attention.non_local import NonLocalBlock
+from models.backbones.i3d import I3D
 from models.backbones.resnet import ResNet
-from models.pretrained import WeightsError, cross_modality_init, load_weights, read_weights
+from models.pretrained import (
+    WeightsError,
+    cross_modality_init,
+    inflate_time,
+    load_weights,
+    read_weights,
+)
 
 
 def make_resnet(seed=0, **options):
@@ -228,3 +237,102 @@ def test_flow_weights_are_taken_as_they_are():
     weights, flow = make_resnet(in_channels=10).state_dict(), make_resnet(1, in_channels=10)
     load_weights(flow, weights, inflate_channels=True)
     assert torch.equal(flow.conv1.weight, weights["conv1.weight"])
+
+
+# --- from images to clips ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frames", [1, 3, 5])
+def test_inflated_kernels_sum_to_the_kernel(frames):
+    weight = torch.randn(4, 3, 7, 7)
+    inflated = inflate_time(weight, frames)
+    assert inflated.shape == (4, 3, frames, 7, 7)
+    assert inflated.is_contiguous()
+    torch.testing.assert_close(inflated.sum(2), weight)
+    for slice_ in inflated.unbind(2):
+        assert torch.equal(slice_, weight / frames)
+
+
+@pytest.mark.parametrize(("shape", "frames"), [((4, 3, 5, 7, 7), 3), ((4, 3, 7, 7), 0)])
+def test_what_cannot_be_inflated(shape, frames):
+    with pytest.raises(ValueError, match=rf"1 frame or more, got \({shape[0]}, .* and {frames}$"):
+        inflate_time(torch.zeros(shape), frames)
+
+
+def make_images_network(**options):
+    """A ResNet-50 whose BN has seen something, in eval mode."""
+    torch.manual_seed(0)
+    network = ResNet(50, width=4, **{"num_classes": 7, **options}).eval()
+    for name, tensor in network.state_dict().items():
+        if name.endswith(("running_mean", "bias")):
+            torch.nn.init.normal_(tensor, std=0.1)
+        elif name.endswith("running_var"):
+            torch.nn.init.uniform_(tensor, 0.5, 2)
+    return network
+
+
+@pytest.mark.parametrize(("frames", "length"), [(8, 40), (32, 144)])
+def test_a_clip_of_one_frame_gives_what_its_image_does(frames, length):
+    """At every step, at all times but those so near an end that padding is looked at."""
+    images, clips = make_images_network(), I3D(width=4, num_classes=7, frames=frames).eval()
+    images.maxpool.padding = 0  # as I3D's
+    load_weights(clips, images.state_dict(), inflate_time=True)
+    x = torch.randn(1, 3, 50, 41)
+    y = x[:, :, None].expand(-1, -1, length, -1, -1)
+    in_images = dict(images.steps())
+    # How many times at either end have seen padding.
+    margin = {8: 2, 32: 1}[frames]
+    places = {2: "012", 3: "02", 4: "024", 5: "1"}
+    longer = {f"res{stage}_{place}" for stage in places for place in places[stage]}
+    with torch.no_grad():
+        for name, step in clips.steps():
+            y = step(y)
+            if name == "pool2":
+                margin = -(-margin // 2)
+            else:
+                x, margin = in_images[name](x), margin + (name in longer)
+            inside = y[:, :, margin:-margin]
+            assert inside.shape[2] >= 1
+            torch.testing.assert_close(
+                inside, x[:, :, None].expand_as(inside), rtol=1e-4, atol=1e-4 * x.abs().max()
+            )
+        for end in (0, -1):
+            assert not torch.allclose(y[:, :, end], x, rtol=1e-2)
+        torch.testing.assert_close(clips.head(inside), images.head(x), rtol=1e-4, atol=1e-3)
+
+
+def test_clips_of_flow_start_from_rgb_images():
+    images = make_images_network().state_dict()
+    clips = I3D(width=4, num_classes=7, in_channels=2)
+    load_weights(clips, images, inflate_time=True, inflate_channels=True)
+    for kernel in clips.conv1.weight.unbind(1):
+        torch.testing.assert_close(kernel.sum(1), images["conv1.weight"].mean(1))
+    assert torch.equal(clips.bn1.running_mean, images["bn1.running_mean"])
+
+
+def test_attention_and_other_classes_are_skipped_by_name():
+    images = make_images_network(num_classes=9).state_dict()
+    clips = I3D(width=4, num_classes=7, non_local=partial(NonLocalBlock, dims=3))
+    with pytest.raises(
+        WeightsError, match=r"lack: non_local.* fc\.weight \(9, 128\) for \(7, 128\)"
+    ):
+        load_weights(clips, images, inflate_time=True)
+    loaded = load_weights(clips, images, inflate_time=True, skip=("fc.", "non_local."))
+    assert {name.split(".")[0] for name in loaded.skipped} == {"fc", "non_local"}
+
+
+def test_time_is_inflated_only_where_that_was_meant():
+    images, clips = make_images_network().state_dict(), I3D(width=4, num_classes=7)
+    before = {name: tensor.clone() for name, tensor in clips.state_dict().items()}
+    with pytest.raises(WeightsError, match=r"conv1\.weight \(4, 3, 7, 7\) for \(4, 3, 5, 7, 7\)"):
+        load_weights(clips, images)
+    wrong = {**images, "layer1.0.conv2.weight": torch.zeros(4, 4, 5, 5)}
+    with pytest.raises(WeightsError, match=r"layer1\.0\.conv2\.weight .* for \(4, 4, 1, 3, 3\)"):
+        load_weights(clips, wrong, inflate_time=True)
+    assert same(clips.state_dict(), before)
+
+
+def test_weights_of_clips_are_taken_as_they_are():
+    weights, clips = I3D(width=4).state_dict(), I3D(width=4)
+    load_weights(clips, weights, inflate_time=True)
+    assert same(clips.state_dict(), weights)
