@@ -223,6 +223,7 @@ def take_step(
         nn.utils.clip_grad_norm_(network.parameters(), phase.training.clip)
     progress.scaler.step(progress.optimizer)
     progress.scaler.update()
+    rate = progress.optimizer.param_groups[0]["lr"]
     progress.step += 1
     progress.schedule.step_iteration(progress.step)
     progress.taken += len(labels) * context.process.world
@@ -232,7 +233,7 @@ def take_step(
         "parts": parts,
         "right": (scores.detach().argmax(1) == labels).sum(),
         "videos": len(labels),
-        "rate": progress.optimizer.param_groups[0]["lr"],
+        "rate": rate,
     }
 
 

@@ -240,6 +240,12 @@ def check_recipe(recipe: Recipe, where: str) -> Recipe:
         raise UsageError(f"{where}: cross-modality attention needs both streams, rgb and flow")
     if set(recipe.network.non_local) - set(recipe.streams):
         raise UsageError(f"{where}: non_local names a branch that is not in streams")
+    between = recipe.network.cma or recipe.network.non_local or recipe.iterations
+    if recipe.network.pyramid and between:
+        raise UsageError(
+            f"{where}: network.pyramid is attention inside the branches, which meet in their "
+            "scores alone: no cma, non_local or iterations with it"
+        )
     names = ["rgb", "flow", "uniform", "iterations"]
     names += [f"iter_{i + 1}" for i in range(recipe.iterations)]
     for name in recipe.phases:

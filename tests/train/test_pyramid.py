@@ -1,0 +1,128 @@
+"""Pyramid attention from recipe to results."""
+
+import json
+
+import pytest
+import torch
+
+from flowkit.errors import UsageError
+from models.pyramid import PyramidTwoStream
+from train.alternate import list_phases
+from train.backbones import find_inputs
+from train.evaluate import evaluate, score_views
+from train.networks import finished_network, make_network
+from train.recipe import change_recipe
+from train.run import Settings
+from train.samples import make_dataset, prepare_images
+from train.session import train
+
+SETTINGS = Settings(threads=1, workers=0)
+PYRAMID = {"taps": ["res3_1", "res4_1"], "interactive": 0.001}
+
+
+@pytest.fixture
+def begin_pyramid(begin):
+    return lambda name="run", **changes: begin(
+        name, iterations=0, testing__controls="[]", network__pyramid=PYRAMID, **changes
+    )
+
+
+def lines(run, phase, kind):
+    text = (run.folder(phase) / f"{kind}.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_run_with_attention_inside(begin_pyramid, store):
+    run = begin_pyramid(testing__segments=3)
+    assert train(run, store, SETTINGS, lambda text: None)
+    results = evaluate(run, store, SETTINGS)
+    assert set(results) == {"rgb", "flow", "fusion"}
+    assert results["fusion"]["n"] == 4
+    for line in lines(run, "flow", "steps"):
+        expected = line["classes"] + 0.001 * line["interactive"] + 1e-4 * line["attention"]
+        assert line["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_it_goes_on_with_the_same_bits(begin_pyramid, store):
+    whole, broken = begin_pyramid("whole"), begin_pyramid("broken")
+    train(whole, store, SETTINGS, lambda text: None)
+    for _ in range(9):
+        train(broken, store, SETTINGS, lambda text: None, steps=1)
+    assert broken.is_finished()
+    for phase in list_phases(whole.recipe):
+        a, b = (finished_network(run, phase, phase.branch) for run in (whole, broken))
+        for (name, one), other in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
+            if name.startswith(phase.branch):
+                assert torch.equal(one, other), name
+
+
+def test_the_frames_of_a_crop_go_in_together(begin_pyramid, store):
+    recipe = change_recipe(
+        begin_pyramid().recipe, {"testing.crops": "three", "testing.segments": "4"}
+    )
+    dataset = make_dataset(recipe, store, ("flow",), "test")
+    sample = dataset[0, 1]["flow"]  # 4 snippets × 3 crops
+    inputs = find_inputs(recipe, 4)
+    images = prepare_images({"flow": sample[None]}, ("flow",), torch.device("cpu"), inputs)["flow"]
+    assert images.shape == (3, 4, 10, 16, 16)
+    scale = inputs.conventions["flow"].std[0]
+    for crop in range(3):
+        for snippet in range(4):
+            own = (sample[3 * snippet + crop].float() - 128) / 127 / scale
+            torch.testing.assert_close(images[crop, snippet], own)
+
+
+def test_views_of_a_video_in_parts(begin_pyramid, store, monkeypatch):
+    run = begin_pyramid()
+    recipe = change_recipe(run.recipe, {"testing.crops": "ten", "testing.segments": "3"})
+    network = make_network(recipe, list_phases(recipe)[0], "flow").eval()
+    batch = {"flow": make_dataset(recipe, store, ("flow",), "test")[0, 0]["flow"][None]}
+    inputs = find_inputs(recipe, 3)
+    whole = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
+    monkeypatch.setattr("train.evaluate.VIEWS", 7)
+    parts = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
+    assert whole.shape == (10, 2)  # one map and one prediction for each crop
+    torch.testing.assert_close(parts, whole)
+
+
+def test_the_network_of_the_recipe(begin_pyramid):
+    recipe = begin_pyramid().recipe
+    network = make_network(recipe, list_phases(recipe)[0], "both")
+    assert isinstance(network, PyramidTwoStream)
+    assert network.rgb.taps == ("res3_1", "res4_1")
+    assert not torch.equal(
+        network.rgb.attention.scores[0].weight, network.flow.attention.scores[0].weight
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network__pyramid": {"taps": ["res9_9"]}}, "no tap 'res9_9'; there are res2_0"),
+        ({"network__pyramid": {"taps": []}}, "none was named"),
+        ({"network__pyramid": {"taps": ["res4_1", "res3_1"]}}, "from the finest to the top one"),
+        ({"network__pyramid": {"tabs": ["res4_1"]}}, "unknown key 'network.pyramid.*tabs'"),
+        ({"network__pyramid": PYRAMID, "network__cma": True}, "attention inside the branches"),
+        ({"network__pyramid": PYRAMID, "iterations": 1}, "attention inside the branches"),
+        ({"network__pyramid": PYRAMID, "network__non_local": ["rgb"]}, "inside the branches"),
+    ],
+)
+def test_recipes_that_make_no_pyramid(tiny, changes, message):
+    def build():
+        recipe = tiny(**{"iterations": 0, "testing__controls": "[]", **changes})
+        make_network(recipe, list_phases(recipe)[0], "flow")
+
+    with pytest.raises(UsageError, match=message):
+        build()
+
+
+def test_a_phase_ends_after_so_many_steps(begin_pyramid, store):
+    changes = {"iterations": 5, "schedule": "iterations", "steps": [2, 4], "rate": 0.01}
+    run = begin_pyramid(phases={"flow": changes})
+    assert train(run, store, SETTINGS, lambda text: None)
+    steps, epochs = lines(run, "flow", "steps"), lines(run, "flow", "epochs")
+    assert [line["step"] for line in steps] == [1, 2, 3, 4, 5]
+    rates = [line["rate"] for line in steps]
+    assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001, 0.0001])
+    assert [(line["epoch"], line["epochs"]) for line in epochs] == [(1, 3), (2, 3), (3, 3)]
+    assert len(lines(run, "rgb", "steps")) == 4
