@@ -106,10 +106,11 @@ class ResidualTowers(Towers):
 class InceptionResNetV2(Backbone):
     """Inception-ResNet-v2. Its steps: the layers of the stem, ``mixed_5b``, blocks, reductions.
 
-    Taps are ``conv2d_4a`` and the last blocks, ``block_a``, ``block_b`` and ``block_c``, before
+    Taps are ``conv2d_4a`` and the last blocks ``block_a``, ``block_b`` and ``block_c``, before
     their ReLU, which is a step of its own: Du et al. 2018, §4.1, attend to "the last layers of
-    Inception-ResNet-A, B and C without activation". The blocks before the last are
-    ``block_a_0``, ``block_a_1`` and so on. Images have sides of 75 pixels at least.
+    Inception-ResNet-A, B, and C without activation" (and give conv2d_4a 92 channels, a misprint of
+    192). The blocks before the last are ``block_a_0``, ``block_a_1`` and so on. Images have sides
+    of 75 pixels at least.
 
     Parameters
     ----------
