@@ -24,6 +24,7 @@ from torch.utils.data import Dataset, Sampler, get_worker_info
 from flowkit.errors import StoreError, UsageError
 from flowkit.sampling import (
     ClipSampling,
+    Times,
     count_positions,
     draw,
     list_times,
@@ -63,11 +64,11 @@ class Subset:
         object.__setattr__(self, "rows", self.store.subset(self.name))
         for stream in self.streams:
             lacking = [row for row in self.rows if not self.count(int(row), stream)]
-            self._refuse(lacking, f"no {stream}: extract it with --streams {stream}")
+            self.refuse(lacking, f"no {stream}: extract it with --streams {stream}")
         if not self.many:
             labels = self.store.index.batch.column("labels").value_lengths().to_numpy()
             wrong = self.rows[labels[self.rows] != 1]
-            self._refuse(list(wrong), "not exactly one label: use many=True, or another subset")
+            self.refuse(list(wrong), "not exactly one label: use many=True, or another subset")
 
     def count(self, row: int, stream: str) -> int:
         """Frames, or flow fields, of a video."""
@@ -83,7 +84,8 @@ class Subset:
         target[classes] = 1
         return target
 
-    def _refuse(self, rows: list[Any], fault: str) -> None:
+    def refuse(self, rows: list[Any], fault: str) -> None:
+        """Raise StoreError that names the first of the videos; nothing where there is none."""
         if len(rows):
             ids = ", ".join(repr(self.store.index.id(int(row))) for row in rows[:NAMED])
             more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
@@ -165,7 +167,7 @@ class SnippetDataset(Dataset[dict[str, torch.Tensor]]):
         epoch, index = (0, key) if isinstance(key, int) else key
         row = int(self.subset.rows[index])
         video, random = self.subset.store[row], draw(self.seed, epoch, row)
-        times = self._sample_times(row, random)
+        times, label = self._sample(row, random)
         crops = self.crops(video.height, video.width, random)
         images = {stream: tensor.numpy() for stream, tensor in sample.items()}
         for k, t in enumerate(times.tolist()):
@@ -173,17 +175,29 @@ class SnippetDataset(Dataset[dict[str, torch.Tensor]]):
                 frames = self._read(video, row, stream, t)
                 for c, crop in enumerate(crops):
                     apply_crop(frames, crop, out[k * len(crops) + c], flow=stream == "flow")
-        return {"label": self.subset.label(row), "row": torch.tensor(row)}
+        return {"label": label, "row": torch.tensor(row)}
 
-    def _sample_times(self, row: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
-        """Where the snippets begin: with all their fields in the video, where it is long enough."""
-        if "flow" in self.subset.streams:
-            positions = count_positions(self.subset.count(row, "flow"), self.flow_length)
-        else:
-            positions = self.subset.count(row, "rgb")
+    def _sample(self, row: int, random: np.random.Generator) -> tuple[Times, torch.Tensor]:
+        """What a kind of dataset decides: where the snippets begin, (K,), and their label."""
+        return self._sample_times(row, random), self.subset.label(row)
+
+    def _sample_times(self, row: int, random: np.random.Generator) -> Times:
+        positions = self._count_starts(self._count_frames(row))
         if self.training:
             return sample_randomly(positions, self.num_segments, random)
         return sample_middles(positions, self.num_segments)
+
+    def _count_frames(self, row: int) -> int:
+        """Frames that can be sampled from; a flow field lies between two."""
+        if "flow" in self.subset.streams:
+            return self.subset.count(row, "flow") + 1
+        return self.subset.count(row, "rgb")
+
+    def _count_starts(self, frames: int) -> int:
+        """Where a snippet can begin: with all its fields among the frames, if there are enough."""
+        if "flow" in self.subset.streams:
+            return count_positions(frames - 1, self.flow_length)
+        return frames
 
     def _read(self, video: Video, row: int, stream: str, t: int) -> list[U8]:
         """RGB frame t, or x and y of each flow field from t on."""
