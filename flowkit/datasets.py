@@ -24,6 +24,7 @@ from torch.utils.data import Dataset, Sampler, get_worker_info
 from flowkit.errors import StoreError, UsageError
 from flowkit.sampling import (
     ClipSampling,
+    Times,
     count_positions,
     draw,
     list_times,
@@ -63,11 +64,11 @@ class Subset:
         object.__setattr__(self, "rows", self.store.subset(self.name))
         for stream in self.streams:
             lacking = [row for row in self.rows if not self.count(int(row), stream)]
-            self._refuse(lacking, f"no {stream}: extract it with --streams {stream}")
+            self.refuse(lacking, f"no {stream}: extract it with --streams {stream}")
         if not self.many:
             labels = self.store.index.batch.column("labels").value_lengths().to_numpy()
             wrong = self.rows[labels[self.rows] != 1]
-            self._refuse(list(wrong), "not exactly one label: use many=True, or another subset")
+            self.refuse(list(wrong), "not exactly one label: use many=True, or another subset")
 
     def count(self, row: int, stream: str) -> int:
         """Frames, or flow fields, of a video."""
@@ -83,7 +84,8 @@ class Subset:
         target[classes] = 1
         return target
 
-    def _refuse(self, rows: list[Any], fault: str) -> None:
+    def refuse(self, rows: list[Any], fault: str) -> None:
+        """Raise StoreError that names the first of the videos; nothing where there is none."""
         if len(rows):
             ids = ", ".join(repr(self.store.index.id(int(row))) for row in rows[:NAMED])
             more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
@@ -93,7 +95,49 @@ class Subset:
             )
 
 
-class SnippetDataset(Dataset[dict[str, torch.Tensor]]):
+class VideoDataset(Dataset[dict[str, torch.Tensor]]):
+    """What both kinds of datasets are: samples that are written where they are wanted."""
+
+    def __init__(
+        self,
+        store: Store | Path | str,
+        subset: str,
+        streams: tuple[str, ...],
+        training: bool,
+        crops: Crops | None,
+        many: bool,
+        seed: int,
+        as_bytes: bool,
+    ) -> None:
+        store = store if isinstance(store, Store) else Store(store)
+        self.subset = Subset(store=store, name=subset, streams=streams, many=many)
+        self.training, self.seed, self.as_bytes = training, seed, as_bytes
+        self.crops = crops or choose_crops(streams, training)
+
+    def __len__(self) -> int:
+        return len(self.subset.rows)
+
+    def __getitem__(self, key: int | Key) -> dict[str, torch.Tensor]:
+        sample = {stream: torch.empty(shape, dtype=torch.uint8) for stream, shape in self.shapes()}
+        facts = self.fill(key, sample)
+        if not self.as_bytes:
+            sample = {stream: scale_bytes(image, stream) for stream, image in sample.items()}
+        return {**sample, **facts}
+
+    def shapes(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Each stream, and the shape of its images in a sample."""
+        raise NotImplementedError
+
+    def fill(self, key: int | Key, sample: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Write the images of a sample, uint8 of `shapes`, into tensors; its label and row."""
+        raise NotImplementedError
+
+    def count_crops(self) -> int:
+        """Crops of an image."""
+        return len(self.crops(self.crops.size, self.crops.size, draw(self.seed, 0, 0)))
+
+
+class SnippetDataset(VideoDataset):
     """K snippets of each video: RGB frame t, and the flow fields t … t + ``flow_length`` − 1.
 
     Parameters
@@ -136,36 +180,20 @@ class SnippetDataset(Dataset[dict[str, torch.Tensor]]):
                 f"expected flow_length and num_segments of at least 1, got {flow_length} and "
                 f"{num_segments}"
             )
-        store = store if isinstance(store, Store) else Store(store)
-        self.subset = Subset(store=store, name=subset, streams=streams, many=many)
+        super().__init__(store, subset, streams, training, crops, many, seed, as_bytes)
         self.num_segments, self.flow_length = num_segments, flow_length
-        self.training, self.seed, self.as_bytes = training, seed, as_bytes
-        self.crops = crops or choose_crops(streams, training)
-
-    def __len__(self) -> int:
-        return len(self.subset.rows)
-
-    def __getitem__(self, key: int | Key) -> dict[str, torch.Tensor]:
-        sample = {stream: torch.empty(shape, dtype=torch.uint8) for stream, shape in self.shapes()}
-        facts = self.fill(key, sample)
-        if not self.as_bytes:
-            sample = {stream: scale_bytes(image, stream) for stream, image in sample.items()}
-        return {**sample, **facts}
 
     def shapes(self) -> list[tuple[str, tuple[int, ...]]]:
-        """Each stream, and the shape of its images in a sample."""
         square = (self.crops.size, self.crops.size)
-        crops = len(self.crops(*square, draw(self.seed, 0, 0)))
         channels = {"rgb": 3, "flow": 2 * self.flow_length}
-        views = self.num_segments * crops
+        views = self.num_segments * self.count_crops()
         return [(stream, (views, channels[stream], *square)) for stream in self.subset.streams]
 
     def fill(self, key: int | Key, sample: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Write the images of a sample, uint8 of `shapes`, into tensors; its label and row."""
         epoch, index = (0, key) if isinstance(key, int) else key
         row = int(self.subset.rows[index])
         video, random = self.subset.store[row], draw(self.seed, epoch, row)
-        times = self._sample_times(row, random)
+        times, label = self._sample(row, random)
         crops = self.crops(video.height, video.width, random)
         images = {stream: tensor.numpy() for stream, tensor in sample.items()}
         for k, t in enumerate(times.tolist()):
@@ -173,17 +201,29 @@ class SnippetDataset(Dataset[dict[str, torch.Tensor]]):
                 frames = self._read(video, row, stream, t)
                 for c, crop in enumerate(crops):
                     apply_crop(frames, crop, out[k * len(crops) + c], flow=stream == "flow")
-        return {"label": self.subset.label(row), "row": torch.tensor(row)}
+        return {"label": label, "row": torch.tensor(row)}
 
-    def _sample_times(self, row: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
-        """Where the snippets begin: with all their fields in the video, where it is long enough."""
-        if "flow" in self.subset.streams:
-            positions = count_positions(self.subset.count(row, "flow"), self.flow_length)
-        else:
-            positions = self.subset.count(row, "rgb")
+    def _sample(self, row: int, random: np.random.Generator) -> tuple[Times, torch.Tensor]:
+        """What a kind of dataset decides: where the snippets begin, (K,), and their label."""
+        return self._sample_times(row, random), self.subset.label(row)
+
+    def _sample_times(self, row: int, random: np.random.Generator) -> Times:
+        positions = self._count_starts(self._count_frames(row))
         if self.training:
             return sample_randomly(positions, self.num_segments, random)
         return sample_middles(positions, self.num_segments)
+
+    def _count_frames(self, row: int) -> int:
+        """Frames that can be sampled from; a flow field lies between two."""
+        if "flow" in self.subset.streams:
+            return self.subset.count(row, "flow") + 1
+        return self.subset.count(row, "rgb")
+
+    def _count_starts(self, frames: int) -> int:
+        """Where a snippet can begin: with all its fields among the frames, if there are enough."""
+        if "flow" in self.subset.streams:
+            return count_positions(frames - 1, self.flow_length)
+        return frames
 
     def _read(self, video: Video, row: int, stream: str, t: int) -> list[U8]:
         """RGB frame t, or x and y of each flow field from t on."""
@@ -195,7 +235,7 @@ class SnippetDataset(Dataset[dict[str, torch.Tensor]]):
 
 
 class Batches(Dataset[dict[str, torch.Tensor]]):
-    """Whole batches of a SnippetDataset with ``as_bytes``: its keys are lists of that one's keys.
+    """Whole batches of a dataset with ``as_bytes``: its keys are lists of that one's keys.
 
         DataLoader(Batches(dataset), sampler=BatchSampler(sampler, 8, False), batch_size=None)
 
@@ -203,7 +243,7 @@ class Batches(Dataset[dict[str, torch.Tensor]]):
     where the training process reads them, not copied there.
     """
 
-    def __init__(self, dataset: "SnippetDataset | Any") -> None:
+    def __init__(self, dataset: "VideoDataset | Any") -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -229,7 +269,7 @@ def make_tensor(shape: tuple[int, ...]) -> torch.Tensor:
     return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)
 
 
-class ClipDataset(Dataset[dict[str, torch.Tensor]]):
+class ClipDataset(VideoDataset):
     """Clips of frames or flow fields of each video, for 3-D networks.
 
     ``sampling`` says how long and how far apart their frames are, and how many clips a test
@@ -253,16 +293,16 @@ class ClipDataset(Dataset[dict[str, torch.Tensor]]):
         seed: int = 0,
         as_bytes: bool = False,
     ) -> None:
-        store = store if isinstance(store, Store) else Store(store)
-        self.subset = Subset(store=store, name=subset, streams=streams, many=many)
-        self.sampling, self.training = sampling, training
-        self.seed, self.as_bytes = seed, as_bytes
-        self.crops = crops or choose_crops(streams, training)
+        super().__init__(store, subset, streams, training, crops, many, seed, as_bytes)
+        self.sampling = sampling
 
-    def __len__(self) -> int:
-        return len(self.subset.rows)
+    def shapes(self) -> list[tuple[str, tuple[int, ...]]]:
+        size, clips = self.crops.size, 1 if self.training else self.sampling.clips
+        views, length = clips * self.count_crops(), self.sampling.length
+        channels = {"rgb": 3, "flow": 2}
+        return [(s, (views, channels[s], length, size, size)) for s in self.subset.streams]
 
-    def __getitem__(self, key: int | Key) -> dict[str, torch.Tensor]:
+    def fill(self, key: int | Key, sample: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         epoch, index = (0, key) if isinstance(key, int) else key
         row = int(self.subset.rows[index])
         video, random = self.subset.store[row], draw(self.seed, epoch, row)
@@ -272,19 +312,11 @@ class ClipDataset(Dataset[dict[str, torch.Tensor]]):
         else:
             clips = self.sampling.sample_middles(available)
         crops = self.crops(video.height, video.width, random)
-        sample = {}
-        for stream in self.subset.streams:
-            images = torch.from_numpy(self._read(video, stream, clips, crops))
-            sample[stream] = images if self.as_bytes else scale_bytes(images, stream)
-        return {**sample, "label": self.subset.label(row), "row": torch.tensor(row)}
+        for stream, tensor in sample.items():
+            self._read(video, stream, clips, crops, tensor.numpy())
+        return {"label": self.subset.label(row), "row": torch.tensor(row)}
 
-    def _read(
-        self, video: Video, stream: str, clips: npt.NDArray[np.int64], crops: list[Any]
-    ) -> U8:
-        channels, size = (3 if stream == "rgb" else 2), self.crops.size
-        out = np.empty(
-            (len(clips), len(crops), channels, clips.shape[1], size, size), np.uint8
-        )  # fmt: skip
+    def _read(self, video: Video, stream: str, clips: Times, crops: list[Any], out: U8) -> None:
         for v, times in enumerate(clips.tolist()):
             for i, t in enumerate(times):
                 if stream == "rgb":
@@ -292,8 +324,7 @@ class ClipDataset(Dataset[dict[str, torch.Tensor]]):
                 else:
                     images = [decode_grey(plane) for plane in video.flow_bytes(t)]
                 for c, crop in enumerate(crops):
-                    apply_crop(images, crop, out[v, c, :, i], flow=stream == "flow")
-        return out.reshape(-1, *out.shape[2:])
+                    apply_crop(images, crop, out[v * len(crops) + c, :, i], flow=stream == "flow")
 
 
 def choose_crops(streams: tuple[str, ...], training: bool) -> Crops:

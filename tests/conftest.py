@@ -78,6 +78,7 @@ def write_store(
     per_shard: int = 100,
     annotated: bool = True,
     bound: float = 20.0,
+    fps: float = 25.0,
 ) -> Path:
     """Videos of smooth random RGB and flow; video n has ``frames + n`` frames, and label n % 2."""
     from flowkit.flow.quantize import quantize
@@ -117,7 +118,7 @@ def write_store(
                 fingerprint=Fingerprint(size=number, mtime_ns=number, digest=f"{number:032x}"),
                 streams=streams,
                 frames=count,
-                fps=25.0,
+                fps=fps,
                 width=width,
                 height=height,
             )

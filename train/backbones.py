@@ -6,7 +6,9 @@ from typing import Any
 
 from models.backbones.backbone import Backbone, InputConvention
 from models.backbones.bn_inception import BNInception
+from models.backbones.i3d import I3D
 from models.backbones.inception_resnet import InceptionResNetV2
+from models.backbones.p3d import P3D199
 from models.backbones.resnet import ResNet
 from models.backbones.vgg import VGG16
 from train.recipe import Family, Network, Recipe, Stream
@@ -16,12 +18,16 @@ FAMILIES: dict[Family, Any] = {
     "vgg16": VGG16,
     "bn_inception": BNInception,
     "inception_resnet_v2": InceptionResNetV2,
+    "i3d": I3D,
+    "p3d": P3D199,
 }
 WIDTH = 64.0  # channels of the first convolution of networks that are not thin
 # What else the recipe's network says of a family.
 OPTIONS: dict[Family, Callable[[Network], dict[str, Any]]] = {
     "resnet": lambda network: {"depth": network.depth, "width": network.width},
     "bn_inception": lambda network: {"width": network.width / WIDTH},
+    "i3d": lambda network: {"frames": network.stem, "width": network.width},
+    "p3d": lambda network: {"width": network.width, "blocks": network.blocks},
 }
 
 
@@ -30,11 +36,12 @@ class Inputs:
     """What a network takes.
 
     ``conventions`` of its streams; ``frames``: how many snippets it sees at once, None where it
-    sees each alone.
+    sees each alone; ``images``: of one input, those of a clip or of all its snippets.
     """
 
     conventions: dict[Stream, InputConvention]
     frames: int | None = None
+    images: int = 1
 
 
 def make_backbone(recipe: Recipe, stream: Stream) -> Backbone:
@@ -44,7 +51,9 @@ def make_backbone(recipe: Recipe, stream: Stream) -> Backbone:
     dropout = network.dropout
     options = OPTIONS.get(network.backbone)
     backbone: Backbone = family(
-        in_channels=3 if stream == "rgb" else 2 * recipe.data.flow_length,
+        in_channels=3
+        if stream == "rgb"
+        else 2 * (recipe.data.flow_length if family.dims == 2 else 1),
         num_classes=recipe.classes,
         dropout=dropout[stream] if isinstance(dropout, dict) else dropout,
         **(options(network) if options else {}),
@@ -54,8 +63,9 @@ def make_backbone(recipe: Recipe, stream: Stream) -> Backbone:
 
 def find_inputs(recipe: Recipe, segments: int) -> Inputs:
     """What the recipe's network takes of samples with so many segments."""
-    family = FAMILIES[recipe.network.backbone]
+    family, clip = FAMILIES[recipe.network.backbone], recipe.data.clip
     return Inputs(
         conventions={"rgb": family.rgb_input, "flow": family.flow_input},
         frames=segments if recipe.network.pyramid else None,
+        images=segments if recipe.network.pyramid else clip.length if clip else 1,
     )

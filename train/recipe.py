@@ -43,9 +43,19 @@ class Subsets:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Clip:
+    """Clips for 3-D networks: ``length`` frames or flow fields, ``stride`` apart."""
+
+    length: int = Field(ge=1)
+    stride: int = Field(default=1, ge=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Data:
     """Samples for training: K segments, a snippet of each, one crop for all of a sample.
 
+    ``clip``: for 3-D networks, one clip instead; `num_segments` and `flow_length` say nothing
+    then. ``jitter``: the range of the short side of `jittered` crops, pixels.
     ``short_side``: of the stored frames, pixels; a store of another size is refused. ``size`` of
     the network's input; ``scales`` of the multi-scale crop, empty for TSN's own (RGB's where only
     RGB is read). ``mirror`` must be off where left and right are classes.
@@ -58,6 +68,8 @@ class Data:
     short_side: int = Field(default=256, ge=8)
     size: int = Field(default=224, ge=8)
     mirror: bool = True
+    jitter: tuple[int, int] = (256, 320)
+    clip: Clip | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -81,7 +93,8 @@ class Network:
     """The branches, and what stands between them or inside them.
 
     ``backbone``: its family; ``depth`` is of ResNets, ``width`` of those that can be thin (of
-    the stem, 64 is the paper's). ``dropout``: before the last layer, one number or one a branch.
+    the stem, 64 is the paper's), ``stem`` of I3D (the frames that it is made for), ``blocks`` of
+    P3D. ``dropout``: before the last layer, one number or one a branch.
     ``cma``: cross-modality blocks in every phase, not only from iter_1 on (for transfer).
     ``non_local``: branches with non-local blocks. ``positions``: after which steps blocks stand;
     empty for the CMA paper's.
@@ -93,6 +106,8 @@ class Network:
     backbone: Family = "resnet"
     depth: Literal[18, 34, 50, 101, 152] = 50
     width: int = Field(default=64, ge=2)
+    stem: Literal[32, 8] = 32
+    blocks: tuple[int, int, int, int] = (3, 8, 36, 3)
     dropout: Dropout | dict[Stream, Dropout] = 0.7
     cma: bool = False
     non_local: tuple[Stream, ...] = ()
@@ -110,7 +125,8 @@ class Training:
     by 10 when validation accuracy has not risen for ``patience`` epochs, ``steps`` after each of
     the epochs ``steps``, ``iterations`` after each of so many steps of the optimizer. ``clip``:
     the largest norm of the gradient, or None. ``groups``: ``tsn`` gives biases, BN and the flow
-    stem rates of their own. ``only_last`` trains the last layer alone.
+    stem rates of their own. ``only_last`` trains the last layer alone,
+    ``only`` these parts of the backbone (such as ``layer4``, ``fc``) and what attention adds.
     """
 
     epochs: int = Field(default=30, ge=1)
@@ -126,6 +142,7 @@ class Training:
     groups: Literal["plain", "tsn"] = "plain"
     partial_bn: bool = False
     only_last: bool = False
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -240,6 +257,12 @@ def check_recipe(recipe: Recipe, where: str) -> Recipe:
         raise UsageError(f"{where}: cross-modality attention needs both streams, rgb and flow")
     if set(recipe.network.non_local) - set(recipe.streams):
         raise UsageError(f"{where}: non_local names a branch that is not in streams")
+    is_3d = recipe.network.backbone in ("i3d", "p3d")
+    if is_3d != (recipe.data.clip is not None) or (is_3d and recipe.network.pyramid):
+        raise UsageError(
+            f"{where}: networks of clips (i3d, p3d) need data.clip and no pyramid; networks of "
+            f"images no clip. Here are {recipe.network.backbone} and clip {recipe.data.clip}"
+        )
     between = recipe.network.cma or recipe.network.non_local or recipe.iterations
     if recipe.network.pyramid and between:
         raise UsageError(

@@ -54,7 +54,7 @@ class Backbone(nn.Module):
     """A network as steps and a head. Subclasses set the attributes and write `steps`.
 
     ``rgb_input``, ``flow_input``: the input conventions of its weight files.
-    ``dims``: 2 for images, 3 for clips.
+    ``dims``: 2 for images, 3 for clips; flow comes as channels there, here as time.
     ``taps``: channels by name of step, of those that attention may look at.
     ``num_features``: what `pool` gives; ``last``: the name of the layer that gives scores.
     """

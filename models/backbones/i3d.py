@@ -105,6 +105,7 @@ class I3D(Backbone):
     Raises ValueError for other stems; `forward`, for clips of too few frames.
     """
 
+    dims: ClassVar[int] = 3
     rgb_input: ClassVar[InputConvention] = replace(RGB_INPUT, frames=32)
     flow_input: ClassVar[InputConvention] = replace(FLOW_INPUT, frames=32)
 

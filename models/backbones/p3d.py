@@ -164,6 +164,7 @@ class P3D199(Backbone):
     leave out an odd one, and of more than 16, time would be left at res5.
     """
 
+    dims: ClassVar[int] = 3
     rgb_input: ClassVar[InputConvention] = replace(RGB_INPUT, size=160, frames=16)
     flow_input: ClassVar[InputConvention] = replace(FLOW_INPUT, size=160, frames=16)
 
