@@ -5,8 +5,8 @@ Then RGB and flow take turns: iter_1 trains RGB and what it takes from flow, wit
 iter_2 the reverse; and so on, each from where the last one ended, with the learning rate reset.
 
     rgb, flow          the branches alone; together they are iter_0, the two-stream baseline
-    iter_1             RGB anew (not from the phase rgb, as the paper's footnote says), flow's
-                       branch from the phase flow
+    iter_1             RGB anew (not from the phase rgb, as the paper's footnote says, unless
+                       the recipe has it otherwise), flow's branch from the phase flow
     iter_2, iter_3 …   all of the phase before
     uniform            a control: iter_1 with equal weights in place of the softmax
 """
@@ -82,7 +82,7 @@ def phases_of(recipe: Recipe, split: int | None) -> list[Phase]:
         if branch in recipe.streams:
             needed = ORDER if recipe.network.cma else (branch,)
             phases.append(make(branch, branch, dict.fromkeys(needed, INITIAL)))
-    begin: dict[Stream, str] = {"rgb": INITIAL, "flow": "flow"}
+    begin: dict[Stream, str] = {"rgb": recipe.network.rgb_from, "flow": "flow"}
     start = begin
     for number in range(1, recipe.iterations + 1):
         name = f"iter_{number}"

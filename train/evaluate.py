@@ -118,9 +118,9 @@ def score_videos(
     means: dict[str, list[Any]] = {branch: [] for branch in wanted}
     for done, batch in enumerate(loader, 1):
         for branch, logits in score_views(network, batch, streams, device, inputs).items():
-            means[branch].append(average_views(logits))
+            means[branch].append(average_views(logits, recipe.labels, recipe.testing.views))
         rows.append(int(batch["row"]))
-        labels.append(int(batch["label"]))
+        labels.append(batch["label"][0].numpy())
         report(done, len(snippets))
     ids = tuple(store.index.id(row) for row in rows)
     return {

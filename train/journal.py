@@ -33,11 +33,12 @@ class Journal:
         """An epoch is over."""
         self._epochs.write(json.dumps(values) + "\n")
         self.flush()
-        for name in ("train_top1", "top1"):
+        for name in ("train_top1", "top1", *(["mAP"] if "mAP" in values else [])):
             self._board.add_scalar(f"{self._name}/{name}", values[name], values["step"])
+        precision = f" (mAP {values['mAP']:.1%})" if "mAP" in values else ""
         self._log(
             f"{self._name}: epoch {values['epoch']}/{values['epochs']}, loss {values['loss']:.3f}, "
-            f"training {values['train_top1']:.1%}, validation {values['top1']:.1%}, "
+            f"training {values['train_top1']:.1%}, validation {values['top1']:.1%}{precision}, "
             f"rate {values['rate']:g}, {values['seconds']:.0f} s "
             f"({values['wait']:.0%} of it waiting for data)"
         )

@@ -13,12 +13,10 @@ import math
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from flowkit.datasets import EpochSampler
 from flowkit.store import Store
@@ -26,44 +24,17 @@ from models.parameters import group_parameters
 from models.segments import average_segments
 from models.two_stream import TwoStream
 from train.alternate import Phase
-from train.backbones import Inputs, find_inputs
 from train.checkpoint import Progress, write_tensors
+from train.context import Context, watch
 from train.journal import Journal, Log, Silence
+from train.losses import LOSSES, add_losses, find_right
 from train.networks import select_weights, set_training, start_network
 from train.parallel import Process, add_up, choose_layout, wrap
-from train.recipe import Recipe, Training, of_split
+from train.recipe import Training, of_split
 from train.run import Run, RunError, Settings
 from train.samples import make_dataset, make_loader, needed_streams, prepare_images
 from train.schedule import Schedule
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-TOP = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context:
-    """Where a phase is trained. ``should_stop`` is asked after every step of this session."""
-
-    run: Run
-    phase: Phase
-    recipe: Recipe  # of the phase's split
-    store: Store
-    settings: Settings
-    process: Process
-    should_stop: Callable[[], bool]
-    log: Log
-
-    @property
-    def inputs(self) -> Inputs:
-        return find_inputs(self.recipe, self.recipe.data.num_segments)
-
-    @property
-    def device(self) -> torch.device:
-        return self.process.device(self.settings)
-
-    def autocast(self) -> Any:
-        dtype = DTYPES[self.settings.precision]
-        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+from train.validation import make_validation
 
 
 def train_phase(
@@ -181,7 +152,7 @@ def train_epochs(
         scores = validate()
         rate = progress.optimizer.param_groups[0]["lr"]
         progress.epoch, progress.taken = progress.epoch + 1, 0
-        progress.schedule.step(progress.epoch, scores["top1"])
+        progress.schedule.step(progress.epoch, scores.get("mAP", scores["top1"]))
         progress.sums = {"loss": 0.0, "top1": 0.0}
         journal.note_epoch(
             epoch=progress.epoch, epochs=epochs, step=progress.step, rate=rate,
@@ -215,7 +186,7 @@ def take_step(
         given = network(**images)
     scores = given[phase.branch].float()
     scores = average_segments(scores, len(scores) // len(labels))
-    loss, parts = add_losses(recipe, functional.cross_entropy(scores, labels), given)
+    loss, parts = add_losses(recipe, LOSSES[recipe.labels](scores, labels), given)
     progress.optimizer.zero_grad(set_to_none=True)
     progress.scaler.scale(loss).backward()
     if phase.training.clip is not None:
@@ -231,24 +202,10 @@ def take_step(
         "step": progress.step,
         "loss": loss.detach(),
         "parts": parts,
-        "right": (scores.detach().argmax(1) == labels).sum(),
+        "right": find_right(scores.detach(), labels)[:, 0].sum(),
         "videos": len(labels),
         "rate": rate,
     }
-
-
-def add_losses(
-    recipe: Recipe, loss: torch.Tensor, given: dict[str, torch.Tensor]
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The loss with those that the network gives, by the recipe's weights; and each of them."""
-    pyramid = recipe.network.pyramid
-    if pyramid is None:
-        return loss, {}
-    parts = {"classes": loss.detach()}
-    for name in ("interactive", "attention"):
-        loss = loss + getattr(pyramid, name) * given[name].float()
-        parts[name] = given[name].detach()
-    return loss, parts
 
 
 def note(
@@ -296,20 +253,6 @@ def save(progress: Progress, context: Context, journal: Journal | Silence) -> No
         progress.save(context.run.folder(context.phase.name) / "checkpoint.pt")
 
 
-def watch(loader: Any, context: Context) -> Any:
-    """The loader's batches; RunError where one of its workers died."""
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise RunError(
-            f"phase {context.phase.name}: a process that loads data died "
-            f"({' '.join(str(error).split())[:160]}). If it was short of memory, take fewer "
-            "--workers; the same command goes on from the last checkpoint"
-        ) from error
-
-
 def check_unchanged(context: Context) -> None:
     """RunError where somebody rebuilt the store's index while it is trained on."""
     context.run.check_store(Store(context.store.path), unchanged=True)
@@ -336,30 +279,3 @@ def make_progress(
     )
     scaler = torch.amp.GradScaler(settings.device, enabled=settings.precision == "float16")
     return Progress(network, optimizer, Schedule(optimizer, training), scaler)
-
-
-def make_validation(context: Context, network: TwoStream) -> Callable[[], dict[str, float]]:
-    """A function that gives top1, top5 and val_loss of the trained branch, over all processes."""
-    recipe, process, phase = context.recipe, context.process, context.phase
-    dataset = make_dataset(recipe, context.store, needed_streams(phase), "validate")
-    sampler = EpochSampler(
-        len(dataset), training=False, rank=process.rank, world=process.world
-    )  # fmt: skip
-    size = max(1, phase.training.batch // process.world)
-    loader = make_loader(dataset, sampler, size, context.settings, training=False)
-
-    def validate() -> dict[str, float]:
-        network.eval()
-        sums = torch.zeros(4, dtype=torch.float64)
-        for batch in watch(loader, context):
-            images = prepare_images(batch, needed_streams(phase), context.device, context.inputs)
-            with torch.no_grad(), context.autocast():
-                scores = network(**images)[phase.branch].float().cpu()
-            scores = average_segments(scores, len(scores) // len(batch["label"]))
-            best = scores.topk(min(TOP, scores.shape[1])).indices == batch["label"][:, None]
-            loss = functional.cross_entropy(scores, batch["label"], reduction="sum")
-            sums += torch.tensor([best[:, 0].sum(), best.sum(), loss, len(best)])
-        top1, top5, loss_sum, seen = add_up(sums.tolist(), process)
-        return {"top1": top1 / seen, "top5": top5 / seen, "val_loss": loss_sum / seen}
-
-    return validate

@@ -120,5 +120,21 @@ def set_training(network: TwoStream, phase: Phase) -> None:
         trunk.dropout.train()
         assert trunk.last_layer is not None
         trunk.last_layer.requires_grad_(True)
+    elif phase.training.only:
+        rest_parts(trunk_of(network, phase.branch), phase.training.only)
     elif phase.training.partial_bn:
         freeze_batch_norms(getattr(network, phase.branch))
+
+
+def rest_parts(trunk: Backbone, only: tuple[str, ...]) -> None:
+    """Train nothing but these parts of a backbone, and let BN elsewhere use what it has learned."""
+    parts = dict(trunk.named_children())
+    absent = [name for name in only if name not in parts]
+    if absent:
+        raise UsageError(
+            f"recipe: training.only: {type(trunk).__name__} has no part {absent[0]!r}; there are "
+            f"{', '.join(parts)}"
+        )
+    for name, part in parts.items():
+        if name not in only and part is not trunk.dropout:
+            part.eval().requires_grad_(False)

@@ -69,6 +69,15 @@ def add_up(values: Sequence[float], process: Process) -> list[float]:
     return result
 
 
+def gather(value: Any, process: Process) -> list[Any]:
+    """The values of all processes, the same list in each; anything that can be pickled."""
+    if process.world == 1:
+        return [value]
+    values = [None] * process.world
+    dist.all_gather_object(values, value)
+    return values
+
+
 def launch(work: Callable[[Process], None], settings: Settings) -> None:
     """Run ``work`` in each of the processes; RunError where one fails.
 

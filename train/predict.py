@@ -121,7 +121,8 @@ def score_branch(
     sample = make_dataset(recipe, store, streams, "test", SUBSET)[0]
     batch: dict[str, torch.Tensor] = {stream: sample[stream][None] for stream in streams}
     inputs = find_inputs(recipe, recipe.testing.segments)
-    return average_views(score_views(network, batch, streams, device, inputs)[branch])
+    logits = score_views(network, batch, streams, device, inputs)[branch]
+    return average_views(logits, recipe.labels, recipe.testing.views)
 
 
 def combine(run: Run, scoring: Scoring, scores: dict[Any, Any]) -> npt.NDArray[np.float32]:
@@ -134,7 +135,9 @@ def combine(run: Run, scoring: Scoring, scores: dict[Any, Any]) -> npt.NDArray[n
     mean = sum(weights[branch] / total * pair[kind] for branch, pair in scores.items())
     if kind:
         return np.asarray(mean, np.float32)
-    return np.asarray(torch.from_numpy(np.asarray(mean)).softmax(0).numpy(), np.float32)
+    logits = torch.from_numpy(np.asarray(mean))
+    chances = logits.softmax(0) if run.recipe.labels == "one" else logits.sigmoid()
+    return np.asarray(chances.numpy(), np.float32)
 
 
 def show(store: Store, count: int = 3) -> tuple[list[Any], list[Any]]:

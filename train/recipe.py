@@ -55,7 +55,8 @@ class Data:
     """Samples for training: K segments, a snippet of each, one crop for all of a sample.
 
     ``clip``: for 3-D networks, one clip instead; `num_segments` and `flow_length` say nothing
-    then. ``jitter``: the range of the short side of `jittered` crops, pixels.
+    then. ``window``: train on a random stretch of so many seconds of each video, with the labels
+    of that. ``jitter``: the range of the short side of `jittered` crops, pixels.
     ``short_side``: of the stored frames, pixels; a store of another size is refused. ``size`` of
     the network's input; ``scales`` of the multi-scale crop, empty for TSN's own (RGB's where only
     RGB is read). ``mirror`` must be off where left and right are classes.
@@ -70,6 +71,7 @@ class Data:
     mirror: bool = True
     jitter: tuple[int, int] = (256, 320)
     clip: Clip | None = None
+    window: float | None = Field(default=None, gt=0)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -97,7 +99,7 @@ class Network:
     P3D. ``dropout``: before the last layer, one number or one a branch.
     ``cma``: cross-modality blocks in every phase, not only from iter_1 on (for transfer).
     ``non_local``: branches with non-local blocks. ``positions``: after which steps blocks stand;
-    empty for the CMA paper's.
+    empty for the CMA paper's. ``rgb_from``: what the RGB branch begins iter_1 with.
     ``weights``: what the branches start from, ``rgb``, ``flow`` or ``both``: a file, or the name
     of a weight file of torchvision's such as ``resnet50``. Without it: He initialization.
     A flow branch without weights of its own takes RGB's by cross-modality initialization.
@@ -112,6 +114,7 @@ class Network:
     cma: bool = False
     non_local: tuple[Stream, ...] = ()
     positions: tuple[str, ...] = ()
+    rgb_from: Literal["initial", "rgb"] = "initial"
     pyramid: Pyramid | None = None
     weights: dict[Literal["rgb", "flow", "both"], str] = Field(default_factory=dict)
 
@@ -149,7 +152,8 @@ class Training:
 class Testing:
     """How videos are scored: ``segments`` × crops, scores of all views averaged.
 
-    ``over``: average logits or probabilities. ``fusion``: weights of RGB and flow by name
+    ``over``: average logits or probabilities. ``views``: their mean, or the maximum of each class.
+    ``fusion``: weights of RGB and flow by name
     (``iter_0``, ``odd`` and ``even`` iterations). ``controls``: scores that show what the
     network lives on.
     """
@@ -157,6 +161,7 @@ class Testing:
     segments: int = Field(default=25, ge=1)
     crops: Literal["ten", "three", "centre"] = "ten"
     over: Literal["logits", "softmax"] = "logits"
+    views: Literal["mean", "max"] = "mean"
     fusion: dict[Literal["iter_0", "odd", "even"], tuple[float, float]] = Field(
         default_factory=dict
     )
@@ -168,7 +173,8 @@ class Recipe:
     """A training, whole.
 
     ``iterations`` of the alternating schedule after the plain branches were trained; ``splits``
-    of the dataset that are trained one after another and averaged; ``phases``: what differs in
+    of the dataset that are trained one after another and averaged; ``labels`` of a video: one, by
+    softmax, or many, each by a sigmoid of its own; ``phases``: what differs in
     the training of a phase (``rgb``, ``flow``, ``iter_1``, …); ``reported``: the paper's [top-1,
     top-5] in percent by name of score; ``needs``: what a user must have beside the store.
     """
@@ -180,6 +186,7 @@ class Recipe:
     streams: tuple[Stream, ...] = ("rgb", "flow")
     iterations: int = Field(default=0, ge=0)
     splits: tuple[int, ...] = ()
+    labels: Literal["one", "many"] = "one"
     seed: int = Field(default=0, ge=0)
     subsets: Subsets = Subsets()
     data: Data = Data()
@@ -263,6 +270,10 @@ def check_recipe(recipe: Recipe, where: str) -> Recipe:
             f"{where}: networks of clips (i3d, p3d) need data.clip and no pyramid; networks of "
             f"images no clip. Here are {recipe.network.backbone} and clip {recipe.data.clip}"
         )
+    if recipe.data.window and (recipe.labels == "one" or recipe.data.clip):
+        raise UsageError(f"{where}: data.window is for snippets of videos with labels: many")
+    if recipe.labels == "many" and recipe.testing.controls:
+        raise UsageError(f"{where}: testing.controls are for videos with labels: one")
     between = recipe.network.cma or recipe.network.non_local or recipe.iterations
     if recipe.network.pyramid and between:
         raise UsageError(

@@ -9,17 +9,18 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from flowkit.errors import UsageError
 from flowkit.store.atomic import write_atomic
-from train.figures import FIGURES, Drawing, Source
+from train.figures import COSTLY, FIGURES, Drawing, Source
 from train.recipe import suggest, write_recipe
 
 
 def write_report(source: Source, names: Iterable[str] = ()) -> list[Path]:
-    """Draw figures (all, where no name is given) into R/figures, and write R/report.html.
+    """Draw figures into R/figures, and write R/report.html.
 
-    The report has the figures that were drawn now. Figures that the run has nothing for are left
-    out. Raises UsageError for an unknown name, RunError where the run was not evaluated.
+    Without names: all but costly ones. The report has the figures that were drawn now. Those
+    that the run has nothing for are left out. Raises UsageError for an unknown name, RunError
+    where the run was not evaluated.
     """
-    chosen = list(names) or list(FIGURES)
+    chosen = list(names) or [name for name in FIGURES if name not in COSTLY]
     for name in chosen:
         if name not in FIGURES:
             raise UsageError(f"no figure {name!r}{suggest(name, FIGURES)}")

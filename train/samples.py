@@ -7,9 +7,16 @@ import cv2
 import torch
 from torch.utils.data import BatchSampler, DataLoader
 
-from flowkit.datasets import Batches, EpochSampler, SnippetDataset, scale_bytes
+from flowkit.datasets import (
+    Batches,
+    ClipDataset,
+    EpochSampler,
+    SnippetDataset,
+    VideoDataset,
+    scale_bytes,
+)  # fmt: skip
 from flowkit.errors import UsageError
-from flowkit.sampling import draw
+from flowkit.sampling import ClipSampling, draw
 from flowkit.store import Store
 from flowkit.transforms import (
     FLOW_SCALES,
@@ -22,6 +29,7 @@ from flowkit.transforms import (
     TenCrop,
     ThreeCrop,
 )  # fmt: skip
+from flowkit.windows import WindowDataset
 from models.backbones.backbone import normalize
 from train.alternate import Phase
 from train.backbones import Inputs
@@ -39,7 +47,7 @@ def needed_streams(phase: Phase) -> tuple[Stream, ...]:
 
 def make_dataset(
     recipe: Recipe, store: Store, streams: tuple[Stream, ...], use: Use, subset: str | None = None
-) -> SnippetDataset:
+) -> VideoDataset:
     """Samples as uint8: random ones to train, one view of K segments to validate, all to test.
 
     The recipe must be of one split. ``subset`` names one of videos without labels. Raises
@@ -50,18 +58,27 @@ def make_dataset(
     if use == "test":
         kinds: dict[str, type[Crops]] = {"ten": TenCrop, "three": ThreeCrop, "centre": CentreCrop}
         crops = kinds[testing.crops](data.size)  # type: ignore[call-arg]
-    dataset = SnippetDataset(
-        store,
-        subset or getattr(recipe.subsets, use),
-        testing.segments if use == "test" else data.num_segments,
-        flow_length=data.flow_length,
-        streams=streams,
-        training=use == "train",
-        crops=crops,
-        many=subset is not None,
-        seed=recipe.seed,
-        as_bytes=True,
-    )
+    name = subset or getattr(recipe.subsets, use)
+    common: dict[str, Any] = {
+        "streams": streams,
+        "training": use == "train",
+        "crops": crops,
+        "seed": recipe.seed,
+        "as_bytes": True,
+    }
+    many = subset is not None or recipe.labels == "many"
+    segments = testing.segments if use == "test" else data.num_segments
+    dataset: VideoDataset
+    if data.clip is not None:
+        clips = testing.segments if use == "test" else 1
+        sampling = ClipSampling(length=data.clip.length, stride=data.clip.stride, clips=clips)
+        dataset = ClipDataset(store, name, sampling, many=many, **common)
+    elif data.window is not None and use == "train":
+        common |= {"seconds": data.window, "flow_length": data.flow_length}
+        dataset = WindowDataset(store, name, segments, **common)
+    else:
+        common |= {"flow_length": data.flow_length}
+        dataset = SnippetDataset(store, name, segments, many=many, **common)
     if subset is None:
         check_labels(dataset, recipe.classes)
     return dataset
@@ -74,26 +91,27 @@ def make_crops(recipe: Recipe, streams: tuple[Stream, ...]) -> Crops:
         scales = data.scales or (FLOW_SCALES if "flow" in streams else RGB_SCALES)
         return MultiScaleCrop(scales, data.size, data.mirror)
     if data.crops == "jittered":
-        return JitteredCrop(size=data.size, mirror=data.mirror)
+        return JitteredCrop(data.jitter, data.size, data.mirror)
     return RandomCrop(data.size, data.mirror)
 
 
-def check_labels(dataset: SnippetDataset, classes: int) -> None:
+def check_labels(dataset: VideoDataset, classes: int) -> None:
     """UsageError for the first video whose class the network has no score for."""
     store = dataset.subset.store
     for row in dataset.subset.rows:
-        label = store.index.value("labels", int(row))[0]["class"]
-        if not 0 <= label < classes:
-            raise UsageError(
-                f"{store.path}: video {store.index.id(int(row))!r} has class {label}, the recipe "
-                f"{classes} classes (0 … {classes - 1}); set classes, or rebuild the index"
-            )
+        for label in (entry["class"] for entry in store.index.value("labels", int(row))):
+            if not 0 <= label < classes:
+                raise UsageError(
+                    f"{store.path}: video {store.index.id(int(row))!r} has class {label}, the "
+                    f"recipe {classes} classes (0 … {classes - 1}); set classes, or rebuild the "
+                    "index"
+                )
 
 
 class OtherClassFlow:
     """A control: the flow of each sample is that of a video of another class, drawn once."""
 
-    def __init__(self, dataset: SnippetDataset, seed: int) -> None:
+    def __init__(self, dataset: VideoDataset, seed: int) -> None:
         self.dataset = dataset
         labels = [int(dataset.subset.label(int(row))) for row in dataset.subset.rows]
         if len(set(labels)) == 1:
@@ -125,7 +143,7 @@ class OtherClassFlow:
 
 
 def make_loader(
-    dataset: SnippetDataset | OtherClassFlow,
+    dataset: VideoDataset | OtherClassFlow,
     sampler: EpochSampler,
     batch: int,
     settings: Settings,

@@ -18,18 +18,29 @@ import numpy.typing as npt
 import torch
 from sklearn.metrics import confusion_matrix, recall_score
 
+from train.average_precision import measure_many
 from train.run import RunError
 
+Labels = Literal["one", "many"]
+Views = Literal["mean", "max"]
+# What `measure` gives, best known first, and how tables call it.
+METRICS: dict[Labels, dict[str, str]] = {
+    "one": {"top1": "top-1", "top5": "top-5", "mean_class": "class mean"},
+    "many": {"mAP": "mAP", "wAP": "wAP", "mAP_sklearn": "mAP (sklearn)"},
+}
 F32 = npt.NDArray[np.float32]
 TOP = 5
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one network on one subset: ``ids`` and ``labels`` (N,), the rest (N, C)."""
+    """Of one network on one subset: ``ids`` (N,), ``labels`` (N,) or (N, C), the rest (N, C).
+
+    ``softmax`` are probabilities: with many labels each class's own.
+    """
 
     ids: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[Any]
     logits: F32
     softmax: F32
 
@@ -82,21 +93,30 @@ def fuse_scores(
     return Scores(rgb.ids, rgb.labels, fused, fused)
 
 
-def average_views(logits_VC: torch.Tensor) -> tuple[F32, F32]:
-    """Scores of one video's views → mean logits and mean probabilities, (C,) each."""
+def average_views(
+    logits_VC: torch.Tensor, labels: Labels = "one", views: Views = "mean"
+) -> tuple[F32, F32]:
+    """Scores of one video's views → mean (or highest) logits and probabilities, (C,) each."""
     logits = logits_VC.float().cpu()
-    return logits.mean(dim=0).numpy(), logits.softmax(dim=1).mean(dim=0).numpy()
+    both = logits, logits.softmax(dim=1) if labels == "one" else logits.sigmoid()
+    if views == "max":
+        return both[0].amax(dim=0).numpy(), both[1].amax(dim=0).numpy()
+    return both[0].mean(dim=0).numpy(), both[1].mean(dim=0).numpy()
 
 
 # --- metrics -------------------------------------------------------------------------------------
 
 
-def measure(scores: F32, labels: npt.NDArray[np.int64]) -> dict[str, float]:
+def measure(scores: F32, labels: npt.NDArray[Any]) -> dict[str, float]:
     """top1, top5 and mean_class accuracy in [0, 1], and n, the number of videos.
+
+    With many labels (N, C): what `measure_many` gives.
 
     The mean over classes is over those that have videos. Equal scores count as wrong, so that a
     network that says the same of all classes is not right.
     """
+    if labels.ndim == 2:
+        return measure_many(scores, labels)
     own = np.take_along_axis(scores, labels[:, None], axis=1)
     rank = (scores >= own).sum(axis=1) - 1
     return {

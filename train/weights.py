@@ -45,6 +45,7 @@ def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> dict[str, 
             convert_weights(trunk, own),
             skip=(f"{trunk.last}.",),
             inflate_channels=branch == "flow",
+            inflate_time=trunk.dims == 3,
         )
     return loaded
 
@@ -73,8 +74,8 @@ def find_weights(name: str) -> Path:
         return found[0]
     raise UsageError(
         f"no weights {name!r}: looked for a file, for the folder of a finished phase, and in "
-        f"{' and '.join(map(str, folders))}. torchvision's come there by "
-        f"torchvision.models.{name}(weights='DEFAULT'); others: --weights rgb=FILE"
+        f"{' and '.join(map(str, folders))}. Put a file {name}*.pth there, or say --weights "
+        f"rgb=FILE; torchvision's own come there by torchvision.models.{name}(weights='DEFAULT')"
     )
 
 

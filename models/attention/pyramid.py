@@ -104,9 +104,15 @@ class PyramidAttention(nn.Module):
             maps, measure_interaction(basis_BDN, moved), measure_likeness(a_BDN, y_by_level)
         )
 
-    def attention(self, levels: Sequence[torch.Tensor], frames: int) -> torch.Tensor:
-        """A of equation 3, (B, D, K, H, W), with rows of norm 1, as `forward` uses it."""
-        a_BDN = functional.normalize(self._fuse(self._score(levels, frames)), dim=2)
+    def attention(
+        self, levels: Sequence[torch.Tensor], frames: int, scales: int | None = None
+    ) -> torch.Tensor:
+        """A of equation 3, (B, D, K, H, W), with rows of norm 1, as `forward` uses it.
+
+        ``scales``: by so many of the top levels alone.
+        """
+        y_by_level = self._score(levels, frames)
+        a_BDN = functional.normalize(self._fuse(y_by_level[-(scales or len(y_by_level)) :]), dim=2)
         return a_BDN.unflatten(2, (frames, *self.size))
 
     def _score(self, levels: Sequence[torch.Tensor], frames: int) -> list[torch.Tensor]:

@@ -4,18 +4,25 @@ import json as json_text
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from flowkit.commands.terminal import count_progress
 from train.commands.options import machine_options, make_settings
 
+if TYPE_CHECKING:
+    from train.recipe import Recipe
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--store", type=click.Path(path_type=Path), required=True)
-@click.option("--json", is_flag=True, help="Print one object: score → top1, top5, mean_class, n.")
+@click.option(
+    "--json",
+    is_flag=True,
+    help="Print one object: score → top1, top5, mean_class, n; or mAP, wAP, …",
+)
 @machine_options
 def evaluate(
     run: Path, store: Path, json: bool, device: str, workers: int | None, threads: int | None
@@ -38,7 +45,7 @@ def evaluate(
     if json:
         click.echo(json_text.dumps(results))
     else:
-        click.echo(format_results(results, costs, opened.recipe.reported))
+        click.echo(format_results(results, costs, opened.recipe))
 
 
 @contextmanager
@@ -56,18 +63,19 @@ def progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
 def format_results(
     results: dict[str, dict[str, float]],
     costs: dict[str, dict[str, float]],
-    reported: dict[str, tuple[float, ...]],
+    recipe: "Recipe",
 ) -> str:
     """A table for people: ours, and the paper's beside it where the recipe has it."""
-    width = max(map(len, [*results, *costs]))
-    lines = [f"{'score':{width}}  top-1  top-5  class  videos  paper"]
+    from train.scores import METRICS
+
+    width, metrics = max(map(len, [*results, *costs])), METRICS[recipe.labels]
+    heads = "  ".join(f"{title:>6}" for title in metrics.values())
+    lines = [f"{'score':{width}}  {heads}  videos  paper"]
     for name, row in results.items():
-        paper: Any = reported.get(name)
+        paper: Any = recipe.reported.get(name)
         beside = " / ".join(f"{value:.2f}" for value in paper) if paper else ""
-        lines.append(
-            f"{name:{width}}  {row['top1']:5.1%}  {row['top5']:5.1%}  {row['mean_class']:5.1%}"
-            f"  {row['n']:6.0f}  {beside}".rstrip()
-        )
+        own = "  ".join(f"{row[key]:{max(6, len(title))}.1%}" for key, title in metrics.items())
+        lines.append(f"{name:{width}}  {own}  {row['n']:6.0f}  {beside}".rstrip())
     lines += ["", f"{'parameters of a score':{width}}"]
     for name, cost in costs.items():
         lines.append(f"{name:{width}}  {cost['parameters']:11,.0f}  {cost['ratio']:.2f}×")

@@ -1,15 +1,24 @@
-"""`flowkit recipes`: what can be trained."""
+"""`flowkit recipes`: what can be trained, and what of it is here."""
 
 import json as json_text
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from train.recipe import Recipe
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--json", is_flag=True, help="Print one object per recipe, as a list.")
 def recipes(name: str | None, json: bool) -> None:
-    """List the recipes: paper, what it reports, what is needed. With NAME, print it whole."""
+    """List the recipes: paper, what it reports, what is needed, and whether that is here.
+
+    A store is looked for in stores/<dataset>, weights where `flowkit train` would find them. With
+    NAME, print a recipe whole.
+    """
     from train.recipe import list_recipes, read_recipe, write_recipe
 
     if name is not None:
@@ -19,7 +28,7 @@ def recipes(name: str | None, json: bool) -> None:
     if json:
         rows = [
             {"name": one, "title": r.title, "paper": r.paper, "dataset": r.dataset,
-             "reported": r.reported, "needs": r.needs}
+             "reported": r.reported, "needs": r.needs, "here": look_around(r)}
             for one, r in found.items()
         ]  # fmt: skip
         click.echo(json_text.dumps(rows))
@@ -32,3 +41,27 @@ def recipes(name: str | None, json: bool) -> None:
             click.echo(f"    reported: {', '.join(values)}")
         if recipe.needs:
             click.echo(f"    needs {recipe.needs}")
+        here = look_around(recipe)
+        there = ", ".join(f"{what} ({path})" for what, path in here.items() if path)
+        absent = ", ".join(what for what, path in here.items() if not path)
+        click.echo(f"    here: {there or 'nothing'}" + (f"; not here: {absent}" if absent else ""))
+
+
+def look_around(recipe: "Recipe") -> dict[str, str | None]:
+    """What a recipe trains on and starts from, and where it lies on this machine, or None."""
+    from flowkit.errors import FlowkitError
+    from flowkit.store import Store
+    from train.weights import find_weights
+
+    folder = Path("stores") / recipe.dataset
+    found: dict[str, str | None] = {}
+    try:
+        found["store"] = str(Store(folder).path)
+    except FlowkitError:
+        found["store"] = None
+    for name in dict.fromkeys(recipe.network.weights.values()):
+        try:
+            found[f"weights {name}"] = str(find_weights(name))
+        except FlowkitError:
+            found[f"weights {name}"] = None
+    return found

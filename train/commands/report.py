@@ -32,6 +32,8 @@ def report(
     flowkit report R classes --against R0             most improved classes, lost confusions
     flowkit report R fusion                           accuracy over fusion weights
     flowkit report R attention --store S --video ID   attention maps with arrows
+    flowkit report R receptive --store S              where pyramid attention looks
+    flowkit report R frames --store S --against R1    accuracy over K (evaluates for each K)
     flowkit report R confusion
     flowkit report R curves
     """

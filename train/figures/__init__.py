@@ -7,6 +7,7 @@ from train.figures.classes import draw_classes, draw_confusion
 from train.figures.curves import draw_curves
 from train.figures.drawing import Drawing, Source
 from train.figures.fusion import draw_fusion
+from train.figures.receptive import draw_frames, draw_receptive
 from train.figures.tables import list_iterations, list_parameters
 
 FIGURES: dict[str, Callable[[Source], list[Drawing]]] = {
@@ -16,7 +17,11 @@ FIGURES: dict[str, Callable[[Source], list[Drawing]]] = {
     "classes": draw_classes,
     "confusion": draw_confusion,
     "attention": draw_attention,
+    "receptive": draw_receptive,
+    "frames": draw_frames,
     "curves": draw_curves,
 }
+# These take their time, and are drawn only if they are asked for by name.
+COSTLY = frozenset({"frames"})
 
-__all__ = ["FIGURES", "Drawing", "Source"]
+__all__ = ["COSTLY", "FIGURES", "Drawing", "Source"]

@@ -15,9 +15,10 @@ MOST, PAIRS, NAMED = 20, 10, 40
 def draw_classes(source: Source) -> list[Drawing]:
     """The classes that gained most against another run, and the confusions that it lost.
 
-    Nothing without a run to compare with. RunError where the two saw other videos.
+    Nothing without a run to compare with, or with many labels. RunError where the two saw other
+    videos.
     """
-    if source.against is None:
+    if source.against is None or source.run.recipe.labels == "many":
         return []
     mine = source.scores(source.best_score())
     other = source.scores(source.best_score(source.against), source.against)
@@ -66,7 +67,9 @@ def list_lost_confusions(
 
 
 def draw_confusion(source: Source) -> list[Drawing]:
-    """The confusion matrix of the run's best score, rows adding up to 1."""
+    """The confusion matrix of the run's best score, rows adding up to 1; not of many labels."""
+    if source.run.recipe.labels == "many":
+        return []
     name = source.best_score()
     scores = source.scores(name)
     matrix = count_confusions(scores.of(source.run.recipe.testing.over), scores.labels)

@@ -4,7 +4,7 @@ import numpy as np
 
 from train.alternate import list_scorings
 from train.figures.drawing import ACCENTS, Drawing, Source, make_figure
-from train.scores import fuse_scores, measure
+from train.scores import METRICS, fuse_scores, measure
 
 RATIOS = ((1, 9), (1, 7), (1, 5), (1, 3), (1, 2), (1, 1), (2, 1), (3, 1), (5, 1), (7, 1), (9, 1))
 
@@ -13,6 +13,7 @@ def draw_fusion(source: Source) -> list[Drawing]:
     """Top-1 of fused scores for RGB : flow from 1:9 to 9:1, a line for each iteration."""
     figure, axes = make_figure()
     over = source.run.recipe.testing.over
+    metric, title = next(iter(METRICS[source.run.recipe.labels].items()))
     lines = 0
     for scoring in list_scorings(source.run.recipe):
         if scoring.fusion is None:
@@ -22,7 +23,7 @@ def draw_fusion(source: Source) -> list[Drawing]:
         accuracy = []
         for weights in RATIOS:
             fused = fuse_scores(rgb, flow, weights, over)
-            accuracy.append(100 * measure(fused.of(over), fused.labels)["top1"])
+            accuracy.append(100 * measure(fused.of(over), fused.labels)[metric])
         colour = ACCENTS[lines % len(ACCENTS)]
         axes.plot(np.arange(len(RATIOS)), accuracy, "o-", ms=3, color=colour,
                   label=scoring.name or "two-stream")  # fmt: skip
@@ -30,7 +31,7 @@ def draw_fusion(source: Source) -> list[Drawing]:
     if not lines:
         return []
     axes.set_xticks(np.arange(len(RATIOS)), [f"{a}:{b}" for a, b in RATIOS])
-    axes.set(xlabel="weights RGB : flow", ylabel="top-1, %")
+    axes.set(xlabel="weights RGB : flow", ylabel=f"{title}, %")
     axes.legend(fontsize=8, frameon=False)
     return [
         Drawing(name="fusion", caption=f"Accuracy over fusion weights ({over}).", figure=figure)

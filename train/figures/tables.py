@@ -1,13 +1,18 @@
 """Accuracy per iteration and parameters: Tables 1 and 2 of Chi et al. 2019."""
 
 from train.figures.drawing import Drawing, Source
+from train.scores import METRICS
 
 
 def list_iterations(source: Source) -> list[Drawing]:
-    """Table 1: top-1 / top-5 of RGB, flow and their fusion, in percent, the paper's beside."""
+    """Table 1: top-1 / top-5 of RGB, flow and their fusion, in percent, the paper's beside.
+
+    With many labels: mAP / wAP.
+    """
     scores, reported = source.results()["scores"], source.run.recipe.reported
+    first, second, third = METRICS[source.run.recipe.labels].items()
     groups = list(dict.fromkeys(name.rpartition("/")[0] for name in scores))
-    rows = [["", "RGB", "flow", "fusion", "class mean (last)", "videos"]]
+    rows = [["", "RGB", "flow", "fusion", f"{third[1]} (last)", "videos"]]
     for group in groups:
         cells: list[str] = []
         last: dict[str, float] = {}
@@ -15,14 +20,16 @@ def list_iterations(source: Source) -> list[Drawing]:
             name = f"{group}/{branch}" if group else branch
             row = scores.get(name)
             last = row or last
-            cells.append("–" if row is None else describe(row, reported.get(name)))
-        rows.append([group or "all", *cells, f"{100 * last['mean_class']:.1f}", str(last["n"])])
-    caption = f"Accuracy, top-1 / top-5 in percent. In brackets: {source.run.recipe.paper}."
+            cells.append(
+                "–" if row is None else describe(row, (first[0], second[0]), reported.get(name))
+            )
+        rows.append([group or "all", *cells, f"{100 * last[third[0]]:.1f}", str(last["n"])])
+    caption = f"{first[1]} / {second[1]} in percent. In brackets: {source.run.recipe.paper}."
     return [Drawing(name="iterations", caption=caption, rows=rows)]
 
 
-def describe(row: dict[str, float], paper: tuple[float, ...] | None) -> str:
-    ours = f"{100 * row['top1']:.2f} / {100 * row['top5']:.2f}"
+def describe(row: dict[str, float], keys: tuple[str, str], paper: tuple[float, ...] | None) -> str:
+    ours = " / ".join(f"{100 * row[key]:.2f}" for key in keys)
     return f"{ours} [{' / '.join(f'{value:.2f}' for value in paper)}]" if paper else ours
 
 
@@ -33,11 +40,12 @@ def list_parameters(source: Source) -> list[Drawing]:
         "one branch": ("iter_0/rgb", "rgb", "flow"),
         "two branches": ("iter_0/fusion", "fusion"),
     }
-    rows = [["score", "parameters", "relative", "top-1", "top-5"]]
+    keys = list(METRICS[source.run.recipe.labels].items())[:2]
+    rows = [["score", "parameters", "relative", *(title for _, title in keys)]]
     for name, cost in results["costs"].items():
         known = (*needs.get(name, ()), name.partition(",")[0])
         row = next((results["scores"][n] for n in known if n in results["scores"]), None)
-        accuracy = ["–", "–"] if row is None else [f"{100 * row[k]:.2f}" for k in ("top1", "top5")]
+        accuracy = ["–", "–"] if row is None else [f"{100 * row[k]:.2f}" for k, _ in keys]
         rows.append([name, f"{cost['parameters']:,}", f"{cost['ratio']:.2f}×", *accuracy])
     caption = (
         "Parameters of the layers that a score needs. Blocks that are still the identity can be "

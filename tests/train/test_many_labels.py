@@ -1,0 +1,142 @@
+"""Videos with many labels, and clips: from a store to results."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score
+
+from flowkit.errors import UsageError
+from train.alternate import list_phases
+from train.evaluate import evaluate
+from train.losses import find_right
+from train.networks import make_network, set_training
+from train.run import Settings
+from train.samples import make_dataset
+from train.scores import average_views, load_scores
+from train.session import train
+
+SETTINGS = Settings(threads=1, workers=0)
+MANY = {"labels": "many", "iterations": 0, "testing__controls": "[]", "streams": "[rgb]"}
+
+
+def lines(run, phase, kind):
+    text = (run.folder(phase) / f"{kind}.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("views", ["mean", "max"])
+def test_windows_train_and_whole_videos_are_tested(begin, store, views):
+    run = begin(data__window=0.2, testing__views=views, testing__crops="three", **MANY)
+    assert train(run, store, SETTINGS, lambda text: None)
+    for line in lines(run, "rgb", "epochs"):
+        assert 0 <= line["mAP"] <= 1
+    results = evaluate(run, store, SETTINGS)
+    assert set(results) == {"rgb"}
+    scores = load_scores(run.path / "scores" / "rgb.npz")
+    assert scores.labels.shape == scores.logits.shape == (4, 2)
+    np.testing.assert_array_equal(scores.labels.sum(1), 1)
+    expected = np.mean(
+        [average_precision_score(scores.labels[:, c], scores.logits[:, c]) for c in range(2)]
+    )
+    assert results["rgb"]["mAP_sklearn"] == pytest.approx(expected)
+    assert {"mAP", "wAP", "wAP_sklearn"} <= set(results["rgb"])
+    assert (scores.softmax > 0).all()
+    assert (scores.softmax < 1).all()
+
+
+def test_labels_of_a_window_are_those_of_its_time(begin, store):
+    recipe = begin(data__window=0.2, **MANY).recipe
+    windows = make_dataset(recipe, store, ("rgb",), "train")
+    whole = make_dataset(recipe, store, ("rgb",), "test")
+    assert windows[0, 0]["label"].shape == whole[0, 0]["label"].shape == (2,)
+    first, stop = windows.window((0, 0))
+    assert stop - first == 5  # 0.2 seconds at 25 frames a second
+
+
+def test_each_class_is_asked_by_itself():
+    scores, labels = torch.randn(3, 7), torch.zeros(3, 7)
+    labels[0, [1, 4]] = 1
+    right = find_right(scores, labels)
+    order = scores[0].argsort(descending=True)[:5].tolist()
+    assert right[0].tolist() == [place in (1, 4) for place in order]
+    assert not right[1:].any()
+
+
+def test_the_highest_view_of_each_class():
+    logits = torch.tensor([[0.0, 2.0], [1.0, -3.0]])
+    highest, chances = average_views(logits, "many", "max")
+    assert highest.tolist() == [1.0, 2.0]
+    np.testing.assert_allclose(chances, 1 / (1 + np.exp([-1.0, -2.0])), rtol=1e-6)
+    mean, chances = average_views(logits, "many")
+    assert mean.tolist() == [0.5, -0.5]
+    np.testing.assert_allclose(chances, logits.sigmoid().mean(0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data__window": 1.0}, "snippets of videos with labels: many"),
+        ({"labels": "many", "iterations": 0}, "testing.controls are for videos with labels: one"),
+        ({"data__clip": "{length: 4}"}, "networks of images no clip"),
+        ({"network__backbone": "i3d"}, "need data.clip"),
+    ],
+)
+def test_what_does_not_go_together(tiny, changes, message):
+    with pytest.raises(UsageError, match=message):
+        tiny(**changes)
+
+
+# --- clips ---------------------------------------------------------------------------------------
+
+
+P3D = {
+    "network__backbone": "p3d",
+    "network__blocks": "[1, 1, 2, 1]",
+    "network__positions": "[res4_1]",
+    "network__rgb_from": "rgb",
+    "data__clip": "{length: 4}",
+    "data__size": 32,
+    "testing__crops": "three",
+}
+
+
+def test_cross_modality_attention_between_clips(begin, store):
+    only = {"iter_1": {"only": ["layer4", "fc"]}}
+    run = begin(iterations=1, testing__controls="[]", phases=only, **P3D)
+    assert train(run, store, SETTINGS, lambda text: None)
+    results = evaluate(run, store, SETTINGS)
+    assert set(results) == {f"iter_{n}/{s}" for n in (0, 1) for s in ("rgb", "flow", "fusion")}
+    weights = {
+        phase: torch.load(run.folder(phase) / "weights.pt", weights_only=True)
+        for phase in ("rgb", "flow", "iter_1")
+    }
+    for name, tensor in weights["iter_1"].items():
+        if name.startswith("flow."):
+            assert torch.equal(tensor, weights["flow"][name]), name
+        elif name.startswith("rgb.") and "num_batches" not in name:
+            same = torch.equal(tensor, weights["rgb"][name])
+            assert same != name.startswith(("rgb.layer4", "rgb.fc")), name
+    assert weights["iter_1"]["to_rgb.res4_1.norm.weight"].any()
+
+
+def test_clips_of_a_video_are_its_views(begin, store):
+    run = begin(
+        iterations=0,
+        testing__controls="[]",
+        streams="[rgb]",
+        **{**P3D, "network__rgb_from": "initial"},
+    )
+    dataset = make_dataset(run.recipe, store, ("rgb",), "test")
+    assert dataset[0, 0]["rgb"].shape == (2 * 3, 3, 4, 32, 32)  # clips × crops
+    dataset = make_dataset(run.recipe, store, ("rgb",), "train")
+    assert dataset[0, 0]["rgb"].shape == (1, 3, 4, 32, 32)
+
+
+def test_parts_that_are_not_there(begin):
+    run = begin(training__only="[layer9]", iterations=0, testing__controls="[]")
+    phase = list_phases(run.recipe)[0]
+    network = make_network(run.recipe, phase, "flow")
+    with pytest.raises(UsageError, match="ResNet has no part 'layer9'; there are dropout, conv1"):
+        set_training(network, phase)

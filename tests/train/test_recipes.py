@@ -1,0 +1,112 @@
+"""Every recipe of the package builds its networks and trains a step, at its real sizes."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+import torch
+
+from train.alternate import Phase, list_phases
+from train.backbones import FAMILIES
+from train.context import Context
+from train.loop import make_progress, take_step
+from train.networks import make_network, set_training
+from train.parallel import Process
+from train.recipe import Recipe, change_recipe, list_recipes, of_split, read_recipe
+from train.run import Settings
+from train.samples import needed_streams
+
+SETTINGS = Settings(threads=1, workers=0)
+
+
+class Shapes(Context):
+    """Where nothing is computed, nothing is cast."""
+
+    def autocast(self):
+        return nullcontext()
+
+
+class Nowhere(Process):
+    """A process whose tensors have shapes and no numbers."""
+
+    def device(self, settings: Settings) -> torch.device:
+        return torch.device("meta")
+
+
+def make_batch(recipe: Recipe, phase: Phase, videos: int, device: torch.device):
+    data, size = recipe.data, (recipe.data.size, recipe.data.size)
+    if data.clip is None:
+        shapes = {"rgb": (3,), "flow": (2 * data.flow_length,)}
+        views = data.num_segments
+    else:
+        shapes = {"rgb": (3, data.clip.length), "flow": (2, data.clip.length)}
+        views = 1
+    images = {
+        stream: torch.randint(0, 256, (videos, views, *shapes[stream], *size), dtype=torch.uint8)
+        if device.type == "cpu"
+        else torch.empty((videos, views, *shapes[stream], *size), dtype=torch.uint8, device=device)
+        for stream in needed_streams(phase)
+    }
+    if recipe.labels == "many":
+        labels = torch.zeros(videos, recipe.classes, device=device)
+        labels[:, 3] = 1
+        return {**images, "label": labels}
+    return {**images, "label": torch.zeros(videos, dtype=torch.int64, device=device)}
+
+
+def step(recipe: Recipe, phase: Phase, process: Process, videos: int):
+    """One step of the optimizer, as the loop takes it."""
+    device = process.device(SETTINGS)
+    with device:
+        network = make_network(recipe, phase, phase.branch)
+    if device.type == "cpu":  # where there are numbers, and so identities
+        network.drop_identities(("flow" if phase.branch == "rgb" else "rgb",))
+    set_training(network, phase)
+    progress = make_progress(network, phase.training, phase.branch == "flow", SETTINGS)
+    context = Shapes(
+        run=None, phase=phase, recipe=recipe, store=None, settings=SETTINGS, process=process,
+        should_stop=lambda: False, log=print,
+    )  # fmt: skip
+    noted = take_step(context, network, progress, make_batch(recipe, phase, videos, device))
+    return network, noted
+
+
+def phases_of(name: str):
+    """One phase of each kind: those of the first split, and the first two iterations."""
+    recipe = read_recipe(name)
+    phases = [p for p in list_phases(recipe) if p.split in (None, 1)]
+    return [(of_split(recipe, p.split), p) for p in phases if not p.name.endswith("iter_3")]
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_a_step_of_every_phase_by_its_shapes(name):
+    for recipe, phase in phases_of(name):
+        network, noted = step(recipe, phase, Nowhere(), phase.training.batch)
+        assert noted["loss"].shape == ()
+        trained = {n for n, p in network.named_parameters() if p.requires_grad}
+        assert trained
+        assert all(phase.branch in n.split(".")[0] for n in trained)
+        got = {n for n, p in network.named_parameters() if p.grad is not None}
+        assert got == trained
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_recipes())
+def test_a_step_of_every_recipe_with_numbers(name):
+    recipe, phase = phases_of(name)[-1]
+    phase = replace(phase, training=replace(phase.training, batch=2))
+    _, noted = step(recipe, phase, Process(), 2)
+    assert torch.isfinite(noted["loss"])
+
+
+def test_families_are_those_that_recipes_may_name():
+    for family in FAMILIES:
+        clip = "{length: 16}" if FAMILIES[family].dims == 3 else "null"
+        recipe = change_recipe(
+            read_recipe("kinetics_flow"),
+            {"network.backbone": family, "data.clip": clip, "network.weights": "{}"},
+        )
+        [phase] = list_phases(recipe)
+        with torch.device("meta"):
+            network = make_network(recipe, phase, "flow")
+        assert type(network.flow) is FAMILIES[family]
