@@ -87,7 +87,9 @@ def test_a_step_of_every_phase_by_its_shapes(name):
         assert trained
         assert all(phase.branch in n.split(".")[0] for n in trained)
         got = {n for n, p in network.named_parameters() if p.grad is not None}
-        assert got == trained
+        # With equal weights nothing asks, and nothing answers to a query.
+        idle = {n for n in trained if phase.uniform and (".query." in n or ".key." in n)}
+        assert got == trained - idle
 
 
 @pytest.mark.slow

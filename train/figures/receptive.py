@@ -109,8 +109,8 @@ def show_image(image: torch.Tensor, bound: float) -> npt.NDArray[np.uint8]:
     planes: npt.NDArray[np.uint8] = image.permute(1, 2, 0).numpy()
     if planes.shape[2] == 3:
         return planes
-    field = (planes[..., :2].astype(np.float32) - 128) / 127 * np.float32(bound)
-    return flow_to_color(field)
+    field = (planes[..., :2].astype(np.float32) - 128) / 127 * bound
+    return flow_to_color(field.astype(np.float32))
 
 
 def draw_rows(rows: list[list[tuple[npt.NDArray[np.uint8], list[F32], float]]]) -> Any:
