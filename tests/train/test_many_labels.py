@@ -10,8 +10,10 @@ from sklearn.metrics import average_precision_score
 from flowkit.errors import UsageError
 from train.alternate import list_phases
 from train.evaluate import evaluate
+from train.figures import Source
 from train.losses import find_right
 from train.networks import make_network, set_training
+from train.report import write_report
 from train.run import Settings
 from train.samples import make_dataset
 from train.scores import average_views, load_scores
@@ -42,6 +44,12 @@ def test_windows_train_and_whole_videos_are_tested(begin, store, views):
     )
     assert results["rgb"]["mAP_sklearn"] == pytest.approx(expected)
     assert {"mAP", "wAP", "wAP_sklearn"} <= set(results["rgb"])
+    (run.path / "results.json").write_text(json.dumps({"scores": results, "costs": {}}))
+    written = {path.name for path in write_report(Source(run=run, store=store))}
+    assert {"iterations.md", "curves.png", "report.html"} <= written
+    assert "confusion.png" not in written
+    table = (run.path / "figures" / "iterations.md").read_text()
+    assert f"{100 * results['rgb']['mAP']:.2f} / {100 * results['rgb']['wAP']:.2f}" in table
     assert (scores.softmax > 0).all()
     assert (scores.softmax < 1).all()
 

@@ -1,7 +1,9 @@
 """Pyramid attention from recipe to results."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,9 +12,12 @@ from models.pyramid import PyramidTwoStream
 from train.alternate import list_phases
 from train.backbones import find_inputs
 from train.evaluate import evaluate, score_views
+from train.figures import FIGURES, Source
+from train.figures.receptive import mark_salient
 from train.networks import finished_network, make_network
 from train.recipe import change_recipe
-from train.run import Settings
+from train.report import write_report
+from train.run import Run, Settings
 from train.samples import make_dataset, prepare_images
 from train.session import train
 
@@ -126,3 +131,38 @@ def test_a_phase_ends_after_so_many_steps(begin_pyramid, store):
     assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001, 0.0001])
     assert [(line["epoch"], line["epochs"]) for line in epochs] == [(1, 3), (2, 3), (3, 3)]
     assert len(lines(run, "rgb", "steps")) == 4
+
+
+def test_figures_of_where_it_looks_and_what_frames_do(begin_pyramid, store, monkeypatch):
+    monkeypatch.setattr("train.figures.receptive.COUNTS", (1, 3))
+    run, other = begin_pyramid(), begin_pyramid("other", data__num_segments=1)
+    for one in (run, other):
+        train(one, store, SETTINGS, lambda text: None)
+        results = evaluate(one, store, SETTINGS)
+        (one.path / "results.json").write_text(json.dumps({"scores": results, "costs": {}}))
+    source = Source(run=run, store=store, against=other)
+    written = {path.name for path in write_report(source)}
+    streams = {f"salient_{what}_{s}.png" for what in ("frames", "places") for s in ("rgb", "flow")}
+    assert streams <= written
+    assert "frames.png" not in written
+    assert {path.name for path in write_report(source, ["frames"])} == {
+        "frames.png", "frames_table.md", "report.html",
+    }  # fmt: skip
+    [_, table] = FIGURES["frames"](source)
+    assert table.rows[0] == ["K at training", "score", "1", "3"]
+    assert [row[:2] for row in table.rows[1:4]] == [["2", "rgb"], ["2", "flow"], ["2", "fusion"]]
+    assert len(table.rows) == 7
+    own = change_recipe(run.recipe, {"testing.segments": "3"})
+    changed = Run(run.path)
+    changed.recipe = own
+    expected = evaluate(changed, store, SETTINGS)
+    for row in table.rows[1:4]:
+        assert row[3] == f"{100 * expected[row[1]]['top1']:.1f}"
+
+
+def test_salient_positions_are_those_above_a_share_of_the_largest():
+    weights = np.array([[0.1, 0.9], [0.46, 0.44]], np.float32)
+    dots = []
+    cell = SimpleNamespace(plot=lambda x, y, *_, **__: dots.append((x.tolist(), y.tolist())))
+    mark_salient(cell, (20, 40), weights, 0.5, "red")
+    assert dots == [([30.0, 10.0], [5.0, 15.0])]

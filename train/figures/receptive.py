@@ -57,36 +57,30 @@ def draw_stream(source: Source, phase: Phase) -> list[Drawing]:
     dataset = make_dataset(longer, source.store, needed_streams(phase), "validate")
     chosen = choose_videos(source, [int(row) for row in dataset.subset.rows])
     network = getattr(finished_network(source.run, phase, phase.branch), phase.branch)
-    over, places = [], []
+    seen = []
     for index in chosen:
         images = dataset[0, index][phase.branch]
         pictures = [show_image(image, source.store.bound) for image in images]
-        maps = find_weights(network, longer, phase, images)
-        over.append((pictures, maps))
-        places.append((pictures, maps))
-    across = draw_rows(
-        [[(p, [m[0, k] for m in maps], FRAMES_SHARE) for k, p in enumerate(pictures)]
-         for pictures, maps in over]
-    )  # fmt: skip
+        seen.append((pictures, find_weights(network, longer, phase, images)))
     height, width = network.attention.size
     wanted = np.unique(np.linspace(0, height * width - 1, SHOWN).round().astype(int))
-    at_places = draw_rows(
-        [[(pictures[0], [maps[-1][place, 0]], PLACES_SHARE) for place in wanted]
-         for pictures, maps in places]
-    )  # fmt: skip
+    across, at_places = [], []
+    for pictures, maps in seen:
+        across.append([(p, [m[0, k] for m in maps], FRAMES_SHARE) for k, p in enumerate(pictures)])
+        at_places.append([(pictures[0], [maps[-1][at, 0]], PLACES_SHARE) for at in wanted])
     names = ", ".join(("1 scale blue", "2 green", "3 red")[: len(network.taps)])
     return [
         Drawing(
             name=f"salient_frames_{phase.branch}",
             caption=f"Salient positions of {SHOWN} frames for the map's first place ({phase.name}; "
             f"{names}: the top levels of the run's own pyramid).",
-            figure=across,
+            figure=draw_rows(across),
         ),
         Drawing(
             name=f"salient_places_{phase.branch}",
             caption=f"Salient positions of one frame for places of the map ({phase.name}; "
             f"places {', '.join(map(str, wanted))} of {height}×{width}).",
-            figure=at_places,
+            figure=draw_rows(at_places),
         ),
     ]
 
