@@ -1,12 +1,17 @@
 """Networks of two-stream video understanding: torch modules only.
 
+backbones/backbone.py            what all backbones are: named steps, taps, a head; their inputs
 backbones/resnet.py              ResNet-18 … 152, for RGB or flow
 backbones/vgg.py                 VGG-16
 backbones/bn_inception.py        BN-Inception
 backbones/inception_resnet.py    Inception-ResNet-v2
+backbones/i3d.py                 I3D-ResNet-50, of clips
+backbones/p3d.py                 P3D-199, of clips
 attention/cross_modality.py      the CMA operation and block
 attention/non_local.py           the same within one modality
+attention/pyramid.py             spatio-temporal pyramid attention: K frames become one
 two_stream.py                    two branches, the blocks between them, three scores
+pyramid.py                       a backbone with pyramid attention inside; two of them
 segments.py                      one score of many snippets
 pretrained.py                    weight files → these modules
 weight_files.py                  the names in other publishers' files → those of these modules

@@ -21,7 +21,7 @@ from flowkit.store import Store
 from models.two_stream import count_parameters
 from train.alternate import Phase, Scoring, list_phases, list_scorings, scorings_of
 from train.backbones import Inputs, find_inputs, make_backbone
-from train.networks import finished_network, make_network
+from train.networks import add_pyramid, finished_network, make_network
 from train.parallel import choose_layout
 from train.recipe import Recipe, Stream, of_split
 from train.run import Run, RunError, Settings
@@ -192,7 +192,8 @@ def count_costs(recipe: Recipe) -> dict[str, dict[str, float]]:
     costs = {"one branch": plain, "two branches": 2 * plain}
     for phase in list_phases(replace(recipe, splits=())) if recipe.iterations else []:
         if phase.name == "iter_1":
-            network = make_network(recipe, phase, "rgb")
+            with torch.device("meta"):  # only counted, so without numbers
+                network = make_network(recipe, phase, "rgb")
             costs["iter_1/rgb, identities kept"] = network.count_used_parameters()
             network.to_flow.clear()
             costs["iter_1/rgb, identities dropped"] = network.count_used_parameters()
@@ -201,4 +202,6 @@ def count_costs(recipe: Recipe) -> dict[str, dict[str, float]]:
 
 def one_branch(recipe: Recipe) -> int:
     with torch.device("meta"):
-        return count_parameters(make_backbone(recipe, "rgb"))
+        trunk = make_backbone(recipe, "rgb")
+        branch = add_pyramid(recipe, trunk) if recipe.network.pyramid else trunk
+    return count_parameters(branch)
