@@ -11,6 +11,7 @@ error that names it.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +96,7 @@ class Subset:
             )
 
 
-class VideoDataset(Dataset[dict[str, torch.Tensor]]):
+class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
     """What both kinds of datasets are: samples that are written where they are wanted."""
 
     def __init__(
@@ -124,13 +125,13 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]]):
             sample = {stream: scale_bytes(image, stream) for stream, image in sample.items()}
         return {**sample, **facts}
 
+    @abstractmethod
     def shapes(self) -> list[tuple[str, tuple[int, ...]]]:
         """Each stream, and the shape of its images in a sample."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fill(self, key: int | Key, sample: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Write the images of a sample, uint8 of `shapes`, into tensors; its label and row."""
-        raise NotImplementedError
 
     def count_crops(self) -> int:
         """Crops of an image."""

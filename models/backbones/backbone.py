@@ -10,6 +10,7 @@ for, with their channels, are the backbone's `taps`.
 """
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -50,7 +51,7 @@ def normalize(images: torch.Tensor, convention: InputConvention) -> torch.Tensor
     return (images - mean) / std
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """A network as steps and a head. Subclasses set the attributes and write `steps`.
 
     ``rgb_input``, ``flow_input``: the input conventions of its weight files.
@@ -67,9 +68,9 @@ class Backbone(nn.Module):
     num_features: int
     dropout: nn.Dropout
 
+    @abstractmethod
     def steps(self) -> Iterator[tuple[str, Step]]:
         """Name and function of each step in order, the head left out."""
-        raise NotImplementedError
 
     def pool(self, x: torch.Tensor) -> torch.Tensor:
         """Features of the last step → (B, num_features): the mean over space, and time."""
