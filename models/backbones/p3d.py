@@ -32,6 +32,7 @@ is torchvision's, and for flow that of TSN.
     B C T H W  batch, channels, time, height, width
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import cycle
@@ -77,7 +78,7 @@ KINDS: dict[Kind, Callable[[torch.Tensor, Step, Step], torch.Tensor]] = {
 }
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(nn.Module, ABC):
     """1×1 (which strides, in space), what a subclass puts into `middle`, and 1×1; residual.
 
     ``dims``: 2 for (B, C, H, W), 3 for (B, C, T, H, W).
@@ -100,9 +101,9 @@ class Bottleneck(nn.Module):
                 conv(channels, wide, 1, strides, bias=False), norm(wide)
             )
 
+    @abstractmethod
     def middle(self, x: torch.Tensor) -> torch.Tensor:
         """From and to the inner channels."""
-        raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = self.middle(self.relu(self.bn1(self.conv1(x))))
