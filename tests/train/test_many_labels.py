@@ -1,6 +1,7 @@
 """Videos with many labels, and clips: from a store to results."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from flowkit.errors import UsageError
+from flowkit.store import Store
+from flowkit.store.index import read_annotations, rebuild_index, write_annotations
 from train.alternate import list_phases
 from train.evaluate import evaluate
 from train.figures import Source
@@ -21,6 +24,23 @@ from train.session import train
 
 SETTINGS = Settings(threads=1, workers=0)
 MANY = {"labels": "many", "iterations": 0, "testing__controls": "[]", "streams": "[rgb]"}
+
+
+@pytest.fixture
+def store(store):
+    """The twelve videos, with labels at times."""
+    write_times(store, 0.08, 0.32)
+    return Store(store.path)
+
+
+def write_times(store, start, end):
+    table = read_annotations(store.path)
+    rows = tuple(
+        replace(row, labels=tuple(replace(label, start=start, end=end) for label in row.labels))
+        for row in table.annotations
+    )
+    write_annotations(store.path, replace(table, annotations=rows))
+    rebuild_index(store.path)
 
 
 def lines(run, phase, kind):
