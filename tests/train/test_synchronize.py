@@ -12,13 +12,16 @@ from torch import nn
 from flowkit.store import Store
 from models.pretrained import read_weights
 from train.alternate import list_phases
+from train.context import Context
 from train.journal import read_lines
 from train.loop import make_progress, train_phase
+from train.losses import LOSSES, add_losses
 from train.networks import make_network, set_training
 from train.parallel import Process, add_up, wrap
 from train.run import Run, Settings, create_run
 from train.session import train
 from train.synchronize import AllReduceBatchNorm, synchronize_batch_norms
+from train.validation import make_validation
 
 SETTINGS = Settings(threads=1, workers=0)
 
@@ -162,6 +165,107 @@ def test_phases_are_trained_and_validated_together_as_alone(tiny, make_store, tm
         for alone, shared in zip(a, b, strict=True):
             for key in ("loss", "train_top1", "top1", "val_loss"):
                 assert shared[key] == pytest.approx(alone[key], abs=1e-3), key
+
+
+# --- networks that see frames together, and many labels ------------------------------------------
+
+
+PYRAMID = {
+    "iterations": 0,
+    "testing__controls": "[]",
+    "labels": "many",
+    "network__dropout": 0,
+    "network__pyramid": {
+        "taps": ["res3_1", "res4_1"],
+        "interactive": 0.02,
+        "attention": 0.5,
+        "moves_features": True,
+    },
+}
+
+
+def attend_steps(recipe, process, steps=3):
+    """Gradients of each step in float64, on made-up batches, and the weights in the end."""
+    [phase] = [phase for phase in list_phases(recipe) if phase.name == "rgb"]
+    inner = make_network(recipe, phase, "rgb").double()
+    set_training(inner, phase)
+    outer, inner = wrap(inner, torch.device("cpu"), process, False)
+    progress = make_progress(inner, phase.training, False, SETTINGS)
+    found = {}
+    for step in range(steps):
+        torch.manual_seed(step)
+        videos = torch.randn(4, 3, 3, 40, 40).double()
+        labels = torch.randint(0, 2, (4, 2)).double()
+        share = slice(process.rank, None, process.world)
+        given = outer(rgb=videos[share])
+        loss, parts = add_losses(recipe, LOSSES["many"](given["rgb"], labels[share]), given)
+        progress.optimizer.zero_grad()
+        loss.backward()
+        trained = ((n, p.grad) for n, p in inner.named_parameters() if p.requires_grad)
+        found.update({f"{step} {name}": gradient.clone() for name, gradient in trained})
+        for name, part in parts.items():
+            mean = add_up([float(part)], process)[0] / process.world
+            found[f"{step} {name}"] = torch.tensor(mean)
+        progress.optimizer.step()
+    return found | inner.state_dict()
+
+
+def validate_together(run, store, process):
+    """What validation says of a network that was trained by nobody."""
+    run, store = Run(run), Store(store)
+    phase = list_phases(run.recipe)[0]
+    network = make_network(run.recipe, phase, phase.branch)
+    context = Context(
+        run=run, phase=phase, recipe=run.recipe, store=store, settings=SETTINGS, process=process,
+        should_stop=lambda: False, log=print,
+    )  # fmt: skip
+    return make_validation(context, network)()
+
+
+def normalize_coarsely(rank, world):
+    """BN of all processes in bfloat16; the statistics, which are float32."""
+    torch.manual_seed(6)
+    x = (torch.randn(4, 6, 5, 5) * 3 + 100).bfloat16()
+    layer = synchronize_batch_norms(nn.Sequential(nn.BatchNorm2d(6)), torch.device("cpu"))
+    y = layer(x[rank::world])
+    return y, layer[0].running_mean, layer[0].running_var
+
+
+def attend_together(rank, world, recipe, run, store, path):
+    process = Process(rank=rank, world=world)
+    steps = attend_steps(recipe, process)
+    validation = validate_together(run, store, process)
+    torch.save((steps, validation, normalize_coarsely(rank, world)), f"{path}/{rank}.pt")
+
+
+def test_two_processes_attend_validate_and_round_as_one(tiny, make_store, tmp_path):
+    ids = [f"video {number:02}" for number in range(20)]  # seven to validate
+    store = Store(make_store(ids, tmp_path / "odd", frames=9))
+    run = create_run(tmp_path / "run", tiny(**PYRAMID), store)
+    recipe = tiny(**PYRAMID, data__size=40, data__num_segments=3)
+    steps, validation = (
+        attend_steps(recipe, Process()),
+        validate_together(run.path, store.path, Process()),
+    )
+    arguments = (recipe, str(run.path), str(store.path), str(tmp_path))
+    together(attend_together, *arguments)
+    parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    assert {"0 interactive", "2 attention", "1 rgb.attention.scores.0.weight"} <= set(steps)
+    for shared, said, _ in parts:
+        assert shared.keys() == steps.keys()
+        for name, tensor in steps.items():
+            torch.testing.assert_close(shared[name], tensor, rtol=1e-6, atol=1e-6, msg=name)
+        assert said == pytest.approx(validation, abs=1e-6)
+    assert 0 < validation["mAP"] < 1
+    torch.manual_seed(6)
+    x = (torch.randn(4, 6, 5, 5) * 3 + 100).bfloat16()
+    layer = nn.BatchNorm2d(6)
+    y = layer(x)
+    for rank, (_, _, (normal, mean, variance)) in enumerate(parts):
+        assert normal.dtype == y.dtype
+        torch.testing.assert_close(normal, y[rank::2], rtol=2e-2, atol=2e-2)
+        torch.testing.assert_close(mean, layer.running_mean, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(variance, layer.running_var, rtol=1e-3, atol=1e-3)
 
 
 def test_other_dimensions_are_refused():
