@@ -30,9 +30,10 @@ def check_start(recipe: Recipe, store: Store) -> None:
     are of another network, or videos have other labels than the recipe is for.
     """
     check_networks(recipe)
-    for phase in list_phases(recipe):
+    phases = list_phases(recipe)
+    for phase in phases:
         own = of_split(recipe, phase.split)
-        if recipe.network.weights and phase.split in (None, recipe.splits[0]):
+        if recipe.network.weights and phase.split == phases[0].split:
             load_initial(make_network(recipe, phase, phase.branch), recipe, phase)
         for use in USES:
             make_dataset(own, store, needed_streams(phase), use)

@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from flowkit.store.index import read_annotations, rebuild_index, write_annotations
+from models.pretrained import read_weights
 from train.alternate import list_phases
 from train.evaluate import evaluate
 from train.figures import Source
@@ -83,6 +84,39 @@ def test_labels_of_a_window_are_those_of_its_time(begin, store):
     assert stop - first == 5  # 0.2 seconds at 25 frames a second
 
 
+def assert_same_run(whole, broken):
+    for phase in list_phases(whole.recipe):
+        a, b = (read_weights(run.folder(phase.name) / "weights.pt") for run in (whole, broken))
+        assert a.keys() == b.keys()
+        for name in a:
+            assert torch.equal(a[name], b[name]), name
+        a, b = (lines(run, phase.name, "epochs") for run in (whole, broken))
+        for one, other in zip(a, b, strict=True):
+            different = {key for key in one if one[key] != other[key]}
+            assert different <= {"seconds", "wait"}
+
+
+def test_windows_go_on_with_the_same_bits(begin, store):
+    changes = {**MANY, "data__window": 0.12, "network__dropout": 0.3}
+    whole, broken = (begin(name, **changes) for name in ("whole", "broken"))
+    assert train(whole, store, SETTINGS, lambda text: None)
+    for _ in range(3):
+        assert not train(broken, store, SETTINGS, lambda text: None, steps=1)
+    assert train(broken, store, SETTINGS, lambda text: None)
+    assert_same_run(whole, broken)
+
+
+def test_windows_need_labels_at_times(begin, store):
+    write_times(store, None, None)
+    untimed = Store(store.path)
+    run = begin("untimed", data__window=0.2, **MANY)
+    with pytest.raises(UsageError, match=r"none of the 8 labels of subset 'train' has one.*null"):
+        make_dataset(run.recipe, untimed, ("rgb",), "train")
+    make_dataset(run.recipe, untimed, ("rgb",), "test")
+    write_times(store, 0.1, None)
+    make_dataset(run.recipe, Store(store.path), ("rgb",), "train")
+
+
 def test_each_class_is_asked_by_itself():
     scores, labels = torch.randn(3, 7), torch.zeros(3, 7)
     labels[0, [1, 4]] = 1
@@ -147,6 +181,51 @@ def test_cross_modality_attention_between_clips(begin, store):
             same = torch.equal(tensor, weights["rgb"][name])
             assert same != name.startswith(("rgb.layer4", "rgb.fc")), name
     assert weights["iter_1"]["to_rgb.res4_1.norm.weight"].any()
+
+
+def test_attention_between_clips_goes_on_with_the_same_bits(begin, store):
+    """The frozen parts of iter_1 rest in each session, their running statistics too."""
+    only = {"iter_1": {"only": ["layer4", "fc"]}}
+    changes = {"testing__controls": "[]", "training__epochs": 1, "network__dropout": 0.3, **P3D}
+    whole, broken = (
+        begin(name, iterations=1, phases=only, **changes) for name in ("whole", "broken")
+    )
+    assert train(whole, store, SETTINGS, lambda text: None)
+    while not train(broken, store, SETTINGS, lambda text: None, steps=1):
+        pass
+    assert len(broken.facts["sessions"]) >= 6  # one for each step
+    assert_same_run(whole, broken)
+    before = read_weights(broken.folder("rgb") / "weights.pt")
+    after = read_weights(broken.folder("iter_1") / "weights.pt")
+    statistics = [name for name in before if "running" in name or "num_batches" in name]
+    for name in statistics:
+        same = torch.equal(before[name], after[name])
+        assert same != name.startswith("rgb.layer4"), name
+
+
+HALVES = {
+    "frames together": {"network__pyramid": {"taps": ["res3_1", "res4_1"]}},
+    "clips": {**P3D, "network__rgb_from": "initial", "network__positions": "[]"},
+}
+
+
+@pytest.mark.parametrize("kind", HALVES)
+@pytest.mark.parametrize("labels", ["one", "many"])
+def test_training_in_bfloat16(begin, store, kind, labels):
+    own = {"iterations": 0, "testing__controls": "[]", "training__epochs": 1, "labels": labels}
+    run = begin(**own, **HALVES[kind])
+    settings = replace(SETTINGS, precision="bfloat16")
+    assert train(run, store, settings, lambda text: None)
+    for phase in ("rgb", "flow"):
+        for line in lines(run, phase, "steps"):
+            numbers = [value for key, value in line.items() if key not in ("step", "epoch")]
+            assert np.isfinite(numbers).all()
+        [line] = lines(run, phase, "epochs")
+        assert np.isfinite(line["val_loss"])
+        for name, tensor in read_weights(run.folder(phase) / "weights.pt").items():
+            assert tensor.dtype == (torch.int64 if "num_batches" in name else torch.float32)
+    results = evaluate(run, store, settings)
+    assert all(np.isfinite(list(metrics.values())).all() for metrics in results.values())
 
 
 def test_clips_of_a_video_are_its_views(begin, store):
