@@ -13,7 +13,8 @@ from flowkit.store import Store
 from flowkit.store.index import read_annotations, rebuild_index, write_annotations
 from models.pretrained import read_weights
 from train.alternate import list_phases
-from train.evaluate import evaluate
+from train.backbones import find_inputs
+from train.evaluate import evaluate, score_views
 from train.figures import Source
 from train.losses import find_right
 from train.networks import make_network, set_training
@@ -239,6 +240,25 @@ def test_clips_of_a_video_are_its_views(begin, store):
     assert dataset[0, 0]["rgb"].shape == (2 * 3, 3, 4, 32, 32)  # clips × crops
     dataset = make_dataset(run.recipe, store, ("rgb",), "train")
     assert dataset[0, 0]["rgb"].shape == (1, 3, 4, 32, 32)
+
+
+def test_so_many_images_of_clips_at_once(begin, store, monkeypatch):
+    alone = {"iterations": 0, "testing__controls": "[]", "streams": "[rgb]"}
+    run = begin(**alone, **HALVES["clips"])
+    network = make_network(run.recipe, list_phases(run.recipe)[0], "rgb").eval()
+    batch = {"rgb": make_dataset(run.recipe, store, ("rgb",), "test")[0, 0]["rgb"][None]}
+    inputs, sizes = find_inputs(run.recipe, 2), []
+    arguments = (batch, ("rgb",), torch.device("cpu"), inputs)
+    whole = score_views(network, *arguments)["rgb"]
+
+    def count(rgb):
+        sizes.append(rgb.shape[0] * rgb.shape[2])
+        return network(rgb=rgb)
+
+    monkeypatch.setattr("train.evaluate.VIEWS", 9)
+    parts = score_views(count, *arguments)["rgb"]
+    assert sizes == [8, 8, 8]  # six clips of four frames
+    torch.testing.assert_close(parts, whole)
 
 
 def test_parts_that_are_not_there(begin):
