@@ -10,14 +10,14 @@ from types import FrameType
 from typing import Any
 
 from flowkit.store import Store
-from train.alternate import list_phases
+from train.alternate import phases_of
 from train.journal import Log
 from train.loop import train_phase
 from train.networks import check_networks, make_network
 from train.parallel import Process, launch
 from train.recipe import Recipe, of_split
 from train.run import Run, Settings
-from train.samples import Use, make_dataset, needed_streams
+from train.samples import Use, make_dataset
 from train.weights import load_initial
 
 USES: tuple[Use, ...] = ("train", "validate", "test")
@@ -30,13 +30,12 @@ def check_start(recipe: Recipe, store: Store) -> None:
     are of another network, or videos have other labels than the recipe is for.
     """
     check_networks(recipe)
-    phases = list_phases(recipe)
-    for phase in phases:
-        own = of_split(recipe, phase.split)
-        if recipe.network.weights and phase.split == phases[0].split:
-            load_initial(make_network(recipe, phase, phase.branch), recipe, phase)
+    splits = recipe.splits or (None,)
+    for split in splits:
         for use in USES:
-            make_dataset(own, store, needed_streams(phase), use)
+            make_dataset(of_split(recipe, split), store, recipe.streams, use)
+    for phase in phases_of(recipe, splits[0]) if recipe.network.weights else ():
+        load_initial(make_network(recipe, phase, phase.branch), recipe, phase)
 
 
 @dataclass
