@@ -143,7 +143,7 @@ def score_views(
     parts = []
     with torch.inference_mode():
         images = prepare_images(batch, streams, device, inputs)
-        count = max(1, VIEWS // (inputs.frames or 1))
+        count = max(1, VIEWS // inputs.images)
         for first in range(0, len(images[streams[0]]), count):
             part: dict[str, torch.Tensor] = {
                 stream: images[stream][first : first + count] for stream in streams

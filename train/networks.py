@@ -7,10 +7,10 @@ import torch
 from flowkit.errors import UsageError
 from models.backbones.backbone import Backbone
 from models.batch_norm import freeze_batch_norms
-from models.pretrained import load_weights, read_weights
+from models.pretrained import WeightsError, load_weights, read_weights
 from models.pyramid import PyramidNetwork, PyramidTwoStream
 from models.two_stream import Scores, TwoStream
-from train.alternate import INITIAL, Phase
+from train.alternate import INITIAL, Phase, phases_of
 from train.backbones import make_backbone
 from train.journal import Log
 from train.recipe import Recipe, Stream
@@ -19,7 +19,10 @@ from train.weights import BRANCHES, has_part, load_initial, parts_of, trunk_of
 
 
 def make_network(recipe: Recipe, phase: Phase, scores: Scores) -> TwoStream:
-    """The network of a phase with random weights, those of the recipe's seed and the phase."""
+    """The network of a phase with random weights, those of the recipe's seed and the phase.
+
+    Raises UsageError where the recipe's attention has no place in its backbone.
+    """
     seed = zlib.crc32(phase.name.encode()) ^ recipe.seed
     settings = recipe.network
     with torch.random.fork_rng(devices=[]):
@@ -27,15 +30,18 @@ def make_network(recipe: Recipe, phase: Phase, scores: Scores) -> TwoStream:
         rgb, flow = (make_backbone(recipe, stream) for stream in BRANCHES)
         if settings.pyramid is not None:
             return PyramidTwoStream(add_pyramid(recipe, rgb), add_pyramid(recipe, flow), scores)
-        return TwoStream(
-            rgb,
-            flow,
-            cma=phase.cma,
-            non_local=settings.non_local,
-            scores=scores,
-            positions=settings.positions or None,
-            uniform=phase.uniform,
-        )
+        try:
+            return TwoStream(
+                rgb,
+                flow,
+                cma=phase.cma,
+                non_local=settings.non_local,
+                scores=scores,
+                positions=settings.positions or None,
+                uniform=phase.uniform,
+            )
+        except ValueError as error:
+            raise UsageError(f"recipe: network.positions: {error}") from error
 
 
 def add_pyramid(recipe: Recipe, trunk: Backbone) -> PyramidNetwork:
@@ -52,6 +58,44 @@ def add_pyramid(recipe: Recipe, trunk: Backbone) -> PyramidNetwork:
         )
     except ValueError as error:
         raise UsageError(f"recipe: network.pyramid.taps: {error}") from error
+
+
+def check_networks(recipe: Recipe) -> None:
+    """Build the recipe's networks without numbers, and lead a sample through them.
+
+    To be called before a run is begun. Raises UsageError where its parts do not go together:
+    attention at places that are not there, images or clips of a size that the backbone cannot
+    take, parts to be trained that it has not.
+    """
+    for phase in phases_of(recipe, recipe.splits[0] if recipe.splits else None):
+        with torch.device("meta"):
+            network = make_network(recipe, phase, phase.branch)
+            samples = {branch: torch.empty(shape_input(recipe, branch)) for branch in BRANCHES}
+        set_training(network, phase)
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            raise UsageError(f"recipe: phase {phase.name}: nothing of the network is to be trained")
+        network.eval()
+        try:
+            with torch.no_grad():
+                network(**samples)
+        except (ValueError, RuntimeError) as error:
+            size, clip = recipe.data.size, recipe.data.clip
+            taken = f"clips of {clip.length} frames" if clip else "images"
+            raise UsageError(
+                f"recipe: {recipe.network.backbone} cannot take {taken} of {size}×{size} pixels: "
+                f"{error}. Change data.{'clip.length or data.size' if clip else 'size'}"
+            ) from error
+
+
+def shape_input(recipe: Recipe, branch: Stream) -> tuple[int, ...]:
+    """The shape of what a branch sees of one sample in training, with a batch of 1."""
+    data = recipe.data
+    fields = 2 * (data.flow_length if data.clip is None else 1)
+    channels, size = 3 if branch == "rgb" else fields, (data.size, data.size)
+    if data.clip is not None:
+        return (1, channels, data.clip.length, *size)
+    frames = (data.num_segments,) if recipe.network.pyramid else ()
+    return (1, *frames, channels, *size)
 
 
 def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoStream:
@@ -87,7 +131,11 @@ def load_branch(network: TwoStream, branch: Stream, run: Run, phase: str) -> Non
     if not path.is_file():
         raise RunError(f"{run.path}: phase {phase} is not finished; run flowkit train again")
     prefixes = parts_of(branch)
-    weights = {name: t for name, t in read_weights(path).items() if name.startswith(prefixes)}
+    try:
+        given = read_weights(path)
+    except WeightsError as error:
+        raise RunError(f"{error}. Train phase {phase} again, without this file") from error
+    weights = {name: t for name, t in given.items() if name.startswith(prefixes)}
     others = tuple(f"{b}." for b in BRANCHES if b != branch)
     others += tuple(p for b in BRANCHES if b != branch for p in parts_of(b))
     cross = f"to_{branch}."

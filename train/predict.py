@@ -88,7 +88,6 @@ def choose_scoring(run: Run) -> Scoring:
 
 def extract_one(run: Run, video: Path, root: Path, backend: str) -> Store:
     """A store of one video, by the recipe of the run's own."""
-    streams = ("rgb", "flow")
     recipe = replace(StoreRecipe.from_dict(run.facts["store_recipe"]), audio=None)
     located = explicit_files([video])
     names = [source.id for source in located.sources]
@@ -97,7 +96,7 @@ def extract_one(run: Run, video: Path, root: Path, backend: str) -> Store:
         located,
         root,
         recipe,
-        Options(workers=0, streams=streams, backend=backend),
+        Options(workers=0, streams=recipe.streams, backend=backend),
         table=AnnotationTable(run.classes, rows),
         console=Console(quiet=True),
     )
@@ -141,11 +140,12 @@ def combine(run: Run, scoring: Scoring, scores: dict[Any, Any]) -> npt.NDArray[n
 
 
 def show(store: Store, count: int = 3) -> tuple[list[Any], list[Any]]:
-    """A few moments of the only video."""
+    """A few moments of the only video, in the streams that the store has."""
     video = store[0]
-    times = np.linspace(0, max(0, video.num_flow - 1), min(count, max(1, video.num_flow)))
-    frames = [video.rgb(int(t)) for t in times]
-    return frames, [flow_to_color(video.flow(int(t))) for t in times if video.num_flow]
+    total = video.num_flow or video.num_frames
+    times = np.linspace(0, total - 1, min(count, total)).astype(int).tolist()
+    frames = [video.rgb(t) for t in times if "rgb" in video.streams]
+    return frames, [flow_to_color(video.flow(t)) for t in times if video.num_flow]
 
 
 def draw_prediction(prediction: Prediction, title: str) -> "Figure":
@@ -153,7 +153,8 @@ def draw_prediction(prediction: Prediction, title: str) -> "Figure":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.2), layout="constrained", dpi=130)
-    grid = figure.add_gridspec(2, len(prediction.frames) + 2)
+    columns = max(len(prediction.frames), len(prediction.flows))
+    grid = figure.add_gridspec(2, columns + 2)
     for row, pictures in enumerate((prediction.frames, prediction.flows)):
         for column, picture in enumerate(pictures):
             axes = figure.add_subplot(grid[row, column])

@@ -51,7 +51,7 @@ def make_dataset(
     """Samples as uint8: random ones to train, one view of K segments to validate, all to test.
 
     The recipe must be of one split. ``subset`` names one of videos without labels. Raises
-    UsageError where a label is outside the classes.
+    UsageError where a label is outside the classes, or labels of windows are at no time.
     """
     data, testing = recipe.data, recipe.testing
     crops = make_crops(recipe, streams) if use == "train" else CentreCrop(data.size)
@@ -76,6 +76,7 @@ def make_dataset(
     elif data.window is not None and use == "train":
         common |= {"seconds": data.window, "flow_length": data.flow_length}
         dataset = WindowDataset(store, name, segments, **common)
+        check_times(dataset)
     else:
         common |= {"flow_length": data.flow_length}
         dataset = SnippetDataset(store, name, segments, many=many, **common)
@@ -106,6 +107,21 @@ def check_labels(dataset: VideoDataset, classes: int) -> None:
                     f"recipe {classes} classes (0 … {classes - 1}); set classes, or rebuild the "
                     "index"
                 )
+
+
+def check_times(dataset: WindowDataset) -> None:
+    """UsageError where no label is at a time: each window would be said to have all of them."""
+    store = dataset.subset.store
+    labels = [
+        label for row in dataset.subset.rows for label in store.index.value("labels", int(row))
+    ]
+    if all(label["start"] is None and label["end"] is None for label in labels):
+        raise UsageError(
+            f"{store.path}: data.window learns what happens in a window, and expected labels with "
+            f"times; none of the {len(labels)} labels of subset {dataset.subset.name!r} has one. "
+            "Index the store again with annotations that have (start, end), or train on whole "
+            "videos (--set data.window=null)"
+        )
 
 
 class OtherClassFlow:

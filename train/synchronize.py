@@ -41,6 +41,9 @@ class AllReduceBatchNorm(_BatchNorm):
         self._check_input_dim(input)
         if not self.training:
             return super().forward(input)
+        kind = input.dtype
+        # Sums of many halves in halves would be rough, and the running statistics are not halves.
+        input = input.to(torch.promote_types(kind, self.weight.dtype))
         spread = [0, *range(2, input.dim())]
         shape = [1, -1] + [1] * (input.dim() - 2)
         count = SumOverProcesses.apply(input.new_tensor([input.numel() / input.shape[1]]))
@@ -52,7 +55,7 @@ class AllReduceBatchNorm(_BatchNorm):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale.view(shape) + self.bias.view(shape)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(kind)
 
 
 def synchronize_batch_norms(network: nn.Module, device: torch.device) -> nn.Module:

@@ -1,5 +1,8 @@
 """Weights that a training starts from: where they are found, and which part they are for."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -7,7 +10,7 @@ import torch
 from flowkit.catalog import data_root
 from flowkit.errors import UsageError
 from models.backbones.backbone import Backbone
-from models.pretrained import Loaded, load_weights, read_weights
+from models.pretrained import Loaded, WeightsError, load_weights, read_weights
 from models.pyramid import PyramidNetwork
 from models.two_stream import TwoStream
 from models.weight_files import convert_weights
@@ -15,39 +18,75 @@ from train.alternate import INITIAL, Phase
 from train.recipe import Recipe, Stream
 
 BRANCHES: tuple[Stream, ...] = ("rgb", "flow")
+SUFFIXES = (".pth", ".pt", ".safetensors")
 
 
 def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> dict[str, Loaded]:
     """Load the recipe's weight files into what starts from them; last layers stay random.
 
-    What each file gave, by its name and the branch.
+    What each file gave, by its name and the branch. Raises UsageError for a file that is not of
+    the recipe's network.
     """
     files = recipe.network.weights
     loaded: dict[str, Loaded] = {}
     if "both" in files:
-        weights = read_weights(find_weights(files["both"]))
-        # Blocks that were still the identity are in no file.
-        absent = (f"to_{b}." for b in BRANCHES if not has_part(weights, f"to_{b}."))
-        last = tuple(name_last(network, branch) for branch in BRANCHES)
-        skip = (*last, *absent)
-        loaded[files["both"]] = load_weights(network, weights, skip=skip)
+        with blame(files["both"], "both"):
+            weights = read_weights(find_weights(files["both"]))
+            # Blocks that were still the identity are in no file.
+            absent = (f"to_{b}." for b in BRANCHES if not has_part(weights, f"to_{b}."))
+            last = tuple(name_last(network, branch) for branch in BRANCHES)
+            skip = (*last, *absent)
+            loaded[files["both"]] = load_weights(network, weights, skip=skip)
     for branch, source in phase.start.items():
         name = files.get(branch) or (files.get("rgb") if branch == "flow" else None)
         if source != INITIAL or name is None:
             continue
-        weights = read_weights(find_weights(name))
-        own = {k.removeprefix(f"{branch}.").removeprefix("trunk."): v for k, v in weights.items()}
-        parts = ("to_", "non_local_", "attention.")
-        own = {k: v for k, v in own.items() if not k.startswith(parts)}
-        trunk = trunk_of(network, branch)
-        loaded[f"{name} for {branch}"] = load_weights(
-            trunk,
-            convert_weights(trunk, own),
-            skip=(f"{trunk.last}.",),
-            inflate_channels=branch == "flow",
-            inflate_time=trunk.dims == 3,
-        )
+        with blame(name, branch):
+            own, left = take_trunk(read_weights(find_weights(name)), branch)
+            trunk = trunk_of(network, branch)
+            found = load_weights(
+                trunk,
+                convert_weights(trunk, own),
+                skip=(f"{trunk.last}.",),
+                inflate_channels=branch == "flow",
+                inflate_time=trunk.dims == 3,
+            )
+        loaded[f"{name} for {branch}"] = replace(found, skipped=(*found.skipped, *left))
     return loaded
+
+
+def take_trunk(
+    weights: dict[str, torch.Tensor], branch: Stream
+) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """A backbone's weights by its own names, and which parts of the file are none of it.
+
+    The weights of a phase are those of its branch; of the other one where it has no such, so that
+    flow can start from RGB's phase.
+    """
+    own, left = weights, set()
+    found = [b for b in (branch, *BRANCHES) if has_part(weights, f"{b}.")]
+    for prefix in (f"{found[0]}." if found else "", "trunk."):
+        if has_part(own, prefix):
+            left |= {name_part(name) for name in own if not name.startswith(prefix)}
+            own = {n.removeprefix(prefix): t for n, t in own.items() if n.startswith(prefix)}
+    return own, tuple(sorted(left))
+
+
+def name_part(name: str) -> str:
+    """Of which part a weight is."""
+    return f"{name.partition('.')[0]}.*"
+
+
+@contextmanager
+def blame(name: str, branch: str) -> Iterator[None]:
+    """Say which of the recipe's files it was that does not fit."""
+    try:
+        yield
+    except WeightsError as error:
+        raise UsageError(
+            f"recipe: network.weights.{branch}: {name}: {error} (--weights {branch}=FILE, or "
+            "another network.backbone)"
+        ) from error
 
 
 def name_last(network: TwoStream, branch: Stream) -> str:
@@ -68,8 +107,13 @@ def find_weights(name: str) -> Path:
     if path.is_file():
         return path
     folders = [data_root() / "weights", Path(torch.hub.get_dir()) / "checkpoints"]
-    found = [f for folder in folders for f in sorted(folder.glob(f"{name}*")) if f.is_file()]
-    found = [file for file in found if file.suffix in (".pth", ".pt", ".safetensors")]
+    found = [
+        file
+        for folder in folders
+        if folder.is_dir()
+        for file in sorted(folder.iterdir())
+        if file.name.startswith(name) and file.suffix in SUFFIXES and file.is_file()
+    ]
     if found:
         return found[0]
     raise UsageError(

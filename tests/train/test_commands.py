@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from flowkit.cli import joined
@@ -136,6 +137,27 @@ def test_recipes_are_listed_and_printed():
     rows = json.loads(call(recipes, "--json")[1])
     assert {row["name"] for row in rows} == set(list_recipes())
     assert "iterations: 3" in call(recipes, "kinetics_cma")[1]
+
+
+def test_weights_and_runs_that_are_here_are_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOWKIT_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "data" / "weights" / "bn_inception-52deb4733.pth"
+    phase = tmp_path / "runs" / "kinetics_i3d" / "phases" / "rgb"
+    for path in (file, phase / "weights.pt"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    here = {row["name"]: row["here"] for row in json.loads(call(recipes, "--json")[1])}
+    assert here["charades_pyramid"] == {"store": None, "weights bn_inception": str(file)}
+    own = "runs/kinetics_i3d/phases/rgb"
+    assert here["hmdb51_i3d"] == {"store": None, f"weights {own}": f"{own}/weights.pt"}
+    assert here["kinetics_p3d_12"] == {
+        "store": None, "weights p3d_rgb_199": None, "weights p3d_flow_199": None,
+    }  # fmt: skip
+    said = call(recipes)[1]
+    assert f"here: weights bn_inception ({file}); not here: store" in said
+    assert "here: nothing; not here: store, weights p3d_rgb_199" in said
 
 
 def test_wrong_options(tmp_path, store):

@@ -16,7 +16,7 @@ from train.recipe import change_recipe, read_recipe
 from train.run import RunError, Settings, create_run
 from train.samples import OtherClassFlow, make_dataset
 from train.scores import load_scores
-from train.session import train
+from train.session import check_start, train
 
 SETTINGS = Settings(threads=1, workers=0)
 
@@ -138,6 +138,7 @@ def test_splits_are_averaged(tmp_path, store, tiny):
     write_annotations(store.path, AnnotationTable(table.classes, tuple(rows)))
     rebuild_index(store.path)
     fresh = Store(store.path)
+    check_start(recipe, fresh)
     run = create_run(tmp_path / "splits", recipe, fresh)
     assert [phase.name for phase in run.unfinished()][:2] == ["split_1/flow", "split_1/rgb"]
     train(run, fresh, SETTINGS, silent)

@@ -1,6 +1,7 @@
 """Videos with many labels, and clips: from a store to results."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,12 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from flowkit.errors import UsageError
+from flowkit.store import Store
+from flowkit.store.index import read_annotations, rebuild_index, write_annotations
+from models.pretrained import read_weights
 from train.alternate import list_phases
-from train.evaluate import evaluate
+from train.backbones import find_inputs
+from train.evaluate import evaluate, score_views
 from train.figures import Source
 from train.losses import find_right
 from train.networks import make_network, set_training
@@ -21,6 +26,23 @@ from train.session import train
 
 SETTINGS = Settings(threads=1, workers=0)
 MANY = {"labels": "many", "iterations": 0, "testing__controls": "[]", "streams": "[rgb]"}
+
+
+@pytest.fixture
+def store(store):
+    """The twelve videos, with labels at times."""
+    write_times(store, 0.08, 0.32)
+    return Store(store.path)
+
+
+def write_times(store, start, end):
+    table = read_annotations(store.path)
+    rows = tuple(
+        replace(row, labels=tuple(replace(label, start=start, end=end) for label in row.labels))
+        for row in table.annotations
+    )
+    write_annotations(store.path, replace(table, annotations=rows))
+    rebuild_index(store.path)
 
 
 def lines(run, phase, kind):
@@ -61,6 +83,39 @@ def test_labels_of_a_window_are_those_of_its_time(begin, store):
     assert windows[0, 0]["label"].shape == whole[0, 0]["label"].shape == (2,)
     first, stop = windows.window((0, 0))
     assert stop - first == 5  # 0.2 seconds at 25 frames a second
+
+
+def assert_same_run(whole, broken):
+    for phase in list_phases(whole.recipe):
+        a, b = (read_weights(run.folder(phase.name) / "weights.pt") for run in (whole, broken))
+        assert a.keys() == b.keys()
+        for name in a:
+            assert torch.equal(a[name], b[name]), name
+        a, b = (lines(run, phase.name, "epochs") for run in (whole, broken))
+        for one, other in zip(a, b, strict=True):
+            different = {key for key in one if one[key] != other[key]}
+            assert different <= {"seconds", "wait"}
+
+
+def test_windows_go_on_with_the_same_bits(begin, store):
+    changes = {**MANY, "data__window": 0.12, "network__dropout": 0.3}
+    whole, broken = (begin(name, **changes) for name in ("whole", "broken"))
+    assert train(whole, store, SETTINGS, lambda text: None)
+    for _ in range(3):
+        assert not train(broken, store, SETTINGS, lambda text: None, steps=1)
+    assert train(broken, store, SETTINGS, lambda text: None)
+    assert_same_run(whole, broken)
+
+
+def test_windows_need_labels_at_times(begin, store):
+    write_times(store, None, None)
+    untimed = Store(store.path)
+    run = begin("untimed", data__window=0.2, **MANY)
+    with pytest.raises(UsageError, match=r"none of the 8 labels of subset 'train' has one.*null"):
+        make_dataset(run.recipe, untimed, ("rgb",), "train")
+    make_dataset(run.recipe, untimed, ("rgb",), "test")
+    write_times(store, 0.1, None)
+    make_dataset(run.recipe, Store(store.path), ("rgb",), "train")
 
 
 def test_each_class_is_asked_by_itself():
@@ -129,6 +184,51 @@ def test_cross_modality_attention_between_clips(begin, store):
     assert weights["iter_1"]["to_rgb.res4_1.norm.weight"].any()
 
 
+def test_attention_between_clips_goes_on_with_the_same_bits(begin, store):
+    """The frozen parts of iter_1 rest in each session, their running statistics too."""
+    only = {"iter_1": {"only": ["layer4", "fc"]}}
+    changes = {"testing__controls": "[]", "training__epochs": 1, "network__dropout": 0.3, **P3D}
+    whole, broken = (
+        begin(name, iterations=1, phases=only, **changes) for name in ("whole", "broken")
+    )
+    assert train(whole, store, SETTINGS, lambda text: None)
+    while not train(broken, store, SETTINGS, lambda text: None, steps=1):
+        pass
+    assert len(broken.facts["sessions"]) >= 6  # one for each step
+    assert_same_run(whole, broken)
+    before = read_weights(broken.folder("rgb") / "weights.pt")
+    after = read_weights(broken.folder("iter_1") / "weights.pt")
+    statistics = [name for name in before if "running" in name or "num_batches" in name]
+    for name in statistics:
+        same = torch.equal(before[name], after[name])
+        assert same != name.startswith("rgb.layer4"), name
+
+
+HALVES = {
+    "frames together": {"network__pyramid": {"taps": ["res3_1", "res4_1"]}},
+    "clips": {**P3D, "network__rgb_from": "initial", "network__positions": "[]"},
+}
+
+
+@pytest.mark.parametrize("kind", HALVES)
+@pytest.mark.parametrize("labels", ["one", "many"])
+def test_training_in_bfloat16(begin, store, kind, labels):
+    own = {"iterations": 0, "testing__controls": "[]", "training__epochs": 1, "labels": labels}
+    run = begin(**own, **HALVES[kind])
+    settings = replace(SETTINGS, precision="bfloat16")
+    assert train(run, store, settings, lambda text: None)
+    for phase in ("rgb", "flow"):
+        for line in lines(run, phase, "steps"):
+            numbers = [value for key, value in line.items() if key not in ("step", "epoch")]
+            assert np.isfinite(numbers).all()
+        [line] = lines(run, phase, "epochs")
+        assert np.isfinite(line["val_loss"])
+        for name, tensor in read_weights(run.folder(phase) / "weights.pt").items():
+            assert tensor.dtype == (torch.int64 if "num_batches" in name else torch.float32)
+    results = evaluate(run, store, settings)
+    assert all(np.isfinite(list(metrics.values())).all() for metrics in results.values())
+
+
 def test_clips_of_a_video_are_its_views(begin, store):
     run = begin(
         iterations=0,
@@ -140,6 +240,25 @@ def test_clips_of_a_video_are_its_views(begin, store):
     assert dataset[0, 0]["rgb"].shape == (2 * 3, 3, 4, 32, 32)  # clips × crops
     dataset = make_dataset(run.recipe, store, ("rgb",), "train")
     assert dataset[0, 0]["rgb"].shape == (1, 3, 4, 32, 32)
+
+
+def test_so_many_images_of_clips_at_once(begin, store, monkeypatch):
+    alone = {"iterations": 0, "testing__controls": "[]", "streams": "[rgb]"}
+    run = begin(**alone, **HALVES["clips"])
+    network = make_network(run.recipe, list_phases(run.recipe)[0], "rgb").eval()
+    batch = {"rgb": make_dataset(run.recipe, store, ("rgb",), "test")[0, 0]["rgb"][None]}
+    inputs, sizes = find_inputs(run.recipe, 2), []
+    arguments = (batch, ("rgb",), torch.device("cpu"), inputs)
+    whole = score_views(network, *arguments)["rgb"]
+
+    def count(rgb):
+        sizes.append(rgb.shape[0] * rgb.shape[2])
+        return network(rgb=rgb)
+
+    monkeypatch.setattr("train.evaluate.VIEWS", 9)
+    parts = score_views(count, *arguments)["rgb"]
+    assert sizes == [8, 8, 8]  # six clips of four frames
+    torch.testing.assert_close(parts, whole)
 
 
 def test_parts_that_are_not_there(begin):

@@ -10,7 +10,7 @@ from train.alternate import Phase, list_phases
 from train.backbones import FAMILIES
 from train.context import Context
 from train.loop import make_progress, take_step
-from train.networks import make_network, set_training
+from train.networks import check_networks, make_network, set_training
 from train.parallel import Process
 from train.recipe import Recipe, change_recipe, list_recipes, of_split, read_recipe
 from train.run import Settings
@@ -90,6 +90,12 @@ def test_a_step_of_every_phase_by_its_shapes(name):
         # With equal weights nothing asks, and nothing answers to a query.
         idle = {n for n in trained if phase.uniform and (".query." in n or ".key." in n)}
         assert got == trained - idle
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_recipes())
+def test_nothing_is_wrong_with_a_recipe_before_its_run(name):
+    check_networks(read_recipe(name))
 
 
 @pytest.mark.slow

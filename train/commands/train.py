@@ -64,6 +64,7 @@ def train(
     from flowkit.store import Store
     from train.recipe import change_recipe, read_recipe
     from train.run import create_run
+    from train.session import check_start
     from train.session import train as train_run
 
     if stop_after is not None and (processes or 1) > 1:
@@ -80,6 +81,8 @@ def train(
         checkpoint_seconds=checkpoint_seconds,
     )  # fmt: skip
     opened = Store(store)
+    if not (run / "run.json").exists():
+        check_start(chosen, opened)
     finished = train_run(create_run(run, chosen, opened), opened, settings, click.echo, stop_after)
     if finished:
         click.echo(f"finished. flowkit evaluate {run} --store {store}")
