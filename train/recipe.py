@@ -203,6 +203,12 @@ class Recipe:
         changes = {**common, **self.phases.get(phase, {})}
         whole = {**asdict(self.training), **changes}
         training: Training = parse(Training, whole, f"phases: {phase}")
+        modes = ("only_last", "only", "partial_bn")
+        chosen = [name for name in modes if getattr(training, name)]
+        if len(chosen) > 1:
+            raise UsageError(
+                f"phases: {phase}: {' and '.join(chosen)} each say what is trained; take one"
+            )
         return training
 
 
@@ -287,6 +293,8 @@ def check_recipe(recipe: Recipe, where: str) -> Recipe:
         if name not in names and not re.fullmatch(r"iter_[1-9]\d*", name):
             raise UsageError(f"{where}: phases: no phase {name!r}{suggest(name, names)}")
         recipe.training_of(name)
+    for stream in recipe.streams:
+        recipe.training_of(stream)
     named = [recipe.subsets.train, recipe.subsets.validate, recipe.subsets.test]
     if bool(recipe.splits) != any("{split}" in name for name in named):
         raise UsageError(f"{where}: splits need '{{split}}' in the subsets' names, and the reverse")

@@ -144,6 +144,10 @@ def test_the_highest_view_of_each_class():
         ({"labels": "many", "iterations": 0}, "testing.controls are for videos with labels: one"),
         ({"data__clip": "{length: 4}"}, "networks of images no clip"),
         ({"network__backbone": "i3d"}, "need data.clip"),
+        (
+            {"training__only": "[fc]", "training__partial_bn": "true"},
+            "only and partial_bn each say",
+        ),
     ],
 )
 def test_what_does_not_go_together(tiny, changes, message):
