@@ -41,11 +41,11 @@ def transcribe(
 ) -> torch.Tensor:
     """Equations 1 to 9 in the order of the paper; the sum of what training makes less."""
     flat, scores = [], []
-    for level, convolution in zip(levels, layer.scores, strict=True):
+    for level, linear in zip(levels, layer.scores, strict=True):
         pooled = functional.adaptive_max_pool2d(level, layer.size)
         x = pooled.unflatten(0, (-1, frames)).permute(0, 1, 3, 4, 2).flatten(1, 3)
         flat.append(x)
-        scores.append(convolution.weight[:, :, 0, 0] @ x.mT + convolution.bias[:, None])
+        scores.append(linear.weight @ x.mT + linear.bias[:, None])
     fused = scores[0]
     for other in scores[1:]:
         fused = FUSIONS[layer.fusion](fused, other)

@@ -34,10 +34,11 @@ How this reads the paper, where it leaves a choice:
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 Fusion = Literal["multiplication", "sum", "maximum"]
@@ -80,7 +81,7 @@ class PyramidAttention(nn.Module):
             )
         self.size, self.fusion, self.moves_features = size, fusion, moves_features
         depth = size[0] * size[1]
-        self.scores = nn.ModuleList(nn.Conv2d(count, depth, 1) for count in channels)
+        self.scores = nn.ModuleList(nn.Linear(count, depth) for count in channels)
 
     def forward(
         self, levels: Sequence[torch.Tensor], frames: int, losses: bool = False
@@ -89,19 +90,19 @@ class PyramidAttention(nn.Module):
 
         Raises ValueError where levels do not shrink towards the top, or do not fit.
         """
-        y_by_level = self._score(levels, frames)
+        top_BCN, y_by_level = self._score(levels, frames)
         a_BDN = self._fuse(y_by_level)
         basis_BDN = functional.normalize(a_BDN, dim=2)
-        top = levels[-1]
-        maps_BCD = aggregate(basis_BDN, top, frames)
+        maps_BCD = top_BCN @ basis_BDN.transpose(1, 2)
         maps = maps_BCD.unflatten(2, self.size)
         if not losses:
             return Attended(maps, None, None)
-        moved = maps_BCD
-        if not self.moves_features and torch.is_grad_enabled():
-            moved = aggregate(basis_BDN, top.detach(), frames)
+        if self.moves_features:
+            energy = maps_BCD.square().sum()
+        else:
+            energy = Energy.apply(basis_BDN, top_BCN.detach(), maps_BCD.detach())
         return Attended(
-            maps, measure_interaction(basis_BDN, moved), measure_likeness(a_BDN, y_by_level)
+            maps, measure_interaction(basis_BDN, energy), measure_likeness(a_BDN, y_by_level)
         )
 
     def attention(
@@ -111,19 +112,20 @@ class PyramidAttention(nn.Module):
 
         ``scales``: by so many of the top levels alone.
         """
-        y_by_level = self._score(levels, frames)
+        _, y_by_level = self._score(levels, frames)
         a_BDN = functional.normalize(self._fuse(y_by_level[-(scales or len(y_by_level)) :]), dim=2)
         return a_BDN.unflatten(2, (frames, *self.size))
 
-    def _score(self, levels: Sequence[torch.Tensor], frames: int) -> list[torch.Tensor]:
-        """Equations 1 and 2: (B, D, N) of each level."""
+    def _score(
+        self, levels: Sequence[torch.Tensor], frames: int
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Equations 1 and 2: X of the top level (B, C, N), and Y of each level (B, D, N)."""
         check_levels(levels, len(self.scores), self.size, frames)
         found = []
         for level, layer in zip(levels, self.scores, strict=True):
-            pooled = functional.adaptive_max_pool2d(level, self.size)
-            y = layer(pooled).flatten(2).unflatten(0, (-1, frames))  # (B, K, D, H·W)
-            found.append(y.transpose(1, 2).flatten(2))
-        return found
+            x_BCN = flatten_frames(level, self.size, frames)
+            found.append(layer.weight @ x_BCN + layer.bias[:, None])
+        return x_BCN, found
 
     def _fuse(self, y_by_level: list[torch.Tensor]) -> torch.Tensor:
         """The softmax of equation 3, not yet normalized."""
@@ -133,17 +135,39 @@ class PyramidAttention(nn.Module):
         return y_BDN.softmax(dim=2)
 
 
-def aggregate(a_BDN: torch.Tensor, top: torch.Tensor, frames: int) -> torch.Tensor:
-    """Equation 4, transposed: features (B·K, C, H, W) → (B, C, D)."""
-    x_BCN = top.flatten(2).unflatten(0, (-1, frames)).transpose(1, 2).flatten(2)
-    return x_BCN @ a_BDN.transpose(1, 2)
+def flatten_frames(level: torch.Tensor, size: tuple[int, int], frames: int) -> torch.Tensor:
+    """Equation 1, and all positions of all frames of a video in a row: (B·K, C, …) → (B, C, N)."""
+    if level.shape[2:] != size:
+        level = functional.adaptive_max_pool2d(level, size)
+    return level.flatten(2).unflatten(0, (-1, frames)).transpose(1, 2).flatten(2)
 
 
-def measure_interaction(a_BDN: torch.Tensor, maps_BCD: torch.Tensor) -> torch.Tensor:
-    """Equation 6, the mean over the batch, from A and A X."""
+class Energy(torch.autograd.Function):
+    """‖A X‖², of an A X that is known already, whose gradient reaches A alone."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, a_BDN: torch.Tensor, x_BCN: torch.Tensor, maps_BCD: torch.Tensor
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x_BCN, maps_BCD)
+        ctx.kind = a_BDN.dtype
+        # Sums of many halves in halves would be rough.
+        wide = torch.promote_types(maps_BCD.dtype, torch.float32)
+        return maps_BCD.to(wide).square().sum()
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        x_BCN, maps_BCD = ctx.saved_tensors
+        found = maps_BCD.transpose(1, 2) @ x_BCN.to(maps_BCD.dtype)
+        return (2 * gradient * found).to(ctx.kind), None, None
+
+
+def measure_interaction(a_BDN: torch.Tensor, energy: torch.Tensor) -> torch.Tensor:
+    """Equation 6, the mean over the batch, from A and ‖A X‖²."""
     gram_BDD = a_BDN @ a_BDN.transpose(1, 2)
     others = gram_BDD - torch.diag_embed(gram_BDD.diagonal(dim1=1, dim2=2))
-    return (others.square().sum() - maps_BCD.square().sum()) / len(a_BDN)
+    return (others.square().sum() - energy) / len(a_BDN)
 
 
 def measure_likeness(a_BDN: torch.Tensor, y_by_level: list[torch.Tensor]) -> torch.Tensor:

@@ -36,12 +36,12 @@ def transcribe(layer, levels, frames):
     for video in range(videos):
         own = slice(video * frames, (video + 1) * frames)
         flat, scores = [], []
-        for level, convolution in zip(levels, layer.scores, strict=True):
+        for level, linear in zip(levels, layer.scores, strict=True):
             pooled = functional.adaptive_max_pool2d(level[own], layer.size)
             x = pooled.permute(0, 2, 3, 1).reshape(frames * height * width, -1)
-            weight = convolution.weight[:, :, 0, 0]
+            weight = linear.weight
             flat.append(x)
-            scores.append(weight @ x.T + convolution.bias[:, None])
+            scores.append(weight @ x.T + linear.bias[:, None])
         a = torch.softmax(combine(torch.stack(scores)), dim=1)
         basis = a / a.square().sum(1, keepdim=True).sqrt()
         x, depth = flat[-1], height * width
@@ -105,7 +105,7 @@ def test_gradients_by_differences():
 def test_one_frame_or_many_have_the_same_parameters():
     layer = make_layer()
     shapes = {name: tuple(p.shape) for name, p in layer.named_parameters()}
-    assert shapes["scores.0.weight"] == (6, 3, 1, 1)
+    assert shapes["scores.0.weight"] == (6, 3)
     assert shapes["scores.2.bias"] == (6,)
     for frames in (1, 3, 25):
         assert layer(make_levels(2, frames), frames).maps.shape == (2, 5, 3, 2)
@@ -200,7 +200,7 @@ def test_frames_of_any_number(frames):
 def test_the_pooled_features_as_the_only_level():
     network = make_network(("features",))
     assert network.attention.size == (32, 1)
-    assert network.attention.scores[0].weight.shape == (32, 1, 1, 1)
+    assert network.attention.scores[0].weight.shape == (32, 1)
     assert network(torch.randn(2, 3, 3, 40, 32)).shape == (2, 5)
 
 
