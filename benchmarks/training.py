@@ -32,8 +32,9 @@ from torch.nn import functional
 from models.attention.cross_modality import CrossModalityBlock, weigh
 from models.backbones.resnet import ResNet
 from train.alternate import Phase, list_phases
+from train.context import DTYPES, Context
 from train.journal import Journal
-from train.loop import DTYPES, Context, make_progress, note, take_step
+from train.loop import make_progress, note, take_step
 from train.networks import make_network, set_training
 from train.parallel import Process, choose_layout
 from train.recipe import Recipe, change_recipe, read_recipe
