@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from models.attention.pyramid import Attended, Fusion, PyramidAttention
+from models.attention.pyramid import Attended, Fusion, Measure, PyramidAttention
 from models.backbones.backbone import Backbone, Step, find_channels, trace_shapes
 from models.two_stream import BRANCHES, Scores, TwoStream, count_parameters
 
@@ -31,7 +31,7 @@ class PyramidNetwork(nn.Module):
     trunk: the backbone, of images.
     taps: names of its taps, from the finest to the top one; or ("features",).
     size: (H, W) of the images that it is built for, pixels.
-    fusion, moves_features: as in `PyramidAttention`.
+    fusion, moves_features, energy: as in `PyramidAttention`.
 
     Raises ValueError for taps that do not exist, and levels that do not shrink towards the top.
     """
@@ -43,13 +43,14 @@ class PyramidNetwork(nn.Module):
         size: tuple[int, int],
         fusion: Fusion = "multiplication",
         moves_features: bool = False,
+        energy: Measure = "sum",
     ) -> None:
         super().__init__()
         self.trunk, self.taps = trunk, tuple(taps)
         shapes = find_levels(trunk, self.taps, size)
         top = shapes[-1]
         self.attention = PyramidAttention(
-            [shape[0] for shape in shapes], (top[1], top[2]), fusion, moves_features
+            [shape[0] for shape in shapes], (top[1], top[2]), fusion, moves_features, energy
         )
 
     def forward(self, images_BKCHW: torch.Tensor) -> torch.Tensor:

@@ -55,6 +55,7 @@ def add_pyramid(recipe: Recipe, trunk: Backbone) -> PyramidNetwork:
             (recipe.data.size, recipe.data.size),
             settings.fusion,
             settings.moves_features,
+            settings.energy,
         )
     except ValueError as error:
         raise UsageError(f"recipe: network.pyramid.taps: {error}") from error

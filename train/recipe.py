@@ -80,7 +80,8 @@ class Pyramid:
 
     ``taps``: names of the backbone's, from the finest to the top one. ``interactive`` and
     ``attention``: β and γ of the paper's equation 9. ``moves_features``: let the gradient of
-    l_interactive reach the features (models/attention/pyramid.py).
+    l_interactive reach the features; ``energy``: count their energy in it as a ``sum``, as
+    printed, or as a ``share`` of theirs (models/attention/pyramid.py).
     """
 
     taps: tuple[str, ...]
@@ -88,6 +89,7 @@ class Pyramid:
     interactive: float = Field(default=1e-4, ge=0)
     attention: float = Field(default=1e-4, ge=0)
     moves_features: bool = False
+    energy: Literal["sum", "share"] = "sum"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

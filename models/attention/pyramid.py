@@ -20,8 +20,12 @@ gradients.
 How this reads the paper, where it leaves a choice:
 - (7) takes a before its L2 normalization. Both sides are then distributions over positions, δ is
   in [0, 1] as the paper says, and with one level it is 0: there is nothing to tell apart.
+- (6) as printed sets the energy ‖A X‖², which grows with the features, against overlaps of rows,
+  which do not. Features that are not small drown the overlaps; all rows then become the first
+  principal direction, which of features behind a ReLU is almost their mean. ``energy="share"``
+  divides by ‖X‖²: rows that overlap cost more than the same direction gains.
 - (5) seeks basis vectors for given features, so the gradient of (6) reaches A and not X, unless
-  `moves_features`. Otherwise the loss falls without bound as features grow.
+  `moves_features`. Otherwise the printed loss falls without bound as features grow.
 - (9) averages the cross-entropy over K frames. Here K frames make one map and one prediction, so
   that mean is over one. Both losses are of a video; those of a batch are averaged.
 - Rows of A have norm 1, not sum 1, so M grows with √(K·W·H) for even weights: K at testing other
@@ -43,6 +47,7 @@ from torch.nn import functional
 
 Fusion = Literal["multiplication", "sum", "maximum"]
 FUSIONS = {"multiplication": torch.mul, "sum": torch.add, "maximum": torch.maximum}
+Measure = Literal["sum", "share"]
 
 
 class Attended(NamedTuple):
@@ -62,6 +67,7 @@ class PyramidAttention(nn.Module):
     size: (H, W) of the top level, fixed with the parameters; K is free.
     fusion: ℱ of equation 3.
     moves_features: let the gradient of l_interactive reach the features too.
+    energy: what (6) takes of ‖A X‖²: the "sum", as printed, or its "share" of ‖X‖².
 
     Raises ValueError for no levels, or an unknown fusion.
     """
@@ -72,6 +78,7 @@ class PyramidAttention(nn.Module):
         size: tuple[int, int],
         fusion: Fusion = "multiplication",
         moves_features: bool = False,
+        energy: Measure = "sum",
     ) -> None:
         super().__init__()
         if not channels or fusion not in FUSIONS:
@@ -79,7 +86,8 @@ class PyramidAttention(nn.Module):
                 f"expected levels and a fusion of {', '.join(FUSIONS)}; got {len(channels)} levels "
                 f"and {fusion!r}"
             )
-        self.size, self.fusion, self.moves_features = size, fusion, moves_features
+        self.size, self.fusion = size, fusion
+        self.moves_features, self.energy = moves_features, energy
         depth = size[0] * size[1]
         self.scores = nn.ModuleList(nn.Linear(count, depth) for count in channels)
 
@@ -97,12 +105,9 @@ class PyramidAttention(nn.Module):
         maps = maps_BCD.unflatten(2, self.size)
         if not losses:
             return Attended(maps, None, None)
-        if self.moves_features:
-            energy = maps_BCD.square().sum()
-        else:
-            energy = Energy.apply(basis_BDN, top_BCN.detach(), maps_BCD.detach())
+        energy_B = self._measure_energy(basis_BDN, top_BCN, maps_BCD)
         return Attended(
-            maps, measure_interaction(basis_BDN, energy), measure_likeness(a_BDN, y_by_level)
+            maps, measure_interaction(basis_BDN, energy_B), measure_likeness(a_BDN, y_by_level)
         )
 
     def attention(
@@ -115,6 +120,17 @@ class PyramidAttention(nn.Module):
         _, y_by_level = self._score(levels, frames)
         a_BDN = functional.normalize(self._fuse(y_by_level[-(scales or len(y_by_level)) :]), dim=2)
         return a_BDN.unflatten(2, (frames, *self.size))
+
+    def _measure_energy(
+        self, a_BDN: torch.Tensor, x_BCN: torch.Tensor, maps_BCD: torch.Tensor
+    ) -> torch.Tensor:
+        """The first sum of equation 6 of each video, (B,)."""
+        if self.moves_features:
+            energy_B = sum_squares(maps_BCD)
+        else:
+            x_BCN = x_BCN.detach()
+            energy_B = Energy.apply(a_BDN, x_BCN, maps_BCD.detach())
+        return energy_B if self.energy == "sum" else energy_B / sum_squares(x_BCN)
 
     def _score(
         self, levels: Sequence[torch.Tensor], frames: int
@@ -151,23 +167,26 @@ class Energy(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(x_BCN, maps_BCD)
         ctx.kind = a_BDN.dtype
-        # Sums of many halves in halves would be rough.
-        wide = torch.promote_types(maps_BCD.dtype, torch.float32)
-        return maps_BCD.to(wide).square().sum()
+        return sum_squares(maps_BCD)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+    def backward(ctx: Any, gradient_B: torch.Tensor) -> Any:
         x_BCN, maps_BCD = ctx.saved_tensors
         found = maps_BCD.transpose(1, 2) @ x_BCN.to(maps_BCD.dtype)
-        return (2 * gradient * found).to(ctx.kind), None, None
+        return (2 * gradient_B[:, None, None] * found).to(ctx.kind), None, None
 
 
-def measure_interaction(a_BDN: torch.Tensor, energy: torch.Tensor) -> torch.Tensor:
-    """Equation 6, the mean over the batch, from A and ‖A X‖²."""
+def sum_squares(x_BCN: torch.Tensor) -> torch.Tensor:
+    """Of each video, (B,); sums of many halves in halves would be rough."""
+    return x_BCN.to(torch.promote_types(x_BCN.dtype, torch.float32)).square().sum(dim=(1, 2))
+
+
+def measure_interaction(a_BDN: torch.Tensor, energy_B: torch.Tensor) -> torch.Tensor:
+    """Equation 6, the mean over the batch, from A and what ‖A X‖² counts."""
     gram_BDD = a_BDN @ a_BDN.transpose(1, 2)
     others = gram_BDD - torch.diag_embed(gram_BDD.diagonal(dim1=1, dim2=2))
-    return (others.square().sum() - energy) / len(a_BDN)
+    return (others.square().sum() - energy_B.sum()) / len(a_BDN)
 
 
 def measure_likeness(a_BDN: torch.Tensor, y_by_level: list[torch.Tensor]) -> torch.Tensor:

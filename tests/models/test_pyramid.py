@@ -47,6 +47,8 @@ def transcribe(layer, levels, frames):
         x, depth = flat[-1], height * width
         eye = torch.eye(depth, dtype=x.dtype)
         interactive = -(basis @ (x @ x.T) @ basis.T * eye).sum()
+        if layer.energy == "share":
+            interactive = interactive / x.square().sum()
         interactive = interactive + ((basis @ basis.T) * (1 - eye)).square().sum()
         delta = torch.stack([(a - torch.softmax(y, dim=1)).abs() for y in scores])
         likeness = (1 - delta.square()).sum().sqrt()
@@ -62,8 +64,10 @@ def transcribe(layer, levels, frames):
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.parametrize("frames", [1, 3])
-def test_it_is_what_the_paper_prints(fusion, levels, frames):
-    layer, features = make_layer(levels, fusion=fusion), make_levels(2, frames, levels)
+@pytest.mark.parametrize("energy", ["sum", "share"])
+def test_it_is_what_the_paper_prints(fusion, levels, frames, energy):
+    layer = make_layer(levels, fusion=fusion, energy=energy)
+    features = make_levels(2, frames, levels)
     maps, basis, interactive, likeness = transcribe(layer, features, frames)
     found = layer(features, frames, losses=True)
     torch.testing.assert_close(found.maps, maps)
@@ -75,8 +79,9 @@ def test_it_is_what_the_paper_prints(fusion, levels, frames):
 
 
 @pytest.mark.parametrize("moves_features", [False, True])
-def test_gradients_are_those_of_the_printed_equations(moves_features):
-    layer = make_layer(moves_features=moves_features)
+@pytest.mark.parametrize("energy", ["sum", "share"])
+def test_gradients_are_those_of_the_printed_equations(moves_features, energy):
+    layer = make_layer(moves_features=moves_features, energy=energy)
     features = [level.requires_grad_() for level in make_levels()]
     given = [*features, *layer.parameters()]
     found = layer(features, 3, losses=True)
@@ -100,6 +105,15 @@ def test_gradients_by_differences():
     layer = make_layer(moves_features=True)
     features = [level.requires_grad_() for level in make_levels(1, 2)]
     assert torch.autograd.gradcheck(lambda *levels: layer(levels, 2, losses=True), features)
+
+
+def test_a_share_of_energy_does_not_know_the_scale_of_features():
+    layer, features = make_layer(1, energy="share"), make_levels(levels=1)
+    with torch.no_grad():
+        layer.scores[0].weight.zero_()
+        layer.scores[0].bias.zero_()  # even weights, whatever the features
+        found = [layer([scale * features[0]], 3, losses=True).interactive for scale in (1, 100)]
+    torch.testing.assert_close(*found)
 
 
 def test_one_frame_or_many_have_the_same_parameters():
