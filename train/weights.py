@@ -116,6 +116,11 @@ def find_weights(name: str) -> Path:
     ]
     if found:
         return found[0]
+    if len(path.parts) > 1 or path.suffix in SUFFIXES:
+        raise UsageError(
+            f"no weights {name!r}: expected a file, or the folder of a finished phase (with "
+            "weights.pt); there is none"
+        )
     raise UsageError(
         f"no weights {name!r}: looked for a file, for the folder of a finished phase, and in "
         f"{' and '.join(map(str, folders))}. Put a file {name}*.pth there, or say --weights "
