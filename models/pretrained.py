@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -145,7 +144,7 @@ def digest_weights(weights: Mapping[str, torch.Tensor]) -> str:
             continue
         tensor = weights[name].detach().to("cpu", torch.float32)
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-        digest.update(np.ascontiguousarray(tensor.numpy(), "<f4"))
+        digest.update(tensor.numpy().astype("<f4").tobytes())
     return digest.hexdigest()
 
 
