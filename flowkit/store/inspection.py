@@ -37,6 +37,7 @@ from flowkit.store.schema import (
     shard_folders,
     vector_dimension,
 )
+from flowkit.store.stale import find_stale
 
 CHUNK = 4 << 20
 
@@ -132,6 +133,8 @@ class Inspection:
         self._check_copies()
         if self._check_annotations():
             self._check_index()
+        if self.report.clean:
+            self._note_stale()
         self._note_leftovers()
         self.report.videos = len(self._ids)
         return self.report
@@ -304,6 +307,15 @@ class Inspection:
         if not same_rows(table, classes, old.table):
             what = "index.arrow does not hold what its commit records and annotations give"
             self._blame(None, None, f"{what}; run `flowkit index --scratch`")
+
+    def _note_stale(self) -> None:
+        """Features of videos that were extracted again: whole, but of other pictures."""
+        for name in self.header.recipe.features:
+            if stale := find_stale(self.root, name):
+                self.report.notes.append(
+                    f"features/{name} of {len(stale)} videos are of files that were extracted "
+                    f"again, changed, since (such as {stale[0]!r}); compute them again"
+                )
 
     def _note_leftovers(self) -> None:
         for folder in shard_folders(self.root):

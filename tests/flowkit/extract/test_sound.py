@@ -4,11 +4,21 @@ from dataclasses import replace
 
 import av
 import numpy as np
+import pytest
 
 from flowkit.annotations import explicit_files
+from flowkit.errors import UsageError
 from flowkit.extract import Options, extract
 from flowkit.recipe import AudioRecipe, FeatureRecipe, Recipe, Resize, RGBRecipe
-from flowkit.store import ShardWriter, Store, VideoMeta, create_or_open, rebuild_index, recover
+from flowkit.store import (
+    ShardWriter,
+    Store,
+    VideoMeta,
+    create_or_open,
+    find_stale,
+    rebuild_index,
+    recover,
+)
 from flowkit.store.failures import read_failures
 from flowkit.store.records import read_record, record_paths
 from flowkit.store.verify import verify
@@ -115,6 +125,22 @@ def test_a_track_of_which_nothing_decodes_is_quarantined_and_its_pictures_kept(t
     assert verify(root, deep=True).clean
 
 
+def put_net(root, recipe, vectors, **more):
+    """Features of the one video, as it is in the store now."""
+    writer = ShardWriter(root, "features/net", recipe=recipe)
+    video = Store(root)["a.mp4"]
+    writer.begin("a.mp4")
+    writer.append_rows(vectors, range(len(vectors)), [0] * len(vectors))
+    writer.end(
+        VideoMeta(
+            id="a.mp4", source=video.source, fingerprint=video.fingerprint,
+            streams=("features/net",), frames=len(vectors), fps=0, width=0, height=0, **more,
+        )
+    )  # fmt: skip
+    writer.close()
+    rebuild_index(root)
+
+
 def test_a_store_with_features_is_extracted_on(tmp_path, make_clip):
     """Streams that are not an extraction's are left as they are, also by an update."""
     root, clip = tmp_path / "S", make_clip(tmp_path / "a.mp4", sound=True)
@@ -122,22 +148,21 @@ def test_a_store_with_features_is_extracted_on(tmp_path, make_clip):
     extract(explicit_files([clip]), root, rgb, Options(workers=0, streams=("rgb",)))
     net = FeatureRecipe(source="rgb", model="net", weights="ab", dimension=2, positions=0)
     recipe = create_or_open(root, replace(rgb, features={"net": net})).recipe
-    writer = ShardWriter(root, "features/net", recipe=recipe)
-    video = Store(root)["a.mp4"]
-    writer.begin("a.mp4")
-    writer.append_rows([[1, 2], [3, 4]], [0, 5], [0, 0])
-    writer.end(
-        VideoMeta(
-            id="a.mp4", source=video.source, fingerprint=video.fingerprint,
-            streams=("features/net",), frames=2, fps=0, width=0, height=0,
-        )
-    )  # fmt: skip
-    writer.close()
-    rebuild_index(root)
+    put_net(root, recipe, [[1, 2], [3, 4]])
     run(root, clip)
+    assert find_stale(root, "net") == []
     assert Store(root)["a.mp4"].streams == ("rgb", "audio", "features/net")
     make_clip(clip, frames=12, seed=5)
     assert run(root, clip, update=True).extracted == 1
+    report = verify(root, deep=True)
+    assert report.clean
+    assert find_stale(root, "net") == ["a.mp4"]
+    assert any("features/net of 1 videos are of files" in note for note in report.notes)
     video = Store(root)["a.mp4"]
     assert (video.num_frames, video.streams) == (12, ("rgb", "audio", "features/net"))
     assert video.features("net").tolist() == [[1, 2], [3, 4]]
+    put_net(root, recipe, [[5, 6]], supersedes=True)
+    assert find_stale(root, "net") == []
+    assert Store(root)["a.mp4"].features("net").tolist() == [[5, 6]]
+    with pytest.raises(UsageError, match=r"it has \(net\), got 'other'"):
+        find_stale(root, "other")
