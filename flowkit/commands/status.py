@@ -39,8 +39,8 @@ def show(found: "object") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from flowkit.recipe import Recipe
-    from flowkit.store.status import Status, describe_recipe
+    from flowkit.recipe import FEATURES, Recipe
+    from flowkit.store.status import Status, describe_features, describe_recipe
 
     assert isinstance(found, Status)
     recipe = Recipe.from_dict(found.recipe)
@@ -50,7 +50,10 @@ def show(found: "object") -> None:
         "videos": f"{found.videos:,} with {found.frames:,} frames",
     }
     for name in dict.fromkeys([*recipe.streams, *found.streams]):
-        rows[f"  {name}"] = f"{found.streams.get(name, 0):,}"
+        made = ""
+        if name.startswith(FEATURES) and name.removeprefix(FEATURES) in recipe.features:
+            made = f"  {describe_features(recipe.features[name.removeprefix(FEATURES)])}"
+        rows[f"  {name}"] = f"{found.streams.get(name, 0):,}{made}"
     if found.annotated is not None:
         rows["annotated"] = (
             f"{found.annotated:,} in {found.classes:,} classes, of which {found.missing:,} "

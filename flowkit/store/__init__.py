@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flowkit.store.schema import CommittedVideo as CommittedVideo
     from flowkit.store.schema import Fingerprint as Fingerprint
     from flowkit.store.schema import VideoMeta as VideoMeta
+    from flowkit.store.stale import find_stale as find_stale
     from flowkit.store.video import Snippet as Snippet
     from flowkit.store.video import Video as Video
     from flowkit.store.writer import ShardWriter as ShardWriter
@@ -38,6 +39,7 @@ _MODULES = {
     "reader": ("Store",),
     "recovery": ("Recovery", "recover"),
     "schema": ("CommitRecord", "CommittedVideo", "Fingerprint", "VideoMeta"),
+    "stale": ("find_stale",),
     "video": ("Snippet", "Video"),
     "writer": ("ShardWriter",),
 }

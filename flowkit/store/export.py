@@ -234,6 +234,8 @@ def write_video(video: Video, plan: Plan) -> Outcome:
     """(frames, mean, max added error in pixels), None if it was there, or why it failed."""
     final = plan.out / encode_id(video.id)
     files = video.num_flow * 2 + (video.num_frames if "rgb" in video.streams else 0)
+    if not files:
+        return f"it has no rgb or flow to write, only {', '.join(video.streams)}"
     if final.is_dir():
         if sum(1 for _ in os.scandir(final)) == files:
             return None

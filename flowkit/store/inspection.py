@@ -35,7 +35,9 @@ from flowkit.store.schema import (
     VideoMeta,
     shard_columns,
     shard_folders,
+    vector_dimension,
 )
+from flowkit.store.stale import find_stale
 
 CHUNK = 4 << 20
 
@@ -131,6 +133,8 @@ class Inspection:
         self._check_copies()
         if self._check_annotations():
             self._check_index()
+        if self.report.clean:
+            self._note_stale()
         self._note_leftovers()
         self.report.videos = len(self._ids)
         return self.report
@@ -140,6 +144,11 @@ class Inspection:
 
     def _check_shard(self, shard: Shard) -> None:
         path = self.root / f"{shard.name}.arrow"
+        try:
+            vector_dimension(shard.folder, self.header.recipe)
+        except StoreError as error:  # store.json is an older copy: nothing can be told, or done
+            self._blame(shard, None, str(error))
+            return
         try:
             locked = is_locked(path)  # asked first: a commit that ends meanwhile leaves a record
             shard.record = read_record(path.with_suffix(".json"))
@@ -221,7 +230,9 @@ class Inspection:
                 return
             for video in assemble(batches):
                 try:
-                    wrong = check_contents(descriptor, shard.folder, video, self.pool)
+                    wrong = check_contents(
+                        descriptor, shard.folder, video, self.header.recipe, self.pool
+                    )
                 except CorruptError as error:
                     wrong = [str(error)]
                 for what in wrong:
@@ -296,6 +307,15 @@ class Inspection:
         if not same_rows(table, classes, old.table):
             what = "index.arrow does not hold what its commit records and annotations give"
             self._blame(None, None, f"{what}; run `flowkit index --scratch`")
+
+    def _note_stale(self) -> None:
+        """Features of videos that were extracted again: whole, but of other pictures."""
+        for name in self.header.recipe.features:
+            if stale := find_stale(self.root, name):
+                self.report.notes.append(
+                    f"features/{name} of {len(stale)} videos are of files that were extracted "
+                    f"again, changed, since (such as {stale[0]!r}); compute them again"
+                )
 
     def _note_leftovers(self) -> None:
         for folder in shard_folders(self.root):

@@ -14,6 +14,8 @@ from flowkit.errors import StoreError, UsageError
 from flowkit.recipe import Recipe
 from flowkit.store.header import StoreHeader, read_header
 from flowkit.store.index_view import IndexView, Place
+from flowkit.store.layout import Extent
+from flowkit.store.schema import vector_dimension
 from flowkit.store.shard_reader import Shards
 from flowkit.store.video import Video
 
@@ -155,22 +157,30 @@ class Store:
         shard, batch, first_row, _ = place
         return self._shards.read(shard, batch, columns, first_row + t, length)
 
+    def locate(self, shard: int, batch: int, column: str) -> tuple[Path, Extent]:
+        """The file of a shard, by its number in the index, and where a column of one of its
+        batches lies in it; CorruptError where the file is not what was committed.
+        """
+        reader = self._shards.open(shard)
+        return reader.path, self._shards.extents(shard, batch)[1][column]
+
     def read_fixed(self, stream: str, column: str, place: Place) -> np.ndarray[Any, Any]:
         """All rows of a video in a column of fixed size, (rows, dimension) or (rows,)."""
         number, first_batch, first_row, rows = place
         shard = self._shards.open(number)
-        kinds = {column.name: column.kind for column in shard.columns}
-        if kinds.get(column, "bytes") == "bytes":
+        found = next((known for known in shard.columns if known.name == column), None)
+        if found is None or found.kind == "bytes":
             raise UsageError(f"stream {stream} has no column {column!r} of fixed size")
-        dtype = np.dtype(np.float32 if kinds[column] == "vector" else kinds[column])
-        parts = []
+        dtype, parts = np.dtype(found.dtype), []
         for batch, row, count in self._shards.spans(number, first_batch, first_row, rows):
             extent = self._shards.extents(number, batch)[1][column]
             width = extent.size // extent.rows
             data = shard.read_range(width * count, extent.values + width * row)
             parts.append(np.frombuffer(data, dtype).reshape(count, -1))
-        table = np.concatenate(parts) if parts else np.empty((0, 0), dtype)
-        return table if kinds[column] == "vector" else table.reshape(-1)
+        if not parts:
+            parts = [np.empty((0, vector_dimension(stream, self.recipe) or 0), dtype)]
+        table = np.concatenate(parts)
+        return table if found.kind == "vector" else table.reshape(-1)
 
 
 class Ids(Sequence[str]):

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,8 @@ def make_record(
 
 def record_json(record: CommitRecord) -> bytes:
     """The content of ``<uuid>.json``."""
-    values = asdict(record) | {"videos": [video.to_dict() for video in record.videos]}
+    values = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    values["videos"] = [video.to_dict() for video in record.videos]
     return encode_json({"format": FORMAT} | values)
 
 

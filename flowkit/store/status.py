@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flowkit.recipe import FlowRecipe, Recipe
+from flowkit.recipe import FeatureRecipe, FlowRecipe, Recipe
 from flowkit.store.failures import Failure, read_failures
 from flowkit.store.header import read_header
 from flowkit.store.index import read_annotation_rows
@@ -157,6 +157,14 @@ def describe_recipe(recipe: Recipe) -> str:
     if recipe.audio is not None:
         parts.append(f"audio {recipe.audio.mels} mels at {recipe.audio.sample_rate} Hz")
     return " · ".join(parts)
+
+
+def describe_features(features: FeatureRecipe) -> str:
+    """Where features come from, in one line."""
+    clips = f"clips of {features.clip_length}" if features.clip_length > 1 else "frames"
+    many = f"{features.positions} positions" if features.positions else "every position"
+    made = f"{features.dimension} values of {features.source} by {features.model}"
+    return f"{made} ({features.weights[:8]}), {clips} at {many}, {features.crops}"
 
 
 def describe_flow(flow: FlowRecipe) -> str:

@@ -2,7 +2,9 @@
 
 import csv
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -13,6 +15,8 @@ from flowkit.commands.preview import preview
 from flowkit.commands.status import status
 from flowkit.commands.verify import verify
 from flowkit.errors import FormatError, UsageError
+from flowkit.recipe import FeatureRecipe
+from flowkit.store import Fingerprint, VideoMeta, create_or_open, rebuild_index
 from flowkit.store.failures import Failure, append_failure
 from flowkit.store.header import read_header
 from flowkit.store.reader import Store
@@ -43,6 +47,26 @@ def test_status_counts(make_store):
     text = run(status, root, "--failures")
     assert "no frames (attempt 2)" in text
     assert "TV-L1 paper, ±20 px" in text
+
+
+def test_status_says_which_network_made_features(make_store):
+    root = make_store(("a", "b"))
+    net = FeatureRecipe(
+        source="rgb", model="inception", weights="0123456789abcdef", dimension=4, positions=25
+    )
+    recipe = create_or_open(root, replace(read_header(root).recipe, features={"rgb": net})).recipe
+    writer = ShardWriter(root, "features/rgb", recipe=recipe)
+    mark = Fingerprint(1, 1, "0" * 32)
+    writer.begin("a")
+    writer.append_rows(np.ones((2, 4)), [0, 9], [0, 0])
+    facts = {"source": "a", "fingerprint": mark, "streams": ("features/rgb",), "frames": 2}
+    writer.end(VideoMeta(id="a", fps=0.0, width=0, height=0, **facts))
+    writer.close()
+    rebuild_index(root)
+    text = " ".join(run(status, root).split())
+    assert "features/rgb 1 4 values of rgb by inception (01234567), frames at 25 positions" in text
+    assert " rgb 2 " in text
+    assert "shards of features/rgb 1, 0.000 GB" in text
 
 
 def test_status_of_a_store_at_work(make_store):

@@ -10,6 +10,8 @@ import pytest
 from flowkit.errors import LockedError, UsageError
 from flowkit.store import export as exporting
 from flowkit.store.export import choose_ids, export, hold_folder
+from flowkit.store.index import rebuild_index
+from flowkit.store.jpeg import encode_rgb
 from flowkit.store.names import encode_id
 from flowkit.store.reader import Store
 
@@ -217,3 +219,13 @@ def test_a_folder_of_other_things_or_of_another_store_is_refused(make_store, tmp
     export(one, tmp_path / "out", "denseflow")
     with pytest.raises(UsageError, match="was exported with another"):
         export(two, tmp_path / "out", "denseflow", bound=20.0)
+
+
+def test_a_video_of_features_alone_is_named_and_leaves_no_folder(stores, make_root, tmp_path):
+    root = make_root({"a": [(encode_rgb(np.zeros((8, 8, 3), np.uint8), 90), None, None)]})
+    stores.fill_features(root, {"a": stores.draw_features(1, 2), "b": stores.draw_features(2, 2)})
+    rebuild_index(root)
+    report = export(root, tmp_path / "out", "denseflow")
+    assert report.written == 1
+    assert report.failures == {"b": "it has no rgb or flow to write, only features/net"}
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["a"]

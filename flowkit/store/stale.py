@@ -1,0 +1,40 @@
+"""Features of videos that have been extracted again, from other files, since."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from flowkit.errors import UsageError
+from flowkit.recipe import FEATURES
+from flowkit.store.header import read_header
+from flowkit.store.index import Winners
+from flowkit.store.records import load_record, record_paths
+
+
+def find_stale(root: str | os.PathLike[str], name: str) -> list[str]:
+    """The ids, sorted, whose ``features/<name>`` come from other content than their source stream.
+
+    Computed again with ``supersedes`` in their `VideoMeta`, the new ones count. Reads all commit
+    records. UsageError for features that the store's recipe does not have.
+    """
+    recipe = read_header(root).recipe
+    if name not in recipe.features:
+        known = ", ".join(recipe.features) or "none"
+        raise UsageError(f"{root}: expected features that it has ({known}), got {name!r}")
+    source = recipe.features[name].source
+    winners = Winners()
+    for number, path in enumerate(record_paths(Path(root))):
+        winners.offer(number, load_record(path))
+    return sorted(
+        id
+        for id, won in winners.videos.items()
+        if f"{FEATURES}{name}" in won
+        and source in won
+        and content_of(won[f"{FEATURES}{name}"].video) != content_of(won[source].video)
+    )
+
+
+def content_of(video: Any) -> tuple[int, str]:
+    """What tells the content of a video's source from others: its size and digest."""
+    mark = video["fingerprint"]
+    return mark["size"], mark["digest"]
