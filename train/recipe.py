@@ -221,11 +221,15 @@ def check_sets(recipe: Recipe, sets: Sets, where: str) -> None:
 
 
 def of_split(recipe: Recipe, split: int | None) -> Recipe:
-    """The recipe with the subsets of a split."""
+    """The recipe with the subsets of a split, and with the features that are of it."""
     if split is None:
         return recipe
-    names = {name: value.format(split=split) for name, value in asdict(recipe.subsets).items()}
-    return replace(recipe, subsets=Subsets(**names), splits=())
+
+    def name(values: dict[str, str]) -> dict[str, str]:
+        return {key: value.replace("{split}", str(split)) for key, value in values.items()}
+
+    sets = recipe.sets and replace(recipe.sets, streams=name(recipe.sets.streams))
+    return replace(recipe, subsets=Subsets(**name(asdict(recipe.subsets))), sets=sets, splits=())
 
 
 def parse(kind: type[Any], content: Any, where: str) -> Any:

@@ -32,7 +32,7 @@ from flowkit.store import Store
 from flowkit.store.atomic import write_atomic
 from flowkit.store.locks import try_lock
 from train.alternate import Phase, list_phases
-from train.recipe import Recipe, read_recipe, write_recipe
+from train.recipe import Recipe, of_split, read_recipe, write_recipe
 
 FORMAT = 1
 # What makes features others than they were; how many there are of a video does not.
@@ -114,8 +114,7 @@ class Run:
                 f" the run {self.path} {len(self.classes)} ({', '.join(self.classes[:3])} …); "
                 "give the store of the run's dataset"
             )
-        if self.recipe.sets is not None:
-            self.check_features(store)
+        self.check_features(store)
         if unchanged:
             then, now = self.facts["store"], describe_store(store)
             changed = differ(then, {**now, "path": then["path"]})
@@ -127,9 +126,9 @@ class Run:
 
     def check_features(self, store: Store) -> None:
         """RunError where the features of a store were made otherwise than those trained on."""
-        assert self.recipe.sets is not None
-        then = StoreRecipe.from_dict(self.facts["store_recipe"]).features
-        for name in self.recipe.sets.streams.values():
+        then, recipe = StoreRecipe.from_dict(self.facts["store_recipe"]).features, self.recipe
+        recipes = [of_split(recipe, split) for split in recipe.splits or (None,)]
+        for name in (name for own in recipes if own.sets for name in own.sets.streams.values()):
             old, new = then[name], store.recipe.features.get(name)
             if new is None:
                 raise RunError(

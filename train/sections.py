@@ -180,8 +180,9 @@ class Sets:
     ``method``: what makes one vector of a modality's set. Of `clusters`: ``units`` (N),
     ``weighting``, ``shifting``, ``hidden`` (of fc2); of `catnet`: ``heads``, ``normalize`` (the
     second layer and the L2 norm), ``global_attention``, ``aggregation``, ``shared`` and ``takes``
-    (models/attention/catnet.py). ``dropout``: before the linear layer over all modalities. ``weights``: what the network starts from, but for that
-    layer: a file, or the folder of a finished phase.
+    (models/attention/catnet.py). ``dropout``: before the linear layer over all modalities.
+    ``weights``: what the network starts from, but for that layer: a file, or the folder of a
+    finished phase.
     """
 
     streams: dict[str, str]

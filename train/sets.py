@@ -9,15 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from models.attention.catnet import CascadeAttention
-from models.fusions import TSLSTM, AverageFusion, BiLSTM, Flatten, TemporalInception
 from torch import nn
 
 from flowkit.errors import UsageError
 from flowkit.feature_sets import FeatureSetDataset
 from flowkit.store import Store
+from models.attention.catnet import CascadeAttention
 from models.attention.clusters import AttentionCluster
 from models.feature_sets import SetNetwork
+from models.fusions import TSLSTM, AverageFusion, BiLSTM, Flatten, TemporalInception
 from models.pretrained import load_weights, read_weights
 from models.two_stream import count_parameters
 from train.alternate import Phase, phases_of
@@ -175,7 +175,7 @@ def score_sets(
         own, counts = batch[modality], batch[f"{modality}_lengths"]
         features[modality] = own.to(device, non_blocking=True)
         # Sets without padding need no masks.
-        if not own.is_meta and int(counts.min()) < max(own.shape[1], 1):
+        if int(counts.min()) < max(own.shape[1], 1):
             lengths[modality] = counts.to(device, non_blocking=True)
     return {"sets": network(features, lengths)}
 
@@ -198,8 +198,9 @@ def check_sets(recipe: Recipe, store: Store) -> None:
     Raises UsageError, or StoreError, where the store lacks features or has others than the recipe
     is for, sets are empty that may not be, or the network cannot be built, filled or fed.
     """
-    check_features(sets_of(recipe), store)
     splits = recipe.splits or (None,)
+    for split in splits:
+        check_features(sets_of(of_split(recipe, split)), store)
     phase = phases_of(recipe, splits[0])[0]
     network = make_set_network(recipe, phase).eval()
     load_start(network, recipe)

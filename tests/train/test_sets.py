@@ -48,7 +48,7 @@ def silent(text):
 
 
 def write_features(root, videos=24, weights="aa", dimension=6, silent_from=20):
-    """Sets of 5 vectors whose class is in one of them; sounds of 0 to 3, and none from a video on."""
+    """Sets of 5 vectors, one of which tells the class; sounds of 1 to 3, none from a video on."""
     made = {
         "look": FeatureRecipe(
             source="synthetic", model="net", weights=weights, dimension=dimension, positions=5
