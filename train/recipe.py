@@ -176,7 +176,8 @@ def check_phases(recipe: Recipe, where: str) -> None:
             raise UsageError(f"{where}: phases: no phase {name!r}{suggest(name, names)}")
         recipe.training_of(name)
     for name in ("sets",) if recipe.sets else recipe.streams:
-        recipe.training_of(name)
+        if recipe.training_of(name).balance and recipe.labels == "many":
+            raise UsageError(f"{where}: training.balance is for videos with labels: one")
     named = [recipe.subsets.train, recipe.subsets.validate, recipe.subsets.test]
     if bool(recipe.splits) != any("{split}" in name for name in named):
         raise UsageError(f"{where}: splits need '{{split}}' in the subsets' names, and the reverse")
