@@ -134,8 +134,7 @@ def make_noise_table(images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.
     """Grey values uint8 (65536,), each as often as in the images (n, 28, 28), but for rounding."""
     counts = np.sum([np.bincount(part.reshape(-1), minlength=256) for part in images], axis=0)
     bounds = np.cumsum(counts) / counts.sum()
-    table: npt.NDArray[np.uint8] = np.searchsorted(bounds, (np.arange(TABLE) + 0.5) / TABLE)
-    return table.astype(np.uint8)
+    return np.searchsorted(bounds, (np.arange(TABLE) + 0.5) / TABLE).astype(np.uint8)
 
 
 def draw_noise(
