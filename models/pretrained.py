@@ -14,8 +14,10 @@ that a clip of one and the same frame gives what the image does, wherever no pad
 looked at.
 """
 
+import hashlib
 import logging
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +130,22 @@ def load_weights(
     if skipped:
         logger.info("left as they were: %s", ", ".join(skipped))
     return Loaded(tuple(sorted(given)), skipped)
+
+
+def digest_weights(weights: Mapping[str, torch.Tensor]) -> str:
+    """What tells weights from others: BLAKE2b of 128 bits, as hex digits.
+
+    Of names in order, shapes, and values as float32, little endian; the file's format, its type of
+    floats and its device do not matter. BN's counters, of which nothing depends, are left out.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(weights):
+        if name.endswith("num_batches_tracked"):
+            continue
+        tensor = weights[name].detach().to("cpu", torch.float32)
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 def cross_modality_init(weight: torch.Tensor, channels: int) -> torch.Tensor:
