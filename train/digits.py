@@ -38,7 +38,7 @@ class DigitTraining:
     many pixels digits move, at most, along each axis.
     """
 
-    epochs: int = 20
+    epochs: int = 8
     batch: int = 128
     rate: float = 2e-3
     shift: int = 2
@@ -151,6 +151,6 @@ def extract_features(
     network: DigitNetwork, frames: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.float16]:
     """Local features of videos: frames (n, 25, 28, 28) → float16 (n, 25, 50)."""
-    found = network.features(torch.from_numpy(frames).flatten(0, 1)).half()
+    found = network.features(torch.from_numpy(frames).flatten(0, 1), log_softmax=True).half()
     features: npt.NDArray[np.float16] = found.numpy().reshape(*frames.shape[:2], -1)
     return features

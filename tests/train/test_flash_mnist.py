@@ -59,7 +59,9 @@ def test_the_store_has_each_video_s_class_subset_and_features(made: Path) -> Non
     for split in ("train", "test"):
         for number in range(videos.count(split)):
             video = store[videos.name(split, number)]
-            assert [label.id for label in video.labels] == [videos.label(split, number)]
+            names = [label.name for label in video.labels]
+            assert names == [CLASS_NAMES[videos.label(split, number)]]
+            assert video.subsets == (split,)
             found = video.features("digits")
             assert found.dtype == np.float16
             expected = extract_features(network, videos.frames(split, number)[None])[0]
