@@ -24,7 +24,7 @@ from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
 from train.alternate import Scoring, list_phases, list_scorings
 from train.backbones import find_inputs
-from train.evaluate import score_views
+from train.images import score_views
 from train.networks import finished_network
 from train.parallel import choose_layout
 from train.recipe import of_split

@@ -38,11 +38,12 @@ from train.recipe import Recipe, Stream
 from train.run import Settings
 
 Use = Literal["train", "validate", "test"]
+USES: tuple[Use, ...] = ("train", "validate", "test")
 
 
 def needed_streams(phase: Phase) -> tuple[Stream, ...]:
     """What a phase's network looks at."""
-    return ("rgb", "flow") if phase.cma else (phase.branch,)
+    return ("rgb", "flow") if phase.cma else (phase.stream,)
 
 
 def make_dataset(
