@@ -71,6 +71,10 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
             sample = {stream: scale_bytes(image, stream) for stream, image in sample.items()}
         return {**sample, **facts}
 
+    def labels(self) -> torch.Tensor:
+        """Of all videos: (N,) int64, or (N, classes) float32 of 0 and 1 with ``many``."""
+        return torch.stack([self.subset.label(int(row)) for row in self.subset.rows])
+
     def batch(self, keys: Sequence[int | Key]) -> dict[str, torch.Tensor]:
         """Samples as one batch, their images as bytes: (B, …) of what one of them is."""
         batch = {stream: make_tensor((len(keys), *shape)) for stream, shape in self.shapes()}

@@ -9,12 +9,18 @@ iter_2 the reverse; and so on, each from where the last one ended, with the lear
                        the recipe has it otherwise), flow's branch from the phase flow
     iter_2, iter_3 …   all of the phase before
     uniform            a control: iter_1 with equal weights in place of the softmax
+
+A recipe on sets of features has one phase, and one score, of one name:
+
+    sets               all modalities together
 """
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from train.recipe import Recipe, Stream, Training
+
+Branch = Stream | Literal["sets"]
 
 INITIAL = "initial"
 ORDER: tuple[Stream, ...] = ("flow", "rgb")
@@ -30,28 +36,36 @@ PAPER_FUSION: dict[Any, tuple[float, float]] = {
 class Phase:
     """One stretch of training.
 
-    ``branch`` is trained; ``start`` says of each branch that the network looks at which phase it
-    comes from, or "initial".
+    ``branch`` is trained, and named like its score; ``start`` says of each branch that the network
+    looks at which phase it comes from, or "initial".
     """
 
     name: str
-    branch: Stream
+    branch: Branch
     cma: bool
     uniform: bool
     start: dict[Stream, str]
     training: Training
     split: int | None = None
 
+    @property
+    def stream(self) -> Stream:
+        """The branch of a phase that trains on images."""
+        assert self.branch != "sets"
+        return self.branch
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
     """Scores that belong together: ``rgb`` from one phase, ``flow`` from another or the same.
 
+    Of sets: ``sets`` alone.
+
     ``control`` is None, or how the flow that the network sees was changed.
     """
 
     name: str
-    phases: dict[Stream, str]
+    phases: dict[Branch, str]
     fusion: tuple[float, float] | None
     control: Literal["other-class-flow"] | None = None
     split: int | None = None
@@ -65,8 +79,8 @@ def list_phases(recipe: Recipe) -> list[Phase]:
 def phases_of(recipe: Recipe, split: int | None) -> list[Phase]:
     """The phases of one split; of the only one, with None."""
 
-    def make(name: str, branch: Stream, start: dict[Stream, str], uniform: bool = False) -> Phase:
-        between = recipe.network.cma or name not in ("rgb", "flow")
+    def make(name: str, branch: Branch, start: dict[Stream, str], uniform: bool = False) -> Phase:
+        between = recipe.network.cma or name not in ("rgb", "flow", "sets")
         return Phase(
             name=name_of(name, split),
             branch=branch,
@@ -77,6 +91,8 @@ def phases_of(recipe: Recipe, split: int | None) -> list[Phase]:
             split=split,
         )
 
+    if recipe.sets is not None:
+        return [make("sets", "sets", {})]
     phases = []
     for branch in ORDER:
         if branch in recipe.streams:
@@ -99,11 +115,14 @@ def list_scorings(recipe: Recipe) -> list[Scoring]:
 
 
 def scorings_of(recipe: Recipe, split: int | None) -> list[Scoring]:
+    if recipe.sets is not None:
+        alone: dict[Branch, str] = {"sets": name_of("sets", split)}
+        return [Scoring(name=name_of("", split), phases=alone, fusion=None, split=split)]
     weights = {**PAPER_FUSION, **recipe.testing.fusion}
     both = {*recipe.streams} == {"rgb", "flow"}
     first = "iter_0" if recipe.iterations else ""
     plain = weights["odd" if recipe.network.cma else "iter_0"]
-    alone: dict[Stream, str] = {branch: name_of(branch, split) for branch in recipe.streams}
+    alone = {branch: name_of(branch, split) for branch in recipe.streams}
     scorings = [
         Scoring(
             name=name_of(first, split),

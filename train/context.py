@@ -7,19 +7,23 @@ from typing import Any
 import torch
 
 from flowkit.store import Store
+from models.segments import average_segments
 from train.alternate import Phase
-from train.backbones import Inputs, find_inputs
 from train.journal import Log
 from train.parallel import Process
 from train.recipe import Recipe
 from train.run import Run, RunError, Settings
+from train.tasks import Batch, Task, find_task
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Where a phase is trained. ``should_stop`` is asked after every step of this session."""
+    """Where a phase is trained. ``should_stop`` is asked after every step of this session.
+
+    ``balance``: weights of the classes in the loss, (C,), or None.
+    """
 
     run: Run
     phase: Phase
@@ -29,14 +33,23 @@ class Context:
     process: Process
     should_stop: Callable[[], bool]
     log: Log
+    balance: Any = None
 
     @property
-    def inputs(self) -> Inputs:
-        return find_inputs(self.recipe, self.recipe.data.num_segments)
+    def task(self) -> Task:
+        return find_task(self.recipe)
 
     @property
     def device(self) -> torch.device:
         return self.process.device(self.settings)
+
+    def score(self, network: Any, batch: Batch) -> Batch:
+        """The trained branch's scores (B, C) by its name, and losses of the network's own."""
+        with self.autocast():
+            given = self.task.score(network, batch, self.recipe, self.phase, self.device)
+        scores = given[self.phase.branch].float()
+        scores = average_segments(scores, len(scores) // len(batch["label"]))
+        return {**given, self.phase.branch: scores}
 
     def autocast(self) -> Any:
         dtype = DTYPES[self.settings.precision]

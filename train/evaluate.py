@@ -5,12 +5,11 @@
     a control's name/rgb                       the same with something taken away
     mean/…                                     over splits, where there are several
 
-Without iterations the names are rgb, flow and fusion alone. Every video of the subset is scored
-once: nothing is padded, dropped or replaced.
+Without iterations the names are rgb, flow and fusion alone; of feature sets, sets. Every
+video of the subset is scored once: nothing is padded, dropped or replaced.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,23 +17,14 @@ import torch
 
 from flowkit.datasets import EpochSampler
 from flowkit.store import Store
-from models.two_stream import count_parameters
-from train.alternate import Phase, Scoring, list_phases, list_scorings, scorings_of
-from train.backbones import Inputs, find_inputs, make_backbone
-from train.networks import add_pyramid, finished_network, make_network
+from train.alternate import Branch, Phase, Scoring, list_phases, list_scorings, scorings_of
 from train.parallel import choose_layout
-from train.recipe import Recipe, Stream, of_split
+from train.recipe import Recipe, of_split
 from train.run import Run, RunError, Settings
-from train.samples import (
-    OtherClassFlow,
-    make_dataset,
-    make_loader,
-    needed_streams,
-    prepare_images,
-)  # fmt: skip
+from train.samples import OtherClassFlow, make_loader
 from train.scores import Scores, average_views, fuse_scores, measure
+from train.tasks import find_task
 
-VIEWS = 250  # images that go through a network at once
 Progress = Callable[[int, int], None]
 
 
@@ -95,61 +85,36 @@ def score_videos(
     run: Run,
     recipe: Recipe,
     phase: Phase,
-    wanted: tuple[Stream, ...],
+    wanted: tuple[Branch, ...],
     scoring: Scoring,
     store: Store,
     settings: Settings,
     report: Progress,
 ) -> dict[str, Scores]:
     """Scores of one phase's network for all test videos, by branch."""
-    device = torch.device(settings.device)
-    network = finished_network(run, phase, wanted[0] if len(wanted) == 1 else "both")
-    network.drop_identities()
+    device, task = torch.device(settings.device), find_task(recipe)
+    network = task.finish(run, phase, wanted)
     network.to(device, memory_format=choose_layout(device))
-    streams = needed_streams(phase)
-    snippets = make_dataset(recipe, store, streams, "test")
-    dataset: Any = snippets
+    dataset: Any = task.sample(recipe, store, phase, "test")
     if scoring.control == "other-class-flow":
-        dataset = OtherClassFlow(snippets, recipe.seed)
-    sampler = EpochSampler(len(snippets), training=False)
-    loader = make_loader(dataset, sampler, 1, settings, training=False)
-    inputs = find_inputs(recipe, recipe.testing.segments)
-    rows, labels = [], []
+        dataset = OtherClassFlow(dataset, recipe.seed)
+    sampler = EpochSampler(len(dataset), training=False)
+    loader = make_loader(dataset, sampler, task.at_once, settings, training=False)
+    rows: list[int] = []
+    labels: list[Any] = []
     means: dict[str, list[Any]] = {branch: [] for branch in wanted}
-    for done, batch in enumerate(loader, 1):
-        for branch, logits in score_views(network, batch, streams, device, inputs).items():
-            means[branch].append(average_views(logits, recipe.labels, recipe.testing.views))
-        rows.append(int(batch["row"]))
-        labels.append(batch["label"][0].numpy())
-        report(done, len(snippets))
+    for batch in loader:
+        for branch, videos in task.score_views(network, batch, recipe, phase, device).items():
+            for logits in videos:
+                means[branch].append(average_views(logits, recipe.labels, recipe.testing.views))
+        rows += batch["row"].tolist()
+        labels += list(batch["label"].numpy())
+        report(len(rows), len(dataset))
     ids = tuple(store.index.id(row) for row in rows)
     return {
         branch: Scores(ids, np.array(labels), *map(np.stack, zip(*pairs, strict=True)))
         for branch, pairs in means.items()
     }
-
-
-def score_views(
-    network: Any,
-    batch: dict[str, torch.Tensor],
-    streams: tuple[Stream, ...],
-    device: torch.device,
-    inputs: Inputs,
-) -> dict[str, torch.Tensor]:
-    """Logits (V, C) of all views of one video, by branch; a few hundred images at a time.
-
-    Where a network sees K frames at once, the views of its crops: (V / K, C).
-    """
-    parts = []
-    with torch.inference_mode():
-        images = prepare_images(batch, streams, device, inputs)
-        count = max(1, VIEWS // inputs.images)
-        for first in range(0, len(images[streams[0]]), count):
-            part: dict[str, torch.Tensor] = {
-                stream: images[stream][first : first + count] for stream in streams
-            }
-            parts.append(network(**part))
-    return {branch: torch.cat([part[branch] for part in parts]) for branch in parts[0]}
 
 
 def average_splits(
@@ -160,7 +125,7 @@ def average_splits(
         return {}
     means = {}
     for scoring in scorings_of(recipe, None):
-        for branch in ("rgb", "flow", "fusion"):
+        for branch in ("rgb", "flow", "fusion", "sets"):
             name = path_of(scoring.name, branch)
             own = [results.get(f"split_{split}/{name}") for split in recipe.splits]
             if all(own):
@@ -179,29 +144,6 @@ def path_of(scoring: str, branch: str) -> str:
     return f"{scoring}/{branch}" if scoring else branch
 
 
-# --- what a score costs --------------------------------------------------------------------------
-
-
 def count_costs(recipe: Recipe) -> dict[str, dict[str, float]]:
-    """Parameters by name of score, and their ratio to one plain branch (Table 2 of the paper).
-
-    The RGB score of iter_1 is counted twice: with the flow branch's blocks, which are still the
-    identity then, and without them.
-    """
-    plain = one_branch(recipe)
-    costs = {"one branch": plain, "two branches": 2 * plain}
-    for phase in list_phases(replace(recipe, splits=())) if recipe.iterations else []:
-        if phase.name == "iter_1":
-            with torch.device("meta"):  # only counted, so without numbers
-                network = make_network(recipe, phase, "rgb")
-            costs["iter_1/rgb, identities kept"] = network.count_used_parameters()
-            network.to_flow.clear()
-            costs["iter_1/rgb, identities dropped"] = network.count_used_parameters()
-    return {name: {"parameters": count, "ratio": count / plain} for name, count in costs.items()}
-
-
-def one_branch(recipe: Recipe) -> int:
-    with torch.device("meta"):
-        trunk = make_backbone(recipe, "rgb")
-        branch = add_pyramid(recipe, trunk) if recipe.network.pyramid else trunk
-    return count_parameters(branch)
+    """Parameters by name of score, and their ratio to a whole."""
+    return find_task(recipe).count_costs(recipe)

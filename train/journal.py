@@ -4,11 +4,16 @@ A resumed training goes on after its checkpoint, so lines beyond it are cut off 
 """
 
 import json
+import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 Log = Callable[[str], None]
+# Between the steps that TensorBoard is told of. It takes a millisecond for one, as long as some
+# steps last; steps.jsonl has all.
+BOARD_SECONDS = 1.0
 
 
 class Journal:
@@ -21,11 +26,15 @@ class Journal:
         self._log, self._name = log, folder.name
         self._steps = open_lines(folder / "steps.jsonl", "step", step)
         self._epochs = open_lines(folder / "epochs.jsonl", "epoch", epoch)
+        self._told = -math.inf
         self._board = SummaryWriter(str(tensorboard), purge_step=step, flush_secs=30)
 
     def note_step(self, **values: Any) -> None:
         """A step is over."""
         self._steps.write(json.dumps(values) + "\n")
+        if time.monotonic() - self._told < BOARD_SECONDS:
+            return
+        self._told = time.monotonic()
         for name in ("loss", "rate"):
             self._board.add_scalar(f"{self._name}/{name}", values[name], values["step"])
 

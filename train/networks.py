@@ -70,7 +70,7 @@ def check_networks(recipe: Recipe) -> None:
     """
     for phase in phases_of(recipe, recipe.splits[0] if recipe.splits else None):
         with torch.device("meta"):
-            network = make_network(recipe, phase, phase.branch)
+            network = make_network(recipe, phase, phase.stream)
             samples = {branch: torch.empty(shape_input(recipe, branch)) for branch in BRANCHES}
         set_training(network, phase)
         if not any(parameter.requires_grad for parameter in network.parameters()):
@@ -104,7 +104,7 @@ def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoSt
 
     ``log`` is told what each file gave, and which weights it did not.
     """
-    network = make_network(run.recipe, phase, phase.branch)
+    network = make_network(run.recipe, phase, phase.stream)
     for name, loaded in load_initial(network, run.recipe, phase).items():
         skipped = ", ".join(loaded.skipped) or "none"
         log(f"{phase.name}: {len(loaded.used)} weights from {name}; skipped: {skipped}")
@@ -117,7 +117,7 @@ def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoSt
 def finished_network(run: Run, phase: Phase, scores: Scores) -> TwoStream:
     """The network of a finished phase, in eval mode; RunError where it is not finished."""
     network = make_network(run.recipe, phase, scores)
-    for branch in BRANCHES if phase.cma else (phase.branch,):
+    for branch in BRANCHES if phase.cma else (phase.stream,):
         load_branch(network, branch, run, phase.name)
     network.eval()
     return network
@@ -147,7 +147,7 @@ def load_branch(network: TwoStream, branch: Stream, run: Run, phase: str) -> Non
 
 def select_weights(network: TwoStream, phase: Phase) -> dict[str, torch.Tensor]:
     """What a finished phase keeps: its branch alone, or both where they look at each other."""
-    prefixes = sum((parts_of(b) for b in (BRANCHES if phase.cma else (phase.branch,))), ())
+    prefixes = sum((parts_of(b) for b in (BRANCHES if phase.cma else (phase.stream,))), ())
     state = network.state_dict()
     return {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
 
@@ -165,12 +165,12 @@ def set_training(network: TwoStream, phase: Phase) -> None:
     branch = network.modules_of(phase.branch)
     if phase.training.only_last:
         branch.eval().requires_grad_(False)
-        trunk = trunk_of(network, phase.branch)
+        trunk = trunk_of(network, phase.stream)
         trunk.dropout.train()
         assert trunk.last_layer is not None
         trunk.last_layer.requires_grad_(True)
     elif phase.training.only:
-        rest_parts(trunk_of(network, phase.branch), phase.training.only)
+        rest_parts(trunk_of(network, phase.stream), phase.training.only)
     elif phase.training.partial_bn:
         freeze_batch_norms(getattr(network, phase.branch))
 

@@ -1,11 +1,7 @@
-"""Recipes of trainings: YAML files as frozen dataclasses. Every default is the CMA paper's.
+"""Recipes of trainings: YAML files as frozen dataclasses (sections.py has their sections).
 
-Chi, Tian, Mu, Tian, "Two-Stream Video Classification with Cross-Modality Attention", 2019,
-§4.2–4.4. A recipe says everything that decides the result; where it runs and how fast is in
-`Settings` (run.py).
-
-The paper prints the weight decay as "5⁻⁴": TSN's 5e-4 is meant. It does not say how long a
-plateau is: `patience` does.
+A recipe says everything that decides the result; where it runs and how fast is in `Settings`
+(run.py).
 """
 
 import difflib
@@ -13,161 +9,32 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from flowkit.catalog import UniqueKeys
 from flowkit.errors import UsageError
+from train.sections import (
+    STRICT,
+    Clip,
+    Data,
+    Dropout,
+    Family,
+    Network,
+    Pyramid,
+    Sets,
+    Stream,
+    Subsets,
+    Testing,
+    Training,
+)  # fmt: skip
 
 FOLDER = Path(__file__).parent / "recipes"
-STRICT = ConfigDict(extra="forbid")
-
-Stream = Literal["rgb", "flow"]
-Dropout = Annotated[float, Field(ge=0, lt=1)]
-Family = Literal["resnet", "vgg16", "bn_inception", "inception_resnet_v2", "i3d", "p3d"]
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Subsets:
-    """Subsets of the store's index; ``{split}`` stands for the number of a split.
-
-    ``validate`` is what the learning rate's plateau looks at, and the curves show.
-    """
-
-    train: str = "train"
-    validate: str = "val"
-    test: str = "val"
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Clip:
-    """Clips for 3-D networks: ``length`` frames or flow fields, ``stride`` apart."""
-
-    length: int = Field(ge=1)
-    stride: int = Field(default=1, ge=1)
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Data:
-    """Samples for training: K segments, a snippet of each, one crop for all of a sample.
-
-    ``clip``: for 3-D networks, one clip instead; `num_segments` and `flow_length` say nothing
-    then. ``window``: train on a random stretch of so many seconds of each video, with the labels
-    of that. ``jitter``: the range of the short side of `jittered` crops, pixels.
-    ``short_side``: of the stored frames, pixels; a store of another size is refused. ``size`` of
-    the network's input; ``scales`` of the multi-scale crop, empty for TSN's own (RGB's where only
-    RGB is read). ``mirror`` must be off where left and right are classes.
-    """
-
-    num_segments: int = Field(default=3, ge=1)
-    flow_length: int = Field(default=5, ge=1)
-    crops: Literal["multi-scale", "jittered", "random"] = "multi-scale"
-    scales: tuple[float, ...] = ()
-    short_side: int = Field(default=256, ge=8)
-    size: int = Field(default=224, ge=8)
-    mirror: bool = True
-    jitter: tuple[int, int] = (256, 320)
-    clip: Clip | None = None
-    window: float | None = Field(default=None, gt=0)
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Pyramid:
-    """Pyramid attention inside each branch, which makes one map of a video's K frames.
-
-    ``taps``: names of the backbone's, from the finest to the top one. ``interactive`` and
-    ``attention``: β and γ of the paper's equation 9. ``moves_features``: let the gradient of
-    l_interactive reach the features; ``energy``: count their energy in it as a ``sum``, as
-    printed, or as a ``share`` of theirs (models/attention/pyramid.py).
-    """
-
-    taps: tuple[str, ...]
-    fusion: Literal["multiplication", "sum", "maximum"] = "multiplication"
-    interactive: float = Field(default=1e-4, ge=0)
-    attention: float = Field(default=1e-4, ge=0)
-    moves_features: bool = False
-    energy: Literal["sum", "share"] = "sum"
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Network:
-    """The branches, and what stands between them or inside them.
-
-    ``backbone``: its family; ``depth`` is of ResNets, ``width`` of those that can be thin (of
-    the stem, 64 is the paper's), ``stem`` of I3D (the frames that it is made for), ``blocks`` of
-    P3D. ``dropout``: before the last layer, one number or one a branch.
-    ``cma``: cross-modality blocks in every phase, not only from iter_1 on (for transfer).
-    ``non_local``: branches with non-local blocks. ``positions``: after which steps blocks stand;
-    empty for the CMA paper's. ``rgb_from``: what the RGB branch begins iter_1 with.
-    ``weights``: what the branches start from, ``rgb``, ``flow`` or ``both``: a file, or the name
-    of a weight file of torchvision's such as ``resnet50``. Without it: He initialization.
-    A flow branch without weights of its own takes RGB's by cross-modality initialization.
-    """
-
-    backbone: Family = "resnet"
-    depth: Literal[18, 34, 50, 101, 152] = 50
-    width: int = Field(default=64, ge=2)
-    stem: Literal[32, 8] = 32
-    blocks: tuple[int, int, int, int] = (3, 8, 36, 3)
-    dropout: Dropout | dict[Stream, Dropout] = 0.7
-    cma: bool = False
-    non_local: tuple[Stream, ...] = ()
-    positions: tuple[str, ...] = ()
-    rgb_from: Literal["initial", "rgb"] = "initial"
-    pyramid: Pyramid | None = None
-    weights: dict[Literal["rgb", "flow", "both"], str] = Field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Training:
-    """How one phase is trained.
-
-    ``epochs`` over all videos, or ``iterations`` (steps of the optimizer) where that is not 0.
-    ``batch``: videos of a step, over all processes. ``schedule``: ``plateau`` divides the rate
-    by 10 when validation accuracy has not risen for ``patience`` epochs, ``steps`` after each of
-    the epochs ``steps``, ``iterations`` after each of so many steps of the optimizer. ``clip``:
-    the largest norm of the gradient, or None. ``groups``: ``tsn`` gives biases, BN and the flow
-    stem rates of their own. ``only_last`` trains the last layer alone,
-    ``only`` these parts of the backbone (such as ``layer4``, ``fc``) and what attention adds.
-    """
-
-    epochs: int = Field(default=30, ge=1)
-    iterations: int = Field(default=0, ge=0)
-    batch: int = Field(default=128, ge=1)
-    rate: float = Field(default=0.01, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
-    schedule: Literal["plateau", "steps", "iterations", "constant"] = "plateau"
-    patience: int = Field(default=3, ge=0)
-    steps: tuple[int, ...] = ()
-    clip: float | None = None
-    groups: Literal["plain", "tsn"] = "plain"
-    partial_bn: bool = False
-    only_last: bool = False
-    only: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Testing:
-    """How videos are scored: ``segments`` × crops, scores of all views averaged.
-
-    ``over``: average logits or probabilities. ``views``: their mean, or the maximum of each class.
-    ``fusion``: weights of RGB and flow by name
-    (``iter_0``, ``odd`` and ``even`` iterations). ``controls``: scores that show what the
-    network lives on.
-    """
-
-    segments: int = Field(default=25, ge=1)
-    crops: Literal["ten", "three", "centre"] = "ten"
-    over: Literal["logits", "softmax"] = "logits"
-    views: Literal["mean", "max"] = "mean"
-    fusion: dict[Literal["iter_0", "odd", "even"], tuple[float, float]] = Field(
-        default_factory=dict
-    )
-    controls: tuple[Literal["other-class-flow", "uniform"], ...] = ()
+# Words that a batch of sets has for itself (flowkit/feature_sets.py).
+RESERVED = re.compile(r"label|row|.*_lengths|\W*|\d.*|.*\W.*")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -179,6 +46,9 @@ class Recipe:
     softmax, or many, each by a sigmoid of its own; ``phases``: what differs in
     the training of a phase (``rgb``, ``flow``, ``iter_1``, …); ``reported``: the paper's [top-1,
     top-5] in percent by name of score; ``needs``: what a user must have beside the store.
+
+    With ``sets`` the network is trained on features in one phase, ``sets``; `streams`, `data` and
+    `network` say nothing then.
     """
 
     title: str
@@ -193,6 +63,7 @@ class Recipe:
     subsets: Subsets = Subsets()
     data: Data = Data()
     network: Network = Network()
+    sets: Sets | None = None
     training: Training = Training()
     phases: dict[str, dict[str, Any]] = Field(default_factory=dict)
     testing: Testing = Testing()
@@ -265,6 +136,10 @@ def write_recipe(recipe: Recipe) -> str:
 
 def check_recipe(recipe: Recipe, where: str) -> Recipe:
     """The recipe, if its parts go together; UsageError otherwise."""
+    check_phases(recipe, where)
+    if recipe.sets is not None:
+        check_sets(recipe, recipe.sets, where)
+        return recipe
     if not recipe.streams:
         raise UsageError(f"{where}: streams: expected rgb, flow or both, got none")
     both = set(recipe.streams) == {"rgb", "flow"}
@@ -288,27 +163,74 @@ def check_recipe(recipe: Recipe, where: str) -> Recipe:
             f"{where}: network.pyramid is attention inside the branches, which meet in their "
             "scores alone: no cma, non_local or iterations with it"
         )
-    names = ["rgb", "flow", "uniform", "iterations"]
+    return recipe
+
+
+def check_phases(recipe: Recipe, where: str) -> None:
+    """UsageError where phases or splits are named that there are not."""
+    names = ["sets"] if recipe.sets else ["rgb", "flow", "uniform", "iterations"]
     names += [f"iter_{i + 1}" for i in range(recipe.iterations)]
     for name in recipe.phases:
         # Those beyond the iterations are left alone: fewer may be trained than planned for.
         if name not in names and not re.fullmatch(r"iter_[1-9]\d*", name):
             raise UsageError(f"{where}: phases: no phase {name!r}{suggest(name, names)}")
         recipe.training_of(name)
-    for stream in recipe.streams:
-        recipe.training_of(stream)
+    for name in ("sets",) if recipe.sets else recipe.streams:
+        if recipe.training_of(name).balance and recipe.labels == "many":
+            raise UsageError(f"{where}: training.balance is for videos with labels: one")
     named = [recipe.subsets.train, recipe.subsets.validate, recipe.subsets.test]
     if bool(recipe.splits) != any("{split}" in name for name in named):
         raise UsageError(f"{where}: splits need '{{split}}' in the subsets' names, and the reverse")
-    return recipe
+
+
+def check_sets(recipe: Recipe, sets: Sets, where: str) -> None:
+    """UsageError where a recipe on feature sets says what is of images, or of no modality."""
+    for name, default in (("data", Data()), ("network", Network()), ("iterations", 0)):
+        if getattr(recipe, name) != default:
+            raise UsageError(f"{where}: {name} is for images; with sets leave it out")
+    if recipe.testing.controls or recipe.testing.fusion:
+        raise UsageError(f"{where}: testing.controls and testing.fusion are for images, not sets")
+    if not sets.streams:
+        raise UsageError(f"{where}: sets.streams: expected one modality or more, got none")
+    for modality in sets.streams:
+        if RESERVED.fullmatch(modality):
+            raise UsageError(f"{where}: sets.streams: {modality!r} cannot be a modality's name")
+    for name in ("dimensions", "units", "sample", "test"):
+        values, least = sets.of(name), 0 if name in ("sample", "test") else 1
+        if set(values) != set(sets.streams) or min(values.values()) < least:
+            raise UsageError(
+                f"{where}: sets.{name}: expected a number from {least} for each of "
+                f"{', '.join(sets.streams)}, got {values}"
+            )
+    for name in ("made_with", "may_be_empty"):
+        for modality in getattr(sets, name):
+            if modality not in sets.streams:
+                raise UsageError(
+                    f"{where}: sets.{name}: no modality {modality!r}"
+                    f"{suggest(modality, sets.streams)}"
+                )
+    if sets.method == "flatten" and not min(sets.of("sample").values()):
+        raise UsageError(
+            f"{where}: sets.sample: flatten makes a vector of so many; expected 1 or more"
+        )
+    training = recipe.training_of("sets")
+    for name in ("only_last", "only", "partial_bn"):
+        if getattr(training, name):
+            raise UsageError(f"{where}: training.{name} is for backbones; sets have none")
+    if training.groups != "plain":
+        raise UsageError(f"{where}: training.groups: expected plain with sets, got tsn")
 
 
 def of_split(recipe: Recipe, split: int | None) -> Recipe:
-    """The recipe with the subsets of a split."""
+    """The recipe with the subsets of a split, and with the features that are of it."""
     if split is None:
         return recipe
-    names = {name: value.format(split=split) for name, value in asdict(recipe.subsets).items()}
-    return replace(recipe, subsets=Subsets(**names), splits=())
+
+    def name(values: dict[str, str]) -> dict[str, str]:
+        return {key: value.replace("{split}", str(split)) for key, value in values.items()}
+
+    sets = recipe.sets and replace(recipe.sets, streams=name(recipe.sets.streams))
+    return replace(recipe, subsets=Subsets(**name(asdict(recipe.subsets))), sets=sets, splits=())
 
 
 def parse(kind: type[Any], content: Any, where: str) -> Any:
@@ -349,3 +271,10 @@ def suggest(name: str, known: Any) -> str:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
     return f"{hint} there are {', '.join(known)}"
+
+
+__all__ = [
+    "Clip", "Data", "Dropout", "Family", "Network", "Pyramid", "Recipe", "Sets", "Stream",
+    "Subsets", "Testing", "Training", "change_recipe", "check_recipe", "list_recipes", "of_split",
+    "parse", "read_recipe", "suggest", "write_recipe",
+]  # fmt: skip

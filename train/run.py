@@ -27,13 +27,16 @@ import torch
 
 import flowkit
 from flowkit.errors import FlowkitError, UsageError
+from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
 from flowkit.store.atomic import write_atomic
 from flowkit.store.locks import try_lock
 from train.alternate import Phase, list_phases
-from train.recipe import Recipe, read_recipe, write_recipe
+from train.recipe import Recipe, of_split, read_recipe, write_recipe
 
 FORMAT = 1
+# What makes features others than they were; how many there are of a video does not.
+MADE = ("source", "weights", "dimension", "clip_length", "clip_stride", "size")
 
 
 class RunError(FlowkitError):
@@ -111,6 +114,7 @@ class Run:
                 f" the run {self.path} {len(self.classes)} ({', '.join(self.classes[:3])} …); "
                 "give the store of the run's dataset"
             )
+        self.check_features(store)
         if unchanged:
             then, now = self.facts["store"], describe_store(store)
             changed = differ(then, {**now, "path": then["path"]})
@@ -118,6 +122,25 @@ class Run:
                 raise RunError(
                     f"the store {store.path} is not as it was when {self.path} began "
                     f"({changed}). Begin another run, or give the store as it was"
+                )
+
+    def check_features(self, store: Store) -> None:
+        """RunError where the features of a store were made otherwise than those trained on."""
+        then, recipe = StoreRecipe.from_dict(self.facts["store_recipe"]).features, self.recipe
+        recipes = [of_split(recipe, split) for split in recipe.splits or (None,)]
+        for name in (name for own in recipes if own.sets for name in own.sets.streams.values()):
+            old, new = then[name], store.recipe.features.get(name)
+            if new is None:
+                raise RunError(
+                    f"{store.path} has no features {name!r}, which the run {self.path} was trained "
+                    f"on; extract them with {old.model} (flowkit features --name {name})"
+                )
+            changed = differ({key: getattr(old, key) for key in MADE},
+                             {key: getattr(new, key) for key in MADE})  # fmt: skip
+            if changed:
+                raise RunError(
+                    f"{store.path}: features/{name} are not those that the run {self.path} was "
+                    f"trained on ({changed}); give a store with the same, or begin another run"
                 )
 
     def note_session(self, settings: Settings) -> None:
@@ -147,7 +170,8 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
             f"the recipe is for {recipe.classes} classes, {store.path} has {len(store.classes)}; "
             "take another store, or set classes in the recipe (and say --set classes=N)"
         )
-    check_size(recipe, store)
+    if recipe.sets is None:
+        check_size(recipe, store)
     for name in {recipe.subsets.train, recipe.subsets.validate, recipe.subsets.test}:
         for split in recipe.splits or (None,):
             store.subset(name.format(split=split))

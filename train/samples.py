@@ -1,6 +1,7 @@
 """Samples for training and testing: a recipe's datasets over a store, and batches of them."""
 
 import multiprocessing
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import cv2
@@ -38,11 +39,12 @@ from train.recipe import Recipe, Stream
 from train.run import Settings
 
 Use = Literal["train", "validate", "test"]
+USES: tuple[Use, ...] = ("train", "validate", "test")
 
 
 def needed_streams(phase: Phase) -> tuple[Stream, ...]:
     """What a phase's network looks at."""
-    return ("rgb", "flow") if phase.cma else (phase.branch,)
+    return ("rgb", "flow") if phase.cma else (phase.stream,)
 
 
 def make_dataset(
@@ -144,22 +146,14 @@ class OtherClassFlow:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def shapes(self) -> list[tuple[str, tuple[int, ...]]]:
-        """As the dataset's."""
-        return self.dataset.shapes()
-
-    def fill(
-        self, key: tuple[int, int], sample: dict[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
-        """Write a sample as the dataset does, then the other's flow over its own."""
-        epoch, index = key
-        facts = self.dataset.fill(key, sample)
-        sample["flow"].copy_(self.dataset[epoch, self.partners[index]]["flow"])
-        return facts
+    def batch(self, keys: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        """The dataset's batch, with the others' flow in place of its own."""
+        others = self.dataset.batch([(epoch, self.partners[index]) for epoch, index in keys])
+        return {**self.dataset.batch(keys), "flow": others["flow"]}
 
 
 def make_loader(
-    dataset: VideoDataset | OtherClassFlow,
+    dataset: Any,
     sampler: EpochSampler,
     batch: int,
     settings: Settings,

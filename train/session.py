@@ -10,32 +10,20 @@ from types import FrameType
 from typing import Any
 
 from flowkit.store import Store
-from train.alternate import phases_of
 from train.journal import Log
 from train.loop import train_phase
-from train.networks import check_networks, make_network
 from train.parallel import Process, launch
-from train.recipe import Recipe, of_split
+from train.recipe import Recipe
 from train.run import Run, Settings
-from train.samples import Use, make_dataset
-from train.weights import load_initial
-
-USES: tuple[Use, ...] = ("train", "validate", "test")
+from train.tasks import find_task
 
 
 def check_start(recipe: Recipe, store: Store) -> None:
     """Find out what is wrong with a training before its run is begun, so that none is left behind.
 
-    Raises UsageError, or StoreError, where the recipe's network cannot be built or fed, weights
-    are of another network, or videos have other labels than the recipe is for.
+    Raises UsageError or StoreError.
     """
-    check_networks(recipe)
-    splits = recipe.splits or (None,)
-    for split in splits:
-        for use in USES:
-            make_dataset(of_split(recipe, split), store, recipe.streams, use)
-    for phase in phases_of(recipe, splits[0]) if recipe.network.weights else ():
-        load_initial(make_network(recipe, phase, phase.branch), recipe, phase)
+    find_task(recipe).check(recipe, store)
 
 
 @dataclass

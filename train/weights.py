@@ -80,12 +80,14 @@ def name_part(name: str) -> str:
 @contextmanager
 def blame(name: str, branch: str) -> Iterator[None]:
     """Say which of the recipe's files it was that does not fit."""
+    of_sets = branch == "sets"
     try:
         yield
     except WeightsError as error:
         raise UsageError(
-            f"recipe: network.weights.{branch}: {name}: {error} (--weights {branch}=FILE, or "
-            "another network.backbone)"
+            f"recipe: {'sets.weights' if of_sets else f'network.weights.{branch}'}: {name}: "
+            f"{error} (--weights {branch}=FILE, or "
+            f"{'other sets' if of_sets else 'another network.backbone'})"
         ) from error
 
 

@@ -10,7 +10,8 @@ from flowkit.store.index import read_annotations, rebuild_index, write_annotatio
 from models.two_stream import TwoStream
 from train.alternate import list_phases
 from train.backbones import find_inputs
-from train.evaluate import count_costs, evaluate, score_views
+from train.evaluate import count_costs, evaluate
+from train.images import score_views
 from train.networks import finished_network, make_network
 from train.recipe import change_recipe, read_recipe
 from train.run import RunError, Settings, create_run
@@ -76,7 +77,7 @@ def test_scores_are_the_means_over_views_of_what_the_network_says(finished, stor
 
 
 def test_ten_crops_of_25_segments_go_through_in_parts(finished, store, monkeypatch):
-    monkeypatch.setattr("train.evaluate.VIEWS", 7)
+    monkeypatch.setattr("train.images.VIEWS", 7)
     recipe = change_recipe(finished.recipe, {"testing.crops": "ten", "testing.segments": "3"})
     dataset = make_dataset(recipe, store, ("flow",), "test")
     phase = {phase.name: phase for phase in list_phases(finished.recipe)}["flow"]
@@ -84,7 +85,7 @@ def test_ten_crops_of_25_segments_go_through_in_parts(finished, store, monkeypat
     inputs = find_inputs(recipe, 3)
     batch = torch.utils.data.default_collate([dataset[0, 0]])
     parts = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
-    monkeypatch.setattr("train.evaluate.VIEWS", 100)
+    monkeypatch.setattr("train.images.VIEWS", 100)
     whole = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
     assert parts.shape == (30, 2)
     torch.testing.assert_close(parts, whole)
@@ -97,8 +98,7 @@ def test_the_control_takes_flow_of_another_class_and_nothing_else(tiny, store):
     assert control.partners == again.partners
     for index in range(len(dataset)):
         own, other = dataset[0, index], dataset[0, control.partners[index]]
-        mixed = {s: torch.empty(shape, dtype=torch.uint8) for s, shape in control.shapes()}
-        mixed |= control.fill((0, index), mixed)
+        mixed = {name: values[0] for name, values in control.batch([(0, index)]).items()}
         assert own["label"] != other["label"]
         assert torch.equal(mixed["label"], own["label"])
         assert torch.equal(mixed["rgb"], own["rgb"])

@@ -14,8 +14,9 @@ from flowkit.store.index import read_annotations, rebuild_index, write_annotatio
 from models.pretrained import read_weights
 from train.alternate import list_phases
 from train.backbones import find_inputs
-from train.evaluate import evaluate, score_views
+from train.evaluate import evaluate
 from train.figures import Source
+from train.images import score_views
 from train.losses import find_right
 from train.networks import make_network, set_training
 from train.report import write_report
@@ -259,7 +260,7 @@ def test_so_many_images_of_clips_at_once(begin, store, monkeypatch):
         sizes.append(rgb.shape[0] * rgb.shape[2])
         return network(rgb=rgb)
 
-    monkeypatch.setattr("train.evaluate.VIEWS", 9)
+    monkeypatch.setattr("train.images.VIEWS", 9)
     parts = score_views(count, *arguments)["rgb"]
     assert sizes == [8, 8, 8]  # six clips of four frames
     torch.testing.assert_close(parts, whole)

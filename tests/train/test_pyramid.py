@@ -11,9 +11,10 @@ from flowkit.errors import UsageError
 from models.pyramid import PyramidTwoStream
 from train.alternate import list_phases
 from train.backbones import find_inputs
-from train.evaluate import evaluate, score_views
+from train.evaluate import evaluate
 from train.figures import FIGURES, Source
 from train.figures.receptive import mark_salient
+from train.images import score_views
 from train.networks import finished_network, make_network
 from train.recipe import change_recipe
 from train.report import write_report
@@ -84,7 +85,7 @@ def test_views_of_a_video_in_parts(begin_pyramid, store, monkeypatch):
     batch = {"flow": make_dataset(recipe, store, ("flow",), "test")[0, 0]["flow"][None]}
     inputs = find_inputs(recipe, 3)
     whole = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
-    monkeypatch.setattr("train.evaluate.VIEWS", 7)
+    monkeypatch.setattr("train.images.VIEWS", 7)
     parts = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
     assert whole.shape == (10, 2)  # one map and one prediction for each crop
     torch.testing.assert_close(parts, whole)

@@ -9,12 +9,14 @@ import torch
 from train.alternate import Phase, list_phases
 from train.backbones import FAMILIES
 from train.context import Context
-from train.loop import make_progress, take_step
-from train.networks import check_networks, make_network, set_training
+from train.loop import OPTIMIZERS, make_progress, take_step
+from train.networks import check_networks, make_network
 from train.parallel import Process
 from train.recipe import Recipe, change_recipe, list_recipes, of_split, read_recipe
 from train.run import Settings
 from train.samples import needed_streams
+from train.sets import make_set_network
+from train.tasks import find_task
 
 SETTINGS = Settings(threads=1, workers=0)
 
@@ -34,6 +36,16 @@ class Nowhere(Process):
 
 
 def make_batch(recipe: Recipe, phase: Phase, videos: int, device: torch.device):
+    labels = torch.zeros(videos, dtype=torch.int64, device=device)
+    if recipe.sets is not None:
+        dimensions, samples = (recipe.sets.of(name) for name in ("dimensions", "sample"))
+        batch = {"label": labels}
+        for modality in recipe.sets.streams:
+            count = samples[modality] or 25
+            shape = (videos, count, dimensions[modality])
+            batch[modality] = torch.ones(shape, dtype=torch.float16, device=device)
+            batch[f"{modality}_lengths"] = torch.full((videos,), count)
+        return batch
     data, size = recipe.data, (recipe.data.size, recipe.data.size)
     if data.clip is None:
         shapes = {"rgb": (3,), "flow": (2 * data.flow_length,)}
@@ -51,17 +63,23 @@ def make_batch(recipe: Recipe, phase: Phase, videos: int, device: torch.device):
         labels = torch.zeros(videos, recipe.classes, device=device)
         labels[:, 3] = 1
         return {**images, "label": labels}
-    return {**images, "label": torch.zeros(videos, dtype=torch.int64, device=device)}
+    return {**images, "label": labels}
+
+
+def make_any(recipe: Recipe, phase: Phase):
+    if recipe.sets is not None:
+        return make_set_network(recipe, phase)
+    return make_network(recipe, phase, phase.stream)
 
 
 def step(recipe: Recipe, phase: Phase, process: Process, videos: int):
     """One step of the optimizer, as the loop takes it."""
     device = process.device(SETTINGS)
     with device:
-        network = make_network(recipe, phase, phase.branch)
-    if device.type == "cpu":  # where there are numbers, and so identities
+        network = make_any(recipe, phase)
+    if device.type == "cpu" and recipe.sets is None:  # where there are numbers, so identities
         network.drop_identities(("flow" if phase.branch == "rgb" else "rgb",))
-    set_training(network, phase)
+    find_task(recipe).set_training(network, phase)
     progress = make_progress(network, phase.training, phase.branch == "flow", SETTINGS)
     context = Shapes(
         run=None, phase=phase, recipe=recipe, store=None, settings=SETTINGS, process=process,
@@ -79,13 +97,16 @@ def phases_of(name: str):
 
 
 @pytest.mark.parametrize("name", list_recipes())
-def test_a_step_of_every_phase_by_its_shapes(name):
+def test_a_step_of_every_phase_by_its_shapes(name, monkeypatch):
+    # The fused one needs numbers.
+    monkeypatch.setitem(OPTIMIZERS, "adam", lambda groups, training: torch.optim.Adam(groups))
     for recipe, phase in phases_of(name):
         network, noted = step(recipe, phase, Nowhere(), phase.training.batch)
         assert noted["loss"].shape == ()
         trained = {n for n, p in network.named_parameters() if p.requires_grad}
         assert trained
-        assert all(phase.branch in n.split(".")[0] for n in trained)
+        parts = {"sets": ("parts", "classifier")}.get(phase.branch, (phase.branch,))
+        assert all(any(part in n.split(".")[0] for part in parts) for n in trained)
         got = {n for n, p in network.named_parameters() if p.grad is not None}
         # With equal weights nothing asks, and nothing answers to a query.
         idle = {n for n in trained if phase.uniform and (".query." in n or ".key." in n)}
@@ -95,7 +116,9 @@ def test_a_step_of_every_phase_by_its_shapes(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list_recipes())
 def test_nothing_is_wrong_with_a_recipe_before_its_run(name):
-    check_networks(read_recipe(name))
+    recipe = read_recipe(name)
+    if recipe.sets is None:  # those of sets are looked at with a store: test_sets.py
+        check_networks(recipe)
 
 
 @pytest.mark.slow

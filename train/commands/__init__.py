@@ -1,1 +1,1 @@
-"""The commands that join `flowkit`: train, evaluate, predict, report, recipes."""
+"""The commands that join `flowkit`: train, evaluate, predict, report, recipes, flash-mnist."""

@@ -51,6 +51,7 @@ def look_around(recipe: "Recipe") -> dict[str, str | None]:
     """What a recipe trains on and starts from, and where it lies on this machine, or None."""
     from flowkit.errors import FlowkitError
     from flowkit.store import Store
+    from train.recipe import of_split
     from train.weights import find_weights
 
     folder = Path("stores") / recipe.dataset
@@ -59,7 +60,17 @@ def look_around(recipe: "Recipe") -> dict[str, str | None]:
         found["store"] = str(Store(folder).path)
     except FlowkitError:
         found["store"] = None
-    for name in dict.fromkeys(recipe.network.weights.values()):
+    files = [*recipe.network.weights.values()]
+    if recipe.sets is not None:
+        made = Store(folder).recipe.features if found["store"] else {}
+        for split in recipe.splits or (None,):
+            own = of_split(recipe, split).sets
+            for name in own.streams.values() if own else ():
+                found[f"features {name}"] = (
+                    str(folder / "features" / name) if name in made else None
+                )
+        files += [recipe.sets.weights] if recipe.sets.weights else []
+    for name in dict.fromkeys(files):
         try:
             found[f"weights {name}"] = str(find_weights(name))
         except FlowkitError:

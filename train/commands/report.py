@@ -10,6 +10,10 @@ import click
 @click.argument("figures", nargs=-1, metavar="[FIGURE]...")
 @click.option("--store", type=click.Path(path_type=Path), help="For pictures of videos.")
 @click.option("--against", type=click.Path(path_type=Path), help="A run to compare classes with.")
+@click.option(
+    "--beside", type=click.Path(path_type=Path), multiple=True, metavar="RUN",
+    help="Runs to draw with this one; more than once.",
+)  # fmt: skip
 @click.option("--video", "videos", multiple=True, metavar="ID", help="To look at; more than once.")
 @click.option(
     "--point",
@@ -21,7 +25,7 @@ import click
 )
 def report(
     run: Path, figures: tuple[str, ...], store: Path | None, against: Path | None,
-    videos: tuple[str, ...], points: tuple[tuple[float, float], ...],
+    beside: tuple[Path, ...], videos: tuple[str, ...], points: tuple[tuple[float, float], ...],
 ) -> None:  # fmt: skip
     """Draw figures and tables of an evaluated RUN, and write its report.html.
 
@@ -34,8 +38,13 @@ def report(
     flowkit report R attention --store S --video ID   attention maps with arrows
     flowkit report R receptive --store S              where pyramid attention looks
     flowkit report R frames --store S --against R1    accuracy over K (evaluates for each K)
+    flowkit report R gains --against R0               classes that gained and lost most
+    flowkit report R accuracies                       classes sorted by accuracy
     flowkit report R confusion
     flowkit report R curves
+    flowkit report R epochs --beside R1 --beside R2   accuracy by epoch of several runs
+    flowkit report R weights --store S --video ID     of each unit of attention over a set
+    flowkit report R heaviest --store S --video ID    frames by their attention over a set
     """
     from flowkit.errors import UsageError
     from flowkit.store import Store
@@ -53,6 +62,7 @@ def report(
         run=opened,
         store=opened_store,
         against=Run(against) if against else None,
+        beside=tuple(map(Run, beside)),
         videos=videos,
         **({"points": points} if points else {}),
     )

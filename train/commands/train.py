@@ -11,7 +11,9 @@ INTERRUPTED = 130
 
 @click.command()
 @click.argument("recipe")
-@click.option("--store", type=click.Path(path_type=Path), required=True, help="Frames and flow.")
+@click.option(
+    "--store", type=click.Path(path_type=Path), required=True, help="Of frames, flow, or features."
+)
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option(
     "--set",
@@ -24,7 +26,7 @@ INTERRUPTED = 130
     "--weights",
     multiple=True,
     metavar="BRANCH=FILE",
-    help="Where a branch (rgb, flow, both) starts: a weight file, a phase's folder.",
+    help="Where a branch (rgb, flow, both; sets) starts: a weight file, a phase's folder.",
 )
 @click.option("--seed", type=click.IntRange(0), help="The same as --set seed=N.")
 @click.option(
@@ -72,10 +74,13 @@ def train(
     chosen = read_recipe(recipe)
     files = parse_changes(weights, "--weights")
     changed = parse_changes(changes, "--set")
-    changed.update({f"network.weights.{branch}": file for branch, file in files.items()})
+    for branch, file in files.items():
+        changed["sets.weights" if branch == "sets" else f"network.weights.{branch}"] = file
     if seed is not None:
         changed["seed"] = str(seed)
     chosen = change_recipe(chosen, changed)
+    if chosen.sets is not None and workers is None:
+        workers = 0  # features are read sooner than another process could hand them over
     settings = make_settings(
         device, workers, threads, processes or 1, precision=precision, compile=compiled,
         checkpoint_seconds=checkpoint_seconds,

@@ -30,7 +30,7 @@ def draw_attention(source: Source) -> list[Drawing]:
     phase = choose_phase(source)
     if source.store is None or phase is None:
         return []
-    network = finished_network(source.run, phase, phase.branch)
+    network = finished_network(source.run, phase, phase.stream)
     blocks = choose_blocks(network, phase.branch)
     recipe = of_split(source.run.recipe, phase.split)
     dataset = make_dataset(recipe, source.store, ("rgb", "flow"), "validate")

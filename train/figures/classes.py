@@ -1,15 +1,15 @@
 """Classes: what one run gains over another, and what is taken for what.
 
-Fig. 4 and Table 3 of Chi et al. 2019.
+Fig. 4 and Table 3 of Chi et al. 2019; Fig. 4 and 5 of CATNet (Wang, Peng, Qiao 2020).
 """
 
 import numpy as np
 
 from train.figures.drawing import ACCENTS, Drawing, Source, make_figure
-from train.run import RunError
-from train.scores import count_confusions, per_class
+from train.run import Run, RunError
+from train.scores import Scores, count_confusions, per_class
 
-MOST, PAIRS, NAMED = 20, 10, 40
+MOST, ENDS, PAIRS, NAMED = 20, 10, 10, 40
 
 
 def draw_classes(source: Source) -> list[Drawing]:
@@ -20,13 +20,7 @@ def draw_classes(source: Source) -> list[Drawing]:
     """
     if source.against is None or source.run.recipe.labels == "many":
         return []
-    mine = source.scores(source.best_score())
-    other = source.scores(source.best_score(source.against), source.against)
-    if mine.ids != other.ids or source.run.classes != source.against.classes:
-        raise RunError(
-            f"{source.run.path} and {source.against.path} were evaluated on different videos; "
-            "evaluate both on one store"
-        )
+    mine, other = find_pair(source, source.against)
     over = source.run.recipe.testing.over
     names = np.array(source.run.classes)
     ours, theirs = (per_class(scores.of(over), scores.labels) for scores in (mine, other))
@@ -45,6 +39,63 @@ def draw_classes(source: Source) -> list[Drawing]:
     caption = f"The {len(order)} classes that improved most."
     lost = list_lost_confusions(source, mine.of(over), other.of(over), mine.labels)
     return [Drawing(name="classes", caption=caption, figure=figure), lost]
+
+
+def draw_gains(source: Source) -> list[Drawing]:
+    """CATNet's Fig. 4: the classes that gained most and lost most against another run.
+
+    As `draw_classes`; classes that did not change are left out.
+    """
+    if source.against is None or source.run.recipe.labels == "many":
+        return []
+    over, names = source.run.recipe.testing.over, np.array(source.run.classes)
+    ours, theirs = (
+        per_class(scores.of(over), scores.labels) for scores in find_pair(source, source.against)
+    )
+    gain = 100 * np.nan_to_num(ours - theirs)
+    order = np.argsort(-gain, kind="stable")
+    shown = [i for i in order[:ENDS] if gain[i] > 0] + [i for i in order[-ENDS:] if gain[i] < 0]
+    figure, axes = make_figure(7, 1.2 + 0.2 * max(1, len(shown)))
+    colours = ["#b03a2e" if gain[i] > 0 else "#0b6e99" for i in shown]
+    axes.barh(np.arange(len(shown)), gain[shown], color=colours)
+    axes.set_yticks(np.arange(len(shown)), names[shown], fontsize=7)
+    axes.invert_yaxis()
+    axes.set(xlabel=f"accuracy over that of {source.against.path.name}, points")
+    up, down = (100 * float((gain * sign > 0).mean()) for sign in (1, -1))
+    caption = (
+        f"The {ENDS} classes at most that gained and that lost most. Of all classes {up:.1f} % are "
+        f"better, {down:.1f} % worse."
+    )
+    return [Drawing(name="gains", caption=caption, figure=figure)]
+
+
+def draw_accuracies(source: Source) -> list[Drawing]:
+    """CATNet's Fig. 5: the accuracy of each class, sorted; not of many labels."""
+    if source.run.recipe.labels == "many":
+        return []
+    scores = source.scores(source.best_score())
+    accuracy = 100 * per_class(scores.of(source.run.recipe.testing.over), scores.labels)
+    accuracy = np.sort(accuracy[~np.isnan(accuracy)])[::-1]
+    figure, axes = make_figure(7, 3.2)
+    axes.fill_between(np.arange(len(accuracy)), accuracy, step="mid", color=ACCENTS[0], alpha=0.8)
+    axes.set(xlabel="classes, best first", ylabel="accuracy, %", ylim=(0, 100))
+    shares = [(100 * float((accuracy > bound).mean()), bound) for bound in (80, 50)]
+    caption = "Accuracy of each class: " + ", ".join(
+        f"{share:.1f} % of the classes are above {bound} %" for share, bound in shares
+    )
+    return [Drawing(name="accuracies", caption=f"{caption}.", figure=figure)]
+
+
+def find_pair(source: Source, against: Run) -> tuple[Scores, Scores]:
+    """The scores of both runs; RunError where they are of different videos."""
+    mine = source.scores(source.best_score())
+    other = source.scores(source.best_score(against), against)
+    if mine.ids != other.ids or source.run.classes != against.classes:
+        raise RunError(
+            f"{source.run.path} and {against.path} were evaluated on different videos; "
+            "evaluate both on one store"
+        )
+    return mine, other
 
 
 def list_lost_confusions(

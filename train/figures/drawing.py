@@ -20,13 +20,15 @@ INK, ACCENTS = "#222222", ("#0b6e99", "#d9730d", "#5b8c5a", "#8e5ea2", "#b03a2e"
 class Source:
     """A run, and what some figures need beside it.
 
-    ``store``: for pictures; ``against``: a run to compare with; ``videos``: ids to look at;
-    ``points``: query points of attention maps, as shares (x, y) of the picture.
+    ``store``: for pictures; ``against``: a run to compare with; ``beside``: runs to draw
+    in one picture; ``videos``: ids to look at; ``points``: query points of attention maps, as
+    shares (x, y) of the picture.
     """
 
     run: Run
     store: "Store | None" = None
     against: Run | None = None
+    beside: tuple[Run, ...] = ()
     videos: tuple[str, ...] = ()
     points: tuple[tuple[float, float], ...] = ((0.5, 0.5), (0.25, 0.3), (0.75, 0.7))
 

@@ -56,7 +56,7 @@ def draw_stream(source: Source, phase: Phase) -> list[Drawing]:
     longer = replace(recipe, data=replace(recipe.data, num_segments=SHOWN))
     dataset = make_dataset(longer, source.store, needed_streams(phase), "validate")
     chosen = choose_videos(source, [int(row) for row in dataset.subset.rows])
-    network = getattr(finished_network(source.run, phase, phase.branch), phase.branch)
+    network = getattr(finished_network(source.run, phase, phase.stream), phase.branch)
     seen = []
     for index in chosen:
         images = dataset[0, index][phase.branch]
@@ -91,7 +91,7 @@ def find_weights(
     """A of equation 3 by its top 1, 2, … levels (three at most), each (D, K, H, W)."""
     inputs = find_inputs(recipe, SHOWN)
     batch: dict[Any, torch.Tensor] = {phase.branch: images[None]}
-    given = prepare_images(batch, (phase.branch,), torch.device("cpu"), inputs)
+    given = prepare_images(batch, (phase.stream,), torch.device("cpu"), inputs)
     with torch.no_grad():
         levels, _ = network.climb(given[phase.branch])
         counts = range(1, min(len(levels), len(SCALES)) + 1)

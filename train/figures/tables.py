@@ -5,18 +5,23 @@ from train.scores import METRICS
 
 
 def list_iterations(source: Source) -> list[Drawing]:
-    """Table 1: top-1 / top-5 of RGB, flow and their fusion, in percent, the paper's beside.
+    """Table 1: top-1 / top-5 of RGB, flow and their fusion, or of sets, in percent.
+
+    The paper's beside.
 
     With many labels: mAP / wAP.
     """
     scores, reported = source.results()["scores"], source.run.recipe.reported
     first, second, third = METRICS[source.run.recipe.labels].items()
     groups = list(dict.fromkeys(name.rpartition("/")[0] for name in scores))
-    rows = [["", "RGB", "flow", "fusion", f"{third[1]} (last)", "videos"]]
+    branches = {"rgb": "RGB", "flow": "flow", "fusion": "fusion"}
+    if source.run.recipe.sets is not None:
+        branches = {"sets": "sets"}
+    rows = [["", *branches.values(), f"{third[1]} (last)", "videos"]]
     for group in groups:
         cells: list[str] = []
         last: dict[str, float] = {}
-        for branch in ("rgb", "flow", "fusion"):
+        for branch in branches:
             name = f"{group}/{branch}" if group else branch
             row = scores.get(name)
             last = row or last
@@ -39,6 +44,7 @@ def list_parameters(source: Source) -> list[Drawing]:
     needs = {
         "one branch": ("iter_0/rgb", "rgb", "flow"),
         "two branches": ("iter_0/fusion", "fusion"),
+        "network": ("sets",),
     }
     keys = list(METRICS[source.run.recipe.labels].items())[:2]
     rows = [["score", "parameters", "relative", *(title for _, title in keys)]]

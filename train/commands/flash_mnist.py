@@ -1,0 +1,51 @@
+"""`flowkit flash-mnist`: the store of Flash-MNIST, from MNIST's digits."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("flash-mnist")
+@click.option(
+    "--store", type=click.Path(path_type=Path), default=Path("stores/flash_mnist"),
+    show_default=True,
+)  # fmt: skip
+@click.option("--data", type=click.Path(path_type=Path), help="Default: $FLOWKIT_DATA/mnist.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), help="Of the digit CNN.")
+@click.option("--threads", type=click.IntRange(1), help="Of torch. Default: all cores.")
+def flash_mnist(
+    store: Path, data: Path | None, seed: int, epochs: int | None, threads: int | None
+) -> None:
+    """Make the store of Flash-MNIST: 112,640 videos of 25 local features.
+
+    Draws the videos from MNIST's digits, trains the CNN that reads their frames, and stores its
+    features. The frames are not kept: they can be made again from the seed. Then:
+
+    \b
+    flowkit train flash_mnist_clusters --store S --run R
+
+    A command that was interrupted goes on where it was.
+    """
+    import torch
+
+    from flowkit.catalog import data_root
+    from flowkit.commands.terminal import count_progress
+    from flowkit.store import Store
+    from flowkit.synthetic.flash_mnist import SPLITS, FlashMNIST
+    from flowkit.synthetic.mnist import read_digits
+    from train.digits import DigitTraining
+    from train.flash_mnist import make_store
+
+    folder = data or data_root() / "mnist"
+    digits = {split: read_digits(folder, split) for split in SPLITS}
+    if threads:
+        torch.set_num_threads(threads)
+    training = DigitTraining(epochs=epochs) if epochs else DigitTraining()
+    facts = make_store(store, FlashMNIST(digits, seed=seed), training, count_progress)
+    read = facts["accuracy"]
+    click.echo(
+        f"{store}: {len(Store(store)):,} videos of {facts['digits']['train']:,} training and "
+        f"{facts['digits']['test']:,} test digits; the CNN reads {read['digits']:.2%} of the test "
+        f"digits in noise, and {read['noise']:.2%} of noise, rightly"
+    )

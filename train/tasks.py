@@ -1,0 +1,77 @@
+"""Tasks: what networks of images and networks of feature sets do each in their own way.
+
+The loop, validation, evaluation and prediction are the same for both, and ask a recipe's task
+for the rest.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from flowkit.store import Store
+from train import images, sets
+from train.alternate import Phase
+from train.journal import Log
+from train.networks import select_weights, set_training
+from train.recipe import Recipe
+from train.run import Run
+
+Batch = dict[str, torch.Tensor]
+Score = Callable[[Any, Batch, Recipe, Phase, torch.device], dict[str, torch.Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A kind of training, as functions.
+
+    ``check``: refuse what does not go together, before a run is begun. ``start``: the network that
+    a phase begins with; ``set_training``: what of it learns; ``select_weights``: what is kept of
+    it; ``finish``: the network of a finished phase, for the scores that are wanted. ``sample``:
+    the dataset of a phase. ``score``: scores by branch (B·V, C) in training, and losses of the
+    network's own; ``score_views``: (B, V, C) in testing, of batches of ``at_once`` videos.
+    ``count_costs``: parameters by name of score.
+    """
+
+    check: Callable[[Recipe, Store], None]
+    start: Callable[[Run, Phase, Store, Log], Any]
+    set_training: Callable[[Any, Phase], None]
+    select_weights: Callable[[Any, Phase], Batch]
+    finish: Callable[[Run, Phase, tuple[Any, ...]], Any]
+    sample: Callable[..., Any]
+    score: Score
+    score_views: Score
+    at_once: int
+    count_costs: Callable[[Recipe], dict[str, dict[str, float]]]
+
+
+IMAGES = Task(
+    check=images.check_images,
+    start=images.start_images,
+    set_training=set_training,
+    select_weights=select_weights,
+    finish=images.finish_images,
+    sample=images.sample_images,
+    score=images.score_images,
+    score_views=images.score_image_views,
+    at_once=1,
+    count_costs=images.count_image_costs,
+)
+SETS = Task(
+    check=sets.check_sets,
+    start=sets.start_sets,
+    set_training=lambda network, phase: network.train(),
+    select_weights=lambda network, phase: network.state_dict(),
+    finish=sets.finish_sets,
+    sample=sets.sample_sets,
+    score=sets.score_sets,
+    score_views=sets.score_set_views,
+    at_once=256,
+    count_costs=sets.count_set_costs,
+)
+
+
+def find_task(recipe: Recipe) -> Task:
+    """The task of a recipe."""
+    return IMAGES if recipe.sets is None else SETS
