@@ -1,7 +1,8 @@
 """Classification of a video file: decoded, its flow computed, and scored as at testing.
 
 The video goes through a store of its own, by the recipe of the store that the run was trained
-on, so the networks see it as they saw their training videos, JPEG and all.
+on, so the networks see it as they saw their training videos, JPEG and all. Runs on feature sets
+classify videos of a store that has their features.
 """
 
 import tempfile
@@ -16,12 +17,12 @@ from rich.console import Console
 
 from flowkit.annotations import explicit_files
 from flowkit.annotations.table import Annotation, AnnotationTable
-from flowkit.errors import VideoError
+from flowkit.errors import UsageError, VideoError
 from flowkit.extract.options import Options
 from flowkit.extract.run import extract
 from flowkit.flow.color import flow_to_color
 from flowkit.recipe import Recipe as StoreRecipe
-from flowkit.store import Store
+from flowkit.store import Store, Video
 from train.alternate import Scoring, list_phases, list_scorings
 from train.backbones import find_inputs
 from train.images import score_views
@@ -31,6 +32,7 @@ from train.recipe import of_split
 from train.run import Run, RunError, Settings
 from train.samples import make_dataset, needed_streams
 from train.scores import average_views
+from train.sets import finish_sets, sample_sets, score_set_views
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,8 +62,15 @@ class Prediction:
 def predict_video(run: Run, video: Path, settings: Settings, backend: str = "auto") -> Prediction:
     """Classify a video with the last score of a finished run (the fusion, where it has one).
 
-    Raises VideoError where the video cannot be used, RunError for an unfinished run.
+    Raises VideoError where the video cannot be used, RunError for an unfinished run, and for one
+    on feature sets.
     """
+    if run.recipe.sets is not None:
+        raise RunError(
+            f"{run.path} was trained on features, which no video file has: extract them into a "
+            "store (flowkit extract, flowkit features) and give it and the video's id: "
+            "flowkit predict RUN ID --store S"
+        )
     if not run.is_finished():
         raise RunError(f"{run.path} is not finished; flowkit train goes on with it")
     torch.set_num_threads(settings.threads)
@@ -71,8 +80,35 @@ def predict_video(run: Run, video: Path, settings: Settings, backend: str = "aut
         scores = {}
         for branch, name in scoring.phases.items():
             scores[branch] = score_branch(run, name, branch, store, settings)
-        frames, flows = show(store)
+        frames, flows = show(store[0])
     return Prediction(run.classes, combine(run, scoring, scores), frames, flows)
+
+
+def predict_stored(run: Run, store: Store, id: str, settings: Settings) -> Prediction:
+    """Classify a video of a store by its sets of features, with a finished run on such.
+
+    Raises UsageError for a video that the store has not or has in no subset, RunError for a run
+    on images, or one of other features.
+    """
+    if run.recipe.sets is None:
+        raise RunError(f"{run.path} was trained on images: give a video file, and no --store")
+    run.check_store(store)
+    row = store.find(id)
+    if row is None:
+        raise UsageError(f"{store.path} has no video {id!r}; give the id of one that it has")
+    subsets = store.index.value("subsets", row)
+    if not subsets:
+        raise UsageError(f"{store.path}: video {id!r} is in no subset; index the store again")
+    phase = list_phases(run.recipe)[-1]
+    recipe, device = of_split(run.recipe, phase.split), torch.device(settings.device)
+    network = finish_sets(run, phase).to(device)
+    dataset = sample_sets(recipe, store, phase, "test", subsets[0])
+    index = int(np.flatnonzero(dataset.subset.rows == row)[0])
+    given = score_set_views(network, dataset.batch([index]), recipe, phase, device)
+    scores = average_views(given["sets"][0], recipe.labels, recipe.testing.views)
+    return Prediction(
+        run.classes, combine(run, choose_scoring(run), {"sets": scores}), *show(store[row])
+    )
 
 
 def choose_scoring(run: Run) -> Scoring:
@@ -126,7 +162,7 @@ def score_branch(
 
 def combine(run: Run, scoring: Scoring, scores: dict[Any, Any]) -> npt.NDArray[np.float32]:
     """Probabilities: the weighted mean of the branches' scores, by the recipe's fusion."""
-    weights = {"rgb": 1.0, "flow": 1.0}
+    weights = {"rgb": 1.0, "flow": 1.0, "sets": 1.0}
     if scoring.fusion is not None:
         weights = dict(zip(("rgb", "flow"), scoring.fusion, strict=True))
     total = sum(weights[branch] for branch in scores)
@@ -139,10 +175,11 @@ def combine(run: Run, scoring: Scoring, scores: dict[Any, Any]) -> npt.NDArray[n
     return np.asarray(chances.numpy(), np.float32)
 
 
-def show(store: Store, count: int = 3) -> tuple[list[Any], list[Any]]:
-    """A few moments of the only video, in the streams that the store has."""
-    video = store[0]
+def show(video: Video, count: int = 3) -> tuple[list[Any], list[Any]]:
+    """A few moments of a video, in the streams that its store has."""
     total = video.num_flow or video.num_frames
+    if not {"rgb", "flow"} & set(video.streams):
+        return [], []
     times = np.linspace(0, total - 1, min(count, total)).astype(int).tolist()
     frames = [video.rgb(t) for t in times if "rgb" in video.streams]
     return frames, [flow_to_color(video.flow(t)) for t in times if video.num_flow]
@@ -153,7 +190,7 @@ def draw_prediction(prediction: Prediction, title: str) -> "Figure":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.2), layout="constrained", dpi=130)
-    columns = max(len(prediction.frames), len(prediction.flows))
+    columns = max(len(prediction.frames), len(prediction.flows), 1)
     grid = figure.add_gridspec(2, columns + 2)
     for row, pictures in enumerate((prediction.frames, prediction.flows)):
         for column, picture in enumerate(pictures):

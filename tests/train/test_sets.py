@@ -26,6 +26,7 @@ from train.alternate import list_phases
 from train.evaluate import count_costs, evaluate
 from train.figures.weights import choose_places
 from train.losses import measure_loss, weigh_classes
+from train.predict import predict_stored, predict_video
 from train.recipe import change_recipe, read_recipe
 from train.run import Run, RunError, Settings, create_run
 from train.scores import load_scores
@@ -326,15 +327,33 @@ def test_commands_from_end_to_end(features, tmp_path):
         said = call("evaluate", tmp_path / name, "--store", features.path, "--device", "cpu")
         assert "sets" in said and "classifier" in said and "87.10" in said
     assert Run(tmp_path / "run").facts["sessions"][0]["workers"] == 0
-    said = call("report", tmp_path / "run", "--store", features.path, "--against",
+    drawn = ["iterations", "parameters", "gains", "accuracies", "weights", "heaviest", "epochs"]
+    said = call("report", tmp_path / "run", *drawn, "--store", features.path, "--against",
                 tmp_path / "other", "--beside", tmp_path / "other")  # fmt: skip
     names = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
     assert names == {
-        "iterations.md", "parameters.md", "classes.png", "confusing-pairs.md", "gains.png",
-        "accuracies.png", "confusion.png", "weights_look.png", "weights_sound.png", "curves.png",
-        "epochs.png",
+        "iterations.md", "parameters.md", "gains.png", "accuracies.png", "weights_look.png",
+        "weights_sound.png", "epochs.png",
     }  # fmt: skip
     assert "| all " in said and "| network " in said
+    out = tmp_path / "p.png"
+    top = json.loads(
+        call("predict", tmp_path / "run", "v03", "--store", features.path, "-o", out, "--json")
+    )
+    scores = load_scores(tmp_path / "run" / "scores" / "sets.npz")
+    expected = scores.softmax[scores.ids.index("v03")]
+    assert [top["even"], top["odd"]] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert out.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_what_cannot_be_classified(features, tmp_path):
+    run = begin(tmp_path / "run", features)
+    with pytest.raises(RunError, match=r"trained on features.*--store S"):
+        predict_video(run, tmp_path / "a.mp4", SETTINGS)
+    with pytest.raises(UsageError, match="has no video 'v99'"):
+        predict_stored(run, features, "v99", SETTINGS)
+    with pytest.raises(RunError, match="not finished"):
+        predict_stored(run, features, "v03", SETTINGS)
 
 
 def test_places_of_highest_middle_and_lowest_weight():

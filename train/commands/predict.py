@@ -10,7 +10,12 @@ from train.commands.options import machine_options, make_settings
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("video", type=click.Path(path_type=Path))
+@click.argument("video")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    help="With features: VIDEO is the id of a video there, and RUN on feature sets.",
+)
 @click.option(
     "-o",
     "--out",
@@ -23,18 +28,28 @@ from train.commands.options import machine_options, make_settings
 @click.option("--json", is_flag=True, help="Print class → probability of the five likeliest.")
 @machine_options
 def predict(
-    run: Path, video: Path, out: Path, backend: str, json: bool,
+    run: Path, video: str, store: Path | None, out: Path, backend: str, json: bool,
     device: str, workers: int | None, threads: int | None,
 ) -> None:  # fmt: skip
-    """Classify a video file with a finished RUN: decode, flow, the five likeliest classes."""
+    """Classify a video file with a finished RUN: decode, flow, the five likeliest classes.
+
+    \b
+    flowkit predict R a.mp4
+    flowkit predict R ID --store S        a run on feature sets, and a video that S has these of
+    """
     from flowkit.errors import UsageError
-    from train.predict import draw_prediction, predict_video
+    from flowkit.store import Store
+    from train.predict import draw_prediction, predict_stored, predict_video
     from train.run import Run
 
-    if not video.is_file():
+    settings = make_settings(device, workers, threads)
+    if store is not None:
+        prediction = predict_stored(Run(run), Store(store), video, settings)
+    elif not Path(video).is_file():
         raise UsageError(f"expected a video file, got {video}; check the path")
-    prediction = predict_video(Run(run), video, make_settings(device, workers, threads), backend)
-    draw_prediction(prediction, video.name).savefig(out)
+    else:
+        prediction = predict_video(Run(run), Path(video), settings, backend)
+    draw_prediction(prediction, Path(video).name).savefig(out)
     top = prediction.top()
     if json:
         click.echo(json_text.dumps(dict(top)))

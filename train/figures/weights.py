@@ -4,6 +4,7 @@ Fig. 5 of Attention Clusters (Long et al., CVPR 2018): weights of each unit. Fig
 Peng, Qiao 2020): frames with the highest, middle and lowest sum of weights over all heads.
 """
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from flowkit.catalog import data_root
+from flowkit.errors import FlowkitError
 from flowkit.store import Store
+from flowkit.synthetic.flash_mnist import SPLITS, FlashMNIST
+from flowkit.synthetic.mnist import read_digits
 from train.alternate import phases_of
 from train.figures.attention import choose_videos
 from train.figures.drawing import Drawing, Source, make_figure
+from train.flash_mnist import DATASET, digest_digits
 from train.recipe import Recipe, of_split
 from train.sets import finish_sets, sample_sets, sets_of
 
@@ -124,9 +130,28 @@ def take_all(recipe: Recipe) -> Recipe:
 
 
 def show_features(store: Store, row: int, name: str) -> list[U8]:
-    """A picture for each feature of a video: its RGB frame, where the store has them."""
+    """A picture for each feature of a video: its frame, where the store has RGB or can be redrawn.
+
+    None elsewhere, and where Flash-MNIST's digits are not those of the store any more.
+    """
     video = store[row]
+    if store.header.dataset == DATASET:
+        return redraw_frames(store, store.index.id(row))
     if "rgb" not in video.streams:
         return []
     positions = video.vectors(f"features/{name}", "position")
     return [video.rgb(min(int(t), video.num_frames - 1)) for t in positions]
+
+
+def redraw_frames(store: Store, id: str) -> list[U8]:
+    """The frames of a video of Flash-MNIST, drawn anew from MNIST's digits and the store's seed."""
+    facts = store.path.with_name(f"{store.path.name}.json")
+    try:
+        known = json.loads(facts.read_bytes())
+        digits = {split: read_digits(data_root() / "mnist", split) for split in SPLITS}
+    except (OSError, ValueError, FlowkitError):
+        return []
+    videos = FlashMNIST(digits, seed=known["seed"])
+    if digest_digits(videos).digest != known["source"]:
+        return []
+    return list(videos.frames(*videos.find(id)))
