@@ -28,6 +28,8 @@ NOISE = DIGITS
 
 COPIES = 5
 DIGITS_PER_NOISE = 2
+AT_ONCE = 400
+"""Frames: what the layers make of so many stays in a core's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +144,7 @@ def measure(network: DigitNetwork, videos: FlashMNIST) -> Accuracy:
 def read_classes(network: DigitNetwork, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """The likeliest class of each frame (n, 28, 28)."""
     with torch.inference_mode():
-        parts = [network(part).argmax(1) for part in torch.from_numpy(frames).split(400)]
+        parts = [network(part).argmax(1) for part in torch.from_numpy(frames).split(AT_ONCE)]
     found: npt.NDArray[np.int64] = torch.cat(parts).numpy()
     return found
 
@@ -157,6 +159,7 @@ def extract_features(
     """
     images = torch.from_numpy(frames).flatten(0, 1)
     with torch.inference_mode():
-        found = network.features(images, log_softmax=True).half()
-    features: npt.NDArray[np.float16] = found.numpy().reshape(*frames.shape[:2], -1)
+        parts = [network.features(part, log_softmax=True) for part in images.split(AT_ONCE)]
+        found = torch.cat(parts).half().numpy()
+    features: npt.NDArray[np.float16] = found.reshape(*frames.shape[:2], -1)
     return features

@@ -42,7 +42,9 @@ NAME = "digits"
 FOLDER = f"features/{NAME}"
 DATASET = "flash_mnist"
 SOURCE = "flash_mnist"
-VIDEOS_AT_ONCE = 16  # 400 frames: what a CNN's layers make of them stays in a core's cache
+BLOCK = 1024
+"""Videos between two visits of the writer, whose small arrays would otherwise lie all over the
+memory that the CNN's large ones need again and again: gigabytes in the end."""
 
 Progress = Callable[[str], Any]
 """Begins a stretch of work by its name; a context that gives ``progress(done, total)``."""
@@ -123,8 +125,8 @@ def write_features(
     done = 0
     writer = ShardWriter(path, FOLDER, recipe=recipe, dimension=recipe.features[NAME].dimension)
     for split in SPLITS:
-        for start in range(0, videos.count(split), VIDEOS_AT_ONCE):
-            block = range(start, min(start + VIDEOS_AT_ONCE, videos.count(split)))
+        for start in range(0, videos.count(split), BLOCK):
+            block = range(start, min(start + BLOCK, videos.count(split)))
             numbers = [number for number in block if videos.name(split, number) not in store]
             features = extract_features(network, videos.batch(split, numbers)) if numbers else ()
             for number, vectors in zip(numbers, features, strict=True):

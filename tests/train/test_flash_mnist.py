@@ -93,6 +93,7 @@ def test_a_killed_command_goes_on(
             raise KeyboardInterrupt
         return extract_features(network, frames)
 
+    monkeypatch.setattr("train.flash_mnist.BLOCK", 2)
     monkeypatch.setattr("train.flash_mnist.extract_features", break_down)
     with pytest.raises(KeyboardInterrupt):
         make_store(path, make_videos(), TRAINING)
