@@ -103,6 +103,7 @@ class Outcome:
     attempts: int = 1
     frames: int = 0
     pairs: int = 0
+    features: int = 0
     bytes: int = 0
     warnings: tuple[str, ...] = ()
     seconds: Seconds = field(default_factory=Seconds)
