@@ -5,6 +5,7 @@ part for each stream that the store holds or will hold; a stream that is added l
 brings its own part, and the others stay as they are.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self, TypeVar
@@ -18,6 +19,14 @@ T = TypeVar("T")
 MAX_FPS = 1000  # beyond any camera of the field; a slip would otherwise fill the disk
 
 Subsampling = Literal["4:2:0", "4:2:2", "4:4:4"]
+
+EXTRACTED = ("rgb", "flow", "audio")
+"""Streams that come from the video files themselves."""
+PARTS = (*EXTRACTED, "features")  # of which a recipe may have one or not
+FEATURES = "features/"
+"""What the names of streams of local features begin with."""
+FEATURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a folder on every file system
+SOURCES = ("rgb", "flow", "audio", "synthetic")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,27 +133,73 @@ class AudioRecipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureRecipe:
+    """Which network made local features, and from what.
+
+    ``source`` is the stream that it saw; ``model`` its name, ``weights`` the digest of its
+    weights (hex, over their names, shapes and float32 values), ``dimension`` the values of a
+    feature. ``positions`` evenly spaced ones of each video (0: every one), at each a clip of
+    ``clip_length`` frames, ``clip_stride`` apart; ``crops`` names the views of one, of ``size``
+    pixels a side (0: not cropped). ``note`` is for people, and part of the recipe all the same.
+    """
+
+    source: Literal["rgb", "flow", "audio", "synthetic"]
+    model: str
+    weights: str
+    dimension: int
+    positions: int
+    clip_length: int = 1
+    clip_stride: int = 1
+    crops: str = "centre"
+    size: int = 0
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.source not in SOURCES:
+            raise UsageError(f"features come from {', '.join(SOURCES)}, got {self.source!r}")
+        least = {"dimension": 1, "positions": 0, "clip_length": 1, "clip_stride": 1, "size": 0}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise UsageError(
+                    f"{name} of features must be at least {value}, got {getattr(self, name)}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """All that decides the bytes of a store. ``fps`` None keeps every decoded frame."""
+    """All that decides the bytes of a store. ``fps`` None keeps every decoded frame.
+
+    ``features``: how each stream ``features/<name>`` was made, by name.
+    """
 
     resize: Resize = field(default_factory=lambda: Resize(width=256, height=256))
     fps: float | None = None
     rgb: RGBRecipe | None = None
     flow: FlowRecipe | None = None
     audio: AudioRecipe | None = None
+    features: Mapping[str, FeatureRecipe] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.fps is not None and not 0 < self.fps <= MAX_FPS:
             raise UsageError(f"fps must be above 0 and at most {MAX_FPS}, got {self.fps}")
+        for name in self.features:
+            if not FEATURE_NAME.fullmatch(name):
+                raise UsageError(
+                    f"a name of features is of letters, digits, '.', '_' and '-', got {name!r}"
+                )
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """The streams that this recipe has a part for."""
-        return tuple(name for name in ("rgb", "flow", "audio") if getattr(self, name) is not None)
+        """The streams that this recipe has a part for: rgb, flow, audio, features by name."""
+        made = [name for name in EXTRACTED if getattr(self, name) is not None]
+        return (*made, *(f"{FEATURES}{name}" for name in sorted(self.features)))
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as JSON values."""
-        return asdict(self)
+        """The recipe as JSON values; without features there is no such key."""
+        values = asdict(self)
+        if not self.features:
+            del values["features"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -157,6 +212,10 @@ class Recipe:
                 if name == "flow" and body.get("tvl1") is not None:
                     body["tvl1"] = build(TVL1Params, body["tvl1"], "flow.tvl1")
                 parts[name] = build(part, body, name)
+        parts["features"] = {
+            name: build(FeatureRecipe, body, f"features.{name}")
+            for name, body in parts.get("features", {}).items()
+        }
         return build(cls, parts, "recipe")
 
     def differences(self, other: "Recipe") -> list[str]:
@@ -165,8 +224,8 @@ class Recipe:
 
     def joined(self, other: "Recipe") -> "Recipe":
         """This recipe, with the parts for streams that only ``other`` has."""
-        lacking = [name for name in other.streams if getattr(self, name) is None]
-        return replace(self, **{name: getattr(other, name) for name in lacking})
+        lacking = {name: getattr(other, name) for name in EXTRACTED if getattr(self, name) is None}
+        return replace(self, **lacking, features={**self.features, **other.features})
 
 
 def check_quality(quality: int) -> None:
@@ -188,6 +247,6 @@ def compare(mine: dict[str, Any], theirs: dict[str, Any], prefix: str) -> list[s
         a, b = mine.get(name), theirs.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
             lines += compare(a, b, f"{prefix}{name}.")
-        elif a != b and not (prefix == "" and name in ("rgb", "flow", "audio")):
+        elif a != b and not (prefix == "features." or (prefix == "" and name in PARTS)):
             lines.append(f"{prefix}{name}: {a} ≠ {b}")
     return sorted(lines)

@@ -165,11 +165,11 @@ def assemble(batches: list[Batch]) -> Iterator[FoundVideo]:
 
 
 def read_values(descriptor: int, piece: Piece, column: Column) -> list[Any]:
-    """A column's values over a piece: bytes (None where empty), float32 vectors, or integers."""
+    """A column's values over a piece: bytes (None where empty), vectors, or integers."""
     extent = piece.batch.extents[column.name]
     first, rows = piece.first_row, piece.rows
     if extent.offsets is None:
-        kind = np.dtype(np.float32 if column.kind == "vector" else column.kind)
+        kind = np.dtype(column.dtype)
         width = extent.size // extent.rows if extent.rows else kind.itemsize
         data = read_exactly(descriptor, width * rows, extent.values + width * first)
         values = np.frombuffer(data, kind)

@@ -9,8 +9,8 @@ from typing import Any
 
 import flowkit
 from flowkit.errors import CorruptError, FormatError, RecipeError, StoreError, UsageError
-from flowkit.recipe import Recipe
-from flowkit.store.atomic import disk_errors, write_atomic
+from flowkit.recipe import FEATURES, Recipe
+from flowkit.store.atomic import disk_errors, sync_folder, write_atomic
 from flowkit.store.locks import exclusive, make_locks
 from flowkit.store.schema import FOLDERS, FORMAT, encode_json
 
@@ -60,6 +60,9 @@ def create_or_open(
             for folder, streams in FOLDERS.items():
                 if any(stream in header.recipe.streams for stream in streams):
                     (path / folder).mkdir(exist_ok=True)
+            for name in header.recipe.features:
+                (path / FEATURES / name).mkdir(parents=True, exist_ok=True)
+                sync_folder(path / FEATURES)
         if header != old:
             write_atomic(path / "store.json", header.to_json())
     return header
@@ -94,7 +97,7 @@ def join(path: Path, old: StoreHeader, recipe: Recipe, dataset: str | None) -> S
     if differences:
         raise RecipeError(
             f"{path} was made by another recipe (store ≠ wanted): {'; '.join(differences)}; "
-            "use the store's values, or another store"
+            "use the store's values, another name for features, or another store"
         )
     if dataset is not None and old.dataset is not None and dataset != old.dataset:
         raise RecipeError(

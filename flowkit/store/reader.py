@@ -14,6 +14,7 @@ from flowkit.errors import StoreError, UsageError
 from flowkit.recipe import Recipe
 from flowkit.store.header import StoreHeader, read_header
 from flowkit.store.index_view import IndexView, Place
+from flowkit.store.schema import vector_dimension
 from flowkit.store.shard_reader import Shards
 from flowkit.store.video import Video
 
@@ -159,18 +160,19 @@ class Store:
         """All rows of a video in a column of fixed size, (rows, dimension) or (rows,)."""
         number, first_batch, first_row, rows = place
         shard = self._shards.open(number)
-        kinds = {column.name: column.kind for column in shard.columns}
-        if kinds.get(column, "bytes") == "bytes":
+        found = next((known for known in shard.columns if known.name == column), None)
+        if found is None or found.kind == "bytes":
             raise UsageError(f"stream {stream} has no column {column!r} of fixed size")
-        dtype = np.dtype(np.float32 if kinds[column] == "vector" else kinds[column])
-        parts = []
+        dtype, parts = np.dtype(found.dtype), []
         for batch, row, count in self._shards.spans(number, first_batch, first_row, rows):
             extent = self._shards.extents(number, batch)[1][column]
             width = extent.size // extent.rows
             data = shard.read_range(width * count, extent.values + width * row)
             parts.append(np.frombuffer(data, dtype).reshape(count, -1))
-        table = np.concatenate(parts) if parts else np.empty((0, 0), dtype)
-        return table if kinds[column] == "vector" else table.reshape(-1)
+        if not parts:
+            parts = [np.empty((0, vector_dimension(stream, self.recipe) or 0), dtype)]
+        table = np.concatenate(parts)
+        return table if found.kind == "vector" else table.reshape(-1)
 
 
 class Ids(Sequence[str]):

@@ -93,12 +93,7 @@ def copy_videos(
 ) -> None:
     """Append videos of one shard file to new shards, batch by batch."""
     columns = shard_columns(shard.folder)
-    dimension = None
-    for column in columns:
-        if column.kind == "vector":
-            extent = videos[0].pieces[0].batch.extents[column.name]
-            dimension = extent.size // (4 * extent.rows) if extent.rows else None
-    writer = ShardWriter(root, shard.folder, recipe=header.recipe, dimension=dimension)
+    writer = ShardWriter(root, shard.folder, recipe=header.recipe)
     with open_shard(path) as descriptor:
         for video in videos:
             writer.begin(video.meta.id)

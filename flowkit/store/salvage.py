@@ -145,9 +145,8 @@ def copy_batch(
     batch = load_batch(descriptor, block, schema)
     ends = np.cumsum([0, *(part["rows"] for part in parts)])
     chosen = np.concatenate([np.arange(ends[k], ends[k + 1]) for k in keep])
-    values = [column_values(batch.column(column.name)) for column in columns]
-    rows = [tuple(column[row] for column in values) for row in chosen]
-    arrays, crc32 = build_arrays(columns, schema, rows)
+    values = [column_values(batch.column(column.name).take(pa.array(chosen))) for column in columns]
+    arrays, crc32 = build_arrays(columns, schema, list(zip(*values, strict=True)))
     shard.write(pa.record_batch(arrays, schema=schema), crc32, [parts[k] for k in keep])
 
 
@@ -162,10 +161,12 @@ def load_batch(descriptor: int, block: Block, schema: Any) -> Any:
     return batch
 
 
-def column_values(array: Any) -> Sequence[Any]:
+def column_values(array: Any) -> list[Any]:
+    """A column as blocks for `build_arrays`: each of its bytes, or all of its numbers."""
     if pa.types.is_fixed_size_list(array.type):
-        table: np.ndarray[Any, Any] = array.flatten().to_numpy()
-        return list(table.reshape(-1, array.type.list_size))
+        return [array.flatten().to_numpy().reshape(-1, array.type.list_size)]
+    if pa.types.is_integer(array.type):
+        return [array.to_numpy()]
     values: list[Any] = array.to_pylist()
     return values
 

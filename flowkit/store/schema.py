@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from flowkit.errors import StoreError
+from flowkit.recipe import FEATURES, Recipe
 
 FORMAT = 1
 FOLDERS: dict[str, tuple[str, ...]] = {"frames": ("rgb", "flow"), "audio": ("audio",)}
-FEATURES = "features/"
 BATCH_KEY = "flowkit.batch"
 BATCH_CRC_KEY = "flowkit.batch.crc32"
 BATCH_ROWS = 1024
@@ -33,12 +33,15 @@ LAYOUTS: dict[str, tuple[int, int, int | None, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a shard: ``kind`` is ``bytes`` (large_binary), ``vector`` (a fixed-size
-    list of float32) or the numpy name of an integer type.
+    """One column of a shard.
+
+    ``kind`` is ``bytes`` (large_binary), ``vector`` (a fixed-size list) or ``number``; ``dtype``
+    the numpy name of the values of the latter two.
     """
 
     name: str
     kind: str
+    dtype: str = ""
 
     @property
     def layout(self) -> tuple[int, int, int | None, int]:
@@ -50,8 +53,12 @@ class Column:
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "frames": (Column("rgb", "bytes"), Column("flow_x", "bytes"), Column("flow_y", "bytes")),
-    "audio": (Column("patch", "vector"),),
-    "features": (Column("vector", "vector"), Column("position", "int32"), Column("view", "int16")),
+    "audio": (Column("patch", "vector", "float32"),),
+    "features": (
+        Column("vector", "vector", "float16"),
+        Column("position", "number", "int32"),
+        Column("view", "number", "int16"),
+    ),
 }
 
 
@@ -76,6 +83,22 @@ def shard_folders(root: Path) -> list[str]:
     return sorted(found)
 
 
+def vector_dimension(folder: str, recipe: Recipe) -> int | None:
+    """Values of a vector in shards of ``folder``: of a patch, or of a feature by its recipe; None
+    for ``frames``. StoreError where the recipe has no such features.
+    """
+    if not folder.startswith(FEATURES):
+        return PATCH_SHAPE[0] * PATCH_SHAPE[1] if folder == "audio" else None
+    name = folder.removeprefix(FEATURES)
+    if name not in recipe.features:
+        known = ", ".join(recipe.features) or "none"
+        raise StoreError(
+            f"expected features that the store's recipe has ({known}), got {name!r}; add its "
+            "FeatureRecipe with create_or_open first"
+        )
+    return recipe.features[name].dimension
+
+
 def arrow_schema(
     folder: str, dimension: int | None = None, metadata: Mapping[str, str] | None = None
 ) -> Any:
@@ -91,9 +114,9 @@ def arrow_schema(
         elif column.kind == "vector":
             if dimension is None:
                 raise StoreError(f"shards of {folder} need the dimension of their vectors")
-            kind = pa.list_(pa.float32(), dimension)
+            kind = pa.list_(pa.type_for_alias(column.dtype), dimension)
         else:
-            kind = pa.type_for_alias(column.kind)
+            kind = pa.type_for_alias(column.dtype)
         fields.append((column.name, kind))
     return pa.schema(fields, metadata=dict(metadata) if metadata else None)
 

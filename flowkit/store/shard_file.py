@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import os
-import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -82,7 +81,6 @@ class ShardFile:
     ) -> None:
         self.metadata = {key.decode(): value.decode() for key, value in schema.metadata.items()}
         self.contents = CompleteVideos()
-        self.opened = time.monotonic()
         with disk_errors(folder / "shard"):
             folder.mkdir(parents=True, exist_ok=True)
             self.file, self.uuid = open_part(folder, uuid, suffix)

@@ -6,6 +6,7 @@ import numpy as np
 
 from flowkit.annotations.table import Label
 from flowkit.errors import UsageError
+from flowkit.recipe import FEATURES
 from flowkit.store.jpeg import decode_grey, decode_rgb
 from flowkit.store.schema import PATCH_SHAPE, Fingerprint
 
@@ -171,16 +172,24 @@ class Video:
         """Its log-mel patches, (patches, 96, 64) float32."""
         return self.vectors("audio", "patch").reshape(-1, *PATCH_SHAPE)
 
+    def features(self, name: str) -> np.ndarray[Any, Any]:
+        """Its local features of one kind, (rows, dimension) float16; where and which views they
+        are of say columns "position" and "view" of `vectors`.
+        """
+        return self.vectors(f"{FEATURES}{name}", "vector")
+
     def vectors(self, stream: str, column: str) -> np.ndarray[Any, Any]:
-        """A column of fixed-size rows: (rows, dimension) float32 or (rows,) integers."""
+        """A column of fixed-size rows: (rows, dimension) floats or (rows,) integers."""
         return self._store.read_fixed(stream, column, self._place(stream))
 
     def _place(self, stream: str) -> tuple[int, int, int, int]:
         place = self._store.index.place(stream, self._row)
         if place is None:
+            make = f"`flowkit features --name {stream.removeprefix(FEATURES)}`"
+            extract = f"extract it with --streams {stream}"
+            remedy = f"make them with {make}" if stream.startswith(FEATURES) else extract
             raise UsageError(
-                f"video {self.id!r} has no {stream}, only {', '.join(self.streams)}; "
-                f"extract it with --streams {stream}"
+                f"video {self.id!r} has no {stream}, only {', '.join(self.streams)}; {remedy}"
             )
         return place
 

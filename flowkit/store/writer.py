@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from flowkit.errors import StoreError
@@ -23,6 +24,7 @@ from flowkit.store.schema import (
     check_text,
     folder_streams,
     shard_columns,
+    vector_dimension,
 )
 from flowkit.store.shard_file import ShardFile
 
@@ -30,14 +32,18 @@ BATCH_BYTES = 32 << 20
 """A batch is written when it holds this much, so that memory stays bounded for large frames."""
 
 Value = bytes | np.ndarray | int | None
+"""What a column takes: bytes or None, or an array of one or many rows of numbers."""
 
 
 class ShardWriter:
     """Writes videos into shards of one folder, and commits a shard by size and by age.
 
-    ``append`` takes one row; ``end`` completes the video, and only then, and only between videos,
-    a shard is committed: when it has ``roll_bytes`` or is ``roll_seconds`` old. ``dimension`` is
-    that of the vectors of ``features/<name>``.
+    ``append`` takes one row, ``append_rows`` many; ``end`` completes the video, and only then, and
+    only between videos, a shard is committed: when it has ``roll_bytes``, or the first video in it
+    was begun ``roll_seconds`` ago.
+
+    The vectors of ``features/<name>`` have the dimension that ``recipe.features`` says;
+    StoreError where it says nothing of them, or not the ``dimension`` given.
 
     DiskFullError leaves what was written for recovery, and forgets it; the writer can go on with a
     new shard.
@@ -59,9 +65,15 @@ class ShardWriter:
         self._own_batches = folder == "frames"
         self._folder = Path(root) / folder
         self._streams = folder_streams(folder)
+        self._dimension = vector_dimension(folder, recipe)
+        if dimension not in (None, self._dimension):
+            raise StoreError(
+                f"{folder}: expected vectors of {self._dimension} values, as the store's recipe "
+                f"says, got {dimension}; give them another name"
+            )
         self._schema = arrow_schema(
             folder,
-            dimension,
+            self._dimension,
             {
                 "flowkit.format": str(FORMAT),
                 "flowkit.folder": folder,
@@ -74,11 +86,20 @@ class ShardWriter:
 
     def _forget(self) -> None:
         self._shard: ShardFile | None = None
-        self._rows: list[tuple[Value, ...]] = []
-        self._bytes = 0
+        self._since: float | None = None  # when the first video of the shard was begun
         self._videos: list[dict[str, Any]] = []
         self._id: str | None = None
-        self._part = self._written = self._first = 0
+        self._part = self._written = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        """Nothing is pending."""
+        self._blocks: list[tuple[Value, ...]] = []  # rows of each column: one of bytes, or many
+        self._rows = self._bytes = 0
+        self._first = (0, 0)  # blocks and rows before the open video
+
+    def _mark(self) -> None:
+        self._first = (len(self._blocks), self._rows)
 
     def begin(self, id: str) -> None:
         """Start a video; StoreError if one is open, or the id is not valid Unicode."""
@@ -86,38 +107,78 @@ class ShardWriter:
             raise StoreError(f"video {self._id!r} is still open; end or abandon it first")
         self._id = check_text(id, "a video's id")
         self._part = self._written = 0
-        self._first = len(self._rows)
+        self._mark()
+        if self._since is None:
+            self._since = time.monotonic()
 
     def append(self, **columns: Value) -> None:
         """Append one row to the open video.
 
         frames: ``rgb``, ``flow_x``, ``flow_y`` as bytes of JPEG or None; audio: ``patch``, 96×64
-        float32; features: ``vector``, float32, ``position`` and ``view``, integers.
+        float32; features: ``vector``, ``position`` and ``view``, as for ``append_rows``.
         """
-        if self._id is None:
-            raise StoreError("no video is open; begin one first")
         if not columns.keys() <= self._names:
             raise StoreError(f"expected columns {sorted(self._names)}, got {sorted(columns)}")
-        if self._is_full():  # before the row, so that a video's last part always has rows
-            if len(self._rows) > self._first:
+        values = [columns.get(column.name) for column in self._columns]
+        self._take(1, [
+            value if column.kind == "bytes" else self._check(column, [value])
+            for column, value in zip(self._columns, values, strict=True)
+        ])  # fmt: skip
+
+    def append_rows(
+        self, vectors: npt.ArrayLike, positions: npt.ArrayLike, views: npt.ArrayLike
+    ) -> None:
+        """Append n local features to the open video; none may be missing.
+
+        ``vectors`` (n, d) are stored as float16: a value is off by 2⁻¹¹ of itself at most, or, if
+        it is smaller than 6·10⁻⁵, by 2⁻²⁵. ``positions`` and ``views`` (n,) are int32 and int16.
+        StoreError for a value that is not finite or that they cannot hold.
+        """
+        if "position" not in self._names:
+            raise StoreError(f"expected a writer of features, got one of {self._folder.name}")
+        given = zip(self._columns, (vectors, positions, views), strict=True)
+        block = [self._check(column, values) for column, values in given]
+        if len({len(values) for values in block}) > 1:
+            raise StoreError(
+                f"expected as many positions and views as vectors, got {[*map(len, block)]}"
+            )
+        if len(block[0]):
+            self._take(len(block[0]), block)
+
+    def _check(self, column: Column, values: Any) -> np.ndarray[Any, Any]:
+        """Rows of one column as they are stored: (n, dimension) or (n,)."""
+        if column.kind == "number":
+            return check_integers(column, values)
+        rows = check_floats(column, values)
+        assert self._dimension is not None
+        if rows.size != len(rows) * self._dimension:
+            size = rows.size // len(rows)
+            raise StoreError(f"{column.name}: expected {self._dimension} values, got {size}")
+        return rows.reshape(len(rows), self._dimension)
+
+    def _take(self, rows: int, block: Sequence[Value]) -> None:
+        if self._id is None:
+            raise StoreError("no video is open; begin one first")
+        if self._is_full():  # before the rows, so that a video's last part always has some
+            if self._rows > self._first[1]:
                 self._close_part(None)
             self._flush()
-        row = tuple(columns.get(column.name) for column in self._columns)
-        self._rows.append(row)
+        self._blocks.append(tuple(block))
+        self._rows += rows
         self._bytes += sum(
-            len(v) if isinstance(v, bytes) else v.nbytes if isinstance(v, np.ndarray) else 8
-            for v in row
+            v.nbytes if isinstance(v, np.ndarray) else len(v) if isinstance(v, bytes) else 8
+            for v in block
         )
 
     def _is_full(self) -> bool:
-        return self._bytes >= BATCH_BYTES or (self._own_batches and len(self._rows) >= BATCH_ROWS)
+        return self._bytes >= BATCH_BYTES or (self._own_batches and self._rows >= BATCH_ROWS)
 
     def end(self, meta: VideoMeta) -> CommitRecord | None:
         """Complete the open video; returns the record where that made its shard roll.
 
         StoreError where ``meta`` does not fit what was appended.
         """
-        rows = self._written + len(self._rows) - self._first
+        rows = self._written + self._rows - self._first[1]
         if meta.id != self._id or meta.frames != rows:
             raise StoreError(
                 f"expected the end of video {self._id!r} with {rows} rows, "
@@ -134,16 +195,15 @@ class ShardWriter:
         return self.commit() if self._is_due() else None
 
     def _is_due(self) -> bool:
-        shard = self._shard
-        return shard is not None and (
-            shard.file.bytes >= self._roll_bytes
-            or time.monotonic() - shard.opened >= self._roll_seconds
-        )
+        if self._shard is not None and self._shard.file.bytes >= self._roll_bytes:
+            return True
+        return self._since is not None and time.monotonic() - self._since >= self._roll_seconds
 
     def abandon(self) -> None:
         """Forget the open video; rows already written stay, without a last part."""
         if self._id is not None:
-            del self._rows[self._first :]
+            blocks, self._rows = self._first
+            del self._blocks[blocks:]
             self._id = None
 
     def commit(self) -> CommitRecord | None:
@@ -152,7 +212,7 @@ class ShardWriter:
             raise StoreError(f"video {self._id!r} is still open; end or abandon it first")
         if self._rows or self._videos:
             self._flush()
-        shard, self._shard = self._shard, None
+        shard, self._shard, self._since = self._shard, None, None
         if shard is None:
             return None
         if not shard.contents.videos:
@@ -167,19 +227,19 @@ class ShardWriter:
 
     def _close_part(self, meta: VideoMeta | None) -> None:
         """Note that the open video's rows so far are a part, the last one if ``meta`` is given."""
-        rows = len(self._rows) - self._first
+        rows = self._rows - self._first[1]
         part = {"id": self._id, "part": self._part, "last": meta is not None, "rows": rows}
         self._videos.append(part | (meta.to_dict() if meta else {}))
         self._part += 1
         self._written += rows
-        self._first = len(self._rows)
+        self._mark()
 
     def _flush(self) -> None:
         """Write the pending rows as one batch."""
-        arrays, crc32 = build_arrays(self._columns, self._schema, self._rows)
+        arrays, crc32 = build_arrays(self._columns, self._schema, self._blocks)
         batch = pa.record_batch(arrays, schema=self._schema)
-        videos, self._rows, self._videos = self._videos, [], []
-        self._bytes = self._first = 0
+        videos, self._videos = self._videos, []
+        self._clear()
         try:
             if self._shard is None:
                 self._shard = ShardFile(self._folder, self._schema)
@@ -189,20 +249,59 @@ class ShardWriter:
             raise
 
 
+def check_floats(column: Column, values: Any) -> np.ndarray[Any, Any]:
+    """Rows of vectors as ``column.dtype``; StoreError where float16 cannot hold one."""
+    try:
+        numbers = np.asarray(values)
+        if numbers.dtype.kind not in "fiu" or not numbers.ndim:
+            raise TypeError(f"{numbers.dtype} of shape {numbers.shape}")
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{column.name}: expected numbers in every row, got {error}") from None
+    with np.errstate(over="ignore"):  # it is infinite then, and found
+        rows = numbers.astype(column.dtype)
+    if column.dtype == "float16" and not np.isfinite(rows).all():
+        wrong = numbers[~np.isfinite(rows)][0]
+        raise StoreError(
+            f"{column.name}: expected finite values of at most 65504, the largest of float16, got "
+            f"{wrong:g}; check the network that made them, or scale them down"
+        )
+    return rows
+
+
+def check_integers(column: Column, values: Any) -> np.ndarray[Any, Any]:
+    """Integers (n,) as ``column.dtype``; StoreError where it cannot hold one."""
+    numbers, limits = np.asarray(values), np.iinfo(column.dtype)
+    if not numbers.size:
+        numbers = numbers.astype(column.dtype)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        raise StoreError(f"{column.name}: expected an integer in every row; append it")
+    if numbers.size and not limits.min <= numbers.min() <= numbers.max() <= limits.max:
+        raise StoreError(f"{column.name}: expected integers of {column.dtype}, got {numbers}")
+    return numbers.astype(column.dtype)
+
+
 def build_arrays(
-    columns: Sequence[Column], schema: Any, rows: Sequence[tuple[Value, ...]]
+    columns: Sequence[Column], schema: Any, blocks: Sequence[tuple[Value, ...]]
 ) -> tuple[list[Any], dict[str, int]]:
-    """The Arrow arrays of some rows, and the CRC-32 of each column."""
+    """The Arrow arrays of some blocks of rows, and the CRC-32 of each column.
+
+    A block has a value for each column: bytes or None, or an array of all its rows.
+    """
     arrays, crc32 = [], {}
     for number, column in enumerate(columns):
-        values = [row[number] for row in rows]
-        build = build_bytes if column.kind == "bytes" else build_numbers
-        array, crc32[column.name] = build(schema.field(number), values)
+        values = [block[number] for block in blocks]
+        kind = schema.field(number).type
+        if column.kind == "bytes":
+            array, crc32[column.name] = build_bytes(kind, values)
+        else:
+            rows = [np.ravel(np.asarray(block)) for block in values]
+            table = np.concatenate([np.empty(0, column.dtype), *rows])
+            array, crc32[column.name] = build_numbers(kind, table)
         arrays.append(array)
     return arrays, crc32
 
 
-def build_bytes(field: Any, values: Sequence[Any]) -> tuple[Any, int]:
+def build_bytes(kind: Any, values: Sequence[Any]) -> tuple[Any, int]:
     present = [value is not None for value in values]
     offsets = np.zeros(len(values) + 1, np.int64)
     np.cumsum([len(value or b"") for value in values], out=offsets[1:])
@@ -210,22 +309,13 @@ def build_bytes(field: Any, values: Sequence[Any]) -> tuple[Any, int]:
     nulls = len(values) - sum(present)
     valid = pa.py_buffer(np.packbits(present, bitorder="little")) if nulls else None
     buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(data)]
-    array = pa.LargeBinaryArray.from_buffers(field.type, len(values), buffers, nulls)
+    array = pa.LargeBinaryArray.from_buffers(kind, len(values), buffers, nulls)
     return array, zlib.crc32(data, zlib.crc32(offsets.data))
 
 
-def build_numbers(field: Any, values: Sequence[Any]) -> tuple[Any, int]:
-    """Vectors (float32, any shape of the right size) or integers; none may be missing."""
-    if pa.types.is_fixed_size_list(field.type):
-        size = field.type.list_size
-        flat = np.empty((len(values), size), np.float32)
-        for row, value in zip(flat, values, strict=True):
-            if np.size(value) != size:
-                raise StoreError(f"{field.name}: expected {size} values, got {np.shape(value)}")
-            row[:] = np.ravel(value)
-        array = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=field.type)
-        return array, zlib.crc32(flat.data)
-    if None in values:
-        raise StoreError(f"{field.name}: expected an integer in every row; append it")
-    numbers = np.array(values, str(field.type))
-    return pa.array(numbers, field.type), zlib.crc32(numbers.data)
+def build_numbers(kind: Any, values: np.ndarray[Any, Any]) -> tuple[Any, int]:
+    """Integers, or vectors laid end to end."""
+    array = pa.array(values)
+    if pa.types.is_fixed_size_list(kind):
+        array = pa.FixedSizeListArray.from_arrays(array, type=kind)
+    return array, zlib.crc32(values.data)

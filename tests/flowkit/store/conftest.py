@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe, RGBRecipe
+from flowkit.recipe import AudioRecipe, FeatureRecipe, FlowRecipe, Recipe, RGBRecipe
 from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open, rebuild_index
 
-RECIPE = Recipe(rgb=RGBRecipe(), flow=FlowRecipe(), audio=AudioRecipe())
+NET = FeatureRecipe(source="rgb", model="net", weights="ab" * 16, dimension=3, positions=0)
+RECIPE = Recipe(rgb=RGBRecipe(), flow=FlowRecipe(), audio=AudioRecipe(), features={"net": NET})
 
 Row = tuple[bytes, bytes | None, bytes | None]
 
@@ -48,6 +49,40 @@ def put_audio(writer: ShardWriter, id: str, patches: int, start: float = 0.0) ->
     for k in range(patches):
         writer.append(patch=np.full((96, 64), start + k, np.float32))
     return writer.end(meta(id, patches, ("audio",), fps=1 / 0.96, width=0, height=0))
+
+
+def draw_features(seed: int, rows: int, dimension: int = 3) -> np.ndarray[Any, Any]:
+    """(rows, dimension) float16."""
+    drawn = np.random.default_rng([seed, rows]).normal(size=(rows, dimension))
+    return drawn.astype(np.float16)
+
+
+def put_features(
+    writer: ShardWriter, id: str, vectors: np.ndarray[Any, Any], name: str = "net", **more: Any
+) -> Any:
+    """A video's features, at positions 0, 1, … in views 0, 1, 0, …"""
+    writer.begin(id)
+    rows = np.arange(len(vectors))
+    writer.append_rows(vectors, rows, rows % 2)
+    values = {"fps": 0, "width": 0, "height": 0} | more
+    return writer.end(meta(id, len(vectors), (f"features/{name}",), **values))
+
+
+def fill_features(root: Path, videos: Mapping[str, np.ndarray[Any, Any]], **options: Any) -> Path:
+    """A store of these videos' features, in one shard unless ``options`` say otherwise."""
+    create_or_open(root, RECIPE)
+    writer = ShardWriter(root, "features/net", recipe=RECIPE, **options)
+    for id, vectors in videos.items():
+        put_features(writer, id, vectors)
+    writer.close()
+    return root
+
+
+def features(root: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """All features of a store, after a rebuild of its index."""
+    rebuild_index(root)
+    store = Store(root)
+    return {id: store[id].features("net") for id in store if "features/net" in store[id].streams}
 
 
 def contents(root: Path) -> dict[str, list[Row]]:
@@ -84,6 +119,11 @@ def stores() -> SimpleNamespace:
         meta=meta,
         put=put,
         put_audio=put_audio,
+        NET=NET,
+        draw_features=draw_features,
+        put_features=put_features,
+        fill_features=fill_features,
+        features=features,
         contents=contents,
         tree=tree,
         open_files=open_files,

@@ -2,7 +2,6 @@ import json
 import os
 from contextlib import contextmanager
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -41,26 +40,18 @@ def fill_audio(writer, stores):
 
 def fill_features(writer, stores):
     for id in "ab":
-        writer.begin(id)
-        for k in range(3):
-            writer.append(vector=np.arange(5) + k, position=k, view=-k)
-        writer.end(stores.meta(id, 3, ("features/x",)))
+        stores.put_features(writer, id, stores.draw_features(1, 3))
 
 
-CASES = {
-    "frames": (fill_frames, None),
-    "audio": (fill_audio, None),
-    "features/x": (fill_features, 5),
-}
+CASES = {"frames": fill_frames, "audio": fill_audio, "features/net": fill_features}
 
 
 @pytest.fixture(params=CASES)
 def shard(request, tmp_path, stores):
     folder = request.param
     create_or_open(tmp_path, stores.RECIPE)
-    fill, dimension = CASES[folder]
-    writer = ShardWriter(tmp_path, folder, recipe=stores.RECIPE, dimension=dimension)
-    fill(writer, stores)
+    writer = ShardWriter(tmp_path, folder, recipe=stores.RECIPE)
+    CASES[folder](writer, stores)
     return tmp_path / f"{writer.close().name}.arrow", shard_columns(folder)
 
 

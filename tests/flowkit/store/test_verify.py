@@ -377,35 +377,6 @@ def test_small_streams_are_repaired(make_store):
     assert verify(root, deep=True).clean
 
 
-def test_features_are_repaired(make_store):
-    root = make_store(("a",))
-    rows = [
-        {"vector": np.arange(7, dtype=np.float32) + n, "position": 10 * n, "view": n}
-        for n in range(4)
-    ]
-    writer = ShardWriter(root, "features/x", recipe=read_header(root).recipe, dimension=7)
-    writer.begin("a")
-    for row in rows:
-        writer.append(**row)
-    mark = Fingerprint(1, 1, "0" * 32)
-    writer.end(
-        VideoMeta(
-            id="a", source="a.mp4", fingerprint=mark, streams=("features/x",), frames=4, fps=1.0,
-            width=0, height=0,
-        )
-    )  # fmt: skip
-    writer.close()
-    rebuild_index(root)
-    assert verify(root, deep=True).clean
-    (shard,) = shards(root, "features/x")
-    flip(shard, shard.stat().st_size - 3)
-    verify(root, repair=True)
-    video = Store(root)["a"]
-    assert (video.vectors("features/x", "vector") == [row["vector"] for row in rows]).all()
-    assert video.vectors("features/x", "view").tolist() == [0, 1, 2, 3]
-    assert verify(root, deep=True).clean
-
-
 def test_a_video_of_many_batches_is_lost_alone(make_store):
     root = make_store(("long", "short"), frames=1030, width=8, height=8, streams=("rgb",))
     before = contents(root)

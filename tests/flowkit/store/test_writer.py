@@ -133,23 +133,6 @@ def test_small_streams_share_batches(stores, tmp_path, monkeypatch):
         assert (store[f"v{k}"].num_frames, store[f"v{k}"].streams) == (0, ("audio",))
 
 
-def test_features(stores, tmp_path):
-    create_or_open(tmp_path, stores.RECIPE)
-    writer = ShardWriter(tmp_path, "features/net", recipe=stores.RECIPE, dimension=3)
-    for id in "ab":
-        writer.begin(id)
-        for k in range(4):
-            writer.append(vector=np.full(3, k + ord(id), np.float64), position=k, view=k % 2)
-        writer.end(stores.meta(id, 4, ("features/net",)))
-    writer.close()
-    rebuild_index(tmp_path)
-    video = Store(tmp_path)["b"]
-    assert video.vectors("features/net", "vector").dtype == np.float32
-    assert video.vectors("features/net", "vector")[:, 1].tolist() == [98, 99, 100, 101]
-    assert video.vectors("features/net", "position").tolist() == [0, 1, 2, 3]
-    assert video.vectors("features/net", "view").tolist() == [0, 1, 0, 1]
-
-
 def test_shards_roll_by_size_and_by_age_between_videos(stores, tmp_path, monkeypatch):
     create_or_open(tmp_path, stores.RECIPE)
     writer = ShardWriter(tmp_path, recipe=stores.RECIPE, roll_bytes=5000, roll_seconds=50)
@@ -215,9 +198,10 @@ def test_misuse_is_refused(stores, tmp_path):
         writer.end(stores.meta("a", 1, ("audio",)))
     audio = ShardWriter(tmp_path, "audio", recipe=stores.RECIPE)
     audio.begin("a")
-    audio.append(patch=np.zeros((96, 63)))
     with pytest.raises(StoreError, match="6144"):
-        audio.end(stores.meta("a", 1, ("audio",))) or audio.close()
+        audio.append(patch=np.zeros((96, 63)))
+    with pytest.raises(StoreError, match="writer of features, got one of audio"):
+        audio.append_rows(np.zeros((1, 6144)), [0], [0])
 
 
 def test_the_part_is_locked_from_its_first_byte_to_its_record(stores, tmp_path, monkeypatch):
