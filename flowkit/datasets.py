@@ -59,20 +59,28 @@ class Subset:
     rows: npt.NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
-        unknown = set(self.streams) - set(STREAMS)
+        unknown = set(self.streams) - {*STREAMS, "audio"}
         if unknown or not self.streams:
-            raise UsageError(f"streams are rgb and flow, got {', '.join(self.streams) or 'none'}")
+            raise UsageError(
+                f"streams are rgb, flow and audio, got {', '.join(self.streams) or 'none'}"
+            )
         object.__setattr__(self, "rows", self.store.subset(self.name))
         for stream in self.streams:
-            lacking = [row for row in self.rows if not self.count(int(row), stream)]
+            lacking = [row for row in self.rows if not self.has(int(row), stream)]
             self.refuse(lacking, f"no {stream}: extract it with --streams {stream}")
         if not self.many:
             labels = self.store.index.batch.column("labels").value_lengths().to_numpy()
             wrong = self.rows[labels[self.rows] != 1]
             self.refuse(list(wrong), "not exactly one label: use many=True, or another subset")
 
+    def has(self, row: int, stream: str) -> bool:
+        """Whether a video has anything of a stream; of audio, which may be silent, an entry."""
+        if stream == "audio":
+            return self.store.index.place(stream, row) is not None
+        return self.count(row, stream) > 0
+
     def count(self, row: int, stream: str) -> int:
-        """Frames, or flow fields, of a video."""
+        """Frames, flow fields, or patches of audio, of a video."""
         place = self.store.index.place(stream, row)
         return 0 if place is None else place[3] - (stream == "flow")
 
@@ -110,6 +118,8 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
         seed: int,
         as_bytes: bool,
     ) -> None:
+        if "audio" in streams:
+            raise UsageError("streams are rgb and flow, got audio; PatchDataset is for audio")
         store = store if isinstance(store, Store) else Store(store)
         self.subset = Subset(store=store, name=subset, streams=streams, many=many)
         self.training, self.seed, self.as_bytes = training, seed, as_bytes

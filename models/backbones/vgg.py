@@ -40,7 +40,7 @@ class VGG16(Backbone):
     """
 
     last: ClassVar[str] = "classifier.6"
-    # Log-mel patches as the store has them, 96 windows high and 64 bands wide, as VGGish takes them.
+    # Log-mel patches as the store has them and VGGish takes them: 96 windows by 64 bands.
     audio_input: ClassVar[InputConvention] = InputConvention((0.0,), (1.0,), size=96, order="mel")
 
     def __init__(

@@ -7,7 +7,9 @@ import click
 
 
 @click.command()
-@click.option("--store", type=click.Path(path_type=Path), required=True, help="Frames, flow, audio.")
+@click.option(
+    "--store", type=click.Path(path_type=Path), required=True, help="Frames, flow, audio."
+)
 @click.option("--model", required=True, metavar="RUN_OR_WEIGHTS",
               help="A run of `flowkit train`, or a weight file with --backbone.")  # fmt: skip
 @click.option("--name", required=True, help="Of the features: the stream features/NAME.")
@@ -26,7 +28,7 @@ import click
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
               show_default=True, help="auto: the GPU where torch sees one.")  # fmt: skip
 @click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]),
-              default="float32", show_default=True, help="That the network computes in.")  # fmt: skip
+              default="float32", show_default=True, help="Of the network.")  # fmt: skip
 @click.option("--batch", type=click.IntRange(1), help="Images, clips or patches at once.")
 @click.option("--workers", type=click.IntRange(0),
               help="A GPU or a core each. Default: all of them; 0: no Ray.")  # fmt: skip

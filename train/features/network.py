@@ -191,7 +191,9 @@ def find_in_file(wanted: Wanted) -> FeatureNetwork:
     family = FAMILIES[settings.backbone]
     try:
         weights = read_weights(path)
-        branch: Stream = "flow" if wanted.stream == "flow" or not has_part(weights, "rgb.") else "rgb"
+        branch: Stream = (
+            "flow" if wanted.stream == "flow" or not has_part(weights, "rgb.") else "rgb"
+        )
         own, left = take_trunk(weights, branch)
         if left:
             raise WeightsError(f"it has {', '.join(left)}, which is no part of a backbone")
@@ -261,11 +263,9 @@ def look(
         size=0 if is_audio else wanted.size or size,
     )
     convention: InputConvention = getattr(backbone, f"{stream}_input")
-    network = FeatureNetwork(
+    return FeatureNetwork(
         backbone=backbone, path=path, recipe=recipe, convention=convention, short_side=short_side
     )
-    check_sizes(network)
-    return network
 
 
 def digest_features(backbone: Backbone) -> str:
@@ -280,15 +280,13 @@ def check_sizes(network: FeatureNetwork) -> None:
     recipe, twin = network.recipe, copy.deepcopy(network.backbone).to("meta")
     image = (96, 64) if recipe.source == "audio" else (recipe.size, recipe.size)
     channels = {"rgb": 3, "flow": 2, "audio": 1}[recipe.source]
-    shape = (1, channels * recipe.clip_length, *image)
-    if network.is_3d:
-        shape = (1, channels, recipe.clip_length, *image)
+    length = recipe.clip_length
+    shape = (channels, length, *image) if network.is_3d else (channels * length, *image)
     try:
         with torch.no_grad():
-            twin.embed(torch.empty(shape, device="meta"))
+            twin.embed(torch.empty(1, *shape, device="meta"))
     except (ValueError, RuntimeError) as error:
         raise UsageError(
-            f"{recipe.model} cannot take {recipe.clip_length} images of {image[0]}×{image[1]} "
-            f"pixels at a time: {' '.join(str(error).split())[:200]}; change --size or --clip-length"
+            f"{recipe.model} cannot take {length} images of {image[0]}×{image[1]} pixels at a "
+            f"time: {' '.join(str(error).split())[:200]}; change --size or --clip-length"
         ) from error
-

@@ -1,4 +1,4 @@
-"""What is left to do: the videos of a store that lack a features stream, and why some cannot have it.
+"""What is left to do: videos of a store that lack features, and why some cannot have any.
 
 Videos go to workers in shares: a worker reads a share's images ahead, leads them through the
 network in full batches, and writes the share out.
@@ -14,12 +14,10 @@ from flowkit.extract.plan import belongs
 from flowkit.store import Failure, Store
 from flowkit.views import Source
 
-REMEDY = {"rgb": "rgb", "flow": "rgb,flow", "audio": "audio"}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A video to compute: ``available`` frames, flow fields or patches, ``weight`` rows of features."""
+    """A video to compute: its frames, flow fields or patches, and the rows that come of them."""
 
     id: str
     available: int

@@ -25,7 +25,7 @@ from flowkit.extract.progress import Meter
 from flowkit.flow.backends import count_gpus
 from flowkit.store import Store, create_or_open, hold_store, read_header, rebuild_index, recover
 from flowkit.store.failures import append_failure, read_failures
-from train.features.network import FeatureNetwork, Wanted, find_network
+from train.features.network import FeatureNetwork, Wanted, check_sizes, find_network
 from train.features.plan import Plan, Share, make_failure, make_plan, share_out
 from train.features.summary import Summary
 from train.features.worker import Setup
@@ -124,7 +124,8 @@ def begin_setup(
 ) -> Setup:
     """What workers are told, after the store has been told of the features.
 
-    Raises UsageError where the store has nothing that the network could look at.
+    Raises UsageError where the store has nothing that the network could look at, or it is too
+    small for it.
     """
     header = read_header(root)
     source = network.sampling.source
@@ -133,6 +134,7 @@ def begin_setup(
             f"{root} has no {source}, only {', '.join(header.recipe.streams) or 'nothing'}: "
             f"extract it with --streams {source}"
         )
+    check_sizes(network)
     if network.short_side is not None:
         check_size(Run(wanted.model).recipe, Store(root))
     recipe, known = network.recipe, header.recipe.features.get(name)

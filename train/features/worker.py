@@ -197,7 +197,9 @@ class Worker:
         if self._is_due():
             self.commit()
         stopped = [t.id for t in share.targets if t.id not in outcomes]
-        late = (Outcome(id=id, status="stopped", reason="the run was asked to end") for id in stopped)
+        late = (
+            Outcome(id=id, status="stopped", reason="the run was asked to end") for id in stopped
+        )
         return tuple(replace(o, attempts=share.attempt) for o in (*outcomes.values(), *late))
 
     def commit(self) -> int:
