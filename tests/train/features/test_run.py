@@ -110,6 +110,14 @@ def test_every_position_of_long_videos_goes_in_pieces(store, finished):
         np.testing.assert_allclose(pieces, whole, rtol=2**-9, atol=1e-4)
 
 
+def test_processes_that_read_ahead_live_from_share_to_share(store, wanted):
+    run(store, wanted, "thread", batch=4, limit=6)
+    run(store, wanted, "process", batch=4, limit=6, readers=1)
+    opened = Store(store.path)
+    for id in opened.ids[:6]:
+        assert np.array_equal(opened[id].features("thread"), opened[id].features("process"))
+
+
 def test_a_second_run_does_nothing_and_new_videos_are_added(store, wanted, make_store):
     run(store, wanted)
     before = {p: p.read_bytes() for p in record_paths(store.path)}
