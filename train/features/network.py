@@ -117,9 +117,12 @@ def find_network(wanted: Wanted) -> FeatureNetwork:
     Raises UsageError where it makes no local features or its weights are none of the backbone,
     RunError for a run that is not finished so far.
     """
-    if (Path(wanted.model) / "run.json").exists():
-        return find_in_run(wanted)
-    return find_in_file(wanted)
+    return find_in_run(wanted) if is_run(wanted.model) else find_in_file(wanted)
+
+
+def is_run(model: str) -> bool:
+    """Whether that is a run folder."""
+    return (Path(model) / "run.json").exists()
 
 
 # --- runs ----------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from flowkit.extract.progress import Meter
 from flowkit.flow.backends import count_gpus
 from flowkit.store import Store, create_or_open, hold_store, read_header, rebuild_index, recover
 from flowkit.store.failures import append_failure, read_failures
-from train.features.network import FeatureNetwork, Wanted, check_sizes, find_network
+from train.features.network import FeatureNetwork, Wanted, check_sizes, find_network, is_run
 from train.features.plan import Plan, Share, make_failure, make_plan, share_out
 from train.features.summary import Summary
 from train.features.worker import Setup
@@ -83,8 +83,10 @@ def extract_features(
     started = time.monotonic()
     console = console or Console(stderr=True)
     stream = f"features/{name}"
-    wanted = replace(wanted, model=str(Path(wanted.model).absolute()))
     network = find_network(wanted)
+    # Where it lies, for workers, whose folders are others.
+    found = Path(wanted.model) if is_run(wanted.model) else network.path
+    wanted = replace(wanted, model=str(found.absolute()))
     setup = begin_setup(root.absolute(), name, wanted, network, options)
     summary = Summary(store=str(root), name=name, network=network.recipe.model)
 
@@ -149,6 +151,7 @@ def begin_setup(
     readers = options.readers
     if readers is None:
         readers = max(1, share - 1) if device == "cuda" else 0
+    alone = options.workers == 0 and device == "cpu"  # one process has all cores
     clips = CLIP_IMAGES if network.is_3d else 1
     return Setup(
         root=root,
@@ -159,7 +162,7 @@ def begin_setup(
         precision=options.precision,
         batch=options.batch or max(1, BATCH[device] // clips),
         readers=readers,
-        threads=1 if device == "cuda" else max(1, cores // (options.workers or 1)),
+        threads=cores if alone else max(1, cores // (options.workers or cores)),
         part=options.part,
         roll_bytes=options.roll_bytes,
         roll_seconds=options.roll_seconds,

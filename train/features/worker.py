@@ -7,6 +7,7 @@ shard is committed by age and size.
 """
 
 import multiprocessing
+import signal
 import socket
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -264,7 +265,7 @@ class Worker:
             num_workers=readers,
             pin_memory=self._device.type == "cuda",
             persistent_workers=readers > 0,
-            worker_init_fn=begin_worker,
+            worker_init_fn=begin_reader,
             multiprocessing_context=forkserver if readers else None,
             generator=torch.Generator(),
         )
@@ -360,6 +361,12 @@ class Worker:
                 "weights": str(self.network().path),
             },
         )
+
+
+def begin_reader(number: int) -> None:
+    """One thread; and Ctrl-C, which a terminal sends to all, is for the run to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    begin_worker(number)
 
 
 def take(

@@ -58,6 +58,17 @@ def test_vgg_listens(tmp_path, monkeypatch):
         find_network(Wanted(model=str(path), backbone="vgg16", crops="three"))
 
 
+def test_weights_are_found_by_name_and_by_phase(weight_file, finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOWKIT_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "weights").mkdir(parents=True)
+    file = weight_file().rename(tmp_path / "data" / "weights" / "resnet18-f37072fd.pth")
+    assert find_network(Wanted(model="resnet18", backbone="resnet18")).path == file
+    # A thin network is none of the families' own.
+    phase = str(finished.folder("flow"))
+    with pytest.raises(UsageError, match="no weights of this ResNet"):
+        find_network(Wanted(model=phase, backbone="resnet18"))
+
+
 def test_all_names_of_networks_can_be_made():
     assert {"resnet152", "inception_resnet_v2", "i3d", "vgg16"} <= set(NETWORKS)
 

@@ -149,6 +149,14 @@ def test_a_run_that_moved_is_the_same(store, wanted, finished):
     assert run(store, replace(wanted, model=str(moved))).computed == 9
 
 
+def test_weights_by_name_reach_the_workers(store, weight_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOWKIT_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "weights").mkdir(parents=True)
+    weight_file(10).rename(tmp_path / "data" / "weights" / "mine.pth")
+    wanted = Wanted(model="mine", backbone="resnet18", size=16, positions=1)
+    assert run(store, wanted, limit=1).rows == 1
+
+
 def test_videos_that_lack_the_stream_are_named(make_store, tmp_path, wanted):
     root = make_store(["a", "b"], root=tmp_path / "mixed", frames=9)
     make_store(["only rgb"], root=root, frames=9, streams=("rgb",), annotated=False)
