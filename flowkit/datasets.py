@@ -12,8 +12,7 @@ error that names it.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
-from flowkit.errors import StoreError, UsageError
+from flowkit.errors import UsageError
 from flowkit.sampling import (
     ClipSampling,
     Times,
@@ -34,74 +33,13 @@ from flowkit.sampling import (
 )  # fmt: skip
 from flowkit.store import Store, Video
 from flowkit.store.jpeg import decode_grey, decode_rgb
+from flowkit.subsets import STREAMS, Subset
 from flowkit.transforms import FLOW_SCALES, RGB_SCALES, Crops, MultiScaleCrop, TenCrop, apply_crop
 
 U8 = npt.NDArray[np.uint8]
-STREAMS = ("rgb", "flow")
-NAMED = 5  # videos that an error names
 
 
 Key = tuple[int, int]  # epoch, index
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subset:
-    """Videos of a store with one label each, or any number of them.
-
-    Raises UsageError for an unknown subset or stream, StoreError for videos that lack a stream,
-    have too few frames, or (unless ``many``) not exactly one label.
-    """
-
-    store: Store
-    name: str
-    streams: tuple[str, ...]
-    many: bool = False
-    rows: npt.NDArray[np.int64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        unknown = set(self.streams) - {*STREAMS, "audio"}
-        if unknown or not self.streams:
-            raise UsageError(
-                f"streams are rgb, flow and audio, got {', '.join(self.streams) or 'none'}"
-            )
-        object.__setattr__(self, "rows", self.store.subset(self.name))
-        for stream in self.streams:
-            lacking = [row for row in self.rows if not self.has(int(row), stream)]
-            self.refuse(lacking, f"no {stream}: extract it with --streams {stream}")
-        if not self.many:
-            labels = self.store.index.batch.column("labels").value_lengths().to_numpy()
-            wrong = self.rows[labels[self.rows] != 1]
-            self.refuse(list(wrong), "not exactly one label: use many=True, or another subset")
-
-    def has(self, row: int, stream: str) -> bool:
-        """Whether a video has anything of a stream; of audio, which may be silent, an entry."""
-        if stream == "audio":
-            return self.store.index.place(stream, row) is not None
-        return self.count(row, stream) > 0
-
-    def count(self, row: int, stream: str) -> int:
-        """Frames, flow fields, or patches of audio, of a video."""
-        place = self.store.index.place(stream, row)
-        return 0 if place is None else place[3] - (stream == "flow")
-
-    def label(self, row: int) -> torch.Tensor:
-        """Its class () int64, or with ``many`` all of them as (classes,) float32 of 0 and 1."""
-        classes = [label["class"] for label in self.store.index.value("labels", row)]
-        if not self.many:
-            return torch.tensor(classes[0])
-        target = torch.zeros(len(self.store.classes))
-        target[classes] = 1
-        return target
-
-    def refuse(self, rows: list[Any], fault: str) -> None:
-        """Raise StoreError that names the first of the videos; nothing where there is none."""
-        if len(rows):
-            ids = ", ".join(repr(self.store.index.id(int(row))) for row in rows[:NAMED])
-            more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
-            raise StoreError(
-                f"{self.store.path}: {len(rows)} of {len(self.rows)} videos of subset "
-                f"{self.name!r} have {fault} ({ids}{more})"
-            )
 
 
 class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
@@ -118,8 +56,6 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
         seed: int,
         as_bytes: bool,
     ) -> None:
-        if "audio" in streams:
-            raise UsageError("streams are rgb and flow, got audio; PatchDataset is for audio")
         store = store if isinstance(store, Store) else Store(store)
         self.subset = Subset(store=store, name=subset, streams=streams, many=many)
         self.training, self.seed, self.as_bytes = training, seed, as_bytes
@@ -134,6 +70,15 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
         if not self.as_bytes:
             sample = {stream: scale_bytes(image, stream) for stream, image in sample.items()}
         return {**sample, **facts}
+
+    def batch(self, keys: Sequence[int | Key]) -> dict[str, torch.Tensor]:
+        """Samples as one batch, their images as bytes: (B, …) of what one of them is."""
+        batch = {stream: make_tensor((len(keys), *shape)) for stream, shape in self.shapes()}
+        facts = [
+            self.fill(key, {stream: images[i] for stream, images in batch.items()})
+            for i, key in enumerate(keys)
+        ]
+        return {**batch, **{name: torch.stack([f[name] for f in facts]) for name in facts[0]}}
 
     @abstractmethod
     def shapes(self) -> list[tuple[str, tuple[int, ...]]]:
@@ -246,38 +191,33 @@ class SnippetDataset(VideoDataset):
 
 
 class Batches(Dataset[dict[str, torch.Tensor]]):
-    """Whole batches of a dataset with ``as_bytes``: its keys are lists of that one's keys.
+    """Whole batches of a dataset that makes them: its keys are lists of that one's keys.
 
         DataLoader(Batches(dataset), sampler=BatchSampler(sampler, 8, False), batch_size=None)
 
-    gives what ``DataLoader(dataset, 8, sampler=sampler)`` does with less work: images are written
-    where the training process reads them, not copied there.
+    gives what ``DataLoader(dataset, 8, sampler=sampler)`` does (of images with ``as_bytes``) with
+    less work: they are written where the training process reads them, not copied there.
     """
 
-    def __init__(self, dataset: "VideoDataset | Any") -> None:
+    def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, keys: list[Key]) -> dict[str, torch.Tensor]:
-        batch = {
-            stream: make_tensor((len(keys), *shape)) for stream, shape in self.dataset.shapes()
-        }
-        facts = [
-            self.dataset.fill(key, {stream: images[i] for stream, images in batch.items()})
-            for i, key in enumerate(keys)
-        ]
-        return {**batch, **{name: torch.stack([f[name] for f in facts]) for name in facts[0]}}
+        batch: dict[str, torch.Tensor] = self.dataset.batch(keys)
+        return batch
 
 
-def make_tensor(shape: tuple[int, ...]) -> torch.Tensor:
-    """An uninitialized uint8 tensor; in a loader's worker, in memory that all processes share."""
-    if get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
+def make_tensor(shape: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> torch.Tensor:
+    """An uninitialized tensor; in a loader's worker, in memory that all processes share."""
+    size = math.prod(shape)
+    if get_worker_info() is None or not size:
+        return torch.empty(shape, dtype=dtype)
     # As torch's own default_collate does; share_memory_() would copy what is not yet written.
-    storage = torch.UntypedStorage._new_shared(math.prod(shape))
-    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)
+    storage = torch.UntypedStorage._new_shared(size * dtype.itemsize)
+    return torch.empty(0, dtype=dtype).set_(storage, 0, shape)
 
 
 class ClipDataset(VideoDataset):

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from flowkit.datasets import Key, Subset
+from flowkit.datasets import Key
 from flowkit.errors import UsageError
 from flowkit.sampling import draw, sample_middles, sample_randomly
 from flowkit.store import Store
+from flowkit.subsets import LabelledSubset
 
 
 class PatchDataset(Dataset[dict[str, torch.Tensor]]):
@@ -52,9 +53,12 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
                 f"{num_patches}"
             )
         store = store if isinstance(store, Store) else Store(store)
-        self.subset = Subset(store=store, name=subset, streams=("audio",), many=many)
+        self.subset = LabelledSubset(store=store, name=subset, many=many)
         self.num_patches, self.training, self.seed = num_patches, training, seed
-        counts = np.array([self.subset.count(int(row), "audio") for row in self.subset.rows])
+        places = [store.index.place("audio", int(row)) for row in self.subset.rows]
+        lacking = [row for row, place in zip(self.subset.rows, places, strict=True) if not place]
+        self.subset.refuse(lacking, "no audio: extract it with --streams audio")
+        counts = np.array([place[3] for place in places if place])
         if not leave_out_silent:
             silent = list(self.subset.rows[counts == 0])
             self.subset.refuse(silent, "no sound: leave_out_silent=True goes without them")

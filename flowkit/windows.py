@@ -31,10 +31,11 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 import torch
 
-from flowkit.datasets import NAMED, STREAMS, Key, SnippetDataset
+from flowkit.datasets import Key, SnippetDataset
 from flowkit.errors import StoreError, UsageError
 from flowkit.sampling import Times, draw, sample_randomly
 from flowkit.store import Store
+from flowkit.subsets import NAMED, STREAMS
 from flowkit.transforms import Crops
 
 F64 = npt.NDArray[np.float64]

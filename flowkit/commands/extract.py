@@ -1,9 +1,12 @@
 """`flowkit extract`: videos → frame store."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from flowkit.recipe import Recipe
 
 
 @click.command("extract")
@@ -17,7 +20,9 @@ import click
 @click.option("--catalog", type=click.Path(path_type=Path), help="Another datasets.yaml.")
 @click.option("--subset", metavar="NAME", help="Only videos of this subset, such as val.")
 @click.option("--store", type=click.Path(path_type=Path), help="Default: stores/<dataset>.")
-@click.option("--streams", default="rgb,flow", show_default=True, help="Of rgb, flow, audio.")
+@click.option("--streams", metavar="S", help="Of rgb, flow, audio (default: rgb,flow).")
+@click.option("--audio/--no-audio", default=None,
+              help="Sound too (default: where the dataset's recipe has it).")  # fmt: skip
 @click.option("--size", metavar="WxH", help="Resize to exactly this (default 256x256).")
 @click.option("--short-side", metavar="N", type=int, help="Resize the shorter side to N pixels.")
 @click.option("--upsize", is_flag=True, help="Let --short-side enlarge smaller videos.")
@@ -54,7 +59,8 @@ def extract(
     catalog: Path | None,
     subset: str | None,
     store: Path | None,
-    streams: str,
+    streams: str | None,
+    audio: bool | None,
     shard: str | None,
     strict: bool,
     as_json: bool,
@@ -65,7 +71,7 @@ def extract(
     \b
     flowkit extract --dataset ucf101
     flowkit extract --videos my_videos/ --store S
-    flowkit extract a.mp4 b.avi --store S --streams rgb,flow,audio
+    flowkit extract a.mp4 b.avi --store S --audio
     """
     import json
 
@@ -76,7 +82,7 @@ def extract(
     from flowkit.extract import extract as run
 
     chosen = choose_sources(files, dataset, variant, videos, catalog, subset, store)
-    kinds = tuple(dict.fromkeys(name.strip() for name in streams.split(",") if name.strip()))
+    kinds = choose_streams(streams, audio, chosen.recipe)
     options = Options(
         streams=kinds,
         part=parse_part(shard) if shard else (0, 1),
@@ -97,6 +103,22 @@ def extract(
         context.exit(130)
     if strict and (summary.failed or summary.quarantined):
         context.exit(4)
+
+
+def choose_streams(
+    streams: str | None, audio: bool | None, recipe: "Recipe | None"
+) -> tuple[str, ...]:
+    """Those named, else rgb and flow, and audio where the dataset's recipe has it; ``audio`` has
+    the last word on itself.
+    """
+    named = (name.strip() for name in ("rgb,flow" if streams is None else streams).split(","))
+    kinds = dict.fromkeys(name for name in named if name)
+    if audio is None:
+        audio = "audio" in kinds or (
+            streams is None and recipe is not None and recipe.audio is not None
+        )
+    kinds.pop("audio", None)
+    return (*kinds, "audio") if audio else tuple(kinds)
 
 
 OPTION_NAMES = frozenset(

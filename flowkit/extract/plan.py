@@ -8,6 +8,7 @@ from pathlib import Path
 from flowkit.annotations import Source
 from flowkit.errors import UsageError
 from flowkit.extract.job import Job
+from flowkit.recipe import FEATURES
 from flowkit.store import Fingerprint, Store, Video
 from flowkit.store.failures import Failure
 
@@ -54,7 +55,8 @@ def make_plan(
         failure = failures.get(source.id)
         if video is not None and has_changed(source.path, video):
             if update:
-                both = tuple(dict.fromkeys((*video.streams, *streams)))
+                own = (stream for stream in video.streams if not stream.startswith(FEATURES))
+                both = tuple(dict.fromkeys((*own, *streams)))
                 jobs.append(make_job(source, both, supersedes=True))
             else:
                 changed.append(source.id)

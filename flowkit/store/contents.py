@@ -3,7 +3,7 @@
 The bytes may be those that were committed and still be wrong, if whoever wrote them was.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from typing import Any
 
@@ -11,29 +11,34 @@ import numpy as np
 import simplejpeg
 
 from flowkit.errors import CorruptError
+from flowkit.recipe import Recipe
 from flowkit.store import jpeg
 from flowkit.store.damage import FoundVideo, read_values
-from flowkit.store.schema import PATCH_SHAPE, VideoMeta, shard_columns
+from flowkit.store.schema import VideoMeta, shard_columns, vector_dimension
 
 SHOWN = 3
 """Findings of one video that are spelled out; the others are counted."""
 
 
-def check_contents(descriptor: int, folder: str, video: FoundVideo, pool: Executor) -> list[str]:
+def check_contents(
+    descriptor: int, folder: str, video: FoundVideo, recipe: Recipe, pool: Executor
+) -> list[str]:
     """What is wrong with a video's rows: every picture decoded, every number looked at."""
-    check = CHECKS.get(folder, check_numbers)
     rows = sum(piece.rows for piece in video.pieces)
     wrong = [] if rows == video.meta.frames else [f"{video.meta.frames} frames but {rows} rows"]
-    wrong += check(descriptor, folder, video, pool)
+    if folder == "frames":
+        wrong += check_frames(descriptor, video, pool)
+    else:
+        wrong += check_numbers(descriptor, folder, video, recipe)
     more = [f"and {len(wrong) - SHOWN} more findings"] if len(wrong) > SHOWN else []
     return wrong[:SHOWN] + more
 
 
-def check_frames(descriptor: int, folder: str, video: FoundVideo, pool: Executor) -> Iterator[str]:
+def check_frames(descriptor: int, video: FoundVideo, pool: Executor) -> Iterator[str]:
     """Pictures that are missing, superfluous, broken, or of another size or colour space."""
     t = 0
     for piece in video.pieces:
-        for column in shard_columns(folder):
+        for column in shard_columns("frames"):
             values = read_values(descriptor, piece, column)
             name = column.name
             pictures = [(t + row, name, data, video.meta) for row, data in enumerate(values)]
@@ -61,21 +66,17 @@ def check_picture(t: int, name: str, data: bytes | None, meta: VideoMeta) -> str
     return None
 
 
-def check_numbers(descriptor: int, folder: str, video: FoundVideo, pool: Executor) -> Iterator[str]:
-    """Vectors of another length, and values that are not finite."""
-    row = 0
+def check_numbers(descriptor: int, folder: str, video: FoundVideo, recipe: Recipe) -> Iterator[str]:
+    """Vectors of another length than the recipe says, and values that are not finite."""
+    row, dimension = 0, vector_dimension(folder, recipe)
     for piece in video.pieces:
         for column in shard_columns(folder):
             if column.kind != "vector":
                 continue
             values: list[Any] = read_values(descriptor, piece, column)
             for number, value in enumerate(values, row):
-                if folder == "audio" and value.size != PATCH_SHAPE[0] * PATCH_SHAPE[1]:
-                    yield f"row {number}: {column.name} has {value.size} values"
+                if value.size != dimension:
+                    yield f"row {number}: {column.name} has {value.size} values, not {dimension}"
                 if not np.isfinite(value).all():
                     yield f"row {number}: {column.name} is not finite"
         row += piece.rows
-
-
-Check = Callable[[int, str, FoundVideo, Executor], Iterator[str]]
-CHECKS: dict[str, Check] = {"frames": check_frames}

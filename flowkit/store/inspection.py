@@ -35,6 +35,7 @@ from flowkit.store.schema import (
     VideoMeta,
     shard_columns,
     shard_folders,
+    vector_dimension,
 )
 
 CHUNK = 4 << 20
@@ -141,6 +142,11 @@ class Inspection:
     def _check_shard(self, shard: Shard) -> None:
         path = self.root / f"{shard.name}.arrow"
         try:
+            vector_dimension(shard.folder, self.header.recipe)
+        except StoreError as error:  # store.json is an older copy: nothing can be told, or done
+            self._blame(shard, None, str(error))
+            return
+        try:
             locked = is_locked(path)  # asked first: a commit that ends meanwhile leaves a record
             shard.record = read_record(path.with_suffix(".json"))
         except FileNotFoundError:
@@ -221,7 +227,9 @@ class Inspection:
                 return
             for video in assemble(batches):
                 try:
-                    wrong = check_contents(descriptor, shard.folder, video, self.pool)
+                    wrong = check_contents(
+                        descriptor, shard.folder, video, self.header.recipe, self.pool
+                    )
                 except CorruptError as error:
                     wrong = [str(error)]
                 for what in wrong:

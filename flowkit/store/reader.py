@@ -14,6 +14,7 @@ from flowkit.errors import StoreError, UsageError
 from flowkit.recipe import Recipe
 from flowkit.store.header import StoreHeader, read_header
 from flowkit.store.index_view import IndexView, Place
+from flowkit.store.layout import Extent
 from flowkit.store.schema import vector_dimension
 from flowkit.store.shard_reader import Shards
 from flowkit.store.video import Video
@@ -155,6 +156,13 @@ class Store:
         """Rows t … t + length − 1 of the bytes columns of a video; Video checks the range."""
         shard, batch, first_row, _ = place
         return self._shards.read(shard, batch, columns, first_row + t, length)
+
+    def locate(self, shard: int, batch: int, column: str) -> tuple[Path, Extent]:
+        """The file of a shard, by its number in the index, and where a column of one of its
+        batches lies in it; CorruptError where the file is not what was committed.
+        """
+        reader = self._shards.open(shard)
+        return reader.path, self._shards.extents(shard, batch)[1][column]
 
     def read_fixed(self, stream: str, column: str, place: Place) -> np.ndarray[Any, Any]:
         """All rows of a video in a column of fixed size, (rows, dimension) or (rows,)."""

@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowkit.errors import CorruptError, FormatError
+from flowkit.recipe import FEATURES
 from flowkit.store.atomic import disk_errors, sync_folder, write_atomic
+from flowkit.store.contents import check_numbers
 from flowkit.store.damage import FoundVideo, find_damage, open_shard, read_batches, read_values
 from flowkit.store.header import StoreHeader
 from flowkit.store.index import Candidate, rebuild_index
@@ -96,10 +98,17 @@ def copy_videos(
     writer = ShardWriter(root, shard.folder, recipe=header.recipe)
     with open_shard(path) as descriptor:
         for video in videos:
+            features = shard.folder.startswith(FEATURES)
+            if features and any(check_numbers(descriptor, shard.folder, video, header.recipe)):
+                shard.unfit.add(video.meta.id)  # some other program wrote it
+                continue
             writer.begin(video.meta.id)
             try:
                 for piece in video.pieces:
                     values = [read_values(descriptor, piece, column) for column in columns]
+                    if features:
+                        writer.append_rows(*values)
+                        continue
                     for row in zip(*values, strict=True):
                         names = (column.name for column in columns)
                         writer.append(**dict(zip(names, row, strict=True)))

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -176,7 +176,10 @@ class VideoMeta:
 
     def to_dict(self) -> dict[str, Any]:
         """The video as JSON values; a false ``supersedes`` is left out."""
-        values = asdict(self)
+        # Not asdict, whose deep copies are most of what many small videos cost.
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        mark = self.fingerprint
+        values["fingerprint"] = {name: getattr(mark, name) for name in mark.__dataclass_fields__}
         if not self.supersedes:
             del values["supersedes"]
         return values

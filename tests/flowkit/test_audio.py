@@ -1,6 +1,7 @@
 """Log-mel patches against a direct evaluation of their definition."""
 
 import itertools
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,14 @@ def test_spectrogram_agrees_with_the_definition() -> None:
         np.testing.assert_allclose(
             patches.reshape(-1, 64)[row], log_mel_reference(samples, row), atol=1e-4
         )
+
+
+def test_patches_agree_with_another_implementation() -> None:
+    """That of transformers: golden/make_log_mel.py makes the file, and says how to run it."""
+    golden = Path(__file__).with_name("golden")
+    samples = runpy.run_path(str(golden / "make_log_mel.py"))["make_samples"]()
+    (patch,) = patches_of(samples)
+    np.testing.assert_allclose(patch, np.load(golden / "log_mel.npy"), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("cut", [1, 999, 16_000, 10**6])

@@ -81,5 +81,5 @@ def test_bad_input(store, make_store):
         PatchDataset(store, "all", 0, training=True)
     with pytest.raises(StoreError, match="no audio: extract it with --streams audio"):
         PatchDataset(make_store(), "train", 1)
-    with pytest.raises(UsageError, match="got audio; PatchDataset is for audio"):
+    with pytest.raises(UsageError, match="streams are rgb and flow, got audio"):
         SnippetDataset(store, "all", 1, streams=("audio",))

@@ -66,6 +66,50 @@ def test_a_dataset_of_the_catalogue(flowkit, tmp_path, make_clip):
     assert [label.name for label in store["left/train_00000.mp4"].labels] == ["left"]
 
 
+CATALOG = """
+loud:
+  title: Loud
+  format: folder
+  videos: [loud]
+  subsets: [train]
+  homepage: here
+  obtain: from here
+  licence: none
+  expected_videos: 2
+  bytes_per_video: 1000
+  recipe:
+    resize: {mode: exact, width: 32, height: 32}
+    rgb: {}
+    flow: {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("entry", "typed", "streams"),
+    [
+        ("", (), ("rgb", "flow")),
+        ("    audio: {}\n", (), ("rgb", "flow", "audio")),
+        ("    audio: {}\n", ("--no-audio",), ("rgb", "flow")),
+        ("    audio: {}\n", ("--streams", "rgb"), ("rgb",)),
+        ("", ("--audio",), ("rgb", "flow", "audio")),
+        ("", ("--streams", "rgb", "--audio"), ("rgb", "audio")),
+        ("", ("--streams", "audio"), ("audio",)),
+    ],
+)
+def test_audio_is_on_where_the_catalogue_says_so(
+    flowkit, tmp_path, make_clip, entry, typed, streams
+):
+    (tmp_path / "datasets.yaml").write_text(CATALOG + entry)
+    make_clip(tmp_path / "data" / "loud" / "train" / "x" / "a.mp4", frames=3, sound=True)
+    make_clip(tmp_path / "data" / "loud" / "train" / "x" / "b.mp4", frames=3)
+    result = flowkit("extract", "--dataset", "loud", "--workers", "0", *typed)
+    assert result.exit_code == 0, result.output
+    store = Store(tmp_path / "stores" / "loud")
+    assert [video.streams for video in map(store.__getitem__, store)] == [streams] * 2
+    if "audio" in streams:
+        assert [len(store[id].audio()) for id in store] == [2, 0]
+
+
 def test_strict_and_retry_failed(flowkit, tmp_path, make_clip):
     make_clip(tmp_path / "a.mp4")
     (tmp_path / "b.mp4").write_bytes(b"")

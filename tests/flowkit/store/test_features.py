@@ -21,7 +21,7 @@ FINITE = st.floats(-65504, 65504, width=32)
 @settings(max_examples=50, deadline=None)
 @given(
     counts=st.lists(st.integers(0, 7), max_size=8),
-    roll=st.integers(1, 3000),
+    roll=st.integers(500, 9000),
     batch=st.integers(20, 2000),
     split=st.integers(1, 4),
 )
