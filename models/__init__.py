@@ -11,10 +11,12 @@ attention/cross_modality.py      the CMA operation and block
 attention/non_local.py           the same within one modality
 attention/pyramid.py             spatio-temporal pyramid attention: K frames become one
 attention/clusters.py            Attention Clusters: a set becomes N weighted means of it
+attention/catnet.py              CATNet: the same, and attention over those means
 two_stream.py                    two branches, the blocks between them, three scores
 pyramid.py                       a backbone with pyramid attention inside; two of them
 segments.py                      one score of many snippets
 feature_sets.py                  sets of several modalities: one part each, one classifier
+fusions.py                       what attention over sets is compared with: averages, LSTMs, …
 padding.py                       sets of different sizes in one tensor
 digits.py                        the CNN that reads Flash-MNIST's frames
 pretrained.py                    weight files → these modules

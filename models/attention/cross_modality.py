@@ -30,16 +30,24 @@ from torch.nn import functional
 
 
 def attend(query_BND: torch.Tensor, key_BMD: torch.Tensor, value_BMD: torch.Tensor) -> torch.Tensor:
-    """Equation 1: (B, N, D), without the (N, M) map in memory where a fused kernel can help."""
-    # As one head, contiguous in D: torch's fused kernels take nothing else.
-    q, k, v = (tensor.contiguous().unsqueeze(1) for tensor in (query_BND, key_BMD, value_BMD))
+    """Equation 1: (B, N, D), without the (N, M) map in memory where that is the smaller part.
+
+    torch's fused kernels make no map, but take only tensors that are contiguous in D: of others
+    they need copies, which for small maps are larger than the map.
+    """
+    given = (query_BND, key_BMD, value_BMD)
+    copies = sum(tensor.numel() for tensor in given if not tensor.is_contiguous())
+    map_size = len(query_BND) * query_BND.shape[1] * key_BMD.shape[1]
+    if 2 * map_size < copies:  # scores, and what the softmax makes of them
+        return weigh(query_BND, key_BMD) @ value_BMD
+    q, k, v = (tensor.contiguous().unsqueeze(1) for tensor in given)  # as one head
     return functional.scaled_dot_product_attention(q, k, v).squeeze(1)
 
 
 def weigh(query_BND: torch.Tensor, key_BMD: torch.Tensor) -> torch.Tensor:
     """The attention map of equation 1, (B, N, M): rows sum to 1."""
     scores = query_BND @ key_BMD.transpose(1, 2)
-    return (scores / query_BND.shape[-1] ** 0.5).softmax(dim=-1)
+    return scores.div_(query_BND.shape[-1] ** 0.5).softmax(dim=-1)
 
 
 class CrossModalityBlock(nn.Module):

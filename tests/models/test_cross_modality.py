@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile
 
 from models.attention.cross_modality import CrossModalityBlock, attend, weigh
 
@@ -131,8 +132,22 @@ def test_fused_attention_is_the_plain_one_in_bfloat16_too():
     torch.testing.assert_close(attend(*half).float(), weigh(q, k) @ v, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("positions", [4, 300])
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_map_is_made_where_it_is_smaller_than_what_else_is_copied(positions, turned):
+    q, k, v = torch.randn(3, 2, positions, 16, dtype=torch.float64)
+    if turned:  # as the block's are, of images with their channels first
+        q, k, v = (tensor.mT.contiguous().mT for tensor in (q, k, v))
+    expected = (q @ k.mT / 4).softmax(2) @ v
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        found = attend(q, k, v)
+    torch.testing.assert_close(found, expected)
+    calls = {event.key for event in profiled.key_averages()}
+    assert ("aten::scaled_dot_product_attention" in calls) == (positions == 300 or not turned)
+
+
 @pytest.mark.parametrize("dims", [2, 3])
-def test_the_map_is_never_in_memory(dims):
+def test_no_large_map_is_in_memory(dims):
     """torch's fused kernel takes the block's tensors; where it cannot, it falls back silently."""
     block = make_block(dims=dims)
     x, y = torch.randn((2, 2, 6) + (3,) * (dims - 2) + (4, 6))

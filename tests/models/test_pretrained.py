@@ -1,6 +1,9 @@
 """Weight files: what is read, what is refused."""
 
+import hashlib
 import pickle
+import re
+import struct
 from functools import partial
 
 import pytest
@@ -13,6 +16,7 @@ from models.backbones.resnet import ResNet
 from models.pretrained import (
     WeightsError,
     cross_modality_init,
+    digest_weights,
     inflate_time,
     load_weights,
     read_weights,
@@ -336,3 +340,43 @@ def test_weights_of_clips_are_taken_as_they_are():
     weights, clips = I3D(width=4).state_dict(), I3D(width=4)
     load_weights(clips, weights, inflate_time=True)
     assert same(clips.state_dict(), weights)
+
+
+# --- digests -------------------------------------------------------------------------------------
+
+
+def test_a_digest_is_of_names_shapes_and_values():
+    weights = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.ones(2)}
+    digest = digest_weights(weights)
+    assert re.fullmatch("[0-9a-f]{32}", digest)
+    others = [
+        {"b": weights["b"].reshape(3, 2), "a": weights["a"]},
+        {"c": weights["b"], "a": weights["a"]},
+        {"b": weights["b"] + torch.tensor([0, 0, 1e-6]), "a": weights["a"]},
+        {"b": weights["b"]},
+        {"b": weights["a"], "a": weights["b"]},
+        {"b": weights["b"].T.reshape(2, 3), "a": weights["a"]},
+    ]
+    assert len({digest, *map(digest_weights, others)}) == len(others) + 1
+
+
+def test_a_digest_does_not_depend_on_how_weights_are_kept(tmp_path):
+    weights = {"b": torch.randn(4, 3).half().float(), "a": torch.ones(2)}
+    digest = digest_weights(weights)
+    assert digest_weights(dict(reversed(weights.items()))) == digest
+    assert digest_weights({name: tensor.half() for name, tensor in weights.items()}) == digest
+    assert digest_weights({name: tensor.double() for name, tensor in weights.items()}) == digest
+    turned = {"b": weights["b"].T.contiguous().T, "a": torch.nn.Parameter(weights["a"])}
+    assert digest_weights(turned) == digest
+    torch.save(weights, tmp_path / "weights.pth")
+    assert digest_weights(read_weights(tmp_path / "weights.pth")) == digest
+
+
+def test_a_digest_is_the_same_tomorrow():
+    """Stores name their weights by it."""
+    weights = {"fc.weight": torch.arange(4.0).reshape(2, 2), "fc.bias": torch.zeros(2)}
+    plain = b"fc.bias (2,)\n" + bytes(8)
+    plain += b"fc.weight (2, 2)\n" + struct.pack("<4f", 0, 1, 2, 3)
+    assert digest_weights(weights) == hashlib.blake2b(plain, digest_size=16).hexdigest()
+    counted = {**weights, "norm.num_batches_tracked": torch.tensor(7)}
+    assert digest_weights(counted) == digest_weights(weights)
