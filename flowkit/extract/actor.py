@@ -3,17 +3,15 @@
 import faulthandler
 import os
 import socket
-from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import flowkit
 from flowkit.errors import DeviceError, FlowkitError, StoreError
 from flowkit.extract.blame import write_device_error
-from flowkit.extract.job import Job, Outcome, Setup
+from flowkit.extract.job import Work
 from flowkit.extract.occupancy import Occupancy
-from flowkit.extract.worker import Worker
-from flowkit.flow import resolve_backend
+from flowkit.extract.setup import Trade
 
 
 class Actor:
@@ -23,7 +21,7 @@ class Actor:
     """
 
     def __init__(
-        self, setup: Setup, journal: Path, token: str, sample: Path, lanes: int = 1
+        self, setup: Trade, journal: Path, token: str, sample: Path, lanes: int = 1
     ) -> None:
         self._setup, self._journal = setup, journal
         self._token, self._sample = token, sample
@@ -41,16 +39,18 @@ class Actor:
                 "mounts, or use --workers on one machine and --shard i/n for several"
             )
         if not self._sample.exists():
-            raise StoreError(f"node {host} does not see the videos, such as {self._sample}")
-        if self._setup.backend:
-            try:
-                resolve_backend(self._setup.backend)
-            except FlowkitError as error:
-                raise FlowkitError(f"node {host}: {error}") from error
+            raise StoreError(
+                f"node {host} does not see {self._sample}: expected it on a path that every node "
+                "mounts"
+            )
+        try:
+            self._setup.check_node()
+        except FlowkitError as error:
+            raise FlowkitError(f"node {host}: {error}") from error
         self._trace = self._journal.open("w", encoding="utf-8")
         faulthandler.enable(self._trace, all_threads=False)
         self._occupancy = Occupancy()
-        self._workers = [Worker(self._setup, host, self._occupancy) for _ in range(self._lanes)]
+        self._workers = [self._setup.make_worker(host, self._occupancy) for _ in range(self._lanes)]
         self._open = set(range(self._lanes))
         try:
             self._workers[0].warm_up()
@@ -59,19 +59,19 @@ class Actor:
         self._occupancy.take()  # starting is not waiting
         return f"{host} {flowkit.__version__}"
 
-    def extract(self, job: Job, lane: int = 0) -> Outcome | StoreError:
-        """A fault of the store comes back as a value, so that it keeps its type."""
+    def extract(self, job: Work, lane: int = 0) -> Any:
+        """The worker's outcome; a fault of the store is a value too, so that it keeps its type."""
         try:
-            outcome = self._workers[lane].extract(job)
+            return self._workers[lane].extract(job)
         except StoreError as error:
             return error
         except DeviceError as error:
             self._end(error)
-        return replace(outcome, attempts=job.attempt, gpu=self._occupancy.take())
 
     def beat(self, lane: int = 0) -> int:
         """A number that grows while work goes on."""
-        return self._workers[lane].beat
+        beat: int = self._workers[lane].beat
+        return beat
 
     def stop(self, lane: int = 0) -> None:
         """Ask a video that is under way to end."""

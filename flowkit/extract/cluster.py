@@ -4,7 +4,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,9 @@ from flowkit.extract.blame import first_line
 from flowkit.extract.crew import uses_gpu
 from flowkit.extract.driver import Driver
 from flowkit.extract.interrupt import Interrupt
-from flowkit.extract.job import Job, Outcome, Setup
+from flowkit.extract.job import Job, Outcome
 from flowkit.extract.options import Options
+from flowkit.extract.setup import Setup
 from flowkit.flow import BACKENDS
 from flowkit.flow.backends import count_gpus
 
@@ -31,27 +33,40 @@ def run_on_ray(
     log: Callable[[str], None],
 ) -> None:
     """Do the jobs on a Ray cluster: the one at ``options.address``, or one for this run."""
-    address = find_address(options)
+    cores = len(os.sched_getaffinity(0))
+    gpus = max(1, count_gpus()) if uses_gpu(setup.backend) else 0
+    # A GPU's share of the cores is its lanes: here all cores count, used or not.
+    cores = max(cores, gpus) if gpus else min(options.workers or cores, len(jobs))
+    with open_ray(find_address(options.address), cores, gpus) as ray:
+        interrupt.take()
+        if setup.backend == "auto":
+            setup = replace(setup, backend=choose_backend(ray, log))
+        Driver(ray, jobs, setup, options, begin, count, interrupt, log).run()
+
+
+@contextmanager
+def open_ray(address: str | None, cores: int, gpus: int) -> Iterator[Any]:
+    """The module ``ray``, connected: to ``address``, or to a cluster of this machine's own.
+
+    Left as it is where the caller has connected it already. FlowkitError where it cannot be used.
+    """
     if address and "ray" not in sys.modules:
         check_address(address)
         choose_auth_mode(address)
     ray = import_ray()
     mine = not ray.is_initialized()
     if mine:
-        connect(ray, address, setup.backend, options.workers, len(jobs))
-    interrupt.take()
+        connect(ray, address, cores, gpus)
     try:
-        if setup.backend == "auto":
-            setup = replace(setup, backend=choose_backend(ray, log))
-        Driver(ray, jobs, setup, options, begin, count, interrupt, log).run()
+        yield ray
     finally:
         if mine:
             ray.shutdown()
 
 
-def find_address(options: Options) -> str | None:
+def find_address(asked: str | None) -> str | None:
     """The cluster to join, or None for one of this machine."""
-    return options.address or os.environ.get("RAY_ADDRESS") or None
+    return asked or os.environ.get("RAY_ADDRESS") or None
 
 
 def choose_backend(ray: Any, log: Callable[[str], None]) -> str:
@@ -90,19 +105,16 @@ def import_ray() -> Any:
     return ray
 
 
-def connect(ray: Any, address: str | None, backend: str, workers: int | None, jobs: int) -> None:
-    """Join the cluster at ``address``, or start one for this machine."""
+def connect(ray: Any, address: str | None, cores: int, gpus: int) -> None:
+    """Join the cluster at ``address``, or start one of so many cores and GPUs on this machine."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address:
             ray.init(address=address, **quiet)
         else:
-            cores = len(os.sched_getaffinity(0))
-            gpus = max(1, count_gpus()) if uses_gpu(backend) else 0
-            # A GPU's share of the cores is its lanes: here all cores count, used or not.
             ray.init(
                 address="local",
-                num_cpus=max(cores, gpus) if gpus else min(workers or cores, jobs),
+                num_cpus=cores,
                 num_gpus=gpus,
                 include_dashboard=False,
                 object_store_memory=80 << 20,  # only small records pass through it

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.errors import FlowkitError
-from flowkit.extract.job import Job
+from flowkit.extract.job import Work
 from flowkit.flow import BACKENDS
 
 
@@ -39,7 +39,7 @@ class Slot:
     lane: int
     task: Any
     state: str = "starting"  # starting → idle ⇄ working → closing
-    job: Job | None = None
+    job: Work | None = None
     beat: int = -1
     beat_call: Any = None
     alive: float = field(default_factory=time.monotonic)
@@ -55,6 +55,7 @@ class Size:
     lanes: int
     actors: int
     gpus: int  # of an actor: 0 or 1
+    cores: int = 1  # of a lane
 
 
 def uses_gpu(backend: str) -> bool:

@@ -11,7 +11,7 @@ import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,10 +19,10 @@ import flowkit
 from flowkit.errors import DeviceError, FlowkitError, StoreError
 from flowkit.extract.actor import Actor
 from flowkit.extract.blame import GPU_FAILED, first_line, judge, read_trace
-from flowkit.extract.crew import Crew, Slot, choose_size
+from flowkit.extract.crew import Crew, Slot
 from flowkit.extract.interrupt import Interrupt
-from flowkit.extract.job import Job, Outcome, Setup
-from flowkit.extract.options import Options
+from flowkit.extract.job import Status, Work
+from flowkit.extract.setup import Pace, Trade
 from flowkit.store import recover
 
 POLL_SECONDS = 1.0
@@ -38,18 +38,18 @@ class Driver:
     def __init__(
         self,
         ray: Any,
-        jobs: tuple[Job, ...],
-        setup: Setup,
-        options: Options,
+        jobs: Sequence[Work],
+        setup: Trade,
+        options: Pace,
         begin: Callable[[int, str], None],
-        count: Callable[[Outcome], None],
+        count: Callable[[Any], None],
         interrupt: Interrupt,
         log: Callable[[str], None],
     ) -> None:
         self.ray, self.setup, self.options = ray, setup, options
         self.begin, self.count, self.interrupt, self.log = begin, count, interrupt, log
         self.queue = deque(jobs)
-        self.suspects: deque[Job] = deque()  # their workers died: each waits for a fresh one
+        self.suspects: deque[Work] = deque()  # their workers died: each waits for a fresh one
         # A video that this node sees: another node that does not is unfit.
         seen = (job.source for job in jobs if os.access(job.source, os.R_OK))
         self.sample = next(seen, setup.root)
@@ -61,8 +61,8 @@ class Driver:
         self.journals = setup.root / "journal"
         self.prefix = "{}-of-{}.".format(*setup.part)
         self.token = f"{self.prefix}seen-{uuid.uuid4().hex}"
-        self.size = choose_size(ray.nodes(), setup.backend, options.workers, len(jobs))
-        self.setup = replace(setup, lanes=self.size.lanes)
+        self.size = setup.choose_size(ray.nodes(), options.workers, len(jobs))
+        self.setup = replace(setup, lanes=self.size.lanes)  # type: ignore[type-var]
         self.actor_class = ray.remote(max_restarts=0, max_task_retries=0)(Actor)
 
     def run(self) -> None:
@@ -110,7 +110,7 @@ class Driver:
     def _start_crew(self, lanes: int) -> None:
         journal = self.journals / f"{self.prefix}{uuid.uuid4().hex}"
         actor = self.actor_class.options(
-            num_cpus=lanes, num_gpus=self.size.gpus, max_concurrency=2 * lanes + 1
+            num_cpus=lanes * self.size.cores, num_gpus=self.size.gpus, max_concurrency=2 * lanes + 1
         ).remote(self.setup, journal, self.token, self.sample, lanes)
         crew, start = Crew(actor, journal, lanes), actor.start.remote()
         self.slots += [Slot(crew, lane, start) for lane in range(lanes)]
@@ -195,23 +195,19 @@ class Driver:
             return
         time.sleep(0.2)  # the kernel lets go of the dead process's locks
         recovery = recover(self.setup.root, part=self.setup.part, wait_seconds=0.0, log=self.log)
-        if job.id in recovery.salvaged:
-            self.count(Outcome(id=job.id, status="done", attempts=job.attempt))
+        done, left = job.divide(recovery.salvaged)
+        if done is not None:
+            self.count(done.outcome("done"))
+        if left is None:
             return
         verdict = judge(error, trace, slot.hung, self.options.stall_seconds)
-        if job.attempt < verdict.tries:
-            self.log(f"retrying {job.id} in a fresh worker: {verdict.reason}")
-            self.suspects.append(replace(job, attempt=job.attempt + 1))
+        if left.attempt < verdict.tries:
+            self.log(f"retrying {left.id} in a fresh worker: {verdict.reason}")
+            self.suspects.extend(left.again())
             return
-        self.count(
-            Outcome(
-                id=job.id,
-                status="failed" if verdict.guilty else "stopped",
-                kind=verdict.kind,
-                reason=f"{job.source}: {verdict.reason}, {job.attempt} times",
-                attempts=job.attempt,
-            )
-        )
+        status: Status = "failed" if verdict.guilty else "stopped"
+        reason = f"{left.source}: {verdict.reason}, {left.attempt} times"
+        self.count(left.outcome(status, verdict.kind, reason))
 
     def _read_trace(self, slot: Slot, error: Exception) -> str:
         """Why the actor died. Counts the death once, however many lanes it had."""

@@ -1,37 +1,36 @@
-"""What passes between driver and workers: a setup once, then jobs out and outcomes back.
+"""What passes between driver and workers: a setup once (setup.py), then jobs out, outcomes back.
 
 All of it is small and picklable; pixels never travel.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol, Self
 
-from flowkit.decode import VideoReader
 from flowkit.extract.occupancy import GPUTime
-from flowkit.recipe import Recipe
+
+Status = Literal["done", "failed", "stopped"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What every worker of a run needs to know.
+class Work(Protocol):
+    """What the driver hands to a worker: one video, or several that are worked on together."""
 
-    ``backend`` is a flow backend ("auto" where only a cluster can say which), ``lanes`` how
-    many workers share a process and its GPU, ``part`` the (i, n) that this run owns,
-    ``roll_bytes`` and ``roll_seconds`` when a shard is committed. ``open_video`` is called
-    as ``open_video(path, resize, fps)`` and must give what :class:`VideoReader` gives.
-    """
+    @property
+    def id(self) -> str: ...
+    @property
+    def source(self) -> Path: ...
+    @property
+    def attempt(self) -> int: ...
 
-    root: Path
-    recipe: Recipe
-    backend: str
-    lanes: int = 1
-    part: tuple[int, int] = (0, 1)
-    min_frames: int = 2
-    roll_bytes: int = 1 << 30
-    roll_seconds: float = 300.0
-    open_video: Callable[..., VideoReader] = VideoReader
+    def divide(self, done: Collection[str]) -> tuple[Self | None, Self | None]:
+        """What of it is done and what is left, where the videos ``done`` are in the store."""
+
+    def again(self) -> tuple[Self, ...]:
+        """How it is tried again after its worker died, so that the video at fault is found."""
+
+    def outcome(self, status: Status, kind: str = "", reason: str = "") -> Any:
+        """What became of all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +50,20 @@ class Job:
     frames: int | None = None
     supersedes: bool = False
     attempt: int = 1
+
+    def divide(self, done: Collection[str]) -> tuple["Job | None", "Job | None"]:
+        """See `Work`."""
+        return (self, None) if self.id in done else (None, self)
+
+    def again(self) -> tuple["Job", ...]:
+        """The same, one attempt later."""
+        return (replace(self, attempt=self.attempt + 1),)
+
+    def outcome(self, status: Status, kind: str = "", reason: str = "") -> "Outcome":
+        """What became of it, where no worker says so."""
+        return Outcome(
+            id=self.id, status=status, kind=kind, reason=reason, attempts=self.attempt
+        )  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -84,12 +97,13 @@ class Outcome:
     """
 
     id: str
-    status: Literal["done", "failed", "stopped"]
+    status: Status
     kind: str = ""
     reason: str = ""
     attempts: int = 1
     frames: int = 0
     pairs: int = 0
+    features: int = 0
     bytes: int = 0
     warnings: tuple[str, ...] = ()
     seconds: Seconds = field(default_factory=Seconds)

@@ -4,32 +4,29 @@ A video that crashes or hangs the decoder takes this process with it: only Ray's
 are guarded against that.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from flowkit.extract.interrupt import Interrupt
-from flowkit.extract.job import Job, Outcome, Setup
-from flowkit.extract.occupancy import Occupancy
-from flowkit.extract.worker import Worker
+from flowkit.extract.job import Work
+from flowkit.extract.setup import Trade
 
 
 def run_in_process(
-    jobs: tuple[Job, ...],
-    setup: Setup,
+    jobs: Sequence[Work],
+    setup: Trade,
     begin: Callable[[int, str], None],
-    count: Callable[[Outcome], None],
+    count: Callable[[Any], None],
     interrupt: Interrupt,
 ) -> None:
     """Do the jobs one after another; what is complete is committed whatever ends the run."""
-    occupancy = Occupancy()
-    worker = Worker(setup, occupancy=occupancy)
+    worker = setup.make_worker()
     interrupt.on_ask = worker.stop
     begin(0, setup.backend)
     try:
         for job in jobs:
             if interrupt.asked:
                 break
-            outcome = worker.extract(job)
-            count(replace(outcome, attempts=job.attempt, gpu=occupancy.take()))
+            count(worker.extract(job))
     finally:
         worker.close()

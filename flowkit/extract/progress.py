@@ -1,28 +1,33 @@
 """How far a run is: a bar with rate and ETA on a terminal, a line now and then elsewhere."""
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flowkit.extract.job import Job, Outcome
+from flowkit.extract.job import Outcome
 from flowkit.extract.summary import describe_failure
 
 LINE_SECONDS = 15.0
 
 
 class Meter:
-    """Counts videos and pairs on stderr, as a context manager.
+    """Counts videos, and what is made of them, on stderr, as a context manager.
 
-    The ETA goes by bytes of source, since videos differ in length.
+    The ETA goes by the videos' ``weights``, since they differ in length: bytes of source, say.
+    ``what`` is made: ``pairs``, or ``frames``, by their names in an outcome.
     """
 
-    def __init__(self, jobs: tuple[Job, ...], console: Console | None = None) -> None:
+    def __init__(
+        self, weights: Mapping[str, int], console: Console | None = None, what: str = "pairs"
+    ) -> None:
         self.console = console or Console(stderr=True)
-        self._weights = {job.id: max(1, job.weight) for job in jobs}
-        self._finished = self._failed = self._pairs = 0
+        self._weights = {id: max(1, weight) for id, weight in weights.items()}
+        self._what = what
+        self._finished = self._failed = self._made = 0
         self._weight = 0
         self._started = self._spoke = time.monotonic()
         self._bar = Progress(
@@ -55,7 +60,7 @@ class Meter:
         """One video is finished, well or badly."""
         self._finished += 1
         self._failed += outcome.status == "failed"
-        self._pairs += outcome.pairs
+        self._made += getattr(outcome, self._what)
         self._weight += self._weights.get(outcome.id, 1)
         self._bar.update(self._task, completed=self._weight, line=self._line())
         if outcome.status == "failed":
@@ -74,5 +79,5 @@ class Meter:
     def _line(self) -> str:
         seconds = max(1e-9, time.monotonic() - self._started)
         failed = f" ({self._failed} failed)" if self._failed else ""
-        rate = f", {self._pairs / seconds:.1f} pairs/s" if self._pairs else ""
+        rate = f", {self._made / seconds:.1f} {self._what}/s" if self._made else ""
         return f"{self._finished}/{len(self._weights)} videos{failed}{rate}"

@@ -20,12 +20,13 @@ from flowkit.errors import DiskFullError, RecipeError
 from flowkit.extract.cluster import find_address, run_on_ray
 from flowkit.extract.crew import uses_gpu
 from flowkit.extract.interrupt import Interrupt
-from flowkit.extract.job import Job, Outcome, Setup
+from flowkit.extract.job import Job, Outcome
 from flowkit.extract.local import run_in_process
 from flowkit.extract.occupancy import GPUTime
 from flowkit.extract.options import Options
 from flowkit.extract.plan import Plan, belongs, has_changed, make_plan
 from flowkit.extract.progress import Meter
+from flowkit.extract.setup import Setup
 from flowkit.extract.summary import Summary, format_bytes
 from flowkit.flow import resolve_backend
 from flowkit.flow.backends import check_backend, explain_fallback
@@ -115,7 +116,7 @@ def choose_backend(options: Options, log: Callable[[str], None]) -> str:
 
     Then "auto" stays what it is until Ray is joined, and each node checks a name for itself.
     """
-    if options.workers != 0 and find_address(options):
+    if options.workers != 0 and find_address(options.address):
         return check_backend(options.backend)
     line = explain_fallback() if options.backend == "auto" else None
     if line is not None:
@@ -184,7 +185,10 @@ def work(
         return
     jobs = {job.id: job for job in plan.jobs}
     indexed = time.monotonic()
-    with Interrupt(console) as interrupt, Meter(plan.jobs, console) as meter:
+    with (
+        Interrupt(console) as interrupt,
+        Meter({job.id: job.weight for job in plan.jobs}, console) as meter,
+    ):
 
         def begin(workers: int, backend: str) -> None:
             summary.workers, summary.backend = workers, backend

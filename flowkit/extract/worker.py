@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -30,12 +30,15 @@ from flowkit.decode import VideoReader
 from flowkit.errors import VideoError
 from flowkit.extract.ahead import Ahead
 from flowkit.extract.crew import uses_gpu
-from flowkit.extract.job import Job, Outcome, Seconds, Setup
+from flowkit.extract.job import Job, Outcome, Seconds
 from flowkit.extract.occupancy import Occupancy
 from flowkit.flow import tvl1_video_quantized
 from flowkit.recipe import FlowRecipe
 from flowkit.store import Fingerprint, ShardWriter, VideoMeta
 from flowkit.store.jpeg import encode_grey, encode_rgb
+
+if TYPE_CHECKING:
+    from flowkit.extract.setup import Setup
 
 U8 = npt.NDArray[np.uint8]
 
@@ -63,7 +66,7 @@ class Worker:
     """
 
     def __init__(
-        self, setup: Setup, place: str | None = None, occupancy: Occupancy | None = None
+        self, setup: "Setup", place: str | None = None, occupancy: Occupancy | None = None
     ) -> None:
         cv2.setNumThreads(1)  # a worker is one core; OpenCV would take them all
         self.setup = setup
@@ -89,6 +92,10 @@ class Worker:
 
         Raises DiskFullError, and StoreError where the store itself is at fault.
         """
+        outcome = self._try(job)
+        return replace(outcome, attempts=job.attempt, gpu=self._occupancy.take())
+
+    def _try(self, job: Job) -> Outcome:
         try:
             with self._occupancy.at("video"):
                 return self._extract(job)
@@ -324,7 +331,7 @@ class Worker:
         }
 
 
-def choose_chunk(frame_bytes: int, setup: Setup) -> int:
+def choose_chunk(frame_bytes: int, setup: "Setup") -> int:
     """How many frames to compute at once, at least 2."""
     if not uses_gpu(setup.backend):
         return max(2, min(CHUNK_FRAMES, CHUNK_BYTES // max(1, frame_bytes)))

@@ -16,6 +16,7 @@ class Failure:
     ``kind`` is a short stable word (VideoError.kind), ``reason`` one line; ``attempts`` counts the
     tries so far; ``time`` in seconds since 1970. ``size`` and ``mtime_ns`` are those of the source
     that failed (0 where it had none), so that another file in its place gets a new chance.
+    ``stream`` is "" for what is extracted from sources, or ``features/<name>``.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Failure:
     time: float
     size: int = 0
     mtime_ns: int = 0
+    stream: str = ""
 
 
 def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:
@@ -45,8 +47,8 @@ def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:
             os.close(descriptor)
 
 
-def read_failures(root: str | os.PathLike[str]) -> dict[str, Failure]:
-    """The failures by video id; the last line of an id counts, and torn lines do not."""
+def read_failures(root: str | os.PathLike[str], stream: str = "") -> dict[str, Failure]:
+    """The failures of a stream by video id; the last line of an id counts, torn lines do not."""
     failures: dict[str, Failure] = {}
     try:
         content = (Path(root) / "failures.jsonl").read_bytes()
@@ -59,5 +61,6 @@ def read_failures(root: str | os.PathLike[str]) -> dict[str, Failure]:
             failure = Failure(**{name: values[name] for name in known})
         except (ValueError, AttributeError, TypeError):
             continue  # blank, or torn by a crash in the middle of its write
-        failures[failure.id] = failure
+        if failure.stream == stream:
+            failures[failure.id] = failure
     return failures

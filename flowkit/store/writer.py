@@ -208,10 +208,7 @@ class ShardWriter:
 
     def commit(self) -> CommitRecord | None:
         """Commit the shard; None where it holds no complete video, and then it leaves no file."""
-        if self._id is not None:
-            raise StoreError(f"video {self._id!r} is still open; end or abandon it first")
-        if self._rows or self._videos:
-            self._flush()
+        self.flush()
         shard, self._shard, self._since = self._shard, None, None
         if shard is None:
             return None
@@ -219,6 +216,13 @@ class ShardWriter:
             shard.discard()
             return None
         return shard.commit()
+
+    def flush(self) -> None:
+        """Write out what is complete, without committing it: of it, a crash costs nothing then."""
+        if self._id is not None:
+            raise StoreError(f"video {self._id!r} is still open; end or abandon it first")
+        if self._rows or self._videos:
+            self._flush()
 
     def close(self) -> CommitRecord | None:
         """Abandon the open video, and commit what is complete."""

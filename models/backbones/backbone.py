@@ -25,8 +25,8 @@ Step = Callable[[torch.Tensor], torch.Tensor]
 class InputConvention:
     """What a network's weights expect: values in [0, 1] less ``mean``, by ``std``, a channel.
 
-    ``size``: of the image, pixels; ``frames`` of the clip, 1 for images; ``order``: of the
-    channels.
+    ``size``: of the image, pixels (its height, where it is no square); ``frames`` of the clip, 1
+    for images; ``order``: of the channels.
     """
 
     mean: tuple[float, ...]
@@ -91,11 +91,15 @@ class Backbone(nn.Module, ABC):
         """What follows the steps."""
         return self.classify(self.pool(x))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Scores (B, classes) of images (B, C, H, W) or clips (B, C, T, H, W)."""
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """Local features (B, num_features): what comes before dropout and the last layer."""
         for _, step in self.steps():
             x = step(x)
-        return self.head(x)
+        return self.pool(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores (B, classes) of images (B, C, H, W) or clips (B, C, T, H, W)."""
+        return self.classify(self.embed(x))
 
 
 def find_channels(network: nn.Module) -> int:

@@ -8,7 +8,7 @@ Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Rec
     fc6, fc7, fc8                         classifier.0, .3, .6
 
 Departs from the paper as torchvision does: maps that are not 7×7 after pool5 are averaged to it,
-so images of any size ≥ 32 will do.
+so images of any size ≥ 32 will do: log-mel patches of 96 windows × 64 bands are one of 1 channel.
 
     B C H W  batch, channels, height, width
 """
@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from models.backbones.backbone import Backbone, Step, initialize
+from models.backbones.backbone import Backbone, InputConvention, Step, initialize
 
 # Of each stage, before its pool: channels, and how many convolutions have them.
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -34,12 +34,14 @@ class VGG16(Backbone):
 
     Parameters
     ----------
-    in_channels: 3 for RGB, 2 × the number of fields for flow.
+    in_channels: 3 for RGB, 2 × the number of fields for flow, 1 for log-mel patches.
     num_classes: of the last layer; 0 for none, which gives features instead of scores.
     dropout: after either hidden layer of the classifier; the paper's is 0.5.
     """
 
     last: ClassVar[str] = "classifier.6"
+    # Log-mel patches as the store has them and VGGish takes them: 96 windows by 64 bands.
+    audio_input: ClassVar[InputConvention] = InputConvention((0.0,), (1.0,), size=96, order="mel")
 
     def __init__(
         self, *, in_channels: int = 3, num_classes: int = 1000, dropout: float = 0.0

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from models.backbones import vgg
-from models.backbones.backbone import RGB_INPUT
+from models.backbones.backbone import RGB_INPUT, normalize
 from models.backbones.vgg import VGG16
 from models.pretrained import WeightsError, load_weights
 from models.weight_files import convert_weights
@@ -192,3 +192,15 @@ def test_a_weight_under_two_names(make_small):
     weights = {**network.state_dict(), "linear1.bias": torch.zeros(HIDDEN)}
     with pytest.raises(WeightsError, match=r"two tensors of the file are classifier\.3\.bias"):
         convert_weights(network, weights)
+
+
+def test_log_mel_patches_are_images_of_one_channel(make_small):
+    network = make_small(in_channels=1).eval()
+    convention = VGG16.audio_input
+    patches = torch.randn(3, 1, convention.size, 64)
+    assert torch.equal(normalize(patches, convention), patches)
+    with torch.no_grad():
+        features = network.embed(patches)
+        assert features.shape == (3, HIDDEN)
+        assert torch.equal(network.classify(features), network(patches))
+    assert make_small(in_channels=1, num_classes=0).embed(patches).shape == (3, HIDDEN)

@@ -1,0 +1,76 @@
+"""Shares of videos, and how a crash in one is narrowed down."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowkit.store import Store
+from flowkit.store.failures import Failure, append_failure, read_failures
+from train.features.plan import Share, Target, make_failure, make_plan, share_out
+
+FILE = Path("weights.pth")
+
+
+def make_targets(weights):
+    return [Target(id=str(n), available=w, weight=w) for n, w in enumerate(weights)]
+
+
+@given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 60))
+def test_shares_are_all_videos_in_order(weights, size):
+    targets = make_targets(weights)
+    shares = share_out(targets, size, FILE)
+    assert [target for share in shares for target in share.targets] == targets
+    for share in shares[:-1]:
+        assert sum(target.weight for target in share.targets) >= size
+        assert sum(target.weight for target in share.targets[:-1]) < size
+
+
+@given(st.integers(1, 40), st.data())
+def test_halving_finds_the_video_at_fault(count, data):
+    bad = str(data.draw(st.integers(0, count - 1)))
+    suspects = [Share(targets=tuple(make_targets([1] * count)), source=FILE)]
+    found, died = [], 0
+    while suspects:
+        share = suspects.pop()
+        if all(target.id != bad for target in share.targets):
+            found += [target.id for target in share.targets]
+        elif share.attempt < 2:
+            died += 1
+            suspects += share.again()
+        else:
+            assert [target.id for target in share.targets] == [bad]
+    assert sorted([*found, bad]) == sorted(map(str, range(count)))
+    assert died <= 2 + count.bit_length()
+
+
+def test_what_was_salvaged_is_not_tried_again():
+    share = Share(targets=tuple(make_targets([1, 1, 1])), source=FILE)
+    done, left = share.divide({"1", "another"})
+    assert [target.id for target in done.targets] == ["1"]
+    assert [target.id for target in left.targets] == ["0", "2"]
+    assert share.divide(set()) == (None, share)
+    assert share.divide({"0", "1", "2"}) == (share, None)
+    assert share.id == "0 and 2 more"
+    assert [(o.id, o.status) for o in done.outcome("failed")] == [("1", "failed")]
+
+
+def test_quarantines_of_streams_are_apart(make_store):
+    store = Store(make_store(["a", "b"]))
+    append_failure(store.path, make_failure("a", "crash", "it crashed", "features/x"))
+    append_failure(store.path, Failure("b", "b.mp4", "broken", "no frame", 1, 0.0))
+    assert list(read_failures(store.path)) == ["b"]
+    failures = read_failures(store.path, "features/x")
+    assert list(failures) == ["a"]
+    plan = make_plan(store, "features/x", "rgb", (25, 3), failures)
+    assert [(t.id, t.weight) for t in plan.targets] == [("b", 75)]
+    assert [failure.id for failure in plan.quarantined] == ["a"]
+    again = make_plan(store, "features/x", "rgb", (0, 1), failures, retry_failed=True, limit=1)
+    assert ([t.id for t in again.targets], again.beyond) == (["a"], 1)
+
+
+@pytest.mark.parametrize(("stream", "available"), [("rgb", 5), ("flow", 4)])
+def test_what_a_video_has_is_counted_in_its_own_units(make_store, stream, available):
+    plan = make_plan(Store(make_store(["a"])), "features/x", stream, (0, 1), {})
+    assert [(t.available, t.weight) for t in plan.targets] == [(available, available)]

@@ -1,0 +1,108 @@
+"""`flowkit features`: local features of videos, by a network, into their store."""
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--store", type=click.Path(path_type=Path), required=True, help="Frames, flow, audio."
+)
+@click.option("--model", required=True, metavar="RUN_OR_WEIGHTS",
+              help="A run of `flowkit train`, or a weight file with --backbone.")  # fmt: skip
+@click.option("--name", required=True, help="Of the features: the stream features/NAME.")
+@click.option("--backbone", metavar="NAME", help="Of a weight file: resnet152, i3d, vgg16, ….")
+@click.option("--stream", type=click.Choice(["rgb", "flow", "audio"]),
+              help="What is looked at. Default: what the network is for.")  # fmt: skip
+@click.option("--split", type=int, help="Of a run of several.")
+@click.option("--positions", type=click.IntRange(0),
+              help="Evenly spaced ones of a video; 0: every one. Default: 25; 10 clips; all of "
+              "audio.")  # fmt: skip
+@click.option("--crops", type=click.Choice(["centre", "three", "ten"]),
+              help="At each position. Default: centre; of clips three.")  # fmt: skip
+@click.option("--size", type=click.IntRange(8), help="Of a crop, pixels. Default: the network's.")
+@click.option("--clip-length", type=click.IntRange(1), help="Frames. Default: the network's.")
+@click.option("--clip-stride", type=click.IntRange(1), help="Default: the network's.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+              show_default=True, help="auto: the GPU where torch sees one.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]),
+              default="float32", show_default=True, help="Of the network.")  # fmt: skip
+@click.option("--batch", type=click.IntRange(1), help="Images, clips or patches at once.")
+@click.option("--workers", type=click.IntRange(0),
+              help="A GPU or a core each. Default: all of them; 0: no Ray.")  # fmt: skip
+@click.option("--readers", type=click.IntRange(0),
+              help="Processes that read images for a worker. Default: a GPU's share of the cores; "
+              "on CPUs a thread.")  # fmt: skip
+@click.option("--shard", metavar="I/N", help="Only part I (from 0) of N, for batch schedulers.")
+@click.option("--limit", type=click.IntRange(1), help="At most this many videos.")
+@click.option("--address", help="A Ray cluster to join (or $RAY_ADDRESS).")
+@click.option("--retry-failed", is_flag=True, help="Try quarantined videos again.")
+@click.option("--commit-seconds", type=float, default=300.0, show_default=True,
+              help="Commit a shard when it is this old (or has 1 GiB).")  # fmt: skip
+@click.option("--strict", is_flag=True, help="Exit with 4 if any video is left without features.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.pass_context
+def features(
+    context: click.Context,
+    /,
+    store: Path,
+    model: str,
+    name: str,
+    backbone: str | None,
+    stream: str | None,
+    split: int | None,
+    positions: int | None,
+    crops: str | None,
+    size: int | None,
+    clip_length: int | None,
+    clip_stride: int | None,
+    shard: str | None,
+    commit_seconds: float,
+    strict: bool,
+    as_json: bool,
+    **rest: object,
+) -> None:
+    """Compute local features of all videos of a store; run it again to go on.
+
+    \b
+    flowkit features --store S --model runs/flow --stream flow --name flow --positions 20
+    flowkit features --store S --model resnet152.pth --backbone resnet152 --name rgb
+    flowkit features --store S --model runs/i3d --name clips --positions 10 --crops three
+    flowkit features --store S --model vgg16_audio.pth --backbone vgg16 --name audio
+
+    A feature is what the network pools before its last layer, kept as float16.
+    """
+    from rich.console import Console
+
+    from flowkit.extract import parse_part
+    from train.features import Options, Wanted, extract_features
+
+    wanted = Wanted(
+        model=model,
+        backbone=backbone,
+        stream=stream,  # type: ignore[arg-type]
+        split=split,
+        positions=positions,
+        crops=crops,
+        size=size,
+        clip_length=clip_length,
+        clip_stride=clip_stride,
+    )
+    options = Options(
+        part=parse_part(shard) if shard else (0, 1),
+        roll_seconds=commit_seconds,
+        **rest,  # type: ignore[arg-type]
+    )
+    summary = extract_features(store, name, wanted, options)
+    if as_json:
+        click.echo(json.dumps(summary.to_dict()))
+    else:
+        Console().print(summary.render())
+        click.echo(f"store: {store}, stream features/{name}")
+    if summary.interrupted:
+        click.echo("interrupted; the same command goes on from here", err=True)
+        context.exit(130)
+    if strict and summary.faults:
+        context.exit(4)

@@ -1,0 +1,295 @@
+"""Which network makes features, of what: from a run of `flowkit train`, or a weight file.
+
+A feature is what a backbone's `embed` gives: its pooled features, before dropout and the last
+layer, which therefore is not looked at, nor does it count in the digest of the weights.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from flowkit.errors import UsageError
+from flowkit.recipe import FeatureRecipe
+from flowkit.transforms import CentreCrop, Crops, TenCrop, ThreeCrop
+from flowkit.views import Source, ViewSampling, count_views
+from models.backbones.backbone import Backbone, InputConvention
+from models.pretrained import WeightsError, digest_weights, load_weights, read_weights
+from models.weight_files import convert_weights
+from train.alternate import Phase, phases_of
+from train.backbones import FAMILIES, OPTIONS
+from train.networks import finished_network
+from train.recipe import Network, Stream
+from train.run import Run
+from train.weights import find_weights, has_part, take_trunk, trunk_of
+
+NETWORKS: dict[str, Network] = {
+    **{f"resnet{d}": Network(backbone="resnet", depth=d) for d in (18, 34, 50, 101, 152)},
+    "vgg16": Network(backbone="vgg16"),
+    "bn_inception": Network(backbone="bn_inception"),
+    "inception_resnet_v2": Network(backbone="inception_resnet_v2"),
+    "i3d": Network(backbone="i3d"),
+    "p3d": Network(backbone="p3d"),
+}
+CROPS: Mapping[str, type[CentreCrop] | type[TenCrop] | type[ThreeCrop]] = {
+    "centre": CentreCrop,
+    "three": ThreeCrop,
+    "ten": TenCrop,
+}
+WHOLE = "whole"  # what audio patches are taken as
+POSITIONS, CLIPS = 25, 10  # Attention Clusters' on Kinetics; CATNet's, of three crops each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a person asked for; None where nothing was said.
+
+    ``model``: a run folder or a weight file, the latter with ``backbone``. ``stream``, ``split``:
+    which phase of the run. The rest is how videos are looked at; see `FeatureRecipe`.
+    """
+
+    model: str
+    backbone: str | None = None
+    stream: Source | None = None
+    split: int | None = None
+    positions: int | None = None
+    crops: str | None = None
+    size: int | None = None
+    clip_length: int | None = None
+    clip_stride: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureNetwork:
+    """A backbone in eval mode, and how it looks at videos.
+
+    ``path``: the file that its weights are of; ``short_side`` of the frames it was trained on,
+    None where nobody knows.
+    """
+
+    backbone: Backbone
+    path: Path
+    recipe: FeatureRecipe
+    convention: InputConvention
+    short_side: int | None = None
+
+    @property
+    def is_3d(self) -> bool:
+        """Whether it looks at clips."""
+        return self.backbone.dims == 3
+
+    @property
+    def sampling(self) -> ViewSampling:
+        """Where it looks."""
+        recipe = self.recipe
+        return ViewSampling(
+            source=cast(Source, recipe.source),
+            positions=recipe.positions,
+            length=recipe.clip_length,
+            stride=recipe.clip_stride,
+        )
+
+    @property
+    def crops(self) -> Crops:
+        """The views of an image; audio is one view, whole."""
+        return make_crops(self.recipe)
+
+    @property
+    def views(self) -> int:
+        """How many there are."""
+        return count_views(self.crops)
+
+
+def make_crops(recipe: FeatureRecipe) -> Crops:
+    """The crops of a recipe; for audio, which is not cropped, any that is one."""
+    if recipe.source == "audio":
+        return CentreCrop(1)
+    crops: Crops = CROPS[recipe.crops](recipe.size)
+    return crops
+
+
+def find_network(wanted: Wanted) -> FeatureNetwork:
+    """Load the network that is asked for.
+
+    Raises UsageError where it makes no local features or its weights are none of the backbone,
+    RunError for a run that is not finished so far.
+    """
+    return find_in_run(wanted) if is_run(wanted.model) else find_in_file(wanted)
+
+
+def is_run(model: str) -> bool:
+    """Whether that is a run folder."""
+    return (Path(model) / "run.json").exists()
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def find_in_run(wanted: Wanted) -> FeatureNetwork:
+    """The plain branch of a run, trained alone."""
+    if wanted.backbone is not None:
+        raise UsageError(f"{wanted.model} is a run, whose recipe says the backbone: no --backbone")
+    run = Run(wanted.model)
+    stream = choose_stream(run, wanted.stream)
+    phase = choose_phase(run, stream, wanted.split)
+    backbone = trunk_of(finished_network(run, phase, stream), stream)
+    network, data = run.recipe.network, run.recipe.data
+    depth = str(network.depth) if network.backbone == "resnet" else ""
+    snippet = (data.flow_length, 1) if stream == "flow" else (1, 1)
+    length, stride = (data.clip.length, data.clip.stride) if data.clip else snippet
+    return look(
+        wanted,
+        backbone,
+        run.folder(phase.name) / "weights.pt",
+        f"{network.backbone}{depth} of {run.recipe.title}",
+        stream,
+        (data.size, length, stride),
+        data.short_side,
+    )
+
+
+def choose_stream(run: Run, asked: Source | None) -> Stream:
+    """The stream of a run whose network is asked for; its only one, where nothing was said."""
+    recipe, streams = run.recipe, run.recipe.streams
+    if asked is None and len(streams) > 1:
+        raise UsageError(f"{run.path} has networks of {' and '.join(streams)}: say --stream")
+    stream = cast(Stream, asked or streams[0])
+    if stream not in streams:
+        raise UsageError(f"{run.path} has a network of {' and '.join(streams)}, none of {stream}")
+    between = recipe.network.cma or stream in recipe.network.non_local
+    if recipe.network.pyramid or between:
+        kind = "pyramid attention" if recipe.network.pyramid else "attention blocks"
+        raise UsageError(
+            f"{run.path} was trained with {kind} in its {stream} branch, whose features are not of "
+            "single frames or clips: take a run of plain branches"
+        )
+    return stream
+
+
+def choose_phase(run: Run, stream: Stream, split: int | None) -> Phase:
+    """The phase in which the branch was trained alone."""
+    splits = run.recipe.splits
+    if (split is None) == bool(splits) or (splits and split not in splits):
+        known = f"--split of {', '.join(map(str, splits))}" if splits else "no --split"
+        raise UsageError(f"{run.path}: expected {known}, got {split}")
+    return next(phase for phase in phases_of(run.recipe, split) if phase.branch == stream)
+
+
+# --- weight files --------------------------------------------------------------------------------
+
+
+def find_in_file(wanted: Wanted) -> FeatureNetwork:
+    """A backbone of a weight file, whose first convolution says what it looks at."""
+    if wanted.backbone not in NETWORKS:
+        raise UsageError(
+            f"{wanted.model} is no run of flowkit train, so a weight file: expected --backbone of "
+            f"{', '.join(NETWORKS)}, got {wanted.backbone or 'none'}"
+        )
+    if wanted.split is not None:
+        raise UsageError("--split is for runs of several; the weight file is of one")
+    path, settings = find_weights(wanted.model), NETWORKS[wanted.backbone]
+    family = FAMILIES[settings.backbone]
+    try:
+        weights = read_weights(path)
+        branch: Stream = (
+            "flow" if wanted.stream == "flow" or not has_part(weights, "rgb.") else "rgb"
+        )
+        own, left = take_trunk(weights, branch)
+        if left:
+            raise WeightsError(f"it has {', '.join(left)}, which is no part of a backbone")
+        channels = next((t.shape[1] for t in own.values() if t.ndim >= 4), 0)
+        stream = choose_source(wanted, channels, family.dims)
+        options = OPTIONS.get(settings.backbone)
+        backbone: Backbone = family(
+            in_channels=channels, num_classes=0, **(options(settings) if options else {})
+        )
+        last = (f"{backbone.last}.",)
+        load_weights(backbone, convert_weights(backbone, own), skip=last)
+    except WeightsError as error:
+        raise UsageError(f"{path}: {error}; or give another --backbone") from error
+    convention: InputConvention = getattr(family, f"{stream}_input")
+    fields = channels // 2 if stream == "flow" and family.dims == 2 else 1
+    length = convention.frames if family.dims == 3 else fields
+    place = (convention.size, length, 1)
+    return look(wanted, backbone.eval(), path, wanted.backbone, stream, place, None)
+
+
+def choose_source(wanted: Wanted, channels: int, dims: int) -> Source:
+    """What a network of so many input channels looks at: 3 RGB, 1 audio, pairs flow."""
+    is_flow = channels == 2 if dims == 3 else channels >= 2 and channels % 2 == 0
+    known = {3: "rgb", 1: "audio" if dims == 2 else ""}.get(channels, "flow" if is_flow else "")
+    if not known or (known == "audio" and wanted.backbone != "vgg16"):
+        raise WeightsError(
+            f"its first convolution takes {channels} channels, and {wanted.backbone} looks at RGB "
+            "(3) or flow (2 × fields; clips 2), vgg16 at audio too (1)"
+        )
+    if wanted.stream not in (None, known):
+        raise WeightsError(f"it looks at {known} ({channels} channels), and --stream says "
+                           f"{wanted.stream}")  # fmt: skip
+    return cast(Source, known)
+
+
+# --- both ----------------------------------------------------------------------------------------
+
+
+def look(
+    wanted: Wanted,
+    backbone: Backbone,
+    path: Path,
+    name: str,
+    stream: Source,
+    place: tuple[int, int, int],
+    short_side: int | None,
+) -> FeatureNetwork:
+    """A network with what was asked for; else its own (size, length, stride) of ``place``."""
+    is_3d, is_audio = backbone.dims == 3, stream == "audio"
+    size, length, stride = place
+    if is_audio and (wanted.crops or wanted.size):
+        raise UsageError("audio patches are taken whole: no --crops and no --size")
+    if not is_3d and (wanted.clip_length or wanted.clip_stride):
+        raise UsageError(f"--clip-length and --clip-stride are for networks of clips, not {name}")
+    if wanted.crops and wanted.crops not in CROPS:
+        raise UsageError(f"expected crops {', '.join(CROPS)}, got {wanted.crops!r}")
+    positions = 0 if is_audio else CLIPS if is_3d else POSITIONS
+    recipe = FeatureRecipe(
+        source=stream,
+        model=name,
+        weights=digest_features(backbone),
+        dimension=backbone.num_features,
+        positions=positions if wanted.positions is None else wanted.positions,
+        clip_length=wanted.clip_length or length,
+        clip_stride=wanted.clip_stride or stride,
+        crops=WHOLE if is_audio else wanted.crops or ("three" if is_3d else "centre"),
+        size=0 if is_audio else wanted.size or size,
+    )
+    convention: InputConvention = getattr(backbone, f"{stream}_input")
+    return FeatureNetwork(
+        backbone=backbone, path=path, recipe=recipe, convention=convention, short_side=short_side
+    )
+
+
+def digest_features(backbone: Backbone) -> str:
+    """The digest of what of a backbone makes features: all but its last layer."""
+    last = f"{backbone.last}."
+    state = backbone.state_dict()
+    return digest_weights({n: t for n, t in state.items() if not n.startswith(last)})
+
+
+def check_sizes(network: FeatureNetwork) -> None:
+    """UsageError where a network cannot take what it is to be given; computes nothing."""
+    recipe, twin = network.recipe, copy.deepcopy(network.backbone).to("meta")
+    image = (96, 64) if recipe.source == "audio" else (recipe.size, recipe.size)
+    channels = {"rgb": 3, "flow": 2, "audio": 1}[recipe.source]
+    length = recipe.clip_length
+    shape = (channels, length, *image) if network.is_3d else (channels * length, *image)
+    try:
+        with torch.no_grad():
+            twin.embed(torch.empty(1, *shape, device="meta"))
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"{recipe.model} cannot take {length} images of {image[0]}×{image[1]} pixels at a "
+            f"time: {' '.join(str(error).split())[:200]}; change --size or --clip-length"
+        ) from error

@@ -1,0 +1,105 @@
+"""The outcome of a run: counts, and why videos have no features."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from flowkit.extract.summary import LISTED, describe_failure
+from flowkit.store import Failure
+
+
+@dataclass(kw_only=True)
+class Summary:
+    """What a run found, did, and could not do."""
+
+    store: str
+    name: str
+    network: str
+    device: str = "cpu"
+    workers: int = 0
+    computed: int = 0  # videos that this run committed
+    done_before: int = 0
+    salvaged: int = 0  # of done_before: completed by a killed run, kept by this one
+    rows: int = 0  # features of this run
+    failed: list[Failure] = field(default_factory=list)  # quarantined by this run
+    quarantined: list[Failure] = field(default_factory=list)  # by earlier runs
+    lacking: list[Failure] = field(default_factory=list)  # without the stream, or too short
+    left: int = 0  # planned, but not done when the run ended
+    beyond: int = 0  # left out by --limit
+    interrupted: bool = False
+    wall_seconds: float = 0.0
+    start_seconds: float = 0.0  # until the first worker had its first share
+    work_seconds: float = 0.0  # after that
+
+    @property
+    def rows_per_second(self) -> float:
+        return self.rows / self.work_seconds if self.work_seconds > 0 else 0.0
+
+    @property
+    def faults(self) -> int:
+        """Videos of which there are no features, for whatever reason that lies with them."""
+        return len(self.failed) + len(self.quarantined) + len(self.lacking)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every video has its features, or is known to be unable to."""
+        return not (self.left or self.beyond or self.interrupted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON values, nothing left out."""
+        values = asdict(self)
+        values["rows_per_second"] = round(self.rows_per_second, 2)
+        values["complete"] = self.complete
+        return values
+
+    def render(self) -> RenderableType:
+        """The summary as people read it."""
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        table.add_column(justify="right", style="bold")
+        table.add_column()
+        for number, text in self._rows():
+            table.add_row(number, text)
+        parts: list[RenderableType] = [table]
+        parts += list_failures("failed", self.failed)
+        parts += list_failures("failed before (again with --retry-failed)", self.quarantined)
+        parts += list_failures("not to be computed", self.lacking)
+        return Group(*parts)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [(f"{self.computed:,}", f"videos computed, {self.rows:,} features")]
+        optional = [
+            (self.done_before, "videos done before"),
+            (self.salvaged, "of them completed by a run that was killed, kept now"),
+            (len(self.failed), f"failed and quarantined ({count_kinds(self.failed)})"),
+            (len(self.quarantined), "quarantined by earlier runs"),
+            (len(self.lacking), f"not to be computed ({count_kinds(self.lacking)})"),
+            (self.left, "not done: the same command goes on"),
+            (self.beyond, "beyond --limit"),
+        ]
+        rows += [(f"{count:,}", text) for count, text in optional if count]
+        text = f"wall time, {self.start_seconds:.1f} s of it to start workers"
+        if self.rows:
+            text += f"; {self.rows_per_second:.1f} features/s on {self.device}"
+        return [*rows, (f"{self.wall_seconds:.1f} s", text)]
+
+
+def count_kinds(failures: Sequence[Failure]) -> str:
+    """``3 no-flow, 1 corrupt``."""
+    kinds = Counter(failure.kind for failure in failures)
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+
+
+def list_failures(title: str, failures: Sequence[Failure]) -> list[RenderableType]:
+    """The first of them by name, with their reasons."""
+    if not failures:
+        return []
+    shown: list[RenderableType] = [Text(f"\n{title}:", style="bold")]
+    shown += [Text(f"  {describe_failure(f.id, f.reason)}") for f in failures[:LISTED]]
+    if len(failures) > LISTED:
+        shown.append(Text(f"  … and {len(failures) - LISTED:,} more (all with --json)"))
+    return shown

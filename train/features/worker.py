@@ -1,0 +1,385 @@
+"""One share of videos → their features in a shard: read ahead, network, write.
+
+A worker lives for many shares. Images are read ahead, on a GPU by processes of its own, and come
+in full batches of several videos; while the network is at one batch, the one before is written.
+Each share is written out as it ends, so that a killed worker costs one share at most, and the
+shard is committed by age and size.
+"""
+
+import multiprocessing
+import signal
+import socket
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader
+
+import flowkit
+from flowkit.datasets import scale_bytes
+from flowkit.errors import FlowkitError, UsageError
+from flowkit.extract.ahead import Ahead
+from flowkit.extract.crew import Size
+from flowkit.extract.job import Outcome
+from flowkit.extract.occupancy import Occupancy
+from flowkit.recipe import Recipe
+from flowkit.store import ShardWriter, Store, VideoMeta
+from flowkit.views import Piece, ViewReader, assemble_views, cut_video, pack_pieces
+from models.backbones.backbone import normalize
+from train.context import DTYPES
+from train.features.network import FeatureNetwork, Wanted, find_network
+from train.features.plan import Share
+from train.parallel import choose_layout
+from train.samples import begin_worker
+
+F32 = npt.NDArray[np.float32]
+HALF_MAX = 65504.0  # the greatest number of float16, which features are kept as
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What every worker of a run needs to know; see `flowkit.extract.setup.Trade`.
+
+    ``name`` of the features; ``recipe`` of the store, with theirs. ``batch``: images, clips or
+    patches that go through the network at once. ``readers``: processes that read for a worker, 0
+    for a thread; ``threads`` of torch. A shard is committed at ``roll_bytes`` or ``roll_seconds``.
+    """
+
+    root: Path
+    name: str
+    recipe: Recipe
+    wanted: Wanted
+    device: str = "cpu"
+    precision: str = "float32"
+    batch: int = 32
+    readers: int = 0
+    threads: int = 1
+    part: tuple[int, int] = (0, 1)
+    roll_bytes: int = 1 << 30
+    roll_seconds: float = 300.0
+    lanes: int = 1
+    backend: str = ""
+
+    @property
+    def stream(self) -> str:
+        """The stream that is made."""
+        return f"features/{self.name}"
+
+    def check_node(self) -> None:
+        """UsageError where this machine has no such device."""
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("device cuda: torch sees no CUDA GPU here; take --device cpu")
+
+    def choose_size(self, nodes: list[dict[str, Any]], asked: int | None, jobs: int) -> Size:
+        """One worker for each GPU, or for each core; ``nodes`` as ``ray.nodes()`` lists them."""
+        alive = [node["Resources"] for node in nodes if node["Alive"]]
+        if self.device != "cuda":
+            cores = int(sum(node.get("CPU", 0) for node in alive))
+            workers = max(1, min(asked or cores // self.threads, jobs))
+            return Size(workers, 1, workers, 0, min(self.threads, max(1, cores // workers)))
+        with_gpu = [node for node in alive if node.get("GPU", 0) >= 1]
+        if not with_gpu:
+            raise FlowkitError(
+                "device cuda: Ray knows of no GPU; start its nodes with --num-gpus, or take "
+                "--device cpu"
+            )
+        workers = max(1, min(asked or int(sum(n["GPU"] for n in with_gpu)), jobs))
+        share = min(int(node.get("CPU", 1) // node["GPU"]) for node in with_gpu)
+        return Size(workers, 1, workers, 1, max(1, min(share, self.readers + 1)))
+
+    def make_worker(self, place: str | None = None, occupancy: Occupancy | None = None) -> "Worker":
+        """A worker for one process; GPUs are not shared, so nobody counts who is at one."""
+        return Worker(self, place)
+
+
+@dataclass
+class Plait:
+    """The batches of a share, as a sampler that the loader's processes outlive."""
+
+    batches: Sequence[list[Piece]] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[list[Piece]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class Worker:
+    """Computes one share after another into shards of its own."""
+
+    def __init__(self, setup: Setup, place: str | None = None) -> None:
+        cv2.setNumThreads(1)
+        torch.set_num_threads(setup.threads)
+        self.setup = setup
+        self.beat = 0  # grows with every batch
+        self._place = place or socket.gethostname()
+        self._stop = Event()
+        self._store = Store(setup.root)
+        self._device = torch.device(setup.device)
+        self._network: FeatureNetwork | None = None
+        self._held = torch.empty(0)  # images of a video in pieces that its next piece needs
+        self._sampler = Plait()
+        self._loader: Any = None
+        self._writer = ShardWriter(
+            setup.root,
+            setup.stream,
+            recipe=setup.recipe,
+            part=setup.part,
+            dimension=setup.recipe.features[setup.name].dimension,
+            # Shards are committed between shares: what is lost with a worker is in one shard then.
+            roll_bytes=1 << 62,
+            roll_seconds=float("inf"),
+        )
+        self._rows = 0  # of the video that is being written
+        self._bytes = 0  # since the last commit
+        self._committed = time.monotonic()
+
+    def warm_up(self) -> None:
+        """Load the network; FlowkitError where its weights are not those of the run."""
+        self.network()
+
+    def network(self) -> FeatureNetwork:
+        """The network, on its device."""
+        if self._network is None:
+            network = find_network(self.setup.wanted)
+            expected = self.setup.recipe.features[self.setup.name].weights
+            if network.recipe.weights != expected:
+                raise FlowkitError(
+                    f"{network.path}: expected weights {expected}, as the run began with, got "
+                    f"{network.recipe.weights}: they are another file's here, or were changed"
+                )
+            layout = choose_layout(self._device)
+            if network.is_3d:
+                layout = torch.contiguous_format
+            network.backbone.to(self._device, memory_format=layout)
+            self._network = network
+        return self._network
+
+    def stop(self) -> None:
+        """Ask a share that is under way in another thread to end with the batch that it is at."""
+        self._stop.set()
+
+    def extract(self, share: Share) -> tuple[Outcome, ...]:
+        """Compute a share; what is at fault of a video is its outcome.
+
+        Raises DiskFullError, and StoreError where the store itself is at fault.
+        """
+        network = self.network()
+        most = max(1, self.setup.batch // network.views)
+        pieces = (
+            piece
+            for target in share.targets
+            for piece in cut_video(target.id, target.available, network.sampling, most)
+        )
+        outcomes: dict[str, Outcome] = {}
+        try:
+            with closing(self._compute(list(pack_pieces(pieces, most)))) as computed:
+                for batch, vectors, faults in computed:
+                    self._write(batch, vectors, faults, outcomes)
+                    self.beat += 1
+        except torch.OutOfMemoryError as error:
+            raise FlowkitError(
+                f"the GPU's memory does not suffice for batches of {self.setup.batch}; take a "
+                "smaller --batch"
+            ) from error
+        finally:
+            self._writer.abandon()
+            self._held = torch.empty(0)
+        self._writer.flush()
+        if self._is_due():
+            self.commit()
+        stopped = [t.id for t in share.targets if t.id not in outcomes]
+        late = (
+            Outcome(id=id, status="stopped", reason="the run was asked to end") for id in stopped
+        )
+        return tuple(replace(o, attempts=share.attempt) for o in (*outcomes.values(), *late))
+
+    def commit(self) -> int:
+        """Commit what is complete; returns the number of videos that count from now on."""
+        record = self._writer.commit()
+        self._bytes, self._committed = 0, time.monotonic()
+        return 0 if record is None else len(record.videos)
+
+    def close(self) -> None:
+        """Commit, and let go of the shard and of the processes that read."""
+        self._writer.close()
+        self._loader = None
+
+    def _is_due(self) -> bool:
+        age = time.monotonic() - self._committed
+        return self._bytes >= self.setup.roll_bytes or age >= self.setup.roll_seconds
+
+    # --- reading and computing -------------------------------------------------------------------
+
+    def _compute(
+        self, batches: list[list[Piece]]
+    ) -> Generator[tuple[list[Piece], F32, dict[int, str]], None, None]:
+        """Each batch, its features float32 (positions · views, dimension), and what is at fault.
+
+        One batch late, so that a GPU has the next one while the last one's features are taken.
+        """
+        waiting: tuple[list[Piece], torch.Tensor, dict[int, str]] | None = None
+        with Ahead(self._read(batches)) as items:
+            for batch, item in zip(batches, items, strict=False):
+                if self._stop.is_set():
+                    break
+                vectors = self._embed(batch, item["images"])
+                if waiting is not None:
+                    yield take(*waiting)
+                waiting = batch, vectors, item["faults"]
+        if waiting is not None:
+            yield take(*waiting)
+
+    def _read(self, batches: list[list[Piece]]) -> Iterable[dict[str, Any]]:
+        """What a `ViewReader` gives of each batch."""
+        self._sampler.batches = batches
+        if self._loader is None:
+            self._loader = self._make_loader()
+        try:
+            yield from self._loader
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise FlowkitError(
+                f"a process that reads images died ({' '.join(str(error).split())[:160]}). If it "
+                "was short of memory, take a smaller --batch; the same command goes on"
+            ) from error
+
+    def _make_loader(self) -> DataLoader[Any]:
+        network, readers = self.network(), self.setup.readers
+        forkserver = multiprocessing.get_context("forkserver")
+        forkserver.set_forkserver_preload(["flowkit.views"])  # so that readers start at once
+        return DataLoader(
+            ViewReader(self.setup.root, network.sampling.source, network.crops),
+            batch_size=None,
+            sampler=self._sampler,
+            num_workers=readers,
+            pin_memory=self._device.type == "cuda",
+            persistent_workers=readers > 0,
+            worker_init_fn=begin_reader,
+            multiprocessing_context=forkserver if readers else None,
+            generator=torch.Generator(),
+        )
+
+    def _embed(self, batch: list[Piece], images: torch.Tensor) -> torch.Tensor:
+        """Features of a batch, float32 on the device; of no position, too."""
+        network = self.network()
+        images = images.to(self._device, non_blocking=True)
+        if not batch[0].first:
+            kept = torch.from_numpy(batch[0].kept).to(self._device)
+            images = torch.cat([self._held[kept], images])
+        if not batch[-1].last:
+            self._held = images
+        index = torch.from_numpy(join_index(batch)).to(self._device)
+        if not len(index):
+            return torch.empty(0, network.recipe.dimension)
+        source = network.sampling.source
+        inputs = assemble_views(images, index, network.is_3d)
+        scaled = inputs if source == "audio" else scale_bytes(inputs, source)
+        scaled = normalize(scaled, network.convention)
+        if not network.is_3d:
+            scaled = scaled.contiguous(memory_format=choose_layout(self._device))
+        dtype = DTYPES[self.setup.precision]
+        on = dtype != torch.float32
+        with torch.inference_mode(), torch.autocast(self._device.type, dtype, enabled=on):
+            return network.backbone.embed(scaled).float()
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def _write(
+        self,
+        batch: list[Piece],
+        vectors: F32,
+        faults: dict[int, str],
+        outcomes: dict[str, Outcome],
+    ) -> None:
+        """Append the features of a batch, and end the videos that end with it."""
+        views, place = self.network().views, 0
+        for number, piece in enumerate(batch):
+            own = vectors[place : place + len(piece.starts) * views]
+            place += len(own)
+            if piece.id in outcomes:
+                continue  # of a video in pieces, an earlier one of which failed
+            kind, fault = "corrupt", faults.get(number)
+            if fault is None and not (np.abs(own) <= HALF_MAX).all():  # NaN fails, too
+                kind, fault = "not-finite", "features beyond float16: take other weights or float32"
+            if fault is not None:
+                self._writer.abandon()
+                outcomes[piece.id] = Outcome(
+                    id=piece.id, status="failed", kind=kind, reason=fault
+                )  # fmt: skip
+                continue
+            if piece.first:
+                self._writer.begin(piece.id)
+                self._rows = 0
+            self._append(piece, own, views)
+            if piece.last:
+                self._writer.end(self._describe(piece.id, self._rows))
+                outcomes[piece.id] = Outcome(id=piece.id, status="done", features=self._rows)
+
+    def _append(self, piece: Piece, vectors: F32, views: int) -> None:
+        """The rows of a piece: all views of its first position first."""
+        # A place that several positions share is as many rows.
+        times = np.repeat(np.arange(len(piece.starts)), piece.counts)
+        rows = (times[:, None] * views + np.arange(views)).reshape(-1)
+        if not len(rows):
+            return
+        self._writer.append_rows(
+            vectors[rows],
+            np.repeat(piece.starts[times], views).astype(np.int32),
+            np.tile(np.arange(views, dtype=np.int16), len(times)),
+        )
+        self._rows += len(rows)
+        self._bytes += 2 * len(rows) * vectors.shape[1]
+
+    def _describe(self, id: str, rows: int) -> VideoMeta:
+        video = self._store[id]
+        return VideoMeta(
+            id=id,
+            source=video.source,
+            fingerprint=video.fingerprint,
+            streams=(self.setup.stream,),
+            frames=rows,
+            fps=0.0,
+            width=0,
+            height=0,
+            provenance={
+                "flowkit": flowkit.__version__,
+                "torch": torch.__version__,
+                "host": self._place,
+                "device": self.setup.device,
+                "precision": self.setup.precision,
+                "weights": str(self.network().path),
+            },
+        )
+
+
+def begin_reader(number: int) -> None:
+    """One thread; and Ctrl-C, which a terminal sends to all, is for the run to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    begin_worker(number)
+
+
+def take(
+    batch: list[Piece], vectors: torch.Tensor, faults: dict[int, str]
+) -> tuple[list[Piece], F32, dict[int, str]]:
+    """A batch with its features in this process's memory; waits for the GPU."""
+    return batch, vectors.cpu().numpy(), faults
+
+
+def join_index(batch: list[Piece]) -> npt.NDArray[np.int64]:
+    """The images of each position, (P, L), among those of all pieces one after another."""
+    parts, place = [], 0
+    for piece in batch:
+        parts.append(piece.index + place)
+        place += len(piece.kept) + len(piece.times)
+    return np.concatenate(parts)
