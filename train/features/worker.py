@@ -13,9 +13,8 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -25,84 +24,28 @@ from torch.utils.data import DataLoader
 
 import flowkit
 from flowkit.datasets import scale_bytes
-from flowkit.errors import FlowkitError, UsageError
+from flowkit.errors import FlowkitError
 from flowkit.extract.ahead import Ahead
-from flowkit.extract.crew import Size
 from flowkit.extract.job import Outcome
-from flowkit.extract.occupancy import Occupancy
-from flowkit.recipe import Recipe
 from flowkit.store import ShardWriter, Store, VideoMeta
 from flowkit.views import Piece, ViewReader, assemble_views, cut_video, pack_pieces
 from models.backbones.backbone import normalize
 from train.context import DTYPES
-from train.features.network import FeatureNetwork, Wanted, find_network
+from train.features.network import FeatureNetwork, find_network
 from train.features.plan import Share
 from train.parallel import choose_layout
 from train.samples import begin_worker
+
+if TYPE_CHECKING:
+    from train.features.setup import Setup
 
 F32 = npt.NDArray[np.float32]
 HALF_MAX = 65504.0  # the greatest number of float16, which features are kept as
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What every worker of a run needs to know; see `flowkit.extract.setup.Trade`.
-
-    ``name`` of the features; ``recipe`` of the store, with theirs. ``batch``: images, clips or
-    patches that go through the network at once. ``readers``: processes that read for a worker, 0
-    for a thread; ``threads`` of torch. A shard is committed at ``roll_bytes`` or ``roll_seconds``.
-    """
-
-    root: Path
-    name: str
-    recipe: Recipe
-    wanted: Wanted
-    device: str = "cpu"
-    precision: str = "float32"
-    batch: int = 32
-    readers: int = 0
-    threads: int = 1
-    part: tuple[int, int] = (0, 1)
-    roll_bytes: int = 1 << 30
-    roll_seconds: float = 300.0
-    lanes: int = 1
-    backend: str = ""
-
-    @property
-    def stream(self) -> str:
-        """The stream that is made."""
-        return f"features/{self.name}"
-
-    def check_node(self) -> None:
-        """UsageError where this machine has no such device."""
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("device cuda: torch sees no CUDA GPU here; take --device cpu")
-
-    def choose_size(self, nodes: list[dict[str, Any]], asked: int | None, jobs: int) -> Size:
-        """One worker for each GPU, or for each core; ``nodes`` as ``ray.nodes()`` lists them."""
-        alive = [node["Resources"] for node in nodes if node["Alive"]]
-        if self.device != "cuda":
-            cores = int(sum(node.get("CPU", 0) for node in alive))
-            workers = max(1, min(asked or cores // self.threads, jobs))
-            return Size(workers, 1, workers, 0, min(self.threads, max(1, cores // workers)))
-        with_gpu = [node for node in alive if node.get("GPU", 0) >= 1]
-        if not with_gpu:
-            raise FlowkitError(
-                "device cuda: Ray knows of no GPU; start its nodes with --num-gpus, or take "
-                "--device cpu"
-            )
-        workers = max(1, min(asked or int(sum(n["GPU"] for n in with_gpu)), jobs))
-        share = min(int(node.get("CPU", 1) // node["GPU"]) for node in with_gpu)
-        return Size(workers, 1, workers, 1, max(1, min(share, self.readers + 1)))
-
-    def make_worker(self, place: str | None = None, occupancy: Occupancy | None = None) -> "Worker":
-        """A worker for one process; GPUs are not shared, so nobody counts who is at one."""
-        return Worker(self, place)
-
-
 @dataclass
-class Plait:
-    """The batches of a share, as a sampler that the loader's processes outlive."""
+class BatchList:
+    """The batches of a share, as a sampler: the loader and its processes outlive the share."""
 
     batches: Sequence[list[Piece]] = field(default_factory=list)
 
@@ -116,7 +59,7 @@ class Plait:
 class Worker:
     """Computes one share after another into shards of its own."""
 
-    def __init__(self, setup: Setup, place: str | None = None) -> None:
+    def __init__(self, setup: "Setup", place: str | None = None) -> None:
         cv2.setNumThreads(1)
         torch.set_num_threads(setup.threads)
         self.setup = setup
@@ -127,7 +70,7 @@ class Worker:
         self._device = torch.device(setup.device)
         self._network: FeatureNetwork | None = None
         self._held = torch.empty(0)  # images of a video in pieces that its next piece needs
-        self._sampler = Plait()
+        self._sampler = BatchList()
         self._loader: Any = None
         self._writer = ShardWriter(
             setup.root,
