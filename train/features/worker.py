@@ -6,13 +6,11 @@ Each share is written out as it ends, so that a killed worker costs one share at
 shard is committed by age and size.
 """
 
-import multiprocessing
-import signal
 import socket
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader
 
 import flowkit
 from flowkit.datasets import scale_bytes
@@ -31,29 +28,16 @@ from flowkit.store import ShardWriter, Store, VideoMeta
 from flowkit.views import Piece, ViewReader, assemble_views, cut_video, pack_pieces
 from models.backbones.backbone import normalize
 from train.context import DTYPES
+from train.features.loader import BatchLoader
 from train.features.network import FeatureNetwork, find_network
 from train.features.plan import Share
 from train.parallel import choose_layout
-from train.samples import begin_worker
 
 if TYPE_CHECKING:
     from train.features.setup import Setup
 
 F32 = npt.NDArray[np.float32]
 HALF_MAX = 65504.0  # the greatest number of float16, which features are kept as
-
-
-@dataclass
-class BatchList:
-    """The batches of a share, as a sampler: the loader and its processes outlive the share."""
-
-    batches: Sequence[list[Piece]] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[list[Piece]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
 
 
 class Worker:
@@ -70,8 +54,7 @@ class Worker:
         self._device = torch.device(setup.device)
         self._network: FeatureNetwork | None = None
         self._held = torch.empty(0)  # images of a video in pieces that its next piece needs
-        self._sampler = BatchList()
-        self._loader: Any = None
+        self._loader: BatchLoader | None = None
         self._writer = ShardWriter(
             setup.root,
             setup.stream,
@@ -171,7 +154,7 @@ class Worker:
         One batch late, so that a GPU has the next one while the last one's features are taken.
         """
         waiting: tuple[list[Piece], torch.Tensor, dict[int, str]] | None = None
-        with Ahead(self._read(batches)) as items:
+        with Ahead(self._load(batches)) as items:
             for batch, item in zip(batches, items, strict=False):
                 if self._stop.is_set():
                     break
@@ -182,36 +165,12 @@ class Worker:
         if waiting is not None:
             yield take(*waiting)
 
-    def _read(self, batches: list[list[Piece]]) -> Iterable[dict[str, Any]]:
-        """What a `ViewReader` gives of each batch."""
-        self._sampler.batches = batches
+    def _load(self, batches: list[list[Piece]]) -> Iterable[dict[str, Any]]:
         if self._loader is None:
-            self._loader = self._make_loader()
-        try:
-            yield from self._loader
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise FlowkitError(
-                f"a process that reads images died ({' '.join(str(error).split())[:160]}). If it "
-                "was short of memory, take a smaller --batch; the same command goes on"
-            ) from error
-
-    def _make_loader(self) -> DataLoader[Any]:
-        network, readers = self.network(), self.setup.readers
-        forkserver = multiprocessing.get_context("forkserver")
-        forkserver.set_forkserver_preload(["flowkit.views"])  # so that readers start at once
-        return DataLoader(
-            ViewReader(self.setup.root, network.sampling.source, network.crops),
-            batch_size=None,
-            sampler=self._sampler,
-            num_workers=readers,
-            pin_memory=self._device.type == "cuda",
-            persistent_workers=readers > 0,
-            worker_init_fn=begin_reader,
-            multiprocessing_context=forkserver if readers else None,
-            generator=torch.Generator(),
-        )
+            network, readers = self.network(), self.setup.readers
+            reader = ViewReader(self.setup.root, network.sampling.source, network.crops)
+            self._loader = BatchLoader(reader, readers, self._device.type == "cuda")
+        return self._loader.load(batches)
 
     def _embed(self, batch: list[Piece], images: torch.Tensor) -> torch.Tensor:
         """Features of a batch, float32 on the device; of no position, too."""
@@ -304,12 +263,6 @@ class Worker:
                 "weights": str(self.network().path),
             },
         )
-
-
-def begin_reader(number: int) -> None:
-    """One thread; and Ctrl-C, which a terminal sends to all, is for the run to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    begin_worker(number)
 
 
 def take(
