@@ -37,7 +37,8 @@ from train.context import DTYPES
 from train.features.network import NETWORKS, Wanted, find_network
 from train.features.plan import make_plan, share_out
 from train.features.run import Options, begin_setup
-from train.features.worker import Setup, Worker
+from train.features.setup import Setup
+from train.features.worker import Worker
 from train.parallel import choose_layout
 
 SIDE, FRAMES, FIELDS = 256, 60, 5

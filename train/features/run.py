@@ -27,8 +27,8 @@ from flowkit.store import Store, create_or_open, hold_store, read_header, rebuil
 from flowkit.store.failures import append_failure, read_failures
 from train.features.network import FeatureNetwork, Wanted, check_sizes, find_network, is_run
 from train.features.plan import Plan, Share, make_failure, make_plan, share_out
+from train.features.setup import Setup
 from train.features.summary import Summary
-from train.features.worker import Setup
 from train.run import Run, check_size
 
 INDEX_SECONDS = 900.0  # a long run shows readers its progress this often

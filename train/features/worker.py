@@ -6,117 +6,44 @@ Each share is written out as it ends, so that a killed worker costs one share at
 shard is committed by age and size.
 """
 
-import multiprocessing
-import signal
 import socket
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader
 
 import flowkit
 from flowkit.datasets import scale_bytes
-from flowkit.errors import FlowkitError, UsageError
+from flowkit.errors import FlowkitError
 from flowkit.extract.ahead import Ahead
-from flowkit.extract.crew import Size
 from flowkit.extract.job import Outcome
-from flowkit.extract.occupancy import Occupancy
-from flowkit.recipe import Recipe
 from flowkit.store import ShardWriter, Store, VideoMeta
 from flowkit.views import Piece, ViewReader, assemble_views, cut_video, pack_pieces
 from models.backbones.backbone import normalize
 from train.context import DTYPES
-from train.features.network import FeatureNetwork, Wanted, find_network
+from train.features.loader import BatchLoader
+from train.features.network import FeatureNetwork, find_network
 from train.features.plan import Share
 from train.parallel import choose_layout
-from train.samples import begin_worker
+
+if TYPE_CHECKING:
+    from train.features.setup import Setup
 
 F32 = npt.NDArray[np.float32]
 HALF_MAX = 65504.0  # the greatest number of float16, which features are kept as
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What every worker of a run needs to know; see `flowkit.extract.setup.Trade`.
-
-    ``name`` of the features; ``recipe`` of the store, with theirs. ``batch``: images, clips or
-    patches that go through the network at once. ``readers``: processes that read for a worker, 0
-    for a thread; ``threads`` of torch. A shard is committed at ``roll_bytes`` or ``roll_seconds``.
-    """
-
-    root: Path
-    name: str
-    recipe: Recipe
-    wanted: Wanted
-    device: str = "cpu"
-    precision: str = "float32"
-    batch: int = 32
-    readers: int = 0
-    threads: int = 1
-    part: tuple[int, int] = (0, 1)
-    roll_bytes: int = 1 << 30
-    roll_seconds: float = 300.0
-    lanes: int = 1
-    backend: str = ""
-
-    @property
-    def stream(self) -> str:
-        """The stream that is made."""
-        return f"features/{self.name}"
-
-    def check_node(self) -> None:
-        """UsageError where this machine has no such device."""
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("device cuda: torch sees no CUDA GPU here; take --device cpu")
-
-    def choose_size(self, nodes: list[dict[str, Any]], asked: int | None, jobs: int) -> Size:
-        """One worker for each GPU, or for each core; ``nodes`` as ``ray.nodes()`` lists them."""
-        alive = [node["Resources"] for node in nodes if node["Alive"]]
-        if self.device != "cuda":
-            cores = int(sum(node.get("CPU", 0) for node in alive))
-            workers = max(1, min(asked or cores // self.threads, jobs))
-            return Size(workers, 1, workers, 0, min(self.threads, max(1, cores // workers)))
-        with_gpu = [node for node in alive if node.get("GPU", 0) >= 1]
-        if not with_gpu:
-            raise FlowkitError(
-                "device cuda: Ray knows of no GPU; start its nodes with --num-gpus, or take "
-                "--device cpu"
-            )
-        workers = max(1, min(asked or int(sum(n["GPU"] for n in with_gpu)), jobs))
-        share = min(int(node.get("CPU", 1) // node["GPU"]) for node in with_gpu)
-        return Size(workers, 1, workers, 1, max(1, min(share, self.readers + 1)))
-
-    def make_worker(self, place: str | None = None, occupancy: Occupancy | None = None) -> "Worker":
-        """A worker for one process; GPUs are not shared, so nobody counts who is at one."""
-        return Worker(self, place)
-
-
-@dataclass
-class Plait:
-    """The batches of a share, as a sampler that the loader's processes outlive."""
-
-    batches: Sequence[list[Piece]] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[list[Piece]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
 class Worker:
     """Computes one share after another into shards of its own."""
 
-    def __init__(self, setup: Setup, place: str | None = None) -> None:
+    def __init__(self, setup: "Setup", place: str | None = None) -> None:
         cv2.setNumThreads(1)
         torch.set_num_threads(setup.threads)
         self.setup = setup
@@ -127,8 +54,7 @@ class Worker:
         self._device = torch.device(setup.device)
         self._network: FeatureNetwork | None = None
         self._held = torch.empty(0)  # images of a video in pieces that its next piece needs
-        self._sampler = Plait()
-        self._loader: Any = None
+        self._loader: BatchLoader | None = None
         self._writer = ShardWriter(
             setup.root,
             setup.stream,
@@ -228,7 +154,7 @@ class Worker:
         One batch late, so that a GPU has the next one while the last one's features are taken.
         """
         waiting: tuple[list[Piece], torch.Tensor, dict[int, str]] | None = None
-        with Ahead(self._read(batches)) as items:
+        with Ahead(self._load(batches)) as items:
             for batch, item in zip(batches, items, strict=False):
                 if self._stop.is_set():
                     break
@@ -239,36 +165,12 @@ class Worker:
         if waiting is not None:
             yield take(*waiting)
 
-    def _read(self, batches: list[list[Piece]]) -> Iterable[dict[str, Any]]:
-        """What a `ViewReader` gives of each batch."""
-        self._sampler.batches = batches
+    def _load(self, batches: list[list[Piece]]) -> Iterable[dict[str, Any]]:
         if self._loader is None:
-            self._loader = self._make_loader()
-        try:
-            yield from self._loader
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise FlowkitError(
-                f"a process that reads images died ({' '.join(str(error).split())[:160]}). If it "
-                "was short of memory, take a smaller --batch; the same command goes on"
-            ) from error
-
-    def _make_loader(self) -> DataLoader[Any]:
-        network, readers = self.network(), self.setup.readers
-        forkserver = multiprocessing.get_context("forkserver")
-        forkserver.set_forkserver_preload(["flowkit.views"])  # so that readers start at once
-        return DataLoader(
-            ViewReader(self.setup.root, network.sampling.source, network.crops),
-            batch_size=None,
-            sampler=self._sampler,
-            num_workers=readers,
-            pin_memory=self._device.type == "cuda",
-            persistent_workers=readers > 0,
-            worker_init_fn=begin_reader,
-            multiprocessing_context=forkserver if readers else None,
-            generator=torch.Generator(),
-        )
+            network, readers = self.network(), self.setup.readers
+            reader = ViewReader(self.setup.root, network.sampling.source, network.crops)
+            self._loader = BatchLoader(reader, readers, self._device.type == "cuda")
+        return self._loader.load(batches)
 
     def _embed(self, batch: list[Piece], images: torch.Tensor) -> torch.Tensor:
         """Features of a batch, float32 on the device; of no position, too."""
@@ -361,12 +263,6 @@ class Worker:
                 "weights": str(self.network().path),
             },
         )
-
-
-def begin_reader(number: int) -> None:
-    """One thread; and Ctrl-C, which a terminal sends to all, is for the run to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    begin_worker(number)
 
 
 def take(

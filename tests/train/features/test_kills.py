@@ -18,6 +18,7 @@ from flowkit.store.verify import verify
 from train.features import Options, Wanted, extract_features
 from train.features import run as run_module
 from train.features import worker as worker_module
+from train.features.setup import Setup
 
 QUIET = Console(quiet=True)
 # Four videos a share, a shard now and then.
@@ -102,7 +103,7 @@ def crash_at(name):
                 os.kill(os.getpid(), signal.SIGSEGV)
             return super().extract(share)
 
-    class Crashing(worker_module.Setup):
+    class Crashing(Setup):
         def make_worker(self, place=None, occupancy=None):
             return Worker(self, place)
 

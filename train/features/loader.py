@@ -1,0 +1,69 @@
+"""Batches of pieces of videos, read by a thread or by processes that live from share to share."""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from flowkit.errors import FlowkitError
+from flowkit.views import Piece, ViewReader
+from train.samples import begin_worker
+
+
+@dataclass
+class BatchList:
+    """The batches of a share, as a sampler: the loader outlives the share."""
+
+    batches: Sequence[list[Piece]] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[list[Piece]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class BatchLoader:
+    """Loads batches in order by ``readers`` processes; by who asks, with 0.
+
+    ``pinned``: into memory from which a GPU can copy while it computes.
+    """
+
+    def __init__(self, reader: ViewReader, readers: int, pinned: bool) -> None:
+        self._sampler = BatchList()
+        forkserver = multiprocessing.get_context("forkserver")
+        forkserver.set_forkserver_preload(["flowkit.views"])  # so that readers start at once
+        self._loader: DataLoader[Any] = DataLoader(
+            reader,
+            batch_size=None,
+            sampler=self._sampler,
+            num_workers=readers,
+            pin_memory=pinned,
+            persistent_workers=readers > 0,
+            worker_init_fn=begin_reader,
+            multiprocessing_context=forkserver if readers else None,
+            generator=torch.Generator(),
+        )
+
+    def load(self, batches: Sequence[list[Piece]]) -> Iterator[dict[str, Any]]:
+        """What a `ViewReader` gives of each batch; FlowkitError where one of the processes died."""
+        self._sampler.batches = batches
+        try:
+            yield from self._loader
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise FlowkitError(
+                f"a process that reads images died ({' '.join(str(error).split())[:160]}). If it "
+                "was short of memory, take a smaller --batch; the same command goes on"
+            ) from error
+
+
+def begin_reader(number: int) -> None:
+    """One thread; and Ctrl-C, which a terminal sends to all, is for the run to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    begin_worker(number)
