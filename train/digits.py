@@ -40,7 +40,7 @@ class DigitTraining:
     many pixels digits move, at most, along each axis.
     """
 
-    epochs: int = 8
+    epochs: int = 20
     batch: int = 128
     rate: float = 2e-3
     shift: int = 2

@@ -24,7 +24,8 @@ from flowkit.store.writer import ShardWriter
 from models.pretrained import read_weights
 from train.alternate import list_phases
 from train.evaluate import count_costs, evaluate
-from train.figures.weights import choose_places
+from train.figures.drawing import Source
+from train.figures.weights import choose_places, draw_heaviest, draw_weights, find_weights
 from train.losses import measure_loss, weigh_classes
 from train.predict import predict_stored, predict_video
 from train.recipe import change_recipe, read_recipe
@@ -59,6 +60,14 @@ def silent(text):
     pass
 
 
+def describe(id, number, name, rows):
+    mark = Fingerprint(size=number, mtime_ns=number, digest=f"{number:032x}")
+    return VideoMeta(
+        id=id, source=f"videos/{number}.mp4", fingerprint=mark, streams=(f"features/{name}",),
+        frames=rows, fps=0, width=0, height=0,
+    )  # fmt: skip
+
+
 def write_features(root, videos=24, weights="aa", dimension=6, silent_from=20, splits=False):
     """Sets of 5 vectors, one of which tells the class; sounds of 1 to 3, none from a video on."""
     made = {
@@ -81,18 +90,7 @@ def write_features(root, videos=24, weights="aa", dimension=6, silent_from=20, s
                 vectors[number % 5, number % 2] += 4
             writer.begin(f"v{number:02}")
             writer.append_rows(vectors, np.arange(rows), np.zeros(rows, np.int16))
-            writer.end(
-                VideoMeta(
-                    id=f"v{number:02}",
-                    source=f"{number}.mp4",
-                    fingerprint=Fingerprint(size=number, mtime_ns=number, digest=f"{number:032x}"),
-                    streams=(f"features/{name}",),
-                    frames=rows,
-                    fps=0,
-                    width=0,
-                    height=0,
-                )
-            )
+            writer.end(describe(f"v{number:02}", number, name, rows))
         writer.close()
     parts = [("train",) if n % 3 else ("test",) for n in range(videos)]
     if splits:
@@ -354,6 +352,32 @@ def test_what_cannot_be_classified(features, tmp_path):
         predict_stored(run, features, "v99", SETTINGS)
     with pytest.raises(RunError, match="not finished"):
         predict_stored(run, features, "v03", SETTINGS)
+
+
+def test_pictures_are_the_frames_that_features_are_of(make_store, tmp_path):
+    ids = [f"v{number:02}" for number in range(12)]
+    root = make_store(ids, tmp_path / "both", frames=9)
+    made = FeatureRecipe(source="rgb", model="net", weights="aa", dimension=6, positions=3)
+    recipe = replace(Store(root).recipe, features={"look": made})
+    create_or_open(root, recipe, "tiny")
+    writer = ShardWriter(root, "features/look", recipe=recipe, dimension=6)
+    for number, id in enumerate(ids):
+        writer.begin(id)
+        writer.append_rows(np.eye(3, 6, dtype=np.float32), [1, 4, 7], [0, 0, 0])
+        writer.end(describe(id, number, "look", 3))
+    writer.close()
+    rebuild_index(root)
+    store = Store(root)
+    run = begin(tmp_path / "run", store, training__epochs=1)
+    assert train(run, store, SETTINGS, silent)
+    source = Source(run=run, store=store, videos=("v03",))
+    [(name, pictures, weights)] = find_weights(source)["look"]
+    assert (name, weights.shape) == ("v03", (4, 3))
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
+    for picture, t in zip(pictures, (1, 4, 7), strict=True):
+        np.testing.assert_array_equal(picture, store[store.find("v03")].rgb(t))
+    assert [drawing.name for drawing in draw_heaviest(source)] == ["heaviest_look"]
+    assert [drawing.name for drawing in draw_weights(source)] == ["weights_look"]
 
 
 def test_places_of_highest_middle_and_lowest_weight():
