@@ -182,7 +182,7 @@ def test_clips_that_are_too_short_for_the_network_are_refused(store, begin, fini
               "streams": "[rgb]", "iterations": 0, "testing__controls": "[]"}  # fmt: skip
     wanted = Wanted(model=str(finish(begin("clips", **recipe)).path), clip_length=2)
     with pytest.raises(
-        UsageError, match="cannot take 2 images of 16×16 .* change --size or --clip"
+        UsageError, match=r"cannot take 2 images of 16×16 .* change --size or --clip"
     ):
         run(store, wanted)
     assert not Store(store.path).recipe.features
@@ -197,7 +197,7 @@ def test_a_store_without_the_stream_keeps_no_trace(make_store, tmp_path, wanted)
 
 def test_frames_of_another_size_than_the_runs_are_refused(make_store, tmp_path, wanted):
     root = make_store(root=tmp_path / "large", width=80, height=48)
-    with pytest.raises(UsageError, match="shorter side is 24 pixels, .* has 48"):
+    with pytest.raises(UsageError, match=r"shorter side is 24 pixels, .* has 48"):
         run(Store(root), wanted)
 
 
@@ -241,7 +241,7 @@ def test_weights_that_change_while_a_run_is_on_are_found(store, wanted, finished
     other = finished.folder("flow") / "weights.pt"
     weights = torch.load(other, weights_only=True)
     torch.save({name: tensor + 1 for name, tensor in weights.items()}, other)
-    with pytest.raises(Exception, match="expected weights .*, as the run began with"):
+    with pytest.raises(Exception, match=r"expected weights .*, as the run began with"):
         setup.make_worker().warm_up()
 
 
