@@ -17,11 +17,15 @@ from flowkit.views import Source
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A video to compute: its frames, flow fields or patches, and the rows that come of them."""
+    """A video to compute: its frames, flow fields or patches, and the rows that come of them.
+
+    ``supersedes``: the store has features of an older source of it, which these replace.
+    """
 
     id: str
     available: int
     weight: int
+    supersedes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,7 @@ def make_plan(
     rows: tuple[int, int],
     failures: Mapping[str, Failure],
     *,
+    stale: Collection[str] = (),
     part: tuple[int, int] = (0, 1),
     limit: int | None = None,
     retry_failed: bool = False,
@@ -49,20 +54,22 @@ def make_plan(
     """Decide for each video of this part (i, n) whether ``stream`` is computed of it now.
 
     ``rows``: the positions of a video, 0 for as many as it has, and the views of each. A
-    quarantined video is tried again with ``retry_failed``.
+    quarantined video is tried again with ``retry_failed``. ``stale``: videos whose features are of
+    a source that was extracted anew since.
     """
     targets: list[Target] = []
     lacking: list[Failure] = []
     quarantined: list[Failure] = []
     done = 0
     positions, views = rows
+    old = frozenset(stale)
     for row in range(len(store)):
         id = store.index.id(row)
         if not belongs(id, part):
             continue
         place = store.index.place(source, row)
         available = 0 if place is None else place[3] - (source == "flow")
-        if store.index.place(stream, row) is not None:
+        if store.index.place(stream, row) is not None and id not in old:
             done += 1
         elif place is None:
             reason = f"it has no {source}: extract it with --streams {source}"
@@ -73,7 +80,9 @@ def make_plan(
             quarantined.append(failures[id])
         else:
             weight = views * (positions if positions and available else available)
-            targets.append(Target(id=id, available=available, weight=max(1, weight)))
+            targets.append(
+                Target(id=id, available=available, weight=max(1, weight), supersedes=id in old)
+            )
     kept = targets[:limit]
     return Plan(
         targets=tuple(kept),

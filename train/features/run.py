@@ -23,7 +23,15 @@ from flowkit.extract.job import Outcome
 from flowkit.extract.local import run_in_process
 from flowkit.extract.progress import Meter
 from flowkit.flow.backends import count_gpus
-from flowkit.store import Store, create_or_open, hold_store, read_header, rebuild_index, recover
+from flowkit.store import (
+    Store,
+    create_or_open,
+    find_stale,
+    hold_store,
+    read_header,
+    rebuild_index,
+    recover,
+)  # fmt: skip
 from flowkit.store.failures import append_failure, read_failures
 from train.features.network import FeatureNetwork, Wanted, check_sizes, find_network, is_run
 from train.features.plan import Plan, Share, make_failure, make_plan, share_out
@@ -102,6 +110,7 @@ def extract_features(
             network.sampling.source,
             (network.recipe.positions, network.views),
             read_failures(root, stream),
+            stale=find_stale(root, name),
             part=options.part,
             limit=options.limit,
             retry_failed=options.retry_failed,

@@ -66,6 +66,7 @@ class Worker:
             roll_seconds=float("inf"),
         )
         self._rows = 0  # of the video that is being written
+        self._superseding: set[str] = set()  # videos whose features are there, of an older source
         self._bytes = 0  # since the last commit
         self._committed = time.monotonic()
 
@@ -107,6 +108,7 @@ class Worker:
             for piece in cut_video(target.id, target.available, network.sampling, most)
         )
         outcomes: dict[str, Outcome] = {}
+        self._superseding = {target.id for target in share.targets if target.supersedes}
         try:
             with closing(self._compute(list(pack_pieces(pieces, most)))) as computed:
                 for batch, vectors, faults in computed:
@@ -262,6 +264,7 @@ class Worker:
                 "precision": self.setup.precision,
                 "weights": str(self.network().path),
             },
+            supersedes=id in self._superseding,
         )
 
 

@@ -131,6 +131,34 @@ def test_a_second_run_does_nothing_and_new_videos_are_added(store, wanted, make_
     assert committed(store.path) == sorted(Store(store.path))
 
 
+def test_videos_that_were_extracted_anew_are_computed_anew(store, wanted):
+    run(store, wanted)
+    opened = Store(store.path)
+    old, other = opened[3], opened[4]
+    before = [other.features("flow"), *(video.features("flow") for video in (opened[2], opened[5]))]
+    writer = ShardWriter(store.path, recipe=opened.recipe)  # another file's frames, of the same id
+    writer.begin(old.id)
+    for t in range(other.num_frames):
+        x, y = other.flow_bytes(t) if t < other.num_flow else (None, None)
+        writer.append(rgb=other.rgb_bytes(t), flow_x=x, flow_y=y)
+    writer.end(
+        VideoMeta(
+            id=old.id, source=old.source, fingerprint=Fingerprint(7, 8, "ab" * 16),
+            streams=("rgb", "flow"), frames=other.num_frames, fps=other.fps,
+            width=other.width, height=other.height, supersedes=True,
+        )
+    )  # fmt: skip
+    writer.close()
+    rebuild_index(store.path)
+    again = run(Store(store.path), wanted)
+    assert (again.computed, again.done_before, again.complete) == (1, 11, True)
+    opened = Store(store.path)
+    close(opened[3].features("flow"), before[0].astype(np.float32))
+    for row, kept in zip((4, 2, 5), before, strict=True):
+        assert np.array_equal(opened[row].features("flow"), kept)
+    assert run(opened, wanted).computed == 0
+
+
 def test_other_weights_or_sampling_under_the_same_name_are_refused(store, wanted, begin, finish):
     run(store, wanted)
     other = finish(begin("other", seed=1, iterations=0, testing__controls="[]"))
