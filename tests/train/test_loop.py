@@ -290,7 +290,7 @@ class Dying:
     def __len__(self):
         return 8
 
-    def shapes(self):
+    def batch(self, keys):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
