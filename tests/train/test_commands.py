@@ -78,13 +78,13 @@ def test_the_report_has_every_figure_and_fetches_nothing(finished, store, tmp_pa
     names = {path.name for path in (finished / "figures").iterdir()}
     assert names == {
         "iterations.md", "parameters.md", "fusion.png", "classes.png", "confusing-pairs.md",
-        "confusion.png", "attention.png", "curves.png",
+        "gains.png", "accuracies.png", "confusion.png", "attention.png", "curves.png",
     }  # fmt: skip
     for path in (finished / "figures").glob("*.png"):
         assert path.read_bytes()[:4] == b"\x89PNG"
     assert "| iter_1 " in said
     page = (finished / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 5
+    assert page.count("data:image/png;base64,") == 7
     assert "http" not in page.replace("http-equiv", "")
     assert "src=" in page
     assert "<script" not in page

@@ -77,7 +77,7 @@ def draw_accuracies(source: Source) -> list[Drawing]:
     accuracy = 100 * per_class(scores.of(source.run.recipe.testing.over), scores.labels)
     accuracy = np.sort(accuracy[~np.isnan(accuracy)])[::-1]
     figure, axes = make_figure(7, 3.2)
-    axes.fill_between(np.arange(len(accuracy)), accuracy, step="mid", color=ACCENTS[0], alpha=0.8)
+    axes.bar(np.arange(len(accuracy)), accuracy, 1.0, color=ACCENTS[0])
     axes.set(xlabel="classes, best first", ylabel="accuracy, %", ylim=(0, 100))
     shares = [(100 * float((accuracy > bound).mean()), bound) for bound in (80, 50)]
     caption = "Accuracy of each class: " + ", ".join(

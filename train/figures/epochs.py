@@ -9,14 +9,14 @@ from train.run import Run
 def draw_epochs(source: Source) -> list[Drawing]:
     """Validation accuracy of the last phase of the run and those beside it, a line for each.
 
-    Of sets the colour is for N, and lines without the shifting operation are dashed. Nothing
+    Of clusters the colour is for N, and lines without the shifting operation are dashed. Nothing
     without runs beside it.
     """
     if not source.beside:
         return []
     figure, axes = make_figure()
     runs = [source.run, *source.beside]
-    sizes = sorted({str(name_size(run)) for run in runs}, key=lambda size: (len(size), size))
+    sizes = sorted({name_size(run) for run in runs}, key=lambda size: (len(size), size))
     for run in runs:
         phase = list_phases(run.recipe)[-1]
         lines = read_lines(run.folder(phase.name) / "epochs.jsonl")
@@ -25,7 +25,7 @@ def draw_epochs(source: Source) -> list[Drawing]:
             [line["epoch"] for line in lines],
             [100 * line["top1"] for line in lines],
             "-" if shifting else "--",
-            color=ACCENTS[sizes.index(str(name_size(run))) % len(ACCENTS)],
+            color=ACCENTS[sizes.index(name_size(run)) % len(ACCENTS)],
             label=name_run(run),
         )
     axes.set(xlabel="epoch", ylabel="top-1, %")
@@ -35,12 +35,10 @@ def draw_epochs(source: Source) -> list[Drawing]:
 
 
 def name_size(run: Run) -> str:
-    """What a run's colour stands for: N of sets, else its name."""
+    """What a run's colour stands for: N of clusters, else its name."""
     sets = run.recipe.sets
-    if sets is None or sets.method not in ("clusters", "catnet"):
+    if sets is None or sets.method != "clusters":
         return run.path.name
-    if sets.method == "catnet":
-        return str(sets.heads)
     units = sets.of("units")
     return "/".join(str(units[modality]) for modality in sets.streams)
 
