@@ -154,6 +154,11 @@ def find_in_run(wanted: Wanted) -> FeatureNetwork:
 def choose_stream(run: Run, asked: Source | None) -> Stream:
     """The stream of a run whose network is asked for; its only one, where nothing was said."""
     recipe, streams = run.recipe, run.recipe.streams
+    if recipe.sets is not None:
+        raise UsageError(
+            f"{run.path} was trained on features, of which it makes scores and no features: take "
+            "the run, or the weights, that made them"
+        )
     if asked is None and len(streams) > 1:
         raise UsageError(f"{run.path} has networks of {' and '.join(streams)}: say --stream")
     stream = cast(Stream, asked or streams[0])

@@ -8,6 +8,7 @@ from models.backbones import vgg
 from models.backbones.vgg import VGG16
 from models.pretrained import digest_weights
 from train.features.network import NETWORKS, Wanted, digest_features, find_network
+from train.recipe import read_recipe, write_recipe
 from train.run import RunError
 
 
@@ -107,6 +108,12 @@ def test_bad_runs(finished, begin, finish):
     crossed = finish(begin("crossed", network__cma=True, testing__controls="[]"))
     with pytest.raises(UsageError, match="attention blocks in its flow branch"):
         find_network(Wanted(model=str(crossed.path), stream="flow"))
+
+
+def test_runs_on_features_make_none(finished):
+    (finished.path / "recipe.yaml").write_text(write_recipe(read_recipe("motion8_clusters")))
+    with pytest.raises(UsageError, match="was trained on features"):
+        find_network(Wanted(model=str(finished.path)))
 
 
 def test_a_plain_branch_of_a_run_with_iterations_will_do(begin, finish):
