@@ -1,9 +1,10 @@
-# ruff: noqa: N803
+# ruff: noqa: N803, N806
 """TV-L1 by OpenCV's CPU class, `cv2.optflow.DualTVL1OpticalFlow`: the reference.
 
 It measures the change at every iteration instead of now and then, so it may stop one or
 two iterations earlier than the other backends; otherwise the schedule is the same (no
-median filter, one inner iteration).
+median filter, one inner iteration). Its gradients read a second row and column whether there is
+one or not: a frame of a single row or column is given to it doubled.
 """
 
 from typing import Any
@@ -21,9 +22,12 @@ def solve_pairs(
 ) -> F32:
     """Flow from each frame of frames0 to the one of frames1: (N, H, W) twice → (N, H, W, 2)."""
     _, height, width = frames0_NHW.shape
+    if 1 in (height, width):
+        doubled = ((0, 0), (0, int(height == 1)), (0, int(width == 1)))
+        frames0_NHW, frames1_NHW = (np.pad(f, doubled, "edge") for f in (frames0_NHW, frames1_NHW))
     solver = _create_solver(height, width, params)
     flows = [solver.calc(a, b, None) for a, b in zip(frames0_NHW, frames1_NHW, strict=True)]
-    return np.stack(flows)
+    return np.stack(flows)[:, :height, :width]
 
 
 def _create_solver(height: int, width: int, params: TVL1Params) -> Any:
