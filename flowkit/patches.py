@@ -7,6 +7,7 @@ sample is K of them as TSN takes snippets (sampling.py): one at random of each o
 for training, the middle ones or all for testing. Values are those of the store, log(mel + 0.01).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,10 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def labels(self) -> torch.Tensor:
+        """Of all samples: (N,) int64, or (N, classes) float32 of 0 and 1 with ``many``."""
+        return torch.stack([self.subset.label(int(row)) for row in self.rows])
+
     def __getitem__(self, key: int | Key) -> dict[str, torch.Tensor]:
         epoch, index = (0, key) if isinstance(key, int) else key
         row = int(self.rows[index])
@@ -80,9 +85,12 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
         audio = torch.from_numpy(np.array(patches, np.float32))[:, None]
         return {"audio": audio, "label": self.subset.label(row), "row": torch.tensor(row)}
 
-    def batch(self, keys: list[Key]) -> dict[str, torch.Tensor]:
+    def batch(self, keys: Sequence[int | Key]) -> dict[str, torch.Tensor]:
         """Samples of one number of patches as a batch: (B, K, 1, 96, 64)."""
-        if not self.num_patches:
-            raise UsageError("all patches of videos make no batch, since they differ in number")
+        if not self.num_patches and len(keys) > 1:
+            raise UsageError(
+                "all patches of videos make no batch, since they differ in number: take one video "
+                "at a time, or say num_patches"
+            )
         samples = [self[key] for key in keys]
         return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}

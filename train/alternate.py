@@ -10,8 +10,9 @@ iter_2 the reverse; and so on, each from where the last one ended, with the lear
     iter_2, iter_3 …   all of the phase before
     uniform            a control: iter_1 with equal weights in place of the softmax
 
-A recipe on sets of features has one phase, and one score, of one name:
+A recipe on sound or on sets of features has one phase, and one score, of one name:
 
+    audio              the network of log-mel patches
     sets               all modalities together
 """
 
@@ -49,9 +50,9 @@ class Phase:
     split: int | None = None
 
     @property
-    def stream(self) -> Stream:
+    def stream(self) -> Literal["rgb", "flow"]:
         """The branch of a phase that trains on images."""
-        assert self.branch != "sets"
+        assert self.branch in ("rgb", "flow")
         return self.branch
 
 
@@ -94,7 +95,7 @@ def phases_of(recipe: Recipe, split: int | None) -> list[Phase]:
     if recipe.sets is not None:
         return [make("sets", "sets", {})]
     phases = []
-    for branch in ORDER:
+    for branch in (*ORDER, "audio"):
         if branch in recipe.streams:
             needed = ORDER if recipe.network.cma else (branch,)
             phases.append(make(branch, branch, dict.fromkeys(needed, INITIAL)))

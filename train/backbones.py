@@ -25,6 +25,7 @@ WIDTH = 64.0  # channels of the first convolution of networks that are not thin
 # What else the recipe's network says of a family.
 OPTIONS: dict[Family, Callable[[Network], dict[str, Any]]] = {
     "resnet": lambda network: {"depth": network.depth, "width": network.width},
+    "vgg16": lambda network: {"width": network.width},
     "bn_inception": lambda network: {"width": network.width / WIDTH},
     "i3d": lambda network: {"frames": network.stem, "width": network.width},
     "p3d": lambda network: {"width": network.width, "blocks": network.blocks},
@@ -51,14 +52,18 @@ def make_backbone(recipe: Recipe, stream: Stream) -> Backbone:
     dropout = network.dropout
     options = OPTIONS.get(network.backbone)
     backbone: Backbone = family(
-        in_channels=3
-        if stream == "rgb"
-        else 2 * (recipe.data.flow_length if family.dims == 2 else 1),
+        in_channels=count_channels(recipe, stream),
         num_classes=recipe.classes,
         dropout=dropout[stream] if isinstance(dropout, dict) else dropout,
         **(options(network) if options else {}),
     )
     return backbone
+
+
+def count_channels(recipe: Recipe, stream: Stream) -> int:
+    """Of what a branch sees at once: fields of flow are stacked, those of a clip are not."""
+    fields = 1 if recipe.data.clip else recipe.data.flow_length
+    return {"rgb": 3, "flow": 2 * fields, "audio": 1}[stream]
 
 
 def find_inputs(recipe: Recipe, segments: int) -> Inputs:

@@ -5,8 +5,9 @@
     a control's name/rgb                       the same with something taken away
     mean/…                                     over splits, where there are several
 
-Without iterations the names are rgb, flow and fusion alone; of feature sets, sets. Every
-video of the subset is scored once: nothing is padded, dropped or replaced.
+Without iterations the names are rgb, flow and fusion alone; of sound, audio; of feature sets, sets.
+Every video of the subset is scored once: nothing is padded, dropped or replaced, but that sound
+can be scored only of videos that have any (`n` says how many).
 """
 
 from collections.abc import Callable
@@ -125,7 +126,7 @@ def average_splits(
         return {}
     means = {}
     for scoring in scorings_of(recipe, None):
-        for branch in ("rgb", "flow", "fusion", "sets"):
+        for branch in ("rgb", "flow", "fusion", "audio", "sets"):
             name = path_of(scoring.name, branch)
             own = [results.get(f"split_{split}/{name}") for split in recipe.splits]
             if all(own):

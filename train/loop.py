@@ -60,7 +60,7 @@ def train_phase(
     inner = inner.to(context.device, memory_format=choose_layout(context.device))
     task.set_training(inner, phase)
     network, inner = wrap(inner, context.device, process, settings.compile)
-    progress = make_progress(inner, phase.training, phase.branch == "flow", settings)
+    progress = make_progress(inner, task.trained(inner, phase), phase, settings)
     folder = run.folder(phase.name)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.is_file():
@@ -287,14 +287,17 @@ OPTIMIZERS: dict[str, Callable[[Any, Training], Any]] = {
 }
 
 
-def make_progress(network: Any, training: Training, is_flow: bool, settings: Settings) -> Progress:
+def make_progress(
+    network: nn.Module, trained: nn.Module, phase: Phase, settings: Settings
+) -> Progress:
     """Optimizer and schedule of a phase, at its beginning."""
+    training = phase.training
     if training.groups == "tsn":
         groups: Any = group_parameters(
-            network.modules_of("flow" if is_flow else "rgb"),
+            trained,
             training.rate,
             training.weight_decay,
-            first_is_new=is_flow,
+            first_is_new=phase.branch in ("flow", "audio"),
         )
     else:
         groups = [p for p in network.parameters() if p.requires_grad]

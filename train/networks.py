@@ -3,6 +3,7 @@
 import zlib
 
 import torch
+from torch import nn
 
 from flowkit.errors import UsageError
 from models.backbones.backbone import Backbone
@@ -164,15 +165,19 @@ def set_training(network: TwoStream, phase: Phase) -> None:
     network.freeze("flow" if phase.branch == "rgb" else "rgb")
     branch = network.modules_of(phase.branch)
     if phase.training.only_last:
-        branch.eval().requires_grad_(False)
-        trunk = trunk_of(network, phase.stream)
-        trunk.dropout.train()
-        assert trunk.last_layer is not None
-        trunk.last_layer.requires_grad_(True)
+        train_last(branch, trunk_of(network, phase.stream))
     elif phase.training.only:
         rest_parts(trunk_of(network, phase.stream), phase.training.only)
     elif phase.training.partial_bn:
         freeze_batch_norms(getattr(network, phase.branch))
+
+
+def train_last(branch: nn.Module, trunk: Backbone) -> None:
+    """Train nothing of a branch but the last layer of its backbone."""
+    branch.eval().requires_grad_(False)
+    trunk.dropout.train()
+    assert trunk.last_layer is not None
+    trunk.last_layer.requires_grad_(True)
 
 
 def rest_parts(trunk: Backbone, only: tuple[str, ...]) -> None:

@@ -1,8 +1,8 @@
 """Classification of a video file: decoded, its flow computed, and scored as at testing.
 
 The video goes through a store of its own, by the recipe of the store that the run was trained
-on, so the networks see it as they saw their training videos, JPEG and all. Runs on feature sets
-classify videos of a store that has their features.
+on, so the networks see (or hear) it as they did their training videos, JPEG and all. Runs on
+feature sets classify videos of a store that has their features.
 """
 
 import tempfile
@@ -23,16 +23,12 @@ from flowkit.extract.run import extract
 from flowkit.flow.color import flow_to_color
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store, Video
-from train.alternate import Scoring, list_phases, list_scorings
-from train.backbones import find_inputs
-from train.images import score_views
-from train.networks import finished_network
+from train.alternate import Branch, Scoring, list_phases, list_scorings
 from train.parallel import choose_layout
 from train.recipe import of_split
 from train.run import Run, RunError, Settings
-from train.samples import make_dataset, needed_streams
 from train.scores import average_views
-from train.sets import finish_sets, sample_sets, score_set_views
+from train.tasks import find_task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,8 +58,8 @@ class Prediction:
 def predict_video(run: Run, video: Path, settings: Settings, backend: str = "auto") -> Prediction:
     """Classify a video with the last score of a finished run (the fusion, where it has one).
 
-    Raises VideoError where the video cannot be used, RunError for an unfinished run, and for one
-    on feature sets.
+    Raises VideoError where the video cannot be used, StoreError where it has no sound for a network
+    of that, RunError for an unfinished run, and for one on feature sets.
     """
     if run.recipe.sets is not None:
         raise RunError(
@@ -79,7 +75,7 @@ def predict_video(run: Run, video: Path, settings: Settings, backend: str = "aut
         store = extract_one(run, video, Path(folder) / "store", backend)
         scores = {}
         for branch, name in scoring.phases.items():
-            scores[branch] = score_branch(run, name, branch, store, settings)
+            scores[branch] = score_branch(run, name, branch, store, SUBSET, 0, settings)
         frames, flows = show(store[0])
     return Prediction(run.classes, combine(run, scoring, scores), frames, flows)
 
@@ -91,7 +87,8 @@ def predict_stored(run: Run, store: Store, id: str, settings: Settings) -> Predi
     on images, or one of other features.
     """
     if run.recipe.sets is None:
-        raise RunError(f"{run.path} was trained on images: give a video file, and no --store")
+        kind = run.recipe.kind
+        raise RunError(f"{run.path} was trained on {kind}: give a video file, and no --store")
     run.check_store(store)
     row = store.find(id)
     if row is None:
@@ -100,12 +97,7 @@ def predict_stored(run: Run, store: Store, id: str, settings: Settings) -> Predi
     if not subsets:
         raise UsageError(f"{store.path}: video {id!r} is in no subset; index the store again")
     phase = list_phases(run.recipe)[-1]
-    recipe, device = of_split(run.recipe, phase.split), torch.device(settings.device)
-    network = finish_sets(run, phase).to(device)
-    dataset = sample_sets(recipe, store, phase, "test", subsets[0])
-    index = int(np.flatnonzero(dataset.subset.rows == row)[0])
-    given = score_set_views(network, dataset.batch([index]), recipe, phase, device)
-    scores = average_views(given["sets"][0], recipe.labels, recipe.testing.views)
+    scores = score_branch(run, phase.name, "sets", store, subsets[0], row, settings)
     return Prediction(
         run.classes, combine(run, choose_scoring(run), {"sets": scores}), *show(store[row])
     )
@@ -124,7 +116,9 @@ def choose_scoring(run: Run) -> Scoring:
 
 def extract_one(run: Run, video: Path, root: Path, backend: str) -> Store:
     """A store of one video, by the recipe of the run's own."""
-    recipe = replace(StoreRecipe.from_dict(run.facts["store_recipe"]), audio=None)
+    whole = replace(StoreRecipe.from_dict(run.facts["store_recipe"]), features={})
+    is_sound = run.recipe.kind == "audio"
+    recipe = replace(whole, rgb=None, flow=None) if is_sound else replace(whole, audio=None)
     located = explicit_files([video])
     names = [source.id for source in located.sources]
     rows = tuple(Annotation(name, (), (SUBSET,)) for name in names)
@@ -143,26 +137,23 @@ def extract_one(run: Run, video: Path, root: Path, backend: str) -> Store:
 
 
 def score_branch(
-    run: Run, name: str, branch: Any, store: Store, settings: Settings
+    run: Run, name: str, branch: Branch, store: Store, subset: str, row: int, settings: Settings
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mean logits and mean probabilities, (C,) each, over all views of the video."""
+    """Mean logits and mean probabilities, (C,) each, over all views of a video of a subset."""
     phase = next(phase for phase in list_phases(run.recipe) if phase.name == name)
+    recipe, task = of_split(run.recipe, phase.split), find_task(run.recipe)
     device = torch.device(settings.device)
-    network = finished_network(run, phase, branch)
-    network.drop_identities()
+    network = task.finish(run, phase, (branch,))
     network.to(device, memory_format=choose_layout(device))
-    streams = needed_streams(phase)
-    recipe = of_split(run.recipe, phase.split)
-    sample = make_dataset(recipe, store, streams, "test", SUBSET)[0]
-    batch: dict[str, torch.Tensor] = {stream: sample[stream][None] for stream in streams}
-    inputs = find_inputs(recipe, recipe.testing.segments)
-    logits = score_views(network, batch, streams, device, inputs)[branch]
-    return average_views(logits, recipe.labels, recipe.testing.views)
+    dataset: Any = task.sample(recipe, store, phase, "test", subset)
+    index = int(np.flatnonzero(dataset.subset.rows == row)[0])
+    logits = task.score_views(network, dataset.batch([(0, index)]), recipe, phase, device)
+    return average_views(logits[branch][0], recipe.labels, recipe.testing.views)
 
 
 def combine(run: Run, scoring: Scoring, scores: dict[Any, Any]) -> npt.NDArray[np.float32]:
     """Probabilities: the weighted mean of the branches' scores, by the recipe's fusion."""
-    weights = {"rgb": 1.0, "flow": 1.0, "sets": 1.0}
+    weights = dict.fromkeys(scores, 1.0)
     if scoring.fusion is not None:
         weights = dict(zip(("rgb", "flow"), scoring.fusion, strict=True))
     total = sum(weights[branch] for branch in scores)

@@ -4,19 +4,18 @@ A recipe says everything that decides the result; where it runs and how fast is 
 (run.py).
 """
 
-import difflib
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from flowkit.catalog import UniqueKeys
 from flowkit.errors import UsageError
+from train.parsing import parse, suggest
 from train.sections import (
     STRICT,
     Clip,
@@ -48,7 +47,8 @@ class Recipe:
     top-5] in percent by name of score; ``needs``: what a user must have beside the store.
 
     With ``sets`` the network is trained on features in one phase, ``sets``; `streams`, `data` and
-    `network` say nothing then.
+    `network` say nothing then. With the stream ``audio``, which is trained alone, the network sees
+    log-mel patches as it would frames, and of `data` only `num_segments` counts.
     """
 
     title: str
@@ -69,6 +69,13 @@ class Recipe:
     testing: Testing = Testing()
     reported: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     needs: str = ""
+
+    @property
+    def kind(self) -> Literal["images", "sets", "audio"]:
+        """What is trained on: images of RGB and flow, sets of features, or log-mel patches."""
+        if self.sets is not None:
+            return "sets"
+        return "audio" if "audio" in self.streams else "images"
 
     def training_of(self, phase: str) -> Training:
         """The training of a phase, with what differs there; ``iterations`` stands for all."""
@@ -141,7 +148,12 @@ def check_recipe(recipe: Recipe, where: str) -> Recipe:
         check_sets(recipe, recipe.sets, where)
         return recipe
     if not recipe.streams:
-        raise UsageError(f"{where}: streams: expected rgb, flow or both, got none")
+        raise UsageError(f"{where}: streams: expected rgb, flow or both, or audio; got none")
+    if recipe.kind == "audio":
+        check_audio(recipe, where)
+        return recipe
+    if "audio" in recipe.network.weights:
+        raise UsageError(f"{where}: network.weights.audio: expected with streams: [audio] alone")
     both = set(recipe.streams) == {"rgb", "flow"}
     if not both and (recipe.iterations or recipe.network.cma or recipe.testing.controls):
         raise UsageError(f"{where}: cross-modality attention needs both streams, rgb and flow")
@@ -168,7 +180,8 @@ def check_recipe(recipe: Recipe, where: str) -> Recipe:
 
 def check_phases(recipe: Recipe, where: str) -> None:
     """UsageError where phases or splits are named that there are not."""
-    names = ["sets"] if recipe.sets else ["rgb", "flow", "uniform", "iterations"]
+    names = ["rgb", "flow", "uniform", "iterations"]
+    names = names if recipe.kind == "images" else [recipe.kind]
     names += [f"iter_{i + 1}" for i in range(recipe.iterations)]
     for name in recipe.phases:
         # Those beyond the iterations are left alone: fewer may be trained than planned for.
@@ -181,6 +194,29 @@ def check_phases(recipe: Recipe, where: str) -> None:
     named = [recipe.subsets.train, recipe.subsets.validate, recipe.subsets.test]
     if bool(recipe.splits) != any("{split}" in name for name in named):
         raise UsageError(f"{where}: splits need '{{split}}' in the subsets' names, and the reverse")
+
+
+def check_audio(recipe: Recipe, where: str) -> None:
+    """UsageError where a recipe on sound says what is of images."""
+    network, testing = recipe.network, recipe.testing
+    if recipe.streams != ("audio",):
+        raise UsageError(
+            f"{where}: streams: audio is trained alone, and meets others as a modality of sets; "
+            f"got {', '.join(recipe.streams)}"
+        )
+    if network.backbone != "vgg16":
+        raise UsageError(f"{where}: the network of audio is vgg16, got {network.backbone}")
+    if set(network.weights) - {"audio"}:
+        raise UsageError(
+            f"{where}: network.weights: expected audio, got {', '.join(network.weights)}; a file "
+            "of an RGB network will do for it"
+        )
+    between = network.cma or network.non_local or network.pyramid or recipe.iterations
+    if between or recipe.data.clip or recipe.data.window or testing.controls or testing.fusion:
+        raise UsageError(
+            f"{where}: attention blocks, clips, windows, iterations, controls and fusion are for "
+            "images; with streams: [audio] leave them out"
+        )
 
 
 def check_sets(recipe: Recipe, sets: Sets, where: str) -> None:
@@ -233,48 +269,8 @@ def of_split(recipe: Recipe, split: int | None) -> Recipe:
     return replace(recipe, subsets=Subsets(**name(asdict(recipe.subsets))), sets=sets, splits=())
 
 
-def parse(kind: type[Any], content: Any, where: str) -> Any:
-    """A dataclass of plain values; UsageError that names the key, and the nearest known one."""
-    if not isinstance(content, dict):
-        raise UsageError(f"{where}: expected keys and values, got {type(content).__name__}")
-    try:
-        return TypeAdapter(kind).validate_python(content)
-    except ValidationError as error:
-        raise UsageError(f"{where}: {'; '.join(explain(kind, error))}") from error
-
-
-def explain(kind: type[Any], error: ValidationError) -> Iterator[str]:
-    """Each fault of a recipe in words."""
-    for fault in error.errors(include_url=False):
-        path = [str(part) for part in fault["loc"]]
-        if fault["type"] == "unexpected_keyword_argument":
-            known = [f.name for f in fields(find_class(kind, path[:-1]))]
-            yield f"unknown key {'.'.join(path)!r}{suggest(path[-1], known)}"
-        elif fault["type"] == "missing":
-            yield f"the key {'.'.join(path)!r} is missing"
-        else:
-            yield f"{'.'.join(path)}: {fault['msg'].lower()}, got {fault['input']!r}"
-
-
-def find_class(kind: type[Any], path: list[str]) -> type[Any]:
-    """The dataclass at a dotted place of another."""
-    for name in path:
-        types = {f.name: f.type for f in fields(kind)}
-        inner = types.get(name)
-        candidates = (inner, *get_args(inner))
-        kind = next((c for c in candidates if isinstance(c, type) and is_dataclass(c)), kind)
-    return kind
-
-
-def suggest(name: str, known: Any) -> str:
-    """What was probably meant, and what there is, as the end of a message."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
-    return f"{hint} there are {', '.join(known)}"
-
-
 __all__ = [
     "Clip", "Data", "Dropout", "Family", "Network", "Pyramid", "Recipe", "Sets", "Stream",
     "Subsets", "Testing", "Training", "change_recipe", "check_recipe", "list_recipes", "of_split",
-    "parse", "read_recipe", "suggest", "write_recipe",
+    "read_recipe", "write_recipe",
 ]  # fmt: skip

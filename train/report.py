@@ -10,7 +10,8 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from flowkit.errors import UsageError
 from flowkit.store.atomic import write_atomic
 from train.figures import COSTLY, FIGURES, Drawing, Source
-from train.recipe import suggest, write_recipe
+from train.parsing import suggest
+from train.recipe import write_recipe
 
 
 def write_report(source: Source, names: Iterable[str] = ()) -> list[Path]:

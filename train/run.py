@@ -170,8 +170,7 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
             f"the recipe is for {recipe.classes} classes, {store.path} has {len(store.classes)}; "
             "take another store, or set classes in the recipe (and say --set classes=N)"
         )
-    if recipe.sets is None:
-        check_size(recipe, store)
+    check_size(recipe, store)
     for name in {recipe.subsets.train, recipe.subsets.validate, recipe.subsets.test}:
         for split in recipe.splits or (None,):
             store.subset(name.format(split=split))
@@ -200,6 +199,8 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
 
 def check_size(recipe: Recipe, store: Store) -> None:
     """UsageError where frames are not of the size that the recipe's crops are meant for."""
+    if recipe.kind != "images":
+        return
     if not len(store):
         raise UsageError(f"{store.path} has no videos yet; extract some first")
     side = min(store[0].width, store[0].height)

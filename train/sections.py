@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 STRICT = ConfigDict(extra="forbid")
 
-Stream = Literal["rgb", "flow"]
+Stream = Literal["rgb", "flow", "audio"]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Optimizer = Literal["sgd", "rmsprop", "adam"]
 Method = Literal[
@@ -95,9 +95,10 @@ class Network:
     ``cma``: cross-modality blocks in every phase, not only from iter_1 on (for transfer).
     ``non_local``: branches with non-local blocks. ``positions``: after which steps blocks stand;
     empty for the CMA paper's. ``rgb_from``: what the RGB branch begins iter_1 with.
-    ``weights``: what the branches start from, ``rgb``, ``flow`` or ``both``: a file, or the name
-    of a weight file of torchvision's such as ``resnet50``. Without it: He initialization.
-    A flow branch without weights of its own takes RGB's by cross-modality initialization.
+    ``weights``: what the branches start from, ``rgb``, ``flow``, ``both`` or ``audio``: a file, or
+    the name of a weight file of torchvision's such as ``resnet50``. Without it: He initialization.
+    A flow branch without weights of its own takes RGB's by cross-modality initialization, and audio
+    takes a file of RGB's in the same way.
     """
 
     backbone: Family = "resnet"
@@ -111,7 +112,7 @@ class Network:
     positions: tuple[str, ...] = ()
     rgb_from: Literal["initial", "rgb"] = "initial"
     pyramid: Pyramid | None = None
-    weights: dict[Literal["rgb", "flow", "both"], str] = Field(default_factory=dict)
+    weights: dict[Literal["rgb", "flow", "both", "audio"], str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

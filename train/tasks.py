@@ -1,6 +1,6 @@
-"""Tasks: what networks of images and networks of feature sets do each in their own way.
+"""Tasks: what networks of images, of sound and of feature sets do each in their own way.
 
-The loop, validation, evaluation and prediction are the same for both, and ask a recipe's task
+The loop, validation, evaluation and prediction are the same for all, and ask a recipe's task
 for the rest.
 """
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from flowkit.store import Store
-from train import images, sets
+from train import audio, images, sets
 from train.alternate import Phase
 from train.journal import Log
 from train.networks import select_weights, set_training
@@ -27,16 +28,17 @@ class Task:
     """A kind of training, as functions.
 
     ``check``: refuse what does not go together, before a run is begun. ``start``: the network that
-    a phase begins with; ``set_training``: what of it learns; ``select_weights``: what is kept of
-    it; ``finish``: the network of a finished phase, for the scores that are wanted. ``sample``:
-    the dataset of a phase. ``score``: scores by branch (B·V, C) in training, and losses of the
-    network's own; ``score_views``: (B, V, C) in testing, of batches of ``at_once`` videos.
-    ``count_costs``: parameters by name of score.
+    a phase begins with; ``set_training``: what of it learns; ``trained``: the part of it that a
+    phase trains; ``select_weights``: what is kept of it; ``finish``: the network of a finished
+    phase, for the scores that are wanted. ``sample``: the dataset of a phase. ``score``: scores by
+    branch (B·V, C) in training, and losses of the network's own; ``score_views``: (B, V, C) in
+    testing, of batches of ``at_once`` videos. ``count_costs``: parameters by name of score.
     """
 
     check: Callable[[Recipe, Store], None]
     start: Callable[[Run, Phase, Store, Log], Any]
     set_training: Callable[[Any, Phase], None]
+    trained: Callable[[Any, Phase], nn.Module]
     select_weights: Callable[[Any, Phase], Batch]
     finish: Callable[[Run, Phase, tuple[Any, ...]], Any]
     sample: Callable[..., Any]
@@ -50,6 +52,7 @@ IMAGES = Task(
     check=images.check_images,
     start=images.start_images,
     set_training=set_training,
+    trained=lambda network, phase: network.modules_of(phase.branch),
     select_weights=select_weights,
     finish=images.finish_images,
     sample=images.sample_images,
@@ -58,10 +61,24 @@ IMAGES = Task(
     at_once=1,
     count_costs=images.count_image_costs,
 )
+AUDIO = Task(
+    check=audio.check_audio,
+    start=audio.start_audio,
+    set_training=audio.set_audio_training,
+    trained=lambda network, phase: network,
+    select_weights=lambda network, phase: network.state_dict(),
+    finish=audio.finish_audio,
+    sample=audio.sample_audio,
+    score=audio.score_audio,
+    score_views=audio.score_audio_views,
+    at_once=1,
+    count_costs=audio.count_audio_costs,
+)
 SETS = Task(
     check=sets.check_sets,
     start=sets.start_sets,
     set_training=lambda network, phase: network.train(),
+    trained=lambda network, phase: network,
     select_weights=lambda network, phase: network.state_dict(),
     finish=sets.finish_sets,
     sample=sets.sample_sets,
@@ -72,6 +89,9 @@ SETS = Task(
 )
 
 
+TASKS = {"images": IMAGES, "audio": AUDIO, "sets": SETS}
+
+
 def find_task(recipe: Recipe) -> Task:
     """The task of a recipe."""
-    return IMAGES if recipe.sets is None else SETS
+    return TASKS[recipe.kind]

@@ -1,7 +1,7 @@
 """How good a network is after an epoch.
 
-Of images: the middle crop of each of K segments, once a video. Of sets: all features, or evenly
-spaced ones.
+Of images: the middle crop of each of K segments, once a video; of sound: the middle patches. Of
+sets: all features, or evenly spaced ones.
 """
 
 from collections.abc import Callable

@@ -21,8 +21,9 @@ from torch import nn
 
 from models.backbones.backbone import Backbone, InputConvention, Step, initialize
 
-# Of each stage, before its pool: channels, and how many convolutions have them.
+# Of each stage, before its pool: channels (of width 64), and how many convolutions have them.
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+WIDTH = 64
 GRID = 7  # places along a side that the classifier sees
 HIDDEN = 4096
 
@@ -30,13 +31,14 @@ HIDDEN = 4096
 class VGG16(Backbone):
     """VGG-16. Its steps: ``conv1_1`` to ``conv5_3``, each with its ReLU, ``pool1`` to ``pool5``.
 
-    All convolutions are taps. Features are the 4096 of fc7.
+    All convolutions are taps. Features are the 4096 (of width 64) of fc7.
 
     Parameters
     ----------
     in_channels: 3 for RGB, 2 × the number of fields for flow, 1 for log-mel patches.
     num_classes: of the last layer; 0 for none, which gives features instead of scores.
     dropout: after either hidden layer of the classifier; the paper's is 0.5.
+    width: channels of the first convolution; 64 is the paper's. All other layers follow.
     """
 
     last: ClassVar[str] = "classifier.6"
@@ -44,31 +46,38 @@ class VGG16(Backbone):
     audio_input: ClassVar[InputConvention] = InputConvention((0.0,), (1.0,), size=96, order="mel")
 
     def __init__(
-        self, *, in_channels: int = 3, num_classes: int = 1000, dropout: float = 0.0
+        self,
+        *,
+        in_channels: int = 3,
+        num_classes: int = 1000,
+        dropout: float = 0.0,
+        width: int = WIDTH,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
+        hidden = HIDDEN * width // WIDTH
         channels, self.taps = in_channels, {}
         for stage, (wanted, count) in enumerate(STAGES, 1):
             for number in range(1, count + 1):
-                layers += nn.Conv2d(channels, wanted, 3, padding=1), nn.ReLU(inplace=True)
-                self.taps[f"conv{stage}_{number}"] = channels = wanted
+                own = wanted * width // WIDTH
+                layers += nn.Conv2d(channels, own, 3, padding=1), nn.ReLU(inplace=True)
+                self.taps[f"conv{stage}_{number}"] = channels = own
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(GRID)
         # One module in both places: what sets the dropout of a backbone sets it everywhere.
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Sequential(
-            nn.Linear(channels * GRID**2, HIDDEN),
+            nn.Linear(channels * GRID**2, hidden),
             nn.ReLU(inplace=True),
             self.dropout,
-            nn.Linear(HIDDEN, HIDDEN),
+            nn.Linear(hidden, hidden),
             nn.ReLU(inplace=True),
             self.dropout,
         )
-        self.num_features = HIDDEN
+        self.num_features = hidden
         if num_classes:
-            self.classifier.append(nn.Linear(HIDDEN, num_classes))
+            self.classifier.append(nn.Linear(hidden, num_classes))
         self.initialize()
 
     def initialize(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from train.alternate import Phase, list_phases
+from train.audio import make_audio_network
 from train.backbones import FAMILIES
 from train.context import Context
 from train.loop import OPTIMIZERS, make_progress, take_step
@@ -46,6 +47,9 @@ def make_batch(recipe: Recipe, phase: Phase, videos: int, device: torch.device):
             batch[modality] = torch.ones(shape, dtype=torch.float16, device=device)
             batch[f"{modality}_lengths"] = torch.full((videos,), count)
         return batch
+    if recipe.kind == "audio":
+        shape = (videos, recipe.data.num_segments, 1, 96, 64)
+        return {"audio": torch.ones(shape, device=device), "label": labels}
     data, size = recipe.data, (recipe.data.size, recipe.data.size)
     if data.clip is None:
         shapes = {"rgb": (3,), "flow": (2 * data.flow_length,)}
@@ -67,8 +71,10 @@ def make_batch(recipe: Recipe, phase: Phase, videos: int, device: torch.device):
 
 
 def make_any(recipe: Recipe, phase: Phase):
-    if recipe.sets is not None:
+    if recipe.kind == "sets":
         return make_set_network(recipe, phase)
+    if recipe.kind == "audio":
+        return make_audio_network(recipe, phase)
     return make_network(recipe, phase, phase.stream)
 
 
@@ -77,10 +83,11 @@ def step(recipe: Recipe, phase: Phase, process: Process, videos: int):
     device = process.device(SETTINGS)
     with device:
         network = make_any(recipe, phase)
-    if device.type == "cpu" and recipe.sets is None:  # where there are numbers, so identities
+    if device.type == "cpu" and recipe.kind == "images":  # where there are numbers, so identities
         network.drop_identities(("flow" if phase.branch == "rgb" else "rgb",))
     find_task(recipe).set_training(network, phase)
-    progress = make_progress(network, phase.training, phase.branch == "flow", SETTINGS)
+    trained = find_task(recipe).trained(network, phase)
+    progress = make_progress(network, trained, phase, SETTINGS)
     context = Shapes(
         run=None, phase=phase, recipe=recipe, store=None, settings=SETTINGS, process=process,
         should_stop=lambda: False, log=print,
@@ -105,7 +112,8 @@ def test_a_step_of_every_phase_by_its_shapes(name, monkeypatch):
         assert noted["loss"].shape == ()
         trained = {n for n, p in network.named_parameters() if p.requires_grad}
         assert trained
-        parts = {"sets": ("parts", "classifier")}.get(phase.branch, (phase.branch,))
+        wholes = {"sets": ("parts", "classifier"), "audio": ("features", "classifier")}
+        parts = wholes.get(phase.branch, (phase.branch,))
         assert all(any(part in n.split(".")[0] for part in parts) for n in trained)
         got = {n for n, p in network.named_parameters() if p.grad is not None}
         # With equal weights nothing asks, and nothing answers to a query.
@@ -117,7 +125,7 @@ def test_a_step_of_every_phase_by_its_shapes(name, monkeypatch):
 @pytest.mark.parametrize("name", list_recipes())
 def test_nothing_is_wrong_with_a_recipe_before_its_run(name):
     recipe = read_recipe(name)
-    if recipe.sets is None:  # those of sets are looked at with a store: test_sets.py
+    if recipe.kind == "images":  # others are looked at with a store: test_sets.py, test_audio.py
         check_networks(recipe)
 
 

@@ -12,7 +12,10 @@ INTERRUPTED = 130
 @click.command()
 @click.argument("recipe")
 @click.option(
-    "--store", type=click.Path(path_type=Path), required=True, help="Of frames, flow, or features."
+    "--store",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Of frames, flow, audio, or features.",
 )
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option(
@@ -26,7 +29,7 @@ INTERRUPTED = 130
     "--weights",
     multiple=True,
     metavar="BRANCH=FILE",
-    help="Where a branch (rgb, flow, both; sets) starts: a weight file, a phase's folder.",
+    help="Where a branch (rgb, flow, both; audio; sets) starts: a weight file, a phase's folder.",
 )
 @click.option("--seed", type=click.IntRange(0), help="The same as --set seed=N.")
 @click.option(

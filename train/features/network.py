@@ -20,6 +20,7 @@ from models.backbones.backbone import Backbone, InputConvention
 from models.pretrained import WeightsError, digest_weights, load_weights, read_weights
 from models.weight_files import convert_weights
 from train.alternate import Phase, phases_of
+from train.audio import finish_audio
 from train.backbones import FAMILIES, OPTIONS
 from train.networks import finished_network
 from train.recipe import Network, Stream
@@ -135,7 +136,10 @@ def find_in_run(wanted: Wanted) -> FeatureNetwork:
     run = Run(wanted.model)
     stream = choose_stream(run, wanted.stream)
     phase = choose_phase(run, stream, wanted.split)
-    backbone = trunk_of(finished_network(run, phase, stream), stream)
+    if stream == "audio":
+        backbone = finish_audio(run, phase)
+    else:
+        backbone = trunk_of(finished_network(run, phase, stream), stream)
     network, data = run.recipe.network, run.recipe.data
     depth = str(network.depth) if network.backbone == "resnet" else ""
     snippet = (data.flow_length, 1) if stream == "flow" else (1, 1)
@@ -161,7 +165,7 @@ def choose_stream(run: Run, asked: Source | None) -> Stream:
         )
     if asked is None and len(streams) > 1:
         raise UsageError(f"{run.path} has networks of {' and '.join(streams)}: say --stream")
-    stream = cast(Stream, asked or streams[0])
+    stream = asked or streams[0]
     if stream not in streams:
         raise UsageError(f"{run.path} has a network of {' and '.join(streams)}, none of {stream}")
     between = recipe.network.cma or stream in recipe.network.non_local

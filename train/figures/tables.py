@@ -5,7 +5,7 @@ from train.scores import METRICS
 
 
 def list_iterations(source: Source) -> list[Drawing]:
-    """Table 1: top-1 / top-5 of RGB, flow and their fusion, or of sets, in percent.
+    """Table 1: top-1 / top-5 of RGB, flow and their fusion, or of sound or sets, in percent.
 
     The paper's beside.
 
@@ -15,8 +15,8 @@ def list_iterations(source: Source) -> list[Drawing]:
     first, second, third = METRICS[source.run.recipe.labels].items()
     groups = list(dict.fromkeys(name.rpartition("/")[0] for name in scores))
     branches = {"rgb": "RGB", "flow": "flow", "fusion": "fusion"}
-    if source.run.recipe.sets is not None:
-        branches = {"sets": "sets"}
+    if source.run.recipe.kind != "images":
+        branches = {source.run.recipe.kind: source.run.recipe.kind}
     rows = [["", *branches.values(), f"{third[1]} (last)", "videos"]]
     for group in groups:
         cells: list[str] = []
@@ -44,7 +44,7 @@ def list_parameters(source: Source) -> list[Drawing]:
     needs = {
         "one branch": ("iter_0/rgb", "rgb", "flow"),
         "two branches": ("iter_0/fusion", "fusion"),
-        "network": ("sets",),
+        "network": ("sets", "audio"),
     }
     keys = list(METRICS[source.run.recipe.labels].items())[:2]
     rows = [["score", "parameters", "relative", *(title for _, title in keys)]]
