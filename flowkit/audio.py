@@ -58,7 +58,7 @@ def log_mel_patches(
 
     Raises
     ------
-    VideoError: ``no-audio-stream``, ``no-decoder``, ``broken`` (not one sample), and all that
+    VideoError: ``no-audio-stream``, ``no-decoder``, ``broken-audio`` (not one sample), and all that
         :func:`flowkit.container.open_container` raises.
     """
     recipe = recipe or AudioRecipe()
@@ -74,7 +74,7 @@ def log_mel_patches(
     blocks = list(make_patches(counted(), recipe))
     if samples == 0:
         why = "; ".join(["no audio could be decoded", *warnings])
-        raise VideoError("broken", f"{label(path)}: {why}")
+        raise VideoError("broken-audio", f"{label(path)}: {why}")
     return AudioPatches(np.concatenate(blocks), tuple(warnings))
 
 

@@ -52,6 +52,7 @@ CHUNK_FRAMES = 16
 GPU_CHUNK_BYTES = 256 << 20
 GPU_PAIRS = 1024
 GPU_CHUNK_FRAMES = (32, 256)
+SOUNDLESS = ("no-audio-stream", "broken-audio")
 
 
 class Stopped(Exception):
@@ -258,7 +259,12 @@ class Worker:
             )
 
     def _extract_audio(self, job: Job, fingerprint: Fingerprint, outcome: Outcome) -> Outcome:
-        """A video without sound gets an entry of no patches, so that it is not tried again."""
+        """A video without sound gets an entry of no patches, so that it is not tried again.
+
+        So does one whose track gives not one sample, as one that breaks midway keeps what came
+        before: among 240,000 videos there are always some, and a training on several modalities
+        would be refused for the sake of each. The summary and the store's records say which.
+        """
         recipe = self.setup.recipe.audio
         assert recipe is not None
         start = time.perf_counter()
@@ -268,7 +274,7 @@ class Worker:
                 audio = log_mel_patches(job.source, recipe)
             patches, warnings = audio.patches, tuple(audio.warnings)
         except VideoError as error:
-            if error.kind != "no-audio-stream":
+            if error.kind not in SOUNDLESS:
                 raise
             patches, warnings = np.empty((0, recipe.patch, recipe.mels), np.float32), (str(error),)
         writer = self._writer("audio")

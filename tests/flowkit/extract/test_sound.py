@@ -19,7 +19,6 @@ from flowkit.store import (
     rebuild_index,
     recover,
 )
-from flowkit.store.failures import read_failures
 from flowkit.store.records import read_record, record_paths
 from flowkit.store.verify import verify
 
@@ -103,20 +102,23 @@ def test_a_track_that_breaks_midway_keeps_what_came_before(tmp_path):
     assert "audio decoding broke" in warnings(tmp_path / "S", "broken.mp4")[0]
 
 
-def test_a_track_of_which_nothing_decodes_is_quarantined_and_its_pictures_kept(tmp_path):
+def test_a_track_of_which_nothing_decodes_has_no_patches_and_says_so(tmp_path):
     noise = np.random.default_rng(0).uniform(-0.3, 0.3, 2 * 16000)
     good = write_sound(tmp_path / "good.mp4", noise)
     bad = break_sound(write_sound(tmp_path / "bad.mp4", noise), 0)
     root = tmp_path / "S"
     summary = run(root, good, bad)
-    assert [(failure.id, failure.kind) for failure in summary.failed] == [("bad.mp4", "broken")]
-    assert "no audio could be decoded" in read_failures(root)["bad.mp4"].reason
+    assert not summary.failed
+    [warned] = summary.warned
+    assert warned.startswith("bad.mp4: ")
+    assert "no audio could be decoded" in warned
+    assert warnings(root, "bad.mp4") == [warned.removeprefix("bad.mp4: ")]
     store = Store(root)
-    assert store["bad.mp4"].streams == ("rgb",)
+    assert store["bad.mp4"].audio().shape == (0, 96, 64)
     assert store["bad.mp4"].num_frames == 5
     assert len(store["good.mp4"].audio()) == 2
     again = run(root, good, bad)
-    assert (again.extracted, again.done_before, len(again.quarantined)) == (0, 1, 1)
+    assert (again.extracted, again.done_before) == (0, 2)
     write_sound(bad, noise)  # another file: tried again
     fixed = run(root, good, bad, update=True)
     assert fixed.extracted == 1
