@@ -66,8 +66,11 @@ def draw_heaviest(source: Source) -> list[Drawing]:
         columns = HIGHEST + MIDDLE + LOWEST
         figure, axes = make_figure(1.1 * columns, 1.2 * len(shown), nrows=len(shown), ncols=columns,
                                    squeeze=False)  # fmt: skip
-        for line, (_, pictures, weights) in zip(axes, shown, strict=True):
+        for column, group in ((0, "highest"), (HIGHEST, "middle"), (HIGHEST + MIDDLE, "lowest")):
+            write_beside(axes[0, column], 0, 1.3, group)
+        for line, (name, pictures, weights) in zip(axes, shown, strict=True):
             total = weights.sum(axis=0)
+            write_beside(line[0], -0.05, 0, name[-20:], rotation=90, ha="right")
             for cell in line:
                 cell.set_axis_off()
             for column, place in choose_places(total):
@@ -79,6 +82,11 @@ def draw_heaviest(source: Source) -> list[Drawing]:
         )
         drawings.append(Drawing(name=f"heaviest_{modality}", caption=caption, figure=figure))
     return drawings
+
+
+def write_beside(axes: Any, x: float, y: float, text: str, **options: Any) -> None:
+    """Small text at a place of the axes, in shares of them."""
+    axes.text(x, y, text, transform=axes.transAxes, fontsize=6, **options)
 
 
 def choose_places(total: F32) -> list[tuple[int, int]]:
