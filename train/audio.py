@@ -25,9 +25,9 @@ from train.backbones import make_backbone
 from train.journal import Log
 from train.networks import rest_parts, train_last
 from train.recipe import Recipe, of_split
-from train.run import Run, RunError
+from train.run import Run
 from train.samples import USES, Use, check_labels
-from train.weights import blame, find_weights, take_trunk
+from train.weights import blame, find_weights, load_finished, take_trunk
 
 PATCHES = 250  # that go through a network at once
 
@@ -104,15 +104,8 @@ def set_audio_training(network: Backbone, phase: Phase) -> None:
 
 def finish_audio(run: Run, phase: Phase, wanted: tuple[Any, ...] = ()) -> Backbone:
     """The network of a finished phase, in eval mode; RunError where it is not finished."""
-    path = run.folder(phase.name) / "weights.pt"
-    if not path.is_file():
-        raise RunError(f"{run.path}: phase {phase.name} is not finished; run flowkit train again")
     network = make_audio_network(run.recipe, phase)
-    try:
-        load_weights(network, read_weights(path))
-    except ValueError as error:
-        raise RunError(f"{error}. Train phase {phase.name} again, without this file") from error
-    network.eval()
+    load_finished(network, run, phase)
     return network
 
 

@@ -8,15 +8,15 @@ from torch import nn
 from flowkit.errors import UsageError
 from models.backbones.backbone import Backbone
 from models.batch_norm import freeze_batch_norms
-from models.pretrained import WeightsError, load_weights, read_weights
+from models.pretrained import load_weights
 from models.pyramid import PyramidNetwork, PyramidTwoStream
 from models.two_stream import Scores, TwoStream
 from train.alternate import INITIAL, Phase, phases_of
 from train.backbones import make_backbone
 from train.journal import Log
 from train.recipe import Recipe, Stream
-from train.run import Run, RunError
-from train.weights import BRANCHES, has_part, load_initial, parts_of, trunk_of
+from train.run import Run
+from train.weights import BRANCHES, has_part, load_initial, parts_of, read_finished, trunk_of
 
 
 def make_network(recipe: Recipe, phase: Phase, scores: Scores) -> TwoStream:
@@ -129,14 +129,7 @@ def load_branch(network: TwoStream, branch: Stream, run: Run, phase: str) -> Non
 
     A phase without cross-modality blocks leaves them as they are: the identity.
     """
-    path = run.folder(phase) / "weights.pt"
-    if not path.is_file():
-        raise RunError(f"{run.path}: phase {phase} is not finished; run flowkit train again")
-    prefixes = parts_of(branch)
-    try:
-        given = read_weights(path)
-    except WeightsError as error:
-        raise RunError(f"{error}. Train phase {phase} again, without this file") from error
+    prefixes, given = parts_of(branch), read_finished(run, phase)
     weights = {name: t for name, t in given.items() if name.startswith(prefixes)}
     others = tuple(f"{b}." for b in BRANCHES if b != branch)
     others += tuple(p for b in BRANCHES if b != branch for p in parts_of(b))

@@ -23,9 +23,9 @@ from models.two_stream import count_parameters
 from train.alternate import Phase, phases_of
 from train.journal import Log
 from train.recipe import Recipe, Sets, of_split
-from train.run import Run, RunError
+from train.run import Run
 from train.samples import USES, Use
-from train.weights import blame, find_weights
+from train.weights import blame, find_weights, load_finished
 
 # What makes one vector of a modality's set: of the recipe, the modality and its dimension.
 PARTS: dict[str, Callable[[Sets, str, int], nn.Module]] = {
@@ -105,16 +105,9 @@ def flush_denormals() -> None:
 
 def finish_sets(run: Run, phase: Phase, wanted: tuple[Any, ...] = ()) -> SetNetwork:
     """The network of a finished phase, in eval mode; RunError where it is not finished."""
-    path = run.folder(phase.name) / "weights.pt"
-    if not path.is_file():
-        raise RunError(f"{run.path}: phase {phase.name} is not finished; run flowkit train again")
     flush_denormals()
     network = make_set_network(run.recipe, phase)
-    try:
-        load_weights(network, read_weights(path))
-    except ValueError as error:
-        raise RunError(f"{error}. Train phase {phase.name} again, without this file") from error
-    network.eval()
+    load_finished(network, run, phase)
     return network
 
 

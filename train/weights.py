@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from flowkit.catalog import data_root
 from flowkit.errors import UsageError
@@ -16,6 +17,7 @@ from models.two_stream import TwoStream
 from models.weight_files import convert_weights
 from train.alternate import INITIAL, Phase
 from train.recipe import Recipe, Stream
+from train.run import Run, RunError
 
 BRANCHES: tuple[Stream, ...] = ("rgb", "flow")
 SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -95,6 +97,30 @@ def name_last(network: TwoStream, branch: Stream) -> str:
     """The beginning of the names of a branch's last layer."""
     inside = "trunk." if isinstance(getattr(network, branch), PyramidNetwork) else ""
     return f"{branch}.{inside}{trunk_of(network, branch).last}."
+
+
+def load_finished(network: nn.Module, run: Run, phase: Phase) -> None:
+    """Load the weights of a finished phase into its network, and put that to rest.
+
+    RunError where the phase is not finished, or its file is damaged or of something else.
+    """
+    weights = read_finished(run, phase.name)
+    try:
+        load_weights(network, weights)
+    except WeightsError as error:
+        raise RunError(f"{error}. Train phase {phase.name} again, without this file") from error
+    network.eval()
+
+
+def read_finished(run: Run, phase: str) -> dict[str, torch.Tensor]:
+    """What a finished phase keeps; RunError where it is not finished, or its file is damaged."""
+    path = run.folder(phase) / "weights.pt"
+    if not path.is_file():
+        raise RunError(f"{run.path}: phase {phase} is not finished; run flowkit train again")
+    try:
+        return read_weights(path)
+    except WeightsError as error:
+        raise RunError(f"{error}. Train phase {phase} again, without this file") from error
 
 
 def find_weights(name: str) -> Path:

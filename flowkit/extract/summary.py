@@ -1,6 +1,7 @@
 """The outcome of a run: counts, failures by reason, and where the time went."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -51,7 +52,7 @@ class Summary:
         self.seconds += outcome.seconds
         if self.gpu is not None:
             self.gpu += outcome.gpu
-        self.warned += [f"{outcome.id}: {warning}" for warning in outcome.warnings]
+        self.warned += [describe_failure(outcome.id, warning) for warning in outcome.warnings]
 
     @property
     def pairs_per_second(self) -> float:
@@ -72,26 +73,17 @@ class Summary:
 
     def render(self) -> RenderableType:
         """The summary as people read it."""
-        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-        table.add_column(justify="right", style="bold")
-        table.add_column()
-        for number, text in self._rows():
-            table.add_row(number, text)
-        parts: list[RenderableType] = [table]
-        parts += self._listing("failed", [describe_failure(f.id, f.reason) for f in self.failed])
-        parts += self._listing(
-            "quarantined before (again with --retry-failed)",
-            [describe_failure(f.id, f.reason) for f in self.quarantined],
+        return Group(
+            draw_counts(self._rows()),
+            *list_failures("failed", self.failed),
+            *list_failures("quarantined before (again with --retry-failed)", self.quarantined),
+            *list_some("changed since extracted (redo with --update)", self.changed),
+            *list_some("missing on disk", self.missing),
+            *list_some("on disk without annotation", self.unannotated),
+            *list_some("extracted with warnings", self.warned),
         )
-        parts += self._listing("changed since extracted (redo with --update)", self.changed)
-        parts += self._listing("missing on disk", self.missing)
-        parts += self._listing("on disk without annotation", self.unannotated)
-        parts += self._listing("extracted with warnings", self.warned)
-        return Group(*parts)
 
     def _rows(self) -> list[tuple[str, str]]:
-        reasons = Counter(failure.kind for failure in self.failed)
-        why = ", ".join(f"{count} {kind}" for kind, count in reasons.most_common())
         rows = [
             (f"{self.extracted:,}", "videos extracted"),
             (f"{self.frames:,}", f"frames, {self.pairs:,} flow fields, {format_bytes(self.bytes)}"),
@@ -99,7 +91,7 @@ class Summary:
         optional = [
             (self.done_before, "videos done before"),
             (self.salvaged, "of them completed by a run that was killed, kept now"),
-            (len(self.failed), f"failed and quarantined ({why})"),
+            (len(self.failed), f"failed and quarantined ({count_kinds(self.failed)})"),
             (len(self.quarantined), "quarantined by earlier runs"),
             (len(self.changed), "changed since they were extracted"),
             (len(self.missing), "annotated but missing on disk"),
@@ -123,14 +115,40 @@ class Summary:
             text += f"\nGPU: {self.gpu.describe()}"
         return text
 
-    def _listing(self, title: str, lines: list[str]) -> list[RenderableType]:
-        if not lines:
-            return []
-        shown = [Text(f"\n{title}:", style="bold")]
-        shown += [Text(f"  {line}") for line in lines[:LISTED]]
-        if len(lines) > LISTED:
-            shown.append(Text(f"  … and {len(lines) - LISTED:,} more (all with --json)"))
-        return list(shown)
+
+# --- words that summaries of all kinds of runs are made of ----------------------------------------
+
+
+def draw_counts(rows: Iterable[tuple[str, str]]) -> Table:
+    """Numbers, and what they count."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(justify="right", style="bold")
+    table.add_column()
+    for number, text in rows:
+        table.add_row(number, text)
+    return table
+
+
+def count_kinds(failures: Sequence[Failure]) -> str:
+    """``3 no-flow, 1 corrupt``."""
+    kinds = Counter(failure.kind for failure in failures)
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+
+
+def list_failures(title: str, failures: Sequence[Failure]) -> list[Text]:
+    """The first of them by name, with their reasons."""
+    return list_some(title, [describe_failure(f.id, f.reason) for f in failures])
+
+
+def list_some(title: str, lines: Sequence[str]) -> list[Text]:
+    """The first lines under a title; nothing where there is none."""
+    if not lines:
+        return []
+    shown = [Text(f"\n{title}:", style="bold")]
+    shown += [Text(f"  {line}") for line in lines[:LISTED]]
+    if len(lines) > LISTED:
+        shown.append(Text(f"  … and {len(lines) - LISTED:,} more (all with --json)"))
+    return shown
 
 
 def describe_failure(id: str, reason: str) -> str:

@@ -1,15 +1,11 @@
 """The outcome of a run: counts, and why videos have no features."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
-from flowkit.extract.summary import LISTED, describe_failure
+from flowkit.extract.summary import count_kinds, draw_counts, list_failures
 from flowkit.store import Failure
 
 
@@ -59,16 +55,12 @@ class Summary:
 
     def render(self) -> RenderableType:
         """The summary as people read it."""
-        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-        table.add_column(justify="right", style="bold")
-        table.add_column()
-        for number, text in self._rows():
-            table.add_row(number, text)
-        parts: list[RenderableType] = [table]
-        parts += list_failures("failed", self.failed)
-        parts += list_failures("failed before (again with --retry-failed)", self.quarantined)
-        parts += list_failures("not to be computed", self.lacking)
-        return Group(*parts)
+        return Group(
+            draw_counts(self._rows()),
+            *list_failures("failed", self.failed),
+            *list_failures("failed before (again with --retry-failed)", self.quarantined),
+            *list_failures("not to be computed", self.lacking),
+        )
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = [(f"{self.computed:,}", f"videos computed, {self.rows:,} features")]
@@ -86,20 +78,3 @@ class Summary:
         if self.rows:
             text += f"; {self.rows_per_second:.1f} features/s on {self.device}"
         return [*rows, (f"{self.wall_seconds:.1f} s", text)]
-
-
-def count_kinds(failures: Sequence[Failure]) -> str:
-    """``3 no-flow, 1 corrupt``."""
-    kinds = Counter(failure.kind for failure in failures)
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-
-
-def list_failures(title: str, failures: Sequence[Failure]) -> list[RenderableType]:
-    """The first of them by name, with their reasons."""
-    if not failures:
-        return []
-    shown: list[RenderableType] = [Text(f"\n{title}:", style="bold")]
-    shown += [Text(f"  {describe_failure(f.id, f.reason)}") for f in failures[:LISTED]]
-    if len(failures) > LISTED:
-        shown.append(Text(f"  … and {len(failures) - LISTED:,} more (all with --json)"))
-    return shown
