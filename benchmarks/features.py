@@ -27,8 +27,7 @@ from store import describe_machine
 
 from flowkit import views
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
-from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open
-from flowkit.store.index import rebuild_index
+from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open, rebuild_index
 from flowkit.store.jpeg import encode_grey, encode_rgb
 from flowkit.transforms import ThreeCrop
 from models.backbones.backbone import normalize

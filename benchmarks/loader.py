@@ -35,8 +35,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.datasets import Batches, EpochSampler, SnippetDataset
 from flowkit.sampling import draw, list_times
-from flowkit.store import Store
-from flowkit.store.index import rebuild_index, write_annotations
+from flowkit.store import Store, rebuild_index, write_annotations
 from flowkit.store.jpeg import decode_grey, decode_rgb
 from flowkit.transforms import FLOW_SCALES, Crop, MultiScaleCrop, apply_crop
 

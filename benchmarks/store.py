@@ -29,9 +29,8 @@ from rich.table import Table
 from flowkit.decode import read_video
 from flowkit.flow import dequantize, quantize, tvl1
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
-from flowkit.store import jpeg
+from flowkit.store import jpeg, rebuild_index
 from flowkit.store.header import create_or_open
-from flowkit.store.index import rebuild_index
 from flowkit.store.reader import Store
 from flowkit.store.schema import Fingerprint, VideoMeta
 from flowkit.store.writer import ShardWriter

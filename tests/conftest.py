@@ -82,9 +82,8 @@ def write_store(
 ) -> Path:
     """Videos of smooth random RGB and flow; video n has ``frames + n`` frames, and label n % 2."""
     from flowkit.flow.quantize import quantize
-    from flowkit.store import jpeg
+    from flowkit.store import jpeg, rebuild_index, write_annotations
     from flowkit.store.header import create_or_open
-    from flowkit.store.index import rebuild_index, write_annotations
     from flowkit.store.schema import Fingerprint, VideoMeta
     from flowkit.store.writer import ShardWriter
 

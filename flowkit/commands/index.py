@@ -37,7 +37,8 @@ def index(
     flowkit index S --annotations ucfTrainTestlist --format ucf101
     """
     from flowkit.errors import CorruptError
-    from flowkit.store.index import read_annotations, rebuild_index, write_annotations
+    from flowkit.store.annotations import read_annotations, write_annotations
+    from flowkit.store.index import rebuild_index
     from flowkit.store.reader import Store
 
     table = read_table(dataset, variant, catalog, annotations, format)

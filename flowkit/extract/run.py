@@ -32,8 +32,8 @@ from flowkit.flow import resolve_backend
 from flowkit.flow.backends import check_backend, explain_fallback
 from flowkit.recipe import Recipe
 from flowkit.store import Store, create_or_open, hold_store, rebuild_index, recover
+from flowkit.store.annotations import read_annotations, write_annotations
 from flowkit.store.failures import Failure, append_failure, read_failures
-from flowkit.store.index import read_annotations, write_annotations
 
 INDEX_SECONDS = 900.0  # a long run shows readers its progress this often
 

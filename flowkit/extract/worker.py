@@ -25,13 +25,13 @@ import psutil
 
 import flowkit
 from flowkit.audio import log_mel_patches
-from flowkit.container import read_head
 from flowkit.decode import VideoReader
 from flowkit.errors import VideoError
 from flowkit.extract.ahead import Ahead
 from flowkit.extract.crew import uses_gpu
 from flowkit.extract.job import Job, Outcome, Seconds
 from flowkit.extract.occupancy import Occupancy
+from flowkit.extract.source import check_unchanged, fingerprint_source
 from flowkit.flow import tvl1_video_quantized
 from flowkit.recipe import FlowRecipe
 from flowkit.store import Fingerprint, ShardWriter, VideoMeta
@@ -346,18 +346,3 @@ def choose_chunk(frame_bytes: int, setup: "Setup") -> int:
     fewest, most = GPU_CHUNK_FRAMES
     wanted = min(max(GPU_PAIRS // setup.lanes, fewest), most)
     return max(2, min(wanted, min(GPU_CHUNK_BYTES, spare) // max(1, frame_bytes)))
-
-
-def fingerprint_source(path: Path) -> Fingerprint:
-    """The source's fingerprint; VideoError where it is no regular, readable, non-empty file."""
-    read_head(path)
-    try:
-        return Fingerprint.of(path)
-    except OSError as error:
-        raise VideoError("unreadable", f"{path} cannot be read: {error.strerror}") from error
-
-
-def check_unchanged(path: Path, fingerprint: Fingerprint) -> None:
-    """VideoError where the source is no longer the file whose rows are about to count."""
-    if fingerprint_source(path) != fingerprint:
-        raise VideoError("changed", f"{path} changed while it was read; run again")

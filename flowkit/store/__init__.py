@@ -8,15 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowkit.store.annotations import read_annotations as read_annotations
+    from flowkit.store.annotations import write_annotations as write_annotations
     from flowkit.store.failures import Failure as Failure
     from flowkit.store.failures import append_failure as append_failure
     from flowkit.store.failures import read_failures as read_failures
     from flowkit.store.header import StoreHeader as StoreHeader
     from flowkit.store.header import create_or_open as create_or_open
     from flowkit.store.header import read_header as read_header
-    from flowkit.store.index import read_annotations as read_annotations
     from flowkit.store.index import rebuild_index as rebuild_index
-    from flowkit.store.index import write_annotations as write_annotations
     from flowkit.store.locks import hold_store as hold_store
     from flowkit.store.locks import is_locked as is_locked
     from flowkit.store.reader import Store as Store
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from flowkit.store.writer import ShardWriter as ShardWriter
 
 _MODULES = {
+    "annotations": ("read_annotations", "write_annotations"),
     "failures": ("Failure", "append_failure", "read_failures"),
     "header": ("StoreHeader", "create_or_open", "read_header"),
-    "index": ("read_annotations", "rebuild_index", "write_annotations"),
+    "index": ("rebuild_index",),
     "locks": ("hold_store", "is_locked"),
     "reader": ("Store",),
     "recovery": ("Recovery", "recover"),

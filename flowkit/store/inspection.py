@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.errors import CorruptError, FlowkitError, FormatError, StoreError
+from flowkit.store.annotations import read_annotations
 from flowkit.store.contents import check_contents
 from flowkit.store.damage import assemble, find_damage, open_shard, read_batches
 from flowkit.store.header import StoreHeader
@@ -24,7 +25,6 @@ from flowkit.store.index import (
     Seen,
     join_annotations,
     merge,
-    read_annotations,
     read_index,
 )
 from flowkit.store.locks import is_locked

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from flowkit.errors import CorruptError, StoreError
+from flowkit.store.columns import build_arrays
 from flowkit.store.layout import (
     CHUNK,
     RECORD_BATCH,
@@ -35,7 +36,6 @@ from flowkit.store.schema import (
     shard_columns,
 )
 from flowkit.store.shard_file import ShardFile
-from flowkit.store.writer import build_arrays
 
 
 def check_shard(descriptor: int, path: Path, folder: str) -> CompleteVideos:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.recipe import FeatureRecipe, FlowRecipe, Recipe
+from flowkit.store.annotations import read_annotation_rows
 from flowkit.store.failures import Failure, read_failures
 from flowkit.store.header import read_header
-from flowkit.store.index import read_annotation_rows
 from flowkit.store.index_view import IndexView
 from flowkit.store.locks import held_parts, is_locked
 from flowkit.store.schema import shard_folders

@@ -17,8 +17,11 @@ from flowkit.datasets import (  # noqa: E402
 )
 from flowkit.errors import StoreError, UsageError  # noqa: E402
 from flowkit.sampling import ClipSampling, sample_middles  # noqa: E402
-from flowkit.store import Store  # noqa: E402
-from flowkit.store.index import rebuild_index, write_annotations  # noqa: E402
+from flowkit.store import (  # noqa: E402
+    Store,
+    rebuild_index,
+    write_annotations,
+)
 from flowkit.store.jpeg import decode_grey, decode_rgb  # noqa: E402
 from flowkit.transforms import CentreCrop, MultiScaleCrop, TenCrop  # noqa: E402
 

@@ -9,8 +9,15 @@ from flowkit.datasets import SnippetDataset
 from flowkit.errors import StoreError, UsageError
 from flowkit.patches import PatchDataset
 from flowkit.recipe import AudioRecipe, Recipe
-from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open
-from flowkit.store.index import rebuild_index, write_annotations
+from flowkit.store import (
+    Fingerprint,
+    ShardWriter,
+    Store,
+    VideoMeta,
+    create_or_open,
+    rebuild_index,
+    write_annotations,
+)
 
 
 @pytest.fixture

@@ -13,8 +13,11 @@ from flowkit.annotations.table import Annotation, AnnotationTable, Label  # noqa
 from flowkit.datasets import Batches, SnippetDataset  # noqa: E402
 from flowkit.errors import StoreError, UsageError  # noqa: E402
 from flowkit.sampling import list_times, sample_middles  # noqa: E402
-from flowkit.store import Store  # noqa: E402
-from flowkit.store.index import rebuild_index, write_annotations  # noqa: E402
+from flowkit.store import (  # noqa: E402
+    Store,
+    rebuild_index,
+    write_annotations,
+)
 from flowkit.transforms import CentreCrop, MultiScaleCrop  # noqa: E402
 from flowkit.windows import OVERRUN, WindowDataset  # noqa: E402
 

@@ -11,8 +11,15 @@ from flowkit.cli import main
 from flowkit.errors import StoreError, UsageError
 from flowkit.recipe import AudioRecipe, Resize
 from flowkit.recipe import Recipe as StoreRecipe
-from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open
-from flowkit.store.index import rebuild_index, write_annotations
+from flowkit.store import (
+    Fingerprint,
+    ShardWriter,
+    Store,
+    VideoMeta,
+    create_or_open,
+    rebuild_index,
+    write_annotations,
+)
 from models.backbones.vgg import VGG16
 from models.pretrained import read_weights
 from train.alternate import list_phases

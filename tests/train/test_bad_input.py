@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from flowkit.annotations.table import AnnotationTable, Label
 from flowkit.cli import main
-from flowkit.store.index import read_annotations, rebuild_index, write_annotations
+from flowkit.store import read_annotations, rebuild_index, write_annotations
 from models.backbones.resnet import ResNet
 from train.run import Run
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
-from flowkit.store import Store
-from flowkit.store.index import read_annotations, rebuild_index, write_annotations
+from flowkit.store import Store, read_annotations, rebuild_index, write_annotations
 from models.two_stream import TwoStream
 from train.alternate import list_phases
 from train.backbones import find_inputs

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from flowkit.errors import UsageError
-from flowkit.store import Store
-from flowkit.store.index import read_annotations, rebuild_index, write_annotations
+from flowkit.store import Store, read_annotations, rebuild_index, write_annotations
 from models.pretrained import read_weights
 from train.alternate import list_phases
 from train.checkpoint import read_tensors, write_tensors

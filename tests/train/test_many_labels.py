@@ -9,8 +9,7 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from flowkit.errors import UsageError
-from flowkit.store import Store
-from flowkit.store.index import read_annotations, rebuild_index, write_annotations
+from flowkit.store import Store, read_annotations, rebuild_index, write_annotations
 from models.pretrained import read_weights
 from train.alternate import list_phases
 from train.backbones import find_inputs

@@ -16,9 +16,8 @@ from flowkit.cli import main
 from flowkit.errors import UsageError
 from flowkit.recipe import FeatureRecipe, Resize
 from flowkit.recipe import Recipe as StoreRecipe
-from flowkit.store import Store
+from flowkit.store import Store, read_annotations, rebuild_index, write_annotations
 from flowkit.store.header import create_or_open
-from flowkit.store.index import read_annotations, rebuild_index, write_annotations
 from flowkit.store.schema import Fingerprint, VideoMeta
 from flowkit.store.writer import ShardWriter
 from models.pretrained import read_weights

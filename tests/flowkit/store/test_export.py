@@ -9,8 +9,8 @@ import pytest
 
 from flowkit.errors import LockedError, UsageError
 from flowkit.store import export as exporting
+from flowkit.store import rebuild_index
 from flowkit.store.export import choose_ids, export, hold_folder
-from flowkit.store.index import rebuild_index
 from flowkit.store.jpeg import encode_rgb
 from flowkit.store.names import encode_id
 from flowkit.store.reader import Store

@@ -9,9 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowkit.errors import StoreError
-from flowkit.store import Recovery, ShardWriter, Store, create_or_open, recover
+from flowkit.store import Recovery, ShardWriter, Store, create_or_open, rebuild_index, recover
 from flowkit.store import writer as writer_module
-from flowkit.store.index import rebuild_index
 from flowkit.store.status import read_status
 from flowkit.store.verify import verify
 

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowkit.errors import FormatError, LockedError
+from flowkit.store import rebuild_index
 from flowkit.store.header import read_header
-from flowkit.store.index import rebuild_index
 from flowkit.store.inspection import Inspection
 from flowkit.store.locks import hold_store
 from flowkit.store.reader import Store

@@ -16,8 +16,7 @@ from flowkit.datasets import ClipDataset, SnippetDataset, scale_bytes
 from flowkit.errors import CorruptError, RecipeError, UsageError
 from flowkit.recipe import AudioRecipe
 from flowkit.sampling import ClipSampling
-from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open
-from flowkit.store.index import rebuild_index
+from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open, rebuild_index
 from flowkit.store.records import read_record, record_paths
 from flowkit.store.verify import verify
 from flowkit.transforms import CentreCrop, ThreeCrop
