@@ -76,7 +76,7 @@ def make_step(
     network.drop_identities(("flow" if phase.branch == "rgb" else "rgb",))
     network.to(device, memory_format=choose_layout(device))
     set_training(network, phase)
-    progress = make_progress(network, phase.training, phase.branch == "flow", settings)
+    progress = make_progress(network, network, phase, settings)
     context = Context(
         run=Place(folder), phase=phase, recipe=recipe, store=None, settings=settings,  # type: ignore[arg-type]
         process=process, should_stop=lambda: False, log=print,

@@ -79,7 +79,7 @@ def test_steps_on_one_batch_learn_it(begin, store):
     batch = torch.utils.data.default_collate([dataset[0, i] for i in range(8)])
     network = start_network(run, phase)
     set_training(network, phase)
-    progress = make_progress(network, phase.training, True, SETTINGS)
+    progress = make_progress(network, network, phase, SETTINGS)
     losses = [float(take_step(context, network, progress, batch)["loss"]) for _ in range(30)]
     assert losses[-1] < 0.1 * losses[0]
 
@@ -189,11 +189,14 @@ def test_the_clip_bounds_a_step(begin, store):
 
 def test_rates_by_schedule(begin):
     run = begin()
-    network = make_network(run.recipe, list_phases(run.recipe)[0], "flow")
+    phase = list_phases(run.recipe)[0]
+    network = make_network(run.recipe, phase, "flow")
+
+    def begin_with(training):
+        return make_progress(network, network.flow, replace(phase, training=training), SETTINGS)
 
     def rates(training, accuracies):
-        progress = make_progress(network, training, True, SETTINGS)
-        found = []
+        progress, found = begin_with(training), []
         for accuracy in accuracies:
             found.append(progress.optimizer.param_groups[0]["lr"])
             progress.schedule.step(len(found), accuracy)
@@ -204,7 +207,7 @@ def test_rates_by_schedule(begin):
     steps = Training(schedule="steps", steps=(2, 3), rate=1.0)
     assert rates(steps, [0.0] * 4) == pytest.approx([1, 1, 0.1, 0.01])
     assert rates(Training(schedule="constant", rate=1.0), [0.0] * 3) == [1, 1, 1]
-    tsn = make_progress(network, Training(groups="tsn", rate=1.0), True, SETTINGS)
+    tsn = begin_with(Training(groups="tsn", rate=1.0))
     assert {g["name"]: g["lr"] for g in tsn.optimizer.param_groups} == {
         "first weights": 5.0, "weights": 1.0, "biases": 2.0, "batch norm": 1.0,
     }  # fmt: skip

@@ -104,7 +104,7 @@ def take_steps(recipe, process, steps=20):
         torch.nn.init.normal_(block.norm.weight, 0, 0.1)
     set_training(network, phase)
     outer, network = wrap(network, torch.device("cpu"), process, False)
-    progress = make_progress(network, phase.training, False, SETTINGS)
+    progress = make_progress(network, network, phase, SETTINGS)
     for step in range(steps):
         torch.manual_seed(step)
         rgb, flow = torch.randn(4, 3, 40, 40).double(), torch.randn(4, 10, 40, 40).double()
@@ -190,7 +190,7 @@ def attend_steps(recipe, process, steps=3):
     inner = make_network(recipe, phase, "rgb").double()
     set_training(inner, phase)
     outer, inner = wrap(inner, torch.device("cpu"), process, False)
-    progress = make_progress(inner, phase.training, False, SETTINGS)
+    progress = make_progress(inner, inner, phase, SETTINGS)
     found = {}
     for step in range(steps):
         torch.manual_seed(step)
