@@ -1,6 +1,7 @@
 """Accuracy by epoch of several runs: Fig. 4 of Attention Clusters (Long et al., CVPR 2018)."""
 
 from train.alternate import list_phases
+from train.figures.curves import name_metric
 from train.figures.drawing import ACCENTS, Drawing, Source, make_figure
 from train.journal import read_lines
 from train.run import Run
@@ -14,6 +15,7 @@ def draw_epochs(source: Source) -> list[Drawing]:
     """
     if not source.beside:
         return []
+    key, title = name_metric(source.run.recipe)
     figure, axes = make_figure()
     runs = [source.run, *source.beside]
     sizes = sorted({name_size(run) for run in runs}, key=lambda size: (len(size), size))
@@ -23,12 +25,12 @@ def draw_epochs(source: Source) -> list[Drawing]:
         shifting = run.recipe.sets is None or run.recipe.sets.shifting
         axes.plot(
             [line["epoch"] for line in lines],
-            [100 * line["top1"] for line in lines],
+            [100 * line[key] for line in lines],
             "-" if shifting else "--",
             color=ACCENTS[sizes.index(name_size(run)) % len(ACCENTS)],
             label=name_run(run),
         )
-    axes.set(xlabel="epoch", ylabel="top-1, %")
+    axes.set(xlabel="epoch", ylabel=f"{title}, %")
     axes.legend(fontsize=7, frameon=False)
     caption = "Validation accuracy after each epoch."
     return [Drawing(name="epochs", caption=caption, figure=figure)]
