@@ -15,6 +15,7 @@ from train.alternate import list_phases
 from train.backbones import find_inputs
 from train.evaluate import evaluate
 from train.figures import Source
+from train.figures.curves import draw_curves
 from train.images import score_views
 from train.losses import find_right
 from train.networks import make_network, set_training
@@ -72,6 +73,10 @@ def test_windows_train_and_whole_videos_are_tested(begin, store, views):
     assert "confusion.png" not in written
     table = (run.path / "figures" / "iterations.md").read_text()
     assert f"{100 * results['rgb']['mAP']:.2f} / {100 * results['rgb']['wAP']:.2f}" in table
+    [curves] = draw_curves(Source(run=run, store=store))
+    [line] = curves.figure.axes[1].lines
+    assert line.get_ydata().tolist() == [100 * each["mAP"] for each in lines(run, "rgb", "epochs")]
+    assert curves.figure.axes[1].get_ylabel() == "mAP, %"
     assert (scores.softmax > 0).all()
     assert (scores.softmax < 1).all()
 
