@@ -53,6 +53,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "flowkit.commands.preview:preview",
         "Draw videos of STORE: RGB frames above colour-coded flow",
     ),
+    "remove": (
+        "flowkit.commands.remove:remove",
+        "Remove the features NAME from STORE, so that others can be made under that name",
+    ),
     "status": (
         "flowkit.commands.status:status",
         "Show what STORE holds: videos by stream, what is missing, failures by kind",

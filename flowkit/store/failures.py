@@ -2,10 +2,11 @@
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from flowkit.store.atomic import disk_errors
+from flowkit.store.atomic import disk_errors, write_atomic
 from flowkit.store.schema import encode_json
 
 
@@ -49,18 +50,32 @@ def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:
 
 def read_failures(root: str | os.PathLike[str], stream: str = "") -> dict[str, Failure]:
     """The failures of a stream by video id; the last line of an id counts, torn lines do not."""
-    failures: dict[str, Failure] = {}
+    return {
+        failure.id: failure
+        for _, failure in read_lines(Path(root))
+        if failure is not None and failure.stream == stream
+    }
+
+
+def forget_failures(root: str | os.PathLike[str], stream: str) -> None:
+    """Drop the failures of a stream. To be called where nobody else writes: all lines move."""
+    path = Path(root) / "failures.jsonl"
+    lines = list(read_lines(path.parent))
+    kept = [line for line, failure in lines if failure is None or failure.stream != stream]
+    if len(kept) < len(lines):
+        write_atomic(path, b"".join(line + b"\n" for line in kept))
+
+
+def read_lines(root: Path) -> Iterator[tuple[bytes, Failure | None]]:
+    """Each line, and the failure in it; None where it is blank, or torn by a crash."""
     try:
-        content = (Path(root) / "failures.jsonl").read_bytes()
+        content = (root / "failures.jsonl").read_bytes()
     except FileNotFoundError:
-        return failures
+        return
     for line in content.splitlines():
         try:
             values = json.loads(line)
             known = Failure.__dataclass_fields__.keys() & values.keys()
-            failure = Failure(**{name: values[name] for name in known})
+            yield line, Failure(**{name: values[name] for name in known})
         except (ValueError, AttributeError, TypeError):
-            continue  # blank, or torn by a crash in the middle of its write
-        if failure.stream == stream:
-            failures[failure.id] = failure
-    return failures
+            yield line, None

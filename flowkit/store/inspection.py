@@ -326,6 +326,11 @@ class Inspection:
                     else "was left by a killed run; the next extraction salvages it"
                 )
                 self.report.notes.append(f"{folder}/{path.name} {state}")
+        for path in sorted(self.root.glob("removed/*")):
+            self.report.notes.append(
+                f"removed/{path.name} was left by a removal that was killed; "
+                f"flowkit remove {self.root} {path.name} ends it"
+            )
 
 
 def find_shards(root: Path) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,31 @@
+"""`flowkit remove`: take features out of a store."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(store: Path, name: str, yes: bool) -> None:
+    """Remove the features NAME from STORE, so that others can be made under that name.
+
+    \b
+    flowkit remove S tsn_rgb
+
+    Frames, flow and audio stay: they are what a store is for.
+    """
+    from flowkit.extract.summary import format_bytes
+    from flowkit.recipe import FEATURES
+    from flowkit.store.header import read_header
+    from flowkit.store.removal import remove_features
+
+    made = read_header(store).recipe.features.get(name)
+    question = f"remove features/{name} of {made.model} from {store}?" if made else ""
+    if question and not yes and not click.confirm(question):
+        click.echo("nothing was removed", err=True)
+        raise SystemExit(1)
+    freed = remove_features(store, name)
+    click.echo(f"removed {FEATURES}{name}: {format_bytes(freed)}")

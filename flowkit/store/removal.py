@@ -1,0 +1,49 @@
+"""Taking features out of a store again, with all that it knows of them."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from flowkit.errors import UsageError
+from flowkit.recipe import FEATURES
+from flowkit.store.atomic import disk_errors, sync_folder, write_atomic
+from flowkit.store.failures import forget_failures
+from flowkit.store.header import read_header
+from flowkit.store.index import rebuild_index
+from flowkit.store.locks import exclusive, hold_store, make_locks
+
+
+def remove_features(root: str | os.PathLike[str], name: str) -> int:
+    """Remove ``features/<name>``, and return how many bytes that freed.
+
+    A kill at any moment leaves all else as it was, and the same call ends the work: their folder
+    goes out of the way, the index forgets the stream, then the quarantine and the recipe do, and at
+    last the bytes go.
+
+    Raises UsageError where there are no such features, LockedError while somebody writes.
+    """
+    path = Path(root)
+    header = read_header(path)
+    folder, grave = path / FEATURES / name, path / "removed" / name
+    if name not in header.recipe.features and not grave.is_dir():
+        known = ", ".join(header.recipe.features) or "none"
+        raise UsageError(f"{root}: expected features that it has ({known}), got {name!r}")
+    with hold_store(path):
+        with disk_errors(path):
+            grave.mkdir(parents=True, exist_ok=True)
+            if folder.is_dir():
+                # Under a name of its own: an earlier call may have left a part of the grave.
+                folder.rename(grave / f"{len(list(grave.iterdir())):06}")
+                sync_folder(folder.parent)
+        rebuild_index(path)
+        forget_failures(path, f"{FEATURES}{name}")
+        with exclusive(make_locks(path) / "gate"):
+            header = read_header(path)
+            left = {key: own for key, own in header.recipe.features.items() if key != name}
+            header = replace(header, recipe=replace(header.recipe, features=left))
+            write_atomic(path / "store.json", header.to_json())
+        freed = sum(file.stat().st_size for file in grave.rglob("*") if file.is_file())
+        with disk_errors(path):
+            shutil.rmtree(grave)
+    return freed
