@@ -54,7 +54,8 @@ def make_backbone(recipe: Recipe, stream: Stream) -> Backbone:
     backbone: Backbone = family(
         in_channels=count_channels(recipe, stream),
         num_classes=recipe.classes,
-        dropout=dropout[stream] if isinstance(dropout, dict) else dropout,
+        # A branch that is not of the recipe is built all the same, and stays at rest.
+        dropout=dropout.get(stream, 0.0) if isinstance(dropout, dict) else dropout,
         **(options(network) if options else {}),
     )
     return backbone

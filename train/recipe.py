@@ -149,6 +149,12 @@ def check_recipe(recipe: Recipe, where: str) -> Recipe:
         return recipe
     if not recipe.streams:
         raise UsageError(f"{where}: streams: expected rgb, flow or both, or audio; got none")
+    dropout = recipe.network.dropout
+    if isinstance(dropout, dict) and set(dropout) != set(recipe.streams):
+        raise UsageError(
+            f"{where}: network.dropout: expected a number, or one for each of "
+            f"{', '.join(recipe.streams)}; got {dropout}"
+        )
     if recipe.kind == "audio":
         check_audio(recipe, where)
         return recipe

@@ -227,6 +227,7 @@ def test_what_is_trained(sounds):
         ({"streams": "[rgb, audio]"}, "audio is trained alone"),
         ({"network__backbone": "resnet"}, "the network of audio is vgg16, got resnet"),
         ({"network__weights": "{rgb: vgg16}"}, "expected audio, got rgb"),
+        ({"network__dropout": "{rgb: 0.5}"}, "expected a number, or one for each of audio"),
         ({"network__cma": "true"}, "are for images"),
         ({"data__clip": "{length: 4}"}, "are for images"),
         ({"iterations": 1}, "are for images"),

@@ -3,6 +3,7 @@ import yaml
 
 from flowkit.errors import UsageError
 from train.alternate import list_phases, list_scorings
+from train.backbones import make_backbone
 from train.recipe import (
     change_recipe,
     list_recipes,
@@ -66,12 +67,22 @@ def test_a_wrong_key_names_the_nearest(tmp_path):
         ({"training": "3"}, "training"),
         ({"trainig.epochs": "3"}, "no key 'trainig'.*did you mean 'training'"),
         ({"network.depth": "51"}, "network.depth"),
+        ({"network.dropout": "{rgb: 0.5}"}, "expected a number, or one for each of rgb, flow"),
+        ({"network.weights": "{audio: vgg16}"}, "weights.audio: expected with streams: .audio."),
         ({"testing.fusion": "{iter_3: [1, 2]}"}, "testing.fusion"),
     ],
 )
 def test_wrong_values_say_what_is_wrong(changes, reason):
     with pytest.raises(UsageError, match=reason):
         change_recipe(read_recipe(CMA), changes)
+
+
+def test_a_single_branch_has_a_dropout_of_its_own():
+    changes = {"iterations": "0", "testing.controls": "[]", "network.weights": "{}"}
+    changes |= {"streams": "[flow]", "network.dropout": "{flow: 0.5}"}
+    recipe = change_recipe(read_recipe(CMA), changes)
+    assert make_backbone(recipe, "flow").dropout.p == 0.5
+    assert make_backbone(recipe, "rgb").dropout.p == 0
 
 
 def test_files_that_are_no_recipes(tmp_path):
