@@ -149,7 +149,7 @@ def train_epochs(
         trained = add_up([progress.sums["loss"], progress.sums["top1"], progress.taken], process)
         spent = time.monotonic() - began
         scores = validate()
-        rate = progress.optimizer.param_groups[0]["lr"]
+        rate = progress.schedule.rate
         progress.epoch, progress.taken = progress.epoch + 1, 0
         progress.schedule.step(progress.epoch, scores.get("mAP", scores["top1"]))
         progress.sums = {"loss": 0.0, "top1": 0.0}
@@ -191,7 +191,7 @@ def take_step(
         nn.utils.clip_grad_norm_(network.parameters(), phase.training.clip)
     progress.scaler.step(progress.optimizer)
     progress.scaler.update()
-    rate = progress.optimizer.param_groups[0]["lr"]
+    rate = progress.schedule.rate
     progress.step += 1
     progress.schedule.step_iteration(progress.step)
     progress.taken += len(labels) * context.process.world

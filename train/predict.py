@@ -58,8 +58,8 @@ class Prediction:
 def predict_video(run: Run, video: Path, settings: Settings, backend: str = "auto") -> Prediction:
     """Classify a video with the last score of a finished run (the fusion, where it has one).
 
-    Raises VideoError where the video cannot be used, StoreError where it has no sound for a network
-    of that, RunError for an unfinished run, and for one on feature sets.
+    Raises VideoError where the video cannot be used or has no sound for a run on that, RunError for
+    an unfinished run, and for one on feature sets.
     """
     if run.recipe.sets is not None:
         raise RunError(
@@ -133,7 +133,12 @@ def extract_one(run: Run, video: Path, root: Path, backend: str) -> Store:
     if summary.failed:
         failure = summary.failed[0]
         raise VideoError(failure.kind, f"{video}: {failure.reason}")
-    return Store(root)
+    store = Store(root)
+    if is_sound and not len(store[0].audio()):
+        raise VideoError(
+            "no-sound", f"{video} has no sound, and {run.path} listens to nothing else"
+        )
+    return store
 
 
 def score_branch(

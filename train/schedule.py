@@ -20,6 +20,12 @@ class Schedule:
         self._optimizer, self._training = optimizer, training
         self._state: dict[str, Any] = {"best": -1.0, "waited": 0}
 
+    @property
+    def rate(self) -> float:
+        """Of most weights: that of the recipe, and the least, where groups have several."""
+        rates: list[float] = [group["lr"] for group in self._optimizer.param_groups]
+        return min(rates)
+
     def step(self, epoch: int, accuracy: float) -> None:
         """Epoch ``epoch`` (from 1) is over, with this validation accuracy."""
         if self._training.schedule == "steps" and epoch in self._training.steps:

@@ -161,10 +161,15 @@ def describe_recipe(recipe: Recipe) -> str:
 
 def describe_features(features: FeatureRecipe) -> str:
     """Where features come from, in one line."""
-    clips = f"clips of {features.clip_length}" if features.clip_length > 1 else "frames"
-    many = f"{features.positions} positions" if features.positions else "every position"
+    count = features.positions
+    if features.source == "audio":
+        seen = f"{count} patches" if count else "every patch"
+    else:
+        clips = f"clips of {features.clip_length}" if features.clip_length > 1 else "frames"
+        many = f"{count} positions" if count else "every position"
+        seen = f"{clips} at {many}, {features.crops}"
     made = f"{features.dimension} values of {features.source} by {features.model}"
-    return f"{made} ({features.weights[:8]}), {clips} at {many}, {features.crops}"
+    return f"{made} ({features.weights[:8]}), {seen}"
 
 
 def describe_flow(flow: FlowRecipe) -> str:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.cli import main
-from flowkit.errors import StoreError, UsageError
+from flowkit.errors import StoreError, UsageError, VideoError
 from flowkit.recipe import AudioRecipe, Resize
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import (
@@ -181,7 +181,7 @@ def test_a_video_file_is_predicted_by_its_sound(trained, make_clip, tmp_path):
     assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5)
     draw_prediction(prediction, "loud")
     silent = make_clip(tmp_path / "silent.mp4")
-    with pytest.raises(StoreError, match="no sound"):
+    with pytest.raises(VideoError, match=r"silent.mp4 has no sound, and .* listens"):
         predict_video(run, silent, SETTINGS)
 
 

@@ -198,7 +198,7 @@ def test_rates_by_schedule(begin):
     def rates(training, accuracies):
         progress, found = begin_with(training), []
         for accuracy in accuracies:
-            found.append(progress.optimizer.param_groups[0]["lr"])
+            found.append(progress.schedule.rate)
             progress.schedule.step(len(found), accuracy)
         return found
 
@@ -211,6 +211,7 @@ def test_rates_by_schedule(begin):
     assert {g["name"]: g["lr"] for g in tsn.optimizer.param_groups} == {
         "first weights": 5.0, "weights": 1.0, "biases": 2.0, "batch norm": 1.0,
     }  # fmt: skip
+    assert tsn.schedule.rate == 1
 
 
 def test_partial_batch_norm_keeps_all_but_the_first(begin, store):
