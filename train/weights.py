@@ -151,8 +151,8 @@ def find_weights(name: str) -> Path:
         )
     raise UsageError(
         f"no weights {name!r}: looked for a file, for the folder of a finished phase, and in "
-        f"{' and '.join(map(str, folders))}. Put a file {name}*.pth there, or say --weights "
-        f"rgb=FILE; torchvision's own come there by torchvision.models.{name}(weights='DEFAULT')"
+        f"{' and '.join(map(str, folders))}. Put a file {name}*.pth there, or name one by its "
+        f"path; torchvision's own come there by torchvision.models.{name}(weights='DEFAULT')"
     )
 
 
