@@ -31,7 +31,7 @@ def draw_epochs(source: Source) -> list[Drawing]:
             label=name_run(run),
         )
     axes.set(xlabel="epoch", ylabel=f"{title}, %")
-    axes.legend(fontsize=7, frameon=False)
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     caption = "Validation accuracy after each epoch."
     return [Drawing(name="epochs", caption=caption, figure=figure)]
 
