@@ -97,7 +97,8 @@ def join(path: Path, old: StoreHeader, recipe: Recipe, dataset: str | None) -> S
     if differences:
         raise RecipeError(
             f"{path} was made by another recipe (store ≠ wanted): {'; '.join(differences)}; "
-            "use the store's values, another name for features, or another store"
+            "use the store's values, another name for features (or remove the old ones: flowkit "
+            "remove), or another store"
         )
     if dataset is not None and old.dataset is not None and dataset != old.dataset:
         raise RecipeError(
