@@ -34,8 +34,9 @@ from models.backbones.resnet import ResNet
 from train.alternate import Phase, list_phases
 from train.context import DTYPES, Context
 from train.journal import Journal
-from train.loop import make_progress, note, take_step
+from train.loop import note, take_step
 from train.networks import make_network, set_training
+from train.optimizers import make_progress
 from train.parallel import Process, choose_layout
 from train.recipe import Recipe, change_recipe, read_recipe
 from train.run import Settings

@@ -13,7 +13,7 @@ not, given the same settings.
 import math
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -22,18 +22,17 @@ from torch import nn
 
 from flowkit.datasets import EpochSampler
 from flowkit.store import Store
-from models.parameters import group_parameters
 from train.alternate import Phase
 from train.checkpoint import Progress, write_tensors
 from train.context import Context, watch
 from train.journal import Journal, Log, Silence
 from train.losses import add_losses, find_right, measure_loss, weigh_classes
+from train.optimizers import make_progress
 from train.parallel import Process, add_up, choose_layout, wrap
 from train.recipe import Training, of_split
 from train.run import Run, RunError, Settings
 from train.samples import make_loader
-from train.schedule import Schedule
-from train.tasks import find_task
+from train.tasks import Batch, find_task
 from train.validation import make_validation
 
 
@@ -113,7 +112,6 @@ def train_epochs(
         )
     loader = make_loader(dataset, sampler, share, context.settings, training=True)
     validate = make_validation(context, inner)
-    saved = time.monotonic()
     epochs = count_epochs(training, len(dataset))
     while progress.epoch < epochs:
         check_unchanged(context)
@@ -125,27 +123,10 @@ def train_epochs(
                 "size": len(dataset),
             }
         )
-        began, waited, asked = time.monotonic(), 0.0, time.monotonic()
-        pending: dict[str, Any] | None = None
-        for batch in watch(loader, context):
-            waited += time.monotonic() - asked
-            current = take_step(context, network, progress, batch)
-            # Reading a loss waits for its step, so the one before is read while this one runs.
-            note(pending, progress, journal, context)
-            pending = current
-            if training.iterations and progress.step >= training.iterations:
-                break
-            if context.should_stop():
-                note(pending, progress, journal, context)
-                save(progress, context, journal)
-                return False
-            if time.monotonic() - saved > context.settings.checkpoint_seconds:
-                note(pending, progress, journal, context)
-                pending = None
-                save(progress, context, journal)
-                saved = time.monotonic()
-            asked = time.monotonic()
-        note(pending, progress, journal, context)
+        began = time.monotonic()
+        waited = take_steps(context, network, progress, watch(loader, context), journal)
+        if waited is None:
+            return False
         trained = add_up([progress.sums["loss"], progress.sums["top1"], progress.taken], process)
         spent = time.monotonic() - began
         scores = validate()
@@ -159,8 +140,42 @@ def train_epochs(
             seconds=spent, wait=waited / max(spent, 1e-9),
         )  # fmt: skip
         save(progress, context, journal)
-        saved = time.monotonic()
     return True
+
+
+def take_steps(
+    context: Context,
+    network: nn.Module,
+    progress: Progress,
+    batches: Iterable[Batch],
+    journal: Journal | Silence,
+) -> float | None:
+    """The steps of an epoch, with a checkpoint now and then; None if it was asked to stop.
+
+    Otherwise for how many seconds they waited for data.
+    """
+    iterations, patience = context.phase.training.iterations, context.settings.checkpoint_seconds
+    waited, saved, asked = 0.0, time.monotonic(), time.monotonic()
+    pending: dict[str, Any] | None = None
+    for batch in batches:
+        waited += time.monotonic() - asked
+        current = take_step(context, network, progress, batch)
+        # Reading a loss waits for its step, so the one before is read while this one runs.
+        note(pending, progress, journal, context)
+        pending = current
+        if iterations and progress.step >= iterations:
+            break
+        stop = context.should_stop()
+        if stop or time.monotonic() - saved > patience:
+            note(pending, progress, journal, context)
+            pending = None
+            save(progress, context, journal)
+            saved = time.monotonic()
+        if stop:
+            return None
+        asked = time.monotonic()
+    note(pending, progress, journal, context)
+    return waited
 
 
 def count_epochs(training: Training, videos: int) -> int:
@@ -171,7 +186,7 @@ def count_epochs(training: Training, videos: int) -> int:
 
 
 def take_step(
-    context: Context, network: nn.Module, progress: Progress, batch: dict[str, torch.Tensor]
+    context: Context, network: nn.Module, progress: Progress, batch: Batch
 ) -> dict[str, Any]:
     """One step of the optimizer; what is to be noted of it, with the loss still on the device."""
     phase, recipe = context.phase, context.recipe
@@ -266,41 +281,3 @@ def save(progress: Progress, context: Context, journal: Journal | Silence) -> No
 def check_unchanged(context: Context) -> None:
     """RunError where somebody rebuilt the store's index while it is trained on."""
     context.run.check_store(Store(context.store.path), unchanged=True)
-
-
-# --- what a phase needs --------------------------------------------------------------------------
-
-
-# With torch's own defaults where a recipe has nothing to say: RMSprop α 0.99, ε 1e-8, not centred;
-# Adam β 0.9 and 0.999, ε 1e-8.
-OPTIMIZERS: dict[str, Callable[[Any, Training], Any]] = {
-    "sgd": lambda groups, training: torch.optim.SGD(
-        groups, training.rate, momentum=training.momentum, weight_decay=training.weight_decay
-    ),
-    "rmsprop": lambda groups, training: torch.optim.RMSprop(
-        groups, training.rate, momentum=training.momentum, weight_decay=training.weight_decay
-    ),
-    # Fused: a tenth of the time on a CPU, which for a wide classifier is a fifth of a step's.
-    "adam": lambda groups, training: torch.optim.Adam(
-        groups, training.rate, weight_decay=training.weight_decay, fused=True
-    ),
-}
-
-
-def make_progress(
-    network: nn.Module, trained: nn.Module, phase: Phase, settings: Settings
-) -> Progress:
-    """Optimizer and schedule of a phase, at its beginning."""
-    training = phase.training
-    if training.groups == "tsn":
-        groups: Any = group_parameters(
-            trained,
-            training.rate,
-            training.weight_decay,
-            first_is_new=phase.branch in ("flow", "audio"),
-        )
-    else:
-        groups = [p for p in network.parameters() if p.requires_grad]
-    optimizer = OPTIMIZERS[training.optimizer](groups, training)
-    scaler = torch.amp.GradScaler(settings.device, enabled=settings.precision == "float16")
-    return Progress(network, optimizer, Schedule(optimizer, training), scaler)

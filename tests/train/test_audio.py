@@ -27,7 +27,7 @@ from train.audio import finish_audio, make_audio_network, start_audio
 from train.evaluate import evaluate
 from train.features.network import Wanted, find_network
 from train.features.run import Options, extract_features
-from train.loop import make_progress
+from train.optimizers import make_progress
 from train.predict import draw_prediction, predict_video
 from train.recipe import Recipe, change_recipe, read_recipe
 from train.run import RunError, Settings, create_run

@@ -14,8 +14,9 @@ from flowkit.store import Store, read_annotations, rebuild_index, write_annotati
 from models.pretrained import read_weights
 from train.alternate import list_phases
 from train.checkpoint import read_tensors, write_tensors
-from train.loop import Context, make_progress, take_step, train_phase
+from train.loop import Context, take_step, train_phase
 from train.networks import make_network, select_weights, set_training, start_network
+from train.optimizers import make_progress
 from train.parallel import Process
 from train.recipe import Training
 from train.run import RunError, Settings

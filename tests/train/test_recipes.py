@@ -10,8 +10,9 @@ from train.alternate import Phase, list_phases
 from train.audio import make_audio_network
 from train.backbones import FAMILIES
 from train.context import Context
-from train.loop import OPTIMIZERS, make_progress, take_step
+from train.loop import take_step
 from train.networks import check_networks, make_network
+from train.optimizers import OPTIMIZERS, make_progress
 from train.parallel import Process
 from train.recipe import Recipe, change_recipe, list_recipes, of_split, read_recipe
 from train.run import Settings

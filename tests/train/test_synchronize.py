@@ -14,9 +14,10 @@ from models.pretrained import read_weights
 from train.alternate import list_phases
 from train.context import Context
 from train.journal import read_lines
-from train.loop import make_progress, train_phase
+from train.loop import train_phase
 from train.losses import LOSSES, add_losses
 from train.networks import make_network, set_training
+from train.optimizers import make_progress
 from train.parallel import Process, add_up, wrap
 from train.run import Run, Settings, create_run
 from train.session import train
