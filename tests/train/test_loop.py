@@ -91,7 +91,7 @@ def test_a_run_stopped_after_any_step_ends_with_the_same_bits(begin, store, work
     # One phase and one worker, or all phases and none, so that this takes seconds.
     short = {"iterations": 0, "streams": "[flow]", "testing__controls": "[]"} if workers else {}
     whole = begin("whole", network__dropout=0.3, **short)
-    train(whole, store, settings, silent)
+    train(whole, store, SETTINGS, silent)  # how many workers there are changes nothing
     broken = begin("broken", network__dropout=0.3, **short)
     sessions = 0
     while not train(broken, store, settings, silent, steps=1 if not workers else 3):

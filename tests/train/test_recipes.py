@@ -104,7 +104,22 @@ def phases_of(name: str):
     return [(of_split(recipe, p.split), p) for p in phases if not p.name.endswith("iter_3")]
 
 
-@pytest.mark.parametrize("name", list_recipes())
+def list_once():
+    """All recipes; those whose network and training have been seen but for the classes are slow."""
+    seen = set()
+    for name in list_recipes():
+        recipe = read_recipe(name)
+        kind = (
+            replace(recipe.network, weights={}), recipe.data, recipe.streams, recipe.labels,
+            recipe.sets and replace(recipe.sets, streams={}, weights=""),
+            [p.training for _, p in phases_of(name)],
+        )  # fmt: skip
+        again = repr(kind) in seen
+        seen.add(repr(kind))
+        yield pytest.param(name, marks=pytest.mark.slow if again else ())
+
+
+@pytest.mark.parametrize("name", list_once())
 def test_a_step_of_every_phase_by_its_shapes(name, monkeypatch):
     # The fused one needs numbers.
     monkeypatch.setitem(OPTIMIZERS, "adam", lambda groups, training: torch.optim.Adam(groups))

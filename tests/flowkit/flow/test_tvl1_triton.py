@@ -275,8 +275,8 @@ def measure_distance(frames0, frames1, params):
 
 
 def test_pairs_that_converge_at_different_times_agree_with_numba(shallow):
-    # Odd sides; at once, after some 70 and after some 80 iterations.
-    size, pairs = (17, 23), ((0, (0, 0)), (3, (0.02, 0.01)), (0, (0.05, 0)))
+    # Odd sides; at once, and after some 70 iterations.
+    size, pairs = (17, 23), ((0, (0, 0)), (3, (0.02, 0.01)))
     frames0 = np.stack([texture(*size, seed=seed) for seed, _ in pairs])
     frames1 = np.stack([texture(*size, shift, seed) for seed, shift in pairs])
     assert (measure_distance(frames0, frames1, PAPER) <= 1e-3).all()

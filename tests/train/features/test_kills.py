@@ -66,7 +66,7 @@ def start(store, wanted, last=0):
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 3))])
 def test_killed_runs_lose_and_repeat_nothing(store, wanted, seed):
     rng, done = random.Random(seed), set()
-    for _ in range(2):
+    for _ in range(1 if seed == 0 else 3):
         before = set(store.path.glob("features/flow/*"))
         child = start(store, wanted)
         while set(store.path.glob("features/flow/*")) <= before and child.poll() is None:
