@@ -6,6 +6,8 @@
 #   make flash-mnist   Table 1 of Attention Clusters, trained and put into RESULTS.md
 PYTHON ?= python3
 VENV   ?= .venv
+# Processes that run tests. Those that start many of their own stay together (tests/conftest.py).
+TESTERS ?= 2
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -31,7 +33,7 @@ demo: $(VENV)/.installed
 	$(BIN)/flowkit demo --check
 
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadgroup
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff format --check .

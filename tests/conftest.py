@@ -10,7 +10,20 @@ import pytest
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
 
+TESTS = Path(__file__).parent
+# Many processes at a time, and seconds that count: one of these after another.
+CROWDED = (
+    "flowkit/extract", "flowkit/commands/test_extract", "train/features", "train/test_synchronize",
+)  # fmt: skip
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where xdist shares tests out (`make test`), files stay whole, and crowds apart."""
+    for item in items:
+        place = item.path.relative_to(TESTS).as_posix()
+        group = "crowded" if place.startswith(CROWDED) else place
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,6 @@ def flush_denormals() -> None:
 
 def finish_sets(run: Run, phase: Phase, wanted: tuple[Any, ...] = ()) -> SetNetwork:
     """The network of a finished phase, in eval mode; RunError where it is not finished."""
-    flush_denormals()
     network = make_set_network(run.recipe, phase)
     load_finished(network, run, phase)
     return network

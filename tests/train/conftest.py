@@ -1,6 +1,6 @@
 """A store and a recipe small enough to be trained in seconds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -29,6 +29,13 @@ SETTINGS = Settings(threads=1, workers=0)
 def one_thread() -> None:
     """Small networks are fastest on one thread, the more so beside other processes."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def denormals() -> Iterator[None]:
+    """A training on sets flushes them, in its whole process; other tests count on them."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def list_once():
         yield pytest.param(name, marks=pytest.mark.slow if again else ())
 
 
-@pytest.mark.parametrize("name", list_once())
+@pytest.mark.parametrize("name", list(list_once()))
 def test_a_step_of_every_phase_by_its_shapes(name, monkeypatch):
     # The fused one needs numbers.
     monkeypatch.setitem(OPTIMIZERS, "adam", lambda groups, training: torch.optim.Adam(groups))
