@@ -70,12 +70,18 @@ def write_store(root: Path, videos: int) -> Path:
 
 
 def write_weights(path: Path, backbone: str, stream: str) -> Path:
-    """Random weights of a network of images."""
+    """Random weights of a network of images.
+
+    The first layer's are small: batch normalization that has seen nothing lets features grow from
+    layer to layer, beyond what float16 holds.
+    """
+    torch.manual_seed(0)
     settings = NETWORKS[backbone]
     options = OPTIONS.get(settings.backbone)
     channels = 3 if stream == "rgb" else 2 * FIELDS
     family = FAMILIES[settings.backbone]
     network = family(in_channels=channels, num_classes=0, **(options(settings) if options else {}))
+    next(network.parameters()).data *= 1e-3
     torch.save(network.state_dict(), path)
     return path
 
@@ -126,6 +132,9 @@ def measure(folder: Path, root: Path, stream: str, options: argparse.Namespace) 
     worker.extract(warm)
     started = time.perf_counter()
     outcomes = worker.extract(rest)
+    failed = [outcome.reason for outcome in outcomes if outcome.status != "done"]
+    if failed:
+        raise SystemExit(f"{stream}: {len(failed)} of {len(outcomes)} videos failed: {failed[0]}")
     rate = sum(outcome.features for outcome in outcomes) / (time.perf_counter() - started)
     alone = measure_network(worker, setup, max(2, total // setup.batch))
     worker.close()
