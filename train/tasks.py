@@ -23,6 +23,18 @@ Batch = dict[str, torch.Tensor]
 Score = Callable[[Any, Batch, Recipe, Phase, torch.device], dict[str, torch.Tensor]]
 
 
+def take_whole(network: Any, phase: Phase) -> nn.Module:
+    """All of a network."""
+    whole: nn.Module = network
+    return whole
+
+
+def keep_all(network: Any, phase: Phase) -> Batch:
+    """All weights of a network."""
+    weights: Batch = network.state_dict()
+    return weights
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A kind of training, as functions.
@@ -38,8 +50,8 @@ class Task:
     check: Callable[[Recipe, Store], None]
     start: Callable[[Run, Phase, Store, Log], Any]
     set_training: Callable[[Any, Phase], None]
-    trained: Callable[[Any, Phase], nn.Module]
-    select_weights: Callable[[Any, Phase], Batch]
+    trained: Callable[[Any, Phase], nn.Module] = take_whole
+    select_weights: Callable[[Any, Phase], Batch] = keep_all
     finish: Callable[[Run, Phase, tuple[Any, ...]], Any]
     sample: Callable[..., Any]
     score: Score
@@ -65,8 +77,6 @@ AUDIO = Task(
     check=audio.check_audio,
     start=audio.start_audio,
     set_training=audio.set_audio_training,
-    trained=lambda network, phase: network,
-    select_weights=lambda network, phase: network.state_dict(),
     finish=audio.finish_audio,
     sample=audio.sample_audio,
     score=audio.score_audio,
@@ -78,8 +88,6 @@ SETS = Task(
     check=sets.check_sets,
     start=sets.start_sets,
     set_training=lambda network, phase: network.train(),
-    trained=lambda network, phase: network,
-    select_weights=lambda network, phase: network.state_dict(),
     finish=sets.finish_sets,
     sample=sets.sample_sets,
     score=sets.score_sets,

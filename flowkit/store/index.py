@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,9 +24,6 @@ from flowkit.store.header import read_header
 from flowkit.store.locks import exclusive, make_locks
 from flowkit.store.records import broken_record, load_record, record_paths
 from flowkit.store.schema import FORMAT
-
-if TYPE_CHECKING:
-    pass
 
 LABELS = pa.list_(
     pa.struct([("class", pa.int32()), ("start", pa.float64()), ("end", pa.float64())])

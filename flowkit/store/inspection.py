@@ -328,8 +328,8 @@ class Inspection:
                 self.report.notes.append(f"{folder}/{path.name} {state}")
         for path in sorted(self.root.glob("removed/*")):
             self.report.notes.append(
-                f"removed/{path.name} was left by a removal that was killed; "
-                f"flowkit remove {self.root} {path.name} ends it"
+                f"removed/{path.name} was left by a removal that was killed; nothing reads it, so "
+                "delete it"
             )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowkit.errors import UsageError
-from flowkit.recipe import FEATURES
+from flowkit.recipe import FEATURE_NAME, FEATURES
 from flowkit.store.atomic import disk_errors, sync_folder, write_atomic
 from flowkit.store.failures import forget_failures
 from flowkit.store.header import read_header
@@ -25,6 +25,9 @@ def remove_features(root: str | os.PathLike[str], name: str) -> int:
     """
     path = Path(root)
     header = read_header(path)
+    # Folders are deleted by this name: one such as ".." or "/" leads out of the store's features.
+    if not FEATURE_NAME.fullmatch(name):
+        raise UsageError(f"expected a name of features such as tsn_rgb, got {name!r}")
     folder, grave = path / FEATURES / name, path / "removed" / name
     if name not in header.recipe.features and not grave.is_dir():
         known = ", ".join(header.recipe.features) or "none"

@@ -1,9 +1,12 @@
 """Classification of a video file by runs of all kinds of networks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from flowkit.store import Store
+from flowkit.recipe import FeatureRecipe
+from flowkit.store import Store, create_or_open
 from train.predict import choose_scoring, combine, draw_prediction, predict_video
 from train.recipe import change_recipe
 from train.run import Settings, create_run
@@ -68,6 +71,15 @@ def test_many_labels_are_sigmoids_of_the_mean_of_both_streams(begin, store):
     np.testing.assert_allclose(chances, 1 / (1 + np.exp([-2.0, 1.0])), rtol=1e-6)
     run.recipe = change_recipe(run.recipe, {"testing.over": "softmax"})
     np.testing.assert_allclose(combine(run, choose_scoring(run), scores), [0.8, 0.3], rtol=1e-6)
+
+
+def test_a_store_may_have_features_beside_what_the_run_looks_at(tiny, store, tmp_path, video):
+    net = FeatureRecipe(source="rgb", model="net", weights="ab", dimension=2, positions=0)
+    create_or_open(store.path, replace(store.recipe, features={"net": net}))
+    store = Store(store.path)
+    run = create_run(tmp_path / "run", tiny(**ALONE, **KINDS["frames together"]), store)
+    assert train(run, store, SETTINGS, lambda text: None)
+    assert predict_video(run, video, SETTINGS, "numba").probabilities.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("stream", ["rgb", "flow"])

@@ -106,6 +106,17 @@ def test_the_name_is_free_again_even_before_the_bytes_are_gone(stores, root, mon
     check(stores, root)
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "../frames", "../removed/../frames", "a/b", None])
+def test_nothing_is_removed_that_is_not_features(stores, root, name):
+    (root / "removed").mkdir()
+    name = str(root / "frames") if name is None else name
+    before = sorted(path for path in root.rglob("*") if "locks" not in path.parts)
+    with pytest.raises(UsageError, match="expected a name of features"):
+        remove_features(root, name)
+    assert sorted(path for path in root.rglob("*") if "locks" not in path.parts) == before
+    assert len(stores.contents(root)) == 2
+
+
 def test_what_is_refused(root):
     with pytest.raises(UsageError, match=r"expected features that it has \(net, other\), got 'no'"):
         remove_features(root, "no")
