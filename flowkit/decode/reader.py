@@ -161,7 +161,8 @@ class VideoReader:
     def _explain_no_frame(self) -> VideoError:
         """Make the error for a file of which not one frame could be decoded."""
         names = set(self._container.format.name.split(","))
-        if not (self._stream.width and self._stream.height or names & FORMATS_WITHOUT_SIZE):
+        has_size = self._stream.width and self._stream.height
+        if not has_size and not names & FORMATS_WITHOUT_SIZE:
             return VideoError("bad-size", f"{self._label}: frame size is 0×0")
         reasons = list(self.warnings)
         if self._packets == 0:
