@@ -27,6 +27,7 @@ import av
 from av.sidedata.sidedata import Type as SideDataType
 
 from flowkit.errors import VideoError
+from flowkit.path_text import printable_path
 
 # Containers whose reading means opening other files (playlists), or that take any text.
 # "tty" is libavformat's name for coloured terminal output.
@@ -168,7 +169,7 @@ def reason(error: BaseException) -> str:
 
 def label(path: str | os.PathLike[str]) -> str:
     """A file's name, printable on one line whatever bytes it is made of."""
-    return one_line(os.fsencode(Path(path).name or path).decode("utf-8", "backslashreplace"))
+    return one_line(printable_path(Path(path).name or path))
 
 
 def one_line(text: str) -> str:

@@ -4,13 +4,19 @@ from pathlib import Path
 
 import click
 
+from flowkit.commands.terminal import TEXT
+
 
 @click.command()
 @click.argument("store", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--format", required=True, type=click.Choice(["denseflow", "mmaction2"]))
-@click.option("--ids", multiple=True, metavar="ID", help="Only this video; may be repeated.")
-@click.option("--subset", multiple=True, metavar="NAME", help="Only this subset; repeatable.")
+@click.option(
+    "--ids", multiple=True, metavar="ID", type=TEXT, help="Only this video; may be repeated."
+)
+@click.option(
+    "--subset", multiple=True, metavar="NAME", type=TEXT, help="Only this subset; repeatable."
+)
 @click.option("--bound", type=float, help="Flow bound in pixels; default: the store's.")
 @click.option(
     "--quality", type=click.IntRange(1, 100), default=95, show_default=True,
