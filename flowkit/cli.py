@@ -7,6 +7,7 @@ distributions, and ``train``, join through the entry-point group ``flowkit.comma
 import codecs
 import difflib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -147,8 +148,9 @@ class Commands(click.Group):
 
 
 def prepare_stream(stream: io.TextIOWrapper) -> None:
-    """Let any text be printed. Where the locale is unset (ASCII), UTF-8 is what Python means."""
-    if codecs.lookup(stream.encoding).name == "ascii":
+    """Let any text be printed. A locale of ASCII is one that is not set: UTF-8, as in Python."""
+    asked = os.environ.get("PYTHONIOENCODING")
+    if codecs.lookup(stream.encoding).name == "ascii" and not asked:
         stream.reconfigure(encoding="utf-8", errors=PRINT_ERRORS)
     else:
         stream.reconfigure(errors=PRINT_ERRORS)

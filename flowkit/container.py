@@ -153,13 +153,15 @@ def accept_unknown_side_data(cls: type[Enum], value: object) -> Enum | None:
         return None
     member: Enum = object.__new__(cls)
     member._name_, member._value_ = f"UNKNOWN_{value}", value
-    return cls._value2member_map_.setdefault(value, member)  # type: ignore[return-value]
+    return cls._value2member_map_.setdefault(value, member)
 
 
 # In PyAV 18 one frame with side data of a newer type (EXIF of a camera's MJPEG, view ids of
 # stereo HEVC) makes all side data of that frame unreadable.
 if "_missing_" not in vars(SideDataType):
-    SideDataType._missing_ = classmethod(accept_unknown_side_data)  # type: ignore[assignment]
+    SideDataType._missing_ = classmethod(  # type: ignore[assignment, method-assign]
+        accept_unknown_side_data
+    )
 
 
 def reason(error: BaseException) -> str:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
-from flowkit.commands.terminal import TEXT, print_json, print_table
+from flowkit.commands.terminal import print_json, print_table
+from flowkit.path_text import argument_to_text
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...", type=TEXT)
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=argument_to_text)
 @click.option("--catalog", type=click.Path(path_type=Path), help="A datasets.yaml.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def datasets(names: tuple[str, ...], catalog: Path | None, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from flowkit.commands.terminal import TEXT
+from flowkit.path_text import argument_to_text
 
 
 @click.command()
@@ -12,10 +12,18 @@ from flowkit.commands.terminal import TEXT
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--format", required=True, type=click.Choice(["denseflow", "mmaction2"]))
 @click.option(
-    "--ids", multiple=True, metavar="ID", type=TEXT, help="Only this video; may be repeated."
+    "--ids",
+    multiple=True,
+    metavar="ID",
+    type=argument_to_text,
+    help="Only this video; may be repeated.",
 )
 @click.option(
-    "--subset", multiple=True, metavar="NAME", type=TEXT, help="Only this subset; repeatable."
+    "--subset",
+    multiple=True,
+    metavar="NAME",
+    type=argument_to_text,
+    help="Only this subset; repeatable.",
 )
 @click.option("--bound", type=float, help="Flow bound in pixels; default: the store's.")
 @click.option(

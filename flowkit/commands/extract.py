@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowkit.commands.terminal import TEXT
+from flowkit.path_text import argument_to_text
 
 if TYPE_CHECKING:
     from flowkit.recipe import Recipe
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 )
 @click.option("--catalog", type=click.Path(path_type=Path), help="Another datasets.yaml.")
 @click.option(
-    "--subset", metavar="NAME", type=TEXT, help="Only videos of this subset, such as val."
+    "--subset",
+    metavar="NAME",
+    type=argument_to_text,
+    help="Only videos of this subset, such as val.",
 )
 @click.option("--store", type=click.Path(path_type=Path), help="Default: stores/<dataset>.")
 @click.option("--streams", metavar="S", help="Of rgb, flow, audio (default: rgb,flow).")

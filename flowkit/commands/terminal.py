@@ -1,8 +1,4 @@
-"""What commands read from, and write to, the command line.
-
-Text arguments, tables and JSON, and a progress bar that is drawn on a terminal and silent
-elsewhere.
-"""
+"""What commands print: tables, JSON, and a progress bar (on a terminal only)."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -11,25 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowkit.path_text import argument_to_text, repair_text
+from flowkit.path_text import repair_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 PIPE_WIDTH = 1_000_000  # columns where nothing is to be cut: a file or a pipe has no width
-
-
-class TextType(click.ParamType):
-    """An argument that is text, such as an id: UTF-8, whatever the locale (not a path)."""
-
-    name = "text"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Decode the argument's bytes as UTF-8."""
-        return argument_to_text(str(value))
-
-
-TEXT = TextType()
 
 
 def print_table(*parts: "RenderableType") -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from flowkit.commands.terminal import TEXT
+from flowkit.path_text import argument_to_text
 
 
 @click.command()
@@ -16,7 +16,7 @@ from flowkit.commands.terminal import TEXT
     "--beside", type=click.Path(path_type=Path), multiple=True, metavar="RUN",
     help="Runs to draw with this one; more than once.",
 )  # fmt: skip
-@click.option("--video", "videos", multiple=True, metavar="ID", type=TEXT,
+@click.option("--video", "videos", multiple=True, metavar="ID", type=argument_to_text,
               help="To look at; more than once.")  # fmt: skip
 @click.option(
     "--point",
