@@ -157,7 +157,7 @@ class VideoMeta:
 
     ``frames`` are its rows in the shard; ``fps`` stored rows per second; ``width`` and ``height``
     in pixels (0 for audio). StoreError where ``id`` is not valid Unicode, or ``source`` is empty;
-    bytes of ``source`` and ``warnings`` that are not UTF-8 are written as ``\\xff``.
+    bytes of ``source`` and ``warnings`` that are not UTF-8 are kept as their hexadecimal escapes.
     """
 
     id: str
