@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowkit.annotations import walk_videos
+from flowkit.path_text import text_to_path
 
 Grey = npt.NDArray[np.uint8]
 Pair = tuple[Grey, Grey]
@@ -19,7 +20,7 @@ def find_clips(folder: Path | None, scratch: Path) -> list[Path]:
     """The videos in ``folder``, else the real ones beside the checkout, else rendered ones."""
     folder = folder or REAL
     if folder.is_dir():
-        return [folder / name for name in walk_videos(folder)]
+        return [folder / text_to_path(name) for name in walk_videos(folder)]
     from flowkit.synthetic.motion8 import Motion8, write
 
     print(f"no clips at {folder}: rendering motion8 instead")

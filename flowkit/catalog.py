@@ -12,6 +12,7 @@ import yaml
 
 from flowkit.annotations import FORMATS, AnnotationTable, Located, holds_videos, walk_videos
 from flowkit.errors import CatalogError, FlowkitError, UsageError
+from flowkit.path_text import printable_path, text_to_path
 from flowkit.recipe import Recipe
 
 FILE_NAME = "datasets.yaml"
@@ -172,12 +173,12 @@ def data_root() -> Path:
 
 def places(root: Path, names: tuple[str, ...]) -> list[Path]:
     """``names`` below ``root``; absolute ones and ``~`` as they are."""
-    return [root / Path(name).expanduser() for name in names]
+    return [root / text_to_path(name).expanduser() for name in names]
 
 
 def listed(paths: list[Path]) -> str:
     """Paths in words, for messages."""
-    return ", ".join(str(path) for path in paths) or "(the entry names no place)"
+    return ", ".join(map(printable_path, paths)) or "(the entry names no place)"
 
 
 def catalog_path(path: Path | None) -> Path:

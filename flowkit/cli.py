@@ -4,6 +4,7 @@ A command is imported when it is called, not before, so that ``flowkit --help`` 
 distributions, and ``train``, join through the entry-point group ``flowkit.commands``.
 """
 
+import codecs
 import difflib
 import io
 import os
@@ -18,6 +19,7 @@ import click
 from flowkit import __version__
 from flowkit.doctor.shadowing import find_shadows
 from flowkit.errors import FlowkitError, UsageError
+from flowkit.path_text import PRINT_ERRORS, printable_path
 
 # name: (module:attribute, the first sentence of its help)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -125,7 +127,7 @@ class Commands(click.Group):
         arguments = list(sys.argv[1:] if args is None else args)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # ids are any Unicode, terminals are not
-                stream.reconfigure(errors="backslashreplace")
+                prepare_stream(stream)
         if not standalone_mode:
             return super().main(arguments, prog_name, complete_var, False, **extra)
         debug = arguments[:1] == ["--debug"]
@@ -145,12 +147,21 @@ class Commands(click.Group):
             sys.exit(error.exit_code if isinstance(error, FlowkitError) else 1)
 
 
+def prepare_stream(stream: io.TextIOWrapper) -> None:
+    """Let any text be printed. A locale of ASCII is one that is not set: UTF-8, as in Python."""
+    asked = os.environ.get("PYTHONIOENCODING")
+    if codecs.lookup(stream.encoding).name == "ascii" and not asked:
+        stream.reconfigure(encoding="utf-8", errors=PRINT_ERRORS)
+    else:
+        stream.reconfigure(errors=PRINT_ERRORS)
+
+
 def message(error: Exception) -> str:
     """The error in one line; one that flowkit did not raise on purpose says so."""
     if isinstance(error, FlowkitError):
         return " ".join(str(error).split())
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        path = os.fsdecode(error.filename)
+        path = printable_path(error.filename)
         return f"cannot use {path!r}: {error.strerror}; check the path and its permissions"
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return f"unexpected {text} (this is a bug: 'flowkit --debug …' shows where)"

@@ -10,6 +10,7 @@ from pathlib import Path
 from flowkit.annotations.source import Located, Source, settle
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.annotations.tree import walk_videos
+from flowkit.path_text import text_to_path
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -25,7 +26,7 @@ def scan(root: Path) -> tuple[AnnotationTable, Located]:
         subsets = (SPLITS[parts[0].lower()],) if split and parts else ()
         below = parts[1:] if split else parts
         labels = (Label(below[0]),) if below else ()
-        found.append(Source(path, root / path, labels, subsets))
+        found.append(Source(path, root / text_to_path(path), labels, subsets))
     sources, rejected = settle(found)
     classes = sorted({label.name for source in sources for label in source.labels})
     annotations = (Annotation(source.id, source.labels, source.subsets) for source in sources)

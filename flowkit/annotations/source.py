@@ -8,6 +8,7 @@ from pathlib import Path
 from flowkit.annotations.table import Annotation, AnnotationTable, Label, normalize
 from flowkit.annotations.tree import is_video, walk_videos
 from flowkit.errors import UsageError
+from flowkit.path_text import path_to_text, printable_path, repair_text, text_to_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,11 @@ def match(
     unannotated: list[Path] = []
     for path in walk_videos(root):
         annotation = by_key.get(normalize(key(path)))
+        file = root / text_to_path(path)
         if annotation is None:
-            unannotated.append(root / path)
+            unannotated.append(file)
             continue
-        found.append(Source(annotation.id, root / path, annotation.labels, annotation.subsets))
+        found.append(Source(annotation.id, file, annotation.labels, annotation.subsets))
     sources, rejected = settle(found)
     present = {source.id for source in found}
     missing = (annotation.id for annotation in table.annotations)
@@ -117,7 +119,7 @@ def expand(path: Path) -> Iterable[tuple[str, Path]]:
         if not below and not is_video(path.name):
             raise UsageError(f"no videos below {path}; name a folder with videos, or the files")
         if below:
-            return [(name, path / name) for name in below]
+            return [(name, path / text_to_path(name)) for name in below]
     else:
         try:
             path.lstat()
@@ -125,7 +127,7 @@ def expand(path: Path) -> Iterable[tuple[str, Path]]:
             raise UsageError(f"no such file: {path}; check the path") from None
         except OSError:  # the worker will say why this one cannot be read
             pass
-    return [(path.name or path.resolve().name, path)]
+    return [(path_to_text(path.name or path.resolve().name), path)]
 
 
 def is_utf8(id: str) -> bool:
@@ -138,13 +140,13 @@ def is_utf8(id: str) -> bool:
 
 
 def reject_name(source: Source) -> Rejected:
-    printable = source.id.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    printable = repair_text(source.id)
     reason = f"{printable}: its name is not UTF-8, so it cannot be an id; rename the file"
     return Rejected(printable, source.path, "bad-name", reason)
 
 
 def reject_duplicate(first: Source, others: list[Source]) -> Rejected:
-    paths = " and ".join(str(source.path) for source in (first, *others))
+    paths = " and ".join(printable_path(source.path) for source in (first, *others))
     count = 1 + len(others)
     reason = f"{count} videos with the id {first.id!r}: {paths}; move or rename all but one"
     return Rejected(first.id, first.path, "duplicate-id", reason)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flowkit.errors import UsageError
+from flowkit.path_text import path_to_text
 
 # fmt: off
 VIDEO_EXTENSIONS = frozenset({
@@ -31,6 +32,8 @@ def stem(path: str) -> str:
 def walk_videos(root: Path) -> list[str]:
     """Paths below ``root`` of everything named like a video, "/"-separated and sorted.
 
+    They are text (see :mod:`flowkit.path_text`): ``root / text_to_path(path)`` is the file.
+
     Hidden files and folders are skipped. Symbolic links are followed; each real folder is
     walked once, under its own name rather than a link's, so loops end. A link that leads
     nowhere is listed, and so is a folder named like a video that has no video below it:
@@ -42,7 +45,7 @@ def walk_videos(root: Path) -> list[str]:
     found: list[str] = []
     folders: list[str] = []
     for path, is_folder in visit(root):
-        (folders if is_folder else found).append(path)
+        (folders if is_folder else found).append(path_to_text(path))
     found.sort()
     for path in sorted(folders, key=lambda path: -path.count("/")):
         position = bisect_left(found, path + "/")

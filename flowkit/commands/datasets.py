@@ -4,9 +4,12 @@ from pathlib import Path
 
 import click
 
+from flowkit.commands.terminal import print_json, print_table
+from flowkit.path_text import argument_to_text
+
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=argument_to_text)
 @click.option("--catalog", type=click.Path(path_type=Path), help="A datasets.yaml.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def datasets(names: tuple[str, ...], catalog: Path | None, as_json: bool) -> None:
@@ -19,26 +22,22 @@ def datasets(names: tuple[str, ...], catalog: Path | None, as_json: bool) -> Non
     flowkit datasets
     flowkit datasets ucf101 kinetics-600
     """
-    import json
-
     from flowkit.catalog import find_dataset, load_catalog
 
     catalogue = load_catalog(catalog)
     chosen = [find_dataset(name, None, catalogue) for name in names] or list(catalogue.values())
     rows = [dataset.describe() for dataset in chosen]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows, indent=2)
         return
     show(rows, bool(names))
 
 
 def show(rows: list[dict[str, object]], details: bool) -> None:
     """Print the table and, with ``details``, all that is known of each dataset."""
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    # A pipe has no width: a table cut to 80 columns would lose what is looked for.
-    console = Console(highlight=False, width=None if Console().is_terminal else 160)
     table = Table("dataset", "variant", box=None, padding=(0, 2, 0, 0))
     for name in ("found", "annotated", "missing", "unannotated"):
         table.add_column(name, justify="right")
@@ -47,12 +46,12 @@ def show(rows: list[dict[str, object]], details: bool) -> None:
         counts = (str(row[name]) for name in ("found", "annotated", "missing", "unannotated"))
         where = row["videos"] or f"not in {row['looked_in']}"
         table.add_row(str(row["name"]), str(row["variant"] or ""), *counts, str(where))
-    console.print(table)
+    print_table(table)
     for row in rows:
         if details:
             lines = (f"\n{row['title']}: {row['homepage']}", f"licence: {row['licence']}")
-            console.print(*lines, str(row["obtain"]), sep="\n", markup=False, soft_wrap=True)
+            click.echo("\n".join((*lines, str(row["obtain"]))))
         if row["problem"] and (details or row["videos"] or row["annotations"]):
-            console.print(str(row["problem"]), style="yellow", markup=False, soft_wrap=True)
+            print_table(Text(str(row["problem"]), style="yellow"))
     if not details:
-        console.print('\n"flowkit datasets NAME" says how to obtain one.')
+        click.echo('\n"flowkit datasets NAME" says how to obtain one.')

@@ -69,10 +69,9 @@ def write_videos(
 
 
 def extract_videos(folder: Path, store: Path, workers: int | None) -> None:
-    from rich.console import Console
-
     from flowkit.annotations import FORMATS
     from flowkit.catalog import find_dataset
+    from flowkit.commands.terminal import print_table
     from flowkit.extract import Options, Wishes, choose_recipe, extract
 
     table = FORMATS["motion8"].read(folder / "annotations", None)
@@ -82,14 +81,13 @@ def extract_videos(folder: Path, store: Path, workers: int | None) -> None:
     summary = extract(
         located, store, recipe, Options(workers=workers), table=table, dataset="motion8"
     )
-    Console().print(summary.render())
+    print_table(summary.render())
 
 
 def check_store(path: Path, folder: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    from flowkit.commands.terminal import count_progress
+    from flowkit.commands.terminal import count_progress, print_table
     from flowkit.demo import measure_errors
     from flowkit.store import Store
     from flowkit.store.preview import choose_varied, preview_sheet
@@ -101,7 +99,7 @@ def check_store(path: Path, folder: Path) -> None:
     for row in errors:
         numbers = f"{row.aee:.3f}", f"{row.motion:.2f}", f"{row.valid:.0%}"
         table.add_row(row.name, str(row.pairs), *numbers)
-    Console().print(table)
+    print_table(table)
     pairs = sum(row.pairs for row in errors)
     mean = sum(row.aee * row.pairs for row in errors) / max(1, pairs)
     click.echo(f"end-to-end AEE: {mean:.3f} px over {pairs} pairs (codec, TV-L1, JPEG included)")

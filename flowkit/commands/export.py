@@ -4,13 +4,27 @@ from pathlib import Path
 
 import click
 
+from flowkit.path_text import argument_to_text
+
 
 @click.command()
 @click.argument("store", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--format", required=True, type=click.Choice(["denseflow", "mmaction2"]))
-@click.option("--ids", multiple=True, metavar="ID", help="Only this video; may be repeated.")
-@click.option("--subset", multiple=True, metavar="NAME", help="Only this subset; repeatable.")
+@click.option(
+    "--ids",
+    multiple=True,
+    metavar="ID",
+    type=argument_to_text,
+    help="Only this video; may be repeated.",
+)
+@click.option(
+    "--subset",
+    multiple=True,
+    metavar="NAME",
+    type=argument_to_text,
+    help="Only this subset; repeatable.",
+)
 @click.option("--bound", type=float, help="Flow bound in pixels; default: the store's.")
 @click.option(
     "--quality", type=click.IntRange(1, 100), default=95, show_default=True,

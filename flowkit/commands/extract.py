@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flowkit.path_text import argument_to_text
+
 if TYPE_CHECKING:
     from flowkit.recipe import Recipe
 
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
     "--videos", metavar="DIR", type=click.Path(path_type=Path), help="A folder per class."
 )
 @click.option("--catalog", type=click.Path(path_type=Path), help="Another datasets.yaml.")
-@click.option("--subset", metavar="NAME", help="Only videos of this subset, such as val.")
+@click.option(
+    "--subset",
+    metavar="NAME",
+    type=argument_to_text,
+    help="Only videos of this subset, such as val.",
+)
 @click.option("--store", type=click.Path(path_type=Path), help="Default: stores/<dataset>.")
 @click.option("--streams", metavar="S", help="Of rgb, flow, audio (default: rgb,flow).")
 @click.option("--audio/--no-audio", default=None,
@@ -73,11 +80,8 @@ def extract(
     flowkit extract --videos my_videos/ --store S
     flowkit extract a.mp4 b.avi --store S --audio
     """
-    import json
-
-    from rich.console import Console
-
     from flowkit.commands.sources import choose_sources
+    from flowkit.commands.terminal import print_json, print_table
     from flowkit.extract import Options, Wishes, choose_recipe, parse_part
     from flowkit.extract import extract as run
 
@@ -94,9 +98,9 @@ def extract(
         chosen.located, chosen.store, recipe, options, table=chosen.table, dataset=chosen.dataset
     )
     if as_json:
-        click.echo(json.dumps(summary.to_dict()))
+        print_json(summary.to_dict())
     else:
-        Console().print(summary.render())
+        print_table(summary.render())
         click.echo(f"store: {chosen.store}")
     if summary.interrupted:
         click.echo("interrupted; the same command goes on from here", err=True)

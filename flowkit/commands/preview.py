@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from flowkit.path_text import argument_to_text
+
 
 @click.command()
 @click.argument("store", type=click.Path(path_type=Path))
-@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.argument("ids", nargs=-1, metavar="[ID]...", type=argument_to_text)
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), default=Path("preview.png"),
     show_default=True, help="Picture (.png) or, for one video, film (.mp4).",

@@ -15,9 +15,9 @@ def status(store: Path, listing: bool, as_json: bool) -> None:
     \b
     flowkit status S --failures
     """
-    import json
     from dataclasses import asdict
 
+    from flowkit.commands.terminal import print_json
     from flowkit.store.failures import read_failures
     from flowkit.store.status import read_status
 
@@ -25,7 +25,7 @@ def status(store: Path, listing: bool, as_json: bool) -> None:
     failures = read_failures(store) if listing else {}
     if as_json:
         listed = {"failed": [asdict(failure) for failure in failures.values()]} if listing else {}
-        click.echo(json.dumps(found.to_dict() | listed, indent=1, ensure_ascii=False))
+        print_json(found.to_dict() | listed, indent=1)
         return
     show(found)
     for id, failure in sorted(failures.items()):
@@ -35,10 +35,10 @@ def status(store: Path, listing: bool, as_json: bool) -> None:
 def show(found: "object") -> None:
     """Print the numbers as a table."""
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    from flowkit.commands.terminal import print_table
     from flowkit.recipe import FEATURES, Recipe
     from flowkit.store.status import Status, describe_features, describe_recipe
 
@@ -75,4 +75,4 @@ def show(found: "object") -> None:
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     for name, text in rows.items():
         table.add_row(escape(name), escape(text))
-    Console().print(table)
+    print_table(table)

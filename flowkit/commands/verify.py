@@ -21,16 +21,15 @@ def verify(store: Path, deep: bool, repair: bool, workers: int | None, as_json: 
     flowkit verify S
     flowkit verify S --deep --repair
     """
-    import json
     from dataclasses import asdict
 
-    from flowkit.commands.terminal import count_progress
+    from flowkit.commands.terminal import count_progress, print_json
     from flowkit.store.verify import verify as check
 
     with count_progress("verify", size=True) as progress:
         report = check(store, deep=deep, repair=repair, progress=progress, workers=workers)
     if as_json:
-        click.echo(json.dumps(asdict(report), indent=1, ensure_ascii=False))
+        print_json(asdict(report), indent=1)
     else:
         for problem in report.problems:
             click.echo(f"bad: {problem}", err=True)

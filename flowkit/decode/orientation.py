@@ -10,6 +10,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from flowkit.container import read_side_data
+
 
 @dataclass(frozen=True)
 class Orientation:
@@ -26,12 +28,10 @@ class Orientation:
     @classmethod
     def of(cls, frame: Any) -> Self | None:
         """From the display matrix of a PyAV frame; None where it is no multiple of 90°."""
-        matrices = [s for s in frame.side_data if s.type.name == "DISPLAYMATRIX"]
-        if not matrices:
+        matrix = read_side_data(frame, "DISPLAYMATRIX")
+        if matrix is None:
             return cls()
-        a, b, _, c, d = (
-            round(int(v) / 65536, 3) for v in np.frombuffer(bytes(matrices[0]), np.int32)[:5]
-        )
+        a, b, _, c, d = (round(int(v) / 65536, 3) for v in np.frombuffer(matrix, np.int32)[:5])
         rotation = round(float(np.degrees(np.arctan2(b, a)))) % 360
         if a == d == 0 and b and c:
             return cls(swap=True, flip_x=c < 0, flip_y=b < 0, rotation=rotation)

@@ -35,11 +35,16 @@ from flowkit.decode.stream import (
     duration_seconds,
     find_video_stream,
     promised_seconds,
+    seconds_per_tick,
 )
 from flowkit.errors import UsageError, VideoError
 from flowkit.recipe import Resize
 
 MAX_SIDE = 65500  # JPEG's limit
+# Formats whose headers give no frame size: only a key frame has it.
+FORMATS_WITHOUT_SIZE = frozenset(
+    {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "vvc", "m4v", "mjpeg", "vc1", "obu", "av1"}
+)
 RGB_FLAGS = (
     Interpolation.BILINEAR
     | Interpolation.ACCURATE_RND
@@ -127,12 +132,7 @@ class VideoReader:
         first = next(raw, None)
         stream = self._stream
         if first is None:
-            if not (stream.width and stream.height):
-                raise VideoError("bad-size", f"{self._label}: frame size is 0×0")
-            raise VideoError(
-                "broken",
-                f"{self._label}: no frame could be decoded" + "; ".join(["", *self.warnings]),
-            )
+            raise self._explain_no_frame()
         orientation = Orientation.of(first)
         if orientation is None:
             self.warnings.append("display matrix is no multiple of 90°: pictures are left unturned")
@@ -158,6 +158,21 @@ class VideoReader:
                 )
         self._raw = chain([first], raw)
 
+    def _explain_no_frame(self) -> VideoError:
+        """Make the error for a file of which not one frame could be decoded."""
+        names = set(self._container.format.name.split(","))
+        has_size = self._stream.width and self._stream.height
+        if not has_size and not names & FORMATS_WITHOUT_SIZE:
+            return VideoError("bad-size", f"{self._label}: frame size is 0×0")
+        reasons = list(self.warnings)
+        if self._packets == 0:
+            reasons.insert(0, "the file holds no video data")
+        elif self._key_packets == 0:
+            reasons.insert(0, f"none of its {self._packets} packets holds a key frame")
+        return VideoError(
+            "broken", "; ".join([f"{self._label}: no frame could be decoded", *reasons])
+        )
+
     def __iter__(self) -> Iterator[RGBFrame]:
         """Frames, uint8 RGB (height, width, 3), C-contiguous.
 
@@ -171,7 +186,7 @@ class VideoReader:
         return self._resampled(self._fps)
 
     def _resampled(self, fps: Fraction) -> Iterator[RGBFrame]:
-        clock = Fraction(self._stream.time_base)
+        clock = seconds_per_tick(self._stream)
         gap = 1 / Fraction(self.info.fps).limit_denominator(1_000_000)
         for frame, times in resample(self._raw, fps, clock, gap, self.warnings):
             yield from repeat(self._picture(frame), times)
@@ -228,7 +243,7 @@ class VideoReader:
         seconds = promised_seconds(self._stream)
         if self._promised > 0 or seconds is None or last.pts is None:
             return
-        end = float(last.pts * self._stream.time_base) + 1 / average_fps(self._stream)
+        end = float(last.pts * seconds_per_tick(self._stream)) + 1 / average_fps(self._stream)
         if seconds - end > max(0.1, 2 / average_fps(self._stream)):
             self.warnings.append(
                 f"the container promises {seconds:.2f} s, frames end at {end:.2f} s"
@@ -240,7 +255,7 @@ class VideoReader:
         mov = "mov" in self._container.format.name.split(",")
         # stream.frames of MP4 counts what edit lists cut away, too; its index does not.
         self._promised = len(stream.index_entries) if mov else stream.frames
-        self._hidden = count = rejected = 0
+        self._hidden = self._packets = self._key_packets = count = rejected = 0
         accepted = False
         packets = self._container.demux(stream)
         while True:
@@ -249,6 +264,8 @@ class VideoReader:
                 packet = next(packets, None)
                 if packet is None:
                     break
+                self._packets += packet.size > 0
+                self._key_packets += packet.size > 0 and packet.is_keyframe
                 if packet.is_corrupt:  # a decoder would make half a picture of it
                     raise av.error.InvalidDataError(0, "the file is cut inside a packet")
                 frames = packet.decode()

@@ -1,10 +1,14 @@
 """What a container says about its video stream, before any frame is decoded."""
 
+from fractions import Fraction
 from typing import Any
 
 import av
 
+from flowkit.container import read_tag, to_fraction
 from flowkit.errors import VideoError
+
+FFMPEG_TICK = Fraction(1, 90_000)  # what avformat_new_stream sets
 
 
 def find_video_stream(container: Any, name: str) -> Any:
@@ -25,22 +29,27 @@ def find_video_stream(container: Any, name: str) -> Any:
 
 def average_fps(stream: Any) -> float:
     """Average frames per second by the container, else FFmpeg's guess."""
-    return float(stream.average_rate or stream.guessed_rate or 1 / stream.time_base)
+    rate = to_fraction(stream.average_rate) or to_fraction(stream.guessed_rate)
+    return float(rate or 1 / seconds_per_tick(stream))
+
+
+def seconds_per_tick(stream: Any) -> Fraction:
+    """The unit of the stream's timestamps; FFmpeg's own default where it is unset."""
+    return to_fraction(stream.time_base) or FFMPEG_TICK
 
 
 def duration_seconds(stream: Any) -> float | None:
     if stream.duration:
-        return float(stream.duration * stream.time_base)
+        return float(stream.duration * seconds_per_tick(stream))
     whole = stream.container.duration  # in microseconds
     return whole / 1e6 if whole else None
 
 
 def promised_seconds(stream: Any) -> float | None:
     """Where the video stream ends by the container's word, in seconds on its clock, if it says."""
-    start = (stream.start_time or 0) * stream.time_base
     if stream.duration:
-        return float(start + stream.duration * stream.time_base)
-    tag = stream.metadata.get("DURATION", "")  # Matroska's, "00:00:04.000000000"
+        return float(((stream.start_time or 0) + stream.duration) * seconds_per_tick(stream))
+    tag = read_tag(stream.metadata, "DURATION")  # Matroska's, "00:00:04.000000000"
     try:
         hours, minutes, seconds = (float(part) for part in tag.split(":"))
     except ValueError:

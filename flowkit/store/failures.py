@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flowkit.path_text import repair_text
 from flowkit.store.atomic import disk_errors, write_atomic
 from flowkit.store.schema import encode_json
 
@@ -29,6 +30,11 @@ class Failure:
     size: int = 0
     mtime_ns: int = 0
     stream: str = ""
+
+    def __post_init__(self) -> None:
+        # Paths and messages come in the locale's text; the file holds UTF-8.
+        for name in ("id", "source", "reason"):
+            object.__setattr__(self, name, repair_text(getattr(self, name)))
 
 
 def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:

@@ -25,6 +25,7 @@ import simplejpeg
 
 from flowkit.errors import FlowkitError, UsageError, VideoError
 from flowkit.flow.quantize import from_denseflow, quantize
+from flowkit.path_text import path_to_text, printable_path, text_to_path
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe, Subsampling
 from flowkit.store import jpeg
 from flowkit.store.export import read_videos
@@ -127,15 +128,16 @@ def name_videos(
     folder: Path, found: list[Path], fps: float | None
 ) -> list[tuple[Path, str, float]]:
     """(folder, id, frame rate) of each video: from ``videos.csv``, else by path and ``fps``."""
-    exported = {folder / row["name"]: row for row in read_videos(folder)}
+    exported = {folder / text_to_path(row["name"]): row for row in read_videos(folder)}
     named = []
     for path in found:
         row = exported.get(path)
         if row is not None:
             named.append((path, row["id"], float(row["fps"])))
         elif fps is not None:
-            below = path.relative_to(folder).as_posix()
-            named.append((path, folder.resolve().name if below == "." else below, fps))
+            below = path.relative_to(folder)
+            name = folder.resolve().name if below == Path() else below.as_posix()
+            named.append((path, path_to_text(name), fps))
         else:
             raise UsageError(f"{path}: the frame rate is not known from the files; give --fps")
     return named
@@ -145,7 +147,7 @@ def make_failure(problem: VideoError, id: str, path: Path, before: Failure | Non
     attempts = 1 if before is None else before.attempts + 1
     return Failure(
         id=id,
-        source=str(path),
+        source=printable_path(path),
         kind=problem.kind,
         reason=str(problem),
         attempts=attempts,
@@ -212,7 +214,7 @@ def import_video(writer: ShardWriter, video: FrameFolder, flow: FlowRecipe | Non
     writer.end(
         VideoMeta(
             id=video.id,
-            source=str(video.path),
+            source=printable_path(video.path),
             fingerprint=intake.fingerprint,
             streams=video.streams,
             frames=video.frames,

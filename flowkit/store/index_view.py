@@ -1,6 +1,7 @@
 """A memory-mapped index.arrow, read field by field without decoding the rest."""
 
 import json
+import os
 from bisect import bisect_left
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +29,7 @@ class IndexView:
     def __init__(self, root: Path) -> None:
         path = root / "index.arrow"
         try:
-            self.batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+            self.batch = pa.ipc.open_file(pa.memory_map(os.fsencode(path))).get_batch(0)
             metadata = self.batch.schema.metadata
             self.version = int(metadata[b"flowkit.version"])
             self.classes = tuple(json.loads(metadata[b"flowkit.classes"]))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from flowkit.errors import StoreError
+from flowkit.path_text import repair_text
 from flowkit.recipe import FEATURES, Recipe
 
 FORMAT = 1
@@ -155,7 +156,8 @@ class VideoMeta:
     """What a finished video says of itself.
 
     ``frames`` are its rows in the shard; ``fps`` stored rows per second; ``width`` and ``height``
-    in pixels (0 for audio). StoreError where ``id`` or ``source`` is not valid Unicode.
+    in pixels (0 for audio). StoreError where ``id`` is not valid Unicode, or ``source`` is empty;
+    bytes of ``source`` and ``warnings`` that are not UTF-8 are kept as their hexadecimal escapes.
     """
 
     id: str
@@ -172,6 +174,8 @@ class VideoMeta:
 
     def __post_init__(self) -> None:
         check_text(self.id, "a video's id")
+        object.__setattr__(self, "source", repair_text(self.source))
+        object.__setattr__(self, "warnings", tuple(map(repair_text, self.warnings)))
         check_text(self.source, "a video's source")
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from flowkit.path_text import printable_path
 from flowkit.recipe import FeatureRecipe, FlowRecipe, Recipe
 from flowkit.store.annotations import read_annotation_rows
 from flowkit.store.failures import Failure, read_failures
@@ -68,7 +69,7 @@ def read_status(root: Path | str) -> Status:
                 committed.add(f"{folder}/{path.stem}")
     videos = Videos.read(root)
     return Status(
-        path=str(root),
+        path=printable_path(root),
         dataset=header.dataset,
         recipe=header.recipe.to_dict(),
         creator=header.creator,

@@ -83,7 +83,9 @@ def test_patches_agree_with_another_implementation() -> None:
 def test_where_chunks_are_cut_does_not_matter(cut: int) -> None:
     count = BLOCK * 2 + 1 if cut > 1 else 2
     samples = np.random.default_rng(1).uniform(-1, 1, count * 96 * 160 + 999).astype(np.float32)
-    np.testing.assert_array_equal(patches_of(samples, cut), patches_of(samples, 5000))
+    # Not bit by bit: a BLAS may sum in another order where it gets more rows at once.
+    close = {"rtol": 0, "atol": 1e-5}
+    np.testing.assert_allclose(patches_of(samples, cut), patches_of(samples, 5000), **close)
     assert len(patches_of(samples, cut)) == count
 
 
@@ -222,5 +224,5 @@ def test_a_break_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     )
     result = log_mel_patches(path)
     assert len(result.patches) == 1
-    np.testing.assert_array_equal(result.patches[0], whole[0])
+    np.testing.assert_allclose(result.patches[0], whole[0], rtol=0, atol=1e-5)
     assert result.warnings == ("audio decoding broke after packet 60: invalid data",)

@@ -1,6 +1,5 @@
 """`flowkit features`: local features of videos, by a network, into their store."""
 
-import json
 from pathlib import Path
 
 import click
@@ -74,8 +73,7 @@ def features(
 
     A feature is what the network pools before its last layer, kept as float16.
     """
-    from rich.console import Console
-
+    from flowkit.commands.terminal import print_json, print_table
     from flowkit.extract import parse_part
     from train.features import Options, Wanted, extract_features
 
@@ -97,9 +95,9 @@ def features(
     )
     summary = extract_features(store, name, wanted, options)
     if as_json:
-        click.echo(json.dumps(summary.to_dict()))
+        print_json(summary.to_dict())
     else:
-        Console().print(summary.render())
+        print_table(summary.render())
         click.echo(f"store: {store}, stream features/{name}")
     if summary.interrupted:
         click.echo("interrupted; the same command goes on from here", err=True)

@@ -38,13 +38,14 @@ def predict(
     flowkit predict R ID --store S        a run on feature sets, and a video that S has these of
     """
     from flowkit.errors import UsageError
+    from flowkit.path_text import argument_to_text
     from flowkit.store import Store
     from train.predict import draw_prediction, predict_stored, predict_video
     from train.run import Run
 
     settings = make_settings(device, workers, threads)
     if store is not None:
-        prediction = predict_stored(Run(run), Store(store), video, settings)
+        prediction = predict_stored(Run(run), Store(store), argument_to_text(video), settings)
     elif not Path(video).is_file():
         raise UsageError(f"expected a video file, got {video}; check the path")
     else:

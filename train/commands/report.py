@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from flowkit.path_text import argument_to_text
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -14,7 +16,8 @@ import click
     "--beside", type=click.Path(path_type=Path), multiple=True, metavar="RUN",
     help="Runs to draw with this one; more than once.",
 )  # fmt: skip
-@click.option("--video", "videos", multiple=True, metavar="ID", help="To look at; more than once.")
+@click.option("--video", "videos", multiple=True, metavar="ID", type=argument_to_text,
+              help="To look at; more than once.")  # fmt: skip
 @click.option(
     "--point",
     "points",

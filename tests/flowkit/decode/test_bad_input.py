@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import flowkit.container
-from flowkit.container import label, open_container
+from flowkit.container import label, open_container, read_tag
 from flowkit.decode import VideoReader, probe
 from flowkit.errors import VideoError
 from flowkit.recipe import Resize
@@ -140,6 +140,32 @@ def test_zero_size(tmp_path: Path, mux: Any) -> None:
     data[at : at + 8] = bytes(8)
     path.write_bytes(data)
     assert "0×0" in expect("bad-size", path)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video", "libx265"])
+def test_a_transport_stream_without_a_key_frame(
+    codec: str, tmp_path: Path, mux: Any, count_picture: Any
+) -> None:
+    """A recording that began late and ended soon: only key frames say how large frames are."""
+    options = {"g": "300", "bf": "0"} | ({"x265-params": "log-level=0"} if "265" in codec else {})
+    whole = mux("w.ts", map(count_picture, range(12)), codec=codec, fps=25, options=options)
+    assert probe(whole).width == 64
+    path = tmp_path / "late.ts"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.size and not packet.is_keyframe:
+                packet.stream = copy
+                target.mux(packet)
+    message = expect("broken", path)
+    assert "no frame could be decoded; none of its 11 packets holds a key frame" in message
+
+
+def test_a_transport_stream_of_headers_alone(mux: Any, count_picture: Any) -> None:
+    path = mux("h.ts", map(count_picture, range(12)))
+    path.write_bytes(path.read_bytes()[: 3 * 188])  # SDT, PAT and PMT
+    assert "the file holds no video data" in expect("broken", path)
 
 
 def test_too_large(mux: Any) -> None:
@@ -297,4 +323,25 @@ def test_tags_in_other_encodings_do_not_matter(video: Path, mux: Any, count_pict
     data = path.read_bytes()
     assert b"TITLE" in data
     path.write_bytes(data.replace(b"TITLE", b"\xe9\xe8\xff\xfe\x80"))
-    open_container(path).close()
+    with open_container(path) as container:
+        assert read_tag(container.metadata, "title") == "\ufffd" * 5
+        assert read_tag(container.metadata, "artist") == ""
+    assert count_frames(path) == (1, [])
+
+
+def test_a_duration_tag_of_other_bytes_is_no_promise(mux: Any, count_picture: Any) -> None:
+    """Matroska's DURATION is the one tag that is looked at."""
+    path = mux("d.mkv", map(count_picture, range(5)))
+    data = path.read_bytes()
+    assert data.count(b"00:00:00.5") == 1
+    path.write_bytes(data.replace(b"00:00:00.5", b"\xe9\xff:\x80:00.5\xfe"))
+    count, warnings = count_frames(path)
+    assert (count, warnings) == (5, [])
+
+
+def test_messages_of_a_file_with_a_strange_name_can_be_printed(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9\xff.mp4"))
+    path.write_bytes(b"\0\0\0\x18ftypisom" + bytes(100))
+    with pytest.raises(VideoError) as caught:
+        probe(path)
+    assert str(caught.value).encode().startswith(b"\\xe9\\xff.mp4: ")

@@ -1,11 +1,15 @@
 """Pictures come out upright: the eight ways, against a raster made from the matrix itself."""
 
+import struct
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
+from flowkit.container import read_side_data
 from flowkit.decode import VideoReader, probe, read_video
 from flowkit.decode.orientation import Orientation
 from flowkit.recipe import Resize
@@ -40,14 +44,12 @@ def test_rotation_of_a_muxed_file(quarter: int, mirrored: bool, mux: Any) -> Non
 
 def display_matrix(path: Any) -> np.ndarray:
     """(a b; c d) of the file's first frame, or the identity."""
-    import av
-
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
-        found = [s for s in frame.side_data if s.type.name == "DISPLAYMATRIX"]
-    if not found:
+        data = read_side_data(frame, "DISPLAYMATRIX")
+    if data is None:
         return np.eye(2, dtype=int)
-    return (np.frombuffer(bytes(found[0]), np.int32).reshape(3, 3) // 65536)[:2, :2]
+    return (np.frombuffer(data, np.int32).reshape(3, 3) // 65536)[:2, :2]
 
 
 def raster(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -58,6 +60,41 @@ def raster(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     for (x, y), (to_x, to_y) in zip(np.ndindex(2, 2), places - low, strict=True):
         out[to_y, to_x] = picture[x, y]  # ndindex gives (row, column)
     return out
+
+
+def make_exif(orientation: int) -> bytes:
+    """A JPEG APP1 segment with nothing but the orientation tag (TIFF 6.0, little-endian)."""
+    entry = struct.pack("<HHII", 0x0112, 3, 1, orientation)
+    tiff = struct.pack("<2sHIH", b"II", 42, 8, 1) + entry + bytes(4)
+    body = b"Exif\0\0" + tiff
+    return b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (1, CORNERS),
+        (2, CORNERS[:, ::-1]),
+        (3, CORNERS[::-1, ::-1]),
+        (5, CORNERS.transpose(1, 0, 2)),
+        (6, np.rot90(CORNERS, -1)),
+    ],
+)
+def test_exif_of_a_cameras_mjpeg(orientation: int, upright: np.ndarray, tmp_path: Path) -> None:
+    """Beside the matrix there is side data of a type that PyAV 18 has no name for."""
+    path = tmp_path / "camera.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuvj420p"
+        frame = av.VideoFrame.from_ndarray(PICTURE, format="rgb24")
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            data = bytes(packet)
+            tagged = av.Packet(data[:2] + make_exif(orientation) + data[2:])
+            tagged.stream, tagged.is_keyframe = stream, True
+            tagged.pts, tagged.dts, tagged.time_base = packet.pts, packet.dts, packet.time_base
+            container.mux(tagged)
+    video = read_video(path)
+    assert np.abs(corners(video[0]).astype(int) - upright).max() < 40
 
 
 def test_sizes_of_a_turned_video_are_those_after_turning(mux: Any) -> None:
@@ -76,4 +113,4 @@ def test_an_oblique_matrix_is_left_and_said(mux: Any) -> None:
 
 
 def test_a_frame_without_a_matrix_is_upright() -> None:
-    assert Orientation.of(SimpleNamespace(side_data=[])) == Orientation()
+    assert Orientation.of(SimpleNamespace(side_data={})) == Orientation()

@@ -17,6 +17,12 @@ def test_any_text_round_trips(tmp_path_factory, id, reason):
     assert read_failures(root) == {id: failure(id, 2, reason)}
 
 
+def test_a_reason_with_other_bytes_is_kept_as_escapes(tmp_path):
+    append_failure(tmp_path, failure("a", reason="/caf\udce9/\udcc3\udcbc.mp4 is empty"))
+    assert read_failures(tmp_path)["a"].reason == "/caf\\xe9/ü.mp4 is empty"
+    (tmp_path / "failures.jsonl").read_text(encoding="utf-8")
+
+
 def test_the_last_line_of_an_id_counts(tmp_path):
     assert read_failures(tmp_path) == {}
     for attempt in (1, 2, 3):

@@ -1,10 +1,18 @@
+import json
 import os
+from dataclasses import replace
 
 import pytest
 
 from flowkit.errors import StoreError
 from flowkit.store import Fingerprint, VideoMeta
-from flowkit.store.schema import DIGEST_BYTES, CompleteVideos, arrow_schema, shard_columns
+from flowkit.store.schema import (
+    DIGEST_BYTES,
+    CompleteVideos,
+    arrow_schema,
+    encode_json,
+    shard_columns,
+)
 
 
 def part(id, number, last, rows, meta):
@@ -49,6 +57,16 @@ def test_meta_round_trips_and_ignores_unknown_keys(stores):
 def test_an_id_that_utf8_cannot_hold_is_refused(stores, id):
     with pytest.raises(StoreError):
         stores.meta(id, 1)
+
+
+def test_a_source_of_other_bytes_is_kept_as_escapes(stores):
+    """A path as Python has it under the C locale, and one that is no UTF-8 at all."""
+    meta = stores.meta("a", 1)
+    native = "/videos/日本語".encode().decode("ascii", "surrogateescape") + "/caf\udce9.mp4"
+    kept = replace(meta, source=native, warnings=(f"{native} breaks",))
+    assert kept.source == "/videos/日本語/caf\\xe9.mp4"
+    assert kept.warnings == ("/videos/日本語/caf\\xe9.mp4 breaks",)
+    assert VideoMeta.from_dict(json.loads(encode_json(kept.to_dict()))) == kept
 
 
 def test_folders():
