@@ -66,7 +66,7 @@ def test_opencv_without_its_system_libraries(tmp_path: Path, library: str) -> No
         ("click", ["--help"]),
         ("pyarrow", ["status", "S"]),
         ("torch", ["train", "motion8_cma", "--store", "S", "--run", "R"]),
-        ("sklearn", ["evaluate", "R", "--store", "S"]),
+        ("yaml", ["datasets"]),
     ],
 )
 def test_a_package_that_is_broken(module: str, arguments: list[str], tmp_path: Path) -> None:
