@@ -143,7 +143,7 @@ def explain_foreign_package(package: str) -> str:
             "or take its folder off PYTHONPATH"
         )
     state = "is another project's" if expected.is_file() else "is missing"
-    return f"{expected} {state}, which removing or installing another project can do. {REINSTALL}"
+    return f"{expected} {state}, as after another project came or went. Run: {REINSTALL}"
 
 
 def require_own_package() -> None:

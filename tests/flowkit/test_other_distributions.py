@@ -208,7 +208,7 @@ def test_a_hidden_package_of_a_distribution_is_named(tmp_path: Path) -> None:
 def test_the_check_at_import(monkeypatch: pytest.MonkeyPatch) -> None:
     require_own_package()
     monkeypatch.delattr("flowkit.__distribution__")
-    with pytest.raises(ImportError, match="is another project's, which removing or installing"):
+    with pytest.raises(ImportError, match="is another project's, as after another"):
         require_own_package()
 
 
