@@ -4,6 +4,10 @@
 #   make lint    ruff, mypy, import-linter
 #   make bench   the ratios of RESULTS.md
 #   make flash-mnist   Table 1 of Attention Clusters, trained and put into RESULTS.md
+# For releases:
+#   make dist    build dist/, check what is in it, install the wheel elsewhere
+#   make test-matrix   install and use the wheel with every Python here and three sets of packages
+# PYTHON names the interpreter (3.11 or newer), such as: make demo PYTHON=python3.12
 PYTHON ?= python3
 VENV   ?= .venv
 # Processes that run tests. Those that start many of their own stay together (tests/conftest.py).
@@ -11,19 +15,19 @@ TESTERS ?= 2
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench flash-mnist clean
+.PHONY: demo test lint bench flash-mnist dist test-matrix clean always
 .DELETE_ON_ERROR:
 
-$(VENV)/.made:
-	$(PYTHON) -m venv $(VENV)
-	@touch $@
+# Checked each time; the stamp changes only when the environment is made, or remade.
+$(VENV)/.made: always
+	@sh .ci/make_venv $(VENV) $(PYTHON) $(if $(filter file,$(origin PYTHON)),,chosen)
 
 # One stamp for each set of packages; both are remade when what they install changes.
-$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.made
+$(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.made
 	$(PIP) -e .
 	@touch $@
 
-$(VENV)/.tested: pyproject.toml constraints.txt | $(VENV)/.made
+$(VENV)/.tested: pyproject.toml constraints.txt $(VENV)/.made
 	$(PIP) -e '.[test]'
 	@touch $@ $(VENV)/.installed
 
@@ -51,6 +55,14 @@ bench: $(VENV)/.installed
 flash-mnist: $(VENV)/.installed
 	$(BIN)/flowkit flash-mnist --store stores/flash_mnist
 	$(BIN)/python benchmarks/flash_mnist.py $(ROWS) --results benchmarks/RESULTS.md
+
+dist: $(VENV)/.tested
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	$(BIN)/python .ci/check_dist.py dist
+
+test-matrix: $(VENV)/.made
+	$(BIN)/python tests/matrix/run.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

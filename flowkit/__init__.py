@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__distribution__ = "flowkit-video"  # what pip installs; see installation.py
 
 if TYPE_CHECKING:
     from flowkit.flow import tvl1 as tvl1

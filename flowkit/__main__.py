@@ -1,5 +1,5 @@
 """``python -m flowkit``."""
 
-from flowkit.cli import main
+from flowkit_video import main
 
-main(prog_name="flowkit")
+main()

@@ -160,6 +160,11 @@ def message(error: Exception) -> str:
     """The error in one line; one that flowkit did not raise on purpose says so."""
     if isinstance(error, FlowkitError):
         return " ".join(str(error).split())
+    if isinstance(error, ImportError | OSError):
+        from flowkit.doctor.imports import explain_import_error
+
+        if explanation := explain_import_error(error):
+            return explanation
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         path = printable_path(error.filename)
         return f"cannot use {path!r}: {error.strerror}; check the path and its permissions"
@@ -176,10 +181,12 @@ def load(entry: EntryPoint) -> click.Command:
     """The command of an entry point; UsageError if it cannot be imported."""
     try:
         command = entry.load()
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, OSError) as error:
+        from flowkit.doctor.imports import explain_import_error
+
+        reason = explain_import_error(error) or f"{error}; install its distribution again"
         raise UsageError(
-            f"the command {entry.name!r} ({entry.value}) cannot be loaded: {error}; "
-            "install it again, with its extras"
+            f"the command {entry.name!r} ({entry.value}) cannot be loaded: {reason}"
         ) from error
     assert isinstance(command, click.Command)
     return command
@@ -194,4 +201,4 @@ def main(debug: bool) -> None:
     "flowkit demo" shows all of it in minutes; "flowkit COMMAND --help" explains a command.
     """
     for shadow in find_shadows():
-        click.echo(f"warning: {shadow.message}", err=True)
+        click.echo(f"warning: {shadow.message}; {shadow.remedy}", err=True)

@@ -18,6 +18,12 @@
 A message says what was expected, what came, and what to do, in one line.
 """
 
+from flowkit.installation import require_own_package
+
+# Nearly all of flowkit imports this module: with another project's flowkit/__init__.py above it,
+# it would record that project's version in stores, and lack what __init__ offers.
+require_own_package()
+
 
 class FlowkitError(Exception):
     """Base of all errors that flowkit raises on purpose."""

@@ -6,10 +6,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
 
+# How long an example takes is no property of the code: machines are shared.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 TESTS = Path(__file__).parent
 # Many processes at a time, and seconds that count: one of these after another.
 CROWDED = (

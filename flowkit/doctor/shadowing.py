@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-PACKAGES = ("flowkit", "models", "train")
-INSTALLED = Path(__file__).resolve().parents[2]
+from flowkit.installation import PACKAGES, ROOT, find_other_distributions
+
+INSTALLED = ROOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,16 @@ class Shadow:
 
     @property
     def message(self) -> str:
-        """What is wrong and what to do, in one line."""
-        return (
-            f"'import {self.name}' finds {self.path} instead of {self.expected}; "
-            "rename that file or folder, or take its folder off PYTHONPATH"
-        )
+        """What is wrong, in one line."""
+        return f"'import {self.name}' finds {self.path} instead of {self.expected}"
+
+    @property
+    def remedy(self) -> str:
+        """What to do, in one line."""
+        for other in find_other_distributions([str(self.path.parent)]):
+            if self.name in other.packages:
+                return f"it belongs to {other.name} {other.version}: {other.remedy}"
+        return "rename that file or folder, or take its folder off PYTHONPATH"
 
 
 def find_shadows(

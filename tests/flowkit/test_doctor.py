@@ -2,10 +2,13 @@ import json
 import os
 import resource
 import socket
+import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from flowkit.catalog import Dataset, load_catalog
 from flowkit.cli import main
@@ -72,7 +75,7 @@ def test_versions_against_ranges_and_pins() -> None:
         "numpy >=1.26 is needed, 1.20 is installed",
         "ray >=2.40 is needed, none is installed",
     ]
-    assert findings[0].advice == "pip install 'numpy>=1.26'"
+    assert findings[0].advice == "pip install flowkit-video 'numpy>=1.26'"
     found = {"numpy": "2.1", "ray": "2.50", "PyYAML": "6"}
     tested = packages.compare_versions(ranges, found, {"numpy": "2.1", "pyyaml": "6"})
     assert only(tested) == Finding("packages", "ok", "numpy 2.1, ray 2.50, PyYAML 6")
@@ -82,16 +85,18 @@ def test_versions_against_ranges_and_pins() -> None:
 
 
 def test_the_pins_are_within_the_ranges_and_name_every_package() -> None:
-    from importlib.metadata import requires
-
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
     pins = packages.read_pins()
-    declared = [Requirement(line) for line in requires("flowkit") or []]
+    declared = read_declared()
     assert declared
     for item in declared:
         assert item.specifier.contains(pins[canonicalize_name(item.name)]), item
+
+
+def read_declared() -> list[Requirement]:
+    """What pyproject.toml declares, the test extra included."""
+    project = tomllib.loads(SHIPPED.with_name("pyproject.toml").read_text())["project"]
+    lines = project["dependencies"] + project["optional-dependencies"]["test"]
+    return [Requirement(line) for line in lines]
 
 
 def test_an_unknown_distribution() -> None:
@@ -102,7 +107,25 @@ def test_opencv_packages_over_each_other() -> None:
     finding = only(packages.check_opencv(("opencv-python", "opencv-contrib-python")))
     assert finding.status == "warn"
     assert "opencv-python and opencv-contrib-python" in finding.message
+    assert finding.advice.startswith(
+        "pip uninstall -y opencv-python opencv-contrib-python, then pip install --force-reinstall "
+        "--no-deps 'opencv-contrib-python-headless"
+    )
     assert packages.check_opencv(("opencv-contrib-python",)) == []
+
+
+def test_either_contrib_build_of_opencv_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"opencv-contrib-python": "5.1.0.95"}
+    monkeypatch.setattr(packages, "find_version", installed.get)
+    ranges = {"opencv-contrib-python-headless": ">=4.10,<6"}
+    found: dict[str, str | None] = {"opencv-contrib-python-headless": None}
+    packages.choose_opencv(ranges, found)
+    assert (ranges, found) == ({"opencv-contrib-python": ">=4.10,<6"}, installed)
+    installed["opencv-contrib-python"] = ""
+    ranges = {"opencv-contrib-python-headless": ">=4.10,<6"}
+    found = {"opencv-contrib-python-headless": None}
+    packages.choose_opencv(ranges, found)
+    assert found == {"opencv-contrib-python-headless": None}
 
 
 def package(folder: Path, *names: str) -> Path:

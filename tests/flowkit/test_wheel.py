@@ -10,12 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout, built without the network and unpacked elsewhere."""
-    out = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
-    (wheel,) = out.glob("flowkit-*.whl")
+def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, unpacked elsewhere."""
     site = tmp_path_factory.mktemp("site")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
@@ -59,7 +55,15 @@ def test_the_command_answers(unpacked: Path, tmp_path: Path) -> None:
 def test_nothing_but_the_packages_is_in_the_wheel(unpacked: Path) -> None:
     top = {path.name for path in unpacked.iterdir()}
     packages = {name for name in top if not name.endswith(".dist-info")}
-    assert packages == {"flowkit", "models", "train"}
+    assert packages == {"flowkit", "models", "train", "flowkit_video.py"}
+
+
+def test_the_distribution_has_a_name_of_its_own(unpacked: Path) -> None:
+    """`flowkit` is another project's on the package index; import and command keep the name."""
+    (metadata,) = unpacked.glob("*.dist-info/METADATA")
+    assert "\nName: flowkit-video\n" in metadata.read_text(encoding="utf-8")
+    entries = metadata.with_name("entry_points.txt").read_text(encoding="utf-8")
+    assert "[console_scripts]\nflowkit = flowkit_video:main\n" in entries
 
 
 def test_recipes_and_the_reports_page_are_in_the_wheel(unpacked: Path, tmp_path: Path) -> None:

@@ -1,0 +1,161 @@
+"""Check that what Python imports as ``flowkit``, ``models`` and ``train`` is this distribution's.
+
+This distribution is called ``flowkit-video``, because ``flowkit`` on the package index is a toolkit
+for flow cytometry, which installs a package ``flowkit``, too. With both in one environment, the one
+that was installed last has overwritten ``flowkit/__init__.py`` of the other, and uninstalling
+either one takes that file away from both.
+
+Only the standard library is used, and nothing of flowkit is imported: ``flowkit_video.py`` loads
+this file by its path where ``import flowkit`` gives another project's package. All metadata is
+read only where something is wrong, and by ``flowkit doctor``.
+"""
+
+import base64
+import csv
+import hashlib
+import re
+import sys
+from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
+from pathlib import Path
+
+DISTRIBUTION = "flowkit-video"
+PACKAGES = ("flowkit", "models", "train")
+REINSTALL = f"pip install --force-reinstall --no-deps {DISTRIBUTION}"
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class OtherDistribution:
+    """Another project's distribution that installs packages with the names of ours.
+
+    Attributes:
+        name: Its name, as pip knows it.
+        version: Its version.
+        packages: Which of ``flowkit``, ``models`` and ``train`` it installs.
+        folder: Where it is installed, such as ``…/site-packages``.
+    """
+
+    name: str
+    version: str
+    packages: tuple[str, ...]
+    folder: Path
+
+    @property
+    def message(self) -> str:
+        """What is wrong, in one line."""
+        packages = " and ".join(repr(name) for name in self.packages)
+        return (
+            f"{self.name} {self.version}, another project, installs {packages}, too, in "
+            f"{self.folder}: it and {DISTRIBUTION} cannot be in one environment"
+        )
+
+    @property
+    def remedy(self) -> str:
+        """The commands that repair it."""
+        return f"pip uninstall {self.name}, then {REINSTALL}"
+
+
+def find_other_distributions(path: list[str] | None = None) -> list[OtherDistribution]:
+    """Find the distributions of other projects that install packages with the names of ours.
+
+    Args:
+        path: Folders to search, as in ``sys.path`` (the default).
+    """
+    search = sys.path if path is None else path
+    found: dict[tuple[str, Path], OtherDistribution] = {}
+    for item in distributions(path=search):
+        # Metadata that lost its name is how pip leaves a broken installation.
+        name = item.metadata["Name"] or ""
+        if not name or normalize_name(name) == DISTRIBUTION:
+            continue
+        packages = tuple(package for package in PACKAGES if has_package(item, package))
+        if packages:
+            folder = Path(str(item.locate_file(""))).resolve()
+            found.setdefault(
+                (name, folder), OtherDistribution(name, item.version, packages, folder)
+            )
+    return list(found.values())
+
+
+def has_package(item: Distribution, package: str) -> bool:
+    """Whether a distribution installs Python code named ``package``.
+
+    Data files alone do not count: an editable installation of flowkit has them.
+    """
+    record = item.read_text("RECORD")
+    if record is None:
+        return package in (item.read_text("top_level.txt") or "").split()
+    code = (
+        rf"^\"?{package}(/[^,\"]*)?({'|'.join(map(re.escape, ['.py', *EXTENSION_SUFFIXES]))})\"?,"
+    )
+    return re.search(code, record, re.MULTILINE) is not None
+
+
+def normalize_name(name: str) -> str:
+    """The name of a distribution as the package index compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def find_changed_files(path: list[str] | None = None) -> list[str]:
+    """Find files of this distribution that are missing, or not as they were installed.
+
+    Args:
+        path: Folders to search for its metadata, as in ``sys.path`` (the default).
+
+    Returns:
+        Their paths relative to the folder of installation; nothing for an editable installation,
+        nor where flowkit is not installed.
+    """
+    items = distributions(name=DISTRIBUTION, path=sys.path if path is None else path)
+    item = next(iter(items), None)
+    record = item.read_text("RECORD") if item else None
+    if item is None or record is None:
+        return []
+    changed = []
+    for row in csv.reader(record.splitlines()):
+        name, digest = row[0], row[1]
+        if not digest or name.split("/")[0].removesuffix(".py") not in (*PACKAGES, "flowkit_video"):
+            continue
+        file = Path(str(item.locate_file(name)))
+        if not file.is_file() or f"sha256={hash_file(file)}" != digest:
+            changed.append(name)
+    return changed
+
+
+def hash_file(file: Path) -> str:
+    """The SHA-256 of a file, written as in a wheel's RECORD."""
+    digest = hashlib.sha256(file.read_bytes()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def explain_foreign_package(package: str) -> str:
+    """Say in one line why ``import PACKAGE`` does not give ours, and what to do about it."""
+    others = [other for other in find_other_distributions() if package in other.packages]
+    if others:
+        return f"{others[0].message}. Run: {others[0].remedy}"
+    expected = ROOT / package / "__init__.py"
+    origin = getattr(sys.modules.get(package), "__file__", None)
+    if origin is not None and Path(origin).resolve() != expected:
+        return (
+            f"'import {package}' finds {origin} instead of {expected}; rename that file or folder, "
+            "or take its folder off PYTHONPATH"
+        )
+    state = "is another project's" if expected.is_file() else "is missing"
+    return f"{expected} {state}, as after another project came or went. Run: {REINSTALL}"
+
+
+def require_own_package() -> None:
+    """Raise ImportError where ``flowkit/__init__.py`` is not ours, but the rest of flowkit is."""
+    module = sys.modules["flowkit"]
+    if getattr(module, "__distribution__", None) != DISTRIBUTION:
+        raise ImportError(explain_foreign_package("flowkit"), name="flowkit")
+
+
+def read_requirements() -> list[str]:
+    """What the installed distribution requires; empty where it is not installed."""
+    try:
+        return distribution(DISTRIBUTION).requires or []
+    except PackageNotFoundError:
+        return []
