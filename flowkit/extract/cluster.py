@@ -73,7 +73,7 @@ def open_ray(
         with shutting_down(ray):
             yield ray
         return
-    with make_session(ray) as folder:
+    with make_session() as folder:
         start(ray, folder, cores, gpus, options)
         with shutting_down(ray):
             yield ray
@@ -138,7 +138,7 @@ def connect(ray: Any, address: str, options: Mapping[str, Any]) -> None:
     """Join the cluster at ``address``."""
     try:
         ray.init(address=address, logging_level="ERROR", **options)
-    except Exception as error:  # noqa: BLE001 (Ray raises bare ones)
+    except Exception as error:
         raise FlowkitError(
             f"cannot use Ray cluster at {address}: {first_line(error)}; `flowkit doctor` says more "
             "(if it speaks of tokens above: copy the head's ~/.ray/auth_token to this machine), "
@@ -159,7 +159,7 @@ def start(ray: Any, folder: Path, cores: int, gpus: int, options: Mapping[str, A
             _temp_dir=str(folder),
             **options,
         )
-    except Exception as error:  # noqa: BLE001 (Ray raises bare ones)
+    except Exception as error:
         reason = find_start_error(folder) or first_line(error)
         end_processes(folder)
         raise FlowkitError(

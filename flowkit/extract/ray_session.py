@@ -12,6 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ ERROR_CHARACTERS = 240
 
 
 @contextmanager
-def make_session(ray: Any) -> Iterator[Path]:
+def make_session() -> Iterator[Path]:
     """Make the folder of a cluster's session, which is to be ``_temp_dir`` of ``ray.init``.
 
     While within, the environment is what Ray's processes need. On leaving, the cluster must be
@@ -72,12 +73,10 @@ def make_session(ray: Any) -> Iterator[Path]:
 
 def forget_token() -> None:
     """Let Ray read its token, and whether it uses one, from the environment again."""
-    try:
-        from ray._raylet import AuthenticationTokenLoader, Config
-    except ImportError:  # a version of Ray that has no tokens
-        return
-    AuthenticationTokenLoader.instance().reset_cache()
-    Config.initialize("")
+    raylet: Any = import_module("ray._raylet")
+    if hasattr(raylet, "AuthenticationTokenLoader"):  # older versions of Ray have no tokens
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
+        raylet.Config.initialize("")
 
 
 def end_processes(folder: Path) -> None:
