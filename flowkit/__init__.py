@@ -6,6 +6,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from flowkit.caches import set_cache_folders
+
 __version__ = "0.1.0"
 __distribution__ = "flowkit-video"  # what pip installs; see installation.py
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 _LAZY = {"Store": "flowkit.store", "tvl1": "flowkit.flow"}
 
 __all__ = ["Store", "__version__", "tvl1"]
+
+set_cache_folders()  # before numba, matplotlib or torch is imported
 
 
 def __getattr__(name: str) -> Any:

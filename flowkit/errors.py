@@ -5,6 +5,7 @@
     ├── AnnotationError             a malformed annotation file (file and line number)
     ├── CatalogError                a malformed datasets.yaml, or an entry that cannot be used
     ├── VideoError                  one video cannot be used; the others are untouched
+    ├── InternalError               flowkit's own fault, or its installation's
     ├── FlowError                   a flow backend is missing, or was given unusable images
     │   ├── DeviceMemoryError       not even one pair of frames fits into the GPU's memory
     │   └── DeviceError             the GPU failed; the process that used it must end
@@ -59,6 +60,10 @@ class VideoError(FlowkitError):
 
     def __reduce__(self) -> tuple[type["VideoError"], tuple[str, str]]:
         return type(self), (self.kind, str(self))
+
+
+class InternalError(FlowkitError):
+    """Something failed that no user is to blame for: flowkit, or how it is installed."""
 
 
 class FlowError(FlowkitError):

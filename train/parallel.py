@@ -5,6 +5,7 @@ gradients are averaged (DistributedDataParallel) and BN sees the whole batch, so
 is one process's at the same batch, up to rounding (and to dropout, which each draws for itself).
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from flowkit.extract.cluster import find_address, open_ray
 from models.two_stream import TwoStream
 from train.run import RunError, Settings
 from train.synchronize import synchronize_batch_norms
@@ -87,18 +89,21 @@ def launch(work: Callable[[Process], None], settings: Settings) -> None:
     if settings.processes == 1:
         work(Process())
         return
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    if not ray.is_initialized():
-        # A busy machine takes its time to import torch; Ray Train would give up after 30 s, begin
-        # again, and so for ever.
-        patience = {"env_vars": {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": START_SECONDS}}
-        ray.init(include_dashboard=False, logging_level="warning", runtime_env=patience)
     on_gpu = settings.device == "cuda"
     share = {"CPU": 1 if not on_gpu else max(1, settings.workers)}
-    with tempfile.TemporaryDirectory() as folder:
+    # One more than they need: the trainer of an older Ray takes one for itself.
+    cores = max(len(os.sched_getaffinity(0)), settings.processes * share["CPU"] + 1)
+    gpus = torch.cuda.device_count() if on_gpu else 0
+    # A busy machine takes its time to import torch; Ray Train would give up after 30 s, begin
+    # again, and so for ever.
+    patience = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": START_SECONDS}
+    with (
+        open_ray(find_address(None), cores, gpus, patience),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
         trainer = TorchTrainer(
             enter,
             train_loop_config={"work": work},

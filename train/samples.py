@@ -8,6 +8,7 @@ import cv2
 import torch
 from torch.utils.data import BatchSampler, DataLoader
 
+from flowkit.caches import shorten_socket_paths
 from flowkit.datasets import (
     Batches,
     ClipDataset,
@@ -160,6 +161,7 @@ def make_loader(
     training: bool,
 ) -> DataLoader[Any]:
     """Batches of a sampler's samples. A last one that is not full is left out in training."""
+    shorten_socket_paths()
     forkserver = multiprocessing.get_context("forkserver")
     forkserver.set_forkserver_preload(["flowkit.datasets"])  # so that workers start at once
     # Its own generator: a loader that begins an epoch would otherwise draw from torch's, and a

@@ -46,8 +46,9 @@ def demo(
     folder = data or data_root() / "motion8"
     if not only_check:
         write_videos(folder, videos, test_videos, frames, size, seed)
-    if not (only_write or only_check):
-        extract_videos(folder, store, workers)
+    if not (only_write or only_check) and not extract_videos(folder, store, workers):
+        click.echo("interrupted; the same command goes on from here", err=True)
+        context.exit(130)
     if not only_write:
         check_store(store, folder)
 
@@ -68,7 +69,8 @@ def write_videos(
     click.echo(f"motion8: {videos + test_videos} videos at {folder} ({rendered} rendered now)")
 
 
-def extract_videos(folder: Path, store: Path, workers: int | None) -> None:
+def extract_videos(folder: Path, store: Path, workers: int | None) -> bool:
+    """Extract what the store lacks; False where the user stopped it."""
     from flowkit.annotations import FORMATS
     from flowkit.catalog import find_dataset
     from flowkit.commands.terminal import print_table
@@ -82,17 +84,29 @@ def extract_videos(folder: Path, store: Path, workers: int | None) -> None:
         located, store, recipe, Options(workers=workers), table=table, dataset="motion8"
     )
     print_table(summary.render())
+    return not summary.interrupted
 
 
 def check_store(path: Path, folder: Path) -> None:
+    """Compare a store with the true flow and draw it.
+
+    Raises FlowkitError where it is empty, or lacks videos that could not be extracted.
+    """
     from rich.table import Table
 
     from flowkit.commands.terminal import count_progress, print_table
     from flowkit.demo import measure_errors
-    from flowkit.store import Store
+    from flowkit.errors import FlowkitError
+    from flowkit.extract.summary import count_kinds
+    from flowkit.store import Store, read_failures
     from flowkit.store.preview import choose_varied, preview_sheet
 
     store = Store(path)
+    failed = [failure for id, failure in read_failures(path).items() if id not in store]
+    why = f"`flowkit status {path} --failures` says why for each"
+    if not len(store):
+        end = f": {len(failed)} failed ({count_kinds(failed)}); {why}" if failed else ""
+        raise FlowkitError(f"{path} holds no video to compare{end or '; extract motion8 first'}")
     with count_progress("comparing with the true flow") as progress:
         errors = measure_errors(store, folder, progress=progress)
     table = Table("class", "pairs", "AEE (px)", "true motion (px)", "valid pixels", box=None)
@@ -106,3 +120,8 @@ def check_store(path: Path, folder: Path) -> None:
     picture = path.with_name(f"{path.name}.png")
     preview_sheet(store, choose_varied(store), picture)
     click.echo(f"picture: {picture}")
+    if failed:
+        raise FlowkitError(
+            f"{len(failed)} videos of motion8 could not be extracted into {path} "
+            f"({count_kinds(failed)}); {why}"
+        )

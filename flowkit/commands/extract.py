@@ -84,6 +84,7 @@ def extract(
     from flowkit.commands.terminal import print_json, print_table
     from flowkit.extract import Options, Wishes, choose_recipe, parse_part
     from flowkit.extract import extract as run
+    from flowkit.extract.summary import count_kinds
 
     chosen = choose_sources(files, dataset, variant, videos, catalog, subset, store)
     kinds = choose_streams(streams, audio, chosen.recipe)
@@ -107,6 +108,14 @@ def extract(
         context.exit(130)
     if strict and (summary.failed or summary.quarantined):
         context.exit(4)
+    if summary.fruitless:
+        bad = [*summary.failed, *summary.quarantined]
+        click.echo(
+            f"error: no video could be extracted: {len(bad)} failed ({count_kinds(bad)}); "
+            f"`flowkit status {chosen.store} --failures` says why for each",
+            err=True,
+        )
+        context.exit(1)
 
 
 def choose_streams(

@@ -1,12 +1,16 @@
 """The Ray executor: joins a cluster, or starts one on this machine, and lets the driver work."""
 
+import gc
+import inspect
+import logging
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from flowkit.errors import FlowkitError
@@ -16,6 +20,7 @@ from flowkit.extract.driver import Driver
 from flowkit.extract.interrupt import Interrupt
 from flowkit.extract.job import Job, Outcome
 from flowkit.extract.options import Options
+from flowkit.extract.ray_session import end_processes, find_start_error, make_session
 from flowkit.extract.setup import Setup
 from flowkit.flow import BACKENDS
 from flowkit.flow.backends import count_gpus
@@ -45,23 +50,47 @@ def run_on_ray(
 
 
 @contextmanager
-def open_ray(address: str | None, cores: int, gpus: int) -> Iterator[Any]:
+def open_ray(
+    address: str | None, cores: int, gpus: int, variables: Mapping[str, str] | None = None
+) -> Iterator[Any]:
     """The module ``ray``, connected: to ``address``, or to a cluster of this machine's own.
 
-    Left as it is where the caller has connected it already. FlowkitError where it cannot be used.
+    Left as it is where the caller has connected it already. ``variables``: of the environment of
+    what runs there. FlowkitError where it cannot be used.
     """
     if address and "ray" not in sys.modules:
         check_address(address)
         choose_auth_mode(address)
     ray = import_ray()
-    mine = not ray.is_initialized()
-    if mine:
-        connect(ray, address, cores, gpus)
-    try:
+    if ray.is_initialized():
         yield ray
+        return
+    options: dict[str, Any] = {"log_to_driver": False}
+    if variables:
+        options["runtime_env"] = {"env_vars": dict(variables)}
+    if address:
+        connect(ray, address, options)
+        with shutting_down(ray):
+            yield ray
+        return
+    with make_session() as folder:
+        start(ray, folder, cores, gpus, options)
+        with shutting_down(ray):
+            yield ray
+
+
+@contextmanager
+def shutting_down(ray: Any) -> Iterator[None]:
+    """Shut Ray down in the end, and let go of all that it has in this process."""
+    try:
+        yield
     finally:
-        if mine:
-            ray.shutdown()
+        waits = "wait_for_processes" in inspect.signature(ray.shutdown).parameters
+        ray.shutdown(**({"wait_for_processes": True} if waits else {}))
+        # Ray leaves clients with threads of their own in cycles of references. Collected in a
+        # process that is forked later (a loader's worker), where there are no such threads, they
+        # would take it with them.
+        gc.collect()
 
 
 def find_address(asked: str | None) -> str | None:
@@ -105,28 +134,39 @@ def import_ray() -> Any:
     return ray
 
 
-def connect(ray: Any, address: str | None, cores: int, gpus: int) -> None:
-    """Join the cluster at ``address``, or start one of so many cores and GPUs on this machine."""
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+def connect(ray: Any, address: str, options: Mapping[str, Any]) -> None:
+    """Join the cluster at ``address``."""
     try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            ray.init(
-                address="local",
-                num_cpus=cores,
-                num_gpus=gpus,
-                include_dashboard=False,
-                object_store_memory=80 << 20,  # only small records pass through it
-                **quiet,
-            )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = f"Ray cluster at {address}" if address else "Ray on this machine"
+        ray.init(address=address, logging_level="ERROR", **options)
+    except Exception as error:
         raise FlowkitError(
-            f"cannot use {where}: {first_line(error)}; `flowkit doctor` says more "
+            f"cannot use Ray cluster at {address}: {first_line(error)}; `flowkit doctor` says more "
             "(if it speaks of tokens above: copy the head's ~/.ray/auth_token to this machine), "
             "--workers 0 works without Ray"
         ) from error
+
+
+def start(ray: Any, folder: Path, cores: int, gpus: int, options: Mapping[str, Any]) -> None:
+    """Start a cluster of so many cores and GPUs on this machine, with its files in ``folder``."""
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cores,
+            num_gpus=gpus,
+            include_dashboard=False,
+            object_store_memory=80 << 20,  # only small records pass through it
+            logging_level="CRITICAL",  # pages of its logs; what matters in them is said below
+            _temp_dir=str(folder),
+            **options,
+        )
+    except Exception as error:
+        reason = find_start_error(folder) or first_line(error)
+        end_processes(folder)
+        raise FlowkitError(
+            f"Ray does not start on this machine: {reason}; --workers 0 works without Ray, and "
+            "`flowkit doctor` checks the machine"
+        ) from error
+    logging.getLogger("ray").setLevel(logging.ERROR)
 
 
 def choose_auth_mode(address: str) -> None:

@@ -20,6 +20,7 @@ from flowkit.errors import DeviceError, FlowkitError, StoreError
 from flowkit.extract.actor import Actor
 from flowkit.extract.blame import GPU_FAILED, first_line, judge, read_trace
 from flowkit.extract.crew import Crew, Slot
+from flowkit.extract.internal_errors import make_internal_error
 from flowkit.extract.interrupt import Interrupt
 from flowkit.extract.job import Status, Work
 from flowkit.extract.setup import Pace, Trade
@@ -151,7 +152,7 @@ class Driver:
                     result = self.ray.get(task)
                 except self.ray.exceptions.RayActorError as error:
                     self._lose(slot, error)
-                except self.ray.exceptions.RayTaskError as error:
+                except self.ray.exceptions.RayError as error:
                     self._fault(slot, error)
                 else:
                     self._take(slot, result)
@@ -184,7 +185,8 @@ class Driver:
         cause = getattr(error, "cause", None) or error
         if isinstance(cause, FlowkitError):
             raise cause
-        raise error
+        doing = "a worker cannot start" if slot.state == "starting" else "a worker failed"
+        raise make_internal_error(doing, cause, str(error)) from error
 
     def _lose(self, slot: Slot, error: Exception) -> None:
         """An actor died. Decide whether this lane's video is to blame."""

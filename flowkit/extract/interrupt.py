@@ -43,9 +43,13 @@ class Interrupt:
         for number, handler in self._former.items():
             signal.signal(number, handler)
 
+    def ask(self) -> None:
+        """Ask the run to end in good order, as the first signal does."""
+        self.asked = True
+        self.on_ask()
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
-        self.asked = True
         self._console.print("stopping: committing what is complete (again to stop at once)")
-        self.on_ask()
+        self.ask()

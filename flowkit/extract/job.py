@@ -100,6 +100,8 @@ class Outcome:
     status: Status
     kind: str = ""
     reason: str = ""
+    fault: str = ""  # of an internal error: its type and place
+    traceback: str = ""  # of an internal error
     attempts: int = 1
     frames: int = 0
     pairs: int = 0

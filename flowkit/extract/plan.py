@@ -39,8 +39,8 @@ def make_plan(
 
     A video is done when the store has all of ``streams`` for it, from a source of the same
     content. A changed source is redone, in all streams that the store has of it, only with
-    ``update``. A quarantined video is tried again with ``retry_failed``, or when its source
-    is no longer the file that failed.
+    ``update``. A quarantined video is tried again with ``retry_failed``, when its source
+    is no longer the file that failed, or when the installation was to blame.
     """
     jobs: list[Job] = []
     done: list[str] = []
@@ -62,7 +62,7 @@ def make_plan(
                 changed.append(source.id)
         elif not lacking:
             done.append(source.id)
-        elif failure is not None and not retry_failed and not is_replaced(source.path, failure):
+        elif failure is not None and not (retry_failed or may_succeed(source.path, failure)):
             quarantined.append(failure)
         else:
             frames = None if video is None else video.num_frames or None
@@ -133,6 +133,11 @@ def has_changed(path: Path, video: Video) -> bool:
         return not Fingerprint.of(path).same_content(known)
     except OSError:
         return False
+
+
+def may_succeed(path: Path, failure: Failure) -> bool:
+    """Whether a video that failed is tried again unasked: a new file, or not at fault then."""
+    return failure.retry or is_replaced(path, failure)
 
 
 def is_replaced(path: Path, failure: Failure) -> bool:

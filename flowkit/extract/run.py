@@ -16,9 +16,10 @@ from pathlib import Path
 from rich.console import Console
 
 from flowkit.annotations import AnnotationTable, Located, Rejected
-from flowkit.errors import DiskFullError, RecipeError
+from flowkit.errors import DiskFullError, InternalError, RecipeError
 from flowkit.extract.cluster import find_address, run_on_ray
 from flowkit.extract.crew import uses_gpu
+from flowkit.extract.internal_errors import FailureLog
 from flowkit.extract.interrupt import Interrupt
 from flowkit.extract.job import Job, Outcome
 from flowkit.extract.local import run_in_process
@@ -52,7 +53,8 @@ def extract(
 
     Call it again after any interruption: it goes on where the store is. Raises
     RecipeError for a store of another recipe, LockedError while another extraction runs,
-    DiskFullError when no room is left; faults of single videos are in the summary.
+    DiskFullError when no room is left, InternalError where all videos fail by the same internal
+    error, or a hundred in a row do; faults of single videos are in the summary.
     """
     options = options or Options()
     started = time.monotonic()
@@ -98,7 +100,7 @@ def extract(
             open_video=options.open_video,
         )
         try:
-            work(plan, setup, options, summary, console, started)
+            internal = work(plan, setup, options, summary, console, started)
         except DiskFullError:
             with suppress(DiskFullError):  # there may be no room for the index either
                 rebuild_index(root)
@@ -108,6 +110,8 @@ def extract(
         recover(root, part=options.part, wait_seconds=0.0, log=log)
         rebuild_index(root)
         settle(summary, plan, Store(root))
+    if internal is not None:
+        raise internal
     return summary
 
 
@@ -179,16 +183,25 @@ def reject(
 
 def work(
     plan: Plan, setup: Setup, options: Options, summary: Summary, console: Console, started: float
-) -> None:
-    """Do the jobs of a plan, with or without Ray, and count their outcomes."""
+) -> InternalError | None:
+    """Do the jobs of a plan, with or without Ray, and count their outcomes.
+
+    Returns the error that the run ends with where it is not the videos that are at fault.
+    """
     if not plan.jobs:
-        return
+        return None
     jobs = {job.id: job for job in plan.jobs}
     indexed = time.monotonic()
     with (
         Interrupt(console) as interrupt,
         Meter({job.id: job.weight for job in plan.jobs}, console) as meter,
     ):
+
+        def record(failure: Failure) -> None:
+            append_failure(setup.root, failure)
+            summary.failed.append(failure)
+
+        failures = FailureLog(record, interrupt.ask)
 
         def begin(workers: int, backend: str) -> None:
             summary.workers, summary.backend = workers, backend
@@ -202,10 +215,10 @@ def work(
             if outcome.status == "done":
                 summary.add(outcome)
                 summary.source_bytes += jobs[outcome.id].weight
+                failures.note_success()
             elif outcome.status == "failed":
                 failure = make_failure(outcome, jobs[outcome.id].source)
-                append_failure(setup.root, failure)
-                summary.failed.append(failure)
+                failures.note_failure(failure, outcome.fault)
             if outcome.status != "stopped":
                 meter.count(outcome)
             if time.monotonic() - indexed > INDEX_SECONDS:
@@ -220,7 +233,8 @@ def work(
         except DiskFullError as error:
             raise DiskFullError(f"{error} ({estimate_need(plan, summary)})") from error
         finally:
-            summary.interrupted = interrupt.asked
+            summary.interrupted = interrupt.asked and not failures.blames_installation
+        return failures.close(setup.root)
 
 
 def make_failure(outcome: Outcome, source: Path) -> Failure:
@@ -238,6 +252,7 @@ def make_failure(outcome: Outcome, source: Path) -> Failure:
         time=time.time(),
         size=size,
         mtime_ns=mtime_ns,
+        traceback=outcome.traceback,
     )
 
 

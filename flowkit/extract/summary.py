@@ -64,6 +64,12 @@ class Summary:
         """Whether every video that was found is in the store, or known to be unusable."""
         return not (self.left or self.beyond or self.interrupted)
 
+    @property
+    def fruitless(self) -> bool:
+        """Whether videos failed and none was extracted, now or, if none was new, ever."""
+        new = self.failed or (not self.done_before and self.quarantined)
+        return bool(new) and not (self.extracted or self.left or self.interrupted)
+
     def to_dict(self) -> dict[str, Any]:
         """The summary as JSON values, nothing left out."""
         values = asdict(self)

@@ -10,11 +10,9 @@ dropped as soon as its JPEG is made, and the writer holds one batch of JPEGs.
 
 import socket
 import time
-import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +24,10 @@ import psutil
 import flowkit
 from flowkit.audio import log_mel_patches
 from flowkit.decode import VideoReader
-from flowkit.errors import VideoError
+from flowkit.errors import FlowkitError, VideoError
 from flowkit.extract.ahead import Ahead
 from flowkit.extract.crew import uses_gpu
+from flowkit.extract.internal_errors import check_disk, fail_internally, is_about
 from flowkit.extract.job import Job, Outcome, Seconds
 from flowkit.extract.occupancy import Occupancy
 from flowkit.extract.source import check_unchanged, fingerprint_source
@@ -91,7 +90,8 @@ class Worker:
     def extract(self, job: Job) -> Outcome:
         """Extract one video; every fault of the video is an outcome, not an exception.
 
-        Raises DiskFullError, and StoreError where the store itself is at fault.
+        Raises DiskFullError, and StoreError where the store itself is at fault; what else flowkit
+        raises on purpose is about the machine, and no video's fault either.
         """
         outcome = self._try(job)
         return replace(outcome, attempts=job.attempt, gpu=self._occupancy.take())
@@ -106,13 +106,13 @@ class Worker:
             return Outcome(id=job.id, status="stopped", reason="the run was asked to end")
         except MemoryError as error:
             return self._failed(job, "memory", f"{job.source}: {error or 'not enough memory'}")
-        except (cv2.error, OSError, ValueError, RuntimeError) as error:
-            if isinstance(error, OSError) and error.filename is None:
-                raise  # not about the source: the store's disk, most likely
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{Path(place.filename).name}:{place.lineno}"
-            text = " ".join(str(error).split())
-            return self._failed(job, "error", f"{type(error).__name__} at {where}: {text}")
+        except FlowkitError:
+            raise
+        except Exception as error:  # noqa: BLE001 (this is the place for what nobody foresaw)
+            if is_about(error, job.source):
+                return self._failed(job, "unreadable", f"{job.source} cannot be read: {error}")
+            check_disk(error, self.setup.root)
+            return fail_internally(Outcome(id=job.id, status="failed"), error)
         finally:
             for writer in self._writers.values():
                 writer.abandon()

@@ -5,10 +5,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from flowkit.path_text import repair_text
 from flowkit.store.atomic import disk_errors, write_atomic
 from flowkit.store.schema import encode_json
+
+RARE = ("traceback", "retry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,9 @@ class Failure:
     ``kind`` is a short stable word (VideoError.kind), ``reason`` one line; ``attempts`` counts the
     tries so far; ``time`` in seconds since 1970. ``size`` and ``mtime_ns`` are those of the source
     that failed (0 where it had none), so that another file in its place gets a new chance.
-    ``stream`` is "" for what is extracted from sources, or ``features/<name>``.
+    ``stream`` is "" for what is extracted from sources, or ``features/<name>``. ``traceback`` is
+    the whole one of an internal error, else "". ``retry``: the next run tries the video again, for
+    the installation was to blame.
     """
 
     id: str
@@ -30,6 +35,13 @@ class Failure:
     size: int = 0
     mtime_ns: int = 0
     stream: str = ""
+    traceback: str = ""
+    retry: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its JSON object: without what few failures have, where this one has not."""
+        values = asdict(self)
+        return {name: values[name] for name in values if values[name] or name not in RARE}
 
     def __post_init__(self) -> None:
         # Paths and messages come in the locale's text; the file holds UTF-8.
@@ -40,7 +52,7 @@ class Failure:
 def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:
     """Append one line, in one write: writers on one machine need no lock."""
     path = Path(root) / "failures.jsonl"
-    line = encode_json(asdict(failure)) + b"\n"
+    line = encode_json(failure.to_dict()) + b"\n"
     with disk_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from flowkit.caches import shorten_socket_paths
 from flowkit.errors import FlowkitError
 from flowkit.views import Piece, ViewReader
 from train.samples import begin_worker
@@ -35,6 +36,7 @@ class BatchLoader:
 
     def __init__(self, reader: ViewReader, readers: int, pinned: bool) -> None:
         self._sampler = BatchList()
+        shorten_socket_paths()
         forkserver = multiprocessing.get_context("forkserver")
         forkserver.set_forkserver_preload(["flowkit.views"])  # so that readers start at once
         self._loader: DataLoader[Any] = DataLoader(
@@ -55,7 +57,7 @@ class BatchLoader:
         try:
             yield from self._loader
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            if "DataLoader worker (pid" not in str(error):
                 raise
             raise FlowkitError(
                 f"a process that reads images died ({' '.join(str(error).split())[:160]}). If it "

@@ -54,7 +54,8 @@ def make_plan(
     """Decide for each video of this part (i, n) whether ``stream`` is computed of it now.
 
     ``rows``: the positions of a video, 0 for as many as it has, and the views of each. A
-    quarantined video is tried again with ``retry_failed``. ``stale``: videos whose features are of
+    quarantined video is tried again with ``retry_failed``, or where the installation was to blame.
+    ``stale``: videos whose features are of
     a source that was extracted anew since.
     """
     targets: list[Target] = []
@@ -76,7 +77,7 @@ def make_plan(
             lacking.append(make_failure(id, f"no-{source}", reason, stream))
         elif not available and source != "audio":
             lacking.append(make_failure(id, "too-short", f"it has no {source}: 1 frame", stream))
-        elif id in failures and not retry_failed:
+        elif id in failures and not (retry_failed or failures[id].retry):
             quarantined.append(failures[id])
         else:
             weight = views * (positions if positions and available else available)
@@ -93,7 +94,9 @@ def make_plan(
     )
 
 
-def make_failure(id: str, kind: str, reason: str, stream: str, attempts: int = 1) -> Failure:
+def make_failure(
+    id: str, kind: str, reason: str, stream: str, attempts: int = 1, traceback: str = ""
+) -> Failure:
     """Why a video has no features of this stream."""
     return Failure(
         id=id,
@@ -103,6 +106,7 @@ def make_failure(id: str, kind: str, reason: str, stream: str, attempts: int = 1
         attempts=attempts,
         time=time.time(),
         stream=stream,
+        traceback=traceback,
     )
 
 

@@ -15,9 +15,10 @@ from typing import Literal
 import torch
 from rich.console import Console
 
-from flowkit.errors import DiskFullError, UsageError
+from flowkit.errors import DiskFullError, InternalError, UsageError
 from flowkit.extract.cluster import find_address, open_ray
 from flowkit.extract.driver import Driver
+from flowkit.extract.internal_errors import FailureLog
 from flowkit.extract.interrupt import Interrupt
 from flowkit.extract.job import Outcome
 from flowkit.extract.local import run_in_process
@@ -32,7 +33,7 @@ from flowkit.store import (
     rebuild_index,
     recover,
 )  # fmt: skip
-from flowkit.store.failures import append_failure, read_failures
+from flowkit.store.failures import Failure, append_failure, read_failures
 from train.features.network import FeatureNetwork, Wanted, check_sizes, find_network, is_run
 from train.features.plan import Plan, Share, make_failure, make_plan, share_out
 from train.features.setup import Setup
@@ -85,7 +86,8 @@ def extract_features(
 
     Call it again after any interruption: it goes on where the store is. Raises UsageError or
     RunError where the network makes no such features, RecipeError where others have the name,
-    LockedError while another run holds the store; faults of single videos are in the summary.
+    LockedError while another run holds the store, InternalError where all videos fail by the same
+    internal error, or a hundred in a row do; faults of single videos are in the summary.
     """
     options = options or Options()
     started = time.monotonic()
@@ -117,7 +119,7 @@ def extract_features(
         )
         describe(summary, plan, len(recovery.salvaged))
         try:
-            work(plan, setup, network, options, summary, console)
+            internal = work(plan, setup, network, options, summary, console)
         except DiskFullError:
             with suppress(DiskFullError):  # there may be no room for the index either
                 rebuild_index(root)
@@ -127,6 +129,8 @@ def extract_features(
         recover(root, part=options.part, wait_seconds=0.0, log=log)
         rebuild_index(root)
         settle(summary, plan, Store(root), stream)
+    if internal is not None:
+        raise internal
     return summary
 
 
@@ -194,14 +198,23 @@ def work(
     options: Options,
     summary: Summary,
     console: Console,
-) -> None:
-    """Do a plan, with or without Ray, and count what became of each video."""
+) -> InternalError | None:
+    """Do a plan, with or without Ray, and count what became of each video.
+
+    Returns the error that the run ends with where it is not the videos that are at fault.
+    """
     if not plan.targets:
-        return
+        return None
     shares = share_out(plan.targets, setup.batch * BATCHES[setup.device], network.path)
     weights = {target.id: target.weight for target in plan.targets}
     indexed = started = time.monotonic()
     with Interrupt(console) as interrupt, Meter(weights, console, "features") as meter:
+
+        def record(failure: Failure) -> None:
+            append_failure(setup.root, failure)
+            summary.failed.append(failure)
+
+        failures = FailureLog(record, interrupt.ask)
 
         def begin(workers: int, backend: str) -> None:
             summary.workers, summary.device = workers, setup.device
@@ -212,12 +225,17 @@ def work(
             nonlocal indexed
             for outcome in outcomes:
                 if outcome.status == "failed":
-                    reason, kind = outcome.reason, outcome.kind
                     failure = make_failure(
-                        outcome.id, kind, reason, setup.stream, outcome.attempts
-                    )  # fmt: skip
-                    append_failure(setup.root, failure)
-                    summary.failed.append(failure)
+                        outcome.id,
+                        outcome.kind,
+                        outcome.reason,
+                        setup.stream,
+                        outcome.attempts,
+                        outcome.traceback,
+                    )
+                    failures.note_failure(failure, outcome.fault)
+                elif outcome.status == "done":
+                    failures.note_success()
                 summary.rows += outcome.features
                 if outcome.status != "stopped":
                     meter.count(outcome)
@@ -231,8 +249,9 @@ def work(
             else:
                 run_on_ray(shares, setup, options, begin, count, interrupt, meter)
         finally:
-            summary.interrupted = interrupt.asked
+            summary.interrupted = interrupt.asked and not failures.blames_installation
             summary.work_seconds = time.monotonic() - started - summary.start_seconds
+        return failures.close(setup.root)
 
 
 def run_on_ray(

@@ -8,7 +8,7 @@ shard is committed by age and size.
 
 import socket
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from threading import Event
@@ -21,8 +21,9 @@ import torch
 
 import flowkit
 from flowkit.datasets import scale_bytes
-from flowkit.errors import FlowkitError
+from flowkit.errors import DeviceError, FlowkitError
 from flowkit.extract.ahead import Ahead
+from flowkit.extract.internal_errors import check_disk, fail_internally
 from flowkit.extract.job import Outcome
 from flowkit.store import ShardWriter, Store, VideoMeta
 from flowkit.views import Piece, ViewReader, assemble_views, cut_video, pack_pieces
@@ -30,13 +31,15 @@ from models.backbones.backbone import normalize
 from train.context import DTYPES
 from train.features.loader import BatchLoader
 from train.features.network import FeatureNetwork, find_network
-from train.features.plan import Share
+from train.features.plan import Share, Target
 from train.parallel import choose_layout
 
 if TYPE_CHECKING:
     from train.features.setup import Setup
 
 F32 = npt.NDArray[np.float32]
+# What torch raises where the GPU failed; older versions have no name for it.
+DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
 HALF_MAX = 65504.0  # the greatest number of float16, which features are kept as
 
 
@@ -98,17 +101,50 @@ class Worker:
     def extract(self, share: Share) -> tuple[Outcome, ...]:
         """Compute a share; what is at fault of a video is its outcome.
 
-        Raises DiskFullError, and StoreError where the store itself is at fault.
+        Raises DiskFullError, and StoreError where the store itself is at fault; what else flowkit
+        raises on purpose is about the machine, and no video's fault either.
         """
+        outcomes: dict[str, Outcome] = {}
+        self._superseding = {target.id for target in share.targets if target.supersedes}
+        self._extract_parts(share, outcomes)
+        self._writer.flush()
+        if self._is_due():
+            self.commit()
+        stopped = [t.id for t in share.targets if t.id not in outcomes]
+        late = (
+            Outcome(id=id, status="stopped", reason="the run was asked to end") for id in stopped
+        )
+        return tuple(replace(o, attempts=share.attempt) for o in (*outcomes.values(), *late))
+
+    def _extract_parts(self, share: Share, outcomes: dict[str, Outcome]) -> None:
+        """Compute a share; where an exception is raised, its halves, until a video is alone.
+
+        That one is at fault, for an exception that nobody foresaw.
+        """
+        try:
+            self._extract_videos(share.targets, outcomes)
+        except FlowkitError:
+            raise
+        except Exception as error:
+            check_disk(error, self.setup.root)
+            left = tuple(target for target in share.targets if target.id not in outcomes)
+            if not left:
+                raise
+            if len(left) == 1:
+                outcomes[left[0].id] = fail(left[0].id, error)
+                return
+            for half in replace(share, targets=left).again():
+                self._extract_parts(half, outcomes)
+
+    def _extract_videos(self, targets: Sequence[Target], outcomes: dict[str, Outcome]) -> None:
+        """Compute videos; what is complete has an outcome when an exception is raised."""
         network = self.network()
         most = max(1, self.setup.batch // network.views)
         pieces = (
             piece
-            for target in share.targets
+            for target in targets
             for piece in cut_video(target.id, target.available, network.sampling, most)
         )
-        outcomes: dict[str, Outcome] = {}
-        self._superseding = {target.id for target in share.targets if target.supersedes}
         try:
             with closing(self._compute(list(pack_pieces(pieces, most)))) as computed:
                 for batch, vectors, faults in computed:
@@ -119,17 +155,11 @@ class Worker:
                 f"the GPU's memory does not suffice for batches of {self.setup.batch}; take a "
                 "smaller --batch"
             ) from error
+        except DEVICE_ERRORS as error:
+            raise DeviceError(" ".join(str(error).split())) from error
         finally:
             self._writer.abandon()
             self._held = torch.empty(0)
-        self._writer.flush()
-        if self._is_due():
-            self.commit()
-        stopped = [t.id for t in share.targets if t.id not in outcomes]
-        late = (
-            Outcome(id=id, status="stopped", reason="the run was asked to end") for id in stopped
-        )
-        return tuple(replace(o, attempts=share.attempt) for o in (*outcomes.values(), *late))
 
     def commit(self) -> int:
         """Commit what is complete; returns the number of videos that count from now on."""
@@ -266,6 +296,13 @@ class Worker:
             },
             supersedes=id in self._superseding,
         )
+
+
+def fail(id: str, error: Exception) -> Outcome:
+    """The outcome of a video that cannot be computed, for a reason that nobody foresaw."""
+    if isinstance(error, MemoryError):
+        return Outcome(id=id, status="failed", kind="memory", reason=f"not enough memory: {error}")
+    return fail_internally(Outcome(id=id, status="failed"), error)
 
 
 def take(

@@ -1,4 +1,6 @@
+import json
 import multiprocessing
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,3 +62,13 @@ def test_many_writers(tmp_path):
     for process in processes:
         process.join()
     assert len(read_failures(tmp_path)) == 100
+
+
+def test_what_few_failures_have_is_in_their_lines_alone(tmp_path):
+    odd = replace(failure("a"), traceback="Traceback …\nTypeError: no\n", retry=True)
+    append_failure(tmp_path, failure("b"))
+    append_failure(tmp_path, odd)
+    plain, whole = (tmp_path / "failures.jsonl").read_text().splitlines()
+    assert json.loads(plain).keys() == Failure.__dataclass_fields__.keys() - {"traceback", "retry"}
+    assert json.loads(whole)["retry"] is True
+    assert read_failures(tmp_path) == {"a": odd, "b": failure("b")}

@@ -1,0 +1,105 @@
+"""What a Ray cluster that this process starts needs on its machine, and leaves nothing of.
+
+Ray by itself puts its sockets and logs below ``$TMPDIR/ray``, where their paths may be too long
+and another user's Ray may have been before, and makes a token in ``~/.ray``, which must then be
+writable. A cluster of our own gets a folder for all of this, short and private, and takes it away
+in the end.
+"""
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from flowkit.caches import make_short_folder
+from flowkit.errors import FlowkitError
+
+# `/r/session_2026-05-09_12-34-56_123456_1234567/sockets/plasma_store.1234`, at its longest
+RAY_SOCKET_BYTES = 70
+TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+# Ray's agents do not start with docstrings taken out, and with them ends the node.
+HIDDEN_VARIABLES = ("PYTHONOPTIMIZE",)
+# Of a start that failed, the first of these that says why. An agent's end is what Ray's own
+# processes complain of, so it comes first.
+LOGS = (
+    "dashboard_agent.log", "dashboard_agent.err", "runtime_env_agent.log", "runtime_env_agent.err",
+    "gcs_server.err", "gcs_server.out", "raylet.err", "raylet.out", "monitor.log", "monitor.err",
+)  # fmt: skip
+PYTHON_ERROR = re.compile(r"^[\w.]*(Error|Exception|Interrupt)\b")
+RAY_ERROR = re.compile(r"^\[[^]]* [ECF] \d+ \d+\] \(\w+\) (.*)")
+ERROR_CHARACTERS = 240
+
+
+@contextmanager
+def make_session() -> Iterator[Path]:
+    """Make the folder of a cluster's session, which is to be ``_temp_dir`` of ``ray.init``.
+
+    While within, the environment is what Ray's processes need. On leaving, the cluster must be
+    shut down.
+
+    Raises:
+        FlowkitError: There is no place for the folder.
+    """
+    try:
+        folder = make_short_folder("flowkit-ray-", RAY_SOCKET_BYTES, os.environ.get("RAY_TMPDIR"))
+    except OSError as error:
+        raise FlowkitError(f"cannot start Ray: {error}; or use --workers 0") from error
+    former = {name: os.environ.get(name) for name in (*TOKEN_VARIABLES, *HIDDEN_VARIABLES)}
+    try:
+        for name in HIDDEN_VARIABLES:
+            os.environ.pop(name, None)
+        if not any(name in os.environ for name in TOKEN_VARIABLES):
+            path = folder / "auth_token"
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_hex(32))
+            os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
+        forget_token()
+        yield folder / "r"  # which Ray opens to everybody, while nobody comes through its parent
+    finally:
+        for name, value in former.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        forget_token()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget_token() -> None:
+    """Let Ray read its token, and whether it uses one, from the environment again."""
+    raylet: Any = import_module("ray._raylet")
+    if hasattr(raylet, "AuthenticationTokenLoader"):  # older versions of Ray have no tokens
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
+        raylet.Config.initialize("")
+
+
+def end_processes(folder: Path) -> None:
+    """End what a start that failed has left running: children of ours that name its folder."""
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if any(str(folder) in word for word in child.cmdline()):
+                child.kill()
+        except psutil.Error:
+            continue  # it has ended by itself
+
+
+def find_start_error(folder: Path) -> str:
+    """Find the line in the logs of a session that says why Ray did not start; '' for none."""
+    for name in LOGS:
+        path = folder / "session_latest" / "logs" / name
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in reversed(lines) if name.endswith(".log") else lines:
+            found = RAY_ERROR.match(line)
+            text = found[1] if found else line if PYTHON_ERROR.match(line) else ""
+            if text:
+                return f"{text[:ERROR_CHARACTERS]} ({name})"
+    return ""
