@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flowkit.doctor import clips
 from flowkit.doctor.finding import Finding
-from flowkit.doctor.pipeline import open_reader
+from flowkit.doctor.pipeline import check_colour, open_reader
 from flowkit.doctor.steps import ADVICE, describe_error
 
 NO_DECODER = "this build of PyAV has no decoder"
@@ -46,10 +46,12 @@ def try_decoding(decode: Callable[[Path], str | None], clip: Path) -> str | None
 def decode_pictures(clip: Path) -> str | None:
     """What is wrong with the frames of a clip, or None."""
     with open_reader(clip) as reader:
-        frames = len(list(reader))
-    if frames == clips.FRAMES and not reader.warnings:
-        return None
-    return "; ".join([f"expected {clips.FRAMES} frames, got {frames}", *reader.warnings])
+        frames = list(reader)
+    if len(frames) != clips.FRAMES or reader.warnings:
+        count = f"expected {clips.FRAMES} frames, got {len(frames)}"
+        return "; ".join([count, *reader.warnings])
+    check_colour(frames)
+    return None
 
 
 def decode_sound(clip: Path) -> str | None:

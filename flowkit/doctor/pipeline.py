@@ -79,6 +79,7 @@ class Trial:
         shape = (clips.HEIGHT, clips.WIDTH, 3)
         expect(frames[0].shape == shape, f"expected frames of {shape}, got {frames[0].shape}")
         # The texture moves evenly: what is seen now is seen SHIFT pixels to the right next time.
+        check_colour(frames)
         still = measure_difference(frames[0][:, : -clips.SHIFT], frames[1][:, clips.SHIFT :])
         expect(
             still < COLOUR_TOLERANCE and float(frames[0].std()) > COLOUR_TOLERANCE,
@@ -225,6 +226,22 @@ def measure_difference(a: "NDArray[Any]", b: "NDArray[Any]") -> float:
     import numpy as np
 
     return float(np.abs(a.astype(np.float32) - b.astype(np.float32)).mean())
+
+
+def check_colour(frames: "list[NDArray[np.uint8]]") -> None:
+    """Raise WrongResultError unless the frames' mean colour is that of the clips.
+
+    Swapped channels, a wrong matrix of YUV, and the green of a broken decoder all change it.
+    """
+    import numpy as np
+
+    mean = np.mean([frame.mean(axis=(0, 1)) for frame in frames], axis=0)
+    error = float(np.abs(mean - clips.MEAN_COLOUR).max())
+    expect(
+        error < COLOUR_TOLERANCE,
+        f"wrong colours: expected a mean RGB of {clips.MEAN_COLOUR}, got "
+        f"({', '.join(f'{value:.1f}' for value in mean)})",
+    )
 
 
 def check_motion(fields: "NDArray[Any]", wanted: float) -> str:

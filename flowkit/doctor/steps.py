@@ -105,9 +105,9 @@ def describe_error(error: Exception, packages: Mapping[str, Path] | None = None)
 def shorten(frame: traceback.FrameSummary) -> str:
     """``flowkit/container.py:54`` for a frame of ours, the last folders and line for others."""
     path = Path(frame.filename)
-    if path.is_relative_to(INSTALLED):
-        path = path.relative_to(INSTALLED)
-    return f"{'/'.join(path.parts[-3:])}:{frame.lineno}"
+    inside = path.is_relative_to(INSTALLED)
+    parts = path.relative_to(INSTALLED).parts if inside else path.parts[-3:]
+    return f"{'/'.join(parts)}:{frame.lineno}"
 
 
 def advise(error: Exception) -> str:

@@ -12,6 +12,8 @@ FRAMES_PER_SECOND = 8
 WIDTH, HEIGHT = 128, 96
 SHIFT = 4
 """Pixels by which the texture moves from one frame to the next."""
+MEAN_COLOUR = (100.0, 134.5, 150.5)
+"""Of all frames, as RGB in 0–255: a light blue."""
 TONE_HERTZ = 1000
 """The frequency of the sound, which lasts a second."""
 
