@@ -3,13 +3,18 @@
 `flowkit doctor` finds it through the entry-point group ``flowkit.checks``.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from train.recipe import Recipe
+    from train.run import Settings
 
+INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 CHANGES = {
     "title": "A training of flowkit doctor",
     "dataset": "doctor",
@@ -24,6 +29,21 @@ CHANGES = {
     "testing.controls": "[]",
 }
 """What makes a small recipe of motion8_cma, for two videos of 64×48 pixels."""
+
+
+@contextmanager
+def keeping_inductor_in(folder: Path) -> Iterator[None]:
+    """Let torch make the cache of its compiler in a folder that is removed, unless it has one.
+
+    Parts of torch make it when they are imported, and it would stay among the temporary files.
+    """
+    former = os.environ.get(INDUCTOR_CACHE)
+    os.environ.setdefault(INDUCTOR_CACHE, str(folder / "inductor"))
+    try:
+        yield
+    finally:
+        if former is None:
+            os.environ.pop(INDUCTOR_CACHE, None)
 
 
 def make_recipe() -> "Recipe":
@@ -43,6 +63,14 @@ def check_training(store: Path, folder: Path) -> str:
         store: a store as ``flowkit.doctor.joined`` describes it.
         folder: an empty folder, where the run is written.
     """
+    with keeping_inductor_in(folder):
+        settings = train_one_step(store, folder / "run")
+    loaders = f"{settings.workers} process{'' if settings.workers == 1 else 'es'} loading data"
+    return f"1 step for RGB and 1 for flow on {settings.device} with {loaders}"
+
+
+def train_one_step(store: Path, run_folder: Path) -> "Settings":
+    """Train a run to its end, which is one step a branch; with which settings."""
     import torch
 
     from flowkit.store import Store
@@ -54,11 +82,10 @@ def check_training(store: Path, folder: Path) -> str:
     settings = make_settings("auto", None, None)
     settings = replace(settings, workers=min(1, settings.workers))
     check_start(recipe, opened)
-    run, threads = create_run(folder / "run", recipe, opened), torch.get_num_threads()
+    run, threads = create_run(run_folder, recipe, opened), torch.get_num_threads()
     try:
         if not train(run, opened, settings, lambda text: None):
             raise KeyboardInterrupt  # training takes the signal, and stops in good order
     finally:
         torch.set_num_threads(threads)
-    loaders = f"{settings.workers} process{'' if settings.workers == 1 else 'es'} loading data"
-    return f"1 step for RGB and 1 for flow on {settings.device} with {loaders}"
+    return settings

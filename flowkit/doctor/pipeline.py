@@ -208,11 +208,11 @@ def make_recipe() -> "Recipe":
 
 def open_reader(path: Path, recipe: "Recipe | None" = None) -> "VideoReader":
     """Open a clip as a worker does; without ``recipe`` at its own size."""
-    from flowkit.extract import Options
+    from flowkit.decode import VideoReader
     from flowkit.recipe import Resize
 
     resize = recipe.resize if recipe else Resize(mode="none")
-    return Options().open_video(path, resize, None)
+    return VideoReader(path, resize, None)
 
 
 def expect(condition: bool, message: str) -> None:

@@ -1,5 +1,6 @@
 """The training step of `flowkit doctor`, on the store that its other steps make."""
 
+import os
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from flowkit.doctor import joined
 from flowkit.doctor.finding import Finding
 from flowkit.doctor.pipeline import LAST, Trial
 from flowkit.doctor.steps import run_steps
-from train.doctor import check_training, make_recipe
+from train.doctor import INDUCTOR_CACHE, check_training, make_recipe
 
 ENTRY = EntryPoint("training", "train.doctor:check_training", joined.GROUP)
 
@@ -27,7 +28,10 @@ def try_out(store: Path, folder: Path) -> Finding:
     return finding
 
 
-def test_a_step_of_each_branch_is_trained(clip_store: Path, tmp_path: Path) -> None:
+def test_a_step_of_each_branch_is_trained(
+    clip_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(INDUCTOR_CACHE, raising=False)
     threads = torch.get_num_threads()
     finding = try_out(clip_store, tmp_path / "training")
     assert finding.status == "ok", finding
@@ -37,6 +41,7 @@ def test_a_step_of_each_branch_is_trained(clip_store: Path, tmp_path: Path) -> N
         assert (folder / "weights.pt").is_file()
         assert len((folder / "steps.jsonl").read_text().splitlines()) == 1
     assert torch.get_num_threads() == threads
+    assert INDUCTOR_CACHE not in os.environ
 
 
 def test_the_recipe_is_one_step_an_epoch() -> None:

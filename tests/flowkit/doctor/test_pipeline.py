@@ -15,6 +15,7 @@ from flowkit.decode import VideoReader
 from flowkit.doctor.finding import Finding
 from flowkit.doctor.pipeline import LAST, Trial, check_tone
 from flowkit.doctor.steps import WrongResultError, run_steps
+from flowkit.extract import Options
 from flowkit.store import Store
 
 TOPICS = [
@@ -43,6 +44,7 @@ def test_all_steps_are_good_and_leave_the_store_that_they_promise(tmp_path: Path
     assert {finding.status for finding in findings.values()} == {"ok"}, findings
     assert "8 frames of h264 128×96 in" in findings["decode"].message
     assert "expected +2.00" in findings["compute flow"].message
+    assert Options().open_video is VideoReader  # what the first steps open the clip with
     store = Store(tmp_path / "store")
     assert store.classes == ("left", "right")
     assert store.subsets() == {"test": 2, "train": 2}
