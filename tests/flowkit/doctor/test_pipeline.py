@@ -148,7 +148,7 @@ def test_an_extraction_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.M
         raise ValueError("no such subsampling")
 
     monkeypatch.setattr("flowkit.extract.worker.encode_rgb", refuse)
-    assert_fails(try_out(tmp_path), "write store", "extraction failed: ValueError at ")
+    assert_fails(try_out(tmp_path), "write store", "ValueError at test_pipeline.py:")
 
 
 def test_a_store_that_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
