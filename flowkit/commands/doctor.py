@@ -1,8 +1,18 @@
 """`flowkit doctor`."""
 
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from flowkit.doctor import Finding
 
 
 @click.command()
@@ -13,13 +23,20 @@ import click
     help="Where the store is, or will be.",
 )  # fmt: skip
 @click.option("--catalog", type=click.Path(path_type=Path), help="A datasets.yaml.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Leave out what takes seconds: a Ray worker and a training step.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(
-    name: str | None, variant: str | None, store: Path, catalog: Path | None, as_json: bool
-) -> None:
+    name: str | None, variant: str | None, store: Path, catalog: Path | None, quick: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     r"""Check this machine, and say what to do about each finding.
 
-    The exit code is 1 if anything fails.
+    A tiny clip is extracted, verified and read, a Ray worker is started, and a network is trained
+    for a step; nothing of it is left behind. The exit code is 1 if anything fails.
 
     \b
     flowkit doctor
@@ -27,20 +44,55 @@ def doctor(
     """
     import json
 
-    from flowkit.catalog import find_dataset, load_catalog
     from flowkit.doctor import diagnose
 
-    dataset = find_dataset(name, variant, load_catalog(catalog)) if name else None
-    findings = diagnose(store, dataset)
+    dataset = None
+    if name is not None:
+        from flowkit.catalog import find_dataset, load_catalog
+
+        dataset = find_dataset(name, variant, load_catalog(catalog))
+    show = sys.stderr.isatty()
+
+    def progress(topic: str) -> None:
+        if show:
+            click.echo(f"\r\x1b[K{topic} …", err=True, nl=False)
+
+    with ending_in_order():
+        findings = diagnose(store, dataset, quick=quick, progress=progress)
+    if show:
+        click.echo("\r\x1b[K", err=True, nl=False)
     if as_json:
         click.echo(json.dumps([finding.to_dict() for finding in findings], indent=2))
     else:
-        colours = {"ok": "green", "warn": "yellow", "fail": "red"}
-        width = max(len(finding.topic) for finding in findings)
-        for finding in findings:
-            status = click.style(f"{finding.status:4}", fg=colours[finding.status])
-            click.echo(f"{status}  {finding.topic:{width}}  {finding.message}")
-            if finding.advice:
-                click.echo(f"{'':{width + 8}}→ {finding.advice}")
+        print_findings(findings)
     if any(finding.status == "fail" for finding in findings):
         click.get_current_context().exit(1)
+
+
+def print_findings(findings: "list[Finding]") -> None:
+    """One line for each finding, and one for its advice."""
+    colours = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "yellow"}
+    width = max(len(finding.topic) for finding in findings)
+    for finding in findings:
+        status = click.style(f"{finding.status:4}", fg=colours[finding.status])
+        click.echo(f"{status}  {finding.topic:{width}}  {finding.message}")
+        if finding.advice:
+            click.echo(f"{'':{width + 8}}→ {finding.advice}")
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the work as Ctrl-C does, so that it removes what it made."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python gives signals to the main thread alone
+        return
+    former: dict[int, Any] = {n: signal.signal(n, handle) for n in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What can decode, compute flow and spread work here: codecs, flow backends, GPU, Ray."""
+"""What can compute flow and spread work here: flow backends, GPU, Ray."""
 
 import os
 import shutil
@@ -9,36 +9,13 @@ from importlib.util import find_spec
 
 from flowkit.doctor.finding import Finding
 
-CODECS_NEEDED = ("h264", "mpeg4", "hevc", "vp9", "av1")
 TIMEOUT_SECONDS = 3.0
-
-
-def check_codecs() -> list[Finding]:
-    """Whether the FFmpeg inside PyAV decodes what datasets use."""
-    try:
-        from flowkit.decode import codecs
-    except ImportError as error:
-        return [not_importable("codecs", "av", error)]
-    return judge_codecs(codecs())
-
-
-def judge_codecs(known: dict[str, bool]) -> list[Finding]:
-    """A fail where a video codec is absent; audio codecs only warn."""
-    absent = [name for name, there in known.items() if not there]
-    if not absent:
-        return [Finding("codecs", "ok", f"decodes {', '.join(known)}")]
-    message = f"this build of PyAV cannot decode {', '.join(absent)}"
-    advice = "pip install --force-reinstall av (the wheels from PyPI bring all of them)"
-    fatal = any(name in CODECS_NEEDED for name in absent)
-    return [Finding("codecs", "fail" if fatal else "warn", message, advice)]
 
 
 def check_flow() -> list[Finding]:
     """Which flow backends run here, and why the others do not."""
-    try:
-        from flowkit.flow import available_backends
-    except ImportError as error:
-        return [not_importable("flow", "numba opencv-contrib-python", error)]
+    from flowkit.flow import available_backends
+
     return judge_backends(available_backends())
 
 
@@ -72,7 +49,11 @@ def check_torch(has_gpu: bool) -> list[Finding]:
     """Whether torch, if it is installed, can use the GPU."""
     if find_spec("torch") is None:
         return []
-    torch = import_module("torch")
+    try:
+        torch = import_module("torch")
+    except (ImportError, OSError) as error:  # a library of CUDA that is missing is an OSError
+        message = f"torch cannot be imported: {' '.join(str(error).split())}"
+        return [Finding("gpu", "fail", message, "pip install --force-reinstall torch")]
     if has_gpu and not torch.cuda.is_available():
         message = f"torch {torch.__version__} cannot use the GPU"
         return [Finding("gpu", "warn", message, "install the CUDA build of torch, or a new driver")]
@@ -81,10 +62,8 @@ def check_torch(has_gpu: bool) -> list[Finding]:
 
 def check_ray(address: str | None = None) -> list[Finding]:
     """Whether Ray imports, and whether the cluster at ``address`` (RAY_ADDRESS) answers."""
-    try:
-        import ray
-    except ImportError as error:
-        return [not_importable("ray", "ray", error)]
+    import ray
+
     findings = [Finding("ray", "ok", f"Ray {ray.__version__}")]
     address = os.environ.get("RAY_ADDRESS", "") if address is None else address
     if address in ("", "local"):
@@ -105,11 +84,3 @@ def check_ray(address: str | None = None) -> list[Finding]:
         message = f"no answer from RAY_ADDRESS={address}: {error}"
         return [*findings, Finding("ray", "fail", message, advice)]
     return [*findings, Finding("ray", "ok", f"the cluster at {address} answers")]
-
-
-def not_importable(topic: str, packages: str, error: ImportError) -> Finding:
-    """The finding for a package that is installed wrongly, or lacks a system library."""
-    advice = f"pip install --force-reinstall {packages}"
-    if "libGL" in str(error):
-        advice = "install the system library (Debian: apt install libgl1)"
-    return Finding(topic, "fail", f"cannot be imported: {error}", advice)

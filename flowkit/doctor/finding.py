@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-Status = Literal["ok", "warn", "fail"]
+Status = Literal["ok", "warn", "fail", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +11,7 @@ class Finding:
     """What was looked at (``topic``), how it is, and what to do about it.
 
     ``ok``: nothing to do. ``warn``: works, but not well or not always. ``fail``: will not work.
+    ``skip``: was not looked at, since something that it needs failed.
     """
 
     topic: str

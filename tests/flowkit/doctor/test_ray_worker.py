@@ -1,0 +1,121 @@
+"""A Ray worker: that it runs our code, and what is said where it cannot."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowkit.doctor import ray_worker
+from flowkit.doctor.steps import WrongResultError
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture
+def child(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``child(code)``: what the child runs in place of Ray; ``answer`` is the file's path."""
+
+    def run(code: str) -> None:
+        monkeypatch.setattr(ray_worker, "START", f"import sys; answer = sys.argv[2]\n{code}")
+
+    return run
+
+
+def test_a_child_that_dies_says_its_last_words(child: Any) -> None:
+    child("print('starting'); sys.exit('raylet: no space left on device')")
+    with pytest.raises(WrongResultError, match="gave no answer; its last words: raylet: no space"):
+        ray_worker.try_ray_worker(60)
+
+
+def test_a_child_that_hangs_is_ended(
+    child: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also where it does not listen, and has started processes of its own."""
+    monkeypatch.setattr(ray_worker, "STOP_SECONDS", 1.0)
+    pids = tmp_path / "pids"
+    child(
+        "import os, signal, subprocess, time, pathlib\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "other = subprocess.Popen(['sleep', '300'])\n"
+        f"pathlib.Path({str(pids)!r}).write_text(f'{{os.getpid()}} {{other.pid}}')\n"
+        "time.sleep(300)"
+    )
+    with pytest.raises(WrongResultError, match="gave no answer within 4 s"):
+        ray_worker.try_ray_worker(3)
+    for pid in map(int, pids.read_text().split()):
+        state = Path(f"/proc/{pid}/stat")
+        assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def test_an_answer_counts_though_the_stop_hangs(
+    child: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_worker, "STOP_SECONDS", 0.5)
+    child("import time; open(answer, 'w').write('{\"done\": \"x\"}'); time.sleep(300)")
+    assert ray_worker.try_ray_worker(3) == "x"
+
+
+def test_its_folder_is_removed_and_named_to_ray(child: Any, tmp_path: Path) -> None:
+    child(
+        "import os, json; folder = os.environ['RAY_TMPDIR']; open(folder + '/left', 'w').close()\n"
+        "open(answer, 'w').write(json.dumps({'done': folder}))"
+    )
+    folder = Path(ray_worker.try_ray_worker(60))
+    assert folder.name.startswith("fk-")
+    assert not folder.exists()
+
+
+def test_an_error_of_the_child_is_the_reason(child: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    child(
+        "import flowkit.doctor.ray_worker as r\n"
+        "def fail(seconds): raise OSError(28, 'No space left on device')\n"
+        "r.call_worker = fail; r.main(answer, 1.0)"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    with pytest.raises(WrongResultError, match=r"unexpected OSError: .*No space left"):
+        ray_worker.try_ray_worker(60)
+
+
+def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(WrongResultError, match=r"no Ray cluster answers at 127\.0\.0\.1:1"):
+        ray_worker.try_ray_worker(60)
+
+
+def test_a_worker_that_finds_another_flowkit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison itself; the call is played, since the true one is in test_command.py."""
+    from contextlib import contextmanager
+    from types import SimpleNamespace
+
+    import ray
+
+    found = {"file": "/home/me/flowkit/__init__.py", "version": "0"}
+
+    @contextmanager
+    def open_ray(*_: object) -> Any:
+        yield SimpleNamespace(
+            remote=lambda **_: lambda function: SimpleNamespace(remote=lambda: function),
+            get=lambda call, timeout: found,
+            exceptions=ray.exceptions,
+        )
+
+    monkeypatch.setattr("flowkit.extract.cluster.open_ray", open_ray)
+    with pytest.raises(WrongResultError, match="imports flowkit 0 from /home/me/flowkit"):
+        ray_worker.call_worker(1)
+
+
+def test_stopping_a_child_that_has_ended() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+    child.wait()
+    ray_worker.stop_child(child)
+    assert child.returncode == 0
+    sleeper = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    ray_worker.stop_child(sleeper)
+    assert sleeper.returncode == -signal.SIGTERM

@@ -1,0 +1,91 @@
+"""The part of `flowkit doctor` that trains: a step of each branch of a two-stream network.
+
+`flowkit doctor` finds it through the entry-point group ``flowkit.checks``.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from train.recipe import Recipe
+    from train.run import Settings
+
+INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+CHANGES = {
+    "title": "A training of flowkit doctor",
+    "dataset": "doctor",
+    "classes": "2",
+    "iterations": "0",
+    "phases": "{}",
+    "data.short_side": "48",
+    "data.size": "32",
+    "network.width": "4",
+    "training.epochs": "1",
+    "training.batch": "2",
+    "testing.controls": "[]",
+}
+"""What makes a small recipe of motion8_cma, for two videos of 64×48 pixels."""
+
+
+@contextmanager
+def keeping_inductor_in(folder: Path) -> Iterator[None]:
+    """Let torch make the cache of its compiler in a folder that is removed, unless it has one.
+
+    Parts of torch make it when they are imported, and it would stay among the temporary files.
+    """
+    former = os.environ.get(INDUCTOR_CACHE)
+    os.environ.setdefault(INDUCTOR_CACHE, str(folder / "inductor"))
+    try:
+        yield
+    finally:
+        if former is None:
+            os.environ.pop(INDUCTOR_CACHE, None)
+
+
+def make_recipe() -> "Recipe":
+    """A recipe that trains one step for each of two branches, RGB and flow."""
+    from train.recipe import change_recipe, read_recipe
+
+    return change_recipe(read_recipe("motion8_cma"), CHANGES)
+
+
+def check_training(store: Path, folder: Path) -> str:
+    """Train for one step a branch, as `flowkit train` does, and say what was done.
+
+    It uses the device that `flowkit train` would choose, and a process that loads data where that
+    command would start any.
+
+    Args:
+        store: a store as ``flowkit.doctor.joined`` describes it.
+        folder: an empty folder, where the run is written.
+    """
+    with keeping_inductor_in(folder):
+        settings = train_one_step(store, folder / "run")
+    loaders = f"{settings.workers} process{'' if settings.workers == 1 else 'es'} loading data"
+    return f"1 step for RGB and 1 for flow on {settings.device} with {loaders}"
+
+
+def train_one_step(store: Path, run_folder: Path) -> "Settings":
+    """Train a run to its end, which is one step a branch; with which settings."""
+    import torch
+
+    from flowkit.store import Store
+    from train.commands.options import make_settings
+    from train.run import create_run
+    from train.session import check_start, train
+
+    recipe, opened = make_recipe(), Store(store)
+    settings = make_settings("auto", None, None)
+    settings = replace(settings, workers=min(1, settings.workers))
+    check_start(recipe, opened)
+    run, threads = create_run(run_folder, recipe, opened), torch.get_num_threads()
+    try:
+        if not train(run, opened, settings, lambda text: None):
+            raise KeyboardInterrupt  # training takes the signal, and stops in good order
+    finally:
+        torch.set_num_threads(threads)
+    return settings
