@@ -38,7 +38,7 @@ def sweep(
     The sum is taken in one order, whatever runs beside it: a pair gives the same bits anywhere.
     """
     lane_IL = tl.arange(0, LANES)[None, :] + tl.zeros((ITEMS, 1), tl.int32)
-    step: tl.constexpr = SPAN - 2 * DEPTH
+    step: tl.constexpr = (SPAN - 2 * DEPTH) // 4 * 4
     strips = 1 + (tl.maximum(width - SPAN, 0) + step - 1) // step
     rows = (height + chunks - 1) // chunks
     change_IL = tl.zeros((ITEMS, LANES), tl.float32)
@@ -59,7 +59,8 @@ def sweep_strip(
     change_IL, bound, tau, tau_by_theta, DEPTH: tl.constexpr, ITEMS: tl.constexpr,
 ):  # fmt: skip
     """DEPTH iterations in one strip of one chunk for each warp; returns the change, added up."""
-    left_I = strip_I * (SPAN - 2 * DEPTH)
+    step: tl.constexpr = (SPAN - 2 * DEPTH) // 4 * 4
+    left_I = strip_I * step
     x_IL = left_I + COLUMNS * lane_IL
     first_x_I = tl.where(strip_I == 0, 0, left_I + DEPTH)
     last_x_I = tl.where(strip_I == strips - 1, width, left_I + SPAN - DEPTH)
@@ -69,10 +70,11 @@ def sweep_strip(
         edge = edge + (x == width - 1,)
         own = own + ((x >= first_x_I) & (x < tl.minimum(last_x_I, width)),)
     bottom_I = tl.minimum(top_I + rows, height)
-    at_IL = tl.minimum(x_IL, width - 1) // COLUMNS
-    block_IL, at_IL = at_IL // LANES, at_IL % LANES
-    at_moving_IL = block_IL * (MOVING * SPAN) + at_IL
-    at_frozen_IL = block_IL * (FROZEN * SPAN) + at_IL
+    duo_IL = tl.minimum(x_IL // 4, (width - 1) // 4)
+    block_IL = duo_IL // 16
+    at_IL = duo_IL % 16 * 2 + lane_IL % 2
+    at_moving_IL = tl.max_contiguous(block_IL * (MOVING * SPAN) + at_IL, [1, 2])
+    at_frozen_IL = tl.max_contiguous(block_IL * (FROZEN * SPAN) + at_IL, [1, 2])
 
     nothing = ((tl.zeros((ITEMS, LANES), tl.float32),) * (MOVING + FROZEN),) * COLUMNS
     held = (nothing,) * DEPTH

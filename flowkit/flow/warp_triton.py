@@ -105,7 +105,7 @@ def start_level(
             u = (1.0 - t_y) * upper + t_y * lower
             tl.store(at + plane * SPAN, factor * u, inside)
         for plane in tl.static_range(2, MOVING):
-            tl.store(at + plane * SPAN, tl.zeros((ITEMS, LANES), tl.float32), inside)
+            tl.store(at + plane * SPAN, tl.zeros((ITEMS * LANES,), tl.float32), inside)
     tl.debug_barrier()
 
 
@@ -141,5 +141,5 @@ def write_flow(
 def locate_tile(tile, width, ITEMS: tl.constexpr):
     """Rows (ITEMS, 1) and columns (1, LANES) of a tile."""
     across = tl.cdiv(width, LANES)
-    y_Y = tile // across * ITEMS + tl.arange(0, ITEMS)[:, None]
-    return y_Y, tile % across * LANES + tl.arange(0, LANES)[None, :]
+    pixel = tl.arange(0, ITEMS * LANES)
+    return tile // across * ITEMS + pixel // LANES, tile % across * LANES + pixel % LANES
