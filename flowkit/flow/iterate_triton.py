@@ -30,7 +30,7 @@ from flowkit.flow.state_triton import COLUMNS, FROZEN, LANES, MOVING, SPAN
 
 @triton.jit
 def sweep(
-    source, target, frozen, height, width, blocks, chunks, bound, tau, tau_by_theta,
+    source, target, frozen, scratch, height, width, blocks, chunks, bound, tau, tau_by_theta,
     DEPTH: tl.constexpr, ITEMS: tl.constexpr,
 ):  # fmt: skip
     """DEPTH iterations from the moving planes `source` to `target`; Σ|Δu|² of the last one.
@@ -49,8 +49,9 @@ def sweep(
             item // strips * rows, rows, lane_IL, change_IL, bound, tau, tau_by_theta,
             DEPTH, ITEMS,
         )  # fmt: skip
+    tl.store(scratch, tl.sum(change_IL))
     tl.debug_barrier()  # what other warps wrote is read next
-    return tl.sum(change_IL)
+    return tl.load(scratch)
 
 
 @triton.jit
