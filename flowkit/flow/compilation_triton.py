@@ -16,6 +16,7 @@ TYPES = {
     "pairs": "*i32",
     "levels": "*i32",
     "state": "*fp32",
+    "change_sums": "*fp32",
     "flow": "*fp32",
     "work": "*i64",
     "step": "fp32",

@@ -18,6 +18,14 @@ per COLUMNS pixels. Strips overlap by 2·DEPTH columns, and chunks of rows by 2�
 each iteration spoils one more column and row at the sides where a strip has neighbours, and
 a pixel is written by the strip in which it is exact.
 
+Triton lays the lanes of a warp along the dimension in which addresses are contiguous. Up to 3.6
+it cannot see through minimum, // and % that it is the columns, and lays them over 8 rows × 4
+columns: then each exchange goes through shared memory, with 112 barriers a step. So
+`max_contiguous` says it, and only what is true on every lane, at borders too: strips begin at
+multiples of GROUP pixels, blocks hold whole groups, and what is clamped to the image is the
+group. Hence lanes 2n and 2n + 1 always read neighbouring addresses, be they wanted or not. (All
+32 do not: within a strip the block changes.) Which thread does what changes no bit.
+
     I     strip of one chunk; ITEMS of them are done at a time, one by each warp of a program
     L     lane
 """
@@ -27,18 +35,22 @@ import triton.language as tl
 
 from flowkit.flow.state_triton import COLUMNS, FROZEN, LANES, MOVING, SPAN
 
+NEIGHBOURS = tl.constexpr(2)  # lanes of which the compiler is told that their addresses are too
+GROUP = tl.constexpr(4)  # pixels of those lanes: NEIGHBOURS · COLUMNS
+
 
 @triton.jit
 def sweep(
-    source, target, frozen, height, width, blocks, chunks, bound, tau, tau_by_theta,
+    source, target, frozen, change_sum, height, width, blocks, chunks, bound, tau, tau_by_theta,
     DEPTH: tl.constexpr, ITEMS: tl.constexpr,
 ):  # fmt: skip
     """DEPTH iterations from the moving planes `source` to `target`; Σ|Δu|² of the last one.
 
     The sum is taken in one order, whatever runs beside it: a pair gives the same bits anywhere.
+    It is also left in memory, at `change_sum`.
     """
     lane_IL = tl.arange(0, LANES)[None, :] + tl.zeros((ITEMS, 1), tl.int32)
-    step: tl.constexpr = SPAN - 2 * DEPTH
+    step: tl.constexpr = (SPAN - 2 * DEPTH) // GROUP * GROUP
     strips = 1 + (tl.maximum(width - SPAN, 0) + step - 1) // step
     rows = (height + chunks - 1) // chunks
     change_IL = tl.zeros((ITEMS, LANES), tl.float32)
@@ -49,8 +61,14 @@ def sweep(
             item // strips * rows, rows, lane_IL, change_IL, bound, tau, tau_by_theta,
             DEPTH, ITEMS,
         )  # fmt: skip
+    # What all threads read at one address, ptxas knows to be the same for all; what a sum leaves
+    # in each it does not (from Triton 3.8 on a sum ends in shuffles). Since the sum decides when
+    # the iterations end, ptxas would take all loops within for divergent: it would give every
+    # shuffle a second path, and spill 20 registers in the loop that matters. A number still to
+    # be read is not overwritten: the next sum cannot be taken before all warps have come to it.
+    tl.store(change_sum, tl.sum(change_IL))
     tl.debug_barrier()  # what other warps wrote is read next
-    return tl.sum(change_IL)
+    return tl.load(change_sum)
 
 
 @triton.jit
@@ -59,29 +77,31 @@ def sweep_strip(
     change_IL, bound, tau, tau_by_theta, DEPTH: tl.constexpr, ITEMS: tl.constexpr,
 ):  # fmt: skip
     """DEPTH iterations in one strip of one chunk for each warp; returns the change, added up."""
-    left_I = strip_I * (SPAN - 2 * DEPTH)
+    step: tl.constexpr = (SPAN - 2 * DEPTH) // GROUP * GROUP
+    left_I = strip_I * step
     x_IL = left_I + COLUMNS * lane_IL
     first_x_I = tl.where(strip_I == 0, 0, left_I + DEPTH)
-    last_x_I = tl.where(strip_I == strips - 1, width, left_I + SPAN - DEPTH)
+    last_x_I = tl.where(strip_I == strips - 1, width, left_I + step + DEPTH)
     edge, own = (), ()
     for c in tl.static_range(COLUMNS):
         x = x_IL + c
         edge = edge + (x == width - 1,)
         own = own + ((x >= first_x_I) & (x < tl.minimum(last_x_I, width)),)
     bottom_I = tl.minimum(top_I + rows, height)
-    at_IL = tl.minimum(x_IL, width - 1) // COLUMNS
-    block_IL, at_IL = at_IL // LANES, at_IL % LANES
-    at_moving_IL = block_IL * (MOVING * SPAN) + at_IL
-    at_frozen_IL = block_IL * (FROZEN * SPAN) + at_IL
+    # Lanes to the right of the image read the last group of its pixels.
+    group_IL = tl.minimum(x_IL // GROUP, (width - 1) // GROUP)
+    block_IL = group_IL // (SPAN // GROUP)
+    at_IL = group_IL % (SPAN // GROUP) * NEIGHBOURS + lane_IL % NEIGHBOURS
 
     nothing = ((tl.zeros((ITEMS, LANES), tl.float32),) * (MOVING + FROZEN),) * COLUMNS
     held = (nothing,) * DEPTH
     for front in range(-DEPTH, rows + DEPTH):
         y_I = top_I + front
         near_I = tl.minimum(tl.maximum(y_I, 0), height - 1)  # rows outside are never looked at
+        cell_IL = near_I * blocks + block_IL
         row = load_row(
-            source + (near_I * blocks * (MOVING * SPAN) + at_moving_IL),
-            frozen + (near_I * blocks * (FROZEN * SPAN) + at_frozen_IL),
+            source + tl.max_contiguous(cell_IL * (MOVING * SPAN) + at_IL, [1, NEIGHBOURS]),
+            frozen + tl.max_contiguous(cell_IL * (FROZEN * SPAN) + at_IL, [1, NEIGHBOURS]),
         )
         kept = ()
         for k in tl.static_range(DEPTH):
@@ -92,7 +112,8 @@ def sweep_strip(
         held = kept
         measured_I = (y_I - (DEPTH - 1) >= top_I) & (y_I - (DEPTH - 1) < bottom_I)
         written_I = (y_I - DEPTH >= top_I) & (y_I - DEPTH < bottom_I)
-        out = target + ((y_I - DEPTH) * blocks * (MOVING * SPAN) + at_moving_IL)
+        cell_IL = (y_I - DEPTH) * blocks + block_IL
+        out = target + tl.max_contiguous(cell_IL * (MOVING * SPAN) + at_IL, [1, NEIGHBOURS])
         for c in tl.static_range(COLUMNS):
             change_IL += tl.where(own[c] & measured_I, square[c], 0.0)
             for plane in tl.static_range(MOVING):

@@ -3,7 +3,7 @@
 
 Equations, symbols and semantics are those of `tvl1_numba.py`. All control is on the GPU, and
 all of it is the same for every thread of a program: the level table, and the change of u that
-the program's threads have added up together.
+the program's threads have added up together, and read back from `change_sums` (see `sweep`).
 """
 
 import triton
@@ -18,9 +18,9 @@ FIELDS = tl.constexpr(5)  # of a level: height, width, blocks in a row, chunks, 
 @triton.jit(do_not_specialize=["pyramid_size", "num_levels", "moving_size", "frozen_size", "warps",
                                "iterations"])  # fmt: skip
 def solve(
-    pyramids, pyramid_size, pairs, levels, num_levels, state, moving_size, frozen_size, flow, work,
-    warps, iterations, epsilon2, enlargement, bound, tau, tau_by_theta, largest,
-    QUANTIZED: tl.constexpr, ITEMS: tl.constexpr, DEPTH: tl.constexpr,
+    pyramids, pyramid_size, pairs, levels, num_levels, state, moving_size, frozen_size,
+    change_sums, flow, work, warps, iterations, epsilon2, enlargement, bound, tau, tau_by_theta,
+    largest, QUANTIZED: tl.constexpr, ITEMS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """A whole pair, from the coarsest level to the flow field in `flow`."""
     pair = tl.program_id(0)
@@ -50,19 +50,19 @@ def solve(
             while done < iterations:
                 if wait >= DEPTH:
                     change = sweep(
-                        source, target, frozen, height, width, blocks, chunks,
+                        source, target, frozen, change_sums + pair, height, width, blocks, chunks,
                         bound, tau, tau_by_theta, DEPTH, ITEMS,
                     )  # fmt: skip
                     step_done = DEPTH
                 elif wait >= 2:
                     change = sweep(
-                        source, target, frozen, height, width, blocks, chunks,
+                        source, target, frozen, change_sums + pair, height, width, blocks, chunks,
                         bound, tau, tau_by_theta, 2, ITEMS,
                     )  # fmt: skip
                     step_done = 2
                 else:
                     change = sweep(
-                        source, target, frozen, height, width, blocks, chunks,
+                        source, target, frozen, change_sums + pair, height, width, blocks, chunks,
                         bound, tau, tau_by_theta, 1, ITEMS,
                     )  # fmt: skip
                     step_done = 1

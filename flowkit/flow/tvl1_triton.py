@@ -38,6 +38,7 @@ import triton
 
 from flowkit.errors import DeviceError, DeviceMemoryError, FlowError
 from flowkit.flow.backends import is_interpreted
+from flowkit.flow.iterate_triton import GROUP
 from flowkit.flow.params import PRESETS, TVL1Params
 from flowkit.flow.pyramid import F32, compute_level_sizes
 from flowkit.flow.pyramid_triton import build_level
@@ -182,8 +183,8 @@ def choose_chunks(height: int, width: int) -> int:
 
 def count_steps(height: int, width: int, chunks: int) -> int:
     """Steps of a sweep: strips × chunks are done ITEMS at a time, a row a step, 2·DEPTH more."""
-    span: int = SPAN.value
-    strips = 1 + -(-max(width - span, 0) // (span - 2 * DEPTH))
+    span, group = SPAN.value, GROUP.value
+    strips = 1 + -(-max(width - span, 0) // ((span - 2 * DEPTH) // group * group))
     return -(-strips * chunks // ITEMS) * (-(-height // chunks) + 2 * DEPTH)
 
 
@@ -242,11 +243,12 @@ def solve_on(
     pairs = send(np.stack([batch.first, batch.second], axis=1).astype(np.int32), device)
     state = torch.zeros(count, 2 * levels.moving + levels.frozen, device=device)
     dtype = torch.float32 if bound is None else torch.uint8
+    change_sums = torch.empty(count, device=device)
     flow_N2HW = torch.empty(count, 2, height, width, dtype=dtype, device=device)
     work_N = torch.empty(count, dtype=torch.int64, device=device)
     solve[(count,)](
         pyramids, levels.pyramid, pairs, send(levels.table, device), len(levels.table),
-        state, levels.moving, levels.frozen, flow_N2HW, work_N,
+        state, levels.moving, levels.frozen, change_sums, flow_N2HW, work_N,
         params.warps, params.iterations, params.epsilon**2, 1 / params.scale_step,
         params.lambda_ * params.theta, params.tau, params.tau / params.theta,
         0.0 if bound is None else bound, QUANTIZED=bound is not None, ITEMS=ITEMS, DEPTH=DEPTH,

@@ -4,7 +4,10 @@
 Semantics as in `warp_numba.py` and `pyramid.enlarge_flow`. A tile is ITEMS rows of LANES
 pixels; a program goes over its pair's image tile by tile.
 
-    Y X   rows and columns of a tile
+    P     pixels of a tile, row by row
+
+A tile has one dimension, not two: with as many pixels as a program has threads there is but one
+way to lay it over them, which every version of Triton takes, and a warp has 32 neighbouring pixels.
 """
 
 import triton
@@ -22,15 +25,15 @@ def warp(frame0, frame1, moving, frozen, height, width, blocks, ITEMS: tl.conste
     `frame0` points to the level's I₀, `frame1` to I₁, followed by ∂₁I₁ and ∂₂I₁.
     """
     for tile in range(0, tl.cdiv(height, ITEMS) * tl.cdiv(width, LANES)):
-        y_Y, x_X = locate_tile(tile, width, ITEMS)
-        inside = (y_Y < height) & (x_X < width)
-        at = moving + locate(y_Y, x_X, blocks, MOVING)
+        y_P, x_P = locate_tile(tile, width, ITEMS)
+        inside = (y_P < height) & (x_P < width)
+        at = moving + locate(y_P, x_P, blocks, MOVING)
         u1, u2 = tl.load(at, inside, 0.0), tl.load(at + SPAN, inside, 0.0)
-        i1, ix, iy = interpolate(frame1, y_Y, x_X, u1, u2, height, width)
-        i0 = tl.load(frame0 + (y_Y * width + x_X), inside, 0.0)
+        i1, ix, iy = interpolate(frame1, y_P, x_P, u1, u2, height, width)
+        i0 = tl.load(frame0 + (y_P * width + x_P), inside, 0.0)
         square = ix * ix + iy * iy
         inv = tl.where(square > FLT_EPSILON, 1.0 / tl.maximum(square, FLT_EPSILON), 0.0)
-        at = frozen + locate(y_Y, x_X, blocks, FROZEN)
+        at = frozen + locate(y_P, x_P, blocks, FROZEN)
         tl.store(at, ix, inside)
         tl.store(at + SPAN, iy, inside)
         tl.store(at + 2 * SPAN, i1 - i0 - ix * u1 - iy * u2, inside)
@@ -39,12 +42,12 @@ def warp(frame0, frame1, moving, frozen, height, width, blocks, ITEMS: tl.conste
 
 
 @triton.jit
-def interpolate(frame1, y_Y, x_X, u1, u2, height, width):
+def interpolate(frame1, y_P, x_P, u1, u2, height, width):
     """I₁, ∂₁I₁ and ∂₂I₁ at (x + u₁, y + u₂), bicubic with a = −0.75, zero outside."""
     # Two pixels to the left of the image counts as 0: a coordinate is then never negative,
     # and points further out are moved to where all taps with weight are outside.
-    x = tl.minimum(tl.maximum(2.0 + x_X + u1, 0.0), width + 3.0)
-    y = tl.minimum(tl.maximum(2.0 + y_Y + u2, 0.0), height + 3.0)
+    x = tl.minimum(tl.maximum(2.0 + x_P + u1, 0.0), width + 3.0)
+    y = tl.minimum(tl.maximum(2.0 + y_P + u2, 0.0), height + 3.0)
     tap_x, tap_y = x.to(tl.int32), y.to(tl.int32)
     weights_x, weights_y = weigh_taps(x - tap_x), weigh_taps(y - tap_y)
     area = height * width
@@ -86,17 +89,17 @@ def start_level(
     """u of a level from that of the next coarser one, bilinear and times `factor`; p = 0."""
     step_y, step_x = source_height / height, source_width / width
     for tile in range(0, tl.cdiv(height, ITEMS) * tl.cdiv(width, LANES)):
-        y_Y, x_X = locate_tile(tile, width, ITEMS)
-        inside = (y_Y < height) & (x_X < width)
-        y0, y1, t_y = find_neighbours(y_Y, step_y, source_height)
-        x0, x1, t_x = find_neighbours(x_X, step_x, source_width)
+        y_P, x_P = locate_tile(tile, width, ITEMS)
+        inside = (y_P < height) & (x_P < width)
+        y0, y1, t_y = find_neighbours(y_P, step_y, source_height)
+        x0, x1, t_x = find_neighbours(x_P, step_x, source_width)
         corners = (
             source + locate(y0, x0, source_blocks, MOVING),
             source + locate(y0, x1, source_blocks, MOVING),
             source + locate(y1, x0, source_blocks, MOVING),
             source + locate(y1, x1, source_blocks, MOVING),
         )
-        at = target + locate(y_Y, x_X, blocks, MOVING)
+        at = target + locate(y_P, x_P, blocks, MOVING)
         for plane in tl.static_range(2):
             upper = (1.0 - t_x) * tl.load(corners[0] + plane * SPAN)
             upper += t_x * tl.load(corners[1] + plane * SPAN)
@@ -105,7 +108,7 @@ def start_level(
             u = (1.0 - t_y) * upper + t_y * lower
             tl.store(at + plane * SPAN, factor * u, inside)
         for plane in tl.static_range(2, MOVING):
-            tl.store(at + plane * SPAN, tl.zeros((ITEMS, LANES), tl.float32), inside)
+            tl.store(at + plane * SPAN, tl.zeros((ITEMS * LANES,), tl.float32), inside)
     tl.debug_barrier()
 
 
@@ -126,20 +129,20 @@ def write_flow(
 ):  # fmt: skip
     """u as the planes (N, 2, H, W) of `flow`: pixels, or the bytes of `quantize`."""
     for tile in range(0, tl.cdiv(height, ITEMS) * tl.cdiv(width, LANES)):
-        y_Y, x_X = locate_tile(tile, width, ITEMS)
-        inside = (y_Y < height) & (x_X < width)
+        y_P, x_P = locate_tile(tile, width, ITEMS)
+        inside = (y_P < height) & (x_P < width)
         for plane in tl.static_range(2):
-            u = tl.load(moving + locate(y_Y, x_X, blocks, MOVING) + plane * SPAN, inside, 0.0)
+            u = tl.load(moving + locate(y_P, x_P, blocks, MOVING) + plane * SPAN, inside, 0.0)
             if QUANTIZED:
                 u = tl.div_rn(127.0 * tl.minimum(tl.maximum(u, -bound), bound), bound)
                 u = (u + tl.where(u < 0, -0.5, 0.5)).to(tl.int32) + 128
-            at = (pair.to(tl.int64) * 2 + plane) * height * width + (y_Y * width + x_X)
+            at = (pair.to(tl.int64) * 2 + plane) * height * width + (y_P * width + x_P)
             tl.store(flow + at, u.to(flow.dtype.element_ty), inside)
 
 
 @triton.jit
 def locate_tile(tile, width, ITEMS: tl.constexpr):
-    """Rows (ITEMS, 1) and columns (1, LANES) of a tile."""
+    """Row and column of each pixel of a tile, (ITEMS · LANES,) each."""
     across = tl.cdiv(width, LANES)
-    y_Y = tile // across * ITEMS + tl.arange(0, ITEMS)[:, None]
-    return y_Y, tile % across * LANES + tl.arange(0, LANES)[None, :]
+    pixel_P = tl.arange(0, ITEMS * LANES)
+    return tile // across * ITEMS + pixel_P // LANES, tile % across * LANES + pixel_P % LANES

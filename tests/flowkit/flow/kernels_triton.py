@@ -13,10 +13,10 @@ def run_sweep(
     source, target, frozen, change, height, width, blocks, chunks, bound, tau, ratio,
     DEPTH: tl.constexpr, ITEMS: tl.constexpr,
 ):  # fmt: skip
-    total = sweep(
-        source, target, frozen, height, width, blocks, chunks, bound, tau, ratio, DEPTH, ITEMS
-    )
-    tl.store(change, total)
+    sweep(
+        source, target, frozen, change, height, width, blocks, chunks, bound, tau, ratio, DEPTH,
+        ITEMS,
+    )  # fmt: skip
 
 
 @triton.jit
