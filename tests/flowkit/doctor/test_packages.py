@@ -11,7 +11,7 @@ from flowkit.doctor import packages
 from flowkit.doctor.finding import Finding
 from flowkit.doctor.shadowing import find_shadows
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def only(findings: list[Finding]) -> Finding:
