@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowkit.doctor.finding import Finding
-from flowkit.doctor.shadowing import INSTALLED, PACKAGES
+from flowkit.doctor.shadowing import INSTALLED
 from flowkit.errors import FlowkitError
+from flowkit.installation import PACKAGES
 
 DISTRIBUTIONS = {"cv2": "opencv-contrib-python", "yaml": "PyYAML", "sklearn": "scikit-learn"}
 """Packages whose import name is not the name that pip knows them by."""
