@@ -15,9 +15,16 @@ from flowkit.doctor.shadowing import INSTALLED
 from flowkit.errors import FlowkitError
 from flowkit.installation import PACKAGES
 
-DISTRIBUTIONS = {"cv2": "opencv-contrib-python-headless", "yaml": "PyYAML", "sklearn": "scikit-learn"}
+DISTRIBUTIONS = {
+    "cv2": "opencv-contrib-python-headless",
+    "yaml": "PyYAML",
+    "sklearn": "scikit-learn",
+}
 """Packages whose import name is not the name that pip knows them by."""
-ADVICE = "install the tested versions (pip install -c constraints.txt flowkit-video), or report this line"
+ADVICE = (
+    "install the tested versions (pip install -c constraints.txt flowkit-video), "
+    "or report this line"
+)
 Check = Callable[[], list[Finding]]
 
 

@@ -53,7 +53,10 @@ def _find_opencv_obstacle() -> str | None:
     except ImportError as error:
         return f"cv2 cannot be imported ({error}): pip install opencv-contrib-python-headless"
     if not hasattr(cv2, "optflow"):
-        return "this cv2 has no optflow module: replace opencv-python by opencv-contrib-python-headless"
+        return (
+            "this cv2 has no optflow module: replace opencv-python by "
+            "opencv-contrib-python-headless"
+        )
     return None
 
 
