@@ -35,10 +35,12 @@ def test_a_healthy_machine_has_no_finding_and_nothing_is_left(
     assert doctor.processes() == []
 
 
+# Files that are there once a stage has begun. Ray's session may be in either folder, whichever
+# has a path that is short enough for its sockets.
 STAGES = {
-    "extraction": ("tmp", "flowkit-doctor-*/videos"),
-    "ray": ("ray", "fk-*/**/session_*"),
-    "training": ("tmp", "flowkit-doctor-*/training/run/phases/*"),
+    "extraction": ("tmp/flowkit-doctor-*/videos",),
+    "ray": ("ray/fk-*/ray/session_*", "tmp/flowkit-ray-*/r/session_*"),
+    "training": ("tmp/flowkit-doctor-*/training/run/phases/*",),
 }
 
 
@@ -54,9 +56,8 @@ STAGES = {
 )
 def test_an_interrupt_leaves_nothing(doctor: Any, stage: str, number: signal.Signals) -> None:
     process = doctor.start()
-    where, pattern = STAGES[stage]
     end = time.monotonic() + WAIT_SECONDS
-    while not list((doctor.folder / where).glob(pattern)):
+    while not any(list(doctor.folder.glob(pattern)) for pattern in STAGES[stage]):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.005)
