@@ -34,12 +34,12 @@ def ucf101(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
 class DoctorProcess:
     """``flowkit doctor`` beside the tests; ``folder`` is where all that it makes must be.
 
-    The folder has a short path, since those of Ray's sockets are limited.
+    The folder has a short path, and so have those in it: the paths of Ray's sockets are limited.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("tmp", "ray", "site/flowkit_checks-0.dist-info"):
+        for name in ("t", "r", "site/flowkit_checks-0.dist-info"):
             (folder / name).mkdir(parents=True)
         metadata = folder / "site" / "flowkit_checks-0.dist-info"
         (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: flowkit-checks\n")
@@ -47,8 +47,8 @@ class DoctorProcess:
         self.environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder / "site")]),
-            "TMPDIR": str(folder / "tmp"),
-            "RAY_TMPDIR": str(folder / "ray"),
+            "TMPDIR": str(folder / "t"),
+            "RAY_TMPDIR": str(folder / "r"),
         }
 
     def start(self, *arguments: str, code: str = "") -> "subprocess.Popen[str]":
@@ -68,9 +68,9 @@ class DoctorProcess:
         assert "Traceback" not in errors, errors
         return process.returncode, [Finding(**item) for item in json.loads(output)]
 
-    def made(self, where: str) -> list[str]:
-        """What is in ``tmp`` or ``ray``, whole tree."""
-        return sorted(str(path) for path in (self.folder / where).rglob("*"))
+    def made(self) -> list[str]:
+        """What is in the folders for temporary files and for Ray."""
+        return sorted(str(path) for path in self.folder.glob("[tr]/*"))
 
     def processes(self) -> list[str]:
         """Command lines, of any process, that name the folder."""

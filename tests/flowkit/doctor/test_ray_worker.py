@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,19 @@ def test_a_child_that_hangs_is_ended(
         f"pathlib.Path({str(pids)!r}).write_text(f'{{os.getpid()}} {{other.pid}}')\n"
         "time.sleep(300)"
     )
-    with pytest.raises(WrongResultError, match="gave no answer within 4 s"):
-        ray_worker.try_ray_worker(3)
-    for pid in map(int, pids.read_text().split()):
-        state = Path(f"/proc/{pid}/stat")
-        assert not state.exists() or state.read_text().split()[2] == "Z"
+    with pytest.raises(WrongResultError, match="gave no answer within 11 s"):
+        ray_worker.try_ray_worker(10)
+    end = time.monotonic() + 60
+    while any(is_running(int(pid)) for pid in pids.read_text().split()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_an_answer_counts_though_the_stop_hangs(
@@ -59,7 +68,7 @@ def test_an_answer_counts_though_the_stop_hangs(
 ) -> None:
     monkeypatch.setattr(ray_worker, "STOP_SECONDS", 0.5)
     child("import time; open(answer, 'w').write('{\"done\": \"x\"}'); time.sleep(300)")
-    assert ray_worker.try_ray_worker(3) == "x"
+    assert ray_worker.try_ray_worker(10) == "x"
 
 
 def test_its_folder_is_removed_and_named_to_ray(child: Any, tmp_path: Path) -> None:
