@@ -133,54 +133,58 @@ class FailureLog:
 
     def __init__(self, record: Callable[[Failure], None], stop: Callable[[], None]) -> None:
         self._record, self._stop = record, stop
-        self._held: list[Failure] = []  # of the same fault, one after another
+        self._held: list[Failure] = []  # of one fault, and no success among them
         self._fault = ""
-        self._others = False  # whether any video did not fail by the fault
+        self._succeeded = self._failed_otherwise = False
         self.blames_installation = False
 
     def note_success(self) -> None:
-        """Note that a video was extracted, or failed for a reason of its own."""
-        self._others = True
+        """Note that a video was extracted: so the installation can do it."""
+        self._succeeded = True
         self._release()
 
     def note_failure(self, failure: Failure, fault: str) -> None:
-        """Note a failure; ``fault`` is its type and place where it is an internal error."""
+        """Note a failure; ``fault`` is its type and place where it is an internal error.
+
+        One of another kind, such as of an empty file, says nothing about the installation.
+        """
         if not fault:
-            self.note_success()
+            self._failed_otherwise = True
             self._record(failure)
             return
         if self._held and fault != self._fault:
-            self.note_success()
+            self._failed_otherwise = True
+            self._release()
         self._fault = fault
         self._held.append(failure)
-        limit = IN_A_ROW if self._others else FIRST
+        limit = IN_A_ROW if self._succeeded else FIRST
         if len(self._held) >= limit and not self.blames_installation:
             self.blames_installation = True
             self._stop()
 
     def close(self, root: Path) -> InternalError | None:
-        """Record what is held back; to be called when the run ends, for whatever reason.
+        """Record what is held back; to be called when the run has ended.
 
         Returns:
-            The error by which the run ends, where not one video went another way than by the
-            same internal error, or too many in a row.
+            The error by which it ends where the installation is to blame.
         """
         if not self._held:
             return None
-        count, reason = len(self._held), self._held[-1].reason
-        if not (self.blames_installation or not self._others):
+        if self._succeeded or self._failed_otherwise:
             self._release()
+        else:
+            self.blames_installation = True
+        if not self.blames_installation:
             return None
-        self.blames_installation = True
         for failure in self._held:
             self._record(replace(failure, retry=True))
-        self._held = []
-        many = f"{count} videos in a row failed" if self._others else "no video could be extracted"
+        count, reason = len(self._held), self._held[-1].reason
+        result = "in a row failed" if self._succeeded else "failed, and none was extracted,"
         return InternalError(
-            f"{many}, all by the same internal error: {reason}. The fault is flowkit's or its "
-            "installation's, not the videos': `flowkit doctor` checks the installation, the "
-            f"tracebacks are in {root / 'failures.jsonl'}. The same command tries these videos "
-            "again"
+            f"{count} video{'s' if count > 1 else ''} {result} by the same internal error: "
+            f"{reason}. The fault is flowkit's or its installation's, not the videos': `flowkit "
+            f"doctor` checks the installation, the tracebacks are in {root / 'failures.jsonl'}. "
+            "The same command tries these videos again"
         )
 
     def _release(self) -> None:

@@ -6,10 +6,13 @@ writable. A cluster of our own gets a folder for all of this, short and private,
 in the end.
 """
 
+import fcntl
 import os
 import re
 import secrets
 import shutil
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -23,6 +26,9 @@ from flowkit.errors import FlowkitError
 
 # `/r/session_2026-05-09_12-34-56_123456_1234567/sockets/plasma_store.1234`, at its longest
 RAY_SOCKET_BYTES = 70
+PREFIX = "flowkit-ray-"
+LOCK = "lock"
+UNLOCKED_SECONDS = 60.0  # the age at which a session surely has its lock
 TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 # Ray's agents do not start with docstrings taken out, and with them ends the node.
 HIDDEN_VARIABLES = ("PYTHONOPTIMIZE",)
@@ -48,20 +54,23 @@ def make_session() -> Iterator[Path]:
         FlowkitError: There is no place for the folder.
     """
     try:
-        folder = make_short_folder("flowkit-ray-", RAY_SOCKET_BYTES, os.environ.get("RAY_TMPDIR"))
+        folder = make_short_folder(PREFIX, RAY_SOCKET_BYTES, os.environ.get("RAY_TMPDIR"))
     except OSError as error:
         raise FlowkitError(f"cannot start Ray: {error}; or use --workers 0") from error
+    remove_left_sessions(folder.parent)
     former = {name: os.environ.get(name) for name in (*TOKEN_VARIABLES, *HIDDEN_VARIABLES)}
     try:
         for name in HIDDEN_VARIABLES:
             os.environ.pop(name, None)
-        if not any(name in os.environ for name in TOKEN_VARIABLES):
+        if not any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
             path = folder / "auth_token"
             path.touch(mode=0o600)
             path.write_text(secrets.token_hex(32))
             os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
         forget_token()
-        yield folder / "r"  # which Ray opens to everybody, while nobody comes through its parent
+        with lock_session(folder):
+            # Ray opens this folder to everybody, while nobody comes through its parent.
+            yield folder / "r"
     finally:
         for name, value in former.items():
             os.environ.pop(name, None)
@@ -69,6 +78,29 @@ def make_session() -> Iterator[Path]:
                 os.environ[name] = value
         forget_token()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def lock_session(folder: Path) -> Iterator[None]:
+    """Hold the lock of a session's folder, which a process that is killed lets go of."""
+    with (folder / LOCK).open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def remove_left_sessions(parent: Path) -> None:
+    """Remove the folders of this user's sessions whose processes were killed."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        try:
+            found = folder.lstat()
+            old = time.time() - found.st_mtime > UNLOCKED_SECONDS
+            if not old or found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
+                continue
+            with (folder / LOCK).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            continue  # it is in use, or another run is just removing it
 
 
 def forget_token() -> None:

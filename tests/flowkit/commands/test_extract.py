@@ -201,3 +201,19 @@ def test_ctrl_c_commits_and_says_how_to_go_on(tmp_path, make_clip):
     assert "the same command goes on from here" in err
     assert "videos extracted" in out
     assert 1 <= len(Store(tmp_path / "S")) < 4
+
+
+def test_where_not_one_video_can_be_extracted_it_exits_with_1(flowkit, tmp_path, make_clip):
+    (tmp_path / "bad.mp4").write_text("I am no video")
+    for _ in range(2):  # also where nothing is tried, since it failed before
+        result = flowkit("extract", "bad.mp4", "--store", "S", *SMALL)
+        assert result.exit_code == 1
+        assert "no video could be extracted: 1 failed (1 not-a-video)" in result.stderr
+        assert "flowkit status S --failures" in result.stderr
+    assert flowkit("extract", "bad.mp4", "--store", "S", "--strict", *SMALL).exit_code == 4
+    make_clip(tmp_path / "good.mp4")
+    assert flowkit("extract", "bad.mp4", "good.mp4", "--store", "S", *SMALL).exit_code == 0
+    (tmp_path / "worse.mp4").write_text("nor am I")
+    command = ("extract", "bad.mp4", "good.mp4", "worse.mp4", "--store", "S", *SMALL)
+    assert flowkit(*command).exit_code == 1  # the only one that was to be extracted
+    assert flowkit(*command).exit_code == 0  # there is none

@@ -1,5 +1,6 @@
 """Runs on Ray: crashes, hangs, lost workers and nodes, and what they cost."""
 
+import gc
 import os
 import signal
 import socket
@@ -37,9 +38,14 @@ def two_nodes():
     ray.init(address=cluster.address, log_to_driver=False, logging_level="CRITICAL")
     second = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
     cluster.wait_for_nodes()
-    yield cluster, second
+    nodes = [cluster, second]
+    yield nodes
     ray.shutdown()
     cluster.shutdown()
+    # Clients of Ray have threads; a process that a later test forks would die as it frees them.
+    nodes.clear()  # pytest has the list for longer
+    del cluster, second
+    gc.collect()
 
 
 def plant(fault, marker):

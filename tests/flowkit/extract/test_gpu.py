@@ -3,6 +3,7 @@
 There need be no GPU: Ray is told of some, and the triton backend runs in Triton's interpreter.
 """
 
+import gc
 import json
 import sys
 import threading
@@ -43,6 +44,7 @@ def gpus():
         )  # fmt: skip
         yield ray
         ray.shutdown()
+        gc.collect()  # Ray's clients, which would take a process with them that is forked later
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,7 @@ from flowkit.annotations import explicit_files
 from flowkit.decode import VideoReader
 from flowkit.errors import DeviceError, DiskFullError, InternalError, StoreError
 from flowkit.extract import Options, extract
+from flowkit.extract.driver import Driver
 from flowkit.extract.internal_errors import FailureLog, check_disk, describe_exception, is_about
 from flowkit.extract.job import Job
 from flowkit.extract.setup import Setup
@@ -116,7 +118,7 @@ def test_an_installation_at_fault_is_said_in_one_line(tmp_path, clips, workers):
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     *lines, last = done.stderr.splitlines()
     failures = [line for line in lines if line.startswith("failed: ")]
-    assert last.startswith("error: no video could be extracted, all by the same internal error: ")
+    assert last.startswith(f"error: {len(failures)} videos failed, and none was extracted, by the ")
     assert "TypeError at sitecustomize.py:5: open() got an unexpected keyword argument" in last
     assert "flowkit doctor" in last
     assert 10 <= len(failures) <= 12
@@ -208,3 +210,33 @@ def test_nine_alike_and_one_that_is_not_are_the_videos_faults(log):
     assert failures.close(Path("S")) is None
     assert (len(recorded), stops) == (10, [])
     assert not any(failure.retry for failure in recorded)
+
+
+def test_an_empty_file_among_them_does_not_acquit_the_installation(log):
+    failures, recorded, stops = log
+    for number in range(10):
+        failures.note_failure(make_failure(number), "a")
+        failures.note_failure(make_failure(100 + number), "")
+    assert stops == [1]
+    assert "10 videos failed, and none was extracted" in str(failures.close(Path("S")))
+    assert [failure.id for failure in recorded if failure.retry] == [str(n) for n in range(10)]
+
+
+def test_a_worker_that_cannot_start_is_one_line():
+    """What Ray's workers raise has its place in their tracebacks alone."""
+    error = Exception(
+        "ray::Actor.start() (pid=7)\n"
+        '  File "/x/flowkit/extract/actor.py", line 50, in start\n'
+        "    self._workers[0].warm_up()\n"
+        "TypeError: no such kernel\n"
+    )
+    error.cause = TypeError("no such kernel")
+    driver = Driver.__new__(Driver)
+    driver._dismiss = lambda slot: None
+    with pytest.raises(
+        InternalError, match=r"a worker cannot start: TypeError at actor\.py:50: no such kernel\. "
+    ):
+        driver._fault(SimpleNamespace(state="starting"), error)
+    error.cause = StoreError("not seen")
+    with pytest.raises(StoreError, match="not seen"):
+        driver._fault(SimpleNamespace(state="starting"), error)

@@ -5,6 +5,7 @@ Most of them cost no Ray. Where one is started, it is on several oddities at onc
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import pytest
 import flowkit
 from flowkit.errors import FlowkitError
 from flowkit.extract.cluster import import_ray, open_ray, start
-from flowkit.extract.ray_session import find_start_error
+from flowkit.extract.ray_session import find_start_error, lock_session, make_session
 from flowkit.store import Store
 
 ROOT = os.getuid() == 0
@@ -283,6 +284,26 @@ def test_after_a_run_forks_are_safe_and_nothing_is_left(tmp_path, clips, short_f
     )
     assert done.stdout == "0\n", done.stderr
     assert list(Path(short_folder).iterdir()) == []  # no folder of Ray's session
+
+
+def test_what_a_killed_run_left_is_removed(short_folder, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", short_folder)
+    killed, young, other = (Path(short_folder) / f"flowkit-ray-{name}" for name in "kyo")
+    for folder in (killed, young, other):
+        (folder / "r").mkdir(parents=True)
+        (folder / "lock").touch()
+    os.utime(killed, (0, 0))
+    with make_session() as used:
+        os.utime(used.parent, (0, 0))  # of a run that takes long
+        os.utime(other, (0, 0))
+        with lock_session(other), make_session() as second:
+            left = {path.name for path in Path(short_folder).iterdir()}
+            mine = {used.parent.name, second.parent.name}
+            assert left == {young.name, other.name, *mine}
+        assert stat.S_IMODE(used.parent.stat().st_mode) == 0o700
+        token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
+        assert token.parent == used.parent and stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert "RAY_AUTH_TOKEN_PATH" not in os.environ
 
 
 # --- Ray that does not start ----------------------------------------------------------------------
