@@ -17,7 +17,8 @@ settings.load_profile("no deadline")
 TESTS = Path(__file__).parent
 # Many processes at a time, and seconds that count: one of these after another.
 CROWDED = (
-    "flowkit/extract", "flowkit/commands/test_extract", "train/features", "train/test_synchronize",
+    "flowkit/doctor", "flowkit/extract", "flowkit/commands/test_extract", "train/features",
+    "train/test_synchronize",
 )  # fmt: skip
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
