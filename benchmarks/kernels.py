@@ -98,10 +98,14 @@ def inspect_version(version: str) -> list[KernelCounts]:
 
 def show_versions(versions: Sequence[str]) -> list[KernelCounts]:
     """Print what each version of Triton makes of the solver; returns the counts."""
-    table = Table(title="The solver's kernel; the last four columns are one step of its loop")
+    table = Table(
+        title="The solver's kernel: layout conversions, scattered loads and stores, barriers, "
+        "registers;\nand one step of its loop: instructions, and how many of them spill, are "
+        "barriers, use shared memory"
+    )
     for name in (
-        "Triton", "", "layout conversions", "scattered loads, stores", "barriers", "registers",
-        "instructions", "spilled", "barriers", "shared memory",
+        "Triton", "", "conversions", "scattered", "barriers", "registers",
+        "step", "spills", "barriers", "shared",
     ):  # fmt: skip
         table.add_column(name, justify="right")
     found = []

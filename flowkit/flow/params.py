@@ -66,7 +66,7 @@ PRESETS: dict[str, TVL1Params] = {
 }
 
 
-def resolve_params(params: TVL1Params | str) -> TVL1Params:
+def resolve_params(params: object) -> TVL1Params:
     """Return the parameters themselves, or those of the preset that is named.
 
     Args:
