@@ -3,17 +3,20 @@
     python benchmarks/kernels.py [--clips DIR]
     python benchmarks/kernels.py --triton 3.4.0 3.5.1 3.6.0 3.7.1 3.8.0 3.9.0
 
-The second form installs each version of Triton into a temporary folder, compiles the solver with
-it for sm_80 and sm_90, and prints how they differ: kernels that run well under one version can
-run badly under another. The first form compiles with the version that is installed,
-and prints for the loop that does the iterations: instructions for each pixel-iteration
-by kind, registers, spills. With the overlap of strips and chunks, and with the iterations that
-the Numba solver does on real clips (the same), that gives what a GPU could do at most:
+The first form compiles the Triton backend for sm_80 and sm_90 with the Triton that is installed,
+disassembles it with the tools that Triton brings, and prints for the loop that does the
+iterations: instructions for each pixel-iteration by kind, registers, spills. With the overlap of
+strips and chunks, and with the iterations that the Numba solver does on real clips (the same),
+that gives what a GPU could do at most:
 
     issued    multiprocessors · 4 warps · 32 lanes · clock ÷ instructions · useful share
     moved     bytes a second ÷ 16 bytes a pixel-iteration (40 read, 24 written in 4 iterations)
 
 These bounds are arithmetic on data sheets, not measurements.
+
+The second form compiles with other versions of Triton, each installed into a temporary folder
+and run in a process of its own, and compares what they make of the solver: a kernel that one
+version compiles well, another may fill with barriers or spills.
 """
 
 import json
