@@ -144,5 +144,6 @@ def test_every_version_of_triton_compiles_the_solver_well(tmp_path):
         check_counts(counts)
         assert counts["registers"] <= 128
         spilled = counts["step"].get("LDL", 0) + counts["step"].get("STL", 0)
-        assert spilled <= 1, counts  # one, with Triton 3.4 for sm_80
+        oldest = (counts["triton"], counts["capability"]) == ("3.4.0", 80)
+        assert spilled <= (1 if oldest else 0), counts
         assert sum(counts["step"].values()) <= 560, counts
