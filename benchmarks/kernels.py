@@ -1,23 +1,31 @@
 """What the GPU kernels cost, counted without a GPU: instructions, registers, bytes, and bounds.
 
     python benchmarks/kernels.py [--clips DIR]
+    python benchmarks/kernels.py --triton 3.4.0 3.5.1 3.6.0 3.7.1 3.8.0 3.9.0
 
-Compiles the Triton backend for sm_80 and sm_90, disassembles it with the tools that Triton
-brings, and prints for the loop that does the iterations: instructions for each pixel-iteration
-by kind, registers, spills. With the overlap of strips and chunks, and with the iterations that
-the Numba solver does on real clips (the same), that gives what a GPU could do at most:
+The first form compiles the Triton backend for sm_80 and sm_90 with the Triton that is installed,
+disassembles it with the tools that Triton brings, and prints for the loop that does the
+iterations: instructions for each pixel-iteration by kind, registers, spills. With the overlap of
+strips and chunks, and with the iterations that the Numba solver does on real clips (the same),
+that gives what a GPU could do at most:
 
     issued    multiprocessors · 4 warps · 32 lanes · clock ÷ instructions · useful share
     moved     bytes a second ÷ 16 bytes a pixel-iteration (40 read, 24 written in 4 iterations)
 
 These bounds are arithmetic on data sheets, not measurements.
+
+The second form compiles with other versions of Triton, each installed into a temporary folder
+and run in a process of its own, and compares what they make of the solver: a kernel that one
+version compiles well, another may fill with barriers or spills.
 """
 
-import re
+import json
+import os
 import subprocess
+import sys
 import tempfile
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -28,14 +36,15 @@ from rich.console import Console
 from rich.table import Table
 
 from flowkit.flow import PRESETS
-from flowkit.flow.compilation_triton import compile_kernels
+from flowkit.flow.inspection_triton import KernelCounts, inspect_solver
 from flowkit.flow.pyramid import build_pyramid, enlarge_flow
 from flowkit.flow.state_triton import COLUMNS, SPAN
 from flowkit.flow.tvl1_numba import solve_level
 from flowkit.flow.tvl1_triton import DEPTH, WARPS, count_steps, plan_levels
 from flowkit.flow.warp_numba import make_warpable
 
-TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+SOURCES = Path(__file__).resolve().parents[1]
+CAPABILITIES = (80, 90)
 SIZES = ((256, 256), (256, 340))
 BYTES = 16  # a pixel-iteration
 # Multiprocessors, boost clock in GHz, memory in TB/s: the makers' data sheets.
@@ -43,56 +52,78 @@ CARDS = {"A100 80GB": (108, 1.41, 2.0), "H100 SXM": (132, 1.98, 3.35), "H200": (
 console = Console(width=110)
 
 
-def disassemble(cubin: bytes) -> tuple[str, list[tuple[int, str]]]:
-    """Resource usage, and (address, instruction) of a compiled kernel."""
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
-        file.flush()
-        usage, code = (
-            subprocess.run(
-                [TOOLS / "cuobjdump", option, file.name], capture_output=True, text=True, check=True
-            ).stdout
-            for option in ("-res-usage", "-sass")
-        )
-    found = re.findall(r"^\s+/\*([0-9a-f]+)\*/\s+(.*?);", code, re.MULTILINE)
-    return usage, [(int(address, 16), text) for address, text in found]
-
-
-def find_loops(code: list[tuple[int, str]]) -> Iterator[list[str]]:
-    """Instructions of each innermost loop: from a backward branch's target to the branch."""
-    spans = []
-    for address, text in code:
-        target = re.search(r"\bBRA\b.*0x([0-9a-f]+)", text)
-        if target and int(target[1], 16) < address:
-            spans.append((int(target[1], 16), address))
-    for first, last in spans:
-        if not any(first <= a and b <= last and (a, b) != (first, last) for a, b in spans):
-            yield [text for address, text in code if first <= address <= last]
-
-
-def name_of(instruction: str) -> str:
-    words = re.sub(r"^@!?U?P\w+ ", "", instruction).split()[0].split(".")
-    return ".".join(words[:2]) if words[0] == "MUFU" else words[0]
-
-
-def show_kernels() -> float:
-    """The table of the compiled iterations; returns instructions a pixel-iteration on sm_90."""
+def show_step() -> float:
+    """Print one step of the loop that iterates; returns instructions a pixel-iteration on sm_90."""
     table = Table(title=f"{DEPTH} iterations of {COLUMNS.value} columns: one step of the loop")
     for name in ("", "registers", "spilled in loop", "instructions", "a pixel-iteration", "kinds"):
         table.add_column(name)
-    for capability in (80, 90):
-        usage, code = disassemble(compile_kernels(capability)["solve_quantized"].asm["cubin"])
-        loop = max(find_loops(code), key=lambda body: sum("MUFU.SQRT" in text for text in body))
-        kinds = Counter(map(name_of, loop))
-        cost = len(loop) / (DEPTH * COLUMNS.value)
-        spilled = kinds["LDL"] + kinds["STL"]
-        shown = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(12))
-        registers = re.search(r"REG:(\d+)", usage)[1]
+    for capability in CAPABILITIES:
+        counts = inspect_solver(capability)
+        cost = counts.instructions / (DEPTH * COLUMNS.value)
+        kinds = ", ".join(f"{kind} {count}" for kind, count in list(counts.step.items())[:12])
         table.add_row(
-            f"sm_{capability}", registers, f"{spilled}", f"{len(loop)}", f"{cost:.1f}", shown
-        )
+            f"sm_{capability}", f"{counts.registers}", f"{counts.spilled}",
+            f"{counts.instructions}", f"{cost:.1f}", kinds,
+        )  # fmt: skip
     console.print(table)
     return cost
+
+
+INSPECT = """
+import json, sys
+from dataclasses import asdict
+from flowkit.flow.inspection_triton import inspect_solver
+print(json.dumps([asdict(inspect_solver(int(capability))) for capability in sys.argv[1:]]))
+"""
+
+
+def inspect_version(version: str) -> list[KernelCounts]:
+    """Compile the solver with another version of Triton, for each of CAPABILITIES.
+
+    The version is installed into a folder that is removed again, and runs in its own process.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        command = [*pip, "--no-deps", "--target", folder, f"triton=={version}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+            raise click.ClickException(f"cannot install triton=={version}: {reason}")
+        paths = [folder, str(SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+        environment |= {"PYTHONPATH": os.pathsep.join(paths), "TRITON_CACHE_DIR": f"{folder}/cache"}
+        command = [sys.executable, "-c", INSPECT, *map(str, CAPABILITIES)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if done.returncode != 0:
+            raise click.ClickException(f"Triton {version} failed to compile:\n{done.stderr}")
+        return [KernelCounts(**counts) for counts in json.loads(done.stdout.splitlines()[-1])]
+
+
+def show_versions(versions: Sequence[str]) -> list[KernelCounts]:
+    """Print what each version of Triton makes of the solver; returns the counts."""
+    table = Table(
+        title="The solver's kernel: layout conversions, scattered loads and stores, barriers, "
+        "registers;\nand one step of its loop: instructions, and how many of them spill, are "
+        "barriers, use shared memory"
+    )
+    for name in (
+        "Triton", "", "conversions", "scattered", "barriers", "registers",
+        "step", "spills", "barriers", "shared",
+    ):  # fmt: skip
+        table.add_column(name, justify="right")
+    found = []
+    for version in versions:
+        for counts in inspect_version(version):
+            step = counts.step
+            cells = (
+                counts.conversions, counts.scattered, counts.barriers, counts.registers,
+                counts.instructions, counts.spilled, step.get("BAR", 0),
+                step.get("LDS", 0) + step.get("STS", 0),
+            )  # fmt: skip
+            table.add_row(counts.triton, f"sm_{counts.capability}", *map(str, cells))
+            found.append(counts)
+    console.print(table)
+    return found
 
 
 def measure_share(height: int, width: int, preset: str) -> float:
@@ -117,13 +148,8 @@ def count_work(frame0: np.ndarray, frame1: np.ndarray, preset: str) -> int:
     return work
 
 
-@click.command()
-@click.option("--clips", type=click.Path(path_type=Path), help="Folder of videos.")
-@click.option("--pairs", default=4, help="Pairs from each clip.")
-def main(clips: Path | None, pairs: int) -> None:
-    """Count what the GPU kernels do."""
-    console.print(f"Triton {triton.__version__}", highlight=False)
-    cost = show_kernels()
+def show_bounds(cost: float, clips: Path | None, pairs: int) -> None:
+    """Print what GPUs could do at most, at `cost` instructions a pixel-iteration."""
     table = Table(
         title="Pixel-iterations of a pair, and the most pairs/s that a GPU could do (arithmetic)"
     )
@@ -145,6 +171,27 @@ def main(clips: Path | None, pairs: int) -> None:
                 span = f"{mean / 1e6:.1f} ({min(work) / 1e6:.1f}–{max(work) / 1e6:.1f})"
                 table.add_row(f"{width}×{height}", preset, f"{share:.2f}", span, *cells)
     console.print(table)
+
+
+@click.command()
+@click.option("--clips", type=click.Path(path_type=Path), help="Folder of videos.")
+@click.option("--pairs", default=4, help="Pairs from each clip.")
+@click.option("--triton", "compare", is_flag=True, help="Compare the VERSIONS of Triton instead.")
+@click.option("--json", "output", type=click.Path(path_type=Path), help="With --triton: also here.")
+@click.argument("versions", nargs=-1)
+def main(
+    clips: Path | None, pairs: int, compare: bool, output: Path | None, versions: tuple[str, ...]
+) -> None:
+    """Count what the GPU kernels do."""
+    if compare != bool(versions):
+        raise click.UsageError("--triton and versions go together: --triton 3.6.0 3.7.1")
+    if compare:
+        found = show_versions(versions)
+        if output is not None:
+            output.write_text(json.dumps([asdict(counts) for counts in found], indent=1))
+        return
+    console.print(f"Triton {triton.__version__}", highlight=False)
+    show_bounds(show_step(), clips, pairs)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The kernels compiled for a GPU that need not be there, to look at what became of them."""
 
+from collections.abc import Collection
 from typing import Any
 
 import triton
@@ -29,11 +30,20 @@ TYPES = {
 }  # of the kernels' arguments by name; the others are i32
 
 
-def compile_kernels(capability: int) -> dict[str, Any]:
-    """Every kernel of the backend, in every variant that runs, for sm_``capability`` (80, 90, …).
+KERNELS = ("solve", "solve_quantized", "build_level", "build_first_level")
 
-    Needs no GPU, but a process in which Triton is not interpreted. Returns Triton's compiled
-    kernels by name: ``asm["ptx"]``, ``asm["cubin"]``, ``metadata.shared``, ….
+
+def compile_kernels(capability: int, names: Collection[str] = KERNELS) -> dict[str, Any]:
+    """Compile the backend's kernels, in every variant that runs, without a GPU.
+
+    Needs a process in which Triton is not interpreted.
+
+    Args:
+        capability: compute capability times 10: 80, 90, ….
+        names: the kernels to compile.
+
+    Returns:
+        Triton's compiled kernels by name: ``asm["ptx"]``, ``asm["cubin"]``, ….
     """
     target = GPUTarget("cuda", capability, 32)
     shape = {"ITEMS": WARPS, "DEPTH": DEPTH}
@@ -47,7 +57,8 @@ def compile_kernels(capability: int) -> dict[str, Any]:
         ),
     }  # fmt: skip
     compiled = {}
-    for name, (kernel, types, constants, options) in variants.items():
+    for name in names:
+        kernel, types, constants, options = variants[name]
         known = {**TYPES, **types, **dict.fromkeys(constants, "constexpr")}
         signature = {argument: known.get(argument, "i32") for argument in kernel.arg_names}
         source = ASTSource(fn=kernel, signature=signature, constexprs=constants)

@@ -8,6 +8,7 @@ The values are those of OpenCV's CUDA class, which the action-recognition papers
 """
 
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from flowkit.errors import UsageError
@@ -63,3 +64,27 @@ PRESETS: dict[str, TVL1Params] = {
     # with five, Grove2 came out between 0.4 and 1.6 % behind "paper", with six 3 % ahead.
     "accurate": TVL1Params(scales=64, warps=6),
 }
+
+
+def resolve_params(params: object) -> TVL1Params:
+    """Return the parameters themselves, or those of the preset that is named.
+
+    Args:
+        params: parameters, or a key of `PRESETS`.
+
+    Raises:
+        UsageError: no preset has that name, or `params` is something else.
+    """
+    if isinstance(params, TVL1Params):
+        return params
+    names = ", ".join(PRESETS)
+    if not isinstance(params, str):
+        got = "None" if params is None else f"{type(params).__name__} {params!r}"
+        raise UsageError(
+            f"params must be TVL1Params or the name of a flow preset ({names}), got {got}"
+        )
+    if params not in PRESETS:
+        near = get_close_matches(params, PRESETS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UsageError(f"unknown flow preset {params!r}; {hint}there are {names}")
+    return PRESETS[params]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from flowkit.errors import FlowError
 from flowkit.flow.backends import load_backend, resolve_backend
-from flowkit.flow.params import PRESETS, TVL1Params
+from flowkit.flow.params import PRESETS, TVL1Params, resolve_params
 from flowkit.flow.quantize import check_bound, quantize
 
 Frames = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -22,7 +22,7 @@ Bytes = npt.NDArray[np.uint8]
 def tvl1(
     frames0: Frames,
     frames1: Frames,
-    params: TVL1Params = PRESETS["paper"],
+    params: TVL1Params | str = PRESETS["paper"],
     backend: str = "auto",
 ) -> Flow:
     """TV-L1 optical flow of one pair of frames, or of many pairs.
@@ -31,7 +31,7 @@ def tvl1(
     ----------
     frames0, frames1: grey frames of equal shape, (H, W) or (N, H, W), and equal dtype, uint8
         or float32 with values 0–255. Any size from 1×1 on.
-    params: see `TVL1Params`; `PRESETS` has "paper" and "accurate".
+    params: the name of a preset ("paper", "accurate", …: the keys of `PRESETS`), or `TVL1Params`.
     backend: a key of `BACKENDS`, or "auto".
 
     Returns
@@ -40,8 +40,9 @@ def tvl1(
     A pair gives the same bits alone as in any batch. Runs without the GIL.
 
     Raises FlowError for frames that cannot be used or a backend that cannot run here, and
-    UsageError for an unknown backend.
+    UsageError for an unknown backend or preset.
     """
+    params = resolve_params(params)
     check_frames(frames0, "frames0", (2, 3))
     check_frames(frames1, "frames1", (2, 3))
     if frames0.shape != frames1.shape:
@@ -59,7 +60,7 @@ def tvl1(
 
 
 def tvl1_video(
-    frames: Frames, params: TVL1Params = PRESETS["paper"], backend: str = "auto"
+    frames: Frames, params: TVL1Params | str = PRESETS["paper"], backend: str = "auto"
 ) -> Flow:
     """TV-L1 optical flow from each frame to the next.
 
@@ -68,11 +69,13 @@ def tvl1_video(
     Parameters
     ----------
     frames: (T, H, W), T ≥ 1, uint8 or float32 with values 0–255.
+    params: as for `tvl1`.
 
     Returns
     -------
     (T−1, H, W, 2) float32, displacement (x, y) in pixels.
     """
+    params = resolve_params(params)
     check_frames(frames, "frames", (3,))
     module = load_backend(resolve_backend(backend))
     if len(frames) == 1:
@@ -84,7 +87,7 @@ def tvl1_video(
 
 def tvl1_video_quantized(
     frames: Frames,
-    params: TVL1Params = PRESETS["paper"],
+    params: TVL1Params | str = PRESETS["paper"],
     bound: float = 20.0,
     backend: str = "auto",
 ) -> Bytes:
@@ -96,16 +99,18 @@ def tvl1_video_quantized(
     Parameters
     ----------
     frames: (T, H, W), T ≥ 1, uint8 or float32 with values 0–255.
+    params: as for `tvl1`.
     bound: displacement in pixels that becomes 255.
 
     Returns
     -------
     (T−1, H, W, 2) uint8, 1–255; 128 is no motion.
     """
+    params = resolve_params(params)
+    check_frames(frames, "frames", (3,))
     module = load_backend(resolve_backend(backend))
     if len(frames) < 2 or not hasattr(module, "solve_video_quantized"):
         return quantize(tvl1_video(frames, params, backend), bound)
-    check_frames(frames, "frames", (3,))
     check_bound(bound)
     return module.solve_video_quantized(frames, params, bound)  # type: ignore[no-any-return]
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from flowkit.errors import FlowError
+from flowkit.errors import FlowError, UsageError
 from flowkit.flow import (
     PRESETS,
     TVL1Params,
@@ -160,6 +160,38 @@ def test_opencv_says_that_it_cannot_go_below_16_pixels():
     with pytest.raises(FlowError, match="end at 16 pixels, got min_side 8"):
         tvl1(GREY, GREY, TVL1Params(min_side=8), "opencv")
     assert tvl1(GREY, GREY, TVL1Params(min_side=8), "numba").shape == (20, 20, 2)
+
+
+# --- presets ----------------------------------------------------------------------------------
+
+VIDEO = noise(3, 20, 24)
+CALLS = {
+    "tvl1": lambda params: tvl1(VIDEO[0], VIDEO[1], params, backend="numba"),
+    "tvl1_video": lambda params: tvl1_video(VIDEO, params, backend="numba"),
+    "tvl1_video_quantized": lambda params: tvl1_video_quantized(VIDEO, params, backend="numba"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_taken_by_name(call, preset):
+    np.testing.assert_array_equal(CALLS[call](preset), CALLS[call](PRESETS[preset]))
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ("papr", "unknown flow preset 'papr'; did you mean 'paper'.*there are paper, accurate"),
+        ("", "unknown flow preset ''; there are paper, accurate"),
+        (0.25, r"TVL1Params or the name of a flow preset \(paper, accurate.*\), got float 0.25"),
+        (None, "got None"),
+        ({"tau": 0.25}, "got dict"),
+    ],
+)
+def test_what_is_no_preset_is_refused(call, params, message):
+    with pytest.raises(UsageError, match=message):
+        CALLS[call](params)
 
 
 # --- the GIL ----------------------------------------------------------------------------------

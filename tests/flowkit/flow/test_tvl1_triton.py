@@ -183,6 +183,28 @@ def test_how_a_sweep_is_cut_changes_no_pixel(kernels):
         np.testing.assert_array_equal(result, results[0])
 
 
+@pytest.mark.skipif(DEVICE != "cpu", reason="compiled kernels do not show their addresses")
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("width", [1, 2, 3, 64, 65, 131])
+def test_what_the_compiler_is_told_of_addresses_is_true(width, depth, kernels, monkeypatch):
+    checked = []
+
+    def check(offsets, name, values):
+        assert name == "tt.contiguity"
+        groups = offsets.data.reshape(-1, *values)
+        np.testing.assert_array_equal(np.diff(groups, axis=-1), 1)
+        checked.append(values[-1])
+
+    monkeypatch.setattr(triton.runtime.interpreter.TensorHandle, "set_attr", check)
+    moving, frozen = random_planes(2, width)
+    change, blocks = torch.zeros(1, device=DEVICE), -(-width // 64)
+    kernels.run_sweep[(1,)](
+        pack(moving), pack(moving), pack(frozen), change, 2, width, blocks, 1, *CONSTANTS,
+        DEPTH=depth, ITEMS=4, num_warps=4,
+    )  # fmt: skip
+    assert min(checked) > 1
+
+
 # --- warps and levels -------------------------------------------------------------------------
 
 
