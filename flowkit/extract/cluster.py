@@ -1,5 +1,6 @@
 """The Ray executor: joins a cluster, or starts one on this machine, and lets the driver work."""
 
+import functools
 import gc
 import inspect
 import logging
@@ -24,6 +25,7 @@ from flowkit.extract.ray_session import end_processes, find_start_error, make_se
 from flowkit.extract.setup import Setup
 from flowkit.flow import BACKENDS
 from flowkit.flow.backends import count_gpus
+from flowkit.path_text import repair_text
 
 CONNECT_SECONDS = 10.0
 
@@ -131,7 +133,21 @@ def import_ray() -> Any:
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
     import ray
 
+    # Ray sends this process's command line as UTF-8, which its text is not in every locale.
+    utils = ray._private.utils
+    if not hasattr(utils.get_entrypoint_name, "__wrapped__"):
+        utils.get_entrypoint_name = repair_result(utils.get_entrypoint_name)
     return ray
+
+
+def repair_result(function: Callable[[], str]) -> Callable[[], str]:
+    """Wrap a function of Ray's so that the text it returns can be encoded as UTF-8."""
+
+    @functools.wraps(function)
+    def repaired() -> str:
+        return repair_text(function())
+
+    return repaired
 
 
 def connect(ray: Any, address: str, options: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from flowkit.extract.internal_errors import make_internal_error
 from flowkit.extract.interrupt import Interrupt
 from flowkit.extract.job import Status, Work
 from flowkit.extract.setup import Pace, Trade
+from flowkit.path_text import printable_path
 from flowkit.store import recover
 
 POLL_SECONDS = 1.0
@@ -208,7 +209,7 @@ class Driver:
             self.suspects.extend(left.again())
             return
         status: Status = "failed" if verdict.guilty else "stopped"
-        reason = f"{left.source}: {verdict.reason}, {left.attempt} times"
+        reason = f"{printable_path(left.source)}: {verdict.reason}, {left.attempt} times"
         self.count(left.outcome(status, verdict.kind, reason))
 
     def _read_trace(self, slot: Slot, error: Exception) -> str:

@@ -31,6 +31,7 @@ from flowkit.extract.setup import Setup
 from flowkit.extract.summary import Summary, format_bytes
 from flowkit.flow import resolve_backend
 from flowkit.flow.backends import check_backend, explain_fallback
+from flowkit.path_text import printable_path
 from flowkit.recipe import Recipe
 from flowkit.store import Store, create_or_open, hold_store, rebuild_index, recover
 from flowkit.store.annotations import read_annotations, write_annotations
@@ -153,7 +154,7 @@ def describe(summary: Summary, plan: Plan, located: Located, salvaged: int) -> N
     summary.quarantined = list(plan.quarantined)
     summary.changed = list(plan.changed)
     summary.missing = list(located.missing)
-    summary.unannotated = [str(path) for path in located.unannotated]
+    summary.unannotated = [printable_path(path) for path in located.unannotated]
     summary.beyond = plan.beyond
 
 
@@ -245,7 +246,7 @@ def make_failure(outcome: Outcome, source: Path) -> Failure:
         size = mtime_ns = 0
     return Failure(
         id=outcome.id,
-        source=str(source),
+        source=printable_path(source),
         kind=outcome.kind,
         reason=outcome.reason,
         attempts=outcome.attempts,

@@ -32,6 +32,7 @@ from flowkit.extract.job import Job, Outcome, Seconds
 from flowkit.extract.occupancy import Occupancy
 from flowkit.extract.source import check_unchanged, fingerprint_source
 from flowkit.flow import tvl1_video_quantized
+from flowkit.path_text import printable_path
 from flowkit.recipe import FlowRecipe
 from flowkit.store import Fingerprint, ShardWriter, VideoMeta
 from flowkit.store.jpeg import encode_grey, encode_rgb
@@ -105,12 +106,16 @@ class Worker:
         except Stopped:
             return Outcome(id=job.id, status="stopped", reason="the run was asked to end")
         except MemoryError as error:
-            return self._failed(job, "memory", f"{job.source}: {error or 'not enough memory'}")
+            return self._failed(
+                job, "memory", f"{printable_path(job.source)}: {error or 'not enough memory'}"
+            )
         except FlowkitError:
             raise
         except Exception as error:  # noqa: BLE001 (this is the place for what nobody foresaw)
             if is_about(error, job.source):
-                return self._failed(job, "unreadable", f"{job.source} cannot be read: {error}")
+                return self._failed(
+                    job, "unreadable", f"{printable_path(job.source)} cannot be read: {error}"
+                )
             check_disk(error, self.setup.root)
             return fail_internally(Outcome(id=job.id, status="failed"), error)
         finally:
@@ -160,7 +165,7 @@ class Worker:
                 writer.end(
                     VideoMeta(
                         id=job.id,
-                        source=str(job.source),
+                        source=printable_path(job.source),
                         fingerprint=fingerprint,
                         streams=tuple(name for name in ("rgb", "flow") if name in job.streams),
                         frames=frames,
@@ -248,14 +253,14 @@ class Worker:
             said = f" ({warnings[-1]})" if warnings else ""
             raise VideoError(
                 "too-short",
-                f"{job.source} has {frames} frame{'' if frames == 1 else 's'}, "
+                f"{printable_path(job.source)} has {frames} frame{'' if frames == 1 else 's'}, "
                 f"expected at least {need}{said}",
             )
         if job.frames is not None and frames != job.frames:
             raise VideoError(
                 "changed",
-                f"{job.source} gives {frames} frames, the store holds {job.frames}; "
-                "extract it again with --update",
+                f"{printable_path(job.source)} gives {frames} frames, the store holds "
+                f"{job.frames}; extract it again with --update",
             )
 
     def _extract_audio(self, job: Job, fingerprint: Fingerprint, outcome: Outcome) -> Outcome:
@@ -287,7 +292,7 @@ class Worker:
         writer.end(
             VideoMeta(
                 id=job.id,
-                source=str(job.source),
+                source=printable_path(job.source),
                 fingerprint=fingerprint,
                 streams=("audio",),
                 frames=len(patches),
