@@ -62,8 +62,9 @@ def check_torch(has_gpu: bool) -> list[Finding]:
 
 def check_ray(address: str | None = None) -> list[Finding]:
     """Whether Ray imports, and whether the cluster at ``address`` (RAY_ADDRESS) answers."""
-    import ray
+    from flowkit.extract.cluster import import_ray
 
+    ray = import_ray()
     findings = [Finding("ray", "ok", f"Ray {ray.__version__}")]
     address = os.environ.get("RAY_ADDRESS", "") if address is None else address
     if address in ("", "local"):

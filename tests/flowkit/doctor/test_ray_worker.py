@@ -103,8 +103,9 @@ def test_a_worker_that_finds_another_flowkit(monkeypatch: pytest.MonkeyPatch) ->
     from contextlib import contextmanager
     from types import SimpleNamespace
 
-    import ray
+    from flowkit.extract.cluster import import_ray
 
+    ray = import_ray()
     found = {"file": "/home/me/flowkit/__init__.py", "version": "0"}
 
     @contextmanager
