@@ -16,6 +16,8 @@ from flowkit.doctor.finding import Finding
 
 ROOT = Path(__file__).resolve().parents[3]
 CATALOG = ROOT / "datasets.yaml"
+# A shell starts what runs in its background with SIGINT ignored, and so would these tests be.
+LISTEN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 # The entry point, for an installation that is older than it.
 CHECKS = "[flowkit.checks]\ntraining = train.doctor:check_training\n"
 
@@ -53,7 +55,7 @@ class DoctorProcess:
 
     def start(self, *arguments: str, code: str = "") -> "subprocess.Popen[str]":
         """Run the command; ``code`` is run before it, in its process."""
-        main = f"{code}\nfrom flowkit.cli import main\nmain()"
+        main = f"{LISTEN}\n{code}\nfrom flowkit.cli import main\nmain()"
         return subprocess.Popen(
             [sys.executable, "-c", main, "doctor", "--json", *arguments],
             env=self.environment, cwd=self.folder, text=True,
