@@ -143,7 +143,8 @@ def count_work(frame0: np.ndarray, frame1: np.ndarray, preset: str) -> int:
     for level0, level1 in zip(*map(reversed, levels), strict=True):
         if level0.shape != flow.shape[1:]:
             flow = enlarge_flow(flow, *level0.shape, params.scale_step)
-        flow, iterations = solve_level(flow, level0, make_warpable(level1), params)
+        schedule = params.get_schedule(finest=level0 is levels[0][0])
+        flow, iterations = solve_level(flow, level0, make_warpable(level1), params, schedule)
         work += iterations * level0.size
     return work
 

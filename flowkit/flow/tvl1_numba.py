@@ -20,7 +20,8 @@ p is stored times θ, which saves two products a pixel: θp ← (θp + τ∇u) /
 forward differences, 0 at the last column and row; div is their negative adjoint; ∇I₁ are
 central differences of the unwarped I₁. p is 0 at the start of a level and kept over its
 warps. Schedule and all constants are those of OpenCV's CUDA class: the change Σ|Δu|² is
-measured now and then (see `iterate`) and held against ε² · area.
+measured now and then (see `iterate`) and held against ε² · area. Where the parameters ask for
+it, a level ends with a median filter of u₁ and u₂, once after all its warps.
 
 Departs from OpenCV's CUDA class where its CPU class does, and then follows the CPU class,
 so that the flow can be held against a reference that anybody can install:
@@ -38,8 +39,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flowkit.flow.iterate_numba import iterate
-from flowkit.flow.params import PRESETS, TVL1Params
-from flowkit.flow.pyramid import F32, build_pyramid, enlarge_flow
+from flowkit.flow.params import PRESETS, LevelSchedule, TVL1Params
+from flowkit.flow.pyramid import F32, build_pyramid, enlarge_flow, filter_flow
 from flowkit.flow.state_numba import LEFT, U1, U2, make_state
 from flowkit.flow.warp_numba import make_warpable, warp
 
@@ -74,19 +75,24 @@ def solve_pair(levels0: list[F32], levels1: list[F32], params: TVL1Params) -> F3
         if frame0.shape != flow_2HW.shape[1:]:
             height, width = frame0.shape
             flow_2HW = enlarge_flow(flow_2HW, height, width, params.scale_step)
-        flow_2HW, _ = solve_level(flow_2HW, frame0, make_warpable(frame1), params)
+        schedule = params.get_schedule(finest=frame0 is levels0[0])
+        flow_2HW, _ = solve_level(flow_2HW, frame0, make_warpable(frame1), params, schedule)
     return flow_2HW.transpose(1, 2, 0)
 
 
 def solve_level(
-    flow_2HW: F32, frame0_HW: F32, warpable_HWC: F32, params: TVL1Params
+    flow_2HW: F32,
+    frame0_HW: F32,
+    warpable_HWC: F32,
+    params: TVL1Params,
+    schedule: LevelSchedule,
 ) -> tuple[F32, int]:
     """Refine the flow of one level; returns it and the number of iterations done."""
     height, width = frame0_HW.shape
     state_RPX = make_state(flow_2HW)
-    tolerance = params.epsilon**2 * height * width
+    tolerance = schedule.epsilon**2 * height * width
     iterations = 0
-    for _ in range(params.warps):
+    for _ in range(schedule.warps):
         warp(state_RPX, frame0_HW, warpable_HWC)
         iterations += iterate(
             state_RPX,
@@ -97,7 +103,8 @@ def solve_level(
             float(params.lambda_),
             float(params.theta),
         )
-    return state_RPX[1:, U1 : U2 + 1, LEFT : LEFT + width].transpose(1, 0, 2), iterations
+    flow_2HW = state_RPX[1:, U1 : U2 + 1, LEFT : LEFT + width].transpose(1, 0, 2)
+    return filter_flow(flow_2HW, schedule.median_side), iterations
 
 
 def warm_up() -> None:

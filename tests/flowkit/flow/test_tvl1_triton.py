@@ -326,7 +326,8 @@ def test_stops_where_numba_does(shallow):
     expected = []
     for frame0, frame1 in zip(frames0.astype(np.float32), frames1.astype(np.float32), strict=True):
         flow = np.zeros((2, *size), np.float32)
-        expected.append(solve_level(flow, frame0, make_warpable(frame1), params)[1])
+        schedule = params.get_schedule(finest=True)
+        expected.append(solve_level(flow, frame0, make_warpable(frame1), params, schedule)[1])
     batch = shallow.Batch(np.concatenate([frames0, frames1]), np.arange(3), np.arange(3) + 3)
     _, work = shallow.solve_batch(batch, shallow.plan_levels(*size, params), params, None)
     assert len(set(expected)) > 2
