@@ -5,29 +5,40 @@
 
 prints, all from one run: nanoseconds per pixel and iteration, pairs per second at the same
 schedule with the ratio and the mean endpoint distance, the same for the preset "accurate"
-against "paper", and the average endpoint error on Middlebury. The two solvers take turns on
-each pair, and the best of --repeat times counts, since other work on the machine only ever
-adds time.
+against "paper", and the average endpoint error on Middlebury; then the preset "fast" against
+OpenCV's DIS (preset medium): time, distance to the converged flow, and endpoint error. The
+solvers take turns on each pair, and the best of --repeat times counts, since other work on the
+machine only ever adds time.
+
+The converged flow is that of the energy which all presets minimize, as far as our solver can
+follow it: a pyramid of steps of 0.8 down to 16 pixels, 10 warps a level, up to 1,000 iterations
+a warp, ε 0.001, no median filter.
 """
 
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import cv2
 import numpy as np
+import numpy.typing as npt
 from clips import Pair, find_clips, read_pairs
 from rich.console import Console
 from rich.table import Table
 
 from flowkit.flow import PRESETS, TVL1Params, read_flo, tvl1
 
+Flow = npt.NDArray[np.float32]
+Known = npt.NDArray[np.bool_]
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 SIDE = 256
+CONVERGED = TVL1Params(scales=64, warps=10, epsilon=0.001, iterations=1000)
+FAST_REPEATS = 10  # times --repeat: a few milliseconds each, so that one of them is undisturbed
 console = Console(width=110)
 
 
@@ -116,6 +127,85 @@ def measure_speed(sources: dict[str, list[Pair]], repeat: int) -> None:
     console.print(table)
 
 
+def measure_fast(sources: dict[str, list[Pair]], repeat: int) -> None:
+    """Compare the preset fast with DIS: time, and distance to the converged flow, by clip."""
+    table = Table(title=f"{SIDE}×{SIDE}, preset fast beside OpenCV's DIS medium, one thread")
+    columns = (
+        "clip", "DIS ms", "fast ms", "time fast/DIS", "DIS px from converged",
+        "fast px from converged", "distance fast/DIS", "paper px",
+    )  # fmt: skip
+    for name in columns:
+        table.add_column(name, justify="left" if name == "clip" else "right")
+    dis = create_dis()
+    rows = []
+    for name, pairs in sources.items():
+        seconds, distances = [], []
+        for pair in pairs:
+            seconds.append(
+                time_in_turns(
+                    FAST_REPEATS * repeat,
+                    lambda p=pair: dis.calc(*p, None),
+                    lambda p=pair: tvl1(*p, PRESETS["fast"], "numba"),
+                )
+            )
+            converged = tvl1(*pair, CONVERGED, "numba")
+            flows = (
+                dis.calc(*pair, None),
+                *(tvl1(*pair, PRESETS[preset], "numba") for preset in ("fast", "paper")),
+            )
+            distances.append([np.linalg.norm(flow - converged, axis=-1).mean() for flow in flows])
+        rows.append((name, np.array(seconds), np.array(distances)))
+    everything = (np.concatenate([row[index] for row in rows]) for index in (1, 2))
+    for name, seconds, distances in [*rows, ("all", *everything)]:
+        (dis_ms, fast_ms), (dis_px, fast_px, paper_px) = 1e3 * seconds.mean(0), distances.mean(0)
+        table.add_row(
+            name, f"{dis_ms:.2f}", f"{fast_ms:.2f}", f"{fast_ms / dis_ms:.2f}",
+            f"{dis_px:.3f}", f"{fast_px:.3f}", f"{fast_px / dis_px:.2f}", f"{paper_px:.3f}",
+        )  # fmt: skip
+    console.print(table)
+
+
+def create_dis() -> Any:
+    """Create OpenCV's Dense Inverse Search as people use it (Kroeger et al., ECCV 2016)."""
+    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+
+def read_sequences(folder: Path) -> Iterator[tuple[str, Pair, Flow, Known]]:
+    """Yield name, frames, true flow (H, W, 2) and where it is known (H, W) of each sequence."""
+    for sequence in sorted(path.parent for path in folder.glob("*/flow10.flo")):
+        names = (str(sequence / f"frame{number}.png") for number in (10, 11))
+        frame0, frame1 = (cv2.imread(name, cv2.IMREAD_GRAYSCALE) for name in names)
+        truth = read_flo(sequence / "flow10.flo")
+        yield sequence.name, (frame0, frame1), truth, (np.abs(truth) < 1e9).all(axis=-1)
+
+
+def measure_fast_accuracy(folder: Path) -> None:
+    """Print the average endpoint error of DIS and the preset fast on each sequence, and in all."""
+    table = Table(title="Middlebury, average endpoint error (pixels), beside OpenCV's DIS medium")
+    for name in ("sequence", "DIS", "fast", "fast/DIS", "paper", "accurate", "time fast/DIS"):
+        table.add_column(name, justify="left" if name == "sequence" else "right")
+    dis, rows = create_dis(), []
+    for name, frames, truth, known in read_sequences(folder):
+        flows = [dis.calc(*frames, None)]
+        flows += [
+            tvl1(*frames, PRESETS[preset], "numba") for preset in ("fast", "paper", "accurate")
+        ]
+        errors = [np.linalg.norm(flow - truth, axis=-1)[known].mean() for flow in flows]
+        seconds = time_in_turns(
+            10,
+            lambda f=frames: dis.calc(*f, None),
+            lambda f=frames: tvl1(*f, PRESETS["fast"], "numba"),
+        )
+        rows.append((name, errors, seconds))
+    means = [np.mean([row[index] for row in rows], axis=0) for index in (1, 2)]
+    for name, errors, seconds in [*rows, ("mean", *means)]:
+        table.add_row(
+            name, f"{errors[0]:.4f}", f"{errors[1]:.4f}", f"{errors[1] / errors[0]:.2f}",
+            f"{errors[2]:.4f}", f"{errors[3]:.4f}", f"{seconds[1] / seconds[0]:.2f}",
+        )  # fmt: skip
+    console.print(table)
+
+
 def measure_accuracy(folder: Path) -> None:
     """Average endpoint error on each Middlebury sequence."""
     table = Table(title="Middlebury, average endpoint error (pixels)")
@@ -129,11 +219,7 @@ def measure_accuracy(folder: Path) -> None:
         "time accurate/paper",
     ):
         table.add_column(name, justify="left" if name == "sequence" else "right")
-    for sequence in sorted(path.parent for path in folder.glob("*/flow10.flo")):
-        names = (str(sequence / f"frame{number}.png") for number in (10, 11))
-        frames = [cv2.imread(name, cv2.IMREAD_GRAYSCALE) for name in names]
-        truth = read_flo(sequence / "flow10.flo")
-        known = (np.abs(truth) < 1e9).all(axis=-1)
+    for sequence, frames, truth, known in read_sequences(folder):
         errors, seconds = [], []
         for preset, backend in (("paper", "opencv"), ("paper", "numba"), ("accurate", "numba")):
             begin = time.perf_counter()
@@ -141,7 +227,7 @@ def measure_accuracy(folder: Path) -> None:
             seconds.append(time.perf_counter() - begin)
             errors.append(np.linalg.norm(flow - truth, axis=-1)[known].mean())
         table.add_row(
-            sequence.name, f"{errors[0]:.4f}", f"{errors[1]:.4f}", f"{errors[1] / errors[0]:.3f}",
+            sequence, f"{errors[0]:.4f}", f"{errors[1]:.4f}", f"{errors[1] / errors[0]:.3f}",
             f"{errors[2]:.4f}", f"{errors[2] / errors[1]:.3f}", f"{seconds[2] / seconds[1]:.2f}",
         )  # fmt: skip
     console.print(table)
@@ -192,8 +278,10 @@ def main(
     tvl1(*first, backend="numba")  # compile
     measure_iteration(first, repeat)
     measure_speed(sources, repeat)
+    measure_fast(sources, repeat)
     if any(middlebury.glob("*/flow10.flo")):
         measure_accuracy(middlebury)
+        measure_fast_accuracy(middlebury)
     else:
         console.print(f"no Middlebury sequences in {middlebury}: accuracy not measured")
 

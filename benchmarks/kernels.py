@@ -15,8 +15,8 @@ that gives what a GPU could do at most:
 These bounds are arithmetic on data sheets, not measurements.
 
 The second form compiles with other versions of Triton, each installed into a temporary folder
-and run in a process of its own, and compares what they make of the solver: a kernel that one
-version compiles well, another may fill with barriers or spills.
+and run in a process of its own, and compares what they make of the solver, without and with a
+median filter: a kernel that one version compiles well, another may fill with barriers or spills.
 """
 
 import json
@@ -73,7 +73,12 @@ INSPECT = """
 import json, sys
 from dataclasses import asdict
 from flowkit.flow.inspection_triton import inspect_solver
-print(json.dumps([asdict(inspect_solver(int(capability))) for capability in sys.argv[1:]]))
+counts = [
+    asdict(inspect_solver(int(capability), name))
+    for capability in sys.argv[1:]
+    for name in ("solve_quantized", "solve_filtered")
+]
+print(json.dumps(counts))
 """
 
 
@@ -107,7 +112,7 @@ def show_versions(versions: Sequence[str]) -> list[KernelCounts]:
         "barriers, use shared memory"
     )
     for name in (
-        "Triton", "", "conversions", "scattered", "barriers", "registers",
+        "Triton", "", "kernel", "conversions", "scattered", "barriers", "registers",
         "step", "spills", "barriers", "shared",
     ):  # fmt: skip
         table.add_column(name, justify="right")
@@ -120,7 +125,9 @@ def show_versions(versions: Sequence[str]) -> list[KernelCounts]:
                 counts.instructions, counts.spilled, step.get("BAR", 0),
                 step.get("LDS", 0) + step.get("STS", 0),
             )  # fmt: skip
-            table.add_row(counts.triton, f"sm_{counts.capability}", *map(str, cells))
+            table.add_row(
+                counts.triton, f"sm_{counts.capability}", counts.kernel, *map(str, cells)
+            )
             found.append(counts)
     console.print(table)
     return found
