@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import click
 import cv2
 import numpy as np
 import numpy.typing as npt
-from clips import Pair, find_clips, read_pairs
+from clips import Grey, Pair, find_clips, read_pairs
 from rich.console import Console
 from rich.table import Table
 
@@ -38,7 +39,7 @@ Known = npt.NDArray[np.bool_]
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 SIDE = 256
 CONVERGED = TVL1Params(scales=64, warps=10, epsilon=0.001, iterations=1000)
-FAST_REPEATS = 10  # times --repeat: a few milliseconds each, so that one of them is undisturbed
+FAST_REPEATS = 10  # times --repeat: these runs are short, and few of them are undisturbed
 console = Console(width=110)
 
 
@@ -136,25 +137,20 @@ def measure_fast(sources: dict[str, list[Pair]], repeat: int) -> None:
     )  # fmt: skip
     for name in columns:
         table.add_column(name, justify="left" if name == "clip" else "right")
-    dis = create_dis()
-    rows = []
+    dis, rows = create_dis(), []
     for name, pairs in sources.items():
-        seconds, distances = [], []
-        for pair in pairs:
-            seconds.append(
-                time_in_turns(
-                    FAST_REPEATS * repeat,
-                    lambda p=pair: dis.calc(*p, None),
-                    lambda p=pair: tvl1(*p, PRESETS["fast"], "numba"),
-                )
-            )
-            converged = tvl1(*pair, CONVERGED, "numba")
-            flows = (
-                dis.calc(*pair, None),
-                *(tvl1(*pair, PRESETS[preset], "numba") for preset in ("fast", "paper")),
-            )
-            distances.append([np.linalg.norm(flow - converged, axis=-1).mean() for flow in flows])
-        rows.append((name, np.array(seconds), np.array(distances)))
+        frames0, frames1 = (np.stack(frames) for frames in zip(*pairs, strict=True))
+        solve_dis = partial(solve_each, dis, frames0, frames1)
+        seconds = time_in_turns(
+            FAST_REPEATS * repeat, solve_dis, partial(tvl1, frames0, frames1, "fast", "numba")
+        )
+        converged = tvl1(frames0, frames1, CONVERGED, "numba")
+        flows = [
+            solve_dis(),
+            *(tvl1(frames0, frames1, preset, "numba") for preset in ("fast", "paper")),
+        ]
+        distances = [np.linalg.norm(flow - converged, axis=-1).mean((1, 2)) for flow in flows]
+        rows.append((name, np.array([seconds]) / len(pairs), np.stack(distances, axis=1)))
     everything = (np.concatenate([row[index] for row in rows]) for index in (1, 2))
     for name, seconds, distances in [*rows, ("all", *everything)]:
         (dis_ms, fast_ms), (dis_px, fast_px, paper_px) = 1e3 * seconds.mean(0), distances.mean(0)
@@ -163,6 +159,12 @@ def measure_fast(sources: dict[str, list[Pair]], repeat: int) -> None:
             f"{dis_px:.3f}", f"{fast_px:.3f}", f"{fast_px / dis_px:.2f}", f"{paper_px:.3f}",
         )  # fmt: skip
     console.print(table)
+
+
+def solve_each(solver: Any, frames0: Grey, frames1: Grey) -> Flow:
+    """Compute the flow of each pair with a solver of OpenCV: (N, H, W) twice → (N, H, W, 2)."""
+    pairs = zip(frames0, frames1, strict=True)
+    return np.stack([solver.calc(frame0, frame1, None) for frame0, frame1 in pairs])
 
 
 def create_dis() -> Any:
@@ -192,9 +194,9 @@ def measure_fast_accuracy(folder: Path) -> None:
         ]
         errors = [np.linalg.norm(flow - truth, axis=-1)[known].mean() for flow in flows]
         seconds = time_in_turns(
-            10,
-            lambda f=frames: dis.calc(*f, None),
-            lambda f=frames: tvl1(*f, PRESETS["fast"], "numba"),
+            FAST_REPEATS,
+            partial(dis.calc, *frames, None),
+            partial(tvl1, *frames, "fast", "numba"),
         )
         rows.append((name, errors, seconds))
     means = [np.mean([row[index] for row in rows], axis=0) for index in (1, 2)]

@@ -37,9 +37,10 @@ from rich.table import Table
 
 from flowkit.flow import PRESETS
 from flowkit.flow.inspection_triton import KernelCounts, inspect_solver
-from flowkit.flow.pyramid import build_pyramid, enlarge_flow
+from flowkit.flow.pyramid import build_pyramid, enlarge_flow, filter_flow
+from flowkit.flow.state_numba import make_state
 from flowkit.flow.state_triton import COLUMNS, SPAN
-from flowkit.flow.tvl1_numba import solve_level
+from flowkit.flow.tvl1_numba import solve_level, view_flow
 from flowkit.flow.tvl1_triton import DEPTH, WARPS, count_steps, plan_levels
 from flowkit.flow.warp_numba import make_warpable
 
@@ -125,9 +126,7 @@ def show_versions(versions: Sequence[str]) -> list[KernelCounts]:
                 counts.instructions, counts.spilled, step.get("BAR", 0),
                 step.get("LDS", 0) + step.get("STS", 0),
             )  # fmt: skip
-            table.add_row(
-                counts.triton, f"sm_{counts.capability}", counts.kernel, *map(str, cells)
-            )
+            table.add_row(counts.triton, f"sm_{counts.capability}", counts.kernel, *map(str, cells))
             found.append(counts)
     console.print(table)
     return found
@@ -151,8 +150,9 @@ def count_work(frame0: np.ndarray, frame1: np.ndarray, preset: str) -> int:
         if level0.shape != flow.shape[1:]:
             flow = enlarge_flow(flow, *level0.shape, params.scale_step)
         schedule = params.get_schedule(finest=level0 is levels[0][0])
-        flow, iterations = solve_level(flow, level0, make_warpable(level1), params, schedule)
-        work += iterations * level0.size
+        state, warpable = make_state(flow), make_warpable(level1)
+        work += level0.size * solve_level(state, level0, warpable, params, schedule)
+        flow = filter_flow(view_flow(state, level0.shape[1]), schedule.median_side)
     return work
 
 

@@ -1,4 +1,4 @@
-# ruff: noqa: N803
+# ruff: noqa: N803, SIM102
 """The kernel that solves one pair, for the Triton solver: levels, warps, and when to stop.
 
 Equations, symbols and semantics are those of `tvl1_numba.py`. All control is on the GPU, and

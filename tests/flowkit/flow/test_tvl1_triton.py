@@ -316,6 +316,7 @@ def test_agrees_with_numba_in_deep_sweeps(size, solver):
 
 
 def test_stops_where_numba_does(shallow):
+    from flowkit.flow.state_numba import make_state
     from flowkit.flow.tvl1_numba import solve_level
     from flowkit.flow.warp_numba import make_warpable
 
@@ -325,9 +326,8 @@ def test_stops_where_numba_does(shallow):
     frames1 = np.stack([texture(*size, shift, seed=s) for s, shift in enumerate(shifts)])
     expected = []
     for frame0, frame1 in zip(frames0.astype(np.float32), frames1.astype(np.float32), strict=True):
-        flow = np.zeros((2, *size), np.float32)
-        schedule = params.get_schedule(finest=True)
-        expected.append(solve_level(flow, frame0, make_warpable(frame1), params, schedule)[1])
+        state, schedule = make_state(np.zeros((2, *size), np.float32)), params.get_schedule(True)
+        expected.append(solve_level(state, frame0, make_warpable(frame1), params, schedule))
     batch = shallow.Batch(np.concatenate([frames0, frames1]), np.arange(3), np.arange(3) + 3)
     _, work = shallow.solve_batch(batch, shallow.plan_levels(*size, params), params, None)
     assert len(set(expected)) > 2
