@@ -278,9 +278,10 @@ def test_schedules_by_level_agree_with_opencv(shared_data):
 
 
 def test_fast_agrees_with_opencv_on_real_clips(shared_data):
+    # Few iterations a warp: the one or two by which OpenCV stops sooner tell more than in "paper".
     distances = measure_distance_to_opencv(shared_data, 4, 2, 128, "fast")
-    assert distances.mean() <= 0.05
-    assert distances.max() <= 0.15
+    assert distances.mean() <= 0.1
+    assert distances.max() <= 0.2
 
 
 @pytest.mark.slow
