@@ -1,6 +1,7 @@
 """TV-L1 on the CPU: our Numba solver against cv2.optflow, side by side on one thread.
 
     python benchmarks/flow.py [--clips DIR] [--middlebury DIR] [--pairs N]
+    python benchmarks/flow.py --only-fast                    only the preset fast
     python benchmarks/flow.py --device cuda                  the GPU instead: flow_cuda.py
 
 prints, all from one run: nanoseconds per pixel and iteration, pairs per second at the same
@@ -251,12 +252,13 @@ def describe_machine() -> str:
 )  # fmt: skip
 @click.option("--pairs", default=4, help="Pairs from each clip.")
 @click.option("--repeat", default=3, help="Times that each measurement is repeated.")
+@click.option("--only-fast", is_flag=True, help="Measure only the preset fast, beside DIS.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--size", "sizes", multiple=True, default=["256x256", "340x256"], help="cuda: WxH.")
 @click.option("--batches", default="1,8,64,256", show_default=True, help="cuda: pairs at once.")
 @click.option("--clock", default=1.98, show_default=True, help="cuda: GHz, for the issue rate.")
 def main(
-    clips: Path, middlebury: Path, pairs: int, repeat: int,
+    clips: Path, middlebury: Path, pairs: int, repeat: int, only_fast: bool,
     device: str, sizes: tuple[str, ...], batches: str, clock: float,
 ) -> None:  # fmt: skip
     """Measure TV-L1: speed against cv2.optflow, and accuracy on Middlebury."""
@@ -278,11 +280,13 @@ def main(
         sources = {"synthetic": make_pairs(pairs)}
     first = next(iter(sources.values()))[0]
     tvl1(*first, backend="numba")  # compile
-    measure_iteration(first, repeat)
-    measure_speed(sources, repeat)
+    if not only_fast:
+        measure_iteration(first, repeat)
+        measure_speed(sources, repeat)
     measure_fast(sources, repeat)
     if any(middlebury.glob("*/flow10.flo")):
-        measure_accuracy(middlebury)
+        if not only_fast:
+            measure_accuracy(middlebury)
         measure_fast_accuracy(middlebury)
     else:
         console.print(f"no Middlebury sequences in {middlebury}: accuracy not measured")

@@ -324,7 +324,7 @@ def test_accurate_agrees_with_numba(shallow):
 
 
 def test_fast_agrees_with_numba(shallow):
-    frame0, frame1 = texture(33, 41, seed=3), texture(33, 41, (0.2, -0.1), seed=3)
+    frame0, frame1 = texture(33, 41, seed=3), texture(33, 41, (0.02, 0.01), seed=3)
     assert len(shallow.plan_levels(33, 41, PRESETS["fast"]).table) == 2
     assert measure_distance(frame0, frame1, PRESETS["fast"]) <= 1e-3
 
@@ -340,14 +340,14 @@ def test_schedules_by_level_agree_with_numba(sides, shallow):
 
 
 def test_the_finest_level_has_warps_and_a_bound_of_its_own(shallow):
-    size, still = (33, 40), TVL1Params(scales=2, scale_step=0.5, warps=3, finest_warps=2)
+    size, still = (33, 40), TVL1Params(scales=2, scale_step=0.5, warps=2, finest_warps=1)
     frames = np.full((2, *size), 90, np.uint8)  # at rest after the first two iterations of a warp
     levels, batch = (
         shallow.plan_levels(*size, still),
         shallow.Batch(frames, np.array([0]), np.array([1])),
     )
     _, work = shallow.solve_batch(batch, levels, still, None)
-    assert work.tolist() == [2 * 3 * 16 * 20 + 2 * 2 * 33 * 40]
+    assert work.tolist() == [2 * 2 * 16 * 20 + 2 * 33 * 40]
     moving = np.stack([texture(*size), texture(*size, (0.3, 0))])
     loose = replace(still, epsilon=9.0, iterations=8)
     work = [
@@ -356,7 +356,7 @@ def test_the_finest_level_has_warps_and_a_bound_of_its_own(shallow):
         )[1].item()
         for params in (loose, replace(loose, finest_epsilon=1e-9))
     ]
-    assert work == [2 * 3 * 16 * 20 + 2 * 2 * 33 * 40, 2 * 3 * 16 * 20 + 8 * 2 * 33 * 40]
+    assert work == [2 * 2 * 16 * 20 + 2 * 33 * 40, 2 * 2 * 16 * 20 + 8 * 33 * 40]
 
 
 @pytest.mark.parametrize("size", [(20, 25), (16, 70), (17, 16)])
