@@ -15,8 +15,8 @@ that gives what a GPU could do at most:
 These bounds are arithmetic on data sheets, not measurements.
 
 The second form compiles with other versions of Triton, each installed into a temporary folder
-and run in a process of its own, and compares what they make of the solver: a kernel that one
-version compiles well, another may fill with barriers or spills.
+and run in a process of its own, and compares what they make of the solver, without and with a
+median filter: a kernel that one version compiles well, another may fill with barriers or spills.
 """
 
 import json
@@ -37,9 +37,10 @@ from rich.table import Table
 
 from flowkit.flow import PRESETS
 from flowkit.flow.inspection_triton import KernelCounts, inspect_solver
-from flowkit.flow.pyramid import build_pyramid, enlarge_flow
+from flowkit.flow.pyramid import build_pyramid, enlarge_flow, filter_flow
+from flowkit.flow.state_numba import make_state
 from flowkit.flow.state_triton import COLUMNS, SPAN
-from flowkit.flow.tvl1_numba import solve_level
+from flowkit.flow.tvl1_numba import solve_level, view_flow
 from flowkit.flow.tvl1_triton import DEPTH, WARPS, count_steps, plan_levels
 from flowkit.flow.warp_numba import make_warpable
 
@@ -73,7 +74,12 @@ INSPECT = """
 import json, sys
 from dataclasses import asdict
 from flowkit.flow.inspection_triton import inspect_solver
-print(json.dumps([asdict(inspect_solver(int(capability))) for capability in sys.argv[1:]]))
+counts = [
+    asdict(inspect_solver(int(capability), name))
+    for capability in sys.argv[1:]
+    for name in ("solve_quantized", "solve_filtered")
+]
+print(json.dumps(counts))
 """
 
 
@@ -107,7 +113,7 @@ def show_versions(versions: Sequence[str]) -> list[KernelCounts]:
         "barriers, use shared memory"
     )
     for name in (
-        "Triton", "", "conversions", "scattered", "barriers", "registers",
+        "Triton", "", "kernel", "conversions", "scattered", "barriers", "registers",
         "step", "spills", "barriers", "shared",
     ):  # fmt: skip
         table.add_column(name, justify="right")
@@ -120,7 +126,7 @@ def show_versions(versions: Sequence[str]) -> list[KernelCounts]:
                 counts.instructions, counts.spilled, step.get("BAR", 0),
                 step.get("LDS", 0) + step.get("STS", 0),
             )  # fmt: skip
-            table.add_row(counts.triton, f"sm_{counts.capability}", *map(str, cells))
+            table.add_row(counts.triton, f"sm_{counts.capability}", counts.kernel, *map(str, cells))
             found.append(counts)
     console.print(table)
     return found
@@ -143,8 +149,10 @@ def count_work(frame0: np.ndarray, frame1: np.ndarray, preset: str) -> int:
     for level0, level1 in zip(*map(reversed, levels), strict=True):
         if level0.shape != flow.shape[1:]:
             flow = enlarge_flow(flow, *level0.shape, params.scale_step)
-        flow, iterations = solve_level(flow, level0, make_warpable(level1), params)
-        work += iterations * level0.size
+        schedule = params.get_schedule(finest=level0 is levels[0][0])
+        state, warpable = make_state(flow), make_warpable(level1)
+        work += level0.size * solve_level(state, level0, warpable, params, schedule)
+        flow = filter_flow(view_flow(state, level0.shape[1]), schedule.median_side)
     return work
 
 

@@ -199,6 +199,8 @@ class Recipe:
         values = asdict(self)
         if not self.features:
             del values["features"]
+        if self.flow is not None and self.flow.tvl1 is not None:
+            values["flow"]["tvl1"] = self.flow.tvl1.to_dict()
         return values
 
     @classmethod
@@ -220,7 +222,7 @@ class Recipe:
 
     def differences(self, other: "Recipe") -> list[str]:
         """Where both recipes speak and disagree, as ``name: mine ≠ theirs`` lines."""
-        return compare(self.to_dict(), other.to_dict(), "")
+        return compare(asdict(self), asdict(other), "")
 
     def joined(self, other: "Recipe") -> "Recipe":
         """This recipe, with the parts for streams that only ``other`` has."""

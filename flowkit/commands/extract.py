@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flowkit.flow.params import PRESETS
 from flowkit.path_text import argument_to_text
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 @click.option("--upsize", is_flag=True, help="Let --short-side enlarge smaller videos.")
 @click.option("--no-resize", is_flag=True, help="Keep the size that each video has.")
 @click.option("--fps", type=float, help="Resample to this frame rate (default: every frame).")
-@click.option("--preset", type=click.Choice(["paper", "accurate"]), help="Of TV-L1.")
+@click.option("--preset", type=click.Choice(list(PRESETS)),
+              help="Optical-flow preset: paper (as in the papers; the default), accurate (also "
+                   "finds large motion) or fast (for machines without a GPU).")  # fmt: skip
 @click.option("--bound", type=float, help="Truncate flow to ± this many pixels (default 20).")
 @click.option("--rgb-quality", type=click.IntRange(1, 100), help="JPEG quality of RGB.")
 @click.option("--flow-quality", type=click.IntRange(1, 100), help="JPEG quality of flow.")

@@ -7,6 +7,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from flowkit.flow.params import PRESETS
 from flowkit.flow.pyramid_triton import build_level
 from flowkit.flow.solve_triton import solve
 from flowkit.flow.tvl1_triton import BLOCK, DEPTH, REGISTERS, WARPS
@@ -22,6 +23,7 @@ TYPES = {
     "work": "*i64",
     "step": "fp32",
     "epsilon2": "fp32",
+    "finest_epsilon2": "fp32",
     "enlargement": "fp32",
     "bound": "fp32",
     "tau": "fp32",
@@ -30,7 +32,7 @@ TYPES = {
 }  # of the kernels' arguments by name; the others are i32
 
 
-KERNELS = ("solve", "solve_quantized", "build_level", "build_first_level")
+KERNELS = ("solve", "solve_quantized", "solve_filtered", "build_level", "build_first_level")
 
 
 def compile_kernels(capability: int, names: Collection[str] = KERNELS) -> dict[str, Any]:
@@ -47,10 +49,17 @@ def compile_kernels(capability: int, names: Collection[str] = KERNELS) -> dict[s
     """
     target = GPUTarget("cuda", capability, 32)
     shape = {"ITEMS": WARPS, "DEPTH": DEPTH}
+    plain = {"MEDIAN_SIDE": 1, "FINEST_MEDIAN_SIDE": 1, **shape}
+    schedules = [PRESETS["fast"].get_schedule(finest=finest) for finest in (False, True)]
+    filtered = {
+        "MEDIAN_SIDE": schedules[0].median_side, "FINEST_MEDIAN_SIDE": schedules[1].median_side,
+        **shape,
+    }  # fmt: skip
     tuning = {"num_warps": WARPS, "num_stages": 1, "maxnreg": REGISTERS, "enable_fp_fusion": True}
     variants: dict[str, tuple[Any, dict[str, str], dict[str, Any], dict[str, Any]]] = {
-        "solve": (solve, {}, {"QUANTIZED": False, **shape}, tuning),
-        "solve_quantized": (solve, {"flow": "*u8"}, {"QUANTIZED": True, **shape}, tuning),
+        "solve": (solve, {}, {"QUANTIZED": False, **plain}, tuning),
+        "solve_quantized": (solve, {"flow": "*u8"}, {"QUANTIZED": True, **plain}, tuning),
+        "solve_filtered": (solve, {"flow": "*u8"}, {"QUANTIZED": True, **filtered}, tuning),
         "build_level": (build_level, {}, {"BLOCK": BLOCK}, {"enable_fp_fusion": True}),
         "build_first_level": (
             build_level, {"sources": "*u8"}, {"BLOCK": BLOCK}, {"enable_fp_fusion": True},

@@ -26,6 +26,8 @@ ROW_LAYOUTS = {("[1, 1]", "[1, 32]"), ("[1]", "[32]")}  # sizePerThread, threads
 class KernelCounts:
     """What one compiled kernel consists of."""
 
+    kernel: str
+    """Which kernel: a key of `compile_kernels`."""
     triton: str
     """Version of Triton that compiled it."""
     capability: int
@@ -66,6 +68,7 @@ def inspect_solver(capability: int, name: str = "solve_quantized") -> KernelCoun
     assert registers is not None, usage
     step = max(find_loops(code), key=lambda body: sum("MUFU.SQRT" in text for text in body))
     return KernelCounts(
+        kernel=name,
         triton=triton.__version__,
         capability=capability,
         conversions=ttgir.count("ttg.convert_layout"),

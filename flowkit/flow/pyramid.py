@@ -1,5 +1,5 @@
-# ruff: noqa: N803
-"""Image pyramids: which levels a frame has, and the levels themselves.
+# ruff: noqa: N803, N806
+"""Image pyramids: which levels a frame has, the levels themselves, and flow between them.
 
 A level is `scale_step` times the size of the next finer one, each side rounded to the
 nearest integer (half to even). Levels whose shorter side would be below `min_side` are
@@ -50,7 +50,29 @@ def enlarge_flow(flow_2HW: F32, height: int, width: int, scale_step: float) -> F
     """Flow planes of one level, carried to the next finer level: bilinear, vectors scaled."""
     import cv2
 
-    planes = [
-        cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in flow_2HW
-    ]
-    return np.stack(planes) * np.float32(1 / scale_step)
+    out_2HW = np.empty((2, height, width), np.float32)
+    for plane, out_HW in zip(flow_2HW, out_2HW, strict=True):
+        cv2.resize(plane, (width, height), out_HW, interpolation=cv2.INTER_LINEAR)
+    out_2HW *= np.float32(1 / scale_step)
+    return out_2HW
+
+
+def filter_flow(flow_2HW: F32, side: int) -> F32:
+    """Replace each value of both flow planes by the median of those around it.
+
+    Args:
+        flow_2HW: (2, H, W) float32, in pixels.
+        side: side of the square of values, in pixels: 3 or 5, or 1 for no filter. The values at
+            the border are repeated outside.
+
+    Returns:
+        (2, H, W) float32; `flow_2HW` itself if `side` is 1.
+    """
+    import cv2
+
+    if side == 1:
+        return flow_2HW
+    out_2HW = np.empty(flow_2HW.shape, np.float32)
+    for plane, out_HW in zip(flow_2HW, out_2HW, strict=True):
+        cv2.medianBlur(np.ascontiguousarray(plane), side, out_HW)
+    return out_2HW

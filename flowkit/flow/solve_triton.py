@@ -1,4 +1,4 @@
-# ruff: noqa: N803
+# ruff: noqa: N803, SIM102
 """The kernel that solves one pair, for the Triton solver: levels, warps, and when to stop.
 
 Equations, symbols and semantics are those of `tvl1_numba.py`. All control is on the GPU, and
@@ -10,19 +10,25 @@ import triton
 import triton.language as tl
 
 from flowkit.flow.iterate_triton import sweep
+from flowkit.flow.median_triton import filter_flow
 from flowkit.flow.warp_triton import start_level, warp, write_flow
 
 FIELDS = tl.constexpr(5)  # of a level: height, width, blocks in a row, chunks, offset in a pyramid
 
 
 @triton.jit(do_not_specialize=["pyramid_size", "num_levels", "moving_size", "frozen_size", "warps",
-                               "iterations"])  # fmt: skip
+                               "finest_warps", "iterations"])  # fmt: skip
 def solve(
     pyramids, pyramid_size, pairs, levels, num_levels, state, moving_size, frozen_size,
-    change_sums, flow, work, warps, iterations, epsilon2, enlargement, bound, tau, tau_by_theta,
-    largest, QUANTIZED: tl.constexpr, ITEMS: tl.constexpr, DEPTH: tl.constexpr,
+    change_sums, flow, work, warps, finest_warps, iterations, epsilon2, finest_epsilon2,
+    enlargement, bound, tau, tau_by_theta, largest, QUANTIZED: tl.constexpr,
+    MEDIAN_SIDE: tl.constexpr, FINEST_MEDIAN_SIDE: tl.constexpr, ITEMS: tl.constexpr,
+    DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """A whole pair, from the coarsest level to the flow field in `flow`."""
+    """A whole pair, from the coarsest level to the flow field in `flow`.
+
+    A median filter of side 1 is none, and is not compiled.
+    """
     pair = tl.program_id(0)
     frame0 = pyramids + tl.load(pairs + 2 * pair).to(tl.int64) * pyramid_size
     frame1 = pyramids + tl.load(pairs + 2 * pair + 1).to(tl.int64) * pyramid_size
@@ -43,8 +49,10 @@ def solve(
             enlargement, ITEMS,
         )  # fmt: skip
         source, target = target, source
-        tolerance = epsilon2 * height.to(tl.float32) * width.to(tl.float32)
-        for _ in range(warps):
+        finest = step == num_levels - 1
+        level_epsilon2 = tl.where(finest, finest_epsilon2, epsilon2)
+        tolerance = level_epsilon2 * height.to(tl.float32) * width.to(tl.float32)
+        for _ in range(tl.where(finest, finest_warps, warps)):
             warp(frame0 + offset, frame1 + offset, source, frozen, height, width, blocks, ITEMS)
             done, wait = 0, tl.minimum(2, iterations)
             while done < iterations:
@@ -75,5 +83,12 @@ def solve(
                     wait = tl.minimum((skipped.to(tl.int32) | 1) + 1, iterations - done)
                     if change <= tolerance:
                         done = iterations
+        if MEDIAN_SIDE > 1:
+            if not finest:
+                filter_flow(source, target, height, width, blocks, MEDIAN_SIDE, ITEMS)
+                source, target = target, source
+    if FINEST_MEDIAN_SIDE > 1:
+        filter_flow(source, target, height, width, blocks, FINEST_MEDIAN_SIDE, ITEMS)
+        source, target = target, source
     write_flow(source, flow, pair, height, width, blocks, largest, QUANTIZED, ITEMS)
     tl.store(work + pair, spent)

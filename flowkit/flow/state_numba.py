@@ -32,14 +32,36 @@ def pad_width(width: int) -> int:
 
 
 @kernel
-def make_state(flow_2HW: F32) -> F32:
-    """A state with the given u, and p = 0."""
+def allocate_floats(count: int) -> F32:
+    """Return `count` float32, aligned to 32 bytes: outside of kernels NumPy aligns to 16."""
+    return np.zeros(count, np.float32)
+
+
+@inlined
+def count_columns(width: int) -> int:
+    """Count the columns of the state of an image of that width."""
+    return LEFT + pad_width(width) + LANES
+
+
+def count_state(height: int, width: int) -> int:
+    """Count the floats of the state of an image of that size."""
+    return (height + 1) * PLANES * int(count_columns(width))
+
+
+@kernel
+def fill_state(buffer: F32, flow_2HW: F32) -> F32:
+    """Make a state with the given u, and p = 0, in the first `count_state` floats of `buffer`."""
     _, height, width = flow_2HW.shape
-    columns = LEFT + pad_width(width) + LANES
-    # np.zeros inside a kernel is aligned to 32 bytes, outside to 16.
-    state_RPX = np.zeros((height + 1, PLANES, columns), np.float32)
+    shape = (height + 1, PLANES, count_columns(width))
+    state_RPX = buffer[: shape[0] * shape[1] * shape[2]].reshape(shape)
+    state_RPX[:] = 0
     for y in range(height):
         for x in range(width):
             state_RPX[y + 1, U1, LEFT + x] = flow_2HW[0, y, x]
             state_RPX[y + 1, U2, LEFT + x] = flow_2HW[1, y, x]
     return state_RPX
+
+
+def make_state(flow_2HW: F32) -> F32:
+    """Make a state with the given u, and p = 0, in memory of its own."""
+    return fill_state(allocate_floats(count_state(*flow_2HW.shape[1:])), flow_2HW)

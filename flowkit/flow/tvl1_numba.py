@@ -20,7 +20,8 @@ p is stored times θ, which saves two products a pixel: θp ← (θp + τ∇u) /
 forward differences, 0 at the last column and row; div is their negative adjoint; ∇I₁ are
 central differences of the unwarped I₁. p is 0 at the start of a level and kept over its
 warps. Schedule and all constants are those of OpenCV's CUDA class: the change Σ|Δu|² is
-measured now and then (see `iterate`) and held against ε² · area.
+measured now and then (see `iterate`) and held against ε² · area. Where the parameters ask for
+it, a level ends with a median filter of u₁ and u₂, once after all its warps.
 
 Departs from OpenCV's CUDA class where its CPU class does, and then follows the CPU class,
 so that the flow can be held against a reference that anybody can install:
@@ -38,10 +39,10 @@ import numpy as np
 import numpy.typing as npt
 
 from flowkit.flow.iterate_numba import iterate
-from flowkit.flow.params import PRESETS, TVL1Params
-from flowkit.flow.pyramid import F32, build_pyramid, enlarge_flow
-from flowkit.flow.state_numba import LEFT, U1, U2, make_state
-from flowkit.flow.warp_numba import make_warpable, warp
+from flowkit.flow.params import PRESETS, LevelSchedule, TVL1Params
+from flowkit.flow.pyramid import F32, build_pyramid, enlarge_flow, filter_flow
+from flowkit.flow.state_numba import LEFT, U1, U2, allocate_floats, count_state, fill_state
+from flowkit.flow.warp_numba import count_warpable, fill_warpable, warp
 
 
 def solve_pairs(
@@ -49,44 +50,72 @@ def solve_pairs(
 ) -> F32:
     """Flow from each frame of frames0 to the one of frames1: (N, H, W) twice → (N, H, W, 2)."""
     flows_NHW2 = np.empty((*frames0_NHW.shape, 2), np.float32)
+    workspace = Workspace(*frames0_NHW.shape[1:])
     for flow_HW2, frame0, frame1 in zip(flows_NHW2, frames0_NHW, frames1_NHW, strict=True):
-        flow_HW2[:] = solve_pair(
-            build_pyramid(frame0, params), build_pyramid(frame1, params), params
-        )
+        levels0, levels1 = build_pyramid(frame0, params), build_pyramid(frame1, params)
+        solve_pair(levels0, levels1, params, workspace, flow_HW2)
     return flows_NHW2
 
 
 def solve_video(frames_THW: npt.NDArray[Any], params: TVL1Params) -> F32:
     """Flow from each frame to the next: (T, H, W) → (T−1, H, W, 2); each pyramid is built once."""
     flows_NHW2 = np.empty((len(frames_THW) - 1, *frames_THW.shape[1:], 2), np.float32)
+    workspace = Workspace(*frames_THW.shape[1:])
     levels0 = build_pyramid(frames_THW[0], params)
     for flow_HW2, frame in zip(flows_NHW2, frames_THW[1:], strict=True):
         levels1 = build_pyramid(frame, params)
-        flow_HW2[:] = solve_pair(levels0, levels1, params)
+        solve_pair(levels0, levels1, params, workspace, flow_HW2)
         levels0 = levels1
     return flows_NHW2
 
 
-def solve_pair(levels0: list[F32], levels1: list[F32], params: TVL1Params) -> F32:
-    """Flow from one frame to another, (H, W, 2), given their pyramids, from coarse to fine."""
+class Workspace:
+    """Memory for the largest level, used again for each level of each pair.
+
+    A fast schedule takes a few milliseconds a pair: fresh memory, which the system maps page by
+    page, would be a tenth of that.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        """Allocate memory for frames of that size and anything smaller."""
+        self.state = allocate_floats(count_state(height, width))
+        self.warpable = allocate_floats(count_warpable(height, width))
+
+
+def solve_pair(
+    levels0: list[F32],
+    levels1: list[F32],
+    params: TVL1Params,
+    workspace: Workspace,
+    out_HW2: F32,
+) -> None:
+    """Write the flow from one frame to another, given their pyramids, from coarse to fine."""
     flow_2HW = np.zeros((2, *levels0[-1].shape), np.float32)
     for frame0, frame1 in zip(reversed(levels0), reversed(levels1), strict=True):
         if frame0.shape != flow_2HW.shape[1:]:
             height, width = frame0.shape
             flow_2HW = enlarge_flow(flow_2HW, height, width, params.scale_step)
-        flow_2HW, _ = solve_level(flow_2HW, frame0, make_warpable(frame1), params)
-    return flow_2HW.transpose(1, 2, 0)
+        schedule = params.get_schedule(finest=frame0 is levels0[0])
+        warpable_HWC = fill_warpable(workspace.warpable, frame1)
+        state_RPX = fill_state(workspace.state, flow_2HW)
+        solve_level(state_RPX, frame0, warpable_HWC, params, schedule)
+        flow_2HW = filter_flow(view_flow(state_RPX, frame0.shape[1]), schedule.median_side)
+    for component in range(2):  # NumPy copies whole planes four times as fast as their transpose
+        out_HW2[..., component] = flow_2HW[component]
 
 
 def solve_level(
-    flow_2HW: F32, frame0_HW: F32, warpable_HWC: F32, params: TVL1Params
-) -> tuple[F32, int]:
-    """Refine the flow of one level; returns it and the number of iterations done."""
+    state_RPX: F32,
+    frame0_HW: F32,
+    warpable_HWC: F32,
+    params: TVL1Params,
+    schedule: LevelSchedule,
+) -> int:
+    """Refine the flow in the state of one level; returns the number of iterations done."""
     height, width = frame0_HW.shape
-    state_RPX = make_state(flow_2HW)
-    tolerance = params.epsilon**2 * height * width
+    tolerance = schedule.epsilon**2 * height * width
     iterations = 0
-    for _ in range(params.warps):
+    for _ in range(schedule.warps):
         warp(state_RPX, frame0_HW, warpable_HWC)
         iterations += iterate(
             state_RPX,
@@ -97,7 +126,12 @@ def solve_level(
             float(params.lambda_),
             float(params.theta),
         )
-    return state_RPX[1:, U1 : U2 + 1, LEFT : LEFT + width].transpose(1, 0, 2), iterations
+    return iterations
+
+
+def view_flow(state_RPX: F32, width: int) -> F32:
+    """Return u of a state, (2, H, W), without copying it."""
+    return state_RPX[1:, U1 : U2 + 1, LEFT : LEFT + width].transpose(1, 0, 2)
 
 
 def warm_up() -> None:

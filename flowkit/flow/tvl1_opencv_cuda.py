@@ -11,15 +11,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flowkit.errors import FlowError
 from flowkit.flow.params import TVL1Params
 from flowkit.flow.pyramid import F32
-from flowkit.flow.tvl1_opencv import count_levels
+from flowkit.flow.tvl1_opencv import count_levels, scale_floats
 
 
 def solve_pairs(
     frames0_NHW: npt.NDArray[Any], frames1_NHW: npt.NDArray[Any], params: TVL1Params
 ) -> F32:
     """Flow from each frame of frames0 to the one of frames1: (N, H, W) twice → (N, H, W, 2)."""
+    if not params.is_uniform:
+        # Level by level, as tvl1_opencv.py does it, is no way out: with `useInitialFlow` the
+        # class reads buffers that it has not filled.
+        raise FlowError(
+            "the opencv-cuda backend solves every level of the pyramid alike and without a median "
+            "filter, and these parameters (such as the preset fast) ask for more: use --backend "
+            "triton on the GPU, or --backend numba"
+        )
     import cv2
 
     cuda: Any = cv2.cuda
@@ -39,7 +48,7 @@ def solve_pairs(
     flows = []
     for frame0, frame1 in zip(frames0_NHW, frames1_NHW, strict=True):
         first, second = cuda.GpuMat(), cuda.GpuMat()
-        first.upload(np.ascontiguousarray(frame0))
-        second.upload(np.ascontiguousarray(frame1))
+        first.upload(np.ascontiguousarray(scale_floats(frame0)))
+        second.upload(np.ascontiguousarray(scale_floats(frame1)))
         flows.append(solver.calc(first, second, None).download())
     return np.stack(flows)

@@ -248,12 +248,15 @@ def solve_on(
     change_sums = torch.empty(count, device=device)
     flow_N2HW = torch.empty(count, 2, height, width, dtype=dtype, device=device)
     work_N = torch.empty(count, dtype=torch.int64, device=device)
+    coarse, finest = params.get_schedule(finest=False), params.get_schedule(finest=True)
     solve[(count,)](
         pyramids, levels.pyramid, pairs, send(levels.table, device), len(levels.table),
         state, levels.moving, levels.frozen, change_sums, flow_N2HW, work_N,
-        params.warps, params.iterations, params.epsilon**2, 1 / params.scale_step,
-        params.lambda_ * params.theta, params.tau, params.tau / params.theta,
-        0.0 if bound is None else bound, QUANTIZED=bound is not None, ITEMS=ITEMS, DEPTH=DEPTH,
+        coarse.warps, finest.warps, params.iterations, coarse.epsilon**2, finest.epsilon**2,
+        1 / params.scale_step, params.lambda_ * params.theta, params.tau, params.tau / params.theta,
+        0.0 if bound is None else bound, QUANTIZED=bound is not None,
+        MEDIAN_SIDE=coarse.median_side, FINEST_MEDIAN_SIDE=finest.median_side,
+        ITEMS=ITEMS, DEPTH=DEPTH,
         num_warps=WARPS, num_stages=1, maxnreg=REGISTERS, enable_fp_fusion=True,
     )  # fmt: skip
     return flow_N2HW.cpu().numpy(), work_N.cpu().numpy()

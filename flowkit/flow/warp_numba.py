@@ -21,18 +21,28 @@ from numba.extending import intrinsic
 
 from flowkit.flow.compilation import inlined, kernel, row_kernel
 from flowkit.flow.pyramid import F32
-from flowkit.flow.state_numba import INV, IX, IY, LEFT, RHO, U1, U2
+from flowkit.flow.state_numba import INV, IX, IY, LEFT, RHO, U1, U2, allocate_floats
 
 APRON = 3  # pixels of zeros around the image, one more at the far sides
 CHANNELS = 4
 FLT_EPSILON = np.float32(1.1920929e-07)  # squared gradients up to this count as none
 
 
+def count_warpable(height: int, width: int) -> int:
+    """Count the floats of the warpable form of an image of that size."""
+    return (height + 2 * APRON + 1) * (width + 2 * APRON + 1) * CHANNELS
+
+
 @kernel
-def make_warpable(image_HW: F32) -> F32:
-    """(I, ∂₁I, ∂₂I, 0) in an apron of zeros; central differences, the border replicated."""
+def fill_warpable(buffer: F32, image_HW: F32) -> F32:
+    """(I, ∂₁I, ∂₂I, 0) in an apron of zeros; central differences, the border replicated.
+
+    It is made in the first `count_warpable` floats of `buffer`.
+    """
     height, width = image_HW.shape
-    out_HWC = np.zeros((height + 2 * APRON + 1, width + 2 * APRON + 1, CHANNELS), np.float32)
+    shape = (height + 2 * APRON + 1, width + 2 * APRON + 1, CHANNELS)
+    out_HWC = buffer[: shape[0] * shape[1] * shape[2]].reshape(shape)
+    out_HWC[:] = 0
     half = np.float32(0.5)
     for y in range(height):
         up, down = max(y - 1, 0), min(y + 1, height - 1)
@@ -43,6 +53,11 @@ def make_warpable(image_HW: F32) -> F32:
             out[1] = half * (image_HW[y, right] - image_HW[y, left])
             out[2] = half * (image_HW[down, x] - image_HW[up, x])
     return out_HWC
+
+
+def make_warpable(image_HW: F32) -> F32:
+    """Make the warpable form of an image, (H + 7, W + 7, 4) float32, in memory of its own."""
+    return fill_warpable(allocate_floats(count_warpable(*image_HW.shape)), image_HW)
 
 
 @row_kernel

@@ -217,3 +217,20 @@ def test_where_not_one_video_can_be_extracted_it_exits_with_1(flowkit, tmp_path,
     command = ("extract", "bad.mp4", "good.mp4", "worse.mp4", "--store", "S", *SMALL)
     assert flowkit(*command).exit_code == 1  # the only one that was to be extracted
     assert flowkit(*command).exit_code == 0  # there is none
+
+
+def test_the_preset_is_named_by_status_and_another_is_refused(flowkit, tmp_path, make_clip):
+    make_clip(tmp_path / "a.mp4")
+    command = ("extract", "a.mp4", "--store", "out", *SMALL)
+    first = flowkit(*command, "--preset", "fast")
+    assert first.exit_code == 0, first.output
+    assert "TV-L1 fast, ±20 px" in flowkit("status", "out").stdout
+    assert flowkit(*command).exit_code == 0  # the store knows its preset
+    refused = flowkit(*command, "--preset", "paper")
+    assert refused.exit_code == 1
+    assert "flow.tvl1.scale_step: 0.5 ≠ 0.8" in refused.stderr
+
+
+def test_help_says_what_each_preset_is_for(flowkit):
+    text = " ".join(flowkit("extract", "--help").stdout.split())
+    assert "--preset [paper|accurate|fast] Optical-flow preset: paper (as in the papers" in text

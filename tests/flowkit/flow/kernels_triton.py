@@ -5,6 +5,7 @@ import triton
 import triton.language as tl
 
 from flowkit.flow.iterate_triton import sweep
+from flowkit.flow.median_triton import filter_flow
 from flowkit.flow.warp_triton import start_level, warp, write_flow
 
 
@@ -40,3 +41,8 @@ def run_write_flow(
     moving, flow, height, width, blocks, bound, QUANTIZED: tl.constexpr, ITEMS: tl.constexpr
 ):
     write_flow(moving, flow, tl.program_id(0), height, width, blocks, bound, QUANTIZED, ITEMS)
+
+
+@triton.jit
+def run_filter_flow(source, target, height, width, blocks, SIDE: tl.constexpr, ITEMS: tl.constexpr):
+    filter_flow(source, target, height, width, blocks, SIDE, ITEMS)

@@ -1,10 +1,11 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowkit.flow.params import PRESETS, TVL1Params
-from flowkit.flow.pyramid import build_pyramid, compute_level_sizes, enlarge_flow
+from flowkit.flow.pyramid import build_pyramid, compute_level_sizes, enlarge_flow, filter_flow
 
 
 def test_sizes_of_the_presets():
@@ -51,3 +52,21 @@ def test_enlarging_scales_the_vectors():
     assert larger.dtype == np.float32
     assert larger[0] == pytest.approx(2.5)
     assert larger[1] == pytest.approx(-3.75)
+
+
+@pytest.mark.parametrize("side", [3, 5])
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (6, 1), (2, 2), (3, 4), (16, 23), (31, 40)])
+def test_filtered_flow_is_the_median_of_windows(size, side):
+    random = np.random.default_rng(0)
+    flow = random.normal(size=(2, *size)).astype(np.float32).round(1)  # some values are equal
+    padded = np.pad(flow, ((0, 0), *[(side // 2, side // 2)] * 2), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2))
+    expected = np.sort(windows.reshape(2, *size, -1), axis=-1)[..., side * side // 2]
+    np.testing.assert_array_equal(filter_flow(flow, side), expected)
+    for plane, filtered in zip(flow, filter_flow(flow, side), strict=True):
+        assert cv2.medianBlur(plane, side).tobytes() == filtered.tobytes()
+
+
+def test_a_filter_of_one_pixel_is_none():
+    flow = np.ones((2, 3, 4), np.float32)
+    assert filter_flow(flow, 1) is flow

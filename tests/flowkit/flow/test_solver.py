@@ -66,9 +66,12 @@ def test_shapes(backend, dtype):
     np.testing.assert_array_equal(many[0], one)
 
 
-def test_uint8_and_float32_give_the_same():
-    frames = noise(2, 30, 30)
-    np.testing.assert_array_equal(tvl1(frames[0], frames[1]), tvl1(*frames.astype(np.float32)))
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("backend", AVAILABLE)
+def test_uint8_and_float32_give_the_same(backend, preset):
+    frames, params = noise(2, 30, 30), afford(backend, PRESETS[preset])
+    floats = tvl1(*frames.astype(np.float32), params, backend)
+    np.testing.assert_array_equal(tvl1(*frames, params, backend), floats)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -162,6 +165,14 @@ def test_opencv_says_that_it_cannot_go_below_16_pixels():
     assert tvl1(GREY, GREY, TVL1Params(min_side=8), "numba").shape == (20, 20, 2)
 
 
+def test_opencv_cuda_says_that_it_solves_all_levels_alike():
+    from flowkit.flow.tvl1_opencv_cuda import solve_pairs
+
+    for params in (PRESETS["fast"], TVL1Params(median_side=3), TVL1Params(finest_warps=1)):
+        with pytest.raises(FlowError, match=r"every level.*alike.*--backend triton"):
+            solve_pairs(GREY[None], GREY[None], params)
+
+
 # --- presets ----------------------------------------------------------------------------------
 
 VIDEO = noise(3, 20, 24)
@@ -238,12 +249,12 @@ def test_threads_get_what_one_thread_gets():
 # --- against OpenCV and the truth ---------------------------------------------------------------
 
 
-def measure_distance_to_opencv(folder, start, count, side):
+def measure_distance_to_opencv(folder, start, count, side, preset="paper"):
     """Mean endpoint distance of numba and opencv on each clip."""
     distances = []
     for clip in CLIPS:
         frames = read_grey(folder / "clips" / clip, start, count, side)
-        numba, opencv = (tvl1_video(frames, backend=name) for name in ("numba", "opencv"))
+        numba, opencv = (tvl1_video(frames, preset, name) for name in ("numba", "opencv"))
         distances.append(np.linalg.norm(numba - opencv, axis=-1).mean())
     return np.array(distances)
 
@@ -254,6 +265,25 @@ def test_agrees_with_opencv_on_real_clips(shared_data):
     assert distances.max() <= 0.15
 
 
+def test_schedules_by_level_agree_with_opencv(shared_data):
+    # A fixed number of iterations: near ε, OpenCV may stop sooner.
+    frames = read_grey(shared_data / "clips" / CLIPS[0], 4, 2, 128)
+    fixed = {"epsilon": 1e-9, "finest_epsilon": None, "iterations": 20}
+    for params in (
+        replace(PRESETS["fast"], **fixed),
+        replace(PRESETS["fast"], **fixed, median_side=5, finest_median_side=3, warps=2),
+    ):
+        numba, opencv = (tvl1(*frames, params, name) for name in ("numba", "opencv"))
+        assert np.linalg.norm(numba - opencv, axis=-1).mean() <= 2e-3
+
+
+def test_fast_agrees_with_opencv_on_real_clips(shared_data):
+    # Few iterations a warp: the one or two by which OpenCV stops sooner tell more than in "paper".
+    distances = measure_distance_to_opencv(shared_data, 4, 2, 128, "fast")
+    assert distances.mean() <= 0.1
+    assert distances.max() <= 0.2
+
+
 @pytest.mark.slow
 def test_agrees_with_opencv_on_real_clips_at_full_size(shared_data):
     distances = measure_distance_to_opencv(shared_data, 6, 4, 256)
@@ -262,11 +292,15 @@ def test_agrees_with_opencv_on_real_clips_at_full_size(shared_data):
 
 
 def measure_aee(folder, preset, backend="numba"):
+    return measure_aee_of(lambda *frames: tvl1(*frames, PRESETS[preset], backend), folder)
+
+
+def measure_aee_of(solve, folder):
     names = (str(folder / f"frame{number}.png") for number in (10, 11))
     frame0, frame1 = (cv2.imread(name, cv2.IMREAD_GRAYSCALE) for name in names)
     truth = read_flo(folder / "flow10.flo")
     known = (np.abs(truth) < 1e9).all(axis=-1)
-    flow = tvl1(frame0, frame1, PRESETS[preset], backend)
+    flow = solve(frame0, frame1)
     return np.linalg.norm(flow - truth, axis=-1)[known].mean()
 
 
@@ -286,3 +320,12 @@ def test_accuracy_on_middlebury(sequence, shared_data):
     assert paper <= 1.01 * opencv
     assert accurate <= 1.01 * paper
     assert accurate <= 0.75
+
+
+def test_fast_is_more_accurate_than_dis(shared_data):
+    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    folders = [shared_data / "middlebury" / sequence for sequence in SEQUENCES]
+    theirs = np.array([measure_aee_of(lambda a, b: dis.calc(a, b, None), f) for f in folders])
+    ours = np.array([measure_aee(folder, "fast") for folder in folders])
+    assert ours.mean() <= 0.70 * theirs.mean()
+    assert (ours <= 1.5 * theirs).all()

@@ -15,7 +15,7 @@ import pytest
 from flowkit.errors import DeviceError, DeviceMemoryError, FlowError
 from flowkit.flow import PRESETS, TVL1Params, quantize, tvl1, tvl1_video, tvl1_video_quantized
 from flowkit.flow.backends import BACKENDS, count_gpus
-from flowkit.flow.pyramid import build_pyramid, enlarge_flow
+from flowkit.flow.pyramid import build_pyramid, enlarge_flow, filter_flow
 
 torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")
@@ -267,6 +267,20 @@ def test_a_level_starts_from_the_coarser_ones_flow(sizes, kernels):
     np.testing.assert_array_equal(actual[2:], 0)
 
 
+@pytest.mark.parametrize("side", [3, 5])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (2, 2), (9, 11), (5, 70)])
+def test_filtered_flow_has_the_bits_of_opencvs_median(size, side, kernels):
+    random = np.random.default_rng(0)
+    moving = random.normal(size=(6, *size)).astype(np.float32).round(1)  # some values are equal
+    source, target = pack(moving), pack(np.zeros_like(moving))
+    kernels.run_filter_flow[(1,)](
+        source, target, *size, -(-size[1] // 64), SIDE=side, ITEMS=4, num_warps=4
+    )
+    actual = unpack(target, 6, *size)
+    np.testing.assert_array_equal(actual[:2], filter_flow(moving[:2], side))
+    np.testing.assert_array_equal(unpack(source, 6, *size), moving)
+
+
 @pytest.mark.parametrize("bound", [20.0, 7.3])
 def test_bytes_are_those_of_quantize(bound, kernels):
     steps = np.arange(-150, 151, dtype=np.float32) * np.float32(0.5) * np.float32(bound / 127)
@@ -309,6 +323,42 @@ def test_accurate_agrees_with_numba(shallow):
     assert measure_distance(frame0, frame1, PRESETS["accurate"]) <= 1e-3
 
 
+def test_fast_agrees_with_numba(shallow):
+    frame0, frame1 = texture(33, 41, seed=3), texture(33, 41, (0.02, 0.01), seed=3)
+    assert len(shallow.plan_levels(33, 41, PRESETS["fast"]).table) == 2
+    assert measure_distance(frame0, frame1, PRESETS["fast"]) <= 1e-3
+
+
+@pytest.mark.parametrize("sides", [(5, 1), (1, 3), (3, 5)])
+def test_schedules_by_level_agree_with_numba(sides, shallow):
+    params = TVL1Params(
+        scales=3, warps=2, iterations=3, finest_warps=1, median_side=sides[0],
+        finest_median_side=sides[1],
+    )  # fmt: skip
+    distance = measure_distance(texture(26, 35), texture(26, 35, (0.6, -0.4)), params)
+    assert distance <= 1e-3
+
+
+def test_the_finest_level_has_warps_and_a_bound_of_its_own(shallow):
+    size, still = (33, 40), TVL1Params(scales=2, scale_step=0.5, warps=2, finest_warps=1)
+    frames = np.full((2, *size), 90, np.uint8)  # at rest after the first two iterations of a warp
+    levels, batch = (
+        shallow.plan_levels(*size, still),
+        shallow.Batch(frames, np.array([0]), np.array([1])),
+    )
+    _, work = shallow.solve_batch(batch, levels, still, None)
+    assert work.tolist() == [2 * 2 * 16 * 20 + 2 * 33 * 40]
+    moving = np.stack([texture(*size), texture(*size, (0.3, 0))])
+    loose = replace(still, epsilon=9.0, iterations=8)
+    work = [
+        shallow.solve_batch(
+            shallow.Batch(moving, np.array([0]), np.array([1])), levels, params, None
+        )[1].item()
+        for params in (loose, replace(loose, finest_epsilon=1e-9))
+    ]
+    assert work == [2 * 2 * 16 * 20 + 2 * 33 * 40, 2 * 2 * 16 * 20 + 8 * 33 * 40]
+
+
 @pytest.mark.parametrize("size", [(20, 25), (16, 70), (17, 16)])
 def test_agrees_with_numba_in_deep_sweeps(size, solver):
     params = replace(PAPER, iterations=7, warps=2)
@@ -316,6 +366,7 @@ def test_agrees_with_numba_in_deep_sweeps(size, solver):
 
 
 def test_stops_where_numba_does(shallow):
+    from flowkit.flow.state_numba import make_state
     from flowkit.flow.tvl1_numba import solve_level
     from flowkit.flow.warp_numba import make_warpable
 
@@ -325,8 +376,8 @@ def test_stops_where_numba_does(shallow):
     frames1 = np.stack([texture(*size, shift, seed=s) for s, shift in enumerate(shifts)])
     expected = []
     for frame0, frame1 in zip(frames0.astype(np.float32), frames1.astype(np.float32), strict=True):
-        flow = np.zeros((2, *size), np.float32)
-        expected.append(solve_level(flow, frame0, make_warpable(frame1), params)[1])
+        state, schedule = make_state(np.zeros((2, *size), np.float32)), params.get_schedule(True)
+        expected.append(solve_level(state, frame0, make_warpable(frame1), params, schedule))
     batch = shallow.Batch(np.concatenate([frames0, frames1]), np.arange(3), np.arange(3) + 3)
     _, work = shallow.solve_batch(batch, shallow.plan_levels(*size, params), params, None)
     assert len(set(expected)) > 2

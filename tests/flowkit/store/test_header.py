@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from flowkit.errors import CorruptError, FormatError, RecipeError
+from flowkit.flow import PRESETS
 from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe, RGBRecipe
 from flowkit.store import create_or_open, read_header
 
@@ -35,6 +36,44 @@ def test_another_recipe_or_dataset_is_refused_and_named(tmp_path):
     with pytest.raises(RecipeError, match=r"ucf101.*hmdb51"):
         create_or_open(tmp_path, BASE, "hmdb51")
     assert (tmp_path / "store.json").read_bytes() == before
+
+
+# The flow part of the recipe as flowkit wrote it before levels had schedules of their own.
+OLDER_FLOW = {
+    "tvl1": {
+        "tau": 0.25, "lambda_": 0.15, "theta": 0.3, "epsilon": 0.01, "scales": 5,
+        "scale_step": 0.8, "min_side": 16, "warps": 5, "iterations": 300,
+    },
+    "bound": 20.0,
+    "quality": 95,
+    "quantization": "128 + round(127 * clip(v, -bound, bound) / bound)",
+    "grey": "opencv-rgb2gray",
+}  # fmt: skip
+
+
+def test_a_store_of_an_older_flowkit_is_opened_and_left_as_it_is(tmp_path):
+    create_or_open(tmp_path, BASE)
+    path = tmp_path / "store.json"
+    assert json.loads(path.read_text())["recipe"]["flow"] == OLDER_FLOW
+    older = json.loads(path.read_text())
+    accurate = OLDER_FLOW["tvl1"] | {"scales": 64, "warps": 6}
+    for preset, tvl1 in (("paper", OLDER_FLOW["tvl1"]), ("accurate", accurate)):
+        older["recipe"]["flow"]["tvl1"] = tvl1
+        path.write_text(json.dumps(older))
+        before = path.read_bytes()
+        recipe = replace(BASE, flow=FlowRecipe(tvl1=PRESETS[preset]))
+        assert create_or_open(tmp_path, recipe).recipe == recipe
+        assert path.read_bytes() == before
+
+
+def test_a_store_of_preset_fast_refuses_another_and_says_what_differs(tmp_path):
+    fast = replace(BASE, flow=FlowRecipe(tvl1=PRESETS["fast"]))
+    create_or_open(tmp_path, fast)
+    assert create_or_open(tmp_path, fast).recipe == fast
+    with pytest.raises(RecipeError) as refusal:
+        create_or_open(tmp_path, BASE)
+    for line in ("scale_step: 0.5 ≠ 0.8", "median_side: 3 ≠ 1", "finest_warps: 1 ≠ None"):
+        assert f"flow.tvl1.{line}" in str(refusal.value)
 
 
 def test_other_folders_are_no_stores(tmp_path):
