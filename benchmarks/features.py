@@ -22,8 +22,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from machine import describe_machine
 from rich.console import Console
-from store import describe_machine
 
 from flowkit import views
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import describe_machine
 from rich.console import Console
-from store import describe_machine
 from torch import nn
 from torch.nn import functional
 
