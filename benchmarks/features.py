@@ -124,7 +124,9 @@ class FeatureRates:
     network: float
 
 
-def measure(folder: Path, root: Path, stream: str, options: argparse.Namespace) -> FeatureRates:
+def measure(
+    folder: Path, root: Path, stream: str, options: argparse.Namespace, name: str | None = None
+) -> FeatureRates:
     """Time the extraction of one stream, then its network alone.
 
     Args:
@@ -132,6 +134,7 @@ def measure(folder: Path, root: Path, stream: str, options: argparse.Namespace) 
         root: The store.
         stream: ``rgb`` or ``flow``.
         options: As the command line gives them.
+        name: Of the features in the store, which are of one network; the stream's by default.
 
     Raises:
         FlowkitError: a video failed.
@@ -145,7 +148,7 @@ def measure(folder: Path, root: Path, stream: str, options: argparse.Namespace) 
         workers=0, device=options.device, precision=options.precision, batch=options.batch,
         readers=options.readers,
     )  # fmt: skip
-    setup = begin_setup(root, stream, wanted, network, given)
+    setup = begin_setup(root, name or stream, wanted, network, given)
     worker = setup.make_worker()
     rows = (network.recipe.positions, network.views)
     plan = make_plan(Store(root), setup.stream, network.sampling.source, rows, {})

@@ -118,7 +118,9 @@ class BatchRates:
         return self.best * self.work
 
 
-def measure_batch(pairs: list[Pair], size: int, params: TVL1Params, repeat: int) -> BatchRates:
+def measure_batch(
+    pairs: list[Pair], size: int, params: TVL1Params, repeat: int, runs: int = 3
+) -> BatchRates:
     """Time batches of `size` pairs in one thread, and in two with a stream each."""
     height, width = pairs[0][0].shape
     levels = plan_levels(height, width, params)
@@ -129,11 +131,11 @@ def measure_batch(pairs: list[Pair], size: int, params: TVL1Params, repeat: int)
 
     def run_twice() -> None:
         with ThreadPoolExecutor(2) as threads:
-            list(threads.map(lambda _: [run() for _ in range(3)], range(2)))
+            list(threads.map(lambda _: [run() for _ in range(runs)], range(2)))
 
     work = run()
     alone = size / time_best(repeat, run)
-    return BatchRates(alone, 6 * size / time_best(repeat, run_twice), float(work.mean()))
+    return BatchRates(alone, 2 * runs * size / time_best(repeat, run_twice), float(work.mean()))
 
 
 def show_speed(pairs: list[Pair], batches: list[int], repeat: int, gpu: GPU) -> float:
