@@ -119,9 +119,23 @@ class BatchRates:
 
 
 def measure_batch(
-    pairs: list[Pair], size: int, params: TVL1Params, repeat: int, runs: int = 3
+    pairs: list[Pair],
+    size: int,
+    params: TVL1Params,
+    repeat: int,
+    runs: int = 3,
+    most_seconds: float = float("inf"),
 ) -> BatchRates:
-    """Time batches of `size` pairs in one thread, and in two with a stream each."""
+    """Time batches in one thread, and in two with a stream each.
+
+    Args:
+        pairs: Pairs of frames, repeated to fill a batch.
+        size: Pairs of a batch.
+        params: Of the solver.
+        repeat: How often each measurement is repeated; the best counts.
+        runs: Batches that each of two threads solves while they are timed.
+        most_seconds: Repeat less often where more than about this would go by.
+    """
     height, width = pairs[0][0].shape
     levels = plan_levels(height, width, params)
     batch = make_batch(list(islice(cycle(pairs), size)))
@@ -133,8 +147,15 @@ def measure_batch(
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(lambda _: [run() for _ in range(runs)], range(2)))
 
+    run()
+    begin = time.perf_counter()
     work = run()
+    once = time.perf_counter() - begin
+    repeat = max(1, min(repeat, int(most_seconds / 2 / once)))
     alone = size / time_best(repeat, run)
+    # Two threads take as long as two batches at worst.
+    runs = max(1, min(runs, int(most_seconds / 2 / (2 * once))))
+    repeat = max(1, min(repeat, int(most_seconds / 2 / (2 * once * runs)) - 1))
     return BatchRates(alone, 2 * runs * size / time_best(repeat, run_twice), float(work.mean()))
 
 
@@ -176,13 +197,16 @@ def measure_others(pairs: list[Pair], params: TVL1Params, repeat: int) -> OtherS
     """Time one pair at a time with two launches an iteration, and OpenCV's own class."""
     device = "cpu" if is_interpreted() else "cuda"
 
-    def run() -> list[np.ndarray]:
-        return [launches.solve(*pair, params, device) for pair in pairs]
-
-    rate = len(pairs) / time_best(repeat, run)
+    launches.solve(*pairs[0], params, device)  # compile
+    best = float("inf")
+    for _ in range(repeat):
+        begin = time.perf_counter()
+        flows = [launches.solve(*pair, params, device) for pair in pairs]
+        best = min(best, time.perf_counter() - begin)
+    rate = len(pairs) / best
     distances = [
         np.linalg.norm(flow - tvl1(*pair, params, "triton"), axis=-1).mean()
-        for flow, pair in zip(run(), pairs, strict=True)
+        for flow, pair in zip(flows, pairs, strict=True)
     ]
     obstacle, opencv = BACKENDS["opencv-cuda"].find_obstacle() or "", None
     if not obstacle:

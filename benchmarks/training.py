@@ -158,13 +158,20 @@ class MaterializingBlock(CrossModalityBlock):
         return x + self.norm(self.out(z.transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:])))
 
 
-def run_block(kind: str, device: str, precision: str, batch: int) -> float:
+def run_block(
+    kind: str,
+    device: str,
+    precision: str,
+    batch: int,
+    size: tuple[int, int, int] = (CHANNELS, FRAMES, SIDE),
+) -> float:
     """Peak memory of one forward and backward, MiB beyond weights and inputs."""
+    channels, frames, side = size
     block = {"fused": CrossModalityBlock, "materialized": MaterializingBlock}[kind](
-        CHANNELS, dims=3
+        channels, dims=3
     )
     block.to(device)
-    x, y = torch.randn(2, batch, CHANNELS, FRAMES, SIDE, SIDE, device=device)
+    x, y = torch.randn(2, batch, channels, frames, side, side, device=device)
     x.requires_grad_(), y.requires_grad_()
     dtype = DTYPES[precision]
     if device == "cuda":

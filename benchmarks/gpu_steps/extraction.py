@@ -22,7 +22,7 @@ def measure(scale: Scale, recorder: Recorder) -> None:
     if not clips:
         raise VideoError("empty", f"the pack has no clips in {scale.data / 'clips'}")
     options = Options(workers=0, backend="triton")
-    presets, resize = ["paper", *(["fast"] if "fast" in PRESETS else [])], Resize()
+    presets, resize = ["paper", *(["fast"] if "fast" in PRESETS else [])], Recipe().resize
     if scale.rehearsal:
         clips = sorted(clips, key=lambda clip: clip.stat().st_size)[:1]
         presets, resize = presets[:1], Resize(width=TINY_SIDE, height=TINY_SIDE)

@@ -26,8 +26,8 @@ from flow_cuda import (
 )
 
 from flowkit.errors import FlowError
-from flowkit.flow import BACKENDS, PRESETS, TVL1Params, tvl1
-from gpu_steps.frames import SIZES, Pair, read_pairs_of_size, shrink_pairs
+from flowkit.flow import BACKENDS, PRESETS, TVL1Params, tvl1, tvl1_video_quantized
+from gpu_steps.frames import Pair, read_pairs_of_size, shrink_pairs
 from gpu_steps.plan import Scale
 from gpu_steps.recorder import Recorder
 
@@ -46,8 +46,7 @@ def list_presets(scale: Scale) -> dict[str, TVL1Params]:
     if not scale.rehearsal:
         return dict(PRESETS)
     return {
-        name: replace(params, scales=min(params.scales, 2), warps=1, iterations=1)
-        for name, params in PRESETS.items()
+        name: replace(params, scales=1, warps=1, iterations=1) for name, params in PRESETS.items()
     }
 
 
@@ -84,9 +83,13 @@ def measure_machine(scale: Scale, recorder: Recorder) -> None:
         "CUDA": str(torch.version.cuda),
     }
     begin = time.perf_counter()
-    frames = np.zeros((2, TINY_SIDE, TINY_SIDE), np.uint8)
-    for params in list_presets(scale).values():
-        tvl1(frames[:1], frames[1:], params, "triton")
+    for width, height in scale.sizes:
+        # Triton compiles anew for numbers that are 1 or multiples of 16: take the real sizes.
+        side = (TINY_SIDE, TINY_SIDE) if scale.rehearsal else (height, width)
+        frames = np.zeros((2, *side), np.uint8)
+        for params in list_presets(scale).values():
+            tvl1(frames[:1], frames[1:], params, "triton")
+            tvl1_video_quantized(frames, params, backend="triton")
     compiled = time.perf_counter() - begin
     recorder.add(
         "machine",
@@ -106,7 +109,7 @@ def measure_machine(scale: Scale, recorder: Recorder) -> None:
 def measure_agreement(scale: Scale, recorder: Recorder) -> None:
     """Compare the flow of real pairs with Numba's, for each preset and size."""
     require_gpu()
-    for width, height in SIZES:
+    for width, height in scale.sizes:
         pairs = load_pairs(scale, width, height, scale.agreement_pairs)
         for preset, params in list_presets(scale).items():
             with recorder.attempt(f"{preset} at {width}×{height}"):
@@ -130,12 +133,12 @@ def measure_speed(scale: Scale, recorder: Recorder) -> None:
     require_gpu()
     gpu = inspect_gpu()
     for batch in scale.batches:
-        for width, height in SIZES:
+        for width, height in scale.sizes:
             pairs = load_pairs(scale, width, height, batch)
             for preset, params in list_presets(scale).items():
                 with recorder.attempt(f"{preset} at {width}×{height}, batch {batch}"):
                     rates = measure_batch(
-                        pairs, batch, params, scale.repeat, runs=scale.thread_runs
+                        pairs, batch, params, scale.repeat, scale.thread_runs, scale.batch_seconds
                     )
                     share = measure_share(height, width, preset)
                     issued = gpu.issue_rate * 32 / INSTRUCTIONS * share
@@ -158,13 +161,13 @@ def measure_structure(scale: Scale, recorder: Recorder) -> None:
     """Time one pair at a time with two launches an iteration, as OpenCV's class does."""
     require_gpu()
     presets = list_presets(scale)
-    for width, height in SIZES:
+    for width, height in scale.sizes:
         pairs = load_pairs(scale, width, height, scale.structure_pairs)
         with recorder.attempt(f"launches at {width}×{height}"):
             batch = max(scale.batches)
             ours = measure_batch(
                 load_pairs(scale, width, height, batch), batch, presets["paper"], scale.repeat,
-                runs=scale.thread_runs,
+                scale.thread_runs, scale.batch_seconds,
             )  # fmt: skip
             found = measure_others(pairs, presets["paper"], 1)
             opencv = found.opencv_cuda

@@ -13,8 +13,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-SIZES = ((256, 256), (340, 256))  # width, height
+from gpu_steps.plan import SIZES
+
 PAIRS = 40  # at least the 32 that are compared with numba; 6 MiB compressed
+
 Grey = npt.NDArray[np.uint8]
 Pair = tuple[Grey, Grey]
 
@@ -58,7 +60,8 @@ def write_rendered_sequence(folder: Path, side: int = 256) -> None:
     from flowkit.synthetic.motion8 import Motion8, Renderer, make_clips, true_flow
 
     folder.mkdir(parents=True)
-    clip = make_clips(Motion8(videos=8, test_videos=0, frames=8, width=side, height=side))[0]
+    config = Motion8(videos=8, test_videos=0, frames=8, width=side, height=side)
+    clip = next(iter(make_clips(config)))
     frames = [Renderer(clip).frame(t) for t in (3, 4)]
     for number, frame in zip((10, 11), frames, strict=True):
         cv2.imwrite(str(folder / f"frame{number}.png"), cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))

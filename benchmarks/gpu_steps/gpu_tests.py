@@ -1,6 +1,7 @@
 """The step that runs the tests that need a GPU, by pytest in a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -8,10 +9,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from flowkit.errors import FlowkitError
-from gpu_steps.plan import Scale
+from gpu_steps.plan import Scale, find_step
 from gpu_steps.recorder import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
+REPORT_SECONDS = 15  # of the step's time: to start, and to write the report
 
 
 def run_tests(scale: Scale, recorder: Recorder) -> None:
@@ -29,11 +31,15 @@ def run_tests(scale: Scale, recorder: Recorder) -> None:
             sys.executable, "-m", "pytest", "-m", "gpu", "-W", "default", "-p", "no:cacheprovider",
             "--override-ini=junit_family=xunit2", f"--junitxml={report}", *files,
         ]  # fmt: skip
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-        print(done.stdout, done.stderr, sep="\n", flush=True)
+        with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
+            try:
+                process.wait(timeout=find_step("tests").seconds - REPORT_SECONDS)
+            except subprocess.TimeoutExpired:
+                recorder.fail("not all tests ran in the time there was")
+                process.send_signal(signal.SIGINT)  # pytest then reports those that did
+                process.wait(timeout=REPORT_SECONDS)
         if not report.is_file():
-            lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            raise FlowkitError(f"pytest did not run: {lines[-1] if lines else done.returncode}")
+            raise FlowkitError(f"pytest made no report, and ended with {process.returncode}")
         cases = list(ElementTree.parse(report).getroot().iter("testcase"))
     failed, skipped = [], []
     for case in cases:

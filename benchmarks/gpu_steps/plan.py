@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TOTAL_SECONDS = 480
-INSTALL_SECONDS = 35
+SIZES = ((256, 256), (340, 256))  # width, height of the frames of a pack
+INSTALL_SECONDS = 25
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,16 @@ class Step:
 
 
 STEPS = (
-    Step("machine", "versions, clocks, compile time", "flow:measure_machine", 45),
-    Step("agreement", "agreement with numba, the same bits always", "flow:measure_agreement", 40),
+    Step("machine", "versions, clocks, compile time", "flow:measure_machine", 60),
+    Step("agreement", "agreement with numba, the same bits always", "flow:measure_agreement", 45),
     Step("speed", "pairs per second by preset, size and batch", "flow:measure_speed", 75),
     Step("structure", "OpenCV's structure of launches", "flow:measure_structure", 30),
-    Step("accuracy", "endpoint error against known flow", "flow:measure_accuracy", 30),
-    Step("extraction", "extraction from end to end", "extraction:measure", 55),
-    Step("training", "training steps of two-stream networks", "networks:measure_training", 50),
-    Step("attention", "attention blocks and their equations", "networks:measure_attention", 35),
+    Step("accuracy", "endpoint error against known flow", "flow:measure_accuracy", 20),
+    Step("extraction", "extraction from end to end", "extraction:measure", 50),
+    Step("training", "training steps of two-stream networks", "networks:measure_training", 45),
+    Step("attention", "attention blocks and their equations", "networks:measure_attention", 25),
     Step("features", "feature extraction", "networks:measure_features", 45),
-    Step("tests", "pytest -m gpu", "gpu_tests:run_tests", 40),
+    Step("tests", "pytest -m gpu", "gpu_tests:run_tests", 60),
 )
 
 
@@ -50,10 +51,13 @@ class Scale:
     rehearsal: bool = False
     batches: tuple[int, ...] = (256, 64, 8, 1)
     agreement_pairs: int = 32
-    structure_pairs: int = 8
+    structure_pairs: int = 6
     repeat: int = 3
     thread_runs: int = 3
     """Batches that each of two threads solves while they are timed."""
+
+    batch_seconds: float = 1.5
+    """How long the repetitions of one batch may take, about, in one thread and in two."""
 
     copies: int = 6
     """Of each clip, for extraction."""
@@ -67,6 +71,11 @@ class Scale:
         default=(("inception_resnet_v2", "float32", 256), ("resnet152", "bfloat16", 256))
     )
     """Backbone, precision and batch of feature extraction."""
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Width and height of frames; a rehearsal shrinks them, so that one will do."""
+        return SIZES[:1] if self.rehearsal else SIZES
 
     @property
     def device(self) -> str:

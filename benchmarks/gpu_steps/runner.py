@@ -29,7 +29,7 @@ def run_steps(
     results: Results,
     publish: Callable[[], None],
     log: Callable[[str], None],
-) -> None:
+) -> dict[str, str]:
     """Run steps in their order.
 
     Args:
@@ -39,15 +39,21 @@ def run_steps(
         results: Where results are added.
         publish: Called after each step, to write what there is.
         log: Prints one line.
+
+    Returns:
+        The status of each step by its name.
     """
+    statuses = {}
     for number, step in enumerate(steps, 1):
         log(f"[{number}/{len(steps)}] {step.name}: {step.title} (at most {step.seconds:.0f} s)")
         result = run_step(step, make_command(step), environment, log)
+        statuses[step.name] = result.status
         results.add(step.name, result)
         log(f"    {result.status} after {result.seconds:.1f} s, {result.rows} rows")
         for failure in result.failures:
             log(f"    {failure}")
         publish()
+    return statuses
 
 
 def run_step(
