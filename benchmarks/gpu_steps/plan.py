@@ -99,7 +99,7 @@ def make_rehearsal(data: Path) -> Scale:
         attention_batch=1,
         attention_steps=1,
         feature_videos=6,
-        networks=(("resnet50", "float32", 2),),
+        networks=(("resnet50", "float32", 8),),
     )
 
 
