@@ -4,6 +4,7 @@ They need torch and the pack's packages, and no Triton.
 """
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 
@@ -103,9 +104,11 @@ def measure_features(scale: Scale, recorder: Recorder) -> None:
     import features
 
     require_cuda(scale)
-    if scale.rehearsal:  # random weights give features so small that a CPU takes its time
-        torch.set_flush_denormal(True)
-        torch.set_num_threads(1)
+    if scale.rehearsal:
+        torch.set_flush_denormal(True)  # random weights give features that small
+        # One thread of torch: several wait for each other by spinning, for minutes where others
+        # work on the same cores.
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as name:
         root = features.write_store(Path(name) / "store", scale.feature_videos)
         for backbone, precision, batch in scale.networks:

@@ -139,7 +139,7 @@ def make_variables(root: Path, caches: Path, rehearsal: bool) -> dict[str, str]:
     }
     variables.pop("TRITON_INTERPRET", None)
     if rehearsal:
-        variables |= {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+        variables |= {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         variables.pop("NUMBA_CACHE_DIR")  # kernels that the CPU has compiled before serve as well
         if "NUMBA_CACHE_DIR" in os.environ:
             variables["NUMBA_CACHE_DIR"] = os.environ["NUMBA_CACHE_DIR"]
