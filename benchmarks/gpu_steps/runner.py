@@ -96,18 +96,19 @@ def run_step(
 def read_output(process: "subprocess.Popen[str]", result: StepResult, tail: "deque[str]") -> None:
     """Take in rows and failures that the step sends, and keep its last other lines."""
     assert process.stdout is not None
-    for line in process.stdout:
-        try:
-            message = parse_message(line)
-        except ValueError:  # half a line, of a process that was killed
-            message = None
-        if message is None:
-            if line.strip():
-                tail.append(line.rstrip())
-        elif "failure" in message:
-            result.failures.append(message["failure"])
-        else:
-            result.tables.setdefault(message["table"], []).append(message["row"])
+    with process.stdout as lines:
+        for line in lines:
+            try:
+                message = parse_message(line)
+            except ValueError:  # half a line, of a process that was killed
+                message = None
+            if message is None:
+                if line.strip():
+                    tail.append(line.rstrip())
+            elif "failure" in message:
+                result.failures.append(message["failure"])
+            else:
+                result.tables.setdefault(message["table"], []).append(message["row"])
 
 
 def end_group(process: "subprocess.Popen[str]") -> None:

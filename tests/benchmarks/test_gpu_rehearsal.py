@@ -15,12 +15,14 @@ SCRIPT = ROOT / "benchmarks" / "gpu.py"
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
+# What this environment adds is not on the other machine; the script finds flowkit by itself.
+VARIABLES = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "TRITON_INTERPRET")}
+
+
 def run(python, *arguments, timeout=600):
-    # What this environment adds is not on the other machine; the script finds flowkit by itself.
-    variables = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "TRITON_INTERPRET")}
     command = [str(python), str(SCRIPT), *map(str, arguments)]
     return subprocess.run(
-        command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout
+        command, cwd=ROOT, env=VARIABLES, capture_output=True, text=True, timeout=timeout
     )
 
 
@@ -40,7 +42,9 @@ def test_a_bare_machine_runs_every_step_with_the_pack(tmp_path, make_clip):
     python = bare.make_bare_python(tmp_path / "bare")
     find = "import importlib.util as u, sys; print([n for n in sys.argv[1:] if u.find_spec(n)])"
     command = [str(python), "-c", find, *bare.ABSENT]
-    absent = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    absent = subprocess.run(
+        command, cwd=tmp_path, env=VARIABLES, capture_output=True, text=True, timeout=60
+    )
     assert absent.stdout.strip() == "[]", absent.stderr
 
     out = tmp_path / "out"

@@ -34,7 +34,7 @@ def test_all_limits_together_fit_into_eight_minutes(steps):
         plan.find_step("sped")
 
 
-# --- steps in processes ----------------------------------------------------------------------------
+# --- steps in processes ---
 
 ROW = """print('@gpu {"table": "t", "row": {"n": %d}}', flush=True)\n"""
 
@@ -79,9 +79,9 @@ def test_a_step_that_hangs_is_stopped_with_all_its_processes(steps, tmp_path):
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         f"pathlib.Path({str(pid)!r}).write_text(str(child.pid))\n" + ROW % 1 + "time.sleep(600)"
     )
-    found, _ = run_scripts(steps, {"hang": hang, "next": ROW % 2}, seconds=15.0)
+    found, _ = run_scripts(steps, {"hang": hang, "next": ROW % 2}, seconds=8.0)
     assert found["hang"].status == "stopped"
-    assert found["hang"].failures == ["stopped after 15 s, its limit of time"]
+    assert found["hang"].failures == ["stopped after 8 s, its limit of time"]
     assert found["hang"].tables == {"t": [{"n": 1}]}
     assert found["next"].status == "done"
     for _ in range(100):  # a killed grandchild is gone when init has taken it
@@ -92,7 +92,7 @@ def test_a_step_that_hangs_is_stopped_with_all_its_processes(steps, tmp_path):
     pytest.fail("a process of the step lives on")
 
 
-# --- results and tables ----------------------------------------------------------------------------
+# --- results and tables ---
 
 
 def make_result(steps, *rows, status="done", failures=()):
@@ -158,7 +158,7 @@ def test_rows_and_failures_are_in_the_table(steps, tmp_path):
         steps.tables.rewrite(tmp_path / "t.md", results)
 
 
-# --- pack and environment ---------------------------------------------------------------------------
+# --- pack and environment ---
 
 
 def test_what_is_no_pack_or_for_another_python_is_a_line(steps, tmp_path):
@@ -210,6 +210,8 @@ def test_a_wheel_with_another_compression_is_the_same_wheel(steps, tmp_path):
 
 def test_make_gpu_packs_what_is_absent_and_then_measures(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).touch()
     command = ["make", "-n", "--no-print-directory", "-C", str(tmp_path), "gpu", "PYTHON=python3"]
 
     def plan():
