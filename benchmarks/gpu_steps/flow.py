@@ -58,9 +58,7 @@ def load_pairs(scale: Scale, width: int, height: int, count: int) -> list[Pair]:
 
 def read_clocks() -> str:
     """Ask the driver for the current clocks, power and temperature, in one line."""
-    query = (
-        "clocks.sm,clocks.mem,power.draw,power.limit,temperature.gpu,clocks_throttle_reasons.active"
-    )
+    query = "clocks.sm,clocks.mem,power.draw,power.limit,temperature.gpu"
     command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
