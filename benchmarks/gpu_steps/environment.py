@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import time
 import venv
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,27 +77,31 @@ def install(python: Path, wheels: Path, requirements: list[str], seconds: float)
     """Install what is missing; where pip cannot do all of it, as many wheels as it can.
 
     Returns:
-        One line for each thing that failed.
+        One line for each thing that failed. It all ends within `seconds`, done or not.
     """
     (pip,) = list(wheels.glob("pip-*.whl"))[-1:] or [None]
     runner = [str(pip / "pip")] if pip is not None else ["-m", "pip"]
     command = [str(python), *runner, "install", *PIP_OPTIONS]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")}
 
+    deadline = time.monotonic() + seconds
+
     def run(*arguments: str) -> str:
         try:
             done = subprocess.run(
-                [*command, *arguments], capture_output=True, text=True, timeout=seconds,
-                env=environment, check=False,
+                [*command, *arguments], capture_output=True, text=True, env=environment,
+                timeout=max(0.1, deadline - time.monotonic()), check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            return f"it took longer than {seconds:.0f} s"
+            return f"all of it took longer than {seconds:.0f} s"
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         return "" if done.returncode == 0 else (lines or [f"pip ended with {done.returncode}"])[-1]
 
     reason = run("--find-links", str(wheels), *requirements)
     if not reason:
         return []
+    if time.monotonic() > deadline:
+        return [f"the pack was not installed: {reason}"]
     notes = [f"pip cannot install all of the pack ({reason}); installing each wheel alone"]
     for wheel in sorted(wheels.glob("*.whl")):
         if wheel != pip and (failure := run("--no-deps", str(wheel))):
