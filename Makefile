@@ -3,6 +3,7 @@
 #   make test    install with the test extra, run the tests
 #   make lint    ruff, mypy, import-linter
 #   make bench   the ratios of RESULTS.md
+#   make gpu     on a machine with a GPU: the GPU rows of RESULTS.md, in eight minutes
 #   make flash-mnist   Table 1 of Attention Clusters, trained and put into RESULTS.md
 # For releases:
 #   make dist    build dist/, check what is in it, install the wheel elsewhere
@@ -15,7 +16,7 @@ TESTERS ?= 2
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench flash-mnist dist test-matrix clean always
+.PHONY: demo test lint bench gpu flash-mnist dist test-matrix clean always
 .DELETE_ON_ERROR:
 
 # Checked each time; the stamp changes only when the environment is made, or remade.
@@ -50,6 +51,16 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/extract.py
 	$(BIN)/python benchmarks/loader.py
+
+# With the packages that PYTHON has, and what build/gpu brings; no network is needed if that is there.
+gpu: build/gpu/pack.json
+	$(PYTHON) benchmarks/gpu.py --from build/gpu
+
+# Made where there is a network, for the version of PYTHON.
+build/gpu/pack.json:
+	$(MAKE) $(VENV)/.installed
+	$(BIN)/python benchmarks/gpu.py --pack build/gpu --python \
+		$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 # MNIST's four files are looked for in $$FLOWKIT_DATA/mnist; `ROWS=--all` is the whole table.
 flash-mnist: $(VENV)/.installed

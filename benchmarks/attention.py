@@ -29,8 +29,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import describe_machine
 from rich.console import Console
-from store import describe_machine
 from torch.nn import functional
 
 from models.attention.catnet import CascadeAttention

@@ -2,13 +2,9 @@
 
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import numpy.typing as npt
-
-from flowkit.annotations import walk_videos
-from flowkit.path_text import text_to_path
 
 Grey = npt.NDArray[np.uint8]
 Pair = tuple[Grey, Grey]
@@ -20,6 +16,9 @@ def find_clips(folder: Path | None, scratch: Path) -> list[Path]:
     """The videos in ``folder``, else the real ones beside the checkout, else rendered ones."""
     folder = folder or REAL
     if folder.is_dir():
+        from flowkit.annotations import walk_videos
+        from flowkit.path_text import text_to_path
+
         return [folder / text_to_path(name) for name in walk_videos(folder)]
     from flowkit.synthetic.motion8 import Motion8, write
 
@@ -30,6 +29,8 @@ def find_clips(folder: Path | None, scratch: Path) -> list[Path]:
 
 def read_pairs(clip: Path, count: int, height: int, width: int) -> list[Pair]:
     """`count` pairs of consecutive frames, spread over the clip, resized and made grey."""
+    import av  # not where frames were decoded beforehand (gpu_steps)
+
     with av.open(str(clip)) as container:
         total = sum(1 for _ in container.decode(video=0))
     starts = {round(start) for start in np.linspace(0, total - 2, count + 2)[1:-1]}

@@ -17,15 +17,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from machine import describe_machine
 from rich.console import Console
-from store import describe_machine
 
 from flowkit import views
+from flowkit.errors import FlowkitError
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
 from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open, rebuild_index
 from flowkit.store.jpeg import encode_grey, encode_rgb
@@ -111,8 +113,32 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure(folder: Path, root: Path, stream: str, options: argparse.Namespace) -> None:
-    """Both rates of one stream, and their ratio."""
+@dataclass(frozen=True)
+class FeatureRates:
+    """Features per second of one stream: of the extraction, and of its network alone."""
+
+    size: int
+    batch: int
+    readers: int
+    extraction: float
+    network: float
+
+
+def measure(
+    folder: Path, root: Path, stream: str, options: argparse.Namespace, name: str | None = None
+) -> FeatureRates:
+    """Time the extraction of one stream, then its network alone.
+
+    Args:
+        folder: Where random weights are written.
+        root: The store.
+        stream: ``rgb`` or ``flow``.
+        options: As the command line gives them.
+        name: Of the features in the store, which are of one network; the stream's by default.
+
+    Raises:
+        FlowkitError: a video failed.
+    """
     file = write_weights(folder / f"{stream}.pth", options.backbone, stream)
     wanted = Wanted(
         model=str(file), backbone=options.backbone, positions=options.positions, size=options.size
@@ -122,7 +148,7 @@ def measure(folder: Path, root: Path, stream: str, options: argparse.Namespace) 
         workers=0, device=options.device, precision=options.precision, batch=options.batch,
         readers=options.readers,
     )  # fmt: skip
-    setup = begin_setup(root, stream, wanted, network, given)
+    setup = begin_setup(root, name or stream, wanted, network, given)
     worker = setup.make_worker()
     rows = (network.recipe.positions, network.views)
     plan = make_plan(Store(root), setup.stream, network.sampling.source, rows, {})
@@ -134,14 +160,18 @@ def measure(folder: Path, root: Path, stream: str, options: argparse.Namespace) 
     outcomes = worker.extract(rest)
     failed = [outcome.reason for outcome in outcomes if outcome.status != "done"]
     if failed:
-        raise SystemExit(f"{stream}: {len(failed)} of {len(outcomes)} videos failed: {failed[0]}")
+        raise FlowkitError(f"{stream}: {len(failed)} of {len(outcomes)} videos failed: {failed[0]}")
     rate = sum(outcome.features for outcome in outcomes) / (time.perf_counter() - started)
     alone = measure_network(worker, setup, max(2, total // setup.batch))
     worker.close()
+    return FeatureRates(network.recipe.size, setup.batch, setup.readers, rate, alone)
+
+
+def show(stream: str, options: argparse.Namespace, found: FeatureRates) -> None:
     console.print(
-        f"{stream}: {options.backbone} at {network.recipe.size}, {setup.precision}, batch "
-        f"{setup.batch}, {setup.readers} readers: extraction {rate:,.1f}, network alone "
-        f"{alone:,.1f} features/s, ratio {rate / alone:.2f}"
+        f"{stream}: {options.backbone} at {found.size}, {options.precision}, batch {found.batch}, "
+        f"{found.readers} readers: extraction {found.extraction:,.1f}, network alone "
+        f"{found.network:,.1f} features/s, ratio {found.extraction / found.network:.2f}"
     )
 
 
@@ -200,7 +230,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = write_store(Path(folder) / "store", options.videos)
         for stream in ("rgb", "flow"):
-            measure(Path(folder), root, stream, options)
+            show(stream, options, measure(Path(folder), root, stream, options))
         count_decoded(root)
 
 

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from machine import describe_machine
 from rich.console import Console
 from rich.table import Table
-from store import describe_machine
 
 RECIPE = "flash_mnist_clusters"
 SECTION = "## Table 1 of Attention Clusters, on Flash-MNIST"

@@ -27,9 +27,10 @@ import cv2
 import numpy as np
 import torch
 from clips import find_clips
+from machine import describe_machine
 from PIL import Image
 from rich.console import Console
-from store import compute_flows, describe_machine, make_reading_store, read_pairs, write_loose
+from store import compute_flows, make_reading_store, read_pairs, write_loose
 from torch.utils.data import BatchSampler, DataLoader
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label

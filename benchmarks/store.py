@@ -11,8 +11,6 @@
 """
 
 import argparse
-import os
-import platform
 import random
 import tempfile
 import time
@@ -23,6 +21,7 @@ import cv2
 import numpy as np
 from clips import find_clips
 from index import make_many, measure_open
+from machine import describe_machine
 from rich.console import Console
 from rich.table import Table
 
@@ -285,15 +284,6 @@ def main() -> None:
         write_loose(store, work / "loose")
         measure_reading(store, work / "loose", options.snippets)
         measure_disk(work / "reading", jpeg_bytes)
-
-
-def describe_machine() -> str:
-    model = platform.processor()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

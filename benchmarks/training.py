@@ -19,13 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from machine import describe_machine
 from rich.console import Console
-from store import describe_machine
 from torch import nn
 from torch.nn import functional
 
@@ -157,13 +158,20 @@ class MaterializingBlock(CrossModalityBlock):
         return x + self.norm(self.out(z.transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:])))
 
 
-def run_block(kind: str, device: str, precision: str, batch: int) -> float:
+def run_block(
+    kind: str,
+    device: str,
+    precision: str,
+    batch: int,
+    size: tuple[int, int, int] = (CHANNELS, FRAMES, SIDE),
+) -> float:
     """Peak memory of one forward and backward, MiB beyond weights and inputs."""
+    channels, frames, side = size
     block = {"fused": CrossModalityBlock, "materialized": MaterializingBlock}[kind](
-        CHANNELS, dims=3
+        channels, dims=3
     )
     block.to(device)
-    x, y = torch.randn(2, batch, CHANNELS, FRAMES, SIDE, SIDE, device=device)
+    x, y = torch.randn(2, batch, channels, frames, side, side, device=device)
     x.requires_grad_(), y.requires_grad_()
     dtype = DTYPES[precision]
     if device == "cuda":
@@ -199,29 +207,62 @@ def measure_memory(device: str, precision: str, batch: int) -> None:
     )
 
 
-def measure_steps(options: argparse.Namespace, recipe: Recipe) -> None:
+def measure_training(
+    recipe: Recipe, settings: Settings, batch: int, count: int, repeat: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Time steps of each phase of one iteration of alternation, and of the bare loop.
+
+    Returns:
+        Images per second by contestant (``rgb``, ``flow``, ``iter_1``, ``bare``), and on a GPU
+        the peak memory of one step of each in MiB.
+    """
+    phases = {phase.name: phase for phase in list_phases(recipe)}
+    samples = make_batch(recipe, batch)
+    on_gpu = settings.device == "cuda"
+    if on_gpu:
+        samples = {name: tensor.pin_memory() for name, tensor in samples.items()}
+    peaks = {}
+    with tempfile.TemporaryDirectory() as folder:
+        steps, makers = (
+            {},
+            {
+                name: partial(make_step, recipe, phases[name], settings, samples, Path(folder))
+                for name in ("rgb", "flow", "iter_1")
+            },
+        )
+        makers["bare"] = partial(make_bare_step, recipe, settings, samples)
+        for name, make in makers.items():
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated() if on_gpu else 0
+            steps[name] = make()
+            steps[name]()
+            if on_gpu:
+                peaks[name] = torch.cuda.max_memory_allocated() / 2**20 - before / 2**20
+        images = batch * recipe.data.num_segments
+        rates = measure_rates(steps, images, count, repeat, settings.device)
+    return rates, peaks
+
+
+def join_rates(rates: dict[str, float]) -> float:
+    """Images per second where both plain branches are trained at once."""
+    return 1 / (1 / rates["rgb"] + 1 / rates["flow"])
+
+
+def show_training(options: argparse.Namespace, recipe: Recipe) -> None:
     settings = Settings(
         device=options.device, precision=options.precision, threads=torch.get_num_threads()
     )
-    phases = {phase.name: phase for phase in list_phases(recipe)}
-    batch = make_batch(recipe, options.batch)
-    if options.device == "cuda":
-        batch = {name: tensor.pin_memory() for name, tensor in batch.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        steps = {
-            name: make_step(recipe, phases[name], settings, batch, Path(folder))
-            for name in ("rgb", "flow", "iter_1")
-        }
-        steps["bare"] = make_bare_step(recipe, settings, batch)
-        images = options.batch * recipe.data.num_segments
-        rates = measure_rates(steps, images, options.steps, options.repeat, options.device)
-    both = 1 / (1 / rates["rgb"] + 1 / rates["flow"])
+    rates, peaks = measure_training(recipe, settings, options.batch, options.steps, options.repeat)
+    both = join_rates(rates)
     console.print(
-        f"ResNet-{recipe.network.depth} of width {recipe.network.width}, {images} images of "
-        f"{recipe.data.size} pixels a step, {options.precision}:"
+        f"ResNet-{recipe.network.depth} of width {recipe.network.width}, "
+        f"{options.batch * recipe.data.num_segments} images of {recipe.data.size} pixels a step, "
+        f"{options.precision}:"
     )
     for name, rate in (*rates.items(), ("both branches", both)):
-        console.print(f"  {name:14} {rate:10,.1f} images/s")
+        peak = f", {peaks[name]:,.0f} MiB at most" if name in peaks else ""
+        console.print(f"  {name:14} {rate:10,.1f} images/s{peak}")
     console.print(
         f"CMA ÷ both plain branches: {rates['iter_1'] / both:.2f}; "
         f"flowkit's step ÷ bare loop: {rates['rgb'] / rates['bare']:.3f} (bar: ≥ 0.95)"
@@ -246,7 +287,7 @@ def main() -> None:
     name = torch.cuda.get_device_name() if not small else "no GPU"
     console.print(f"{describe_machine()}, {name}, torch {torch.__version__}\n")
     recipe = read_recipe("kinetics_cma")
-    measure_steps(options, change_recipe(recipe, {"network.weights": "{}", "iterations": "1"}))
+    show_training(options, change_recipe(recipe, {"network.weights": "{}", "iterations": "1"}))
     measure_memory(options.device, options.precision, 1 if small else 4)
 
 

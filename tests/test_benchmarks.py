@@ -10,7 +10,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 PACKAGES = ("flowkit", "models", "train")
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: path.stem)
 def test_what_a_benchmark_imports_is_there(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PACKAGES:

@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score
 
 from train.run import RunError
 
@@ -39,6 +38,8 @@ def measure_many(scores_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> dict[st
     and 1. Raises ValueError for other shapes or targets, RunError for scores that are not finite
     and where no video has any label.
     """
+    from sklearn.metrics import average_precision_score  # a second to import, and only used here
+
     scores, targets = check(scores_NC, targets_NC)
     positives = targets.sum(axis=0)
     present = np.flatnonzero(positives)

@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.metrics import confusion_matrix, recall_score
 
 from train.average_precision import measure_many
 from train.run import RunError
@@ -117,6 +116,8 @@ def measure(scores: F32, labels: npt.NDArray[Any]) -> dict[str, float]:
     """
     if labels.ndim == 2:
         return measure_many(scores, labels)
+    from sklearn.metrics import recall_score  # a second to import; training needs none of it
+
     own = np.take_along_axis(scores, labels[:, None], axis=1)
     rank = (scores >= own).sum(axis=1) - 1
     return {
@@ -153,5 +154,7 @@ def per_class(scores: F32, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.floa
 
 def count_confusions(scores: F32, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Videos by (class, class that they are taken for), (C, C)."""
+    from sklearn.metrics import confusion_matrix
+
     matrix: Any = confusion_matrix(labels, scores.argmax(axis=1), labels=np.arange(scores.shape[1]))
     return np.asarray(matrix, np.int64)

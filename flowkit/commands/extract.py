@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 @click.option("--flow-quality", type=click.IntRange(1, 100), help="JPEG quality of flow.")
 @click.option("--subsampling", type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]), help="Of RGB JPEGs.")
 @click.option("--workers", type=click.IntRange(0),
-              help="Videos at once, a core each. Default: all cores; 0: no Ray.")  # fmt: skip
+              help="Videos extracted at once, a core each; default: all cores. 0 works in this "
+              "process, without Ray: a thread for each core on a GPU, else one video at a time. A "
+              "video that crashes or hangs then takes the run with it.")  # fmt: skip
 @click.option("--backend", default="auto", show_default=True, help="Of flow (`flowkit doctor`).")
 @click.option("--shard", metavar="I/N", help="Only part I (from 0) of N, for batch schedulers.")
 @click.option("--limit", type=click.IntRange(1), help="At most this many videos.")

@@ -131,7 +131,13 @@ def import_ray() -> Any:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Ray prints half a page on stdout for each dead worker; the summary says it in a line.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
-    import ray
+    try:
+        import ray
+    except ImportError as error:
+        raise FlowkitError(
+            f"Ray cannot be imported ({error}): pip install 'ray[train]', or take --workers 0, "
+            "which works without it"
+        ) from error
 
     # Ray sends this process's command line as UTF-8, which its text is not in every locale.
     utils = ray._private.utils

@@ -228,7 +228,7 @@ def work(
 
         try:
             if options.workers == 0:
-                run_in_process(plan.jobs, setup, begin, count, interrupt)
+                run_in_process(plan.jobs, setup, begin, count, interrupt, options.lanes)
             else:
                 run_on_ray(plan.jobs, setup, options, begin, count, interrupt, meter.log)
         except DiskFullError as error:

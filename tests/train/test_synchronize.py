@@ -283,6 +283,7 @@ def test_ray_train_runs_two_processes(begin, store):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU")
 def test_it_agrees_with_torchs_own_on_a_gpu():
     """SyncBatchNorm of one process equals its batch's statistics, as ours does."""
     if not dist.is_initialized():

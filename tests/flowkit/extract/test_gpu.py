@@ -202,7 +202,7 @@ def test_the_summary_says_what_the_gpu_waited_for(pretender, tmp_path, make_clip
         return VideoReader(path, resize, fps)
 
     pretender.solve_video = solve
-    options = Options(workers=0, backend="pretender", open_video=dawdle)
+    options = Options(workers=0, lanes=1, backend="pretender", open_video=dawdle)
     summary = extract(explicit_files(clips), tmp_path / "S", recipe, options)
     assert summary.gpu.busy_seconds >= 0.4
     assert summary.gpu.idle_seconds["decode"] >= 0.2
@@ -222,7 +222,7 @@ def test_a_failing_gpu_ends_the_run_and_keeps_what_is_complete(
         return tvl1_video(frames, params, "numba")
 
     pretender.solve_video = solve
-    options = Options(workers=0, backend="pretender")
+    options = Options(workers=0, lanes=1, backend="pretender")
     with pytest.raises(DeviceError, match="CUDA error"):
         extract(explicit_files(clips), tmp_path / "S", recipe, options)
     summary = extract(explicit_files(clips), tmp_path / "S", recipe, options)
