@@ -54,7 +54,8 @@ def make_environment(pack: Path, folder: Path, seconds: float) -> Environment:
     if not requirements:  # made without wheels
         return here
     try:
-        venv.create(folder, system_site_packages=True, clear=True, symlinks=True, with_pip=False)
+        # Without the base's packages: those of them that this interpreter sees are in its path.
+        venv.create(folder, system_site_packages=False, clear=True, symlinks=True, with_pip=False)
         made = Environment(folder / "bin" / "python")
         add_parent_packages(folder)
     except (OSError, subprocess.SubprocessError) as error:
