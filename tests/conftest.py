@@ -56,6 +56,16 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def triton_interpreter() -> None:
+    """Skip where Triton's interpreter cannot run the flow kernels."""
+    from flowkit.flow.backends import find_interpreter_obstacle
+
+    obstacle = find_interpreter_obstacle()
+    if obstacle is not None:
+        pytest.skip(obstacle)
+
+
+@pytest.fixture(scope="session")
 def make_clip() -> Callable[..., Path]:
     """``make_clip(path, frames, width, height, seed, sound)``: a small H.264 video."""
     return write_clip

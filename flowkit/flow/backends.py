@@ -80,7 +80,7 @@ def _find_triton_obstacle() -> str | None:
     if find_spec("triton") is None:
         return f"torch {version('torch')} came without Triton: pip install its CUDA build"
     if is_interpreted():
-        return None
+        return find_interpreter_obstacle()
     if "+rocm" in version("torch"):
         return f"torch {version('torch')} is built for ROCm, and the kernels are for CUDA"
     if count_gpus() == 0:
@@ -93,6 +93,17 @@ def _find_triton_obstacle() -> str | None:
     if capability < OLDEST_CAPABILITY:
         name, wanted = torch.cuda.get_device_name(), ".".join(map(str, OLDEST_CAPABILITY))
         return f"{name} has compute capability {capability[0]}.{capability[1]}, below {wanted}"
+    return None
+
+
+def find_interpreter_obstacle() -> str | None:
+    """What keeps Triton's interpreter from running the kernels, in one line; None for nothing."""
+    if find_spec("torch") is None or find_spec("triton") is None:
+        return "torch or Triton is not installed"
+    found = version("triton")
+    if tuple(map(int, found.split(".")[:2])) < OLDEST_INTERPRETER:
+        wanted = ".".join(map(str, OLDEST_INTERPRETER))
+        return f"the interpreter of Triton {found} does not know nested tuples, {wanted} does"
     return None
 
 
@@ -134,6 +145,7 @@ BACKENDS: dict[str, Backend] = {
 # What "auto" tries, best first; opencv-cuda has another pyramid, so it must be asked for.
 PREFERENCE = ("triton", "numba", "opencv")
 
+OLDEST_INTERPRETER = (3, 7)  # of Triton; its compiler takes the kernels from 3.4 on
 OLDEST_CAPABILITY = (7, 5)  # what the kernels were compiled for in the tests
 
 

@@ -60,7 +60,8 @@ def _solve_by_level(
     for number in reversed(range(len(levels0))):
         level0, level1 = levels0[number], levels1[number]
         if level0.shape != flow_2HW.shape[1:]:
-            flow_2HW = enlarge_flow(flow_2HW, *level0.shape, params.scale_step)
+            height, width = level0.shape
+            flow_2HW = enlarge_flow(flow_2HW, height, width, params.scale_step)
         schedule = params.get_schedule(finest=number == 0)
         solver = _create_solver(1, params, schedule)
         solver.setUseInitialFlow(True)

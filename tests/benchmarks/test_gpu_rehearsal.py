@@ -26,10 +26,10 @@ def run(python, *arguments, timeout=1500):
     )
 
 
+@pytest.mark.usefixtures("triton_interpreter")
 @pytest.mark.timeout(1800)  # about a minute on a quiet machine
 def test_a_bare_machine_runs_every_step_with_the_pack(tmp_path, make_clip):
     """The environment is made of the pack on top of another one, as there; without Ray."""
-    pytest.importorskip("triton")
     bare = import_module("bare_python")
     tables = import_module("gpu_steps.tables")
     for number in range(2):
@@ -96,8 +96,8 @@ print("codes", gpu.run_here(find_step("training"), replace(scale, rehearsal=Fals
 """
 
 
+@pytest.mark.usefixtures("triton_interpreter")
 def test_an_old_gpu_none_at_all_and_too_little_memory_are_a_line_each(tmp_path):
-    pytest.importorskip("triton")
     np = import_module("numpy")
     np.savez(tmp_path / "frames.npz", **{"256x256": np.zeros((4, 20, 20), np.uint8)})
     command = [sys.executable, "-c", BAD_GPUS, str(SCRIPT.parent), str(tmp_path)]

@@ -31,10 +31,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::Futu
 
 
 @pytest.fixture(scope="module")
-def gpus():
+def gpus(triton_interpreter):
     """A Ray of four cores and two GPUs that nobody has, with Triton's interpreter."""
-    pytest.importorskip("torch")
-    pytest.importorskip("triton")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
         ray = import_ray()

@@ -79,9 +79,9 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.usefixtures("triton_interpreter")
 def test_lanes_of_the_triton_backend_give_the_bytes_of_one_lane_and_of_numba(tmp_path, make_clip):
     """Without Ray, in Triton's interpreter, in a process of its own."""
-    pytest.importorskip("triton")
     clips = make_clips(tmp_path, make_clip, "abcdef")
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     command = [sys.executable, "-c", WITHOUT_RAY, str(tmp_path), *map(str, clips)]

@@ -3,7 +3,6 @@
 import threading
 import time
 from dataclasses import replace
-from importlib.util import find_spec
 
 import av
 import cv2
@@ -21,10 +20,10 @@ from flowkit.flow import (
     tvl1_video,
     tvl1_video_quantized,
 )
-from flowkit.flow.backends import count_gpus
+from flowkit.flow.backends import count_gpus, find_interpreter_obstacle
 
 AVAILABLE = [name for name, obstacle in available_backends().items() if obstacle is None]
-if "triton" not in AVAILABLE and find_spec("torch") and find_spec("triton"):
+if "triton" not in AVAILABLE and find_interpreter_obstacle() is None:
     AVAILABLE.append("triton")  # in its interpreter: conftest.py
 CLIPS = ["test.avi", "test.mp4", "demo.mp4", "part_0.mp4", "v_GGSY1Qvo990.mp4", "h265_video.mp4"]
 SEQUENCES = ["Dimetrodon", "Grove2", "RubberWhale", "Urban3"]
