@@ -268,12 +268,14 @@ def test_schedules_by_level_agree_with_opencv(shared_data):
     # A fixed number of iterations: near ε, OpenCV may stop sooner.
     frames = read_grey(shared_data / "clips" / CLIPS[0], 4, 2, 128)
     fixed = {"epsilon": 1e-9, "finest_epsilon": None, "iterations": 20}
+    # OpenCV 4 rounds the places that it warps to 1/32 pixel.
+    tolerance = 2e-3 if int(cv2.__version__.split(".")[0]) >= 5 else 0.05
     for params in (
         replace(PRESETS["fast"], **fixed),
         replace(PRESETS["fast"], **fixed, median_side=5, finest_median_side=3, warps=2),
     ):
         numba, opencv = (tvl1(*frames, params, name) for name in ("numba", "opencv"))
-        assert np.linalg.norm(numba - opencv, axis=-1).mean() <= 2e-3
+        assert np.linalg.norm(numba - opencv, axis=-1).mean() <= tolerance
 
 
 def test_fast_agrees_with_opencv_on_real_clips(shared_data):
