@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from train.run import RunError
-
 Log = Callable[[str], None]
 # Between the steps that TensorBoard is told of. It takes a millisecond for one, as long as some
 # steps last; steps.jsonl has all.
@@ -22,13 +20,7 @@ class Journal:
     """Lines of one phase; ``step`` is where it begins or goes on."""
 
     def __init__(self, folder: Path, tensorboard: Path, step: int, epoch: int, log: Log) -> None:
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError as error:
-            raise RunError(
-                f"training writes its curves by tensorboardX, which cannot be imported ({error}): "
-                "pip install tensorboardX"
-            ) from error
+        from tensorboardX import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
         self._log, self._name = log, folder.name

@@ -55,6 +55,7 @@ from flowkit.annotations import explicit_files
 from flowkit.extract import Options, extract
 from flowkit.flow import TVL1Params
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.store import Store
 
 root, *clips = map(Path, sys.argv[1:])
 tvl1 = TVL1Params(scales=2, warps=1, iterations=4)
