@@ -28,20 +28,22 @@ DEPTH = 8  # 8 rows × 10 planes × 256 columns × 4 bytes = 80 kB in flight
 @row_kernel
 def _update_u(
     u1: F32, u2: F32,
-    p11: F32, p12: F32, p21: F32, p22: F32, p12_up: F32, p22_up: F32,
+    p11: F32, p11_left: F32, p12: F32, p12_up: F32,
+    p21: F32, p21_left: F32, p22: F32, p22_up: F32,
     ix: F32, iy: F32, rho: F32, inv: F32,
     inside: F32, bound: np.float32,
 ) -> np.float32:  # fmt: skip
     """Thresholding and primal step of one row; returns Σ|Δu|² where `inside` is 1 and not 0.
 
-    p11 and p21 start one column to the left of the row.
+    p11_left and p21_left start one column to the left of the row: to read a column twice is
+    faster than to shuffle the vectors into place, which LLVM does with one longer array.
     """
     change = np.float32(0)
     for x in range(u1.size):
         a, b = u1[x], u2[x]
         slope = min(max(-(rho[x] + ix[x] * a + iy[x] * b) * inv[x], -bound), bound)
-        div1 = p11[x + 1] - p11[x] + p12[x] - p12_up[x]
-        div2 = p21[x + 1] - p21[x] + p22[x] - p22_up[x]
+        div1 = p11[x] - p11_left[x] + p12[x] - p12_up[x]
+        div2 = p21[x] - p21_left[x] + p22[x] - p22_up[x]
         u1[x] = a + slope * ix[x] + div1
         u2[x] = b + slope * iy[x] + div2
         change += inside[x] * ((u1[x] - a) * (u1[x] - a) + (u2[x] - b) * (u2[x] - b))
@@ -51,14 +53,14 @@ def _update_u(
 @row_kernel
 def _update_p(
     p11: F32, p12: F32, p21: F32, p22: F32,
-    u1: F32, u2: F32, u1_down: F32, u2_down: F32,
+    u1: F32, u1_right: F32, u1_down: F32, u2: F32, u2_right: F32, u2_down: F32,
     tau: np.float32, tau_by_theta: np.float32,
 ) -> None:  # fmt: skip
-    """Dual step of one row. u1 and u2 go one column beyond it."""
+    """Dual step of one row. u1_right and u2_right start one column to the right of it."""
     one = np.float32(1)
     for x in range(p11.size):
-        u1x, u1y = u1[x + 1] - u1[x], u1_down[x] - u1[x]
-        u2x, u2y = u2[x + 1] - u2[x], u2_down[x] - u2[x]
+        u1x, u1y = u1_right[x] - u1[x], u1_down[x] - u1[x]
+        u2x, u2y = u2_right[x] - u2[x], u2_down[x] - u2[x]
         norm1 = one + tau_by_theta * np.sqrt(u1x * u1x + u1y * u1y)
         norm2 = one + tau_by_theta * np.sqrt(u2x * u2x + u2y * u2y)
         # Roots and divisions share one slow unit: a single division serves both components.
@@ -87,9 +89,10 @@ def _update_row(
     if y <= height:
         change = _update_u(
             row[U1, first:last], row[U2, first:last],
-            row[P11, first - 1 : last], row[P12, first:last],
-            row[P21, first - 1 : last], row[P22, first:last],
-            up[P12, first:last], up[P22, first:last],
+            row[P11, first:last], row[P11, first - 1 : last - 1],
+            row[P12, first:last], up[P12, first:last],
+            row[P21, first:last], row[P21, first - 1 : last - 1],
+            row[P22, first:last], up[P22, first:last],
             row[IX, first:last], row[IY, first:last],
             row[RHO, first:last], row[INV, first:last],
             inside, bound,
@@ -100,8 +103,8 @@ def _update_row(
         _update_p(
             up[P11, first:last], up[P12, first:last],
             up[P21, first:last], up[P22, first:last],
-            up[U1, first : last + 1], up[U2, first : last + 1],
-            row[U1, first:last], row[U2, first:last],
+            up[U1, first:last], up[U1, first + 1 : last + 1], row[U1, first:last],
+            up[U2, first:last], up[U2, first + 1 : last + 1], row[U2, first:last],
             tau, tau_by_theta,
         )  # fmt: skip
     return change

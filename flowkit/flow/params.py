@@ -151,7 +151,7 @@ PRESETS: dict[str, TVL1Params] = {
         epsilon=0.025,
         median_side=3,
         finest_warps=1,
-        finest_epsilon=0.03,
+        finest_epsilon=0.04,
         finest_median_side=1,
     ),
 }

@@ -33,6 +33,7 @@ Departs from both: warp positions are exact, which the CPU class rounds to 1/32 
 the residual's threshold is taken through 1/|∇I₁|², which differs by rounding only.
 """
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,13 @@ import numpy.typing as npt
 
 from flowkit.flow.iterate_numba import iterate
 from flowkit.flow.params import PRESETS, LevelSchedule, TVL1Params
-from flowkit.flow.pyramid import F32, build_pyramid, enlarge_flow, filter_flow
+from flowkit.flow.pyramid import (
+    F32,
+    build_pyramid,
+    compute_level_sizes,
+    enlarge_flow,
+    filter_flow,
+)
 from flowkit.flow.state_numba import LEFT, U1, U2, allocate_floats, count_state, fill_state
 from flowkit.flow.warp_numba import count_warpable, fill_warpable, warp
 
@@ -50,9 +57,11 @@ def solve_pairs(
 ) -> F32:
     """Flow from each frame of frames0 to the one of frames1: (N, H, W) twice → (N, H, W, 2)."""
     flows_NHW2 = np.empty((*frames0_NHW.shape, 2), np.float32)
-    workspace = Workspace(*frames0_NHW.shape[1:])
+    _, height, width = frames0_NHW.shape
+    workspace = take_workspace(height, width, params)
     for flow_HW2, frame0, frame1 in zip(flows_NHW2, frames0_NHW, frames1_NHW, strict=True):
-        levels0, levels1 = build_pyramid(frame0, params), build_pyramid(frame1, params)
+        levels0 = build_pyramid(frame0, params, workspace.pyramids[0])
+        levels1 = build_pyramid(frame1, params, workspace.pyramids[1])
         solve_pair(levels0, levels1, params, workspace, flow_HW2)
     return flows_NHW2
 
@@ -60,26 +69,48 @@ def solve_pairs(
 def solve_video(frames_THW: npt.NDArray[Any], params: TVL1Params) -> F32:
     """Flow from each frame to the next: (T, H, W) → (T−1, H, W, 2); each pyramid is built once."""
     flows_NHW2 = np.empty((len(frames_THW) - 1, *frames_THW.shape[1:], 2), np.float32)
-    workspace = Workspace(*frames_THW.shape[1:])
-    levels0 = build_pyramid(frames_THW[0], params)
+    _, height, width = frames_THW.shape
+    workspace = take_workspace(height, width, params)
+    memory0, memory1 = workspace.pyramids
+    levels0 = build_pyramid(frames_THW[0], params, memory0)
     for flow_HW2, frame in zip(flows_NHW2, frames_THW[1:], strict=True):
-        levels1 = build_pyramid(frame, params)
+        levels1 = build_pyramid(frame, params, memory1)
         solve_pair(levels0, levels1, params, workspace, flow_HW2)
-        levels0 = levels1
+        levels0, memory0, memory1 = levels1, memory1, memory0
     return flows_NHW2
 
 
 class Workspace:
-    """Memory for the largest level, used again for each level of each pair.
+    """Memory for all that is made on the way to the flow of one pair."""
 
-    A fast schedule takes a few milliseconds a pair: fresh memory, which the system maps page by
-    page, would be a tenth of that.
-    """
-
-    def __init__(self, height: int, width: int) -> None:
-        """Allocate memory for frames of that size and anything smaller."""
+    def __init__(self, height: int, width: int, params: TVL1Params) -> None:
+        """Allocate memory for frames of that size, solved with these parameters."""
+        sizes = compute_level_sizes(height, width, params)
+        self.purpose = (height, width, params)
         self.state = allocate_floats(count_state(height, width))
         self.warpable = allocate_floats(count_warpable(height, width))
+        self.pyramids = [[np.empty(size, np.float32) for size in sizes] for _ in range(2)]
+        # At each level: the flow that it starts from, and the one that its filter leaves.
+        self.starts = [np.zeros((2, *size), np.float32) for size in sizes]
+        self.filtered = [np.empty((2, *size), np.float32) for size in sizes]
+
+
+KEPT_PIXELS = 1 << 20  # some 100 bytes each
+_kept = threading.local()
+
+
+def take_workspace(height: int, width: int, params: TVL1Params) -> Workspace:
+    """Return this thread's workspace for frames of that size, as the last call left it.
+
+    A fast schedule takes a few milliseconds a pair, and memory that the system has just given is
+    mapped page by page: for a call with four pairs of 256×256 that was a sixth of the time. That
+    of large frames, for which it does not count, is not kept.
+    """
+    workspace: Workspace | None = getattr(_kept, "workspace", None)
+    if workspace is None or workspace.purpose != (height, width, params):
+        workspace = Workspace(height, width, params)
+        _kept.workspace = workspace if height * width <= KEPT_PIXELS else None
+    return workspace
 
 
 def solve_pair(
@@ -90,16 +121,20 @@ def solve_pair(
     out_HW2: F32,
 ) -> None:
     """Write the flow from one frame to another, given their pyramids, from coarse to fine."""
-    flow_2HW = np.zeros((2, *levels0[-1].shape), np.float32)
-    for frame0, frame1 in zip(reversed(levels0), reversed(levels1), strict=True):
-        if frame0.shape != flow_2HW.shape[1:]:
+    coarsest = len(levels0) - 1
+    flow_2HW = workspace.starts[coarsest]  # zeros: nothing else is written there
+    for number in range(coarsest, -1, -1):
+        frame0, frame1 = levels0[number], levels1[number]
+        if number < coarsest:
             height, width = frame0.shape
-            flow_2HW = enlarge_flow(flow_2HW, height, width, params.scale_step)
-        schedule = params.get_schedule(finest=frame0 is levels0[0])
+            start = workspace.starts[number]
+            flow_2HW = enlarge_flow(flow_2HW, height, width, params.scale_step, start)
+        schedule = params.get_schedule(finest=number == 0)
         warpable_HWC = fill_warpable(workspace.warpable, frame1)
         state_RPX = fill_state(workspace.state, flow_2HW)
         solve_level(state_RPX, frame0, warpable_HWC, params, schedule)
-        flow_2HW = filter_flow(view_flow(state_RPX, frame0.shape[1]), schedule.median_side)
+        flow_2HW = view_flow(state_RPX, frame0.shape[1])
+        flow_2HW = filter_flow(flow_2HW, schedule.median_side, workspace.filtered[number])
     for component in range(2):  # NumPy copies whole planes four times as fast as their transpose
         out_HW2[..., component] = flow_2HW[component]
 
