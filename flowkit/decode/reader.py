@@ -6,8 +6,9 @@ What a frame is, exactly:
   list hides are not presented, so they do not count;
 - turned and mirrored as the display matrix says, where that is a multiple of 90°;
 - 8-bit RGB by the stream's own matrix and range (BT.601 and limited range where it says
-  nothing, as FFmpeg does), with swscale's accurate and bit-exact arithmetic, so that two
-  machines make the same bytes; alpha is dropped; pixels are not made square;
+  nothing, as FFmpeg does), with swscale's accurate and bit-exact arithmetic, or ours, which
+  makes the same bytes (conversion.py), so that all machines agree; alpha is dropped; pixels are
+  not made square;
 - resized by OpenCV in RGB: pixel-area average, or bilinear where a side grows.
 
 Resampling to another frame rate is defined in ``resample.py``.
@@ -22,12 +23,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import av
-import cv2
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
-from numpy.typing import NDArray
 
 from flowkit.container import label, open_container, reason
+from flowkit.decode.conversion import FrameConverter, RGBFrame
 from flowkit.decode.orientation import Orientation
 from flowkit.decode.resample import resample
 from flowkit.decode.stream import (
@@ -45,13 +44,6 @@ MAX_SIDE = 65500  # JPEG's limit
 FORMATS_WITHOUT_SIZE = frozenset(
     {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "vvc", "m4v", "mjpeg", "vc1", "obu", "av1"}
 )
-RGB_FLAGS = (
-    Interpolation.BILINEAR
-    | Interpolation.ACCURATE_RND
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.BITEXACT
-)
-RGBFrame = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -112,7 +104,6 @@ class VideoReader:
         self.warnings: list[str] = []
         self._label = label(path)
         self._resize = resize
-        self._reformatter: Any = VideoReformatter()
         self._container = open_container(path)
         try:
             self._stream = find_video_stream(self._container, self._label)
@@ -137,7 +128,6 @@ class VideoReader:
         if orientation is None:
             self.warnings.append("display matrix is no multiple of 90°: pictures are left unturned")
             orientation = Orientation()
-        self._orientation = orientation
         self._coded_size = (first.width, first.height)
         width, height = self._coded_size[::-1] if orientation.swap else self._coded_size
         self.info = VideoInfo(
@@ -156,6 +146,8 @@ class VideoReader:
                 raise VideoError(
                     "bad-size", f"{self._label}: {what} is {w}×{h}, expected sides of 1..{MAX_SIDE}"
                 )
+        size, area = (self.width, self.height), self._resize.filter == "area"
+        self._converter = FrameConverter(size, area, orientation, self._label)
         self._raw = chain([first], raw)
 
     def _explain_no_frame(self) -> VideoError:
@@ -182,35 +174,14 @@ class VideoReader:
             raise UsageError(f"{self._label}: a VideoReader is read once; open another one")
         self._started = True
         if self._fps is None:
-            return (self._picture(frame) for frame in self._raw)
+            return (self._converter.convert(frame) for frame in self._raw)
         return self._resampled(self._fps)
 
     def _resampled(self, fps: Fraction) -> Iterator[RGBFrame]:
         clock = seconds_per_tick(self._stream)
         gap = 1 / Fraction(self.info.fps).limit_denominator(1_000_000)
         for frame, times in resample(self._raw, fps, clock, gap, self.warnings):
-            yield from repeat(self._picture(frame), times)
-
-    def _picture(self, frame: Any) -> RGBFrame:
-        """One decoded frame as an RGB array of the stored size."""
-        try:
-            rgb = self._reformatter.reformat(
-                frame, format="rgb24", interpolation=RGB_FLAGS, threads=1
-            ).to_ndarray()
-        except (av.error.FFmpegError, ValueError) as error:
-            what = f"{self._label}: cannot convert {frame.format.name} to RGB ({reason(error)})"
-            raise VideoError("broken", what) from error
-        picture = np.ascontiguousarray(self._orientation.apply(rgb))
-        size = (self.width, self.height)
-        if (picture.shape[1], picture.shape[0]) == size:
-            return picture
-        # OpenCV's area filter has no meaning where a side grows (it falls back to nearest).
-        grows = self.width > picture.shape[1] or self.height > picture.shape[0]
-        area = self._resize.filter == "area" and not grows
-        resized: RGBFrame = cv2.resize(
-            picture, size, interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR
-        )
-        return resized
+            yield from repeat(self._converter.convert(frame), times)
 
     def _decode(self) -> Iterator[Any]:
         """Decoded frames until the end or the first break, watching over them."""

@@ -48,11 +48,11 @@ def drop_stale_cache(folder: Path) -> None:
         stamp.write_text(digest)
 
 
-def _compile(**options: Any) -> Callable[[Function], Function]:
+def _compile(fastmath: Any = FASTMATH, **options: Any) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
         def compile(cache: bool) -> Function:
             compiled: Function = numba.njit(
-                nogil=True, cache=cache, fastmath=FASTMATH, error_model="numpy", **options
+                nogil=True, cache=cache, fastmath=fastmath, error_model="numpy", **options
             )(function)
             return compiled
 
@@ -74,3 +74,12 @@ inlined = _compile(forceinline=True)
 
 row_kernel = _compile(forceinline=True, pipeline_class=NoAliasCompiler)
 """An inlined loop over one-dimensional arrays none of which overlaps one that is written."""
+
+exact_kernel = _compile(fastmath=False)
+"""A kernel that rounds each operation as it is written, so that its bytes are the same anywhere."""
+
+exact_inlined = _compile(fastmath=False, forceinline=True)
+"""A function that only exact kernels call, and that becomes part of them."""
+
+exact_row_kernel = _compile(fastmath=False, forceinline=True, pipeline_class=NoAliasCompiler)
+"""As `row_kernel`, for exact kernels."""
