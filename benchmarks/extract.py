@@ -1,15 +1,18 @@
 """End-to-end extraction against pure flow time, and against the script that people use.
 
     python benchmarks/extract.py [--clips DIR] [--workers 2] [--copies 2] [--frames 24]
+    python benchmarks/extract.py --preset fast --copies 8    where the time goes when flow is fast
     python benchmarks/extract.py --device cuda --copies 100        on a GPU: extract_cuda.py
 
 Prints, from one run:
 
-1. pure flow time T: one process, the frames already decoded, nothing but TV-L1;
-2. wall time of ``flowkit extract`` with W workers on the same clips, and its ratio to T / W,
-   start-up (Ray, loading kernels) told apart. Each clip is extracted ``--copies`` times under
-   other names: with six videos on two workers, what one does last leaves the other idle for
-   a tenth of the time, which is a matter of arithmetic and not of the engine;
+1. the time of each stage alone, in one thread: decoding (with conversion and resizing), nothing
+   but TV-L1 on decoded frames, and encoding of the frames and fields;
+2. wall time of ``flowkit extract`` with W workers on the same clips, and its ratio to flow / W
+   (preset paper) and to the sum of the stages / W, start-up (Ray, loading kernels) told apart.
+   Each clip is extracted ``--copies`` times under other names: with six videos on two workers,
+   what one does last leaves the other idle for a tenth of the time, which is a matter of
+   arithmetic and not of the engine;
 3. peak memory of a worker, on a short and a long video and on an unresized 4K one;
 4. pairs per second of the usual script (decode with OpenCV, ``cv2.optflow`` TV-L1 one pair at
    a time at its defaults, three JPEG files a frame), on the first frames of one clip.
@@ -20,6 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,29 +36,45 @@ from extract_cuda import measure as measure_on_gpu
 from rich.console import Console
 
 from flowkit.annotations import Located, Source
-from flowkit.decode import read_video
+from flowkit.decode import VideoReader, read_video
 from flowkit.extract import Options, extract
-from flowkit.flow import resolve_backend, tvl1_video
+from flowkit.flow import PRESETS, resolve_backend, tvl1_video_quantized
 from flowkit.recipe import FlowRecipe, Recipe, RGBRecipe
+from flowkit.store.jpeg import encode_grey, encode_rgb
 
-RECIPE = Recipe(rgb=RGBRecipe(), flow=FlowRecipe())
 PAIRS_AT_ONCE = 16
 
 
-def time_flow(clips: list[Path]) -> tuple[float, int]:
-    """Seconds and pairs of TV-L1 alone, in one thread."""
+def time_stages(clips: list[Path], recipe: Recipe) -> tuple[dict[str, float], int]:
+    """Measure the seconds of each stage alone, in one thread, and count the pairs."""
     cv2.setNumThreads(1)
-    backend, seconds, pairs = resolve_backend("auto"), 0.0, 0
-    tvl1_video(np.zeros((2, 64, 64), np.uint8), RECIPE.flow.tvl1, backend)  # load the kernels
+    flow, rgb, backend = recipe.flow, recipe.rgb, resolve_backend("auto")
+    tvl1_video_quantized(np.zeros((2, 64, 64), np.uint8), flow.tvl1, flow.bound, backend)
+    read_video(clips[0], recipe.resize)  # these two load kernels
+    seconds, pairs = {"decode": 0.0, "flow": 0.0, "encode": 0.0}, 0
     for clip in clips:
-        frames = read_video(clip, RECIPE.resize)
+        with timing(seconds, "decode"), VideoReader(clip, recipe.resize) as reader:
+            frames = list(reader)
         greys = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames])
-        start = time.perf_counter()
         for first in range(0, len(greys) - 1, PAIRS_AT_ONCE):
-            tvl1_video(greys[first : first + PAIRS_AT_ONCE + 1], RECIPE.flow.tvl1, backend)
-        seconds += time.perf_counter() - start
+            several = greys[first : first + PAIRS_AT_ONCE + 1]
+            with timing(seconds, "flow"):
+                fields = tvl1_video_quantized(several, flow.tvl1, flow.bound, backend)
+            with timing(seconds, "encode"):
+                for frame, field in zip(frames[first:], fields, strict=False):
+                    encode_rgb(frame, rgb.quality, rgb.subsampling)
+                    for component in range(2):
+                        encode_grey(field[..., component], flow.quality)
         pairs += len(greys) - 1
     return seconds, pairs
+
+
+@contextmanager
+def timing(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the time within to that of a stage."""
+    start = time.perf_counter()
+    yield
+    seconds[stage] += time.perf_counter() - start
 
 
 def time_script(clip: Path, folder: Path, frames: int) -> float:
@@ -118,35 +139,41 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--copies", type=int, default=2, help="of each clip")
     parser.add_argument("--frames", type=int, default=24, help="of the usual script")
+    parser.add_argument("--preset", choices=list(PRESETS), default="paper", help="of flow")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     arguments = parser.parse_args()
+    recipe = Recipe(rgb=RGBRecipe(), flow=FlowRecipe(tvl1=PRESETS[arguments.preset]))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clips = find_clips(arguments.clips, folder)
         if arguments.device == "cuda":
-            measure_on_gpu(clips, arguments.copies, folder, RECIPE, "triton")
+            measure_on_gpu(clips, arguments.copies, folder, recipe, "triton")
             return
-        flow, pairs = (arguments.copies * number for number in time_flow(clips))
+        alone, pairs = time_stages(clips, recipe)
+        alone = {stage: arguments.copies * seconds for stage, seconds in alone.items()}
+        pairs *= arguments.copies
         sources = tuple(
             Source(f"{clip.name} {copy}", clip)
             for clip in clips
             for copy in range(arguments.copies)
         )
         print(f"{len(clips)} clips, {arguments.copies} times each: {pairs} pairs at 256×256")
-        print(f"pure flow, one thread:        {flow:8.1f} s   {pairs / flow:7.2f} pairs/s")
+        for stage, seconds in alone.items():
+            print(
+                f"{stage} alone, one thread:     {seconds:8.1f} s   {pairs / seconds:7.2f} pairs/s"
+            )
         summary = extract(
-            Located(sources), folder / "store", RECIPE,
+            Located(sources), folder / "store", recipe,
             Options(workers=arguments.workers), console=Console(quiet=True),
         )  # fmt: skip
         work = summary.wall_seconds - summary.start_seconds
-        bound = flow / arguments.workers
         print(
             f"extract, {arguments.workers} workers:           {work:8.1f} s   "
             f"{pairs / work:7.2f} pairs/s, after {summary.start_seconds:.1f} s of start-up"
         )
-        print(
-            f"ratio to (pure flow ÷ {arguments.workers}):      {work / bound:8.2f}   (bar: ≤ 1.25)"
-        )
+        for name, bound in (("flow", alone["flow"]), ("all stages", sum(alone.values()))):
+            ratio = work / bound * arguments.workers
+            print(f"ratio to {name} ÷ {arguments.workers}:        {ratio:8.2f}")
         spent = ", ".join(f"{name} {s:.1f} s" for name, s in asdict(summary.seconds).items() if s)
         print(f"where the workers' time went: {spent}")
         for width, height, frames in ((64, 64, 500), (64, 64, 8000), (3840, 2160, 4)):

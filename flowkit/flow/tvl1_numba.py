@@ -34,11 +34,13 @@ the residual's threshold is taken through 1/|∇I₁|², which differs by roundi
 """
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from flowkit.flow.compilation import exact_kernel
 from flowkit.flow.iterate_numba import iterate
 from flowkit.flow.params import PRESETS, LevelSchedule, TVL1Params
 from flowkit.flow.pyramid import (
@@ -56,28 +58,68 @@ def solve_pairs(
     frames0_NHW: npt.NDArray[Any], frames1_NHW: npt.NDArray[Any], params: TVL1Params
 ) -> F32:
     """Flow from each frame of frames0 to the one of frames1: (N, H, W) twice → (N, H, W, 2)."""
-    flows_NHW2 = np.empty((*frames0_NHW.shape, 2), np.float32)
-    _, height, width = frames0_NHW.shape
+    count, height, width = frames0_NHW.shape
+    flows_NHW2 = np.empty((count, height, width, 2), np.float32)
     workspace = take_workspace(height, width, params)
     for flow_HW2, frame0, frame1 in zip(flows_NHW2, frames0_NHW, frames1_NHW, strict=True):
         levels0 = build_pyramid(frame0, params, workspace.pyramids[0])
         levels1 = build_pyramid(frame1, params, workspace.pyramids[1])
-        solve_pair(levels0, levels1, params, workspace, flow_HW2)
+        interleave(solve_pair(levels0, levels1, params, workspace), flow_HW2)
     return flows_NHW2
 
 
 def solve_video(frames_THW: npt.NDArray[Any], params: TVL1Params) -> F32:
-    """Flow from each frame to the next: (T, H, W) → (T−1, H, W, 2); each pyramid is built once."""
-    flows_NHW2 = np.empty((len(frames_THW) - 1, *frames_THW.shape[1:], 2), np.float32)
+    """Flow from each frame to the next: (T, H, W) → (T−1, H, W, 2)."""
+    count, height, width = frames_THW.shape
+    flows_NHW2 = np.empty((count - 1, height, width, 2), np.float32)
+    for flow_HW2, flow_2HW in zip(flows_NHW2, solve_in_turn(frames_THW, params), strict=True):
+        interleave(flow_2HW, flow_HW2)
+    return flows_NHW2
+
+
+def solve_video_quantized(
+    frames_THW: npt.NDArray[Any], params: TVL1Params, bound: float
+) -> npt.NDArray[np.uint8]:
+    """As `quantize(solve_video(…), bound)`, bit for bit: (T, H, W) → (T−1, H, W, 2) uint8."""
+    count, height, width = frames_THW.shape
+    out_NHW2 = np.empty((count - 1, height, width, 2), np.uint8)
+    for out_HW2, flow_2HW in zip(out_NHW2, solve_in_turn(frames_THW, params), strict=True):
+        quantize_planes(flow_2HW, np.float32(bound), out_HW2)
+    return out_NHW2
+
+
+def solve_in_turn(frames_THW: npt.NDArray[Any], params: TVL1Params) -> Iterator[F32]:
+    """Yield the flow (2, H, W) from each frame to the next; each pyramid is built once.
+
+    What is yielded is overwritten by the next.
+    """
     _, height, width = frames_THW.shape
     workspace = take_workspace(height, width, params)
     memory0, memory1 = workspace.pyramids
     levels0 = build_pyramid(frames_THW[0], params, memory0)
-    for flow_HW2, frame in zip(flows_NHW2, frames_THW[1:], strict=True):
+    for frame in frames_THW[1:]:
         levels1 = build_pyramid(frame, params, memory1)
-        solve_pair(levels0, levels1, params, workspace, flow_HW2)
+        yield solve_pair(levels0, levels1, params, workspace)
         levels0, memory0, memory1 = levels1, memory1, memory0
-    return flows_NHW2
+
+
+def interleave(flow_2HW: F32, out_HW2: F32) -> None:
+    """Write a flow of two planes as one of pairs."""
+    for component in range(2):  # NumPy copies whole planes four times as fast as their transpose
+        out_HW2[..., component] = flow_2HW[component]
+
+
+@exact_kernel
+def quantize_planes(flow_2HW: F32, bound: np.float32, out_HW2: npt.NDArray[np.uint8]) -> None:
+    """Write the bytes of `quantize`: the same operations in the same order."""
+    height, width, _ = out_HW2.shape
+    scale, half = np.float32(127), np.float32(0.5)
+    for y in range(height):
+        for component in range(2):
+            for x in range(width):
+                scaled = min(max(flow_2HW[component, y, x], -bound), bound) * scale / bound
+                scaled += half if scaled >= 0 else -half
+                out_HW2[y, x, component] = np.int32(scaled) + 128
 
 
 class Workspace:
@@ -114,13 +156,13 @@ def take_workspace(height: int, width: int, params: TVL1Params) -> Workspace:
 
 
 def solve_pair(
-    levels0: list[F32],
-    levels1: list[F32],
-    params: TVL1Params,
-    workspace: Workspace,
-    out_HW2: F32,
-) -> None:
-    """Write the flow from one frame to another, given their pyramids, from coarse to fine."""
+    levels0: list[F32], levels1: list[F32], params: TVL1Params, workspace: Workspace
+) -> F32:
+    """Solve one pair from coarse to fine, given the pyramids of its frames.
+
+    Returns:
+        The flow (2, H, W), in memory of the workspace.
+    """
     coarsest = len(levels0) - 1
     flow_2HW = workspace.starts[coarsest]  # zeros: nothing else is written there
     for number in range(coarsest, -1, -1):
@@ -135,8 +177,7 @@ def solve_pair(
         solve_level(state_RPX, frame0, warpable_HWC, params, schedule)
         flow_2HW = view_flow(state_RPX, frame0.shape[1])
         flow_2HW = filter_flow(flow_2HW, schedule.median_side, workspace.filtered[number])
-    for component in range(2):  # NumPy copies whole planes four times as fast as their transpose
-        out_HW2[..., component] = flow_2HW[component]
+    return flow_2HW
 
 
 def solve_level(

@@ -5,10 +5,14 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from flowkit.flow import PRESETS, TVL1Params, tvl1
+from flowkit.flow import PRESETS, TVL1Params, quantize, tvl1
 from flowkit.flow.iterate_numba import DEPTH, iterate, sweep
 from flowkit.flow.state_numba import INV, IX, IY, LEFT, P11, P22, RHO, U1, U2, make_state
+from flowkit.flow.tvl1_numba import quantize_planes
 from flowkit.flow.warp_numba import make_warpable, warp
 
 FLT_EPSILON = 2.0**-23
@@ -246,3 +250,15 @@ def test_warp_is_the_reference(reach):
     outside = (ix == 0) & (iy == 0)
     assert (planes[INV][outside] == 0).all()
     assert outside.any() or reach < 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    arrays(np.float32, (2, 5, 9), elements=st.floats(-300, 300, width=32)),
+    st.floats(0.125, 200, width=32),
+)
+def test_planes_are_quantized_as_by_quantize(flow, bound):
+    made = np.empty((5, 9, 2), np.uint8)
+    quantize_planes(flow, np.float32(bound), made)
+    expected = quantize(np.ascontiguousarray(flow.transpose(1, 2, 0)), bound)
+    np.testing.assert_array_equal(made, expected)
