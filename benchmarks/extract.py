@@ -6,8 +6,9 @@
 
 Prints, from one run:
 
-1. the time of each stage alone, in one thread: decoding (with conversion and resizing), nothing
-   but TV-L1 on decoded frames, and encoding of the frames and fields;
+1. the time of one frame: decoding, and becoming RGB of the stored size by our kernel and by
+   swscale and OpenCV; and the time of each stage alone, in one thread: decoding (conversion and
+   resizing included), nothing but TV-L1 on decoded frames, encoding of frames and fields;
 2. wall time of ``flowkit extract`` with W workers on the same clips, and its ratio to flow / W
    (preset paper) and to the sum of the stages / W, start-up (Ray, loading kernels) told apart.
    Each clip is extracted ``--copies`` times under other names: with six videos on two workers,
@@ -37,9 +38,11 @@ from rich.console import Console
 
 from flowkit.annotations import Located, Source
 from flowkit.decode import VideoReader, read_video
+from flowkit.decode.conversion import FrameConverter
+from flowkit.decode.orientation import Orientation
 from flowkit.extract import Options, extract
 from flowkit.flow import PRESETS, resolve_backend, tvl1_video_quantized
-from flowkit.recipe import FlowRecipe, Recipe, RGBRecipe
+from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
 from flowkit.store.jpeg import encode_grey, encode_rgb
 
 PAIRS_AT_ONCE = 16
@@ -75,6 +78,29 @@ def timing(seconds: dict[str, float], stage: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     seconds[stage] += time.perf_counter() - start
+
+
+def time_conversion(clips: list[Path], resize: Resize) -> dict[str, float]:
+    """Measure milliseconds a frame: decoding alone, and becoming RGB of the stored size."""
+    seconds, count = {"decode": 0.0, "convert": 0.0, "swscale and cv2": 0.0}, 0
+    for clip in clips:
+        with av.open(str(clip)) as container:
+            pictures = container.decode(video=0)
+            first = next(pictures)
+            size = resize.target(first.width, first.height)
+            converter = FrameConverter(size, resize.filter == "area", Orientation(), clip.name)
+            converter.convert(first)
+            while True:
+                with timing(seconds, "decode"):
+                    picture = next(pictures, None)
+                if picture is None:
+                    break
+                with timing(seconds, "convert"):
+                    converter.convert(picture)
+                with timing(seconds, "swscale and cv2"):
+                    converter.resize(converter.convert_by_swscale(picture))
+                count += 1
+    return {name: 1e3 * spent / count for name, spent in seconds.items()}
 
 
 def time_script(clip: Path, folder: Path, frames: int) -> float:
@@ -158,6 +184,8 @@ def main() -> None:
             for copy in range(arguments.copies)
         )
         print(f"{len(clips)} clips, {arguments.copies} times each: {pairs} pairs at 256×256")
+        frame = time_conversion(clips, recipe.resize)
+        print("ms a frame: " + ", ".join(f"{name} {ms:.2f}" for name, ms in frame.items()))
         for stage, seconds in alone.items():
             print(
                 f"{stage} alone, one thread:     {seconds:8.1f} s   {pairs / seconds:7.2f} pairs/s"

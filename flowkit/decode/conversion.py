@@ -60,9 +60,11 @@ class FrameConverter:
         Raises:
             VideoError: `broken`; the frame has a format that cannot become RGB.
         """
-        picture = self._convert_by_kernel(frame)
-        if picture is None:
-            picture = self._convert_by_swscale(frame)
+        picture = self.convert_by_kernel(frame)
+        return self.resize(self.convert_by_swscale(frame) if picture is None else picture)
+
+    def resize(self, picture: RGBFrame) -> RGBFrame:
+        """Turn a picture (H, W, 3) and make it of the wanted size, if it is not yet."""
         picture = np.ascontiguousarray(self._orientation.apply(picture))
         height, width = picture.shape[:2]
         if (width, height) == self._size:
@@ -73,7 +75,7 @@ class FrameConverter:
         resized: RGBFrame = cv2.resize(picture, self._size, interpolation=filter)
         return resized
 
-    def _convert_by_kernel(self, frame: Any) -> RGBFrame | None:
+    def convert_by_kernel(self, frame: Any) -> RGBFrame | None:
         """Convert, and make smaller if it can be done at once; None where the kernel cannot."""
         from flowkit.decode import conversion_numba as kernel  # Numba is large
 
@@ -93,7 +95,8 @@ class FrameConverter:
             *planes, frame.width, self._chroma, factors, *columns, *rows
         )
 
-    def _convert_by_swscale(self, frame: Any) -> RGBFrame:
+    def convert_by_swscale(self, frame: Any) -> RGBFrame:
+        """Convert one frame of PyAV as `convert` does, but leave its size and turn."""
         try:
             return convert_to_rgb(self._reformatter, frame)
         except (av.error.FFmpegError, ValueError) as error:
