@@ -234,3 +234,19 @@ def test_the_preset_is_named_by_status_and_another_is_refused(flowkit, tmp_path,
 def test_help_says_what_each_preset_is_for(flowkit):
     text = " ".join(flowkit("extract", "--help").stdout.split())
     assert "--preset [paper|accurate|fast] Optical-flow preset: paper (as in the papers" in text
+
+
+def test_a_store_of_one_preset_refuses_another_and_says_the_difference(
+    flowkit, tmp_path, make_clip
+):
+    make_clip(tmp_path / "a.mp4", frames=3)
+    first = flowkit("extract", "a.mp4", "--store", "out", "--preset", "fast", *SMALL)
+    assert first.exit_code == 0, first.output
+    make_clip(tmp_path / "b.mp4", frames=3)
+    refused = flowkit("extract", "b.mp4", "--store", "out", "--preset", "paper", *SMALL)
+    assert refused.exit_code == 1
+    assert "warps" in refused.stderr
+    assert "median_side" in refused.stderr
+    assert list(Store(tmp_path / "out")) == ["a.mp4"]
+    assert flowkit("extract", "b.mp4", "--store", "out", *SMALL).exit_code == 0  # as it was chosen
+    assert list(Store(tmp_path / "out")) == ["a.mp4", "b.mp4"]
