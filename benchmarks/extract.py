@@ -40,10 +40,10 @@ from flowkit.annotations import Located, Source
 from flowkit.decode import VideoReader, read_video
 from flowkit.decode.conversion import FrameConverter
 from flowkit.decode.orientation import Orientation
-from flowkit.extract import Options, extract
+from flowkit.extraction import Options, extract
 from flowkit.flow import PRESETS, resolve_backend, tvl1_video_quantized
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
-from flowkit.store.jpeg import encode_grey, encode_rgb
+from flowkit.store.format.jpeg import encode_grey, encode_rgb
 
 PAIRS_AT_ONCE = 16
 
@@ -130,7 +130,7 @@ import resource, sys
 from pathlib import Path
 from rich.console import Console
 from flowkit.annotations import explicit_files
-from flowkit.extract import Options, extract
+from flowkit.extraction import Options, extract
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
 recipe = Recipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe())
 clips = explicit_files([Path(sys.argv[1])])

@@ -18,11 +18,11 @@ from rich.console import Console
 from flowkit.annotations import Located, Source
 from flowkit.decode import read_video
 from flowkit.errors import FlowkitError
-from flowkit.extract import Options, extract
+from flowkit.extraction import Options, extract
 from flowkit.flow import tvl1_video_quantized
 from flowkit.flow.backends import count_gpus
 from flowkit.recipe import Recipe
-from flowkit.store.jpeg import encode_grey, encode_rgb
+from flowkit.store.format.jpeg import encode_grey, encode_rgb
 
 CHUNK = 64
 

@@ -26,12 +26,12 @@ import torch
 from machine import describe_machine
 from rich.console import Console
 
-from flowkit import views
+from flowkit.datasets.snippets import views
+from flowkit.datasets.transforms import ThreeCrop
 from flowkit.errors import FlowkitError
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
 from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open, rebuild_index
-from flowkit.store.jpeg import encode_grey, encode_rgb
-from flowkit.transforms import ThreeCrop
+from flowkit.store.format.jpeg import encode_grey, encode_rgb
 from models.backbones.backbone import normalize
 from train.backbones import FAMILIES, OPTIONS
 from train.context import DTYPES

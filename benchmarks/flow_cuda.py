@@ -23,7 +23,7 @@ from rich.table import Table
 
 from flowkit.flow import BACKENDS, PRESETS, TVL1Params, read_flo, tvl1
 from flowkit.flow.backends import is_interpreted
-from flowkit.flow.tvl1_triton import Batch, plan_levels, solve_batch
+from flowkit.flow.gpu.tvl1 import Batch, plan_levels, solve_batch
 
 PAPER, BOUND = PRESETS["paper"], 20.0
 INSTRUCTIONS, BYTES = 69.1, 16  # a pixel-iteration: benchmarks/kernels.py

@@ -36,13 +36,13 @@ from rich.console import Console
 from rich.table import Table
 
 from flowkit.flow import PRESETS
-from flowkit.flow.inspection_triton import KernelCounts, inspect_solver
+from flowkit.flow.cpu.state import make_state
+from flowkit.flow.cpu.tvl1 import solve_level, view_flow
+from flowkit.flow.cpu.warp import make_warpable
+from flowkit.flow.gpu.inspection import KernelCounts, inspect_solver
+from flowkit.flow.gpu.state import COLUMNS, SPAN
+from flowkit.flow.gpu.tvl1 import DEPTH, WARPS, count_steps, plan_levels
 from flowkit.flow.pyramid import build_pyramid, enlarge_flow, filter_flow
-from flowkit.flow.state_numba import make_state
-from flowkit.flow.state_triton import COLUMNS, SPAN
-from flowkit.flow.tvl1_numba import solve_level, view_flow
-from flowkit.flow.tvl1_triton import DEPTH, WARPS, count_steps, plan_levels
-from flowkit.flow.warp_numba import make_warpable
 
 SOURCES = Path(__file__).resolve().parents[1]
 CAPABILITIES = (80, 90)
@@ -73,7 +73,7 @@ def show_step() -> float:
 INSPECT = """
 import json, sys
 from dataclasses import asdict
-from flowkit.flow.inspection_triton import inspect_solver
+from flowkit.flow.gpu.inspection import inspect_solver
 counts = [
     asdict(inspect_solver(int(capability), name))
     for capability in sys.argv[1:]

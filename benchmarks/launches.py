@@ -12,8 +12,8 @@ import triton
 import triton.language as tl
 
 from flowkit.flow import TVL1Params
-from flowkit.flow.tvl1_triton import build_pyramids, plan_levels
-from flowkit.flow.warp_triton import FLT_EPSILON, interpolate
+from flowkit.flow.gpu.tvl1 import build_pyramids, plan_levels
+from flowkit.flow.gpu.warp import FLT_EPSILON, interpolate
 
 BLOCK = 256
 

@@ -34,11 +34,11 @@ from store import compute_flows, make_reading_store, read_pairs, write_loose
 from torch.utils.data import BatchSampler, DataLoader
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
-from flowkit.datasets import Batches, EpochSampler, SnippetDataset
-from flowkit.sampling import draw, list_times
+from flowkit.datasets.sampling import draw, list_times
+from flowkit.datasets.snippets import Batches, EpochSampler, SnippetDataset
+from flowkit.datasets.transforms import FLOW_SCALES, Crop, MultiScaleCrop, apply_crop
 from flowkit.store import Store, rebuild_index, write_annotations
-from flowkit.store.jpeg import decode_grey, decode_rgb
-from flowkit.transforms import FLOW_SCALES, Crop, MultiScaleCrop, apply_crop
+from flowkit.store.format.jpeg import decode_grey, decode_rgb
 
 SEGMENTS, FIELDS, SIZE = 3, 5, 224
 console = Console(width=120, markup=False, highlight=False)

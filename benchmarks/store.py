@@ -28,10 +28,11 @@ from rich.table import Table
 from flowkit.decode import read_video
 from flowkit.flow import dequantize, quantize, tvl1
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
-from flowkit.store import jpeg, rebuild_index
-from flowkit.store.header import create_or_open
+from flowkit.store import rebuild_index
+from flowkit.store.format import jpeg
+from flowkit.store.format.header import create_or_open
+from flowkit.store.format.schema import Fingerprint, VideoMeta
 from flowkit.store.reader import Store
-from flowkit.store.schema import Fingerprint, VideoMeta
 from flowkit.store.writer import ShardWriter
 
 SIZE = Resize(width=256, height=256)

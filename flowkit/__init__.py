@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from flowkit.caches import set_cache_folders
+from flowkit.version import __version__ as __version__
 
-__version__ = "0.1.0"
 __distribution__ = "flowkit-video"  # what pip installs; see installation.py
 
 if TYPE_CHECKING:

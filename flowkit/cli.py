@@ -16,10 +16,10 @@ from typing import Any
 
 import click
 
-from flowkit import __version__
 from flowkit.doctor.shadowing import find_shadows
 from flowkit.errors import FlowkitError, UsageError
 from flowkit.path_text import PRINT_ERRORS, printable_path
+from flowkit.version import __version__
 
 # name: (module:attribute, the first sentence of its help)
 COMMANDS: dict[str, tuple[str, str]] = {

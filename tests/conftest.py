@@ -19,7 +19,7 @@ settings.load_profile("no deadline")
 TESTS = Path(__file__).parent
 # Many processes at a time, and seconds that count: one of these after another.
 CROWDED = (
-    "flowkit/doctor", "flowkit/extract", "flowkit/commands/test_extract", "train/features",
+    "flowkit/doctor", "flowkit/extraction", "flowkit/commands/test_extract", "train/features",
     "train/test_synchronize",
 )  # fmt: skip
 # benchmarks/gpu.py brings its own copy to machines where nothing lies beside the checkout.
@@ -126,9 +126,10 @@ def write_store(
 ) -> Path:
     """Videos of smooth random RGB and flow; video n has ``frames + n`` frames, and label n % 2."""
     from flowkit.flow.quantize import quantize
-    from flowkit.store import jpeg, rebuild_index, write_annotations
-    from flowkit.store.header import create_or_open
-    from flowkit.store.schema import Fingerprint, VideoMeta
+    from flowkit.store import rebuild_index, write_annotations
+    from flowkit.store.format import jpeg
+    from flowkit.store.format.header import create_or_open
+    from flowkit.store.format.schema import Fingerprint, VideoMeta
     from flowkit.store.writer import ShardWriter
 
     recipe = Recipe(

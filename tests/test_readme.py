@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flowkit.annotations import FORMATS
-from flowkit.extract import Options, extract
+from flowkit.extraction import Options, extract
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
 
 README = Path(__file__).resolve().parents[1] / "README.md"

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from flowkit.datasets.patches import PatchDataset
 from flowkit.errors import UsageError
-from flowkit.patches import PatchDataset
 from flowkit.store import Store
 from models.backbones.backbone import Backbone
 from models.pretrained import load_weights, read_weights

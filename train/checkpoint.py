@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from flowkit.store.atomic import write_atomic
+from flowkit.store.format.atomic import write_atomic
 from train.run import RunError
 from train.schedule import Schedule
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from flowkit.datasets import EpochSampler
+from flowkit.datasets.snippets import EpochSampler
 from flowkit.store import Store
 from train.alternate import Branch, Phase, Scoring, list_phases, list_scorings, scorings_of
 from train.parallel import choose_layout

@@ -31,7 +31,7 @@ from flowkit.store import (
     recover,
     write_annotations,
 )
-from flowkit.store.atomic import write_atomic
+from flowkit.store.format.atomic import write_atomic
 from flowkit.synthetic.flash_mnist import CLASS_NAMES, FRAMES, SPLITS, FlashMNIST
 from flowkit.synthetic.mnist import SIDE
 from models.digits import DigitNetwork

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from flowkit.datasets import EpochSampler
+from flowkit.datasets.snippets import EpochSampler
 from flowkit.store import Store
 from train.alternate import Phase
 from train.checkpoint import Progress, write_tensors

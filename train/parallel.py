@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from flowkit.extract.cluster import find_address, open_ray
+from flowkit.extraction.ray_cluster import find_address, open_ray
 from models.two_stream import TwoStream
 from train.run import RunError, Settings
 from train.synchronize import synchronize_batch_norms

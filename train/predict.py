@@ -18,8 +18,8 @@ from rich.console import Console
 from flowkit.annotations import explicit_files
 from flowkit.annotations.table import Annotation, AnnotationTable
 from flowkit.errors import UsageError, VideoError
-from flowkit.extract.options import Options
-from flowkit.extract.run import extract
+from flowkit.extraction.options import Options
+from flowkit.extraction.run import extract
 from flowkit.flow.color import flow_to_color
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store, Video

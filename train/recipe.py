@@ -32,7 +32,7 @@ from train.sections import (
 )  # fmt: skip
 
 FOLDER = Path(__file__).parent / "recipes"
-# Words that a batch of sets has for itself (flowkit/feature_sets.py).
+# Words that a batch of sets has for itself (flowkit/datasets/feature_sets.py).
 RESERVED = re.compile(r"label|row|.*_lengths|\W*|\d.*|.*\W.*")
 
 

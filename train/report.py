@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from flowkit.errors import UsageError
-from flowkit.store.atomic import write_atomic
+from flowkit.store.format.atomic import write_atomic
 from train.figures import COSTLY, FIGURES, Drawing, Source
 from train.parsing import suggest
 from train.recipe import write_recipe

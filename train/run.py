@@ -25,12 +25,12 @@ from typing import Any, Literal
 
 import torch
 
-import flowkit
 from flowkit.errors import FlowkitError, UsageError
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
-from flowkit.store.atomic import write_atomic
-from flowkit.store.locks import try_lock
+from flowkit.store.format.atomic import write_atomic
+from flowkit.store.format.locks import try_lock
+from flowkit.version import __version__
 from train.alternate import Phase, list_phases
 from train.recipe import Recipe, of_split, read_recipe, write_recipe
 
@@ -187,7 +187,7 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
     write_atomic(path / "recipe.yaml", write_recipe(recipe).encode())
     facts = {
         "format": FORMAT,
-        "creator": f"flowkit {flowkit.__version__}",
+        "creator": f"flowkit {__version__}",
         "store": describe_store(store),
         "store_recipe": store.recipe.to_dict(),
         "classes": list(store.classes),

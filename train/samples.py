@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader
 
 from flowkit.caches import shorten_socket_paths
-from flowkit.datasets import (
+from flowkit.datasets.sampling import ClipSampling, draw
+from flowkit.datasets.snippets import (
     Batches,
     ClipDataset,
     EpochSampler,
@@ -17,10 +18,7 @@ from flowkit.datasets import (
     VideoDataset,
     scale_bytes,
 )  # fmt: skip
-from flowkit.errors import UsageError
-from flowkit.sampling import ClipSampling, draw
-from flowkit.store import Store
-from flowkit.transforms import (
+from flowkit.datasets.transforms import (
     FLOW_SCALES,
     RGB_SCALES,
     CentreCrop,
@@ -31,7 +29,9 @@ from flowkit.transforms import (
     TenCrop,
     ThreeCrop,
 )  # fmt: skip
-from flowkit.windows import WindowDataset
+from flowkit.datasets.windows import WindowDataset
+from flowkit.errors import UsageError
+from flowkit.store import Store
 from models.backbones.backbone import normalize
 from train.alternate import Phase
 from train.backbones import Inputs
@@ -163,7 +163,8 @@ def make_loader(
     """Batches of a sampler's samples. A last one that is not full is left out in training."""
     shorten_socket_paths()
     forkserver = multiprocessing.get_context("forkserver")
-    forkserver.set_forkserver_preload(["flowkit.datasets"])  # so that workers start at once
+    # So that workers start at once.
+    forkserver.set_forkserver_preload(["flowkit.datasets.snippets"])
     # Its own generator: a loader that begins an epoch would otherwise draw from torch's, and a
     # resumed training, which begins one more, would go another way.
     return DataLoader(

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from flowkit.datasets.feature_sets import FeatureSetDataset
 from flowkit.errors import UsageError
-from flowkit.feature_sets import FeatureSetDataset
 from flowkit.store import Store
 from models.attention.catnet import CascadeAttention
 from models.attention.clusters import AttentionCluster

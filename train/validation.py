@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from flowkit.datasets import EpochSampler
+from flowkit.datasets.snippets import EpochSampler
 from train.average_precision import measure_many
 from train.context import Context, watch
 from train.losses import find_right, measure_loss

@@ -7,7 +7,7 @@ from pathlib import Path
 from extract_cuda import measure_extraction
 
 from flowkit.errors import VideoError
-from flowkit.extract import Options
+from flowkit.extraction import Options
 from flowkit.flow import PRESETS
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
 from gpu_steps.flow import TINY_SIDE, list_presets, require_gpu

@@ -57,7 +57,7 @@ def write_videos(
     folder: Path, videos: int, test_videos: int, frames: int, size: str, seed: int
 ) -> None:
     from flowkit.commands.terminal import count_progress
-    from flowkit.extract.choice import parse_size
+    from flowkit.extraction.recipe_overrides import parse_size
     from flowkit.synthetic.motion8 import Motion8, write
 
     width, height = parse_size(size)
@@ -74,7 +74,7 @@ def extract_videos(folder: Path, store: Path, workers: int | None) -> bool:
     from flowkit.annotations import FORMATS
     from flowkit.catalog import find_dataset
     from flowkit.commands.terminal import print_table
-    from flowkit.extract import Options, Wishes, choose_recipe, extract
+    from flowkit.extraction import Options, Wishes, choose_recipe, extract
 
     table = FORMATS["motion8"].read(folder / "annotations", None)
     located = FORMATS["motion8"].locate(folder / "videos", table)
@@ -97,9 +97,9 @@ def check_store(path: Path, folder: Path) -> None:
     from flowkit.commands.terminal import count_progress, print_table
     from flowkit.demo import measure_errors
     from flowkit.errors import FlowkitError
-    from flowkit.extract.summary import count_kinds
+    from flowkit.extraction.summary import count_kinds
+    from flowkit.preview import choose_varied, preview_sheet
     from flowkit.store import Store, read_failures
-    from flowkit.store.preview import choose_varied, preview_sheet
 
     store = Store(path)
     failed = [failure for id, failure in read_failures(path).items() if id not in store]

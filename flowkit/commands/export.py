@@ -52,7 +52,7 @@ def export(
     flowkit export S frames --format denseflow --subset test1
     """
     from flowkit.commands.terminal import count_progress
-    from flowkit.store import export as exporting
+    from flowkit.interchange import export as exporting
     from flowkit.store.reader import Store
 
     opened = Store(store)

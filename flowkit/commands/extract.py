@@ -87,9 +87,9 @@ def extract(
     """
     from flowkit.commands.sources import choose_sources
     from flowkit.commands.terminal import print_json, print_table
-    from flowkit.extract import Options, Wishes, choose_recipe, parse_part
-    from flowkit.extract import extract as run
-    from flowkit.extract.summary import count_kinds
+    from flowkit.extraction import Options, Wishes, choose_recipe, parse_part
+    from flowkit.extraction import extract as run
+    from flowkit.extraction.summary import count_kinds
 
     chosen = choose_sources(files, dataset, variant, videos, catalog, subset, store)
     kinds = choose_streams(streams, audio, chosen.recipe)

@@ -26,7 +26,7 @@ def import_(
     flowkit import rawframes --store S --format mmaction2 --bound 20 --fps 25
     """
     from flowkit.commands.terminal import count_progress
-    from flowkit.store.imports import import_folders
+    from flowkit.interchange.imports import import_folders
 
     with count_progress("import") as progress:
         report = import_folders(

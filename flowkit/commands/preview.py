@@ -30,8 +30,8 @@ def preview(
     flowkit preview S --sheet -o classes.png
     flowkit preview S --grid -o readme.png
     """
+    from flowkit import preview as drawing
     from flowkit.errors import UsageError
-    from flowkit.store import preview as drawing
     from flowkit.store.reader import Store
 
     opened = Store(store)

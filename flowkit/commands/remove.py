@@ -17,9 +17,9 @@ def remove(store: Path, name: str, yes: bool) -> None:
 
     Frames, flow and audio stay: they are what a store is for.
     """
-    from flowkit.extract.summary import format_bytes
+    from flowkit.extraction.summary import format_bytes
     from flowkit.recipe import FEATURES
-    from flowkit.store.header import read_header
+    from flowkit.store.format.header import read_header
     from flowkit.store.removal import remove_features
 
     made = read_header(store).recipe.features.get(name)

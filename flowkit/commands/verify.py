@@ -24,7 +24,7 @@ def verify(store: Path, deep: bool, repair: bool, workers: int | None, as_json: 
     from dataclasses import asdict
 
     from flowkit.commands.terminal import count_progress, print_json
-    from flowkit.store.verify import verify as check
+    from flowkit.store.integrity.verify import verify as check
 
     with count_progress("verify", size=True) as progress:
         report = check(store, deep=deep, repair=repair, progress=progress, workers=workers)

@@ -1,7 +1,7 @@
 """Decoded frame → RGB array of the stored size.
 
 YUV 4:2:0 of 8 bits with even sides, what most videos have, goes through our own kernel
-(conversion_numba.py), several times as fast and with the same bytes; everything else through
+(conversion_kernel.py), several times as fast and with the same bytes; everything else through
 swscale, with its accurate and bit-exact arithmetic, so that two machines make the same bytes.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from flowkit.container import reason
+from flowkit.decode.container import reason
 from flowkit.decode.orientation import Orientation
 from flowkit.errors import VideoError
 
@@ -77,7 +77,7 @@ class FrameConverter:
 
     def convert_by_kernel(self, frame: Any) -> RGBFrame | None:
         """Convert, and make smaller if it can be done at once; None where the kernel cannot."""
-        from flowkit.decode import conversion_numba as kernel  # Numba is large
+        from flowkit.decode import conversion_kernel as kernel
 
         if not self._asked:
             self._chroma, self._asked = find_chroma(frame), True
@@ -109,7 +109,7 @@ def read_planes(frame: Any) -> tuple[U8, U8, U8] | None:
 
     They are views, with rows that are longer than those of the picture.
     """
-    from flowkit.decode.conversion_numba import MATRICES
+    from flowkit.decode.conversion_kernel import MATRICES
 
     odd_or_small = any(side % 2 or side < SMALLEST_SIDE for side in (frame.width, frame.height))
     if frame.format.name not in KERNEL_FORMATS or odd_or_small:
@@ -127,7 +127,7 @@ def read_planes(frame: Any) -> tuple[U8, U8, U8] | None:
 
 def find_factors(frame: Any) -> I32:
     """Compute the factors of the frame's matrix and range."""
-    from flowkit.decode.conversion_numba import compute_factors
+    from flowkit.decode.conversion_kernel import compute_factors
 
     full_range = frame.format.name == "yuvj420p" or frame.color_range == FULL_RANGE
     return compute_factors(int(frame.colorspace), full_range)
@@ -142,7 +142,7 @@ def find_chroma(frame: Any) -> I32 | None:
     Args:
         frame: any frame of the stream.
     """
-    from flowkit.decode.conversion_numba import CHROMA_PLACES, convert
+    from flowkit.decode.conversion_kernel import CHROMA_PLACES, convert
 
     if read_planes(frame) is None:
         return None

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from flowkit.container import read_side_data
+from flowkit.decode.container import read_side_data
 
 
 @dataclass(frozen=True)

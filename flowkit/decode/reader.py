@@ -25,7 +25,7 @@ from typing import Any, Self
 import av
 import numpy as np
 
-from flowkit.container import label, open_container, reason
+from flowkit.decode.container import label, open_container, reason
 from flowkit.decode.conversion import FrameConverter, RGBFrame
 from flowkit.decode.orientation import Orientation
 from flowkit.decode.resample import resample

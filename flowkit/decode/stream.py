@@ -5,7 +5,7 @@ from typing import Any
 
 import av
 
-from flowkit.container import read_tag, to_fraction
+from flowkit.decode.container import read_tag, to_fraction
 from flowkit.errors import VideoError
 
 FFMPEG_TICK = Fraction(1, 90_000)  # what avformat_new_stream sets

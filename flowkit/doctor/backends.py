@@ -62,7 +62,7 @@ def check_torch(has_gpu: bool) -> list[Finding]:
 
 def check_ray(address: str | None = None) -> list[Finding]:
     """Whether Ray imports, and whether the cluster at ``address`` (RAY_ADDRESS) answers."""
-    from flowkit.extract.cluster import import_ray
+    from flowkit.extraction.ray_cluster import import_ray
 
     ray = import_ray()
     findings = [Finding("ray", "ok", f"Ray {ray.__version__}")]

@@ -56,7 +56,7 @@ def decode_pictures(clip: Path) -> str | None:
 
 def decode_sound(clip: Path) -> str | None:
     """What is wrong with the sound of a clip, or None."""
-    from flowkit.audio import log_mel_patches
+    from flowkit.decode.audio import log_mel_patches
 
     audio = log_mel_patches(clip)
     if len(audio.patches) and not audio.warnings:

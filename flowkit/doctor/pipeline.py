@@ -112,7 +112,7 @@ class Trial:
 
     def encode_frames(self) -> str:
         """Encode a frame and a flow field as JPEG, and decode them again."""
-        from flowkit.store.jpeg import decode_grey, decode_rgb, encode_grey, encode_rgb
+        from flowkit.store.format.jpeg import decode_grey, decode_rgb, encode_grey, encode_rgb
 
         recipe = make_recipe()
         assert recipe.rgb is not None and recipe.flow is not None and self._flow is not None
@@ -127,7 +127,7 @@ class Trial:
 
     def read_sound(self) -> str:
         """Decode the sound track into log-mel patches, and find its tone there."""
-        from flowkit.audio import log_mel_patches
+        from flowkit.decode.audio import log_mel_patches
 
         audio = log_mel_patches(clips.RIGHT, make_recipe().audio)
         expect(
@@ -140,7 +140,7 @@ class Trial:
         from rich.console import Console
 
         from flowkit.annotations import folder
-        from flowkit.extract import Options, extract
+        from flowkit.extraction import Options, extract
 
         for subset in ("train", "test"):
             for clip in (clips.RIGHT, clips.LEFT):
@@ -164,7 +164,7 @@ class Trial:
 
     def verify_store(self) -> str:
         """Check every byte, picture and number of the store."""
-        from flowkit.store.verify import verify
+        from flowkit.store.integrity.verify import verify
 
         report = verify(self.store, deep=True)
         expect(report.clean, "; ".join(map(str, report.problems)))

@@ -99,7 +99,7 @@ def stop_child(child: "subprocess.Popen[bytes]") -> None:
 def import_extraction() -> dict[str, str]:
     """Import what extraction needs, in a Ray worker; which flowkit it found, and where."""
     import flowkit
-    import flowkit.extract.worker
+    import flowkit.extraction.worker
 
     assert flowkit.__file__ is not None
     return {"file": flowkit.__file__, "version": flowkit.__version__}
@@ -108,7 +108,7 @@ def import_extraction() -> dict[str, str]:
 def call_worker(seconds: float) -> str:
     """Connect to Ray, call `import_extraction` in a worker and compare; what was done, in words."""
     import flowkit
-    from flowkit.extract.cluster import find_address, open_ray
+    from flowkit.extraction.ray_cluster import find_address, open_ray
 
     address = find_address(None)
     with open_ray(address, 1, 0) as ray:

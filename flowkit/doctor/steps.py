@@ -111,7 +111,7 @@ def describe_error(error: Exception, packages: Mapping[str, Path] | None = None)
 
 
 def shorten(frame: traceback.FrameSummary) -> str:
-    """``flowkit/container.py:54`` for a frame of ours, the last folders and line for others."""
+    """``flowkit/decode/stream.py:54`` for a frame of ours, the last folders and line for others."""
     path = Path(frame.filename)
     inside = path.is_relative_to(INSTALLED)
     parts = path.relative_to(INSTALLED).parts if inside else path.parts[-3:]

@@ -136,10 +136,10 @@ def explain_fallback() -> str | None:
 
 
 BACKENDS: dict[str, Backend] = {
-    "triton": Backend("flowkit.flow.tvl1_triton", _find_triton_obstacle, gpu=True),
-    "numba": Backend("flowkit.flow.tvl1_numba", _find_numba_obstacle),
-    "opencv": Backend("flowkit.flow.tvl1_opencv", _find_opencv_obstacle),
-    "opencv-cuda": Backend("flowkit.flow.tvl1_opencv_cuda", _find_opencv_cuda_obstacle, gpu=True),
+    "triton": Backend("flowkit.flow.gpu.tvl1", _find_triton_obstacle, gpu=True),
+    "numba": Backend("flowkit.flow.cpu.tvl1", _find_numba_obstacle),
+    "opencv": Backend("flowkit.flow.opencv.cpu", _find_opencv_obstacle),
+    "opencv-cuda": Backend("flowkit.flow.opencv.cuda", _find_opencv_cuda_obstacle, gpu=True),
 }
 
 # What "auto" tries, best first; opencv-cuda has another pyramid, so it must be asked for.

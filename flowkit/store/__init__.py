@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from flowkit.store.failures import Failure as Failure
     from flowkit.store.failures import append_failure as append_failure
     from flowkit.store.failures import read_failures as read_failures
-    from flowkit.store.header import StoreHeader as StoreHeader
-    from flowkit.store.header import create_or_open as create_or_open
-    from flowkit.store.header import read_header as read_header
+    from flowkit.store.format.header import StoreHeader as StoreHeader
+    from flowkit.store.format.header import create_or_open as create_or_open
+    from flowkit.store.format.header import read_header as read_header
+    from flowkit.store.format.locks import hold_store as hold_store
+    from flowkit.store.format.locks import is_locked as is_locked
+    from flowkit.store.format.schema import CommitRecord as CommitRecord
+    from flowkit.store.format.schema import CommittedVideo as CommittedVideo
+    from flowkit.store.format.schema import Fingerprint as Fingerprint
+    from flowkit.store.format.schema import VideoMeta as VideoMeta
     from flowkit.store.index import rebuild_index as rebuild_index
-    from flowkit.store.locks import hold_store as hold_store
-    from flowkit.store.locks import is_locked as is_locked
+    from flowkit.store.integrity.recovery import Recovery as Recovery
+    from flowkit.store.integrity.recovery import recover as recover
     from flowkit.store.reader import Store as Store
-    from flowkit.store.recovery import Recovery as Recovery
-    from flowkit.store.recovery import recover as recover
-    from flowkit.store.schema import CommitRecord as CommitRecord
-    from flowkit.store.schema import CommittedVideo as CommittedVideo
-    from flowkit.store.schema import Fingerprint as Fingerprint
-    from flowkit.store.schema import VideoMeta as VideoMeta
     from flowkit.store.stale import find_stale as find_stale
     from flowkit.store.video import Snippet as Snippet
     from flowkit.store.video import Video as Video
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 _MODULES = {
     "annotations": ("read_annotations", "write_annotations"),
     "failures": ("Failure", "append_failure", "read_failures"),
-    "header": ("StoreHeader", "create_or_open", "read_header"),
+    "format.header": ("StoreHeader", "create_or_open", "read_header"),
     "index": ("rebuild_index",),
-    "locks": ("hold_store", "is_locked"),
+    "format.locks": ("hold_store", "is_locked"),
     "reader": ("Store",),
-    "recovery": ("Recovery", "recover"),
-    "schema": ("CommitRecord", "CommittedVideo", "Fingerprint", "VideoMeta"),
+    "integrity.recovery": ("Recovery", "recover"),
+    "format.schema": ("CommitRecord", "CommittedVideo", "Fingerprint", "VideoMeta"),
     "stale": ("find_stale",),
     "video": ("Snippet", "Video"),
     "writer": ("ShardWriter",),

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from flowkit.errors import CorruptError
-from flowkit.store.atomic import write_atomic
-from flowkit.store.header import read_header
-from flowkit.store.locks import exclusive, make_locks
+from flowkit.store.format.atomic import write_atomic
+from flowkit.store.format.header import read_header
+from flowkit.store.format.locks import exclusive, make_locks
 
 if TYPE_CHECKING:
     from flowkit.annotations.table import AnnotationTable

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.path_text import repair_text
-from flowkit.store.atomic import disk_errors, write_atomic
-from flowkit.store.schema import encode_json
+from flowkit.store.format.atomic import disk_errors, write_atomic
+from flowkit.store.format.schema import encode_json
 
 RARE = ("traceback", "retry")
 

@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 
 from flowkit.errors import CorruptError, StoreError
 from flowkit.store.annotations import annotations_digest, read_annotation_rows, read_table
-from flowkit.store.atomic import write_atomic
-from flowkit.store.header import read_header
-from flowkit.store.locks import exclusive, make_locks
-from flowkit.store.records import broken_record, load_record, record_paths
-from flowkit.store.schema import FORMAT
+from flowkit.store.format.atomic import write_atomic
+from flowkit.store.format.header import read_header
+from flowkit.store.format.locks import exclusive, make_locks
+from flowkit.store.format.records import broken_record, load_record, record_paths
+from flowkit.store.format.schema import FORMAT
 
 LABELS = pa.list_(
     pa.struct([("class", pa.int32()), ("start", pa.float64()), ("end", pa.float64())])

@@ -12,10 +12,10 @@ import numpy as np
 
 from flowkit.errors import StoreError, UsageError
 from flowkit.recipe import Recipe
-from flowkit.store.header import StoreHeader, read_header
+from flowkit.store.format.header import StoreHeader, read_header
+from flowkit.store.format.layout import Extent
+from flowkit.store.format.schema import vector_dimension
 from flowkit.store.index_view import IndexView, Place
-from flowkit.store.layout import Extent
-from flowkit.store.schema import vector_dimension
 from flowkit.store.shard_reader import Shards
 from flowkit.store.video import Video
 

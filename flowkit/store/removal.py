@@ -7,11 +7,11 @@ from pathlib import Path
 
 from flowkit.errors import UsageError
 from flowkit.recipe import FEATURE_NAME, FEATURES
-from flowkit.store.atomic import disk_errors, sync_folder, write_atomic
 from flowkit.store.failures import forget_failures
-from flowkit.store.header import read_header
+from flowkit.store.format.atomic import disk_errors, sync_folder, write_atomic
+from flowkit.store.format.header import read_header
+from flowkit.store.format.locks import exclusive, hold_store, make_locks
 from flowkit.store.index import rebuild_index
-from flowkit.store.locks import exclusive, hold_store, make_locks
 
 
 def remove_features(root: str | os.PathLike[str], name: str) -> int:

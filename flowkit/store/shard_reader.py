@@ -13,14 +13,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from flowkit.errors import CorruptError, StoreError
-from flowkit.store.layout import (
+from flowkit.store.format.layout import (
     Extent,
     locate_columns,
     read_exactly,
     read_footer,
     read_message,
 )
-from flowkit.store.schema import shard_columns
+from flowkit.store.format.schema import shard_columns
 
 OPEN_SHARDS = 128
 """Fewer where the process may open few files."""

@@ -6,9 +6,9 @@ from typing import Any
 
 from flowkit.errors import UsageError
 from flowkit.recipe import FEATURES
-from flowkit.store.header import read_header
+from flowkit.store.format.header import read_header
+from flowkit.store.format.records import load_record, record_paths
 from flowkit.store.index import Winners
-from flowkit.store.records import load_record, record_paths
 
 
 def find_stale(root: str | os.PathLike[str], name: str) -> list[str]:

@@ -9,10 +9,10 @@ from flowkit.path_text import printable_path
 from flowkit.recipe import FeatureRecipe, FlowRecipe, Recipe
 from flowkit.store.annotations import read_annotation_rows
 from flowkit.store.failures import Failure, read_failures
-from flowkit.store.header import read_header
+from flowkit.store.format.header import read_header
+from flowkit.store.format.locks import held_parts, is_locked
+from flowkit.store.format.schema import shard_folders
 from flowkit.store.index_view import IndexView
-from flowkit.store.locks import held_parts, is_locked
-from flowkit.store.schema import shard_folders
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ import numpy as np
 from flowkit.annotations.table import Label
 from flowkit.errors import UsageError
 from flowkit.recipe import FEATURES
-from flowkit.store.jpeg import decode_grey, decode_rgb
-from flowkit.store.schema import PATCH_SHAPE, Fingerprint
+from flowkit.store.format.jpeg import decode_grey, decode_rgb
+from flowkit.store.format.schema import PATCH_SHAPE, Fingerprint
 
 if TYPE_CHECKING:
     from flowkit.store.reader import Store

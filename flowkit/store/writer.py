@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from flowkit.errors import StoreError
 from flowkit.recipe import Recipe
-from flowkit.store.columns import Value, build_arrays, check_floats, check_integers
-from flowkit.store.schema import (
+from flowkit.store.format.columns import Value, build_arrays, check_floats, check_integers
+from flowkit.store.format.schema import (
     BATCH_ROWS,
     FORMAT,
     Column,
@@ -26,7 +26,7 @@ from flowkit.store.schema import (
     shard_columns,
     vector_dimension,
 )
-from flowkit.store.shard_file import ShardFile
+from flowkit.store.format.shard_file import ShardFile
 
 BATCH_BYTES = 32 << 20
 """A batch is written when it holds this much, so that memory stays bounded for large frames."""

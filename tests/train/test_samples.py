@@ -5,9 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from flowkit.datasets.transforms import (
+    CentreCrop,
+    JitteredCrop,
+    MultiScaleCrop,
+    RandomCrop,
+    TenCrop,
+)
 from flowkit.errors import StoreError, UsageError
 from flowkit.store import Store
-from flowkit.transforms import CentreCrop, JitteredCrop, MultiScaleCrop, RandomCrop, TenCrop
 from models.backbones.backbone import FLOW_INPUT, RGB_INPUT
 from train.backbones import find_inputs
 from train.recipe import change_recipe, read_recipe

@@ -17,8 +17,8 @@ from flowkit.errors import UsageError
 from flowkit.recipe import FeatureRecipe, Resize
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store, read_annotations, rebuild_index, write_annotations
-from flowkit.store.header import create_or_open
-from flowkit.store.schema import Fingerprint, VideoMeta
+from flowkit.store.format.header import create_or_open
+from flowkit.store.format.schema import Fingerprint, VideoMeta
 from flowkit.store.writer import ShardWriter
 from models.pretrained import read_weights
 from train.alternate import list_phases

@@ -32,7 +32,7 @@ def evaluate(
     Keeps scores and results in the run folder, from which `flowkit report` draws.
     """
     from flowkit.store import Store
-    from flowkit.store.atomic import write_atomic
+    from flowkit.store.format.atomic import write_atomic
     from train.evaluate import count_costs
     from train.evaluate import evaluate as evaluate_run
     from train.run import Run, encode

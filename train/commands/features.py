@@ -74,7 +74,7 @@ def features(
     A feature is what the network pools before its last layer, kept as float16.
     """
     from flowkit.commands.terminal import print_json, print_table
-    from flowkit.extract import parse_part
+    from flowkit.extraction import parse_part
     from train.features import Options, Wanted, extract_features
 
     wanted = Wanted(

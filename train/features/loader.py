@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from flowkit.caches import shorten_socket_paths
+from flowkit.datasets.views import Piece, ViewReader
 from flowkit.errors import FlowkitError
-from flowkit.views import Piece, ViewReader
 from train.samples import begin_worker
 
 
@@ -38,7 +38,8 @@ class BatchLoader:
         self._sampler = BatchList()
         shorten_socket_paths()
         forkserver = multiprocessing.get_context("forkserver")
-        forkserver.set_forkserver_preload(["flowkit.views"])  # so that readers start at once
+        # So that readers start at once.
+        forkserver.set_forkserver_preload(["flowkit.datasets.views"])
         self._loader: DataLoader[Any] = DataLoader(
             reader,
             batch_size=None,

@@ -12,10 +12,10 @@ from typing import cast
 
 import torch
 
+from flowkit.datasets.transforms import CentreCrop, Crops, TenCrop, ThreeCrop
+from flowkit.datasets.views import Source, ViewSampling, count_views
 from flowkit.errors import UsageError
 from flowkit.recipe import FeatureRecipe
-from flowkit.transforms import CentreCrop, Crops, TenCrop, ThreeCrop
-from flowkit.views import Source, ViewSampling, count_views
 from models.backbones.backbone import Backbone, InputConvention
 from models.pretrained import WeightsError, digest_weights, load_weights, read_weights
 from models.weight_files import convert_weights

@@ -9,10 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flowkit.extract.job import Outcome, Status
-from flowkit.extract.plan import belongs
+from flowkit.datasets.views import Source
+from flowkit.extraction.plan import belongs
+from flowkit.extraction.tasks import Outcome, Status
 from flowkit.store import Failure, Store
-from flowkit.views import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def make_failure(
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """Videos that a worker computes together; see `flowkit.extract.job.Work`.
+    """Videos that a worker computes together; see `flowkit.extraction.tasks.Work`.
 
     ``source``: the weights, which every node must see.
     """

@@ -1,7 +1,7 @@
 """A whole run: lock the store, recover what a killed run left, plan, compute, index, sum up.
 
 What was done is what is committed, whatever workers reported: the run of extraction
-(flowkit/extract/run.py), with another worker.
+(flowkit/extraction/run.py), with another worker.
 """
 
 import os
@@ -16,13 +16,13 @@ import torch
 from rich.console import Console
 
 from flowkit.errors import DiskFullError, InternalError, UsageError
-from flowkit.extract.cluster import find_address, open_ray
-from flowkit.extract.driver import Driver
-from flowkit.extract.internal_errors import FailureLog
-from flowkit.extract.interrupt import Interrupt
-from flowkit.extract.job import Outcome
-from flowkit.extract.local import run_in_process
-from flowkit.extract.progress import Meter
+from flowkit.extraction.driver import Driver
+from flowkit.extraction.in_process import run_in_process
+from flowkit.extraction.internal_errors import FailureLog
+from flowkit.extraction.interrupt import Interrupt
+from flowkit.extraction.progress import Meter
+from flowkit.extraction.ray_cluster import find_address, open_ray
+from flowkit.extraction.tasks import Outcome
 from flowkit.flow.backends import count_gpus
 from flowkit.store import (
     Store,

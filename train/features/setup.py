@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from flowkit.errors import FlowkitError, UsageError
-from flowkit.extract.crew import Size
-from flowkit.extract.occupancy import Occupancy
+from flowkit.extraction.actors import Size
+from flowkit.extraction.gpu_timer import Occupancy
 from flowkit.recipe import Recipe
 from train.features.network import Wanted
 from train.features.worker import Worker
@@ -16,7 +16,7 @@ from train.features.worker import Worker
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What every worker of a run needs to know; see `flowkit.extract.setup.Trade`.
+    """What every worker of a run needs to know; see `flowkit.extraction.worker_setup.Trade`.
 
     ``name`` of the features; ``recipe`` of the store, with theirs. ``batch``: images, clips or
     patches that go through the network at once. ``readers``: processes that read for a worker, 0

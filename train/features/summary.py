@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from flowkit.extract.summary import count_kinds, draw_counts, list_failures
+from flowkit.extraction.summary import count_kinds, draw_counts, list_failures
 from flowkit.store import Failure
 
 

@@ -19,14 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-import flowkit
-from flowkit.datasets import scale_bytes
+from flowkit.datasets.snippets import scale_bytes
+from flowkit.datasets.views import Piece, ViewReader, assemble_views, cut_video, pack_pieces
 from flowkit.errors import DeviceError, FlowkitError
-from flowkit.extract.ahead import Ahead
-from flowkit.extract.internal_errors import check_disk, fail_internally
-from flowkit.extract.job import Outcome
+from flowkit.extraction.internal_errors import check_disk, fail_internally
+from flowkit.extraction.prefetch import Ahead
+from flowkit.extraction.tasks import Outcome
 from flowkit.store import ShardWriter, Store, VideoMeta
-from flowkit.views import Piece, ViewReader, assemble_views, cut_video, pack_pieces
+from flowkit.version import __version__
 from models.backbones.backbone import normalize
 from train.context import DTYPES
 from train.features.loader import BatchLoader
@@ -287,7 +287,7 @@ class Worker:
             width=0,
             height=0,
             provenance={
-                "flowkit": flowkit.__version__,
+                "flowkit": __version__,
                 "torch": torch.__version__,
                 "host": self._place,
                 "device": self.setup.device,

@@ -6,7 +6,7 @@
 
 from flowkit.synthetic.motion8.files import truth, write
 from flowkit.synthetic.motion8.flow import true_flow
-from flowkit.synthetic.motion8.law import CLASSES, Clip, Motion8, Scene, make_clip, make_clips
+from flowkit.synthetic.motion8.motion import CLASSES, Clip, Motion8, Scene, make_clip, make_clips
 from flowkit.synthetic.motion8.rendering import Renderer, render
 
 __all__ = [

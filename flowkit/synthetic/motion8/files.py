@@ -25,7 +25,7 @@ from av.video.reformatter import Colorspace, Interpolation
 from numpy.typing import NDArray
 
 from flowkit.errors import UsageError
-from flowkit.synthetic.motion8.law import SUBSETS, Clip, Motion8, make_clip, make_clips
+from flowkit.synthetic.motion8.motion import SUBSETS, Clip, Motion8, make_clip, make_clips
 from flowkit.synthetic.motion8.rendering import render
 
 # Raised whenever the same configuration would give other files. All generators so far render the

@@ -1,4 +1,4 @@
-"""The true flow of a clip, from its equations (law.py), not from its pictures.
+"""The true flow of a clip, from its equations (motion.py), not from its pictures.
 
 A pixel p at time t belongs to the nearest shape that covers it, or to the ground. A point q
 of a shape (its own coordinates) is seen at c + A q, where A turns by the angle and scales by
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowkit.errors import UsageError
-from flowkit.synthetic.motion8.law import ANGLE, SIZE, Clip, X, Y
+from flowkit.synthetic.motion8.motion import ANGLE, SIZE, Clip, X, Y
 from flowkit.synthetic.shapes import SHAPES
 
 GROUND = -1

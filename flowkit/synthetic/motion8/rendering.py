@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from flowkit.synthetic.motion8.law import ANGLE, LARGEST, SIZE, SMALLEST, Clip, Motion8, X, Y
+from flowkit.synthetic.motion8.motion import ANGLE, LARGEST, SIZE, SMALLEST, Clip, Motion8, X, Y
 from flowkit.synthetic.shapes import SHAPES
 from flowkit.synthetic.textures import colour, make_noise, make_palette
 

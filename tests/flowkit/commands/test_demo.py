@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from flowkit.cli import main
 from flowkit.decode import VideoReader
-from flowkit.extract.options import Options
+from flowkit.extraction.options import Options
 
 SIZE = ("--videos", "8", "--test-videos", "0", "--frames", "4", "--size", "32x32")
 
@@ -30,7 +30,9 @@ def plant(monkeypatch, marker):
             raise TypeError("no such argument")
         return VideoReader(path, resize, fps)
 
-    monkeypatch.setattr("flowkit.extract.Options", lambda **o: Options(open_video=open_video, **o))
+    monkeypatch.setattr(
+        "flowkit.extraction.Options", lambda **o: Options(open_video=open_video, **o)
+    )
 
 
 def test_all_of_it(demo, tmp_path):

@@ -18,7 +18,7 @@ from flowkit.errors import FormatError, UsageError
 from flowkit.recipe import FeatureRecipe
 from flowkit.store import Fingerprint, VideoMeta, create_or_open, rebuild_index
 from flowkit.store.failures import Failure, append_failure
-from flowkit.store.header import read_header
+from flowkit.store.format.header import read_header
 from flowkit.store.reader import Store
 from flowkit.store.status import describe_features
 from flowkit.store.writer import ShardWriter

@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
-import flowkit.container
-from flowkit.container import label, open_container, read_tag
+import flowkit.decode.container
 from flowkit.decode import VideoReader, probe
+from flowkit.decode.container import label, open_container, read_tag
 from flowkit.errors import VideoError
 from flowkit.recipe import Resize
 
@@ -66,7 +66,7 @@ def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path, mode: str) -> None:
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(flowkit.container.Path, "open", refuse)
+    monkeypatch.setattr(flowkit.decode.container.Path, "open", refuse)
     assert "Permission denied" in expect("unreadable", path)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowkit.decode.conversion import KERNEL_FORMATS, FrameConverter
-from flowkit.decode.conversion_numba import (
+from flowkit.decode.conversion_kernel import (
     CHROMA_PLACES,
     MATRICES,
     can_shrink,

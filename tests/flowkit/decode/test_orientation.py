@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from flowkit.container import read_side_data
 from flowkit.decode import VideoReader, probe, read_video
+from flowkit.decode.container import read_side_data
 from flowkit.decode.orientation import Orientation
 from flowkit.recipe import Resize
 

@@ -15,7 +15,7 @@ from flowkit.decode import VideoReader
 from flowkit.doctor.finding import Finding
 from flowkit.doctor.pipeline import LAST, Trial, check_tone
 from flowkit.doctor.steps import WrongResultError, run_steps
-from flowkit.extract import Options
+from flowkit.extraction import Options
 from flowkit.store import Store
 
 TOPICS = [
@@ -64,7 +64,7 @@ def test_an_av_that_does_not_take_our_arguments(
     assert result.exit_code == 1
     findings = by_topic([Finding(**item) for item in json.loads(result.stdout)])
     assert_fails(findings, "open", "unexpected TypeError: open() got an unexpected keyword")
-    assert "called from flowkit/container.py:" in findings["open"].message
+    assert "called from flowkit/decode/container.py:" in findings["open"].message
     assert findings["codecs"].status == "fail"
     assert findings["flow"].status == "ok"
 
@@ -106,7 +106,7 @@ def test_flow_that_is_silently_wrong(
     monkeypatch.setattr(flowkit.flow, "tvl1_video_quantized", compute)
     assert_fails(try_out(tmp_path / "here"), "compute flow", got)
     monkeypatch.undo()
-    monkeypatch.setattr("flowkit.extract.worker.tvl1_video_quantized", compute)
+    monkeypatch.setattr("flowkit.extraction.worker.tvl1_video_quantized", compute)
     findings = try_out(tmp_path / "in the worker")
     assert_fails(findings, "read store", "wrong flow: expected a median of")
 
@@ -126,7 +126,7 @@ def test_one_wrong_field_of_many_is_noticed(
 
 
 def test_an_encoder_that_spoils_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flowkit.store import jpeg
+    from flowkit.store.format import jpeg
 
     true = jpeg.encode_rgb
     monkeypatch.setattr(jpeg, "encode_rgb", lambda frame, *more: true(255 - frame, *more))
@@ -134,10 +134,12 @@ def test_an_encoder_that_spoils_pictures(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_sound_of_another_pitch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import flowkit.audio
+    import flowkit.decode.audio
 
-    true = flowkit.audio.make_mel_bands
-    monkeypatch.setattr(flowkit.audio, "make_mel_bands", lambda recipe: true(recipe)[:, ::-1])
+    true = flowkit.decode.audio.make_mel_bands
+    monkeypatch.setattr(
+        flowkit.decode.audio, "make_mel_bands", lambda recipe: true(recipe)[:, ::-1]
+    )
     assert_fails(try_out(tmp_path), "sound", "wrong sound: expected the tone in mel band 19")
     with pytest.raises(WrongResultError, match="expected 1 log-mel patch"):
         check_tone(np.zeros((0, 96, 64)))
@@ -147,7 +149,7 @@ def test_an_extraction_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.M
     def refuse(*_: object) -> None:
         raise ValueError("no such subsampling")
 
-    monkeypatch.setattr("flowkit.extract.worker.encode_rgb", refuse)
+    monkeypatch.setattr("flowkit.extraction.worker.encode_rgb", refuse)
     assert_fails(try_out(tmp_path), "write store", "ValueError at test_pipeline.py:")
 
 
@@ -170,7 +172,7 @@ def test_ctrl_c_while_it_extracts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Extraction takes the signal to end in good order; then the check ends too."""
     import signal
 
-    from flowkit.extract.worker import Worker
+    from flowkit.extraction.worker import Worker
 
     true = Worker.extract
 

@@ -103,7 +103,7 @@ def test_a_worker_that_finds_another_flowkit(monkeypatch: pytest.MonkeyPatch) ->
     from contextlib import contextmanager
     from types import SimpleNamespace
 
-    from flowkit.extract.cluster import import_ray
+    from flowkit.extraction.ray_cluster import import_ray
 
     ray = import_ray()
     found = {"file": "/home/me/flowkit/__init__.py", "version": "0"}
@@ -116,7 +116,7 @@ def test_a_worker_that_finds_another_flowkit(monkeypatch: pytest.MonkeyPatch) ->
             exceptions=ray.exceptions,
         )
 
-    monkeypatch.setattr("flowkit.extract.cluster.open_ray", open_ray)
+    monkeypatch.setattr("flowkit.extraction.ray_cluster.open_ray", open_ray)
     with pytest.raises(WrongResultError, match="imports flowkit 0 from /home/me/flowkit"):
         ray_worker.call_worker(1)
 

@@ -165,7 +165,7 @@ def test_opencv_says_that_it_cannot_go_below_16_pixels():
 
 
 def test_opencv_cuda_says_that_it_solves_all_levels_alike():
-    from flowkit.flow.tvl1_opencv_cuda import solve_pairs
+    from flowkit.flow.opencv.cuda import solve_pairs
 
     for params in (PRESETS["fast"], TVL1Params(median_side=3), TVL1Params(finest_warps=1)):
         with pytest.raises(FlowError, match=r"every level.*alike.*--backend triton"):

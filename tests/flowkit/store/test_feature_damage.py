@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from flowkit.errors import StoreError
 from flowkit.store import Recovery, ShardWriter, Store, create_or_open, rebuild_index, recover
 from flowkit.store import writer as writer_module
+from flowkit.store.integrity.verify import verify
 from flowkit.store.status import read_status
-from flowkit.store.verify import verify
 
 COUNTS = {"a": 3, "b": 0, "c": 7, "d": 2}
 

@@ -17,7 +17,7 @@ from flowkit.store import (
     write_annotations,
 )
 from flowkit.store import index as index_module
-from flowkit.store.records import record_paths
+from flowkit.store.format.records import record_paths
 
 TABLE = AnnotationTable(
     ("run", "jump"),

@@ -10,7 +10,7 @@ from flowkit.flow.quantize import dequantize
 from flowkit.store import Snippet, Store, create_or_open, rebuild_index
 from flowkit.store import shard_reader as shard_reader_module
 from flowkit.store import writer as writer_module
-from flowkit.store.jpeg import encode_grey, encode_rgb
+from flowkit.store.format.jpeg import encode_grey, encode_rgb
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from flowkit.store import (
     removal,
 )
 from flowkit.store.failures import Failure, append_failure
+from flowkit.store.integrity.verify import verify
 from flowkit.store.removal import remove_features
-from flowkit.store.verify import verify
 
 
 @pytest.fixture

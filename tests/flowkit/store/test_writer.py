@@ -24,7 +24,7 @@ from flowkit.store import (
     recover,
 )
 from flowkit.store import writer as writer_module
-from flowkit.store.records import read_record, record_paths
+from flowkit.store.format.records import read_record, record_paths
 
 IDS = st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable() or text.isascii())
 FIXED = ("../up", "a/b", "/", " ", "..", "#;!&", "🎈", "\u0301", "x\0y", "\u202eabc", "\n")
@@ -337,7 +337,7 @@ def test_a_real_limit(stores, tmp_path, limit):
 
 def test_recovery_may_take_the_name_before_the_lock(stores, tmp_path, monkeypatch):
     """A .part that is removed between its birth and its lock is not written to."""
-    from flowkit.store import shard_file
+    from flowkit.store.format import shard_file
 
     create_or_open(tmp_path, stores.RECIPE)
     real, taken = shard_file.lock, []

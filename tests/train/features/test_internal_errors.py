@@ -7,11 +7,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from flowkit import views
+from flowkit.datasets.snippets import views
 from flowkit.errors import DeviceError, DiskFullError, FlowkitError, InternalError
 from flowkit.store import Store
 from flowkit.store.failures import read_failures
-from flowkit.store.verify import verify
+from flowkit.store.integrity.verify import verify
 from train.features import Options, Wanted, extract_features
 from train.features import worker as worker_module
 
@@ -19,7 +19,7 @@ QUIET = Console(quiet=True)
 HERE = Options(workers=0, device="cpu", batch=8)
 # A reader for processes, which see no monkeypatch: they import it.
 READER = """
-from flowkit.views import ViewReader
+from flowkit.datasets.views import ViewReader
 
 class BrokenReader(ViewReader):
     def __getitem__(self, pieces):

@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 
 from flowkit.store import Store
-from flowkit.store.records import read_record, record_paths
-from flowkit.store.verify import verify
+from flowkit.store.format.records import read_record, record_paths
+from flowkit.store.integrity.verify import verify
 from train.features import Options, Wanted, extract_features
 from train.features import run as run_module
 from train.features import worker as worker_module

@@ -12,14 +12,14 @@ import torch
 from click.testing import CliRunner
 from rich.console import Console
 
-from flowkit.datasets import ClipDataset, SnippetDataset, scale_bytes
+from flowkit.datasets.sampling import ClipSampling
+from flowkit.datasets.snippets import ClipDataset, SnippetDataset, scale_bytes
+from flowkit.datasets.transforms import CentreCrop, ThreeCrop
 from flowkit.errors import CorruptError, RecipeError, UsageError
 from flowkit.recipe import AudioRecipe
-from flowkit.sampling import ClipSampling
 from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open, rebuild_index
-from flowkit.store.records import read_record, record_paths
-from flowkit.store.verify import verify
-from flowkit.transforms import CentreCrop, ThreeCrop
+from flowkit.store.format.records import read_record, record_paths
+from flowkit.store.integrity.verify import verify
 from models.backbones import vgg as vgg_module
 from models.backbones.backbone import normalize
 from models.backbones.vgg import VGG16
@@ -229,7 +229,7 @@ def test_frames_of_another_size_than_the_runs_are_refused(make_store, tmp_path, 
 
 
 def test_a_broken_video_is_quarantined_alone(store, wanted, monkeypatch):
-    from flowkit import views
+    from flowkit.datasets.snippets import views
 
     def read(video, times, crops, out, real=views.read_flow):
         if video.id == "video 04":

@@ -6,7 +6,7 @@ import pytest
 
 from flowkit.errors import UsageError
 from flowkit.synthetic.motion8 import CLASSES, Clip, Motion8, Renderer, make_clips, true_flow
-from flowkit.synthetic.motion8.law import ANGLE, SIZE, X, Y
+from flowkit.synthetic.motion8.motion import ANGLE, SIZE, X, Y
 from flowkit.synthetic.shapes import SHAPES
 
 CONFIG = Motion8(videos=8, test_videos=0, width=128, height=96)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flowkit.synthetic.motion8 import Clip, Motion8, Renderer, make_clips, render
-from flowkit.synthetic.motion8.law import SIZE, X, Y
+from flowkit.synthetic.motion8.motion import SIZE, X, Y
 from flowkit.synthetic.motion8.rendering import copies, make_sprite, roll
 from flowkit.synthetic.shapes import SHAPES
 

@@ -1,0 +1,1 @@
+"""PyTorch datasets over stores, with their sampling and transforms."""

@@ -1,0 +1,97 @@
+"""Workers as a Ray actor: checks its node, keeps a journal of crashes, answers while it works."""
+
+import faulthandler
+import os
+import socket
+from pathlib import Path
+from typing import Any, NoReturn
+
+from flowkit.errors import DeviceError, FlowkitError, StoreError
+from flowkit.extraction.failure_diagnosis import write_device_error
+from flowkit.extraction.gpu_timer import Occupancy
+from flowkit.extraction.tasks import Work
+from flowkit.extraction.worker_setup import Trade
+from flowkit.version import __version__
+
+
+class Actor:
+    """One worker for each lane, in a process of their own.
+
+    Lanes work side by side, and methods answer while ``extract`` is under way.
+    """
+
+    def __init__(
+        self, setup: Trade, journal: Path, token: str, sample: Path, lanes: int = 1
+    ) -> None:
+        self._setup, self._journal = setup, journal
+        self._token, self._sample = token, sample
+        self._lanes = lanes
+
+    def start(self) -> str:
+        """Check this node, load the kernels; returns ``host/node version``."""
+        import ray
+
+        host = f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"
+        root = self._setup.root
+        if not (root / "journal" / self._token).is_file():
+            raise StoreError(
+                f"node {host} does not see the store at {root}: put it on a path that every node "
+                "mounts, or use --workers on one machine and --shard i/n for several"
+            )
+        if not self._sample.exists():
+            raise StoreError(
+                f"node {host} does not see {self._sample}: expected it on a path that every node "
+                "mounts"
+            )
+        try:
+            self._setup.check_node()
+        except FlowkitError as error:
+            raise FlowkitError(f"node {host}: {error}") from error
+        self._trace = self._journal.open("w", encoding="utf-8")
+        faulthandler.enable(self._trace, all_threads=False)
+        self._occupancy = Occupancy()
+        self._workers = [self._setup.make_worker(host, self._occupancy) for _ in range(self._lanes)]
+        self._open = set(range(self._lanes))
+        try:
+            self._workers[0].warm_up()
+        except DeviceError as error:
+            self._end(error)
+        self._occupancy.take()  # starting is not waiting
+        return f"{host} {__version__}"
+
+    def extract(self, job: Work, lane: int = 0) -> Any:
+        """The worker's outcome; a fault of the store is a value too, so that it keeps its type."""
+        try:
+            return self._workers[lane].extract(job)
+        except StoreError as error:
+            return error
+        except DeviceError as error:
+            self._end(error)
+
+    def beat(self, lane: int = 0) -> int:
+        """A number that grows while work goes on."""
+        beat: int = self._workers[lane].beat
+        return beat
+
+    def stop(self, lane: int = 0) -> None:
+        """Ask a video that is under way to end."""
+        self._workers[lane].stop()
+
+    def close(self, lane: int = 0) -> StoreError | None:
+        """Commit what is complete and let go of the lane's shards."""
+        try:
+            self._workers[lane].close()
+        except StoreError as error:
+            return error
+        self._open.discard(lane)
+        if not self._open:
+            self._journal.unlink(missing_ok=True)
+        return None
+
+    def _end(self, error: DeviceError) -> NoReturn:
+        """Nothing works on this GPU from now on: say so, and end the process.
+
+        What is complete in its shards is found by the driver's recovery.
+        """
+        write_device_error(self._trace, error)
+        os._exit(1)

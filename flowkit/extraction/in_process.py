@@ -1,0 +1,152 @@
+"""Do the jobs of a run in this process, without Ray (``--workers 0``).
+
+On CPUs one worker does one video after another. On a GPU there are as many lanes as the process
+has cores, as in an actor of Ray (actor.py): threads with a worker each, which share the GPU, the
+queue of jobs and one `Occupancy`. Outcomes are counted in the thread that called.
+
+What is given up beside Ray is the guard against bad videos: one that crashes the decoder takes
+this process with it, and one that hangs is waited for.
+"""
+
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from flowkit.extraction.gpu_timer import Occupancy
+from flowkit.extraction.interrupt import Interrupt
+from flowkit.extraction.tasks import Work
+from flowkit.extraction.worker_setup import Trade
+
+FINISH_SECONDS = 10.0  # for lanes to commit after a second Ctrl-C, or an error of the caller
+
+
+def run_in_process(
+    jobs: Sequence[Work],
+    setup: Trade,
+    begin: Callable[[int, str], None],
+    count: Callable[[Any], None],
+    interrupt: Interrupt,
+    lanes: int | None = None,
+) -> None:
+    """Do the jobs, and commit what is complete, whatever ends the run.
+
+    Args:
+        jobs: What to do, in this order.
+        setup: Makes the workers.
+        begin: Called once, with the number of lanes and the backend, when work starts.
+        count: Called with each outcome, in the calling thread.
+        interrupt: Asks the run to end in good order.
+        lanes: Videos at once. None: one on CPUs, one for each core on a GPU.
+    """
+    lanes = lanes or choose_lanes(setup, len(jobs))
+    setup = replace(setup, lanes=lanes)  # type: ignore[type-var]
+    if lanes == 1:
+        run_in_turn(jobs, setup, begin, count, interrupt)
+    else:
+        Lanes(jobs, setup, lanes, interrupt).run(begin, count)
+
+
+def choose_lanes(setup: Trade, jobs: int) -> int:
+    """Return as many lanes as an actor on this machine would have, with one of its GPUs."""
+    cores = len(os.sched_getaffinity(0))
+    machine = {"Alive": True, "Resources": {"CPU": cores, "GPU": 1}}
+    size = setup.choose_size([machine], None, jobs)
+    return size.lanes if size.gpus else 1
+
+
+def run_in_turn(
+    jobs: Sequence[Work],
+    setup: Trade,
+    begin: Callable[[int, str], None],
+    count: Callable[[Any], None],
+    interrupt: Interrupt,
+) -> None:
+    """Do one job after another in the calling thread."""
+    worker = setup.make_worker()
+    interrupt.on_ask = worker.stop
+    begin(0, setup.backend)
+    try:
+        for job in jobs:
+            if interrupt.asked:
+                break
+            count(worker.extract(job))
+    finally:
+        worker.close()
+
+
+class LaneEnd:
+    """A lane's last message: it has closed its shards."""
+
+
+class Lanes:
+    """Threads with a worker each, which take jobs from one queue until it is empty.
+
+    Lanes send outcomes, errors and, as the last, a `LaneEnd` to the calling thread.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Work], setup: Trade, lanes: int, interrupt: Interrupt
+    ) -> None:
+        self._jobs = deque(jobs)
+        self._setup, self._interrupt = setup, interrupt
+        self._occupancy = Occupancy()
+        self._workers = [setup.make_worker(occupancy=self._occupancy) for _ in range(lanes)]
+        self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+
+    def run(self, begin: Callable[[int, str], None], count: Callable[[Any], None]) -> None:
+        """Start the lanes and count outcomes; raises the first error after all lanes ended."""
+        self._workers[0].warm_up()  # once, rather than in all lanes at the same time
+        self._occupancy.take()  # starting is not waiting
+        self._interrupt.on_ask = self.stop
+        begin(len(self._workers), self._setup.backend)
+        threads = [
+            threading.Thread(target=self._run_lane, args=(worker,), name=f"lane-{n}", daemon=True)
+            for n, worker in enumerate(self._workers)
+        ]
+        for thread in threads:
+            thread.start()
+        error: BaseException | None = None
+        running = len(threads)
+        try:
+            while running:
+                message = self._messages.get()
+                if isinstance(message, LaneEnd):
+                    running -= 1
+                elif isinstance(message, BaseException):
+                    error = error or message
+                    self.stop()
+                else:
+                    count(message)
+        finally:
+            self.stop()
+            for thread in threads:
+                thread.join(FINISH_SECONDS)
+        if error is not None:
+            raise error
+
+    def stop(self) -> None:
+        """Ask all lanes to end, also amid a video."""
+        self._stopping.set()
+        for worker in self._workers:
+            worker.stop()
+
+    def _run_lane(self, worker: Any) -> None:
+        try:
+            while not (self._stopping.is_set() or self._interrupt.asked):
+                try:
+                    job = self._jobs.popleft()
+                except IndexError:
+                    break
+                self._messages.put(worker.extract(job))
+        except BaseException as error:  # noqa: BLE001 (raised again in the calling thread)
+            self._messages.put(error)
+        try:
+            worker.close()
+        except BaseException as error:  # noqa: BLE001 (raised again in the calling thread)
+            self._messages.put(error)
+        self._messages.put(LaneEnd())

@@ -1,0 +1,195 @@
+"""Exceptions that flowkit did not foresee: each is one video's failure, unless all videos have it.
+
+A rare video makes some library raise what nobody expected: it is quarantined, with the traceback,
+and the run goes on. But where the first videos all fail in the same way, or very many in a row
+do, it is flowkit or its installation that is at fault: then the run ends, and the videos are not
+quarantined, so that the next run tries them again.
+"""
+
+import os
+import re
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import av
+
+from flowkit.errors import InternalError
+from flowkit.extraction.tasks import Outcome
+from flowkit.store.failures import Failure
+from flowkit.store.format.atomic import disk_errors
+
+KIND = "internal-error"
+FIRST = 10  # videos that fail in the same way before any does not
+IN_A_ROW = 100
+MESSAGE_CHARACTERS = 300
+TRACEBACK_CHARACTERS = 20_000
+LOADER_TRACEBACK = "Original Traceback (most recent call last):"
+FRAME = re.compile(r'^\s*File "(?P<path>[^"]*)", line (?P<line>\d+)')
+
+
+@dataclass(frozen=True)
+class UnexpectedError:
+    """One exception as failures name it."""
+
+    fault: str
+    """Its type and place, such as ``TypeError at reader.py:120``: the same in every video."""
+
+    message: str
+    """What it says, in one line."""
+
+    traceback: str
+    """All of it, with its causes."""
+
+    @property
+    def reason(self) -> str:
+        """One line: type, place and message."""
+        return f"{self.fault}: {self.message}" if self.message else self.fault
+
+
+def describe_exception(error: BaseException, remote: str = "") -> UnexpectedError:
+    """Describe an exception by its type, its place and its message.
+
+    Args:
+        error: The exception.
+        remote: The traceback of the process that raised it, where that was another one.
+    """
+    lines = str(error).splitlines()
+    if LOADER_TRACEBACK in lines:  # by a loader's process: torch writes it into the message
+        remote = str(error)
+        lines = [next(line for line in reversed(lines) if line.strip()).partition(": ")[2]]
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    inner = [(m["path"], m["line"]) for line in remote.splitlines() if (m := FRAME.match(line))]
+    place = next(reversed(inner or frames), None)
+    where = f" at {Path(place[0]).name}:{place[1]}" if place else ""
+    whole = "".join(traceback.format_exception(error))
+    return UnexpectedError(
+        fault=f"{type(error).__name__}{where}",
+        message=make_unicode(" ".join(" ".join(lines).split())[:MESSAGE_CHARACTERS]),
+        # Of a recursion without end, its end.
+        traceback=make_unicode(whole[-TRACEBACK_CHARACTERS:]),
+    )
+
+
+def make_unicode(text: str) -> str:
+    """Escape what UTF-8 cannot hold: names of files may be of any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def fail_internally(outcome: Outcome, error: Exception) -> Outcome:
+    """The outcome of a video at which an exception was raised that nobody foresaw."""
+    found = describe_exception(error)
+    return replace(
+        outcome,
+        status="failed",
+        kind=KIND,
+        reason=found.reason,
+        fault=found.fault,
+        traceback=found.traceback,
+    )
+
+
+def make_internal_error(message: str, error: BaseException, remote: str = "") -> InternalError:
+    """An error for an exception that is no video's; ``message`` says what could not be done."""
+    return InternalError(
+        f"{message}: {describe_exception(error, remote).reason}. The fault is flowkit's or its "
+        "installation's: `flowkit doctor` checks the installation, `flowkit --debug …` shows more"
+    )
+
+
+def is_about(error: Exception, path: Path) -> bool:
+    """Whether an exception is an OSError of that file."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str | bytes | os.PathLike):
+        return False
+    return os.fsdecode(error.filename) == os.fspath(path)
+
+
+def check_disk(error: Exception, root: Path) -> None:
+    """Raise StoreError, or DiskFullError, where an exception is of the disk that the store is on.
+
+    That is an error of the operating system for a file of the store, or for one that is not named
+    (a write to a file that is open). Libraries that cannot be loaded, and FFmpeg's errors, are
+    OSErrors too, and others.
+    """
+    if not isinstance(error, OSError) or isinstance(error, av.error.FFmpegError):
+        return
+    name = error.filename
+    if error.errno is None or not (name is None or isinstance(name, str | bytes | os.PathLike)):
+        return
+    path = root if name is None else Path(os.fsdecode(name))
+    if path.is_relative_to(root):
+        with disk_errors(path):
+            raise error
+
+
+class FailureLog:
+    """Record failures of a run, and decide when it is not the videos that are at fault.
+
+    Args:
+        record: Writes a failure into the store, and counts it.
+        stop: Asks the run to end in good order.
+    """
+
+    def __init__(self, record: Callable[[Failure], None], stop: Callable[[], None]) -> None:
+        self._record, self._stop = record, stop
+        self._held: list[Failure] = []  # of one fault, and no success among them
+        self._fault = ""
+        self._succeeded = self._failed_otherwise = False
+        self.blames_installation = False
+
+    def note_success(self) -> None:
+        """Note that a video was extracted: so the installation can do it."""
+        self._succeeded = True
+        self._release()
+
+    def note_failure(self, failure: Failure, fault: str) -> None:
+        """Note a failure; ``fault`` is its type and place where it is an internal error.
+
+        One of another kind, such as of an empty file, says nothing about the installation.
+        """
+        if not fault:
+            self._failed_otherwise = True
+            self._record(failure)
+            return
+        if self._held and fault != self._fault:
+            self._failed_otherwise = True
+            self._release()
+        self._fault = fault
+        self._held.append(failure)
+        limit = IN_A_ROW if self._succeeded else FIRST
+        if len(self._held) >= limit and not self.blames_installation:
+            self.blames_installation = True
+            self._stop()
+
+    def close(self, root: Path) -> InternalError | None:
+        """Record what is held back; to be called when the run has ended.
+
+        Returns:
+            The error by which it ends where the installation is to blame.
+        """
+        if not self._held:
+            return None
+        if self._succeeded or self._failed_otherwise:
+            self._release()
+        else:
+            self.blames_installation = True
+        if not self.blames_installation:
+            return None
+        for failure in self._held:
+            self._record(replace(failure, retry=True))
+        count, reason = len(self._held), self._held[-1].reason
+        result = "in a row failed" if self._succeeded else "failed, and none was extracted,"
+        return InternalError(
+            f"{count} video{'s' if count > 1 else ''} {result} by the same internal error: "
+            f"{reason}. The fault is flowkit's or its installation's, not the videos': `flowkit "
+            f"doctor` checks the installation, the tracebacks are in {root / 'failures.jsonl'}. "
+            "The same command tries these videos again"
+        )
+
+    def _release(self) -> None:
+        if self.blames_installation:  # what ends well while the run ends is no news
+            return
+        for failure in self._held:
+            self._record(failure)
+        self._held = []

@@ -1,0 +1,230 @@
+"""The Ray executor: joins a cluster, or starts one on this machine, and lets the driver work."""
+
+import functools
+import gc
+import inspect
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from flowkit.errors import FlowkitError
+from flowkit.extraction.actors import uses_gpu
+from flowkit.extraction.driver import Driver
+from flowkit.extraction.failure_diagnosis import first_line
+from flowkit.extraction.interrupt import Interrupt
+from flowkit.extraction.options import Options
+from flowkit.extraction.ray_session import end_processes, find_start_error, make_session
+from flowkit.extraction.tasks import Job, Outcome
+from flowkit.extraction.worker_setup import Setup
+from flowkit.flow import BACKENDS
+from flowkit.flow.backends import count_gpus
+from flowkit.path_text import repair_text
+
+CONNECT_SECONDS = 10.0
+
+
+def run_on_ray(
+    jobs: tuple[Job, ...],
+    setup: Setup,
+    options: Options,
+    begin: Callable[[int, str], None],
+    count: Callable[[Outcome], None],
+    interrupt: Interrupt,
+    log: Callable[[str], None],
+) -> None:
+    """Do the jobs on a Ray cluster: the one at ``options.address``, or one for this run."""
+    cores = len(os.sched_getaffinity(0))
+    gpus = max(1, count_gpus()) if uses_gpu(setup.backend) else 0
+    # A GPU's share of the cores is its lanes: here all cores count, used or not.
+    cores = max(cores, gpus) if gpus else min(options.workers or cores, len(jobs))
+    with open_ray(find_address(options.address), cores, gpus) as ray:
+        interrupt.take()
+        if setup.backend == "auto":
+            setup = replace(setup, backend=choose_backend(ray, log))
+        Driver(ray, jobs, setup, options, begin, count, interrupt, log).run()
+
+
+@contextmanager
+def open_ray(
+    address: str | None, cores: int, gpus: int, variables: Mapping[str, str] | None = None
+) -> Iterator[Any]:
+    """The module ``ray``, connected: to ``address``, or to a cluster of this machine's own.
+
+    Left as it is where the caller has connected it already. ``variables``: of the environment of
+    what runs there. FlowkitError where it cannot be used.
+    """
+    if address and "ray" not in sys.modules:
+        check_address(address)
+        choose_auth_mode(address)
+    ray = import_ray()
+    if ray.is_initialized():
+        yield ray
+        return
+    options: dict[str, Any] = {"log_to_driver": False}
+    if variables:
+        options["runtime_env"] = {"env_vars": dict(variables)}
+    if address:
+        connect(ray, address, options)
+        with shutting_down(ray):
+            yield ray
+        return
+    with make_session() as folder:
+        start(ray, folder, cores, gpus, options)
+        with shutting_down(ray):
+            yield ray
+
+
+@contextmanager
+def shutting_down(ray: Any) -> Iterator[None]:
+    """Shut Ray down in the end, and let go of all that it has in this process."""
+    try:
+        yield
+    finally:
+        waits = "wait_for_processes" in inspect.signature(ray.shutdown).parameters
+        ray.shutdown(**({"wait_for_processes": True} if waits else {}))
+        # Ray leaves clients with threads of their own in cycles of references. Collected in a
+        # process that is forked later (a loader's worker), where there are no such threads, they
+        # would take it with them.
+        gc.collect()
+
+
+def find_address(asked: str | None) -> str | None:
+    """The cluster to join, or None for one of this machine."""
+    return asked or os.environ.get("RAY_ADDRESS") or None
+
+
+def choose_backend(ray: Any, log: Callable[[str], None]) -> str:
+    """The backend for a cluster, by what one of its GPU nodes says; without GPUs, numba."""
+    if ray.cluster_resources().get("GPU", 0) < 1:
+        return "numba"
+    ask = ray.remote(num_gpus=1, num_cpus=0, max_retries=0)(find_obstacle)
+    try:
+        obstacle = ray.get(ask.remote("triton"), timeout=6 * CONNECT_SECONDS)
+    except ray.exceptions.RayError as error:
+        raise FlowkitError(
+            f"no GPU node of the cluster says whether it can compute flow: {first_line(error)}; "
+            "name the backend, --backend triton or --backend numba"
+        ) from error
+    if obstacle is None:
+        return "triton"
+    log(f"flow runs on the CPU, since the triton backend cannot use the cluster's GPUs: {obstacle}")
+    return "numba"
+
+
+def find_obstacle(backend: str) -> str | None:
+    """What keeps a backend from running here; for another node to ask itself."""
+    return BACKENDS[backend].find_obstacle()
+
+
+def import_ray() -> Any:
+    """Ray, with what it must know before its import."""
+    # `uv run` drivers would make each worker run `uv run` again (ray#50961).
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray prints half a page on stdout for each dead worker; the summary says it in a line.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
+    try:
+        import ray
+    except ImportError as error:
+        raise FlowkitError(
+            f"Ray cannot be imported ({error}): pip install 'ray[train]', or take --workers 0, "
+            "which works without it"
+        ) from error
+
+    # Ray sends this process's command line as UTF-8, which its text is not in every locale.
+    utils = ray._private.utils
+    if not hasattr(utils.get_entrypoint_name, "__wrapped__"):
+        utils.get_entrypoint_name = repair_result(utils.get_entrypoint_name)
+    return ray
+
+
+def repair_result(function: Callable[[], str]) -> Callable[[], str]:
+    """Wrap a function of Ray's so that the text it returns can be encoded as UTF-8."""
+
+    @functools.wraps(function)
+    def repaired() -> str:
+        return repair_text(function())
+
+    return repaired
+
+
+def connect(ray: Any, address: str, options: Mapping[str, Any]) -> None:
+    """Join the cluster at ``address``."""
+    try:
+        ray.init(address=address, logging_level="ERROR", **options)
+    except Exception as error:
+        raise FlowkitError(
+            f"cannot use Ray cluster at {address}: {first_line(error)}; `flowkit doctor` says more "
+            "(if it speaks of tokens above: copy the head's ~/.ray/auth_token to this machine), "
+            "--workers 0 works without Ray"
+        ) from error
+
+
+def start(ray: Any, folder: Path, cores: int, gpus: int, options: Mapping[str, Any]) -> None:
+    """Start a cluster of so many cores and GPUs on this machine, with its files in ``folder``."""
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cores,
+            num_gpus=gpus,
+            include_dashboard=False,
+            object_store_memory=80 << 20,  # only small records pass through it
+            logging_level="CRITICAL",  # pages of its logs; what matters in them is said below
+            _temp_dir=str(folder),
+            **options,
+        )
+    except Exception as error:
+        reason = find_start_error(folder) or first_line(error)
+        end_processes(folder)
+        raise FlowkitError(
+            f"Ray does not start on this machine: {reason}; --workers 0 works without Ray, and "
+            "`flowkit doctor` checks the machine"
+        ) from error
+    logging.getLogger("ray").setLevel(logging.ERROR)
+
+
+def choose_auth_mode(address: str) -> None:
+    """Tell Ray, before its import, whether the cluster at ``address`` asks for a token.
+
+    `ray start` asks for one as soon as the user has one (any earlier local run has made it),
+    ``ray.init`` does not send it to an address that it is given, and a client that sends it to
+    a cluster which asks for none cannot start actors there. So the cluster is asked first.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+    try:
+        answer = subprocess.run(
+            [*command, "health-check", "--address", address],
+            env=os.environ | {"RAY_AUTH_MODE": "disabled"},
+            capture_output=True,
+            text=True,
+            timeout=6 * CONNECT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return  # ray.init will say more
+    if "AuthToken" in answer.stdout + answer.stderr:
+        os.environ["RAY_AUTH_MODE"] = "token"
+
+
+def check_address(address: str) -> None:
+    """FlowkitError where nothing listens; Ray itself would try for minutes, and log each try."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return  # "auto", "local": Ray's own words
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise FlowkitError(
+            f"no Ray cluster answers at {address} ({error}); start one with `ray start --head`, "
+            "or leave out --address and unset RAY_ADDRESS"
+        ) from None

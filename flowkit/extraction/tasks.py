@@ -1,0 +1,113 @@
+"""What passes between driver and workers.
+
+A setup once (worker_setup.py), then jobs out and outcomes back. All of it is small and picklable;
+pixels never travel.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+
+from flowkit.extraction.gpu_timer import GPUTime
+
+Status = Literal["done", "failed", "stopped"]
+
+
+class Work(Protocol):
+    """What the driver hands to a worker: one video, or several that are worked on together."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def source(self) -> Path: ...
+    @property
+    def attempt(self) -> int: ...
+
+    def divide(self, done: Collection[str]) -> tuple[Self | None, Self | None]:
+        """What of it is done and what is left, where the videos ``done`` are in the store."""
+
+    def again(self) -> tuple[Self, ...]:
+        """How it is tried again after its worker died, so that the video at fault is found."""
+
+    def outcome(self, status: Status, kind: str = "", reason: str = "") -> Any:
+        """What became of all of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One video to extract: the ``streams`` it still lacks.
+
+    ``weight`` is the size of the source in bytes, by which progress and order go.
+    ``frames`` is the number of frames that the store already holds of it, which a stream
+    that is added must match; None where it holds none. ``supersedes``: the store holds an
+    extraction of an older source, which this one replaces.
+    """
+
+    id: str
+    source: Path
+    streams: tuple[str, ...]
+    weight: int = 0
+    frames: int | None = None
+    supersedes: bool = False
+    attempt: int = 1
+
+    def divide(self, done: Collection[str]) -> tuple["Job | None", "Job | None"]:
+        """See `Work`."""
+        return (self, None) if self.id in done else (None, self)
+
+    def again(self) -> tuple["Job", ...]:
+        """The same, one attempt later."""
+        return (replace(self, attempt=self.attempt + 1),)
+
+    def outcome(self, status: Status, kind: str = "", reason: str = "") -> "Outcome":
+        """What became of it, where no worker says so."""
+        return Outcome(
+            id=self.id, status=status, kind=kind, reason=reason, attempts=self.attempt
+        )  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class Seconds:
+    """Where the time of one video went, in seconds of wall clock.
+
+    ``decode`` runs ahead in a thread of its own; ``wait`` is how long the rest of the
+    pipeline stood still for it.
+    """
+
+    decode: float = 0.0
+    wait: float = 0.0
+    flow: float = 0.0
+    encode: float = 0.0
+    write: float = 0.0
+    audio: float = 0.0
+
+    def __add__(self, other: "Seconds") -> "Seconds":
+        return Seconds(
+            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a job.
+
+    ``done``: complete in its shard (which commits later); ``failed``: the video is at
+    fault, ``kind`` and ``reason`` say how; ``stopped``: the run was asked to end, or lost
+    the worker through no fault of the video; it will be done by the next run.
+    """
+
+    id: str
+    status: Status
+    kind: str = ""
+    reason: str = ""
+    fault: str = ""  # of an internal error: its type and place
+    traceback: str = ""  # of an internal error
+    attempts: int = 1
+    frames: int = 0
+    pairs: int = 0
+    features: int = 0
+    bytes: int = 0
+    warnings: tuple[str, ...] = ()
+    seconds: Seconds = field(default_factory=Seconds)
+    gpu: GPUTime = field(default_factory=GPUTime)  # since its process's last outcome

@@ -1,0 +1,1 @@
+"""TV-L1 on the CPU, compiled by Numba."""

@@ -1,0 +1,54 @@
+# ruff: noqa: N803
+"""TV-L1 by OpenCV's CUDA class, for machines that have OpenCV built with CUDA.
+
+No wheel on PyPI has it. Its pyramid has no half-pixel shift, and it repeats the border of
+the second frame instead of dropping what leaves it, so its flow differs somewhat from that
+of the other backends; "auto" never picks it.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flowkit.errors import FlowError
+from flowkit.flow.opencv.cpu import count_levels, scale_floats
+from flowkit.flow.params import TVL1Params
+from flowkit.flow.pyramid import F32
+
+
+def solve_pairs(
+    frames0_NHW: npt.NDArray[Any], frames1_NHW: npt.NDArray[Any], params: TVL1Params
+) -> F32:
+    """Flow from each frame of frames0 to the one of frames1: (N, H, W) twice → (N, H, W, 2)."""
+    if not params.is_uniform:
+        # Level by level, as cpu.py does it, is no way out: with `useInitialFlow` the
+        # class reads buffers that it has not filled.
+        raise FlowError(
+            "the opencv-cuda backend solves every level of the pyramid alike and without a median "
+            "filter, and these parameters (such as the preset fast) ask for more: use --backend "
+            "triton on the GPU, or --backend numba"
+        )
+    import cv2
+
+    cuda: Any = cv2.cuda
+    _, height, width = frames0_NHW.shape
+    solver = cuda.OpticalFlowDual_TVL1_create(
+        tau=params.tau,
+        **{"lambda": params.lambda_},  # a Python keyword
+        theta=params.theta,
+        nscales=count_levels(height, width, params),
+        warps=params.warps,
+        epsilon=params.epsilon,
+        iterations=params.iterations,
+        scaleStep=params.scale_step,
+        gamma=0.0,
+        useInitialFlow=False,
+    )
+    flows = []
+    for frame0, frame1 in zip(frames0_NHW, frames1_NHW, strict=True):
+        first, second = cuda.GpuMat(), cuda.GpuMat()
+        first.upload(np.ascontiguousarray(scale_floats(frame0)))
+        second.upload(np.ascontiguousarray(scale_floats(frame1)))
+        flows.append(solver.calc(first, second, None).download())
+    return np.stack(flows)

@@ -1,0 +1,1 @@
+"""Export of stores to what other tools read, and import of what they wrote."""

@@ -1,0 +1,1 @@
+"""How damage is found, and what is saved from it: verify, salvage, recovery, repair."""

@@ -1,0 +1,146 @@
+"""Views for features: the same pixels as the datasets', each image decoded once."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowkit.datasets.sampling import ClipSampling, sample_middles
+from flowkit.datasets.snippets import ClipDataset, SnippetDataset, views
+from flowkit.datasets.transforms import CentreCrop, TenCrop, ThreeCrop
+from flowkit.datasets.views import ViewReader, ViewSampling, assemble_views, cut_video, pack_pieces
+from flowkit.errors import CorruptError, UsageError
+from flowkit.store import Store
+
+SAMPLINGS = st.builds(
+    ViewSampling,
+    source=st.just("flow"),
+    positions=st.integers(0, 30),
+    length=st.integers(1, 8),
+    stride=st.integers(1, 4),
+)
+
+
+@given(st.integers(1, 60), SAMPLINGS, st.integers(1, 12))
+def test_pieces_decode_each_image_once_and_give_every_position_its_own(available, sampling, most):
+    starts, counts = sampling.sample(available)
+    assert counts.sum() == (sampling.positions or len(starts))
+    held, decoded, found = [], [], []
+    for piece in cut_video("a", available, sampling, most):
+        assert len(piece.starts) <= most
+        held = [held[k] for k in piece.kept] + piece.times.tolist()
+        decoded += piece.times.tolist()
+        found += [[held[i] for i in row] for row in piece.index]
+    assert len(decoded) == len(set(decoded))
+    assert found == sampling.list_times(starts, available).tolist()
+    assert set(decoded) == {t for row in found for t in row}
+
+
+def test_positions_are_the_middles_and_repeat_in_a_short_video():
+    sampling = ViewSampling(source="rgb", positions=25)
+    starts, counts = sampling.sample(246)
+    assert starts.tolist()[:4] == [4, 14, 24, 34]  # TSN's
+    starts, counts = sampling.sample(10)
+    assert np.repeat(starts, counts).tolist() == sample_middles(10, 25).tolist()
+    starts, counts = sampling.sample(0)
+    assert (len(starts), len(counts)) == (0, 0)
+
+
+def test_an_empty_video_is_one_piece_without_images():
+    (piece,) = cut_video("silent", 0, ViewSampling(source="audio", positions=0), 8)
+    assert (piece.first, piece.last, len(piece.times), piece.index.shape) == (True, True, 0, (0, 1))
+
+
+@given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 16))
+def test_batches_hold_whole_videos_in_order(lengths, most):
+    sampling = ViewSampling(source="rgb", positions=0)
+    pieces = [p for n, k in enumerate(lengths) for p in cut_video(str(n), k, sampling, most)]
+    batches = list(pack_pieces(pieces, most))
+    assert [piece for batch in batches for piece in batch] == pieces
+    for batch in batches:
+        assert sum(len(piece.starts) for piece in batch) <= most
+        assert len(batch) == 1 or all(piece.first and piece.last for piece in batch)
+
+
+def read(store, ids, sampling, crops, clips=False, most=100):
+    """What a network would be given of some videos, one after another."""
+    reader, parts = ViewReader(store.path, sampling.source, crops), []
+    for id in ids:
+        place = store.index.place(sampling.source, store.find(id))
+        held = torch.empty(0, dtype=torch.uint8)
+        for piece in cut_video(id, place[3] - (sampling.source == "flow"), sampling, most):
+            item = reader[[piece]]
+            assert not item["faults"]
+            held = torch.cat([held[piece.kept], item["images"]]) if len(held) else item["images"]
+            parts.append(assemble_views(held, torch.from_numpy(piece.index), clips))
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+@pytest.mark.parametrize("crops", [CentreCrop(16), TenCrop(16)])
+@pytest.mark.parametrize("most", [100, 2])
+def test_snippets_are_those_of_the_dataset(make_store, stream, crops, most):
+    store = Store(make_store(frames=14))
+    dataset = SnippetDataset(store, "train", 4, streams=(stream,), crops=crops, as_bytes=True)
+    sampling = ViewSampling(source=stream, positions=4, length=5 if stream == "flow" else 1)
+    for sample in (dataset[i] for i in range(len(dataset))):
+        id = store.index.id(int(sample["row"]))
+        assert torch.equal(read(store, [id], sampling, crops, most=most), sample[stream])
+
+
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+def test_clips_are_those_of_the_dataset(make_store, stream):
+    store = Store(make_store(frames=8))
+    clips = ClipSampling(length=4, stride=2, clips=3)
+    dataset = ClipDataset(
+        store, "train", clips, streams=(stream,), crops=ThreeCrop(16), as_bytes=True
+    )
+    sampling = ViewSampling(source=stream, positions=3, length=4, stride=2)
+    for sample in (dataset[i] for i in range(len(dataset))):
+        id, out = store.index.id(int(sample["row"])), sample[stream]
+        starts, counts = sampling.sample(dataset.subset.count(int(sample["row"]), stream))
+        views = read(store, [id], sampling, ThreeCrop(16), clips=True)
+        rows = np.repeat(np.arange(len(starts)), counts)
+        picked = views.unflatten(0, (-1, 3))[torch.from_numpy(rows)].flatten(0, 1)
+        assert torch.equal(picked, out)
+
+
+def test_each_jpeg_is_decoded_once(make_store, monkeypatch):
+    decoded = []
+    for name in ("decode_rgb", "decode_grey"):
+        real = getattr(views, name)
+        monkeypatch.setattr(views, name, lambda data, real=real: decoded.append(data) or real(data))
+    store = Store(make_store(["a"], frames=20))
+    read(store, ["a"], ViewSampling(source="flow", positions=25, length=5), TenCrop(16))
+    assert len(decoded) == 2 * 19
+    decoded.clear()
+    clips = ViewSampling(source="rgb", positions=10, length=8)
+    read(store, ["a"], clips, ThreeCrop(16), clips=True, most=3)
+    assert len(decoded) == 20
+
+
+def test_one_broken_video_spoils_no_other(make_store, monkeypatch):
+    store = Store(make_store(["a", "b"], frames=6))
+    sampling, first = ViewSampling(source="rgb", positions=3), []
+
+    def decode(data, real=views.decode_rgb):
+        if not first:
+            first.append(data)
+            raise CorruptError("expected a JPEG image")
+        return real(data)
+
+    whole = read(store, ["b"], sampling, CentreCrop(16))
+    monkeypatch.setattr(views, "decode_rgb", decode)
+    pieces = [p for id, n in (("a", 6), ("b", 7)) for p in cut_video(id, n, sampling, 10)]
+    item = ViewReader(store.path, "rgb", CentreCrop(16))[pieces]
+    assert item["faults"] == {0: "expected a JPEG image"}
+    assert not item["images"][:3].any()
+    assert torch.equal(item["images"][3:, 0], whole)
+
+
+def test_bad_samplings():
+    with pytest.raises(UsageError, match="0 or more positions of 1 or more images"):
+        ViewSampling(source="rgb", positions=-1)
+    with pytest.raises(UsageError, match="got 3 of 0, 1 apart"):
+        ViewSampling(source="rgb", positions=3, length=0)

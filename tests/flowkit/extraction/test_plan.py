@@ -1,0 +1,112 @@
+"""What a run decides to do, without doing it."""
+
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowkit.annotations import explicit_files
+from flowkit.errors import UsageError
+from flowkit.extraction import Options, extract, parse_part
+from flowkit.extraction.plan import belongs, make_plan
+from flowkit.store import Store
+from flowkit.store.failures import read_failures
+
+
+@given(st.lists(st.text(), unique=True), st.integers(1, 9))
+def test_every_video_belongs_to_exactly_one_part(ids, n):
+    for id in ids:
+        assert sum(belongs(id, (i, n)) for i in range(n)) == 1
+
+
+@pytest.mark.parametrize("text", ["", "1", "3/3", "-1/3", "a/b", "1/0", "1/2/3"])
+def test_a_wrong_part_says_what_was_expected(text):
+    with pytest.raises(UsageError, match="expected --shard i/n"):
+        parse_part(text)
+
+
+@pytest.fixture
+def extracted(tmp_path, make_clip, recipe):
+    clips = [make_clip(tmp_path / f"{name}.mp4", seed=ord(name)) for name in "abc"]
+    extract(explicit_files(clips), tmp_path / "S", recipe, Options(workers=0))
+    return tmp_path, clips
+
+
+def plan_for(folder, clips, **options):
+    root = folder / "S"
+    streams = options.pop("streams", ("rgb", "flow"))
+    return make_plan(
+        explicit_files(clips).sources, Store(root), read_failures(root), streams, **options
+    )
+
+
+def test_what_is_done_is_not_planned_again(extracted):
+    folder, clips = extracted
+    plan = plan_for(folder, clips)
+    assert not plan.jobs
+    assert plan.done == ("a.mp4", "b.mp4", "c.mp4")
+
+
+def test_a_new_stream_is_planned_with_the_frames_it_must_match(extracted):
+    folder, clips = extracted
+    jobs = plan_for(folder, clips, streams=("rgb", "flow", "audio")).jobs
+    assert [job.streams for job in jobs] == [("audio",)] * 3
+    assert {job.frames for job in jobs} == {9}
+
+
+def test_a_copied_or_touched_source_has_not_changed(extracted):
+    folder, clips = extracted
+    os.utime(clips[0])
+    moved = folder / "elsewhere" / "b.mp4"
+    moved.parent.mkdir()
+    shutil.copy(clips[1], moved)
+    assert plan_for(folder, [clips[0], moved, clips[2]]).done == ("a.mp4", "b.mp4", "c.mp4")
+
+
+def test_a_changed_source_is_said_and_redone_only_with_update(extracted, make_clip):
+    folder, clips = extracted
+    make_clip(clips[0], frames=5, seed=99)
+    plan = plan_for(folder, clips)
+    assert plan.changed == ("a.mp4",)
+    assert not plan.jobs
+    (job,) = plan_for(folder, clips, update=True).jobs
+    assert job.supersedes
+    assert job.streams == ("rgb", "flow")
+    assert job.frames is None
+
+
+def test_limit_takes_the_first_ids_and_counts_the_rest(extracted, make_clip):
+    folder, clips = extracted
+    new = [make_clip(folder / f"{name}.mp4", frames=4 + i) for i, name in enumerate("xyz")]
+    plan = plan_for(folder, clips + new, limit=2)
+    assert {job.id for job in plan.jobs} == {"x.mp4", "y.mp4"}
+    assert plan.beyond == 1
+    weights = [job.weight for job in plan.jobs]
+    assert weights == sorted(weights, reverse=True)
+
+
+def test_a_failure_is_kept_until_asked_or_its_source_is_replaced(extracted, recipe, make_clip):
+    folder, _ = extracted
+    bad = folder / "bad.mp4"
+    bad.write_text("no video")
+    extract(explicit_files([bad]), folder / "S", recipe, Options(workers=0))
+    assert [f.id for f in plan_for(folder, [bad]).quarantined] == ["bad.mp4"]
+    assert len(plan_for(folder, [bad], retry_failed=True).jobs) == 1
+    make_clip(bad)
+    assert len(plan_for(folder, [bad]).jobs) == 1
+
+
+def test_parts_share_a_dataset_without_overlap(extracted):
+    folder, clips = extracted
+    sources = explicit_files(clips).sources
+    renamed = tuple(replace(source, id=f"new {source.id}") for source in sources)
+    store = Store(folder / "S")
+    ids = [
+        job.id
+        for i in range(3)
+        for job in make_plan(renamed, store, {}, ("rgb",), part=(i, 3)).jobs
+    ]
+    assert sorted(ids) == sorted(source.id for source in renamed)

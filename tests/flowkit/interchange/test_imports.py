@@ -1,0 +1,217 @@
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowkit.errors import LockedError, RecipeError, UsageError
+from flowkit.flow.quantize import dequantize, from_denseflow, quantize, to_denseflow
+from flowkit.interchange.export import export
+from flowkit.interchange.imports import estimate_quality, import_folders, requantize
+from flowkit.store.failures import read_failures
+from flowkit.store.format.locks import hold_store
+from flowkit.store.integrity.verify import verify
+from flowkit.store.reader import Store
+
+IDS = ("a", "b/ü #1", "c")
+
+
+@pytest.fixture
+def folders(tmp_path, make_store) -> Path:
+    """What another tool would have left: plain folders, without our tables."""
+    export(Store(make_store(("x", "y"))), tmp_path / "frames" / "class", "denseflow")
+    for path in [*(tmp_path / "frames/class").iterdir()]:
+        if path.is_file():
+            path.unlink()
+    return tmp_path / "frames"
+
+
+@pytest.mark.parametrize("format", ["denseflow", "mmaction2"])
+def test_export_and_import_give_the_store_again(make_store, tmp_path, format):
+    first = Store(make_store(IDS))
+    export(first, tmp_path / "out", format)
+    report = import_folders(tmp_path / "out", tmp_path / "again", format)
+    assert (report.imported, report.failures) == (3, {})
+    again = Store(tmp_path / "again")
+    assert list(again) == list(first)
+    for id in IDS:
+        old, new = first[id], again[id]
+        assert (new.num_frames, new.num_flow, new.fps) == (old.num_frames, old.num_flow, 25.0)
+        assert (new.width, new.height) == (old.width, old.height)
+        for t in range(old.num_frames):
+            assert new.rgb_bytes(t) == old.rgb_bytes(t)
+        for t in range(old.num_flow):
+            error = abs(new.flow(t) - old.flow(t))
+            # two roundings of up to half a step each, and two JPEGs
+            assert error.mean() <= 1.5 * 20 / 127
+            assert error.max() < 8 * 20 / 127
+    assert verify(tmp_path / "again", deep=True).clean
+
+
+@given(st.sampled_from([15.0, 20.0, 32.0]), st.integers(0, 255))
+def test_a_value_is_within_half_a_step(bound, q):
+    seen = dequantize(requantize(bound)[np.array([q], np.uint8)], bound)
+    assert abs(seen - from_denseflow(np.array([q], np.uint8), bound)) <= bound / 254 * 1.001
+
+
+@given(st.integers(1, 255))
+def test_there_and_back_is_the_same_value(q):
+    """The steps 2B/255 and B/127 are so near that rounding twice comes back to within one."""
+    stored = dequantize(np.array([q], np.uint8))
+    again = quantize(from_denseflow(to_denseflow(stored)))
+    assert abs(int(again[0]) - q) <= 1
+    if q == 128:
+        assert again[0] == 128
+
+
+def test_the_recipe_does_not_claim_our_solver(folders, tmp_path):
+    import_folders(folders, tmp_path / "s", "denseflow", bound=32.0, fps=30.0)
+    recipe = Store(tmp_path / "s").recipe
+    assert recipe.flow.grey == "imported:denseflow"
+    assert recipe.flow.bound == 32.0
+    assert recipe.resize.mode == "none"
+    assert (recipe.rgb.quality, recipe.rgb.subsampling) == (90, "4:2:0")
+
+
+def test_ids_are_paths_and_fps_is_asked_for(folders, tmp_path):
+    with pytest.raises(UsageError, match="--fps"):
+        import_folders(folders, tmp_path / "s")
+    import_folders(folders, tmp_path / "s", fps=30.0)
+    store = Store(tmp_path / "s")
+    assert list(store) == ["class/x", "class/y"]
+    assert store["class/x"].fps == 30.0
+
+
+def test_a_second_run_imports_only_what_is_new(folders, tmp_path):
+    import_folders(folders, tmp_path / "s", fps=30.0)
+    shutil.copytree(folders / "class/x", folders / "class/z")
+    report = import_folders(folders, tmp_path / "s", fps=30.0)
+    assert (report.imported, report.skipped) == (1, 2)
+    assert len(Store(tmp_path / "s")) == 3
+
+
+def lose_last_batch(folder: Path) -> None:
+    for path in [*folder.glob("flow_?_0000[34].jpg")]:
+        path.unlink()
+
+
+def lose_y(folder: Path) -> None:
+    next(folder.glob("flow_y_00004.jpg")).unlink()
+
+
+def make_gap(folder: Path) -> None:
+    (folder / "img_00002.jpg").unlink()
+
+
+def start_late(folder: Path) -> None:
+    for path in sorted(folder.iterdir(), reverse=True):
+        stem, number = path.stem.rsplit("_", 1)
+        path.rename(folder / f"{stem}_{int(number) + 2:05d}.jpg")
+
+
+def mix_bases(folder: Path) -> None:
+    for path in sorted(folder.glob("flow_*"), reverse=True):
+        stem, number = path.stem.rsplit("_", 1)
+        path.rename(folder / f"{stem}_{int(number) + 1:05d}.jpg")
+
+
+def shrink(folder: Path) -> None:
+    picture = cv2.imread(str(folder / "img_00003.jpg"))
+    cv2.imwrite(str(folder / "img_00003.jpg"), picture[:-8])
+
+
+def cut(folder: Path) -> None:
+    path = folder / "flow_x_00001.jpg"
+    path.write_bytes(path.read_bytes()[:150])
+
+
+def empty(folder: Path) -> None:
+    (folder / "img_00001.jpg").write_bytes(b"")
+
+
+def twice(folder: Path) -> None:
+    shutil.copy(folder / "img_00001.jpg", folder / "img_1.jpg")
+
+
+@pytest.mark.parametrize(
+    ("break_folder", "kind", "reason"),
+    [
+        (lose_last_batch, "count", "6 frames want 5 flow fields, found 3"),
+        (lose_y, "count", "5 flow_x but 4 flow_y"),
+        (make_gap, "gap", "img lacks 1 of 6 numbers: 2"),
+        (start_late, "gap", "starts at 2, expected 0 or 1"),
+        (mix_bases, "numbering", "different numbers"),
+        (shrink, "size-change", "40×16, the files before it 40×24"),
+        (cut, "broken", "flow_x_00001.jpg is not a whole JPEG"),
+        (empty, "broken", "img_00001.jpg is not a whole JPEG"),
+        (twice, "gap", "are the same number"),
+    ],
+)
+def test_a_bad_folder_is_listed_and_the_others_imported(
+    folders, tmp_path, break_folder, kind, reason
+):
+    break_folder(folders / "class/y")
+    report = import_folders(folders, tmp_path / "s", fps=30.0)
+    assert report.imported == 1
+    assert reason in report.failures["class/y"]
+    failure = read_failures(tmp_path / "s")["class/y"]
+    assert (failure.kind, failure.attempts) == (kind, 1)
+    assert list(Store(tmp_path / "s")) == ["class/x"]
+    assert verify(tmp_path / "s", deep=True).clean
+    import_folders(folders, tmp_path / "s", fps=30.0)
+    assert read_failures(tmp_path / "s")["class/y"].attempts == 2
+
+
+def test_one_based_folders_are_understood(folders, tmp_path):
+    for folder in (folders / "class").iterdir():
+        for path in sorted(folder.iterdir(), reverse=True):
+            stem, number = path.stem.rsplit("_", 1)
+            path.rename(folder / f"{stem}_{int(number) + 1:05d}.jpg")
+    assert import_folders(folders, tmp_path / "s", "mmaction2", fps=30.0).imported == 2
+
+
+@pytest.mark.parametrize(("keep", "streams"), [("img_*", ("rgb",)), ("flow_*", ("flow",))])
+def test_one_stream_alone(folders, tmp_path, keep, streams):
+    for folder in (folders / "class").iterdir():
+        for path in set(folder.iterdir()) - set(folder.glob(keep)):
+            path.unlink()
+    import_folders(folders, tmp_path / "s", fps=30.0)
+    store = Store(tmp_path / "s")
+    assert store["class/x"].streams == streams
+    assert store["class/x"].num_frames == 5
+    assert verify(tmp_path / "s", deep=True).clean
+
+
+def test_a_single_video_folder_is_named_after_itself(folders, tmp_path):
+    import_folders(folders / "class/x", tmp_path / "s", fps=30.0)
+    assert list(Store(tmp_path / "s")) == ["x"]
+
+
+def test_nothing_to_import(tmp_path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UsageError, match="img_00000"):
+        import_folders(tmp_path / "none", tmp_path / "s")
+    with pytest.raises(UsageError, match="format"):
+        import_folders(tmp_path / "none", tmp_path / "s", "tsn")
+
+
+def test_an_extracted_store_takes_no_imported_flow(make_store, folders, tmp_path):
+    root = make_store(("a",), root=tmp_path / "own")
+    with pytest.raises(RecipeError, match="imported:denseflow"):
+        import_folders(folders, root, fps=30.0)
+
+
+def test_an_extraction_at_work_is_not_disturbed(folders, tmp_path):
+    import_folders(folders, tmp_path / "s", fps=30.0)
+    with hold_store(tmp_path / "s"), pytest.raises(LockedError):
+        import_folders(folders, tmp_path / "s", fps=30.0)
+
+
+@pytest.mark.parametrize("quality", [1, 25, 49, 50, 75, 90, 95, 100])
+def test_quality_is_read_from_the_tables(quality):
+    picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    assert estimate_quality(data) == quality

@@ -1,0 +1,43 @@
+import errno
+import os
+
+import pytest
+
+from flowkit.errors import DiskFullError, StoreError
+from flowkit.store.format.atomic import disk_errors, write_atomic
+
+
+def test_replaces_or_keeps(stores, tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    states = stores.snapshots(monkeypatch, tmp_path, tmp_path.parent / "s", lambda: (
+        write_atomic(path, b"one"),
+        write_atomic(path, b"two"),
+    ))  # fmt: skip
+    found = [
+        (state / "file").read_bytes() if (state / "file").exists() else None for state in states
+    ]
+    assert set(found) == {None, b"one", b"two"}
+    assert found == sorted(found, key=[None, b"one", b"two"].index)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk(tmp_path, monkeypatch, code):
+    path = tmp_path / "file"
+    write_atomic(path, b"one")
+
+    def full(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError, match="MB free"):
+        write_atomic(path, b"two")
+    assert path.read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_errors(tmp_path):
+    with pytest.raises(StoreError, match="check the disk") as caught:
+        write_atomic(tmp_path, b"")
+    assert not isinstance(caught.value, DiskFullError)
+    with pytest.raises(ZeroDivisionError), disk_errors(tmp_path):
+        _ = 1 / 0
