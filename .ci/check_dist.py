@@ -18,10 +18,14 @@ from packaging.metadata import InvalidMetadata, Metadata
 
 NAME = "flowkit-video"
 PACKAGES = ("flowkit", "models", "train")
+LICENSE = "Apache-2.0"  # as the metadata names it, by SPDX
+# Tells type checkers that a package's annotations are meant for those who import it.
+TYPE_MARKERS = tuple(f"{package}/py.typed" for package in PACKAGES)
 LARGEST_FILE = 2_000_000  # bytes; a video or a store that slipped in is larger
 
 # What the wheel must have beside each package's modules.
 WHEEL_FILES = (
+    *TYPE_MARKERS,
     "flowkit_video.py",
     "flowkit/datasets.yaml",
     "flowkit/constraints.txt",
@@ -32,7 +36,8 @@ WHEEL_FILES = (
 )
 # What the sdist must have so that `make test` works in it.
 SDIST_FILES = (
-    *(f"{package}/__init__.py" for package in PACKAGES),
+    *(f"{package}/__init__.py" for package in PACKAGES), *TYPE_MARKERS,
+    "LICENSE", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md",
     "flowkit_video.py", "Makefile", "README.md", "constraints.txt", "datasets.yaml",
     "pyproject.toml", ".ci/make_venv", ".ci/check_dist.py", "benchmarks/flow.py",
     "tests/conftest.py", "tests/matrix/requirements.py", "PKG-INFO",
@@ -84,7 +89,8 @@ def check_wheel(path: Path) -> list[str]:
         (info,) = {name.split("/")[0] for name in sizes if ".dist-info/" in name}
         metadata = archive.read(f"{info}/METADATA")
         entries = archive.read(f"{info}/entry_points.txt").decode()
-    problems = check_names(path.name, sizes, (*WHEEL_FILES, *list_modules()))
+    needed = (*WHEEL_FILES, *list_modules(), f"{info}/licenses/LICENSE")
+    problems = check_names(path.name, sizes, needed)
     top = {name.split("/")[0] for name in sizes} - {info}
     if top != {*PACKAGES, "flowkit_video.py"}:
         problems.append(f"{path.name}: expected {PACKAGES} and flowkit_video.py, got {sorted(top)}")
@@ -130,6 +136,10 @@ def check_metadata(archive: str, metadata: bytes) -> list[str]:
         problems.append(f"{archive}: expected a summary, and a description in text/markdown")
     if not str(email.message_from_bytes(metadata).get_payload()).strip():
         problems.append(f"{archive}: the description is empty")
+    if parsed.license_expression != LICENSE:
+        problems.append(
+            f"{archive}: expected the licence {LICENSE}, got {parsed.license_expression}"
+        )
     if str(parsed.requires_python) != ">=3.11":
         problems.append(f"{archive}: expected Python >=3.11, got {parsed.requires_python}")
     return problems

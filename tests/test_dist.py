@@ -17,6 +17,7 @@ METADATA = """Metadata-Version: 2.4
 Name: flowkit-video
 Version: 1.0
 Summary: Videos
+License-Expression: Apache-2.0
 Requires-Python: >=3.11
 Description-Content-Type: text/markdown
 
@@ -52,6 +53,12 @@ def change_wheel(wheel: Path, path: Path, change: Callable[[dict[str, bytes]], o
     return path
 
 
+def find_license(files: dict[str, bytes]) -> str:
+    """The name of the licence's text in a wheel."""
+    (name,) = (name for name in files if name.endswith(".dist-info/licenses/LICENSE"))
+    return name
+
+
 def test_what_is_built_is_complete(check_dist: ModuleType, dist: Path) -> None:
     (wheel,), (sdist,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
     assert check_dist.check_wheel(wheel) == []
@@ -62,6 +69,8 @@ def test_what_is_built_is_complete(check_dist: ModuleType, dist: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
+        (lambda files: files.pop("models/py.typed"), "models/py.typed is missing"),
+        (lambda files: files.pop(find_license(files)), "licenses/LICENSE is missing"),
         (lambda files: files.pop("flowkit/datasets.yaml"), "flowkit/datasets.yaml is missing"),
         (lambda files: files.pop("train/loop.py"), "train/loop.py is missing"),
         (lambda files: files.update({"tests/a.py": b""}), "expected ('flowkit', 'models', "),
@@ -111,6 +120,7 @@ def test_an_sdist_that_is_wrong(check_dist: ModuleType, tmp_path: Path) -> None:
         ("Version: 1.0", "Version: one", "'one' is invalid"),
         ("Summary: Videos\n", "", "expected a summary"),
         ("text/markdown", "text/plain", "expected a summary"),
+        ("Apache-2.0", "MIT", "expected the licence Apache-2.0, got MIT"),
         ("# Videos\n", "", "the description is empty"),
         (">=3.11", ">=3.9", "expected Python >=3.11, got >=3.9"),
     ],
