@@ -17,9 +17,9 @@ from flowkit.datasets.patches import PatchDataset
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from models.backbones.backbone import Backbone
-from models.pretrained import load_weights, read_weights
-from models.two_stream import count_parameters
-from models.weight_files import convert_weights
+from models.networks.two_stream import count_parameters
+from models.weights.pretrained import load_weights, read_weights
+from models.weights.weight_files import convert_weights
 from train.alternate import Phase, phases_of
 from train.backbones import make_backbone
 from train.journal import Log

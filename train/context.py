@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from flowkit.store import Store
-from models.segments import average_segments
+from models.layers.segments import average_segments
 from train.alternate import Phase
 from train.journal import Log
 from train.parallel import Process

@@ -21,7 +21,7 @@ from torch.nn import functional
 from flowkit.errors import UsageError
 from flowkit.synthetic.flash_mnist import DIGITS, FlashMNIST, draw_noise
 from flowkit.synthetic.mnist import SIDE, Digits
-from models.digits import DigitNetwork
+from models.networks.digits import DigitNetwork
 
 NOISE = DIGITS
 """The class of a frame without a digit."""

@@ -34,8 +34,8 @@ from flowkit.store import (
 from flowkit.store.format.atomic import write_atomic
 from flowkit.synthetic.flash_mnist import CLASS_NAMES, FRAMES, SPLITS, FlashMNIST
 from flowkit.synthetic.mnist import SIDE
-from models.digits import DigitNetwork
-from models.pretrained import WeightsError, digest_weights, load_weights, read_weights
+from models.networks.digits import DigitNetwork
+from models.weights.pretrained import WeightsError, digest_weights, load_weights, read_weights
 from train.digits import DigitTraining, extract_features, measure, train_digits
 
 NAME = "digits"

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from flowkit.store import Store
-from models.two_stream import TwoStream, count_parameters
+from models.networks.two_stream import TwoStream, count_parameters
 from train.alternate import Phase, list_phases, phases_of
 from train.backbones import Inputs, find_inputs, make_backbone
 from train.journal import Log

@@ -269,7 +269,7 @@ def save(progress: Progress, context: Context, journal: Journal | Silence) -> No
     """Write a checkpoint, after the lines that it continues; RunError for one that is no good."""
     journal.flush()
     state = progress.network.state_dict()
-    # Means of sets that are never empty stay unset (models/feature_sets.py).
+    # Means of sets that are never empty stay unset (models/networks/feature_sets.py).
     state = {name: tensor for name, tensor in state.items() if not name.startswith("mean.")}
     bad = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if bad:

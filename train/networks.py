@@ -7,10 +7,10 @@ from torch import nn
 
 from flowkit.errors import UsageError
 from models.backbones.backbone import Backbone
-from models.batch_norm import freeze_batch_norms
-from models.pretrained import load_weights
-from models.pyramid import PyramidNetwork, PyramidTwoStream
-from models.two_stream import Scores, TwoStream
+from models.layers.batch_norm import freeze_batch_norms
+from models.networks.pyramid import PyramidNetwork, PyramidTwoStream
+from models.networks.two_stream import Scores, TwoStream
+from models.weights.pretrained import load_weights
 from train.alternate import INITIAL, Phase, phases_of
 from train.backbones import make_backbone
 from train.journal import Log

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.parameters import group_parameters
+from models.weights.parameters import group_parameters
 from train.alternate import Phase
 from train.checkpoint import Progress
 from train.recipe import Training

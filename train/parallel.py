@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from flowkit.extraction.ray_cluster import find_address, open_ray
-from models.two_stream import TwoStream
+from models.networks.two_stream import TwoStream
 from train.run import RunError, Settings
 from train.synchronize import synchronize_batch_norms
 

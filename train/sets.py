@@ -1,7 +1,7 @@
 """Feature sets: what is done with attention over them by the loop and the evaluation (tasks.py).
 
 A video is a set of local features for each modality, which networks extracted beforehand
-(`flowkit features`); a SetNetwork (models/feature_sets.py) makes scores of them.
+(`flowkit features`); a SetNetwork (models/networks/feature_sets.py) makes scores of them.
 """
 
 import zlib
@@ -16,10 +16,10 @@ from flowkit.errors import UsageError
 from flowkit.store import Store
 from models.attention.catnet import CascadeAttention
 from models.attention.clusters import AttentionCluster
-from models.feature_sets import SetNetwork
-from models.fusions import TSLSTM, AverageFusion, BiLSTM, Flatten, TemporalInception
-from models.pretrained import load_weights, read_weights
-from models.two_stream import count_parameters
+from models.networks.feature_sets import SetNetwork
+from models.networks.fusions import TSLSTM, AverageFusion, BiLSTM, Flatten, TemporalInception
+from models.networks.two_stream import count_parameters
+from models.weights.pretrained import load_weights, read_weights
 from train.alternate import Phase, phases_of
 from train.journal import Log
 from train.recipe import Recipe, Sets, of_split

@@ -11,10 +11,10 @@ from torch import nn
 from flowkit.catalog import data_root
 from flowkit.errors import UsageError
 from models.backbones.backbone import Backbone
-from models.pretrained import Loaded, WeightsError, load_weights, read_weights
-from models.pyramid import PyramidNetwork
-from models.two_stream import TwoStream
-from models.weight_files import convert_weights
+from models.networks.pyramid import PyramidNetwork
+from models.networks.two_stream import TwoStream
+from models.weights.pretrained import Loaded, WeightsError, load_weights, read_weights
+from models.weights.weight_files import convert_weights
 from train.alternate import INITIAL, Phase
 from train.recipe import Recipe, Stream
 from train.run import Run, RunError

@@ -43,7 +43,7 @@ import torch
 from torch import nn
 
 from models.attention.clusters import LEAST_NORM, draw_uniform
-from models.padding import clear_padding, find_padding
+from models.layers.padding import clear_padding, find_padding
 
 Aggregation = Literal["concatenation", "summation"]
 Takes = Literal["normalized", "transformed"]

@@ -38,7 +38,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from models.padding import clear_padding, find_padding
+from models.layers.padding import clear_padding, find_padding
 
 Weighting = Literal["fc1", "fc2", "average"]
 WEIGHTINGS = ("fc1", "fc2", "average")

@@ -3,7 +3,7 @@
 
 Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018, §4 and Table 1, in the layout
 of the authors' training code; Carreira, Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017,
-for inflation (`models.pretrained.inflate_time`).
+for inflation (`models.weights.pretrained.inflate_time`).
 
     conv1  5×7×7      res2  3 3 3    res3  3 1 3 1    res4  3 1 3 1 3 1    res5  1 3 1
 

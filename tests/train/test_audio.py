@@ -21,7 +21,7 @@ from flowkit.store import (
     write_annotations,
 )
 from models.backbones.vgg import VGG16
-from models.pretrained import read_weights
+from models.weights.pretrained import read_weights
 from train.alternate import list_phases
 from train.audio import finish_audio, make_audio_network, start_audio
 from train.evaluate import evaluate

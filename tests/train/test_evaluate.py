@@ -6,7 +6,7 @@ import torch
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.store import Store, read_annotations, rebuild_index, write_annotations
-from models.two_stream import TwoStream
+from models.networks.two_stream import TwoStream
 from train.alternate import list_phases
 from train.backbones import find_inputs
 from train.evaluate import count_costs, evaluate

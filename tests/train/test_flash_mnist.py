@@ -14,8 +14,8 @@ from flowkit.errors import RecipeError, UsageError
 from flowkit.store import Store
 from flowkit.synthetic.flash_mnist import CLASS_NAMES, FlashMNIST
 from flowkit.synthetic.mnist import FILES, Digits
-from models.digits import DigitNetwork
-from models.pretrained import digest_weights, read_weights
+from models.networks.digits import DigitNetwork
+from models.weights.pretrained import digest_weights, read_weights
 from train.commands.flash_mnist import flash_mnist
 from train.digits import DigitTraining, extract_features
 from train.flash_mnist import make_store

@@ -11,7 +11,7 @@ import torch
 
 from flowkit.errors import UsageError
 from flowkit.store import Store, read_annotations, rebuild_index, write_annotations
-from models.pretrained import read_weights
+from models.weights.pretrained import read_weights
 from train.alternate import list_phases
 from train.checkpoint import read_tensors, write_tensors
 from train.loop import Context, take_step, train_phase

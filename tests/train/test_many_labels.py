@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from flowkit.errors import UsageError
 from flowkit.store import Store, read_annotations, rebuild_index, write_annotations
-from models.pretrained import read_weights
+from models.weights.pretrained import read_weights
 from train.alternate import list_phases
 from train.backbones import find_inputs
 from train.evaluate import evaluate

@@ -5,7 +5,7 @@ import torch
 
 from flowkit.errors import UsageError
 from models.backbones.resnet import ResNet
-from models.pretrained import cross_modality_init
+from models.weights.pretrained import cross_modality_init
 from train.alternate import list_phases
 from train.networks import finished_network, select_weights, start_network
 from train.run import RunError, Settings

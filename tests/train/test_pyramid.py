@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flowkit.errors import UsageError
-from models.pyramid import PyramidTwoStream
+from models.networks.pyramid import PyramidTwoStream
 from train.alternate import list_phases
 from train.backbones import find_inputs
 from train.evaluate import evaluate

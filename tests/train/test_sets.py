@@ -20,7 +20,7 @@ from flowkit.store import Store, read_annotations, rebuild_index, write_annotati
 from flowkit.store.format.header import create_or_open
 from flowkit.store.format.schema import Fingerprint, VideoMeta
 from flowkit.store.writer import ShardWriter
-from models.pretrained import read_weights
+from models.weights.pretrained import read_weights
 from train.alternate import list_phases
 from train.evaluate import count_costs, evaluate
 from train.figures.drawing import Source

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 from flowkit.store import Store
-from models.pretrained import read_weights
+from models.weights.pretrained import read_weights
 from train.alternate import list_phases
 from train.context import Context
 from train.journal import read_lines

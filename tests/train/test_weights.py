@@ -8,7 +8,7 @@ from flowkit.errors import UsageError
 from models.backbones.bn_inception import BNInception
 from models.backbones.p3d import P3D199
 from models.backbones.resnet import ResNet
-from models.pretrained import cross_modality_init, inflate_time, read_weights
+from models.weights.pretrained import cross_modality_init, inflate_time, read_weights
 from train.alternate import list_phases
 from train.networks import finished_network, start_network
 from train.run import RunError, Settings

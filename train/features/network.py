@@ -17,8 +17,8 @@ from flowkit.datasets.views import Source, ViewSampling, count_views
 from flowkit.errors import UsageError
 from flowkit.recipe import FeatureRecipe
 from models.backbones.backbone import Backbone, InputConvention
-from models.pretrained import WeightsError, digest_weights, load_weights, read_weights
-from models.weight_files import convert_weights
+from models.weights.pretrained import WeightsError, digest_weights, load_weights, read_weights
+from models.weights.weight_files import convert_weights
 from train.alternate import Phase, phases_of
 from train.audio import finish_audio
 from train.backbones import FAMILIES, OPTIONS

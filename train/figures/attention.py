@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from flowkit.flow.color import flow_to_color
-from models.two_stream import TwoStream
+from models.networks.two_stream import TwoStream
 from train.alternate import Phase, list_phases
 from train.backbones import Inputs, find_inputs
 from train.figures.drawing import Drawing, Source, make_figure

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from flowkit.flow import flow_to_color
-from models.pyramid import PyramidNetwork
+from models.networks.pyramid import PyramidNetwork
 from train.alternate import Phase, list_phases, list_scorings
 from train.backbones import find_inputs
 from train.evaluate import score_phases

@@ -6,7 +6,7 @@ import torch
 from flowkit.errors import UsageError
 from models.backbones import vgg
 from models.backbones.vgg import VGG16
-from models.pretrained import digest_weights
+from models.weights.pretrained import digest_weights
 from train.features.network import NETWORKS, Wanted, digest_features, find_network
 from train.recipe import read_recipe, write_recipe
 from train.run import RunError

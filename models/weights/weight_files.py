@@ -4,8 +4,8 @@
     BN-Inception         Cadene's names; TSN's and TSM's (base_model., fc or new_fc); BN of [1, C]
     Inception-ResNet-v2  Cadene's names; timm's (classif); 1001 classes, of which 0 is background
 
-Converted weights go to `models.pretrained.load_weights`. Nothing is guessed: names that are not
-listed here go through as they are, and it is for `load_weights` to say that they do not belong.
+Converted weights go to `pretrained.load_weights`. Nothing is guessed: names that are not listed
+here go through as they are, and it is for `load_weights` to say that they do not belong.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from models.backbones.backbone import Backbone
 from models.backbones.bn_inception import BNInception
 from models.backbones.inception_resnet import InceptionResNetV2
 from models.backbones.vgg import VGG16
-from models.pretrained import WeightsError
+from models.weights.pretrained import WeightsError
 
 IMAGENET_CLASSES = 1000
 Weights = dict[str, torch.Tensor]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.padding import clear_padding, find_padding
+from models.layers.padding import clear_padding, find_padding
 
 
 def test_places_behind_each_set_are_padding():

@@ -18,7 +18,7 @@ from torch import nn
 
 from models.attention.pyramid import Attended, Fusion, Measure, PyramidAttention
 from models.backbones.backbone import Backbone, Step, find_channels, trace_shapes
-from models.two_stream import BRANCHES, Scores, TwoStream, count_parameters
+from models.networks.two_stream import BRANCHES, Scores, TwoStream, count_parameters
 
 FEATURES = "features"
 

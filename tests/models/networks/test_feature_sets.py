@@ -6,8 +6,8 @@ from torch import nn
 
 from models.attention.catnet import CascadeAttention
 from models.attention.clusters import AttentionCluster
-from models.feature_sets import SetNetwork
-from models.fusions import FUSIONS
+from models.networks.feature_sets import SetNetwork
+from models.networks.fusions import FUSIONS
 
 DIMENSIONS = {"rgb": 4, "audio": 3}
 

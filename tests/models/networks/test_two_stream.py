@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.backbones.resnet import ResNet
-from models.two_stream import (
+from models.networks.two_stream import (
     TwoStream,
     choose_positions,
     count_parameters,

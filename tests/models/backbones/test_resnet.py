@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from models.backbones.backbone import FLOW_INPUT, RGB_INPUT, normalize
 from models.backbones.resnet import BOTTLENECKS_FROM, DEPTHS, ResNet
-from models.two_stream import count_parameters
+from models.networks.two_stream import count_parameters
 
 COUNTS = {18: 11_689_512, 34: 21_797_672, 50: 25_557_032, 101: 44_549_160, 152: 60_192_808}
 LAST = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")

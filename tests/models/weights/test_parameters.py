@@ -2,8 +2,8 @@ import pytest
 from torch import nn
 
 from models.backbones.resnet import ResNet
-from models.parameters import group_parameters
-from models.two_stream import TwoStream
+from models.networks.two_stream import TwoStream
+from models.weights.parameters import group_parameters
 
 
 @pytest.mark.parametrize("flow", [False, True])

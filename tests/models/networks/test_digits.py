@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.digits import DigitNetwork
+from models.networks.digits import DigitNetwork
 
 
 def make_network():

@@ -36,7 +36,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from models.padding import clear_padding, find_padding
+from models.layers.padding import clear_padding, find_padding
 
 Pooling = Literal["maximum", "mean"]
 

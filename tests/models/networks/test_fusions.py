@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from models.fusions import FUSIONS, TSLSTM, BiLSTM, Flatten, TemporalInception
+from models.networks.fusions import FUSIONS, TSLSTM, BiLSTM, Flatten, TemporalInception
 
 DIMENSION = 4
 OPTIONS = [

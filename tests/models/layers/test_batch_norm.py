@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from models.backbones.resnet import ResNet
-from models.batch_norm import find_batch_norms, freeze_batch_norms
-from models.two_stream import TwoStream
+from models.layers.batch_norm import find_batch_norms, freeze_batch_norms
+from models.networks.two_stream import TwoStream
 
 
 def statistics(network):

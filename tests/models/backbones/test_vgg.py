@@ -7,8 +7,8 @@ from torch.nn import functional
 from models.backbones import vgg
 from models.backbones.backbone import RGB_INPUT, normalize
 from models.backbones.vgg import VGG16
-from models.pretrained import WeightsError, load_weights
-from models.weight_files import convert_weights
+from models.weights.pretrained import WeightsError, load_weights
+from models.weights.weight_files import convert_weights
 
 # Numbers of torchvision's modules: the convolutions of the five stages.
 NUMBERS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))

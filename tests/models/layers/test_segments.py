@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.segments import average_segments, fold_segments
+from models.layers.segments import average_segments, fold_segments
 
 
 def test_segments_fold_and_average_by_video():

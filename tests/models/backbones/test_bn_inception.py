@@ -7,8 +7,8 @@ from torch.nn import functional
 
 from models.backbones.backbone import normalize
 from models.backbones.bn_inception import BNInception
-from models.pretrained import WeightsError, load_weights
-from models.weight_files import convert_weights
+from models.weights.pretrained import WeightsError, load_weights
+from models.weights.weight_files import convert_weights
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 BLOCKS = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")

@@ -7,7 +7,7 @@ from torch.nn import functional
 from models.attention.pyramid import FUSIONS, PyramidAttention
 from models.backbones.backbone import trace_shapes
 from models.backbones.resnet import ResNet
-from models.pyramid import PyramidNetwork, PyramidTwoStream
+from models.networks.pyramid import PyramidNetwork, PyramidTwoStream
 
 SIZES = ((9, 7), (4, 4), (3, 2))
 CHANNELS = (3, 4, 5)

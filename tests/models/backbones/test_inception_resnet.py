@@ -9,8 +9,8 @@ from models.backbones import inception_resnet
 from models.backbones.backbone import normalize
 from models.backbones.inception_resnet import InceptionResNetV2
 from models.backbones.resnet import ResNet
-from models.pretrained import WeightsError, load_weights
-from models.weight_files import convert_weights
+from models.weights.pretrained import WeightsError, load_weights
+from models.weights.weight_files import convert_weights
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 # Layers of the towers, by module.

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from models.attention.non_local import NonLocalBlock
 from models.backbones.i3d import I3D
 from models.backbones.resnet import ResNet
-from models.pretrained import (
+from models.weights.pretrained import (
     WeightsError,
     cross_modality_init,
     digest_weights,

@@ -1,0 +1,1 @@
+"""Whole networks: backbones joined by attention, and networks of sets of features."""

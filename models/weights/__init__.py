@@ -1,0 +1,1 @@
+"""Weight files of other publishers, and how they and ours are loaded."""
