@@ -33,14 +33,14 @@ from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
 from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open, rebuild_index
 from flowkit.store.format.jpeg import encode_grey, encode_rgb
 from models.backbones.backbone import normalize
-from train.backbones import FAMILIES, OPTIONS
-from train.context import DTYPES
+from train.distributed.parallel import choose_layout
 from train.features.network import NETWORKS, Wanted, find_network
 from train.features.plan import make_plan, share_out
 from train.features.run import Options, begin_setup
 from train.features.setup import Setup
 from train.features.worker import Worker
-from train.parallel import choose_layout
+from train.loop.context import DTYPES
+from train.tasks.backbones import FAMILIES, OPTIONS
 
 SIDE, FRAMES, FIELDS = 256, 60, 5
 console = Console(width=120, markup=False, highlight=False)

@@ -160,7 +160,7 @@ def judge(found: dict[Row, float]) -> list[str]:
 
 def describe_run(options: argparse.Namespace, seconds: float) -> list[str]:
     """What the figures depend on."""
-    from train.run import Run
+    from train.runs.run import Run
 
     facts = json.loads(options.store.with_name(f"{options.store.name}.json").read_text())
     digits, accuracy, cnn = facts["digits"], facts["accuracy"], facts["training"]

@@ -4,8 +4,8 @@
 
 1. Images per second of a training step: cross-modality attention (iter_1: RGB trained, flow
    frozen) beside the plain branches at the same batch, and beside both of them trained at once.
-2. flowkit's step (`train.loop.take_step`, with its checks and its journal) beside a bare loop over
-   a ResNet-50 of the same precision, on the same tensors: the overhead.
+2. flowkit's step (`take_step` of train/loop/epochs.py, with its checks and its journal) beside a
+   bare loop over a ResNet-50 of the same precision, on the same tensors: the overhead.
 3. Memory of one CMA block in 3-D, 16 frames of 28×28, forward and backward, beside a block that
    materializes the attention map.
 
@@ -32,15 +32,15 @@ from torch.nn import functional
 
 from models.attention.cross_modality import CrossModalityBlock, weigh
 from models.backbones.resnet import ResNet
-from train.alternate import Phase, list_phases
-from train.context import DTYPES, Context
-from train.journal import Journal
-from train.loop import note, take_step
-from train.networks import make_network, set_training
-from train.optimizers import make_progress
-from train.parallel import Process, choose_layout
-from train.recipe import Recipe, change_recipe, read_recipe
-from train.run import Settings
+from train.distributed.parallel import Process, choose_layout
+from train.loop.context import DTYPES, Context
+from train.loop.epochs import note, take_step
+from train.loop.optimizers import make_progress
+from train.recipe.recipe import Recipe, change_recipe, read_recipe
+from train.runs.journal import Journal
+from train.runs.phases import Phase, list_phases
+from train.runs.run import Settings
+from train.tasks.networks import make_network, set_training
 
 CHANNELS, FRAMES, SIDE = 512, 16, 28  # res3 of a 3-D ResNet-50 at 224 pixels
 console = Console(width=120, markup=False, highlight=False)

@@ -12,14 +12,15 @@ attention/non_local.py           the same within one modality
 attention/pyramid.py             spatio-temporal pyramid attention: K frames become one
 attention/clusters.py            Attention Clusters: a set becomes N weighted means of it
 attention/catnet.py              CATNet: the same, and attention over those means
-two_stream.py                    two branches, the blocks between them, three scores
-pyramid.py                       a backbone with pyramid attention inside; two of them
-segments.py                      one score of many snippets
-feature_sets.py                  sets of several modalities: one part each, one classifier
-fusions.py                       what attention over sets is compared with: averages, LSTMs, …
-padding.py                       sets of different sizes in one tensor
-digits.py                        the CNN that reads Flash-MNIST's frames
-pretrained.py                    weight files → these modules
-weight_files.py                  the names in other publishers' files → those of these modules
-parameters.py, batch_norm.py     how TSN trains: learning rates by group, partial BN
+networks/two_stream.py            two branches, the blocks between them, three scores
+networks/pyramid.py              a backbone with pyramid attention inside; two of them
+layers/segments.py               one score of many snippets
+networks/feature_sets.py         sets of several modalities: one part each, one classifier
+networks/fusions.py              what attention over sets is compared with: averages, LSTMs, …
+layers/padding.py                sets of different sizes in one tensor
+networks/digits.py               the CNN that reads Flash-MNIST's frames
+weights/pretrained.py            weight files → these modules
+weights/weight_files.py          the names in other publishers' files → those of these modules
+weights/parameters.py            how TSN trains: learning rates by group of parameters
+layers/batch_norm.py             and partial batch normalization
 """

@@ -20,7 +20,7 @@ TESTS = Path(__file__).parent
 # Many processes at a time, and seconds that count: one of these after another.
 CROWDED = (
     "flowkit/doctor", "flowkit/extraction", "flowkit/commands/test_extract", "train/features",
-    "train/test_synchronize",
+    "train/distributed/test_synchronize",
 )  # fmt: skip
 # benchmarks/gpu.py brings its own copy to machines where nothing lies beside the checkout.
 SHARED = Path(

@@ -72,7 +72,7 @@ def test_what_is_built_is_complete(check_dist: ModuleType, dist: Path) -> None:
         (lambda files: files.pop("models/py.typed"), "models/py.typed is missing"),
         (lambda files: files.pop(find_license(files)), "licenses/LICENSE is missing"),
         (lambda files: files.pop("flowkit/datasets.yaml"), "flowkit/datasets.yaml is missing"),
-        (lambda files: files.pop("train/loop.py"), "train/loop.py is missing"),
+        (lambda files: files.pop("train/loop/epochs.py"), "train/loop/epochs.py is missing"),
         (lambda files: files.update({"tests/a.py": b""}), "expected ('flowkit', 'models', "),
         (lambda files: files.update({"models/a.pth": b""}), "models/a.pth does not belong there"),
         (lambda files: files.update({"train/a": bytes(3_000_000)}), "train/a has 3,000,000 bytes"),

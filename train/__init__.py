@@ -1,1 +1,1 @@
-"""Training and evaluation of two-stream networks on frame stores; see run.py and recipe.py."""
+"""Training and evaluation of two-stream networks on frame stores; see recipe/ and runs/."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from train.recipe import Recipe
-    from train.run import Settings
+    from train.recipe.recipe import Recipe
+    from train.runs.run import Settings
 
 INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 CHANGES = {
@@ -48,7 +48,7 @@ def keeping_inductor_in(folder: Path) -> Iterator[None]:
 
 def make_recipe() -> "Recipe":
     """A recipe that trains one step for each of two branches, RGB and flow."""
-    from train.recipe import change_recipe, read_recipe
+    from train.recipe.recipe import change_recipe, read_recipe
 
     return change_recipe(read_recipe("motion8_cma"), CHANGES)
 
@@ -75,8 +75,8 @@ def train_one_step(store: Path, run_folder: Path) -> "Settings":
 
     from flowkit.store import Store
     from train.commands.options import make_settings
-    from train.run import create_run
-    from train.session import check_start, train
+    from train.loop.session import check_start, train
+    from train.runs.run import create_run
 
     recipe, opened = make_recipe(), Store(store)
     settings = make_settings("auto", None, None)

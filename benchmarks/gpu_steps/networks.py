@@ -34,8 +34,8 @@ def measure_training(scale: Scale, recorder: Recorder) -> None:
     """Time steps of cross-modality attention and plain branches, beside a bare ResNet-50 loop."""
     import training
 
-    from train.recipe import change_recipe, read_recipe
-    from train.run import Settings
+    from train.recipe.recipe import change_recipe, read_recipe
+    from train.runs.run import Settings
 
     require_cuda(scale)
     changes = {"network.weights": "{}", "iterations": "1"}

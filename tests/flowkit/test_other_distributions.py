@@ -157,8 +157,11 @@ def test_nothing_is_wrong_with_ours_alone(tmp_path: Path, wheel: Path) -> None:
     site = install(tmp_path, wheel)
     assert packages.check_distributions([str(site)]) == []
     (site / "models/__init__.py").unlink()
-    (site / "train/report.py").write_text("")
-    assert sorted(find_changed_files([str(site)])) == ["models/__init__.py", "train/report.py"]
+    (site / "train/report/report.py").write_text("")
+    assert sorted(find_changed_files([str(site)])) == [
+        "models/__init__.py",
+        "train/report/report.py",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from flowkit.store import Store
-from train.recipe import Recipe, change_recipe, read_recipe
-from train.run import Run, Settings, create_run
+from train.recipe.recipe import Recipe, change_recipe, read_recipe
+from train.runs.run import Run, Settings, create_run
 
 TINY = {
     "classes": "2",

@@ -11,7 +11,7 @@ from flowkit.annotations.table import AnnotationTable, Label
 from flowkit.cli import main
 from flowkit.store import read_annotations, rebuild_index, write_annotations
 from models.backbones.resnet import ResNet
-from train.run import Run
+from train.runs.run import Run
 
 ALONE = {"iterations": "0", "testing.controls": "[]", "streams": "[rgb]", "training.epochs": "1"}
 PYRAMID = {**ALONE, "network.pyramid": "{taps: [res3_1, res4_1]}"}

@@ -13,8 +13,8 @@ from train.commands.predict import predict
 from train.commands.recipes import recipes
 from train.commands.report import report
 from train.commands.train import train
-from train.recipe import list_recipes
-from train.run import Run, RunError
+from train.recipe.recipe import list_recipes
+from train.runs.run import Run, RunError
 
 QUICK = ["--workers", "0", "--threads", "1", "--device", "cpu"]
 

@@ -53,7 +53,7 @@ def test_a_loss_that_is_not_a_number_fails(
     clip_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "train.loop.measure_loss", lambda kind, scores, *_: scores.sum() * torch.nan
+        "train.loop.epochs.measure_loss", lambda kind, scores, *_: scores.sum() * torch.nan
     )
     finding = try_out(clip_store, tmp_path / "training")
     assert finding.status == "fail"
@@ -63,7 +63,7 @@ def test_a_loss_that_is_not_a_number_fails(
 def test_an_interrupted_training_ends_the_command(
     clip_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("train.session.train", lambda *_: False)
+    monkeypatch.setattr("train.loop.session.train", lambda *_: False)
     with pytest.raises(KeyboardInterrupt):
         check_training(clip_store, tmp_path)
 

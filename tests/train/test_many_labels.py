@@ -11,19 +11,19 @@ from sklearn.metrics import average_precision_score
 from flowkit.errors import UsageError
 from flowkit.store import Store, read_annotations, rebuild_index, write_annotations
 from models.weights.pretrained import read_weights
-from train.alternate import list_phases
-from train.backbones import find_inputs
-from train.evaluate import evaluate
-from train.figures import Source
-from train.figures.curves import draw_curves
-from train.images import score_views
-from train.losses import find_right
-from train.networks import make_network, set_training
-from train.report import write_report
-from train.run import Settings
-from train.samples import make_dataset
-from train.scores import average_views, load_scores
-from train.session import train
+from train.evaluation.evaluate import evaluate
+from train.evaluation.scores import average_views, load_scores
+from train.loop.losses import find_right
+from train.loop.session import train
+from train.report.figures import Source
+from train.report.figures.curves import draw_curves
+from train.report.report import write_report
+from train.runs.phases import list_phases
+from train.runs.run import Settings
+from train.tasks.backbones import find_inputs
+from train.tasks.images import score_views
+from train.tasks.networks import make_network, set_training
+from train.tasks.samples import make_dataset
 
 SETTINGS = Settings(threads=1, workers=0)
 MANY = {"labels": "many", "iterations": 0, "testing__controls": "[]", "streams": "[rgb]"}
@@ -266,7 +266,7 @@ def test_so_many_images_of_clips_at_once(begin, store, monkeypatch):
         sizes.append(rgb.shape[0] * rgb.shape[2])
         return network(rgb=rgb)
 
-    monkeypatch.setattr("train.images.VIEWS", 9)
+    monkeypatch.setattr("train.tasks.images.VIEWS", 9)
     parts = score_views(count, *arguments)["rgb"]
     assert sizes == [8, 8, 8]  # six clips of four frames
     torch.testing.assert_close(parts, whole)

@@ -9,18 +9,18 @@ import torch
 
 from flowkit.errors import UsageError
 from models.networks.pyramid import PyramidTwoStream
-from train.alternate import list_phases
-from train.backbones import find_inputs
-from train.evaluate import evaluate
-from train.figures import FIGURES, Source
-from train.figures.receptive import mark_salient
-from train.images import score_views
-from train.networks import finished_network, make_network
-from train.recipe import change_recipe
-from train.report import write_report
-from train.run import Run, Settings
-from train.samples import make_dataset, prepare_images
-from train.session import train
+from train.evaluation.evaluate import evaluate
+from train.loop.session import train
+from train.recipe.recipe import change_recipe
+from train.report.figures import FIGURES, Source
+from train.report.figures.receptive import mark_salient
+from train.report.report import write_report
+from train.runs.phases import list_phases
+from train.runs.run import Run, Settings
+from train.tasks.backbones import find_inputs
+from train.tasks.images import score_views
+from train.tasks.networks import finished_network, make_network
+from train.tasks.samples import make_dataset, prepare_images
 
 SETTINGS = Settings(threads=1, workers=0)
 PYRAMID = {"taps": ["res3_1", "res4_1"], "interactive": 0.001}
@@ -85,7 +85,7 @@ def test_views_of_a_video_in_parts(begin_pyramid, store, monkeypatch):
     batch = {"flow": make_dataset(recipe, store, ("flow",), "test")[0, 0]["flow"][None]}
     inputs = find_inputs(recipe, 3)
     whole = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
-    monkeypatch.setattr("train.images.VIEWS", 7)
+    monkeypatch.setattr("train.tasks.images.VIEWS", 7)
     parts = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
     assert whole.shape == (10, 2)  # one map and one prediction for each crop
     torch.testing.assert_close(parts, whole)
@@ -135,7 +135,7 @@ def test_a_phase_ends_after_so_many_steps(begin_pyramid, store):
 
 
 def test_figures_of_where_it_looks_and_what_frames_do(begin_pyramid, store, monkeypatch):
-    monkeypatch.setattr("train.figures.receptive.COUNTS", (1, 3))
+    monkeypatch.setattr("train.report.figures.receptive.COUNTS", (1, 3))
     run, other = begin_pyramid(), begin_pyramid("other", data__num_segments=1)
     for one in (run, other):
         train(one, store, SETTINGS, lambda text: None)

@@ -6,19 +6,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from train.alternate import Phase, list_phases
-from train.audio import make_audio_network
-from train.backbones import FAMILIES
-from train.context import Context
-from train.loop import take_step
-from train.networks import check_networks, make_network
-from train.optimizers import OPTIMIZERS, make_progress
-from train.parallel import Process
-from train.recipe import Recipe, change_recipe, list_recipes, of_split, read_recipe
-from train.run import Settings
-from train.samples import needed_streams
-from train.sets import make_set_network
-from train.tasks import find_task
+from train.distributed.parallel import Process
+from train.loop.context import Context
+from train.loop.epochs import take_step
+from train.loop.optimizers import OPTIMIZERS, make_progress
+from train.recipe.recipe import Recipe, change_recipe, list_recipes, of_split, read_recipe
+from train.runs.phases import Phase, list_phases
+from train.runs.run import Settings
+from train.tasks.audio import make_audio_network
+from train.tasks.backbones import FAMILIES
+from train.tasks.networks import check_networks, make_network
+from train.tasks.samples import needed_streams
+from train.tasks.sets import make_set_network
+from train.tasks.task import find_task
 
 SETTINGS = Settings(threads=1, workers=0)
 

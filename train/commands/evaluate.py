@@ -12,7 +12,7 @@ from flowkit.commands.terminal import count_progress
 from train.commands.options import machine_options, make_settings
 
 if TYPE_CHECKING:
-    from train.recipe import Recipe
+    from train.recipe.recipe import Recipe
 
 
 @click.command()
@@ -33,9 +33,9 @@ def evaluate(
     """
     from flowkit.store import Store
     from flowkit.store.format.atomic import write_atomic
-    from train.evaluate import count_costs
-    from train.evaluate import evaluate as evaluate_run
-    from train.run import Run, encode
+    from train.evaluation.evaluate import count_costs
+    from train.evaluation.evaluate import evaluate as evaluate_run
+    from train.runs.run import Run, encode
 
     opened, settings = Run(run), make_settings(device, workers, threads)
     with progress_bars() as progress:
@@ -66,7 +66,7 @@ def format_results(
     recipe: "Recipe",
 ) -> str:
     """A table for people: ours, and the paper's beside it where the recipe has it."""
-    from train.scores import METRICS
+    from train.evaluation.scores import METRICS
 
     width, metrics = max(map(len, [*results, *costs])), METRICS[recipe.labels]
     heads = "  ".join(f"{title:>6}" for title in metrics.values())

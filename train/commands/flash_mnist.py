@@ -34,8 +34,8 @@ def flash_mnist(
     from flowkit.store import Store
     from flowkit.synthetic.flash_mnist import SPLITS, FlashMNIST
     from flowkit.synthetic.mnist import read_digits
-    from train.digits import DigitTraining
-    from train.flash_mnist import make_store
+    from train.flash_mnist.digits import DigitTraining
+    from train.flash_mnist.store import make_store
 
     folder = data or data_root() / "mnist"
     digits = {split: read_digits(folder, split) for split in SPLITS}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from train.run import Settings
+    from train.runs.run import Settings
 
 
 def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,7 +36,7 @@ def make_settings(
     """Settings with the defaults of this machine filled in."""
     import torch
 
-    from train.run import Settings
+    from train.runs.run import Settings
 
     chosen: Any = device
     if device == "auto":

@@ -40,8 +40,8 @@ def predict(
     from flowkit.errors import UsageError
     from flowkit.path_text import argument_to_text
     from flowkit.store import Store
-    from train.predict import draw_prediction, predict_stored, predict_video
-    from train.run import Run
+    from train.evaluation.predict import draw_prediction, predict_stored, predict_video
+    from train.runs.run import Run
 
     settings = make_settings(device, workers, threads)
     if store is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from train.recipe import Recipe
+    from train.recipe.recipe import Recipe
 
 
 @click.command()
@@ -19,7 +19,7 @@ def recipes(name: str | None, json: bool) -> None:
     A store is looked for in stores/<dataset>, weights where `flowkit train` would find them. With
     NAME, print a recipe whole.
     """
-    from train.recipe import list_recipes, read_recipe, write_recipe
+    from train.recipe.recipe import list_recipes, read_recipe, write_recipe
 
     if name is not None:
         click.echo(write_recipe(read_recipe(name)))
@@ -51,8 +51,8 @@ def look_around(recipe: "Recipe") -> dict[str, str | None]:
     """What a recipe trains on and starts from, and where it lies on this machine, or None."""
     from flowkit.errors import FlowkitError
     from flowkit.store import Store
-    from train.recipe import of_split
-    from train.weights import find_weights
+    from train.recipe.recipe import of_split
+    from train.tasks.weights import find_weights
 
     folder = Path("stores") / recipe.dataset
     found: dict[str, str | None] = {}

@@ -51,9 +51,9 @@ def report(
     """
     from flowkit.errors import UsageError
     from flowkit.store import Store
-    from train.figures import Source
-    from train.report import write_report
-    from train.run import Run
+    from train.report.figures import Source
+    from train.report.report import write_report
+    from train.runs.run import Run
 
     if any(not (0 <= x <= 1 and 0 <= y <= 1) for x, y in points):
         raise UsageError("--point takes shares from 0 to 1, such as 0.5 0.5 for the middle")

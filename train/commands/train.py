@@ -67,10 +67,10 @@ def train(
     """
     from flowkit.errors import UsageError
     from flowkit.store import Store
-    from train.recipe import change_recipe, read_recipe
-    from train.run import create_run
-    from train.session import check_start
-    from train.session import train as train_run
+    from train.loop.session import check_start
+    from train.loop.session import train as train_run
+    from train.recipe.recipe import change_recipe, read_recipe
+    from train.runs.run import create_run
 
     if stop_after is not None and (processes or 1) > 1:
         raise UsageError("--stop-after is for one process")

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from flowkit.caches import shorten_socket_paths
 from flowkit.datasets.views import Piece, ViewReader
 from flowkit.errors import FlowkitError
-from train.samples import begin_worker
+from train.tasks.samples import begin_worker
 
 
 @dataclass

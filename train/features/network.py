@@ -19,13 +19,13 @@ from flowkit.recipe import FeatureRecipe
 from models.backbones.backbone import Backbone, InputConvention
 from models.weights.pretrained import WeightsError, digest_weights, load_weights, read_weights
 from models.weights.weight_files import convert_weights
-from train.alternate import Phase, phases_of
-from train.audio import finish_audio
-from train.backbones import FAMILIES, OPTIONS
-from train.networks import finished_network
-from train.recipe import Network, Stream
-from train.run import Run
-from train.weights import find_weights, has_part, take_trunk, trunk_of
+from train.recipe.recipe import Network, Stream
+from train.runs.phases import Phase, phases_of
+from train.runs.run import Run
+from train.tasks.audio import finish_audio
+from train.tasks.backbones import FAMILIES, OPTIONS
+from train.tasks.networks import finished_network
+from train.tasks.weights import find_weights, has_part, take_trunk, trunk_of
 
 NETWORKS: dict[str, Network] = {
     **{f"resnet{d}": Network(backbone="resnet", depth=d) for d in (18, 34, 50, 101, 152)},

@@ -38,7 +38,7 @@ from train.features.network import FeatureNetwork, Wanted, check_sizes, find_net
 from train.features.plan import Plan, Share, make_failure, make_plan, share_out
 from train.features.setup import Setup
 from train.features.summary import Summary
-from train.run import Run, check_size
+from train.runs.run import Run, check_size
 
 INDEX_SECONDS = 900.0  # a long run shows readers its progress this often
 BATCH = {"cpu": 32, "cuda": 256}

@@ -28,11 +28,11 @@ from flowkit.extraction.tasks import Outcome
 from flowkit.store import ShardWriter, Store, VideoMeta
 from flowkit.version import __version__
 from models.backbones.backbone import normalize
-from train.context import DTYPES
+from train.distributed.parallel import choose_layout
 from train.features.loader import BatchLoader
 from train.features.network import FeatureNetwork, find_network
 from train.features.plan import Share, Target
-from train.parallel import choose_layout
+from train.loop.context import DTYPES
 
 if TYPE_CHECKING:
     from train.features.setup import Setup

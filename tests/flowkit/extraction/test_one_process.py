@@ -20,9 +20,9 @@ from flowkit.annotations import explicit_files
 from flowkit.datasets.snippets import SnippetDataset
 from flowkit.extraction import Options, Wishes, choose_recipe, extract
 from flowkit.store import Store
-from train.recipe import change_recipe, read_recipe
-from train.run import Settings, create_run
-from train.session import train
+from train.recipe.recipe import change_recipe, read_recipe
+from train.runs.run import Settings, create_run
+from train.loop.session import train
 
 folder, *changes = sys.argv[1:]
 folder = Path(folder)

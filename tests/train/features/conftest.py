@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from models.backbones.resnet import ResNet
-from train.alternate import list_phases
-from train.checkpoint import write_tensors
-from train.networks import make_network, select_weights
-from train.run import Run
+from train.loop.checkpoint import write_tensors
+from train.runs.phases import list_phases
+from train.runs.run import Run
+from train.tasks.networks import make_network, select_weights
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from models.backbones import vgg
 from models.backbones.vgg import VGG16
 from models.weights.pretrained import digest_weights
 from train.features.network import NETWORKS, Wanted, digest_features, find_network
-from train.recipe import read_recipe, write_recipe
-from train.run import RunError
+from train.recipe.recipe import read_recipe, write_recipe
+from train.runs.run import RunError
 
 
 def test_a_run_says_all(finished):

@@ -1,0 +1,95 @@
+"""Classification of a video file by runs of all kinds of networks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from flowkit.recipe import FeatureRecipe
+from flowkit.store import Store, create_or_open
+from train.evaluation.predict import choose_scoring, combine, draw_prediction, predict_video
+from train.loop.session import train
+from train.recipe.recipe import change_recipe
+from train.runs.run import Settings, create_run
+
+SETTINGS = Settings(threads=1, workers=0)
+ALONE = {"iterations": 0, "testing__controls": "[]", "training__epochs": 1}
+KINDS = {
+    "frames together": {
+        "network__pyramid": {"taps": ["res3_1", "res4_1"]},
+        "testing__segments": 40,
+        "testing__crops": "three",
+    },
+    "clips": {
+        "network__backbone": "p3d",
+        "network__blocks": "[1, 1, 2, 1]",
+        "data__clip": "{length: 4}",
+        "data__size": 24,
+    },
+    "inflated clips, many labels": {
+        "network__backbone": "i3d",
+        "network__stem": 8,
+        "network__width": 2,
+        "data__clip": "{length: 4}",
+        "labels": "many",
+        "testing__views": "max",
+    },
+    "frames together, many labels": {
+        "network__pyramid": {"taps": ["features"]},
+        "labels": "many",
+        "testing__over": "softmax",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def video(make_clip, tmp_path_factory):
+    return make_clip(tmp_path_factory.mktemp("videos") / "a.mp4", frames=7, width=32, height=24)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_video_by_each_kind_of_network(begin, store, video, kind):
+    run = begin(**ALONE, **KINDS[kind])
+    assert train(run, store, SETTINGS, lambda text: None)
+    prediction = predict_video(run, video, SETTINGS, "numba")
+    chances = prediction.probabilities
+    assert ((chances > 0) & (chances < 1)).all()
+    if run.recipe.labels == "one":
+        assert chances.sum() == pytest.approx(1, abs=1e-5)
+    else:
+        assert abs(chances.sum() - 1) > 1e-3
+    draw_prediction(prediction, "a")
+
+
+def test_many_labels_are_sigmoids_of_the_mean_of_both_streams(begin, store):
+    run = begin(**ALONE, **KINDS["frames together"], labels="many")
+    scores = {
+        "rgb": (np.array([1.0, -2.0], np.float32), np.array([0.7, 0.1], np.float32)),
+        "flow": (np.array([3.0, 0.0], np.float32), np.array([0.9, 0.5], np.float32)),
+    }
+    chances = combine(run, choose_scoring(run), scores)
+    np.testing.assert_allclose(chances, 1 / (1 + np.exp([-2.0, 1.0])), rtol=1e-6)
+    run.recipe = change_recipe(run.recipe, {"testing.over": "softmax"})
+    np.testing.assert_allclose(combine(run, choose_scoring(run), scores), [0.8, 0.3], rtol=1e-6)
+
+
+def test_a_store_may_have_features_beside_what_the_run_looks_at(tiny, store, tmp_path, video):
+    net = FeatureRecipe(source="rgb", model="net", weights="ab", dimension=2, positions=0)
+    create_or_open(store.path, replace(store.recipe, features={"net": net}))
+    store = Store(store.path)
+    run = create_run(tmp_path / "run", tiny(**ALONE, **KINDS["frames together"]), store)
+    assert train(run, store, SETTINGS, lambda text: None)
+    assert predict_video(run, video, SETTINGS, "numba").probabilities.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+def test_a_run_on_a_store_of_one_stream(tiny, make_store, tmp_path, video, stream):
+    store = Store(make_store([f"v{n}" for n in range(12)], tmp_path / stream, streams=(stream,)))
+    changes = {**ALONE, **KINDS["frames together"], "streams": f"[{stream}]"}
+    run = create_run(tmp_path / "run", tiny(**changes), store)
+    assert train(run, store, SETTINGS, lambda text: None)
+    prediction = predict_video(run, video, SETTINGS, "numba")
+    assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert len(prediction.frames) == (3 if stream == "rgb" else 0)
+    assert len(prediction.flows) == (3 if stream == "flow" else 0)
+    draw_prediction(prediction, "a")

@@ -1,0 +1,116 @@
+import pytest
+import yaml
+
+from flowkit.errors import UsageError
+from train.recipe.recipe import (
+    change_recipe,
+    list_recipes,
+    of_split,
+    read_recipe,
+    write_recipe,
+)  # fmt: skip
+from train.runs.phases import list_phases, list_scorings
+from train.tasks.backbones import make_backbone
+
+CMA = "kinetics_cma"
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_reads_and_is_read_back(name, tmp_path):
+    recipe = read_recipe(name)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(write_recipe(recipe))
+    assert read_recipe(path) == recipe
+    names = {phase.name for phase in list_phases(recipe)}
+    scored = {name for scoring in list_scorings(recipe) for name in scoring.phases.values()}
+    assert scored == names
+
+
+def test_the_defaults_are_the_papers():
+    recipe = read_recipe(CMA)
+    data, training, testing = recipe.data, recipe.training, recipe.testing
+    assert (data.num_segments, data.flow_length, data.size) == (3, 5, 224)
+    assert (training.epochs, training.batch, training.rate) == (30, 128, 0.01)
+    assert (training.momentum, training.weight_decay, training.schedule) == (0.9, 5e-4, "plateau")
+    assert recipe.network.dropout == 0.7
+    assert (testing.segments, testing.crops) == (25, "ten")
+
+
+def test_a_wrong_key_names_the_nearest(tmp_path):
+    path = tmp_path / "r.yaml"
+    for place, key, near in [
+        ((), "iteration", "iterations"),
+        (("training",), "epoch", "epochs"),
+        (("network",), "widht", "width"),
+        (("subsets",), "valid", "validate"),
+    ]:
+        content = yaml.safe_load(write_recipe(read_recipe(CMA)))
+        inner = content
+        for name in place:
+            inner = inner[name]
+        inner[key] = 1
+        path.write_text(yaml.safe_dump(content))
+        with pytest.raises(UsageError, match=rf"unknown key .*{key}.*did you mean '{near}'"):
+            read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"training.rate": "fast"}, "training.rate.*'fast'"),
+        ({"training.epochs": "0"}, "training.epochs.*greater than or equal to 1"),
+        ({"streams": "[]"}, "expected rgb, flow or both"),
+        ({"streams": "[flow]"}, "needs both streams"),
+        ({"splits": "[1, 2]"}, "splits need '{split}'"),
+        ({"phases": "{rbg: {epochs: 3}}"}, "no phase 'rbg'; did you mean 'rgb'"),
+        ({"phases.rgb": "{epoch: 3}"}, "unknown key 'epoch'; did you mean 'epochs'"),
+        ({"training": "3"}, "training"),
+        ({"trainig.epochs": "3"}, "no key 'trainig'.*did you mean 'training'"),
+        ({"network.depth": "51"}, "network.depth"),
+        ({"network.dropout": "{rgb: 0.5}"}, "expected a number, or one for each of rgb, flow"),
+        ({"network.weights": "{audio: vgg16}"}, "weights.audio: expected with streams: .audio."),
+        ({"testing.fusion": "{iter_3: [1, 2]}"}, "testing.fusion"),
+    ],
+)
+def test_wrong_values_say_what_is_wrong(changes, reason):
+    with pytest.raises(UsageError, match=reason):
+        change_recipe(read_recipe(CMA), changes)
+
+
+def test_a_single_branch_has_a_dropout_of_its_own():
+    changes = {"iterations": "0", "testing.controls": "[]", "network.weights": "{}"}
+    changes |= {"streams": "[flow]", "network.dropout": "{flow: 0.5}"}
+    recipe = change_recipe(read_recipe(CMA), changes)
+    assert make_backbone(recipe, "flow").dropout.p == 0.5
+    assert make_backbone(recipe, "rgb").dropout.p == 0
+
+
+def test_files_that_are_no_recipes(tmp_path):
+    with pytest.raises(UsageError, match="no recipe 'kinetics_cm'; did you mean 'kinetics_cma'"):
+        read_recipe("kinetics_cm")
+    with pytest.raises(UsageError, match="cannot read"):
+        read_recipe(tmp_path / "absent.yaml")
+    path = tmp_path / "r.yaml"
+    for text, reason in (("- 1", "keys and values"), ("title: a", "missing"), ("a: [", "cannot")):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=reason):
+            read_recipe(path)
+    path.write_text("title: a\ntitle: b")
+    with pytest.raises(UsageError, match="twice"):
+        read_recipe(path)
+
+
+def test_a_phase_has_its_own_training():
+    recipe = change_recipe(
+        read_recipe(CMA),
+        {"phases": "{flow: {epochs: 60}, iterations: {rate: 0.002}, iter_2: {epochs: 7}}"},
+    )
+    assert recipe.training_of("rgb") == recipe.training
+    assert recipe.training_of("flow").epochs == 60
+    assert recipe.training_of("iter_1").rate == 0.002
+    assert (recipe.training_of("iter_2").epochs, recipe.training_of("iter_2").rate) == (7, 0.002)
+
+
+def test_splits_name_their_subsets():
+    recipe = of_split(read_recipe("ucf101_cma_transfer"), 2)
+    assert (recipe.subsets.train, recipe.subsets.test) == ("train2", "test2")

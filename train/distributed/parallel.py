@@ -1,0 +1,132 @@
+"""Training in several processes: on the GPUs of a machine or a cluster, or on CPUs, by Ray Train.
+
+One process is the default, and needs no Ray. Each process takes its share of every batch;
+gradients are averaged (DistributedDataParallel) and BN sees the whole batch, so that the result
+is one process's at the same batch, up to rounding (and to dropout, which each draws for itself).
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from flowkit.extraction.ray_cluster import find_address, open_ray
+from models.networks.two_stream import TwoStream
+from train.distributed.synchronize import synchronize_batch_norms
+from train.runs.run import RunError, Settings
+
+START_SECONDS = "600"  # for all processes to be there
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One of ``world`` processes that train together."""
+
+    rank: int = 0
+    world: int = 1
+    gpu: int = 0
+
+    def device(self, settings: Settings) -> torch.device:
+        """What it computes on."""
+        return torch.device("cuda", self.gpu) if settings.device == "cuda" else torch.device("cpu")
+
+
+def choose_layout(device: torch.device) -> torch.memory_format:
+    """How images lie in memory: channels last on GPUs, whose tensor cores want it.
+
+    Not on CPUs, where it gains nothing and torch 2.13 corrupts its heap by it (a ResNet of 4
+    channels on 24-pixel images, one thread: "corrupted double-linked list" in 60 steps).
+    """
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
+def wrap(
+    network: TwoStream, device: torch.device, process: Process, compiled: bool
+) -> tuple[nn.Module, TwoStream]:
+    """(What a training step calls, the network in it), with what holds processes together."""
+    outer: nn.Module = network
+    if process.world > 1:
+        network = synchronize_batch_norms(network, device)
+        devices = [device.index] if device.type == "cuda" else None
+        outer = DistributedDataParallel(network, device_ids=devices)
+    if compiled:
+        outer = torch.compile(outer)
+    return outer, network
+
+
+def add_up(values: Sequence[float], process: Process) -> list[float]:
+    """Sums over all processes, the same in each."""
+    if process.world == 1:
+        return list(values)
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    total = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    result: list[float] = total.tolist()
+    return result
+
+
+def gather(value: Any, process: Process) -> list[Any]:
+    """The values of all processes, the same list in each; anything that can be pickled."""
+    if process.world == 1:
+        return [value]
+    values = [None] * process.world
+    dist.all_gather_object(values, value)
+    return values
+
+
+def launch(work: Callable[[Process], None], settings: Settings) -> None:
+    """Run ``work`` in each of the processes; RunError where one fails.
+
+    With more than one, `work` must be picklable, and folders that it names must be the same on
+    all nodes.
+    """
+    if settings.processes == 1:
+        work(Process())
+        return
+    on_gpu = settings.device == "cuda"
+    share = {"CPU": 1 if not on_gpu else max(1, settings.workers)}
+    # One more than they need: the trainer of an older Ray takes one for itself.
+    cores = max(len(os.sched_getaffinity(0)), settings.processes * share["CPU"] + 1)
+    gpus = torch.cuda.device_count() if on_gpu else 0
+    # A busy machine takes its time to import torch; Ray Train would give up after 30 s, begin
+    # again, and so for ever.
+    patience = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": START_SECONDS}
+    with (
+        open_ray(find_address(None), cores, gpus, patience),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        trainer = TorchTrainer(
+            enter,
+            train_loop_config={"work": work},
+            scaling_config=ScalingConfig(
+                num_workers=settings.processes, use_gpu=on_gpu, resources_per_worker=share
+            ),
+            run_config=RunConfig(storage_path=folder, failure_config=FailureConfig(max_failures=0)),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:
+            reason = str(error.__cause__ or error).strip().splitlines()
+            raise RunError(
+                f"a training process failed: {reason[-1] if reason else type(error).__name__}. "
+                "The same command goes on from the last checkpoint"
+            ) from error
+
+
+def enter(config: dict[str, Any]) -> None:
+    """What each of Ray's workers runs."""
+    from ray.train import get_context
+
+    context = get_context()
+    gpu = context.get_local_rank() if torch.cuda.device_count() > 1 else 0
+    rank, world = context.get_world_rank(), context.get_world_size()
+    config["work"](Process(rank=rank, world=world, gpu=gpu))

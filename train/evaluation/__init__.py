@@ -1,0 +1,1 @@
+"""Scores of test videos, what they are worth, and predictions of single files."""

@@ -1,0 +1,202 @@
+"""Classification of a video file: decoded, its flow computed, and scored as at testing.
+
+The video goes through a store of its own, by the recipe of the store that the run was trained
+on, so the networks see (or hear) it as they did their training videos, JPEG and all. Runs on
+feature sets classify videos of a store that has their features.
+"""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+
+from flowkit.annotations import explicit_files
+from flowkit.annotations.table import Annotation, AnnotationTable
+from flowkit.errors import UsageError, VideoError
+from flowkit.extraction.options import Options
+from flowkit.extraction.run import extract
+from flowkit.flow.color import flow_to_color
+from flowkit.recipe import Recipe as StoreRecipe
+from flowkit.store import Store, Video
+from train.distributed.parallel import choose_layout
+from train.evaluation.scores import average_views
+from train.recipe.recipe import of_split
+from train.runs.phases import Branch, Scoring, list_phases, list_scorings
+from train.runs.run import Run, RunError, Settings
+from train.tasks.task import find_task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUBSET = "predict"
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Probabilities (C,) of the run's classes, and what the network saw.
+
+    ``frames`` (H, W, 3) uint8 and ``flows``, colour-coded, of a few moments.
+    """
+
+    classes: tuple[str, ...]
+    probabilities: npt.NDArray[np.float32]
+    frames: list[npt.NDArray[np.uint8]]
+    flows: list[npt.NDArray[np.uint8]]
+
+    def top(self, count: int = SHOWN) -> list[tuple[str, float]]:
+        """The likeliest classes with their probabilities, best first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(self.classes[i], float(self.probabilities[i])) for i in order]
+
+
+def predict_video(run: Run, video: Path, settings: Settings, backend: str = "auto") -> Prediction:
+    """Classify a video with the last score of a finished run (the fusion, where it has one).
+
+    Raises VideoError where the video cannot be used or has no sound for a run on that, RunError for
+    an unfinished run, and for one on feature sets.
+    """
+    if run.recipe.sets is not None:
+        raise RunError(
+            f"{run.path} was trained on features, which no video file has: extract them into a "
+            "store (flowkit extract, flowkit features) and give it and the video's id: "
+            "flowkit predict RUN ID --store S"
+        )
+    if not run.is_finished():
+        raise RunError(f"{run.path} is not finished; flowkit train goes on with it")
+    torch.set_num_threads(settings.threads)
+    scoring = choose_scoring(run)
+    with tempfile.TemporaryDirectory(prefix="flowkit-") as folder:
+        store = extract_one(run, video, Path(folder) / "store", backend)
+        scores = {}
+        for branch, name in scoring.phases.items():
+            scores[branch] = score_branch(run, name, branch, store, SUBSET, 0, settings)
+        frames, flows = show(store[0])
+    return Prediction(run.classes, combine(run, scoring, scores), frames, flows)
+
+
+def predict_stored(run: Run, store: Store, id: str, settings: Settings) -> Prediction:
+    """Classify a video of a store by its sets of features, with a finished run on such.
+
+    Raises UsageError for a video that the store has not or has in no subset, RunError for a run
+    on images, or one of other features.
+    """
+    if run.recipe.sets is None:
+        kind = run.recipe.kind
+        raise RunError(f"{run.path} was trained on {kind}: give a video file, and no --store")
+    run.check_store(store)
+    row = store.find(id)
+    if row is None:
+        raise UsageError(f"{store.path} has no video {id!r}; give the id of one that it has")
+    subsets = store.index.value("subsets", row)
+    if not subsets:
+        raise UsageError(f"{store.path}: video {id!r} is in no subset; index the store again")
+    phase = list_phases(run.recipe)[-1]
+    scores = score_branch(run, phase.name, "sets", store, subsets[0], row, settings)
+    return Prediction(
+        run.classes, combine(run, choose_scoring(run), {"sets": scores}), *show(store[row])
+    )
+
+
+def choose_scoring(run: Run) -> Scoring:
+    """The last scoring that is no control."""
+    controls = {phase.name for phase in list_phases(run.recipe) if phase.uniform}
+    scorings = [
+        scoring
+        for scoring in list_scorings(run.recipe)
+        if scoring.control is None and not controls & set(scoring.phases.values())
+    ]
+    return scorings[-1]
+
+
+def extract_one(run: Run, video: Path, root: Path, backend: str) -> Store:
+    """A store of one video, by the recipe of the run's own."""
+    whole = replace(StoreRecipe.from_dict(run.facts["store_recipe"]), features={})
+    is_sound = run.recipe.kind == "audio"
+    recipe = replace(whole, rgb=None, flow=None) if is_sound else replace(whole, audio=None)
+    located = explicit_files([video])
+    names = [source.id for source in located.sources]
+    rows = tuple(Annotation(name, (), (SUBSET,)) for name in names)
+    summary = extract(
+        located,
+        root,
+        recipe,
+        Options(workers=0, streams=recipe.streams, backend=backend),
+        table=AnnotationTable(run.classes, rows),
+        console=Console(quiet=True),
+    )
+    if summary.failed:
+        failure = summary.failed[0]
+        raise VideoError(failure.kind, f"{video}: {failure.reason}")
+    store = Store(root)
+    if is_sound and not len(store[0].audio()):
+        raise VideoError(
+            "no-sound", f"{video} has no sound, and {run.path} listens to nothing else"
+        )
+    return store
+
+
+def score_branch(
+    run: Run, name: str, branch: Branch, store: Store, subset: str, row: int, settings: Settings
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Mean logits and mean probabilities, (C,) each, over all views of a video of a subset."""
+    phase = next(phase for phase in list_phases(run.recipe) if phase.name == name)
+    recipe, task = of_split(run.recipe, phase.split), find_task(run.recipe)
+    device = torch.device(settings.device)
+    network = task.finish(run, phase, (branch,))
+    network.to(device, memory_format=choose_layout(device))
+    dataset: Any = task.sample(recipe, store, phase, "test", subset)
+    index = int(np.flatnonzero(dataset.subset.rows == row)[0])
+    logits = task.score_views(network, dataset.batch([(0, index)]), recipe, phase, device)
+    return average_views(logits[branch][0], recipe.labels, recipe.testing.views)
+
+
+def combine(run: Run, scoring: Scoring, scores: dict[Any, Any]) -> npt.NDArray[np.float32]:
+    """Probabilities: the weighted mean of the branches' scores, by the recipe's fusion."""
+    weights = dict.fromkeys(scores, 1.0)
+    if scoring.fusion is not None:
+        weights = dict(zip(("rgb", "flow"), scoring.fusion, strict=True))
+    total = sum(weights[branch] for branch in scores)
+    kind = 0 if run.recipe.testing.over == "logits" else 1
+    mean = sum(weights[branch] / total * pair[kind] for branch, pair in scores.items())
+    if kind:
+        return np.asarray(mean, np.float32)
+    logits = torch.from_numpy(np.asarray(mean))
+    chances = logits.softmax(0) if run.recipe.labels == "one" else logits.sigmoid()
+    return np.asarray(chances.numpy(), np.float32)
+
+
+def show(video: Video, count: int = 3) -> tuple[list[Any], list[Any]]:
+    """A few moments of a video, in the streams that its store has."""
+    total = video.num_flow or video.num_frames
+    if not {"rgb", "flow"} & set(video.streams):
+        return [], []
+    times = np.linspace(0, total - 1, min(count, total)).astype(int).tolist()
+    frames = [video.rgb(t) for t in times if "rgb" in video.streams]
+    return frames, [flow_to_color(video.flow(t)) for t in times if video.num_flow]
+
+
+def draw_prediction(prediction: Prediction, title: str) -> "Figure":
+    """Frames above their flow, beside bars of the likeliest classes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.2), layout="constrained", dpi=130)
+    columns = max(len(prediction.frames), len(prediction.flows), 1)
+    grid = figure.add_gridspec(2, columns + 2)
+    for row, pictures in enumerate((prediction.frames, prediction.flows)):
+        for column, picture in enumerate(pictures):
+            axes = figure.add_subplot(grid[row, column])
+            axes.imshow(picture)
+            axes.set_axis_off()
+    bars = figure.add_subplot(grid[:, -2:])
+    names, values = zip(*reversed(prediction.top()), strict=True)
+    bars.barh(names, [100 * value for value in values], color="#0b6e99")
+    bars.set(xlabel="probability, %", xlim=(0, 100))
+    bars.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=9)
+    return figure

@@ -1,0 +1,215 @@
+"""The store of Flash-MNIST: the digit CNN's features of every video, and nothing else.
+
+    S/          features/digits: 25 local features of 50 numbers a video; classes; train and test
+    S.pt        the weights of the digit CNN
+    S.json      its accuracy, and what it was trained on and how
+
+Both files are made first, so that an interrupted command goes on with the same network.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flowkit.annotations import Annotation, AnnotationTable, Label
+from flowkit.errors import UsageError
+from flowkit.recipe import FeatureRecipe, Recipe, Resize
+from flowkit.store import (
+    Fingerprint,
+    ShardWriter,
+    Store,
+    VideoMeta,
+    create_or_open,
+    hold_store,
+    rebuild_index,
+    recover,
+    write_annotations,
+)
+from flowkit.store.format.atomic import write_atomic
+from flowkit.synthetic.flash_mnist import CLASS_NAMES, FRAMES, SPLITS, FlashMNIST
+from flowkit.synthetic.mnist import SIDE
+from models.networks.digits import DigitNetwork
+from models.weights.pretrained import WeightsError, digest_weights, load_weights, read_weights
+from train.flash_mnist.digits import DigitTraining, extract_features, measure, train_digits
+
+NAME = "digits"
+FOLDER = f"features/{NAME}"
+DATASET = "flash_mnist"
+SOURCE = "flash_mnist"
+BLOCK = 1024
+"""Videos between two visits of the writer, whose small arrays would otherwise lie all over the
+memory that the CNN's large ones need again and again: gigabytes in the end."""
+
+Progress = Callable[[str], Any]
+"""Begins a stretch of work by its name; a context that gives ``progress(done, total)``."""
+
+
+def begin_quietly(name: str) -> Any:
+    """A `Progress` for those who do not look."""
+    return nullcontext(lambda done, total: None)
+
+
+def make_store(
+    path: Path,
+    videos: FlashMNIST,
+    training: DigitTraining,
+    progress: Progress = begin_quietly,
+) -> dict[str, Any]:
+    """Make the store, or what of it is missing; the facts that are in ``<path>.json``.
+
+    Raises UsageError where the digit CNN beside it is of other digits, another seed or training,
+    RecipeError where the store is of another network.
+    """
+    network, facts = find_network(path, videos, training, progress)
+    recipe = Recipe(resize=Resize(mode="none"), features={NAME: describe_features(facts)})
+    create_or_open(path, recipe, DATASET)
+    with hold_store(path):
+        recover(path)
+        write_annotations(path, annotate(videos))
+        rebuild_index(path)
+        with progress("features") as count:
+            write_features(path, recipe, videos, network, count)
+        rebuild_index(path)
+    return facts
+
+
+def annotate(videos: FlashMNIST) -> AnnotationTable:
+    """Class and subset of every video."""
+    rows = [
+        Annotation(
+            id=videos.name(split, number),
+            labels=(Label(CLASS_NAMES[videos.label(split, number)]),),
+            subsets=(split,),
+        )
+        for split in SPLITS
+        for number in range(videos.count(split))
+    ]
+    return AnnotationTable(tuple(CLASS_NAMES), tuple(sorted(rows, key=lambda row: row.id)))
+
+
+def describe_features(facts: dict[str, Any]) -> FeatureRecipe:
+    """The recipe of the stream: which network read which videos."""
+    accuracy, digits = facts["accuracy"], facts["digits"]
+    return FeatureRecipe(
+        source="synthetic",
+        model="digits",
+        weights=facts["weights"],
+        dimension=facts["dimension"],
+        positions=FRAMES,
+        size=SIDE,
+        note=(
+            f"Flash-MNIST, seed {facts['seed']}, of {digits['train']} training and "
+            f"{digits['test']} test digits; the CNN reads {accuracy['digits']:.2%} of test digits "
+            f"in noise and {accuracy['noise']:.2%} of noise rightly"
+        ),
+    )
+
+
+def write_features(
+    path: Path,
+    recipe: Recipe,
+    videos: FlashMNIST,
+    network: DigitNetwork,
+    count: Callable[[int, int], object],
+) -> None:
+    """Extract and commit the features of videos that the store has none of."""
+    store = Store(path)
+    mark = digest_digits(videos)
+    total = sum(videos.count(split) for split in SPLITS)
+    done = 0
+    writer = ShardWriter(path, FOLDER, recipe=recipe, dimension=recipe.features[NAME].dimension)
+    for split in SPLITS:
+        for start in range(0, videos.count(split), BLOCK):
+            block = range(start, min(start + BLOCK, videos.count(split)))
+            numbers = [number for number in block if videos.name(split, number) not in store]
+            features = extract_features(network, videos.batch(split, numbers)) if numbers else ()
+            for number, vectors in zip(numbers, features, strict=True):
+                meta = describe_video(videos.name(split, number), len(vectors), mark)
+                writer.begin(meta.id)
+                writer.append_rows(vectors, range(len(vectors)), [0] * len(vectors))
+                writer.end(meta)
+            done += len(block)
+            count(done, total)
+    writer.close()
+
+
+def describe_video(id: str, rows: int, mark: Fingerprint) -> VideoMeta:
+    """What the store says of a video whose frames nobody keeps."""
+    return VideoMeta(
+        id=id, source=SOURCE, fingerprint=mark, streams=(FOLDER,), frames=rows,
+        fps=0.0, width=0, height=0,
+    )  # fmt: skip
+
+
+def digest_digits(videos: FlashMNIST) -> Fingerprint:
+    """Stands for the source of all videos: MNIST's digits and the seed."""
+    digest, size = hashlib.blake2b(str(videos.seed).encode(), digest_size=16), 0
+    for split in SPLITS:
+        for values in (videos.digits[split].images, videos.digits[split].labels):
+            digest.update(values.tobytes())
+            size += values.nbytes
+    return Fingerprint(size, 0, digest.hexdigest())
+
+
+# --- the network beside the store ----------------------------------------------------------------
+
+
+def find_network(
+    path: Path, videos: FlashMNIST, training: DigitTraining, progress: Progress
+) -> tuple[DigitNetwork, dict[str, Any]]:
+    """The digit CNN and its facts: those beside the store, or new ones, which are put there."""
+    wanted = {
+        "seed": videos.seed,
+        "source": digest_digits(videos).digest,
+        "training": asdict(training),
+    }
+    weights, text = path.with_name(f"{path.name}.pt"), path.with_name(f"{path.name}.json")
+    if text.is_file():
+        return load_network(weights, text, wanted)
+    with progress("the digit CNN") as count:
+        network = train_digits(videos, training, count)
+    facts = {
+        **wanted,
+        "digits": {split: len(videos.digits[split]) for split in SPLITS},
+        "accuracy": asdict(measure(network, videos)),
+        "weights": digest_weights(network.state_dict()),
+        "dimension": network.fc.out_features,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), weights)
+    write_atomic(text, json.dumps(facts, indent=2).encode())
+    return network, facts
+
+
+def load_network(
+    weights: Path, text: Path, wanted: dict[str, Any]
+) -> tuple[DigitNetwork, dict[str, Any]]:
+    """The digit CNN that an earlier command left; UsageError where it is another or damaged."""
+    remedy = f"remove {text.name} and {weights.name} and begin another store"
+    network = DigitNetwork()
+    try:
+        facts: dict[str, Any] = json.loads(text.read_bytes())
+        load_weights(network, read_weights(weights))
+        digest = facts["weights"]
+        former = {name: facts[name] for name in wanted}
+    except (OSError, ValueError, KeyError, TypeError, WeightsError) as error:
+        raise UsageError(
+            f"the digit CNN {weights} or {text} is damaged ({error!r}); {remedy}"
+        ) from error
+    changed = [
+        f"{name} {former[name]}, not {wanted[name]}"
+        for name in wanted
+        if former[name] != wanted[name]
+    ]
+    if digest_weights(network.state_dict()) != digest:
+        changed.append(f"other weights than {digest}")
+    if changed:
+        raise UsageError(f"the digit CNN {weights} has {'; '.join(changed)}; {remedy}")
+    network.to(memory_format=torch.channels_last)
+    return network.eval(), facts

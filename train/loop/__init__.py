@@ -1,0 +1,1 @@
+"""One phase of a training: steps, optimizers, schedules, checkpoints, validation."""

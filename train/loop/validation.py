@@ -1,0 +1,53 @@
+"""How good a network is after an epoch.
+
+Of images: the middle crop of each of K segments, once a video; of sound: the middle patches. Of
+sets: all features, or evenly spaced ones.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from flowkit.datasets.snippets import EpochSampler
+from train.distributed.parallel import add_up, gather
+from train.evaluation.average_precision import measure_many
+from train.loop.context import Context, watch
+from train.loop.losses import find_right, measure_loss
+from train.tasks.samples import make_loader
+
+
+def make_validation(context: Context, network: Any) -> Callable[[], dict[str, float]]:
+    """A function that gives top1, top5 and val_loss of the trained branch, over all processes.
+
+    With many labels also mAP; a video is right then if the best class is one of its own.
+    """
+    recipe, process, phase = context.recipe, context.process, context.phase
+    dataset = context.task.sample(recipe, context.store, phase, "validate")
+    sampler = EpochSampler(
+        len(dataset), training=False, rank=process.rank, world=process.world
+    )  # fmt: skip
+    size = max(1, phase.training.batch // process.world)
+    loader = make_loader(dataset, sampler, size, context.settings, training=False)
+
+    def validate() -> dict[str, float]:
+        network.eval()
+        sums, kept = torch.zeros(4, dtype=torch.float64), []
+        for batch in watch(loader, context):
+            with torch.no_grad():
+                scores = context.score(network, batch)[phase.branch].cpu()
+            best = find_right(scores, batch["label"])
+            loss = measure_loss(recipe.labels, scores, batch["label"]) * len(best)
+            sums += torch.tensor([best[:, 0].sum(), best.any(dim=1).sum(), loss, len(best)])
+            if recipe.labels == "many":
+                kept.append((scores.numpy(), batch["label"].numpy()))
+        top1, top5, loss_sum, seen = add_up(sums.tolist(), process)
+        found = {"top1": top1 / seen, "top5": top5 / seen, "val_loss": loss_sum / seen}
+        if recipe.labels == "many":
+            parts = [pair for share in gather(kept, process) for pair in share]
+            scores_all, targets = (np.concatenate(side) for side in zip(*parts, strict=True))
+            found["mAP"] = measure_many(scores_all, targets)["mAP"]
+        return found
+
+    return validate

@@ -1,0 +1,1 @@
+"""The report of an evaluated run, and its figures."""

@@ -1,0 +1,34 @@
+"""Figures and tables of a run, as the papers have them: `FIGURES` by name."""
+
+from collections.abc import Callable
+
+from train.report.figures.attention import draw_attention
+from train.report.figures.classes import draw_accuracies, draw_classes, draw_confusion, draw_gains
+from train.report.figures.curves import draw_curves
+from train.report.figures.drawing import Drawing, Source
+from train.report.figures.epochs import draw_epochs
+from train.report.figures.fusion import draw_fusion
+from train.report.figures.receptive import draw_frames, draw_receptive
+from train.report.figures.tables import list_iterations, list_parameters
+from train.report.figures.weights import draw_heaviest, draw_weights
+
+FIGURES: dict[str, Callable[[Source], list[Drawing]]] = {
+    "iterations": list_iterations,
+    "parameters": list_parameters,
+    "fusion": draw_fusion,
+    "classes": draw_classes,
+    "gains": draw_gains,
+    "accuracies": draw_accuracies,
+    "confusion": draw_confusion,
+    "attention": draw_attention,
+    "receptive": draw_receptive,
+    "frames": draw_frames,
+    "weights": draw_weights,
+    "heaviest": draw_heaviest,
+    "curves": draw_curves,
+    "epochs": draw_epochs,
+}
+# These take their time, and are drawn only if they are asked for by name.
+COSTLY = frozenset({"frames"})
+
+__all__ = ["COSTLY", "FIGURES", "Drawing", "Source"]

@@ -1,0 +1,54 @@
+"""Accuracy by epoch of several runs: Fig. 4 of Attention Clusters (Long et al., CVPR 2018)."""
+
+from train.report.figures.curves import name_metric
+from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
+from train.runs.journal import read_lines
+from train.runs.phases import list_phases
+from train.runs.run import Run
+
+
+def draw_epochs(source: Source) -> list[Drawing]:
+    """Validation accuracy of the last phase of the run and those beside it, a line for each.
+
+    Of clusters the colour is for N, and lines without the shifting operation are dashed. Nothing
+    without runs beside it.
+    """
+    if not source.beside:
+        return []
+    key, title = name_metric(source.run.recipe)
+    figure, axes = make_figure()
+    runs = [source.run, *source.beside]
+    sizes = sorted({name_size(run) for run in runs}, key=lambda size: (len(size), size))
+    for run in runs:
+        phase = list_phases(run.recipe)[-1]
+        lines = read_lines(run.folder(phase.name) / "epochs.jsonl")
+        shifting = run.recipe.sets is None or run.recipe.sets.shifting
+        axes.plot(
+            [line["epoch"] for line in lines],
+            [100 * line[key] for line in lines],
+            "-" if shifting else "--",
+            color=ACCENTS[sizes.index(name_size(run)) % len(ACCENTS)],
+            label=name_run(run),
+        )
+    axes.set(xlabel="epoch", ylabel=f"{title}, %")
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    caption = "Validation accuracy after each epoch."
+    return [Drawing(name="epochs", caption=caption, figure=figure)]
+
+
+def name_size(run: Run) -> str:
+    """What a run's colour stands for: N of clusters, else its name."""
+    sets = run.recipe.sets
+    if sets is None or sets.method != "clusters":
+        return run.path.name
+    units = sets.of("units")
+    return "/".join(str(units[modality]) for modality in sets.streams)
+
+
+def name_run(run: Run) -> str:
+    """A run in a legend."""
+    sets = run.recipe.sets
+    if sets is None or sets.method != "clusters":
+        return run.path.name
+    with_or_without = "w/" if sets.shifting else "w/o"
+    return f"N = {name_size(run)}, {sets.weighting}, {with_or_without} shifting"

@@ -1,0 +1,60 @@
+"""Accuracy per iteration and parameters: Tables 1 and 2 of Chi et al. 2019."""
+
+from train.evaluation.scores import METRICS
+from train.report.figures.drawing import Drawing, Source
+
+
+def list_iterations(source: Source) -> list[Drawing]:
+    """Table 1: top-1 / top-5 of RGB, flow and their fusion, or of sound or sets, in percent.
+
+    The paper's beside.
+
+    With many labels: mAP / wAP.
+    """
+    scores, reported = source.results()["scores"], source.run.recipe.reported
+    first, second, third = METRICS[source.run.recipe.labels].items()
+    groups = list(dict.fromkeys(name.rpartition("/")[0] for name in scores))
+    branches = {"rgb": "RGB", "flow": "flow", "fusion": "fusion"}
+    if source.run.recipe.kind != "images":
+        branches = {source.run.recipe.kind: source.run.recipe.kind}
+    rows = [["", *branches.values(), f"{third[1]} (last)", "videos"]]
+    for group in groups:
+        cells: list[str] = []
+        last: dict[str, float] = {}
+        for branch in branches:
+            name = f"{group}/{branch}" if group else branch
+            row = scores.get(name)
+            last = row or last
+            cells.append(
+                "–" if row is None else describe(row, (first[0], second[0]), reported.get(name))
+            )
+        rows.append([group or "all", *cells, f"{100 * last[third[0]]:.1f}", str(last["n"])])
+    caption = f"{first[1]} / {second[1]} in percent. In brackets: {source.run.recipe.paper}."
+    return [Drawing(name="iterations", caption=caption, rows=rows)]
+
+
+def describe(row: dict[str, float], keys: tuple[str, str], paper: tuple[float, ...] | None) -> str:
+    ours = " / ".join(f"{100 * row[key]:.2f}" for key in keys)
+    return f"{ours} [{' / '.join(f'{value:.2f}' for value in paper)}]" if paper else ours
+
+
+def list_parameters(source: Source) -> list[Drawing]:
+    """Table 2: parameters that a score needs, relative to one branch, and its accuracy."""
+    results = source.results()
+    needs = {
+        "one branch": ("iter_0/rgb", "rgb", "flow"),
+        "two branches": ("iter_0/fusion", "fusion"),
+        "network": ("sets", "audio"),
+    }
+    keys = list(METRICS[source.run.recipe.labels].items())[:2]
+    rows = [["score", "parameters", "relative", *(title for _, title in keys)]]
+    for name, cost in results["costs"].items():
+        known = (*needs.get(name, ()), name.partition(",")[0])
+        row = next((results["scores"][n] for n in known if n in results["scores"]), None)
+        accuracy = ["–", "–"] if row is None else [f"{100 * row[k]:.2f}" for k, _ in keys]
+        rows.append([name, f"{cost['parameters']:,}", f"{cost['ratio']:.2f}×", *accuracy])
+    caption = (
+        "Parameters of the layers that a score needs. Blocks that are still the identity can be "
+        "dropped without changing it."
+    )
+    return [Drawing(name="parameters", caption=caption, rows=rows)]

@@ -1,0 +1,1 @@
+"""Run folders: phases, journals, and what a run must agree with to go on."""

@@ -1,0 +1,173 @@
+"""Which phases a recipe's training has, and which scores they give.
+
+Chi, Tian, Mu, Tian 2019, §4.3: the flow branch is trained alone, since it converges slowly.
+Then RGB and flow take turns: iter_1 trains RGB and what it takes from flow, with flow frozen;
+iter_2 the reverse; and so on, each from where the last one ended, with the learning rate reset.
+
+    rgb, flow          the branches alone; together they are iter_0, the two-stream baseline
+    iter_1             RGB anew (not from the phase rgb, as the paper's footnote says, unless
+                       the recipe has it otherwise), flow's branch from the phase flow
+    iter_2, iter_3 …   all of the phase before
+    uniform            a control: iter_1 with equal weights in place of the softmax
+
+A recipe on sound or on sets of features has one phase, and one score, of one name:
+
+    audio              the network of log-mel patches
+    sets               all modalities together
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from train.recipe.recipe import Recipe, Stream, Training
+
+Branch = Stream | Literal["sets"]
+
+INITIAL = "initial"
+ORDER: tuple[Stream, ...] = ("flow", "rgb")
+# §5.2: more weight to the branch that was trained last.
+PAPER_FUSION: dict[Any, tuple[float, float]] = {
+    "iter_0": (1.0, 1.0),
+    "odd": (5.0, 1.0),
+    "even": (1.0, 5.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One stretch of training.
+
+    ``branch`` is trained, and named like its score; ``start`` says of each branch that the network
+    looks at which phase it comes from, or "initial".
+    """
+
+    name: str
+    branch: Branch
+    cma: bool
+    uniform: bool
+    start: dict[Stream, str]
+    training: Training
+    split: int | None = None
+
+    @property
+    def stream(self) -> Literal["rgb", "flow"]:
+        """The branch of a phase that trains on images."""
+        assert self.branch in ("rgb", "flow")
+        return self.branch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """Scores that belong together: ``rgb`` from one phase, ``flow`` from another or the same.
+
+    Of sets: ``sets`` alone.
+
+    ``control`` is None, or how the flow that the network sees was changed.
+    """
+
+    name: str
+    phases: dict[Branch, str]
+    fusion: tuple[float, float] | None
+    control: Literal["other-class-flow"] | None = None
+    split: int | None = None
+
+
+def list_phases(recipe: Recipe) -> list[Phase]:
+    """All phases, in the order in which they are trained."""
+    return [phase for split in recipe.splits or (None,) for phase in phases_of(recipe, split)]
+
+
+def phases_of(recipe: Recipe, split: int | None) -> list[Phase]:
+    """The phases of one split; of the only one, with None."""
+
+    def make(name: str, branch: Branch, start: dict[Stream, str], uniform: bool = False) -> Phase:
+        between = recipe.network.cma or name not in ("rgb", "flow", "sets")
+        return Phase(
+            name=name_of(name, split),
+            branch=branch,
+            cma=between,
+            uniform=uniform,
+            start={b: s if s == INITIAL else name_of(s, split) for b, s in start.items()},
+            training=recipe.training_of(name),
+            split=split,
+        )
+
+    if recipe.sets is not None:
+        return [make("sets", "sets", {})]
+    phases = []
+    for branch in (*ORDER, "audio"):
+        if branch in recipe.streams:
+            needed = ORDER if recipe.network.cma else (branch,)
+            phases.append(make(branch, branch, dict.fromkeys(needed, INITIAL)))
+    begin: dict[Stream, str] = {"rgb": recipe.network.rgb_from, "flow": "flow"}
+    start = begin
+    for number in range(1, recipe.iterations + 1):
+        name = f"iter_{number}"
+        phases.append(make(name, "rgb" if number % 2 else "flow", start))
+        start = {"rgb": name, "flow": name}
+    if recipe.iterations and "uniform" in recipe.testing.controls:
+        phases.append(make("uniform", "rgb", begin, uniform=True))
+    return phases
+
+
+def list_scorings(recipe: Recipe) -> list[Scoring]:
+    """All scores that a finished run is evaluated for."""
+    return [s for split in recipe.splits or (None,) for s in scorings_of(recipe, split)]
+
+
+def scorings_of(recipe: Recipe, split: int | None) -> list[Scoring]:
+    if recipe.sets is not None:
+        alone: dict[Branch, str] = {"sets": name_of("sets", split)}
+        return [Scoring(name=name_of("", split), phases=alone, fusion=None, split=split)]
+    weights = {**PAPER_FUSION, **recipe.testing.fusion}
+    both = {*recipe.streams} == {"rgb", "flow"}
+    first = "iter_0" if recipe.iterations else ""
+    plain = weights["odd" if recipe.network.cma else "iter_0"]
+    alone = {branch: name_of(branch, split) for branch in recipe.streams}
+    scorings = [
+        Scoring(
+            name=name_of(first, split),
+            phases=alone,
+            fusion=plain if both else None,
+            split=split,
+        )
+    ]
+    for number in range(1, recipe.iterations + 1):
+        name = name_of(f"iter_{number}", split)
+        scorings.append(
+            Scoring(
+                name=name,
+                phases={"rgb": name, "flow": name},
+                fusion=weights["odd" if number % 2 else "even"],
+                split=split,
+            )
+        )
+    if not recipe.iterations:
+        return scorings
+    if "other-class-flow" in recipe.testing.controls:
+        scorings.append(
+            Scoring(
+                name=name_of("iter_1, flow of another class", split),
+                phases={"rgb": name_of("iter_1", split)},
+                fusion=None,
+                control="other-class-flow",
+                split=split,
+            )
+        )
+    if "uniform" in recipe.testing.controls:
+        scorings.append(
+            Scoring(
+                name=name_of("uniform weights", split),
+                phases={"rgb": name_of("uniform", split)},
+                fusion=None,
+                split=split,
+            )
+        )
+    return scorings
+
+
+def name_of(name: str, split: int | None) -> str:
+    """A phase's or scoring's name, with its split where there are several."""
+    if split is None:
+        return name
+    return f"split_{split}/{name}" if name else f"split_{split}"

@@ -1,0 +1,77 @@
+"""The backbones that recipes name, and the inputs that they expect."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from models.backbones.backbone import Backbone, InputConvention
+from models.backbones.bn_inception import BNInception
+from models.backbones.i3d import I3D
+from models.backbones.inception_resnet import InceptionResNetV2
+from models.backbones.p3d import P3D199
+from models.backbones.resnet import ResNet
+from models.backbones.vgg import VGG16
+from train.recipe.recipe import Family, Network, Recipe, Stream
+
+FAMILIES: dict[Family, Any] = {
+    "resnet": ResNet,
+    "vgg16": VGG16,
+    "bn_inception": BNInception,
+    "inception_resnet_v2": InceptionResNetV2,
+    "i3d": I3D,
+    "p3d": P3D199,
+}
+WIDTH = 64.0  # channels of the first convolution of networks that are not thin
+# What else the recipe's network says of a family.
+OPTIONS: dict[Family, Callable[[Network], dict[str, Any]]] = {
+    "resnet": lambda network: {"depth": network.depth, "width": network.width},
+    "vgg16": lambda network: {"width": network.width},
+    "bn_inception": lambda network: {"width": network.width / WIDTH},
+    "i3d": lambda network: {"frames": network.stem, "width": network.width},
+    "p3d": lambda network: {"width": network.width, "blocks": network.blocks},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a network takes.
+
+    ``conventions`` of its streams; ``frames``: how many snippets it sees at once, None where it
+    sees each alone; ``images``: of one input, those of a clip or of all its snippets.
+    """
+
+    conventions: dict[Stream, InputConvention]
+    frames: int | None = None
+    images: int = 1
+
+
+def make_backbone(recipe: Recipe, stream: Stream) -> Backbone:
+    """A branch's backbone, with random weights."""
+    network = recipe.network
+    family = FAMILIES[network.backbone]
+    dropout = network.dropout
+    options = OPTIONS.get(network.backbone)
+    backbone: Backbone = family(
+        in_channels=count_channels(recipe, stream),
+        num_classes=recipe.classes,
+        # A branch that is not of the recipe is built all the same, and stays at rest.
+        dropout=dropout.get(stream, 0.0) if isinstance(dropout, dict) else dropout,
+        **(options(network) if options else {}),
+    )
+    return backbone
+
+
+def count_channels(recipe: Recipe, stream: Stream) -> int:
+    """Of what a branch sees at once: fields of flow are stacked, those of a clip are not."""
+    fields = 1 if recipe.data.clip else recipe.data.flow_length
+    return {"rgb": 3, "flow": 2 * fields, "audio": 1}[stream]
+
+
+def find_inputs(recipe: Recipe, segments: int) -> Inputs:
+    """What the recipe's network takes of samples with so many segments."""
+    family, clip = FAMILIES[recipe.network.backbone], recipe.data.clip
+    return Inputs(
+        conventions={"rgb": family.rgb_input, "flow": family.flow_input},
+        frames=segments if recipe.network.pyramid else None,
+        images=segments if recipe.network.pyramid else clip.length if clip else 1,
+    )

@@ -1,0 +1,187 @@
+"""The network of a phase: built, filled with the weights that it starts from, and set to train."""
+
+import zlib
+
+import torch
+from torch import nn
+
+from flowkit.errors import UsageError
+from models.backbones.backbone import Backbone
+from models.layers.batch_norm import freeze_batch_norms
+from models.networks.pyramid import PyramidNetwork, PyramidTwoStream
+from models.networks.two_stream import Scores, TwoStream
+from models.weights.pretrained import load_weights
+from train.recipe.recipe import Recipe, Stream
+from train.runs.journal import Log
+from train.runs.phases import INITIAL, Phase, phases_of
+from train.runs.run import Run
+from train.tasks.backbones import make_backbone
+from train.tasks.weights import BRANCHES, has_part, load_initial, parts_of, read_finished, trunk_of
+
+
+def make_network(recipe: Recipe, phase: Phase, scores: Scores) -> TwoStream:
+    """The network of a phase with random weights, those of the recipe's seed and the phase.
+
+    Raises UsageError where the recipe's attention has no place in its backbone.
+    """
+    seed = zlib.crc32(phase.name.encode()) ^ recipe.seed
+    settings = recipe.network
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        rgb, flow = (make_backbone(recipe, stream) for stream in BRANCHES)
+        if settings.pyramid is not None:
+            return PyramidTwoStream(add_pyramid(recipe, rgb), add_pyramid(recipe, flow), scores)
+        try:
+            return TwoStream(
+                rgb,
+                flow,
+                cma=phase.cma,
+                non_local=settings.non_local,
+                scores=scores,
+                positions=settings.positions or None,
+                uniform=phase.uniform,
+            )
+        except ValueError as error:
+            raise UsageError(f"recipe: network.positions: {error}") from error
+
+
+def add_pyramid(recipe: Recipe, trunk: Backbone) -> PyramidNetwork:
+    """A branch with the recipe's attention layer inside; UsageError where it has no such taps."""
+    settings = recipe.network.pyramid
+    assert settings is not None
+    try:
+        return PyramidNetwork(
+            trunk,
+            settings.taps,
+            (recipe.data.size, recipe.data.size),
+            settings.fusion,
+            settings.moves_features,
+            settings.energy,
+        )
+    except ValueError as error:
+        raise UsageError(f"recipe: network.pyramid.taps: {error}") from error
+
+
+def check_networks(recipe: Recipe) -> None:
+    """Build the recipe's networks without numbers, and lead a sample through them.
+
+    To be called before a run is begun. Raises UsageError where its parts do not go together:
+    attention at places that are not there, images or clips of a size that the backbone cannot
+    take, parts to be trained that it has not.
+    """
+    for phase in phases_of(recipe, recipe.splits[0] if recipe.splits else None):
+        with torch.device("meta"):
+            network = make_network(recipe, phase, phase.stream)
+            samples = {branch: torch.empty(shape_input(recipe, branch)) for branch in BRANCHES}
+        set_training(network, phase)
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            raise UsageError(f"recipe: phase {phase.name}: nothing of the network is to be trained")
+        network.eval()
+        try:
+            with torch.no_grad():
+                network(**samples)
+        except (ValueError, RuntimeError) as error:
+            size, clip = recipe.data.size, recipe.data.clip
+            taken = f"clips of {clip.length} frames" if clip else "images"
+            raise UsageError(
+                f"recipe: {recipe.network.backbone} cannot take {taken} of {size}×{size} pixels: "
+                f"{error}. Change data.{'clip.length or data.size' if clip else 'size'}"
+            ) from error
+
+
+def shape_input(recipe: Recipe, branch: Stream) -> tuple[int, ...]:
+    """The shape of what a branch sees of one sample in training, with a batch of 1."""
+    data = recipe.data
+    fields = 2 * (data.flow_length if data.clip is None else 1)
+    channels, size = 3 if branch == "rgb" else fields, (data.size, data.size)
+    if data.clip is not None:
+        return (1, channels, data.clip.length, *size)
+    frames = (data.num_segments,) if recipe.network.pyramid else ()
+    return (1, *frames, channels, *size)
+
+
+def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoStream:
+    """The network that a phase begins with: weights of files, and of the phases before it.
+
+    ``log`` is told what each file gave, and which weights it did not.
+    """
+    network = make_network(run.recipe, phase, phase.stream)
+    for name, loaded in load_initial(network, run.recipe, phase).items():
+        skipped = ", ".join(loaded.skipped) or "none"
+        log(f"{phase.name}: {len(loaded.used)} weights from {name}; skipped: {skipped}")
+    for branch, source in phase.start.items():
+        if source != INITIAL:
+            load_branch(network, branch, run, source)
+    return network
+
+
+def finished_network(run: Run, phase: Phase, scores: Scores) -> TwoStream:
+    """The network of a finished phase, in eval mode; RunError where it is not finished."""
+    network = make_network(run.recipe, phase, scores)
+    for branch in BRANCHES if phase.cma else (phase.stream,):
+        load_branch(network, branch, run, phase.name)
+    network.eval()
+    return network
+
+
+def load_branch(network: TwoStream, branch: Stream, run: Run, phase: str) -> None:
+    """Copy a branch, and the blocks that change it, from a finished phase.
+
+    A phase without cross-modality blocks leaves them as they are: the identity.
+    """
+    prefixes, given = parts_of(branch), read_finished(run, phase)
+    weights = {name: t for name, t in given.items() if name.startswith(prefixes)}
+    others = tuple(f"{b}." for b in BRANCHES if b != branch)
+    others += tuple(p for b in BRANCHES if b != branch for p in parts_of(b))
+    cross = f"to_{branch}."
+    if not has_part(weights, cross):
+        others += (cross,)
+    load_weights(network, weights, skip=others)
+
+
+def select_weights(network: TwoStream, phase: Phase) -> dict[str, torch.Tensor]:
+    """What a finished phase keeps: its branch alone, or both where they look at each other."""
+    prefixes = sum((parts_of(b) for b in (BRANCHES if phase.cma else (phase.stream,))), ())
+    state = network.state_dict()
+    return {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
+
+
+# --- modes ---------------------------------------------------------------------------------------
+
+
+def set_training(network: TwoStream, phase: Phase) -> None:
+    """What of a network learns in a phase, and which BN layers gather statistics.
+
+    To be called before each stretch of training, since evaluation puts all to rest.
+    """
+    network.train().requires_grad_(True)
+    network.freeze("flow" if phase.branch == "rgb" else "rgb")
+    branch = network.modules_of(phase.branch)
+    if phase.training.only_last:
+        train_last(branch, trunk_of(network, phase.stream))
+    elif phase.training.only:
+        rest_parts(trunk_of(network, phase.stream), phase.training.only)
+    elif phase.training.partial_bn:
+        freeze_batch_norms(getattr(network, phase.branch))
+
+
+def train_last(branch: nn.Module, trunk: Backbone) -> None:
+    """Train nothing of a branch but the last layer of its backbone."""
+    branch.eval().requires_grad_(False)
+    trunk.dropout.train()
+    assert trunk.last_layer is not None
+    trunk.last_layer.requires_grad_(True)
+
+
+def rest_parts(trunk: Backbone, only: tuple[str, ...]) -> None:
+    """Train nothing but these parts of a backbone, and let BN elsewhere use what it has learned."""
+    parts = dict(trunk.named_children())
+    absent = [name for name in only if name not in parts]
+    if absent:
+        raise UsageError(
+            f"recipe: training.only: {type(trunk).__name__} has no part {absent[0]!r}; there are "
+            f"{', '.join(parts)}"
+        )
+    for name, part in parts.items():
+        if name not in only and part is not trunk.dropout:
+            part.eval().requires_grad_(False)

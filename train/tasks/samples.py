@@ -1,0 +1,222 @@
+"""Samples for training and testing: a recipe's datasets over a store, and batches of them."""
+
+import multiprocessing
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import cv2
+import torch
+from torch.utils.data import BatchSampler, DataLoader
+
+from flowkit.caches import shorten_socket_paths
+from flowkit.datasets.sampling import ClipSampling, draw
+from flowkit.datasets.snippets import (
+    Batches,
+    ClipDataset,
+    EpochSampler,
+    SnippetDataset,
+    VideoDataset,
+    scale_bytes,
+)  # fmt: skip
+from flowkit.datasets.transforms import (
+    FLOW_SCALES,
+    RGB_SCALES,
+    CentreCrop,
+    Crops,
+    JitteredCrop,
+    MultiScaleCrop,
+    RandomCrop,
+    TenCrop,
+    ThreeCrop,
+)  # fmt: skip
+from flowkit.datasets.windows import WindowDataset
+from flowkit.errors import UsageError
+from flowkit.store import Store
+from models.backbones.backbone import normalize
+from train.distributed.parallel import choose_layout
+from train.recipe.recipe import Recipe, Stream
+from train.runs.phases import Phase
+from train.runs.run import Settings
+from train.tasks.backbones import Inputs
+
+Use = Literal["train", "validate", "test"]
+USES: tuple[Use, ...] = ("train", "validate", "test")
+
+
+def needed_streams(phase: Phase) -> tuple[Stream, ...]:
+    """What a phase's network looks at."""
+    return ("rgb", "flow") if phase.cma else (phase.stream,)
+
+
+def make_dataset(
+    recipe: Recipe, store: Store, streams: tuple[Stream, ...], use: Use, subset: str | None = None
+) -> VideoDataset:
+    """Samples as uint8: random ones to train, one view of K segments to validate, all to test.
+
+    The recipe must be of one split. ``subset`` names one of videos without labels. Raises
+    UsageError where a label is outside the classes, or labels of windows are at no time.
+    """
+    data, testing = recipe.data, recipe.testing
+    crops = make_crops(recipe, streams) if use == "train" else CentreCrop(data.size)
+    if use == "test":
+        kinds: dict[str, type[Crops]] = {"ten": TenCrop, "three": ThreeCrop, "centre": CentreCrop}
+        crops = kinds[testing.crops](data.size)  # type: ignore[call-arg]
+    name = subset or getattr(recipe.subsets, use)
+    common: dict[str, Any] = {
+        "streams": streams,
+        "training": use == "train",
+        "crops": crops,
+        "seed": recipe.seed,
+        "as_bytes": True,
+    }
+    many = subset is not None or recipe.labels == "many"
+    segments = testing.segments if use == "test" else data.num_segments
+    dataset: VideoDataset
+    if data.clip is not None:
+        clips = testing.segments if use == "test" else 1
+        sampling = ClipSampling(length=data.clip.length, stride=data.clip.stride, clips=clips)
+        dataset = ClipDataset(store, name, sampling, many=many, **common)
+    elif data.window is not None and use == "train":
+        common |= {"seconds": data.window, "flow_length": data.flow_length}
+        dataset = WindowDataset(store, name, segments, **common)
+        check_times(dataset)
+    else:
+        common |= {"flow_length": data.flow_length}
+        dataset = SnippetDataset(store, name, segments, many=many, **common)
+    if subset is None:
+        check_labels(dataset, recipe.classes)
+    return dataset
+
+
+def make_crops(recipe: Recipe, streams: tuple[Stream, ...]) -> Crops:
+    """The recipe's random crop for training."""
+    data = recipe.data
+    if data.crops == "multi-scale":
+        scales = data.scales or (FLOW_SCALES if "flow" in streams else RGB_SCALES)
+        return MultiScaleCrop(scales, data.size, data.mirror)
+    if data.crops == "jittered":
+        return JitteredCrop(data.jitter, data.size, data.mirror)
+    return RandomCrop(data.size, data.mirror)
+
+
+def check_labels(dataset: VideoDataset, classes: int) -> None:
+    """UsageError for the first video whose class the network has no score for."""
+    store = dataset.subset.store
+    for row in dataset.subset.rows:
+        for label in (entry["class"] for entry in store.index.value("labels", int(row))):
+            if not 0 <= label < classes:
+                raise UsageError(
+                    f"{store.path}: video {store.index.id(int(row))!r} has class {label}, the "
+                    f"recipe {classes} classes (0 … {classes - 1}); set classes, or rebuild the "
+                    "index"
+                )
+
+
+def check_times(dataset: WindowDataset) -> None:
+    """UsageError where no label is at a time: each window would be said to have all of them."""
+    store = dataset.subset.store
+    labels = [
+        label for row in dataset.subset.rows for label in store.index.value("labels", int(row))
+    ]
+    if all(label["start"] is None and label["end"] is None for label in labels):
+        raise UsageError(
+            f"{store.path}: data.window learns what happens in a window, and expected labels with "
+            f"times; none of the {len(labels)} labels of subset {dataset.subset.name!r} has one. "
+            "Index the store again with annotations that have (start, end), or train on whole "
+            "videos (--set data.window=null)"
+        )
+
+
+class OtherClassFlow:
+    """A control: the flow of each sample is that of a video of another class, drawn once."""
+
+    def __init__(self, dataset: VideoDataset, seed: int) -> None:
+        self.dataset = dataset
+        labels = [int(dataset.subset.label(int(row))) for row in dataset.subset.rows]
+        if len(set(labels)) == 1:
+            raise UsageError(
+                "the control other-class-flow needs videos of two classes at least, "
+                f"subset {dataset.subset.name!r} has one"
+            )
+        self.partners = []
+        for index, label in enumerate(labels):
+            others = [i for i, other in enumerate(labels) if other != label]
+            random = draw(seed, (1 << 20) - 1, index)
+            self.partners.append(others[int(random.integers(len(others)))])
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def batch(self, keys: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        """The dataset's batch, with the others' flow in place of its own."""
+        others = self.dataset.batch([(epoch, self.partners[index]) for epoch, index in keys])
+        return {**self.dataset.batch(keys), "flow": others["flow"]}
+
+
+def make_loader(
+    dataset: Any,
+    sampler: EpochSampler,
+    batch: int,
+    settings: Settings,
+    training: bool,
+) -> DataLoader[Any]:
+    """Batches of a sampler's samples. A last one that is not full is left out in training."""
+    shorten_socket_paths()
+    forkserver = multiprocessing.get_context("forkserver")
+    # So that workers start at once.
+    forkserver.set_forkserver_preload(["flowkit.datasets.snippets"])
+    # Its own generator: a loader that begins an epoch would otherwise draw from torch's, and a
+    # resumed training, which begins one more, would go another way.
+    return DataLoader(
+        Batches(dataset),
+        batch_size=None,
+        sampler=BatchSampler(sampler, batch, drop_last=training),
+        num_workers=settings.workers,
+        pin_memory=settings.device == "cuda",
+        persistent_workers=settings.workers > 0,
+        worker_init_fn=begin_worker,
+        multiprocessing_context=forkserver if settings.workers else None,
+        generator=torch.Generator(),
+    )
+
+
+def begin_worker(number: int) -> None:
+    """One thread a loader worker; more of them would fight over the cores."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def prepare_images(
+    batch: dict[str, torch.Tensor],
+    streams: tuple[Stream, ...],
+    device: torch.device,
+    inputs: Inputs,
+) -> dict[str, torch.Tensor]:
+    """Batches of bytes (B, V, C, H, W) → what a network takes, on the device.
+
+    That is (B·V, C, H, W), or, where it sees K frames at once, (B·V / K, K, C, H, W): the frames
+    of one crop of a video are together.
+    """
+    return {
+        stream: arrange_views(
+            normalize(
+                scale_bytes(batch[stream].to(device, non_blocking=True).flatten(0, 1), stream),
+                inputs.conventions[stream],
+            ),
+            batch[stream].shape[1],
+            inputs.frames,
+            choose_layout(device),
+        )
+        for stream in streams
+    }
+
+
+def arrange_views(
+    images: torch.Tensor, views: int, frames: int | None, layout: torch.memory_format
+) -> torch.Tensor:
+    """Images (B·V, C, H, W) of samples with V views each, as the docstring above has it."""
+    if frames is None:
+        return images.contiguous(memory_format=layout) if images.ndim == 4 else images
+    # A sample has all crops of its first snippet, then those of the second.
+    by_snippet = images.unflatten(0, (-1, frames, views // frames))
+    return by_snippet.transpose(1, 2).flatten(0, 1)

@@ -1,0 +1,172 @@
+"""Weights that a training starts from: where they are found, and which part they are for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from flowkit.catalog import data_root
+from flowkit.errors import UsageError
+from models.backbones.backbone import Backbone
+from models.networks.pyramid import PyramidNetwork
+from models.networks.two_stream import TwoStream
+from models.weights.pretrained import Loaded, WeightsError, load_weights, read_weights
+from models.weights.weight_files import convert_weights
+from train.recipe.recipe import Recipe, Stream
+from train.runs.phases import INITIAL, Phase
+from train.runs.run import Run, RunError
+
+BRANCHES: tuple[Stream, ...] = ("rgb", "flow")
+SUFFIXES = (".pth", ".pt", ".safetensors")
+
+
+def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> dict[str, Loaded]:
+    """Load the recipe's weight files into what starts from them; last layers stay random.
+
+    What each file gave, by its name and the branch. Raises UsageError for a file that is not of
+    the recipe's network.
+    """
+    files = recipe.network.weights
+    loaded: dict[str, Loaded] = {}
+    if "both" in files:
+        with blame(files["both"], "both"):
+            weights = read_weights(find_weights(files["both"]))
+            # Blocks that were still the identity are in no file.
+            absent = (f"to_{b}." for b in BRANCHES if not has_part(weights, f"to_{b}."))
+            last = tuple(name_last(network, branch) for branch in BRANCHES)
+            skip = (*last, *absent)
+            loaded[files["both"]] = load_weights(network, weights, skip=skip)
+    for branch, source in phase.start.items():
+        name = files.get(branch) or (files.get("rgb") if branch == "flow" else None)
+        if source != INITIAL or name is None:
+            continue
+        with blame(name, branch):
+            own, left = take_trunk(read_weights(find_weights(name)), branch)
+            trunk = trunk_of(network, branch)
+            found = load_weights(
+                trunk,
+                convert_weights(trunk, own),
+                skip=(f"{trunk.last}.",),
+                inflate_channels=branch == "flow",
+                inflate_time=trunk.dims == 3,
+            )
+        loaded[f"{name} for {branch}"] = replace(found, skipped=(*found.skipped, *left))
+    return loaded
+
+
+def take_trunk(
+    weights: dict[str, torch.Tensor], branch: Stream
+) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """A backbone's weights by its own names, and which parts of the file are none of it.
+
+    The weights of a phase are those of its branch; of the other one where it has no such, so that
+    flow can start from RGB's phase.
+    """
+    own, left = weights, set()
+    found = [b for b in (branch, *BRANCHES) if has_part(weights, f"{b}.")]
+    for prefix in (f"{found[0]}." if found else "", "trunk."):
+        if has_part(own, prefix):
+            left |= {name_part(name) for name in own if not name.startswith(prefix)}
+            own = {n.removeprefix(prefix): t for n, t in own.items() if n.startswith(prefix)}
+    return own, tuple(sorted(left))
+
+
+def name_part(name: str) -> str:
+    """Of which part a weight is."""
+    return f"{name.partition('.')[0]}.*"
+
+
+@contextmanager
+def blame(name: str, branch: str) -> Iterator[None]:
+    """Say which of the recipe's files it was that does not fit."""
+    of_sets = branch == "sets"
+    try:
+        yield
+    except WeightsError as error:
+        raise UsageError(
+            f"recipe: {'sets.weights' if of_sets else f'network.weights.{branch}'}: {name}: "
+            f"{error} (--weights {branch}=FILE, or "
+            f"{'other sets' if of_sets else 'another network.backbone'})"
+        ) from error
+
+
+def name_last(network: TwoStream, branch: Stream) -> str:
+    """The beginning of the names of a branch's last layer."""
+    inside = "trunk." if isinstance(getattr(network, branch), PyramidNetwork) else ""
+    return f"{branch}.{inside}{trunk_of(network, branch).last}."
+
+
+def load_finished(network: nn.Module, run: Run, phase: Phase) -> None:
+    """Load the weights of a finished phase into its network, and put that to rest.
+
+    RunError where the phase is not finished, or its file is damaged or of something else.
+    """
+    weights = read_finished(run, phase.name)
+    try:
+        load_weights(network, weights)
+    except WeightsError as error:
+        raise RunError(f"{error}. Train phase {phase.name} again, without this file") from error
+    network.eval()
+
+
+def read_finished(run: Run, phase: str) -> dict[str, torch.Tensor]:
+    """What a finished phase keeps; RunError where it is not finished, or its file is damaged."""
+    path = run.folder(phase) / "weights.pt"
+    if not path.is_file():
+        raise RunError(f"{run.path}: phase {phase} is not finished; run flowkit train again")
+    try:
+        return read_weights(path)
+    except WeightsError as error:
+        raise RunError(f"{error}. Train phase {phase} again, without this file") from error
+
+
+def find_weights(name: str) -> Path:
+    """A weight file by path, by phase folder of a run, or by name in the usual folders.
+
+    A name such as ``resnet50`` finds resnet50*.pth and *.safetensors in ``$FLOWKIT_DATA/weights``
+    and in torch's own cache. Nothing is downloaded. Raises UsageError saying how to get it.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir() and (path / "weights.pt").is_file():
+        return path / "weights.pt"
+    if path.is_file():
+        return path
+    folders = [data_root() / "weights", Path(torch.hub.get_dir()) / "checkpoints"]
+    found = [
+        file
+        for folder in folders
+        if folder.is_dir()
+        for file in sorted(folder.iterdir())
+        if file.name.startswith(name) and file.suffix in SUFFIXES and file.is_file()
+    ]
+    if found:
+        return found[0]
+    if len(path.parts) > 1 or path.suffix in SUFFIXES:
+        raise UsageError(
+            f"no weights {name!r}: expected a file, or the folder of a finished phase (with "
+            "weights.pt); there is none"
+        )
+    raise UsageError(
+        f"no weights {name!r}: looked for a file, for the folder of a finished phase, and in "
+        f"{' and '.join(map(str, folders))}. Put a file {name}*.pth there, or name one by its "
+        f"path; torchvision's own come there by torchvision.models.{name}(weights='DEFAULT')"
+    )
+
+
+def trunk_of(network: TwoStream, branch: Stream) -> Backbone:
+    """The backbone of a branch, whatever stands inside of it."""
+    found: Backbone | PyramidNetwork = getattr(network, branch)
+    return found.trunk if isinstance(found, PyramidNetwork) else found
+
+
+def has_part(weights: dict[str, torch.Tensor], prefix: str) -> bool:
+    """Whether any of the weights is of a part of a network."""
+    return any(name.startswith(prefix) for name in weights)
+
+
+def parts_of(branch: Stream) -> tuple[str, ...]:
+    """Prefixes of all weights that are trained with a branch."""
+    return (f"{branch}.", f"to_{branch}.", f"non_local_{branch}.")
