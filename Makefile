@@ -2,6 +2,7 @@
 #   make demo    install, render motion8, extract it, show a summary and a picture
 #   make test    install with the test extra, run the tests
 #   make lint    ruff, mypy, import-linter
+#   make docs    install with the docs extra, build the documentation into build/docs
 #   make bench   the ratios of RESULTS.md
 #   make gpu     on a machine with a GPU: the GPU rows of RESULTS.md, in eight minutes
 #   make flash-mnist   Table 1 of Attention Clusters, trained and put into RESULTS.md
@@ -16,7 +17,8 @@ TESTERS ?= 2
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench gpu flash-mnist dist test-matrix clean always
+# The folder docs/ is there, so `docs` must be phony.
+.PHONY: demo test lint docs bench gpu flash-mnist dist test-matrix clean always
 .DELETE_ON_ERROR:
 
 # Checked each time; the stamp changes only when the environment is made, or remade.
@@ -32,6 +34,10 @@ $(VENV)/.tested: pyproject.toml constraints.txt $(VENV)/.made
 	$(PIP) -e '.[test]'
 	@touch $@ $(VENV)/.installed
 
+$(VENV)/.documented: pyproject.toml constraints.txt $(VENV)/.made
+	$(PIP) -e '.[docs]'
+	@touch $@ $(VENV)/.installed
+
 demo: $(VENV)/.installed
 	$(BIN)/flowkit demo --write
 	$(BIN)/flowkit extract --dataset motion8
@@ -45,6 +51,10 @@ lint: $(VENV)/.tested
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# --strict: a broken link or reference is an error. Nothing is fetched.
+docs: $(VENV)/.documented
+	$(BIN)/python -m mkdocs build --strict
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/flow.py

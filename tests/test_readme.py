@@ -31,19 +31,15 @@ def test_the_store_in_ten_lines(tmp_path, make_clip, monkeypatch, capsys):
     assert names["flows"].shape == (5, 32, 32, 2)
 
 
-def test_a_loop_of_ones_own(tmp_path, make_store, monkeypatch):
-    ids = [f"video {number:02}" for number in range(12)]
-    make_store(ids, tmp_path / "stores" / "motion8", frames=9)
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    # Without processes of its own: exec has no module that they could come from.
-    exec(read_code()[1].replace("num_workers=2", "num_workers=0"), names)
-    batch = names["batch"]
-    assert batch["rgb"].shape == (8, 3, 3, 224, 224)
-    assert batch["flow"].shape == (8, 3, 10, 224, 224)
-    assert batch["label"].shape == (8,)
-
-
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "bench"])
-def test_the_four_commands_are_in_the_makefile(target):
+@pytest.mark.parametrize("target", ["demo", "test", "lint", "docs", "bench"])
+def test_the_commands_are_in_the_makefile(target):
     assert f"\n{target}:" in README.with_name("Makefile").read_text()
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)", README.read_text(encoding="utf-8")))
+def test_links_lead_to_files(link):
+    assert (README.parent / link).is_file()
+
+
+def test_the_readme_stays_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 130

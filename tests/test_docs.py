@@ -1,0 +1,207 @@
+"""The documentation: its tutorials run, with small numbers, and it names only what exists."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from flowkit.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+BLOCK = re.compile(
+    r"(?P<skipped><!-- not run by the test -->\n)?"
+    r'^```(?P<language>\w*)(?: title="(?P<title>[^"]+)")?\n(?P<code>.*?)^```$',
+    re.MULTILINE | re.DOTALL,
+)
+INLINE = re.compile(r"`(flowkit [^`]+)`")
+INCLUDE = re.compile(r"^<!-- include (\S+) -->$", re.MULTILINE)
+
+# What is added to a command of a tutorial, so that it takes seconds.
+SMALLER = {
+    "demo --write": "--videos 16 --test-videos 8 --frames 6 --size 64x64",
+    "extract": "--size 64x64 --workers 0",
+    "train": (
+        "--workers 0 --set training.epochs=1 --set training.batch=8 --set phases={} "
+        "--set training.schedule=constant --set data.short_side=64 --set data.size=32 "
+        "--set network.width=8 --set testing.controls=[] --set testing.segments=1"
+    ),
+    "evaluate": "--workers 0",
+    "predict": "--workers 0",
+}
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    language: str
+    title: str | None
+    code: str
+    skipped: bool
+
+
+def read_blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    return [
+        Block(match["language"], match["title"], match["code"], match["skipped"] is not None)
+        for match in BLOCK.finditer(page.read_text(encoding="utf-8"))
+    ]
+
+
+def list_commands(page: Path) -> Iterator[str]:
+    """The flowkit commands of a page, in shell blocks and in the text."""
+    for block in read_blocks(page):
+        if block.language == "sh":
+            lines = block.code.replace("\\\n", " ").splitlines()
+            yield from (line.strip() for line in lines if line.strip().startswith("flowkit "))
+    yield from INLINE.findall(BLOCK.sub("", page.read_text(encoding="utf-8")))
+
+
+def split_words(command: str) -> list[str]:
+    """The words of a command line after `flowkit`, without its comment."""
+    return shlex.split(command, comments=True)[1:]
+
+
+def run_shell(script: str) -> None:
+    """Run shell commands in the present folder."""
+    subprocess.run(["sh", "-euc", script], check=True, timeout=60)
+
+
+def run_flowkit(words: list[str]) -> None:
+    """Run one command of flowkit in this process, made smaller."""
+    line = " ".join(words)
+    more = [text for begin, text in SMALLER.items() if line.startswith(begin)]
+    result = CliRunner().invoke(main, [*words, *shlex.split(" ".join(more))])
+    assert result.exit_code == 0, f"flowkit {line}: {result.output}\n{result.exception!r}"
+
+
+def run_block(block: Block, names: dict[str, Any]) -> None:
+    """Run a block of a tutorial, or write it where it has the name of a file."""
+    if block.title is not None:
+        Path(block.title).write_text(block.code, encoding="utf-8")
+    elif block.language == "python":
+        # Without processes of its own: exec has no module that they could come from.
+        exec(block.code.replace("num_workers=2", "num_workers=0"), names)
+    elif block.language == "sh":
+        lines: list[str] = []
+        for line in block.code.splitlines():
+            if line.startswith("flowkit "):
+                run_shell("\n".join(lines))
+                lines = []
+                run_flowkit(split_words(line))
+            else:
+                lines.append(line)
+        run_shell("\n".join(lines))
+
+
+@pytest.fixture
+def run_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """``run_page(name)``: run the blocks of a page in an empty folder; the names of its Python."""
+
+    def run(name: str) -> dict[str, Any]:
+        monkeypatch.delenv("FLOWKIT_DATA", raising=False)
+        monkeypatch.chdir(tmp_path)
+        names: dict[str, Any] = {}
+        for block in read_blocks(DOCS / name):
+            if not block.skipped:
+                run_block(block, names)
+        return names
+
+    return run
+
+
+def test_the_quick_start_runs(run_page: Callable[[str], dict[str, Any]], tmp_path: Path) -> None:
+    names = run_page("quick_start.md")
+    assert names["flow"].shape == (64, 64, 2)
+    assert names["flows"].shape == (5, 64, 64, 2)
+    assert (tmp_path / "motion8.png").is_file()
+    assert (tmp_path / "runs/motion8/report.html").is_file()
+
+
+def test_your_own_data_runs(run_page: Callable[[str], dict[str, Any]], tmp_path: Path) -> None:
+    names = run_page("your_own_data.md")
+    assert names["batch"]["rgb"].shape == (8, 3, 3, 224, 224)
+    assert names["batch"]["flow"].shape == (8, 3, 10, 224, 224)
+    assert names["batch"]["label"].shape == (8,)
+    assert (tmp_path / "runs/mine/report.html").is_file()
+    assert (tmp_path / "stores/gestures/index.arrow").is_file()
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_commands_and_their_options_exist(page: Path) -> None:
+    commands = [*list_commands(page)]
+    for path in INCLUDE.findall(page.read_text(encoding="utf-8")):
+        commands += list_commands(ROOT / path)
+    for line in commands:
+        name, *words = split_words(line)
+        if name.startswith(("-", "COMMAND")):
+            continue
+        command = main.get_command(click.Context(main), name)
+        assert command is not None, f"{page.name}: `{line}`: there is no command {name}"
+        known = {
+            option for parameter in command.params
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        } | {"--help"}  # fmt: skip
+        for word in words:
+            if word.startswith("-"):
+                option = word.strip("[]").split("=")[0]
+                assert option in known, f"{page.name}: `{line}`: there is no option {option}"
+
+
+@pytest.mark.parametrize("module", ["flowkit", "flowkit.store", "flowkit.flow"])
+def test_api_pages_have_every_public_name(module: str) -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
+    documented = {name.rsplit(".", 1)[1] for name in re.findall(r"^::: (\S+\.\w+)", pages, re.M)}
+    public = set(import_module(module).__all__) - {"__version__"}
+    assert public - documented == set()
+
+
+def test_nav_names_exactly_the_pages() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    found: list[str] = []
+
+    def walk(entry: Any) -> None:
+        if isinstance(entry, str):
+            found.append(entry)
+        else:
+            for item in entry.values() if isinstance(entry, dict) else entry:
+                walk(item)
+
+    walk(yaml.safe_load(text)["nav"])
+    assert sorted(found) == [page.relative_to(DOCS).as_posix() for page in PAGES]
+
+
+def test_percentages_of_papers_are_measured_or_reported() -> None:
+    known = (ROOT / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
+    known += "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "train/recipes").glob("*.yaml")
+    )
+    for name in ("papers.md", "quick_start.md"):
+        page = (DOCS / name).read_text(encoding="utf-8")
+        rows = re.findall(r"(?<=\| )(\d+\.\d+)(?= \|)", page)
+        for number in [*rows, *re.findall(r"(\d+\.\d+) %", page)]:
+            assert re.search(rf"(?<![\d.]){re.escape(number)}0?(?!\d)", known), f"{name}: {number}"
+
+
+@pytest.mark.skipif(find_spec("mkdocs") is None, reason="needs the extra docs (make docs)")
+def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    for page in tmp_path.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        loads = re.findall(
+            r"<(?:script|img|link|iframe)\b[^>]*?(?:src|href)=\"(?:https?:)?//", text
+        )
+        assert not loads, f"{page.name} loads {loads}"
