@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowkit.commands.terminal import count_progress
-from train.commands.options import machine_options, make_settings
+from train.commands.options import machine_options
 
 if TYPE_CHECKING:
     from train.recipe.recipe import Recipe
@@ -36,6 +36,7 @@ def evaluate(
     from train.evaluation.evaluate import count_costs
     from train.evaluation.evaluate import evaluate as evaluate_run
     from train.runs.run import Run, encode
+    from train.runs.settings import make_settings
 
     opened, settings = Run(run), make_settings(device, workers, threads)
     with progress_bars() as progress:

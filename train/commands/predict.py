@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from train.commands.options import machine_options, make_settings
+from train.commands.options import machine_options
 
 
 @click.command()
@@ -42,6 +42,7 @@ def predict(
     from flowkit.store import Store
     from train.evaluation.predict import draw_prediction, predict_stored, predict_video
     from train.runs.run import Run
+    from train.runs.settings import make_settings
 
     settings = make_settings(device, workers, threads)
     if store is not None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from train.commands.options import machine_options, make_settings, parse_changes
+from train.commands.options import machine_options, parse_changes
 
 INTERRUPTED = 130
 
@@ -71,6 +71,7 @@ def train(
     from train.loop.session import train as train_run
     from train.recipe.recipe import change_recipe, read_recipe
     from train.runs.run import create_run
+    from train.runs.settings import make_settings
 
     if stop_after is not None and (processes or 1) > 1:
         raise UsageError("--stop-after is for one process")
