@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--json",
     is_flag=True,
-    help="Print one object: score → top1, top5, mean_class, n; or mAP, wAP, …",
+    help="Print results as JSON: for each score top1, top5, mean_class and n, or mAP, wAP, …",
 )
 @machine_options
 def evaluate(

@@ -11,15 +11,15 @@ def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
             "--threads", type=click.IntRange(1),
-            help="Of torch, in a process. Default: the cores that no loader worker takes.",
+            help="CPU threads per process for PyTorch. [default: cores not used by loader workers]",
         ),
         click.option(
             "--workers", type=click.IntRange(0),
-            help="Processes that load data. Default: half of the cores (CPU), all but one (GPU).",
+            help="Data-loading processes. [default: half of the cores on CPU, all but one on GPU]",
         ),
         click.option(
             "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
-            show_default=True, help="auto: the GPU where torch sees one.",
+            show_default=True, help="Device to compute on; auto takes a GPU if PyTorch sees one.",
         ),
     ):  # fmt: skip
         command = option(command)
