@@ -1,1 +1,27 @@
-"""Training and evaluation of two-stream networks on frame stores; see recipe/ and runs/."""
+"""Training and evaluation of two-stream networks on frame stores.
+
+`import train` stays light: the names below load their modules on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from train.api import evaluate as evaluate
+    from train.api import fit as fit
+    from train.api import predict as predict
+    from train.api import read_recipe as read_recipe
+
+_LAZY = dict.fromkeys(("evaluate", "fit", "predict", "read_recipe"), "train.api")
+
+__all__ = sorted(_LAZY)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'train' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

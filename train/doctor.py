@@ -74,9 +74,9 @@ def train_one_step(store: Path, run_folder: Path) -> "Settings":
     import torch
 
     from flowkit.store import Store
-    from train.commands.options import make_settings
     from train.loop.session import check_start, train
     from train.runs.run import create_run
+    from train.runs.settings import make_settings
 
     recipe, opened = make_recipe(), Store(store)
     settings = make_settings("auto", None, None)

@@ -10,7 +10,11 @@ from flowkit.path_text import argument_to_text
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...", type=argument_to_text)
-@click.option("--catalog", type=click.Path(path_type=Path), help="A datasets.yaml.")
+@click.option(
+    "--catalog",
+    type=click.Path(path_type=Path),
+    help="Read datasets from this file instead of datasets.yaml.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def datasets(names: tuple[str, ...], catalog: Path | None, as_json: bool) -> None:
     r"""List the datasets of the catalogue, and what of them is on this machine.

@@ -16,17 +16,26 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--dataset", "name", metavar="NAME", help="Also: is it here, will its store fit?")
-@click.option("--variant", metavar="NAME", help="Its variant, such as 600 of kinetics.")
+@click.option(
+    "--dataset",
+    "name",
+    metavar="NAME",
+    help="Also check that a dataset is here and that its store will fit on disk.",
+)
+@click.option("--variant", metavar="NAME", help="Variant of the dataset, such as 600 of kinetics.")
 @click.option(
     "--store", type=click.Path(path_type=Path), default=Path(), show_default=True,
-    help="Where the store is, or will be.",
+    help="Folder where the store is, or will be.",
 )  # fmt: skip
-@click.option("--catalog", type=click.Path(path_type=Path), help="A datasets.yaml.")
+@click.option(
+    "--catalog",
+    type=click.Path(path_type=Path),
+    help="Read datasets from this file instead of datasets.yaml.",
+)
 @click.option(
     "--quick",
     is_flag=True,
-    help="Leave out what takes seconds: a Ray worker and a training step.",
+    help="Skip the checks that take seconds: a Ray worker and a training step.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(

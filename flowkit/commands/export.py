@@ -16,21 +16,27 @@ from flowkit.path_text import argument_to_text
     multiple=True,
     metavar="ID",
     type=argument_to_text,
-    help="Only this video; may be repeated.",
+    help="Export only this video; can be given more than once.",
 )
 @click.option(
     "--subset",
     multiple=True,
     metavar="NAME",
     type=argument_to_text,
-    help="Only this subset; repeatable.",
+    help="Export only this subset; can be given more than once.",
 )
-@click.option("--bound", type=float, help="Flow bound in pixels; default: the store's.")
+@click.option(
+    "--bound",
+    type=float,
+    help="Flow bound of the exported images in pixels. [default: the store's]",
+)
 @click.option(
     "--quality", type=click.IntRange(1, 100), default=95, show_default=True,
-    help="Quality of the flow JPEGs; RGB bytes are copied.",
+    help="JPEG quality of the flow images; RGB images are copied unchanged.",
 )  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Threads.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of threads."
+)
 def export(
     store: Path,
     out: Path,

@@ -15,50 +15,101 @@ if TYPE_CHECKING:
 @click.command("extract")
 # An unreadable file is quarantined like any other that is bad, so that the rest goes on.
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, readable=False))
-@click.option("--dataset", metavar="NAME", help="A dataset of the catalogue (`flowkit datasets`).")
-@click.option("--variant", metavar="V", help="Its variant, such as 600 of kinetics.")
 @click.option(
-    "--videos", metavar="DIR", type=click.Path(path_type=Path), help="A folder per class."
+    "--dataset",
+    metavar="NAME",
+    help="Extract a dataset of the catalogue (`flowkit datasets` lists them).",
 )
-@click.option("--catalog", type=click.Path(path_type=Path), help="Another datasets.yaml.")
+@click.option("--variant", metavar="V", help="Variant of the dataset, such as 600 of kinetics.")
+@click.option(
+    "--videos",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Extract the videos of a folder with one folder per class.",
+)
+@click.option(
+    "--catalog",
+    type=click.Path(path_type=Path),
+    help="Read datasets from this file instead of datasets.yaml.",
+)
 @click.option(
     "--subset",
     metavar="NAME",
     type=argument_to_text,
-    help="Only videos of this subset, such as val.",
+    help="Extract only videos of this subset, such as val.",
 )
-@click.option("--store", type=click.Path(path_type=Path), help="Default: stores/<dataset>.")
-@click.option("--streams", metavar="S", help="Of rgb, flow, audio (default: rgb,flow).")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    help="Folder of the store. [default: stores/<dataset>]",
+)
+@click.option(
+    "--streams",
+    metavar="S",
+    help="Streams to extract, separated by commas: rgb, flow, audio. [default: rgb,flow]",
+)
 @click.option("--audio/--no-audio", default=None,
-              help="Sound too (default: where the dataset's recipe has it).")  # fmt: skip
-@click.option("--size", metavar="WxH", help="Resize to exactly this (default 256x256).")
-@click.option("--short-side", metavar="N", type=int, help="Resize the shorter side to N pixels.")
-@click.option("--upsize", is_flag=True, help="Let --short-side enlarge smaller videos.")
-@click.option("--no-resize", is_flag=True, help="Keep the size that each video has.")
-@click.option("--fps", type=float, help="Resample to this frame rate (default: every frame).")
+              help="Also extract sound. [default: where the dataset's recipe has it]")  # fmt: skip
+@click.option(
+    "--size", metavar="WxH", help="Resize frames to exactly this size in pixels. [default: 256x256]"
+)
+@click.option(
+    "--short-side",
+    metavar="N",
+    type=int,
+    help="Resize the shorter side to N pixels, and keep the aspect ratio.",
+)
+@click.option(
+    "--upscale", is_flag=True, help="Also enlarge videos whose shorter side is below --short-side."
+)
+@click.option("--upsize", is_flag=True, hidden=True, help="The former name of --upscale.")
+@click.option("--no-resize", is_flag=True, help="Keep the size of each video.")
+@click.option(
+    "--fps", type=float, help="Resample videos to this frame rate. [default: keep every frame]"
+)
 @click.option("--preset", type=click.Choice(list(PRESETS)),
               help="Optical-flow preset: paper (as in the papers; the default), accurate (also "
                    "finds large motion) or fast (for machines without a GPU).")  # fmt: skip
-@click.option("--bound", type=float, help="Truncate flow to ± this many pixels (default 20).")
-@click.option("--rgb-quality", type=click.IntRange(1, 100), help="JPEG quality of RGB.")
-@click.option("--flow-quality", type=click.IntRange(1, 100), help="JPEG quality of flow.")
-@click.option("--subsampling", type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]), help="Of RGB JPEGs.")
+@click.option("--bound", type=float, help="Truncate flow to ± this many pixels. [default: 20]")
+@click.option(
+    "--rgb-quality",
+    type=click.IntRange(1, 100),
+    help="JPEG quality of the RGB frames. [default: 95]",
+)
+@click.option(
+    "--flow-quality",
+    type=click.IntRange(1, 100),
+    help="JPEG quality of the flow images. [default: 95]",
+)
+@click.option(
+    "--subsampling",
+    type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]),
+    help="Chroma subsampling of the RGB JPEGs. [default: 4:2:0]",
+)
 @click.option("--workers", type=click.IntRange(0),
-              help="Videos extracted at once, a core each; default: all cores. 0 works in this "
-              "process, without Ray: a thread for each core on a GPU, else one video at a time. A "
-              "video that crashes or hangs then takes the run with it.")  # fmt: skip
-@click.option("--backend", default="auto", show_default=True, help="Of flow (`flowkit doctor`).")
-@click.option("--shard", metavar="I/N", help="Only part I (from 0) of N, for batch schedulers.")
-@click.option("--limit", type=click.IntRange(1), help="At most this many videos.")
-@click.option("--address", help="A Ray cluster to join (or $RAY_ADDRESS).")
-@click.option("--update", is_flag=True, help="Redo videos whose source changed.")
-@click.option("--retry-failed", is_flag=True, help="Try quarantined videos again.")
-@click.option("--min-frames", type=click.IntRange(1), default=2, show_default=True)
+              help="Videos to extract at once, one core each [default: all cores]. 0 works in this "
+              "process without Ray (one thread per core on a GPU, else one video at a time); a "
+              "video that crashes or hangs then stops the whole run.")  # fmt: skip
+@click.option(
+    "--backend",
+    default="auto",
+    show_default=True,
+    help="Optical-flow backend (`flowkit doctor` lists those that work here).",
+)
+@click.option(
+    "--shard", metavar="I/N", help="Work only on part I (from 0) of N, for batch schedulers."
+)
+@click.option("--limit", type=click.IntRange(1), help="Extract at most this many videos.")
+@click.option("--address", help="Address of a Ray cluster to join. [default: $RAY_ADDRESS]")
+@click.option("--update", is_flag=True, help="Extract videos again whose source file has changed.")
+@click.option("--retry-failed", is_flag=True, help="Try videos again that failed in earlier runs.")
+@click.option("--min-frames", type=click.IntRange(1), default=2, show_default=True,
+              help="Reject videos with fewer frames.")  # fmt: skip
 @click.option("--stall-seconds", type=float, default=300.0, show_default=True,
-              help="Give a video up that shows no new frame for so long.")  # fmt: skip
+              help="Give up on a video after this many seconds without a new frame.")  # fmt: skip
 @click.option("--commit-seconds", "roll_seconds", type=float, default=300.0, show_default=True,
-              help="Commit a shard when it is this old (or has 1 GiB).")  # fmt: skip
-@click.option("--strict", is_flag=True, help="Exit with 4 if any video is quarantined.")
+              help="Commit a shard at this age in seconds, or at 1 GiB.")  # fmt: skip
+@click.option("--strict", is_flag=True, help="Exit with status 4 if any video failed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.pass_context
 def extract(
@@ -76,6 +127,8 @@ def extract(
     shard: str | None,
     strict: bool,
     as_json: bool,
+    upscale: bool,
+    upsize: bool,
     **rest: Any,
 ) -> None:
     """Extract videos into a frame store; run it again to go on after any interruption.
@@ -98,7 +151,10 @@ def extract(
         part=parse_part(shard) if shard else (0, 1),
         **{name: rest[name] for name in OPTION_NAMES},
     )
-    wishes = Wishes(**{name: rest[name] for name in rest.keys() - OPTION_NAMES})
+    wishes = Wishes(
+        upsize=upscale or upsize,
+        **{name: rest[name] for name in rest.keys() - OPTION_NAMES},
+    )
     recipe = choose_recipe(chosen.store, kinds, wishes, chosen.recipe)
     summary = run(
         chosen.located, chosen.store, recipe, options, table=chosen.table, dataset=chosen.dataset

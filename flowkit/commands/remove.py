@@ -8,7 +8,7 @@ import click
 @click.command()
 @click.argument("store", type=click.Path(path_type=Path))
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Remove without asking.")
 def remove(store: Path, name: str, yes: bool) -> None:
     """Remove the features NAME from STORE, so that others can be made under that name.
 

@@ -7,12 +7,12 @@ import click
 
 @click.command()
 @click.argument("store", type=click.Path(path_type=Path))
-@click.option("--deep", is_flag=True, help="Also decode every picture and check its size.")
+@click.option("--deep", is_flag=True, help="Also decode every image and check its size.")
 @click.option(
     "--repair", is_flag=True,
-    help="Move bad shards to quarantine/, keep their whole videos, rebuild the index.",
+    help="Move damaged shards to quarantine/, keep their intact videos, and rebuild the index.",
 )  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), help="Threads that decode; default: all cores.")
+@click.option("--workers", type=click.IntRange(1), help="Decoding threads. [default: all cores]")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def verify(store: Path, deep: bool, repair: bool, workers: int | None, as_json: bool) -> None:
     """Check every byte of STORE against its commit records; exits with 1 if any is wrong.

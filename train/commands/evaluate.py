@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowkit.commands.terminal import count_progress
-from train.commands.options import machine_options, make_settings
+from train.commands.options import machine_options
 
 if TYPE_CHECKING:
     from train.recipe.recipe import Recipe
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--json",
     is_flag=True,
-    help="Print one object: score → top1, top5, mean_class, n; or mAP, wAP, …",
+    help="Print results as JSON: for each score top1, top5, mean_class and n, or mAP, wAP, …",
 )
 @machine_options
 def evaluate(
@@ -36,6 +36,7 @@ def evaluate(
     from train.evaluation.evaluate import count_costs
     from train.evaluation.evaluate import evaluate as evaluate_run
     from train.runs.run import Run, encode
+    from train.runs.settings import make_settings
 
     opened, settings = Run(run), make_settings(device, workers, threads)
     with progress_bars() as progress:

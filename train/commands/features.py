@@ -7,40 +7,93 @@ import click
 
 @click.command()
 @click.option(
-    "--store", type=click.Path(path_type=Path), required=True, help="Frames, flow, audio."
+    "--store",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Store of frames, flow or audio to compute features from.",
 )
-@click.option("--model", required=True, metavar="RUN_OR_WEIGHTS",
-              help="A run of `flowkit train`, or a weight file with --backbone.")  # fmt: skip
-@click.option("--name", required=True, help="Of the features: the stream features/NAME.")
-@click.option("--backbone", metavar="NAME", help="Of a weight file: resnet152, i3d, vgg16, ….")
-@click.option("--stream", type=click.Choice(["rgb", "flow", "audio"]),
-              help="What is looked at. Default: what the network is for.")  # fmt: skip
-@click.option("--split", type=int, help="Of a run of several.")
-@click.option("--positions", type=click.IntRange(0),
-              help="Evenly spaced ones of a video; 0: every one. Default: 25; 10 clips; all of "
-              "audio.")  # fmt: skip
-@click.option("--crops", type=click.Choice(["centre", "three", "ten"]),
-              help="At each position. Default: centre; of clips three.")  # fmt: skip
-@click.option("--size", type=click.IntRange(8), help="Of a crop, pixels. Default: the network's.")
-@click.option("--clip-length", type=click.IntRange(1), help="Frames. Default: the network's.")
-@click.option("--clip-stride", type=click.IntRange(1), help="Default: the network's.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
-              show_default=True, help="auto: the GPU where torch sees one.")  # fmt: skip
-@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]),
-              default="float32", show_default=True, help="Of the network.")  # fmt: skip
-@click.option("--batch", type=click.IntRange(1), help="Images, clips or patches at once.")
-@click.option("--workers", type=click.IntRange(0),
-              help="A GPU or a core each. Default: all of them; 0: no Ray.")  # fmt: skip
-@click.option("--readers", type=click.IntRange(0),
-              help="Processes that read images for a worker. Default: a GPU's share of the cores; "
-              "on CPUs a thread.")  # fmt: skip
-@click.option("--shard", metavar="I/N", help="Only part I (from 0) of N, for batch schedulers.")
-@click.option("--limit", type=click.IntRange(1), help="At most this many videos.")
-@click.option("--address", help="A Ray cluster to join (or $RAY_ADDRESS).")
-@click.option("--retry-failed", is_flag=True, help="Try quarantined videos again.")
-@click.option("--commit-seconds", type=float, default=300.0, show_default=True,
-              help="Commit a shard when it is this old (or has 1 GiB).")  # fmt: skip
-@click.option("--strict", is_flag=True, help="Exit with 4 if any video is left without features.")
+@click.option(
+    "--model",
+    required=True,
+    metavar="RUN_OR_WEIGHTS",
+    help="Network: a run of `flowkit train`, or a weight file with --backbone.",
+)
+@click.option(
+    "--name", required=True, help="Name of the features; they become the stream features/NAME."
+)
+@click.option(
+    "--backbone", metavar="NAME", help="Backbone of the weight file: resnet152, i3d, vgg16, …"
+)
+@click.option(
+    "--stream",
+    type=click.Choice(["rgb", "flow", "audio"]),
+    help="Stream that the network reads. [default: the one it was trained on]",
+)
+@click.option("--split", type=int, help="Which split of a multi-split run to use (1-based).")
+@click.option(
+    "--positions",
+    type=click.IntRange(0),
+    help="Evenly spaced positions per video; 0: every position. [default: 25; "
+    "10 clips; all of audio]",
+)
+@click.option(
+    "--crops",
+    type=click.Choice(["centre", "three", "ten"]),
+    help="Crops at each position. [default: centre; three for clips]",
+)
+@click.option(
+    "--size", type=click.IntRange(8), help="Crop size in pixels. [default: the network's]"
+)
+@click.option(
+    "--clip-length", type=click.IntRange(1), help="Frames per clip. [default: the network's]"
+)
+@click.option(
+    "--clip-stride",
+    type=click.IntRange(1),
+    help="Distance between the frames of a clip. [default: the network's]",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Device of the network; auto takes a GPU if PyTorch sees one.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Number format of the network.",
+)
+@click.option("--batch", type=click.IntRange(1), help="Images, clips or patches per batch.")
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    help="Workers, one GPU or core each; 0 works without Ray. [default: all]",
+)
+@click.option(
+    "--readers",
+    type=click.IntRange(0),
+    help="Processes that read images for a worker. [default: a GPU's share of the cores; "
+    "on CPUs a thread]",
+)
+@click.option(
+    "--shard", metavar="I/N", help="Work only on part I (from 0) of N, for batch schedulers."
+)
+@click.option("--limit", type=click.IntRange(1), help="Process at most this many videos.")
+@click.option("--address", help="Address of a Ray cluster to join. [default: $RAY_ADDRESS]")
+@click.option("--retry-failed", is_flag=True, help="Try videos again that failed in earlier runs.")
+@click.option(
+    "--commit-seconds",
+    type=float,
+    default=300.0,
+    show_default=True,
+    help="Commit a shard at this age in seconds, or at 1 GiB.",
+)
+@click.option(
+    "--strict", is_flag=True, help="Exit with status 4 if any video is left without features."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.pass_context
 def features(

@@ -10,10 +10,16 @@ import click
     "--store", type=click.Path(path_type=Path), default=Path("stores/flash_mnist"),
     show_default=True,
 )  # fmt: skip
-@click.option("--data", type=click.Path(path_type=Path), help="Default: $FLOWKIT_DATA/mnist.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder of the MNIST files. [default: $FLOWKIT_DATA/mnist]",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--epochs", type=click.IntRange(1), help="Of the digit CNN.")
-@click.option("--threads", type=click.IntRange(1), help="Of torch. Default: all cores.")
+@click.option("--epochs", type=click.IntRange(1), help="Training epochs of the digit CNN.")
+@click.option(
+    "--threads", type=click.IntRange(1), help="CPU threads for PyTorch. [default: all cores]"
+)
 def flash_mnist(
     store: Path, data: Path | None, seed: int, epochs: int | None, threads: int | None
 ) -> None:

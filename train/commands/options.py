@@ -1,13 +1,9 @@
 """Options that the commands share, and what they become."""
 
-import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from train.runs.run import Settings
 
 
 def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -15,40 +11,19 @@ def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
             "--threads", type=click.IntRange(1),
-            help="Of torch, in a process. Default: the cores that no loader worker takes.",
+            help="CPU threads per process for PyTorch. [default: cores not used by loader workers]",
         ),
         click.option(
             "--workers", type=click.IntRange(0),
-            help="Processes that load data. Default: half of the cores (CPU), all but one (GPU).",
+            help="Data-loading processes. [default: half of the cores on CPU, all but one on GPU]",
         ),
         click.option(
             "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
-            show_default=True, help="auto: the GPU where torch sees one.",
+            show_default=True, help="Device to compute on; auto takes a GPU if PyTorch sees one.",
         ),
     ):  # fmt: skip
         command = option(command)
     return command
-
-
-def make_settings(
-    device: str, workers: int | None, threads: int | None, processes: int = 1, **more: Any
-) -> "Settings":
-    """Settings with the defaults of this machine filled in."""
-    import torch
-
-    from train.runs.run import Settings
-
-    chosen: Any = device
-    if device == "auto":
-        chosen = "cuda" if torch.cuda.is_available() else "cpu"
-    cores = max(1, len(os.sched_getaffinity(0)) // processes)
-    if workers is None:
-        workers = max(1, cores - 1) if chosen == "cuda" else cores // 2
-    if threads is None:
-        threads = max(1, cores - workers)
-    return Settings(
-        device=chosen, processes=processes, workers=workers, threads=threads, **more
-    )  # fmt: skip
 
 
 def parse_changes(changes: tuple[str, ...], what: str) -> dict[str, str]:

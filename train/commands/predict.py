@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from train.commands.options import machine_options, make_settings
+from train.commands.options import machine_options
 
 
 @click.command()
@@ -14,7 +14,7 @@ from train.commands.options import machine_options, make_settings
 @click.option(
     "--store",
     type=click.Path(path_type=Path),
-    help="With features: VIDEO is the id of a video there, and RUN on feature sets.",
+    help="Store with features, for a run on feature sets; VIDEO is then the id of a video in it.",
 )
 @click.option(
     "-o",
@@ -22,10 +22,12 @@ from train.commands.options import machine_options, make_settings
     type=click.Path(path_type=Path),
     default=Path("prediction.png"),
     show_default=True,
-    help="Picture of what the network saw and said.",
+    help="Image file to write: frames, flow and the likeliest classes.",
 )
-@click.option("--backend", default="auto", show_default=True, help="Of flow.")
-@click.option("--json", is_flag=True, help="Print class → probability of the five likeliest.")
+@click.option("--backend", default="auto", show_default=True, help="Optical-flow backend.")
+@click.option(
+    "--json", is_flag=True, help="Print the five likeliest classes and their probabilities as JSON."
+)
 @machine_options
 def predict(
     run: Path, video: str, store: Path | None, out: Path, backend: str, json: bool,
@@ -42,6 +44,7 @@ def predict(
     from flowkit.store import Store
     from train.evaluation.predict import draw_prediction, predict_stored, predict_video
     from train.runs.run import Run
+    from train.runs.settings import make_settings
 
     settings = make_settings(device, workers, threads)
     if store is not None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--json", is_flag=True, help="Print one object per recipe, as a list.")
+@click.option("--json", is_flag=True, help="Print the list as JSON, one object per recipe.")
 def recipes(name: str | None, json: bool) -> None:
     """List the recipes: paper, what it reports, what is needed, and whether that is here.
 

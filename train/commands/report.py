@@ -10,21 +10,27 @@ from flowkit.path_text import argument_to_text
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("figures", nargs=-1, metavar="[FIGURE]...")
-@click.option("--store", type=click.Path(path_type=Path), help="For pictures of videos.")
-@click.option("--against", type=click.Path(path_type=Path), help="A run to compare classes with.")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    help="Store to read frames from, for figures that show videos.",
+)
+@click.option(
+    "--against", type=click.Path(path_type=Path), help="Another run to compare classes with."
+)
 @click.option(
     "--beside", type=click.Path(path_type=Path), multiple=True, metavar="RUN",
-    help="Runs to draw with this one; more than once.",
+    help="Another run to draw beside this one; can be given more than once.",
 )  # fmt: skip
 @click.option("--video", "videos", multiple=True, metavar="ID", type=argument_to_text,
-              help="To look at; more than once.")  # fmt: skip
+              help="Id of a video to show; can be given more than once.")  # fmt: skip
 @click.option(
     "--point",
     "points",
     multiple=True,
     type=(float, float),
     metavar="X Y",
-    help="Where attention maps are asked from, as shares of the picture.",
+    help="Query position of attention maps, as fractions of width and height.",
 )
 def report(
     run: Path, figures: tuple[str, ...], store: Path | None, against: Path | None,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from train.commands.options import machine_options, make_settings, parse_changes
+from train.commands.options import machine_options, parse_changes
 
 INTERRUPTED = 130
 
@@ -15,25 +15,33 @@ INTERRUPTED = 130
     "--store",
     type=click.Path(path_type=Path),
     required=True,
-    help="Of frames, flow, audio, or features.",
+    help="Store of frames, flow, audio or features to train on.",
 )
-@click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the run; made if it does not exist.",
+)
 @click.option(
     "--set",
     "changes",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change the recipe, such as training.epochs=10; more than once.",
+    help="Change a value of the recipe, such as training.epochs=10; can be given more than once.",
 )
 @click.option(
     "--weights",
     multiple=True,
     metavar="BRANCH=FILE",
-    help="Where a branch (rgb, flow, both; audio; sets) starts: a weight file, a phase's folder.",
+    help="Initial weights of a branch (rgb, flow, both; audio; sets): a weight file, or the folder "
+    "of a finished phase.",
 )
-@click.option("--seed", type=click.IntRange(0), help="The same as --set seed=N.")
+@click.option("--seed", type=click.IntRange(0), help="Random seed; the same as --set seed=N.")
 @click.option(
-    "--processes", type=click.IntRange(1), help="That train together, by Ray Train. Default: 1."
+    "--processes",
+    type=click.IntRange(1),
+    help="Training processes, started with Ray Train. [default: 1]",
 )
 @click.option(
     "--precision",
@@ -41,13 +49,19 @@ INTERRUPTED = 130
     default="float32",
     show_default=True,
 )
-@click.option("--compile", "compiled", is_flag=True, help="Use torch.compile.")
-@click.option("--checkpoint-seconds", type=float, default=300.0, show_default=True)
+@click.option("--compile", "compiled", is_flag=True, help="Compile the network with torch.compile.")
+@click.option(
+    "--checkpoint-seconds",
+    type=float,
+    default=300.0,
+    show_default=True,
+    help="Write a checkpoint this often, in seconds.",
+)
 @click.option(
     "--stop-after",
     type=click.IntRange(1),
     metavar="STEPS",
-    help="Stop after so many steps, with a checkpoint.",
+    help="Write a checkpoint and stop after this many steps.",
 )
 @machine_options
 def train(
@@ -71,6 +85,7 @@ def train(
     from train.loop.session import train as train_run
     from train.recipe.recipe import change_recipe, read_recipe
     from train.runs.run import create_run
+    from train.runs.settings import make_settings
 
     if stop_after is not None and (processes or 1) > 1:
         raise UsageError("--stop-after is for one process")

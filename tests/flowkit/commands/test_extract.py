@@ -250,3 +250,14 @@ def test_a_store_of_one_preset_refuses_another_and_says_the_difference(
     assert list(Store(tmp_path / "out")) == ["a.mp4"]
     assert flowkit("extract", "b.mp4", "--store", "out", *SMALL).exit_code == 0  # as it was chosen
     assert list(Store(tmp_path / "out")) == ["a.mp4", "b.mp4"]
+
+
+def test_upscale_has_a_former_name(flowkit, tmp_path, make_clip):
+    make_clip(tmp_path / "a.mp4", frames=2, width=64, height=48)
+    for name in ("--upscale", "--upsize"):
+        result = flowkit(
+            "extract", "a.mp4", "--store", name, "--short-side", "60", name, "--workers", "0"
+        )
+        assert result.exit_code == 0, result.output
+        assert Store(tmp_path / name)["a.mp4"].height == 60
+    assert "--upsize" not in flowkit("extract", "--help").stdout

@@ -1,0 +1,107 @@
+"""`flowkit.extract`: extraction as one call, for scripts and notebooks."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+from flowkit.annotations import AnnotationTable, Located, explicit_files, folder
+from flowkit.errors import UsageError
+from flowkit.extraction.options import Options
+from flowkit.extraction.recipe_overrides import Wishes, choose_recipe
+from flowkit.extraction.run import extract as extract_located
+from flowkit.extraction.summary import Summary
+
+PathLike = str | os.PathLike[str]
+
+
+def extract(
+    videos: PathLike | Iterable[PathLike],
+    store: PathLike,
+    *,
+    streams: Iterable[str] = ("rgb", "flow"),
+    preset: str | None = None,
+    bound: float | None = None,
+    size: tuple[int, int] | None = None,
+    short_side: int | None = None,
+    keep_size: bool = False,
+    fps: float | None = None,
+    workers: int | None = None,
+    backend: str = "auto",
+    update: bool = False,
+    retry_failed: bool = False,
+    progress: bool = True,
+) -> Summary:
+    """Extract videos into a frame store; call it again to go on after any interruption.
+
+    What is left out takes the value of the store, if it exists, else the default.
+
+    Args:
+        videos: A folder with one folder per class (labels are read from it, as by
+            `flowkit extract --videos`), or video files, or folders of them.
+        store: The store's folder. It is made if it does not exist.
+        streams: Any of "rgb", "flow" and "audio".
+        preset: Flow preset: "paper" (the default), "accurate" or "fast".
+        bound: Displacement in pixels at which flow is truncated. Default: 20.
+        size: Width and height in pixels of stored frames. Default: (256, 256).
+        short_side: Length in pixels that the shorter side is resized to, instead of `size`.
+        keep_size: Store frames in the size that each video has.
+        fps: Frame rate to resample to. Default: every frame.
+        workers: Ray actors, one core or GPU each; None takes all cores, 0 works in this process
+            without Ray.
+        backend: Flow backend: a key of `flowkit.flow.BACKENDS`, or "auto".
+        update: Extract videos anew whose file has changed.
+        retry_failed: Try videos again that failed before.
+        progress: Show progress on the terminal.
+
+    Returns:
+        What was extracted, what had been there before, and which videos failed, and why.
+
+    Raises:
+        UsageError: an argument is wrong, or no video is given.
+        RecipeError: the store was made with other parameters.
+        LockedError: another extraction writes to the store.
+        DiskFullError: no room is left.
+
+    Example:
+        >>> summary = flowkit.extract(["a.mp4"], store="S", preset="fast")  # doctest: +SKIP
+        >>> flowkit.Store("S")["a.mp4"].flow(0).shape  # doctest: +SKIP
+        (256, 256, 2)
+    """
+    located, table = locate_videos(videos)
+    root, kinds = Path(store), tuple(streams)
+    overrides = Wishes(
+        size=None if size is None else f"{size[0]}x{size[1]}",
+        short_side=short_side,
+        no_resize=keep_size,
+        fps=fps,
+        preset=preset,
+        bound=bound,
+    )
+    options = Options(
+        streams=kinds, workers=workers, backend=backend, update=update, retry_failed=retry_failed
+    )
+    recipe = choose_recipe(root, kinds, overrides)
+    console = Console(stderr=True, quiet=not progress)
+    return extract_located(located, root, recipe, options, table=table, console=console)
+
+
+def locate_videos(
+    videos: PathLike | Iterable[PathLike],
+) -> tuple[Located, AnnotationTable | None]:
+    """Find the video files, and their labels where one folder of classes is given.
+
+    Raises:
+        UsageError: no video is given.
+    """
+    if isinstance(videos, str | os.PathLike):
+        path = Path(videos)
+        if path.is_dir():
+            table, located = folder.scan(path)
+            return located, table
+        videos = [path]
+    paths = [Path(video) for video in videos]
+    if not paths:
+        raise UsageError("videos is empty: expected at least one video file or folder")
+    return explicit_files(paths), None

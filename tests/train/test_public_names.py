@@ -1,0 +1,49 @@
+"""What `import train` offers, from a recipe to a prediction."""
+
+import subprocess
+import sys
+
+import pytest
+
+import train
+from flowkit.errors import UsageError
+
+
+def test_the_names_are_these():
+    assert train.__all__ == ["evaluate", "fit", "predict", "read_recipe"]
+    for name in train.__all__:
+        assert callable(getattr(train, name))
+    with pytest.raises(AttributeError, match="no attribute 'fitt'; it has evaluate, fit"):
+        _ = train.fitt
+
+
+def test_importing_it_imports_nothing_heavy():
+    code = "import sys, train; print(*{'numpy', 'torch', 'cv2', 'ray'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""
+
+
+def test_fit_evaluate_predict(tmp_path, store, tiny_changes, make_clip):
+    overrides = {key.replace(".", "__"): value for key, value in tiny_changes.items()}
+    lines = []
+    run = train.fit(
+        "motion8_cma", store.path, tmp_path / "run", device="cpu", workers=0, threads=1,
+        log=lines.append, **overrides,
+    )  # fmt: skip
+    assert run.is_finished()
+    assert lines
+    again = train.fit(
+        train.read_recipe("motion8_cma"), store, run.path, workers=0, threads=1, log=print,
+        **overrides,
+    )  # fmt: skip
+    assert again.is_finished()
+    results = train.evaluate(run, store, device="cpu", workers=0, threads=1)
+    assert 0 <= results["iter_1/fusion"]["top1"] <= 1
+    clip = make_clip(tmp_path / "a.mp4", frames=9)
+    prediction = train.predict(run.path, clip, device="cpu")
+    assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_an_override_that_no_recipe_has(tmp_path, store):
+    with pytest.raises(UsageError, match="epoch"):
+        train.fit("motion8_cma", store, tmp_path / "run", training__epoch=3)
+    assert not (tmp_path / "run").exists()
