@@ -1,8 +1,9 @@
-"""Sections that are underlined in a docstring, as NumPy writes them → Google's, for the API pages.
+"""Sections of docstrings as Griffe reads them, for the API pages.
 
-mkdocstrings reads one style. Most docstrings have Google's sections; some have ``Parameters`` with
-a line of dashes below, and below that lines such as ``name: text``. This extension of Griffe turns
-the second into the first before they are read; it has nothing to do once all have one style.
+Griffe takes ``Examples:`` for code, and the singular ``Example:`` for text in Markdown. Some
+docstrings have ``Parameters`` with a line of dashes below, as NumPy writes it, and then lines such
+as ``name: text``; Griffe reads Google's style alone. This extension rewrites both before they are
+read.
 """
 
 import re
@@ -12,6 +13,7 @@ import griffe
 
 UNDERLINED = re.compile(r"^(Parameters|Returns|Raises)\n-{3,}\n((?:.+\n?)+)", re.MULTILINE)
 NAMES = {"Parameters": "Args"}
+EXAMPLE = re.compile(r"^Example:$", re.MULTILINE)
 
 
 class GoogleSections(griffe.Extension):
@@ -20,7 +22,8 @@ class GoogleSections(griffe.Extension):
     def on_object(self, *, obj: Any, **_: Any) -> None:
         """Rewrite the docstring of one object, if it has any."""
         if not obj.is_alias and obj.docstring is not None:
-            obj.docstring.value = UNDERLINED.sub(convert_section, obj.docstring.value)
+            text = UNDERLINED.sub(convert_section, obj.docstring.value)
+            obj.docstring.value = EXAMPLE.sub("Examples:", text)
 
 
 def convert_section(match: "re.Match[str]") -> str:
