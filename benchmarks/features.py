@@ -26,7 +26,7 @@ import torch
 from machine import describe_machine
 from rich.console import Console
 
-from flowkit.datasets.snippets import views
+from flowkit.datasets import views
 from flowkit.datasets.transforms import ThreeCrop
 from flowkit.errors import FlowkitError
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
