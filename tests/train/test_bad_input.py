@@ -85,7 +85,7 @@ def test_weights_of_another_network_can_be_replaced_by_the_same_command(train, t
     code, said = train(PYRAMID, "--weights", f"rgb={files[6]}")
     assert code == 2
     assert_says(
-        said, r"^error: recipe: network.weights.rgb: .*18 6.pth: .*have other shapes: conv1"
+        said, r"^error: recipe: network.weights.rgb: .*18 6.pth: .*wrong shape: conv1"
     )
     assert not (tmp_path / "run").exists()
     code, said = train(PYRAMID, "--weights", f"rgb={files[4]}")

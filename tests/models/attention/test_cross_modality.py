@@ -8,7 +8,11 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 
-from models.attention.cross_modality import CrossModalityBlock, attend, weigh
+from models.attention.cross_modality import (
+    CrossModalityBlock,
+    compute_attention,
+    compute_attention_map,
+)
 
 
 def make_block(channels=6, dims=2, seed=0, **options):
@@ -127,9 +131,10 @@ def test_the_map_is_what_the_block_uses_and_its_rows_sum_to_one(size):
 
 def test_fused_attention_is_the_plain_one_in_bfloat16_too():
     q, k, v = torch.randn(3, 2, 9, 8)
-    torch.testing.assert_close(attend(q, k, v), weigh(q, k) @ v, rtol=1e-5, atol=1e-5)
+    expected = compute_attention_map(q, k) @ v
+    torch.testing.assert_close(compute_attention(q, k, v), expected, rtol=1e-5, atol=1e-5)
     half = [tensor.bfloat16() for tensor in (q, k, v)]
-    torch.testing.assert_close(attend(*half).float(), weigh(q, k) @ v, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(compute_attention(*half).float(), expected, rtol=0.05, atol=0.05)
 
 
 @pytest.mark.parametrize("positions", [4, 300])
@@ -140,7 +145,7 @@ def test_the_map_is_made_where_it_is_smaller_than_what_else_is_copied(positions,
         q, k, v = (tensor.mT.contiguous().mT for tensor in (q, k, v))
     expected = (q @ k.mT / 4).softmax(2) @ v
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        found = attend(q, k, v)
+        found = compute_attention(q, k, v)
     torch.testing.assert_close(found, expected)
     calls = {event.key for event in profiled.key_averages()}
     assert ("aten::scaled_dot_product_attention" in calls) == (positions == 300 or not turned)
@@ -211,5 +216,5 @@ def test_only_values_reach_the_output_through_a_single_position():
 
 def test_unusable_blocks():
     for channels, dims in ((6, 1), (6, 4), (1, 2)):
-        with pytest.raises(ValueError, match="expected dims 2 or 3 and 2 channels"):
+        with pytest.raises(ValueError, match="expected dims 2 or 3 and 2 channels or more"):
             CrossModalityBlock(channels, dims=dims)

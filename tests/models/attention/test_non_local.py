@@ -40,7 +40,7 @@ def test_the_map_is_that_of_x_with_itself():
 
 @pytest.mark.parametrize("dims", [1, 4])
 def test_unusable_blocks(dims):
-    with pytest.raises(ValueError, match=f"expected dims 2 or 3 and 2 channels, got {dims} and 6"):
+    with pytest.raises(ValueError, match=f"2 channels or more, got dims {dims} and 6"):
         NonLocalBlock(6, dims=dims)
 
 

@@ -279,7 +279,7 @@ def test_only_the_last_layer_loses_a_row(full):
 
 def test_names_of_timm(network):
     given = {n.replace("last_linear", "classif"): t for n, t in network.state_dict().items()}
-    with pytest.raises(WeightsError, match=r"lack: last_linear\.weight, last_linear\.bias"):
+    with pytest.raises(WeightsError, match=r"missing: last_linear\.weight, last_linear\.bias"):
         load_weights(network, given)
     assert convert_weights(network, given).keys() == network.state_dict().keys()
 

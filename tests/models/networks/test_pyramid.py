@@ -51,11 +51,12 @@ def transcribe(layer, levels, frames):
             interactive = interactive / x.square().sum()
         interactive = interactive + ((basis @ basis.T) * (1 - eye)).square().sum()
         delta = torch.stack([(a - torch.softmax(y, dim=1)).abs() for y in scores])
-        likeness = (1 - delta.square()).sum().sqrt()
+        similarity = (1 - delta.square()).sum().sqrt()
         maps = (basis @ x).T.reshape(-1, height, width)
-        results.append((maps, basis, interactive, likeness))
-    maps, basis, interactive, likeness = zip(*results, strict=True)
-    return torch.stack(maps), torch.stack(basis), sum(interactive) / videos, sum(likeness) / videos
+        results.append((maps, basis, interactive, similarity))
+    maps, basis, interactive, similarity = zip(*results, strict=True)
+    losses = (sum(interactive) / videos, sum(similarity) / videos)
+    return torch.stack(maps), torch.stack(basis), *losses
 
 
 # --- the layer -----------------------------------------------------------------------------------
@@ -68,11 +69,11 @@ def transcribe(layer, levels, frames):
 def test_it_is_what_the_paper_prints(fusion, levels, frames, energy):
     layer = make_layer(levels, fusion=fusion, energy=energy)
     features = make_levels(2, frames, levels)
-    maps, basis, interactive, likeness = transcribe(layer, features, frames)
+    maps, basis, interactive, similarity = transcribe(layer, features, frames)
     found = layer(features, frames, losses=True)
     torch.testing.assert_close(found.maps, maps)
-    torch.testing.assert_close(found.interactive, interactive)
-    torch.testing.assert_close(found.likeness, likeness)
+    torch.testing.assert_close(found.interactive_loss, interactive)
+    torch.testing.assert_close(found.similarity_loss, similarity)
     attention = layer.attention(features, frames)
     assert attention.shape == (2, 6, frames, 3, 2)
     torch.testing.assert_close(attention.flatten(2), basis)
@@ -85,15 +86,15 @@ def test_gradients_are_those_of_the_printed_equations(moves_features, energy):
     features = [level.requires_grad_() for level in make_levels()]
     given = [*features, *layer.parameters()]
     found = layer(features, 3, losses=True)
-    ours = torch.autograd.grad(found.interactive + found.likeness, given)
-    _, _, interactive, likeness = transcribe(layer, features, 3)
-    expected = list(torch.autograd.grad(interactive + likeness, given))
+    ours = torch.autograd.grad(found.interactive_loss + found.similarity_loss, given)
+    _, _, interactive, similarity = transcribe(layer, features, 3)
+    expected = list(torch.autograd.grad(interactive + similarity, given))
     if not moves_features:
         # What reaches the top level through the pyramid stays; what reaches X of (6) does not.
         frozen = [*features[:2], features[2].detach()]
-        _, _, interactive, likeness = transcribe(layer, frozen, 3)
+        _, _, interactive, similarity = transcribe(layer, frozen, 3)
         others = [*features[:2], *layer.parameters()]
-        parts = torch.autograd.grad(interactive + likeness, others)
+        parts = torch.autograd.grad(interactive + similarity, others)
         expected = [*parts[:2], None, *parts[2:]]
     for one, other in zip(ours, expected, strict=True):
         if other is not None:
@@ -112,8 +113,8 @@ def test_a_share_of_energy_does_not_know_the_scale_of_features():
     with torch.no_grad():
         layer.scores[0].weight.zero_()
         layer.scores[0].bias.zero_()  # even weights, whatever the features
-        found = [layer([scale * features[0]], 3, losses=True).interactive for scale in (1, 100)]
-    torch.testing.assert_close(*found)
+        outputs = [layer([scale * features[0]], 3, losses=True) for scale in (1, 100)]
+    torch.testing.assert_close(*(output.interactive_loss for output in outputs))
 
 
 def test_one_frame_or_many_have_the_same_parameters():
@@ -146,13 +147,13 @@ def test_videos_of_a_batch_do_not_see_each_other():
 def test_with_one_level_there_is_nothing_to_tell_apart():
     layer, features = make_layer(1), make_levels(2, 3, 1)
     found = layer(features, 3, losses=True)
-    assert found.likeness.item() == pytest.approx((6 * 18) ** 0.5)
+    assert found.similarity_loss.item() == pytest.approx((6 * 18) ** 0.5)
 
 
 def test_losses_only_where_they_are_asked_for():
     found = make_layer()(make_levels(), 3)
-    assert found.interactive is None
-    assert found.likeness is None
+    assert found.interactive_loss is None
+    assert found.similarity_loss is None
 
 
 @pytest.mark.parametrize(
