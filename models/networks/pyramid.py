@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from models.attention.pyramid import Attended, Fusion, Measure, PyramidAttention
-from models.backbones.backbone import Backbone, Step, find_channels, trace_shapes
+from models.backbones.backbone import Backbone, Step, count_input_channels, trace_shapes
 from models.networks.two_stream import BRANCHES, Scores, TwoStream, count_parameters
 
 FEATURES = "features"
@@ -140,5 +140,5 @@ def find_levels(
             f"expected taps from the finest to the top one, each once: {', '.join(order)}; got "
             f"{', '.join(taps)}"
         )
-    shapes = trace_shapes(trunk, (find_channels(trunk), *size))
+    shapes = trace_shapes(trunk, (count_input_channels(trunk), *size))
     return [shapes[name] for name in taps]

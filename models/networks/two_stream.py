@@ -21,7 +21,7 @@ from torch import nn
 
 from models.attention.cross_modality import CrossModalityBlock
 from models.attention.non_local import NonLocalBlock
-from models.backbones.backbone import Backbone, Step, find_channels
+from models.backbones.backbone import Backbone, Step, count_input_channels
 
 Scores = Literal["rgb", "flow", "both"]
 BRANCHES = ("rgb", "flow")
@@ -186,7 +186,7 @@ def run_step(
 def make_blank(network: Backbone) -> torch.Tensor:
     """An input of a network without numbers in it: only its shape counts."""
     time, size = (network.rgb_input.frames,) * (network.dims == 3), network.rgb_input.size
-    return torch.empty(1, find_channels(network), *time, size, size, device="meta")
+    return torch.empty(1, count_input_channels(network), *time, size, size, device="meta")
 
 
 def describe(network: Backbone) -> str:

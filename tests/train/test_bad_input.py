@@ -84,9 +84,7 @@ def test_weights_of_another_network_can_be_replaced_by_the_same_command(train, t
         torch.save(ResNet(18, width=width).state_dict(), files[width])
     code, said = train(PYRAMID, "--weights", f"rgb={files[6]}")
     assert code == 2
-    assert_says(
-        said, r"^error: recipe: network.weights.rgb: .*18 6.pth: .*wrong shape: conv1"
-    )
+    assert_says(said, r"^error: recipe: network.weights.rgb: .*18 6.pth: .*wrong shape: conv1")
     assert not (tmp_path / "run").exists()
     code, said = train(PYRAMID, "--weights", f"rgb={files[4]}")
     assert code == 0

@@ -39,12 +39,12 @@ def test_counts(options, count):
         assert count_parameters(P3D199(**options)) == count
 
 
-def test_kinds_take_turns_through_all_stages():
+def test_variants_alternate_through_all_stages():
     with torch.device("meta"):
         network = P3D199()
     stages = [network.layer1, network.layer2, network.layer3]
-    kinds = "".join(block.kind for stage in stages for block in stage)
-    assert kinds == "ABC" * 15 + "AB"
+    variants = "".join(block.variant for stage in stages for block in stage)
+    assert variants == "ABC" * 15 + "AB"
     assert [len(stage) for stage in (*stages, network.layer4)] == [3, 8, 36, 3]
 
 
