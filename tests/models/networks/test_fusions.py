@@ -195,7 +195,7 @@ def test_flatten_takes_all_of_a_set_of_its_length():
 
 def test_segments_of_fewer_vectors_than_segments():
     fusion, x = TSLSTM(DIMENSION, segments=5).double(), make_sets(1, 2)
-    pooled = fusion.pool(x, torch.tensor([2]))
+    pooled = fusion.pool_segments(x, torch.tensor([2]))
     first, second = x[0]
     expected = torch.stack([first, first, x[0].amax(0), second, second])[None]
     torch.testing.assert_close(pooled, expected)

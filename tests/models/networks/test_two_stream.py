@@ -8,9 +8,8 @@ from models.networks.two_stream import (
     TwoStream,
     choose_positions,
     count_parameters,
-    fuse,
     is_identity,
-)  # fmt: skip
+)
 
 
 def make_pair(depth=18, width=4, seed=0, classes=5, dropout=0.0):
@@ -264,8 +263,8 @@ def test_identities_of_one_branch_are_dropped(branch):
         assert network.drop_identities((branch,)) == 4
         after = network(**images)
     other = "flow" if branch == "rgb" else "rgb"
-    assert [len(blocks) for blocks in network.modules_of(branch)[1:]] == [0, 0]
-    assert [len(blocks) for blocks in network.modules_of(other)[1:]] == [2, 2]
+    assert [len(blocks) for blocks in network.list_branch_modules(branch)[1:]] == [0, 0]
+    assert [len(blocks) for blocks in network.list_branch_modules(other)[1:]] == [2, 2]
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -365,7 +364,9 @@ def test_a_frozen_branch_learns_nothing(branch):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], 0.1)
     sum(score.sum() for score in network(**make_images()).values()).backward()
-    assert all(parameter.grad is None for parameter in network.modules_of(branch).parameters())
+    assert all(
+        parameter.grad is None for parameter in network.list_branch_modules(branch).parameters()
+    )
     optimizer.step()
     frozen = (f"{branch}.", f"to_{branch}.")
     for name, tensor in network.state_dict().items():
@@ -396,23 +397,3 @@ def test_branches_must_fit():
         TwoStream(*make_pair(), non_local=("audio",))
     with pytest.raises(ValueError, match="scores of one or both"):
         TwoStream(*make_pair(), scores="all")
-
-
-# --- late fusion ---------------------------------------------------------------------------------
-
-
-def test_late_fusion():
-    scores = {"rgb": torch.tensor([[2.0, 0.0]]), "flow": torch.tensor([[0.0, 1.0]])}
-    torch.testing.assert_close(fuse(scores), torch.tensor([[2.0, 1.0]]))
-    torch.testing.assert_close(fuse(scores, (5, 1)), torch.tensor([[10.0, 1.0]]))
-    soft = 0.5 * scores["rgb"].softmax(1) + 2 * scores["flow"].softmax(1)
-    torch.testing.assert_close(fuse(scores, (0.5, 2), over="softmax"), soft)
-    with pytest.raises(ValueError, match="fusion over logits or softmax, got 'mean'"):
-        fuse(scores, over="mean")
-
-
-def test_softmax_is_over_classes_whatever_stands_before_them():
-    scores = {name: torch.randn(2, 3, 4) for name in ("rgb", "flow")}
-    fused = fuse(scores, over="softmax")
-    torch.testing.assert_close(fused.sum(-1), torch.full((2, 3), 2.0))
-    torch.testing.assert_close(fused, scores["rgb"].softmax(-1) + scores["flow"].softmax(-1))

@@ -23,8 +23,8 @@ def make_two_stream():
 
 def test_blocks_between_branches_are_in_one_group_too():
     network = make_two_stream()
-    flow = group_parameters(network.modules_of("flow"), 0.1, 5e-4, first_is_new=True)
-    rgb = group_parameters(network.modules_of("rgb"), 0.1, 5e-4)
+    flow = group_parameters(network.list_branch_modules("flow"), 0.1, 5e-4, first_is_new=True)
+    rgb = group_parameters(network.list_branch_modules("rgb"), 0.1, 5e-4)
     grouped = [id(p) for group in flow + rgb for p in group["params"]]
     assert len(grouped) == len(set(grouped))
     assert set(grouped) == {id(parameter) for parameter in network.parameters()}
@@ -40,7 +40,7 @@ def test_a_frozen_branch_is_in_none():
     network = make_two_stream()
     network.freeze("rgb")
     grouped = {id(p) for g in group_parameters(network, 0.1, 5e-4) for p in g["params"]}
-    assert grouped == {id(p) for p in network.modules_of("flow").parameters()}
+    assert grouped == {id(p) for p in network.list_branch_modules("flow").parameters()}
 
 
 def test_rates_and_decays_are_tsns():
