@@ -200,9 +200,10 @@ def _find_level_shapes(
         return [(1, trunk.num_features, 1)]
     unknown = [name for name in taps if name not in trunk.taps]
     if unknown or not taps:
+        problem = f"has no tap {unknown[0]!r}" if unknown else "needs taps, and none was named"
         raise ValueError(
-            f"{type(trunk).__name__} has no tap {unknown[0] if unknown else '(none was named)'!r}; "
-            f"there are {', '.join(trunk.taps)}, and {FEATURES} alone"
+            f"{type(trunk).__name__} {problem}; there are {', '.join(trunk.taps)}, and {FEATURES} "
+            "alone"
         )
     ordered = [name for name in trunk.taps if name in taps]
     if list(taps) != ordered:

@@ -106,9 +106,10 @@ class TwoStream(nn.Module):
         self.positions = choose_positions(rgb) if positions is None else positions
         unknown = [name for name in self.positions if name not in rgb.taps]
         if unknown or ((cma or non_local) and not self.positions):
+            problem = f"there is no step {unknown[0]}" if unknown else "no step is named"
             raise ValueError(
-                f"no step {unknown[0] if unknown else 'is named'} to put attention after; "
-                f"{_describe_backbone(rgb)} has {', '.join(rgb.taps)}"
+                f"{problem} to insert attention after; {_describe_backbone(rgb)} has "
+                f"{', '.join(rgb.taps)}"
             )
 
         def make_blocks(block_class: type[CrossModalityBlock], wanted: bool) -> nn.ModuleDict:

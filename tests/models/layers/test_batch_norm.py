@@ -35,7 +35,7 @@ def test_train_unfreezes_them_and_they_can_be_frozen_again():
     assert [layer.training for layer in find_batch_norms(network)] == [True] + [False] * 19
 
 
-def test_the_first_is_that_of_the_branch():
+def test_first_layer_of_a_branch_stays_trainable():
     network = TwoStream(*(ResNet(18, in_channels=c, width=4) for c in (3, 10)))
     branch = network.list_branch_modules("flow")
     assert freeze_batch_norms(branch) == 19 + 2  # of the backbone and of its two blocks
@@ -50,8 +50,8 @@ def test_all_can_be_frozen():
     assert not any(layer.training for layer in find_batch_norms(network))
 
 
-def test_synchronized_layers_are_batch_norms_too():
-    """Toolboxes that look for BatchNorm2d alone freeze nothing in distributed training."""
+def test_synchronized_layers_are_frozen():
+    """A search for BatchNorm2d alone would freeze nothing in distributed training."""
     network = nn.SyncBatchNorm.convert_sync_batchnorm(ResNet(18, width=4))
     assert all(isinstance(layer, nn.SyncBatchNorm) for layer in find_batch_norms(network))
     assert freeze_batch_norms(network) == 19
@@ -60,5 +60,5 @@ def test_synchronized_layers_are_batch_norms_too():
 
 
 @pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d])
-def test_layers_of_all_dimensions_count(kind):
+def test_layers_of_all_dimensions_are_frozen(kind):
     assert freeze_batch_norms(nn.Sequential(kind(2), nn.ReLU(), kind(2), nn.GroupNorm(1, 2))) == 1

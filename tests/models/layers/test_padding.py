@@ -7,8 +7,8 @@ from models.layers.padding import clear_padding, find_padding
 
 
 def test_rows_after_each_set_are_padding():
-    found = find_padding(torch.zeros(3, 4, 2), torch.tensor([4, 1, 3]), 2)
-    assert found.tolist() == [[False] * 4, [False] + [True] * 3, [False] * 3 + [True]]
+    padding = find_padding(torch.zeros(3, 4, 2), torch.tensor([4, 1, 3]), 2)
+    assert padding.tolist() == [[False] * 4, [False] + [True] * 3, [False] * 3 + [True]]
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.uint8])
