@@ -49,7 +49,7 @@ def train(tiny_changes, store, tmp_path):
         ({"network.backbone": "i3d"}, "need data.clip and no pyramid"),
         ({"network.backbone": "vgg", **ALONE}, "should be 'resnet', 'vgg16'"),
         ({"network.backbone": "bn_inception"}, "bn_inception cannot take images of 16×16"),
-        ({"network.backbone": "bn_inception", "data.size": "24"}, "sides are to be multiples"),
+        ({"network.backbone": "bn_inception", "data.size": "24"}, "sides are multiples"),
         ({"network.cma": "true", "streams": "[rgb, flow]", "network.positions": "[res9_9]"},
          "network.positions: there is no step res9_9 to insert attention after"),
         ({"network.cma": "true", "streams": "[rgb, flow]", "network.backbone": "vgg16"},
