@@ -69,8 +69,8 @@ def transcribe(
     inner = basis @ (x.detach() @ x.detach().mT) @ basis.mT
     interactive = -(inner * one).sum() + ((basis @ basis.mT) * (1 - one)).square().sum()
     delta = torch.stack([(a - y.softmax(dim=2)).abs() for y in scores], dim=1)
-    likeness = (1 - delta.square()).sum(dim=(1, 2, 3)).sqrt().sum()
-    return (basis @ x).square().mean() + (interactive + likeness) / len(x)
+    similarity = (1 - delta.square()).sum(dim=(1, 2, 3)).sqrt().sum()
+    return (basis @ x).square().mean() + (interactive + similarity) / len(x)
 
 
 def make_pyramid(printed: bool, batch: int, device: str) -> Task:
@@ -82,9 +82,9 @@ def make_pyramid(printed: bool, batch: int, device: str) -> Task:
         if printed:
             return transcribe(layer, inputs, FRAMES)
         found = layer(inputs, FRAMES, losses=True)
-        assert found.interactive is not None
-        assert found.likeness is not None
-        return found.maps.square().mean() + found.interactive + found.likeness
+        assert found.interactive_loss is not None
+        assert found.similarity_loss is not None
+        return found.maps.square().mean() + found.interactive_loss + found.similarity_loss
 
     return layer, inputs, run
 

@@ -30,7 +30,7 @@ from rich.console import Console
 from torch import nn
 from torch.nn import functional
 
-from models.attention.cross_modality import CrossModalityBlock, weigh
+from models.attention.cross_modality import CrossModalityBlock, compute_attention_map
 from models.backbones.resnet import ResNet
 from train.distributed.parallel import Process, choose_layout
 from train.loop.context import DTYPES, Context
@@ -153,8 +153,8 @@ class MaterializingBlock(CrossModalityBlock):
     """The same block with the (N, M) map in memory, as equations 2 to 4 are usually written."""
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        key_value = self._answer(y)
-        z = weigh(self._ask(x), key_value[0]) @ key_value[1]
+        key, value = self._project_key_value(y)
+        z = compute_attention_map(self._project_query(x), key) @ value
         return x + self.norm(self.out(z.transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:])))
 
 

@@ -1,1 +1,1 @@
-"""Attention, one paper a file."""
+"""Attention modules, one file for each paper."""

@@ -1,5 +1,5 @@
 # ruff: noqa: N803, N806
-"""Cross-Modality Attention: one modality asks, the other answers.
+"""Cross-modality attention (CMA): one modality attends to the features of another.
 
 Chi, Tian, Mu, Tian, "Two-Stream Video Classification with Cross-Modality Attention", 2019.
 
@@ -8,15 +8,18 @@ Chi, Tian, Mu, Tian, "Two-Stream Video Classification with Cross-Modality Attent
     f(xᵢ, yⱼ) = exp(q(xᵢ) k(yⱼ)ᵀ / √d_k)                                              (3)
     outᵢ = W_out zᵢ + xᵢ                                                              (5)
 
-    x, y     x, y                features of the asking and of the answering modality
+    paper    name                meaning
+    x, y     x, y                features of the attending and of the attended modality
     q, k, v  query, key, value   1×1 (1×1×1) convolutions to half the channels, d_k
     W_out    out, norm           1×1 convolution back, and a BN whose scale starts at 0
              pool                2×2 max-pooling of y before k and v, in space only
 
-Departs from the printed equations: (3) has √d_k outside the exponent, which would cancel with
-(4); it stands inside here, as (1) has it. Where the paper leaves it open: all convolutions have
-biases, as in the non-local networks that it follows, and start at 0 there. An image of one row
-or column is not pooled along it.
+Deviations and choices:
+- (3) is printed with √d_k outside the exponent, where it would cancel with (4). Here it is inside,
+  as in (1).
+- The paper does not mention biases. All convolutions have them, as in non-local networks, and
+  they start at 0.
+- A feature map of one row or one column is not pooled along that axis.
 
     B C      batch, channels           D   d_k
     T H W    time, height, width       N M positions of x, and of the pooled y
@@ -29,48 +32,80 @@ from torch import nn
 from torch.nn import functional
 
 
-def attend(query_BND: torch.Tensor, key_BMD: torch.Tensor, value_BMD: torch.Tensor) -> torch.Tensor:
-    """Equation 1: (B, N, D), without the (N, M) map in memory where that is the smaller part.
+def compute_attention(
+    query_BND: torch.Tensor, key_BMD: torch.Tensor, value_BMD: torch.Tensor
+) -> torch.Tensor:
+    """Compute scaled dot-product attention (equation 1) with little memory.
 
-    torch's fused kernels make no map, but take only tensors that are contiguous in D: of others
-    they need copies, which for small maps are larger than the map.
+    PyTorch's fused kernels do not store the (N, M) map, but need inputs that are contiguous in D.
+    Where copies of other inputs would take more memory than the map, the map is computed.
+
+    Args:
+        query_BND: Queries (B, N, D).
+        key_BMD: Keys (B, M, D).
+        value_BMD: Values (B, M, D).
+
+    Returns:
+        The weighted means of the values, (B, N, D).
     """
-    given = (query_BND, key_BMD, value_BMD)
-    copies = sum(tensor.numel() for tensor in given if not tensor.is_contiguous())
+    inputs = (query_BND, key_BMD, value_BMD)
+    copied_numbers = sum(tensor.numel() for tensor in inputs if not tensor.is_contiguous())
     map_size = len(query_BND) * query_BND.shape[1] * key_BMD.shape[1]
-    if 2 * map_size < copies:  # scores, and what the softmax makes of them
-        return weigh(query_BND, key_BMD) @ value_BMD
-    q, k, v = (tensor.contiguous().unsqueeze(1) for tensor in given)  # as one head
+    if 2 * map_size < copied_numbers:  # twice: the scores, and their softmax
+        return compute_attention_map(query_BND, key_BMD) @ value_BMD
+    q, k, v = (tensor.contiguous().unsqueeze(1) for tensor in inputs)  # one attention head
     return functional.scaled_dot_product_attention(q, k, v).squeeze(1)
 
 
-def weigh(query_BND: torch.Tensor, key_BMD: torch.Tensor) -> torch.Tensor:
-    """The attention map of equation 1, (B, N, M): rows sum to 1."""
-    scores = query_BND @ key_BMD.transpose(1, 2)
-    return scores.div_(query_BND.shape[-1] ** 0.5).softmax(dim=-1)
+def compute_attention_map(query_BND: torch.Tensor, key_BMD: torch.Tensor) -> torch.Tensor:
+    """Compute the attention map of equation 1.
+
+    Args:
+        query_BND: Queries (B, N, D).
+        key_BMD: Keys (B, M, D).
+
+    Returns:
+        The map (B, N, M), whose rows sum to 1.
+    """
+    scores_BNM = query_BND @ key_BMD.transpose(1, 2)
+    return scores_BNM.div_(query_BND.shape[-1] ** 0.5).softmax(dim=-1)
 
 
 class CrossModalityBlock(nn.Module):
-    """Equation 5: x, and what it takes from y. The identity as it is built.
+    """Residual attention from one modality to another (equation 5); the identity when newly built.
 
-    Parameters
-    ----------
-    channels: of x and of y.
-    dims: 2 for (B, C, H, W), 3 for (B, C, T, H, W).
-    uniform: all weights equal instead of the softmax: the control that shows what attention adds.
+    Example:
+        >>> block = CrossModalityBlock(channels=512)
+        >>> rgb, flow = torch.randn(2, 2, 512, 28, 28)
+        >>> block(rgb, flow).shape
+        torch.Size([2, 512, 28, 28])
     """
 
     def __init__(self, channels: int, dims: int = 2, uniform: bool = False) -> None:
+        """Build the block.
+
+        Args:
+            channels: Channels of x and of y, 2 or more.
+            dims: 2 for images (B, C, H, W), 3 for clips (B, C, T, H, W). Default: 2.
+            uniform: Use equal weights instead of the softmax, as a control experiment that shows
+                what attention contributes. Default: False.
+
+        Raises:
+            ValueError: If ``dims`` is neither 2 nor 3, or ``channels`` is below 2.
+        """
         super().__init__()
         if dims not in (2, 3) or channels < 2:
-            raise ValueError(f"expected dims 2 or 3 and 2 channels, got {dims} and {channels}")
+            raise ValueError(
+                f"expected dims 2 or 3 and 2 channels or more, got dims {dims} and {channels} "
+                "channels"
+            )
         convolution: Any = nn.Conv2d if dims == 2 else nn.Conv3d
-        inner = channels // 2
+        inner_channels = channels // 2
         self.dims, self.uniform = dims, uniform
-        self.query = convolution(channels, inner, 1)
-        self.key = convolution(channels, inner, 1)
-        self.value = convolution(channels, inner, 1)
-        self.out = convolution(inner, channels, 1)
+        self.query = convolution(channels, inner_channels, 1)
+        self.key = convolution(channels, inner_channels, 1)
+        self.value = convolution(channels, inner_channels, 1)
+        self.out = convolution(inner_channels, channels, 1)
         self.norm = nn.BatchNorm2d(channels) if dims == 2 else nn.BatchNorm3d(channels)
         for module in (self.query, self.key, self.value, self.out):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -78,37 +113,68 @@ class CrossModalityBlock(nn.Module):
         nn.init.zeros_(self.norm.weight)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """x + BN(W_out CMA(x, y)), of the shape of x."""
-        query_BND, (key_BMD, value_BMD) = self._ask(x), self._answer(y)
+        """Compute x + BN(W_out CMA(x, y)).
+
+        Args:
+            x: Features of the attending modality, (B, C, H, W), or (B, C, T, H, W) if ``dims``
+                is 3.
+            y: Features of the attended modality, with the same B, C and number of dimensions.
+
+        Returns:
+            A tensor of the shape of x.
+        """
+        query_BND, (key_BMD, value_BMD) = self._project_query(x), self._project_key_value(y)
         if self.uniform:
             z_BND = value_BMD.mean(dim=1, keepdim=True).expand_as(query_BND)
         else:
-            z_BND = attend(query_BND, key_BMD, value_BMD)
+            z_BND = compute_attention(query_BND, key_BMD, value_BMD)
         z = z_BND.transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:])
-        # In memory as x is: else what follows would run other kernels, with other roundings.
+        # Keep the memory format of x: another one would select other kernels, which round
+        # differently.
         z = z.contiguous() if x.is_contiguous() else z
         return x + self.norm(self.out(z))
 
     def attention(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The map (B, N, M) that `forward` uses; N and M in the order of x and the pooled y."""
-        query, key = self._ask(x), self._answer(y)[0]
+        """Compute the attention map that `forward` uses.
+
+        Args:
+            x: Features as in `forward`.
+            y: Features as in `forward`.
+
+        Returns:
+            The map (B, N, M), whose rows sum to 1. N and M count the positions of x and of the
+            pooled y in row-major order; see `pooled_size`.
+        """
+        query_BND, key_BMD = self._project_query(x), self._project_key_value(y)[0]
         if self.uniform:
-            return query.new_full((len(query), query.shape[1], key.shape[1]), 1 / key.shape[1])
-        return weigh(query, key)
+            pooled_positions = key_BMD.shape[1]
+            shape = (*query_BND.shape[:2], pooled_positions)
+            return query_BND.new_full(shape, 1 / pooled_positions)
+        return compute_attention_map(query_BND, key_BMD)
 
     def pooled_size(self, y: torch.Tensor) -> tuple[int, ...]:
-        """Size (H, W) or (T, H, W) of the pooled y, to which the map's M unfolds."""
-        return tuple(self._pool(y).shape[2:])
+        """Return the size of the pooled y, to which the M positions of a map unfold.
 
-    def _ask(self, x: torch.Tensor) -> torch.Tensor:
+        Args:
+            y: Features as in `forward`.
+
+        Returns:
+            (H, W), or (T, H, W) if ``dims`` is 3.
+        """
+        return tuple(self._pool_features(y).shape[2:])
+
+    def _project_query(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the queries (B, N, D) of x."""
         return self.query(x).flatten(2).transpose(1, 2)
 
-    def _answer(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        pooled = self._pool(y)
+    def _project_key_value(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute the keys and values, (B, M, D) each, of the pooled y."""
+        pooled = self._pool_features(y)
         key, value = self.key(pooled), self.value(pooled)
         return key.flatten(2).transpose(1, 2), value.flatten(2).transpose(1, 2)
 
-    def _pool(self, y: torch.Tensor) -> torch.Tensor:
+    def _pool_features(self, y: torch.Tensor) -> torch.Tensor:
+        """Max-pool y by 2×2 in space, except along an axis of length 1."""
         window = [min(2, side) for side in y.shape[-2:]]
         if self.dims == 2:
             return functional.max_pool2d(y, window)

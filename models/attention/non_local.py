@@ -1,10 +1,10 @@
-"""Non-local blocks: cross-modality attention with one and the same modality on both sides.
+"""Non-local block: cross-modality attention in which a modality attends to itself.
 
-Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018, in its embedded Gaussian
-version; that it is this special case is said by Chi et al. 2019, §3.1.
+Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018, embedded Gaussian version. Chi
+et al. 2019, §3.1, describe it as this special case of their block.
 
-Departs from the authors' code: their convolutions start from N(0, 0.01²), these as those of
-`cross_modality.py`.
+Deviation from the authors' code: their convolutions start from N(0, 0.01²); these start like
+those of `models.attention.cross_modality`.
 """
 
 import torch
@@ -13,12 +13,36 @@ from models.attention.cross_modality import CrossModalityBlock
 
 
 class NonLocalBlock(CrossModalityBlock):
-    """x, and what it takes from itself. The identity as it is built."""
+    """Residual self-attention over all positions; the identity when newly built.
+
+    The arguments are those of `CrossModalityBlock`.
+
+    Example:
+        >>> block = NonLocalBlock(channels=512)
+        >>> block(torch.randn(2, 512, 28, 28)).shape
+        torch.Size([2, 512, 28, 28])
+    """
 
     def forward(self, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
-        """x + BN(W_out CMA(x, x)); `y` is not looked at."""
+        """Compute x + BN(W_out CMA(x, x)).
+
+        Args:
+            x: Features (B, C, H, W), or (B, C, T, H, W) if ``dims`` is 3.
+            y: Ignored; accepted so that both kinds of block can be called alike.
+
+        Returns:
+            A tensor of the shape of x.
+        """
         return super().forward(x, x)
 
     def attention(self, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
-        """The map (B, N, M) that `forward` uses; `y` is not looked at."""
+        """Compute the attention map that `forward` uses.
+
+        Args:
+            x: Features as in `forward`.
+            y: Ignored.
+
+        Returns:
+            The map (B, N, M), whose rows sum to 1.
+        """
         return super().attention(x, x)

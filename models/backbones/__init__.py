@@ -1,1 +1,4 @@
-"""Networks that turn images into features, one family a file."""
+"""Backbones: networks that turn images or clips into features and scores.
+
+One file for each family. `build_backbone` builds a backbone by its name.
+"""

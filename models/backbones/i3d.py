@@ -1,25 +1,27 @@
 # ruff: noqa: N803
-"""I3D-ResNet-50: a ResNet-50 whose kernels have grown into time.
+"""I3D-ResNet-50: a ResNet-50 for clips, whose kernels are inflated into time.
 
 Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018, §4 and Table 1, in the layout
 of the authors' training code; Carreira, Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017,
 for inflation (`models.weights.pretrained.inflate_time`).
 
+Lengths of the kernels in time; in res2 … res5, those of the first convolution of each block:
+
     conv1  5×7×7      res2  3 3 3    res3  3 1 3 1    res4  3 1 3 1 3 1    res5  1 3 1
 
-are the kernels' lengths in time, in res2 … res5 those of each block's first convolution. Two
-stems are published, for clips of 32 and of 8 frames. They differ in time alone:
+Two stems are published, for clips of 32 and of 8 frames. They differ in time alone:
 
     frames       conv1          pool1            pool2, after res2    clip → features in time
     32           by (2, 2, 2)   2×3×3 by 2       2×1×1 by (2, 1, 1)   32 → 16 → 8 → 4
      8           by (1, 2, 2)   1×3×3 by (1,2,2) the same              8 →  8 → 8 → 4
 
-pool1 has no padding, other than in ResNet: 224² → 112² → 55² → 28² → 14² → 7².
+Unlike in ResNet, pool1 has no padding: 224² → 112² → 55² → 28² → 14² → 7².
 
-The paper (§4) inflates one kernel for every two residual blocks; that res2 has it in all three
-is the code's. As there, the last BN of each block starts at scale 0, so that a new block is its
-shortcut; all else starts as in `resnet.py`. Keys are those of `resnet.py`, so that the weights
-of image networks fit once they are inflated.
+Deviations from the paper, as in the authors' code: the paper (§4) inflates one kernel for every
+two residual blocks, the code all three of res2. The scale of the last BN of each block starts at
+0, so that a new block passes on its shortcut; all else starts as in `models.backbones.resnet`.
+The state-dict keys are those of `models.backbones.resnet`, so that the weights of image networks
+fit once they are inflated.
 
     B C T H W  batch, channels, time, height, width
 """
@@ -37,49 +39,79 @@ from models.backbones.backbone import (
     Backbone,
     InputConvention,
     Step,
-    initialize,
+    initialize_convolutions,
 )
 
-# By stage, the length in time of the first convolution of each of its blocks.
-TIMES = ((3, 3, 3), (3, 1, 3, 1), (3, 1, 3, 1, 3, 1), (1, 3, 1))
-NON_LOCAL = ("res3_1", "res3_3", "res4_1", "res4_3", "res4_5")
-POOL2 = 2
+# For each stage, the length in time of the first convolution of each of its blocks.
+TEMPORAL_KERNELS = ((3, 3, 3), (3, 1, 3, 1), (3, 1, 3, 1, 3, 1), (1, 3, 1))
+NON_LOCAL_POSITIONS = ("res3_1", "res3_3", "res4_1", "res4_3", "res4_5")
+POOL2_STRIDE = 2
 
 
 @dataclass(frozen=True)
-class Stem:
-    """By how much conv1 and pool1 stride in time; pool1's window is as long as its stride."""
+class StemStrides:
+    """Strides of the stem in time."""
 
     conv1: int
+    """Temporal stride of conv1."""
+
     pool1: int
+    """Temporal stride of pool1, and length of its window."""
 
 
-STEMS = {32: Stem(conv1=2, pool1=2), 8: Stem(conv1=1, pool1=1)}
+STEMS = {32: StemStrides(conv1=2, pool1=2), 8: StemStrides(conv1=1, pool1=1)}
 
 
 class Bottleneck(nn.Module):
-    """``time``×1×1, 1×3×3 (which strides, in space) and 1×1×1 around a residual connection."""
+    """A T×1×1, a 1×3×3 (with the spatial stride) and a 1×1×1 convolution; residual."""
 
     expansion = 4
 
-    def __init__(self, channels: int, inner: int, time: int, stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, inner_channels: int, temporal_kernel: int, stride: int = 1
+    ) -> None:
+        """Build the block with random weights; the scale of its last BN starts at 0.
+
+        Args:
+            in_channels: Channels of the input.
+            inner_channels: Channels of the first two convolutions; the output has 4 times as many.
+            temporal_kernel: Length of the first convolution in time, 1 or 3.
+            stride: Spatial stride. Default: 1.
+        """
         super().__init__()
-        wide, in_space = inner * self.expansion, (1, stride, stride)
-        self.conv1 = nn.Conv3d(channels, inner, (time, 1, 1), padding=(time // 2, 0, 0), bias=False)
-        self.bn1 = nn.BatchNorm3d(inner)
-        self.conv2 = nn.Conv3d(inner, inner, (1, 3, 3), in_space, padding=(0, 1, 1), bias=False)
-        self.bn2 = nn.BatchNorm3d(inner)
-        self.conv3 = nn.Conv3d(inner, wide, 1, bias=False)
-        self.bn3 = nn.BatchNorm3d(wide)
+        out_channels, strides = inner_channels * self.expansion, (1, stride, stride)
+        self.conv1 = nn.Conv3d(
+            in_channels,
+            inner_channels,
+            (temporal_kernel, 1, 1),
+            padding=(temporal_kernel // 2, 0, 0),
+            bias=False,
+        )
+        self.bn1 = nn.BatchNorm3d(inner_channels)
+        self.conv2 = nn.Conv3d(
+            inner_channels, inner_channels, (1, 3, 3), strides, padding=(0, 1, 1), bias=False
+        )
+        self.bn2 = nn.BatchNorm3d(inner_channels)
+        self.conv3 = nn.Conv3d(inner_channels, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm3d(out_channels)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
-        if stride > 1 or channels != wide:
+        if stride > 1 or in_channels != out_channels:
             self.downsample = nn.Sequential(
-                nn.Conv3d(channels, wide, 1, in_space, bias=False), nn.BatchNorm3d(wide)
+                nn.Conv3d(in_channels, out_channels, 1, strides, bias=False),
+                nn.BatchNorm3d(out_channels),
             )
         nn.init.zeros_(self.bn3.weight)
 
     def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+        """Run the block.
+
+        Args:
+            x_BCTHW: Features (B, in_channels, T, H, W).
+
+        Returns:
+            Features (B, 4·inner_channels, T, ⌈H/stride⌉, ⌈W/stride⌉).
+        """
         out = self.relu(self.bn1(self.conv1(x_BCTHW)))
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
@@ -88,21 +120,15 @@ class Bottleneck(nn.Module):
 
 
 class I3D(Backbone):
-    """I3D-ResNet-50. Its steps: ``stem``, ``res2_0`` to ``res5_2``, ``pool2`` after ``res2_2``.
+    """I3D-ResNet-50 for clips.
 
-    Parameters
-    ----------
-    frames: 32 or 8, of which stem; other lengths of clips can be run through either. What
-        `rgb_input` and `flow_input` say of frames is meant for 32.
-    in_channels: 3 for RGB, 2 for flow.
-    num_classes: of the last layer; 0 for none, which gives pooled features instead of scores.
-    dropout: before the last layer.
-    width: channels of the stem; 64 is the paper's.
-    non_local: what makes a block for so many channels, to get the paper's five non-local blocks:
-        ``partial(NonLocalBlock, dims=3)`` of `models.attention.non_local`, of which backbones
-        know nothing. Each belongs to the step that it follows (`NON_LOCAL`).
+    Its steps are ``stem``, ``res2_0`` to ``res5_2``, and ``pool2`` after ``res2_2``. All residual
+    blocks are taps.
 
-    Raises ValueError for other stems; `forward`, for clips of too few frames.
+    Example:
+        >>> network = I3D(frames=8, num_classes=101)
+        >>> network(torch.randn(1, 3, 8, 224, 224)).shape
+        torch.Size([1, 101])
     """
 
     dims: ClassVar[int] = 3
@@ -119,58 +145,85 @@ class I3D(Backbone):
         width: int = 64,
         non_local: Callable[[int], nn.Module] | None = None,
     ) -> None:
+        """Build the network with random weights.
+
+        Args:
+            frames: Which stem to build, the one for 32 or for 8 frames. Either accepts clips of
+                other lengths too: 8 frames or more for 32, 2 or more for 8. The ``frames`` of
+                `rgb_input` and `flow_input` are those of the stem for 32. Default: 32.
+            in_channels: 3 for RGB, 2 for flow. Default: 3.
+            num_classes: Classes of the last layer. 0: no last layer, so that the network returns
+                pooled features. Default: 400, those of Kinetics.
+            dropout: Dropout probability before the last layer. Default: 0.5.
+            width: Channels of the stem, which scale those of all layers. Default: 64, the
+                paper's.
+            non_local: A function from a number of channels to a block, called to add the paper's
+                five non-local blocks, such as ``partial(NonLocalBlock, dims=3)``. Each block runs
+                as part of the step that it follows. Default: no blocks.
+
+        Raises:
+            ValueError: If ``frames`` is neither 32 nor 8.
+        """
         super().__init__()
         if frames not in STEMS:
             raise ValueError(
                 f"expected the stem for {' or '.join(map(str, STEMS))} frames, got {frames}"
             )
-        stem = STEMS[frames]
+        strides = STEMS[frames]
         self.frames, self.dropout = frames, nn.Dropout(dropout)
-        self.fewest_frames = stem.conv1 * stem.pool1 * POOL2
+        self.min_frames = strides.conv1 * strides.pool1 * POOL2_STRIDE
         self.conv1 = nn.Conv3d(
-            in_channels, width, (5, 7, 7), (stem.conv1, 2, 2), padding=(2, 3, 3), bias=False
+            in_channels, width, (5, 7, 7), (strides.conv1, 2, 2), padding=(2, 3, 3), bias=False
         )
         self.bn1 = nn.BatchNorm3d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.pool1 = nn.MaxPool3d((stem.pool1, 3, 3), (stem.pool1, 2, 2))
-        self.pool2 = nn.MaxPool3d((POOL2, 1, 1), (POOL2, 1, 1))
+        self.pool1 = nn.MaxPool3d((strides.pool1, 3, 3), (strides.pool1, 2, 2))
+        self.pool2 = nn.MaxPool3d((POOL2_STRIDE, 1, 1), (POOL2_STRIDE, 1, 1))
         channels, self.taps = width, {}
-        for number, times in enumerate(TIMES):
-            inner, blocks = width << number, []
-            for place, time in enumerate(times):
-                stride = 2 if number > 0 and place == 0 else 1
-                blocks.append(Bottleneck(channels, inner, time, stride))
-                channels = inner * Bottleneck.expansion
-                self.taps[f"res{number + 2}_{place}"] = channels
-            setattr(self, f"layer{number + 1}", nn.Sequential(*blocks))
+        for stage_index, temporal_kernels in enumerate(TEMPORAL_KERNELS):
+            inner_channels, blocks = width << stage_index, []
+            for block_index, temporal_kernel in enumerate(temporal_kernels):
+                stride = 2 if stage_index > 0 and block_index == 0 else 1
+                blocks.append(Bottleneck(channels, inner_channels, temporal_kernel, stride))
+                channels = inner_channels * Bottleneck.expansion
+                self.taps[f"res{stage_index + 2}_{block_index}"] = channels
+            setattr(self, f"layer{stage_index + 1}", nn.Sequential(*blocks))
         self.num_features = channels
         self.fc = nn.Linear(channels, num_classes) if num_classes else None
-        initialize(self)
-        # After that, as these blocks start in their own way.
+        initialize_convolutions(self)
+        # Added after the initialization, since non-local blocks have their own.
         self.non_local = nn.ModuleDict(
-            {name: non_local(self.taps[name]) for name in NON_LOCAL} if non_local else {}
+            {name: non_local(self.taps[name]) for name in NON_LOCAL_POSITIONS} if non_local else {}
         )
 
-    def stem(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        """What comes before the blocks."""
-        if x_BCTHW.ndim != 5 or x_BCTHW.shape[2] < self.fewest_frames:
-            raise ValueError(
-                f"expected clips (B, C, T, H, W) of {self.fewest_frames} frames or more, got "
-                f"{tuple(x_BCTHW.shape)}: sample longer clips; 8 frames are enough for any stem, "
-                "2 for that of frames=8"
-            )
-        return self.pool1(self.relu(self.bn1(self.conv1(x_BCTHW))))
-
     def steps(self) -> Iterator[tuple[str, Step]]:
-        yield "stem", self.stem
+        """List ``stem``, the residual blocks and ``pool2``.
+
+        Returns:
+            Pairs of a name and a function from features to features.
+        """
+        yield "stem", self._run_stem
         for stage in (2, 3, 4, 5):
-            for place, block in enumerate(getattr(self, f"layer{stage - 1}")):
-                name = f"res{stage}_{place}"
-                yield name, follow(block, self.non_local[name]) if name in self.non_local else block
+            for block_index, block in enumerate(getattr(self, f"layer{stage - 1}")):
+                name = f"res{stage}_{block_index}"
+                if name in self.non_local:
+                    yield name, _chain_steps(block, self.non_local[name])
+                else:
+                    yield name, block
             if stage == 2:
                 yield "pool2", self.pool2
 
+    def _run_stem(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+        """Run the layers before the residual blocks; ValueError for clips that are too short."""
+        if x_BCTHW.ndim != 5 or x_BCTHW.shape[2] < self.min_frames:
+            raise ValueError(
+                f"expected clips (B, C, T, H, W) of {self.min_frames} frames or more, got "
+                f"{tuple(x_BCTHW.shape)}: sample longer clips. The stem for 32 frames needs at "
+                "least 8, the stem for 8 frames at least 2"
+            )
+        return self.pool1(self.relu(self.bn1(self.conv1(x_BCTHW))))
 
-def follow(first: Step, second: Step) -> Step:
-    """The step that does one and then the other."""
+
+def _chain_steps(first: Step, second: Step) -> Step:
+    """Combine two steps into one that runs the first and then the second."""
     return lambda x: second(first(x))

@@ -1,33 +1,33 @@
 # ruff: noqa: N803
-"""P3D-199: a ResNet-152 whose 3×3 convolutions are one in space and one in time.
+"""P3D-199: a ResNet-152 for clips, whose 3×3 convolutions are split into space and time.
 
 Qiu, Yao, Mei, "Learning Spatio-Temporal Representation with Pseudo-3D Residual Networks",
-ICCV 2017, §3. It is the 3-D network of Chi et al. 2019, §5.6, Table 5, where a block
-of attention stands after the last block of res4.
+ICCV 2017, §3. It is the 3-D network of Chi et al. 2019, §5.6, Table 5, where an attention block
+follows the last block of res4.
 
-S, 1×3×3, and T, 3×1×1, each with BN and ReLU, stand between the 1×1×1 convolutions of a
-bottleneck in three ways, which take turns from block to block:
+S, 1×3×3, and T, 3×1×1, each with BN and ReLU, are placed between the 1×1×1 convolutions of a
+bottleneck in three ways, which alternate from block to block:
 
     A   T(S(x))          B   S(x) + T(x)          C   y + T(y),  y = S(x)
 
     stem    1×7×7 by (1, 2, 2), max-pool 2×3×3 by 2      res2, res3, res4   3 + 8 + 36 blocks
     pool2, pool3, pool4   2×1×1 by (2, 1, 1), each after its stage
-    res5    3 blocks of images, as no time is left, with 3×3 instead of S and T
+    res5    3 blocks for images, since no time is left, with 3×3 instead of S and T
 
 Clips of 16 frames, 160²: 16 → 8 → 4 → 2 → 1 in time, and 160² → 80² → 40² → 20² → 10² → 5² in
-space. The pools after the stages round up, as Caffe's do, in which the original was made: that
-lets in the 12 frames of Table 5, 12 → 6 → 3 → 2 → 1, and changes nothing for 16. Strides are on
-the first 1×1×1 convolution, unlike those of `resnet.py`.
+space. The pools after the stages round up, like those of Caffe, in which the original was made.
+This accepts the 12 frames of Table 5, 12 → 6 → 3 → 2 → 1, and changes nothing for 16. Unlike in
+`models.backbones.resnet`, the first 1×1×1 convolution has the stride.
 
-Keys are meant to be those of the public PyTorch port. Certain, from descriptions of its layers
-and its counts of parameters: the layers, their shapes, their order and that only the last one
-has biases. From memory, not compared with a file: the names ``conv1_custom``, ``conv2`` and
-``bn2`` of S, ``conv3`` and ``bn3`` of T, ``conv_normal`` and ``bn_normal`` of res5's 3×3,
-``conv4`` and ``bn4`` of the last 1×1×1. Loading is strict: what differs would be listed.
+State-dict keys are meant to be those of the public PyTorch port. Descriptions of its layers and
+its parameter counts confirm the layers, their shapes, their order, and that only the last layer
+has biases. Not compared with a file, but written from memory, are the names ``conv1_custom``,
+``conv2`` and ``bn2`` of S, ``conv3`` and ``bn3`` of T, ``conv_normal`` and ``bn_normal`` of res5's
+3×3, ``conv4`` and ``bn4`` of the last 1×1×1. Loading is strict and would list any difference.
 
-Departs from it: the mean is over all of space, which for 160² is its 5×5 average pool; clips of
-which time is left at res5 are refused, where it takes their frames for more clips. Normalization
-is torchvision's, and for flow that of TSN.
+Deviations from the port: features are averaged over all of space, which for 160² equals the
+port's 5×5 average pool. Clips with time left at res5 are refused, where the port treats their
+frames as more clips. RGB is normalized as in torchvision, and flow as in TSN.
 
     B C T H W  batch, channels, time, height, width
 """
@@ -47,122 +47,182 @@ from models.backbones.backbone import (
     Backbone,
     InputConvention,
     Step,
-    initialize,
+    initialize_convolutions,
 )
 
 BLOCKS = (3, 8, 36, 3)
-MOST_FRAMES = 16
-Kind = Literal["A", "B", "C"]
+MAX_FRAMES = 16
+Variant = Literal["A", "B", "C"]
 
 
-def serial(x: torch.Tensor, space: Step, time: Step) -> torch.Tensor:
-    """P3D-A."""
-    return time(space(x))
+def _run_serial(x: torch.Tensor, spatial: Step, temporal: Step) -> torch.Tensor:
+    """Run P3D-A: space, then time."""
+    return temporal(spatial(x))
 
 
-def parallel(x: torch.Tensor, space: Step, time: Step) -> torch.Tensor:
-    """P3D-B."""
-    return space(x) + time(x)
+def _run_parallel(x: torch.Tensor, spatial: Step, temporal: Step) -> torch.Tensor:
+    """Run P3D-B: the sum of space and time."""
+    return spatial(x) + temporal(x)
 
 
-def serial_and_direct(x: torch.Tensor, space: Step, time: Step) -> torch.Tensor:
-    """P3D-C: the result of space also goes around time."""
-    y = space(x)
-    return y + time(y)
+def _run_serial_with_shortcut(x: torch.Tensor, spatial: Step, temporal: Step) -> torch.Tensor:
+    """Run P3D-C: space, then time with a shortcut around it."""
+    y = spatial(x)
+    return y + temporal(y)
 
 
-KINDS: dict[Kind, Callable[[torch.Tensor, Step, Step], torch.Tensor]] = {
-    "A": serial,
-    "B": parallel,
-    "C": serial_and_direct,
+VARIANTS: dict[Variant, Callable[[torch.Tensor, Step, Step], torch.Tensor]] = {
+    "A": _run_serial,
+    "B": _run_parallel,
+    "C": _run_serial_with_shortcut,
 }
 
 
 class Bottleneck(nn.Module, ABC):
-    """1×1 (which strides, in space), what a subclass puts into `middle`, and 1×1; residual.
-
-    ``dims``: 2 for (B, C, H, W), 3 for (B, C, T, H, W).
-    """
+    """A 1×1 (with the spatial stride), the convolutions of a subclass, and a 1×1; residual."""
 
     expansion = 4
 
-    def __init__(self, channels: int, inner: int, stride: int, dims: Literal[2, 3]) -> None:
+    def __init__(
+        self, in_channels: int, inner_channels: int, stride: int, dims: Literal[2, 3]
+    ) -> None:
+        """Build the outer convolutions with random weights.
+
+        Args:
+            in_channels: Channels of the input.
+            inner_channels: Channels between the outer convolutions; the output has 4 times as
+                many.
+            stride: Spatial stride.
+            dims: 2 for features (B, C, H, W), 3 for (B, C, T, H, W).
+        """
         super().__init__()
         conv: Any = nn.Conv2d if dims == 2 else nn.Conv3d
         norm: Any = nn.BatchNorm2d if dims == 2 else nn.BatchNorm3d
         strides = (1, stride, stride)[-dims:]
-        wide = inner * self.expansion
-        self.conv1, self.bn1 = conv(channels, inner, 1, strides, bias=False), norm(inner)
-        self.conv4, self.bn4 = conv(inner, wide, 1, bias=False), norm(wide)
+        out_channels = inner_channels * self.expansion
+        self.conv1 = conv(in_channels, inner_channels, 1, strides, bias=False)
+        self.bn1 = norm(inner_channels)
+        self.conv4 = conv(inner_channels, out_channels, 1, bias=False)
+        self.bn4 = norm(out_channels)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
-        if stride > 1 or channels != wide:
+        if stride > 1 or in_channels != out_channels:
             self.downsample = nn.Sequential(
-                conv(channels, wide, 1, strides, bias=False), norm(wide)
+                conv(in_channels, out_channels, 1, strides, bias=False), norm(out_channels)
             )
 
     @abstractmethod
-    def middle(self, x: torch.Tensor) -> torch.Tensor:
-        """From and to the inner channels."""
+    def run_inner(self, x: torch.Tensor) -> torch.Tensor:
+        """Run the convolutions between the outer ones.
+
+        Args:
+            x: Features with the inner channels.
+
+        Returns:
+            A tensor of the shape of x.
+        """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = self.middle(self.relu(self.bn1(self.conv1(x))))
+        """Run the block.
+
+        Args:
+            x: Features (B, in_channels, H, W) or (B, in_channels, T, H, W).
+
+        Returns:
+            Features with 4·inner_channels, and sides divided by the stride and rounded up.
+        """
+        out = self.run_inner(self.relu(self.bn1(self.conv1(x))))
         out = self.bn4(self.conv4(out))
         shortcut = x if self.downsample is None else self.downsample(x)
         return self.relu(out + shortcut)
 
 
 class ClipBottleneck(Bottleneck):
-    """With S and T in the middle, in one of three ways."""
+    """A bottleneck for clips, with S and T inside, in one of three variants."""
 
-    def __init__(self, channels: int, inner: int, stride: int, kind: Kind) -> None:
-        super().__init__(channels, inner, stride, dims=3)
-        self.kind: Kind = kind
-        self.conv2 = nn.Conv3d(inner, inner, (1, 3, 3), padding=(0, 1, 1), bias=False)
-        self.bn2 = nn.BatchNorm3d(inner)
-        self.conv3 = nn.Conv3d(inner, inner, (3, 1, 1), padding=(1, 0, 0), bias=False)
-        self.bn3 = nn.BatchNorm3d(inner)
+    def __init__(
+        self, in_channels: int, inner_channels: int, stride: int, variant: Variant
+    ) -> None:
+        """Build the block with random weights.
 
-    def middle(self, x: torch.Tensor) -> torch.Tensor:
-        return KINDS[self.kind](x, self.space, self.time)
+        Args:
+            in_channels: Channels of the input.
+            inner_channels: Channels of S and T; the output has 4 times as many.
+            stride: Spatial stride.
+            variant: "A", "B" or "C".
+        """
+        super().__init__(in_channels, inner_channels, stride, dims=3)
+        self.variant: Variant = variant
+        self.conv2 = nn.Conv3d(
+            inner_channels, inner_channels, (1, 3, 3), padding=(0, 1, 1), bias=False
+        )
+        self.bn2 = nn.BatchNorm3d(inner_channels)
+        self.conv3 = nn.Conv3d(
+            inner_channels, inner_channels, (3, 1, 1), padding=(1, 0, 0), bias=False
+        )
+        self.bn3 = nn.BatchNorm3d(inner_channels)
 
-    def space(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        """S: within each frame."""
+    def run_inner(self, x: torch.Tensor) -> torch.Tensor:
+        """Run S and T.
+
+        Args:
+            x: Features (B, inner_channels, T, H, W).
+
+        Returns:
+            A tensor of the shape of x.
+        """
+        return VARIANTS[self.variant](x, self._run_spatial, self._run_temporal)
+
+    def _run_spatial(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+        """Run S, within each frame."""
         return self.relu(self.bn2(self.conv2(x_BCTHW)))
 
-    def time(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        """T: along time, at each place."""
+    def _run_temporal(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+        """Run T, along time at each position."""
         return self.relu(self.bn3(self.conv3(x_BCTHW)))
 
 
 class ImageBottleneck(Bottleneck):
-    """With a 3×3 convolution in the middle."""
+    """A bottleneck for images, with a 3×3 convolution inside."""
 
-    def __init__(self, channels: int, inner: int, stride: int) -> None:
-        super().__init__(channels, inner, stride, dims=2)
-        self.conv_normal = nn.Conv2d(inner, inner, 3, padding=1, bias=False)
-        self.bn_normal = nn.BatchNorm2d(inner)
+    def __init__(self, in_channels: int, inner_channels: int, stride: int) -> None:
+        """Build the block with random weights.
 
-    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        Args:
+            in_channels: Channels of the input.
+            inner_channels: Channels of the 3×3 convolution; the output has 4 times as many.
+            stride: Spatial stride.
+        """
+        super().__init__(in_channels, inner_channels, stride, dims=2)
+        self.conv_normal = nn.Conv2d(inner_channels, inner_channels, 3, padding=1, bias=False)
+        self.bn_normal = nn.BatchNorm2d(inner_channels)
+
+    def run_inner(self, x: torch.Tensor) -> torch.Tensor:
+        """Run the 3×3 convolution.
+
+        Args:
+            x: Features (B, inner_channels, H, W).
+
+        Returns:
+            A tensor of the shape of x.
+        """
         return self.relu(self.bn_normal(self.conv_normal(x)))
 
 
 class P3D199(Backbone):
-    """P3D-199. Its steps: ``stem``, ``res2_0`` to ``res5_2``, and each stage's ``pool2`` … 4.
+    """P3D-199 for clips of 16 frames.
 
-    Features are (B, C, T, H, W) up to ``res4_35`` and (B, C, H, W) from ``pool4`` on. Attention
-    may look at the former only: res5 is not in `taps`.
+    Its steps are ``stem``, ``res2_0`` to ``res5_2``, and ``pool2``, ``pool3`` and ``pool4`` after
+    their stages. Features are (B, C, T, H, W) up to ``res4_35`` and (B, C, H, W) from ``pool4``
+    on. The blocks of res2 to res4 are taps.
 
-    Parameters
-    ----------
-    in_channels: 3 for RGB, 2 for flow.
-    num_classes: of the last layer; 0 for none, which gives pooled features instead of scores.
-    dropout: before the last layer.
-    width: channels of the stem; 64 is the paper's.
-    blocks: of res2, res3, res4 and res5, at least 1 each; for networks shorter than P3D-199.
+    `forward` raises ValueError unless a clip has 2, 4, … or 16 frames: the first pool would drop
+    the last one of an odd number, and with more than 16 frames time would be left at res5.
 
-    `forward` raises ValueError for clips of anything but 2, 4, … 16 frames: the first pool would
-    leave out an odd one, and of more than 16, time would be left at res5.
+    Example:
+        >>> network = P3D199(num_classes=101)
+        >>> network(torch.randn(1, 3, 16, 160, 160)).shape
+        torch.Size([1, 101])
     """
 
     dims: ClassVar[int] = 3
@@ -178,6 +238,18 @@ class P3D199(Backbone):
         width: int = 64,
         blocks: tuple[int, int, int, int] = BLOCKS,
     ) -> None:
+        """Build the network with random weights.
+
+        Args:
+            in_channels: 3 for RGB, 2 for flow. Default: 3.
+            num_classes: Classes of the last layer. 0: no last layer, so that the network returns
+                pooled features. Default: 400, those of Kinetics.
+            dropout: Dropout probability before the last layer. Default: 0.5.
+            width: Channels of the stem, which scale those of all layers. Default: 64, the
+                paper's.
+            blocks: Number of blocks of res2, res3, res4 and res5, at least 1 each. Default: those
+                of P3D-199.
+        """
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.conv1_custom = nn.Conv3d(
@@ -186,42 +258,47 @@ class P3D199(Backbone):
         self.bn1 = nn.BatchNorm3d(width)
         self.relu = nn.ReLU(inplace=True)
         self.pool1 = nn.MaxPool3d((2, 3, 3), stride=2, padding=(0, 1, 1))
-        self.halve = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1), ceil_mode=True)
-        channels, self.taps, kinds = width, {}, cycle(KINDS)
-        for stage, length in enumerate(blocks, 2):
-            inner, layer = width << (stage - 2), []
-            for place in range(length):
-                stride = 2 if stage > 2 and place == 0 else 1
+        self.temporal_pool = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1), ceil_mode=True)
+        channels, self.taps, variants = width, {}, cycle(VARIANTS)
+        for stage, num_blocks in enumerate(blocks, 2):
+            inner_channels, layer = width << (stage - 2), []
+            for block_index in range(num_blocks):
+                stride = 2 if stage > 2 and block_index == 0 else 1
                 if stage < 5:
-                    layer.append(ClipBottleneck(channels, inner, stride, next(kinds)))
+                    layer.append(ClipBottleneck(channels, inner_channels, stride, next(variants)))
                 else:
-                    layer.append(ImageBottleneck(channels, inner, stride))
-                channels = inner * Bottleneck.expansion
+                    layer.append(ImageBottleneck(channels, inner_channels, stride))
+                channels = inner_channels * Bottleneck.expansion
                 if stage < 5:
-                    self.taps[f"res{stage}_{place}"] = channels
+                    self.taps[f"res{stage}_{block_index}"] = channels
             setattr(self, f"layer{stage - 1}", nn.Sequential(*layer))
         self.num_features = channels
         self.fc = nn.Linear(channels, num_classes) if num_classes else None
-        initialize(self)
+        initialize_convolutions(self)
 
-    def stem(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        """What comes before the blocks."""
-        if x_BCTHW.ndim != 5 or x_BCTHW.shape[2] not in range(2, MOST_FRAMES + 1, 2):
+    def steps(self) -> Iterator[tuple[str, Step]]:
+        """List ``stem``, the residual blocks and the pools.
+
+        Returns:
+            Pairs of a name and a function from features to features.
+        """
+        yield "stem", self._run_stem
+        pools = {2: self.temporal_pool, 3: self.temporal_pool, 4: self._run_last_temporal_pool}
+        for stage in (2, 3, 4, 5):
+            for block_index, block in enumerate(getattr(self, f"layer{stage - 1}")):
+                yield f"res{stage}_{block_index}", block
+            if stage in pools:
+                yield f"pool{stage}", pools[stage]
+
+    def _run_stem(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+        """Run the layers before the residual blocks; ValueError for other numbers of frames."""
+        if x_BCTHW.ndim != 5 or x_BCTHW.shape[2] not in range(2, MAX_FRAMES + 1, 2):
             raise ValueError(
-                f"expected clips (B, C, T, H, W) of 2, 4, … or {MOST_FRAMES} frames, got "
+                f"expected clips (B, C, T, H, W) of 2, 4, … or {MAX_FRAMES} frames, got "
                 f"{tuple(x_BCTHW.shape)}: sample 16 frames of each video"
             )
         return self.pool1(self.relu(self.bn1(self.conv1_custom(x_BCTHW))))
 
-    def end_time(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        """``pool4``, between clips and images: (B, C, 1 or 2, H, W) → (B, C, H, W)."""
-        return self.halve(x_BCTHW).squeeze(2)
-
-    def steps(self) -> Iterator[tuple[str, Step]]:
-        yield "stem", self.stem
-        pools = {2: self.halve, 3: self.halve, 4: self.end_time}
-        for stage in (2, 3, 4, 5):
-            for place, block in enumerate(getattr(self, f"layer{stage - 1}")):
-                yield f"res{stage}_{place}", block
-            if stage in pools:
-                yield f"pool{stage}", pools[stage]
+    def _run_last_temporal_pool(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+        """Run ``pool4`` and drop the time axis: (B, C, 1 or 2, H, W) → (B, C, H, W)."""
+        return self.temporal_pool(x_BCTHW).squeeze(2)

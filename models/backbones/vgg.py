@@ -1,5 +1,5 @@
 # ruff: noqa: N803
-"""VGG-16, with the state-dict keys of torchvision's.
+"""VGG-16, with torchvision's state-dict keys.
 
 Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR
 2015, Table 1, column D.
@@ -7,8 +7,9 @@ Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Rec
     conv1_1 … conv5_3  of the papers are  features.0 … features.28  of the weight files,
     fc6, fc7, fc8                         classifier.0, .3, .6
 
-Departs from the paper as torchvision does: maps that are not 7×7 after pool5 are averaged to it,
-so images of any size ≥ 32 will do: log-mel patches of 96 windows × 64 bands are one of 1 channel.
+Deviation from the paper, as in torchvision: maps that are not 7×7 after pool5 are averaged to
+7×7, so images may have any sides ≥ 32. Log-mel patches of 96 windows × 64 bands are images of one
+channel.
 
     B C H W  batch, channels, height, width
 """
@@ -19,30 +20,32 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from models.backbones.backbone import Backbone, InputConvention, Step, initialize
+from models.backbones.backbone import Backbone, InputConvention, Step, initialize_convolutions
 
-# Of each stage, before its pool: channels (of width 64), and how many convolutions have them.
+# For each stage, before its pool: channels at width 64, and number of convolutions.
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 WIDTH = 64
-GRID = 7  # places along a side that the classifier sees
-HIDDEN = 4096
+GRID = 7  # side of the map that the classifier takes
+HIDDEN = 4096  # features of fc6 and fc7 at width 64
 
 
 class VGG16(Backbone):
-    """VGG-16. Its steps: ``conv1_1`` to ``conv5_3``, each with its ReLU, ``pool1`` to ``pool5``.
+    """VGG-16 for images or log-mel patches.
 
-    All convolutions are taps. Features are the 4096 (of width 64) of fc7.
+    Its steps are ``conv1_1`` to ``conv5_3``, each with its ReLU, and ``pool1`` to ``pool5``. All
+    convolutions are taps. The features are those of fc7, 4096 at width 64.
 
-    Parameters
-    ----------
-    in_channels: 3 for RGB, 2 × the number of fields for flow, 1 for log-mel patches.
-    num_classes: of the last layer; 0 for none, which gives features instead of scores.
-    dropout: after either hidden layer of the classifier; the paper's is 0.5.
-    width: channels of the first convolution; 64 is the paper's. All other layers follow.
+    Attributes:
+        audio_input: Input convention for log-mel patches.
+
+    Example:
+        >>> network = VGG16(in_channels=1, num_classes=10)
+        >>> network(torch.randn(2, 1, 96, 64)).shape
+        torch.Size([2, 10])
     """
 
     last: ClassVar[str] = "classifier.6"
-    # Log-mel patches as the store has them and VGGish takes them: 96 windows by 64 bands.
+    # Log-mel patches as VGGish takes them and as the store holds them: 96 windows by 64 bands.
     audio_input: ClassVar[InputConvention] = InputConvention((0.0,), (1.0,), size=96, order="mel")
 
     def __init__(
@@ -53,19 +56,30 @@ class VGG16(Backbone):
         dropout: float = 0.0,
         width: int = WIDTH,
     ) -> None:
+        """Build the network with random weights.
+
+        Args:
+            in_channels: 3 for RGB, twice the number of flow fields for flow, 1 for log-mel
+                patches. Default: 3.
+            num_classes: Classes of the last layer. 0: no last layer, so that the network returns
+                the features of fc7. Default: 1000.
+            dropout: Dropout probability after fc6 and fc7; the paper's is 0.5. Default: 0.
+            width: Channels of the first convolution, which scale those of all layers. Default:
+                64, the paper's.
+        """
         super().__init__()
         layers: list[nn.Module] = []
         hidden = HIDDEN * width // WIDTH
         channels, self.taps = in_channels, {}
-        for stage, (wanted, count) in enumerate(STAGES, 1):
-            for number in range(1, count + 1):
-                own = wanted * width // WIDTH
-                layers += nn.Conv2d(channels, own, 3, padding=1), nn.ReLU(inplace=True)
-                self.taps[f"conv{stage}_{number}"] = channels = own
+        for stage, (channels_at_64, num_convolutions) in enumerate(STAGES, 1):
+            for convolution in range(1, num_convolutions + 1):
+                out_channels = channels_at_64 * width // WIDTH
+                layers += nn.Conv2d(channels, out_channels, 3, padding=1), nn.ReLU(inplace=True)
+                self.taps[f"conv{stage}_{convolution}"] = channels = out_channels
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(GRID)
-        # One module in both places: what sets the dropout of a backbone sets it everywhere.
+        # One module in all places, so that changing ``dropout`` of a backbone changes all of them.
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Sequential(
             nn.Linear(channels * GRID**2, hidden),
@@ -78,11 +92,11 @@ class VGG16(Backbone):
         self.num_features = hidden
         if num_classes:
             self.classifier.append(nn.Linear(hidden, num_classes))
-        self.initialize()
+        initialize_convolutions(self)
+        self._initialize_classifier()
 
-    def initialize(self) -> None:
-        """He initialization, and torchvision's of the classifier: normal of deviation 0.01."""
-        initialize(self)
+    def _initialize_classifier(self) -> None:
+        """Initialize the classifier as torchvision does: normal with standard deviation 0.01."""
         for layer in self.classifier:
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, std=0.01)
@@ -90,21 +104,33 @@ class VGG16(Backbone):
 
     @property
     def last_layer(self) -> nn.Linear | None:
-        """The layer that gives scores, if there is one."""
+        """The layer that computes the scores; None if ``num_classes`` is 0."""
         layer: nn.Module = self.classifier[-1]
         return layer if isinstance(layer, nn.Linear) else None
 
     def steps(self) -> Iterator[tuple[str, Step]]:
-        place = 0
-        for stage, (_, count) in enumerate(STAGES, 1):
-            for number in range(1, count + 1):
-                yield f"conv{stage}_{number}", self.features[place : place + 2]
-                place += 2
-            yield f"pool{stage}", self.features[place]
-            place += 1
+        """List the convolutions with their ReLUs, and the pools.
+
+        Returns:
+            Pairs of a name and a function from features to features.
+        """
+        module_index = 0
+        for stage, (_, num_convolutions) in enumerate(STAGES, 1):
+            for convolution in range(1, num_convolutions + 1):
+                yield f"conv{stage}_{convolution}", self.features[module_index : module_index + 2]
+                module_index += 2
+            yield f"pool{stage}", self.features[module_index]
+            module_index += 1
 
     def pool(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """Features of the last step → those of fc7 (B, 4096): the classifier without its end."""
-        # The ReLU of fc7 is the classifier's fifth module; `classify` goes on with its dropout.
+        """Compute the features of fc7, after its ReLU.
+
+        Args:
+            x_BCHW: Features of pool5, (B, C, H, W).
+
+        Returns:
+            Features (B, num_features).
+        """
+        # The first five modules end with the ReLU of fc7; `classify` applies the dropout after it.
         features: torch.Tensor = self.classifier[:5](self.avgpool(x_BCHW).flatten(1))
         return features

@@ -1,1 +1,1 @@
-"""Small parts that networks share."""
+"""Small functions that several networks use: padding, averaging of segments, partial BN."""

@@ -1,7 +1,7 @@
-"""Batch normalization as TSN trains it: partial BN.
+"""Freeze the batch normalization layers of a network (partial BN).
 
-Wang et al., "Temporal Segment Networks", ECCV 2016, §3.2: all BN layers but the first keep the
-statistics and the parameters that they came with.
+Wang et al., "Temporal Segment Networks", ECCV 2016, §3.2: every BN layer except the first keeps
+its pretrained running mean, running variance, scale and shift.
 """
 
 from collections.abc import Iterator
@@ -11,16 +11,32 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def find_batch_norms(network: nn.Module) -> Iterator[nn.Module]:
-    """All BN layers, in the order in which they were made; SyncBatchNorm is one, too."""
+    """Find all batch normalization layers of a network.
+
+    Args:
+        network: Any module.
+
+    Returns:
+        The BN layers of 1, 2 or 3 dimensions and the SyncBatchNorm layers, in the order in which
+        they are registered.
+    """
     return (module for module in network.modules() if isinstance(module, _BatchNorm))
 
 
-def freeze_batch_norms(network: nn.Module, but_first: bool = True) -> int:
-    """Partial BN; returns how many layers were frozen.
+def freeze_batch_norms(network: nn.Module, keep_first: bool = True) -> int:
+    """Freeze the batch normalization layers of a network, in place.
 
-    To be called again after every `train()`, which wakes BN up.
+    A frozen layer is in eval mode and its parameters need no gradient. ``network.train()`` puts
+    it back into training mode, so call this function again after every call of ``train()``.
+
+    Args:
+        network: Any module.
+        keep_first: Leave the first BN layer trainable, as TSN does. Default: True.
+
+    Returns:
+        The number of frozen layers.
     """
-    layers = list(find_batch_norms(network))[1 if but_first else 0 :]
+    layers = list(find_batch_norms(network))[1 if keep_first else 0 :]
     for layer in layers:
         layer.eval().requires_grad_(False)
     return len(layers)

@@ -1,10 +1,11 @@
 # ruff: noqa: N803
-"""Sets of different sizes, padded to one length.
+"""Mask the padding of batches whose feature sets have different sizes.
 
-A batch of sets is a tensor (B, L, M) whose set b has its vectors in the first ``lengths[b]`` of L
-places. What lies in the others must reach nothing, not even as NaN times 0.
+A batch of sets is a tensor (B, L, M). Set b consists of its first ``lengths[b]`` vectors; the
+remaining rows are padding. Padding may hold anything, NaN included, and must not influence any
+output or gradient. Multiplying by 0 is therefore not enough, since NaN · 0 is NaN.
 
-    B batch   L places   M dimension of a vector
+    B batch   L vectors of the longest set   M dimension of a vector
 """
 
 import torch
@@ -13,36 +14,57 @@ import torch
 def find_padding(
     x_BLM: torch.Tensor, lengths_B: torch.Tensor | None, dimension: int
 ) -> torch.Tensor | None:
-    """The places that are padding, bool (B, L); None where there are none.
+    """Compute the padding mask of a batch of sets, and check its shape.
 
-    Raises ValueError for what are no sets of ``dimension``, and for lengths out of 1 … L.
+    Args:
+        x_BLM: Sets of vectors, (B, L, M).
+        lengths_B: Number of vectors in each set, integers (B,) from 1 to L. None: all L.
+        dimension: The expected M.
+
+    Returns:
+        A bool tensor (B, L), True where there is padding, or None if no set has padding.
+
+    Raises:
+        ValueError: If x is not (B, L, ``dimension``), if L is 0, or if the lengths are not B
+            integers from 1 to L.
     """
     if x_BLM.ndim != 3 or x_BLM.shape[2] != dimension:
         raise ValueError(
             f"expected sets of vectors (B, L, {dimension}), got {tuple(x_BLM.shape)}; build the "
-            "module with the dimension of the features that it is given"
+            "module with the dimension of its input features"
         )
-    count, places, _ = x_BLM.shape
+    batch_size, max_length, _ = x_BLM.shape
     if lengths_B is None:
-        if not places:
+        if not max_length:
             raise ValueError(f"expected sets of 1 vector or more, got {tuple(x_BLM.shape)}")
         return None
-    if lengths_B.shape != (count,) or lengths_B.is_floating_point():
+    if lengths_B.shape != (batch_size,) or lengths_B.is_floating_point():
         raise ValueError(
-            f"expected {count} whole numbers, one length a set; got {tuple(lengths_B.shape)} of "
-            f"{lengths_B.dtype}"
+            f"expected {batch_size} integer lengths, one for each set; got "
+            f"{tuple(lengths_B.shape)} of {lengths_B.dtype}"
         )
-    least, most = map(int, lengths_B.aminmax()) if count else (places, places)
-    if least < 1 or most > places:
+    if batch_size:
+        shortest, longest = map(int, lengths_B.aminmax())
+    else:
+        shortest = longest = max_length
+    if shortest < 1 or longest > max_length:
         raise ValueError(
-            f"expected sets of 1 to {places} vectors, got lengths from {least} to {most}; what "
-            "stands for an empty set is for SetNetwork to say"
+            f"expected sets of 1 to {max_length} vectors, got lengths from {shortest} to "
+            f"{longest}; SetNetwork replaces empty sets by a mean vector"
         )
-    if least == places:
+    if shortest == max_length:
         return None
-    return torch.arange(places, device=x_BLM.device) >= lengths_B.to(x_BLM.device)[:, None]
+    return torch.arange(max_length, device=x_BLM.device) >= lengths_B.to(x_BLM.device)[:, None]
 
 
 def clear_padding(x_BLM: torch.Tensor, padding_BL: torch.Tensor | None) -> torch.Tensor:
-    """The sets with zeros where there is padding; without padding themselves, not a copy."""
+    """Set the padding of a batch of sets to zero.
+
+    Args:
+        x_BLM: Sets of vectors, (B, L, M).
+        padding_BL: The mask that `find_padding` returned.
+
+    Returns:
+        A copy (B, L, M) with zeros in the padding, or ``x_BLM`` itself if there is none.
+    """
     return x_BLM if padding_BL is None else x_BLM.masked_fill(padding_BL[:, :, None], 0)

@@ -1,22 +1,26 @@
-# ruff: noqa: N803
-"""One score of many snippets.
+"""Average the scores of a video's segments.
 
-Wang et al., "Temporal Segment Networks", ECCV 2016, §3.1; Chi et al. 2019, eq. 6: the mean over
-the K segments of a video, before the softmax of the loss.
-
-    B K C H W  batch, segments (or views), channels, height, width
+Wang et al., "Temporal Segment Networks", ECCV 2016, §3.1; Chi et al. 2019, eq. 6: the score of a
+video is the mean over its K segments, taken before the softmax of the loss.
 """
 
 import torch
 
 
-def fold_segments(images_BKCHW: torch.Tensor) -> torch.Tensor:
-    """Segments into the batch: (B, K, C, H, W) → (B·K, C, H, W); clips with T before H alike."""
-    return images_BKCHW.flatten(0, 1)
-
-
 def average_segments(scores: torch.Tensor, segments: int) -> torch.Tensor:
-    """Scores of all segments of a batch, (B·K, classes), → of its videos, (B, classes)."""
+    """Average the scores over the segments (or views) of each video.
+
+    Args:
+        scores: Scores of all segments of a batch, (B·K, classes); the K segments of a video are
+            consecutive.
+        segments: K, 1 or more.
+
+    Returns:
+        Scores of the videos, (B, classes).
+
+    Raises:
+        ValueError: If the number of scores is not a multiple of ``segments``.
+    """
     if len(scores) % segments:
         raise ValueError(f"expected a multiple of {segments} scores, got {len(scores)}")
     return scores.unflatten(0, (-1, segments)).mean(dim=1)

@@ -1,1 +1,1 @@
-"""Whole networks: backbones joined by attention, and networks of sets of features."""
+"""Whole networks: backbones combined by attention, and networks for sets of features."""

@@ -1,16 +1,18 @@
 # ruff: noqa: N803, N806
-"""The small CNN that reads the frames of Flash-MNIST.
+"""The small CNN that classifies the frames of Flash-MNIST and computes their local features.
 
 Long et al., "Attention Clusters", CVPR 2018, §4.1: "2 successive convolutional layers with 5×5
 kernels, 10/20 filters followed by relu activations and max-pooling with stride 2, and one fully
-connected layer with 50 hidden units". Trained on digits in noise; its 50 are the local features.
+connected layer with 50 hidden units". It is trained on noisy digits. The 50 hidden units are the
+local features.
 
-From the authors' code, as the paper does not say: Dropout2d after the second convolution, dropout
-after the 50, an 11th class for noise without a digit, and inputs normalized by MNIST's mean
-0.1307 and deviation 0.3081.
+From the authors' code, since the paper does not say: Dropout2d after the second convolution,
+dropout after the 50 units, an 11th class for noise without a digit, and inputs normalized by
+MNIST's mean 0.1307 and standard deviation 0.3081.
 
-The authors' features are the log-softmax of the 50. Here they are the 50 after their ReLU: with
-these, attention clusters learn faster. The other is ``log_softmax=True``.
+Deviation: the authors' features are the log-softmax of the 50 units. Here they are the 50 units
+after their ReLU, with which attention clusters learn faster; ``log_softmax=True`` gives the
+authors' features.
 
     B batch   H W  28 × 28 pixels
 """
@@ -19,42 +21,71 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-CLASSES = 11
-FEATURES = 50
-SIDE = 28
-MEAN, DEVIATION = 0.1307, 0.3081
+NUM_CLASSES = 11
+NUM_FEATURES = 50
+IMAGE_SIZE = 28
+MEAN, STD = 0.1307, 0.3081
 
 
 class DigitNetwork(nn.Module):
-    """Scores of the ten digits and of noise."""
+    """A CNN for images of 28 × 28 pixels, with classes for the ten digits and for noise.
+
+    Example:
+        >>> network = DigitNetwork()
+        >>> network(torch.rand(2, 28, 28)).shape
+        torch.Size([2, 11])
+    """
 
     def __init__(self, dropout: float = 0.5) -> None:
+        """Build the network with random weights.
+
+        Args:
+            dropout: Probability of both dropouts. Default: 0.5.
+        """
         super().__init__()
         self.conv1 = nn.Conv2d(1, 10, 5)
         self.conv2 = nn.Conv2d(10, 20, 5)
-        self.fc = nn.Linear(20 * 4 * 4, FEATURES)
-        self.classifier = nn.Linear(FEATURES, CLASSES)
+        self.fc = nn.Linear(20 * 4 * 4, NUM_FEATURES)
+        self.classifier = nn.Linear(NUM_FEATURES, NUM_CLASSES)
         self.dropout2d, self.dropout = nn.Dropout2d(dropout), nn.Dropout(dropout)
 
     def forward(self, images_BHW: torch.Tensor) -> torch.Tensor:
-        """Images as in `features` → scores (B, 11)."""
+        """Compute the scores of images.
+
+        Args:
+            images_BHW: Images as in `features`.
+
+        Returns:
+            Scores (B, 11), before the softmax: of the digits 0 to 9, and of noise.
+
+        Raises:
+            ValueError: If the images have another shape.
+        """
         scores: torch.Tensor = self.classifier(self.dropout(self.features(images_BHW)))
         return scores
 
     def features(self, images_BHW: torch.Tensor, log_softmax: bool = False) -> torch.Tensor:
-        """Images (B, 28, 28) or (B, 1, 28, 28), uint8 or floats in [0, 1] → (B, 50).
+        """Compute the local features of images.
 
-        Raises ValueError for another shape.
+        Args:
+            images_BHW: Images (B, 28, 28) or (B, 1, 28, 28), uint8, or floats in [0, 1].
+            log_softmax: Return the log-softmax of the features. Default: False.
+
+        Returns:
+            Features (B, 50), after their ReLU.
+
+        Raises:
+            ValueError: If the images have another shape.
         """
         if images_BHW.ndim == 4 and images_BHW.shape[1] == 1:
             images_BHW = images_BHW[:, 0]
-        if images_BHW.shape[1:] != (SIDE, SIDE):
+        if images_BHW.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
             raise ValueError(f"expected images (B, 28, 28), got {tuple(images_BHW.shape)}")
         x = images_BHW.to(self.fc.weight.dtype)
         if not images_BHW.is_floating_point():
             x = x / 255
-        x = ((x - MEAN) / DEVIATION)[:, None]
-        # ReLU after the maximum is the same, of a quarter as many numbers.
+        x = ((x - MEAN) / STD)[:, None]
+        # ReLU and maximum commute; after the maximum, ReLU has a quarter as many numbers to do.
         x = functional.max_pool2d(self.conv1(x), 2).relu()
         x = functional.max_pool2d(self.dropout2d(self.conv2(x)), 2).relu()
         x = self.fc(x.flatten(1)).relu()

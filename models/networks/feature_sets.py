@@ -1,12 +1,13 @@
 # ruff: noqa: N803, N806
-"""A network of sets of local features: one part for each modality, and one classifier.
+"""A network for sets of local features: one module for each modality, and one classifier.
 
-Long et al., "Attention Clusters", CVPR 2018, §3.5 and Fig. 2: what the parts make of their sets is
-concatenated and goes through one fully connected layer, before which dropout of 0.9 stands (§5.4).
-A part is `AttentionCluster`, `CascadeAttention`, or one of `FUSIONS`.
+Long et al., "Attention Clusters", CVPR 2018, §3.5 and Fig. 2: the outputs of all modalities are
+concatenated and classified by one fully connected layer, after a dropout of 0.9 (§5.4). A
+modality's module is `AttentionCluster`, `CascadeAttention`, or one of `FUSIONS` in
+`models.networks.fusions`.
 
 "For videos without audio, we feed in the average of audio features over the training set" (§5.2):
-an empty set becomes the set of that one vector, in training and in testing.
+in training and in testing, an empty set is replaced by a set of that one vector.
 
     B batch   L vectors of the longest set   M their dimension
 """
@@ -18,17 +19,16 @@ from torch import nn
 
 
 class SetNetwork(nn.Module):
-    """Scores of classes from the sets of one or more modalities.
+    """Classify videos by the sets of local features of one or more modalities.
 
-    Parameters
-    ----------
-    parts: module by modality, which makes (B, ``out_features``) of (B, L, M) and lengths (B,).
-    dimensions: M by modality.
-    classes: of the scores.
-    dropout: before the last layer.
+    The buffers ``mean.<modality>`` hold the vectors that replace empty sets. They are NaN until
+    `set_means` is called.
 
-    Its buffers ``mean.<modality>`` are NaN until `set_means`. Raises ValueError where parts and
-    dimensions are of different modalities.
+    Example:
+        >>> parts = {"rgb": AttentionCluster(1536, 64), "audio": AttentionCluster(4096, 16)}
+        >>> network = SetNetwork(parts, {"rgb": 1536, "audio": 4096}, classes=400)
+        >>> network({"rgb": torch.randn(2, 25, 1536), "audio": torch.randn(2, 10, 4096)}).shape
+        torch.Size([2, 400])
     """
 
     def __init__(
@@ -38,6 +38,18 @@ class SetNetwork(nn.Module):
         classes: int,
         dropout: float = 0.9,
     ) -> None:
+        """Build the network with a random classifier.
+
+        Args:
+            parts: Modules by modality, each of which turns sets (B, L, M) and lengths (B,) into
+                (B, ``out_features``).
+            dimensions: M by modality.
+            classes: Number of classes.
+            dropout: Dropout probability before the classifier. Default: 0.9, the paper's.
+
+        Raises:
+            ValueError: If ``parts`` is empty, or ``dimensions`` has other modalities.
+        """
         super().__init__()
         if not parts or set(parts) != set(dimensions):
             raise ValueError(
@@ -51,67 +63,83 @@ class SetNetwork(nn.Module):
         self.classifier = nn.Linear(sum(part.out_features for part in parts.values()), classes)
 
     def set_means(self, means: Mapping[str, torch.Tensor]) -> None:
-        """Take (M,) for some or all modalities: what stands for an empty set.
+        """Set the vectors that replace empty sets.
 
-        Raises ValueError for an unknown modality, another dimension, and numbers not finite.
+        Args:
+            means: Vectors (M,) for some or all modalities: the means over the training set.
+
+        Raises:
+            ValueError: If a modality is unknown, or a vector has another dimension or numbers
+                that are not finite.
         """
         for modality, mean in means.items():
-            own = self._find_mean(modality)
-            if mean.shape != own.shape or not mean.isfinite().all():
+            buffer = self._get_mean(modality)
+            if mean.shape != buffer.shape or not mean.isfinite().all():
                 raise ValueError(
-                    f"expected a mean of {modality} of {len(own)} finite numbers, got "
+                    f"expected a mean of {modality} of {len(buffer)} finite numbers, got "
                     f"{tuple(mean.shape)}, {int(mean.isfinite().sum())} of them finite"
                 )
-            own.copy_(mean)
+            buffer.copy_(mean)
 
     def forward(
         self,
         sets: Mapping[str, torch.Tensor],
         lengths: Mapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """Sets (B, L, M) by modality → scores (B, classes).
+        """Compute the scores of videos.
 
-        Any floating type; computed in that of the parameters. ``lengths``: (B,) by modality, 0
-        for an empty set; a modality without lengths has full sets. Raises ValueError for a
-        modality that is missing, and for an empty set where no mean was given.
+        Args:
+            sets: Sets (B, L, M) by modality, of any floating-point type; they are converted to
+                that of the parameters. Modalities that the network does not have are ignored.
+            lengths: Number of vectors in each set, integers (B,) from 0 to L, by modality. A
+                modality without lengths has L vectors in each set.
+
+        Returns:
+            Scores (B, classes), before the softmax.
+
+        Raises:
+            ValueError: If a modality is missing, if the sets or lengths have another shape or
+                range, or if a set is empty and `set_means` was not called.
         """
-        lacking = [modality for modality in self.parts if modality not in sets]
-        if lacking:
+        missing = [modality for modality in self.parts if modality not in sets]
+        if missing:
             raise ValueError(
-                f"expected sets of {', '.join(self.parts)}; {', '.join(lacking)} is missing"
+                f"expected sets of {', '.join(self.parts)}; {', '.join(missing)} is missing"
             )
         outputs = []
         for modality, part in self.parts.items():
             x_BLM = sets[modality].to(self.classifier.weight.dtype)
             lengths_B = None if lengths is None else lengths.get(modality)
             if lengths_B is not None:
-                x_BLM, lengths_B = self._fill(modality, x_BLM, lengths_B)
+                x_BLM, lengths_B = self._replace_empty_sets(modality, x_BLM, lengths_B)
             outputs.append(part(x_BLM, lengths_B))
-        # A copy of one part alone would only cost.
-        joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
-        scores: torch.Tensor = self.classifier(self.dropout(joined))
+        # With one modality, torch.cat would only make a copy.
+        features = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+        scores: torch.Tensor = self.classifier(self.dropout(features))
         return scores
 
-    def _fill(
+    def _replace_empty_sets(
         self, modality: str, x_BLM: torch.Tensor, lengths_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The sets, with the mean as the one vector of those that were empty."""
-        empty_B = lengths_B == 0
-        if not empty_B.any():
+        """Replace each empty set by the modality's mean; return the sets and their lengths."""
+        is_empty_B = lengths_B == 0
+        if not is_empty_B.any():
             return x_BLM, lengths_B
-        mean_M = self._find_mean(modality)
+        mean_M = self._get_mean(modality)
         if mean_M.isnan().any():
             raise ValueError(
-                f"{int(empty_B.sum())} sets of {modality} are empty, and no mean stands for them; "
-                "give the training set's mean by set_means, or sets with 1 vector or more"
+                f"{int(is_empty_B.sum())} sets of {modality} are empty, and no mean is set to "
+                "replace them; pass the training set's mean to set_means, or sets with 1 vector or "
+                "more"
             )
         if not x_BLM.shape[1]:
             x_BLM = x_BLM.new_zeros(len(x_BLM), 1, x_BLM.shape[2])
-        first_BL = torch.arange(x_BLM.shape[1], device=x_BLM.device) == 0
-        place_BL = empty_B.to(x_BLM.device)[:, None] & first_BL
-        return torch.where(place_BL[:, :, None], mean_M, x_BLM), lengths_B.clamp(min=1)
+        is_first_BL = torch.arange(x_BLM.shape[1], device=x_BLM.device) == 0
+        is_replaced_BL = is_empty_B.to(x_BLM.device)[:, None] & is_first_BL
+        return torch.where(is_replaced_BL[:, :, None], mean_M, x_BLM), lengths_B.clamp(min=1)
 
-    def _find_mean(self, modality: str) -> torch.Tensor:
+    def _get_mean(self, modality: str) -> torch.Tensor:
+        """Return the buffer (M,) of a modality's mean."""
         if modality not in self.parts:
             raise ValueError(f"expected one of {', '.join(self.parts)}, got {modality!r}")
         mean: torch.Tensor = getattr(self.mean, modality)

@@ -1,30 +1,32 @@
 # ruff: noqa: N803, N806
-"""What else makes one vector of a set of local features: what attention is compared with.
+"""Turn a set of local features into one vector without attention, as baselines for attention.
 
-Long et al., "Attention Clusters", CVPR 2018, Table 4, compares with these and says no more than
-their names. All but the first go by the order of vectors, which are those of a video's positions.
+Long et al., "Attention Clusters", CVPR 2018, Table 4, compares with these methods and gives only
+their names. All but the first depend on the order of the vectors, which is that of their positions
+in the video.
 
     Average             the mean of the set
-    Flatten             the vectors one after another
+    Flatten             the vectors, concatenated
     TS-LSTM             segments of the video, each pooled, and an LSTM over them
-    Temporal-Inception  modules of convolutions along time, of several kernel sizes
-    bi-directional LSTM both last states
+    Temporal-Inception  modules of convolutions along time, with several kernel sizes
+    bi-directional LSTM the last states of both directions
 
-The two of Ma, Chen, Kira, AlRegib, "TS-LSTM and Temporal-Inception: Exploiting Spatiotemporal
-Dynamics for Activity Recognition", 2017, are written from memory of the paper and from what its
-published code does; their text was not at hand:
-- TS-LSTM there: batch normalization, the maximum (or the mean) over each segment's frames, an LSTM
-  over segments, its last state, normalized again. Here without the normalizations, which would
-  need more than one video in a batch. 512 hidden cells are chosen.
-- Temporal-Inception there: the set is an image of time × features of one channel. A module has two
-  convolutions, of 5 and of 7 positions in time and one feature, each with batch normalization,
-  ReLU and maxima of 2 in time; side by side they double the channels. After four modules, 16
-  channels of one position, a fully connected layer of 1024. Here maxima of an odd number end with
-  one alone, and the last module takes that over all the time left, so that sets of every length
-  pass (25 → 13 → 7 → 4 → 1; there 25 → 12 → 6 → 3 → 1, by 3); statistics are of vectors, never of
-  padding; the layer of 1024 has no normalization.
+TS-LSTM and Temporal-Inception are by Ma, Chen, Kira, AlRegib, "TS-LSTM and Temporal-Inception:
+Exploiting Spatiotemporal Dynamics for Activity Recognition", 2017. They are written from memory of
+the paper and of its published code, since the text was not available:
+- TS-LSTM in the paper: batch normalization, the maximum (or the mean) over the frames of each
+  segment, an LSTM over segments, its last state, normalized again. Here it has no normalization,
+  which would need more than one video in a batch. The 512 hidden cells are our choice.
+- Temporal-Inception in the paper: the set is an image of time × features with one channel. A
+  module has two convolutions, over 5 and over 7 positions in time and one feature, each with batch
+  normalization, ReLU and max-pooling by 2 in time; their concatenation doubles the channels. After
+  four modules, with 16 channels and one position, there is a fully connected layer of 1024. Here a
+  pool over an odd number ends with a window of one, and the last module pools over all remaining
+  time, so that sets of any length are accepted (25 → 13 → 7 → 4 → 1; in the paper 25 → 12 → 6 → 3
+  → 1, where the last pool takes 3). Batch statistics ignore padding. The layer of 1024 has no
+  normalization.
 
-The bi-directional LSTM has 512 cells a direction: chosen.
+The 512 cells of each direction of the bi-directional LSTM are our choice.
 
     B batch   L vectors of a set   M their dimension   S segments   C channels   H hidden cells
 """
@@ -42,22 +44,32 @@ Pooling = Literal["maximum", "mean"]
 
 
 class Fusion(nn.Module):
-    """A module that makes (B, ``out_features``) of sets (B, L, M) and their lengths.
+    """Base class of modules that turn sets (B, L, M) into vectors (B, ``out_features``).
 
-    Lengths are int (B,), each 1 or more, or None for all L; the rest is padding, whose content
-    does not matter. Raises ValueError for sets and lengths that do not fit.
+    Attributes:
+        dimension: M, the dimension of the input vectors.
+        out_features: Size of the output vectors.
     """
 
     def __init__(self, dimension: int, out_features: int) -> None:
+        """Store the sizes.
+
+        Args:
+            dimension: M, 1 or more.
+            out_features: Size of the output vectors, 1 or more.
+
+        Raises:
+            ValueError: If a size is below 1.
+        """
         super().__init__()
         if min(dimension, out_features) < 1:
             raise ValueError(f"expected sizes of 1 or more, got {dimension} and {out_features}")
         self.dimension, self.out_features = dimension, out_features
 
-    def _clear(
+    def _mask_padding(
         self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """The sets with zeros where there is padding, all lengths (B,), and the padding (B, L)."""
+        """Return the sets with zeros in their padding, all lengths (B,), and the mask (B, L)."""
         padding_BL = find_padding(x_BLM, lengths_B, self.dimension)
         if lengths_B is None:
             lengths_B = torch.full((len(x_BLM),), x_BLM.shape[1])
@@ -65,46 +77,101 @@ class Fusion(nn.Module):
 
 
 class AverageFusion(Fusion):
-    """The mean of the set, (B, M)."""
+    """The mean of each set, (B, M)."""
 
     def __init__(self, dimension: int) -> None:
+        """Build the module, which has no parameters.
+
+        Args:
+            dimension: M, 1 or more.
+
+        Raises:
+            ValueError: If ``dimension`` is below 1.
+        """
         super().__init__(dimension, dimension)
 
     def forward(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
-        x_BLM, lengths_B, _ = self._clear(x_BLM, lengths_B)
+        """Average each set.
+
+        Args:
+            x_BLM: Sets of vectors, (B, L, M).
+            lengths_B: Number of vectors in each set, integers (B,) from 1 to L; the remaining
+                rows are padding and are ignored. None: all L.
+
+        Returns:
+            A tensor (B, M).
+
+        Raises:
+            ValueError: If the sets or lengths have another shape or range.
+        """
+        x_BLM, lengths_B, _ = self._mask_padding(x_BLM, lengths_B)
         return x_BLM.sum(1) / lengths_B[:, None]
 
 
 class Flatten(Fusion):
-    """``length`` vectors of the set one after another, (B, length·M).
+    """The vectors of each set, concatenated: (B, length·M).
 
-    Of a set of another size, those at evenly spaced places, in order: of 25 for 20 five are left
-    out, of 10 for 20 each comes twice.
+    From a set of another size, ``length`` vectors at evenly spaced positions are taken, in order:
+    from 25 vectors for a length of 20, five are left out; from 10, each is taken twice.
     """
 
     def __init__(self, dimension: int, length: int = 25) -> None:
+        """Build the module, which has no parameters.
+
+        Args:
+            dimension: M, 1 or more.
+            length: Number of vectors to concatenate, 1 or more. Default: 25.
+
+        Raises:
+            ValueError: If a number is below 1.
+        """
         super().__init__(dimension, dimension * length)
         self.length = length
 
     def forward(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
-        x_BLM, lengths_B, padding_BL = self._clear(x_BLM, lengths_B)
+        """Concatenate the vectors of each set.
+
+        Args:
+            x_BLM: Sets of vectors, (B, L, M).
+            lengths_B: Number of vectors in each set, integers (B,) from 1 to L; the remaining
+                rows are padding and are ignored. None: all L.
+
+        Returns:
+            A tensor (B, length·M).
+
+        Raises:
+            ValueError: If the sets or lengths have another shape or range.
+        """
+        x_BLM, lengths_B, padding_BL = self._mask_padding(x_BLM, lengths_B)
         if padding_BL is None and x_BLM.shape[1] == self.length:
             return x_BLM.flatten(1)
-        wanted = torch.arange(self.length, device=x_BLM.device)
-        places = (2 * wanted + 1) * lengths_B[:, None] // (2 * self.length)  # of middles
-        return x_BLM.take_along_dim(places[:, :, None], dim=1).flatten(1)
+        # The set is cut into ``length`` equal intervals, and the middle of each is taken.
+        intervals = torch.arange(self.length, device=x_BLM.device)
+        positions = (2 * intervals + 1) * lengths_B[:, None] // (2 * self.length)
+        return x_BLM.take_along_dim(positions[:, :, None], dim=1).flatten(1)
 
 
 class TSLSTM(Fusion):
     """Segments of equal length, each pooled, and an LSTM over them: its last state, (B, hidden).
 
-    Segment s of n vectors is ⌊s·n/S⌋ to ⌈(s + 1)·n/S⌉: where S does not divide n neighbours share a
-    vector, and none is empty.
+    Segment s of n vectors reaches from ⌊s·n/S⌋ to ⌈(s + 1)·n/S⌉. If S does not divide n,
+    neighbouring segments share a vector, and no segment is empty.
     """
 
     def __init__(
         self, dimension: int, segments: int = 5, hidden: int = 512, pooling: Pooling = "maximum"
     ) -> None:
+        """Build the module with random weights.
+
+        Args:
+            dimension: M, 1 or more.
+            segments: S, 1 or more. Default: 5.
+            hidden: Hidden cells of the LSTM, 1 or more. Default: 512.
+            pooling: "maximum" or "mean" over each segment. Default: "maximum".
+
+        Raises:
+            ValueError: If a number is below 1 or the pooling is unknown.
+        """
         super().__init__(dimension, hidden)
         if segments < 1 or pooling not in ("maximum", "mean"):
             raise ValueError(
@@ -115,29 +182,50 @@ class TSLSTM(Fusion):
         self.lstm = nn.LSTM(dimension, hidden, batch_first=True)
 
     def forward(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
-        x_BLM, lengths_B, _ = self._clear(x_BLM, lengths_B)
-        _, (state_1BH, _) = self.lstm(self.pool(x_BLM, lengths_B))
+        """Pool the segments of each set and run the LSTM over them.
+
+        Args:
+            x_BLM: Sets of vectors, (B, L, M).
+            lengths_B: Number of vectors in each set, integers (B,) from 1 to L; the remaining
+                rows are padding and are ignored. None: all L.
+
+        Returns:
+            A tensor (B, hidden).
+
+        Raises:
+            ValueError: If the sets or lengths have another shape or range.
+        """
+        x_BLM, lengths_B, _ = self._mask_padding(x_BLM, lengths_B)
+        _, (state_1BH, _) = self.lstm(self.pool_segments(x_BLM, lengths_B))
         return state_1BH[0]
 
-    def pool(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
-        """Sets with zeros in their padding → (B, S, M)."""
-        places_L = torch.arange(x_BLM.shape[1], device=x_BLM.device)
+    def pool_segments(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Pool each segment of each set.
+
+        Args:
+            x_BLM: Sets of vectors, (B, L, M), with zeros in their padding.
+            lengths_B: Number of vectors in each set, integers (B,) from 1 to L.
+
+        Returns:
+            A tensor (B, S, M).
+        """
+        positions_L = torch.arange(x_BLM.shape[1], device=x_BLM.device)
         pooled = []
         for segment in range(self.segments):
-            first_B1 = (segment * lengths_B // self.segments)[:, None]
-            behind_B1 = -(-(segment + 1) * lengths_B // self.segments)[:, None]
-            inside_BL = (places_L >= first_B1) & (places_L < behind_B1)
+            start_B1 = (segment * lengths_B // self.segments)[:, None]
+            stop_B1 = -(-(segment + 1) * lengths_B // self.segments)[:, None]
+            inside_BL = (positions_L >= start_B1) & (positions_L < stop_B1)
             if self.pooling == "maximum":
                 outside_BL1 = ~inside_BL[:, :, None]
                 pooled.append(x_BLM.masked_fill(outside_BL1, -torch.inf).amax(1))
             else:
-                weights_BL = inside_BL / (behind_B1 - first_B1)
+                weights_BL = inside_BL / (stop_B1 - start_B1)
                 pooled.append((weights_BL[:, None].to(x_BLM.dtype) @ x_BLM)[:, 0])
         return torch.stack(pooled, dim=1)
 
 
 class TemporalInception(Fusion):
-    """Modules of convolutions along time, and a fully connected layer of ReLU: (B, hidden)."""
+    """Modules of convolutions along time, and a fully connected layer with ReLU: (B, hidden)."""
 
     def __init__(
         self,
@@ -146,6 +234,17 @@ class TemporalInception(Fusion):
         modules: int = 4,
         hidden: int = 1024,
     ) -> None:
+        """Build the module with random weights.
+
+        Args:
+            dimension: M, 1 or more.
+            kernels: Odd lengths in time of the convolutions of each module. Default: (5, 7).
+            modules: Number of modules, 1 or more. Default: 4.
+            hidden: Cells of the fully connected layer, 1 or more. Default: 1024.
+
+        Raises:
+            ValueError: If a number is below 1, or a kernel is even.
+        """
         super().__init__(dimension, hidden)
         if modules < 1 or not kernels or any(kernel % 2 == 0 for kernel in kernels):
             raise ValueError(
@@ -159,57 +258,109 @@ class TemporalInception(Fusion):
         self.fc = nn.Linear(channels[-1] * dimension, hidden)
 
     def forward(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
-        x_BLM, _, padding_BL = self._clear(x_BLM, lengths_B)
+        """Run the modules and the fully connected layer.
+
+        Args:
+            x_BLM: Sets of vectors, (B, L, M).
+            lengths_B: Number of vectors in each set, integers (B,) from 1 to L; the remaining
+                rows are padding and are ignored. None: all L.
+
+        Returns:
+            A tensor (B, hidden).
+
+        Raises:
+            ValueError: If the sets or lengths have another shape or range.
+        """
+        x_BLM, _, padding_BL = self._mask_padding(x_BLM, lengths_B)
         x_BCLM = x_BLM[:, None]
-        for number, stage in enumerate(self.stages, 1):
-            x_BCLM, padding_BL = stage(x_BCLM, padding_BL, whole=number == len(self.stages))
+        for stage_number, stage in enumerate(self.stages, 1):
+            is_last = stage_number == len(self.stages)
+            x_BCLM, padding_BL = stage(x_BCLM, padding_BL, pool_all=is_last)
         hidden: torch.Tensor = self.fc(x_BCLM.flatten(1)).relu()
         return hidden
 
 
 class InceptionModule(nn.Module):
-    """C channels → C for each kernel; half as long, or one position."""
+    """Convolutions along time with several kernel sizes, BN, ReLU, and a pool in time."""
 
     def __init__(self, channels: int, kernels: Sequence[int]) -> None:
+        """Build the module with random weights.
+
+        Args:
+            channels: Channels of the input, and of the output for each kernel.
+            kernels: Odd lengths in time of the convolutions.
+        """
         super().__init__()
         self.convolutions = nn.ModuleList(
             nn.Conv2d(channels, channels, (size, 1), padding=(size // 2, 0)) for size in kernels
         )
-        # One of all branches' channels is the same as one for each branch.
+        # One BN over the channels of all branches equals one BN for each branch.
         self.norm = nn.BatchNorm2d(channels * len(kernels))
 
     def forward(
-        self, x_BCLM: torch.Tensor, padding_BL: torch.Tensor | None, whole: bool
+        self, x_BCLM: torch.Tensor, padding_BL: torch.Tensor | None, pool_all: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Zeros where there is padding, in and out; and the padding of what comes out."""
-        found_BCLM = torch.cat([layer(x_BCLM) for layer in self.convolutions], dim=1)
+        """Run the module.
+
+        Args:
+            x_BCLM: Features (B, C, L, M), with zeros in their padding.
+            padding_BL: The padding mask (B, L), or None if there is no padding.
+            pool_all: Pool over all positions instead of over windows of 2.
+
+        Returns:
+            Features (B, C·kernels, ⌈L/2⌉ or 1, M), with zeros in their padding; and their padding
+            mask, or None if there is no padding.
+        """
+        out_BCLM = torch.cat([layer(x_BCLM) for layer in self.convolutions], dim=1)
         if padding_BL is None:
-            found_BCLM = self.norm(found_BCLM).relu()
+            out_BCLM = self.norm(out_BCLM).relu()
         else:
-            found_BLCM = torch.zeros_like(found_BCLM).transpose(1, 2)
-            kept = self.norm(found_BCLM.transpose(1, 2)[~padding_BL][:, :, None]).relu()
-            found_BLCM[~padding_BL] = kept[:, :, 0]
-            found_BCLM = found_BLCM.transpose(1, 2)
-        if whole:
-            return found_BCLM.amax(2, keepdim=True), None
-        # After the ReLU the zeros of padding are no more than any maximum.
-        halves = nn.functional.max_pool2d(found_BCLM, (2, 1), ceil_mode=True)
-        return halves, None if padding_BL is None else padding_BL[:, ::2]
+            out_BLCM = torch.zeros_like(out_BCLM).transpose(1, 2)
+            valid = self.norm(out_BCLM.transpose(1, 2)[~padding_BL][:, :, None]).relu()
+            out_BLCM[~padding_BL] = valid[:, :, 0]
+            out_BCLM = out_BLCM.transpose(1, 2)
+        if pool_all:
+            return out_BCLM.amax(2, keepdim=True), None
+        # After the ReLU, the zeros of the padding do not exceed any maximum.
+        pooled = nn.functional.max_pool2d(out_BCLM, (2, 1), ceil_mode=True)
+        return pooled, None if padding_BL is None else padding_BL[:, ::2]
 
 
 class BiLSTM(Fusion):
-    """The last states of an LSTM forwards and one backwards, (B, 2·hidden)."""
+    """A bi-directional LSTM: the last states of both directions, (B, 2·hidden)."""
 
     def __init__(self, dimension: int, hidden: int = 512) -> None:
+        """Build the module with random weights.
+
+        Args:
+            dimension: M, 1 or more.
+            hidden: Hidden cells of each direction, 1 or more. Default: 512.
+
+        Raises:
+            ValueError: If a number is below 1.
+        """
         super().__init__(dimension, 2 * hidden)
         self.lstm = nn.LSTM(dimension, hidden, batch_first=True, bidirectional=True)
 
     def forward(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
-        x_BLM, lengths_B, padding_BL = self._clear(x_BLM, lengths_B)
-        given = x_BLM
+        """Run the LSTM in both directions.
+
+        Args:
+            x_BLM: Sets of vectors, (B, L, M).
+            lengths_B: Number of vectors in each set, integers (B,) from 1 to L; the remaining
+                rows are padding and are ignored. None: all L.
+
+        Returns:
+            A tensor (B, 2·hidden): the last state of the forward and of the backward direction.
+
+        Raises:
+            ValueError: If the sets or lengths have another shape or range.
+        """
+        x_BLM, lengths_B, padding_BL = self._mask_padding(x_BLM, lengths_B)
+        sequences = x_BLM
         if padding_BL is not None:
-            given = pack_padded_sequence(x_BLM, lengths_B.cpu(), True, enforce_sorted=False)
-        _, (states_2BH, _) = self.lstm(given)
+            sequences = pack_padded_sequence(x_BLM, lengths_B.cpu(), True, enforce_sorted=False)
+        _, (states_2BH, _) = self.lstm(sequences)
         return torch.cat([states_2BH[0], states_2BH[1]], dim=1)
 
 

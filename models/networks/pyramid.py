@@ -1,12 +1,12 @@
 # ruff: noqa: N803
-"""A backbone with pyramid attention inside: K frames go in, one prediction comes out.
+"""A backbone with pyramid attention inside, which turns K frames into one prediction.
 
-Du et al., ECCV 2018, §3.2 and Fig. 2. The backbone's steps up to the last tap see each frame
-alone. Attention then makes one frame's features of all, and the steps that follow, with their
-weights and shapes unchanged, see those.
+Du et al., ECCV 2018, §3.2 and Fig. 2. The backbone's steps up to the last tap process each frame
+alone. Attention then combines the features of all frames into those of one frame, and the
+remaining steps, whose weights and shapes are unchanged, process these.
 
 The tap ``features`` stands for the pooled features: "the last fully connected layer" of the
-paper's Table 1(a), which nothing else can be stacked with.
+paper's Table 1(a). It cannot be combined with other taps.
 
     B batch   K frames   C H W channels, height, width
 """
@@ -16,24 +16,21 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from models.attention.pyramid import Attended, Fusion, Measure, PyramidAttention
-from models.backbones.backbone import Backbone, Step, find_channels, trace_shapes
+from models.attention.pyramid import Attended, EnergyMeasure, Fusion, PyramidAttention
+from models.backbones.backbone import Backbone, Step, count_input_channels, trace_shapes
 from models.networks.two_stream import BRANCHES, Scores, TwoStream, count_parameters
 
 FEATURES = "features"
 
 
 class PyramidNetwork(nn.Module):
-    """A backbone, and an attention layer at some of its taps.
+    """A backbone for images with a pyramid attention layer at some of its taps.
 
-    Parameters
-    ----------
-    trunk: the backbone, of images.
-    taps: names of its taps, from the finest to the top one; or ("features",).
-    size: (H, W) of the images that it is built for, pixels.
-    fusion, moves_features, energy: as in `PyramidAttention`.
-
-    Raises ValueError for taps that do not exist, and levels that do not shrink towards the top.
+    Example:
+        >>> trunk = ResNet(50, num_classes=101)
+        >>> network = PyramidNetwork(trunk, taps=("res4_5", "res5_2"), size=(224, 224))
+        >>> network(torch.randn(2, 5, 3, 224, 224)).shape
+        torch.Size([2, 101])
     """
 
     def __init__(
@@ -43,38 +40,82 @@ class PyramidNetwork(nn.Module):
         size: tuple[int, int],
         fusion: Fusion = "multiplication",
         moves_features: bool = False,
-        energy: Measure = "sum",
+        energy: EnergyMeasure = "sum",
     ) -> None:
+        """Build the network around a backbone.
+
+        Args:
+            trunk: The backbone, for images.
+            taps: Names of the backbone's taps, from the finest level to the top one; or
+                ``("features",)``.
+            size: (H, W) of the images, in pixels. It is fixed with the parameters.
+            fusion: As in `PyramidAttention`.
+            moves_features: As in `PyramidAttention`.
+            energy: As in `PyramidAttention`.
+
+        Raises:
+            ValueError: If a tap does not exist, or the taps are not in the order of the steps.
+        """
         super().__init__()
         self.trunk, self.taps = trunk, tuple(taps)
-        shapes = find_levels(trunk, self.taps, size)
-        top = shapes[-1]
+        shapes = _find_level_shapes(trunk, self.taps, size)
+        _, top_height, top_width = shapes[-1]
+        channels = [shape[0] for shape in shapes]
         self.attention = PyramidAttention(
-            [shape[0] for shape in shapes], (top[1], top[2]), fusion, moves_features, energy
+            channels, (top_height, top_width), fusion, moves_features, energy
         )
 
     def forward(self, images_BKCHW: torch.Tensor) -> torch.Tensor:
-        """Scores (B, classes) of K frames each."""
-        return self.attend(images_BKCHW, losses=False)[0]
+        """Compute the scores of videos.
 
-    def attend(
+        Args:
+            images_BKCHW: K normalized frames of each video, (B, K, C, H, W).
+
+        Returns:
+            Scores (B, classes), before the softmax.
+
+        Raises:
+            ValueError: If the images have another size than the network was built for.
+        """
+        return self.forward_with_attention(images_BKCHW, losses=False)[0]
+
+    def forward_with_attention(
         self, images_BKCHW: torch.Tensor, losses: bool = True
     ) -> tuple[torch.Tensor, Attended]:
-        """Scores (B, classes), and what attention made of the frames."""
+        """Compute the scores of videos and the output of the attention layer.
+
+        Args:
+            images_BKCHW: Images as in `forward`.
+            losses: Compute the losses of the attention layer. Default: True.
+
+        Returns:
+            Scores (B, classes), and the attended features with the losses.
+
+        Raises:
+            ValueError: If the images have another size than the network was built for.
+        """
         frames = images_BKCHW.shape[1]
-        levels, rest = self.climb(images_BKCHW)
+        levels, remaining_steps = self.extract_levels(images_BKCHW)
         attended = self.attention(levels, frames, losses)
         x = attended.maps
         if self.taps == (FEATURES,):
             return self.trunk.classify(x.flatten(1)), attended
-        for _, step in rest:
+        for _, step in remaining_steps:
             x = step(x)
         return self.trunk.head(x), attended
 
-    def climb(
+    def extract_levels(
         self, images_BKCHW: torch.Tensor
     ) -> tuple[list[torch.Tensor], Iterator[tuple[str, Step]]]:
-        """The levels (B·K, C_j, H_j, W_j) of all frames, and the steps after the top one."""
+        """Run the backbone up to the last tap.
+
+        Args:
+            images_BKCHW: Images as in `forward`.
+
+        Returns:
+            The features of each level for all frames, (B·K, Cⱼ, Hⱼ, Wⱼ), and the remaining steps
+            of the backbone.
+        """
         x, levels = images_BKCHW.flatten(0, 1), []
         steps = self.trunk.steps()
         for name, step in steps:
@@ -87,58 +128,88 @@ class PyramidNetwork(nn.Module):
 
 
 class PyramidTwoStream(TwoStream):
-    """RGB and flow branches with pyramid attention, which meet in their scores alone.
+    """RGB and flow branches with pyramid attention, combined in their scores alone.
 
-    Images are (B, K, C, H, W). While it trains, `forward` also gives the losses ``interactive``
-    and ``attention``, the sums over the branches that are scored.
+    Example:
+        >>> network = PyramidTwoStream(rgb_pyramid_network, flow_pyramid_network).eval()
+        >>> rgb, flow = torch.randn(2, 5, 3, 224, 224), torch.randn(2, 5, 10, 224, 224)
+        >>> {name: scores.shape for name, scores in network(rgb, flow).items()}
+        {'rgb': torch.Size([2, 101]), 'flow': torch.Size([2, 101])}
     """
 
     def __init__(self, rgb: PyramidNetwork, flow: PyramidNetwork, scores: Scores = "both") -> None:
+        """Combine two networks.
+
+        Args:
+            rgb: The network for RGB images.
+            flow: The network for optical flow, of the same backbone, depth and width.
+            scores: Which scores `forward` computes: "rgb", "flow" or "both". Default: "both".
+
+        Raises:
+            ValueError: If the backbones differ, or ``scores`` is unknown.
+        """
         super().__init__(rgb.trunk, flow.trunk, cma=False, scores=scores)
         self.rgb, self.flow = rgb, flow
 
     def forward(
         self, rgb: torch.Tensor | None = None, flow: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
-        """Scores by branch, (B, classes) each; and the losses, while it trains."""
-        found: dict[str, torch.Tensor] = {}
+        """Compute the scores of videos, and in training mode the losses.
+
+        Args:
+            rgb: Normalized RGB frames, (B, K, 3, H, W). May be None if ``scores`` is "flow".
+            flow: Normalized flow, (B, K, C, H, W). May be None if ``scores`` is "rgb".
+
+        Returns:
+            Scores (B, classes) by branch. In training mode also ``interactive`` and ``attention``,
+            the losses of equations 6 and 8, each summed over the branches.
+
+        Raises:
+            ValueError: If the images of a branch are missing.
+        """
+        outputs: dict[str, torch.Tensor] = {}
         losses: dict[str, list[torch.Tensor]] = {"interactive": [], "attention": []}
-        for name, images in (("rgb", rgb), ("flow", flow)):
-            if self.scores not in (name, "both"):
+        for branch, images in (("rgb", rgb), ("flow", flow)):
+            if self.scores not in (branch, "both"):
                 continue
             if images is None:
-                raise ValueError(f"scores {self.scores!r} need {name} images, got none")
-            network: PyramidNetwork = getattr(self, name)
-            found[name], attended = network.attend(images, self.training)
-            if attended.interactive is not None and attended.likeness is not None:
-                losses["interactive"].append(attended.interactive)
-                losses["attention"].append(attended.likeness)
-        return found | {name: torch.stack(parts).sum() for name, parts in losses.items() if parts}
+                raise ValueError(f"scores {self.scores!r} need {branch} images, got none")
+            network: PyramidNetwork = getattr(self, branch)
+            outputs[branch], attended = network.forward_with_attention(images, self.training)
+            if attended.interactive_loss is not None and attended.similarity_loss is not None:
+                losses["interactive"].append(attended.interactive_loss)
+                losses["attention"].append(attended.similarity_loss)
+        totals = {name: torch.stack(terms).sum() for name, terms in losses.items() if terms}
+        return outputs | totals
 
     def count_used_parameters(self) -> int:
-        """Parameters of the branches that `forward` runs for the wanted scores."""
-        wanted = (name for name in BRANCHES if self.scores in (name, "both"))
-        return sum(count_parameters(getattr(self, name)) for name in wanted)
+        """Count the parameters of the branches that `forward` runs.
+
+        Returns:
+            The number of parameters.
+        """
+        used_branches = (branch for branch in BRANCHES if self.scores in (branch, "both"))
+        return sum(count_parameters(getattr(self, branch)) for branch in used_branches)
 
 
-def find_levels(
+def _find_level_shapes(
     trunk: Backbone, taps: tuple[str, ...], size: tuple[int, int]
 ) -> list[tuple[int, ...]]:
-    """(C, H, W) of each level; ValueError where there is no such pyramid."""
+    """Determine (C, H, W) of each level; ValueError if the taps do not form a pyramid."""
     if taps == (FEATURES,):
         return [(1, trunk.num_features, 1)]
-    known = trunk.taps
-    absent = [name for name in taps if name not in known]
-    if absent or not taps:
+    unknown = [name for name in taps if name not in trunk.taps]
+    if unknown or not taps:
+        problem = f"has no tap {unknown[0]!r}" if unknown else "needs taps, and none was named"
         raise ValueError(
-            f"{type(trunk).__name__} has no tap {absent[0] if absent else '(none was named)'!r}; "
-            f"there are {', '.join(known)}, and {FEATURES} alone"
+            f"{type(trunk).__name__} {problem}; there are {', '.join(trunk.taps)}, and {FEATURES} "
+            "alone"
         )
-    order = [name for name in known if name in taps]
-    if list(taps) != order:
+    ordered = [name for name in trunk.taps if name in taps]
+    if list(taps) != ordered:
         raise ValueError(
-            f"expected taps from the finest to the top one, each once: {', '.join(order)}; got "
+            f"expected taps from the finest to the top one, each once: {', '.join(ordered)}; got "
             f"{', '.join(taps)}"
         )
-    shapes = trace_shapes(trunk, (find_channels(trunk), *size))
+    shapes = trace_shapes(trunk, (count_input_channels(trunk), *size))
     return [shapes[name] for name in taps]

@@ -1,17 +1,22 @@
-"""Two branches, RGB and flow, with attention blocks between them and a score from each.
+"""Two-stream network: an RGB and a flow branch, with attention blocks between them.
 
-Chi, Tian, Mu, Tian 2019, §4.1 and Fig. 2. At each position both blocks take the features of
-both branches as they were before either block changed them:
+Chi, Tian, Mu, Tian, "Two-Stream Video Classification with Cross-Modality Attention", 2019, §4.1
+and Fig. 2. At each position, both blocks take the features of both branches before either block
+changes them:
 
     x, y  →  to_rgb(x, y),  to_flow(y, x)
 
-Positions are names of steps: in res3 and res4 after every other block, which in ResNet-50 is after
-res3_1, res3_3, res4_1, res4_3 and res4_5. Deeper networks keep two and three blocks there: each
-stage is cut into as many parts, and a block stands after each part (ResNet-101: 1, 3; 6, 14, 22).
+Positions are names of steps. In the paper, blocks follow every other residual block of res3 and
+res4; in ResNet-50 these are res3_1, res3_3, res4_1, res4_3 and res4_5. Deeper networks also have
+two blocks in res3 and three in res4: each stage is divided into as many equal parts, and a block
+follows the end of each part (ResNet-101: 1, 3; 6, 14, 22).
 
-A score needs all of its own branch, and of the other one what comes before the last block that
-looks at it; nothing else is run. Blocks that are still the identity can be dropped
-(`drop_identities`): after the first iteration of the paper's schedule those are all `to_flow`.
+The scores of a branch need the whole branch, and of the other branch only the steps before the
+last block that attends to it; no other steps are run. Blocks that are still the identity can be
+removed with `TwoStream.drop_identities`: after the first iteration of the paper's schedule, all
+blocks of ``to_flow`` are.
+
+    B batch   C H W  channels, height, width   T frames of a clip
 """
 
 from typing import Literal
@@ -21,36 +26,40 @@ from torch import nn
 
 from models.attention.cross_modality import CrossModalityBlock
 from models.attention.non_local import NonLocalBlock
-from models.backbones.backbone import Backbone, Step, find_channels
+from models.backbones.backbone import Backbone, Step, count_input_channels
 
 Scores = Literal["rgb", "flow", "both"]
 BRANCHES = ("rgb", "flow")
-BLOCKS = {"res3": 2, "res4": 3}  # of a stage, at most
+MAX_BLOCKS = {"res3": 2, "res4": 3}  # attention blocks in each stage
 
 
 def choose_positions(network: Backbone) -> tuple[str, ...]:
-    """After which steps attention stands; see the rule above. None where it names no step."""
+    """Choose the steps after which attention blocks are inserted, by the rule of this module.
+
+    Args:
+        network: A backbone.
+
+    Returns:
+        Names of steps, in order; empty if the backbone has no residual blocks in res3 and res4.
+    """
     positions = []
-    for stage, most in BLOCKS.items():
-        blocks = sum(name.startswith(f"{stage}_") for name in network.taps)
-        parts = min(most, blocks // 2)
-        positions += [f"{stage}_{blocks * (part + 1) // parts - 1}" for part in range(parts)]
+    for stage, max_blocks in MAX_BLOCKS.items():
+        num_blocks = sum(name.startswith(f"{stage}_") for name in network.taps)
+        parts = min(max_blocks, num_blocks // 2)
+        positions += [f"{stage}_{num_blocks * (part + 1) // parts - 1}" for part in range(parts)]
     return tuple(positions)
 
 
 class TwoStream(nn.Module):
     """A two-stream network, plain or with cross-modality and non-local attention.
 
-    Parameters
-    ----------
-    rgb, flow: networks of one kind and size.
-    cma: put cross-modality blocks between the branches.
-    non_local: branches ("rgb", "flow") that also get non-local blocks, before the CMA's.
-    scores: which scores `forward` gives; the others are not computed.
-    positions: where the blocks stand; None for the paper's places.
-    uniform: CMA blocks with equal weights instead of attention, as a control.
-
-    Raises ValueError for branches that do not fit together, and places that do not exist.
+    Example:
+        >>> rgb = ResNet(50, num_classes=101)
+        >>> flow = ResNet(50, num_classes=101, in_channels=10)
+        >>> network = TwoStream(rgb, flow)
+        >>> images = {"rgb": torch.randn(2, 3, 224, 224), "flow": torch.randn(2, 10, 224, 224)}
+        >>> {name: scores.shape for name, scores in network(**images).items()}
+        {'rgb': torch.Size([2, 101]), 'flow': torch.Size([2, 101])}
     """
 
     def __init__(
@@ -64,11 +73,29 @@ class TwoStream(nn.Module):
         positions: tuple[str, ...] | None = None,
         uniform: bool = False,
     ) -> None:
+        """Combine two backbones. New attention blocks are the identity.
+
+        Args:
+            rgb: The backbone for RGB images or clips.
+            flow: The backbone for optical flow, of the same class, depth and width.
+            cma: Insert cross-modality blocks between the branches. Default: True.
+            non_local: Branches ("rgb", "flow") that also get non-local blocks, which run before
+                the cross-modality blocks. Default: none.
+            scores: Which scores `forward` computes: "rgb", "flow" or "both". Default: "both".
+            positions: Steps after which blocks are inserted. Default: the paper's positions, see
+                `choose_positions`.
+            uniform: Build cross-modality blocks with equal weights instead of attention, as a
+                control experiment. Default: False.
+
+        Raises:
+            ValueError: If the backbones differ, if ``non_local`` or ``scores`` names an unknown
+                branch, or if a position is not a tap of the backbones.
+        """
         super().__init__()
         if type(rgb) is not type(flow) or rgb.taps != flow.taps:
             raise ValueError(
                 "expected branches of one kind, depth and width, got "
-                f"{describe(rgb)} and {describe(flow)}"
+                f"{_describe_backbone(rgb)} and {_describe_backbone(flow)}"
             )
         if set(non_local) - set(BRANCHES) or scores not in (*BRANCHES, "both"):
             raise ValueError(
@@ -77,143 +104,186 @@ class TwoStream(nn.Module):
             )
         self.rgb, self.flow, self.scores = rgb, flow, scores
         self.positions = choose_positions(rgb) if positions is None else positions
-        absent = [name for name in self.positions if name not in rgb.taps]
-        if absent or ((cma or non_local) and not self.positions):
+        unknown = [name for name in self.positions if name not in rgb.taps]
+        if unknown or ((cma or non_local) and not self.positions):
+            problem = f"there is no step {unknown[0]}" if unknown else "no step is named"
             raise ValueError(
-                f"no step {absent[0] if absent else 'is named'} to put attention after; "
-                f"{describe(rgb)} has {', '.join(rgb.taps)}"
+                f"{problem} to insert attention after; {_describe_backbone(rgb)} has "
+                f"{', '.join(rgb.taps)}"
             )
 
-        def make(kind: type[CrossModalityBlock], wanted: bool) -> nn.ModuleDict:
-            places = self.positions if wanted else ()
-            blocks = {name: kind(rgb.taps[name], rgb.dims, uniform) for name in places}
+        def make_blocks(block_class: type[CrossModalityBlock], wanted: bool) -> nn.ModuleDict:
+            names = self.positions if wanted else ()
+            blocks = {name: block_class(rgb.taps[name], rgb.dims, uniform) for name in names}
             return nn.ModuleDict(blocks)
 
-        self.to_rgb, self.to_flow = (make(CrossModalityBlock, cma) for _ in BRANCHES)
+        self.to_rgb, self.to_flow = (make_blocks(CrossModalityBlock, cma) for _ in BRANCHES)
         self.non_local_rgb, self.non_local_flow = (
-            make(NonLocalBlock, name in non_local) for name in BRANCHES
+            make_blocks(NonLocalBlock, branch in non_local) for branch in BRANCHES
         )
 
     def forward(
         self, rgb: torch.Tensor | None = None, flow: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
-        """Scores by branch, (B, classes) each, of images (B, 3, H, W) and (B, C, H, W).
+        """Compute the scores of the branches.
 
-        An image whose branch no score needs may be left out.
+        Args:
+            rgb: Normalized RGB images (B, 3, H, W) or clips (B, 3, T, H, W). May be None if no
+                score needs this branch.
+            flow: Normalized flow (B, C, H, W) or (B, 2, T, H, W), of the same size. May be None
+                if no score needs this branch.
+
+        Returns:
+            Scores (B, classes) by branch, before the softmax.
+
+        Raises:
+            ValueError: If images are missing that a score needs.
         """
-        ends = {name: self._find_end(name) for name in BRANCHES}
-        for name, images in (("rgb", rgb), ("flow", flow)):
-            if ends[name] >= 0 and images is None:
-                raise ValueError(f"scores {self.scores!r} need {name} images, got none")
+        last_steps = {branch: self._find_last_step(branch) for branch in BRANCHES}
+        for branch, images in (("rgb", rgb), ("flow", flow)):
+            if last_steps[branch] >= 0 and images is None:
+                raise ValueError(f"scores {self.scores!r} need {branch} images, got none")
         x, y = rgb, flow
         pairs = zip(self.rgb.steps(), self.flow.steps(), strict=True)
-        for number, ((name, rgb_step), (_, flow_step)) in enumerate(pairs):
-            if number <= ends["rgb"]:
-                x = run_step(rgb_step, self.non_local_rgb, name, x)
-            if number <= ends["flow"]:
-                y = run_step(flow_step, self.non_local_flow, name, y)
-            # Both take the features from before either changed them.
-            changed_x, changed_y = x, y
-            if number < ends["rgb"] and name in self.to_rgb:
-                changed_x = self.to_rgb[name](x, y)
-            if number < ends["flow"] and name in self.to_flow:
-                changed_y = self.to_flow[name](y, x)
-            x, y = changed_x, changed_y
+        for index, ((name, rgb_step), (_, flow_step)) in enumerate(pairs):
+            if index <= last_steps["rgb"]:
+                x = _run_step(rgb_step, self.non_local_rgb, name, x)
+            if index <= last_steps["flow"]:
+                y = _run_step(flow_step, self.non_local_flow, name, y)
+            # Both blocks take the features before either changes them.
+            new_x, new_y = x, y
+            if index < last_steps["rgb"] and name in self.to_rgb:
+                new_x = self.to_rgb[name](x, y)
+            if index < last_steps["flow"] and name in self.to_flow:
+                new_y = self.to_flow[name](y, x)
+            x, y = new_x, new_y
         heads = {"rgb": (self.rgb, x), "flow": (self.flow, y)}
         return {
-            name: network.head(features)
-            for name, (network, features) in heads.items()
-            if self.scores in (name, "both")
+            branch: network.head(features)
+            for branch, (network, features) in heads.items()
+            if self.scores in (branch, "both")
         }
 
-    def modules_of(self, branch: str) -> nn.ModuleList:
-        """All that is trained with a branch: its network, and the blocks that change it."""
+    def list_branch_modules(self, branch: str) -> nn.ModuleList:
+        """List all modules that are trained with a branch.
+
+        Args:
+            branch: "rgb" or "flow".
+
+        Returns:
+            The branch's backbone, and the cross-modality and non-local blocks that change its
+            features.
+
+        Raises:
+            ValueError: If the branch is unknown.
+        """
         if branch not in BRANCHES:
             raise ValueError(f"expected a branch rgb or flow, got {branch!r}")
-        parts = (branch, f"to_{branch}", f"non_local_{branch}")
-        return nn.ModuleList([getattr(self, part) for part in parts])
+        names = (branch, f"to_{branch}", f"non_local_{branch}")
+        return nn.ModuleList([getattr(self, name) for name in names])
 
     def freeze(self, branch: str) -> None:
-        """Train nothing of a branch, and let its BN use what it has learned.
+        """Freeze a branch: its parameters need no gradient, and its BN keeps its statistics.
 
-        To be called again after `train()`, which wakes BN up.
+        ``train()`` puts BN back into training mode, so call this method again after ``train()``.
+
+        Args:
+            branch: "rgb" or "flow".
+
+        Raises:
+            ValueError: If the branch is unknown.
         """
-        self.modules_of(branch).eval().requires_grad_(False)
+        self.list_branch_modules(branch).eval().requires_grad_(False)
 
     def drop_identities(self, branches: tuple[str, ...] = BRANCHES) -> int:
-        """Take out blocks that change `branches` and whose BN scales and shifts are all 0.
+        """Remove attention blocks that are the identity: the scales and shifts of their BN are 0.
 
-        Returns their number. Scores stay the same to the bit, for less work. Blocks that are
-        still to be trained begin as the identity, so they must be those of another branch.
+        All scores stay bitwise equal. A block that is still to be trained starts as the identity
+        too, so drop only blocks of branches that are not being trained.
+
+        Args:
+            branches: Remove blocks that change the features of these branches. Default: both.
+
+        Returns:
+            The number of removed blocks.
         """
-        dropped = 0
+        num_dropped = 0
         for branch in branches:
-            for kind in ("to", "non_local"):
-                blocks = getattr(self, f"{kind}_{branch}")
+            for prefix in ("to", "non_local"):
+                blocks = getattr(self, f"{prefix}_{branch}")
                 for name in [name for name, block in blocks.items() if is_identity(block)]:
                     del blocks[name]
-                    dropped += 1
-        return dropped
+                    num_dropped += 1
+        return num_dropped
 
     def count_used_parameters(self) -> int:
-        """Parameters of the layers that `forward` runs for the wanted scores."""
+        """Count the parameters that influence the scores which `forward` computes.
+
+        Returns:
+            The number of parameters.
+        """
         state = {name: tensor.detach().to("meta") for name, tensor in self.state_dict().items()}
-        trained = [state[name].requires_grad_() for name, _ in self.named_parameters()]
-        images = {name: make_blank(getattr(self, name)) for name in BRANCHES}
+        parameters = [state[name].requires_grad_() for name, _ in self.named_parameters()]
+        images = {branch: _make_meta_input(getattr(self, branch)) for branch in BRANCHES}
         scores = torch.func.functional_call(self, state, kwargs=images)
         total = torch.stack([score.sum() for score in scores.values()]).sum()
-        gradients = torch.autograd.grad(total, trained, allow_unused=True)
-        used = zip(trained, gradients, strict=True)
-        return sum(parameter.numel() for parameter, gradient in used if gradient is not None)
+        gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+        pairs = zip(parameters, gradients, strict=True)
+        return sum(parameter.numel() for parameter, gradient in pairs if gradient is not None)
 
-    def _find_end(self, branch: str) -> int:
-        """The number of the last step that a branch must run; beyond all where it is scored."""
+    def _find_last_step(self, branch: str) -> int:
+        """Find the index of the last step that a branch must run.
+
+        It is −1 if none must run, and the number of steps if the branch is scored.
+        """
         names = [name for name, _ in self.rgb.steps()]
         if self.scores in (branch, "both"):
             return len(names)
-        takers = self.to_flow if branch == "rgb" else self.to_rgb
-        return max((number for number, name in enumerate(names) if name in takers), default=-1)
+        attending_blocks = self.to_flow if branch == "rgb" else self.to_rgb
+        return max((i for i, name in enumerate(names) if name in attending_blocks), default=-1)
 
 
-def run_step(
+def _run_step(
     step: Step, non_local: nn.ModuleDict, name: str, features: torch.Tensor
 ) -> torch.Tensor:
-    """A step, and the non-local block behind it where there is one."""
+    """Run a step, and the non-local block that follows it, if there is one."""
     features = step(features)
     return non_local[name](features) if name in non_local else features
 
 
-def make_blank(network: Backbone) -> torch.Tensor:
-    """An input of a network without numbers in it: only its shape counts."""
-    time, size = (network.rgb_input.frames,) * (network.dims == 3), network.rgb_input.size
-    return torch.empty(1, find_channels(network), *time, size, size, device="meta")
+def _make_meta_input(network: Backbone) -> torch.Tensor:
+    """Make an input of a network on the meta device, where tensors have shapes and no data."""
+    convention = network.rgb_input
+    time = (convention.frames,) if network.dims == 3 else ()
+    shape = (count_input_channels(network), *time, convention.size, convention.size)
+    return torch.empty(1, *shape, device="meta")
 
 
-def describe(network: Backbone) -> str:
-    """What a network is, for a message."""
-    last = list(network.taps.items())[-1]
-    return f"{type(network).__name__} ({len(network.taps)} taps, {last[1]} channels in {last[0]})"
+def _describe_backbone(network: Backbone) -> str:
+    """Describe a backbone in an error message."""
+    name, channels = list(network.taps.items())[-1]
+    return f"{type(network).__name__} ({len(network.taps)} taps, {channels} channels in {name})"
 
 
 def is_identity(block: CrossModalityBlock) -> bool:
-    """Whether a block still gives back its x."""
+    """Tell whether an attention block returns its x unchanged.
+
+    Args:
+        block: A cross-modality or non-local block.
+
+    Returns:
+        True if all scales and shifts of its BN are 0.
+    """
     return not (block.norm.weight.any() or block.norm.bias.any())
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Numbers that are trained."""
+    """Count the parameters of a module, whether or not they are frozen.
+
+    Args:
+        module: Any module.
+
+    Returns:
+        The number of parameters.
+    """
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def fuse(
-    scores: dict[str, torch.Tensor],
-    weights: tuple[float, float] = (1.0, 1.0),
-    over: Literal["logits", "softmax"] = "logits",
-) -> torch.Tensor:
-    """Late fusion: the weighted sum of RGB's and flow's scores, (…, classes)."""
-    if over not in ("logits", "softmax"):
-        raise ValueError(f"expected fusion over logits or softmax, got {over!r}")
-    rgb, flow = scores["rgb"], scores["flow"]
-    if over == "softmax":
-        rgb, flow = rgb.softmax(dim=-1), flow.softmax(dim=-1)
-    return weights[0] * rgb + weights[1] * flow

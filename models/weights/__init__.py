@@ -1,1 +1,1 @@
-"""Weight files of other publishers, and how they and ours are loaded."""
+"""Weight files of this project and of other publishers, and TSN's optimizer groups."""

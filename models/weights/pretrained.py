@@ -1,17 +1,17 @@
-"""Weight files of torchvision and timm → networks of this package, from RGB to flow, 2-D to 3-D.
+"""Load weight files into networks, and convert them from RGB to flow and from 2-D to 3-D.
 
-Files are read without running code in them. A weight is loaded if its name and shape agree;
-everything else must be named: what the caller expects to be skipped (a last layer of other
-classes), or an error that lists it.
+Files are read without running any code in them. A weight is loaded if its name and shape match
+the network's. Every other weight is either named by the caller, as one to skip (such as a last
+layer with other classes), or reported in an error.
 
 Cross-modality initialization: Wang et al., "Temporal Segment Networks", ECCV 2016, §3.2; Chi et
 al. 2019, §4.1: the first convolution of a flow network has, for each input channel, the mean of
-the RGB network's over its three.
+the RGB network's three input channels.
 
 Inflation: Carreira, Zisserman, "Quo Vadis, Action Recognition? A New Model and the Kinetics
-Dataset", CVPR 2017, §2.4: a 2-D kernel is repeated along time and divided by its new length, so
-that a clip of one and the same frame gives what the image does, wherever no padding in time is
-looked at.
+Dataset", CVPR 2017, §2.4: a 2-D kernel is repeated along time and divided by its new length. A
+clip that repeats one frame then gives the same features as the image, except where a kernel
+reaches into the padding in time.
 """
 
 import hashlib
@@ -25,27 +25,39 @@ from typing import Any
 import torch
 from torch import nn
 
-LISTED = 8
+MAX_LISTED_NAMES = 8
 logger = logging.getLogger(__name__)
 
 
 class WeightsError(ValueError):
-    """Weights that do not belong to the network; the message names which."""
+    """A weight file is unreadable, or its weights do not fit the network."""
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """What became of a weight file: names of tensors ``used``, and of those ``skipped``."""
+class LoadedWeights:
+    """The result of loading a weight file into a network."""
 
     used: tuple[str, ...]
+    """Names of the tensors that were copied into the network, sorted."""
+
     skipped: tuple[str, ...]
+    """Names of the tensors, on either side, that the caller asked to skip, sorted."""
 
 
 def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
-    """The tensors of a .pth, .pt or .safetensors file by name, on the CPU.
+    """Read the tensors of a weight file.
 
-    Takes them out of ``state_dict`` or ``model`` where a training wrapped them, and off
-    ``module.`` where several GPUs did. Raises WeightsError for a file of something else.
+    A dictionary inside ``state_dict`` or ``model``, as training scripts save it, is unwrapped.
+    The prefix ``module.`` of networks that were trained on several GPUs is removed.
+
+    Args:
+        path: A .pth, .pt or .safetensors file.
+
+    Returns:
+        Tensors by name, on the CPU.
+
+    Raises:
+        WeightsError: If the file cannot be read, or holds something other than named tensors.
     """
     path = Path(path)
     weights: Any
@@ -56,14 +68,14 @@ def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
             weights = load_file(path)
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # garbage fails in as many ways as there are opcodes
+    except Exception as error:  # a damaged pickle can raise almost any exception
         reason = " ".join(str(error).split())[:200]
-        if isinstance(error, pickle.UnpicklingError) and is_checkpoint(path):
+        if isinstance(error, pickle.UnpicklingError) and _is_torch_file(path):
             raise WeightsError(
-                f"{path} holds more than tensors, which is not loaded: save its state_dict alone "
-                f"({reason})"
+                f"{path} holds more than tensors, which cannot be loaded safely: save its "
+                f"state_dict alone ({reason})"
             ) from error
-        raise WeightsError(f"{path} is no weight file: {reason}") from error
+        raise WeightsError(f"{path} is not a weight file: {reason}") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(weights, dict) and isinstance(weights.get(wrapper), dict):
             weights = weights[wrapper]
@@ -74,8 +86,8 @@ def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
 
 
-def is_checkpoint(path: Path) -> bool:
-    """Whether a file begins as torch's own do: a zip archive, or a pickle."""
+def _is_torch_file(path: Path) -> bool:
+    """Tell whether a file begins like those of torch.save: as a zip archive, or a pickle."""
     with path.open("rb") as file:
         return file.read(2) in (b"PK", b"\x80\x02")
 
@@ -87,56 +99,64 @@ def load_weights(
     skip: tuple[str, ...] = (),
     inflate_channels: bool = False,
     inflate_time: bool = False,
-) -> Loaded:
+) -> LoadedWeights:
     """Copy weights into a network, in place.
 
-    Parameters
-    ----------
-    skip: prefixes of names that are left alone on both sides, such as "fc.".
-    inflate_channels: let a first convolution of other channels become one of the network's,
-        by cross-modality initialization.
-    inflate_time: let kernels of 2-D convolutions become those of 3-D ones of the same name and
-        size in space, by inflation. Both may be meant: RGB images to clips of flow.
+    Counters of BN (``num_batches_tracked``) may be missing from ``weights``.
 
-    Raises WeightsError, having changed nothing, where a tensor of either side has no partner or
-    another shape; counters of BN (num_batches_tracked) may be absent.
+    Args:
+        network: The network to change.
+        weights: Tensors by the network's names; see `convert_weights` for files of other
+            publishers. Not changed.
+        skip: Prefixes of names that are ignored on both sides, such as ``"fc."``.
+        inflate_channels: If the first convolution of ``weights`` has another number of input
+            channels, convert it by cross-modality initialization. Default: False.
+        inflate_time: Convert 2-D kernels by inflation where the network has a 3-D kernel of the
+            same name and spatial size. May be combined with ``inflate_channels``, to turn RGB
+            images into clips of flow. Default: False.
+
+    Returns:
+        The names of the tensors that were used and skipped.
+
+    Raises:
+        WeightsError: If a tensor of either side has no partner, or one of another shape. The
+            network is then unchanged.
     """
-    own = network.state_dict()
-    skipped = tuple(sorted(name for name in {*own, *weights} if name.startswith(skip or ("\0",))))
-    wanted = {name: tensor for name, tensor in own.items() if name not in skipped}
-    given = {name: tensor for name, tensor in weights.items() if name not in skipped}
+    state = network.state_dict()
+    skipped = tuple(sorted(n for n in {*state, *weights} if n.startswith(skip or ("\0",))))
+    targets = {name: tensor for name, tensor in state.items() if name not in skipped}
+    sources = {name: tensor for name, tensor in weights.items() if name not in skipped}
     if inflate_time:
-        given |= inflate_kernels(given, wanted)
-    first = next((name for name, tensor in wanted.items() if tensor.ndim >= 4), None)
-    if inflate_channels and first in given and given[first].ndim == wanted[first].ndim:
-        channels = wanted[first].shape[1]
-        if given[first].shape[1] != channels:
-            given[first] = cross_modality_init(given[first], channels)
-    lacking = [n for n in wanted if n not in given and not n.endswith("num_batches_tracked")]
-    extra = [name for name in given if name not in wanted]
-    other = [
-        f"{name} {tuple(given[name].shape)} for {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in given and given[name].shape != tensor.shape
-    ]
-    faults = {"lack": lacking, "have too much": extra, "have other shapes": other}
-    found = "; ".join(f"{what}: {list_names(names)}" for what, names in faults.items() if names)
-    if found:
+        sources |= _inflate_kernels(sources, targets)
+    first = next((name for name, tensor in targets.items() if tensor.ndim >= 4), None)
+    if inflate_channels and first in sources and sources[first].ndim == targets[first].ndim:
+        channels = targets[first].shape[1]
+        if sources[first].shape[1] != channels:
+            sources[first] = cross_modality_init(sources[first], channels)
+    problems = _find_mismatches(sources, targets)
+    if problems:
         raise WeightsError(
-            f"these are no weights of this {type(network).__name__}. They {found}. Name what is "
-            "meant to differ in skip, or load them into the network that they are of"
+            f"the weights do not fit this {type(network).__name__}: {problems}. Load them into "
+            "the network that they belong to, or name in skip the layers that are meant to differ"
         )
-    network.load_state_dict({**own, **given})
+    network.load_state_dict({**state, **sources})
     if skipped:
-        logger.info("left as they were: %s", ", ".join(skipped))
-    return Loaded(tuple(sorted(given)), skipped)
+        logger.info("weights left unchanged: %s", ", ".join(skipped))
+    return LoadedWeights(tuple(sorted(sources)), skipped)
 
 
 def digest_weights(weights: Mapping[str, torch.Tensor]) -> str:
-    """What tells weights from others: BLAKE2b of 128 bits, as hex digits.
+    """Compute a digest that identifies weights, independent of how they are stored.
 
-    Of names in order, shapes, and values as float32, little endian; the file's format, its type of
-    floats and its device do not matter. BN's counters, of which nothing depends, are left out.
+    The digest covers the sorted names, the shapes, and the values as little-endian float32. File
+    format, floating-point type and device do not matter. Counters of BN are left out, since no
+    output depends on them.
+
+    Args:
+        weights: Tensors by name.
+
+    Returns:
+        A BLAKE2b digest of 128 bits, as 32 hexadecimal digits.
     """
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(weights):
@@ -149,15 +169,31 @@ def digest_weights(weights: Mapping[str, torch.Tensor]) -> str:
 
 
 def cross_modality_init(weight: torch.Tensor, channels: int) -> torch.Tensor:
-    """A convolution of RGB (out, 3, …) → (out, channels, …): the mean of its inputs, repeated."""
+    """Convert the first convolution of an RGB network to another number of input channels.
+
+    Args:
+        weight: Kernel of a 2-D or 3-D convolution, (out, 3, …).
+        channels: Number of input channels of the result.
+
+    Returns:
+        A kernel (out, channels, …) whose input channels are all the mean of the three.
+    """
     mean = weight.mean(dim=1, keepdim=True)
     return mean.expand(-1, channels, *weight.shape[2:]).clone()
 
 
 def inflate_time(weight: torch.Tensor, frames: int) -> torch.Tensor:
-    """A 2-D kernel (out, in, h, w) → (out, in, frames, h, w), whose sum over time it is.
+    """Convert a 2-D kernel to a 3-D kernel whose sum over time equals it.
 
-    Raises ValueError for what is no 2-D kernel, and for less than one frame.
+    Args:
+        weight: Kernel of a 2-D convolution, (out, in, h, w).
+        frames: Length of the 3-D kernel in time, 1 or more.
+
+    Returns:
+        A kernel (out, in, frames, h, w).
+
+    Raises:
+        ValueError: If ``weight`` is not a 2-D kernel, or ``frames`` is below 1.
     """
     if weight.ndim != 4 or frames < 1:
         raise ValueError(
@@ -167,17 +203,39 @@ def inflate_time(weight: torch.Tensor, frames: int) -> torch.Tensor:
     return (weight / frames).unsqueeze(2).repeat(1, 1, frames, 1, 1)
 
 
-def inflate_kernels(
-    given: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]
+def _inflate_kernels(
+    sources: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Of the 2-D kernels given, those that are wanted in 3-D, as long as wanted."""
+    """Inflate the 2-D kernels of ``sources`` whose namesakes in ``targets`` are 3-D."""
     return {
-        name: inflate_time(given[name], tensor.shape[2])
-        for name, tensor in wanted.items()
-        if tensor.ndim == 5 and name in given and given[name].ndim == 4
+        name: inflate_time(sources[name], target.shape[2])
+        for name, target in targets.items()
+        if target.ndim == 5 and name in sources and sources[name].ndim == 4
     }
 
 
-def list_names(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+def _find_mismatches(sources: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]) -> str:
+    """Describe which names and shapes differ; empty if all match."""
+    names_by_problem = {
+        "missing": [
+            name
+            for name in targets
+            if name not in sources and not name.endswith("num_batches_tracked")
+        ],
+        "unexpected": [name for name in sources if name not in targets],
+        "wrong shape": [
+            f"{name} {tuple(sources[name].shape)} instead of {tuple(target.shape)}"
+            for name, target in targets.items()
+            if name in sources and sources[name].shape != target.shape
+        ],
+    }
+    return "; ".join(
+        f"{problem}: {_join_names(names)}" for problem, names in names_by_problem.items() if names
+    )
+
+
+def _join_names(names: list[str]) -> str:
+    """Join names with commas, and count those beyond the first few."""
+    hidden = len(names) - MAX_LISTED_NAMES
+    more = f" and {hidden} more" if hidden > 0 else ""
+    return ", ".join(names[:MAX_LISTED_NAMES]) + more

@@ -1,11 +1,12 @@
-"""What publishers call the same weights differently → the names and shapes of the networks here.
+"""Convert the weight files of other publishers to the names and shapes of the networks here.
 
     VGG-16               torchvision's names; Cadene's (_features, linear0, linear1, last_linear)
-    BN-Inception         Cadene's names; TSN's and TSM's (base_model., fc or new_fc); BN of [1, C]
+    BN-Inception         Cadene's names; TSN's and TSM's (base_model., fc or new_fc), whose BN
+                         parameters may have the shape [1, C]
     Inception-ResNet-v2  Cadene's names; timm's (classif); 1001 classes, of which 0 is background
 
-Converted weights go to `pretrained.load_weights`. Nothing is guessed: names that are not listed
-here go through as they are, and it is for `load_weights` to say that they do not belong.
+Pass the converted weights to `models.weights.pretrained.load_weights`. Names that are not listed
+here stay as they are, and `load_weights` reports those that the network does not have.
 """
 
 from collections.abc import Callable
@@ -25,32 +26,69 @@ Converter = Callable[[Weights, Backbone], Weights]
 
 
 def convert_weights(network: nn.Module, weights: Weights) -> Weights:
-    """Weights as a public file of the network's family has them → by the network's names.
+    """Convert the weights of a public file to a network's names and shapes.
 
-    The dict given stays as it was. Networks of other families get it back. Raises WeightsError
-    where two names of the file mean the same weight.
+    Args:
+        network: The network that will load the weights. Its class decides the conversion.
+        weights: Tensors by name, as `read_weights` returns them; not changed.
+
+    Returns:
+        Tensors by the network's names. A network without a conversion gets ``weights`` itself.
+
+    Raises:
+        WeightsError: If two tensors of the file would get the same name.
+
+    Example:
+        >>> network = BNInception(num_classes=51)
+        >>> weights = convert_weights(network, read_weights("bn_inception.pth"))
+        >>> load_weights(network, weights, skip=("last_linear.",))
     """
-    for family, convert in CONVERTERS.items():
-        if isinstance(network, family):
+    for backbone_class, convert in CONVERTERS.items():
+        if isinstance(network, backbone_class):
             return convert(weights, network)
     return weights
 
 
 def convert_vgg(weights: Weights, network: Backbone) -> Weights:
-    """Cadene's wrapper took torchvision's network apart; this puts it together."""
-    begin = {
+    """Convert Cadene's names of VGG-16 to torchvision's.
+
+    Args:
+        weights: Tensors by Cadene's or torchvision's names.
+        network: Not used; all converters have the same signature.
+
+    Returns:
+        Tensors by torchvision's names.
+
+    Raises:
+        WeightsError: If two tensors would get the same name.
+    """
+    prefixes = {
         "_features.": "features.",
         "linear0.": "classifier.0.",
         "linear1.": "classifier.3.",
         "last_linear.": "classifier.6.",
     }
-    return rename(weights, begin)
+    return _rename_prefixes(weights, prefixes)
 
 
 def convert_bn_inception(weights: Weights, network: Backbone) -> Weights:
-    """TSN's and TSM's: the network is one's ``base_model``, and BN of [1, C] was Caffe's blob."""
-    weights = rename(weights, {"base_model.": ""})
-    weights = rename(weights, {"fc.": "last_linear.", "new_fc.": "last_linear."})
+    """Convert TSN's and TSM's names and BN shapes of BN-Inception to Cadene's.
+
+    Their networks keep the backbone as ``base_model``. Parameters of BN that come from Caffe have
+    the shape [1, C] instead of [C].
+
+    Args:
+        weights: Tensors by the names of TSN, TSM or Cadene.
+        network: Not used; all converters have the same signature.
+
+    Returns:
+        Tensors by Cadene's names.
+
+    Raises:
+        WeightsError: If two tensors would get the same name.
+    """
+    weights = _rename_prefixes(weights, {"base_model.": ""})
+    weights = _rename_prefixes(weights, {"fc.": "last_linear.", "new_fc.": "last_linear."})
     return {
         name: tensor.squeeze(0) if "_bn." in name and tensor.ndim == 2 else tensor
         for name, tensor in weights.items()
@@ -58,32 +96,49 @@ def convert_bn_inception(weights: Weights, network: Backbone) -> Weights:
 
 
 def convert_inception_resnet(weights: Weights, network: Backbone) -> Weights:
-    """timm's last layer; and TensorFlow's class 0, background, is left out if ours has 1000."""
-    weights = rename(weights, {"classif.": "last_linear."})
+    """Convert timm's last layer of Inception-ResNet-v2, and drop TensorFlow's background class.
+
+    Class 0 of 1001 is the background. Its row is dropped if the network has ImageNet's 1000
+    classes.
+
+    Args:
+        weights: Tensors by the names of timm or Cadene.
+        network: The network that will load the weights.
+
+    Returns:
+        Tensors by Cadene's names.
+
+    Raises:
+        WeightsError: If two tensors would get the same name.
+    """
+    weights = _rename_prefixes(weights, {"classif.": "last_linear."})
     layer = network.last_layer
     if layer is None or layer.out_features != IMAGENET_CLASSES:
         return weights
     return {
-        name: tensor[1:] if background_leads(name, tensor) else tensor
+        name: tensor[1:] if _has_background_class(name, tensor) else tensor
         for name, tensor in weights.items()
     }
 
 
-def background_leads(name: str, tensor: torch.Tensor) -> bool:
-    """Whether a tensor is of a last layer of ImageNet's classes and one before them."""
+def _has_background_class(name: str, tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor is of a last layer with 1001 classes, background first."""
     is_last = name in ("last_linear.weight", "last_linear.bias")
     return is_last and tensor.shape[:1] == (IMAGENET_CLASSES + 1,)
 
 
-def rename(weights: Weights, begin: dict[str, str]) -> Weights:
-    """Weights whose names begin differently, by the first of ``begin`` that fits."""
+def _rename_prefixes(weights: Weights, prefixes: dict[str, str]) -> Weights:
+    """Replace the beginning of each name by the first entry of ``prefixes`` that matches."""
     renamed: Weights = {}
     for name, tensor in weights.items():
-        old = next((prefix for prefix in begin if name.startswith(prefix)), "")
-        new = begin.get(old, "") + name.removeprefix(old)
-        if new in renamed:
-            raise WeightsError(f"two tensors of the file are {new}, and one of them is {name}")
-        renamed[new] = tensor
+        old_prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
+        new_name = prefixes.get(old_prefix, "") + name.removeprefix(old_prefix)
+        if new_name in renamed:
+            raise WeightsError(
+                f"two tensors of the file would be named {new_name}; one of them is {name}. "
+                "Remove one of the two from the file"
+            )
+        renamed[new_name] = tensor
     return renamed
 
 

@@ -1,4 +1,4 @@
-"""What all tests of networks share."""
+"""Fixtures for all tests of networks."""
 
 import pytest
 import torch
@@ -6,13 +6,13 @@ import torch
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Small networks are fastest on one thread, the more so beside other processes."""
+    """Use one thread, with which small networks are fastest."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture
 def randomize():
-    """Gives biases and BN's statistics values that a mistake in them would show in."""
+    """Return a function that draws random biases and BN statistics, so that errors show."""
 
     def change(network):
         for name, tensor in network.state_dict().items():

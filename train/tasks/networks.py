@@ -156,7 +156,7 @@ def set_training(network: TwoStream, phase: Phase) -> None:
     """
     network.train().requires_grad_(True)
     network.freeze("flow" if phase.branch == "rgb" else "rgb")
-    branch = network.modules_of(phase.branch)
+    branch = network.list_branch_modules(phase.branch)
     if phase.training.only_last:
         train_last(branch, trunk_of(network, phase.stream))
     elif phase.training.only:

@@ -13,7 +13,7 @@ from flowkit.errors import UsageError
 from models.backbones.backbone import Backbone
 from models.networks.pyramid import PyramidNetwork
 from models.networks.two_stream import TwoStream
-from models.weights.pretrained import Loaded, WeightsError, load_weights, read_weights
+from models.weights.pretrained import LoadedWeights, WeightsError, load_weights, read_weights
 from models.weights.weight_files import convert_weights
 from train.recipe.recipe import Recipe, Stream
 from train.runs.phases import INITIAL, Phase
@@ -23,14 +23,14 @@ BRANCHES: tuple[Stream, ...] = ("rgb", "flow")
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
 
-def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> dict[str, Loaded]:
+def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> dict[str, LoadedWeights]:
     """Load the recipe's weight files into what starts from them; last layers stay random.
 
     What each file gave, by its name and the branch. Raises UsageError for a file that is not of
     the recipe's network.
     """
     files = recipe.network.weights
-    loaded: dict[str, Loaded] = {}
+    loaded: dict[str, LoadedWeights] = {}
     if "both" in files:
         with blame(files["both"], "both"):
             weights = read_weights(find_weights(files["both"]))

@@ -1,4 +1,4 @@
-"""CATNet against the printed equations, head by head."""
+"""CATNet, compared with the printed equations head by head."""
 
 import itertools
 
@@ -30,18 +30,18 @@ def make_layer(heads=HEADS, seed=0, **options):
     return CascadeAttention(DIMENSION, heads, **options).double()
 
 
-def make_sets(sets=2, places=5, seed=1):
+def make_sets(sets=2, length=5, seed=1):
     torch.manual_seed(seed)
-    return torch.randn(sets, places, DIMENSION, dtype=torch.float64)
+    return torch.randn(sets, length, DIMENSION, dtype=torch.float64)
 
 
-def spoil(x, lengths):
-    """NaN and infinities where there is padding."""
-    spoilt = x.clone()
+def fill_padding_with_nan(x, lengths):
+    """Copy sets with NaN and infinities in their padding."""
+    corrupted = x.clone()
     for row, length in enumerate(lengths):
-        spoilt[row, length:] = torch.nan
-        spoilt[row, length : length + 1, 0] = torch.inf
-    return spoilt
+        corrupted[row, length:] = torch.nan
+        corrupted[row, length : length + 1, 0] = torch.inf
+    return corrupted
 
 
 def reference(
@@ -54,8 +54,8 @@ def reference(
     shared=True,
     takes="normalized",
 ):
-    """Equations 2 to 8 in the order of the paper: V, α and β."""
-    found, alphas, betas = [], [], []
+    """Compute equations 2 to 8 in the order of the paper: V, α and β."""
+    output, alphas, betas = [], [], []
     for row, vectors in enumerate(x):
         clips = vectors[: None if lengths is None else lengths[row]]
         alpha, y = [], []
@@ -76,12 +76,14 @@ def reference(
             w = layer.relation.flatten()
             beta = [torch.sigmoid(w @ torch.cat([one, g])) for one in y]
         parts = [b * one for b, one in zip(beta, y, strict=True)]
-        found.append(torch.cat(parts) if aggregation == "concatenation" else sum(parts) / sum(beta))
+        output.append(
+            torch.cat(parts) if aggregation == "concatenation" else sum(parts) / sum(beta)
+        )
         alphas.append(
             torch.stack([torch.cat([a, a.new_zeros(x.shape[1] - len(a))]) for a in alpha])
         )
         betas.append(torch.stack(beta))
-    return torch.stack(found), torch.stack(alphas), torch.stack(betas)
+    return torch.stack(output), torch.stack(alphas), torch.stack(betas)
 
 
 @given(
@@ -91,18 +93,18 @@ def reference(
     st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
-def test_it_is_what_the_paper_prints(options, heads, lengths, seed):
+def test_output_equals_the_printed_equations(options, heads, lengths, seed):
     layer = make_layer(heads, seed, **options)
-    x = spoil(make_sets(len(lengths), 6, seed), lengths)
-    found, alpha, beta = reference(layer, x, lengths, **options)
+    x = fill_padding_with_nan(make_sets(len(lengths), 6, seed), lengths)
+    output, alpha, beta = reference(layer, x, lengths, **options)
     counts = torch.tensor(lengths)
-    torch.testing.assert_close(layer(x, counts), found)
+    torch.testing.assert_close(layer(x, counts), output)
     torch.testing.assert_close(layer.attention(x, counts), alpha)
     torch.testing.assert_close(layer.relations(x, counts), beta)
 
 
 @pytest.mark.parametrize("options", ALL)
-def test_without_lengths_sets_are_full(options):
+def test_missing_lengths_mean_full_sets(options):
     layer, x = make_layer(**options), make_sets()
     assert torch.equal(layer(x), layer(x, torch.tensor([5, 5])))
     assert layer(x).shape == (2, layer.out_features)
@@ -110,11 +112,11 @@ def test_without_lengths_sets_are_full(options):
 
 
 @pytest.mark.parametrize("options", ALL)
-def test_gradients_by_differences(options):
+def test_gradcheck(options):
     layer, x = make_layer(**options), make_sets().requires_grad_()
     for counts in (None, torch.tensor([5, 2])):
-        given_ = (x, *layer.parameters())
-        assert torch.autograd.gradcheck(lambda x, *_, n=counts: layer(x, n), given_)
+        inputs = (x, *layer.parameters())
+        assert torch.autograd.gradcheck(lambda x, *_, n=counts: layer(x, n), inputs)
 
 
 @pytest.mark.parametrize("options", ALL)
@@ -127,21 +129,21 @@ def test_the_order_of_clips_does_not_matter(options, dtype):
 
 
 @pytest.mark.parametrize("options", ALL)
-def test_a_set_knows_neither_its_neighbours_nor_its_padding(options):
+def test_output_does_not_depend_on_other_sets_or_padding(options):
     layer, lengths, x = make_layer(**options), [5, 1, 3], make_sets(3)
     alone = [layer(x[row : row + 1, :length]) for row, length in enumerate(lengths)]
-    spoilt = spoil(x, lengths).requires_grad_()
-    found = layer(spoilt, torch.tensor(lengths))
-    torch.testing.assert_close(found, torch.cat(alone))
-    found.square().sum().backward()
-    assert not spoilt.grad[1, 1:].any() and not spoilt.grad[2, 3:].any()
+    corrupted = fill_padding_with_nan(x, lengths).requires_grad_()
+    output = layer(corrupted, torch.tensor(lengths))
+    torch.testing.assert_close(output, torch.cat(alone))
+    output.square().sum().backward()
+    assert not corrupted.grad[1, 1:].any() and not corrupted.grad[2, 3:].any()
     assert all(p.grad.isfinite().all() for p in layer.parameters())
 
 
-def test_the_readings_differ():
+def test_both_readings_of_the_paper_differ():
     x = make_sets()
-    found = [make_layer(**options)(x) for options in ({}, {"takes": "transformed"})]
-    assert (found[0] - found[1]).abs().max() > 1e-3
+    output = [make_layer(**options)(x) for options in ({}, {"takes": "transformed"})]
+    assert (output[0] - output[1]).abs().max() > 1e-3
 
 
 def test_sizes():
@@ -157,31 +159,31 @@ def test_sizes():
     assert CascadeAttention(8, 5, aggregation="summation").out_features == 8
 
 
-def test_without_global_attention_all_count_alike():
+def test_without_global_attention_all_heads_have_weight_one():
     layer, x = make_layer(global_attention=False), make_sets()
     assert torch.equal(layer.relations(x), torch.ones(2, HEADS, dtype=torch.float64))
     torch.testing.assert_close(layer(x).norm(dim=1), torch.ones(2, dtype=torch.float64))
 
 
-def test_a_transform_to_zero_stays_finite():
+def test_zero_transform_is_finite():
     layer, x = make_layer(), make_sets()
     torch.nn.init.zeros_(layer.transform.weight)
     torch.nn.init.zeros_(layer.transform.bias)
-    found = layer(x)
-    found.sum().backward()
-    assert not found.any()
+    output = layer(x)
+    output.sum().backward()
+    assert not output.any()
     assert all(p.grad.isfinite().all() for p in layer.parameters())
 
 
 @pytest.mark.parametrize("options", ALL)
-def test_in_bfloat16_by_autocast(options):
+def test_bfloat16_autocast(options):
     torch.manual_seed(0)
     layer, x = CascadeAttention(16, 3, **options), torch.randn(3, 5, 16)
     with torch.autocast("cpu", torch.bfloat16):
-        found = layer(x, torch.tensor([5, 2, 1]))
+        output = layer(x, torch.tensor([5, 2, 1]))
     expected = layer(x, torch.tensor([5, 2, 1]))
-    torch.testing.assert_close(found.float(), expected, rtol=0.1, atol=0.03)
-    found.float().square().sum().backward()
+    torch.testing.assert_close(output.float(), expected, rtol=0.1, atol=0.03)
+    output.float().square().sum().backward()
 
 
 @pytest.mark.parametrize(
@@ -193,12 +195,12 @@ def test_in_bfloat16_by_autocast(options):
         ({"dimension": 4, "takes": "raw"}, "normalized or transformed, got 'raw'"),
     ],
 )
-def test_unusable_layers(options, message):
+def test_invalid_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         CascadeAttention(**options)
 
 
 @pytest.mark.parametrize("method", ["forward", "attention", "relations"])
-def test_sets_of_another_dimension(method):
+def test_sets_of_another_dimension_are_refused(method):
     with pytest.raises(ValueError, match=r"\(B, L, 4\), got \(2, 5, 6\)"):
         getattr(make_layer(), method)(torch.randn(2, 5, 6))

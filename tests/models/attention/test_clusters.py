@@ -1,4 +1,4 @@
-"""Attention Clusters against the printed equations, unit by unit."""
+"""Attention Clusters, compared with the printed equations unit by unit."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from models.attention.clusters import WEIGHTINGS, AttentionCluster
 
 DIMENSION, UNITS, HIDDEN = 4, 3, 2
-KINDS = [(weighting, shifting) for weighting in WEIGHTINGS for shifting in (True, False)]
+CASES = [(weighting, shifting) for weighting in WEIGHTINGS for shifting in (True, False)]
 
 
 def make_cluster(weighting="fc1", shifting=True, units=UNITS, seed=0):
@@ -16,23 +16,23 @@ def make_cluster(weighting="fc1", shifting=True, units=UNITS, seed=0):
     return AttentionCluster(DIMENSION, units, weighting, shifting, HIDDEN).double()
 
 
-def make_sets(sets=2, places=5, seed=1):
+def make_sets(sets=2, length=5, seed=1):
     torch.manual_seed(seed)
-    return torch.randn(sets, places, DIMENSION, dtype=torch.float64)
+    return torch.randn(sets, length, DIMENSION, dtype=torch.float64)
 
 
-def spoil(x, lengths):
-    """NaN and infinities where there is padding."""
-    spoilt = x.clone()
+def fill_padding_with_nan(x, lengths):
+    """Copy sets with NaN and infinities in their padding."""
+    corrupted = x.clone()
     for row, length in enumerate(lengths):
-        spoilt[row, length:] = torch.nan
-        spoilt[row, length : length + 1, 0] = torch.inf
-    return spoilt
+        corrupted[row, length:] = torch.nan
+        corrupted[row, length : length + 1, 0] = torch.inf
+    return corrupted
 
 
 def reference(cluster, x, lengths=None):
-    """Equations 2 to 7, as printed, of X (M, L) of each set; g and a."""
-    found, weights = [], []
+    """Compute equations 2 to 7 as printed from X (M, L) of each set: g and a."""
+    output, weights = [], []
     for row, vectors in enumerate(x):
         columns = vectors[: None if lengths is None else lengths[row]].T
         count = columns.shape[1]
@@ -54,29 +54,29 @@ def reference(cluster, x, lengths=None):
                 v = z / (cluster.units**0.5 * z.square().sum().sqrt())
             g.append(v)
             rows.append(torch.cat([a, a.new_zeros(x.shape[1] - count)]))
-        found.append(torch.cat(g))
+        output.append(torch.cat(g))
         weights.append(torch.stack(rows))
-    return torch.stack(found), torch.stack(weights)
+    return torch.stack(output), torch.stack(weights)
 
 
 @given(
-    st.sampled_from(KINDS),
+    st.sampled_from(CASES),
     st.integers(1, 5),
     st.lists(st.integers(1, 6), min_size=1, max_size=4),
     st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
-def test_it_is_what_the_paper_prints(kind, units, lengths, seed):
-    cluster = make_cluster(*kind, units, seed)
-    x = spoil(make_sets(len(lengths), 6, seed), lengths)
-    found, weights = reference(cluster, x, lengths)
+def test_output_equals_the_printed_equations(case, units, lengths, seed):
+    cluster = make_cluster(*case, units, seed)
+    x = fill_padding_with_nan(make_sets(len(lengths), 6, seed), lengths)
+    output, weights = reference(cluster, x, lengths)
     given_lengths = torch.tensor(lengths)
-    torch.testing.assert_close(cluster(x, given_lengths), found)
+    torch.testing.assert_close(cluster(x, given_lengths), output)
     torch.testing.assert_close(cluster.attention(x, given_lengths), weights)
 
 
-@pytest.mark.parametrize(("weighting", "shifting"), KINDS)
-def test_without_lengths_sets_are_full(weighting, shifting):
+@pytest.mark.parametrize(("weighting", "shifting"), CASES)
+def test_missing_lengths_mean_full_sets(weighting, shifting):
     cluster, x = make_cluster(weighting, shifting), make_sets()
     torch.testing.assert_close(cluster(x), reference(cluster, x)[0])
     assert torch.equal(cluster(x), cluster(x, torch.tensor([5, 5])))
@@ -84,7 +84,7 @@ def test_without_lengths_sets_are_full(weighting, shifting):
     assert cluster.attention(x).shape == (2, UNITS, 5)
 
 
-@pytest.mark.parametrize(("weighting", "shifting"), KINDS)
+@pytest.mark.parametrize(("weighting", "shifting"), CASES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_order_of_vectors_does_not_matter(weighting, shifting, dtype):
     torch.manual_seed(0)
@@ -96,63 +96,63 @@ def test_the_order_of_vectors_does_not_matter(weighting, shifting, dtype):
     torch.testing.assert_close(cluster.attention(x[:, order]), turned, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize(("weighting", "shifting"), KINDS)
-def test_a_set_knows_neither_its_neighbours_nor_its_padding(weighting, shifting):
+@pytest.mark.parametrize(("weighting", "shifting"), CASES)
+def test_output_does_not_depend_on_other_sets_or_padding(weighting, shifting):
     cluster, lengths = make_cluster(weighting, shifting), [5, 1, 3]
     x = make_sets(3)
     alone = [cluster(x[row : row + 1, :length]) for row, length in enumerate(lengths)]
-    found = cluster(spoil(x, lengths), torch.tensor(lengths))
-    torch.testing.assert_close(found, torch.cat(alone))
-    attention = cluster.attention(spoil(x, lengths), torch.tensor(lengths))
+    output = cluster(fill_padding_with_nan(x, lengths), torch.tensor(lengths))
+    torch.testing.assert_close(output, torch.cat(alone))
+    attention = cluster.attention(fill_padding_with_nan(x, lengths), torch.tensor(lengths))
     assert not attention[1, :, 1:].any() and not attention[2, :, 3:].any()
     torch.testing.assert_close(attention.sum(2), torch.ones(3, UNITS, dtype=torch.float64))
 
 
-@pytest.mark.parametrize(("weighting", "shifting"), KINDS)
+@pytest.mark.parametrize(("weighting", "shifting"), CASES)
 @pytest.mark.parametrize("lengths", [None, [5, 2]])
-def test_gradients_by_differences(weighting, shifting, lengths):
+def test_gradcheck(weighting, shifting, lengths):
     cluster, x = make_cluster(weighting, shifting), make_sets().requires_grad_()
     counts = None if lengths is None else torch.tensor(lengths)
-    given_ = (x, *cluster.parameters())
-    assert torch.autograd.gradcheck(lambda x, *_: cluster(x, counts), given_)
+    inputs = (x, *cluster.parameters())
+    assert torch.autograd.gradcheck(lambda x, *_: cluster(x, counts), inputs)
 
 
 def test_gradients_of_float32_are_those_of_the_reference():
     cluster, x = make_cluster(), make_sets(4)
     g = torch.randn(4, UNITS * DIMENSION, dtype=torch.float64)
-    given_ = list(cluster.parameters())
-    expected = torch.autograd.grad(reference(cluster, x)[0], given_, g)
+    inputs = list(cluster.parameters())
+    expected = torch.autograd.grad(reference(cluster, x)[0], inputs, g)
     cluster = cluster.float()
-    found = torch.autograd.grad(cluster(x.float()), list(cluster.parameters()), g.float())
-    for one, other in zip(found, expected, strict=True):
+    output = torch.autograd.grad(cluster(x.float()), list(cluster.parameters()), g.float())
+    for one, other in zip(output, expected, strict=True):
         torch.testing.assert_close(one, other.float(), rtol=1e-4, atol=1e-5)
 
 
-def test_no_gradient_of_padding_even_if_it_is_nan():
+def test_padding_of_nan_gets_no_gradient():
     cluster, lengths = make_cluster(), [5, 2]
-    x = spoil(make_sets(), lengths).requires_grad_()
+    x = fill_padding_with_nan(make_sets(), lengths).requires_grad_()
     cluster(x, torch.tensor(lengths)).square().sum().backward()
     assert not x.grad[1, 2:].any()
     assert all(p.grad.isfinite().all() for p in cluster.parameters())
 
 
-def test_a_shifted_cluster_has_norm_one_whatever_the_scale():
+def test_shifted_cluster_has_norm_one_at_any_scale():
     cluster, x = make_cluster(), make_sets()
     torch.testing.assert_close(cluster(x).norm(dim=1), torch.ones(2, dtype=torch.float64))
     with torch.no_grad():
-        found = cluster(x)
+        output = cluster(x)
         cluster.scale *= 7
         cluster.shift *= 7
-    torch.testing.assert_close(cluster(x), found)
+    torch.testing.assert_close(cluster(x), output)
 
 
-def test_a_unit_that_is_zero_stays_finite():
+def test_zero_unit_is_finite():
     cluster, x = make_cluster(), make_sets()
     torch.nn.init.zeros_(cluster.scale)
     torch.nn.init.zeros_(cluster.shift)
-    found = cluster(x)
-    found.sum().backward()
-    assert not found.any()
+    output = cluster(x)
+    output.sum().backward()
+    assert not output.any()
     assert all(p.grad.isfinite().all() for p in cluster.parameters())
 
 
@@ -162,7 +162,7 @@ def test_average_repeats_the_mean():
     assert not list(cluster.parameters())
 
 
-def test_units_have_parameters_of_their_own():
+def test_each_unit_has_its_own_parameters():
     def count(*options):
         return sum(p.numel() for p in AttentionCluster(50, 8, *options).parameters())
 
@@ -172,7 +172,7 @@ def test_units_have_parameters_of_their_own():
     assert count("average", True) == 8 * 2
 
 
-def test_where_they_start():
+def test_initialization():
     torch.manual_seed(0)
     cluster = AttentionCluster(64, 4096)
     assert cluster.score.abs().max().item() == pytest.approx(1 / 8, rel=1e-3)
@@ -184,17 +184,17 @@ def test_where_they_start():
     assert second.score.abs().max().item() == pytest.approx(1 / 4, rel=1e-2)
 
 
-def test_in_bfloat16_by_autocast():
+def test_bfloat16_autocast():
     torch.manual_seed(0)
     cluster, x = AttentionCluster(40, 3), torch.randn(3, 5, 40)
     with torch.autocast("cpu", torch.bfloat16):
-        found = cluster(x, torch.tensor([5, 2, 1]))
+        output = cluster(x, torch.tensor([5, 2, 1]))
     expected = cluster(x, torch.tensor([5, 2, 1]))
-    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.01)
-    found.square().sum().backward()
+    torch.testing.assert_close(output, expected, rtol=0.05, atol=0.01)
+    output.square().sum().backward()
 
 
-def test_no_sets_at_all():
+def test_empty_batch():
     assert make_cluster()(make_sets(0)).shape == (0, UNITS * DIMENSION)
     none = torch.zeros(0, dtype=torch.int64)
     assert make_cluster()(make_sets(0), none).shape == (0, UNITS * DIMENSION)
@@ -209,12 +209,12 @@ def test_no_sets_at_all():
         ((4, 3, "fc3"), "a weighting of fc1, fc2, average; got 4, 3, 10 and 'fc3'"),
     ],
 )
-def test_unusable_clusters(options, message):
+def test_invalid_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         AttentionCluster(*options)
 
 
 @pytest.mark.parametrize("method", ["forward", "attention"])
-def test_sets_of_another_dimension(method):
+def test_sets_of_another_dimension_are_refused(method):
     with pytest.raises(ValueError, match=r"\(B, L, 4\), got \(2, 5, 6\)"):
         getattr(make_cluster(), method)(torch.randn(2, 5, 6))

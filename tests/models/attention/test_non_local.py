@@ -8,7 +8,7 @@ from models.attention.non_local import NonLocalBlock
 
 
 def make_blocks(channels=6, dims=2):
-    """Both kinds with the same weights, in eval mode; neither is the identity."""
+    """Make both kinds of block in eval mode with equal weights; neither is the identity."""
     cross, inner = CrossModalityBlock(channels, dims), NonLocalBlock(channels, dims)
     for parameter in cross.parameters():
         torch.nn.init.normal_(parameter)
@@ -17,7 +17,7 @@ def make_blocks(channels=6, dims=2):
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 5, 4), (1, 6, 1, 7), (2, 6, 3, 5, 4)])
-def test_it_is_cma_of_x_with_itself_to_the_bit(shape):
+def test_block_is_bitwise_cma_of_x_with_itself(shape):
     cross, inner = make_blocks(dims=len(shape) - 2)
     x, y = torch.randn(2, *shape)
     assert not torch.equal(inner(x), x)
@@ -26,12 +26,12 @@ def test_it_is_cma_of_x_with_itself_to_the_bit(shape):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_new_block_is_the_identity_to_the_bit(training):
+def test_new_block_is_bitwise_the_identity(training):
     x = torch.randn(2, 6, 5, 4)
     assert torch.equal(NonLocalBlock(6).train(training)(x), x)
 
 
-def test_the_map_is_that_of_x_with_itself():
+def test_map_is_that_of_x_with_itself():
     cross, inner = make_blocks()
     x = torch.randn(2, 6, 5, 4)
     assert inner.attention(x, x).shape == (2, 20, 4)
@@ -39,8 +39,8 @@ def test_the_map_is_that_of_x_with_itself():
 
 
 @pytest.mark.parametrize("dims", [1, 4])
-def test_unusable_blocks(dims):
-    with pytest.raises(ValueError, match=f"expected dims 2 or 3 and 2 channels, got {dims} and 6"):
+def test_invalid_arguments_are_refused(dims):
+    with pytest.raises(ValueError, match=f"2 channels or more, got dims {dims} and 6"):
         NonLocalBlock(6, dims=dims)
 
 

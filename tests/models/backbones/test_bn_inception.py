@@ -1,4 +1,4 @@
-"""BN-Inception: counts, keys and sizes of the public network, and what its definition computes."""
+"""BN-Inception: counts, keys and sizes of the public network, and its output by definition."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def make_thin(seed=0, **options):
 
 @pytest.fixture(scope="module")
 def full():
-    """The network of the paper, without memory."""
+    """Make the network of the paper on the meta device."""
     with torch.device("meta"):
         return BNInception()
 
@@ -73,10 +73,10 @@ def test_shapes_of_layers(full):
 
 
 def test_sizes_and_channels_of_steps(full):
-    x, found = torch.empty(2, 3, 224, 224, device="meta"), {}
+    x, output = torch.empty(2, 3, 224, 224, device="meta"), {}
     for name, step in full.steps():
         x = step(x)
-        found[name] = (x.shape[1], *x.shape[2:])
+        output[name] = (x.shape[1], *x.shape[2:])
     taps = {
         "inception_3a": (256, 28, 28),
         "inception_3b": (320, 28, 28),
@@ -96,13 +96,13 @@ def test_sizes_and_channels_of_steps(full):
         "conv2_3x3": (192, 56, 56),
         "pool2_3x3_s2": (192, 28, 28),
     }
-    assert list(found.items()) == [*stem.items(), *taps.items()]
+    assert list(output.items()) == [*stem.items(), *taps.items()]
     assert full.taps == {name: shape[0] for name, shape in taps.items()}
     assert full.head(x).shape == (2, 1000)
 
 
 def compute(weights, x):
-    """Scores by the layers' definitions, from the tensors of a weight file alone."""
+    """Compute scores by the layers' definitions from the tensors of a weight file alone."""
 
     def layer(x, name, stride=1):
         kernel = weights[f"{name}.weight"]
@@ -111,27 +111,27 @@ def compute(weights, x):
         return ((x - mean) / (var + 1e-5).sqrt() * scale + shift).clamp(min=0)
 
     def windows(x, beyond):
-        """The nine values around each place, one by one (9, …)."""
+        """Stack the nine values around each position, (9, …)."""
         padded = functional.pad(x, (1, 1, 1, 1), value=beyond)
         height, width = x.shape[2:]
         return torch.stack(
             [padded[..., i : i + height, j : j + width] for i in range(3) for j in range(3)]
         )
 
-    def half(x):
-        # The windows without padding are those around the odd places; of an even side's, the
-        # last window hangs over the edge.
+    def halve(x):
+        # The windows without padding are centred on odd positions. On an even side, the last
+        # window crosses the border.
         return windows(x, -torch.inf).amax(0)[..., 1::2, 1::2]
 
-    x = half(layer(x, "conv1_7x7_s2", 2))
-    x = half(layer(layer(x, "conv2_3x3_reduce"), "conv2_3x3"))
+    x = halve(layer(x, "conv1_7x7_s2", 2))
+    x = halve(layer(layer(x, "conv2_3x3_reduce"), "conv2_3x3"))
     for block in BLOCKS:
         name, stride = f"inception_{block}", 2 if block in HALVING else 1
         three = layer(layer(x, f"{name}_3x3_reduce"), f"{name}_3x3", stride)
         double = layer(layer(x, f"{name}_double_3x3_reduce"), f"{name}_double_3x3_1")
         double = layer(double, f"{name}_double_3x3_2", stride)
         if block in HALVING:
-            x = torch.cat([three, double, half(x)], 1)
+            x = torch.cat([three, double, halve(x)], 1)
             continue
         pooled = windows(x, -torch.inf).amax(0) if block == "5b" else windows(x, 0).mean(0)
         pooled = layer(pooled, f"{name}_pool_proj")
@@ -140,7 +140,7 @@ def compute(weights, x):
 
 
 @pytest.mark.parametrize("size", [(64, 96), (70, 128)])
-def test_it_computes_what_its_definition_does(randomize, size):
+def test_output_equals_the_definition(randomize, size):
     torch.manual_seed(0)
     network, images = randomize(make_thin()), torch.randn(2, 3, *size)
     with torch.no_grad():
@@ -150,15 +150,15 @@ def test_it_computes_what_its_definition_does(randomize, size):
     assert (scores - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
-def test_all_weights_learn():
+def test_all_weights_get_gradients():
     network = make_thin()
     network(torch.randn(2, 3, 64, 64)).square().sum().backward()
-    # Biases before BN cannot: it takes them out again.
+    # Biases before BN get no gradient, since BN subtracts them.
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and (parameter.grad.any() or name.endswith(".bias")), name
 
 
-def test_steps_leave_the_features_before_them_alone():
+def test_steps_do_not_change_their_inputs():
     network, x = make_thin().eval(), torch.randn(1, 3, 64, 64)
     seen = []
     for _, step in network.steps():
@@ -167,7 +167,7 @@ def test_steps_leave_the_features_before_them_alone():
     assert all(torch.equal(now, then) for now, then in seen)
 
 
-def test_without_classes_it_gives_features():
+def test_without_classes_the_output_is_features():
     network = make_thin(num_classes=0)
     assert network(torch.randn(2, 3, 32, 32)).shape == (2, network.num_features) == (2, 128)
 
@@ -188,14 +188,14 @@ def test_flow():
 
 
 @pytest.mark.parametrize(
-    ("side", "block", "half"), [(40, "3c", "4×5"), (48, "4e", "2×3")], ids=["3c", "4e"]
+    ("side", "block", "map_size"), [(40, "3c", "4×5"), (48, "4e", "2×3")], ids=["3c", "4e"]
 )
-def test_maps_that_cannot_be_halved(side, block, half):
-    with pytest.raises(ValueError, match=f"inception_{block} halves .* got {half}: .* of 32"):
+def test_odd_maps_are_refused(side, block, map_size):
+    with pytest.raises(ValueError, match=f"inception_{block} halves .* got {map_size}: .* of 32"):
         make_thin().eval()(torch.randn(1, 3, 32, side))
 
 
-def test_dropout_is_for_training_only():
+def test_dropout_is_active_only_in_training():
     network, x = make_thin(dropout=0.5).eval(), torch.rand(4, 128, 2, 2)
     assert torch.equal(network.head(x), network.last_linear(x.mean((2, 3))))
     network.train()
@@ -216,15 +216,15 @@ def test_normalization_is_caffes():
 
 
 def as_caffe(weights):
-    """BN's tensors of [1, C], as they were converted from Caffe's."""
+    """Give the tensors of BN the shape [1, C], as in files converted from Caffe."""
     return {n: t[None] if "_bn." in n and t.ndim == 1 else t for n, t in weights.items()}
 
 
-def test_batch_norm_of_two_dimensions():
+def test_batch_norm_of_shape_1_c_is_squeezed():
     weights, network = make_thin().state_dict(), make_thin(1)
     given = as_caffe(weights)
     assert given["conv1_7x7_s2_bn.running_var"].shape == (1, 8)
-    with pytest.raises(WeightsError, match=r"conv1_7x7_s2_bn.weight \(1, 8\) for \(8,\)"):
+    with pytest.raises(WeightsError, match=r"conv1_7x7_s2_bn.weight \(1, 8\) instead of \(8,\)"):
         load_weights(network, given)
     load_weights(network, convert_weights(network, given))
     assert all(torch.equal(network.state_dict()[name], t) for name, t in weights.items())
@@ -234,12 +234,12 @@ def test_batch_norm_of_two_dimensions():
 def test_only_one_row_is_squeezed():
     network = make_thin()
     weights = {**network.state_dict(), "conv2_3x3_bn.bias": torch.zeros(2, 24)}
-    with pytest.raises(WeightsError, match=r"conv2_3x3_bn.bias \(2, 24\) for \(24,\)"):
+    with pytest.raises(WeightsError, match=r"conv2_3x3_bn.bias \(2, 24\) instead of \(24,\)"):
         load_weights(network, convert_weights(network, weights))
 
 
 @pytest.mark.parametrize("head", ["fc", "new_fc", "base_model.fc"])
-def test_names_of_tsn(head):
+def test_tsn_names_are_converted(head):
     weights, network = make_thin().state_dict(), make_thin(1)
     given = {
         name.replace("last_linear", head) if "last" in name else f"base_model.{name}": tensor
@@ -252,12 +252,12 @@ def test_names_of_tsn(head):
 def test_two_last_layers_are_refused():
     network = make_thin()
     weights = {**network.state_dict(), "new_fc.bias": torch.zeros(5)}
-    with pytest.raises(WeightsError, match=r"two .* are last_linear.bias, .* is new_fc.bias"):
+    with pytest.raises(WeightsError, match=r"two .* named last_linear.bias; .* is new_fc.bias"):
         convert_weights(network, weights)
 
 
-def test_unknown_names_are_named():
+def test_unknown_names_are_reported():
     network = make_thin()
     weights = {**network.state_dict(), "base_model.odd": torch.zeros(1)}
-    with pytest.raises(WeightsError, match="have too much: odd"):
+    with pytest.raises(WeightsError, match="unexpected: odd"):
         load_weights(network, convert_weights(network, weights))

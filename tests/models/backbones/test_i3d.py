@@ -1,4 +1,4 @@
-"""I3D-ResNet-50: published counts, sizes in time and space, and what its layers compute."""
+"""I3D-ResNet-50: published counts, sizes in time and space, and the output by definition."""
 
 from functools import partial
 
@@ -12,9 +12,9 @@ from models.backbones.i3d import I3D
 from models.backbones.resnet import ResNet
 
 with_attention = partial(NonLocalBlock, dims=3)
-# Kernels' lengths in time as published, by stage of the weight files.
+# Published lengths of the kernels in time, by stage of the weight files.
 LENGTHS = {1: "333", 2: "3131", 3: "313131", 4: "131"}
-PLACES = ["res3_1", "res3_3", "res4_1", "res4_3", "res4_5"]
+POSITIONS = ["res3_1", "res3_3", "res4_1", "res4_3", "res4_5"]
 
 
 def count_parameters(network):
@@ -22,7 +22,7 @@ def count_parameters(network):
 
 
 def make_i3d(**options):
-    """A small network in which no layer is the identity, in eval mode."""
+    """Make a small network in eval mode in which no layer is the identity."""
     torch.manual_seed(0)
     network = I3D(**{"width": 4, "num_classes": 5, **options}).eval()
     for module in network.modules():
@@ -53,16 +53,16 @@ def test_keys_are_those_of_the_resnet():
         plain, images = set(I3D().state_dict()), set(ResNet(50).state_dict())
         attending = set(I3D(non_local=with_attention).state_dict())
     assert plain == images
-    places = {key.split(".")[1] for key in attending - plain if key.startswith("non_local.")}
-    assert places == set(PLACES)
+    positions = {key.split(".")[1] for key in attending - plain if key.startswith("non_local.")}
+    assert positions == set(POSITIONS)
     assert plain < attending
 
 
-def test_lengths_of_kernels_in_time():
+def test_temporal_kernel_sizes():
     expected = {"conv1.weight": 5}
     for stage, lengths in LENGTHS.items():
-        for place, length in enumerate(lengths):
-            expected[f"layer{stage}.{place}.conv1.weight"] = int(length)
+        for index, length in enumerate(lengths):
+            expected[f"layer{stage}.{index}.conv1.weight"] = int(length)
     for name, tensor in I3D(width=2).state_dict().items():
         if tensor.ndim == 5:
             assert tensor.shape[2] == expected.get(name, 1), name
@@ -81,18 +81,18 @@ def test_sizes_of_each_step(frames):
             sizes[name] = tuple(x.shape[1:])
         assert network.head(x).shape == (1, 400)
     expected = {"stem": (64, 8, 55, 55)}
-    expected |= {f"res2_{place}": (256, 8, 55, 55) for place in range(3)}
+    expected |= {f"res2_{index}": (256, 8, 55, 55) for index in range(3)}
     expected |= {"pool2": (256, 4, 55, 55)}
-    expected |= {f"res3_{place}": (512, 4, 28, 28) for place in range(4)}
-    expected |= {f"res4_{place}": (1024, 4, 14, 14) for place in range(6)}
-    expected |= {f"res5_{place}": (2048, 4, 7, 7) for place in range(3)}
+    expected |= {f"res3_{index}": (512, 4, 28, 28) for index in range(4)}
+    expected |= {f"res4_{index}": (1024, 4, 14, 14) for index in range(6)}
+    expected |= {f"res5_{index}": (2048, 4, 7, 7) for index in range(3)}
     assert list(sizes.items()) == list(expected.items())
     blocks = {name: size[0] for name, size in sizes.items() if name.startswith("res")}
     assert network.taps == blocks
 
 
 def compute(weights, frames, x):
-    """Scores by the layers' definitions, from the tensors of a weight file alone."""
+    """Compute scores by the layers' definitions from the tensors of a weight file alone."""
 
     def convolve(x, conv, bn, stride=(1, 1, 1)):
         kernel = weights[f"{conv}.weight"]
@@ -108,13 +108,13 @@ def compute(weights, frames, x):
         x = torch.maximum(x[:, :, :-1:2], x[:, :, 1::2])
     x = x.unfold(3, 3, 2).unfold(4, 3, 2).amax((-2, -1))  # and in space, whole windows only
     for stage, lengths in LENGTHS.items():
-        for place in range(len(lengths)):
-            block = f"layer{stage}.{place}"
-            stride = (1, 2, 2) if stage > 1 and place == 0 else (1, 1, 1)
+        for index in range(len(lengths)):
+            block = f"layer{stage}.{index}"
+            stride = (1, 2, 2) if stage > 1 and index == 0 else (1, 1, 1)
             out = convolve(x, f"{block}.conv1", f"{block}.bn1").clamp(min=0)
             out = convolve(out, f"{block}.conv2", f"{block}.bn2", stride).clamp(min=0)
             out = convolve(out, f"{block}.conv3", f"{block}.bn3")
-            if place == 0:
+            if index == 0:
                 x = convolve(x, f"{block}.downsample.0", f"{block}.downsample.1", stride)
             x = (x + out).clamp(min=0)
         if stage == 1:
@@ -123,7 +123,7 @@ def compute(weights, frames, x):
 
 
 @pytest.mark.parametrize(("frames", "length"), [(32, 32), (8, 8), (32, 22)])
-def test_it_computes_what_its_definition_does(frames, length):
+def test_output_equals_the_definition(frames, length):
     network, clips = make_i3d(frames=frames), torch.randn(2, 3, length, 61, 40)
     with torch.no_grad():
         scores, expected = network(clips), compute(network.state_dict(), frames, clips)
@@ -131,7 +131,7 @@ def test_it_computes_what_its_definition_does(frames, length):
     assert (scores - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
-def test_a_new_block_is_its_shortcut():
+def test_new_block_is_its_shortcut():
     """The last BN of each block starts at scale 0, all others at 1."""
     scales = {n: t for n, t in I3D(width=2).named_parameters() if t.ndim == 1 and "weight" in n}
     assert len(scales) == 1 + 16 * 3 + 4
@@ -140,7 +140,7 @@ def test_a_new_block_is_its_shortcut():
 
 
 class Mark(nn.Module):
-    """Takes a block of attention's place: adds 100."""
+    """A stand-in for a non-local block, which adds 100."""
 
     def __init__(self, channels):
         super().__init__()
@@ -150,20 +150,20 @@ class Mark(nn.Module):
         return x + 100
 
 
-def test_attention_follows_its_step():
+def test_non_local_block_follows_its_step():
     network, clips = make_i3d(frames=8, non_local=Mark), torch.randn(1, 3, 2, 32, 32)
     plain = dict(make_i3d(frames=8).steps())
     assert {name: mark.channels for name, mark in network.non_local.items()} == {
-        name: network.taps[name] for name in PLACES
+        name: network.taps[name] for name in POSITIONS
     }
     x = clips
     with torch.no_grad():
         for name, step in network.steps():
-            torch.testing.assert_close(step(x), plain[name](x) + 100 * (name in PLACES))
+            torch.testing.assert_close(step(x), plain[name](x) + 100 * (name in POSITIONS))
             x = step(x)
 
 
-def test_new_attention_changes_nothing():
+def test_new_non_local_blocks_change_nothing():
     clips = torch.randn(1, 3, 4, 32, 32)
     with torch.no_grad():
         plain = make_i3d(frames=8)(clips)
@@ -175,7 +175,7 @@ def test_new_attention_changes_nothing():
         assert not torch.equal(attending(clips), plain)
 
 
-def test_without_classes_it_gives_pooled_features():
+def test_without_classes_the_output_is_pooled_features():
     features = I3D(width=2, num_classes=0, in_channels=2, frames=8)(torch.randn(2, 2, 2, 32, 32))
     assert features.shape == (2, 64)
 
@@ -183,11 +183,11 @@ def test_without_classes_it_gives_pooled_features():
 def test_gradients_reach_every_layer():
     network = make_i3d(frames=8, non_local=with_attention).train()
     network(torch.randn(2, 3, 4, 48, 48)).sum().backward()
-    silent = [name for name, p in network.named_parameters() if p.grad is None]
-    assert silent == []
+    without_gradient = [name for name, p in network.named_parameters() if p.grad is None]
+    assert without_gradient == []
 
 
-def test_inputs_are_those_of_its_training():
+def test_input_conventions():
     assert (I3D.rgb_input.frames, I3D.rgb_input.size, I3D.rgb_input.order) == (32, 224, "RGB")
     assert I3D.rgb_input.mean == (0.485, 0.456, 0.406)
     assert (I3D.flow_input.frames, I3D.flow_input.size) == (32, 224)
@@ -202,17 +202,17 @@ def test_inputs_are_those_of_its_training():
         (8, (3, 8, 32, 32), r"expected clips \(B, C, T, H, W\) .*, got \(3, 8, 32, 32\)"),
     ],
 )
-def test_clips_that_do_not_fit(frames, shape, message):
+def test_wrong_clips_are_refused(frames, shape, message):
     with pytest.raises(ValueError, match=message):
         I3D(width=2, frames=frames)(torch.zeros(shape))
 
 
-def test_the_fewest_frames_are_enough():
+def test_minimum_number_of_frames_is_accepted():
     for frames, fewest in ((32, 8), (8, 2)):
         clip = torch.zeros(1, 3, fewest, 32, 32)
         assert I3D(width=2, frames=frames).eval()(clip).shape == (1, 400)
 
 
-def test_an_unknown_stem():
+def test_unknown_stem_is_refused():
     with pytest.raises(ValueError, match="expected the stem for 32 or 8 frames, got 16"):
         I3D(frames=16)

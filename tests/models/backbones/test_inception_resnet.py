@@ -1,4 +1,4 @@
-"""Inception-ResNet-v2: counts, keys and sizes of the public network, and what it computes."""
+"""Inception-ResNet-v2: counts, keys and sizes of the public network, and its output."""
 
 import pytest
 import torch
@@ -26,14 +26,14 @@ BLOCK_BC = ["branch0", "branch1.0", "branch1.1", "branch1.2"]
 
 @pytest.fixture(scope="module")
 def network():
-    """One network with random statistics; tests leave it as it is."""
+    """Make one network for all tests, which do not change it."""
     torch.manual_seed(0)
     return InceptionResNetV2(num_classes=5, dropout=0.5).eval()
 
 
 @pytest.fixture(scope="module")
 def full():
-    """The network of 1000 classes, without memory."""
+    """Make the network with 1000 classes on the meta device."""
     return make_meta()
 
 
@@ -63,7 +63,7 @@ def test_keys_are_those_of_public_weight_files(full):
     for name, count, towers in (
         ("repeat", 10, BLOCK_A), ("repeat_1", 20, BLOCK_BC), ("repeat_2", 9, BLOCK_BC)
     ):  # fmt: skip
-        blocks += [(f"{name}.{place}", towers) for place in range(count)]
+        blocks += [(f"{name}.{index}", towers) for index in range(count)]
     keys = {"last_linear.weight", "last_linear.bias"}
     for name, towers in blocks:
         layers += [f"{name}.{layer}" for layer in towers]
@@ -94,10 +94,10 @@ def test_shapes_of_layers(full):
 
 
 def test_sizes_and_channels_of_taps(full):
-    x, found = torch.empty(2, 3, 299, 299, device="meta"), {}
+    x, output = torch.empty(2, 3, 299, 299, device="meta"), {}
     for name, step in full.steps():
         x = step(x)
-        found[name] = (x.shape[1], *x.shape[2:])
+        output[name] = (x.shape[1], *x.shape[2:])
     assert x.shape == (2, 1536, 8, 8)
     expected = {
         "conv2d_4a": (192, 71, 71),
@@ -105,18 +105,18 @@ def test_sizes_and_channels_of_taps(full):
         "block_b": (1088, 17, 17),
         "block_c": (2080, 8, 8),
     }
-    assert {name: found[name] for name in full.taps} == expected
+    assert {name: output[name] for name in full.taps} == expected
     assert full.taps == {name: shape[0] for name, shape in expected.items()}
     names = ["conv2d_1a", "conv2d_2a", "conv2d_2b", "maxpool_3a", "conv2d_3b", "conv2d_4a"]
     names += ["maxpool_5a", "mixed_5b", *(f"block_a_{i}" for i in range(9)), "block_a", "relu_a"]
     names += ["mixed_6a", *(f"block_b_{i}" for i in range(19)), "block_b", "relu_b"]
     names += ["mixed_7a", *(f"block_c_{i}" for i in range(9)), "block_c", "conv2d_7b"]
-    assert list(found) == names
+    assert list(output) == names
     assert full.head(x).shape == (2, 1000)
 
 
 def compute(weights, x):
-    """Scores, and maps by name, by the layers' definitions, from a weight file's tensors alone."""
+    """Compute scores and maps by the layers' definitions from the tensors alone."""
     maps = {}
 
     def layer(x, name, stride=1, valid=False):
@@ -127,12 +127,12 @@ def compute(weights, x):
         return ((x - mean) / (var + 1e-3).sqrt() * scale + shift).clamp(min=0)
 
     def chain(x, name, count, last=None):
-        for place in range(count):
-            halves = last == "halves" and place == count - 1
-            x = layer(x, f"{name}.{place}", 2 if halves else 1, valid=halves)
+        for index in range(count):
+            halves = last == "halves" and index == count - 1
+            x = layer(x, f"{name}.{index}", 2 if halves else 1, valid=halves)
         return x
 
-    def half(x):
+    def halve(x):
         return functional.max_pool2d(x, 3, 2)
 
     def residual(x, name, scale, lengths):
@@ -144,38 +144,38 @@ def compute(weights, x):
         return x + scale * functional.conv2d(torch.cat(towers, 1), kernel, bias)
 
     x = layer(layer(x, "conv2d_1a", 2, valid=True), "conv2d_2a", valid=True)
-    x = half(layer(x, "conv2d_2b"))
+    x = halve(layer(x, "conv2d_2b"))
     maps["conv2d_4a"] = layer(layer(x, "conv2d_3b"), "conv2d_4a", valid=True)
-    x = half(maps["conv2d_4a"])
-    # The mean of those of nine values that exist.
+    x = halve(maps["conv2d_4a"])
+    # The mean over a 3×3 window ignores positions outside the map.
     count = functional.avg_pool2d(torch.ones_like(x), 3, 1, 1)
     pooled = functional.avg_pool2d(x, 3, 1, 1) / count
     one, two = layer(x, "mixed_5b.branch0"), chain(x, "mixed_5b.branch1", 2)
     three, four = chain(x, "mixed_5b.branch2", 3), layer(pooled, "mixed_5b.branch3.1")
     x = torch.cat([one, two, three, four], 1)
-    for place in range(10):
-        maps["block_a"] = residual(x, f"repeat.{place}", 0.17, (1, 2, 3))
+    for index in range(10):
+        maps["block_a"] = residual(x, f"repeat.{index}", 0.17, (1, 2, 3))
         x = maps["block_a"].clamp(min=0)
     towers = [layer(x, "mixed_6a.branch0", 2, valid=True)]
-    x = torch.cat([*towers, chain(x, "mixed_6a.branch1", 3, "halves"), half(x)], 1)
-    for place in range(20):
-        maps["block_b"] = residual(x, f"repeat_1.{place}", 0.1, (1, 3))
+    x = torch.cat([*towers, chain(x, "mixed_6a.branch1", 3, "halves"), halve(x)], 1)
+    for index in range(20):
+        maps["block_b"] = residual(x, f"repeat_1.{index}", 0.1, (1, 3))
         x = maps["block_b"].clamp(min=0)
     towers = [chain(x, f"mixed_7a.branch{i}", n, "halves") for i, n in enumerate((2, 2, 3))]
-    x = torch.cat([*towers, half(x)], 1)
-    for place in range(9):
-        x = residual(x, f"repeat_2.{place}", 0.2, (1, 3)).clamp(min=0)
+    x = torch.cat([*towers, halve(x)], 1)
+    for index in range(9):
+        x = residual(x, f"repeat_2.{index}", 0.2, (1, 3)).clamp(min=0)
     maps["block_c"] = residual(x, "block8", 1, (1, 3))
     x = layer(maps["block_c"], "conv2d_7b").mean((2, 3))
     return x @ weights["last_linear.weight"].T + weights["last_linear.bias"], maps
 
 
-def assert_near(found, expected):
-    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+def assert_near(output, expected):
+    assert (output - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
-def test_it_computes_what_its_definition_does(network, randomize):
-    """Of maps that are 2 × 3 in C; and the taps are not clipped, nor changed by later steps."""
+def test_output_equals_the_definition(network, randomize):
+    """Maps are 2 × 3 in C. Taps are before their ReLU and not changed by later steps."""
     randomize(network)
     x = images = torch.randn(1, 3, 107, 139)
     taps = {}
@@ -193,7 +193,7 @@ def test_it_computes_what_its_definition_does(network, randomize):
         assert (tap.min() < 0) == name.startswith("block")
 
 
-def test_it_computes_what_timm_does(network, randomize):
+def test_output_equals_timm(network, randomize):
     try:
         import timm
     except Exception as error:  # noqa: BLE001 (what it imports may not fit torch)
@@ -207,19 +207,19 @@ def test_it_computes_what_timm_does(network, randomize):
 
 
 @pytest.fixture
-def few_blocks(monkeypatch):
-    """Networks with two blocks of each kind are built and trained in less time."""
+def use_few_blocks(monkeypatch):
+    """Build networks with two blocks of each kind, to save time."""
     monkeypatch.setattr(inception_resnet, "COUNTS", (2, 2, 1))
 
 
-def test_all_weights_learn(few_blocks):
+def test_all_weights_get_gradients(use_few_blocks):
     network = InceptionResNetV2(num_classes=5)
     network(torch.randn(2, 3, 75, 75)).square().sum().backward()
     missing = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not missing
 
 
-def test_features_and_flow(few_blocks):
+def test_features_and_flow(use_few_blocks):
     network = InceptionResNetV2(num_classes=0, in_channels=10).eval()
     with torch.no_grad():
         assert network(torch.randn(2, 10, 75, 75)).shape == (2, 1536)
@@ -229,7 +229,7 @@ def test_features_and_flow(few_blocks):
     torch.testing.assert_close(network.conv2d_1a.conv.weight[:, 7], expected)
 
 
-def test_dropout_is_for_training_only(network):
+def test_dropout_is_active_only_in_training(network):
     features = torch.rand(4, 1536)
     assert torch.equal(network.classify(features), network.last_linear(features))
     network.dropout.train()
@@ -255,7 +255,7 @@ def last_layer(classes, name="last_linear"):
 
 @pytest.mark.parametrize("name", ["last_linear", "classif"])
 @pytest.mark.parametrize(("classes", "first"), [(1000, 0), (1001, 1)])
-def test_background_is_left_out(full, name, classes, first):
+def test_background_class_is_dropped(full, name, classes, first):
     weights = convert_weights(full, last_layer(classes, name))
     assert weights.keys() == {"last_linear.weight", "last_linear.bias"}
     for tensor in weights.values():
@@ -265,7 +265,7 @@ def test_background_is_left_out(full, name, classes, first):
 
 
 @pytest.mark.parametrize("classes", [0, 1001])
-def test_background_stays_where_the_network_is_not_of_imagenet(classes):
+def test_background_stays_for_other_numbers_of_classes(classes):
     given = last_layer(1001)
     weights = convert_weights(make_meta(num_classes=classes), given)
     assert all(torch.equal(weights[name], tensor) for name, tensor in given.items())
@@ -277,9 +277,9 @@ def test_only_the_last_layer_loses_a_row(full):
     assert all(weights[name] is tensor for name, tensor in odd.items())
 
 
-def test_names_of_timm(network):
+def test_timm_names_are_converted(network):
     given = {n.replace("last_linear", "classif"): t for n, t in network.state_dict().items()}
-    with pytest.raises(WeightsError, match=r"lack: last_linear\.weight, last_linear\.bias"):
+    with pytest.raises(WeightsError, match=r"missing: last_linear\.weight, last_linear\.bias"):
         load_weights(network, given)
     assert convert_weights(network, given).keys() == network.state_dict().keys()
 

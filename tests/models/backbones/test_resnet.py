@@ -1,4 +1,4 @@
-"""ResNets: counts and keys of the public weights, and what torchvision computes with them."""
+"""ResNets: parameter counts and keys of the public weights, and torchvision's output."""
 
 import pytest
 import torch
@@ -31,19 +31,19 @@ def test_keys_are_those_of_public_weight_files(depth):
     keys = {"conv1.weight", "fc.weight", "fc.bias", *(f"bn1.{end}" for end in LAST)}
     for stage, blocks in enumerate(DEPTHS[depth], 1):
         for block in range(blocks):
-            place = f"layer{stage}.{block}"
+            prefix = f"layer{stage}.{block}"
             for i in range(1, convolutions + 1):
-                keys |= {f"{place}.conv{i}.weight", *(f"{place}.bn{i}.{end}" for end in LAST)}
+                keys |= {f"{prefix}.conv{i}.weight", *(f"{prefix}.bn{i}.{end}" for end in LAST)}
             # ResNet-18 and 34 keep the channels of the stem in their first stage.
             if block == 0 and (stage > 1 or depth >= BOTTLENECKS_FROM):
-                keys |= {f"{place}.downsample.0.weight"}
-                keys |= {f"{place}.downsample.1.{end}" for end in LAST}
+                keys |= {f"{prefix}.downsample.0.weight"}
+                keys |= {f"{prefix}.downsample.1.{end}" for end in LAST}
     with torch.device("meta"):
         assert set(ResNet(depth).state_dict()) == keys
 
 
 def compute(weights, depth, x):
-    """Scores by the layers' definitions, from the tensors of a weight file alone."""
+    """Compute scores by the layers' definitions from the tensors of a weight file alone."""
 
     def norm(x, name):
         mean, var, scale, shift = (
@@ -60,24 +60,27 @@ def compute(weights, depth, x):
     count = 3 if depth >= BOTTLENECKS_FROM else 2
     for stage, blocks in enumerate(DEPTHS[depth], 1):
         for block in range(blocks):
-            place = f"layer{stage}.{block}"
+            prefix = f"layer{stage}.{block}"
             stride = 2 if stage > 1 and block == 0 else 1
             out = x
             for i in range(1, count + 1):
-                # v1.5: the 3×3 convolution strides, the first one of two.
-                own = stride if i == count - 1 else 1
+                # v1.5: the 3×3 convolution has the stride; in basic blocks, the first one.
+                block_stride = stride if i == count - 1 else 1
                 out = convolve(
-                    out.relu() if i > 1 else out, f"{place}.conv{i}", f"{place}.bn{i}", own
+                    out.relu() if i > 1 else out,
+                    f"{prefix}.conv{i}",
+                    f"{prefix}.bn{i}",
+                    block_stride,
                 )
-            if f"{place}.downsample.0.weight" in weights:
-                x = convolve(x, f"{place}.downsample.0", f"{place}.downsample.1", stride)
+            if f"{prefix}.downsample.0.weight" in weights:
+                x = convolve(x, f"{prefix}.downsample.0", f"{prefix}.downsample.1", stride)
             x = (x + out).relu()
     return functional.linear(x.mean((2, 3)), weights["fc.weight"], weights["fc.bias"])
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_it_computes_what_its_definition_does(depth):
-    """As the next test does, wherever there is no torchvision."""
+def test_output_equals_the_definition(depth):
+    """The same as the next test, for machines without torchvision."""
     torch.manual_seed(0)
     network = ResNet(depth, width=4, num_classes=5).eval()
     for name, tensor in network.state_dict().items():
@@ -92,7 +95,7 @@ def test_it_computes_what_its_definition_does(depth):
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_it_computes_what_torchvision_does(depth):
+def test_output_equals_torchvision(depth):
     try:
         import torchvision
     except Exception as error:  # noqa: BLE001 (its compiled part may not fit torch)
@@ -106,7 +109,7 @@ def test_it_computes_what_torchvision_does(depth):
         torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-5)
 
 
-def test_walking_the_blocks_is_the_network():
+def test_running_all_steps_equals_the_network():
     network = ResNet(18, width=8, num_classes=5).eval()
     images = torch.randn(2, 3, 40, 32)
     x, shapes = images, {}
@@ -122,7 +125,7 @@ def test_walking_the_blocks_is_the_network():
     assert ResNet(50, width=4).taps["res4_0"] == 64
 
 
-def test_without_classes_it_gives_pooled_features():
+def test_without_classes_the_output_is_pooled_features():
     features = ResNet(18, width=8, num_classes=0)(torch.randn(2, 3, 32, 32))
     assert features.shape == (2, 64)
 
@@ -135,11 +138,11 @@ def test_channels_last_changes_nothing(depth):
         plain = network(images)
         network.to(memory_format=torch.channels_last)
         last = network(images.contiguous(memory_format=torch.channels_last))
-    # A new network's scores are as large as thousands.
+    # The scores of a new network are in the thousands.
     assert (plain - last).abs().max() <= 1e-5 * plain.abs().max()
 
 
-def test_dropout_is_for_training_only():
+def test_dropout_is_active_only_in_training():
     network = ResNet(18, width=8, dropout=0.5).eval()
     torch.manual_seed(0)
     x = torch.rand(4, 64, 2, 2)
@@ -160,17 +163,17 @@ def test_he_initialization():
             assert module.weight.std().item() == pytest.approx(expected, rel=0.02)
 
 
-def test_an_unknown_depth():
+def test_unknown_depth_is_refused():
     with pytest.raises(ValueError, match="expected a depth of 18, 34, 50, 101, 152, got 49"):
         ResNet(49)
 
 
-def test_normalization_is_that_of_the_weights():
+def test_normalization_fits_the_weights():
     white = normalize(torch.ones(1, 3, 1, 1), RGB_INPUT).flatten()
     expected = [
         (1 - m) / s for m, s in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
     ]
     torch.testing.assert_close(white, torch.tensor(expected))
     flow = normalize(torch.tensor([-1.0, 0.0, 1.0]).view(1, 3, 1, 1), FLOW_INPUT).flatten()
-    # TSN: (q / 255 − 0.5) / 0.226, in which 20 pixels are 0.5 / 0.226.
+    # TSN: (q / 255 − 0.5) / 0.226, so 20 pixels become 0.5 / 0.226.
     torch.testing.assert_close(flow, torch.tensor([-0.5, 0.0, 0.5]) / 0.226)

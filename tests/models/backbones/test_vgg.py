@@ -1,4 +1,4 @@
-"""VGG-16: counts and keys of the public weights, and what torchvision computes with them."""
+"""VGG-16: parameter counts and keys of the public weights, and torchvision's output."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from models.backbones.vgg import VGG16
 from models.weights.pretrained import WeightsError, load_weights
 from models.weights.weight_files import convert_weights
 
-# Numbers of torchvision's modules: the convolutions of the five stages.
+# Indices of the convolutions among torchvision's modules, by stage.
 NUMBERS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 CHANNELS = (64, 128, 256, 512, 512)
 HIDDEN = 16
@@ -22,7 +22,7 @@ def count_parameters(network):
 
 @pytest.fixture
 def make_small(monkeypatch):
-    """VGG-16 whose classifier is small: its 120 million weights take seconds to draw."""
+    """Make VGG-16 with a small classifier, since initializing 120 million weights is slow."""
     monkeypatch.setattr(vgg, "HIDDEN", HIDDEN)
 
     def make(seed=0, **options):
@@ -54,23 +54,23 @@ def test_keys_are_those_of_public_weight_files():
 def test_sizes_and_channels_of_steps():
     with torch.device("meta"):
         network, x = VGG16(), torch.empty(2, 3, RGB_INPUT.size, RGB_INPUT.size)
-    found = {}
+    output = {}
     for name, step in network.steps():
         x = step(x)
-        found[name] = tuple(x.shape[1:])
+        output[name] = tuple(x.shape[1:])
     expected = {}
     for stage, (channels, numbers) in enumerate(zip(CHANNELS, NUMBERS, strict=True), 1):
         size = 448 >> stage
         for number in range(1, len(numbers) + 1):
             expected[f"conv{stage}_{number}"] = (channels, size, size)
         expected[f"pool{stage}"] = (channels, size // 2, size // 2)
-    assert list(found.items()) == list(expected.items())
+    assert list(output.items()) == list(expected.items())
     assert network.taps == {n: shape[0] for n, shape in expected.items() if n.startswith("conv")}
     assert network.pool(x).shape == (2, network.num_features) == (2, 4096)
 
 
 def compute(weights, x):
-    """Features and scores by the layers' definitions, from the tensors of a weight file alone."""
+    """Compute features and scores by the layers' definitions from the tensors alone."""
     for stage in NUMBERS:
         for number in stage:
             kernel, bias = weights[f"features.{number}.weight"], weights[f"features.{number}.bias"]
@@ -83,15 +83,17 @@ def compute(weights, x):
     return x, x @ weights["classifier.6.weight"].T + weights["classifier.6.bias"]
 
 
-def assert_near(found, expected):
-    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+def assert_near(output, expected):
+    assert (output - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
-def test_it_computes_what_its_definition_does(make_small, randomize):
+def test_output_equals_the_definition(make_small, randomize):
     network = randomize(make_small(dropout=0.5))
     for layer in network.classifier[::3]:
-        torch.nn.init.kaiming_normal_(layer.weight)  # small weights would hide behind the biases
-    # 2 × 3 places at the end, of which the classifier sees 7 × 7.
+        torch.nn.init.kaiming_normal_(
+            layer.weight
+        )  # small weights would be dominated by the biases
+    # The last map has 2 × 3 positions, which are averaged to 7 × 7.
     x = images = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
         features, scores = compute(network.state_dict(), images)
@@ -102,7 +104,7 @@ def test_it_computes_what_its_definition_does(make_small, randomize):
 
 
 @pytest.mark.slow
-def test_it_computes_what_torchvision_does():
+def test_output_equals_torchvision():
     try:
         import torchvision
     except Exception as error:  # noqa: BLE001 (its compiled part may not fit torch)
@@ -116,7 +118,7 @@ def test_it_computes_what_torchvision_does():
         torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-4)
 
 
-def test_steps_leave_the_features_before_them_alone(make_small):
+def test_steps_do_not_change_their_inputs(make_small):
     network, x = make_small().eval(), torch.randn(1, 3, 32, 32)
     seen = []
     for _, step in network.steps():
@@ -125,13 +127,13 @@ def test_steps_leave_the_features_before_them_alone(make_small):
     assert all(torch.equal(now, then) for now, then in seen)
 
 
-def test_without_classes_it_gives_features(make_small):
+def test_without_classes_the_output_is_features(make_small):
     network = make_small(num_classes=0)
     assert network.last_layer is None
     assert network(torch.randn(2, 3, 32, 32)).shape == (2, HIDDEN)
 
 
-def test_the_last_layer_is_the_one_that_is_named(make_small):
+def test_last_layer_has_the_declared_name(make_small):
     network = make_small()
     assert network.last_layer is network.get_submodule(network.last)
 
@@ -145,7 +147,7 @@ def test_flow(make_small):
     torch.testing.assert_close(network.features[0].weight[:, 7], expected)
 
 
-def test_dropout_is_behind_both_hidden_layers(make_small):
+def test_dropout_follows_both_hidden_layers(make_small):
     network = make_small(dropout=0.5).train()
     x = torch.rand(8, 512, 7, 7)
     for part, given in ((network.pool, x), (network.classify, torch.rand(8, HIDDEN))):
@@ -162,7 +164,7 @@ def test_initialization(make_small):
     assert not network.features[0].bias.any() and not network.classifier[3].bias.any()
 
 
-def test_cadenes_names(make_small):
+def test_cadene_names_are_converted(make_small):
     weights, network = make_small().state_dict(), make_small(1)
     theirs = {
         "features": "_features",
@@ -179,18 +181,18 @@ def test_cadenes_names(make_small):
     assert all(torch.equal(network.state_dict()[name], t) for name, t in weights.items())
 
 
-def test_own_names_stay_and_others_are_named(make_small):
+def test_known_names_stay_and_unknown_names_are_reported(make_small):
     network = make_small()
     weights = dict(network.state_dict())
     assert convert_weights(network, weights) == weights
-    with pytest.raises(WeightsError, match=r"have too much: fc8\.weight"):
+    with pytest.raises(WeightsError, match=r"unexpected: fc8\.weight"):
         load_weights(network, convert_weights(network, {**weights, "fc8.weight": torch.zeros(1)}))
 
 
-def test_a_weight_under_two_names(make_small):
+def test_two_names_for_one_weight_are_refused(make_small):
     network = make_small()
     weights = {**network.state_dict(), "linear1.bias": torch.zeros(HIDDEN)}
-    with pytest.raises(WeightsError, match=r"two tensors of the file are classifier\.3\.bias"):
+    with pytest.raises(WeightsError, match=r"two tensors .* named classifier\.3\.bias"):
         convert_weights(network, weights)
 
 

@@ -1,4 +1,4 @@
-"""What is padding, and what are no sets."""
+"""The padding mask of sets, and the errors for wrong shapes and lengths."""
 
 import pytest
 import torch
@@ -6,20 +6,20 @@ import torch
 from models.layers.padding import clear_padding, find_padding
 
 
-def test_places_behind_each_set_are_padding():
-    found = find_padding(torch.zeros(3, 4, 2), torch.tensor([4, 1, 3]), 2)
-    assert found.tolist() == [[False] * 4, [False] + [True] * 3, [False] * 3 + [True]]
+def test_rows_after_each_set_are_padding():
+    padding = find_padding(torch.zeros(3, 4, 2), torch.tensor([4, 1, 3]), 2)
+    assert padding.tolist() == [[False] * 4, [False] + [True] * 3, [False] * 3 + [True]]
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.uint8])
-def test_full_sets_have_none_and_are_not_copied(dtype):
+def test_full_sets_have_no_padding_and_are_not_copied(dtype):
     x = torch.zeros(3, 4, 2)
     assert find_padding(x, None, 2) is None
     assert find_padding(x, torch.full((3,), 4, dtype=dtype), 2) is None
     assert clear_padding(x, None) is x
 
 
-def test_what_lies_in_padding_becomes_zero():
+def test_padding_becomes_zero():
     x = torch.full((2, 3, 2), torch.nan)
     x[0, :2] = 1
     x[1, :1] = 2
@@ -38,11 +38,11 @@ def test_what_lies_in_padding_becomes_zero():
         ((2, 3, 4), [3, 0], "1 to 3 vectors, got lengths from 0 to 3.*SetNetwork"),
         ((2, 3, 4), [4, 1], "1 to 3 vectors, got lengths from 1 to 4"),
         ((2, 3, 4), [3, -1], "lengths from -1"),
-        ((2, 3, 4), [3], r"expected 2 whole numbers, one length a set; got \(1,\)"),
-        ((2, 3, 4), [3.0, 2.0], "whole numbers, .* of torch.float32"),
+        ((2, 3, 4), [3], r"expected 2 integer lengths, one for each set; got \(1,\)"),
+        ((2, 3, 4), [3.0, 2.0], "integer lengths, .* of torch.float32"),
     ],
 )
-def test_what_are_no_sets(shape, lengths, message):
+def test_wrong_shapes_and_lengths_are_refused(shape, lengths, message):
     counts = None if lengths is None else torch.tensor(lengths)
     with pytest.raises(ValueError, match=message):
         find_padding(torch.zeros(shape), counts, 4)

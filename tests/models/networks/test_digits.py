@@ -12,8 +12,8 @@ def make_network():
     return DigitNetwork().eval()
 
 
-def test_it_is_what_the_paper_says():
-    """Convolutions, ReLU, maxima of 2×2, twice; 50 units; in the order of the paper."""
+def test_network_equals_the_description_of_the_paper():
+    """Two convolutions with ReLU and 2×2 max-pooling, then 50 units, in the paper's order."""
     network, images = make_network(), torch.rand(3, 28, 28)
     x = ((images - 0.1307) / 0.3081)[:, None]
     for layer in (network.conv1, network.conv2):
@@ -27,7 +27,7 @@ def test_it_is_what_the_paper_says():
     assert sum(p.numel() for p in network.parameters()) == 260 + 5020 + 16050 + 561
 
 
-def test_bytes_are_fractions_of_255():
+def test_bytes_are_scaled_by_255():
     network = make_network()
     images = torch.randint(0, 256, (3, 28, 28), dtype=torch.uint8)
     assert torch.equal(network(images), network(images / 255))
@@ -43,7 +43,7 @@ def test_features_before_and_after_the_log_softmax():
     torch.testing.assert_close(logs, features - features.exp().sum(1, keepdim=True).log())
 
 
-def test_dropout_only_while_it_trains():
+def test_dropout_is_active_only_in_training():
     network, images = make_network(), torch.rand(3, 28, 28)
     assert torch.equal(network(images), network(images))
     network.train()
@@ -51,13 +51,13 @@ def test_dropout_only_while_it_trains():
 
 
 @pytest.mark.parametrize("shape", [(3, 28, 27), (3, 3, 28, 28), (28, 28)])
-def test_other_shapes(shape):
+def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=r"expected images \(B, 28, 28\), got"):
         make_network()(torch.rand(shape))
 
 
-def test_it_learns():
-    """Bars to be told apart: all layers get gradients, and the loss falls."""
+def test_training_reduces_the_loss():
+    """The images are bars at different heights. All layers get gradients and the loss falls."""
     torch.manual_seed(0)
     network = DigitNetwork()
     images, labels = torch.zeros(22, 28, 28), torch.arange(11).repeat(2)

@@ -1,4 +1,4 @@
-"""Networks of several modalities, and what stands for empty sets."""
+"""Networks of several modalities, and the means that replace empty sets."""
 
 import pytest
 import torch
@@ -18,12 +18,12 @@ def make_network(dropout=0.0, classes=5):
     return SetNetwork(parts, DIMENSIONS, classes, dropout)
 
 
-def make_sets(sets=3, places=4):
+def make_sets(sets=3, length=4):
     torch.manual_seed(1)
-    return {modality: torch.randn(sets, places, size) for modality, size in DIMENSIONS.items()}
+    return {modality: torch.randn(sets, length, size) for modality, size in DIMENSIONS.items()}
 
 
-def test_parts_side_by_side_and_one_linear_layer():
+def test_outputs_of_parts_are_concatenated_and_classified():
     network, sets = make_network(), make_sets()
     lengths = {"rgb": torch.tensor([4, 2, 1]), "audio": torch.tensor([1, 4, 3])}
     parts = [network.parts[name](sets[name], lengths[name]) for name in DIMENSIONS]
@@ -33,7 +33,7 @@ def test_parts_side_by_side_and_one_linear_layer():
     torch.testing.assert_close(network(sets, lengths), expected)
 
 
-def test_lengths_may_be_left_out():
+def test_missing_lengths_mean_full_sets():
     network, sets = make_network(), make_sets()
     full = {name: torch.full((3,), 4) for name in DIMENSIONS}
     assert torch.equal(network(sets), network(sets, full))
@@ -41,7 +41,7 @@ def test_lengths_may_be_left_out():
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
-def test_any_floats_go_in_and_those_of_the_parameters_come_out(kind):
+def test_inputs_are_converted_to_the_type_of_the_parameters(kind):
     network = make_network()
     sets = {name: tensor.to(kind) for name, tensor in make_sets().items()}
     same = {name: tensor.float() for name, tensor in sets.items()}
@@ -50,7 +50,7 @@ def test_any_floats_go_in_and_those_of_the_parameters_come_out(kind):
     assert network.double()(sets).dtype == torch.float64
 
 
-def test_dropout_stands_before_the_last_layer_while_training():
+def test_dropout_precedes_the_last_layer_in_training():
     network, sets = make_network(dropout=1.0), make_sets()
     torch.testing.assert_close(network.train()(sets), network.classifier.bias.expand(3, -1))
     assert not torch.equal(network.eval()(sets), network.classifier.bias.expand(3, -1))
@@ -58,37 +58,37 @@ def test_dropout_stands_before_the_last_layer_while_training():
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_mean_stands_for_an_empty_set(training):
+def test_mean_replaces_an_empty_set(training):
     network, sets = make_network().train(training), make_sets()
     mean = torch.tensor([1.0, -2.0, 0.5])
     network.set_means({"audio": mean})
     lengths = {"rgb": torch.tensor([4, 4, 4]), "audio": torch.tensor([4, 0, 2])}
     sets["audio"][1] = torch.nan
     sets["audio"][2, 2:] = torch.inf
-    found = network(sets, lengths)
+    output = network(sets, lengths)
     by_hand = sets["audio"].clone()
     by_hand[1, 0] = mean
     torch.testing.assert_close(
-        found, network({**sets, "audio": by_hand}, {"audio": torch.tensor([4, 1, 2])})
+        output, network({**sets, "audio": by_hand}, {"audio": torch.tensor([4, 1, 2])})
     )
-    assert sets["audio"][1].isnan().all()  # the caller's are left as they are
+    assert sets["audio"][1].isnan().all()  # the caller's tensors are unchanged
 
 
-def test_a_batch_of_nothing_but_empty_sets():
+def test_batch_of_empty_sets():
     network, sets = make_network(), make_sets()
     network.set_means({"audio": torch.ones(3)})
     none = {**sets, "audio": torch.zeros(3, 0, 3).half()}
-    found = network(none, {"audio": torch.zeros(3, dtype=torch.int64)})
-    torch.testing.assert_close(found, network({**sets, "audio": torch.ones(3, 1, 3)}))
+    output = network(none, {"audio": torch.zeros(3, dtype=torch.int64)})
+    torch.testing.assert_close(output, network({**sets, "audio": torch.ones(3, 1, 3)}))
 
 
-@pytest.mark.parametrize("places", [0, 4])
-def test_an_empty_set_without_a_mean_is_refused(places):
+@pytest.mark.parametrize("length", [0, 4])
+def test_an_empty_set_without_a_mean_is_refused(length):
     network, sets = make_network(), make_sets()
     network.set_means({"rgb": torch.ones(4)})
-    sets["audio"] = sets["audio"][:, :places]
-    lengths = {"audio": torch.tensor([0, places, 0])}
-    message = rf"{2 + (not places)} sets of audio are empty, and no mean .* set_means"
+    sets["audio"] = sets["audio"][:, :length]
+    lengths = {"audio": torch.tensor([0, length, 0])}
+    message = rf"{2 + (not length)} sets of audio are empty, and no mean .* set_means"
     with pytest.raises(ValueError, match=message):
         network(sets, lengths)
 
@@ -121,24 +121,24 @@ def test_means_are_saved_with_the_network():
         ({"rgb": torch.tensor([1, 2, 3, torch.nan])}, r"got \(4,\), 3 of them finite"),
     ],
 )
-def test_means_that_do_not_fit(means, message):
+def test_wrong_means_are_refused(means, message):
     with pytest.raises(ValueError, match=message):
         make_network().set_means(means)
 
 
-def test_a_modality_that_is_missing():
+def test_missing_modality_is_refused():
     sets = make_sets()
     del sets["audio"]
     with pytest.raises(ValueError, match="sets of rgb, audio; audio is missing"):
         make_network()(sets)
 
 
-def test_a_modality_of_another_dimension():
+def test_modality_of_another_dimension_is_refused():
     with pytest.raises(ValueError, match=r"\(B, L, 3\), got \(3, 4, 4\)"):
         make_network()({**make_sets(), "audio": torch.zeros(3, 4, 4)})
 
 
-def test_other_modalities_are_not_looked_at():
+def test_other_modalities_are_ignored():
     sets = make_sets()
     assert torch.equal(make_network()({**sets, "flow": "anything"}), make_network()(sets))
 
@@ -150,12 +150,12 @@ def test_other_modalities_are_not_looked_at():
         ({"rgb": nn.Identity()}, {"rgb": 4, "flow": 4}, "parts for rgb and dimensions of rgb, fl"),
     ],
 )
-def test_parts_without_dimensions(parts, dimensions, message):
+def test_parts_without_dimensions_are_refused(parts, dimensions, message):
     with pytest.raises(ValueError, match=message):
         SetNetwork(parts, dimensions, 5)
 
 
-def test_gradients_by_differences():
+def test_gradcheck():
     network, sets = make_network().double(), make_sets()
     network.set_means({"audio": torch.ones(3)})
     wide = {name: tensor.double().requires_grad_() for name, tensor in sets.items()}
@@ -169,8 +169,8 @@ def test_gradients_by_differences():
 
 
 @pytest.mark.parametrize("kind", [*FUSIONS.values(), CascadeAttention])
-def test_every_kind_of_part_fits(kind):
+def test_every_kind_of_part_is_accepted(kind):
     network = SetNetwork({"rgb": kind(4)}, {"rgb": 4}, 5)
     network.set_means({"rgb": torch.ones(4)})
-    found = network({"rgb": torch.randn(3, 6, 4)}, {"rgb": torch.tensor([6, 0, 2])})
-    assert found.shape == (3, 5) and found.isfinite().all()
+    output = network({"rgb": torch.randn(3, 6, 4)}, {"rgb": torch.tensor([6, 0, 2])})
+    assert output.shape == (3, 5) and output.isfinite().all()

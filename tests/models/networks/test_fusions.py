@@ -1,4 +1,4 @@
-"""What attention over sets is compared with, against plain loops over vectors."""
+"""The baselines of attention over sets, compared with plain loops over vectors."""
 
 import pytest
 import torch
@@ -29,24 +29,24 @@ def make_fusion(name, seed=0, **options):
     return fusion
 
 
-def make_sets(sets=2, places=7, seed=1):
+def make_sets(sets=2, length=7, seed=1):
     torch.manual_seed(seed)
-    return torch.randn(sets, places, DIMENSION, dtype=torch.float64)
+    return torch.randn(sets, length, DIMENSION, dtype=torch.float64)
 
 
-def spoil(x, lengths):
-    """NaN and infinities where there is padding."""
-    spoilt = x.clone()
+def fill_padding_with_nan(x, lengths):
+    """Copy sets with NaN and infinities in their padding."""
+    corrupted = x.clone()
     for row, length in enumerate(lengths):
-        spoilt[row, length:] = torch.nan
-        spoilt[row, length : length + 1, 0] = torch.inf
-    return spoilt
+        corrupted[row, length:] = torch.nan
+        corrupted[row, length : length + 1, 0] = torch.inf
+    return corrupted
 
 
 def step_lstm(lstm, inputs, suffix=""):
-    """The last state of an LSTM by its definition, of vectors one after another."""
-    weights = [getattr(lstm, f"{kind}_l0{suffix}") for kind in ("weight_ih", "weight_hh")]
-    biases = [getattr(lstm, f"{kind}_l0{suffix}") for kind in ("bias_ih", "bias_hh")]
+    """Compute the last state of an LSTM by its definition, vector by vector."""
+    weights = [getattr(lstm, f"{prefix}_l0{suffix}") for prefix in ("weight_ih", "weight_hh")]
+    biases = [getattr(lstm, f"{prefix}_l0{suffix}") for prefix in ("bias_ih", "bias_hh")]
     state = cell = torch.zeros(lstm.hidden_size, dtype=torch.float64)
     for vector in inputs:
         gates = weights[0] @ vector + biases[0] + weights[1] @ state + biases[1]
@@ -61,7 +61,7 @@ def average(fusion, vectors):
 
 
 def flatten(fusion, vectors):
-    middles = [(place + 0.5) / fusion.length * len(vectors) for place in range(fusion.length)]
+    middles = [(index + 0.5) / fusion.length * len(vectors) for index in range(fusion.length)]
     return torch.cat([vectors[int(middle + 1e-9)] for middle in middles])
 
 
@@ -70,9 +70,9 @@ def ts_lstm(fusion, vectors):
     for number in range(fusion.segments):
         own = [
             vector
-            for place, vector in enumerate(vectors)  # what the segment covers some part of
-            if place + 1 > number * len(vectors) / fusion.segments + 1e-9
-            and place < (number + 1) * len(vectors) / fusion.segments - 1e-9
+            for index, vector in enumerate(vectors)  # vectors that overlap the segment
+            if index + 1 > number * len(vectors) / fusion.segments + 1e-9
+            and index < (number + 1) * len(vectors) / fusion.segments - 1e-9
         ]
         rows = torch.stack(own)
         pooled.append(rows.amax(0) if fusion.pooling == "maximum" else rows.mean(0))
@@ -87,15 +87,15 @@ def temporal_inception(fusion, vectors):
             size = layer.weight.shape[2]
             padded = functional.pad(channels, (0, 0, size // 2, size // 2))
             windows = padded.unfold(1, size, 1)  # (C, time, M, size)
-            found = torch.einsum("ctmk,ock->otm", windows, layer.weight[..., 0])
-            branches.append(found + layer.bias[:, None, None])
-        found = torch.cat(branches)
+            output = torch.einsum("ctmk,ock->otm", windows, layer.weight[..., 0])
+            branches.append(output + layer.bias[:, None, None])
+        output = torch.cat(branches)
         mean, variance = stage.norm.running_mean, stage.norm.running_var
-        found = (found - mean[:, None, None]) / (variance + stage.norm.eps).sqrt()[:, None, None]
-        found = found * stage.norm.weight[:, None, None] + stage.norm.bias[:, None, None]
-        found = found.relu()
+        output = (output - mean[:, None, None]) / (variance + stage.norm.eps).sqrt()[:, None, None]
+        output = output * stage.norm.weight[:, None, None] + stage.norm.bias[:, None, None]
+        output = output.relu()
         last = number == len(fusion.stages) - 1
-        steps = [found] if last else found.split(2, dim=1)
+        steps = [output] if last else output.split(2, dim=1)
         channels = torch.stack([step.amax(1) for step in steps], dim=1)
     return (fusion.fc.weight @ channels.flatten() + fusion.fc.bias).relu()
 
@@ -121,18 +121,18 @@ def test_all_have_a_reference():
     st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
-def test_each_is_its_definition(chosen, lengths, seed):
-    name, options = chosen
+def test_output_equals_the_definition(case, lengths, seed):
+    name, options = case
     fusion = make_fusion(name, seed, **options).eval()
     x = make_sets(len(lengths), 9, seed)
     rows = [REFERENCES[name](fusion, row[:n]) for row, n in zip(x, lengths, strict=True)]
-    found = fusion(spoil(x, lengths), torch.tensor(lengths))
-    assert found.shape == (len(lengths), fusion.out_features)
-    torch.testing.assert_close(found, torch.stack(rows))
+    output = fusion(fill_padding_with_nan(x, lengths), torch.tensor(lengths))
+    assert output.shape == (len(lengths), fusion.out_features)
+    torch.testing.assert_close(output, torch.stack(rows))
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIONS)
-def test_without_lengths_sets_are_full(name, options):
+def test_missing_lengths_mean_full_sets(name, options):
     fusion, x = make_fusion(name, **options).eval(), make_sets()
     rows = torch.stack([REFERENCES[name](fusion, row) for row in x])
     torch.testing.assert_close(fusion(x), rows)
@@ -140,43 +140,43 @@ def test_without_lengths_sets_are_full(name, options):
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIONS)
-def test_gradients_by_differences(name, options):
+def test_gradcheck(name, options):
     fusion, x = make_fusion(name, **options).eval(), make_sets().requires_grad_()
     for counts in (None, torch.tensor([7, 4])):
-        given_ = (x, *fusion.parameters())
+        inputs = (x, *fusion.parameters())
         run = lambda x, *_, n=counts: fusion(x, n)  # noqa: E731
-        assert torch.autograd.gradcheck(run, given_, fast_mode=True)
+        assert torch.autograd.gradcheck(run, inputs, fast_mode=True)
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIONS)
-def test_padding_reaches_nothing_while_training_either(name, options):
+def test_padding_has_no_influence_in_training(name, options):
     x, lengths = make_sets(3), [7, 1, 4]
     wide = torch.cat([x, torch.zeros_like(x)], dim=1)
-    found = []
-    for sets in (x, spoil(x, lengths), spoil(wide, lengths)):
-        fusion, given_ = make_fusion(name, **options).train(), sets.clone().requires_grad_()
-        out = fusion(given_, torch.tensor(lengths))
+    output = []
+    for sets in (x, fill_padding_with_nan(x, lengths), fill_padding_with_nan(wide, lengths)):
+        fusion, inputs = make_fusion(name, **options).train(), sets.clone().requires_grad_()
+        out = fusion(inputs, torch.tensor(lengths))
         out.square().sum().backward()
-        assert not given_.grad[1, 1:].any() and not given_.grad[2, 4:].any()
+        assert not inputs.grad[1, 1:].any() and not inputs.grad[2, 4:].any()
         gradients = [p.grad for p in fusion.parameters()]
-        found.append((out, given_.grad[:, :7], *gradients, *fusion.buffers()))
-    for other in found[1:]:
-        torch.testing.assert_close(other, found[0])
+        output.append((out, inputs.grad[:, :7], *gradients, *fusion.buffers()))
+    for other in output[1:]:
+        torch.testing.assert_close(other, output[0])
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIONS)
-def test_one_video_can_be_trained_on(name, options):
+def test_training_on_one_video(name, options):
     assert make_fusion(name, **options).train()(make_sets(1)).isfinite().all()
 
 
 @pytest.mark.parametrize("name", [name for name in FUSIONS if name != "average"])
-def test_the_others_see_the_order(name):
+def test_output_depends_on_the_order_except_for_average(name):
     fusion, x = FUSIONS[name](DIMENSION).double().eval(), make_sets(2, 25)
     assert (fusion(x.flip(1)) - fusion(x)).abs().max() > 1e-6
 
 
-def test_statistics_are_of_vectors_alone():
-    """Of a set padded to twice its length as of the set itself."""
+def test_batch_statistics_ignore_padding():
+    """A set padded to twice its length has the statistics of the set itself."""
     x = make_sets(2)
     whole, padded = (make_fusion("temporal_inception", hidden=3).train() for _ in range(2))
     whole(x)
@@ -184,7 +184,7 @@ def test_statistics_are_of_vectors_alone():
     torch.testing.assert_close(padded.stages[0].norm.running_var, whole.stages[0].norm.running_var)
 
 
-def test_flatten_takes_all_of_a_set_of_its_length():
+def test_flatten_of_a_set_of_its_length():
     x = make_sets(2, 25)
     assert torch.equal(Flatten(DIMENSION)(x), x.flatten(1))
     five = Flatten(DIMENSION, 5)(x).unflatten(1, (5, DIMENSION))
@@ -195,7 +195,7 @@ def test_flatten_takes_all_of_a_set_of_its_length():
 
 def test_segments_of_fewer_vectors_than_segments():
     fusion, x = TSLSTM(DIMENSION, segments=5).double(), make_sets(1, 2)
-    pooled = fusion.pool(x, torch.tensor([2]))
+    pooled = fusion.pool_segments(x, torch.tensor([2]))
     first, second = x[0]
     expected = torch.stack([first, first, x[0].amax(0), second, second])[None]
     torch.testing.assert_close(pooled, expected)
@@ -222,13 +222,13 @@ def test_sizes_of_the_papers():
         ("bilstm", {"hidden": 0}, "got 4 and 0"),
     ],
 )
-def test_unusable_fusions(name, options, message):
+def test_invalid_arguments_are_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
         FUSIONS[name](DIMENSION, **options)
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIONS)
-def test_sets_that_do_not_fit(name, options):
+def test_wrong_sets_are_refused(name, options):
     fusion = make_fusion(name, **options)
     with pytest.raises(ValueError, match=r"\(B, L, 4\), got \(2, 5, 6\)"):
         fusion(torch.randn(2, 5, 6))

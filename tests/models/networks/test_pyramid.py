@@ -1,4 +1,4 @@
-"""Pyramid attention against its equations as printed, and the networks around it."""
+"""Pyramid attention, compared with its printed equations, and the networks that use it."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def make_layer(levels=3, **options):
 
 
 def transcribe(layer, levels, frames):
-    """§3 of the paper, as printed, video by video: maps, A, and both losses."""
+    """Compute §3 of the paper as printed, video by video: maps, A, and both losses."""
     combine = {
         "multiplication": lambda y: y.prod(0),
         "sum": lambda y: y.sum(0),
@@ -51,11 +51,12 @@ def transcribe(layer, levels, frames):
             interactive = interactive / x.square().sum()
         interactive = interactive + ((basis @ basis.T) * (1 - eye)).square().sum()
         delta = torch.stack([(a - torch.softmax(y, dim=1)).abs() for y in scores])
-        likeness = (1 - delta.square()).sum().sqrt()
+        similarity = (1 - delta.square()).sum().sqrt()
         maps = (basis @ x).T.reshape(-1, height, width)
-        results.append((maps, basis, interactive, likeness))
-    maps, basis, interactive, likeness = zip(*results, strict=True)
-    return torch.stack(maps), torch.stack(basis), sum(interactive) / videos, sum(likeness) / videos
+        results.append((maps, basis, interactive, similarity))
+    maps, basis, interactive, similarity = zip(*results, strict=True)
+    losses = (sum(interactive) / videos, sum(similarity) / videos)
+    return torch.stack(maps), torch.stack(basis), *losses
 
 
 # --- the layer -----------------------------------------------------------------------------------
@@ -65,14 +66,14 @@ def transcribe(layer, levels, frames):
 @pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.parametrize("frames", [1, 3])
 @pytest.mark.parametrize("energy", ["sum", "share"])
-def test_it_is_what_the_paper_prints(fusion, levels, frames, energy):
+def test_output_equals_the_printed_equations(fusion, levels, frames, energy):
     layer = make_layer(levels, fusion=fusion, energy=energy)
     features = make_levels(2, frames, levels)
-    maps, basis, interactive, likeness = transcribe(layer, features, frames)
-    found = layer(features, frames, losses=True)
-    torch.testing.assert_close(found.maps, maps)
-    torch.testing.assert_close(found.interactive, interactive)
-    torch.testing.assert_close(found.likeness, likeness)
+    maps, basis, interactive, similarity = transcribe(layer, features, frames)
+    output = layer(features, frames, losses=True)
+    torch.testing.assert_close(output.maps, maps)
+    torch.testing.assert_close(output.interactive_loss, interactive)
+    torch.testing.assert_close(output.similarity_loss, similarity)
     attention = layer.attention(features, frames)
     assert attention.shape == (2, 6, frames, 3, 2)
     torch.testing.assert_close(attention.flatten(2), basis)
@@ -80,20 +81,20 @@ def test_it_is_what_the_paper_prints(fusion, levels, frames, energy):
 
 @pytest.mark.parametrize("moves_features", [False, True])
 @pytest.mark.parametrize("energy", ["sum", "share"])
-def test_gradients_are_those_of_the_printed_equations(moves_features, energy):
+def test_gradients_equal_those_of_the_printed_equations(moves_features, energy):
     layer = make_layer(moves_features=moves_features, energy=energy)
     features = [level.requires_grad_() for level in make_levels()]
     given = [*features, *layer.parameters()]
-    found = layer(features, 3, losses=True)
-    ours = torch.autograd.grad(found.interactive + found.likeness, given)
-    _, _, interactive, likeness = transcribe(layer, features, 3)
-    expected = list(torch.autograd.grad(interactive + likeness, given))
+    output = layer(features, 3, losses=True)
+    ours = torch.autograd.grad(output.interactive_loss + output.similarity_loss, given)
+    _, _, interactive, similarity = transcribe(layer, features, 3)
+    expected = list(torch.autograd.grad(interactive + similarity, given))
     if not moves_features:
-        # What reaches the top level through the pyramid stays; what reaches X of (6) does not.
+        # The top level gets the gradient through the pyramid, but not the one of X in (6).
         frozen = [*features[:2], features[2].detach()]
-        _, _, interactive, likeness = transcribe(layer, frozen, 3)
+        _, _, interactive, similarity = transcribe(layer, frozen, 3)
         others = [*features[:2], *layer.parameters()]
-        parts = torch.autograd.grad(interactive + likeness, others)
+        parts = torch.autograd.grad(interactive + similarity, others)
         expected = [*parts[:2], None, *parts[2:]]
     for one, other in zip(ours, expected, strict=True):
         if other is not None:
@@ -101,19 +102,19 @@ def test_gradients_are_those_of_the_printed_equations(moves_features, energy):
     assert ours[2].any()
 
 
-def test_gradients_by_differences():
+def test_gradcheck():
     layer = make_layer(moves_features=True)
     features = [level.requires_grad_() for level in make_levels(1, 2)]
     assert torch.autograd.gradcheck(lambda *levels: layer(levels, 2, losses=True), features)
 
 
-def test_a_share_of_energy_does_not_know_the_scale_of_features():
+def test_energy_share_does_not_depend_on_the_scale_of_features():
     layer, features = make_layer(1, energy="share"), make_levels(levels=1)
     with torch.no_grad():
         layer.scores[0].weight.zero_()
-        layer.scores[0].bias.zero_()  # even weights, whatever the features
-        found = [layer([scale * features[0]], 3, losses=True).interactive for scale in (1, 100)]
-    torch.testing.assert_close(*found)
+        layer.scores[0].bias.zero_()  # equal weights for any features
+        outputs = [layer([scale * features[0]], 3, losses=True) for scale in (1, 100)]
+    torch.testing.assert_close(*(output.interactive_loss for output in outputs))
 
 
 def test_one_frame_or_many_have_the_same_parameters():
@@ -125,7 +126,7 @@ def test_one_frame_or_many_have_the_same_parameters():
         assert layer(make_levels(2, frames), frames).maps.shape == (2, 5, 3, 2)
 
 
-def test_rows_have_norm_one_and_look_at_all_frames():
+def test_rows_have_norm_one_over_all_frames():
     attention = make_layer().attention(make_levels(), 3).flatten(2)
     torch.testing.assert_close(attention.square().sum(2), torch.ones(2, 6, dtype=torch.float64))
     assert (attention > 0).all()
@@ -137,22 +138,22 @@ def test_the_order_of_frames_does_not_matter():
     torch.testing.assert_close(layer(turned, 3).maps, layer(features, 3).maps)
 
 
-def test_videos_of_a_batch_do_not_see_each_other():
+def test_videos_of_a_batch_are_independent():
     layer, features = make_layer(), make_levels(2)
     alone = torch.cat([layer([f[i : i + 3] for f in features], 3).maps for i in (0, 3)])
     torch.testing.assert_close(layer(features, 3).maps, alone)
 
 
-def test_with_one_level_there_is_nothing_to_tell_apart():
+def test_similarity_loss_of_one_level():
     layer, features = make_layer(1), make_levels(2, 3, 1)
-    found = layer(features, 3, losses=True)
-    assert found.likeness.item() == pytest.approx((6 * 18) ** 0.5)
+    output = layer(features, 3, losses=True)
+    assert output.similarity_loss.item() == pytest.approx((6 * 18) ** 0.5)
 
 
-def test_losses_only_where_they_are_asked_for():
-    found = make_layer()(make_levels(), 3)
-    assert found.interactive is None
-    assert found.likeness is None
+def test_losses_are_computed_only_on_request():
+    output = make_layer()(make_levels(), 3)
+    assert output.interactive_loss is None
+    assert output.similarity_loss is None
 
 
 @pytest.mark.parametrize(
@@ -165,12 +166,12 @@ def test_losses_only_where_they_are_asked_for():
         (make_levels(), 0, "videos with 0 frames each"),
     ],
 )
-def test_what_is_no_pyramid(levels, frames, message):
+def test_wrong_levels_are_refused(levels, frames, message):
     with pytest.raises(ValueError, match=message):
         make_layer()(levels, frames)
 
 
-def test_unknown_fusions_and_no_levels():
+def test_unknown_fusion_and_no_levels_are_refused():
     with pytest.raises(ValueError, match=r"multiplication, sum, maximum; got 1 levels and 'mean'"):
         PyramidAttention((3,), (2, 2), "mean")
     with pytest.raises(ValueError, match="got 0 levels"):
@@ -192,7 +193,7 @@ def make_network(taps=TAPS, channels=3, size=(40, 32), **options):
     return PyramidNetwork(make_trunk(channels), taps, size, **options).eval()
 
 
-def test_it_is_the_trunk_with_the_layer_inside():
+def test_network_is_the_trunk_with_attention_inside():
     network = make_network(TAPS[:2])
     images = torch.randn(2, 3, 3, 40, 32)
     x, levels, frames = images.flatten(0, 1), [], 3
@@ -228,7 +229,7 @@ def test_the_pooled_features_as_the_only_level():
         (("res5_1", "res5_1"), "each once: res5_1; got res5_1, res5_1"),
     ],
 )
-def test_taps_that_make_no_pyramid(taps, message):
+def test_wrong_taps_are_refused(taps, message):
     with pytest.raises(ValueError, match=message):
         make_network(taps)
 
@@ -242,12 +243,12 @@ def make_pair(scores="both"):
     return PyramidTwoStream(make_network(), make_network(channels=10), scores)
 
 
-def test_two_streams_meet_in_their_scores():
+def test_two_stream_scores():
     pair = make_pair().eval()
     rgb, flow = torch.randn(2, 3, 3, 40, 32), torch.randn(2, 3, 10, 40, 32)
-    found = pair(rgb, flow)
-    assert set(found) == {"rgb", "flow"}
-    torch.testing.assert_close(found["flow"], pair.flow(flow), rtol=0, atol=0)
+    output = pair(rgb, flow)
+    assert set(output) == {"rgb", "flow"}
+    torch.testing.assert_close(output["flow"], pair.flow(flow), rtol=0, atol=0)
     one = make_pair("rgb").eval()
     assert set(one(rgb)) == {"rgb"}
     assert one.count_used_parameters() == sum(p.numel() for p in one.rgb.parameters())
@@ -255,17 +256,17 @@ def test_two_streams_meet_in_their_scores():
         pair(rgb)
 
 
-def test_losses_come_along_while_it_trains():
+def test_losses_are_returned_in_training():
     pair = make_pair("flow").train()
-    found = pair(flow=torch.randn(2, 3, 10, 40, 32))
-    assert set(found) == {"flow", "interactive", "attention"}
-    sum(value.sum() for value in found.values()).backward()
+    output = pair(flow=torch.randn(2, 3, 10, 40, 32))
+    assert set(output) == {"flow", "interactive", "attention"}
+    sum(value.sum() for value in output.values()).backward()
     assert pair.flow.attention.scores[0].weight.grad.any()
     pair.freeze("flow")
     assert not any(p.requires_grad for p in pair.flow.parameters())
 
 
-def test_shapes_are_known_without_computing():
+def test_traced_shapes_equal_computed_shapes():
     shapes = trace_shapes(make_trunk(), (3, 40, 32))
     x = torch.randn(1, 3, 40, 32)
     for name, step in make_trunk().steps():

@@ -1,4 +1,4 @@
-"""Two branches and the blocks between them."""
+"""The two-stream network and its attention blocks."""
 
 import pytest
 import torch
@@ -8,9 +8,8 @@ from models.networks.two_stream import (
     TwoStream,
     choose_positions,
     count_parameters,
-    fuse,
     is_identity,
-)  # fmt: skip
+)
 
 
 def make_pair(depth=18, width=4, seed=0, classes=5, dropout=0.0):
@@ -21,10 +20,10 @@ def make_pair(depth=18, width=4, seed=0, classes=5, dropout=0.0):
     )
 
 
-def make_network(depth=18, seed=0, awake=True, **options):
-    """A network in eval mode; ``awake`` gives its blocks something to say."""
+def make_network(depth=18, seed=0, active=True, **options):
+    """Make a network in eval mode; if ``active``, its attention blocks are not the identity."""
     network = TwoStream(*make_pair(depth, seed=seed), **options)
-    if awake:
+    if active:
         for block in list_blocks(network):
             torch.nn.init.normal_(block.norm.weight)
     return network.eval()
@@ -43,17 +42,17 @@ def make_images(height=64, width=64, batch=2):
     }
 
 
-# --- where blocks stand --------------------------------------------------------------------------
+# --- positions of blocks -------------------------------------------------------------------------
 
 
-def test_the_papers_places_in_resnet_50():
+def test_positions_of_the_paper_in_resnet_50():
     assert choose_positions(ResNet(50, width=2)) == (
         "res3_1", "res3_3", "res4_1", "res4_3", "res4_5"
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("depth", "places"),
+    ("depth", "blocks"),
     [
         (18, ((3, 1), (4, 1))),
         (34, ((3, 1), (3, 3), (4, 1), (4, 3), (4, 5))),
@@ -61,16 +60,16 @@ def test_the_papers_places_in_resnet_50():
         (152, ((3, 3), (3, 7), (4, 11), (4, 23), (4, 35))),
     ],
 )
-def test_places_by_the_stated_rule(depth, places):
-    expected = tuple(f"res{stage}_{place}" for stage, place in places)
+def test_positions_follow_the_rule(depth, blocks):
+    expected = tuple(f"res{stage}_{step}" for stage, step in blocks)
     assert choose_positions(ResNet(depth, width=2)) == expected
 
 
-# --- what is computed ----------------------------------------------------------------------------
+# --- scores --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_a_zero_scaled_network_is_the_plain_one_to_the_bit(depth):
+def test_network_with_zero_scales_is_bitwise_the_plain_one(depth):
     plain = TwoStream(*make_pair(depth), cma=False).eval()
     network = TwoStream(*make_pair(depth), non_local=("rgb", "flow")).eval()
     images = make_images()
@@ -85,7 +84,7 @@ def test_a_zero_scaled_network_is_the_plain_one_to_the_bit(depth):
 @pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("uniform", [False, True])
 @pytest.mark.parametrize("size", [(32, 32), (33, 49), (8, 64)])
-def test_so_it_is_in_every_shape_and_layout(depth, form, uniform, size):
+def test_network_with_zero_scales_in_every_shape_and_layout(depth, form, uniform, size):
     plain = TwoStream(*make_pair(depth, 8), cma=False).eval().to(memory_format=form)
     network = TwoStream(*make_pair(depth, 8), non_local=("rgb", "flow"), uniform=uniform)
     network.eval().to(memory_format=form)
@@ -96,7 +95,7 @@ def test_so_it_is_in_every_shape_and_layout(depth, form, uniform, size):
             assert torch.equal(scores, expected[name])
 
 
-def test_so_it_is_as_training_begins():
+def test_network_with_zero_scales_at_the_start_of_training():
     plain = TwoStream(*make_pair(), cma=False).train()
     network = TwoStream(*make_pair()).train()
     images = make_images()
@@ -108,14 +107,14 @@ def test_so_it_is_as_training_begins():
         ours, theirs = getattr(network, branch), getattr(plain, branch)
         assert torch.equal(ours.layer4[1].bn2.running_mean, theirs.layer4[1].bn2.running_mean)
         torch.testing.assert_close(ours.conv1.weight.grad, theirs.conv1.weight.grad)
-    # What wakes the blocks: their scale gets a gradient, nothing behind it does.
+    # The scale gets a gradient, so that training can activate the block; the layers before do not.
     block = network.to_rgb["res3_1"]
     assert block.norm.weight.grad.any()
     assert not block.query.weight.grad.any()
 
 
 def walk(network, rgb, flow, one_after_another=False):
-    """The network by its description: both blocks see what was there before either."""
+    """Run the network by its description: both blocks take the features before either block."""
     x, y = rgb, flow
     for (name, a), (_, b) in zip(network.rgb.steps(), network.flow.steps(), strict=True):
         x, y = a(x), b(y)
@@ -128,7 +127,7 @@ def walk(network, rgb, flow, one_after_another=False):
     return {"rgb": network.rgb.head(x), "flow": network.flow.head(y)}
 
 
-def test_both_directions_look_at_unchanged_features():
+def test_both_directions_use_unchanged_features():
     network, images = make_network(), make_images()
     with torch.no_grad():
         scores, expected = network(**images), walk(network, **images)
@@ -138,7 +137,7 @@ def test_both_directions_look_at_unchanged_features():
     assert not torch.allclose(scores["flow"], other["flow"])
 
 
-def test_cma_stands_behind_non_local_blocks():
+def test_cma_follows_non_local_blocks():
     network, images = make_network(non_local=("rgb",)), make_images()
     assert len(network.non_local_rgb) == 2
     assert len(network.non_local_flow) == 0
@@ -149,7 +148,7 @@ def test_cma_stands_behind_non_local_blocks():
 
 
 @pytest.mark.parametrize("branch", ["rgb", "flow"])
-def test_one_score_is_that_of_both_with_less_work(branch):
+def test_single_score_equals_that_of_both(branch):
     both, one = make_network(), make_network(scores=branch)
     images, ran = make_images(), []
     with torch.no_grad():
@@ -169,7 +168,7 @@ def test_one_score_is_that_of_both_with_less_work(branch):
 
 
 def run_counting(network, images):
-    """Names of the layers that are run, once for each run; their parameters' number."""
+    """List the names of the layers that run, once for each run, and count their parameters."""
     ran, hooks = [], []
     for name, module in network.named_modules():
         if list(module.parameters(recurse=False)):
@@ -182,9 +181,9 @@ def run_counting(network, images):
 
 
 @pytest.mark.parametrize("non_local", [(), ("rgb", "flow")])
-def test_layers_that_are_run_in_resnet_50(non_local):
-    def make(awake=True, scores="rgb"):
-        return make_network(50, non_local=non_local, awake=awake, scores=scores)
+def test_which_layers_run_in_resnet_50(non_local):
+    def make(active=True, scores="rgb"):
+        return make_network(50, non_local=non_local, active=active, scores=scores)
 
     images = make_images(32, 32)
     all_run, all_count = run_counting(make(scores="both"), images)
@@ -194,7 +193,7 @@ def test_layers_that_are_run_in_resnet_50(non_local):
     # Flow goes without its last layer, stage 5 (6 convolutions and BNs a block, 2 of the
     # shortcut) and the last block of CMA (5 layers).
     assert len(all_run) - len(some) == 1 + (3 * 6 + 2) + 5
-    # At its first four places CMA still changes what RGB looks at later.
+    # At its first four positions CMA still changes features that RGB attends to later.
     assert {name.split(".")[1] for name in some if name.startswith("to_flow")} == {
         "res3_1", "res3_3", "res4_1", "res4_3",
     }  # fmt: skip
@@ -215,7 +214,7 @@ def count_own(module):
 
 @pytest.mark.parametrize("scores", ["rgb", "flow", "both"])
 @pytest.mark.parametrize("cma", [False, True])
-def test_what_is_counted_is_what_gets_a_gradient(scores, cma):
+def test_counted_parameters_are_those_with_gradients(scores, cma):
     network = make_network(scores=scores, cma=cma, non_local=("rgb",))
     images = make_images()
     sum(score.sum() for score in network(**images).values()).backward()
@@ -223,7 +222,7 @@ def test_what_is_counted_is_what_gets_a_gradient(scores, cma):
     assert network.count_used_parameters() == sum(p.numel() for p in used)
 
 
-def test_an_image_that_no_score_needs_may_be_left_out():
+def test_images_that_no_score_needs_may_be_missing():
     images = make_images()
     alone = make_network(cma=False, scores="flow")
     with torch.no_grad():
@@ -235,15 +234,15 @@ def test_an_image_that_no_score_needs_may_be_left_out():
     for name in ("rgb", "flow"):
         with pytest.raises(ValueError, match=f"scores 'both' need {name} images, got none"):
             make_network(cma=False)(**{**images, name: None})
-    silent = make_network(awake=False, scores="rgb")
+    inactive = make_network(active=False, scores="rgb")
     with pytest.raises(ValueError, match="scores 'rgb' need flow images, got none"):
-        silent(rgb=images["rgb"])
-    silent.drop_identities()  # now nothing of flow reaches RGB
-    assert torch.equal(silent(rgb=images["rgb"])["rgb"], silent.rgb(images["rgb"]))
+        inactive(rgb=images["rgb"])
+    inactive.drop_identities()  # now flow does not influence RGB
+    assert torch.equal(inactive(rgb=images["rgb"])["rgb"], inactive.rgb(images["rgb"]))
 
 
-def test_dropping_identities_changes_no_bit_and_says_how_many():
-    network, images = make_network(awake=False, non_local=("rgb",)), make_images()
+def test_dropping_identities_is_bitwise_exact_and_counted():
+    network, images = make_network(active=False, non_local=("rgb",)), make_images()
     for block in network.to_rgb.values():
         torch.nn.init.normal_(block.norm.weight)
     with torch.no_grad():
@@ -258,18 +257,18 @@ def test_dropping_identities_changes_no_bit_and_says_how_many():
 
 @pytest.mark.parametrize("branch", ["rgb", "flow"])
 def test_identities_of_one_branch_are_dropped(branch):
-    network, images = make_network(awake=False, non_local=("rgb", "flow")), make_images()
+    network, images = make_network(active=False, non_local=("rgb", "flow")), make_images()
     with torch.no_grad():
         before = network(**images)
         assert network.drop_identities((branch,)) == 4
         after = network(**images)
     other = "flow" if branch == "rgb" else "rgb"
-    assert [len(blocks) for blocks in network.modules_of(branch)[1:]] == [0, 0]
-    assert [len(blocks) for blocks in network.modules_of(other)[1:]] == [2, 2]
+    assert [len(blocks) for blocks in network.list_branch_modules(branch)[1:]] == [0, 0]
+    assert [len(blocks) for blocks in network.list_branch_modules(other)[1:]] == [2, 2]
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_the_control_has_equal_weights_in_all_its_blocks():
+def test_uniform_control_has_equal_weights_in_all_blocks():
     network, control = (make_network(non_local=("rgb",), uniform=u) for u in (False, True))
     control.load_state_dict(network.state_dict())
     assert all(block.uniform for block in list_blocks(control))
@@ -279,7 +278,7 @@ def test_the_control_has_equal_weights_in_all_its_blocks():
         assert not torch.allclose(network(**images)["rgb"], control(**images)["rgb"])
 
 
-def test_blocks_can_stand_elsewhere():
+def test_blocks_at_other_positions():
     network = TwoStream(*make_pair(), positions=("res2_0", "res5_1"))
     assert set(network.to_rgb) == set(network.to_flow) == {"res2_0", "res5_1"}
     assert network.to_rgb["res2_0"].norm.num_features == 4
@@ -307,7 +306,7 @@ def test_channels_last_gives_the_same_scores():
         assert (scores - last[name]).abs().max() <= 1e-5 * scores.abs().max()
 
 
-def test_dropout_is_for_training_only():
+def test_dropout_is_active_only_in_training():
     network, images = TwoStream(*make_pair(dropout=0.5)).eval(), make_images()
     plain = TwoStream(*make_pair()).eval()
     plain.load_state_dict(network.state_dict())
@@ -320,8 +319,8 @@ def test_dropout_is_for_training_only():
             assert not torch.allclose(scores, plain(**images)[name])
 
 
-def test_a_shift_alone_is_no_identity():
-    network = make_network(awake=False)
+def test_block_with_a_shift_is_not_the_identity():
+    network = make_network(active=False)
     block = network.to_rgb["res3_1"]
     assert is_identity(block)
     torch.nn.init.constant_(block.norm.bias, 0.1)
@@ -344,7 +343,7 @@ def test_counts_of_resnet_50_with_400_classes():
     )
     assert rgb.count_used_parameters() == 45_508_048
     assert round(45_508_048 / one, 2) == 1.87
-    # As after iter_1: of the ten blocks only those that change RGB have learned something.
+    # As after iter_1: of the ten blocks only those that change RGB have been trained.
     for blocks, scale in ((rgb.to_rgb, 1.0), (rgb.to_flow, 0.0)):
         for block in blocks.values():
             block.norm.to_empty(device="cpu")
@@ -365,7 +364,9 @@ def test_a_frozen_branch_learns_nothing(branch):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], 0.1)
     sum(score.sum() for score in network(**make_images()).values()).backward()
-    assert all(parameter.grad is None for parameter in network.modules_of(branch).parameters())
+    assert all(
+        parameter.grad is None for parameter in network.list_branch_modules(branch).parameters()
+    )
     optimizer.step()
     frozen = (f"{branch}.", f"to_{branch}.")
     for name, tensor in network.state_dict().items():
@@ -377,15 +378,15 @@ def test_a_frozen_branch_learns_nothing(branch):
         assert not torch.equal(changed[name], before[name]), name
 
 
-def test_places_and_branches_must_exist():
-    for place in ("res3_2", "res3_-1", "res6_0", "stem"):
-        with pytest.raises(ValueError, match=f"no step {place} .* ResNet .* has res2_0, res2_1"):
-            TwoStream(*make_pair(), positions=(place,))
+def test_unknown_positions_and_branches_are_refused():
+    for step in ("res3_2", "res3_-1", "res6_0", "stem"):
+        with pytest.raises(ValueError, match=f"no step {step} .* ResNet .* has res2_0, res2_1"):
+            TwoStream(*make_pair(), positions=(step,))
     with pytest.raises(ValueError, match="a branch rgb or flow, got 'audio'"):
         make_network().freeze("audio")
 
 
-def test_branches_must_fit():
+def test_different_branches_are_refused():
     rgb, _ = make_pair(18)
     _, deeper = make_pair(34)
     _, wider = make_pair(18, 8)
@@ -396,23 +397,3 @@ def test_branches_must_fit():
         TwoStream(*make_pair(), non_local=("audio",))
     with pytest.raises(ValueError, match="scores of one or both"):
         TwoStream(*make_pair(), scores="all")
-
-
-# --- late fusion ---------------------------------------------------------------------------------
-
-
-def test_late_fusion():
-    scores = {"rgb": torch.tensor([[2.0, 0.0]]), "flow": torch.tensor([[0.0, 1.0]])}
-    torch.testing.assert_close(fuse(scores), torch.tensor([[2.0, 1.0]]))
-    torch.testing.assert_close(fuse(scores, (5, 1)), torch.tensor([[10.0, 1.0]]))
-    soft = 0.5 * scores["rgb"].softmax(1) + 2 * scores["flow"].softmax(1)
-    torch.testing.assert_close(fuse(scores, (0.5, 2), over="softmax"), soft)
-    with pytest.raises(ValueError, match="fusion over logits or softmax, got 'mean'"):
-        fuse(scores, over="mean")
-
-
-def test_softmax_is_over_classes_whatever_stands_before_them():
-    scores = {name: torch.randn(2, 3, 4) for name in ("rgb", "flow")}
-    fused = fuse(scores, over="softmax")
-    torch.testing.assert_close(fused.sum(-1), torch.full((2, 3), 2.0))
-    torch.testing.assert_close(fused, scores["rgb"].softmax(-1) + scores["flow"].softmax(-1))

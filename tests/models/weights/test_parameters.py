@@ -21,10 +21,10 @@ def make_two_stream():
     )
 
 
-def test_blocks_between_branches_are_in_one_group_too():
+def test_attention_blocks_are_in_one_group():
     network = make_two_stream()
-    flow = group_parameters(network.modules_of("flow"), 0.1, 5e-4, first_is_new=True)
-    rgb = group_parameters(network.modules_of("rgb"), 0.1, 5e-4)
+    flow = group_parameters(network.list_branch_modules("flow"), 0.1, 5e-4, first_is_new=True)
+    rgb = group_parameters(network.list_branch_modules("rgb"), 0.1, 5e-4)
     grouped = [id(p) for group in flow + rgb for p in group["params"]]
     assert len(grouped) == len(set(grouped))
     assert set(grouped) == {id(parameter) for parameter in network.parameters()}
@@ -36,14 +36,14 @@ def test_blocks_between_branches_are_in_one_group_too():
     assert {id(block.norm.weight), id(block.norm.bias)} <= of["batch norm"]
 
 
-def test_a_frozen_branch_is_in_none():
+def test_frozen_branch_is_in_no_group():
     network = make_two_stream()
     network.freeze("rgb")
     grouped = {id(p) for g in group_parameters(network, 0.1, 5e-4) for p in g["params"]}
-    assert grouped == {id(p) for p in network.modules_of("flow").parameters()}
+    assert grouped == {id(p) for p in network.list_branch_modules("flow").parameters()}
 
 
-def test_rates_and_decays_are_tsns():
+def test_rates_and_decays_of_tsn():
     network = ResNet(18, width=4, num_classes=3)
     groups = {g["name"]: g for g in group_parameters(network, 0.1, 5e-4, first_is_new=True)}
     assert {name: (g["lr"], g["weight_decay"]) for name, g in groups.items()} == {
@@ -57,8 +57,8 @@ def test_rates_and_decays_are_tsns():
     assert len(groups["batch norm"]["params"]) == 40
 
 
-def test_the_first_bias_of_flow_learns_ten_times_as_fast():
-    """ResNets have none; other networks of TSN do."""
+def test_first_bias_of_flow_learns_ten_times_as_fast():
+    """ResNets have no such bias; other networks of TSN do."""
     network = nn.Sequential(nn.Conv2d(10, 4, 3), nn.Conv2d(4, 4, 3))
     groups = {g["name"]: g for g in group_parameters(network, 0.01, 1e-4, first_is_new=True)}
     assert groups["first biases"]["params"] == [network[0].bias]
@@ -67,14 +67,14 @@ def test_the_first_bias_of_flow_learns_ten_times_as_fast():
     assert groups["biases"]["params"] == [network[1].bias]
 
 
-def test_the_first_convolution_of_rgb_is_as_all():
+def test_first_convolution_of_rgb_is_not_special():
     network = ResNet(18, width=4, num_classes=3)
     groups = {g["name"]: g for g in group_parameters(network, 0.1, 5e-4)}
     assert set(groups) == {"weights", "biases", "batch norm"}
     assert groups["weights"]["params"][0] is network.conv1.weight
 
 
-def test_frozen_parameters_are_in_none():
+def test_frozen_parameters_are_in_no_group():
     network = ResNet(18, width=4, num_classes=3)
     network.requires_grad_(False)
     network.fc.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""Weight files: what is read, what is refused."""
+"""Reading, refusing and converting weight files."""
 
 import hashlib
 import pickle
@@ -33,7 +33,7 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("ending", [".pth", ".pt", ".safetensors"])
-def test_files_come_back(tmp_path, ending):
+def test_files_are_read_back(tmp_path, ending):
     weights, path = make_resnet().state_dict(), tmp_path / f"w{ending}"
     save_file(weights, path) if ending == ".safetensors" else torch.save(weights, path)
     network = make_resnet(1)
@@ -44,14 +44,14 @@ def test_files_come_back(tmp_path, ending):
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model"])
-def test_wrappers_of_trainings_are_taken_off(tmp_path, wrapper):
+def test_wrappers_of_training_scripts_are_removed(tmp_path, wrapper):
     weights, path = make_resnet().state_dict(), tmp_path / "w.pth"
     wrapped = {f"module.{name}": tensor for name, tensor in weights.items()}
     torch.save({wrapper: wrapped, "epoch": 3}, path)
     assert same(read_weights(path), dict(weights))
 
 
-def test_names_of_several_gpus_in_safetensors(tmp_path):
+def test_prefix_of_several_gpus_is_removed_in_safetensors(tmp_path):
     weights, path = make_resnet().state_dict(), tmp_path / "w.safetensors"
     save_file({f"module.{name}": tensor for name, tensor in weights.items()}, path)
     assert same(read_weights(path), dict(weights))
@@ -67,11 +67,13 @@ def test_prefixes_of_either_side_are_skipped():
     assert loaded.skipped == (*(f"bn1.{end}" for end in in_bn), "fc.bias", "fc.weight")
     assert set(loaded.used) == set(before) - set(loaded.skipped)
     for name, tensor in network.state_dict().items():
-        source = before if name.startswith("bn1.") else weights  # layer1.0.bn1 is another
+        source = (
+            before if name.startswith("bn1.") else weights
+        )  # layer1.0.bn1 does not begin with bn1
         assert torch.equal(tensor, source[name]), name
 
 
-def test_the_weights_given_stay_as_they_were():
+def test_given_weights_are_not_changed():
     weights, flow = dict(make_resnet().state_dict()), make_resnet(1, in_channels=10)
     before = {name: tensor.clone() for name, tensor in weights.items()}
     load_weights(flow, weights, inflate_channels=True)
@@ -81,7 +83,7 @@ def test_the_weights_given_stay_as_they_were():
     assert same(weights, before)
 
 
-def test_what_is_skipped_is_named_and_left_alone():
+def test_skipped_tensors_are_reported_and_unchanged():
     weights, network = make_resnet(num_classes=9).state_dict(), make_resnet(1)
     before = network.fc.weight.clone()
     loaded = load_weights(network, weights, skip=("fc.",))
@@ -97,17 +99,17 @@ def without(weights, name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: without(w, "layer1.0.conv1.weight"), r"lack: layer1\.0\.conv1\.weight\."),
-        (lambda w: {**w, "extra.weight": torch.zeros(1)}, r"have too much: extra\.weight"),
-        (lambda w: {**w, "fc.weight": torch.zeros(3, 32)}, r"fc\.weight \(3, 32\) for \(7, 32\)"),
+        (lambda w: without(w, "layer1.0.conv1.weight"), r"missing: layer1\.0\.conv1\.weight\."),
+        (lambda w: {**w, "extra.weight": torch.zeros(1)}, r"unexpected: extra\.weight"),
+        (lambda w: {**w, "fc.weight": torch.zeros(3, 32)}, r"\(3, 32\) instead of \(7, 32\)"),
         (lambda w: {}, "and [0-9]+ more"),
         (
             lambda w: {**without(w, "bn1.bias"), "new": torch.zeros(1), "fc.bias": torch.zeros(1)},
-            r"lack: bn1\.bias; have too much: new; have other shapes: fc\.bias \(1,\) for \(7,\)",
+            r"missing: bn1\.bias; unexpected: new; wrong shape: fc\.bias \(1,\) instead of \(7,\)",
         ),
     ],
 )
-def test_weights_of_something_else_change_nothing(change, message):
+def test_wrong_weights_are_refused_and_change_nothing(change, message):
     network = make_resnet()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(WeightsError, match=message):
@@ -115,7 +117,7 @@ def test_weights_of_something_else_change_nothing(change, message):
     assert same(network.state_dict(), before)
 
 
-def test_counters_of_batch_norm_may_be_absent():
+def test_counters_of_batch_norm_may_be_missing():
     weights = {k: v for k, v in make_resnet().state_dict().items() if "num_batches" not in k}
     network = make_resnet(1)
     load_weights(network, weights)
@@ -123,7 +125,7 @@ def test_counters_of_batch_norm_may_be_absent():
 
 
 class Harmful:
-    """Writes a file when it is unpickled."""
+    """An object that writes a file when it is unpickled."""
 
     def __init__(self, trace):
         self.trace = trace
@@ -132,7 +134,7 @@ class Harmful:
         return exec, (f"open({str(self.trace)!r}, 'w').close()",)
 
 
-def test_files_are_never_run(tmp_path):
+def test_code_in_files_is_never_run(tmp_path):
     path, trace = tmp_path / "w.pth", tmp_path / "trace"
     torch.save({"a": Harmful(trace)}, path)
     with pytest.raises(WeightsError, match=r"w\.pth holds more than tensors"):
@@ -142,16 +144,16 @@ def test_files_are_never_run(tmp_path):
         read_weights(path)
     assert not trace.exists()
     pickle.loads(path.read_bytes())
-    assert trace.exists()  # the file would do harm
+    assert trace.exists()  # without weights_only the code runs
 
 
-def test_a_whole_network_is_refused(tmp_path):
+def test_pickled_network_is_refused(tmp_path):
     torch.save(make_resnet(), tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="save its state_dict alone"):
         read_weights(tmp_path / "w.pth")
 
 
-def test_files_that_are_no_weights(tmp_path):
+def test_other_files_are_refused(tmp_path):
     path = tmp_path / "w.pth"
     whole = save(make_resnet().state_dict(), path)
     for content in (b"<html>404</html>", b"", whole[: len(whole) // 2]):
@@ -170,22 +172,22 @@ def save(content, path):
 
 
 @pytest.mark.parametrize("content", [b"<html>404</html>", b"", pickle.dumps({"a": 1})])
-def test_safetensors_that_are_none(tmp_path, content):
+def test_damaged_safetensors_are_refused(tmp_path, content):
     path = tmp_path / "w.safetensors"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=r"w\.safetensors"):
         read_weights(path)
 
 
-@pytest.mark.parametrize("content", [b"error: not found", b"\x80\x02X\x01", b"h\x01."])
-def test_garbage_that_trips_the_unpickler(tmp_path, content):
+@pytest.mark.parametrize("content", [b"error: not output", b"\x80\x02X\x01", b"h\x01."])
+def test_garbage_is_refused(tmp_path, content):
     path = tmp_path / "w.pth"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=r"w\.pth"):
         read_weights(path)
 
 
-def test_tensors_by_number(tmp_path):
+def test_tensors_without_names_are_refused(tmp_path):
     save({0: torch.zeros(1)}, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="expected tensors by name"):
         read_weights(tmp_path / "w.pth")
@@ -205,9 +207,9 @@ def test_cross_modality_init_is_the_mean_over_rgb_repeated():
 
 
 def test_a_flow_network_starts_from_rgb_weights():
-    """Where other toolboxes skip the first convolution with a line in the log."""
+    """Other toolboxes skip the first convolution and only log it."""
     weights, flow = make_resnet().state_dict(), make_resnet(1, in_channels=10)
-    with pytest.raises(WeightsError, match=r"conv1\.weight \(4, 3, 7, 7\) for \(4, 10, 7, 7\)"):
+    with pytest.raises(WeightsError, match=r"conv1\.weight \(4, 3, 7, 7\) instead of \(4, 10, "):
         load_weights(flow, weights)
     load_weights(flow, weights, inflate_channels=True)
     expected = cross_modality_init(weights["conv1.weight"], 10)
@@ -216,7 +218,7 @@ def test_a_flow_network_starts_from_rgb_weights():
     grey = torch.randn(1, 1, 32, 32)
     rgb = make_resnet().eval()
     flow.eval()
-    # Equal channels give what RGB's network gives, 10 / 3 times as strong at the stem.
+    # With equal channels, the first convolution gives 10 / 3 times the output of RGB's.
     torch.testing.assert_close(
         flow.conv1(grey.expand(-1, 10, -1, -1)), rgb.conv1(grey.expand(-1, 3, -1, -1)) * 10 / 3,
         rtol=1e-4, atol=1e-4,
@@ -226,18 +228,18 @@ def test_a_flow_network_starts_from_rgb_weights():
 def test_only_the_first_convolution_is_inflated():
     weights, flow = dict(make_resnet().state_dict()), make_resnet(1, in_channels=10)
     weights["layer1.0.conv1.weight"] = torch.zeros(4, 3, 3, 3)
-    with pytest.raises(WeightsError, match=r"layer1\.0\.conv1\.weight \(4, 3, 3, 3\) for"):
+    with pytest.raises(WeightsError, match=r"layer1\.0\.conv1\.weight \(4, 3, 3, 3\) instead"):
         load_weights(flow, weights, inflate_channels=True)
 
 
-def test_a_vector_is_not_inflated():
+def test_vector_is_not_inflated():
     weights, flow = dict(make_resnet().state_dict()), make_resnet(1, in_channels=10)
     weights["conv1.weight"] = torch.zeros(4)
-    with pytest.raises(WeightsError, match=r"conv1\.weight \(4,\) for \(4, 10, 7, 7\)"):
+    with pytest.raises(WeightsError, match=r"conv1\.weight \(4,\) instead of \(4, 10, 7, 7\)"):
         load_weights(flow, weights, inflate_channels=True)
 
 
-def test_flow_weights_are_taken_as_they_are():
+def test_flow_weights_are_not_converted():
     weights, flow = make_resnet(in_channels=10).state_dict(), make_resnet(1, in_channels=10)
     load_weights(flow, weights, inflate_channels=True)
     assert torch.equal(flow.conv1.weight, weights["conv1.weight"])
@@ -258,13 +260,13 @@ def test_inflated_kernels_sum_to_the_kernel(frames):
 
 
 @pytest.mark.parametrize(("shape", "frames"), [((4, 3, 5, 7, 7), 3), ((4, 3, 7, 7), 0)])
-def test_what_cannot_be_inflated(shape, frames):
+def test_other_kernels_cannot_be_inflated(shape, frames):
     with pytest.raises(ValueError, match=rf"1 frame or more, got \({shape[0]}, .* and {frames}$"):
         inflate_time(torch.zeros(shape), frames)
 
 
 def make_images_network(**options):
-    """A ResNet-50 whose BN has seen something, in eval mode."""
+    """Make a ResNet-50 in eval mode with random BN statistics."""
     torch.manual_seed(0)
     network = ResNet(50, width=4, **{"num_classes": 7, **options}).eval()
     for name, tensor in network.state_dict().items():
@@ -276,18 +278,18 @@ def make_images_network(**options):
 
 
 @pytest.mark.parametrize(("frames", "length"), [(8, 40), (32, 144)])
-def test_a_clip_of_one_frame_gives_what_its_image_does(frames, length):
-    """At every step, at all times but those so near an end that padding is looked at."""
+def test_clip_of_equal_frames_gives_the_features_of_the_image(frames, length):
+    """This holds at every step, except for positions in time that padding influences."""
     images, clips = make_images_network(), I3D(width=4, num_classes=7, frames=frames).eval()
-    images.maxpool.padding = 0  # as I3D's
+    images.maxpool.padding = 0  # as in I3D
     load_weights(clips, images.state_dict(), inflate_time=True)
     x = torch.randn(1, 3, 50, 41)
     y = x[:, :, None].expand(-1, -1, length, -1, -1)
     in_images = dict(images.steps())
-    # How many times at either end have seen padding.
+    # The number of positions at either end in time that padding influences.
     margin = {8: 2, 32: 1}[frames]
-    places = {2: "012", 3: "02", 4: "024", 5: "1"}
-    longer = {f"res{stage}_{place}" for stage in places for place in places[stage]}
+    inflated = {2: "012", 3: "02", 4: "024", 5: "1"}
+    longer = {f"res{stage}_{index}" for stage in inflated for index in inflated[stage]}
     with torch.no_grad():
         for name, step in clips.steps():
             y = step(y)
@@ -318,25 +320,25 @@ def test_attention_and_other_classes_are_skipped_by_name():
     images = make_images_network(num_classes=9).state_dict()
     clips = I3D(width=4, num_classes=7, non_local=partial(NonLocalBlock, dims=3))
     with pytest.raises(
-        WeightsError, match=r"lack: non_local.* fc\.weight \(9, 128\) for \(7, 128\)"
+        WeightsError, match=r"missing: non_local.* fc\.weight \(9, 128\) instead of \(7, 128\)"
     ):
         load_weights(clips, images, inflate_time=True)
     loaded = load_weights(clips, images, inflate_time=True, skip=("fc.", "non_local."))
     assert {name.split(".")[0] for name in loaded.skipped} == {"fc", "non_local"}
 
 
-def test_time_is_inflated_only_where_that_was_meant():
+def test_time_is_inflated_only_on_request():
     images, clips = make_images_network().state_dict(), I3D(width=4, num_classes=7)
     before = {name: tensor.clone() for name, tensor in clips.state_dict().items()}
-    with pytest.raises(WeightsError, match=r"conv1\.weight \(4, 3, 7, 7\) for \(4, 3, 5, 7, 7\)"):
+    with pytest.raises(WeightsError, match=r"conv1\.weight \(4, 3, 7, 7\) instead of \(4, 3, 5"):
         load_weights(clips, images)
     wrong = {**images, "layer1.0.conv2.weight": torch.zeros(4, 4, 5, 5)}
-    with pytest.raises(WeightsError, match=r"layer1\.0\.conv2\.weight .* for \(4, 4, 1, 3, 3\)"):
+    with pytest.raises(WeightsError, match=r"layer1\.0\.conv2\.weight .* instead of \(4, 4, 1"):
         load_weights(clips, wrong, inflate_time=True)
     assert same(clips.state_dict(), before)
 
 
-def test_weights_of_clips_are_taken_as_they_are():
+def test_clip_weights_are_not_converted():
     weights, clips = I3D(width=4).state_dict(), I3D(width=4)
     load_weights(clips, weights, inflate_time=True)
     assert same(clips.state_dict(), weights)
@@ -345,7 +347,7 @@ def test_weights_of_clips_are_taken_as_they_are():
 # --- digests -------------------------------------------------------------------------------------
 
 
-def test_a_digest_is_of_names_shapes_and_values():
+def test_digest_covers_names_shapes_and_values():
     weights = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.ones(2)}
     digest = digest_weights(weights)
     assert re.fullmatch("[0-9a-f]{32}", digest)
@@ -360,7 +362,7 @@ def test_a_digest_is_of_names_shapes_and_values():
     assert len({digest, *map(digest_weights, others)}) == len(others) + 1
 
 
-def test_a_digest_does_not_depend_on_how_weights_are_kept(tmp_path):
+def test_digest_does_not_depend_on_the_storage(tmp_path):
     weights = {"b": torch.randn(4, 3).half().float(), "a": torch.ones(2)}
     digest = digest_weights(weights)
     assert digest_weights(dict(reversed(weights.items()))) == digest
@@ -372,8 +374,8 @@ def test_a_digest_does_not_depend_on_how_weights_are_kept(tmp_path):
     assert digest_weights(read_weights(tmp_path / "weights.pth")) == digest
 
 
-def test_a_digest_is_the_same_tomorrow():
-    """Stores name their weights by it."""
+def test_digest_is_stable():
+    """Stores identify their weights by the digest."""
     weights = {"fc.weight": torch.arange(4.0).reshape(2, 2), "fc.bias": torch.zeros(2)}
     plain = b"fc.bias (2,)\n" + bytes(8)
     plain += b"fc.weight (2, 2)\n" + struct.pack("<4f", 0, 1, 2, 3)

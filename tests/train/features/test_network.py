@@ -66,7 +66,7 @@ def test_weights_are_found_by_name_and_by_phase(weight_file, finished, tmp_path,
     assert find_network(Wanted(model="resnet18", backbone="resnet18")).path == file
     # A thin network is none of the families' own.
     phase = str(finished.folder("flow"))
-    with pytest.raises(UsageError, match=r"no weights of this ResNet"):
+    with pytest.raises(UsageError, match=r"do not fit this ResNet"):
         find_network(Wanted(model=phase, backbone="resnet18"))
 
 
@@ -78,7 +78,7 @@ def test_bad_files(weight_file, tmp_path):
     file = str(weight_file())
     with pytest.raises(UsageError, match=r"is no run of flowkit train, so a weight file.*got none"):
         find_network(Wanted(model=file))
-    with pytest.raises(UsageError, match=r"no weights of this ResNet.*give another --backbone"):
+    with pytest.raises(UsageError, match=r"do not fit this ResNet.*give another --backbone"):
         find_network(Wanted(model=file, backbone="resnet50"))
     with pytest.raises(UsageError, match=r"looks at rgb \(3 channels\), and --stream says flow"):
         find_network(Wanted(model=file, backbone="resnet18", stream="flow"))

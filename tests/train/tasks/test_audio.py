@@ -253,7 +253,7 @@ def test_stores_that_will_not_do(sounds, make_store, tmp_path):
 def test_weights_of_another_network_are_refused(sounds, tmp_path):
     torch.save(VGG16(width=4, num_classes=5).state_dict(), tmp_path / "wide.pth")
     recipe = tiny(network__weights=f"{{audio: {tmp_path}/wide.pth}}")
-    with pytest.raises(UsageError, match=r"network\.weights\.audio: .*other shapes"):
+    with pytest.raises(UsageError, match=r"network\.weights\.audio: .*wrong shape"):
         check_start(recipe, sounds)
 
 

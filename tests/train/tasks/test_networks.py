@@ -57,7 +57,7 @@ def test_weights_of_another_depth_are_refused(begin, tmp_path):
     path = tmp_path / "w.pth"
     torch.save(ResNet(34, width=4).state_dict(), path)
     run = begin(network__weights=f"{{rgb: {path}}}")
-    with pytest.raises(UsageError, match=r"weights\.rgb: .*w\.pth.* have too much: layer1\.2"):
+    with pytest.raises(UsageError, match=r"weights\.rgb: .*w\.pth.* unexpected: layer1\.2"):
         start_network(run, phase_of(run, "rgb"))
 
 

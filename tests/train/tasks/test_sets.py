@@ -276,7 +276,7 @@ def test_what_does_not_go_together_leaves_no_run(features, tmp_path, changes, me
 def test_weights_of_another_network_are_refused(features, tmp_path):
     before = begin(tmp_path / "before", features, sets__units=3)
     assert train(before, features, SETTINGS, silent)
-    with pytest.raises(UsageError, match=r"sets.weights.*have other shapes"):
+    with pytest.raises(UsageError, match=r"sets.weights.*wrong shape"):
         begin(tmp_path / "run", features, sets__weights=before.folder("sets"))
 
 

@@ -191,9 +191,9 @@ def test_p3d_takes_a_file_for_each_branch(begin, keep):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: make_inception().state_dict(), "lack: conv1.weight.*too much"),
-        (lambda: ResNet(18, width=6).state_dict(), r"conv1.weight \(6, 3, 7, 7\) for \(4, 3, 7"),
-        (lambda: ResNet(18, width=4, in_channels=5).state_dict(), r"\(4, 5, 7, 7\) for \(4, 3"),
+        (lambda: make_inception().state_dict(), "missing: conv1.weight.*unexpected"),
+        (lambda: ResNet(18, width=6).state_dict(), r"conv1.weight \(6, 3, 7, 7\) instead of"),
+        (lambda: ResNet(18, width=4, in_channels=5).state_dict(), r"\(4, 5, 7, 7\) instead of"),
         (lambda: {"epoch": 3}, "expected tensors by name, got dict"),
         (lambda: [1, 2], "expected tensors by name, got list"),
     ],
@@ -218,5 +218,5 @@ def test_files_that_are_not_there(tmp_path, monkeypatch):
 def test_a_finished_phase_whose_file_is_damaged(begin, trained):
     run = trained("run", **PYRAMID, streams="[rgb]")
     (run.folder("rgb") / "weights.pt").write_bytes(b"nonsense")
-    with pytest.raises(RunError, match=r"is no weight file.*Train phase rgb again"):
+    with pytest.raises(RunError, match=r"is not a weight file.*Train phase rgb again"):
         finished_network(run, phase_of(run, "rgb"), "rgb")

@@ -93,7 +93,7 @@ def find_weights(
     batch: dict[Any, torch.Tensor] = {phase.branch: images[None]}
     given = prepare_images(batch, (phase.stream,), torch.device("cpu"), inputs)
     with torch.no_grad():
-        levels, _ = network.climb(given[phase.branch])
+        levels, _ = network.extract_levels(given[phase.branch])
         counts = range(1, min(len(levels), len(SCALES)) + 1)
         return [network.attention.attention(levels, SHOWN, n)[0].numpy() for n in counts]
 
