@@ -14,7 +14,7 @@ def list_commands(job: str) -> list[str]:
 
 
 def test_the_checks_are_those_of_a_submission() -> None:
-    assert list_commands("checks") == ["make lint test"]
+    assert list_commands("checks") == ["make lint test", "make docs"]
 
 
 def test_every_python_with_every_set_of_packages() -> None:
