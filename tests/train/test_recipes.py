@@ -13,12 +13,10 @@ from train.loop.optimizers import OPTIMIZERS, make_progress
 from train.recipe.recipe import Recipe, change_recipe, list_recipes, of_split, read_recipe
 from train.runs.phases import Phase, list_phases
 from train.runs.run import Settings
-from train.tasks.audio import make_audio_network
 from train.tasks.backbones import FAMILIES
 from train.tasks.networks import check_networks, make_network
+from train.tasks.registry import find_task
 from train.tasks.samples import needed_streams
-from train.tasks.sets import make_set_network
-from train.tasks.task import find_task
 
 SETTINGS = Settings(threads=1, workers=0)
 
@@ -71,23 +69,15 @@ def make_batch(recipe: Recipe, phase: Phase, videos: int, device: torch.device):
     return {**images, "label": labels}
 
 
-def make_any(recipe: Recipe, phase: Phase):
-    if recipe.kind == "sets":
-        return make_set_network(recipe, phase)
-    if recipe.kind == "audio":
-        return make_audio_network(recipe, phase)
-    return make_network(recipe, phase, phase.stream)
-
-
 def step(recipe: Recipe, phase: Phase, process: Process, videos: int):
     """One step of the optimizer, as the loop takes it."""
     device = process.device(SETTINGS)
     with device:
-        network = make_any(recipe, phase)
+        network = find_task(recipe).build_network(phase)
     if device.type == "cpu" and recipe.kind == "images":  # where there are numbers, so identities
         network.drop_identities(("flow" if phase.branch == "rgb" else "rgb",))
-    find_task(recipe).set_training(network, phase)
-    trained = find_task(recipe).trained(network, phase)
+    find_task(recipe).set_train_mode(network, phase)
+    trained = find_task(recipe).trained_part(network, phase)
     progress = make_progress(network, trained, phase, SETTINGS)
     context = Shapes(
         run=None, phase=phase, recipe=recipe, store=None, settings=SETTINGS, process=process,

@@ -22,7 +22,7 @@ from models.weights.weight_files import convert_weights
 from train.recipe.recipe import Network, Stream
 from train.runs.phases import Phase, phases_of
 from train.runs.run import Run
-from train.tasks.audio import finish_audio
+from train.tasks.audio import AudioTask
 from train.tasks.backbones import FAMILIES, OPTIONS
 from train.tasks.networks import finished_network
 from train.tasks.weights import find_weights, has_part, take_trunk, trunk_of
@@ -137,7 +137,7 @@ def find_in_run(wanted: Wanted) -> FeatureNetwork:
     stream = choose_stream(run, wanted.stream)
     phase = choose_phase(run, stream, wanted.split)
     if stream == "audio":
-        backbone = finish_audio(run, phase)
+        backbone = AudioTask(run.recipe).load_finished_network(run, phase)
     else:
         backbone = trunk_of(finished_network(run, phase, stream), stream)
     network, data = run.recipe.network, run.recipe.data

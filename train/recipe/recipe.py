@@ -77,6 +77,11 @@ class Recipe:
             return "sets"
         return "audio" if "audio" in self.streams else "images"
 
+    @property
+    def short_side(self) -> int | None:
+        """The shorter side of stored frames, pixels; None if no frames are read."""
+        return self.data.short_side if self.kind == "images" else None
+
     def training_of(self, phase: str) -> Training:
         """The training of a phase, with what differs there; ``iterations`` stands for all."""
         common = self.phases.get("iterations", {}) if phase.startswith("iter_") else {}

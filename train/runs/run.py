@@ -199,14 +199,15 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
 
 def check_size(recipe: Recipe, store: Store) -> None:
     """UsageError where frames are not of the size that the recipe's crops are meant for."""
-    if recipe.kind != "images":
+    expected = recipe.short_side
+    if expected is None:
         return
     if not len(store):
         raise UsageError(f"{store.path} has no videos yet; extract some first")
     side = min(store[0].width, store[0].height)
-    if side != recipe.data.short_side:
+    if side != expected:
         raise UsageError(
-            f"the recipe is for frames whose shorter side is {recipe.data.short_side} pixels, "
+            f"the recipe is for frames whose shorter side is {expected} pixels, "
             f"{store.path} has {side}; extract that size (flowkit extract --short-side or --size)"
             f", or say --set data.short_side={side} and choose data.size with it"
         )

@@ -1,8 +1,12 @@
 """The backbones that recipes name, and the inputs that they expect."""
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from models.backbones.backbone import Backbone, InputConvention
 from models.backbones.bn_inception import BNInception
@@ -12,6 +16,7 @@ from models.backbones.p3d import P3D199
 from models.backbones.resnet import ResNet
 from models.backbones.vgg import VGG16
 from train.recipe.recipe import Family, Network, Recipe, Stream
+from train.runs.phases import Phase
 
 FAMILIES: dict[Family, Any] = {
     "resnet": ResNet,
@@ -43,6 +48,17 @@ class Inputs:
     conventions: dict[Stream, InputConvention]
     frames: int | None = None
     images: int = 1
+
+
+@contextmanager
+def seed_initial_weights(recipe: Recipe, phase: Phase) -> Iterator[None]:
+    """Make random weights depend on the recipe's seed and the name of the phase alone.
+
+    Afterwards torch's random state on the CPU is what it was before.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(zlib.crc32(phase.name.encode()) ^ recipe.seed)
+        yield
 
 
 def make_backbone(recipe: Recipe, stream: Stream) -> Backbone:

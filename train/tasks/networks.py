@@ -1,7 +1,5 @@
 """The network of a phase: built, filled with the weights that it starts from, and set to train."""
 
-import zlib
-
 import torch
 from torch import nn
 
@@ -15,7 +13,7 @@ from train.recipe.recipe import Recipe, Stream
 from train.runs.journal import Log
 from train.runs.phases import INITIAL, Phase, phases_of
 from train.runs.run import Run
-from train.tasks.backbones import make_backbone
+from train.tasks.backbones import make_backbone, seed_initial_weights
 from train.tasks.weights import BRANCHES, has_part, load_initial, parts_of, read_finished, trunk_of
 
 
@@ -24,10 +22,8 @@ def make_network(recipe: Recipe, phase: Phase, scores: Scores) -> TwoStream:
 
     Raises UsageError where the recipe's attention has no place in its backbone.
     """
-    seed = zlib.crc32(phase.name.encode()) ^ recipe.seed
     settings = recipe.network
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seed_initial_weights(recipe, phase):
         rgb, flow = (make_backbone(recipe, stream) for stream in BRANCHES)
         if settings.pyramid is not None:
             return PyramidTwoStream(add_pyramid(recipe, rgb), add_pyramid(recipe, flow), scores)
@@ -73,7 +69,7 @@ def check_networks(recipe: Recipe) -> None:
         with torch.device("meta"):
             network = make_network(recipe, phase, phase.stream)
             samples = {branch: torch.empty(shape_input(recipe, branch)) for branch in BRANCHES}
-        set_training(network, phase)
+        set_train_mode(network, phase)
         if not any(parameter.requires_grad for parameter in network.parameters()):
             raise UsageError(f"recipe: phase {phase.name}: nothing of the network is to be trained")
         network.eval()
@@ -149,7 +145,7 @@ def select_weights(network: TwoStream, phase: Phase) -> dict[str, torch.Tensor]:
 # --- modes ---------------------------------------------------------------------------------------
 
 
-def set_training(network: TwoStream, phase: Phase) -> None:
+def set_train_mode(network: TwoStream, phase: Phase) -> None:
     """What of a network learns in a phase, and which BN layers gather statistics.
 
     To be called before each stretch of training, since evaluation puts all to rest.
@@ -158,14 +154,14 @@ def set_training(network: TwoStream, phase: Phase) -> None:
     network.freeze("flow" if phase.branch == "rgb" else "rgb")
     branch = network.modules_of(phase.branch)
     if phase.training.only_last:
-        train_last(branch, trunk_of(network, phase.stream))
+        train_last_layer(branch, trunk_of(network, phase.stream))
     elif phase.training.only:
-        rest_parts(trunk_of(network, phase.stream), phase.training.only)
+        train_parts(trunk_of(network, phase.stream), phase.training.only)
     elif phase.training.partial_bn:
         freeze_batch_norms(getattr(network, phase.branch))
 
 
-def train_last(branch: nn.Module, trunk: Backbone) -> None:
+def train_last_layer(branch: nn.Module, trunk: Backbone) -> None:
     """Train nothing of a branch but the last layer of its backbone."""
     branch.eval().requires_grad_(False)
     trunk.dropout.train()
@@ -173,7 +169,7 @@ def train_last(branch: nn.Module, trunk: Backbone) -> None:
     trunk.last_layer.requires_grad_(True)
 
 
-def rest_parts(trunk: Backbone, only: tuple[str, ...]) -> None:
+def train_parts(trunk: Backbone, only: tuple[str, ...]) -> None:
     """Train nothing but these parts of a backbone, and let BN elsewhere use what it has learned."""
     parts = dict(trunk.named_children())
     absent = [name for name in only if name not in parts]

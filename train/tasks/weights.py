@@ -32,7 +32,7 @@ def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> dict[str, 
     files = recipe.network.weights
     loaded: dict[str, Loaded] = {}
     if "both" in files:
-        with blame(files["both"], "both"):
+        with name_weight_file(files["both"], "both"):
             weights = read_weights(find_weights(files["both"]))
             # Blocks that were still the identity are in no file.
             absent = (f"to_{b}." for b in BRANCHES if not has_part(weights, f"to_{b}."))
@@ -43,7 +43,7 @@ def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> dict[str, 
         name = files.get(branch) or (files.get("rgb") if branch == "flow" else None)
         if source != INITIAL or name is None:
             continue
-        with blame(name, branch):
+        with name_weight_file(name, branch):
             own, left = take_trunk(read_weights(find_weights(name)), branch)
             trunk = trunk_of(network, branch)
             found = load_weights(
@@ -80,8 +80,16 @@ def name_part(name: str) -> str:
 
 
 @contextmanager
-def blame(name: str, branch: str) -> Iterator[None]:
-    """Say which of the recipe's files it was that does not fit."""
+def name_weight_file(name: str, branch: str) -> Iterator[None]:
+    """Turn a WeightsError into a UsageError that names the recipe's weight file.
+
+    Args:
+        name: The file as the recipe names it.
+        branch: What the file is for: "rgb", "flow", "both", "audio" or "sets".
+
+    Raises:
+        UsageError: The block raised WeightsError.
+    """
     of_sets = branch == "sets"
     try:
         yield

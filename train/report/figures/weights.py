@@ -22,7 +22,7 @@ from train.recipe.recipe import Recipe, of_split
 from train.report.figures.attention import choose_videos
 from train.report.figures.drawing import Drawing, Source, make_figure
 from train.runs.phases import phases_of
-from train.tasks.sets import finish_sets, sample_sets, sets_of
+from train.tasks.sets import FeatureSetTask
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
@@ -112,12 +112,13 @@ def find_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]]:
     if recipe.sets is None or store is None:
         return {}
     phase = phases_of(recipe, recipe.splits[0] if recipe.splits else None)[0]
-    network = finish_sets(source.run, phase)
-    dataset = sample_sets(take_all(of_split(recipe, phase.split)), store, phase, "test")
+    task = FeatureSetTask(take_all(of_split(recipe, phase.split)))
+    network = task.load_finished_network(source.run, phase)
+    dataset = task.open_dataset(store, phase, "test")
     rows = [int(row) for row in dataset.subset.rows]
     chosen = choose_videos(source, rows)
     found: dict[str, list[tuple[str, list[U8], F32]]] = {}
-    for modality, name in sets_of(of_split(recipe, phase.split)).streams.items():
+    for modality, name in task.sets.streams.items():
         part: Any = network.parts[modality]
         if not hasattr(part, "attention"):
             continue
@@ -134,7 +135,7 @@ def find_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]]:
 
 def take_all(recipe: Recipe) -> Recipe:
     """The recipe with sets whole in testing, so that weights are those of all features."""
-    return replace(recipe, sets=replace(sets_of(recipe), test=0))
+    return replace(recipe, sets=recipe.sets and replace(recipe.sets, test=0))
 
 
 def show_features(store: Store, row: int, name: str) -> list[U8]:
