@@ -20,8 +20,8 @@ from flowkit.datasets.snippets import EpochSampler
 from flowkit.store import Store
 from train.distributed.parallel import choose_layout
 from train.evaluation.scores import Scores, average_views, fuse_scores, measure
-from train.recipe.recipe import Recipe, of_split
-from train.runs.phases import Branch, Phase, Scoring, list_phases, list_scorings, scorings_of
+from train.recipe.recipe import Branch, Recipe, of_split
+from train.runs.phases import Phase, Scoring, list_phases, list_scorings, scorings_of
 from train.runs.run import Run, RunError, Settings
 from train.tasks.registry import find_task
 from train.tasks.samples import OtherClassFlow, make_loader

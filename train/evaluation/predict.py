@@ -25,8 +25,8 @@ from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store, Video
 from train.distributed.parallel import choose_layout
 from train.evaluation.scores import average_views
-from train.recipe.recipe import of_split
-from train.runs.phases import Branch, Scoring, list_phases, list_scorings
+from train.recipe.recipe import Branch, of_split
+from train.runs.phases import Scoring, list_phases, list_scorings
 from train.runs.run import Run, RunError, Settings
 from train.tasks.registry import find_task
 

@@ -7,14 +7,19 @@ The CMA paper prints the weight decay as "5⁻⁴": TSN's 5e-4 is meant. It does
 plateau is: `patience` does.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from flowkit.errors import UsageError
+
 STRICT = ConfigDict(extra="forbid")
 
 Stream = Literal["rgb", "flow", "audio"]
+Branch = Literal["rgb", "flow", "audio", "sets"]
+"""What a phase trains, and the name of its score."""
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Optimizer = Literal["sgd", "rmsprop", "adam"]
 Method = Literal[
@@ -113,6 +118,22 @@ class Network:
     rgb_from: Literal["initial", "rgb"] = "initial"
     pyramid: Pyramid | None = None
     weights: dict[Literal["rgb", "flow", "both", "audio"], str] = Field(default_factory=dict)
+
+    def check_dropout(self, streams: Sequence[str], where: str) -> None:
+        """Check that there is one dropout for all streams, or one for each of them.
+
+        Args:
+            streams: The recipe's streams.
+            where: Name of the recipe, with which the message starts.
+
+        Raises:
+            UsageError: There is not.
+        """
+        if isinstance(self.dropout, dict) and set(self.dropout) != set(streams):
+            raise UsageError(
+                f"{where}: network.dropout: expected a number, or one for each of "
+                f"{', '.join(streams)}; got {self.dropout}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -25,9 +25,9 @@ from models.backbones.backbone import Backbone
 from models.networks.two_stream import count_parameters
 from models.weights.pretrained import load_weights, read_weights
 from models.weights.weight_files import convert_weights
-from train.recipe.recipe import of_split
+from train.recipe.recipe import AudioRecipe, Branch, of_split
 from train.runs.journal import Log
-from train.runs.phases import Branch, Phase, phases_of
+from train.runs.phases import Phase, phases_of
 from train.runs.run import Run
 from train.tasks.backbones import make_backbone, seed_initial_weights
 from train.tasks.networks import train_last_layer, train_parts
@@ -39,7 +39,7 @@ PATCHES_AT_ONCE = 250
 """Patches that go through a network at once in testing."""
 
 
-class AudioTask(Task[Backbone]):
+class AudioTask(Task[AudioRecipe, Backbone]):
     """Train a VGG-16 on log-mel patches of 96 windows × 64 mel bands.
 
     V is the number of patches of a video, or K in training. The only branch is ``audio``.

@@ -15,7 +15,7 @@ from models.backbones.inception_resnet import InceptionResNetV2
 from models.backbones.p3d import P3D199
 from models.backbones.resnet import ResNet
 from models.backbones.vgg import VGG16
-from train.recipe.recipe import Family, Network, Recipe, Stream
+from train.recipe.recipe import AudioRecipe, Family, ImageRecipe, Network, Recipe, Stream
 from train.runs.phases import Phase
 
 FAMILIES: dict[Family, Any] = {
@@ -61,7 +61,7 @@ def seed_initial_weights(recipe: Recipe, phase: Phase) -> Iterator[None]:
         yield
 
 
-def make_backbone(recipe: Recipe, stream: Stream) -> Backbone:
+def make_backbone(recipe: ImageRecipe | AudioRecipe, stream: Stream) -> Backbone:
     """A branch's backbone, with random weights."""
     network = recipe.network
     family = FAMILIES[network.backbone]
@@ -77,13 +77,13 @@ def make_backbone(recipe: Recipe, stream: Stream) -> Backbone:
     return backbone
 
 
-def count_channels(recipe: Recipe, stream: Stream) -> int:
+def count_channels(recipe: ImageRecipe | AudioRecipe, stream: Stream) -> int:
     """Of what a branch sees at once: fields of flow are stacked, those of a clip are not."""
     fields = 1 if recipe.data.clip else recipe.data.flow_length
     return {"rgb": 3, "flow": 2 * fields, "audio": 1}[stream]
 
 
-def find_inputs(recipe: Recipe, segments: int) -> Inputs:
+def find_inputs(recipe: ImageRecipe, segments: int) -> Inputs:
     """What the recipe's network takes of samples with so many segments."""
     family, clip = FAMILIES[recipe.network.backbone], recipe.data.clip
     return Inputs(

@@ -11,9 +11,9 @@ from flowkit.datasets.snippets import VideoDataset
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
 from models.networks.two_stream import Scores, TwoStream, count_parameters
-from train.recipe.recipe import Recipe, Stream, of_split
+from train.recipe.recipe import Branch, ImageRecipe, Stream, of_split
 from train.runs.journal import Log
-from train.runs.phases import Branch, Phase, list_phases, phases_of
+from train.runs.phases import Phase, list_phases, phases_of
 from train.runs.run import Run
 from train.tasks.backbones import Inputs, find_inputs, make_backbone
 from train.tasks.networks import (
@@ -33,7 +33,7 @@ IMAGES_AT_ONCE = 250
 """Images that go through a network at once in testing."""
 
 
-class ImageTask(Task[TwoStream]):
+class ImageTask(Task[ImageRecipe, TwoStream]):
     """Train a two-stream network on RGB frames and optical flow.
 
     V is the number of segments times crops; for networks of clips, of clips times crops. The
@@ -184,7 +184,7 @@ def choose_scores(branches: tuple[Branch, ...]) -> Scores:
     return "both"
 
 
-def count_branch_parameters(recipe: Recipe) -> int:
+def count_branch_parameters(recipe: ImageRecipe) -> int:
     """Count the parameters of an RGB branch without cross-modality blocks."""
     with torch.device("meta"):
         trunk = make_backbone(recipe, "rgb")

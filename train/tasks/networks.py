@@ -9,7 +9,7 @@ from models.layers.batch_norm import freeze_batch_norms
 from models.networks.pyramid import PyramidNetwork, PyramidTwoStream
 from models.networks.two_stream import Scores, TwoStream
 from models.weights.pretrained import load_weights
-from train.recipe.recipe import Recipe, Stream
+from train.recipe.recipe import ImageRecipe, Stream
 from train.runs.journal import Log
 from train.runs.phases import INITIAL, Phase, phases_of
 from train.runs.run import Run
@@ -17,7 +17,7 @@ from train.tasks.backbones import make_backbone, seed_initial_weights
 from train.tasks.weights import BRANCHES, has_part, load_initial, parts_of, read_finished, trunk_of
 
 
-def make_network(recipe: Recipe, phase: Phase, scores: Scores) -> TwoStream:
+def make_network(recipe: ImageRecipe, phase: Phase, scores: Scores) -> TwoStream:
     """The network of a phase with random weights, those of the recipe's seed and the phase.
 
     Raises UsageError where the recipe's attention has no place in its backbone.
@@ -41,7 +41,7 @@ def make_network(recipe: Recipe, phase: Phase, scores: Scores) -> TwoStream:
             raise UsageError(f"recipe: network.positions: {error}") from error
 
 
-def add_pyramid(recipe: Recipe, trunk: Backbone) -> PyramidNetwork:
+def add_pyramid(recipe: ImageRecipe, trunk: Backbone) -> PyramidNetwork:
     """A branch with the recipe's attention layer inside; UsageError where it has no such taps."""
     settings = recipe.network.pyramid
     assert settings is not None
@@ -58,7 +58,7 @@ def add_pyramid(recipe: Recipe, trunk: Backbone) -> PyramidNetwork:
         raise UsageError(f"recipe: network.pyramid.taps: {error}") from error
 
 
-def check_networks(recipe: Recipe) -> None:
+def check_networks(recipe: ImageRecipe) -> None:
     """Build the recipe's networks without numbers, and lead a sample through them.
 
     To be called before a run is begun. Raises UsageError where its parts do not go together:
@@ -85,7 +85,7 @@ def check_networks(recipe: Recipe) -> None:
             ) from error
 
 
-def shape_input(recipe: Recipe, branch: Stream) -> tuple[int, ...]:
+def shape_input(recipe: ImageRecipe, branch: Stream) -> tuple[int, ...]:
     """The shape of what a branch sees of one sample in training, with a batch of 1."""
     data = recipe.data
     fields = 2 * (data.flow_length if data.clip is None else 1)
@@ -96,13 +96,20 @@ def shape_input(recipe: Recipe, branch: Stream) -> tuple[int, ...]:
     return (1, *frames, channels, *size)
 
 
+def find_image_recipe(run: Run) -> ImageRecipe:
+    """Return the recipe of a run on images; the caller knows that it is one."""
+    assert isinstance(run.recipe, ImageRecipe)
+    return run.recipe
+
+
 def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoStream:
     """The network that a phase begins with: weights of files, and of the phases before it.
 
     ``log`` is told what each file gave, and which weights it did not.
     """
-    network = make_network(run.recipe, phase, phase.stream)
-    for name, loaded in load_initial(network, run.recipe, phase).items():
+    recipe = find_image_recipe(run)
+    network = make_network(recipe, phase, phase.stream)
+    for name, loaded in load_initial(network, recipe, phase).items():
         skipped = ", ".join(loaded.skipped) or "none"
         log(f"{phase.name}: {len(loaded.used)} weights from {name}; skipped: {skipped}")
     for branch, source in phase.start.items():
@@ -113,7 +120,7 @@ def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoSt
 
 def finished_network(run: Run, phase: Phase, scores: Scores) -> TwoStream:
     """The network of a finished phase, in eval mode; RunError where it is not finished."""
-    network = make_network(run.recipe, phase, scores)
+    network = make_network(find_image_recipe(run), phase, scores)
     for branch in BRANCHES if phase.cma else (phase.stream,):
         load_branch(network, branch, run, phase.name)
     network.eval()

@@ -1,15 +1,15 @@
-"""The registry of tasks, by the kind of a recipe."""
+"""The registry of tasks, by the class of a recipe."""
 
-from train.recipe.recipe import Recipe
+from train.recipe.recipe import AudioRecipe, FeatureSetRecipe, ImageRecipe, Recipe
 from train.tasks.audio import AudioTask
 from train.tasks.images import ImageTask
 from train.tasks.sets import FeatureSetTask
 from train.tasks.task import AnyTask
 
-TASKS: dict[str, type[AnyTask]] = {
-    "images": ImageTask,
-    "audio": AudioTask,
-    "sets": FeatureSetTask,
+TASKS: dict[type[Recipe], type[AnyTask]] = {
+    ImageRecipe: ImageTask,
+    AudioRecipe: AudioTask,
+    FeatureSetRecipe: FeatureSetTask,
 }
 
 
@@ -22,4 +22,4 @@ def find_task(recipe: Recipe) -> AnyTask:
     Returns:
         A task of the recipe's kind, which keeps the recipe.
     """
-    return TASKS[recipe.kind](recipe)
+    return TASKS[type(recipe)](recipe)

@@ -34,7 +34,7 @@ from flowkit.errors import UsageError
 from flowkit.store import Store
 from models.backbones.backbone import normalize
 from train.distributed.parallel import choose_layout
-from train.recipe.recipe import Recipe, Stream
+from train.recipe.recipe import ImageRecipe, Stream
 from train.runs.phases import Phase
 from train.runs.run import Settings
 from train.tasks.backbones import Inputs
@@ -49,7 +49,11 @@ def needed_streams(phase: Phase) -> tuple[Stream, ...]:
 
 
 def make_dataset(
-    recipe: Recipe, store: Store, streams: tuple[Stream, ...], use: Use, subset: str | None = None
+    recipe: ImageRecipe,
+    store: Store,
+    streams: tuple[Stream, ...],
+    use: Use,
+    subset: str | None = None,
 ) -> VideoDataset:
     """Samples as uint8: random ones to train, one view of K segments to validate, all to test.
 
@@ -88,7 +92,7 @@ def make_dataset(
     return dataset
 
 
-def make_crops(recipe: Recipe, streams: tuple[Stream, ...]) -> Crops:
+def make_crops(recipe: ImageRecipe, streams: tuple[Stream, ...]) -> Crops:
     """The recipe's random crop for training."""
     data = recipe.data
     if data.crops == "multi-scale":

@@ -20,9 +20,9 @@ from models.networks.feature_sets import SetNetwork
 from models.networks.fusions import TSLSTM, AverageFusion, BiLSTM, Flatten, TemporalInception
 from models.networks.two_stream import count_parameters
 from models.weights.pretrained import load_weights, read_weights
-from train.recipe.recipe import Sets, of_split
+from train.recipe.recipe import Branch, FeatureSetRecipe, Sets, of_split
 from train.runs.journal import Log
-from train.runs.phases import Branch, Phase, phases_of
+from train.runs.phases import Phase, phases_of
 from train.runs.run import Run
 from train.tasks.backbones import seed_initial_weights
 from train.tasks.samples import USES, Use
@@ -52,7 +52,7 @@ SET_MODULES: dict[str, Callable[[Sets, str, int], nn.Module]] = {
 }
 
 
-class FeatureSetTask(Task[SetNetwork]):
+class FeatureSetTask(Task[FeatureSetRecipe, SetNetwork]):
     """Train a network of attention over sets of local features.
 
     A video is one view: V = 1. The only branch is ``sets``, all modalities together.
@@ -67,7 +67,6 @@ class FeatureSetTask(Task[SetNetwork]):
     @property
     def sets(self) -> Sets:
         """The recipe's section of feature sets."""
-        assert self.recipe.sets is not None
         return self.recipe.sets
 
     # --- networks --------------------------------------------------------------------------------

@@ -17,9 +17,9 @@ from flowkit.datasets.snippets import Key
 from flowkit.datasets.subsets import LabelledSubset
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
-from train.recipe.recipe import Recipe
+from train.recipe.recipe import Branch, RecipeT
 from train.runs.journal import Log
-from train.runs.phases import Branch, Phase
+from train.runs.phases import Phase
 from train.runs.run import Run
 from train.tasks.samples import Use
 
@@ -44,7 +44,7 @@ class TaskDataset(Protocol):
         """Return the samples of these keys, (epoch, index) each, with ``label`` and ``row``."""
 
 
-class Task(ABC, Generic[NetworkT]):
+class Task(ABC, Generic[RecipeT, NetworkT]):
     """One kind of training: its network, its data and its scores.
 
     Shapes: B videos, V views of a video (segments or patches, times crops), C classes.
@@ -66,7 +66,7 @@ class Task(ABC, Generic[NetworkT]):
     default_workers: ClassVar[int | None] = None
     """Loader workers when the user names no number; None for the machine's default."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: RecipeT) -> None:
         self.recipe = recipe
 
     # --- networks --------------------------------------------------------------------------------
@@ -251,4 +251,4 @@ class Task(ABC, Generic[NetworkT]):
         """
 
 
-AnyTask = Task[Any]
+AnyTask = Task[Any, Any]

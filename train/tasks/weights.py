@@ -15,7 +15,7 @@ from models.networks.pyramid import PyramidNetwork
 from models.networks.two_stream import TwoStream
 from models.weights.pretrained import Loaded, WeightsError, load_weights, read_weights
 from models.weights.weight_files import convert_weights
-from train.recipe.recipe import Recipe, Stream
+from train.recipe.recipe import ImageRecipe, Stream
 from train.runs.phases import INITIAL, Phase
 from train.runs.run import Run, RunError
 
@@ -23,7 +23,7 @@ BRANCHES: tuple[Stream, ...] = ("rgb", "flow")
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
 
-def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> dict[str, Loaded]:
+def load_initial(network: TwoStream, recipe: ImageRecipe, phase: Phase) -> dict[str, Loaded]:
     """Load the recipe's weight files into what starts from them; last layers stay random.
 
     What each file gave, by its name and the branch. Raises UsageError for a file that is not of
