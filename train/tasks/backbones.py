@@ -1,4 +1,4 @@
-"""The backbones that recipes name, and the inputs that they expect."""
+"""Build the backbones that recipes name, and describe the inputs that they expect."""
 
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ FAMILIES: dict[Family, Any] = {
     "p3d": P3D199,
 }
 WIDTH = 64.0  # channels of the first convolution of networks that are not thin
-# What else the recipe's network says of a family.
+# Arguments of each family that come from the recipe's section ``network``.
 OPTIONS: dict[Family, Callable[[Network], dict[str, Any]]] = {
     "resnet": lambda network: {"depth": network.depth, "width": network.width},
     "vgg16": lambda network: {"width": network.width},
@@ -39,15 +39,16 @@ OPTIONS: dict[Family, Callable[[Network], dict[str, Any]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a network takes.
-
-    ``conventions`` of its streams; ``frames``: how many snippets it sees at once, None where it
-    sees each alone; ``images``: of one input, those of a clip or of all its snippets.
-    """
+    """The inputs of a network."""
 
     conventions: dict[Stream, InputConvention]
+    """Channel order, mean and scale of each stream."""
+
     frames: int | None = None
+    """Snippets that the network sees at once, or None if it sees each alone."""
+
     images: int = 1
+    """Images in one input: those of a clip, or of all its snippets."""
 
 
 @contextmanager
@@ -62,7 +63,7 @@ def seed_initial_weights(recipe: Recipe, phase: Phase) -> Iterator[None]:
 
 
 def make_backbone(recipe: ImageRecipe | AudioRecipe, stream: Stream) -> Backbone:
-    """A branch's backbone, with random weights."""
+    """Build the backbone of a branch, with random weights."""
     network = recipe.network
     family = FAMILIES[network.backbone]
     dropout = network.dropout
@@ -70,7 +71,7 @@ def make_backbone(recipe: ImageRecipe | AudioRecipe, stream: Stream) -> Backbone
     backbone: Backbone = family(
         in_channels=count_channels(recipe, stream),
         num_classes=recipe.classes,
-        # A branch that is not of the recipe is built all the same, and stays at rest.
+        # A branch that the recipe does not train is built too, but not used.
         dropout=dropout.get(stream, 0.0) if isinstance(dropout, dict) else dropout,
         **(options(network) if options else {}),
     )
@@ -78,13 +79,13 @@ def make_backbone(recipe: ImageRecipe | AudioRecipe, stream: Stream) -> Backbone
 
 
 def count_channels(recipe: ImageRecipe | AudioRecipe, stream: Stream) -> int:
-    """Of what a branch sees at once: fields of flow are stacked, those of a clip are not."""
+    """Count the input channels of a branch: flow fields are stacked, those of a clip are not."""
     fields = 1 if recipe.data.clip else recipe.data.flow_length
     return {"rgb": 3, "flow": 2 * fields, "audio": 1}[stream]
 
 
 def find_inputs(recipe: ImageRecipe, segments: int) -> Inputs:
-    """What the recipe's network takes of samples with so many segments."""
+    """Describe the inputs of the recipe's network for samples of this many segments."""
     family, clip = FAMILIES[recipe.network.backbone], recipe.data.clip
     return Inputs(
         conventions={"rgb": family.rgb_input, "flow": family.flow_input},

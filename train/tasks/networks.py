@@ -1,4 +1,4 @@
-"""The network of a phase: built, filled with the weights that it starts from, and set to train."""
+"""Two-stream networks: build them, load their weights, and choose what of them is trained."""
 
 import torch
 from torch import nn
@@ -18,9 +18,17 @@ from train.tasks.weights import BRANCHES, has_part, load_initial, parts_of, read
 
 
 def make_network(recipe: ImageRecipe, phase: Phase, scores: Scores) -> TwoStream:
-    """The network of a phase with random weights, those of the recipe's seed and the phase.
+    """Build the network of a phase with random weights.
 
-    Raises UsageError where the recipe's attention has no place in its backbone.
+    The weights depend on the recipe's seed and the name of the phase alone.
+
+    Args:
+        recipe: The recipe.
+        phase: The phase.
+        scores: The branches whose scores the network returns.
+
+    Raises:
+        UsageError: The backbone has no such place for the recipe's attention.
     """
     settings = recipe.network
     with seed_initial_weights(recipe, phase):
@@ -42,7 +50,15 @@ def make_network(recipe: ImageRecipe, phase: Phase, scores: Scores) -> TwoStream
 
 
 def add_pyramid(recipe: ImageRecipe, trunk: Backbone) -> PyramidNetwork:
-    """A branch with the recipe's attention layer inside; UsageError where it has no such taps."""
+    """Put the recipe's pyramid attention inside a branch.
+
+    Args:
+        recipe: A recipe with ``network.pyramid``.
+        trunk: The backbone of the branch.
+
+    Raises:
+        UsageError: The backbone has no such taps.
+    """
     settings = recipe.network.pyramid
     assert settings is not None
     try:
@@ -59,11 +75,16 @@ def add_pyramid(recipe: ImageRecipe, trunk: Backbone) -> PyramidNetwork:
 
 
 def check_networks(recipe: ImageRecipe) -> None:
-    """Build the recipe's networks without numbers, and lead a sample through them.
+    """Build the network of each phase on the meta device and run one sample through it.
 
-    To be called before a run is begun. Raises UsageError where its parts do not go together:
-    attention at places that are not there, images or clips of a size that the backbone cannot
-    take, parts to be trained that it has not.
+    To be called before a run is created.
+
+    Args:
+        recipe: The recipe.
+
+    Raises:
+        UsageError: Attention is at places that do not exist, the backbone cannot take images or
+            clips of this size, or a phase trains parts that the network does not have.
     """
     for phase in phases_of(recipe, recipe.splits[0] if recipe.splits else None):
         with torch.device("meta"):
@@ -86,7 +107,7 @@ def check_networks(recipe: ImageRecipe) -> None:
 
 
 def shape_input(recipe: ImageRecipe, branch: Stream) -> tuple[int, ...]:
-    """The shape of what a branch sees of one sample in training, with a batch of 1."""
+    """Return the shape of a branch's input in training, with a batch of 1."""
     data = recipe.data
     fields = 2 * (data.flow_length if data.clip is None else 1)
     channels, size = 3 if branch == "rgb" else fields, (data.size, data.size)
@@ -103,9 +124,12 @@ def find_image_recipe(run: Run) -> ImageRecipe:
 
 
 def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoStream:
-    """The network that a phase begins with: weights of files, and of the phases before it.
+    """Build the network of a phase, and load weight files and branches of earlier phases.
 
-    ``log`` is told what each file gave, and which weights it did not.
+    Args:
+        run: A run on images, whose earlier phases are finished.
+        phase: The phase to start.
+        log: Called with a line about each file: how many weights it gave, and what was skipped.
     """
     recipe = find_image_recipe(run)
     network = make_network(recipe, phase, phase.stream)
@@ -119,7 +143,16 @@ def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoSt
 
 
 def finished_network(run: Run, phase: Phase, scores: Scores) -> TwoStream:
-    """The network of a finished phase, in eval mode; RunError where it is not finished."""
+    """Load the network of a finished phase, in eval mode.
+
+    Args:
+        run: A run on images.
+        phase: A phase of the run.
+        scores: The branches whose scores the network returns.
+
+    Raises:
+        RunError: The phase is not finished, or its weight file is damaged.
+    """
     network = make_network(find_image_recipe(run), phase, scores)
     for branch in BRANCHES if phase.cma else (phase.stream,):
         load_branch(network, branch, run, phase.name)
@@ -128,9 +161,15 @@ def finished_network(run: Run, phase: Phase, scores: Scores) -> TwoStream:
 
 
 def load_branch(network: TwoStream, branch: Stream, run: Run, phase: str) -> None:
-    """Copy a branch, and the blocks that change it, from a finished phase.
+    """Load a branch, and the attention blocks that change it, from a finished phase.
 
-    A phase without cross-modality blocks leaves them as they are: the identity.
+    If that phase had no cross-modality blocks, those of the network stay the identity.
+
+    Args:
+        network: The network, which is changed.
+        branch: The branch.
+        run: The run of the finished phase.
+        phase: Name of the finished phase.
     """
     prefixes, given = parts_of(branch), read_finished(run, phase)
     weights = {name: t for name, t in given.items() if name.startswith(prefixes)}
@@ -143,19 +182,23 @@ def load_branch(network: TwoStream, branch: Stream, run: Run, phase: str) -> Non
 
 
 def select_weights(network: TwoStream, phase: Phase) -> dict[str, torch.Tensor]:
-    """What a finished phase keeps: its branch alone, or both where they look at each other."""
+    """Return the weights that a finished phase saves: its branch, or both if it has attention."""
     prefixes = sum((parts_of(b) for b in (BRANCHES if phase.cma else (phase.stream,))), ())
     state = network.state_dict()
     return {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
 
 
-# --- modes ---------------------------------------------------------------------------------------
+# --- train mode ----------------------------------------------------------------------------------
 
 
 def set_train_mode(network: TwoStream, phase: Phase) -> None:
-    """What of a network learns in a phase, and which BN layers gather statistics.
+    """Choose which parameters a phase trains, and which batch norms update their statistics.
 
-    To be called before each stretch of training, since evaluation puts all to rest.
+    To be called before each epoch, because validation puts the network in eval mode.
+
+    Args:
+        network: The network, which is changed.
+        phase: The phase that trains it.
     """
     network.train().requires_grad_(True)
     network.freeze("flow" if phase.branch == "rgb" else "rgb")
@@ -169,7 +212,7 @@ def set_train_mode(network: TwoStream, phase: Phase) -> None:
 
 
 def train_last_layer(branch: nn.Module, trunk: Backbone) -> None:
-    """Train nothing of a branch but the last layer of its backbone."""
+    """Freeze a branch, except the last layer of its backbone and the dropout before it."""
     branch.eval().requires_grad_(False)
     trunk.dropout.train()
     assert trunk.last_layer is not None
@@ -177,7 +220,15 @@ def train_last_layer(branch: nn.Module, trunk: Backbone) -> None:
 
 
 def train_parts(trunk: Backbone, only: tuple[str, ...]) -> None:
-    """Train nothing but these parts of a backbone, and let BN elsewhere use what it has learned."""
+    """Freeze a backbone, except some parts of it.
+
+    Args:
+        trunk: The backbone, which is changed. Batch norm of frozen parts keeps its statistics.
+        only: Names of the parts to train.
+
+    Raises:
+        UsageError: The backbone has no part of such a name.
+    """
     parts = dict(trunk.named_children())
     absent = [name for name in only if name not in parts]
     if absent:
