@@ -40,7 +40,7 @@ from train.recipe.recipe import Recipe, change_recipe, read_recipe
 from train.runs.journal import Journal
 from train.runs.phases import Phase, list_phases
 from train.runs.run import Settings
-from train.tasks.networks import make_network, set_training
+from train.tasks.networks import make_network, set_train_mode
 
 CHANNELS, FRAMES, SIDE = 512, 16, 28  # res3 of a 3-D ResNet-50 at 224 pixels
 console = Console(width=120, markup=False, highlight=False)
@@ -77,7 +77,7 @@ def make_step(
     network = make_network(recipe, phase, phase.branch)
     network.drop_identities(("flow" if phase.branch == "rgb" else "rgb",))
     network.to(device, memory_format=choose_layout(device))
-    set_training(network, phase)
+    set_train_mode(network, phase)
     progress = make_progress(network, network, phase, settings)
     context = Context(
         run=Place(folder), phase=phase, recipe=recipe, store=None, settings=settings,  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from train.runs.phases import list_phases
 from train.runs.run import Settings
 from train.tasks.backbones import find_inputs
 from train.tasks.images import score_views
-from train.tasks.networks import make_network, set_training
+from train.tasks.networks import make_network, set_train_mode
 from train.tasks.samples import make_dataset
 
 SETTINGS = Settings(threads=1, workers=0)
@@ -266,7 +266,7 @@ def test_so_many_images_of_clips_at_once(begin, store, monkeypatch):
         sizes.append(rgb.shape[0] * rgb.shape[2])
         return network(rgb=rgb)
 
-    monkeypatch.setattr("train.tasks.images.VIEWS", 9)
+    monkeypatch.setattr("train.tasks.images.IMAGES_AT_ONCE", 9)
     parts = score_views(count, *arguments)["rgb"]
     assert sizes == [8, 8, 8]  # six clips of four frames
     torch.testing.assert_close(parts, whole)
@@ -277,4 +277,4 @@ def test_parts_that_are_not_there(begin):
     phase = list_phases(run.recipe)[0]
     network = make_network(run.recipe, phase, "flow")
     with pytest.raises(UsageError, match="ResNet has no part 'layer9'; there are dropout, conv1"):
-        set_training(network, phase)
+        set_train_mode(network, phase)

@@ -85,7 +85,7 @@ def test_views_of_a_video_in_parts(begin_pyramid, store, monkeypatch):
     batch = {"flow": make_dataset(recipe, store, ("flow",), "test")[0, 0]["flow"][None]}
     inputs = find_inputs(recipe, 3)
     whole = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
-    monkeypatch.setattr("train.tasks.images.VIEWS", 7)
+    monkeypatch.setattr("train.tasks.images.IMAGES_AT_ONCE", 7)
     parts = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
     assert whole.shape == (10, 2)  # one map and one prediction for each crop
     torch.testing.assert_close(parts, whole)

@@ -10,15 +10,22 @@ from train.distributed.parallel import Process
 from train.loop.context import Context
 from train.loop.epochs import take_step
 from train.loop.optimizers import OPTIMIZERS, make_progress
-from train.recipe.recipe import Recipe, change_recipe, list_recipes, of_split, read_recipe
+from train.recipe.recipe import (
+    AudioRecipe,
+    FeatureSetRecipe,
+    ImageRecipe,
+    Recipe,
+    change_recipe,
+    list_recipes,
+    of_split,
+    read_recipe,
+)
 from train.runs.phases import Phase, list_phases
 from train.runs.run import Settings
-from train.tasks.audio import make_audio_network
 from train.tasks.backbones import FAMILIES
 from train.tasks.networks import check_networks, make_network
+from train.tasks.registry import find_task
 from train.tasks.samples import needed_streams
-from train.tasks.sets import make_set_network
-from train.tasks.task import find_task
 
 SETTINGS = Settings(threads=1, workers=0)
 
@@ -39,7 +46,7 @@ class Nowhere(Process):
 
 def make_batch(recipe: Recipe, phase: Phase, videos: int, device: torch.device):
     labels = torch.zeros(videos, dtype=torch.int64, device=device)
-    if recipe.sets is not None:
+    if isinstance(recipe, FeatureSetRecipe):
         dimensions, samples = (recipe.sets.of(name) for name in ("dimensions", "sample"))
         batch = {"label": labels}
         for modality in recipe.sets.streams:
@@ -48,7 +55,7 @@ def make_batch(recipe: Recipe, phase: Phase, videos: int, device: torch.device):
             batch[modality] = torch.ones(shape, dtype=torch.float16, device=device)
             batch[f"{modality}_lengths"] = torch.full((videos,), count)
         return batch
-    if recipe.kind == "audio":
+    if isinstance(recipe, AudioRecipe):
         shape = (videos, recipe.data.num_segments, 1, 96, 64)
         return {"audio": torch.ones(shape, device=device), "label": labels}
     data, size = recipe.data, (recipe.data.size, recipe.data.size)
@@ -71,23 +78,16 @@ def make_batch(recipe: Recipe, phase: Phase, videos: int, device: torch.device):
     return {**images, "label": labels}
 
 
-def make_any(recipe: Recipe, phase: Phase):
-    if recipe.kind == "sets":
-        return make_set_network(recipe, phase)
-    if recipe.kind == "audio":
-        return make_audio_network(recipe, phase)
-    return make_network(recipe, phase, phase.stream)
-
-
 def step(recipe: Recipe, phase: Phase, process: Process, videos: int):
     """One step of the optimizer, as the loop takes it."""
     device = process.device(SETTINGS)
     with device:
-        network = make_any(recipe, phase)
-    if device.type == "cpu" and recipe.kind == "images":  # where there are numbers, so identities
+        network = find_task(recipe).build_network(phase)
+    # On the CPU there are numbers, so identities.
+    if device.type == "cpu" and isinstance(recipe, ImageRecipe):
         network.drop_identities(("flow" if phase.branch == "rgb" else "rgb",))
-    find_task(recipe).set_training(network, phase)
-    trained = find_task(recipe).trained(network, phase)
+    find_task(recipe).set_train_mode(network, phase)
+    trained = find_task(recipe).trained_part(network, phase)
     progress = make_progress(network, trained, phase, SETTINGS)
     context = Shapes(
         run=None, phase=phase, recipe=recipe, store=None, settings=SETTINGS, process=process,
@@ -109,11 +109,11 @@ def list_once():
     seen = set()
     for name in list_recipes():
         recipe = read_recipe(name)
-        kind = (
-            replace(recipe.network, weights={}), recipe.data, recipe.streams, recipe.labels,
-            recipe.sets and replace(recipe.sets, streams={}, weights=""),
-            [p.training for _, p in phases_of(name)],
-        )  # fmt: skip
+        if isinstance(recipe, FeatureSetRecipe):
+            network = replace(recipe.sets, streams={}, weights="")
+        else:
+            network = (replace(recipe.network, weights={}), recipe.data, recipe.streams)
+        kind = (network, recipe.labels, [p.training for _, p in phases_of(name)])
         again = repr(kind) in seen
         seen.add(repr(kind))
         yield pytest.param(name, marks=pytest.mark.slow if again else ())
@@ -141,7 +141,9 @@ def test_a_step_of_every_phase_by_its_shapes(name, monkeypatch):
 @pytest.mark.parametrize("name", list_recipes())
 def test_nothing_is_wrong_with_a_recipe_before_its_run(name):
     recipe = read_recipe(name)
-    if recipe.kind == "images":  # others are looked at with a store: test_sets.py, test_audio.py
+    if isinstance(
+        recipe, ImageRecipe
+    ):  # others are looked at with a store: test_sets.py, test_audio.py
         check_networks(recipe)
 
 

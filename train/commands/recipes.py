@@ -60,17 +60,11 @@ def look_around(recipe: "Recipe") -> dict[str, str | None]:
         found["store"] = str(Store(folder).path)
     except FlowkitError:
         found["store"] = None
-    files = [*recipe.network.weights.values()]
-    if recipe.sets is not None:
-        made = Store(folder).recipe.features if found["store"] else {}
-        for split in recipe.splits or (None,):
-            own = of_split(recipe, split).sets
-            for name in own.streams.values() if own else ():
-                found[f"features {name}"] = (
-                    str(folder / "features" / name) if name in made else None
-                )
-        files += [recipe.sets.weights] if recipe.sets.weights else []
-    for name in dict.fromkeys(files):
+    made = Store(folder).recipe.features if found["store"] else {}
+    for split in recipe.splits or (None,):
+        for name in of_split(recipe, split).feature_names:
+            found[f"features {name}"] = str(folder / "features" / name) if name in made else None
+    for name in dict.fromkeys(recipe.weight_files):
         try:
             found[f"weights {name}"] = str(find_weights(name))
         except FlowkitError:

@@ -86,6 +86,7 @@ def train(
     from train.recipe.recipe import change_recipe, read_recipe
     from train.runs.run import create_run
     from train.runs.settings import make_settings
+    from train.tasks.registry import find_task
 
     if stop_after is not None and (processes or 1) > 1:
         raise UsageError("--stop-after is for one process")
@@ -97,8 +98,8 @@ def train(
     if seed is not None:
         changed["seed"] = str(seed)
     chosen = change_recipe(chosen, changed)
-    if chosen.sets is not None and workers is None:
-        workers = 0  # features are read sooner than another process could hand them over
+    if workers is None:
+        workers = find_task(chosen).default_workers
     settings = make_settings(
         device, workers, threads, processes or 1, precision=precision, compile=compiled,
         checkpoint_seconds=checkpoint_seconds,

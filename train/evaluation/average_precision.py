@@ -61,14 +61,6 @@ def measure_many(scores_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> dict[st
     }
 
 
-def per_class_precision(scores_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> F64:
-    """The official average precision of each class, (C,); NaN where it has no positive.
-
-    Raises as `measure_many`, but does without labels.
-    """
-    return compute_official(*check(scores_NC, targets_NC))
-
-
 def compute_official(scores_NC: F64, targets_NC: npt.NDArray[np.bool_]) -> F64:
     """The official average precision of each class, (C,); NaN where it has no positive."""
     unlabelled = ~targets_NC.any(axis=1, keepdims=True)

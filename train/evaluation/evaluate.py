@@ -20,11 +20,11 @@ from flowkit.datasets.snippets import EpochSampler
 from flowkit.store import Store
 from train.distributed.parallel import choose_layout
 from train.evaluation.scores import Scores, average_views, fuse_scores, measure
-from train.recipe.recipe import Recipe, of_split
-from train.runs.phases import Branch, Phase, Scoring, list_phases, list_scorings, scorings_of
+from train.recipe.recipe import Branch, Recipe, of_split
+from train.runs.phases import Phase, Scoring, list_phases, list_scorings, scorings_of
 from train.runs.run import Run, RunError, Settings
+from train.tasks.registry import find_task
 from train.tasks.samples import OtherClassFlow, make_loader
-from train.tasks.task import find_task
 
 Progress = Callable[[int, int], None]
 
@@ -94,18 +94,18 @@ def score_videos(
 ) -> dict[str, Scores]:
     """Scores of one phase's network for all test videos, by branch."""
     device, task = torch.device(settings.device), find_task(recipe)
-    network = task.finish(run, phase, wanted)
+    network = task.load_finished_network(run, phase, wanted)
     network.to(device, memory_format=choose_layout(device))
-    dataset: Any = task.sample(recipe, store, phase, "test")
+    dataset: Any = task.open_dataset(store, phase, "test")
     if scoring.control == "other-class-flow":
         dataset = OtherClassFlow(dataset, recipe.seed)
     sampler = EpochSampler(len(dataset), training=False)
-    loader = make_loader(dataset, sampler, task.at_once, settings, training=False)
+    loader = make_loader(dataset, sampler, task.test_batch_size, settings, training=False)
     rows: list[int] = []
     labels: list[Any] = []
     means: dict[str, list[Any]] = {branch: [] for branch in wanted}
     for batch in loader:
-        for branch, videos in task.score_views(network, batch, recipe, phase, device).items():
+        for branch, videos in task.test_scores(network, batch, phase, device).items():
             for logits in videos:
                 means[branch].append(average_views(logits, recipe.labels, recipe.testing.views))
         rows += batch["row"].tolist()
@@ -126,7 +126,7 @@ def average_splits(
         return {}
     means = {}
     for scoring in scorings_of(recipe, None):
-        for branch in ("rgb", "flow", "fusion", "audio", "sets"):
+        for branch in find_task(recipe).score_titles:
             name = path_of(scoring.name, branch)
             own = [results.get(f"split_{split}/{name}") for split in recipe.splits]
             if all(own):
@@ -147,4 +147,4 @@ def path_of(scoring: str, branch: str) -> str:
 
 def count_costs(recipe: Recipe) -> dict[str, dict[str, float]]:
     """Parameters by name of score, and their ratio to a whole."""
-    return find_task(recipe).count_costs(recipe)
+    return find_task(recipe).count_costs()

@@ -6,7 +6,7 @@ feature sets classify videos of a store that has their features.
 """
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,10 @@ from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store, Video
 from train.distributed.parallel import choose_layout
 from train.evaluation.scores import average_views
-from train.recipe.recipe import of_split
-from train.runs.phases import Branch, Scoring, list_phases, list_scorings
+from train.recipe.recipe import Branch, of_split
+from train.runs.phases import Scoring, list_phases, list_scorings
 from train.runs.run import Run, RunError, Settings
-from train.tasks.task import find_task
+from train.tasks.registry import find_task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +61,9 @@ def predict_video(run: Run, video: Path, settings: Settings, backend: str = "aut
     Raises VideoError where the video cannot be used or has no sound for a run on that, RunError for
     an unfinished run, and for one on feature sets.
     """
-    if run.recipe.sets is not None:
+    task = find_task(run.recipe)
+    store_recipe = task.recipe_for_video_file(StoreRecipe.from_dict(run.facts["store_recipe"]))
+    if store_recipe is None:
         raise RunError(
             f"{run.path} was trained on features, which no video file has: extract them into a "
             "store (flowkit extract, flowkit features) and give it and the video's id: "
@@ -72,7 +74,8 @@ def predict_video(run: Run, video: Path, settings: Settings, backend: str = "aut
     torch.set_num_threads(settings.threads)
     scoring = choose_scoring(run)
     with tempfile.TemporaryDirectory(prefix="flowkit-") as folder:
-        store = extract_one(run, video, Path(folder) / "store", backend)
+        store = extract_one(video, store_recipe, run.classes, Path(folder) / "store", backend)
+        task.check_video_file(run, video, store)
         scores = {}
         for branch, name in scoring.phases.items():
             scores[branch] = score_branch(run, name, branch, store, SUBSET, 0, settings)
@@ -86,9 +89,9 @@ def predict_stored(run: Run, store: Store, id: str, settings: Settings) -> Predi
     Raises UsageError for a video that the store has not or has in no subset, RunError for a run
     on images, or one of other features.
     """
-    if run.recipe.sets is None:
-        kind = run.recipe.kind
-        raise RunError(f"{run.path} was trained on {kind}: give a video file, and no --store")
+    task = find_task(run.recipe)
+    if task.recipe_for_video_file(StoreRecipe.from_dict(run.facts["store_recipe"])) is not None:
+        raise RunError(f"{run.path} was trained on {task.name}: give a video file, and no --store")
     run.check_store(store)
     row = store.find(id)
     if row is None:
@@ -114,11 +117,24 @@ def choose_scoring(run: Run) -> Scoring:
     return scorings[-1]
 
 
-def extract_one(run: Run, video: Path, root: Path, backend: str) -> Store:
-    """A store of one video, by the recipe of the run's own."""
-    whole = replace(StoreRecipe.from_dict(run.facts["store_recipe"]), features={})
-    is_sound = run.recipe.kind == "audio"
-    recipe = replace(whole, rgb=None, flow=None) if is_sound else replace(whole, audio=None)
+def extract_one(
+    video: Path, recipe: StoreRecipe, classes: tuple[str, ...], root: Path, backend: str
+) -> Store:
+    """Extract one video file into a store of its own.
+
+    Args:
+        video: The video file.
+        recipe: The recipe of the store.
+        classes: The names of the classes.
+        root: The folder of the new store.
+        backend: The optical-flow backend.
+
+    Returns:
+        A store with one video, without labels, in the subset `SUBSET`.
+
+    Raises:
+        VideoError: The video could not be extracted.
+    """
     located = explicit_files([video])
     names = [source.id for source in located.sources]
     rows = tuple(Annotation(name, (), (SUBSET,)) for name in names)
@@ -127,18 +143,13 @@ def extract_one(run: Run, video: Path, root: Path, backend: str) -> Store:
         root,
         recipe,
         Options(workers=0, streams=recipe.streams, backend=backend),
-        table=AnnotationTable(run.classes, rows),
+        table=AnnotationTable(classes, rows),
         console=Console(quiet=True),
     )
     if summary.failed:
         failure = summary.failed[0]
         raise VideoError(failure.kind, f"{video}: {failure.reason}")
-    store = Store(root)
-    if is_sound and not len(store[0].audio()):
-        raise VideoError(
-            "no-sound", f"{video} has no sound, and {run.path} listens to nothing else"
-        )
-    return store
+    return Store(root)
 
 
 def score_branch(
@@ -146,13 +157,14 @@ def score_branch(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Mean logits and mean probabilities, (C,) each, over all views of a video of a subset."""
     phase = next(phase for phase in list_phases(run.recipe) if phase.name == name)
-    recipe, task = of_split(run.recipe, phase.split), find_task(run.recipe)
+    recipe = of_split(run.recipe, phase.split)
+    task = find_task(recipe)
     device = torch.device(settings.device)
-    network = task.finish(run, phase, (branch,))
+    network = task.load_finished_network(run, phase, (branch,))
     network.to(device, memory_format=choose_layout(device))
-    dataset: Any = task.sample(recipe, store, phase, "test", subset)
+    dataset: Any = task.open_dataset(store, phase, "test", subset)
     index = int(np.flatnonzero(dataset.subset.rows == row)[0])
-    logits = task.score_views(network, dataset.batch([(0, index)]), recipe, phase, device)
+    logits = task.test_scores(network, dataset.batch([(0, index)]), phase, device)
     return average_views(logits[branch][0], recipe.labels, recipe.testing.views)
 
 

@@ -19,10 +19,10 @@ from flowkit.recipe import FeatureRecipe
 from models.backbones.backbone import Backbone, InputConvention
 from models.weights.pretrained import WeightsError, digest_weights, load_weights, read_weights
 from models.weights.weight_files import convert_weights
-from train.recipe.recipe import Network, Stream
+from train.recipe.recipe import AudioRecipe, FeatureSetRecipe, ImageRecipe, Network, Stream
 from train.runs.phases import Phase, phases_of
 from train.runs.run import Run
-from train.tasks.audio import finish_audio
+from train.tasks.audio import AudioTask
 from train.tasks.backbones import FAMILIES, OPTIONS
 from train.tasks.networks import finished_network
 from train.tasks.weights import find_weights, has_part, take_trunk, trunk_of
@@ -134,13 +134,14 @@ def find_in_run(wanted: Wanted) -> FeatureNetwork:
     if wanted.backbone is not None:
         raise UsageError(f"{wanted.model} is a run, whose recipe says the backbone: no --backbone")
     run = Run(wanted.model)
-    stream = choose_stream(run, wanted.stream)
+    recipe, stream = choose_stream(run, wanted.stream)
     phase = choose_phase(run, stream, wanted.split)
-    if stream == "audio":
-        backbone = finish_audio(run, phase)
+    if isinstance(recipe, AudioRecipe):
+        backbone = AudioTask(recipe).load_finished_network(run, phase)
     else:
+        assert stream != "audio"
         backbone = trunk_of(finished_network(run, phase, stream), stream)
-    network, data = run.recipe.network, run.recipe.data
+    network, data = recipe.network, recipe.data
     depth = str(network.depth) if network.backbone == "resnet" else ""
     snippet = (data.flow_length, 1) if stream == "flow" else (1, 1)
     length, stride = (data.clip.length, data.clip.stride) if data.clip else snippet
@@ -155,14 +156,18 @@ def find_in_run(wanted: Wanted) -> FeatureNetwork:
     )
 
 
-def choose_stream(run: Run, asked: Source | None) -> Stream:
-    """The stream of a run whose network is asked for; its only one, where nothing was said."""
-    recipe, streams = run.recipe, run.recipe.streams
-    if recipe.sets is not None:
+def choose_stream(run: Run, asked: Source | None) -> tuple[ImageRecipe | AudioRecipe, Stream]:
+    """The stream of a run whose network is asked for; its only one, where nothing was said.
+
+    With the run's recipe, which has such networks.
+    """
+    recipe = run.recipe
+    if isinstance(recipe, FeatureSetRecipe):
         raise UsageError(
             f"{run.path} was trained on features, of which it makes scores and no features: take "
             "the run, or the weights, that made them"
         )
+    streams = recipe.streams
     if asked is None and len(streams) > 1:
         raise UsageError(f"{run.path} has networks of {' and '.join(streams)}: say --stream")
     stream = asked or streams[0]
@@ -175,7 +180,7 @@ def choose_stream(run: Run, asked: Source | None) -> Stream:
             f"{run.path} was trained with {kind} in its {stream} branch, whose features are not of "
             "single frames or clips: take a run of plain branches"
         )
-    return stream
+    return recipe, stream
 
 
 def choose_phase(run: Run, stream: Stream, split: int | None) -> Phase:

@@ -13,7 +13,8 @@ from train.recipe.recipe import Recipe
 from train.runs.journal import Log
 from train.runs.phases import Phase
 from train.runs.run import Run, RunError, Settings
-from train.tasks.task import Batch, Task, find_task
+from train.tasks.registry import find_task
+from train.tasks.task import AnyTask, Batch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -36,7 +37,8 @@ class Context:
     balance: Any = None
 
     @property
-    def task(self) -> Task:
+    def task(self) -> AnyTask:
+        """The task of the recipe."""
         return find_task(self.recipe)
 
     @property
@@ -46,7 +48,7 @@ class Context:
     def score(self, network: Any, batch: Batch) -> Batch:
         """The trained branch's scores (B, C) by its name, and losses of the network's own."""
         with self.autocast():
-            given = self.task.score(network, batch, self.recipe, self.phase, self.device)
+            given = self.task.train_scores(network, batch, self.phase, self.device)
         scores = given[self.phase.branch].float()
         scores = average_segments(scores, len(scores) // len(batch["label"]))
         return {**given, self.phase.branch: scores}

@@ -25,15 +25,16 @@ from flowkit.store import Store
 from train.distributed.parallel import Process, add_up, choose_layout, wrap
 from train.loop.checkpoint import Progress, write_tensors
 from train.loop.context import Context, watch
-from train.loop.losses import add_losses, find_right, measure_loss, weigh_classes
+from train.loop.losses import find_right, measure_loss, weigh_classes
 from train.loop.optimizers import make_progress
 from train.loop.validation import make_validation
 from train.recipe.recipe import Training, of_split
 from train.runs.journal import Journal, Log, Silence
 from train.runs.phases import Phase
 from train.runs.run import Run, RunError, Settings
+from train.tasks.registry import find_task
 from train.tasks.samples import make_loader
-from train.tasks.task import Batch, find_task
+from train.tasks.task import Batch
 
 
 def train_phase(
@@ -55,11 +56,11 @@ def train_phase(
         settings=settings, process=process, should_stop=should_stop, log=log,
     )  # fmt: skip
     torch.set_num_threads(settings.threads)
-    inner = task.start(run, phase, store, log if process.rank == 0 else Silence().say)
+    inner = task.start_network(run, phase, store, log if process.rank == 0 else Silence().say)
     inner = inner.to(context.device, memory_format=choose_layout(context.device))
-    task.set_training(inner, phase)
+    task.set_train_mode(inner, phase)
     network, inner = wrap(inner, context.device, process, settings.compile)
-    progress = make_progress(inner, task.trained(inner, phase), phase, settings)
+    progress = make_progress(inner, task.trained_part(inner, phase), phase, settings)
     folder = run.folder(phase.name)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.is_file():
@@ -93,7 +94,7 @@ def train_epochs(
         raise RunError(
             f"a batch of {training.batch} videos cannot be shared by {process.world} processes"
         )
-    dataset = context.task.sample(context.recipe, context.store, context.phase, "train")
+    dataset = context.task.open_dataset(context.store, context.phase, "train")
     if training.balance:
         balance = weigh_classes(dataset.labels(), context.recipe.classes).to(context.device)
         context = replace(context, balance=balance)
@@ -115,7 +116,7 @@ def train_epochs(
     epochs = count_epochs(training, len(dataset))
     while progress.epoch < epochs:
         check_unchanged(context)
-        context.task.set_training(inner, context.phase)
+        context.task.set_train_mode(inner, context.phase)
         sampler.load_state_dict(
             {
                 "epoch": progress.epoch,
@@ -198,7 +199,7 @@ def take_step(
     given = context.score(network, batch)
     scores, labels = given[phase.branch], batch["label"].to(context.device, non_blocking=True)
     loss = measure_loss(recipe.labels, scores, labels, context.balance)
-    loss, parts = add_losses(recipe, loss, given)
+    loss, parts = context.task.add_losses(loss, given)
     progress.optimizer.zero_grad(set_to_none=True)
     progress.scaler.scale(loss).backward()
     if phase.training.clip is not None:
@@ -268,10 +269,7 @@ def diverged(context: Context, step: int, what: str) -> RunError:
 def save(progress: Progress, context: Context, journal: Journal | Silence) -> None:
     """Write a checkpoint, after the lines that it continues; RunError for one that is no good."""
     journal.flush()
-    state = progress.network.state_dict()
-    # Means of sets that are never empty stay unset (models/networks/feature_sets.py).
-    state = {name: tensor for name, tensor in state.items() if not name.startswith("mean.")}
-    bad = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    bad = context.task.find_invalid_weights(progress.network)
     if bad:
         raise diverged(context, progress.step, f"weights that are no numbers ({bad[0]}, …)")
     if context.process.rank == 0:

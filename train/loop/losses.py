@@ -5,8 +5,6 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from train.recipe.recipe import Recipe
-
 TOP = 5
 # The mean over videos; of many labels, over all classes too.
 LOSSES: dict[str, Callable[..., torch.Tensor]] = {
@@ -46,17 +44,3 @@ def find_right(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     if labels.ndim == 1:
         return best == labels[:, None]
     return labels.gather(1, best) > 0
-
-
-def add_losses(
-    recipe: Recipe, loss: torch.Tensor, given: dict[str, torch.Tensor]
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The loss with those that the network gives, by the recipe's weights; and each of them."""
-    pyramid = recipe.network.pyramid
-    if pyramid is None:
-        return loss, {}
-    parts = {"classes": loss.detach()}
-    for name in ("interactive", "attention"):
-        loss = loss + getattr(pyramid, name) * given[name].float()
-        parts[name] = given[name].detach()
-    return loss, parts

@@ -15,7 +15,7 @@ from train.loop.epochs import train_phase
 from train.recipe.recipe import Recipe
 from train.runs.journal import Log
 from train.runs.run import Run, Settings
-from train.tasks.task import find_task
+from train.tasks.registry import find_task
 
 
 def check_start(recipe: Recipe, store: Store) -> None:
@@ -23,7 +23,7 @@ def check_start(recipe: Recipe, store: Store) -> None:
 
     Raises UsageError or StoreError.
     """
-    find_task(recipe).check(recipe, store)
+    find_task(recipe).check(store)
 
 
 @dataclass

@@ -24,7 +24,7 @@ def make_validation(context: Context, network: Any) -> Callable[[], dict[str, fl
     With many labels also mAP; a video is right then if the best class is one of its own.
     """
     recipe, process, phase = context.recipe, context.process, context.phase
-    dataset = context.task.sample(recipe, context.store, phase, "validate")
+    dataset = context.task.open_dataset(context.store, phase, "validate")
     sampler = EpochSampler(
         len(dataset), training=False, rank=process.rank, world=process.world
     )  # fmt: skip

@@ -1,13 +1,20 @@
-"""Recipes of trainings: YAML files as frozen dataclasses (sections.py has their sections).
+"""Recipes of trainings: YAML files as frozen dataclasses, one class for each kind of training.
 
-A recipe says everything that decides the result; where it runs and how fast is in `Settings`
-(runs/run.py).
+A recipe says everything that decides the result of a training. Where it runs and how fast is in
+`Settings` (runs/run.py). sections.py has the sections that recipes consist of.
+
+A recipe file has the keys of `RecipeFile`, and which of them it sets decides its kind:
+
+    sets                  FeatureSetRecipe
+    streams with audio    AudioRecipe
+    otherwise             ImageRecipe
+
+A key that the kind does not have must be left out, or have its default.
 """
 
-import re
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, TypeAdapter
@@ -15,9 +22,14 @@ from pydantic.dataclasses import dataclass
 
 from flowkit.catalog import UniqueKeys
 from flowkit.errors import UsageError
+from train.recipe.audio import AudioRecipe, refuse_image_settings
+from train.recipe.base import BaseRecipe
+from train.recipe.feature_sets import FeatureSetRecipe
+from train.recipe.images import ImageRecipe
 from train.recipe.parsing import parse, suggest
 from train.recipe.sections import (
     STRICT,
+    Branch,
     Clip,
     Data,
     Dropout,
@@ -32,24 +44,14 @@ from train.recipe.sections import (
 )  # fmt: skip
 
 FOLDER = Path(__file__).parents[1] / "recipes"
-# Words that a batch of sets has for itself (flowkit/datasets/feature_sets.py).
-RESERVED = re.compile(r"label|row|.*_lengths|\W*|\d.*|.*\W.*")
+
+Recipe = ImageRecipe | AudioRecipe | FeatureSetRecipe
+RecipeT = TypeVar("RecipeT", bound=BaseRecipe)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Recipe:
-    """A training, whole.
-
-    ``iterations`` of the alternating schedule after the plain branches were trained; ``splits``
-    of the dataset that are trained one after another and averaged; ``labels`` of a video: one, by
-    softmax, or many, each by a sigmoid of its own; ``phases``: what differs in
-    the training of a phase (``rgb``, ``flow``, ``iter_1``, …); ``reported``: the paper's [top-1,
-    top-5] in percent by name of score; ``needs``: what a user must have beside the store.
-
-    With ``sets`` the network is trained on features in one phase, ``sets``; `streams`, `data` and
-    `network` say nothing then. With the stream ``audio``, which is trained alone, the network sees
-    log-mel patches as it would frames, and of `data` only `num_segments` counts.
-    """
+class RecipeFile:
+    """All keys that a recipe file can have; the recipe classes describe them."""
 
     title: str
     paper: str
@@ -70,32 +72,79 @@ class Recipe:
     reported: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     needs: str = ""
 
-    @property
-    def kind(self) -> Literal["images", "sets", "audio"]:
-        """What is trained on: images of RGB and flow, sets of features, or log-mel patches."""
-        if self.sets is not None:
-            return "sets"
-        return "audio" if "audio" in self.streams else "images"
 
-    def training_of(self, phase: str) -> Training:
-        """The training of a phase, with what differs there; ``iterations`` stands for all."""
-        common = self.phases.get("iterations", {}) if phase.startswith("iter_") else {}
-        changes = {**common, **self.phases.get(phase, {})}
-        whole = {**asdict(self.training), **changes}
-        training: Training = parse(Training, whole, f"phases: {phase}")
-        modes = ("only_last", "only", "partial_bn")
-        chosen = [name for name in modes if getattr(training, name)]
-        if len(chosen) > 1:
-            raise UsageError(
-                f"phases: {phase}: {' and '.join(chosen)} each say what is trained; take one"
-            )
-        return training
+def choose_class(file: RecipeFile, where: str) -> type[Recipe]:
+    """Return the recipe class of a recipe file.
+
+    Args:
+        file: The content of the file.
+        where: Name of the recipe, with which the message starts.
+
+    Raises:
+        UsageError: The file names audio beside other streams.
+    """
+    if file.sets is not None:
+        return FeatureSetRecipe
+    if "audio" not in file.streams:
+        return ImageRecipe
+    if file.streams != ("audio",):
+        raise UsageError(
+            f"{where}: streams: audio is trained alone, and meets others as a modality of sets; "
+            f"got {', '.join(file.streams)}"
+        )
+    return AudioRecipe
+
+
+def check_unused_keys(file: RecipeFile, where: str) -> None:
+    """Check that a recipe file sets no key that its kind of training does not have.
+
+    Args:
+        file: The content of the file.
+        where: Name of the recipe, with which the message starts.
+
+    Raises:
+        UsageError: It does.
+    """
+    if file.sets is not None:
+        for name, default in (("data", Data()), ("network", Network()), ("iterations", 0)):
+            if getattr(file, name) != default:
+                raise UsageError(f"{where}: {name} is for images; with sets leave it out")
+    elif file.streams == ("audio",) and file.iterations:
+        refuse_image_settings(where)
+
+
+def make_recipe(values: Any, where: str) -> Recipe:
+    """Make a recipe of plain values and check it.
+
+    Args:
+        values: The keys and values of a recipe file.
+        where: Name of the recipe, with which each message starts.
+
+    Raises:
+        UsageError: A key is unknown or missing, a value is wrong, or values do not go together.
+    """
+    file: RecipeFile = parse(RecipeFile, values, where)
+    kind = choose_class(file, where)
+    recipe = kind(**{field.name: getattr(file, field.name) for field in fields(kind)})
+    recipe.check(where)
+    check_unused_keys(file, where)
+    return recipe
+
+
+def list_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the values of all keys of a recipe file, in its order, as plain values."""
+    own = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
+    return asdict(RecipeFile(**own))
 
 
 def read_recipe(name: str | Path) -> Recipe:
-    """A recipe of this package by name, or any YAML file.
+    """Read a recipe.
 
-    Raises UsageError for an unknown name, naming the nearest, and for whatever is wrong in it.
+    Args:
+        name: Name of a recipe of this package, or path of a YAML file.
+
+    Raises:
+        UsageError: There is no such recipe, or something is wrong in it.
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
@@ -107,176 +156,57 @@ def read_recipe(name: str | Path) -> Recipe:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"cannot read the recipe {path}: {reason}") from error
-    recipe: Recipe = parse(Recipe, content, str(path))
-    return check_recipe(recipe, str(path))
+    return make_recipe(content, str(path))
 
 
 def list_recipes() -> list[str]:
-    """The names of this package's recipes."""
+    """Return the names of this package's recipes."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def change_recipe(recipe: Recipe, changes: dict[str, str]) -> Recipe:
-    """A recipe with values set by dotted names, such as ``training.epochs`` → ``2``; YAML values.
+    """Change values of a recipe.
 
-    Raises UsageError for an unknown name.
+    Args:
+        recipe: The recipe, which stays as it is.
+        changes: YAML values by dotted key, such as ``training.epochs`` → ``2``.
+
+    Returns:
+        Another recipe, of another kind if a change of ``sets`` or ``streams`` makes it one.
+
+    Raises:
+        UsageError: A key is unknown, or the new values are wrong.
     """
-    content = asdict(recipe)
+    content = list_values(recipe)
     for name, text in changes.items():
-        *folders, last = name.split(".")
-        place = content
-        for depth, folder in enumerate(folders):
-            if depth and folders[0] == "phases":
-                place.setdefault(folder, {})
-            if not isinstance(place.get(folder), dict):
-                raise UsageError(f"recipe: no key {folder!r} in {name!r}{suggest(folder, place)}")
-            place = place[folder]
-        place[last] = yaml.safe_load(text)
-    return check_recipe(parse(Recipe, content, "recipe"), "recipe")
+        *sections, last = name.split(".")
+        values = content
+        for depth, section in enumerate(sections):
+            if depth and sections[0] == "phases":
+                values.setdefault(section, {})
+            if not isinstance(values.get(section), dict):
+                raise UsageError(
+                    f"recipe: no key {section!r} in {name!r}{suggest(section, values)}"
+                )
+            values = values[section]
+        values[last] = yaml.safe_load(text)
+    return make_recipe(content, "recipe")
 
 
 def write_recipe(recipe: Recipe) -> str:
-    """The whole recipe as YAML, which `read_recipe` reads."""
-    content = TypeAdapter(Recipe).dump_python(recipe, mode="json")
+    """Return the recipe as YAML with all its values, which `read_recipe` reads."""
+    content = TypeAdapter(RecipeFile).dump_python(RecipeFile(**list_values(recipe)), mode="json")
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
-def check_recipe(recipe: Recipe, where: str) -> Recipe:
-    """The recipe, if its parts go together; UsageError otherwise."""
-    check_phases(recipe, where)
-    if recipe.sets is not None:
-        check_sets(recipe, recipe.sets, where)
-        return recipe
-    if not recipe.streams:
-        raise UsageError(f"{where}: streams: expected rgb, flow or both, or audio; got none")
-    dropout = recipe.network.dropout
-    if isinstance(dropout, dict) and set(dropout) != set(recipe.streams):
-        raise UsageError(
-            f"{where}: network.dropout: expected a number, or one for each of "
-            f"{', '.join(recipe.streams)}; got {dropout}"
-        )
-    if recipe.kind == "audio":
-        check_audio(recipe, where)
-        return recipe
-    if "audio" in recipe.network.weights:
-        raise UsageError(f"{where}: network.weights.audio: expected with streams: [audio] alone")
-    both = set(recipe.streams) == {"rgb", "flow"}
-    if not both and (recipe.iterations or recipe.network.cma or recipe.testing.controls):
-        raise UsageError(f"{where}: cross-modality attention needs both streams, rgb and flow")
-    if set(recipe.network.non_local) - set(recipe.streams):
-        raise UsageError(f"{where}: non_local names a branch that is not in streams")
-    is_3d = recipe.network.backbone in ("i3d", "p3d")
-    if is_3d != (recipe.data.clip is not None) or (is_3d and recipe.network.pyramid):
-        raise UsageError(
-            f"{where}: networks of clips (i3d, p3d) need data.clip and no pyramid; networks of "
-            f"images no clip. Here are {recipe.network.backbone} and clip {recipe.data.clip}"
-        )
-    if recipe.data.window and (recipe.labels == "one" or recipe.data.clip):
-        raise UsageError(f"{where}: data.window is for snippets of videos with labels: many")
-    if recipe.labels == "many" and recipe.testing.controls:
-        raise UsageError(f"{where}: testing.controls are for videos with labels: one")
-    between = recipe.network.cma or recipe.network.non_local or recipe.iterations
-    if recipe.network.pyramid and between:
-        raise UsageError(
-            f"{where}: network.pyramid is attention inside the branches, which meet in their "
-            "scores alone: no cma, non_local or iterations with it"
-        )
-    return recipe
-
-
-def check_phases(recipe: Recipe, where: str) -> None:
-    """UsageError where phases or splits are named that there are not."""
-    names = ["rgb", "flow", "uniform", "iterations"]
-    names = names if recipe.kind == "images" else [recipe.kind]
-    names += [f"iter_{i + 1}" for i in range(recipe.iterations)]
-    for name in recipe.phases:
-        # Those beyond the iterations are left alone: fewer may be trained than planned for.
-        if name not in names and not re.fullmatch(r"iter_[1-9]\d*", name):
-            raise UsageError(f"{where}: phases: no phase {name!r}{suggest(name, names)}")
-        recipe.training_of(name)
-    for name in ("sets",) if recipe.sets else recipe.streams:
-        if recipe.training_of(name).balance and recipe.labels == "many":
-            raise UsageError(f"{where}: training.balance is for videos with labels: one")
-    named = [recipe.subsets.train, recipe.subsets.validate, recipe.subsets.test]
-    if bool(recipe.splits) != any("{split}" in name for name in named):
-        raise UsageError(f"{where}: splits need '{{split}}' in the subsets' names, and the reverse")
-
-
-def check_audio(recipe: Recipe, where: str) -> None:
-    """UsageError where a recipe on sound says what is of images."""
-    network, testing = recipe.network, recipe.testing
-    if recipe.streams != ("audio",):
-        raise UsageError(
-            f"{where}: streams: audio is trained alone, and meets others as a modality of sets; "
-            f"got {', '.join(recipe.streams)}"
-        )
-    if network.backbone != "vgg16":
-        raise UsageError(f"{where}: the network of audio is vgg16, got {network.backbone}")
-    if set(network.weights) - {"audio"}:
-        raise UsageError(
-            f"{where}: network.weights: expected audio, got {', '.join(network.weights)}; a file "
-            "of an RGB network will do for it"
-        )
-    between = network.cma or network.non_local or network.pyramid or recipe.iterations
-    if between or recipe.data.clip or recipe.data.window or testing.controls or testing.fusion:
-        raise UsageError(
-            f"{where}: attention blocks, clips, windows, iterations, controls and fusion are for "
-            "images; with streams: [audio] leave them out"
-        )
-
-
-def check_sets(recipe: Recipe, sets: Sets, where: str) -> None:
-    """UsageError where a recipe on feature sets says what is of images, or of no modality."""
-    for name, default in (("data", Data()), ("network", Network()), ("iterations", 0)):
-        if getattr(recipe, name) != default:
-            raise UsageError(f"{where}: {name} is for images; with sets leave it out")
-    if recipe.testing.controls or recipe.testing.fusion:
-        raise UsageError(f"{where}: testing.controls and testing.fusion are for images, not sets")
-    if not sets.streams:
-        raise UsageError(f"{where}: sets.streams: expected one modality or more, got none")
-    for modality in sets.streams:
-        if RESERVED.fullmatch(modality):
-            raise UsageError(f"{where}: sets.streams: {modality!r} cannot be a modality's name")
-    for name in ("dimensions", "units", "sample", "test"):
-        values, least = sets.of(name), 0 if name in ("sample", "test") else 1
-        if set(values) != set(sets.streams) or min(values.values()) < least:
-            raise UsageError(
-                f"{where}: sets.{name}: expected a number from {least} for each of "
-                f"{', '.join(sets.streams)}, got {values}"
-            )
-    for name in ("made_with", "may_be_empty"):
-        for modality in getattr(sets, name):
-            if modality not in sets.streams:
-                raise UsageError(
-                    f"{where}: sets.{name}: no modality {modality!r}"
-                    f"{suggest(modality, sets.streams)}"
-                )
-    if sets.method == "flatten" and not min(sets.of("sample").values()):
-        raise UsageError(
-            f"{where}: sets.sample: flatten makes a vector of so many; expected 1 or more"
-        )
-    training = recipe.training_of("sets")
-    for name in ("only_last", "only", "partial_bn"):
-        if getattr(training, name):
-            raise UsageError(f"{where}: training.{name} is for backbones; sets have none")
-    if training.groups != "plain":
-        raise UsageError(f"{where}: training.groups: expected plain with sets, got tsn")
-
-
-def of_split(recipe: Recipe, split: int | None) -> Recipe:
-    """The recipe with the subsets of a split, and with the features that are of it."""
-    if split is None:
-        return recipe
-
-    def name(values: dict[str, str]) -> dict[str, str]:
-        return {key: value.replace("{split}", str(split)) for key, value in values.items()}
-
-    sets = recipe.sets and replace(recipe.sets, streams=name(recipe.sets.streams))
-    return replace(recipe, subsets=Subsets(**name(asdict(recipe.subsets))), sets=sets, splits=())
+def of_split(recipe: RecipeT, split: int | None) -> RecipeT:
+    """Return the recipe of one split, or the recipe itself if ``split`` is None."""
+    return recipe if split is None else recipe.for_split(split)
 
 
 __all__ = [
-    "Clip", "Data", "Dropout", "Family", "Network", "Pyramid", "Recipe", "Sets", "Stream",
-    "Subsets", "Testing", "Training", "change_recipe", "check_recipe", "list_recipes", "of_split",
+    "AudioRecipe", "Branch", "Clip", "Data", "Dropout", "Family", "FeatureSetRecipe",
+    "ImageRecipe", "Network", "Pyramid", "Recipe", "RecipeT", "Sets", "Stream", "Subsets",
+    "Testing", "Training", "change_recipe", "list_recipes", "list_values", "of_split",
     "read_recipe", "write_recipe",
 ]  # fmt: skip

@@ -19,9 +19,7 @@ A recipe on sound or on sets of features has one phase, and one score, of one na
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from train.recipe.recipe import Recipe, Stream, Training
-
-Branch = Stream | Literal["sets"]
+from train.recipe.recipe import Branch, ImageRecipe, Recipe, Stream, Training
 
 INITIAL = "initial"
 ORDER: tuple[Stream, ...] = ("flow", "rgb")
@@ -80,33 +78,39 @@ def list_phases(recipe: Recipe) -> list[Phase]:
 def phases_of(recipe: Recipe, split: int | None) -> list[Phase]:
     """The phases of one split; of the only one, with None."""
 
-    def make(name: str, branch: Branch, start: dict[Stream, str], uniform: bool = False) -> Phase:
-        between = recipe.network.cma or name not in ("rgb", "flow", "sets")
+    def make(
+        name: str,
+        branch: Branch,
+        start: dict[Stream, str],
+        cma: bool = False,
+        uniform: bool = False,
+    ) -> Phase:
         return Phase(
             name=name_of(name, split),
             branch=branch,
-            cma=between,
+            cma=cma,
             uniform=uniform,
             start={b: s if s == INITIAL else name_of(s, split) for b, s in start.items()},
             training=recipe.training_of(name),
             split=split,
         )
 
-    if recipe.sets is not None:
-        return [make("sets", "sets", {})]
+    if not isinstance(recipe, ImageRecipe):
+        return [make(branch, branch, {}) for branch in recipe.branches]
     phases = []
-    for branch in (*ORDER, "audio"):
+    cma = recipe.network.cma
+    for branch in ORDER:
         if branch in recipe.streams:
-            needed = ORDER if recipe.network.cma else (branch,)
-            phases.append(make(branch, branch, dict.fromkeys(needed, INITIAL)))
+            needed = ORDER if cma else (branch,)
+            phases.append(make(branch, branch, dict.fromkeys(needed, INITIAL), cma))
     begin: dict[Stream, str] = {"rgb": recipe.network.rgb_from, "flow": "flow"}
     start = begin
     for number in range(1, recipe.iterations + 1):
         name = f"iter_{number}"
-        phases.append(make(name, "rgb" if number % 2 else "flow", start))
+        phases.append(make(name, "rgb" if number % 2 else "flow", start, cma=True))
         start = {"rgb": name, "flow": name}
     if recipe.iterations and "uniform" in recipe.testing.controls:
-        phases.append(make("uniform", "rgb", begin, uniform=True))
+        phases.append(make("uniform", "rgb", begin, cma=True, uniform=True))
     return phases
 
 
@@ -116,14 +120,13 @@ def list_scorings(recipe: Recipe) -> list[Scoring]:
 
 
 def scorings_of(recipe: Recipe, split: int | None) -> list[Scoring]:
-    if recipe.sets is not None:
-        alone: dict[Branch, str] = {"sets": name_of("sets", split)}
+    alone = {branch: name_of(branch, split) for branch in recipe.branches}
+    if not isinstance(recipe, ImageRecipe):
         return [Scoring(name=name_of("", split), phases=alone, fusion=None, split=split)]
     weights = {**PAPER_FUSION, **recipe.testing.fusion}
     both = {*recipe.streams} == {"rgb", "flow"}
     first = "iter_0" if recipe.iterations else ""
     plain = weights["odd" if recipe.network.cma else "iter_0"]
-    alone = {branch: name_of(branch, split) for branch in recipe.streams}
     scorings = [
         Scoring(
             name=name_of(first, split),

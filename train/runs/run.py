@@ -31,7 +31,7 @@ from flowkit.store import Store
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.locks import try_lock
 from flowkit.version import __version__
-from train.recipe.recipe import Recipe, of_split, read_recipe, write_recipe
+from train.recipe.recipe import Recipe, list_values, of_split, read_recipe, write_recipe
 from train.runs.phases import Phase, list_phases
 
 FORMAT = 1
@@ -128,7 +128,7 @@ class Run:
         """RunError where the features of a store were made otherwise than those trained on."""
         then, recipe = StoreRecipe.from_dict(self.facts["store_recipe"]).features, self.recipe
         recipes = [of_split(recipe, split) for split in recipe.splits or (None,)]
-        for name in (name for own in recipes if own.sets for name in own.sets.streams.values()):
+        for name in (name for own in recipes for name in own.feature_names):
             old, new = then[name], store.recipe.features.get(name)
             if new is None:
                 raise RunError(
@@ -177,7 +177,7 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
     if (path / "run.json").exists():
         run = Run(path)
         if run.recipe != recipe:
-            changed = differ(asdict(run.recipe), asdict(recipe))
+            changed = differ(list_values(run.recipe), list_values(recipe))
             raise RunError(f"{path} was begun with another recipe ({changed})")
         run.check_store(store, unchanged=True)
         return run
@@ -199,14 +199,15 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
 
 def check_size(recipe: Recipe, store: Store) -> None:
     """UsageError where frames are not of the size that the recipe's crops are meant for."""
-    if recipe.kind != "images":
+    expected = recipe.short_side
+    if expected is None:
         return
     if not len(store):
         raise UsageError(f"{store.path} has no videos yet; extract some first")
     side = min(store[0].width, store[0].height)
-    if side != recipe.data.short_side:
+    if side != expected:
         raise UsageError(
-            f"the recipe is for frames whose shorter side is {recipe.data.short_side} pixels, "
+            f"the recipe is for frames whose shorter side is {expected} pixels, "
             f"{store.path} has {side}; extract that size (flowkit extract --short-side or --size)"
             f", or say --set data.short_side={side} and choose data.size with it"
         )

@@ -1,8 +1,12 @@
-"""The backbones that recipes name, and the inputs that they expect."""
+"""Build the backbones that recipes name, and describe the inputs that they expect."""
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from models.backbones.backbone import Backbone, InputConvention
 from models.backbones.bn_inception import BNInception
@@ -11,7 +15,8 @@ from models.backbones.inception_resnet import InceptionResNetV2
 from models.backbones.p3d import P3D199
 from models.backbones.resnet import ResNet
 from models.backbones.vgg import VGG16
-from train.recipe.recipe import Family, Network, Recipe, Stream
+from train.recipe.recipe import AudioRecipe, Family, ImageRecipe, Network, Recipe, Stream
+from train.runs.phases import Phase
 
 FAMILIES: dict[Family, Any] = {
     "resnet": ResNet,
@@ -22,7 +27,7 @@ FAMILIES: dict[Family, Any] = {
     "p3d": P3D199,
 }
 WIDTH = 64.0  # channels of the first convolution of networks that are not thin
-# What else the recipe's network says of a family.
+# Arguments of each family that come from the recipe's section ``network``.
 OPTIONS: dict[Family, Callable[[Network], dict[str, Any]]] = {
     "resnet": lambda network: {"depth": network.depth, "width": network.width},
     "vgg16": lambda network: {"width": network.width},
@@ -34,19 +39,31 @@ OPTIONS: dict[Family, Callable[[Network], dict[str, Any]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a network takes.
-
-    ``conventions`` of its streams; ``frames``: how many snippets it sees at once, None where it
-    sees each alone; ``images``: of one input, those of a clip or of all its snippets.
-    """
+    """The inputs of a network."""
 
     conventions: dict[Stream, InputConvention]
+    """Channel order, mean and scale of each stream."""
+
     frames: int | None = None
+    """Snippets that the network sees at once, or None if it sees each alone."""
+
     images: int = 1
+    """Images in one input: those of a clip, or of all its snippets."""
 
 
-def make_backbone(recipe: Recipe, stream: Stream) -> Backbone:
-    """A branch's backbone, with random weights."""
+@contextmanager
+def seed_initial_weights(recipe: Recipe, phase: Phase) -> Iterator[None]:
+    """Make random weights depend on the recipe's seed and the name of the phase alone.
+
+    Afterwards torch's random state on the CPU is what it was before.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(zlib.crc32(phase.name.encode()) ^ recipe.seed)
+        yield
+
+
+def make_backbone(recipe: ImageRecipe | AudioRecipe, stream: Stream) -> Backbone:
+    """Build the backbone of a branch, with random weights."""
     network = recipe.network
     family = FAMILIES[network.backbone]
     dropout = network.dropout
@@ -54,21 +71,21 @@ def make_backbone(recipe: Recipe, stream: Stream) -> Backbone:
     backbone: Backbone = family(
         in_channels=count_channels(recipe, stream),
         num_classes=recipe.classes,
-        # A branch that is not of the recipe is built all the same, and stays at rest.
+        # A branch that the recipe does not train is built too, but not used.
         dropout=dropout.get(stream, 0.0) if isinstance(dropout, dict) else dropout,
         **(options(network) if options else {}),
     )
     return backbone
 
 
-def count_channels(recipe: Recipe, stream: Stream) -> int:
-    """Of what a branch sees at once: fields of flow are stacked, those of a clip are not."""
+def count_channels(recipe: ImageRecipe | AudioRecipe, stream: Stream) -> int:
+    """Count the input channels of a branch: flow fields are stacked, those of a clip are not."""
     fields = 1 if recipe.data.clip else recipe.data.flow_length
     return {"rgb": 3, "flow": 2 * fields, "audio": 1}[stream]
 
 
-def find_inputs(recipe: Recipe, segments: int) -> Inputs:
-    """What the recipe's network takes of samples with so many segments."""
+def find_inputs(recipe: ImageRecipe, segments: int) -> Inputs:
+    """Describe the inputs of the recipe's network for samples of this many segments."""
     family, clip = FAMILIES[recipe.network.backbone], recipe.data.clip
     return Inputs(
         conventions={"rgb": family.rgb_input, "flow": family.flow_input},

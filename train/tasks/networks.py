@@ -1,6 +1,4 @@
-"""The network of a phase: built, filled with the weights that it starts from, and set to train."""
-
-import zlib
+"""Two-stream networks: build them, load their weights, and choose what of them is trained."""
 
 import torch
 from torch import nn
@@ -11,23 +9,29 @@ from models.layers.batch_norm import freeze_batch_norms
 from models.networks.pyramid import PyramidNetwork, PyramidTwoStream
 from models.networks.two_stream import Scores, TwoStream
 from models.weights.pretrained import load_weights
-from train.recipe.recipe import Recipe, Stream
+from train.recipe.recipe import ImageRecipe, Stream
 from train.runs.journal import Log
 from train.runs.phases import INITIAL, Phase, phases_of
 from train.runs.run import Run
-from train.tasks.backbones import make_backbone
+from train.tasks.backbones import make_backbone, seed_initial_weights
 from train.tasks.weights import BRANCHES, has_part, load_initial, parts_of, read_finished, trunk_of
 
 
-def make_network(recipe: Recipe, phase: Phase, scores: Scores) -> TwoStream:
-    """The network of a phase with random weights, those of the recipe's seed and the phase.
+def make_network(recipe: ImageRecipe, phase: Phase, scores: Scores) -> TwoStream:
+    """Build the network of a phase with random weights.
 
-    Raises UsageError where the recipe's attention has no place in its backbone.
+    The weights depend on the recipe's seed and the name of the phase alone.
+
+    Args:
+        recipe: The recipe.
+        phase: The phase.
+        scores: The branches whose scores the network returns.
+
+    Raises:
+        UsageError: The backbone has no such place for the recipe's attention.
     """
-    seed = zlib.crc32(phase.name.encode()) ^ recipe.seed
     settings = recipe.network
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seed_initial_weights(recipe, phase):
         rgb, flow = (make_backbone(recipe, stream) for stream in BRANCHES)
         if settings.pyramid is not None:
             return PyramidTwoStream(add_pyramid(recipe, rgb), add_pyramid(recipe, flow), scores)
@@ -45,8 +49,16 @@ def make_network(recipe: Recipe, phase: Phase, scores: Scores) -> TwoStream:
             raise UsageError(f"recipe: network.positions: {error}") from error
 
 
-def add_pyramid(recipe: Recipe, trunk: Backbone) -> PyramidNetwork:
-    """A branch with the recipe's attention layer inside; UsageError where it has no such taps."""
+def add_pyramid(recipe: ImageRecipe, trunk: Backbone) -> PyramidNetwork:
+    """Put the recipe's pyramid attention inside a branch.
+
+    Args:
+        recipe: A recipe with ``network.pyramid``.
+        trunk: The backbone of the branch.
+
+    Raises:
+        UsageError: The backbone has no such taps.
+    """
     settings = recipe.network.pyramid
     assert settings is not None
     try:
@@ -62,18 +74,23 @@ def add_pyramid(recipe: Recipe, trunk: Backbone) -> PyramidNetwork:
         raise UsageError(f"recipe: network.pyramid.taps: {error}") from error
 
 
-def check_networks(recipe: Recipe) -> None:
-    """Build the recipe's networks without numbers, and lead a sample through them.
+def check_networks(recipe: ImageRecipe) -> None:
+    """Build the network of each phase on the meta device and run one sample through it.
 
-    To be called before a run is begun. Raises UsageError where its parts do not go together:
-    attention at places that are not there, images or clips of a size that the backbone cannot
-    take, parts to be trained that it has not.
+    To be called before a run is created.
+
+    Args:
+        recipe: The recipe.
+
+    Raises:
+        UsageError: Attention is at places that do not exist, the backbone cannot take images or
+            clips of this size, or a phase trains parts that the network does not have.
     """
     for phase in phases_of(recipe, recipe.splits[0] if recipe.splits else None):
         with torch.device("meta"):
             network = make_network(recipe, phase, phase.stream)
             samples = {branch: torch.empty(shape_input(recipe, branch)) for branch in BRANCHES}
-        set_training(network, phase)
+        set_train_mode(network, phase)
         if not any(parameter.requires_grad for parameter in network.parameters()):
             raise UsageError(f"recipe: phase {phase.name}: nothing of the network is to be trained")
         network.eval()
@@ -89,8 +106,8 @@ def check_networks(recipe: Recipe) -> None:
             ) from error
 
 
-def shape_input(recipe: Recipe, branch: Stream) -> tuple[int, ...]:
-    """The shape of what a branch sees of one sample in training, with a batch of 1."""
+def shape_input(recipe: ImageRecipe, branch: Stream) -> tuple[int, ...]:
+    """Return the shape of a branch's input in training, with a batch of 1."""
     data = recipe.data
     fields = 2 * (data.flow_length if data.clip is None else 1)
     channels, size = 3 if branch == "rgb" else fields, (data.size, data.size)
@@ -100,13 +117,23 @@ def shape_input(recipe: Recipe, branch: Stream) -> tuple[int, ...]:
     return (1, *frames, channels, *size)
 
 
-def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoStream:
-    """The network that a phase begins with: weights of files, and of the phases before it.
+def find_image_recipe(run: Run) -> ImageRecipe:
+    """Return the recipe of a run on images; the caller knows that it is one."""
+    assert isinstance(run.recipe, ImageRecipe)
+    return run.recipe
 
-    ``log`` is told what each file gave, and which weights it did not.
+
+def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoStream:
+    """Build the network of a phase, and load weight files and branches of earlier phases.
+
+    Args:
+        run: A run on images, whose earlier phases are finished.
+        phase: The phase to start.
+        log: Called with a line about each file: how many weights it gave, and what was skipped.
     """
-    network = make_network(run.recipe, phase, phase.stream)
-    for name, loaded in load_initial(network, run.recipe, phase).items():
+    recipe = find_image_recipe(run)
+    network = make_network(recipe, phase, phase.stream)
+    for name, loaded in load_initial(network, recipe, phase).items():
         skipped = ", ".join(loaded.skipped) or "none"
         log(f"{phase.name}: {len(loaded.used)} weights from {name}; skipped: {skipped}")
     for branch, source in phase.start.items():
@@ -116,8 +143,17 @@ def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoSt
 
 
 def finished_network(run: Run, phase: Phase, scores: Scores) -> TwoStream:
-    """The network of a finished phase, in eval mode; RunError where it is not finished."""
-    network = make_network(run.recipe, phase, scores)
+    """Load the network of a finished phase, in eval mode.
+
+    Args:
+        run: A run on images.
+        phase: A phase of the run.
+        scores: The branches whose scores the network returns.
+
+    Raises:
+        RunError: The phase is not finished, or its weight file is damaged.
+    """
+    network = make_network(find_image_recipe(run), phase, scores)
     for branch in BRANCHES if phase.cma else (phase.stream,):
         load_branch(network, branch, run, phase.name)
     network.eval()
@@ -125,9 +161,15 @@ def finished_network(run: Run, phase: Phase, scores: Scores) -> TwoStream:
 
 
 def load_branch(network: TwoStream, branch: Stream, run: Run, phase: str) -> None:
-    """Copy a branch, and the blocks that change it, from a finished phase.
+    """Load a branch, and the attention blocks that change it, from a finished phase.
 
-    A phase without cross-modality blocks leaves them as they are: the identity.
+    If that phase had no cross-modality blocks, those of the network stay the identity.
+
+    Args:
+        network: The network, which is changed.
+        branch: The branch.
+        run: The run of the finished phase.
+        phase: Name of the finished phase.
     """
     prefixes, given = parts_of(branch), read_finished(run, phase)
     weights = {name: t for name, t in given.items() if name.startswith(prefixes)}
@@ -140,41 +182,53 @@ def load_branch(network: TwoStream, branch: Stream, run: Run, phase: str) -> Non
 
 
 def select_weights(network: TwoStream, phase: Phase) -> dict[str, torch.Tensor]:
-    """What a finished phase keeps: its branch alone, or both where they look at each other."""
+    """Return the weights that a finished phase saves: its branch, or both if it has attention."""
     prefixes = sum((parts_of(b) for b in (BRANCHES if phase.cma else (phase.stream,))), ())
     state = network.state_dict()
     return {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
 
 
-# --- modes ---------------------------------------------------------------------------------------
+# --- train mode ----------------------------------------------------------------------------------
 
 
-def set_training(network: TwoStream, phase: Phase) -> None:
-    """What of a network learns in a phase, and which BN layers gather statistics.
+def set_train_mode(network: TwoStream, phase: Phase) -> None:
+    """Choose which parameters a phase trains, and which batch norms update their statistics.
 
-    To be called before each stretch of training, since evaluation puts all to rest.
+    To be called before each epoch, because validation puts the network in eval mode.
+
+    Args:
+        network: The network, which is changed.
+        phase: The phase that trains it.
     """
     network.train().requires_grad_(True)
     network.freeze("flow" if phase.branch == "rgb" else "rgb")
     branch = network.list_branch_modules(phase.branch)
     if phase.training.only_last:
-        train_last(branch, trunk_of(network, phase.stream))
+        train_last_layer(branch, trunk_of(network, phase.stream))
     elif phase.training.only:
-        rest_parts(trunk_of(network, phase.stream), phase.training.only)
+        train_parts(trunk_of(network, phase.stream), phase.training.only)
     elif phase.training.partial_bn:
         freeze_batch_norms(getattr(network, phase.branch))
 
 
-def train_last(branch: nn.Module, trunk: Backbone) -> None:
-    """Train nothing of a branch but the last layer of its backbone."""
+def train_last_layer(branch: nn.Module, trunk: Backbone) -> None:
+    """Freeze a branch, except the last layer of its backbone and the dropout before it."""
     branch.eval().requires_grad_(False)
     trunk.dropout.train()
     assert trunk.last_layer is not None
     trunk.last_layer.requires_grad_(True)
 
 
-def rest_parts(trunk: Backbone, only: tuple[str, ...]) -> None:
-    """Train nothing but these parts of a backbone, and let BN elsewhere use what it has learned."""
+def train_parts(trunk: Backbone, only: tuple[str, ...]) -> None:
+    """Freeze a backbone, except some parts of it.
+
+    Args:
+        trunk: The backbone, which is changed. Batch norm of frozen parts keeps its statistics.
+        only: Names of the parts to train.
+
+    Raises:
+        UsageError: The backbone has no part of such a name.
+    """
     parts = dict(trunk.named_children())
     absent = [name for name in only if name not in parts]
     if absent:

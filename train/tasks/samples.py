@@ -1,4 +1,4 @@
-"""Samples for training and testing: a recipe's datasets over a store, and batches of them."""
+"""Open a recipe's datasets over a store, load batches, and prepare images for a network."""
 
 import multiprocessing
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ from flowkit.errors import UsageError
 from flowkit.store import Store
 from models.backbones.backbone import normalize
 from train.distributed.parallel import choose_layout
-from train.recipe.recipe import Recipe, Stream
+from train.recipe.recipe import ImageRecipe, Stream
 from train.runs.phases import Phase
 from train.runs.run import Settings
 from train.tasks.backbones import Inputs
@@ -44,17 +44,31 @@ USES: tuple[Use, ...] = ("train", "validate", "test")
 
 
 def needed_streams(phase: Phase) -> tuple[Stream, ...]:
-    """What a phase's network looks at."""
+    """Return the streams that the network of a phase reads."""
     return ("rgb", "flow") if phase.cma else (phase.stream,)
 
 
 def make_dataset(
-    recipe: Recipe, store: Store, streams: tuple[Stream, ...], use: Use, subset: str | None = None
+    recipe: ImageRecipe,
+    store: Store,
+    streams: tuple[Stream, ...],
+    use: Use,
+    subset: str | None = None,
 ) -> VideoDataset:
-    """Samples as uint8: random ones to train, one view of K segments to validate, all to test.
+    """Open a dataset of images as uint8.
 
-    The recipe must be of one split. ``subset`` names one of videos without labels. Raises
-    UsageError where a label is outside the classes, or labels of windows are at no time.
+    Args:
+        recipe: The recipe, of one split.
+        store: The store to read.
+        streams: The streams to read.
+        use: "train" for random samples, "validate" for one view of K segments, "test" for all
+            views.
+        subset: Name of a subset, whose videos need no labels. Default: the recipe's subset for
+            this use.
+
+    Raises:
+        UsageError: A label is outside the recipe's classes, or the recipe trains on windows and
+            no label has a time.
     """
     data, testing = recipe.data, recipe.testing
     crops = make_crops(recipe, streams) if use == "train" else CentreCrop(data.size)
@@ -88,8 +102,8 @@ def make_dataset(
     return dataset
 
 
-def make_crops(recipe: Recipe, streams: tuple[Stream, ...]) -> Crops:
-    """The recipe's random crop for training."""
+def make_crops(recipe: ImageRecipe, streams: tuple[Stream, ...]) -> Crops:
+    """Make the recipe's random crop for training."""
     data = recipe.data
     if data.crops == "multi-scale":
         scales = data.scales or (FLOW_SCALES if "flow" in streams else RGB_SCALES)
@@ -100,7 +114,7 @@ def make_crops(recipe: Recipe, streams: tuple[Stream, ...]) -> Crops:
 
 
 def check_labels(dataset: VideoDataset, classes: int) -> None:
-    """UsageError for the first video whose class the network has no score for."""
+    """Raise UsageError for the first video with a class that the network has no score for."""
     store = dataset.subset.store
     for row in dataset.subset.rows:
         for label in (entry["class"] for entry in store.index.value("labels", int(row))):
@@ -113,7 +127,7 @@ def check_labels(dataset: VideoDataset, classes: int) -> None:
 
 
 def check_times(dataset: WindowDataset) -> None:
-    """UsageError where no label is at a time: each window would be said to have all of them."""
+    """Raise UsageError if no label has a time, because each window would then have all labels."""
     store = dataset.subset.store
     labels = [
         label for row in dataset.subset.rows for label in store.index.value("labels", int(row))
@@ -128,7 +142,15 @@ def check_times(dataset: WindowDataset) -> None:
 
 
 class OtherClassFlow:
-    """A control: the flow of each sample is that of a video of another class, drawn once."""
+    """A control: replace the flow of each video by that of a fixed video of another class.
+
+    Args:
+        dataset: Videos with one label each.
+        seed: Seed of the choice.
+
+    Raises:
+        UsageError: All videos have the same class.
+    """
 
     def __init__(self, dataset: VideoDataset, seed: int) -> None:
         self.dataset = dataset
@@ -148,7 +170,7 @@ class OtherClassFlow:
         return len(self.dataset)
 
     def batch(self, keys: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
-        """The dataset's batch, with the others' flow in place of its own."""
+        """Return the dataset's batch, with the flow of the other videos."""
         others = self.dataset.batch([(epoch, self.partners[index]) for epoch, index in keys])
         return {**self.dataset.batch(keys), "flow": others["flow"]}
 
@@ -160,10 +182,18 @@ def make_loader(
     settings: Settings,
     training: bool,
 ) -> DataLoader[Any]:
-    """Batches of a sampler's samples. A last one that is not full is left out in training."""
+    """Make a loader of whole batches.
+
+    Args:
+        dataset: A dataset with a method ``batch``.
+        sampler: Chooses the samples and their order.
+        batch: Videos in a batch.
+        settings: Loader workers and device.
+        training: Drop the last batch if it is not full.
+    """
     shorten_socket_paths()
     forkserver = multiprocessing.get_context("forkserver")
-    # So that workers start at once.
+    # Preloaded, so that workers start at once.
     forkserver.set_forkserver_preload(["flowkit.datasets.snippets"])
     # Its own generator: a loader that begins an epoch would otherwise draw from torch's, and a
     # resumed training, which begins one more, would go another way.
@@ -181,7 +211,7 @@ def make_loader(
 
 
 def begin_worker(number: int) -> None:
-    """One thread a loader worker; more of them would fight over the cores."""
+    """Limit a loader worker to one thread, because more would compete for the cores."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 
@@ -192,10 +222,17 @@ def prepare_images(
     device: torch.device,
     inputs: Inputs,
 ) -> dict[str, torch.Tensor]:
-    """Batches of bytes (B, V, C, H, W) → what a network takes, on the device.
+    """Move a batch to a device, and normalize and arrange its images for a network.
 
-    That is (B·V, C, H, W), or, where it sees K frames at once, (B·V / K, K, C, H, W): the frames
-    of one crop of a video are together.
+    Args:
+        batch: For each stream (B, V, C, H, W) uint8.
+        streams: The streams that the network reads.
+        device: The device of the network.
+        inputs: The inputs of the network.
+
+    Returns:
+        For each stream (B·V, C, H, W) float32; for a network that sees K frames at once,
+        (B·V / K, K, C, H, W), with the frames of one crop of a video together.
     """
     return {
         stream: arrange_views(
@@ -214,9 +251,16 @@ def prepare_images(
 def arrange_views(
     images: torch.Tensor, views: int, frames: int | None, layout: torch.memory_format
 ) -> torch.Tensor:
-    """Images (B·V, C, H, W) of samples with V views each, as the docstring above has it."""
+    """Group the images of the same crop, as `prepare_images` returns them.
+
+    Args:
+        images: (B·V, C, H, W), or (B·V, C, T, H, W) of clips.
+        views: V, the views of a video.
+        frames: K, the frames that the network sees at once, or None.
+        layout: Memory format of images that are not grouped.
+    """
     if frames is None:
         return images.contiguous(memory_format=layout) if images.ndim == 4 else images
-    # A sample has all crops of its first snippet, then those of the second.
+    # The views of a sample are all crops of its first snippet, then those of the second, ….
     by_snippet = images.unflatten(0, (-1, frames, views // frames))
     return by_snippet.transpose(1, 2).flatten(0, 1)

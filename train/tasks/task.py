@@ -1,105 +1,254 @@
-"""Tasks: what networks of images, of sound and of feature sets do each in their own way.
+"""The abstract base class of all kinds of training.
 
-The loop, validation, evaluation and prediction are the same for all, and ask a recipe's task
-for the rest.
+The training loop, validation, evaluation and prediction are the same for every kind. They get the
+task of a recipe from `train.tasks.registry.find_task`, and leave to it how a network is built,
+fed and scored.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import nn
 
+from flowkit.datasets.snippets import Key
+from flowkit.datasets.subsets import LabelledSubset
+from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
-from train.recipe.recipe import Recipe
+from train.recipe.recipe import Branch, RecipeT
 from train.runs.journal import Log
 from train.runs.phases import Phase
 from train.runs.run import Run
-from train.tasks import audio, images, sets
-from train.tasks.networks import select_weights, set_training
+from train.tasks.samples import Use
 
 Batch = dict[str, torch.Tensor]
-Score = Callable[[Any, Batch, Recipe, Phase, torch.device], dict[str, torch.Tensor]]
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
-def take_whole(network: Any, phase: Phase) -> nn.Module:
-    """All of a network."""
-    whole: nn.Module = network
-    return whole
+class TaskDataset(Protocol):
+    """A dataset that makes whole batches."""
+
+    @property
+    def subset(self) -> LabelledSubset:
+        """The subset of the store whose videos are read."""
+
+    def __len__(self) -> int:
+        """Return the number of videos."""
+
+    def labels(self) -> torch.Tensor:
+        """Return the labels of all videos: (N,) int64, or (N, C) float32 of zeros and ones."""
+
+    def batch(self, keys: Sequence[int | Key]) -> Batch:
+        """Return the samples of these keys, (epoch, index) each, with ``label`` and ``row``."""
 
 
-def keep_all(network: Any, phase: Phase) -> Batch:
-    """All weights of a network."""
-    weights: Batch = network.state_dict()
-    return weights
+class Task(ABC, Generic[RecipeT, NetworkT]):
+    """One kind of training: its network, its data and its scores.
 
+    Shapes: B videos, V views of a video (segments or patches, times crops), C classes.
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """A kind of training, as functions.
-
-    ``check``: refuse what does not go together, before a run is begun. ``start``: the network that
-    a phase begins with; ``set_training``: what of it learns; ``trained``: the part of it that a
-    phase trains; ``select_weights``: what is kept of it; ``finish``: the network of a finished
-    phase, for the scores that are wanted. ``sample``: the dataset of a phase. ``score``: scores by
-    branch (B·V, C) in training, and losses of the network's own; ``score_views``: (B, V, C) in
-    testing, of batches of ``at_once`` videos. ``count_costs``: parameters by name of score.
+    Args:
+        recipe: A recipe of this kind. Methods that open a dataset need it for one split (see
+            `train.recipe.recipe.of_split`).
     """
 
-    check: Callable[[Recipe, Store], None]
-    start: Callable[[Run, Phase, Store, Log], Any]
-    set_training: Callable[[Any, Phase], None]
-    trained: Callable[[Any, Phase], nn.Module] = take_whole
-    select_weights: Callable[[Any, Phase], Batch] = keep_all
-    finish: Callable[[Run, Phase, tuple[Any, ...]], Any]
-    sample: Callable[..., Any]
-    score: Score
-    score_views: Score
-    at_once: int
-    count_costs: Callable[[Recipe], dict[str, dict[str, float]]]
+    name: ClassVar[str]
+    """What the network is trained on, as messages call it."""
+
+    test_batch_size: ClassVar[int]
+    """Videos in a batch of `test_scores`."""
+
+    score_titles: ClassVar[Mapping[str, str]]
+    """The title of each score in tables, by the score's name."""
+
+    default_workers: ClassVar[int | None] = None
+    """Loader workers when the user names no number; None for the machine's default."""
+
+    def __init__(self, recipe: RecipeT) -> None:
+        self.recipe = recipe
+
+    # --- networks --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def check(self, store: Store) -> None:
+        """Check the recipe against a store before a run is created.
+
+        Args:
+            store: The store to train on.
+
+        Raises:
+            UsageError: The network cannot be built or fed, or its weight files do not fit.
+            StoreError: The store lacks data that the recipe reads.
+        """
+
+    @abstractmethod
+    def build_network(self, phase: Phase) -> NetworkT:
+        """Build the network of a phase with random weights.
+
+        The weights depend on the recipe's seed and the name of the phase alone.
+
+        Args:
+            phase: The phase that will train the network.
+
+        Raises:
+            UsageError: The recipe describes a network that cannot be built.
+        """
+
+    @abstractmethod
+    def start_network(self, run: Run, phase: Phase, store: Store, log: Log) -> NetworkT:
+        """Build the network of a phase and load the weights that the phase starts from.
+
+        Args:
+            run: The run, whose earlier phases may provide weights.
+            phase: The phase to start.
+            store: The store to train on.
+            log: Called with a line of text for each weight file and each set of skipped videos.
+        """
+
+    @abstractmethod
+    def set_train_mode(self, network: NetworkT, phase: Phase) -> None:
+        """Put the network in train mode and choose which of its parameters a phase trains.
+
+        To be called before each epoch, because validation puts the network in eval mode.
+
+        Args:
+            network: The network, which is changed.
+            phase: The phase that trains it.
+
+        Raises:
+            UsageError: The recipe names parts that the network does not have.
+        """
+
+    def trained_part(self, network: NetworkT, phase: Phase) -> nn.Module:
+        """Return the part of a network that a phase trains. Default: all of it."""
+        return network
+
+    def select_weights(self, network: NetworkT, phase: Phase) -> Batch:
+        """Return the weights that a finished phase saves. Default: all of them."""
+        weights: Batch = network.state_dict()
+        return weights
+
+    def find_invalid_weights(self, network: NetworkT) -> list[str]:
+        """Return the names of weights that are not finite, though they should be."""
+        weights = network.state_dict()
+        return [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
+
+    @abstractmethod
+    def load_finished_network(
+        self, run: Run, phase: Phase, branches: tuple[Branch, ...]
+    ) -> NetworkT:
+        """Load the network of a finished phase, in eval mode.
+
+        Args:
+            run: The run that holds the weights.
+            phase: A phase of the run.
+            branches: The scores that are needed. Layers that do not change them may be left out.
+
+        Raises:
+            RunError: The phase is not finished, or its weight file is damaged.
+        """
+
+    @abstractmethod
+    def count_costs(self) -> dict[str, dict[str, float]]:
+        """Count the parameters that each score needs.
+
+        Returns:
+            By name: ``parameters``, and ``ratio``, their number relative to a whole network or
+            to one branch.
+        """
+
+    # --- data and scores -------------------------------------------------------------------------
+
+    @abstractmethod
+    def open_dataset(
+        self, store: Store, phase: Phase, use: Use, subset: str | None = None
+    ) -> TaskDataset:
+        """Open the videos of a subset as the network of a phase reads them.
+
+        Args:
+            store: The store to read.
+            phase: The phase whose network reads the samples.
+            use: "train" for random samples, "validate" for one fixed view of each video, "test"
+                for all views.
+            subset: Name of a subset, whose videos need no labels. Default: the recipe's subset
+                for this use.
+
+        Raises:
+            UsageError: A label is outside the recipe's classes.
+            StoreError: The store lacks data that the recipe reads.
+        """
+
+    @abstractmethod
+    def train_scores(
+        self, network: nn.Module, batch: Batch, phase: Phase, device: torch.device
+    ) -> Batch:
+        """Run a network on a batch in training or validation.
+
+        Args:
+            network: The network, or a wrapper of it (DDP, torch.compile).
+            batch: A batch of B videos from `open_dataset`.
+            phase: The phase of the network.
+            device: The device of the network.
+
+        Returns:
+            Logits (B·V, C) by branch, and the network's own losses by name.
+        """
+
+    @abstractmethod
+    def test_scores(
+        self, network: NetworkT, batch: Batch, phase: Phase, device: torch.device
+    ) -> Batch:
+        """Run a network on all views of a batch of test videos, without gradients.
+
+        Args:
+            network: A network from `load_finished_network`.
+            batch: A batch of at most `test_batch_size` videos.
+            phase: The phase of the network.
+            device: The device of the network.
+
+        Returns:
+            Logits (B, V, C) by branch.
+        """
+
+    def add_losses(self, loss: torch.Tensor, outputs: Batch) -> tuple[torch.Tensor, Batch]:
+        """Add the network's own losses to the classification loss. Default: there are none.
+
+        Args:
+            loss: The classification loss, a scalar.
+            outputs: What `train_scores` returned.
+
+        Returns:
+            The total loss, and its terms by name, detached, if there are several.
+        """
+        return loss, {}
+
+    # --- prediction ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def recipe_for_video_file(self, store_recipe: StoreRecipe) -> StoreRecipe | None:
+        """Return the recipe by which a single video file is extracted for prediction.
+
+        Args:
+            store_recipe: The recipe of the store that the run was trained on.
+
+        Returns:
+            The same recipe with the streams that the network reads, or None if the network reads
+            features, which cannot be extracted from a file alone.
+        """
+
+    def check_video_file(self, run: Run, video: Path, store: Store) -> None:
+        """Check that a video file has what the network needs. Default: any video has.
+
+        Args:
+            run: The run, for the message.
+            video: The video file, for the message.
+            store: The store into which the video was extracted; it holds no other.
+
+        Raises:
+            VideoError: The network cannot classify this video.
+        """
 
 
-IMAGES = Task(
-    check=images.check_images,
-    start=images.start_images,
-    set_training=set_training,
-    trained=lambda network, phase: network.list_branch_modules(phase.branch),
-    select_weights=select_weights,
-    finish=images.finish_images,
-    sample=images.sample_images,
-    score=images.score_images,
-    score_views=images.score_image_views,
-    at_once=1,
-    count_costs=images.count_image_costs,
-)
-AUDIO = Task(
-    check=audio.check_audio,
-    start=audio.start_audio,
-    set_training=audio.set_audio_training,
-    finish=audio.finish_audio,
-    sample=audio.sample_audio,
-    score=audio.score_audio,
-    score_views=audio.score_audio_views,
-    at_once=1,
-    count_costs=audio.count_audio_costs,
-)
-SETS = Task(
-    check=sets.check_sets,
-    start=sets.start_sets,
-    set_training=lambda network, phase: network.train(),
-    finish=sets.finish_sets,
-    sample=sets.sample_sets,
-    score=sets.score_sets,
-    score_views=sets.score_set_views,
-    at_once=256,
-    count_costs=sets.count_set_costs,
-)
-
-
-TASKS = {"images": IMAGES, "audio": AUDIO, "sets": SETS}
-
-
-def find_task(recipe: Recipe) -> Task:
-    """The task of a recipe."""
-    return TASKS[recipe.kind]
+AnyTask = Task[Any, Any]

@@ -1,4 +1,4 @@
-"""Weights that a training starts from: where they are found, and which part they are for."""
+"""Weight files: find them, and load them into the part of a network that they are for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from models.networks.pyramid import PyramidNetwork
 from models.networks.two_stream import TwoStream
 from models.weights.pretrained import LoadedWeights, WeightsError, load_weights, read_weights
 from models.weights.weight_files import convert_weights
-from train.recipe.recipe import Recipe, Stream
+from train.recipe.recipe import ImageRecipe, Stream
 from train.runs.phases import INITIAL, Phase
 from train.runs.run import Run, RunError
 
@@ -23,16 +23,26 @@ BRANCHES: tuple[Stream, ...] = ("rgb", "flow")
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
 
-def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> dict[str, LoadedWeights]:
-    """Load the recipe's weight files into what starts from them; last layers stay random.
+def load_initial(network: TwoStream, recipe: ImageRecipe, phase: Phase) -> dict[str, LoadedWeights]:
+    """Load the recipe's weight files into the branches that start from them.
 
-    What each file gave, by its name and the branch. Raises UsageError for a file that is not of
-    the recipe's network.
+    The last layer of each branch stays random.
+
+    Args:
+        network: The network, which is changed.
+        recipe: The recipe, which names the files.
+        phase: The phase to start.
+
+    Returns:
+        The used and the skipped weights, by name of the file and of the branch.
+
+    Raises:
+        UsageError: A file does not exist, or is of another network.
     """
     files = recipe.network.weights
     loaded: dict[str, LoadedWeights] = {}
     if "both" in files:
-        with blame(files["both"], "both"):
+        with name_weight_file(files["both"], "both"):
             weights = read_weights(find_weights(files["both"]))
             # Blocks that were still the identity are in no file.
             absent = (f"to_{b}." for b in BRANCHES if not has_part(weights, f"to_{b}."))
@@ -43,7 +53,7 @@ def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> dict[str, 
         name = files.get(branch) or (files.get("rgb") if branch == "flow" else None)
         if source != INITIAL or name is None:
             continue
-        with blame(name, branch):
+        with name_weight_file(name, branch):
             own, left = take_trunk(read_weights(find_weights(name)), branch)
             trunk = trunk_of(network, branch)
             found = load_weights(
@@ -60,10 +70,15 @@ def load_initial(network: TwoStream, recipe: Recipe, phase: Phase) -> dict[str, 
 def take_trunk(
     weights: dict[str, torch.Tensor], branch: Stream
 ) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
-    """A backbone's weights by its own names, and which parts of the file are none of it.
+    """Choose the weights of a backbone from those of a file, and drop the prefix of their names.
 
-    The weights of a phase are those of its branch; of the other one where it has no such, so that
-    flow can start from RGB's phase.
+    Args:
+        weights: All weights of the file, by name: those of a backbone, or of a phase.
+        branch: The branch of a phase whose backbone is wanted. If the phase did not save it, the
+            other branch is taken, so that flow can start from a phase of RGB.
+
+    Returns:
+        The backbone's weights by its own names, and the parts of the file that were left out.
     """
     own, left = weights, set()
     found = [b for b in (branch, *BRANCHES) if has_part(weights, f"{b}.")]
@@ -75,13 +90,21 @@ def take_trunk(
 
 
 def name_part(name: str) -> str:
-    """Of which part a weight is."""
+    """Name the part that a weight belongs to, such as ``rgb.*``."""
     return f"{name.partition('.')[0]}.*"
 
 
 @contextmanager
-def blame(name: str, branch: str) -> Iterator[None]:
-    """Say which of the recipe's files it was that does not fit."""
+def name_weight_file(name: str, branch: str) -> Iterator[None]:
+    """Turn a WeightsError into a UsageError that names the recipe's weight file.
+
+    Args:
+        name: The file as the recipe names it.
+        branch: What the file is for: "rgb", "flow", "both", "audio" or "sets".
+
+    Raises:
+        UsageError: The block raised WeightsError.
+    """
     of_sets = branch == "sets"
     try:
         yield
@@ -94,15 +117,21 @@ def blame(name: str, branch: str) -> Iterator[None]:
 
 
 def name_last(network: TwoStream, branch: Stream) -> str:
-    """The beginning of the names of a branch's last layer."""
+    """Return the prefix of the names of a branch's last layer."""
     inside = "trunk." if isinstance(getattr(network, branch), PyramidNetwork) else ""
     return f"{branch}.{inside}{trunk_of(network, branch).last}."
 
 
 def load_finished(network: nn.Module, run: Run, phase: Phase) -> None:
-    """Load the weights of a finished phase into its network, and put that to rest.
+    """Load the weights of a finished phase into its network, and put that in eval mode.
 
-    RunError where the phase is not finished, or its file is damaged or of something else.
+    Args:
+        network: The network, which is changed.
+        run: The run.
+        phase: A phase of the run.
+
+    Raises:
+        RunError: The phase is not finished, or its file is damaged or of another network.
     """
     weights = read_finished(run, phase.name)
     try:
@@ -113,7 +142,15 @@ def load_finished(network: nn.Module, run: Run, phase: Phase) -> None:
 
 
 def read_finished(run: Run, phase: str) -> dict[str, torch.Tensor]:
-    """What a finished phase keeps; RunError where it is not finished, or its file is damaged."""
+    """Read the weights that a finished phase saved.
+
+    Args:
+        run: The run.
+        phase: Name of the phase.
+
+    Raises:
+        RunError: The phase is not finished, or its file is damaged.
+    """
     path = run.folder(phase) / "weights.pt"
     if not path.is_file():
         raise RunError(f"{run.path}: phase {phase} is not finished; run flowkit train again")
@@ -124,10 +161,15 @@ def read_finished(run: Run, phase: str) -> dict[str, torch.Tensor]:
 
 
 def find_weights(name: str) -> Path:
-    """A weight file by path, by phase folder of a run, or by name in the usual folders.
+    """Find a weight file. Nothing is downloaded.
 
-    A name such as ``resnet50`` finds resnet50*.pth and *.safetensors in ``$FLOWKIT_DATA/weights``
-    and in torch's own cache. Nothing is downloaded. Raises UsageError saying how to get it.
+    Args:
+        name: A path of a file, the folder of a finished phase, or the beginning of a file's name.
+            ``resnet50`` finds resnet50*.pth and resnet50*.safetensors in
+            ``$FLOWKIT_DATA/weights`` and in torch's cache.
+
+    Raises:
+        UsageError: There is no such file. The message says how to get it.
     """
     path = Path(name).expanduser()
     if path.is_dir() and (path / "weights.pt").is_file():
@@ -157,16 +199,16 @@ def find_weights(name: str) -> Path:
 
 
 def trunk_of(network: TwoStream, branch: Stream) -> Backbone:
-    """The backbone of a branch, whatever stands inside of it."""
+    """Return the backbone of a branch, with or without pyramid attention around it."""
     found: Backbone | PyramidNetwork = getattr(network, branch)
     return found.trunk if isinstance(found, PyramidNetwork) else found
 
 
 def has_part(weights: dict[str, torch.Tensor], prefix: str) -> bool:
-    """Whether any of the weights is of a part of a network."""
+    """Return whether the name of any weight starts with a prefix."""
     return any(name.startswith(prefix) for name in weights)
 
 
 def parts_of(branch: Stream) -> tuple[str, ...]:
-    """Prefixes of all weights that are trained with a branch."""
+    """Return the prefixes of all weights that are trained with a branch."""
     return (f"{branch}.", f"to_{branch}.", f"non_local_{branch}.")

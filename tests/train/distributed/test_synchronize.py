@@ -15,14 +15,15 @@ from train.distributed.parallel import Process, add_up, wrap
 from train.distributed.synchronize import AllReduceBatchNorm, synchronize_batch_norms
 from train.loop.context import Context
 from train.loop.epochs import train_phase
-from train.loop.losses import LOSSES, add_losses
+from train.loop.losses import LOSSES
 from train.loop.optimizers import make_progress
 from train.loop.session import train
 from train.loop.validation import make_validation
 from train.runs.journal import read_lines
 from train.runs.phases import list_phases
 from train.runs.run import Run, Settings, create_run
-from train.tasks.networks import make_network, set_training
+from train.tasks.networks import make_network, set_train_mode
+from train.tasks.registry import find_task
 
 SETTINGS = Settings(threads=1, workers=0)
 
@@ -103,7 +104,7 @@ def take_steps(recipe, process, steps=20):
     torch.manual_seed(2)
     for block in (*network.to_rgb.values(), *network.to_flow.values()):
         torch.nn.init.normal_(block.norm.weight, 0, 0.1)
-    set_training(network, phase)
+    set_train_mode(network, phase)
     outer, network = wrap(network, torch.device("cpu"), process, False)
     progress = make_progress(network, network, phase, SETTINGS)
     for step in range(steps):
@@ -189,7 +190,7 @@ def attend_steps(recipe, process, steps=3):
     """Gradients of each step in float64, on made-up batches, and the weights in the end."""
     [phase] = [phase for phase in list_phases(recipe) if phase.name == "rgb"]
     inner = make_network(recipe, phase, "rgb").double()
-    set_training(inner, phase)
+    set_train_mode(inner, phase)
     outer, inner = wrap(inner, torch.device("cpu"), process, False)
     progress = make_progress(inner, inner, phase, SETTINGS)
     found = {}
@@ -199,7 +200,8 @@ def attend_steps(recipe, process, steps=3):
         labels = torch.randint(0, 2, (4, 2)).double()
         share = slice(process.rank, None, process.world)
         given = outer(rgb=videos[share])
-        loss, parts = add_losses(recipe, LOSSES["many"](given["rgb"], labels[share]), given)
+        loss = LOSSES["many"](given["rgb"], labels[share])
+        loss, parts = find_task(recipe).add_losses(loss, given)
         progress.optimizer.zero_grad()
         loss.backward()
         trained = ((n, p.grad) for n, p in inner.named_parameters() if p.requires_grad)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from train.evaluation.average_precision import measure_many, per_class_precision
+from train.evaluation.average_precision import check, compute_official, measure_many
 from train.runs.run import RunError
 
 # Five videos, three classes. Class 0, best first: video 0 (yes), 1 (no), 2 (yes), 3 (no), 4 (no);
@@ -56,9 +56,8 @@ def test_both_definitions_by_hand():
 
 
 def test_a_class_without_positives_is_nan_and_does_not_count():
-    np.testing.assert_allclose(
-        per_class_precision(SCORES, TARGETS), [FIRST, SECOND_OFFICIAL, np.nan]
-    )
+    precisions = compute_official(*check(SCORES, TARGETS))
+    np.testing.assert_allclose(precisions, [FIRST, SECOND_OFFICIAL, np.nan])
     alone = measure_many(SCORES[:, :2], TARGETS[:, :2])
     assert alone == pytest.approx(measure_many(SCORES, TARGETS))
 
@@ -90,7 +89,7 @@ def test_a_perfect_ranking_is_1():
 @given(arrays(np.float32, (7, 4), elements=st.integers(-3, 3).map(float)), draw_targets())
 def test_it_is_the_definition(scores, targets):
     expected = transcribe(scores, targets)
-    np.testing.assert_allclose(per_class_precision(scores, targets), expected)
+    np.testing.assert_allclose(compute_official(*check(scores, targets)), expected)
     if not targets.any():
         return
     metrics = measure_many(scores, targets)
@@ -120,7 +119,7 @@ def test_other_input_is_refused():
     with pytest.raises(ValueError, match=r"one shape \(videos, classes\), got \(5, 3\) and \(5,\)"):
         measure_many(SCORES, np.zeros(5))
     with pytest.raises(ValueError, match="one shape"):
-        per_class_precision(np.zeros((0, 3)), np.zeros((0, 3)))
+        measure_many(np.zeros((0, 3)), np.zeros((0, 3)))
     with pytest.raises(ValueError, match=r"targets of 0 and 1, got 0\.5"):
         measure_many(SCORES, TARGETS / 2)
     for value in (np.nan, np.inf):

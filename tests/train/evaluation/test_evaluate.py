@@ -76,7 +76,7 @@ def test_scores_are_the_means_over_views_of_what_the_network_says(finished, stor
 
 
 def test_ten_crops_of_25_segments_go_through_in_parts(finished, store, monkeypatch):
-    monkeypatch.setattr("train.tasks.images.VIEWS", 7)
+    monkeypatch.setattr("train.tasks.images.IMAGES_AT_ONCE", 7)
     recipe = change_recipe(finished.recipe, {"testing.crops": "ten", "testing.segments": "3"})
     dataset = make_dataset(recipe, store, ("flow",), "test")
     phase = {phase.name: phase for phase in list_phases(finished.recipe)}["flow"]
@@ -84,7 +84,7 @@ def test_ten_crops_of_25_segments_go_through_in_parts(finished, store, monkeypat
     inputs = find_inputs(recipe, 3)
     batch = torch.utils.data.default_collate([dataset[0, 0]])
     parts = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
-    monkeypatch.setattr("train.tasks.images.VIEWS", 100)
+    monkeypatch.setattr("train.tasks.images.IMAGES_AT_ONCE", 100)
     whole = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
     assert parts.shape == (30, 2)
     torch.testing.assert_close(parts, whole)

@@ -20,7 +20,7 @@ from train.loop.session import Stop, train
 from train.recipe.recipe import Training
 from train.runs.phases import list_phases
 from train.runs.run import RunError, Settings
-from train.tasks.networks import make_network, select_weights, set_training, start_network
+from train.tasks.networks import make_network, select_weights, set_train_mode, start_network
 from train.tasks.samples import make_dataset, make_loader
 
 SETTINGS = Settings(threads=1, workers=0)
@@ -79,7 +79,7 @@ def test_steps_on_one_batch_learn_it(begin, store):
     dataset = make_dataset(run.recipe, store, ("flow",), "train")
     batch = torch.utils.data.default_collate([dataset[0, i] for i in range(8)])
     network = start_network(run, phase)
-    set_training(network, phase)
+    set_train_mode(network, phase)
     progress = make_progress(network, network, phase, SETTINGS)
     losses = [float(take_step(context, network, progress, batch)["loss"]) for _ in range(30)]
     assert losses[-1] < 0.1 * losses[0]
@@ -323,7 +323,7 @@ def test_what_a_phase_keeps_is_what_its_score_needs(begin):
     phases = {phase.name: phase for phase in list_phases(run.recipe)}
     for name, prefixes in (("flow", {"flow"}), ("iter_1", {"rgb", "flow", "to_rgb", "to_flow"})):
         network = make_network(run.recipe, phases[name], "both")
-        set_training(network, phases[name])
+        set_train_mode(network, phases[name])
         kept = select_weights(network, phases[name])
         assert {key.split(".")[0] for key in kept} == prefixes
 

@@ -1,8 +1,13 @@
+from dataclasses import fields
+
 import pytest
 import yaml
 
 from flowkit.errors import UsageError
 from train.recipe.recipe import (
+    AudioRecipe,
+    FeatureSetRecipe,
+    ImageRecipe,
     change_recipe,
     list_recipes,
     of_split,
@@ -114,3 +119,28 @@ def test_a_phase_has_its_own_training():
 def test_splits_name_their_subsets():
     recipe = of_split(read_recipe("ucf101_cma_transfer"), 2)
     assert (recipe.subsets.train, recipe.subsets.test) == ("train2", "test2")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "absent"),
+    [
+        (CMA, ImageRecipe, {"sets"}),
+        ("kinetics_audio_vgg16", AudioRecipe, {"sets", "iterations"}),
+        (
+            "flash_mnist_clusters",
+            FeatureSetRecipe,
+            {"streams", "iterations", "data", "network"},
+        ),
+    ],
+)
+def test_each_kind_has_its_own_fields_and_files_have_all_keys(name, kind, absent):
+    recipe = read_recipe(name)
+    assert type(recipe) is kind
+    keys = yaml.safe_load(write_recipe(recipe)).keys()
+    assert keys - {field.name for field in fields(recipe)} == absent
+
+
+def test_changes_can_make_a_recipe_of_another_kind():
+    changes = {"iterations": "0", "testing.controls": "[]", "streams": "[audio]"}
+    changes |= {"network": "{backbone: vgg16}", "phases": "{}"}
+    assert type(change_recipe(read_recipe(CMA), changes)) is AudioRecipe

@@ -31,8 +31,8 @@ from train.loop.session import check_start, train
 from train.recipe.recipe import Recipe, change_recipe, read_recipe
 from train.runs.phases import list_phases
 from train.runs.run import RunError, Settings, create_run
-from train.tasks.audio import finish_audio, make_audio_network, start_audio
-from train.tasks.task import find_task
+from train.tasks.audio import AudioTask
+from train.tasks.registry import find_task
 
 SETTINGS = Settings(threads=1, workers=0)
 TINY = {
@@ -135,7 +135,7 @@ def test_scores_are_the_mean_over_all_patches(trained):
     run, store, _ = trained
     evaluate(run, store, SETTINGS)
     [phase] = list_phases(run.recipe)
-    network = finish_audio(run, phase)
+    network = AudioTask(run.recipe).load_finished_network(run, phase)
     with np.load(run.path / "scores" / "audio.npz") as scores:
         for id, logits in zip(scores["ids"], scores["logits"], strict=True):
             patches = torch.from_numpy(np.array(store[str(id)].audio()))[:, None]
@@ -157,7 +157,7 @@ def test_features_of_a_run_are_those_of_its_network(trained):
     )
     made = Store(store.path)
     [phase] = list_phases(run.recipe)
-    network = finish_audio(run, phase)
+    network = AudioTask(run.recipe).load_finished_network(run, phase)
     for id in ("video 00", "video 13", *SILENT):
         patches = torch.from_numpy(np.array(made[id].audio()))[:, None]
         with torch.no_grad():
@@ -193,7 +193,9 @@ def test_it_starts_from_an_rgb_networks_first_convolution(tmp_path, sounds):
         tmp_path / "run", tiny(network__weights=f"{{audio: {tmp_path}/vgg16.pth}}"), sounds
     )
     said: list[str] = []
-    network = start_audio(run, list_phases(run.recipe)[0], sounds, said.append)
+    network = AudioTask(run.recipe).start_network(
+        run, list_phases(run.recipe)[0], sounds, said.append
+    )
     assert "skipped: classifier.6.bias, classifier.6.weight" in said[-1]
     first = network.features[0].weight
     torch.testing.assert_close(first, rgb.features[0].weight.mean(1, keepdim=True))
@@ -204,8 +206,8 @@ def test_what_is_trained(sounds):
     def look(**changes):
         recipe = tiny(**changes)
         [phase] = list_phases(recipe)
-        network = make_audio_network(recipe, phase)
-        find_task(recipe).set_training(network, phase)
+        network = find_task(recipe).build_network(phase)
+        find_task(recipe).set_train_mode(network, phase)
         return network, {n for n, p in network.named_parameters() if p.requires_grad}, phase
 
     network, names, phase = look(training__groups="tsn")
@@ -261,8 +263,8 @@ def test_an_unfinished_or_damaged_phase(trained, sounds, tmp_path):
     run = create_run(tmp_path / "run", tiny(), sounds)
     [phase] = list_phases(run.recipe)
     with pytest.raises(RunError, match="phase audio is not finished"):
-        finish_audio(run, phase)
+        AudioTask(run.recipe).load_finished_network(run, phase)
     run.folder("audio").mkdir(parents=True)
     (run.folder("audio") / "weights.pt").write_bytes(b"PK no weights")
     with pytest.raises(RunError, match="Train phase audio again"):
-        finish_audio(run, phase)
+        AudioTask(run.recipe).load_finished_network(run, phase)

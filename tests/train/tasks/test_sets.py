@@ -32,7 +32,7 @@ from train.report.figures.drawing import Source
 from train.report.figures.weights import choose_places, draw_heaviest, draw_weights, find_weights
 from train.runs.phases import list_phases
 from train.runs.run import Run, RunError, Settings, create_run
-from train.tasks.sets import finish_sets, sample_sets, score_sets
+from train.tasks.sets import FeatureSetTask
 
 SETTINGS = Settings(threads=1, workers=0)
 DIMENSIONS = {"look": 6, "sound": 3}
@@ -199,12 +199,13 @@ def test_many_modalities_are_scored_as_their_sets_are_alone(features, tmp_path):
     evaluate(run, features, SETTINGS)
     scores = load_scores(run.path / "scores" / "sets.npz")
     [phase] = list_phases(run.recipe)
-    network = finish_sets(run, phase)
-    dataset = sample_sets(run.recipe, features, phase, "test")
+    task = FeatureSetTask(run.recipe)
+    network = task.load_finished_network(run, phase)
+    dataset = task.open_dataset(features, phase, "test")
     for index in range(8):
         with torch.no_grad():
             batch = dataset.batch([index])
-            given = score_sets(network, batch, run.recipe, phase, torch.device("cpu"))["sets"]
+            given = task.train_scores(network, batch, phase, torch.device("cpu"))["sets"]
         np.testing.assert_allclose(scores.logits[index], given[0], atol=1e-5)
 
 

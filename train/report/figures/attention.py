@@ -14,7 +14,7 @@ import torch
 
 from flowkit.flow.color import flow_to_color
 from models.networks.two_stream import TwoStream
-from train.recipe.recipe import of_split
+from train.recipe.recipe import ImageRecipe, of_split
 from train.report.figures.drawing import Drawing, Source, make_figure
 from train.runs.phases import Phase, list_phases
 from train.runs.run import RunError
@@ -27,12 +27,12 @@ VIDEOS, ARROWS = 4, 5
 
 def draw_attention(source: Source) -> list[Drawing]:
     """A row for each video; nothing without a store or without attention blocks."""
-    phase = choose_phase(source)
-    if source.store is None or phase is None:
+    phase, whole = choose_phase(source), source.run.recipe
+    if source.store is None or phase is None or not isinstance(whole, ImageRecipe):
         return []
     network = finished_network(source.run, phase, phase.stream)
     blocks = choose_blocks(network, phase.branch)
-    recipe = of_split(source.run.recipe, phase.split)
+    recipe = of_split(whole, phase.split)
     dataset = make_dataset(recipe, source.store, ("rgb", "flow"), "validate")
     rows = [int(row) for row in dataset.subset.rows]
     chosen = choose_videos(source, rows)
@@ -63,6 +63,8 @@ def draw_attention(source: Source) -> list[Drawing]:
 def choose_phase(source: Source) -> Phase | None:
     """The last phase with attention that trains RGB; None where there is none."""
     recipe = source.run.recipe
+    if not isinstance(recipe, ImageRecipe):
+        return None
     phases = [p for p in list_phases(recipe) if not p.uniform]
     found = [p for p in phases if p.cma and p.branch == "rgb"]
     found = found or [p for p in phases if p.branch in recipe.network.non_local]

@@ -1,5 +1,6 @@
 """Accuracy by epoch of several runs: Fig. 4 of Attention Clusters (Long et al., CVPR 2018)."""
 
+from train.recipe.recipe import FeatureSetRecipe, Sets
 from train.report.figures.curves import name_metric
 from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
 from train.runs.journal import read_lines
@@ -22,7 +23,8 @@ def draw_epochs(source: Source) -> list[Drawing]:
     for run in runs:
         phase = list_phases(run.recipe)[-1]
         lines = read_lines(run.folder(phase.name) / "epochs.jsonl")
-        shifting = run.recipe.sets is None or run.recipe.sets.shifting
+        sets = find_sets(run)
+        shifting = sets is None or sets.shifting
         axes.plot(
             [line["epoch"] for line in lines],
             [100 * line[key] for line in lines],
@@ -36,9 +38,14 @@ def draw_epochs(source: Source) -> list[Drawing]:
     return [Drawing(name="epochs", caption=caption, figure=figure)]
 
 
+def find_sets(run: Run) -> Sets | None:
+    """Return the section of feature sets of a run's recipe, or None if it has none."""
+    return run.recipe.sets if isinstance(run.recipe, FeatureSetRecipe) else None
+
+
 def name_size(run: Run) -> str:
     """What a run's colour stands for: N of clusters, else its name."""
-    sets = run.recipe.sets
+    sets = find_sets(run)
     if sets is None or sets.method != "clusters":
         return run.path.name
     units = sets.of("units")
@@ -47,7 +54,7 @@ def name_size(run: Run) -> str:
 
 def name_run(run: Run) -> str:
     """A run in a legend."""
-    sets = run.recipe.sets
+    sets = find_sets(run)
     if sets is None or sets.method != "clusters":
         return run.path.name
     with_or_without = "w/" if sets.shifting else "w/o"

@@ -19,13 +19,13 @@ from flowkit.flow import flow_to_color
 from models.networks.pyramid import PyramidNetwork
 from train.evaluation.evaluate import score_phases
 from train.evaluation.scores import METRICS, measure
-from train.recipe.recipe import Recipe, of_split
+from train.recipe.recipe import ImageRecipe, of_split
 from train.report.figures.attention import choose_videos
 from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
 from train.runs.phases import Phase, list_phases, list_scorings
 from train.runs.run import Run, Settings
 from train.tasks.backbones import find_inputs
-from train.tasks.networks import finished_network
+from train.tasks.networks import find_image_recipe, finished_network
 from train.tasks.samples import make_dataset, needed_streams, prepare_images
 
 SHOWN, FRAMES_SHARE, PLACES_SHARE = 5, 0.5, 0.7
@@ -39,7 +39,7 @@ def draw_receptive(source: Source) -> list[Drawing]:
 
     Nothing without a store or a pyramid.
     """
-    if source.store is None or source.run.recipe.network.pyramid is None:
+    if source.store is None or not has_pyramid(source.run):
         return []
     first = list_phases(source.run.recipe)[0].split
     drawings = []
@@ -49,10 +49,15 @@ def draw_receptive(source: Source) -> list[Drawing]:
     return drawings
 
 
+def has_pyramid(run: Run) -> bool:
+    """Whether a run was trained with pyramid attention."""
+    return isinstance(run.recipe, ImageRecipe) and run.recipe.network.pyramid is not None
+
+
 def draw_stream(source: Source, phase: Phase) -> list[Drawing]:
     """Both figures of one branch."""
     assert source.store is not None
-    recipe = of_split(source.run.recipe, phase.split)
+    recipe = of_split(find_image_recipe(source.run), phase.split)
     longer = replace(recipe, data=replace(recipe.data, num_segments=SHOWN))
     dataset = make_dataset(longer, source.store, needed_streams(phase), "validate")
     chosen = choose_videos(source, [int(row) for row in dataset.subset.rows])
@@ -86,7 +91,7 @@ def draw_stream(source: Source, phase: Phase) -> list[Drawing]:
 
 
 def find_weights(
-    network: PyramidNetwork, recipe: Recipe, phase: Phase, images: torch.Tensor
+    network: PyramidNetwork, recipe: ImageRecipe, phase: Phase, images: torch.Tensor
 ) -> list[F32]:
     """A of equation 3 by its top 1, 2, … levels (three at most), each (D, K, H, W)."""
     inputs = find_inputs(recipe, SHOWN)
@@ -131,14 +136,15 @@ def mark_salient(cell: Any, size: tuple[int, ...], weights: F32, share: float, c
 
 def draw_frames(source: Source) -> list[Drawing]:
     """Accuracy over K at testing, a line for each run: trained with other K (Fig. 3)."""
-    if source.store is None or source.run.recipe.network.pyramid is None:
+    if source.store is None or not has_pyramid(source.run):
         return []
     figure, axes = make_figure()
-    runs = [source.run, *([source.against] if source.against else [])]
+    runs = [run for run in (source.run, source.against) if run]
+    runs = [run for run in runs if isinstance(run.recipe, ImageRecipe)]
     rows = [["K at training", "score", *map(str, COUNTS)]]
     for run in runs:
         for name, values in score_counts(run, source).items():
-            trained = run.recipe.data.num_segments
+            trained = find_image_recipe(run).data.num_segments
             colour = ACCENTS[(len(rows) - 1) % len(ACCENTS)]
             axes.plot(COUNTS, values, "o-", ms=3, color=colour, label=f"K = {trained}, {name}")
             rows.append([str(trained), name, *(f"{value:.1f}" for value in values)])

@@ -2,6 +2,7 @@
 
 from train.evaluation.scores import METRICS
 from train.report.figures.drawing import Drawing, Source
+from train.tasks.registry import find_task
 
 
 def list_iterations(source: Source) -> list[Drawing]:
@@ -14,9 +15,7 @@ def list_iterations(source: Source) -> list[Drawing]:
     scores, reported = source.results()["scores"], source.run.recipe.reported
     first, second, third = METRICS[source.run.recipe.labels].items()
     groups = list(dict.fromkeys(name.rpartition("/")[0] for name in scores))
-    branches = {"rgb": "RGB", "flow": "flow", "fusion": "fusion"}
-    if source.run.recipe.kind != "images":
-        branches = {source.run.recipe.kind: source.run.recipe.kind}
+    branches = find_task(source.run.recipe).score_titles
     rows = [["", *branches.values(), f"{third[1]} (last)", "videos"]]
     for group in groups:
         cells: list[str] = []

@@ -18,11 +18,11 @@ from flowkit.store import Store
 from flowkit.synthetic.flash_mnist import SPLITS, FlashMNIST
 from flowkit.synthetic.mnist import read_digits
 from train.flash_mnist.store import DATASET, digest_digits
-from train.recipe.recipe import Recipe, of_split
+from train.recipe.recipe import FeatureSetRecipe, of_split
 from train.report.figures.attention import choose_videos
 from train.report.figures.drawing import Drawing, Source, make_figure
 from train.runs.phases import phases_of
-from train.tasks.sets import finish_sets, sample_sets, sets_of
+from train.tasks.sets import FeatureSetTask
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
@@ -109,15 +109,16 @@ def find_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]]:
     Nothing without a store, without sets, or where the method has no attention. Of the first split.
     """
     recipe, store = source.run.recipe, source.store
-    if recipe.sets is None or store is None:
+    if not isinstance(recipe, FeatureSetRecipe) or store is None:
         return {}
     phase = phases_of(recipe, recipe.splits[0] if recipe.splits else None)[0]
-    network = finish_sets(source.run, phase)
-    dataset = sample_sets(take_all(of_split(recipe, phase.split)), store, phase, "test")
+    task = FeatureSetTask(take_all(of_split(recipe, phase.split)))
+    network = task.load_finished_network(source.run, phase)
+    dataset = task.open_dataset(store, phase, "test")
     rows = [int(row) for row in dataset.subset.rows]
     chosen = choose_videos(source, rows)
     found: dict[str, list[tuple[str, list[U8], F32]]] = {}
-    for modality, name in sets_of(of_split(recipe, phase.split)).streams.items():
+    for modality, name in task.sets.streams.items():
         part: Any = network.parts[modality]
         if not hasattr(part, "attention"):
             continue
@@ -132,9 +133,9 @@ def find_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]]:
     return found
 
 
-def take_all(recipe: Recipe) -> Recipe:
+def take_all(recipe: FeatureSetRecipe) -> FeatureSetRecipe:
     """The recipe with sets whole in testing, so that weights are those of all features."""
-    return replace(recipe, sets=replace(sets_of(recipe), test=0))
+    return replace(recipe, sets=replace(recipe.sets, test=0))
 
 
 def show_features(store: Store, row: int, name: str) -> list[U8]:
