@@ -115,7 +115,7 @@ def check_store(path: Path, folder: Path) -> None:
     from flowkit.demo import measure_errors
     from flowkit.errors import FlowkitError
     from flowkit.extraction.summary import count_kinds
-    from flowkit.preview import choose_varied, preview_sheet
+    from flowkit.preview import choose_video_per_class, preview_sheet
     from flowkit.store import Store, read_failures
 
     store = Store(path)
@@ -135,7 +135,7 @@ def check_store(path: Path, folder: Path) -> None:
     mean = sum(row.aee * row.pairs for row in errors) / max(1, pairs)
     click.echo(f"end-to-end AEE: {mean:.3f} px over {pairs} pairs (codec, TV-L1, JPEG included)")
     picture = path.with_name(f"{path.name}.png")
-    preview_sheet(store, choose_varied(store), picture)
+    preview_sheet(store, choose_video_per_class(store), picture)
     click.echo(f"picture: {picture}")
     if failed:
         raise FlowkitError(

@@ -48,7 +48,7 @@ def preview(
     if len(opened) == 0:
         raise UsageError(f"{store} has no videos yet; extract some first")
     many = sheet or grid
-    chosen = list(ids) or (drawing.choose_varied(opened) if many else [opened[0].id])
+    chosen = list(ids) or (drawing.choose_video_per_class(opened) if many else [opened[0].id])
     if grid:
         drawing.preview_grid(opened, chosen, out)
     elif len(chosen) == 1 and not sheet:
