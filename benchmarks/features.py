@@ -205,7 +205,7 @@ def count_decoded(root: Path) -> None:
             source=stream, positions=positions, length=length, stride=stride
         )  # fmt: skip
         available = FRAMES - (stream == "flow")
-        needed = np.unique(sampling.list_times(sampling.sample(available)[0], available))
+        needed = np.unique(sampling.list_times(sampling.sample_starts(available)[0], available))
         reader = views.ViewReader(root, stream, ThreeCrop(64))
         with counting() as decoded:
             for piece in views.cut_video(store.index.id(0), available, sampling, most):

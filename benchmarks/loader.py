@@ -34,7 +34,7 @@ from store import compute_flows, make_reading_store, read_pairs, write_loose
 from torch.utils.data import BatchSampler, DataLoader
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
-from flowkit.datasets.sampling import draw, list_times
+from flowkit.datasets.sampling import list_times, make_generator
 from flowkit.datasets.snippets import Batches, EpochSampler, SnippetDataset
 from flowkit.datasets.transforms import FLOW_SCALES, Crop, MultiScaleCrop, apply_crop
 from flowkit.store import Store, rebuild_index, write_annotations
@@ -56,7 +56,7 @@ class StoreSamples(SnippetDataset):
     def plan(self, epoch: int, index: int) -> tuple[int, list[int]]:
         """The row of a sample, and where its snippets begin."""
         row = int(self.subset.rows[index])
-        return row, self._sample_times(row, draw(self.seed, epoch, row)).tolist()
+        return row, self._sample_times(row, make_generator(self.seed, epoch, row)).tolist()
 
     def read_only(self, row: int, times: list[int]) -> int:
         """The bytes of a sample: how many."""
@@ -102,7 +102,7 @@ class PILSamples(LooseSamples):
     def __getitem__(self, key: Any) -> dict[str, torch.Tensor]:
         epoch, index = key
         row = int(self.subset.rows[index])
-        video, random = self.subset.store[row], draw(self.seed, epoch, row)
+        video, random = self.subset.store[row], make_generator(self.seed, epoch, row)
         times = self._sample_times(row, random)
         [crop] = self.crops(video.height, video.width, random)
         sample = {}

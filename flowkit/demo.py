@@ -1,6 +1,6 @@
-"""The demo's judgement: how far a store of motion8 is from the true flow, class by class.
+"""Measure how far the flow of a motion8 store is from the true flow, for `flowkit demo`.
 
-The error is that of the whole way: H.264, resize, TV-L1, quantization, JPEG.
+The error is that of the whole pipeline: H.264, resize, TV-L1, quantization and JPEG.
 """
 
 from collections.abc import Callable
@@ -18,18 +18,20 @@ from flowkit.synthetic.motion8 import CLASSES, true_flow, truth
 
 @dataclass(frozen=True, kw_only=True)
 class ClassError:
-    """Over the valid pixels of ``pairs`` frame pairs of one class, in pixels of the store.
-
-    ``aee``: average endpoint error of the store's flow. ``motion``: average length of the
-    true flow, which is the error of a store that says nothing moves. ``valid``: share of
-    pixels with a true flow (no outline, not leaving, not covered).
-    """
+    """Flow error of one class, over the valid pixels of its sampled frame pairs."""
 
     name: str
+    """Name of the class."""
     pairs: int
+    """Number of frame pairs."""
     aee: float
+    """Average endpoint error of the stored flow, in pixels of the store."""
     motion: float
+    """Average length of the true flow in pixels of the store, which is the error of zero flow."""
     valid: float
+    """Fraction of pixels whose true flow is known: those that are not on an outline, do not leave
+    the image and are not covered in the next frame.
+    """
 
 
 def measure_errors(
@@ -38,10 +40,19 @@ def measure_errors(
     pairs_per_video: int = 6,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[ClassError]:
-    """Compare a store with the motion8 folder ``dataset`` that it was extracted from.
+    """Compare the flow of a store with the true flow of motion8.
 
-    Takes ``pairs_per_video`` evenly spaced frame pairs of every video. Raises UsageError where
-    the store has no flow of motion8, or not all of its frames.
+    Args:
+        store: Store that was extracted from motion8.
+        dataset: Folder of the rendered dataset.
+        pairs_per_video: Evenly spaced frame pairs to compare in each video.
+        progress: Called after each video with the number of finished videos and the total.
+
+    Returns:
+        The error of each class that the store has.
+
+    Raises:
+        UsageError: If the store does not have the flow of all frames of motion8.
     """
     sums: dict[str, list[tuple[float, float, int, int]]] = {name: [] for name in CLASSES}
     for done, id in enumerate(store, 1):
@@ -53,16 +64,27 @@ def measure_errors(
             )
         times = np.linspace(0, video.num_flow - 1, min(pairs_per_video, video.num_flow))
         for t in np.unique(times.round().astype(int)):
-            sums[clip.label].append(compare(video, int(t), *true_flow(clip, int(t))))
+            sums[clip.label].append(compare_pair(video, int(t), *true_flow(clip, int(t))))
         if progress is not None:
             progress(done, len(store))
-    return [summarize(name, rows) for name, rows in sums.items() if rows]
+    return [summarize_class(name, rows) for name, rows in sums.items() if rows]
 
 
-def compare(
+def compare_pair(
     video: Video, t: int, flow: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]
 ) -> tuple[float, float, int, int]:
-    """(Σ endpoint error, Σ |true flow|, valid pixels, pixels) of one pair, at the store's size."""
+    """Compare the flow of one frame pair with the true flow, at the size of the store.
+
+    Args:
+        video: Video of the store.
+        t: Time of the first frame of the pair.
+        flow: (H, W, 2) true flow in pixels of the rendered video.
+        valid: (H, W) whether the true flow is known.
+
+    Returns:
+        Sum of the endpoint errors, sum of the lengths of the true flow, number of valid pixels,
+        and number of pixels.
+    """
     height, width = flow.shape[:2]
     size = (video.width, video.height)
     if (width, height) != size:
@@ -74,7 +96,8 @@ def compare(
     return float(error.sum()), float(motion.sum()), int(valid.sum()), valid.size
 
 
-def summarize(name: str, rows: list[tuple[float, float, int, int]]) -> ClassError:
+def summarize_class(name: str, rows: list[tuple[float, float, int, int]]) -> ClassError:
+    """Average the results of `compare_pair` over the frame pairs of one class."""
     error, motion = sum(row[0] for row in rows), sum(row[1] for row in rows)
     valid, pixels = sum(row[2] for row in rows), sum(row[3] for row in rows)
     return ClassError(

@@ -60,7 +60,7 @@ def check_training(store: Path, folder: Path) -> str:
     command would start any.
 
     Args:
-        store: a store as ``flowkit.doctor.joined`` describes it.
+        store: a store as ``flowkit.doctor.plugin_steps`` describes it.
         folder: an empty folder, where the run is written.
     """
     with keeping_inductor_in(folder):

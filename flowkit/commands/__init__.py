@@ -1,0 +1,1 @@
+"""Define the commands of flowkit, one module each, and what they share."""

@@ -1,4 +1,4 @@
-"""`flowkit datasets`."""
+"""Define `flowkit datasets`, which lists the datasets of the catalogue."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ from flowkit.path_text import argument_to_text
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def datasets(names: tuple[str, ...], catalog: Path | None, as_json: bool) -> None:
-    r"""List the datasets of the catalogue, and what of them is on this machine.
+    """List the datasets of the catalogue, and what of them is on this machine.
 
-    With NAMEs only those, and how to obtain them. Videos and annotations are looked for
-    below $FLOWKIT_DATA (default: data).
+    With NAMEs, only those are listed, with how to obtain them. Videos and annotations are
+    searched for below $FLOWKIT_DATA (default: data).
 
     \b
     flowkit datasets
@@ -34,11 +34,16 @@ def datasets(names: tuple[str, ...], catalog: Path | None, as_json: bool) -> Non
     if as_json:
         print_json(rows, indent=2)
         return
-    show(rows, bool(names))
+    print_datasets(rows, bool(names))
 
 
-def show(rows: list[dict[str, object]], details: bool) -> None:
-    """Print the table and, with ``details``, all that is known of each dataset."""
+def print_datasets(rows: list[dict[str, object]], details: bool) -> None:
+    """Print a table of datasets.
+
+    Args:
+        rows: Descriptions of the datasets, by `flowkit.catalog`.
+        details: Whether to print also the title, the licence and how to obtain each dataset.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -58,4 +63,4 @@ def show(rows: list[dict[str, object]], details: bool) -> None:
         if row["problem"] and (details or row["videos"] or row["annotations"]):
             print_table(Text(str(row["problem"]), style="yellow"))
     if not details:
-        click.echo('\n"flowkit datasets NAME" says how to obtain one.')
+        click.echo('\n"flowkit datasets NAME" shows how to obtain a dataset.')

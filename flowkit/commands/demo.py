@@ -1,4 +1,4 @@
-"""`flowkit demo`: motion8 rendered, extracted, compared with its true flow, and drawn."""
+"""Define `flowkit demo`, which renders motion8, extracts it and compares it with its true flow."""
 
 from pathlib import Path
 
@@ -59,12 +59,12 @@ def demo(
     from flowkit.errors import UsageError
 
     if only_write and only_check:
-        raise UsageError("--write and --check exclude one another; without both, all is done")
+        raise UsageError("--write and --check exclude each other; give neither to do everything")
     folder = data or data_root() / "motion8"
     if not only_check:
         write_videos(folder, videos, test_videos, frames, size, seed)
     if not (only_write or only_check) and not extract_videos(folder, store, workers):
-        click.echo("interrupted; the same command goes on from here", err=True)
+        click.echo("interrupted; run the same command again to continue", err=True)
         context.exit(130)
     if not only_write:
         check_store(store, folder)
@@ -73,6 +73,16 @@ def demo(
 def write_videos(
     folder: Path, videos: int, test_videos: int, frames: int, size: str, seed: int
 ) -> None:
+    """Render the videos of motion8 that do not exist yet.
+
+    Args:
+        folder: Folder to render into.
+        videos: Number of training videos.
+        test_videos: Number of test videos.
+        frames: Frames of each video.
+        size: Width and height in pixels, as ``WxH``.
+        seed: Seed of the motions.
+    """
     from flowkit.commands.terminal import count_progress
     from flowkit.extraction.recipe_overrides import parse_size
     from flowkit.synthetic.motion8 import Motion8, write
@@ -87,7 +97,16 @@ def write_videos(
 
 
 def extract_videos(folder: Path, store: Path, workers: int | None) -> bool:
-    """Extract what the store lacks; False where the user stopped it."""
+    """Extract the videos that the store lacks.
+
+    Args:
+        folder: Folder of the rendered dataset.
+        store: Path of the store.
+        workers: Number of workers; None uses all cores.
+
+    Returns:
+        Whether extraction finished; False if the user interrupted it.
+    """
     from flowkit.annotations import FORMATS
     from flowkit.catalog import find_dataset
     from flowkit.commands.terminal import print_table
@@ -105,9 +124,14 @@ def extract_videos(folder: Path, store: Path, workers: int | None) -> bool:
 
 
 def check_store(path: Path, folder: Path) -> None:
-    """Compare a store with the true flow and draw it.
+    """Compare the flow of a store with the true flow, and draw a contact sheet.
 
-    Raises FlowkitError where it is empty, or lacks videos that could not be extracted.
+    Args:
+        path: Path of the store.
+        folder: Folder of the rendered dataset.
+
+    Raises:
+        FlowkitError: If the store is empty, or videos could not be extracted.
     """
     from rich.table import Table
 
@@ -115,15 +139,15 @@ def check_store(path: Path, folder: Path) -> None:
     from flowkit.demo import measure_errors
     from flowkit.errors import FlowkitError
     from flowkit.extraction.summary import count_kinds
-    from flowkit.preview import choose_varied, preview_sheet
+    from flowkit.preview import choose_video_per_class, preview_sheet
     from flowkit.store import Store, read_failures
 
     store = Store(path)
     failed = [failure for id, failure in read_failures(path).items() if id not in store]
-    why = f"`flowkit status {path} --failures` says why for each"
+    advice = f"`flowkit status {path} --failures` lists the reasons"
     if not len(store):
-        end = f": {len(failed)} failed ({count_kinds(failed)}); {why}" if failed else ""
-        raise FlowkitError(f"{path} holds no video to compare{end or '; extract motion8 first'}")
+        reason = f": {len(failed)} failed ({count_kinds(failed)}); {advice}" if failed else ""
+        raise FlowkitError(f"{path} holds no video to compare{reason or '; extract motion8 first'}")
     with count_progress("comparing with the true flow") as progress:
         errors = measure_errors(store, folder, progress=progress)
     table = Table("class", "pairs", "AEE (px)", "true motion (px)", "valid pixels", box=None)
@@ -134,11 +158,11 @@ def check_store(path: Path, folder: Path) -> None:
     pairs = sum(row.pairs for row in errors)
     mean = sum(row.aee * row.pairs for row in errors) / max(1, pairs)
     click.echo(f"end-to-end AEE: {mean:.3f} px over {pairs} pairs (codec, TV-L1, JPEG included)")
-    picture = path.with_name(f"{path.name}.png")
-    preview_sheet(store, choose_varied(store), picture)
-    click.echo(f"picture: {picture}")
+    image = path.with_name(f"{path.name}.png")
+    preview_sheet(store, choose_video_per_class(store), image)
+    click.echo(f"picture: {image}")
     if failed:
         raise FlowkitError(
             f"{len(failed)} videos of motion8 could not be extracted into {path} "
-            f"({count_kinds(failed)}); {why}"
+            f"({count_kinds(failed)}); {advice}"
         )

@@ -1,4 +1,4 @@
-"""`flowkit doctor`."""
+"""Define `flowkit doctor`, which checks this machine."""
 
 import signal
 import sys
@@ -42,10 +42,10 @@ def doctor(
     name: str | None, variant: str | None, store: Path, catalog: Path | None, quick: bool,
     as_json: bool,
 ) -> None:  # fmt: skip
-    r"""Check this machine, and say what to do about each finding.
+    """Check this machine, and say what to do about each finding.
 
-    A tiny clip is extracted, verified and read, a Ray worker is started, and a network is trained
-    for a step; nothing of it is left behind. The exit code is 1 if anything fails.
+    Tiny clips are extracted, verified and read, a Ray worker is started, and a network is trained
+    for a step; all files are removed afterwards. The exit code is 1 if anything fails.
 
     \b
     flowkit doctor
@@ -60,15 +60,15 @@ def doctor(
         from flowkit.catalog import find_dataset, load_catalog
 
         dataset = find_dataset(name, variant, load_catalog(catalog))
-    show = sys.stderr.isatty()
+    is_terminal = sys.stderr.isatty()
 
-    def progress(topic: str) -> None:
-        if show:
+    def show_topic(topic: str) -> None:
+        if is_terminal:
             click.echo(f"\r\x1b[K{topic} …", err=True, nl=False)
 
-    with ending_in_order():
-        findings = diagnose(store, dataset, quick=quick, progress=progress)
-    if show:
+    with interrupt_on_signals():
+        findings = diagnose(store, dataset, quick=quick, progress=show_topic)
+    if is_terminal:
         click.echo("\r\x1b[K", err=True, nl=False)
     if as_json:
         click.echo(json.dumps([finding.to_dict() for finding in findings], indent=2))
@@ -79,7 +79,7 @@ def doctor(
 
 
 def print_findings(findings: "list[Finding]") -> None:
-    """One line for each finding, and one for its advice."""
+    """Print a line for each finding, and one for its advice."""
     colours = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "yellow"}
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
@@ -90,18 +90,25 @@ def print_findings(findings: "list[Finding]") -> None:
 
 
 @contextmanager
-def ending_in_order() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the work as Ctrl-C does, so that it removes what it made."""
+def interrupt_on_signals() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into KeyboardInterrupt, so that temporary files are removed.
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    Yields:
+        None, while the signals are handled so.
+    """
+
+    def interrupt(signal_number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python gives signals to the main thread alone
+        yield  # Python delivers signals to the main thread only
         return
-    former: dict[int, Any] = {n: signal.signal(n, handle) for n in (signal.SIGTERM, signal.SIGHUP)}
+    previous: dict[int, Any] = {
+        signal_number: signal.signal(signal_number, interrupt)
+        for signal_number in (signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        for signal_number, handler in previous.items():
+            signal.signal(signal_number, handler)

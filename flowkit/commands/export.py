@@ -1,4 +1,4 @@
-"""`flowkit export`: a store as the JPEG folders that other tools read."""
+"""Define `flowkit export`, which writes a store as the JPEG folders that other tools read."""
 
 from pathlib import Path
 
@@ -49,9 +49,9 @@ def export(
 ) -> None:
     """Write videos of STORE to folder OUT as img_*.jpg, flow_x_*.jpg and flow_y_*.jpg.
 
-    A second run goes on where the first ended. Folder names are percent-encoded ids;
-    `export.json` says how to read the flow, `videos.csv` lists the videos. For mmaction2, lists of
-    each subset; its flow wants filename_tmpl='flow_{}_{:05d}.jpg' and start_index=1.
+    A second run continues where the first one ended. Folder names are percent-encoded ids;
+    `export.json` tells how to read the flow, and `videos.csv` lists the videos. For mmaction2, each
+    subset gets annotation lists; set filename_tmpl='flow_{}_{:05d}.jpg' and start_index=1 for flow.
 
     \b
     flowkit export S rawframes --format mmaction2
@@ -76,7 +76,7 @@ def export(
             f"{report.added_error_max:.3f} px largest added error (one field per video)"
         )
     if report.unlabelled:
-        click.echo(f"{report.unlabelled} videos without labels are in no list")
+        click.echo(f"{report.unlabelled} videos without labels are not in the annotation lists")
     if report.case_collisions:
         click.echo(
             f"{len(report.case_collisions)} groups of names differ only by case: "

@@ -1,4 +1,4 @@
-"""`flowkit extract`: videos → frame store."""
+"""Define `flowkit extract`, which extracts videos into a frame store."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command("extract")
-# An unreadable file is quarantined like any other that is bad, so that the rest goes on.
+# An unreadable file is quarantined like any other bad file, so that extraction continues.
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--dataset",
@@ -141,13 +141,13 @@ def extract(
     from flowkit.commands.sources import choose_sources
     from flowkit.commands.terminal import print_json, print_table
     from flowkit.extraction import Options, Wishes, choose_recipe, parse_part
-    from flowkit.extraction import extract as run
+    from flowkit.extraction import extract as extract_videos
     from flowkit.extraction.summary import count_kinds
 
-    chosen = choose_sources(files, dataset, variant, videos, catalog, subset, store)
-    kinds = choose_streams(streams, audio, chosen.recipe)
+    sources = choose_sources(files, dataset, variant, videos, catalog, subset, store)
+    chosen_streams = choose_streams(streams, audio, sources.recipe)
     options = Options(
-        streams=kinds,
+        streams=chosen_streams,
         part=parse_part(shard) if shard else (0, 1),
         **{name: rest[name] for name in OPTION_NAMES},
     )
@@ -155,25 +155,27 @@ def extract(
         upsize=upscale or upsize,
         **{name: rest[name] for name in rest.keys() - OPTION_NAMES},
     )
-    recipe = choose_recipe(chosen.store, kinds, wishes, chosen.recipe)
-    summary = run(
-        chosen.located, chosen.store, recipe, options, table=chosen.table, dataset=chosen.dataset
-    )
+    recipe = choose_recipe(sources.store, chosen_streams, wishes, sources.recipe)
+    summary = extract_videos(
+        sources.located, sources.store, recipe, options,
+        table=sources.table, dataset=sources.dataset,
+    )  # fmt: skip
     if as_json:
         print_json(summary.to_dict())
     else:
         print_table(summary.render())
-        click.echo(f"store: {chosen.store}")
+        click.echo(f"store: {sources.store}")
     if summary.interrupted:
-        click.echo("interrupted; the same command goes on from here", err=True)
+        click.echo("interrupted; run the same command again to continue", err=True)
         context.exit(130)
     if strict and (summary.failed or summary.quarantined):
         context.exit(4)
     if summary.fruitless:
-        bad = [*summary.failed, *summary.quarantined]
+        failures = [*summary.failed, *summary.quarantined]
         click.echo(
-            f"error: no video could be extracted: {len(bad)} failed ({count_kinds(bad)}); "
-            f"`flowkit status {chosen.store} --failures` says why for each",
+            f"error: no video could be extracted: {len(failures)} failed "
+            f"({count_kinds(failures)}); "
+            f"`flowkit status {sources.store} --failures` lists the reasons",
             err=True,
         )
         context.exit(1)
@@ -182,17 +184,25 @@ def extract(
 def choose_streams(
     streams: str | None, audio: bool | None, recipe: "Recipe | None"
 ) -> tuple[str, ...]:
-    """Those named, else rgb and flow, and audio where the dataset's recipe has it; ``audio`` has
-    the last word on itself.
+    """Choose the streams to extract.
+
+    Args:
+        streams: Value of --streams: names separated by commas. Default: rgb, flow, and audio if
+            the recipe of the dataset has it.
+        audio: Value of --audio or --no-audio, which overrides --streams; None if not given.
+        recipe: Recipe of the dataset, if it has one.
+
+    Returns:
+        Names of the streams, with audio last.
     """
-    named = (name.strip() for name in ("rgb,flow" if streams is None else streams).split(","))
-    kinds = dict.fromkeys(name for name in named if name)
+    names = (name.strip() for name in ("rgb,flow" if streams is None else streams).split(","))
+    chosen = dict.fromkeys(name for name in names if name)
     if audio is None:
-        audio = "audio" in kinds or (
+        audio = "audio" in chosen or (
             streams is None and recipe is not None and recipe.audio is not None
         )
-    kinds.pop("audio", None)
-    return (*kinds, "audio") if audio else tuple(kinds)
+    chosen.pop("audio", None)
+    return (*chosen, "audio") if audio else tuple(chosen)
 
 
 OPTION_NAMES = frozenset(
@@ -201,3 +211,4 @@ OPTION_NAMES = frozenset(
         "min_frames", "stall_seconds", "roll_seconds",
     }
 )  # fmt: skip
+"""Options that are fields of `flowkit.extraction.Options`; the others belong to the recipe."""

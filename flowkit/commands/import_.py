@@ -1,4 +1,4 @@
-"""`flowkit import`: JPEG folders of denseflow or mmaction2 into a store."""
+"""Define `flowkit import`, which imports JPEG folders of denseflow or mmaction2 into a store."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`flowkit index`: rebuild the index of a store, or join annotations to it."""
+"""Define `flowkit index`, which rebuilds the index of a store and joins annotations to it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,11 +54,11 @@ def index(
     table = read_table(dataset, variant, catalog, annotations, format)
     if table is not None:
         try:
-            known = read_annotations(store)
+            stored = read_annotations(store)
         except CorruptError as error:
             click.echo(f"replaced: {error}", err=True)
-            known = None
-        write_annotations(store, table if known is None else known.joined(table))
+            stored = None
+        write_annotations(store, table if stored is None else stored.joined(table))
     version = rebuild_index(store, scratch=scratch)
     opened = Store(store)
     click.echo(f"index version {version}: {len(opened)} videos, {len(opened.classes)} classes")
@@ -79,7 +79,22 @@ def read_table(
     annotations: Path | None,
     format: str | None,
 ) -> "AnnotationTable | None":
-    """The annotations that the options name, None where they name none."""
+    """Read the annotations that the options of `flowkit index` name.
+
+    Args:
+        dataset: Value of --dataset.
+        variant: Value of --variant.
+        catalog: Value of --catalog.
+        annotations: Value of --annotations.
+        format: Value of --format.
+
+    Returns:
+        The annotations; None if no option names any.
+
+    Raises:
+        UsageError: If options exclude each other or the format is unknown.
+        CatalogError: If the files of the dataset are missing.
+    """
     import difflib
 
     from flowkit.annotations import FORMATS
@@ -101,8 +116,8 @@ def read_table(
     if annotations is None or format is None:
         return None
     if format not in FORMATS:
-        near = difflib.get_close_matches(format, FORMATS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        matches = difflib.get_close_matches(format, FORMATS, 1)
+        hint = f"; did you mean {matches[0]}?" if matches else ""
         raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}{hint}")
     table = FORMATS[format].read(annotations, variant)
     if not table.annotations:

@@ -1,4 +1,4 @@
-"""`flowkit preview`: look at what a store holds."""
+"""Define `flowkit preview`, which draws videos of a store."""
 
 from pathlib import Path
 
@@ -47,8 +47,12 @@ def preview(
     opened = Store(store)
     if len(opened) == 0:
         raise UsageError(f"{store} has no videos yet; extract some first")
-    many = sheet or grid
-    chosen = list(ids) or (drawing.choose_varied(opened) if many else [opened[0].id])
+    if ids:
+        chosen = list(ids)
+    elif sheet or grid:
+        chosen = drawing.choose_video_per_class(opened)
+    else:
+        chosen = [opened[0].id]
     if grid:
         drawing.preview_grid(opened, chosen, out)
     elif len(chosen) == 1 and not sheet:

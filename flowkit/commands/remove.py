@@ -1,4 +1,4 @@
-"""`flowkit remove`: take features out of a store."""
+"""Define `flowkit remove`, which removes features from a store."""
 
 from pathlib import Path
 
@@ -15,17 +15,17 @@ def remove(store: Path, name: str, yes: bool) -> None:
     \b
     flowkit remove S tsn_rgb
 
-    Frames, flow and audio stay: they are what a store is for.
+    Frames, flow and audio cannot be removed.
     """
     from flowkit.extraction.summary import format_bytes
     from flowkit.recipe import FEATURES
     from flowkit.store.format.header import read_header
     from flowkit.store.removal import remove_features
 
-    made = read_header(store).recipe.features.get(name)
-    question = f"remove features/{name} of {made.model} from {store}?" if made else ""
+    features = read_header(store).recipe.features.get(name)
+    question = f"remove features/{name} of {features.model} from {store}?" if features else ""
     if question and not yes and not click.confirm(question):
         click.echo("nothing was removed", err=True)
         raise SystemExit(1)
-    freed = remove_features(store, name)
-    click.echo(f"removed {FEATURES}{name}: {format_bytes(freed)}")
+    freed_bytes = remove_features(store, name)
+    click.echo(f"removed {FEATURES}{name}: {format_bytes(freed_bytes)}")

@@ -1,4 +1,4 @@
-"""What `flowkit extract` works on: a dataset, a folder of classes, or plain files."""
+"""Choose what `flowkit extract` extracts: a dataset, a folder of classes, or single files."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +11,18 @@ from flowkit.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """The located videos, their annotations, and where their store is."""
+    """The videos to extract, their annotations, and the path of their store."""
 
     located: Located
+    """The video files that were found, and the ids of those that are missing."""
     store: Path
+    """Path of the store."""
     table: AnnotationTable | None = None
+    """Annotations of the videos, if there are any."""
     dataset: str | None = None
+    """Name of the dataset, if it is one of the catalogue."""
     recipe: Recipe | None = None
+    """Recipe of the dataset, if the catalogue has one."""
 
 
 def choose_sources(
@@ -29,15 +34,33 @@ def choose_sources(
     subset: str | None,
     store: Path | None,
 ) -> Sources:
-    """Exactly one of files, ``dataset`` and ``videos``; UsageError otherwise."""
-    given = [bool(files), dataset is not None, videos is not None]
-    if sum(given) != 1:
-        what = "several of them" if sum(given) else "none"
+    """Find the videos that the options of `flowkit extract` name.
+
+    Args:
+        files: Video files.
+        dataset: Value of --dataset. Exactly one of files, --dataset and --videos must be given.
+        variant: Value of --variant.
+        videos: Value of --videos.
+        catalog: Value of --catalog.
+        subset: Value of --subset.
+        store: Value of --store. Default: a folder in ``stores`` with the name of the dataset.
+
+    Returns:
+        The videos.
+
+    Raises:
+        UsageError: If options are missing or exclude each other, or the subset is unknown.
+    """
+    is_given = [bool(files), dataset is not None, videos is not None]
+    if sum(is_given) != 1:
+        actual = "several of them" if sum(is_given) else "none"
         raise UsageError(
-            f"name what to extract: --dataset NAME, --videos DIR, or files; got {what}"
+            f"name what to extract: --dataset NAME, --videos DIR, or files; got {actual}"
         )
     if dataset is None and (variant is not None or catalog is not None):
-        raise UsageError("--variant and --catalog belong to --dataset NAME; give it, or neither")
+        raise UsageError(
+            "--variant and --catalog belong to --dataset NAME; give that too, or neither of them"
+        )
     if dataset is not None:
         entry = find_dataset(dataset, variant, load_catalog(catalog))
         table, located = entry.locate()
@@ -57,21 +80,32 @@ def choose_sources(
         )
     else:
         if store is None:
-            raise UsageError("plain files need --store DIR, the store to make or to add to")
+            raise UsageError("single files need --store DIR, the store to create or to extend")
         sources = Sources(located=explicit_files(files), store=store)
-    return sources if subset is None else select(sources, subset)
+    return sources if subset is None else select_subset(sources, subset)
 
 
-def select(sources: Sources, subset: str) -> Sources:
-    """Only the videos of one subset; the annotations stay whole."""
+def select_subset(sources: Sources, subset: str) -> Sources:
+    """Keep only the videos of one subset, with all annotations.
+
+    Args:
+        sources: The videos.
+        subset: Name of the subset.
+
+    Returns:
+        The videos of the subset.
+
+    Raises:
+        UsageError: If no annotation names the subset.
+    """
     located = sources.located
     kept = tuple(source for source in located.sources if subset in source.subsets)
     table = sources.table
-    known = {name for a in (table.annotations if table else ()) for name in a.subsets}
+    annotations = table.annotations if table else ()
+    known = {name for annotation in annotations for name in annotation.subsets}
     if subset not in known:
-        has = ", ".join(sorted(known)) or "none"
-        raise UsageError(f"no subset {subset!r}; the annotations have {has}")
-    assert table is not None
-    members = {a.id for a in table.annotations if subset in a.subsets}
+        names = ", ".join(sorted(known)) or "none"
+        raise UsageError(f"no subset {subset!r}; the annotations have {names}")
+    members = {annotation.id for annotation in annotations if subset in annotation.subsets}
     missing = tuple(id for id in located.missing if id in members)
     return replace(sources, located=replace(located, sources=kept, missing=missing))

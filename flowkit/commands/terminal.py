@@ -1,4 +1,4 @@
-"""What commands print: tables, JSON, and a progress bar (on a terminal only)."""
+"""Print tables and JSON from commands, and show progress bars on terminals."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,11 +12,16 @@ from flowkit.path_text import repair_text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-PIPE_WIDTH = 1_000_000  # columns where nothing is to be cut: a file or a pipe has no width
+PIPE_WIDTH = 1_000_000
+"""Columns of a file or a pipe: enough that nothing is truncated."""
 
 
 def print_table(*parts: "RenderableType") -> None:
-    """Print what rich renders. Off a terminal no line is wrapped, so that names stay whole."""
+    """Print rich renderables; no line is wrapped unless the output is a terminal.
+
+    Args:
+        parts: Tables, texts or other renderables.
+    """
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -26,12 +31,24 @@ def print_table(*parts: "RenderableType") -> None:
 
 
 def print_json(values: Any, indent: int | None = None) -> None:
-    """Print JSON that every encoding of the output can hold, and every parser reads."""
+    """Print JSON that every output encoding can represent and every parser can read.
+
+    Args:
+        values: JSON values, in which any text may occur.
+        indent: Spaces of indentation; None prints one line.
+    """
     click.echo(json.dumps(repair_values(values), indent=indent))
 
 
 def repair_values(values: Any) -> Any:
-    """JSON values with all texts as :func:`flowkit.path_text.repair_text` makes them."""
+    """Apply `flowkit.path_text.repair_text` to all texts in JSON values.
+
+    Args:
+        values: JSON values.
+
+    Returns:
+        A copy with repaired texts.
+    """
     if isinstance(values, str):
         return repair_text(values)
     if isinstance(values, dict):
@@ -42,8 +59,16 @@ def repair_values(values: Any) -> Any:
 
 
 @contextmanager
-def count_progress(what: str, *, size: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Yield ``progress(done, total)``; ``size`` shows bytes instead of counts."""
+def count_progress(description: str, *, size: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr if it is a terminal.
+
+    Args:
+        description: Text beside the bar.
+        size: Whether the numbers are bytes instead of counts.
+
+    Yields:
+        A function ``progress(done, total)`` that updates the bar.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -60,5 +85,5 @@ def count_progress(what: str, *, size: bool = False) -> Iterator[Callable[[int, 
         TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn(),
         console=console, transient=True, disable=not console.is_terminal,
     ) as bar:  # fmt: skip
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

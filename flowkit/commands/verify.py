@@ -1,4 +1,4 @@
-"""`flowkit verify`: is the store what was committed?"""
+"""Define `flowkit verify`, which checks a store for damage and repairs it."""
 
 from pathlib import Path
 
@@ -24,10 +24,10 @@ def verify(store: Path, deep: bool, repair: bool, workers: int | None, as_json: 
     from dataclasses import asdict
 
     from flowkit.commands.terminal import count_progress, print_json
-    from flowkit.store.integrity.verify import verify as check
+    from flowkit.store.integrity.verify import verify as verify_store
 
     with count_progress("verify", size=True) as progress:
-        report = check(store, deep=deep, repair=repair, progress=progress, workers=workers)
+        report = verify_store(store, deep=deep, repair=repair, progress=progress, workers=workers)
     if as_json:
         print_json(asdict(report), indent=1)
     else:

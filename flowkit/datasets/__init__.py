@@ -1,1 +1,1 @@
-"""PyTorch datasets over stores, with their sampling and transforms."""
+"""Provide PyTorch datasets over frame stores, with their sampling and transforms."""

@@ -18,7 +18,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch.utils.data import Dataset
 
-from flowkit.datasets.sampling import draw, sample_middles
+from flowkit.datasets.sampling import make_generator, sample_middles
 from flowkit.datasets.snippets import Key, make_tensor
 from flowkit.datasets.subsets import LabelledSubset
 from flowkit.errors import CorruptError, StoreError, UsageError
@@ -75,7 +75,7 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
         self.sets = {m: FeatureSets(self.subset, name) for m, name in streams.items()}
         for modality in self.sets.keys() - set(may_be_empty):
             sets = self.sets[modality]
-            self.subset.refuse(
+            self.subset.reject_videos(
                 list(self.subset.rows[sets.lengths == 0]),
                 f"no vectors in {sets.stream}: name {modality} in may_be_empty if that is right",
             )
@@ -103,7 +103,7 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
         pairs = [(0, int(key)) if isinstance(key, int | np.integer) else key for key in keys]
         indices = np.array([index for _, index in pairs], np.int64)
         random = self.training and any(number is not None for number in self.sample.values())
-        draws = [draw(self.seed, e, int(self.subset.rows[i])) for e, i in pairs if random]
+        draws = [make_generator(self.seed, e, int(self.subset.rows[i])) for e, i in pairs if random]
         batch: dict[str, torch.Tensor] = {}
         for modality, sets in self.sets.items():
             vectors, lengths = self._take(sets, indices, self.sample.get(modality), draws)
@@ -198,7 +198,7 @@ class FeatureSets:
         self.dimension = vector_dimension(self.stream, self.store.recipe) or 0
         column = index.batch.column(self.stream)
         lacking = column.is_null().to_numpy(zero_copy_only=False)[subset.rows]
-        subset.refuse(
+        subset.reject_videos(
             list(subset.rows[lacking]),
             f"no {self.stream}: make them with `flowkit features --name {name}`",
         )

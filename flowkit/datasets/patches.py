@@ -1,10 +1,11 @@
-"""Log-mel patches of videos, for networks of sound such as a VGG-16 on Kinetics.
+"""Feed PyTorch with log-mel patches of videos, for audio networks such as a VGG-16.
 
     patches of a video (96 windows × 64 mel bands each) ─ K of them ─ images of one channel
 
 Long et al., "Attention Clusters", CVPR 2018, §5.2: patches are "processed just like an image". A
-sample is K of them as TSN takes snippets (sampling.py): one at random of each of K equal segments
-for training, the middle ones or all for testing. Values are those of the store, log(mel + 0.01).
+sample has K patches, chosen as TSN chooses snippets (see sampling.py): training takes a random
+patch of each of K equal segments, testing takes the middle patches or all. Values are those of the
+store, log(mel + 0.01).
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from flowkit.datasets.sampling import draw, sample_middles, sample_randomly
+from flowkit.datasets.sampling import make_generator, sample_middles, sample_randomly
 from flowkit.datasets.snippets import Key
 from flowkit.datasets.subsets import LabelledSubset
 from flowkit.errors import UsageError
@@ -24,17 +25,33 @@ from flowkit.store import Store
 class PatchDataset(Dataset[dict[str, torch.Tensor]]):
     """K log-mel patches of each video.
 
-    Parameters
-    ----------
-    store, subset, many, seed: as for `SnippetDataset`.
-    num_patches: K; 0 for all that a video has, for testing alone. With fewer patches than K,
-        neighbouring segments share one.
-    training: random patches, or fixed ones.
-    leave_out_silent: take only videos with at least one patch; otherwise one without is refused.
-        ``silent`` says how many were left out.
+    A sample is a dict of
 
-    A sample is a dict of ``audio`` (K, 1, 96, 64) float32, ``label`` and ``row`` (of the video in
-    the store). Raises StoreError for videos whose audio was not extracted.
+    - ``audio``: (K, 1, 96, 64) float32 log-mel values;
+    - ``label``: () int64, or (classes,) float32 of 0 and 1 with ``many``;
+    - ``row``: () int64, the row of the video in the store.
+
+    The attribute ``silent`` is the number of videos that were left out because they have no sound.
+
+    Args:
+        store: A store, or its path.
+        subset: Name of a subset of the store's index.
+        num_patches: Number of patches K; 0 takes all patches of a video, in testing only. If a
+            video has fewer patches than K, neighbouring segments share a patch.
+        training: Whether to take random patches instead of fixed ones.
+        leave_out_silent: Whether to leave out videos without any patch; they are an error
+            otherwise.
+        many: Whether a video may have any number of labels instead of exactly one.
+        seed: Seed of everything random.
+
+    Raises:
+        UsageError: If a name is unknown, or ``num_patches`` is too small.
+        StoreError: If the audio of a video was not extracted, or a video has no label or no sound.
+
+    Example:
+        >>> dataset = PatchDataset("stores/kinetics", "train", 5, training=True)
+        >>> dataset[0]["audio"].shape
+        torch.Size([5, 1, 96, 64])
     """
 
     def __init__(
@@ -48,6 +65,7 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
         many: bool = False,
         seed: int = 0,
     ) -> None:
+        """Open the store and check the videos of the subset."""
         if num_patches < (1 if training else 0):
             raise UsageError(
                 "expected num_patches of at least 1 for training, or 0 (all) for testing, got "
@@ -58,27 +76,40 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
         self.num_patches, self.training, self.seed = num_patches, training, seed
         places = [store.index.place("audio", int(row)) for row in self.subset.rows]
         lacking = [row for row, place in zip(self.subset.rows, places, strict=True) if not place]
-        self.subset.refuse(lacking, "no audio: extract it with --streams audio")
+        self.subset.reject_videos(lacking, "no audio: extract it with --streams audio")
         counts = np.array([place[3] for place in places if place])
         if not leave_out_silent:
             silent = list(self.subset.rows[counts == 0])
-            self.subset.refuse(silent, "no sound: leave_out_silent=True goes without them")
+            self.subset.reject_videos(silent, "no sound: leave_out_silent=True leaves them out")
         self.rows = self.subset.rows[counts > 0]
         self.silent = int((counts == 0).sum())
 
     def __len__(self) -> int:
+        """Return the number of videos."""
         return len(self.rows)
 
     def labels(self) -> torch.Tensor:
-        """Of all samples: (N,) int64, or (N, classes) float32 of 0 and 1 with ``many``."""
+        """Return the labels of all samples.
+
+        Returns:
+            (N,) int64, or, with ``many``, (N, classes) float32 of 0 and 1.
+        """
         return torch.stack([self.subset.label(int(row)) for row in self.rows])
 
     def __getitem__(self, key: int | Key) -> dict[str, torch.Tensor]:
+        """Read one sample.
+
+        Args:
+            key: Epoch and index, or an index alone for epoch 0.
+
+        Returns:
+            ``audio``, ``label`` and ``row``.
+        """
         epoch, index = (0, key) if isinstance(key, int) else key
         row = int(self.rows[index])
         patches = self.subset.store[row].audio()
         if self.training:
-            random = draw(self.seed, epoch, row)
+            random = make_generator(self.seed, epoch, row)
             patches = patches[sample_randomly(len(patches), self.num_patches, random)]
         elif self.num_patches:
             patches = patches[sample_middles(len(patches), self.num_patches)]
@@ -86,11 +117,21 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
         return {"audio": audio, "label": self.subset.label(row), "row": torch.tensor(row)}
 
     def batch(self, keys: Sequence[int | Key]) -> dict[str, torch.Tensor]:
-        """Samples of one number of patches as a batch: (B, K, 1, 96, 64)."""
+        """Read several samples as one batch.
+
+        Args:
+            keys: Epochs and indices, or indices alone for epoch 0; at least one.
+
+        Returns:
+            The fields of a sample, stacked: ``audio`` is (B, K, 1, 96, 64).
+
+        Raises:
+            UsageError: If all patches of more than one video are wanted (``num_patches=0``).
+        """
         if not self.num_patches and len(keys) > 1:
             raise UsageError(
-                "all patches of videos make no batch, since they differ in number: take one video "
-                "at a time, or say num_patches"
+                "cannot batch all patches of several videos, because they differ in number: take "
+                "one video at a time, or set num_patches"
             )
         samples = [self[key] for key in keys]
         return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}

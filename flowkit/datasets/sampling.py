@@ -1,21 +1,24 @@
-"""Which frames of a video make a sample: segments, snippets, clips. Integers only, no I/O.
+"""Choose which frames of a video make a sample: segments, snippets and clips.
+
+Everything here is integer arithmetic without I/O.
 
 Wang et al., "Temporal Segment Networks", ECCV 2016, §3: a video of n positions is cut into K
-segments of (nearly) equal length; training takes a random position of each, testing the middle.
+segments of (nearly) equal length. Training takes a random position of each segment, testing takes
+the middle one.
 
     segment k of K      positions ⌊kn/K⌋ … ⌊(k+1)n/K⌋ − 1
     its middle          ⌊(2k+1)n / 2K⌋
 
-Departs from TSN's code: its training drew from ⌊n/K⌋ positions a segment and so never saw the
-last n mod K, and repeated position 0 in short videos; segments here cover all. Test positions
-are TSN's (n = 246 and K = 25 give 4, 14, 24, …, 241).
+Deviation from the code of TSN: its training drew from ⌊n/K⌋ positions per segment, so it never
+used the last n mod K positions, and it repeated position 0 in short videos. The segments here cover
+all positions. The test positions are those of TSN (n = 246 and K = 25 give 4, 14, 24, …, 241).
 
-The rule for videos shorter than asked, everywhere: **a time beyond the last is the last.** With
-fewer positions than segments, neighbouring segments share a position; a snippet or clip that
-runs over the end repeats the last flow field or frame.
+One rule covers all videos that are too short: **a time beyond the last frame is the last frame.**
+If there are fewer positions than segments, neighbouring segments share a position. A snippet or
+clip that runs past the end of the video repeats the last flow field or frame.
 
-Randomness comes from `draw`, a function of (seed, epoch, index) alone: the same sample whatever
-process or worker makes it, and whenever.
+All randomness comes from `make_generator`, which depends on (seed, epoch, index) only. A sample is
+therefore the same in every process and worker, and at any time.
 """
 
 from dataclasses import dataclass
@@ -28,69 +31,155 @@ from flowkit.errors import UsageError
 Times = npt.NDArray[np.int64]
 
 
-def draw(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The random numbers of one sample of one epoch."""
+def make_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """Create the random number generator of one sample in one epoch.
+
+    Args:
+        seed: Seed of the dataset.
+        epoch: Epoch, counted from 0.
+        index: Index of the sample, below 2^40.
+
+    Returns:
+        A generator that is the same for the same three numbers.
+    """
     return np.random.Generator(np.random.Philox(key=[seed, (epoch << 40) | index]))
 
 
 def count_positions(available: int, length: int) -> int:
-    """Where something of ``length`` can begin in ``available`` frames or fields; at least 1."""
+    """Count the positions where a snippet or clip can start.
+
+    Args:
+        available: Frames or flow fields of the video, at least 1.
+        length: Frames or flow fields of the snippet or clip, at least 1.
+
+    Returns:
+        The number of start positions, at least 1 even if the video is too short.
+
+    Raises:
+        UsageError: If one of the numbers is below 1.
+    """
     if available < 1 or length < 1:
         raise UsageError(f"expected a length of at least 1 in a video, got {length} in {available}")
     return max(1, available - length + 1)
 
 
 def sample_middles(positions: int, segments: int) -> Times:
-    """The middle of each segment, (K,) int64, ascending; for testing."""
+    """Take the middle position of each segment, for testing.
+
+    Args:
+        positions: Number of positions in the video, at least 1.
+        segments: Number of segments K, at least 1.
+
+    Returns:
+        (K,) int64 positions in ascending order.
+
+    Raises:
+        UsageError: If one of the numbers is below 1.
+    """
     check_segments(positions, segments)
     return (2 * np.arange(segments) + 1) * positions // (2 * segments)
 
 
 def sample_randomly(positions: int, segments: int, random: np.random.Generator) -> Times:
-    """A random position of each segment, (K,) int64, ascending; for training."""
+    """Take a random position of each segment, for training.
+
+    Args:
+        positions: Number of positions in the video, at least 1.
+        segments: Number of segments K, at least 1.
+        random: Generator of the sample.
+
+    Returns:
+        (K,) int64 positions in ascending order.
+
+    Raises:
+        UsageError: If one of the numbers is below 1.
+    """
     check_segments(positions, segments)
     bounds = np.arange(segments + 1) * positions // segments
     return random.integers(bounds[:-1], np.maximum(bounds[1:], bounds[:-1] + 1))
 
 
 def list_times(start: int, length: int, available: int, stride: int = 1) -> Times:
-    """The times of a snippet or clip that begins at ``start``, (length,); the last is repeated."""
+    """List the times of the frames of a snippet or clip.
+
+    Args:
+        start: Time of the first frame.
+        length: Number of frames or flow fields.
+        available: Frames or flow fields of the video.
+        stride: Distance between two frames of the clip.
+
+    Returns:
+        (length,) int64 times; a time beyond the last frame is the last frame.
+    """
     return np.minimum(start + stride * np.arange(length), available - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSampling:
-    """Clips of ``length`` frames, ``stride`` apart; ``clips`` of them evenly spaced at test."""
+    """How clips are taken from a video.
+
+    Example:
+        >>> ClipSampling(length=3, stride=2).sample_middles(available=9)
+        array([[2, 4, 6]])
+    """
 
     length: int
+    """Frames of a clip, at least 1."""
     stride: int = 1
+    """Distance between two frames of a clip, at least 1."""
     clips: int = 1
+    """Evenly spaced clips per video in testing, at least 1; training takes one random clip."""
 
     def __post_init__(self) -> None:
+        """Check that all numbers are at least 1."""
         for name in ("length", "stride", "clips"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} of clips must be at least 1, got {getattr(self, name)}")
 
     @property
     def span(self) -> int:
-        """Frames from the first of a clip to its last."""
+        """Frames of the video from the first to the last frame of a clip, both included."""
         return (self.length - 1) * self.stride + 1
 
     def sample_middles(self, available: int) -> Times:
-        """Times of evenly spaced clips, (clips, length): their starts are segments' middles."""
+        """Take evenly spaced clips, whose starts are the middles of segments.
+
+        Args:
+            available: Frames or flow fields of the video, at least 1.
+
+        Returns:
+            (clips, length) int64 times.
+        """
         starts = sample_middles(count_positions(available, self.span), self.clips)
-        return self._list(starts, available)
+        return self._list_clip_times(starts, available)
 
     def sample_randomly(self, available: int, random: np.random.Generator) -> Times:
-        """Times of one clip at a random place, (1, length)."""
-        starts = sample_randomly(count_positions(available, self.span), 1, random)
-        return self._list(starts, available)
+        """Take one clip at a random position.
 
-    def _list(self, starts: Times, available: int) -> Times:
+        Args:
+            available: Frames or flow fields of the video, at least 1.
+            random: Generator of the sample.
+
+        Returns:
+            (1, length) int64 times.
+        """
+        starts = sample_randomly(count_positions(available, self.span), 1, random)
+        return self._list_clip_times(starts, available)
+
+    def _list_clip_times(self, starts: Times, available: int) -> Times:
         return np.stack([list_times(int(t), self.length, available, self.stride) for t in starts])
 
 
 def check_segments(positions: int, segments: int) -> None:
+    """Check that there is at least one position and one segment.
+
+    Args:
+        positions: Number of positions in the video.
+        segments: Number of segments.
+
+    Raises:
+        UsageError: If one of the numbers is below 1.
+    """
     if positions < 1 or segments < 1:
         raise UsageError(
             f"expected at least 1 position and 1 segment, got {positions} and {segments}"

@@ -1,16 +1,16 @@
-"""Crops and flips: one draw for each sample, applied to RGB and flow alike.
+"""Crop and mirror images: each sample draws its crops once, for RGB and flow alike.
 
 Wang et al., "Temporal Segment Networks", ECCV 2016, §3.2: corner cropping and scale jittering.
-A crop is a box of the stored image that is resized to the network's input and perhaps mirrored.
+A crop is a box of the stored image that is resized to the input size of the network and optionally
+mirrored.
 
-Images are uint8 throughout: RGB as it is, flow as the bytes q of the store, 128 for no motion
-(flow/quantize.py). **Mirroring negates the x of flow**: q becomes 256 − q, after the resize, so
-that a mirrored sample is exactly the mirror image of the plain one. y is left alone. Byte 0,
-which only JPEG can produce, is read as 1, as everywhere.
+All images are uint8: RGB values, or the flow values q of the store, where 128 is no motion (see
+flow/quantize.py). **Mirroring negates the x component of flow**: q becomes 256 − q after the
+resize, so that a mirrored sample is exactly the mirror image of the plain one. The y component
+does not change. The value 0, which only JPEG compression can produce, is read as 1.
 
-Resizing a crop leaves the lengths of flow vectors as they are, in pixels of the stored frame,
-as TSN and its successors do: a network sees motion at the scale that it was measured at.
-
+Resizing a crop does not rescale flow vectors: they stay in pixels of the stored frame, as in TSN
+and its successors, so a network sees motion at the scale at which it was measured.
 """
 
 from dataclasses import dataclass
@@ -24,65 +24,96 @@ import numpy.typing as npt
 U8 = npt.NDArray[np.uint8]
 
 RGB_SCALES = (1.0, 0.875, 0.75, 0.66)
+"""Sides of multi-scale RGB crops, relative to the shorter side of the image."""
 FLOW_SCALES = (1.0, 0.875, 0.75)
-SNAP = 3  # pixels: a crop this near to the input size is taken at that size, unresized
+"""Sides of multi-scale flow crops, relative to the shorter side of the image."""
+SNAP_DISTANCE = 3
+"""Pixels: a crop whose side is closer than this to the input size is taken at the input size, so
+that it need not be resized.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A box of an image in pixels, and whether it is mirrored left to right."""
+    """A box of an image, in pixels."""
 
     top: int
+    """First row of the box."""
     left: int
+    """First column of the box."""
     height: int
+    """Height of the box."""
     width: int
+    """Width of the box."""
     mirrored: bool = False
+    """Whether the crop is mirrored left to right."""
 
 
 class Crops(Protocol):
-    """How crops are chosen for an image of (height, width); all come out as ``size`` squares."""
+    """A way to choose the crops of an image."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Height and width of every crop after resizing, in pixels."""
 
-    def __call__(self, height: int, width: int, random: np.random.Generator) -> list[Crop]: ...
+    def __call__(self, height: int, width: int, random: np.random.Generator) -> list[Crop]:
+        """Choose the crops of one image.
+
+        Args:
+            height: Height of the image in pixels.
+            width: Width of the image in pixels.
+            random: Generator of the sample; fixed crops do not use it.
+
+        Returns:
+            One or more crops, always the same number.
+        """
 
 
 def apply_crop(images: list[U8], crop: Crop, out: U8, flow: bool = False) -> None:
-    """Crop, resize and mirror images of one size into ``out``.
+    """Crop, resize and mirror images of one size into an array.
 
-    Parameters
-    ----------
-    images: (H, W) or (H, W, 3); of flow, x and y in turn.
-    out: (channels, height, width) uint8, the images' channels one after another.
-    flow: whether mirroring negates every other image.
+    Args:
+        images: (H, W) or (H, W, 3) uint8 images; for flow, x and y components in turn.
+        crop: Box to cut out, and whether to mirror it.
+        out: (channels, height, width) uint8 array that receives the channels of all images.
+        flow: Whether the images are flow, so that mirroring negates every x component.
     """
     height, width = out.shape[1:]
     ones = make_ones(height, width) if flow else None
-    place = 0
-    for number, image in enumerate(images):
+    channel = 0
+    for image_index, image in enumerate(images):
         box = image[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
         if box.shape[:2] != (height, width):
             box = cv2.resize(box, (width, height), interpolation=cv2.INTER_LINEAR)
         if crop.mirrored:
             box = cv2.flip(box, 1)
         if box.ndim == 3:
-            cv2.split(np.ascontiguousarray(box), list(out[place : place + 3]))
-            place += 3
+            cv2.split(np.ascontiguousarray(box), list(out[channel : channel + 3]))
+            channel += 3
             continue
-        plane = out[place]
-        place += 1
+        plane = out[channel]
+        channel += 1
         if ones is None:
             plane[...] = box
             continue
         np.maximum(box, ones, out=plane)
-        if crop.mirrored and number % 2 == 0:
+        if crop.mirrored and image_index % 2 == 0:
             np.negative(plane, out=plane)  # 256 − q, since bytes wrap around
 
 
 @lru_cache(maxsize=8)
 def make_ones(height: int, width: int) -> U8:
-    """A plane of ones: NumPy's maximum with an array is six times as fast as with a number."""
+    """Create a plane of ones, kept for reuse.
+
+    NumPy's maximum with an array is six times as fast as with a number.
+
+    Args:
+        height: Height in pixels.
+        width: Width in pixels.
+
+    Returns:
+        (height, width) uint8 ones.
+    """
     return np.ones((height, width), np.uint8)
 
 
@@ -91,30 +122,46 @@ def make_ones(height: int, width: int) -> U8:
 
 @dataclass(frozen=True)
 class MultiScaleCrop:
-    """TSN's: a box with sides among ``scales`` of the shorter side, at one of 13 places.
+    """TSN's training crop: a box of random height and width at one of 13 positions.
 
-    The two sides are at most one step of ``scales`` apart. Half of the crops are mirrored.
+    Height and width are drawn from ``scales`` and are at most one step of ``scales`` apart.
+
+    Example:
+        >>> MultiScaleCrop()(256, 340, np.random.default_rng(0))
+        [Crop(top=44, left=148, height=168, width=192, mirrored=True)]
     """
 
     scales: tuple[float, ...] = RGB_SCALES
+    """Possible sides of the box, relative to the shorter side of the image, in (0, 1]."""
     size: int = 224
+    """Height and width after resizing, in pixels."""
     mirror: bool = True
+    """Whether to mirror half of the crops, at random."""
 
     def __call__(self, height: int, width: int, random: np.random.Generator) -> list[Crop]:
+        """Draw one box."""
         sides = [max(1, int(min(height, width) * scale)) for scale in self.scales]
-        sides = [self.size if abs(side - self.size) < SNAP else side for side in sides]
+        sides = [self.size if abs(side - self.size) < SNAP_DISTANCE else side for side in sides]
         pairs = [
             (h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1
         ]
         h, w = pairs[random.integers(len(pairs))]
         h, w = min(h, height), min(w, width)
-        places = list_places(height - h, width - w)
-        top, left = places[random.integers(len(places))]
+        corners = list_crop_positions(height - h, width - w)
+        top, left = corners[random.integers(len(corners))]
         return [Crop(top, left, h, w, self.mirror and bool(random.integers(2)))]
 
 
-def list_places(spare_height: int, spare_width: int) -> list[tuple[int, int]]:
-    """TSN's 13 places for a box: corners, centre, middles of the sides, and between them."""
+def list_crop_positions(spare_height: int, spare_width: int) -> list[tuple[int, int]]:
+    """List TSN's 13 positions of a box: corners, centre, middles of the sides, and quarters.
+
+    Args:
+        spare_height: Height of the image less that of the box, in pixels.
+        spare_width: Width of the image less that of the box, in pixels.
+
+    Returns:
+        The 13 pairs of first row and first column.
+    """
     y, x = spare_height // 4, spare_width // 4
     corners = [(0, 0), (0, 4 * x), (4 * y, 0), (4 * y, 4 * x), (2 * y, 2 * x)]
     sides = [(0, 2 * x), (4 * y, 2 * x), (2 * y, 0), (2 * y, 4 * x)]
@@ -124,13 +171,17 @@ def list_places(spare_height: int, spare_width: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class JitteredCrop:
-    """A square of ``size`` from the image with its shorter side scaled into ``sides``."""
+    """A random square of ``size`` pixels, cut after the image was scaled to a random size."""
 
     sides: tuple[int, int] = (256, 320)
+    """Smallest and largest length of the image's shorter side after scaling, in pixels."""
     size: int = 224
+    """Height and width of the crop, in pixels."""
     mirror: bool = True
+    """Whether to mirror half of the crops, at random."""
 
     def __call__(self, height: int, width: int, random: np.random.Generator) -> list[Crop]:
+        """Draw one square."""
         shorter = int(random.integers(self.sides[0], self.sides[1] + 1))
         side = min(round(self.size * min(height, width) / shorter), height, width)
         top = int(random.integers(height - side + 1))
@@ -140,12 +191,15 @@ class JitteredCrop:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """A square of ``size`` (the shorter side where that is less) anywhere."""
+    """A square at a random position."""
 
     size: int = 224
+    """Height and width of the crop, in pixels; a smaller image gives its shorter side."""
     mirror: bool = True
+    """Whether to mirror half of the crops, at random."""
 
     def __call__(self, height: int, width: int, random: np.random.Generator) -> list[Crop]:
+        """Draw one square."""
         side = min(self.size, height, width)
         top = int(random.integers(height - side + 1))
         left = int(random.integers(width - side + 1))
@@ -157,35 +211,41 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class CentreCrop:
-    """The square of ``size`` in the middle (of the shorter side where that is less)."""
+    """The square in the middle of the image."""
 
     size: int = 224
+    """Height and width of the crop, in pixels; a smaller image gives its shorter side."""
 
     def __call__(self, height: int, width: int, random: np.random.Generator) -> list[Crop]:
+        """Return the middle square."""
         side = min(self.size, height, width)
         return [Crop((height - side) // 2, (width - side) // 2, side, side)]
 
 
 @dataclass(frozen=True)
 class TenCrop:
-    """Corners and centre of ``size``, then the same mirrored."""
+    """Squares at the four corners and in the middle, then the same five mirrored."""
 
     size: int = 224
+    """Height and width of the crops, in pixels; a smaller image gives its shorter side."""
 
     def __call__(self, height: int, width: int, random: np.random.Generator) -> list[Crop]:
+        """Return the ten squares."""
         side = min(self.size, height, width)
         y, x = height - side, width - side
-        places = [(0, 0), (0, x), (y, 0), (y, x), (y // 2, x // 2)]
-        return [Crop(top, left, side, side, m) for m in (False, True) for top, left in places]
+        corners = [(0, 0), (0, x), (y, 0), (y, x), (y // 2, x // 2)]
+        return [Crop(top, left, side, side, m) for m in (False, True) for top, left in corners]
 
 
 @dataclass(frozen=True)
 class ThreeCrop:
-    """Three squares along the longer side: both ends and the middle; ``size`` as they come out."""
+    """Three squares as large as the shorter side: at both ends of the longer one and between."""
 
     size: int = 256
+    """Height and width of the crops after resizing, in pixels."""
 
     def __call__(self, height: int, width: int, random: np.random.Generator) -> list[Crop]:
+        """Return the three squares."""
         side = min(height, width)
         y, x = height - side, width - side
         return [Crop(y * i // 2, x * i // 2, side, side) for i in range(3)]
@@ -199,3 +259,4 @@ CROPS: dict[str, type[Crops]] = {
     "ten": TenCrop,
     "three": ThreeCrop,
 }
+"""The ways to crop, by the name that recipes use."""

@@ -1,17 +1,18 @@
-"""Views of videos at evenly spaced positions, each stored image decoded once: for features.
+"""Read views of videos at evenly spaced positions for feature extraction, decoding images once.
 
-    positions ─ times of each ─ pieces of videos ─ batches ─ images ─ assemble → a network's input
+    positions ─ times of each ─ pieces of videos ─ batches ─ images ─ assemble → input of a network
 
-Neighbouring snippets and clips have images in common. The datasets for training and testing
-(datasets.py) decode them for each sample anew; here a piece of a video brings every image that it
-needs once, and an index says of which images each position is made. A video that is too long to
-be one piece keeps, from piece to piece, the images that are needed again.
+Neighbouring snippets and clips share images. The datasets for training and testing (snippets.py)
+decode them anew for each sample. Here a piece, which is a run of positions in one video, decodes
+every image that it needs once, and an index tells which images make up each position. A video that
+is too long for one piece keeps the images that its next piece needs again.
 
-Positions and their times are those of sampling.py: middles of segments, and a time beyond the last
-is the last. With fewer places than positions, neighbouring ones share a place: it is computed once,
-and its row written as often as it is asked for.
+Positions and times are those of sampling.py: middles of segments, and a time beyond the last image
+is the last image. If a video has fewer start positions than requested, neighbouring positions share
+a start. It is computed once, and its feature is written once for each request.
 
-    U  images    P  positions    L  images of a position    V  views: crops    C H W  as elsewhere
+    U  images    P  positions    L  images of a position    V  views: crops
+    C H W  channels, height, width
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +25,13 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from flowkit.datasets.sampling import Times, count_positions, draw, list_times, sample_middles
+from flowkit.datasets.sampling import (
+    Times,
+    count_positions,
+    list_times,
+    make_generator,
+    sample_middles,
+)
 from flowkit.datasets.snippets import make_tensor
 from flowkit.datasets.transforms import Crops, apply_crop
 from flowkit.errors import CorruptError, UsageError
@@ -34,100 +41,146 @@ from flowkit.store.format.schema import PATCH_SHAPE
 
 Source = Literal["rgb", "flow", "audio"]
 CHANNELS: Mapping[str, int] = {"rgb": 3, "flow": 2, "audio": 1}
+"""Channels of one image of each source."""
 Int = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewSampling:
-    """Where features are computed, and of which images.
+    """At which positions of a video features are computed, and from which images.
 
-    ``positions`` evenly spaced ones of a video, 0 for every one. At each: ``length`` frames, flow
-    fields or patches of ``source``, ``stride`` apart.
+    Raises:
+        UsageError: If a number is too small.
     """
 
     source: Source
+    """Stream to read: ``rgb``, ``flow`` or ``audio``."""
     positions: int
+    """Evenly spaced positions per video; 0 takes every possible position."""
     length: int = 1
+    """Frames, flow fields or patches at each position, at least 1."""
     stride: int = 1
+    """Distance between two images of a position, at least 1."""
 
     def __post_init__(self) -> None:
+        """Check that no number is too small."""
         if self.positions < 0 or self.length < 1 or self.stride < 1:
             raise UsageError(
                 "expected 0 or more positions of 1 or more images, 1 or more apart, got "
                 f"{self.positions} of {self.length}, {self.stride} apart"
             )
 
-    def sample(self, available: int) -> tuple[Times, Int]:
-        """The places in a video of so many images, ascending, and how many positions each is."""
+    def sample_starts(self, available: int) -> tuple[Times, Int]:
+        """Choose where the positions of a video start.
+
+        Args:
+            available: Frames, flow fields or patches of the video; may be 0.
+
+        Returns:
+            The distinct starts in ascending order, (P,) int64, and how many positions share each
+            of them, (P,) int64.
+        """
         if not available:
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        places = count_positions(available, (self.length - 1) * self.stride + 1)
-        chosen = sample_middles(places, self.positions) if self.positions else np.arange(places)
+        total = count_positions(available, (self.length - 1) * self.stride + 1)
+        chosen = sample_middles(total, self.positions) if self.positions else np.arange(total)
         starts, counts = np.unique(chosen, return_counts=True)
         return starts, counts
 
     def list_times(self, starts: Times, available: int) -> Times:
-        """The times of the images at each place, (P, L)."""
+        """List the times of the images at each position.
+
+        Args:
+            starts: (P,) starts of the positions.
+            available: Frames, flow fields or patches of the video.
+
+        Returns:
+            (P, L) int64 times.
+        """
         rows = [list_times(int(t), self.length, available, self.stride) for t in starts]
         return np.stack(rows) if rows else np.empty((0, self.length), np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Piece:
-    """Some positions of one video.
-
-    ``starts`` (P,): where they are; ``counts`` (P,): how often each is asked for. ``times`` (U,):
-    images to decode. ``kept``: which images of the piece before, of its kept and decoded ones,
-    stay. ``index`` (P, L): the images of each position, among the kept and then the decoded ones.
-    """
+    """A run of positions of one video, and the images that they need."""
 
     id: str
+    """Id of the video."""
     starts: Times
+    """(P,) starts of the positions."""
     counts: Int
+    """(P,) how many features are requested at each position."""
     times: Times
+    """(U,) times of the images to decode."""
     kept: Int
+    """Which images to keep from the piece before: indices into its kept and decoded images."""
     index: Int
+    """(P, L) images of each position: indices into the kept images followed by the decoded ones."""
     first: bool
+    """Whether this is the first piece of the video."""
     last: bool
+    """Whether this is the last piece of the video."""
 
 
-def cut_video(id: str, available: int, sampling: ViewSampling, most: int) -> Iterator[Piece]:
-    """A video of ``available`` images in pieces of at most ``most`` positions; at least one piece.
+def cut_video(
+    id: str, available: int, sampling: ViewSampling, max_positions: int
+) -> Iterator[Piece]:
+    """Cut a video into pieces so that no image is decoded twice.
 
-    No image is decoded for two pieces.
+    Args:
+        id: Id of the video.
+        available: Frames, flow fields or patches of the video; may be 0.
+        sampling: Which positions to take.
+        max_positions: Positions of a piece at most.
+
+    Yields:
+        At least one piece, in the order of time.
     """
-    starts, counts = sampling.sample(available)
-    held = np.empty(0, np.int64)
-    for first in range(0, max(1, len(starts)), most):
-        own = starts[first : first + most]
-        times = sampling.list_times(own, available)
-        # Places ascend, so no later one looks before the first of these.
-        kept = np.flatnonzero(held >= own[0]) if len(own) else np.empty(0, np.int64)
-        new = np.setdiff1d(times, held[kept])
-        held = np.concatenate([held[kept], new])
-        order = np.argsort(held)
+    starts, counts = sampling.sample_starts(available)
+    cached = np.empty(0, np.int64)
+    for first in range(0, max(1, len(starts)), max_positions):
+        piece_starts = starts[first : first + max_positions]
+        times = sampling.list_times(piece_starts, available)
+        # Starts ascend, so no later position needs an image before the first start of this piece.
+        kept = (
+            np.flatnonzero(cached >= piece_starts[0])
+            if len(piece_starts)
+            else np.empty(0, np.int64)
+        )
+        new = np.setdiff1d(times, cached[kept])
+        cached = np.concatenate([cached[kept], new])
+        order = np.argsort(cached)
         yield Piece(
             id=id,
-            starts=own,
-            counts=counts[first : first + most],
+            starts=piece_starts,
+            counts=counts[first : first + max_positions],
             times=new,
             kept=kept,
-            index=order[np.searchsorted(held, times, sorter=order)],
+            index=order[np.searchsorted(cached, times, sorter=order)],
             first=first == 0,
-            last=first + most >= len(starts),
+            last=first + max_positions >= len(starts),
         )
 
 
-def pack_pieces(pieces: Iterable[Piece], most: int) -> Iterator[list[Piece]]:
-    """Whole videos together, of at most ``most`` positions; each piece of a longer one alone."""
+def pack_pieces(pieces: Iterable[Piece], max_positions: int) -> Iterator[list[Piece]]:
+    """Pack pieces into batches.
+
+    Args:
+        pieces: Pieces of videos, in the order of `cut_video`.
+        max_positions: Positions of a batch at most.
+
+    Yields:
+        Batches of several whole videos, or of a single piece of a longer video.
+    """
     batch: list[Piece] = []
     size = 0
     for piece in pieces:
-        whole = piece.first and piece.last
-        if batch and (not whole or size + len(piece.starts) > most):
+        is_whole_video = piece.first and piece.last
+        if batch and (not is_whole_video or size + len(piece.starts) > max_positions):
             yield batch
             batch, size = [], 0
-        if not whole:
+        if not is_whole_video:
             yield [piece]
             continue
         batch.append(piece)
@@ -137,40 +190,46 @@ def pack_pieces(pieces: Iterable[Piece], most: int) -> Iterator[list[Piece]]:
 
 
 class ViewReader(Dataset[dict[str, Any]]):
-    """Reads what pieces ask for: its keys are lists of pieces, as `pack_pieces` gives them.
+    """A dataset that reads the images of pieces; its keys are the batches of `pack_pieces`.
 
-    An item is a dict of ``images``, (U, V, C, H, W) uint8 as the store has them (audio: (U, 1, 1,
-    96, 64) float32), those of all pieces one after another; and ``faults``: why a piece could not
-    be read, by its number. Its images are 0 then, and not to be used.
+    An item is a dict of
 
-    Parameters
-    ----------
-    root: the store. Each process opens it for itself, and finds videos by id.
-    crops: how many views there are, and of which size; audio has one, whole.
+    - ``images``: the images of all pieces one after another, (U, V, C, H, W) uint8 as in the store,
+      or (U, 1, 1, 96, 64) float32 for audio;
+    - ``faults``: the reason why a piece could not be read, by its number in the batch. The images
+      of such a piece are 0 and must not be used.
+
+    Args:
+        root: Path of the store. Each process opens it for itself, and finds videos by id.
+        source: Stream to read.
+        crops: How to crop, which decides the number of views and their size. Audio has one view.
     """
 
     def __init__(self, root: Path, source: Source, crops: Crops) -> None:
+        """Keep the arguments; the store is opened at the first read."""
         self.root, self.source, self.crops = root, source, crops
         self._store: Store | None = None
 
     def __getstate__(self) -> dict[str, Any]:
+        """Pickle without the open store, which each process opens for itself."""
         return {**self.__dict__, "_store": None}
 
     def __getitem__(self, pieces: list[Piece]) -> dict[str, Any]:
+        """Read the images of one batch of pieces."""
         if self._store is None:
             self._store = Store(self.root)
         images = self._make_images(sum(len(piece.times) for piece in pieces))
-        rows = images.numpy()
+        array = images.numpy()
         faults: dict[int, str] = {}
-        place = 0
-        for number, piece in enumerate(pieces):
-            own = rows[place : place + len(piece.times)]
-            place += len(piece.times)
+        start = 0
+        for piece_index, piece in enumerate(pieces):
+            out = array[start : start + len(piece.times)]
+            start += len(piece.times)
             try:
-                READERS[self.source](self._store[piece.id], piece.times.tolist(), self.crops, own)
+                READERS[self.source](self._store[piece.id], piece.times.tolist(), self.crops, out)
             except CorruptError as error:
-                own[...] = 0
-                faults[number] = " ".join(str(error).split())
+                out[...] = 0
+                faults[piece_index] = " ".join(str(error).split())
         return {"images": images, "faults": faults}
 
     def _make_images(self, count: int) -> torch.Tensor:
@@ -181,12 +240,20 @@ class ViewReader(Dataset[dict[str, Any]]):
 
 
 def count_views(crops: Crops) -> int:
-    """Crops of an image."""
-    return len(crops(crops.size, crops.size, draw(0, 0, 0)))
+    """Count the views that crops make of one image."""
+    return len(crops(crops.size, crops.size, make_generator(0, 0, 0)))
 
 
 def read_rgb(video: Video, times: list[int], crops: Crops, out: npt.NDArray[Any]) -> None:
-    boxes = crops(video.height, video.width, draw(0, 0, 0))
+    """Read RGB frames.
+
+    Args:
+        video: Video of the store.
+        times: Times of the frames, ascending.
+        crops: How to crop.
+        out: (times, V, 3, H, W) uint8 array to write to.
+    """
+    boxes = crops(video.height, video.width, make_generator(0, 0, 0))
     for t, views in zip(times, out, strict=True):
         image = decode_rgb(video.rgb_bytes(t))
         for crop, view in zip(boxes, views, strict=True):
@@ -194,26 +261,50 @@ def read_rgb(video: Video, times: list[int], crops: Crops, out: npt.NDArray[Any]
 
 
 def read_flow(video: Video, times: list[int], crops: Crops, out: npt.NDArray[Any]) -> None:
-    boxes = crops(video.height, video.width, draw(0, 0, 0))
-    place = 0
+    """Read flow fields.
+
+    Args:
+        video: Video of the store.
+        times: Times of the flow fields, ascending.
+        crops: How to crop.
+        out: (times, V, 2, H, W) uint8 array to write to.
+    """
+    boxes = crops(video.height, video.width, make_generator(0, 0, 0))
+    i = 0
     for first, length in find_runs(times):
         for jpegs in video.flow_jpegs(first, length):
             planes = [decode_grey(jpeg) for jpeg in jpegs]
-            for crop, view in zip(boxes, out[place], strict=True):
+            for crop, view in zip(boxes, out[i], strict=True):
                 apply_crop(planes, crop, view, flow=True)
-            place += 1
+            i += 1
 
 
 def read_audio(video: Video, times: list[int], crops: Crops, out: npt.NDArray[Any]) -> None:
+    """Read log-mel patches.
+
+    Args:
+        video: Video of the store.
+        times: Numbers of the patches, ascending.
+        crops: Not used: a patch has one view.
+        out: (times, 1, 1, 96, 64) float32 array to write to.
+    """
     if times:
         out[:, 0, 0] = video.audio()[times]
 
 
 READERS = {"rgb": read_rgb, "flow": read_flow, "audio": read_audio}
+"""The function that reads each source."""
 
 
 def find_runs(times: list[int]) -> list[tuple[int, int]]:
-    """Ascending times as (first, length) of consecutive ones: each is one read."""
+    """Group ascending times into runs of consecutive times, each of which is one read.
+
+    Args:
+        times: Times in ascending order.
+
+    Returns:
+        The first time and the length of each run.
+    """
     runs: list[tuple[int, int]] = []
     for t in times:
         if runs and t == sum(runs[-1]):
@@ -224,10 +315,16 @@ def find_runs(times: list[int]) -> list[tuple[int, int]]:
 
 
 def assemble_views(images: torch.Tensor, index: torch.Tensor, clips: bool) -> torch.Tensor:
-    """Images (U, V, C, H, W) and which of them make each position (P, L) → a network's input.
+    """Assemble the images of each position into the input of a network.
 
-    (P·V, L·C, H, W), of flow x_t, y_t, x_t+1, …; of clips (P·V, C, L, H, W). All views of the
-    first position come first.
+    Args:
+        images: (U, V, C, H, W) images.
+        index: (P, L) int64 indices of the images of each position.
+        clips: Whether the network takes clips.
+
+    Returns:
+        (P·V, C, L, H, W) for clips, else (P·V, L·C, H, W), where flow is in the order x_t, y_t,
+        x_{t+1}, …. All views of the first position come first.
     """
     chosen = images[index].transpose(1, 2)  # P V L C H W
     if clips:

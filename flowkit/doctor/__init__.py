@@ -1,6 +1,7 @@
-"""``flowkit doctor``: what will go wrong on this machine, before it does.
+"""Find problems of this machine before an extraction or a training meets them: `flowkit doctor`.
 
-Imports stay light here: the CLI uses ``flowkit.doctor.shadowing`` at every start.
+This module imports only light modules, because the CLI uses ``flowkit.doctor.shadowing`` at every
+start.
 """
 
 import tempfile
@@ -24,28 +25,40 @@ def diagnose(
     quick: bool = False,
     progress: Callable[[str], object] = lambda topic: None,
 ) -> list[Finding]:
-    """Look at the machine, and try out all that extraction and training do.
+    """Check this machine, and try out what extraction and training do.
 
     Args:
-        store: where the store is or will be. Nothing is written there but a file that is removed.
-        dataset: its videos are counted, and what its store will need is compared with the room.
-        quick: leave out what takes seconds: a Ray worker and a training step.
-        progress: called with the topic of each check before it runs.
+        store: Path where the store is or will be. Only a temporary file is written there.
+        dataset: Dataset whose videos are counted, and whose store must fit on the disk.
+        quick: Whether to skip what takes seconds: starting a Ray worker, and a training step.
+        progress: Called with the topic of each check before it runs.
 
     Returns:
-        All findings, in the order that people should read them.
+        All findings, in the order in which people should read them.
+
+    Example:
+        >>> [finding.message for finding in diagnose(Path("stores/ucf101")) if finding.advice]
+        ['limit on open files: 1024']
     """
-    from flowkit.doctor.steps import guard
+    from flowkit.doctor.steps import run_check
 
     findings = []
     for topic, check in list_checks(store, dataset):
         progress(topic)
-        findings += guard(topic, check)
-    return findings + try_everything(quick, progress)
+        findings += run_check(topic, check)
+    return findings + run_trial(quick, progress)
 
 
 def list_checks(store: Path, dataset: "Dataset | None") -> "list[tuple[str, Check]]":
-    """What is looked at, without trying it out: topics and checks."""
+    """List the checks that only look at the machine.
+
+    Args:
+        store: Path where the store is or will be.
+        dataset: Dataset to check, if there is one.
+
+    Returns:
+        The topic and the function of each check.
+    """
     from flowkit.doctor import backends, codecs, environment, machine, packages, storage
 
     checks: list[tuple[str, Check]] = [
@@ -73,38 +86,61 @@ def list_checks(store: Path, dataset: "Dataset | None") -> "list[tuple[str, Chec
     ]
 
 
-def try_everything(quick: bool, progress: Callable[[str], object]) -> list[Finding]:
-    """Extract, verify and read a clip, start a Ray worker, and train a step on what was extracted.
+def run_trial(quick: bool, progress: Callable[[str], object]) -> list[Finding]:
+    """Extract, verify and read clips, start a Ray worker, and train a step on the extracted store.
 
-    Works in a folder of its own, which is removed whatever happens.
+    All files go into a temporary folder, which is always removed.
+
+    Args:
+        quick: Whether to skip the Ray worker and the training step.
+        progress: Called with the topic of each step before it runs.
+
+    Returns:
+        One finding for each step.
     """
-    from flowkit.doctor import joined, pipeline, ray_worker
-    from flowkit.doctor.steps import Step, guard, run_steps
+    from flowkit.doctor import pipeline, plugin_steps, ray_worker
+    from flowkit.doctor.steps import Step, run_check, run_steps
 
-    def work() -> list[Finding]:
+    def run_all_steps() -> list[Finding]:
         with tempfile.TemporaryDirectory(prefix="flowkit-doctor-") as name:
             folder = Path(name)
             trial = pipeline.Trial(folder)
             steps = trial.list_steps()
             if not quick:
                 steps.append(Step("ray worker", ray_worker.try_ray_worker, (), ray_worker.ADVICE))
-                steps += joined.list_joined_steps(trial.store, folder, (pipeline.LAST,))
+                steps += plugin_steps.list_plugin_steps(trial.store, folder, (pipeline.LAST_TOPIC,))
             return list(run_steps(steps, progress))
 
-    return guard("open", work)
+    return run_check("open", run_all_steps)
 
 
 def check_need(store: Path, dataset: "Dataset") -> list[Finding]:
-    """The place of the store, against what the dataset will need there."""
-    from flowkit.doctor.storage import Need, check_storage
+    """Check the location of the store, and that the store of a dataset will fit there.
 
-    # As long as the videos are not here, the store is planned for all of them.
+    Args:
+        store: Path where the store is or will be.
+        dataset: Dataset to extract.
+
+    Returns:
+        The findings.
+    """
+    from flowkit.doctor.storage import StorageNeed, check_storage
+
+    # If no video is found yet, the store is planned for all of them.
     videos = dataset.presence().found or dataset.expected_videos
-    return check_storage(store, Need(dataset.full_name, videos, dataset.bytes_per_video))
+    return check_storage(store, StorageNeed(dataset.full_name, videos, dataset.bytes_per_video))
 
 
 def check_presence(dataset: "Dataset", presence: "Presence") -> list[Finding]:
-    """Whether the dataset's videos and annotations are where the catalogue says."""
+    """Check that the videos and annotations of a dataset are where the catalogue expects them.
+
+    Args:
+        dataset: Entry of the catalogue.
+        presence: What was found of it.
+
+    Returns:
+        One finding.
+    """
     advice = dataset.obtain or f"put it where the catalogue says ({dataset.catalog})"
     if presence.problem:
         message = f"{dataset.full_name}: {presence.problem}"

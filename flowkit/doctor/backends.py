@@ -1,4 +1,4 @@
-"""What can compute flow and spread work here: flow backends, GPU, Ray."""
+"""Check what can compute flow and distribute work on this machine: flow backends, GPU and Ray."""
 
 import os
 import shutil
@@ -10,28 +10,36 @@ from importlib.util import find_spec
 from flowkit.doctor.finding import Finding
 
 TIMEOUT_SECONDS = 3.0
+"""How long to wait for an answer of the Ray cluster."""
 
 
 def check_flow() -> list[Finding]:
-    """Which flow backends run here, and why the others do not."""
+    """Check which flow backends run here, and why the others do not."""
     from flowkit.flow import available_backends
 
-    return judge_backends(available_backends())
+    return report_backends(available_backends())
 
 
-def judge_backends(reasons: dict[str, str | None]) -> list[Finding]:
-    """A fail where no backend runs; ``reasons`` is None for one that does."""
-    runs = [name for name, reason in reasons.items() if reason is None]
-    lacks = [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
-    aside = f" (not {'; '.join(lacks)})" if lacks else ""
-    if not runs:
-        message = f"no flow backend runs{aside}"
+def report_backends(reasons: dict[str, str | None]) -> list[Finding]:
+    """Report which flow backends run.
+
+    Args:
+        reasons: Why each backend cannot run, by name; None for a backend that runs.
+
+    Returns:
+        One finding, which is ``fail`` if no backend runs.
+    """
+    usable = [name for name, reason in reasons.items() if reason is None]
+    unusable = [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
+    note = f" (not {'; '.join(unusable)})" if unusable else ""
+    if not usable:
+        message = f"no flow backend runs{note}"
         return [Finding("flow", "fail", message, "pip install --force-reinstall numba")]
-    return [Finding("flow", "ok", f"{', '.join(runs)}{aside}")]
+    return [Finding("flow", "ok", f"{', '.join(usable)}{note}")]
 
 
 def check_gpu() -> list[Finding]:
-    """NVIDIA GPUs as the driver sees them, and as torch does where it is installed."""
+    """Check which NVIDIA GPUs the driver reports, and whether torch can use them."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return [Finding("gpu", "ok", "no NVIDIA driver: flow runs on the CPU")]
@@ -40,18 +48,25 @@ def check_gpu() -> list[Finding]:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
     except (subprocess.SubprocessError, OSError) as error:
         return [Finding("gpu", "warn", f"nvidia-smi failed: {error}", "reinstall the driver")]
-    cards = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
-    findings = [Finding("gpu", "ok", f"GPU {number}: {c}") for number, c in enumerate(cards)]
-    return findings + check_torch(bool(cards))
+    gpus = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+    findings = [Finding("gpu", "ok", f"GPU {number}: {gpu}") for number, gpu in enumerate(gpus)]
+    return findings + check_torch(bool(gpus))
 
 
 def check_torch(has_gpu: bool) -> list[Finding]:
-    """Whether torch, if it is installed, can use the GPU."""
+    """Check that torch, if it is installed, can be imported and can use the GPU.
+
+    Args:
+        has_gpu: Whether the driver reports a GPU.
+
+    Returns:
+        One finding; none if torch is not installed.
+    """
     if find_spec("torch") is None:
         return []
     try:
         torch = import_module("torch")
-    except (ImportError, OSError) as error:  # a library of CUDA that is missing is an OSError
+    except (ImportError, OSError) as error:  # a missing CUDA library raises OSError
         message = f"torch cannot be imported: {' '.join(str(error).split())}"
         return [Finding("gpu", "fail", message, "pip install --force-reinstall torch")]
     if has_gpu and not torch.cuda.is_available():
@@ -61,7 +76,15 @@ def check_torch(has_gpu: bool) -> list[Finding]:
 
 
 def check_ray(address: str | None = None) -> list[Finding]:
-    """Whether Ray imports, and whether the cluster at ``address`` (RAY_ADDRESS) answers."""
+    """Check that Ray can be imported and that its cluster, if one is named, answers.
+
+    Args:
+        address: Address of the cluster; "" or ``local`` for this machine alone. Default: the
+            environment variable RAY_ADDRESS.
+
+    Returns:
+        The findings.
+    """
     from flowkit.extraction.ray_cluster import import_ray
 
     ray = import_ray()

@@ -1,4 +1,4 @@
-"""Can videos and sound of the usual codecs be decoded: a tiny file of each is, as in extraction."""
+"""Check that the usual video and audio codecs can be decoded, by decoding a tiny file of each."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,42 +9,52 @@ from flowkit.doctor.pipeline import check_colour, open_reader
 from flowkit.doctor.steps import ADVICE, describe_error
 
 NO_DECODER = "this build of PyAV has no decoder"
-WHEELS = "pip install --force-reinstall av (the wheels from PyPI bring all of them)"
+"""Problem of a codec that the FFmpeg of PyAV was built without."""
+INSTALL_WHEELS = "pip install --force-reinstall av (the wheels from PyPI bring all of them)"
+"""Remedy for `NO_DECODER`."""
 
 
 def check_codecs() -> list[Finding]:
-    """Whether the FFmpeg inside PyAV decodes what datasets use."""
+    """Check that the FFmpeg inside PyAV decodes the codecs that datasets use."""
     from flowkit.decode import codecs
 
-    return judge_codecs(find_codec_problems(codecs()))
+    return report_codecs(find_codec_problems(codecs()))
 
 
 def find_codec_problems(known: Mapping[str, bool]) -> dict[str, str | None]:
     """Decode a clip of each codec that FFmpeg knows.
 
     Args:
-        known: codecs by name, and whether this build of FFmpeg has a decoder for each.
+        known: Names of codecs, and whether this build of FFmpeg has a decoder for each.
 
     Returns:
-        Why each codec cannot be decoded; None for one that can.
+        Why each codec cannot be decoded; None for a codec that can.
     """
     problems: dict[str, str | None] = {}
-    for name, there in known.items():
-        decode = decode_sound if name in clips.AUDIO_CODECS else decode_pictures
-        problems[name] = try_decoding(decode, clips.BY_CODEC[name]) if there else NO_DECODER
+    for name, has_decoder in known.items():
+        decode = decode_audio if name in clips.AUDIO_CODECS else decode_frames
+        problems[name] = try_decoding(decode, clips.BY_CODEC[name]) if has_decoder else NO_DECODER
     return problems
 
 
 def try_decoding(decode: Callable[[Path], str | None], clip: Path) -> str | None:
-    """What is wrong with decoding a clip, whatever it is."""
+    """Decode a clip, and turn any exception into a problem.
+
+    Args:
+        decode: `decode_frames` or `decode_audio`.
+        clip: File to decode.
+
+    Returns:
+        The problem in one line; None if there is none.
+    """
     try:
         return decode(clip)
     except Exception as error:  # noqa: BLE001
         return describe_error(error)
 
 
-def decode_pictures(clip: Path) -> str | None:
-    """What is wrong with the frames of a clip, or None."""
+def decode_frames(clip: Path) -> str | None:
+    """Decode the frames of a clip, and describe what is wrong with them; None if nothing is."""
     with open_reader(clip) as reader:
         frames = list(reader)
     if len(frames) != clips.FRAMES or reader.warnings:
@@ -54,8 +64,8 @@ def decode_pictures(clip: Path) -> str | None:
     return None
 
 
-def decode_sound(clip: Path) -> str | None:
-    """What is wrong with the sound of a clip, or None."""
+def decode_audio(clip: Path) -> str | None:
+    """Decode the audio of a clip, and describe what is wrong with it; None if nothing is."""
     from flowkit.decode.audio import log_mel_patches
 
     audio = log_mel_patches(clip)
@@ -64,10 +74,15 @@ def decode_sound(clip: Path) -> str | None:
     return "; ".join([f"got {len(audio.patches)} patches of sound", *audio.warnings])
 
 
-def judge_codecs(problems: Mapping[str, str | None]) -> list[Finding]:
-    """One finding for what is decoded and one for each reason why something is not.
+def report_codecs(problems: Mapping[str, str | None]) -> list[Finding]:
+    """Report which codecs can be decoded.
 
-    A video codec that is not decoded is a failure, an audio codec a warning.
+    Args:
+        problems: Why each codec cannot be decoded, by name; None for a codec that can.
+
+    Returns:
+        One finding for all codecs that can be decoded, and one for each distinct problem: ``fail``
+        if it affects a video codec, ``warn`` if it affects audio codecs only.
     """
     findings = []
     decoded = [name for name, problem in problems.items() if problem is None]
@@ -75,8 +90,8 @@ def judge_codecs(problems: Mapping[str, str | None]) -> list[Finding]:
         findings.append(Finding("codecs", "ok", f"decodes {', '.join(decoded)}"))
     for reason in dict.fromkeys(problem for problem in problems.values() if problem is not None):
         names = [name for name, problem in problems.items() if problem == reason]
-        fatal = any(name not in clips.AUDIO_CODECS for name in names)
+        affects_video = any(name not in clips.AUDIO_CODECS for name in names)
         message = f"cannot decode {', '.join(names)}: {reason}"
-        advice = WHEELS if reason == NO_DECODER else ADVICE
-        findings.append(Finding("codecs", "fail" if fatal else "warn", message, advice))
+        advice = INSTALL_WHEELS if reason == NO_DECODER else ADVICE
+        findings.append(Finding("codecs", "fail" if affects_video else "warn", message, advice))
     return findings

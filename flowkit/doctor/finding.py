@@ -1,4 +1,4 @@
-"""One finding of ``flowkit doctor``."""
+"""Define what `flowkit doctor` reports: findings."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -8,17 +8,19 @@ Status = Literal["ok", "warn", "fail", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at (``topic``), how it is, and what to do about it.
-
-    ``ok``: nothing to do. ``warn``: works, but not well or not always. ``fail``: will not work.
-    ``skip``: was not looked at, since something that it needs failed.
-    """
+    """The result of one check."""
 
     topic: str
+    """What was checked, in a word or two."""
     status: Status
+    """``ok``: nothing to do. ``warn``: works, but not well or not always. ``fail``: will not work.
+    ``skip``: not checked, because a step that it needs failed.
+    """
     message: str
+    """What was found, in one line."""
     advice: str = ""
+    """What to do about it, in one line."""
 
     def to_dict(self) -> dict[str, str]:
-        """The finding as JSON values."""
+        """Convert the finding to JSON values."""
         return asdict(self)

@@ -1,7 +1,7 @@
-"""Turn the failed import of a package that flowkit needs into one line with the remedy.
+"""Explain in one line why a package that flowkit needs cannot be imported, and how to repair it.
 
-A package may be missing, too old, broken by an upgrade of another one, or linked to a system
-library that this machine lacks, as the OpenCV builds with windows are.
+A package may be missing, too old, broken by an upgrade of another package, or linked to a system
+library that this machine lacks, as the OpenCV builds with a GUI are.
 """
 
 import re
@@ -20,13 +20,14 @@ from flowkit.installation import (
 )
 
 HEADLESS_OPENCV = "opencv-contrib-python-headless"
+"""The OpenCV distribution that flowkit depends on."""
 OPENCV = (
     "opencv-python",
     "opencv-python-headless",
     "opencv-contrib-python",
     HEADLESS_OPENCV,
 )
-# Module → distribution, for everything that pyproject.toml names.
+"""All OpenCV distributions; they install the same files."""
 DISTRIBUTIONS = {
     "av": "av",
     "click": "click",
@@ -48,7 +49,9 @@ DISTRIBUTIONS = {
     "torch": "torch",
     "yaml": "PyYAML",
 }
+"""Distribution of each module, for all dependencies in pyproject.toml."""
 MISSING_LIBRARY = "cannot open shared object file"
+"""What the dynamic linker reports if a system library is missing."""
 
 
 def explain_import_error(error: Exception) -> str | None:
@@ -84,49 +87,74 @@ def explain_import_error(error: Exception) -> str | None:
 
 
 def explain_missing_module(module: str, missing: str, cause: str) -> str:
-    """The line for a module that is not there: one of ours, or one that ours need."""
+    """Explain that a module was not found.
+
+    Args:
+        module: Module of a dependency of flowkit whose import failed.
+        missing: Module that was not found: the same, or one that it imports.
+        cause: The error in one line.
+
+    Returns:
+        The explanation with the command that repairs it, in one line.
+    """
     name = DISTRIBUTIONS[module]
     if missing == module and find_version(name) is None:
         return f"{name} is not installed: {format_repair(find_requirement(name))}"
     if missing == module:
-        # Its metadata is there, its files are not: pip would take it for installed.
+        # Its metadata is there but its files are not, so pip would consider it installed.
         requirement = find_requirement(name)
         return f"{cause}: pip install --force-reinstall --no-deps '{requirement}'"
     return f"{module} cannot be used ({cause}): {format_repair(find_requirement(name))}"
 
 
 def find_failed_module(error: BaseException) -> str | None:
-    """Find which package that flowkit needs raised the error: the first one that the call entered.
+    """Find which dependency of flowkit raised an error: the first one that the call entered.
 
     The error itself may name another module, such as pandas for Ray, or none.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The module of the dependency; None if the error was not raised in one.
     """
     failed = None
     for name in iterate_frames(error.__traceback__):
         module = name.split(".")[0]
         if module in PACKAGES:
-            failed = None  # what matters is what our innermost frame imported
+            failed = None  # only what our innermost frame imported counts
         elif failed is None and module in DISTRIBUTIONS and not name.startswith("click."):
             failed = module  # click.core's frames are above those of every command
     return failed
 
 
 def iterate_frames(traceback: TracebackType | None) -> Iterator[str]:
-    """The names of the modules whose frames an exception passed, outermost first."""
+    """Iterate over the modules of the frames of a traceback.
+
+    Args:
+        traceback: Traceback of an exception.
+
+    Yields:
+        Name of the module of each frame, outermost first.
+    """
     while traceback is not None:
         yield str(traceback.tb_frame.f_globals.get("__name__", ""))
         traceback = traceback.tb_next
 
 
 def format_repair(*requirements: str) -> str:
-    """The command that brings packages into the ranges that flowkit declares."""
+    """Format the command that brings packages into the ranges that flowkit declares."""
     return " ".join(("pip install", DISTRIBUTION, *(f"'{item}'" for item in requirements)))
 
 
 def reinstall_opencv(installed: tuple[str, ...] | None = None) -> str:
-    """The commands that leave the headless build as the only OpenCV here.
+    """Format the commands that leave the headless build as the only installed OpenCV.
 
     Args:
-        installed: The OpenCV distributions that are here (default: they are looked for).
+        installed: The installed OpenCV distributions (default: they are looked up).
+
+    Returns:
+        The commands in one line.
     """
     if installed is None:
         installed = tuple(name for name in OPENCV if find_version(name))
@@ -136,7 +164,14 @@ def reinstall_opencv(installed: tuple[str, ...] | None = None) -> str:
 
 
 def find_requirement(name: str) -> str:
-    """What flowkit declares of a distribution, such as ``numpy>=2.1,<3``; else the bare name."""
+    """Find the requirement that flowkit declares for a distribution.
+
+    Args:
+        name: Name of the distribution.
+
+    Returns:
+        The requirement, such as ``numpy>=2.1,<3``; the bare name if there is none.
+    """
     for line in read_requirements():
         requirement = line.partition(";")[0].strip()
         match = re.match(r"[A-Za-z0-9._-]+", requirement)
@@ -146,7 +181,7 @@ def find_requirement(name: str) -> str:
 
 
 def find_version(name: str) -> str | None:
-    """The installed version of a distribution, None if it is absent."""
+    """Find the installed version of a distribution; None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What this machine gives a process: cores, memory, open files, shared memory."""
+"""Check the resources that a process gets: cores, memory, open files and shared memory."""
 
 import os
 import resource
@@ -8,30 +8,41 @@ from pathlib import Path
 from flowkit.doctor.finding import Finding
 
 GIB = 1 << 30
-WORKER_BYTES = 3 * GIB // 2  # what an extraction worker may take, at most
+WORKER_BYTES = 3 * GIB // 2
+"""Memory that an extraction worker needs at most, in bytes."""
 OPEN_FILES = 4096
-SHARED_MEMORY = 256 << 20  # flowkit's Ray object store takes 80 MiB of it
+"""Sufficient limit on open files."""
+SHARED_MEMORY = 256 << 20
+"""Sufficient shared memory in bytes; flowkit's Ray object store takes 80 MiB of it."""
 
 
 def check_cores() -> list[Finding]:
-    """Cores that this process may use, against those of the machine."""
-    usable, total = usable_cores(), os.cpu_count() or 1
+    """Check how many of the machine's CPU cores this process may use."""
+    usable, total = count_usable_cores(), os.cpu_count() or 1
     if usable < total:
         message = f"{usable:g} of {total} CPU cores may be used (affinity or cgroup)"
         return [Finding("cores", "ok", message, f"--workers {max(1, int(usable))}")]
     return [Finding("cores", "ok", f"{total} CPU cores")]
 
 
-def usable_cores(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> float:
-    """CPU cores that this process may use: the lesser of its affinity and its cgroup's quota."""
+def count_usable_cores(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> float:
+    """Count the CPU cores that this process may use.
+
+    Args:
+        proc: Mount point of procfs.
+        sys: Mount point of sysfs.
+
+    Returns:
+        The smaller of the CPU affinity and the quota of the cgroup, which may be a fraction.
+    """
     allowed = float(len(os.sched_getaffinity(0)))
-    for text in cgroup_files("cpu.max", proc, sys):
+    for text in read_cgroup_files("cpu.max", proc, sys):
         quota, _, period = text.partition(" ")
         if quota != "max":
             allowed = min(allowed, int(quota) / int(period))
     for quota, period in zip(
-        cgroup_files("cpu.cfs_quota_us", proc, sys, "cpu"),
-        cgroup_files("cpu.cfs_period_us", proc, sys, "cpu"),
+        read_cgroup_files("cpu.cfs_quota_us", proc, sys, "cpu"),
+        read_cgroup_files("cpu.cfs_period_us", proc, sys, "cpu"),
         strict=False,
     ):
         if int(quota) > 0:
@@ -39,25 +50,42 @@ def usable_cores(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> float:
     return allowed
 
 
-def usable_memory(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> int:
-    """Bytes of memory that this process may use: the lesser of the machine's and its cgroup's."""
+def measure_usable_memory(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> int:
+    """Measure the memory that this process may use.
+
+    Args:
+        proc: Mount point of procfs.
+        sys: Mount point of sysfs.
+
+    Returns:
+        The smaller of the machine's memory and the limit of the cgroup, in bytes.
+    """
     import psutil
 
     limits = [psutil.virtual_memory().total]
-    limits += [int(text) for text in cgroup_files("memory.max", proc, sys) if text != "max"]
-    limits += [int(t) for t in cgroup_files("memory.limit_in_bytes", proc, sys, "memory")]
+    limits += [int(text) for text in read_cgroup_files("memory.max", proc, sys) if text != "max"]
+    limits += [
+        int(text) for text in read_cgroup_files("memory.limit_in_bytes", proc, sys, "memory")
+    ]
     return min(limits)
 
 
-def cgroup_files(name: str, proc: Path, sys: Path, controller: str = "") -> list[str]:
-    """The contents of ``name`` in this process's cgroup and those above it.
+def read_cgroup_files(name: str, proc: Path, sys: Path, controller: str = "") -> list[str]:
+    """Read a file in the cgroup of this process and in the cgroups above it.
 
-    ``controller`` names one of version 1 (``cpu``, ``memory``); version 2 has none.
+    Args:
+        name: Name of the file.
+        proc: Mount point of procfs.
+        sys: Mount point of sysfs.
+        controller: Controller of cgroup version 1, such as ``cpu`` or ``memory``; "" for version 2.
+
+    Returns:
+        The contents of the files that exist.
     """
     try:
         lines = (proc / "self/cgroup").read_text().splitlines()
     except FileNotFoundError:
-        return []  # not Linux, or /proc is not mounted: no cgroup to look at
+        return []  # not Linux, or /proc is not mounted
     contents = []
     for line in lines:
         _, names, path = line.split(":", 2)
@@ -65,49 +93,63 @@ def cgroup_files(name: str, proc: Path, sys: Path, controller: str = "") -> list
             continue
         top = sys / "fs/cgroup" / controller
         folder = top / path.lstrip("/")
-        # In a container the path may be that of the host, and only the top is there.
-        for place in (folder, *folder.parents):
-            if place.is_relative_to(top) and (place / name).is_file():
-                contents.append((place / name).read_text().strip())
+        # In a container the path may be that of the host, and only the top folder exists.
+        for ancestor in (folder, *folder.parents):
+            if ancestor.is_relative_to(top) and (ancestor / name).is_file():
+                contents.append((ancestor / name).read_text().strip())
     return contents
 
 
 def check_memory() -> list[Finding]:
-    """Memory, against what a worker on each core needs."""
+    """Check that there is enough memory for a worker on each core."""
     import psutil
 
-    usable = usable_memory()
+    usable = measure_usable_memory()
     available = min(usable, psutil.virtual_memory().available)
-    fit = available // WORKER_BYTES
+    workers = available // WORKER_BYTES
     message = f"{available / GIB:.1f} of {usable / GIB:.1f} GiB memory available"
-    if fit < 1:
+    if workers < 1:
         advice = "one worker may need 1.5 GiB: close other programs, or use another machine"
         return [
             Finding("memory", "fail" if available < WORKER_BYTES // 3 else "warn", message, advice)
         ]
-    if fit < int(usable_cores()):
-        return [Finding("memory", "warn", message, f"use at most --workers {fit}")]
+    if workers < int(count_usable_cores()):
+        return [Finding("memory", "warn", message, f"use at most --workers {workers}")]
     return [Finding("memory", "ok", message)]
 
 
 def check_open_files(limits: tuple[int, int] | None = None) -> list[Finding]:
-    """The (soft, hard) limit on open files; Ray opens many."""
+    """Check the limit on open files, of which Ray opens many.
+
+    Args:
+        limits: Soft and hard limit (default: those of this process).
+
+    Returns:
+        One finding.
+    """
     soft, hard = limits or resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     name = "no limit" if soft == unlimited else str(soft)
     if soft == unlimited or soft >= OPEN_FILES:
         return [Finding("open files", "ok", f"limit on open files: {name}")]
-    can = hard == unlimited or hard >= OPEN_FILES
+    can_raise = hard == unlimited or hard >= OPEN_FILES
     advice = (
         f"ulimit -n {OPEN_FILES}"
-        if can
+        if can_raise
         else f"ask for nofile {OPEN_FILES} in /etc/security/limits.conf (the hard limit is {hard})"
     )
     return [Finding("open files", "warn", f"limit on open files: {name}", advice)]
 
 
 def check_shared_memory(folder: Path = Path("/dev/shm")) -> list[Finding]:
-    """Room in /dev/shm, where Ray and data loaders pass objects."""
+    """Check the free space in /dev/shm, where Ray and data loaders pass objects.
+
+    Args:
+        folder: Folder of the shared memory.
+
+    Returns:
+        One finding.
+    """
     if not folder.is_dir():
         message, advice = f"no {folder}", "Ray will use the disk; in a container: --shm-size=1g"
         return [Finding("shared memory", "warn", message, advice)]

@@ -1,4 +1,4 @@
-"""Is Python right, are the packages those that flowkit asks for, and does anything hide ours?"""
+"""Check the versions of Python and of packages, and that nothing hides flowkit's own packages."""
 
 import sys
 from collections.abc import Collection, Mapping
@@ -23,19 +23,34 @@ from flowkit.installation import (
 )
 
 OLDEST_PYTHON = (3, 11)
+"""Oldest supported version of Python."""
 
 
-def check_python(found: tuple[int, ...] = sys.version_info[:3]) -> list[Finding]:
-    """Whether this Python is new enough."""
-    name = ".".join(map(str, found))
-    if found[:2] < OLDEST_PYTHON:
-        wanted = ".".join(map(str, OLDEST_PYTHON))
-        return [Finding("python", "fail", f"Python {name}", f"use Python {wanted} or newer")]
+def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> list[Finding]:
+    """Check that Python is new enough.
+
+    Args:
+        version: Version of Python (default: that of this process).
+
+    Returns:
+        One finding.
+    """
+    name = ".".join(map(str, version))
+    if version[:2] < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        return [Finding("python", "fail", f"Python {name}", f"use Python {oldest} or newer")]
     return [Finding("python", "ok", f"Python {name} at {sys.executable}")]
 
 
 def check_packages(distribution: str = DISTRIBUTION) -> list[Finding]:
-    """Each package that flowkit needs, against the range that it declares and the tested pin."""
+    """Check each dependency against the version range that flowkit declares and the tested version.
+
+    Args:
+        distribution: Distribution whose dependencies are checked.
+
+    Returns:
+        The findings.
+    """
     from packaging.requirements import Requirement
 
     try:
@@ -45,48 +60,67 @@ def check_packages(distribution: str = DISTRIBUTION) -> list[Finding]:
         return [Finding("packages", "warn", f"{distribution} is not installed", advice)]
     needed = [item for item in declared if not item.marker or item.marker.evaluate({"extra": ""})]
     ranges = {item.name: str(item.specifier) for item in needed}
-    found = {name: find_version(name) for name in ranges}
-    choose_opencv(ranges, found)
-    return compare_versions(ranges, found, read_pins()) + check_opencv()
+    installed = {name: find_version(name) for name in ranges}
+    choose_opencv(ranges, installed)
+    return compare_versions(ranges, installed, read_pins()) + check_opencv()
 
 
-def choose_opencv(ranges: dict[str, str], found: dict[str, str | None]) -> None:
-    """Accept the build of OpenCV with windows where it is installed instead of the headless one."""
-    windowed = "opencv-contrib-python"
-    if HEADLESS_OPENCV in ranges and found[HEADLESS_OPENCV] is None and find_version(windowed):
-        ranges[windowed] = ranges.pop(HEADLESS_OPENCV)
-        del found[HEADLESS_OPENCV]
-        found[windowed] = find_version(windowed)
+def choose_opencv(ranges: dict[str, str], installed: dict[str, str | None]) -> None:
+    """Accept the OpenCV build with a GUI if it is installed instead of the headless build.
+
+    Args:
+        ranges: Declared version ranges by distribution; the entry of OpenCV is replaced.
+        installed: Installed versions by distribution; the entry of OpenCV is replaced.
+    """
+    with_gui = "opencv-contrib-python"
+    if HEADLESS_OPENCV in ranges and installed[HEADLESS_OPENCV] is None and find_version(with_gui):
+        ranges[with_gui] = ranges.pop(HEADLESS_OPENCV)
+        del installed[HEADLESS_OPENCV]
+        installed[with_gui] = find_version(with_gui)
 
 
 def compare_versions(
-    ranges: Mapping[str, str], found: Mapping[str, str | None], pins: Mapping[str, str]
+    ranges: Mapping[str, str], installed: Mapping[str, str | None], pins: Mapping[str, str]
 ) -> list[Finding]:
-    """A fail for each package that is absent or out of its range, and one finding for the rest."""
+    """Compare installed versions with declared ranges and tested versions.
+
+    Args:
+        ranges: Declared version ranges by distribution.
+        installed: Installed versions by distribution; None for one that is not installed.
+        pins: Tested versions by normalized name.
+
+    Returns:
+        A ``fail`` for each distribution that is missing or out of its range; if there are none,
+        one finding with all versions.
+    """
     from packaging.specifiers import SpecifierSet
     from packaging.utils import canonicalize_name
 
     findings, untested = [], []
-    for name, wanted in ranges.items():
-        have = found[name]
-        if have is None or not SpecifierSet(wanted).contains(have, prereleases=True):
-            message = f"{name} {wanted} is needed, {have or 'none'} is installed"
-            repair = format_repair(f"{name}{wanted}")
+    for name, declared in ranges.items():
+        version = installed[name]
+        if version is None or not SpecifierSet(declared).contains(version, prereleases=True):
+            message = f"{name} {declared} is needed, {version or 'none'} is installed"
+            repair = format_repair(f"{name}{declared}")
             findings.append(Finding("packages", "fail", message, repair))
-        elif have != (pin := pins.get(canonicalize_name(name), have)):
-            untested.append(f"{name} {have} (tested: {pin})")
+        elif version != (pin := pins.get(canonicalize_name(name), version)):
+            untested.append(f"{name} {version} (tested: {pin})")
     if findings:
         return findings
-    names = ", ".join(f"{name} {have}" for name, have in found.items())
+    names = ", ".join(f"{name} {version}" for name, version in installed.items())
     if untested:
-        message = f"within their ranges, other than tested: {', '.join(untested)}"
+        message = f"within their ranges, but not the tested versions: {', '.join(untested)}"
         advice = f"if something fails: pip install -c constraints.txt {DISTRIBUTION}"
         return [Finding("packages", "ok", message, advice)]
     return [Finding("packages", "ok", names)]
 
 
 def read_pins() -> dict[str, str]:
-    """The tested versions, by normalized name; empty where constraints.txt did not come along."""
+    """Read the tested versions from constraints.txt.
+
+    Returns:
+        Version of each distribution by normalized name; empty if the file was not installed.
+    """
     from packaging.utils import canonicalize_name
 
     package = Path(__file__).resolve().parents[1]
@@ -98,24 +132,36 @@ def read_pins() -> dict[str, str]:
     return {}
 
 
-def check_opencv(found: tuple[str, ...] | None = None) -> list[Finding]:
-    """Several OpenCV packages overwrite each other's files, and ``cv2.optflow`` goes missing."""
-    if found is None:
-        found = tuple(name for name in OPENCV if find_version(name))
-    if len(found) < 2:
+def check_opencv(installed: tuple[str, ...] | None = None) -> list[Finding]:
+    """Check that there is only one OpenCV distribution.
+
+    Several of them overwrite each other's files, so that ``cv2.optflow`` may be missing.
+
+    Args:
+        installed: The installed OpenCV distributions (default: they are looked up).
+
+    Returns:
+        A warning if there are several, else nothing.
+    """
+    if installed is None:
+        installed = tuple(name for name in OPENCV if find_version(name))
+    if len(installed) < 2:
         return []
-    message = f"{' and '.join(found)} are installed over each other"
-    return [Finding("packages", "warn", message, reinstall_opencv(found))]
+    message = f"{' and '.join(installed)} are installed over each other"
+    return [Finding("packages", "warn", message, reinstall_opencv(installed))]
 
 
 def check_distributions(
     path: list[str] | None = None, known: Collection[Path] = ()
 ) -> list[Finding]:
-    """Whether another project's distribution has packages of our names, or overwrote our files.
+    """Check that no other distribution has packages of our names or overwrote our files.
 
     Args:
-        path: Folders to search for metadata, as in ``sys.path`` (the default).
+        path: Folders to search for metadata (default: ``sys.path``).
         known: Folders whose distributions are reported already.
+
+    Returns:
+        A finding for each problem.
     """
     changed = find_changed_files(path)
     others = [item for item in find_other_distributions(path) if item.folder not in known]
@@ -132,9 +178,15 @@ def check_distributions(
 def check_names(
     folder: Path | None = None, installed: Path = INSTALLED, path: list[str] | None = None
 ) -> list[Finding]:
-    """Whether files here, or on ``path`` (sys.path), hide ``flowkit``, ``models`` or ``train``.
+    """Check that no file hides ``flowkit``, ``models`` or ``train``.
 
-    ``folder``: where scripts will be run from (default: the working folder).
+    Args:
+        folder: Folder from which scripts will be run (default: the working folder).
+        installed: Folder that holds our packages.
+        path: Folders from which modules are imported (default: ``sys.path``).
+
+    Returns:
+        A finding for each problem, or one ``ok``.
     """
     shadows = find_shadows(path, installed)
     findings = [Finding("names", "fail", shadow.message, shadow.remedy) for shadow in shadows]

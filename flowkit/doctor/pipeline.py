@@ -1,11 +1,11 @@
-"""Extract a tiny clip with the functions that `flowkit extract` uses, and look at what comes out.
+"""Extract tiny clips with the functions that `flowkit extract` uses, and check the results.
 
     open → decode → resize → compute flow → encode      the functions, one by one
-    sound                                                the sound track as log-mel patches
+    sound                                                the audio track as log-mel patches
     write store → verify store → read store              `extract` in this process, `verify --deep`
 
-The clips are of known content (flowkit/doctor/clips): a texture that moves by 2 pixels a frame
-at the stored size, and a tone. So a step that runs and gives something wrong fails too.
+The content of the clips is known (see flowkit/doctor/clips): a texture that moves by 2 pixels per
+frame at the stored size, and a tone. A step that runs but gives a wrong result therefore fails too.
 """
 
 import shutil
@@ -23,31 +23,35 @@ if TYPE_CHECKING:
     from flowkit.recipe import Recipe
 
 WIDTH, HEIGHT = clips.WIDTH // 2, clips.HEIGHT // 2
+"""Size of the stored frames in pixels."""
 MOTION = clips.SHIFT / 2
-"""Pixels a frame at the stored size."""
+"""Motion at the stored size, in pixels per frame."""
 MOTION_TOLERANCE = 0.25
+"""Allowed error of the motion, in pixels per frame."""
 COLOUR_TOLERANCE = 12.0
-"""Mean difference, of 255, that lossy encoders and other builds of FFmpeg may make."""
+"""Mean difference of pixel values (0–255) that lossy encoders and builds of FFmpeg may cause."""
 VIDEOS = 4
-LAST = "read store"
-"""The topic of the last step; after it the store is there and good."""
+"""Number of videos in the store."""
+LAST_TOPIC = "read store"
+"""Topic of the last step, after which the store exists and is valid."""
 
 
 class Trial:
-    """The steps, and what one of them leaves for the next.
+    """The steps of a trial extraction, and the results that they pass on.
 
     Args:
-        folder: an empty folder to work in; the caller removes it.
+        folder: Empty folder to work in; the caller removes it.
     """
 
     def __init__(self, folder: Path) -> None:
+        """Choose the paths of the store and the videos, which are not created yet."""
         self.store = folder / "store"
         self._videos = folder / "videos"
         self._frames: list[NDArray[np.uint8]] = []
         self._flow: NDArray[np.uint8] | None = None
 
     def list_steps(self) -> list[Step]:
-        """All steps, in the order in which they build on each other."""
+        """List all steps, each of which comes after the steps that it needs."""
         return [
             Step("open", self.open_clip),
             Step("decode", self.decode_clip, ("open",)),
@@ -57,20 +61,20 @@ class Trial:
             Step("sound", self.read_sound, ("open",)),
             Step("write store", self.write_store, ("encode", "sound")),
             Step("verify store", self.verify_store, ("write store",)),
-            Step(LAST, self.read_store, ("verify store",)),
+            Step(LAST_TOPIC, self.read_store, ("verify store",)),
         ]
 
     def open_clip(self) -> str:
-        """Open the clip and decode its first frame, which opening a video does."""
+        """Open a clip, which also decodes its first frame, and check its properties."""
         with open_reader(clips.RIGHT) as reader:
             info = reader.info
-        found = (info.codec, info.width, info.height, info.fps)
-        wanted = ("h264", clips.WIDTH, clips.HEIGHT, float(clips.FRAMES_PER_SECOND))
-        expect(found == wanted, f"expected codec, size and rate {wanted}, got {found}")
+        actual = (info.codec, info.width, info.height, info.fps)
+        expected = ("h264", clips.WIDTH, clips.HEIGHT, float(clips.FRAMES_PER_SECOND))
+        expect(actual == expected, f"expected codec, size and rate {expected}, got {actual}")
         return f"{info.codec} of {info.width}×{info.height} at {info.fps:g} frames/s"
 
     def decode_clip(self) -> str:
-        """Decode all frames, at their own size."""
+        """Decode all frames at their original size, and check their content."""
         with open_reader(clips.RIGHT) as reader:
             frames = list(reader)
             codec, warnings = reader.info.codec, reader.warnings
@@ -78,17 +82,17 @@ class Trial:
         expect(not warnings, f"expected a clip without faults, got: {'; '.join(warnings)}")
         shape = (clips.HEIGHT, clips.WIDTH, 3)
         expect(frames[0].shape == shape, f"expected frames of {shape}, got {frames[0].shape}")
-        # The texture moves evenly: what is seen now is seen SHIFT pixels to the right next time.
         check_colour(frames)
-        still = measure_difference(frames[0][:, : -clips.SHIFT], frames[1][:, clips.SHIFT :])
+        # The texture moves to the right by SHIFT pixels per frame.
+        difference = measure_difference(frames[0][:, : -clips.SHIFT], frames[1][:, clips.SHIFT :])
         expect(
-            still < COLOUR_TOLERANCE and float(frames[0].std()) > COLOUR_TOLERANCE,
-            f"frames 1 and 2 differ by {still:.0f} of 255 where they show the same",
+            difference < COLOUR_TOLERANCE and float(frames[0].std()) > COLOUR_TOLERANCE,
+            f"frames 1 and 2 differ by {difference:.0f} of 255 where they show the same texture",
         )
         return f"{len(frames)} frames of {codec} {clips.WIDTH}×{clips.HEIGHT}"
 
     def resize_frames(self) -> str:
-        """Decode all frames at the size that the store will have."""
+        """Decode all frames at the stored size."""
         with open_reader(clips.RIGHT, make_recipe()) as reader:
             self._frames = list(reader)
         shapes = {frame.shape for frame in self._frames}
@@ -96,7 +100,7 @@ class Trial:
         return f"{len(self._frames)} frames to {WIDTH}×{HEIGHT}"
 
     def compute_flow(self) -> str:
-        """Compute the quantized flow of all frame pairs, as a worker does for a chunk."""
+        """Compute the quantized flow of all frame pairs, as an extraction worker does."""
         import cv2
         import numpy as np
 
@@ -111,7 +115,7 @@ class Trial:
         return f"{len(self._flow)} flow fields with {backend} ({motion})"
 
     def encode_frames(self) -> str:
-        """Encode a frame and a flow field as JPEG, and decode them again."""
+        """Encode a frame and a flow field as JPEG, and compare them after decoding."""
         from flowkit.store.format.jpeg import decode_grey, decode_rgb, encode_grey, encode_rgb
 
         recipe = make_recipe()
@@ -126,7 +130,7 @@ class Trial:
         return f"JPEG of {len(rgb):,} bytes for RGB and {len(grey):,} for flow"
 
     def read_sound(self) -> str:
-        """Decode the sound track into log-mel patches, and find its tone there."""
+        """Convert the audio track to log-mel patches, and find its tone in them."""
         from flowkit.decode.audio import log_mel_patches
 
         audio = log_mel_patches(clips.RIGHT, make_recipe().audio)
@@ -136,7 +140,7 @@ class Trial:
         return f"{len(audio.patches)} log-mel patch ({check_tone(audio.patches)})"
 
     def write_store(self) -> str:
-        """Extract four videos of two classes into a store, in this process."""
+        """Extract four videos of two classes into a store, without Ray."""
         from rich.console import Console
 
         from flowkit.annotations import folder
@@ -157,13 +161,16 @@ class Trial:
             raise KeyboardInterrupt
         reasons = "; ".join(failure.reason for failure in summary.failed)
         expect(not reasons, f"extraction failed: {reasons}")
-        found = (summary.extracted, summary.frames, summary.pairs, len(summary.warned))
-        wanted = (VIDEOS, VIDEOS * clips.FRAMES, VIDEOS * (clips.FRAMES - 1), 0)
-        expect(found == wanted, f"expected videos, frames, fields, warnings {wanted}, got {found}")
+        actual = (summary.extracted, summary.frames, summary.pairs, len(summary.warned))
+        expected = (VIDEOS, VIDEOS * clips.FRAMES, VIDEOS * (clips.FRAMES - 1), 0)
+        expect(
+            actual == expected,
+            f"expected videos, frames, fields, warnings {expected}, got {actual}",
+        )
         return f"{summary.extracted} videos with RGB, flow and sound"
 
     def verify_store(self) -> str:
-        """Check every byte, picture and number of the store."""
+        """Verify all bytes, images and counts of the store."""
         from flowkit.store.integrity.verify import verify
 
         report = verify(self.store, deep=True)
@@ -182,20 +189,23 @@ class Trial:
         for id in store:
             video = store[id]
             counts = (video.num_frames, video.num_flow, len(video.audio()))
-            wanted = (clips.FRAMES, clips.FRAMES - 1, 1)
-            expect(counts == wanted, f"{id}: expected frames, fields, patches {wanted}: {counts}")
-            to_right = video.labels[0].name == clips.RIGHT.stem
+            expected = (clips.FRAMES, clips.FRAMES - 1, 1)
+            expect(
+                counts == expected,
+                f"{id}: expected frames, fields, patches {expected}, got {counts}",
+            )
+            moves_right = video.labels[0].name == clips.RIGHT.stem
             fields = np.stack([video.flow(t) for t in range(video.num_flow)])
-            check_motion(fields, MOTION if to_right else -MOTION)
+            check_motion(fields, MOTION if moves_right else -MOTION)
             check_tone(video.audio())
-            if to_right:
+            if moves_right:
                 difference = measure_difference(video.frames(), np.stack(self._frames))
                 expect(difference < COLOUR_TOLERANCE, f"{id}: RGB is {difference:.0f} of 255 off")
         return f"{len(store)} videos, with the frames, motion and sound that were written"
 
 
 def make_recipe() -> "Recipe":
-    """The default recipe with all streams, at half of the clip's size."""
+    """Make the default recipe with all streams, at half the size of the clips."""
     from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe, Resize, RGBRecipe
 
     return Recipe(
@@ -207,7 +217,15 @@ def make_recipe() -> "Recipe":
 
 
 def open_reader(path: Path, recipe: "Recipe | None" = None) -> "VideoReader":
-    """Open a clip as a worker does; without ``recipe`` at its own size."""
+    """Open a clip as an extraction worker does.
+
+    Args:
+        path: Path of the clip.
+        recipe: Recipe whose resize is applied; None keeps the original size.
+
+    Returns:
+        The open reader.
+    """
     from flowkit.decode import VideoReader
     from flowkit.recipe import Resize
 
@@ -216,22 +234,36 @@ def open_reader(path: Path, recipe: "Recipe | None" = None) -> "VideoReader":
 
 
 def expect(condition: bool, message: str) -> None:
-    """Raise WrongResultError with the message unless the condition holds."""
+    """Raise an error unless a condition holds.
+
+    Args:
+        condition: Whether the result is right.
+        message: What was expected, and what came out.
+
+    Raises:
+        WrongResultError: If it is not.
+    """
     if not condition:
         raise WrongResultError(message)
 
 
 def measure_difference(a: "NDArray[Any]", b: "NDArray[Any]") -> float:
-    """Mean absolute difference of two pictures."""
+    """Measure the mean absolute difference of two images of the same shape."""
     import numpy as np
 
     return float(np.abs(a.astype(np.float32) - b.astype(np.float32)).mean())
 
 
 def check_colour(frames: "list[NDArray[np.uint8]]") -> None:
-    """Raise WrongResultError unless the frames' mean colour is that of the clips.
+    """Check that the mean colour of frames is that of the clips.
 
-    Swapped channels, a wrong matrix of YUV, and the green of a broken decoder all change it.
+    Swapped channels, a wrong YUV matrix, and the green frames of a broken decoder all change it.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB frames.
+
+    Raises:
+        WrongResultError: If it is not.
     """
     import numpy as np
 
@@ -244,28 +276,44 @@ def check_colour(frames: "list[NDArray[np.uint8]]") -> None:
     )
 
 
-def check_motion(fields: "NDArray[Any]", wanted: float) -> str:
-    """Raise WrongResultError unless each field's median says ``wanted`` pixels to the right.
+def check_motion(fields: "NDArray[Any]", expected: float) -> str:
+    """Check that the median of each flow field is the motion of the clip.
 
     Args:
-        fields: (N, H, W, 2) displacement in pixels.
-        wanted: pixels a frame on x; none is expected on y.
+        fields: (N, H, W, 2) displacements in pixels.
+        expected: Motion to the right in pixels per frame; there is no vertical motion.
+
+    Returns:
+        The measured and the expected motion, in words.
+
+    Raises:
+        WrongResultError: If it is not.
     """
     import numpy as np
 
     medians = np.median(fields, axis=(1, 2))
     x, y = (float(value) for value in np.median(medians, axis=0))
-    error = float(np.abs(medians - (wanted, 0.0)).max())
+    error = float(np.abs(medians - (expected, 0.0)).max())
     expect(
         error < MOTION_TOLERANCE,
-        f"wrong flow: expected a median of ({wanted:+.2f}, +0.00) px in every field, "
+        f"wrong flow: expected a median of ({expected:+.2f}, +0.00) px in every field, "
         f"got ({x:+.2f}, {y:+.2f}) px, and up to {error:.2f} px off",
     )
-    return f"motion {x:+.2f} px, expected {wanted:+.2f}"
+    return f"motion {x:+.2f} px, expected {expected:+.2f}"
 
 
 def check_tone(patches: "NDArray[Any]") -> str:
-    """Raise WrongResultError unless the loudest mel band is that of the clip's tone."""
+    """Check that the loudest mel band is that of the tone in the clips.
+
+    Args:
+        patches: (1, 96, 64) log-mel patches.
+
+    Returns:
+        What was found, in words.
+
+    Raises:
+        WrongResultError: If it is not.
+    """
     import numpy as np
 
     from flowkit.recipe import AudioRecipe
@@ -275,10 +323,10 @@ def check_tone(patches: "NDArray[Any]") -> str:
     low, high, tone = 1127 * np.log1p(
         np.array([recipe.low_hz, recipe.high_hz, clips.TONE_HERTZ]) / 700
     )
-    wanted = (tone - low) / (high - low) * (recipe.mels + 1) - 1
+    expected = (tone - low) / (high - low) * (recipe.mels + 1) - 1
     loudest = int(patches.mean(axis=(0, 1)).argmax())
     expect(
-        abs(loudest - wanted) <= 1,
-        f"wrong sound: expected the tone in mel band {wanted:.0f}, got {loudest}",
+        abs(loudest - expected) <= 1,
+        f"wrong sound: expected the tone in mel band {expected:.0f}, got {loudest}",
     )
     return f"{clips.TONE_HERTZ} Hz found in mel band {loudest}"

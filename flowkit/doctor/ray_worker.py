@@ -1,7 +1,7 @@
-"""Start one Ray worker as `flowkit extract` does, let it import what it needs, and stop it.
+"""Start a Ray worker as `flowkit extract` does, let it import flowkit, and stop it.
 
-This happens in a process of its own: Ray's start-up can hang, and must then be ended; and Ray
-must leave nothing behind in this process. What Ray writes goes into a folder that is removed.
+This happens in a child process, because the start of Ray can hang and must then be killed, and
+because Ray must leave nothing behind in this process. Ray's files go into a temporary folder.
 """
 
 import json
@@ -17,9 +17,12 @@ from pathlib import Path
 from flowkit.doctor.steps import WrongResultError, describe_error
 
 LIMIT_SECONDS = 120.0
+"""How long to wait for the Ray worker."""
 STOP_SECONDS = 10.0
+"""How long to wait for the child process to stop."""
 ADVICE = "--workers 0 works without Ray"
-# The child finds the packages where this process does, as Ray's workers find the driver's.
+"""What to do if Ray does not work."""
+# The child imports packages from where this process does, as Ray workers do for their driver.
 START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from flowkit.doctor.ray_worker import main; main(sys.argv[2], float(sys.argv[3]))"
@@ -27,17 +30,17 @@ START = (
 
 
 def try_ray_worker(seconds: float = LIMIT_SECONDS) -> str:
-    """Start Ray (or join the cluster at RAY_ADDRESS), call a function there, and stop Ray.
+    """Start Ray (or join the cluster at RAY_ADDRESS), call a function in a worker, and stop Ray.
 
     Args:
-        seconds: when to give up.
+        seconds: How long to wait for an answer.
 
     Returns:
         What was done, in words.
 
     Raises:
-        WrongResultError: Ray could not be started, did not answer in time, or its worker could
-            not import what extraction needs.
+        WrongResultError: If Ray cannot be started or does not answer in time, or if its worker
+            cannot import what extraction needs.
     """
     with make_ray_folder() as folder:
         answer_file = folder / "answer.json"
@@ -46,7 +49,7 @@ def try_ray_worker(seconds: float = LIMIT_SECONDS) -> str:
         ]  # fmt: skip
         environment = os.environ | {"RAY_TMPDIR": str(folder)}
         with (folder / "output").open("w+") as output:
-            # A session of its own: Ctrl-C reaches this process alone, which then ends the child.
+            # In a session of its own, the child does not get Ctrl-C; this process then stops it.
             child = subprocess.Popen(
                 command,
                 env=environment,
@@ -66,8 +69,8 @@ def try_ray_worker(seconds: float = LIMIT_SECONDS) -> str:
         try:
             answer = json.loads(answer_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
-            said = f"; its last words: {lines[-1][:300]}" if lines else ""
-            message = f"the process that starts Ray gave no answer{late}{said}"
+            last_line = f"; last line of its output: {lines[-1][:300]}" if lines else ""
+            message = f"the process that starts Ray gave no answer{late}{last_line}"
             raise WrongResultError(message) from None
     if "error" in answer:
         raise WrongResultError(answer["error"])
@@ -76,28 +79,36 @@ def try_ray_worker(seconds: float = LIMIT_SECONDS) -> str:
 
 @contextmanager
 def make_ray_folder() -> Iterator[Path]:
-    """A folder for what Ray writes, with a name so short that Ray's sockets fit, for the while."""
-    wanted = os.environ.get("RAY_TMPDIR") or "/tmp"
-    base = wanted if os.access(wanted, os.W_OK | os.X_OK) else None
+    """Make a temporary folder for Ray, whose path is short enough for Ray's sockets.
+
+    Yields:
+        The folder, which is removed afterwards.
+    """
+    preferred = os.environ.get("RAY_TMPDIR") or "/tmp"
+    base = preferred if os.access(preferred, os.W_OK | os.X_OK) else None
     # Ray's last processes may still be writing their logs.
     with tempfile.TemporaryDirectory(prefix="fk-", dir=base, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
 def stop_child(child: "subprocess.Popen[bytes]") -> None:
-    """End the child and its Ray processes: in good order if it can, by force otherwise."""
+    """Stop the child process and its Ray processes, and kill them if they do not stop in time."""
     if child.poll() is None:
         child.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             child.wait(STOP_SECONDS)
-    # Ray's processes die with the child that started them; those of its group for sure.
+    # Ray's processes end with the child that started them; killing its group makes sure of that.
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
 
 
 def import_extraction() -> dict[str, str]:
-    """Import what extraction needs, in a Ray worker; which flowkit it found, and where."""
+    """Import what extraction needs; this runs in a Ray worker.
+
+    Returns:
+        ``file`` and ``version`` of the flowkit that was imported.
+    """
     import flowkit
     import flowkit.extraction.worker
 
@@ -106,7 +117,17 @@ def import_extraction() -> dict[str, str]:
 
 
 def call_worker(seconds: float) -> str:
-    """Connect to Ray, call `import_extraction` in a worker and compare; what was done, in words."""
+    """Connect to Ray, import flowkit in a worker, and check that it is the same flowkit.
+
+    Args:
+        seconds: How long to wait for the worker.
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        WrongResultError: If no worker answers in time, or it cannot import the same flowkit.
+    """
     import flowkit
     from flowkit.extraction.ray_cluster import find_address, open_ray
 
@@ -115,29 +136,34 @@ def call_worker(seconds: float) -> str:
         # On a busy cluster no core may be free, and none is needed for an import.
         call = ray.remote(num_cpus=0 if address else 1, max_retries=0)(import_extraction)
         try:
-            found = ray.get(call.remote(), timeout=seconds)
+            imported = ray.get(call.remote(), timeout=seconds)
         except ray.exceptions.GetTimeoutError:
             raise WrongResultError(f"no Ray worker answered within {seconds:.0f} s") from None
         except ray.exceptions.RayTaskError as error:
             last = str(error).strip().splitlines()[-1]
             raise WrongResultError(f"a Ray worker cannot import flowkit: {last}") from error
     where = f"of the cluster at {address}" if address else "of this machine"
-    if found["version"] != flowkit.__version__ or (
-        not address and found["file"] != flowkit.__file__
+    if imported["version"] != flowkit.__version__ or (
+        not address and imported["file"] != flowkit.__file__
     ):
         raise WrongResultError(
-            f"a Ray worker {where} imports flowkit {found['version']} from {found['file']}, "
+            f"a Ray worker {where} imports flowkit {imported['version']} from {imported['file']}, "
             f"expected {flowkit.__version__} from {flowkit.__file__}"
         )
     return f"a Ray {ray.__version__} worker {where} imported flowkit"
 
 
 def main(answer_file: str, seconds: float) -> None:
-    """What the child does: call a worker, and write the answer as JSON."""
+    """Run the child process: call a Ray worker, and write the answer as JSON.
+
+    Args:
+        answer_file: Path of the file to write.
+        seconds: How long to wait for the worker.
+    """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         answer = {"done": call_worker(seconds)}
     except Exception as error:  # noqa: BLE001
-        # flowkit's own message points to this very command
+        # The message of flowkit refers to this very command.
         answer = {"error": describe_error(error).replace("`flowkit doctor` says more, ", "")}
     Path(answer_file).write_text(json.dumps(answer), encoding="utf-8")

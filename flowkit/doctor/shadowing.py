@@ -1,7 +1,7 @@
-"""Names of ours that a file of somebody else's hides, or will hide.
+"""Find files that hide the packages ``flowkit``, ``models`` and ``train`` from an import.
 
-``flowkit``, ``models`` and ``train`` are general names: a ``train.py`` or ``models/`` beside a
-script comes before them in ``sys.path``, in Ray workers too.
+These names are general: a ``train.py`` or ``models/`` beside a script comes before the installed
+packages in ``sys.path``, in Ray workers too.
 """
 
 import sys
@@ -12,15 +12,19 @@ from pathlib import Path
 from flowkit.installation import PACKAGES, ROOT, find_other_distributions
 
 INSTALLED = ROOT
+"""Folder that holds our packages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """``path`` is what ``import name`` gives (or would give), instead of ``expected``."""
+    """A file or folder that hides one of our packages."""
 
     name: str
+    """Name of the package."""
     path: Path
+    """What an import of the name finds."""
     expected: Path
+    """What it should find."""
 
     @property
     def message(self) -> str:
@@ -41,9 +45,15 @@ def find_shadows(
     installed: Path = INSTALLED,
     packages: tuple[str, ...] = PACKAGES,
 ) -> list[Shadow]:
-    """The packages below ``installed`` that an import along ``path`` (sys.path) does not find.
+    """Find the packages that an import would not find, without importing anything.
 
-    Nothing is imported. A package that is not installed is not looked for.
+    Args:
+        path: Folders from which modules are imported (default: ``sys.path``).
+        installed: Folder that holds our packages.
+        packages: Names of packages; those that are not in ``installed`` are not checked.
+
+    Returns:
+        What hides each hidden package.
     """
     shadows = []
     for name in packages:
@@ -53,8 +63,8 @@ def find_shadows(
         spec = PathFinder.find_spec(name, sys.path if path is None else path)
         if spec is None or spec.origin is None:
             continue
-        found = Path(spec.origin).resolve()
-        if found != (expected / "__init__.py").resolve():
-            shadow = found.parent if found.name == "__init__.py" else found
+        origin = Path(spec.origin).resolve()
+        if origin != (expected / "__init__.py").resolve():
+            shadow = origin.parent if origin.name == "__init__.py" else origin
             shadows.append(Shadow(name, shadow, expected))
     return shadows

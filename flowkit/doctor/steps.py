@@ -1,7 +1,7 @@
-"""Run checks one after another, so that a broken package costs one finding and not the others.
+"""Run checks one after another, so that one that breaks does not stop the others.
 
-A step does real work and says what it did; its finding adds the time. A step that needs one that
-failed is skipped, and says because of which.
+A step is a check that does real work and returns what it did; its finding adds the time. If a step
+fails, the steps that need it are skipped, and their findings name it.
 """
 
 import time
@@ -20,79 +20,94 @@ DISTRIBUTIONS = {
     "yaml": "PyYAML",
     "sklearn": "scikit-learn",
 }
-"""Packages whose import name is not the name that pip knows them by."""
+"""Distributions whose names differ from the names of their modules."""
 ADVICE = (
     "install the tested versions (pip install -c constraints.txt flowkit-video), "
     "or report this line"
 )
+"""What to do about an error whose cause is unknown."""
 Check = Callable[[], list[Finding]]
 
 
 class WrongResultError(FlowkitError):
-    """A step ran, and what came out is not what must come out."""
+    """A step ran, but its result is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One piece of real work.
-
-    ``run`` does it and returns what was done, such as "8 frames of h264"; whatever it raises is
-    the reason why the step failed. ``needs`` are the topics of the steps that it builds on.
-    ``advice`` is what to do about a failure; by default it follows from the error.
-    """
+    """A check that does real work."""
 
     topic: str
+    """What is checked, in a word or two."""
     run: Callable[[], str]
+    """Does the work and returns what was done, such as "8 frames of h264". Any exception that it
+    raises is the reason why the step failed.
+    """
     needs: tuple[str, ...] = ()
+    """Topics of the steps that must succeed before this one runs."""
     advice: str = ""
+    """What to do about a failure; "" derives it from the error."""
 
 
 def run_steps(
     steps: Iterable[Step], progress: Callable[[str], object] = lambda topic: None
 ) -> Iterator[Finding]:
-    """Run each step whose needs are met, and yield one finding for each step.
+    """Run steps in order, and skip those that need a step that failed.
 
     Args:
-        steps: steps in an order in which no step needs a later one.
-        progress: called with the topic of each step before it runs.
+        steps: Steps in an order in which no step needs a later one.
+        progress: Called with the topic of each step before it runs.
 
     Yields:
-        ``ok`` with the time that the step took, ``fail`` with the reason, or ``skip``.
+        One finding for each step: ``ok`` with the time that the step took, ``fail`` with the
+        reason, or ``skip``.
     """
-    broken: dict[str, str] = {}  # topic of a step that did not work: the one that is to blame
+    failed: dict[str, str] = {}  # topic of a failed or skipped step → topic of the failed step
     for step in steps:
-        culprit = next((broken[topic] for topic in step.needs if topic in broken), None)
-        if culprit is not None:
-            broken[step.topic] = culprit
-            yield Finding(step.topic, "skip", f"not tried, because {culprit!r} failed")
+        cause = next((failed[topic] for topic in step.needs if topic in failed), None)
+        if cause is not None:
+            failed[step.topic] = cause
+            yield Finding(step.topic, "skip", f"not tried, because {cause!r} failed")
             continue
         progress(step.topic)
         start = time.perf_counter()
         try:
             done = step.run()
         except Exception as error:  # noqa: BLE001
-            broken[step.topic] = step.topic
-            advice = step.advice or advise(error)
+            failed[step.topic] = step.topic
+            advice = step.advice or suggest_remedy(error)
             yield Finding(step.topic, "fail", describe_error(error), advice)
         else:
-            spent = time.perf_counter() - start
-            yield Finding(step.topic, "ok", f"{done} in {spent:.2f} s")
+            seconds = time.perf_counter() - start
+            yield Finding(step.topic, "ok", f"{done} in {seconds:.2f} s")
 
 
-def guard(topic: str, check: Check) -> list[Finding]:
-    """The findings of a check; one ``fail`` in their place where the check itself breaks."""
+def run_check(topic: str, check: Check) -> list[Finding]:
+    """Run a check, and turn an exception of the check itself into a finding.
+
+    Args:
+        topic: Topic of the finding in that case.
+        check: The check.
+
+    Returns:
+        The findings of the check, or one ``fail``.
+    """
     try:
         return check()
     except Exception as error:  # noqa: BLE001
-        return [Finding(topic, "fail", describe_error(error), advise(error))]
+        return [Finding(topic, "fail", describe_error(error), suggest_remedy(error))]
 
 
 def describe_error(error: Exception, packages: Mapping[str, Path] | None = None) -> str:
-    """The error in one line; one that flowkit did not raise on purpose with its type and place.
+    """Describe an error in one line.
 
     Args:
-        error: what was raised.
-        packages: folders of our own packages by name (default: those beside this one).
+        error: What was raised.
+        packages: Folders of our packages by name (default: the installed ones).
+
+    Returns:
+        The message. Unless flowkit raised the error on purpose, its type is added, and the file
+        and line where it was raised.
     """
     text = " ".join(str(error).split())
     if isinstance(error, FlowkitError):
@@ -103,23 +118,35 @@ def describe_error(error: Exception, packages: Mapping[str, Path] | None = None)
     if not frames:
         return f"unexpected {type(error).__name__}: {text}"
     folders = packages or {name: INSTALLED / name for name in PACKAGES}
-    own = [f for f in frames if any(Path(f.filename).is_relative_to(p) for p in folders.values())]
-    inner, place = frames[-1], shorten(frames[-1])
-    if own and own[-1] is not inner:
-        place += f", called from {shorten(own[-1])}"
-    return f"unexpected {type(error).__name__}: {text} (at {place})"
+    our_frames = [
+        frame
+        for frame in frames
+        if any(Path(frame.filename).is_relative_to(folder) for folder in folders.values())
+    ]
+    location = format_location(frames[-1])
+    if our_frames and our_frames[-1] is not frames[-1]:
+        location += f", called from {format_location(our_frames[-1])}"
+    return f"unexpected {type(error).__name__}: {text} (at {location})"
 
 
-def shorten(frame: traceback.FrameSummary) -> str:
-    """``flowkit/decode/stream.py:54`` for a frame of ours, the last folders and line for others."""
+def format_location(frame: traceback.FrameSummary) -> str:
+    """Format the file and line of a frame, such as ``flowkit/decode/stream.py:54``.
+
+    Args:
+        frame: Frame of a traceback.
+
+    Returns:
+        The path below the folder that holds our packages, or the last three parts of another path,
+        with the line.
+    """
     path = Path(frame.filename)
     inside = path.is_relative_to(INSTALLED)
     parts = path.relative_to(INSTALLED).parts if inside else path.parts[-3:]
     return f"{'/'.join(parts)}:{frame.lineno}"
 
 
-def advise(error: Exception) -> str:
-    """What to do about an error that has no advice of its own."""
+def suggest_remedy(error: Exception) -> str:
+    """Suggest what to do about an error of a check, in one line."""
     if not isinstance(error, ImportError):
         return ADVICE
     if "libGL" in str(error):

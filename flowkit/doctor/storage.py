@@ -1,4 +1,4 @@
-"""Can a store live at this path: room, kind of file system, locks, clock."""
+"""Check whether a path is suitable for a store: free space, type of file system, locks, clock."""
 
 import fcntl
 import os
@@ -11,62 +11,96 @@ from pathlib import Path
 from flowkit.doctor.finding import Finding
 
 GB = 1_000_000_000
-LITTLE = 5 * GB
-NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs"}
-NETWORK |= {"9p", "afs", "orangefs", "pvfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph"}
-VOLATILE = {"tmpfs", "ramfs"}
+LOW_SPACE = 5 * GB
+"""Free bytes below which a warning is given if the dataset is unknown."""
+NETWORK_TYPES = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "ceph",
+    "glusterfs",
+}
+NETWORK_TYPES |= {"9p", "afs", "orangefs", "pvfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph"}
+"""Types of network file systems."""
+MEMORY_TYPES = {"tmpfs", "ramfs"}
+"""Types of file systems that are kept in memory."""
 CLOCK_SECONDS = 5.0
+"""Allowed difference between the clocks of this machine and of the file server, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """What will be stored: a dataset's ``videos``, at about ``bytes_per_video`` each."""
+class StorageNeed:
+    """The space that a dataset will need."""
 
     dataset: str
+    """Name of the dataset."""
     videos: int
+    """Number of videos to store."""
     bytes_per_video: int
+    """Estimated bytes of a stored video."""
 
 
-def check_storage(store: Path, need: Need | None = None) -> list[Finding]:
-    """All checks of the place where the store is, or will be."""
-    place = existing(store)
+def check_storage(store: Path, need: StorageNeed | None = None) -> list[Finding]:
+    """Run all checks of the path of a store.
+
+    Args:
+        store: Path where the store is or will be.
+        need: Space that the store will need, if it is known.
+
+    Returns:
+        The findings.
+    """
+    folder = find_existing_folder(store)
     return [
-        *check_room(store, need),
-        *judge_filesystem(filesystem(place), place),
-        *check_writing(place),
+        *check_free_space(store, need),
+        *check_filesystem(find_filesystem_type(folder), folder),
+        *check_writing(folder),
     ]
 
 
-def existing(path: Path) -> Path:
-    """The nearest folder at or above ``path`` that exists."""
+def find_existing_folder(path: Path) -> Path:
+    """Find the nearest folder at or above a path that exists."""
     path = path.absolute()
-    return next(place for place in (path, *path.parents) if place.is_dir())
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
-def check_room(store: Path, need: Need | None) -> list[Finding]:
-    """Free bytes, against what the rest of the dataset will need."""
-    free = shutil.disk_usage(existing(store)).free
+def check_free_space(store: Path, need: StorageNeed | None) -> list[Finding]:
+    """Check that there is enough free space for the videos that are not stored yet.
+
+    Args:
+        store: Path where the store is or will be.
+        need: Space that the store will need, if it is known.
+
+    Returns:
+        One finding.
+    """
+    free = shutil.disk_usage(find_existing_folder(store)).free
     if need is None:
         message = f"{free / GB:.1f} GB free at {store}"
         advice = "name the dataset with --dataset to see what it needs"
-        return [Finding("disk", "warn" if free < LITTLE else "ok", message, advice)]
-    held = stored_bytes(store)
-    rest = max(0, need.videos * need.bytes_per_video - held)
+        return [Finding("disk", "warn" if free < LOW_SPACE else "ok", message, advice)]
+    stored = count_stored_bytes(store)
+    rest = max(0, need.videos * need.bytes_per_video - stored)
     message = (
         f"{free / GB:.1f} GB free at {store}; {need.videos:,} videos of {need.dataset} need about "
-        f"{rest / GB:.1f} GB" + (f" more ({held / GB:.1f} GB are there)" if held else "")
+        f"{rest / GB:.1f} GB" + (f" more ({stored / GB:.1f} GB are there)" if stored else "")
     )
     if free < rest:
         advice = "choose a larger disk with --store, or a part of the dataset with --subset"
         return [Finding("disk", "fail", message, advice)]
-    # Estimates are rough, and full file systems slow: a fifth more is wise.
+    # The estimate is rough, and nearly full file systems are slow, so a fifth more is required.
     if free < rest * 1.2:
-        return [Finding("disk", "warn", message, "make room: the estimate is rough")]
+        return [Finding("disk", "warn", message, "free more space: the estimate is rough")]
     return [Finding("disk", "ok", message)]
 
 
-def stored_bytes(store: Path) -> int:
-    """Bytes of files that the store already has; 0 if it is not there yet."""
+def count_stored_bytes(store: Path) -> int:
+    """Count the bytes of the files in a store; 0 if it does not exist yet."""
     if not (store / "store.json").is_file():
         return 0
     return sum(
@@ -76,69 +110,107 @@ def stored_bytes(store: Path) -> int:
     )
 
 
-def filesystem(place: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
-    """The type of the file system that ``place`` is on; "" where /proc does not say."""
+def find_filesystem_type(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """Find the type of the file system that holds a folder.
+
+    Args:
+        folder: The folder.
+        mounts: File of the kernel that lists the mounted file systems.
+
+    Returns:
+        The type, such as ``ext4``; "" if the file does not exist or does not tell.
+    """
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except FileNotFoundError:
         return ""
-    best, kind = "", ""
+    longest, filesystem_type = "", ""
     for line in lines:
         left, _, right = line.partition(" - ")
-        # mountinfo writes blanks in paths as octal escapes
-        point = left.split()[4].replace("\\040", " ")
-        if place.resolve().is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, right.split()[0]
-    return kind
+        # mountinfo writes blanks in paths as octal escapes.
+        mount_point = left.split()[4].replace("\\040", " ")
+        if folder.resolve().is_relative_to(mount_point) and len(mount_point) >= len(longest):
+            longest, filesystem_type = mount_point, right.split()[0]
+    return filesystem_type
 
 
-def judge_filesystem(kind: str, place: Path) -> list[Finding]:
-    """Network file systems need locks that reach all nodes; memory does not survive."""
-    if kind in NETWORK:
-        message = f"{place} is on a network file system ({kind})"
+def check_filesystem(filesystem_type: str, folder: Path) -> list[Finding]:
+    """Warn about network file systems, which need locks, and about those in memory.
+
+    Args:
+        filesystem_type: Type of the file system; "" if it is unknown.
+        folder: Folder on it.
+
+    Returns:
+        One finding.
+    """
+    if filesystem_type in NETWORK_TYPES:
+        message = f"{folder} is on a network file system ({filesystem_type})"
         advice = (
             "good for a cluster if locks reach every node: NFS 4, or Lustre mounted with 'flock'"
         )
         return [Finding("file system", "warn", message, advice)]
-    if kind in VOLATILE:
-        message = f"{place} is in memory ({kind}) and is gone after a restart"
+    if filesystem_type in MEMORY_TYPES:
+        message = f"{folder} is in memory ({filesystem_type}) and is gone after a restart"
         return [Finding("file system", "warn", message, "choose a path on a disk with --store")]
-    return [
-        Finding("file system", "ok", f"{place} is on {kind or 'a file system of unknown type'}")
-    ]
+    name = filesystem_type or "a file system of unknown type"
+    return [Finding("file system", "ok", f"{folder} is on {name}")]
 
 
-def check_writing(place: Path) -> list[Finding]:
-    """Write, lock and date a file there: the store needs all three."""
+def check_writing(folder: Path) -> list[Finding]:
+    """Check that files in a folder can be written and locked, and have the right time.
+
+    Args:
+        folder: An existing folder, in which a temporary file is written.
+
+    Returns:
+        The findings.
+    """
     try:
-        with tempfile.NamedTemporaryFile(dir=place, prefix=".flowkit-doctor-") as file:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".flowkit-doctor-") as file:
             file.write(b"x")
             file.flush()
             os.fsync(file.fileno())
             skew = os.fstat(file.fileno()).st_mtime - time.time()
-            locks = check_lock(file.fileno(), place)
+            locks = check_lock(file.fileno(), folder)
     except OSError as error:
-        message = f"cannot write to {place}: {error.strerror}"
+        message = f"cannot write to {folder}: {error.strerror}"
         return [Finding("writing", "fail", message, "choose another path with --store")]
-    return [*locks, *judge_clock(skew, place)]
+    return [*locks, *check_clock(skew, folder)]
 
 
-def check_lock(descriptor: int, place: Path) -> list[Finding]:
-    """Whether ``flock`` works, which keeps two runs from writing one store."""
+def check_lock(descriptor: int, folder: Path) -> list[Finding]:
+    """Check that ``flock`` works, which keeps two runs from writing to one store.
+
+    Args:
+        descriptor: Descriptor of an open file.
+        folder: Folder that holds the file.
+
+    Returns:
+        One finding.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        message = f"files in {place} cannot be locked: {error.strerror}"
+        message = f"files in {folder} cannot be locked: {error.strerror}"
         return [Finding("locks", "fail", message, "mount it with locks ('flock' on Lustre)")]
-    return [Finding("locks", "ok", f"files in {place} can be written and locked")]
+    return [Finding("locks", "ok", f"files in {folder} can be written and locked")]
 
 
-def judge_clock(skew: float, place: Path) -> list[Finding]:
-    """The clock, against the file server's (seconds that the server is ahead)."""
+def check_clock(skew: float, folder: Path) -> list[Finding]:
+    """Check the clock of this machine against that of the file server.
+
+    Args:
+        skew: Seconds by which the file server is ahead.
+        folder: Folder on the file server.
+
+    Returns:
+        One finding.
+    """
     if time.time() < 1_700_000_000:
-        message = f"the clock says {time.strftime('%Y-%m-%d')}"
+        message = f"the date of this machine is {time.strftime('%Y-%m-%d')}"
         return [Finding("clock", "warn", message, "set the clock (timedatectl set-ntp true)")]
     if abs(skew) > CLOCK_SECONDS:
-        message = f"the clock of {place} is {skew:+.0f} s off this machine's"
+        message = f"the clock of {folder} is {skew:+.0f} s off this machine's"
         return [Finding("clock", "warn", message, "set both clocks by NTP")]
     return [Finding("clock", "ok", "the clock agrees with the file system's")]

@@ -1,1 +1,1 @@
-"""Export of stores to what other tools read, and import of what they wrote."""
+"""Export stores to the formats of other tools, and import what those tools wrote."""

@@ -1,4 +1,4 @@
-"""A store written out as folders of JPEG files, as denseflow and mmaction2 have them.
+"""Export a store as folders of JPEG files in the formats of denseflow and mmaction2.
 
     <out>/<video>/img_00000.jpg, flow_x_00000.jpg, flow_y_00000.jpg
     <out>/export.json     format, bound, quantization, numbering, and what their loaders need
@@ -6,13 +6,15 @@
     <out>/classes.txt     class names, line n being class n
     <out>/<subset>_rgb.txt, <subset>_flow.txt     mmaction2 only: its annotation lists
 
-``<video>`` is `file_names.encode_id` of the id. RGB bytes are those of the store. Flow is decoded,
-brought to pixels, quantized as q = cvRound(255·(v + B)/2B) (what both tools' pictures hold; zero
-is 128) and encoded again. A step of that is 2B/255 px, so rounding adds up to B/255 px (0.078 at
-B = 20), and the second JPEG a little more, which the report measures.
+``<video>`` is the id of the video, encoded by `file_names.encode_id`. RGB images are copied
+unchanged. Flow is decoded, converted to pixels, quantized as q = cvRound(255·(v + B)/2B) (the
+quantization of both tools, where zero is 128) and encoded again. A quantization step is 2B/255 px,
+so rounding adds an error of at most B/255 px (0.078 at B = 20). The second JPEG compression adds a
+little more, which the report measures.
 
-A video's folder is written under a temporary name and then renamed, so a folder that is there
-is whole; a second run leaves it alone. Not fsynced: after a power cut, export again.
+The folder of a video is written under a temporary name and then renamed, so an existing folder is
+complete, and a second run skips it. Files are not fsynced: after a power failure, export to a new
+folder.
 """
 
 import csv
@@ -40,38 +42,53 @@ from flowkit.store.reader import Store
 from flowkit.store.video import Video
 
 QUANTIZATION = "q = round_half_even(255 * (clip(v, -bound, bound) + bound) / (2 * bound))"
+"""The quantization of exported flow, as written to ``export.json``."""
 COLUMNS = ("name", "id", "frames", "flow", "fps", "width", "height", "labels", "subsets")
+"""Columns of ``videos.csv``."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convention:
-    """File names of one format: the first number, and the templates without it."""
+class NamingConvention:
+    """How a format names and numbers its files."""
 
     start: int
+    """Number of the first frame."""
     rgb: str = "img_{:05d}.jpg"
+    """Template of the names of RGB images; takes the number."""
     flow: str = "flow_{}_{:05d}.jpg"
+    """Template of the names of flow images; takes the axis, x or y, and the number."""
     lists: bool = False
+    """Whether the format has annotation lists."""
 
 
-CONVENTIONS: dict[str, Convention] = {
-    "denseflow": Convention(start=0),
-    # mmaction2's RawframeDataset counts from start_index = 1 unless told otherwise.
-    "mmaction2": Convention(start=1, lists=True),
+CONVENTIONS: dict[str, NamingConvention] = {
+    "denseflow": NamingConvention(start=0),
+    # RawframeDataset of mmaction2 counts from start_index = 1 by default.
+    "mmaction2": NamingConvention(start=1, lists=True),
 }
+"""The formats that can be exported."""
 
 
 @dataclass(kw_only=True)
 class ExportReport:
-    """What an export did. ``added_error`` is in pixels, over one flow field of each video."""
+    """What an export did."""
 
     written: int = 0
+    """Videos written by this run."""
     skipped: int = 0
+    """Videos that an earlier run had written."""
     frames: int = 0
+    """Frames of the written videos."""
     failures: dict[str, str] = field(default_factory=dict)
+    """Reason for each video that could not be exported, by id."""
     case_collisions: list[tuple[str, ...]] = field(default_factory=list)
+    """Groups of ids whose folder names differ only by case."""
     unlabelled: int = 0
+    """Exported videos without labels, which are in no annotation list."""
     added_error_mean: float = 0.0
+    """Mean error in pixels that the export added to flow, over one flow field of each video."""
     added_error_max: float = 0.0
+    """Largest error in pixels that the export added to flow, over the same fields."""
 
 
 def export(
@@ -85,18 +102,29 @@ def export(
     quality: int = 95,
     workers: int = 1,
 ) -> ExportReport:
-    """Write videos of a store as folders of JPEGs.
+    """Write videos of a store as folders of JPEG files.
 
-    Parameters
-    ----------
-    ids: which videos; None is all of them.
-    progress: called with (videos done, videos in all) after each.
-    bound: of the written flow, pixels; None is the store's own.
-    quality: of the written flow JPEGs, 1–100.
-    workers: threads, each at one video.
+    Args:
+        store: A store, or its path.
+        out: Folder to write to: new, empty, or an earlier export with the same settings.
+        format: ``denseflow`` or ``mmaction2``.
+        ids: Ids of the videos to export; None exports all.
+        progress: Called after each video with the number of finished videos and the total.
+        bound: Bound of the written flow in pixels; None takes the bound of the store.
+        quality: JPEG quality of the written flow images, 1–100.
+        workers: Number of threads, each of which writes one video at a time.
 
-    Raises UsageError for unknown names, or an ``out`` of other settings; LockedError if another
-    export writes there. A video that cannot be read is listed in the report's ``failures``.
+    Returns:
+        A report. A video that cannot be read is listed in its ``failures``.
+
+    Raises:
+        UsageError: If a name is unknown, or ``out`` holds something else.
+        LockedError: If another export is writing to ``out``.
+
+    Example:
+        >>> report = export("stores/ucf101", "rawframes", "mmaction2", workers=4)
+        >>> report.written
+        13320
     """
     if format not in CONVENTIONS:
         raise UsageError(f"format must be one of {', '.join(CONVENTIONS)}, got {format!r}")
@@ -104,17 +132,17 @@ def export(
     wanted = list(store if ids is None else dict.fromkeys(ids))
     for id in wanted:
         store[id]
-    plan = Plan.of(store, Path(out), format, bound, quality)
+    plan = ExportPlan.create(store, Path(out), format, bound, quality)
     plan.out.mkdir(parents=True, exist_ok=True)
     report = ExportReport(case_collisions=find_case_collisions(wanted))
-    with hold_folder(plan.out):
-        check_case(plan.out, report)
+    with lock_folder(plan.out):
+        check_case_collisions(plan.out, report)
         check_settings(plan)
         rows = {row["name"]: row for row in read_videos(plan.out)}
         for done, (id, outcome) in enumerate(write_videos(store, wanted, plan, workers), 1):
-            note(report, id, outcome)
+            record_outcome(report, id, outcome)
             if not isinstance(outcome, str):
-                rows[encode_id(id)] = describe(store[id])
+                rows[encode_id(id)] = describe_video(store[id])
             if progress is not None:
                 progress(done, len(wanted))
         write_lists(store, plan, rows, report)
@@ -122,22 +150,46 @@ def export(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """One export: where to, how, and the table from stored flow values to written ones."""
+class ExportPlan:
+    """Settings of one export, and the tables that convert its flow values."""
 
     out: Path
-    convention: Convention
+    """Folder to write to."""
+    convention: NamingConvention
+    """Names of the files."""
     settings: dict[str, Any]
+    """What is recorded in ``export.json``."""
     quality: int
-    stored: np.ndarray  # (256,) float32: pixels by stored value
-    table: np.ndarray  # (256,) uint8: written value by stored value
-    written: np.ndarray  # (256,) float32: pixels by written value
+    """JPEG quality of the written flow images, 1–100."""
+    stored: np.ndarray
+    """(256,) float32: pixels of each value in the store."""
+    table: np.ndarray
+    """(256,) uint8: value to write for each value in the store."""
+    written: np.ndarray
+    """(256,) float32: pixels of each written value."""
 
     @classmethod
-    def of(cls, store: Store, out: Path, format: str, bound: float | None, quality: int) -> "Plan":
+    def create(
+        cls, store: Store, out: Path, format: str, bound: float | None, quality: int
+    ) -> "ExportPlan":
+        """Plan an export.
+
+        Args:
+            store: Store to export.
+            out: Folder to write to.
+            format: One of `CONVENTIONS`.
+            bound: Bound of the written flow in pixels; None takes the bound of the store.
+            quality: JPEG quality of the written flow images, 1–100.
+
+        Returns:
+            The plan.
+
+        Raises:
+            UsageError: If the bound is not positive.
+        """
         flow = store.recipe.flow
-        own = flow.bound if flow is not None else 20.0
-        bound = own if bound is None else bound
+        store_bound = flow.bound if flow is not None else 20.0
+        bound = store_bound if bound is None else bound
         if not bound > 0:
             raise UsageError(f"flow bound must be positive pixels, got {bound}")
         convention = CONVENTIONS[format]
@@ -156,7 +208,7 @@ class Plan:
             "store_recipe": store.recipe.to_dict(),
         }
         values = np.arange(256, dtype=np.uint8)
-        stored = dequantize(values, own)
+        stored = dequantize(values, store_bound)
         written = values.astype(np.float32) * (2 * bound / 255) - bound
         table = to_denseflow(stored, bound)
         return cls(
@@ -168,7 +220,19 @@ class Plan:
 def choose_ids(
     store: Store, ids: Iterable[str] = (), subsets: Iterable[str] = ()
 ) -> list[str] | None:
-    """The named ids and the videos of the named subsets together; None where nothing is named."""
+    """Combine ids and the videos of subsets.
+
+    Args:
+        store: Store that holds the subsets.
+        ids: Ids of videos.
+        subsets: Names of subsets.
+
+    Returns:
+        All ids without duplicates; None if neither ids nor subsets are given.
+
+    Raises:
+        UsageError: If a subset is unknown.
+    """
     chosen = dict.fromkeys(ids)
     for name in subsets:
         chosen.update((store[int(row)].id, None) for row in store.subset(name))
@@ -176,8 +240,18 @@ def choose_ids(
 
 
 @contextmanager
-def hold_folder(out: Path) -> Iterator[None]:
-    """One export at a time in a folder; leftovers of a killed one are removed."""
+def lock_folder(out: Path) -> Iterator[None]:
+    """Lock a folder so that one export at a time writes to it, and clean up after killed ones.
+
+    Args:
+        out: Folder to lock; it must exist.
+
+    Yields:
+        None, while the folder is locked.
+
+    Raises:
+        LockedError: If another export holds the lock.
+    """
     with (out / ".export.lock").open("w") as lock:
         if not try_lock(lock.fileno()):
             raise LockedError(f"another export is writing to {out}; wait for it to end")
@@ -186,22 +260,39 @@ def hold_folder(out: Path) -> Iterator[None]:
         yield
 
 
-def check_case(out: Path, report: ExportReport) -> None:
+def check_case_collisions(out: Path, report: ExportReport) -> None:
+    """Check that the file system can hold folder names that differ only by case.
+
+    Args:
+        out: Folder to write to.
+        report: Report with the collisions.
+
+    Raises:
+        UsageError: If names collide and the file system ignores case.
+    """
     if report.case_collisions and ignores_case(out):
         first = " and ".join(report.case_collisions[0])
         raise UsageError(
             f"{len(report.case_collisions)} groups of ids differ only by case (first: {first}) and "
-            f"the file system of {out} ignores case: export to another one, or fewer videos"
+            f"the file system of {out} ignores case: export to another file system, or export "
+            "fewer videos with --ids or --subset"
         )
 
 
-def check_settings(plan: Plan) -> None:
-    """Record the settings, or compare them with those of the run before."""
+def check_settings(plan: ExportPlan) -> None:
+    """Record the settings of an export, or compare them with those of an earlier run.
+
+    Args:
+        plan: Plan of the export.
+
+    Raises:
+        UsageError: If the folder holds an export with other settings, or something else.
+    """
     path = plan.out / "export.json"
-    wanted = json.loads(json.dumps(plan.settings))
+    settings = json.loads(json.dumps(plan.settings))
     if path.exists():
-        found = json.loads(path.read_text())
-        names = sorted(name for name in wanted if found.get(name) != wanted[name])
+        recorded = json.loads(path.read_text())
+        names = sorted(name for name in settings if recorded.get(name) != settings[name])
         if names:
             raise UsageError(
                 f"{path} was exported with another {', '.join(names)}: "
@@ -213,16 +304,31 @@ def check_settings(plan: Plan) -> None:
             "name another folder"
         )
     else:
-        write_atomic(path, (json.dumps(wanted, indent=1) + "\n").encode())
+        write_atomic(path, (json.dumps(settings, indent=1) + "\n").encode())
 
 
 Outcome = tuple[int, float, float] | str | None
+"""Frames of a written video with the mean and the largest added error in pixels; None if the video
+was already there; or the reason why it could not be written.
+"""
 
 
 def write_videos(
-    store: Store, ids: list[str], plan: Plan, workers: int
+    store: Store, ids: list[str], plan: ExportPlan, workers: int
 ) -> Iterator[tuple[str, Outcome]]:
-    """(id, outcome) in order; what is queued is dropped when the caller stops early."""
+    """Write videos in threads.
+
+    If the caller stops early, queued videos are dropped.
+
+    Args:
+        store: Store that holds the videos.
+        ids: Ids of the videos.
+        plan: Plan of the export.
+        workers: Number of threads.
+
+    Yields:
+        Id and outcome of each video, in the order of ``ids``.
+    """
     pool = ThreadPoolExecutor(workers)
     try:
         yield from zip(ids, pool.map(lambda id: write_video(store[id], plan), ids), strict=True)
@@ -230,8 +336,16 @@ def write_videos(
         pool.shutdown(cancel_futures=True)
 
 
-def write_video(video: Video, plan: Plan) -> Outcome:
-    """(frames, mean, max added error in pixels), None if it was there, or why it failed."""
+def write_video(video: Video, plan: ExportPlan) -> Outcome:
+    """Write the folder of one video, unless a complete one exists.
+
+    Args:
+        video: Video of the store.
+        plan: Plan of the export.
+
+    Returns:
+        What happened; see `Outcome`.
+    """
     final = plan.out / encode_id(video.id)
     files = video.num_flow * 2 + (video.num_frames if "rgb" in video.streams else 0)
     if not files:
@@ -251,7 +365,18 @@ def write_video(video: Video, plan: Plan) -> Outcome:
     return video.num_frames, *error
 
 
-def write_files(video: Video, folder: Path, plan: Plan) -> tuple[float, float]:
+def write_files(video: Video, folder: Path, plan: ExportPlan) -> tuple[float, float]:
+    """Write the images of one video.
+
+    Args:
+        video: Video of the store.
+        folder: Folder to write to.
+        plan: Plan of the export.
+
+    Returns:
+        Mean and largest error in pixels that the export added to the x component of the middle
+        flow field; 0 without flow.
+    """
     names = plan.convention
     error = (0.0, 0.0)
     if "rgb" in video.streams:
@@ -268,7 +393,14 @@ def write_files(video: Video, folder: Path, plan: Plan) -> tuple[float, float]:
     return error
 
 
-def note(report: ExportReport, id: str, outcome: Outcome) -> None:
+def record_outcome(report: ExportReport, id: str, outcome: Outcome) -> None:
+    """Add the outcome of one video to a report.
+
+    Args:
+        report: Report to update.
+        id: Id of the video.
+        outcome: What happened to it.
+    """
     if outcome is None:
         report.skipped += 1
     elif isinstance(outcome, str):
@@ -281,8 +413,15 @@ def note(report: ExportReport, id: str, outcome: Outcome) -> None:
         report.written += 1
 
 
-def describe(video: Video) -> dict[str, str]:
-    """The video's row of ``videos.csv``, as text."""
+def describe_video(video: Video) -> dict[str, str]:
+    """Make the row of a video in ``videos.csv``.
+
+    Args:
+        video: Video of the store.
+
+    Returns:
+        Text of each of `COLUMNS`.
+    """
     values = (
         encode_id(video.id), video.id, video.num_frames, video.num_flow, video.fps,
         video.width, video.height,
@@ -293,7 +432,14 @@ def describe(video: Video) -> dict[str, str]:
 
 
 def read_videos(folder: Path) -> list[dict[str, str]]:
-    """The rows of ``videos.csv``; none where there is no such file."""
+    """Read the ``videos.csv`` of an export.
+
+    Args:
+        folder: Folder of the export.
+
+    Returns:
+        One dict per row; empty if there is no such file.
+    """
     path = folder / "videos.csv"
     if not path.exists():
         return []
@@ -302,19 +448,26 @@ def read_videos(folder: Path) -> list[dict[str, str]]:
 
 
 def write_lists(
-    store: Store, plan: Plan, rows: dict[str, dict[str, str]], report: ExportReport
+    store: Store, plan: ExportPlan, rows: dict[str, dict[str, str]], report: ExportReport
 ) -> None:
-    """``videos.csv``, ``classes.txt`` and, for mmaction2, one list per subset and modality.
+    """Write ``videos.csv``, ``classes.txt`` and, for mmaction2, a list per subset and modality.
 
-    A line is ``<folder> <total_frames> <class id>[ <class id>…]``, as RawframeDataset splits it
-    at blanks; flow lists count flow fields, so that no index reaches past the last one.
+    A line of a list is ``<folder> <total_frames> <class id>[ <class id>…]``, which RawframeDataset
+    splits at blanks. Flow lists count flow fields instead of frames, so that no index exceeds the
+    last field.
+
+    Args:
+        store: Store that was exported.
+        plan: Plan of the export.
+        rows: Rows of ``videos.csv`` by folder name; those of videos in the store are updated.
+        report: Report that receives the number of videos without labels.
     """
     lines: dict[str, list[str]] = {}
     classes = {name: number for number, name in enumerate(store.classes)}
     for name in rows:
         if rows[name]["id"] not in store:
             continue
-        row = rows[name] = describe(store[rows[name]["id"]])
+        row = rows[name] = describe_video(store[rows[name]["id"]])
         labels = " ".join(str(classes[name]) for name in json.loads(row["labels"]))
         report.unlabelled += not labels
         if not labels:

@@ -1,13 +1,14 @@
-"""Video id ↔ folder name: what `export` writes and `import` reads back.
+"""Convert video ids to folder names for export, and back.
 
-An id is any UTF-8 text; a folder name must not leave its folder, and must exist on every file
-system. So every byte but ``A–Z a–z 0–9 - _ . ~`` is percent-encoded, and with them ``/`` (a
-class folder stays visible: ``class%2Fvideo``), NUL and blanks; so is a leading dot, which
-rules out ``.``, ``..`` and hidden folders. The empty id is ``%``.
+An id is any UTF-8 text. A folder name must stay within its parent folder and be valid on every file
+system. Every byte except ``A–Z a–z 0–9 - _ . ~`` is therefore percent-encoded, including ``/`` (so
+``class/video`` becomes ``class%2Fvideo``), NUL and blanks. A leading dot is encoded too, which
+rules out ``.``, ``..`` and hidden folders. The empty id becomes ``%``.
 
-To reverse: percent-decode. The one exception is a name that would exceed 255 bytes: it is cut
-and ends in ``%~`` and the 32 hex digits of the id's BLAKE2b-128, and the id itself stands in
-``videos.csv`` beside it. No percent-encoded text contains ``%~``, so the two cannot be mistaken.
+Percent-decoding gives the id back, with one exception: a name longer than 255 bytes is truncated
+and ends in ``%~`` and the 32 hex digits of the id's BLAKE2b-128 digest. The id itself is then found
+in ``videos.csv`` of the export. Percent-encoded text never contains ``%~``, so a truncated name
+cannot be mistaken for another one.
 """
 
 from collections import defaultdict
@@ -17,11 +18,24 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 MAX_BYTES = 255
-LONG = "%~"
+"""Longest folder name in bytes that all common file systems accept."""
+TRUNCATED = "%~"
+"""Separator before the digest of a truncated name."""
 
 
 def encode_id(id: str) -> str:
-    """The folder name of a video: ASCII, 1–255 bytes, never ``.``, ``..`` or hidden."""
+    """Convert a video id to a folder name.
+
+    Args:
+        id: Any UTF-8 text.
+
+    Returns:
+        An ASCII name of 1–255 bytes, which is never ``.``, ``..`` or hidden.
+
+    Example:
+        >>> encode_id("run/a b.mp4")
+        'run%2Fa%20b.mp4'
+    """
     if not id:
         return "%"
     name = quote(id, safe="")
@@ -30,18 +44,32 @@ def encode_id(id: str) -> str:
     if len(name) <= MAX_BYTES:
         return name
     digest = blake2b(id.encode(), digest_size=16).hexdigest()
-    return name[: MAX_BYTES - len(LONG) - len(digest)] + LONG + digest
+    return name[: MAX_BYTES - len(TRUNCATED) - len(digest)] + TRUNCATED + digest
 
 
 def decode_name(name: str) -> str | None:
-    """Invert :func:`encode_id`; None for a cut name, whose id only ``videos.csv`` knows."""
+    """Convert a folder name back to a video id.
+
+    Args:
+        name: A name made by `encode_id`.
+
+    Returns:
+        The id; None for a truncated name, whose id is only in ``videos.csv``.
+    """
     if name == "%":
         return ""
-    return None if LONG in name else unquote(name)
+    return None if TRUNCATED in name else unquote(name)
 
 
 def find_case_collisions(ids: Iterable[str]) -> list[tuple[str, ...]]:
-    """Groups of ids whose folder names differ only by the case of letters."""
+    """Find ids whose folder names differ only by case.
+
+    Args:
+        ids: Video ids.
+
+    Returns:
+        Groups of two or more ids.
+    """
     groups: dict[str, list[str]] = defaultdict(list)
     for id in ids:
         groups[encode_id(id).lower()].append(id)
@@ -49,7 +77,14 @@ def find_case_collisions(ids: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def ignores_case(folder: Path) -> bool:
-    """Whether the file system under an existing, writable folder takes ``a`` for ``A``."""
+    """Test whether the file system of a folder ignores the case of file names.
+
+    Args:
+        folder: An existing, writable folder; a file is created in it and removed again.
+
+    Returns:
+        Whether ``a`` and ``A`` name the same file.
+    """
     probe = folder / f".case-probe-{id(folder):x}"
     probe.touch()
     try:

@@ -1,7 +1,8 @@
-"""Folders of numbered JPEG files: found, listed and checked, before anything is read.
+"""Find, list and check folders of numbered JPEG files before they are imported.
 
-A video is a folder with ``img_<number>.jpg`` and/or ``flow_x_<number>.jpg`` with
-``flow_y_<number>.jpg``, numbered without gaps from 0 or 1, and one flow field less than frames.
+A video is a folder that holds ``img_<number>.jpg``, or ``flow_x_<number>.jpg`` and
+``flow_y_<number>.jpg``, or all three. Numbers start at 0 or 1 and have no gaps, and there is one
+flow field less than frames.
 """
 
 import os
@@ -12,50 +13,79 @@ from pathlib import Path
 from flowkit.errors import VideoError
 
 FILE = re.compile(r"(img|flow_x|flow_y)_(\d+)\.jpe?g", re.IGNORECASE)
-KINDS = ("img", "flow_x", "flow_y")
+"""Names of the image files of a video."""
+PREFIXES = ("img", "flow_x", "flow_y")
+"""Prefixes of the file names, which tell RGB images from the two components of flow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameFolder:
-    """The files of one video, checked: paths in order of time; flow lists may be empty."""
+    """The checked files of one video, in the order of time."""
 
     id: str
+    """Id of the video."""
     path: Path
+    """Folder that holds the files."""
     fps: float
+    """Frames per second."""
     rgb: tuple[Path, ...]
+    """RGB images; empty if the folder has flow only."""
     flow_x: tuple[Path, ...]
+    """Images of the x component of flow; empty if the folder has RGB only."""
     flow_y: tuple[Path, ...]
+    """Images of the y component of flow, as many as ``flow_x``."""
 
     @property
     def streams(self) -> tuple[str, ...]:
+        """The streams that the folder holds: ``rgb``, ``flow`` or both."""
         return tuple(name for name, files in (("rgb", self.rgb), ("flow", self.flow_x)) if files)
 
     @property
     def frames(self) -> int:
+        """Number of frames of the video; without RGB, one more than flow fields."""
         return len(self.rgb) or len(self.flow_x) + 1
 
 
 def find_folders(folder: Path) -> list[Path]:
-    """Every folder at or below ``folder`` that holds numbered frames or flow, sorted."""
-    found = []
+    """Find the folders that hold numbered images.
+
+    Args:
+        folder: Folder to search, with everything below it except hidden folders.
+
+    Returns:
+        Paths of the folders with images, sorted.
+    """
+    matches = []
     for path, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         if any(FILE.fullmatch(name) for name in files):
-            found.append(Path(path))
-    return sorted(found)
+            matches.append(Path(path))
+    return sorted(matches)
 
 
 def read_folder(path: Path, id: str, fps: float) -> FrameFolder:
-    """List a folder's files, and refuse gaps, unequal counts and numbers that do not match."""
-    numbered: dict[str, dict[int, Path]] = {kind: {} for kind in KINDS}
+    """List the files of one video, and check that their numbers and counts match.
+
+    Args:
+        path: Folder that holds the files.
+        id: Id of the video.
+        fps: Frames per second.
+
+    Returns:
+        The files.
+
+    Raises:
+        VideoError: If numbers are missing or given twice, or counts or first numbers differ.
+    """
+    numbered: dict[str, dict[int, Path]] = {prefix: {} for prefix in PREFIXES}
     for file in path.iterdir():
         if match := FILE.fullmatch(file.name):
-            kind, number = match[1].lower(), int(match[2])
-            if number in numbered[kind]:
-                twin = numbered[kind][number].name
-                raise VideoError("gap", f"{path}: {twin} and {file.name} are the same number")
-            numbered[kind][number] = file
-    rgb, flow_x, flow_y = (order(path, kind, numbered[kind]) for kind in KINDS)
+            prefix, number = match[1].lower(), int(match[2])
+            if number in numbered[prefix]:
+                other = numbered[prefix][number].name
+                raise VideoError("gap", f"{path}: {other} and {file.name} have the same number")
+            numbered[prefix][number] = file
+    rgb, flow_x, flow_y = (sort_files(path, prefix, numbered[prefix]) for prefix in PREFIXES)
     if len(flow_x) != len(flow_y):
         raise VideoError(
             "count",
@@ -64,7 +94,7 @@ def read_folder(path: Path, id: str, fps: float) -> FrameFolder:
     if rgb and flow_x and len(flow_x) != len(rgb) - 1:
         raise VideoError(
             "count",
-            f"{path}: {len(rgb)} frames want {len(rgb) - 1} flow fields, found {len(flow_x)} "
+            f"{path}: {len(rgb)} frames need {len(rgb) - 1} flow fields, found {len(flow_x)} "
             "(denseflow can lose its last batch); extract it again",
         )
     starts = {min(numbers) for numbers in numbered.values() if numbers}
@@ -76,17 +106,29 @@ def read_folder(path: Path, id: str, fps: float) -> FrameFolder:
     return FrameFolder(id=id, path=path, fps=fps, rgb=rgb, flow_x=flow_x, flow_y=flow_y)
 
 
-def order(path: Path, kind: str, numbered: dict[int, Path]) -> tuple[Path, ...]:
-    """Files by number, from 0 or 1 and without gaps."""
+def sort_files(path: Path, prefix: str, numbered: dict[int, Path]) -> tuple[Path, ...]:
+    """Sort files by number, and check that the numbers start at 0 or 1 and have no gaps.
+
+    Args:
+        path: Folder that holds the files, for messages.
+        prefix: Prefix of their names, for messages.
+        numbered: Files by number; may be empty.
+
+    Returns:
+        The files in the order of their numbers.
+
+    Raises:
+        VideoError: If the numbers start elsewhere or have gaps.
+    """
     if not numbered:
         return ()
     first, last = min(numbered), max(numbered)
     if first > 1:
-        raise VideoError("gap", f"{path}: {kind} starts at {first}, expected 0 or 1")
+        raise VideoError("gap", f"{path}: {prefix} starts at {first}, expected 0 or 1")
     missing = [number for number in range(first, last) if number not in numbered]
     if missing:
         shown = ", ".join(map(str, missing[:3])) + (", …" if len(missing) > 3 else "")
         raise VideoError(
-            "gap", f"{path}: {kind} lacks {len(missing)} of {last - first + 1} numbers: {shown}"
+            "gap", f"{path}: {prefix} lacks {len(missing)} of {last - first + 1} numbers: {shown}"
         )
     return tuple(numbered[number] for number in range(first, last + 1))

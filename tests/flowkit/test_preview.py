@@ -7,12 +7,12 @@ from flowkit import preview as drawing
 from flowkit.errors import StoreError, UsageError
 from flowkit.flow.color import flow_to_color
 from flowkit.preview import (
-    choose_varied,
+    choose_video_per_class,
     measure_radius,
     preview,
     preview_grid,
     preview_sheet,
-    spread,
+    space_evenly,
 )
 from flowkit.store.reader import Store
 
@@ -32,9 +32,9 @@ def test_a_strip_shows_the_frames_and_the_flow(make_store, tmp_path):
     canvas = read_png(preview(video, tmp_path / "a.png", count=4))
     radius = measure_radius(video)
     size = (round(drawing.TILE * video.width / video.height), drawing.TILE)
-    for t in spread(video.num_flow, 4):
-        assert holds(canvas, drawing.fit(video.rgb(t), *size)[1:-1, 1:-1])
-        colours = drawing.fit(flow_to_color(video.flow(t), radius), *size)
+    for t in space_evenly(video.num_flow, 4):
+        assert holds(canvas, drawing.resize(video.rgb(t), *size)[1:-1, 1:-1])
+        colours = drawing.resize(flow_to_color(video.flow(t), radius), *size)
         assert holds(canvas, colours[1:-1, 1:-1])
     assert (canvas[: drawing.MARGIN // 2] == 255).all()
     assert (canvas[:, -drawing.MARGIN // 2 :] == 255).all()
@@ -53,7 +53,7 @@ def test_the_scale_is_that_of_the_video(make_store):
     [(1, 8, [0]), (3, 8, [0, 1, 2]), (8, 4, [1, 3, 5, 7]), (100, 2, [25, 75]), (0, 3, [])],
 )
 def test_times_are_evenly_spread(length, count, times):
-    assert spread(length, count) == times
+    assert space_evenly(length, count) == times
 
 
 @pytest.mark.parametrize("streams", [("rgb",), ("flow",)])
@@ -93,10 +93,10 @@ def test_a_sheet_has_a_strip_for_each_video(make_store, tmp_path):
 
 def test_a_sheet_shows_each_class(make_store):
     store = Store(make_store(("a", "b", "c", "d", "e")))  # wave, jump high, wave, …
-    assert choose_varied(store) == ["a", "b"]
-    assert choose_varied(store, 1) == ["a"]
+    assert choose_video_per_class(store) == ["a", "b"]
+    assert choose_video_per_class(store, 1) == ["a"]
     bare = Store(make_store(("x", "y", "z"), root=store.path.parent / "bare", annotated=False))
-    assert choose_varied(bare, 2) == ["x", "y"]
+    assert choose_video_per_class(bare, 2) == ["x", "y"]
 
 
 def test_what_cannot_be_drawn(make_store, tmp_path):
@@ -125,9 +125,9 @@ def test_a_grid_has_one_frame_of_each_video_above_its_flow(make_store, tmp_path)
         column = canvas[drawing.MARGIN :, drawing.MARGIN + n * step :][:, :side]
         t = video.num_flow // 2
         middle = np.s_[:, 8:32]  # the videos are 40×24
-        assert (column[:side] == drawing.fit(video.rgb(t)[middle], side, side)).all()
+        assert (column[:side] == drawing.resize(video.rgb(t)[middle], side, side)).all()
         colours = flow_to_color(video.flow(t), measure_radius(video))[middle]
-        assert (column[step : step + side] == drawing.fit(colours, side, side)).all()
+        assert (column[step : step + side] == drawing.resize(colours, side, side)).all()
     without = Store(make_store(("a",), tmp_path / "rgb", streams=("rgb",)))
     with pytest.raises(UsageError, match="videos with RGB and flow"):
         preview_grid(without, ["a"], tmp_path / "grid.png")

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowkit.doctor import joined
+from flowkit.doctor import plugin_steps
 from flowkit.doctor.finding import Finding
-from flowkit.doctor.pipeline import LAST, Trial
+from flowkit.doctor.pipeline import LAST_TOPIC, Trial
 from flowkit.doctor.steps import run_steps
 from train.doctor import INDUCTOR_CACHE, check_training, make_recipe
 
-ENTRY = EntryPoint("training", "train.doctor:check_training", joined.GROUP)
+ENTRY = EntryPoint("training", "train.doctor:check_training", plugin_steps.GROUP)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def clip_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def try_out(store: Path, folder: Path) -> Finding:
-    (finding,) = run_steps([joined.make_step(ENTRY, store, folder, ())])
+    (finding,) = run_steps([plugin_steps.make_step(ENTRY, store, folder, ())])
     return finding
 
 
@@ -71,15 +71,15 @@ def test_an_interrupted_training_ends_the_command(
 def test_a_check_waits_for_the_store_that_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    twice = [ENTRY, EntryPoint("training", "train.doctor:check_training", joined.GROUP)]
-    other = EntryPoint("other", "no_such_package:check", joined.GROUP)
-    monkeypatch.setattr(joined, "entry_points", lambda group: [*twice, other])
-    steps = joined.list_joined_steps(tmp_path / "store", tmp_path, (LAST,))
+    twice = [ENTRY, EntryPoint("training", "train.doctor:check_training", plugin_steps.GROUP)]
+    other = EntryPoint("other", "no_such_package:check", plugin_steps.GROUP)
+    monkeypatch.setattr(plugin_steps, "entry_points", lambda group: [*twice, other])
+    steps = plugin_steps.list_plugin_steps(tmp_path / "store", tmp_path, (LAST_TOPIC,))
     assert [(step.topic, step.needs) for step in steps] == [
-        ("other", (LAST,)),
-        ("training", (LAST,)),
+        ("other", (LAST_TOPIC,)),
+        ("training", (LAST_TOPIC,)),
     ]
-    failed, _ = run_steps([joined.make_step(other, tmp_path, tmp_path / "x", ()), steps[1]])
+    failed, _ = run_steps([plugin_steps.make_step(other, tmp_path, tmp_path / "x", ()), steps[1]])
     assert failed.message == "cannot be imported: No module named 'no_such_package'"
 
 
@@ -87,5 +87,5 @@ def test_the_entry_point_is_declared() -> None:
     import tomllib
 
     text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text()
-    declared = tomllib.loads(text)["project"]["entry-points"][joined.GROUP]
+    declared = tomllib.loads(text)["project"]["entry-points"][plugin_steps.GROUP]
     assert declared == {"training": ENTRY.value}

@@ -150,7 +150,7 @@ def test_figures_of_where_it_looks_and_what_frames_do(begin_pyramid, store, monk
         "frames.png", "frames_table.md", "report.html",
     }  # fmt: skip
     [_, table] = FIGURES["frames"](source)
-    assert table.rows[0] == ["K at training", "score", "1", "3"]
+    assert table.rows[0] == ["K in training", "score", "1", "3"]
     assert [row[:2] for row in table.rows[1:4]] == [["2", "rgb"], ["2", "flow"], ["2", "fusion"]]
     assert len(table.rows) == 7
     own = change_recipe(run.recipe, {"testing.segments": "3"})

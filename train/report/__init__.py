@@ -1,1 +1,1 @@
-"""The report of an evaluated run, and its figures."""
+"""Draw the figures and tables of an evaluated run, and write its report."""

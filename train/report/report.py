@@ -1,4 +1,4 @@
-"""The figures of a run as PNG files, and one self-contained report.html."""
+"""Write the figures of a run as PNG files, and a self-contained report.html."""
 
 import base64
 import io
@@ -11,17 +11,27 @@ from flowkit.errors import UsageError
 from flowkit.store.format.atomic import write_atomic
 from train.recipe.parsing import suggest
 from train.recipe.recipe import write_recipe
-from train.report.figures import COSTLY, FIGURES, Drawing, Source
+from train.report.figures import FIGURES, SLOW_FIGURES, Drawing, Source
 
 
 def write_report(source: Source, names: Iterable[str] = ()) -> list[Path]:
-    """Draw figures into R/figures, and write R/report.html.
+    """Draw figures into the folder ``figures`` of a run, and write its ``report.html``.
 
-    Without names: all but costly ones. The report has the figures that were drawn now. Those
-    that the run has nothing for are left out. Raises UsageError for an unknown name, RunError
-    where the run was not evaluated.
+    The report shows the figures that this call draws. Figures that do not apply to the run are left
+    out.
+
+    Args:
+        source: The run, and what some figures need besides it.
+        names: Names of figures. Default: all figures except the slow ones.
+
+    Returns:
+        Paths of the written files.
+
+    Raises:
+        UsageError: If a name is unknown.
+        RunError: If the run was not evaluated.
     """
-    chosen = list(names) or [name for name in FIGURES if name not in COSTLY]
+    chosen = list(names) or [name for name in FIGURES if name not in SLOW_FIGURES]
     for name in chosen:
         if name not in FIGURES:
             raise UsageError(f"no figure {name!r}{suggest(name, FIGURES)}")
@@ -32,25 +42,25 @@ def write_report(source: Source, names: Iterable[str] = ()) -> list[Path]:
     for drawing in drawings:
         if drawing.figure is not None:
             written.append(folder / f"{drawing.name}.png")
-            write_atomic(written[-1], to_png(drawing))
+            write_atomic(written[-1], format_png(drawing))
         else:
             written.append(folder / f"{drawing.name}.md")
-            write_atomic(written[-1], to_markdown(drawing).encode())
+            write_atomic(written[-1], format_markdown(drawing).encode())
     page = source.run.path / "report.html"
-    write_atomic(page, to_html(source, drawings).encode())
+    write_atomic(page, format_html(source, drawings).encode())
     return [*written, page]
 
 
-def to_png(drawing: Drawing) -> bytes:
-    """A figure's file."""
+def format_png(drawing: Drawing) -> bytes:
+    """Format a figure as the bytes of a PNG file."""
     assert drawing.figure is not None
     buffer = io.BytesIO()
     drawing.figure.savefig(buffer, format="png", metadata={"Title": drawing.caption})
     return buffer.getvalue()
 
 
-def to_markdown(drawing: Drawing) -> str:
-    """A table for papers, notes and terminals."""
+def format_markdown(drawing: Drawing) -> str:
+    """Format a table as Markdown, with aligned columns and its caption."""
     widths = [max(len(row[i]) for row in drawing.rows) for i in range(len(drawing.rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
@@ -60,8 +70,16 @@ def to_markdown(drawing: Drawing) -> str:
     return "\n".join([*lines, "", drawing.caption, ""])
 
 
-def to_html(source: Source, drawings: list[Drawing]) -> str:
-    """The page: everything in it, no script, nothing fetched."""
+def format_html(source: Source, drawings: list[Drawing]) -> str:
+    """Format the report as a single HTML page without scripts and external files.
+
+    Args:
+        source: The run.
+        drawings: Its figures and tables.
+
+    Returns:
+        Text of the page.
+    """
     environment = Environment(
         loader=PackageLoader("train", "templates"), autoescape=select_autoescape()
     )
@@ -70,7 +88,9 @@ def to_html(source: Source, drawings: list[Drawing]) -> str:
             "name": drawing.name,
             "caption": drawing.caption,
             "rows": drawing.rows,
-            "image": "" if drawing.figure is None else base64.b64encode(to_png(drawing)).decode(),
+            "image": ""
+            if drawing.figure is None
+            else base64.b64encode(format_png(drawing)).decode(),
         }
         for drawing in drawings
     ]

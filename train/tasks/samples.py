@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader
 
 from flowkit.caches import shorten_socket_paths
-from flowkit.datasets.sampling import ClipSampling, draw
+from flowkit.datasets.sampling import ClipSampling, make_generator
 from flowkit.datasets.snippets import (
     Batches,
     ClipDataset,
@@ -163,7 +163,7 @@ class OtherClassFlow:
         self.partners = []
         for index, label in enumerate(labels):
             others = [i for i, other in enumerate(labels) if other != label]
-            random = draw(seed, (1 << 20) - 1, index)
+            random = make_generator(seed, (1 << 20) - 1, index)
             self.partners.append(others[int(random.integers(len(others)))])
 
     def __len__(self) -> int:

@@ -198,7 +198,7 @@ def test_ctrl_c_commits_and_says_how_to_go_on(tmp_path, make_clip):
         os.kill(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "the same command goes on from here" in err
+    assert "run the same command again to continue" in err
     assert "videos extracted" in out
     assert 1 <= len(Store(tmp_path / "S")) < 4
 

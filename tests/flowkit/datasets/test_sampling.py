@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from flowkit.datasets.sampling import (
     ClipSampling,
     count_positions,
-    draw,
     list_times,
+    make_generator,
     sample_middles,
     sample_randomly,
 )
@@ -29,7 +29,7 @@ def test_each_time_lies_in_its_own_segment(positions, segments, seed):
     middles = sample_middles(positions, segments)
     np.testing.assert_array_equal(middles, np.floor((edges[:-1] + edges[1:]) / 2 + 1e-9))
     bounds = np.floor(edges + 1e-9)
-    times = sample_randomly(positions, segments, draw(seed, 0, 0))
+    times = sample_randomly(positions, segments, make_generator(seed, 0, 0))
     assert (times >= bounds[:-1]).all()
     assert (times < np.maximum(bounds[1:], bounds[:-1] + 1)).all()
     for found in (middles, times):
@@ -39,7 +39,9 @@ def test_each_time_lies_in_its_own_segment(positions, segments, seed):
 
 def test_training_sees_every_position():
     # TSN's own code never draws the last n mod K.
-    seen = {int(t) for epoch in range(400) for t in sample_randomly(11, 3, draw(0, epoch, 0))}
+    seen = {
+        int(t) for epoch in range(400) for t in sample_randomly(11, 3, make_generator(0, epoch, 0))
+    }
     assert seen == set(range(11))
 
 
@@ -58,7 +60,7 @@ def test_snippets_stay_in_the_video_where_it_is_long_enough(available, length):
 def test_fewer_fields_than_segments_and_length():
     # K < fields < length raises in another toolbox (randint(0)).
     assert count_positions(4, 5) == 1
-    assert sample_randomly(1, 3, draw(0, 0, 0)).tolist() == [0, 0, 0]
+    assert sample_randomly(1, 3, make_generator(0, 0, 0)).tolist() == [0, 0, 0]
     assert list_times(0, 5, 4).tolist() == [0, 1, 2, 3, 3]
 
 
@@ -76,7 +78,7 @@ def test_clips(available, length, stride, clips):
     assert (np.diff(times, axis=0) >= 0).all()
     if sampling.span <= available:
         assert (np.diff(times, axis=1) == stride).all()
-    random = sampling.sample_randomly(available, draw(1, 2, 3))
+    random = sampling.sample_randomly(available, make_generator(1, 2, 3))
     assert random.shape == (1, length)
     assert random.min() >= 0 and random.max() < available
 
@@ -88,9 +90,9 @@ def test_one_clip_is_the_middle_one():
 
 def test_random_numbers_depend_on_seed_epoch_and_index_alone():
     keys = [(s, e, i) for s in (0, 1) for e in (0, 1, 2**20) for i in (0, 1, 2**39)]
-    numbers = {key: draw(*key).integers(2**63) for key in keys}
+    numbers = {key: make_generator(*key).integers(2**63) for key in keys}
     assert len(set(numbers.values())) == len(keys)
-    assert all(draw(*key).integers(2**63) == number for key, number in numbers.items())
+    assert all(make_generator(*key).integers(2**63) == number for key, number in numbers.items())
 
 
 @pytest.mark.parametrize("call", [

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowkit.datasets.sampling import draw
+from flowkit.datasets.sampling import make_generator
 from flowkit.datasets.transforms import (
     CROPS,
     FLOW_SCALES,
@@ -15,7 +15,7 @@ from flowkit.datasets.transforms import (
     TenCrop,
     ThreeCrop,
     apply_crop,
-    list_places,
+    list_crop_positions,
 )
 
 SIDES = st.integers(1, 400)
@@ -27,7 +27,7 @@ def noise(*shape, seed=0, low=1):
 
 @given(name=st.sampled_from(sorted(CROPS)), height=SIDES, width=SIDES, seed=st.integers(0, 50))
 def test_every_crop_lies_in_the_image(name, height, width, seed):
-    for crop in CROPS[name]()(height, width, draw(seed, 0, 0)):
+    for crop in CROPS[name]()(height, width, make_generator(seed, 0, 0)):
         assert crop.height >= 1 and crop.width >= 1
         assert 0 <= crop.top <= height - crop.height
         assert 0 <= crop.left <= width - crop.width
@@ -85,7 +85,7 @@ def test_rgb_and_flow_are_cropped_alike():
 
 def test_multi_scale_crops_are_tsns():
     crops = MultiScaleCrop(FLOW_SCALES)
-    drawn = {crops(256, 340, draw(0, 0, i))[0] for i in range(4000)}
+    drawn = {crops(256, 340, make_generator(0, 0, i))[0] for i in range(4000)}
     sides = {(crop.height, crop.width) for crop in drawn}
     # 256, 224, 192; sides at most a step apart.
     assert sides == {
@@ -93,16 +93,16 @@ def test_multi_scale_crops_are_tsns():
     }  # fmt: skip
     assert {crop.mirrored for crop in drawn} == {False, True}
     places = {(crop.top, crop.left) for crop in drawn if (crop.height, crop.width) == (224, 224)}
-    assert places == set(list_places(32, 116)) and len(places) == 13
+    assert places == set(list_crop_positions(32, 116)) and len(places) == 13
 
 
 def test_a_side_near_the_input_size_is_the_input_size():
     crops = MultiScaleCrop((0.87,), size=224)
-    assert {c.height for i in range(9) for c in crops(256, 256, draw(0, 0, i))} == {224}
+    assert {c.height for i in range(9) for c in crops(256, 256, make_generator(0, 0, i))} == {224}
 
 
 def test_ten_crops():
-    crops = TenCrop(224)(256, 340, draw(0, 0, 0))
+    crops = TenCrop(224)(256, 340, make_generator(0, 0, 0))
     places = [(0, 0), (0, 116), (32, 0), (32, 116), (16, 58)]
     assert [(c.top, c.left) for c in crops] == places * 2
     assert [c.mirrored for c in crops] == [False] * 5 + [True] * 5
@@ -110,24 +110,24 @@ def test_ten_crops():
 
 
 def test_three_crops_cover_the_longer_side():
-    assert [(c.top, c.left) for c in ThreeCrop()(256, 340, draw(0, 0, 0))] == [
+    assert [(c.top, c.left) for c in ThreeCrop()(256, 340, make_generator(0, 0, 0))] == [
         (0, 0), (0, 42), (0, 84),
     ]  # fmt: skip
-    assert [(c.top, c.left) for c in ThreeCrop()(340, 256, draw(0, 0, 0))] == [
+    assert [(c.top, c.left) for c in ThreeCrop()(340, 256, make_generator(0, 0, 0))] == [
         (0, 0), (42, 0), (84, 0),
     ]  # fmt: skip
 
 
 def test_jitter_scales_the_shorter_side():
     # 224 of an image scaled to 256–320 is 0.7–0.875 of its shorter side.
-    drawn = [JitteredCrop()(128, 200, draw(0, 0, i))[0] for i in range(500)]
+    drawn = [JitteredCrop()(128, 200, make_generator(0, 0, i))[0] for i in range(500)]
     sides = {crop.height for crop in drawn}
     assert min(sides) == round(0.7 * 128) and max(sides) == 112
     assert all(crop.height == crop.width for crop in drawn)
 
 
 def test_random_and_centre_crops():
-    drawn = {RandomCrop(20)(24, 30, draw(0, 0, i))[0] for i in range(3000)}
+    drawn = {RandomCrop(20)(24, 30, make_generator(0, 0, i))[0] for i in range(3000)}
     assert {(c.top, c.left) for c in drawn} == {(y, x) for y in range(5) for x in range(11)}
-    assert CentreCrop(20)(24, 30, draw(0, 0, 0)) == [Crop(2, 5, 20, 20)]
-    assert RandomCrop(20, mirror=False)(24, 30, draw(0, 0, 5))[0].mirrored is False
+    assert CentreCrop(20)(24, 30, make_generator(0, 0, 0)) == [Crop(2, 5, 20, 20)]
+    assert RandomCrop(20, mirror=False)(24, 30, make_generator(0, 0, 5))[0].mirrored is False

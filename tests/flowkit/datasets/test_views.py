@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowkit.datasets import views
 from flowkit.datasets.sampling import ClipSampling, sample_middles
-from flowkit.datasets.snippets import ClipDataset, SnippetDataset, views
+from flowkit.datasets.snippets import ClipDataset, SnippetDataset
 from flowkit.datasets.transforms import CentreCrop, TenCrop, ThreeCrop
 from flowkit.datasets.views import ViewReader, ViewSampling, assemble_views, cut_video, pack_pieces
 from flowkit.errors import CorruptError, UsageError
@@ -24,7 +25,7 @@ SAMPLINGS = st.builds(
 
 @given(st.integers(1, 60), SAMPLINGS, st.integers(1, 12))
 def test_pieces_decode_each_image_once_and_give_every_position_its_own(available, sampling, most):
-    starts, counts = sampling.sample(available)
+    starts, counts = sampling.sample_starts(available)
     assert counts.sum() == (sampling.positions or len(starts))
     held, decoded, found = [], [], []
     for piece in cut_video("a", available, sampling, most):
@@ -39,11 +40,11 @@ def test_pieces_decode_each_image_once_and_give_every_position_its_own(available
 
 def test_positions_are_the_middles_and_repeat_in_a_short_video():
     sampling = ViewSampling(source="rgb", positions=25)
-    starts, counts = sampling.sample(246)
+    starts, counts = sampling.sample_starts(246)
     assert starts.tolist()[:4] == [4, 14, 24, 34]  # TSN's
-    starts, counts = sampling.sample(10)
+    starts, counts = sampling.sample_starts(10)
     assert np.repeat(starts, counts).tolist() == sample_middles(10, 25).tolist()
-    starts, counts = sampling.sample(0)
+    starts, counts = sampling.sample_starts(0)
     assert (len(starts), len(counts)) == (0, 0)
 
 
@@ -99,7 +100,7 @@ def test_clips_are_those_of_the_dataset(make_store, stream):
     sampling = ViewSampling(source=stream, positions=3, length=4, stride=2)
     for sample in (dataset[i] for i in range(len(dataset))):
         id, out = store.index.id(int(sample["row"])), sample[stream]
-        starts, counts = sampling.sample(dataset.subset.count(int(sample["row"]), stream))
+        starts, counts = sampling.sample_starts(dataset.subset.count(int(sample["row"]), stream))
         views = read(store, [id], sampling, ThreeCrop(16), clips=True)
         rows = np.repeat(np.arange(len(starts)), counts)
         picked = views.unflatten(0, (-1, 3))[torch.from_numpy(rows)].flatten(0, 1)

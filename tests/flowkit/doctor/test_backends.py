@@ -15,9 +15,9 @@ def only(findings: list[Finding]) -> Finding:
 
 
 def test_flow_backends() -> None:
-    finding = only(backends.judge_backends({"numba": None, "opencv-cuda": "not built"}))
+    finding = only(backends.report_backends({"numba": None, "opencv-cuda": "not built"}))
     assert finding == Finding("flow", "ok", "numba (not opencv-cuda: not built)")
-    assert only(backends.judge_backends({"numba": "no LLVM"})).status == "fail"
+    assert only(backends.report_backends({"numba": "no LLVM"})).status == "fail"
 
 
 def fake_nvidia_smi(folder: Path, script: str) -> None:

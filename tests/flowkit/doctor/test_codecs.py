@@ -31,12 +31,12 @@ def test_a_clip_is_of_the_codec_that_it_stands_for() -> None:
 
 def test_absent_video_codecs_fail_and_absent_audio_codecs_warn() -> None:
     known = dict.fromkeys(clips.BY_CODEC, True)
-    decoded, absent = checks.judge_codecs(checks.find_codec_problems({**known, "av1": False}))
+    decoded, absent = checks.report_codecs(checks.find_codec_problems({**known, "av1": False}))
     assert decoded.status == "ok" and "av1" not in decoded.message
     assert absent.status == "fail"
     assert absent.message == "cannot decode av1: this build of PyAV has no decoder"
     assert "wheels from PyPI" in absent.advice
-    silent = checks.judge_codecs({"h264": None, "aac": checks.NO_DECODER})
+    silent = checks.report_codecs({"h264": None, "aac": checks.NO_DECODER})
     assert [finding.status for finding in silent] == ["ok", "warn"]
 
 
@@ -61,7 +61,7 @@ def test_missing_frames_and_wrong_colours(monkeypatch: pytest.MonkeyPatch) -> No
         return iter(list(everything(self))[1:])
 
     def decode(path: Path) -> str | None:
-        return checks.try_decoding(checks.decode_pictures, path)
+        return checks.try_decoding(checks.decode_frames, path)
 
     assert decode(clips.RIGHT) is None
     monkeypatch.setattr(VideoReader, "__iter__", swap)

@@ -34,8 +34,8 @@ def test_cores_of_a_cgroup_and_those_above_it(tmp_path: Path) -> None:
         job__step__cpu_dot_max="max 100000",
         job__memory_dot_max="1000000",
     )
-    assert machine.usable_cores(*two) == 0.5
-    assert machine.usable_memory(*two) == 1_000_000
+    assert machine.count_usable_cores(*two) == 0.5
+    assert machine.measure_usable_memory(*two) == 1_000_000
     one = cgroup(
         tmp_path / "1",
         "4:cpu,cpuacct:/job\n3:memory:/job\n0::/\n",
@@ -43,17 +43,19 @@ def test_cores_of_a_cgroup_and_those_above_it(tmp_path: Path) -> None:
         cpu__job__cpu_dot_cfs_period_us="100000",
         memory__memory_dot_limit_in_bytes="2000000",
     )
-    assert machine.usable_cores(*one) == 0.25
-    assert machine.usable_memory(*one) == 2_000_000
+    assert machine.count_usable_cores(*one) == 0.25
+    assert machine.measure_usable_memory(*one) == 2_000_000
     nothing = tmp_path / "nothing"
-    assert machine.usable_cores(nothing, nothing) == len(os.sched_getaffinity(0))
+    assert machine.count_usable_cores(nothing, nothing) == len(os.sched_getaffinity(0))
 
 
 def test_memory_for_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "usable_cores", lambda: 4.0)
+    monkeypatch.setattr(machine, "count_usable_cores", lambda: 4.0)
     statuses = {}
     for gib in (0.25, 1, 4, 8):
-        monkeypatch.setattr(machine, "usable_memory", lambda gib=gib: int(gib * machine.GIB))
+        monkeypatch.setattr(
+            machine, "measure_usable_memory", lambda gib=gib: int(gib * machine.GIB)
+        )
         monkeypatch.setattr("psutil.virtual_memory", lambda: type("", (), {"available": 1 << 50}))
         statuses[gib] = only(machine.check_memory())
     assert [finding.status for finding in statuses.values()] == ["fail", "warn", "warn", "ok"]

@@ -13,7 +13,7 @@ import flowkit.flow
 from flowkit.cli import main
 from flowkit.decode import VideoReader
 from flowkit.doctor.finding import Finding
-from flowkit.doctor.pipeline import LAST, Trial, check_tone
+from flowkit.doctor.pipeline import LAST_TOPIC, Trial, check_tone
 from flowkit.doctor.steps import WrongResultError, run_steps
 from flowkit.extraction import Options
 from flowkit.store import Store
@@ -34,8 +34,10 @@ def assert_fails(findings: dict[str, Finding], topic: str, reason: str) -> None:
     assert {findings[name].status for name in before} <= {"ok"}
     assert findings[topic].status == "fail"
     assert reason in findings[topic].message
-    if topic != LAST:
-        assert findings[LAST] == Finding(LAST, "skip", f"not tried, because '{topic}' failed")
+    if topic != LAST_TOPIC:
+        assert findings[LAST_TOPIC] == Finding(
+            LAST_TOPIC, "skip", f"not tried, because '{topic}' failed"
+        )
 
 
 def test_all_steps_are_good_and_leave_the_store_that_they_promise(tmp_path: Path) -> None:

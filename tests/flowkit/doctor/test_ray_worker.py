@@ -31,7 +31,9 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_child_that_dies_says_its_last_words(child: Any) -> None:
     child("print('starting'); sys.exit('raylet: no space left on device')")
-    with pytest.raises(WrongResultError, match="gave no answer; its last words: raylet: no space"):
+    with pytest.raises(
+        WrongResultError, match="gave no answer; last line of its output: raylet: no space"
+    ):
         ray_worker.try_ray_worker(60)
 
 

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from flowkit.doctor.steps import Step, WrongResultError, advise, describe_error, guard, run_steps
+from flowkit.doctor.steps import (
+    Step,
+    WrongResultError,
+    describe_error,
+    run_check,
+    run_steps,
+    suggest_remedy,
+)
 
 
 def test_what_needs_a_failed_step_is_skipped_and_the_others_run() -> None:
@@ -50,10 +57,10 @@ def test_an_import_error_names_the_package_to_install() -> None:
     def broken() -> list[object]:
         raise ImportError("cannot import name 'x' from 'sklearn.metrics'", name="sklearn.metrics")
 
-    (finding,) = guard("topic", broken)  # type: ignore[arg-type]
+    (finding,) = run_check("topic", broken)  # type: ignore[arg-type]
     assert (finding.topic, finding.status) == ("topic", "fail")
     assert finding.message.startswith("cannot be imported: cannot import name 'x'")
     assert finding.advice == "pip install --force-reinstall scikit-learn"
-    assert "libgl1" in advise(ImportError("libGL.so.1: cannot open shared object file"))
-    assert "tested versions" in advise(ImportError("no", name="flowkit.flow"))
-    assert "tested versions" in advise(RuntimeError("no"))
+    assert "libgl1" in suggest_remedy(ImportError("libGL.so.1: cannot open shared object file"))
+    assert "tested versions" in suggest_remedy(ImportError("no", name="flowkit.flow"))
+    assert "tested versions" in suggest_remedy(RuntimeError("no"))

@@ -9,7 +9,7 @@ from flowkit.doctor import diagnose, storage
 from flowkit.doctor.finding import Finding
 
 GB = 1_000_000_000
-NEED = storage.Need("mine", 1000, GB // 10)
+NEED = storage.StorageNeed("mine", 1000, GB // 10)
 
 
 def only(findings: list[Finding]) -> Finding:
@@ -21,7 +21,7 @@ def test_room_for_the_rest_of_a_dataset(tmp_path: Path, monkeypatch: pytest.Monk
     def check(free: int) -> Finding:
         usage = type("", (), {"free": free})
         monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-        return only(storage.check_room(tmp_path / "not/yet", NEED))
+        return only(storage.check_free_space(tmp_path / "not/yet", NEED))
 
     need = 100 * GB
     assert check(need - 1).status == "fail"
@@ -52,10 +52,10 @@ def test_videos_that_are_here_are_what_is_planned_for(tmp_path: Path, ucf101: Da
 def test_what_a_store_already_holds_is_not_needed_again(tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames/x.arrow").write_bytes(bytes(1000))
-    assert storage.stored_bytes(tmp_path) == 0
+    assert storage.count_stored_bytes(tmp_path) == 0
     (tmp_path / "store.json").write_text("{}")
-    assert storage.stored_bytes(tmp_path) == 1002
-    assert "are there" in only(storage.check_room(tmp_path, NEED)).message
+    assert storage.count_stored_bytes(tmp_path) == 1002
+    assert "are there" in only(storage.check_free_space(tmp_path, NEED)).message
 
 
 def test_file_systems(tmp_path: Path) -> None:
@@ -66,22 +66,22 @@ def test_file_systems(tmp_path: Path) -> None:
         "31 30 0:6 / /mnt/my\\040data rw - nfs4 server:/x rw\n"
     )
     kinds = {
-        place: storage.filesystem(Path(place), mounts)
+        place: storage.find_filesystem_type(Path(place), mounts)
         for place in ("/home/x", "/mnt", "/mnt/my data/store", "/mnt/my datas")
     }
     assert kinds == {
         "/home/x": "ext4", "/mnt": "tmpfs", "/mnt/my data/store": "nfs4", "/mnt/my datas": "tmpfs",
     }  # fmt: skip
-    statuses = [only(storage.judge_filesystem(kind, tmp_path)).status for kind in kinds.values()]
+    statuses = [only(storage.check_filesystem(kind, tmp_path)).status for kind in kinds.values()]
     assert statuses == ["ok", "warn", "warn", "warn"]
-    assert storage.filesystem(tmp_path, tmp_path / "none") == ""
+    assert storage.find_filesystem_type(tmp_path, tmp_path / "none") == ""
 
 
 def test_writing_locking_and_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [finding.status for finding in storage.check_writing(tmp_path)] == ["ok", "ok"]
     assert list(tmp_path.iterdir()) == []
     assert only(storage.check_writing(tmp_path / "nowhere")).status == "fail"
-    assert only(storage.judge_clock(-30, tmp_path)).message.endswith("-30 s off this machine's")
+    assert only(storage.check_clock(-30, tmp_path)).message.endswith("-30 s off this machine's")
 
     def refuse(*_: object) -> None:
         raise OSError(38, "Function not implemented")
@@ -92,4 +92,4 @@ def test_writing_locking_and_the_clock(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_nearest_folder_that_exists(tmp_path: Path) -> None:
-    assert storage.existing(tmp_path / "a/b") == tmp_path
+    assert storage.find_existing_folder(tmp_path / "a/b") == tmp_path

@@ -9,7 +9,7 @@ import pytest
 
 from flowkit.errors import LockedError, UsageError
 from flowkit.interchange import export as exporting
-from flowkit.interchange.export import choose_ids, export, hold_folder
+from flowkit.interchange.export import choose_ids, export, lock_folder
 from flowkit.interchange.file_names import encode_id
 from flowkit.store import rebuild_index
 from flowkit.store.format.jpeg import encode_rgb
@@ -66,7 +66,7 @@ def test_their_loaders_read_it(make_store, tmp_path, format, start):
 
 
 def test_values_without_jpeg_are_within_half_a_step(make_store):
-    plan = exporting.Plan.of(Store(make_store()), Path("out"), "denseflow", None, 95)
+    plan = exporting.ExportPlan.create(Store(make_store()), Path("out"), "denseflow", None, 95)
     error = abs(plan.written[plan.table] - plan.stored)[1:]
     assert error.max() <= STEP / 2 + 1e-5
     assert plan.table[128] == 128
@@ -153,7 +153,7 @@ def test_other_settings_want_another_folder(make_store, tmp_path):
 
 
 def test_two_exports_at_once_are_refused(make_store, tmp_path):
-    with hold_folder(tmp_path), pytest.raises(LockedError, match="another export"):
+    with lock_folder(tmp_path), pytest.raises(LockedError, match="another export"):
         export(Store(make_store()), tmp_path, "denseflow")
 
 

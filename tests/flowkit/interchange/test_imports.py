@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flowkit.errors import LockedError, RecipeError, UsageError
 from flowkit.flow.quantize import dequantize, from_denseflow, quantize, to_denseflow
 from flowkit.interchange.export import export
-from flowkit.interchange.imports import estimate_quality, import_folders, requantize
+from flowkit.interchange.imports import estimate_quality, import_folders, make_requantization_table
 from flowkit.store.failures import read_failures
 from flowkit.store.format.locks import hold_store
 from flowkit.store.integrity.verify import verify
@@ -53,7 +53,7 @@ def test_export_and_import_give_the_store_again(make_store, tmp_path, format):
 
 @given(st.sampled_from([15.0, 20.0, 32.0]), st.integers(0, 255))
 def test_a_value_is_within_half_a_step(bound, q):
-    seen = dequantize(requantize(bound)[np.array([q], np.uint8)], bound)
+    seen = dequantize(make_requantization_table(bound)[np.array([q], np.uint8)], bound)
     assert abs(seen - from_denseflow(np.array([q], np.uint8), bound)) <= bound / 254 * 1.001
 
 
@@ -139,7 +139,7 @@ def twice(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("break_folder", "kind", "reason"),
     [
-        (lose_last_batch, "count", "6 frames want 5 flow fields, found 3"),
+        (lose_last_batch, "count", "6 frames need 5 flow fields, found 3"),
         (lose_y, "count", "5 flow_x but 4 flow_y"),
         (make_gap, "gap", "img lacks 1 of 6 numbers: 2"),
         (start_late, "gap", "starts at 2, expected 0 or 1"),
@@ -147,7 +147,7 @@ def twice(folder: Path) -> None:
         (shrink, "size-change", "40×16, the files before it 40×24"),
         (cut, "broken", "flow_x_00001.jpg is not a whole JPEG"),
         (empty, "broken", "img_00001.jpg is not a whole JPEG"),
-        (twice, "gap", "are the same number"),
+        (twice, "gap", "have the same number"),
     ],
 )
 def test_a_bad_folder_is_listed_and_the_others_imported(

@@ -29,7 +29,12 @@ from train.loop.session import check_start, train
 from train.recipe.recipe import change_recipe, read_recipe
 from train.recipe.sections import Method
 from train.report.figures.drawing import Source
-from train.report.figures.weights import choose_places, draw_heaviest, draw_weights, find_weights
+from train.report.figures.weights import (
+    choose_features,
+    compute_weights,
+    draw_heaviest,
+    draw_weights,
+)
 from train.runs.phases import list_phases
 from train.runs.run import Run, RunError, Settings, create_run
 from train.tasks.sets import FeatureSetTask
@@ -371,7 +376,7 @@ def test_pictures_are_the_frames_that_features_are_of(make_store, tmp_path):
     run = begin(tmp_path / "run", store, training__epochs=1)
     assert train(run, store, SETTINGS, silent)
     source = Source(run=run, store=store, videos=("v03",))
-    [(name, pictures, weights)] = find_weights(source)["look"]
+    [(name, pictures, weights)] = compute_weights(source)["look"]
     assert (name, weights.shape) == ("v03", (4, 3))
     np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
     for picture, t in zip(pictures, (1, 4, 7), strict=True):
@@ -382,9 +387,9 @@ def test_pictures_are_the_frames_that_features_are_of(make_store, tmp_path):
 
 def test_places_of_highest_middle_and_lowest_weight():
     total = np.array([5, 1, 9, 3, 7, 2, 8, 4, 6, 0, 10, 11], np.float32)
-    places = choose_places(total)
+    places = choose_features(total)
     assert [total[place] for column, place in places if column < 3] == [11, 10, 9]
     assert [total[place] for column, place in places if 3 <= column < 7] == [7, 6, 5, 4]
     assert [total[place] for column, place in places if column >= 7] == [3, 2, 1, 0]
-    few = choose_places(np.array([1.0, 2.0], np.float32))
+    few = choose_features(np.array([1.0, 2.0], np.float32))
     assert sorted(place for _, place in few) == [0, 1]

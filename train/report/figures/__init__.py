@@ -1,4 +1,4 @@
-"""Figures and tables of a run, as the papers have them: `FIGURES` by name."""
+"""Provide the figures and tables of the papers for a run, by name."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,8 @@ FIGURES: dict[str, Callable[[Source], list[Drawing]]] = {
     "curves": draw_curves,
     "epochs": draw_epochs,
 }
-# These take their time, and are drawn only if they are asked for by name.
-COSTLY = frozenset({"frames"})
+"""Functions that draw the figures, by name; they return nothing if a figure does not apply."""
+SLOW_FIGURES = frozenset({"frames"})
+"""Figures that take long, and are drawn only if they are named."""
 
-__all__ = ["COSTLY", "FIGURES", "Drawing", "Source"]
+__all__ = ["FIGURES", "SLOW_FIGURES", "Drawing", "Source"]

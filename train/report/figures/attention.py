@@ -1,8 +1,8 @@
-"""Attention maps with arrows: Fig. 5, 6 and 7 of Chi et al. 2019.
+"""Draw attention maps with arrows: Fig. 5, 6 and 7 of Chi et al. 2019.
 
-For a few videos and query points: the RGB frame, the colour-coded flow, and where the last
-block of res4 looks from each point, CMA beside non-local where the network has both. Arrows
-lead from the query to the positions of most weight, the fainter the less.
+For a few videos, the figure shows the RGB frame, the colour-coded flow, and the attention map of
+the last block of res4 for each query point. If the network has CMA and non-local blocks, both are
+shown. Arrows lead from the query to the positions of highest weight; a lower weight is fainter.
 """
 
 from typing import Any
@@ -22,11 +22,21 @@ from train.tasks.backbones import Inputs, find_inputs
 from train.tasks.networks import finished_network
 from train.tasks.samples import make_dataset, needed_streams, prepare_images
 
-VIDEOS, ARROWS = 4, 5
+VIDEOS = 4
+"""Number of videos, if none are named."""
+ARROWS = 5
+"""Number of arrows in a map."""
 
 
 def draw_attention(source: Source) -> list[Drawing]:
-    """A row for each video; nothing without a store or without attention blocks."""
+    """Draw attention maps, a row for each video.
+
+    Args:
+        source: The run, its store, and the videos and query points to show.
+
+    Returns:
+        The figure; nothing without a store or without attention blocks.
+    """
     phase, whole = choose_phase(source), source.run.recipe
     if source.store is None or phase is None or not isinstance(whole, ImageRecipe):
         return []
@@ -39,62 +49,97 @@ def draw_attention(source: Source) -> list[Drawing]:
     columns = 2 + len(blocks) * len(source.points)
     figure, axes = make_figure(1.7 * columns, 1.8 * len(chosen), nrows=len(chosen), ncols=columns,
                                squeeze=False)  # fmt: skip
-    for line, index in zip(axes, chosen, strict=True):
+    for row_axes, index in zip(axes, chosen, strict=True):
         sample = dataset[0, index]
         middle = recipe.data.num_segments // 2
         rgb, flow = show_snippet(sample, middle, source.store.bound)
         maps = compute_maps(network, sample, middle, phase, blocks, find_inputs(recipe, 1))
-        line[0].imshow(rgb)
-        line[0].set_title(source.store.index.id(rows[index])[-28:], fontsize=6)
-        line[1].imshow(flow)
+        row_axes[0].imshow(rgb)
+        row_axes[0].set_title(source.store.index.id(rows[index])[-28:], fontsize=6)
+        row_axes[1].imshow(flow)
         cells = [(name, point) for name in blocks for point in source.points]
-        for cell, (name, point) in zip(line[2:], cells, strict=True):
-            draw_map(cell, rgb, *maps[name], point)
-            cell.set_title(name, fontsize=6)
-        for cell in line:
-            cell.set_axis_off()
+        for cell_axes, (name, point) in zip(row_axes[2:], cells, strict=True):
+            draw_map(cell_axes, rgb, *maps[name], point)
+            cell_axes.set_title(name, fontsize=6)
+        for cell_axes in row_axes:
+            cell_axes.set_axis_off()
     caption = (
-        f"Where the last attention block of res4 looks ({phase.name}): frame, flow, and the map "
-        "of each query point with arrows to the heaviest positions."
+        f"Attention of the last block of res4 ({phase.name}): frame, flow, and the attention map "
+        "of each query point, with arrows to the positions of highest weight."
     )
     return [Drawing(name="attention", caption=caption, figure=figure)]
 
 
 def choose_phase(source: Source) -> Phase | None:
-    """The last phase with attention that trains RGB; None where there is none."""
+    """Choose the last phase with attention, preferring CMA phases that train the RGB branch.
+
+    Args:
+        source: The run.
+
+    Returns:
+        The phase; None if no phase has attention.
+    """
     recipe = source.run.recipe
     if not isinstance(recipe, ImageRecipe):
         return None
-    phases = [p for p in list_phases(recipe) if not p.uniform]
-    found = [p for p in phases if p.cma and p.branch == "rgb"]
-    found = found or [p for p in phases if p.branch in recipe.network.non_local]
-    return found[-1] if found else None
+    phases = [phase for phase in list_phases(recipe) if not phase.uniform]
+    matches = [phase for phase in phases if phase.cma and phase.branch == "rgb"]
+    matches = matches or [phase for phase in phases if phase.branch in recipe.network.non_local]
+    return matches[-1] if matches else None
 
 
 def choose_blocks(network: TwoStream, branch: str) -> dict[str, Any]:
-    """The deepest block of each kind that changes a branch, by the name of its kind."""
+    """Choose the deepest attention block of each kind in a branch.
+
+    Args:
+        network: Two-stream network.
+        branch: ``rgb`` or ``flow``.
+
+    Returns:
+        Blocks by the name of their kind, ``CMA`` or ``non-local``.
+    """
     kinds = {"CMA": getattr(network, f"to_{branch}"),
              "non-local": getattr(network, f"non_local_{branch}")}  # fmt: skip
     return {kind: list(blocks.values())[-1] for kind, blocks in kinds.items() if len(blocks)}
 
 
 def choose_videos(source: Source, rows: list[int]) -> list[int]:
-    """Indices in the dataset: of the ids that were asked for, or a few of different classes."""
+    """Choose the videos of a figure: those that are named, or else a few evenly spaced ones.
+
+    Args:
+        source: The store, and the ids of named videos.
+        rows: Rows of the dataset's videos in the index of the store.
+
+    Returns:
+        Indices of the videos in the dataset.
+
+    Raises:
+        RunError: If a named video is not in the dataset.
+    """
     assert source.store is not None
     if source.videos:
-        wanted = [source.store.find(id) for id in source.videos]
-        lacking = [id for id, row in zip(source.videos, wanted, strict=True) if row not in rows]
-        if lacking:
-            raise RunError(f"{', '.join(lacking)}: not in the subset that the run validates on")
-        return [rows.index(row) for row in wanted if row is not None]
-    spread = np.linspace(0, len(rows) - 1, min(VIDEOS, len(rows)))
-    return sorted({int(place) for place in spread})
+        named_rows = [source.store.find(id) for id in source.videos]
+        absent = [id for id, row in zip(source.videos, named_rows, strict=True) if row not in rows]
+        if absent:
+            raise RunError(f"{', '.join(absent)}: not in the subset that the run validates on")
+        return [rows.index(row) for row in named_rows if row is not None]
+    evenly_spaced = np.linspace(0, len(rows) - 1, min(VIDEOS, len(rows)))
+    return sorted({int(index) for index in evenly_spaced})
 
 
 def show_snippet(
     sample: dict[str, torch.Tensor], k: int, bound: float
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """The RGB frame (H, W, 3), and its first flow field in colours."""
+    """Draw the RGB frame and the first flow field of a snippet.
+
+    Args:
+        sample: A sample with uint8 ``rgb`` and ``flow``.
+        k: Number of the snippet.
+        bound: Bound of the store's flow in pixels.
+
+    Returns:
+        Two (H, W, 3) uint8 images: the frame, and the flow in colours.
+    """
     rgb = sample["rgb"][k].permute(1, 2, 0).numpy()
     field = (sample["flow"][k, :2].permute(1, 2, 0).numpy().astype(np.float32) - 128) / 127 * bound
     return rgb, flow_to_color(field)
@@ -108,10 +153,25 @@ def compute_maps(
     blocks: dict[str, Any],
     inputs: Inputs,
 ) -> dict[str, tuple[npt.NDArray[np.float32], tuple[int, int], tuple[int, int]]]:
-    """By kind of block: the map (N, M), and the sizes (h, w) that N and M unfold to."""
-    seen: dict[str, tuple[torch.Tensor, ...]] = {}
+    """Compute the attention maps of blocks for one snippet.
+
+    Args:
+        network: Two-stream network.
+        sample: A sample with uint8 images.
+        k: Number of the snippet.
+        phase: Phase of the network.
+        blocks: Attention blocks by kind.
+        inputs: What the network takes as input.
+
+    Returns:
+        For each kind: the map (N, M) of N queries and M keys, and the sizes (h, w) of the grids of
+        queries and keys.
+    """
+    block_inputs: dict[str, tuple[torch.Tensor, ...]] = {}
     hooks = [
-        block.register_forward_pre_hook(lambda _, inputs, kind=kind: seen.update({kind: inputs}))
+        block.register_forward_pre_hook(
+            lambda _, inputs, kind=kind: block_inputs.update({kind: inputs})
+        )
         for kind, block in blocks.items()
     ]
     streams = needed_streams(phase)
@@ -120,7 +180,7 @@ def compute_maps(
     with torch.no_grad():
         network(**prepare_images(batch, streams, torch.device("cpu"), inputs))
         for kind, block in blocks.items():
-            x, y = seen[kind][0], seen[kind][-1]
+            x, y = block_inputs[kind][0], block_inputs[kind][-1]
             sizes = tuple(x.shape[2:]), block.pooled_size(y)
             maps[kind] = (block.attention(x, y)[0].numpy(), *sizes)
     for hook in hooks:
@@ -136,18 +196,29 @@ def draw_map(
     pooled: tuple[int, int],
     point: tuple[float, float],
 ) -> None:
-    """The frame under the map of one query, with arrows to where it looks most."""
+    """Draw the attention map of one query over the frame, with arrows to the highest weights.
+
+    Args:
+        axes: Axes to draw into.
+        rgb: (H, W, 3) uint8 frame.
+        weights: (N, M) attention map.
+        size: Height and width of the grid of queries.
+        pooled: Height and width of the grid of keys.
+        point: Query point (x, y), as fractions of width and height.
+    """
     height, width = rgb.shape[:2]
-    column, row = (min(int(share * n), n - 1) for share, n in zip(point, size[::-1], strict=True))
-    looks = weights[row * size[1] + column].reshape(pooled)
-    shown = cv2.resize(looks, (width, height), interpolation=cv2.INTER_LINEAR)
+    column, row = (
+        min(int(fraction * n), n - 1) for fraction, n in zip(point, size[::-1], strict=True)
+    )
+    attention = weights[row * size[1] + column].reshape(pooled)
+    overlay = cv2.resize(attention, (width, height), interpolation=cv2.INTER_LINEAR)
     axes.imshow(rgb)
-    axes.imshow(shown, cmap="inferno", alpha=0.55)
+    axes.imshow(overlay, cmap="inferno", alpha=0.55)
     start = ((column + 0.5) * width / size[1], (row + 0.5) * height / size[0])
-    for place in np.argsort(-looks, axis=None)[:ARROWS]:
-        y, x = np.unravel_index(place, pooled)
+    for key in np.argsort(-attention, axis=None)[:ARROWS]:
+        y, x = np.unravel_index(key, pooled)
         end = ((x + 0.5) * width / pooled[1], (y + 0.5) * height / pooled[0])
-        share = max(0.1, float(looks[y, x] / looks.max()))
-        arrow = {"arrowstyle": "->", "color": "#7CFC00", "lw": 1.2, "alpha": share}
+        opacity = max(0.1, float(attention[y, x] / attention.max()))
+        arrow = {"arrowstyle": "->", "color": "#7CFC00", "lw": 1.2, "alpha": opacity}
         axes.annotate("", end, start, arrowprops=arrow)
     axes.plot(*start, "o", color="white", ms=3)

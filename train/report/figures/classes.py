@@ -1,4 +1,4 @@
-"""Classes: what one run gains over another, and what is taken for what.
+"""Draw results by class: the gain of one run over another, accuracies, and confusions.
 
 Fig. 4 and Table 3 of Chi et al. 2019; Fig. 4 and 5 of CATNet (Wang, Peng, Qiao 2020).
 """
@@ -9,23 +9,38 @@ from train.evaluation.scores import Scores, count_confusions, per_class
 from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
 from train.runs.run import Run, RunError
 
-MOST, ENDS, PAIRS, NAMED = 20, 10, 10, 40
+MAX_IMPROVED = 20
+"""Classes in the figure of the most improved ones."""
+MAX_GAINS = 10
+"""Classes with the largest gains, and as many with the largest losses."""
+MAX_PAIRS = 10
+"""Rows in the table of confusions."""
+MAX_NAMED = 40
+"""Classes up to which a confusion matrix has their names."""
 
 
 def draw_classes(source: Source) -> list[Drawing]:
-    """The classes that gained most against another run, and the confusions that it lost.
+    """Draw the classes that improved most over another run, and list the resolved confusions.
 
-    Nothing without a run to compare with, or with many labels. RunError where the two saw other
-    videos.
+    Args:
+        source: The run, and the run to compare it with.
+
+    Returns:
+        A figure and a table; nothing without another run, or if videos have several labels.
+
+    Raises:
+        RunError: If the runs were evaluated on different videos.
     """
     if source.against is None or source.run.recipe.labels == "many":
         return []
-    mine, other = find_pair(source, source.against)
+    our_scores, other_scores = load_both_scores(source, source.against)
     over = source.run.recipe.testing.over
     names = np.array(source.run.classes)
-    ours, theirs = (per_class(scores.of(over), scores.labels) for scores in (mine, other))
+    ours, theirs = (
+        per_class(scores.of(over), scores.labels) for scores in (our_scores, other_scores)
+    )
     gain = np.nan_to_num(ours - theirs)
-    order = np.argsort(-gain, kind="stable")[: min(MOST, len(names))]
+    order = np.argsort(-gain, kind="stable")[: min(MAX_IMPROVED, len(names))]
     figure, axes = make_figure(9, 4)
     x = np.arange(len(order))
     for shift, values, run, colour in (
@@ -37,40 +52,60 @@ def draw_classes(source: Source) -> list[Drawing]:
     axes.set(ylabel="accuracy, %")
     axes.legend(fontsize=8, frameon=False)
     caption = f"The {len(order)} classes that improved most."
-    lost = list_lost_confusions(source, mine.of(over), other.of(over), mine.labels)
-    return [Drawing(name="classes", caption=caption, figure=figure), lost]
+    confusions = list_resolved_confusions(
+        source, our_scores.of(over), other_scores.of(over), our_scores.labels
+    )
+    return [Drawing(name="classes", caption=caption, figure=figure), confusions]
 
 
 def draw_gains(source: Source) -> list[Drawing]:
-    """CATNet's Fig. 4: the classes that gained most and lost most against another run.
+    """Draw the classes with the largest gains and losses against another run: CATNet's Fig. 4.
 
-    As `draw_classes`; classes that did not change are left out.
+    Classes whose accuracy did not change are left out.
+
+    Args:
+        source: The run, and the run to compare it with.
+
+    Returns:
+        A figure; nothing without another run, or if videos have several labels.
+
+    Raises:
+        RunError: If the runs were evaluated on different videos.
     """
     if source.against is None or source.run.recipe.labels == "many":
         return []
     over, names = source.run.recipe.testing.over, np.array(source.run.classes)
     ours, theirs = (
-        per_class(scores.of(over), scores.labels) for scores in find_pair(source, source.against)
+        per_class(scores.of(over), scores.labels)
+        for scores in load_both_scores(source, source.against)
     )
     gain = 100 * np.nan_to_num(ours - theirs)
     order = np.argsort(-gain, kind="stable")
-    shown = [i for i in order[:ENDS] if gain[i] > 0] + [i for i in order[-ENDS:] if gain[i] < 0]
+    gained = [i for i in order[:MAX_GAINS] if gain[i] > 0]
+    shown = gained + [i for i in order[-MAX_GAINS:] if gain[i] < 0]
     figure, axes = make_figure(7, 1.2 + 0.2 * max(1, len(shown)))
     colours = ["#b03a2e" if gain[i] > 0 else "#0b6e99" for i in shown]
     axes.barh(np.arange(len(shown)), gain[shown], color=colours)
     axes.set_yticks(np.arange(len(shown)), names[shown], fontsize=7)
     axes.invert_yaxis()
-    axes.set(xlabel=f"accuracy over that of {source.against.path.name}, points")
-    up, down = (100 * float((gain * sign > 0).mean()) for sign in (1, -1))
+    axes.set(xlabel=f"gain in accuracy over {source.against.path.name}, percentage points")
+    better, worse = (100 * float((gain * sign > 0).mean()) for sign in (1, -1))
     caption = (
-        f"The {ENDS} classes at most that gained and that lost most. Of all classes {up:.1f} % are "
-        f"better, {down:.1f} % worse."
+        f"Up to {MAX_GAINS} classes with the largest gains and as many with the largest losses. "
+        f"Of all classes, {better:.1f} % are better and {worse:.1f} % are worse."
     )
     return [Drawing(name="gains", caption=caption, figure=figure)]
 
 
 def draw_accuracies(source: Source) -> list[Drawing]:
-    """CATNet's Fig. 5: the accuracy of each class, sorted; not of many labels."""
+    """Draw the accuracy of each class, sorted: CATNet's Fig. 5.
+
+    Args:
+        source: The run.
+
+    Returns:
+        A figure; nothing if videos have several labels.
+    """
     if source.run.recipe.labels == "many":
         return []
     scores = source.scores(source.best_score())
@@ -86,52 +121,81 @@ def draw_accuracies(source: Source) -> list[Drawing]:
     return [Drawing(name="accuracies", caption=f"{caption}.", figure=figure)]
 
 
-def find_pair(source: Source, against: Run) -> tuple[Scores, Scores]:
-    """The scores of both runs; RunError where they are of different videos."""
-    mine = source.scores(source.best_score())
-    other = source.scores(source.best_score(against), against)
-    if mine.ids != other.ids or source.run.classes != against.classes:
+def load_both_scores(source: Source, against: Run) -> tuple[Scores, Scores]:
+    """Load the best scores of two runs.
+
+    Args:
+        source: The first run.
+        against: The second run.
+
+    Returns:
+        The scores of both.
+
+    Raises:
+        RunError: If the runs were evaluated on different videos.
+    """
+    ours = source.scores(source.best_score())
+    theirs = source.scores(source.best_score(against), against)
+    if ours.ids != theirs.ids or source.run.classes != against.classes:
         raise RunError(
             f"{source.run.path} and {against.path} were evaluated on different videos; "
             "evaluate both on one store"
         )
-    return mine, other
+    return ours, theirs
 
 
-def list_lost_confusions(
+def list_resolved_confusions(
     source: Source, ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray
 ) -> Drawing:
-    """Table 3: pairs (class, what it was taken for) that the other run confuses more often."""
+    """List the pairs of classes that the other run confuses more often: Table 3.
+
+    Args:
+        source: The run.
+        ours: (N, classes) scores of the run.
+        theirs: (N, classes) scores of the other run.
+        labels: (N,) true classes.
+
+    Returns:
+        A table of the true class, the wrongly predicted class, and the difference in percent of
+        the videos of the true class.
+    """
     names = source.run.classes
-    lost = count_confusions(theirs, labels) - count_confusions(ours, labels)
-    np.fill_diagonal(lost, 0)
+    resolved = count_confusions(theirs, labels) - count_confusions(ours, labels)
+    np.fill_diagonal(resolved, 0)
     counts = np.bincount(labels, minlength=len(names)).clip(1)
-    share = 100 * lost / counts[:, None]
-    order = np.argsort(-share, axis=None, kind="stable")[:PAIRS]
-    rows = [["class", "no longer taken for", "gain, points"]]
-    for place in order:
-        true, taken = np.unravel_index(place, share.shape)
-        if share[true, taken] > 0:
-            rows.append([names[true], names[taken], f"{share[true, taken]:.1f}"])
-    caption = "Confusions that the other run has more often."
+    percent = 100 * resolved / counts[:, None]
+    order = np.argsort(-percent, axis=None, kind="stable")[:MAX_PAIRS]
+    rows = [["class", "no longer confused with", "gain, percentage points"]]
+    for pair in order:
+        true, predicted = np.unravel_index(pair, percent.shape)
+        if percent[true, predicted] > 0:
+            rows.append([names[true], names[predicted], f"{percent[true, predicted]:.1f}"])
+    caption = "Confusions that are more frequent in the other run."
     return Drawing(name="confusing-pairs", caption=caption, rows=rows)
 
 
 def draw_confusion(source: Source) -> list[Drawing]:
-    """The confusion matrix of the run's best score, rows adding up to 1; not of many labels."""
+    """Draw the confusion matrix of the best score, whose rows add up to 1.
+
+    Args:
+        source: The run.
+
+    Returns:
+        A figure; nothing if videos have several labels.
+    """
     if source.run.recipe.labels == "many":
         return []
     name = source.best_score()
     scores = source.scores(name)
     matrix = count_confusions(scores.of(source.run.recipe.testing.over), scores.labels)
-    share = matrix / matrix.sum(axis=1, keepdims=True).clip(1)
-    few = len(share) <= NAMED
-    side = 4.5 if not few else 2.5 + 0.22 * len(share)
+    fractions = matrix / matrix.sum(axis=1, keepdims=True).clip(1)
+    has_names = len(fractions) <= MAX_NAMED
+    side = 4.5 if not has_names else 2.5 + 0.22 * len(fractions)
     figure, axes = make_figure(side + 1, side)
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, shrink=0.8)
-    if few:
-        axes.set_xticks(np.arange(len(share)), source.run.classes, rotation=90)
-        axes.set_yticks(np.arange(len(share)), source.run.classes)
-    axes.set(xlabel="taken for", ylabel="class")
+    if has_names:
+        axes.set_xticks(np.arange(len(fractions)), source.run.classes, rotation=90)
+        axes.set_yticks(np.arange(len(fractions)), source.run.classes)
+    axes.set(xlabel="predicted class", ylabel="true class")
     return [Drawing(name="confusion", caption=f"Confusion matrix of {name}.", figure=figure)]

@@ -1,4 +1,4 @@
-"""Training curves: loss and accuracy of each phase."""
+"""Draw training curves: loss and accuracy of each phase."""
 
 from train.evaluation.scores import METRICS
 from train.recipe.recipe import Recipe
@@ -8,32 +8,45 @@ from train.runs.phases import list_phases
 
 
 def name_metric(recipe: Recipe) -> tuple[str, str]:
-    """What tells how good a network is after an epoch: its key in epochs.jsonl, and its name."""
+    """Name the metric that measures a network after an epoch.
+
+    Args:
+        recipe: Recipe of the run.
+
+    Returns:
+        The key of the metric in epochs.jsonl, and its title.
+    """
     return next(iter(METRICS[recipe.labels].items()))
 
 
 def draw_curves(source: Source) -> list[Drawing]:
-    """Loss (training, validation) and accuracy by epoch, a colour for each phase.
+    """Draw loss and accuracy by epoch, with a colour for each phase.
 
-    With many labels mAP in its place, which is known of validation alone.
+    If videos have several labels, mAP replaces accuracy; it is measured in validation only.
+
+    Args:
+        source: The run.
+
+    Returns:
+        A figure; nothing if no epoch is finished.
     """
     key, title = name_metric(source.run.recipe)
     losses = {"loss": ":", "val_loss": "-"}
     scores = {"train_top1": ":", "top1": "-"} if key == "top1" else {key: "-"}
     figure, (left, right) = make_figure(9, 3.6, ncols=2)
-    drawn = False
+    has_epochs = False
     for number, phase in enumerate(list_phases(source.run.recipe)):
         epochs = read_lines(source.run.folder(phase.name) / "epochs.jsonl")
         colour = ACCENTS[number % len(ACCENTS)]
         x = [line["epoch"] for line in epochs]
-        for axes, lines, scale in ((left, losses, 1), (right, scores, 100)):
-            for name, style in lines.items():
+        for axes, styles, scale in ((left, losses, 1), (right, scores, 100)):
+            for name, style in styles.items():
                 label = phase.name if style == "-" and axes is right else None
                 axes.plot(
                     x, [scale * line[name] for line in epochs], style, color=colour, label=label
                 )
-        drawn = drawn or bool(epochs)
-    if not drawn:
+        has_epochs = has_epochs or bool(epochs)
+    if not has_epochs:
         return []
     left.set(xlabel="epoch", ylabel="loss")
     right.set(xlabel="epoch", ylabel=f"{title}, %")

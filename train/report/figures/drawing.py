@@ -1,4 +1,4 @@
-"""What figures are made from, and what they are."""
+"""Define the input of figures, `Source`, and their output, `Drawing`."""
 
 import json
 from collections.abc import Sequence
@@ -13,31 +13,50 @@ if TYPE_CHECKING:
 
     from flowkit.store import Store
 
-INK, ACCENTS = "#222222", ("#0b6e99", "#d9730d", "#5b8c5a", "#8e5ea2", "#b03a2e", "#777777")
+TEXT_COLOUR, ACCENTS = "#222222", ("#0b6e99", "#d9730d", "#5b8c5a", "#8e5ea2", "#b03a2e", "#777777")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A run, and what some figures need beside it.
-
-    ``store``: for pictures; ``against``: a run to compare with; ``beside``: runs to draw
-    in one picture; ``videos``: ids to look at; ``points``: query points of attention maps, as
-    shares (x, y) of the picture.
-    """
+    """A run, and what some figures need besides it."""
 
     run: Run
+    """The evaluated run."""
     store: "Store | None" = None
+    """Store of the videos, for figures that show frames."""
     against: Run | None = None
+    """Run to compare with."""
     beside: tuple[Run, ...] = ()
+    """Runs to draw into the same figure."""
     videos: tuple[str, ...] = ()
+    """Ids of the videos to show; none lets each figure choose."""
     points: tuple[tuple[float, float], ...] = ((0.5, 0.5), (0.25, 0.3), (0.75, 0.7))
+    """Query points (x, y) of attention maps, as fractions of width and height."""
 
     def scores(self, name: str, run: Run | None = None) -> Scores:
-        """The scores of a name such as ``iter_1/rgb``."""
+        """Load the scores of a run.
+
+        Args:
+            name: Name of the scores, such as ``iter_1/rgb``.
+            run: The run. Default: the run of this source.
+
+        Returns:
+            The scores.
+        """
         return load_scores((run or self.run).path / "scores" / f"{name}.npz")
 
     def results(self, run: Run | None = None) -> dict[str, Any]:
-        """``scores`` and ``costs`` as `flowkit evaluate` left them; RunError without."""
+        """Read the results that `flowkit evaluate` wrote.
+
+        Args:
+            run: The run. Default: the run of this source.
+
+        Returns:
+            The contents of ``results.json``: ``scores`` and ``costs``.
+
+        Raises:
+            RunError: If the run was not evaluated.
+        """
         path = (run or self.run).path / "results.json"
         try:
             results: dict[str, Any] = json.loads(path.read_text())
@@ -46,29 +65,52 @@ class Source:
         return results
 
     def best_score(self, run: Run | None = None) -> str:
-        """The name of the score that stands for a run: the last fusion, or its only score."""
-        names = [n for n in self.results(run)["scores"] if not n.startswith("mean/")]
+        """Choose the scores that represent a run.
+
+        Args:
+            run: The run. Default: the run of this source.
+
+        Returns:
+            The name of its last fusion, or of its last scores if there is no fusion.
+
+        Raises:
+            RunError: If the run was not evaluated.
+        """
+        names = [name for name in self.results(run)["scores"] if not name.startswith("mean/")]
         fused = [name for name in names if name.endswith("fusion")]
         return str((fused or names)[-1])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A figure or a table, with its caption. ``rows`` of a table begin with its head."""
+    """A figure or a table, with its caption."""
 
     name: str
+    """Name of the file, without its extension."""
     caption: str
+    """Caption in whole sentences."""
     figure: "Figure | None" = None
+    """The figure; None for a table."""
     rows: Sequence[Sequence[str]] = field(default=())
+    """Rows of the table, starting with its header; empty for a figure."""
 
 
 def make_figure(width: float = 7.0, height: float = 4.0, **options: Any) -> tuple["Figure", Any]:
-    """An empty figure in the project's look, in inches, and its axes. No window is opened."""
+    """Make an empty figure in the style of the report, without opening a window.
+
+    Args:
+        width: Width in inches.
+        height: Height in inches.
+        options: Arguments of ``Figure.subplots``.
+
+    Returns:
+        The figure, and its axes.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained", dpi=130)
     axes = figure.subplots(**options)
-    for one in axes.flat if hasattr(axes, "flat") else [axes]:
-        one.spines[["top", "right"]].set_visible(False)
-        one.tick_params(colors=INK, labelsize=8)
+    for subplot in axes.flat if hasattr(axes, "flat") else [axes]:
+        subplot.spines[["top", "right"]].set_visible(False)
+        subplot.tick_params(colors=TEXT_COLOUR, labelsize=8)
     return figure, axes

@@ -1,4 +1,7 @@
-"""Accuracy by epoch of several runs: Fig. 4 of Attention Clusters (Long et al., CVPR 2018)."""
+"""Draw the accuracy of several runs by epoch: Fig. 4 of Attention Clusters.
+
+Long et al., "Attention Clusters", CVPR 2018.
+"""
 
 from train.recipe.recipe import FeatureSetRecipe, Sets
 from train.report.figures.curves import name_metric
@@ -9,10 +12,16 @@ from train.runs.run import Run
 
 
 def draw_epochs(source: Source) -> list[Drawing]:
-    """Validation accuracy of the last phase of the run and those beside it, a line for each.
+    """Draw the validation accuracy of the last phase of each run.
 
-    Of clusters the colour is for N, and lines without the shifting operation are dashed. Nothing
-    without runs beside it.
+    For attention clusters, the colour shows the number N of attention units, and lines of runs
+    without the shifting operation are dashed.
+
+    Args:
+        source: The run, and the runs to draw beside it.
+
+    Returns:
+        A figure; nothing without other runs.
     """
     if not source.beside:
         return []
@@ -44,7 +53,7 @@ def find_sets(run: Run) -> Sets | None:
 
 
 def name_size(run: Run) -> str:
-    """What a run's colour stands for: N of clusters, else its name."""
+    """Name what the colour of a run shows: the number N of attention units, or its name."""
     sets = find_sets(run)
     if sets is None or sets.method != "clusters":
         return run.path.name
@@ -53,7 +62,7 @@ def name_size(run: Run) -> str:
 
 
 def name_run(run: Run) -> str:
-    """A run in a legend."""
+    """Name a run in the legend."""
     sets = find_sets(run)
     if sets is None or sets.method != "clusters":
         return run.path.name

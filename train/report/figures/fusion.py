@@ -1,4 +1,4 @@
-"""Accuracy over fusion weights: Fig. 3 of Chi et al. 2019."""
+"""Draw accuracy over fusion weights: Fig. 3 of Chi et al. 2019."""
 
 import numpy as np
 
@@ -7,10 +7,18 @@ from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
 from train.runs.phases import list_scorings
 
 RATIOS = ((1, 9), (1, 7), (1, 5), (1, 3), (1, 2), (1, 1), (2, 1), (3, 1), (5, 1), (7, 1), (9, 1))
+"""Weights of RGB and flow."""
 
 
 def draw_fusion(source: Source) -> list[Drawing]:
-    """Top-1 of fused scores for RGB : flow from 1:9 to 9:1, a line for each iteration."""
+    """Draw the accuracy of fused scores for RGB : flow from 1:9 to 9:1, a line per iteration.
+
+    Args:
+        source: The run.
+
+    Returns:
+        A figure; nothing if the run does not fuse scores.
+    """
     figure, axes = make_figure()
     over = source.run.recipe.testing.over
     metric, title = next(iter(METRICS[source.run.recipe.labels].items()))

@@ -1,4 +1,4 @@
-"""Accuracy per iteration and parameters: Tables 1 and 2 of Chi et al. 2019."""
+"""List accuracies by iteration, and numbers of parameters: Tables 1 and 2 of Chi et al. 2019."""
 
 from train.evaluation.scores import METRICS
 from train.report.figures.drawing import Drawing, Source
@@ -6,11 +6,13 @@ from train.tasks.registry import find_task
 
 
 def list_iterations(source: Source) -> list[Drawing]:
-    """Table 1: top-1 / top-5 of RGB, flow and their fusion, or of sound or sets, in percent.
+    """List the accuracies of all scores in percent, beside those of the paper: Table 1.
 
-    The paper's beside.
+    Args:
+        source: The run.
 
-    With many labels: mAP / wAP.
+    Returns:
+        A table of top-1 / top-5, or of mAP / wAP if videos have several labels.
     """
     scores, reported = source.results()["scores"], source.run.recipe.reported
     first, second, third = METRICS[source.run.recipe.labels].items()
@@ -25,22 +27,43 @@ def list_iterations(source: Source) -> list[Drawing]:
             row = scores.get(name)
             last = row or last
             cells.append(
-                "–" if row is None else describe(row, (first[0], second[0]), reported.get(name))
+                "–"
+                if row is None
+                else format_accuracies(row, (first[0], second[0]), reported.get(name))
             )
         rows.append([group or "all", *cells, f"{100 * last[third[0]]:.1f}", str(last["n"])])
     caption = f"{first[1]} / {second[1]} in percent. In brackets: {source.run.recipe.paper}."
     return [Drawing(name="iterations", caption=caption, rows=rows)]
 
 
-def describe(row: dict[str, float], keys: tuple[str, str], paper: tuple[float, ...] | None) -> str:
+def format_accuracies(
+    row: dict[str, float], keys: tuple[str, str], paper: tuple[float, ...] | None
+) -> str:
+    """Format accuracies in percent, with those of the paper in brackets.
+
+    Args:
+        row: Accuracies by metric, 0–1.
+        keys: Metrics to format.
+        paper: Accuracies of the paper in percent, if it reports any.
+
+    Returns:
+        The text.
+    """
     ours = " / ".join(f"{100 * row[key]:.2f}" for key in keys)
     return f"{ours} [{' / '.join(f'{value:.2f}' for value in paper)}]" if paper else ours
 
 
 def list_parameters(source: Source) -> list[Drawing]:
-    """Table 2: parameters that a score needs, relative to one branch, and its accuracy."""
+    """List the parameters that each score needs, and its accuracy: Table 2.
+
+    Args:
+        source: The run.
+
+    Returns:
+        A table of parameters, parameters relative to one branch, and accuracies.
+    """
     results = source.results()
-    needs = {
+    score_names = {
         "one branch": ("iter_0/rgb", "rgb", "flow"),
         "two branches": ("iter_0/fusion", "fusion"),
         "network": ("sets", "audio"),
@@ -48,12 +71,12 @@ def list_parameters(source: Source) -> list[Drawing]:
     keys = list(METRICS[source.run.recipe.labels].items())[:2]
     rows = [["score", "parameters", "relative", *(title for _, title in keys)]]
     for name, cost in results["costs"].items():
-        known = (*needs.get(name, ()), name.partition(",")[0])
-        row = next((results["scores"][n] for n in known if n in results["scores"]), None)
-        accuracy = ["–", "–"] if row is None else [f"{100 * row[k]:.2f}" for k, _ in keys]
+        candidates = (*score_names.get(name, ()), name.partition(",")[0])
+        row = next((results["scores"][n] for n in candidates if n in results["scores"]), None)
+        accuracy = ["–", "–"] if row is None else [f"{100 * row[key]:.2f}" for key, _ in keys]
         rows.append([name, f"{cost['parameters']:,}", f"{cost['ratio']:.2f}×", *accuracy])
     caption = (
         "Parameters of the layers that a score needs. Blocks that are still the identity can be "
-        "dropped without changing it."
+        "removed without changing the score."
     )
     return [Drawing(name="parameters", caption=caption, rows=rows)]

@@ -1,7 +1,8 @@
-"""Where attention over sets looks.
+"""Draw the attention weights of networks over feature sets.
 
-Fig. 5 of Attention Clusters (Long et al., CVPR 2018): weights of each unit. Fig. 6 of CATNet (Wang,
-Peng, Qiao 2020): frames with the highest, middle and lowest sum of weights over all heads.
+Fig. 5 of Attention Clusters (Long et al., CVPR 2018) shows the weights of each unit. Fig. 6 of
+CATNet (Wang, Peng, Qiao 2020) shows the frames with the highest, middle and lowest sum of weights
+over all heads.
 """
 
 import json
@@ -26,40 +27,54 @@ from train.tasks.sets import FeatureSetTask
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
-HIGHEST, MIDDLE, LOWEST = 3, 4, 4  # as CATNet's figure has them
-"""Features of a video, by the sum of their weights, that are shown."""
+HIGHEST, MIDDLE, LOWEST = 3, 4, 4
+"""Numbers of frames in the three groups, as in the figure of CATNet."""
 
 
 def draw_weights(source: Source) -> list[Drawing]:
-    """For each modality, a few videos: their frames above the weights of each unit (Fig. 5)."""
+    """Draw the frames of a few videos above the weights of each unit (Fig. 5).
+
+    Args:
+        source: The run, its store, and the videos to show.
+
+    Returns:
+        A figure for each modality; nothing without a store or attention over sets.
+    """
     drawings = []
-    for modality, videos in find_weights(source).items():
+    for modality, videos in compute_weights(source).items():
         units, longest = (max(video[2].shape[axis] for video in videos) for axis in (0, 1))
         figure, axes = make_figure(
             0.45 * longest + 1, len(videos) * (0.18 * units + 1), nrows=2 * len(videos), ncols=1,
             squeeze=False, gridspec_kw={"height_ratios": [1, max(1.0, 0.4 * units)] * len(videos)},
         )  # fmt: skip
-        for number, (name, pictures, weights) in enumerate(videos):
+        for number, (name, images, weights) in enumerate(videos):
             above, below = axes[2 * number, 0], axes[2 * number + 1, 0]
             above.set_title(name[-40:], fontsize=7)
-            for place, picture in enumerate(pictures):
-                above.imshow(picture, extent=(place - 0.46, place + 0.46, 0, 1), cmap="gray")
+            for x, image in enumerate(images):
+                above.imshow(image, extent=(x - 0.46, x + 0.46, 0, 1), cmap="gray")
             above.set(xlim=(-0.5, weights.shape[1] - 0.5), ylim=(0, 1), aspect="auto")
             above.set_axis_off()
             below.imshow(weights, cmap="viridis", vmin=0, aspect="auto")
             below.set(xticks=[], ylabel="unit")
         caption = (
-            f"Attention weights of {modality} in {len(videos)} videos: a row for each unit, a "
-            "column for each feature, the lighter the more."
+            f"Attention weights of {modality} in {len(videos)} videos: a row for each unit, and a "
+            "column for each feature. Lighter means a higher weight."
         )
         drawings.append(Drawing(name=f"weights_{modality}", caption=caption, figure=figure))
     return drawings
 
 
 def draw_heaviest(source: Source) -> list[Drawing]:
-    """For each modality with pictures: frames of highest, middle and lowest summed weight."""
+    """Draw the frames with the highest, middle and lowest sums of weights (Fig. 6).
+
+    Args:
+        source: The run, its store, and the videos to show.
+
+    Returns:
+        A figure for each modality whose videos can be shown.
+    """
     drawings = []
-    for modality, videos in find_weights(source).items():
+    for modality, videos in compute_weights(source).items():
         shown = [video for video in videos if video[1]]
         if not shown:
             continue
@@ -68,45 +83,57 @@ def draw_heaviest(source: Source) -> list[Drawing]:
                                    squeeze=False)  # fmt: skip
         for column, group in ((0, "highest"), (HIGHEST, "middle"), (HIGHEST + MIDDLE, "lowest")):
             write_beside(axes[0, column], 0, 1.3, group)
-        for line, (name, pictures, weights) in zip(axes, shown, strict=True):
+        for row_axes, (name, images, weights) in zip(axes, shown, strict=True):
             total = weights.sum(axis=0)
-            write_beside(line[0], -0.05, 0, name[-20:], rotation=90, ha="right")
-            for cell in line:
-                cell.set_axis_off()
-            for column, place in choose_places(total):
-                line[column].imshow(pictures[place], cmap="gray")
-                line[column].set_title(f"{total[place]:.2f}", fontsize=6)
+            write_beside(row_axes[0], -0.05, 0, name[-20:], rotation=90, ha="right")
+            for cell_axes in row_axes:
+                cell_axes.set_axis_off()
+            for column, feature in choose_features(total):
+                row_axes[column].imshow(images[feature], cmap="gray")
+                row_axes[column].set_title(f"{total[feature]:.2f}", fontsize=6)
         caption = (
             f"Frames of the {HIGHEST} features of {modality} with the highest sum of weights over "
-            f"all units, of {MIDDLE} in the middle, and of the {LOWEST} lowest; a video in a row."
+            f"all units, of {MIDDLE} in the middle, and of the {LOWEST} lowest; one video per row."
         )
         drawings.append(Drawing(name=f"heaviest_{modality}", caption=caption, figure=figure))
     return drawings
 
 
 def write_beside(axes: Any, x: float, y: float, text: str, **options: Any) -> None:
-    """Small text at a place of the axes, in shares of them."""
+    """Write small text at a position that is given as fractions of the axes."""
     axes.text(x, y, text, transform=axes.transAxes, fontsize=6, **options)
 
 
-def choose_places(total: F32) -> list[tuple[int, int]]:
-    """Which column shows which feature, by their sums of weights (L,); few are shown once."""
+def choose_features(total: F32) -> list[tuple[int, int]]:
+    """Choose the features with the highest, middle and lowest sums of weights.
+
+    Args:
+        total: (L,) sum of the weights of each feature.
+
+    Returns:
+        Pairs of the column of the figure and the feature; no feature occurs twice.
+    """
     order = np.argsort(-total, kind="stable")
     middle = max(0, (len(order) - MIDDLE) // 2)
     groups = (order[:HIGHEST], order[middle : middle + MIDDLE], order[-LOWEST:])
-    starts, seen, found = (0, HIGHEST, HIGHEST + MIDDLE), set(), []
+    starts, seen, chosen = (0, HIGHEST, HIGHEST + MIDDLE), set(), []
     for start, group in zip(starts, groups, strict=True):
-        for column, place in enumerate(group.tolist()):
-            if place not in seen:
-                found.append((start + column, place))
-            seen.add(place)
-    return found
+        for column, feature in enumerate(group.tolist()):
+            if feature not in seen:
+                chosen.append((start + column, feature))
+            seen.add(feature)
+    return chosen
 
 
-def find_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]]:
-    """By modality: id, pictures and weights (N, L) of each of the chosen videos.
+def compute_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]]:
+    """Compute the attention weights of the chosen videos, with the network of the first split.
 
-    Nothing without a store, without sets, or where the method has no attention. Of the first split.
+    Args:
+        source: The run, its store, and the videos to show.
+
+    Returns:
+        For each modality with attention, for each video: its id, an image of each feature (or
+        none), and the weights (N, L) of N units over L features. Empty without a store or sets.
     """
     recipe, store = source.run.recipe, source.store
     if not isinstance(recipe, FeatureSetRecipe) or store is None:
@@ -117,7 +144,7 @@ def find_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]]:
     dataset = task.open_dataset(store, phase, "test")
     rows = [int(row) for row in dataset.subset.rows]
     chosen = choose_videos(source, rows)
-    found: dict[str, list[tuple[str, list[U8], F32]]] = {}
+    results: dict[str, list[tuple[str, list[U8], F32]]] = {}
     for modality, name in task.sets.streams.items():
         part: Any = network.parts[modality]
         if not hasattr(part, "attention"):
@@ -128,39 +155,55 @@ def find_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]]:
                 continue
             with torch.no_grad():
                 weights = part.attention(batch[modality].float())[0].numpy()
-            pictures = show_features(store, rows[index], name)
-            found.setdefault(modality, []).append((store.index.id(rows[index]), pictures, weights))
-    return found
+            images = load_feature_images(store, rows[index], name)
+            video = (store.index.id(rows[index]), images, weights)
+            results.setdefault(modality, []).append(video)
+    return results
 
 
 def take_all(recipe: FeatureSetRecipe) -> FeatureSetRecipe:
-    """The recipe with sets whole in testing, so that weights are those of all features."""
+    """Change a recipe so that testing takes whole sets, and all features get weights."""
     return replace(recipe, sets=replace(recipe.sets, test=0))
 
 
-def show_features(store: Store, row: int, name: str) -> list[U8]:
-    """A picture for each feature of a video: its frame, where the store has RGB or can be redrawn.
+def load_feature_images(store: Store, row: int, name: str) -> list[U8]:
+    """Load the frame of each feature of a video.
 
-    None elsewhere, and where Flash-MNIST's digits are not those of the store any more.
+    Args:
+        store: The store; frames of Flash-MNIST, which it does not hold, are rendered again.
+        row: Row of the video in the index of the store.
+        name: Name of the features.
+
+    Returns:
+        An image for each feature; empty if the store has no RGB, or if the digits of Flash-MNIST
+        have changed.
     """
     video = store[row]
     if store.header.dataset == DATASET:
-        return redraw_frames(store, store.index.id(row))
+        return render_frames(store, store.index.id(row))
     if "rgb" not in video.streams:
         return []
     positions = video.vectors(f"features/{name}", "position")
     return [video.rgb(min(int(t), video.num_frames - 1)) for t in positions]
 
 
-def redraw_frames(store: Store, id: str) -> list[U8]:
-    """The frames of a video of Flash-MNIST, drawn anew from MNIST's digits and the store's seed."""
-    facts = store.path.with_name(f"{store.path.name}.json")
+def render_frames(store: Store, id: str) -> list[U8]:
+    """Render the frames of a Flash-MNIST video from the digits of MNIST and the seed of the store.
+
+    Args:
+        store: Store of Flash-MNIST.
+        id: Id of the video.
+
+    Returns:
+        The frames; empty if the digits are missing or not those of the store.
+    """
+    facts_file = store.path.with_name(f"{store.path.name}.json")
     try:
-        known = json.loads(facts.read_bytes())
+        facts = json.loads(facts_file.read_bytes())
         digits = {split: read_digits(data_root() / "mnist", split) for split in SPLITS}
     except (OSError, ValueError, FlowkitError):
         return []
-    videos = FlashMNIST(digits, seed=known["seed"])
-    if digest_digits(videos).digest != known["source"]:
+    videos = FlashMNIST(digits, seed=facts["seed"])
+    if digest_digits(videos).digest != facts["source"]:
         return []
     return list(videos.frames(*videos.find(id)))
