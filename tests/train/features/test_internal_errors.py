@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from flowkit.datasets.snippets import views
+from flowkit.datasets import views
 from flowkit.errors import DeviceError, DiskFullError, FlowkitError, InternalError
 from flowkit.store import Store
 from flowkit.store.failures import read_failures

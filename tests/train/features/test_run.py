@@ -229,7 +229,7 @@ def test_frames_of_another_size_than_the_runs_are_refused(make_store, tmp_path, 
 
 
 def test_a_broken_video_is_quarantined_alone(store, wanted, monkeypatch):
-    from flowkit.datasets.snippets import views
+    from flowkit.datasets import views
 
     def read(video, times, crops, out, real=views.read_flow):
         if video.id == "video 04":
