@@ -189,13 +189,3 @@ class ThreeCrop:
         side = min(height, width)
         y, x = height - side, width - side
         return [Crop(y * i // 2, x * i // 2, side, side) for i in range(3)]
-
-
-CROPS: dict[str, type[Crops]] = {
-    "multi-scale": MultiScaleCrop,
-    "jittered": JitteredCrop,
-    "random": RandomCrop,
-    "centre": CentreCrop,
-    "ten": TenCrop,
-    "three": ThreeCrop,
-}

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 MAX_BYTES = 255
 LONG = "%~"
@@ -31,13 +31,6 @@ def encode_id(id: str) -> str:
         return name
     digest = blake2b(id.encode(), digest_size=16).hexdigest()
     return name[: MAX_BYTES - len(LONG) - len(digest)] + LONG + digest
-
-
-def decode_name(name: str) -> str | None:
-    """Invert :func:`encode_id`; None for a cut name, whose id only ``videos.csv`` knows."""
-    if name == "%":
-        return ""
-    return None if LONG in name else unquote(name)
 
 
 def find_case_collisions(ids: Iterable[str]) -> list[tuple[str, ...]]:

@@ -1,18 +1,12 @@
-# ruff: noqa: N803
 """One score of many snippets.
 
 Wang et al., "Temporal Segment Networks", ECCV 2016, §3.1; Chi et al. 2019, eq. 6: the mean over
 the K segments of a video, before the softmax of the loss.
 
-    B K C H W  batch, segments (or views), channels, height, width
+    B K  batch, segments (or views)
 """
 
 import torch
-
-
-def fold_segments(images_BKCHW: torch.Tensor) -> torch.Tensor:
-    """Segments into the batch: (B, K, C, H, W) → (B·K, C, H, W); clips with T before H alike."""
-    return images_BKCHW.flatten(0, 1)
 
 
 def average_segments(scores: torch.Tensor, segments: int) -> torch.Tensor:

@@ -203,17 +203,3 @@ def is_identity(block: CrossModalityBlock) -> bool:
 def count_parameters(module: nn.Module) -> int:
     """Numbers that are trained."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def fuse(
-    scores: dict[str, torch.Tensor],
-    weights: tuple[float, float] = (1.0, 1.0),
-    over: Literal["logits", "softmax"] = "logits",
-) -> torch.Tensor:
-    """Late fusion: the weighted sum of RGB's and flow's scores, (…, classes)."""
-    if over not in ("logits", "softmax"):
-        raise ValueError(f"expected fusion over logits or softmax, got {over!r}")
-    rgb, flow = scores["rgb"], scores["flow"]
-    if over == "softmax":
-        rgb, flow = rgb.softmax(dim=-1), flow.softmax(dim=-1)
-    return weights[0] * rgb + weights[1] * flow

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from models.layers.segments import average_segments, fold_segments
+from models.layers.segments import average_segments
 
 
 def test_segments_fold_and_average_by_video():
     images = torch.arange(2 * 3 * 4.0).view(2, 3, 4, 1, 1)
-    folded = fold_segments(images)
+    folded = images.flatten(0, 1)
     assert folded.shape == (6, 4, 1, 1)
     scores = folded.flatten(1)
     torch.testing.assert_close(average_segments(scores, 3), images.flatten(2).mean(1))
@@ -22,13 +22,9 @@ def test_videos_of_a_batch_do_not_mix():
 def test_a_network_scores_a_video_as_the_mean_of_its_segments():
     torch.manual_seed(0)
     network, images = torch.nn.Conv2d(3, 5, 4), torch.randn(2, 6, 3, 4, 4)
-    scores = average_segments(network(fold_segments(images)).flatten(1), 6)
+    scores = average_segments(network(images.flatten(0, 1)).flatten(1), 6)
     for video in range(2):
         torch.testing.assert_close(scores[video], network(images[video]).flatten(1).mean(0))
-
-
-def test_clips_fold_too():
-    assert fold_segments(torch.zeros(2, 3, 4, 5, 6, 7)).shape == (6, 4, 5, 6, 7)
 
 
 def test_scores_must_be_whole_videos():

@@ -8,7 +8,6 @@ from models.networks.two_stream import (
     TwoStream,
     choose_positions,
     count_parameters,
-    fuse,
     is_identity,
 )  # fmt: skip
 
@@ -396,23 +395,3 @@ def test_branches_must_fit():
         TwoStream(*make_pair(), non_local=("audio",))
     with pytest.raises(ValueError, match="scores of one or both"):
         TwoStream(*make_pair(), scores="all")
-
-
-# --- late fusion ---------------------------------------------------------------------------------
-
-
-def test_late_fusion():
-    scores = {"rgb": torch.tensor([[2.0, 0.0]]), "flow": torch.tensor([[0.0, 1.0]])}
-    torch.testing.assert_close(fuse(scores), torch.tensor([[2.0, 1.0]]))
-    torch.testing.assert_close(fuse(scores, (5, 1)), torch.tensor([[10.0, 1.0]]))
-    soft = 0.5 * scores["rgb"].softmax(1) + 2 * scores["flow"].softmax(1)
-    torch.testing.assert_close(fuse(scores, (0.5, 2), over="softmax"), soft)
-    with pytest.raises(ValueError, match="fusion over logits or softmax, got 'mean'"):
-        fuse(scores, over="mean")
-
-
-def test_softmax_is_over_classes_whatever_stands_before_them():
-    scores = {name: torch.randn(2, 3, 4) for name in ("rgb", "flow")}
-    fused = fuse(scores, over="softmax")
-    torch.testing.assert_close(fused.sum(-1), torch.full((2, 3), 2.0))
-    torch.testing.assert_close(fused, scores["rgb"].softmax(-1) + scores["flow"].softmax(-1))
