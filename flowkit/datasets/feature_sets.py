@@ -237,14 +237,10 @@ class FeatureSets:
 
     def _list_pieces(self, shard: int, batch: int, row: int, rows: int) -> list[tuple[int, int]]:
         """(start, rows) of a set in each batch that it lies in."""
-        pieces = []
-        while rows:
-            start, count = self._find_values(shard, batch)
-            taken = min(rows, max(0, count - row))
-            if taken:
-                pieces.append((start + row * self.dimension, taken))
-            rows, row, batch = rows - taken, max(0, row - count), batch + 1
-        return pieces
+        return [
+            (self._find_values(shard, its_batch)[0] + first * self.dimension, count)
+            for its_batch, first, count in self.store.list_spans((shard, batch, row, rows))
+        ]
 
     def _map(self, shard: int) -> F16:
         """A shard's whole file as float16 values, most of which are the vectors."""

@@ -249,14 +249,3 @@ class ThreeCrop:
         side = min(height, width)
         y, x = height - side, width - side
         return [Crop(y * i // 2, x * i // 2, side, side) for i in range(3)]
-
-
-CROPS: dict[str, type[Crops]] = {
-    "multi-scale": MultiScaleCrop,
-    "jittered": JitteredCrop,
-    "random": RandomCrop,
-    "centre": CentreCrop,
-    "ten": TenCrop,
-    "three": ThreeCrop,
-}
-"""The ways to crop, by the name that recipes use."""

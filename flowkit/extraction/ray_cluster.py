@@ -8,21 +8,19 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flowkit.errors import FlowkitError
-from flowkit.extraction.actors import uses_gpu
 from flowkit.extraction.driver import Driver
 from flowkit.extraction.failure_diagnosis import first_line
 from flowkit.extraction.interrupt import Interrupt
-from flowkit.extraction.options import Options
 from flowkit.extraction.ray_session import end_processes, find_start_error, make_session
-from flowkit.extraction.tasks import Job, Outcome
-from flowkit.extraction.worker_setup import Setup
+from flowkit.extraction.tasks import Work
+from flowkit.extraction.worker_setup import Pace, Trade
 from flowkit.flow import BACKENDS
 from flowkit.flow.backends import count_gpus
 from flowkit.path_text import repair_text
@@ -31,23 +29,23 @@ CONNECT_SECONDS = 10.0
 
 
 def run_on_ray(
-    jobs: tuple[Job, ...],
-    setup: Setup,
-    options: Options,
+    jobs: Sequence[Work],
+    setup: Trade,
+    options: Pace,
     begin: Callable[[int, str], None],
-    count: Callable[[Outcome], None],
+    count: Callable[[Any], None],
     interrupt: Interrupt,
     log: Callable[[str], None],
 ) -> None:
     """Do the jobs on a Ray cluster: the one at ``options.address``, or one for this run."""
     cores = len(os.sched_getaffinity(0))
-    gpus = max(1, count_gpus()) if uses_gpu(setup.backend) else 0
+    gpus = max(1, count_gpus()) if setup.needs_gpu else 0
     # A GPU's share of the cores is its lanes: here all cores count, used or not.
     cores = max(cores, gpus) if gpus else min(options.workers or cores, len(jobs))
     with open_ray(find_address(options.address), cores, gpus) as ray:
         interrupt.take()
         if setup.backend == "auto":
-            setup = replace(setup, backend=choose_backend(ray, log))
+            setup = replace(setup, backend=choose_backend(ray, log))  # type: ignore[type-var]
         Driver(ray, jobs, setup, options, begin, count, interrupt, log).run()
 
 

@@ -1,31 +1,27 @@
-"""A whole run: lock the store, recover what a killed run left, plan, work, index, sum up.
+"""Extract the videos of a dataset that a store lacks.
 
     located videos ─ plan ─ jobs ─ workers ─ shards ─ commit records ─ index
                       ↑                                                  │
                       └──────────── what the store already has ──────────┘
 
-What was done is what is committed, whatever workers reported.
+The steps of a run are those of store_run.py.
 """
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console
 
 from flowkit.annotations import AnnotationTable, Located, Rejected
-from flowkit.errors import DiskFullError, InternalError, RecipeError
+from flowkit.errors import RecipeError
 from flowkit.extraction.actors import uses_gpu
 from flowkit.extraction.gpu_timer import GPUTime
-from flowkit.extraction.in_process import run_in_process
-from flowkit.extraction.internal_errors import FailureLog
-from flowkit.extraction.interrupt import Interrupt
 from flowkit.extraction.options import Options
 from flowkit.extraction.plan import Plan, belongs, has_changed, make_plan
-from flowkit.extraction.progress import Meter
-from flowkit.extraction.ray_cluster import find_address, run_on_ray
+from flowkit.extraction.ray_cluster import find_address
+from flowkit.extraction.store_run import PlannedWork, StoreRun
 from flowkit.extraction.summary import Summary, format_bytes
 from flowkit.extraction.tasks import Job, Outcome
 from flowkit.extraction.worker_setup import Setup
@@ -33,11 +29,9 @@ from flowkit.flow import resolve_backend
 from flowkit.flow.backends import check_backend, explain_fallback
 from flowkit.path_text import printable_path
 from flowkit.recipe import Recipe
-from flowkit.store import Store, create_or_open, hold_store, rebuild_index, recover
+from flowkit.store import Store, create_or_open
 from flowkit.store.annotations import read_annotations, write_annotations
 from flowkit.store.failures import Failure, append_failure, read_failures
-
-INDEX_SECONDS = 900.0  # a long run shows readers its progress this often
 
 
 def extract(
@@ -57,25 +51,48 @@ def extract(
     DiskFullError when no room is left, InternalError where all videos fail by the same internal
     error, or a hundred in a row do; faults of single videos are in the summary.
     """
-    options = options or Options()
-    started = time.monotonic()
-    console = console or Console(stderr=True)
+    run = ExtractionRun(located, root, recipe, options or Options(), table, dataset, console)
+    run.run()
+    return run.summary
 
-    def log(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    backend = choose_backend(options, log) if "flow" in options.streams else ""
-    header = create_or_open(root, recipe, dataset)
-    summary = Summary(store=str(root), backend=backend)
+class ExtractionRun(StoreRun):
+    """One run of `extract`, whose arguments it has."""
 
-    with hold_store(root, options.part):
-        recovery = recover(root, part=options.part, wait_seconds=options.recover_seconds, log=log)
-        keep_annotations(root, table)
-        rebuild_index(root)
-        failures = read_failures(root)
+    def __init__(
+        self,
+        located: Located,
+        root: Path,
+        recipe: Recipe,
+        options: Options,
+        table: AnnotationTable | None,
+        dataset: str | None,
+        console: Console | None,
+    ) -> None:
+        self.summary = Summary(store=str(root))
+        super().__init__(root, options, self.summary, console)
+        self.located, self.recipe, self.options = located, recipe, options
+        self.table, self.dataset = table, dataset
+        self.lanes = options.lanes
+        self.jobs: dict[str, Job] = {}
+
+    def open_store(self) -> None:
+        """See `StoreRun`."""
+        if "flow" in self.options.streams:
+            self.summary.backend = choose_backend(self.options, self.log)
+        self.recipe = create_or_open(self.root, self.recipe, self.dataset).recipe
+
+    def prepare_index(self) -> None:
+        """See `StoreRun`: the index joins the annotations."""
+        keep_annotations(self.root, self.table)
+
+    def make_plan(self, store: Store) -> PlannedWork:
+        """See `StoreRun`."""
+        options, summary = self.options, self.summary
+        failures = read_failures(self.root)
         plan = make_plan(
-            located.sources,
-            Store(root),
+            self.located.sources,
+            store,
             failures,
             options.streams,
             part=options.part,
@@ -83,37 +100,53 @@ def extract(
             update=options.update,
             retry_failed=options.retry_failed,
         )
-        if not backend and any("flow" in job.streams for job in plan.jobs):
-            check_redoable(header.recipe, root)
-            backend = summary.backend = choose_backend(options, log)
-        describe(summary, plan, located, len(recovery.salvaged))
-        for rejected in located.rejected:
+        self.jobs = {job.id: job for job in plan.jobs}
+        if not summary.backend and any("flow" in job.streams for job in plan.jobs):
+            check_redoable(self.recipe, self.root)
+            summary.backend = choose_backend(options, self.log)
+        describe(summary, plan, self.located)
+        for rejected in self.located.rejected:
             if belongs(rejected.id, options.part):
-                reject(summary, rejected, failures, log)
+                reject(summary, rejected, failures, self.log)
         setup = Setup(
-            root=root.absolute(),
-            recipe=header.recipe,
-            backend=backend,
+            root=self.root.absolute(),
+            recipe=self.recipe,
+            backend=summary.backend,
             part=options.part,
             min_frames=options.min_frames,
             roll_bytes=options.roll_bytes,
             roll_seconds=options.roll_seconds,
             open_video=options.open_video,
         )
-        try:
-            internal = work(plan, setup, options, summary, console, started)
-        except DiskFullError:
-            with suppress(DiskFullError):  # there may be no room for the index either
-                rebuild_index(root)
-            raise
-        finally:
-            summary.wall_seconds = time.monotonic() - started
-        recover(root, part=options.part, wait_seconds=0.0, log=log)
-        rebuild_index(root)
-        settle(summary, plan, Store(root))
-    if internal is not None:
-        raise internal
-    return summary
+        return PlannedWork(plan.jobs, setup, {job.id: job.weight for job in plan.jobs})
+
+    def note_start(self, workers: int, backend: str) -> None:
+        """See `StoreRun`."""
+        self.summary.workers, self.summary.backend = workers, backend
+        if uses_gpu(backend):
+            self.summary.gpu = GPUTime()
+        self.summary.start_seconds = time.monotonic() - self.started
+
+    def add_outcome(self, outcome: Outcome) -> None:
+        """See `StoreRun`."""
+        self.summary.add(outcome)
+        self.summary.source_bytes += self.jobs[outcome.id].weight
+
+    def make_failure(self, outcome: Outcome) -> Failure:
+        """See `StoreRun`."""
+        return make_failure(outcome, self.jobs[outcome.id].source)
+
+    def estimate_need(self) -> str:
+        """See `StoreRun`."""
+        return estimate_need(self.jobs.values(), self.summary)
+
+    def is_committed(self, store: Store, id: str) -> bool:
+        """See `StoreRun`."""
+        return holds(store, self.jobs[id])
+
+    def summarize(self, committed: int) -> None:
+        """See `StoreRun`."""
+        self.summary.extracted = committed
 
 
 def choose_backend(options: Options, log: Callable[[str], None]) -> str:
@@ -147,10 +180,9 @@ def keep_annotations(root: Path, table: AnnotationTable | None) -> None:
         write_annotations(root, table)
 
 
-def describe(summary: Summary, plan: Plan, located: Located, salvaged: int) -> None:
+def describe(summary: Summary, plan: Plan, located: Located) -> None:
     """What the plan says, before any work."""
     summary.done_before = len(plan.done)
-    summary.salvaged = salvaged
     summary.quarantined = list(plan.quarantined)
     summary.changed = list(plan.changed)
     summary.missing = list(located.missing)
@@ -182,62 +214,6 @@ def reject(
     log(f"failed: {failure.reason}")
 
 
-def work(
-    plan: Plan, setup: Setup, options: Options, summary: Summary, console: Console, started: float
-) -> InternalError | None:
-    """Do the jobs of a plan, with or without Ray, and count their outcomes.
-
-    Returns the error that the run ends with where it is not the videos that are at fault.
-    """
-    if not plan.jobs:
-        return None
-    jobs = {job.id: job for job in plan.jobs}
-    indexed = time.monotonic()
-    with (
-        Interrupt(console) as interrupt,
-        Meter({job.id: job.weight for job in plan.jobs}, console) as meter,
-    ):
-
-        def record(failure: Failure) -> None:
-            append_failure(setup.root, failure)
-            summary.failed.append(failure)
-
-        failures = FailureLog(record, interrupt.ask)
-
-        def begin(workers: int, backend: str) -> None:
-            summary.workers, summary.backend = workers, backend
-            if uses_gpu(backend):
-                summary.gpu = GPUTime()
-            summary.start_seconds = time.monotonic() - started
-            meter.begin()
-
-        def count(outcome: Outcome) -> None:
-            nonlocal indexed
-            if outcome.status == "done":
-                summary.add(outcome)
-                summary.source_bytes += jobs[outcome.id].weight
-                failures.note_success()
-            elif outcome.status == "failed":
-                failure = make_failure(outcome, jobs[outcome.id].source)
-                failures.note_failure(failure, outcome.fault)
-            if outcome.status != "stopped":
-                meter.count(outcome)
-            if time.monotonic() - indexed > INDEX_SECONDS:
-                rebuild_index(setup.root)
-                indexed = time.monotonic()
-
-        try:
-            if options.workers == 0:
-                run_in_process(plan.jobs, setup, begin, count, interrupt, options.lanes)
-            else:
-                run_on_ray(plan.jobs, setup, options, begin, count, interrupt, meter.log)
-        except DiskFullError as error:
-            raise DiskFullError(f"{error} ({estimate_need(plan, summary)})") from error
-        finally:
-            summary.interrupted = interrupt.asked and not failures.blames_installation
-        return failures.close(setup.root)
-
-
 def make_failure(outcome: Outcome, source: Path) -> Failure:
     try:
         now = source.stat()
@@ -257,22 +233,14 @@ def make_failure(outcome: Outcome, source: Path) -> Failure:
     )
 
 
-def estimate_need(plan: Plan, summary: Summary) -> str:
+def estimate_need(jobs: Iterable[Job], summary: Summary) -> str:
     """How much room the rest needs, judged by what has been extracted so far."""
-    total = sum(job.weight for job in plan.jobs)
+    total = sum(job.weight for job in jobs)
     left = total - summary.source_bytes
     if not summary.bytes or not summary.source_bytes:
         return f"{format_bytes(left)} of videos are left to extract"
     need = max(summary.bytes * left / summary.source_bytes, 1 << 20)
     return f"all that is left to extract needs about {format_bytes(need)}"
-
-
-def settle(summary: Summary, plan: Plan, store: Store) -> None:
-    """What counts is what is committed: look it up, rather than trust what was reported."""
-    failed = {failure.id for failure in summary.failed}
-    tried = [job for job in plan.jobs if job.id not in failed]
-    summary.extracted = sum(holds(store, job) for job in tried)
-    summary.left = len(tried) - summary.extracted
 
 
 def holds(store: Store, job: Job) -> bool:

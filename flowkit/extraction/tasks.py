@@ -10,8 +10,24 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
 from flowkit.extraction.gpu_timer import GPUTime
+from flowkit.recipe import Recipe
 
 Status = Literal["done", "failed", "stopped"]
+
+
+class WriterSettings(Protocol):
+    """What every worker asks of its setup, to write shards of its own."""
+
+    @property
+    def root(self) -> Path: ...
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def part(self) -> tuple[int, int]: ...
+    @property
+    def roll_bytes(self) -> int: ...
+    @property
+    def roll_seconds(self) -> float: ...
 
 
 class Work(Protocol):

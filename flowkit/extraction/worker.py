@@ -10,11 +10,11 @@ dropped as soon as its JPEG is made, and the writer holds one batch of JPEGs.
 
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -29,16 +29,13 @@ from flowkit.extraction.gpu_timer import Occupancy
 from flowkit.extraction.internal_errors import check_disk, fail_internally, is_about
 from flowkit.extraction.prefetch import Ahead
 from flowkit.extraction.source import check_unchanged, fingerprint_source
-from flowkit.extraction.tasks import Job, Outcome, Seconds
+from flowkit.extraction.tasks import Job, Outcome, Seconds, WriterSettings
 from flowkit.flow import tvl1_video_quantized
 from flowkit.path_text import printable_path
 from flowkit.recipe import FlowRecipe
 from flowkit.store import Fingerprint, ShardWriter, VideoMeta
 from flowkit.store.format.jpeg import encode_grey, encode_rgb
 from flowkit.version import __version__
-
-if TYPE_CHECKING:
-    from flowkit.extraction.worker_setup import Setup
 
 U8 = npt.NDArray[np.uint8]
 
@@ -55,6 +52,19 @@ GPU_CHUNK_FRAMES = (32, 256)
 SOUNDLESS = ("no-audio-stream", "broken-audio")
 
 
+class WorkerSettings(WriterSettings, Protocol):
+    """What a worker asks of its setup (worker_setup.py)."""
+
+    @property
+    def backend(self) -> str: ...
+    @property
+    def lanes(self) -> int: ...
+    @property
+    def min_frames(self) -> int: ...
+    @property
+    def open_video(self) -> Callable[..., VideoReader]: ...
+
+
 class Stopped(Exception):
     """The run was asked to end while a video was under way."""
 
@@ -67,7 +77,7 @@ class Worker:
     """
 
     def __init__(
-        self, setup: "Setup", place: str | None = None, occupancy: Occupancy | None = None
+        self, setup: WorkerSettings, place: str | None = None, occupancy: Occupancy | None = None
     ) -> None:
         cv2.setNumThreads(1)  # a worker is one core; OpenCV would take them all
         self.setup = setup
@@ -342,7 +352,7 @@ class Worker:
         }
 
 
-def choose_chunk(frame_bytes: int, setup: "Setup") -> int:
+def choose_chunk(frame_bytes: int, setup: WorkerSettings) -> int:
     """How many frames to compute at once, at least 2."""
     if not uses_gpu(setup.backend):
         return max(2, min(CHUNK_FRAMES, CHUNK_BYTES // max(1, frame_bytes)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flowkit.decode import VideoReader
-from flowkit.extraction.actors import Size, choose_size
+from flowkit.extraction.actors import Size, choose_size, uses_gpu
 from flowkit.extraction.gpu_timer import Occupancy
 from flowkit.extraction.worker import Worker
 from flowkit.flow import resolve_backend
@@ -14,12 +14,14 @@ from flowkit.recipe import Recipe
 
 
 class Pace(Protocol):
-    """What the driver asks of a run's options."""
+    """What Ray's cluster and the driver ask of a run's options."""
 
     @property
     def workers(self) -> int | None: ...
     @property
     def stall_seconds(self) -> float: ...
+    @property
+    def address(self) -> str | None: ...
 
 
 class Trade(Protocol):
@@ -31,6 +33,8 @@ class Trade(Protocol):
     def backend(self) -> str: ...
     @property
     def part(self) -> tuple[int, int]: ...
+    @property
+    def needs_gpu(self) -> bool: ...
 
     def check_node(self) -> None:
         """FlowkitError where this machine cannot do the work."""
@@ -61,6 +65,11 @@ class Setup:
     roll_bytes: int = 1 << 30
     roll_seconds: float = 300.0
     open_video: Callable[..., VideoReader] = VideoReader
+
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether each worker needs a GPU, or a share of one."""
+        return uses_gpu(self.backend)
 
     def check_node(self) -> None:
         """See `Trade`."""

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 MAX_BYTES = 255
 """Longest folder name in bytes that all common file systems accept."""
@@ -45,20 +45,6 @@ def encode_id(id: str) -> str:
         return name
     digest = blake2b(id.encode(), digest_size=16).hexdigest()
     return name[: MAX_BYTES - len(TRUNCATED) - len(digest)] + TRUNCATED + digest
-
-
-def decode_name(name: str) -> str | None:
-    """Convert a folder name back to a video id.
-
-    Args:
-        name: A name made by `encode_id`.
-
-    Returns:
-        The id; None for a truncated name, whose id is only in ``videos.csv``.
-    """
-    if name == "%":
-        return ""
-    return None if TRUNCATED in name else unquote(name)
 
 
 def find_case_collisions(ids: Iterable[str]) -> list[tuple[str, ...]]:

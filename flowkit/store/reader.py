@@ -164,21 +164,22 @@ class Store:
         reader = self._shards.open(shard)
         return reader.path, self._shards.extents(shard, batch)[1][column]
 
+    def list_spans(self, place: Place) -> list[tuple[int, int, int]]:
+        """The batches that the rows of a place lie in, as (batch, first row, rows)."""
+        return self._shards.list_spans(*place)
+
     def read_fixed(self, stream: str, column: str, place: Place) -> np.ndarray[Any, Any]:
         """All rows of a video in a column of fixed size, (rows, dimension) or (rows,)."""
-        number, first_batch, first_row, rows = place
-        shard = self._shards.open(number)
+        shard = self._shards.open(place[0])
         found = next((known for known in shard.columns if known.name == column), None)
         if found is None or found.kind == "bytes":
             raise UsageError(f"stream {stream} has no column {column!r} of fixed size")
-        dtype, parts = np.dtype(found.dtype), []
-        for batch, row, count in self._shards.spans(number, first_batch, first_row, rows):
-            extent = self._shards.extents(number, batch)[1][column]
-            width = extent.size // extent.rows
-            data = shard.read_range(width * count, extent.values + width * row)
-            parts.append(np.frombuffer(data, dtype).reshape(count, -1))
+        parts = [
+            shard.read_fixed(self._shards.extents(place[0], batch)[1][column], found, row, rows)
+            for batch, row, rows in self.list_spans(place)
+        ]
         if not parts:
-            parts = [np.empty((0, vector_dimension(stream, self.recipe) or 0), dtype)]
+            parts = [np.empty((0, vector_dimension(stream, self.recipe) or 0), found.dtype)]
         table = np.concatenate(parts)
         return table if found.kind == "vector" else table.reshape(-1)
 

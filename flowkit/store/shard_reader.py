@@ -9,18 +9,15 @@ import os
 import resource
 from array import array
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from flowkit.errors import CorruptError, StoreError
-from flowkit.store.format.layout import (
-    Extent,
-    locate_columns,
-    read_exactly,
-    read_footer,
-    read_message,
-)
-from flowkit.store.format.schema import shard_columns
+from flowkit.store.format.column_rows import read_bytes_rows, read_fixed_rows, read_offsets
+from flowkit.store.format.layout import Extent, locate_columns, read_footer, read_message
+from flowkit.store.format.schema import Column, shard_columns
 
 OPEN_SHARDS = 128
 """Fewer where the process may open few files."""
@@ -83,21 +80,17 @@ class ShardReader:
 
     def offsets(self, extent: Extent) -> memoryview:
         """The rows + 1 offsets of a bytes column, int64: one read."""
-        assert extent.offsets is not None
-        return memoryview(self.read_range(8 * (extent.rows + 1), extent.offsets)).cast("q")
+        try:
+            return read_offsets(self.descriptor, extent, 0, extent.rows)
+        except CorruptError as error:
+            raise self.corrupt(str(error)) from None
 
     def read(self, extent: Extent, offsets: memoryview, row: int, length: int) -> list[bytes]:
         """Rows ``row`` … ``row + length − 1`` of a bytes column, in one read."""
-        start, stop = offsets[row], offsets[row + length]
-        if not 0 <= start <= stop <= extent.size:
-            raise self.corrupt("expected the offsets of a column within its batch")
-        data = os.pread(self.descriptor, stop - start, extent.values + start)
-        if len(data) != stop - start:
-            data = self.read_range(stop - start, extent.values + start)
-        if length == 1:
-            return [data]
-        ends = offsets[row : row + length + 1].tolist()
-        return [data[a - start : b - start] for a, b in pairwise(ends)]
+        try:
+            return read_bytes_rows(self.descriptor, extent, offsets, row, length)
+        except CorruptError as error:
+            raise self.corrupt(str(error)) from None
 
     def expect(self, extent: Extent, offsets: memoryview, row: int, length: int) -> None:
         """Let the disk begin with what `read` will ask for next."""
@@ -105,10 +98,12 @@ class ShardReader:
         if 0 <= start < stop <= extent.size:  # else `read` will say what is wrong
             advise(self.descriptor, extent.values + start, stop - start, "WILLNEED")
 
-    def read_range(self, length: int, position: int) -> bytes:
-        """Bytes of the file; CorruptError where it ends before."""
+    def read_fixed(
+        self, extent: Extent, column: Column, row: int, length: int
+    ) -> np.ndarray[Any, Any]:
+        """Rows ``row`` … ``row + length − 1`` of a column of fixed size, in one read."""
         try:
-            return read_exactly(self.descriptor, length, position)
+            return read_fixed_rows(self.descriptor, extent, column, row, length)
         except CorruptError as error:
             raise self.corrupt(str(error)) from None
 
@@ -147,14 +142,16 @@ class Shards:
                 reader.expect(extent, offsets, row, length)
             return [reader.read(extent, offsets, row, length) for extent, offsets in places]
         parts: list[list[bytes]] = [[] for _ in columns]
-        for its_batch, start, count in self.spans(number, batch, row, length):
+        for its_batch, start, count in self.list_spans(number, batch, row, length):
             pieces = self.read(number, its_batch, columns, start, count)
             for part, piece in zip(parts, pieces, strict=True):
                 part += piece
         return parts
 
-    def spans(self, number: int, batch: int, row: int, length: int) -> list[tuple[int, int, int]]:
-        """The (batch, first row, rows) that hold ``length`` rows from ``row`` on."""
+    def list_spans(
+        self, number: int, batch: int, row: int, length: int
+    ) -> list[tuple[int, int, int]]:
+        """The (batch, first row, rows) that hold ``length`` rows from ``row`` of ``batch`` on."""
         shard = self.open(number)
         spans = []
         while length:

@@ -1,6 +1,6 @@
 """One video of an open store: its facts, and its bytes."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -9,9 +9,26 @@ from flowkit.errors import UsageError
 from flowkit.recipe import FEATURES
 from flowkit.store.format.jpeg import decode_grey, decode_rgb
 from flowkit.store.format.schema import PATCH_SHAPE, Fingerprint
+from flowkit.store.index_view import IndexView, Place
 
-if TYPE_CHECKING:
-    from flowkit.store.reader import Store
+
+class VideoStore(Protocol):
+    """What a video asks of the open store that it is in (`flowkit.store.Store`)."""
+
+    @property
+    def index(self) -> IndexView: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def bound(self) -> float: ...
+
+    def read_bytes(
+        self, place: Place, columns: tuple[str, ...], t: int, length: int
+    ) -> list[list[bytes]]:
+        """Rows t … t + length − 1 of some bytes columns."""
+
+    def read_fixed(self, stream: str, column: str, place: Place) -> np.ndarray[Any, Any]:
+        """All rows of a column of fixed size."""
 
 
 class Snippet(NamedTuple):
@@ -47,7 +64,7 @@ class Video:
 
     __slots__ = ("_row", "_store")
 
-    def __init__(self, store: "Store", row: int) -> None:
+    def __init__(self, store: VideoStore, row: int) -> None:
         self._store = store
         self._row = row
 
@@ -182,7 +199,7 @@ class Video:
         """A column of fixed-size rows: (rows, dimension) floats or (rows,) integers."""
         return self._store.read_fixed(stream, column, self._place(stream))
 
-    def _place(self, stream: str) -> tuple[int, int, int, int]:
+    def _place(self, stream: str) -> Place:
         place = self._store.index.place(stream, self._row)
         if place is None:
             make = f"`flowkit features --name {stream.removeprefix(FEATURES)}`"

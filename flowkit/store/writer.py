@@ -1,6 +1,5 @@
 """Writing shards: rows in, committed shards out."""
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -16,14 +15,13 @@ from flowkit.recipe import Recipe
 from flowkit.store.format.columns import Value, build_arrays, check_floats, check_integers
 from flowkit.store.format.schema import (
     BATCH_ROWS,
-    FORMAT,
     Column,
     CommitRecord,
     VideoMeta,
-    arrow_schema,
     check_text,
     folder_streams,
     shard_columns,
+    shard_schema,
     vector_dimension,
 )
 from flowkit.store.format.shard_file import ShardFile
@@ -68,16 +66,7 @@ class ShardWriter:
                 f"{folder}: expected vectors of {self._dimension} values, as the store's recipe "
                 f"says, got {dimension}; give them another name"
             )
-        self._schema = arrow_schema(
-            folder,
-            self._dimension,
-            {
-                "flowkit.format": str(FORMAT),
-                "flowkit.folder": folder,
-                "flowkit.recipe": json.dumps(recipe.to_dict()),
-                "flowkit.run": f"{part[0]}/{part[1]}",
-            },
-        )
+        self._schema = shard_schema(folder, recipe, part)
         self._roll_bytes, self._roll_seconds = roll_bytes, roll_seconds
         self._forget()
 

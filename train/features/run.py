@@ -1,13 +1,11 @@
-"""A whole run: lock the store, recover what a killed run left, plan, compute, index, sum up.
+"""Compute the features that videos of a store lack.
 
-What was done is what is committed, whatever workers reported: the run of extraction
-(flowkit/extraction/run.py), with another worker.
+The steps of a run are those of flowkit/extraction/store_run.py, as for the extraction of videos,
+with another worker.
 """
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,32 +13,18 @@ from typing import Literal
 import torch
 from rich.console import Console
 
-from flowkit.errors import DiskFullError, InternalError, UsageError
-from flowkit.extraction.driver import Driver
-from flowkit.extraction.in_process import run_in_process
-from flowkit.extraction.internal_errors import FailureLog
-from flowkit.extraction.interrupt import Interrupt
-from flowkit.extraction.progress import Meter
-from flowkit.extraction.ray_cluster import find_address, open_ray
+from flowkit.errors import UsageError
+from flowkit.extraction.store_run import PlannedWork, StoreRun
 from flowkit.extraction.tasks import Outcome
 from flowkit.flow.backends import count_gpus
-from flowkit.store import (
-    Store,
-    create_or_open,
-    find_stale,
-    hold_store,
-    read_header,
-    rebuild_index,
-    recover,
-)  # fmt: skip
-from flowkit.store.failures import Failure, append_failure, read_failures
+from flowkit.store import Store, create_or_open, find_stale, read_header
+from flowkit.store.failures import Failure, read_failures
 from train.features.network import FeatureNetwork, Wanted, check_sizes, find_network, is_run
-from train.features.plan import Plan, Share, make_failure, make_plan, share_out
+from train.features.plan import make_failure, make_plan, share_out
 from train.features.setup import Setup
 from train.features.summary import Summary
 from train.runs.run import Run, check_size
 
-INDEX_SECONDS = 900.0  # a long run shows readers its progress this often
 BATCH = {"cpu": 32, "cuda": 256}
 BATCHES = {"cpu": 4, "cuda": 64}  # of a share: what a killed worker costs at most
 CLIP_IMAGES = 8  # a clip weighs as much in a batch as so many images
@@ -89,49 +73,83 @@ def extract_features(
     LockedError while another run holds the store, InternalError where all videos fail by the same
     internal error, or a hundred in a row do; faults of single videos are in the summary.
     """
-    options = options or Options()
-    started = time.monotonic()
-    console = console or Console(stderr=True)
-    stream = f"features/{name}"
-    network = find_network(wanted)
-    # Where it lies, for workers, whose folders are others.
-    found = Path(wanted.model) if is_run(wanted.model) else network.path
-    wanted = replace(wanted, model=str(found.absolute()))
-    setup = begin_setup(root.absolute(), name, wanted, network, options)
-    summary = Summary(store=str(root), name=name, network=network.recipe.model)
+    run = FeatureRun(root, name, wanted, options or Options(), console)
+    run.run()
+    return run.summary
 
-    def log(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    with hold_store(root, options.part):
-        recovery = recover(root, part=options.part, wait_seconds=options.recover_seconds, log=log)
-        rebuild_index(root)
+class FeatureRun(StoreRun):
+    """One run of `extract_features`, whose arguments it has."""
+
+    counted = "features"
+    network: FeatureNetwork
+    setup: Setup
+
+    def __init__(
+        self, root: Path, name: str, wanted: Wanted, options: Options, console: Console | None
+    ) -> None:
+        self.summary = Summary(store=str(root), name=name, network="")
+        super().__init__(root, options, self.summary, console)
+        self.name, self.wanted, self.options = name, wanted, options
+
+    def open_store(self) -> None:
+        """See `StoreRun`."""
+        network = self.network = find_network(self.wanted)
+        # Where it lies, for workers, whose folders are others.
+        found = Path(self.wanted.model) if is_run(self.wanted.model) else network.path
+        wanted = replace(self.wanted, model=str(found.absolute()))
+        self.setup = begin_setup(self.root.absolute(), self.name, wanted, network, self.options)
+        self.summary.network = network.recipe.model
+
+    def make_plan(self, store: Store) -> PlannedWork:
+        """See `StoreRun`."""
+        network, options, setup, summary = self.network, self.options, self.setup, self.summary
         plan = make_plan(
-            Store(root),
-            stream,
+            store,
+            setup.stream,
             network.sampling.source,
             (network.recipe.positions, network.views),
-            read_failures(root, stream),
-            stale=find_stale(root, name),
+            read_failures(self.root, setup.stream),
+            stale=find_stale(self.root, self.name),
             part=options.part,
             limit=options.limit,
             retry_failed=options.retry_failed,
         )
-        describe(summary, plan, len(recovery.salvaged))
-        try:
-            internal = work(plan, setup, network, options, summary, console)
-        except DiskFullError:
-            with suppress(DiskFullError):  # there may be no room for the index either
-                rebuild_index(root)
-            raise
-        finally:
-            summary.wall_seconds = time.monotonic() - started
-        recover(root, part=options.part, wait_seconds=0.0, log=log)
-        rebuild_index(root)
-        settle(summary, plan, Store(root), stream)
-    if internal is not None:
-        raise internal
-    return summary
+        summary.done_before = plan.done
+        summary.lacking = list(plan.lacking)
+        summary.quarantined = list(plan.quarantined)
+        summary.beyond = plan.beyond
+        shares = share_out(plan.targets, setup.batch * BATCHES[setup.device], network.path)
+        return PlannedWork(shares, setup, {target.id: target.weight for target in plan.targets})
+
+    def note_start(self, workers: int, backend: str) -> None:
+        """See `StoreRun`."""
+        self.summary.workers, self.summary.device = workers, self.setup.device
+        self.summary.start_seconds = time.monotonic() - self.execution_started
+
+    def add_outcome(self, outcome: Outcome) -> None:
+        """See `StoreRun`."""
+        self.summary.rows += outcome.features
+
+    def make_failure(self, outcome: Outcome) -> Failure:
+        """See `StoreRun`."""
+        return make_failure(
+            outcome.id,
+            outcome.kind,
+            outcome.reason,
+            self.setup.stream,
+            outcome.attempts,
+            outcome.traceback,
+        )
+
+    def is_committed(self, store: Store, id: str) -> bool:
+        """See `StoreRun`."""
+        return self.setup.stream in store[id].streams
+
+    def summarize(self, committed: int) -> None:
+        """See `StoreRun`."""
+        self.summary.computed = committed
+        self.summary.work_seconds = self.execution_seconds - self.summary.start_seconds
 
 
 def begin_setup(
@@ -180,102 +198,3 @@ def begin_setup(
         roll_bytes=options.roll_bytes,
         roll_seconds=options.roll_seconds,
     )
-
-
-def describe(summary: Summary, plan: Plan, salvaged: int) -> None:
-    """What the plan says, before any work."""
-    summary.done_before = plan.done
-    summary.salvaged = salvaged
-    summary.lacking = list(plan.lacking)
-    summary.quarantined = list(plan.quarantined)
-    summary.beyond = plan.beyond
-
-
-def work(
-    plan: Plan,
-    setup: Setup,
-    network: FeatureNetwork,
-    options: Options,
-    summary: Summary,
-    console: Console,
-) -> InternalError | None:
-    """Do a plan, with or without Ray, and count what became of each video.
-
-    Returns the error that the run ends with where it is not the videos that are at fault.
-    """
-    if not plan.targets:
-        return None
-    shares = share_out(plan.targets, setup.batch * BATCHES[setup.device], network.path)
-    weights = {target.id: target.weight for target in plan.targets}
-    indexed = started = time.monotonic()
-    with Interrupt(console) as interrupt, Meter(weights, console, "features") as meter:
-
-        def record(failure: Failure) -> None:
-            append_failure(setup.root, failure)
-            summary.failed.append(failure)
-
-        failures = FailureLog(record, interrupt.ask)
-
-        def begin(workers: int, backend: str) -> None:
-            summary.workers, summary.device = workers, setup.device
-            summary.start_seconds = time.monotonic() - started
-            meter.begin()
-
-        def count(outcomes: tuple[Outcome, ...]) -> None:
-            nonlocal indexed
-            for outcome in outcomes:
-                if outcome.status == "failed":
-                    failure = make_failure(
-                        outcome.id,
-                        outcome.kind,
-                        outcome.reason,
-                        setup.stream,
-                        outcome.attempts,
-                        outcome.traceback,
-                    )
-                    failures.note_failure(failure, outcome.fault)
-                elif outcome.status == "done":
-                    failures.note_success()
-                summary.rows += outcome.features
-                if outcome.status != "stopped":
-                    meter.count(outcome)
-            if time.monotonic() - indexed > INDEX_SECONDS:
-                rebuild_index(setup.root)
-                indexed = time.monotonic()
-
-        try:
-            if options.workers == 0:
-                run_in_process(shares, setup, begin, count, interrupt)
-            else:
-                run_on_ray(shares, setup, options, begin, count, interrupt, meter)
-        finally:
-            summary.interrupted = interrupt.asked and not failures.blames_installation
-            summary.work_seconds = time.monotonic() - started - summary.start_seconds
-        return failures.close(setup.root)
-
-
-def run_on_ray(
-    shares: list[Share],
-    setup: Setup,
-    options: Options,
-    begin: Callable[[int, str], None],
-    count: Callable[[tuple[Outcome, ...]], None],
-    interrupt: Interrupt,
-    meter: Meter,
-) -> None:
-    """Do the shares on a Ray cluster: the one at ``options.address``, or one for this run."""
-    cores = len(os.sched_getaffinity(0))
-    gpus = max(1, count_gpus()) if setup.device == "cuda" else 0
-    if not gpus:
-        cores = min(max(options.workers or cores, 1), len(shares))
-    with open_ray(find_address(options.address), cores, gpus) as ray:
-        interrupt.take()
-        Driver(ray, shares, setup, options, begin, count, interrupt, meter.log).run()
-
-
-def settle(summary: Summary, plan: Plan, store: Store, stream: str) -> None:
-    """What counts is what is committed: look it up, rather than trust what was reported."""
-    failed = {failure.id for failure in summary.failed}
-    tried = [target.id for target in plan.targets if target.id not in failed]
-    summary.computed = sum(stream in store[id].streams for id in tried)
-    summary.left = len(tried) - summary.computed

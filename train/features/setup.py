@@ -43,6 +43,11 @@ class Setup:
         """The stream that is made."""
         return f"features/{self.name}"
 
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether each worker needs a GPU."""
+        return self.device == "cuda"
+
     def check_node(self) -> None:
         """UsageError where this machine has no such device."""
         if self.device == "cuda" and not torch.cuda.is_available():

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -24,18 +24,15 @@ from flowkit.datasets.views import Piece, ViewReader, assemble_views, cut_video,
 from flowkit.errors import DeviceError, FlowkitError
 from flowkit.extraction.internal_errors import check_disk, fail_internally
 from flowkit.extraction.prefetch import Ahead
-from flowkit.extraction.tasks import Outcome
+from flowkit.extraction.tasks import Outcome, WriterSettings
 from flowkit.store import ShardWriter, Store, VideoMeta
 from flowkit.version import __version__
 from models.backbones.backbone import normalize
 from train.distributed.parallel import choose_layout
 from train.features.loader import BatchLoader
-from train.features.network import FeatureNetwork, find_network
+from train.features.network import FeatureNetwork, Wanted, find_network
 from train.features.plan import Share, Target
 from train.loop.context import DTYPES
-
-if TYPE_CHECKING:
-    from train.features.setup import Setup
 
 F32 = npt.NDArray[np.float32]
 # What torch raises where the GPU failed; older versions have no name for it.
@@ -43,10 +40,31 @@ DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
 HALF_MAX = 65504.0  # the greatest number of float16, which features are kept as
 
 
+class WorkerSettings(WriterSettings, Protocol):
+    """What a worker asks of its setup (setup.py)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def stream(self) -> str: ...
+    @property
+    def wanted(self) -> Wanted: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def readers(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+
+
 class Worker:
     """Computes one share after another into shards of its own."""
 
-    def __init__(self, setup: "Setup", place: str | None = None) -> None:
+    def __init__(self, setup: WorkerSettings, place: str | None = None) -> None:
         cv2.setNumThreads(1)
         torch.set_num_threads(setup.threads)
         self.setup = setup

@@ -44,7 +44,7 @@ from flowkit.flow.cpu.compilation import exact_kernel
 from flowkit.flow.cpu.iterate import iterate
 from flowkit.flow.cpu.state import LEFT, U1, U2, allocate_floats, count_state, fill_state
 from flowkit.flow.cpu.warp import count_warpable, fill_warpable, warp
-from flowkit.flow.params import PRESETS, LevelSchedule, TVL1Params
+from flowkit.flow.params import LevelSchedule, TVL1Params
 from flowkit.flow.pyramid import (
     F32,
     build_pyramid,
@@ -208,9 +208,3 @@ def solve_level(
 def view_flow(state_RPX: F32, width: int) -> F32:
     """Return u of a state, (2, H, W), without copying it."""
     return state_RPX[1:, U1 : U2 + 1, LEFT : LEFT + width].transpose(1, 0, 2)
-
-
-def warm_up() -> None:
-    """Compile all kernels (seconds), or load them from Numba's cache (tenths of a second)."""
-    frames = np.zeros((1, 32, 32), np.uint8)
-    solve_pairs(frames, frames, PRESETS["paper"])

@@ -43,7 +43,7 @@ from flowkit.flow.gpu.iterate import GROUP
 from flowkit.flow.gpu.pyramid import build_level
 from flowkit.flow.gpu.solve import solve
 from flowkit.flow.gpu.state import FROZEN, MOVING, SPAN, count_blocks
-from flowkit.flow.params import PRESETS, TVL1Params
+from flowkit.flow.params import TVL1Params
 from flowkit.flow.pyramid import F32, compute_level_sizes
 
 U8 = npt.NDArray[np.uint8]
@@ -80,13 +80,6 @@ def solve_video(frames_THW: npt.NDArray[Any], params: TVL1Params) -> F32:
 def solve_video_quantized(frames_THW: npt.NDArray[Any], params: TVL1Params, bound: float) -> U8:
     """As `quantize(solve_video(frames, params), bound)`, done on the GPU: (T−1, H, W, 2) uint8."""
     return solve_in_batches(len(frames_THW) - 1, take_from(frames_THW), params, bound)
-
-
-def warm_up() -> None:
-    """Compile all kernels (a minute), or load them from Triton's cache."""
-    frames = np.zeros((2, 16, 16), np.uint8)
-    solve_video(frames, PRESETS["paper"])
-    solve_video_quantized(frames, PRESETS["paper"], 20.0)
 
 
 @dataclass(frozen=True)

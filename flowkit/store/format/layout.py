@@ -196,17 +196,6 @@ def column_crc(descriptor: int, extent: Extent) -> int:
     return crc
 
 
-def column_crcs(
-    descriptor: int, block: Block, message: Message, columns: tuple[Column, ...]
-) -> dict[str, int]:
-    """The CRC-32 of each column of a batch; CorruptError where its header does not fit."""
-    extents = locate_columns(block, message, columns)
-    return {
-        column.name: column_crc(descriptor, extent)
-        for column, extent in zip(columns, extents, strict=True)
-    }
-
-
 def take(data: memoryview | bytes, start: int, length: int) -> memoryview | bytes:
     if start < 0 or length < 0 or start + length > len(data):
         raise ValueError(f"{length} bytes at {start} of {len(data)}")

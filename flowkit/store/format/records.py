@@ -8,11 +8,11 @@ from typing import Any
 
 from flowkit.errors import CorruptError, FormatError
 from flowkit.store.format.atomic import write_atomic
+from flowkit.store.format.complete_videos import CompleteVideos
 from flowkit.store.format.schema import (
     FORMAT,
     CommitRecord,
     CommittedVideo,
-    CompleteVideos,
     encode_json,
     shard_folders,
 )

@@ -6,7 +6,7 @@ The format is described in README.md beside this file; names here are the names 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -120,6 +120,23 @@ def arrow_schema(
             kind = pa.type_for_alias(column.dtype)
         fields.append((column.name, kind))
     return pa.schema(fields, metadata=dict(metadata) if metadata else None)
+
+
+def shard_schema(folder: str, recipe: Recipe, part: tuple[int, int] = (0, 1)) -> Any:
+    """The ``pyarrow.Schema`` of new shards in ``folder``, with the metadata of README.md.
+
+    ``part`` is the (i, n) of the dataset that the writer works on.
+    """
+    return arrow_schema(
+        folder,
+        vector_dimension(folder, recipe),
+        {
+            "flowkit.format": str(FORMAT),
+            "flowkit.folder": folder,
+            "flowkit.recipe": json.dumps(recipe.to_dict()),
+            "flowkit.run": f"{part[0]}/{part[1]}",
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,52 +261,3 @@ def check_text(text: str, what: str) -> str:
     except UnicodeEncodeError:
         raise StoreError(f"{what} must be valid Unicode, got {text!a}; rename the file") from None
     raise StoreError(f"{what} must not be empty; give it a name")
-
-
-class CompleteVideos:
-    """Gathers the complete videos of a shard from its batches' metadata, batch by batch.
-
-    ``videos`` are the complete ones so far, ``kept`` their parts as (batch, number in its list),
-    and ``rows`` all rows, complete or not. Videos that ``wants`` refuses are passed over.
-    """
-
-    def __init__(self, wants: Callable[[VideoMeta], bool] = lambda video: True) -> None:
-        self._wants = wants
-        self.videos: list[CommittedVideo] = []
-        self.kept: set[tuple[int, int]] = set()
-        self.rows = 0
-        self.batches = 0
-        self._open: list[Mapping[str, Any]] = []
-        self._members: list[tuple[int, int]] = []
-        self._start = (0, 0)
-
-    def add(self, parts: Sequence[Mapping[str, Any]]) -> None:
-        """Take the next batch, given the ``videos`` of its metadata."""
-        first_row = 0
-        for number, part in enumerate(parts):
-            goes_on = self._open and number == 0 and self._open[0]["id"] == part["id"]
-            if part["part"] == 0:
-                self._begin(first_row)
-            if part["part"] == 0 or (goes_on and part["part"] == len(self._open)):
-                self._open.append(part)
-                self._members.append((self.batches, number))
-                if part["last"]:
-                    self._finish(part)
-            first_row += part["rows"]
-        if not parts or not self._members or self._members[-1] != (self.batches, len(parts) - 1):
-            self._begin(0)
-        self.rows += first_row
-        self.batches += 1
-
-    def _begin(self, first_row: int) -> None:
-        self._open, self._members, self._start = [], [], (self.batches, first_row)
-
-    def _finish(self, last: Mapping[str, Any]) -> None:
-        batch, first_row = self._start
-        rows = sum(part["rows"] for part in self._open)
-        place = {"batch": batch, "batches": self.batches + 1 - batch, "first_row": first_row}
-        video = CommittedVideo.from_dict({**last, **place, "rows": rows})
-        if self._wants(video):
-            self.videos.append(video)
-            self.kept.update(self._members)
-        self._begin(0)

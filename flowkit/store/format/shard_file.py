@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from flowkit.errors import StoreError
 from flowkit.store.format.atomic import disk_errors, sync_folder, write_atomic
+from flowkit.store.format.complete_videos import CompleteVideos
 from flowkit.store.format.locks import FLAGS, lock
 from flowkit.store.format.records import make_record, record_json
 from flowkit.store.format.schema import (
     BATCH_CRC_KEY,
     BATCH_KEY,
     CommitRecord,
-    CompleteVideos,
     encode_json,
 )
 
@@ -85,6 +85,7 @@ class ShardFile:
     def __init__(
         self, folder: Path, schema: Any, uuid: str | None = None, suffix: str = ".arrow.part"
     ) -> None:
+        self.schema = schema
         self.metadata = {key.decode(): value.decode() for key, value in schema.metadata.items()}
         self.contents = CompleteVideos()
         with disk_errors(folder / "shard"):

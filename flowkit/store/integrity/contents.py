@@ -5,7 +5,6 @@ The bytes may be those that were committed and still be wrong, if whoever wrote 
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -14,7 +13,7 @@ from flowkit.errors import CorruptError
 from flowkit.recipe import Recipe
 from flowkit.store.format import jpeg
 from flowkit.store.format.schema import VideoMeta, shard_columns, vector_dimension
-from flowkit.store.integrity.damage import FoundVideo, read_values
+from flowkit.store.integrity.batches import FoundVideo, read_values
 
 SHOWN = 3
 """Findings of one video that are spelled out; the others are counted."""
@@ -73,8 +72,8 @@ def check_numbers(descriptor: int, folder: str, video: FoundVideo, recipe: Recip
         for column in shard_columns(folder):
             if column.kind != "vector":
                 continue
-            values: list[Any] = read_values(descriptor, piece, column)
-            for number, value in enumerate(values, row):
+            vectors = read_values(descriptor, piece, column)
+            for number, value in enumerate(vectors, row):
                 if value.size != dimension:
                     yield f"row {number}: {column.name} has {value.size} values, not {dimension}"
                 if not np.isfinite(value).all():

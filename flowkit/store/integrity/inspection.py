@@ -16,12 +16,12 @@ from typing import Any
 
 from flowkit.errors import CorruptError, FlowkitError, FormatError, StoreError
 from flowkit.store.annotations import read_annotations
+from flowkit.store.format.complete_videos import CompleteVideos
 from flowkit.store.format.header import StoreHeader
 from flowkit.store.format.locks import is_locked
 from flowkit.store.format.records import read_record, record_paths
 from flowkit.store.format.schema import (
     CommitRecord,
-    CompleteVideos,
     VideoMeta,
     shard_columns,
     shard_folders,
@@ -35,8 +35,9 @@ from flowkit.store.index import (
     merge,
     read_index,
 )
+from flowkit.store.integrity.batches import find_videos, open_shard, read_batches
 from flowkit.store.integrity.contents import check_contents
-from flowkit.store.integrity.damage import assemble, find_damage, open_shard, read_batches
+from flowkit.store.integrity.damage import find_damage
 from flowkit.store.stale import find_stale
 
 CHUNK = 4 << 20
@@ -217,18 +218,16 @@ class Inspection:
 
     def _check_record(self, shard: Shard, record: CommitRecord, path: Path) -> None:
         """The shard is as it was hashed: do its batches hold what the record says?"""
-        contents = CompleteVideos()
         with open_shard(path) as descriptor:
             batches = list(read_batches(descriptor, path, shard_columns(shard.folder)))
-            for batch in batches:
-                contents.add(batch.parts)
+            contents = CompleteVideos(batch.parts for batch in batches)
             told = (record.folder, record.uuid, record.rows, record.videos)
             if told != (shard.folder, shard.uuid, contents.rows, tuple(contents.videos)):
                 self._blame(shard, None, "its commit record does not say what its batches hold")
                 shard.remedy = "record"
             if self.pool is None:
                 return
-            for video in assemble(batches):
+            for video in find_videos(batches, contents):
                 try:
                     wrong = check_contents(
                         descriptor, shard.folder, video, self.header.recipe, self.pool

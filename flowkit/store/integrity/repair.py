@@ -10,24 +10,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from flowkit.errors import CorruptError, FormatError
+from flowkit.errors import FormatError
 from flowkit.recipe import FEATURES
 from flowkit.store.format.atomic import disk_errors, sync_folder, write_atomic
+from flowkit.store.format.complete_videos import CompleteVideos
 from flowkit.store.format.header import StoreHeader
 from flowkit.store.format.records import read_record, record_json, record_paths
-from flowkit.store.format.schema import CompleteVideos, shard_columns
+from flowkit.store.format.schema import shard_columns, shard_schema, vector_dimension
+from flowkit.store.format.shard_file import ShardFile
 from flowkit.store.index import Candidate, rebuild_index
-from flowkit.store.integrity.contents import check_numbers
-from flowkit.store.integrity.damage import (
+from flowkit.store.integrity.batches import (
     FoundVideo,
-    find_damage,
+    copy_videos,
+    is_copyable,
     open_shard,
     read_batches,
-    read_values,
 )
+from flowkit.store.integrity.contents import check_numbers
+from flowkit.store.integrity.damage import find_damage
 from flowkit.store.integrity.inspection import Inspection, Shard, find_winner, mark_of
 from flowkit.store.integrity.recovery import recover
-from flowkit.store.writer import ShardWriter
 
 
 def repair_store(root: Path, header: StoreHeader, inspection: Inspection) -> None:
@@ -70,7 +72,7 @@ def rewrite_shard(
         if video.meta.id not in shard.unfit and is_needed(shard, video, inspection)
     ]
     if carried:
-        copy_videos(root, header, shard, path, carried)
+        carry_over(root, header, shard, path, carried)
     quarantine(root, path.with_suffix(".json"))  # first, for without it the shard does not count
     quarantine(root, path)
     return [f"moved shard {shard.name} to quarantine, carried over {len(carried)} whole videos"]
@@ -96,34 +98,27 @@ def is_needed(shard: Shard, video: FoundVideo, inspection: Inspection) -> bool:
     return False
 
 
-def copy_videos(
+def carry_over(
     root: Path, header: StoreHeader, shard: Shard, path: Path, videos: list[FoundVideo]
 ) -> None:
-    """Append videos of one shard file to new shards, batch by batch."""
-    columns = shard_columns(shard.folder)
-    writer = ShardWriter(root, shard.folder, recipe=header.recipe)
+    """Commit whole videos of a shard file in a new shard, without those that are unfit."""
+    folder, recipe = shard.folder, header.recipe
+    columns, dimension = shard_columns(folder), vector_dimension(folder, recipe)
     with open_shard(path) as descriptor:
+        fit = []
         for video in videos:
-            features = shard.folder.startswith(FEATURES)
-            if features and any(check_numbers(descriptor, shard.folder, video, header.recipe)):
-                shard.unfit.add(video.meta.id)  # some other program wrote it
-                continue
-            writer.begin(video.meta.id)
-            try:
-                for piece in video.pieces:
-                    values = [read_values(descriptor, piece, column) for column in columns]
-                    if features:
-                        writer.append_rows(*values)
-                        continue
-                    for row in zip(*values, strict=True):
-                        names = (column.name for column in columns)
-                        writer.append(**dict(zip(names, row, strict=True)))
-            except CorruptError:  # checksums hold, but offsets make no sense: it was written so
-                writer.abandon()
+            # Checksums hold, but some other program may have written what flowkit would refuse.
+            if not is_copyable(descriptor, video, columns, dimension) or (
+                folder.startswith(FEATURES)
+                and any(check_numbers(descriptor, folder, video, recipe))
+            ):
                 shard.unfit.add(video.meta.id)
-                continue
-            writer.end(video.meta)
-    writer.close()
+            else:
+                fit.append(video)
+        if fit:
+            copy = ShardFile(root / folder, shard_schema(folder, recipe))
+            copy_videos(descriptor, fit, columns, copy)
+            copy.commit()
 
 
 def renew_record(
@@ -135,10 +130,9 @@ def renew_record(
     if shard.record is None:
         quarantine(root, record)
         return [f"left shard {shard.name} to recovery, which checks it and gives it a record"]
-    contents = CompleteVideos()
     with open_shard(path) as descriptor:
-        for batch in read_batches(descriptor, path, shard_columns(shard.folder)):
-            contents.add(batch.parts)
+        batches = read_batches(descriptor, path, shard_columns(shard.folder))
+        contents = CompleteVideos(batch.parts for batch in batches)
     renewed = replace(
         shard.record,
         folder=shard.folder,

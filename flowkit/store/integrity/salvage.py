@@ -1,41 +1,33 @@
-"""Checking a shard batch by batch, and copying its complete videos into a new one."""
+"""Check a shard batch by batch, and salvage the complete videos that a killed writer left."""
 
 import hashlib
-import json
 import os
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from flowkit.errors import CorruptError, StoreError
-from flowkit.store.format.columns import build_arrays
+from flowkit.store.format.complete_videos import CompleteVideos
 from flowkit.store.format.layout import (
     CHUNK,
     RECORD_BATCH,
     SCHEMA,
-    Block,
-    Message,
-    column_crcs,
     read_exactly,
     read_footer,
     read_message,
     scan_messages,
 )
-from flowkit.store.format.schema import (
-    BATCH_CRC_KEY,
-    BATCH_KEY,
-    Column,
-    CommitRecord,
-    CompleteVideos,
-    VideoMeta,
-    arrow_schema,
-    shard_columns,
-)
+from flowkit.store.format.schema import CommitRecord, VideoMeta, arrow_schema, shard_columns
 from flowkit.store.format.shard_file import ShardFile
+from flowkit.store.integrity.batches import (
+    Batch,
+    check_batch,
+    copy_videos,
+    find_videos,
+    is_copyable,
+)
 
 
 def check_shard(descriptor: int, path: Path, folder: str) -> CompleteVideos:
@@ -44,42 +36,11 @@ def check_shard(descriptor: int, path: Path, folder: str) -> CompleteVideos:
     columns = shard_columns(folder)
     for number, block in enumerate(read_footer(descriptor, path)):
         try:
-            contents.add(check_batch(descriptor, block, read_message(descriptor, block), columns))
+            message = read_message(descriptor, block)
+            contents.add(check_batch(descriptor, block, message, columns).parts)
         except CorruptError as error:
             raise CorruptError(f"{path}: batch {number}: {error}") from None
     return contents
-
-
-def check_batch(
-    descriptor: int, block: Block, message: Message, columns: tuple[Column, ...]
-) -> list[dict[str, Any]]:
-    """The parts of videos in a batch; CorruptError where metadata or a checksum is wrong."""
-    metadata = batch_metadata(message)
-    for name, crc in column_crcs(descriptor, block, message, columns).items():
-        if metadata["crc32"].get(name) != crc:
-            raise CorruptError(f"expected the checksum of column {name}, got another")
-    videos: list[dict[str, Any]] = metadata["videos"]
-    return videos
-
-
-def batch_metadata(message: Message) -> dict[str, Any]:
-    """The parsed ``flowkit.batch`` of a batch; CorruptError where it is malformed."""
-    try:
-        text = message.metadata[BATCH_KEY]
-        if zlib.crc32(text.encode()) != int(message.metadata[BATCH_CRC_KEY]):
-            raise ValueError("its checksum is another")
-        metadata: dict[str, Any] = json.loads(text)
-        rows = [part["rows"] + 0 * part["part"] for part in metadata["videos"]]
-        if sum(rows) != message.rows or min(rows, default=0) < 0:
-            raise ValueError(f"{sum(rows)} rows of {message.rows}")
-        for part in metadata["videos"]:
-            if part["last"]:
-                VideoMeta.from_dict(part)
-            part["id"].encode()
-        metadata["crc32"].items()
-    except (KeyError, TypeError, ValueError, AttributeError, StoreError) as error:
-        raise CorruptError(f"expected the metadata of a batch ({error!r})") from None
-    return metadata
 
 
 def salvage(
@@ -101,74 +62,32 @@ def salvage(
     if schema is None:
         return None, 0
     columns = shard_columns(folder)
-    contents = CompleteVideos(wants)
-    batches: list[tuple[Block, list[dict[str, Any]]]] = []
-    for block, message in record_batches(descriptor):
+    vectors = schema.field(0).type
+    dimension = vectors.list_size if pa.types.is_fixed_size_list(vectors) else None
+    batches, rows = [], 0
+    for block, message in scan_messages(descriptor):
+        if message.kind != RECORD_BATCH:
+            continue
+        rows += max(0, message.rows)
         try:
-            parts = check_batch(descriptor, block, message, columns)
-            load_batch(descriptor, block, schema)
+            batches.append(check_batch(descriptor, block, message, columns))
         except CorruptError:
-            parts = []
-            contents.rows += max(0, message.rows)
-        contents.add(parts)
-        batches.append((block, parts))
-    if not contents.videos:
-        return None, contents.rows
+            batches.append(Batch(block.position, {}, [], {}))  # no video continues across it
+    videos = [
+        video
+        for video in find_videos(batches)
+        if is_copyable(descriptor, video, columns, dimension) and wants(video.meta)
+    ]
+    if not videos:
+        return None, rows
     shard = ShardFile(root / folder, schema, uuid, ".arrow.salvage")
     try:
-        for number, (block, parts) in enumerate(batches):
-            keep = [k for k in range(len(parts)) if (number, k) in contents.kept]
-            if keep:
-                copy_batch(descriptor, block, shard, schema, columns, parts, keep)
+        copy_videos(descriptor, videos, columns, shard)
         record = shard.commit()
     except StoreError:
         shard.discard()
         raise
-    return record, contents.rows - record.rows
-
-
-def record_batches(descriptor: int) -> list[tuple[Block, Message]]:
-    """The record batches that are whole."""
-    return [pair for pair in scan_messages(descriptor) if pair[1].kind == RECORD_BATCH]
-
-
-def copy_batch(
-    descriptor: int,
-    block: Block,
-    shard: ShardFile,
-    schema: Any,
-    columns: Sequence[Column],
-    parts: list[dict[str, Any]],
-    keep: list[int],
-) -> None:
-    """Write the rows of the parts to ``keep`` as one batch of the new shard."""
-    batch = load_batch(descriptor, block, schema)
-    ends = np.cumsum([0, *(part["rows"] for part in parts)])
-    chosen = np.concatenate([np.arange(ends[k], ends[k + 1]) for k in keep])
-    values = [column_values(batch.column(column.name).take(pa.array(chosen))) for column in columns]
-    arrays, crc32 = build_arrays(columns, schema, list(zip(*values, strict=True)))
-    shard.write(pa.record_batch(arrays, schema=schema), crc32, [parts[k] for k in keep])
-
-
-def load_batch(descriptor: int, block: Block, schema: Any) -> Any:
-    """A ``pyarrow.RecordBatch``; CorruptError where its parts do not fit together."""
-    data = read_exactly(descriptor, block.header + block.body, block.position)
-    try:
-        batch = pa.ipc.read_record_batch(pa.ipc.read_message(data), schema)
-        batch.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptError(f"expected a batch of the shard's columns ({error})") from None
-    return batch
-
-
-def column_values(array: Any) -> list[Any]:
-    """A column as blocks for `build_arrays`: each of its bytes, or all of its numbers."""
-    if pa.types.is_fixed_size_list(array.type):
-        return [array.flatten().to_numpy().reshape(-1, array.type.list_size)]
-    if pa.types.is_integer(array.type):
-        return [array.to_numpy()]
-    values: list[Any] = array.to_pylist()
-    return values
+    return record, rows - record.rows
 
 
 def read_schema(descriptor: int, folder: str) -> Any:

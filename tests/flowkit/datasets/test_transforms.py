@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from flowkit.datasets.sampling import make_generator
 from flowkit.datasets.transforms import (
-    CROPS,
     FLOW_SCALES,
     CentreCrop,
     Crop,
@@ -19,15 +18,16 @@ from flowkit.datasets.transforms import (
 )
 
 SIDES = st.integers(1, 400)
+CROPS = [MultiScaleCrop, JitteredCrop, RandomCrop, CentreCrop, TenCrop, ThreeCrop]
 
 
 def noise(*shape, seed=0, low=1):
     return np.random.default_rng(seed).integers(low, 256, shape, dtype=np.uint8)
 
 
-@given(name=st.sampled_from(sorted(CROPS)), height=SIDES, width=SIDES, seed=st.integers(0, 50))
-def test_every_crop_lies_in_the_image(name, height, width, seed):
-    for crop in CROPS[name]()(height, width, make_generator(seed, 0, 0)):
+@given(crops=st.sampled_from(CROPS), height=SIDES, width=SIDES, seed=st.integers(0, 50))
+def test_every_crop_lies_in_the_image(crops, height, width, seed):
+    for crop in crops()(height, width, make_generator(seed, 0, 0)):
         assert crop.height >= 1 and crop.width >= 1
         assert 0 <= crop.top <= height - crop.height
         assert 0 <= crop.left <= width - crop.width

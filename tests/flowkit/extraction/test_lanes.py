@@ -193,7 +193,7 @@ def test_an_error_while_counting_ends_the_lanes(
     def fail(self, outcome):
         raise RuntimeError("the terminal is gone")
 
-    monkeypatch.setattr("flowkit.extraction.run.Meter.count", fail)
+    monkeypatch.setattr("flowkit.extraction.progress.Meter.count", fail)
     clips = make_clips(tmp_path, make_clip, "abcdef")
     options = Options(workers=0, lanes=LANES, backend="pretender")
     with pytest.raises(RuntimeError, match="the terminal is gone"):

@@ -6,6 +6,14 @@ import torch
 from models.layers.segments import average_segments
 
 
+def test_segments_fold_and_average_by_video():
+    images = torch.arange(2 * 3 * 4.0).view(2, 3, 4, 1, 1)
+    folded = images.flatten(0, 1)
+    assert folded.shape == (6, 4, 1, 1)
+    scores = folded.flatten(1)
+    torch.testing.assert_close(average_segments(scores, 3), images.flatten(2).mean(1))
+
+
 def test_videos_of_a_batch_do_not_mix():
     scores = torch.tensor([[1.0, 0], [3, 0], [0, 10], [0, 30]])
     assert average_segments(scores, 2).tolist() == [[2, 0], [0, 20]]

@@ -1,0 +1,204 @@
+"""The steps that every run over a store has in common, whatever it adds to the store.
+
+    lock ─ recover what a killed run left ─ plan ─ execute ─ index ─ summarize
+
+Extraction of videos (run.py) and of features (train/features/run.py) are subclasses of
+:class:`StoreRun`. They say what is left to do, who does it, and what is counted. What was done is
+what is committed, whatever workers reported.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Protocol
+
+from rich.console import Console
+
+from flowkit.errors import DiskFullError, InternalError
+from flowkit.extraction.in_process import run_in_process
+from flowkit.extraction.internal_errors import FailureLog
+from flowkit.extraction.interrupt import Interrupt
+from flowkit.extraction.progress import Meter
+from flowkit.extraction.ray_cluster import run_on_ray
+from flowkit.extraction.tasks import Outcome, Work
+from flowkit.extraction.worker_setup import Pace, Trade
+from flowkit.store import Store, hold_store, rebuild_index, recover
+from flowkit.store.failures import Failure, append_failure
+
+INDEX_SECONDS = 900.0  # a long run shows readers its progress this often
+
+
+class RunOptions(Pace, Protocol):
+    """What every run asks of its options."""
+
+    @property
+    def part(self) -> tuple[int, int]: ...
+    @property
+    def recover_seconds(self) -> float: ...
+
+
+class RunSummary(Protocol):
+    """What every run counts."""
+
+    salvaged: int
+    failed: list[Failure]
+    left: int
+    interrupted: bool
+    wall_seconds: float
+
+
+class PlannedWork(NamedTuple):
+    """What is left to do: jobs in their order, what their workers are told, and the weight of each
+    video by its id, which progress and ETA go by.
+    """
+
+    jobs: Sequence[Work]
+    setup: Trade
+    weights: Mapping[str, int]
+
+
+class StoreRun(ABC):
+    """One run over the store at ``root``; :meth:`run` may be called once."""
+
+    counted: ClassVar[str] = "pairs"
+    """What the progress bar counts, by its name in an outcome."""
+    lanes: int | None = None
+    """Videos at once on the GPU of this process; None: one for each core."""
+
+    def __init__(
+        self, root: Path, options: RunOptions, summary: RunSummary, console: Console | None
+    ) -> None:
+        self.root = root
+        self.started = self.execution_started = time.monotonic()
+        self.execution_seconds = 0.0
+        self._options, self._summary = options, summary
+        self._console = console or Console(stderr=True)
+
+    def run(self) -> None:
+        """Do what the store lacks, and fill the summary.
+
+        Raises:
+            LockedError: Another run of the same part holds the store.
+            DiskFullError: No room is left; what was complete is kept.
+            InternalError: It is not the videos that are at fault for their failures.
+        """
+        options, summary = self._options, self._summary
+        self.open_store()
+        with hold_store(self.root, options.part):
+            recovery = recover(
+                self.root, part=options.part, wait_seconds=options.recover_seconds, log=self.log
+            )
+            summary.salvaged = len(recovery.salvaged)
+            self.prepare_index()
+            rebuild_index(self.root)
+            work = self.make_plan(Store(self.root))
+            try:
+                error = self._execute(work) if work.jobs else None
+            except DiskFullError as full:
+                with suppress(DiskFullError):  # there may be no room for the index either
+                    rebuild_index(self.root)
+                if need := self.estimate_need():
+                    raise DiskFullError(f"{full} ({need})") from full
+                raise
+            finally:
+                summary.wall_seconds = time.monotonic() - self.started
+            recover(self.root, part=options.part, wait_seconds=0.0, log=self.log)
+            rebuild_index(self.root)
+            store, failed = Store(self.root), {failure.id for failure in summary.failed}
+            tried = [id for id in work.weights if id not in failed]
+            committed = sum(self.is_committed(store, id) for id in tried)
+            summary.left = len(tried) - committed
+            self.summarize(committed)
+        if error is not None:
+            raise error
+
+    def log(self, text: str) -> None:
+        """Print one line on the console."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _execute(self, work: PlannedWork) -> InternalError | None:
+        """Do the jobs, with or without Ray, and count their outcomes.
+
+        Returns:
+            The error that the run ends with where it is not the videos that are at fault.
+        """
+        root, options = self.root.absolute(), self._options
+        self.execution_started = indexed = time.monotonic()
+        with (
+            Interrupt(self._console) as interrupt,
+            Meter(work.weights, self._console, self.counted) as meter,
+        ):
+
+            def record(failure: Failure) -> None:
+                append_failure(root, failure)
+                self._summary.failed.append(failure)
+
+            failures = FailureLog(record, interrupt.ask)
+
+            def begin(workers: int, backend: str) -> None:
+                self.note_start(workers, backend)
+                meter.begin()
+
+            def count(result: Outcome | tuple[Outcome, ...]) -> None:
+                nonlocal indexed
+                for outcome in result if isinstance(result, tuple) else (result,):
+                    if outcome.status == "done":
+                        self.add_outcome(outcome)
+                        failures.note_success()
+                    elif outcome.status == "failed":
+                        failures.note_failure(self.make_failure(outcome), outcome.fault)
+                    if outcome.status != "stopped":
+                        meter.count(outcome)
+                if time.monotonic() - indexed > INDEX_SECONDS:
+                    rebuild_index(root)
+                    indexed = time.monotonic()
+
+            jobs, setup = work.jobs, work.setup
+            try:
+                if options.workers == 0:
+                    run_in_process(jobs, setup, begin, count, interrupt, self.lanes)
+                else:
+                    run_on_ray(jobs, setup, options, begin, count, interrupt, meter.log)
+            finally:
+                self._summary.interrupted = interrupt.asked and not failures.blames_installation
+                self.execution_seconds = time.monotonic() - self.execution_started
+            return failures.close(root)
+
+    # --- what differs ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def open_store(self) -> None:
+        """Check the options, and create the store or add to its recipe, before it is locked."""
+
+    def prepare_index(self) -> None:  # noqa: B027 (few runs have something to do here)
+        """Write what the first rebuild of the index reads; nothing by default."""
+
+    @abstractmethod
+    def make_plan(self, store: Store) -> PlannedWork:
+        """Decide what is left to do, and say in the summary what is not to be done."""
+
+    @abstractmethod
+    def note_start(self, workers: int, backend: str) -> None:
+        """Note in the summary that the workers have started."""
+
+    @abstractmethod
+    def add_outcome(self, outcome: Outcome) -> None:
+        """Add a video that is done to the summary."""
+
+    @abstractmethod
+    def make_failure(self, outcome: Outcome) -> Failure:
+        """Describe a video that failed, for ``failures.jsonl``."""
+
+    def estimate_need(self) -> str:
+        """Say how much room the rest needs, for the message that the disk is full."""
+        return ""
+
+    @abstractmethod
+    def is_committed(self, store: Store, id: str) -> bool:
+        """Whether the store has what was planned of a video."""
+
+    @abstractmethod
+    def summarize(self, committed: int) -> None:
+        """Note in the summary how many videos of the plan are committed."""
