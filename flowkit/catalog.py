@@ -85,8 +85,8 @@ class Dataset:
                 f"Homepage: {self.homepage or 'unknown'}"
             )
         reader = FORMATS[self.format]
-        table = reader.read(annotations or videos, self.variant)
-        return table, reader.locate(videos, table)
+        table = reader.read_table(annotations or videos, self.variant)
+        return table, reader.locate_videos(videos, table)
 
     def presence(self, root: Path | None = None) -> Presence:
         """Count what is on disk; a malformed file is reported in ``problem``, not raised."""
@@ -98,8 +98,8 @@ class Dataset:
             problem = self.absent(root, videos, annotations)
             reader = FORMATS[self.format]
             if problem is None and videos is not None:
-                table = reader.read(annotations or videos, self.variant)
-                located = reader.locate(videos, table)
+                table = reader.read_table(annotations or videos, self.variant)
+                located = reader.locate_videos(videos, table)
                 return Presence(
                     videos=videos,
                     annotations=annotations,
@@ -109,7 +109,7 @@ class Dataset:
                     unannotated=len(located.unannotated),
                 )
             annotated = (
-                len(reader.read(annotations, self.variant).annotations) if annotations else 0
+                len(reader.read_table(annotations, self.variant).annotations) if annotations else 0
             )
             return Presence(
                 videos=videos,
@@ -152,7 +152,7 @@ class Dataset:
         found = (
             place
             for place in places(root, self.annotations)
-            if place.is_dir() and reader.find(place, self.variant)
+            if place.is_dir() and reader.find_files(place, self.variant)
         )
         return next(found, None)
 

@@ -76,8 +76,8 @@ def extract_videos(folder: Path, store: Path, workers: int | None) -> bool:
     from flowkit.commands.terminal import print_table
     from flowkit.extraction import Options, Wishes, choose_recipe, extract
 
-    table = FORMATS["motion8"].read(folder / "annotations", None)
-    located = FORMATS["motion8"].locate(folder / "videos", table)
+    table = FORMATS["motion8"].read_table(folder / "annotations", None)
+    located = FORMATS["motion8"].locate_videos(folder / "videos", table)
     streams = ("rgb", "flow")
     recipe = choose_recipe(store, streams, Wishes(), find_dataset("motion8").recipe)
     summary = extract(

@@ -87,14 +87,14 @@ def read_table(
         absent = entry.absent(root, folder, entry.annotations_folder(root))
         if folder is None or absent:
             raise CatalogError(f"dataset {entry.full_name}: {absent}")
-        return FORMATS[entry.format].read(folder, entry.variant)
+        return FORMATS[entry.format].read_table(folder, entry.variant)
     if annotations is None or format is None:
         return None
     if format not in FORMATS:
         near = difflib.get_close_matches(format, FORMATS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}{hint}")
-    table = FORMATS[format].read(annotations, variant)
+    table = FORMATS[format].read_table(annotations, variant)
     if not table.annotations:
         raise UsageError(f"{annotations} has no annotations of format {format}")
     return table

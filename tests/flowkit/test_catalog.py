@@ -71,7 +71,7 @@ def test_the_head_of_the_file_explains_every_key() -> None:
 
 def test_subset_names_are_those_that_the_parsers_give(shared_data: Path) -> None:
     for name in ("ucf101", "hmdb51"):
-        table = FORMATS[name].read(shared_data / "annotations" / name, None)
+        table = FORMATS[name].read_table(shared_data / "annotations" / name, None)
         given = {subset for annotation in table.annotations for subset in annotation.subsets}
         assert set(find_dataset(name, None, load_catalog(SHIPPED)).subsets) == given
 
