@@ -83,8 +83,8 @@ def read_table(
     if dataset is not None:
         entry = find_dataset(dataset, variant, load_catalog(catalog))
         root = data_root()
-        folder = entry.annotations_folder(root) or entry.videos_folder(root)
-        absent = entry.absent(root, folder, entry.annotations_folder(root))
+        folder = entry.find_annotations_folder(root) or entry.find_videos_folder(root)
+        absent = entry.describe_missing_folders(root, folder, entry.find_annotations_folder(root))
         if folder is None or absent:
             raise CatalogError(f"dataset {entry.full_name}: {absent}")
         return FORMATS[entry.format].read_table(folder, entry.variant)

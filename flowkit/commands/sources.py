@@ -40,7 +40,7 @@ def choose_sources(
         raise UsageError("--variant and --catalog belong to --dataset NAME; give it, or neither")
     if dataset is not None:
         entry = find_dataset(dataset, variant, load_catalog(catalog))
-        table, located = entry.locate()
+        table, located = entry.locate_videos()
         sources = Sources(
             located=located,
             table=table,

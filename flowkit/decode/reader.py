@@ -140,7 +140,7 @@ class VideoReader:
             has_audio=len(self._container.streams.audio) > 0,
             duration=duration_seconds(stream),
         )
-        self.width, self.height = self._resize.target(width, height)
+        self.width, self.height = self._resize.compute_size(width, height)
         for w, h, what in ((width, height, "frame"), (self.width, self.height, "resized frame")):
             if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
                 raise VideoError(

@@ -69,7 +69,7 @@ def list_checks(store: Path, dataset: "Dataset | None") -> "list[tuple[str, Chec
     return [
         *checks,
         ("disk", lambda: check_need(store, dataset)),
-        ("dataset", lambda: check_presence(dataset, dataset.presence())),
+        ("dataset", lambda: check_presence(dataset, dataset.detect_presence())),
     ]
 
 
@@ -99,7 +99,7 @@ def check_need(store: Path, dataset: "Dataset") -> list[Finding]:
     from flowkit.doctor.storage import Need, check_storage
 
     # As long as the videos are not here, the store is planned for all of them.
-    videos = dataset.presence().found or dataset.expected_videos
+    videos = dataset.detect_presence().found or dataset.expected_videos
     return check_storage(store, Need(dataset.full_name, videos, dataset.bytes_per_video))
 
 
