@@ -98,7 +98,7 @@ def time_conversion(clips: list[Path], resize: Resize) -> dict[str, float]:
                 with timing(seconds, "convert"):
                     converter.convert(picture)
                 with timing(seconds, "swscale and cv2"):
-                    converter.resize(converter.convert_by_swscale(picture))
+                    converter.resize(converter.convert_with_swscale(picture))
                 count += 1
     return {name: 1e3 * spent / count for name, spent in seconds.items()}
 

@@ -14,9 +14,9 @@ WHEELS = "pip install --force-reinstall av (the wheels from PyPI bring all of th
 
 def check_codecs() -> list[Finding]:
     """Whether the FFmpeg inside PyAV decodes what datasets use."""
-    from flowkit.decode import codecs
+    from flowkit.decode import find_codec_support
 
-    return judge_codecs(find_codec_problems(codecs()))
+    return judge_codecs(find_codec_problems(find_codec_support()))
 
 
 def find_codec_problems(known: Mapping[str, bool]) -> dict[str, str | None]:
