@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowkit.decode import probe, read_video
+from flowkit.decode import probe_video, read_video
 from flowkit.errors import UsageError
 from flowkit.synthetic.motion8 import Motion8, files, make_clips, render, truth, write
 
@@ -32,7 +32,7 @@ def test_what_is_written(tmp_path: Path) -> None:
     for row in rows["train"] + rows["test"]:
         assert row["id"].startswith(row["label"] + "/")
         path = tmp_path / "videos" / row["id"]
-        info = probe(path)
+        info = probe_video(path)
         assert (info.codec, info.width, info.height, info.fps) == ("h264", 64, 48, 25)
         clip = truth(tmp_path, row["id"])
         assert clip.label == row["label"]
