@@ -58,14 +58,14 @@ def write_videos(
 ) -> None:
     from flowkit.commands.terminal import count_progress
     from flowkit.extraction.recipe_overrides import parse_size
-    from flowkit.synthetic.motion8 import Motion8, write
+    from flowkit.synthetic.motion8 import Motion8, write_dataset
 
     width, height = parse_size(size)
     config = Motion8(
         videos=videos, test_videos=test_videos, frames=frames, width=width, height=height, seed=seed
     )
     with count_progress("rendering motion8") as progress:
-        rendered = write(folder, config, progress)
+        rendered = write_dataset(folder, config, progress)
     click.echo(f"motion8: {videos + test_videos} videos at {folder} ({rendered} rendered now)")
 
 
