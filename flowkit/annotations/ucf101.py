@@ -108,7 +108,7 @@ def read_list(path: Path, classes: list[str], class_ids: dict[str, int]) -> Iter
     assert match is not None
     subset = f"{match[1].lower()}{match[2]}"
     for where, line in read_lines(path):
-        name, _, number = line.partition(" ")
+        name, _, class_number = line.partition(" ")
         video = PurePosixPath(name.replace("\\", "/"))
         expected = class_ids.get(video.parent.name.casefold())
         if expected is None or video.suffix.lower() != ".avi":
@@ -116,10 +116,10 @@ def read_list(path: Path, classes: list[str], class_ids: dict[str, int]) -> Iter
                 f"{where}: expected 'Class/v_Class_g01_c01.avi' with a class of classInd.txt, "
                 f"got {shorten(line)}; correct or remove the line"
             )
-        if number.strip() and number.strip() != str(expected + 1):
+        if class_number.strip() and class_number.strip() != str(expected + 1):
             raise AnnotationError(
                 f"{where}: expected class number {expected + 1} for {classes[expected]}, "
-                f"got {number.strip()!r}; correct or remove the line"
+                f"got {class_number.strip()!r}; correct or remove the line"
             )
         yield Row(video.stem, (Label(classes[expected]),), subset, where)
 

@@ -52,9 +52,9 @@ MATRICES = {
 }
 
 
-# Weights in fourths along one direction. A chroma sample covers two pixels. The first pixel takes
-# so much of its own sample and of the one before; the second takes so much of its own sample and
-# of the one after.
+# Weights in fourths along one direction, for the two pixels that a chroma sample covers: for the
+# first pixel those of its own sample and of the sample before, for the second pixel those of its
+# own sample and of the sample after.
 CHROMA_POSITIONS = {
     "between": (3, 1, 3, 1),
     "first": (4, 0, 2, 2),
@@ -253,10 +253,10 @@ def _add_pixel(typing: Any, out: Any, at: Any, line: Any, index: Any, share: Any
         out, at, line, index, share = arguments
         wide = ir.IntType(64)
 
-        def find(array: Any, kind: Any, pixel: Any) -> Any:
+        def find_address(array: Any, kind: Any, pixel: Any) -> Any:
             data = context.make_array(kind)(context, builder, array).data
-            number = builder.shl(builder.sext(pixel, wide), ir.Constant(wide, 2))
-            return builder.bitcast(builder.gep(data, [number]), vector.as_pointer())
+            offset = builder.shl(builder.sext(pixel, wide), ir.Constant(wide, 2))
+            return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
 
         single = builder.insert_element(
             ir.Constant(vector, ir.Undefined), share, ir.Constant(ir.IntType(32), 0)
@@ -264,8 +264,8 @@ def _add_pixel(typing: Any, out: Any, at: Any, line: Any, index: Any, share: Any
         shares = builder.shuffle_vector(
             single, single, ir.Constant(ir.VectorType(ir.IntType(32), 4), [0] * 4)
         )
-        target = find(out, signature.args[0], at)
-        pixel = builder.load(find(line, signature.args[2], index), align=4)
+        target = find_address(out, signature.args[0], at)
+        pixel = builder.load(find_address(line, signature.args[2], index), align=4)
         total = builder.fadd(builder.load(target, align=4), builder.fmul(pixel, shares))
         builder.store(total, target, align=4)
         return context.get_dummy_value()

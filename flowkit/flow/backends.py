@@ -48,10 +48,12 @@ class Backend:
 
 
 def _find_numba_obstacle() -> str | None:
+    """Find out why the numba backend cannot run here; None if it can."""
     return None if find_spec("numba") else "numba is not installed: pip install numba"
 
 
 def _find_opencv_obstacle() -> str | None:
+    """Find out why the opencv backend cannot run here; None if it can."""
     try:
         import cv2
     except ImportError as error:
@@ -65,6 +67,7 @@ def _find_opencv_obstacle() -> str | None:
 
 
 def _find_opencv_cuda_obstacle() -> str | None:
+    """Find out why the opencv-cuda backend cannot run here; None if it can."""
     try:
         import cv2
     except ImportError as error:
@@ -79,6 +82,7 @@ def _find_opencv_cuda_obstacle() -> str | None:
 
 
 def _find_triton_obstacle() -> str | None:
+    """Find out why the triton backend cannot run here; None if it can."""
     if find_spec("torch") is None:
         return "torch is not installed: pip install torch"
     if find_spec("triton") is None:
@@ -155,7 +159,7 @@ BACKENDS: dict[str, Backend] = {
 }
 """The backends by name."""
 
-# What "auto" tries, best first. The pyramid of opencv-cuda differs, so it is never chosen.
+# What "auto" tries, best first. The pyramid of opencv-cuda differs, so users must request it.
 PREFERENCE = ("triton", "numba", "opencv")
 
 MIN_INTERPRETER_VERSION = (3, 7)

@@ -146,8 +146,9 @@ PRESETS: dict[str, TVL1Params] = {
     "accurate": TVL1Params(scales=64, warps=6),
     # Each level has a quarter of the pixels of the next, so all coarse levels together have a
     # third of the pixels of the finest. They converge well, and the median filter removes errors
-    # at single pixels, so that one warp is enough for the finest. This is the most accurate
-    # schedule in benchmarks/flow.py that takes well below 0.6 of the time of OpenCV's DIS.
+    # at single pixels, so that one warp is enough for the finest. The schedule was chosen with
+    # benchmarks/flow.py as the most accurate one that takes well below 0.6 of the time of
+    # OpenCV's DIS.
     "fast": TVL1Params(
         scales=64,
         scale_step=0.5,

@@ -115,6 +115,7 @@ def from_denseflow(q: U8, bound: float = 20.0) -> F32:
 
 
 def _clip_flow(flow: F32, bound: float) -> F32:
+    """Check an array of displacements, and return a copy clipped to ±bound."""
     import numpy as np
 
     check_bound(bound)
@@ -142,6 +143,7 @@ def check_bound(bound: float) -> None:
 
 
 def _check_bytes(q: U8) -> None:
+    """Check that ``q`` is a uint8 array."""
     import numpy as np
 
     if not isinstance(q, np.ndarray) or q.dtype != np.uint8:

@@ -54,6 +54,8 @@ def drop_stale_cache(folder: Path) -> None:
 
 
 def _compile(fastmath: Any = FASTMATH, **options: Any) -> Callable[[Function], Function]:
+    """Make a decorator that compiles a function with Numba."""
+
     def decorate(function: Function) -> Function:
         def compile(cache: bool) -> Function:
             compiled: Function = numba.njit(

@@ -81,12 +81,12 @@ def sweep(
             item // strips * rows, rows, lane_IL, change_IL, bound, tau, tau_by_theta,
             DEPTH, ITEMS,
         )  # fmt: skip
-    # The sum goes through memory for ptxas. It knows that a value which all threads read at one
-    # address is the same for all, but not that the result of a sum is (from Triton 3.8 on a sum
-    # ends in shuffles). The sum decides when the iterations end, so ptxas would consider all inner
-    # loops divergent: it would give every shuffle a second path, and spill 20 registers in the
-    # innermost loop. The value is not overwritten before it is read, because the next sum needs
-    # all warps.
+    # The sum is read back from memory because of ptxas: it knows that a value which all threads
+    # read at one address is the same for all, but not that the result of a sum is (from Triton
+    # 3.8 on a sum ends in shuffles). The sum decides when the iterations end, so ptxas would
+    # consider all inner loops divergent: it would give every shuffle a second path, and spill 20
+    # registers in the innermost loop. The value is not overwritten before it is read, because the
+    # next sum needs all warps.
     tl.store(change_sum, tl.sum(change_IL))
     tl.debug_barrier()  # the next read is of what other warps wrote
     return tl.load(change_sum)
@@ -150,8 +150,8 @@ def sweep_strip(
         for c in tl.static_range(COLUMNS):
             change_IL += tl.where(is_own[c] & measured_I, square[c], 0.0)
             for plane in tl.static_range(MOVING):
-                place = out + (plane * SPAN + c * LANES)
-                tl.store(place, row[c][plane], mask=is_own[c] & written_I)
+                address = out + (plane * SPAN + c * LANES)
+                tl.store(address, row[c][plane], mask=is_own[c] & written_I)
     return change_IL
 
 
