@@ -20,10 +20,10 @@ def find_clips(folder: Path | None, scratch: Path) -> list[Path]:
         from flowkit.path_text import text_to_path
 
         return [folder / text_to_path(name) for name in walk_videos(folder)]
-    from flowkit.synthetic.motion8 import Motion8, write
+    from flowkit.synthetic.motion8 import Motion8, write_dataset
 
     print(f"no clips at {folder}: rendering motion8 instead")
-    write(scratch / "motion8", Motion8(videos=8, test_videos=0, frames=48))
+    write_dataset(scratch / "motion8", Motion8(videos=8, test_videos=0, frames=48))
     return sorted((scratch / "motion8").rglob("*.mp4"))
 
 

@@ -87,7 +87,7 @@ def time_conversion(clips: list[Path], resize: Resize) -> dict[str, float]:
         with av.open(str(clip)) as container:
             pictures = container.decode(video=0)
             first = next(pictures)
-            size = resize.target(first.width, first.height)
+            size = resize.compute_size(first.width, first.height)
             converter = FrameConverter(size, resize.filter == "area", Orientation(), clip.name)
             converter.convert(first)
             while True:
@@ -98,7 +98,7 @@ def time_conversion(clips: list[Path], resize: Resize) -> dict[str, float]:
                 with timing(seconds, "convert"):
                     converter.convert(picture)
                 with timing(seconds, "swscale and cv2"):
-                    converter.resize(converter.convert_by_swscale(picture))
+                    converter.resize(converter.convert_with_swscale(picture))
                 count += 1
     return {name: 1e3 * spent / count for name, spent in seconds.items()}
 

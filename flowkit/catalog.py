@@ -1,4 +1,4 @@
-"""The catalogue: ``datasets.yaml`` as frozen dataclasses, and where its datasets lie on disk."""
+"""Read the catalogue ``datasets.yaml`` into frozen dataclasses, and find its datasets on disk."""
 
 import difflib
 import os
@@ -16,90 +16,120 @@ from flowkit.path_text import printable_path, text_to_path
 from flowkit.recipe import Recipe
 
 FILE_NAME = "datasets.yaml"
+"""Name of the catalogue file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Presence:
-    """What of a dataset is on this machine.
-
-    ``videos`` and ``annotations`` are the folders that were taken, None where there is none.
-    ``found`` counts annotated videos on disk (all videos, where there are no annotations),
-    ``annotated`` the videos that the annotations name, ``missing`` those of them that are absent,
-    ``unannotated`` the files that no annotation names. ``problem`` is None, or why the dataset
-    cannot be used.
-    """
+    """What is on this machine of a dataset."""
 
     videos: Path | None = None
+    """The folder of videos that is used; None if there is none."""
     annotations: Path | None = None
+    """The folder of annotations that is used; None if there is none."""
     found: int = 0
+    """Annotated videos on disk; all videos if there are no annotations."""
     annotated: int = 0
+    """Videos that the annotations name."""
     missing: int = 0
+    """Annotated videos that are not on disk."""
     unannotated: int = 0
+    """Files on disk that no annotation names."""
     problem: str | None = None
+    """Why the dataset cannot be used; None if it can."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """One entry of the catalogue, or one variant of it. ``datasets.yaml`` explains the fields."""
+    """One entry of the catalogue, or one variant of it."""
 
     name: str
+    """Name of the entry, such as ``kinetics``."""
     title: str
+    """Name for people."""
     format: str
+    """Format of the annotations: a key of ``flowkit.annotations.FORMATS``."""
     videos: tuple[str, ...]
+    """Folders that may hold the videos, most preferred first; relative ones are below the data
+    root.
+    """
     annotations: tuple[str, ...] = ()
+    """Folders that may hold the annotation files, likewise."""
     subsets: tuple[str, ...] = ()
+    """Subsets that the official annotations define."""
     homepage: str = ""
+    """Web address of the dataset."""
     obtain: str = ""
+    """How to obtain the dataset, for people."""
     licence: str = ""
+    """Licence of the dataset."""
     expected_videos: int = 0
+    """Number of videos in the whole dataset."""
     bytes_per_video: int = 0
+    """Average bytes of one video in a store that is made with ``recipe``."""
     recipe: Recipe
+    """Default recipe of its store."""
     variant: str | None = None
+    """Name of the variant, such as "600"; None if the entry has no variants."""
     catalog: Path
+    """The file that the entry comes from."""
 
     @property
     def full_name(self) -> str:
-        """The name, with the variant if there is one: ``kinetics-600``."""
+        """The name, followed by the variant if there is one: ``kinetics-600``."""
         return f"{self.name}-{self.variant}" if self.variant else self.name
 
     @property
     def expected_bytes(self) -> int:
-        """Roughly what a store of the whole dataset takes, in bytes."""
+        """Approximate size in bytes of a store of the whole dataset."""
         return self.expected_videos * self.bytes_per_video
 
-    def locate(self, root: Path | None = None) -> tuple[AnnotationTable, Located]:
+    def locate_videos(self, root: Path | None = None) -> tuple[AnnotationTable, Located]:
         """Read the annotations and match them with the videos on disk.
 
-        ``root`` is the folder that relative places are below (default: :func:`data_root`).
-        Raises CatalogError where videos or annotations are not found (naming the places and
-        how to obtain them), AnnotationError for a malformed file, UsageError for two files
-        with one id.
+        Args:
+            root: The folder that relative folders are below. None means :func:`data_root`.
+
+        Returns:
+            The annotations, and the located videos.
+
+        Raises:
+            CatalogError: Videos or annotations are not found; the message names the folders that
+                were searched and how to obtain the dataset.
+            AnnotationError: An annotation file is malformed.
         """
         root = root or data_root()
-        videos, annotations = self.videos_folder(root), self.annotations_folder(root)
-        absent = self.absent(root, videos, annotations)
-        if absent or videos is None:
+        videos, annotations = self.find_videos_folder(root), self.find_annotations_folder(root)
+        problem = self.describe_missing_folders(root, videos, annotations)
+        if problem or videos is None:
             raise CatalogError(
-                f"dataset {self.full_name}: {absent}. Set FLOWKIT_DATA if they are elsewhere "
+                f"dataset {self.full_name}: {problem}. Set FLOWKIT_DATA if they are elsewhere "
                 f"(it is {root.absolute()}). To obtain them: {self.obtain or 'unknown.'} "
                 f"Homepage: {self.homepage or 'unknown'}"
             )
         reader = FORMATS[self.format]
-        table = reader.read(annotations or videos, self.variant)
-        return table, reader.locate(videos, table)
+        table = reader.read_table(annotations or videos, self.variant)
+        return table, reader.locate_videos(videos, table)
 
-    def presence(self, root: Path | None = None) -> Presence:
-        """Count what is on disk; a malformed file is reported in ``problem``, not raised."""
+    def detect_presence(self, root: Path | None = None) -> Presence:
+        """Count what is on disk; a malformed file is reported in ``problem``, not raised.
+
+        Args:
+            root: The folder that relative folders are below. None means :func:`data_root`.
+
+        Returns:
+            The folders that are used, and the counts.
+        """
         root = root or data_root()
         videos: Path | None = None
         annotations: Path | None = None
         try:
-            videos, annotations = self.videos_folder(root), self.annotations_folder(root)
-            problem = self.absent(root, videos, annotations)
+            videos, annotations = self.find_videos_folder(root), self.find_annotations_folder(root)
+            problem = self.describe_missing_folders(root, videos, annotations)
             reader = FORMATS[self.format]
             if problem is None and videos is not None:
-                table = reader.read(annotations or videos, self.variant)
-                located = reader.locate(videos, table)
+                table = reader.read_table(annotations or videos, self.variant)
+                located = reader.locate_videos(videos, table)
                 return Presence(
                     videos=videos,
                     annotations=annotations,
@@ -109,7 +139,7 @@ class Dataset:
                     unannotated=len(located.unannotated),
                 )
             annotated = (
-                len(reader.read(annotations, self.variant).annotations) if annotations else 0
+                len(reader.read_table(annotations, self.variant).annotations) if annotations else 0
             )
             return Presence(
                 videos=videos,
@@ -123,17 +153,24 @@ class Dataset:
             return Presence(videos=videos, annotations=annotations, problem=str(error))
 
     def describe(self, root: Path | None = None) -> dict[str, Any]:
-        """What people want to know of the dataset, and its presence, as JSON values."""
+        """Describe the dataset and its presence on this machine.
+
+        Args:
+            root: The folder that relative folders are below. None means :func:`data_root`.
+
+        Returns:
+            JSON values by name.
+        """
         root = root or data_root()
-        presence = asdict(self.presence(root))
+        presence_values = asdict(self.detect_presence(root))
         for key in ("videos", "annotations"):
-            presence[key] = str(presence[key]) if presence[key] else None
+            presence_values[key] = str(presence_values[key]) if presence_values[key] else None
         return {
             "name": self.name,
             "variant": self.variant,
             "title": self.title,
-            **presence,
-            "looked_in": listed(places(root, self.videos)),
+            **presence_values,
+            "looked_in": format_paths(resolve_folders(root, self.videos)),
             "subsets": list(self.subsets),
             "homepage": self.homepage,
             "obtain": self.obtain,
@@ -142,47 +179,77 @@ class Dataset:
             "expected_bytes": self.expected_bytes,
         }
 
-    def videos_folder(self, root: Path) -> Path | None:
-        """The first place that holds videos."""
-        return next((place for place in places(root, self.videos) if holds_videos(place)), None)
-
-    def annotations_folder(self, root: Path) -> Path | None:
-        """The first place that holds annotation files of this dataset."""
-        reader = FORMATS[self.format]
-        found = (
-            place
-            for place in places(root, self.annotations)
-            if place.is_dir() and reader.find(place, self.variant)
+    def find_videos_folder(self, root: Path) -> Path | None:
+        """Return the first candidate folder that holds videos; None if none does."""
+        return next(
+            (folder for folder in resolve_folders(root, self.videos) if holds_videos(folder)), None
         )
-        return next(found, None)
 
-    def absent(self, root: Path, videos: Path | None, annotations: Path | None) -> str | None:
-        """What is not there and where it was looked for; None if nothing is absent."""
-        absent = []
+    def find_annotations_folder(self, root: Path) -> Path | None:
+        """Return the first candidate folder that holds annotation files of this dataset."""
+        reader = FORMATS[self.format]
+        matches = (
+            folder
+            for folder in resolve_folders(root, self.annotations)
+            if folder.is_dir() and reader.find_files(folder, self.variant)
+        )
+        return next(matches, None)
+
+    def describe_missing_folders(
+        self, root: Path, videos: Path | None, annotations: Path | None
+    ) -> str | None:
+        """Describe what is missing and where it was searched for.
+
+        Args:
+            root: The folder that relative folders are below.
+            videos: The folder of videos; None if it was not found.
+            annotations: The folder of annotations; None if it was not found.
+
+        Returns:
+            A phrase for an error message; None if nothing is missing.
+        """
+        missing = []
         if videos is None:
-            absent.append(f"no videos in {listed(places(root, self.videos))}")
+            missing.append(f"no videos in {format_paths(resolve_folders(root, self.videos))}")
         if annotations is None and FORMATS[self.format].has_files:
-            absent.append(f"no annotations in {listed(places(root, self.annotations))}")
-        return " and ".join(absent) or None
+            missing.append(
+                f"no annotations in {format_paths(resolve_folders(root, self.annotations))}"
+            )
+        return " and ".join(missing) or None
 
 
 def data_root() -> Path:
-    """The folder that the catalogue's places are below: ``$FLOWKIT_DATA``, or ``data``."""
+    """Return the folder that relative folders of the catalogue are below.
+
+    Returns:
+        ``$FLOWKIT_DATA`` if it is set, else ``data``.
+    """
     return Path(os.environ.get("FLOWKIT_DATA") or "data").expanduser()
 
 
-def places(root: Path, names: tuple[str, ...]) -> list[Path]:
-    """``names`` below ``root``; absolute ones and ``~`` as they are."""
+def resolve_folders(root: Path, names: tuple[str, ...]) -> list[Path]:
+    """Return ``names`` as paths below ``root``; absolute paths and ``~`` are kept."""
     return [root / text_to_path(name).expanduser() for name in names]
 
 
-def listed(paths: list[Path]) -> str:
-    """Paths in words, for messages."""
-    return ", ".join(map(printable_path, paths)) or "(the entry names no place)"
+def format_paths(paths: list[Path]) -> str:
+    """Format paths as a list for messages."""
+    return ", ".join(map(printable_path, paths)) or "(the entry names no folder)"
 
 
-def catalog_path(path: Path | None) -> Path:
-    """The catalogue to read: ``path``, else ``./datasets.yaml``, else flowkit's own."""
+def find_catalog(path: Path | None) -> Path:
+    """Find the catalogue to read.
+
+    Args:
+        path: The file that the user named, or None.
+
+    Returns:
+        ``path`` if it is given, else ``./datasets.yaml`` if it exists, else flowkit's own
+        catalogue.
+
+    Raises:
+        CatalogError: flowkit's own catalogue is missing.
+    """
     if path is not None:
         return path
     package = Path(__file__).parent
@@ -194,11 +261,19 @@ def catalog_path(path: Path | None) -> Path:
 
 
 def load_catalog(path: Path | None = None) -> dict[str, Dataset]:
-    """All datasets by full name (``kinetics``'s variants as ``kinetics-400``, …), in file order.
+    """Load all datasets of a catalogue.
 
-    Raises CatalogError, naming file, entry and key, for anything that is not as it should be.
+    Args:
+        path: The catalogue. None means ``./datasets.yaml`` if it exists, else flowkit's own.
+
+    Returns:
+        The datasets by full name (the variants of ``kinetics`` as ``kinetics-400``, …), in the
+        order of the file.
+
+    Raises:
+        CatalogError: The catalogue is malformed; the message names the file, the entry and the key.
     """
-    path = catalog_path(path)
+    path = find_catalog(path)
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
     except (OSError, UnicodeDecodeError) as error:
@@ -219,10 +294,21 @@ def load_catalog(path: Path | None = None) -> dict[str, Dataset]:
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, instead of keeping the last."""
+    """A safe YAML loader that rejects a key given twice, instead of keeping the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping; raises a YAML error that names a repeated key and its place."""
+        """Build a mapping.
+
+        Args:
+            node: The YAML node.
+            deep: Whether to construct nested values at once.
+
+        Returns:
+            The mapping.
+
+        Raises:
+            yaml.MarkedYAMLError: A key is repeated; the error says where.
+        """
         keys: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -233,49 +319,90 @@ class UniqueKeys(yaml.SafeLoader):
 
 
 def read_entry(path: Path, name: str, entry: Any) -> list[Dataset]:
-    """The datasets of one entry: itself, and its variants."""
+    """Read the datasets of one entry: the entry itself, and its variants.
+
+    Args:
+        path: The catalogue, for error messages.
+        name: Name of the entry.
+        entry: Its value in the YAML file.
+
+    Returns:
+        The datasets.
+
+    Raises:
+        CatalogError: The entry is malformed.
+    """
     where = f"{path}: {name}"
-    values = checked_mapping(where, entry, "an entry")
-    variants = checked_mapping(f"{where}: variants", values.pop("variants", {}), "variants")
+    values = check_mapping(where, entry, "an entry")
+    variants = check_mapping(f"{where}: variants", values.pop("variants", {}), "variants")
     if variants and "variant" not in values:
         raise CatalogError(f"{where}: an entry with variants needs 'variant', its own name")
-    datasets = [build(where, path, name, values)]
+    datasets = [build_dataset(where, path, name, values)]
     for variant, changes in variants.items():
-        place = f"{where}: variants: {variant}"
-        changed = values | checked_mapping(place, changes, "a variant") | {"variant": variant}
-        datasets.append(build(place, path, name, changed))
+        variant_where = f"{where}: variants: {variant}"
+        changed = values | check_mapping(variant_where, changes, "a variant") | {"variant": variant}
+        datasets.append(build_dataset(variant_where, path, name, changed))
     return datasets
 
 
-def build(where: str, path: Path, name: str, values: Mapping[str, Any]) -> Dataset:
-    """One Dataset from its keys, each checked."""
-    own = {field.name: field for field in fields(Dataset) if field.name not in ("name", "catalog")}
+def build_dataset(where: str, path: Path, name: str, values: Mapping[str, Any]) -> Dataset:
+    """Build one dataset from the keys of its entry, and check each of them.
+
+    Args:
+        where: File and entry, for error messages.
+        path: The catalogue.
+        name: Name of the entry.
+        values: Values by key.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        CatalogError: A key is unknown or missing, or a value has the wrong type.
+    """
+    known_keys = {
+        field.name: field for field in fields(Dataset) if field.name not in ("name", "catalog")
+    }
     checked: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in own:
-            raise CatalogError(f"{where}: unknown key {key!r}{suggestion(key, [*own, 'variants'])}")
-        checked[key] = check_value(f"{where}: {key}", own[key].type, value)
-    absent = [key for key, f in own.items() if f.default is MISSING and key not in checked]
-    if absent:
-        raise CatalogError(f"{where}: the key {absent[0]!r} is required")
+        if key not in known_keys:
+            raise CatalogError(
+                f"{where}: unknown key {key!r}{format_suggestion(key, [*known_keys, 'variants'])}"
+            )
+        checked[key] = check_value(f"{where}: {key}", known_keys[key].type, value)
+    missing = [key for key, f in known_keys.items() if f.default is MISSING and key not in checked]
+    if missing:
+        raise CatalogError(f"{where}: the key {missing[0]!r} is required")
     if checked["format"] not in FORMATS:
-        nearest = suggestion(checked["format"], FORMATS)
+        nearest = format_suggestion(checked["format"], FORMATS)
         raise CatalogError(f"{where}: format: unknown format {checked['format']!r}{nearest}")
     return Dataset(name=name, catalog=path, **checked)
 
 
-def check_value(where: str, kind: Any, value: Any) -> Any:
-    """``value`` as the field's type, or CatalogError."""
-    if kind is Recipe:
+def check_value(where: str, expected_type: Any, value: Any) -> Any:
+    """Check a value against the type of its field, and convert it.
+
+    Args:
+        where: File, entry and key, for error messages.
+        expected_type: Type of the field.
+        value: The value in the YAML file.
+
+    Returns:
+        The value as the field's type.
+
+    Raises:
+        CatalogError: The value has another type.
+    """
+    if expected_type is Recipe:
         try:
-            return Recipe.from_dict(checked_mapping(where, value, "a recipe"))
+            return Recipe.from_dict(check_mapping(where, value, "a recipe"))
         except (UsageError, TypeError) as error:
             raise CatalogError(f"{where}: {error}") from error
-    if kind == tuple[str, ...]:
+    if expected_type == tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise CatalogError(f"{where}: expected a list of texts, got {value!r}")
         return tuple(value)
-    if kind is int:
+    if expected_type is int:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise CatalogError(f"{where}: expected a whole number, got {value!r}")
     elif not isinstance(value, str):
@@ -283,18 +410,38 @@ def check_value(where: str, kind: Any, value: Any) -> Any:
     return value
 
 
-def checked_mapping(where: str, value: Any, what: str) -> dict[str, Any]:
-    """A copy of ``value``, or CatalogError if it is no mapping with texts as keys."""
+def check_mapping(where: str, value: Any, description: str) -> dict[str, Any]:
+    """Check that a value is a mapping with text keys.
+
+    Args:
+        where: File and entry, for error messages.
+        value: The value in the YAML file.
+        description: What the value should be, for error messages.
+
+    Returns:
+        A copy of the mapping.
+
+    Raises:
+        CatalogError: The value is not a mapping, or a key is not a text.
+    """
     if not isinstance(value, dict):
-        raise CatalogError(f"{where}: expected {what} as a mapping, got {value!r}")
+        raise CatalogError(f"{where}: expected {description} as a mapping, got {value!r}")
     for key in value:
         if not isinstance(key, str):
             raise CatalogError(f"{where}: key {key!r} must be a text; put it in quotes")
     return dict(value)
 
 
-def suggestion(name: str, known: Any) -> str:
-    """What was probably meant, and what there is, as the end of a message."""
+def format_suggestion(name: str, known: Any) -> str:
+    """Format the end of an error message: the most similar known name, and all known names.
+
+    Args:
+        name: The unknown name.
+        known: The known names.
+
+    Returns:
+        The text, which begins with a semicolon.
+    """
     nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return f"; {hint}known: {', '.join(known)}"
@@ -303,25 +450,36 @@ def suggestion(name: str, known: Any) -> str:
 def find_dataset(
     name: str, variant: str | None = None, catalog: Mapping[str, Dataset] | None = None
 ) -> Dataset:
-    """The dataset called ``name`` (and ``variant``), from ``catalog`` or :func:`load_catalog`.
+    """Find a dataset by name.
 
-    ``kinetics`` is its own variant, 400; ``kinetics-600``, ``kinetics600`` and
-    ("kinetics", "600") are one. Raises UsageError with the nearest name.
+    ``kinetics`` means its own variant, 400. ``kinetics-600``, ``kinetics600`` and ("kinetics",
+    "600") are the same dataset.
+
+    Args:
+        name: Name of the dataset, with or without the variant.
+        variant: The variant, or None.
+        catalog: Datasets by full name. None means :func:`load_catalog`.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        UsageError: There is no such dataset; the message suggests the most similar name.
     """
     catalog = load_catalog() if catalog is None else catalog
-    own = (dataset for dataset in catalog.values() if dataset.name == name)
-    first = next(own, None)
+    variants = (dataset for dataset in catalog.values() if dataset.name == name)
+    first = next(variants, None)
     wanted = f"{name}-{variant}" if variant else first.full_name if first else name
-    squeezed = {squeeze(full_name): full_name for full_name in catalog}
-    full_name = wanted if wanted in catalog else squeezed.get(squeeze(wanted))
+    names_by_normal_form = {normalize_name(full_name): full_name for full_name in catalog}
+    full_name = wanted if wanted in catalog else names_by_normal_form.get(normalize_name(wanted))
     if full_name is None:
         source = next(iter(catalog.values())).catalog if catalog else FILE_NAME
-        raise UsageError(f"no dataset {wanted!r} in {source}{suggestion(wanted, catalog)}")
+        raise UsageError(f"no dataset {wanted!r} in {source}{format_suggestion(wanted, catalog)}")
     return catalog[full_name]
 
 
-def squeeze(name: str) -> str:
-    """A name without regard to case and separators."""
+def normalize_name(name: str) -> str:
+    """Return a name in lower case and without separators, for comparisons."""
     return re.sub(r"[-_ ]", "", name).lower()
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from flowkit.errors import UsageError
 from flowkit.store import Store, Video
-from flowkit.synthetic.motion8 import CLASSES, true_flow, truth
+from flowkit.synthetic.motion8 import CLASSES, load_clip, true_flow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ def measure_errors(
     """
     sums: dict[str, list[tuple[float, float, int, int]]] = {name: [] for name in CLASSES}
     for done, id in enumerate(store, 1):
-        video, clip = store[id], truth(dataset, id)
+        video, clip = store[id], load_clip(dataset, id)
         if video.num_flow != clip.config.frames - 1:
             raise UsageError(
                 f"{store.path} has {video.num_flow} flow fields of {id}, "

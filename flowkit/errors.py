@@ -1,41 +1,43 @@
-"""Every error that flowkit raises on purpose.
+"""Define every error that flowkit raises on purpose.
 
     FlowkitError                    printed by the CLI as one line; exit code 1
     ├── UsageError                  a wrong name, option or combination; exit code 2
     ├── AnnotationError             a malformed annotation file (file and line number)
     ├── CatalogError                a malformed datasets.yaml, or an entry that cannot be used
-    ├── VideoError                  one video cannot be used; the others are untouched
-    ├── InternalError               flowkit's own fault, or its installation's
+    ├── VideoError                  one video cannot be used; the others are not affected
+    ├── InternalError               a fault of flowkit itself, or of its installation
     ├── FlowError                   a flow backend is missing, or was given unusable images
     │   ├── DeviceMemoryError       not even one pair of frames fits into the GPU's memory
     │   └── DeviceError             the GPU failed; the process that used it must end
     └── StoreError
-        ├── FormatError             not a store, or of a newer format
-        ├── RecipeError             the store was made by another recipe
+        ├── FormatError             not a store, or a store of a newer format
+        ├── RecipeError             the store was made with a different recipe
         ├── LockedError             another extraction holds the store
         ├── CorruptError            bytes on disk are not what was committed
-        └── DiskFullError           no room left; exit code 3
+        └── DiskFullError           no space left; exit code 3
 
-A message says what was expected, what came, and what to do, in one line.
+A message says in one line what was expected, what was found, and what to do.
 """
 
 from flowkit.installation import require_own_package
 
-# Nearly all of flowkit imports this module: with another project's flowkit/__init__.py above it,
-# it would record that project's version in stores, and lack what __init__ offers.
+# Nearly all of flowkit imports this module, so the check is here: if another project's
+# flowkit/__init__.py were imported in place of ours, stores would record that project's version.
 require_own_package()
 
 
 class FlowkitError(Exception):
-    """Base of all errors that flowkit raises on purpose."""
+    """Base class of all errors that flowkit raises on purpose."""
 
     exit_code = 1
+    """Exit code of the command line."""
 
 
 class UsageError(FlowkitError):
     """A wrong name, option or combination of options."""
 
     exit_code = 2
+    """Exit code of the command line."""
 
 
 class AnnotationError(FlowkitError):
@@ -43,27 +45,30 @@ class AnnotationError(FlowkitError):
 
 
 class CatalogError(FlowkitError):
-    """A malformed catalogue, or an entry of it that cannot be used."""
+    """A malformed catalogue, or a catalogue entry that cannot be used."""
 
 
 class VideoError(FlowkitError):
-    """One video cannot be used.
+    """One video cannot be used; the others are not affected.
 
-    ``kind`` is a short stable word for counting (``empty``, ``not-a-video``,
-    ``no-video-stream``, ``too-short``, ``size-change``, ``unreadable``, ``broken``,
-    ``bad-size``, …); the message is the one-line reason.
+    Args:
+        kind: A short, stable word for counting: ``empty``, ``not-a-video``, ``no-video-stream``,
+            ``too-short``, ``size-change``, ``unreadable``, ``broken``, ``bad-size``, ….
+        message: The reason in one line.
     """
 
     def __init__(self, kind: str, message: str) -> None:
+        """Keep ``kind`` beside the message."""
         super().__init__(message)
         self.kind = kind
 
     def __reduce__(self) -> tuple[type["VideoError"], tuple[str, str]]:
+        """Pickle the error with its kind, so that it can cross process boundaries."""
         return type(self), (self.kind, str(self))
 
 
 class InternalError(FlowkitError):
-    """Something failed that no user is to blame for: flowkit, or how it is installed."""
+    """A failure that is not the user's: a fault of flowkit itself, or of its installation."""
 
 
 class FlowError(FlowkitError):
@@ -75,22 +80,23 @@ class DeviceMemoryError(FlowError, MemoryError):
 
 
 class DeviceError(FlowError):
-    """The GPU, or its driver, failed while it computed.
+    """The GPU, or its driver, failed during a computation.
 
-    What the process does on that GPU from now on fails too: it must end, and another take over.
+    Everything else that the process does on that GPU fails too, so the process must end and another
+    one must continue the work.
     """
 
 
 class StoreError(FlowkitError):
-    """Base of everything that can be wrong with a store."""
+    """Base class of everything that can be wrong with a store."""
 
 
 class FormatError(StoreError):
-    """The folder is not a store, or is of a format that this version cannot read."""
+    """The folder is not a store, or its format is one that this version cannot read."""
 
 
 class RecipeError(StoreError):
-    """The store was made by another recipe; the message names each difference."""
+    """The store was made with a different recipe; the message names each difference."""
 
 
 class LockedError(StoreError):
@@ -102,6 +108,7 @@ class CorruptError(StoreError):
 
 
 class DiskFullError(StoreError):
-    """The disk is full; the store stays valid, and a rerun with room goes on."""
+    """The disk is full; the store stays valid, and a rerun with free space continues."""
 
     exit_code = 3
+    """Exit code of the command line."""

@@ -1,9 +1,9 @@
 """Convert between file names, which are bytes, and the text of ids and messages.
 
-Python turns the bytes of a name into a ``str`` by the locale's encoding, so that the same file
-has another ``str`` under ``LC_ALL=C`` or ISO-8859-1 than under a UTF-8 locale. Ids, labels and
-whatever a store keeps must not depend on that: here names are always read as UTF-8. A ``Path``
-stays what the locale makes of it, since that is what opens the file.
+Python decodes the bytes of a file name with the locale's encoding, so the same file has a different
+``str`` under ``LC_ALL=C`` or ISO-8859-1 than under a UTF-8 locale. Ids, labels and everything that
+a store keeps must not depend on the locale, so this module always reads names as UTF-8. A ``Path``
+keeps the locale's decoding, because that is what opens the file.
 """
 
 import codecs
@@ -11,10 +11,18 @@ import os
 from pathlib import Path
 
 PRINT_ERRORS = "flowkit.print"  # an error handler of codecs, for output streams
+"""Name of the codec error handler for output streams."""
 
 
 def path_to_text(path: str | os.PathLike[str]) -> str:
-    """Decode the bytes of a path as UTF-8; bytes that are not UTF-8 are kept as surrogates."""
+    """Decode the bytes of a path as UTF-8; bytes that are not UTF-8 are kept as surrogates.
+
+    Args:
+        path: A path, as the file system functions of Python return it.
+
+    Returns:
+        The text, which does not depend on the locale.
+    """
     native = os.fspath(path)
     if native.isascii():
         return native
@@ -22,17 +30,38 @@ def path_to_text(path: str | os.PathLike[str]) -> str:
 
 
 def text_to_path(text: str) -> Path:
-    """Invert :func:`path_to_text`: the path whose bytes are ``text`` in UTF-8."""
+    """Invert :func:`path_to_text`.
+
+    Args:
+        text: A text that :func:`path_to_text` returned.
+
+    Returns:
+        The path whose bytes are ``text`` in UTF-8.
+    """
     return Path(os.fsdecode(text.encode("utf-8", "surrogateescape")))
 
 
 def printable_path(path: str | os.PathLike[str]) -> str:
-    r"""Decode the bytes of a path as UTF-8 for messages and records, others as ``\xff``."""
+    r"""Decode the bytes of a path as UTF-8, for messages and records.
+
+    Args:
+        path: A path.
+
+    Returns:
+        The text; bytes that are not UTF-8 are written as ``\xff``.
+    """
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def argument_to_text(argument: str) -> str:
-    """Decode an argument of the command line as UTF-8, whatever the locale made of it."""
+    """Decode a command-line argument as UTF-8, whatever the locale.
+
+    Args:
+        argument: The argument as Python decoded it.
+
+    Returns:
+        The text.
+    """
     try:
         return path_to_text(argument)
     except UnicodeEncodeError:  # not from a command line, but text already
@@ -40,7 +69,15 @@ def argument_to_text(argument: str) -> str:
 
 
 def repair_text(text: str) -> str:
-    r"""Return ``text`` without surrogates: the bytes behind them as UTF-8, or else as ``\xff``."""
+    r"""Replace the surrogates in a text.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The text without surrogates: the bytes that they stand for are decoded as UTF-8, or written
+        as ``\xff`` if that is not possible.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -50,12 +87,20 @@ def repair_text(text: str) -> str:
 
 
 def has_only_bytes(text: str) -> bool:
-    """Whether all surrogates of ``text`` are those that stand for single bytes."""
+    """Return whether all surrogates of ``text`` are those that stand for single bytes."""
     return all("\udc80" <= c <= "\udcff" for c in text if "\ud800" <= c <= "\udfff")
 
 
 def replace_unprintable(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Handle what a stream cannot encode: surrogates become their text, the rest escapes."""
+    """Handle what an output stream cannot encode.
+
+    Args:
+        error: The encoding error.
+
+    Returns:
+        The replacement (surrogates become their text, other characters become escapes), and the
+        index where encoding continues.
+    """
     if not isinstance(error, UnicodeEncodeError):
         raise error
     repaired = repair_text(error.object[error.start : error.end])

@@ -1,8 +1,8 @@
-"""The recipe of a store: all that decides what its bytes mean.
+"""Define the recipe of a store: all settings that decide what its bytes mean.
 
-Two recipes never share a store. A recipe has a common part (how frames are made) and one
-part for each stream that the store holds or will hold; a stream that is added later
-brings its own part, and the others stay as they are.
+A store has exactly one recipe. A recipe has a common part (how frames are made) and one part for
+each stream that the store holds. A stream that is added later brings its own part, and the others
+stay as they are.
 """
 
 import re
@@ -16,52 +16,69 @@ from flowkit.flow.params import PRESETS, TVL1Params
 ResizeMode = Literal["exact", "short-side", "none"]
 T = TypeVar("T")
 
-MAX_FPS = 1000  # beyond any camera of the field; a slip would otherwise fill the disk
+MAX_FPS = 1000
+"""Above any camera in use; a typing error would otherwise fill the disk."""
 
 Subsampling = Literal["4:2:0", "4:2:2", "4:4:4"]
 
 EXTRACTED = ("rgb", "flow", "audio")
 """Streams that come from the video files themselves."""
-PARTS = (*EXTRACTED, "features")  # of which a recipe may have one or not
+PARTS = (*EXTRACTED, "features")
+"""Parts of a recipe that may be missing."""
 FEATURES = "features/"
-"""What the names of streams of local features begin with."""
-FEATURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a folder on every file system
+"""Prefix of the names of feature streams."""
+FEATURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names of features, which must be valid folder names on every file system."""
 SOURCES = ("rgb", "flow", "audio", "synthetic")
+"""Streams that features can be computed from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resize:
-    """How a decoded frame becomes a stored one.
-
-    ``exact``: to ``width`` × ``height``, whatever the aspect ratio. ``short-side``: the
-    shorter side becomes ``side`` pixels and the aspect ratio is kept; a smaller frame is
-    left as it is unless ``upsize``. ``none``: untouched. ``filter`` is ``area`` (OpenCV's
-    pixel-area average; linear where it enlarges) or ``bilinear``.
-    """
+    """How a decoded frame is resized before it is stored."""
 
     mode: ResizeMode = "exact"
+    """``exact``: to ``width`` × ``height``, whatever the aspect ratio. ``short-side``: the shorter
+    side becomes ``side`` pixels, and the aspect ratio is kept. ``none``: not resized.
+    """
     width: int | None = None
+    """Width in pixels, 1–65500; only for ``exact``."""
     height: int | None = None
+    """Height in pixels, 1–65500; only for ``exact``."""
     side: int | None = None
+    """Length of the shorter side in pixels, 1–65500; only for ``short-side``."""
     upsize: bool = False
+    """Whether ``short-side`` also enlarges frames that are smaller."""
     filter: Literal["area", "bilinear"] = "area"
+    """``area`` (OpenCV's pixel-area average; linear where a side grows) or ``bilinear``."""
 
     def __post_init__(self) -> None:
-        wanted = {"exact": ("width", "height"), "short-side": ("side",), "none": ()}
-        if self.mode not in wanted:
-            raise UsageError(f"resize mode must be one of {', '.join(wanted)}, got {self.mode!r}")
+        """Check that the mode is known and has the sizes that it needs."""
+        sizes_by_mode = {"exact": ("width", "height"), "short-side": ("side",), "none": ()}
+        if self.mode not in sizes_by_mode:
+            raise UsageError(
+                f"resize mode must be one of {', '.join(sizes_by_mode)}, got {self.mode!r}"
+            )
         for name in ("width", "height", "side"):
             value = getattr(self, name)
-            if (name in wanted[self.mode]) != (value is not None):
-                need = " and ".join(wanted[self.mode]) or "no size"
-                raise UsageError(f"resize mode {self.mode!r} takes {need}; got {name}={value}")
+            if (name in sizes_by_mode[self.mode]) != (value is not None):
+                expected = " and ".join(sizes_by_mode[self.mode]) or "no size"
+                raise UsageError(f"resize mode {self.mode!r} takes {expected}; got {name}={value}")
             if value is not None and not 1 <= value <= 65500:
                 raise UsageError(f"resize {name} must lie in 1..65500 (JPEG's limit), got {value}")
         if self.filter not in ("area", "bilinear"):
             raise UsageError(f"resize filter must be area or bilinear, got {self.filter!r}")
 
-    def target(self, width: int, height: int) -> tuple[int, int]:
-        """The (width, height) in pixels that a frame of the given size is stored at."""
+    def compute_size(self, width: int, height: int) -> tuple[int, int]:
+        """Compute the size at which a frame is stored.
+
+        Args:
+            width: Width of the decoded frame in pixels.
+            height: Height of the decoded frame in pixels.
+
+        Returns:
+            The stored width and height in pixels.
+        """
         if self.mode == "exact":
             assert self.width is not None and self.height is not None
             return self.width, self.height
@@ -80,12 +97,15 @@ class Resize:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RGBRecipe:
-    """How RGB frames are stored: JPEG ``quality`` (1–100) and chroma ``subsampling``."""
+    """How RGB frames are stored."""
 
     quality: int = 95
+    """JPEG quality, 1–100."""
     subsampling: Subsampling = "4:2:0"
+    """Chroma subsampling of the JPEG images."""
 
     def __post_init__(self) -> None:
+        """Check the quality and the subsampling."""
         check_quality(self.quality)
         if self.subsampling not in ("4:2:0", "4:2:2", "4:4:4"):
             raise UsageError(f"subsampling must be 4:2:0, 4:2:2 or 4:4:4, got {self.subsampling!r}")
@@ -93,21 +113,23 @@ class RGBRecipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowRecipe:
-    """How flow is computed and stored.
-
-    ``tvl1`` None: it was imported, and nobody knows its solver.
-    ``bound`` in pixels; the quantization is q = 128 + round(127·clip(v, −bound, bound)/bound);
-    ``quality`` is that of the two grey JPEGs (1–100); ``grey`` names the conversion that the
-    solver saw (OpenCV's luma of the resized RGB frame, before JPEG).
-    """
+    """How optical flow is computed and stored."""
 
     tvl1: TVL1Params | None = field(default_factory=lambda: PRESETS["paper"])
+    """Parameters of the solver; None if the flow was imported and its solver is unknown."""
     bound: float = 20.0
+    """Displacement in pixels beyond which flow is clipped."""
     quality: int = 95
+    """JPEG quality of the two grey images of a flow field, 1–100."""
     quantization: str = "128 + round(127 * clip(v, -bound, bound) / bound)"
+    """The quantization, as a formula."""
     grey: str = "opencv-rgb2gray"
+    """The conversion to grey before the solver: OpenCV's luma of the resized RGB frame, before
+    JPEG.
+    """
 
     def __post_init__(self) -> None:
+        """Check the quality and the bound."""
         check_quality(self.quality)
         if not self.bound > 0:
             raise UsageError(f"flow bound must be positive pixels, got {self.bound}")
@@ -115,48 +137,63 @@ class FlowRecipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioRecipe:
-    """How audio is stored: the log-mel patches that VGGish eats (Hershey et al., ICASSP 2017).
+    """How audio is stored: as the log-mel patches that VGGish takes.
 
-    16 kHz mono, 25 ms windows every 10 ms, 64 mel bands of 125–7500 Hz, log(mel + 0.01),
-    patches of 96 windows without overlap.
+    Hershey et al., "CNN Architectures for Large-Scale Audio Classification", ICASSP 2017. The
+    defaults are 16 kHz mono, 25 ms windows every 10 ms, 64 mel bands of 125–7500 Hz, log(mel +
+    0.01), and patches of 96 windows without overlap.
     """
 
     sample_rate: int = 16000
+    """Samples per second after resampling to mono."""
     window_seconds: float = 0.025
+    """Length of a spectrum window in seconds."""
     hop_seconds: float = 0.010
+    """Seconds from one window to the next."""
     fft: int = 512
+    """Length of the Fourier transform in samples."""
     mels: int = 64
+    """Number of mel bands."""
     low_hz: float = 125.0
+    """Lower edge of the lowest band in Hz."""
     high_hz: float = 7500.0
+    """Upper edge of the highest band in Hz."""
     offset: float = 0.01
+    """Added to the mel energies before the logarithm."""
     patch: int = 96
+    """Windows in a patch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureRecipe:
-    """Which network made local features, and from what.
-
-    ``source`` is the stream that it saw; ``model`` its name, ``weights`` the digest of its
-    weights (hex, over their names, shapes and float32 values), ``dimension`` the values of a
-    feature. ``positions`` evenly spaced ones of each video (0: every one), at each a clip of
-    ``clip_length`` frames, ``clip_stride`` apart; ``crops`` names the views of one, of ``size``
-    pixels a side (0: not cropped). ``note`` is for people, and part of the recipe all the same.
-    """
+    """Which network computed local features, and from what."""
 
     source: Literal["rgb", "flow", "audio", "synthetic"]
+    """The stream that the network takes."""
     model: str
+    """Name of the network."""
     weights: str
+    """Digest of its weights (hexadecimal, over their names, shapes and float32 values)."""
     dimension: int
+    """Number of values of a feature, at least 1."""
     positions: int
+    """Number of evenly spaced positions in each video; 0 means every position."""
     clip_length: int = 1
+    """Frames in the clip at each position, at least 1."""
     clip_stride: int = 1
+    """Frames from one frame of a clip to the next, at least 1."""
     crops: str = "centre"
+    """Names of the views of a clip."""
     size: int = 0
+    """Side of a crop in pixels; 0 means not cropped."""
     note: str = ""
+    """A note for people, which is part of the recipe all the same."""
 
     def __post_init__(self) -> None:
+        """Check the source and the lower limits of the numbers."""
         if self.source not in SOURCES:
-            raise UsageError(f"features come from {', '.join(SOURCES)}, got {self.source!r}")
+            names = ", ".join(SOURCES)
+            raise UsageError(f"the source of features must be one of {names}, got {self.source!r}")
         least = {"dimension": 1, "positions": 0, "clip_length": 1, "clip_stride": 1, "size": 0}
         for name, value in least.items():
             if getattr(self, name) < value:
@@ -167,35 +204,43 @@ class FeatureRecipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """All that decides the bytes of a store. ``fps`` None keeps every decoded frame.
-
-    ``features``: how each stream ``features/<name>`` was made, by name.
-    """
+    """All settings that decide the bytes of a store."""
 
     resize: Resize = field(default_factory=lambda: Resize(width=256, height=256))
+    """How decoded frames are resized."""
     fps: float | None = None
+    """Frames per second to resample to; None keeps every decoded frame."""
     rgb: RGBRecipe | None = None
+    """How RGB frames are stored; None if the store has none."""
     flow: FlowRecipe | None = None
+    """How flow is computed and stored; None if the store has none."""
     audio: AudioRecipe | None = None
+    """How audio is stored; None if the store has none."""
     features: Mapping[str, FeatureRecipe] = field(default_factory=dict)
+    """How each stream ``features/<name>`` was made, by name."""
 
     def __post_init__(self) -> None:
+        """Check the frame rate and the names of features."""
         if self.fps is not None and not 0 < self.fps <= MAX_FPS:
             raise UsageError(f"fps must be above 0 and at most {MAX_FPS}, got {self.fps}")
         for name in self.features:
             if not FEATURE_NAME.fullmatch(name):
                 raise UsageError(
-                    f"a name of features is of letters, digits, '.', '_' and '-', got {name!r}"
+                    f"a feature name may hold letters, digits, '.', '_' and '-', got {name!r}"
                 )
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """The streams that this recipe has a part for: rgb, flow, audio, features by name."""
-        made = [name for name in EXTRACTED if getattr(self, name) is not None]
-        return (*made, *(f"{FEATURES}{name}" for name in sorted(self.features)))
+        """The streams that this recipe has a part for: rgb, flow, audio, and features by name."""
+        own_streams = [name for name in EXTRACTED if getattr(self, name) is not None]
+        return (*own_streams, *(f"{FEATURES}{name}" for name in sorted(self.features)))
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as JSON values; without features there is no such key."""
+        """Convert the recipe to JSON values; without features there is no such key.
+
+        Returns:
+            JSON values by name.
+        """
         values = asdict(self)
         if not self.features:
             del values["features"]
@@ -205,50 +250,109 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Invert :meth:`to_dict`; an unknown key is a UsageError that names it."""
+        """Convert the result of :meth:`to_dict` back to a recipe.
+
+        Args:
+            values: JSON values by name.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            UsageError: A key is unknown (the message names it), or a value is invalid.
+        """
         parts = dict(values)
         nested = {"resize": Resize, "rgb": RGBRecipe, "flow": FlowRecipe, "audio": AudioRecipe}
-        for name, part in nested.items():
+        for name, part_class in nested.items():
             if parts.get(name) is not None:
                 body = dict(parts[name])
                 if name == "flow" and body.get("tvl1") is not None:
-                    body["tvl1"] = build(TVL1Params, body["tvl1"], "flow.tvl1")
-                parts[name] = build(part, body, name)
+                    body["tvl1"] = build_part(TVL1Params, body["tvl1"], "flow.tvl1")
+                parts[name] = build_part(part_class, body, name)
         parts["features"] = {
-            name: build(FeatureRecipe, body, f"features.{name}")
+            name: build_part(FeatureRecipe, body, f"features.{name}")
             for name, body in parts.get("features", {}).items()
         }
-        return build(cls, parts, "recipe")
+        return build_part(cls, parts, "recipe")
 
     def differences(self, other: "Recipe") -> list[str]:
-        """Where both recipes speak and disagree, as ``name: mine ≠ theirs`` lines."""
-        return compare(asdict(self), asdict(other), "")
+        """List the settings that both recipes have and that differ.
+
+        Args:
+            other: The recipe to compare with.
+
+        Returns:
+            Lines such as ``name: own value ≠ other value``, sorted.
+        """
+        return compare_values(asdict(self), asdict(other), "")
 
     def joined(self, other: "Recipe") -> "Recipe":
-        """This recipe, with the parts for streams that only ``other`` has."""
-        lacking = {name: getattr(other, name) for name in EXTRACTED if getattr(self, name) is None}
-        return replace(self, **lacking, features={**self.features, **other.features})
+        """Return this recipe, extended by the parts for streams that only ``other`` has.
+
+        Args:
+            other: A recipe with further streams.
+
+        Returns:
+            The extended recipe.
+        """
+        missing_parts = {
+            name: getattr(other, name) for name in EXTRACTED if getattr(self, name) is None
+        }
+        return replace(self, **missing_parts, features={**self.features, **other.features})
 
 
 def check_quality(quality: int) -> None:
+    """Check a JPEG quality.
+
+    Args:
+        quality: The quality.
+
+    Raises:
+        UsageError: The quality does not lie in 1–100.
+    """
     if not 1 <= quality <= 100:
         raise UsageError(f"JPEG quality must lie in 1..100, got {quality}")
 
 
-def build(part: type[T], values: Mapping[str, Any], where: str) -> T:
-    known = part.__dataclass_fields__  # type: ignore[attr-defined]
-    unknown = [name for name in values if name not in known]
+def build_part(part_class: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Build a dataclass from JSON values.
+
+    Args:
+        part_class: The dataclass.
+        values: JSON values by field name.
+        where: Name of the part, for error messages.
+
+    Returns:
+        The instance.
+
+    Raises:
+        UsageError: A key is unknown.
+    """
+    known_keys = part_class.__dataclass_fields__  # type: ignore[attr-defined]
+    unknown = [name for name in values if name not in known_keys]
     if unknown:
-        raise UsageError(f"unknown key {unknown[0]!r} in {where}; known: {', '.join(known)}")
-    return part(**values)
+        raise UsageError(f"unknown key {unknown[0]!r} in {where}; known: {', '.join(known_keys)}")
+    return part_class(**values)
 
 
-def compare(mine: dict[str, Any], theirs: dict[str, Any], prefix: str) -> list[str]:
+def compare_values(
+    own_values: dict[str, Any], other_values: dict[str, Any], prefix: str
+) -> list[str]:
+    """Compare the values of two recipes, recursively.
+
+    Args:
+        own_values: JSON values by name.
+        other_values: JSON values by name.
+        prefix: Name of the part, with a dot at its end; empty at the top.
+
+    Returns:
+        One line for each difference, sorted.
+    """
     lines: list[str] = []
-    for name in mine.keys() | theirs.keys():
-        a, b = mine.get(name), theirs.get(name)
+    for name in own_values.keys() | other_values.keys():
+        a, b = own_values.get(name), other_values.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
-            lines += compare(a, b, f"{prefix}{name}.")
+            lines += compare_values(a, b, f"{prefix}{name}.")
         elif a != b and not (prefix == "features." or (prefix == "" and name in PARTS)):
             lines.append(f"{prefix}{name}: {a} ≠ {b}")
     return sorted(lines)

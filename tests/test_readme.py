@@ -19,8 +19,8 @@ def read_code() -> list[str]:
 
 def test_the_store_in_ten_lines(tmp_path, make_clip, monkeypatch, capsys):
     make_clip(tmp_path / "videos" / "left" / "train_00000.mp4", frames=12)
-    table = FORMATS["folder"].read(tmp_path / "videos", None)
-    located = FORMATS["folder"].locate(tmp_path / "videos", table)
+    table = FORMATS["folder"].read_table(tmp_path / "videos", None)
+    located = FORMATS["folder"].locate_videos(tmp_path / "videos", table)
     recipe = Recipe(resize=Resize(width=32, height=32), rgb=RGBRecipe(), flow=FlowRecipe())
     extract(located, tmp_path / "stores" / "motion8", recipe, Options(workers=0), table=table)
     monkeypatch.chdir(tmp_path)

@@ -1,7 +1,7 @@
-"""Annotations: every official format, read into one table, and matched with files on disk.
+"""Read every supported annotation format into one table, and match it with the files on disk.
 
-``FORMATS`` maps a format's name to its reader and locator; adding a format is one file here
-and one entry there.
+``FORMATS`` maps the name of a format to the functions that find, read and locate its files. To add
+a format, write one module in this folder and add one entry to ``FORMATS``.
 """
 
 from collections.abc import Callable
@@ -32,30 +32,41 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One annotation format.
+    """The functions that handle one annotation format."""
 
-    find: (folder, variant) → the annotation files below the folder, [] where there are none.
-    read: (folder, variant) → AnnotationTable; AnnotationError for a malformed line.
-    locate: (folder of videos, table) → Located; UsageError for two files with one id.
-    has_files: False where the folders of videos are themselves the annotation.
+    find_files: Callable[[Path, str | None], list[Path]]
+    """(folder, variant) → the annotation files at or below the folder; an empty list if there are
+    none.
+    """
+    read_table: Callable[[Path, str | None], AnnotationTable]
+    """(folder, variant) → the annotations. Raises AnnotationError for a malformed line."""
+    locate_videos: Callable[[Path, AnnotationTable], Located]
+    """(folder of videos, table) → the annotated videos that are on disk, and those that are
+    missing.
+    """
+    has_files: bool = True
+    """Whether the format has annotation files; False if the folders of videos are the annotation.
     """
 
-    find: Callable[[Path, str | None], list[Path]]
-    read: Callable[[Path, str | None], AnnotationTable]
-    locate: Callable[[Path, AnnotationTable], Located]
-    has_files: bool = True
 
+def make_format(module: ModuleType, has_files: bool = True) -> Format:
+    """Make the format that a module defines by its find_files, read_table and locate_videos.
 
-def of_module(module: ModuleType, has_files: bool = True) -> Format:
-    """The format that a module here defines by its functions find, read and locate."""
-    return Format(module.find, module.read, module.locate, has_files)
+    Args:
+        module: A module of this package, such as ``kinetics``.
+        has_files: Whether the format has annotation files.
+
+    Returns:
+        The format, for ``FORMATS``.
+    """
+    return Format(module.find_files, module.read_table, module.locate_videos, has_files)
 
 
 FORMATS: dict[str, Format] = {
-    "kinetics": of_module(kinetics),
-    "ucf101": of_module(ucf101),
-    "hmdb51": of_module(hmdb51),
-    "charades": of_module(charades),
-    "motion8": of_module(motion8),
-    "folder": of_module(folder, has_files=False),
+    "kinetics": make_format(kinetics),
+    "ucf101": make_format(ucf101),
+    "hmdb51": make_format(hmdb51),
+    "charades": make_format(charades),
+    "motion8": make_format(motion8),
+    "folder": make_format(folder, has_files=False),
 }

@@ -1,8 +1,9 @@
-"""Charades: ``Charades_v1_train.csv`` and ``Charades_v1_test.csv``; 157 classes, with times.
+"""Read the annotations of Charades (157 classes, with start and end times).
 
-The column ``actions`` holds ``c092 11.90 21.20;c147 0.00 12.60`` (class, start, end in seconds),
-and may be empty. Class names come from ``Charades_v1_classes.txt`` where it is there, and are
-c000 … c156 otherwise.
+The files are ``Charades_v1_train.csv`` and ``Charades_v1_test.csv``. Their column ``actions`` holds
+texts like ``c092 11.90 21.20;c147 0.00 12.60`` (class, start and end in seconds), and may be empty.
+Class names come from ``Charades_v1_classes.txt`` if that file is present; otherwise the classes are
+named c000 … c156.
 """
 
 import math
@@ -10,10 +11,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowkit.annotations.source import Located, match
+from flowkit.annotations.source import Located, match_videos
 from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
-from flowkit.annotations.text import find_texts, read_csv, read_lines, shorten
-from flowkit.annotations.tree import stem
+from flowkit.annotations.text import find_text_files, read_csv, read_lines, shorten
+from flowkit.annotations.tree import get_stem
 from flowkit.errors import AnnotationError
 
 CLASSES = 157
@@ -22,56 +23,108 @@ FILE = re.compile(r"Charades_v1_(train|test)\.csv")
 CLASS_FILE = re.compile(r"Charades_v1_classes\.txt")
 
 
-def find(folder: Path, variant: str | None = None) -> list[Path]:
-    """The train and test files of the first folder (of those below) that has any."""
-    paths = find_texts(folder, FILE)
+def find_files(folder: Path, variant: str | None = None) -> list[Path]:
+    """Find the train and test files in the first folder at or below ``folder`` that has any.
+
+    Args:
+        folder: Where to look.
+        variant: Ignored; Charades has no variants.
+
+    Returns:
+        The paths, sorted; an empty list if there are none.
+    """
+    paths = find_text_files(folder, FILE)
     return [path for path in paths if path.parent == paths[0].parent]
 
 
-def read(folder: Path, variant: str | None = None) -> AnnotationTable:
-    """Read the files that are there; subsets train, test."""
-    paths = sorted(find(folder), key=lambda path: "test" in path.name)
-    class_files = find_texts(folder, CLASS_FILE)
+def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
+    """Read the annotation files that are present.
+
+    Args:
+        folder: A folder that holds the files, at any depth that `find_text_files` searches.
+        variant: Ignored; Charades has no variants.
+
+    Returns:
+        The annotations, with the subsets train and test.
+
+    Raises:
+        AnnotationError: A file is malformed, or the two files disagree about a video.
+    """
+    paths = sorted(find_files(folder), key=lambda path: "test" in path.name)
+    class_files = find_text_files(folder, CLASS_FILE)
     names = read_classes(class_files[0]) if class_files else dict(zip(CODES, CODES, strict=True))
     rows = (row for path in paths for row in read_split(path, names))
     return build_table([names[code] for code in CODES], rows)
 
 
 def read_classes(path: Path) -> dict[str, str]:
-    """Class name by code, from lines ``c000 Holding some clothes``."""
+    """Read the class names from lines such as ``c000 Holding some clothes``.
+
+    Args:
+        path: ``Charades_v1_classes.txt``.
+
+    Returns:
+        The 157 class names by code, c000 … c156.
+
+    Raises:
+        AnnotationError: A line is malformed or out of order, or classes are missing.
+    """
     names: dict[str, str] = {}
     for (where, line), code in zip(read_lines(path), CODES, strict=False):
-        found, _, name = line.partition(" ")
-        if found != code or not name.strip():
+        found_code, _, name = line.partition(" ")
+        if found_code != code or not name.strip():
             raise AnnotationError(
                 f"{where}: expected '{code} Name of the class', got {shorten(line)}; "
-                "get the file anew"
+                "download the file again"
             )
         names[code] = name.strip()
     if len(names) != CLASSES:
         raise AnnotationError(
             f"{path}:{len(names) + 1}: expected {CLASSES} classes, got {len(names)}; "
-            "get the file anew"
+            "download the file again"
         )
     return names
 
 
 def read_split(path: Path, names: dict[str, str]) -> Iterator[Row]:
-    """The rows of one CSV file."""
-    parts = FILE.fullmatch(path.name)
-    assert parts is not None
+    """Read the rows of one CSV file.
+
+    Args:
+        path: ``Charades_v1_train.csv`` or ``Charades_v1_test.csv``.
+        names: Class names by code.
+
+    Yields:
+        One row for each video.
+
+    Raises:
+        AnnotationError: A line has no video id or a malformed action.
+    """
+    match = FILE.fullmatch(path.name)
+    assert match is not None
     for where, row in read_csv(path, ["id", "actions"]):
         if not row["id"]:
             raise AnnotationError(
                 f"{where}: expected a video id, got none; correct or remove the line"
             )
-        actions = [action for action in row["actions"].split(";") if action.strip()]
-        labels = tuple(read_action(action, names, where) for action in actions)
-        yield Row(row["id"], labels, parts[1], where)
+        action_texts = [action for action in row["actions"].split(";") if action.strip()]
+        labels = tuple(read_action(action, names, where) for action in action_texts)
+        yield Row(row["id"], labels, match[1], where)
 
 
 def read_action(text: str, names: dict[str, str], where: str) -> Label:
-    """The label of one ``c092 11.90 21.20``."""
+    """Parse one action such as ``c092 11.90 21.20``.
+
+    Args:
+        text: Class code, start and end in seconds, separated by spaces.
+        names: Class names by code.
+        where: ``file:line``, for the error message.
+
+    Returns:
+        The label, with its times in seconds.
+
+    Raises:
+        AnnotationError: The text is malformed, or the class is unknown.
+    """
     fields = text.split()
     try:
         code, start, end = fields[0], float(fields[1]), float(fields[2])
@@ -85,7 +138,15 @@ def read_action(text: str, names: dict[str, str], where: str) -> Label:
     return Label(names[code], start, end)
 
 
-def locate(root: Path, table: AnnotationTable) -> Located:
-    """Find the videos below ``root`` by their stem, in any folders."""
+def locate_videos(root: Path, table: AnnotationTable) -> Located:
+    """Match the videos below ``root`` by file name without extension, whatever their folder.
+
+    Args:
+        root: The folder of videos.
+        table: The annotations.
+
+    Returns:
+        The videos found, and those that are missing or not annotated.
+    """
     index = {annotation.id: annotation for annotation in table.annotations}
-    return match(root, table, index, stem)
+    return match_videos(root, table, index, get_stem)

@@ -1,13 +1,14 @@
-"""A folder per class, no annotation files: ``DIR/<class>/….mp4``.
+"""Take labels from the folders that videos are in: ``DIR/<class>/….mp4``, without annotation files.
 
-The id is the path below the folder, with extension; the label is the first folder. If all of
-the first folders are named like splits (train, val, …), they are subsets and the classes are
-one level deeper. A video directly in the folder has no label. Class ids are alphabetical.
+The id of a video is its path below ``DIR``, with extension; its label is the first folder of that
+path. If all of the first folders have names of splits (train, val, …), they are the subsets, and
+the classes are one level deeper. A video directly in ``DIR`` has no label. Class ids follow the
+alphabetical order.
 """
 
 from pathlib import Path
 
-from flowkit.annotations.source import Located, Source, settle
+from flowkit.annotations.source import Located, Source, resolve_duplicates
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.annotations.tree import walk_videos
 from flowkit.path_text import text_to_path
@@ -15,35 +16,69 @@ from flowkit.path_text import text_to_path
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-def scan(root: Path) -> tuple[AnnotationTable, Located]:
-    """Both the table and the sources of the folder, from one walk."""
-    found = []
+def scan_folder(root: Path) -> tuple[AnnotationTable, Located]:
+    """Build the table and locate the videos in a single walk over the folder.
+
+    Args:
+        root: The folder of videos.
+
+    Returns:
+        The annotations, and the located videos.
+
+    Raises:
+        UsageError: ``root`` is not a folder, or cannot be listed.
+    """
+    candidates = []
     paths = walk_videos(root)
     folders = [path.split("/")[:-1] for path in paths]
     first_folders = {parts[0].lower() for parts in folders if parts}
-    split = bool(first_folders) and first_folders <= SPLITS.keys()
+    has_splits = bool(first_folders) and first_folders <= SPLITS.keys()
     for path, parts in zip(paths, folders, strict=True):
-        subsets = (SPLITS[parts[0].lower()],) if split and parts else ()
-        below = parts[1:] if split else parts
-        labels = (Label(below[0]),) if below else ()
-        found.append(Source(path, root / text_to_path(path), labels, subsets))
-    sources, rejected = settle(found)
+        subsets = (SPLITS[parts[0].lower()],) if has_splits and parts else ()
+        class_folders = parts[1:] if has_splits else parts
+        labels = (Label(class_folders[0]),) if class_folders else ()
+        candidates.append(Source(path, root / text_to_path(path), labels, subsets))
+    sources, rejected = resolve_duplicates(candidates)
     classes = sorted({label.name for source in sources for label in source.labels})
     annotations = (Annotation(source.id, source.labels, source.subsets) for source in sources)
     table = AnnotationTable(tuple(classes), tuple(annotations))
     return table, Located(sources=sources, rejected=rejected)
 
 
-def find(folder: Path, variant: str | None = None) -> list[Path]:
-    """No files: the folders themselves are the annotation."""
+def find_files(folder: Path, variant: str | None = None) -> list[Path]:
+    """Return an empty list: the folders themselves are the annotation.
+
+    Args:
+        folder: Ignored.
+        variant: Ignored.
+
+    Returns:
+        An empty list.
+    """
     return []
 
 
-def read(folder: Path, variant: str | None = None) -> AnnotationTable:
-    """The table of :func:`scan`."""
-    return scan(folder)[0]
+def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
+    """Return the annotations that `scan_folder` derives from the folders.
+
+    Args:
+        folder: The folder of videos.
+        variant: Ignored.
+
+    Returns:
+        The annotations.
+    """
+    return scan_folder(folder)[0]
 
 
-def locate(root: Path, table: AnnotationTable) -> Located:
-    """The sources of :func:`scan`. ``table`` is that of the same folder."""
-    return scan(root)[1]
+def locate_videos(root: Path, table: AnnotationTable) -> Located:
+    """Return the videos that `scan_folder` finds.
+
+    Args:
+        root: The folder of videos.
+        table: The annotations of the same folder; not needed here.
+
+    Returns:
+        The located videos.
+    """
+    return scan_folder(root)[1]

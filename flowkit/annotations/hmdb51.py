@@ -1,38 +1,57 @@
-"""HMDB51: 153 files ``<class>_test_split<k>.txt``, k = 1, 2, 3.
+"""Read the annotations of HMDB51: 153 files ``<class>_test_split<k>.txt``, k = 1, 2, 3.
 
-A line is ``name.avi n`` with n = 0 (not used in this split), 1 (train) or 2 (test). The id is
-the file's stem, which is unique over the classes. Class ids are the alphabetical order.
+A line is ``name.avi n`` with n = 0 (not used in this split), 1 (train) or 2 (test). The id is the
+file name without extension, which is unique across classes. Class ids follow the alphabetical
+order.
 """
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowkit.annotations.source import Located, match
+from flowkit.annotations.source import Located, match_videos
 from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
-from flowkit.annotations.text import find_texts, read_lines, shorten
-from flowkit.annotations.tree import stem
+from flowkit.annotations.text import find_text_files, read_lines, shorten
+from flowkit.annotations.tree import get_stem
 from flowkit.errors import AnnotationError
 
 FILE = re.compile(r"(.+)_test_split([123])\.txt")
 
 
-def find(folder: Path, variant: str | None = None) -> list[Path]:
-    """The split files of the first folder (of those below) that has any."""
-    paths = find_texts(folder, FILE)
+def find_files(folder: Path, variant: str | None = None) -> list[Path]:
+    """Find the split files in the first folder at or below ``folder`` that has any.
+
+    Args:
+        folder: Where to look.
+        variant: Ignored; HMDB51 has no variants.
+
+    Returns:
+        The paths, sorted; an empty list if there are none.
+    """
+    paths = find_text_files(folder, FILE)
     return [path for path in paths if path.parent == paths[0].parent]
 
 
-def read(folder: Path, variant: str | None = None) -> AnnotationTable:
-    """Read the splits that are there; subsets train1, test1, … test3.
+def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
+    """Read the splits that are present.
 
-    A class that has a file for one split must have one for each split that is there.
+    A class that has a file for one split must have a file for every split that is present.
+
+    Args:
+        folder: A folder that holds the files, at any depth that `find_text_files` searches.
+        variant: Ignored; HMDB51 has no variants.
+
+    Returns:
+        The annotations, with the subsets train1, test1, … test3.
+
+    Raises:
+        AnnotationError: A file is malformed or missing.
     """
     files: dict[tuple[str, str], Path] = {}
-    for path in find(folder):
-        parts = FILE.fullmatch(path.name)
-        assert parts is not None
-        files[parts[2], parts[1]] = path
+    for path in find_files(folder):
+        match = FILE.fullmatch(path.name)
+        assert match is not None
+        files[match[2], match[1]] = path
     classes = sorted({name for _, name in files})
     for split in sorted({split for split, _ in files}):
         for name in classes:
@@ -46,7 +65,19 @@ def read(folder: Path, variant: str | None = None) -> AnnotationTable:
 
 
 def read_list(path: Path, name: str, split: str) -> Iterator[Row]:
-    """The rows of one file: one class, one split."""
+    """Read the rows of one file, which covers one class and one split.
+
+    Args:
+        path: The file.
+        name: The class.
+        split: The split: "1", "2" or "3".
+
+    Yields:
+        One row for each video; its subset is None if the split does not use the video.
+
+    Raises:
+        AnnotationError: A line is malformed.
+    """
     subsets = {"0": None, "1": f"train{split}", "2": f"test{split}"}
     labels = (Label(name),)
     for where, line in read_lines(path):
@@ -59,7 +90,15 @@ def read_list(path: Path, name: str, split: str) -> Iterator[Row]:
         yield Row(fields[0].removesuffix(".avi"), labels, subsets[fields[1]], where)
 
 
-def locate(root: Path, table: AnnotationTable) -> Located:
-    """Find the videos below ``root`` by their stem, in any folders."""
+def locate_videos(root: Path, table: AnnotationTable) -> Located:
+    """Match the videos below ``root`` by file name without extension, whatever their folder.
+
+    Args:
+        root: The folder of videos.
+        table: The annotations.
+
+    Returns:
+        The videos found, and those that are missing or not annotated.
+    """
     index = {annotation.id: annotation for annotation in table.annotations}
-    return match(root, table, index, stem)
+    return match_videos(root, table, index, get_stem)

@@ -1,8 +1,9 @@
-"""Kinetics-400, -600, -700 and -700-2020: header-driven CSV files, one per split.
+"""Read the annotations of Kinetics-400, -600, -700 and -700-2020: CSV files, one for each split.
 
-A row has ``label,youtube_id,time_start,time_end,split``; Kinetics-400 adds ``is_cc``, and test
-files have no ``label``. The id of a clip is ``{youtube_id}_{start:06d}_{end:06d}``, the name that
-the dataset's own downloader gives it. Class ids are the alphabetical order of the labels.
+The columns are found by the header: ``label,youtube_id,time_start,time_end,split``; Kinetics-400
+adds ``is_cc``, and test files have no ``label``. The id of a clip is
+``{youtube_id}_{start:06d}_{end:06d}``, the name that the dataset's own downloader gives it. Class
+ids follow the alphabetical order of the labels.
 """
 
 import re
@@ -10,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowkit.annotations.source import Located, match
+from flowkit.annotations.source import Located, match_videos
 from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
-from flowkit.annotations.text import find_texts, read_csv
-from flowkit.annotations.tree import stem
+from flowkit.annotations.text import find_text_files, read_csv
+from flowkit.annotations.tree import get_stem
 from flowkit.errors import AnnotationError
 
 SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
@@ -27,54 +28,96 @@ YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 CLIP = re.compile(r"(.+)_(\d+)_(\d+)")
 
 
-def find(folder: Path, variant: str | None = None) -> list[Path]:
-    """The CSV files of ``variant`` ("400" unless given) at or below ``folder``.
+def find_files(folder: Path, variant: str | None = None) -> list[Path]:
+    """Find the CSV files of one variant at or below ``folder``.
 
-    ``kinetics-400_val.csv`` and the like say their variant; for ``val.csv`` or ``validate.csv``
-    the nearest folder that names one does, and where none does, they are taken. Two files
-    for one split are an AnnotationError that names both.
+    Files such as ``kinetics-400_val.csv`` name their variant. For ``val.csv`` or ``validate.csv``
+    the nearest folder that names a variant decides; if none does, the file is taken for any
+    variant.
+
+    Args:
+        folder: Where to look.
+        variant: "400", "600", "700" or "700-2020"; None means "400".
+
+    Returns:
+        At most one path for each of train, val and test, in that order.
+
+    Raises:
+        AnnotationError: Two files claim the same split; the message names both.
     """
     wanted = (variant or "400").replace("_", "-")
-    chosen: dict[str, tuple[bool, Path]] = {}
-    for path in find_texts(folder, FILE):
-        parts = FILE.fullmatch(path.name)
-        assert parts is not None
-        said = parts[1] or folder_variant(path.parent)
-        if said is not None and said.replace("_", "-") != wanted:
+    chosen_by_split: dict[str, tuple[bool, Path]] = {}
+    for path in find_text_files(folder, FILE):
+        match = FILE.fullmatch(path.name)
+        assert match is not None
+        named_variant = match[1] or find_folder_variant(path.parent)
+        if named_variant is not None and named_variant.replace("_", "-") != wanted:
             continue
-        split = SPLITS[parts[2].lower()]
-        certain, first = chosen.get(split, (False, path))
-        if first != path and certain == (said is not None):
+        split = SPLITS[match[2].lower()]
+        is_named, first = chosen_by_split.get(split, (False, path))
+        if first != path and is_named == (named_variant is not None):
             raise AnnotationError(
                 f"{path}:1: expected one {split} file of kinetics-{wanted}, got {first} as well; "
                 "move one of them away"
             )
-        if said is not None or not certain:
-            chosen[split] = (said is not None, path)
-    return [chosen[split][1] for split in ("train", "val", "test") if split in chosen]
+        if named_variant is not None or not is_named:
+            chosen_by_split[split] = (named_variant is not None, path)
+    return [
+        chosen_by_split[split][1] for split in ("train", "val", "test") if split in chosen_by_split
+    ]
 
 
-def folder_variant(folder: Path) -> str | None:
-    """The variant that the nearest folder with one in its name says."""
+def find_folder_variant(folder: Path) -> str | None:
+    """Return the variant in the name of the nearest folder that names one.
+
+    Args:
+        folder: The folder of an annotation file.
+
+    Returns:
+        The variant, such as "400" or "700_2020"; None if no folder names one.
+    """
     for name in reversed(folder.parts):
-        parts = FOLDER.fullmatch(name)
-        if parts:
-            return parts[1]
+        match = FOLDER.fullmatch(name)
+        if match:
+            return match[1]
     return None
 
 
-def read(folder: Path, variant: str | None = None) -> AnnotationTable:
-    """Read every split of ``variant`` found below ``folder``; subsets train, val, test."""
-    rows = [row for path in find(folder, variant) for row in read_split(path)]
+def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
+    """Read every split of a variant that is found at or below ``folder``.
+
+    Args:
+        folder: Where to look.
+        variant: "400", "600", "700" or "700-2020"; None means "400".
+
+    Returns:
+        The annotations, with the subsets train, val and test.
+
+    Raises:
+        AnnotationError: A file is malformed, or two files claim one split.
+    """
+    rows = [row for path in find_files(folder, variant) for row in read_split(path)]
     classes = sorted({label.name for row in rows for label in row.labels})
     return build_table(classes, rows)
 
 
 def read_split(path: Path) -> Iterator[Row]:
-    """The rows of one CSV file. Times may be written as floats; the id holds whole seconds."""
-    parts = FILE.fullmatch(path.name)
-    own_split = SPLITS[parts[2].lower()] if parts else ""
-    shared: dict[str, tuple[Label, ...]] = {"": ()}
+    """Read the rows of one CSV file.
+
+    Times may be written as floats; the id holds whole seconds.
+
+    Args:
+        path: The file.
+
+    Yields:
+        One row for each clip.
+
+    Raises:
+        AnnotationError: A line has a malformed id, time or split.
+    """
+    match = FILE.fullmatch(path.name)
+    file_split = SPLITS[match[2].lower()] if match else ""
+    labels_by_class: dict[str, tuple[Label, ...]] = {"": ()}
     for where, row in read_csv(path, ["youtube_id", "time_start", "time_end"]):
         youtube_id = row["youtube_id"]
         if not YOUTUBE_ID.fullmatch(youtube_id):
@@ -82,19 +125,31 @@ def read_split(path: Path) -> Iterator[Row]:
                 f"{where}: expected a YouTube id of 11 characters, got {youtube_id!r}; "
                 "correct or remove the line"
             )
-        start, end = (seconds(row[name], name, where) for name in ("time_start", "time_end"))
-        split = row.get("split", "").lower() or own_split
+        start, end = (parse_seconds(row[name], name, where) for name in ("time_start", "time_end"))
+        split = row.get("split", "").lower() or file_split
         if split not in SPLITS:
             raise AnnotationError(
                 f"{where}: expected a split of {', '.join(SPLITS)}, got {split!r}; correct the line"
             )
         name = row.get("label", "")
-        labels = shared.setdefault(name, (Label(name),))
+        labels = labels_by_class.setdefault(name, (Label(name),))
         yield Row(f"{youtube_id}_{start:06d}_{end:06d}", labels, SPLITS[split], where)
 
 
-def seconds(text: str, name: str, where: str) -> int:
-    """Whole seconds of a time written as an integer or a float."""
+def parse_seconds(text: str, name: str, where: str) -> int:
+    """Parse a time that is written as an integer or a float.
+
+    Args:
+        text: The time in seconds, from 0 to below 1e6.
+        name: Name of the column, for the error message.
+        where: ``file:line``, for the error message.
+
+    Returns:
+        The whole seconds.
+
+    Raises:
+        AnnotationError: The text is not such a number.
+    """
     try:
         value = float(text)
         if not 0 <= value < 1e6:
@@ -106,24 +161,38 @@ def seconds(text: str, name: str, where: str) -> int:
     return int(value)
 
 
-def locate(root: Path, table: AnnotationTable) -> Located:
-    """Find the clips below ``root``, in any folders.
+def locate_videos(root: Path, table: AnnotationTable) -> Located:
+    """Find the clips below ``root``, whatever their folder.
 
-    A clip is named by its id, with or without the zeros, or by its YouTube id alone where only
-    one annotated clip comes from that video.
+    A clip's file is named by its id, with or without the leading zeros, or by its YouTube id alone
+    if only one annotated clip comes from that video.
+
+    Args:
+        root: The folder of videos.
+        table: The annotations.
+
+    Returns:
+        The clips found, and those that are missing or not annotated.
     """
-    clips = Counter(annotation.id[:11] for annotation in table.annotations)
+    clips_per_video = Counter(annotation.id[:11] for annotation in table.annotations)
     index = {
         annotation.id[:11]: annotation
         for annotation in table.annotations
-        if clips[annotation.id[:11]] == 1
+        if clips_per_video[annotation.id[:11]] == 1
     }
     index |= {annotation.id: annotation for annotation in table.annotations}
-    return match(root, table, index, clip_name)
+    return match_videos(root, table, index, parse_clip_id)
 
 
-def clip_name(path: str) -> str:
-    """The id that a file's name stands for."""
-    name = stem(path)
-    parts = CLIP.fullmatch(name)
-    return f"{parts[1]}_{int(parts[2]):06d}_{int(parts[3]):06d}" if parts else name
+def parse_clip_id(path: str) -> str:
+    """Return the clip id that a file name stands for, with leading zeros restored.
+
+    Args:
+        path: Path of a video.
+
+    Returns:
+        The id, or the file name without extension if it does not look like a clip's.
+    """
+    name = get_stem(path)
+    match = CLIP.fullmatch(name)
+    return f"{match[1]}_{int(match[2]):06d}_{int(match[3]):06d}" if match else name

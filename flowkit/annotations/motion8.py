@@ -1,36 +1,66 @@
-"""motion8, our synthetic dataset: ``train.csv`` and ``test.csv`` with the header ``id,label``.
+"""Read the lists of motion8, flowkit's synthetic dataset: CSV files with the header ``id,label``.
 
-The id is the path below the folder of videos, ``<class>/<name>.mp4``. Class ids are
-alphabetical. Any dataset whose lists are written so can use this format.
+The files are ``train.csv``, ``val.csv`` and ``test.csv``. The id is the path below the folder of
+videos, ``<class>/<name>.mp4``. Class ids follow the alphabetical order. Any dataset whose lists
+have this form can use this format.
 """
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowkit.annotations.source import Located, match
+from flowkit.annotations.source import Located, match_videos
 from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
-from flowkit.annotations.text import find_texts, read_csv
+from flowkit.annotations.text import find_text_files, read_csv
 from flowkit.errors import AnnotationError
 
 FILE = re.compile(r"(train|val|test)\.csv")
 
 
-def find(folder: Path, variant: str | None = None) -> list[Path]:
-    """The lists of the first folder (of those below) that has any."""
-    paths = find_texts(folder, FILE)
+def find_files(folder: Path, variant: str | None = None) -> list[Path]:
+    """Find the lists in the first folder at or below ``folder`` that has any.
+
+    Args:
+        folder: Where to look.
+        variant: Ignored; motion8 has no variants.
+
+    Returns:
+        The paths, sorted; an empty list if there are none.
+    """
+    paths = find_text_files(folder, FILE)
     return [path for path in paths if path.parent == paths[0].parent]
 
 
-def read(folder: Path, variant: str | None = None) -> AnnotationTable:
-    """Read the lists that are there; subsets train, val, test."""
-    rows = [row for path in find(folder) for row in read_list(path)]
+def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
+    """Read the lists that are present.
+
+    Args:
+        folder: A folder that holds the files, at any depth that `find_text_files` searches.
+        variant: Ignored; motion8 has no variants.
+
+    Returns:
+        The annotations, with the subsets train, val and test.
+
+    Raises:
+        AnnotationError: A file is malformed.
+    """
+    rows = [row for path in find_files(folder) for row in read_list(path)]
     classes = sorted({label.name for row in rows for label in row.labels})
     return build_table(classes, rows)
 
 
 def read_list(path: Path) -> Iterator[Row]:
-    """The rows of one list."""
+    """Read the rows of one list.
+
+    Args:
+        path: The file; its name without extension is the subset.
+
+    Yields:
+        One row for each video.
+
+    Raises:
+        AnnotationError: A line has no id or no label.
+    """
     for where, row in read_csv(path, ["id", "label"]):
         if not (row["id"] and row["label"]):
             raise AnnotationError(
@@ -40,7 +70,15 @@ def read_list(path: Path) -> Iterator[Row]:
         yield Row(row["id"], (Label(row["label"]),), path.stem, where)
 
 
-def locate(root: Path, table: AnnotationTable) -> Located:
-    """Find the videos at their ids below ``root``."""
+def locate_videos(root: Path, table: AnnotationTable) -> Located:
+    """Find the videos whose path below ``root`` is an annotated id.
+
+    Args:
+        root: The folder of videos.
+        table: The annotations.
+
+    Returns:
+        The videos found, and those that are missing or not annotated.
+    """
     index = {annotation.id: annotation for annotation in table.annotations}
-    return match(root, table, index, str)
+    return match_videos(root, table, index, str)

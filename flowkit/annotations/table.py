@@ -1,4 +1,4 @@
-"""The one table that every annotation format is read into."""
+"""Define the table of annotations that every format is read into."""
 
 import json
 import unicodedata
@@ -14,53 +14,62 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One action in a video: the class ``name``, and ``start`` and ``end`` in seconds.
-
-    Both times are None where the action is that of the whole video.
-    """
+    """One action in a video."""
 
     name: str
+    """Name of the class."""
     start: float | None = None
+    """Start in seconds; None if the label holds for the whole video."""
     end: float | None = None
+    """End in seconds; None if the label holds for the whole video."""
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What the official files say of one video: its labels (perhaps none) and its subsets."""
+    """The annotations of one video."""
 
     id: str
+    """The id of the video."""
     labels: tuple[Label, ...]
+    """Its labels; may be empty."""
     subsets: tuple[str, ...]
+    """The subsets it belongs to, such as "train"; may be empty."""
 
 
 class Row(NamedTuple):
-    """One line of an annotation file. ``subset`` is None where the line puts the video in none;
-    ``where`` is ``file:line``, for messages.
-    """
+    """One line of an annotation file."""
 
     id: str
+    """The id of the video."""
     labels: tuple[Label, ...]
+    """The labels that the line gives; empty if it gives none."""
     subset: str | None
+    """The subset that the line puts the video in; None if in none."""
     where: str
+    """``file:line``, for error messages."""
 
 
 @dataclass(frozen=True)
 class AnnotationTable:
     """All annotations of a dataset.
 
-    ``classes`` in the official order, so that a name's index is its class id; ``annotations``
-    sorted by id. Raises AnnotationError if the ids are not unique and sorted (ids that differ
-    only by Unicode normalization count as equal), or a label is none of ``classes``.
+    Raises:
+        AnnotationError: The ids are not unique and sorted (ids that differ only by Unicode
+            normalization count as equal), a class is listed twice, or a label is not one of the
+            classes.
     """
 
     classes: tuple[str, ...]
+    """Class names in the official order; the index of a name is its class id."""
     annotations: tuple[Annotation, ...]
+    """One entry for each video, sorted by id."""
 
     def __post_init__(self) -> None:
+        """Check that ids and classes are unique, and that every label is a class."""
         known = set(self.classes)
         if len(known) != len(self.classes):
-            twice = next(name for name in self.classes if self.classes.count(name) > 1)
-            raise AnnotationError(f"class {twice!r} is listed twice; class names must be unique")
+            repeated = next(name for name in self.classes if self.classes.count(name) > 1)
+            raise AnnotationError(f"class {repeated!r} is listed twice; class names must be unique")
         previous = None
         for annotation in self.annotations:
             if previous is not None and annotation.id <= previous:
@@ -77,25 +86,32 @@ class AnnotationTable:
         check_normalization(annotation.id for annotation in self.annotations)
 
     def joined(self, other: "AnnotationTable") -> "AnnotationTable":
-        """This table with what ``other`` says, which counts where both speak of a video.
+        """Return this table updated with another one.
 
-        Class ids stay as they are here, and new classes come after them; but where ``other``
-        speaks of every video of this table, it is the result as it is.
+        Class ids of this table stay, and new classes are appended. If ``other`` has every video of
+        this table, the result is ``other`` unchanged.
+
+        Args:
+            other: Annotations that take precedence for videos in both tables.
+
+        Returns:
+            The merged table.
         """
-        mine = {annotation.id: annotation for annotation in self.annotations}
-        theirs = {annotation.id: annotation for annotation in other.annotations}
-        if mine.keys() <= theirs.keys():
+        own_annotations = {annotation.id: annotation for annotation in self.annotations}
+        other_annotations = {annotation.id: annotation for annotation in other.annotations}
+        if own_annotations.keys() <= other_annotations.keys():
             return other
-        both = mine | theirs
+        merged = own_annotations | other_annotations
         classes = (*self.classes, *(name for name in other.classes if name not in self.classes))
-        return AnnotationTable(classes, tuple(both[id] for id in sorted(both)))
+        return AnnotationTable(classes, tuple(merged[id] for id in sorted(merged)))
 
     def to_arrow(self) -> "pa.Table":
-        """The table for the store's index.
+        """Convert the table for the store's index.
 
-        Columns: ``id: string``, ``labels: list<struct<class: int32, start: float64,
-        end: float64>>``, ``subsets: list<string>``. Schema metadata ``classes`` is the JSON
-        list of class names.
+        Returns:
+            An Arrow table with the columns ``id: string``, ``labels: list<struct<class: int32,
+            start: float64, end: float64>>`` and ``subsets: list<string>``. Its schema metadata
+            ``classes`` is the JSON list of class names.
         """
         import pyarrow as pa
 
@@ -113,10 +129,10 @@ class AnnotationTable:
         columns = {
             "id": pa.array([annotation.id for annotation in self.annotations], pa.string()),
             "labels": pa.ListArray.from_arrays(
-                offsets([len(annotation.labels) for annotation in self.annotations]), struct
+                compute_offsets([len(annotation.labels) for annotation in self.annotations]), struct
             ),
             "subsets": pa.ListArray.from_arrays(
-                offsets([len(annotation.subsets) for annotation in self.annotations]),
+                compute_offsets([len(annotation.subsets) for annotation in self.annotations]),
                 pa.array(subsets, pa.string()),
             ),
         }
@@ -124,7 +140,17 @@ class AnnotationTable:
 
     @classmethod
     def from_arrow(cls, table: "pa.Table") -> Self:
-        """Invert :meth:`to_arrow`; further columns are ignored."""
+        """Convert a table from `to_arrow` back; further columns are ignored.
+
+        Args:
+            table: An Arrow table as `to_arrow` makes it.
+
+        Returns:
+            The annotations.
+
+        Raises:
+            AnnotationError: The table has no class names.
+        """
         metadata = table.schema.metadata or {}
         if b"classes" not in metadata:
             raise AnnotationError("the table has no class names (schema metadata 'classes')")
@@ -143,8 +169,15 @@ class AnnotationTable:
         return cls(classes, annotations)
 
 
-def offsets(lengths: Sequence[int]) -> "pa.Array":
-    """The int32 offsets of a list column whose lists have the given lengths."""
+def compute_offsets(lengths: Sequence[int]) -> "pa.Array":
+    """Compute the offsets of an Arrow list column.
+
+    Args:
+        lengths: Length of each list.
+
+    Returns:
+        An int32 array with one element more than ``lengths``.
+    """
     import numpy as np
     import pyarrow as pa
 
@@ -156,9 +189,18 @@ def offsets(lengths: Sequence[int]) -> "pa.Array":
 def build_table(classes: Iterable[str], rows: Iterable[Row]) -> AnnotationTable:
     """Merge the lines of all files of a dataset into a table.
 
-    A video that several subsets name gets all of them, in the order they came. A line without
-    labels (the test files of Kinetics) adds its subset only. Lines that give one video
-    different labels raise an AnnotationError that names both lines.
+    A video that several subsets name gets all of them, in the order of the lines. A line without
+    labels (the test files of Kinetics) only adds its subset.
+
+    Args:
+        classes: Class names in the order of their ids.
+        rows: The lines of all files.
+
+    Returns:
+        The table.
+
+    Raises:
+        AnnotationError: Two lines give one video different labels; the message names both.
     """
     merged: dict[str, tuple[Row, list[str]]] = {}
     for row in rows:
@@ -167,7 +209,8 @@ def build_table(classes: Iterable[str], rows: Iterable[Row]) -> AnnotationTable:
             if (first.labels and row.labels) or row.subset in subsets:
                 raise AnnotationError(
                     f"{row.where}: expected the labels of {first.where} for video {row.id!r} "
-                    f"({names(first.labels)}), got {names(row.labels)}; remove one of the two lines"
+                    f"({format_labels(first.labels)}), got {format_labels(row.labels)}; remove one "
+                    "of the two lines"
                 )
             merged[row.id] = (first if first.labels else row, subsets)
         if row.subset is not None and row.subset not in subsets:
@@ -180,22 +223,29 @@ def build_table(classes: Iterable[str], rows: Iterable[Row]) -> AnnotationTable:
     )
 
 
-def names(labels: tuple[Label, ...]) -> str:
-    """The labels in words, for messages."""
+def format_labels(labels: tuple[Label, ...]) -> str:
+    """Return the names of the labels, for error messages."""
     return ", ".join(label.name for label in labels) or "no label"
 
 
-def normalize(text: str) -> str:
-    """``text`` in Unicode normalization form C, in which ids are compared."""
+def normalize_unicode(text: str) -> str:
+    """Return ``text`` in Unicode normalization form C, in which ids are compared."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def check_normalization(ids: Iterable[str]) -> None:
-    """Raise AnnotationError where two ids differ only by Unicode normalization."""
+    """Check that no two ids differ only by Unicode normalization.
+
+    Args:
+        ids: Ids of videos.
+
+    Raises:
+        AnnotationError: Two ids differ only by Unicode normalization.
+    """
     seen: dict[str, str] = {}
     for id in ids:
-        if not id.isascii() and seen.setdefault(normalize(id), id) != id:
+        if not id.isascii() and seen.setdefault(normalize_unicode(id), id) != id:
             raise AnnotationError(
-                f"ids {seen[normalize(id)]!a} and {id!a} differ only by Unicode "
+                f"ids {seen[normalize_unicode(id)]!a} and {id!a} differ only by Unicode "
                 "normalization; rename one of the videos"
             )

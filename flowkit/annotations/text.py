@@ -1,4 +1,4 @@
-"""Reading the official text files: every message names the file and the line."""
+"""Read the text files of official annotations; every error message names the file and the line."""
 
 import csv
 import os
@@ -8,18 +8,28 @@ from pathlib import Path
 
 from flowkit.errors import AnnotationError
 
-DEPTH = 4  # official archives put their files at most this many folders down
+MAX_DEPTH = 4  # official archives put their files at most this many folders down
 
 
 def read_text(path: Path) -> str:
-    """The file's text; a byte-order mark is dropped, CR LF becomes LF."""
+    """Read a UTF-8 text file, dropping a byte-order mark and converting CR LF to LF.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its text.
+
+    Raises:
+        AnnotationError: The file is not UTF-8, or cannot be read.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise AnnotationError(
             f"{path}:{line}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x}; "
-            "get the file anew or convert it"
+            "download the file again or convert it"
         ) from error
     except OSError as error:
         raise AnnotationError(
@@ -28,17 +38,35 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """The non-blank lines as (``file:line``, stripped text)."""
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    """Read the non-blank lines of a file.
+
+    Args:
+        path: The file.
+
+    Yields:
+        ``file:line`` and the text of the line without surrounding white space.
+
+    Raises:
+        AnnotationError: The file is not UTF-8, or cannot be read.
+    """
+    for line_number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
-            yield f"{path}:{number}", line.strip()
+            yield f"{path}:{line_number}", line.strip()
 
 
 def read_csv(path: Path, required: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a CSV file with a header as (``file:line``, stripped values by column name).
+    """Read the rows of a CSV file that has a header.
 
-    Column names are matched without regard to case. Raises AnnotationError where a required
-    column is absent, a row has more or fewer fields than the header, or a quote stays open.
+    Args:
+        path: The file.
+        required: Columns that the header must have. Names are compared without regard to case.
+
+    Yields:
+        ``file:line``, and the values by column name, without surrounding white space.
+
+    Raises:
+        AnnotationError: A required column is missing, a row has more or fewer fields than the
+            header, or a quote is not closed.
     """
     reader = csv.reader(read_text(path).splitlines(keepends=True), strict=True)
     header: list[str] = []
@@ -51,11 +79,11 @@ def read_csv(path: Path, required: Sequence[str]) -> Iterator[tuple[str, dict[st
             values = [field.strip() for field in fields]
             if not header:
                 header = [value.lower() for value in values]
-                absent = [name for name in required if name not in header]
-                if absent:
+                missing = [name for name in required if name not in header]
+                if missing:
                     raise AnnotationError(
                         f"{where}: expected a header with {', '.join(required)}, got "
-                        f"{shorten(','.join(fields))}; put the official header line back"
+                        f"{shorten(','.join(fields))}; restore the official header line"
                     )
             elif len(values) != len(header):
                 raise AnnotationError(
@@ -71,32 +99,39 @@ def read_csv(path: Path, required: Sequence[str]) -> Iterator[tuple[str, dict[st
     if not header:
         raise AnnotationError(
             f"{path}:1: expected a header with {', '.join(required)}, got an empty file; "
-            "get the file anew"
+            "download the file again"
         )
 
 
-def find_texts(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
-    """Files at most DEPTH folders below ``folder`` whose whole name matches, sorted.
+def find_text_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    """Find the files whose whole name matches, at most `MAX_DEPTH` folders down.
 
     Hidden files and folders are skipped.
+
+    Args:
+        folder: Where to look.
+        pattern: Matched against the whole file name.
+
+    Returns:
+        The paths, sorted.
     """
-    found: list[Path] = []
+    matches: list[Path] = []
     level = [folder] if folder.is_dir() else []
-    for _ in range(DEPTH):
-        below: list[Path] = []
+    for _ in range(MAX_DEPTH):
+        next_level: list[Path] = []
         for parent in level:
             with os.scandir(parent) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
                     if pattern.fullmatch(entry.name):
-                        found.append(Path(entry.path))
+                        matches.append(Path(entry.path))
                     elif entry.is_dir():
-                        below.append(Path(entry.path))
-        level = below
-    return sorted(found)
+                        next_level.append(Path(entry.path))
+        level = next_level
+    return sorted(matches)
 
 
 def shorten(text: str, length: int = 80) -> str:
-    """``text`` quoted and cut, for messages."""
+    """Quote a text and cut it to ``length`` characters, for error messages."""
     return repr(text if len(text) <= length else text[: length - 1] + "…")

@@ -1,4 +1,4 @@
-"""Finding the video files below a folder, in one walk."""
+"""Find the video files below a folder in one walk."""
 
 import os
 from bisect import bisect_left
@@ -18,70 +18,106 @@ VIDEO_EXTENSIONS = frozenset({
 
 
 def is_video(name: str) -> bool:
-    """Whether the file name has the extension of a video, in any case."""
+    """Return whether a file name has the extension of a video, in upper or lower case."""
     _, dot, extension = name.rpartition(".")
     return dot + extension.lower() in VIDEO_EXTENSIONS
 
 
-def stem(path: str) -> str:
-    """The file's name without folders and extension; pathlib takes seconds for 250,000."""
+def get_stem(path: str) -> str:
+    """Return the name of a file without folders and extension.
+
+    ``pathlib`` takes seconds for 250,000 paths, so it is not used here.
+
+    Args:
+        path: A path with "/" as separator.
+
+    Returns:
+        The stem.
+    """
     name = path.rpartition("/")[2]
     return name.rpartition(".")[0] or name
 
 
 def walk_videos(root: Path) -> list[str]:
-    """Paths below ``root`` of everything named like a video, "/"-separated and sorted.
+    """List everything below ``root`` that is named like a video.
 
-    They are text (see :mod:`flowkit.path_text`): ``root / text_to_path(path)`` is the file.
+    Hidden files and folders are skipped. Symbolic links are followed; each real folder is walked
+    once, under its own name rather than a link's, so loops end. A link to nothing is listed, and so
+    is a folder named like a video that has no video below it: decoding it then fails with a reason,
+    where skipping it would hide the problem.
 
-    Hidden files and folders are skipped. Symbolic links are followed; each real folder is
-    walked once, under its own name rather than a link's, so loops end. A link that leads
-    nowhere is listed, and so is a folder named like a video that has no video below it:
-    decoding such a thing fails with a reason, where skipping it would hide it.
-    Raises UsageError if ``root`` is no folder, or a folder below it cannot be listed.
+    Args:
+        root: The folder to walk.
+
+    Returns:
+        Paths below ``root``, separated by "/" and sorted. They are text (see
+        :mod:`flowkit.path_text`): the file is ``root / text_to_path(path)``.
+
+    Raises:
+        UsageError: ``root`` is not a folder, or a folder below it cannot be listed.
     """
     if not root.is_dir():
         raise UsageError(f"expected a folder of videos, found none at {root}; check the path")
-    found: list[str] = []
+    files: list[str] = []
     folders: list[str] = []
-    for path, is_folder in visit(root):
-        (folders if is_folder else found).append(path_to_text(path))
-    found.sort()
+    for path, is_folder in walk_entries(root):
+        (folders if is_folder else files).append(path_to_text(path))
+    files.sort()
     for path in sorted(folders, key=lambda path: -path.count("/")):
-        position = bisect_left(found, path + "/")
-        if position == len(found) or not found[position].startswith(path + "/"):
-            found.insert(bisect_left(found, path), path)
-    return found
+        index = bisect_left(files, path + "/")
+        if index == len(files) or not files[index].startswith(path + "/"):
+            files.insert(bisect_left(files, path), path)
+    return files
 
 
 def holds_videos(root: Path) -> bool:
-    """Whether ``root`` is a folder with a file named like a video at any depth below."""
-    return root.is_dir() and any(not is_folder for _, is_folder in visit(root))
+    """Return whether ``root`` is a folder with a file named like a video at any depth."""
+    return root.is_dir() and any(not is_folder for _, is_folder in walk_entries(root))
 
 
-def visit(root: Path) -> Iterator[tuple[str, bool]]:
-    """What is named like a video below ``root``, as (path, whether it is a folder)."""
-    seen: set[tuple[int, int]] = set()
-    real, links = [""], list[str]()
-    while real or links:
+def walk_entries(root: Path) -> Iterator[tuple[str, bool]]:
+    """Walk over everything below ``root`` that is named like a video.
+
+    Args:
+        root: The folder to walk.
+
+    Yields:
+        The path below ``root``, and whether it is a folder.
+
+    Raises:
+        UsageError: A folder cannot be listed.
+    """
+    visited: set[tuple[int, int]] = set()
+    folders, linked_folders = [""], list[str]()
+    while folders or linked_folders:
         # Links come last, so that what they lead to is already seen under its own name.
-        folder = real.pop() if real else links.pop(0)
+        folder = folders.pop() if folders else linked_folders.pop(0)
         status = (root / folder).stat()
-        if (status.st_dev, status.st_ino) in seen:
+        if (status.st_dev, status.st_ino) in visited:
             continue
-        seen.add((status.st_dev, status.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         for entry in list_folder(root / folder):
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                (links if entry.is_symlink() else real).append(path)
+                (linked_folders if entry.is_symlink() else folders).append(path)
             if is_video(entry.name):
                 yield path, entry.is_dir()
 
 
 def list_folder(folder: Path) -> list["os.DirEntry[str]"]:
-    """The entries of ``folder``; UsageError if it cannot be listed."""
+    """List the entries of a folder, sorted by name.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Its entries.
+
+    Raises:
+        UsageError: The folder cannot be listed.
+    """
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)

@@ -1,88 +1,138 @@
-"""UCF101: ``classInd.txt``, ``trainlist0k.txt`` and ``testlist0k.txt``, k = 1, 2, 3.
+"""Read the annotations of UCF101: the class index and the train and test lists of three splits.
 
-``classInd.txt`` has lines ``1 ApplyEyeMakeup``, counted from 1; a train list has lines
-``Class/v_Class_g08_c01.avi 1`` and a test list the same without the number. The id is the
-file's stem. Copies differ in the case of ``HandstandPushups``, so case is not looked at.
+``classInd.txt`` has lines ``1 ApplyEyeMakeup``, counted from 1. ``trainlist0k.txt`` has lines
+``Class/v_Class_g08_c01.avi 1``, and ``testlist0k.txt`` the same without the number, for k = 1, 2,
+3. The id is the file name without extension. Copies of the dataset differ in the case of
+``HandstandPushups``, so names are compared without regard to case.
 """
 
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from flowkit.annotations.source import Located, match
+from flowkit.annotations.source import Located, match_videos
 from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
-from flowkit.annotations.text import find_texts, read_lines, shorten
-from flowkit.annotations.tree import stem
+from flowkit.annotations.text import find_text_files, read_lines, shorten
+from flowkit.annotations.tree import get_stem
 from flowkit.errors import AnnotationError
 
 FILE = re.compile(r"classInd\.txt|(train|test)list0?([123])\.txt", re.IGNORECASE)
 
 
-def find(folder: Path, variant: str | None = None) -> list[Path]:
-    """``classInd.txt`` and the lists of the first folder (of those below) that has them."""
+def find_files(folder: Path, variant: str | None = None) -> list[Path]:
+    """Find ``classInd.txt`` and the lists in the first folder that has more than one of them.
+
+    Args:
+        folder: Where to look, at or below it.
+        variant: Ignored; UCF101 has no variants.
+
+    Returns:
+        The paths, sorted; an empty list if there are none.
+    """
     folders: dict[Path, list[Path]] = {}
-    for path in find_texts(folder, FILE):
+    for path in find_text_files(folder, FILE):
         folders.setdefault(path.parent, []).append(path)
     return next((paths for paths in folders.values() if len(paths) > 1), [])
 
 
-def read(folder: Path, variant: str | None = None) -> AnnotationTable:
-    """Read the lists that are there; subsets train1, test1, … test3."""
-    paths = find(folder)
-    index = [path for path in paths if path.name.lower() == "classind.txt"]
-    if not index:
+def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
+    """Read the lists that are present.
+
+    Args:
+        folder: A folder that holds the files, at any depth that `find_text_files` searches.
+        variant: Ignored; UCF101 has no variants.
+
+    Returns:
+        The annotations, with the subsets train1, test1, … test3.
+
+    Raises:
+        AnnotationError: A file is malformed, or ``classInd.txt`` is missing.
+    """
+    paths = find_files(folder)
+    class_files = [path for path in paths if path.name.lower() == "classind.txt"]
+    if not class_files:
         raise AnnotationError(
             f"{folder}/classInd.txt:1: expected the list of classes, got no such file; "
             "unpack the whole archive of splits"
         )
-    classes = read_classes(index[0])
-    numbers = {name.casefold(): number for number, name in enumerate(classes)}
+    classes = read_classes(class_files[0])
+    class_ids = {name.casefold(): number for number, name in enumerate(classes)}
     spelling: dict[str, str] = {}  # ids without regard to case; the first list decides
     rows: list[Row] = []
-    lists = [path for path in paths if path not in index]
+    lists = [path for path in paths if path not in class_files]
     for path in sorted(lists, key=lambda path: (path.stem[-1], "test" in path.name.lower())):
-        for row in read_list(path, classes, numbers):
+        for row in read_list(path, classes, class_ids):
             rows.append(row._replace(id=spelling.setdefault(row.id.casefold(), row.id)))
     return build_table(classes, rows)
 
 
 def read_classes(path: Path) -> list[str]:
-    """The class names in the order of their numbers, which must be 1, 2, 3, …"""
+    """Read the class names from ``classInd.txt``.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The names in the order of their numbers, which must be 1, 2, 3, ….
+
+    Raises:
+        AnnotationError: A line is malformed or out of order.
+    """
     classes: list[str] = []
     for where, line in read_lines(path):
         fields = line.split()
         if len(fields) != 2 or fields[0] != str(len(classes) + 1):
             raise AnnotationError(
                 f"{where}: expected '{len(classes) + 1} ClassName', got {shorten(line)}; "
-                "get the file anew"
+                "download the file again"
             )
         classes.append(fields[1])
     return classes
 
 
-def read_list(path: Path, classes: list[str], numbers: dict[str, int]) -> Iterator[Row]:
-    """The rows of one train or test list."""
-    parts = FILE.fullmatch(path.name)
-    assert parts is not None
-    subset = f"{parts[1].lower()}{parts[2]}"
+def read_list(path: Path, classes: list[str], class_ids: dict[str, int]) -> Iterator[Row]:
+    """Read the rows of one train or test list.
+
+    Args:
+        path: The file.
+        classes: Class names in the order of their ids.
+        class_ids: Class ids by class name in lower case.
+
+    Yields:
+        One row for each video.
+
+    Raises:
+        AnnotationError: A line is malformed, or gives the wrong class number.
+    """
+    match = FILE.fullmatch(path.name)
+    assert match is not None
+    subset = f"{match[1].lower()}{match[2]}"
     for where, line in read_lines(path):
-        name, _, number = line.partition(" ")
+        name, _, class_number = line.partition(" ")
         video = PurePosixPath(name.replace("\\", "/"))
-        expected = numbers.get(video.parent.name.casefold())
+        expected = class_ids.get(video.parent.name.casefold())
         if expected is None or video.suffix.lower() != ".avi":
             raise AnnotationError(
                 f"{where}: expected 'Class/v_Class_g01_c01.avi' with a class of classInd.txt, "
                 f"got {shorten(line)}; correct or remove the line"
             )
-        if number.strip() and number.strip() != str(expected + 1):
+        if class_number.strip() and class_number.strip() != str(expected + 1):
             raise AnnotationError(
                 f"{where}: expected class number {expected + 1} for {classes[expected]}, "
-                f"got {number.strip()!r}; correct or remove the line"
+                f"got {class_number.strip()!r}; correct or remove the line"
             )
         yield Row(video.stem, (Label(classes[expected]),), subset, where)
 
 
-def locate(root: Path, table: AnnotationTable) -> Located:
-    """Find ``v_X_g01_c01.avi`` and the like below ``root``, in any folders, in any case."""
+def locate_videos(root: Path, table: AnnotationTable) -> Located:
+    """Find files such as ``v_X_g01_c01.avi`` below ``root``, in any folder and in any case.
+
+    Args:
+        root: The folder of videos.
+        table: The annotations.
+
+    Returns:
+        The videos found, and those that are missing or not annotated.
+    """
     index = {annotation.id.casefold(): annotation for annotation in table.annotations}
-    return match(root, table, index, lambda path: stem(path).casefold())
+    return match_videos(root, table, index, lambda path: get_stem(path).casefold())

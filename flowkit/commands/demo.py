@@ -85,14 +85,14 @@ def write_videos(
     """
     from flowkit.commands.terminal import count_progress
     from flowkit.extraction.recipe_overrides import parse_size
-    from flowkit.synthetic.motion8 import Motion8, write
+    from flowkit.synthetic.motion8 import Motion8, write_dataset
 
     width, height = parse_size(size)
     config = Motion8(
         videos=videos, test_videos=test_videos, frames=frames, width=width, height=height, seed=seed
     )
     with count_progress("rendering motion8") as progress:
-        rendered = write(folder, config, progress)
+        rendered = write_dataset(folder, config, progress)
     click.echo(f"motion8: {videos + test_videos} videos at {folder} ({rendered} rendered now)")
 
 
@@ -112,8 +112,8 @@ def extract_videos(folder: Path, store: Path, workers: int | None) -> bool:
     from flowkit.commands.terminal import print_table
     from flowkit.extraction import Options, Wishes, choose_recipe, extract
 
-    table = FORMATS["motion8"].read(folder / "annotations", None)
-    located = FORMATS["motion8"].locate(folder / "videos", table)
+    table = FORMATS["motion8"].read_table(folder / "annotations", None)
+    located = FORMATS["motion8"].locate_videos(folder / "videos", table)
     streams = ("rgb", "flow")
     recipe = choose_recipe(store, streams, Wishes(), find_dataset("motion8").recipe)
     summary = extract(

@@ -108,18 +108,18 @@ def read_table(
     if dataset is not None:
         entry = find_dataset(dataset, variant, load_catalog(catalog))
         root = data_root()
-        folder = entry.annotations_folder(root) or entry.videos_folder(root)
-        absent = entry.absent(root, folder, entry.annotations_folder(root))
+        folder = entry.find_annotations_folder(root) or entry.find_videos_folder(root)
+        absent = entry.describe_missing_folders(root, folder, entry.find_annotations_folder(root))
         if folder is None or absent:
             raise CatalogError(f"dataset {entry.full_name}: {absent}")
-        return FORMATS[entry.format].read(folder, entry.variant)
+        return FORMATS[entry.format].read_table(folder, entry.variant)
     if annotations is None or format is None:
         return None
     if format not in FORMATS:
         matches = difflib.get_close_matches(format, FORMATS, 1)
         hint = f"; did you mean {matches[0]}?" if matches else ""
         raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}{hint}")
-    table = FORMATS[format].read(annotations, variant)
+    table = FORMATS[format].read_table(annotations, variant)
     if not table.annotations:
         raise UsageError(f"{annotations} has no annotations of format {format}")
     return table

@@ -63,7 +63,7 @@ def choose_sources(
         )
     if dataset is not None:
         entry = find_dataset(dataset, variant, load_catalog(catalog))
-        table, located = entry.locate()
+        table, located = entry.locate_videos()
         sources = Sources(
             located=located,
             table=table,
@@ -74,7 +74,7 @@ def choose_sources(
     elif videos is not None:
         if not videos.is_dir():
             raise UsageError(f"--videos expects a folder with one folder per class, got {videos}")
-        table, located = folder.scan(videos)
+        table, located = folder.scan_folder(videos)
         sources = Sources(
             located=located, table=table, store=store or Path("stores") / videos.resolve().name
         )

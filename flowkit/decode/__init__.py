@@ -1,6 +1,12 @@
-"""Video file → frames (PyAV). ``with VideoReader(path, resize) as frames: …``."""
+"""Decode video files into RGB frames with PyAV (FFmpeg's libraries).
 
-from flowkit.decode.reader import VideoInfo, VideoReader, probe, read_video
-from flowkit.decode.stream import codecs
+Example:
+    with VideoReader(path, Resize(mode="none")) as frames:
+        for frame in frames:
+            ...
+"""
 
-__all__ = ["VideoInfo", "VideoReader", "codecs", "probe", "read_video"]
+from flowkit.decode.reader import VideoInfo, VideoReader, probe_video, read_video
+from flowkit.decode.stream import find_codec_support
+
+__all__ = ["VideoInfo", "VideoReader", "find_codec_support", "probe_video", "read_video"]

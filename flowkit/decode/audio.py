@@ -1,7 +1,7 @@
-"""Audio track → log-mel patches, as VGGish eats them.
+"""Convert the audio track of a file into the log-mel patches that VGGish takes.
 
-Hershey et al., "CNN Architectures for Large-Scale Audio Classification", ICASSP 2017; the
-constants are those of the released VGGish model.
+Hershey et al., "CNN Architectures for Large-Scale Audio Classification", ICASSP 2017; the constants
+are those of the released VGGish model.
 
     X[t, k] = |Σ_n w[n] · x[t·hop + n] · exp(−2πi·k·n / N)|          magnitude, not power
     w[n]    = ½ − ½ cos(2π n / L),  n = 0 … L−1                       periodic Hann
@@ -12,11 +12,11 @@ constants are those of the released VGGish model.
     L window (400 samples)    hop 160    N recipe.fft (512)    m_k mel of bin k
     e_0 … e_{mels+1} equally spaced in mel from low_hz to high_hz    B[0, ·] = 0
 
-Patches are 96 consecutive rows without overlap; what is left at the end is dropped.
+A patch is 96 consecutive rows; patches do not overlap, and rows left over at the end are dropped.
 
-Deviations: the resampler is libswresample's (VGGish's own code used resampy), on the mean of
-all channels; the input is float, not rounded to 16 bits. Timestamps are not looked at: gaps
-and a late start of the track are not filled with silence.
+Deviations: the resampler is libswresample's (VGGish's own code used resampy) and works on the mean
+of all channels; the input is float, not rounded to 16 bits. Timestamps are ignored: gaps and a late
+start of the track are not filled with silence.
 """
 
 import os
@@ -28,84 +28,112 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from flowkit.decode.container import label, open_container, reason
+from flowkit.decode.container import format_error, get_display_name, open_container
 from flowkit.errors import VideoError
 from flowkit.recipe import AudioRecipe
 
-BLOCK = 10  # patches whose spectrum is computed at once: what bounds the memory
+PATCHES_PER_BLOCK = 10
+"""Patches whose spectra are computed at once, which bounds the memory."""
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class AudioPatches:
-    """The log-mel patches of one file.
-
-    patches: float32 (patches, recipe.patch, recipe.mels), (n, 96, 64) by default; n is 0
-        where the track is shorter than one patch (0.975 s).
-    warnings: one line each: where decoding broke.
-    """
+    """The log-mel patches of one file."""
 
     patches: Floats
+    """float32 (n, recipe.patch, recipe.mels), (n, 96, 64) by default; n is 0 if the track is
+    shorter than one patch (0.975 s).
+    """
     warnings: tuple[str, ...]
+    """One line for each problem, such as where decoding broke off."""
 
 
 def log_mel_patches(
     path: str | os.PathLike[str], recipe: AudioRecipe | None = None
 ) -> AudioPatches:
-    """Decode the best audio track of a file, and turn it into log-mel patches.
+    """Decode the best audio track of a file and convert it into log-mel patches.
 
-    A track that breaks midway gives the patches before the break, and a warning.
+    If decoding breaks off midway, the patches before that point are returned, with a warning.
 
-    Raises
-    ------
-    VideoError: ``no-audio-stream``, ``no-decoder``, ``broken-audio`` (not one sample), and all that
-        :func:`flowkit.decode.container.open_container` raises.
+    Args:
+        path: A media file.
+        recipe: Parameters of the patches. None means the defaults of `AudioRecipe`.
+
+    Returns:
+        The patches and the warnings.
+
+    Raises:
+        VideoError: ``no-audio-stream``, ``no-decoder``, ``broken-audio`` (not one sample could be
+            decoded), and all that :func:`flowkit.decode.container.open_container` raises.
     """
     recipe = recipe or AudioRecipe()
     warnings: list[str] = []
     samples = 0
 
-    def counted() -> Iterator[Floats]:
+    def count_samples() -> Iterator[Floats]:
         nonlocal samples
         for chunk in decode_audio(path, recipe.sample_rate, warnings):
             samples += len(chunk)
             yield chunk
 
-    blocks = list(make_patches(counted(), recipe))
+    blocks = list(make_patches(count_samples(), recipe))
     if samples == 0:
-        why = "; ".join(["no audio could be decoded", *warnings])
-        raise VideoError("broken-audio", f"{label(path)}: {why}")
+        reason = "; ".join(["no audio could be decoded", *warnings])
+        raise VideoError("broken-audio", f"{get_display_name(path)}: {reason}")
     return AudioPatches(np.concatenate(blocks), tuple(warnings))
 
 
 def decode_audio(
     path: str | os.PathLike[str], sample_rate: int, warnings: list[str]
 ) -> Iterator[Floats]:
-    """The track as chunks of mono float32 samples in [−1, 1] at ``sample_rate``."""
+    """Decode the best audio track of a file.
+
+    Args:
+        path: A media file.
+        sample_rate: Samples per second to resample to.
+        warnings: Receives a line if decoding breaks off.
+
+    Yields:
+        Chunks of mono samples, float32 in [−1, 1].
+
+    Raises:
+        VideoError: ``no-audio-stream``, ``no-decoder``, and all that
+            :func:`flowkit.decode.container.open_container` raises.
+    """
     with open_container(path) as container:
         stream = container.streams.best("audio")
         if stream is None:
-            raise VideoError("no-audio-stream", f"{label(path)}: no audio stream")
+            raise VideoError("no-audio-stream", f"{get_display_name(path)}: no audio stream")
         if stream.codec_context is None:
-            what = "this FFmpeg has no decoder for its audio stream"
-            raise VideoError("no-decoder", f"{label(path)}: {what}")
+            problem = "this FFmpeg has no decoder for its audio stream"
+            raise VideoError("no-decoder", f"{get_display_name(path)}: {problem}")
         layout: Any = None
         resampler: Any = None
         for frame in decode_frames(container, stream, warnings):
-            here = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if here != layout:  # the first frame, or a broadcast that changes midway
+            frame_layout = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if frame_layout != layout:  # the first frame, or a recording that changes midway
                 if resampler is not None:
-                    yield from mix(resampler.resample(None))
+                    yield from mix_channels(resampler.resample(None))
                 # Channels are kept, since swresample's mono of float samples is √2 louder.
                 resampler = av.AudioResampler(format="fltp", rate=sample_rate)
-                layout = here
-            yield from mix(resampler.resample(frame))
+                layout = frame_layout
+            yield from mix_channels(resampler.resample(frame))
         if resampler is not None:
-            yield from mix(resampler.resample(None))
+            yield from mix_channels(resampler.resample(None))
 
 
 def decode_frames(container: Any, stream: Any, warnings: list[str]) -> Iterator[Any]:
-    """Decoded audio frames, up to the end or the first break after a good packet."""
+    """Decode audio frames until the end, or until the first failure after a good packet.
+
+    Args:
+        container: An open PyAV container.
+        stream: Its audio stream.
+        warnings: Receives a line for what could not be decoded.
+
+    Yields:
+        Decoded PyAV frames.
+    """
     accepted = rejected = 0
     packets = container.demux(stream)
     while True:
@@ -116,55 +144,78 @@ def decode_frames(container: Any, stream: Any, warnings: list[str]) -> Iterator[
                 break
             frames = packet.decode()
         except av.error.FFmpegError as error:
-            # Tracks that are cut from longer ones often begin inside a packet.
+            # A track that was cut out of a longer one often begins inside a packet.
             if packet is not None and packet.size and not accepted:
-                rejected, why = rejected + 1, reason(error)
+                rejected, reason = rejected + 1, format_error(error)
                 continue
-            warnings.append(f"audio decoding broke after packet {accepted}: {reason(error)}")
+            warnings.append(f"audio decoding broke after packet {accepted}: {format_error(error)}")
             return
         accepted += packet.size > 0
         yield from frames
     if rejected:
-        warnings.append(f"the first {rejected} audio packets could not be decoded: {why}")
+        warnings.append(f"the first {rejected} audio packets could not be decoded: {reason}")
 
 
-def mix(frames: list[Any]) -> Iterator[Floats]:
-    """Planar float frames as the mean of their channels, float32 (samples,)."""
+def mix_channels(frames: list[Any]) -> Iterator[Floats]:
+    """Average the channels of planar float frames.
+
+    Args:
+        frames: PyAV audio frames.
+
+    Yields:
+        float32 (samples,) for each frame.
+    """
     for frame in frames:
         yield frame.to_ndarray().mean(axis=0, dtype=np.float32)
 
 
 def make_patches(chunks: Iterator[Floats], recipe: AudioRecipe) -> Iterator[Floats]:
-    """Patches float32 (n, patch, mels), block by block, the first one empty.
+    """Convert samples into patches, one block at a time.
 
-    chunks: mono samples at ``recipe.sample_rate``, cut anywhere.
+    Args:
+        chunks: Mono samples at ``recipe.sample_rate``, divided anywhere.
+        recipe: Parameters of the patches.
+
+    Yields:
+        float32 (n, patch, mels); the first block is empty.
     """
     window = round(recipe.window_seconds * recipe.sample_rate)
     hop = round(recipe.hop_seconds * recipe.sample_rate)
     bands = make_mel_bands(recipe)
     patch = recipe.patch * hop  # samples from one patch to the next
-    tail = window - hop  # samples that the last window of a patch reaches into the next one
+    overlap = window - hop  # samples that the last window of a patch reaches into the next one
     yield np.empty((0, recipe.patch, recipe.mels), np.float32)
-    held: list[Floats] = []
+    pending: list[Floats] = []
     size = 0
     for chunk in chunks:
-        held.append(chunk)
+        pending.append(chunk)
         size += len(chunk)
-        if size >= BLOCK * patch + tail:
-            samples = np.concatenate(held)
-            whole = (size - tail) // patch
-            yield log_mel(samples[: whole * patch + tail], window, hop, bands, recipe)
-            held, size = [samples[whole * patch :]], size - whole * patch
-    whole = (size - tail) // patch
-    if whole > 0:
-        samples = np.concatenate(held)[: whole * patch + tail]
-        yield log_mel(samples, window, hop, bands, recipe)
+        if size >= PATCHES_PER_BLOCK * patch + overlap:
+            samples = np.concatenate(pending)
+            complete = (size - overlap) // patch
+            yield compute_log_mel(samples[: complete * patch + overlap], window, hop, bands, recipe)
+            pending, size = [samples[complete * patch :]], size - complete * patch
+    complete = (size - overlap) // patch
+    if complete > 0:
+        samples = np.concatenate(pending)[: complete * patch + overlap]
+        yield compute_log_mel(samples, window, hop, bands, recipe)
 
 
-def log_mel(
+def compute_log_mel(
     samples: Floats, window: int, hop: int, bands: NDArray[np.float64], recipe: AudioRecipe
 ) -> Floats:
-    """Samples that hold a whole number of patches → float32 (patches, patch, mels)."""
+    """Compute the patches of samples that hold a whole number of them.
+
+    Args:
+        samples: float32 (samples,).
+        window: Length of the spectrum window in samples.
+        hop: Samples from one window to the next.
+        bands: The matrix B, as `make_mel_bands` returns it.
+        recipe: Parameters of the patches.
+
+    Returns:
+        float32 (patches, patch, mels).
+    """
     frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     magnitude = np.abs(np.fft.rfft(frames * hann, recipe.fft))
@@ -173,13 +224,20 @@ def log_mel(
 
 
 def make_mel_bands(recipe: AudioRecipe) -> NDArray[np.float64]:
-    """The matrix B, float64 (fft // 2 + 1, mels): triangles that are linear in mel."""
+    """Make the matrix B of triangular bands, linear in mel.
 
-    def mel(hertz: Any) -> Any:
+    Args:
+        recipe: Sample rate, length of the Fourier transform, and the bands.
+
+    Returns:
+        float64 (fft // 2 + 1, mels).
+    """
+
+    def to_mel(hertz: Any) -> Any:
         return 1127 * np.log1p(np.asarray(hertz) / 700)
 
-    bins = mel(np.linspace(0, recipe.sample_rate / 2, recipe.fft // 2 + 1))[:, None]
-    edges = np.linspace(mel(recipe.low_hz), mel(recipe.high_hz), recipe.mels + 2)
+    bins = to_mel(np.linspace(0, recipe.sample_rate / 2, recipe.fft // 2 + 1))[:, None]
+    edges = np.linspace(to_mel(recipe.low_hz), to_mel(recipe.high_hz), recipe.mels + 2)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (bins - low) / (centre - low), (high - bins) / (high - centre)
     bands: NDArray[np.float64] = np.maximum(0, np.minimum(rising, falling))

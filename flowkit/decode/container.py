@@ -1,9 +1,9 @@
-"""A media file, opened: what video decoding and audio decoding share.
+"""Open media files, for video decoding and audio decoding alike.
 
-Everything that can be wrong with a path or with a container's header becomes one
-:class:`VideoError` here, so that what comes after only sees streams.
+Everything that can be wrong with a path or with a container's header becomes a :class:`VideoError`
+here, so later code only handles streams.
 
-What differs between PyAV 18 and PyAV 19 is known here and nowhere else:
+The differences between PyAV 18 and PyAV 19 are handled in this module only:
 
 ===================  ================================  ===================================
                      PyAV 18                           PyAV 19
@@ -29,13 +29,13 @@ from av.sidedata.sidedata import Type as SideDataType
 from flowkit.errors import VideoError
 from flowkit.path_text import printable_path
 
-# Containers whose reading means opening other files (playlists), or that take any text.
-# "tty" is libavformat's name for coloured terminal output.
+# Formats that make libavformat open other files (playlists), or that accept any text. "tty" is
+# libavformat's name for coloured terminal output.
 REFUSED_FORMATS = frozenset(
     {"tty", "hls", "dash", "concat", "sdp", "imf", "vobsub", "ffmetadata", "data", "bin", "txt"}
 )
 
-# First bytes of containers: (offset, bytes). Only chooses between two words for a failure.
+# First bytes of containers: (offset, bytes). They only decide how a failure is described.
 SIGNATURES = (
     (4, b"ftyp"),
     (4, b"moov"),
@@ -61,60 +61,87 @@ TAG_SETTINGS: dict[str, Any] = (
 def open_container(path: str | os.PathLike[str]) -> Any:
     """Open a media file for reading.
 
-    Returns
-    -------
-    An ``av.container.InputContainer``, to be closed by the caller.
+    Args:
+        path: The file.
 
-    Raises
-    ------
-    VideoError: ``missing``, ``not-a-file``, ``empty``, ``unreadable``, ``not-a-video`` (no
-        media container) or ``broken`` (a container whose header cannot be read).
+    Returns:
+        An ``av.container.InputContainer``, which the caller must close.
+
+    Raises:
+        VideoError: ``missing``, ``not-a-file``, ``empty``, ``unreadable``, ``not-a-video`` (not a
+            media container) or ``broken`` (a container whose header cannot be read).
     """
     head = read_head(path)
-    # "file:" keeps a name such as "a:b.mp4" or "http:" from being taken for a protocol, and
-    # the whitelist keeps playlists from reaching the network.
+    # Without "file:" a name such as "a:b.mp4" would be taken for a protocol. The whitelist
+    # prevents playlists from reaching the network.
     source = "file:" + os.fspath(path)
     settings = {"options": {"protocol_whitelist": "file"}, **TAG_SETTINGS}
     try:
         container = av.open(source, **settings)
     except (av.error.FFmpegError, UnicodeError, ValueError) as error:
-        known = any(head[at : at + len(mark)] == mark for at, mark in SIGNATURES)
-        kind, what = ("broken", "a cut or damaged file") if known else ("not-a-video", "no video")
-        why = reopen_for_reason(source, settings) or reason(error)
-        raise VideoError(kind, f"{label(path)}: {what} ({why})") from error
+        is_container = any(
+            head[offset : offset + len(signature)] == signature for offset, signature in SIGNATURES
+        )
+        kind, problem = (
+            ("broken", "a cut or damaged file") if is_container else ("not-a-video", "not a video")
+        )
+        reason = find_open_error(source, settings) or format_error(error)
+        raise VideoError(kind, f"{get_display_name(path)}: {problem} ({reason})") from error
     if REFUSED_FORMATS & set(container.format.name.split(",")):
         name = container.format.name
         container.close()
-        raise VideoError("not-a-video", f"{label(path)}: no video but text or a list ({name})")
+        raise VideoError(
+            "not-a-video", f"{get_display_name(path)}: not a video but text or a playlist ({name})"
+        )
     return container
 
 
 def read_head(path: str | os.PathLike[str]) -> bytes:
-    """The first 16 bytes of a regular, readable, non-empty file; otherwise a VideoError."""
+    """Read the first 16 bytes of a file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The bytes; fewer if the file is shorter.
+
+    Raises:
+        VideoError: ``missing``, ``not-a-file``, ``empty`` or ``unreadable``.
+    """
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
-            what = "a directory" if stat.S_ISDIR(status.st_mode) else "a special file"
-            raise VideoError("not-a-file", f"{label(path)}: expected a video file, is {what}")
+            file_type = "a directory" if stat.S_ISDIR(status.st_mode) else "a special file"
+            raise VideoError(
+                "not-a-file", f"{get_display_name(path)}: expected a video file, got {file_type}"
+            )
         if status.st_size == 0:
-            raise VideoError("empty", f"{label(path)}: the file is empty (0 bytes)")
+            raise VideoError("empty", f"{get_display_name(path)}: the file is empty (0 bytes)")
         with Path(path).open("rb") as file:
             return file.read(16)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise VideoError("missing", f"{label(path)}: no such file") from error
+        raise VideoError("missing", f"{get_display_name(path)}: no such file") from error
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise VideoError("unreadable", f"{label(path)}: cannot be read ({why})") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise VideoError(
+            "unreadable", f"{get_display_name(path)}: cannot be read ({reason})"
+        ) from error
 
 
-def reopen_for_reason(source: str, settings: dict[str, Any]) -> str:
-    """What libavformat logs when it fails to open ``source``, or "" if it says nothing.
+def find_open_error(source: str, settings: dict[str, Any]) -> str:
+    """Find out why libavformat fails to open a file, from its log.
 
-    PyAV keeps libav silent. Its log is turned on only here, for one call in one thread on a
-    path that already failed: a log callback takes the GIL, which decoder threads must never
-    wait for.
+    PyAV silences libav. The log is enabled only here, for one call in one thread on a path that
+    already failed, because a log callback takes the GIL, which decoder threads must never wait for.
+
+    Args:
+        source: The file, as given to ``av.open``.
+        settings: Keyword arguments of ``av.open``.
+
+    Returns:
+        The log message; "" if there is none.
     """
-    before = av.logging.get_level()
+    previous_level = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     try:
         with av.logging.Capture() as lines:
@@ -122,33 +149,62 @@ def reopen_for_reason(source: str, settings: dict[str, Any]) -> str:
                 av.open(source, **settings).close()
             except (av.error.FFmpegError, UnicodeError, ValueError) as error:
                 logged = getattr(error, "log", None)
-                return one_line(logged[2]) if logged else ""
-            return one_line(lines[-1][2]) if lines else ""
+                return to_one_line(logged[2]) if logged else ""
+            return to_one_line(lines[-1][2]) if lines else ""
     finally:
-        av.logging.set_level(before)
+        av.logging.set_level(previous_level)
 
 
 def to_fraction(number: Any) -> Fraction | None:
-    """Convert a rational attribute of PyAV, None where the file does not say (0/1, 1/0)."""
+    """Convert a rational attribute of PyAV.
+
+    Args:
+        number: The attribute.
+
+    Returns:
+        The fraction; None if the file does not state it (0/1, 1/0).
+    """
     return Fraction(number.numerator, number.denominator) if number else None
 
 
 def read_tag(metadata: dict[str, str], name: str) -> str:
-    """Read one tag of a container or stream as valid text, "" where there is none.
+    """Read a tag of a container or stream as valid text.
 
-    Bytes that are not UTF-8 become U+FFFD, so that the text can be printed and stored.
+    Args:
+        metadata: The tags by name.
+        name: Name of the tag.
+
+    Returns:
+        The text; "" if there is no such tag. Bytes that are not UTF-8 become U+FFFD, so that the
+        text can be printed and stored.
     """
     return metadata.get(name, "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def read_side_data(frame: Any, name: str) -> bytes | None:
-    """Read a frame's side data of one type, such as ``DISPLAYMATRIX``; None if it has none."""
+    """Read one type of a frame's side data.
+
+    Args:
+        frame: A PyAV frame.
+        name: Name of the type, such as ``DISPLAYMATRIX``.
+
+    Returns:
+        The bytes; None if the frame has no such side data.
+    """
     data = frame.side_data.get(name)
     return None if data is None else bytes(data)
 
 
 def accept_unknown_side_data(cls: type[Enum], value: object) -> Enum | None:
-    """Name a side data type that PyAV does not know, as ``Type._missing_`` of PyAV 19 does."""
+    """Name a side data type that PyAV does not know, as ``Type._missing_`` of PyAV 19 does.
+
+    Args:
+        cls: The enumeration of types.
+        value: Number of the type.
+
+    Returns:
+        A new member ``UNKNOWN_<number>``; None if the value is not a number.
+    """
     if not isinstance(value, int):
         return None
     member: Enum = object.__new__(cls)
@@ -164,15 +220,16 @@ if "_missing_" not in vars(SideDataType):
     )
 
 
-def reason(error: BaseException) -> str:
-    """An error's own words as one line, without the path that libav appends."""
-    return one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+def format_error(error: BaseException) -> str:
+    """Format an error as one line, without the path that libav appends."""
+    return to_one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 
-def label(path: str | os.PathLike[str]) -> str:
-    """A file's name, printable on one line whatever bytes it is made of."""
-    return one_line(printable_path(Path(path).name or path))
+def get_display_name(path: str | os.PathLike[str]) -> str:
+    """Return the name of a file, printable on one line whatever its bytes are."""
+    return to_one_line(printable_path(Path(path).name or path))
 
 
-def one_line(text: str) -> str:
+def to_one_line(text: str) -> str:
+    """Escape the characters of a text that are not printable."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text.strip())

@@ -1,8 +1,9 @@
-"""Decoded frame → RGB array of the stored size.
+"""Convert decoded frames into RGB arrays of the stored size.
 
-YUV 4:2:0 of 8 bits with even sides, what most videos have, goes through our own kernel
-(conversion_kernel.py), several times as fast and with the same bytes; everything else through
-swscale, with its accurate and bit-exact arithmetic, so that two machines make the same bytes.
+Most videos are 8-bit YUV 4:2:0 with even sides. They are converted by our own kernel
+(conversion_kernel.py), which is several times as fast as swscale and produces the same bytes. All
+others are converted by swscale with its accurate and bit-exact arithmetic, so that all machines
+produce the same bytes.
 """
 
 from itertools import product
@@ -14,7 +15,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from flowkit.decode.container import reason
+from flowkit.decode.container import format_error
 from flowkit.decode.orientation import Orientation
 from flowkit.errors import VideoError
 
@@ -30,88 +31,128 @@ RGB_FLAGS = (
 )
 KERNEL_FORMATS = ("yuv420p", "yuvj420p")
 FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
-SMALLEST_SIDE = 16  # along three samples of chroma, or fewer, swscale takes other shares
+"""FFmpeg's AVCOL_RANGE_JPEG."""
+MIN_SIDE = 16
+"""Below this side in pixels swscale may weight chroma samples differently than the kernel."""
 PROBE_WIDTH, PROBE_HEIGHT = 32, 16
 
 
 class FrameConverter:
     """Converts the frames of one video.
 
-    Parameters
-    ----------
-    size: width and height in pixels of what comes out.
-    area: whether frames become smaller by OpenCV's pixel-area average; else bilinearly.
-    orientation: how pictures are turned, before they are resized.
-    label: of the file, for errors.
+    Args:
+        size: Width and height of the output in pixels.
+        area: Whether frames are reduced by OpenCV's pixel-area average; otherwise bilinearly.
+        orientation: How frames are rotated and mirrored, before they are resized.
+        label: Name of the file, for error messages.
     """
 
     def __init__(
         self, size: tuple[int, int], area: bool, orientation: Orientation, label: str
     ) -> None:
+        """Prepare the conversion; nothing is decoded yet."""
         self._size, self._area = size, area
         self._orientation, self._label = orientation, label
         self._reformatter: Any = VideoReformatter()
         self._chroma: Any = None
-        self._asked = False
+        self._has_probed_chroma = False
 
     def convert(self, frame: Any) -> RGBFrame:
-        """Convert one frame of PyAV: uint8 RGB (height, width, 3), C-contiguous.
+        """Convert one frame.
+
+        Args:
+            frame: A decoded PyAV frame.
+
+        Returns:
+            uint8 RGB (height, width, 3), C-contiguous.
 
         Raises:
-            VideoError: `broken`; the frame has a format that cannot become RGB.
+            VideoError: ``broken``; the frame has a format that cannot become RGB.
         """
-        picture = self.convert_by_kernel(frame)
-        return self.resize(self.convert_by_swscale(frame) if picture is None else picture)
+        picture = self.convert_with_kernel(frame)
+        return self.resize(self.convert_with_swscale(frame) if picture is None else picture)
 
     def resize(self, picture: RGBFrame) -> RGBFrame:
-        """Turn a picture (H, W, 3) and make it of the wanted size, if it is not yet."""
+        """Orient an image and resize it to the output size.
+
+        Args:
+            picture: uint8 RGB (H, W, 3).
+
+        Returns:
+            uint8 RGB (height, width, 3), C-contiguous.
+        """
         picture = np.ascontiguousarray(self._orientation.apply(picture))
         height, width = picture.shape[:2]
         if (width, height) == self._size:
             return picture
         # OpenCV's area filter has no meaning where a side grows (it falls back to nearest).
-        grows = self._size[0] > width or self._size[1] > height
-        filter = cv2.INTER_AREA if self._area and not grows else cv2.INTER_LINEAR
-        resized: RGBFrame = cv2.resize(picture, self._size, interpolation=filter)
+        is_enlarged = self._size[0] > width or self._size[1] > height
+        interpolation = cv2.INTER_AREA if self._area and not is_enlarged else cv2.INTER_LINEAR
+        resized: RGBFrame = cv2.resize(picture, self._size, interpolation=interpolation)
         return resized
 
-    def convert_by_kernel(self, frame: Any) -> RGBFrame | None:
-        """Convert, and make smaller if it can be done at once; None where the kernel cannot."""
+    def convert_with_kernel(self, frame: Any) -> RGBFrame | None:
+        """Convert one frame with our kernel, and reduce it in the same pass if that is possible.
+
+        Args:
+            frame: A decoded PyAV frame.
+
+        Returns:
+            uint8 RGB, not necessarily of the output size; None if the kernel cannot convert the
+            frame.
+        """
         from flowkit.decode import conversion_kernel as kernel
 
-        if not self._asked:
-            self._chroma, self._asked = find_chroma(frame), True
+        if not self._has_probed_chroma:
+            self._chroma, self._has_probed_chroma = find_chroma_positions(frame), True
         planes = read_planes(frame)
         if self._chroma is None or planes is None:
             return None
-        factors = find_factors(frame)
+        factors = compute_frame_factors(frame)
         size, smaller = (frame.height, frame.width), self._size[::-1]
         if not (
             self._area and self._orientation == Orientation() and kernel.can_shrink(size, smaller)
         ):
-            return kernel.convert(*planes, frame.width, self._chroma, factors)
+            return kernel.convert_frame(*planes, frame.width, self._chroma, factors)
         rows, columns = map(kernel.compute_taps, size, smaller)
         return kernel.convert_and_shrink(
             *planes, frame.width, self._chroma, factors, *columns, *rows
         )
 
-    def convert_by_swscale(self, frame: Any) -> RGBFrame:
-        """Convert one frame of PyAV as `convert` does, but leave its size and turn."""
+    def convert_with_swscale(self, frame: Any) -> RGBFrame:
+        """Convert one frame with swscale, without resizing or orienting it.
+
+        Args:
+            frame: A decoded PyAV frame.
+
+        Returns:
+            uint8 RGB (H, W, 3).
+
+        Raises:
+            VideoError: ``broken``; the frame has a format that cannot become RGB.
+        """
         try:
             return convert_to_rgb(self._reformatter, frame)
         except (av.error.FFmpegError, ValueError) as error:
-            what = f"{self._label}: cannot convert {frame.format.name} to RGB ({reason(error)})"
-            raise VideoError("broken", what) from error
+            message = (
+                f"{self._label}: cannot convert {frame.format.name} to RGB ({format_error(error)})"
+            )
+            raise VideoError("broken", message) from error
 
 
 def read_planes(frame: Any) -> tuple[U8, U8, U8] | None:
-    """Return Y, U and V, or None where the kernel cannot convert the frame.
+    """Read the planes Y, U and V of a frame.
 
-    They are views, with rows that are longer than those of the picture.
+    Args:
+        frame: A decoded PyAV frame.
+
+    Returns:
+        Views of the planes, whose rows are longer than those of the image; None if the kernel
+        cannot convert the frame.
     """
     from flowkit.decode.conversion_kernel import MATRICES
 
-    odd_or_small = any(side % 2 or side < SMALLEST_SIDE for side in (frame.width, frame.height))
+    odd_or_small = any(side % 2 or side < MIN_SIDE for side in (frame.width, frame.height))
     if frame.format.name not in KERNEL_FORMATS or odd_or_small:
         return None
     planes = frame.planes
@@ -125,24 +166,35 @@ def read_planes(frame: Any) -> tuple[U8, U8, U8] | None:
     return y, u, v
 
 
-def find_factors(frame: Any) -> I32:
-    """Compute the factors of the frame's matrix and range."""
+def compute_frame_factors(frame: Any) -> I32:
+    """Compute the kernel's factors for the matrix and range of a frame.
+
+    Args:
+        frame: A decoded PyAV frame.
+
+    Returns:
+        int32 (6,), as `compute_factors` returns it.
+    """
     from flowkit.decode.conversion_kernel import compute_factors
 
     full_range = frame.format.name == "yuvj420p" or frame.color_range == FULL_RANGE
     return compute_factors(int(frame.colorspace), full_range)
 
 
-def find_chroma(frame: Any) -> I32 | None:
-    """Find where the chroma samples of a stream lie, or None where our bytes are not swscale's.
+def find_chroma_positions(frame: Any) -> I32 | None:
+    """Find where the chroma samples of a stream lie.
 
-    PyAV does not tell, but swscale knows: it is given a small frame of noise with the properties
-    of this one, and its bytes are compared with ours for each place.
+    PyAV does not expose this, but swscale knows it. A small frame of noise with the properties of
+    the given frame is converted by both, and the bytes are compared for each position.
 
     Args:
-        frame: any frame of the stream.
+        frame: Any frame of the stream.
+
+    Returns:
+        int32 (2, 4), the positions across and down as values of `CHROMA_POSITIONS`; None if no
+        position reproduces swscale's bytes.
     """
-    from flowkit.decode.conversion_kernel import CHROMA_PLACES, convert
+    from flowkit.decode.conversion_kernel import CHROMA_POSITIONS, convert_frame
 
     if read_planes(frame) is None:
         return None
@@ -156,16 +208,26 @@ def find_chroma(frame: Any) -> I32 | None:
     for plane in planes:
         plane[:] = random.integers(0, 256, plane.shape, np.uint8)
     expected = convert_to_rgb(VideoReformatter(), small)
-    for across, down in product(CHROMA_PLACES.values(), repeat=2):
+    for across, down in product(CHROMA_POSITIONS.values(), repeat=2):
         chroma = np.array([across, down], np.int32)
-        if np.array_equal(convert(*planes, small.width, chroma, find_factors(small)), expected):
+        if np.array_equal(
+            convert_frame(*planes, small.width, chroma, compute_frame_factors(small)), expected
+        ):
             return chroma
     return None
 
 
 def convert_to_rgb(reformatter: Any, frame: Any) -> RGBFrame:
-    """Convert a frame of any format with swscale, whatever its size."""
-    made: RGBFrame = reformatter.reformat(
+    """Convert a frame of any format with swscale, in its own size.
+
+    Args:
+        reformatter: A PyAV ``VideoReformatter``.
+        frame: A PyAV frame.
+
+    Returns:
+        uint8 RGB (H, W, 3).
+    """
+    rgb: RGBFrame = reformatter.reformat(
         frame, format="rgb24", interpolation=RGB_FLAGS, threads=1
     ).to_ndarray()
-    return made
+    return rgb

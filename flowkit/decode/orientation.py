@@ -1,7 +1,7 @@
-"""The display matrix: how a decoded picture is turned and mirrored to be looked at.
+"""Rotate and mirror decoded frames as the display matrix of the file says.
 
-ISO/IEC 14496-12 §8.5.2 (``matrix`` of the track header). It maps a pixel (x, y), y downward,
-to (a·x + c·y, b·x + d·y); a, b, c, d are 16.16 fixed point.
+ISO/IEC 14496-12 §8.5.2 (``matrix`` of the track header). The matrix maps a pixel (x, y), y
+downward, to (a·x + c·y, b·x + d·y); a, b, c, d are 16.16 fixed-point numbers.
 """
 
 from dataclasses import dataclass
@@ -15,19 +15,27 @@ from flowkit.decode.container import read_side_data
 
 @dataclass(frozen=True)
 class Orientation:
-    """One of the eight ways to lay a picture: transpose first, then flip.
-
-    rotation: degrees clockwise, 0, 90, 180 or 270, of the turn that the matrix makes.
-    """
+    """One of the eight orientations of an image: transpose first, then flip."""
 
     swap: bool = False
+    """Whether to exchange rows and columns."""
     flip_x: bool = False
+    """Whether to mirror left and right."""
     flip_y: bool = False
+    """Whether to mirror top and bottom."""
     rotation: int = 0
+    """Rotation that the matrix makes, in degrees clockwise: 0, 90, 180 or 270."""
 
     @classmethod
-    def of(cls, frame: Any) -> Self | None:
-        """From the display matrix of a PyAV frame; None where it is no multiple of 90°."""
+    def from_frame(cls, frame: Any) -> Self | None:
+        """Read the orientation from the display matrix of a decoded frame.
+
+        Args:
+            frame: A PyAV frame.
+
+        Returns:
+            The orientation; None if the rotation is not a multiple of 90°.
+        """
         matrix = read_side_data(frame, "DISPLAYMATRIX")
         if matrix is None:
             return cls()
@@ -40,7 +48,14 @@ class Orientation:
         return None
 
     def apply(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A view of ``picture`` (H, W, 3), turned."""
+        """Orient an image without copying it.
+
+        Args:
+            picture: uint8 (H, W, 3).
+
+        Returns:
+            A view of it, uint8 (H, W, 3) or (W, H, 3).
+        """
         if self.swap:
             picture = picture.transpose(1, 0, 2)
         return picture[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]

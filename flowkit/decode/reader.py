@@ -1,15 +1,15 @@
-"""Video file → RGB frames, with PyAV (FFmpeg's libraries).
+"""Read the RGB frames of a video file with PyAV (FFmpeg's libraries).
 
-What a frame is, exactly:
+The frames are defined as follows:
 
-- every frame that the decoder gives, in presentation order, each once; frames that an edit
-  list hides are not presented, so they do not count;
-- turned and mirrored as the display matrix says, where that is a multiple of 90°;
-- 8-bit RGB by the stream's own matrix and range (BT.601 and limited range where it says
-  nothing, as FFmpeg does), with swscale's accurate and bit-exact arithmetic, or ours, which
-  makes the same bytes (conversion.py), so that all machines agree; alpha is dropped; pixels are
-  not made square;
-- resized by OpenCV in RGB: pixel-area average, or bilinear where a side grows.
+- Every frame that the decoder returns counts once, in presentation order. Frames that an edit list
+  hides are not presented, so they do not count.
+- Frames are rotated and mirrored as the display matrix says, if it is a multiple of 90°.
+- Pixels are 8-bit RGB by the stream's own matrix and range (BT.601 and limited range if the stream
+  does not state them, as in FFmpeg), with swscale's accurate and bit-exact arithmetic or our own,
+  which produces the same bytes (conversion.py), so all machines agree. Alpha is dropped. Pixels are
+  not made square.
+- Frames are resized by OpenCV in RGB: by pixel-area average, or bilinearly where a side grows.
 
 Resampling to another frame rate is defined in ``resample.py``.
 """
@@ -25,22 +25,23 @@ from typing import Any, Self
 import av
 import numpy as np
 
-from flowkit.decode.container import label, open_container, reason
+from flowkit.decode.container import format_error, get_display_name, open_container
 from flowkit.decode.conversion import FrameConverter, RGBFrame
 from flowkit.decode.orientation import Orientation
-from flowkit.decode.resample import resample
+from flowkit.decode.resample import resample_frames
 from flowkit.decode.stream import (
-    average_fps,
-    duration_seconds,
     find_video_stream,
-    promised_seconds,
-    seconds_per_tick,
+    get_average_fps,
+    get_duration_seconds,
+    get_end_seconds,
+    get_seconds_per_tick,
 )
 from flowkit.errors import UsageError, VideoError
 from flowkit.recipe import Resize
 
-MAX_SIDE = 65500  # JPEG's limit
-# Formats whose headers give no frame size: only a key frame has it.
+MAX_SIDE = 65500
+"""Longest side in pixels that JPEG can hold."""
+# Formats whose headers do not state the frame size; only a key frame has it.
 FORMATS_WITHOUT_SIZE = frozenset(
     {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "vvc", "m4v", "mjpeg", "vc1", "obu", "av1"}
 )
@@ -48,48 +49,54 @@ FORMATS_WITHOUT_SIZE = frozenset(
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file says about its video stream.
-
-    width, height: pixels, after rotation and before resizing.
-    fps: average frames per second; the true times may vary.
-    rotation: degrees clockwise by which decoded pictures are turned: 0, 90, 180 or 270.
-    codec, pixel_format: FFmpeg's names, such as ``h264`` and ``yuv420p``.
-    duration: seconds, None where the container does not say.
-    """
+    """Properties of a video file and its video stream."""
 
     width: int
+    """Width in pixels, after rotation and before resizing."""
     height: int
+    """Height in pixels, after rotation and before resizing."""
     fps: float
+    """Average frames per second; the times between frames may vary."""
     rotation: int
+    """Rotation of decoded frames in degrees clockwise: 0, 90, 180 or 270."""
     codec: str
+    """FFmpeg's name of the codec, such as ``h264``."""
     pixel_format: str
+    """FFmpeg's name of the pixel format, such as ``yuv420p``."""
     has_audio: bool
+    """Whether the file has an audio stream."""
     duration: float | None
+    """Duration in seconds; None if the container does not state it."""
 
 
 class VideoReader:
-    """The frames of one video file, in one pass and constant memory.
+    """Iterates over the frames of one video file, in one pass and constant memory.
 
-    Parameters
-    ----------
-    path: any file that FFmpeg reads; the first (best) video stream that is no cover picture.
-    resize: how frames are stored.
-    fps: frames per second to resample to; None keeps every frame as it is.
-    threads: of the decoder. Frames and warnings do not depend on it: threads share the
-        slices of one picture, since frame threads see errors in another order.
+    Args:
+        path: Any file that FFmpeg reads; the best video stream that is not a cover picture is used.
+        resize: How frames are resized.
+        fps: Frames per second to resample to; None keeps every frame.
+        threads: Decoder threads. Frames and warnings do not depend on it: threads share the slices
+            of one frame, because frame threads would report errors in another order.
 
-    Attributes
-    ----------
-    info: what the file says.
-    width, height: of the frames that come out, in pixels.
-    frame_rate: frames per second of what comes out.
-    warnings: one line each, filled while iterating: a break, damaged or missing frames.
+    Attributes:
+        info: Properties of the file.
+        width: Width of the frames that are returned, in pixels.
+        height: Height of the frames that are returned, in pixels.
+        frame_rate: Frames per second of the frames that are returned.
+        warnings: One line for each problem, filled during iteration: a failure midway, damaged or
+            missing frames.
 
-    Raises
-    ------
-    VideoError: at opening ``missing``, ``not-a-file``, ``empty``, ``unreadable``,
-        ``not-a-video``, ``no-video-stream``, ``no-decoder``, ``bad-size`` or ``broken`` (not
-        one frame); while iterating ``size-change``.
+    Raises:
+        VideoError: On opening ``missing``, ``not-a-file``, ``empty``, ``unreadable``,
+            ``not-a-video``, ``no-video-stream``, ``no-decoder``, ``bad-size`` or ``broken`` (not
+            one frame could be decoded); during iteration ``size-change``.
+        UsageError: ``fps`` is not a positive number, or the reader is iterated twice.
+
+    Example:
+        with VideoReader("video.mp4", Resize(mode="short-side", side=256)) as reader:
+            for frame in reader:  # uint8 RGB (height, width, 3)
+                ...
     """
 
     def __init__(
@@ -99,14 +106,15 @@ class VideoReader:
         fps: float | None = None,
         threads: int = 1,
     ) -> None:
+        """Open the file and decode its first frame."""
         if fps is not None and not 0 < fps < float("inf"):
             raise UsageError(f"fps must be a positive number, got {fps}")
         self.warnings: list[str] = []
-        self._label = label(path)
+        self._display_name = get_display_name(path)
         self._resize = resize
         self._container = open_container(path)
         try:
-            self._stream = find_video_stream(self._container, self._label)
+            self._stream = find_video_stream(self._container, self._display_name)
             self._stream.codec_context.thread_count = threads
             self._stream.codec_context.thread_type = "SLICE"
             self._open_first_frame()
@@ -115,84 +123,100 @@ class VideoReader:
             raise
         self._fps = None if fps is None else Fraction(fps).limit_denominator(1_000_000)
         self.frame_rate = self.info.fps if fps is None else float(fps)
-        self._started = False
+        self._is_iterated = False
 
     def _open_first_frame(self) -> None:
-        """Decode one frame: only it knows the true size, format and orientation."""
-        raw = self._decode()
-        first = next(raw, None)
+        """Decode one frame, because only it has the true size, format and orientation."""
+        frames = self._decode_frames()
+        first = next(frames, None)
         stream = self._stream
         if first is None:
-            raise self._explain_no_frame()
-        orientation = Orientation.of(first)
+            raise self._make_no_frame_error()
+        orientation = Orientation.from_frame(first)
         if orientation is None:
-            self.warnings.append("display matrix is no multiple of 90°: pictures are left unturned")
+            self.warnings.append(
+                "the display matrix is not a multiple of 90°: frames are not rotated"
+            )
             orientation = Orientation()
         self._coded_size = (first.width, first.height)
         width, height = self._coded_size[::-1] if orientation.swap else self._coded_size
         self.info = VideoInfo(
             width=width,
             height=height,
-            fps=average_fps(stream),
+            fps=get_average_fps(stream),
             rotation=orientation.rotation,
             codec=stream.codec_context.codec.canonical_name,
             pixel_format=first.format.name,
             has_audio=len(self._container.streams.audio) > 0,
-            duration=duration_seconds(stream),
+            duration=get_duration_seconds(stream),
         )
-        self.width, self.height = self._resize.target(width, height)
-        for w, h, what in ((width, height, "frame"), (self.width, self.height, "resized frame")):
+        self.width, self.height = self._resize.compute_size(width, height)
+        for w, h, description in (
+            (width, height, "frame"),
+            (self.width, self.height, "resized frame"),
+        ):
             if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
                 raise VideoError(
-                    "bad-size", f"{self._label}: {what} is {w}×{h}, expected sides of 1..{MAX_SIDE}"
+                    "bad-size",
+                    f"{self._display_name}: {description} is {w}×{h}, "
+                    f"expected sides of 1..{MAX_SIDE}",
                 )
         size, area = (self.width, self.height), self._resize.filter == "area"
-        self._converter = FrameConverter(size, area, orientation, self._label)
-        self._raw = chain([first], raw)
+        self._converter = FrameConverter(size, area, orientation, self._display_name)
+        self._decoded_frames = chain([first], frames)
 
-    def _explain_no_frame(self) -> VideoError:
+    def _make_no_frame_error(self) -> VideoError:
         """Make the error for a file of which not one frame could be decoded."""
         names = set(self._container.format.name.split(","))
         has_size = self._stream.width and self._stream.height
         if not has_size and not names & FORMATS_WITHOUT_SIZE:
-            return VideoError("bad-size", f"{self._label}: frame size is 0×0")
+            return VideoError("bad-size", f"{self._display_name}: frame size is 0×0")
         reasons = list(self.warnings)
         if self._packets == 0:
             reasons.insert(0, "the file holds no video data")
         elif self._key_packets == 0:
             reasons.insert(0, f"none of its {self._packets} packets holds a key frame")
         return VideoError(
-            "broken", "; ".join([f"{self._label}: no frame could be decoded", *reasons])
+            "broken", "; ".join([f"{self._display_name}: no frame could be decoded", *reasons])
         )
 
     def __iter__(self) -> Iterator[RGBFrame]:
-        """Frames, uint8 RGB (height, width, 3), C-contiguous.
+        """Iterate over the frames.
 
         When resampling, a frame that stands for several outputs is the same array each time.
-        """
-        if self._started:
-            raise UsageError(f"{self._label}: a VideoReader is read once; open another one")
-        self._started = True
-        if self._fps is None:
-            return (self._converter.convert(frame) for frame in self._raw)
-        return self._resampled(self._fps)
 
-    def _resampled(self, fps: Fraction) -> Iterator[RGBFrame]:
-        clock = seconds_per_tick(self._stream)
+        Returns:
+            An iterator over uint8 RGB arrays (height, width, 3), C-contiguous.
+
+        Raises:
+            UsageError: The reader was iterated before.
+        """
+        if self._is_iterated:
+            raise UsageError(
+                f"{self._display_name}: a VideoReader can be iterated only once; open another one"
+            )
+        self._is_iterated = True
+        if self._fps is None:
+            return (self._converter.convert(frame) for frame in self._decoded_frames)
+        return self._iterate_resampled(self._fps)
+
+    def _iterate_resampled(self, fps: Fraction) -> Iterator[RGBFrame]:
+        """Repeat or drop frames to reach a constant frame rate."""
+        clock = get_seconds_per_tick(self._stream)
         gap = 1 / Fraction(self.info.fps).limit_denominator(1_000_000)
-        for frame, times in resample(self._raw, fps, clock, gap, self.warnings):
+        for frame, times in resample_frames(self._decoded_frames, fps, clock, gap, self.warnings):
             yield from repeat(self._converter.convert(frame), times)
 
-    def _decode(self) -> Iterator[Any]:
-        """Decoded frames until the end or the first break, watching over them."""
+    def _decode_frames(self) -> Iterator[Any]:
+        """Decode frames until the end or the first failure, and record problems as warnings."""
         count = damaged = first_damaged = 0
         for count, frame in enumerate(self._decode_packets(), 1):
             size = (frame.width, frame.height)
             if count > 1 and size != self._coded_size:
                 raise VideoError(
                     "size-change",
-                    f"{self._label}: frame {count} is {size[0]}×{size[1]}, the frames before it "
-                    f"{self._coded_size[0]}×{self._coded_size[1]}",
+                    f"{self._display_name}: frame {count} is {size[0]}×{size[1]}, "
+                    f"the frames before it {self._coded_size[0]}×{self._coded_size[1]}",
                 )
             if frame.is_corrupt:
                 damaged += 1
@@ -204,29 +228,33 @@ class VideoReader:
                 f"the first is frame {first_damaged}"
             )
         if count and not any("decoding broke" in w for w in self.warnings):
-            self._compare_with_promise(count, frame)
+            self._check_length(count, frame)
 
-    def _compare_with_promise(self, count: int, last: Any) -> None:
-        """Warn where the container promises more frames, or seconds, than came."""
-        promised = self._promised - self._hidden
-        if count < promised:
-            self.warnings.append(f"the container promises {promised} frames, {count} came")
-        seconds = promised_seconds(self._stream)
-        if self._promised > 0 or seconds is None or last.pts is None:
-            return
-        end = float(last.pts * seconds_per_tick(self._stream)) + 1 / average_fps(self._stream)
-        if seconds - end > max(0.1, 2 / average_fps(self._stream)):
+    def _check_length(self, count: int, last: Any) -> None:
+        """Warn if the container states more frames, or a longer duration, than were decoded."""
+        expected = self._expected_frames - self._discarded_frames
+        if count < expected:
             self.warnings.append(
-                f"the container promises {seconds:.2f} s, frames end at {end:.2f} s"
+                f"the container states {expected} frames, but {count} were decoded"
+            )
+        expected_end = get_end_seconds(self._stream)
+        if self._expected_frames > 0 or expected_end is None or last.pts is None:
+            return
+        end = float(last.pts * get_seconds_per_tick(self._stream)) + 1 / get_average_fps(
+            self._stream
+        )
+        if expected_end - end > max(0.1, 2 / get_average_fps(self._stream)):
+            self.warnings.append(
+                f"the container states {expected_end:.2f} s, but the frames end at {end:.2f} s"
             )
 
     def _decode_packets(self) -> Iterator[Any]:
-        """Frames of every packet. After a break, those the decoder still holds from before it."""
+        """Decode every packet; after a failure, also return the frames that the decoder holds."""
         stream = self._stream
-        mov = "mov" in self._container.format.name.split(",")
-        # stream.frames of MP4 counts what edit lists cut away, too; its index does not.
-        self._promised = len(stream.index_entries) if mov else stream.frames
-        self._hidden = self._packets = self._key_packets = count = rejected = 0
+        is_mov = "mov" in self._container.format.name.split(",")
+        # In MP4 stream.frames also counts what edit lists remove; the index does not.
+        self._expected_frames = len(stream.index_entries) if is_mov else stream.frames
+        self._discarded_frames = self._packets = self._key_packets = count = rejected = 0
         accepted = False
         packets = self._container.demux(stream)
         while True:
@@ -237,39 +265,40 @@ class VideoReader:
                     break
                 self._packets += packet.size > 0
                 self._key_packets += packet.size > 0 and packet.is_keyframe
-                if packet.is_corrupt:  # a decoder would make half a picture of it
+                if packet.is_corrupt:  # a decoder would decode half an image from it
                     raise av.error.InvalidDataError(0, "the file is cut inside a packet")
                 frames = packet.decode()
             except av.error.FFmpegError as error:
                 if packet is not None and packet.size and not accepted:
-                    rejected, why = rejected + 1, reason(error)
+                    rejected, reason = rejected + 1, format_error(error)
                     continue
-                for frame in self._flush(None if packet is None else packet.pts):
+                for frame in self._flush_decoder(None if packet is None else packet.pts):
                     count += 1
                     yield frame
-                self.warnings.append(f"decoding broke after frame {count}: {reason(error)}")
+                self.warnings.append(f"decoding broke after frame {count}: {format_error(error)}")
                 break
             accepted = accepted or packet.size > 0
-            self._hidden += packet.is_discard
+            self._discarded_frames += packet.is_discard
             for frame in frames:
                 count += 1
                 yield frame
         if rejected:
-            self.warnings.append(f"the first {rejected} packets could not be decoded: {why}")
+            self.warnings.append(f"the first {rejected} packets could not be decoded: {reason}")
 
-    def _flush(self, before: int | None) -> list[Any]:
-        """Frames that the decoder holds, presented before timestamp ``before``."""
+    def _flush_decoder(self, before: int | None) -> list[Any]:
+        """Return the frames that the decoder holds and that come before timestamp ``before``."""
         try:
             frames = self._stream.codec_context.decode(None)
-        except av.error.FFmpegError:  # it holds nothing that can be shown
+        except av.error.FFmpegError:  # it holds no complete frame
             return []
         return [f for f in frames if None in (before, f.pts) or f.pts < before]
 
     def close(self) -> None:
-        """Close the file; iterating ends."""
+        """Close the file, which ends the iteration."""
         self._container.close()
 
     def __enter__(self) -> Self:
+        """Return the reader itself."""
         return self
 
     def __exit__(
@@ -278,18 +307,41 @@ class VideoReader:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        """Close the file."""
         self.close()
 
 
 def read_video(
     path: str | os.PathLike[str], resize: Resize | None = None, fps: float | None = None
 ) -> RGBFrame:
-    """All frames of a video at once, uint8 RGB (T, H, W, 3); see :class:`VideoReader`."""
+    """Read all frames of a video at once; see :class:`VideoReader`.
+
+    Args:
+        path: Any file that FFmpeg reads.
+        resize: How frames are resized; None keeps their size.
+        fps: Frames per second to resample to; None keeps every frame.
+
+    Returns:
+        uint8 RGB (T, H, W, 3).
+
+    Raises:
+        VideoError: The file cannot be decoded; see :class:`VideoReader`.
+    """
     with VideoReader(path, resize or Resize(mode="none"), fps) as reader:
         return np.stack(list(reader))
 
 
-def probe(path: str | os.PathLike[str]) -> VideoInfo:
-    """What a video file says, after decoding one frame of it; see :class:`VideoReader`."""
+def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
+    """Read the properties of a video file by decoding its first frame.
+
+    Args:
+        path: Any file that FFmpeg reads.
+
+    Returns:
+        The properties.
+
+    Raises:
+        VideoError: The file cannot be decoded; see :class:`VideoReader`.
+    """
     with VideoReader(path, Resize(mode="none")) as reader:
         return reader.info

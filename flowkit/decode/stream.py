@@ -1,4 +1,4 @@
-"""What a container says about its video stream, before any frame is decoded."""
+"""Read what a container states about its video stream, before any frame is decoded."""
 
 from fractions import Fraction
 from typing import Any
@@ -8,47 +8,67 @@ import av
 from flowkit.decode.container import read_tag, to_fraction
 from flowkit.errors import VideoError
 
-FFMPEG_TICK = Fraction(1, 90_000)  # what avformat_new_stream sets
+DEFAULT_TICK = Fraction(1, 90_000)
+"""Seconds per tick that FFmpeg's avformat_new_stream sets."""
 
 
 def find_video_stream(container: Any, name: str) -> Any:
-    """The best video stream that moves: cover pictures of audio files do not."""
+    """Find the best video stream; cover pictures of audio files do not count.
+
+    Args:
+        container: An open PyAV container.
+        name: Name of the file, for error messages.
+
+    Returns:
+        The stream.
+
+    Raises:
+        VideoError: ``no-video-stream``, or ``no-decoder`` if this FFmpeg cannot decode it.
+    """
     pictures = av.stream.Disposition.attached_pic
     streams = [s for s in container.streams.video if not s.disposition & pictures]
     if not streams:
-        has = ", ".join(sorted({s.type for s in container.streams})) or "no stream at all"
+        available = ", ".join(sorted({s.type for s in container.streams})) or "no stream at all"
         cover = " (only a cover picture)" if container.streams.video else ""
-        raise VideoError("no-video-stream", f"{name}: no video stream{cover}; it has {has}")
+        raise VideoError("no-video-stream", f"{name}: no video stream{cover}; it has {available}")
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
     if stream.codec_context is None:
-        why = "its codec is unknown to this FFmpeg, or the file's header is cut"
-        raise VideoError("no-decoder", f"{name}: the video stream cannot be decoded: {why}")
+        reason = "this FFmpeg does not know its codec, or the file's header is truncated"
+        raise VideoError("no-decoder", f"{name}: the video stream cannot be decoded: {reason}")
     return stream
 
 
-def average_fps(stream: Any) -> float:
-    """Average frames per second by the container, else FFmpeg's guess."""
+def get_average_fps(stream: Any) -> float:
+    """Return the average frames per second that the container states, else FFmpeg's guess."""
     rate = to_fraction(stream.average_rate) or to_fraction(stream.guessed_rate)
-    return float(rate or 1 / seconds_per_tick(stream))
+    return float(rate or 1 / get_seconds_per_tick(stream))
 
 
-def seconds_per_tick(stream: Any) -> Fraction:
-    """The unit of the stream's timestamps; FFmpeg's own default where it is unset."""
-    return to_fraction(stream.time_base) or FFMPEG_TICK
+def get_seconds_per_tick(stream: Any) -> Fraction:
+    """Return the unit of the stream's timestamps in seconds, FFmpeg's default if it is unset."""
+    return to_fraction(stream.time_base) or DEFAULT_TICK
 
 
-def duration_seconds(stream: Any) -> float | None:
+def get_duration_seconds(stream: Any) -> float | None:
+    """Return the duration of the stream, else of the file, in seconds; None if unknown."""
     if stream.duration:
-        return float(stream.duration * seconds_per_tick(stream))
-    whole = stream.container.duration  # in microseconds
-    return whole / 1e6 if whole else None
+        return float(stream.duration * get_seconds_per_tick(stream))
+    container_duration = stream.container.duration  # in microseconds
+    return container_duration / 1e6 if container_duration else None
 
 
-def promised_seconds(stream: Any) -> float | None:
-    """Where the video stream ends by the container's word, in seconds on its clock, if it says."""
+def get_end_seconds(stream: Any) -> float | None:
+    """Return the time at which the video stream ends, as the container states it.
+
+    Args:
+        stream: The video stream.
+
+    Returns:
+        Seconds on the stream's clock; None if the container does not state it.
+    """
     if stream.duration:
-        return float(((stream.start_time or 0) + stream.duration) * seconds_per_tick(stream))
+        return float(((stream.start_time or 0) + stream.duration) * get_seconds_per_tick(stream))
     tag = read_tag(stream.metadata, "DURATION")  # Matroska's, "00:00:04.000000000"
     try:
         hours, minutes, seconds = (float(part) for part in tag.split(":"))
@@ -57,13 +77,17 @@ def promised_seconds(stream: Any) -> float | None:
     return hours * 3600 + minutes * 60 + seconds
 
 
-def codecs() -> dict[str, bool]:
-    """For each codec that datasets use, whether this FFmpeg can decode it."""
+def find_codec_support() -> dict[str, bool]:
+    """Find which of the codecs that datasets use this FFmpeg can decode.
 
-    def known(name: str) -> bool:
+    Returns:
+        For each codec, whether it can be decoded.
+    """
+
+    def can_decode(name: str) -> bool:
         try:
             return bool(av.Codec(name, "r"))
         except ValueError:  # PyAV's UnknownCodecError
             return False
 
-    return {n: known(n) for n in ("h264", "hevc", "mpeg4", "vp9", "av1", "mp3", "aac")}
+    return {n: can_decode(n) for n in ("h264", "hevc", "mpeg4", "vp9", "av1", "mp3", "aac")}

@@ -82,7 +82,7 @@ def list_checks(store: Path, dataset: "Dataset | None") -> "list[tuple[str, Chec
     return [
         *checks,
         ("disk", lambda: check_need(store, dataset)),
-        ("dataset", lambda: check_presence(dataset, dataset.presence())),
+        ("dataset", lambda: check_presence(dataset, dataset.detect_presence())),
     ]
 
 
@@ -127,7 +127,7 @@ def check_need(store: Path, dataset: "Dataset") -> list[Finding]:
     from flowkit.doctor.storage import StorageNeed, check_storage
 
     # If no video is found yet, the store is planned for all of them.
-    videos = dataset.presence().found or dataset.expected_videos
+    videos = dataset.detect_presence().found or dataset.expected_videos
     return check_storage(store, StorageNeed(dataset.full_name, videos, dataset.bytes_per_video))
 
 

@@ -16,9 +16,9 @@ INSTALL_WHEELS = "pip install --force-reinstall av (the wheels from PyPI bring a
 
 def check_codecs() -> list[Finding]:
     """Check that the FFmpeg inside PyAV decodes the codecs that datasets use."""
-    from flowkit.decode import codecs
+    from flowkit.decode import find_codec_support
 
-    return report_codecs(find_codec_problems(codecs()))
+    return report_codecs(find_codec_problems(find_codec_support()))
 
 
 def find_codec_problems(known: Mapping[str, bool]) -> dict[str, str | None]:

@@ -151,7 +151,7 @@ class Trial:
                 path = self._videos / subset / clip.stem / clip.name
                 path.parent.mkdir(parents=True)
                 shutil.copyfile(clip, path)
-        table, located = folder.scan(self._videos)
+        table, located = folder.scan_folder(self._videos)
         options = Options(workers=0, streams=("rgb", "flow", "audio"))
         summary = extract(
             located, self.store, make_recipe(), options, table=table,

@@ -98,7 +98,7 @@ def locate_videos(
     if isinstance(videos, str | os.PathLike):
         path = Path(videos)
         if path.is_dir():
-            table, located = folder.scan(path)
+            table, located = folder.scan_folder(path)
             return located, table
         videos = [path]
     paths = [Path(video) for video in videos]

@@ -1,13 +1,13 @@
-"""Optical flow: image pairs to displacement fields, and how fields are stored and shown.
+"""Compute optical flow from pairs of frames, and store and display flow fields.
 
-Names are imported on first use, so that importing the package brings in neither NumPy nor Numba.
+Names are imported on first use, so that importing the package loads neither NumPy nor Numba.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# At once, since the module and its function share a name: importing the module later would
-# put it in the place of the function.
+# Imported at once, because the module `quantize` and its function share a name: importing the
+# module later would replace the function.
 from flowkit.flow.quantize import dequantize, from_denseflow, quantize, to_denseflow
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flowkit.flow.params import PRESETS, TVL1Params
     from flowkit.flow.solver import tvl1, tvl1_video, tvl1_video_quantized
 
-_HOMES = {
+_MODULES = {
     "BACKENDS": "backends",
     "PRESETS": "params",
     "TVL1Params": "params",
@@ -51,8 +51,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    """Import a public name on first use."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value

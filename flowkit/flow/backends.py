@@ -1,19 +1,19 @@
-"""Which TV-L1 backends there are, which of them can run here, and how to get one.
+"""List the TV-L1 backends, find out which of them can run here, and load one.
 
 A backend is a module with
 
     solve_pairs(frames0_NHW, frames1_NHW, params) -> flows_NHW2    uint8 or float32 → float32
 
-and, where it can use that each frame belongs to two pairs,
+and, if it can make use of the fact that each frame belongs to two pairs,
 
     solve_video(frames_THW, params) -> flows_NHW2                  N = T − 1
 
-and, where flow is quantized on the device that computed it,
+and, if it can quantize flow on the device that computed it,
 
     solve_video_quantized(frames_THW, params, bound) -> bytes_NHW2 uint8, as `quantize` gives
 
-It may rely on what `flowkit.flow.solver` has checked: N ≥ 1, equal shapes and dtypes, finite
-values in 0–255. Modules are imported when first used.
+It may rely on what `flowkit.flow.solver` has checked: N ≥ 1, equal shapes and dtypes, finite values
+in 0–255. Modules are imported when they are first used.
 """
 
 import ctypes
@@ -33,21 +33,27 @@ from flowkit.errors import FlowError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Where a backend lives, why it cannot run on this machine (None if it can), what it runs on.
+    """Where a backend is, and whether it can run here.
 
-    A backend of GPUs is called from several threads at once, one stream of work each.
+    A GPU backend is called from several threads at once, and runs each thread's work in a stream of
+    its own.
     """
 
     module: str
+    """Name of the module."""
     find_obstacle: Callable[[], str | None]
+    """Returns why the backend cannot run on this machine, or None if it can."""
     gpu: bool = False
+    """Whether the backend runs on a GPU."""
 
 
 def _find_numba_obstacle() -> str | None:
+    """Find out why the numba backend cannot run here; None if it can."""
     return None if find_spec("numba") else "numba is not installed: pip install numba"
 
 
 def _find_opencv_obstacle() -> str | None:
+    """Find out why the opencv backend cannot run here; None if it can."""
     try:
         import cv2
     except ImportError as error:
@@ -61,6 +67,7 @@ def _find_opencv_obstacle() -> str | None:
 
 
 def _find_opencv_cuda_obstacle() -> str | None:
+    """Find out why the opencv-cuda backend cannot run here; None if it can."""
     try:
         import cv2
     except ImportError as error:
@@ -75,6 +82,7 @@ def _find_opencv_cuda_obstacle() -> str | None:
 
 
 def _find_triton_obstacle() -> str | None:
+    """Find out why the triton backend cannot run here; None if it can."""
     if find_spec("torch") is None:
         return "torch is not installed: pip install torch"
     if find_spec("triton") is None:
@@ -82,7 +90,7 @@ def _find_triton_obstacle() -> str | None:
     if is_interpreted():
         return find_interpreter_obstacle()
     if "+rocm" in version("torch"):
-        return f"torch {version('torch')} is built for ROCm, and the kernels are for CUDA"
+        return f"torch {version('torch')} is built for ROCm, but the kernels need CUDA"
     if count_gpus() == 0:
         return "there is no NVIDIA GPU here, or no driver for it"
     import torch
@@ -90,31 +98,35 @@ def _find_triton_obstacle() -> str | None:
     if not torch.cuda.is_available():
         return f"torch {torch.__version__} cannot use the GPU: pip install its CUDA build"
     capability = torch.cuda.get_device_capability()
-    if capability < OLDEST_CAPABILITY:
-        name, wanted = torch.cuda.get_device_name(), ".".join(map(str, OLDEST_CAPABILITY))
-        return f"{name} has compute capability {capability[0]}.{capability[1]}, below {wanted}"
+    if capability < MIN_CAPABILITY:
+        name, required = torch.cuda.get_device_name(), ".".join(map(str, MIN_CAPABILITY))
+        return f"{name} has compute capability {capability[0]}.{capability[1]}, below {required}"
     return None
 
 
 def find_interpreter_obstacle() -> str | None:
-    """What keeps Triton's interpreter from running the kernels, in one line; None for nothing."""
+    """Find out why Triton's interpreter cannot run the kernels.
+
+    Returns:
+        The reason in one line; None if the interpreter can run them.
+    """
     if find_spec("torch") is None or find_spec("triton") is None:
         return "torch or Triton is not installed"
-    found = version("triton")
-    if tuple(map(int, found.split(".")[:2])) < OLDEST_INTERPRETER:
-        wanted = ".".join(map(str, OLDEST_INTERPRETER))
-        return f"the interpreter of Triton {found} does not know nested tuples, {wanted} does"
+    installed = version("triton")
+    if tuple(map(int, installed.split(".")[:2])) < MIN_INTERPRETER_VERSION:
+        required = ".".join(map(str, MIN_INTERPRETER_VERSION))
+        return f"the interpreter of Triton {installed} lacks nested tuples, which {required} has"
     return None
 
 
 def is_interpreted() -> bool:
-    """Whether Triton's kernels would run in its interpreter: on the CPU, for tests, very slowly."""
+    """Return whether Triton's kernels run in its interpreter, which is on the CPU and slow."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 @cache
 def count_gpus() -> int:
-    """How many CUDA GPUs the driver shows to this process; milliseconds, and torch not needed."""
+    """Count the CUDA GPUs that the driver shows to this process, quickly and without torch."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -126,7 +138,11 @@ def count_gpus() -> int:
 
 
 def explain_fallback() -> str | None:
-    """Where a GPU is here and "auto" passes it over: one line that says why; else None."""
+    """Explain why "auto" does not use a GPU that is present.
+
+    Returns:
+        One line; None if there is no GPU, or if "auto" uses it.
+    """
     obstacle = BACKENDS["triton"].find_obstacle()
     if obstacle is None or not (
         count_gpus() or (find_spec("torch") and "+rocm" in version("torch"))
@@ -141,31 +157,46 @@ BACKENDS: dict[str, Backend] = {
     "opencv": Backend("flowkit.flow.opencv.cpu", _find_opencv_obstacle),
     "opencv-cuda": Backend("flowkit.flow.opencv.cuda", _find_opencv_cuda_obstacle, gpu=True),
 }
+"""The backends by name."""
 
-# What "auto" tries, best first; opencv-cuda has another pyramid, so it must be asked for.
+# What "auto" tries, best first. The pyramid of opencv-cuda differs, so users must request it.
 PREFERENCE = ("triton", "numba", "opencv")
 
-OLDEST_INTERPRETER = (3, 7)  # of Triton; its compiler takes the kernels from 3.4 on
-OLDEST_CAPABILITY = (7, 5)  # what the kernels were compiled for in the tests
+MIN_INTERPRETER_VERSION = (3, 7)
+"""Oldest version of Triton whose interpreter runs the kernels; its compiler does from 3.4 on."""
+MIN_CAPABILITY = (7, 5)
+"""Lowest compute capability that the tests compile the kernels for."""
 
 
 def available_backends() -> dict[str, str | None]:
-    """Each backend's name, with None where it can run here and else the reason why not."""
+    """Find out which backends can run here.
+
+    Returns:
+        For each backend None if it can run here, else the reason why not.
+    """
     return {name: backend.find_obstacle() for name, backend in BACKENDS.items()}
 
 
 def resolve_backend(name: str = "auto") -> str:
-    """The name of the backend to run: `name` itself, or for "auto" the best one that can run here.
+    """Choose the backend to run.
 
-    Raises UsageError for an unknown name and FlowError for a backend that cannot run here.
+    Args:
+        name: A key of `BACKENDS`, or "auto" for the best one that can run here.
+
+    Returns:
+        A key of `BACKENDS`.
+
+    Raises:
+        UsageError: No backend has that name.
+        FlowError: The backend cannot run here.
     """
     if name == "auto":
-        choices = [name for name in PREFERENCE if name != "triton" or not is_interpreted()]
-        obstacles = {choice: BACKENDS[choice].find_obstacle() for choice in choices}
-        for choice, obstacle in obstacles.items():
+        candidates = [name for name in PREFERENCE if name != "triton" or not is_interpreted()]
+        obstacles = {candidate: BACKENDS[candidate].find_obstacle() for candidate in candidates}
+        for candidate, obstacle in obstacles.items():
             if obstacle is None:
-                return choice
-        reasons = "; ".join(f"{choice}: {obstacle}" for choice, obstacle in obstacles.items())
+                return candidate
+        reasons = "; ".join(f"{candidate}: {obstacle}" for candidate, obstacle in obstacles.items())
         raise FlowError(f"no flow backend can run here ({reasons})")
     obstacle = BACKENDS[check_backend(name)].find_obstacle()
     if obstacle is not None:
@@ -174,7 +205,17 @@ def resolve_backend(name: str = "auto") -> str:
 
 
 def check_backend(name: str) -> str:
-    """``name`` again; UsageError where it is neither "auto" nor a backend's."""
+    """Check the name of a backend.
+
+    Args:
+        name: A key of `BACKENDS`, or "auto".
+
+    Returns:
+        The name.
+
+    Raises:
+        UsageError: No backend has that name.
+    """
     if name != "auto" and name not in BACKENDS:
         near = get_close_matches(name, BACKENDS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -185,10 +226,20 @@ def check_backend(name: str) -> str:
 
 
 def load_backend(name: str) -> ModuleType:
-    """The module of a resolved backend."""
+    """Import the module of a backend.
+
+    Args:
+        name: A key of `BACKENDS`.
+
+    Returns:
+        The module.
+
+    Raises:
+        FlowError: The module cannot be loaded.
+    """
     try:
         return import_module(BACKENDS[name].module)
-    except RuntimeError as error:  # Numba, where no folder that it knows of is writable
+    except RuntimeError as error:  # raised by Numba if it finds no writable folder
         raise FlowError(
             f"flow backend {name!r} cannot be loaded ({error}): "
             "set NUMBA_CACHE_DIR to a folder that can be written"

@@ -1,9 +1,9 @@
-"""Flow as colour: direction is hue, length is saturation.
+"""Draw flow fields as colours: the direction is the hue, the length is the saturation.
 
-The colour wheel of Baker, Scharstein, Lewis, Roth, Black, Szeliski, "A Database and
-Evaluation Methodology for Optical Flow", IJCV 2011: six arcs between the pure hues, each
-with as many entries as the eye tells shades apart, 55 in all. Motion to the right is red,
-down yellow, left cyan, up violet (y points down).
+The colour wheel is that of Baker, Scharstein, Lewis, Roth, Black, Szeliski, "A Database and
+Evaluation Methodology for Optical Flow", IJCV 2011: six arcs between the pure hues, each with as
+many entries as the eye can distinguish shades, 55 in all. Motion to the right is red, down yellow,
+left cyan, up violet (y points down).
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from flowkit.errors import FlowError
 
-# Entries in the arc that starts at each hue.
+# Number of entries in the arc that starts at each hue.
 ARCS = (
     ((255, 0, 0), 15),  # red → yellow
     ((255, 255, 0), 6),  # yellow → green
@@ -20,41 +20,47 @@ ARCS = (
     ((0, 0, 255), 13),  # blue → magenta
     ((255, 0, 255), 6),  # magenta → red
 )
-UNKNOWN = 1e9  # pixels: Middlebury's mark of a pixel whose flow is unknown
+UNKNOWN = 1e9
+"""Displacement in pixels from which on Middlebury's files mean that the flow is unknown."""
 
 
 def make_color_wheel() -> npt.NDArray[np.float32]:
-    """(55, 3) RGB in 0–1, counted from motion to the right, clockwise on the screen."""
+    """Make the colour wheel.
+
+    Returns:
+        float32 RGB (55, 3) in 0–1, starting at motion to the right, clockwise on the screen.
+    """
     entries = []
     for (hue, count), (next_hue, _) in zip(ARCS, ARCS[1:] + ARCS[:1], strict=True):
-        shares = np.floor(255 * np.arange(count) / count)[:, None] / 255
-        entries.append((1 - shares) * np.array(hue) + shares * np.array(next_hue))
+        blend = np.floor(255 * np.arange(count) / count)[:, None] / 255
+        entries.append((1 - blend) * np.array(hue) + blend * np.array(next_hue))
     return (np.concatenate(entries) / 255).astype(np.float32)
 
 
 def flow_to_color(
     flow: npt.NDArray[np.float32], max_radius: float | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Colour-code a flow field.
+    """Draw a flow field in colours.
 
-    Parameters
-    ----------
-    flow: (H, W, 2), displacement (x, y) in pixels. Unknown pixels (NaN, or a component of
-        1e9 or more) become black.
-    max_radius: length in pixels that gets the full colour; longer vectors are darkened.
-        None takes the longest vector of this field.
+    Args:
+        flow: float32 (H, W, 2), displacement (x, y) in pixels. Unknown pixels (NaN, or a component
+            of 1e9 or more) become black.
+        max_radius: Length in pixels that gets the full colour; longer vectors are darkened. None
+            means the longest vector of this field.
 
-    Returns
-    -------
-    (H, W, 3) uint8 RGB; zero motion is white.
+    Returns:
+        uint8 RGB (H, W, 3); zero motion is white.
+
+    Raises:
+        FlowError: ``flow`` has another shape, or ``max_radius`` is not positive.
     """
     if not isinstance(flow, np.ndarray) or flow.ndim != 3 or flow.shape[2] != 2:
         got = getattr(flow, "shape", type(flow).__name__)
         raise FlowError(f"a flow field must have shape (H, W, 2), got {got}")
     if max_radius is not None and not max_radius > 0:
         raise FlowError(f"max_radius must be positive pixels, got {max_radius}")
-    known: npt.NDArray[np.bool_] = np.all(np.abs(flow) < UNKNOWN, axis=2, keepdims=True)
-    x, y = np.where(known, flow, 0).astype(np.float32).transpose(2, 0, 1)
+    is_known: npt.NDArray[np.bool_] = np.all(np.abs(flow) < UNKNOWN, axis=2, keepdims=True)
+    x, y = np.where(is_known, flow, 0).astype(np.float32).transpose(2, 0, 1)
     radius = np.hypot(x, y)
     if max_radius is None:
         max_radius = float(radius.max(initial=0)) or 1.0
@@ -63,11 +69,11 @@ def flow_to_color(
     wheel = make_color_wheel()
     position = np.arctan2(y, x) / (2 * np.pi) % 1 * len(wheel)
     index = position.astype(np.intp)
-    share = (position - index)[..., None]
+    blend = (position - index)[..., None]
     index %= len(wheel)
-    hue = (1 - share) * wheel[index] + share * wheel[(index + 1) % len(wheel)]
+    hue = (1 - blend) * wheel[index] + blend * wheel[(index + 1) % len(wheel)]
 
     radius = radius[..., None]
     color = np.where(radius <= 1, 1 - radius * (1 - hue), 0.75 * hue)
-    rgb: npt.NDArray[np.uint8] = (255 * color * known).astype(np.uint8)
+    rgb: npt.NDArray[np.uint8] = (255 * color * is_known).astype(np.uint8)
     return rgb

@@ -1,10 +1,10 @@
 # ruff: noqa: N803, N806
-"""Image pyramids: which levels a frame has, the levels themselves, and flow between them.
+"""Build image pyramids, and carry flow from one level to the next finer one.
 
-A level is `scale_step` times the size of the next finer one, each side rounded to the
-nearest integer (half to even). Levels whose shorter side would be below `min_side` are
-left out; the full image is always there. Shrinking is bilinear without a blur and with
-half-pixel centres, as in OpenCV's CPU class.
+A level is `scale_step` times the size of the next finer one, each side rounded to the nearest
+integer (half to even). Levels whose shorter side would be below `min_side` are left out; the full
+image is always present. Images are reduced bilinearly without a blur and with half-pixel centres,
+as in OpenCV's CPU class.
 """
 
 from itertools import pairwise
@@ -19,7 +19,16 @@ F32 = npt.NDArray[np.float32]
 
 
 def compute_level_sizes(height: int, width: int, params: TVL1Params) -> list[tuple[int, int]]:
-    """(height, width) of each level, the full image first; never empty."""
+    """Compute the size of each level.
+
+    Args:
+        height: Height of the full image in pixels.
+        width: Width of the full image in pixels.
+        params: `scales`, `scale_step` and `min_side` are used.
+
+    Returns:
+        (height, width) of each level, the full image first; never empty.
+    """
     sizes = [(height, width)]
     while len(sizes) < params.scales:
         # round() on a float is half-to-even, as OpenCV's cvRound
@@ -33,15 +42,15 @@ def compute_level_sizes(height: int, width: int, params: TVL1Params) -> list[tup
 def build_pyramid(
     frame_HW: npt.NDArray[Any], params: TVL1Params, out: list[F32] | None = None
 ) -> list[F32]:
-    """Build the levels of one grey frame (uint8 or float32, 0–255), the full image first.
+    """Build the levels of one grey frame, the full image first.
 
     Args:
-        frame_HW: the frame.
-        params: decide which levels there are.
-        out: memory for them, as an earlier call returned it.
+        frame_HW: uint8 or float32 (H, W) with values 0–255.
+        params: Decides which levels there are.
+        out: Arrays to write to, as an earlier call returned them.
 
     Returns:
-        Float32 arrays with the sizes of `compute_level_sizes`.
+        float32 arrays with the sizes of `compute_level_sizes`.
     """
     import cv2
 
@@ -51,27 +60,27 @@ def build_pyramid(
     levels[0][:] = frame_HW
     step = params.scale_step
     for larger, level in pairwise(levels):
-        # The exact step, not the ratio of the rounded sizes, maps destination to source:
-        # cv2 does so when it is given factors instead of a size.
-        made = cv2.resize(larger, None, level, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)
-        assert made is level  # cv2 takes memory of its own if it rounds the size otherwise
+        # With factors instead of a size, cv2 maps destination to source by the exact step rather
+        # than by the ratio of the rounded sizes.
+        resized = cv2.resize(larger, None, level, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)
+        assert resized is level  # cv2 would allocate a new array if it rounded the size otherwise
     return levels
 
 
 def enlarge_flow(
     flow_2HW: F32, height: int, width: int, scale_step: float, out_2HW: F32 | None = None
 ) -> F32:
-    """Carry the flow of one level to the next finer one: bilinear, vectors scaled.
+    """Carry the flow of one level to the next finer one: bilinearly, with vectors scaled.
 
     Args:
-        flow_2HW: (2, h, w) float32, in pixels of its level.
-        height: of the finer level.
-        width: of the finer level.
-        scale_step: size of a level relative to the next finer one.
-        out_2HW: memory for the result.
+        flow_2HW: float32 (2, h, w), in pixels of its level.
+        height: Height of the finer level in pixels.
+        width: Width of the finer level in pixels.
+        scale_step: Size of a level relative to the next finer one.
+        out_2HW: Array to write to.
 
     Returns:
-        (2, H, W) float32, in pixels of the finer level; `out_2HW` if that is given.
+        float32 (2, H, W), in pixels of the finer level; `out_2HW` if that is given.
     """
     import cv2
 
@@ -84,16 +93,16 @@ def enlarge_flow(
 
 
 def filter_flow(flow_2HW: F32, side: int, out_2HW: F32 | None = None) -> F32:
-    """Replace each value of both flow planes by the median of those around it.
+    """Replace each value of both flow planes by the median of the values around it.
 
     Args:
-        flow_2HW: (2, H, W) float32, in pixels.
-        side: side of the square of values, in pixels: 3 or 5, or 1 for no filter. The values at
-            the border are repeated outside.
-        out_2HW: memory for the result.
+        flow_2HW: float32 (2, H, W), in pixels.
+        side: Side of the square of values, in pixels: 3 or 5, or 1 for no filter. The values at the
+            border are repeated outside.
+        out_2HW: Array to write to.
 
     Returns:
-        (2, H, W) float32; `flow_2HW` itself if `side` is 1, else `out_2HW` if that is given.
+        float32 (2, H, W); `flow_2HW` itself if `side` is 1, else `out_2HW` if that is given.
     """
     import cv2
 

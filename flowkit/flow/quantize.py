@@ -1,12 +1,13 @@
-"""Flow as bytes: the store's own quantization, and denseflow's, which other tools read.
+"""Convert flow to bytes and back: the store's quantization, and that of denseflow.
 
     store       q = 128 + round(127·clip(v, −B, B)/B)       v = (q − 128)·B/127
     denseflow   q = cvRound(255·(v + B)/2B), clipped         v = q·2B/255 − B
 
-v is a displacement in pixels and B the bound. The store rounds halves away from zero, so q
-is odd-symmetric: −v gives 256 − q, and zero motion is 128 and comes back as 0. q = 0 is never
-written; JPEG may produce it, and it is read as 1. In denseflow's convention zero lies between
-two bytes: it is written as 128 and comes back as B/255 (0.078 px for B = 20).
+v is a displacement in pixels and B the bound. The store rounds halves away from zero, so q is
+odd-symmetric: −v gives 256 − q, and zero motion is exact: it is stored as 128 and read back as 0
+px. q = 0 is never written; JPEG may produce it, and it is read as 1. In denseflow's convention,
+which other tools read, zero lies between two bytes: it is written as 128 and read back as B/255
+(0.078 px for B = 20).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from flowkit.errors import FlowError
 
-# NumPy is imported in the functions: the package imports this module at once (see there).
+# NumPy is imported inside the functions, because the package imports this module at once.
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -25,24 +26,44 @@ if TYPE_CHECKING:
 
 
 def quantize(flow: F32, bound: float = 20.0) -> U8:
-    """Displacements in pixels, any shape → bytes 1…255; values beyond ±bound become ±bound.
+    """Quantize displacements as a store holds them.
 
-    The error is at most bound/254 inside the bound. Raises FlowError for NaN and for
-    a dtype other than float32.
+    The error is at most bound/254 inside the bound.
+
+    Args:
+        flow: float32 of any shape, displacements in pixels. Values beyond ±bound become ±bound.
+        bound: Displacement in pixels that becomes 255.
+
+    Returns:
+        uint8 of the same shape, 1–255; 128 means no motion.
+
+    Raises:
+        FlowError: ``flow`` holds NaN, its dtype is not float32, or the bound is not positive.
     """
     import numpy as np
 
-    scaled = _clip(flow, bound)
+    scaled = _clip_flow(flow, bound)
     scaled *= 127
     scaled /= np.float32(bound)
-    # The cast to int8 cuts towards zero, which after adding ±½ rounds halves away from it.
+    # The cast to int8 truncates towards zero; after adding ±½ that rounds halves away from zero.
     scaled += np.copysign(np.float32(0.5), scaled)
     signed = scaled.astype(np.int8)
     return signed.view(np.uint8) ^ np.uint8(128)  # two's complement: flipping the top bit adds 128
 
 
 def dequantize(q: U8, bound: float = 20.0) -> F32:
-    """Bytes as the store holds them, any shape → displacements in pixels; 0 is read as 1."""
+    """Convert the bytes of a store to displacements.
+
+    Args:
+        q: uint8 of any shape; 0 is read as 1.
+        bound: Displacement in pixels that 255 stands for.
+
+    Returns:
+        float32 of the same shape, displacements in pixels.
+
+    Raises:
+        FlowError: The dtype is not uint8, or the bound is not positive.
+    """
     import numpy as np
 
     _check_bytes(q)
@@ -52,21 +73,40 @@ def dequantize(q: U8, bound: float = 20.0) -> F32:
 
 
 def to_denseflow(flow: F32, bound: float = 20.0) -> U8:
-    """Displacements in pixels → bytes in the convention of denseflow and mmaction2.
+    """Quantize displacements in the convention of denseflow and mmaction2.
 
-    Raises FlowError for NaN and for a dtype other than float32.
+    Args:
+        flow: float32 of any shape, displacements in pixels. Values beyond ±bound become ±bound.
+        bound: Displacement in pixels that becomes 255.
+
+    Returns:
+        uint8 of the same shape; 128 means no motion.
+
+    Raises:
+        FlowError: ``flow`` holds NaN, its dtype is not float32, or the bound is not positive.
     """
     import numpy as np
 
-    scaled = _clip(flow, bound)
+    scaled = _clip_flow(flow, bound)
     scaled += np.float32(bound)
-    scaled /= np.float32(2 * bound)  # first, so that zero is ½ and then 127.5, exactly
+    scaled /= np.float32(2 * bound)  # before × 255, so that zero is exactly ½ and then 127.5
     scaled *= 255
     return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def from_denseflow(q: U8, bound: float = 20.0) -> F32:
-    """Bytes in the convention of denseflow and mmaction2 → displacements in pixels."""
+    """Convert bytes in the convention of denseflow and mmaction2 to displacements.
+
+    Args:
+        q: uint8 of any shape.
+        bound: Displacement in pixels that 255 stands for.
+
+    Returns:
+        float32 of the same shape, displacements in pixels.
+
+    Raises:
+        FlowError: The dtype is not uint8, or the bound is not positive.
+    """
     import numpy as np
 
     _check_bytes(q)
@@ -74,7 +114,8 @@ def from_denseflow(q: U8, bound: float = 20.0) -> F32:
     return (np.arange(256) * (2 * bound / 255) - bound).astype(np.float32)[q]
 
 
-def _clip(flow: F32, bound: float) -> F32:
+def _clip_flow(flow: F32, bound: float) -> F32:
+    """Check an array of displacements, and return a copy clipped to ±bound."""
     import numpy as np
 
     check_bound(bound)
@@ -83,18 +124,26 @@ def _clip(flow: F32, bound: float) -> F32:
             f"flow must be a float32 array, got {getattr(flow, 'dtype', type(flow).__name__)}"
         )
     clipped = np.clip(flow, np.float32(-bound), np.float32(bound))
-    if np.isnan(clipped.sum()):  # within ±bound a sum overflows no more; only NaN gives NaN
+    if np.isnan(clipped.sum()):  # clipped values cannot overflow, so only NaN makes the sum NaN
         raise FlowError(f"flow must hold no NaN, got {np.isnan(flow).sum()} of {flow.size} values")
     return clipped
 
 
 def check_bound(bound: float) -> None:
-    """Raise FlowError unless ``bound`` is a displacement in pixels that flow can be cut at."""
+    """Check that flow can be clipped at a bound.
+
+    Args:
+        bound: Displacement in pixels.
+
+    Raises:
+        FlowError: The bound is not positive, or too large.
+    """
     if not 0 < bound < 1e30:
         raise FlowError(f"bound must be positive pixels, got {bound}")
 
 
 def _check_bytes(q: U8) -> None:
+    """Check that ``q`` is a uint8 array."""
     import numpy as np
 
     if not isinstance(q, np.ndarray) or q.dtype != np.uint8:

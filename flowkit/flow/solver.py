@@ -1,7 +1,6 @@
-"""The public way to TV-L1: checks the frames, picks the backend, runs it.
+"""Compute TV-L1 optical flow: check the frames, choose the backend, and run it.
 
-The checks are made here and nowhere else, so every backend refuses the same input with the
-same words.
+The frames are checked only here, so every backend rejects the same input with the same message.
 """
 
 from typing import Any
@@ -25,22 +24,27 @@ def tvl1(
     params: TVL1Params | str = PRESETS["paper"],
     backend: str = "auto",
 ) -> Flow:
-    """TV-L1 optical flow of one pair of frames, or of many pairs.
+    """Compute the TV-L1 optical flow of one pair of frames, or of many pairs.
 
-    Parameters
-    ----------
-    frames0, frames1: grey frames of equal shape, (H, W) or (N, H, W), and equal dtype, uint8
-        or float32 with values 0–255. Any size from 1×1 on.
-    params: the name of a preset ("paper", "accurate", …: the keys of `PRESETS`), or `TVL1Params`.
-    backend: a key of `BACKENDS`, or "auto".
+    A pair gives the same bits alone as in any batch. The GIL is released during the computation.
 
-    Returns
-    -------
-    (H, W, 2) or (N, H, W, 2) float32: displacement (x, y) in pixels from frame0 to frame1.
-    A pair gives the same bits alone as in any batch. Runs without the GIL.
+    Args:
+        frames0: Grey frames (H, W) or (N, H, W), uint8 or float32 with values 0–255, of any size
+            from 1×1 on.
+        frames1: Grey frames of the same shape and dtype.
+        params: The name of a preset (a key of `PRESETS`, such as "paper"), or `TVL1Params`.
+        backend: A key of `BACKENDS`, or "auto" for the best one that can run here.
 
-    Raises FlowError for frames that cannot be used or a backend that cannot run here, and
-    UsageError for an unknown backend or preset.
+    Returns:
+        float32 (H, W, 2) or (N, H, W, 2), displacement (x, y) in pixels from a frame of `frames0`
+        to the same frame of `frames1`.
+
+    Raises:
+        FlowError: The frames cannot be used, or the backend cannot run here.
+        UsageError: No backend or preset has that name.
+
+    Example:
+        flow = tvl1(frame0, frame1, params="fast")
     """
     params = resolve_params(params)
     check_frames(frames0, "frames0", (2, 3))
@@ -62,18 +66,22 @@ def tvl1(
 def tvl1_video(
     frames: Frames, params: TVL1Params | str = PRESETS["paper"], backend: str = "auto"
 ) -> Flow:
-    """TV-L1 optical flow from each frame to the next.
+    """Compute the TV-L1 optical flow from each frame to the next.
 
-    As `tvl1(frames[:-1], frames[1:])`, bit for bit, but each frame is prepared only once.
+    The result is that of `tvl1(frames[:-1], frames[1:])`, bit for bit, but each frame is prepared
+    only once.
 
-    Parameters
-    ----------
-    frames: (T, H, W), T ≥ 1, uint8 or float32 with values 0–255.
-    params: as for `tvl1`.
+    Args:
+        frames: Grey frames (T, H, W), T ≥ 1, uint8 or float32 with values 0–255.
+        params: The name of a preset (a key of `PRESETS`, such as "paper"), or `TVL1Params`.
+        backend: A key of `BACKENDS`, or "auto" for the best one that can run here.
 
-    Returns
-    -------
-    (T−1, H, W, 2) float32, displacement (x, y) in pixels.
+    Returns:
+        float32 (T−1, H, W, 2), displacement (x, y) in pixels.
+
+    Raises:
+        FlowError: The frames cannot be used, or the backend cannot run here.
+        UsageError: No backend or preset has that name.
     """
     params = resolve_params(params)
     check_frames(frames, "frames", (3,))
@@ -91,20 +99,23 @@ def tvl1_video_quantized(
     bound: float = 20.0,
     backend: str = "auto",
 ) -> Bytes:
-    """TV-L1 optical flow from each frame to the next, as the bytes that a store holds.
+    """Compute the TV-L1 optical flow from each frame to the next, as the bytes that a store holds.
 
-    As `quantize(tvl1_video(frames, params, backend), bound)`, bit for bit; a GPU backend
-    quantizes before it sends the fields back, an eighth of the bytes.
+    The result is that of `quantize(tvl1_video(frames, params, backend), bound)`, bit for bit. A GPU
+    backend quantizes before it sends the fields back, which is a quarter of the bytes.
 
-    Parameters
-    ----------
-    frames: (T, H, W), T ≥ 1, uint8 or float32 with values 0–255.
-    params: as for `tvl1`.
-    bound: displacement in pixels that becomes 255.
+    Args:
+        frames: Grey frames (T, H, W), T ≥ 1, uint8 or float32 with values 0–255.
+        params: The name of a preset (a key of `PRESETS`, such as "paper"), or `TVL1Params`.
+        bound: Displacement in pixels that becomes 255.
+        backend: A key of `BACKENDS`, or "auto" for the best one that can run here.
 
-    Returns
-    -------
-    (T−1, H, W, 2) uint8, 1–255; 128 is no motion.
+    Returns:
+        uint8 (T−1, H, W, 2), 1–255; 128 means no motion.
+
+    Raises:
+        FlowError: The frames cannot be used, or the backend cannot run here.
+        UsageError: No backend or preset has that name.
     """
     params = resolve_params(params)
     check_frames(frames, "frames", (3,))
@@ -116,7 +127,16 @@ def tvl1_video_quantized(
 
 
 def check_frames(frames: Any, name: str, ndims: tuple[int, ...]) -> None:
-    """Raise FlowError unless `frames` are grey images that every backend can use."""
+    """Check that every backend can use the frames.
+
+    Args:
+        frames: What should be grey frames.
+        name: Name of the argument, for error messages.
+        ndims: Numbers of dimensions that are allowed: 2, 3 or both.
+
+    Raises:
+        FlowError: The frames have another type, shape or dtype, or values outside 0–255.
+    """
     shapes = " or ".join({2: "(H, W)", 3: "(N, H, W)"}[ndim] for ndim in ndims)
     if not isinstance(frames, np.ndarray):
         raise FlowError(
@@ -129,6 +149,6 @@ def check_frames(frames: Any, name: str, ndims: tuple[int, ...]) -> None:
     if frames.size == 0:
         raise FlowError(f"{name} must hold at least one pixel, got shape {frames.shape}")
     if frames.dtype == np.float32:
-        low, high = frames.min(), frames.max()  # NaN if any value is
+        low, high = frames.min(), frames.max()  # NaN if any value is NaN
         if not (low >= 0 and high <= 255):
             raise FlowError(f"{name} must lie in 0–255 and hold no NaN, got values {low}…{high}")

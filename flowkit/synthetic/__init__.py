@@ -1,0 +1,1 @@
+"""Render synthetic datasets whose motion, classes and noise are known."""

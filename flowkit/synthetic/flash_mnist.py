@@ -1,20 +1,20 @@
-"""Flash-MNIST: videos of noise in which handwritten digits flash up.
+"""Render Flash-MNIST: videos of noise in which handwritten digits flash up.
 
 Long, Gan, de Melo, Wu, Liu, Wen: Attention Clusters: Purely Attention Based Local Feature
 Integration for Video Classification, CVPR 2018, §4.1.
 
-A video has 25 frames of 28×28 pixels. Its class is the set of digits that flash up, one of
-2^10 = 1024: digit d flashes in videos of class k where bit d of k is set, and none in those of
-class 0. Each of them is in one frame or in two, each time as an image drawn anew, and no frame
-shows two digits; it is the maximum of the digit and the noise. 100 videos of each class are for
+A video has 25 frames of 28×28 pixels. Its class is the set of digits that flash up, one of 2^10 =
+1024: digit d flashes up in videos of class k if bit d of k is set, and no digit in those of class
+0. Each digit is in one frame or in two, each time as a newly drawn image, and no frame shows two
+digits; a frame is the maximum of the digit and the noise. There are 100 videos of each class for
 training and 10 for testing, from MNIST's digits of the same split.
 
-Noise: each pixel is drawn alone, from the histogram of the pixels of all digits that are there.
-It comes from a table of 2^16 entries, so that a grey value's probability is off by less than 2^-16.
+Noise: each pixel is drawn independently from the histogram of the pixels of all digits. The noise
+is drawn from a table of 2^16 entries, so the probability of a grey value is off by less than 2^-16.
 
-A video is a function of the seed and of its class and copy alone, so nobody keeps frames: any of
-them can be made again, in any order, in a fraction of a millisecond. Deviation from the authors'
-code, which draws all videos in turn and shuffles them: here whoever trains shuffles.
+A video is a function of the seed and of its class and copy alone. So frames need not be stored: any
+video can be rendered again, in any order, in a fraction of a millisecond. Deviation from the
+authors' code, which draws all videos in turn and shuffles them: here the training code shuffles.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,26 +30,41 @@ DIGITS = 10
 CLASSES = 1 << DIGITS
 SPLITS = ("train", "test")
 VIDEOS = {"train": 100, "test": 10}
-"""Videos of each class, by split."""
+"""Number of videos of each class, by split."""
 
-NOISE_ALONE = -1
-TABLE = 1 << 16
+NO_DIGIT = -1
+"""Image index of a frame without a digit."""
+TABLE_SIZE = 1 << 16
+"""Entries of the table of noise."""
 
 
-def present(label: int) -> list[int]:
-    """The digits that flash up in videos of a class."""
+def list_digits(label: int) -> list[int]:
+    """List the digits that flash up in videos of a class.
+
+    Args:
+        label: The class, 0–1023.
+
+    Returns:
+        The digits, ascending.
+    """
     return [digit for digit in range(DIGITS) if label >> digit & 1]
 
 
-CLASS_NAMES = ["".join(map(str, present(label))) or "none" for label in range(CLASSES)]
-"""By class: its digits, such as ``0379``; ``none`` without any."""
+CLASS_NAMES = ["".join(map(str, list_digits(label))) or "none" for label in range(CLASSES)]
+"""Name of each class: its digits, such as ``0379``; ``none`` without any."""
 
 
 class FlashMNIST:
-    """The videos of both splits, by number: all copies of a class, then those of the next.
+    """The videos of both splits, by number: all copies of a class, then those of the next class.
 
-    ``digits``: those of each split. ``videos`` of each class, by split. ``classes``: those that
-    there are videos of; few make small data for tests. UsageError for a class that is none.
+    Args:
+        digits: Digits of each split.
+        seed: Seed of the random numbers.
+        videos: Number of videos of each class, by split.
+        classes: Classes to render; a few of them make small data for tests.
+
+    Raises:
+        UsageError: A class is out of range or repeated.
     """
 
     def __init__(
@@ -60,86 +75,167 @@ class FlashMNIST:
         videos: Mapping[str, int] = VIDEOS,
         classes: Sequence[int] = range(CLASSES),
     ) -> None:
-        wrong = [label for label in classes if not 0 <= label < CLASSES]
-        if wrong or len(set(classes)) != len(classes):
+        """Compute the noise, and sort the digits by class."""
+        invalid = [label for label in classes if not 0 <= label < CLASSES]
+        if invalid or len(set(classes)) != len(classes):
             raise UsageError(
-                f"expected classes from 0 to {CLASSES - 1}, each once, got {wrong or classes}"
+                f"expected classes from 0 to {CLASSES - 1}, each once, got {invalid or classes}"
             )
         self.digits, self.seed = {split: digits[split] for split in SPLITS}, seed
         self.videos, self.classes = dict(videos), list(classes)
-        self.noise = make_noise_table([part.images for part in self.digits.values()])
-        self._numbers = {
-            split: [np.flatnonzero(part.labels == digit) for digit in range(DIGITS)]
-            for split, part in self.digits.items()
+        self.noise = make_noise_table(
+            [split_digits.images for split_digits in self.digits.values()]
+        )
+        self._images_by_digit = {
+            split: [np.flatnonzero(split_digits.labels == digit) for digit in range(DIGITS)]
+            for split, split_digits in self.digits.items()
         }
 
     def count(self, split: str) -> int:
-        """How many videos a split has."""
+        """Return the number of videos of a split."""
         return len(self.classes) * self.videos[split]
 
     def label(self, split: str, number: int) -> int:
-        """The class of a video."""
+        """Return the class of a video.
+
+        Args:
+            split: "train" or "test".
+            number: Number of the video in the split.
+
+        Returns:
+            The class, 0–1023.
+        """
         return self.classes[number // self.videos[split]]
 
     def name(self, split: str, number: int) -> str:
-        """The id of a video: split, class and copy, such as ``train/0379/042``."""
+        """Return the id of a video.
+
+        Args:
+            split: "train" or "test".
+            number: Number of the video in the split.
+
+        Returns:
+            Split, class and copy, such as ``train/0379/042``.
+        """
         copy = number % self.videos[split]
         return f"{split}/{CLASS_NAMES[self.label(split, number)]}/{copy:03d}"
 
     def find(self, name: str) -> tuple[str, int]:
-        """Split and number of the video of an id; UsageError where there is none."""
+        """Find a video by its id.
+
+        Args:
+            name: The id, such as ``train/0379/042``.
+
+        Returns:
+            The split, and the number of the video in it.
+
+        Raises:
+            UsageError: There is no such video.
+        """
         split, _, rest = name.partition("/")
-        label, _, copy = rest.partition("/")
-        if split in SPLITS and label in CLASS_NAMES and copy.isdecimal():
-            at, place = CLASS_NAMES.index(label), int(copy)
-            if at in self.classes and place < self.videos[split]:
-                return split, self.classes.index(at) * self.videos[split] + place
-        raise UsageError(f"no video {name!r} in Flash-MNIST; ids are such as train/0379/042")
+        class_name, _, copy = rest.partition("/")
+        if split in SPLITS and class_name in CLASS_NAMES and copy.isdecimal():
+            label, copy_number = CLASS_NAMES.index(class_name), int(copy)
+            if label in self.classes and copy_number < self.videos[split]:
+                return split, self.classes.index(label) * self.videos[split] + copy_number
+        raise UsageError(f"no video {name!r} in Flash-MNIST; expected an id such as train/0379/042")
 
     def flashes(self, split: str, number: int) -> npt.NDArray[np.int64]:
-        """Which image of the split's digits is in each frame of a video, int64 (25,).
+        """Return which image of the split's digits is in each frame of a video.
 
-        `NOISE_ALONE` (−1) where there is none.
+        Args:
+            split: "train" or "test".
+            number: Number of the video in the split.
+
+        Returns:
+            int64 (25,), indices of images; `NO_DIGIT` (−1) for frames without a digit.
         """
-        return self._draw(self._random(split, number), split, self.label(split, number))
+        return self._draw_flashes(
+            self._make_generator(split, number), split, self.label(split, number)
+        )
 
     def frames(self, split: str, number: int) -> npt.NDArray[np.uint8]:
-        """The frames of a video, uint8 (25, 28, 28)."""
-        rng = self._random(split, number)
-        flashes = self._draw(rng, split, self.label(split, number))
+        """Render a video.
+
+        Args:
+            split: "train" or "test".
+            number: Number of the video in the split.
+
+        Returns:
+            uint8 (25, 28, 28).
+        """
+        rng = self._make_generator(split, number)
+        flashes = self._draw_flashes(rng, split, self.label(split, number))
         frames = draw_noise(rng, self.noise, FRAMES)
-        at = np.flatnonzero(flashes != NOISE_ALONE)
-        frames[at] = np.maximum(frames[at], self.digits[split].images[flashes[at]])
+        flash_frames = np.flatnonzero(flashes != NO_DIGIT)
+        frames[flash_frames] = np.maximum(
+            frames[flash_frames], self.digits[split].images[flashes[flash_frames]]
+        )
         return frames
 
     def batch(self, split: str, numbers: Iterable[int]) -> npt.NDArray[np.uint8]:
-        """The frames of several videos, uint8 (n, 25, 28, 28)."""
+        """Render several videos.
+
+        Args:
+            split: "train" or "test".
+            numbers: Numbers of the videos in the split.
+
+        Returns:
+            uint8 (n, 25, 28, 28).
+        """
         return np.stack([self.frames(split, number) for number in numbers])
 
-    def _random(self, split: str, number: int) -> np.random.Generator:
-        # Of class and copy, not of the number: a part of the classes has the videos of the whole.
+    def _make_generator(self, split: str, number: int) -> np.random.Generator:
+        """Make the random generator of a video."""
+        # Seeded by class and copy rather than by number, so that a dataset with fewer classes has
+        # the same videos of these classes.
         copy = number % self.videos[split]
         seeds = (self.seed, SPLITS.index(split), self.label(split, number), copy)
         return np.random.default_rng(seeds)
 
-    def _draw(self, rng: np.random.Generator, split: str, label: int) -> npt.NDArray[np.int64]:
-        numbers = self._numbers[split]
-        images = [i for d in present(label) for i in rng.choice(numbers[d], rng.integers(1, 3))]
-        flashes = np.full(FRAMES, NOISE_ALONE, np.int64)
+    def _draw_flashes(
+        self, rng: np.random.Generator, split: str, label: int
+    ) -> npt.NDArray[np.int64]:
+        """Draw which image is in each frame."""
+        images_by_digit = self._images_by_digit[split]
+        images = [
+            i
+            for d in list_digits(label)
+            for i in rng.choice(images_by_digit[d], rng.integers(1, 3))
+        ]
+        flashes = np.full(FRAMES, NO_DIGIT, np.int64)
         flashes[rng.permutation(FRAMES)[: len(images)]] = images
         return flashes
 
 
 def make_noise_table(images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
-    """Grey values uint8 (65536,), each as often as in the images (n, 28, 28), but for rounding."""
+    """Make a table with each grey value as often as in the images, up to rounding.
+
+    Args:
+        images: Arrays of images, uint8 (n, 28, 28) each.
+
+    Returns:
+        uint8 (65536,).
+    """
     counts = np.sum([np.bincount(part.reshape(-1), minlength=256) for part in images], axis=0)
     bounds = np.cumsum(counts) / counts.sum()
-    return np.searchsorted(bounds, (np.arange(TABLE) + 0.5) / TABLE).astype(np.uint8)
+    return np.searchsorted(bounds, (np.arange(TABLE_SIZE) + 0.5) / TABLE_SIZE).astype(np.uint8)
 
 
 def draw_noise(
     rng: np.random.Generator, table: npt.NDArray[np.uint8], count: int
 ) -> npt.NDArray[np.uint8]:
-    """So many frames of noise, uint8 (count, 28, 28)."""
-    noise: npt.NDArray[np.uint8] = table[rng.integers(0, TABLE, (count, SIDE, SIDE), np.uint16)]
+    """Draw frames of noise.
+
+    Args:
+        rng: Random generator.
+        table: Table of grey values, uint8 (65536,).
+        count: Number of frames.
+
+    Returns:
+        uint8 (count, 28, 28).
+    """
+    noise: npt.NDArray[np.uint8] = table[
+        rng.integers(0, TABLE_SIZE, (count, SIDE, SIDE), np.uint16)
+    ]
     return noise

@@ -1,9 +1,9 @@
-"""Outlines of the shapes, as distances.
+"""Define the outlines of shapes by their distance functions.
 
-A shape lives in its own coordinates q: centre 0, circumscribed radius 1. Its outline is
-given by a function d(q), negative inside, whose slope at the outline is 1, so that
-d · (radius in pixels) is the distance to the outline in pixels: what antialiasing and the
-ownership of a pixel need.
+A shape has its own coordinates q, with centre 0 and circumscribed radius 1. Its outline is given by
+a function d(q), negative inside, whose slope at the outline is 1. So d · (radius in pixels) is the
+distance to the outline in pixels, which antialiasing needs, and which decides which pixels belong
+to the shape.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,28 @@ Points = NDArray[Any]  # float (..., 2): x right, y down
 Distance = NDArray[Any]  # float (...)
 
 
-def disk(q: Points) -> Distance:
-    """A disk of radius 1."""
-    far: Distance = np.hypot(q[..., 0], q[..., 1]) - 1
-    return far
+def compute_disk_distance(q: Points) -> Distance:
+    """Compute the distance to the outline of a disk of radius 1.
+
+    Args:
+        q: float (..., 2), x right and y down.
+
+    Returns:
+        float (...), negative inside.
+    """
+    distance: Distance = np.hypot(q[..., 0], q[..., 1]) - 1
+    return distance
 
 
-def polygon(sides: int) -> Callable[[Points], Distance]:
-    """A regular polygon inscribed in the unit circle."""
+def make_polygon(sides: int) -> Callable[[Points], Distance]:
+    """Make the distance function of a regular polygon inscribed in the unit circle.
+
+    Args:
+        sides: Number of sides.
+
+    Returns:
+        The function d(q).
+    """
     angles = 2 * np.pi * np.arange(sides) / sides
     normals = np.stack([np.cos(angles), np.sin(angles)])
 
@@ -35,8 +49,16 @@ def polygon(sides: int) -> Callable[[Points], Distance]:
     return distance
 
 
-def flower(petals: int, depth: float) -> Callable[[Points], Distance]:
-    """The curve ρ(θ) = 1 − depth · (1 − cos(petals · θ))."""
+def make_flower(petals: int, depth: float) -> Callable[[Points], Distance]:
+    """Make the distance function of the curve ρ(θ) = 1 − depth · (1 − cos(petals · θ)).
+
+    Args:
+        petals: Number of petals.
+        depth: Half the depth of the notches between the petals, relative to the radius.
+
+    Returns:
+        The function d(q).
+    """
 
     def distance(q: Points) -> Distance:
         radius = np.hypot(q[..., 0], q[..., 1])
@@ -44,18 +66,19 @@ def flower(petals: int, depth: float) -> Callable[[Points], Distance]:
         edge = 1 - depth * (1 - np.cos(angle))
         # (r − ρ) / |∇(r − ρ)|: first order, exact at the outline.
         slope = depth * petals * np.sin(angle) / np.maximum(radius, 0.3)
-        near: Distance = (radius - edge) / np.sqrt(1 + slope * slope)
-        return near
+        scaled: Distance = (radius - edge) / np.sqrt(1 + slope * slope)
+        return scaled
 
     return distance
 
 
 SHAPES: dict[str, Callable[[Points], Distance]] = {
-    "disk": disk,
-    "triangle": polygon(3),
-    "square": polygon(4),
-    "hexagon": polygon(6),
-    "clover": flower(3, 0.22),
-    "star": flower(5, 0.20),
-    "cog": flower(9, 0.08),
+    "disk": compute_disk_distance,
+    "triangle": make_polygon(3),
+    "square": make_polygon(4),
+    "hexagon": make_polygon(6),
+    "clover": make_flower(3, 0.22),
+    "star": make_flower(5, 0.20),
+    "cog": make_flower(9, 0.08),
 }
+"""Distance functions by the name of the shape."""

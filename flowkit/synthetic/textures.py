@@ -1,4 +1,4 @@
-"""Textures with detail at every scale that motion can be seen at, and their colours."""
+"""Make textures with detail at every scale at which motion is visible, and their colours."""
 
 import colorsys
 from collections.abc import Sequence
@@ -10,12 +10,21 @@ from numpy.typing import NDArray
 def make_noise(
     height: int, width: int, wavelengths: Sequence[float], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Smooth periodic noise, float32 (height, width), in [0, 1].
+    """Make smooth periodic noise.
 
-    One octave per wavelength (pixels), each white noise under a Gaussian low-pass whose
-    half-power point is that wavelength, weighted so that short waves are fainter. It repeats
-    over the borders, so it can tile a torus. The values are spread evenly over [0, 1], so
-    every texture has the same contrast and the same mean.
+    The noise has one octave per wavelength: white noise under a Gaussian low-pass whose half-power
+    point is that wavelength, weighted so that short waves are fainter. It is periodic, so it can
+    tile a torus. The values are spread evenly over [0, 1], so every texture has the same contrast
+    and the same mean.
+
+    Args:
+        height: Height in pixels.
+        width: Width in pixels.
+        wavelengths: Wavelengths in pixels, the longest first.
+        rng: Random generator.
+
+    Returns:
+        float32 (height, width) in [0, 1].
     """
     fy = np.fft.fftfreq(height)[:, None]
     fx = np.fft.rfftfreq(width)[None, :]
@@ -34,9 +43,17 @@ def make_noise(
 
 
 def make_palette(hue: float, saturation: float, steps: int = 256) -> NDArray[np.float32]:
-    """Colours from dark to light around one hue, float32 RGB (steps, 3), in 0–255.
+    """Make colours from dark to light around one hue.
 
-    hue and saturation in [0, 1]. The hue turns a little on the way up, as light on paint does.
+    The hue shifts a little from dark to light, like that of painted surfaces in light.
+
+    Args:
+        hue: Hue in [0, 1].
+        saturation: Saturation in [0, 1].
+        steps: Number of colours.
+
+    Returns:
+        float32 RGB (steps, 3) in 0–255.
     """
     ramp = np.linspace(0, 1, steps)
     colours = [
@@ -48,10 +65,18 @@ def make_palette(hue: float, saturation: float, steps: int = 256) -> NDArray[np.
     return (np.array(colours) * 255).astype(np.float32)
 
 
-def colour(noise: NDArray[np.float32], palette: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Noise (H, W) in [0, 1] through a palette (steps, 3): float32 RGB (H, W, 3), 0–255."""
-    at = noise * (len(palette) - 1)
-    low = np.minimum(at.astype(np.int32), len(palette) - 2)
-    part = (at - low)[..., None]
-    painted: NDArray[np.float32] = palette[low] * (1 - part) + palette[low + 1] * part
+def apply_palette(noise: NDArray[np.float32], palette: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Colour noise with a palette.
+
+    Args:
+        noise: float32 (H, W) in [0, 1].
+        palette: float32 RGB (steps, 3) in 0–255.
+
+    Returns:
+        float32 RGB (H, W, 3) in 0–255.
+    """
+    position = noise * (len(palette) - 1)
+    low = np.minimum(position.astype(np.int32), len(palette) - 2)
+    blend = (position - low)[..., None]
+    painted: NDArray[np.float32] = palette[low] * (1 - blend) + palette[low + 1] * blend
     return painted

@@ -56,7 +56,7 @@ def test_the_shipped_catalogue() -> None:
         assert dataset.recipe.flow is not None
         assert dataset.recipe.flow.bound == 20
         assert dataset.recipe.flow.tvl1 == PRESETS["paper"]
-    assert shipped["ucf101"].recipe.resize.target(320, 240) == (256, 256)
+    assert shipped["ucf101"].recipe.resize.compute_size(320, 240) == (256, 256)
     assert shipped["charades"].recipe.fps == 24
     assert shipped["kinetics-600"].homepage == shipped["kinetics-400"].homepage
     assert shipped["kinetics-600"].videos != shipped["kinetics-400"].videos
@@ -71,7 +71,7 @@ def test_the_head_of_the_file_explains_every_key() -> None:
 
 def test_subset_names_are_those_that_the_parsers_give(shared_data: Path) -> None:
     for name in ("ucf101", "hmdb51"):
-        table = FORMATS[name].read(shared_data / "annotations" / name, None)
+        table = FORMATS[name].read_table(shared_data / "annotations" / name, None)
         given = {subset for annotation in table.annotations for subset in annotation.subsets}
         assert set(find_dataset(name, None, load_catalog(SHIPPED)).subsets) == given
 
@@ -199,35 +199,35 @@ def test_nothing_is_there(mine: catalog.Dataset) -> None:
         r"Set FLOWKIT_DATA .*To obtain them: Ask Ann\. Homepage: ann\.example"
     )
     with pytest.raises(CatalogError, match=message):
-        mine.locate()
-    assert mine.presence().problem is not None
+        mine.locate_videos()
+    assert mine.detect_presence().problem is not None
 
 
 def test_only_videos(mine: catalog.Dataset, tmp_path: Path) -> None:
     add_videos(tmp_path, "a.avi")
     with pytest.raises(CatalogError, match=r"mine: no annotations in .*data/mine/lists\."):
-        mine.locate()
-    presence = mine.presence()
+        mine.locate_videos()
+    presence = mine.detect_presence()
     assert (presence.found, presence.annotated, presence.missing) == (1, 0, 0)
 
 
 def test_only_annotations(mine: catalog.Dataset, tmp_path: Path) -> None:
     add_lists(tmp_path)
     with pytest.raises(CatalogError, match=r"mine: no videos in .*data/mine/videos\."):
-        mine.locate()
-    presence = mine.presence()
+        mine.locate_videos()
+    presence = mine.detect_presence()
     assert (presence.found, presence.annotated, presence.missing) == (0, 2, 2)
 
 
 def test_both_are_matched_and_counted(mine: catalog.Dataset, tmp_path: Path) -> None:
     add_lists(tmp_path)
     add_videos(tmp_path, "Run/v_Run_g02_c01.avi", "Run/v_Run_g03_c01.avi")
-    table, located = mine.locate()
+    table, located = mine.locate_videos()
     assert table.classes == ("Run",)
     assert [(source.id, source.labels) for source in located.sources] == [
         ("v_Run_g02_c01", (Label("Run"),))
     ]
-    presence = mine.presence()
+    presence = mine.detect_presence()
     assert (presence.found, presence.annotated, presence.missing, presence.unannotated) == (
         1,
         2,
@@ -235,7 +235,7 @@ def test_both_are_matched_and_counted(mine: catalog.Dataset, tmp_path: Path) -> 
         1,
     )
     assert presence.problem is None
-    elsewhere = mine.presence(tmp_path / "elsewhere")
+    elsewhere = mine.detect_presence(tmp_path / "elsewhere")
     assert elsewhere.videos is None
 
 
@@ -245,7 +245,7 @@ def test_a_malformed_list_is_a_problem_of_its_dataset_alone(
     add_lists(tmp_path)
     add_videos(tmp_path, "a.avi")
     (tmp_path / "data/mine/lists/testlist01.txt").write_text("nonsense\n")
-    problem = mine.presence().problem
+    problem = mine.detect_presence().problem
     assert problem is not None
     assert "testlist01.txt:1: expected" in problem
 
@@ -257,7 +257,7 @@ def test_a_folder_dataset_needs_no_annotations(
     entry = {"title": "F", "format": "folder", "videos": ["mine/videos"], "recipe": {}}
     dataset = load_catalog(write(tmp_path, {"f": entry}))["f"]
     add_videos(tmp_path, "run/a.mp4")
-    table, located = dataset.locate()
+    table, located = dataset.locate_videos()
     assert table.classes == ("run",)
     assert located.sources[0].id == "run/a.mp4"
 

@@ -160,13 +160,13 @@ def write_videos(folder: Path) -> None:
 def check_extraction() -> None:
     """Extract and verify a video of each codec, and read it back."""
     from flowkit import Store
-    from flowkit.decode import probe
+    from flowkit.decode import probe_video
 
     folder = Path("videos")
     write_videos(folder)
     # SVT-AV1 takes real-time priority where it may, and whatever is started here inherits it.
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    expect({probe(folder / name).codec for name in VIDEOS} == CODECS, "a codec is missing")
+    expect({probe_video(folder / name).codec for name in VIDEOS} == CODECS, "a codec is missing")
     run_flowkit(
         "extract",
         "--videos",

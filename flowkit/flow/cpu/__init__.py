@@ -1,1 +1,1 @@
-"""TV-L1 on the CPU, compiled by Numba."""
+"""Solve TV-L1 on the CPU with kernels compiled by Numba."""

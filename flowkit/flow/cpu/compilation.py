@@ -1,11 +1,11 @@
-"""How the Numba kernels are compiled: three decorators over `numba.njit`.
+"""Define how the Numba kernels are compiled, as decorators over `numba.njit`.
 
-All release the GIL, cache machine code on disk, and use fast-math without reciprocal
-estimates, whose bits differ between makers of CPUs.
+All kernels release the GIL, cache machine code on disk, and use fast-math without reciprocal
+estimates, whose bits differ between CPU makers.
 
-Numba renews its cache when the file of a kernel changes, but not when a file does that the
-kernel was inlined from. So the cache beside the sources carries a digest of all of them,
-and is dropped when it is of others.
+Numba renews its cache when the file of a kernel changes, but not when a file changes from which the
+kernel inlines code. So the cache beside the sources carries a digest of all of them, and is dropped
+when the digest differs.
 """
 
 import hashlib
@@ -23,32 +23,39 @@ FASTMATH = {"nnan", "ninf", "nsz", "contract", "reassoc"}
 
 
 class NoAliasCompiler(Compiler):
-    """Promises LLVM that the array arguments of a function do not overlap: C's `restrict`.
+    """A compiler that tells LLVM that the array arguments of a function do not overlap.
 
-    LLVM must otherwise compare a dozen pointers with each other at run time before it may use
-    its vectorized loop; that is more than it is willing to, and the loop stays scalar.
+    It is C's `restrict`. Otherwise LLVM must compare a dozen pointers with each other at run time
+    before it may use its vectorized loop. That is more than its limit, so the loop stays scalar.
     """
 
     def __init__(self, *args: Any) -> None:
+        """Set the flag that Numba passes to LLVM."""
         super().__init__(*args)
         self.state.flags.noalias = True
 
 
 def drop_stale_cache(folder: Path) -> None:
-    """Remove machine code in ``folder/__pycache__`` that was made from other sources."""
+    """Remove machine code in ``folder/__pycache__`` that was compiled from other sources.
+
+    Args:
+        folder: Folder of the sources.
+    """
     sources = sorted(folder.glob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    stamp = folder / "__pycache__" / "kernels.sha256"
-    with suppress(OSError):  # read-only: then Numba caches elsewhere, by each file's own age
-        if stamp.is_file() and stamp.read_text() == digest:
+    digest_file = folder / "__pycache__" / "kernels.sha256"
+    with suppress(OSError):  # in a read-only folder Numba caches elsewhere, by the age of each file
+        if digest_file.is_file() and digest_file.read_text() == digest:
             return
-        for path in stamp.parent.glob("*.nb[ci]"):
+        for path in digest_file.parent.glob("*.nb[ci]"):
             path.unlink(missing_ok=True)
-        stamp.parent.mkdir(exist_ok=True)
-        stamp.write_text(digest)
+        digest_file.parent.mkdir(exist_ok=True)
+        digest_file.write_text(digest)
 
 
 def _compile(fastmath: Any = FASTMATH, **options: Any) -> Callable[[Function], Function]:
+    """Make a decorator that compiles a function with Numba."""
+
     def decorate(function: Function) -> Function:
         def compile(cache: bool) -> Function:
             compiled: Function = numba.njit(
@@ -58,7 +65,7 @@ def _compile(fastmath: Any = FASTMATH, **options: Any) -> Callable[[Function], F
 
         try:
             return compile(cache=True)
-        except RuntimeError:  # nowhere to write a cache: compile anew in each process
+        except RuntimeError:  # there is no folder for a cache, so each process compiles
             return compile(cache=False)
 
     return decorate
@@ -67,19 +74,19 @@ def _compile(fastmath: Any = FASTMATH, **options: Any) -> Callable[[Function], F
 drop_stale_cache(Path(__file__).parent)
 
 kernel = _compile()
-"""A function that Python calls."""
+"""Compile a function that Python calls."""
 
 inlined = _compile(forceinline=True)
-"""A function that only kernels call, and that becomes part of them."""
+"""Compile a function that only kernels call, and that becomes part of them."""
 
 row_kernel = _compile(forceinline=True, pipeline_class=NoAliasCompiler)
-"""An inlined loop over one-dimensional arrays none of which overlaps one that is written."""
+"""Compile an inlined loop over one-dimensional arrays; no array that it writes overlaps another."""
 
 exact_kernel = _compile(fastmath=False)
-"""A kernel that rounds each operation as it is written, so that its bytes are the same anywhere."""
+"""Compile a kernel that rounds each operation as written, so its bytes are the same everywhere."""
 
 exact_inlined = _compile(fastmath=False, forceinline=True)
-"""A function that only exact kernels call, and that becomes part of them."""
+"""Compile a function that only exact kernels call, and that becomes part of them."""
 
 exact_row_kernel = _compile(fastmath=False, forceinline=True, pipeline_class=NoAliasCompiler)
-"""As `row_kernel`, for exact kernels."""
+"""Like `row_kernel`, for exact kernels."""

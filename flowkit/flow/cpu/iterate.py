@@ -1,19 +1,19 @@
 # ruff: noqa: N803
-"""The inner iterations of TV-L1 between two warps, for the Numba solver.
+"""Run the inner iterations of TV-L1 between two warps, for the Numba solver.
 
-Equations and symbols are in `tvl1.py`. One iteration reads ten numbers a pixel and
-writes six, for some forty operations: done one sweep at a time on an image that outgrows
-the L2 cache, it waits for memory. So DEPTH iterations go down the image as one wavefront,
-each a row behind the one before it, and a row is updated DEPTH times while it is near:
+The equations and symbols are in `tvl1.py`. One iteration reads ten numbers per pixel and writes
+six, for about forty operations. If it were done one sweep at a time on an image that exceeds the L2
+cache, it would wait for memory. So DEPTH iterations go down the image as one wavefront, each one
+row behind the previous one, and a row is updated DEPTH times while it is in the cache:
 
     front = 5        row:  1   2   3   4   5
-                     k=0                   u     iteration k does u in row front − k,
+                     k=0                   u     iteration k updates u in row front − k,
                      k=1               u,p        then p in the row above, which needs
                      k=2           u,p            the new u of both rows
 
-All is in place. Iteration k+1 at row y finds u and p of rows y and y−1 as iteration k left
-them, since k has already done p in row y; and k no longer needs the u that k+1 overwrites.
-So the result is that of DEPTH separate sweeps, bit for bit.
+All updates are in place. Iteration k+1 at row y finds u and p of rows y and y−1 as iteration k left
+them, because k has already updated p in row y, and k no longer needs the u that k+1 overwrites. So
+the result is that of DEPTH separate sweeps, bit for bit.
 """
 
 import numpy as np
@@ -22,7 +22,8 @@ from flowkit.flow.cpu.compilation import inlined, kernel, row_kernel
 from flowkit.flow.cpu.state import INV, IX, IY, LEFT, P11, P12, P21, P22, RHO, U1, U2, pad_width
 from flowkit.flow.pyramid import F32
 
-DEPTH = 8  # 8 rows × 10 planes × 256 columns × 4 bytes = 80 kB in flight
+DEPTH = 8
+"""Iterations in flight: 8 rows × 10 planes × 256 columns × 4 bytes = 80 kB of working memory."""
 
 
 @row_kernel
@@ -33,10 +34,13 @@ def _update_u(
     ix: F32, iy: F32, rho: F32, inv: F32,
     inside: F32, bound: np.float32,
 ) -> np.float32:  # fmt: skip
-    """Thresholding and primal step of one row; returns Σ|Δu|² where `inside` is 1 and not 0.
+    """Do the thresholding and the primal step of one row.
 
-    p11_left and p21_left start one column to the left of the row: to read a column twice is
-    faster than to shuffle the vectors into place, which LLVM does with one longer array.
+    p11_left and p21_left start one column to the left of the row: reading a column twice is faster
+    than shuffling the vectors into place, which LLVM does for a single longer array.
+
+    Returns:
+        Σ|Δu|² over the pixels where `inside` is 1 rather than 0.
     """
     change = np.float32(0)
     for x in range(u1.size):
@@ -56,16 +60,16 @@ def _update_p(
     u1: F32, u1_right: F32, u1_down: F32, u2: F32, u2_right: F32, u2_down: F32,
     tau: np.float32, tau_by_theta: np.float32,
 ) -> None:  # fmt: skip
-    """Dual step of one row. u1_right and u2_right start one column to the right of it."""
+    """Do the dual step of one row; u1_right and u2_right start one column to the right of it."""
     one = np.float32(1)
     for x in range(p11.size):
         u1x, u1y = u1_right[x] - u1[x], u1_down[x] - u1[x]
         u2x, u2y = u2_right[x] - u2[x], u2_down[x] - u2[x]
         norm1 = one + tau_by_theta * np.sqrt(u1x * u1x + u1y * u1y)
         norm2 = one + tau_by_theta * np.sqrt(u2x * u2x + u2y * u2y)
-        # Roots and divisions share one slow unit: a single division serves both components.
-        both = one / (norm1 * norm2)
-        by_norm1, by_norm2 = both * norm2, both * norm1
+        # Roots and divisions share one slow unit, so one division serves both components.
+        reciprocal = one / (norm1 * norm2)
+        by_norm1, by_norm2 = reciprocal * norm2, reciprocal * norm1
         p11[x] = (p11[x] + tau * u1x) * by_norm1
         p12[x] = (p12[x] + tau * u1y) * by_norm1
         p21[x] = (p21[x] + tau * u2x) * by_norm2
@@ -82,7 +86,7 @@ def _update_row(
     tau: np.float32,
     tau_by_theta: np.float32,
 ) -> np.float32:
-    """One iteration at row y, 1 … height + 1: u there, then p in the row above."""
+    """Do one iteration at row y, 1 … height + 1: u in that row, then p in the row above."""
     height, first, last = state_RPX.shape[0] - 1, LEFT, LEFT + inside.size
     change = np.float32(0)
     up, row = state_RPX[y - 1], state_RPX[min(y, height)]  # below the image u repeats itself
@@ -119,7 +123,19 @@ def sweep(
     tau: np.float32,
     tau_by_theta: np.float32,
 ) -> np.float64:
-    """`depth` iterations as one wavefront; returns Σ|Δu|² of the last one, in pixels²."""
+    """Run `depth` iterations as one wavefront.
+
+    Args:
+        state_RPX: float32, the state (state.py); updated in place.
+        width: Width of the image in pixels.
+        depth: Number of iterations.
+        bound: λθ, the threshold.
+        tau: τ.
+        tau_by_theta: τ/θ.
+
+    Returns:
+        Σ|Δu|² of the last iteration, in pixels².
+    """
     height = state_RPX.shape[0] - 1
     inside = np.zeros(pad_width(width), np.float32)
     inside[:width] = 1
@@ -142,22 +158,34 @@ def iterate(
     lambda_: float,
     theta: float,
 ) -> int:
-    """Iterate until Σ|Δu|² ≤ tolerance is found, or `iterations` are done; returns their number.
+    """Iterate until Σ|Δu|² ≤ tolerance is measured, or `iterations` are done.
 
-    It is measured at odd iterations, counted from 0: first at 1, then, having found E, after
+    The change is measured at odd iterations, counted from 0: first at 1, then, if it was E, after
     about E/tolerance more.
+
+    Args:
+        state_RPX: float32, the state (state.py); updated in place.
+        width: Width of the image in pixels.
+        iterations: Most iterations.
+        tolerance: Change Σ|Δu|² at which to stop, in pixels².
+        tau: τ.
+        lambda_: λ.
+        theta: θ.
+
+    Returns:
+        The number of iterations done.
     """
     bound, step, ratio = np.float32(lambda_ * theta), np.float32(tau), np.float32(tau / theta)
-    done, wait = 0, 2
+    done, interval = 0, 2
     while done < iterations:
-        wait = min(wait, iterations - done)
+        interval = min(interval, iterations - done)
         change = np.float64(0)
-        for start in range(0, wait, DEPTH):
-            change = sweep(state_RPX, width, min(DEPTH, wait - start), bound, step, ratio)
-        done += wait
+        for start in range(0, interval, DEPTH):
+            change = sweep(state_RPX, width, min(DEPTH, interval - start), bound, step, ratio)
+        done += interval
         if change <= tolerance:
             break
         # Skip the least odd number of iterations n with E − n·tolerance < tolerance.
         skipped = int(min(change / tolerance, float(iterations)))
-        wait = (skipped | 1) + 1
+        interval = (skipped | 1) + 1
     return done

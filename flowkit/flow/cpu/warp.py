@@ -1,10 +1,9 @@
 # ruff: noqa: N803, N806
-"""Bicubic warping of the second frame, for the Numba solver.
+"""Warp the second frame bicubically, for the Numba solver.
 
-The second frame is kept with its gradient as one image of four interleaved channels in an
-apron of zeros: the 4×4 taps of a pixel are then sixteen vector loads that serve all
-channels, and none needs a test for the border. The kernel is Keys' cubic convolution with
-a = −0.75, as OpenCV's.
+The second frame is stored with its gradient as one image of four interleaved channels, surrounded
+by zeros. The 4×4 taps of a pixel are then sixteen vector loads that serve all channels, and none
+needs a test for the border. The kernel is Keys' cubic convolution with a = −0.75, as in OpenCV.
 
     H W    image height, width          C      channels: I₁, ∂₁I₁, ∂₂I₁, 0
     R P X  rows, planes and columns of the state (state.py)
@@ -23,9 +22,11 @@ from flowkit.flow.cpu.compilation import inlined, kernel, row_kernel
 from flowkit.flow.cpu.state import INV, IX, IY, LEFT, RHO, U1, U2, allocate_floats
 from flowkit.flow.pyramid import F32
 
-APRON = 3  # pixels of zeros around the image, one more at the far sides
+APRON = 3
+"""Pixels of zeros around the image; there is one more at the right and at the bottom."""
 CHANNELS = 4
-FLT_EPSILON = np.float32(1.1920929e-07)  # squared gradients up to this count as none
+FLT_EPSILON = np.float32(1.1920929e-07)
+"""Squared gradients up to this value count as 0."""
 
 
 def count_warpable(height: int, width: int) -> int:
@@ -35,9 +36,16 @@ def count_warpable(height: int, width: int) -> int:
 
 @kernel
 def fill_warpable(buffer: F32, image_HW: F32) -> F32:
-    """(I, ∂₁I, ∂₂I, 0) in an apron of zeros; central differences, the border replicated.
+    """Make the warpable form of an image in a buffer: (I, ∂₁I, ∂₂I, 0), surrounded by zeros.
 
-    It is made in the first `count_warpable` floats of `buffer`.
+    The gradient is by central differences, with the border replicated.
+
+    Args:
+        buffer: float32 (n,), with at least `count_warpable` elements; the result is a view of it.
+        image_HW: float32 (H, W).
+
+    Returns:
+        float32 (H + 7, W + 7, 4).
     """
     height, width = image_HW.shape
     shape = (height + 2 * APRON + 1, width + 2 * APRON + 1, CHANNELS)
@@ -56,19 +64,26 @@ def fill_warpable(buffer: F32, image_HW: F32) -> F32:
 
 
 def make_warpable(image_HW: F32) -> F32:
-    """Make the warpable form of an image, (H + 7, W + 7, 4) float32, in memory of its own."""
+    """Make the warpable form of an image in new memory.
+
+    Args:
+        image_HW: float32 (H, W).
+
+    Returns:
+        float32 (H + 7, W + 7, 4).
+    """
     return fill_warpable(allocate_floats(count_warpable(*image_HW.shape)), image_HW)
 
 
 @row_kernel
-def _locate(
+def _compute_taps(
     u: F32, origin: np.float32, step: np.float32, far: np.float32,
     first: npt.NDArray[np.int32], w0: F32, w1: F32, w2: F32, w3: F32,
 ) -> None:  # fmt: skip
-    """Where the points origin + step·x + u[x] lie: the first of four taps, and their weights.
+    """Compute the first of four taps at the points origin + step·x + u[x], and the four weights.
 
-    Coordinates count from the second sample of the apron, so that a point lies between its
-    second and third tap. Points further out are moved to where all taps with weight are 0.
+    Coordinates count from the second sample of the surrounding zeros, so a point lies between its
+    second and third tap. Points further outside are moved to where all taps with weight are 0.
     """
     a, zero, one = np.float32(-0.75), np.float32(0), np.float32(1)
     near1, near2 = a + np.float32(2), a + np.float32(3)
@@ -86,10 +101,11 @@ def _locate(
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _interpolate(typing: Any, samples: Any, tap: Any, row_size: Any, wx: Any, wy: Any) -> Any:
-    """Σᵣ wy[r] Σ꜀ wx[c] · samples[tap + r·row_size + 4c + (0, 1, 2, 3)], as four float32.
+    """Compute Σᵣ wy[r] Σ꜀ wx[c] · samples[tap + r·row_size + 4c + (0, 1, 2, 3)], four float32.
 
-    Written as LLVM vectors of four, one lane a channel: LLVM's loop vectorizer would put
-    pixels into the lanes and gather each tap of each channel singly, three times slower.
+    It is written as LLVM vectors of four, with one lane for each channel. LLVM's loop vectorizer
+    would put pixels into the lanes and gather each tap of each channel separately, which is three
+    times slower.
     """
     signature = types.UniTuple(types.float32, CHANNELS)(samples, tap, row_size, wx, wy)
     vector = ir.VectorType(ir.FloatType(), CHANNELS)
@@ -127,7 +143,7 @@ def _interpolate(typing: Any, samples: Any, tap: Any, row_size: Any, wx: Any, wy
 
 
 @inlined
-def _gather(
+def _interpolate_row(
     samples: F32, row_size: int,
     column: npt.NDArray[np.int32], line: npt.NDArray[np.int32], wx: F32, wy: F32,
     i1: F32, ix: F32, iy: F32,
@@ -142,7 +158,7 @@ def _gather(
 
 @row_kernel
 def _linearize(rho: F32, inv: F32, ix: F32, iy: F32, u1: F32, u2: F32, frame0: F32) -> None:
-    """From I₁ in rho to ρ(0) = I₁ − I₀ − ∇I₁·u₀, and from ∇I₁ to 1/|∇I₁|²."""
+    """Compute ρ(0) = I₁ − I₀ − ∇I₁·u₀ from I₁ in rho, and 1/|∇I₁|² from ∇I₁."""
     zero, one = np.float32(0), np.float32(1)
     for x in range(rho.size):
         square = ix[x] * ix[x] + iy[x] * iy[x]
@@ -152,7 +168,13 @@ def _linearize(rho: F32, inv: F32, ix: F32, iy: F32, u1: F32, u2: F32, frame0: F
 
 @kernel
 def warp(state_RPX: F32, frame0_HW: F32, warpable_HWC: F32) -> None:
-    """Warp I₁ and ∇I₁ by the u of the state, and linearize ρ there: fills IX, IY, RHO, INV."""
+    """Warp I₁ and ∇I₁ by the u of the state, and linearize ρ there.
+
+    Args:
+        state_RPX: The state (state.py); IX, IY, RHO and INV are written.
+        frame0_HW: float32 (H, W), the first frame.
+        warpable_HWC: The second frame, as `fill_warpable` makes it.
+    """
     height, width = frame0_HW.shape
     first, last = LEFT, LEFT + width
     column, line = np.empty(width, np.int32), np.empty(width, np.int32)
@@ -165,7 +187,7 @@ def warp(state_RPX: F32, frame0_HW: F32, warpable_HWC: F32) -> None:
         u1, u2 = row[U1, first:last], row[U2, first:last]
         ix, iy = row[IX, first:last], row[IY, first:last]
         rho, inv = row[RHO, first:last], row[INV, first:last]
-        _locate(u1, origin, one, far_x, column, wx[0], wx[1], wx[2], wx[3])
-        _locate(u2, origin + np.float32(y), zero, far_y, line, wy[0], wy[1], wy[2], wy[3])
-        _gather(samples, row_size, column, line, wx, wy, rho, ix, iy)
+        _compute_taps(u1, origin, one, far_x, column, wx[0], wx[1], wx[2], wx[3])
+        _compute_taps(u2, origin + np.float32(y), zero, far_y, line, wy[0], wy[1], wy[2], wy[3])
+        _interpolate_row(samples, row_size, column, line, wx, wy, rho, ix, iy)
         _linearize(rho, inv, ix, iy, u1, u2, frame0_HW[y])

@@ -1,1 +1,1 @@
-"""TV-L1 on NVIDIA GPUs, compiled by Triton."""
+"""Solve TV-L1 on NVIDIA GPUs with kernels compiled by Triton."""

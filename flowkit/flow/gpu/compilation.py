@@ -1,4 +1,4 @@
-"""The kernels compiled for a GPU that need not be there, to look at what became of them."""
+"""Compile the kernels for a given GPU, which need not be present, to inspect the result."""
 
 from collections.abc import Collection
 from typing import Any
@@ -29,20 +29,22 @@ TYPES = {
     "tau": "fp32",
     "tau_by_theta": "fp32",
     "largest": "fp32",
-}  # of the kernels' arguments by name; the others are i32
+}
+"""Types of the kernels' arguments by name; all other arguments are i32."""
 
 
 KERNELS = ("solve", "solve_quantized", "solve_filtered", "build_level", "build_first_level")
+"""Names of the compiled variants."""
 
 
 def compile_kernels(capability: int, names: Collection[str] = KERNELS) -> dict[str, Any]:
-    """Compile the backend's kernels, in every variant that runs, without a GPU.
+    """Compile the backend's kernels, in every variant that is used, without a GPU.
 
-    Needs a process in which Triton is not interpreted.
+    Triton must not be in interpreter mode in this process.
 
     Args:
-        capability: compute capability times 10: 80, 90, ….
-        names: the kernels to compile.
+        capability: Compute capability times 10: 80, 90, ….
+        names: Keys of the variants to compile.
 
     Returns:
         Triton's compiled kernels by name: ``asm["ptx"]``, ``asm["cubin"]``, ….

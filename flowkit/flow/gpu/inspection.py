@@ -1,8 +1,8 @@
-"""Count what the compiler made of the solver's kernel: layouts, barriers, instructions, spills.
+"""Count layouts, barriers, instructions and spills in the compiled kernel of the solver.
 
-No GPU is needed: the kernel is compiled for a given one (`compilation.py`), and its
-machine code is disassembled with the tools that Triton brings. `benchmarks/kernels.py` prints
-these counts, and the tests hold them to bounds.
+No GPU is needed: the kernel is compiled for a given one (`compilation.py`), and its machine code is
+disassembled with the tools that Triton contains. `benchmarks/kernels.py` prints these counts, and
+the tests check that they stay within bounds.
 """
 
 import re
@@ -18,48 +18,55 @@ import triton
 
 from flowkit.flow.gpu.compilation import compile_kernels
 
-# How a warp's lanes must lie over a tile, in Triton's words: along a row, a pixel each.
-ROW_LAYOUTS = {("[1, 1]", "[1, 32]"), ("[1]", "[32]")}  # sizePerThread, threadsPerWarp
+ROW_LAYOUTS = {("[1, 1]", "[1, 32]"), ("[1]", "[32]")}
+"""Layouts (sizePerThread, threadsPerWarp) in which a warp covers 32 neighbours of a row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelCounts:
-    """What one compiled kernel consists of."""
+    """Counts of one compiled kernel."""
 
     kernel: str
-    """Which kernel: a key of `compile_kernels`."""
+    """Name of the kernel: a key of `compile_kernels`."""
     triton: str
     """Version of Triton that compiled it."""
     capability: int
-    """Compute capability it was compiled for, times 10."""
+    """Compute capability that it was compiled for, times 10."""
     conversions: int
-    """Layout conversions: values that move between threads, most of them by shared memory."""
+    """Layout conversions: values that move between threads, mostly through shared memory."""
     scattered: int
-    """Loads and stores of pixels in which a warp does not take 32 neighbours of a row."""
+    """Loads and stores of pixels in which a warp does not access 32 neighbours of a row."""
     fences: int
-    """Barriers that the kernel's source asks for."""
+    """Barriers in the source of the kernel."""
     barriers: int
-    """Barriers of all threads of a program, wherever they come from."""
+    """Barriers of all threads of a program, whatever their origin."""
     registers: int
-    """Registers of a thread."""
+    """Registers per thread."""
     step: dict[str, int]
-    """Machine instructions of one step of the loop that iterates, by kind."""
+    """Machine instructions in one step of the iterating loop, by kind."""
 
     @property
     def instructions(self) -> int:
-        """Machine instructions of one step of the loop that iterates."""
+        """Number of machine instructions in one step of the iterating loop."""
         return sum(self.step.values())
 
     @property
     def spilled(self) -> int:
-        """Loads and stores of spilled registers in one step."""
+        """Number of loads and stores of spilled registers in one step."""
         return self.step.get("LDL", 0) + self.step.get("STL", 0)
 
 
 def inspect_solver(capability: int, name: str = "solve_quantized") -> KernelCounts:
-    """Compile the solver's kernel for sm_``capability`` and count what it consists of.
+    """Compile the solver's kernel and count what it consists of.
 
-    Needs a process in which Triton is not interpreted.
+    Triton must not be in interpreter mode in this process.
+
+    Args:
+        capability: Compute capability times 10: 80, 90, ….
+        name: Name of the kernel: a key of `compile_kernels`.
+
+    Returns:
+        The counts.
     """
     kernel = compile_kernels(capability, (name,))[name]
     ttgir, ptx = kernel.asm["ttgir"], kernel.asm["ptx"]
@@ -81,7 +88,17 @@ def inspect_solver(capability: int, name: str = "solve_quantized") -> KernelCoun
 
 
 def count_scattered(ttgir: str) -> int:
-    """Count loads and stores of tensors whose layout is not along the rows of a tile."""
+    """Count loads and stores of tensors whose layout is not along the rows of a tile.
+
+    Args:
+        ttgir: The kernel in Triton's GPU intermediate representation.
+
+    Returns:
+        The number of such accesses.
+
+    Raises:
+        ValueError: No access can be recognized.
+    """
     layouts = {}
     for name, text in re.findall(r"^(#\w+) = (.*)$", ttgir, re.MULTILINE):
         fields = dict(re.findall(r"(\w+) = (\[[\d, ]*\])", text))
@@ -93,7 +110,14 @@ def count_scattered(ttgir: str) -> int:
 
 
 def disassemble(cubin: bytes) -> tuple[str, list[tuple[int, str]]]:
-    """Return resource usage, and (address, instruction) of a compiled kernel."""
+    """Disassemble a compiled kernel.
+
+    Args:
+        cubin: The binary.
+
+    Returns:
+        The resource usage, and (address, instruction) for each instruction.
+    """
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
     def run(option: str) -> str:
@@ -104,12 +128,19 @@ def disassemble(cubin: bytes) -> tuple[str, list[tuple[int, str]]]:
         file.write(cubin)
         file.flush()
         usage, code = run("-res-usage"), run("-sass")
-    found = re.findall(r"^\s+/\*([0-9a-f]+)\*/\s+(.*?);", code, re.MULTILINE)
-    return usage, [(int(address, 16), text) for address, text in found]
+    lines = re.findall(r"^\s+/\*([0-9a-f]+)\*/\s+(.*?);", code, re.MULTILINE)
+    return usage, [(int(address, 16), text) for address, text in lines]
 
 
 def find_loops(code: list[tuple[int, str]]) -> Iterator[list[str]]:
-    """Yield the instructions of each innermost loop: from a backward branch's target to it."""
+    """Find the innermost loops: from the target of a backward branch to the branch.
+
+    Args:
+        code: (address, instruction) for each instruction.
+
+    Yields:
+        The instructions of each loop.
+    """
     spans = []
     for address, text in code:
         target = re.search(r"\bBRA\b.*0x([0-9a-f]+)", text)

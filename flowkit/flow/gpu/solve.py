@@ -1,9 +1,9 @@
 # ruff: noqa: N803, SIM102
-"""The kernel that solves one pair, for the Triton solver: levels, warps, and when to stop.
+"""Solve one pair per program: the kernel that controls levels, warps and stopping.
 
-Equations, symbols and semantics are those of `cpu/tvl1.py`. All control is on the GPU, and
-all of it is the same for every thread of a program: the level table, and the change of u that
-the program's threads have added up together, and read back from `change_sums` (see `sweep`).
+Equations, symbols and semantics are those of `cpu/tvl1.py`. All control is on the GPU and is the
+same for every thread of a program: it depends on the level table, and on the change of u that the
+program's threads have summed together and read back from `change_sums` (see `sweep`).
 """
 
 import triton
@@ -13,7 +13,8 @@ from flowkit.flow.gpu.iterate import sweep
 from flowkit.flow.gpu.median import filter_flow
 from flowkit.flow.gpu.warp import start_level, warp, write_flow
 
-FIELDS = tl.constexpr(5)  # of a level: height, width, blocks in a row, chunks, offset in a pyramid
+FIELDS = tl.constexpr(5)
+"""Fields of a level: height, width, blocks in a row, chunks, offset in a pyramid."""
 
 
 @triton.jit(do_not_specialize=["pyramid_size", "num_levels", "moving_size", "frozen_size", "warps",
@@ -25,9 +26,37 @@ def solve(
     MEDIAN_SIDE: tl.constexpr, FINEST_MEDIAN_SIDE: tl.constexpr, ITEMS: tl.constexpr,
     DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """A whole pair, from the coarsest level to the flow field in `flow`.
+    """Solve a whole pair, from the coarsest level to the flow field in `flow`.
 
-    A median filter of side 1 is none, and is not compiled.
+    A median filter with side 1 does nothing, and is not compiled.
+
+    Args:
+        pyramids: Pointer to the pyramids of all frames, float32.
+        pyramid_size: Floats of one pyramid.
+        pairs: Pointer to the indices of the two frames of each pair, int32.
+        levels: Pointer to the level table, int32, FIELDS for each level.
+        num_levels: Number of levels.
+        state: Pointer to the states of all pairs, float32.
+        moving_size: Floats of the moving planes, one side.
+        frozen_size: Floats of the frozen planes.
+        change_sums: Pointer to one float32 for each pair.
+        flow: Pointer to the result (N, 2, H, W), float32 or uint8.
+        work: Pointer to the pixel-iterations of each pair, int64, written to.
+        warps: Warps at all levels but the finest.
+        finest_warps: Warps at the finest level.
+        iterations: Most iterations per warp.
+        epsilon2: ε² at all levels but the finest, in pixels².
+        finest_epsilon2: ε² at the finest level, in pixels².
+        enlargement: Size of a level relative to the next coarser one.
+        bound: λθ, the threshold.
+        tau: τ.
+        tau_by_theta: τ/θ.
+        largest: Displacement in pixels that becomes 255, if quantized.
+        QUANTIZED: Whether to write bytes.
+        MEDIAN_SIDE: Side of the median filter at all levels but the finest.
+        FINEST_MEDIAN_SIDE: Side of the median filter at the finest level.
+        ITEMS: Strips done at a time.
+        DEPTH: Iterations in flight.
     """
     pair = tl.program_id(0)
     frame0 = pyramids + tl.load(pairs + 2 * pair).to(tl.int64) * pyramid_size
@@ -35,8 +64,8 @@ def solve(
     source = state + pair.to(tl.int64) * (moving_size.to(tl.int64) * 2 + frozen_size)
     target = source + moving_size
     frozen = target + moving_size
-    spent = tl.zeros((), tl.int64)
-    # The coarsest level starts from zero, which the memory holds: from "itself", times 0.
+    pixel_iterations = tl.zeros((), tl.int64)
+    # The coarsest level starts from zero: its source is its own memory, which holds zeros.
     coarsest = levels + (num_levels - 1) * FIELDS
     height, width, blocks = tl.load(coarsest), tl.load(coarsest + 1), tl.load(coarsest + 2)
     for step in range(num_levels):
@@ -54,15 +83,15 @@ def solve(
         tolerance = level_epsilon2 * height.to(tl.float32) * width.to(tl.float32)
         for _ in range(tl.where(finest, finest_warps, warps)):
             warp(frame0 + offset, frame1 + offset, source, frozen, height, width, blocks, ITEMS)
-            done, wait = 0, tl.minimum(2, iterations)
+            done, remaining = 0, tl.minimum(2, iterations)
             while done < iterations:
-                if wait >= DEPTH:
+                if remaining >= DEPTH:
                     change = sweep(
                         source, target, frozen, change_sums + pair, height, width, blocks, chunks,
                         bound, tau, tau_by_theta, DEPTH, ITEMS,
                     )  # fmt: skip
                     step_done = DEPTH
-                elif wait >= 2:
+                elif remaining >= 2:
                     change = sweep(
                         source, target, frozen, change_sums + pair, height, width, blocks, chunks,
                         bound, tau, tau_by_theta, 2, ITEMS,
@@ -76,11 +105,11 @@ def solve(
                     step_done = 1
                 source, target = target, source
                 done += step_done
-                wait -= step_done
-                spent += step_done * height * width
-                if wait == 0:  # see `flow.cpu.iterate.iterate`
+                remaining -= step_done
+                pixel_iterations += step_done * height * width
+                if remaining == 0:  # see `flow.cpu.iterate.iterate`
                     skipped = tl.minimum(change / tolerance, iterations.to(tl.float32))
-                    wait = tl.minimum((skipped.to(tl.int32) | 1) + 1, iterations - done)
+                    remaining = tl.minimum((skipped.to(tl.int32) | 1) + 1, iterations - done)
                     if change <= tolerance:
                         done = iterations
         if MEDIAN_SIDE > 1:
@@ -91,4 +120,4 @@ def solve(
         filter_flow(source, target, height, width, blocks, FINEST_MEDIAN_SIDE, ITEMS)
         source, target = target, source
     write_flow(source, flow, pair, height, width, blocks, largest, QUANTIZED, ITEMS)
-    tl.store(work + pair, spent)
+    tl.store(work + pair, pixel_iterations)

@@ -1,39 +1,40 @@
 # ruff: noqa: N803, N806
-"""What happens between the iterations, for the Triton solver: warping, and changing levels.
+"""Warp frames and change levels, which happens between the iterations, for the Triton solver.
 
-Semantics as in `cpu/warp.py` and `pyramid.enlarge_flow`. A tile is ITEMS rows of LANES
-pixels; a program goes over its pair's image tile by tile.
+The semantics are those of `cpu/warp.py` and `pyramid.enlarge_flow`. A tile is ITEMS rows of LANES
+pixels; a program iterates over its pair's image tile by tile.
 
     P     pixels of a tile, row by row
 
-A tile has one dimension, not two: with as many pixels as a program has threads there is but one
-way to lay it over them, which every version of Triton takes, and a warp has 32 neighbouring pixels.
+A tile has one dimension, not two: with as many pixels as a program has threads there is only one
+layout, which every version of Triton chooses, and a warp has 32 neighbouring pixels.
 """
 
 import triton
 import triton.language as tl
 
-from flowkit.flow.gpu.state import FROZEN, LANES, MOVING, SPAN, locate
+from flowkit.flow.gpu.state import FROZEN, LANES, MOVING, SPAN, compute_offset
 
-FLT_EPSILON = tl.constexpr(1.1920929e-07)  # squared gradients up to this count as none
+FLT_EPSILON = tl.constexpr(1.1920929e-07)
+"""Squared gradients up to this value count as 0."""
 
 
 @triton.jit
 def warp(frame0, frame1, moving, frozen, height, width, blocks, ITEMS: tl.constexpr):
-    """Warp I₁ and ∇I₁ by u and linearize ρ there: fills the frozen planes.
+    """Warp I₁ and ∇I₁ by u and linearize ρ there: write the frozen planes.
 
     `frame0` points to the level's I₀, `frame1` to I₁, followed by ∂₁I₁ and ∂₂I₁.
     """
     for tile in range(0, tl.cdiv(height, ITEMS) * tl.cdiv(width, LANES)):
         y_P, x_P = locate_tile(tile, width, ITEMS)
         inside = (y_P < height) & (x_P < width)
-        at = moving + locate(y_P, x_P, blocks, MOVING)
+        at = moving + compute_offset(y_P, x_P, blocks, MOVING)
         u1, u2 = tl.load(at, inside, 0.0), tl.load(at + SPAN, inside, 0.0)
         i1, ix, iy = interpolate(frame1, y_P, x_P, u1, u2, height, width)
         i0 = tl.load(frame0 + (y_P * width + x_P), inside, 0.0)
         square = ix * ix + iy * iy
         inv = tl.where(square > FLT_EPSILON, 1.0 / tl.maximum(square, FLT_EPSILON), 0.0)
-        at = frozen + locate(y_P, x_P, blocks, FROZEN)
+        at = frozen + compute_offset(y_P, x_P, blocks, FROZEN)
         tl.store(at, ix, inside)
         tl.store(at + SPAN, iy, inside)
         tl.store(at + 2 * SPAN, i1 - i0 - ix * u1 - iy * u2, inside)
@@ -43,13 +44,13 @@ def warp(frame0, frame1, moving, frozen, height, width, blocks, ITEMS: tl.conste
 
 @triton.jit
 def interpolate(frame1, y_P, x_P, u1, u2, height, width):
-    """I₁, ∂₁I₁ and ∂₂I₁ at (x + u₁, y + u₂), bicubic with a = −0.75, zero outside."""
-    # Two pixels to the left of the image counts as 0: a coordinate is then never negative,
-    # and points further out are moved to where all taps with weight are outside.
+    """Interpolate I₁, ∂₁I₁, ∂₂I₁ at (x + u₁, y + u₂): bicubic, a = −0.75, zero outside."""
+    # Coordinates count from two pixels left of the image, so they are never negative. Points
+    # further outside are moved to where all taps with weight are outside.
     x = tl.minimum(tl.maximum(2.0 + x_P + u1, 0.0), width + 3.0)
     y = tl.minimum(tl.maximum(2.0 + y_P + u2, 0.0), height + 3.0)
     tap_x, tap_y = x.to(tl.int32), y.to(tl.int32)
-    weights_x, weights_y = weigh_taps(x - tap_x), weigh_taps(y - tap_y)
+    weights_x, weights_y = compute_tap_weights(x - tap_x), compute_tap_weights(y - tap_y)
     area = height * width
     i1, ix, iy = tl.zeros_like(u1), tl.zeros_like(u1), tl.zeros_like(u1)
     for r in tl.static_range(4):
@@ -69,8 +70,8 @@ def interpolate(frame1, y_P, x_P, u1, u2, height, width):
 
 
 @triton.jit
-def weigh_taps(t):
-    """Keys' cubic convolution for a point that lies t after the second of four taps."""
+def compute_tap_weights(t):
+    """Compute Keys' cubic convolution weights for a point t after the second of four taps."""
     a: tl.constexpr = -0.75
     s = 1.0 - t
     return (
@@ -86,7 +87,7 @@ def start_level(
     source, source_height, source_width, source_blocks, target, height, width, blocks, factor,
     ITEMS: tl.constexpr,
 ):  # fmt: skip
-    """u of a level from that of the next coarser one, bilinear and times `factor`; p = 0."""
+    """Compute u of a level from the next coarser one, bilinear, times `factor`; p = 0."""
     step_y, step_x = source_height / height, source_width / width
     for tile in range(0, tl.cdiv(height, ITEMS) * tl.cdiv(width, LANES)):
         y_P, x_P = locate_tile(tile, width, ITEMS)
@@ -94,12 +95,12 @@ def start_level(
         y0, y1, t_y = find_neighbours(y_P, step_y, source_height)
         x0, x1, t_x = find_neighbours(x_P, step_x, source_width)
         corners = (
-            source + locate(y0, x0, source_blocks, MOVING),
-            source + locate(y0, x1, source_blocks, MOVING),
-            source + locate(y1, x0, source_blocks, MOVING),
-            source + locate(y1, x1, source_blocks, MOVING),
+            source + compute_offset(y0, x0, source_blocks, MOVING),
+            source + compute_offset(y0, x1, source_blocks, MOVING),
+            source + compute_offset(y1, x0, source_blocks, MOVING),
+            source + compute_offset(y1, x1, source_blocks, MOVING),
         )
-        at = target + locate(y_P, x_P, blocks, MOVING)
+        at = target + compute_offset(y_P, x_P, blocks, MOVING)
         for plane in tl.static_range(2):
             upper = (1.0 - t_x) * tl.load(corners[0] + plane * SPAN)
             upper += t_x * tl.load(corners[1] + plane * SPAN)
@@ -114,8 +115,10 @@ def start_level(
 
 @triton.jit
 def find_neighbours(position, step, size):
-    """The two samples around a pixel's centre, scaled by `step`, and how far it lies beyond
-    the first; at the ends the last sample is both.
+    """Find the two samples around a pixel's centre, scaled by `step`.
+
+    Returns:
+        The two samples, and the distance from the first; at the ends both are the last sample.
     """
     at = tl.minimum(tl.maximum((position + 0.5) * step - 0.5, 0.0), size - 1.0)
     first = at.to(tl.int32)
@@ -127,12 +130,14 @@ def write_flow(
     moving, flow, pair, height, width, blocks, bound, QUANTIZED: tl.constexpr,
     ITEMS: tl.constexpr,
 ):  # fmt: skip
-    """u as the planes (N, 2, H, W) of `flow`: pixels, or the bytes of `quantize`."""
+    """Write u as the planes (N, 2, H, W) of `flow`: pixels, or the bytes of `quantize`."""
     for tile in range(0, tl.cdiv(height, ITEMS) * tl.cdiv(width, LANES)):
         y_P, x_P = locate_tile(tile, width, ITEMS)
         inside = (y_P < height) & (x_P < width)
         for plane in tl.static_range(2):
-            u = tl.load(moving + locate(y_P, x_P, blocks, MOVING) + plane * SPAN, inside, 0.0)
+            u = tl.load(
+                moving + compute_offset(y_P, x_P, blocks, MOVING) + plane * SPAN, inside, 0.0
+            )
             if QUANTIZED:
                 u = tl.div_rn(127.0 * tl.minimum(tl.maximum(u, -bound), bound), bound)
                 u = (u + tl.where(u < 0, -0.5, 0.5)).to(tl.int32) + 128
@@ -142,7 +147,7 @@ def write_flow(
 
 @triton.jit
 def locate_tile(tile, width, ITEMS: tl.constexpr):
-    """Row and column of each pixel of a tile, (ITEMS · LANES,) each."""
+    """Return the row and column of each pixel of a tile, (ITEMS · LANES,) each."""
     across = tl.cdiv(width, LANES)
     pixel_P = tl.arange(0, ITEMS * LANES)
     return tile // across * ITEMS + pixel_P // LANES, tile % across * LANES + pixel_P % LANES

@@ -1,1 +1,1 @@
-"""TV-L1 by OpenCV's classes: the reference on the CPU, and CUDA where such a build is present."""
+"""Compute TV-L1 with OpenCV's classes: the reference on the CPU, and CUDA builds of OpenCV."""

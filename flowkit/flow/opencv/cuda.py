@@ -1,9 +1,9 @@
 # ruff: noqa: N803
-"""TV-L1 by OpenCV's CUDA class, for machines that have OpenCV built with CUDA.
+"""Compute TV-L1 with OpenCV's CUDA class, on machines with a CUDA build of OpenCV.
 
-No wheel on PyPI has it. Its pyramid has no half-pixel shift, and it repeats the border of
-the second frame instead of dropping what leaves it, so its flow differs somewhat from that
-of the other backends; "auto" never picks it.
+No wheel on PyPI contains such a build. The pyramid of the class has no half-pixel shift, and the
+class repeats the border of the second frame instead of dropping what leaves it, so its flow differs
+somewhat from that of the other backends. "auto" never chooses it.
 """
 
 from typing import Any
@@ -20,9 +20,22 @@ from flowkit.flow.pyramid import F32
 def solve_pairs(
     frames0_NHW: npt.NDArray[Any], frames1_NHW: npt.NDArray[Any], params: TVL1Params
 ) -> F32:
-    """Flow from each frame of frames0 to the one of frames1: (N, H, W) twice → (N, H, W, 2)."""
+    """Compute the flow from each frame of frames0 to the same frame of frames1.
+
+    Args:
+        frames0_NHW: uint8 or float32 (N, H, W), values 0–255.
+        frames1_NHW: uint8 or float32 (N, H, W), values 0–255.
+        params: Parameters of TV-L1.
+
+    Returns:
+        float32 (N, H, W, 2), displacement (x, y) in pixels.
+
+    Raises:
+        FlowError: The parameters distinguish levels or need a median filter, or `min_side` is below
+            16 pixels.
+    """
     if not params.is_uniform:
-        # Level by level, as cpu.py does it, is no way out: with `useInitialFlow` the
+        # Solving level by level, as cpu.py does, does not work here: with `useInitialFlow` the
         # class reads buffers that it has not filled.
         raise FlowError(
             "the opencv-cuda backend solves every level of the pyramid alike and without a median "

@@ -1,13 +1,13 @@
-"""motion8: videos whose class is only in the motion, with their true flow.
+"""Make motion8: videos whose class is only in the motion, with their true flow.
 
-``write(root, Motion8())`` makes the dataset on disk, ``truth(root, id)`` gives back the
-:class:`Clip` behind one of its videos, ``true_flow(clip, t)`` its flow field.
+``write_dataset(root, Motion8())`` writes the dataset to disk, ``load_clip(root, id)`` returns the
+:class:`Clip` of one of its videos, and ``true_flow(clip, t)`` computes its flow field.
 """
 
-from flowkit.synthetic.motion8.files import truth, write
+from flowkit.synthetic.motion8.files import load_clip, write_dataset
 from flowkit.synthetic.motion8.flow import true_flow
 from flowkit.synthetic.motion8.motion import CLASSES, Clip, Motion8, Scene, make_clip, make_clips
-from flowkit.synthetic.motion8.rendering import Renderer, render
+from flowkit.synthetic.motion8.rendering import Renderer, render_clip
 
 __all__ = [
     "CLASSES",
@@ -15,10 +15,10 @@ __all__ = [
     "Motion8",
     "Renderer",
     "Scene",
+    "load_clip",
     "make_clip",
     "make_clips",
-    "render",
+    "render_clip",
     "true_flow",
-    "truth",
-    "write",
+    "write_dataset",
 ]

@@ -1,13 +1,13 @@
-"""motion8 on disk.
+"""Write motion8 to disk, and read its record.
 
     <root>/videos/<class>/<subset>_<number>.mp4     H.264, 4:2:0, BT.709, limited range
     <root>/annotations/{train,test}.csv             id,label
     <root>/motion8.json                             generator, config, and each video's checksum
 
-``generator`` is a number that says how the videos were encoded. ``motion8.json`` is written
-first, without checksums, and again at the end: a folder that has it without checksums was
-interrupted. Every file appears under its name only when it is whole, so a later call keeps
-what is there and makes what is missing.
+``generator`` is a number that says how the videos were encoded. ``motion8.json`` is written first
+without checksums, and again at the end: if it has no checksums, writing was interrupted. Every file
+appears under its name only when it is complete, so a later call keeps the existing files and makes
+the missing ones.
 """
 
 import csv
@@ -26,43 +26,49 @@ from numpy.typing import NDArray
 
 from flowkit.errors import UsageError
 from flowkit.synthetic.motion8.motion import SUBSETS, Clip, Motion8, make_clip, make_clips
-from flowkit.synthetic.motion8.rendering import render
+from flowkit.synthetic.motion8.rendering import render_clip
 
-# Raised whenever the same configuration would give other files. All generators so far render the
-# same pictures of the same motion, and differ only in what x264 makes of them.
 GENERATOR = 2
-CRF = {"crf": "15", "preset": "veryfast"}  # two grey levels of error, with 4:2:0's on colour
-# Options of x264 by generator: a folder of an older generator is completed as it was begun.
+"""Number of the current generator, raised whenever the same configuration gives other files.
+
+All generators so far render the same frames of the same motion, and differ only in how x264
+encodes them.
+"""
+X264_OPTIONS = {"crf": "15", "preset": "veryfast"}
+"""Encoder options; the error is two grey levels, and that of 4:2:0 on colours."""
+# Options of x264 by generator: a folder of an older generator is completed with its own options.
 ENCODING = {
-    1: CRF,
-    # x264 otherwise gives other bytes where the processor has other instructions; with AVX-512,
-    # about one encoding in a hundred also depends on where the picture lies in memory.
-    2: CRF | {"x264-params": "cpu-independent=1"},
+    1: X264_OPTIONS,
+    # Without this option x264 gives other bytes on processors with other instructions; with
+    # AVX-512, about one encoding in a hundred also depends on the memory address of the frame.
+    2: X264_OPTIONS | {"x264-params": "cpu-independent=1"},
 }
 
 
-def write(root: Path, config: Motion8, progress: Callable[[int, int], object] | None = None) -> int:
+def write_dataset(
+    root: Path, config: Motion8, progress: Callable[[int, int], object] | None = None
+) -> int:
     """Make the dataset below ``root``, or complete it, or verify it.
 
-    Parameters
-    ----------
-    progress: called with (videos done, videos in all) after each.
+    A video whose bytes are not those that were written is rendered again. A folder that an older
+    flowkit wrote is completed with the encoder settings of its own generator.
 
-    Returns
-    -------
-    How many videos had to be rendered: 0 where everything was there. A video whose bytes are
-    not those that were written is rendered again. A folder that an older flowkit wrote is
-    completed with the encoder settings of its own generator.
+    Args:
+        root: The folder of the dataset.
+        config: The configuration.
+        progress: Called with (videos done, videos in all) after each video.
 
-    Raises
-    ------
-    UsageError: the folder holds a motion8 of another configuration or of a newer generator,
-        or videos that are not motion8's.
+    Returns:
+        The number of videos that were rendered: 0 if all of them were there.
+
+    Raises:
+        UsageError: The folder holds a motion8 of another configuration or of a newer generator, or
+            videos that are not motion8's.
     """
     clips = list(make_clips(config))
-    record = root / "motion8.json"
+    record_path = root / "motion8.json"
     generator, checksums = GENERATOR, dict[str, int]()
-    if record.exists():
+    if record_path.exists():
         generator, _, checksums = read_record(root, config)
     elif (root / "videos").exists() and any((root / "videos").iterdir()):
         raise UsageError(
@@ -70,38 +76,56 @@ def write(root: Path, config: Motion8, progress: Callable[[int, int], object] | 
             "choose another folder or remove it"
         )
     else:
-        write_record(record, generator, config, {})
+        write_record(record_path, generator, config, {})
     rendered = 0
-    found: dict[str, int] = {}
+    current_checksums: dict[str, int] = {}
     for done, clip in enumerate(clips, 1):
         path = root / "videos" / clip.id
-        have = zlib.crc32(path.read_bytes()) if path.is_file() else None
-        if have is None or checksums.get(clip.id, have) != have:
-            encode(path, render(clip), config, generator)
-            have = zlib.crc32(path.read_bytes())
+        checksum = zlib.crc32(path.read_bytes()) if path.is_file() else None
+        if checksum is None or checksums.get(clip.id, checksum) != checksum:
+            encode_video(path, render_clip(clip), config, generator)
+            checksum = zlib.crc32(path.read_bytes())
             rendered += 1
-        found[clip.id] = have
+        current_checksums[clip.id] = checksum
         if progress is not None:
             progress(done, len(clips))
     for subset in SUBSETS:
-        write_text(root / "annotations" / f"{subset}.csv", annotate(clips, subset))
-    if found != checksums:
-        write_record(record, generator, config, found)
+        write_text(root / "annotations" / f"{subset}.csv", format_annotations(clips, subset))
+    if current_checksums != checksums:
+        write_record(record_path, generator, config, current_checksums)
     return rendered
 
 
-def truth(root: Path, clip_id: str) -> Clip:
-    """The clip behind video ``clip_id`` (``<class>/<subset>_<number>.mp4``) of a motion8 folder.
+def load_clip(root: Path, clip_id: str) -> Clip:
+    """Load the clip of a video in a motion8 folder.
 
-    Raises
-    ------
-    UsageError: no motion8 folder, one of a newer generator, or no such clip in it.
+    Args:
+        root: The folder of the dataset.
+        clip_id: The id, ``<class>/<subset>_<number>.mp4``.
+
+    Returns:
+        The clip.
+
+    Raises:
+        UsageError: The folder is not a motion8 folder, or of a newer generator, or has no such
+            clip.
     """
     return make_clip(read_record(root)[1], clip_id)
 
 
 def read_record(root: Path, wanted: Motion8 | None = None) -> tuple[int, Motion8, dict[str, int]]:
-    """(generator, configuration, CRC-32 by id) of ``root``; UsageError if it is not ``wanted``."""
+    """Read the record of a motion8 folder.
+
+    Args:
+        root: The folder of the dataset.
+        wanted: The configuration that the folder must have; None allows any.
+
+    Returns:
+        The generator, the configuration, and the CRC-32 of each video by id.
+
+    Raises:
+        UsageError: There is no valid record, or the configuration differs.
+    """
     path = root / "motion8.json"
     remedy = "choose another folder, or remove this one and write it again"
     try:
@@ -118,9 +142,11 @@ def read_record(root: Path, wanted: Motion8 | None = None) -> tuple[int, Motion8
             f"generators 1 to {GENERATOR}; update flowkit, or {remedy}"
         )
     if wanted is not None and values != wanted.to_dict():
-        mine = wanted.to_dict()
-        names = sorted(n for n in {*mine, *values} if mine.get(n) != values.get(n))
-        differences = ", ".join(f"{n}: {values.get(n)} ≠ {mine.get(n)}" for n in names)
+        wanted_values = wanted.to_dict()
+        names = sorted(
+            n for n in {*wanted_values, *values} if wanted_values.get(n) != values.get(n)
+        )
+        differences = ", ".join(f"{n}: {values.get(n)} ≠ {wanted_values.get(n)}" for n in names)
         raise UsageError(f"{root} holds another motion8 ({differences}); {remedy}")
     try:
         return generator, Motion8(**values), checksums
@@ -129,12 +155,28 @@ def read_record(root: Path, wanted: Motion8 | None = None) -> tuple[int, Motion8
 
 
 def write_record(path: Path, generator: int, config: Motion8, checksums: dict[str, int]) -> None:
+    """Write the record of a motion8 folder.
+
+    Args:
+        path: ``motion8.json``.
+        generator: Number of the generator.
+        config: The configuration.
+        checksums: CRC-32 of each video by id.
+    """
     record = {"generator": generator, "config": config.to_dict(), "videos": checksums}
     write_text(path, json.dumps(record, indent=1) + "\n")
 
 
-def annotate(clips: list[Clip], subset: str) -> str:
-    """The CSV of one subset."""
+def format_annotations(clips: list[Clip], subset: str) -> str:
+    """Format the annotations of one subset as CSV.
+
+    Args:
+        clips: All clips.
+        subset: "train" or "test".
+
+    Returns:
+        The text of the file.
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["id", "label"])
@@ -143,45 +185,63 @@ def annotate(clips: list[Clip], subset: str) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all; untouched if it already says so."""
+    """Write a text file completely or not at all, and only if the text differs.
+
+    Args:
+        path: The file.
+        text: Its text.
+    """
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="")
-    part.replace(path)
+    partial_path = path.with_name(path.name + ".part")
+    partial_path.write_text(text, encoding="utf-8", newline="")
+    partial_path.replace(path)
 
 
-def encode(
+def encode_video(
     path: Path,
     frames: Iterator[NDArray[np.uint8]],
     config: Motion8,
     generator: int = GENERATOR,
 ) -> None:
-    """Encode frames, uint8 RGB (H, W, 3), as H.264; the file appears when it is whole.
+    """Encode frames as H.264; the file appears when it is complete.
 
-    Since generator 2 the same frames give the same bytes each time and on every machine that
-    has the same FFmpeg (the muxer of another one may differ; the pictures do not).
+    Since generator 2 the same frames give the same bytes each time and on every machine with the
+    same FFmpeg. (The muxer of another FFmpeg may differ; the encoded frames do not.)
+
+    Args:
+        path: The file.
+        frames: uint8 RGB (H, W, 3) each.
+        config: Frame rate and size.
+        generator: Number of the generator, which decides the options of the encoder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    partial_path = path.with_name(path.name + ".part")
     # The muxer would otherwise write libavformat's version into the file.
-    with av.open(str(part), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+    with av.open(
+        str(partial_path), "w", format="mp4", options={"fflags": "+bitexact"}
+    ) as container:
         stream = container.add_stream(
             "libx264", rate=Fraction(config.fps), options=ENCODING[generator]
         )
         stream.width, stream.height, stream.pix_fmt = config.width, config.height, "yuv420p"
-        coder = stream.codec_context
-        coder.thread_count = 1  # the bytes depend on the number of threads
-        coder.color_range, coder.colorspace, coder.color_primaries, coder.color_trc = 1, 1, 1, 1
+        context = stream.codec_context
+        context.thread_count = 1  # the bytes depend on the number of threads
+        context.color_range, context.colorspace, context.color_primaries, context.color_trc = (
+            1,
+            1,
+            1,
+            1,
+        )
         for picture in frames:
-            container.mux(stream.encode(to_yuv(picture)))
+            container.mux(stream.encode(convert_to_yuv(picture)))
         container.mux(stream.encode())
-    part.replace(path)
+    partial_path.replace(path)
 
 
-def to_yuv(picture: NDArray[np.uint8]) -> Any:
-    """RGB → 4:2:0, BT.709, limited range."""
+def convert_to_yuv(picture: NDArray[np.uint8]) -> Any:
+    """Convert RGB (H, W, 3) to a PyAV frame with 4:2:0, BT.709 and limited range."""
     return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
         format="yuv420p",
         dst_colorspace=Colorspace.ITU709,

@@ -1,16 +1,15 @@
-"""Clip → pictures.
+"""Render the frames of a clip.
 
-A shape's texture and the distance to its outline are one float image of four channels, in
-the shape's own coordinates; each frame warps it to where the shape is, and lays it over what
-is behind with the coverage
+A sprite is one float image of four channels, in the shape's own coordinates: the texture of a
+shape, and the distance to its outline. Each frame warps it to where the shape is, and blends it
+over what is behind with the coverage
 
     α = clip(½ − d · radius, 0, 1)      d(q) from shapes.py: a ramp one pixel wide
 
-so edges are antialiased at every size. The texture has no wave that the smallest shape of the
-configuration would show at less than two pixels: bilinear warping does not alias. (A limit
-by the clip's own sizes would tell zooming clips from others.)
-Everything lives on the torus of the picture: a shape that leaves at the right comes in at
-the left, so the picture never empties.
+so edges are antialiased at every size. The texture has no wavelength that would be shorter than two
+pixels on the smallest shape of the configuration, so bilinear warping does not alias. (A limit by
+the clip's own sizes would distinguish zooming clips from others.) Everything is on the torus of the
+frame: a shape that leaves at the right enters at the left, so the frame never becomes empty.
 """
 
 import math
@@ -22,58 +21,73 @@ from numpy.typing import NDArray
 
 from flowkit.synthetic.motion8.motion import ANGLE, LARGEST, SIZE, SMALLEST, Clip, Motion8, X, Y
 from flowkit.synthetic.shapes import SHAPES
-from flowkit.synthetic.textures import colour, make_noise, make_palette
+from flowkit.synthetic.textures import apply_palette, make_noise, make_palette
 
-WAVES = (1.0, 0.5, 0.25, 0.125)  # of a shape's texture, in shape radii
-SPRITE_REACH = 1.15  # how far the texture image goes, in shape radii: room for the ramp
-GOLDEN = 0.618034  # hue step that keeps neighbours in the list apart
+WAVES = (1.0, 0.5, 0.25, 0.125)
+"""Wavelengths of a shape's texture, in shape radii."""
+SPRITE_EXTENT = 1.15
+"""Half the side of a sprite, in shape radii, which leaves room for the ramp."""
+HUE_STEP = 0.618034
+"""Difference in hue between consecutive shapes (the golden ratio), which keeps them distinct."""
 
 
 class Renderer:
-    """The pictures of one clip. Making one costs the textures; a frame is then a few warps."""
+    """Renders the frames of one clip. Creating it makes the textures; a frame is then a few warps.
+
+    Args:
+        clip: The clip.
+    """
 
     def __init__(self, clip: Clip) -> None:
+        """Make the textures of the ground and the shapes."""
         config, scene = clip.config, clip.scene
         self.clip = clip
         rng = np.random.default_rng(scene.look)
         hue = rng.uniform()
         waves = [config.side / 4, config.side / 8, config.side / 16, max(4, config.side / 32)]
         noise = make_noise(config.height, config.width, waves, rng)
-        ground = colour(0.15 + 0.7 * noise, make_palette(hue, 0.30))
+        ground = apply_palette(0.15 + 0.7 * noise, make_palette(hue, 0.30))
         self.ground = np.pad(
             ground, ((0, config.height + 1), (0, config.width + 1), (0, 0)), "wrap"
         )
         self.sprites = [
-            make_sprite(name, (hue + GOLDEN * (i + 1)) % 1, config, rng)
+            make_sprite(name, (hue + HUE_STEP * (i + 1)) % 1, config, rng)
             for i, name in enumerate(scene.outlines)
         ]
 
     def frame(self, t: float) -> NDArray[np.uint8]:
-        """The picture at time t (frames), uint8 RGB (height, width, 3)."""
+        """Render the frame at one time.
+
+        Args:
+            t: Time in frames.
+
+        Returns:
+            uint8 RGB (height, width, 3).
+        """
         scene = self.clip.scene
-        canvas = roll(self.ground, scene.ground + scene.drift * t)
+        canvas = shift_periodic(self.ground, scene.ground + scene.drift * t)
         state = self.clip.state(t)
         for i, sprite in enumerate(self.sprites):
-            self._lay(canvas, sprite, state[:, i])
+            self._draw_shape(canvas, sprite, state[:, i])
         picture: NDArray[np.uint8] = cv2.convertScaleAbs(canvas)  # rounds; colours are in 0–255
         return picture
 
-    def _lay(
+    def _draw_shape(
         self, canvas: NDArray[np.float32], sprite: NDArray[np.float32], state: NDArray[np.float64]
     ) -> None:
-        """Lay a shape over the canvas, with every copy of it that the torus shows."""
+        """Draw a shape on the canvas, with every copy of it that is visible on the torus."""
         height, width = canvas.shape[:2]
         radius = float(np.exp(state[SIZE]))
-        reach = radius * SPRITE_REACH
-        for x in copies(state[X] % width, reach, width):
-            for y in copies(state[Y] % height, reach, height):
-                x0, x1 = max(0, int(x - reach)), min(width, int(x + reach) + 2)
-                y0, y1 = max(0, int(y - reach)), min(height, int(y + reach) + 2)
+        extent = radius * SPRITE_EXTENT
+        for x in list_copies(state[X] % width, extent, width):
+            for y in list_copies(state[Y] % height, extent, height):
+                x0, x1 = max(0, int(x - extent)), min(width, int(x + extent) + 2)
+                y0, y1 = max(0, int(y - extent)), min(height, int(y + extent) + 2)
                 if x0 >= x1 or y0 >= y1:
                     continue
                 warped = cv2.warpAffine(
                     sprite,
-                    into_sprite(x - x0, y - y0, state[ANGLE], radius, len(sprite)),
+                    make_sprite_transform(x - x0, y - y0, state[ANGLE], radius, len(sprite)),
                     (x1 - x0, y1 - y0),
                     flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                     borderMode=cv2.BORDER_CONSTANT,
@@ -85,8 +99,15 @@ class Renderer:
                 behind += alpha * (warped[..., :3] - behind)
 
 
-def render(clip: Clip) -> Iterator[NDArray[np.uint8]]:
-    """All frames of a clip, uint8 RGB (height, width, 3)."""
+def render_clip(clip: Clip) -> Iterator[NDArray[np.uint8]]:
+    """Render all frames of a clip.
+
+    Args:
+        clip: The clip.
+
+    Yields:
+        uint8 RGB (height, width, 3).
+    """
     renderer = Renderer(clip)
     for t in range(clip.config.frames):
         yield renderer.frame(t)
@@ -95,38 +116,72 @@ def render(clip: Clip) -> Iterator[NDArray[np.uint8]]:
 def make_sprite(
     name: str, hue: float, config: Motion8, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """A shape's image, as large as the largest shape: float32 (S, S, 4), RGB and distance.
+    """Make the image of a shape, as large as the largest shape.
 
-    RGB in 0–255; distance in radii.
+    Args:
+        name: Name of the shape, a key of SHAPES.
+        hue: Hue of its texture, in [0, 1].
+        config: The configuration, which decides the size.
+        rng: Random generator.
+
+    Returns:
+        float32 (S, S, 4): RGB in 0–255, and the distance to the outline in radii.
     """
-    half = math.ceil(LARGEST * config.side * SPRITE_REACH)
-    axis = np.linspace(-SPRITE_REACH, SPRITE_REACH, 2 * half + 1, dtype=np.float32)
+    half = math.ceil(LARGEST * config.side * SPRITE_EXTENT)
+    axis = np.linspace(-SPRITE_EXTENT, SPRITE_EXTENT, 2 * half + 1, dtype=np.float32)
     q = np.stack(np.meshgrid(axis, axis), -1)
     visible = [w for w in WAVES if w * SMALLEST * config.side >= 2] or WAVES[:1]
-    waves = [w * half / SPRITE_REACH for w in visible]
-    paint = colour(make_noise(len(axis), len(axis), waves, rng), make_palette(hue, 0.85))
+    waves = [w * half / SPRITE_EXTENT for w in visible]
+    texture = apply_palette(make_noise(len(axis), len(axis), waves, rng), make_palette(hue, 0.85))
     distance = SHAPES[name](q).astype(np.float32)
-    return np.ascontiguousarray(np.dstack([paint, distance]))
+    return np.ascontiguousarray(np.dstack([texture, distance]))
 
 
-def into_sprite(x: float, y: float, angle: float, radius: float, size: int) -> NDArray[np.float64]:
-    """The affine map (2, 3) from picture pixels to sprite pixels, for a shape centred at x, y."""
+def make_sprite_transform(
+    x: float, y: float, angle: float, radius: float, size: int
+) -> NDArray[np.float64]:
+    """Make the affine map from frame pixels to sprite pixels.
+
+    Args:
+        x: Centre of the shape in pixels.
+        y: Centre of the shape in pixels.
+        angle: Angle of the shape in radians.
+        radius: Radius of the shape in pixels.
+        size: Side of the sprite in pixels.
+
+    Returns:
+        float64 (2, 3).
+    """
     half = (size - 1) / 2
-    scale = half / SPRITE_REACH / radius
+    scale = half / SPRITE_EXTENT / radius
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     return np.array([[cos, sin, half - cos * x - sin * y], [-sin, cos, half + sin * x - cos * y]])
 
 
-def copies(centre: float, reach: float, period: float) -> list[float]:
-    """Where on one axis a shape shows within [0, period), being on a circle of that length."""
-    places = (centre - period, centre, centre + period)
-    return [c for c in places if c + reach > 0 and c - reach < period - 1]
+def list_copies(centre: float, extent: float, period: float) -> list[float]:
+    """List the positions at which a shape is visible within [0, period) on a periodic axis.
+
+    Args:
+        centre: Centre of the shape in pixels.
+        extent: Half the size of the shape in pixels.
+        period: Length of the axis in pixels.
+
+    Returns:
+        The centres of the visible copies.
+    """
+    candidates = (centre - period, centre, centre + period)
+    return [c for c in candidates if c + extent > 0 and c - extent < period - 1]
 
 
-def roll(tiled: NDArray[np.float32], offset: NDArray[np.float64]) -> NDArray[np.float32]:
-    """A periodic picture moved by ``offset`` (x, y) pixels, bilinear between pixels.
+def shift_periodic(tiled: NDArray[np.float32], offset: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Shift a periodic image by ``offset``, bilinearly between pixels.
 
-    tiled: two periods and a pixel in each direction, so that the window never wraps.
+    Args:
+        tiled: float32 RGB, two periods and a pixel in each direction, so the window never wraps.
+        offset: float64 (2,), x and y in pixels.
+
+    Returns:
+        float32 RGB (height, width, 3), one period.
     """
     height, width = tiled.shape[0] // 2, tiled.shape[1] // 2
     window = np.array([[1, 0, -offset[0] % width], [0, 1, -offset[1] % height]])

@@ -16,7 +16,7 @@ def write(path: Path, *lines: str) -> None:
 
 def test_the_real_sample(shared_data: Path, tmp_path: Path) -> None:
     shutil.copy(shared_data / "annotations/charades/sample.csv", tmp_path / "Charades_v1_train.csv")
-    table = charades.read(tmp_path)
+    table = charades.read_table(tmp_path)
     assert len(table.classes) == 157
     assert (table.classes[0], table.classes[156]) == ("c000", "c156")
     assert table.annotations == (
@@ -29,14 +29,14 @@ def test_names_quotes_and_empty_actions(tmp_path: Path) -> None:
     write(tmp_path / "Charades_v1_classes.txt", *names)
     write(tmp_path / "Charades_v1_train.csv", HEADER, 'AAAAA,X,"a, ""b""\nc",c156 1 2,9')
     write(tmp_path / "Charades_v1_test.csv", HEADER, "BBBBB,X,,,9")
-    table = charades.read(tmp_path)
+    table = charades.read_table(tmp_path)
     assert table.annotations == (
         Annotation("AAAAA", (Label("Action, number 156", 1.0, 2.0),), ("train",)),
         Annotation("BBBBB", (), ("test",)),
     )
     assert table.classes[3] == "Action, number 3"
     (tmp_path / "BBBBB.mp4").touch()
-    located = charades.locate(tmp_path, table)
+    located = charades.locate_videos(tmp_path, table)
     assert [source.id for source in located.sources] == ["BBBBB"]
     assert located.missing == ("AAAAA",)
 
@@ -48,7 +48,7 @@ def test_malformed_actions(tmp_path: Path, actions: str) -> None:
     write(tmp_path / "Charades_v1_train.csv", HEADER, f"AAAAA,X,s,c000 0 1;{actions},9")
     message = "Charades_v1_train.csv:2: expected 'c000 start end' with a class of c000–c156 and"
     with pytest.raises(AnnotationError, match=re.escape(message)):
-        charades.read(tmp_path)
+        charades.read_table(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_malformed_classes(tmp_path: Path, lines: list[str], message: str) -> No
     write(tmp_path / "Charades_v1_classes.txt", *lines)
     write(tmp_path / "Charades_v1_train.csv", HEADER)
     with pytest.raises(AnnotationError, match=re.escape(message)):
-        charades.read(tmp_path)
+        charades.read_table(tmp_path)

@@ -11,7 +11,7 @@ STRANGE = "#20_Rhythm_clap_u_nm_np1_fr_goo_0"
 
 
 def test_the_real_files(shared_data: Path) -> None:
-    table = hmdb51.read(shared_data / "annotations/hmdb51")
+    table = hmdb51.read_table(shared_data / "annotations/hmdb51")
     assert len(table.classes) == 51
     assert table.classes[0] == "brush_hair"
     assert table.classes[50] == "wave"
@@ -43,14 +43,14 @@ def test_strange_names_and_unused_videos(tmp_path: Path) -> None:
         clap_test_split1=f"{STRANGE}.avi 1 \na(b)[c]_0.avi 0 \n",
         clap_test_split2=f"{STRANGE}.avi 2 \na(b)[c]_0.avi 0 \n",
     )
-    table = hmdb51.read(tmp_path)
+    table = hmdb51.read_table(tmp_path)
     assert table.annotations == (
         Annotation(STRANGE, (Label("clap"),), ("train1", "test2")),
         Annotation("a(b)[c]_0", (Label("clap"),), ()),
     )
     (tmp_path / "videos/clap").mkdir(parents=True)
     (tmp_path / f"videos/clap/{STRANGE}.avi").touch()
-    located = hmdb51.locate(tmp_path / "videos", table)
+    located = hmdb51.locate_videos(tmp_path / "videos", table)
     assert [source.id for source in located.sources] == [STRANGE]
     assert located.missing == ("a(b)[c]_0",)
 
@@ -60,10 +60,10 @@ def test_malformed_lines(tmp_path: Path, line: str) -> None:
     write(tmp_path, clap_test_split1=f"b.avi 1\n{line}\n")
     message = f"clap_test_split1.txt:2: expected 'name.avi n' with n = 0, 1 or 2, got '{line}'"
     with pytest.raises(AnnotationError, match=re.escape(message)):
-        hmdb51.read(tmp_path)
+        hmdb51.read_table(tmp_path)
 
 
 def test_a_class_without_a_file_for_a_split(tmp_path: Path) -> None:
     write(tmp_path, clap_test_split1="", clap_test_split2="", run_test_split1="")
     with pytest.raises(AnnotationError, match=r"run_test_split2\.txt:1: expected a file for each"):
-        hmdb51.read(tmp_path)
+        hmdb51.read_table(tmp_path)

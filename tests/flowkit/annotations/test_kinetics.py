@@ -18,7 +18,7 @@ def write(path: Path, *lines: str) -> Path:
 
 
 def test_the_real_validation_file(shared_data: Path, tmp_path: Path) -> None:
-    table = kinetics.read(shared_data / "annotations/kinetics", "400")
+    table = kinetics.read_table(shared_data / "annotations/kinetics", "400")
     assert len(table.annotations) == 19906
     assert len(table.classes) == 400
     assert list(table.classes) == sorted(table.classes)
@@ -32,12 +32,12 @@ def test_the_real_test_and_600_files(shared_data: Path, tmp_path: Path) -> None:
     real = shared_data / "annotations/kinetics"
     shutil.copy(real / "kinetics-400_test_head.csv", tmp_path / "kinetics-400_test.csv")
     shutil.copy(real / "kinetics-600_val_head.csv", tmp_path / "kinetics-600_val.csv")
-    test = kinetics.read(tmp_path, "400")
+    test = kinetics.read_table(tmp_path, "400")
     assert test.classes == ()
     assert test.annotations[0].labels == ()
     assert {annotation.subsets for annotation in test.annotations} == {("test",)}
     assert len(test.annotations) == 999
-    larger = kinetics.read(tmp_path, "600")
+    larger = kinetics.read_table(tmp_path, "600")
     assert len(larger.classes) == 60
     assert {annotation.subsets for annotation in larger.annotations} == {("val",)}
 
@@ -54,7 +54,7 @@ def test_quotes_floats_validate_and_files_without_split(tmp_path: Path) -> None:
         "youtube_id,time_start,time_end,split",
         "abcdefghijk,7,17,test",
     )
-    table = kinetics.read(tmp_path)
+    table = kinetics.read_table(tmp_path)
     assert table.classes == ('carving, "ice"', "running")
     assert table.annotations == (
         Annotation("-_abcdefghi_000001_000011", (Label('carving, "ice"'),), ("train",)),
@@ -70,10 +70,10 @@ def test_quotes_floats_validate_and_files_without_split(tmp_path: Path) -> None:
 def test_variants_are_told_apart_by_file_or_folder(tmp_path: Path, name: str) -> None:
     write(tmp_path / name, HEADER)
     write(tmp_path / "kinetics700_2020/train.csv", HEADER)
-    assert kinetics.find(tmp_path, "600") == [tmp_path / name]
-    assert kinetics.find(tmp_path, "400") == []
-    assert kinetics.find(tmp_path, "700") == []
-    assert kinetics.find(tmp_path, "700-2020") == [tmp_path / "kinetics700_2020/train.csv"]
+    assert kinetics.find_files(tmp_path, "600") == [tmp_path / name]
+    assert kinetics.find_files(tmp_path, "400") == []
+    assert kinetics.find_files(tmp_path, "700") == []
+    assert kinetics.find_files(tmp_path, "700-2020") == [tmp_path / "kinetics700_2020/train.csv"]
 
 
 @pytest.mark.parametrize(
@@ -90,20 +90,20 @@ def test_variants_are_told_apart_by_file_or_folder(tmp_path: Path, name: str) ->
     ],
 )
 def test_variants_in_folder_names(folder: str, variant: str | None) -> None:
-    assert kinetics.folder_variant(Path(folder)) == variant
+    assert kinetics.find_folder_variant(Path(folder)) == variant
 
 
 def test_a_file_that_says_its_variant_wins(tmp_path: Path) -> None:
     write(tmp_path / "val.csv", HEADER)
     named = write(tmp_path / "kinetics-400_val.csv", HEADER)
-    assert kinetics.find(tmp_path, "400") == [named]
+    assert kinetics.find_files(tmp_path, "400") == [named]
 
 
 def test_two_files_for_one_split_are_named(tmp_path: Path) -> None:
     write(tmp_path / "val.csv", HEADER)
     write(tmp_path / "validate.csv", HEADER)
     with pytest.raises(AnnotationError, match=r"validate.csv:1: expected one val file .*/val\.csv"):
-        kinetics.find(tmp_path)
+        kinetics.find_files(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_two_files_for_one_split_are_named(tmp_path: Path) -> None:
 def test_malformed_lines(tmp_path: Path, line: str, message: str) -> None:
     write(tmp_path / "train.csv", HEADER, "run,abcdefghij_,0,10,train", line)
     with pytest.raises(AnnotationError, match=re.escape(message)):
-        kinetics.read(tmp_path)
+        kinetics.read_table(tmp_path)
 
 
 def plant(root: Path, *names: str) -> None:
@@ -136,7 +136,7 @@ def test_clips_are_found_under_every_naming(tmp_path: Path) -> None:
         *(f"play ball,abcdefghij{n},{n},1{n},train" for n in range(6)),
         "play ball,abcdefghij0,50,60,train",
     )
-    table = kinetics.read(tmp_path / "a")
+    table = kinetics.read_table(tmp_path / "a")
     videos = tmp_path / "v"
     plant(
         videos,
@@ -147,7 +147,7 @@ def test_clips_are_found_under_every_naming(tmp_path: Path) -> None:
         "abcdefghij0.mp4",  # two clips come from this video: which one is it?
         "abcdefghij4_000099_000109.mp4",
     )
-    located = kinetics.locate(videos, table)
+    located = kinetics.locate_videos(videos, table)
     assert {source.id: source.path.suffix for source in located.sources} == {
         "abcdefghij0_000000_000010": ".mp4",
         "abcdefghij1_000001_000011": ".mkv",
@@ -169,7 +169,7 @@ def test_clips_are_found_under_every_naming(tmp_path: Path) -> None:
 def test_two_files_of_one_clip_are_both_named(tmp_path: Path) -> None:
     write(tmp_path / "a/train.csv", HEADER, "x,abcdefghijk,0,10,train")
     plant(tmp_path / "v", "train/abcdefghijk_000000_000010.mp4", "replacement/abcdefghijk.mp4")
-    located = kinetics.locate(tmp_path / "v", kinetics.read(tmp_path / "a"))
+    located = kinetics.locate_videos(tmp_path / "v", kinetics.read_table(tmp_path / "a"))
     assert (located.sources, located.missing) == ((), ())
     (rejected,) = located.rejected
     assert rejected.id == "abcdefghijk_000000_000010"

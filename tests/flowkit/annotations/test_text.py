@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from flowkit.annotations.text import find_texts, read_csv, read_lines
+from flowkit.annotations.text import find_text_files, read_csv, read_lines
 from flowkit.errors import AnnotationError
 
 
@@ -49,6 +49,6 @@ def test_files_are_found_some_folders_down(tmp_path: Path) -> None:
     for name in ("a.txt", "x/y/a.txt", ".h/a.txt", "1/2/3/4/a.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = find_texts(tmp_path, re.compile(r"a\.txt"))
+    found = find_text_files(tmp_path, re.compile(r"a\.txt"))
     assert found == [tmp_path / "a.txt", tmp_path / "x/y/a.txt"]
-    assert find_texts(tmp_path / "nowhere", re.compile("a")) == []
+    assert find_text_files(tmp_path / "nowhere", re.compile("a")) == []

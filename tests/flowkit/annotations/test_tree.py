@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from flowkit.annotations.tree import holds_videos, is_video, list_folder, stem, walk_videos
+from flowkit.annotations.tree import get_stem, holds_videos, is_video, list_folder, walk_videos
 from flowkit.errors import UsageError
 
 
@@ -70,7 +70,7 @@ def test_holds_videos(tmp_path: Path) -> None:
     [("a/b.c.mp4", "b.c"), ("b.mp4", "b"), ("a.b/c", "c"), ("a/#1;~[x].avi", "#1;~[x]")],
 )
 def test_stem(path: str, name: str) -> None:
-    assert stem(path) == name == Path(path).stem
+    assert get_stem(path) == name == Path(path).stem
 
 
 def test_is_video() -> None:

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from flowkit.decode.audio import BLOCK, log_mel_patches, make_mel_bands, make_patches
+from flowkit.decode.audio import PATCHES_PER_BLOCK, log_mel_patches, make_mel_bands, make_patches
 from flowkit.errors import VideoError
 from flowkit.recipe import AudioRecipe
 
@@ -81,7 +81,7 @@ def test_patches_agree_with_another_implementation() -> None:
 
 @pytest.mark.parametrize("cut", [1, 999, 16_000, 10**6])
 def test_where_chunks_are_cut_does_not_matter(cut: int) -> None:
-    count = BLOCK * 2 + 1 if cut > 1 else 2
+    count = PATCHES_PER_BLOCK * 2 + 1 if cut > 1 else 2
     samples = np.random.default_rng(1).uniform(-1, 1, count * 96 * 160 + 999).astype(np.float32)
     # Not bit by bit: a BLAS may sum in another order where it gets more rows at once.
     close = {"rtol": 0, "atol": 1e-5}

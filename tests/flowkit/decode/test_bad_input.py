@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import flowkit.decode.container
-from flowkit.decode import VideoReader, probe
-from flowkit.decode.container import label, open_container, read_tag
+from flowkit.decode import VideoReader, probe_video
+from flowkit.decode.container import get_display_name, open_container, read_tag
 from flowkit.errors import VideoError
 from flowkit.recipe import Resize
 
@@ -19,11 +19,11 @@ RAW = Resize(mode="none")
 
 def expect(kind: str, path: Path) -> str:
     with pytest.raises(VideoError) as caught:
-        probe(path)
+        probe_video(path)
     message = str(caught.value)
     assert caught.value.kind == kind, message
     assert "\n" not in message
-    assert label(path) in message
+    assert get_display_name(path) in message
     return message
 
 
@@ -85,7 +85,7 @@ def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_text(text: str, name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(VideoError) as caught:
-        probe(tmp_path / name)
+        probe_video(tmp_path / name)
     assert caught.value.kind in {"not-a-video", "no-video-stream"}
 
 
@@ -149,7 +149,7 @@ def test_a_transport_stream_without_a_key_frame(
     """A recording that began late and ended soon: only key frames say how large frames are."""
     options = {"g": "300", "bf": "0"} | ({"x265-params": "log-level=0"} if "265" in codec else {})
     whole = mux("w.ts", map(count_picture, range(12)), codec=codec, fps=25, options=options)
-    assert probe(whole).width == 64
+    assert probe_video(whole).width == 64
     path = tmp_path / "late.ts"
     with av.open(str(whole)) as source, av.open(str(path), "w") as target:
         stream = source.streams.video[0]
@@ -246,7 +246,7 @@ def test_cut_after_the_index_warns(mux: Any, count_picture: Any) -> None:
     path.write_bytes(data[: start + (len(data) - start) // 2])
     count, warnings = count_frames(path)
     assert 5 < count < 40
-    assert any("promises 40 frames" in w or "broke after" in w for w in warnings), warnings
+    assert any("states 40 frames" in w or "broke after" in w for w in warnings), warnings
 
 
 def test_half_a_packet_is_no_frame(mux: Any, count_picture: Any, read_count: Any) -> None:
@@ -301,16 +301,16 @@ def test_nothing_decodes(mux: Any, count_picture: Any) -> None:
 @pytest.mark.parametrize("name", ["a:b.mp4", "%d.mp4", "né #1; [x].mp4", "-i.mp4", "http:x.mp4"])
 def test_any_name(name: str, video: Path) -> None:
     path = video.rename(video.with_name(name))
-    assert probe(path).width == 64
-    assert label(path) == name
+    assert probe_video(path).width == 64
+    assert get_display_name(path) == name
 
 
 def test_a_name_that_is_no_unicode(video: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(video.parent) + b"/\xff\n.mp4"))
     video.rename(path)
-    assert probe(path).width == 64
-    assert label(path) == "\\xff\\n.mp4"
-    label(path).encode()
+    assert probe_video(path).width == 64
+    assert get_display_name(path) == "\\xff\\n.mp4"
+    get_display_name(path).encode()
 
 
 def test_tags_in_other_encodings_do_not_matter(video: Path, mux: Any, count_picture: Any) -> None:
@@ -343,5 +343,5 @@ def test_messages_of_a_file_with_a_strange_name_can_be_printed(tmp_path: Path) -
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9\xff.mp4"))
     path.write_bytes(b"\0\0\0\x18ftypisom" + bytes(100))
     with pytest.raises(VideoError) as caught:
-        probe(path)
+        probe_video(path)
     assert str(caught.value).encode().startswith(b"\\xe9\\xff.mp4: ")

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from flowkit.decode.conversion import KERNEL_FORMATS, FrameConverter
 from flowkit.decode.conversion_kernel import (
-    CHROMA_PLACES,
+    CHROMA_POSITIONS,
     MATRICES,
     can_shrink,
     compute_factors,
     compute_taps,
-    convert,
     convert_and_shrink,
+    convert_frame,
 )
 from flowkit.decode.orientation import Orientation
 
@@ -47,16 +47,16 @@ def test_the_bytes_are_those_of_swscale(half_height, half_width, seed, matrix, c
     height, width = 2 * half_height, 2 * half_width
     frame = make_frame(height, width, seed, matrix, color_range)
     converter = make_converter(width, height)
-    made = converter.convert_by_kernel(frame)
+    made = converter.convert_with_kernel(frame)
     assert made is not None
-    np.testing.assert_array_equal(made, converter.convert_by_swscale(frame))
+    np.testing.assert_array_equal(made, converter.convert_with_swscale(frame))
 
 
 def test_full_range_by_the_name_of_the_format():
     frame = make_frame(20, 30, 0, format="yuvj420p")
     converter = make_converter(30, 20)
-    expected = converter.convert_by_swscale(frame)
-    np.testing.assert_array_equal(converter.convert_by_kernel(frame), expected)
+    expected = converter.convert_with_swscale(frame)
+    np.testing.assert_array_equal(converter.convert_with_kernel(frame), expected)
 
 
 @settings(max_examples=60, deadline=None)
@@ -67,12 +67,14 @@ def test_the_bytes_are_those_of_opencv(half_height, half_width, height, width, s
     random = np.random.default_rng(seed)
     y = random.integers(0, 256, size, np.uint8)
     u, v = (random.integers(0, 256, (half_height, half_width), np.uint8) for _ in "uv")
-    chroma = np.array([CHROMA_PLACES["first"], CHROMA_PLACES["between"]], np.int32)
+    chroma = np.array([CHROMA_POSITIONS["first"], CHROMA_POSITIONS["between"]], np.int32)
     factors = compute_factors(1, full_range=False)
     if can_shrink(size, smaller):
         rows, columns = compute_taps(size[0], smaller[0]), compute_taps(size[1], smaller[1])
         expected = cv2.resize(
-            convert(y, u, v, size[1], chroma, factors), smaller[::-1], interpolation=cv2.INTER_AREA
+            convert_frame(y, u, v, size[1], chroma, factors),
+            smaller[::-1],
+            interpolation=cv2.INTER_AREA,
         )
         made = convert_and_shrink(y, u, v, size[1], chroma, factors, *columns, *rows)
         np.testing.assert_array_equal(made, expected)
@@ -104,8 +106,8 @@ def test_shares_of_taps_add_up(size, data):
 )
 def test_what_the_kernel_cannot_do_goes_through_swscale(height, width, format, matrix):
     frame, converter = make_frame(height, width, 0, matrix, format=format), make_converter(10, 4)
-    assert converter.convert_by_kernel(frame) is None
-    expected = converter.convert_by_swscale(frame)
+    assert converter.convert_with_kernel(frame) is None
+    expected = converter.convert_with_swscale(frame)
     expected = cv2.resize(expected, (10, 4), interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(converter.convert(frame), expected)
 
@@ -116,7 +118,7 @@ def test_what_the_kernel_cannot_do_goes_through_swscale(height, width, format, m
 def test_sizes_and_turns(size, area, turned):
     orientation = Orientation(swap=True, flip_x=True, rotation=90) if turned else Orientation()
     frame, converter = make_frame(48, 64, 1), make_converter(*size, area, orientation)
-    picture = np.ascontiguousarray(orientation.apply(converter.convert_by_swscale(frame)))
+    picture = np.ascontiguousarray(orientation.apply(converter.convert_with_swscale(frame)))
     grows = size[0] > picture.shape[1] or size[1] > picture.shape[0]
     filter = cv2.INTER_AREA if area and not grows else cv2.INTER_LINEAR
     expected = cv2.resize(picture, size, interpolation=filter)
@@ -138,8 +140,8 @@ def test_chroma_lies_where_swscale_takes_it(tmp_path, location):
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
     converter = make_converter(64, 48)
-    expected = converter.convert_by_swscale(frame)
-    np.testing.assert_array_equal(converter.convert_by_kernel(frame), expected)
+    expected = converter.convert_with_swscale(frame)
+    np.testing.assert_array_equal(converter.convert_with_kernel(frame), expected)
 
 
 def test_real_clips(shared_data: Path):
@@ -148,5 +150,5 @@ def test_real_clips(shared_data: Path):
             for frame, _ in zip(container.decode(video=0), range(12), strict=False):
                 assert frame.format.name in KERNEL_FORMATS
                 converter = make_converter(frame.width, frame.height)
-                expected = converter.convert_by_swscale(frame)
-                np.testing.assert_array_equal(converter.convert_by_kernel(frame), expected)
+                expected = converter.convert_with_swscale(frame)
+                np.testing.assert_array_equal(converter.convert_with_kernel(frame), expected)

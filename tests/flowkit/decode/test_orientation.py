@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from flowkit.decode import VideoReader, probe, read_video
+from flowkit.decode import VideoReader, probe_video, read_video
 from flowkit.decode.container import read_side_data
 from flowkit.decode.orientation import Orientation
 from flowkit.recipe import Resize
@@ -38,7 +38,7 @@ def test_rotation_of_a_muxed_file(quarter: int, mirrored: bool, mux: Any) -> Non
     assert video.shape[1:3] == ((48, 32) if quarter % 2 else (32, 48))
     assert np.abs(corners(video[0]).astype(int) - raster(CORNERS, matrix)).max() < 25
     if not mirrored:
-        assert probe(path).rotation == (360 - 90 * quarter) % 360
+        assert probe_video(path).rotation == (360 - 90 * quarter) % 360
         np.testing.assert_array_equal(raster(CORNERS, matrix), np.rot90(CORNERS, quarter))
 
 
@@ -109,8 +109,10 @@ def test_an_oblique_matrix_is_left_and_said(mux: Any) -> None:
     path = mux("r.mp4", [PICTURE] * 2, prepare=lambda s: s.set_display_rotation(37))
     with VideoReader(path, Resize(mode="none")) as reader:
         assert next(iter(reader)).shape == (32, 48, 3)
-    assert reader.warnings == ["display matrix is no multiple of 90°: pictures are left unturned"]
+    assert reader.warnings == [
+        "the display matrix is not a multiple of 90°: frames are not rotated"
+    ]
 
 
 def test_a_frame_without_a_matrix_is_upright() -> None:
-    assert Orientation.of(SimpleNamespace(side_data={})) == Orientation()
+    assert Orientation.from_frame(SimpleNamespace(side_data={})) == Orientation()

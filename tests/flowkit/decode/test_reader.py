@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from flowkit.decode import VideoReader, codecs, probe, read_video
+from flowkit.decode import VideoReader, find_codec_support, probe_video, read_video
 from flowkit.errors import UsageError
 from flowkit.recipe import Resize
 
@@ -36,7 +36,7 @@ def test_real_clips_give_every_frame(name: str, shared_data: Path) -> None:
 
 
 def test_info_of_a_real_clip(shared_data: Path) -> None:
-    info = probe(shared_data / "clips" / "v_GGSY1Qvo990.mp4")
+    info = probe_video(shared_data / "clips" / "v_GGSY1Qvo990.mp4")
     assert (info.width, info.height, info.codec, info.rotation) == (320, 240, "h264", 0)
     assert info.fps == pytest.approx(19.62)
     assert info.has_audio
@@ -241,7 +241,7 @@ def test_resampling_where_timestamps_go_back(shared_data: Path) -> None:
 def test_a_reader_is_read_once(mux: Any, count_picture: Any) -> None:
     with VideoReader(mux("a.mkv", [count_picture(0)], codec="ffv1"), Resize(mode="none")) as reader:
         assert len(list(reader)) == 1
-        with pytest.raises(UsageError, match="read once"):
+        with pytest.raises(UsageError, match="iterated only once"):
             iter(reader)
 
 
@@ -253,4 +253,6 @@ def test_a_rate_must_be_positive(fps: float, mux: Any, count_picture: Any) -> No
 
 
 def test_codecs_of_the_datasets_are_there() -> None:
-    assert codecs() == dict.fromkeys(["h264", "hevc", "mpeg4", "vp9", "av1", "mp3", "aac"], True)
+    assert find_codec_support() == dict.fromkeys(
+        ["h264", "hevc", "mpeg4", "vp9", "av1", "mp3", "aac"], True
+    )

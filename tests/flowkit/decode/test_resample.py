@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowkit.decode.resample import count_due, resample
+from flowkit.decode.resample import count_output_frames, resample_frames
 
 CLOCK = Fraction(1, 1000)
 
@@ -16,7 +16,7 @@ def frames(times: list[int | None], duration: int = 40) -> list[SimpleNamespace]
 
 
 def expand(times: list[int | None], fps: Fraction, warnings: list[str]) -> list[int]:
-    shown = resample(iter(frames(times)), fps, CLOCK, Fraction(1, 25), warnings)
+    shown = resample_frames(iter(frames(times)), fps, CLOCK, Fraction(1, 25), warnings)
     return [frame.n for frame, count in shown for _ in range(count)]
 
 
@@ -53,8 +53,10 @@ def test_a_broken_clock_ends_the_video() -> None:
     assert "after frame 3: its clock jumps from 0.080 s to 95443000.000 s" in warnings[0]
 
 
-def test_count_due() -> None:
+def test_count_output_frames() -> None:
     fps = Fraction(30)
-    assert count_due(Fraction(0), fps, CLOCK) == 0
-    assert count_due(Fraction(67, 1000), fps, CLOCK) == 2  # 66.7 ms is reached within half a tick
-    assert count_due(Fraction(68, 1000), fps, CLOCK) == 3
+    assert count_output_frames(Fraction(0), fps, CLOCK) == 0
+    assert (
+        count_output_frames(Fraction(67, 1000), fps, CLOCK) == 2
+    )  # 66.7 ms is reached within half a tick
+    assert count_output_frames(Fraction(68, 1000), fps, CLOCK) == 3

@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from flowkit.doctor.clips import FRAMES, FRAMES_PER_SECOND, HEIGHT, SHIFT, TONE_HERTZ, WIDTH
-from flowkit.synthetic.textures import colour, make_noise, make_palette
+from flowkit.synthetic.textures import apply_palette, make_noise, make_palette
 
 SAMPLE_RATE = 16000
 
@@ -43,7 +43,7 @@ ENCODINGS = {
 def draw_frames(shift: int) -> list[np.ndarray]:
     """The frames of a clip, uint8 RGB (96, 128, 3), whose texture moves by ``shift`` pixels."""
     noise = make_noise(HEIGHT, WIDTH + FRAMES * SHIFT, (48, 24, 12), np.random.default_rng(8))
-    texture = colour(noise, make_palette(0.55, 0.5)).round().astype(np.uint8)
+    texture = apply_palette(noise, make_palette(0.55, 0.5)).round().astype(np.uint8)
     return [np.roll(texture, t * shift, axis=1)[:, :WIDTH] for t in range(FRAMES)]
 
 

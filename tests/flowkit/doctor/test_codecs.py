@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowkit.decode import VideoReader, codecs
+from flowkit.decode import VideoReader, find_codec_support
 from flowkit.doctor import clips
 from flowkit.doctor import codecs as checks
 
 
 def test_every_codec_that_datasets_use_has_a_clip_that_is_decoded() -> None:
-    assert set(codecs()) == set(clips.BY_CODEC)
+    assert set(find_codec_support()) == set(clips.BY_CODEC)
     (finding,) = checks.check_codecs()
     assert finding.status == "ok"
-    assert finding.message == f"decodes {', '.join(codecs())}"
+    assert finding.message == f"decodes {', '.join(find_codec_support())}"
 
 
 def test_a_clip_is_of_the_codec_that_it_stands_for() -> None:
@@ -47,7 +47,9 @@ def test_a_reason_that_codecs_share_is_said_once(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("av.open", refuse)
     (finding,) = checks.check_codecs()
     assert finding.status == "fail"
-    assert finding.message.startswith(f"cannot decode {', '.join(codecs())}: unexpected TypeError")
+    assert finding.message.startswith(
+        f"cannot decode {', '.join(find_codec_support())}: unexpected TypeError"
+    )
     assert "tested versions" in finding.advice
 
 

@@ -157,8 +157,8 @@ def test_labels_and_subsets_come_from_folders(tmp_path, make_clip, recipe):
     for subset in ("train", "val"):
         for name in ("run", "jump"):
             make_clip(tmp_path / "videos" / subset / name / "1.mp4")
-    table = FORMATS["folder"].read(tmp_path / "videos", None)
-    located = FORMATS["folder"].locate(tmp_path / "videos", table)
+    table = FORMATS["folder"].read_table(tmp_path / "videos", None)
+    located = FORMATS["folder"].locate_videos(tmp_path / "videos", table)
     extract(located, tmp_path / "S", recipe, HERE, table=table)
     store = Store(tmp_path / "S")
     assert store.classes == ("jump", "run")
@@ -169,8 +169,8 @@ def test_labels_and_subsets_come_from_folders(tmp_path, make_clip, recipe):
 
 def test_files_added_to_a_labelled_store_keep_its_labels(tmp_path, make_clip, recipe):
     make_clip(tmp_path / "videos" / "run" / "1.mp4")
-    table = FORMATS["folder"].read(tmp_path / "videos", None)
-    located = FORMATS["folder"].locate(tmp_path / "videos", table)
+    table = FORMATS["folder"].read_table(tmp_path / "videos", None)
+    located = FORMATS["folder"].locate_videos(tmp_path / "videos", table)
     extract(located, tmp_path / "S", recipe, HERE, table=table)
     extract(explicit_files([make_clip(tmp_path / "new.mp4")]), tmp_path / "S", recipe, HERE)
     store = Store(tmp_path / "S")

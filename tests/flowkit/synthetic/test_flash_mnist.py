@@ -10,11 +10,11 @@ from flowkit.synthetic.flash_mnist import (
     CLASS_NAMES,
     CLASSES,
     FRAMES,
-    NOISE_ALONE,
+    NO_DIGIT,
     FlashMNIST,
     draw_noise,
+    list_digits,
     make_noise_table,
-    present,
 )
 from flowkit.synthetic.mnist import Digits
 
@@ -39,7 +39,7 @@ def test_classes_are_the_sets_of_digits() -> None:
     assert len(set(CLASS_NAMES)) == CLASSES == 1024
     assert CLASS_NAMES[0] == "none"
     assert CLASS_NAMES[0b1010001001] == "0379"
-    assert present(0b1010001001) == [0, 3, 7, 9]
+    assert list_digits(0b1010001001) == [0, 3, 7, 9]
     assert CLASS_NAMES[-1] == "0123456789"
 
 
@@ -54,9 +54,9 @@ def test_the_paper_s_counts() -> None:
 def test_each_digit_of_the_class_flashes_once_or_twice(split: str, label: int, copy: int) -> None:
     flashes = VIDEOS.flashes(split, label * VIDEOS.videos[split] + copy)
     assert flashes.shape == (FRAMES,)
-    shown = DIGITS[split].labels[flashes[flashes != NOISE_ALONE]]
+    shown = DIGITS[split].labels[flashes[flashes != NO_DIGIT]]
     counts = np.bincount(shown, minlength=10)
-    assert np.flatnonzero(counts).tolist() == present(label)
+    assert np.flatnonzero(counts).tolist() == list_digits(label)
     assert counts.max() <= 2
 
 
@@ -66,7 +66,7 @@ def test_frames_show_the_flashes_over_noise(split: str, label: int, copy: int) -
     frames, flashes = VIDEOS.frames(split, number), VIDEOS.flashes(split, number)
     assert frames.shape == (FRAMES, 28, 28) and frames.dtype == np.uint8
     for frame, image in zip(frames, flashes, strict=True):
-        if image != NOISE_ALONE:
+        if image != NO_DIGIT:
             ink = DIGITS[split].images[image]
             assert (frame >= ink).all()
             # Noise is dark in four of five pixels, so that most of the ink is seen as it is.
@@ -78,14 +78,14 @@ def test_frames_show_the_flashes_over_noise(split: str, label: int, copy: int) -
 def test_once_and_twice_are_as_frequent_and_frames_as_well() -> None:
     label = CLASSES - 1
     rows = [VIDEOS.flashes("train", label * 100 + copy) for copy in range(100)]
-    shown = np.array([(row != NOISE_ALONE) for row in rows])
+    shown = np.array([(row != NO_DIGIT) for row in rows])
     assert shown.sum() == pytest.approx(1500, abs=80)  # 1000 digits, five standard deviations
     assert shown.mean(0) == pytest.approx(np.full(FRAMES, 0.6), abs=0.25)
 
 
 def test_every_image_is_used_somewhere() -> None:
     used = np.concatenate([VIDEOS.flashes("test", number) for number in range(0, 10_240, 7)])
-    assert set(used.tolist()) == {NOISE_ALONE, *range(200)}
+    assert set(used.tolist()) == {NO_DIGIT, *range(200)}
 
 
 def test_noise_has_the_histogram_of_all_digits() -> None:

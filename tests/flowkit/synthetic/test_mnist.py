@@ -55,7 +55,9 @@ def test_absent_files_are_named_and_where_they_go(folder: Path) -> None:
 def test_a_cut_file_is_refused(folder: Path, length: int) -> None:
     path = folder / IMAGES
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(UsageError, match=f"{IMAGES}.*(is cut|expected an IDX file).*put train-"):
+    with pytest.raises(
+        UsageError, match=f"{IMAGES}.*(is truncated|expected an IDX file).*put train-"
+    ):
         read_digits(folder, "train")
 
 
@@ -65,7 +67,7 @@ def test_a_cut_archive_is_refused(folder: Path, length: int) -> None:
     packed = gzip.compress(path.read_bytes())[:length]
     path.unlink()
     (folder / f"{IMAGES}.gz").write_bytes(packed)
-    with pytest.raises(UsageError, match=rf"{IMAGES}\.gz.*(cut|IDX file).*put train-"):
+    with pytest.raises(UsageError, match=rf"{IMAGES}\.gz.*(truncated|IDX file).*put train-"):
         read_digits(folder, "train")
 
 
@@ -75,14 +77,14 @@ def test_a_broken_archive_is_refused(folder: Path) -> None:
     packed[len(packed) // 2] ^= 0xFF
     path.unlink()
     (folder / f"{IMAGES}.gz").write_bytes(packed)
-    with pytest.raises(UsageError, match="is cut or broken"):
+    with pytest.raises(UsageError, match="is truncated or damaged"):
         read_digits(folder, "train")
 
 
 def test_bytes_after_the_end_are_refused(folder: Path) -> None:
     with (folder / LABELS).open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(UsageError, match="promises 38 bytes, got 39"):
+    with pytest.raises(UsageError, match="states 38 bytes, got 39"):
         read_digits(folder, "train")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowkit.synthetic.textures import colour, make_noise, make_palette
+from flowkit.synthetic.textures import apply_palette, make_noise, make_palette
 
 
 @given(st.integers(16, 80), st.integers(16, 80), st.integers(0, 2**32))
@@ -45,4 +45,4 @@ def test_colour_interpolates() -> None:
     palette = np.array([[0, 0, 0], [10, 20, 30], [30, 20, 10]], np.float32)
     noise = np.array([[0, 0.25, 0.5, 0.75, 1]], np.float32)
     expected = [[0, 0, 0], [5, 10, 15], [10, 20, 30], [20, 20, 20], [30, 20, 10]]
-    np.testing.assert_allclose(colour(noise, palette)[0], expected)
+    np.testing.assert_allclose(apply_palette(noise, palette)[0], expected)

@@ -69,9 +69,9 @@ def test_every_kernel_compiles(capability, compiled):
 
 @pytest.mark.slow
 def test_every_kernel_compiles_for_the_oldest_gpu():
-    from flowkit.flow.backends import OLDEST_CAPABILITY
+    from flowkit.flow.backends import MIN_CAPABILITY
 
-    capability = 10 * OLDEST_CAPABILITY[0] + OLDEST_CAPABILITY[1]
+    capability = 10 * MIN_CAPABILITY[0] + MIN_CAPABILITY[1]
     assert tuple(compile_apart(capability)[capability]["ptx"]) == KERNELS
 
 

@@ -452,17 +452,17 @@ def test_memory_decides_how_many_pairs_are_solved_at_once(solver, monkeypatch):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda f=free: (int(f * size), 0))
         monkeypatch.setattr(torch.cuda, "memory_reserved", lambda r=reserved: r * size)
         monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 0)
-        assert solver.count_affordable(levels) == expected
+        assert solver.count_pairs_in_memory(levels) == expected
 
 
 def test_a_failure_of_the_gpu_is_told_from_other_errors(solver, monkeypatch):
     monkeypatch.setattr(solver, "is_interpreted", lambda: False)
     illegal = pytest.raises(DeviceError, match="RuntimeError: CUDA error: an illegal memory")
-    with illegal, solver.guard_device():
+    with illegal, solver.convert_cuda_errors():
         raise RuntimeError("CUDA error: an illegal\nmemory access")
-    with pytest.raises(torch.OutOfMemoryError), solver.guard_device():
+    with pytest.raises(torch.OutOfMemoryError), solver.convert_cuda_errors():
         raise torch.OutOfMemoryError("CUDA out of memory")
-    with pytest.raises(KeyError), solver.guard_device():
+    with pytest.raises(KeyError), solver.convert_cuda_errors():
         raise KeyError("no concern of the GPU")
 
 

@@ -117,8 +117,8 @@ def test_a_batch_larger_than_memory_is_halved(monkeypatch):
         tries.append(len(batch.first))
         return solve_batch(batch, *rest)
 
-    monkeypatch.setattr(tvl1_triton, "MOST_PAIRS", count)
-    monkeypatch.setattr(tvl1_triton, "count_affordable", lambda _: count)
+    monkeypatch.setattr(tvl1_triton, "MAX_PAIRS", count)
+    monkeypatch.setattr(tvl1_triton, "count_pairs_in_memory", lambda _: count)
     monkeypatch.setattr(tvl1_triton, "solve_batch", watch)
     frames = np.zeros((2, 1080, 1920), np.uint8)[np.arange(count + 1) % 2]
     flow = tvl1_video_quantized(frames, backend="triton")

@@ -7,9 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowkit.decode import probe, read_video
+from flowkit.decode import probe_video, read_video
 from flowkit.errors import UsageError
-from flowkit.synthetic.motion8 import Motion8, files, make_clips, render, truth, write
+from flowkit.synthetic.motion8 import (
+    Motion8,
+    files,
+    load_clip,
+    make_clips,
+    render_clip,
+    write_dataset,
+)
 
 CONFIG = Motion8(videos=8, test_videos=2, frames=5, width=64, height=48)
 
@@ -20,7 +27,7 @@ def read_all(root: Path) -> dict[str, bytes]:
 
 def test_what_is_written(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    assert write(tmp_path, CONFIG, lambda done, total: seen.append((done, total))) == 10
+    assert write_dataset(tmp_path, CONFIG, lambda done, total: seen.append((done, total))) == 10
     assert seen == [(i, 10) for i in range(1, 11)]
     assert not list(tmp_path.rglob("*.part"))
     rows = {}
@@ -32,27 +39,27 @@ def test_what_is_written(tmp_path: Path) -> None:
     for row in rows["train"] + rows["test"]:
         assert row["id"].startswith(row["label"] + "/")
         path = tmp_path / "videos" / row["id"]
-        info = probe(path)
+        info = probe_video(path)
         assert (info.codec, info.width, info.height, info.fps) == ("h264", 64, 48, 25)
-        clip = truth(tmp_path, row["id"])
+        clip = load_clip(tmp_path, row["id"])
         assert clip.label == row["label"]
         video = read_video(path)
-        expected = np.stack(list(render(clip)))
+        expected = np.stack(list(render_clip(clip)))
         assert video.shape == expected.shape
         # Luma is what 4:2:0 keeps; 4 levels are the codec's.
         assert np.abs(video.mean(-1) - expected.mean(-1)).mean() < 6
 
 
 def test_a_second_call_changes_nothing(tmp_path: Path) -> None:
-    write(tmp_path, CONFIG)
+    write_dataset(tmp_path, CONFIG)
     times = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
-    assert write(tmp_path, CONFIG) == 0
+    assert write_dataset(tmp_path, CONFIG) == 0
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == times
 
 
 def test_two_writings_have_the_same_bytes(tmp_path: Path) -> None:
-    write(tmp_path / "a", CONFIG)
-    write(tmp_path / "b", CONFIG)
+    write_dataset(tmp_path / "a", CONFIG)
+    write_dataset(tmp_path / "b", CONFIG)
     assert read_all(tmp_path / "a") == read_all(tmp_path / "b")
 
 
@@ -63,12 +70,12 @@ def test_one_clip_has_the_same_bytes_wherever_memory_lies(tmp_path: Path) -> Non
         clip for clip in make_clips(CONFIG) if clip.label in ("up", "expanding", "contracting")
     ]
     for clip in clips:
-        pictures = list(render(clip))
+        pictures = list(render_clip(clip))
         seen = set()
         for _ in range(40):
             sizes = rng.integers(1, 200_000, 30)
             held = [np.full(size, 7, np.uint8) for size in sizes][::2]
-            files.encode(tmp_path / "v.mp4", iter(pictures), CONFIG)
+            files.encode_video(tmp_path / "v.mp4", iter(pictures), CONFIG)
             seen.add((tmp_path / "v.mp4").read_bytes())
             del held
         assert len(seen) == 1, clip.id
@@ -89,7 +96,7 @@ def test_bytes_do_not_depend_on_the_processor(
     def encode_all() -> list[bytes]:
         made = []
         for clip in clips:
-            files.encode(tmp_path / "v.mp4", render(clip), CONFIG)
+            files.encode_video(tmp_path / "v.mp4", render_clip(clip), CONFIG)
             made.append((tmp_path / "v.mp4").read_bytes())
         return made
 
@@ -101,7 +108,7 @@ def test_bytes_do_not_depend_on_the_processor(
 
 
 def test_a_video_does_not_name_the_version_of_its_muxer(tmp_path: Path) -> None:
-    write(tmp_path, CONFIG)
+    write_dataset(tmp_path, CONFIG)
     assert not [path for path in tmp_path.rglob("*.mp4") if b"Lavf" in path.read_bytes()]
 
 
@@ -111,22 +118,22 @@ def test_a_folder_of_the_first_generator_is_kept(
     """It is complete as it is, and what it lacks is encoded as it was."""
     with monkeypatch.context() as patch:
         patch.setattr(files, "GENERATOR", 1)
-        write(tmp_path, CONFIG)
+        write_dataset(tmp_path, CONFIG)
     before = read_all(tmp_path)
     assert json.loads(before["motion8.json"])["generator"] == 1
-    assert write(tmp_path, CONFIG) == 0
+    assert write_dataset(tmp_path, CONFIG) == 0
     assert read_all(tmp_path) == before
-    assert truth(tmp_path, "up/train_00002.mp4").label == "up"
+    assert load_clip(tmp_path, "up/train_00002.mp4").label == "up"
 
     (tmp_path / "videos" / "up" / "train_00002.mp4").unlink()
-    encode, asked = files.encode, []
+    encode, asked = files.encode_video, []
 
     def watch(path: Path, frames: object, config: Motion8, generator: int) -> None:
         asked.append(generator)
         encode(path, frames, config, generator)
 
-    monkeypatch.setattr(files, "encode", watch)
-    assert write(tmp_path, CONFIG) == 1
+    monkeypatch.setattr(files, "encode_video", watch)
+    assert write_dataset(tmp_path, CONFIG) == 1
     assert asked == [1]
     assert json.loads((tmp_path / "motion8.json").read_text())["generator"] == 1
 
@@ -134,8 +141,8 @@ def test_a_folder_of_the_first_generator_is_kept(
 def test_an_interrupted_writing_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path / "whole", CONFIG)
-    encode = files.encode
+    write_dataset(tmp_path / "whole", CONFIG)
+    encode = files.encode_video
     calls = 0
 
     def interrupted(*args: object) -> None:
@@ -148,39 +155,39 @@ def test_an_interrupted_writing_is_completed(
         encode(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "encode", interrupted)
+        patch.setattr(files, "encode_video", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            write(tmp_path / "cut", CONFIG)
-    assert write(tmp_path / "cut", CONFIG) == 7
+            write_dataset(tmp_path / "cut", CONFIG)
+    assert write_dataset(tmp_path / "cut", CONFIG) == 7
     assert read_all(tmp_path / "cut") == read_all(tmp_path / "whole")
 
 
 def test_damaged_and_missing_videos_are_rendered_again(tmp_path: Path) -> None:
-    write(tmp_path, CONFIG)
+    write_dataset(tmp_path, CONFIG)
     before = read_all(tmp_path)
     (tmp_path / "videos" / "up" / "train_00002.mp4").unlink()
     path = tmp_path / "videos" / "left" / "test_00000.mp4"
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
     (tmp_path / "annotations" / "test.csv").write_text("id,label\n")
-    assert write(tmp_path, CONFIG) == 2
+    assert write_dataset(tmp_path, CONFIG) == 2
     assert read_all(tmp_path) == before
 
 
 def test_another_configuration_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, CONFIG)
+    write_dataset(tmp_path, CONFIG)
     with pytest.raises(UsageError, match=r"holds another motion8 \(seed: 0 ≠ 1, videos: 8 ≠ 16\)"):
-        write(tmp_path, Motion8(test_videos=2, frames=5, width=64, height=48, seed=1))
+        write_dataset(tmp_path, Motion8(test_videos=2, frames=5, width=64, height=48, seed=1))
     record = json.loads((tmp_path / "motion8.json").read_text())
     (tmp_path / "motion8.json").write_text(json.dumps(record | {"generator": 99}))
     with pytest.raises(UsageError, match=r"generator 99 .* knows generators 1 to 2; update"):
-        truth(tmp_path, "left/train_00000.mp4")
+        load_clip(tmp_path, "left/train_00000.mp4")
 
 
 def test_foreign_videos_are_not_touched(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "mine.mp4").touch()
     with pytest.raises(UsageError, match="not this generator's"):
-        write(tmp_path, CONFIG)
+        write_dataset(tmp_path, CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -196,9 +203,9 @@ def test_foreign_videos_are_not_touched(tmp_path: Path) -> None:
 def test_a_damaged_record_is_said(text: str, tmp_path: Path) -> None:
     (tmp_path / "motion8.json").write_text(text)
     with pytest.raises(UsageError, match="damaged"):
-        truth(tmp_path, "left/train_00000.mp4")
+        load_clip(tmp_path, "left/train_00000.mp4")
 
 
 def test_no_motion8_here(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has no motion8\.json"):
-        truth(tmp_path, "left/train_00000.mp4")
+        load_clip(tmp_path, "left/train_00000.mp4")

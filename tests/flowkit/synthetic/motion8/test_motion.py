@@ -13,7 +13,7 @@ import pytest
 
 from flowkit.errors import UsageError
 from flowkit.synthetic.motion8 import CLASSES, Clip, Motion8, Renderer, Scene, make_clip, make_clips
-from flowkit.synthetic.motion8.motion import ANGLE, SIZE, X, Y, draw_scene, state_at
+from flowkit.synthetic.motion8.motion import ANGLE, SIZE, X, Y, draw_scene, sample_trajectory
 
 CONFIG = Motion8(frames=32, shapes=2)
 DRAWS = 1500
@@ -68,7 +68,9 @@ def worst_distance(
 ) -> dict[str, float]:
     """For every statistic, the largest distance between any two of the eight classes."""
     samples = {
-        label: summarize(np.array([state_at(spoil(s), CLASSES[label], t) for s, t in drawn]))
+        label: summarize(
+            np.array([sample_trajectory(spoil(s), CLASSES[label], t) for s, t in drawn])
+        )
         for label, drawn in scenes.items()
     }
     return {
