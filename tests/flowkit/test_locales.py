@@ -177,10 +177,10 @@ def test_annotations_meet_files(locale: dict[str, str], tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from flowkit.annotations import Annotation, AnnotationTable, Label
-from flowkit.annotations.source import match
+from flowkit.annotations.source import match_videos
 id = {CLASS + "/" + NAME!a}
 table = AnnotationTable(("c",), (Annotation(id, (Label("c"),), ()),))
-located = match(Path(), table, {{id: table.annotations[0]}}, str)
+located = match_videos(Path(), table, {{id: table.annotations[0]}}, str)
 (source,) = located.sources
 assert source.id == id
 assert source.path.stat().st_size == 0
