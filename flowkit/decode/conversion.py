@@ -34,7 +34,8 @@ FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 """FFmpeg's AVCOL_RANGE_JPEG."""
 MIN_SIDE = 16
 """Below this side in pixels swscale may weight chroma samples differently than the kernel."""
-PROBE_WIDTH, PROBE_HEIGHT = 32, 16
+PROBE_SIZES = ((32, 16), (48, 16))
+"""Width and height in pixels of the frame of noise; the second one for frames of the first size."""
 
 
 class FrameConverter:
@@ -198,11 +199,13 @@ def find_chroma_positions(frame: Any) -> I32 | None:
 
     if read_planes(frame) is None:
         return None
+    # Of its own size swscale would give back the frame itself, which the noise must not overwrite.
+    width, height = next(s for s in PROBE_SIZES if s != (frame.width, frame.height))
     small = VideoReformatter().reformat(
-        frame, width=PROBE_WIDTH, height=PROBE_HEIGHT, format=frame.format.name, threads=1
+        frame, width=width, height=height, format=frame.format.name, threads=1
     )
     planes = read_planes(small)
-    if planes is None or small is frame:
+    if planes is None:
         return None
     random = np.random.default_rng(0)
     for plane in planes:

@@ -52,6 +52,14 @@ def test_the_bytes_are_those_of_swscale(half_height, half_width, seed, matrix, c
     np.testing.assert_array_equal(made, converter.convert_with_swscale(frame))
 
 
+@pytest.mark.parametrize(("width", "height"), [(32, 16), (48, 16), (16, 16)])
+def test_a_frame_of_the_size_of_the_probe_is_left_as_it_is(width, height):
+    frame, converter = make_frame(height, width, 3), make_converter(width, height)
+    before = converter.convert_with_swscale(frame)
+    np.testing.assert_array_equal(converter.convert_with_kernel(frame), before)
+    np.testing.assert_array_equal(converter.convert_with_swscale(frame), before)
+
+
 def test_full_range_by_the_name_of_the_format():
     frame = make_frame(20, 30, 0, format="yuvj420p")
     converter = make_converter(30, 20)

@@ -3,7 +3,7 @@
 That of Hugging Face's transformers (5.23.0, with numpy 2.4.6), whose `audio_utils` compute the
 spectrograms of its audio models. With the patch's own constants, in an environment of its own:
 
-    pip install transformers && python tests/flowkit/golden/make_log_mel.py
+    pip install transformers && python tests/flowkit/decode/golden/make_log_mel.py
 """
 
 from pathlib import Path
