@@ -37,7 +37,7 @@ from train.distributed.parallel import choose_layout
 from train.features.network import NETWORKS, Wanted, find_network
 from train.features.plan import make_plan, share_out
 from train.features.run import Options, begin_setup
-from train.features.setup import Setup
+from train.features.setup import WorkerSetup
 from train.features.worker import Worker
 from train.loop.context import DTYPES
 from train.tasks.backbones import FAMILIES, OPTIONS
@@ -88,7 +88,7 @@ def write_weights(path: Path, backbone: str, stream: str) -> Path:
     return path
 
 
-def measure_network(worker: Worker, setup: Setup, repeat: int) -> float:
+def measure_network(worker: Worker, setup: WorkerSetup, repeat: int) -> float:
     """Features per second of the network alone, over a batch that lies on the device."""
     network, device = worker.network(), torch.device(setup.device)
     recipe = network.recipe

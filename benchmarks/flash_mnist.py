@@ -140,7 +140,7 @@ def draw_table(found: dict[Row, float]) -> Table:
     return table
 
 
-def judge(found: dict[Row, float]) -> list[str]:
+def diagnose_failure(found: dict[Row, float]) -> list[str]:
     """The bars: shifted rows of FC1 near the paper's, and above those without by enough."""
     lines = []
     for row, value in found.items():
@@ -223,7 +223,7 @@ def main() -> None:
     for line in describe_run(options, time.monotonic() - started):
         console.print(line)
     console.print(draw_table(found))
-    for line in judge({row: found[row] for row in options.rows}):
+    for line in diagnose_failure({row: found[row] for row in options.rows}):
         console.print(line)
     if options.results:
         put_into(options.results, console.export_text())

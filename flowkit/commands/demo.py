@@ -110,12 +110,12 @@ def extract_videos(folder: Path, store: Path, workers: int | None) -> bool:
     from flowkit.annotations import FORMATS
     from flowkit.catalog import find_dataset
     from flowkit.commands.terminal import print_table
-    from flowkit.extraction import Options, Wishes, choose_recipe, extract
+    from flowkit.extraction import Options, RecipeOverrides, choose_recipe, extract
 
     table = FORMATS["motion8"].read_table(folder / "annotations", None)
     located = FORMATS["motion8"].locate_videos(folder / "videos", table)
     streams = ("rgb", "flow")
-    recipe = choose_recipe(store, streams, Wishes(), find_dataset("motion8").recipe)
+    recipe = choose_recipe(store, streams, RecipeOverrides(), find_dataset("motion8").recipe)
     summary = extract(
         located, store, recipe, Options(workers=workers), table=table, dataset="motion8"
     )

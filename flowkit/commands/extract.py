@@ -140,7 +140,7 @@ def extract(
     """
     from flowkit.commands.sources import choose_sources
     from flowkit.commands.terminal import print_json, print_table
-    from flowkit.extraction import Options, Wishes, choose_recipe, parse_part
+    from flowkit.extraction import Options, RecipeOverrides, choose_recipe, parse_part
     from flowkit.extraction import extract as extract_videos
     from flowkit.extraction.summary import count_kinds
 
@@ -151,11 +151,11 @@ def extract(
         part=parse_part(shard) if shard else (0, 1),
         **{name: rest[name] for name in OPTION_NAMES},
     )
-    wishes = Wishes(
+    overrides = RecipeOverrides(
         upsize=upscale or upsize,
         **{name: rest[name] for name in rest.keys() - OPTION_NAMES},
     )
-    recipe = choose_recipe(sources.store, chosen_streams, wishes, sources.recipe)
+    recipe = choose_recipe(sources.store, chosen_streams, overrides, sources.recipe)
     summary = extract_videos(
         sources.located, sources.store, recipe, options,
         table=sources.table, dataset=sources.dataset,

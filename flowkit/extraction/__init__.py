@@ -2,19 +2,19 @@
 
 from flowkit.extraction.options import Options
 from flowkit.extraction.plan import parse_part
-from flowkit.extraction.recipe_overrides import Wishes, choose_recipe
+from flowkit.extraction.recipe_overrides import RecipeOverrides, choose_recipe
 from flowkit.extraction.run import extract
 from flowkit.extraction.summary import Summary
-from flowkit.extraction.tasks import Job, Outcome
-from flowkit.extraction.worker_setup import Setup
+from flowkit.extraction.tasks import ExtractionTask, Outcome
+from flowkit.extraction.worker_setup import WorkerSetup
 
 __all__ = [
-    "Job",
+    "ExtractionTask",
     "Options",
     "Outcome",
-    "Setup",
+    "RecipeOverrides",
     "Summary",
-    "Wishes",
+    "WorkerSetup",
     "choose_recipe",
     "extract",
     "parse_part",

@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 from flowkit.errors import DeviceError, FlowkitError, StoreError
 from flowkit.extraction.failure_diagnosis import write_device_error
-from flowkit.extraction.gpu_timer import Occupancy
-from flowkit.extraction.tasks import Work
-from flowkit.extraction.worker_setup import Trade
+from flowkit.extraction.gpu_timer import GpuTimer
+from flowkit.extraction.tasks import WorkerTask
+from flowkit.extraction.worker_setup import WorkerFactory
 from flowkit.version import __version__
 
 
@@ -21,7 +21,7 @@ class Actor:
     """
 
     def __init__(
-        self, setup: Trade, journal: Path, token: str, sample: Path, lanes: int = 1
+        self, setup: WorkerFactory, journal: Path, token: str, sample: Path, lanes: int = 1
     ) -> None:
         self._setup, self._journal = setup, journal
         self._token, self._sample = token, sample
@@ -49,7 +49,7 @@ class Actor:
             raise FlowkitError(f"node {host}: {error}") from error
         self._trace = self._journal.open("w", encoding="utf-8")
         faulthandler.enable(self._trace, all_threads=False)
-        self._occupancy = Occupancy()
+        self._occupancy = GpuTimer()
         self._workers = [self._setup.make_worker(host, self._occupancy) for _ in range(self._lanes)]
         self._open = set(range(self._lanes))
         try:
@@ -59,7 +59,7 @@ class Actor:
         self._occupancy.take()  # starting is not waiting
         return f"{host} {__version__}"
 
-    def extract(self, job: Work, lane: int = 0) -> Any:
+    def extract(self, job: WorkerTask, lane: int = 0) -> Any:
         """The worker's outcome; a fault of the store is a value too, so that it keeps its type."""
         try:
             return self._workers[lane].extract(job)

@@ -1,8 +1,8 @@
-"""Who does the work of a Ray run: actors with their lanes, and how many of them there are.
+"""Actors of a Ray run as the driver sees them, and how many of them are started.
 
-On CPUs an actor is one core and has one lane, for one video at a time. On GPUs an actor is one
-GPU and that GPU's share of its node's cores, a lane for each: while some lanes decode, encode
-and write, others keep the GPU at flow.
+On CPUs an actor takes one core and has one lane, which extracts one video at a time. On GPUs an
+actor takes one GPU and that GPU's share of its node's cores, with a lane for each core: while
+some lanes decode, encode and write, others compute flow on the GPU.
 """
 
 import time
@@ -11,68 +11,90 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.errors import FlowkitError
-from flowkit.extraction.tasks import Work
+from flowkit.extraction.tasks import WorkerTask
 from flowkit.flow import BACKENDS
 
 
 @dataclass(eq=False)
-class Crew:
-    """An actor as the driver sees it: a process with ``lanes`` lanes and one journal.
-
-    ``trace`` is what the journal said when the actor was found dead, read once for all lanes.
-    """
+class ActorHandle:
+    """An actor as the driver sees it: one process with several lanes."""
 
     actor: Any
+    """Handle that Ray returned."""
     journal: Path
+    """File that the process writes a crash to."""
     lanes: int
+    """Number of lanes."""
     trace: str | None = None
+    """Content of the journal when the actor was found dead, read once for all lanes."""
 
 
 @dataclass(eq=False)
-class Slot:
-    """A lane as the driver sees it.
+class Lane:
+    """A lane as the driver sees it: it works on one task at a time."""
 
-    ``task`` is the call that it is at; ``fresh``: its actor has had no video yet.
-    """
-
-    crew: Crew
-    lane: int
+    handle: ActorHandle
+    """Its actor."""
+    index: int
+    """Its number within the actor."""
     task: Any
-    state: str = "starting"  # starting → idle ⇄ working → closing
-    job: Work | None = None
+    """Ray's reference to the call in progress; None between calls."""
+    state: str = "starting"
+    """starting → idle ⇄ working → closing."""
+    job: WorkerTask | None = None
+    """The task in progress."""
     beat: int = -1
+    """Last value of the worker's frame counter."""
     beat_call: Any = None
+    """Ray's reference to the call that reads the counter; None between such calls."""
     alive: float = field(default_factory=time.monotonic)
+    """When the counter last changed, by `time.monotonic`."""
     hung: bool = False
+    """Whether the driver killed its actor because the counter stood still."""
     fresh: bool = True
+    """Whether its actor has had no task yet."""
 
 
 @dataclass(frozen=True)
-class Size:
-    """``workers`` lanes in all, up to ``lanes`` in an actor, up to ``actors`` at once."""
+class PoolSize:
+    """How many actors and lanes a run has."""
 
     workers: int
+    """Lanes in all."""
     lanes: int
+    """Most lanes of an actor."""
     actors: int
-    gpus: int  # of an actor: 0 or 1
-    cores: int = 1  # of a lane
+    """Most actors at once."""
+    gpus: int
+    """GPUs of an actor, 0 or 1."""
+    cores: int = 1
+    """CPU cores of a lane."""
 
 
 def uses_gpu(backend: str) -> bool:
-    """Whether that backend of flow computes on a GPU; "" is no backend."""
+    """Return whether a flow backend computes on a GPU; "" means no backend."""
     return backend in BACKENDS and BACKENDS[backend].gpu
 
 
-def choose_size(nodes: list[dict[str, Any]], backend: str, asked: int | None, jobs: int) -> Size:
-    """How many lanes and actors for that many jobs; ``nodes`` as ``ray.nodes()`` lists them.
+def choose_size(
+    nodes: list[dict[str, Any]], backend: str, asked: int | None, jobs: int
+) -> PoolSize:
+    """Choose the number of lanes and actors.
 
-    Raises FlowkitError where the backend needs a GPU and no node has one.
+    Args:
+        nodes: Nodes of the cluster, as ``ray.nodes()`` lists them.
+        backend: Flow backend.
+        asked: Number of workers that the user asked for; None for as many as there are cores.
+        jobs: Number of tasks.
+
+    Raises:
+        FlowkitError: The backend needs a GPU and no node has one.
     """
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     cores = int(sum(node.get("CPU", 0) for node in alive))
     if not uses_gpu(backend):
         workers = max(1, min(asked or max(1, cores), jobs))
-        return Size(workers, 1, workers, 0)
+        return PoolSize(workers, 1, workers, 0)
     with_gpu = [node for node in alive if node.get("GPU", 0) >= 1]
     gpus = int(sum(node["GPU"] for node in with_gpu))
     if gpus == 0:
@@ -84,4 +106,4 @@ def choose_size(nodes: list[dict[str, Any]], backend: str, asked: int | None, jo
     workers = max(1, min(asked or gpus * max(1, share), jobs))
     actors = min(gpus, workers)
     lanes = min(max(1, share), -(-workers // actors))
-    return Size(workers, lanes, actors, 1)
+    return PoolSize(workers, lanes, actors, 1)

@@ -9,7 +9,7 @@ from rich.console import Console
 from flowkit.annotations import AnnotationTable, Located, explicit_files, folder
 from flowkit.errors import UsageError
 from flowkit.extraction.options import Options
-from flowkit.extraction.recipe_overrides import Wishes, choose_recipe
+from flowkit.extraction.recipe_overrides import RecipeOverrides, choose_recipe
 from flowkit.extraction.run import extract as extract_located
 from flowkit.extraction.summary import Summary
 
@@ -71,7 +71,7 @@ def extract(
     """
     located, table = locate_videos(videos)
     root, kinds = Path(store), tuple(streams)
-    overrides = Wishes(
+    overrides = RecipeOverrides(
         size=None if size is None else f"{size[0]}x{size[1]}",
         short_side=short_side,
         no_resize=keep_size,

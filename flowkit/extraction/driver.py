@@ -17,12 +17,17 @@ from typing import Any
 
 from flowkit.errors import DeviceError, FlowkitError, StoreError
 from flowkit.extraction.actor import Actor
-from flowkit.extraction.actors import Crew, Slot
-from flowkit.extraction.failure_diagnosis import GPU_FAILED, first_line, judge, read_trace
+from flowkit.extraction.actors import ActorHandle, Lane
+from flowkit.extraction.failure_diagnosis import (
+    GPU_FAILED,
+    diagnose_failure,
+    first_line,
+    read_trace,
+)
 from flowkit.extraction.internal_errors import make_internal_error
 from flowkit.extraction.interrupt import Interrupt
-from flowkit.extraction.tasks import Status, Work
-from flowkit.extraction.worker_setup import Pace, Trade
+from flowkit.extraction.tasks import Status, WorkerTask
+from flowkit.extraction.worker_setup import PoolOptions, WorkerFactory
 from flowkit.path_text import printable_path
 from flowkit.store import recover
 from flowkit.version import __version__
@@ -35,14 +40,14 @@ GPU_FAILURES = 5  # processes in a row that may end because their GPU failed
 
 
 class Driver:
-    """Hands out jobs to actors until all have an outcome, or the run is asked to end."""
+    """Assigns tasks to actors until all have an outcome, or the run is asked to end."""
 
     def __init__(
         self,
         ray: Any,
-        jobs: Sequence[Work],
-        setup: Trade,
-        options: Pace,
+        jobs: Sequence[WorkerTask],
+        setup: WorkerFactory,
+        options: PoolOptions,
         begin: Callable[[int, str], None],
         count: Callable[[Any], None],
         interrupt: Interrupt,
@@ -51,11 +56,11 @@ class Driver:
         self.ray, self.setup, self.options = ray, setup, options
         self.begin, self.count, self.interrupt, self.log = begin, count, interrupt, log
         self.queue = deque(jobs)
-        self.suspects: deque[Work] = deque()  # their workers died: each waits for a fresh one
+        self.suspects: deque[WorkerTask] = deque()  # their workers died: each waits for a fresh one
         # A video that this node sees: another node that does not is unfit.
         seen = (job.source for job in jobs if os.access(job.source, os.R_OK))
         self.sample = next(seen, setup.root)
-        self.slots: list[Slot] = []
+        self.lanes: list[Lane] = []
         self.started = False
         self.failed_starts = 0
         self.gpu_failures = 0
@@ -68,7 +73,7 @@ class Driver:
         self.actor_class = ray.remote(max_restarts=0, max_task_retries=0)(Actor)
 
     def run(self) -> None:
-        """Work; raises what made the store unusable after everything complete is committed."""
+        """Run all tasks; raise what made the store unusable after complete videos are committed."""
         self.journals.mkdir(exist_ok=True)
         for left in self.journals.iterdir():  # by a killed run, since this one holds the lock
             if self.setup.part == (0, 1) or left.name.startswith(self.prefix):
@@ -78,98 +83,98 @@ class Driver:
             while self.queue or self.suspects or self._working():
                 if self.interrupt.asked or self.error is not None:
                     break
-                self._hire()
+                self._start_actors()
                 self._assign()
                 self._step(POLL_SECONDS)
-                self._watch()
+                self._kill_hung_workers()
             self._finish()
         finally:
-            for slot in self.slots:
-                self.ray.kill(slot.crew.actor)
+            for lane in self.lanes:
+                self.ray.kill(lane.handle.actor)
             (self.journals / self.token).unlink(missing_ok=True)
         if self.error is not None:
             raise self.error
 
     def _working(self) -> int:
-        return sum(slot.state == "working" for slot in self.slots)
+        return sum(lane.state == "working" for lane in self.lanes)
 
-    def _hire(self) -> None:
-        """As many lanes as there is work for, up to the number of workers and of GPUs.
+    def _start_actors(self) -> None:
+        """Start as many lanes as there is work for, up to the number of workers and of GPUs.
 
-        A suspect gets a process of its own, of one lane: what happens there is its own doing.
+        A suspect gets an actor of its own with one lane, so that a failure there is its own.
         """
-        busy = [slot for slot in self.slots if slot.state != "closing"]
+        busy = [lane for lane in self.lanes if lane.state != "closing"]
         work = len(self.queue) + len(self.suspects) + self._working()
         room = min(self.size.workers, work) - len(busy)
-        crews = len({slot.crew for slot in self.slots})
-        loners = sum(slot.fresh and slot.crew.lanes == 1 for slot in busy)
-        while room > 0 and crews < self.size.actors:
-            lanes = 1 if len(self.suspects) > loners else min(self.size.lanes, room)
-            self._start_crew(lanes)
-            loners += lanes == 1
-            crews, room = crews + 1, room - lanes
+        actors = len({lane.handle for lane in self.lanes})
+        single_lanes = sum(lane.fresh and lane.handle.lanes == 1 for lane in busy)
+        while room > 0 and actors < self.size.actors:
+            lanes = 1 if len(self.suspects) > single_lanes else min(self.size.lanes, room)
+            self._start_actor(lanes)
+            single_lanes += lanes == 1
+            actors, room = actors + 1, room - lanes
 
-    def _start_crew(self, lanes: int) -> None:
+    def _start_actor(self, lanes: int) -> None:
         journal = self.journals / f"{self.prefix}{uuid.uuid4().hex}"
         actor = self.actor_class.options(
             num_cpus=lanes * self.size.cores, num_gpus=self.size.gpus, max_concurrency=2 * lanes + 1
         ).remote(self.setup, journal, self.token, self.sample, lanes)
-        crew, start = Crew(actor, journal, lanes), actor.start.remote()
-        self.slots += [Slot(crew, lane, start) for lane in range(lanes)]
+        handle, start = ActorHandle(actor, journal, lanes), actor.start.remote()
+        self.lanes += [Lane(handle, index, start) for index in range(lanes)]
 
     def _assign(self) -> None:
-        for slot in self.slots:
-            if slot.state != "idle":
+        for lane in self.lanes:
+            if lane.state != "idle":
                 continue
-            alone = slot.crew.lanes == 1
-            jobs = self.suspects if alone and slot.fresh and self.suspects else self.queue
-            if alone and not slot.fresh and self.size.lanes > 1:
-                jobs = deque()  # its GPU is for a whole crew again
+            alone = lane.handle.lanes == 1
+            jobs = self.suspects if alone and lane.fresh and self.suspects else self.queue
+            if alone and not lane.fresh and self.size.lanes > 1:
+                jobs = deque()  # its GPU is needed by an actor with all lanes again
             if jobs:
-                slot.job = jobs.popleft()
-                slot.task = slot.crew.actor.extract.remote(slot.job, slot.lane)
-                slot.state, slot.alive, slot.beat = "working", time.monotonic(), -1
-                slot.fresh = False
+                lane.job = jobs.popleft()
+                lane.task = lane.handle.actor.extract.remote(lane.job, lane.index)
+                lane.state, lane.alive, lane.beat = "working", time.monotonic(), -1
+                lane.fresh = False
             else:
-                self._close(slot)
+                self._close(lane)
 
-    def _close(self, slot: Slot) -> None:
-        slot.task, slot.state = slot.crew.actor.close.remote(slot.lane), "closing"
+    def _close(self, lane: Lane) -> None:
+        lane.task, lane.state = lane.handle.actor.close.remote(lane.index), "closing"
 
     def _step(self, seconds: float) -> None:
-        """Take in whatever tasks have ended within ``seconds``."""
-        tasks: dict[Any, list[Slot]] = {}  # the lanes of an actor start by one task
-        for slot in self.slots:
-            if slot.task is not None:
-                tasks.setdefault(slot.task, []).append(slot)
+        """Process the calls that end within ``seconds``."""
+        tasks: dict[Any, list[Lane]] = {}  # the lanes of an actor start by one task
+        for lane in self.lanes:
+            if lane.task is not None:
+                tasks.setdefault(lane.task, []).append(lane)
         if not tasks:
             return
         ready, _ = self.ray.wait(list(tasks), num_returns=1, timeout=seconds)
         more, _ = self.ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
         for task in {*ready, *more}:
-            for slot in tasks[task]:
-                slot.task = None
+            for lane in tasks[task]:
+                lane.task = None
                 try:
                     result = self.ray.get(task)
                 except self.ray.exceptions.RayActorError as error:
-                    self._lose(slot, error)
+                    self._handle_death(lane, error)
                 except self.ray.exceptions.RayError as error:
-                    self._fault(slot, error)
+                    self._handle_error(lane, error)
                 else:
-                    self._take(slot, result)
+                    self._process_result(lane, result)
 
-    def _take(self, slot: Slot, result: Any) -> None:
-        """A task ended well."""
-        job, slot.job = slot.job, None
-        if slot.state == "starting":
+    def _process_result(self, lane: Lane, result: Any) -> None:
+        """Process the result of a call that succeeded."""
+        job, lane.job = lane.job, None
+        if lane.state == "starting":
             self._check_version(result)
             self.failed_starts = 0
             if not self.started:
                 self.started = True
                 self.begin(self.size.workers, self.setup.backend)
-        elif slot.state == "closing":
+        elif lane.state == "closing":
             self.error = self.error or result
-            self._dismiss(slot)
+            self._remove_lane(lane)
             return
         elif isinstance(result, StoreError):
             self.error = self.error or result
@@ -178,22 +183,22 @@ class Driver:
         else:
             self.gpu_failures = 0
             self.count(result)
-        slot.state = "idle"
+        lane.state = "idle"
 
-    def _fault(self, slot: Slot, error: Exception) -> None:
-        """A task raised: the node is unfit, or flowkit has a bug; neither blames a video."""
-        self._dismiss(slot)
+    def _handle_error(self, lane: Lane, error: Exception) -> None:
+        """Handle a call that raised: the node is unfit or flowkit has a bug."""
+        self._remove_lane(lane)
         cause = getattr(error, "cause", None) or error
         if isinstance(cause, FlowkitError):
             raise cause
-        doing = "a worker cannot start" if slot.state == "starting" else "a worker failed"
+        doing = "a worker cannot start" if lane.state == "starting" else "a worker failed"
         raise make_internal_error(doing, cause, str(error)) from error
 
-    def _lose(self, slot: Slot, error: Exception) -> None:
-        """An actor died. Decide whether this lane's video is to blame."""
-        trace = self._read_trace(slot, error)
-        self._dismiss(slot)
-        job = slot.job
+    def _handle_death(self, lane: Lane, error: Exception) -> None:
+        """Handle the death of an actor: decide whether this lane's video caused it."""
+        trace = self._read_trace(lane, error)
+        self._remove_lane(lane)
+        job = lane.job
         if job is None:
             return
         time.sleep(0.2)  # the kernel lets go of the dead process's locks
@@ -203,83 +208,83 @@ class Driver:
             self.count(done.outcome("done"))
         if left is None:
             return
-        verdict = judge(error, trace, slot.hung, self.options.stall_seconds)
-        if left.attempt < verdict.tries:
-            self.log(f"retrying {left.id} in a fresh worker: {verdict.reason}")
+        diagnosis = diagnose_failure(error, trace, lane.hung, self.options.stall_seconds)
+        if left.attempt < diagnosis.tries:
+            self.log(f"retrying {left.id} in a fresh worker: {diagnosis.reason}")
             self.suspects.extend(left.again())
             return
-        status: Status = "failed" if verdict.guilty else "stopped"
-        reason = f"{printable_path(left.source)}: {verdict.reason}, {left.attempt} times"
-        self.count(left.outcome(status, verdict.kind, reason))
+        status: Status = "failed" if diagnosis.guilty else "stopped"
+        reason = f"{printable_path(left.source)}: {diagnosis.reason}, {left.attempt} times"
+        self.count(left.outcome(status, diagnosis.kind, reason))
 
-    def _read_trace(self, slot: Slot, error: Exception) -> str:
-        """Why the actor died. Counts the death once, however many lanes it had."""
-        crew = slot.crew
-        if crew.trace is not None:
-            return crew.trace
-        crew.trace = read_trace(crew.journal)
-        if slot.state == "starting":
+    def _read_trace(self, lane: Lane, error: Exception) -> str:
+        """Read why an actor died, and count its death once for all its lanes."""
+        handle = lane.handle
+        if handle.trace is not None:
+            return handle.trace
+        handle.trace = read_trace(handle.journal)
+        if lane.state == "starting":
             self.failed_starts += 1
             if self.failed_starts >= STARTS:
-                reason = crew.trace or first_line(error)
+                reason = handle.trace or first_line(error)
                 raise FlowkitError(f"workers die while they start: {reason}")
-        if crew.trace.startswith(GPU_FAILED):
+        if handle.trace.startswith(GPU_FAILED):
             self.gpu_failures += 1
             if self.gpu_failures >= GPU_FAILURES:
                 raise DeviceError(
                     f"{GPU_FAILURES} workers in a row ended because their GPU failed (the last: "
-                    f"{crew.trace.removeprefix(GPU_FAILED)}); see nvidia-smi and the kernel's log"
+                    f"{handle.trace.removeprefix(GPU_FAILED)}); see nvidia-smi and the kernel's log"
                 )
-        return crew.trace
+        return handle.trace
 
-    def _watch(self) -> None:
-        """Kill workers that show no new frame for too long, or that do not start."""
+    def _kill_hung_workers(self) -> None:
+        """Kill workers that yield no new frame for too long."""
         now = time.monotonic()
-        for slot in list(self.slots):
-            if slot.state != "working":
+        for lane in list(self.lanes):
+            if lane.state != "working":
                 continue
-            if slot.beat_call is not None:
-                ready, _ = self.ray.wait([slot.beat_call], timeout=0)
+            if lane.beat_call is not None:
+                ready, _ = self.ray.wait([lane.beat_call], timeout=0)
                 if ready:
-                    slot.beat, slot.alive = self._hear(slot, now)
-                    slot.beat_call = None
-            elif now - slot.alive >= min(BEAT_SECONDS, self.options.stall_seconds / 4):
-                slot.beat_call = slot.crew.actor.beat.remote(slot.lane)
-            if now - slot.alive > self.options.stall_seconds and not slot.hung:
-                slot.hung = True
-                self.ray.kill(slot.crew.actor)
+                    lane.beat, lane.alive = self._read_beat(lane, now)
+                    lane.beat_call = None
+            elif now - lane.alive >= min(BEAT_SECONDS, self.options.stall_seconds / 4):
+                lane.beat_call = lane.handle.actor.beat.remote(lane.index)
+            if now - lane.alive > self.options.stall_seconds and not lane.hung:
+                lane.hung = True
+                self.ray.kill(lane.handle.actor)
 
-    def _hear(self, slot: Slot, now: float) -> tuple[int, float]:
+    def _read_beat(self, lane: Lane, now: float) -> tuple[int, float]:
         try:
-            beat = self.ray.get(slot.beat_call)
+            beat = self.ray.get(lane.beat_call)
         except self.ray.exceptions.RayError:
-            return slot.beat, slot.alive  # the task it is at will say what happened
-        return beat, (now if beat != slot.beat else slot.alive)
+            return lane.beat, lane.alive  # the task it is at will say what happened
+        return beat, (now if beat != lane.beat else lane.alive)
 
     def _finish(self) -> None:
-        """Let every living worker commit; those at a video give it up first."""
-        for slot in self.slots:
-            if slot.state == "working":
-                slot.crew.actor.stop.remote(slot.lane)
+        """Let every living worker commit; a video in progress is given up first."""
+        for lane in self.lanes:
+            if lane.state == "working":
+                lane.handle.actor.stop.remote(lane.index)
         deadline = time.monotonic() + FINISH_SECONDS
         while time.monotonic() < deadline:
-            for slot in list(self.slots):
-                if slot.state == "idle":
-                    self._close(slot)
-                elif slot.state == "starting":
-                    self._dismiss(slot)
-            if not self.slots:
+            for lane in list(self.lanes):
+                if lane.state == "idle":
+                    self._close(lane)
+                elif lane.state == "starting":
+                    self._remove_lane(lane)
+            if not self.lanes:
                 return
             self._step(POLL_SECONDS)
-        self.log(f"{len(self.slots)} workers did not commit in time; the next run recovers them")
+        self.log(f"{len(self.lanes)} workers did not commit in time; the next run recovers them")
 
-    def _dismiss(self, slot: Slot) -> None:
-        """Let go of a lane, and with the last one of the actor."""
-        self.slots.remove(slot)
-        if any(other.crew is slot.crew for other in self.slots):
+    def _remove_lane(self, lane: Lane) -> None:
+        """Remove a lane, and kill its actor if it was the last one."""
+        self.lanes.remove(lane)
+        if any(other.handle is lane.handle for other in self.lanes):
             return
-        self.ray.kill(slot.crew.actor)
-        slot.crew.journal.unlink(missing_ok=True)
+        self.ray.kill(lane.handle.actor)
+        lane.handle.journal.unlink(missing_ok=True)
 
     def _check_version(self, answer: str) -> None:
         host, version = answer.rsplit(" ", 1)

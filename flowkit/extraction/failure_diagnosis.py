@@ -1,9 +1,9 @@
-"""Whose fault is a dead worker?
+"""Decide which video, if any, made a worker process die, and whether to retry it.
 
-Only the video it was at is suspected. A crash leaves a trace in the actor's journal
+Only the video that it worked on is suspected. A crash leaves a trace in the actor's journal
 (faulthandler): with it, or after a hang, the video gets one more try in a fresh process and
 is then quarantined. A death without a trace (killed, or its node lost) gets one try more.
-Being killed for memory blames nobody, and neither does a GPU that failed.
+A worker that was killed for memory, or whose GPU failed, puts no video at fault.
 
 Where several lanes shared the process, the videos of all are suspected; each is retried alone.
 """
@@ -16,30 +16,41 @@ GPU_FAILED = "GPU failed: "
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Why a worker died at a video: ``tries`` it gets in all; ``guilty`` if it is then to blame."""
+class Diagnosis:
+    """Why a worker died while it extracted a video."""
 
     kind: str
+    """Kind of failure, as failures.jsonl records it."""
     reason: str
+    """What happened, for people."""
     tries: int
+    """How often the video is tried in all."""
     guilty: bool = True
+    """Whether the video counts as failed after the last try."""
 
 
-def judge(error: Exception, trace: str, hung: bool, stall_seconds: float) -> Verdict:
-    """What Ray's ``error``, the journal's ``trace`` and the driver's own watch say together."""
+def diagnose_failure(error: Exception, trace: str, hung: bool, stall_seconds: float) -> Diagnosis:
+    """Diagnose the death of a worker.
+
+    Args:
+        error: Error that Ray raised for the call in progress.
+        trace: Crash that the process wrote to its journal; empty if there is none.
+        hung: Whether the driver killed the process because no new frame came.
+        stall_seconds: How long the driver waited for a frame.
+    """
     if hung:
-        return Verdict("hang", f"it showed no new frame for {stall_seconds:g} s", 2)
+        return Diagnosis("hang", f"it showed no new frame for {stall_seconds:g} s", 2)
     if "low on memory" in str(error):
-        return Verdict("memory", "its worker was killed for memory", 5, guilty=False)
+        return Diagnosis("memory", "its worker was killed for memory", 5, guilty=False)
     if trace.startswith(GPU_FAILED):
-        return Verdict("gpu", trace.removeprefix(GPU_FAILED), 3, guilty=False)
+        return Diagnosis("gpu", trace.removeprefix(GPU_FAILED), 3, guilty=False)
     if trace:
-        return Verdict("crash", f"its worker crashed: {trace}", 2)
-    return Verdict("lost", "its worker was killed or lost", 3)
+        return Diagnosis("crash", f"its worker crashed: {trace}", 2)
+    return Diagnosis("lost", "its worker was killed or lost", 3)
 
 
 def read_trace(journal: Path) -> str:
-    """The crash that faulthandler wrote, as ``Segmentation fault at decode.py:120``; or ''."""
+    """Return the crash in a journal, as ``Segmentation fault at decode.py:120``; else ''."""
     try:
         lines = journal.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -65,7 +76,7 @@ def write_device_error(journal: TextIO, error: Exception) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of Ray says: the reason where it names one, else its first line."""
+    """Return the reason that an error of Ray names, else its first line."""
     _, reason, rest = str(error).partition("The actor is dead because ")
     if reason:
         return " ".join(rest.split())[:300]

@@ -15,16 +15,18 @@ DECODE, NOTHING = "decode", "no video"
 
 
 @dataclass(kw_only=True)
-class GPUTime:
+class GpuTimes:
     """Seconds of wall clock, summed over GPUs: at flow, and idle by what the lanes were at."""
 
     busy_seconds: float = 0.0
     idle_seconds: dict[str, float] = field(default_factory=dict)
 
-    def __add__(self, other: "GPUTime") -> "GPUTime":
+    def __add__(self, other: "GpuTimes") -> "GpuTimes":
         idle = Counter(self.idle_seconds)
         idle.update(other.idle_seconds)
-        return GPUTime(busy_seconds=self.busy_seconds + other.busy_seconds, idle_seconds=dict(idle))
+        return GpuTimes(
+            busy_seconds=self.busy_seconds + other.busy_seconds, idle_seconds=dict(idle)
+        )
 
     @property
     def wall_seconds(self) -> float:
@@ -39,7 +41,7 @@ class GPUTime:
         return f"{text}; idle at {', '.join(shown)}" if shown else text
 
 
-class Occupancy:
+class GpuTimer:
     """Counts which lane is at what. Every method may be called from any thread.
 
     ``with occupancy.at("video")`` spans a whole video, ``at("flow")``, ``at("encode")``, …
@@ -49,7 +51,7 @@ class Occupancy:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lanes: Counter[str] = Counter()
-        self._time = GPUTime()
+        self._time = GpuTimes()
         self._since = time.monotonic()
 
     @contextmanager
@@ -60,11 +62,11 @@ class Occupancy:
         finally:
             self._shift(stage, -1)
 
-    def take(self) -> GPUTime:
+    def take(self) -> GpuTimes:
         """What was counted since the last call."""
         with self._lock:
             self._settle()
-            taken, self._time = self._time, GPUTime()
+            taken, self._time = self._time, GpuTimes()
         return taken
 
     def _shift(self, stage: str, by: int) -> None:

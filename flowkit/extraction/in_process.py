@@ -2,7 +2,7 @@
 
 On CPUs one worker does one video after another. On a GPU there are as many lanes as the process
 has cores, as in an actor of Ray (actor.py): threads with a worker each, which share the GPU, the
-queue of jobs and one `Occupancy`. Outcomes are counted in the thread that called.
+queue of jobs and one `GpuTimer`. Outcomes are counted in the thread that called.
 
 What is given up beside Ray is the guard against bad videos: one that crashes the decoder takes
 this process with it, and one that hangs is waited for.
@@ -16,17 +16,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from flowkit.extraction.gpu_timer import Occupancy
+from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.interrupt import Interrupt
-from flowkit.extraction.tasks import Work
-from flowkit.extraction.worker_setup import Trade
+from flowkit.extraction.tasks import WorkerTask
+from flowkit.extraction.worker_setup import WorkerFactory
 
 FINISH_SECONDS = 10.0  # for lanes to commit after a second Ctrl-C, or an error of the caller
 
 
 def run_in_process(
-    jobs: Sequence[Work],
-    setup: Trade,
+    jobs: Sequence[WorkerTask],
+    setup: WorkerFactory,
     begin: Callable[[int, str], None],
     count: Callable[[Any], None],
     interrupt: Interrupt,
@@ -50,7 +50,7 @@ def run_in_process(
         Lanes(jobs, setup, lanes, interrupt).run(begin, count)
 
 
-def choose_lanes(setup: Trade, jobs: int) -> int:
+def choose_lanes(setup: WorkerFactory, jobs: int) -> int:
     """Return as many lanes as an actor on this machine would have, with one of its GPUs."""
     cores = len(os.sched_getaffinity(0))
     machine = {"Alive": True, "Resources": {"CPU": cores, "GPU": 1}}
@@ -59,8 +59,8 @@ def choose_lanes(setup: Trade, jobs: int) -> int:
 
 
 def run_in_turn(
-    jobs: Sequence[Work],
-    setup: Trade,
+    jobs: Sequence[WorkerTask],
+    setup: WorkerFactory,
     begin: Callable[[int, str], None],
     count: Callable[[Any], None],
     interrupt: Interrupt,
@@ -89,11 +89,11 @@ class Lanes:
     """
 
     def __init__(
-        self, jobs: Sequence[Work], setup: Trade, lanes: int, interrupt: Interrupt
+        self, jobs: Sequence[WorkerTask], setup: WorkerFactory, lanes: int, interrupt: Interrupt
     ) -> None:
         self._jobs = deque(jobs)
         self._setup, self._interrupt = setup, interrupt
-        self._occupancy = Occupancy()
+        self._occupancy = GpuTimer()
         self._workers = [setup.make_worker(occupancy=self._occupancy) for _ in range(lanes)]
         self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stopping = threading.Event()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flowkit.annotations import Source
 from flowkit.errors import UsageError
-from flowkit.extraction.tasks import Job
+from flowkit.extraction.tasks import ExtractionTask
 from flowkit.recipe import FEATURES
 from flowkit.store import Fingerprint, Store, Video
 from flowkit.store.failures import Failure
@@ -17,7 +17,7 @@ from flowkit.store.failures import Failure
 class Plan:
     """The jobs of a run, the largest first, and why the other videos are not among them."""
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[ExtractionTask, ...]
     done: tuple[str, ...] = ()  # complete in the store
     changed: tuple[str, ...] = ()  # complete, but of a source that has changed since
     quarantined: tuple[Failure, ...] = ()  # failed before, and their sources are as they were
@@ -42,7 +42,7 @@ def make_plan(
     ``update``. A quarantined video is tried again with ``retry_failed``, when its source
     is no longer the file that failed, or when the installation was to blame.
     """
-    jobs: list[Job] = []
+    jobs: list[ExtractionTask] = []
     done: list[str] = []
     changed: list[str] = []
     quarantined: list[Failure] = []
@@ -104,12 +104,12 @@ def make_job(
     *,
     frames: int | None = None,
     supersedes: bool = False,
-) -> Job:
+) -> ExtractionTask:
     try:
         weight = source.path.stat().st_size
     except OSError:
         weight = 0  # the worker will say what is wrong with it
-    return Job(
+    return ExtractionTask(
         id=source.id,
         source=source.path.absolute(),
         streams=streams,

@@ -1,4 +1,4 @@
-"""An iterator that runs ahead of its consumer in a thread, by a bounded number of items."""
+"""Prefetch items from an iterator in a background thread, with a bounded queue."""
 
 import queue
 import threading
@@ -10,7 +10,7 @@ from typing import Generic, Self, TypeVar
 T = TypeVar("T")
 
 
-class Ahead(Generic[T]):
+class Prefetcher(Generic[T]):
     """Iterate over ``items`` in a thread, at most ``depth`` items ahead.
 
     An exception of the producer is raised in the consumer, after the items that came

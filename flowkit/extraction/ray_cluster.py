@@ -19,8 +19,8 @@ from flowkit.extraction.driver import Driver
 from flowkit.extraction.failure_diagnosis import first_line
 from flowkit.extraction.interrupt import Interrupt
 from flowkit.extraction.ray_session import end_processes, find_start_error, make_session
-from flowkit.extraction.tasks import Work
-from flowkit.extraction.worker_setup import Pace, Trade
+from flowkit.extraction.tasks import WorkerTask
+from flowkit.extraction.worker_setup import PoolOptions, WorkerFactory
 from flowkit.flow import BACKENDS
 from flowkit.flow.backends import count_gpus
 from flowkit.path_text import repair_text
@@ -29,9 +29,9 @@ CONNECT_SECONDS = 10.0
 
 
 def run_on_ray(
-    jobs: Sequence[Work],
-    setup: Trade,
-    options: Pace,
+    jobs: Sequence[WorkerTask],
+    setup: WorkerFactory,
+    options: PoolOptions,
     begin: Callable[[int, str], None],
     count: Callable[[Any], None],
     interrupt: Interrupt,

@@ -1,4 +1,4 @@
-"""Which recipe a run works by: what was asked for, else the store's own, else the dataset's."""
+"""Choose the recipe of a run: what the user asked for, else the store's, else the dataset's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,8 +12,8 @@ from flowkit.store import read_header
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What a person asked of the recipe; None where nothing was said."""
+class RecipeOverrides:
+    """Values of the recipe that the user asked for; None where the user gave none."""
 
     size: str | None = None  # "256x256"
     short_side: int | None = None
@@ -28,12 +28,12 @@ class Wishes:
 
 
 def choose_recipe(
-    root: Path, streams: tuple[str, ...], wishes: Wishes, base: Recipe | None = None
+    root: Path, streams: tuple[str, ...], overrides: RecipeOverrides, base: Recipe | None = None
 ) -> Recipe:
     """The recipe for ``streams`` at the store ``root``.
 
     The same command can be given again without repeating what the store knows: a wish that
-    was not uttered takes the store's value, in a new store that of ``base`` (the dataset's),
+    was not without_unset takes the store's value, in a new store that of ``base`` (the dataset's),
     then the default. A wish that contradicts the store is left in, and refused when the
     store is opened.
     """
@@ -41,44 +41,44 @@ def choose_recipe(
     exists = (root / "store.json").exists()
     common = read_header(root).recipe if exists else replace(base, rgb=None, flow=None, audio=None)
     own = common.joined(base)
-    fps = wishes.fps if wishes.fps is not None else own.fps
-    recipe = replace(common, resize=choose_resize(wishes, own.resize), fps=fps)
+    fps = overrides.fps if overrides.fps is not None else own.fps
+    recipe = replace(common, resize=choose_resize(overrides, own.resize), fps=fps)
     if "rgb" in streams:
         rgb = own.rgb or RGBRecipe()
-        rgb_wishes = {"quality": wishes.rgb_quality, "subsampling": wishes.subsampling}
-        recipe = replace(recipe, rgb=replace(rgb, **uttered(rgb_wishes)))
+        rgb_overrides = {"quality": overrides.rgb_quality, "subsampling": overrides.subsampling}
+        recipe = replace(recipe, rgb=replace(rgb, **without_unset(rgb_overrides)))
     if "flow" in streams:
         flow = own.flow or FlowRecipe()
-        flow_wishes = {
-            "tvl1": None if wishes.preset is None else PRESETS[wishes.preset],
-            "bound": wishes.bound,
-            "quality": wishes.flow_quality,
+        flow_overrides = {
+            "tvl1": None if overrides.preset is None else PRESETS[overrides.preset],
+            "bound": overrides.bound,
+            "quality": overrides.flow_quality,
         }
         if flow.tvl1 is None:
             raise RecipeError(
                 f"the flow of {root} was imported ({flow.grey}), and its solver is unknown: "
                 "expected --streams without flow, or another store"
             )
-        recipe = replace(recipe, flow=replace(flow, **uttered(flow_wishes)))
+        recipe = replace(recipe, flow=replace(flow, **without_unset(flow_overrides)))
     if "audio" in streams:
         recipe = replace(recipe, audio=own.audio or AudioRecipe())
     return recipe
 
 
-def choose_resize(wishes: Wishes, own: Resize) -> Resize:
-    asked = [wishes.size is not None, wishes.short_side is not None, wishes.no_resize]
+def choose_resize(overrides: RecipeOverrides, own: Resize) -> Resize:
+    asked = [overrides.size is not None, overrides.short_side is not None, overrides.no_resize]
     if sum(asked) > 1:
         raise UsageError("--size, --short-side and --no-resize exclude one another; give one")
-    if wishes.upsize and wishes.short_side is None:
-        raise UsageError("--upsize says how --short-side treats smaller videos; give both")
-    if wishes.size is not None:
-        width, height = parse_size(wishes.size)
+    if overrides.upsize and overrides.short_side is None:
+        raise UsageError("--upscale says how --short-side treats smaller videos; give both")
+    if overrides.size is not None:
+        width, height = parse_size(overrides.size)
         return Resize(mode="exact", width=width, height=height, filter=own.filter)
-    if wishes.short_side is not None:
+    if overrides.short_side is not None:
         return Resize(
-            mode="short-side", side=wishes.short_side, upsize=wishes.upsize, filter=own.filter
+            mode="short-side", side=overrides.short_side, upsize=overrides.upsize, filter=own.filter
         )
-    return Resize(mode="none", filter=own.filter) if wishes.no_resize else own
+    return Resize(mode="none", filter=own.filter) if overrides.no_resize else own
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -92,5 +92,5 @@ def parse_size(text: str) -> tuple[int, int]:
     return width, height
 
 
-def uttered(wishes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in wishes.items() if value is not None}
+def without_unset(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in overrides.items() if value is not None}

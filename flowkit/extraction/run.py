@@ -17,14 +17,14 @@ from rich.console import Console
 from flowkit.annotations import AnnotationTable, Located, Rejected
 from flowkit.errors import RecipeError
 from flowkit.extraction.actors import uses_gpu
-from flowkit.extraction.gpu_timer import GPUTime
+from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.extraction.options import Options
 from flowkit.extraction.plan import Plan, belongs, has_changed, make_plan
 from flowkit.extraction.ray_cluster import find_address
 from flowkit.extraction.store_run import PlannedWork, StoreRun
 from flowkit.extraction.summary import Summary, format_bytes
-from flowkit.extraction.tasks import Job, Outcome
-from flowkit.extraction.worker_setup import Setup
+from flowkit.extraction.tasks import ExtractionTask, Outcome
+from flowkit.extraction.worker_setup import WorkerSetup
 from flowkit.flow import resolve_backend
 from flowkit.flow.backends import check_backend, explain_fallback
 from flowkit.path_text import printable_path
@@ -74,7 +74,7 @@ class ExtractionRun(StoreRun):
         self.located, self.recipe, self.options = located, recipe, options
         self.table, self.dataset = table, dataset
         self.lanes = options.lanes
-        self.jobs: dict[str, Job] = {}
+        self.jobs: dict[str, ExtractionTask] = {}
 
     def open_store(self) -> None:
         """See `StoreRun`."""
@@ -108,7 +108,7 @@ class ExtractionRun(StoreRun):
         for rejected in self.located.rejected:
             if belongs(rejected.id, options.part):
                 reject(summary, rejected, failures, self.log)
-        setup = Setup(
+        setup = WorkerSetup(
             root=self.root.absolute(),
             recipe=self.recipe,
             backend=summary.backend,
@@ -124,7 +124,7 @@ class ExtractionRun(StoreRun):
         """See `StoreRun`."""
         self.summary.workers, self.summary.backend = workers, backend
         if uses_gpu(backend):
-            self.summary.gpu = GPUTime()
+            self.summary.gpu = GpuTimes()
         self.summary.start_seconds = time.monotonic() - self.started
 
     def add_outcome(self, outcome: Outcome) -> None:
@@ -233,7 +233,7 @@ def make_failure(outcome: Outcome, source: Path) -> Failure:
     )
 
 
-def estimate_need(jobs: Iterable[Job], summary: Summary) -> str:
+def estimate_need(jobs: Iterable[ExtractionTask], summary: Summary) -> str:
     """How much room the rest needs, judged by what has been extracted so far."""
     total = sum(job.weight for job in jobs)
     left = total - summary.source_bytes
@@ -243,7 +243,7 @@ def estimate_need(jobs: Iterable[Job], summary: Summary) -> str:
     return f"all that is left to extract needs about {format_bytes(need)}"
 
 
-def holds(store: Store, job: Job) -> bool:
+def holds(store: Store, job: ExtractionTask) -> bool:
     row = store.find(job.id)
     if row is None:
         return False

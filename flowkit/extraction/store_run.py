@@ -22,15 +22,15 @@ from flowkit.extraction.internal_errors import FailureLog
 from flowkit.extraction.interrupt import Interrupt
 from flowkit.extraction.progress import Meter
 from flowkit.extraction.ray_cluster import run_on_ray
-from flowkit.extraction.tasks import Outcome, Work
-from flowkit.extraction.worker_setup import Pace, Trade
+from flowkit.extraction.tasks import Outcome, WorkerTask
+from flowkit.extraction.worker_setup import PoolOptions, WorkerFactory
 from flowkit.store import Store, hold_store, rebuild_index, recover
 from flowkit.store.failures import Failure, append_failure
 
 INDEX_SECONDS = 900.0  # a long run shows readers its progress this often
 
 
-class RunOptions(Pace, Protocol):
+class RunOptions(PoolOptions, Protocol):
     """What every run asks of its options."""
 
     @property
@@ -54,8 +54,8 @@ class PlannedWork(NamedTuple):
     video by its id, which progress and ETA go by.
     """
 
-    jobs: Sequence[Work]
-    setup: Trade
+    jobs: Sequence[WorkerTask]
+    setup: WorkerFactory
     weights: Mapping[str, int]
 
 

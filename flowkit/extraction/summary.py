@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from flowkit.extraction.gpu_timer import GPUTime
+from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.extraction.tasks import Outcome, Seconds
 from flowkit.store.failures import Failure
 
@@ -40,7 +40,7 @@ class Summary:
     beyond: int = 0  # left out by --limit
     interrupted: bool = False
     seconds: Seconds = field(default_factory=Seconds)
-    gpu: GPUTime | None = None  # what the GPUs did and waited for; None where flow ran on CPUs
+    gpu: GpuTimes | None = None  # what the GPUs did and waited for; None where flow ran on CPUs
     wall_seconds: float = 0.0
     start_seconds: float = 0.0  # until the first worker had its first video
 

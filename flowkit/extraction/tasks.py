@@ -1,7 +1,6 @@
-"""What passes between driver and workers.
+"""Messages between the driver and its workers: one `WorkerSetup`, then tasks and outcomes.
 
-A setup once (worker_setup.py), then jobs out and outcomes back. All of it is small and picklable;
-pixels never travel.
+All are small and picklable: frames and flow never travel.
 """
 
 from collections.abc import Collection
@@ -9,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
-from flowkit.extraction.gpu_timer import GPUTime
+from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.recipe import Recipe
 
 Status = Literal["done", "failed", "stopped"]
@@ -30,8 +29,8 @@ class WriterSettings(Protocol):
     def roll_seconds(self) -> float: ...
 
 
-class Work(Protocol):
-    """What the driver hands to a worker: one video, or several that are worked on together."""
+class WorkerTask(Protocol):
+    """A task of a worker: one video, or several that are computed together."""
 
     @property
     def id(self) -> str: ...
@@ -41,17 +40,17 @@ class Work(Protocol):
     def attempt(self) -> int: ...
 
     def divide(self, done: Collection[str]) -> tuple[Self | None, Self | None]:
-        """What of it is done and what is left, where the videos ``done`` are in the store."""
+        """Divide the task into what is in the store already, given those ids, and what is left."""
 
     def again(self) -> tuple[Self, ...]:
-        """How it is tried again after its worker died, so that the video at fault is found."""
+        """Return the tasks to retry after a worker died, so that the video at fault is found."""
 
     def outcome(self, status: Status, kind: str = "", reason: str = "") -> Any:
-        """What became of all of it."""
+        """Make the outcome of the whole task."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class ExtractionTask:
     """One video to extract: the ``streams`` it still lacks.
 
     ``weight`` is the size of the source in bytes, by which progress and order go.
@@ -68,16 +67,18 @@ class Job:
     supersedes: bool = False
     attempt: int = 1
 
-    def divide(self, done: Collection[str]) -> tuple["Job | None", "Job | None"]:
-        """See `Work`."""
+    def divide(
+        self, done: Collection[str]
+    ) -> tuple["ExtractionTask | None", "ExtractionTask | None"]:
+        """See `WorkerTask`."""
         return (self, None) if self.id in done else (None, self)
 
-    def again(self) -> tuple["Job", ...]:
-        """The same, one attempt later."""
+    def again(self) -> tuple["ExtractionTask", ...]:
+        """Return the same task, one attempt later."""
         return (replace(self, attempt=self.attempt + 1),)
 
     def outcome(self, status: Status, kind: str = "", reason: str = "") -> "Outcome":
-        """What became of it, where no worker says so."""
+        """Make the outcome of a task whose worker did not return one."""
         return Outcome(
             id=self.id, status=status, kind=kind, reason=reason, attempts=self.attempt
         )  # fmt: skip
@@ -126,4 +127,4 @@ class Outcome:
     bytes: int = 0
     warnings: tuple[str, ...] = ()
     seconds: Seconds = field(default_factory=Seconds)
-    gpu: GPUTime = field(default_factory=GPUTime)  # since its process's last outcome
+    gpu: GpuTimes = field(default_factory=GpuTimes)  # since its process's last outcome

@@ -25,11 +25,11 @@ from flowkit.decode import VideoReader
 from flowkit.decode.audio import log_mel_patches
 from flowkit.errors import FlowkitError, VideoError
 from flowkit.extraction.actors import uses_gpu
-from flowkit.extraction.gpu_timer import Occupancy
+from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.internal_errors import check_disk, fail_internally, is_about
-from flowkit.extraction.prefetch import Ahead
+from flowkit.extraction.prefetch import Prefetcher
 from flowkit.extraction.source import check_unchanged, fingerprint_source
-from flowkit.extraction.tasks import Job, Outcome, Seconds, WriterSettings
+from flowkit.extraction.tasks import ExtractionTask, Outcome, Seconds, WriterSettings
 from flowkit.flow import tvl1_video_quantized
 from flowkit.path_text import printable_path
 from flowkit.recipe import FlowRecipe
@@ -77,13 +77,13 @@ class Worker:
     """
 
     def __init__(
-        self, setup: WorkerSettings, place: str | None = None, occupancy: Occupancy | None = None
+        self, setup: WorkerSettings, place: str | None = None, occupancy: GpuTimer | None = None
     ) -> None:
         cv2.setNumThreads(1)  # a worker is one core; OpenCV would take them all
         self.setup = setup
         self._place = place or socket.gethostname()
         self.beat = 0  # grows with every frame that was decoded or computed
-        self._occupancy = occupancy or Occupancy()
+        self._occupancy = occupancy or GpuTimer()
         self._stop = Event()
         self._writers: dict[str, ShardWriter] = {}
 
@@ -98,7 +98,7 @@ class Worker:
         """Ask a video that is under way in another thread to end as soon as it can."""
         self._stop.set()
 
-    def extract(self, job: Job) -> Outcome:
+    def extract(self, job: ExtractionTask) -> Outcome:
         """Extract one video; every fault of the video is an outcome, not an exception.
 
         Raises DiskFullError, and StoreError where the store itself is at fault; what else flowkit
@@ -107,7 +107,7 @@ class Worker:
         outcome = self._try(job)
         return replace(outcome, attempts=job.attempt, gpu=self._occupancy.take())
 
-    def _try(self, job: Job) -> Outcome:
+    def _try(self, job: ExtractionTask) -> Outcome:
         try:
             with self._occupancy.at("video"):
                 return self._extract(job)
@@ -143,10 +143,10 @@ class Worker:
             writer.close()
         self._writers.clear()
 
-    def _failed(self, job: Job, kind: str, reason: str) -> Outcome:
+    def _failed(self, job: ExtractionTask, kind: str, reason: str) -> Outcome:
         return Outcome(id=job.id, status="failed", kind=kind, reason=reason)
 
-    def _extract(self, job: Job) -> Outcome:
+    def _extract(self, job: ExtractionTask) -> Outcome:
         fingerprint = fingerprint_source(job.source)
         outcome = Outcome(id=job.id, status="done")
         if set(job.streams) & {"rgb", "flow"}:
@@ -155,13 +155,13 @@ class Worker:
             outcome = self._extract_audio(job, fingerprint, outcome)
         return outcome
 
-    def _extract_frames(self, job: Job, fingerprint: Fingerprint) -> Outcome:
+    def _extract_frames(self, job: ExtractionTask, fingerprint: Fingerprint) -> Outcome:
         setup, spent = self.setup, Seconds()
         writer = self._writer("frames")
         with setup.open_video(job.source, setup.recipe.resize, setup.recipe.fps) as reader:
             writer.begin(job.id)
             frames = written = 0
-            with Ahead(self._read_chunks(reader)) as chunks:
+            with Prefetcher(self._read_chunks(reader)) as chunks:
                 for row in self._compute_rows(chunks, job.streams, spent):
                     with self._at("write", spent):
                         writer.append(**row)
@@ -257,7 +257,7 @@ class Worker:
                 for q in flow
             ]
 
-    def _check_count(self, job: Job, frames: int, warnings: tuple[str, ...]) -> None:
+    def _check_count(self, job: ExtractionTask, frames: int, warnings: tuple[str, ...]) -> None:
         need = max(self.setup.min_frames, 2 if "flow" in job.streams else 1)
         if frames < need:
             said = f" ({warnings[-1]})" if warnings else ""
@@ -273,7 +273,9 @@ class Worker:
                 f"{job.frames}; extract it again with --update",
             )
 
-    def _extract_audio(self, job: Job, fingerprint: Fingerprint, outcome: Outcome) -> Outcome:
+    def _extract_audio(
+        self, job: ExtractionTask, fingerprint: Fingerprint, outcome: Outcome
+    ) -> Outcome:
         """A video without sound gets an entry of no patches, so that it is not tried again.
 
         So does one whose track gives not one sample, as one that breaks midway keeps what came

@@ -1,4 +1,4 @@
-"""What every worker of a run is told once: small and picklable."""
+"""The settings that every worker of an extraction receives once: small and picklable."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flowkit.decode import VideoReader
-from flowkit.extraction.actors import Size, choose_size, uses_gpu
-from flowkit.extraction.gpu_timer import Occupancy
+from flowkit.extraction.actors import PoolSize, choose_size, uses_gpu
+from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.worker import Worker
 from flowkit.flow import resolve_backend
 from flowkit.recipe import Recipe
 
 
-class Pace(Protocol):
-    """What Ray's cluster and the driver ask of a run's options."""
+class PoolOptions(Protocol):
+    """Options of a run that decide how its Ray actors are started and watched."""
 
     @property
     def workers(self) -> int | None: ...
@@ -24,8 +24,8 @@ class Pace(Protocol):
     def address(self) -> str | None: ...
 
 
-class Trade(Protocol):
-    """What the driver and its actors ask of a setup, whatever their workers do."""
+class WorkerFactory(Protocol):
+    """Settings that make workers, for extraction and for features."""
 
     @property
     def root(self) -> Path: ...
@@ -37,18 +37,18 @@ class Trade(Protocol):
     def needs_gpu(self) -> bool: ...
 
     def check_node(self) -> None:
-        """FlowkitError where this machine cannot do the work."""
+        """Raise FlowkitError if this machine cannot run a worker."""
 
-    def choose_size(self, nodes: list[dict[str, Any]], asked: int | None, jobs: int) -> Size:
-        """How many workers; ``nodes`` as ``ray.nodes()`` lists them."""
+    def choose_size(self, nodes: list[dict[str, Any]], asked: int | None, jobs: int) -> PoolSize:
+        """Choose the number of workers; ``nodes`` as ``ray.nodes()`` lists them."""
 
-    def make_worker(self, place: str | None = None, occupancy: Occupancy | None = None) -> Any:
-        """What `Worker` is: it extracts, beats, warms up, stops and closes."""
+    def make_worker(self, place: str | None = None, occupancy: GpuTimer | None = None) -> Any:
+        """Make an object with the methods of `Worker`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What every worker of a run needs to know.
+class WorkerSetup:
+    """Settings of the workers of an extraction.
 
     ``backend`` is a flow backend ("auto" where only a cluster can say which), ``lanes`` how
     many workers share a process and its GPU, ``part`` the (i, n) that this run owns,
@@ -72,14 +72,14 @@ class Setup:
         return uses_gpu(self.backend)
 
     def check_node(self) -> None:
-        """See `Trade`."""
+        """See `WorkerFactory`."""
         if self.backend:
             resolve_backend(self.backend)
 
-    def choose_size(self, nodes: list[dict[str, Any]], asked: int | None, jobs: int) -> Size:
-        """See `Trade`."""
+    def choose_size(self, nodes: list[dict[str, Any]], asked: int | None, jobs: int) -> PoolSize:
+        """See `WorkerFactory`."""
         return choose_size(nodes, self.backend, asked, jobs)
 
-    def make_worker(self, place: str | None = None, occupancy: Occupancy | None = None) -> Worker:
-        """See `Trade`."""
+    def make_worker(self, place: str | None = None, occupancy: GpuTimer | None = None) -> Worker:
+        """See `WorkerFactory`."""
         return Worker(self, place, occupancy)

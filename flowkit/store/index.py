@@ -82,7 +82,7 @@ class Candidate:
 
 
 @dataclass(slots=True)
-class Winners:
+class LatestVideos:
     """The winning commit of each video and stream."""
 
     videos: dict[str, dict[str, Candidate]] = field(default_factory=dict)
@@ -168,7 +168,7 @@ def read_index(root: Path, dataset: str | None) -> Index:
 
 def merge(root: Path, base: Index, fresh: list[Seen]) -> Any:
     """The table of all videos, unsorted: those of fresh records made anew, the others kept."""
-    winners = Winners()
+    winners = LatestVideos()
     shards = base.seen + fresh
     for number in range(len(base.seen), len(shards)):
         offer_shard(root, winners, number, shards[number], None)
@@ -191,7 +191,7 @@ def merge(root: Path, base: Index, fresh: list[Seen]) -> Any:
 
 
 def offer_shard(
-    root: Path, winners: Winners, number: int, shard: Seen, only: set[str] | None
+    root: Path, winners: LatestVideos, number: int, shard: Seen, only: set[str] | None
 ) -> None:
     path = root / f"{shard.shard}.json"
     record = load_record(path)
@@ -217,7 +217,7 @@ def sort_streams(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (name not in ORDER, (*ORDER, name).index(name), name))
 
 
-def build_rows(winners: Winners) -> Any:
+def build_rows(winners: LatestVideos) -> Any:
     """One row per video, without annotations: facts of its frames (else 0), and its places."""
     names = {stream for streams in winners.videos.values() for stream in streams}
     streams = sort_streams(names)

@@ -8,7 +8,7 @@ from flowkit.errors import UsageError
 from flowkit.recipe import FEATURES
 from flowkit.store.format.header import read_header
 from flowkit.store.format.records import load_record, record_paths
-from flowkit.store.index import Winners
+from flowkit.store.index import LatestVideos
 
 
 def find_stale(root: str | os.PathLike[str], name: str) -> list[str]:
@@ -22,7 +22,7 @@ def find_stale(root: str | os.PathLike[str], name: str) -> list[str]:
         known = ", ".join(recipe.features) or "none"
         raise UsageError(f"{root}: expected features that it has ({known}), got {name!r}")
     source = recipe.features[name].source
-    winners = Winners()
+    winners = LatestVideos()
     for number, path in enumerate(record_paths(Path(root))):
         winners.offer(number, load_record(path))
     return sorted(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from train.distributed.parallel import Process
-from train.loop.context import Context
+from train.loop.context import PhaseContext
 from train.loop.epochs import take_step
 from train.loop.optimizers import OPTIMIZERS, make_progress
 from train.recipe.recipe import (
@@ -30,7 +30,7 @@ from train.tasks.samples import needed_streams
 SETTINGS = Settings(threads=1, workers=0)
 
 
-class Shapes(Context):
+class Shapes(PhaseContext):
     """Where nothing is computed, nothing is cast."""
 
     def autocast(self):

@@ -21,7 +21,7 @@ from flowkit.store import Store, create_or_open, find_stale, read_header
 from flowkit.store.failures import Failure, read_failures
 from train.features.network import FeatureNetwork, Wanted, check_sizes, find_network, is_run
 from train.features.plan import make_failure, make_plan, share_out
-from train.features.setup import Setup
+from train.features.setup import WorkerSetup
 from train.features.summary import Summary
 from train.runs.run import Run, check_size
 
@@ -83,7 +83,7 @@ class FeatureRun(StoreRun):
 
     counted = "features"
     network: FeatureNetwork
-    setup: Setup
+    setup: WorkerSetup
 
     def __init__(
         self, root: Path, name: str, wanted: Wanted, options: Options, console: Console | None
@@ -154,7 +154,7 @@ class FeatureRun(StoreRun):
 
 def begin_setup(
     root: Path, name: str, wanted: Wanted, network: FeatureNetwork, options: Options
-) -> Setup:
+) -> WorkerSetup:
     """What workers are told, after the store has been told of the features.
 
     Raises UsageError where the store has nothing that the network could look at, or it is too
@@ -184,7 +184,7 @@ def begin_setup(
         readers = max(1, share - 1) if device == "cuda" else 0
     alone = options.workers == 0 and device == "cpu"  # one process has all cores
     clips = CLIP_IMAGES if network.is_3d else 1
-    return Setup(
+    return WorkerSetup(
         root=root,
         name=name,
         recipe=header.recipe,

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 
 from flowkit.errors import FlowkitError, UsageError
-from flowkit.extraction.actors import Size
-from flowkit.extraction.gpu_timer import Occupancy
+from flowkit.extraction.actors import PoolSize
+from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.recipe import Recipe
 from train.features.network import Wanted
 from train.features.worker import Worker
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What every worker of a run needs to know; see `flowkit.extraction.worker_setup.Trade`.
+class WorkerSetup:
+    """Settings of the workers that compute features; a `WorkerFactory` of extraction.
 
     ``name`` of the features; ``recipe`` of the store, with theirs. ``batch``: images, clips or
     patches that go through the network at once. ``readers``: processes that read for a worker, 0
@@ -53,13 +53,13 @@ class Setup:
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UsageError("device cuda: torch sees no CUDA GPU here; take --device cpu")
 
-    def choose_size(self, nodes: list[dict[str, Any]], asked: int | None, jobs: int) -> Size:
+    def choose_size(self, nodes: list[dict[str, Any]], asked: int | None, jobs: int) -> PoolSize:
         """One worker for each GPU, or for each core; ``nodes`` as ``ray.nodes()`` lists them."""
         alive = [node["Resources"] for node in nodes if node["Alive"]]
         if self.device != "cuda":
             cores = int(sum(node.get("CPU", 0) for node in alive))
             workers = max(1, min(asked or cores // self.threads, jobs))
-            return Size(workers, 1, workers, 0, min(self.threads, max(1, cores // workers)))
+            return PoolSize(workers, 1, workers, 0, min(self.threads, max(1, cores // workers)))
         with_gpu = [node for node in alive if node.get("GPU", 0) >= 1]
         if not with_gpu:
             raise FlowkitError(
@@ -68,8 +68,8 @@ class Setup:
             )
         workers = max(1, min(asked or int(sum(n["GPU"] for n in with_gpu)), jobs))
         share = min(int(node.get("CPU", 1) // node["GPU"]) for node in with_gpu)
-        return Size(workers, 1, workers, 1, max(1, min(share, self.readers + 1)))
+        return PoolSize(workers, 1, workers, 1, max(1, min(share, self.readers + 1)))
 
-    def make_worker(self, place: str | None = None, occupancy: Occupancy | None = None) -> Worker:
+    def make_worker(self, place: str | None = None, occupancy: GpuTimer | None = None) -> Worker:
         """A worker for one process; GPUs are not shared, so nobody counts who is at one."""
         return Worker(self, place)

@@ -23,7 +23,7 @@ from flowkit.datasets.snippets import scale_bytes
 from flowkit.datasets.views import Piece, ViewReader, assemble_views, cut_video, pack_pieces
 from flowkit.errors import DeviceError, FlowkitError
 from flowkit.extraction.internal_errors import check_disk, fail_internally
-from flowkit.extraction.prefetch import Ahead
+from flowkit.extraction.prefetch import Prefetcher
 from flowkit.extraction.tasks import Outcome, WriterSettings
 from flowkit.store import ShardWriter, Store, VideoMeta
 from flowkit.version import __version__
@@ -204,7 +204,7 @@ class Worker:
         One batch late, so that a GPU has the next one while the last one's features are taken.
         """
         waiting: tuple[list[Piece], torch.Tensor, dict[int, str]] | None = None
-        with Ahead(self._load(batches)) as items:
+        with Prefetcher(self._load(batches)) as items:
             for batch, item in zip(batches, items, strict=False):
                 if self._stop.is_set():
                     break

@@ -20,7 +20,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
+class PhaseContext:
     """Where a phase is trained. ``should_stop`` is asked after every step of this session.
 
     ``balance``: weights of the classes in the loss, (C,), or None.
@@ -58,7 +58,7 @@ class Context:
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
 
-def watch(loader: Any, context: Context) -> Any:
+def watch(loader: Any, context: PhaseContext) -> Any:
     """The loader's batches; RunError where one of its workers died."""
     try:
         yield from loader

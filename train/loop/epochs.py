@@ -24,12 +24,12 @@ from flowkit.datasets.snippets import EpochSampler
 from flowkit.store import Store
 from train.distributed.parallel import Process, add_up, choose_layout, wrap
 from train.loop.checkpoint import Progress, write_tensors
-from train.loop.context import Context, watch
+from train.loop.context import PhaseContext, watch
 from train.loop.losses import find_right, measure_loss, weigh_classes
 from train.loop.optimizers import make_progress
 from train.loop.validation import make_validation
 from train.recipe.recipe import Training, of_split
-from train.runs.journal import Journal, Log, Silence
+from train.runs.journal import Journal, Log, NullLogger
 from train.runs.phases import Phase
 from train.runs.run import Run, RunError, Settings
 from train.tasks.registry import find_task
@@ -51,12 +51,12 @@ def train_phase(
     Raises RunError where the loss is no longer a number, a worker died, or the store changed.
     """
     task = find_task(run.recipe)
-    context = Context(
+    context = PhaseContext(
         run=run, phase=phase, recipe=of_split(run.recipe, phase.split), store=store,
         settings=settings, process=process, should_stop=should_stop, log=log,
     )  # fmt: skip
     torch.set_num_threads(settings.threads)
-    inner = task.start_network(run, phase, store, log if process.rank == 0 else Silence().say)
+    inner = task.start_network(run, phase, store, log if process.rank == 0 else NullLogger().say)
     inner = inner.to(context.device, memory_format=choose_layout(context.device))
     task.set_train_mode(inner, phase)
     network, inner = wrap(inner, context.device, process, settings.compile)
@@ -66,7 +66,7 @@ def train_phase(
     if checkpoint.is_file():
         progress.load(checkpoint)
         log(f"{phase.name}: going on at step {progress.step}, epoch {progress.epoch + 1}")
-    journal: Journal | Silence = Silence()
+    journal: Journal | NullLogger = NullLogger()
     if process.rank == 0:
         board = run.path / "tensorboard" / phase.name
         journal = Journal(folder, board, progress.step, progress.epoch, log)
@@ -82,11 +82,11 @@ def train_phase(
 
 
 def train_epochs(
-    context: Context,
+    context: PhaseContext,
     network: nn.Module,
     inner: Any,
     progress: Progress,
-    journal: Journal | Silence,
+    journal: Journal | NullLogger,
 ) -> bool:
     """All epochs that are left; False if it was asked to stop."""
     training, process = context.phase.training, context.process
@@ -145,11 +145,11 @@ def train_epochs(
 
 
 def take_steps(
-    context: Context,
+    context: PhaseContext,
     network: nn.Module,
     progress: Progress,
     batches: Iterable[Batch],
-    journal: Journal | Silence,
+    journal: Journal | NullLogger,
 ) -> float | None:
     """The steps of an epoch, with a checkpoint now and then; None if it was asked to stop.
 
@@ -187,7 +187,7 @@ def count_epochs(training: Training, videos: int) -> int:
 
 
 def take_step(
-    context: Context, network: nn.Module, progress: Progress, batch: Batch
+    context: PhaseContext, network: nn.Module, progress: Progress, batch: Batch
 ) -> dict[str, Any]:
     """One step of the optimizer; what is to be noted of it, with the loss still on the device."""
     phase, recipe = context.phase, context.recipe
@@ -235,8 +235,8 @@ def seed_dropout(seed: int, device: torch.device) -> None:
 def note(
     pending: dict[str, Any] | None,
     progress: Progress,
-    journal: Journal | Silence,
-    context: Context,
+    journal: Journal | NullLogger,
+    context: PhaseContext,
 ) -> None:
     """Read what a step gave; RunError where its loss is not a number."""
     if pending is None:
@@ -256,7 +256,7 @@ def note(
     )
 
 
-def diverged(context: Context, step: int, what: str) -> RunError:
+def diverged(context: PhaseContext, step: int, what: str) -> RunError:
     """The error of a training that went astray; its last checkpoint is left as it is."""
     kept = context.run.folder(context.phase.name) / "checkpoint.pt"
     return RunError(
@@ -266,7 +266,7 @@ def diverged(context: Context, step: int, what: str) -> RunError:
     )
 
 
-def save(progress: Progress, context: Context, journal: Journal | Silence) -> None:
+def save(progress: Progress, context: PhaseContext, journal: Journal | NullLogger) -> None:
     """Write a checkpoint, after the lines that it continues; RunError for one that is no good."""
     journal.flush()
     bad = context.task.find_invalid_weights(progress.network)
@@ -276,6 +276,6 @@ def save(progress: Progress, context: Context, journal: Journal | Silence) -> No
         progress.save(context.run.folder(context.phase.name) / "checkpoint.pt")
 
 
-def check_unchanged(context: Context) -> None:
+def check_unchanged(context: PhaseContext) -> None:
     """RunError where somebody rebuilt the store's index while it is trained on."""
     context.run.check_store(Store(context.store.path), unchanged=True)

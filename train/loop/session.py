@@ -63,7 +63,7 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainingJob:
     """What each process of a session does; small enough to be sent to it."""
 
     run: Path
@@ -91,7 +91,7 @@ def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | Non
             log(f"{run.path} is finished: flowkit evaluate {run.path} --store {store.path}")
             return True
         run.note_session(settings)
-        work = Work(run.path.absolute(), store.path.absolute(), settings, stop)
+        work = TrainingJob(run.path.absolute(), store.path.absolute(), settings, stop)
         if settings.processes > 1:
             launch(work, settings)
         else:

@@ -13,12 +13,12 @@ import torch
 from flowkit.datasets.snippets import EpochSampler
 from train.distributed.parallel import add_up, gather
 from train.evaluation.average_precision import measure_many
-from train.loop.context import Context, watch
+from train.loop.context import PhaseContext, watch
 from train.loop.losses import find_right, measure_loss
 from train.tasks.samples import make_loader
 
 
-def make_validation(context: Context, network: Any) -> Callable[[], dict[str, float]]:
+def make_validation(context: PhaseContext, network: Any) -> Callable[[], dict[str, float]]:
     """A function that gives top1, top5 and val_loss of the trained branch, over all processes.
 
     With many labels also mAP; a video is right then if the best class is one of its own.

@@ -62,7 +62,7 @@ class Journal:
             file.close()
 
 
-class Silence:
+class NullLogger:
     """The journal of processes other than the first."""
 
     def say(self, text: str) -> None: ...

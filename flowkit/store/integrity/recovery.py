@@ -57,7 +57,7 @@ def recover(
     path = Path(root)
     read_header(path)
     deadline = time.monotonic() + wait_seconds
-    rescue = Rescue(path, part, log)
+    rescue = ShardRecovery(path, part, log)
     while True:
         waited = [shard for shard in leftovers(path) if not rescue.settle(shard)]
         ours = [shard for shard in waited if rescue.is_ours(shard)]
@@ -89,7 +89,7 @@ def leftovers(root: Path) -> list[str]:
     return found
 
 
-class Rescue:
+class ShardRecovery:
     """One recovery on its way."""
 
     def __init__(self, root: Path, part: tuple[int, int], log: Callable[[str], None]) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from flowkit.errors import FlowkitError
-from flowkit.extraction.actors import Size, choose_size, uses_gpu
+from flowkit.extraction.actors import PoolSize, choose_size, uses_gpu
 
 
 def node(cpus, gpus=0, alive=True):
@@ -12,11 +12,11 @@ def node(cpus, gpus=0, alive=True):
 @pytest.mark.parametrize(
     ("nodes", "asked", "jobs", "expected"),
     [
-        ([node(4)], None, 100, Size(4, 1, 4, 0)),
-        ([node(4), node(8, 1), node(9, alive=False)], None, 100, Size(12, 1, 12, 0)),
-        ([node(4)], 2, 100, Size(2, 1, 2, 0)),
-        ([node(4)], None, 3, Size(3, 1, 3, 0)),
-        ([node(4)], 9, 100, Size(9, 1, 9, 0)),
+        ([node(4)], None, 100, PoolSize(4, 1, 4, 0)),
+        ([node(4), node(8, 1), node(9, alive=False)], None, 100, PoolSize(12, 1, 12, 0)),
+        ([node(4)], 2, 100, PoolSize(2, 1, 2, 0)),
+        ([node(4)], None, 3, PoolSize(3, 1, 3, 0)),
+        ([node(4)], 9, 100, PoolSize(9, 1, 9, 0)),
     ],
 )
 def test_on_cpus_a_lane_is_an_actor(nodes, asked, jobs, expected):
@@ -26,14 +26,14 @@ def test_on_cpus_a_lane_is_an_actor(nodes, asked, jobs, expected):
 @pytest.mark.parametrize(
     ("nodes", "asked", "jobs", "expected"),
     [
-        ([node(16, 1)], None, 100, Size(16, 16, 1, 1)),
-        ([node(16, 8)], None, 100, Size(16, 2, 8, 1)),
-        ([node(2, 4)], None, 100, Size(4, 1, 4, 1)),  # fewer cores than GPUs
-        ([node(64), node(16, 2), node(32, 2)], None, 100, Size(32, 8, 4, 1)),
-        ([node(16, 1)], 4, 100, Size(4, 4, 1, 1)),
-        ([node(16, 2)], 3, 100, Size(3, 2, 2, 1)),
-        ([node(16, 2)], None, 3, Size(3, 2, 2, 1)),
-        ([node(16, 4)], None, 1, Size(1, 1, 1, 1)),
+        ([node(16, 1)], None, 100, PoolSize(16, 16, 1, 1)),
+        ([node(16, 8)], None, 100, PoolSize(16, 2, 8, 1)),
+        ([node(2, 4)], None, 100, PoolSize(4, 1, 4, 1)),  # fewer cores than GPUs
+        ([node(64), node(16, 2), node(32, 2)], None, 100, PoolSize(32, 8, 4, 1)),
+        ([node(16, 1)], 4, 100, PoolSize(4, 4, 1, 1)),
+        ([node(16, 2)], 3, 100, PoolSize(3, 2, 2, 1)),
+        ([node(16, 2)], None, 3, PoolSize(3, 2, 2, 1)),
+        ([node(16, 4)], None, 1, PoolSize(1, 1, 1, 1)),
     ],
 )
 def test_on_gpus_an_actor_has_its_share_of_the_cores(nodes, asked, jobs, expected):

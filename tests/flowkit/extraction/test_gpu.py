@@ -18,7 +18,7 @@ from flowkit.annotations import explicit_files
 from flowkit.cli import main
 from flowkit.decode import VideoReader
 from flowkit.errors import DeviceError, DeviceMemoryError, FlowkitError
-from flowkit.extraction import Options, Setup, extract
+from flowkit.extraction import Options, WorkerSetup, extract
 from flowkit.extraction.ray_cluster import choose_backend, import_ray
 from flowkit.extraction.worker import GPU_CHUNK_BYTES, choose_chunk
 from flowkit.flow import BACKENDS, TVL1Params, dequantize, tvl1_video
@@ -248,21 +248,21 @@ def test_frames_too_large_for_the_gpu_fail_alone(pretender, tmp_path, make_clip)
 
 def test_lanes_in_threads_write_stores_of_their_own(tmp_path, make_clip, recipe, committed):
     """What an actor does with its lanes, without Ray: several workers at once in one process."""
-    from flowkit.extraction.gpu_timer import Occupancy
-    from flowkit.extraction.tasks import Job
+    from flowkit.extraction.gpu_timer import GpuTimer
+    from flowkit.extraction.tasks import ExtractionTask
     from flowkit.extraction.worker import Worker
     from flowkit.store import create_or_open
 
     clips = make_clips(tmp_path, make_clip, "abcdefgh", frames=20)
     create_or_open(tmp_path / "S", recipe, None)
-    setup = Setup(root=tmp_path / "S", recipe=recipe, backend="numba", lanes=4)
-    occupancy = Occupancy()
+    setup = WorkerSetup(root=tmp_path / "S", recipe=recipe, backend="numba", lanes=4)
+    occupancy = GpuTimer()
     workers = [Worker(setup, occupancy=occupancy) for _ in range(4)]
     outcomes = []
 
     def work(lane):
         for clip in clips[lane::4]:
-            job = Job(id=clip.name, source=clip, streams=("rgb", "flow"))
+            job = ExtractionTask(id=clip.name, source=clip, streams=("rgb", "flow"))
             outcomes.append(workers[lane].extract(job))
         workers[lane].close()
 
@@ -295,7 +295,7 @@ def test_chunks_keep_a_gpu_fed(backend, lanes, size, expected, tmp_path, recipe,
         available = 64 << 30
 
     monkeypatch.setattr("flowkit.extraction.worker.psutil.virtual_memory", lambda: Memory)
-    setup = Setup(root=tmp_path, recipe=recipe, backend=backend, lanes=lanes)
+    setup = WorkerSetup(root=tmp_path, recipe=recipe, backend=backend, lanes=lanes)
     assert choose_chunk(size[0] * size[1] * 12, setup) == expected
     Memory.available = 1 << 20
     assert choose_chunk(size[0] * size[1] * 12, setup) == (expected if backend == "numba" else 2)

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 import pytest
 
 from flowkit.extraction import gpu_timer as occupancy
-from flowkit.extraction.gpu_timer import GPUTime, Occupancy
+from flowkit.extraction.gpu_timer import GpuTimer, GpuTimes
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def clock(monkeypatch):
 
 
 def test_the_gpu_is_busy_while_any_lane_is_at_flow(clock):
-    lanes = Occupancy()
+    lanes = GpuTimer()
     with lanes.at("video"), lanes.at("video"):
         with lanes.at("flow"):
             clock.now += 2
@@ -31,12 +31,12 @@ def test_the_gpu_is_busy_while_any_lane_is_at_flow(clock):
                 clock.now += 3
         clock.now += 1
     taken = lanes.take()
-    assert taken == GPUTime(busy_seconds=5, idle_seconds={"decode": 1})
+    assert taken == GpuTimes(busy_seconds=5, idle_seconds={"decode": 1})
     assert taken.wall_seconds == 6
 
 
 def test_idle_time_is_split_by_what_the_lanes_are_at(clock):
-    lanes = Occupancy()
+    lanes = GpuTimer()
     clock.now += 1
     stages = ["video"] * 4 + ["encode", "encode", "write"]
     with ExitStack() as stack:
@@ -48,34 +48,34 @@ def test_idle_time_is_split_by_what_the_lanes_are_at(clock):
 
 
 def test_what_was_taken_is_not_counted_again(clock):
-    lanes = Occupancy()
+    lanes = GpuTimer()
     with lanes.at("video"), lanes.at("flow"):
         clock.now += 3
         assert lanes.take().busy_seconds == 3
         clock.now += 1
     assert lanes.take().busy_seconds == 1
-    assert lanes.take() == GPUTime()
+    assert lanes.take() == GpuTimes()
 
 
 def test_a_lane_that_fails_is_no_longer_at_it(clock):
-    lanes = Occupancy()
+    lanes = GpuTimer()
     with pytest.raises(KeyError), lanes.at("video"), lanes.at("flow"):
         raise KeyError
     clock.now += 1
-    assert lanes.take() == GPUTime(idle_seconds={"no video": 1})
+    assert lanes.take() == GpuTimes(idle_seconds={"no video": 1})
 
 
 def test_times_add_up_and_are_told():
-    total = GPUTime(busy_seconds=6, idle_seconds={"decode": 2, "write": 0.01}) + GPUTime(
+    total = GpuTimes(busy_seconds=6, idle_seconds={"decode": 2, "write": 0.01}) + GpuTimes(
         busy_seconds=1, idle_seconds={"decode": 0.5, "encode": 0.5}
     )
     assert total.idle_seconds == {"decode": 2.5, "write": 0.01, "encode": 0.5}
     assert total.describe() == "busy 70% of 10.0 s; idle at decode 25%, encode 5%"
-    assert GPUTime(busy_seconds=2).describe() == "busy 100% of 2.0 s"
+    assert GpuTimes(busy_seconds=2).describe() == "busy 100% of 2.0 s"
 
 
 def test_threads_lose_no_count():
-    lanes = Occupancy()
+    lanes = GpuTimer()
 
     def work():
         for _ in range(2000):

@@ -16,9 +16,9 @@ from flowkit.errors import DeviceError, DiskFullError, InternalError, StoreError
 from flowkit.extraction import Options, extract
 from flowkit.extraction.driver import Driver
 from flowkit.extraction.internal_errors import FailureLog, check_disk, describe_exception, is_about
-from flowkit.extraction.tasks import Job
+from flowkit.extraction.tasks import ExtractionTask
 from flowkit.extraction.worker import Worker
-from flowkit.extraction.worker_setup import Setup
+from flowkit.extraction.worker_setup import WorkerSetup
 from flowkit.store import Store
 from flowkit.store.failures import Failure, read_failures
 from flowkit.store.integrity.verify import verify
@@ -127,8 +127,8 @@ def test_an_installation_at_fault_is_said_in_one_line(tmp_path, clips, workers):
 
 
 def test_errors_that_are_no_videos_keep_their_meaning(tmp_path, clips, recipe):
-    setup = Setup(root=tmp_path / "S", recipe=recipe, backend="numba")
-    job = Job(id="a", source=clips[0], streams=("rgb",))
+    setup = WorkerSetup(root=tmp_path / "S", recipe=recipe, backend="numba")
+    job = ExtractionTask(id="a", source=clips[0], streams=("rgb",))
     for error, kind in [
         (DiskFullError("full"), DiskFullError),
         (StoreError("bad"), StoreError),

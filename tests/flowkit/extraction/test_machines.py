@@ -259,11 +259,11 @@ FORK = """
 import gc, os, sys
 from pathlib import Path
 from flowkit.annotations import explicit_files
-from flowkit.extraction import Options, Wishes, choose_recipe, extract
+from flowkit.extraction import Options, RecipeOverrides, choose_recipe, extract
 
 gc.disable()  # so that it is not by luck that nothing of Ray is left
 root, clip = map(Path, sys.argv[1:])
-recipe = choose_recipe(root, ("rgb",), Wishes(size="32x32"), None)
+recipe = choose_recipe(root, ("rgb",), RecipeOverrides(size="32x32"), None)
 extract(explicit_files([clip]), root, recipe, Options(streams=("rgb",), workers=1))
 child = os.fork()
 if child == 0:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from flowkit.annotations import explicit_files
 from flowkit.datasets.snippets import SnippetDataset
-from flowkit.extraction import Options, Wishes, choose_recipe, extract
+from flowkit.extraction import Options, RecipeOverrides, choose_recipe, extract
 from flowkit.store import Store
 from train.recipe.recipe import change_recipe, read_recipe
 from train.runs.run import Settings, create_run
@@ -31,7 +31,7 @@ clips = sorted(folder.glob("*.mp4"))
 
 def extract_clips(name):
     streams = ("rgb", "flow")
-    recipe = choose_recipe(folder / name, streams, Wishes(size="32x32"), None)
+    recipe = choose_recipe(folder / name, streams, RecipeOverrides(size="32x32"), None)
     extract(explicit_files(clips), folder / name, recipe, Options(workers=2))
 
 

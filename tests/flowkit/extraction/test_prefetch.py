@@ -4,11 +4,11 @@ import threading
 
 import pytest
 
-from flowkit.extraction.prefetch import Ahead
+from flowkit.extraction.prefetch import Prefetcher
 
 
 def test_items_come_in_order():
-    with Ahead(iter(range(100))) as items:
+    with Prefetcher(iter(range(100))) as items:
         assert list(items) == list(range(100))
 
 
@@ -19,14 +19,14 @@ def test_an_error_comes_after_the_items_before_it():
         raise ValueError("broken here")
 
     seen = []
-    with Ahead(produce()) as items, pytest.raises(ValueError, match="broken here"):
+    with Prefetcher(produce()) as items, pytest.raises(ValueError, match="broken here"):
         seen.extend(items)
     assert seen == [1, 2]
 
 
 def test_leaving_early_ends_the_thread():
     before = threading.active_count()
-    with Ahead(iter(range(1000)), depth=2) as items:
+    with Prefetcher(iter(range(1000)), depth=2) as items:
         for _ in items:
             break
     assert threading.active_count() == before
@@ -40,7 +40,7 @@ def test_it_runs_ahead_by_no_more_than_its_depth():
             produced.append(i)
             yield i
 
-    with Ahead(produce(), depth=3) as items:
+    with Prefetcher(produce(), depth=3) as items:
         for i in items:
             # in the queue: 3; one more in hand, one more waiting to be put
             assert len(produced) <= i + 1 + 3 + 1

@@ -14,7 +14,7 @@ import pytest
 from flowkit.annotations import explicit_files
 from flowkit.decode import VideoReader
 from flowkit.errors import FlowkitError, StoreError
-from flowkit.extraction import Options, Setup, extract
+from flowkit.extraction import Options, WorkerSetup, extract
 from flowkit.extraction.actor import Actor
 from flowkit.extraction.failure_diagnosis import read_trace
 from flowkit.extraction.ray_cluster import check_address, import_ray
@@ -173,7 +173,7 @@ def test_an_interrupt_stops_workers_in_good_order(two_nodes, tmp_path, make_clip
 
 
 def test_a_node_that_does_not_see_store_or_videos_is_unfit(two_nodes, tmp_path, recipe):
-    setup = Setup(root=tmp_path, recipe=recipe, backend="numba")
+    setup = WorkerSetup(root=tmp_path, recipe=recipe, backend="numba")
     (tmp_path / "journal").mkdir()
     (tmp_path / "journal" / "token").touch()
     with pytest.raises(StoreError, match="does not see the store"):

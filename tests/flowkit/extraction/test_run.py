@@ -12,7 +12,7 @@ import pytest
 from flowkit.annotations import FORMATS, explicit_files
 from flowkit.decode import VideoReader, read_video
 from flowkit.errors import LockedError, RecipeError, UsageError
-from flowkit.extraction import Options, Wishes, choose_recipe, extract
+from flowkit.extraction import Options, RecipeOverrides, choose_recipe, extract
 from flowkit.extraction.summary import describe_failure
 from flowkit.flow import quantize, tvl1_video
 from flowkit.recipe import AudioRecipe, Recipe, Resize, RGBRecipe
@@ -249,24 +249,24 @@ def test_a_failure_is_one_printable_line(id, reason, line):
 def test_wishes_that_are_not_uttered_come_from_the_store(tmp_path, make_clip, recipe):
     root = tmp_path / "S"
     extract(explicit_files([make_clip(tmp_path / "a.mp4")]), root, recipe, HERE)
-    assert choose_recipe(root, ("rgb", "flow"), Wishes()) == recipe
-    assert choose_recipe(root, ("rgb",), Wishes(short_side=64)).resize.mode == "short-side"
-    new = choose_recipe(tmp_path / "T", ("rgb",), Wishes(rgb_quality=80, size="320×240"))
+    assert choose_recipe(root, ("rgb", "flow"), RecipeOverrides()) == recipe
+    assert choose_recipe(root, ("rgb",), RecipeOverrides(short_side=64)).resize.mode == "short-side"
+    new = choose_recipe(tmp_path / "T", ("rgb",), RecipeOverrides(rgb_quality=80, size="320×240"))
     assert new.streams == ("rgb",)
     assert (new.rgb, new.resize) == (RGBRecipe(quality=80), Resize(width=320, height=240))
     base = Recipe(fps=24, resize=Resize(mode="short-side", side=256))
-    assert choose_recipe(tmp_path / "T", ("rgb",), Wishes(), base).fps == 24
+    assert choose_recipe(tmp_path / "T", ("rgb",), RecipeOverrides(), base).fps == 24
 
 
 @pytest.mark.parametrize(
     "wishes",
     [
-        Wishes(size="256x256", short_side=256),
-        Wishes(short_side=256, no_resize=True),
-        Wishes(upsize=True),
-        Wishes(size="256"),
-        Wishes(size="0x256"),
-        Wishes(fps=-1.0),
+        RecipeOverrides(size="256x256", short_side=256),
+        RecipeOverrides(short_side=256, no_resize=True),
+        RecipeOverrides(upsize=True),
+        RecipeOverrides(size="256"),
+        RecipeOverrides(size="0x256"),
+        RecipeOverrides(fps=-1.0),
     ],
 )
 def test_wishes_that_make_no_sense_are_refused(tmp_path, wishes):
@@ -284,8 +284,10 @@ def test_flow_is_not_added_to_imported_flow(tmp_path, make_clip, recipe):
     import_folders(tmp_path / "folders", tmp_path / "T", "denseflow")
     assert Store(tmp_path / "T").recipe.flow.tvl1 is None
     with pytest.raises(RecipeError, match="its solver is unknown"):
-        choose_recipe(tmp_path / "T", ("rgb", "flow"), Wishes())
-    assert choose_recipe(tmp_path / "T", ("rgb",), Wishes()) == Store(tmp_path / "T").recipe
+        choose_recipe(tmp_path / "T", ("rgb", "flow"), RecipeOverrides())
+    assert (
+        choose_recipe(tmp_path / "T", ("rgb",), RecipeOverrides()) == Store(tmp_path / "T").recipe
+    )
 
 
 def test_imported_flow_is_not_redone(tmp_path, make_clip, recipe):
@@ -297,7 +299,7 @@ def test_imported_flow_is_not_redone(tmp_path, make_clip, recipe):
     export(Store(tmp_path / "S"), tmp_path / "folders", "denseflow")
     import_folders(tmp_path / "folders", tmp_path / "T", "denseflow")
     options = Options(workers=0, streams=("rgb",), update=True)
-    asked = choose_recipe(tmp_path / "T", ("rgb",), Wishes())
+    asked = choose_recipe(tmp_path / "T", ("rgb",), RecipeOverrides())
     with pytest.raises(RecipeError, match="cannot be redone"):
         extract(explicit_files([clip]), tmp_path / "T", asked, options)
     assert len(Store(tmp_path / "T")) == 1
@@ -325,8 +327,8 @@ def test_a_store_gets_no_part_for_a_stream_that_nobody_asked_for(tmp_path, make_
     only_rgb = replace(recipe, flow=None)
     clip = make_clip(tmp_path / "a.mp4")
     extract(explicit_files([clip]), root, only_rgb, Options(workers=0, streams=("rgb",)))
-    assert choose_recipe(root, ("rgb",), Wishes(), base=recipe) == only_rgb
-    assert choose_recipe(root, ("rgb", "flow"), Wishes(), base=recipe) == recipe
+    assert choose_recipe(root, ("rgb",), RecipeOverrides(), base=recipe) == only_rgb
+    assert choose_recipe(root, ("rgb", "flow"), RecipeOverrides(), base=recipe) == recipe
 
 
 def test_two_sources_with_one_id_and_a_bad_name_leave_the_others_untouched(

@@ -13,7 +13,7 @@ from flowkit.store import Store
 from models.weights.pretrained import read_weights
 from train.distributed.parallel import Process, add_up, wrap
 from train.distributed.synchronize import AllReduceBatchNorm, synchronize_batch_norms
-from train.loop.context import Context
+from train.loop.context import PhaseContext
 from train.loop.epochs import train_phase
 from train.loop.losses import LOSSES
 from train.loop.optimizers import make_progress
@@ -218,7 +218,7 @@ def validate_together(run, store, process):
     run, store = Run(run), Store(store)
     phase = list_phases(run.recipe)[0]
     network = make_network(run.recipe, phase, phase.branch)
-    context = Context(
+    context = PhaseContext(
         run=run, phase=phase, recipe=run.recipe, store=store, settings=SETTINGS, process=process,
         should_stop=lambda: False, log=print,
     )  # fmt: skip

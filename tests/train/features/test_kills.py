@@ -18,7 +18,7 @@ from flowkit.store.integrity.verify import verify
 from train.features import Options, Wanted, extract_features
 from train.features import run as run_module
 from train.features import worker as worker_module
-from train.features.setup import Setup
+from train.features.setup import WorkerSetup
 
 QUIET = Console(quiet=True)
 # Four videos a share, a shard now and then.
@@ -103,7 +103,7 @@ def crash_at(name):
                 os.kill(os.getpid(), signal.SIGSEGV)
             return super().extract(share)
 
-    class Crashing(Setup):
+    class Crashing(WorkerSetup):
         def make_worker(self, place=None, occupancy=None):
             return Worker(self, place)
 
@@ -125,7 +125,7 @@ def test_workers_of_ray_compute_the_same(store, wanted):
 
 @pytest.mark.slow
 def test_one_video_that_crashes_its_workers_is_found_and_quarantined(store, wanted, monkeypatch):
-    monkeypatch.setattr(run_module, "Setup", crash_at("video 05"))
+    monkeypatch.setattr(run_module, "WorkerSetup", crash_at("video 05"))
     options = replace(HERE, workers=2)
     summary = extract_features(store.path, "flow", wanted, options, QUIET)
     assert [(failure.id, failure.kind) for failure in summary.failed] == [("video 05", "crash")]

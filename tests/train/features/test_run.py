@@ -27,7 +27,7 @@ from train.commands.features import features
 from train.features import Options, Wanted, extract_features
 from train.features import worker as worker_module
 from train.features.network import find_network
-from train.features.setup import Setup
+from train.features.setup import WorkerSetup
 
 QUIET = Console(quiet=True)
 HERE = Options(workers=0, device="cpu", batch=8)
@@ -262,7 +262,7 @@ def test_features_beyond_float16_are_no_features(store, begin, finish):
 def test_weights_that_change_while_a_run_is_on_are_found(store, wanted, finished):
     network = find_network(wanted)
     header = create_or_open(store.path, replace(store.recipe, features={"flow": network.recipe}))
-    setup = Setup(
+    setup = WorkerSetup(
         root=store.path, name="flow", recipe=header.recipe, wanted=wanted
     )  # fmt: skip
     other = finished.folder("flow") / "weights.pt"

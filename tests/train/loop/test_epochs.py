@@ -14,7 +14,7 @@ from flowkit.store import Store, read_annotations, rebuild_index, write_annotati
 from models.weights.pretrained import read_weights
 from train.distributed.parallel import Process
 from train.loop.checkpoint import read_tensors, write_tensors
-from train.loop.epochs import Context, take_step, train_phase
+from train.loop.epochs import PhaseContext, take_step, train_phase
 from train.loop.optimizers import make_progress
 from train.loop.session import Stop, train
 from train.recipe.recipe import Training
@@ -72,7 +72,7 @@ def test_a_run_has_all_its_phases_and_says_what_it_did(begin, store):
 def test_steps_on_one_batch_learn_it(begin, store):
     run = begin(network__width=8)
     phase = list_phases(run.recipe)[0]
-    context = Context(
+    context = PhaseContext(
         run=run, phase=phase, recipe=run.recipe, store=store, settings=SETTINGS, process=ONE,
         should_stop=lambda: False, log=silent,
     )  # fmt: skip
