@@ -32,10 +32,9 @@ def choose_recipe(
 ) -> Recipe:
     """The recipe for ``streams`` at the store ``root``.
 
-    The same command can be given again without repeating what the store knows: a wish that
-    was not without_unset takes the store's value, in a new store that of ``base`` (the dataset's),
-    then the default. A wish that contradicts the store is left in, and refused when the
-    store is opened.
+    The same command can be given again without repeating what the store knows: a value that is
+    not given is that of the store, in a new store that of ``base`` (the dataset's), then the
+    default. A value that contradicts the store is kept, and refused when the store is opened.
     """
     base = base or Recipe()
     exists = (root / "store.json").exists()

@@ -9,7 +9,7 @@ The steps of a run are those of store_run.py.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -134,15 +134,39 @@ class ExtractionRun(StoreRun):
 
     def make_failure(self, outcome: Outcome) -> Failure:
         """See `StoreRun`."""
-        return make_failure(outcome, self.jobs[outcome.id].source)
+        source = self.jobs[outcome.id].source
+        try:
+            now = source.stat()
+            size, mtime_ns = now.st_size, now.st_mtime_ns
+        except OSError:
+            size = mtime_ns = 0
+        return Failure(
+            id=outcome.id,
+            source=printable_path(source),
+            kind=outcome.kind,
+            reason=outcome.reason,
+            attempts=outcome.attempts,
+            time=time.time(),
+            size=size,
+            mtime_ns=mtime_ns,
+            traceback=outcome.traceback,
+        )
 
     def estimate_need(self) -> str:
-        """See `StoreRun`."""
-        return estimate_need(self.jobs.values(), self.summary)
+        """See `StoreRun`: judged by what has been extracted so far."""
+        summary = self.summary
+        left = sum(job.weight for job in self.jobs.values()) - summary.source_bytes
+        if not summary.bytes or not summary.source_bytes:
+            return f"{format_bytes(left)} of videos are left to extract"
+        need = max(summary.bytes * left / summary.source_bytes, 1 << 20)
+        return f"all that is left to extract needs about {format_bytes(need)}"
 
     def is_committed(self, store: Store, id: str) -> bool:
         """See `StoreRun`."""
-        return holds(store, self.jobs[id])
+        job, row = self.jobs[id], store.find(id)
+        if row is None or (job.supersedes and has_changed(job.source, store[row])):
+            return False
+        return set(job.streams) <= set(store[row].streams)
 
     def summarize(self, committed: int) -> None:
         """See `StoreRun`."""
@@ -212,42 +236,3 @@ def reject(
     append_failure(summary.store, failure)
     summary.failed.append(failure)
     log(f"failed: {failure.reason}")
-
-
-def make_failure(outcome: Outcome, source: Path) -> Failure:
-    try:
-        now = source.stat()
-        size, mtime_ns = now.st_size, now.st_mtime_ns
-    except OSError:
-        size = mtime_ns = 0
-    return Failure(
-        id=outcome.id,
-        source=printable_path(source),
-        kind=outcome.kind,
-        reason=outcome.reason,
-        attempts=outcome.attempts,
-        time=time.time(),
-        size=size,
-        mtime_ns=mtime_ns,
-        traceback=outcome.traceback,
-    )
-
-
-def estimate_need(jobs: Iterable[ExtractionTask], summary: Summary) -> str:
-    """How much room the rest needs, judged by what has been extracted so far."""
-    total = sum(job.weight for job in jobs)
-    left = total - summary.source_bytes
-    if not summary.bytes or not summary.source_bytes:
-        return f"{format_bytes(left)} of videos are left to extract"
-    need = max(summary.bytes * left / summary.source_bytes, 1 << 20)
-    return f"all that is left to extract needs about {format_bytes(need)}"
-
-
-def holds(store: Store, job: ExtractionTask) -> bool:
-    row = store.find(job.id)
-    if row is None:
-        return False
-    video = store[row]
-    if job.supersedes and has_changed(job.source, video):
-        return False
-    return set(job.streams) <= set(video.streams)

@@ -246,7 +246,7 @@ def test_a_failure_is_one_printable_line(id, reason, line):
     assert describe_failure(id, reason) == line
 
 
-def test_wishes_that_are_not_uttered_come_from_the_store(tmp_path, make_clip, recipe):
+def test_overrides_that_are_not_given_come_from_the_store(tmp_path, make_clip, recipe):
     root = tmp_path / "S"
     extract(explicit_files([make_clip(tmp_path / "a.mp4")]), root, recipe, HERE)
     assert choose_recipe(root, ("rgb", "flow"), RecipeOverrides()) == recipe
@@ -259,7 +259,7 @@ def test_wishes_that_are_not_uttered_come_from_the_store(tmp_path, make_clip, re
 
 
 @pytest.mark.parametrize(
-    "wishes",
+    "overrides",
     [
         RecipeOverrides(size="256x256", short_side=256),
         RecipeOverrides(short_side=256, no_resize=True),
@@ -269,9 +269,9 @@ def test_wishes_that_are_not_uttered_come_from_the_store(tmp_path, make_clip, re
         RecipeOverrides(fps=-1.0),
     ],
 )
-def test_wishes_that_make_no_sense_are_refused(tmp_path, wishes):
+def test_overrides_that_make_no_sense_are_refused(tmp_path, overrides):
     with pytest.raises(UsageError):
-        choose_recipe(tmp_path / "S", ("rgb",), wishes)
+        choose_recipe(tmp_path / "S", ("rgb",), overrides)
 
 
 def test_flow_is_not_added_to_imported_flow(tmp_path, make_clip, recipe):
