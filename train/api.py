@@ -14,6 +14,7 @@ from train.recipe.recipe import Recipe, change_recipe
 from train.recipe.recipe import read_recipe as read_recipe
 from train.runs.run import Run, create_run
 from train.runs.settings import make_settings
+from train.tasks.registry import find_task
 
 PathLike = str | os.PathLike[str]
 
@@ -61,6 +62,8 @@ def fit(
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(os.fspath(recipe))
     changes = {name.replace("__", "."): str(value) for name, value in overrides.items()}
     chosen = change_recipe(chosen, changes)
+    if workers is None:
+        workers = find_task(chosen).default_workers
     settings = make_settings(device, workers, threads, precision=precision)
     folder = Path(run)
     if not (folder / "run.json").exists():
