@@ -97,8 +97,15 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
         return {modality: sets.dimension for modality, sets in self.sets.items()}
 
     def batch(self, keys: Sequence[int | Key]) -> dict[str, torch.Tensor]:
-        """Samples as one batch: ``m`` (B, L, D) float16, zero beyond ``m_lengths`` (B,) int64;
-        ``label`` (B,) int64, or (B, classes) float32 with ``many``; ``row`` (B,) int64.
+        """Load samples as one batch.
+
+        Args:
+            keys: Indices of samples, or (epoch, index) pairs.
+
+        Returns:
+            For each modality ``m``: ``m`` float16 (B, L, D), zero beyond ``m_lengths`` int64 (B,).
+            ``label``: int64 (B,), or float32 (B, classes) if videos have many labels.
+            ``row``: int64 (B,), the row of each video in the store.
         """
         pairs = [(0, int(key)) if isinstance(key, int | np.integer) else key for key in keys]
         indices = np.array([index for _, index in pairs], np.int64)

@@ -1,4 +1,4 @@
-"""Optimizers as recipes name them, with the schedule of their rates."""
+"""Build the optimizers that recipes name, with their learning-rate schedules."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +32,17 @@ OPTIMIZERS: dict[str, Callable[[Any, Training], Any]] = {
 def make_progress(
     network: nn.Module, trained: nn.Module, phase: Phase, settings: Settings
 ) -> Progress:
-    """Optimizer and schedule of a phase, at its beginning."""
+    """Build the optimizer, schedule and gradient scaler of a phase at its start.
+
+    Args:
+        network: The network whose trainable parameters are optimized.
+        trained: The part of it whose parameters form the groups of "tsn".
+        phase: The phase to train.
+        settings: Device and precision.
+
+    Returns:
+        The state of the phase before its first step.
+    """
     training = phase.training
     if training.groups == "tsn":
         groups: Any = group_parameters(
