@@ -85,7 +85,7 @@ def train_one_step(store: Path, run_folder: Path) -> "Settings":
     run, threads = create_run(run_folder, recipe, opened), torch.get_num_threads()
     try:
         if not train(run, opened, settings, lambda text: None):
-            raise KeyboardInterrupt  # training takes the signal, and stops in good order
+            raise KeyboardInterrupt  # training caught the signal and stopped cleanly
     finally:
         torch.set_num_threads(threads)
     return settings

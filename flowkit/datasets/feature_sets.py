@@ -217,7 +217,7 @@ class FeatureSets:
         )
         self.lengths: I64 = rows
         self._shards, self._starts = shard, first * self.dimension
-        self._split: dict[int, list[tuple[int, int]]] = {}  # sets over several batches
+        self._split: dict[int, list[tuple[int, int]]] = {}  # sets that span several batches
         self._maps: dict[int, F16] = {}
         self._locate(batch, first)
 
@@ -257,7 +257,7 @@ class FeatureSets:
         if shard not in self._maps:
             path, _ = self.store.locate(shard, 0, "vector")
             mapped = np.memmap(path, np.float16, "r", shape=(path.stat().st_size // 2,))
-            self._maps[shard] = mapped.view(np.ndarray)  # whose slices cost less
+            self._maps[shard] = mapped.view(np.ndarray)  # plain arrays are cheaper to slice
         return self._maps[shard]
 
     def read(self, index: int) -> F16:

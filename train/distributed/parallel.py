@@ -22,7 +22,7 @@ from models.networks.two_stream import TwoStream
 from train.distributed.synchronize import synchronize_batch_norms
 from train.runs.run import RunError, Settings
 
-START_SECONDS = "600"  # for all processes to be there
+START_SECONDS = "600"  # for all processes to start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +111,11 @@ def launch(work: Callable[[Process], None], settings: Settings) -> None:
         return
     on_gpu = settings.device == "cuda"
     share = {"CPU": 1 if not on_gpu else max(1, settings.workers)}
-    # One more than they need: the trainer of an older Ray takes one for itself.
+    # One core more than needed: the trainer of older Ray versions takes one for itself.
     cores = max(len(os.sched_getaffinity(0)), settings.processes * share["CPU"] + 1)
     gpus = torch.cuda.device_count() if on_gpu else 0
-    # A busy machine takes its time to import torch; Ray Train would give up after 30 s, begin
-    # again, and so for ever.
+    # On a busy machine importing PyTorch may take more than the 30 s after which Ray Train gives
+    # up and starts again, forever.
     patience = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": START_SECONDS}
     with (
         open_ray(find_address(None), cores, gpus, patience),

@@ -54,7 +54,7 @@ class AllReduceBatchNorm(_BatchNorm):
         if not self.training:
             return super().forward(input)
         kind = input.dtype
-        # Sums of many halves in halves would be rough, and the running statistics are not halves.
+        # float16 sums of many values are inaccurate, and the running statistics are float32.
         input = input.to(torch.promote_types(kind, self.weight.dtype))
         spread = [0, *range(2, input.dim())]
         shape = [1, -1] + [1] * (input.dim() - 2)

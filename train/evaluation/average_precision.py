@@ -46,7 +46,7 @@ def measure_many(scores_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> dict[st
         ValueError: The shapes differ, or a target is not 0 or 1.
         RunError: A score is not finite, or no video has a label.
     """
-    from sklearn.metrics import average_precision_score  # a second to import, and only used here
+    from sklearn.metrics import average_precision_score  # takes a second to import
 
     scores, targets = check(scores_NC, targets_NC)
     positives = targets.sum(axis=0)
@@ -75,7 +75,7 @@ def compute_official(scores_NC: F64, targets_NC: npt.NDArray[np.bool_]) -> F64:
     scores_NC = np.where(unlabelled, -np.inf, scores_NC)
     precisions = np.full(scores_NC.shape[1], np.nan)
     for c in np.flatnonzero(targets_NC.any(axis=0)):
-        # By score, best first; of equal ones negatives first.
+        # Best score first; negatives first among equal scores.
         order = np.lexsort((targets_NC[:, c], -scores_NC[:, c]))
         ranks = np.flatnonzero(targets_NC[order, c]) + 1
         precisions[c] = (np.arange(1, len(ranks) + 1) / ranks).mean()

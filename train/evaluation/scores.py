@@ -22,7 +22,7 @@ from train.runs.run import RunError
 
 Labels = Literal["one", "many"]
 Views = Literal["mean", "max"]
-# What `measure` gives, best known first, and how tables call it.
+# Metrics that `measure` returns, best known first, with their titles in tables.
 METRICS: dict[Labels, dict[str, str]] = {
     "one": {"top1": "top-1", "top5": "top-5", "mean_class": "class mean"},
     "many": {"mAP": "mAP", "wAP": "wAP", "mAP_sklearn": "mAP (sklearn)"},
@@ -146,7 +146,7 @@ def measure(scores: F32, labels: npt.NDArray[Any]) -> dict[str, float]:
     """
     if labels.ndim == 2:
         return measure_many(scores, labels)
-    from sklearn.metrics import recall_score  # a second to import; training needs none of it
+    from sklearn.metrics import recall_score  # takes a second to import; training does not need it
 
     own = np.take_along_axis(scores, labels[:, None], axis=1)
     rank = (scores >= own).sum(axis=1) - 1

@@ -45,7 +45,7 @@ class BatchLoader:
         self._sampler = BatchList()
         shorten_socket_paths()
         forkserver = multiprocessing.get_context("forkserver")
-        # So that readers start at once.
+        # Preloaded, so that readers start at once.
         forkserver.set_forkserver_preload(["flowkit.datasets.views"])
         self._loader: DataLoader[Any] = DataLoader(
             reader,

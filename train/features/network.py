@@ -40,8 +40,8 @@ CROPS: Mapping[str, type[CentreCrop] | type[TenCrop] | type[ThreeCrop]] = {
     "three": ThreeCrop,
     "ten": TenCrop,
 }
-WHOLE = "whole"  # what audio patches are taken as
-POSITIONS, CLIPS = 25, 10  # Attention Clusters' on Kinetics; CATNet's, of three crops each
+WHOLE = "whole"  # crops of audio patches, which are not cropped
+POSITIONS, CLIPS = 25, 10  # Attention Clusters on Kinetics; CATNet, three crops each
 
 
 @dataclass(frozen=True, kw_only=True)

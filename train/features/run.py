@@ -26,8 +26,8 @@ from train.features.summary import Summary
 from train.runs.run import Run, check_size
 
 BATCH = {"cpu": 32, "cuda": 256}
-BATCHES = {"cpu": 4, "cuda": 64}  # of a share: what a killed worker costs at most
-CLIP_IMAGES = 8  # a clip weighs as much in a batch as so many images
+BATCHES = {"cpu": 4, "cuda": 64}  # per share, the most that a killed worker loses
+CLIP_IMAGES = 8  # a clip counts as this many images in a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class FeatureRun(StoreRun):
     def open_store(self) -> None:
         """Load the network and open the store for its features."""
         network = self.network = find_network(self.wanted)
-        # Where it lies, for workers, whose folders are others.
+        # Absolute, because workers run in other folders.
         found = Path(self.wanted.model) if is_run(self.wanted.model) else network.path
         wanted = replace(self.wanted, model=str(found.absolute()))
         self.setup = begin_setup(self.root.absolute(), self.name, wanted, network, self.options)
@@ -202,7 +202,7 @@ def begin_setup(
     if network.short_side is not None:
         check_size(Run(wanted.model).recipe, Store(root))
     recipe, known = network.recipe, header.recipe.features.get(name)
-    if known is not None:  # how the network is called is no matter, if its weights are the same
+    if known is not None:  # the name may differ if the weights are equal
         recipe = replace(recipe, model=known.model, note=known.note)
     header = create_or_open(root, replace(header.recipe, features={name: recipe}))
     device = options.device
@@ -213,7 +213,7 @@ def begin_setup(
     readers = options.readers
     if readers is None:
         readers = max(1, share - 1) if device == "cuda" else 0
-    alone = options.workers == 0 and device == "cpu"  # one process has all cores
+    alone = options.workers == 0 and device == "cpu"  # a single process uses all cores
     clips = CLIP_IMAGES if network.is_3d else 1
     return WorkerSetup(
         root=root,

@@ -35,9 +35,9 @@ from train.features.plan import Share, Target
 from train.loop.context import DTYPES
 
 F32 = npt.NDArray[np.float32]
-# What torch raises where the GPU failed; older versions have no name for it.
+# Raised by PyTorch when the GPU fails; older versions lack this class.
 DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
-HALF_MAX = 65504.0  # the greatest number of float16, which features are kept as
+HALF_MAX = 65504.0  # largest float16; features are stored as float16
 
 
 class WorkerSettings(WriterSettings, Protocol):
@@ -89,7 +89,7 @@ class Worker:
         self._store = Store(setup.root)
         self._device = torch.device(setup.device)
         self._network: FeatureNetwork | None = None
-        self._held = torch.empty(0)  # images of a video in pieces that its next piece needs
+        self._held = torch.empty(0)  # images that the next piece of a video needs
         self._loader: BatchLoader | None = None
         self._writer = ShardWriter(
             setup.root,
@@ -97,13 +97,13 @@ class Worker:
             recipe=setup.recipe,
             part=setup.part,
             dimension=setup.recipe.features[setup.name].dimension,
-            # Shards are committed between shares: what is lost with a worker is in one shard then.
+            # Shards are committed between shares only, so a lost worker affects one shard.
             roll_bytes=1 << 62,
             roll_seconds=float("inf"),
         )
-        self._rows = 0  # of the video that is being written
-        self._superseding: set[str] = set()  # videos whose features are there, of an older source
-        self._bytes = 0  # since the last commit
+        self._rows = 0  # rows of the video being written
+        self._superseding: set[str] = set()  # videos with features of an older source
+        self._bytes = 0  # bytes since the last commit
         self._committed = time.monotonic()
 
     def warm_up(self) -> None:
@@ -288,9 +288,9 @@ class Worker:
             own = vectors[place : place + len(piece.starts) * views]
             place += len(own)
             if piece.id in outcomes:
-                continue  # of a video in pieces, an earlier one of which failed
+                continue  # an earlier piece of this video failed
             kind, fault = "corrupt", faults.get(number)
-            if fault is None and not (np.abs(own) <= HALF_MAX).all():  # NaN fails, too
+            if fault is None and not (np.abs(own) <= HALF_MAX).all():  # true for NaN too
                 kind, fault = "not-finite", "features beyond float16: take other weights or float32"
             if fault is not None:
                 self._writer.abandon()
@@ -308,7 +308,7 @@ class Worker:
 
     def _append(self, piece: Piece, vectors: F32, views: int) -> None:
         """Append the features of a piece, ordered by position and then by view."""
-        # A place that several positions share is as many rows.
+        # A start that several positions share is written once for each of them.
         times = np.repeat(np.arange(len(piece.starts)), piece.counts)
         rows = (times[:, None] * views + np.arange(views)).reshape(-1)
         if not len(rows):

@@ -175,7 +175,7 @@ def take_steps(
     for batch in batches:
         waited += time.monotonic() - asked
         current = take_step(context, network, progress, batch)
-        # Reading a loss waits for its step, so the one before is read while this one runs.
+        # Reading a loss waits for its step, so the previous loss is read while this step runs.
         note(pending, progress, journal, context)
         pending = current
         if iterations and progress.step >= iterations:

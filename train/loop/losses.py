@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 TOP = 5
-# The mean over videos; of many labels, over all classes too.
+# Means over videos and, with many labels, over classes.
 LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "one": functional.cross_entropy,
     "many": functional.binary_cross_entropy_with_logits,

@@ -13,8 +13,8 @@ from train.recipe.recipe import Training
 from train.runs.phases import Phase
 from train.runs.run import Settings
 
-# With torch's own defaults where a recipe has nothing to say: RMSprop α 0.99, ε 1e-8, not centred;
-# Adam β 0.9 and 0.999, ε 1e-8.
+# PyTorch's defaults where a recipe sets nothing: RMSprop α 0.99, ε 1e-8, not centred; Adam β 0.9
+# and 0.999, ε 1e-8.
 OPTIMIZERS: dict[str, Callable[[Any, Training], Any]] = {
     "sgd": lambda groups, training: torch.optim.SGD(
         groups, training.rate, momentum=training.momentum, weight_decay=training.weight_decay
@@ -22,7 +22,7 @@ OPTIMIZERS: dict[str, Callable[[Any, Training], Any]] = {
     "rmsprop": lambda groups, training: torch.optim.RMSprop(
         groups, training.rate, momentum=training.momentum, weight_decay=training.weight_decay
     ),
-    # Fused: a tenth of the time on a CPU, which for a wide classifier is a fifth of a step's.
+    # Fused takes a tenth of the time on a CPU; a wide classifier's updates are a fifth of a step.
     "adam": lambda groups, training: torch.optim.Adam(
         groups, training.rate, weight_decay=training.weight_decay, fused=True
     ),

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 Log = Callable[[str], None]
-# Between the steps that TensorBoard is told of. It takes a millisecond for one, as long as some
-# steps last; steps.jsonl has all.
+# Least time between steps logged to TensorBoard. One takes a millisecond, as long as some steps;
+# steps.jsonl has them all.
 BOARD_SECONDS = 1.0
 
 

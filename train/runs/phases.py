@@ -1,4 +1,4 @@
-"""Lists the phases that a recipe trains and the scores that they produce.
+"""List the phases that a recipe trains and the scores that they produce.
 
 Chi, Tian, Mu, Tian 2019, §4.3: the flow branch is trained alone, since it converges slowly.
 Then RGB and flow alternate: iter_1 trains RGB and its connections from flow, with flow frozen;
@@ -24,7 +24,7 @@ from train.recipe.recipe import Branch, ImageRecipe, Recipe, Stream, Training
 
 INITIAL = "initial"
 ORDER: tuple[Stream, ...] = ("flow", "rgb")
-# §5.2: more weight to the branch that was trained last.
+# §5.2: the branch that was trained last gets more weight.
 PAPER_FUSION: dict[Any, tuple[float, float]] = {
     "iter_0": (1.0, 1.0),
     "odd": (5.0, 1.0),

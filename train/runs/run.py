@@ -35,7 +35,7 @@ from train.recipe.recipe import Recipe, list_values, of_split, read_recipe, writ
 from train.runs.phases import Phase, list_phases
 
 FORMAT = 1
-# What makes features others than they were; how many there are of a video does not.
+# Fields that change the features' values; the number of features per video does not.
 MADE = ("source", "weights", "dimension", "clip_length", "clip_stride", "size")
 
 
@@ -178,7 +178,7 @@ class Run:
             if not try_lock(file.fileno()):
                 raise RunError(f"{self.path} is being trained by another process; wait for it")
             yield
-        # The lock goes with the descriptor, however the process ends.
+        # Closing the descriptor releases the lock, however the process ends.
 
 
 def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
