@@ -1,4 +1,4 @@
-"""The part of `flowkit doctor` that trains: a step of each branch of a two-stream network.
+"""Check of `flowkit doctor` that trains one step of each branch of a two-stream network.
 
 `flowkit doctor` finds it through the entry-point group ``flowkit.checks``.
 """
@@ -33,9 +33,9 @@ CHANGES = {
 
 @contextmanager
 def keeping_inductor_in(folder: Path) -> Iterator[None]:
-    """Let torch make the cache of its compiler in a folder that is removed, unless it has one.
+    """Keep the cache of PyTorch's compiler in a temporary folder, unless the user has set one.
 
-    Parts of torch make it when they are imported, and it would stay among the temporary files.
+    Parts of PyTorch create the cache on import, and it would stay among the temporary files.
     """
     former = os.environ.get(INDUCTOR_CACHE)
     os.environ.setdefault(INDUCTOR_CACHE, str(folder / "inductor"))
@@ -47,21 +47,21 @@ def keeping_inductor_in(folder: Path) -> Iterator[None]:
 
 
 def make_recipe() -> "Recipe":
-    """A recipe that trains one step for each of two branches, RGB and flow."""
+    """Build a recipe that trains one step for each of two branches, RGB and flow."""
     from train.recipe.recipe import change_recipe, read_recipe
 
     return change_recipe(read_recipe("motion8_cma"), CHANGES)
 
 
 def check_training(store: Path, folder: Path) -> str:
-    """Train for one step a branch, as `flowkit train` does, and say what was done.
+    """Train one step per branch, as `flowkit train` does, and describe the result.
 
-    It uses the device that `flowkit train` would choose, and a process that loads data where that
+    The check uses the device that `flowkit train` would choose, and a loader process if that
     command would start any.
 
     Args:
-        store: a store as ``flowkit.doctor.plugin_steps`` describes it.
-        folder: an empty folder, where the run is written.
+        store: A store as described in ``flowkit.doctor.plugin_steps``.
+        folder: An empty folder in which the run is written.
     """
     with keeping_inductor_in(folder):
         settings = train_one_step(store, folder / "run")
@@ -70,7 +70,7 @@ def check_training(store: Path, folder: Path) -> str:
 
 
 def train_one_step(store: Path, run_folder: Path) -> "Settings":
-    """Train a run to its end, which is one step a branch; with which settings."""
+    """Train a run of one step per branch to its end and return the settings used."""
     import torch
 
     from flowkit.store import Store
@@ -85,7 +85,7 @@ def train_one_step(store: Path, run_folder: Path) -> "Settings":
     run, threads = create_run(run_folder, recipe, opened), torch.get_num_threads()
     try:
         if not train(run, opened, settings, lambda text: None):
-            raise KeyboardInterrupt  # training takes the signal, and stops in good order
+            raise KeyboardInterrupt  # training caught the signal and stopped cleanly
     finally:
         torch.set_num_threads(threads)
     return settings

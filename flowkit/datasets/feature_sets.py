@@ -1,9 +1,9 @@
-"""A PyTorch dataset of sets of local features: of each video, in one modality or several.
+"""A PyTorch dataset of sets of local features: one set per video and modality.
 
     store ─ rows of a subset ─ float16 vectors, memory-mapped ─ some of each set ─ padded batches
 
-As in datasets.py, a sample is a function of (seed, epoch, index) alone, and nothing is ever
-substituted: an empty set stays empty, and what stands for it is the network's business.
+As in snippets.py, a sample depends only on (seed, epoch, index). Nothing is ever substituted: an
+empty set stays empty, and the network decides what to use in its place.
 
     B  videos of a batch      L  features of the longest set in it      D  values of a feature
 """
@@ -31,26 +31,28 @@ I64 = npt.NDArray[np.int64]
 
 
 class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
-    """The local features of each video of a subset, aligned by video over modalities.
+    """Local features of each video of a subset, aligned by video over modalities.
 
-    Parameters
-    ----------
-    store: a Store, or its path.
-    subset: the name of a subset of the store's index.
-    streams: the name of the features that each modality takes, e.g. ``{"rgb": "inception"}``.
-    sample: features of a set: a number, or one for each modality that is not taken whole. Sets
-        that have fewer are taken whole.
-    training: which of them: random distinct ones, for each modality anew, or (for testing) those
-        in the middle of equal parts of the set. Both keep their order.
-    may_be_empty: the modalities that videos may lack, such as sound.
-    many: labels as (classes,) float32 of 0 and 1, for videos with several.
-    seed: of all that is random.
+    A sample is a dict. For each modality m it has ``m`` float16 (L, D) and ``m_lengths`` int64 ();
+    it also has ``label``, and ``row``, the row of the video in the store. `batch` loads many
+    samples at once.
 
-    A sample is a dict of, for each modality m, ``m`` (L, D) float16 and ``m_lengths`` () int64;
-    ``label``, and ``row`` (of the video in the store). `batch` makes many at once.
+    Args:
+        store: A store, or its path.
+        subset: Name of a subset of the store's index.
+        streams: Name of the features of each modality, such as ``{"rgb": "inception"}``.
+        sample: Number of features to take from each set, or one number for each modality that is
+            not taken whole. Smaller sets are taken whole.
+        training: Whether to take random distinct features, drawn for each modality separately,
+            rather than the middles of equal parts of the set. Both keep the order.
+        may_be_empty: Modalities that videos may lack, such as audio.
+        many: Whether labels are float32 (classes,) of 0 and 1, for videos with several labels.
+        seed: Seed of everything random.
 
-    StoreError for features that the store or some videos lack, and for empty sets elsewhere than
-    in ``may_be_empty``; UsageError for other names that do not exist.
+    Raises:
+        StoreError: The store or a video lacks the features, or a set is empty whose modality is
+            not in ``may_be_empty``.
+        UsageError: Another name does not exist.
     """
 
     def __init__(
@@ -93,12 +95,19 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
 
     @property
     def dimensions(self) -> dict[str, int]:
-        """D by modality."""
+        """Return the number of values of a feature, D, by modality."""
         return {modality: sets.dimension for modality, sets in self.sets.items()}
 
     def batch(self, keys: Sequence[int | Key]) -> dict[str, torch.Tensor]:
-        """Samples as one batch: ``m`` (B, L, D) float16, zero beyond ``m_lengths`` (B,) int64;
-        ``label`` (B,) int64, or (B, classes) float32 with ``many``; ``row`` (B,) int64.
+        """Load samples as one batch.
+
+        Args:
+            keys: Indices of samples, or (epoch, index) pairs.
+
+        Returns:
+            For each modality ``m``: ``m`` float16 (B, L, D), zero beyond ``m_lengths`` int64 (B,).
+            ``label``: int64 (B,), or float32 (B, classes) if videos have many labels.
+            ``row``: int64 (B,), the row of each video in the store.
         """
         pairs = [(0, int(key)) if isinstance(key, int | np.integer) else key for key in keys]
         indices = np.array([index for _, index in pairs], np.int64)
@@ -119,7 +128,7 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
         number: int | None,
         draws: list[np.random.Generator],
     ) -> tuple[torch.Tensor, I64]:
-        """At most ``number`` vectors of each set, (B, L, D), and how many those are, (B,)."""
+        """Take at most ``number`` vectors of each set, (B, L, D), and return their counts, (B,)."""
         whole = sets.lengths[indices]
         lengths = whole if number is None else np.minimum(whole, number)
         longest = int(lengths.max(initial=0))
@@ -137,13 +146,13 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
         return data, lengths
 
     def _choose(self, available: int, number: int, draws: list[np.random.Generator]) -> I64:
-        """Which vectors of a set are taken, ascending."""
+        """Choose the vectors to take from a set, in ascending order."""
         if not self.training:
             return sample_middles(available, number)
         return np.sort(draws[0].permutation(available)[:number])
 
     def labels(self) -> torch.Tensor:
-        """Of all samples: (N,) int64, or (N, classes) float32 of 0 and 1 with ``many``."""
+        """Return all labels: int64 (N,), or float32 (N, classes) of 0 and 1 with ``many``."""
         return self._take_labels(np.arange(len(self)))
 
     def _take_labels(self, indices: I64) -> torch.Tensor:
@@ -156,9 +165,10 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
         return target
 
     def mean(self, modality: str) -> torch.Tensor:
-        """The mean of all vectors of all videos, (D,) float32, whatever is sampled of them.
+        """Compute the mean of all vectors of all videos, float32 (D,), whatever is sampled of them.
 
-        StoreError where every set is empty.
+        Raises:
+            StoreError: Every set is empty.
         """
         sets = self.sets[modality]
         count = int(sets.lengths.sum())
@@ -174,16 +184,16 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
 
 
 class FeatureSets:
-    """The vectors of one stream, by their number in a subset; ``lengths`` (N,) int64.
+    """Vectors of one stream, indexed by position in a subset; ``lengths`` is int64 (N,).
 
-    They are read through a map of each shard, not by pread as images are. A set is some kB that is
-    read whole, once in each of a hundred epochs, so that the page cache comes to hold them all; a
-    copy out of the map then costs a tenth of a system call. Images are read once an epoch, among
-    a hundred times as many bytes, and decoded for far longer than they are read; there a map would
-    gain nothing, and a file lost under it (on a network file system) kills the process. Keep
-    stores of features that are trained from on a disk of the machine.
+    Vectors are read from a memory map of each shard, while images are read with pread. A set is a
+    few kB, is read whole, and is read once in each of about a hundred epochs, so the page cache
+    comes to hold all sets; copying from the map then costs a tenth of a system call. Images are
+    read once per epoch, among a hundred times as many bytes, and take much longer to decode than to
+    read. A map would gain nothing there, and a file that vanishes under a map (on a network file
+    system) kills the process. Keep stores of features that are trained from on a local disk.
 
-    It pickles without maps, which each process opens when it needs them.
+    Pickling drops the maps; each process opens its own when needed.
     """
 
     def __init__(self, subset: LabelledSubset, name: str) -> None:
@@ -207,7 +217,7 @@ class FeatureSets:
         )
         self.lengths: I64 = rows
         self._shards, self._starts = shard, first * self.dimension
-        self._split: dict[int, list[tuple[int, int]]] = {}  # sets over several batches
+        self._split: dict[int, list[tuple[int, int]]] = {}  # sets that span several batches
         self._maps: dict[int, F16] = {}
         self._locate(batch, first)
 
@@ -215,7 +225,7 @@ class FeatureSets:
         return self.__dict__ | {"_maps": {}}
 
     def _locate(self, batches: I64, first: I64) -> None:
-        """Turn places in batches into places in files, counted in float16 values."""
+        """Convert positions in batches to positions in files, counted in float16 values."""
         where, inverse = np.unique(np.stack([self._shards, batches]), axis=1, return_inverse=True)
         known = [self._find_values(int(shard), int(batch)) for shard, batch in where.T]
         starts, counts = np.array(known, np.int64).reshape(-1, 2)[inverse.ravel()].T
@@ -226,7 +236,7 @@ class FeatureSets:
             )
 
     def _find_values(self, shard: int, batch: int) -> tuple[int, int]:
-        """Where the vectors of a batch begin in the file, in float16 values, and their number."""
+        """Find where a batch's vectors begin in the file, in float16 values, and their number."""
         path, extent = self.store.locate(shard, batch, "vector")
         if extent.size != 2 * self.dimension * extent.rows or extent.values % 2:
             raise CorruptError(
@@ -236,22 +246,22 @@ class FeatureSets:
         return extent.values // 2, extent.rows
 
     def _list_pieces(self, shard: int, batch: int, row: int, rows: int) -> list[tuple[int, int]]:
-        """(start, rows) of a set in each batch that it lies in."""
+        """List (start, rows) of a set in each batch that it spans."""
         return [
             (self._find_values(shard, its_batch)[0] + first * self.dimension, count)
             for its_batch, first, count in self.store.list_spans((shard, batch, row, rows))
         ]
 
     def _map(self, shard: int) -> F16:
-        """A shard's whole file as float16 values, most of which are the vectors."""
+        """Map a whole shard file as float16 values, most of which are the vectors."""
         if shard not in self._maps:
             path, _ = self.store.locate(shard, 0, "vector")
             mapped = np.memmap(path, np.float16, "r", shape=(path.stat().st_size // 2,))
-            self._maps[shard] = mapped.view(np.ndarray)  # whose slices cost less
+            self._maps[shard] = mapped.view(np.ndarray)  # plain arrays are cheaper to slice
         return self._maps[shard]
 
     def read(self, index: int) -> F16:
-        """One set, (rows, D), not to be written to."""
+        """Return one set, (rows, D), which must not be written to."""
         values = self._map(int(self._shards[index]))
         own = [(int(self._starts[index]), int(self.lengths[index]))]
         pieces = [
@@ -261,7 +271,7 @@ class FeatureSets:
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def read_equal(self, indices: I64, out: F16) -> None:
-        """Sets that are equally long, into ``out`` (B, L·D)."""
+        """Read sets of equal length into ``out`` (B, L·D)."""
         shards = self._shards[indices]
         for shard in np.unique(shards).tolist() if out.size else []:
             values = sliding_window_view(self._map(shard), out.shape[1])
@@ -277,7 +287,11 @@ def check_modalities(
     sample: Mapping[str, int] | int | None,
     may_be_empty: Collection[str],
 ) -> None:
-    """UsageError for modalities that clash or are not there, and numbers below 1."""
+    """Check the modalities and the numbers of features.
+
+    Raises:
+        UsageError: Modalities clash or do not exist, or a number is below 1.
+    """
     taken = {"label", "row", *(f"{modality}_lengths" for modality in streams)}
     if not streams or taken & streams.keys():
         raise UsageError(

@@ -1,1 +1,1 @@
-"""The commands that join `flowkit`: train, evaluate, predict, report, recipes, flash-mnist."""
+"""Commands that training adds to `flowkit`: train, evaluate, predict, features and others."""

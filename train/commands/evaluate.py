@@ -1,4 +1,4 @@
-"""`flowkit evaluate`: accuracies of a finished run."""
+"""Define `flowkit evaluate`, which scores the test videos with a finished run."""
 
 import json as json_text
 from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ def evaluate(
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
-    """One bar after another, each by its name."""
+    """Show one progress bar after another, each with its name."""
     with ExitStack() as stack:
 
         def begin(name: str) -> Callable[[int, int], None]:
@@ -66,7 +66,7 @@ def format_results(
     costs: dict[str, dict[str, float]],
     recipe: "Recipe",
 ) -> str:
-    """A table for people: ours, and the paper's beside it where the recipe has it."""
+    """Format the results as a table, beside those of the paper if the recipe has them."""
     from train.evaluation.scores import METRICS
 
     width, metrics = max(map(len, [*results, *costs])), METRICS[recipe.labels]

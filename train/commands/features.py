@@ -1,4 +1,4 @@
-"""`flowkit features`: local features of videos, by a network, into their store."""
+"""Define `flowkit features`, which computes local features of videos and stores them."""
 
 from pathlib import Path
 

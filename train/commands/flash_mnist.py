@@ -1,4 +1,4 @@
-"""`flowkit flash-mnist`: the store of Flash-MNIST, from MNIST's digits."""
+"""Define `flowkit flash-mnist`, which builds the store of Flash-MNIST from MNIST's digits."""
 
 from pathlib import Path
 

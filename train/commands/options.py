@@ -1,4 +1,4 @@
-"""Options that the commands share, and what they become."""
+"""Options that the training commands share, and their conversion."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import click
 
 
 def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--device, --workers, --threads."""
+    """Add the options --device, --workers and --threads to a command."""
     for option in (
         click.option(
             "--threads", type=click.IntRange(1),
@@ -27,7 +27,11 @@ def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def parse_changes(changes: tuple[str, ...], what: str) -> dict[str, str]:
-    """``NAME=VALUE`` texts as a dict; UsageError for others."""
+    """Parse ``NAME=VALUE`` texts into a dict.
+
+    Raises:
+        UsageError: A text has another form.
+    """
     from flowkit.errors import UsageError
 
     pairs = [change.partition("=") for change in changes]

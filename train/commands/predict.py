@@ -1,4 +1,4 @@
-"""`flowkit predict`: what is in a video?"""
+"""Define `flowkit predict`, which classifies a video."""
 
 import json as json_text
 from pathlib import Path

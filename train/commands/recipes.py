@@ -1,4 +1,4 @@
-"""`flowkit recipes`: what can be trained, and what of it is here."""
+"""Define `flowkit recipes`, which lists the recipes and what they need that is on this machine."""
 
 import json as json_text
 from pathlib import Path
@@ -48,7 +48,7 @@ def recipes(name: str | None, json: bool) -> None:
 
 
 def look_around(recipe: "Recipe") -> dict[str, str | None]:
-    """What a recipe trains on and starts from, and where it lies on this machine, or None."""
+    """Find what a recipe trains on and starts from, with its place on this machine, or None."""
     from flowkit.errors import FlowkitError
     from flowkit.store import Store
     from train.recipe.recipe import of_split

@@ -1,4 +1,4 @@
-"""`flowkit report`: figures and tables of a run."""
+"""Define `flowkit report`, which draws the figures and tables of a run."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`flowkit train`: train a recipe on a store."""
+"""Define `flowkit train`, which trains a recipe on a store."""
 
 from pathlib import Path
 

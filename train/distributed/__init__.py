@@ -1,1 +1,1 @@
-"""Training in several processes: Ray Train, and batch normalization over all of them."""
+"""Training in several processes with Ray Train, and batch normalization over all of them."""

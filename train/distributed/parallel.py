@@ -1,8 +1,9 @@
-"""Training in several processes: on the GPUs of a machine or a cluster, or on CPUs, by Ray Train.
+"""Training in several processes, on GPUs or CPUs of one or more machines, with Ray Train.
 
-One process is the default, and needs no Ray. Each process takes its share of every batch;
-gradients are averaged (DistributedDataParallel) and BN sees the whole batch, so that the result
-is one process's at the same batch, up to rounding (and to dropout, which each draws for itself).
+One process is the default and does not need Ray. With several, each process takes its share of
+every batch. Gradients are averaged (DistributedDataParallel) and batch normalization sees the
+whole batch. The result therefore equals that of one process with the same batch, up to rounding
+and dropout, which each process draws for itself.
 """
 
 import os
@@ -21,27 +22,31 @@ from models.networks.two_stream import TwoStream
 from train.distributed.synchronize import synchronize_batch_norms
 from train.runs.run import RunError, Settings
 
-START_SECONDS = "600"  # for all processes to be there
+START_SECONDS = "600"  # for all processes to start
 
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One of ``world`` processes that train together."""
+    """One of the processes that train together."""
 
     rank: int = 0
+    """Index of this process, from 0."""
     world: int = 1
+    """Number of processes."""
     gpu: int = 0
+    """Index of the GPU that this process uses. Ignored on the CPU."""
 
     def device(self, settings: Settings) -> torch.device:
-        """What it computes on."""
+        """Return the device that this process computes on."""
         return torch.device("cuda", self.gpu) if settings.device == "cuda" else torch.device("cpu")
 
 
 def choose_layout(device: torch.device) -> torch.memory_format:
-    """How images lie in memory: channels last on GPUs, whose tensor cores want it.
+    """Choose the memory format of images: channels last on GPUs, whose tensor cores prefer it.
 
-    Not on CPUs, where it gains nothing and torch 2.13 corrupts its heap by it (a ResNet of 4
-    channels on 24-pixel images, one thread: "corrupted double-linked list" in 60 steps).
+    CPUs keep the contiguous format. Channels last does not make them faster, and with PyTorch 2.13
+    it corrupts the heap (a ResNet of 4 channels on 24-pixel images with one thread fails with
+    "corrupted double-linked list" within 60 steps).
     """
     return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
@@ -49,7 +54,17 @@ def choose_layout(device: torch.device) -> torch.memory_format:
 def wrap(
     network: TwoStream, device: torch.device, process: Process, compiled: bool
 ) -> tuple[nn.Module, TwoStream]:
-    """(What a training step calls, the network in it), with what holds processes together."""
+    """Prepare a network for training in one or several processes.
+
+    Args:
+        network: The network, already on `device`.
+        device: The device that this process computes on.
+        process: This process.
+        compiled: Whether to compile the network.
+
+    Returns:
+        The module that a training step calls, and the network inside it.
+    """
     outer: nn.Module = network
     if process.world > 1:
         network = synchronize_batch_norms(network, device)
@@ -61,7 +76,7 @@ def wrap(
 
 
 def add_up(values: Sequence[float], process: Process) -> list[float]:
-    """Sums over all processes, the same in each."""
+    """Sum each value over all processes; every process gets the same sums."""
     if process.world == 1:
         return list(values)
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
@@ -72,7 +87,7 @@ def add_up(values: Sequence[float], process: Process) -> list[float]:
 
 
 def gather(value: Any, process: Process) -> list[Any]:
-    """The values of all processes, the same list in each; anything that can be pickled."""
+    """Collect a picklable value from every process; every process gets the same list."""
     if process.world == 1:
         return [value]
     values = [None] * process.world
@@ -81,21 +96,26 @@ def gather(value: Any, process: Process) -> list[Any]:
 
 
 def launch(work: Callable[[Process], None], settings: Settings) -> None:
-    """Run ``work`` in each of the processes; RunError where one fails.
+    """Run a function in each training process.
 
-    With more than one, `work` must be picklable, and folders that it names must be the same on
-    all nodes.
+    Args:
+        work: The function. With several processes it must be picklable, and the folders that it
+            names must be the same on all nodes.
+        settings: The number of processes and their resources.
+
+    Raises:
+        RunError: A process failed.
     """
     if settings.processes == 1:
         work(Process())
         return
     on_gpu = settings.device == "cuda"
     share = {"CPU": 1 if not on_gpu else max(1, settings.workers)}
-    # One more than they need: the trainer of an older Ray takes one for itself.
+    # One core more than needed: the trainer of older Ray versions takes one for itself.
     cores = max(len(os.sched_getaffinity(0)), settings.processes * share["CPU"] + 1)
     gpus = torch.cuda.device_count() if on_gpu else 0
-    # A busy machine takes its time to import torch; Ray Train would give up after 30 s, begin
-    # again, and so for ever.
+    # On a busy machine importing PyTorch may take more than the 30 s after which Ray Train gives
+    # up and starts again, forever.
     patience = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": START_SECONDS}
     with (
         open_ray(find_address(None), cores, gpus, patience),
@@ -123,7 +143,7 @@ def launch(work: Callable[[Process], None], settings: Settings) -> None:
 
 
 def enter(config: dict[str, Any]) -> None:
-    """What each of Ray's workers runs."""
+    """Run the work of one Ray Train worker."""
     from ray.train import get_context
 
     context = get_context()

@@ -1,8 +1,8 @@
-"""Batch normalization over the batches of all processes, on CPUs as well.
+"""Batch normalization over the batches of all processes, on CPUs as well as GPUs.
 
-Peng et al., "MegDet", CVPR 2018, §3.2. torch's SyncBatchNorm does this on GPUs and refuses the
-CPU; `AllReduceBatchNorm` is for that case: mean and variance of the whole batch by two sums over
-the processes, through which gradients flow.
+Peng et al., "MegDet", CVPR 2018, §3.2. PyTorch's SyncBatchNorm supports GPUs only.
+`AllReduceBatchNorm` is its counterpart for the CPU: two sums over the processes give the mean and
+the variance of the whole batch, and gradients flow through both sums.
 """
 
 from typing import Any
@@ -14,35 +14,47 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class SumOverProcesses(torch.autograd.Function):
-    """The sum of a tensor over processes. So is its gradient: each one's loss depends on it."""
+    """Sum a tensor over all processes.
+
+    The gradient is summed over the processes too, because the loss of each one depends on the sum.
+    """
 
     @staticmethod
     def forward(context: Any, x: torch.Tensor) -> torch.Tensor:
+        """Return the sum of `x` over all processes."""
         total = x.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        """Return the sum of the gradient over all processes."""
         total = gradients[0].clone()
         dist.all_reduce(total)
         return total
 
 
 class AllReduceBatchNorm(_BatchNorm):
-    """Batch normalization with the statistics of all processes; as if one had them all."""
+    """Batch normalization with statistics over the batches of all processes."""
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
         if input.dim() < 2:
             raise ValueError(f"expected 2 dimensions or more, got {input.dim()}")
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Like nn.BatchNorm2d's; batches of the processes may differ in size."""
+        """Normalize a batch as `nn.BatchNorm2d` does.
+
+        Args:
+            input: Tensor (N, C, ...). N may differ between processes.
+
+        Returns:
+            The normalized tensor, of the shape and dtype of `input`.
+        """
         self._check_input_dim(input)
         if not self.training:
             return super().forward(input)
         kind = input.dtype
-        # Sums of many halves in halves would be rough, and the running statistics are not halves.
+        # float16 sums of many values are inaccurate, and the running statistics are float32.
         input = input.to(torch.promote_types(kind, self.weight.dtype))
         spread = [0, *range(2, input.dim())]
         shape = [1, -1] + [1] * (input.dim() - 2)
@@ -59,7 +71,15 @@ class AllReduceBatchNorm(_BatchNorm):
 
 
 def synchronize_batch_norms(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network with BN over all processes, by the same names of weights."""
+    """Replace the batch normalization layers of a network with synchronized ones.
+
+    Args:
+        network: The network; on the CPU it is changed in place.
+        device: The device that the network is trained on.
+
+    Returns:
+        The network, whose weights keep their names.
+    """
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)
     for name, child in network.named_children():
@@ -71,7 +91,7 @@ def synchronize_batch_norms(network: nn.Module, device: torch.device) -> nn.Modu
 
 
 def convert(layer: _BatchNorm) -> AllReduceBatchNorm:
-    """The same layer, sharing its parameters and statistics."""
+    """Convert a layer to `AllReduceBatchNorm`, sharing its parameters and statistics."""
     other = AllReduceBatchNorm(layer.num_features, layer.eps, layer.momentum)
     other.weight, other.bias = layer.weight, layer.bias
     other.running_mean, other.running_var = layer.running_mean, layer.running_var

@@ -1,1 +1,1 @@
-"""Scores of test videos, what they are worth, and predictions of single files."""
+"""Score test videos, measure the scores, and predict the classes of single files."""

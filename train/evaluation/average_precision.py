@@ -1,22 +1,22 @@
 # ruff: noqa: N803, N806
-"""Mean average precision of videos with many labels, by both definitions in use for Charades.
+"""Mean average precision of videos with many labels, in both definitions used for Charades.
 
 The average precision of a class is the mean, over its positive videos, of the precision among
 all videos that score at least as well. Two programs compute it:
 
     mAP, wAP                    Charades' own (gsig/charades-algorithms, pytorch/utils/map.py): a
-                                sort, no interpolation, and a video without any label ranks last
-                                in every class, whatever its scores are
-    mAP_sklearn, wAP_sklearn    scikit-learn's, as SlowFast: equal scores are one threshold, and
-                                videos without labels count as any other
+                                sort without interpolation; a video without labels ranks last in
+                                every class, whatever its scores
+    mAP_sklearn, wAP_sklearn    scikit-learn's, as in SlowFast: equal scores are one threshold, and
+                                videos without labels count like any other
 
-mAP is the mean over classes, wAP is weighted by their positives: Σ AP_c·n_c / Σ n_c. They differ
-by definition where videos have no label (the first is never the lower one for it) or scores are
-equal; otherwise they agree.
+mAP is the mean over classes. wAP weights classes by their positives: Σ AP_c·n_c / Σ n_c. The two
+definitions differ only where videos have no label (the first is then never lower) or scores are
+equal.
 
-Departs from the official program: it has NaN for a class without positives, and so for the mean;
-as in its forks, such classes do not count here. Its order of equal scores is whatever its sort
-makes it; here negatives come first, so that equal scores never help.
+Deviations: the official program returns NaN for a class without positives, and so for the mean.
+Here, as in its forks, such classes do not count. The official order of equal scores depends on its
+sort. Here negatives come first, so that equal scores never help.
 
     N C  videos, classes
 """
@@ -32,13 +32,21 @@ F64 = npt.NDArray[np.float64]
 
 
 def measure_many(scores_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> dict[str, float]:
-    """mAP, wAP, mAP_sklearn and wAP_sklearn in [0, 1]; n videos, and classes with positives.
+    """Measure the mean average precision.
 
-    ``scores`` (N, C) are any finite numbers of which more is likelier, ``targets`` (N, C) are 0
-    and 1. Raises ValueError for other shapes or targets, RunError for scores that are not finite
-    and where no video has any label.
+    Args:
+        scores_NC: Finite numbers (N, C); higher means likelier.
+        targets_NC: 0 and 1, (N, C).
+
+    Returns:
+        mAP, wAP, mAP_sklearn and wAP_sklearn in [0, 1]; n, the number of videos; classes, the
+        number of classes with positives.
+
+    Raises:
+        ValueError: The shapes differ, or a target is not 0 or 1.
+        RunError: A score is not finite, or no video has a label.
     """
-    from sklearn.metrics import average_precision_score  # a second to import, and only used here
+    from sklearn.metrics import average_precision_score  # takes a second to import
 
     scores, targets = check(scores_NC, targets_NC)
     positives = targets.sum(axis=0)
@@ -62,12 +70,12 @@ def measure_many(scores_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> dict[st
 
 
 def compute_official(scores_NC: F64, targets_NC: npt.NDArray[np.bool_]) -> F64:
-    """The official average precision of each class, (C,); NaN where it has no positive."""
+    """Compute the official average precision of each class, (C,); NaN for one without positives."""
     unlabelled = ~targets_NC.any(axis=1, keepdims=True)
     scores_NC = np.where(unlabelled, -np.inf, scores_NC)
     precisions = np.full(scores_NC.shape[1], np.nan)
     for c in np.flatnonzero(targets_NC.any(axis=0)):
-        # By score, best first; of equal ones negatives first.
+        # Best score first; negatives first among equal scores.
         order = np.lexsort((targets_NC[:, c], -scores_NC[:, c]))
         ranks = np.flatnonzero(targets_NC[order, c]) + 1
         precisions[c] = (np.arange(1, len(ranks) + 1) / ranks).mean()
@@ -75,7 +83,7 @@ def compute_official(scores_NC: F64, targets_NC: npt.NDArray[np.bool_]) -> F64:
 
 
 def check(scores_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> tuple[F64, npt.NDArray[np.bool_]]:
-    """Both as arrays; see `measure_many`."""
+    """Check scores and targets and convert them to arrays; see `measure_many`."""
     scores, targets = np.asarray(scores_NC, np.float64), np.asarray(targets_NC)
     if scores.ndim != 2 or scores.shape != targets.shape or not scores.size:
         raise ValueError(

@@ -1,13 +1,13 @@
-"""Evaluation of a finished run: every score that its recipe lists, and what it costs.
+"""Evaluate a finished run: compute every score that its recipe lists, and count parameters.
 
     iter_0/rgb, iter_0/flow, iter_0/fusion     the branches alone, fused 1:1
     iter_1/rgb, iter_1/flow, iter_1/fusion     after the first iteration, fused 5:1; …
-    a control's name/rgb                       the same with something taken away
-    mean/…                                     over splits, where there are several
+    a control's name/rgb                       the same with one component removed or changed
+    mean/…                                     means over splits, where there are several
 
-Without iterations the names are rgb, flow and fusion alone; of sound, audio; of feature sets, sets.
-Every video of the subset is scored once: nothing is padded, dropped or replaced, but that sound
-can be scored only of videos that have any (`n` says how many).
+Without iterations the names are just rgb, flow and fusion. Audio runs have audio, and runs on
+feature sets have sets. Every video of the subset is scored once, without padding, dropping or
+replacing any. Audio runs only score videos that have sound; `n` is the number of scored videos.
 """
 
 from collections.abc import Callable
@@ -35,10 +35,20 @@ def evaluate(
     settings: Settings,
     progress: Callable[[str], Progress] = lambda name: lambda done, total: None,
 ) -> dict[str, dict[str, float]]:
-    """Score the test videos with every phase; metrics by name of score, as in this file's header.
+    """Score the test videos with every phase, and save scores in the run folder.
 
-    Keeps scores and results in the run folder. Raises RunError for an unfinished run or a store
-    of other classes.
+    Args:
+        run: The finished run.
+        store: The store with the test videos.
+        settings: Device, precision and processes.
+        progress: Given the name of a step, returns a function that is called with the number of
+            videos scored and their total.
+
+    Returns:
+        Metrics by the name of the score, as listed in the module docstring.
+
+    Raises:
+        RunError: The run is not finished, or the store has other classes.
     """
     left = [phase.name for phase in run.unfinished()]
     if left:
@@ -65,7 +75,7 @@ def score_phases(
     settings: Settings,
     progress: Callable[[str], Progress],
 ) -> dict[str, Scores]:
-    """The scores of each branch, and of their fusion."""
+    """Compute the scores of each branch of a scoring, and of their fusion."""
     phases = {phase.name: phase for phase in list_phases(run.recipe)}
     recipe = of_split(run.recipe, scoring.split)
     found: dict[str, Scores] = {}
@@ -92,7 +102,21 @@ def score_videos(
     settings: Settings,
     report: Progress,
 ) -> dict[str, Scores]:
-    """Scores of one phase's network for all test videos, by branch."""
+    """Score all test videos with the network of one phase.
+
+    Args:
+        run: The run.
+        recipe: Its recipe for the split of the scoring.
+        phase: The phase whose network is used.
+        wanted: Branches to score.
+        scoring: The scoring that the scores belong to.
+        store: The store with the test videos.
+        settings: Device, precision and processes.
+        report: Called with the number of videos scored and their total.
+
+    Returns:
+        The scores of each branch.
+    """
     device, task = torch.device(settings.device), find_task(recipe)
     network = task.load_finished_network(run, phase, wanted)
     network.to(device, memory_format=choose_layout(device))
@@ -121,7 +145,11 @@ def score_videos(
 def average_splits(
     recipe: Recipe, results: dict[str, dict[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """The means over splits, as ``mean/…``; ``n`` is the sum. Nothing without splits."""
+    """Average the metrics over splits, as ``mean/…``; ``n`` is summed.
+
+    Returns:
+        The means, or an empty dictionary if the recipe has no splits.
+    """
     if not recipe.splits:
         return {}
     means = {}
@@ -141,10 +169,10 @@ def average_splits(
 
 
 def path_of(scoring: str, branch: str) -> str:
-    """The name of a score."""
+    """Join the names of a scoring and a branch into the name of a score."""
     return f"{scoring}/{branch}" if scoring else branch
 
 
 def count_costs(recipe: Recipe) -> dict[str, dict[str, float]]:
-    """Parameters by name of score, and their ratio to a whole."""
+    """Count the parameters of each score's network, and their ratio to a whole network."""
     return find_task(recipe).count_costs()

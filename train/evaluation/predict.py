@@ -1,8 +1,8 @@
-"""Classification of a video file: decoded, its flow computed, and scored as at testing.
+"""Classify a video file: decode it, compute its flow, and score it as in testing.
 
-The video goes through a store of its own, by the recipe of the store that the run was trained
-on, so the networks see (or hear) it as they did their training videos, JPEG and all. Runs on
-feature sets classify videos of a store that has their features.
+The video is extracted into a temporary store with the recipe of the run's training store, so that
+the networks get the same input as in training, including JPEG compression. Runs on feature sets
+classify videos of a store that has their features.
 """
 
 import tempfile
@@ -39,27 +39,38 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Prediction:
-    """Probabilities (C,) of the run's classes, and what the network saw.
-
-    ``frames`` (H, W, 3) uint8 and ``flows``, colour-coded, of a few moments.
-    """
+    """Class probabilities of a video, and what the network saw."""
 
     classes: tuple[str, ...]
+    """Names of the classes by class id."""
     probabilities: npt.NDArray[np.float32]
+    """Probabilities (C,) of the classes."""
     frames: list[npt.NDArray[np.uint8]]
+    """A few frames, uint8 (H, W, 3)."""
     flows: list[npt.NDArray[np.uint8]]
+    """The colour-coded flow of the same moments, uint8 (H, W, 3)."""
 
     def top(self, count: int = SHOWN) -> list[tuple[str, float]]:
-        """The likeliest classes with their probabilities, best first."""
+        """Return the likeliest classes with their probabilities, best first."""
         order = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.classes[i], float(self.probabilities[i])) for i in order]
 
 
 def predict_video(run: Run, video: Path, settings: Settings, backend: str = "auto") -> Prediction:
-    """Classify a video with the last score of a finished run (the fusion, where it has one).
+    """Classify a video file with the last score of a finished run: the fusion, if it has one.
 
-    Raises VideoError where the video cannot be used or has no sound for a run on that, RunError for
-    an unfinished run, and for one on feature sets.
+    Args:
+        run: The run.
+        video: The video file.
+        settings: Device and threads.
+        backend: The optical-flow backend.
+
+    Returns:
+        The prediction.
+
+    Raises:
+        VideoError: The video cannot be used, or has no sound for a run on audio.
+        RunError: The run is not finished, or was trained on feature sets.
     """
     task = find_task(run.recipe)
     store_recipe = task.recipe_for_video_file(StoreRecipe.from_dict(run.facts["store_recipe"]))
@@ -84,10 +95,20 @@ def predict_video(run: Run, video: Path, settings: Settings, backend: str = "aut
 
 
 def predict_stored(run: Run, store: Store, id: str, settings: Settings) -> Prediction:
-    """Classify a video of a store by its sets of features, with a finished run on such.
+    """Classify a video of a store from its features, with a finished run on feature sets.
 
-    Raises UsageError for a video that the store has not or has in no subset, RunError for a run
-    on images, or one of other features.
+    Args:
+        run: The run.
+        store: The store with the features.
+        id: Id of the video.
+        settings: Device and threads.
+
+    Returns:
+        The prediction.
+
+    Raises:
+        UsageError: The store has no such video, or the video is in no subset.
+        RunError: The run was trained on images or audio, or on other features.
     """
     task = find_task(run.recipe)
     if task.recipe_for_video_file(StoreRecipe.from_dict(run.facts["store_recipe"])) is not None:
@@ -107,7 +128,7 @@ def predict_stored(run: Run, store: Store, id: str, settings: Settings) -> Predi
 
 
 def choose_scoring(run: Run) -> Scoring:
-    """The last scoring that is no control."""
+    """Return the last scoring that is not a control."""
     controls = {phase.name for phase in list_phases(run.recipe) if phase.uniform}
     scorings = [
         scoring
@@ -155,7 +176,20 @@ def extract_one(
 def score_branch(
     run: Run, name: str, branch: Branch, store: Store, subset: str, row: int, settings: Settings
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mean logits and mean probabilities, (C,) each, over all views of a video of a subset."""
+    """Average the logits and the probabilities of a video, (C,) each, over its views.
+
+    Args:
+        run: The run.
+        name: Name of the phase whose network is used.
+        branch: The branch to score.
+        store: The store with the video.
+        subset: The subset that the video is in.
+        row: Row of the video in the store.
+        settings: Device of the network.
+
+    Returns:
+        Mean (or highest) logits and probabilities.
+    """
     phase = next(phase for phase in list_phases(run.recipe) if phase.name == name)
     recipe = of_split(run.recipe, phase.split)
     task = find_task(recipe)
@@ -169,7 +203,7 @@ def score_branch(
 
 
 def combine(run: Run, scoring: Scoring, scores: dict[Any, Any]) -> npt.NDArray[np.float32]:
-    """Probabilities: the weighted mean of the branches' scores, by the recipe's fusion."""
+    """Combine the branches' scores into probabilities by the weights of the scoring."""
     weights = dict.fromkeys(scores, 1.0)
     if scoring.fusion is not None:
         weights = dict(zip(("rgb", "flow"), scoring.fusion, strict=True))
@@ -184,7 +218,7 @@ def combine(run: Run, scoring: Scoring, scores: dict[Any, Any]) -> npt.NDArray[n
 
 
 def show(video: Video, count: int = 3) -> tuple[list[Any], list[Any]]:
-    """A few moments of a video, in the streams that its store has."""
+    """Return a few frames of a video and its colour-coded flow, as far as the store has them."""
     total = video.num_flow or video.num_frames
     if not {"rgb", "flow"} & set(video.streams):
         return [], []
@@ -194,7 +228,7 @@ def show(video: Video, count: int = 3) -> tuple[list[Any], list[Any]]:
 
 
 def draw_prediction(prediction: Prediction, title: str) -> "Figure":
-    """Frames above their flow, beside bars of the likeliest classes."""
+    """Draw the frames above their flow, beside a bar chart of the likeliest classes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.2), layout="constrained", dpi=130)

@@ -1,10 +1,10 @@
 # ruff: noqa: N803
-"""Scores of videos: computed view by view, kept as files, fused and measured.
+"""Scores of videos: averaged over views, saved to files, fused and measured.
 
-A video's score is the mean over all its views (segments × crops) of logits, and of
-probabilities. Fusion is the weighted sum of RGB's and flow's. Chi et al. 2019, §4.4, fuse frame
-by frame and then average, which is the same: both are sums. What matters is whether logits or
-probabilities are averaged, so both are kept.
+A video's score is the mean over all its views (segments × crops). The scores of the branches are
+fused by a weighted sum. Chi et al. 2019, §4.4, fuse frame by frame and then average, which is
+equivalent because both are sums. Averaging logits differs from averaging probabilities, so both
+averages are kept.
 
     N C  videos, classes
 """
@@ -22,7 +22,7 @@ from train.runs.run import RunError
 
 Labels = Literal["one", "many"]
 Views = Literal["mean", "max"]
-# What `measure` gives, best known first, and how tables call it.
+# Metrics that `measure` returns, best known first, with their titles in tables.
 METRICS: dict[Labels, dict[str, str]] = {
     "one": {"top1": "top-1", "top5": "top-5", "mean_class": "class mean"},
     "many": {"mAP": "mAP", "wAP": "wAP", "mAP_sklearn": "mAP (sklearn)"},
@@ -33,18 +33,19 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one network on one subset: ``ids`` (N,), ``labels`` (N,) or (N, C), the rest (N, C).
-
-    ``softmax`` are probabilities: with many labels each class's own.
-    """
+    """Scores of one network on one subset."""
 
     ids: tuple[str, ...]
+    """Ids of the N videos."""
     labels: npt.NDArray[Any]
+    """Class ids (N,), or 0 and 1 (N, C) with many labels."""
     logits: F32
+    """Averaged logits (N, C)."""
     softmax: F32
+    """Averaged probabilities (N, C); with many labels they are those of each class separately."""
 
     def save(self, path: Path) -> None:
-        """Write as .npz."""
+        """Save the scores as an .npz file, atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npz")
         np.savez_compressed(
@@ -57,12 +58,16 @@ class Scores:
         part.replace(path)
 
     def of(self, over: Literal["logits", "softmax"]) -> F32:
-        """The averages of one kind."""
+        """Return the averages of one kind, (N, C)."""
         return self.logits if over == "logits" else self.softmax
 
 
 def load_scores(path: Path) -> Scores:
-    """Read a file of `Scores.save`; RunError where it is missing or damaged."""
+    """Load a file written by `Scores.save`.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             return Scores(
@@ -78,9 +83,19 @@ def fuse_scores(
     weights: tuple[float, float],
     over: Literal["logits", "softmax"] = "logits",
 ) -> Scores:
-    """The weighted sum of two networks' scores of the same videos, in both kinds of average.
+    """Fuse the scores of two networks on the same videos by a weighted sum.
 
-    Raises RunError where the videos differ.
+    Args:
+        rgb: Scores of the first network.
+        flow: Scores of the second network.
+        weights: Weights of the two.
+        over: Which averages to sum.
+
+    Returns:
+        The fused scores, the same in both kinds of average.
+
+    Raises:
+        RunError: The videos differ.
     """
     if rgb.ids != flow.ids:
         raise RunError(
@@ -95,7 +110,16 @@ def fuse_scores(
 def average_views(
     logits_VC: torch.Tensor, labels: Labels = "one", views: Views = "mean"
 ) -> tuple[F32, F32]:
-    """Scores of one video's views → mean (or highest) logits and probabilities, (C,) each."""
+    """Average the logits of one video's views, and the probabilities.
+
+    Args:
+        logits_VC: Logits (V, C) of the V views.
+        labels: "one" uses softmax, "many" sigmoid.
+        views: "mean" averages, "max" takes the highest.
+
+    Returns:
+        Logits and probabilities, (C,) each.
+    """
     logits = logits_VC.float().cpu()
     both = logits, logits.softmax(dim=1) if labels == "one" else logits.sigmoid()
     if views == "max":
@@ -107,16 +131,22 @@ def average_views(
 
 
 def measure(scores: F32, labels: npt.NDArray[Any]) -> dict[str, float]:
-    """top1, top5 and mean_class accuracy in [0, 1], and n, the number of videos.
+    """Measure accuracy, or average precision for videos with many labels.
 
-    With many labels (N, C): what `measure_many` gives.
+    Equal scores count as wrong, so that a network that scores all classes alike is never right.
+    The mean over classes covers those that have videos.
 
-    The mean over classes is over those that have videos. Equal scores count as wrong, so that a
-    network that says the same of all classes is not right.
+    Args:
+        scores: Scores (N, C).
+        labels: Class ids (N,), or 0 and 1 (N, C) with many labels.
+
+    Returns:
+        top1, top5 and mean_class in [0, 1], and n, the number of videos. With many labels, the
+        result of `measure_many`.
     """
     if labels.ndim == 2:
         return measure_many(scores, labels)
-    from sklearn.metrics import recall_score  # a second to import; training needs none of it
+    from sklearn.metrics import recall_score  # takes a second to import; training does not need it
 
     own = np.take_along_axis(scores, labels[:, None], axis=1)
     rank = (scores >= own).sum(axis=1) - 1
@@ -135,7 +165,7 @@ def measure(scores: F32, labels: npt.NDArray[Any]) -> dict[str, float]:
 def predict(
     scores: F32, rank: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """The class that each video is taken for; of equal scores a wrong one."""
+    """Return the predicted class of each video; on a tie with the right class, a wrong one."""
     best = scores.argmax(axis=1)
     tied = (best == labels) & (rank > 0)
     other = scores.copy()
@@ -145,7 +175,7 @@ def predict(
 
 
 def per_class(scores: F32, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Accuracy of each class, (C,); NaN where it has no video."""
+    """Compute the accuracy of each class, (C,); NaN for a class without videos."""
     matrix = count_confusions(scores, labels)
     with np.errstate(invalid="ignore"):
         accuracy: npt.NDArray[np.float64] = np.diag(matrix) / matrix.sum(axis=1)
@@ -153,7 +183,7 @@ def per_class(scores: F32, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.floa
 
 
 def count_confusions(scores: F32, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Videos by (class, class that they are taken for), (C, C)."""
+    """Count videos by (true class, predicted class), (C, C)."""
     from sklearn.metrics import confusion_matrix
 
     matrix: Any = confusion_matrix(labels, scores.argmax(axis=1), labels=np.arange(scores.shape[1]))

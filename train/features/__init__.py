@@ -1,9 +1,9 @@
-"""Local features of videos, by networks, as streams of their store.
+"""Extraction of local video features with networks, stored as streams of the store.
 
-    store ─ plan (what is left) ─ shares of videos ─ workers (Ray, or this process) ─ shards ─ index
+    store ─ plan (missing videos) ─ shares of videos ─ workers (Ray or in-process) ─ shards ─ index
 
-The driver, its actors and the commits are those of extraction (flowkit/extract); what differs is
-what a worker does, and that it does it for many videos together.
+Driver, actors and commits are those of `flowkit.extraction`. Only the worker differs: it
+processes many videos together.
 """
 
 from train.features.network import Wanted

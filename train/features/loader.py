@@ -1,4 +1,4 @@
-"""Batches of pieces of videos, read by a thread or by processes that live from share to share."""
+"""Load batches of video pieces in a thread or in processes that outlive a share."""
 
 import multiprocessing
 import signal
@@ -17,9 +17,13 @@ from train.tasks.samples import begin_worker
 
 @dataclass
 class BatchList:
-    """The batches of a share, as a sampler: the loader outlives the share."""
+    """Sampler over the batches of one share.
+
+    The batches are replaced for each share, because the loader outlives it.
+    """
 
     batches: Sequence[list[Piece]] = field(default_factory=list)
+    """The pieces of each batch."""
 
     def __iter__(self) -> Iterator[list[Piece]]:
         return iter(self.batches)
@@ -29,16 +33,19 @@ class BatchList:
 
 
 class BatchLoader:
-    """Loads batches in order by ``readers`` processes; by who asks, with 0.
+    """Load batches in order.
 
-    ``pinned``: into memory from which a GPU can copy while it computes.
+    Args:
+        reader: Reads the images of a batch.
+        readers: Number of reader processes; 0 reads in the calling thread.
+        pinned: Whether to use pinned memory, from which a GPU can copy while it computes.
     """
 
     def __init__(self, reader: ViewReader, readers: int, pinned: bool) -> None:
         self._sampler = BatchList()
         shorten_socket_paths()
         forkserver = multiprocessing.get_context("forkserver")
-        # So that readers start at once.
+        # Preloaded, so that readers start at once.
         forkserver.set_forkserver_preload(["flowkit.datasets.views"])
         self._loader: DataLoader[Any] = DataLoader(
             reader,
@@ -53,7 +60,11 @@ class BatchLoader:
         )
 
     def load(self, batches: Sequence[list[Piece]]) -> Iterator[dict[str, Any]]:
-        """What a `ViewReader` gives of each batch; FlowkitError where one of the processes died."""
+        """Yield what the `ViewReader` returns for each batch.
+
+        Raises:
+            FlowkitError: A reader process died.
+        """
         self._sampler.batches = batches
         try:
             yield from self._loader
@@ -67,6 +78,9 @@ class BatchLoader:
 
 
 def begin_reader(number: int) -> None:
-    """One thread; and Ctrl-C, which a terminal sends to all, is for the run to answer."""
+    """Initialize a reader process: one thread, and SIGINT ignored.
+
+    A terminal sends Ctrl-C to all processes, and only the main process should answer it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     begin_worker(number)

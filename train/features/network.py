@@ -1,7 +1,7 @@
-"""Which network makes features, of what: from a run of `flowkit train`, or a weight file.
+"""Load the network that computes features from a run of `flowkit train` or a weight file.
 
-A feature is what a backbone's `embed` gives: its pooled features, before dropout and the last
-layer, which therefore is not looked at, nor does it count in the digest of the weights.
+A feature is the output of a backbone's `embed`: the pooled features before dropout and the last
+layer. The last layer is therefore ignored and excluded from the digest of the weights.
 """
 
 import copy
@@ -40,51 +40,57 @@ CROPS: Mapping[str, type[CentreCrop] | type[TenCrop] | type[ThreeCrop]] = {
     "three": ThreeCrop,
     "ten": TenCrop,
 }
-WHOLE = "whole"  # what audio patches are taken as
-POSITIONS, CLIPS = 25, 10  # Attention Clusters' on Kinetics; CATNet's, of three crops each
+WHOLE = "whole"  # crops of audio patches, which are not cropped
+POSITIONS, CLIPS = 25, 10  # Attention Clusters on Kinetics; CATNet, three crops each
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a person asked for; None where nothing was said.
-
-    ``model``: a run folder or a weight file, the latter with ``backbone``. ``stream``, ``split``:
-    which phase of the run. The rest is how videos are looked at; see `FeatureRecipe`.
-    """
+    """The network and sampling that the user asked for; None where an option was not given."""
 
     model: str
+    """A run folder, or a weight file together with `backbone`."""
     backbone: str | None = None
+    """Name of the backbone of a weight file."""
     stream: Source | None = None
+    """The stream whose network is used."""
     split: int | None = None
+    """The split whose network is used, in a run of several splits."""
     positions: int | None = None
+    """Number of positions per video; see `FeatureRecipe`."""
     crops: str | None = None
+    """Name of the crops: "centre", "three" or "ten"."""
     size: int | None = None
+    """Side of a crop in pixels."""
     clip_length: int | None = None
+    """Number of frames or flow fields in a clip."""
     clip_stride: int | None = None
+    """Distance between the frames of a clip."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureNetwork:
-    """A backbone in eval mode, and how it looks at videos.
-
-    ``path``: the file that its weights are of; ``short_side`` of the frames it was trained on,
-    None where nobody knows.
-    """
+    """A backbone in eval mode, with the sampling of its input."""
 
     backbone: Backbone
+    """The backbone in eval mode."""
     path: Path
+    """File that the weights come from."""
     recipe: FeatureRecipe
+    """Recipe of the features."""
     convention: InputConvention
+    """Normalization of the input."""
     short_side: int | None = None
+    """Shorter side in pixels of the frames it was trained on, or None if unknown."""
 
     @property
     def is_3d(self) -> bool:
-        """Whether it looks at clips."""
+        """Return whether the network takes clips."""
         return self.backbone.dims == 3
 
     @property
     def sampling(self) -> ViewSampling:
-        """Where it looks."""
+        """Return how positions in a video are sampled."""
         recipe = self.recipe
         return ViewSampling(
             source=cast(Source, recipe.source),
@@ -95,17 +101,17 @@ class FeatureNetwork:
 
     @property
     def crops(self) -> Crops:
-        """The views of an image; audio is one view, whole."""
+        """Return the crops of an image; audio has one view, uncropped."""
         return make_crops(self.recipe)
 
     @property
     def views(self) -> int:
-        """How many there are."""
+        """Return the number of views per position."""
         return count_views(self.crops)
 
 
 def make_crops(recipe: FeatureRecipe) -> Crops:
-    """The crops of a recipe; for audio, which is not cropped, any that is one."""
+    """Build the crops of a recipe; audio is not cropped and gets a single view."""
     if recipe.source == "audio":
         return CentreCrop(1)
     crops: Crops = CROPS[recipe.crops](recipe.size)
@@ -113,16 +119,17 @@ def make_crops(recipe: FeatureRecipe) -> Crops:
 
 
 def find_network(wanted: Wanted) -> FeatureNetwork:
-    """Load the network that is asked for.
+    """Load the network that the user asked for.
 
-    Raises UsageError where it makes no local features or its weights are none of the backbone,
-    RunError for a run that is not finished so far.
+    Raises:
+        UsageError: It makes no local features, or the weights do not fit the backbone.
+        RunError: The run is not finished.
     """
     return find_in_run(wanted) if is_run(wanted.model) else find_in_file(wanted)
 
 
 def is_run(model: str) -> bool:
-    """Whether that is a run folder."""
+    """Return whether a path is a run folder."""
     return (Path(model) / "run.json").exists()
 
 
@@ -130,7 +137,7 @@ def is_run(model: str) -> bool:
 
 
 def find_in_run(wanted: Wanted) -> FeatureNetwork:
-    """The plain branch of a run, trained alone."""
+    """Load the branch of a run that was trained alone."""
     if wanted.backbone is not None:
         raise UsageError(f"{wanted.model} is a run, whose recipe says the backbone: no --backbone")
     run = Run(wanted.model)
@@ -157,9 +164,17 @@ def find_in_run(wanted: Wanted) -> FeatureNetwork:
 
 
 def choose_stream(run: Run, asked: Source | None) -> tuple[ImageRecipe | AudioRecipe, Stream]:
-    """The stream of a run whose network is asked for; its only one, where nothing was said.
+    """Choose the stream of a run whose network is used.
 
-    With the run's recipe, which has such networks.
+    Args:
+        run: The run.
+        asked: The stream, or None for the only one.
+
+    Returns:
+        The recipe and the stream.
+
+    Raises:
+        UsageError: The run has no such network, or its branch is not a plain one.
     """
     recipe = run.recipe
     if isinstance(recipe, FeatureSetRecipe):
@@ -184,7 +199,11 @@ def choose_stream(run: Run, asked: Source | None) -> tuple[ImageRecipe | AudioRe
 
 
 def choose_phase(run: Run, stream: Stream, split: int | None) -> Phase:
-    """The phase in which the branch was trained alone."""
+    """Return the phase in which the branch was trained alone.
+
+    Raises:
+        UsageError: The split does not exist, or a split is needed.
+    """
     splits = run.recipe.splits
     if (split is None) == bool(splits) or (splits and split not in splits):
         known = f"--split of {', '.join(map(str, splits))}" if splits else "no --split"
@@ -196,7 +215,7 @@ def choose_phase(run: Run, stream: Stream, split: int | None) -> Phase:
 
 
 def find_in_file(wanted: Wanted) -> FeatureNetwork:
-    """A backbone of a weight file, whose first convolution says what it looks at."""
+    """Load a backbone from a weight file; its first convolution tells which stream it takes."""
     if wanted.backbone not in NETWORKS:
         raise UsageError(
             f"{wanted.model} is no run of flowkit train, so a weight file: expected --backbone of "
@@ -232,7 +251,19 @@ def find_in_file(wanted: Wanted) -> FeatureNetwork:
 
 
 def choose_source(wanted: Wanted, channels: int, dims: int) -> Source:
-    """What a network of so many input channels looks at: 3 RGB, 1 audio, pairs flow."""
+    """Determine the stream of a network from its input channels.
+
+    Args:
+        wanted: The user's request.
+        channels: Input channels: 3 for RGB, 1 for audio, pairs for flow.
+        dims: 2 for images, 3 for clips.
+
+    Returns:
+        The stream.
+
+    Raises:
+        WeightsError: The channels fit no stream, or another one than `wanted` names.
+    """
     is_flow = channels == 2 if dims == 3 else channels >= 2 and channels % 2 == 0
     known = {3: "rgb", 1: "audio" if dims == 2 else ""}.get(channels, "flow" if is_flow else "")
     if not known or (known == "audio" and wanted.backbone != "vgg16"):
@@ -258,7 +289,23 @@ def look(
     place: tuple[int, int, int],
     short_side: int | None,
 ) -> FeatureNetwork:
-    """A network with what was asked for; else its own (size, length, stride) of ``place``."""
+    """Build the feature network, using the backbone's own sampling where none was asked for.
+
+    Args:
+        wanted: The user's request.
+        backbone: The backbone in eval mode.
+        path: File of the weights.
+        name: Name of the network in the recipe.
+        stream: The stream that it takes.
+        place: Default size in pixels, clip length and clip stride.
+        short_side: Shorter side of its training frames, or None if unknown.
+
+    Returns:
+        The network with its feature recipe.
+
+    Raises:
+        UsageError: An option does not apply to this network.
+    """
     is_3d, is_audio = backbone.dims == 3, stream == "audio"
     size, length, stride = place
     if is_audio and (wanted.crops or wanted.size):
@@ -286,14 +333,18 @@ def look(
 
 
 def digest_features(backbone: Backbone) -> str:
-    """The digest of what of a backbone makes features: all but its last layer."""
+    """Digest the weights that determine the features: all but the last layer."""
     last = f"{backbone.last}."
     state = backbone.state_dict()
     return digest_weights({n: t for n, t in state.items() if not n.startswith(last)})
 
 
 def check_sizes(network: FeatureNetwork) -> None:
-    """UsageError where a network cannot take what it is to be given; computes nothing."""
+    """Check on the meta device that the network accepts inputs of the recipe's size.
+
+    Raises:
+        UsageError: It does not.
+    """
     recipe, twin = network.recipe, copy.deepcopy(network.backbone).to("meta")
     image = (96, 64) if recipe.source == "audio" else (recipe.size, recipe.size)
     channels = {"rgb": 3, "flow": 2, "audio": 1}[recipe.source]

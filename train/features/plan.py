@@ -1,7 +1,7 @@
-"""What is left to do: videos of a store that lack features, and why some cannot have any.
+"""Plan a feature run: which videos lack features, and why some cannot have any.
 
-Videos go to workers in shares: a worker reads a share's images ahead, leads them through the
-network in full batches, and writes the share out.
+Workers receive videos in shares. A worker prefetches the images of a share, runs the network on
+full batches, and writes the share out.
 """
 
 import time
@@ -17,26 +17,32 @@ from flowkit.store import Failure, Store
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A video to compute: its frames, flow fields or patches, and the rows that come of them.
-
-    ``supersedes``: the store has features of an older source of it, which these replace.
-    """
+    """A video to compute features of."""
 
     id: str
+    """Id of the video."""
     available: int
+    """Number of its frames, flow fields or patches."""
     weight: int
+    """Number of features that it will have, at least 1."""
     supersedes: bool = False
+    """Whether the new features replace those of an older source of the video."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The videos of a run in the store's order, and why the others are not among them."""
+    """The videos to compute in the store's order, and the reasons for leaving out the others."""
 
     targets: tuple[Target, ...]
-    done: int = 0  # in the store
-    lacking: tuple[Failure, ...] = ()  # whose stream is not there, or too short
-    quarantined: tuple[Failure, ...] = ()  # failed before
-    beyond: int = 0  # left out by --limit
+    """Videos to compute."""
+    done: int = 0
+    """Number of videos whose features are in the store."""
+    lacking: tuple[Failure, ...] = ()
+    """Videos whose input stream is missing or too short."""
+    quarantined: tuple[Failure, ...] = ()
+    """Videos that failed before."""
+    beyond: int = 0
+    """Number of videos left out by ``--limit``."""
 
 
 def make_plan(
@@ -51,12 +57,22 @@ def make_plan(
     limit: int | None = None,
     retry_failed: bool = False,
 ) -> Plan:
-    """Decide for each video of this part (i, n) whether ``stream`` is computed of it now.
+    """Decide for each video whether its features are computed in this run.
 
-    ``rows``: the positions of a video, 0 for as many as it has, and the views of each. A
-    quarantined video is tried again with ``retry_failed``, or where the installation was to blame.
-    ``stale``: videos whose features are of
-    a source that was extracted anew since.
+    Args:
+        store: The store.
+        stream: The stream to compute.
+        source: The stream that the network takes.
+        rows: Positions per video (0 for all available ones), and views per position.
+        failures: Failures of earlier runs by video id.
+        stale: Ids of videos whose source was extracted again since their features were made.
+        part: (i, n) selects part i of n.
+        limit: Greatest number of videos to compute.
+        retry_failed: Whether to retry quarantined videos. Failures caused by the installation
+            are always retried.
+
+    Returns:
+        The plan.
     """
     targets: list[Target] = []
     lacking: list[Failure] = []
@@ -97,7 +113,7 @@ def make_plan(
 def make_failure(
     id: str, kind: str, reason: str, stream: str, attempts: int = 1, traceback: str = ""
 ) -> Failure:
-    """Why a video has no features of this stream."""
+    """Build the failure of a video that has no features of a stream."""
     return Failure(
         id=id,
         source="",
@@ -112,23 +128,23 @@ def make_failure(
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """Videos that a worker computes together; see `flowkit.extraction.tasks.Work`.
-
-    ``source``: the weights, which every node must see.
-    """
+    """Videos that one worker computes together: a task of `flowkit.extraction.tasks`."""
 
     targets: tuple[Target, ...]
+    """The videos."""
     source: Path
+    """File of the weights, which every node must be able to read."""
     attempt: int = 1
+    """Number of this attempt, from 1."""
 
     @property
     def id(self) -> str:
-        """How it is called in messages."""
+        """Return the name of the share in messages."""
         first, *others = self.targets
         return f"{first.id} and {len(others)} more" if others else first.id
 
     def divide(self, done: Collection[str]) -> tuple["Share | None", "Share | None"]:
-        """What of it is in the store already, and what is left."""
+        """Split the share into the videos in `done` and the others; None for an empty part."""
         parts = (
             tuple(t for t in self.targets if t.id in done),
             tuple(t for t in self.targets if t.id not in done),
@@ -137,14 +153,18 @@ class Share:
         return found, left
 
     def again(self) -> tuple["Share", ...]:
-        """Its halves, until the video at fault is alone; that one is an attempt later."""
+        """Return the shares to retry.
+
+        A share is halved until the video at fault is alone. A single video is retried as its next
+        attempt.
+        """
         if len(self.targets) == 1:
             return (replace(self, attempt=self.attempt + 1),)
         half = len(self.targets) // 2
         return tuple(replace(self, targets=t) for t in (self.targets[:half], self.targets[half:]))
 
     def outcome(self, status: Status, kind: str = "", reason: str = "") -> tuple[Outcome, ...]:
-        """The same of all of its videos."""
+        """Return the same outcome for each video."""
         return tuple(
             Outcome(id=t.id, status=status, kind=kind, reason=reason, attempts=self.attempt)
             for t in self.targets
@@ -152,7 +172,7 @@ class Share:
 
 
 def share_out(targets: Sequence[Target], weight: int, source: Path) -> list[Share]:
-    """Consecutive videos in shares of about so many rows."""
+    """Group consecutive videos into shares of about `weight` features."""
     shares: list[Share] = []
     own: list[Target] = []
     size = 0

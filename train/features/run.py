@@ -1,7 +1,7 @@
-"""Compute the features that videos of a store lack.
+"""Compute the missing features of the videos in a store.
 
-The steps of a run are those of flowkit/extraction/store_run.py, as for the extraction of videos,
-with another worker.
+A run has the steps of flowkit/extraction/store_run.py, like the extraction of videos, with another
+worker.
 """
 
 import os
@@ -26,32 +26,38 @@ from train.features.summary import Summary
 from train.runs.run import Run, check_size
 
 BATCH = {"cpu": 32, "cuda": 256}
-BATCHES = {"cpu": 4, "cuda": 64}  # of a share: what a killed worker costs at most
-CLIP_IMAGES = 8  # a clip weighs as much in a batch as so many images
+BATCHES = {"cpu": 4, "cuda": 64}  # per share, the most that a killed worker loses
+CLIP_IMAGES = 8  # a clip counts as this many images in a batch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a run is done; nothing here changes what features mean, but for their rounding.
-
-    ``workers``: Ray actors, a GPU or core each; None takes all, 0 works in this process without
-    Ray. ``device``: auto takes the GPU where torch sees one. ``batch``: images, clips or patches at
-    once; ``readers``: processes that read images for each worker. None: what suits the device.
-    ``part`` is (i, n) of ``--shard``. A batch that takes ``stall_seconds`` is given up.
-    """
+    """How a run is carried out. Nothing here changes the features, except by rounding."""
 
     workers: int | None = None
+    """Number of Ray actors, with a GPU or core each. None uses all; 0 works without Ray."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of the network; "auto" uses a GPU if PyTorch finds one."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Dtype that the network computes in."""
     batch: int | None = None
+    """Images, clips or patches per batch. None chooses by device."""
     readers: int | None = None
+    """Reader processes per worker. None chooses by device."""
     part: tuple[int, int] = (0, 1)
+    """(i, n) of ``--shard``."""
     limit: int | None = None
+    """Greatest number of videos to compute, or None for all."""
     retry_failed: bool = False
+    """Whether to retry quarantined videos."""
     address: str | None = None
+    """Address of a Ray cluster, or None."""
     stall_seconds: float = 600.0
+    """Seconds after which a batch in progress is given up."""
     roll_seconds: float = 300.0
+    """Age in seconds at which a shard is committed."""
     roll_bytes: int = 1 << 30
+    """Size in bytes at which a shard is committed."""
     recover_seconds: float = 30.0
 
     def __post_init__(self) -> None:
@@ -66,12 +72,27 @@ def extract_features(
     options: Options | None = None,
     console: Console | None = None,
 ) -> Summary:
-    """Compute ``features/<name>`` of every video of the store that lacks it.
+    """Compute ``features/<name>`` of every video of a store that lacks it.
 
-    Call it again after any interruption: it goes on where the store is. Raises UsageError or
-    RunError where the network makes no such features, RecipeError where others have the name,
-    LockedError while another run holds the store, InternalError where all videos fail by the same
-    internal error, or a hundred in a row do; faults of single videos are in the summary.
+    Call it again after an interruption; it continues from the state of the store. Faults of
+    single videos are reported in the summary.
+
+    Args:
+        root: Folder of the store.
+        name: Name of the feature set.
+        wanted: The network and sampling to use.
+        options: How to carry out the run. Default: `Options()`.
+        console: Console for progress. Default: a new one.
+
+    Returns:
+        The summary of the run.
+
+    Raises:
+        UsageError: The network does not make such features.
+        RunError: The run of the network is not finished.
+        RecipeError: Other features have this name.
+        LockedError: Another run holds the store.
+        InternalError: All videos, or a hundred in a row, failed with the same internal error.
     """
     run = FeatureRun(root, name, wanted, options or Options(), console)
     run.run()
@@ -79,7 +100,7 @@ def extract_features(
 
 
 class FeatureRun(StoreRun):
-    """One run of `extract_features`, whose arguments it has."""
+    """One run of `extract_features`, with the same arguments."""
 
     counted = "features"
     network: FeatureNetwork
@@ -93,16 +114,16 @@ class FeatureRun(StoreRun):
         self.name, self.wanted, self.options = name, wanted, options
 
     def open_store(self) -> None:
-        """See `StoreRun`."""
+        """Load the network and open the store for its features."""
         network = self.network = find_network(self.wanted)
-        # Where it lies, for workers, whose folders are others.
+        # Absolute, because workers run in other folders.
         found = Path(self.wanted.model) if is_run(self.wanted.model) else network.path
         wanted = replace(self.wanted, model=str(found.absolute()))
         self.setup = begin_setup(self.root.absolute(), self.name, wanted, network, self.options)
         self.summary.network = network.recipe.model
 
     def make_plan(self, store: Store) -> PlannedWork:
-        """See `StoreRun`."""
+        """Plan the videos to compute and group them into shares."""
         network, options, setup, summary = self.network, self.options, self.setup, self.summary
         plan = make_plan(
             store,
@@ -123,16 +144,16 @@ class FeatureRun(StoreRun):
         return PlannedWork(shares, setup, {target.id: target.weight for target in plan.targets})
 
     def note_start(self, workers: int, backend: str) -> None:
-        """See `StoreRun`."""
+        """Record the number of workers and the time that they took to start."""
         self.summary.workers, self.summary.device = workers, self.setup.device
         self.summary.start_seconds = time.monotonic() - self.execution_started
 
     def add_outcome(self, outcome: Outcome) -> None:
-        """See `StoreRun`."""
+        """Add the features of a video to the summary."""
         self.summary.rows += outcome.features
 
     def make_failure(self, outcome: Outcome) -> Failure:
-        """See `StoreRun`."""
+        """Build the failure of a video from its outcome."""
         return make_failure(
             outcome.id,
             outcome.kind,
@@ -143,11 +164,11 @@ class FeatureRun(StoreRun):
         )
 
     def is_committed(self, store: Store, id: str) -> bool:
-        """See `StoreRun`."""
+        """Return whether a video has its features in the store."""
         return self.setup.stream in store[id].streams
 
     def summarize(self, committed: int) -> None:
-        """See `StoreRun`."""
+        """Complete the summary with the number of committed videos and the working time."""
         self.summary.computed = committed
         self.summary.work_seconds = self.execution_seconds - self.summary.start_seconds
 
@@ -155,10 +176,20 @@ class FeatureRun(StoreRun):
 def begin_setup(
     root: Path, name: str, wanted: Wanted, network: FeatureNetwork, options: Options
 ) -> WorkerSetup:
-    """What workers are told, after the store has been told of the features.
+    """Register the features in the store's recipe and build the setup of the workers.
 
-    Raises UsageError where the store has nothing that the network could look at, or it is too
-    small for it.
+    Args:
+        root: Folder of the store.
+        name: Name of the feature set.
+        wanted: The network to load, with an absolute path.
+        network: The loaded network.
+        options: How to carry out the run.
+
+    Returns:
+        The setup.
+
+    Raises:
+        UsageError: The store lacks the stream that the network takes, or its frames are too small.
     """
     header = read_header(root)
     source = network.sampling.source
@@ -171,7 +202,7 @@ def begin_setup(
     if network.short_side is not None:
         check_size(Run(wanted.model).recipe, Store(root))
     recipe, known = network.recipe, header.recipe.features.get(name)
-    if known is not None:  # how the network is called is no matter, if its weights are the same
+    if known is not None:  # the name may differ if the weights are equal
         recipe = replace(recipe, model=known.model, note=known.note)
     header = create_or_open(root, replace(header.recipe, features={name: recipe}))
     device = options.device
@@ -182,7 +213,7 @@ def begin_setup(
     readers = options.readers
     if readers is None:
         readers = max(1, share - 1) if device == "cuda" else 0
-    alone = options.workers == 0 and device == "cpu"  # one process has all cores
+    alone = options.workers == 0 and device == "cpu"  # a single process uses all cores
     clips = CLIP_IMAGES if network.is_3d else 1
     return WorkerSetup(
         root=root,

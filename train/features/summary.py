@@ -1,4 +1,4 @@
-"""The outcome of a run: counts, and why videos have no features."""
+"""Summary of a feature extraction run: counts, and the reasons why videos have no features."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,50 +11,69 @@ from flowkit.store import Failure
 
 @dataclass(kw_only=True)
 class Summary:
-    """What a run found, did, and could not do."""
+    """What a run computed, skipped and could not compute."""
 
     store: str
+    """Path of the store."""
     name: str
+    """Name of the feature set."""
     network: str
+    """Name of the network that computes the features."""
     device: str = "cpu"
+    """Device that computed the features."""
     workers: int = 0
-    computed: int = 0  # videos that this run committed
+    """Number of workers."""
+    computed: int = 0
+    """Videos that this run committed."""
     done_before: int = 0
-    salvaged: int = 0  # of done_before: completed by a killed run, kept by this one
-    rows: int = 0  # features of this run
-    failed: list[Failure] = field(default_factory=list)  # quarantined by this run
-    quarantined: list[Failure] = field(default_factory=list)  # by earlier runs
-    lacking: list[Failure] = field(default_factory=list)  # without the stream, or too short
-    left: int = 0  # planned, but not done when the run ended
-    beyond: int = 0  # left out by --limit
+    """Videos that had their features before this run."""
+    salvaged: int = 0
+    """Videos of `done_before` that a killed run had completed and this run kept."""
+    rows: int = 0
+    """Features that this run computed."""
+    failed: list[Failure] = field(default_factory=list)
+    """Videos that this run quarantined."""
+    quarantined: list[Failure] = field(default_factory=list)
+    """Videos that earlier runs quarantined."""
+    lacking: list[Failure] = field(default_factory=list)
+    """Videos without the input stream, or too short."""
+    left: int = 0
+    """Videos that were planned but not done when the run ended."""
+    beyond: int = 0
+    """Videos left out by ``--limit``."""
     interrupted: bool = False
+    """Whether the run was interrupted."""
     wall_seconds: float = 0.0
-    start_seconds: float = 0.0  # until the first worker had its first share
-    work_seconds: float = 0.0  # after that
+    """Duration of the run."""
+    start_seconds: float = 0.0
+    """Time until the first worker had its first share."""
+    work_seconds: float = 0.0
+    """Time after `start_seconds`."""
 
     @property
     def rows_per_second(self) -> float:
+        """Return the features computed per second, or 0 if no time was spent."""
         return self.rows / self.work_seconds if self.work_seconds > 0 else 0.0
 
     @property
     def faults(self) -> int:
-        """Videos of which there are no features, for whatever reason that lies with them."""
+        """Count the videos that have no features for a reason that lies with the video."""
         return len(self.failed) + len(self.quarantined) + len(self.lacking)
 
     @property
     def complete(self) -> bool:
-        """Whether every video has its features, or is known to be unable to."""
+        """Return whether every video has its features or is known to be unable to have them."""
         return not (self.left or self.beyond or self.interrupted)
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary as JSON values, nothing left out."""
+        """Convert the whole summary to JSON values."""
         values = asdict(self)
         values["rows_per_second"] = round(self.rows_per_second, 2)
         values["complete"] = self.complete
         return values
 
     def render(self) -> RenderableType:
-        """The summary as people read it."""
+        """Format the summary for the terminal."""
         return Group(
             draw_counts(self._rows()),
             *list_failures("failed", self.failed),

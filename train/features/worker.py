@@ -1,9 +1,9 @@
-"""One share of videos → their features in a shard: read ahead, network, write.
+"""Compute the features of one share of videos: prefetch images, run the network, write a shard.
 
-A worker lives for many shares. Images are read ahead, on a GPU by processes of its own, and come
-in full batches of several videos; while the network is at one batch, the one before is written.
-Each share is written out as it ends, so that a killed worker costs one share at most, and the
-shard is committed by age and size.
+A worker lives for many shares. On a GPU, its own processes read images ahead, and batches are
+filled from several videos. While the network computes one batch, the one before is written. Each
+share is written out when it ends, so that a killed worker loses one share at most. The shard is
+committed by age and size.
 """
 
 import socket
@@ -35,34 +35,49 @@ from train.features.plan import Share, Target
 from train.loop.context import DTYPES
 
 F32 = npt.NDArray[np.float32]
-# What torch raises where the GPU failed; older versions have no name for it.
+# Raised by PyTorch when the GPU fails; older versions lack this class.
 DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
-HALF_MAX = 65504.0  # the greatest number of float16, which features are kept as
+HALF_MAX = 65504.0  # largest float16; features are stored as float16
 
 
 class WorkerSettings(WriterSettings, Protocol):
-    """What a worker asks of its setup (setup.py)."""
+    """Settings that a worker reads from its setup (see setup.py)."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Return the name of the feature set."""
+
     @property
-    def stream(self) -> str: ...
+    def stream(self) -> str:
+        """Return the name of the stream that is written."""
+
     @property
-    def wanted(self) -> Wanted: ...
+    def wanted(self) -> Wanted:
+        """Return the request that names the network."""
+
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        """Return the device: "cpu" or "cuda"."""
+
     @property
-    def precision(self) -> str: ...
+    def precision(self) -> str:
+        """Return the name of the dtype that the network computes in."""
+
     @property
-    def batch(self) -> int: ...
+    def batch(self) -> int:
+        """Return the number of images, clips or patches per batch."""
+
     @property
-    def readers(self) -> int: ...
+    def readers(self) -> int:
+        """Return the number of reader processes."""
+
     @property
-    def threads(self) -> int: ...
+    def threads(self) -> int:
+        """Return the number of PyTorch CPU threads."""
 
 
 class Worker:
-    """Computes one share after another into shards of its own."""
+    """Computes one share after another into its own shards."""
 
     def __init__(self, setup: WorkerSettings, place: str | None = None) -> None:
         cv2.setNumThreads(1)
@@ -74,7 +89,7 @@ class Worker:
         self._store = Store(setup.root)
         self._device = torch.device(setup.device)
         self._network: FeatureNetwork | None = None
-        self._held = torch.empty(0)  # images of a video in pieces that its next piece needs
+        self._held = torch.empty(0)  # images that the next piece of a video needs
         self._loader: BatchLoader | None = None
         self._writer = ShardWriter(
             setup.root,
@@ -82,21 +97,25 @@ class Worker:
             recipe=setup.recipe,
             part=setup.part,
             dimension=setup.recipe.features[setup.name].dimension,
-            # Shards are committed between shares: what is lost with a worker is in one shard then.
+            # Shards are committed between shares only, so a lost worker affects one shard.
             roll_bytes=1 << 62,
             roll_seconds=float("inf"),
         )
-        self._rows = 0  # of the video that is being written
-        self._superseding: set[str] = set()  # videos whose features are there, of an older source
-        self._bytes = 0  # since the last commit
+        self._rows = 0  # rows of the video being written
+        self._superseding: set[str] = set()  # videos with features of an older source
+        self._bytes = 0  # bytes since the last commit
         self._committed = time.monotonic()
 
     def warm_up(self) -> None:
-        """Load the network; FlowkitError where its weights are not those of the run."""
+        """Load the network.
+
+        Raises:
+            FlowkitError: Its weights are not those that the run began with.
+        """
         self.network()
 
     def network(self) -> FeatureNetwork:
-        """The network, on its device."""
+        """Return the network on its device, loading it at the first call."""
         if self._network is None:
             network = find_network(self.setup.wanted)
             expected = self.setup.recipe.features[self.setup.name].weights
@@ -113,14 +132,22 @@ class Worker:
         return self._network
 
     def stop(self) -> None:
-        """Ask a share that is under way in another thread to end with the batch that it is at."""
+        """Ask a share that another thread computes to end after its current batch."""
         self._stop.set()
 
     def extract(self, share: Share) -> tuple[Outcome, ...]:
-        """Compute a share; what is at fault of a video is its outcome.
+        """Compute a share.
 
-        Raises DiskFullError, and StoreError where the store itself is at fault; what else flowkit
-        raises on purpose is about the machine, and no video's fault either.
+        Args:
+            share: The videos to compute.
+
+        Returns:
+            An outcome for each video, including those that failed.
+
+        Raises:
+            DiskFullError: The disk is full.
+            StoreError: The store itself is at fault.
+            FlowkitError: This machine is at fault, and no video.
         """
         outcomes: dict[str, Outcome] = {}
         self._superseding = {target.id for target in share.targets if target.supersedes}
@@ -135,9 +162,9 @@ class Worker:
         return tuple(replace(o, attempts=share.attempt) for o in (*outcomes.values(), *late))
 
     def _extract_parts(self, share: Share, outcomes: dict[str, Outcome]) -> None:
-        """Compute a share; where an exception is raised, its halves, until a video is alone.
+        """Compute a share, halving it after an unexpected exception until a video is alone.
 
-        That one is at fault, for an exception that nobody foresaw.
+        That single video is then held to be at fault.
         """
         try:
             self._extract_videos(share.targets, outcomes)
@@ -155,7 +182,7 @@ class Worker:
                 self._extract_parts(half, outcomes)
 
     def _extract_videos(self, targets: Sequence[Target], outcomes: dict[str, Outcome]) -> None:
-        """Compute videos; what is complete has an outcome when an exception is raised."""
+        """Compute videos; complete ones have an outcome even if an exception is raised."""
         network = self.network()
         most = max(1, self.setup.batch // network.views)
         pieces = (
@@ -180,13 +207,13 @@ class Worker:
             self._held = torch.empty(0)
 
     def commit(self) -> int:
-        """Commit what is complete; returns the number of videos that count from now on."""
+        """Commit the complete videos and return their number."""
         record = self._writer.commit()
         self._bytes, self._committed = 0, time.monotonic()
         return 0 if record is None else len(record.videos)
 
     def close(self) -> None:
-        """Commit, and let go of the shard and of the processes that read."""
+        """Commit, then close the shard and the reader processes."""
         self._writer.close()
         self._loader = None
 
@@ -199,9 +226,10 @@ class Worker:
     def _compute(
         self, batches: list[list[Piece]]
     ) -> Generator[tuple[list[Piece], F32, dict[int, str]], None, None]:
-        """Each batch, its features float32 (positions · views, dimension), and what is at fault.
+        """Yield each batch with its features, float32 (positions · views, dimension), and faults.
 
-        One batch late, so that a GPU has the next one while the last one's features are taken.
+        Results lag one batch behind, so that a GPU already has the next batch while the features of
+        the last one are copied.
         """
         waiting: tuple[list[Piece], torch.Tensor, dict[int, str]] | None = None
         with Prefetcher(self._load(batches)) as items:
@@ -223,7 +251,7 @@ class Worker:
         return self._loader.load(batches)
 
     def _embed(self, batch: list[Piece], images: torch.Tensor) -> torch.Tensor:
-        """Features of a batch, float32 on the device; of no position, too."""
+        """Compute the features of a batch, float32 on the device; it may have no position."""
         network = self.network()
         images = images.to(self._device, non_blocking=True)
         if not batch[0].first:
@@ -260,9 +288,9 @@ class Worker:
             own = vectors[place : place + len(piece.starts) * views]
             place += len(own)
             if piece.id in outcomes:
-                continue  # of a video in pieces, an earlier one of which failed
+                continue  # an earlier piece of this video failed
             kind, fault = "corrupt", faults.get(number)
-            if fault is None and not (np.abs(own) <= HALF_MAX).all():  # NaN fails, too
+            if fault is None and not (np.abs(own) <= HALF_MAX).all():  # true for NaN too
                 kind, fault = "not-finite", "features beyond float16: take other weights or float32"
             if fault is not None:
                 self._writer.abandon()
@@ -279,8 +307,8 @@ class Worker:
                 outcomes[piece.id] = Outcome(id=piece.id, status="done", features=self._rows)
 
     def _append(self, piece: Piece, vectors: F32, views: int) -> None:
-        """The rows of a piece: all views of its first position first."""
-        # A place that several positions share is as many rows.
+        """Append the features of a piece, ordered by position and then by view."""
+        # A start that several positions share is written once for each of them.
         times = np.repeat(np.arange(len(piece.starts)), piece.counts)
         rows = (times[:, None] * views + np.arange(views)).reshape(-1)
         if not len(rows):
@@ -317,7 +345,7 @@ class Worker:
 
 
 def fail(id: str, error: Exception) -> Outcome:
-    """The outcome of a video that cannot be computed, for a reason that nobody foresaw."""
+    """Build the outcome of a video that failed for an unexpected reason."""
     if isinstance(error, MemoryError):
         return Outcome(id=id, status="failed", kind="memory", reason=f"not enough memory: {error}")
     return fail_internally(Outcome(id=id, status="failed"), error)
@@ -326,12 +354,12 @@ def fail(id: str, error: Exception) -> Outcome:
 def take(
     batch: list[Piece], vectors: torch.Tensor, faults: dict[int, str]
 ) -> tuple[list[Piece], F32, dict[int, str]]:
-    """A batch with its features in this process's memory; waits for the GPU."""
+    """Copy the features of a batch to the CPU, waiting for the GPU."""
     return batch, vectors.cpu().numpy(), faults
 
 
 def join_index(batch: list[Piece]) -> npt.NDArray[np.int64]:
-    """The images of each position, (P, L), among those of all pieces one after another."""
+    """Concatenate the image indices of all pieces, int64 (P, L), offset into the batch's images."""
     parts, place = [], 0
     for piece in batch:
         parts.append(piece.index + place)

@@ -1,1 +1,1 @@
-"""Flash-MNIST (Attention Clusters, section 4): its CNN of digits, and its store of features."""
+"""Flash-MNIST (Attention Clusters, section 4): the digit CNN and the store of its features."""

@@ -1,13 +1,14 @@
-"""The digit CNN of Flash-MNIST: taught to read noisy frames, and read for its features.
+"""The digit CNN of Flash-MNIST: train it on noisy frames and extract its features.
 
 Long et al., Attention Clusters, CVPR 2018, §4.1: "We pretrain CNNs on MNIST with noisy backgrounds
-to extract local features". From the authors' code: eleven classes, the digits and noise alone;
-five digits in noise for each of MNIST's, and a noise frame for two of MNIST's; one epoch.
+to extract local features". As in the authors' code there are eleven classes (ten digits, and noise
+alone), five noisy copies of each MNIST digit, and one noise frame for every two digits.
 
-Deviations, as the paper had six times as many digits as its reproduction in this repository: noise
-is drawn anew each time, each digit is moved by up to ``shift`` pixels, and there are ``epochs``.
-Without the shifts, 10,000 digits are learned by heart, and the features of training videos are then
-better than those of test videos. Adam, whose rate falls to 0 in a straight line.
+Deviations, because the paper had six times as many digits as this reproduction: noise is drawn
+anew each time, each digit is shifted by up to ``shift`` pixels, and training takes ``epochs``
+instead of one. Without shifts the network memorizes 10,000 digits, and the features of training
+videos are then better than those of test videos. The optimizer is Adam with a rate that decreases
+linearly to 0.
 """
 
 from collections.abc import Callable
@@ -29,22 +30,23 @@ NOISE = DIGITS
 COPIES = 5
 DIGITS_PER_NOISE = 2
 AT_ONCE = 400
-"""Frames: what the layers make of so many stays in a core's cache."""
+"""Frames per forward pass; the activations of this many stay in a core's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DigitTraining:
-    """How the digit CNN is trained.
-
-    ``epochs`` over all digits, each five times in one; ``rate``: the first one; ``shift``: by how
-    many pixels digits move, at most, along each axis.
-    """
+    """Training settings of the digit CNN."""
 
     epochs: int = 20
+    """Number of epochs; each contains every digit five times."""
     batch: int = 128
+    """Number of frames per batch."""
     rate: float = 2e-3
+    """Learning rate of the first step."""
     shift: int = 2
+    """Greatest shift of a digit along each axis, in pixels."""
     dropout: float = 0.5
+    """Dropout probability."""
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch", 1), ("shift", 0)):
@@ -54,10 +56,12 @@ class DigitTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Which share of frames the CNN reads rightly: those with digits, and those of noise alone."""
+    """Accuracy of the digit CNN."""
 
     digits: float
+    """Accuracy on frames with a digit, in [0, 1]."""
     noise: float
+    """Accuracy on frames of noise alone, in [0, 1]."""
 
 
 def train_digits(
@@ -65,10 +69,18 @@ def train_digits(
     training: DigitTraining,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> DigitNetwork:
-    """A digit CNN taught with the training digits of ``videos``, in eval mode.
+    """Train a digit CNN on the training digits of a Flash-MNIST data set.
 
-    The same from the same digits and seed, but for rounding (threads, machines). ``progress`` is
-    told how many of all steps are done.
+    The same digits and seed give the same network, except for rounding, which depends on
+    threads and machine.
+
+    Args:
+        videos: The data set.
+        training: Training settings.
+        progress: Called after each step with the steps done and their total.
+
+    Returns:
+        The network in eval mode.
     """
     rng = np.random.default_rng((videos.seed, len(videos.digits)))
     with torch.random.fork_rng(devices=[]):
@@ -99,14 +111,24 @@ def train_digits(
 
 
 def count_samples(digits: Digits) -> int:
-    """Samples of an epoch: every digit five times, and a noise frame for every second one."""
+    """Count the samples of an epoch: five per digit, and one noise frame for every two digits."""
     return COPIES * len(digits) + len(digits) // DIGITS_PER_NOISE
 
 
 def draw_batch(
     rng: np.random.Generator, videos: FlashMNIST, samples: npt.NDArray[np.int64], shift: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Frames uint8 (n, 28, 28) and classes int64 (n,) of samples of an epoch, by number."""
+    """Draw the frames of numbered samples of an epoch.
+
+    Args:
+        rng: Generator of noise and shifts.
+        videos: The data set.
+        samples: Numbers of samples, int64 (n,).
+        shift: Greatest shift of a digit in pixels.
+
+    Returns:
+        Frames uint8 (n, 28, 28) and classes int64 (n,).
+    """
     digits = videos.digits["train"]
     frames = draw_noise(rng, videos.noise, len(samples))
     labels = np.full(len(samples), NOISE)
@@ -119,7 +141,7 @@ def draw_batch(
 
 
 def move(images: npt.NDArray[np.uint8], shifts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Images (n, 28, 28) moved by (n, 2) pixels, down and right; background comes in."""
+    """Shift images (n, 28, 28) down and right by (n, 2) pixels, filling with background."""
     border = int(np.abs(shifts).max(initial=0))
     padded = np.pad(images, ((0, 0), (border, border), (border, border)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (SIDE, SIDE), axis=(1, 2))
@@ -129,7 +151,7 @@ def move(images: npt.NDArray[np.uint8], shifts: npt.NDArray[np.int64]) -> npt.ND
 
 
 def measure(network: DigitNetwork, videos: FlashMNIST) -> Accuracy:
-    """How well the CNN reads every test digit in noise, and a tenth as many frames of noise."""
+    """Measure the accuracy on all test digits in noise, and on a tenth as many noise frames."""
     digits = videos.digits["test"]
     rng = np.random.default_rng((videos.seed, len(videos.digits), len(digits)))
     frames = draw_noise(rng, videos.noise, len(digits))
@@ -142,7 +164,7 @@ def measure(network: DigitNetwork, videos: FlashMNIST) -> Accuracy:
 
 
 def read_classes(network: DigitNetwork, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """The likeliest class of each frame (n, 28, 28)."""
+    """Predict the class of each frame (n, 28, 28)."""
     with torch.inference_mode():
         parts = [network(part).argmax(1) for part in torch.from_numpy(frames).split(AT_ONCE)]
     found: npt.NDArray[np.int64] = torch.cat(parts).numpy()
@@ -152,10 +174,18 @@ def read_classes(network: DigitNetwork, frames: npt.NDArray[np.uint8]) -> npt.ND
 def extract_features(
     network: DigitNetwork, frames: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.float16]:
-    """Local features of videos: frames (n, 25, 28, 28) → float16 (n, 25, 50).
+    """Extract the local features of videos.
 
-    The log-softmax of the 50 hidden units, as in the authors' code: without shifting, clusters
-    learn nothing of these under dropout, and most of what they know of the units themselves.
+    The features are the log-softmax of the 50 hidden units, as in the authors' code. With dropout,
+    clusters without the shifting operation learn nothing from them, but learn most from the hidden
+    units themselves.
+
+    Args:
+        network: The digit CNN in eval mode.
+        frames: Frames uint8 (n, 25, 28, 28).
+
+    Returns:
+        Features float16 (n, 25, 50).
     """
     images = torch.from_numpy(frames).flatten(0, 1)
     with torch.inference_mode():

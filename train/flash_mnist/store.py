@@ -1,10 +1,11 @@
-"""The store of Flash-MNIST: the digit CNN's features of every video, and nothing else.
+"""Build the store of Flash-MNIST, which contains only the digit CNN's features of every video.
 
-    S/          features/digits: 25 local features of 50 numbers a video; classes; train and test
-    S.pt        the weights of the digit CNN
-    S.json      its accuracy, and what it was trained on and how
+    S/          features/digits: 25 local features of 50 numbers per video; classes; subsets
+    S.pt        weights of the digit CNN
+    S.json      accuracy of the digit CNN, its data and its training settings
 
-Both files are made first, so that an interrupted command goes on with the same network.
+S.pt and S.json are written first, so that a command that was interrupted continues with the same
+network.
 """
 
 import hashlib
@@ -43,15 +44,15 @@ FOLDER = f"features/{NAME}"
 DATASET = "flash_mnist"
 SOURCE = "flash_mnist"
 BLOCK = 1024
-"""Videos between two visits of the writer, whose small arrays would otherwise lie all over the
-memory that the CNN's large ones need again and again: gigabytes in the end."""
+"""Videos per write. The writer's small arrays would otherwise fragment the memory that the CNN's
+large arrays reuse, by gigabytes in the end."""
 
 Progress = Callable[[str], Any]
-"""Begins a stretch of work by its name; a context that gives ``progress(done, total)``."""
+"""Begins a step of the given name; returns a context that gives ``progress(done, total)``."""
 
 
 def begin_quietly(name: str) -> Any:
-    """A `Progress` for those who do not look."""
+    """Begin a step without showing its progress."""
     return nullcontext(lambda done, total: None)
 
 
@@ -61,10 +62,21 @@ def make_store(
     training: DigitTraining,
     progress: Progress = begin_quietly,
 ) -> dict[str, Any]:
-    """Make the store, or what of it is missing; the facts that are in ``<path>.json``.
+    """Build the store, or the part of it that is missing.
 
-    Raises UsageError where the digit CNN beside it is of other digits, another seed or training,
-    RecipeError where the store is of another network.
+    Args:
+        path: Folder of the store.
+        videos: The Flash-MNIST data set.
+        training: Training settings of the digit CNN.
+        progress: Called with the name of each step; returns a context that gives the function to
+            call with the number of items done and their total.
+
+    Returns:
+        The content of ``<path>.json``.
+
+    Raises:
+        UsageError: The existing digit CNN has other digits, another seed or other settings.
+        RecipeError: The store belongs to another network.
     """
     network, facts = find_network(path, videos, training, progress)
     recipe = Recipe(resize=Resize(mode="none"), features={NAME: describe_features(facts)})
@@ -80,7 +92,7 @@ def make_store(
 
 
 def annotate(videos: FlashMNIST) -> AnnotationTable:
-    """Class and subset of every video."""
+    """Build the annotations: class and subset of every video."""
     rows = [
         Annotation(
             id=videos.name(split, number),
@@ -94,7 +106,7 @@ def annotate(videos: FlashMNIST) -> AnnotationTable:
 
 
 def describe_features(facts: dict[str, Any]) -> FeatureRecipe:
-    """The recipe of the stream: which network read which videos."""
+    """Build the recipe of the feature stream from the facts of the digit CNN."""
     accuracy, digits = facts["accuracy"], facts["digits"]
     return FeatureRecipe(
         source="synthetic",
@@ -118,7 +130,7 @@ def write_features(
     network: DigitNetwork,
     count: Callable[[int, int], object],
 ) -> None:
-    """Extract and commit the features of videos that the store has none of."""
+    """Extract and commit the features of videos that have none in the store."""
     store = Store(path)
     mark = digest_digits(videos)
     total = sum(videos.count(split) for split in SPLITS)
@@ -140,7 +152,7 @@ def write_features(
 
 
 def describe_video(id: str, rows: int, mark: Fingerprint) -> VideoMeta:
-    """What the store says of a video whose frames nobody keeps."""
+    """Build the metadata of a video, whose frames are not kept."""
     return VideoMeta(
         id=id, source=SOURCE, fingerprint=mark, streams=(FOLDER,), frames=rows,
         fps=0.0, width=0, height=0,
@@ -148,7 +160,7 @@ def describe_video(id: str, rows: int, mark: Fingerprint) -> VideoMeta:
 
 
 def digest_digits(videos: FlashMNIST) -> Fingerprint:
-    """Stands for the source of all videos: MNIST's digits and the seed."""
+    """Digest the MNIST digits and the seed, which are the source of all videos."""
     digest, size = hashlib.blake2b(str(videos.seed).encode(), digest_size=16), 0
     for split in SPLITS:
         for values in (videos.digits[split].images, videos.digits[split].labels):
@@ -163,7 +175,20 @@ def digest_digits(videos: FlashMNIST) -> Fingerprint:
 def find_network(
     path: Path, videos: FlashMNIST, training: DigitTraining, progress: Progress
 ) -> tuple[DigitNetwork, dict[str, Any]]:
-    """The digit CNN and its facts: those beside the store, or new ones, which are put there."""
+    """Load the digit CNN beside the store with its facts, or train and save a new one.
+
+    Args:
+        path: Folder of the store.
+        videos: The Flash-MNIST data set.
+        training: Training settings.
+        progress: See `make_store`.
+
+    Returns:
+        The network in eval mode, and the content of ``<path>.json``.
+
+    Raises:
+        UsageError: The existing network is damaged or was trained otherwise.
+    """
     wanted = {
         "seed": videos.seed,
         "source": digest_digits(videos).digest,
@@ -190,7 +215,11 @@ def find_network(
 def load_network(
     weights: Path, text: Path, wanted: dict[str, Any]
 ) -> tuple[DigitNetwork, dict[str, Any]]:
-    """The digit CNN that an earlier command left; UsageError where it is another or damaged."""
+    """Load a digit CNN that an earlier command saved.
+
+    Raises:
+        UsageError: It is damaged, or its facts differ from `wanted`.
+    """
     remedy = f"remove {text.name} and {weights.name} and begin another store"
     network = DigitNetwork()
     try:

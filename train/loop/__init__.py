@@ -1,1 +1,1 @@
-"""One phase of a training: steps, optimizers, schedules, checkpoints, validation."""
+"""Training of one phase: steps, optimizers, schedules, checkpoints and validation."""

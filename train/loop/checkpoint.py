@@ -1,7 +1,7 @@
-"""Checkpoints: everything that a phase needs to go on exactly where it stopped.
+"""Checkpoints: everything that a phase needs to resume exactly where it stopped.
 
-Dropout draws from (seed, phase, step, process), samples from (seed, epoch, video): there is no
-state of a random number generator to keep.
+There is no random state to save: dropout is seeded by (seed, phase, step, process), and samples
+are drawn from (seed, epoch, video).
 """
 
 import io
@@ -20,29 +20,37 @@ from train.runs.run import RunError
 
 @dataclass
 class Progress:
-    """How far a phase is.
-
-    ``step`` of the phase; ``epoch`` and ``taken``, the videos used in it by all processes;
-    ``sums`` of this epoch: loss and right answers times videos.
-    """
+    """The training state of a phase."""
 
     network: nn.Module
+    """The network in training."""
     optimizer: Optimizer
+    """Its optimizer."""
     schedule: Schedule
+    """Its learning-rate schedule."""
     scaler: Any
+    """Gradient scaler for float16; inactive otherwise."""
     step: int = 0
+    """Steps of the phase so far."""
     epoch: int = 0
+    """Epochs completed so far."""
     taken: int = 0
+    """Videos used in the current epoch by all processes."""
     sums: dict[str, float] = field(default_factory=lambda: {"loss": 0.0, "top1": 0.0})
+    """Sums over the current epoch of the loss times videos, and of correct predictions."""
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint; the old one stays until the new one is whole."""
+        """Write a checkpoint atomically; the old one stays until the new one is complete."""
         state = {name: getattr(self, name).state_dict() for name in STATEFUL}
         plain = {name: getattr(self, name) for name in PLAIN}
         write_tensors(path, {**state, **plain})
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint; RunError, naming the keys, where it is of another model."""
+        """Resume from a checkpoint.
+
+        Raises:
+            RunError: The checkpoint is incomplete or belongs to another model; it names the keys.
+        """
         state = read_tensors(path)
         missing = {*STATEFUL, *PLAIN} - set(state)
         if missing:
@@ -66,14 +74,18 @@ PLAIN = ("step", "epoch", "taken", "sums")
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors and plain values so that a crash leaves the old file or the new."""
+    """Write tensors and plain values atomically, so that a crash leaves the old or the new file."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomic(path, buffer.getvalue())
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """Read them, without running code that the file may hold; RunError where it is damaged."""
+    """Read tensors and plain values without running code that the file may contain.
+
+    Raises:
+        RunError: The file is damaged.
+    """
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Where a phase is trained: its run, store, settings and process, in one hand."""
+"""Everything the training loop needs to train one phase."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,32 +21,48 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseContext:
-    """Where a phase is trained. ``should_stop`` is asked after every step of this session.
-
-    ``balance``: weights of the classes in the loss, (C,), or None.
-    """
+    """Everything the training loop needs to train one phase."""
 
     run: Run
+    """The run that the phase belongs to."""
     phase: Phase
-    recipe: Recipe  # of the phase's split
+    """The phase to train."""
+    recipe: Recipe
+    """The run's recipe for the split of the phase."""
     store: Store
+    """The store with the training videos."""
     settings: Settings
+    """Device, precision and processes of the session."""
     process: Process
+    """This training process."""
     should_stop: Callable[[], bool]
+    """Called after every step; training stops when it returns True."""
     log: Log
+    """Receives lines of text for the user."""
     balance: Any = None
+    """Weights of the classes in the loss, float32 (C,), or None for equal weights."""
 
     @property
     def task(self) -> AnyTask:
-        """The task of the recipe."""
+        """Return the task of the recipe."""
         return find_task(self.recipe)
 
     @property
     def device(self) -> torch.device:
+        """Return the device that this process trains on."""
         return self.process.device(self.settings)
 
     def score(self, network: Any, batch: Batch) -> Batch:
-        """The trained branch's scores (B, C) by its name, and losses of the network's own."""
+        """Compute the scores of a batch.
+
+        Args:
+            network: The network to call.
+            batch: A batch from the loader.
+
+        Returns:
+            The trained branch's scores (B, C), averaged over segments, by the branch's name, and
+            any losses that the network computes itself.
+        """
         with self.autocast():
             given = self.task.train_scores(network, batch, self.phase, self.device)
         scores = given[self.phase.branch].float()
@@ -54,12 +70,17 @@ class PhaseContext:
         return {**given, self.phase.branch: scores}
 
     def autocast(self) -> Any:
+        """Return an autocast context for the precision of the settings."""
         dtype = DTYPES[self.settings.precision]
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
 
 def watch(loader: Any, context: PhaseContext) -> Any:
-    """The loader's batches; RunError where one of its workers died."""
+    """Yield the batches of a loader.
+
+    Raises:
+        RunError: A loader process died.
+    """
     try:
         yield from loader
     except RuntimeError as error:

@@ -1,13 +1,13 @@
-"""The training loop of one phase.
+"""Training loop of one phase.
 
-A step:     loss of the trained branch's mean score over K segments (Chi et al. 2019, eq. 6, 7),
-            or of the score of a set of features
-An epoch:   all training videos once, in an order of its own; then validation (validation.py), the
-            same for all processes together as for one
-A phase:    its epochs; then weights.pt, and the checkpoint goes
+A step:     the loss of the trained branch's mean score over K segments (Chi et al. 2019, eq. 6,
+            7), or of the score of a feature set
+An epoch:   all training videos once, in a random order; then validation (validation.py), which
+            gives the same result for several processes as for one
+A phase:    its epochs; then weights.pt is written and the checkpoint removed
 
-On the CPU a phase that was stopped anywhere and resumed ends with the same bits as one that was
-not, given the same settings.
+On the CPU, a phase that was stopped and resumed ends with the same bits as an uninterrupted one,
+given the same settings.
 """
 
 import math
@@ -46,9 +46,22 @@ def train_phase(
     should_stop: Callable[[], bool] = lambda: False,
     log: Log = lambda text: None,
 ) -> bool:
-    """Train a phase from its beginning or its checkpoint. False if it was asked to stop.
+    """Train a phase from its start or its checkpoint.
 
-    Raises RunError where the loss is no longer a number, a worker died, or the store changed.
+    Args:
+        run: The run.
+        phase: The phase to train.
+        store: The store with the videos.
+        settings: Device, precision and processes.
+        process: This process.
+        should_stop: Called after every step; training stops when it returns True.
+        log: Receives lines of text for the user.
+
+    Returns:
+        False if training was asked to stop before the phase was finished.
+
+    Raises:
+        RunError: The loss is not a number, a loader process died, or the store changed.
     """
     task = find_task(run.recipe)
     context = PhaseContext(
@@ -88,7 +101,7 @@ def train_epochs(
     progress: Progress,
     journal: Journal | NullLogger,
 ) -> bool:
-    """All epochs that are left; False if it was asked to stop."""
+    """Train the remaining epochs of a phase; return False if asked to stop."""
     training, process = context.phase.training, context.process
     if training.batch % process.world:
         raise RunError(
@@ -151,9 +164,10 @@ def take_steps(
     batches: Iterable[Batch],
     journal: Journal | NullLogger,
 ) -> float | None:
-    """The steps of an epoch, with a checkpoint now and then; None if it was asked to stop.
+    """Take the steps of an epoch, writing a checkpoint from time to time.
 
-    Otherwise for how many seconds they waited for data.
+    Returns:
+        Seconds spent waiting for data, or None if training was asked to stop.
     """
     iterations, patience = context.phase.training.iterations, context.settings.checkpoint_seconds
     waited, saved, asked = 0.0, time.monotonic(), time.monotonic()
@@ -161,7 +175,7 @@ def take_steps(
     for batch in batches:
         waited += time.monotonic() - asked
         current = take_step(context, network, progress, batch)
-        # Reading a loss waits for its step, so the one before is read while this one runs.
+        # Reading a loss waits for its step, so the previous loss is read while this step runs.
         note(pending, progress, journal, context)
         pending = current
         if iterations and progress.step >= iterations:
@@ -180,7 +194,7 @@ def take_steps(
 
 
 def count_epochs(training: Training, videos: int) -> int:
-    """Epochs of a phase; the last of so many iterations may be begun and not ended."""
+    """Count the epochs of a phase; the last one may be partial if iterations limit it."""
     if not training.iterations:
         return training.epochs
     return math.ceil(training.iterations / (videos // training.batch))
@@ -189,7 +203,11 @@ def count_epochs(training: Training, videos: int) -> int:
 def take_step(
     context: PhaseContext, network: nn.Module, progress: Progress, batch: Batch
 ) -> dict[str, Any]:
-    """One step of the optimizer; what is to be noted of it, with the loss still on the device."""
+    """Take one optimizer step.
+
+    Returns:
+        Values to log, with the loss still on the device.
+    """
     phase, recipe = context.phase, context.recipe
     name = zlib.crc32(phase.name.encode())
     seed_dropout(
@@ -222,10 +240,10 @@ def take_step(
 
 
 def seed_dropout(seed: int, device: torch.device) -> None:
-    """As torch.manual_seed, where a step draws from.
+    """Seed the generators that a step draws from, as `torch.manual_seed` would.
 
-    That one would tell devices, too, that are not in use, and keep the stack for each: a quarter of
-    a millisecond, when steps on feature sets take few.
+    `torch.manual_seed` also seeds unused devices and keeps a stack trace for each, which takes 0.25
+    ms; steps on feature sets take only a few milliseconds.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
@@ -238,7 +256,11 @@ def note(
     journal: Journal | NullLogger,
     context: PhaseContext,
 ) -> None:
-    """Read what a step gave; RunError where its loss is not a number."""
+    """Log the results of a step.
+
+    Raises:
+        RunError: The loss is not a number.
+    """
     if pending is None:
         return
     loss, videos = float(pending["loss"]), pending["videos"]
@@ -257,7 +279,7 @@ def note(
 
 
 def diverged(context: PhaseContext, step: int, what: str) -> RunError:
-    """The error of a training that went astray; its last checkpoint is left as it is."""
+    """Build the error of a diverged training; its last checkpoint is kept."""
     kept = context.run.folder(context.phase.name) / "checkpoint.pt"
     return RunError(
         f"phase {context.phase.name}: step {step} gave {what}. "
@@ -267,7 +289,11 @@ def diverged(context: PhaseContext, step: int, what: str) -> RunError:
 
 
 def save(progress: Progress, context: PhaseContext, journal: Journal | NullLogger) -> None:
-    """Write a checkpoint, after the lines that it continues; RunError for one that is no good."""
+    """Write a checkpoint, after flushing the log lines that precede it.
+
+    Raises:
+        RunError: The weights are not finite.
+    """
     journal.flush()
     bad = context.task.find_invalid_weights(progress.network)
     if bad:
@@ -277,5 +303,9 @@ def save(progress: Progress, context: PhaseContext, journal: Journal | NullLogge
 
 
 def check_unchanged(context: PhaseContext) -> None:
-    """RunError where somebody rebuilt the store's index while it is trained on."""
+    """Check that the store's index has not been rebuilt since the run began.
+
+    Raises:
+        RunError: It has been.
+    """
     context.run.check_store(Store(context.store.path), unchanged=True)

@@ -1,4 +1,4 @@
-"""What training makes less, and which videos are right."""
+"""Losses of training, and the correctness of predictions."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 TOP = 5
-# The mean over videos; of many labels, over all classes too.
+# Means over videos and, with many labels, over classes.
 LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "one": functional.cross_entropy,
     "many": functional.binary_cross_entropy_with_logits,
@@ -16,7 +16,17 @@ LOSSES: dict[str, Callable[..., torch.Tensor]] = {
 def measure_loss(
     labels: str, scores: torch.Tensor, targets: torch.Tensor, balance: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The loss of scores (B, C): the mean over videos, of each times its class's weight."""
+    """Compute the mean loss over videos, each weighted by its class.
+
+    Args:
+        labels: "one" for one label per video, "many" for many.
+        scores: Logits (B, C).
+        targets: Class ids (B,), or 0 and 1 (B, C) with many labels.
+        balance: Weights of the classes (C,). None weighs all equally.
+
+    Returns:
+        The loss, a scalar.
+    """
     if balance is None:
         return LOSSES[labels](scores, targets)
     losses = functional.cross_entropy(scores, targets, reduction="none")
@@ -24,13 +34,13 @@ def measure_loss(
 
 
 def weigh_classes(labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """Weights of the classes in the loss, (C,), of the labels (N,) that are trained on.
+    """Compute loss weights of the classes, (C,), from the labels (N,) that are trained on.
 
     Long et al., "Attention Clusters", CVPR 2018, §5.4: "we set the sample weight to 1/S if a given
-    sample belongs to a class that contains S samples". Here they are scaled so that their mean
-    over the videos is 1: as printed, a loss would be as many times smaller as classes are large,
-    and so would gradients, which are clipped at 5 and to which rates belong. Between the videos of
-    a batch they are not scaled again. A class without videos has 0.
+    sample belongs to a class that contains S samples". Here the weights are scaled so that their
+    mean over the videos is 1. As printed, the loss would shrink by the class size, and so would the
+    gradients, which are clipped at 5 and to which learning rates are tuned. Weights are not
+    normalized again within a batch. A class without videos has weight 0.
     """
     counts = torch.bincount(labels, minlength=classes)
     present = counts > 0
@@ -39,7 +49,15 @@ def weigh_classes(labels: torch.Tensor, classes: int) -> torch.Tensor:
 
 
 def find_right(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Whether each of the best five classes of (B, C) is one of the video's, (B, 5), best first."""
+    """Return whether each of the best five classes is one of the video's own.
+
+    Args:
+        scores: Scores (B, C).
+        labels: Class ids (B,), or 0 and 1 (B, C) with many labels.
+
+    Returns:
+        Booleans (B, 5), best class first; fewer columns if there are fewer classes.
+    """
     best = scores.topk(min(TOP, scores.shape[1])).indices
     if labels.ndim == 1:
         return best == labels[:, None]

@@ -1,4 +1,4 @@
-"""Optimizers as recipes name them, with the schedule of their rates."""
+"""Build the optimizers that recipes name, with their learning-rate schedules."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +13,8 @@ from train.recipe.recipe import Training
 from train.runs.phases import Phase
 from train.runs.run import Settings
 
-# With torch's own defaults where a recipe has nothing to say: RMSprop α 0.99, ε 1e-8, not centred;
-# Adam β 0.9 and 0.999, ε 1e-8.
+# PyTorch's defaults where a recipe sets nothing: RMSprop α 0.99, ε 1e-8, not centred; Adam β 0.9
+# and 0.999, ε 1e-8.
 OPTIMIZERS: dict[str, Callable[[Any, Training], Any]] = {
     "sgd": lambda groups, training: torch.optim.SGD(
         groups, training.rate, momentum=training.momentum, weight_decay=training.weight_decay
@@ -22,7 +22,7 @@ OPTIMIZERS: dict[str, Callable[[Any, Training], Any]] = {
     "rmsprop": lambda groups, training: torch.optim.RMSprop(
         groups, training.rate, momentum=training.momentum, weight_decay=training.weight_decay
     ),
-    # Fused: a tenth of the time on a CPU, which for a wide classifier is a fifth of a step's.
+    # Fused takes a tenth of the time on a CPU; a wide classifier's updates are a fifth of a step.
     "adam": lambda groups, training: torch.optim.Adam(
         groups, training.rate, weight_decay=training.weight_decay, fused=True
     ),
@@ -32,7 +32,17 @@ OPTIMIZERS: dict[str, Callable[[Any, Training], Any]] = {
 def make_progress(
     network: nn.Module, trained: nn.Module, phase: Phase, settings: Settings
 ) -> Progress:
-    """Optimizer and schedule of a phase, at its beginning."""
+    """Build the optimizer, schedule and gradient scaler of a phase at its start.
+
+    Args:
+        network: The network whose trainable parameters are optimized.
+        trained: The part of it whose parameters form the groups of "tsn".
+        phase: The phase to train.
+        settings: Device and precision.
+
+    Returns:
+        The state of the phase before its first step.
+    """
     training = phase.training
     if training.groups == "tsn":
         groups: Any = group_parameters(

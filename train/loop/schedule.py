@@ -1,4 +1,4 @@
-"""Learning rates over the epochs, or the steps, of a phase."""
+"""Learning-rate schedules over the epochs or steps of a phase."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ FACTOR = 0.1
 
 
 class Schedule:
-    """Divides all rates of an optimizer by 10, after certain epochs or steps, or on a plateau.
+    """Divide all learning rates of an optimizer by 10 at given epochs or steps, or on a plateau.
 
-    A plateau is there when validation accuracy was no better than the best before it for more
-    than ``patience`` epochs; counting then begins anew.
+    A plateau is reached when validation accuracy has not exceeded its best value for more than
+    ``patience`` epochs. Counting then starts again.
     """
 
     def __init__(self, optimizer: Optimizer, training: Training) -> None:
@@ -22,12 +22,17 @@ class Schedule:
 
     @property
     def rate(self) -> float:
-        """Of most weights: that of the recipe, and the least, where groups have several."""
+        """Return the lowest rate of the parameter groups, which is the recipe's."""
         rates: list[float] = [group["lr"] for group in self._optimizer.param_groups]
         return min(rates)
 
     def step(self, epoch: int, accuracy: float) -> None:
-        """Epoch ``epoch`` (from 1) is over, with this validation accuracy."""
+        """Update the rates after an epoch.
+
+        Args:
+            epoch: The epoch that ended, from 1.
+            accuracy: Its validation accuracy.
+        """
         if self._training.schedule == "steps" and epoch in self._training.steps:
             self._divide()
         if self._training.schedule != "plateau":
@@ -41,14 +46,16 @@ class Schedule:
             self._divide()
 
     def step_iteration(self, step: int) -> None:
-        """Step ``step`` of the optimizer (from 1) is over."""
+        """Update the rates after step `step` of the optimizer, counted from 1."""
         if self._training.schedule == "iterations" and step in self._training.steps:
             self._divide()
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state of the plateau detection."""
         return dict(self._state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a state from `state_dict`."""
         self._state = dict(state)
 
     def _divide(self) -> None:

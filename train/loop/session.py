@@ -1,4 +1,4 @@
-"""A training session: all unfinished phases of a run, one after another."""
+"""Training session: train all unfinished phases of a run, one after another."""
 
 import signal
 import threading
@@ -19,21 +19,26 @@ from train.tasks.registry import find_task
 
 
 def check_start(recipe: Recipe, store: Store) -> None:
-    """Find out what is wrong with a training before its run is begun, so that none is left behind.
+    """Check that a recipe can be trained on a store, before a run folder is created.
 
-    Raises UsageError or StoreError.
+    Raises:
+        UsageError: The recipe and the store do not fit each other.
+        StoreError: The store cannot be used.
     """
     find_task(recipe).check(store)
 
 
 @dataclass
 class Stop:
-    """Asks a training to stop after this step: by a signal, or after ``steps`` of the session."""
+    """Decides when training stops: on a signal, or after a number of steps."""
 
     steps: int | None = None
+    """Steps of this session after which to stop. None sets no limit."""
     asked: bool = field(default=False, init=False)
+    """Whether a stop was requested."""
 
     def __call__(self) -> bool:
+        """Count one step and return whether training should stop now."""
         if self.steps is not None:
             self.steps -= 1
             self.asked = self.asked or self.steps <= 0
@@ -41,7 +46,7 @@ class Stop:
 
     @contextmanager
     def listen(self, log: Log) -> Iterator[None]:
-        """The first SIGINT or SIGTERM asks; the second ends at once."""
+        """Request a stop on the first SIGINT or SIGTERM and interrupt at once on the second."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -64,14 +69,19 @@ class Stop:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What each process of a session does; small enough to be sent to it."""
+    """Picklable description of a session, called in each of its processes."""
 
     run: Path
+    """Folder of the run."""
     store: Path
+    """Folder of the store."""
     settings: Settings
+    """Device, precision and processes of the session."""
     stop: Stop
+    """Decides when to stop."""
 
     def __call__(self, process: Process, log: Log = print) -> None:
+        """Train the unfinished phases in this process until one is asked to stop."""
         run, store = Run(self.run), Store(self.store)
         for phase in run.unfinished():
             if not train_phase(run, phase, store, self.settings, process, self.stop, log):
@@ -79,10 +89,23 @@ class TrainingJob:
 
 
 def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | None = None) -> bool:
-    """Train what is left of a run; whether it is finished now.
+    """Train the unfinished phases of a run.
 
-    ``steps``: stop after so many. A SIGINT or SIGTERM stops after the current step with a
-    checkpoint (with several processes: at once, and the next session goes on from the last one).
+    A SIGINT or SIGTERM stops after the current step, with a checkpoint. With several processes it
+    stops at once, and the next session continues from the last checkpoint.
+
+    Args:
+        run: The run to train.
+        store: The store that the run was created on.
+        settings: Device, precision and processes.
+        log: Receives lines of text for the user.
+        steps: Stop after this many steps. None sets no limit.
+
+    Returns:
+        Whether the run is finished now.
+
+    Raises:
+        RunError: Another process trains the run, the store changed, or training failed.
     """
     stop = Stop(steps)
     with run.hold():

@@ -1,7 +1,7 @@
-"""How good a network is after an epoch.
+"""Validate a network after an epoch.
 
-Of images: the middle crop of each of K segments, once a video; of sound: the middle patches. Of
-sets: all features, or evenly spaced ones.
+Image networks see the middle crop of each of K segments, once per video. Audio networks see the
+middle patches. Feature-set networks see all features, or evenly spaced ones.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,15 @@ from train.tasks.samples import make_loader
 
 
 def make_validation(context: PhaseContext, network: Any) -> Callable[[], dict[str, float]]:
-    """A function that gives top1, top5 and val_loss of the trained branch, over all processes.
+    """Build a function that validates the trained branch over all processes.
 
-    With many labels also mAP; a video is right then if the best class is one of its own.
+    Args:
+        context: The phase in training.
+        network: The network to validate.
+
+    Returns:
+        A function that returns top1, top5 and val_loss. With many labels it also returns mAP, and
+        a prediction is correct if its class is one of the video's own.
     """
     recipe, process, phase = context.recipe, context.process, context.phase
     dataset = context.task.open_dataset(context.store, phase, "validate")

@@ -30,7 +30,7 @@ class ImageRecipe(BaseRecipe):
 
     @property
     def phase_names(self) -> list[str]:
-        """The names that ``phases`` may have; ``iterations`` stands for all of iter_1, iter_2, …"""
+        """List the names allowed in ``phases``; ``iterations`` means all of iter_1, iter_2, etc."""
         iterations = [f"iter_{number + 1}" for number in range(self.iterations)]
         return ["rgb", "flow", "uniform", "iterations", *iterations]
 

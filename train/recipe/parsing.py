@@ -1,4 +1,4 @@
-"""Plain values → frozen dataclasses, with errors that name the key and what was probably meant."""
+"""Parse plain values into frozen dataclasses, with errors that name the key and suggest a fix."""
 
 import difflib
 from collections.abc import Iterator
@@ -11,7 +11,19 @@ from flowkit.errors import UsageError
 
 
 def parse(kind: type[Any], content: Any, where: str) -> Any:
-    """A dataclass of plain values; UsageError that names the key, and the nearest known one."""
+    """Build a dataclass from plain values.
+
+    Args:
+        kind: The dataclass.
+        content: Plain values, such as the content of a YAML file.
+        where: Name of the source, with which the message starts.
+
+    Returns:
+        The instance.
+
+    Raises:
+        UsageError: A value is invalid; it names the key and the nearest known one.
+    """
     if not isinstance(content, dict):
         raise UsageError(f"{where}: expected keys and values, got {type(content).__name__}")
     try:
@@ -21,7 +33,7 @@ def parse(kind: type[Any], content: Any, where: str) -> Any:
 
 
 def explain(kind: type[Any], error: ValidationError) -> Iterator[str]:
-    """Each fault of a recipe in words."""
+    """Yield a description of each fault of a recipe."""
     for fault in error.errors(include_url=False):
         path = [str(part) for part in fault["loc"]]
         if fault["type"] == "unexpected_keyword_argument":
@@ -34,7 +46,7 @@ def explain(kind: type[Any], error: ValidationError) -> Iterator[str]:
 
 
 def find_class(kind: type[Any], path: list[str]) -> type[Any]:
-    """The dataclass at a dotted place of another."""
+    """Find the dataclass at a dotted path inside another."""
     for name in path:
         types = {f.name: f.type for f in fields(kind)}
         inner = types.get(name)
@@ -44,7 +56,7 @@ def find_class(kind: type[Any], path: list[str]) -> type[Any]:
 
 
 def suggest(name: str, known: Any) -> str:
-    """What was probably meant, and what there is, as the end of a message."""
+    """Suggest the nearest known name and list the known ones, to end a message."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
     return f"{hint} there are {', '.join(known)}"

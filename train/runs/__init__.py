@@ -1,1 +1,1 @@
-"""Run folders: phases, journals, and what a run must agree with to go on."""
+"""Run folders: phases, journals, and the checks that a run must pass to be resumed."""

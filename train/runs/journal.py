@@ -1,6 +1,6 @@
-"""What a training says of itself: a JSON line for each step and epoch, TensorBoard, the terminal.
+"""Log training progress to JSON lines, TensorBoard and the terminal.
 
-A resumed training goes on after its checkpoint, so lines beyond it are cut off first.
+A resumed training continues after its checkpoint, so lines beyond the checkpoint are removed first.
 """
 
 import json
@@ -11,13 +11,21 @@ from pathlib import Path
 from typing import Any
 
 Log = Callable[[str], None]
-# Between the steps that TensorBoard is told of. It takes a millisecond for one, as long as some
-# steps last; steps.jsonl has all.
+# Least time between steps logged to TensorBoard. One takes a millisecond, as long as some steps;
+# steps.jsonl has them all.
 BOARD_SECONDS = 1.0
 
 
 class Journal:
-    """Lines of one phase; ``step`` is where it begins or goes on."""
+    """Log the steps and epochs of one phase.
+
+    Args:
+        folder: Folder of the phase, for steps.jsonl and epochs.jsonl.
+        tensorboard: Folder of the TensorBoard events.
+        step: Step at which the phase starts or continues.
+        epoch: Epoch at which the phase starts or continues.
+        log: Receives a line of text per epoch.
+    """
 
     def __init__(self, folder: Path, tensorboard: Path, step: int, epoch: int, log: Log) -> None:
         from tensorboardX import SummaryWriter
@@ -30,7 +38,7 @@ class Journal:
         self._board = SummaryWriter(str(tensorboard), purge_step=step, flush_secs=30)
 
     def note_step(self, **values: Any) -> None:
-        """A step is over."""
+        """Log a finished step."""
         self._steps.write(json.dumps(values) + "\n")
         if time.monotonic() - self._told < BOARD_SECONDS:
             return
@@ -39,7 +47,7 @@ class Journal:
             self._board.add_scalar(f"{self._name}/{name}", values[name], values["step"])
 
     def note_epoch(self, **values: Any) -> None:
-        """An epoch is over."""
+        """Log a finished epoch."""
         self._epochs.write(json.dumps(values) + "\n")
         self.flush()
         for name in ("train_top1", "top1", *(["mAP"] if "mAP" in values else [])):
@@ -53,31 +61,45 @@ class Journal:
         )
 
     def flush(self) -> None:
-        """Hand all lines to the disk."""
+        """Flush all lines to disk."""
         self._steps.flush()
         self._epochs.flush()
 
     def close(self) -> None:
+        """Close all files."""
         for file in (self._steps, self._epochs, self._board):
             file.close()
 
 
 class NullLogger:
-    """The journal of processes other than the first."""
+    """Journal that discards everything, for all processes but the first."""
 
-    def say(self, text: str) -> None: ...
+    def say(self, text: str) -> None:
+        """Discard a line of text."""
 
-    def note_step(self, **values: Any) -> None: ...
+    def note_step(self, **values: Any) -> None:
+        """Discard a step."""
 
-    def note_epoch(self, **values: Any) -> None: ...
+    def note_epoch(self, **values: Any) -> None:
+        """Discard an epoch."""
 
-    def flush(self) -> None: ...
+    def flush(self) -> None:
+        """Do nothing."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def open_lines(path: Path, key: str, last: int) -> Any:
-    """A file of JSON lines to append to, without whole lines beyond ``last`` or half ones."""
+    """Open a file of JSON lines for appending.
+
+    Incomplete lines, and lines whose `key` is beyond `last`, are removed first.
+
+    Args:
+        path: The file, which need not exist.
+        key: Name of the counter in each line.
+        last: Highest value of the counter to keep.
+    """
     kept = []
     if path.exists():
         for line in path.read_text().splitlines(keepends=True):
@@ -88,7 +110,7 @@ def open_lines(path: Path, key: str, last: int) -> Any:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a journal; none where there is no file."""
+    """Read all complete lines of a journal; return an empty list if there is no file."""
     if not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)

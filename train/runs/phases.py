@@ -1,16 +1,17 @@
-"""Which phases a recipe's training has, and which scores they give.
+"""List the phases that a recipe trains and the scores that they produce.
 
 Chi, Tian, Mu, Tian 2019, §4.3: the flow branch is trained alone, since it converges slowly.
-Then RGB and flow take turns: iter_1 trains RGB and what it takes from flow, with flow frozen;
-iter_2 the reverse; and so on, each from where the last one ended, with the learning rate reset.
+Then RGB and flow alternate: iter_1 trains RGB and its connections from flow, with flow frozen;
+iter_2 trains flow in the same way, and so on. Each iteration starts from the weights of the last
+one, with the learning rate reset.
 
     rgb, flow          the branches alone; together they are iter_0, the two-stream baseline
-    iter_1             RGB anew (not from the phase rgb, as the paper's footnote says, unless
-                       the recipe has it otherwise), flow's branch from the phase flow
-    iter_2, iter_3 …   all of the phase before
+    iter_1             RGB from its initial weights (the paper's footnote: not from the phase rgb)
+                       unless the recipe sets rgb_from; flow's branch from the phase flow
+    iter_2, iter_3 …   both branches from the phase before
     uniform            a control: iter_1 with equal weights in place of the softmax
 
-A recipe on sound or on sets of features has one phase, and one score, of one name:
+A recipe on audio or on feature sets has one phase and one score, of the same name:
 
     audio              the network of log-mel patches
     sets               all modalities together
@@ -23,7 +24,7 @@ from train.recipe.recipe import Branch, ImageRecipe, Recipe, Stream, Training
 
 INITIAL = "initial"
 ORDER: tuple[Stream, ...] = ("flow", "rgb")
-# §5.2: more weight to the branch that was trained last.
+# §5.2: the branch that was trained last gets more weight.
 PAPER_FUSION: dict[Any, tuple[float, float]] = {
     "iter_0": (1.0, 1.0),
     "odd": (5.0, 1.0),
@@ -33,50 +34,53 @@ PAPER_FUSION: dict[Any, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One stretch of training.
-
-    ``branch`` is trained, and named like its score; ``start`` says of each branch that the network
-    looks at which phase it comes from, or "initial".
-    """
+    """One phase of training, in which one branch is trained."""
 
     name: str
+    """Name of the phase and of its folder."""
     branch: Branch
+    """The branch that is trained."""
     cma: bool
+    """Whether the network has cross-modality attention."""
     uniform: bool
+    """Whether attention weights are uniform in place of the softmax (a control)."""
     start: dict[Stream, str]
+    """For each branch of the network, the phase its weights come from, or "initial"."""
     training: Training
+    """Optimizer, schedule and batch of the phase."""
     split: int | None = None
+    """The split that the phase is trained on, or None in a run of one split."""
 
     @property
     def stream(self) -> Literal["rgb", "flow"]:
-        """The branch of a phase that trains on images."""
+        """Return the trained branch of a phase that trains on images."""
         assert self.branch in ("rgb", "flow")
         return self.branch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """Scores that belong together: ``rgb`` from one phase, ``flow`` from another or the same.
-
-    Of sets: ``sets`` alone.
-
-    ``control`` is None, or how the flow that the network sees was changed.
-    """
+    """One set of scores: for each branch, the phase whose network computes it."""
 
     name: str
+    """Name of the scores; may be empty."""
     phases: dict[Branch, str]
+    """The phase of each branch: ``rgb``, ``flow``, ``audio`` or ``sets``."""
     fusion: tuple[float, float] | None
+    """Weights of RGB and flow in the fused score, or None for no fusion."""
     control: Literal["other-class-flow"] | None = None
+    """How the flow that the network sees is changed, or None for no change."""
     split: int | None = None
+    """The split that is scored, or None in a run of one split."""
 
 
 def list_phases(recipe: Recipe) -> list[Phase]:
-    """All phases, in the order in which they are trained."""
+    """List all phases of a recipe in the order in which they are trained."""
     return [phase for split in recipe.splits or (None,) for phase in phases_of(recipe, split)]
 
 
 def phases_of(recipe: Recipe, split: int | None) -> list[Phase]:
-    """The phases of one split; of the only one, with None."""
+    """List the phases of one split; None stands for the only split."""
 
     def make(
         name: str,
@@ -115,11 +119,12 @@ def phases_of(recipe: Recipe, split: int | None) -> list[Phase]:
 
 
 def list_scorings(recipe: Recipe) -> list[Scoring]:
-    """All scores that a finished run is evaluated for."""
+    """List all scores that a finished run is evaluated for."""
     return [s for split in recipe.splits or (None,) for s in scorings_of(recipe, split)]
 
 
 def scorings_of(recipe: Recipe, split: int | None) -> list[Scoring]:
+    """List the scores of one split; None stands for the only split."""
     alone = {branch: name_of(branch, split) for branch in recipe.branches}
     if not isinstance(recipe, ImageRecipe):
         return [Scoring(name=name_of("", split), phases=alone, fusion=None, split=split)]
@@ -170,7 +175,7 @@ def scorings_of(recipe: Recipe, split: int | None) -> list[Scoring]:
 
 
 def name_of(name: str, split: int | None) -> str:
-    """A phase's or scoring's name, with its split where there are several."""
+    """Return the name of a phase or scoring, prefixed with its split if there is one."""
     if split is None:
         return name
     return f"split_{split}/{name}" if name else f"split_{split}"

@@ -1,19 +1,19 @@
-"""Run folders: a training's recipe, its store, and what came out.
+"""Run folders: the recipe of a training, its store and its results.
 
     R/
-    ├── recipe.yaml              the whole recipe, defaults included
-    ├── run.json                 the store it was begun on, its classes, and each session's settings
+    ├── recipe.yaml              the whole recipe, including defaults
+    ├── run.json                 the store, its classes, and the settings of each session
     ├── phases/<phase>/
-    │   ├── checkpoint.pt        while it is trained: all that is needed to go on
-    │   ├── weights.pt           once it is finished, and only then
-    │   ├── steps.jsonl          one line a step
-    │   └── epochs.jsonl         one line an epoch
+    │   ├── checkpoint.pt        while the phase is trained: everything needed to resume
+    │   ├── weights.pt           only once the phase is finished
+    │   ├── steps.jsonl          one line per step
+    │   └── epochs.jsonl         one line per epoch
     ├── tensorboard/
-    ├── scores/, results.json    by `flowkit evaluate`
-    └── figures/, report.html    by `flowkit report`
+    ├── scores/, results.json    written by `flowkit evaluate`
+    └── figures/, report.html    written by `flowkit report`
 
-A phase is finished if it has weights.pt, which is renamed into place; a run, if all its phases
-are. Nothing else says so, hence no interrupted run looks finished.
+A phase counts as finished only when its weights.pt has been written, which is renamed into place.
+A run is finished when all its phases are.
 """
 
 import json
@@ -35,29 +35,32 @@ from train.recipe.recipe import Recipe, list_values, of_split, read_recipe, writ
 from train.runs.phases import Phase, list_phases
 
 FORMAT = 1
-# What makes features others than they were; how many there are of a video does not.
+# Fields that change the features' values; the number of features per video does not.
 MADE = ("source", "weights", "dimension", "clip_length", "clip_stride", "size")
 
 
 class RunError(FlowkitError):
-    """A training that cannot go on, or a run folder that is not what it should be."""
+    """A training cannot continue, or a run folder is invalid."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where and how fast a training runs; its result only depends on it by rounding.
-
-    ``workers``: processes that load data, beside each training process; ``threads`` of torch in
-    each training process; ``processes`` that train together (GPUs, or CPU processes).
-    """
+    """Where and how fast a training runs. Results depend on these settings only by rounding."""
 
     device: Literal["cpu", "cuda"] = "cpu"
+    """Device to train on."""
     processes: int = 1
+    """Number of processes that train together: one per GPU, or CPU processes."""
     workers: int = 0
+    """Number of data loading processes per training process."""
     threads: int = 1
+    """Number of PyTorch CPU threads per training process."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Dtype of the forward pass."""
     compile: bool = False
+    """Whether to compile the network with `torch.compile`."""
     checkpoint_seconds: float = 300.0
+    """Seconds between checkpoints within an epoch."""
 
     def __post_init__(self) -> None:
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -68,10 +71,14 @@ class Settings:
 
 
 class Run:
-    """A run folder that exists. `create_run` makes one."""
+    """An existing run folder. `create_run` creates one."""
 
     def __init__(self, path: Path | str) -> None:
-        """Open; RunError where the folder is no run, or one of a newer flowkit."""
+        """Open a run folder.
+
+        Raises:
+            RunError: The folder is not a run, or another version of flowkit wrote it.
+        """
         self.path = Path(path)
         try:
             self.facts: dict[str, Any] = json.loads((self.path / "run.json").read_text())
@@ -90,24 +97,32 @@ class Run:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, by class id."""
+        """Return the names of the classes by class id."""
         return tuple(self.facts["classes"])
 
     def folder(self, phase: str) -> Path:
-        """Where a phase is kept."""
+        """Return the folder of a phase."""
         return self.path / "phases" / phase
 
     def is_finished(self, phase: str | None = None) -> bool:
-        """Whether a phase is finished; all of them, with None."""
+        """Return whether a phase, or with None every phase, is finished."""
         names = [phase] if phase else [p.name for p in list_phases(self.recipe)]
         return all((self.folder(name) / "weights.pt").is_file() for name in names)
 
     def unfinished(self) -> list[Phase]:
-        """Phases that are still to be trained, in order."""
+        """List the phases that are still to be trained, in order."""
         return [phase for phase in list_phases(self.recipe) if not self.is_finished(phase.name)]
 
     def check_store(self, store: Store, unchanged: bool = False) -> None:
-        """RunError where a store has other classes; with ``unchanged``, is another or rebuilt."""
+        """Check that a store fits the run.
+
+        Args:
+            store: The store to check.
+            unchanged: Whether the store must also be unchanged since the run was created.
+
+        Raises:
+            RunError: The store does not fit.
+        """
         if store.classes != self.classes:
             raise RunError(
                 f"{store.path} has {len(store.classes)} classes ({', '.join(store.classes[:3])} …),"
@@ -125,7 +140,11 @@ class Run:
                 )
 
     def check_features(self, store: Store) -> None:
-        """RunError where the features of a store were made otherwise than those trained on."""
+        """Check that a store's features were made in the same way as those that the run uses.
+
+        Raises:
+            RunError: Features are missing or were made differently.
+        """
         then, recipe = StoreRecipe.from_dict(self.facts["store_recipe"]).features, self.recipe
         recipes = [of_split(recipe, split) for split in recipe.splits or (None,)]
         for name in (name for own in recipes for name in own.feature_names):
@@ -144,25 +163,38 @@ class Run:
                 )
 
     def note_session(self, settings: Settings) -> None:
-        """Remember what a training session ran on."""
+        """Record the settings of a training session in run.json."""
         self.facts["sessions"] = [*self.facts.get("sessions", []), describe_session(settings)]
         write_atomic(self.path / "run.json", encode(self.facts))
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Be the only one who trains this run; RunError where another process does."""
+        """Lock the run for training.
+
+        Raises:
+            RunError: Another process trains the run.
+        """
         with (self.path / "lock").open("w") as file:
             if not try_lock(file.fileno()):
                 raise RunError(f"{self.path} is being trained by another process; wait for it")
             yield
-        # The lock goes with the descriptor, however the process ends.
+        # Closing the descriptor releases the lock, however the process ends.
 
 
 def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
-    """Make a run folder, or open the one that is there if it is of this recipe and store.
+    """Create a run folder, or open the existing one if its recipe and store are the same.
 
-    Raises UsageError for a folder with other things in it or a store whose classes do not fit,
-    RunError naming the difference where the run there is another.
+    Args:
+        path: The run folder.
+        recipe: The recipe to train.
+        store: The store to train on.
+
+    Returns:
+        The run.
+
+    Raises:
+        UsageError: The folder contains other files, or the store does not fit the recipe.
+        RunError: The existing run has another recipe or store; the message names the difference.
     """
     path = Path(path)
     if len(store.classes) != recipe.classes:
@@ -198,7 +230,11 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
 
 
 def check_size(recipe: Recipe, store: Store) -> None:
-    """UsageError where frames are not of the size that the recipe's crops are meant for."""
+    """Check that the frames of a store have the size that the recipe's crops expect.
+
+    Raises:
+        UsageError: The store is empty or has frames of another size.
+    """
     expected = recipe.short_side
     if expected is None:
         return
@@ -214,7 +250,7 @@ def check_size(recipe: Recipe, store: Store) -> None:
 
 
 def describe_store(store: Store) -> dict[str, Any]:
-    """What tells one store, and one state of it, from another."""
+    """Return the values that identify a store and its current state."""
     return {
         "path": str(store.path.absolute()),
         "dataset": store.header.dataset,
@@ -225,14 +261,16 @@ def describe_store(store: Store) -> dict[str, Any]:
 
 
 def describe_session(settings: Settings) -> dict[str, Any]:
+    """Return the settings, PyTorch version and device name of a session."""
     name = torch.cuda.get_device_name() if settings.device == "cuda" else "CPU"
     return {**asdict(settings), "torch": torch.__version__, "on": name}
 
 
 def differ(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """The keys in which two mappings differ, with both values."""
+    """Describe the keys in which two mappings differ, with both values."""
     return "; ".join(f"{key}: {old[key]} → {new[key]}" for key in old if old[key] != new[key])
 
 
 def encode(facts: Any) -> bytes:
+    """Encode values as indented UTF-8 JSON."""
     return json.dumps(facts, indent=1, ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""Settings of a training process, with the defaults of this machine."""
+"""Build training settings with defaults for this machine."""
 
 import os
 from typing import Any, Literal
@@ -11,14 +11,18 @@ from train.runs.run import Settings
 def make_settings(
     device: str, workers: int | None, threads: int | None, processes: int = 1, **more: Any
 ) -> Settings:
-    """Make settings; what is None is chosen by the number of cores.
+    """Build settings, choosing values that are None from the number of cores.
 
     Args:
-        device: "cpu", "cuda", or "auto" for the GPU where torch sees one.
-        workers: Processes that load data. Default: half of the cores (CPU), all but one (GPU).
-        threads: CPU threads of torch. Default: the cores that no loader process takes.
-        processes: Processes that train together on this machine.
+        device: "cpu", "cuda", or "auto" to use a GPU if PyTorch finds one.
+        workers: Number of data loading processes. Default: half of the cores on the CPU, all
+            but one on a GPU.
+        threads: Number of PyTorch CPU threads. Default: the cores that no loader process takes.
+        processes: Number of processes that train together on this machine.
         **more: Other fields of `Settings`.
+
+    Returns:
+        The settings.
     """
     chosen: Literal["cpu", "cuda"] = "cuda" if device == "cuda" else "cpu"
     if device == "auto" and torch.cuda.is_available():

@@ -1,1 +1,1 @@
-"""What networks of images, of sound and of feature sets do each in their own way."""
+"""Tasks: how networks of images, audio and feature sets are built, fed and scored."""
