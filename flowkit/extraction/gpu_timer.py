@@ -30,6 +30,7 @@ class GpuTimes:
 
     @property
     def wall_seconds(self) -> float:
+        """Return the busy and idle seconds together."""
         return self.busy_seconds + sum(self.idle_seconds.values())
 
     def describe(self) -> str:
@@ -56,6 +57,7 @@ class GpuTimer:
 
     @contextmanager
     def at(self, stage: str) -> Iterator[None]:
+        """Count one lane as being at ``stage`` while the context is open."""
         self._shift(stage, 1)
         try:
             yield

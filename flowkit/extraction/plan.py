@@ -105,6 +105,14 @@ def make_job(
     frames: int | None = None,
     supersedes: bool = False,
 ) -> ExtractionTask:
+    """Make the task that extracts ``streams`` of a source, weighted by its file size.
+
+    Args:
+        source: The video to extract.
+        streams: The streams that are missing in the store.
+        frames: Number of frames that the store already holds of the video, if any.
+        supersedes: Whether the result replaces an extraction of an older source.
+    """
     try:
         weight = source.path.stat().st_size
     except OSError:

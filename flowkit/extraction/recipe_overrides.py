@@ -65,6 +65,15 @@ def choose_recipe(
 
 
 def choose_resize(overrides: RecipeOverrides, own: Resize) -> Resize:
+    """Choose the resize of a run: that of the options, or else ``own``.
+
+    Args:
+        overrides: Values that the user asked for.
+        own: The resize of the store, or of the dataset for a new store.
+
+    Raises:
+        UsageError: The options contradict one another.
+    """
     asked = [overrides.size is not None, overrides.short_side is not None, overrides.no_resize]
     if sum(asked) > 1:
         raise UsageError("--size, --short-side and --no-resize exclude one another; give one")
@@ -92,4 +101,5 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def without_unset(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are not None."""
     return {name: value for name, value in overrides.items() if value is not None}

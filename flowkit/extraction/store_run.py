@@ -34,9 +34,12 @@ class RunOptions(PoolOptions, Protocol):
     """What every run asks of its options."""
 
     @property
-    def part(self) -> tuple[int, int]: ...
+    def part(self) -> tuple[int, int]:
+        """Return the part (i, n) of the store that this run owns."""
+
     @property
-    def recover_seconds(self) -> float: ...
+    def recover_seconds(self) -> float:
+        """Return how many seconds recovery may wait for shards that are still locked."""
 
 
 class RunSummary(Protocol):
@@ -50,13 +53,14 @@ class RunSummary(Protocol):
 
 
 class PlannedWork(NamedTuple):
-    """What is left to do: jobs in their order, what their workers are told, and the weight of each
-    video by its id, which progress and ETA go by.
-    """
+    """The tasks of a run and what is needed to execute them."""
 
     jobs: Sequence[WorkerTask]
+    """The tasks, in the order in which they are started."""
     setup: WorkerFactory
+    """The settings from which every worker is made."""
     weights: Mapping[str, int]
+    """The weight of each video by its id, from which progress and remaining time are estimated."""
 
 
 class StoreRun(ABC):

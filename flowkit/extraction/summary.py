@@ -56,6 +56,7 @@ class Summary:
 
     @property
     def pairs_per_second(self) -> float:
+        """Return the flow fields computed per second of wall clock, start-up excluded."""
         working = self.wall_seconds - self.start_seconds
         return self.pairs / working if working > 0 else 0.0
 

@@ -18,26 +18,40 @@ class WriterSettings(Protocol):
     """What every worker asks of its setup, to write shards of its own."""
 
     @property
-    def root(self) -> Path: ...
+    def root(self) -> Path:
+        """Return the folder of the store."""
+
     @property
-    def recipe(self) -> Recipe: ...
+    def recipe(self) -> Recipe:
+        """Return the recipe of the store."""
+
     @property
-    def part(self) -> tuple[int, int]: ...
+    def part(self) -> tuple[int, int]:
+        """Return the part (i, n) of the store that this run owns."""
+
     @property
-    def roll_bytes(self) -> int: ...
+    def roll_bytes(self) -> int:
+        """Return the shard size in bytes at which a shard is committed."""
+
     @property
-    def roll_seconds(self) -> float: ...
+    def roll_seconds(self) -> float:
+        """Return the shard age in seconds at which a shard is committed."""
 
 
 class WorkerTask(Protocol):
     """A task of a worker: one video, or several that are computed together."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Return the id of the video, or a text that names several."""
+
     @property
-    def source(self) -> Path: ...
+    def source(self) -> Path:
+        """Return the path of the source file."""
+
     @property
-    def attempt(self) -> int: ...
+    def attempt(self) -> int:
+        """Return the number of this attempt, from 1."""
 
     def divide(self, done: Collection[str]) -> tuple[Self | None, Self | None]:
         """Divide the task into what is in the store already, given those ids, and what is left."""

@@ -56,13 +56,20 @@ class WorkerSettings(WriterSettings, Protocol):
     """What a worker asks of its setup (worker_setup.py)."""
 
     @property
-    def backend(self) -> str: ...
+    def backend(self) -> str:
+        """Return the name of the optical-flow backend."""
+
     @property
-    def lanes(self) -> int: ...
+    def lanes(self) -> int:
+        """Return how many workers share a process and its GPU."""
+
     @property
-    def min_frames(self) -> int: ...
+    def min_frames(self) -> int:
+        """Return the smallest number of frames that a video may have."""
+
     @property
-    def open_video(self) -> Callable[..., VideoReader]: ...
+    def open_video(self) -> Callable[..., VideoReader]:
+        """Return the function that opens a video, such as :class:`VideoReader`."""
 
 
 class Stopped(Exception):

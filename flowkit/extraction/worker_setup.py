@@ -17,24 +17,36 @@ class PoolOptions(Protocol):
     """Options of a run that decide how its Ray actors are started and watched."""
 
     @property
-    def workers(self) -> int | None: ...
+    def workers(self) -> int | None:
+        """Return the number of workers, or None for one per core or GPU."""
+
     @property
-    def stall_seconds(self) -> float: ...
+    def stall_seconds(self) -> float:
+        """Return after how many seconds without progress a worker counts as stalled."""
+
     @property
-    def address(self) -> str | None: ...
+    def address(self) -> str | None:
+        """Return the address of the Ray cluster, or None for a local one."""
 
 
 class WorkerFactory(Protocol):
     """Settings that make workers, for extraction and for features."""
 
     @property
-    def root(self) -> Path: ...
+    def root(self) -> Path:
+        """Return the folder of the store."""
+
     @property
-    def backend(self) -> str: ...
+    def backend(self) -> str:
+        """Return the name of the compute backend."""
+
     @property
-    def part(self) -> tuple[int, int]: ...
+    def part(self) -> tuple[int, int]:
+        """Return the part (i, n) of the store that this run owns."""
+
     @property
-    def needs_gpu(self) -> bool: ...
+    def needs_gpu(self) -> bool:
+        """Return whether each worker needs a GPU, or a share of one."""
 
     def check_node(self) -> None:
         """Raise FlowkitError if this machine cannot run a worker."""

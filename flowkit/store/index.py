@@ -193,6 +193,18 @@ def merge(root: Path, base: Index, fresh: list[Seen]) -> Any:
 def offer_shard(
     root: Path, winners: LatestVideos, number: int, shard: Seen, only: set[str] | None
 ) -> None:
+    """Read the commit record of one shard and offer its videos to ``winners``.
+
+    Args:
+        root: Folder of the store.
+        winners: The latest videos so far; changed in place.
+        number: Position of the shard in the index's list of shards.
+        shard: The record as it was found on disk.
+        only: Ids to consider, or None for all.
+
+    Raises:
+        CorruptError: The record is broken, or the shard file is gone or has another length.
+    """
     path = root / f"{shard.shard}.json"
     record = load_record(path)
     try:
@@ -244,6 +256,7 @@ def build_rows(winners: LatestVideos) -> Any:
 
 
 def place(candidate: Candidate) -> dict[str, int]:
+    """Return where a candidate lies, as a value of a stream column of the index."""
     video = candidate.video
     return {
         "shard": candidate.shard,
@@ -273,6 +286,7 @@ def join_annotations(root: Path, rows: Any) -> tuple[Any, list[str]]:
 
 
 def select_lists(table: Any) -> Any:
+    """Select the labels and subsets of an annotation table, cast to the types of the index."""
     return pa.table(
         {"labels": table["labels"].cast(LABELS), "subsets": table["subsets"].cast(SUBSETS)}
     )

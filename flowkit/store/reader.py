@@ -158,8 +158,18 @@ class Store:
         return self._shards.read(shard, batch, columns, first_row + t, length)
 
     def locate(self, shard: int, batch: int, column: str) -> tuple[Path, Extent]:
-        """The file of a shard, by its number in the index, and where a column of one of its
-        batches lies in it; CorruptError where the file is not what was committed.
+        """Locate a column of one batch in its shard file.
+
+        Args:
+            shard: Position of the shard in the index's list of shards.
+            batch: Index of the batch in the shard, from 0.
+            column: Name of the column, such as ``"rgb"``.
+
+        Returns:
+            The path of the shard file, and the extent of the column in it.
+
+        Raises:
+            CorruptError: The file is not what was committed.
         """
         reader = self._shards.open(shard)
         return reader.path, self._shards.extents(shard, batch)[1][column]

@@ -108,6 +108,7 @@ class ShardReader:
             raise self.corrupt(str(error)) from None
 
     def corrupt(self, what: str) -> CorruptError:
+        """Make the error for damage in this shard."""
         return CorruptError(f"{self.path}: {what}; run `flowkit verify --repair`")
 
 

@@ -174,6 +174,7 @@ def describe_features(features: FeatureRecipe) -> str:
 
 
 def describe_flow(flow: FlowRecipe) -> str:
+    """Describe the solver, bound and JPEG quality of the flow in one line."""
     from flowkit.flow.params import PRESETS
 
     if flow.grey.startswith("imported:"):

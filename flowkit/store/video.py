@@ -16,11 +16,16 @@ class VideoStore(Protocol):
     """What a video asks of the open store that it is in (`flowkit.store.Store`)."""
 
     @property
-    def index(self) -> IndexView: ...
+    def index(self) -> IndexView:
+        """Return the mapped index of the store."""
+
     @property
-    def classes(self) -> tuple[str, ...]: ...
+    def classes(self) -> tuple[str, ...]:
+        """Return the class names, by class id."""
+
     @property
-    def bound(self) -> float: ...
+    def bound(self) -> float:
+        """Return the displacement in pixels at which flow is clipped."""
 
     def read_bytes(
         self, place: Place, columns: tuple[str, ...], t: int, length: int
@@ -190,8 +195,16 @@ class Video:
         return self.vectors("audio", "patch").reshape(-1, *PATCH_SHAPE)
 
     def features(self, name: str) -> np.ndarray[Any, Any]:
-        """Its local features of one kind, (rows, dimension) float16; where and which views they
-        are of say columns "position" and "view" of `vectors`.
+        """Read the local features of one kind.
+
+        Columns ``"position"`` and ``"view"`` of :meth:`vectors` tell where in the video each
+        row was computed and from which view.
+
+        Args:
+            name: Name of the features, as in ``recipe.features``.
+
+        Returns:
+            (rows, dimension) float16.
         """
         return self.vectors(f"{FEATURES}{name}", "vector")
 
