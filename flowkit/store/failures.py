@@ -1,4 +1,4 @@
-"""failures.jsonl: the quarantine of videos that could not be extracted, one JSON line each."""
+"""Read and write ``failures.jsonl``, which lists the videos that could not be extracted."""
 
 import json
 import os
@@ -16,30 +16,33 @@ RARE = ("traceback", "retry")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one video could not be extracted.
-
-    ``kind`` is a short stable word (VideoError.kind), ``reason`` one line; ``attempts`` counts the
-    tries so far; ``time`` in seconds since 1970. ``size`` and ``mtime_ns`` are those of the source
-    that failed (0 where it had none), so that another file in its place gets a new chance.
-    ``stream`` is "" for what is extracted from sources, or ``features/<name>``. ``traceback`` is
-    the whole one of an internal error, else "". ``retry``: the next run tries the video again, for
-    the installation was to blame.
-    """
+    """Why one video could not be extracted."""
 
     id: str
+    """Id of the video."""
     source: str
+    """Path of the source, as printable text."""
     kind: str
+    """Kind of the failure, one word that does not change between versions."""
     reason: str
+    """Reason of the failure, one line."""
     attempts: int
+    """Number of attempts so far."""
     time: float
+    """When it failed, in seconds since 1970."""
     size: int = 0
+    """Size of the source in bytes, 0 if unknown; a replaced source is tried again."""
     mtime_ns: int = 0
+    """Modification time of the source in nanoseconds, 0 if unknown."""
     stream: str = ""
+    """``features/<name>`` for features, empty for an extraction."""
     traceback: str = ""
+    """Traceback of an internal error, else empty."""
     retry: bool = False
+    """Whether the next run tries again, because the installation caused the failure."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Its JSON object: without what few failures have, where this one has not."""
+        """Return the failure as a JSON object, without rare fields that are empty."""
         values = asdict(self)
         return {name: values[name] for name in values if values[name] or name not in RARE}
 

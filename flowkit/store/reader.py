@@ -1,8 +1,9 @@
 """Read the videos of a store.
 
 Example:
-    >>> store = Store("stores/ucf101")
-    >>> rgb, flow = store["v_Archery_g01_c01"].snippet(t=0, length=5).decode()
+    >>> store = Store("stores/ucf101")  # doctest: +SKIP
+    >>> video = store["v_Archery_g01_c01"]  # doctest: +SKIP
+    >>> rgb, flow = video.snippet(t=0, length=5).decode()  # doctest: +SKIP
 """
 
 import difflib
