@@ -53,7 +53,7 @@ class Failure:
 
 
 def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:
-    """Append one line, in one write: writers on one machine need no lock."""
+    """Append one failure in a single write, so that writers on one machine need no lock."""
     path = Path(root) / "failures.jsonl"
     line = encode_json(failure.to_dict()) + b"\n"
     with disk_errors(path):
@@ -70,7 +70,7 @@ def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:
 
 
 def read_failures(root: str | os.PathLike[str], stream: str = "") -> dict[str, Failure]:
-    """The failures of a stream by video id; the last line of an id counts, torn lines do not."""
+    """Read the failures of a stream by video id; the last line of each id is used."""
     return {
         failure.id: failure
         for _, failure in read_lines(Path(root))
@@ -79,7 +79,7 @@ def read_failures(root: str | os.PathLike[str], stream: str = "") -> dict[str, F
 
 
 def forget_failures(root: str | os.PathLike[str], stream: str) -> None:
-    """Drop the failures of a stream. To be called where nobody else writes: all lines move."""
+    """Remove the failures of a stream; no other process may write to the file meanwhile."""
     path = Path(root) / "failures.jsonl"
     lines = list(read_lines(path.parent))
     kept = [line for line, failure in lines if failure is None or failure.stream != stream]
@@ -88,7 +88,7 @@ def forget_failures(root: str | os.PathLike[str], stream: str) -> None:
 
 
 def read_lines(root: Path) -> Iterator[tuple[bytes, Failure | None]]:
-    """Each line, and the failure in it; None where it is blank, or torn by a crash."""
+    """Yield each line and its failure; None for a blank line or one cut off by a crash."""
     try:
         content = (root / "failures.jsonl").read_bytes()
     except FileNotFoundError:
