@@ -1,4 +1,4 @@
-"""Videos → store: plan (what is left to do) → worker (one video) → cluster (Ray) → summary."""
+"""Extract frames, optical flow and audio from videos into a store."""
 
 from flowkit.extraction.options import Options
 from flowkit.extraction.plan import parse_part

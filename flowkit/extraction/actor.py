@@ -1,4 +1,4 @@
-"""Workers as a Ray actor: checks its node, keeps a journal of crashes, answers while it works."""
+"""Run workers inside a Ray actor, which checks its node and records crashes in a journal."""
 
 import faulthandler
 import os
@@ -15,9 +15,16 @@ from flowkit.version import __version__
 
 
 class Actor:
-    """One worker for each lane, in a process of their own.
+    """A process with one worker for each lane.
 
-    Lanes work side by side, and methods answer while ``extract`` is under way.
+    Lanes work in parallel, and the other methods return while :meth:`extract` is running.
+
+    Args:
+        setup: Makes the workers.
+        journal: File to which the process writes a crash; removed when all lanes are closed.
+        token: Name of a file in the store's journal folder, to check that the node sees the store.
+        sample: A source, to check that the node sees the dataset.
+        lanes: Number of lanes.
     """
 
     def __init__(
@@ -28,7 +35,15 @@ class Actor:
         self._lanes = lanes
 
     def start(self) -> str:
-        """Check this node, load the kernels; returns ``host/node version``."""
+        """Check this node, make the workers and load the kernels.
+
+        Returns:
+            ``host/node version``.
+
+        Raises:
+            StoreError: The node does not see the store or the dataset.
+            FlowkitError: The node cannot run a worker.
+        """
         import ray
 
         host = f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"
@@ -60,7 +75,12 @@ class Actor:
         return f"{host} {__version__}"
 
     def extract(self, job: WorkerTask, lane: int = 0) -> Any:
-        """The worker's outcome; a fault of the store is a value too, so that it keeps its type."""
+        """Extract one video in a lane.
+
+        Returns:
+            The outcome, or the StoreError that was raised: Ray would change the type of a raised
+            error.
+        """
         try:
             return self._workers[lane].extract(job)
         except StoreError as error:
@@ -69,16 +89,20 @@ class Actor:
             self._end(error)
 
     def beat(self, lane: int = 0) -> int:
-        """A number that grows while work goes on."""
+        """Return a counter that grows while the lane makes progress."""
         beat: int = self._workers[lane].beat
         return beat
 
     def stop(self, lane: int = 0) -> None:
-        """Ask a video that is under way to end."""
+        """Ask the lane to end the video that it is extracting."""
         self._workers[lane].stop()
 
     def close(self, lane: int = 0) -> StoreError | None:
-        """Commit what is complete and let go of the lane's shards."""
+        """Commit all complete videos of a lane and close its shards.
+
+        Returns:
+            The StoreError that was raised, or None.
+        """
         try:
             self._workers[lane].close()
         except StoreError as error:
@@ -89,9 +113,9 @@ class Actor:
         return None
 
     def _end(self, error: DeviceError) -> NoReturn:
-        """Nothing works on this GPU from now on: say so, and end the process.
+        """Record the error of a GPU that is no longer usable, and end the process.
 
-        What is complete in its shards is found by the driver's recovery.
+        The driver then recovers the complete videos from its shards.
         """
         write_device_error(self._trace, error)
         os._exit(1)

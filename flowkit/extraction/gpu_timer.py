@@ -1,7 +1,7 @@
-"""What the lanes of one GPU are at, integrated over time: was it busy, and what did it wait for?
+"""Measure how long a GPU was busy, and which stage it waited for while it was idle.
 
-A GPU is busy while any lane computes flow. While none does, its waiting is split evenly over
-the lanes that have a video, each by what it is at.
+A GPU is busy while at least one of its lanes computes flow. While none does, the idle time is
+divided equally among the lanes that have a video, and counted under the stage that each lane is in.
 """
 
 import threading
@@ -16,10 +16,12 @@ DECODE, NOTHING = "decode", "no video"
 
 @dataclass(kw_only=True)
 class GpuTimes:
-    """Seconds of wall clock, summed over GPUs: at flow, and idle by what the lanes were at."""
+    """Busy and idle time in seconds of wall clock, summed over GPUs."""
 
     busy_seconds: float = 0.0
+    """Time during which at least one lane computed flow."""
     idle_seconds: dict[str, float] = field(default_factory=dict)
+    """Idle time by the stage that the lanes were in, such as ``"decode"``."""
 
     def __add__(self, other: "GpuTimes") -> "GpuTimes":
         idle = Counter(self.idle_seconds)
@@ -30,10 +32,14 @@ class GpuTimes:
 
     @property
     def wall_seconds(self) -> float:
+        """Return the busy and idle seconds together."""
         return self.busy_seconds + sum(self.idle_seconds.values())
 
     def describe(self) -> str:
-        """``busy 62 % of 812 s; idle at decode 27 %, encode 10 %, write 1 %``."""
+        """Describe the times in one line.
+
+        Example: ``busy 62% of 812.0 s; idle at decode 27%, encode 10%, write 1%``.
+        """
         wall = self.wall_seconds or 1.0
         text = f"busy {self.busy_seconds / wall:.0%} of {wall:.1f} s"
         shares = sorted(self.idle_seconds.items(), key=lambda share: -share[1])
@@ -42,10 +48,11 @@ class GpuTimes:
 
 
 class GpuTimer:
-    """Counts which lane is at what. Every method may be called from any thread.
+    """Track which stage each lane of one GPU is in. All methods are thread-safe.
 
-    ``with occupancy.at("video")`` spans a whole video, ``at("flow")``, ``at("encode")``, …
-    what is done within; a lane with a video that is at nothing else waits for its decoder.
+    A lane enters ``timer.at("video")`` for a whole video, and within it ``timer.at("flow")``,
+    ``timer.at("encode")`` and so on for each stage. A lane that has a video but is in no other
+    stage waits for its decoder.
     """
 
     def __init__(self) -> None:
@@ -56,6 +63,7 @@ class GpuTimer:
 
     @contextmanager
     def at(self, stage: str) -> Iterator[None]:
+        """Count one lane as being at ``stage`` while the context is open."""
         self._shift(stage, 1)
         try:
             yield
@@ -63,7 +71,7 @@ class GpuTimer:
             self._shift(stage, -1)
 
     def take(self) -> GpuTimes:
-        """What was counted since the last call."""
+        """Return the times since the last call, and start again from zero."""
         with self._lock:
             self._settle()
             taken, self._time = self._time, GpuTimes()
@@ -75,7 +83,7 @@ class GpuTimer:
             self._lanes[stage] += by
 
     def _settle(self) -> None:
-        """Book the time since the last change."""
+        """Add the time since the last change to the counters."""
         now = time.monotonic()
         passed, self._since = now - self._since, now
         if not passed:

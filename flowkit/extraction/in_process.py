@@ -1,11 +1,11 @@
-"""Do the jobs of a run in this process, without Ray (``--workers 0``).
+"""Execute the tasks of a run in this process, without Ray (``--workers 0``).
 
-On CPUs one worker does one video after another. On a GPU there are as many lanes as the process
-has cores, as in an actor of Ray (actor.py): threads with a worker each, which share the GPU, the
-queue of jobs and one `GpuTimer`. Outcomes are counted in the thread that called.
+On CPUs, one worker extracts one video after another. On a GPU there is one lane for each core of
+the process, as in a Ray actor (actor.py). A lane is a thread with a worker; the lanes share the
+GPU, the queue of tasks and one `GpuTimer`. Outcomes are counted in the calling thread.
 
-What is given up beside Ray is the guard against bad videos: one that crashes the decoder takes
-this process with it, and one that hangs is waited for.
+Unlike with Ray, bad videos are not isolated: a video that crashes the decoder ends this process,
+and a video that hangs blocks it.
 """
 
 import os
@@ -21,7 +21,8 @@ from flowkit.extraction.interrupt import Interrupt
 from flowkit.extraction.tasks import WorkerTask
 from flowkit.extraction.worker_setup import WorkerFactory
 
-FINISH_SECONDS = 10.0  # for lanes to commit after a second Ctrl-C, or an error of the caller
+FINISH_SECONDS = 10.0
+"""Seconds that each lane has to commit after a second Ctrl-C, or an error of the caller."""
 
 
 def run_in_process(
@@ -32,15 +33,15 @@ def run_in_process(
     interrupt: Interrupt,
     lanes: int | None = None,
 ) -> None:
-    """Do the jobs, and commit what is complete, whatever ends the run.
+    """Execute the tasks, and commit all complete videos even if the run ends early.
 
     Args:
-        jobs: What to do, in this order.
+        jobs: The tasks, in the order in which they are started.
         setup: Makes the workers.
         begin: Called once, with the number of lanes and the backend, when work starts.
         count: Called with each outcome, in the calling thread.
-        interrupt: Asks the run to end in good order.
-        lanes: Videos at once. None: one on CPUs, one for each core on a GPU.
+        interrupt: Tells whether the user asked the run to end.
+        lanes: Number of videos at once. None: one on CPUs, one for each core on a GPU.
     """
     lanes = lanes or choose_lanes(setup, len(jobs))
     setup = replace(setup, lanes=lanes)  # type: ignore[type-var]
@@ -51,7 +52,7 @@ def run_in_process(
 
 
 def choose_lanes(setup: WorkerFactory, jobs: int) -> int:
-    """Return as many lanes as an actor on this machine would have, with one of its GPUs."""
+    """Return how many lanes a Ray actor with one GPU of this machine would have."""
     cores = len(os.sched_getaffinity(0))
     machine = {"Alive": True, "Resources": {"CPU": cores, "GPU": 1}}
     size = setup.choose_size([machine], None, jobs)
@@ -65,7 +66,7 @@ def run_in_turn(
     count: Callable[[Any], None],
     interrupt: Interrupt,
 ) -> None:
-    """Do one job after another in the calling thread."""
+    """Execute one task after another in the calling thread."""
     worker = setup.make_worker()
     interrupt.on_ask = worker.stop
     begin(0, setup.backend)
@@ -79,13 +80,19 @@ def run_in_turn(
 
 
 class LaneEnd:
-    """A lane's last message: it has closed its shards."""
+    """The last message of a lane, sent after it has closed its shards."""
 
 
 class Lanes:
-    """Threads with a worker each, which take jobs from one queue until it is empty.
+    """Threads with one worker each, which take tasks from one queue until it is empty.
 
-    Lanes send outcomes, errors and, as the last, a `LaneEnd` to the calling thread.
+    Each lane sends outcomes and errors to the calling thread, and a `LaneEnd` as its last message.
+
+    Args:
+        jobs: The tasks, in the order in which they are started.
+        setup: Makes the workers.
+        lanes: Number of threads.
+        interrupt: Tells whether the user asked the run to end.
     """
 
     def __init__(
@@ -99,7 +106,15 @@ class Lanes:
         self._stopping = threading.Event()
 
     def run(self, begin: Callable[[int, str], None], count: Callable[[Any], None]) -> None:
-        """Start the lanes and count outcomes; raises the first error after all lanes ended."""
+        """Start the lanes and count their outcomes until all have ended.
+
+        Args:
+            begin: Called once, with the number of lanes and the backend, when work starts.
+            count: Called with each outcome, in the calling thread.
+
+        Raises:
+            BaseException: The first error of a lane, raised after all lanes have ended.
+        """
         self._workers[0].warm_up()  # once, rather than in all lanes at the same time
         self._occupancy.take()  # starting is not waiting
         self._interrupt.on_ask = self.stop
@@ -130,7 +145,7 @@ class Lanes:
             raise error
 
     def stop(self) -> None:
-        """Ask all lanes to end, also amid a video."""
+        """Ask all lanes to end, even in the middle of a video."""
         self._stopping.set()
         for worker in self._workers:
             worker.stop()

@@ -1,9 +1,9 @@
-"""Exceptions that flowkit did not foresee: each is one video's failure, unless all videos have it.
+"""Handle unexpected exceptions, and decide whether the video or the installation is at fault.
 
-A rare video makes some library raise what nobody expected: it is quarantined, with the traceback,
-and the run goes on. But where the first videos all fail in the same way, or very many in a row
-do, it is flowkit or its installation that is at fault: then the run ends, and the videos are not
-quarantined, so that the next run tries them again.
+If a single video makes a library raise an unexpected exception, the video is quarantined with the
+traceback, and the run continues. If all of the first videos fail in the same way, or very many in a
+row, then flowkit or its installation is at fault: the run ends, and the videos are not quarantined,
+so that the next run tries them again.
 """
 
 import os
@@ -31,7 +31,7 @@ FRAME = re.compile(r'^\s*File "(?P<path>[^"]*)", line (?P<line>\d+)')
 
 @dataclass(frozen=True)
 class UnexpectedError:
-    """One exception as failures name it."""
+    """The description of an exception in a failure."""
 
     fault: str
     """Its type and place, such as ``TypeError at reader.py:120``: the same in every video."""
@@ -44,7 +44,7 @@ class UnexpectedError:
 
     @property
     def reason(self) -> str:
-        """One line: type, place and message."""
+        """Return type, place and message in one line."""
         return f"{self.fault}: {self.message}" if self.message else self.fault
 
 
@@ -73,12 +73,12 @@ def describe_exception(error: BaseException, remote: str = "") -> UnexpectedErro
 
 
 def make_unicode(text: str) -> str:
-    """Escape what UTF-8 cannot hold: names of files may be of any bytes."""
+    """Escape characters that UTF-8 cannot encode, since file names may contain any bytes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def fail_internally(outcome: Outcome, error: Exception) -> Outcome:
-    """The outcome of a video at which an exception was raised that nobody foresaw."""
+    """Return the outcome of a video that failed with an unexpected exception."""
     found = describe_exception(error)
     return replace(
         outcome,
@@ -91,7 +91,7 @@ def fail_internally(outcome: Outcome, error: Exception) -> Outcome:
 
 
 def make_internal_error(message: str, error: BaseException, remote: str = "") -> InternalError:
-    """An error for an exception that is no video's; ``message`` says what could not be done."""
+    """Make the error for an exception that no video caused; ``message`` tells what failed."""
     return InternalError(
         f"{message}: {describe_exception(error, remote).reason}. The fault is flowkit's or its "
         "installation's: `flowkit doctor` checks the installation, `flowkit --debug …` shows more"
@@ -99,14 +99,14 @@ def make_internal_error(message: str, error: BaseException, remote: str = "") ->
 
 
 def is_about(error: Exception, path: Path) -> bool:
-    """Whether an exception is an OSError of that file."""
+    """Return whether an exception is an OSError about this file."""
     if not isinstance(error, OSError) or not isinstance(error.filename, str | bytes | os.PathLike):
         return False
     return os.fsdecode(error.filename) == os.fspath(path)
 
 
 def check_disk(error: Exception, root: Path) -> None:
-    """Raise StoreError, or DiskFullError, where an exception is of the disk that the store is on.
+    """Raise a StoreError or DiskFullError if an exception comes from the disk of the store.
 
     That is an error of the operating system for a file of the store, or for one that is not named
     (a write to a file that is open). Libraries that cannot be loaded, and FFmpeg's errors, are
@@ -124,11 +124,11 @@ def check_disk(error: Exception, root: Path) -> None:
 
 
 class FailureLog:
-    """Record failures of a run, and decide when it is not the videos that are at fault.
+    """Record the failures of a run, and decide when the installation is at fault.
 
     Args:
-        record: Writes a failure into the store, and counts it.
-        stop: Asks the run to end in good order.
+        record: Called with each failure, to write it to the store and count it.
+        stop: Called to ask the run to end in good order.
     """
 
     def __init__(self, record: Callable[[Failure], None], stop: Callable[[], None]) -> None:
@@ -139,7 +139,7 @@ class FailureLog:
         self.blames_installation = False
 
     def note_success(self) -> None:
-        """Note that a video was extracted: so the installation can do it."""
+        """Note that a video was extracted, which shows that the installation works."""
         self._succeeded = True
         self._release()
 
@@ -163,10 +163,10 @@ class FailureLog:
             self._stop()
 
     def close(self, root: Path) -> InternalError | None:
-        """Record what is held back; to be called when the run has ended.
+        """Record the failures that were held back; call this when the run has ended.
 
         Returns:
-            The error by which it ends where the installation is to blame.
+            The error to raise if the installation is at fault, else None.
         """
         if not self._held:
             return None

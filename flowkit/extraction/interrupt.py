@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks the run to end in good order, the second ends it."""
+"""Handle Ctrl-C and SIGTERM: the first signal ends a run in good order, the second at once."""
 
 import signal
 import threading
@@ -10,11 +10,11 @@ from rich.console import Console
 
 
 class Interrupt:
-    """While in the ``with`` block, SIGINT and SIGTERM set :attr:`asked` and call ``on_ask``.
+    """A context manager in which SIGINT and SIGTERM set :attr:`asked` and call ``on_ask``.
 
-    A second signal raises KeyboardInterrupt: what is complete then stays in unfinished
-    shards, from which the next run recovers it. Outside the main thread, where Python
-    takes no signals, it does nothing.
+    A second signal raises KeyboardInterrupt. Complete videos then stay in unfinished shards, from
+    which the next run recovers them. Outside the main thread, where Python handles no signals, the
+    context manager does nothing.
     """
 
     def __init__(self, console: Console) -> None:
@@ -28,7 +28,7 @@ class Interrupt:
         return self
 
     def take(self) -> None:
-        """Take the signals, again if a library has taken them since (``ray.init`` does)."""
+        """Install the signal handlers, again if a library such as Ray has replaced them."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 former = signal.signal(number, self._handle)

@@ -1,4 +1,4 @@
-"""What is left to do: the sources of a dataset, less what the store has and has given up on."""
+"""Plan a run: which videos of a dataset are extracted now, and why the others are not."""
 
 import zlib
 from collections.abc import Mapping
@@ -15,13 +15,18 @@ from flowkit.store.failures import Failure
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The jobs of a run, the largest first, and why the other videos are not among them."""
+    """The tasks of a run, and the videos that it does not extract."""
 
     jobs: tuple[ExtractionTask, ...]
-    done: tuple[str, ...] = ()  # complete in the store
-    changed: tuple[str, ...] = ()  # complete, but of a source that has changed since
-    quarantined: tuple[Failure, ...] = ()  # failed before, and their sources are as they were
-    beyond: int = 0  # left out by --limit
+    """The tasks, the largest first."""
+    done: tuple[str, ...] = ()
+    """Ids of the videos that are complete in the store."""
+    changed: tuple[str, ...] = ()
+    """Ids of the videos that are in the store, but whose source has changed since."""
+    quarantined: tuple[Failure, ...] = ()
+    """Earlier failures of videos whose source has not changed since."""
+    beyond: int = 0
+    """Number of tasks left out by ``--limit``."""
 
 
 def make_plan(
@@ -35,12 +40,24 @@ def make_plan(
     update: bool = False,
     retry_failed: bool = False,
 ) -> Plan:
-    """Decide for each source of this ``part`` (i, n) whether it is extracted now.
+    """Decide for each source whether it is extracted now.
 
-    A video is done when the store has all of ``streams`` for it, from a source of the same
-    content. A changed source is redone, in all streams that the store has of it, only with
-    ``update``. A quarantined video is tried again with ``retry_failed``, when its source
-    is no longer the file that failed, or when the installation was to blame.
+    A video is done if the store has all of ``streams`` for it, from a source with the same
+    content. A video that failed before is tried again if its source has been replaced, if the
+    installation caused the failure, or with ``retry_failed``.
+
+    Args:
+        sources: The videos of the dataset.
+        store: The open store.
+        failures: Earlier failures by video id.
+        streams: The streams to extract.
+        part: The part (i, n) of the videos that this run extracts.
+        limit: Largest number of tasks, or None for all.
+        update: Extract changed sources again, in all streams that the store has of them.
+        retry_failed: Try all quarantined videos again.
+
+    Returns:
+        The tasks, and the videos that are left out.
     """
     jobs: list[ExtractionTask] = []
     done: list[str] = []
@@ -67,7 +84,7 @@ def make_plan(
         else:
             frames = None if video is None else video.num_frames or None
             jobs.append(make_job(source, lacking, frames=frames))
-    # The largest first, so that no worker is left alone with a long video at the end.
+    # The largest first, so that no worker still has a long video when all others are done.
     jobs.sort(key=lambda job: (-job.weight, job.id))
     kept = jobs if limit is None else sorted(jobs, key=lambda job: job.id)[:limit]
     return Plan(
@@ -80,15 +97,25 @@ def make_plan(
 
 
 def belongs(id: str, part: tuple[int, int]) -> bool:
-    """Whether a video falls to part (i, n).
+    """Return whether a video belongs to part (i, n) of a dataset.
 
-    By a hash of its id, so that it stays where it is when others come or go.
+    A hash of the id decides, so that a video stays in its part when others are added or removed.
     """
     return zlib.crc32(id.encode("utf-8", "surrogatepass")) % part[1] == part[0]
 
 
 def parse_part(text: str) -> tuple[int, int]:
-    """``i/n`` → (i, n), with 0 ≤ i < n."""
+    """Parse a part such as ``0/8``.
+
+    Args:
+        text: ``i/n`` with 0 ≤ i < n.
+
+    Returns:
+        (i, n).
+
+    Raises:
+        UsageError: ``text`` is not of this form.
+    """
     try:
         i, n = (int(word) for word in text.split("/"))
     except ValueError:
@@ -105,10 +132,18 @@ def make_job(
     frames: int | None = None,
     supersedes: bool = False,
 ) -> ExtractionTask:
+    """Make the task that extracts ``streams`` of a source, weighted by its file size.
+
+    Args:
+        source: The video to extract.
+        streams: The streams that are missing in the store.
+        frames: Number of frames that the store already holds of the video, if any.
+        supersedes: Whether the result replaces an extraction of an older source.
+    """
     try:
         weight = source.path.stat().st_size
     except OSError:
-        weight = 0  # the worker will say what is wrong with it
+        weight = 0  # the worker reports why the file cannot be read
     return ExtractionTask(
         id=source.id,
         source=source.path.absolute(),
@@ -120,10 +155,14 @@ def make_job(
 
 
 def has_changed(path: Path, video: Video) -> bool:
-    """Whether the source differs from the one that was extracted.
+    """Return whether a source differs from the file that was extracted.
 
-    Same size and time of change: no. Otherwise its content decides, so that a copied or
-    moved dataset is not taken for another. A source that is gone has not changed.
+    A file with the same size and modification time has not changed. Otherwise its content is
+    compared, so that copying a dataset does not count as a change. A missing file has not changed.
+
+    Args:
+        path: The source.
+        video: The video in the store.
     """
     known = video.fingerprint
     try:
@@ -136,12 +175,12 @@ def has_changed(path: Path, video: Video) -> bool:
 
 
 def may_succeed(path: Path, failure: Failure) -> bool:
-    """Whether a video that failed is tried again unasked: a new file, or not at fault then."""
+    """Return whether a failed video may succeed now: new file, or the video was not at fault."""
     return failure.retry or is_replaced(path, failure)
 
 
 def is_replaced(path: Path, failure: Failure) -> bool:
-    """Whether the file that failed has been replaced by another since."""
+    """Return whether the file that failed has since been replaced by another."""
     try:
         now = path.stat()
     except OSError:

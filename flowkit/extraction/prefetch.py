@@ -11,13 +11,18 @@ T = TypeVar("T")
 
 
 class Prefetcher(Generic[T]):
-    """Iterate over ``items`` in a thread, at most ``depth`` items ahead.
+    """Iterate over ``items`` in a background thread.
 
-    An exception of the producer is raised in the consumer, after the items that came
-    before it. Leaving the ``with`` block ends the thread, also when items are left.
+    An exception of the producer is raised in the consumer, after the items that came before it.
+    Leaving the ``with`` block ends the thread, even if items are left.
 
-    ``working`` is how long the producer worked, ``waiting`` how long the consumer stood
-    still for it, in seconds.
+    Args:
+        items: The items to prefetch.
+        depth: Largest number of items in the queue.
+
+    Attributes:
+        working: Seconds that the producer has worked.
+        waiting: Seconds that the consumer has waited for the producer.
     """
 
     _END = object()

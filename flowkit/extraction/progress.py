@@ -1,4 +1,4 @@
-"""How far a run is: a bar with rate and ETA on a terminal, a line now and then elsewhere."""
+"""Show the progress of a run: a bar on a terminal, and otherwise a line every few seconds."""
 
 import time
 from collections.abc import Mapping
@@ -15,10 +15,12 @@ LINE_SECONDS = 15.0
 
 
 class Meter:
-    """Counts videos, and what is made of them, on stderr, as a context manager.
+    """A context manager that shows how many videos are done, the rate and the remaining time.
 
-    The ETA goes by the videos' ``weights``, since they differ in length: bytes of source, say.
-    ``what`` is made: ``pairs``, or ``frames``, by their names in an outcome.
+    Args:
+        weights: Weight of each video by its id, such as its size in bytes, for the remaining time.
+        console: Where progress is shown; None for stderr.
+        what: Field of an outcome that the rate counts: ``pairs``, ``frames`` or ``features``.
     """
 
     def __init__(
@@ -53,11 +55,11 @@ class Meter:
         self._bar.stop()
 
     def begin(self) -> None:
-        """The first video starts: rates count from here."""
+        """Start the clock that rates are computed from, when the first video starts."""
         self._started = time.monotonic()
 
     def count(self, outcome: Outcome) -> None:
-        """One video is finished, well or badly."""
+        """Count one video that is done or has failed."""
         self._finished += 1
         self._failed += outcome.status == "failed"
         self._made += getattr(outcome, self._what)
@@ -73,7 +75,7 @@ class Meter:
             self.log(f"{self._line()}, ETA {left / 60:.0f} min")
 
     def log(self, text: str) -> None:
-        """One line beside the bar."""
+        """Print one line above the progress bar."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _line(self) -> str:

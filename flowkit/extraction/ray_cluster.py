@@ -1,4 +1,4 @@
-"""The Ray executor: joins a cluster, or starts one on this machine, and lets the driver work."""
+"""Execute the tasks of a run on Ray: join a cluster or start a local one, and run the driver."""
 
 import functools
 import gc
@@ -37,10 +37,23 @@ def run_on_ray(
     interrupt: Interrupt,
     log: Callable[[str], None],
 ) -> None:
-    """Do the jobs on a Ray cluster: the one at ``options.address``, or one for this run."""
+    """Execute the tasks on the cluster at ``options.address``, or on a local one for this run.
+
+    Args:
+        jobs: The tasks, in the order in which they are started.
+        setup: Makes the workers.
+        options: The number of workers, and how they are watched.
+        begin: Called once, with the number of workers and the backend, when work starts.
+        count: Called with each outcome, in the calling thread.
+        interrupt: Tells whether the user asked the run to end.
+        log: Called with each line to print.
+
+    Raises:
+        FlowkitError: Ray or the cluster cannot be used.
+    """
     cores = len(os.sched_getaffinity(0))
     gpus = max(1, count_gpus()) if setup.needs_gpu else 0
-    # A GPU's share of the cores is its lanes: here all cores count, used or not.
+    # A GPU has one lane for each core of its share, so all cores of the machine are offered.
     cores = max(cores, gpus) if gpus else min(options.workers or cores, len(jobs))
     with open_ray(find_address(options.address), cores, gpus) as ray:
         interrupt.take()
@@ -53,10 +66,21 @@ def run_on_ray(
 def open_ray(
     address: str | None, cores: int, gpus: int, variables: Mapping[str, str] | None = None
 ) -> Iterator[Any]:
-    """The module ``ray``, connected: to ``address``, or to a cluster of this machine's own.
+    """Connect to a Ray cluster while the context is open.
 
-    Left as it is where the caller has connected it already. ``variables``: of the environment of
-    what runs there. FlowkitError where it cannot be used.
+    If Ray is connected already, that connection is used and left open.
+
+    Args:
+        address: Address of the cluster; None starts a local one.
+        cores: Number of CPU cores of a local cluster.
+        gpus: Number of GPUs of a local cluster.
+        variables: Environment variables of the processes on the cluster.
+
+    Yields:
+        The module ``ray``.
+
+    Raises:
+        FlowkitError: Ray or the cluster cannot be used.
     """
     if address and "ray" not in sys.modules:
         check_address(address)
@@ -81,25 +105,29 @@ def open_ray(
 
 @contextmanager
 def shutting_down(ray: Any) -> Iterator[None]:
-    """Shut Ray down in the end, and let go of all that it has in this process."""
+    """Shut Ray down at the end of the context, and free what it holds in this process."""
     try:
         yield
     finally:
         waits = "wait_for_processes" in inspect.signature(ray.shutdown).parameters
         ray.shutdown(**({"wait_for_processes": True} if waits else {}))
-        # Ray leaves clients with threads of their own in cycles of references. Collected in a
-        # process that is forked later (a loader's worker), where there are no such threads, they
-        # would take it with them.
+        # Ray leaves clients that own threads in reference cycles. If they were collected in a
+        # process that is forked later (a loader worker), where those threads do not exist, that
+        # process would crash.
         gc.collect()
 
 
 def find_address(asked: str | None) -> str | None:
-    """The cluster to join, or None for one of this machine."""
+    """Return the address of the cluster to join, or None to start a local one."""
     return asked or os.environ.get("RAY_ADDRESS") or None
 
 
 def choose_backend(ray: Any, log: Callable[[str], None]) -> str:
-    """The backend for a cluster, by what one of its GPU nodes says; without GPUs, numba."""
+    """Choose the backend of a cluster: triton if one of its GPU nodes can run it, else numba.
+
+    Raises:
+        FlowkitError: No GPU node answers.
+    """
     if ray.cluster_resources().get("GPU", 0) < 1:
         return "numba"
     ask = ray.remote(num_gpus=1, num_cpus=0, max_retries=0)(find_obstacle)
@@ -117,17 +145,17 @@ def choose_backend(ray: Any, log: Callable[[str], None]) -> str:
 
 
 def find_obstacle(backend: str) -> str | None:
-    """What keeps a backend from running here; for another node to ask itself."""
+    """Return why a backend cannot run on this node, or None; called on the nodes of a cluster."""
     return BACKENDS[backend].find_obstacle()
 
 
 def import_ray() -> Any:
-    """Ray, with what it must know before its import."""
+    """Import Ray, after setting the environment variables that it reads on import."""
     # `uv run` drivers would make each worker run `uv run` again (ray#50961).
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray prints half a page on stdout for each dead worker; the summary says it in a line.
+    # Ray prints many lines on stdout for each dead worker; the summary reports it in one.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
     try:
         import ray
@@ -137,7 +165,7 @@ def import_ray() -> Any:
             "which works without it"
         ) from error
 
-    # Ray sends this process's command line as UTF-8, which its text is not in every locale.
+    # Ray encodes this process's command line as UTF-8, which fails in some locales.
     utils = ray._private.utils
     if not hasattr(utils.get_entrypoint_name, "__wrapped__"):
         utils.get_entrypoint_name = repair_result(utils.get_entrypoint_name)
@@ -145,7 +173,7 @@ def import_ray() -> Any:
 
 
 def repair_result(function: Callable[[], str]) -> Callable[[], str]:
-    """Wrap a function of Ray's so that the text it returns can be encoded as UTF-8."""
+    """Wrap a function so that the text it returns can be encoded as UTF-8."""
 
     @functools.wraps(function)
     def repaired() -> str:
@@ -155,7 +183,7 @@ def repair_result(function: Callable[[], str]) -> Callable[[], str]:
 
 
 def connect(ray: Any, address: str, options: Mapping[str, Any]) -> None:
-    """Join the cluster at ``address``."""
+    """Join the cluster at ``address``; raise a FlowkitError if it cannot be used."""
     try:
         ray.init(address=address, logging_level="ERROR", **options)
     except Exception as error:
@@ -167,7 +195,7 @@ def connect(ray: Any, address: str, options: Mapping[str, Any]) -> None:
 
 
 def start(ray: Any, folder: Path, cores: int, gpus: int, options: Mapping[str, Any]) -> None:
-    """Start a cluster of so many cores and GPUs on this machine, with its files in ``folder``."""
+    """Start a local cluster with ``cores`` cores and ``gpus`` GPUs; its files go to ``folder``."""
     try:
         ray.init(
             address="local",
@@ -190,11 +218,12 @@ def start(ray: Any, folder: Path, cores: int, gpus: int, options: Mapping[str, A
 
 
 def choose_auth_mode(address: str) -> None:
-    """Tell Ray, before its import, whether the cluster at ``address`` asks for a token.
+    """Set Ray's authentication mode, before its import, to that of the cluster at ``address``.
 
-    `ray start` asks for one as soon as the user has one (any earlier local run has made it),
-    ``ray.init`` does not send it to an address that it is given, and a client that sends it to
-    a cluster which asks for none cannot start actors there. So the cluster is asked first.
+    `ray start` requires a token once the user has one, and any earlier local run creates one.
+    ``ray.init`` does not send the token to an explicit address by itself, and a client that sends
+    it to a cluster without authentication cannot start actors there. A health check therefore
+    finds out first which mode the cluster uses.
     """
     if "RAY_AUTH_MODE" in os.environ:
         return
@@ -215,10 +244,13 @@ def choose_auth_mode(address: str) -> None:
 
 
 def check_address(address: str) -> None:
-    """FlowkitError where nothing listens; Ray itself would try for minutes, and log each try."""
+    """Raise a FlowkitError if nothing listens at ``address``.
+
+    Ray itself would retry for minutes, and log each attempt.
+    """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
-        return  # "auto", "local": Ray's own words
+        return  # "auto" and "local" are handled by Ray
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:

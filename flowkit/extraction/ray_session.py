@@ -1,9 +1,9 @@
-"""What a Ray cluster that this process starts needs on its machine, and leaves nothing of.
+"""Manage the temporary folder of a Ray cluster that this process starts.
 
-Ray by itself puts its sockets and logs below ``$TMPDIR/ray``, where their paths may be too long
-and another user's Ray may have been before, and makes a token in ``~/.ray``, which must then be
-writable. A cluster of our own gets a folder for all of this, short and private, and takes it away
-in the end.
+By default, Ray puts its sockets and logs below ``$TMPDIR/ray``, where paths may be too long and
+another user's Ray may own the folder, and writes a token to ``~/.ray``, which may not be writable.
+A local cluster therefore gets a short, private folder for all of these files, which is removed at
+the end.
 """
 
 import fcntl
@@ -45,10 +45,10 @@ ERROR_CHARACTERS = 240
 
 @contextmanager
 def make_session() -> Iterator[Path]:
-    """Make the folder of a cluster's session, which is to be ``_temp_dir`` of ``ray.init``.
+    """Make the folder of a cluster's session, to be passed to ``ray.init`` as ``_temp_dir``.
 
-    While within, the environment is what Ray's processes need. On leaving, the cluster must be
-    shut down.
+    While the context is open, the environment variables are those that Ray's processes need. Shut
+    the cluster down before leaving the context.
 
     Raises:
         FlowkitError: There is no place for the folder.
@@ -82,7 +82,7 @@ def make_session() -> Iterator[Path]:
 
 @contextmanager
 def lock_session(folder: Path) -> Iterator[None]:
-    """Hold the lock of a session's folder, which a process that is killed lets go of."""
+    """Hold the lock of a session's folder; the lock is released if the process is killed."""
     with (folder / LOCK).open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -112,7 +112,7 @@ def forget_token() -> None:
 
 
 def end_processes(folder: Path) -> None:
-    """End what a start that failed has left running: children of ours that name its folder."""
+    """End child processes that a failed start left running, found by the name of its folder."""
     for child in psutil.Process().children(recursive=True):
         try:
             if any(str(folder) in word for word in child.cmdline()):
@@ -122,7 +122,7 @@ def end_processes(folder: Path) -> None:
 
 
 def find_start_error(folder: Path) -> str:
-    """Find the line in the logs of a session that says why Ray did not start; '' for none."""
+    """Find the line in a session's logs that tells why Ray did not start; '' if there is none."""
     for name in LOGS:
         path = folder / "session_latest" / "logs" / name
         try:

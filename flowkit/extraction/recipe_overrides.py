@@ -13,7 +13,7 @@ from flowkit.store import read_header
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOverrides:
-    """Values of the recipe that the user asked for; None where the user gave none."""
+    """Values of the recipe that the user set; None for values that were not set."""
 
     size: str | None = None  # "256x256"
     short_side: int | None = None
@@ -30,11 +30,21 @@ class RecipeOverrides:
 def choose_recipe(
     root: Path, streams: tuple[str, ...], overrides: RecipeOverrides, base: Recipe | None = None
 ) -> Recipe:
-    """The recipe for ``streams`` at the store ``root``.
+    """Choose the recipe of a run.
 
-    The same command can be given again without repeating what the store knows: a value that is
-    not given is that of the store, in a new store that of ``base`` (the dataset's), then the
-    default. A value that contradicts the store is kept, and refused when the store is opened.
+    A value that the user did not set is taken from the store, or in a new store from ``base``, or
+    else from the defaults. A command can thus be repeated without repeating its options. A value
+    that contradicts the store is kept here; opening the store then refuses it.
+
+    Args:
+        root: Folder of the store.
+        streams: The streams to extract.
+        overrides: Values that the user set.
+        base: Recipe of the dataset.
+
+    Raises:
+        RecipeError: Flow is requested, but the store's flow was imported.
+        UsageError: The options contradict one another.
     """
     base = base or Recipe()
     exists = (root / "store.json").exists()
@@ -65,6 +75,15 @@ def choose_recipe(
 
 
 def choose_resize(overrides: RecipeOverrides, own: Resize) -> Resize:
+    """Choose the resize of a run: that of the options, or else ``own``.
+
+    Args:
+        overrides: Values that the user asked for.
+        own: The resize of the store, or of the dataset for a new store.
+
+    Raises:
+        UsageError: The options contradict one another.
+    """
     asked = [overrides.size is not None, overrides.short_side is not None, overrides.no_resize]
     if sum(asked) > 1:
         raise UsageError("--size, --short-side and --no-resize exclude one another; give one")
@@ -81,7 +100,7 @@ def choose_resize(overrides: RecipeOverrides, own: Resize) -> Resize:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """``256x256`` or ``256×256`` → (width, height) in pixels."""
+    """Parse ``256x256`` or ``256×256`` to (width, height) in pixels."""
     try:
         width, height = (int(word) for word in text.lower().replace("×", "x").split("x"))
     except ValueError:
@@ -92,4 +111,5 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def without_unset(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are not None."""
     return {name: value for name, value in overrides.items() if value is not None}

@@ -4,7 +4,7 @@
                       ↑                                                  │
                       └──────────── what the store already has ──────────┘
 
-The steps of a run are those of store_run.py.
+`extract` is the entry point. The order of the steps is defined by `StoreRun` in store_run.py.
 """
 
 import os
@@ -44,12 +44,28 @@ def extract(
     dataset: str | None = None,
     console: Console | None = None,
 ) -> Summary:
-    """Extract every located video that the store at ``root`` lacks.
+    """Extract every located video that the store at ``root`` does not have yet.
 
-    Call it again after any interruption: it goes on where the store is. Raises
-    RecipeError for a store of another recipe, LockedError while another extraction runs,
-    DiskFullError when no room is left, InternalError where all videos fail by the same internal
-    error, or a hundred in a row do; faults of single videos are in the summary.
+    After an interruption, call it again: it continues from what the store has. Videos that cannot
+    be extracted are listed in the summary and raise no error.
+
+    Args:
+        located: The videos of the dataset on disk.
+        root: Folder of the store; created if it is missing.
+        recipe: What the store contains.
+        options: How the run is executed; None for the defaults.
+        table: Labels and subsets to add to the store.
+        dataset: Name of the dataset, recorded in a new store.
+        console: Where progress is shown; None for stderr.
+
+    Returns:
+        What was extracted, what failed, and where the time went.
+
+    Raises:
+        RecipeError: The store has another recipe.
+        LockedError: Another run holds the store.
+        DiskFullError: The disk is full.
+        InternalError: All videos, or a hundred in a row, failed with the same internal error.
     """
     run = ExtractionRun(located, root, recipe, options or Options(), table, dataset, console)
     run.run()
@@ -57,7 +73,7 @@ def extract(
 
 
 class ExtractionRun(StoreRun):
-    """One run of `extract`, whose arguments it has."""
+    """One run of `extract`; the arguments are those of `extract`."""
 
     def __init__(
         self,
@@ -83,7 +99,7 @@ class ExtractionRun(StoreRun):
         self.recipe = create_or_open(self.root, self.recipe, self.dataset).recipe
 
     def prepare_index(self) -> None:
-        """See `StoreRun`: the index joins the annotations."""
+        """Write the annotations, which the index includes; see `StoreRun`."""
         keep_annotations(self.root, self.table)
 
     def make_plan(self, store: Store) -> PlannedWork:
@@ -153,7 +169,7 @@ class ExtractionRun(StoreRun):
         )
 
     def estimate_need(self) -> str:
-        """See `StoreRun`: judged by what has been extracted so far."""
+        """Estimate from what has been extracted so far; see `StoreRun`."""
         summary = self.summary
         left = sum(job.weight for job in self.jobs.values()) - summary.source_bytes
         if not summary.bytes or not summary.source_bytes:
@@ -174,9 +190,17 @@ class ExtractionRun(StoreRun):
 
 
 def choose_backend(options: Options, log: Callable[[str], None]) -> str:
-    """The backend of flow; of a cluster, only its own nodes can say what runs there.
+    """Choose the optical-flow backend of a run.
 
-    Then "auto" stays what it is until Ray is joined, and each node checks a name for itself.
+    On a cluster, only its nodes can tell which backends work there. ``"auto"`` is then returned
+    unchanged and resolved once Ray is connected, and each node checks the backend itself.
+
+    Args:
+        options: The options of the run.
+        log: Called with a line that explains why the GPU is not used, if so.
+
+    Returns:
+        The name of a backend, or ``"auto"``.
     """
     if options.workers != 0 and find_address(options.address):
         return check_backend(options.backend)
@@ -187,7 +211,7 @@ def choose_backend(options: Options, log: Callable[[str], None]) -> str:
 
 
 def check_redoable(recipe: Recipe, root: Path) -> None:
-    """RecipeError where flow that was not asked for, but goes with a changed video, cannot be."""
+    """Raise a RecipeError if flow must be computed again but its solver is unknown."""
     if recipe.flow is None or recipe.flow.tvl1 is None:
         raise RecipeError(
             f"sources of {root} changed, and their flow was imported, so that it cannot be redone: "
@@ -196,7 +220,7 @@ def check_redoable(recipe: Recipe, root: Path) -> None:
 
 
 def keep_annotations(root: Path, table: AnnotationTable | None) -> None:
-    """Add what ``table`` says to what the store knows of its videos' labels and subsets."""
+    """Add the labels and subsets of ``table`` to those of the store."""
     known = read_annotations(root)
     if table is not None and known is not None:
         table = known.joined(table)
@@ -205,7 +229,7 @@ def keep_annotations(root: Path, table: AnnotationTable | None) -> None:
 
 
 def describe(summary: Summary, plan: Plan, located: Located) -> None:
-    """What the plan says, before any work."""
+    """Copy the videos that the plan leaves out into the summary."""
     summary.done_before = len(plan.done)
     summary.quarantined = list(plan.quarantined)
     summary.changed = list(plan.changed)
@@ -220,7 +244,7 @@ def reject(
     failures: Mapping[str, Failure],
     log: Callable[[str], None],
 ) -> None:
-    """Quarantine a file that cannot be a source, once."""
+    """Record a file that cannot be a source as failed, unless it already is for this reason."""
     known = failures.get(rejected.id)
     if known is not None and known.reason == rejected.reason:
         summary.quarantined.append(known)

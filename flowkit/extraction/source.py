@@ -1,4 +1,4 @@
-"""The video file that rows come from: that it can be read, and is the same to the end."""
+"""Check that a source can be read, and that it does not change while it is extracted."""
 
 from pathlib import Path
 
@@ -8,7 +8,11 @@ from flowkit.store import Fingerprint
 
 
 def fingerprint_source(path: Path) -> Fingerprint:
-    """The source's fingerprint; VideoError where it is no regular, readable, non-empty file."""
+    """Return the fingerprint of a source.
+
+    Raises:
+        VideoError: It is not a regular, readable, non-empty file.
+    """
     read_head(path)
     try:
         return Fingerprint.of(path)
@@ -17,6 +21,6 @@ def fingerprint_source(path: Path) -> Fingerprint:
 
 
 def check_unchanged(path: Path, fingerprint: Fingerprint) -> None:
-    """VideoError where the source is no longer the file whose rows are about to count."""
+    """Raise a VideoError if the source has changed since ``fingerprint`` was taken."""
     if fingerprint_source(path) != fingerprint:
         raise VideoError("changed", f"{path} changed while it was read; run again")

@@ -1,10 +1,10 @@
-"""The steps that every run over a store has in common, whatever it adds to the store.
+"""Define the steps that all runs over a store share, whatever they add to the store.
 
     lock ─ recover what a killed run left ─ plan ─ execute ─ index ─ summarize
 
 Extraction of videos (run.py) and of features (train/features/run.py) are subclasses of
-:class:`StoreRun`. They say what is left to do, who does it, and what is counted. What was done is
-what is committed, whatever workers reported.
+:class:`StoreRun`, which plan the tasks, make the workers and count the results. A video counts as
+done if it is committed in the store, regardless of what its worker reported.
 """
 
 import time
@@ -27,45 +27,62 @@ from flowkit.extraction.worker_setup import PoolOptions, WorkerFactory
 from flowkit.store import Store, hold_store, rebuild_index, recover
 from flowkit.store.failures import Failure, append_failure
 
-INDEX_SECONDS = 900.0  # a long run shows readers its progress this often
+INDEX_SECONDS = 900.0
+"""Seconds between updates of the index, which show new videos to readers during a long run."""
 
 
 class RunOptions(PoolOptions, Protocol):
-    """What every run asks of its options."""
+    """The options that every run has."""
 
     @property
-    def part(self) -> tuple[int, int]: ...
+    def part(self) -> tuple[int, int]:
+        """Return the part (i, n) of the store that this run owns."""
+
     @property
-    def recover_seconds(self) -> float: ...
+    def recover_seconds(self) -> float:
+        """Return how many seconds recovery may wait for shards that are still locked."""
 
 
 class RunSummary(Protocol):
-    """What every run counts."""
+    """The results that every run counts."""
 
     salvaged: int
+    """Number of videos that a killed run completed and this run recovered."""
     failed: list[Failure]
+    """Videos that failed in this run."""
     left: int
+    """Number of planned videos that were not done when the run ended."""
     interrupted: bool
+    """Whether the user asked the run to end."""
     wall_seconds: float
+    """Duration of the run in seconds."""
 
 
 class PlannedWork(NamedTuple):
-    """What is left to do: jobs in their order, what their workers are told, and the weight of each
-    video by its id, which progress and ETA go by.
-    """
+    """The tasks of a run and what is needed to execute them."""
 
     jobs: Sequence[WorkerTask]
+    """The tasks, in the order in which they are started."""
     setup: WorkerFactory
+    """The settings from which every worker is made."""
     weights: Mapping[str, int]
+    """The weight of each video by its id, from which progress and remaining time are estimated."""
 
 
 class StoreRun(ABC):
-    """One run over the store at ``root``; :meth:`run` may be called once."""
+    """One run over the store at ``root``; :meth:`run` may be called once.
+
+    Args:
+        root: Folder of the store.
+        options: The options that every run has.
+        summary: The results; filled in by the run.
+        console: Where progress is shown; None for stderr.
+    """
 
     counted: ClassVar[str] = "pairs"
-    """What the progress bar counts, by its name in an outcome."""
+    """Field of an outcome that the progress bar counts."""
     lanes: int | None = None
-    """Videos at once on the GPU of this process; None: one for each core."""
+    """Number of videos that share the GPU of this process. None: one for each core."""
 
     def __init__(
         self, root: Path, options: RunOptions, summary: RunSummary, console: Console | None
@@ -77,12 +94,12 @@ class StoreRun(ABC):
         self._console = console or Console(stderr=True)
 
     def run(self) -> None:
-        """Do what the store lacks, and fill the summary.
+        """Execute the run and fill the summary.
 
         Raises:
             LockedError: Another run of the same part holds the store.
-            DiskFullError: No room is left; what was complete is kept.
-            InternalError: It is not the videos that are at fault for their failures.
+            DiskFullError: The disk is full; complete videos are kept.
+            InternalError: The installation, not the videos, caused the failures.
         """
         options, summary = self._options, self._summary
         self.open_store()
@@ -119,10 +136,10 @@ class StoreRun(ABC):
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _execute(self, work: PlannedWork) -> InternalError | None:
-        """Do the jobs, with or without Ray, and count their outcomes.
+        """Execute the tasks, with or without Ray, and count their outcomes.
 
         Returns:
-            The error that the run ends with where it is not the videos that are at fault.
+            The error to raise if the installation, not the videos, caused the failures.
         """
         root, options = self.root.absolute(), self._options
         self.execution_started = indexed = time.monotonic()
@@ -166,18 +183,18 @@ class StoreRun(ABC):
                 self.execution_seconds = time.monotonic() - self.execution_started
             return failures.close(root)
 
-    # --- what differs ----------------------------------------------------------------------------
+    # --- steps that subclasses define ------------------------------------------------------------
 
     @abstractmethod
     def open_store(self) -> None:
         """Check the options, and create the store or add to its recipe, before it is locked."""
 
     def prepare_index(self) -> None:  # noqa: B027 (few runs have something to do here)
-        """Write what the first rebuild of the index reads; nothing by default."""
+        """Write files that the first rebuild of the index reads; by default there are none."""
 
     @abstractmethod
     def make_plan(self, store: Store) -> PlannedWork:
-        """Decide what is left to do, and say in the summary what is not to be done."""
+        """Plan the tasks, and note in the summary the videos that are left out."""
 
     @abstractmethod
     def note_start(self, workers: int, backend: str) -> None:
@@ -192,12 +209,12 @@ class StoreRun(ABC):
         """Describe a video that failed, for ``failures.jsonl``."""
 
     def estimate_need(self) -> str:
-        """Say how much room the rest needs, for the message that the disk is full."""
+        """Describe how much disk space the rest needs, for the error that the disk is full."""
         return ""
 
     @abstractmethod
     def is_committed(self, store: Store, id: str) -> bool:
-        """Whether the store has what was planned of a video."""
+        """Return whether the store has everything that was planned for a video."""
 
     @abstractmethod
     def summarize(self, committed: int) -> None:

@@ -1,4 +1,4 @@
-"""The outcome of a run: counts, failures by reason, and where the time went."""
+"""Count the results of a run and its time by stage, and print them."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,39 +13,63 @@ from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.extraction.tasks import Outcome, Seconds
 from flowkit.store.failures import Failure
 
-LISTED = 10  # failures, missing videos and the like that are named; --json names all
+LISTED = 10
+"""Lines printed of each list, such as failures; ``--json`` has all."""
 
 
 @dataclass(kw_only=True)
 class Summary:
-    """What a run found, did, and could not do. Seconds are summed over workers."""
+    """The results of an extraction run."""
 
     store: str
+    """Folder of the store."""
     workers: int = 0
+    """Number of workers; 0 for one worker in this process."""
     backend: str = ""
-    extracted: int = 0  # videos that this run committed
+    """Name of the optical-flow backend."""
+    extracted: int = 0
+    """Number of videos that this run committed."""
     done_before: int = 0
-    salvaged: int = 0  # of done_before: completed by a killed run, kept by this one
+    """Number of videos that were complete before."""
+    salvaged: int = 0
+    """Number of those that a killed run completed and this run recovered."""
     frames: int = 0
+    """Number of frames extracted."""
     pairs: int = 0
+    """Number of flow fields computed."""
     bytes: int = 0
-    source_bytes: int = 0  # of the videos extracted
-    failed: list[Failure] = field(default_factory=list)  # quarantined by this run
-    quarantined: list[Failure] = field(default_factory=list)  # by earlier runs
+    """Size of the extracted data in bytes."""
+    source_bytes: int = 0
+    """Size of the sources of the extracted videos in bytes."""
+    failed: list[Failure] = field(default_factory=list)
+    """Videos that failed in this run."""
+    quarantined: list[Failure] = field(default_factory=list)
+    """Videos that failed in earlier runs and were not tried again."""
     changed: list[str] = field(default_factory=list)
+    """Ids of the videos whose source has changed since it was extracted."""
     missing: list[str] = field(default_factory=list)
+    """Videos that are annotated, but missing on disk."""
     unannotated: list[str] = field(default_factory=list)
-    warned: list[str] = field(default_factory=list)  # "id: warning"
-    left: int = 0  # planned, but not done when the run ended
-    beyond: int = 0  # left out by --limit
+    """Videos that are on disk, but have no annotation."""
+    warned: list[str] = field(default_factory=list)
+    """Warnings of the decoder, as ``id: warning``."""
+    left: int = 0
+    """Number of planned videos that were not done when the run ended."""
+    beyond: int = 0
+    """Number of videos left out by ``--limit``."""
     interrupted: bool = False
+    """Whether the user asked the run to end."""
     seconds: Seconds = field(default_factory=Seconds)
-    gpu: GpuTimes | None = None  # what the GPUs did and waited for; None where flow ran on CPUs
+    """Time by stage, summed over workers."""
+    gpu: GpuTimes | None = None
+    """Busy and idle time of the GPUs; None if flow was computed on CPUs."""
     wall_seconds: float = 0.0
-    start_seconds: float = 0.0  # until the first worker had its first video
+    """Duration of the run in seconds."""
+    start_seconds: float = 0.0
+    """Seconds until the workers had started."""
 
     def add(self, outcome: Outcome) -> None:
-        """Count one outcome that is done."""
+        """Add a video that was extracted to the counts."""
         self.frames += outcome.frames
         self.pairs += outcome.pairs
         self.bytes += outcome.bytes
@@ -56,29 +80,34 @@ class Summary:
 
     @property
     def pairs_per_second(self) -> float:
+        """Return the flow fields computed per second of wall clock, start-up excluded."""
         working = self.wall_seconds - self.start_seconds
         return self.pairs / working if working > 0 else 0.0
 
     @property
     def complete(self) -> bool:
-        """Whether every video that was found is in the store, or known to be unusable."""
+        """Return whether no video is left to extract: each is in the store or has failed."""
         return not (self.left or self.beyond or self.interrupted)
 
     @property
     def fruitless(self) -> bool:
-        """Whether videos failed and none was extracted, now or, if none was new, ever."""
+        """Return whether the run was in vain: videos failed, and none was extracted.
+
+        If no video failed in this run, failures of earlier runs count, provided that the store
+        has no video yet.
+        """
         new = self.failed or (not self.done_before and self.quarantined)
         return bool(new) and not (self.extracted or self.left or self.interrupted)
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary as JSON values, nothing left out."""
+        """Return the whole summary as JSON values."""
         values = asdict(self)
         values["pairs_per_second"] = round(self.pairs_per_second, 2)
         values["complete"] = self.complete
         return values
 
     def render(self) -> RenderableType:
-        """The summary as people read it."""
+        """Return the summary for the terminal."""
         return Group(
             draw_counts(self._rows()),
             *list_failures("failed", self.failed),
@@ -122,11 +151,11 @@ class Summary:
         return text
 
 
-# --- words that summaries of all kinds of runs are made of ----------------------------------------
+# --- text shared by the summaries of all kinds of runs --------------------------------------------
 
 
 def draw_counts(rows: Iterable[tuple[str, str]]) -> Table:
-    """Numbers, and what they count."""
+    """Make a table of numbers and what they count."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(justify="right", style="bold")
     table.add_column()
@@ -136,18 +165,18 @@ def draw_counts(rows: Iterable[tuple[str, str]]) -> Table:
 
 
 def count_kinds(failures: Sequence[Failure]) -> str:
-    """``3 no-flow, 1 corrupt``."""
+    """Count failures by kind, such as ``3 no-flow, 1 corrupt``."""
     kinds = Counter(failure.kind for failure in failures)
     return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
 def list_failures(title: str, failures: Sequence[Failure]) -> list[Text]:
-    """The first of them by name, with their reasons."""
+    """List the first failures, each with its reason, under a title."""
     return list_some(title, [describe_failure(f.id, f.reason) for f in failures])
 
 
 def list_some(title: str, lines: Sequence[str]) -> list[Text]:
-    """The first lines under a title; nothing where there is none."""
+    """List the first lines under a title; return nothing if there are none."""
     if not lines:
         return []
     shown = [Text(f"\n{title}:", style="bold")]
@@ -158,13 +187,13 @@ def list_some(title: str, lines: Sequence[str]) -> list[Text]:
 
 
 def describe_failure(id: str, reason: str) -> str:
-    """``id: reason`` in one printable line, with the file's name said once."""
+    """Return ``id: reason`` in one printable line, without repeating the name of the file."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in id)
     return f"{shown}: {reason.removeprefix(shown.rpartition('/')[2] + ': ')}"
 
 
 def format_bytes(count: float) -> str:
-    """Bytes as people read them: ``1.5 GiB``."""
+    """Format a number of bytes, such as ``1.5 GiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -1,6 +1,6 @@
 """Messages between the driver and its workers: one `WorkerSetup`, then tasks and outcomes.
 
-All are small and picklable: frames and flow never travel.
+All are small and picklable; frames and flow are never sent.
 """
 
 from collections.abc import Collection
@@ -15,29 +15,43 @@ Status = Literal["done", "failed", "stopped"]
 
 
 class WriterSettings(Protocol):
-    """What every worker asks of its setup, to write shards of its own."""
+    """The settings that a worker needs to write its shards."""
 
     @property
-    def root(self) -> Path: ...
+    def root(self) -> Path:
+        """Return the folder of the store."""
+
     @property
-    def recipe(self) -> Recipe: ...
+    def recipe(self) -> Recipe:
+        """Return the recipe of the store."""
+
     @property
-    def part(self) -> tuple[int, int]: ...
+    def part(self) -> tuple[int, int]:
+        """Return the part (i, n) of the store that this run owns."""
+
     @property
-    def roll_bytes(self) -> int: ...
+    def roll_bytes(self) -> int:
+        """Return the shard size in bytes at which a shard is committed."""
+
     @property
-    def roll_seconds(self) -> float: ...
+    def roll_seconds(self) -> float:
+        """Return the shard age in seconds at which a shard is committed."""
 
 
 class WorkerTask(Protocol):
     """A task of a worker: one video, or several that are computed together."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Return the id of the video, or a text that names several."""
+
     @property
-    def source(self) -> Path: ...
+    def source(self) -> Path:
+        """Return the path of the source file."""
+
     @property
-    def attempt(self) -> int: ...
+    def attempt(self) -> int:
+        """Return the number of this attempt, from 1."""
 
     def divide(self, done: Collection[str]) -> tuple[Self | None, Self | None]:
         """Divide the task into what is in the store already, given those ids, and what is left."""
@@ -51,21 +65,22 @@ class WorkerTask(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionTask:
-    """One video to extract: the ``streams`` it still lacks.
-
-    ``weight`` is the size of the source in bytes, by which progress and order go.
-    ``frames`` is the number of frames that the store already holds of it, which a stream
-    that is added must match; None where it holds none. ``supersedes``: the store holds an
-    extraction of an older source, which this one replaces.
-    """
+    """The task to extract one video."""
 
     id: str
+    """Id of the video."""
     source: Path
+    """Path of the source file."""
     streams: tuple[str, ...]
+    """The streams to extract."""
     weight: int = 0
+    """Size of the source in bytes, for the order of tasks and the progress bar."""
     frames: int | None = None
+    """Number of frames that the store already has of the video, which must match; or None."""
     supersedes: bool = False
+    """Whether the result replaces an extraction of an older source."""
     attempt: int = 1
+    """Number of this attempt, from 1."""
 
     def divide(
         self, done: Collection[str]
@@ -86,18 +101,20 @@ class ExtractionTask:
 
 @dataclass(kw_only=True)
 class Seconds:
-    """Where the time of one video went, in seconds of wall clock.
-
-    ``decode`` runs ahead in a thread of its own; ``wait`` is how long the rest of the
-    pipeline stood still for it.
-    """
+    """The time that one video took, by stage, in seconds of wall clock."""
 
     decode: float = 0.0
+    """Decoding, in a background thread."""
     wait: float = 0.0
+    """Waiting of the other stages for the decoder."""
     flow: float = 0.0
+    """Computing flow."""
     encode: float = 0.0
+    """Encoding JPEGs."""
     write: float = 0.0
+    """Writing to the shard."""
     audio: float = 0.0
+    """Extracting audio."""
 
     def __add__(self, other: "Seconds") -> "Seconds":
         return Seconds(
@@ -107,24 +124,38 @@ class Seconds:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a job.
+    """The result of a task.
 
-    ``done``: complete in its shard (which commits later); ``failed``: the video is at
-    fault, ``kind`` and ``reason`` say how; ``stopped``: the run was asked to end, or lost
-    the worker through no fault of the video; it will be done by the next run.
+    The status ``done`` means that the video is complete in its shard, which is committed later;
+    ``failed`` that the video cannot be extracted; ``stopped`` that the run ended before, or lost
+    the worker for another reason than the video. The next run extracts stopped videos.
     """
 
     id: str
+    """Id of the video."""
     status: Status
+    """``done``, ``failed`` or ``stopped``."""
     kind: str = ""
+    """Kind of the failure, one word."""
     reason: str = ""
-    fault: str = ""  # of an internal error: its type and place
-    traceback: str = ""  # of an internal error
+    """Reason of the failure, one line."""
+    fault: str = ""
+    """Type and place of an internal error."""
+    traceback: str = ""
+    """Traceback of an internal error."""
     attempts: int = 1
+    """Number of attempts so far."""
     frames: int = 0
+    """Number of frames extracted."""
     pairs: int = 0
+    """Number of flow fields computed."""
     features: int = 0
+    """Number of features computed."""
     bytes: int = 0
+    """Size of the extracted data in bytes."""
     warnings: tuple[str, ...] = ()
+    """Warnings of the decoder."""
     seconds: Seconds = field(default_factory=Seconds)
-    gpu: GpuTimes = field(default_factory=GpuTimes)  # since its process's last outcome
+    """Time by stage."""
+    gpu: GpuTimes = field(default_factory=GpuTimes)
+    """Busy and idle time of the GPU since the last outcome of the same process."""

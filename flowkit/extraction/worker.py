@@ -1,11 +1,11 @@
-"""One video → its rows in a shard: decode ahead in a thread, flow, encode, write.
+"""Extract one video into the rows of a shard: decode, compute flow, encode, write.
 
-A worker lives for many videos and owns one open shard per folder. It is plain Python: the
-in-process executor calls it directly, Ray wraps it in an actor (actor.py), one for each core,
-or as many as a GPU has lanes.
+A worker extracts many videos and has one open shard for each folder. It does not depend on Ray:
+the in-process executor calls it directly, and with Ray it runs inside an actor (actor.py), one
+worker for each CPU core, or one for each lane of a GPU. A background thread decodes in advance.
 
-Memory is bounded on any video: frames flow through in chunks of a few, each frame is
-dropped as soon as its JPEG is made, and the writer holds one batch of JPEGs.
+Memory is bounded for videos of any length. Frames are processed in chunks, each frame is dropped
+once its JPEG has been encoded, and the writer holds one batch of JPEGs.
 """
 
 import socket
@@ -39,13 +39,13 @@ from flowkit.version import __version__
 
 U8 = npt.NDArray[np.uint8]
 
-# A chunk holds RGB, grey and float flow of its frames (3 + 1 + 8 bytes a pixel, and what
-# the solver adds for one pair); three chunks are alive at once.
+# A chunk holds RGB, grey and float flow of its frames (3 + 1 + 8 bytes per pixel, plus the
+# solver's memory for one pair). Three chunks exist at once.
 PIXEL_BYTES = 12
 CHUNK_BYTES = 32 << 20
 CHUNK_FRAMES = 16
-# A GPU solves some 260 pairs side by side, and wants more at hand: its lanes keep about a
-# thousand there, in chunks that let each lane's decoding and encoding overlap with the others'.
+# A GPU solves about 260 pairs in parallel and needs more of them queued: its lanes together keep
+# about a thousand, in chunks whose decoding and encoding overlap with those of other lanes.
 GPU_CHUNK_BYTES = 256 << 20
 GPU_PAIRS = 1024
 GPU_CHUNK_FRAMES = (32, 256)
@@ -53,33 +53,42 @@ SOUNDLESS = ("no-audio-stream", "broken-audio")
 
 
 class WorkerSettings(WriterSettings, Protocol):
-    """What a worker asks of its setup (worker_setup.py)."""
+    """The settings that a worker needs (worker_setup.py provides them)."""
 
     @property
-    def backend(self) -> str: ...
+    def backend(self) -> str:
+        """Return the name of the optical-flow backend."""
+
     @property
-    def lanes(self) -> int: ...
+    def lanes(self) -> int:
+        """Return how many workers share a process and its GPU."""
+
     @property
-    def min_frames(self) -> int: ...
+    def min_frames(self) -> int:
+        """Return the smallest number of frames that a video may have."""
+
     @property
-    def open_video(self) -> Callable[..., VideoReader]: ...
+    def open_video(self) -> Callable[..., VideoReader]:
+        """Return the function that opens a video, such as :class:`VideoReader`."""
 
 
 class Stopped(Exception):
-    """The run was asked to end while a video was under way."""
+    """The run was asked to end while a video was being extracted."""
 
 
 class Worker:
-    """Extracts one video after another into shards of its own.
+    """Extract one video after another into shards that only this worker writes.
 
-    ``place`` says where it runs, for the provenance of what it writes; ``occupancy`` is told
-    what it is at, and shared by the workers of one GPU.
+    Args:
+        setup: The settings of the worker.
+        place: Name of the machine, recorded with each video; None for the host name.
+        occupancy: Timer that all workers of one GPU share; None for a timer of its own.
     """
 
     def __init__(
         self, setup: WorkerSettings, place: str | None = None, occupancy: GpuTimer | None = None
     ) -> None:
-        cv2.setNumThreads(1)  # a worker is one core; OpenCV would take them all
+        cv2.setNumThreads(1)  # a worker has one core; OpenCV would use all
         self.setup = setup
         self._place = place or socket.gethostname()
         self.beat = 0  # grows with every frame that was decoded or computed
@@ -88,21 +97,31 @@ class Worker:
         self._writers: dict[str, ShardWriter] = {}
 
     def warm_up(self) -> None:
-        """Load (the first time: compile) the kernels, so that no video waits for them."""
+        """Load or compile the kernels, so that the first video does not wait for them."""
         recipe = self.setup.recipe.flow
         if recipe is not None and recipe.tvl1 is not None and self.setup.backend:
             frames = np.zeros((2, 16, 16), np.uint8)
             tvl1_video_quantized(frames, recipe.tvl1, recipe.bound, self.setup.backend)
 
     def stop(self) -> None:
-        """Ask a video that is under way in another thread to end as soon as it can."""
+        """Ask the extraction that runs in another thread to end soon."""
         self._stop.set()
 
     def extract(self, job: ExtractionTask) -> Outcome:
-        """Extract one video; every fault of the video is an outcome, not an exception.
+        """Extract one video.
 
-        Raises DiskFullError, and StoreError where the store itself is at fault; what else flowkit
-        raises on purpose is about the machine, and no video's fault either.
+        If the video cannot be extracted, the outcome tells why; no exception is raised.
+
+        Args:
+            job: The video, and the streams to extract.
+
+        Returns:
+            The outcome: done, failed or stopped.
+
+        Raises:
+            DiskFullError: The disk is full.
+            StoreError: The store cannot be written.
+            FlowkitError: The machine, not the video, is at fault.
         """
         outcome = self._try(job)
         return replace(outcome, attempts=job.attempt, gpu=self._occupancy.take())
@@ -121,7 +140,7 @@ class Worker:
             )
         except FlowkitError:
             raise
-        except Exception as error:  # noqa: BLE001 (this is the place for what nobody foresaw)
+        except Exception as error:  # noqa: BLE001 (unforeseen errors become failures of the video)
             if is_about(error, job.source):
                 return self._failed(
                     job, "unreadable", f"{printable_path(job.source)} cannot be read: {error}"
@@ -133,12 +152,12 @@ class Worker:
                 writer.abandon()
 
     def commit(self) -> int:
-        """Commit what is complete; returns the number of videos that count from now on."""
+        """Commit all complete videos and return their number."""
         records = [writer.commit() for writer in self._writers.values()]
         return sum(len(record.videos) for record in records if record is not None)
 
     def close(self) -> None:
-        """Commit, and let go of the shards."""
+        """Commit all complete videos and close the shards."""
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
@@ -198,7 +217,7 @@ class Worker:
         )
 
     def _read_chunks(self, reader: VideoReader) -> Iterator[list[U8]]:
-        """Frames in lists of a bounded number of bytes."""
+        """Group the frames into lists of bounded size in bytes."""
         frame_bytes = reader.width * reader.height * PIXEL_BYTES
         length = choose_chunk(frame_bytes, self.setup)
         chunk: list[U8] = []
@@ -214,7 +233,7 @@ class Worker:
     def _compute_rows(
         self, chunks: Iterable[list[U8]], streams: tuple[str, ...], spent: Seconds
     ) -> Iterator[dict[str, bytes | None]]:
-        """One row per frame. A row waits for its successor, with which its flow is computed."""
+        """Yield one row per frame, delayed by one frame: its flow needs the next frame."""
         recipe, waiting = self.setup.recipe, False
         last_rgb: bytes | None = None
         last_grey: list[U8] = []
@@ -244,7 +263,7 @@ class Worker:
     def _compute_flow(
         self, greys: U8, recipe: FlowRecipe, spent: Seconds
     ) -> list[tuple[bytes | None, bytes | None]]:
-        """The flow fields within ``greys`` (T, H, W) as T−1 pairs of JPEGs."""
+        """Compute the flow between the frames of ``greys`` (T, H, W) as T − 1 pairs of JPEGs."""
         if len(greys) < 2:
             return []
         assert recipe.tvl1 is not None  # recipe_overrides.py refuses stores of imported flow
@@ -276,11 +295,12 @@ class Worker:
     def _extract_audio(
         self, job: ExtractionTask, fingerprint: Fingerprint, outcome: Outcome
     ) -> Outcome:
-        """A video without sound gets an entry of no patches, so that it is not tried again.
+        """Extract the log-mel patches of the audio track.
 
-        So does one whose track gives not one sample, as one that breaks midway keeps what came
-        before: among 240,000 videos there are always some, and a training on several modalities
-        would be refused for the sake of each. The summary and the store's records say which.
+        A video without an audio track, or whose track cannot be decoded at all, is stored with
+        zero patches and a warning. It is then not tried again, and does not keep a large dataset
+        from being used for training on several modalities. A track that breaks midway keeps the
+        patches before the damage.
         """
         recipe = self.setup.recipe.audio
         assert recipe is not None
@@ -338,7 +358,7 @@ class Worker:
 
     @contextmanager
     def _at(self, stage: str, spent: Seconds) -> Iterator[None]:
-        """Book what is done within as time of ``stage``."""
+        """Add the time spent in the context to ``stage``."""
         start = time.perf_counter()
         with self._occupancy.at(stage):
             yield
@@ -355,10 +375,18 @@ class Worker:
 
 
 def choose_chunk(frame_bytes: int, setup: WorkerSettings) -> int:
-    """How many frames to compute at once, at least 2."""
+    """Choose the number of frames per chunk.
+
+    Args:
+        frame_bytes: Memory that one frame needs, in bytes.
+        setup: The settings of the worker.
+
+    Returns:
+        At least 2.
+    """
     if not uses_gpu(setup.backend):
         return max(2, min(CHUNK_FRAMES, CHUNK_BYTES // max(1, frame_bytes)))
-    # Four, since a chunk is also copied on its way to the GPU.
+    # Four chunks per lane rather than three, since a chunk is also copied for the GPU.
     spare = psutil.virtual_memory().available // (4 * setup.lanes)
     fewest, most = GPU_CHUNK_FRAMES
     wanted = min(max(GPU_PAIRS // setup.lanes, fewest), most)

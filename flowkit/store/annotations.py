@@ -1,6 +1,6 @@
-"""annotations.arrow: labels and subsets by video id, as they were last joined.
+"""Read and write ``annotations.arrow``, the labels and subsets by video id.
 
-Also of videos that are not in the store yet; index.py joins them to those that are.
+It may also list videos that are not in the store yet. index.py joins it with the videos that are.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def write_annotations(root: str | os.PathLike[str], table: "AnnotationTable") -> None:
-    """Replace annotations.arrow; ``rebuild_index`` then joins them."""
+    """Replace ``annotations.arrow``; call ``rebuild_index`` afterwards to join it."""
     path = Path(root)
     read_header(path)
     sink = pa.BufferOutputStream()
@@ -32,7 +32,7 @@ def write_annotations(root: str | os.PathLike[str], table: "AnnotationTable") ->
 
 
 def read_annotations(root: str | os.PathLike[str]) -> "AnnotationTable | None":
-    """The annotations last joined, also of videos that were not extracted; None without any."""
+    """Read the annotations of all videos, extracted or not; None if the store has none."""
     from flowkit.annotations.table import AnnotationTable
 
     table = read_annotation_rows(Path(root))
@@ -40,7 +40,11 @@ def read_annotations(root: str | os.PathLike[str]) -> "AnnotationTable | None":
 
 
 def read_annotation_rows(root: Path) -> Any:
-    """annotations.arrow as a table; None where there is none, CorruptError where it is broken."""
+    """Read ``annotations.arrow`` as a ``pyarrow.Table``; None if it does not exist.
+
+    Raises:
+        CorruptError: The file is broken.
+    """
     path = root / "annotations.arrow"
     try:
         return read_table(path)
@@ -53,7 +57,7 @@ def read_annotation_rows(root: Path) -> Any:
 
 
 def read_table(path: Path) -> Any:
-    """An Arrow file as a table, in memory."""
+    """Read an Arrow file into a table in memory."""
     with path.open("rb") as file:
         reader = pa.ipc.open_file(file)
         batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
@@ -61,7 +65,7 @@ def read_table(path: Path) -> Any:
 
 
 def annotations_digest(root: Path) -> str | None:
-    """BLAKE2b-128 of annotations.arrow, hex; None where there is none."""
+    """Return the BLAKE2b-128 digest of ``annotations.arrow`` in hexadecimal, or None."""
     try:
         return hashlib.blake2b(
             (root / "annotations.arrow").read_bytes(), digest_size=16

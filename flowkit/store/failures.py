@@ -1,4 +1,4 @@
-"""failures.jsonl: the quarantine of videos that could not be extracted, one JSON line each."""
+"""Read and write ``failures.jsonl``, which lists the videos that could not be extracted."""
 
 import json
 import os
@@ -16,30 +16,33 @@ RARE = ("traceback", "retry")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one video could not be extracted.
-
-    ``kind`` is a short stable word (VideoError.kind), ``reason`` one line; ``attempts`` counts the
-    tries so far; ``time`` in seconds since 1970. ``size`` and ``mtime_ns`` are those of the source
-    that failed (0 where it had none), so that another file in its place gets a new chance.
-    ``stream`` is "" for what is extracted from sources, or ``features/<name>``. ``traceback`` is
-    the whole one of an internal error, else "". ``retry``: the next run tries the video again, for
-    the installation was to blame.
-    """
+    """Why one video could not be extracted."""
 
     id: str
+    """Id of the video."""
     source: str
+    """Path of the source, as printable text."""
     kind: str
+    """Kind of the failure, one word that does not change between versions."""
     reason: str
+    """Reason of the failure, one line."""
     attempts: int
+    """Number of attempts so far."""
     time: float
+    """When it failed, in seconds since 1970."""
     size: int = 0
+    """Size of the source in bytes, 0 if unknown; a replaced source is tried again."""
     mtime_ns: int = 0
+    """Modification time of the source in nanoseconds, 0 if unknown."""
     stream: str = ""
+    """``features/<name>`` for features, empty for an extraction."""
     traceback: str = ""
+    """Traceback of an internal error, else empty."""
     retry: bool = False
+    """Whether the next run tries again, because the installation caused the failure."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Its JSON object: without what few failures have, where this one has not."""
+        """Return the failure as a JSON object, without rare fields that are empty."""
         values = asdict(self)
         return {name: values[name] for name in values if values[name] or name not in RARE}
 
@@ -50,7 +53,7 @@ class Failure:
 
 
 def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:
-    """Append one line, in one write: writers on one machine need no lock."""
+    """Append one failure in a single write, so that writers on one machine need no lock."""
     path = Path(root) / "failures.jsonl"
     line = encode_json(failure.to_dict()) + b"\n"
     with disk_errors(path):
@@ -67,7 +70,7 @@ def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:
 
 
 def read_failures(root: str | os.PathLike[str], stream: str = "") -> dict[str, Failure]:
-    """The failures of a stream by video id; the last line of an id counts, torn lines do not."""
+    """Read the failures of a stream by video id; the last line of each id is used."""
     return {
         failure.id: failure
         for _, failure in read_lines(Path(root))
@@ -76,7 +79,7 @@ def read_failures(root: str | os.PathLike[str], stream: str = "") -> dict[str, F
 
 
 def forget_failures(root: str | os.PathLike[str], stream: str) -> None:
-    """Drop the failures of a stream. To be called where nobody else writes: all lines move."""
+    """Remove the failures of a stream; no other process may write to the file meanwhile."""
     path = Path(root) / "failures.jsonl"
     lines = list(read_lines(path.parent))
     kept = [line for line, failure in lines if failure is None or failure.stream != stream]
@@ -85,7 +88,7 @@ def forget_failures(root: str | os.PathLike[str], stream: str) -> None:
 
 
 def read_lines(root: Path) -> Iterator[tuple[bytes, Failure | None]]:
-    """Each line, and the failure in it; None where it is blank, or torn by a crash."""
+    """Yield each line and its failure; None for a blank line or one cut off by a crash."""
     try:
         content = (root / "failures.jsonl").read_bytes()
     except FileNotFoundError:

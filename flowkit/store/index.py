@@ -1,9 +1,13 @@
-"""index.arrow: one row per video, sorted by id; a cache of the commit records and annotations.
+"""Build ``index.arrow``: one row per video, sorted by id.
 
-A rebuild reads the records that the index has not seen, takes the rows of all other videos over as
-they are, and joins the annotations anew. Where one video was committed twice for a stream, the
-latest commit that supersedes counts, or else the earliest; as that is a total order, losers need
-not be remembered while no record disappears. When one does, or has changed, all are read again.
+The index is a cache of the commit records and annotations. A rebuild reads only the commit records
+that the index has not seen yet, keeps the rows of all other videos, and joins the annotations
+again.
+
+A stream of a video may have been committed more than once. The latest superseding commit is then
+used, or the earliest commit if none supersedes. This is a total order, so the index need not
+remember the commits that lost, as long as no record disappears. If a record has disappeared or
+changed, all records are read again.
 """
 
 import json
@@ -46,20 +50,20 @@ ORDER = ("rgb", "flow", "audio")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A record that the index has read, as a file: its shard (``folder/uuid``), size and mtime.
-
-    ``bytes`` is the size of the shard's own file, −1 where there is none: a shard that is lost
-    or cut makes its record be read again, and is refused then.
-    """
+    """The state of a commit record and its shard on disk, to notice that either has changed."""
 
     shard: str
+    """Name of the shard, ``folder/uuid``."""
     size: int
+    """Size of the commit record in bytes."""
     mtime_ns: int
+    """Modification time of the commit record in nanoseconds."""
     bytes: int
+    """Size of the shard file in bytes, −1 if it is missing."""
 
     @classmethod
     def of(cls, root: Path, path: Path) -> Self:
-        """What the file of a record looks like now."""
+        """Read the present state of the commit record at ``path`` and of its shard."""
         status, arrow = path.stat(), path.with_suffix(".arrow")
         name = path.relative_to(root).with_suffix("").as_posix()
         size = arrow.stat().st_size if arrow.exists() else -1
@@ -68,14 +72,21 @@ class Seen:
 
 @dataclass(slots=True)
 class Candidate:
-    """One commit of one video, as competing for a stream."""
+    """One commit of one video, which may be the one that the index shows for a stream."""
 
     rank: tuple[bool, float, str]
+    """Whether it supersedes others, its commit time in seconds since 1970, and its shard's uuid."""
     shard: int
+    """Position of the shard in the index's list of shards."""
     video: Mapping[str, Any]
+    """The video's entry in the commit record."""
 
     def outranks(self, other: "Candidate") -> bool:
-        """The latest superseding commit wins, or else the earliest; ties go by uuid."""
+        """Return whether this commit is used rather than ``other``.
+
+        The latest superseding commit is used, or the earliest if none supersedes. The uuid
+        decides between commits of the same time.
+        """
         if self.rank[0] != other.rank[0]:
             return self.rank[0]
         return self.rank > other.rank if self.rank[0] else self.rank < other.rank
@@ -83,12 +94,19 @@ class Candidate:
 
 @dataclass(slots=True)
 class LatestVideos:
-    """The winning commit of each video and stream."""
+    """The commit that the index shows for each video and stream."""
 
     videos: dict[str, dict[str, Candidate]] = field(default_factory=dict)
+    """The commit to use, by video id and stream."""
 
     def offer(self, shard: int, record: Mapping[str, Any], only: set[str] | None = None) -> None:
-        """Let the videos of one record compete; ``only`` restricts them to some ids."""
+        """Add the videos of one commit record where they outrank the present commits.
+
+        Args:
+            shard: Position of the shard in the index's list of shards.
+            record: The commit record, as JSON values.
+            only: Ids to consider, or None for all.
+        """
         for video in record["videos"]:
             if only is not None and video["id"] not in only:
                 continue
@@ -101,11 +119,18 @@ class LatestVideos:
 
 
 def rebuild_index(root: str | os.PathLike[str], *, scratch: bool = False) -> int:
-    """Bring index.arrow up to date and return its version; unchanged if nothing is new.
+    """Bring ``index.arrow`` up to date; it is replaced atomically, under its own lock.
 
-    Atomic, and under its own lock. ``scratch`` reads every record again. StoreError where two ids
-    differ only by Unicode normalization, CorruptError for a broken record, or a shard that is
-    gone or not as long as its record says.
+    Args:
+        root: Folder of the store.
+        scratch: Read every commit record again, rather than only new ones.
+
+    Returns:
+        The version of the index, unchanged if there was nothing new.
+
+    Raises:
+        StoreError: Two ids differ only by Unicode normalization.
+        CorruptError: A commit record is broken, or a shard is missing or has the wrong length.
     """
     path = Path(root)
     header = read_header(path)
@@ -122,7 +147,7 @@ def rebuild_index(root: str | os.PathLike[str], *, scratch: bool = False) -> int
             return old.version
         rows = merge(path, base, fresh)
         table, classes = join_annotations(path, rows)
-        # Of the clock, so that it grows even where the old index was deleted.
+        # Taken from the clock, so that it grows even if the old index was deleted.
         version = max(old.version + 1, time.time_ns() // 1_000_000)
         metadata = {
             "flowkit.format": FORMAT,
@@ -139,21 +164,25 @@ def rebuild_index(root: str | os.PathLike[str], *, scratch: bool = False) -> int
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The index as it was: its table (None if there is none) and what it was made of."""
+    """An index before a rebuild, and what it was built from."""
 
     table: Any
+    """The rows as a ``pyarrow.Table``; None for an empty index."""
     seen: list[Seen]
+    """The commit records that it was built from, in the order of its shard numbers."""
     version: int
+    """Its version, 0 if there was no index."""
     annotations: str | None
+    """Digest of the annotations that it was built from."""
 
     @classmethod
     def empty(cls, version: int, dataset: str | None) -> Self:
-        """An index of nothing."""
+        """Make an index without rows."""
         return cls(None, [], version, None)
 
 
 def read_index(root: Path, dataset: str | None) -> Index:
-    """The index that is there; an empty one where it is missing or broken, as it is a cache."""
+    """Read the present index; as it is a cache, a missing or broken one counts as empty."""
     try:
         table = read_table(root / "index.arrow")
         metadata = {key.decode(): json.loads(value) for key, value in table.schema.metadata.items()}
@@ -167,7 +196,16 @@ def read_index(root: Path, dataset: str | None) -> Index:
 
 
 def merge(root: Path, base: Index, fresh: list[Seen]) -> Any:
-    """The table of all videos, unsorted: those of fresh records made anew, the others kept."""
+    """Merge the videos of new commit records into the rows of the present index.
+
+    Args:
+        root: Folder of the store.
+        base: The present index.
+        fresh: The commit records that it has not seen.
+
+    Returns:
+        A ``pyarrow.Table`` of all videos, unsorted and without annotations.
+    """
     winners = LatestVideos()
     shards = base.seen + fresh
     for number in range(len(base.seen), len(shards)):
@@ -193,6 +231,18 @@ def merge(root: Path, base: Index, fresh: list[Seen]) -> Any:
 def offer_shard(
     root: Path, winners: LatestVideos, number: int, shard: Seen, only: set[str] | None
 ) -> None:
+    """Read the commit record of one shard and offer its videos to ``winners``.
+
+    Args:
+        root: Folder of the store.
+        winners: The latest videos so far; changed in place.
+        number: Position of the shard in the index's list of shards.
+        shard: The record as it was found on disk.
+        only: Ids to consider, or None for all.
+
+    Raises:
+        CorruptError: The record is broken, or the shard file is gone or has another length.
+    """
     path = root / f"{shard.shard}.json"
     record = load_record(path)
     try:
@@ -208,17 +258,20 @@ def offer_shard(
 
 
 def stream_names(table: Any) -> list[str]:
-    """The names of the columns that say where a stream lies."""
+    """Return the names of the columns that hold the place of a stream."""
     return [column.name for column in table.schema if column.type == PLACE]
 
 
 def sort_streams(names: Iterable[str]) -> list[str]:
-    """rgb, flow, audio, then features by name."""
+    """Sort stream names: rgb, flow, audio, then features by name."""
     return sorted(names, key=lambda name: (name not in ORDER, (*ORDER, name).index(name), name))
 
 
 def build_rows(winners: LatestVideos) -> Any:
-    """One row per video, without annotations: facts of its frames (else 0), and its places."""
+    """Build one row per video: metadata, and the place of each stream; no annotations.
+
+    Frame count, frame rate and size are 0 for a video that has neither RGB nor flow.
+    """
     names = {stream for streams in winners.videos.values() for stream in streams}
     streams = sort_streams(names)
     facts: list[list[Any]] = [[] for _ in FACTS]
@@ -244,6 +297,7 @@ def build_rows(winners: LatestVideos) -> Any:
 
 
 def place(candidate: Candidate) -> dict[str, int]:
+    """Return where a candidate lies, as a value of a stream column of the index."""
     video = candidate.video
     return {
         "shard": candidate.shard,
@@ -254,7 +308,11 @@ def place(candidate: Candidate) -> dict[str, int]:
 
 
 def join_annotations(root: Path, rows: Any) -> tuple[Any, list[str]]:
-    """Sort by id and put labels and subsets beside it; also the class names."""
+    """Sort the rows by id and add the columns ``labels`` and ``subsets``.
+
+    Returns:
+        The table, and the class names by class id.
+    """
     rows = rows.take(pc.sort_indices(rows["id"]))
     refuse_twins(rows["id"])
     table = read_annotation_rows(root)
@@ -273,13 +331,14 @@ def join_annotations(root: Path, rows: Any) -> tuple[Any, list[str]]:
 
 
 def select_lists(table: Any) -> Any:
+    """Select the labels and subsets of an annotation table, cast to the types of the index."""
     return pa.table(
         {"labels": table["labels"].cast(LABELS), "subsets": table["subsets"].cast(SUBSETS)}
     )
 
 
 def refuse_twins(ids: Any) -> None:
-    """StoreError where two ids differ only by Unicode normalization."""
+    """Raise a StoreError if two ids differ only by Unicode normalization."""
     normal = pc.utf8_normalize(ids, form="NFC")
     if pc.count_distinct(normal).as_py() == len(ids):
         return
@@ -294,7 +353,7 @@ def refuse_twins(ids: Any) -> None:
 
 
 def serialize(table: Any, metadata: Mapping[str, Any]) -> bytes:
-    """The Arrow file of one batch, with metadata as JSON."""
+    """Serialize a table to an Arrow file of one batch, with its metadata as JSON."""
     columns = [
         # a column of an empty table may have no chunk at all
         c.chunk(0) if c.num_chunks == 1 else pa.concat_arrays([*c.chunks, pa.array([], c.type)])

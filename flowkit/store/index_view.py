@@ -1,4 +1,4 @@
-"""A memory-mapped index.arrow, read field by field without decoding the rest."""
+"""Read single fields of a memory-mapped ``index.arrow`` without decoding the rest."""
 
 import json
 import os
@@ -21,9 +21,18 @@ SAMPLES = 4096
 class IndexView:
     """The rows of an index, sorted by the UTF-8 bytes of their ids.
 
-    ``classes`` by class id, ``shards`` as ``folder/uuid`` by shard number, ``streams`` that it has
-    columns for, ``frames`` (int32 per row). StoreError where there is no index, CorruptError where
-    it is broken.
+    Args:
+        root: Folder of the store.
+
+    Attributes:
+        classes: Class names, by class id.
+        shards: Shard names (``folder/uuid``), by shard number.
+        streams: The streams that have a column.
+        frames: Number of frames of each row, int32.
+
+    Raises:
+        StoreError: There is no index.
+        CorruptError: The index is broken.
     """
 
     def __init__(self, root: Path) -> None:
@@ -61,11 +70,11 @@ class IndexView:
         self.streams = tuple(self._places)
 
     def id(self, row: int) -> str:
-        """The id in a row."""
+        """Return the id of a row."""
         return str(self._data[self._offsets[row] : self._offsets[row + 1]], "utf-8")
 
     def bisect(self, key: bytes) -> int:
-        """The first row whose id is not below ``key``."""
+        """Return the first row whose id is not below ``key``."""
         offsets, data = self._offsets, self._data
         stride, samples = self._samples
         block = bisect_left(samples, key)
@@ -80,7 +89,7 @@ class IndexView:
 
     @cached_property
     def _samples(self) -> tuple[int, list[bytes]]:
-        """Some ids at equal distances, so that the first steps of a search are fast ones."""
+        """Return evenly spaced ids, which make the first steps of a search fast."""
         stride = self.rows // SAMPLES + 1
         ids = (
             self._data[self._offsets[k] : self._offsets[k + 1]] for k in range(0, self.rows, stride)
@@ -88,7 +97,7 @@ class IndexView:
         return stride, [id.tobytes() for id in ids]
 
     def find(self, key: bytes) -> int:
-        """The row of an id as UTF-8, or −1."""
+        """Return the row of an id, given as UTF-8, or −1."""
         row = self.bisect(key)
         if row == self.rows:
             return -1
@@ -96,7 +105,7 @@ class IndexView:
         return row if found == key else -1
 
     def place(self, stream: str, row: int) -> Place | None:
-        """Where a stream of a row lies; None where it has none."""
+        """Return where a stream of a row lies, or None if the row does not have the stream."""
         found = self._places.get(stream)
         if found is None:
             return None
@@ -106,7 +115,7 @@ class IndexView:
         return shard[row], batch[row], first_row[row], rows[row]
 
     def value(self, name: str, row: int) -> Any:
-        """Any other field of a row."""
+        """Return any other field of a row."""
         return self._columns[name][row].as_py()
 
     @cached_property
@@ -115,6 +124,6 @@ class IndexView:
 
 
 def numbers(column: Any, rows: int) -> memoryview:
-    """An int32 column as it lies in the map."""
+    """View an int32 column in the memory map without copying it."""
     data = column.buffers()[-1]
     return memoryview(data)[: 4 * rows].cast("i") if rows else memoryview(b"").cast("i")

@@ -1,4 +1,10 @@
-"""Reading a store: ``Store(path)[id].snippet(t)``."""
+"""Read the videos of a store.
+
+Example:
+    >>> store = Store("stores/ucf101")  # doctest: +SKIP
+    >>> video = store["v_Archery_g01_c01"]  # doctest: +SKIP
+    >>> rgb, flow = video.snippet(t=0, length=5).decode()  # doctest: +SKIP
+"""
 
 import difflib
 import operator
@@ -23,14 +29,19 @@ NEIGHBOURS = 200
 
 
 class Store:
-    """A store, open for reading: a sequence of videos, sorted by the UTF-8 bytes of their ids.
+    """A store that is open for reading: its videos, sorted by the UTF-8 bytes of their ids.
 
-    It sees the index as it was when it was opened, whatever is written meanwhile. Threads and
-    forked processes can share it. It pickles as path and version: the copy opens the store again on
-    its first use, and raises a StoreError if the index is of another version by then, since rows
-    may have moved.
+    The store is a snapshot: videos that are written after it was opened do not appear in it.
+    Threads and forked processes can share it. It is pickled as its path and index version. The
+    unpickled copy opens the store again on first use, and raises a StoreError if the index has
+    been rebuilt since, because row numbers may have changed.
 
-    FormatError where there is no store or a newer one, StoreError where it has no index.
+    Args:
+        path: Folder of the store.
+
+    Raises:
+        FormatError: There is no store at ``path``, or it needs a newer flowkit.
+        StoreError: The store has no index.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -49,22 +60,22 @@ class Store:
 
     @cached_property
     def header(self) -> StoreHeader:
-        """The content of store.json."""
+        """Return the content of store.json."""
         return read_header(self.path)
 
     @property
     def recipe(self) -> Recipe:
-        """What decides the bytes of the store."""
+        """Return the recipe: every setting that decides what the store contains."""
         return self.header.recipe
 
     @cached_property
     def bound(self) -> float:
-        """The displacement in pixels that flow is clipped at; 0 without flow."""
+        """Return the displacement in pixels at which flow is clipped; 0 if there is no flow."""
         return self.recipe.flow.bound if self.recipe.flow else 0.0
 
     @cached_property
     def index(self) -> IndexView:
-        """The mapped index; ``index.batch`` is the whole of it, a ``pyarrow.RecordBatch``."""
+        """Return the memory-mapped index; ``index.batch`` is its ``pyarrow.RecordBatch``."""
         _ = self.header
         index = IndexView(self.path)
         if self._wanted not in (None, index.version):
@@ -80,12 +91,12 @@ class Store:
 
     @property
     def version(self) -> int:
-        """The version of the index, which grows with each rebuild."""
+        """Return the version of the index, which grows with each change."""
         return self.index.version if self._wanted is None else self._wanted
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, by class id."""
+        """Return the class names, by class id."""
         return self.index.classes
 
     def __len__(self) -> int:
@@ -98,7 +109,7 @@ class Store:
         return isinstance(id, str) and self.find(id) is not None
 
     def find(self, id: str) -> int | None:
-        """The row of a video, or None."""
+        """Return the row of the video with this id, or None if the store does not have it."""
         try:
             row = self.index.find(id.encode())
         except UnicodeEncodeError:
@@ -106,7 +117,14 @@ class Store:
         return None if row < 0 else row
 
     def __getitem__(self, key: str | int) -> Video:
-        """The video of an id, or in a row (from the end if negative); UsageError if none."""
+        """Return a video by its id or by its row.
+
+        Args:
+            key: Id of the video, or its row (negative rows count from the end).
+
+        Raises:
+            UsageError: The store has no such video.
+        """
         index = self.index
         if isinstance(key, str):
             row = index.find(key.encode(errors="surrogatepass"))
@@ -127,11 +145,21 @@ class Store:
 
     @property
     def ids(self) -> "Ids":
-        """All ids, in order; nothing is read before it is asked for."""
+        """Return all ids in the order of rows, as a sequence that reads each id on access."""
         return Ids(self.index)
 
     def subset(self, name: str) -> np.ndarray[Any, Any]:
-        """The rows of the videos in a subset, ascending int64; UsageError if nobody is in it."""
+        """Return the rows of the videos in a subset.
+
+        Args:
+            name: Name of the subset, such as ``"train"``.
+
+        Returns:
+            (videos,) int64, ascending.
+
+        Raises:
+            UsageError: No video is in this subset.
+        """
         import pyarrow.compute as pc
 
         column = self.index.batch.column("subsets")
@@ -144,7 +172,7 @@ class Store:
         return rows
 
     def subsets(self) -> dict[str, int]:
-        """The subsets, sorted by name, and how many videos are in each."""
+        """Return the number of videos in each subset, sorted by name."""
         import pyarrow.compute as pc
 
         counts = pc.value_counts(self.index.batch.column("subsets").flatten()).to_pylist()
@@ -153,23 +181,57 @@ class Store:
     def read_bytes(
         self, place: Place, columns: tuple[str, ...], t: int, length: int
     ) -> list[list[bytes]]:
-        """Rows t … t + length − 1 of the bytes columns of a video; Video checks the range."""
+        """Read consecutive rows of byte-string columns of one video.
+
+        The range is not checked here; `Video` does that.
+
+        Args:
+            place: Where the stream of the video lies.
+            columns: Names of the columns.
+            t: First row to read, from 0 at the start of the video.
+            length: Number of rows.
+
+        Returns:
+            For each column, the values of its rows.
+        """
         shard, batch, first_row, _ = place
         return self._shards.read(shard, batch, columns, first_row + t, length)
 
     def locate(self, shard: int, batch: int, column: str) -> tuple[Path, Extent]:
-        """The file of a shard, by its number in the index, and where a column of one of its
-        batches lies in it; CorruptError where the file is not what was committed.
+        """Locate a column of one batch in its shard file.
+
+        Args:
+            shard: Position of the shard in the index's list of shards.
+            batch: Index of the batch in the shard, from 0.
+            column: Name of the column, such as ``"rgb"``.
+
+        Returns:
+            The path of the shard file, and the extent of the column in it.
+
+        Raises:
+            CorruptError: The file is not what was committed.
         """
         reader = self._shards.open(shard)
         return reader.path, self._shards.extents(shard, batch)[1][column]
 
     def list_spans(self, place: Place) -> list[tuple[int, int, int]]:
-        """The batches that the rows of a place lie in, as (batch, first row, rows)."""
+        """List the batches that hold the rows of a place, as (batch, first row, rows)."""
         return self._shards.list_spans(*place)
 
     def read_fixed(self, stream: str, column: str, place: Place) -> np.ndarray[Any, Any]:
-        """All rows of a video in a column of fixed size, (rows, dimension) or (rows,)."""
+        """Read all rows of one video in a column of fixed-size values.
+
+        Args:
+            stream: Name of the stream, such as ``"audio"`` or ``"features/rgb"``.
+            column: Name of the column.
+            place: Where the stream of the video lies.
+
+        Returns:
+            (rows, dimension) for vectors, (rows,) for numbers.
+
+        Raises:
+            UsageError: The stream has no such column, or its values have no fixed size.
+        """
         shard = self._shards.open(place[0])
         found = next((known for known in shard.columns if known.name == column), None)
         if found is None or found.kind == "bytes":
@@ -185,7 +247,7 @@ class Store:
 
 
 class Ids(Sequence[str]):
-    """The ids of a store, as a sequence that reads each when it is asked for."""
+    """The ids of a store, as a sequence that reads each id on access."""
 
     def __init__(self, index: IndexView) -> None:
         self._index = index

@@ -1,4 +1,4 @@
-"""Taking features out of a store again, with all that it knows of them."""
+"""Remove features from a store, with everything that refers to them."""
 
 import os
 import shutil
@@ -17,11 +17,13 @@ from flowkit.store.index import rebuild_index
 def remove_features(root: str | os.PathLike[str], name: str) -> int:
     """Remove ``features/<name>``, and return how many bytes that freed.
 
-    A kill at any moment leaves all else as it was, and the same call ends the work: their folder
-    goes out of the way, the index forgets the stream, then the quarantine and the recipe do, and at
-    last the bytes go.
+    If the process is killed, nothing else is damaged, and the same call completes the removal. The
+    folder is renamed first, then the stream is removed from the index, the failures and the recipe,
+    and finally the files are deleted.
 
-    Raises UsageError where there are no such features, LockedError while somebody writes.
+    Raises:
+        UsageError: The store has no such features.
+        LockedError: Another process writes to the store.
     """
     path = Path(root)
     header = read_header(path)

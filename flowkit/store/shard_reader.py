@@ -1,8 +1,8 @@
-"""Reading committed shards by ``pread``, through bounded caches.
+"""Read committed shards with ``pread``, through bounded caches.
 
-The caches are ``functools.lru_cache``: safe for threads, and without a lock that a fork could
-leave held in the child. A descriptor is closed when its last user lets go of it, never under a
-read; after a fork both processes read through it, as ``pread`` moves no file position.
+The caches are ``functools.lru_cache``, which is thread-safe and has no lock that a forked child
+could inherit in a locked state. A descriptor is closed when its last reference is dropped, so never
+during a read. After a fork, both processes can use it, since ``pread`` has no file position.
 """
 
 import os
@@ -20,17 +20,26 @@ from flowkit.store.format.layout import Extent, locate_columns, read_footer, rea
 from flowkit.store.format.schema import Column, shard_columns
 
 OPEN_SHARDS = 128
-"""Fewer where the process may open few files."""
+"""Shards that are kept open; fewer if the process may open only few files."""
 BATCHES = 16384
-"""Batches of which it is kept where their columns lie: 1 kB each."""
+"""Batches whose column positions are cached, 1 kB each."""
 OFFSETS = 6144
-"""Columns of batches whose offsets are kept: 2.4 kB for 300 frames, 8 kB at most."""
+"""Batch columns whose offsets are cached: 2.4 kB for 300 frames, at most 8 kB each."""
 
 Extents = dict[str, Extent]
 
 
 class ShardReader:
-    """One open shard; CorruptError where the file is missing or broken."""
+    """One open shard.
+
+    Args:
+        root: Folder of the store.
+        name: Name of the shard, ``folder/uuid``.
+
+    Raises:
+        CorruptError: The file is missing or broken.
+        StoreError: The file cannot be opened.
+    """
 
     def __init__(self, root: Path, name: str) -> None:
         self.path = root / f"{name}.arrow"
@@ -46,7 +55,7 @@ class ShardReader:
             raise StoreError(
                 f"cannot open {self.path}: {error.strerror}; check permissions and `ulimit -n`"
             ) from None
-        # Snippets are read whole, here and there: reading ahead of them only delays the others.
+        # Snippets are read whole, at random places: readahead would only delay other reads.
         advise(self.descriptor, 0, 0, "RANDOM")
         self.blocks = read_footer(self.descriptor, self.path)
         self._names = tuple(column.name for column in self.columns)
@@ -57,13 +66,13 @@ class ShardReader:
             os.close(self.descriptor)
 
     def rows(self, batch: int) -> int:
-        """The rows of a batch."""
+        """Return the number of rows of a batch."""
         if batch >= len(self.blocks) or self._rows[batch] < 0:
             self.extents(batch)
         return self._rows[batch]
 
     def extents(self, batch: int) -> tuple[int, Extents]:
-        """The rows of a batch, and where its columns lie: one read, of its header."""
+        """Read from the header of a batch its number of rows and where its columns lie."""
         if batch >= len(self.blocks):
             raise self.corrupt(f"expected a batch {batch}, got {len(self.blocks)} batches")
         block = self.blocks[batch]
@@ -79,46 +88,47 @@ class ShardReader:
         return message.rows, dict(zip(self._names, found, strict=True))
 
     def offsets(self, extent: Extent) -> memoryview:
-        """The rows + 1 offsets of a bytes column, int64: one read."""
+        """Read the rows + 1 offsets of a byte-string column, int64, in one read."""
         try:
             return read_offsets(self.descriptor, extent, 0, extent.rows)
         except CorruptError as error:
             raise self.corrupt(str(error)) from None
 
     def read(self, extent: Extent, offsets: memoryview, row: int, length: int) -> list[bytes]:
-        """Rows ``row`` … ``row + length − 1`` of a bytes column, in one read."""
+        """Read rows ``row`` … ``row + length − 1`` of a byte-string column, in one read."""
         try:
             return read_bytes_rows(self.descriptor, extent, offsets, row, length)
         except CorruptError as error:
             raise self.corrupt(str(error)) from None
 
     def expect(self, extent: Extent, offsets: memoryview, row: int, length: int) -> None:
-        """Let the disk begin with what `read` will ask for next."""
+        """Ask the kernel to load the bytes that `read` will read next."""
         start, stop = offsets[row], offsets[row + length]
-        if 0 <= start < stop <= extent.size:  # else `read` will say what is wrong
+        if 0 <= start < stop <= extent.size:  # otherwise `read` raises the error
             advise(self.descriptor, extent.values + start, stop - start, "WILLNEED")
 
     def read_fixed(
         self, extent: Extent, column: Column, row: int, length: int
     ) -> np.ndarray[Any, Any]:
-        """Rows ``row`` … ``row + length − 1`` of a column of fixed size, in one read."""
+        """Read rows ``row`` … ``row + length − 1`` of a fixed-size column, in one read."""
         try:
             return read_fixed_rows(self.descriptor, extent, column, row, length)
         except CorruptError as error:
             raise self.corrupt(str(error)) from None
 
     def corrupt(self, what: str) -> CorruptError:
+        """Make the error for damage in this shard."""
         return CorruptError(f"{self.path}: {what}; run `flowkit verify --repair`")
 
 
 def advise(descriptor: int, start: int, length: int, advice: str) -> None:
-    """Tell the kernel what will be read, where it listens (Linux)."""
+    """Advise the kernel how a file will be read, where this is supported (Linux)."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, start, length, getattr(os, f"POSIX_FADV_{advice}"))
 
 
 class Shards:
-    """The shards of a store, opened when they are needed."""
+    """The shards of a store, each opened on first use."""
 
     def __init__(self, root: Path, names: list[str]) -> None:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -133,7 +143,7 @@ class Shards:
     def read(
         self, number: int, batch: int, columns: tuple[str, ...], row: int, length: int
     ) -> list[list[bytes]]:
-        """``length`` rows of some columns, from ``row`` counted from the start of ``batch``."""
+        """Read ``length`` rows of some columns; ``row`` counts from the start of ``batch``."""
         rows, extents = self.extents(number, batch)
         if row + length <= rows:
             reader = self.open(number)
@@ -151,7 +161,7 @@ class Shards:
     def list_spans(
         self, number: int, batch: int, row: int, length: int
     ) -> list[tuple[int, int, int]]:
-        """The (batch, first row, rows) that hold ``length`` rows from ``row`` of ``batch`` on."""
+        """List the (batch, first row, rows) that hold ``length`` rows from ``row`` of ``batch``."""
         shard = self.open(number)
         spans = []
         while length:

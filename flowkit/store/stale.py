@@ -1,4 +1,4 @@
-"""Features of videos that have been extracted again, from other files, since."""
+"""Find features that are outdated because their videos were extracted again from other files."""
 
 import os
 from pathlib import Path
@@ -12,10 +12,20 @@ from flowkit.store.index import LatestVideos
 
 
 def find_stale(root: str | os.PathLike[str], name: str) -> list[str]:
-    """The ids, sorted, whose ``features/<name>`` come from other content than their source stream.
+    """Find the videos whose features come from other content than their source stream.
 
-    Computed again with ``supersedes`` in their `VideoMeta`, the new ones count. Reads all commit
-    records. UsageError for features that the store's recipe does not have.
+    All commit records are read. Features that were computed again with ``supersedes`` in their
+    `VideoMeta` replace the outdated ones.
+
+    Args:
+        root: Folder of the store.
+        name: Name of the features, as in ``recipe.features``.
+
+    Returns:
+        The ids of the videos, sorted.
+
+    Raises:
+        UsageError: The recipe has no such features.
     """
     recipe = read_header(root).recipe
     if name not in recipe.features:
@@ -35,6 +45,6 @@ def find_stale(root: str | os.PathLike[str], name: str) -> list[str]:
 
 
 def content_of(video: Any) -> tuple[int, str]:
-    """What tells the content of a video's source from others: its size and digest."""
+    """Return the size and digest that identify the content of a video's source."""
     mark = video["fingerprint"]
     return mark["size"], mark["digest"]

@@ -1,4 +1,4 @@
-"""What a store holds, counted: ``flowkit status``."""
+"""Count what a store contains, for ``flowkit status``."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -17,42 +17,58 @@ from flowkit.store.index_view import IndexView
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """A store in numbers.
-
-    ``streams``: committed videos by stream. ``annotated``: videos that the annotations name, None
-    without any; ``missing`` of them are not in the store. ``shards`` and ``bytes`` by shard folder;
-    ``writing`` are shards that somebody writes now, ``leftover`` those that a killed run left and
-    the next one salvages. ``running``: the parts i/n that are being extracted. ``failures`` by
-    kind. ``stale``: commit records newer than the index, whose videos are not counted yet.
-    """
+    """The content and the state of a store in numbers."""
 
     path: str
+    """Folder of the store."""
     dataset: str | None
+    """Name of the dataset, if recorded."""
     recipe: dict[str, Any]
+    """The recipe, as JSON values."""
     creator: str
+    """Name and version of the program that created the store."""
     created: str
+    """When the store was created, in UTC."""
     videos: int
+    """Number of committed videos."""
     frames: int
+    """Number of frames of all videos."""
     streams: dict[str, int]
+    """Number of committed videos by stream."""
     subsets: dict[str, int]
+    """Number of videos by subset."""
     classes: int
+    """Number of classes."""
     annotated: int | None
+    """Number of annotated videos; None without annotations."""
     missing: int
+    """Number of annotated videos that are not in the store."""
     shards: dict[str, int]
+    """Number of committed shards by shard folder."""
     bytes: dict[str, int]
+    """Size of the committed shards in bytes, by shard folder."""
     writing: list[str]
+    """Shards that a process is writing now."""
     leftover: list[str]
+    """Shards that a killed run left; the next run recovers their complete videos."""
     running: list[str]
+    """The parts i/n that are being extracted now."""
     stale: int
+    """Number of commit records that the index has not read; their videos are not counted."""
     failures: dict[str, int]
+    """Number of failures by kind."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers as JSON values."""
+        """Return the numbers as JSON values."""
         return asdict(self)
 
 
 def read_status(root: Path | str) -> Status:
-    """Count; reads the index and file names, no shards. FormatError where there is no store."""
+    """Read the status of a store from its index and file names, without reading shards.
+
+    Raises:
+        FormatError: There is no store at ``root``.
+    """
     root = Path(root)
     header = read_header(root)
     shards, sizes = Counter[str](), Counter[str]()
@@ -93,7 +109,7 @@ def read_status(root: Path | str) -> Status:
 
 @dataclass(frozen=True, kw_only=True)
 class Videos:
-    """The counts that come from the index and the annotations."""
+    """The counts that are read from the index and the annotations."""
 
     ids: frozenset[str]
     count: int
@@ -137,13 +153,13 @@ class Videos:
 
 
 def count_failures(failures: dict[str, Failure], done: frozenset[str]) -> dict[str, int]:
-    """Failures by kind, most first; of videos that were extracted since, none."""
+    """Count failures by kind, most frequent first, without videos extracted since."""
     kinds = Counter(failure.kind for id, failure in failures.items() if id not in done)
     return dict(kinds.most_common())
 
 
 def describe_recipe(recipe: Recipe) -> str:
-    """The recipe in one line."""
+    """Describe the recipe in one line."""
     resize = recipe.resize
     sizes = {
         "exact": f"{resize.width}×{resize.height}",
@@ -161,7 +177,7 @@ def describe_recipe(recipe: Recipe) -> str:
 
 
 def describe_features(features: FeatureRecipe) -> str:
-    """Where features come from, in one line."""
+    """Describe in one line how features were computed."""
     count = features.positions
     if features.source == "audio":
         seen = f"{count} patches" if count else "every patch"
@@ -174,6 +190,7 @@ def describe_features(features: FeatureRecipe) -> str:
 
 
 def describe_flow(flow: FlowRecipe) -> str:
+    """Describe the solver, bound and JPEG quality of the flow in one line."""
     from flowkit.flow.params import PRESETS
 
     if flow.grey.startswith("imported:"):

@@ -1,4 +1,4 @@
-"""One video of an open store: its facts, and its bytes."""
+"""Read the metadata, frames, flow, audio and features of one video of an open store."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -13,53 +13,76 @@ from flowkit.store.index_view import IndexView, Place
 
 
 class VideoStore(Protocol):
-    """What a video asks of the open store that it is in (`flowkit.store.Store`)."""
+    """The part of `flowkit.store.Store` that a `Video` uses."""
 
     @property
-    def index(self) -> IndexView: ...
+    def index(self) -> IndexView:
+        """Return the mapped index of the store."""
+
     @property
-    def classes(self) -> tuple[str, ...]: ...
+    def classes(self) -> tuple[str, ...]:
+        """Return the class names, by class id."""
+
     @property
-    def bound(self) -> float: ...
+    def bound(self) -> float:
+        """Return the displacement in pixels at which flow is clipped."""
 
     def read_bytes(
         self, place: Place, columns: tuple[str, ...], t: int, length: int
     ) -> list[list[bytes]]:
-        """Rows t … t + length − 1 of some bytes columns."""
+        """Read rows t … t + length − 1 of byte-string columns."""
 
     def read_fixed(self, stream: str, column: str, place: Place) -> np.ndarray[Any, Any]:
-        """All rows of a column of fixed size."""
+        """Read all rows of a column of fixed-size values."""
 
 
 class Snippet(NamedTuple):
-    """The JPEG bytes of RGB frame t and of the flow fields t … t + length − 1.
-
-    ``bound`` in pixels is what the flow was quantized with.
-    """
+    """One RGB frame and the flow fields that start at it, as JPEG bytes."""
 
     rgb: bytes
+    """JPEG of RGB frame t."""
     flow_x: tuple[bytes, ...]
+    """Grey JPEGs of the horizontal flow of fields t … t + length − 1."""
     flow_y: tuple[bytes, ...]
+    """Grey JPEGs of the vertical flow of the same fields."""
     bound: float
+    """Displacement in pixels at which the flow was clipped before it was quantized."""
 
     def decode(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """RGB (H, W, 3) uint8, and flow (length, H, W, 2) float32 in pixels."""
+        """Decode the snippet.
+
+        Returns:
+            RGB, (H, W, 3) uint8, and flow, (length, H, W, 2) float32 in pixels.
+        """
         pairs = zip(self.flow_x, self.flow_y, strict=True)
         return decode_rgb(self.rgb), np.stack([decode_flow(x, y, self.bound) for x, y in pairs])
 
 
 def decode_flow(x: bytes, y: bytes, bound: float) -> np.ndarray[Any, Any]:
-    """Two grey JPEGs → displacement (H, W, 2) float32 in pixels."""
+    """Decode one flow field.
+
+    Args:
+        x: Grey JPEG of the horizontal displacement.
+        y: Grey JPEG of the vertical displacement.
+        bound: Displacement in pixels at which the flow was clipped.
+
+    Returns:
+        Displacement in pixels, (H, W, 2) float32.
+    """
     from flowkit.flow.quantize import dequantize
 
     return dequantize(np.stack([decode_grey(x), decode_grey(y)], axis=-1), bound)
 
 
 class Video:
-    """One row of the index; everything is read when it is asked for.
+    """One video of a store, made by ``store[id]``; all data is read on access.
 
-    Times t count stored frames from 0. Asking for a frame or field that is not there is a
-    UsageError; bytes that are not what was committed are a CorruptError.
+    Times ``t`` count stored frames from 0. Every method that reads data raises a UsageError if
+    the video does not have what was requested, and a CorruptError if the shard is damaged.
+
+    Args:
+        store: The open store.
+        row: Row of the video in the index.
     """
 
     __slots__ = ("_row", "_store")
@@ -73,17 +96,17 @@ class Video:
 
     @property
     def row(self) -> int:
-        """Its row in the index."""
+        """Return the row of the video in the index."""
         return self._row
 
     @property
     def id(self) -> str:
-        """Its id, unique in the store."""
+        """Return the id of the video, unique in the store."""
         return self._store.index.id(self._row)
 
     @property
     def labels(self) -> tuple[Label, ...]:
-        """Its classes, with start and end in seconds where the annotation has them."""
+        """Return the labels, with start and end in seconds where the annotation has them."""
         classes = self._store.classes
         return tuple(
             Label(classes[label["class"]], label["start"], label["end"])
@@ -92,12 +115,12 @@ class Video:
 
     @property
     def subsets(self) -> tuple[str, ...]:
-        """The subsets that it is in."""
+        """Return the names of the subsets that contain the video."""
         return tuple(self._store.index.value("subsets", self._row))
 
     @property
     def num_frames(self) -> int:
-        """RGB frames (0 ≤ t < num_frames)."""
+        """Return the number of stored frames: 0 ≤ t < num_frames."""
         return int(self._store.index.frames[self._row])
 
     @property
@@ -108,68 +131,89 @@ class Video:
 
     @property
     def fps(self) -> float:
-        """Stored frames per second."""
+        """Return the number of stored frames per second."""
         return float(self._store.index.value("fps", self._row))
 
     @property
     def width(self) -> int:
-        """Stored width in pixels."""
+        """Return the stored width in pixels."""
         return int(self._store.index.value("width", self._row))
 
     @property
     def height(self) -> int:
-        """Stored height in pixels."""
+        """Return the stored height in pixels."""
         return int(self._store.index.value("height", self._row))
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """The streams that are committed for it."""
+        """Return the names of the streams that the store has of the video."""
         index = self._store.index
         return tuple(name for name in index.streams if index.place(name, self._row))
 
     @property
     def source(self) -> str:
-        """The path that it was extracted from."""
+        """Return the path of the file that the video was extracted from."""
         return str(self._store.index.value("source", self._row))
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """That of the source when it was extracted."""
+        """Return the fingerprint of the source file at the time of extraction."""
         value = self._store.index.value
         size, mtime_ns = value("size", self._row), value("mtime_ns", self._row)
         return Fingerprint(size, mtime_ns, value("digest", self._row).hex())
 
     @property
     def warnings(self) -> int:
-        """How many warnings its decoder gave; the commit record has their text."""
+        """Return the number of decoder warnings; their text is in the commit record."""
         return int(self._store.index.value("warnings", self._row))
 
     def rgb_bytes(self, t: int) -> bytes:
-        """The JPEG of frame t."""
+        """Return the JPEG of RGB frame t."""
         return self._read("rgb", ("rgb",), t, 1)[0][0]
 
     def flow_bytes(self, t: int) -> tuple[bytes, bytes]:
-        """The grey JPEGs of x and y of flow field t, quantized."""
+        """Return the grey JPEGs of the quantized x and y components of flow field t."""
         (x,), (y,) = self._read("flow", ("flow_x", "flow_y"), t, 1)
         return x, y
 
     def flow_jpegs(self, t: int, length: int) -> list[tuple[bytes, bytes]]:
-        """The grey JPEGs of x and y of flow fields t … t + length − 1, quantized; two reads."""
+        """Return the grey JPEGs of consecutive flow fields, with two reads.
+
+        Args:
+            t: First flow field, from 0.
+            length: Number of flow fields.
+
+        Returns:
+            For each field, the JPEGs of its quantized x and y components.
+        """
         x, y = self._read("flow", ("flow_x", "flow_y"), t, length)
         return list(zip(x, y, strict=True))
 
     def rgb(self, t: int) -> np.ndarray[Any, Any]:
-        """Frame t, (H, W, 3) uint8."""
+        """Decode RGB frame t to (H, W, 3) uint8."""
         return decode_rgb(self.rgb_bytes(t))
 
     def flow(self, t: int) -> np.ndarray[Any, Any]:
-        """Flow field t, (H, W, 2) float32: displacement in pixels from frame t to t + 1."""
+        """Decode flow field t, the displacement from frame t to frame t + 1.
+
+        Returns:
+            Displacement in pixels, (H, W, 2) float32.
+        """
         return decode_flow(*self.flow_bytes(t), self._store.bound)
 
     def frames(
         self, start: int | None = None, stop: int | None = None, step: int = 1
     ) -> np.ndarray[Any, Any]:
-        """Frames ``start:stop:step`` as a slice would take them, (n, H, W, 3) uint8."""
+        """Decode the RGB frames of a slice.
+
+        Args:
+            start: First frame, as in a slice.
+            stop: End of the slice, exclusive.
+            step: Distance between frames.
+
+        Returns:
+            (n, H, W, 3) uint8.
+        """
         times = range(*slice(start, stop, step).indices(self.num_frames))
         if not times:
             return np.empty((0, self.height, self.width, 3), np.uint8)
@@ -180,23 +224,47 @@ class Video:
         return np.stack([self.rgb(t) for t in times])
 
     def snippet(self, t: int, length: int = 5) -> Snippet:
-        """Frame t and flow fields t … t + length − 1, undecoded; three reads."""
+        """Read one RGB frame and the flow fields that start at it, with three reads.
+
+        Args:
+            t: The RGB frame and the first flow field, from 0.
+            length: Number of flow fields.
+
+        Returns:
+            The JPEG bytes; :meth:`Snippet.decode` turns them into arrays.
+        """
         ((rgb,),) = self._read("rgb", ("rgb",), t, 1)
         x, y = self._read("flow", ("flow_x", "flow_y"), t, length)
         return Snippet(rgb, tuple(x), tuple(y), self._store.bound)
 
     def audio(self) -> np.ndarray[Any, Any]:
-        """Its log-mel patches, (patches, 96, 64) float32."""
+        """Read the log-mel patches of the audio, (patches, 96, 64) float32."""
         return self.vectors("audio", "patch").reshape(-1, *PATCH_SHAPE)
 
     def features(self, name: str) -> np.ndarray[Any, Any]:
-        """Its local features of one kind, (rows, dimension) float16; where and which views they
-        are of say columns "position" and "view" of `vectors`.
+        """Read the local features of one kind.
+
+        Columns ``"position"`` and ``"view"`` of :meth:`vectors` tell where in the video each
+        row was computed and from which view.
+
+        Args:
+            name: Name of the features, as in ``recipe.features``.
+
+        Returns:
+            (rows, dimension) float16.
         """
         return self.vectors(f"{FEATURES}{name}", "vector")
 
     def vectors(self, stream: str, column: str) -> np.ndarray[Any, Any]:
-        """A column of fixed-size rows: (rows, dimension) floats or (rows,) integers."""
+        """Read a column of fixed-size values of one stream.
+
+        Args:
+            stream: Name of the stream, such as ``"audio"`` or ``"features/rgb"``.
+            column: Name of the column, such as ``"vector"`` or ``"position"``.
+
+        Returns:
+            (rows, dimension) floats or (rows,) integers.
+        """
         return self._store.read_fixed(stream, column, self._place(stream))
 
     def _place(self, stream: str) -> Place:
@@ -213,7 +281,7 @@ class Video:
     def _read(
         self, stream: str, columns: tuple[str, ...], t: int, length: int
     ) -> list[list[bytes]]:
-        """Rows t … t + length − 1 of some columns."""
+        """Read rows t … t + length − 1 of some columns, after checking the range."""
         place = self._store.index.place(stream, self._row) or self._place(stream)
         rows = place[3] - (stream == "flow")
         if t < 0 or length < 1 or t + length > rows:

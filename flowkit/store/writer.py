@@ -1,4 +1,4 @@
-"""Writing shards: rows in, committed shards out."""
+"""Write the rows of videos into shards and commit the shards."""
 
 import os
 import time
@@ -27,21 +27,28 @@ from flowkit.store.format.schema import (
 from flowkit.store.format.shard_file import ShardFile
 
 BATCH_BYTES = 32 << 20
-"""A batch is written when it holds this much, so that memory stays bounded for large frames."""
+"""Bytes at which a batch is written, so that memory stays bounded for large frames."""
 
 
 class ShardWriter:
-    """Writes videos into shards of one folder, and commits a shard by size and by age.
+    """Write videos into shards of one folder, and commit each shard by size or age.
 
-    ``append`` takes one row, ``append_rows`` many; ``end`` completes the video, and only then, and
-    only between videos, a shard is committed: when it has ``roll_bytes``, or the first video in it
-    was begun ``roll_seconds`` ago.
+    Call :meth:`begin` for each video, :meth:`append` or :meth:`append_rows` for its rows, and
+    :meth:`end` to complete it. A shard is committed only between videos, by the :meth:`end` that
+    finds it large or old enough. After a DiskFullError, the rows that were written are left on
+    disk for recovery, and the writer continues with a new shard.
 
-    The vectors of ``features/<name>`` have the dimension that ``recipe.features`` says;
-    StoreError where it says nothing of them, or not the ``dimension`` given.
+    Args:
+        root: Folder of the store.
+        folder: Shard folder: ``frames``, ``audio`` or ``features/<name>``.
+        recipe: The recipe of the store.
+        part: The part (i, n) of the store that this process owns.
+        roll_bytes: Shard size in bytes at which the shard is committed.
+        roll_seconds: Seconds after the start of its first video when a shard is committed.
+        dimension: Expected dimension of the vectors, or None to accept that of the recipe.
 
-    DiskFullError leaves what was written for recovery, and forgets it; the writer can go on with a
-    new shard.
+    Raises:
+        StoreError: The recipe has no such features, or their dimension is not ``dimension``.
     """
 
     def __init__(
@@ -79,7 +86,7 @@ class ShardWriter:
         self._clear()
 
     def _clear(self) -> None:
-        """Nothing is pending."""
+        """Drop all pending rows."""
         self._blocks: list[tuple[Value, ...]] = []  # rows of each column: one of bytes, or many
         self._rows = self._bytes = 0
         self._first = (0, 0)  # blocks and rows before the open video
@@ -88,7 +95,11 @@ class ShardWriter:
         self._first = (len(self._blocks), self._rows)
 
     def begin(self, id: str) -> None:
-        """Start a video; StoreError if one is open, or the id is not valid Unicode."""
+        """Start a video.
+
+        Raises:
+            StoreError: Another video is still open, or the id is not valid Unicode.
+        """
         if self._id is not None:
             raise StoreError(f"video {self._id!r} is still open; end or abandon it first")
         self._id = check_text(id, "a video's id")
@@ -100,8 +111,14 @@ class ShardWriter:
     def append(self, **columns: Value) -> None:
         """Append one row to the open video.
 
-        frames: ``rgb``, ``flow_x``, ``flow_y`` as bytes of JPEG or None; audio: ``patch``, 96×64
-        float32; features: ``vector``, ``position`` and ``view``, as for ``append_rows``.
+        Args:
+            **columns: The values of the row by column name. Folder ``frames`` has ``rgb``,
+                ``flow_x`` and ``flow_y`` (JPEG bytes or None). Folder ``audio`` has ``patch``
+                (96×64 float32). Features have ``vector``, ``position`` and ``view``, as for
+                :meth:`append_rows`.
+
+        Raises:
+            StoreError: A column is unknown, a value does not fit it, or no video is open.
         """
         if not columns.keys() <= self._names:
             raise StoreError(f"expected columns {sorted(self._names)}, got {sorted(columns)}")
@@ -114,11 +131,18 @@ class ShardWriter:
     def append_rows(
         self, vectors: npt.ArrayLike, positions: npt.ArrayLike, views: npt.ArrayLike
     ) -> None:
-        """Append n local features to the open video; none may be missing.
+        """Append n local features to the open video.
 
-        ``vectors`` (n, d) are stored as float16: a value is off by 2⁻¹¹ of itself at most, or, if
-        it is smaller than 6·10⁻⁵, by 2⁻²⁵. ``positions`` and ``views`` (n,) are int32 and int16.
-        StoreError for a value that is not finite or that they cannot hold.
+        Vectors are stored as float16. The relative error of a value is at most 2⁻¹¹; for values
+        below 6·10⁻⁵ the absolute error is at most 2⁻²⁵.
+
+        Args:
+            vectors: The features, (n, dimension).
+            positions: The position of each feature in the video, (n,), stored as int32.
+            views: The view (crop) of each feature, (n,), stored as int16.
+
+        Raises:
+            StoreError: A value is not finite or out of range, or the lengths differ.
         """
         if "position" not in self._names:
             raise StoreError(f"expected a writer of features, got one of {self._folder.name}")
@@ -132,7 +156,7 @@ class ShardWriter:
             self._take(len(block[0]), block)
 
     def _check(self, column: Column, values: Any) -> np.ndarray[Any, Any]:
-        """Rows of one column as they are stored: (n, dimension) or (n,)."""
+        """Check the rows of one column and convert them to (n, dimension) or (n,) as stored."""
         if column.kind == "number":
             return check_integers(column, values)
         rows = check_floats(column, values)
@@ -160,9 +184,16 @@ class ShardWriter:
         return self._bytes >= BATCH_BYTES or (self._own_batches and self._rows >= BATCH_ROWS)
 
     def end(self, meta: VideoMeta) -> CommitRecord | None:
-        """Complete the open video; returns the record where that made its shard roll.
+        """Complete the open video, and commit the shard if it is large or old enough.
 
-        StoreError where ``meta`` does not fit what was appended.
+        Args:
+            meta: The metadata of the video; its id, frames and streams must fit its rows.
+
+        Returns:
+            The commit record if the shard was committed, else None.
+
+        Raises:
+            StoreError: ``meta`` does not fit the rows that were appended.
         """
         rows = self._written + self._rows - self._first[1]
         if meta.id != self._id or meta.frames != rows:
@@ -186,14 +217,19 @@ class ShardWriter:
         return self._since is not None and time.monotonic() - self._since >= self._roll_seconds
 
     def abandon(self) -> None:
-        """Forget the open video; rows already written stay, without a last part."""
+        """Drop the open video; readers ignore those of its rows that are already on disk."""
         if self._id is not None:
             blocks, self._rows = self._first
             del self._blocks[blocks:]
             self._id = None
 
     def commit(self) -> CommitRecord | None:
-        """Commit the shard; None where it holds no complete video, and then it leaves no file."""
+        """Commit the current shard.
+
+        Returns:
+            The commit record, or None if the shard had no complete video; its file is then
+            removed.
+        """
         self.flush()
         shard, self._shard, self._since = self._shard, None, None
         if shard is None:
@@ -204,19 +240,22 @@ class ShardWriter:
         return shard.commit()
 
     def flush(self) -> None:
-        """Write out what is complete, without committing it: of it, a crash costs nothing then."""
+        """Write all complete videos to disk without committing the shard.
+
+        Recovery can then save them after a crash.
+        """
         if self._id is not None:
             raise StoreError(f"video {self._id!r} is still open; end or abandon it first")
         if self._rows or self._videos:
             self._flush()
 
     def close(self) -> CommitRecord | None:
-        """Abandon the open video, and commit what is complete."""
+        """Abandon the open video and commit the current shard."""
         self.abandon()
         return self.commit()
 
     def _close_part(self, meta: VideoMeta | None) -> None:
-        """Note that the open video's rows so far are a part, the last one if ``meta`` is given."""
+        """End a part of the open video; it is the last part if ``meta`` is given."""
         rows = self._rows - self._first[1]
         part = {"id": self._id, "part": self._part, "last": meta is not None, "rows": rows}
         self._videos.append(part | (meta.to_dict() if meta else {}))

@@ -67,6 +67,7 @@ def build_arrays(
 
 
 def build_bytes(kind: Any, values: Sequence[Any]) -> tuple[Any, int]:
+    """Build an Arrow array of byte strings (None is null), and its CRC-32."""
     present = [value is not None for value in values]
     offsets = np.zeros(len(values) + 1, np.int64)
     np.cumsum([len(value or b"") for value in values], out=offsets[1:])

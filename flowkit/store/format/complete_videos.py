@@ -12,14 +12,16 @@ from flowkit.store.format.schema import CommittedVideo
 
 
 class PartPlace(NamedTuple):
-    """Where one part of a video lies: ``batch`` and ``first_row`` count from 0 in the shard and in
-    the batch; ``number`` is the part's position in the batch's list of parts.
-    """
+    """Where one part of a video lies in its shard."""
 
     batch: int
+    """Index of the batch in the shard, from 0."""
     number: int
+    """Index of the part in the batch's list of parts, from 0."""
     first_row: int
+    """First row of the part in the batch, from 0."""
     rows: int
+    """Number of rows of the part."""
 
 
 class CompleteVideos:

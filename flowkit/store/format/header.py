@@ -69,6 +69,7 @@ def create_or_open(
 
 
 def new_header(recipe: Recipe, dataset: str | None) -> StoreHeader:
+    """Make the header of a store that is created now, by this version of flowkit."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     creator = f"flowkit {__version__}"
     return StoreHeader(format=FORMAT, dataset=dataset, recipe=recipe, creator=creator, created=now)

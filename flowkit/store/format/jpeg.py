@@ -44,6 +44,15 @@ def decode_grey(data: bytes) -> np.ndarray[Any, Any]:
 
 
 def decode(data: bytes, colorspace: str) -> np.ndarray[Any, Any]:
+    """Decode a JPEG to (H, W, channels) uint8.
+
+    Args:
+        data: The whole JPEG file.
+        colorspace: ``"RGB"`` or ``"GRAY"``.
+
+    Raises:
+        CorruptError: ``data`` is not a whole JPEG image.
+    """
     try:
         image: np.ndarray[Any, Any] = simplejpeg.decode_jpeg(
             data, colorspace=colorspace, fastdct=False, fastupsample=False

@@ -197,6 +197,7 @@ def column_crc(descriptor: int, extent: Extent) -> int:
 
 
 def take(data: memoryview | bytes, start: int, length: int) -> memoryview | bytes:
+    """Return ``length`` bytes from ``start`` on; ValueError where they exceed ``data``."""
     if start < 0 or length < 0 or start + length > len(data):
         raise ValueError(f"{length} bytes at {start} of {len(data)}")
     return data[start : start + length]

@@ -85,6 +85,7 @@ def make_locks(root: Path) -> Path:
 
 
 def describe(root: Path, part: tuple[int, int], other: tuple[int, int]) -> str:
+    """Describe who holds part ``other`` of a store, so that ``part`` cannot be locked."""
     holder = ""
     with suppress(OSError):
         holder = lock_path(root, other).read_text(errors="replace").strip()

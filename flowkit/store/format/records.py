@@ -75,6 +75,7 @@ def load_record(path: Path) -> dict[str, Any]:
 
 
 def broken_record(path: Path, error: Exception) -> CorruptError:
+    """Make the error for a commit record that cannot be read."""
     return CorruptError(
         f"{path}: expected a commit record ({error!r}); run `flowkit verify --repair`"
     )

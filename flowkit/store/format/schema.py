@@ -46,8 +46,11 @@ class Column:
 
     @property
     def layout(self) -> tuple[int, int, int | None, int]:
-        """Field nodes and buffers it takes in a batch, and which buffers hold its offsets (or
-        None) and its values.
+        """Return how the column lies in a record batch.
+
+        Returns:
+            The number of its field nodes, the number of its buffers, and the indices of the
+            buffers that hold its offsets (None where it has no offsets) and its values.
         """
         return LAYOUTS.get(self.kind, (1, 2, None, 1))
 
@@ -85,8 +88,13 @@ def shard_folders(root: Path) -> list[str]:
 
 
 def vector_dimension(folder: str, recipe: Recipe) -> int | None:
-    """Values of a vector in shards of ``folder``: of a patch, or of a feature by its recipe; None
-    for ``frames``. StoreError where the recipe has no such features.
+    """Return how many values a vector has in the shards of ``folder``.
+
+    Returns:
+        The size of an audio patch, or the dimension of the features; None for ``frames``.
+
+    Raises:
+        StoreError: The recipe has no such features.
     """
     if not folder.startswith(FEATURES):
         return PATCH_SHAPE[0] * PATCH_SHAPE[1] if folder == "audio" else None
@@ -218,29 +226,36 @@ class VideoMeta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CommittedVideo(VideoMeta):
-    """A video and where it lies: ``rows`` rows over ``batches`` batches, from row ``first_row``
-    of batch ``batch`` on.
-    """
+    """The metadata of a committed video and where it lies in its shard."""
 
     batch: int
+    """Index of the batch that holds its first row, from 0."""
     batches: int
+    """Number of batches that hold its rows."""
     first_row: int
+    """Its first row in that batch, from 0."""
     rows: int
+    """Number of its rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CommitRecord:
-    """What makes a shard count: ``bytes`` and ``sha256`` (hex) of the whole file, and
-    ``committed`` in seconds since 1970.
-    """
+    """The commit record of a shard: readers ignore a shard that has none."""
 
     folder: str
+    """Shard folder, such as ``frames`` or ``features/<name>``."""
     uuid: str
+    """Name of the shard file without its suffix."""
     rows: int
+    """Number of rows in the shard."""
     bytes: int
+    """Size of the shard file in bytes."""
     sha256: str
+    """SHA-256 of the shard file, in hexadecimal."""
     committed: float
+    """Time of the commit, in seconds since 1970."""
     videos: tuple[CommittedVideo, ...]
+    """The complete videos of the shard, in file order."""
 
     @property
     def name(self) -> str:

@@ -75,9 +75,9 @@ class HashedFile:
 
 
 class ShardFile:
-    """One shard while it is written: ``<uuid><suffix>``, which a commit turns into
-    ``<uuid>.arrow`` and ``<uuid>.json``.
+    """A shard while it is written.
 
+    Its file is ``<uuid><suffix>``; a commit turns it into ``<uuid>.arrow`` and ``<uuid>.json``.
     After a DiskFullError or StoreError from any method the file is left for recovery, and its lock
     is let go.
     """

@@ -98,6 +98,7 @@ class Shard:
 
     @property
     def name(self) -> str:
+        """Return ``folder/uuid``."""
         return f"{self.folder}/{self.uuid}"
 
 
