@@ -99,8 +99,8 @@ def make_block(kind: type[CrossModalityBlock]) -> Callable[[bool, int, str], Tas
             x, y = inputs[0], inputs[0] if kind is NonLocalBlock else inputs[1]
             if not printed:
                 return block(x, y).square().mean()
-            key, value = block._answer(y)
-            query = block._ask(x)
+            key, value = block._project_key_value(y)
+            query = block._project_query(x)
             scores = query @ key.mT / query.shape[-1] ** 0.5
             z = scores.softmax(dim=2) @ value
             z = z.transpose(1, 2).reshape(len(x), -1, *x.shape[2:])

@@ -33,7 +33,7 @@ from torch.nn import functional
 from models.attention.cross_modality import CrossModalityBlock, compute_attention_map
 from models.backbones.resnet import ResNet
 from train.distributed.parallel import Process, choose_layout
-from train.loop.context import DTYPES, Context
+from train.loop.context import DTYPES, PhaseContext
 from train.loop.epochs import note, take_step
 from train.loop.optimizers import make_progress
 from train.recipe.recipe import Recipe, change_recipe, read_recipe
@@ -79,7 +79,7 @@ def make_step(
     network.to(device, memory_format=choose_layout(device))
     set_train_mode(network, phase)
     progress = make_progress(network, network, phase, settings)
-    context = Context(
+    context = PhaseContext(
         run=Place(folder), phase=phase, recipe=recipe, store=None, settings=settings,  # type: ignore[arg-type]
         process=process, should_stop=lambda: False, log=print,
     )  # fmt: skip

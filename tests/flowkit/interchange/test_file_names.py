@@ -6,8 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowkit.interchange.file_names import (
-    LONG,
     MAX_BYTES,
+    TRUNCATED,
     encode_id,
     find_case_collisions,
     ignores_case,
@@ -33,7 +33,7 @@ def test_a_name_is_safe_and_comes_back(id):
     assert Path("x", name).name == name
     assert not name.startswith(".")
     assert not set(name) & set('/\\\0 \t\n:*?"<>|')
-    if LONG not in name and id:
+    if TRUNCATED not in name and id:
         assert unquote(name) == id
 
 
@@ -45,7 +45,7 @@ def test_two_ids_have_two_names(a, b):
 def test_long_ids_have_two_names():
     a, b = "x" * 400 + "a", "x" * 400 + "b"
     assert encode_id(a) != encode_id(b)
-    assert LONG in encode_id(a)
+    assert TRUNCATED in encode_id(a)
 
 
 @pytest.mark.parametrize(
