@@ -232,11 +232,11 @@ def test_a_worker_that_cannot_start_is_one_line():
     )
     error.cause = TypeError("no such kernel")
     driver = Driver.__new__(Driver)
-    driver._dismiss = lambda slot: None
+    driver._remove_lane = lambda lane: None
     with pytest.raises(
         InternalError, match=r"a worker cannot start: TypeError at actor\.py:50: no such kernel\. "
     ):
-        driver._fault(SimpleNamespace(state="starting"), error)
+        driver._handle_error(SimpleNamespace(state="starting"), error)
     error.cause = StoreError("not seen")
     with pytest.raises(StoreError, match="not seen"):
-        driver._fault(SimpleNamespace(state="starting"), error)
+        driver._handle_error(SimpleNamespace(state="starting"), error)
