@@ -201,16 +201,19 @@ def find_chroma_positions(frame: Any) -> I32 | None:
         return None
     # Of its own size swscale would give back the frame itself, which the noise must not overwrite.
     width, height = next(s for s in PROBE_SIZES if s != (frame.width, frame.height))
-    small = VideoReformatter().reformat(
-        frame, width=width, height=height, format=frame.format.name, threads=1
-    )
-    planes = read_planes(small)
-    if planes is None:
+    try:
+        small = VideoReformatter().reformat(
+            frame, width=width, height=height, format=frame.format.name, threads=1
+        )
+        planes = read_planes(small)
+        if planes is None:
+            return None
+        random = np.random.default_rng(0)
+        for plane in planes:
+            plane[:] = random.integers(0, 256, plane.shape, np.uint8)
+        expected = convert_to_rgb(VideoReformatter(), small)
+    except (av.error.FFmpegError, ValueError):  # the frame itself goes through swscale, and tells
         return None
-    random = np.random.default_rng(0)
-    for plane in planes:
-        plane[:] = random.integers(0, 256, plane.shape, np.uint8)
-    expected = convert_to_rgb(VideoReformatter(), small)
     for across, down in product(CHROMA_POSITIONS.values(), repeat=2):
         chroma = np.array([across, down], np.int32)
         if np.array_equal(

@@ -20,6 +20,7 @@ from flowkit.decode.conversion_kernel import (
     convert_frame,
 )
 from flowkit.decode.orientation import Orientation
+from flowkit.errors import VideoError
 
 halves = st.integers(8, 70)
 
@@ -58,6 +59,15 @@ def test_a_frame_of_the_size_of_the_probe_is_left_as_it_is(width, height):
     before = converter.convert_with_swscale(frame)
     np.testing.assert_array_equal(converter.convert_with_kernel(frame), before)
     np.testing.assert_array_equal(converter.convert_with_swscale(frame), before)
+
+
+def test_a_frame_that_swscale_refuses_is_a_fault_of_the_video(monkeypatch):
+    def refuse(*arguments, **options):
+        raise av.error.OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("flowkit.decode.conversion.convert_to_rgb", refuse)
+    with pytest.raises(VideoError, match=r"noise\.mp4: cannot convert yuv420p to RGB"):
+        make_converter(30, 20).convert(make_frame(20, 30, 0))
 
 
 def test_full_range_by_the_name_of_the_format():
