@@ -29,7 +29,7 @@ CHANGES = {
     "data.short_side": "32",
     "data.size": "24",
     "data.num_segments": "2",
-    "network.width": "4",
+    "network.width": "2",
     "training.epochs": "2",
     "phases": "{}",
     "training.batch": "4",
