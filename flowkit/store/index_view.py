@@ -96,6 +96,13 @@ class IndexView:
         )
         return stride, [id.tobytes() for id in ids]
 
+    def count_subsets(self) -> dict[str, int]:
+        """Return the number of videos in each subset, sorted by name."""
+        import pyarrow.compute as pc
+
+        counts = pc.value_counts(self.batch.column("subsets").flatten()).to_pylist()
+        return dict(sorted((count["values"], count["counts"]) for count in counts))
+
     def find(self, key: bytes) -> int:
         """Return the row of an id, given as UTF-8, or −1."""
         row = self.bisect(key)

@@ -173,10 +173,7 @@ class Store:
 
     def subsets(self) -> dict[str, int]:
         """Return the number of videos in each subset, sorted by name."""
-        import pyarrow.compute as pc
-
-        counts = pc.value_counts(self.index.batch.column("subsets").flatten()).to_pylist()
-        return dict(sorted((count["values"], count["counts"]) for count in counts))
+        return self.index.count_subsets()
 
     def read_bytes(
         self, place: Place, columns: tuple[str, ...], t: int, length: int
