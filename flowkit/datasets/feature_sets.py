@@ -237,7 +237,7 @@ class FeatureSets:
 
     def _find_values(self, shard: int, batch: int) -> tuple[int, int]:
         """Find where a batch's vectors begin in the file, in float16 values, and their number."""
-        path, extent = self.store.locate(shard, batch, "vector")
+        path, extent = self.store.shards.locate(shard, batch, "vector")
         if extent.size != 2 * self.dimension * extent.rows or extent.values % 2:
             raise CorruptError(
                 f"{path}: expected vectors of {self.dimension} float16 values, as the store's "
@@ -249,13 +249,13 @@ class FeatureSets:
         """List (start, rows) of a set in each batch that it spans."""
         return [
             (self._find_values(shard, its_batch)[0] + first * self.dimension, count)
-            for its_batch, first, count in self.store.list_spans((shard, batch, row, rows))
+            for its_batch, first, count in self.store.shards.list_spans((shard, batch, row, rows))
         ]
 
     def _map(self, shard: int) -> F16:
         """Map a whole shard file as float16 values, most of which are the vectors."""
         if shard not in self._maps:
-            path, _ = self.store.locate(shard, 0, "vector")
+            path, _ = self.store.shards.locate(shard, 0, "vector")
             mapped = np.memmap(path, np.float16, "r", shape=(path.stat().st_size // 2,))
             self._maps[shard] = mapped.view(np.ndarray)  # plain arrays are cheaper to slice
         return self._maps[shard]

@@ -287,26 +287,25 @@ def build_rows(latest: LatestVideos) -> Any:
     rows = []
     for id, commits in latest.videos.items():
         video = next(commits[stream].video for stream in streams if stream in commits)
-        fingerprint = video["fingerprint"]
-        row = {
-            "id": id,
-            "frames": 0,
-            "fps": 0.0,
-            "width": 0,
-            "height": 0,
-            "source": video["source"],
-            "size": fingerprint["size"],
-            "mtime_ns": fingerprint["mtime_ns"],
-            "digest": bytes.fromhex(fingerprint["digest"]),
-            "warnings": len(video.get("warnings", ())),
-        }
+        images = [0, 0.0, 0, 0]
         if "rgb" in commits or "flow" in commits:
-            row |= {name: video[name] for name in ("frames", "fps", "width", "height")}
-        for stream, commit in commits.items():
-            place = {name: commit.video[name] for name in ("batch", "first_row", "rows")}
-            row[stream] = {"shard": commit.shard, **place}
-        rows.append(row)
-    return pa.Table.from_pylist(rows, pa.schema(METADATA + [(name, PLACE) for name in streams]))
+            images = [video[name] for name in ("frames", "fps", "width", "height")]
+        file = video["fingerprint"]
+        source = [video["source"], file["size"], file["mtime_ns"], bytes.fromhex(file["digest"])]
+        places = [find_place(commits.get(stream)) for stream in streams]
+        rows.append([id, *images, *source, len(video.get("warnings", ())), *places])
+    schema = pa.schema(METADATA + [(name, PLACE) for name in streams])
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [pa.array(values, kind) for values, kind in zip(columns, schema.types, strict=True)]
+    return pa.table(arrays, schema=schema)
+
+
+def find_place(commit: VideoCommit | None) -> dict[str, int] | None:
+    """Return where a video lies, as a value of a stream's column; None without a commit."""
+    if commit is None:
+        return None
+    place = {name: commit.video[name] for name in ("batch", "first_row", "rows")}
+    return place | {"shard": commit.shard}
 
 
 def join_annotations(root: Path, rows: Any) -> tuple[Any, list[str]]:

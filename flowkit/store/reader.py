@@ -19,9 +19,7 @@ import numpy as np
 from flowkit.errors import StoreError, UsageError
 from flowkit.recipe import Recipe
 from flowkit.store.format.header import StoreHeader, read_header
-from flowkit.store.format.layout import Extent
-from flowkit.store.format.schema import vector_dimension
-from flowkit.store.index_view import IndexView, Place
+from flowkit.store.index_view import IndexView
 from flowkit.store.shard_reader import Shards
 from flowkit.store.video import Video
 
@@ -86,8 +84,9 @@ class Store:
         return index
 
     @cached_property
-    def _shards(self) -> Shards:
-        return Shards(self.path, self.index.shards)
+    def shards(self) -> Shards:
+        """Return the reader of the store's shards."""
+        return Shards(self.path, self.index.shards, self.recipe)
 
     @property
     def version(self) -> int:
@@ -174,73 +173,6 @@ class Store:
     def subsets(self) -> dict[str, int]:
         """Return the number of videos in each subset, sorted by name."""
         return self.index.count_subsets()
-
-    def read_bytes(
-        self, place: Place, columns: tuple[str, ...], t: int, length: int
-    ) -> list[list[bytes]]:
-        """Read consecutive rows of byte-string columns of one video.
-
-        The range is not checked here; `Video` does that.
-
-        Args:
-            place: Where the stream of the video lies.
-            columns: Names of the columns.
-            t: First row to read, from 0 at the start of the video.
-            length: Number of rows.
-
-        Returns:
-            For each column, the values of its rows.
-        """
-        shard, batch, first_row, _ = place
-        return self._shards.read(shard, batch, columns, first_row + t, length)
-
-    def locate(self, shard: int, batch: int, column: str) -> tuple[Path, Extent]:
-        """Locate a column of one batch in its shard file.
-
-        Args:
-            shard: Position of the shard in the index's list of shards.
-            batch: Index of the batch in the shard, from 0.
-            column: Name of the column, such as ``"rgb"``.
-
-        Returns:
-            The path of the shard file, and the extent of the column in it.
-
-        Raises:
-            CorruptError: The file is not what was committed.
-        """
-        reader = self._shards.open(shard)
-        return reader.path, self._shards.extents(shard, batch)[1][column]
-
-    def list_spans(self, place: Place) -> list[tuple[int, int, int]]:
-        """List the batches that hold the rows of a place, as (batch, first row, rows)."""
-        return self._shards.list_spans(*place)
-
-    def read_fixed(self, stream: str, column: str, place: Place) -> np.ndarray[Any, Any]:
-        """Read all rows of one video in a column of fixed-size values.
-
-        Args:
-            stream: Name of the stream, such as ``"audio"`` or ``"features/rgb"``.
-            column: Name of the column.
-            place: Where the stream of the video lies.
-
-        Returns:
-            (rows, dimension) for vectors, (rows,) for numbers.
-
-        Raises:
-            UsageError: The stream has no such column, or its values have no fixed size.
-        """
-        shard = self._shards.open(place[0])
-        found = next((known for known in shard.columns if known.name == column), None)
-        if found is None or found.kind == "bytes":
-            raise UsageError(f"stream {stream} has no column {column!r} of fixed size")
-        parts = [
-            shard.read_fixed(self._shards.extents(place[0], batch)[1][column], found, row, rows)
-            for batch, row, rows in self.list_spans(place)
-        ]
-        if not parts:
-            parts = [np.empty((0, vector_dimension(stream, self.recipe) or 0), found.dtype)]
-        table = np.concatenate(parts)
-        return table if found.kind == "vector" else table.reshape(-1)
 
 
 class Ids(Sequence[str]):

@@ -10,30 +10,18 @@ from flowkit.recipe import FEATURES
 from flowkit.store.format.jpeg import decode_grey, decode_rgb
 from flowkit.store.format.schema import PATCH_SHAPE, Fingerprint
 from flowkit.store.index_view import IndexView, Place
+from flowkit.store.shard_reader import Shards
 
 
 class VideoStore(Protocol):
     """The part of `flowkit.store.Store` that a `Video` uses."""
 
-    @property
-    def index(self) -> IndexView:
-        """Return the mapped index of the store."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Return the class names, by class id."""
-
-    @property
-    def bound(self) -> float:
-        """Return the displacement in pixels at which flow is clipped."""
-
-    def read_bytes(
-        self, place: Place, columns: tuple[str, ...], t: int, length: int
-    ) -> list[list[bytes]]:
-        """Read rows t … t + length − 1 of byte-string columns."""
-
-    def read_fixed(self, stream: str, column: str, place: Place) -> np.ndarray[Any, Any]:
-        """Read all rows of a column of fixed-size values."""
+    index: IndexView
+    """The mapped index of the store."""
+    shards: Shards
+    """The reader of the store's shards."""
+    bound: float
+    """Displacement in pixels at which flow is clipped."""
 
 
 class Snippet(NamedTuple):
@@ -107,7 +95,7 @@ class Video:
     @property
     def labels(self) -> tuple[Label, ...]:
         """Return the labels, with start and end in seconds where the annotation has them."""
-        classes = self._store.classes
+        classes = self._store.index.classes
         return tuple(
             Label(classes[label["class"]], label["start"], label["end"])
             for label in self._store.index.value("labels", self._row)
@@ -265,16 +253,17 @@ class Video:
         Returns:
             (rows, dimension) floats or (rows,) integers.
         """
-        return self._store.read_fixed(stream, column, self._place(stream))
+        return self._store.shards.read_fixed(self._place(stream), stream, column)
 
     def _place(self, stream: str) -> Place:
         place = self._store.index.place(stream, self._row)
         if place is None:
-            make = f"`flowkit features --name {stream.removeprefix(FEATURES)}`"
-            extract = f"extract it with --streams {stream}"
-            remedy = f"make them with {make}" if stream.startswith(FEATURES) else extract
+            advice = f"extract it with --streams {stream}"
+            if stream.startswith(FEATURES):
+                name = stream.removeprefix(FEATURES)
+                advice = f"make them with `flowkit features --name {name}`"
             raise UsageError(
-                f"video {self.id!r} has no {stream}, only {', '.join(self.streams)}; {remedy}"
+                f"video {self.id!r} has no {stream}, only {', '.join(self.streams)}; {advice}"
             )
         return place
 
@@ -282,11 +271,11 @@ class Video:
         self, stream: str, columns: tuple[str, ...], t: int, length: int
     ) -> list[list[bytes]]:
         """Read rows t … t + length − 1 of some columns, after checking the range."""
-        place = self._store.index.place(stream, self._row) or self._place(stream)
+        place = self._place(stream)
         rows = place[3] - (stream == "flow")
         if t < 0 or length < 1 or t + length > rows:
             raise UsageError(
                 f"video {self.id!r} has {rows} of {stream}, at 0 ≤ t < {rows}; "
                 f"got t = {t}, length {length}"
             )
-        return self._store.read_bytes(place, columns, t, length)
+        return self._store.shards.read_bytes(place, columns, t, length)
