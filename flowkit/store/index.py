@@ -4,10 +4,9 @@ The index is a cache of the commit records and annotations. A rebuild reads only
 that the index has not seen yet, keeps the rows of all other videos, and joins the annotations
 again.
 
-A stream of a video may have been committed more than once. The latest superseding commit is then
-used, or the earliest commit if none supersedes. This is a total order, so the index need not
-remember the commits that are not used, as long as no record disappears. If a record has disappeared
-or changed, all records are read again.
+A stream of a video may have been committed more than once; latest_videos.py decides which commit is
+used. Its order is total, so the index need not remember the other commits as long as no record
+disappears. If a record has disappeared or changed, all records are read again.
 """
 
 import json
@@ -33,6 +32,7 @@ from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import hold_lock, make_lock_folder
 from flowkit.store.format.records import load_record, make_record_error, record_paths
 from flowkit.store.format.schema import FORMAT
+from flowkit.store.latest_videos import LatestVideos, VideoCommit
 
 LABELS = pa.list_(
     pa.struct([("class", pa.int32()), ("start", pa.float64()), ("end", pa.float64())])
@@ -75,60 +75,6 @@ class RecordState(NamedTuple):
         name = path.relative_to(root).with_suffix("").as_posix()
         shard_bytes = shard.stat().st_size if shard.exists() else -1
         return cls(name, status.st_size, status.st_mtime_ns, shard_bytes)
-
-
-@dataclass(slots=True)
-class VideoCommit:
-    """One commit of one video, which is used for a stream unless another outranks it."""
-
-    supersedes: bool
-    """Whether it replaces earlier commits of the video."""
-    time_and_uuid: tuple[float, str]
-    """Commit time in seconds since 1970, and the uuid of the shard."""
-    shard: int
-    """Position of the shard in the list of shards."""
-    video: Any
-    """What the commit record says about the video."""
-
-    def outranks(self, other: "VideoCommit") -> bool:
-        """Return whether this commit is used rather than ``other``.
-
-        The latest superseding commit is used, or the earliest if none supersedes. The uuid
-        decides between commits of the same time.
-        """
-        if self.supersedes != other.supersedes:
-            return self.supersedes
-        if self.supersedes:
-            return self.time_and_uuid > other.time_and_uuid
-        return self.time_and_uuid < other.time_and_uuid
-
-
-@dataclass(slots=True)
-class LatestVideos:
-    """The commit that is used for each video and stream."""
-
-    videos: dict[str, dict[str, VideoCommit]] = field(default_factory=dict)
-    """The commits, by video id and stream."""
-
-    def add_record(
-        self, shard: int, record: Mapping[str, Any], ids: set[str] | None = None
-    ) -> None:
-        """Use the videos of one commit record where they outrank those so far.
-
-        Args:
-            shard: Position of the shard in the list of shards.
-            record: The commit record, as JSON values.
-            ids: Ids of the videos to consider, or None for all.
-        """
-        for video in record["videos"]:
-            if ids is not None and video["id"] not in ids:
-                continue
-            time_and_uuid = (record["committed"], record["uuid"])
-            commit = VideoCommit(bool(video.get("supersedes")), time_and_uuid, shard, video)
-            streams = self.videos.setdefault(video["id"], {})
-            for stream in video["streams"]:
-                if stream not in streams or commit.outranks(streams[stream]):
-                    streams[stream] = commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,11 +180,7 @@ def merge_records(root: Path, base: Index, new_records: list[RecordState]) -> An
 
 
 def add_shard(
-    root: Path,
-    latest: LatestVideos,
-    number: int,
-    state: RecordState,
-    ids: set[str] | None = None,
+    root: Path, latest: LatestVideos, number: int, state: RecordState, ids: set[str] | None = None
 ) -> None:
     """Read the commit record of one shard and add its videos to ``latest``.
 

@@ -24,6 +24,7 @@ from flowkit.store.shard_reader import Shards
 from flowkit.store.video import Video
 
 NEIGHBOURS = 200
+"""Ids on each side of an unknown id that are searched for similar ones."""
 
 
 class Store:
@@ -44,14 +45,14 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).resolve()
-        self._wanted: int | None = None
-        self._wanted = self.index.version
+        self._version: int | None = None
+        self._version = self.index.version
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "version": self.version}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.path, self._wanted = state["path"], state["version"]
+        self.path, self._version = state["path"], state["version"]
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r}: {len(self)} videos)"
@@ -76,9 +77,9 @@ class Store:
         """Return the memory-mapped index; ``index.batch`` is its ``pyarrow.RecordBatch``."""
         _ = self.header
         index = IndexView(self.path)
-        if self._wanted not in (None, index.version):
+        if self._version not in (None, index.version):
             raise StoreError(
-                f"{self.path}: expected index version {self._wanted}, which the store was opened "
+                f"{self.path}: expected index version {self._version}, which the store was opened "
                 f"with, got {index.version}, as it was rebuilt meanwhile; open the store again"
             )
         return index
@@ -91,7 +92,7 @@ class Store:
     @property
     def version(self) -> int:
         """Return the version of the index, which grows with each change."""
-        return self.index.version if self._wanted is None else self._wanted
+        return self.index.version if self._version is None else self._version
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -109,10 +110,7 @@ class Store:
 
     def find(self, id: str) -> int | None:
         """Return the row of the video with this id, or None if the store does not have it."""
-        try:
-            row = self.index.find(id.encode())
-        except UnicodeEncodeError:
-            return None
+        row = self.index.find(id.encode(errors="surrogatepass"))
         return None if row < 0 else row
 
     def __getitem__(self, key: str | int) -> Video:
@@ -124,22 +122,22 @@ class Store:
         Raises:
             UsageError: The store has no such video.
         """
-        index = self.index
         if isinstance(key, str):
-            row = index.find(key.encode(errors="surrogatepass"))
-            if row < 0:
-                raise UsageError(self._unknown(key))
+            row = self.find(key)
+            if row is None:
+                raise UsageError(self._describe_unknown_id(key))
             return Video(self, row)
-        row = operator.index(key)
-        if not -index.rows <= row < index.rows:
-            raise UsageError(f"{self.path}: expected a row below {index.rows}, got {row}")
-        return Video(self, row % index.rows)
+        row, rows = operator.index(key), len(self)
+        if not -rows <= row < rows:
+            raise UsageError(f"{self.path}: expected a row below {rows}, got {row}")
+        return Video(self, row % rows)
 
-    def _unknown(self, id: str) -> str:
-        place = self.index.bisect(id.encode(errors="surrogatepass"))
-        low, high = max(0, place - NEIGHBOURS), min(len(self), place + NEIGHBOURS)
-        near = difflib.get_close_matches(id, [self.index.id(row) for row in range(low, high)])
-        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    def _describe_unknown_id(self, id: str) -> str:
+        row = self.index.bisect(id.encode(errors="surrogatepass"))
+        similar = difflib.get_close_matches(
+            id, self.ids[max(0, row - NEIGHBOURS) : row + NEIGHBOURS]
+        )
+        hint = f"; did you mean {' or '.join(map(repr, similar))}?" if similar else ""
         return f"{self.path}: expected the id of one of {len(self)} videos, got {id!r}{hint}"
 
     @property

@@ -7,7 +7,7 @@ from flowkit.errors import UsageError
 from flowkit.recipe import FEATURES
 from flowkit.store.format.header import read_header
 from flowkit.store.format.records import load_record, record_paths
-from flowkit.store.index import LatestVideos, VideoCommit
+from flowkit.store.latest_videos import LatestVideos, VideoCommit
 
 
 def find_stale(root: str | os.PathLike[str], name: str) -> list[str]:

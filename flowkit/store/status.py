@@ -74,7 +74,9 @@ def read_status(root: Path | str) -> Status:
     root = Path(root)
     header = read_header(root)
     sizes: dict[str, list[int]] = {}
-    writing, leftover, committed = [], [], set()
+    writing: list[str] = []
+    leftover: list[str] = []
+    committed = set()
     for folder in shard_folders(root):
         for path in sorted((root / folder).iterdir()):
             if path.name.endswith(".arrow.part"):

@@ -42,8 +42,10 @@ class Snippet(NamedTuple):
         Returns:
             RGB, (H, W, 3) uint8, and flow, (length, H, W, 2) float32 in pixels.
         """
-        pairs = zip(self.flow_x, self.flow_y, strict=True)
-        return decode_rgb(self.rgb), np.stack([decode_flow(x, y, self.bound) for x, y in pairs])
+        fields = [
+            decode_flow(x, y, self.bound) for x, y in zip(self.flow_x, self.flow_y, strict=True)
+        ]
+        return decode_rgb(self.rgb), np.stack(fields)
 
 
 def decode_flow(x: bytes, y: bytes, bound: float) -> np.ndarray[Any, Any]:
@@ -161,8 +163,7 @@ class Video:
 
     def flow_bytes(self, t: int) -> tuple[bytes, bytes]:
         """Return the grey JPEGs of the quantized x and y components of flow field t."""
-        (x,), (y,) = self._read("flow", ("flow_x", "flow_y"), t, 1)
-        return x, y
+        return self.flow_jpegs(t, 1)[0]
 
     def flow_jpegs(self, t: int, length: int) -> list[tuple[bytes, bytes]]:
         """Return the grey JPEGs of consecutive flow fields, with two reads.

@@ -17,6 +17,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -89,7 +90,7 @@ def read_exactly(descriptor: int, length: int, position: int) -> bytes:
     """Read ``length`` bytes from ``position`` on; CorruptError if the file ends earlier."""
     if length < 0 or position < 0:
         raise CorruptError(f"expected a range of bytes, got {length} bytes at {position}")
-    data = os.pread(descriptor, length, position)
+    data = b""
     while len(data) < length:  # one pread may return fewer bytes
         more = os.pread(descriptor, length - len(data), position + len(data))
         if not more:
@@ -136,22 +137,17 @@ def scan_messages(descriptor: int) -> Iterator[tuple[Block, Message]]:
     position = FIRST_MESSAGE
     if os.pread(descriptor, len(MAGIC), 0) != MAGIC:
         return
-    while True:
-        prefix = os.pread(descriptor, 8, position)
-        if len(prefix) < 8:
-            return
-        marker, length = struct.unpack("<Ii", prefix)
-        if marker != CONTINUATION or not 0 < length <= min(HEADER_LIMIT, size - position - 8):
-            return
-        try:
+    with suppress(CorruptError, struct.error):
+        while True:
+            marker, length = struct.unpack("<Ii", os.pread(descriptor, 8, position))
+            if marker != CONTINUATION or not 0 < length <= min(HEADER_LIMIT, size - position - 8):
+                return
             message = read_message(descriptor, Block(position, length + 8, 0))
-        except CorruptError:
-            return
-        block = Block(position, length + 8, message.body)
-        if message.body < 0 or position + block.header + block.body > size:
-            return
-        yield block, message
-        position += block.header + block.body
+            block = Block(position, length + 8, message.body)
+            position += block.header + block.body
+            if block.body < 0 or position > size:
+                return
+            yield block, message
 
 
 def parse_message(data: memoryview, with_metadata: bool = True) -> Message:

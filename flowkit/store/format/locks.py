@@ -11,7 +11,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from flowkit.errors import LockedError, StoreError, UsageError
@@ -37,35 +37,20 @@ def hold_store(root: str | os.PathLike[str], part: tuple[int, int] = (0, 1)) -> 
     folder = make_lock_folder(root)
     if not 0 <= part[0] < part[1]:
         raise UsageError(f"a part i/n needs 0 ≤ i < n, got {part[0]}/{part[1]}")
-    with hold_lock(folder / "gate"):
-        for other in find_locked_parts(root):
-            if other == part or other[1] != part[1]:
-                raise LockedError(describe_conflict(root, part, other))
-        descriptor = lock_part(root, part)
-    try:
+    with ExitStack() as stack:
+        with hold_lock(folder / "gate"):
+            for other in find_locked_parts(root):
+                if other == part or other[1] != part[1]:
+                    raise LockedError(describe_conflict(root, part, other))
+            path = lock_path(root, part)
+            descriptor = open_lock_file(path)
+            stack.callback(os.close, descriptor)
+            if not try_lock(descriptor):
+                raise LockedError(describe_conflict(root, part, part))
+            with disk_errors(path):  # the holder's name is for people to read
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         yield
-    finally:
-        os.close(descriptor)
-
-
-def lock_part(root: Path, part: tuple[int, int]) -> int:
-    """Lock a part, and write into its lock file who holds it, for people to read.
-
-    Returns:
-        A file descriptor; closing it releases the lock.
-    """
-    path = lock_path(root, part)
-    descriptor = open_lock_file(path)
-    try:
-        if not try_lock(descriptor):
-            raise LockedError(describe_conflict(root, part, part))
-        with disk_errors(path):
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def open_lock_file(path: Path) -> int:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,12 @@ def record_paths(root: Path) -> Iterator[Path]:
     """Yield the paths of a store's commit records, folder by folder, sorted by name."""
     for folder in shard_folders(root):
         yield from sorted((root / folder).glob("*.json"))
+
+
+def list_committed_streams(records: Iterable[CommitRecord]) -> set[tuple[str, str]]:
+    """Return (video id, stream) of everything that is in some commit records."""
+    videos = (video for record in records for video in record.videos)
+    return {(video.id, stream) for video in videos for stream in video.streams}
 
 
 def read_record(path: Path) -> CommitRecord:

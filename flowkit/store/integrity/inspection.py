@@ -32,7 +32,6 @@ from flowkit.store.format.schema import (
 from flowkit.store.index import (
     Index,
     RecordState,
-    VideoCommit,
     join_annotations,
     merge_records,
     read_index,
@@ -41,6 +40,7 @@ from flowkit.store.integrity.batches import open_shard
 from flowkit.store.integrity.contents import check_rows
 from flowkit.store.integrity.damage import find_damage
 from flowkit.store.integrity.report import Problem, Report
+from flowkit.store.latest_videos import VideoCommit
 from flowkit.store.stale import find_stale
 
 Progress = Callable[[int, int], None]

@@ -12,14 +12,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from flowkit.errors import CorruptError
 from flowkit.store.format.atomic import sync_folder
 from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import is_locked, lock_path, try_lock
-from flowkit.store.format.records import read_record, record_paths, record_shard
+from flowkit.store.format.records import (
+    list_committed_streams,
+    read_record,
+    record_paths,
+    record_shard,
+)
 from flowkit.store.format.schema import CommitRecord, VideoMeta, shard_folders
 from flowkit.store.integrity.quarantine import move_to_quarantine
 from flowkit.store.integrity.salvage import check_shard, hash_file, read_part, salvage
@@ -123,6 +127,8 @@ class ShardRecovery:
         self.records: list[CommitRecord] = []
         self.quarantined: list[str] = []
         self.dropped_rows = 0
+        # (Video id, stream) of everything that is committed; None until it is read.
+        self._committed: set[tuple[str, str]] | None = None
 
     def is_own(self, shard: str) -> bool:
         """Return whether the writer of a shard belongs to the caller's part of the dataset."""
@@ -192,14 +198,10 @@ class ShardRecovery:
         self.log(f"{shard}: wrote the commit record that a killed writer had not written")
         return True
 
-    @cached_property
-    def _committed_streams(self) -> dict[str, set[str]]:
-        """The streams of all committed videos by id, read when first needed."""
-        streams: dict[str, set[str]] = defaultdict(set)
-        for path in record_paths(self.root):
-            for video in read_record(path).videos:
-                streams[video.id].update(video.streams)
-        return streams
+    def _add_record(self, record: CommitRecord) -> None:
+        self.records.append(record)
+        if self._committed is not None:
+            self._committed |= list_committed_streams([record])
 
     def _is_missing(self, video: VideoMeta) -> bool:
         """Return whether a video of a dead writer has not been committed meanwhile.
@@ -207,14 +209,10 @@ class ShardRecovery:
         When a node dies, its locks can outlive it for long, so that its videos are given to other
         workers before its shards can be recovered.
         """
-        committed = self._committed_streams.get(video.id, set())
-        return video.supersedes or not set(video.streams) <= committed
-
-    def _add_record(self, record: CommitRecord) -> None:
-        self.records.append(record)
-        if "_committed_streams" in self.__dict__:
-            for video in record.videos:
-                self._committed_streams[video.id].update(video.streams)
+        if self._committed is None:
+            self._committed = list_committed_streams(map(read_record, record_paths(self.root)))
+        wanted = {(video.id, stream) for stream in video.streams}
+        return video.supersedes or not wanted <= self._committed
 
     def _remove_leftovers(self, path: Path) -> None:
         """Remove half-written files of a shard, unless another process is writing them."""

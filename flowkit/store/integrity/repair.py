@@ -12,16 +12,22 @@ from pathlib import Path
 from flowkit.errors import FormatError
 from flowkit.recipe import FEATURES
 from flowkit.store.format.header import StoreHeader
-from flowkit.store.format.records import read_record, record_paths, write_record
+from flowkit.store.format.records import (
+    list_committed_streams,
+    read_record,
+    record_paths,
+    write_record,
+)
 from flowkit.store.format.schema import CommittedVideo, shard_schema, vector_dimension
 from flowkit.store.format.shard_file import ShardFile
-from flowkit.store.index import VideoCommit, rebuild_index
+from flowkit.store.index import rebuild_index
 from flowkit.store.integrity.batches import ShardVideo, open_shard
 from flowkit.store.integrity.contents import check_numbers
 from flowkit.store.integrity.damage import find_damage
 from flowkit.store.integrity.inspection import InspectedShard, Inspection
 from flowkit.store.integrity.quarantine import move_to_quarantine
 from flowkit.store.integrity.recovery import recover
+from flowkit.store.latest_videos import VideoCommit
 
 
 def repair_store(inspection: Inspection) -> None:
@@ -64,12 +70,7 @@ def repair_store(inspection: Inspection) -> None:
     rebuild_index(root, scratch=bool(report.problems))
     if report.problems:
         report.repaired.append("rebuilt the index")
-    committed = {
-        (video.id, stream)
-        for path in record_paths(root)
-        for video in read_record(path).videos
-        for stream in video.streams
-    }
+    committed = list_committed_streams(map(read_record, record_paths(root)))
     lost_ids = {id for id, _ in inspection.copies.keys() - committed}
     bad_ids = {id for shard in inspection.shards for id in shard.bad_ids}
     report.requeued = sorted(lost_ids | (bad_ids - {id for id, _ in committed}))
