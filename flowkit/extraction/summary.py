@@ -131,7 +131,7 @@ class Summary:
             (len(self.changed), "changed since they were extracted"),
             (len(self.missing), "annotated but missing on disk"),
             (len(self.unannotated), "on disk without annotation"),
-            (self.left, "not done: the same command goes on"),
+            (self.left, "not done: run the same command again"),
             (self.beyond, "beyond --limit"),
         ]
         rows += [(f"{count:,}", text) for count, text in optional if count]

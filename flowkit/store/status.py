@@ -1,7 +1,7 @@
 """Count what a store contains, and describe its recipe, for ``flowkit status``."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,6 @@ class Status:
     """Number of commit records that the index has not read; their videos are not counted."""
     failures: dict[str, int]
     """Number of failures by kind, most frequent first, without videos extracted since."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as JSON values."""
-        return asdict(self)
 
 
 def read_status(root: Path | str) -> Status:

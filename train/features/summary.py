@@ -89,7 +89,7 @@ class Summary:
             (len(self.failed), f"failed and quarantined ({count_kinds(self.failed)})"),
             (len(self.quarantined), "quarantined by earlier runs"),
             (len(self.lacking), f"not to be computed ({count_kinds(self.lacking)})"),
-            (self.left, "not done: the same command goes on"),
+            (self.left, "not done: run the same command again"),
             (self.beyond, "beyond --limit"),
         ]
         rows += [(f"{count:,}", text) for count, text in optional if count]
