@@ -14,11 +14,12 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from flowkit.errors import UsageError
+from flowkit.streams import StreamName
 
 STRICT = ConfigDict(extra="forbid")
 
-Stream = Literal["rgb", "flow", "audio"]
-Branch = Literal["rgb", "flow", "audio", "sets"]
+Stream = StreamName
+Branch = StreamName | Literal["sets"]
 """What a phase trains, and the name of its score."""
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Optimizer = Literal["sgd", "rmsprop", "adam"]
@@ -145,7 +146,7 @@ class Network:
 
     pyramid: Pyramid | None = None
 
-    weights: dict[Literal["rgb", "flow", "both", "audio"], str] = Field(default_factory=dict)
+    weights: dict[StreamName | Literal["both"], str] = Field(default_factory=dict)
     """Weights that the branches start from: a file, or the name of one of torchvision's weight
     files, such as ``resnet50``. Default: He initialization. A flow branch without weights of its
     own takes those of RGB by cross-modality initialization; audio takes a file of RGB likewise."""
