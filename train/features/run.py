@@ -60,6 +60,7 @@ class Options:
     roll_bytes: int = 1 << 30
     """Size in bytes at which a shard is committed."""
     recover_seconds: float = 30.0
+    """Seconds that recovery waits for shards which workers of a killed run still write."""
 
     def __post_init__(self) -> None:
         if self.workers == 0 and self.address is not None:
