@@ -28,8 +28,10 @@ def status(store: Path, list_failures: bool, as_json: bool) -> None:
     report = read_status(store)
     failures = read_failures(store) if list_failures else {}
     if as_json:
-        listed = {"failed": [asdict(failure) for failure in failures.values()]} if list_failures else {}
-        print_json(asdict(report) | listed, indent=1)
+        values = asdict(report)
+        if list_failures:
+            values["failed"] = [asdict(failure) for failure in failures.values()]
+        print_json(values, indent=1)
         return
     print_status(report)
     for id, failure in sorted(failures.items()):

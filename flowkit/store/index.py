@@ -33,6 +33,7 @@ from flowkit.store.format.locks import hold_lock, make_lock_folder
 from flowkit.store.format.records import load_record, make_record_error, record_paths
 from flowkit.store.format.schema import FORMAT
 from flowkit.store.latest_videos import LatestVideos, VideoCommit
+from flowkit.streams import STREAMS
 
 LABELS = pa.list_(
     pa.struct([("class", pa.int32()), ("start", pa.float64()), ("end", pa.float64())])
@@ -53,7 +54,6 @@ METADATA = [
     ("warnings", pa.int32()),
 ]
 """Columns that describe a video, with their types."""
-STREAM_ORDER = ("rgb", "flow", "audio")
 
 
 class RecordState(NamedTuple):
@@ -216,8 +216,8 @@ def stream_names(schema: Any) -> list[str]:
 
 def sort_streams(names: Iterable[str]) -> list[str]:
     """Sort stream names: rgb, flow, audio, then features by name."""
-    order = {name: number for number, name in enumerate(STREAM_ORDER)}
-    return sorted(names, key=lambda name: (order.get(name, len(order)), name))
+    found = set(names)
+    return [*(name for name in STREAMS if name in found), *sorted(found - STREAMS.keys())]
 
 
 def build_rows(latest: LatestVideos) -> Any:

@@ -35,12 +35,12 @@ from flowkit.store.format.layout import (
 from flowkit.store.format.schema import (
     BATCH_CRC_KEY,
     BATCH_KEY,
-    Column,
     CommittedVideo,
     VideoMeta,
     shard_columns,
 )
 from flowkit.store.format.shard_file import ShardFile
+from flowkit.streams import Column
 
 
 @dataclass(frozen=True, slots=True)
