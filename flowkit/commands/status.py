@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("store", type=click.Path(path_type=Path))
-@click.option("--failures", "list_failures", is_flag=True, help="List every video that failed, and why.")
+@click.option(
+    "--failures", "list_failures", is_flag=True, help="List every video that failed, and why."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def status(store: Path, list_failures: bool, as_json: bool) -> None:
     """Show what STORE holds: videos by stream, what is missing, failures by kind.

@@ -17,12 +17,17 @@ from flowkit.streams import PATCH_SHAPE, count_rows
 class VideoStore(Protocol):
     """The part of `flowkit.store.Store` that a `Video` uses."""
 
-    index: IndexView
-    """The mapped index of the store."""
-    shards: Shards
-    """The reader of the store's shards."""
-    bound: float
-    """Displacement in pixels at which flow is clipped."""
+    @property
+    def index(self) -> IndexView:
+        """Return the mapped index of the store."""
+
+    @property
+    def shards(self) -> Shards:
+        """Return the reader of the store's shards."""
+
+    @property
+    def bound(self) -> float:
+        """Return the displacement in pixels at which flow is clipped."""
 
 
 class Snippet(NamedTuple):

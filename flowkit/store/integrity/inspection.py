@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from flowkit.errors import FlowkitError, FormatError, StoreError
 from flowkit.store.annotations import read_annotations
@@ -124,7 +124,9 @@ class Inspection:
         except (FlowkitError, KeyError, TypeError, ValueError) as error:
             self._report_problem(None, f"annotations.arrow is broken ({error})")
         else:
-            self._check_index()
+            index_problem = self._find_index_problem()
+            if index_problem:
+                self._report_problem(None, index_problem)
         if self.report.clean:
             self._note_stale_features()
         self._note_leftovers()
@@ -265,17 +267,14 @@ class Inspection:
                     self._report_problem(shard, what, id)
                     shard.action = shard.action or "copy-videos"
 
-    def _check_index(self) -> None:
-        """Compare the index with the commit records and annotations."""
+    def _find_index_problem(self) -> str | None:
+        """Compare the index with the commit records and annotations; return what is wrong."""
         records = [RecordState.read(self.root, path) for path in record_paths(self.root)]
         index = read_index(self.root, self.header.dataset)
         if not (self.root / "index.arrow").exists():
-            if records:
-                self._report_problem(None, "index.arrow is missing; run `flowkit index`")
-            return
+            return "index.arrow is missing; run `flowkit index`" if records else None
         if index.table is None:
-            self._report_problem(None, "index.arrow is broken; run `flowkit index`")
-            return
+            return "index.arrow is broken; run `flowkit index`"
         # Modification times are not compared, since a copied store has others.
         present, indexed = ({state[:2] for state in states} for states in (records, index.records))
         if present != indexed:
@@ -283,24 +282,21 @@ class Inspection:
                 f"index.arrow lacks {len(present - indexed)} commit records and names "
                 f"{len(indexed - present)} that are gone"
             )
-            if self.busy:
-                self.report.notes.append(f"{what}: an extraction is running")
-            else:
-                self._report_problem(None, f"{what}; run `flowkit index`")
-            return
+            if not self.busy:
+                return f"{what}; run `flowkit index`"
+            self.report.notes.append(f"{what}: an extraction is running")
+            return None
         try:
             rows = merge_records(self.root, Index(), index.records)
             table, classes = join_annotations(self.root, rows)
         except StoreError as error:
-            if not any(shard.action for shard in self.shards):  # otherwise it is reported already
-                self._report_problem(None, str(error))
-            return
-        if not is_same_index(table, classes, index.table):
-            self._report_problem(
-                None,
-                "index.arrow does not hold what its commit records and annotations give; run "
-                "`flowkit index --scratch`",
-            )
+            is_reported = any(shard.action for shard in self.shards)
+            return None if is_reported else str(error)
+        indexed_classes = json.loads(index.table.schema.metadata[b"flowkit.classes"])
+        if indexed_classes == classes and table.equals(index.table):
+            return None
+        what = "index.arrow does not hold what its commit records and annotations give"
+        return f"{what}; run `flowkit index --scratch`"
 
     def _note_stale_features(self) -> None:
         """Note features of videos that were extracted again from changed files."""
@@ -332,10 +328,3 @@ def find_shards(root: Path) -> Iterator[tuple[str, str]]:
         paths = [*(root / folder).glob("*.arrow"), *(root / folder).glob("*.json")]
         for uuid in sorted({path.stem for path in paths}):
             yield folder, uuid
-
-
-def is_same_index(table: Any, classes: list[str], old_table: Any) -> bool:
-    """Return whether two index tables have the same rows and classes."""
-    old_classes = json.loads(old_table.schema.metadata[b"flowkit.classes"])
-    rows = table.replace_schema_metadata(None)
-    return old_classes == classes and bool(rows.equals(old_table.replace_schema_metadata(None)))
