@@ -37,7 +37,7 @@ FEATURE_COLUMNS = (
 
 
 def shard_columns(folder: str) -> tuple[Column, ...]:
-    """Return the columns of the shards in ``folder``: ``frames``, ``audio`` or ``features/<name>``."""
+    """Return the columns of the shards in ``frames``, ``audio`` or ``features/<name>``."""
     if folder in FOLDERS:
         return tuple(column for name in FOLDERS[folder] for column in STREAMS[name].columns)
     if folder.startswith(FEATURES) and len(folder) > len(FEATURES):
@@ -226,7 +226,9 @@ class VideoMeta:
         """
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         fingerprint = known["fingerprint"]
-        known["fingerprint"] = Fingerprint(*(fingerprint[name] for name in Fingerprint.__slots__))
+        known["fingerprint"] = Fingerprint(
+            fingerprint["size"], fingerprint["mtime_ns"], fingerprint["digest"]
+        )
         known["streams"] = tuple(known["streams"])
         known["warnings"] = tuple(known.get("warnings", ()))
         return cls(**known)
