@@ -27,10 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "flowkit.commands.datasets:datasets",
         "List the datasets of the catalogue, and what of them is on this machine",
     ),
-    "demo": (
-        "flowkit.commands.demo:demo",
-        "Render motion8, extract it, and show what comes out",
-    ),
+    "demo": ("flowkit.commands.demo:demo", "Render motion8, extract it, and show what comes out"),
     "doctor": (
         "flowkit.commands.doctor:doctor",
         "Check this machine, and say what to do about each finding",

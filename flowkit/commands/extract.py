@@ -152,8 +152,7 @@ def extract(
         **{name: rest[name] for name in OPTION_NAMES},
     )
     overrides = RecipeOverrides(
-        upsize=upscale or upsize,
-        **{name: rest[name] for name in rest.keys() - OPTION_NAMES},
+        upsize=upscale or upsize, **{name: rest[name] for name in rest.keys() - OPTION_NAMES}
     )
     recipe = choose_recipe(sources.store, chosen_streams, overrides, sources.recipe)
     summary = extract_videos(

@@ -21,12 +21,7 @@ from flowkit.installation import (
 
 HEADLESS_OPENCV = "opencv-contrib-python-headless"
 """The OpenCV distribution that flowkit depends on."""
-OPENCV = (
-    "opencv-python",
-    "opencv-python-headless",
-    "opencv-contrib-python",
-    HEADLESS_OPENCV,
-)
+OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", HEADLESS_OPENCV)
 """All OpenCV distributions; they install the same files."""
 DISTRIBUTIONS = {
     "av": "av",

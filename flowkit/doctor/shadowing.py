@@ -41,9 +41,7 @@ class Shadow:
 
 
 def find_shadows(
-    path: list[str] | None = None,
-    installed: Path = INSTALLED,
-    packages: tuple[str, ...] = PACKAGES,
+    path: list[str] | None = None, installed: Path = INSTALLED, packages: tuple[str, ...] = PACKAGES
 ) -> list[Shadow]:
     """Find the packages that an import would not find, without importing anything.
 

@@ -87,9 +87,7 @@ def extract(
     return extract_located(located, root, recipe, options, table=table, console=console)
 
 
-def locate_videos(
-    videos: PathLike | Iterable[PathLike],
-) -> tuple[Located, AnnotationTable | None]:
+def locate_videos(videos: PathLike | Iterable[PathLike]) -> tuple[Located, AnnotationTable | None]:
     """Find the video files, and their labels where one folder of classes is given.
 
     Raises:

@@ -126,11 +126,7 @@ def parse_part(text: str) -> tuple[int, int]:
 
 
 def make_job(
-    source: Source,
-    streams: tuple[str, ...],
-    *,
-    frames: int | None = None,
-    supersedes: bool = False,
+    source: Source, streams: tuple[str, ...], *, frames: int | None = None, supersedes: bool = False
 ) -> ExtractionTask:
     """Make the task that extracts ``streams`` of a source, weighted by its file size.
 
