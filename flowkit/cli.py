@@ -198,4 +198,4 @@ def main(debug: bool) -> None:
     "flowkit demo" shows all of it in minutes; "flowkit COMMAND --help" explains a command.
     """
     for shadow in find_shadows():
-        click.echo(f"warning: {shadow.message}; {shadow.remedy}", err=True)
+        click.echo(f"warning: {shadow.message}; {shadow.advice}", err=True)

@@ -52,8 +52,8 @@ class OtherDistribution:
         )
 
     @property
-    def remedy(self) -> str:
-        """The commands that repair it."""
+    def advice(self) -> str:
+        """What to do: the commands that leave our packages installed."""
         return f"pip uninstall {self.name}, then {REINSTALL}"
 
 
@@ -134,7 +134,7 @@ def explain_foreign_package(package: str) -> str:
     """Say in one line why ``import PACKAGE`` does not give ours, and what to do about it."""
     others = [other for other in find_other_distributions() if package in other.packages]
     if others:
-        return f"{others[0].message}. Run: {others[0].remedy}"
+        return f"{others[0].message}. Run: {others[0].advice}"
     expected = ROOT / package / "__init__.py"
     origin = getattr(sys.modules.get(package), "__file__", None)
     if origin is not None and Path(origin).resolve() != expected:

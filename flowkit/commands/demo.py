@@ -4,36 +4,24 @@ from pathlib import Path
 
 import click
 
+from flowkit.commands.options import PATH
+
 
 @click.command()
 @click.option("--write", "only_write", is_flag=True, help="Only render the dataset.")
-@click.option(
-    "--check",
-    "only_check",
-    is_flag=True,
-    help="Only compare an extracted store with the true flow.",
-)
-@click.option("--store", type=click.Path(path_type=Path), default=Path("stores/motion8"),
+@click.option("--check", "only_check", is_flag=True,
+              help="Only compare an extracted store with the true flow.")  # fmt: skip
+@click.option("--store", type=PATH, default=Path("stores/motion8"),
               show_default=True)  # fmt: skip
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="Folder to render into. [default: $FLOWKIT_DATA/motion8]",
-)
-@click.option(
-    "--videos",
-    type=click.IntRange(1),
-    default=16,
-    show_default=True,
-    help="Number of training videos.",
-)
+@click.option("--data", type=PATH, help="Folder to render into. [default: $FLOWKIT_DATA/motion8]")
+@click.option("--videos", type=click.IntRange(1), default=16, show_default=True,
+              help="Number of training videos.")  # fmt: skip
 @click.option("--test-videos", type=click.IntRange(0), default=8, show_default=True)
 @click.option("--frames", type=click.IntRange(2), default=32, show_default=True)
 @click.option("--size", default="256x256", show_default=True, metavar="WxH")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option(
-    "--workers", type=click.IntRange(0), help="Videos to extract at once. [default: all cores]"
-)
+@click.option("--workers", type=click.IntRange(0),
+              help="Videos to extract at once. [default: all cores]")  # fmt: skip
 @click.pass_context
 def demo(
     context: click.Context,

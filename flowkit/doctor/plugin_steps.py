@@ -1,4 +1,4 @@
-"""Collect the steps that other packages add to `flowkit doctor`, such as the training of `train`.
+"""List the steps that other packages add to `flowkit doctor`, such as the training of `train`.
 
 A package adds a step with an entry point of the group ``flowkit.checks``, which names a function
 ``check(store, folder) -> str``. The function does some real work, returns what it did ("1 step on
@@ -7,16 +7,17 @@ and audio: of each of the classes ``left`` and ``right``, one video in the subse
 in ``test``. The folder is empty, and is removed afterwards.
 """
 
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from flowkit.doctor.steps import Step
+from flowkit.doctor.steps import TrialStep
 
 GROUP = "flowkit.checks"
 """Name of the entry-point group."""
 
 
-def list_plugin_steps(store: Path, folder: Path, needs: tuple[str, ...]) -> list[Step]:
+def list_plugin_steps(store: Path, folder: Path, needs: tuple[str, ...]) -> list[TrialStep]:
     """List a step for each installed entry point.
 
     Args:
@@ -29,24 +30,22 @@ def list_plugin_steps(store: Path, folder: Path, needs: tuple[str, ...]) -> list
     """
     # An old installation beside a new one may register the same entry point twice.
     entries = {entry.name: entry for entry in entry_points(group=GROUP)}
-    return [make_step(entries[name], store, folder / name, needs) for name in sorted(entries)]
+    return [
+        TrialStep(name, partial(run_plugin_check, entry, store, folder / name), needs)
+        for name, entry in sorted(entries.items())
+    ]
 
 
-def make_step(entry: EntryPoint, store: Path, folder: Path, needs: tuple[str, ...]) -> Step:
-    """Make the step of one entry point, which is imported only when the step runs.
+def run_plugin_check(entry: EntryPoint, store: Path, folder: Path) -> str:
+    """Import the function of an entry point, and call it with the store and a new folder.
 
     Args:
         entry: The entry point.
         store: Store that the check uses.
-        folder: Folder for the check; it is created when the step runs.
-        needs: Topics of the steps that create the store.
+        folder: Folder for the check, which is created.
 
     Returns:
-        The step.
+        What the check did, in words.
     """
-
-    def run() -> str:
-        folder.mkdir(parents=True)
-        return str(entry.load()(store, folder))
-
-    return Step(entry.name, run, needs)
+    folder.mkdir(parents=True)
+    return str(entry.load()(store, folder))
