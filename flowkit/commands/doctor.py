@@ -1,4 +1,4 @@
-"""Define `flowkit doctor`, which checks this machine."""
+"""Define `flowkit doctor`, which finds problems of this machine before an extraction does."""
 
 import signal
 import sys
@@ -6,8 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -86,19 +85,13 @@ def interrupt_on_signals() -> Iterator[None]:
     Yields:
         None, while the signals are handled so.
     """
-
-    def interrupt(signal_number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
     if threading.current_thread() is not threading.main_thread():
         yield  # Python delivers signals to the main thread only
         return
-    previous: dict[int, Any] = {
-        signal_number: signal.signal(signal_number, interrupt)
-        for signal_number in (signal.SIGTERM, signal.SIGHUP)
-    }
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in signals}
     try:
         yield
     finally:
-        for signal_number, handler in previous.items():
-            signal.signal(signal_number, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

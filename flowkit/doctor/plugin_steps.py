@@ -7,7 +7,6 @@ and audio: of each of the classes ``left`` and ``right``, one video in the subse
 in ``test``. The folder is empty, and is removed afterwards.
 """
 
-from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -30,22 +29,24 @@ def list_plugin_steps(store: Path, folder: Path, needs: tuple[str, ...]) -> list
     """
     # An old installation beside a new one may register the same entry point twice.
     entries = {entry.name: entry for entry in entry_points(group=GROUP)}
-    return [
-        TrialStep(name, partial(run_plugin_check, entry, store, folder / name), needs)
-        for name, entry in sorted(entries.items())
-    ]
+    return [make_step(entries[name], store, folder / name, needs) for name in sorted(entries)]
 
 
-def run_plugin_check(entry: EntryPoint, store: Path, folder: Path) -> str:
-    """Import the function of an entry point, and call it with the store and a new folder.
+def make_step(entry: EntryPoint, store: Path, folder: Path, needs: tuple[str, ...]) -> TrialStep:
+    """Make the step of one entry point, which is imported only when the step runs.
 
     Args:
         entry: The entry point.
         store: Store that the check uses.
-        folder: Folder for the check, which is created.
+        folder: Folder for the check; it is created when the step runs.
+        needs: Topics of the steps that create the store.
 
     Returns:
-        What the check did, in words.
+        The step.
     """
-    folder.mkdir(parents=True)
-    return str(entry.load()(store, folder))
+
+    def run() -> str:
+        folder.mkdir(parents=True)
+        return str(entry.load()(store, folder))
+
+    return TrialStep(entry.name, run, needs)

@@ -43,11 +43,12 @@ def try_ray_worker(seconds: float = LIMIT_SECONDS) -> str:
     with make_ray_folder() as folder:
         answer_file = folder / "answer.json"
         arguments = [json.dumps(sys.path), str(answer_file), str(seconds)]
+        environment = os.environ | {"RAY_TMPDIR": str(folder)}
         with (folder / "output").open("w+") as output:
             # In a session of its own, the child does not get Ctrl-C; this process then stops it.
             child = subprocess.Popen(
-                [sys.executable, "-c", START, *arguments], env=os.environ | {"RAY_TMPDIR": str(folder)},
-                stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                [sys.executable, "-c", START, *arguments], env=environment, stdout=output,
+                stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
             late = ""
             try:

@@ -16,7 +16,10 @@ from flowkit.doctor.imports import DISTRIBUTIONS
 from flowkit.errors import FlowkitError
 from flowkit.installation import PACKAGES, ROOT
 
-GENERAL_ADVICE = "install the tested versions (pip install -c constraints.txt flowkit-video), or report this line"
+GENERAL_ADVICE = (
+    "install the tested versions (pip install -c constraints.txt flowkit-video), "
+    "or report this line"
+)
 """What to do about an error whose cause is unknown."""
 CheckFunction = Callable[[], list[Finding]]
 """A check, which needs no arguments and returns its findings."""
