@@ -79,13 +79,13 @@ def train_one_step(store: Path, run_folder: Path) -> "Settings":
     from train.runs.run import create_run
     from train.runs.settings import make_settings
 
-    recipe, doctor_store = make_recipe(), Store(store)
+    recipe, opened = make_recipe(), Store(store)
     settings = make_settings("auto", None, None)
     settings = replace(settings, workers=min(1, settings.workers))
-    check_start(recipe, doctor_store)
-    run, threads = create_run(run_folder, recipe, doctor_store), torch.get_num_threads()
+    check_start(recipe, opened)
+    run, threads = create_run(run_folder, recipe, opened), torch.get_num_threads()
     try:
-        if not train(run, doctor_store, settings, lambda text: None):
+        if not train(run, opened, settings, lambda text: None):
             raise KeyboardInterrupt  # training caught the signal and stopped cleanly
     finally:
         torch.set_num_threads(threads)

@@ -1,6 +1,7 @@
 """Define `flowkit demo`, which renders motion8, extracts it and compares it with its true flow."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,13 +30,14 @@ from flowkit.commands.options import PATH
 @click.pass_context
 def demo(
     context: click.Context,
+    /,
     only_write: bool,
     only_check: bool,
     store: Path,
     data: Path | None,
     workers: int | None,
     size: str,
-    **motion8_options: int,
+    **motion8_options: Any,
 ) -> None:
     """Render motion8, extract it, and show what comes out.
 
@@ -59,7 +61,7 @@ def demo(
         check_store(store, folder)
 
 
-def write_videos(folder: Path, size: str, **motion8_options: int) -> None:
+def write_videos(folder: Path, size: str, **motion8_options: Any) -> None:
     """Render the videos of motion8 that do not exist yet.
 
     Args:

@@ -10,6 +10,7 @@ from flowkit.flow.params import PRESETS
 from flowkit.path_text import argument_to_text
 
 if TYPE_CHECKING:
+    from flowkit.extraction.summary import Summary
     from flowkit.recipe import Recipe
 
 
@@ -97,10 +98,8 @@ def extract(
     flowkit extract a.mp4 b.avi --store S --audio
     """
     from flowkit.commands.sources import choose_sources
-    from flowkit.commands.terminal import print_json, print_table
     from flowkit.extraction import Options, RecipeOverrides, choose_recipe, parse_part
     from flowkit.extraction import extract as extract_videos
-    from flowkit.extraction.summary import count_kinds
 
     sources = choose_sources(files, dataset, variant, videos, catalog, subset, store)
     chosen_streams = choose_streams(streams, audio, sources.recipe)
@@ -117,25 +116,40 @@ def extract(
         sources.located, sources.store, recipe, options,
         table=sources.table, dataset=sources.dataset,
     )  # fmt: skip
+    context.exit(report_summary(summary, strict, as_json))
+
+
+def report_summary(summary: "Summary", strict: bool, as_json: bool) -> int:
+    """Print the summary of an extraction.
+
+    Args:
+        summary: The summary.
+        strict: Value of --strict.
+        as_json: Value of --json.
+
+    Returns:
+        The exit code of the command.
+    """
+    from flowkit.commands.terminal import print_json, print_table
+    from flowkit.extraction.summary import count_kinds
+
     if as_json:
         print_json(summary.to_dict())
     else:
         print_table(summary.render())
-        click.echo(f"store: {sources.store}")
+        click.echo(f"store: {summary.store}")
     if summary.interrupted:
         click.echo("interrupted; run the same command again to continue", err=True)
-        context.exit(130)
-    if strict and (summary.failed or summary.quarantined):
-        context.exit(4)
-    if summary.fruitless:
-        failures = [*summary.failed, *summary.quarantined]
-        click.echo(
-            f"error: no video could be extracted: {len(failures)} failed "
-            f"({count_kinds(failures)}); "
-            f"`flowkit status {sources.store} --failures` lists the reasons",
-            err=True,
-        )
-        context.exit(1)
+        return 130
+    failures = [*summary.failed, *summary.quarantined]
+    if strict and failures:
+        return 4
+    if summary.is_failure:
+        reason = f"{len(failures)} failed ({count_kinds(failures)})"
+        advice = f"`flowkit status {summary.store} --failures` lists the reasons"
+        click.echo(f"error: no video could be extracted: {reason}; {advice}", err=True)
+        return 1
+    return 0
 
 
 def choose_streams(

@@ -10,9 +10,9 @@ import socket
 import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Event
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ from flowkit.datasets.views import Piece, ViewReader, assemble_views, cut_video,
 from flowkit.errors import DeviceError, FlowkitError
 from flowkit.extraction.internal_errors import check_disk, fail_internally
 from flowkit.extraction.prefetch import Prefetcher
-from flowkit.extraction.tasks import Outcome, WriterSettings
+from flowkit.extraction.tasks import Outcome, WorkerSettings
 from flowkit.store import ShardWriter, Store, VideoMeta
 from flowkit.version import __version__
 from models.backbones.backbone import normalize
@@ -40,50 +40,39 @@ DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
 HALF_MAX = 65504.0  # largest float16; features are stored as float16
 
 
-class WorkerSettings(WriterSettings, Protocol):
-    """Settings that a worker reads from its setup (see setup.py)."""
+@dataclass(frozen=True, kw_only=True)
+class FeatureSettings(WorkerSettings):
+    """The settings of the workers that compute features."""
 
-    @property
-    def name(self) -> str:
-        """Return the name of the feature set."""
+    name: str
+    """Name of the feature set."""
+    wanted: Wanted
+    """The network to load."""
+    device: str = "cpu"
+    """Device of the network: "cpu" or "cuda"."""
+    precision: str = "float32"
+    """Dtype that the network computes in."""
+    batch: int = 32
+    """Images, clips or patches per batch."""
+    readers: int = 0
+    """Reader processes per worker; 0 reads in a thread."""
+    threads: int = 1
+    """PyTorch CPU threads per worker."""
 
     @property
     def stream(self) -> str:
         """Return the name of the stream that is written."""
-
-    @property
-    def wanted(self) -> Wanted:
-        """Return the request that names the network."""
-
-    @property
-    def device(self) -> str:
-        """Return the device: "cpu" or "cuda"."""
-
-    @property
-    def precision(self) -> str:
-        """Return the name of the dtype that the network computes in."""
-
-    @property
-    def batch(self) -> int:
-        """Return the number of images, clips or patches per batch."""
-
-    @property
-    def readers(self) -> int:
-        """Return the number of reader processes."""
-
-    @property
-    def threads(self) -> int:
-        """Return the number of PyTorch CPU threads."""
+        return f"features/{self.name}"
 
 
 class Worker:
     """Computes one share after another into its own shards."""
 
-    def __init__(self, setup: WorkerSettings, place: str | None = None) -> None:
+    def __init__(self, setup: FeatureSettings, place: str | None = None) -> None:
         cv2.setNumThreads(1)
         torch.set_num_threads(setup.threads)
         self.setup = setup
-        self.beat = 0  # grows with every batch
+        self.heartbeat = 0  # grows with every batch
         self._place = place or socket.gethostname()
         self._stop = Event()
         self._store = Store(setup.root)
@@ -194,7 +183,7 @@ class Worker:
             with closing(self._compute(list(pack_pieces(pieces, most)))) as computed:
                 for batch, vectors, faults in computed:
                     self._write(batch, vectors, faults, outcomes)
-                    self.beat += 1
+                    self.heartbeat += 1
         except torch.OutOfMemoryError as error:
             raise FlowkitError(
                 f"the GPU's memory does not suffice for batches of {self.setup.batch}; take a "
