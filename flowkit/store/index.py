@@ -165,7 +165,7 @@ def merge_records(root: Path, base: Index, new_records: list[RecordState]) -> An
     if base.table is None:
         return build_rows(latest)
     ids = set(latest.videos)
-    # Rows of videos that were committed again are built anew, also from their earlier commits.
+    # Videos that were committed again get new rows, for which their earlier commits are needed too.
     is_changed = pc.is_in(base.table["id"], pa.array(list(ids), pa.large_string()))
     earlier_shards: set[int] = set()
     for name in stream_names(base.table.schema):
