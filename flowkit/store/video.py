@@ -91,11 +91,6 @@ class Video:
         return f"Video({self.id!r}, {self.num_frames} frames, {'+'.join(self.streams)})"
 
     @property
-    def row(self) -> int:
-        """Return the row of the video in the index."""
-        return self._row
-
-    @property
     def id(self) -> str:
         """Return the id of the video, unique in the store."""
         return self._store.index.id(self._row)

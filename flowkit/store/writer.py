@@ -64,7 +64,7 @@ class ShardWriter:
     ) -> None:
         self._columns = shard_columns(folder)
         self._names = frozenset(column.name for column in self._columns)
-        self._own_batches = folder == "frames"
+        self._one_video_per_batch = folder == "frames"
         self._folder = Path(root) / folder
         self._streams = folder_streams(folder)
         self._dimension = vector_dimension(folder, recipe)
@@ -181,7 +181,9 @@ class ShardWriter:
         )
 
     def _is_full(self) -> bool:
-        return self._bytes >= BATCH_BYTES or (self._own_batches and self._rows >= BATCH_ROWS)
+        return self._bytes >= BATCH_BYTES or (
+            self._one_video_per_batch and self._rows >= BATCH_ROWS
+        )
 
     def end(self, meta: VideoMeta) -> CommitRecord | None:
         """Complete the open video, and commit the shard if it is large or old enough.
@@ -203,11 +205,11 @@ class ShardWriter:
             )
         if not meta.streams or not set(meta.streams) <= set(self._streams):
             raise StoreError(f"expected streams of {self._streams}, got {meta.streams}")
-        if self._own_batches and not rows:
+        if self._one_video_per_batch and not rows:
             raise StoreError(f"video {meta.id!r} has no frames; abandon it")
         self._close_part(meta)
         self._id = None
-        if self._own_batches or self._is_full():
+        if self._one_video_per_batch or self._is_full():
             self._write_batch()
         is_large = self._shard is not None and self._shard.file.bytes >= self._roll_bytes
         assert self._start_time is not None
