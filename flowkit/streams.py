@@ -78,17 +78,6 @@ class Stream:
         """Return how many floats a row has, or None for images."""
         return None if self.shape is None else math.prod(self.shape)
 
-    def count(self, rows: int) -> int:
-        """Count what a video has of the stream.
-
-        Args:
-            rows: Rows of the video in its shard.
-
-        Returns:
-            Frames, flow fields or patches, at least 0.
-        """
-        return max(0, rows - self.unused_rows)
-
 
 STREAMS: dict[str, Stream] = {
     "rgb": Stream(
@@ -117,6 +106,7 @@ STREAMS: dict[str, Stream] = {
 }
 """All streams by name, in the order in which they are listed."""
 
+UNUSED_ROWS = {name: stream.unused_rows for name, stream in STREAMS.items()}
 DEFAULT_STREAMS = tuple(name for name, stream in STREAMS.items() if stream.extracted_by_default)
 
 
@@ -130,4 +120,4 @@ def count_rows(stream: str, rows: int) -> int:
     Returns:
         The count, at least 0.
     """
-    return STREAMS[stream].count(rows) if stream in STREAMS else rows
+    return max(0, rows - UNUSED_ROWS.get(stream, 0))

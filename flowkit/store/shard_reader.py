@@ -108,7 +108,9 @@ class Shards:
         opened = lru_cache(count)(lambda shard: ShardReader(root, names[shard]))
         located = lru_cache(BATCHES)(lambda shard, batch: opened(shard).locate_columns(batch))
         self._open, self._locate, self._recipe = opened, located, recipe
-        self._offsets = lru_cache(OFFSETS)(lambda shard, extent: opened(shard).read_offsets(extent))
+        self._offsets = lru_cache(OFFSETS)(
+            lambda shard, batch, column: opened(shard).read_offsets(located(shard, batch)[column])
+        )
 
     def locate(self, shard: int, batch: int, column: str) -> tuple[Path, Extent]:
         """Locate a column of one batch.
@@ -156,23 +158,30 @@ class Shards:
             For each column, the values of its rows.
         """
         shard, first_batch, first_row, _ = place
-        reader = self._open(shard)
-        values: list[list[bytes]] = [[] for _ in columns]
-        for batch, row, rows in self.list_spans((shard, first_batch, first_row + t, length)):
-            located = self._locate(shard, batch)
-            extents = [located[column] for column in columns]
-            try:
-                offsets = [self._offsets(shard, extent) for extent in extents]
-                for extent, ends in zip(extents[1:], offsets[1:], strict=True):
-                    start, stop = ends[row], ends[row + rows]
-                    if 0 <= start < stop <= extent.size:  # otherwise the read below raises an error
-                        start += extent.values
-                        advise_kernel(reader.descriptor, start, stop - ends[row], "WILLNEED")
-                for extent, ends, column in zip(extents, offsets, values, strict=True):
-                    column += read_bytes_rows(reader.descriptor, extent, ends, row, rows)
-            except CorruptError as error:
-                raise reader.make_error(error) from None
-        return values
+        spans = self.list_spans((shard, first_batch, first_row + t, length))
+        parts = [self._read_span(shard, columns, *span) for span in spans]
+        if len(parts) == 1:
+            return parts[0]
+        return [[value for part in parts for value in part[k]] for k in range(len(columns))]
+
+    def _read_span(
+        self, shard: int, columns: tuple[str, ...], batch: int, row: int, length: int
+    ) -> list[list[bytes]]:
+        reader, located = self._open(shard), self._locate(shard, batch)
+        try:
+            extents = [(located[c], self._offsets(shard, batch, c)) for c in columns]
+            for extent, offsets in extents[1:]:
+                start, stop = offsets[row], offsets[row + length]
+                if 0 <= start < stop <= extent.size:  # otherwise the read below raises an error
+                    advise_kernel(
+                        reader.descriptor, extent.values + start, stop - start, "WILLNEED"
+                    )
+            return [
+                read_bytes_rows(reader.descriptor, extent, offsets, row, length)
+                for extent, offsets in extents
+            ]
+        except CorruptError as error:
+            raise reader.make_error(error) from None
 
     def read_fixed(self, place: Place, stream: str, column: str) -> np.ndarray[Any, Any]:
         """Read all rows of one video in a column of fixed-size values.
