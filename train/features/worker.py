@@ -265,11 +265,7 @@ class Worker:
     # --- writing ---------------------------------------------------------------------------------
 
     def _write(
-        self,
-        batch: list[Piece],
-        vectors: F32,
-        faults: dict[int, str],
-        outcomes: dict[str, Outcome],
+        self, batch: list[Piece], vectors: F32, faults: dict[int, str], outcomes: dict[str, Outcome]
     ) -> None:
         """Append the features of a batch, and end the videos that end with it."""
         views, place = self.network().views, 0
