@@ -167,7 +167,7 @@ class Worker:
             if len(left) == 1:
                 outcomes[left[0].id] = fail(left[0].id, error)
                 return
-            for half in replace(share, targets=left).again():
+            for half in replace(share, targets=left).make_retries():
                 self._extract_parts(half, outcomes)
 
     def _extract_videos(self, targets: Sequence[Target], outcomes: dict[str, Outcome]) -> None:
