@@ -69,21 +69,17 @@ def count_progress(description: str, *, size: bool = False) -> Iterator[Callable
     Yields:
         A function ``progress(done, total)`` that updates the bar.
     """
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
     console = Console(stderr=True)
-    amount = DownloadColumn() if size else MofNCompleteColumn()
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
-    ) as bar:  # fmt: skip
+    columns = [
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn() if size else progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+    ]
+    is_hidden = not console.is_terminal
+    with progress.Progress(*columns, console=console, transient=True, disable=is_hidden) as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

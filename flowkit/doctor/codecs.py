@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flowkit.doctor import clips
+from flowkit.doctor.clip_checks import decode_frames, decode_sound
 from flowkit.doctor.finding import Finding
-from flowkit.doctor.pipeline import decode_frames, decode_sound
 from flowkit.doctor.steps import GENERAL_ADVICE, describe_error
 
 NO_DECODER = "this build of PyAV has no decoder"

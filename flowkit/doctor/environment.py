@@ -6,10 +6,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from flowkit.caches import SOCKET_PATH_BYTES
 from flowkit.doctor.finding import Finding
 
-SOCKET_BYTES = 107 if sys.platform.startswith("linux") else 103
-"""Longest path of a socket in bytes: sun_path of AF_UNIX less its terminating zero."""
 RAY_PATH = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 """What Ray appends to TMPDIR for its longest socket path; the last number is a process id."""
 MULTIPROCESSING_PATH = "/pymp-xxxxxxxx/listener-xxxxxxxx"
@@ -63,8 +62,8 @@ def check_path_length(name: str, folder: Path) -> list[Finding]:
     """
     size = len(os.fsencode(folder))
     limits = {
-        "Ray": SOCKET_BYTES - len(RAY_PATH),
-        "Python's multiprocessing": SOCKET_BYTES - len(MULTIPROCESSING_PATH),
+        "Ray": SOCKET_PATH_BYTES - len(RAY_PATH),
+        "Python's multiprocessing": SOCKET_PATH_BYTES - len(MULTIPROCESSING_PATH),
     }
     if not sys.platform.startswith("linux"):
         del limits["Ray"]  # it does not read TMPDIR there

@@ -36,14 +36,12 @@ def count_usable_cores(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> 
         The smaller of the CPU affinity and the quota of the cgroup, which may be a fraction.
     """
     allowed = float(len(os.sched_getaffinity(0)))
-    for text in read_cgroup_files("cpu.max", proc, sys):
-        quota, _, period = text.partition(" ")
-        if quota != "max":
-            allowed = min(allowed, int(quota) / int(period))
+    limits = [text.split() for text in read_cgroup_files("cpu.max", proc, sys)]
     quotas = read_cgroup_files("cpu.cfs_quota_us", proc, sys, "cpu")
     periods = read_cgroup_files("cpu.cfs_period_us", proc, sys, "cpu")
-    for quota, period in zip(quotas, periods, strict=False):
-        if int(quota) > 0:
+    limits += map(list, zip(quotas, periods, strict=False))
+    for quota, period in limits:
+        if quota != "max" and int(quota) > 0:
             allowed = min(allowed, int(quota) / int(period))
     return allowed
 

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from flowkit.doctor.steps import WrongResultError, describe_error
@@ -40,7 +39,8 @@ def try_ray_worker(seconds: float = LIMIT_SECONDS) -> str:
         WrongResultError: If Ray cannot be started or does not answer in time, or if its worker
             cannot import what extraction needs.
     """
-    with make_ray_folder() as folder:
+    with make_ray_folder() as name:
+        folder = Path(name)
         answer_file = folder / "answer.json"
         arguments = [json.dumps(sys.path), str(answer_file), str(seconds)]
         environment = os.environ | {"RAY_TMPDIR": str(folder)}
@@ -70,18 +70,12 @@ def try_ray_worker(seconds: float = LIMIT_SECONDS) -> str:
     return str(answer["done"])
 
 
-@contextmanager
-def make_ray_folder() -> Iterator[Path]:
-    """Make a temporary folder for Ray, whose path is short enough for Ray's sockets.
-
-    Yields:
-        The folder, which is removed afterwards.
-    """
+def make_ray_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Make a temporary folder for Ray, whose path is short enough for Ray's sockets."""
     preferred = os.environ.get("RAY_TMPDIR") or "/tmp"
     base = preferred if os.access(preferred, os.W_OK | os.X_OK) else None
     # Ray's last processes may still be writing their logs.
-    with tempfile.TemporaryDirectory(prefix="fk-", dir=base, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    return tempfile.TemporaryDirectory(prefix="fk-", dir=base, ignore_cleanup_errors=True)
 
 
 def stop_child(child: "subprocess.Popen[bytes]") -> None:

@@ -49,10 +49,8 @@ def find_shadows(path: list[str] | None = None, installed: Path = ROOT) -> list[
     shadows = []
     for name in PACKAGES:
         expected = installed / name
-        if not (expected / "__init__.py").is_file():
-            continue
         spec = PathFinder.find_spec(name, path)  # None searches sys.path
-        if spec is None or spec.origin is None:
+        if not (expected / "__init__.py").is_file() or spec is None or spec.origin is None:
             continue
         origin = Path(spec.origin).resolve()
         if origin != (expected / "__init__.py").resolve():

@@ -9,13 +9,6 @@ from flowkit.extraction.tasks import ExtractionTask, Outcome
 from flowkit.extraction.worker_setup import WorkerSetup
 
 __all__ = [
-    "ExtractionTask",
-    "Options",
-    "Outcome",
-    "RecipeOverrides",
-    "Summary",
-    "WorkerSetup",
-    "choose_recipe",
-    "extract",
-    "parse_part",
-]
+    "ExtractionTask", "Options", "Outcome", "RecipeOverrides", "Summary", "WorkerSetup",
+    "choose_recipe", "extract", "parse_part",
+]  # fmt: skip

@@ -211,17 +211,17 @@ class Driver:
         recovery = recover(setup.root, part=setup.part, wait_seconds=0.0, log=callbacks.log)
         done, left = job.divide(recovery.salvaged)
         if done is not None:
-            callbacks.count(done.outcome("done"))
+            callbacks.count(done.make_outcome("done"))
         if left is None:
             return
         diagnosis = diagnose_failure(error, trace, lane.hung, self.options.stall_seconds)
         if left.attempt < diagnosis.tries:
             callbacks.log(f"retrying {left.id} in a fresh worker: {diagnosis.reason}")
-            self.suspects.extend(left.again())
+            self.suspects.extend(left.make_retries())
             return
         status: Status = "failed" if diagnosis.is_video_at_fault else "stopped"
         reason = f"{printable_path(left.source)}: {diagnosis.reason}, {left.attempt} times"
-        callbacks.count(left.outcome(status, diagnosis.kind, reason))
+        callbacks.count(left.make_outcome(status, diagnosis.kind, reason))
 
     def _read_trace(self, lane: Lane, error: Exception) -> str:
         """Read why an actor died, and count its death once for all its lanes."""

@@ -69,14 +69,11 @@ def run_in_turn(jobs: Sequence[WorkerTask], setup: WorkerFactory, callbacks: Run
         worker.close()
 
 
-class LaneEnd:
-    """The last message of a lane, sent after it has closed its shards."""
-
-
 class Lanes:
     """Threads with one worker each, which fetch tasks from one queue until it is empty.
 
-    Each lane sends outcomes and errors to the calling thread, and a `LaneEnd` as its last message.
+    Each lane sends outcomes and errors to the calling thread, and None when it has closed its
+    shards.
 
     Args:
         jobs: The tasks, in the order in which they are started.
@@ -115,7 +112,7 @@ class Lanes:
         try:
             while running:
                 message = self._messages.get()
-                if isinstance(message, LaneEnd):
+                if message is None:
                     running -= 1
                 elif isinstance(message, BaseException):
                     error = error or message
@@ -149,4 +146,4 @@ class Lanes:
             worker.close()
         except BaseException as error:  # noqa: BLE001 (raised again in the calling thread)
             self._messages.put(error)
-        self._messages.put(LaneEnd())
+        self._messages.put(None)

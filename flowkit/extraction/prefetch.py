@@ -33,7 +33,7 @@ class Prefetcher(Generic[T]):
         self._queue: queue.Queue[object] = queue.Queue(maxsize=depth)
         self._closed = threading.Event()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._produce, name="decode-ahead", daemon=True)
+        self._thread = threading.Thread(target=self._produce, name="prefetch", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

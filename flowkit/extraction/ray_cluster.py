@@ -31,10 +31,7 @@ CONNECT_SECONDS = 10.0
 
 
 def run_on_ray(
-    jobs: Sequence[WorkerTask],
-    setup: WorkerFactory,
-    options: RunOptions,
-    callbacks: RunCallbacks,
+    jobs: Sequence[WorkerTask], setup: WorkerFactory, options: RunOptions, callbacks: RunCallbacks
 ) -> None:
     """Execute the tasks on the cluster at ``options.address``, or on a local one for this run.
 
@@ -160,19 +157,10 @@ def import_ray() -> Any:
 
     # Ray encodes this process's command line as UTF-8, which fails in some locales.
     utils = ray._private.utils
-    if not hasattr(utils.get_entrypoint_name, "__wrapped__"):
-        utils.get_entrypoint_name = repair_result(utils.get_entrypoint_name)
+    get_name = utils.get_entrypoint_name
+    if not hasattr(get_name, "__wrapped__"):
+        utils.get_entrypoint_name = functools.wraps(get_name)(lambda: repair_text(get_name()))
     return ray
-
-
-def repair_result(function: Callable[[], str]) -> Callable[[], str]:
-    """Wrap a function so that the text it returns can be encoded as UTF-8."""
-
-    @functools.wraps(function)
-    def repaired() -> str:
-        return repair_text(function())
-
-    return repaired
 
 
 def connect(ray: Any, address: str, options: Mapping[str, Any]) -> None:

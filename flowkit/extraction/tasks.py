@@ -53,10 +53,10 @@ class WorkerTask(Protocol):
     def divide(self, done: Collection[str]) -> tuple[Self | None, Self | None]:
         """Divide the task into what is in the store already, given those ids, and what is left."""
 
-    def again(self) -> tuple[Self, ...]:
+    def make_retries(self) -> tuple[Self, ...]:
         """Return the tasks to retry after a worker died, so that the video at fault is found."""
 
-    def outcome(self, status: Status, kind: str = "", reason: str = "") -> Any:
+    def make_outcome(self, status: Status, kind: str = "", reason: str = "") -> Any:
         """Make the outcome of the whole task."""
 
 
@@ -85,11 +85,11 @@ class ExtractionTask:
         """See `WorkerTask`."""
         return (self, None) if self.id in done else (None, self)
 
-    def again(self) -> tuple["ExtractionTask", ...]:
+    def make_retries(self) -> tuple["ExtractionTask", ...]:
         """Return the same task, one attempt later."""
         return (replace(self, attempt=self.attempt + 1),)
 
-    def outcome(self, status: Status, kind: str = "", reason: str = "") -> "Outcome":
+    def make_outcome(self, status: Status, kind: str = "", reason: str = "") -> "Outcome":
         """Make the outcome of a task whose worker did not return one."""
         attempts = self.attempt
         return Outcome(id=self.id, status=status, kind=kind, reason=reason, attempts=attempts)

@@ -113,18 +113,18 @@ class Worker:
             with self._gpu_timer.enter_stage("video"):
                 return self._extract(job)
         except VideoError as error:
-            return job.outcome("failed", error.kind, str(error))
+            return job.make_outcome("failed", error.kind, str(error))
         except Stopped:
-            return job.outcome("stopped", reason="the run was requested to stop")
+            return job.make_outcome("stopped", reason="the run was requested to stop")
         except MemoryError as error:
-            return job.outcome("failed", "memory", f"{source}: {error or 'not enough memory'}")
+            return job.make_outcome("failed", "memory", f"{source}: {error or 'not enough memory'}")
         except FlowkitError:
             raise
         except Exception as error:  # noqa: BLE001 (unforeseen errors become failures of the video)
             if is_about(error, job.source):
-                return job.outcome("failed", "unreadable", f"{source} cannot be read: {error}")
+                return job.make_outcome("failed", "unreadable", f"{source} cannot be read: {error}")
             check_disk(error, self.setup.root)
-            return fail_internally(job.outcome("failed"), error)
+            return fail_internally(job.make_outcome("failed"), error)
         finally:
             for writer in self._writers.values():
                 writer.abandon()

@@ -151,7 +151,7 @@ class Share:
         found, left = (replace(self, targets=part) if part else None for part in parts)
         return found, left
 
-    def again(self) -> tuple["Share", ...]:
+    def make_retries(self) -> tuple["Share", ...]:
         """Return the shares to retry.
 
         A share is halved until the video at fault is alone. A single video is retried as its next
@@ -162,7 +162,7 @@ class Share:
         half = len(self.targets) // 2
         return tuple(replace(self, targets=t) for t in (self.targets[:half], self.targets[half:]))
 
-    def outcome(self, status: Status, kind: str = "", reason: str = "") -> tuple[Outcome, ...]:
+    def make_outcome(self, status: Status, kind: str = "", reason: str = "") -> tuple[Outcome, ...]:
         """Return the same outcome for each video."""
         return tuple(
             Outcome(id=t.id, status=status, kind=kind, reason=reason, attempts=self.attempt)

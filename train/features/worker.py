@@ -116,7 +116,7 @@ class Worker:
             if len(left) == 1:
                 outcomes[left[0].id] = describe_failure(left[0].id, error)
                 return
-            for half in replace(share, targets=left).again():
+            for half in replace(share, targets=left).make_retries():
                 self._extract_parts(half, outcomes)
 
     def _extract_videos(self, targets: Sequence[Target], outcomes: dict[str, Outcome]) -> None:
@@ -162,11 +162,7 @@ class Worker:
     # --- writing ---------------------------------------------------------------------------------
 
     def _write(
-        self,
-        batch: list[Piece],
-        vectors: F32,
-        faults: dict[int, str],
-        outcomes: dict[str, Outcome],
+        self, batch: list[Piece], vectors: F32, faults: dict[int, str], outcomes: dict[str, Outcome]
     ) -> None:
         """Append the features of a batch, and end the videos that end with it."""
         views, place = self._embedder.network().views, 0

@@ -12,8 +12,9 @@ from click.testing import CliRunner
 import flowkit.flow
 from flowkit.cli import main
 from flowkit.decode import VideoReader
+from flowkit.doctor.clip_checks import check_tone
 from flowkit.doctor.finding import Finding
-from flowkit.doctor.pipeline import LAST_TOPIC, TrialExtraction, check_tone
+from flowkit.doctor.pipeline import LAST_TOPIC, TrialExtraction
 from flowkit.doctor.steps import WrongResultError, run_steps
 from flowkit.extraction import Options
 from flowkit.store import Store

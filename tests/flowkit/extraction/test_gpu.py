@@ -204,7 +204,9 @@ def test_the_summary_says_what_the_gpu_waited_for(pretender, tmp_path, make_clip
     summary = extract(explicit_files(clips), tmp_path / "S", recipe, options)
     assert summary.gpu.busy_seconds >= 0.4
     assert summary.gpu.idle_seconds["decode"] >= 0.2
-    assert "GPU: busy " in summary._times() and "idle at decode" in summary._times()
+    assert (
+        "GPU: busy " in summary._describe_times() and "idle at decode" in summary._describe_times()
+    )
 
 
 def test_a_failing_gpu_ends_the_run_and_keeps_what_is_complete(

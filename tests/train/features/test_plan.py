@@ -38,7 +38,7 @@ def test_halving_finds_the_video_at_fault(count, data):
             found += [target.id for target in share.targets]
         elif share.attempt < 2:
             died += 1
-            suspects += share.again()
+            suspects += share.make_retries()
         else:
             assert [target.id for target in share.targets] == [bad]
     assert sorted([*found, bad]) == sorted(map(str, range(count)))
@@ -53,7 +53,7 @@ def test_what_was_salvaged_is_not_tried_again():
     assert share.divide(set()) == (None, share)
     assert share.divide({"0", "1", "2"}) == (share, None)
     assert share.id == "0 and 2 more"
-    assert [(o.id, o.status) for o in done.outcome("failed")] == [("1", "failed")]
+    assert [(o.id, o.status) for o in done.make_outcome("failed")] == [("1", "failed")]
 
 
 def test_quarantines_of_streams_are_apart(make_store):
