@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from flowkit.datasets.loading import make_tensor
 from flowkit.datasets.sampling import (
     Times,
     count_positions,
@@ -32,7 +33,6 @@ from flowkit.datasets.sampling import (
     make_generator,
     sample_middles,
 )
-from flowkit.datasets.snippets import make_tensor
 from flowkit.datasets.transforms import Crops, apply_crop
 from flowkit.errors import CorruptError, UsageError
 from flowkit.store import Store, Video

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from flowkit.datasets.snippets import scale_bytes
+from flowkit.datasets.video_dataset import scale_bytes
 from flowkit.datasets.views import Piece, ViewReader, assemble_views, cut_video, pack_pieces
 from flowkit.errors import DeviceError, FlowkitError
 from flowkit.extraction.internal_errors import check_disk, fail_internally
