@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from flowkit.annotations import FORMATS, AnnotationTable, Located, holds_videos, walk_videos
+from flowkit.annotations import FORMATS, AnnotationTable, LocatedVideos, holds_videos, walk_videos
 from flowkit.errors import CatalogError, FlowkitError, UsageError
 from flowkit.path_text import printable_path, text_to_path
 from flowkit.recipe import Recipe
@@ -84,7 +84,7 @@ class Dataset:
         """Approximate size in bytes of a store of the whole dataset."""
         return self.expected_videos * self.bytes_per_video
 
-    def locate_videos(self, root: Path | None = None) -> tuple[AnnotationTable, Located]:
+    def locate_videos(self, root: Path | None = None) -> tuple[AnnotationTable, LocatedVideos]:
         """Read the annotations and match them with the videos on disk.
 
         Args:

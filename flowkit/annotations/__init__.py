@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from flowkit.annotations import charades, folder, hmdb51, kinetics, motion8, ucf101
-from flowkit.annotations.source import Located, Rejected, Source, explicit_files
+from flowkit.annotations.source import LocatedVideos, RejectedVideo, Source, explicit_files
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.annotations.tree import VIDEO_EXTENSIONS, holds_videos, walk_videos
 
@@ -21,8 +21,8 @@ __all__ = [
     "AnnotationTable",
     "Format",
     "Label",
-    "Located",
-    "Rejected",
+    "LocatedVideos",
+    "RejectedVideo",
     "Source",
     "explicit_files",
     "holds_videos",
@@ -40,7 +40,7 @@ class Format:
     """
     read_table: Callable[[Path, str | None], AnnotationTable]
     """(folder, variant) → the annotations. Raises AnnotationError for a malformed line."""
-    locate_videos: Callable[[Path, AnnotationTable], Located]
+    locate_videos: Callable[[Path, AnnotationTable], LocatedVideos]
     """(folder of videos, table) → the annotated videos that are on disk, and those that are
     missing.
     """

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from flowkit.annotations.source import Located, match_videos
+from flowkit.annotations.source import LocatedVideos, match_videos
 from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
-from flowkit.annotations.text import find_text_files, read_lines, shorten
+from flowkit.annotations.text import find_annotation_files, read_lines, shorten
 from flowkit.annotations.tree import get_stem
 from flowkit.errors import AnnotationError
 
-FILE = re.compile(r"classInd\.txt|(train|test)list0?([123])\.txt", re.IGNORECASE)
+ANNOTATION_FILE = re.compile(r"classInd\.txt|(train|test)list0?[123]\.txt", re.IGNORECASE)
 
 
 def find_files(folder: Path, variant: str | None = None) -> list[Path]:
@@ -29,10 +29,7 @@ def find_files(folder: Path, variant: str | None = None) -> list[Path]:
     Returns:
         The paths, sorted; an empty list if there are none.
     """
-    folders: dict[Path, list[Path]] = {}
-    for path in find_text_files(folder, FILE):
-        folders.setdefault(path.parent, []).append(path)
-    return next((paths for paths in folders.values() if len(paths) > 1), [])
+    return find_annotation_files(folder, ANNOTATION_FILE, at_least=2)
 
 
 def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
@@ -79,11 +76,11 @@ def read_classes(path: Path) -> list[str]:
         AnnotationError: A line is malformed or out of order.
     """
     classes: list[str] = []
-    for where, line in read_lines(path):
+    for location, line in read_lines(path):
         fields = line.split()
         if len(fields) != 2 or fields[0] != str(len(classes) + 1):
             raise AnnotationError(
-                f"{where}: expected '{len(classes) + 1} ClassName', got {shorten(line)}; "
+                f"{location}: expected '{len(classes) + 1} ClassName', got {shorten(line)}; "
                 "download the file again"
             )
         classes.append(fields[1])
@@ -104,27 +101,25 @@ def read_list(path: Path, classes: list[str], class_ids: dict[str, int]) -> Iter
     Raises:
         AnnotationError: A line is malformed, or gives the wrong class number.
     """
-    match = FILE.fullmatch(path.name)
-    assert match is not None
-    subset = f"{match[1].lower()}{match[2]}"
-    for where, line in read_lines(path):
+    subset = re.sub(r"list0?", "", path.stem.lower())
+    for location, line in read_lines(path):
         name, _, class_number = line.partition(" ")
         video = PurePosixPath(name.replace("\\", "/"))
         expected = class_ids.get(video.parent.name.casefold())
         if expected is None or video.suffix.lower() != ".avi":
             raise AnnotationError(
-                f"{where}: expected 'Class/v_Class_g01_c01.avi' with a class of classInd.txt, "
+                f"{location}: expected 'Class/v_Class_g01_c01.avi' with a class of classInd.txt, "
                 f"got {shorten(line)}; correct or remove the line"
             )
         if class_number.strip() and class_number.strip() != str(expected + 1):
             raise AnnotationError(
-                f"{where}: expected class number {expected + 1} for {classes[expected]}, "
+                f"{location}: expected class number {expected + 1} for {classes[expected]}, "
                 f"got {class_number.strip()!r}; correct or remove the line"
             )
-        yield Row(video.stem, (Label(classes[expected]),), subset, where)
+        yield Row(video.stem, (Label(classes[expected]),), subset, location)
 
 
-def locate_videos(root: Path, table: AnnotationTable) -> Located:
+def locate_videos(root: Path, table: AnnotationTable) -> LocatedVideos:
     """Find files such as ``v_X_g01_c01.avi`` below ``root``, in any folder and in any case.
 
     Args:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flowkit.annotations import AnnotationTable, Located, explicit_files, folder
+from flowkit.annotations import AnnotationTable, LocatedVideos, explicit_files, folder
 from flowkit.errors import UsageError
 from flowkit.extraction.options import Options
 from flowkit.extraction.recipe_overrides import RecipeOverrides, choose_recipe
@@ -89,7 +89,7 @@ def extract(
 
 def locate_videos(
     videos: PathLike | Iterable[PathLike],
-) -> tuple[Located, AnnotationTable | None]:
+) -> tuple[LocatedVideos, AnnotationTable | None]:
     """Find the video files, and their labels where one folder of classes is given.
 
     Raises:

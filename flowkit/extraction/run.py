@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flowkit.annotations import AnnotationTable, Located, Rejected
+from flowkit.annotations import AnnotationTable, LocatedVideos, RejectedVideo
 from flowkit.errors import RecipeError
 from flowkit.extraction.actors import uses_gpu
 from flowkit.extraction.gpu_timer import GpuTimes
@@ -35,7 +35,7 @@ from flowkit.store.failures import Failure, append_failure, read_failures
 
 
 def extract(
-    located: Located,
+    located: LocatedVideos,
     root: Path,
     recipe: Recipe,
     options: Options | None = None,
@@ -77,7 +77,7 @@ class ExtractionRun(StoreRun):
 
     def __init__(
         self,
-        located: Located,
+        located: LocatedVideos,
         root: Path,
         recipe: Recipe,
         options: Options,
@@ -228,7 +228,7 @@ def keep_annotations(root: Path, table: AnnotationTable | None) -> None:
         write_annotations(root, table)
 
 
-def describe(summary: Summary, plan: Plan, located: Located) -> None:
+def describe(summary: Summary, plan: Plan, located: LocatedVideos) -> None:
     """Copy the videos that the plan leaves out into the summary."""
     summary.done_before = len(plan.done)
     summary.quarantined = list(plan.quarantined)
@@ -240,7 +240,7 @@ def describe(summary: Summary, plan: Plan, located: Located) -> None:
 
 def reject(
     summary: Summary,
-    rejected: Rejected,
+    rejected: RejectedVideo,
     failures: Mapping[str, Failure],
     log: Callable[[str], None],
 ) -> None:
