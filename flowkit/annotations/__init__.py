@@ -12,7 +12,7 @@ from types import ModuleType
 from flowkit.annotations import charades, folder, hmdb51, kinetics, motion8, ucf101
 from flowkit.annotations.source import LocatedVideos, RejectedVideo, Source, explicit_files
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
-from flowkit.annotations.tree import VIDEO_EXTENSIONS, holds_videos, walk_videos
+from flowkit.annotations.tree import VIDEO_EXTENSIONS, has_videos, walk_videos
 
 __all__ = [
     "FORMATS",
@@ -25,7 +25,7 @@ __all__ = [
     "RejectedVideo",
     "Source",
     "explicit_files",
-    "holds_videos",
+    "has_videos",
     "walk_videos",
 ]
 
