@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flowkit.errors import VideoError
 
-FILE = re.compile(r"(img|flow_x|flow_y)_(\d+)\.jpe?g", re.IGNORECASE)
+IMAGE_FILE = re.compile(r"(img|flow_x|flow_y)_(\d+)\.jpe?g", re.IGNORECASE)
 """Names of the image files of a video."""
 PREFIXES = ("img", "flow_x", "flow_y")
 """Prefixes of the file names, which tell RGB images from the two components of flow."""
@@ -58,7 +58,7 @@ def find_folders(folder: Path) -> list[Path]:
     matches = []
     for path, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        if any(FILE.fullmatch(name) for name in files):
+        if any(IMAGE_FILE.fullmatch(name) for name in files):
             matches.append(Path(path))
     return sorted(matches)
 
@@ -79,7 +79,7 @@ def read_folder(path: Path, id: str, fps: float) -> FrameFolder:
     """
     numbered: dict[str, dict[int, Path]] = {prefix: {} for prefix in PREFIXES}
     for file in path.iterdir():
-        if match := FILE.fullmatch(file.name):
+        if match := IMAGE_FILE.fullmatch(file.name):
             prefix, number = match[1].lower(), int(match[2])
             if number in numbered[prefix]:
                 other = numbered[prefix][number].name
