@@ -12,15 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flowkit.annotations.source import locate_by_stem
-from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
-from flowkit.annotations.text import (
-    find_annotation_files,
-    find_text_files,
-    read_csv,
-    read_lines,
-    shorten,
-)
-from flowkit.errors import AnnotationError
+from flowkit.annotations.table import DOWNLOAD, AnnotationTable, Label, Row, build_table, make_error
+from flowkit.annotations.text import find_annotation_files, read_csv, read_lines, shorten
 
 CLASSES = 157
 CODES = tuple(f"c{number:03d}" for number in range(CLASSES))
@@ -55,7 +48,7 @@ def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
         AnnotationError: A file is malformed, or the two files disagree about a video.
     """
     paths = sorted(find_files(folder), key=lambda path: "test" in path.name)
-    class_files = find_text_files(folder, CLASS_FILE)
+    class_files = find_annotation_files(folder, CLASS_FILE)
     names = read_classes(class_files[0]) if class_files else dict(zip(CODES, CODES, strict=True))
     rows = (row for path in paths for row in read_split(path, names))
     return build_table([names[code] for code in CODES], rows)
@@ -77,16 +70,11 @@ def read_classes(path: Path) -> dict[str, str]:
     for (location, line), code in zip(read_lines(path), CODES, strict=False):
         line_code, _, name = line.partition(" ")
         if line_code != code or not name.strip():
-            raise AnnotationError(
-                f"{location}: expected '{code} Name of the class', got {shorten(line)}; "
-                "download the file again"
-            )
+            raise make_error(location, f"'{code} Name of the class'", shorten(line), DOWNLOAD)
         names[code] = name.strip()
     if len(names) != CLASSES:
-        raise AnnotationError(
-            f"{path}:{len(names) + 1}: expected {CLASSES} classes, got {len(names)}; "
-            "download the file again"
-        )
+        location = f"{path}:{len(names) + 1}"
+        raise make_error(location, f"{CLASSES} classes", len(names), DOWNLOAD)
     return names
 
 
@@ -106,9 +94,7 @@ def read_split(path: Path, names: dict[str, str]) -> Iterator[Row]:
     subset = path.stem.rpartition("_")[2]
     for location, row in read_csv(path, ["id", "actions"]):
         if not row["id"]:
-            raise AnnotationError(
-                f"{location}: expected a video id, got none; correct or remove the line"
-            )
+            raise make_error(location, "a video id", "none")
         actions = [action for action in row["actions"].split(";") if action.strip()]
         labels = tuple(parse_action(action, names, location) for action in actions)
         yield Row(row["id"], labels, subset, location)
@@ -134,10 +120,8 @@ def parse_action(text: str, names: dict[str, str], location: str) -> Label:
         if code not in names or not math.isfinite(start + end):
             raise ValueError
     except ValueError:
-        raise AnnotationError(
-            f"{location}: expected 'c000 start end' with a class of c000–c156 and times in "
-            f"seconds, got {shorten(text)}; correct the line"
-        ) from None
+        expected = "'c000 start end' with a class of c000–c156 and times in seconds"
+        raise make_error(location, expected, shorten(text)) from None
     return Label(names[code], start, end)
 
 

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flowkit.annotations.source import locate_by_stem
-from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
+from flowkit.annotations.table import AnnotationTable, Label, Row, build_table, make_error
 from flowkit.annotations.text import find_annotation_files, read_lines, shorten
-from flowkit.errors import AnnotationError
 
 ANNOTATION_FILE = re.compile(r".+_test_split[123]\.txt")
 
@@ -53,10 +52,8 @@ def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
     for split, name in itertools.product(sorted(splits), sorted(names)):
         path = paths[0].with_name(f"{name}_test_split{split}.txt")
         if path not in paths:
-            raise AnnotationError(
-                f"{path}:1: expected a file for each class and split, got none; unpack the whole "
-                "archive"
-            )
+            advice = "unpack the whole archive"
+            raise make_error(f"{path}:1", "a file for each class and split", "none", advice)
         rows += read_list(path, name, split)
     return build_table(sorted(names), rows)
 
@@ -80,10 +77,7 @@ def read_list(path: Path, name: str, split: str) -> Iterator[Row]:
     for location, line in read_lines(path):
         fields = line.rsplit(maxsplit=1)
         if len(fields) != 2 or fields[1] not in subsets or not fields[0].endswith(".avi"):
-            raise AnnotationError(
-                f"{location}: expected 'name.avi n' with n = 0, 1 or 2, got {shorten(line)}; "
-                "correct or remove the line"
-            )
+            raise make_error(location, "'name.avi n' with n = 0, 1 or 2", shorten(line))
         yield Row(fields[0].removesuffix(".avi"), labels, subsets[fields[1]], location)
 
 

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flowkit.annotations.source import LocatedVideos, match_videos
-from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
+from flowkit.annotations.table import AnnotationTable, Label, Row, build_table, make_error
 from flowkit.annotations.text import find_text_files, read_csv
 from flowkit.annotations.tree import get_stem
-from flowkit.errors import AnnotationError
 
 SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 RELEASE = r"(400|600|700(?:[-_]2020)?)"
@@ -57,10 +56,9 @@ def find_files(folder: Path, variant: str | None = None) -> list[Path]:
     for split in ("train", "val", "test"):
         candidates = paths[split, True] or paths[split, False]
         if len(candidates) > 1:
-            raise AnnotationError(
-                f"{candidates[1]}:1: expected one {split} file of kinetics-{wanted}, got "
-                f"{candidates[0]} as well; move one of them away"
-            )
+            location, expected = f"{candidates[1]}:1", f"one {split} file of kinetics-{wanted}"
+            advice = "move one of them away"
+            raise make_error(location, expected, f"{candidates[0]} as well", advice)
         chosen += candidates
     return chosen
 
@@ -116,19 +114,13 @@ def read_split(path: Path) -> Iterator[Row]:
     for location, row in read_csv(path, ["youtube_id", "time_start", "time_end"]):
         youtube_id = row["youtube_id"]
         if not YOUTUBE_ID.fullmatch(youtube_id):
-            raise AnnotationError(
-                f"{location}: expected a YouTube id of 11 characters, got {youtube_id!r}; "
-                "correct or remove the line"
-            )
+            raise make_error(location, "a YouTube id of 11 characters", repr(youtube_id))
         start, end = (
             parse_seconds(row[name], name, location) for name in ("time_start", "time_end")
         )
         split = row.get("split", "").lower() or file_split
         if split not in SPLITS:
-            raise AnnotationError(
-                f"{location}: expected a split of {', '.join(SPLITS)}, got {split!r}; correct the "
-                "line"
-            )
+            raise make_error(location, f"a split of {', '.join(SPLITS)}", repr(split))
         name = row.get("label", "")
         labels = labels_by_class.setdefault(name, (Label(name),))
         yield Row(f"{youtube_id}_{start:06d}_{end:06d}", labels, SPLITS[split], location)
@@ -153,9 +145,7 @@ def parse_seconds(text: str, name: str, location: str) -> int:
         if not 0 <= value < 1e6:
             raise ValueError
     except ValueError:
-        raise AnnotationError(
-            f"{location}: expected {name} in seconds, got {text!r}; correct or remove the line"
-        ) from None
+        raise make_error(location, f"{name} in seconds", repr(text)) from None
     return int(value)
 
 

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flowkit.annotations.source import LocatedVideos, match_videos
-from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
+from flowkit.annotations.table import AnnotationTable, Label, Row, build_table, make_error
 from flowkit.annotations.text import find_annotation_files, read_csv
-from flowkit.errors import AnnotationError
 
 ANNOTATION_FILE = re.compile(r"(train|val|test)\.csv")
 
@@ -62,10 +61,8 @@ def read_list(path: Path) -> Iterator[Row]:
     """
     for location, row in read_csv(path, ["id", "label"]):
         if not (row["id"] and row["label"]):
-            raise AnnotationError(
-                f"{location}: expected 'id,label', got id {row['id']!r} and label "
-                f"{row['label']!r}; correct or remove the line"
-            )
+            actual = f"id {row['id']!r} and label {row['label']!r}"
+            raise make_error(location, "'id,label'", actual)
         yield Row(row["id"], (Label(row["label"]),), path.stem, location)
 
 

@@ -11,6 +11,9 @@ from flowkit.errors import AnnotationError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+DOWNLOAD = "download the file again"
+"""Advice for a file that is not the official one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -189,10 +192,9 @@ def build_table(classes: Iterable[str], rows: Iterable[Row]) -> AnnotationTable:
                     ", ".join(label.name for label in labels) or "no label"
                     for labels in (first.labels, row.labels)
                 )
-                raise AnnotationError(
-                    f"{row.location}: expected the labels of {first.location} for video {row.id!r} "
-                    f"({names}), got {other_names}; remove one of the two lines"
-                )
+                expected = f"the labels of {first.location} for video {row.id!r} ({names})"
+                advice = "remove one of the two lines"
+                raise make_error(row.location, expected, other_names, advice)
             merged[row.id] = (first if first.labels else row, subsets)
         if row.subset is not None and row.subset not in subsets:
             subsets.append(row.subset)
@@ -201,6 +203,23 @@ def build_table(classes: Iterable[str], rows: Iterable[Row]) -> AnnotationTable:
         for id, (first, subsets) in sorted(merged.items())
     )
     return AnnotationTable(tuple(classes), tuple(annotations))
+
+
+def make_error(
+    location: str, expected: str, actual: object, advice: str = "correct or remove the line"
+) -> AnnotationError:
+    """Make the error for a malformed annotation file.
+
+    Args:
+        location: ``file:line``.
+        expected: What the line should hold.
+        actual: What it holds.
+        advice: What to do.
+
+    Returns:
+        The error, to be raised.
+    """
+    return AnnotationError(f"{location}: expected {expected}, got {actual}; {advice}")
 
 
 def normalize_unicode(text: str) -> str:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from flowkit.annotations.table import DOWNLOAD, make_error
 from flowkit.annotations.tree import list_folder
 from flowkit.errors import AnnotationError
 
@@ -27,10 +28,8 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise AnnotationError(
-            f"{path}:{line}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x}; "
-            "download the file again or convert it"
-        ) from error
+        actual, advice = f"byte 0x{error.object[error.start]:02x}", f"{DOWNLOAD} or convert it"
+        raise make_error(f"{path}:{line}", "UTF-8 text", actual, advice) from error
     except OSError as error:
         raise AnnotationError(
             f"{path}:1: cannot be read ({error.strerror}); make the file readable"
@@ -69,6 +68,7 @@ def read_csv(path: Path, required: Sequence[str]) -> Iterator[tuple[str, dict[st
             header, or a quote is not closed.
     """
     reader = csv.reader(read_text(path).splitlines(keepends=True), strict=True)
+    expected = f"a header with {', '.join(required)}"
     header: list[str] = []
     line = 1
     try:
@@ -79,28 +79,19 @@ def read_csv(path: Path, required: Sequence[str]) -> Iterator[tuple[str, dict[st
                 continue
             if not header:
                 header = [value.lower() for value in values]
-                missing = [name for name in required if name not in header]
-                if missing:
-                    raise AnnotationError(
-                        f"{location}: expected a header with {', '.join(required)}, got "
-                        f"{shorten(','.join(fields))}; restore the official header line"
-                    )
+                if not set(required) <= set(header):
+                    advice = "restore the official header line"
+                    raise make_error(location, expected, shorten(",".join(fields)), advice)
             elif len(values) != len(header):
-                raise AnnotationError(
-                    f"{location}: expected {len(header)} fields ({', '.join(header)}), got "
-                    f"{len(values)} in {shorten(','.join(fields))}; correct or remove the line"
-                )
+                actual = f"{len(values)} in {shorten(','.join(fields))}"
+                raise make_error(location, f"{len(header)} fields ({', '.join(header)})", actual)
             else:
                 yield location, dict(zip(header, values, strict=True))
     except csv.Error as error:
-        raise AnnotationError(
-            f"{path}:{line}: expected comma-separated fields, got {error}; check the quotes"
-        ) from error
+        location = f"{path}:{line}"
+        raise make_error(location, "comma-separated fields", error, "check the quotes") from error
     if not header:
-        raise AnnotationError(
-            f"{path}:1: expected a header with {', '.join(required)}, got an empty file; "
-            "download the file again"
-        )
+        raise make_error(f"{path}:1", expected, "an empty file", DOWNLOAD)
 
 
 def find_text_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:

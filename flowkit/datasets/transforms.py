@@ -184,9 +184,7 @@ class JitteredCrop:
         """Draw one square."""
         shorter = int(random.integers(self.sides[0], self.sides[1] + 1))
         side = min(round(self.size * min(height, width) / shorter), height, width)
-        top = int(random.integers(height - side + 1))
-        left = int(random.integers(width - side + 1))
-        return [Crop(top, left, side, side, self.mirror and bool(random.integers(2)))]
+        return [draw_square(height, width, side, self.mirror, random)]
 
 
 @dataclass(frozen=True)
@@ -201,9 +199,16 @@ class RandomCrop:
     def __call__(self, height: int, width: int, random: np.random.Generator) -> list[Crop]:
         """Draw one square."""
         side = min(self.size, height, width)
-        top = int(random.integers(height - side + 1))
-        left = int(random.integers(width - side + 1))
-        return [Crop(top, left, side, side, self.mirror and bool(random.integers(2)))]
+        return [draw_square(height, width, side, self.mirror, random)]
+
+
+def draw_square(
+    height: int, width: int, side: int, mirror: bool, random: np.random.Generator
+) -> Crop:
+    """Draw the position of a square in an image, and whether it is mirrored if ``mirror``."""
+    top = int(random.integers(height - side + 1))
+    left = int(random.integers(width - side + 1))
+    return Crop(top, left, side, side, mirror and bool(random.integers(2)))
 
 
 # --- fixed crops, for testing --------------------------------------------------------------------

@@ -80,11 +80,10 @@ def read_folder(path: Path, id: str, fps: float) -> FrameFolder:
     numbered: dict[str, dict[int, Path]] = {prefix: {} for prefix in PREFIXES}
     for file in path.iterdir():
         if match := IMAGE_FILE.fullmatch(file.name):
-            prefix, number = match[1].lower(), int(match[2])
-            if number in numbered[prefix]:
-                other = numbered[prefix][number].name
-                raise VideoError("gap", f"{path}: {other} and {file.name} have the same number")
-            numbered[prefix][number] = file
+            other = numbered[match[1].lower()].setdefault(int(match[2]), file)
+            if other != file:
+                names = f"{other.name} and {file.name}"
+                raise VideoError("gap", f"{path}: {names} have the same number")
     rgb, flow_x, flow_y = (sort_files(path, prefix, numbered[prefix]) for prefix in PREFIXES)
     if len(flow_x) != len(flow_y):
         raise VideoError(

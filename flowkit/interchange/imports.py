@@ -111,9 +111,7 @@ def import_folders(
 
 
 def import_videos(
-    videos: list[tuple[Path, str, float]],
-    store: Store,
-    progress: Callable[[int, int], None] | None,
+    videos: list[tuple[Path, str, float]], store: Store, progress: Callable[[int, int], None] | None
 ) -> ImportReport:
     """Import the videos that a store does not have yet, and record those that fail.
 

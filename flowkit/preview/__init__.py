@@ -69,12 +69,7 @@ def preview(video: Video, out: Path | str, *, count: int = 8) -> Path:
 
 
 def preview_sheet(
-    store: Store,
-    ids: Iterable[str],
-    out: Path | str,
-    *,
-    count: int = 6,
-    columns: int | None = None,
+    store: Store, ids: Iterable[str], out: Path | str, *, count: int = 6, columns: int | None = None
 ) -> Path:
     """Draw a contact sheet of several videos, one strip of frames for each video.
 
