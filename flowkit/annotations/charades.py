@@ -9,6 +9,7 @@ named c000 … c156.
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from flowkit.annotations.source import locate_by_stem
@@ -114,15 +115,13 @@ def parse_action(text: str, names: dict[str, str], location: str) -> Label:
     Raises:
         AnnotationError: The text is malformed, or the class is unknown.
     """
-    try:
+    with suppress(ValueError):
         code, *times = text.split()
         start, end = map(float, times)
-        if code not in names or not math.isfinite(start + end):
-            raise ValueError
-    except ValueError:
-        expected = "'c000 start end' with a class of c000–c156 and times in seconds"
-        raise make_error(location, expected, shorten(text)) from None
-    return Label(names[code], start, end)
+        if code in names and math.isfinite(start + end):
+            return Label(names[code], start, end)
+    expected = "'c000 start end' with a class of c000–c156 and times in seconds"
+    raise make_error(location, expected, shorten(text))
 
 
 locate_videos = locate_by_stem

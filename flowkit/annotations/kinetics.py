@@ -9,6 +9,7 @@ ids follow the alphabetical order of the labels.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from flowkit.annotations.source import LocatedVideos, match_videos
@@ -140,13 +141,10 @@ def parse_seconds(text: str, name: str, location: str) -> int:
     Raises:
         AnnotationError: The text is not such a number.
     """
-    try:
-        value = float(text)
-        if not 0 <= value < 1e6:
-            raise ValueError
-    except ValueError:
-        raise make_error(location, f"{name} in seconds", repr(text)) from None
-    return int(value)
+    with suppress(ValueError):
+        if 0 <= float(text) < 1e6:
+            return int(float(text))
+    raise make_error(location, f"{name} in seconds", repr(text))
 
 
 def locate_videos(root: Path, table: AnnotationTable) -> LocatedVideos:

@@ -8,7 +8,7 @@ from pathlib import Path
 from flowkit.annotations.table import Annotation, AnnotationTable, Label, normalize_unicode
 from flowkit.annotations.tree import get_stem, is_video, walk_videos
 from flowkit.errors import UsageError
-from flowkit.path_text import path_to_text, printable_path, repair_text, text_to_path
+from flowkit.path_text import path_to_text, printable_path, replace_surrogates, text_to_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def resolve_duplicates(
     rejected: list[RejectedVideo] = []
     for same_id in sources_by_id.values():
         first = next(iter(same_id.values()))
-        printable_id = repair_text(first.id)
+        printable_id = replace_surrogates(first.id)
         if printable_id != first.id:
             reason = (
                 f"{printable_id}: its name is not UTF-8, so it cannot be an id; rename the file"

@@ -128,7 +128,8 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
     def list_image_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
         """List each stream with the shape of its images in a sample."""
         size, channels = self.crops.size, {"rgb": 3, "flow": 2 * self.flow_length}
-        views = self.num_segments * self.count_crops()
+        crops = self.crops(size, size, make_generator(self.seed, 0, 0))
+        views = self.num_segments * len(crops)
         return [
             (stream, (views, channels[stream], *self.clip_shape, size, size))
             for stream in self.subset.streams
@@ -182,10 +183,6 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
         times = list_times(t, self.flow_length, self.subset.count(row, "flow"))
         fields = video.flow_jpegs(t, int(times[-1]) - t + 1)
         return [decode_grey(plane) for time in times for plane in fields[time - t]]
-
-    def count_crops(self) -> int:
-        """Count the crops of one image."""
-        return len(self.crops(self.crops.size, self.crops.size, make_generator(self.seed, 0, 0)))
 
 
 def choose_crops(streams: tuple[str, ...], training: bool) -> Crops:

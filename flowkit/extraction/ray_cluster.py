@@ -23,7 +23,7 @@ from flowkit.extraction.tasks import WorkerTask
 from flowkit.extraction.worker_setup import PoolOptions, WorkerFactory
 from flowkit.flow import BACKENDS
 from flowkit.flow.backends import count_gpus
-from flowkit.path_text import repair_text
+from flowkit.path_text import replace_surrogates
 
 CONNECT_SECONDS = 10.0
 
@@ -177,7 +177,7 @@ def repair_result(function: Callable[[], str]) -> Callable[[], str]:
 
     @functools.wraps(function)
     def repaired() -> str:
-        return repair_text(function())
+        return replace_surrogates(function())
 
     return repaired
 
