@@ -6,6 +6,7 @@ never share a store, and ``flow.tvl1`` is null. RGB quality is estimated from th
 of the first RGB image, and its chroma subsampling is recorded.
 """
 
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -36,23 +37,22 @@ def read_recipe(video_folders: list[Path], format: str, bound: float, quality: i
     Raises:
         UsageError: If there are RGB images, but none of them can be recorded in a recipe.
     """
-    is_present = {"img": False, "flow_x": False}
+    prefixes: set[str] = set()
     rgb = None
     for path in video_folders:
         files = sorted(file for file in path.iterdir() if IMAGE_FILE.fullmatch(file.name))
-        for prefix in is_present:
-            is_present[prefix] |= any(file.name.lower().startswith(prefix) for file in files)
+        prefixes |= {file.name.lower().rpartition("_")[0] for file in files}
         rgb_files = (file for file in files if file.name.lower().startswith("img"))
         rgb = rgb or next(filter(None, map(read_rgb_recipe, rgb_files)), None)
-        if rgb and is_present["flow_x"]:
+        if rgb and "flow_x" in prefixes:
             break
-    if is_present["img"] and rgb is None:
+    if "img" in prefixes and rgb is None:
         raise UsageError(
             f"no frame below {video_folders[0].parent} is a complete JPEG with 4:2:0, 4:2:2 or "
             "4:4:4 subsampling, which a store can record; encode the frames again"
         )
     flow = FlowRecipe(tvl1=None, bound=bound, quality=quality, grey=f"imported:{format}")
-    return Recipe(resize=Resize(mode="none"), rgb=rgb, flow=flow if is_present["flow_x"] else None)
+    return Recipe(resize=Resize(mode="none"), rgb=rgb, flow=flow if "flow_x" in prefixes else None)
 
 
 def read_rgb_recipe(file: Path) -> RGBRecipe | None:
@@ -65,14 +65,10 @@ def read_rgb_recipe(file: Path) -> RGBRecipe | None:
         The recipe; None if the file is broken or its subsampling cannot be recorded.
     """
     data = file.read_bytes()
-    try:
-        subsampling = simplejpeg.decode_jpeg_header(data)[3]
-        if subsampling not in SUBSAMPLINGS:
-            return None
-        quality = estimate_quality(data)
-    except ValueError:
-        return None
-    return RGBRecipe(quality=quality, subsampling=SUBSAMPLINGS[subsampling])
+    with suppress(ValueError, KeyError):
+        subsampling = SUBSAMPLINGS[simplejpeg.decode_jpeg_header(data)[3]]
+        return RGBRecipe(quality=estimate_quality(data), subsampling=subsampling)
+    return None
 
 
 def estimate_quality(data: bytes) -> int:

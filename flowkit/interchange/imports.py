@@ -27,7 +27,7 @@ from flowkit.interchange.folders import FrameFolder, find_folders, read_folder
 from flowkit.interchange.import_recipe import read_recipe
 from flowkit.interchange.video_lists import read_videos
 from flowkit.path_text import path_to_text, printable_path, text_to_path
-from flowkit.recipe import FlowRecipe
+from flowkit.recipe import FlowRecipe, Recipe
 from flowkit.store.failures import Failure, append_failure, read_failures
 from flowkit.store.format import jpeg
 from flowkit.store.format.header import create_or_open
@@ -101,37 +101,42 @@ def import_folders(
             f"no folder below {folder} has files named img_00000.jpg or flow_x_00000.jpg"
         )
     videos = name_videos(folder, video_folders, fps)
-    create_or_open(root, read_recipe(video_folders, format, bound, quality), dataset)
+    recipe = read_recipe(video_folders, format, bound, quality)
+    create_or_open(root, recipe, dataset)
     with hold_store(root):
         recover(root)
         rebuild_index(root)
-        report = import_videos(videos, Store(root), progress)
+        report = import_videos(videos, Store(root), recipe, progress)
         rebuild_index(root)
     return report
 
 
 def import_videos(
-    videos: list[tuple[Path, str, float]], store: Store, progress: Callable[[int, int], None] | None
+    videos: list[tuple[Path, str, float]],
+    store: Store,
+    recipe: Recipe,
+    progress: Callable[[int, int], None] | None,
 ) -> ImportReport:
     """Import the videos that a store does not have yet, and record those that fail.
 
     Args:
         videos: Folder, id and frames per second of each video.
         store: The store, which this process holds.
+        recipe: Recipe of the streams that the videos bring.
         progress: Called after each video with the number of finished videos and the total.
 
     Returns:
         A report.
     """
     report, earlier_failures = ImportReport(), read_failures(store.path)
-    flow = store.recipe.flow
-    with closing(ShardWriter(store.path, recipe=store.recipe)) as writer:
+    with closing(ShardWriter(store.path, recipe=recipe)) as writer:
         for done, (path, id, fps) in enumerate(videos, 1):
             try:
                 if id in store:
                     report.skipped += 1
                 else:
-                    report.frames += import_video(writer, read_folder(path, id, fps), flow)
+                    video = read_folder(path, id, fps)
+                    report.frames += import_video(writer, video, recipe.flow)
                     report.imported += 1
             except VideoError as problem:
                 report.failures[id] = str(problem)

@@ -16,8 +16,8 @@ MARGIN = 28
 """White margin around an image, in pixels."""
 GAP = 6
 """Distance between two tiles, in pixels."""
-WHITE, DARK_GREY, LIGHT_GREY = (255, 255, 255), (34, 34, 34), (128, 128, 128)
-"""Colours of the background and of text, as RGB."""
+DARK_GREY, LIGHT_GREY = (34, 34, 34), (128, 128, 128)
+"""Colours of text, as RGB."""
 
 
 def write_png(canvas: np.ndarray, out: Path) -> Path:
@@ -36,7 +36,7 @@ def write_png(canvas: np.ndarray, out: Path) -> Path:
     """
     if out.suffix.lower() != ".png":
         raise UsageError(f"a preview is written to a .png or .mp4, got {out.name!r}")
-    framed = cv2.copyMakeBorder(canvas, *[MARGIN] * 4, cv2.BORDER_CONSTANT, value=WHITE)
+    framed = np.pad(canvas, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=255)
     best_compression = [cv2.IMWRITE_PNG_COMPRESSION, 9]
     # cv2.imwrite would return False, without an error, if it cannot write.
     png = cv2.imencode(".png", np.ascontiguousarray(framed[..., ::-1]), best_compression)[1]
