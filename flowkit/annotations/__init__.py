@@ -15,19 +15,9 @@ from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.annotations.tree import VIDEO_EXTENSIONS, has_videos, walk_videos
 
 __all__ = [
-    "FORMATS",
-    "VIDEO_EXTENSIONS",
-    "Annotation",
-    "AnnotationTable",
-    "Format",
-    "Label",
-    "LocatedVideos",
-    "RejectedVideo",
-    "Source",
-    "explicit_files",
-    "has_videos",
-    "walk_videos",
-]
+    "FORMATS", "VIDEO_EXTENSIONS", "Annotation", "AnnotationTable", "Format", "Label",
+    "LocatedVideos", "RejectedVideo", "Source", "explicit_files", "has_videos", "walk_videos",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

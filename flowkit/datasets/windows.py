@@ -177,13 +177,12 @@ class WindowDataset(SnippetDataset):
         if not len(invalid):
             return
         videos, firsts = np.unique(label_rows[invalid], return_index=True)
-        shown = []
-        for row, i in zip(videos[:MAX_NAMED], invalid[firsts], strict=False):
-            name = self.subset.store.classes[labels.field("class")[int(i)].as_py()]
-            shown.append(
-                f"{self.subset.store.index.id(int(row))!r} of {lengths[row]:.2f} s has {name!r} "
-                f"from {start[i]:.2f} to {end[i]:.2f} s"
-            )
+        classes = labels.field("class").to_pylist()
+        shown = [
+            f"{self.subset.store.index.id(int(row))!r} of {lengths[row]:.2f} s has "
+            f"{self.subset.store.classes[classes[i]]!r} from {start[i]:.2f} to {end[i]:.2f} s"
+            for row, i in zip(videos[:MAX_NAMED], invalid[firsts], strict=False)
+        ]
         more = f"; and {len(videos) - MAX_NAMED} more" if len(videos) > MAX_NAMED else ""
         raise StoreError(
             f"{self.subset.store.path}: expected labels that begin in their video, do not end "

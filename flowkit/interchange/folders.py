@@ -86,10 +86,8 @@ def read_folder(path: Path, id: str, fps: float) -> FrameFolder:
                 raise VideoError("gap", f"{path}: {names} have the same number")
     rgb, flow_x, flow_y = (sort_files(path, prefix, numbered[prefix]) for prefix in PREFIXES)
     if len(flow_x) != len(flow_y):
-        raise VideoError(
-            "count",
-            f"{path}: {len(flow_x)} flow_x but {len(flow_y)} flow_y files; extract it again",
-        )
+        counts = f"{len(flow_x)} flow_x but {len(flow_y)} flow_y files"
+        raise VideoError("count", f"{path}: {counts}; extract it again")
     if rgb and flow_x and len(flow_x) != len(rgb) - 1:
         raise VideoError(
             "count",
@@ -98,10 +96,8 @@ def read_folder(path: Path, id: str, fps: float) -> FrameFolder:
         )
     starts = {min(numbers) for numbers in numbered.values() if numbers}
     if len(starts) > 1:
-        raise VideoError(
-            "numbering",
-            f"{path}: frames and flow start at different numbers {sorted(starts)}; rename them",
-        )
+        problem = f"frames and flow start at different numbers {sorted(starts)}"
+        raise VideoError("numbering", f"{path}: {problem}; rename them")
     return FrameFolder(id=id, path=path, fps=fps, rgb=rgb, flow_x=flow_x, flow_y=flow_y)
 
 
