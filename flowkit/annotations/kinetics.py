@@ -109,8 +109,7 @@ def read_split(path: Path) -> Iterator[Row]:
     Raises:
         AnnotationError: A line has a malformed id, time or split.
     """
-    match = ANNOTATION_FILE.fullmatch(path.name)
-    file_split = SPLITS[match[2].lower()] if match else ""
+    file_split = re.split("[-_]", path.stem.lower())[-1]
     labels_by_class: dict[str, tuple[Label, ...]] = {"": ()}
     for location, row in read_csv(path, ["youtube_id", "time_start", "time_end"]):
         youtube_id = row["youtube_id"]
