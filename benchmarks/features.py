@@ -34,7 +34,8 @@ from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_
 from flowkit.store.format.jpeg import encode_grey, encode_rgb
 from models.backbones.backbone import normalize
 from train.distributed.parallel import choose_layout
-from train.features.network import NETWORKS, Wanted, find_network
+from train.features.network import NetworkOptions
+from train.features.network_loading import NETWORKS, load_feature_network
 from train.features.plan import make_plan, share_out
 from train.features.run import Options, begin_setup
 from train.features.setup import WorkerSetup
@@ -140,10 +141,10 @@ def measure(
         FlowkitError: a video failed.
     """
     file = write_weights(folder / f"{stream}.pth", options.backbone, stream)
-    wanted = Wanted(
+    wanted = NetworkOptions(
         model=str(file), backbone=options.backbone, positions=options.positions, size=options.size
     )  # fmt: skip
-    network = find_network(wanted)
+    network = load_feature_network(wanted)
     given = Options(
         workers=0, device=options.device, precision=options.precision, batch=options.batch,
         readers=options.readers,

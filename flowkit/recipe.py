@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from flowkit.errors import UsageError
 from flowkit.flow.params import PRESETS, TVL1Params
+from flowkit.streams import STREAMS, StreamName
 
 ResizeMode = Literal["exact", "short-side", "none"]
 T = TypeVar("T")
@@ -21,15 +22,13 @@ MAX_FPS = 1000
 
 Subsampling = Literal["4:2:0", "4:2:2", "4:4:4"]
 
-EXTRACTED = ("rgb", "flow", "audio")
-"""Streams that come from the video files themselves."""
-PARTS = (*EXTRACTED, "features")
+PARTS = (*STREAMS, "features")
 """Parts of a recipe that may be missing."""
 FEATURES = "features/"
 """Prefix of the names of feature streams."""
 FEATURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of features, which must be valid folder names on every file system."""
-SOURCES = ("rgb", "flow", "audio", "synthetic")
+SOURCES = (*STREAMS, "synthetic")
 """Streams that features can be computed from."""
 
 
@@ -168,7 +167,7 @@ class AudioRecipe:
 class FeatureRecipe:
     """Which network computed local features, and from what."""
 
-    source: Literal["rgb", "flow", "audio", "synthetic"]
+    source: StreamName | Literal["synthetic"]
     """The stream that the network takes."""
     model: str
     """Name of the network."""
@@ -232,7 +231,7 @@ class Recipe:
     @property
     def streams(self) -> tuple[str, ...]:
         """The streams that this recipe has a part for: rgb, flow, audio, and features by name."""
-        own_streams = [name for name in EXTRACTED if getattr(self, name) is not None]
+        own_streams = [name for name in STREAMS if getattr(self, name) is not None]
         return (*own_streams, *(f"{FEATURES}{name}" for name in sorted(self.features)))
 
     def to_dict(self) -> dict[str, Any]:
@@ -296,7 +295,7 @@ class Recipe:
             The extended recipe.
         """
         missing_parts = {
-            name: getattr(other, name) for name in EXTRACTED if getattr(self, name) is None
+            name: getattr(other, name) for name in STREAMS if getattr(self, name) is None
         }
         return replace(self, **missing_parts, features={**self.features, **other.features})
 

@@ -212,15 +212,10 @@ class FeatureSets:
         extents = [self._locate_batch(shard, batch) for shard, batch in pairs.T.tolist()]
         starts, counts = np.array(extents, np.int64).reshape(-1, 2)[inverse.ravel()].T
         self._starts: I64 = starts + first_rows * self.dimension
-        self._spans: dict[int, list[tuple[int, int]]] = {}
-        """(start, rows) in each batch of a set that spans several batches."""
-        for i in np.flatnonzero(first_rows + self.lengths > counts).tolist():
-            shard = int(self._shards[i])
-            place = shard, int(batches[i]), int(first_rows[i]), int(self.lengths[i])
-            self._spans[i] = [
-                (self._locate_batch(shard, batch)[0] + row * self.dimension, count)
-                for batch, row, count in self.store.list_spans(place)
-            ]
+        split = np.flatnonzero(first_rows + self.lengths > counts)
+        places = np.stack([self._shards, batches, first_rows, self.lengths], axis=1)[split].tolist()
+        self._split_places: dict[int, Any] = dict(zip(split.tolist(), places, strict=True))
+        """Places of the sets that span several batches; they are read with pread."""
 
     def _locate_batch(self, shard: int, batch: int) -> tuple[int, int]:
         """Find where a batch's vectors begin in the file, in float16 values, and their number."""
@@ -242,13 +237,11 @@ class FeatureSets:
 
     def read(self, index: int) -> F16:
         """Return one set, (rows, D), which must not be written to."""
-        values = self._map(int(self._shards[index]))
-        only_span = [(int(self._starts[index]), int(self.lengths[index]))]
-        spans = [
-            values[start : start + rows * self.dimension].reshape(rows, self.dimension)
-            for start, rows in self._spans.get(int(index), only_span)
-        ]
-        return spans[0] if len(spans) == 1 else np.concatenate(spans)
+        if index in self._split_places:
+            return self.store.read_fixed(self.stream, "vector", self._split_places[index])
+        start, rows = int(self._starts[index]), int(self.lengths[index])
+        values = self._map(int(self._shards[index]))[start : start + rows * self.dimension]
+        return values.reshape(rows, self.dimension)
 
     def read_equal(self, indices: I64, out: F16) -> None:
         """Read sets of equal length into ``out`` (B, L·D)."""
@@ -257,8 +250,8 @@ class FeatureSets:
             values = sliding_window_view(self._map(shard), out.shape[1])
             in_shard = np.flatnonzero(shards == shard)
             out[in_shard] = values[self._starts[indices[in_shard]]]
-        for i, index in enumerate(indices.tolist()) if self._spans else []:
-            if index in self._spans:
+        for i, index in enumerate(indices.tolist()) if self._split_places else []:
+            if index in self._split_places:
                 out[i] = self.read(index).ravel()
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from flowkit.datasets.loading import Key
+from flowkit.datasets.loading import Key, split_key
 from flowkit.datasets.sampling import make_generator, sample_middles, sample_randomly
 from flowkit.datasets.subsets import Subset
 from flowkit.errors import UsageError
@@ -94,7 +94,7 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
         Returns:
             (N,) int64, or, with ``multi_label``, (N, classes) float32 of 0 and 1.
         """
-        return torch.stack([self.subset.label(int(row)) for row in self.rows])
+        return self.subset.labels(self.rows)
 
     def __getitem__(self, key: int | Key) -> dict[str, torch.Tensor]:
         """Read one sample.
@@ -105,7 +105,7 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
         Returns:
             ``audio``, ``label`` and ``row``.
         """
-        epoch, index = (0, key) if isinstance(key, int) else key
+        epoch, index = split_key(key)
         row = int(self.rows[index])
         patches = self.subset.store[row].audio()
         if self.training:

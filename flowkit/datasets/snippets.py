@@ -12,7 +12,7 @@ import torch
 
 from flowkit.datasets.sampling import Times, count_positions, sample_middles, sample_randomly
 from flowkit.datasets.transforms import Crops
-from flowkit.datasets.video_dataset import STREAMS, VideoDataset
+from flowkit.datasets.video_dataset import IMAGE_STREAMS, VideoDataset
 from flowkit.errors import UsageError
 from flowkit.store import Store
 
@@ -63,7 +63,7 @@ class SnippetDataset(VideoDataset):
         num_segments: int,
         *,
         flow_length: int = 5,
-        streams: tuple[str, ...] = STREAMS,
+        streams: tuple[str, ...] = IMAGE_STREAMS,
         training: bool = False,
         crops: Crops | None = None,
         multi_label: bool = False,

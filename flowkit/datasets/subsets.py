@@ -109,5 +109,4 @@ class Subset:
         Returns:
             The number of RGB frames, flow fields, …; 0 if the video lacks the stream.
         """
-        place = self.store.index.place(stream, row)
-        return 0 if place is None else place[3] - (stream == "flow")
+        return self.store.index.count(stream, row)

@@ -32,9 +32,10 @@ from flowkit.datasets.transforms import (
 from flowkit.errors import UsageError
 from flowkit.store import Store, Video
 from flowkit.store.format.jpeg import decode_grey, decode_rgb
+from flowkit.streams import STREAMS
 
-STREAMS = ("rgb", "flow")
-"""Streams that snippets and clips can be made of."""
+IMAGE_STREAMS = tuple(name for name, stream in STREAMS.items() if stream.is_image)
+"""Streams that snippets and clips can be made of: ``rgb`` and ``flow``."""
 
 
 class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
@@ -74,7 +75,7 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
         as_bytes: bool,
     ) -> None:
         """Open the store and check the videos of the subset."""
-        if set(streams) - set(STREAMS) or not streams:
+        if set(streams) - set(IMAGE_STREAMS) or not streams:
             raise UsageError(f"streams are rgb and flow, got {', '.join(streams) or 'none'}")
         self.subset = Subset(store, subset, multi_label, streams)
         self.training, self.seed, self.as_bytes = training, seed, as_bytes
@@ -127,13 +128,13 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
 
     def list_image_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
         """List each stream with the shape of its images in a sample."""
-        size, channels = self.crops.size, {"rgb": 3, "flow": 2 * self.flow_length}
+        size, shapes = self.crops.size, []
         crops = self.crops(size, size, make_generator(self.seed, 0, 0))
         views = self.num_segments * len(crops)
-        return [
-            (stream, (views, channels[stream], *self.clip_shape, size, size))
-            for stream in self.subset.streams
-        ]
+        for stream in self.subset.streams:
+            channels = STREAMS[stream].channels * (self.flow_length if stream == "flow" else 1)
+            shapes.append((stream, (views, channels, *self.clip_shape, size, size)))
+        return shapes
 
     def fill_sample(
         self, key: int | Key, sample: dict[str, torch.Tensor]

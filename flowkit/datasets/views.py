@@ -15,10 +15,10 @@ a start. It is computed once, and its feature is written once for each request.
     C H W  channels, height, width
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,11 +37,8 @@ from flowkit.datasets.transforms import Crops, apply_crop
 from flowkit.errors import CorruptError, UsageError
 from flowkit.store import Store, Video
 from flowkit.store.format.jpeg import decode_grey, decode_rgb
-from flowkit.store.format.schema import PATCH_SHAPE
+from flowkit.streams import STREAMS, StreamName
 
-Source = Literal["rgb", "flow", "audio"]
-CHANNELS: Mapping[str, int] = {"rgb": 3, "flow": 2, "audio": 1}
-"""Channels of one image of each source."""
 Int = npt.NDArray[np.int64]
 
 
@@ -53,7 +50,7 @@ class ViewSampling:
         UsageError: If a number is too small.
     """
 
-    source: Source
+    source: StreamName
     """Stream to read: ``rgb``, ``flow`` or ``audio``."""
     positions: int
     """Evenly spaced positions per video; 0 takes every possible position."""
@@ -143,11 +140,7 @@ def cut_video(
         piece_starts = starts[first : first + max_positions]
         times = sampling.list_times(piece_starts, available)
         # Starts ascend, so no later position needs an image before the first start of this piece.
-        kept = (
-            np.flatnonzero(cached >= piece_starts[0])
-            if len(piece_starts)
-            else np.empty(0, np.int64)
-        )
+        kept = np.flatnonzero(cached >= piece_starts[:1])
         new = np.setdiff1d(times, cached[kept])
         cached = np.concatenate([cached[kept], new])
         order = np.argsort(cached)
@@ -205,7 +198,7 @@ class ViewReader(Dataset[dict[str, Any]]):
         crops: How to crop, which decides the number of views and their size. Audio has one view.
     """
 
-    def __init__(self, root: Path, source: Source, crops: Crops) -> None:
+    def __init__(self, root: Path, source: StreamName, crops: Crops) -> None:
         """Keep the arguments; the store is opened at the first read."""
         self.root, self.source, self.crops = root, source, crops
         self._store: Store | None = None
@@ -233,10 +226,11 @@ class ViewReader(Dataset[dict[str, Any]]):
         return {"images": images, "faults": faults}
 
     def _make_images(self, count: int) -> torch.Tensor:
-        if self.source == "audio":
-            return torch.empty((count, 1, 1, *PATCH_SHAPE))
+        stream = STREAMS[self.source]
+        if stream.shape is not None:
+            return torch.empty((count, 1, stream.channels, *stream.shape))
         size = self.crops.size
-        return make_tensor((count, count_views(self.crops), CHANNELS[self.source], size, size))
+        return make_tensor((count, count_views(self.crops), stream.channels, size, size))
 
 
 def count_views(crops: Crops) -> int:
@@ -292,7 +286,11 @@ def read_audio(video: Video, times: list[int], crops: Crops, out: npt.NDArray[An
         out[:, 0, 0] = video.audio()[times]
 
 
-READERS = {"rgb": read_rgb, "flow": read_flow, "audio": read_audio}
+READERS: dict[str, Callable[[Video, list[int], Crops, npt.NDArray[Any]], None]] = {
+    "rgb": read_rgb,
+    "flow": read_flow,
+    "audio": read_audio,
+}
 """The function that reads each source."""
 
 
@@ -305,13 +303,8 @@ def find_runs(times: list[int]) -> list[tuple[int, int]]:
     Returns:
         The first time and the length of each run.
     """
-    runs: list[tuple[int, int]] = []
-    for t in times:
-        if runs and t == sum(runs[-1]):
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-        else:
-            runs.append((t, 1))
-    return runs
+    runs = np.split(times, np.flatnonzero(np.diff(times) != 1) + 1)
+    return [(int(run[0]), len(run)) for run in runs if len(run)]
 
 
 def assemble_views(images: torch.Tensor, index: torch.Tensor, clips: bool) -> torch.Tensor:

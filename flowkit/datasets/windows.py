@@ -36,7 +36,7 @@ from flowkit.datasets.sampling import Times, make_generator, sample_randomly
 from flowkit.datasets.snippets import SnippetDataset
 from flowkit.datasets.subsets import MAX_NAMED
 from flowkit.datasets.transforms import Crops
-from flowkit.datasets.video_dataset import STREAMS
+from flowkit.datasets.video_dataset import IMAGE_STREAMS
 from flowkit.errors import StoreError, UsageError
 from flowkit.store import Store
 
@@ -88,7 +88,7 @@ class WindowDataset(SnippetDataset):
         *,
         seconds: float,
         flow_length: int = 5,
-        streams: tuple[str, ...] = STREAMS,
+        streams: tuple[str, ...] = IMAGE_STREAMS,
         training: bool = False,
         crops: Crops | None = None,
         seed: int = 0,

@@ -12,6 +12,7 @@ from flowkit.extraction.options import Options
 from flowkit.extraction.recipe_overrides import RecipeOverrides, choose_recipe
 from flowkit.extraction.run import extract as extract_located
 from flowkit.extraction.summary import Summary
+from flowkit.streams import DEFAULT_STREAMS
 
 PathLike = str | os.PathLike[str]
 
@@ -20,7 +21,7 @@ def extract(
     videos: PathLike | Iterable[PathLike],
     store: PathLike,
     *,
-    streams: Iterable[str] = ("rgb", "flow"),
+    streams: Iterable[str] = DEFAULT_STREAMS,
     preset: str | None = None,
     bound: float | None = None,
     size: tuple[int, int] | None = None,

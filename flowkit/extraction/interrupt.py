@@ -22,6 +22,7 @@ class Interrupt:
         self.on_ask: Callable[[], None] = lambda: None
         self._console = console
         self._former: dict[int, Any] = {}
+        self._announcement: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         self.take()
@@ -42,6 +43,8 @@ class Interrupt:
     ) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)
+        if self._announcement is not None:
+            self._announcement.join()
 
     def ask(self) -> None:
         """Ask the run to end in good order, as the first signal does."""
@@ -51,5 +54,8 @@ class Interrupt:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
-        self._console.print("stopping: committing what is complete (again to stop at once)")
+        message = "stopping: committing what is complete (again to stop at once)"
+        # In a thread: the signal may have come in the middle of rich's own imports or printing.
+        self._announcement = threading.Thread(target=self._console.print, args=(message,))
+        self._announcement.start()
         self.ask()

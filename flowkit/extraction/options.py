@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from flowkit.decode import VideoReader
 from flowkit.errors import UsageError
+from flowkit.streams import DEFAULT_STREAMS, STREAMS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class Options:
         UsageError: An option is out of range, or options contradict one another.
     """
 
-    streams: tuple[str, ...] = ("rgb", "flow")
+    streams: tuple[str, ...] = DEFAULT_STREAMS
     """The streams to extract: ``rgb``, ``flow``, ``audio``."""
     workers: int | None = None
     """Number of Ray actors, each with one core or GPU. None: all; 0: this process, without Ray."""
@@ -47,9 +48,10 @@ class Options:
     """Function that opens a video, called as ``open_video(path, resize, fps)``."""
 
     def __post_init__(self) -> None:
-        unknown = set(self.streams) - {"rgb", "flow", "audio"}
+        unknown = set(self.streams) - set(STREAMS)
         if unknown or not self.streams:
-            raise UsageError(f"streams are rgb, flow and audio; got {', '.join(sorted(unknown))!r}")
+            known = ", ".join(STREAMS)
+            raise UsageError(f"streams are {known}; got {', '.join(sorted(unknown))!r}")
         if self.workers == 0 and self.address is not None:
             raise UsageError("--workers 0 works without Ray; expected no --address with it")
         if self.lanes is not None and (self.lanes < 1 or self.workers != 0):

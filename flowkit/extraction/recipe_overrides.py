@@ -15,16 +15,26 @@ from flowkit.store import read_header
 class RecipeOverrides:
     """Values of the recipe that the user set; None for values that were not set."""
 
-    size: str | None = None  # "256x256"
+    size: str | None = None
+    """Width and height of the stored frames, such as ``256x256``."""
     short_side: int | None = None
+    """Shorter side of the stored frames in pixels; the aspect ratio is kept."""
     no_resize: bool = False
+    """Whether frames are stored at the size of the video."""
     upsize: bool = False
+    """Whether ``short_side`` also enlarges smaller videos."""
     fps: float | None = None
+    """Frames per second to resample to."""
     preset: str | None = None
+    """Name of the optical-flow preset."""
     bound: float | None = None
+    """Displacement in pixels beyond which flow is clipped."""
     rgb_quality: int | None = None
+    """JPEG quality of the RGB frames, 1–100."""
     flow_quality: int | None = None
+    """JPEG quality of the flow images, 1–100."""
     subsampling: Subsampling | None = None
+    """Chroma subsampling of the RGB frames."""
 
 
 def choose_recipe(

@@ -28,6 +28,7 @@ from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import exclusive, make_locks
 from flowkit.store.format.records import broken_record, load_record, record_paths
 from flowkit.store.format.schema import FORMAT
+from flowkit.streams import STREAMS
 
 LABELS = pa.list_(
     pa.struct([("class", pa.int32()), ("start", pa.float64()), ("end", pa.float64())])
@@ -45,7 +46,6 @@ FACTS = (
     ("digest", pa.binary(16)),
     ("warnings", pa.int32()),
 )
-ORDER = ("rgb", "flow", "audio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +264,8 @@ def stream_names(table: Any) -> list[str]:
 
 def sort_streams(names: Iterable[str]) -> list[str]:
     """Sort stream names: rgb, flow, audio, then features by name."""
-    return sorted(names, key=lambda name: (name not in ORDER, (*ORDER, name).index(name), name))
+    found = set(names)
+    return [*(name for name in STREAMS if name in found), *sorted(found - STREAMS.keys())]
 
 
 def build_rows(winners: LatestVideos) -> Any:

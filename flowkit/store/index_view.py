@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from flowkit.errors import CorruptError, StoreError
+from flowkit.streams import count_rows
 
 Place = tuple[int, int, int, int]
 """Shard number, first batch, first row within it, rows."""
@@ -113,6 +114,11 @@ class IndexView:
         if valid is not None and not valid[row >> 3] >> (row & 7) & 1:
             return None
         return shard[row], batch[row], first_row[row], rows[row]
+
+    def count(self, stream: str, row: int) -> int:
+        """Count the frames, flow fields, patches or features of a row, 0 without the stream."""
+        place = self.place(stream, row)
+        return 0 if place is None else count_rows(stream, place[3])
 
     def value(self, name: str, row: int) -> Any:
         """Return any other field of a row."""

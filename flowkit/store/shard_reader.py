@@ -17,7 +17,8 @@ import numpy as np
 from flowkit.errors import CorruptError, StoreError
 from flowkit.store.format.column_rows import read_bytes_rows, read_fixed_rows, read_offsets
 from flowkit.store.format.layout import Extent, locate_columns, read_footer, read_message
-from flowkit.store.format.schema import Column, shard_columns
+from flowkit.store.format.schema import shard_columns
+from flowkit.streams import Column
 
 OPEN_SHARDS = 128
 """Shards that are kept open; fewer if the process may open only few files."""

@@ -13,6 +13,7 @@ from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import held_parts, is_locked
 from flowkit.store.format.schema import shard_folders
 from flowkit.store.index_view import IndexView
+from flowkit.streams import STREAMS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +180,9 @@ def describe_recipe(recipe: Recipe) -> str:
 def describe_features(features: FeatureRecipe) -> str:
     """Describe in one line how features were computed."""
     count = features.positions
-    if features.source == "audio":
-        seen = f"{count} patches" if count else "every patch"
+    stream = STREAMS.get(features.source)
+    if stream is not None and not stream.is_image:
+        seen = f"{count} {stream.unit}" if count else f"all {stream.unit}"
     else:
         clips = f"clips of {features.clip_length}" if features.clip_length > 1 else "frames"
         many = f"{count} positions" if count else "every position"

@@ -8,8 +8,9 @@ from flowkit.annotations.table import Label
 from flowkit.errors import UsageError
 from flowkit.recipe import FEATURES
 from flowkit.store.format.jpeg import decode_grey, decode_rgb
-from flowkit.store.format.schema import PATCH_SHAPE, Fingerprint
+from flowkit.store.format.schema import Fingerprint
 from flowkit.store.index_view import IndexView, Place
+from flowkit.streams import PATCH_SHAPE, count_rows
 
 
 class VideoStore(Protocol):
@@ -126,8 +127,7 @@ class Video:
     @property
     def num_flow(self) -> int:
         """Flow fields (0 ≤ t < num_flow): one less than frames, 0 without the stream."""
-        place = self._store.index.place("flow", self._row)
-        return max(0, place[3] - 1) if place else 0
+        return self._store.index.count("flow", self._row)
 
     @property
     def fps(self) -> float:
@@ -283,7 +283,7 @@ class Video:
     ) -> list[list[bytes]]:
         """Read rows t … t + length − 1 of some columns, after checking the range."""
         place = self._store.index.place(stream, self._row) or self._place(stream)
-        rows = place[3] - (stream == "flow")
+        rows = count_rows(stream, place[3])
         if t < 0 or length < 1 or t + length > rows:
             raise UsageError(
                 f"video {self.id!r} has {rows} of {stream}, at 0 ≤ t < {rows}; "

@@ -15,7 +15,6 @@ from flowkit.recipe import Recipe
 from flowkit.store.format.columns import Value, build_arrays, check_floats, check_integers
 from flowkit.store.format.schema import (
     BATCH_ROWS,
-    Column,
     CommitRecord,
     VideoMeta,
     check_text,
@@ -25,6 +24,7 @@ from flowkit.store.format.schema import (
     vector_dimension,
 )
 from flowkit.store.format.shard_file import ShardFile
+from flowkit.streams import Column
 
 BATCH_BYTES = 32 << 20
 """Bytes at which a batch is written, so that memory stays bounded for large frames."""

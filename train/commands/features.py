@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from flowkit.streams import STREAMS
+
 
 @click.command()
 @click.option(
@@ -26,7 +28,7 @@ import click
 )
 @click.option(
     "--stream",
-    type=click.Choice(["rgb", "flow", "audio"]),
+    type=click.Choice(list(STREAMS)),
     help="Stream that the network reads. [default: the one it was trained on]",
 )
 @click.option("--split", type=int, help="Which split of a multi-split run to use (1-based).")
@@ -128,9 +130,9 @@ def features(
     """
     from flowkit.commands.terminal import print_json, print_table
     from flowkit.extraction import parse_part
-    from train.features import Options, Wanted, extract_features
+    from train.features import NetworkOptions, Options, extract_features
 
-    wanted = Wanted(
+    wanted = NetworkOptions(
         model=model,
         backbone=backbone,
         stream=stream,  # type: ignore[arg-type]

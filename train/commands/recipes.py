@@ -13,17 +13,22 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", required=False)
 @click.option("--json", is_flag=True, help="Print the list as JSON, one object per recipe.")
-def recipes(name: str | None, json: bool) -> None:
+@click.option("--explain", is_flag=True, help="With NAME: say above each key what it means.")
+def recipes(name: str | None, json: bool, explain: bool) -> None:
     """List the recipes: paper, what it reports, what is needed, and whether that is here.
 
     A store is looked for in stores/<dataset>, weights where `flowkit train` would find them. With
     NAME, print a recipe whole.
     """
+    from train.recipe.explanation import explain_recipe
     from train.recipe.recipe import list_recipes, read_recipe, write_recipe
 
     if name is not None:
-        click.echo(write_recipe(read_recipe(name)))
+        recipe = read_recipe(name)
+        click.echo(explain_recipe(recipe) if explain else write_recipe(recipe), nl=not explain)
         return
+    if explain:
+        raise click.UsageError("--explain needs the NAME of a recipe: `flowkit recipes` lists them")
     found = {one: read_recipe(one) for one in list_recipes()}
     if json:
         rows = [

@@ -6,8 +6,8 @@ Driver, actors and commits are those of `flowkit.extraction`. Only the worker di
 processes many videos together.
 """
 
-from train.features.network import Wanted
+from train.features.network import NetworkOptions
 from train.features.run import Options, extract_features
 from train.features.summary import Summary
 
-__all__ = ["Options", "Summary", "Wanted", "extract_features"]
+__all__ = ["NetworkOptions", "Options", "Summary", "extract_features"]

@@ -9,10 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flowkit.datasets.views import Source
 from flowkit.extraction.plan import belongs
 from flowkit.extraction.tasks import Outcome, Status
 from flowkit.store import Failure, Store
+from flowkit.streams import STREAMS, StreamName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Plan:
 def make_plan(
     store: Store,
     stream: str,
-    source: Source,
+    source: StreamName,
     rows: tuple[int, int],
     failures: Mapping[str, Failure],
     *,
@@ -84,14 +84,13 @@ def make_plan(
         id = store.index.id(row)
         if not belongs(id, part):
             continue
-        place = store.index.place(source, row)
-        available = 0 if place is None else place[3] - (source == "flow")
+        available = store.index.count(source, row)
         if store.index.place(stream, row) is not None and id not in old:
             done += 1
-        elif place is None:
+        elif store.index.place(source, row) is None:
             reason = f"it has no {source}: extract it with --streams {source}"
             lacking.append(make_failure(id, f"no-{source}", reason, stream))
-        elif not available and source != "audio":
+        elif not available and STREAMS[source].is_image:
             lacking.append(make_failure(id, "too-short", f"it has no {source}: 1 frame", stream))
         elif id in failures and not (retry_failed or failures[id].retry):
             quarantined.append(failures[id])

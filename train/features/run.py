@@ -19,7 +19,8 @@ from flowkit.extraction.tasks import Outcome
 from flowkit.flow.backends import count_gpus
 from flowkit.store import Store, create_or_open, find_stale, read_header
 from flowkit.store.failures import Failure, read_failures
-from train.features.network import FeatureNetwork, Wanted, check_sizes, find_network, is_run
+from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
+from train.features.network_loading import is_run, load_feature_network
 from train.features.plan import make_failure, make_plan, share_out
 from train.features.setup import WorkerSetup
 from train.features.summary import Summary
@@ -59,6 +60,7 @@ class Options:
     roll_bytes: int = 1 << 30
     """Size in bytes at which a shard is committed."""
     recover_seconds: float = 30.0
+    """Seconds that recovery waits for shards which workers of a killed run still write."""
 
     def __post_init__(self) -> None:
         if self.workers == 0 and self.address is not None:
@@ -68,7 +70,7 @@ class Options:
 def extract_features(
     root: Path,
     name: str,
-    wanted: Wanted,
+    network_options: NetworkOptions,
     options: Options | None = None,
     console: Console | None = None,
 ) -> Summary:
@@ -80,7 +82,7 @@ def extract_features(
     Args:
         root: Folder of the store.
         name: Name of the feature set.
-        wanted: The network and sampling to use.
+        network_options: The network and sampling to use.
         options: How to carry out the run. Default: `Options()`.
         console: Console for progress. Default: a new one.
 
@@ -94,7 +96,7 @@ def extract_features(
         LockedError: Another run holds the store.
         InternalError: All videos, or a hundred in a row, failed with the same internal error.
     """
-    run = FeatureRun(root, name, wanted, options or Options(), console)
+    run = FeatureRun(root, name, network_options, options or Options(), console)
     run.run()
     return run.summary
 
@@ -107,19 +109,28 @@ class FeatureRun(StoreRun):
     setup: WorkerSetup
 
     def __init__(
-        self, root: Path, name: str, wanted: Wanted, options: Options, console: Console | None
+        self,
+        root: Path,
+        name: str,
+        network_options: NetworkOptions,
+        options: Options,
+        console: Console | None,
     ) -> None:
         self.summary = Summary(store=str(root), name=name, network="")
         super().__init__(root, options, self.summary, console)
-        self.name, self.wanted, self.options = name, wanted, options
+        self.name, self.network_options, self.options = name, network_options, options
 
     def open_store(self) -> None:
         """Load the network and open the store for its features."""
-        network = self.network = find_network(self.wanted)
+        network = self.network = load_feature_network(self.network_options)
         # Absolute, because workers run in other folders.
-        found = Path(self.wanted.model) if is_run(self.wanted.model) else network.path
-        wanted = replace(self.wanted, model=str(found.absolute()))
-        self.setup = begin_setup(self.root.absolute(), self.name, wanted, network, self.options)
+        found = (
+            Path(self.network_options.model) if is_run(self.network_options.model) else network.path
+        )
+        network_options = replace(self.network_options, model=str(found.absolute()))
+        self.setup = begin_setup(
+            self.root.absolute(), self.name, network_options, network, self.options
+        )
         self.summary.network = network.recipe.model
 
     def make_plan(self, store: Store) -> PlannedWork:
@@ -174,14 +185,18 @@ class FeatureRun(StoreRun):
 
 
 def begin_setup(
-    root: Path, name: str, wanted: Wanted, network: FeatureNetwork, options: Options
+    root: Path,
+    name: str,
+    network_options: NetworkOptions,
+    network: FeatureNetwork,
+    options: Options,
 ) -> WorkerSetup:
     """Register the features in the store's recipe and build the setup of the workers.
 
     Args:
         root: Folder of the store.
         name: Name of the feature set.
-        wanted: The network to load, with an absolute path.
+        network_options: The network to load, with an absolute path.
         network: The loaded network.
         options: How to carry out the run.
 
@@ -200,7 +215,7 @@ def begin_setup(
         )
     check_sizes(network)
     if network.short_side is not None:
-        check_size(Run(wanted.model).recipe, Store(root))
+        check_size(Run(network_options.model).recipe, Store(root))
     recipe, known = network.recipe, header.recipe.features.get(name)
     if known is not None:  # the name may differ if the weights are equal
         recipe = replace(recipe, model=known.model, note=known.note)
@@ -219,7 +234,7 @@ def begin_setup(
         root=root,
         name=name,
         recipe=header.recipe,
-        wanted=wanted,
+        network_options=network_options,
         device=device,
         precision=options.precision,
         batch=options.batch or max(1, BATCH[device] // clips),

@@ -10,7 +10,7 @@ from flowkit.errors import FlowkitError, UsageError
 from flowkit.extraction.actors import PoolSize
 from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.recipe import Recipe
-from train.features.network import Wanted
+from train.features.network import NetworkOptions
 from train.features.worker import Worker
 
 
@@ -24,7 +24,7 @@ class WorkerSetup:
     """Name of the feature set."""
     recipe: Recipe
     """Recipe of the store, including the feature set."""
-    wanted: Wanted
+    network_options: NetworkOptions
     """The network to load."""
     device: str = "cpu"
     """Device of the network: "cpu" or "cuda"."""

@@ -8,72 +8,30 @@ committed by age and size.
 
 import socket
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from threading import Event
-from typing import Any, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from flowkit.datasets.video_dataset import scale_bytes
-from flowkit.datasets.views import Piece, ViewReader, assemble_views, cut_video, pack_pieces
+from flowkit.datasets.views import Piece, cut_video, pack_pieces
 from flowkit.errors import DeviceError, FlowkitError
 from flowkit.extraction.internal_errors import check_disk, fail_internally
-from flowkit.extraction.prefetch import Prefetcher
-from flowkit.extraction.tasks import Outcome, WriterSettings
+from flowkit.extraction.tasks import Outcome
 from flowkit.store import ShardWriter, Store, VideoMeta
 from flowkit.version import __version__
-from models.backbones.backbone import normalize
-from train.distributed.parallel import choose_layout
-from train.features.loader import BatchLoader
-from train.features.network import FeatureNetwork, Wanted, find_network
+from train.features.embedder import Embedder
 from train.features.plan import Share, Target
-from train.loop.context import DTYPES
+from train.features.worker_settings import WorkerSettings
 
 F32 = npt.NDArray[np.float32]
 # Raised by PyTorch when the GPU fails; older versions lack this class.
 DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
 HALF_MAX = 65504.0  # largest float16; features are stored as float16
-
-
-class WorkerSettings(WriterSettings, Protocol):
-    """Settings that a worker reads from its setup (see setup.py)."""
-
-    @property
-    def name(self) -> str:
-        """Return the name of the feature set."""
-
-    @property
-    def stream(self) -> str:
-        """Return the name of the stream that is written."""
-
-    @property
-    def wanted(self) -> Wanted:
-        """Return the request that names the network."""
-
-    @property
-    def device(self) -> str:
-        """Return the device: "cpu" or "cuda"."""
-
-    @property
-    def precision(self) -> str:
-        """Return the name of the dtype that the network computes in."""
-
-    @property
-    def batch(self) -> int:
-        """Return the number of images, clips or patches per batch."""
-
-    @property
-    def readers(self) -> int:
-        """Return the number of reader processes."""
-
-    @property
-    def threads(self) -> int:
-        """Return the number of PyTorch CPU threads."""
 
 
 class Worker:
@@ -87,10 +45,7 @@ class Worker:
         self._place = place or socket.gethostname()
         self._stop = Event()
         self._store = Store(setup.root)
-        self._device = torch.device(setup.device)
-        self._network: FeatureNetwork | None = None
-        self._held = torch.empty(0)  # images that the next piece of a video needs
-        self._loader: BatchLoader | None = None
+        self._embedder = Embedder(setup, self._stop)
         self._writer = ShardWriter(
             setup.root,
             setup.stream,
@@ -112,24 +67,7 @@ class Worker:
         Raises:
             FlowkitError: Its weights are not those that the run began with.
         """
-        self.network()
-
-    def network(self) -> FeatureNetwork:
-        """Return the network on its device, loading it at the first call."""
-        if self._network is None:
-            network = find_network(self.setup.wanted)
-            expected = self.setup.recipe.features[self.setup.name].weights
-            if network.recipe.weights != expected:
-                raise FlowkitError(
-                    f"{network.path}: expected weights {expected}, as the run began with, got "
-                    f"{network.recipe.weights}: they are another file's here, or were changed"
-                )
-            layout = choose_layout(self._device)
-            if network.is_3d:
-                layout = torch.contiguous_format
-            network.backbone.to(self._device, memory_format=layout)
-            self._network = network
-        return self._network
+        self._embedder.network()
 
     def stop(self) -> None:
         """Ask a share that another thread computes to end after its current batch."""
@@ -176,14 +114,14 @@ class Worker:
             if not left:
                 raise
             if len(left) == 1:
-                outcomes[left[0].id] = fail(left[0].id, error)
+                outcomes[left[0].id] = describe_failure(left[0].id, error)
                 return
             for half in replace(share, targets=left).again():
                 self._extract_parts(half, outcomes)
 
     def _extract_videos(self, targets: Sequence[Target], outcomes: dict[str, Outcome]) -> None:
         """Compute videos; complete ones have an outcome even if an exception is raised."""
-        network = self.network()
+        network = self._embedder.network()
         most = max(1, self.setup.batch // network.views)
         pieces = (
             piece
@@ -191,7 +129,7 @@ class Worker:
             for piece in cut_video(target.id, target.available, network.sampling, most)
         )
         try:
-            with closing(self._compute(list(pack_pieces(pieces, most)))) as computed:
+            with closing(self._embedder.compute(list(pack_pieces(pieces, most)))) as computed:
                 for batch, vectors, faults in computed:
                     self._write(batch, vectors, faults, outcomes)
                     self.beat += 1
@@ -204,7 +142,7 @@ class Worker:
             raise DeviceError(" ".join(str(error).split())) from error
         finally:
             self._writer.abandon()
-            self._held = torch.empty(0)
+            self._embedder.drop_overlap()
 
     def commit(self) -> int:
         """Commit the complete videos and return their number."""
@@ -215,63 +153,11 @@ class Worker:
     def close(self) -> None:
         """Commit, then close the shard and the reader processes."""
         self._writer.close()
-        self._loader = None
+        self._embedder.close()
 
     def _is_due(self) -> bool:
         age = time.monotonic() - self._committed
         return self._bytes >= self.setup.roll_bytes or age >= self.setup.roll_seconds
-
-    # --- reading and computing -------------------------------------------------------------------
-
-    def _compute(
-        self, batches: list[list[Piece]]
-    ) -> Generator[tuple[list[Piece], F32, dict[int, str]], None, None]:
-        """Yield each batch with its features, float32 (positions · views, dimension), and faults.
-
-        Results lag one batch behind, so that a GPU already has the next batch while the features of
-        the last one are copied.
-        """
-        waiting: tuple[list[Piece], torch.Tensor, dict[int, str]] | None = None
-        with Prefetcher(self._load(batches)) as items:
-            for batch, item in zip(batches, items, strict=False):
-                if self._stop.is_set():
-                    break
-                vectors = self._embed(batch, item["images"])
-                if waiting is not None:
-                    yield take(*waiting)
-                waiting = batch, vectors, item["faults"]
-        if waiting is not None:
-            yield take(*waiting)
-
-    def _load(self, batches: list[list[Piece]]) -> Iterable[dict[str, Any]]:
-        if self._loader is None:
-            network, readers = self.network(), self.setup.readers
-            reader = ViewReader(self.setup.root, network.sampling.source, network.crops)
-            self._loader = BatchLoader(reader, readers, self._device.type == "cuda")
-        return self._loader.load(batches)
-
-    def _embed(self, batch: list[Piece], images: torch.Tensor) -> torch.Tensor:
-        """Compute the features of a batch, float32 on the device; it may have no position."""
-        network = self.network()
-        images = images.to(self._device, non_blocking=True)
-        if not batch[0].first:
-            kept = torch.from_numpy(batch[0].kept).to(self._device)
-            images = torch.cat([self._held[kept], images])
-        if not batch[-1].last:
-            self._held = images
-        index = torch.from_numpy(join_index(batch)).to(self._device)
-        if not len(index):
-            return torch.empty(0, network.recipe.dimension)
-        source = network.sampling.source
-        inputs = assemble_views(images, index, network.is_3d)
-        scaled = inputs if source == "audio" else scale_bytes(inputs, source)
-        scaled = normalize(scaled, network.convention)
-        if not network.is_3d:
-            scaled = scaled.contiguous(memory_format=choose_layout(self._device))
-        dtype = DTYPES[self.setup.precision]
-        on = dtype != torch.float32
-        with torch.inference_mode(), torch.autocast(self._device.type, dtype, enabled=on):
-            return network.backbone.embed(scaled).float()
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -283,7 +169,7 @@ class Worker:
         outcomes: dict[str, Outcome],
     ) -> None:
         """Append the features of a batch, and end the videos that end with it."""
-        views, place = self.network().views, 0
+        views, place = self._embedder.network().views, 0
         for number, piece in enumerate(batch):
             own = vectors[place : place + len(piece.starts) * views]
             place += len(own)
@@ -338,30 +224,14 @@ class Worker:
                 "host": self._place,
                 "device": self.setup.device,
                 "precision": self.setup.precision,
-                "weights": str(self.network().path),
+                "weights": str(self._embedder.network().path),
             },
             supersedes=id in self._superseding,
         )
 
 
-def fail(id: str, error: Exception) -> Outcome:
+def describe_failure(id: str, error: Exception) -> Outcome:
     """Build the outcome of a video that failed for an unexpected reason."""
     if isinstance(error, MemoryError):
         return Outcome(id=id, status="failed", kind="memory", reason=f"not enough memory: {error}")
     return fail_internally(Outcome(id=id, status="failed"), error)
-
-
-def take(
-    batch: list[Piece], vectors: torch.Tensor, faults: dict[int, str]
-) -> tuple[list[Piece], F32, dict[int, str]]:
-    """Copy the features of a batch to the CPU, waiting for the GPU."""
-    return batch, vectors.cpu().numpy(), faults
-
-
-def join_index(batch: list[Piece]) -> npt.NDArray[np.int64]:
-    """Concatenate the image indices of all pieces, int64 (P, L), offset into the batch's images."""
-    parts, place = [], 0
-    for piece in batch:
-        parts.append(piece.index + place)
-        place += len(piece.kept) + len(piece.times)
-    return np.concatenate(parts)

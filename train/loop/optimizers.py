@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from flowkit.streams import STREAMS
 from models.weights.parameters import group_parameters
 from train.loop.checkpoint import Progress
 from train.loop.schedule import Schedule
@@ -49,7 +50,7 @@ def make_progress(
             trained,
             training.rate,
             training.weight_decay,
-            first_is_new=phase.branch in ("flow", "audio"),
+            first_is_new=phase.branch in STREAMS and not STREAMS[phase.branch].fits_rgb_weights,
         )
     else:
         groups = [p for p in network.parameters() if p.requires_grad]

@@ -51,11 +51,15 @@ class Stop:
             yield
             return
 
+        message = "stopping after this step (again to stop at once)"
+        # In a thread: the signal may have come in the middle of another message.
+        announcement = threading.Thread(target=log, args=(message,))
+
         def handle(number: int, frame: FrameType | None) -> None:
             if self.asked:
                 raise KeyboardInterrupt
             self.asked = True
-            log("stopping after this step (again to stop at once)")
+            announcement.start()
 
         former: dict[int, Any] = {
             n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)
@@ -65,6 +69,8 @@ class Stop:
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
+            if announcement.ident is not None:
+                announcement.join()
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,13 @@ class AudioRecipe(BaseRecipe):
     """A training on audio alone. The network sees log-mel patches as it would see frames."""
 
     streams: tuple[Literal["audio"]] = ("audio",)
+    """The one branch."""
 
     data: Data = Data()
     """Only ``num_segments`` is used."""
 
     network: Network = Network(backbone="vgg16")
+    """The network, which is a VGG-16."""
 
     @property
     def branches(self) -> tuple[Branch, ...]:

@@ -39,12 +39,16 @@ class BaseRecipe(ABC):
     """Seed of everything random."""
 
     subsets: Subsets = Subsets()
+    """Subsets of the store's index that are trained on, validated and tested."""
+
     training: Training = Training()
+    """How each phase is trained."""
 
     phases: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """What differs from ``training`` in a phase, by the name of the phase."""
 
     testing: Testing = Testing()
+    """How videos are scored."""
 
     reported: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     """The paper's [top-1, top-5] in percent, by name of score."""

@@ -21,6 +21,7 @@ class FeatureSetRecipe(BaseRecipe):
     """A training on local features in one phase, ``sets``."""
 
     sets: Sets
+    """Sets of local features: which streams of the store they are, and how they are fused."""
 
     @property
     def branches(self) -> tuple[Branch, ...]:

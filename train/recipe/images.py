@@ -21,7 +21,10 @@ class ImageRecipe(BaseRecipe):
     """Iterations of the alternating schedule after the plain branches have been trained."""
 
     data: Data = Data()
+    """Training samples."""
+
     network: Network = Network()
+    """The branches, and the attention between them or inside them."""
 
     @property
     def branches(self) -> tuple[Branch, ...]:

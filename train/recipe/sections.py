@@ -14,11 +14,13 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from flowkit.errors import UsageError
+from flowkit.streams import StreamName
 
-STRICT = ConfigDict(extra="forbid")
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+"""No unknown key is accepted, and the text below a field becomes its description."""
 
-Stream = Literal["rgb", "flow", "audio"]
-Branch = Literal["rgb", "flow", "audio", "sets"]
+Stream = StreamName
+Branch = StreamName | Literal["sets"]
 """What a phase trains, and the name of its score."""
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Optimizer = Literal["sgd", "rmsprop", "adam"]
@@ -33,11 +35,13 @@ class Subsets:
     """Subsets of the store's index, by use. ``{split}`` stands for the number of a split."""
 
     train: str = "train"
+    """Is trained on."""
 
     validate: str = "val"
-    """Decides when the learning rate is on a plateau, and is shown in the curves."""
+    """Is scored after each epoch, which decides when the learning rate is on a plateau."""
 
     test: str = "val"
+    """Is scored by `flowkit evaluate`."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -56,7 +60,7 @@ class Data:
     """Training samples: a snippet of each of K segments, with one crop for the whole sample."""
 
     num_segments: int = Field(default=3, ge=1)
-    """K."""
+    """Segments of a video (K), of each of which one snippet is read."""
 
     flow_length: int = Field(default=5, ge=1)
     """Flow fields of a snippet."""
@@ -94,6 +98,7 @@ class Pyramid:
     """Names of the backbone's taps, from the finest to the top one."""
 
     fusion: Literal["multiplication", "sum", "maximum"] = "multiplication"
+    """How the attention maps of the levels are combined."""
 
     interactive: float = Field(default=1e-4, ge=0)
     """β of the paper's equation 9, the weight of l_interactive."""
@@ -144,8 +149,9 @@ class Network:
     """What the RGB branch starts iter_1 from: its initial weights, or the phase rgb."""
 
     pyramid: Pyramid | None = None
+    """Pyramid attention inside each branch. Default: none."""
 
-    weights: dict[Literal["rgb", "flow", "both", "audio"], str] = Field(default_factory=dict)
+    weights: dict[StreamName | Literal["both"], str] = Field(default_factory=dict)
     """Weights that the branches start from: a file, or the name of one of torchvision's weight
     files, such as ``resnet50``. Default: He initialization. A flow branch without weights of its
     own takes those of RGB by cross-modality initialization; audio takes a file of RGB likewise."""
@@ -188,7 +194,10 @@ class Training:
     """Learning rate."""
 
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Momentum of the optimizer."""
+
     weight_decay: float = Field(default=5e-4, ge=0)
+    """Weight of the L2 penalty on the weights."""
 
     schedule: Literal["plateau", "steps", "iterations", "constant"] = "plateau"
     """When the rate is divided by 10: after more than ``patience`` epochs without a better
@@ -196,7 +205,10 @@ class Training:
     or never."""
 
     patience: int = Field(default=3, ge=0)
+    """Epochs without a better validation accuracy that a plateau has, for ``schedule: plateau``."""
+
     steps: tuple[int, ...] = ()
+    """When the rate falls: epochs for ``schedule: steps``, optimizer steps for ``iterations``."""
 
     clip: float | None = None
     """Largest norm of the gradient. Default: no limit."""
@@ -223,6 +235,7 @@ class Testing:
     """How videos are scored: the scores of all views, segments × crops, are combined."""
 
     segments: int = Field(default=25, ge=1)
+    """Segments of a video, of each of which the middle is scored."""
 
     crops: Literal["ten", "three", "centre"] = "ten"
     """Crops of each segment."""

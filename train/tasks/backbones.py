@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from flowkit.streams import STREAMS
 from models.backbones.backbone import Backbone, InputConvention
 from models.backbones.bn_inception import BNInception
 from models.backbones.i3d import I3D
@@ -81,7 +82,7 @@ def make_backbone(recipe: ImageRecipe | AudioRecipe, stream: Stream) -> Backbone
 def count_channels(recipe: ImageRecipe | AudioRecipe, stream: Stream) -> int:
     """Count the input channels of a branch: flow fields are stacked, those of a clip are not."""
     fields = 1 if recipe.data.clip else recipe.data.flow_length
-    return {"rgb": 3, "flow": 2 * fields, "audio": 1}[stream]
+    return STREAMS[stream].channels * (fields if stream == "flow" else 1)
 
 
 def find_inputs(recipe: ImageRecipe, segments: int) -> Inputs:

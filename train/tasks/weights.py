@@ -10,6 +10,7 @@ from torch import nn
 
 from flowkit.catalog import data_root
 from flowkit.errors import UsageError
+from flowkit.streams import STREAMS
 from models.backbones.backbone import Backbone
 from models.networks.pyramid import PyramidNetwork
 from models.networks.two_stream import TwoStream
@@ -60,7 +61,7 @@ def load_initial(network: TwoStream, recipe: ImageRecipe, phase: Phase) -> dict[
                 trunk,
                 convert_weights(trunk, own),
                 skip=(f"{trunk.last}.",),
-                inflate_channels=branch == "flow",
+                inflate_channels=not STREAMS[branch].fits_rgb_weights,
                 inflate_time=trunk.dims == 3,
             )
         loaded[f"{name} for {branch}"] = replace(found, skipped=(*found.skipped, *left))

@@ -11,7 +11,7 @@ import numpy as np
 
 from flowkit.errors import CorruptError
 from flowkit.store.format.layout import Extent, read_exactly
-from flowkit.store.format.schema import Column
+from flowkit.streams import Column
 
 
 def read_fixed_rows(

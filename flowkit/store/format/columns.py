@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from flowkit.errors import StoreError
-from flowkit.store.format.schema import Column
+from flowkit.streams import Column
 
 Value = bytes | np.ndarray | int | None
 """What a column takes: bytes or None, or an array of one or many rows of numbers."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flowkit.errors import CorruptError
-from flowkit.store.format.schema import Column
+from flowkit.streams import Column
 
 MAGIC = b"ARROW1"
 FIRST = 8

@@ -14,64 +14,36 @@ from typing import Any, Self
 from flowkit.errors import StoreError
 from flowkit.path_text import replace_surrogates
 from flowkit.recipe import FEATURES, Recipe
+from flowkit.streams import STREAMS, Column
 
 FORMAT = 1
-FOLDERS: dict[str, tuple[str, ...]] = {"frames": ("rgb", "flow"), "audio": ("audio",)}
+FOLDERS: dict[str, tuple[str, ...]] = {
+    folder: tuple(name for name, stream in STREAMS.items() if stream.folder == folder)
+    for folder in dict.fromkeys(stream.folder for stream in STREAMS.values())
+}
+"""The streams in each shard folder, features aside."""
 BATCH_KEY = "flowkit.batch"
 BATCH_CRC_KEY = "flowkit.batch.crc32"
 BATCH_ROWS = 1024
-PATCH_SHAPE = (96, 64)
-"""Log-mel patches: windows, mel bands."""
 DIGEST_BYTES = 1 << 20
 """A fingerprint's digest covers this much of a file's head, middle and tail."""
 
 
-LAYOUTS: dict[str, tuple[int, int, int | None, int]] = {
-    "bytes": (1, 3, 1, 2),
-    "vector": (2, 3, None, 2),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a shard.
-
-    ``kind`` is ``bytes`` (large_binary), ``vector`` (a fixed-size list) or ``number``; ``dtype``
-    the numpy name of the values of the latter two.
-    """
-
-    name: str
-    kind: str
-    dtype: str = ""
-
-    @property
-    def layout(self) -> tuple[int, int, int | None, int]:
-        """Return how the column lies in a record batch.
-
-        Returns:
-            The number of its field nodes, the number of its buffers, and the indices of the
-            buffers that hold its offsets (None where it has no offsets) and its values.
-        """
-        return LAYOUTS.get(self.kind, (1, 2, None, 1))
-
-
-COLUMNS: dict[str, tuple[Column, ...]] = {
-    "frames": (Column("rgb", "bytes"), Column("flow_x", "bytes"), Column("flow_y", "bytes")),
-    "audio": (Column("patch", "vector", "float32"),),
-    "features": (
-        Column("vector", "vector", "float16"),
-        Column("position", "number", "int32"),
-        Column("view", "number", "int16"),
-    ),
-}
+FEATURE_COLUMNS = (
+    Column("vector", "vector", "float16"),
+    Column("position", "number", "int32"),
+    Column("view", "number", "int16"),
+)
 
 
 def shard_columns(folder: str) -> tuple[Column, ...]:
     """The columns of the shards in ``folder`` (``frames``, ``audio`` or ``features/<name>``)."""
-    name = "features" if folder.startswith(FEATURES) and len(folder) > len(FEATURES) else folder
-    if name not in COLUMNS or folder == "features":
-        raise StoreError(f"a shard folder is frames, audio or features/<name>, got {folder!r}")
-    return COLUMNS[name]
+    if folder in FOLDERS:
+        return tuple(column for name in FOLDERS[folder] for column in STREAMS[name].columns)
+    if folder.startswith(FEATURES) and len(folder) > len(FEATURES):
+        return FEATURE_COLUMNS
+    known = ", ".join(FOLDERS)
+    raise StoreError(f"a shard folder is {known} or features/<name>, got {folder!r}")
 
 
 def folder_streams(folder: str) -> tuple[str, ...]:
@@ -96,8 +68,8 @@ def vector_dimension(folder: str, recipe: Recipe) -> int | None:
     Raises:
         StoreError: The recipe has no such features.
     """
-    if not folder.startswith(FEATURES):
-        return PATCH_SHAPE[0] * PATCH_SHAPE[1] if folder == "audio" else None
+    if folder in FOLDERS:
+        return STREAMS[FOLDERS[folder][0]].vector_size
     name = folder.removeprefix(FEATURES)
     if name not in recipe.features:
         known = ", ".join(recipe.features) or "none"
@@ -114,8 +86,8 @@ def arrow_schema(
     """The ``pyarrow.Schema`` of shards in ``folder``; ``dimension`` is that of a feature vector."""
     import pyarrow as pa
 
-    if folder == "audio":
-        dimension = PATCH_SHAPE[0] * PATCH_SHAPE[1]
+    if folder in FOLDERS:
+        dimension = STREAMS[FOLDERS[folder][0]].vector_size
     fields = []
     for column in shard_columns(folder):
         if column.kind == "bytes":

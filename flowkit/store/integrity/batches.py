@@ -33,8 +33,9 @@ from flowkit.store.format.layout import (
     read_message,
     scan_messages,
 )
-from flowkit.store.format.schema import BATCH_CRC_KEY, BATCH_KEY, Column, CommittedVideo, VideoMeta
+from flowkit.store.format.schema import BATCH_CRC_KEY, BATCH_KEY, CommittedVideo, VideoMeta
 from flowkit.store.format.shard_file import ShardFile
+from flowkit.streams import Column
 
 
 @dataclass(frozen=True, slots=True)

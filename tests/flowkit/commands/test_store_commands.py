@@ -66,7 +66,7 @@ def test_status_says_which_network_made_features(make_store):
     rebuild_index(root)
     text = " ".join(run(status, root).split())
     assert "features/rgb 1 4 values of rgb by inception (01234567), frames at 25 positions" in text
-    assert describe_features(replace(net, source="audio", positions=0)).endswith(", every patch")
+    assert describe_features(replace(net, source="audio", positions=0)).endswith(", all patches")
     assert " rgb 2 " in text
     assert "shards of features/rgb 1, 0.000 GB" in text
 

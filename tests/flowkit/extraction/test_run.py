@@ -320,6 +320,26 @@ def test_signals_are_taken_back_from_a_library():
     assert signal.getsignal(signal.SIGTERM) == former
 
 
+def test_a_signal_in_the_middle_of_a_message_waits_for_its_end():
+    """Such as in rich's lazy imports, of which a second one would find half a module."""
+    from rich.console import Console
+
+    from flowkit.extraction.interrupt import Interrupt
+
+    class BusyConsole(Console):
+        lock = threading.Lock()
+
+        def print(self, *objects, **options):
+            with self.lock:
+                super().print(*objects, **options)
+
+    console = BusyConsole(file=io.StringIO())
+    with Interrupt(console) as interrupt, console.lock:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupt.asked
+    assert "stopping: committing" in console.file.getvalue()
+
+
 def test_a_store_gets_no_part_for_a_stream_that_nobody_asked_for(tmp_path, make_clip, recipe):
     from dataclasses import replace
 

@@ -12,8 +12,8 @@ from flowkit.errors import DeviceError, DiskFullError, FlowkitError, InternalErr
 from flowkit.store import Store
 from flowkit.store.failures import read_failures
 from flowkit.store.integrity.verify import verify
-from train.features import Options, Wanted, extract_features
-from train.features import worker as worker_module
+from train.features import NetworkOptions, Options, extract_features
+from train.features import embedder as embedder_module
 
 QUIET = Console(quiet=True)
 HERE = Options(workers=0, device="cpu", batch=8)
@@ -31,7 +31,7 @@ class BrokenReader(ViewReader):
 
 @pytest.fixture
 def wanted(finished):
-    return Wanted(model=str(finished.path), stream="flow", positions=4)
+    return NetworkOptions(model=str(finished.path), stream="flow", positions=4)
 
 
 def run(store, wanted, name="flow", **changes):
@@ -75,7 +75,7 @@ def test_so_it_is_where_processes_read(store, wanted, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(tmp_path))
     from broken_reader import BrokenReader
 
-    monkeypatch.setattr(worker_module, "ViewReader", BrokenReader)
+    monkeypatch.setattr(embedder_module, "ViewReader", BrokenReader)
     summary = run(store, wanted, readers=1)
     assert (summary.computed, summary.left) == (11, 0)
     (failure,) = summary.failed

@@ -15,7 +15,7 @@ from rich.console import Console
 from flowkit.store import Store
 from flowkit.store.format.records import read_record, record_paths
 from flowkit.store.integrity.verify import verify
-from train.features import Options, Wanted, extract_features
+from train.features import NetworkOptions, Options, extract_features
 from train.features import run as run_module
 from train.features import worker as worker_module
 from train.features.setup import WorkerSetup
@@ -27,7 +27,7 @@ HERE = Options(workers=0, device="cpu", batch=4, roll_seconds=0.3)
 
 @pytest.fixture
 def wanted(finished):
-    return Wanted(model=str(finished.path), stream="flow", positions=4)
+    return NetworkOptions(model=str(finished.path), stream="flow", positions=4)
 
 
 def committed(root):
@@ -40,19 +40,19 @@ RUN = """
 import os, signal, sys, time
 from pathlib import Path
 from rich.console import Console
-from train.features import Options, Wanted, extract_features
-from train.features.worker import Worker
+from train.features import Options, NetworkOptions, extract_features
+from train.features.embedder import Embedder
 root, model, last = sys.argv[1:]
-real, calls = Worker._embed, []
+real, calls = Embedder.embed, []
 def embed(self, batch, images):
     calls.append(batch)
     if len(calls) > int(last) > 0:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.05)
     return real(self, batch, images)
-Worker._embed = embed
+Embedder.embed = embed
 options = Options(workers=0, device="cpu", batch=4, roll_seconds=0.3 if last == "0" else 300)
-wanted = Wanted(model=model, stream="flow", positions=4)
+wanted = NetworkOptions(model=model, stream="flow", positions=4)
 extract_features(Path(root), "flow", wanted, options, Console(quiet=True))
 """
 

@@ -26,9 +26,9 @@ from models.backbones import vgg as vgg_module
 from models.backbones.backbone import normalize
 from models.backbones.vgg import VGG16
 from train.commands.features import features
-from train.features import Options, Wanted, extract_features
-from train.features import worker as worker_module
-from train.features.network import find_network
+from train.features import NetworkOptions, Options, extract_features
+from train.features.embedder import Embedder
+from train.features.network_loading import load_feature_network
 from train.features.setup import WorkerSetup
 
 QUIET = Console(quiet=True)
@@ -37,7 +37,7 @@ HERE = Options(workers=0, device="cpu", batch=8)
 
 @pytest.fixture
 def wanted(finished):
-    return Wanted(model=str(finished.path), stream="flow", positions=4)
+    return NetworkOptions(model=str(finished.path), stream="flow", positions=4)
 
 
 def run(store, wanted, name="flow", **changes):
@@ -65,10 +65,10 @@ def close(stored, direct):
 
 @pytest.mark.parametrize("stream", ["rgb", "flow"])
 def test_features_are_those_of_a_plain_pass(store, finished, stream):
-    wanted = Wanted(model=str(finished.path), stream=stream, positions=4)
+    wanted = NetworkOptions(model=str(finished.path), stream=stream, positions=4)
     summary = run(store, wanted, stream)
     assert (summary.computed, summary.rows, summary.left) == (12, 48, 0)
-    network, opened = find_network(wanted), Store(store.path)
+    network, opened = load_feature_network(wanted), Store(store.path)
     dataset = SnippetDataset(
         opened, "train", 4, streams=(stream,), crops=CentreCrop(16), as_bytes=True
     )
@@ -85,10 +85,10 @@ def test_three_crops_of_clips_are_in_order(store, begin, finish):
     recipe = {"network__backbone": "p3d", "network__blocks": "[1, 1, 1, 1]", "network__width": 4,
               "data__clip": "{length: 4, stride: 2}", "streams": "[rgb]", "iterations": 0,
               "testing__controls": "[]"}  # fmt: skip
-    wanted = Wanted(model=str(finish(begin("clips", **recipe)).path), positions=3)
+    wanted = NetworkOptions(model=str(finish(begin("clips", **recipe)).path), positions=3)
     summary = run(store, wanted, "clips", limit=4)
     assert summary.rows == 4 * 3 * 3
-    network, opened = find_network(wanted), Store(store.path)
+    network, opened = load_feature_network(wanted), Store(store.path)
     assert (network.recipe.crops, network.recipe.clip_stride) == ("three", 2)
     sampling = ClipSampling(length=4, stride=2, clips=3)
     dataset = ClipDataset(opened, "test", sampling, crops=ThreeCrop(16), as_bytes=True)
@@ -102,7 +102,7 @@ def test_three_crops_of_clips_are_in_order(store, begin, finish):
 
 
 def test_every_position_of_long_videos_goes_in_pieces(store, finished):
-    wanted = Wanted(model=str(finished.path), stream="flow", positions=0)
+    wanted = NetworkOptions(model=str(finished.path), stream="flow", positions=0)
     run(store, wanted, "pieces", batch=3, limit=3)
     run(store, wanted, "whole", batch=64, limit=3)
     opened = Store(store.path)
@@ -166,7 +166,7 @@ def test_other_weights_or_sampling_under_the_same_name_are_refused(store, wanted
     own = Store(store.path).recipe.features["flow"].weights
     with pytest.raises(RecipeError) as caught:
         run(store, replace(wanted, model=str(other.path)))
-    theirs = find_network(replace(wanted, model=str(other.path))).recipe.weights
+    theirs = load_feature_network(replace(wanted, model=str(other.path))).recipe.weights
     assert own in str(caught.value) and theirs in str(caught.value)
     with pytest.raises(RecipeError, match=r"positions: 4 ≠ 5"):
         run(store, replace(wanted, positions=5))
@@ -183,7 +183,7 @@ def test_weights_by_name_reach_the_workers(store, weight_file, tmp_path, monkeyp
     monkeypatch.setenv("FLOWKIT_DATA", str(tmp_path / "data"))
     (tmp_path / "data" / "weights").mkdir(parents=True)
     weight_file(10).rename(tmp_path / "data" / "weights" / "mine.pth")
-    wanted = Wanted(model="mine", backbone="resnet18", size=16, positions=1)
+    wanted = NetworkOptions(model="mine", backbone="resnet18", size=16, positions=1)
     assert run(store, wanted, limit=1).rows == 1
 
 
@@ -209,7 +209,7 @@ def call(root, wanted, *more):
 def test_clips_that_are_too_short_for_the_network_are_refused(store, begin, finish):
     recipe = {"network__backbone": "i3d", "network__width": 4, "data__clip": "{length: 8}",
               "streams": "[rgb]", "iterations": 0, "testing__controls": "[]"}  # fmt: skip
-    wanted = Wanted(model=str(finish(begin("clips", **recipe)).path), clip_length=2)
+    wanted = NetworkOptions(model=str(finish(begin("clips", **recipe)).path), clip_length=2)
     with pytest.raises(
         UsageError, match=r"cannot take 2 images of 16×16 .* change --size or --clip"
     ):
@@ -256,16 +256,16 @@ def test_features_beyond_float16_are_no_features(store, begin, finish):
     name = next(n for n in weights if n.endswith("layer4.1.bn2.bias"))
     weights[name] += 1e6
     torch.save(weights, path)
-    summary = run(store, Wanted(model=str(run_folder.path), stream="flow", positions=2))
+    summary = run(store, NetworkOptions(model=str(run_folder.path), stream="flow", positions=2))
     assert (summary.computed, len(summary.failed)) == (0, 12)
     assert "beyond float16" in summary.failed[0].reason
 
 
 def test_weights_that_change_while_a_run_is_on_are_found(store, wanted, finished):
-    network = find_network(wanted)
+    network = load_feature_network(wanted)
     header = create_or_open(store.path, replace(store.recipe, features={"flow": network.recipe}))
     setup = WorkerSetup(
-        root=store.path, name="flow", recipe=header.recipe, wanted=wanted
+        root=store.path, name="flow", recipe=header.recipe, network_options=wanted
     )  # fmt: skip
     other = finished.folder("flow") / "weights.pt"
     weights = torch.load(other, weights_only=True)
@@ -275,7 +275,7 @@ def test_weights_that_change_while_a_run_is_on_are_found(store, wanted, finished
 
 
 def test_an_interrupt_keeps_what_is_complete(store, wanted, monkeypatch):
-    real = worker_module.Worker._embed
+    real = Embedder.embed
     calls = []
 
     def embed(self, batch, images):
@@ -285,7 +285,7 @@ def test_an_interrupt_keeps_what_is_complete(store, wanted, monkeypatch):
         return real(self, batch, images)
 
     assert threading.current_thread() is threading.main_thread()
-    monkeypatch.setattr(worker_module.Worker, "_embed", embed)
+    monkeypatch.setattr(Embedder, "embed", embed)
     summary = run(store, wanted, batch=8)
     assert summary.interrupted
     assert 0 < summary.computed < 12
@@ -313,7 +313,9 @@ def test_audio_features_and_the_silent_set(tmp_path, store, monkeypatch):
     torch.manual_seed(0)
     vgg = VGG16(in_channels=1, num_classes=0).eval()
     torch.save(vgg.state_dict(), tmp_path / "audio.pth")
-    summary = run(store, Wanted(model=str(tmp_path / "audio.pth"), backbone="vgg16"), "audio")
+    summary = run(
+        store, NetworkOptions(model=str(tmp_path / "audio.pth"), backbone="vgg16"), "audio"
+    )
     assert (summary.computed, summary.rows) == (2, 3)
     assert {failure.kind for failure in summary.lacking} == {"no-audio"}
     opened = Store(store.path)

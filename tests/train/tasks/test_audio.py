@@ -24,7 +24,8 @@ from models.backbones.vgg import VGG16
 from models.weights.pretrained import read_weights
 from train.evaluation.evaluate import evaluate
 from train.evaluation.predict import draw_prediction, predict_video
-from train.features.network import Wanted, find_network
+from train.features.network import NetworkOptions
+from train.features.network_loading import load_feature_network
 from train.features.run import Options, extract_features
 from train.loop.optimizers import make_progress
 from train.loop.session import check_start, train
@@ -145,8 +146,8 @@ def test_scores_are_the_mean_over_all_patches(trained):
 
 def test_features_of_a_run_are_those_of_its_network(trained):
     run, store, _ = trained
-    wanted = Wanted(model=str(run.path))
-    recipe = find_network(wanted).recipe
+    wanted = NetworkOptions(model=str(run.path))
+    recipe = load_feature_network(wanted).recipe
     assert (recipe.source, recipe.positions, recipe.dimension) == ("audio", 0, 128)
     # The phase's weights are a plain file of the network's.
     file = run.folder("audio") / "weights.pt"

@@ -1,0 +1,39 @@
+"""Each field of a class that users configure something with has its text right below it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CONFIGURATION = {
+    "flowkit/recipe.py": (
+        "Resize", "RGBRecipe", "FlowRecipe", "AudioRecipe", "FeatureRecipe", "Recipe",
+    ),
+    "flowkit/flow/params.py": ("TVL1Params",),
+    "flowkit/extraction/options.py": ("Options",),
+    "flowkit/extraction/recipe_overrides.py": ("RecipeOverrides",),
+    "train/features/network.py": ("NetworkOptions",),
+    "train/features/run.py": ("Options",),
+    "train/recipe/audio.py": ("AudioRecipe",),
+    "train/recipe/base.py": ("BaseRecipe",),
+    "train/recipe/feature_sets.py": ("FeatureSetRecipe",),
+    "train/recipe/images.py": ("ImageRecipe",),
+    "train/recipe/sections.py": (
+        "Clip", "Data", "Network", "Pyramid", "Sets", "Subsets", "Testing", "Training",
+    ),
+    "train/runs/run.py": ("Settings",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", CONFIGURATION)
+def test_each_field_of_a_configuration_has_a_text(path):
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    classes = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    for name in CONFIGURATION[path]:
+        body = classes[name].body
+        fields = [n for n, node in enumerate(body) if isinstance(node, ast.AnnAssign)]
+        assert fields, name
+        for n in fields:
+            text = ast.unparse(body[n + 1]) if n + 1 < len(body) else ""
+            assert text.startswith(("'", '"')), f"{path}: {name}.{ast.unparse(body[n])} has no text"

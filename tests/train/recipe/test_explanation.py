@@ -1,0 +1,39 @@
+import re
+from itertools import pairwise
+
+import pytest
+from click.testing import CliRunner
+
+from train.commands.recipes import recipes
+from train.recipe.explanation import explain_recipe
+from train.recipe.recipe import list_recipes, read_recipe
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_an_explained_recipe_is_read_back(name, tmp_path):
+    recipe = read_recipe(name)
+    path = tmp_path / "explained.yaml"
+    path.write_text(explain_recipe(recipe), encoding="utf-8")
+    assert read_recipe(path) == recipe
+
+
+@pytest.mark.parametrize("name", ["motion8_catnet", "kinetics_audio_vgg16", "charades_pyramid"])
+def test_each_setting_has_a_text_above_it(name):
+    lines = explain_recipe(read_recipe(name)).splitlines()
+    settings = 0
+    for above, line in pairwise(lines):
+        # The names of scores below ``reported`` are no settings.
+        if re.match(r"( {2})*[a-z_]+:", line) and above != "reported:":
+            settings += 1
+            assert above.lstrip().startswith("#"), line
+    assert settings > 30
+
+
+def test_the_command_explains_one_recipe():
+    result = CliRunner().invoke(recipes, ["motion8_clusters", "--explain"])
+    assert result.exit_code == 0
+    assert "    # Attention units (N), of clusters.\n    units: " not in result.output
+    assert "  # Attention units (N), of clusters.\n  units: " in result.output
+    refused = CliRunner().invoke(recipes, ["--explain"])
+    assert refused.exit_code == 2
+    assert "--explain needs the NAME of a recipe" in refused.output

@@ -1,0 +1,136 @@
+"""Compute the features of batches of video pieces with one network on one device."""
+
+from collections.abc import Generator, Iterable
+from threading import Event
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from flowkit.datasets.video_dataset import scale_bytes
+from flowkit.datasets.views import Piece, ViewReader, assemble_views
+from flowkit.errors import FlowkitError
+from flowkit.extraction.prefetch import Prefetcher
+from flowkit.streams import STREAMS
+from models.backbones.backbone import normalize
+from train.distributed.parallel import choose_layout
+from train.features.loader import BatchLoader
+from train.features.network import FeatureNetwork
+from train.features.network_loading import load_feature_network
+from train.features.worker_settings import WorkerSettings
+from train.loop.context import DTYPES
+
+F32 = npt.NDArray[np.float32]
+
+
+class Embedder:
+    """Read the images of batches ahead, and compute their features.
+
+    Args:
+        setup: The settings of the worker.
+        stop: Event that ends the computation after its current batch.
+    """
+
+    def __init__(self, setup: WorkerSettings, stop: Event) -> None:
+        self.setup = setup
+        self._stop = stop
+        self._device = torch.device(setup.device)
+        self._network: FeatureNetwork | None = None
+        self._loader: BatchLoader | None = None
+        self._overlap = torch.empty(0)  # images that the next piece of the video needs as well
+
+    def network(self) -> FeatureNetwork:
+        """Return the network on its device, loading it at the first call.
+
+        Raises:
+            FlowkitError: Its weights are not those that the run began with.
+        """
+        if self._network is None:
+            network = load_feature_network(self.setup.network_options)
+            expected = self.setup.recipe.features[self.setup.name].weights
+            if network.recipe.weights != expected:
+                raise FlowkitError(
+                    f"{network.path}: expected weights {expected}, as the run began with, got "
+                    f"{network.recipe.weights}: they are another file's here, or were changed"
+                )
+            layout = choose_layout(self._device)
+            if network.is_3d:
+                layout = torch.contiguous_format
+            network.backbone.to(self._device, memory_format=layout)
+            self._network = network
+        return self._network
+
+    def compute(
+        self, batches: list[list[Piece]]
+    ) -> Generator[tuple[list[Piece], F32, dict[int, str]], None, None]:
+        """Yield each batch with its features, float32 (positions · views, dimension), and faults.
+
+        Results lag one batch behind, so that a GPU already has the next batch while the features of
+        the last one are copied.
+        """
+        waiting: tuple[list[Piece], torch.Tensor, dict[int, str]] | None = None
+        with Prefetcher(self._load(batches)) as items:
+            for batch, item in zip(batches, items, strict=False):
+                if self._stop.is_set():
+                    break
+                vectors = self.embed(batch, item["images"])
+                if waiting is not None:
+                    yield copy_to_cpu(*waiting)
+                waiting = batch, vectors, item["faults"]
+        if waiting is not None:
+            yield copy_to_cpu(*waiting)
+
+    def embed(self, batch: list[Piece], images: torch.Tensor) -> torch.Tensor:
+        """Compute the features of a batch, float32 on the device; it may have no position."""
+        network = self.network()
+        images = images.to(self._device, non_blocking=True)
+        if not batch[0].first:
+            kept = torch.from_numpy(batch[0].kept).to(self._device)
+            images = torch.cat([self._overlap[kept], images])
+        if not batch[-1].last:
+            self._overlap = images
+        index = torch.from_numpy(join_index(batch)).to(self._device)
+        if not len(index):
+            return torch.empty(0, network.recipe.dimension)
+        source = network.sampling.source
+        inputs = assemble_views(images, index, network.is_3d)
+        scaled = scale_bytes(inputs, source) if STREAMS[source].is_image else inputs
+        scaled = normalize(scaled, network.convention)
+        if not network.is_3d:
+            scaled = scaled.contiguous(memory_format=choose_layout(self._device))
+        dtype = DTYPES[self.setup.precision]
+        is_mixed = dtype != torch.float32
+        with torch.inference_mode(), torch.autocast(self._device.type, dtype, enabled=is_mixed):
+            return network.backbone.embed(scaled).float()
+
+    def drop_overlap(self) -> None:
+        """Free the images kept for the next piece, of which there is none."""
+        self._overlap = torch.empty(0)
+
+    def close(self) -> None:
+        """Stop the reader processes."""
+        self._loader = None
+
+    def _load(self, batches: list[list[Piece]]) -> Iterable[dict[str, Any]]:
+        if self._loader is None:
+            network, readers = self.network(), self.setup.readers
+            reader = ViewReader(self.setup.root, network.sampling.source, network.crops)
+            self._loader = BatchLoader(reader, readers, self._device.type == "cuda")
+        return self._loader.load(batches)
+
+
+def copy_to_cpu(
+    batch: list[Piece], vectors: torch.Tensor, faults: dict[int, str]
+) -> tuple[list[Piece], F32, dict[int, str]]:
+    """Copy the features of a batch to the CPU, waiting for the GPU."""
+    return batch, vectors.cpu().numpy(), faults
+
+
+def join_index(batch: list[Piece]) -> npt.NDArray[np.int64]:
+    """Concatenate the image indices of all pieces, int64 (P, L), offset into the batch's images."""
+    indices, images = [], 0
+    for piece in batch:
+        indices.append(piece.index + images)
+        images += len(piece.kept) + len(piece.times)
+    return np.concatenate(indices)

@@ -1,0 +1,190 @@
+"""Load the network that computes features from a run of `flowkit train` or from a weight file."""
+
+from pathlib import Path
+from typing import cast
+
+from flowkit.errors import UsageError
+from flowkit.streams import StreamName
+from models.backbones.backbone import Backbone, InputConvention
+from models.weights.pretrained import WeightsError, load_weights, read_weights
+from models.weights.weight_files import convert_weights
+from train.features.network import FeatureNetwork, NetworkOptions, build_feature_network
+from train.recipe.recipe import AudioRecipe, FeatureSetRecipe, ImageRecipe, Network
+from train.runs.phases import Phase, phases_of
+from train.runs.run import Run
+from train.tasks.audio import AudioTask
+from train.tasks.backbones import FAMILIES, OPTIONS
+from train.tasks.networks import finished_network
+from train.tasks.weights import find_weights, has_part, take_trunk, trunk_of
+
+NETWORKS: dict[str, Network] = {
+    **{f"resnet{d}": Network(backbone="resnet", depth=d) for d in (18, 34, 50, 101, 152)},
+    "vgg16": Network(backbone="vgg16"),
+    "bn_inception": Network(backbone="bn_inception"),
+    "inception_resnet_v2": Network(backbone="inception_resnet_v2"),
+    "i3d": Network(backbone="i3d"),
+    "p3d": Network(backbone="p3d"),
+}
+
+
+def load_feature_network(options: NetworkOptions) -> FeatureNetwork:
+    """Load the network that the user asked for.
+
+    Raises:
+        UsageError: It makes no local features, or the weights do not fit the backbone.
+        RunError: The run is not finished.
+    """
+    return load_from_run(options) if is_run(options.model) else load_from_file(options)
+
+
+def is_run(model: str) -> bool:
+    """Return whether a path is a run folder."""
+    return (Path(model) / "run.json").exists()
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def load_from_run(options: NetworkOptions) -> FeatureNetwork:
+    """Load the branch of a run that was trained alone."""
+    if options.backbone is not None:
+        raise UsageError(f"{options.model} is a run, whose recipe says the backbone: no --backbone")
+    run = Run(options.model)
+    recipe, stream = choose_stream(run, options.stream)
+    phase = choose_phase(run, stream, options.split)
+    if isinstance(recipe, AudioRecipe):
+        backbone = AudioTask(recipe).load_finished_network(run, phase)
+    else:
+        assert stream == "rgb" or stream == "flow"
+        backbone = trunk_of(finished_network(run, phase, stream), stream)
+    network, data = recipe.network, recipe.data
+    depth = str(network.depth) if network.backbone == "resnet" else ""
+    snippet = (data.flow_length, 1) if stream == "flow" else (1, 1)
+    length, stride = (data.clip.length, data.clip.stride) if data.clip else snippet
+    return build_feature_network(
+        options,
+        backbone,
+        run.folder(phase.name) / "weights.pt",
+        f"{network.backbone}{depth} of {run.recipe.title}",
+        stream,
+        (data.size, length, stride),
+        data.short_side,
+    )
+
+
+def choose_stream(
+    run: Run, requested: StreamName | None
+) -> tuple[ImageRecipe | AudioRecipe, StreamName]:
+    """Choose the stream of a run whose network is used.
+
+    Args:
+        run: The run.
+        requested: The stream, or None for the only one.
+
+    Returns:
+        The recipe and the stream.
+
+    Raises:
+        UsageError: The run has no such network, or its branch is not a plain one.
+    """
+    recipe = run.recipe
+    if isinstance(recipe, FeatureSetRecipe):
+        raise UsageError(
+            f"{run.path} was trained on features, of which it makes scores and no features: take "
+            "the run, or the weights, that made them"
+        )
+    streams = recipe.streams
+    if requested is None and len(streams) > 1:
+        raise UsageError(f"{run.path} has networks of {' and '.join(streams)}: say --stream")
+    stream = requested or streams[0]
+    if stream not in streams:
+        raise UsageError(f"{run.path} has a network of {' and '.join(streams)}, none of {stream}")
+    between = recipe.network.cma or stream in recipe.network.non_local
+    if recipe.network.pyramid or between:
+        kind = "pyramid attention" if recipe.network.pyramid else "attention blocks"
+        raise UsageError(
+            f"{run.path} was trained with {kind} in its {stream} branch, whose features are not of "
+            "single frames or clips: take a run of plain branches"
+        )
+    return recipe, stream
+
+
+def choose_phase(run: Run, stream: StreamName, split: int | None) -> Phase:
+    """Return the phase in which the branch was trained alone.
+
+    Raises:
+        UsageError: The split does not exist, or a split is needed.
+    """
+    splits = run.recipe.splits
+    if (split is None) == bool(splits) or (splits and split not in splits):
+        known = f"--split of {', '.join(map(str, splits))}" if splits else "no --split"
+        raise UsageError(f"{run.path}: expected {known}, got {split}")
+    return next(phase for phase in phases_of(run.recipe, split) if phase.branch == stream)
+
+
+# --- weight files --------------------------------------------------------------------------------
+
+
+def load_from_file(options: NetworkOptions) -> FeatureNetwork:
+    """Load a backbone from a weight file; its first convolution tells which stream it takes."""
+    if options.backbone not in NETWORKS:
+        raise UsageError(
+            f"{options.model} is no run of flowkit train, so a weight file: expected --backbone of "
+            f"{', '.join(NETWORKS)}, got {options.backbone or 'none'}"
+        )
+    if options.split is not None:
+        raise UsageError("--split is for runs of several; the weight file is of one")
+    path, settings = find_weights(options.model), NETWORKS[options.backbone]
+    family = FAMILIES[settings.backbone]
+    try:
+        weights = read_weights(path)
+        branch: StreamName = (
+            "flow" if options.stream == "flow" or not has_part(weights, "rgb.") else "rgb"
+        )
+        own, left = take_trunk(weights, branch)
+        if left:
+            raise WeightsError(f"it has {', '.join(left)}, which is no part of a backbone")
+        channels = next((t.shape[1] for t in own.values() if t.ndim >= 4), 0)
+        stream = choose_source(options, channels, family.dims)
+        arguments = OPTIONS.get(settings.backbone)
+        backbone: Backbone = family(
+            in_channels=channels, num_classes=0, **(arguments(settings) if arguments else {})
+        )
+        last = (f"{backbone.last}.",)
+        load_weights(backbone, convert_weights(backbone, own), skip=last)
+    except WeightsError as error:
+        raise UsageError(f"{path}: {error}; or give another --backbone") from error
+    convention: InputConvention = getattr(family, f"{stream}_input")
+    fields = channels // 2 if stream == "flow" and family.dims == 2 else 1
+    length = convention.frames if family.dims == 3 else fields
+    sampling = (convention.size, length, 1)
+    return build_feature_network(
+        options, backbone.eval(), path, options.backbone, stream, sampling, None
+    )
+
+
+def choose_source(options: NetworkOptions, channels: int, dims: int) -> StreamName:
+    """Determine the stream of a network from its input channels.
+
+    Args:
+        options: The user's request.
+        channels: Input channels: 3 for RGB, 1 for audio, pairs for flow.
+        dims: 2 for images, 3 for clips.
+
+    Returns:
+        The stream.
+
+    Raises:
+        WeightsError: The channels fit no stream, or another one than `options` names.
+    """
+    is_flow = channels == 2 if dims == 3 else channels >= 2 and channels % 2 == 0
+    known = {3: "rgb", 1: "audio" if dims == 2 else ""}.get(channels, "flow" if is_flow else "")
+    if not known or (known == "audio" and options.backbone != "vgg16"):
+        raise WeightsError(
+            f"its first convolution takes {channels} channels, and {options.backbone} looks at RGB "
+            "(3) or flow (2 × fields; clips 2), vgg16 at audio too (1)"
+        )
+    if options.stream not in (None, known):
+        raise WeightsError(f"it looks at {known} ({channels} channels), and --stream says "
+                           f"{options.stream}")  # fmt: skip
+    return cast(StreamName, known)
