@@ -57,7 +57,8 @@ class StoreSamples(SnippetDataset):
     def plan(self, epoch: int, index: int) -> tuple[int, list[int]]:
         """The row of a sample, and where its snippets begin."""
         row = int(self.subset.rows[index])
-        return row, self._sample_times(row, make_generator(self.seed, epoch, row)).tolist()
+        times, _ = self.sample_times(row, make_generator(self.seed, epoch, row))
+        return row, times[:, 0].tolist()
 
     def read_only(self, row: int, times: list[int]) -> int:
         """The bytes of a sample: how many."""
@@ -320,7 +321,7 @@ def profile_sample(store: Path, count: int = 200) -> None:
         row = int(samples.subset.rows[index % len(samples)])
         video, random = samples.subset.store[row], np.random.default_rng(index)
         [crop] = samples.crops(video.height, video.width, random)
-        for t in samples._sample_times(row, random).tolist():
+        for [t] in samples.sample_times(row, random)[0].tolist():
             with stage("read"):
                 rgb, fields = video.rgb_bytes(t), video.flow_jpegs(t, FIELDS)
             with stage("decode RGB"):
