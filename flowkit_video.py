@@ -1,4 +1,4 @@
-"""Start the ``flowkit`` command, or say in one line why it cannot start.
+"""Start the ``flowkit`` command, or print one line that tells why it cannot start.
 
 This module, and not ``flowkit.cli``, is the entry point of the console script, since importing
 ``flowkit.cli`` runs ``flowkit/__init__.py`` first, which another project's distribution named
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def report_foreign_package(error: Exception | None) -> NoReturn:
-    """Exit with one line on why ``import flowkit`` does not give ours."""
+    """Exit with one line that tells why ``import flowkit`` does not find our package."""
     spec = spec_from_file_location("flowkit_installation", INSTALLATION)
     if spec is None or spec.loader is None or not INSTALLATION.is_file():
         raise ImportError(f"expected {INSTALLATION}, but it is missing") from error
@@ -42,7 +42,7 @@ def report_foreign_package(error: Exception | None) -> NoReturn:
 
 
 def report_problem(problem: str | None, error: Exception | None) -> NoReturn:
-    """Exit with one line; with ``--debug``, or where nothing explains the error, raise it."""
+    """Exit with one line; with ``--debug``, or if nothing explains the error, raise the error."""
     if error is not None and (problem is None or sys.argv[1:2] == ["--debug"]):
         raise error
     sys.exit(f"error: {problem}")

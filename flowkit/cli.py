@@ -1,4 +1,4 @@
-"""The ``flowkit`` command: finds commands by name, and turns errors into one line.
+"""Define the ``flowkit`` command, which finds commands by name and prints errors as one line.
 
 A command is imported when it is called, not before, so that ``flowkit --help`` is quick. Other
 distributions, and ``train``, join through the entry-point group ``flowkit.commands``.
@@ -21,77 +21,55 @@ from flowkit.errors import FlowkitError, UsageError
 from flowkit.path_text import PRINT_ERRORS, printable_path
 from flowkit.version import __version__
 
-# name: (module:attribute, the first sentence of its help)
-COMMANDS: dict[str, tuple[str, str]] = {
-    "datasets": (
-        "flowkit.commands.datasets:datasets",
-        "List the datasets of the catalogue, and what of them is on this machine",
-    ),
-    "demo": (
-        "flowkit.commands.demo:demo",
-        "Render motion8, extract it, and show what comes out",
-    ),
-    "doctor": (
-        "flowkit.commands.doctor:doctor",
-        "Check this machine, and say what to do about each finding",
-    ),
-    "export": (
-        "flowkit.commands.export:export",
-        "Write videos of STORE to folder OUT as img_*.jpg, flow_x_*.jpg and flow_y_*.jpg",
-    ),
-    "extract": (
-        "flowkit.commands.extract:extract",
-        "Extract videos into a frame store; run it again to go on after any interruption",
-    ),
-    "import": (
-        "flowkit.commands.import_:import_",
-        "Import every video folder below FOLDER: img_*.jpg, flow_x_*.jpg, flow_y_*.jpg",
-    ),
-    "index": (
-        "flowkit.commands.index:index",
-        "Rebuild the index of STORE from its commit records, and join new annotations if given",
-    ),
-    "preview": (
-        "flowkit.commands.preview:preview",
-        "Draw videos of STORE: RGB frames above colour-coded flow",
-    ),
-    "remove": (
-        "flowkit.commands.remove:remove",
-        "Remove the features NAME from STORE, so that others can be made under that name",
-    ),
-    "status": (
-        "flowkit.commands.status:status",
-        "Show what STORE holds: videos by stream, what is missing, failures by kind",
-    ),
-    "verify": (
-        "flowkit.commands.verify:verify",
-        "Check every byte of STORE against its commit records; exits with 1 if any is wrong",
-    ),
+HELP = {
+    "datasets": "List the datasets of the catalogue, and what of them is on this machine",
+    "demo": "Render motion8, extract it, and show what comes out",
+    "doctor": "Check this machine, and say what to do about each finding",
+    "export": "Write videos of STORE to folder OUT as img_*.jpg, flow_x_*.jpg and flow_y_*.jpg",
+    "extract": "Extract videos into a frame store; run it again to go on after any interruption",
+    "import": "Import every video folder below FOLDER: img_*.jpg, flow_x_*.jpg, flow_y_*.jpg",
+    "index": "Rebuild the index of STORE from its commit records, "
+    "and join new annotations if given",
+    "preview": "Draw videos of STORE: RGB frames above colour-coded flow",
+    "remove": "Remove the features NAME from STORE, so that others can be made under that name",
+    "status": "Show what STORE holds: videos by stream, what is missing, failures by kind",
+    "verify": "Check every byte of STORE against its commit records; exits with 1 if any is wrong",
 }
-INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT
+"""The first sentence of the help of each command, so that `flowkit --help` imports no command."""
+COMMANDS = {
+    name: ("flowkit.commands.{0}:{0}".format("import_" if name == "import" else name), text)
+    for name, text in HELP.items()
+}
+"""Where each command is defined, as ``module:attribute``, and the first sentence of its help."""
+INTERRUPTED = 130
+"""Exit code that a shell reports for a process ended by SIGINT."""
 
 
 class Commands(click.Group):
     """A group whose commands are loaded by name on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, sorted: those of COMMANDS and those that joined."""
-        return sorted({*COMMANDS, *joined()})
+        """Return all names, sorted: those of COMMANDS and those of other distributions."""
+        return sorted({*COMMANDS, *find_joined_commands()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command; None for an unknown name."""
+        """Import a command; return None for an unknown name."""
         if cmd_name in COMMANDS:
             module, _, attribute = COMMANDS[cmd_name][0].partition(":")
             command = getattr(import_module(module), attribute)
             assert isinstance(command, click.Command)
             return command
-        entry = joined().get(cmd_name)
-        return load(entry) if entry else None
+        entry = find_joined_commands().get(cmd_name)
+        return load_command(entry) if entry else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that ``args`` start with; UsageError naming the nearest one."""
+        """Find the command that ``args`` start with.
+
+        Raises:
+            UsageError: There is no such command; the message names the nearest one.
+        """
         names = self.list_commands(ctx)
         if args[0] not in names:
             nearest = difflib.get_close_matches(args[0], names, n=1, cutoff=0.5)
@@ -108,7 +86,7 @@ class Commands(click.Group):
                 lines.append((name, COMMANDS[name][1]))
                 continue
             try:
-                command = load(joined()[name])
+                command = load_command(find_joined_commands()[name])
                 lines.append((name, command.get_short_help_str(limit)))
             except UsageError as error:
                 lines.append((name, f"({error})"))
@@ -123,10 +101,10 @@ class Commands(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run, and leave with the exit code that errors.py names; see ``click.Command.main``."""
+        """Run a command and exit with the exit code of its error; see ``click.Command.main``."""
         arguments = list(sys.argv[1:] if args is None else args)
         for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # ids are any Unicode, terminals are not
+            if isinstance(stream, io.TextIOWrapper):  # some terminals cannot print all characters
                 prepare_stream(stream)
         if not standalone_mode:
             return super().main(arguments, prog_name, complete_var, False, **extra)
@@ -143,21 +121,23 @@ class Commands(click.Group):
         except Exception as error:
             if debug:
                 raise
-            click.echo(f"error: {message(error)}", err=True)
+            click.echo(f"error: {describe_error(error)}", err=True)
             sys.exit(error.exit_code if isinstance(error, FlowkitError) else 1)
 
 
 def prepare_stream(stream: io.TextIOWrapper) -> None:
-    """Let any text be printed. A locale of ASCII is one that is not set: UTF-8, as in Python."""
-    asked = os.environ.get("PYTHONIOENCODING")
-    if codecs.lookup(stream.encoding).name == "ascii" and not asked:
-        stream.reconfigure(encoding="utf-8", errors=PRINT_ERRORS)
-    else:
-        stream.reconfigure(errors=PRINT_ERRORS)
+    """Let any text be printed to a stream.
+
+    An encoding of ASCII means that the locale is not set; UTF-8 is used then, as in Python itself.
+    """
+    is_chosen = bool(os.environ.get("PYTHONIOENCODING"))
+    is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+    encoding = "utf-8" if is_ascii and not is_chosen else None
+    stream.reconfigure(encoding=encoding, errors=PRINT_ERRORS)
 
 
-def message(error: Exception) -> str:
-    """The error in one line; one that flowkit did not raise on purpose says so."""
+def describe_error(error: Exception) -> str:
+    """Describe an error in one line, and tell if flowkit did not raise it on purpose."""
     if isinstance(error, FlowkitError):
         return " ".join(str(error).split())
     if isinstance(error, ImportError | OSError):
@@ -172,22 +152,25 @@ def message(error: Exception) -> str:
     return f"unexpected {text} (this is a bug: 'flowkit --debug …' shows where)"
 
 
-def joined() -> dict[str, EntryPoint]:
-    """The commands of other distributions, by name."""
+def find_joined_commands() -> dict[str, EntryPoint]:
+    """Find the entry points of the commands of other distributions, by name."""
     return {entry.name: entry for entry in entry_points(group="flowkit.commands")}
 
 
-def load(entry: EntryPoint) -> click.Command:
-    """The command of an entry point; UsageError if it cannot be imported."""
+def load_command(entry: EntryPoint) -> click.Command:
+    """Import the command of an entry point.
+
+    Raises:
+        UsageError: It cannot be imported.
+    """
     try:
         command = entry.load()
     except (ImportError, AttributeError, OSError) as error:
         from flowkit.doctor.imports import explain_import_error
 
         reason = explain_import_error(error) or f"{error}; install its distribution again"
-        raise UsageError(
-            f"the command {entry.name!r} ({entry.value}) cannot be loaded: {reason}"
-        ) from error
+        command_name = f"the command {entry.name!r} ({entry.value})"
+        raise UsageError(f"{command_name} cannot be loaded: {reason}") from error
     assert isinstance(command, click.Command)
     return command
 
@@ -201,4 +184,4 @@ def main(debug: bool) -> None:
     "flowkit demo" shows all of it in minutes; "flowkit COMMAND --help" explains a command.
     """
     for shadow in find_shadows():
-        click.echo(f"warning: {shadow.message}; {shadow.remedy}", err=True)
+        click.echo(f"warning: {shadow.message}; {shadow.advice}", err=True)

@@ -28,32 +28,29 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class OtherDistribution:
-    """Another project's distribution that installs packages with the names of ours.
-
-    Attributes:
-        name: Its name, as pip knows it.
-        version: Its version.
-        packages: Which of ``flowkit``, ``models`` and ``train`` it installs.
-        folder: Where it is installed, such as ``…/site-packages``.
-    """
+    """Another project's distribution that installs packages with the names of ours."""
 
     name: str
+    """Name of the distribution, as pip knows it."""
     version: str
+    """Version of the distribution."""
     packages: tuple[str, ...]
+    """Which of ``flowkit``, ``models`` and ``train`` it installs."""
     folder: Path
+    """Folder where it is installed, such as ``…/site-packages``."""
 
     @property
     def message(self) -> str:
         """What is wrong, in one line."""
-        packages = " and ".join(repr(name) for name in self.packages)
+        packages = " and ".join(map(repr, self.packages))
         return (
             f"{self.name} {self.version}, another project, installs {packages}, too, in "
             f"{self.folder}: it and {DISTRIBUTION} cannot be in one environment"
         )
 
     @property
-    def remedy(self) -> str:
-        """The commands that repair it."""
+    def advice(self) -> str:
+        """What to do: the commands that leave our packages installed."""
         return f"pip uninstall {self.name}, then {REINSTALL}"
 
 
@@ -63,38 +60,34 @@ def find_other_distributions(path: list[str] | None = None) -> list[OtherDistrib
     Args:
         path: Folders to search, as in ``sys.path`` (the default).
     """
-    search = sys.path if path is None else path
-    found: dict[tuple[str, Path], OtherDistribution] = {}
-    for item in distributions(path=search):
+    others: dict[tuple[str, Path], OtherDistribution] = {}
+    for installed in distributions(path=sys.path if path is None else path):
         # Metadata that lost its name is how pip leaves a broken installation.
-        name = item.metadata["Name"] or ""
+        name = installed.metadata["Name"] or ""
         if not name or normalize_name(name) == DISTRIBUTION:
             continue
-        packages = tuple(package for package in PACKAGES if has_package(item, package))
+        packages = tuple(package for package in PACKAGES if has_package(installed, package))
         if packages:
-            folder = Path(str(item.locate_file(""))).resolve()
-            found.setdefault(
-                (name, folder), OtherDistribution(name, item.version, packages, folder)
-            )
-    return list(found.values())
+            folder = Path(str(installed.locate_file(""))).resolve()
+            other = OtherDistribution(name, installed.version, packages, folder)
+            others.setdefault((name, folder), other)
+    return list(others.values())
 
 
-def has_package(item: Distribution, package: str) -> bool:
-    """Whether a distribution installs Python code named ``package``.
+def has_package(installed: Distribution, package: str) -> bool:
+    """Return whether a distribution installs Python code named ``package``.
 
     Data files alone do not count: an editable installation of flowkit has them.
     """
-    record = item.read_text("RECORD")
+    record = installed.read_text("RECORD")
     if record is None:
-        return package in (item.read_text("top_level.txt") or "").split()
-    code = (
-        rf"^\"?{package}(/[^,\"]*)?({'|'.join(map(re.escape, ['.py', *EXTENSION_SUFFIXES]))})\"?,"
-    )
-    return re.search(code, record, re.MULTILINE) is not None
+        return package in (installed.read_text("top_level.txt") or "").split()
+    suffixes = "|".join(map(re.escape, [".py", *EXTENSION_SUFFIXES]))
+    return re.search(rf"^\"?{package}(/[^,\"]*)?({suffixes})\"?,", record, re.MULTILINE) is not None
 
 
 def normalize_name(name: str) -> str:
-    """The name of a distribution as the package index compares it."""
+    """Return the name of a distribution as the package index compares it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -108,33 +101,33 @@ def find_changed_files(path: list[str] | None = None) -> list[str]:
         Their paths relative to the folder of installation; nothing for an editable installation,
         nor where flowkit is not installed.
     """
-    items = distributions(name=DISTRIBUTION, path=sys.path if path is None else path)
-    item = next(iter(items), None)
-    record = item.read_text("RECORD") if item else None
-    if item is None or record is None:
+    matches = distributions(name=DISTRIBUTION, path=sys.path if path is None else path)
+    installed = next(iter(matches), None)
+    record = installed.read_text("RECORD") if installed else None
+    if installed is None or record is None:
         return []
     changed = []
     for row in csv.reader(record.splitlines()):
         name, digest = row[0], row[1]
         if not digest or name.split("/")[0].removesuffix(".py") not in (*PACKAGES, "flowkit_video"):
             continue
-        file = Path(str(item.locate_file(name)))
+        file = Path(str(installed.locate_file(name)))
         if not file.is_file() or f"sha256={hash_file(file)}" != digest:
             changed.append(name)
     return changed
 
 
 def hash_file(file: Path) -> str:
-    """The SHA-256 of a file, written as in a wheel's RECORD."""
+    """Compute the SHA-256 of a file, written as in a wheel's RECORD."""
     digest = hashlib.sha256(file.read_bytes()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def explain_foreign_package(package: str) -> str:
-    """Say in one line why ``import PACKAGE`` does not give ours, and what to do about it."""
+    """Explain in one line why ``import PACKAGE`` does not find ours, and what to do about it."""
     others = [other for other in find_other_distributions() if package in other.packages]
     if others:
-        return f"{others[0].message}. Run: {others[0].remedy}"
+        return f"{others[0].message}. Run: {others[0].advice}"
     expected = ROOT / package / "__init__.py"
     origin = getattr(sys.modules.get(package), "__file__", None)
     if origin is not None and Path(origin).resolve() != expected:
@@ -147,14 +140,14 @@ def explain_foreign_package(package: str) -> str:
 
 
 def require_own_package() -> None:
-    """Raise ImportError where ``flowkit/__init__.py`` is not ours, but the rest of flowkit is."""
+    """Raise an ImportError if ``flowkit/__init__.py`` is another project's."""
     module = sys.modules["flowkit"]
     if getattr(module, "__distribution__", None) != DISTRIBUTION:
         raise ImportError(explain_foreign_package("flowkit"), name="flowkit")
 
 
 def read_requirements() -> list[str]:
-    """What the installed distribution requires; empty where it is not installed."""
+    """Read what the installed distribution requires; empty if it is not installed."""
     try:
         return distribution(DISTRIBUTION).requires or []
     except PackageNotFoundError:

@@ -1,6 +1,7 @@
-"""Check of `flowkit doctor` that trains one step of each branch of a two-stream network.
+"""Check for `flowkit doctor` that training works: train one step of a two-stream network.
 
-`flowkit doctor` finds it through the entry-point group ``flowkit.checks``.
+The network has two branches: one sees RGB frames, the other optical flow. `flowkit doctor` finds
+this check through the entry-point group ``flowkit.checks``.
 """
 
 import os
@@ -28,11 +29,11 @@ CHANGES = {
     "training.batch": "2",
     "testing.controls": "[]",
 }
-"""What makes a small recipe of motion8_cma, for two videos of 64×48 pixels."""
+"""Changes that make a small training recipe of motion8_cma, for two videos of 64×48 pixels."""
 
 
 @contextmanager
-def keeping_inductor_in(folder: Path) -> Iterator[None]:
+def keep_inductor_cache_in(folder: Path) -> Iterator[None]:
     """Keep the cache of PyTorch's compiler in a temporary folder, unless the user has set one.
 
     Parts of PyTorch create the cache on import, and it would stay among the temporary files.
@@ -47,7 +48,7 @@ def keeping_inductor_in(folder: Path) -> Iterator[None]:
 
 
 def make_recipe() -> "Recipe":
-    """Build a recipe that trains one step for each of two branches, RGB and flow."""
+    """Build a training recipe of one step for each branch."""
     from train.recipe.recipe import change_recipe, read_recipe
 
     return change_recipe(read_recipe("motion8_cma"), CHANGES)
@@ -63,10 +64,10 @@ def check_training(store: Path, folder: Path) -> str:
         store: A store as described in ``flowkit.doctor.plugin_steps``.
         folder: An empty folder in which the run is written.
     """
-    with keeping_inductor_in(folder):
+    with keep_inductor_cache_in(folder):
         settings = train_one_step(store, folder / "run")
-    loaders = f"{settings.workers} process{'' if settings.workers == 1 else 'es'} loading data"
-    return f"1 step for RGB and 1 for flow on {settings.device} with {loaders}"
+    processes = f"{settings.workers} process{'' if settings.workers == 1 else 'es'}"
+    return f"1 step for RGB and 1 for flow on {settings.device} with {processes} loading data"
 
 
 def train_one_step(store: Path, run_folder: Path) -> "Settings":

@@ -4,17 +4,14 @@ from pathlib import Path
 
 import click
 
+from flowkit.commands.options import catalog_option
 from flowkit.commands.terminal import print_json, print_table
 from flowkit.path_text import argument_to_text
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...", type=argument_to_text)
-@click.option(
-    "--catalog",
-    type=click.Path(path_type=Path),
-    help="Read datasets from this file instead of datasets.yaml.",
-)
+@catalog_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def datasets(names: tuple[str, ...], catalog: Path | None, as_json: bool) -> None:
     """List the datasets of the catalogue, and what of them is on this machine.

@@ -1,52 +1,43 @@
 """Define `flowkit demo`, which renders motion8, extracts it and compares it with its true flow."""
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+from flowkit.commands.options import PATH
 
 
 @click.command()
 @click.option("--write", "only_write", is_flag=True, help="Only render the dataset.")
-@click.option(
-    "--check",
-    "only_check",
-    is_flag=True,
-    help="Only compare an extracted store with the true flow.",
-)
-@click.option("--store", type=click.Path(path_type=Path), default=Path("stores/motion8"),
-              show_default=True)  # fmt: skip
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="Folder to render into. [default: $FLOWKIT_DATA/motion8]",
-)
-@click.option(
-    "--videos",
-    type=click.IntRange(1),
-    default=16,
-    show_default=True,
-    help="Number of training videos.",
-)
-@click.option("--test-videos", type=click.IntRange(0), default=8, show_default=True)
-@click.option("--frames", type=click.IntRange(2), default=32, show_default=True)
-@click.option("--size", default="256x256", show_default=True, metavar="WxH")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option(
-    "--workers", type=click.IntRange(0), help="Videos to extract at once. [default: all cores]"
-)
+@click.option("--check", "only_check", is_flag=True,
+              help="Only compare an extracted store with the true flow.")  # fmt: skip
+@click.option("--store", type=PATH, default=Path("stores/motion8"), show_default=True,
+              help="Folder of the store.")  # fmt: skip
+@click.option("--data", type=PATH, help="Folder to render into. [default: $FLOWKIT_DATA/motion8]")
+@click.option("--videos", type=click.IntRange(1), default=16, show_default=True,
+              help="Number of training videos.")  # fmt: skip
+@click.option("--test-videos", type=click.IntRange(0), default=8, show_default=True,
+              help="Number of test videos.")  # fmt: skip
+@click.option("--frames", type=click.IntRange(2), default=32, show_default=True,
+              help="Number of frames of each video.")  # fmt: skip
+@click.option("--size", default="256x256", show_default=True, metavar="WxH",
+              help="Width and height of the videos in pixels.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Seed of the random motions.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(0),
+              help="Videos to extract at once. [default: all cores]")  # fmt: skip
 @click.pass_context
 def demo(
     context: click.Context,
+    /,
     only_write: bool,
     only_check: bool,
     store: Path,
     data: Path | None,
-    videos: int,
-    test_videos: int,
-    frames: int,
-    size: str,
-    seed: int,
     workers: int | None,
+    size: str,
+    **motion8_options: Any,
 ) -> None:
     """Render motion8, extract it, and show what comes out.
 
@@ -62,7 +53,7 @@ def demo(
         raise UsageError("--write and --check exclude each other; give neither to do everything")
     folder = data or data_root() / "motion8"
     if not only_check:
-        write_videos(folder, videos, test_videos, frames, size, seed)
+        write_videos(folder, size, **motion8_options)
     if not (only_write or only_check) and not extract_videos(folder, store, workers):
         click.echo("interrupted; run the same command again to continue", err=True)
         context.exit(130)
@@ -70,30 +61,24 @@ def demo(
         check_store(store, folder)
 
 
-def write_videos(
-    folder: Path, videos: int, test_videos: int, frames: int, size: str, seed: int
-) -> None:
+def write_videos(folder: Path, size: str, **motion8_options: Any) -> None:
     """Render the videos of motion8 that do not exist yet.
 
     Args:
         folder: Folder to render into.
-        videos: Number of training videos.
-        test_videos: Number of test videos.
-        frames: Frames of each video.
         size: Width and height in pixels, as ``WxH``.
-        seed: Seed of the motions.
+        **motion8_options: The other fields of `flowkit.synthetic.motion8.Motion8`.
     """
     from flowkit.commands.terminal import count_progress
     from flowkit.extraction.recipe_overrides import parse_size
     from flowkit.synthetic.motion8 import Motion8, write_dataset
 
     width, height = parse_size(size)
-    config = Motion8(
-        videos=videos, test_videos=test_videos, frames=frames, width=width, height=height, seed=seed
-    )
+    config = Motion8(width=width, height=height, **motion8_options)
     with count_progress("rendering motion8") as progress:
         rendered = write_dataset(folder, config, progress)
-    click.echo(f"motion8: {videos + test_videos} videos at {folder} ({rendered} rendered now)")
+    videos = config.videos + config.test_videos
+    click.echo(f"motion8: {videos} videos at {folder} ({rendered} rendered now)")
 
 
 def extract_videos(folder: Path, store: Path, workers: int | None) -> bool:
@@ -113,12 +98,11 @@ def extract_videos(folder: Path, store: Path, workers: int | None) -> bool:
     from flowkit.extraction import Options, RecipeOverrides, choose_recipe, extract
 
     table = FORMATS["motion8"].read_table(folder / "annotations", None)
-    located = FORMATS["motion8"].locate_videos(folder / "videos", table)
+    videos = FORMATS["motion8"].locate_videos(folder / "videos", table)
     streams = ("rgb", "flow")
     recipe = choose_recipe(store, streams, RecipeOverrides(), find_dataset("motion8").recipe)
-    summary = extract(
-        located, store, recipe, Options(workers=workers), table=table, dataset="motion8"
-    )
+    options = Options(workers=workers)
+    summary = extract(videos, store, recipe, options, table=table, dataset="motion8")
     print_table(summary.render())
     return not summary.interrupted
 

@@ -1,4 +1,4 @@
-"""Define `flowkit doctor`, which checks this machine."""
+"""Define `flowkit doctor`, which finds problems of this machine before an extraction does."""
 
 import signal
 import sys
@@ -6,37 +6,25 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+
+from flowkit.commands.options import PATH, catalog_option, variant_option
 
 if TYPE_CHECKING:
     from flowkit.doctor import Finding
 
 
 @click.command()
-@click.option(
-    "--dataset",
-    "name",
-    metavar="NAME",
-    help="Also check that a dataset is here and that its store will fit on disk.",
-)
-@click.option("--variant", metavar="NAME", help="Variant of the dataset, such as 600 of kinetics.")
-@click.option(
-    "--store", type=click.Path(path_type=Path), default=Path(), show_default=True,
-    help="Folder where the store is, or will be.",
-)  # fmt: skip
-@click.option(
-    "--catalog",
-    type=click.Path(path_type=Path),
-    help="Read datasets from this file instead of datasets.yaml.",
-)
-@click.option(
-    "--quick",
-    is_flag=True,
-    help="Skip the checks that take seconds: a Ray worker and a training step.",
-)
+@click.option("--dataset", "name", metavar="NAME", help="Also check that a dataset is here and "
+              "that its store will fit on disk.")  # fmt: skip
+@variant_option
+@click.option("--store", type=PATH, default=Path(), show_default=True,
+              help="Folder where the store is, or will be.")  # fmt: skip
+@catalog_option
+@click.option("--quick", is_flag=True, help="Skip the checks that take seconds: a Ray worker and a "
+              "training step.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(
     name: str | None, variant: str | None, store: Path, catalog: Path | None, quick: bool,
@@ -51,8 +39,9 @@ def doctor(
     flowkit doctor
     flowkit doctor --dataset ucf101 --store /data/stores/ucf101
     """
-    import json
+    from dataclasses import asdict
 
+    from flowkit.commands.terminal import print_json
     from flowkit.doctor import diagnose
 
     dataset = None
@@ -71,7 +60,7 @@ def doctor(
     if is_terminal:
         click.echo("\r\x1b[K", err=True, nl=False)
     if as_json:
-        click.echo(json.dumps([finding.to_dict() for finding in findings], indent=2))
+        print_json([asdict(finding) for finding in findings], indent=2)
     else:
         print_findings(findings)
     if any(finding.status == "fail" for finding in findings):
@@ -96,19 +85,13 @@ def interrupt_on_signals() -> Iterator[None]:
     Yields:
         None, while the signals are handled so.
     """
-
-    def interrupt(signal_number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
     if threading.current_thread() is not threading.main_thread():
         yield  # Python delivers signals to the main thread only
         return
-    previous: dict[int, Any] = {
-        signal_number: signal.signal(signal_number, interrupt)
-        for signal_number in (signal.SIGTERM, signal.SIGHUP)
-    }
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in signals}
     try:
         yield
     finally:
-        for signal_number, handler in previous.items():
-            signal.signal(signal_number, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

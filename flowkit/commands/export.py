@@ -4,39 +4,24 @@ from pathlib import Path
 
 import click
 
+from flowkit.commands.options import IMAGE_FOLDERS, JPEG_QUALITY, PATH, store_argument
 from flowkit.path_text import argument_to_text
 
 
 @click.command()
-@click.argument("store", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--format", required=True, type=click.Choice(["denseflow", "mmaction2"]))
-@click.option(
-    "--ids",
-    multiple=True,
-    metavar="ID",
-    type=argument_to_text,
-    help="Export only this video; can be given more than once.",
-)
-@click.option(
-    "--subset",
-    multiple=True,
-    metavar="NAME",
-    type=argument_to_text,
-    help="Export only this subset; can be given more than once.",
-)
-@click.option(
-    "--bound",
-    type=float,
-    help="Flow bound of the exported images in pixels. [default: the store's]",
-)
-@click.option(
-    "--quality", type=click.IntRange(1, 100), default=95, show_default=True,
-    help="JPEG quality of the flow images; RGB images are copied unchanged.",
-)  # fmt: skip
-@click.option(
-    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of threads."
-)
+@store_argument
+@click.argument("out", type=PATH)
+@click.option("--format", required=True, type=IMAGE_FOLDERS)
+@click.option("--ids", multiple=True, metavar="ID", type=argument_to_text,
+              help="Export only this video; can be given more than once.")  # fmt: skip
+@click.option("--subset", multiple=True, metavar="NAME", type=argument_to_text,
+              help="Export only this subset; can be given more than once.")  # fmt: skip
+@click.option("--bound", type=float, help="Flow bound of the exported images in pixels. [default: "
+              "the store's]")  # fmt: skip
+@click.option("--quality", type=JPEG_QUALITY, default=95, show_default=True,
+              help="JPEG quality of the flow images; RGB images are copied unchanged.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
+              help="Number of threads.")  # fmt: skip
 def export(
     store: Path,
     out: Path,

@@ -5,100 +5,59 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flowkit.commands.options import JPEG_QUALITY, PATH, catalog_option, variant_option
 from flowkit.flow.params import PRESETS
 from flowkit.path_text import argument_to_text
 
 if TYPE_CHECKING:
+    from flowkit.extraction.summary import Summary
     from flowkit.recipe import Recipe
 
 
 @click.command("extract")
 # An unreadable file is quarantined like any other bad file, so that extraction continues.
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, readable=False))
-@click.option(
-    "--dataset",
-    metavar="NAME",
-    help="Extract a dataset of the catalogue (`flowkit datasets` lists them).",
-)
-@click.option("--variant", metavar="V", help="Variant of the dataset, such as 600 of kinetics.")
-@click.option(
-    "--videos",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Extract the videos of a folder with one folder per class.",
-)
-@click.option(
-    "--catalog",
-    type=click.Path(path_type=Path),
-    help="Read datasets from this file instead of datasets.yaml.",
-)
-@click.option(
-    "--subset",
-    metavar="NAME",
-    type=argument_to_text,
-    help="Extract only videos of this subset, such as val.",
-)
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    help="Folder of the store. [default: stores/<dataset>]",
-)
-@click.option(
-    "--streams",
-    metavar="S",
-    help="Streams to extract, separated by commas: rgb, flow, audio. [default: rgb,flow]",
-)
+@click.option("--dataset", metavar="NAME", help="Extract a dataset of the catalogue (`flowkit "
+              "datasets` lists them).")  # fmt: skip
+@variant_option
+@click.option("--videos", metavar="DIR", type=PATH,
+              help="Extract the videos of a folder with one folder per class.")  # fmt: skip
+@catalog_option
+@click.option("--subset", metavar="NAME", type=argument_to_text,
+              help="Extract only videos of this subset, such as val.")  # fmt: skip
+@click.option("--store", type=PATH, help="Folder of the store. [default: stores/<dataset>]")
+@click.option("--streams", metavar="S", help="Streams to extract, separated by commas: rgb, flow, "
+              "audio. [default: rgb,flow]")  # fmt: skip
 @click.option("--audio/--no-audio", default=None,
               help="Also extract sound. [default: where the dataset's recipe has it]")  # fmt: skip
-@click.option(
-    "--size", metavar="WxH", help="Resize frames to exactly this size in pixels. [default: 256x256]"
-)
-@click.option(
-    "--short-side",
-    metavar="N",
-    type=int,
-    help="Resize the shorter side to N pixels, and keep the aspect ratio.",
-)
-@click.option(
-    "--upscale", is_flag=True, help="Also enlarge videos whose shorter side is below --short-side."
-)
+@click.option("--size", metavar="WxH",
+              help="Resize frames to exactly this size in pixels. [default: 256x256]")  # fmt: skip
+@click.option("--short-side", metavar="N", type=int,
+              help="Resize the shorter side to N pixels, and keep the aspect ratio.")  # fmt: skip
+@click.option("--upscale", is_flag=True,
+              help="Also enlarge videos whose shorter side is below --short-side.")  # fmt: skip
 @click.option("--upsize", is_flag=True, hidden=True, help="The former name of --upscale.")
 @click.option("--no-resize", is_flag=True, help="Keep the size of each video.")
-@click.option(
-    "--fps", type=float, help="Resample videos to this frame rate. [default: keep every frame]"
-)
+@click.option("--fps", type=float,
+              help="Resample videos to this frame rate. [default: keep every frame]")  # fmt: skip
 @click.option("--preset", type=click.Choice(list(PRESETS)),
               help="Optical-flow preset: paper (as in the papers; the default), accurate (also "
                    "finds large motion) or fast (for machines without a GPU).")  # fmt: skip
 @click.option("--bound", type=float, help="Truncate flow to ± this many pixels. [default: 20]")
-@click.option(
-    "--rgb-quality",
-    type=click.IntRange(1, 100),
-    help="JPEG quality of the RGB frames. [default: 95]",
-)
-@click.option(
-    "--flow-quality",
-    type=click.IntRange(1, 100),
-    help="JPEG quality of the flow images. [default: 95]",
-)
-@click.option(
-    "--subsampling",
-    type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]),
-    help="Chroma subsampling of the RGB JPEGs. [default: 4:2:0]",
-)
+@click.option("--rgb-quality", type=JPEG_QUALITY,
+              help="JPEG quality of the RGB frames. [default: 95]")  # fmt: skip
+@click.option("--flow-quality", type=JPEG_QUALITY,
+              help="JPEG quality of the flow images. [default: 95]")  # fmt: skip
+@click.option("--subsampling", type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]),
+              help="Chroma subsampling of the RGB JPEGs. [default: 4:2:0]")  # fmt: skip
 @click.option("--workers", type=click.IntRange(0),
               help="Videos to extract at once, one core each [default: all cores]. 0 works in this "
               "process without Ray (one thread per core on a GPU, else one video at a time); a "
               "video that crashes or hangs then stops the whole run.")  # fmt: skip
-@click.option(
-    "--backend",
-    default="auto",
-    show_default=True,
-    help="Optical-flow backend (`flowkit doctor` lists those that work here).",
-)
-@click.option(
-    "--shard", metavar="I/N", help="Work only on part I (from 0) of N, for batch schedulers."
-)
+@click.option("--backend", default="auto", show_default=True, help="Optical-flow backend (`flowkit "
+              "doctor` lists those that work here).")  # fmt: skip
+@click.option("--shard", metavar="I/N",
+              help="Work only on part I (from 0) of N, for batch schedulers.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), help="Extract at most this many videos.")
 @click.option("--address", help="Address of a Ray cluster to join. [default: $RAY_ADDRESS]")
 @click.option("--update", is_flag=True, help="Extract videos again whose source file has changed.")
@@ -139,10 +98,8 @@ def extract(
     flowkit extract a.mp4 b.avi --store S --audio
     """
     from flowkit.commands.sources import choose_sources
-    from flowkit.commands.terminal import print_json, print_table
     from flowkit.extraction import Options, RecipeOverrides, choose_recipe, parse_part
     from flowkit.extraction import extract as extract_videos
-    from flowkit.extraction.summary import count_kinds
 
     sources = choose_sources(files, dataset, variant, videos, catalog, subset, store)
     chosen_streams = choose_streams(streams, audio, sources.recipe)
@@ -152,33 +109,47 @@ def extract(
         **{name: rest[name] for name in OPTION_NAMES},
     )
     overrides = RecipeOverrides(
-        upsize=upscale or upsize,
-        **{name: rest[name] for name in rest.keys() - OPTION_NAMES},
+        upsize=upscale or upsize, **{name: rest[name] for name in rest.keys() - OPTION_NAMES}
     )
     recipe = choose_recipe(sources.store, chosen_streams, overrides, sources.recipe)
     summary = extract_videos(
         sources.located, sources.store, recipe, options,
         table=sources.table, dataset=sources.dataset,
     )  # fmt: skip
+    context.exit(report_summary(summary, strict, as_json))
+
+
+def report_summary(summary: "Summary", strict: bool, as_json: bool) -> int:
+    """Print the summary of an extraction.
+
+    Args:
+        summary: The summary.
+        strict: Value of --strict.
+        as_json: Value of --json.
+
+    Returns:
+        The exit code of the command.
+    """
+    from flowkit.commands.terminal import print_json, print_table
+    from flowkit.extraction.summary import count_kinds
+
     if as_json:
         print_json(summary.to_dict())
     else:
         print_table(summary.render())
-        click.echo(f"store: {sources.store}")
+        click.echo(f"store: {summary.store}")
     if summary.interrupted:
         click.echo("interrupted; run the same command again to continue", err=True)
-        context.exit(130)
-    if strict and (summary.failed or summary.quarantined):
-        context.exit(4)
-    if summary.fruitless:
-        failures = [*summary.failed, *summary.quarantined]
-        click.echo(
-            f"error: no video could be extracted: {len(failures)} failed "
-            f"({count_kinds(failures)}); "
-            f"`flowkit status {sources.store} --failures` lists the reasons",
-            err=True,
-        )
-        context.exit(1)
+        return 130
+    failures = [*summary.failed, *summary.quarantined]
+    if strict and failures:
+        return 4
+    if summary.is_failure:
+        reason = f"{len(failures)} failed ({count_kinds(failures)})"
+        advice = f"`flowkit status {summary.store} --failures` lists the reasons"
+        click.echo(f"error: no video could be extracted: {reason}; {advice}", err=True)
+        return 1
+    return 0
 
 
 def choose_streams(

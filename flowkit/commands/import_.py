@@ -4,23 +4,20 @@ from pathlib import Path
 
 import click
 
+from flowkit.commands.options import IMAGE_FOLDERS, PATH
+
 
 @click.command("import")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option(
-    "--store",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the store; made if it does not exist.",
-)
-@click.option("--format", required=True, type=click.Choice(["denseflow", "mmaction2"]))
+@click.option("--store", required=True, type=PATH,
+              help="Folder of the store; made if it does not exist.")  # fmt: skip
+@click.option("--format", required=True, type=IMAGE_FOLDERS)
 @click.option(
     "--bound", type=float, default=20.0, show_default=True,
     help="Flow bound of the imported images in pixels (denseflow's -b, by default 32 there).",
 )  # fmt: skip
-@click.option(
-    "--fps", type=float, help="Frame rate of the videos, which the folders do not record."
-)
+@click.option("--fps", type=float,
+              help="Frame rate of the videos, which the folders do not record.")  # fmt: skip
 @click.option("--dataset", help="Dataset name to record in the store.")
 def import_(
     folder: Path, store: Path, format: str, bound: float, fps: float | None, dataset: str | None

@@ -5,30 +5,22 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flowkit.commands.options import catalog_option, store_argument, variant_option
+
 if TYPE_CHECKING:
     from flowkit.annotations.table import AnnotationTable
 
 
 @click.command()
-@click.argument("store", type=click.Path(path_type=Path))
-@click.option(
-    "--dataset", metavar="NAME", help="Join the annotations of a dataset of the catalogue."
-)
-@click.option("--variant", metavar="V", help="Variant of the dataset, such as 600 of kinetics.")
-@click.option(
-    "--catalog",
-    type=click.Path(path_type=Path),
-    help="Read datasets from this file instead of datasets.yaml.",
-)
-@click.option(
-    "--annotations", type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Join the annotation files in this folder; needs --format.",
-)  # fmt: skip
-@click.option(
-    "--format",
-    metavar="F",
-    help="Format of the annotation files: kinetics, ucf101, hmdb51, charades, …",
-)
+@store_argument
+@click.option("--dataset", metavar="NAME",
+              help="Join the annotations of a dataset of the catalogue.")  # fmt: skip
+@variant_option
+@catalog_option
+@click.option("--annotations", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="Join the annotation files in this folder; needs --format.")  # fmt: skip
+@click.option("--format", metavar="F", help="Format of the annotation files: kinetics, ucf101, "
+              "hmdb51, charades, …")  # fmt: skip
 @click.option("--scratch", is_flag=True, help="Rebuild the index from every commit record.")
 def index(
     store: Path,

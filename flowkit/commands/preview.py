@@ -4,31 +4,21 @@ from pathlib import Path
 
 import click
 
+from flowkit.commands.options import PATH, store_argument
 from flowkit.path_text import argument_to_text
 
 
 @click.command()
-@click.argument("store", type=click.Path(path_type=Path))
+@store_argument
 @click.argument("ids", nargs=-1, metavar="[ID]...", type=argument_to_text)
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("preview.png"),
-    show_default=True, help="File to write: an image (.png) or, for one video, a film (.mp4).",
-)  # fmt: skip
-@click.option(
-    "--count",
-    type=click.IntRange(1, 64),
-    default=8,
-    show_default=True,
-    help="Number of frames in a strip.",
-)
-@click.option(
-    "--grid", is_flag=True, help="Show one frame of one video of each class, side by side."
-)
-@click.option(
-    "--sheet",
-    is_flag=True,
-    help="Show a strip of one video of each class instead of the first video.",
-)
+@click.option("-o", "--out", type=PATH, default=Path("preview.png"), show_default=True,
+              help="File to write: an image (.png) or, for one video, a film (.mp4).")  # fmt: skip
+@click.option("--count", type=click.IntRange(1, 64), default=8, show_default=True,
+              help="Number of frames in a strip.")  # fmt: skip
+@click.option("--grid", is_flag=True,
+              help="Show one frame of one video of each class, side by side.")  # fmt: skip
+@click.option("--sheet", is_flag=True, help="Show a strip of one video of each class instead of "
+              "the first video.")  # fmt: skip
 def preview(
     store: Path, ids: tuple[str, ...], out: Path, count: int, sheet: bool, grid: bool
 ) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from flowkit.commands.options import store_argument
+
 
 @click.command()
-@click.argument("store", type=click.Path(path_type=Path))
+@store_argument
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Remove without asking.")
 def remove(store: Path, name: str, yes: bool) -> None:

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flowkit.commands.options import store_argument
+
 if TYPE_CHECKING:
     from flowkit.store.status import Status
 
 
 @click.command()
-@click.argument("store", type=click.Path(path_type=Path))
+@store_argument
 @click.option("--failures", "listing", is_flag=True, help="List every video that failed, and why.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def status(store: Path, listing: bool, as_json: bool) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from flowkit.commands.options import store_argument
+
 
 @click.command()
-@click.argument("store", type=click.Path(path_type=Path))
+@store_argument
 @click.option("--deep", is_flag=True, help="Also decode every image and check its size.")
 @click.option(
     "--repair", is_flag=True,

@@ -13,7 +13,8 @@ from flowkit.doctor.finding import Finding
 
 if TYPE_CHECKING:
     from flowkit.catalog import Dataset, Presence
-    from flowkit.doctor.steps import Check
+    from flowkit.doctor.steps import CheckFunction
+    from flowkit.doctor.storage import RequiredSpace
 
 __all__ = ["Finding", "diagnose"]
 
@@ -25,7 +26,7 @@ def diagnose(
     quick: bool = False,
     progress: Callable[[str], object] = lambda topic: None,
 ) -> list[Finding]:
-    """Check this machine, and try out what extraction and training do.
+    """Check this machine, then extract tiny clips and train a step on them.
 
     Args:
         store: Path where the store is or will be. Only a temporary file is written there.
@@ -49,8 +50,8 @@ def diagnose(
     return findings + run_trial(quick, progress)
 
 
-def list_checks(store: Path, dataset: "Dataset | None") -> "list[tuple[str, Check]]":
-    """List the checks that only look at the machine.
+def list_checks(store: Path, dataset: "Dataset | None") -> "list[tuple[str, CheckFunction]]":
+    """List the checks that inspect the machine but extract and train nothing.
 
     Args:
         store: Path where the store is or will be.
@@ -61,7 +62,7 @@ def list_checks(store: Path, dataset: "Dataset | None") -> "list[tuple[str, Chec
     """
     from flowkit.doctor import backends, codecs, environment, machine, packages, storage
 
-    checks: list[tuple[str, Check]] = [
+    checks: list[tuple[str, CheckFunction]] = [
         ("python", packages.check_python),
         ("packages", packages.check_packages),
         ("names", packages.check_names),
@@ -81,7 +82,7 @@ def list_checks(store: Path, dataset: "Dataset | None") -> "list[tuple[str, Chec
         return [*checks, ("disk", lambda: storage.check_storage(store))]
     return [
         *checks,
-        ("disk", lambda: check_need(store, dataset)),
+        ("disk", lambda: storage.check_storage(store, estimate_space(dataset))),
         ("dataset", lambda: check_presence(dataset, dataset.detect_presence())),
     ]
 
@@ -99,36 +100,35 @@ def run_trial(quick: bool, progress: Callable[[str], object]) -> list[Finding]:
         One finding for each step.
     """
     from flowkit.doctor import pipeline, plugin_steps, ray_worker
-    from flowkit.doctor.steps import Step, run_check, run_steps
+    from flowkit.doctor.steps import TrialStep, run_check, run_steps
 
     def run_all_steps() -> list[Finding]:
         with tempfile.TemporaryDirectory(prefix="flowkit-doctor-") as name:
             folder = Path(name)
-            trial = pipeline.Trial(folder)
+            trial = pipeline.TrialExtraction(folder)
             steps = trial.list_steps()
             if not quick:
-                steps.append(Step("ray worker", ray_worker.try_ray_worker, (), ray_worker.ADVICE))
+                advice = "--workers 0 works without Ray"
+                steps.append(TrialStep("ray worker", ray_worker.try_ray_worker, (), advice))
                 steps += plugin_steps.list_plugin_steps(trial.store, folder, (pipeline.LAST_TOPIC,))
             return list(run_steps(steps, progress))
 
     return run_check("open", run_all_steps)
 
 
-def check_need(store: Path, dataset: "Dataset") -> list[Finding]:
-    """Check the location of the store, and that the store of a dataset will fit there.
+def estimate_space(dataset: "Dataset") -> "RequiredSpace":
+    """Estimate the space that the store of a dataset will need.
 
     Args:
-        store: Path where the store is or will be.
-        dataset: Dataset to extract.
+        dataset: Dataset to extract. If none of its videos is found yet, all of them are expected.
 
     Returns:
-        The findings.
+        The estimate.
     """
-    from flowkit.doctor.storage import StorageNeed, check_storage
+    from flowkit.doctor.storage import RequiredSpace
 
-    # If no video is found yet, the store is planned for all of them.
     videos = dataset.detect_presence().found or dataset.expected_videos
-    return check_storage(store, StorageNeed(dataset.full_name, videos, dataset.bytes_per_video))
+    return RequiredSpace(dataset.full_name, videos, dataset.bytes_per_video)
 
 
 def check_presence(dataset: "Dataset", presence: "Presence") -> list[Finding]:

@@ -31,11 +31,11 @@ def report_backends(reasons: dict[str, str | None]) -> list[Finding]:
     """
     usable = [name for name, reason in reasons.items() if reason is None]
     unusable = [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
-    note = f" (not {'; '.join(unusable)})" if unusable else ""
+    others = f" (not {'; '.join(unusable)})" if unusable else ""
     if not usable:
-        message = f"no flow backend runs{note}"
+        message = f"no flow backend runs{others}"
         return [Finding("flow", "fail", message, "pip install --force-reinstall numba")]
-    return [Finding("flow", "ok", f"{', '.join(usable)}{note}")]
+    return [Finding("flow", "ok", f"{', '.join(usable)}{others}")]
 
 
 def check_gpu() -> list[Finding]:
@@ -93,10 +93,8 @@ def check_ray(address: str | None = None) -> list[Finding]:
     if address in ("", "local"):
         return findings
     if address == "auto":
-        return [
-            *findings,
-            Finding("ray", "ok", "RAY_ADDRESS=auto: joins a cluster of this machine"),
-        ]
+        message = "RAY_ADDRESS=auto: joins a cluster of this machine"
+        return [*findings, Finding("ray", "ok", message)]
     host, _, port = address.removeprefix("ray://").rpartition(":")
     advice = "start it (ray start --head), or unset RAY_ADDRESS to work on this machine alone"
     if not host or not port.isdigit():

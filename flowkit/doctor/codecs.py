@@ -5,13 +5,13 @@ from pathlib import Path
 
 from flowkit.doctor import clips
 from flowkit.doctor.finding import Finding
-from flowkit.doctor.pipeline import check_colour, open_reader
-from flowkit.doctor.steps import ADVICE, describe_error
+from flowkit.doctor.pipeline import decode_frames, decode_sound
+from flowkit.doctor.steps import GENERAL_ADVICE, describe_error
 
 NO_DECODER = "this build of PyAV has no decoder"
 """Problem of a codec that the FFmpeg of PyAV was built without."""
 INSTALL_WHEELS = "pip install --force-reinstall av (the wheels from PyPI bring all of them)"
-"""Remedy for `NO_DECODER`."""
+"""Advice for `NO_DECODER`."""
 
 
 def check_codecs() -> list[Finding]:
@@ -32,46 +32,26 @@ def find_codec_problems(known: Mapping[str, bool]) -> dict[str, str | None]:
     """
     problems: dict[str, str | None] = {}
     for name, has_decoder in known.items():
-        decode = decode_audio if name in clips.AUDIO_CODECS else decode_frames
+        decode = decode_sound if name in clips.AUDIO_CODECS else decode_frames
         problems[name] = try_decoding(decode, clips.BY_CODEC[name]) if has_decoder else NO_DECODER
     return problems
 
 
-def try_decoding(decode: Callable[[Path], str | None], clip: Path) -> str | None:
+def try_decoding(decode: Callable[[Path], object], clip: Path) -> str | None:
     """Decode a clip, and turn any exception into a problem.
 
     Args:
-        decode: `decode_frames` or `decode_audio`.
+        decode: `decode_frames` or `decode_sound`.
         clip: File to decode.
 
     Returns:
         The problem in one line; None if there is none.
     """
     try:
-        return decode(clip)
+        decode(clip)
     except Exception as error:  # noqa: BLE001
         return describe_error(error)
-
-
-def decode_frames(clip: Path) -> str | None:
-    """Decode the frames of a clip, and describe what is wrong with them; None if nothing is."""
-    with open_reader(clip) as reader:
-        frames = list(reader)
-    if len(frames) != clips.FRAMES or reader.warnings:
-        count = f"expected {clips.FRAMES} frames, got {len(frames)}"
-        return "; ".join([count, *reader.warnings])
-    check_colour(frames)
     return None
-
-
-def decode_audio(clip: Path) -> str | None:
-    """Decode the audio of a clip, and describe what is wrong with it; None if nothing is."""
-    from flowkit.decode.audio import log_mel_patches
-
-    audio = log_mel_patches(clip)
-    if len(audio.patches) and not audio.warnings:
-        return None
-    return "; ".join([f"got {len(audio.patches)} patches of sound", *audio.warnings])
 
 
 def report_codecs(problems: Mapping[str, str | None]) -> list[Finding]:
@@ -92,6 +72,6 @@ def report_codecs(problems: Mapping[str, str | None]) -> list[Finding]:
         names = [name for name, problem in problems.items() if problem == reason]
         affects_video = any(name not in clips.AUDIO_CODECS for name in names)
         message = f"cannot decode {', '.join(names)}: {reason}"
-        advice = INSTALL_WHEELS if reason == NO_DECODER else ADVICE
+        advice = INSTALL_WHEELS if reason == NO_DECODER else GENERAL_ADVICE
         findings.append(Finding("codecs", "fail" if affects_video else "warn", message, advice))
     return findings

@@ -34,7 +34,7 @@ def check_temporary_folder(environment: Mapping[str, str] | None = None) -> list
     if name is None:
         return check_default_temporary_folder()
     folder = Path(environment[name])
-    problem = find_obstacle(folder)
+    problem = find_write_problem(folder)
     if problem is not None:
         message = f"{name}={folder}: {problem}; some programs fail, others use another folder"
         return [Finding("temporary", "warn", message, f"create that folder, or unset {name}")]
@@ -94,7 +94,7 @@ def check_home(environment: Mapping[str, str] | None = None) -> list[Finding]:
             home = str(Path.home())  # from the user database of the system
         except RuntimeError:
             home = ""
-    problem = find_obstacle(Path(home)) if home else "is not set"
+    problem = find_write_problem(Path(home)) if home else "is not set"
     if problem is None:
         return [Finding("home", "ok", f"{home} can be written")]
     message = f"HOME={home}: {problem}" if home else "HOME is not set"
@@ -106,7 +106,7 @@ def check_home(environment: Mapping[str, str] | None = None) -> list[Finding]:
     return [Finding("home", "warn", message, advice)]
 
 
-def find_obstacle(folder: Path) -> str | None:
+def find_write_problem(folder: Path) -> str | None:
     """Find out why no file can be created in a folder.
 
     Args:
@@ -137,7 +137,5 @@ def check_encoding(encoding: str | None = None) -> list[Finding]:
     name = encoding or sys.getfilesystemencoding()
     if name.lower().replace("-", "") == "utf8":
         return [Finding("encoding", "ok", "file names are UTF-8")]
-    note = (
-        f"according to the locale, file names are {name}; the ids of videos are UTF-8 all the same"
-    )
-    return [Finding("encoding", "ok", note)]
+    message = f"by the locale, file names are {name}; the ids of videos are UTF-8 all the same"
+    return [Finding("encoding", "ok", message)]

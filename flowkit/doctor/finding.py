@@ -1,6 +1,6 @@
 """Define what `flowkit doctor` reports: findings."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 Status = Literal["ok", "warn", "fail", "skip"]
@@ -20,7 +20,3 @@ class Finding:
     """What was found, in one line."""
     advice: str = ""
     """What to do about it, in one line."""
-
-    def to_dict(self) -> dict[str, str]:
-        """Convert the finding to JSON values."""
-        return asdict(self)

@@ -1,14 +1,13 @@
-"""Explain in one line why a package that flowkit needs cannot be imported, and how to repair it.
+"""Explain in one line why a package that flowkit needs cannot be imported, and what to do about it.
 
 A package may be missing, too old, broken by an upgrade of another package, or linked to a system
 library that this machine lacks, as the OpenCV builds with a GUI are.
 """
 
 import re
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from textwrap import shorten
-from types import TracebackType
+from traceback import walk_tb
 
 from flowkit.installation import (
     DISTRIBUTION,
@@ -21,41 +20,22 @@ from flowkit.installation import (
 
 HEADLESS_OPENCV = "opencv-contrib-python-headless"
 """The OpenCV distribution that flowkit depends on."""
-OPENCV = (
-    "opencv-python",
-    "opencv-python-headless",
-    "opencv-contrib-python",
-    HEADLESS_OPENCV,
-)
+OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", HEADLESS_OPENCV)
 """All OpenCV distributions; they install the same files."""
 DISTRIBUTIONS = {
-    "av": "av",
-    "click": "click",
-    "cv2": HEADLESS_OPENCV,
-    "jinja2": "jinja2",
-    "matplotlib": "matplotlib",
-    "numba": "numba",
-    "numpy": "numpy",
-    "packaging": "packaging",
-    "psutil": "psutil",
-    "pyarrow": "pyarrow",
-    "pydantic": "pydantic",
-    "ray": "ray",
-    "rich": "rich",
-    "safetensors": "safetensors",
-    "simplejpeg": "simplejpeg",
-    "sklearn": "scikit-learn",
-    "tensorboardX": "tensorboardX",
-    "torch": "torch",
-    "yaml": "PyYAML",
-}
+    "cv2": HEADLESS_OPENCV, "sklearn": "scikit-learn", "yaml": "PyYAML",
+    "av": "av", "click": "click", "jinja2": "jinja2", "matplotlib": "matplotlib", "numba": "numba",
+    "numpy": "numpy", "packaging": "packaging", "psutil": "psutil", "pyarrow": "pyarrow",
+    "pydantic": "pydantic", "ray": "ray", "rich": "rich", "safetensors": "safetensors",
+    "simplejpeg": "simplejpeg", "tensorboardX": "tensorboardX", "torch": "torch",
+}  # fmt: skip
 """Distribution of each module, for all dependencies in pyproject.toml."""
 MISSING_LIBRARY = "cannot open shared object file"
 """What the dynamic linker reports if a system library is missing."""
 
 
 def explain_import_error(error: Exception) -> str | None:
-    """Say in one line which package cannot be imported, why, and which command repairs it.
+    """Say in one line which package cannot be imported, why, and which command helps.
 
     Args:
         error: An ImportError, or the OSError of a library that a package loads by itself.
@@ -73,38 +53,22 @@ def explain_import_error(error: Exception) -> str | None:
     module = missing if missing in DISTRIBUTIONS else find_failed_module(error)
     if module is None:
         return None
-    cause = shorten(str(error), 300, placeholder=" …")
+    cause, distribution = shorten(str(error), 300, placeholder=" …"), DISTRIBUTIONS[module]
+    requirement = find_requirement(distribution)
+    reinstall = f"pip install --force-reinstall --no-deps '{requirement}'"
     if isinstance(error, ModuleNotFoundError):
-        return explain_missing_module(module, missing, cause)
+        install = format_install_command(requirement)
+        if missing != module:
+            return f"{module} cannot be used ({cause}): {install}"
+        if find_version(distribution) is None:
+            return f"{distribution} is not installed: {install}"
+        # Its metadata is there but its files are not, so pip would consider it installed.
+        return f"{cause}: {reinstall}"
     if module == "cv2" and re.search(r"\blib\S+\.so\b", cause):
         return f"cv2 cannot be used ({cause}): {reinstall_opencv()}"
-    name = DISTRIBUTIONS[module]
     return (
-        f"{module} cannot be used ({cause}): "
-        f"pip install --force-reinstall --no-deps '{find_requirement(name)}'; "
-        "'flowkit doctor' shows what else is wrong"
+        f"{module} cannot be used ({cause}): {reinstall}; 'flowkit doctor' shows what else is wrong"
     )
-
-
-def explain_missing_module(module: str, missing: str, cause: str) -> str:
-    """Explain that a module was not found.
-
-    Args:
-        module: Module of a dependency of flowkit whose import failed.
-        missing: Module that was not found: the same, or one that it imports.
-        cause: The error in one line.
-
-    Returns:
-        The explanation with the command that repairs it, in one line.
-    """
-    name = DISTRIBUTIONS[module]
-    if missing == module and find_version(name) is None:
-        return f"{name} is not installed: {format_repair(find_requirement(name))}"
-    if missing == module:
-        # Its metadata is there but its files are not, so pip would consider it installed.
-        requirement = find_requirement(name)
-        return f"{cause}: pip install --force-reinstall --no-deps '{requirement}'"
-    return f"{module} cannot be used ({cause}): {format_repair(find_requirement(name))}"
 
 
 def find_failed_module(error: BaseException) -> str | None:
@@ -119,7 +83,8 @@ def find_failed_module(error: BaseException) -> str | None:
         The module of the dependency; None if the error was not raised in one.
     """
     failed = None
-    for name in iterate_frames(error.__traceback__):
+    for frame, _ in walk_tb(error.__traceback__):
+        name = str(frame.f_globals.get("__name__", ""))
         module = name.split(".")[0]
         if module in PACKAGES:
             failed = None  # only what our innermost frame imported counts
@@ -128,21 +93,7 @@ def find_failed_module(error: BaseException) -> str | None:
     return failed
 
 
-def iterate_frames(traceback: TracebackType | None) -> Iterator[str]:
-    """Iterate over the modules of the frames of a traceback.
-
-    Args:
-        traceback: Traceback of an exception.
-
-    Yields:
-        Name of the module of each frame, outermost first.
-    """
-    while traceback is not None:
-        yield str(traceback.tb_frame.f_globals.get("__name__", ""))
-        traceback = traceback.tb_next
-
-
-def format_repair(*requirements: str) -> str:
+def format_install_command(*requirements: str) -> str:
     """Format the command that brings packages into the ranges that flowkit declares."""
     return " ".join(("pip install", DISTRIBUTION, *(f"'{item}'" for item in requirements)))
 
@@ -156,8 +107,7 @@ def reinstall_opencv(installed: tuple[str, ...] | None = None) -> str:
     Returns:
         The commands in one line.
     """
-    if installed is None:
-        installed = tuple(name for name in OPENCV if find_version(name))
+    installed = find_installed_opencv() if installed is None else installed
     remove = f"pip uninstall -y {' '.join(installed)}, then " if installed else ""
     requirement = find_requirement(HEADLESS_OPENCV)
     return f"{remove}pip install --force-reinstall --no-deps '{requirement}'"
@@ -178,6 +128,11 @@ def find_requirement(name: str) -> str:
         if match and normalize_name(match.group()) == normalize_name(name):
             return requirement.replace(" ", "")
     return name
+
+
+def find_installed_opencv() -> tuple[str, ...]:
+    """Find the installed OpenCV distributions."""
+    return tuple(name for name in OPENCV if find_version(name))
 
 
 def find_version(name: str) -> str | None:

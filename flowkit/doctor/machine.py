@@ -5,7 +5,7 @@ import resource
 import shutil
 from pathlib import Path
 
-from flowkit.doctor.finding import Finding
+from flowkit.doctor.finding import Finding, Status
 
 GIB = 1 << 30
 WORKER_BYTES = 3 * GIB // 2
@@ -40,11 +40,9 @@ def count_usable_cores(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> 
         quota, _, period = text.partition(" ")
         if quota != "max":
             allowed = min(allowed, int(quota) / int(period))
-    for quota, period in zip(
-        read_cgroup_files("cpu.cfs_quota_us", proc, sys, "cpu"),
-        read_cgroup_files("cpu.cfs_period_us", proc, sys, "cpu"),
-        strict=False,
-    ):
+    quotas = read_cgroup_files("cpu.cfs_quota_us", proc, sys, "cpu")
+    periods = read_cgroup_files("cpu.cfs_period_us", proc, sys, "cpu")
+    for quota, period in zip(quotas, periods, strict=False):
         if int(quota) > 0:
             allowed = min(allowed, int(quota) / int(period))
     return allowed
@@ -64,9 +62,7 @@ def measure_usable_memory(proc: Path = Path("/proc"), sys: Path = Path("/sys")) 
 
     limits = [psutil.virtual_memory().total]
     limits += [int(text) for text in read_cgroup_files("memory.max", proc, sys) if text != "max"]
-    limits += [
-        int(text) for text in read_cgroup_files("memory.limit_in_bytes", proc, sys, "memory")
-    ]
+    limits += map(int, read_cgroup_files("memory.limit_in_bytes", proc, sys, "memory"))
     return min(limits)
 
 
@@ -110,9 +106,8 @@ def check_memory() -> list[Finding]:
     message = f"{available / GIB:.1f} of {usable / GIB:.1f} GiB memory available"
     if workers < 1:
         advice = "one worker may need 1.5 GiB: close other programs, or use another machine"
-        return [
-            Finding("memory", "fail" if available < WORKER_BYTES // 3 else "warn", message, advice)
-        ]
+        status: Status = "fail" if available < WORKER_BYTES // 3 else "warn"
+        return [Finding("memory", status, message, advice)]
     if workers < int(count_usable_cores()):
         return [Finding("memory", "warn", message, f"use at most --workers {workers}")]
     return [Finding("memory", "ok", message)]
@@ -129,16 +124,14 @@ def check_open_files(limits: tuple[int, int] | None = None) -> list[Finding]:
     """
     soft, hard = limits or resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
-    name = "no limit" if soft == unlimited else str(soft)
+    message = f"limit on open files: {'no limit' if soft == unlimited else soft}"
     if soft == unlimited or soft >= OPEN_FILES:
-        return [Finding("open files", "ok", f"limit on open files: {name}")]
-    can_raise = hard == unlimited or hard >= OPEN_FILES
-    advice = (
-        f"ulimit -n {OPEN_FILES}"
-        if can_raise
-        else f"ask for nofile {OPEN_FILES} in /etc/security/limits.conf (the hard limit is {hard})"
-    )
-    return [Finding("open files", "warn", f"limit on open files: {name}", advice)]
+        return [Finding("open files", "ok", message)]
+    advice = f"ulimit -n {OPEN_FILES}"
+    if hard != unlimited and hard < OPEN_FILES:
+        file = "/etc/security/limits.conf"
+        advice = f"ask for nofile {OPEN_FILES} in {file} (the hard limit is {hard})"
+    return [Finding("open files", "warn", message, advice)]
 
 
 def check_shared_memory(folder: Path = Path("/dev/shm")) -> list[Finding]:

@@ -8,16 +8,17 @@ from pathlib import Path
 from flowkit.doctor.finding import Finding, Status
 from flowkit.doctor.imports import (
     HEADLESS_OPENCV,
-    OPENCV,
+    find_installed_opencv,
     find_version,
-    format_repair,
+    format_install_command,
     reinstall_opencv,
 )
-from flowkit.doctor.shadowing import INSTALLED, find_shadows
+from flowkit.doctor.shadowing import find_shadows
 from flowkit.installation import (
     DISTRIBUTION,
     PACKAGES,
     REINSTALL,
+    ROOT,
     find_changed_files,
     find_other_distributions,
 )
@@ -62,7 +63,7 @@ def check_packages(distribution: str = DISTRIBUTION) -> list[Finding]:
     ranges = {item.name: str(item.specifier) for item in needed}
     installed = {name: find_version(name) for name in ranges}
     choose_opencv(ranges, installed)
-    return compare_versions(ranges, installed, read_pins()) + check_opencv()
+    return compare_versions(ranges, installed, read_tested_versions()) + check_opencv()
 
 
 def choose_opencv(ranges: dict[str, str], installed: dict[str, str | None]) -> None:
@@ -80,14 +81,14 @@ def choose_opencv(ranges: dict[str, str], installed: dict[str, str | None]) -> N
 
 
 def compare_versions(
-    ranges: Mapping[str, str], installed: Mapping[str, str | None], pins: Mapping[str, str]
+    ranges: Mapping[str, str], installed: Mapping[str, str | None], tested: Mapping[str, str]
 ) -> list[Finding]:
     """Compare installed versions with declared ranges and tested versions.
 
     Args:
         ranges: Declared version ranges by distribution.
         installed: Installed versions by distribution; None for one that is not installed.
-        pins: Tested versions by normalized name.
+        tested: Tested versions by normalized name.
 
     Returns:
         A ``fail`` for each distribution that is missing or out of its range; if there are none,
@@ -99,23 +100,24 @@ def compare_versions(
     findings, untested = [], []
     for name, declared in ranges.items():
         version = installed[name]
+        tested_version = tested.get(canonicalize_name(name), version)
         if version is None or not SpecifierSet(declared).contains(version, prereleases=True):
             message = f"{name} {declared} is needed, {version or 'none'} is installed"
-            repair = format_repair(f"{name}{declared}")
-            findings.append(Finding("packages", "fail", message, repair))
-        elif version != (pin := pins.get(canonicalize_name(name), version)):
-            untested.append(f"{name} {version} (tested: {pin})")
+            advice = format_install_command(f"{name}{declared}")
+            findings.append(Finding("packages", "fail", message, advice))
+        elif version != tested_version:
+            untested.append(f"{name} {version} (tested: {tested_version})")
     if findings:
         return findings
-    names = ", ".join(f"{name} {version}" for name, version in installed.items())
     if untested:
         message = f"within their ranges, but not the tested versions: {', '.join(untested)}"
         advice = f"if something fails: pip install -c constraints.txt {DISTRIBUTION}"
         return [Finding("packages", "ok", message, advice)]
-    return [Finding("packages", "ok", names)]
+    versions = ", ".join(f"{name} {version}" for name, version in installed.items())
+    return [Finding("packages", "ok", versions)]
 
 
-def read_pins() -> dict[str, str]:
+def read_tested_versions() -> dict[str, str]:
     """Read the tested versions from constraints.txt.
 
     Returns:
@@ -128,7 +130,7 @@ def read_pins() -> dict[str, str]:
         if path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines()
             pairs = (line.partition("==") for line in lines if "==" in line)
-            return {canonicalize_name(name.strip()): pin.strip() for name, _, pin in pairs}
+            return {canonicalize_name(name.strip()): text.strip() for name, _, text in pairs}
     return {}
 
 
@@ -143,8 +145,7 @@ def check_opencv(installed: tuple[str, ...] | None = None) -> list[Finding]:
     Returns:
         A warning if there are several, else nothing.
     """
-    if installed is None:
-        installed = tuple(name for name in OPENCV if find_version(name))
+    installed = find_installed_opencv() if installed is None else installed
     if len(installed) < 2:
         return []
     message = f"{' and '.join(installed)} are installed over each other"
@@ -166,7 +167,7 @@ def check_distributions(
     changed = find_changed_files(path)
     others = [item for item in find_other_distributions(path) if item.folder not in known]
     status: Status = "fail" if changed else "warn"
-    findings = [Finding("names", status, item.message, item.remedy) for item in others]
+    findings = [Finding("names", status, item.message, item.advice) for item in others]
     if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         message = f"files of {DISTRIBUTION} are missing or changed: {', '.join(changed[:3])}{more}"
@@ -176,7 +177,7 @@ def check_distributions(
 
 
 def check_names(
-    folder: Path | None = None, installed: Path = INSTALLED, path: list[str] | None = None
+    folder: Path | None = None, installed: Path = ROOT, path: list[str] | None = None
 ) -> list[Finding]:
     """Check that no file hides ``flowkit``, ``models`` or ``train``.
 
@@ -189,13 +190,10 @@ def check_names(
         A finding for each problem, or one ``ok``.
     """
     shadows = find_shadows(path, installed)
-    findings = [Finding("names", "fail", shadow.message, shadow.remedy) for shadow in shadows]
+    findings = [Finding("names", "fail", shadow.message, shadow.advice) for shadow in shadows]
     folder = (folder or Path.cwd()).resolve()
-    here = [] if folder == installed else find_shadows([str(folder)], installed)
-    findings += [
-        Finding("names", "warn", f"a script here would go wrong: {shadow.message}", shadow.remedy)
-        for shadow in here
-    ]
+    for shadow in [] if folder == installed else find_shadows([str(folder)], installed):
+        message = f"a script in this folder would go wrong: {shadow.message}"
+        findings.append(Finding("names", "warn", message, shadow.advice))
     findings += check_distributions(path, {shadow.path.parent for shadow in shadows})
-    names = ", ".join(PACKAGES)
-    return findings or [Finding("names", "ok", f"nothing hides {names}")]
+    return findings or [Finding("names", "ok", f"nothing hides {', '.join(PACKAGES)}")]

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowkit.doctor import clips
-from flowkit.doctor.steps import Step, WrongResultError
+from flowkit.doctor.steps import TrialStep, WrongResultError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from flowkit.decode import VideoReader
-    from flowkit.recipe import Recipe
+    from flowkit.recipe import Recipe, Resize
 
 WIDTH, HEIGHT = clips.WIDTH // 2, clips.HEIGHT // 2
 """Size of the stored frames in pixels."""
@@ -36,8 +36,8 @@ LAST_TOPIC = "read store"
 """Topic of the last step, after which the store exists and is valid."""
 
 
-class Trial:
-    """The steps of a trial extraction, and the results that they pass on.
+class TrialExtraction:
+    """The steps of a trial extraction, and the results that one step passes to the next.
 
     Args:
         folder: Empty folder to work in; the caller removes it.
@@ -50,23 +50,23 @@ class Trial:
         self._frames: list[NDArray[np.uint8]] = []
         self._flow: NDArray[np.uint8] | None = None
 
-    def list_steps(self) -> list[Step]:
+    def list_steps(self) -> list[TrialStep]:
         """List all steps, each of which comes after the steps that it needs."""
         return [
-            Step("open", self.open_clip),
-            Step("decode", self.decode_clip, ("open",)),
-            Step("resize", self.resize_frames, ("decode",)),
-            Step("compute flow", self.compute_flow, ("resize",)),
-            Step("encode", self.encode_frames, ("compute flow",)),
-            Step("sound", self.read_sound, ("open",)),
-            Step("write store", self.write_store, ("encode", "sound")),
-            Step("verify store", self.verify_store, ("write store",)),
-            Step(LAST_TOPIC, self.read_store, ("verify store",)),
+            TrialStep("open", self.open_clip),
+            TrialStep("decode", self.decode_clip, ("open",)),
+            TrialStep("resize", self.resize_frames, ("decode",)),
+            TrialStep("compute flow", self.compute_flow, ("resize",)),
+            TrialStep("encode", self.encode_frames, ("compute flow",)),
+            TrialStep("sound", self.read_sound, ("open",)),
+            TrialStep("write store", self.write_store, ("encode", "sound")),
+            TrialStep("verify store", self.verify_store, ("write store",)),
+            TrialStep(LAST_TOPIC, self.read_store, ("verify store",)),
         ]
 
     def open_clip(self) -> str:
         """Open a clip, which also decodes its first frame, and check its properties."""
-        with open_reader(clips.RIGHT) as reader:
+        with open_reader(clips.RIGHT, None) as reader:
             info = reader.info
         actual = (info.codec, info.width, info.height, info.fps)
         expected = ("h264", clips.WIDTH, clips.HEIGHT, float(clips.FRAMES_PER_SECOND))
@@ -75,25 +75,18 @@ class Trial:
 
     def decode_clip(self) -> str:
         """Decode all frames at their original size, and check their content."""
-        with open_reader(clips.RIGHT) as reader:
-            frames = list(reader)
-            codec, warnings = reader.info.codec, reader.warnings
-        expect(len(frames) == clips.FRAMES, f"expected {clips.FRAMES} frames, got {len(frames)}")
-        expect(not warnings, f"expected a clip without faults, got: {'; '.join(warnings)}")
-        shape = (clips.HEIGHT, clips.WIDTH, 3)
-        expect(frames[0].shape == shape, f"expected frames of {shape}, got {frames[0].shape}")
-        check_colour(frames)
+        frames = decode_frames(clips.RIGHT)
         # The texture moves to the right by SHIFT pixels per frame.
         difference = measure_difference(frames[0][:, : -clips.SHIFT], frames[1][:, clips.SHIFT :])
         expect(
             difference < COLOUR_TOLERANCE and float(frames[0].std()) > COLOUR_TOLERANCE,
             f"frames 1 and 2 differ by {difference:.0f} of 255 where they show the same texture",
         )
-        return f"{len(frames)} frames of {codec} {clips.WIDTH}×{clips.HEIGHT}"
+        return f"{len(frames)} frames of h264 {clips.WIDTH}×{clips.HEIGHT}"
 
     def resize_frames(self) -> str:
         """Decode all frames at the stored size."""
-        with open_reader(clips.RIGHT, make_recipe()) as reader:
+        with open_reader(clips.RIGHT, make_recipe().resize) as reader:
             self._frames = list(reader)
         shapes = {frame.shape for frame in self._frames}
         expect(shapes == {(HEIGHT, WIDTH, 3)}, f"expected {HEIGHT}×{WIDTH}×3, got {shapes}")
@@ -121,23 +114,22 @@ class Trial:
         recipe = make_recipe()
         assert recipe.rgb is not None and recipe.flow is not None and self._flow is not None
         rgb = encode_rgb(self._frames[0], recipe.rgb.quality, recipe.rgb.subsampling)
-        colour = measure_difference(decode_rgb(rgb), self._frames[0])
-        plane = self._flow[0, ..., 0]
-        grey = encode_grey(plane, recipe.flow.quality)
-        level = measure_difference(decode_grey(grey), plane)
-        worst = max(colour, level)
-        expect(worst < COLOUR_TOLERANCE, f"JPEG changes pixels by {worst:.0f} of 255 on average")
-        return f"JPEG of {len(rgb):,} bytes for RGB and {len(grey):,} for flow"
+        flow_x = self._flow[0, ..., 0]
+        flow = encode_grey(flow_x, recipe.flow.quality)
+        difference = max(
+            measure_difference(decode_rgb(rgb), self._frames[0]),
+            measure_difference(decode_grey(flow), flow_x),
+        )
+        expect(
+            difference < COLOUR_TOLERANCE,
+            f"JPEG changes pixels by {difference:.0f} of 255 on average",
+        )
+        return f"JPEG of {len(rgb):,} bytes for RGB and {len(flow):,} for flow"
 
     def read_sound(self) -> str:
         """Convert the audio track to log-mel patches, and find its tone in them."""
-        from flowkit.decode.audio import log_mel_patches
-
-        audio = log_mel_patches(clips.RIGHT, make_recipe().audio)
-        expect(
-            not audio.warnings, f"expected sound without faults, got {'; '.join(audio.warnings)}"
-        )
-        return f"{len(audio.patches)} log-mel patch ({check_tone(audio.patches)})"
+        patches = decode_sound(clips.RIGHT)
+        return f"{len(patches)} log-mel patch ({check_tone(patches)})"
 
     def write_store(self) -> str:
         """Extract four videos of two classes into a store, without Ray."""
@@ -151,22 +143,18 @@ class Trial:
                 path = self._videos / subset / clip.stem / clip.name
                 path.parent.mkdir(parents=True)
                 shutil.copyfile(clip, path)
-        table, located = folder.scan_folder(self._videos)
+        table, videos = folder.scan_folder(self._videos)
         options = Options(workers=0, streams=("rgb", "flow", "audio"))
-        summary = extract(
-            located, self.store, make_recipe(), options, table=table,
-            console=Console(stderr=True, quiet=True),
-        )  # fmt: skip
+        console = Console(stderr=True, quiet=True)
+        summary = extract(videos, self.store, make_recipe(), options, table=table, console=console)
         if summary.interrupted:
             raise KeyboardInterrupt
         reasons = "; ".join(failure.reason for failure in summary.failed)
         expect(not reasons, f"extraction failed: {reasons}")
         actual = (summary.extracted, summary.frames, summary.pairs, len(summary.warned))
         expected = (VIDEOS, VIDEOS * clips.FRAMES, VIDEOS * (clips.FRAMES - 1), 0)
-        expect(
-            actual == expected,
-            f"expected videos, frames, fields, warnings {expected}, got {actual}",
-        )
+        names = "videos, frames, fields, warnings"
+        expect(actual == expected, f"expected {names} {expected}, got {actual}")
         return f"{summary.extracted} videos with RGB, flow and sound"
 
     def verify_store(self) -> str:
@@ -190,10 +178,8 @@ class Trial:
             video = store[id]
             counts = (video.num_frames, video.num_flow, len(video.audio()))
             expected = (clips.FRAMES, clips.FRAMES - 1, 1)
-            expect(
-                counts == expected,
-                f"{id}: expected frames, fields, patches {expected}, got {counts}",
-            )
+            names = "frames, fields, patches"
+            expect(counts == expected, f"{id}: expected {names} {expected}, got {counts}")
             moves_right = video.labels[0].name == clips.RIGHT.stem
             fields = np.stack([video.flow(t) for t in range(video.num_flow)])
             check_motion(fields, MOTION if moves_right else -MOTION)
@@ -216,21 +202,59 @@ def make_recipe() -> "Recipe":
     )
 
 
-def open_reader(path: Path, recipe: "Recipe | None" = None) -> "VideoReader":
-    """Open a clip as an extraction worker does.
-
-    Args:
-        path: Path of the clip.
-        recipe: Recipe whose resize is applied; None keeps the original size.
-
-    Returns:
-        The open reader.
-    """
+def open_reader(clip: Path, resize: "Resize | None") -> "VideoReader":
+    """Open a clip as an extraction worker does; None keeps the original size."""
     from flowkit.decode import VideoReader
     from flowkit.recipe import Resize
 
-    resize = recipe.resize if recipe else Resize(mode="none")
-    return VideoReader(path, resize, None)
+    return VideoReader(clip, resize or Resize(mode="none"), None)
+
+
+def decode_frames(clip: Path) -> "list[NDArray[np.uint8]]":
+    """Decode all frames of a clip at their original size, and check their content.
+
+    Args:
+        clip: Path of the clip.
+
+    Returns:
+        (H, W, 3) uint8 RGB frames.
+
+    Raises:
+        WrongResultError: If the number, size or colour of the frames is wrong.
+    """
+    with open_reader(clip, None) as reader:
+        frames = list(reader)
+    faults = "".join(f"; {warning}" for warning in reader.warnings)
+    expect(
+        len(frames) == clips.FRAMES and not faults,
+        f"expected {clips.FRAMES} frames, got {len(frames)}{faults}",
+    )
+    shape = (clips.HEIGHT, clips.WIDTH, 3)
+    expect(frames[0].shape == shape, f"expected frames of {shape}, got {frames[0].shape}")
+    check_colour(frames)
+    return frames
+
+
+def decode_sound(clip: Path) -> "NDArray[np.float32]":
+    """Convert the audio track of a clip to log-mel patches.
+
+    Args:
+        clip: Path of the clip.
+
+    Returns:
+        (N, 96, 64) log-mel patches.
+
+    Raises:
+        WrongResultError: If the clip has no sound, or its sound has faults.
+    """
+    from flowkit.decode.audio import log_mel_patches
+
+    audio = log_mel_patches(clip)
+    faults = "".join(f"; {warning}" for warning in audio.warnings)
+    expect(
+        len(audio.patches) > 0 and not faults, f"got {len(audio.patches)} patches of sound{faults}"
+    )
+    return audio.patches
 
 
 def expect(condition: bool, message: str) -> None:

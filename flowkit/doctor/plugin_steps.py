@@ -1,4 +1,4 @@
-"""Collect the steps that other packages add to `flowkit doctor`, such as the training of `train`.
+"""List the steps that other packages add to `flowkit doctor`, such as the training of `train`.
 
 A package adds a step with an entry point of the group ``flowkit.checks``, which names a function
 ``check(store, folder) -> str``. The function does some real work, returns what it did ("1 step on
@@ -10,13 +10,13 @@ in ``test``. The folder is empty, and is removed afterwards.
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from flowkit.doctor.steps import Step
+from flowkit.doctor.steps import TrialStep
 
 GROUP = "flowkit.checks"
 """Name of the entry-point group."""
 
 
-def list_plugin_steps(store: Path, folder: Path, needs: tuple[str, ...]) -> list[Step]:
+def list_plugin_steps(store: Path, folder: Path, needs: tuple[str, ...]) -> list[TrialStep]:
     """List a step for each installed entry point.
 
     Args:
@@ -32,7 +32,7 @@ def list_plugin_steps(store: Path, folder: Path, needs: tuple[str, ...]) -> list
     return [make_step(entries[name], store, folder / name, needs) for name in sorted(entries)]
 
 
-def make_step(entry: EntryPoint, store: Path, folder: Path, needs: tuple[str, ...]) -> Step:
+def make_step(entry: EntryPoint, store: Path, folder: Path, needs: tuple[str, ...]) -> TrialStep:
     """Make the step of one entry point, which is imported only when the step runs.
 
     Args:
@@ -49,4 +49,4 @@ def make_step(entry: EntryPoint, store: Path, folder: Path, needs: tuple[str, ..
         folder.mkdir(parents=True)
         return str(entry.load()(store, folder))
 
-    return Step(entry.name, run, needs)
+    return TrialStep(entry.name, run, needs)

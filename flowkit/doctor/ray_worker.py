@@ -20,8 +20,6 @@ LIMIT_SECONDS = 120.0
 """How long to wait for the Ray worker."""
 STOP_SECONDS = 10.0
 """How long to wait for the child process to stop."""
-ADVICE = "--workers 0 works without Ray"
-"""What to do if Ray does not work."""
 # The child imports packages from where this process does, as Ray workers do for their driver.
 START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
@@ -44,19 +42,14 @@ def try_ray_worker(seconds: float = LIMIT_SECONDS) -> str:
     """
     with make_ray_folder() as folder:
         answer_file = folder / "answer.json"
-        command = [
-            sys.executable, "-c", START, json.dumps(sys.path), str(answer_file), str(seconds),
-        ]  # fmt: skip
+        arguments = [json.dumps(sys.path), str(answer_file), str(seconds)]
         environment = os.environ | {"RAY_TMPDIR": str(folder)}
         with (folder / "output").open("w+") as output:
             # In a session of its own, the child does not get Ctrl-C; this process then stops it.
             child = subprocess.Popen(
-                command,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+                [sys.executable, "-c", START, *arguments], env=environment, stdout=output,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
             late = ""
             try:
                 child.wait(seconds + STOP_SECONDS)

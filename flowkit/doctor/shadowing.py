@@ -4,15 +4,11 @@ These names are general: a ``train.py`` or ``models/`` beside a script comes bef
 packages in ``sys.path``, in Ray workers too.
 """
 
-import sys
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 
 from flowkit.installation import PACKAGES, ROOT, find_other_distributions
-
-INSTALLED = ROOT
-"""Folder that holds our packages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +18,9 @@ class Shadow:
     name: str
     """Name of the package."""
     path: Path
-    """What an import of the name finds."""
+    """The file or folder that an import of the name finds."""
     expected: Path
-    """What it should find."""
+    """The folder that it should find."""
 
     @property
     def message(self) -> str:
@@ -32,35 +28,30 @@ class Shadow:
         return f"'import {self.name}' finds {self.path} instead of {self.expected}"
 
     @property
-    def remedy(self) -> str:
+    def advice(self) -> str:
         """What to do, in one line."""
         for other in find_other_distributions([str(self.path.parent)]):
             if self.name in other.packages:
-                return f"it belongs to {other.name} {other.version}: {other.remedy}"
+                return f"it belongs to {other.name} {other.version}: {other.advice}"
         return "rename that file or folder, or take its folder off PYTHONPATH"
 
 
-def find_shadows(
-    path: list[str] | None = None,
-    installed: Path = INSTALLED,
-    packages: tuple[str, ...] = PACKAGES,
-) -> list[Shadow]:
+def find_shadows(path: list[str] | None = None, installed: Path = ROOT) -> list[Shadow]:
     """Find the packages that an import would not find, without importing anything.
 
     Args:
         path: Folders from which modules are imported (default: ``sys.path``).
-        installed: Folder that holds our packages.
-        packages: Names of packages; those that are not in ``installed`` are not checked.
+        installed: Folder that holds our packages; those that are not in it are not checked.
 
     Returns:
         What hides each hidden package.
     """
     shadows = []
-    for name in packages:
+    for name in PACKAGES:
         expected = installed / name
         if not (expected / "__init__.py").is_file():
             continue
-        spec = PathFinder.find_spec(name, sys.path if path is None else path)
+        spec = PathFinder.find_spec(name, path)  # None searches sys.path
         if spec is None or spec.origin is None:
             continue
         origin = Path(spec.origin).resolve()

@@ -1,7 +1,8 @@
-"""Run checks one after another, so that one that breaks does not stop the others.
+"""Run the checks of `flowkit doctor`, so that a check that breaks does not stop the others.
 
-A step is a check that does real work and returns what it did; its finding adds the time. If a step
-fails, the steps that need it are skipped, and their findings name it.
+A check returns findings. A trial step does what an extraction or a training does, and returns a
+text that says what it did; its finding adds the time. If a step fails, the steps that need its
+result are skipped, and their findings name it.
 """
 
 import time
@@ -11,22 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowkit.doctor.finding import Finding
-from flowkit.doctor.shadowing import INSTALLED
+from flowkit.doctor.imports import DISTRIBUTIONS
 from flowkit.errors import FlowkitError
-from flowkit.installation import PACKAGES
+from flowkit.installation import PACKAGES, ROOT
 
-DISTRIBUTIONS = {
-    "cv2": "opencv-contrib-python-headless",
-    "yaml": "PyYAML",
-    "sklearn": "scikit-learn",
-}
-"""Distributions whose names differ from the names of their modules."""
-ADVICE = (
+GENERAL_ADVICE = (
     "install the tested versions (pip install -c constraints.txt flowkit-video), "
     "or report this line"
 )
 """What to do about an error whose cause is unknown."""
-Check = Callable[[], list[Finding]]
+CheckFunction = Callable[[], list[Finding]]
+"""A check, which needs no arguments and returns its findings."""
 
 
 class WrongResultError(FlowkitError):
@@ -34,23 +30,23 @@ class WrongResultError(FlowkitError):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A check that does real work."""
+class TrialStep:
+    """A step that does what an extraction or a training does."""
 
     topic: str
     """What is checked, in a word or two."""
     run: Callable[[], str]
-    """Does the work and returns what was done, such as "8 frames of h264". Any exception that it
-    raises is the reason why the step failed.
+    """Function that does the work and returns what it did, such as "8 frames of h264". If it raises
+    an exception, the step has failed for that reason.
     """
     needs: tuple[str, ...] = ()
     """Topics of the steps that must succeed before this one runs."""
     advice: str = ""
-    """What to do about a failure; "" derives it from the error."""
+    """What to do if the step fails; "" derives it from the error."""
 
 
 def run_steps(
-    steps: Iterable[Step], progress: Callable[[str], object] = lambda topic: None
+    steps: Iterable[TrialStep], progress: Callable[[str], object] = lambda topic: None
 ) -> Iterator[Finding]:
     """Run steps in order, and skip those that need a step that failed.
 
@@ -62,11 +58,11 @@ def run_steps(
         One finding for each step: ``ok`` with the time that the step took, ``fail`` with the
         reason, or ``skip``.
     """
-    failed: dict[str, str] = {}  # topic of a failed or skipped step → topic of the failed step
+    causes: dict[str, str] = {}  # topic of each failed or skipped step → topic of the step to blame
     for step in steps:
-        cause = next((failed[topic] for topic in step.needs if topic in failed), None)
+        cause = next((causes[topic] for topic in step.needs if topic in causes), None)
         if cause is not None:
-            failed[step.topic] = cause
+            causes[step.topic] = cause
             yield Finding(step.topic, "skip", f"not tried, because {cause!r} failed")
             continue
         progress(step.topic)
@@ -74,15 +70,15 @@ def run_steps(
         try:
             done = step.run()
         except Exception as error:  # noqa: BLE001
-            failed[step.topic] = step.topic
-            advice = step.advice or suggest_remedy(error)
+            causes[step.topic] = step.topic
+            advice = step.advice or suggest_advice(error)
             yield Finding(step.topic, "fail", describe_error(error), advice)
         else:
             seconds = time.perf_counter() - start
             yield Finding(step.topic, "ok", f"{done} in {seconds:.2f} s")
 
 
-def run_check(topic: str, check: Check) -> list[Finding]:
+def run_check(topic: str, check: CheckFunction) -> list[Finding]:
     """Run a check, and turn an exception of the check itself into a finding.
 
     Args:
@@ -95,7 +91,7 @@ def run_check(topic: str, check: Check) -> list[Finding]:
     try:
         return check()
     except Exception as error:  # noqa: BLE001
-        return [Finding(topic, "fail", describe_error(error), suggest_remedy(error))]
+        return [Finding(topic, "fail", describe_error(error), suggest_advice(error))]
 
 
 def describe_error(error: Exception, packages: Mapping[str, Path] | None = None) -> str:
@@ -117,12 +113,8 @@ def describe_error(error: Exception, packages: Mapping[str, Path] | None = None)
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return f"unexpected {type(error).__name__}: {text}"
-    folders = packages or {name: INSTALLED / name for name in PACKAGES}
-    our_frames = [
-        frame
-        for frame in frames
-        if any(Path(frame.filename).is_relative_to(folder) for folder in folders.values())
-    ]
+    folders = (packages or {name: ROOT / name for name in PACKAGES}).values()
+    our_frames = [f for f in frames if any(Path(f.filename).is_relative_to(d) for d in folders)]
     location = format_location(frames[-1])
     if our_frames and our_frames[-1] is not frames[-1]:
         location += f", called from {format_location(our_frames[-1])}"
@@ -140,18 +132,17 @@ def format_location(frame: traceback.FrameSummary) -> str:
         with the line.
     """
     path = Path(frame.filename)
-    inside = path.is_relative_to(INSTALLED)
-    parts = path.relative_to(INSTALLED).parts if inside else path.parts[-3:]
+    parts = path.relative_to(ROOT).parts if path.is_relative_to(ROOT) else path.parts[-3:]
     return f"{'/'.join(parts)}:{frame.lineno}"
 
 
-def suggest_remedy(error: Exception) -> str:
+def suggest_advice(error: Exception) -> str:
     """Suggest what to do about an error of a check, in one line."""
     if not isinstance(error, ImportError):
-        return ADVICE
+        return GENERAL_ADVICE
     if "libGL" in str(error):
         return "install the system library (Debian: apt install libgl1)"
     package = (error.name or "").partition(".")[0]
     if not package or package in PACKAGES:
-        return ADVICE
+        return GENERAL_ADVICE
     return f"pip install --force-reinstall {DISTRIBUTIONS.get(package, package)}"

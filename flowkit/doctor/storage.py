@@ -14,18 +14,9 @@ GB = 1_000_000_000
 LOW_SPACE = 5 * GB
 """Free bytes below which a warning is given if the dataset is unknown."""
 NETWORK_TYPES = {
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "lustre",
-    "gpfs",
-    "beegfs",
-    "ceph",
-    "glusterfs",
-}
-NETWORK_TYPES |= {"9p", "afs", "orangefs", "pvfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph"}
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "glusterfs",
+    "gpfs", "lustre", "nfs", "nfs4", "orangefs", "pvfs2", "smb3", "smbfs",
+}  # fmt: skip
 """Types of network file systems."""
 MEMORY_TYPES = {"tmpfs", "ramfs"}
 """Types of file systems that are kept in memory."""
@@ -34,8 +25,8 @@ CLOCK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class StorageNeed:
-    """The space that a dataset will need."""
+class RequiredSpace:
+    """The space that the store of a dataset will need."""
 
     dataset: str
     """Name of the dataset."""
@@ -45,19 +36,19 @@ class StorageNeed:
     """Estimated bytes of a stored video."""
 
 
-def check_storage(store: Path, need: StorageNeed | None = None) -> list[Finding]:
+def check_storage(store: Path, required: RequiredSpace | None = None) -> list[Finding]:
     """Run all checks of the path of a store.
 
     Args:
         store: Path where the store is or will be.
-        need: Space that the store will need, if it is known.
+        required: Space that the store will need, if it is known.
 
     Returns:
         The findings.
     """
     folder = find_existing_folder(store)
     return [
-        *check_free_space(store, need),
+        *check_free_space(store, required),
         *check_filesystem(find_filesystem_type(folder), folder),
         *check_writing(folder),
     ]
@@ -69,26 +60,27 @@ def find_existing_folder(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
-def check_free_space(store: Path, need: StorageNeed | None) -> list[Finding]:
+def check_free_space(store: Path, required: RequiredSpace | None) -> list[Finding]:
     """Check that there is enough free space for the videos that are not stored yet.
 
     Args:
         store: Path where the store is or will be.
-        need: Space that the store will need, if it is known.
+        required: Space that the store will need, if it is known.
 
     Returns:
         One finding.
     """
     free = shutil.disk_usage(find_existing_folder(store)).free
-    if need is None:
+    if required is None:
         message = f"{free / GB:.1f} GB free at {store}"
         advice = "name the dataset with --dataset to see what it needs"
         return [Finding("disk", "warn" if free < LOW_SPACE else "ok", message, advice)]
     stored = count_stored_bytes(store)
-    rest = max(0, need.videos * need.bytes_per_video - stored)
+    rest = max(0, required.videos * required.bytes_per_video - stored)
     message = (
-        f"{free / GB:.1f} GB free at {store}; {need.videos:,} videos of {need.dataset} need about "
-        f"{rest / GB:.1f} GB" + (f" more ({stored / GB:.1f} GB are there)" if stored else "")
+        f"{free / GB:.1f} GB free at {store}; {required.videos:,} videos of {required.dataset} "
+        f"need about {rest / GB:.1f} GB"
+        + (f" more ({stored / GB:.1f} GB are there)" if stored else "")
     )
     if free < rest:
         advice = "choose a larger disk with --store, or a part of the dataset with --subset"

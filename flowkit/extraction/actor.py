@@ -54,24 +54,22 @@ class Actor:
                 "mounts, or use --workers on one machine and --shard i/n for several"
             )
         if not self._sample.exists():
-            raise StoreError(
-                f"node {host} does not see {self._sample}: expected it on a path that every node "
-                "mounts"
-            )
+            advice = "expected it on a path that every node mounts"
+            raise StoreError(f"node {host} does not see {self._sample}: {advice}")
         try:
             self._setup.check_node()
         except FlowkitError as error:
             raise FlowkitError(f"node {host}: {error}") from error
-        self._trace = self._journal.open("w", encoding="utf-8")
-        faulthandler.enable(self._trace, all_threads=False)
-        self._occupancy = GpuTimer()
-        self._workers = [self._setup.make_worker(host, self._occupancy) for _ in range(self._lanes)]
-        self._open = set(range(self._lanes))
+        self._crash_file = self._journal.open("w", encoding="utf-8")
+        faulthandler.enable(self._crash_file, all_threads=False)
+        gpu_timer = GpuTimer()
+        self._workers = [self._setup.make_worker(host, gpu_timer) for _ in range(self._lanes)]
+        self._open_lanes = set(range(self._lanes))
         try:
             self._workers[0].warm_up()
         except DeviceError as error:
-            self._end(error)
-        self._occupancy.take()  # starting is not waiting
+            self._exit_process(error)
+        gpu_timer.pop_times()  # the GPU was not idle while the process started
         return f"{host} {__version__}"
 
     def extract(self, job: WorkerTask, lane: int = 0) -> Any:
@@ -86,12 +84,11 @@ class Actor:
         except StoreError as error:
             return error
         except DeviceError as error:
-            self._end(error)
+            self._exit_process(error)
 
-    def beat(self, lane: int = 0) -> int:
+    def read_heartbeat(self, lane: int = 0) -> int:
         """Return a counter that grows while the lane makes progress."""
-        beat: int = self._workers[lane].beat
-        return beat
+        return int(self._workers[lane].heartbeat)
 
     def stop(self, lane: int = 0) -> None:
         """Ask the lane to end the video that it is extracting."""
@@ -107,15 +104,15 @@ class Actor:
             self._workers[lane].close()
         except StoreError as error:
             return error
-        self._open.discard(lane)
-        if not self._open:
+        self._open_lanes.discard(lane)
+        if not self._open_lanes:
             self._journal.unlink(missing_ok=True)
         return None
 
-    def _end(self, error: DeviceError) -> NoReturn:
+    def _exit_process(self, error: DeviceError) -> NoReturn:
         """Record the error of a GPU that is no longer usable, and end the process.
 
         The driver then recovers the complete videos from its shards.
         """
-        write_device_error(self._trace, error)
+        write_device_error(self._crash_file, error)
         os._exit(1)

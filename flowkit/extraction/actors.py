@@ -37,22 +37,22 @@ class Lane:
     """Its actor."""
     index: int
     """Its number within the actor."""
-    task: Any
+    call: Any
     """Ray's reference to the call in progress; None between calls."""
     state: str = "starting"
     """starting → idle ⇄ working → closing."""
     job: WorkerTask | None = None
     """The task in progress."""
-    beat: int = -1
+    heartbeat: int = -1
     """Last value of the worker's frame counter."""
-    beat_call: Any = None
+    heartbeat_call: Any = None
     """Ray's reference to the call that reads the counter; None between such calls."""
-    alive: float = field(default_factory=time.monotonic)
+    progress_time: float = field(default_factory=time.monotonic)
     """When the counter last changed, by `time.monotonic`."""
     hung: bool = False
     """Whether the driver killed its actor because the counter stood still."""
     fresh: bool = True
-    """Whether its actor has had no task yet."""
+    """Whether the lane has had no task yet."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,15 @@ def uses_gpu(backend: str) -> bool:
 
 
 def choose_size(
-    nodes: list[dict[str, Any]], backend: str, asked: int | None, jobs: int
+    nodes: list[dict[str, Any]], backend: str, requested_workers: int | None, tasks: int
 ) -> PoolSize:
     """Choose the number of lanes and actors.
 
     Args:
         nodes: Nodes of the cluster, as ``ray.nodes()`` lists them.
         backend: Flow backend.
-        asked: Number of workers that the user asked for; None for as many as there are cores.
-        jobs: Number of tasks.
+        requested_workers: Number of workers that the user asked for; None for one per core.
+        tasks: Number of tasks.
 
     Raises:
         FlowkitError: The backend needs a GPU and no node has one.
@@ -93,7 +93,7 @@ def choose_size(
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     cores = int(sum(node.get("CPU", 0) for node in alive))
     if not uses_gpu(backend):
-        workers = max(1, min(asked or max(1, cores), jobs))
+        workers = max(1, min(requested_workers or max(1, cores), tasks))
         return PoolSize(workers, 1, workers, 0)
     with_gpu = [node for node in alive if node.get("GPU", 0) >= 1]
     gpus = int(sum(node["GPU"] for node in with_gpu))
@@ -103,7 +103,7 @@ def choose_size(
             "start its nodes with --num-gpus, or use --backend numba"
         )
     share = min(int(node.get("CPU", 1) // node["GPU"]) for node in with_gpu)
-    workers = max(1, min(asked or gpus * max(1, share), jobs))
+    workers = max(1, min(requested_workers or gpus * max(1, share), tasks))
     actors = min(gpus, workers)
     lanes = min(max(1, share), -(-workers // actors))
     return PoolSize(workers, lanes, actors, 1)

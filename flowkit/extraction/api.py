@@ -36,12 +36,9 @@ def extract(
 ) -> Summary:
     """Extract videos into a frame store; call it again to go on after any interruption.
 
-    What is left out takes the value of the store, if it exists, else the default.
-
     Args:
-        videos: A folder with one folder per class (labels are read from it, as by
-            `flowkit extract --videos`), or video files, or folders of them.
-        store: The store's folder. It is made if it does not exist.
+        videos: A folder with one folder per class, whose names are labels; or files, or folders.
+        store: Folder of the store, made if missing; arguments left out are taken from it.
         streams: Any of "rgb", "flow" and "audio".
         preset: Flow preset: "paper" (the default), "accurate" or "fast".
         bound: Displacement in pixels at which flow is truncated. Default: 20.
@@ -49,42 +46,36 @@ def extract(
         short_side: Length in pixels that the shorter side is resized to, instead of `size`.
         keep_size: Store frames in the size that each video has.
         fps: Frame rate to resample to. Default: every frame.
-        workers: Ray actors, one core or GPU each; None takes all cores, 0 works in this process
-            without Ray.
+        workers: Ray actors, one core or GPU each; None: all cores; 0: this process, without Ray.
         backend: Flow backend: a key of `flowkit.flow.BACKENDS`, or "auto".
-        update: Extract videos anew whose file has changed.
+        update: Extract videos again whose file has changed.
         retry_failed: Try videos again that failed before.
         progress: Show progress on the terminal.
 
     Returns:
-        What was extracted, what had been there before, and which videos failed, and why.
+        The results: what was extracted, and which videos failed, and why.
 
     Raises:
-        UsageError: an argument is wrong, or no video is given.
-        RecipeError: the store was made with other parameters.
-        LockedError: another extraction writes to the store.
-        DiskFullError: no room is left.
+        UsageError: An argument is wrong, or no video is given.
+        RecipeError: The store was made with other parameters.
+        LockedError: Another extraction writes to the store.
+        DiskFullError: The disk is full.
 
     Example:
         >>> summary = flowkit.extract(["a.mp4"], store="S", preset="fast")  # doctest: +SKIP
-        >>> flowkit.Store("S")["a.mp4"].flow(0).shape  # doctest: +SKIP
-        (256, 256, 2)
+        >>> flowkit.Store("S")["a.mp4"].flow(0)  # (256, 256, 2) float32  # doctest: +SKIP
     """
     located, table = locate_videos(videos)
-    root, kinds = Path(store), tuple(streams)
     overrides = RecipeOverrides(
-        size=None if size is None else f"{size[0]}x{size[1]}",
-        short_side=short_side,
-        no_resize=keep_size,
-        fps=fps,
-        preset=preset,
-        bound=bound,
-    )
+        size=f"{size[0]}x{size[1]}" if size else None, short_side=short_side,
+        no_resize=keep_size, fps=fps, preset=preset, bound=bound,
+    )  # fmt: skip
     options = Options(
-        streams=kinds, workers=workers, backend=backend, update=update, retry_failed=retry_failed
-    )
-    recipe = choose_recipe(root, kinds, overrides)
-    console = Console(stderr=True, quiet=not progress)
+        streams=tuple(streams), workers=workers, backend=backend, update=update,
+        retry_failed=retry_failed,
+    )  # fmt: skip
+    root, console = Path(store), Console(stderr=True, quiet=not progress)
+    recipe = choose_recipe(root, options.streams, overrides)
     return extract_located(located, root, recipe, options, table=table, console=console)
 
 
@@ -94,7 +85,7 @@ def locate_videos(
     """Find the video files, and their labels where one folder of classes is given.
 
     Raises:
-        UsageError: no video is given.
+        UsageError: No video is given.
     """
     if isinstance(videos, str | os.PathLike):
         path = Path(videos)

@@ -1,8 +1,8 @@
-"""The driver of a Ray run: one video in flight per lane, and the queue in one place.
+"""Drive the actors of a Ray run: keep the queue of tasks, and one video in progress per lane.
 
     queue ─ job → actor (Worker) ─ outcome → count
-      ↑                 │ dies, or shows no new frame
-      └── once more ────┘ in a fresh actor; then quarantined, with the reason (failure_diagnosis.py)
+      ↑                 │ dies, or decodes no new frame
+      └── retried ──────┘ in a fresh actor; then quarantined, with the reason (failure_diagnosis.py)
 
 The shard of a dead actor is recovered first: a video that was complete in it is done.
 """
@@ -11,32 +11,39 @@ import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from flowkit.errors import DeviceError, FlowkitError, StoreError
 from flowkit.extraction.actor import Actor
 from flowkit.extraction.actors import ActorHandle, Lane
+from flowkit.extraction.callbacks import RunCallbacks
 from flowkit.extraction.failure_diagnosis import (
     GPU_FAILED,
     diagnose_failure,
-    first_line,
     read_trace,
+    shorten_ray_error,
 )
 from flowkit.extraction.internal_errors import make_internal_error
-from flowkit.extraction.interrupt import Interrupt
+from flowkit.extraction.options import RunOptions
 from flowkit.extraction.tasks import Status, WorkerTask
-from flowkit.extraction.worker_setup import PoolOptions, WorkerFactory
+from flowkit.extraction.worker_setup import WorkerFactory
 from flowkit.path_text import printable_path
 from flowkit.store import recover
 from flowkit.version import __version__
 
 POLL_SECONDS = 1.0
-BEAT_SECONDS = 5.0
-FINISH_SECONDS = 120.0  # for workers to commit when the run is asked to end
-STARTS = 3  # workers that may die in a row while they start
-GPU_FAILURES = 5  # processes in a row that may end because their GPU failed
+"""Longest wait for calls to end before the workers are checked again, in seconds."""
+HEARTBEAT_SECONDS = 5.0
+"""Seconds without progress after which a worker's frame counter is read."""
+FINISH_SECONDS = 120.0
+"""Seconds that workers have to commit when the run is requested to stop."""
+MAX_FAILED_STARTS = 3
+"""Workers in a row that may die while they start."""
+MAX_GPU_FAILURES = 5
+"""Processes in a row that may end because their GPU failed."""
 
 
 class Driver:
@@ -47,19 +54,15 @@ class Driver:
         ray: Any,
         jobs: Sequence[WorkerTask],
         setup: WorkerFactory,
-        options: PoolOptions,
-        begin: Callable[[int, str], None],
-        count: Callable[[Any], None],
-        interrupt: Interrupt,
-        log: Callable[[str], None],
+        options: RunOptions,
+        callbacks: RunCallbacks,
     ) -> None:
-        self.ray, self.setup, self.options = ray, setup, options
-        self.begin, self.count, self.interrupt, self.log = begin, count, interrupt, log
+        self.ray, self.options, self.callbacks = ray, options, callbacks
         self.queue = deque(jobs)
         self.suspects: deque[WorkerTask] = deque()  # their workers died: each waits for a fresh one
-        # A video that this node sees: another node that does not is unfit.
-        seen = (job.source for job in jobs if os.access(job.source, os.R_OK))
-        self.sample = next(seen, setup.root)
+        # A video that this node can read: a node that cannot read it must not work on this run.
+        readable = (job.source for job in jobs if os.access(job.source, os.R_OK))
+        self.sample = next(readable, setup.root)
         self.lanes: list[Lane] = []
         self.started = False
         self.failed_starts = 0
@@ -69,23 +72,24 @@ class Driver:
         self.prefix = "{}-of-{}.".format(*setup.part)
         self.token = f"{self.prefix}seen-{uuid.uuid4().hex}"
         self.size = setup.choose_size(ray.nodes(), options.workers, len(jobs))
-        self.setup = replace(setup, lanes=self.size.lanes)  # type: ignore[type-var]
+        self.setup = replace(setup, lanes=self.size.lanes)
         self.actor_class = ray.remote(max_restarts=0, max_task_retries=0)(Actor)
 
     def run(self) -> None:
         """Run all tasks; raise what made the store unusable after complete videos are committed."""
         self.journals.mkdir(exist_ok=True)
-        for left in self.journals.iterdir():  # by a killed run, since this one holds the lock
-            if self.setup.part == (0, 1) or left.name.startswith(self.prefix):
-                left.unlink(missing_ok=True)
+        # This run holds the lock, so that any journal there is of a killed run.
+        for journal in self.journals.iterdir():
+            if self.setup.part == (0, 1) or journal.name.startswith(self.prefix):
+                journal.unlink(missing_ok=True)
         (self.journals / self.token).touch()
         try:
-            while self.queue or self.suspects or self._working():
-                if self.interrupt.asked or self.error is not None:
+            while self.queue or self.suspects or self._count_working():
+                if self.callbacks.interrupt.is_requested or self.error is not None:
                     break
                 self._start_actors()
-                self._assign()
-                self._step(POLL_SECONDS)
+                self._assign_tasks()
+                self._process_calls(POLL_SECONDS)
                 self._kill_hung_workers()
             self._finish()
         finally:
@@ -95,16 +99,16 @@ class Driver:
         if self.error is not None:
             raise self.error
 
-    def _working(self) -> int:
+    def _count_working(self) -> int:
         return sum(lane.state == "working" for lane in self.lanes)
 
     def _start_actors(self) -> None:
         """Start as many lanes as there is work for, up to the number of workers and of GPUs.
 
-        A suspect gets an actor of its own with one lane, so that a failure there is its own.
+        A video whose worker died gets an actor with one lane, so that no other can be suspected.
         """
         busy = [lane for lane in self.lanes if lane.state != "closing"]
-        work = len(self.queue) + len(self.suspects) + self._working()
+        work = len(self.queue) + len(self.suspects) + self._count_working()
         room = min(self.size.workers, work) - len(busy)
         actors = len({lane.handle for lane in self.lanes})
         single_lanes = sum(lane.fresh and lane.handle.lanes == 1 for lane in busy)
@@ -122,7 +126,8 @@ class Driver:
         handle, start = ActorHandle(actor, journal, lanes), actor.start.remote()
         self.lanes += [Lane(handle, index, start) for index in range(lanes)]
 
-    def _assign(self) -> None:
+    def _assign_tasks(self) -> None:
+        """Give each idle lane a task, or close it if there is none for it."""
         for lane in self.lanes:
             if lane.state != "idle":
                 continue
@@ -132,30 +137,30 @@ class Driver:
                 jobs = deque()  # its GPU is needed by an actor with all lanes again
             if jobs:
                 lane.job = jobs.popleft()
-                lane.task = lane.handle.actor.extract.remote(lane.job, lane.index)
-                lane.state, lane.alive, lane.beat = "working", time.monotonic(), -1
-                lane.fresh = False
+                lane.call = lane.handle.actor.extract.remote(lane.job, lane.index)
+                lane.state, lane.fresh = "working", False
+                lane.heartbeat, lane.progress_time = -1, time.monotonic()
             else:
                 self._close(lane)
 
     def _close(self, lane: Lane) -> None:
-        lane.task, lane.state = lane.handle.actor.close.remote(lane.index), "closing"
+        lane.call, lane.state = lane.handle.actor.close.remote(lane.index), "closing"
 
-    def _step(self, seconds: float) -> None:
+    def _process_calls(self, seconds: float) -> None:
         """Process the calls that end within ``seconds``."""
-        tasks: dict[Any, list[Lane]] = {}  # the lanes of an actor start by one task
+        calls: dict[Any, list[Lane]] = {}  # the lanes of an actor start by one call
         for lane in self.lanes:
-            if lane.task is not None:
-                tasks.setdefault(lane.task, []).append(lane)
-        if not tasks:
+            if lane.call is not None:
+                calls.setdefault(lane.call, []).append(lane)
+        if not calls:
             return
-        ready, _ = self.ray.wait(list(tasks), num_returns=1, timeout=seconds)
-        more, _ = self.ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
-        for task in {*ready, *more}:
-            for lane in tasks[task]:
-                lane.task = None
+        ready, _ = self.ray.wait(list(calls), num_returns=1, timeout=seconds)
+        more, _ = self.ray.wait(list(calls), num_returns=len(calls), timeout=0)
+        for call in {*ready, *more}:
+            for lane in calls[call]:
+                lane.call = None
                 try:
-                    result = self.ray.get(task)
+                    result = self.ray.get(call)
                 except self.ray.exceptions.RayActorError as error:
                     self._handle_death(lane, error)
                 except self.ray.exceptions.RayError as error:
@@ -171,7 +176,7 @@ class Driver:
             self.failed_starts = 0
             if not self.started:
                 self.started = True
-                self.begin(self.size.workers, self.setup.backend)
+                self.callbacks.start(self.size.workers, self.setup.backend)
         elif lane.state == "closing":
             self.error = self.error or result
             self._remove_lane(lane)
@@ -182,17 +187,17 @@ class Driver:
             self.queue.append(job)
         else:
             self.gpu_failures = 0
-            self.count(result)
+            self.callbacks.count(result)
         lane.state = "idle"
 
     def _handle_error(self, lane: Lane, error: Exception) -> None:
-        """Handle a call that raised: the node is unfit or flowkit has a bug."""
+        """Handle a call that raised: the node cannot run a worker, or flowkit has a bug."""
         self._remove_lane(lane)
         cause = getattr(error, "cause", None) or error
         if isinstance(cause, FlowkitError):
             raise cause
-        doing = "a worker cannot start" if lane.state == "starting" else "a worker failed"
-        raise make_internal_error(doing, cause, str(error)) from error
+        message = "a worker cannot start" if lane.state == "starting" else "a worker failed"
+        raise make_internal_error(message, cause, str(error)) from error
 
     def _handle_death(self, lane: Lane, error: Exception) -> None:
         """Handle the death of an actor: decide whether this lane's video caused it."""
@@ -201,21 +206,22 @@ class Driver:
         job = lane.job
         if job is None:
             return
-        time.sleep(0.2)  # the kernel lets go of the dead process's locks
-        recovery = recover(self.setup.root, part=self.setup.part, wait_seconds=0.0, log=self.log)
+        time.sleep(0.2)  # until the kernel has released the locks of the dead process
+        setup, callbacks = self.setup, self.callbacks
+        recovery = recover(setup.root, part=setup.part, wait_seconds=0.0, log=callbacks.log)
         done, left = job.divide(recovery.salvaged)
         if done is not None:
-            self.count(done.outcome("done"))
+            callbacks.count(done.outcome("done"))
         if left is None:
             return
         diagnosis = diagnose_failure(error, trace, lane.hung, self.options.stall_seconds)
         if left.attempt < diagnosis.tries:
-            self.log(f"retrying {left.id} in a fresh worker: {diagnosis.reason}")
+            callbacks.log(f"retrying {left.id} in a fresh worker: {diagnosis.reason}")
             self.suspects.extend(left.again())
             return
-        status: Status = "failed" if diagnosis.guilty else "stopped"
+        status: Status = "failed" if diagnosis.is_video_at_fault else "stopped"
         reason = f"{printable_path(left.source)}: {diagnosis.reason}, {left.attempt} times"
-        self.count(left.outcome(status, diagnosis.kind, reason))
+        callbacks.count(left.outcome(status, diagnosis.kind, reason))
 
     def _read_trace(self, lane: Lane, error: Exception) -> str:
         """Read why an actor died, and count its death once for all its lanes."""
@@ -225,44 +231,43 @@ class Driver:
         handle.trace = read_trace(handle.journal)
         if lane.state == "starting":
             self.failed_starts += 1
-            if self.failed_starts >= STARTS:
-                reason = handle.trace or first_line(error)
+            if self.failed_starts >= MAX_FAILED_STARTS:
+                reason = handle.trace or shorten_ray_error(error)
                 raise FlowkitError(f"workers die while they start: {reason}")
         if handle.trace.startswith(GPU_FAILED):
             self.gpu_failures += 1
-            if self.gpu_failures >= GPU_FAILURES:
+            if self.gpu_failures >= MAX_GPU_FAILURES:
+                reason = handle.trace.removeprefix(GPU_FAILED)
                 raise DeviceError(
-                    f"{GPU_FAILURES} workers in a row ended because their GPU failed (the last: "
-                    f"{handle.trace.removeprefix(GPU_FAILED)}); see nvidia-smi and the kernel's log"
+                    f"{MAX_GPU_FAILURES} workers in a row ended because their GPU failed (the "
+                    f"last: {reason}); see nvidia-smi and the kernel's log"
                 )
         return handle.trace
 
     def _kill_hung_workers(self) -> None:
         """Kill workers that yield no new frame for too long."""
         now = time.monotonic()
-        for lane in list(self.lanes):
-            if lane.state != "working":
-                continue
-            if lane.beat_call is not None:
-                ready, _ = self.ray.wait([lane.beat_call], timeout=0)
+        stall_seconds = self.options.stall_seconds
+        for lane in [lane for lane in self.lanes if lane.state == "working"]:
+            if lane.heartbeat_call is not None:
+                ready, _ = self.ray.wait([lane.heartbeat_call], timeout=0)
                 if ready:
-                    lane.beat, lane.alive = self._read_beat(lane, now)
-                    lane.beat_call = None
-            elif now - lane.alive >= min(BEAT_SECONDS, self.options.stall_seconds / 4):
-                lane.beat_call = lane.handle.actor.beat.remote(lane.index)
-            if now - lane.alive > self.options.stall_seconds and not lane.hung:
+                    self._read_heartbeat(lane, now)
+            elif now - lane.progress_time >= min(HEARTBEAT_SECONDS, stall_seconds / 4):
+                lane.heartbeat_call = lane.handle.actor.read_heartbeat.remote(lane.index)
+            if now - lane.progress_time > stall_seconds and not lane.hung:
                 lane.hung = True
                 self.ray.kill(lane.handle.actor)
 
-    def _read_beat(self, lane: Lane, now: float) -> tuple[int, float]:
-        try:
-            beat = self.ray.get(lane.beat_call)
-        except self.ray.exceptions.RayError:
-            return lane.beat, lane.alive  # the task it is at will say what happened
-        return beat, (now if beat != lane.beat else lane.alive)
+    def _read_heartbeat(self, lane: Lane, now: float) -> None:
+        call, lane.heartbeat_call = lane.heartbeat_call, None
+        with suppress(self.ray.exceptions.RayError):  # the call in progress tells what happened
+            heartbeat = self.ray.get(call)
+            if heartbeat != lane.heartbeat:
+                lane.heartbeat, lane.progress_time = heartbeat, now
 
     def _finish(self) -> None:
-        """Let every living worker commit; a video in progress is given up first."""
+        """Let every worker commit; videos in progress are given up."""
         for lane in self.lanes:
             if lane.state == "working":
                 lane.handle.actor.stop.remote(lane.index)
@@ -275,8 +280,9 @@ class Driver:
                     self._remove_lane(lane)
             if not self.lanes:
                 return
-            self._step(POLL_SECONDS)
-        self.log(f"{len(self.lanes)} workers did not commit in time; the next run recovers them")
+            self._process_calls(POLL_SECONDS)
+        count = len(self.lanes)
+        self.callbacks.log(f"{count} workers did not commit in time; the next run recovers them")
 
     def _remove_lane(self, lane: Lane) -> None:
         """Remove a lane, and kill its actor if it was the last one."""

@@ -8,11 +8,15 @@ A worker that was killed for memory, or whose GPU failed, puts no video at fault
 Where several lanes shared the process, the videos of all are suspected; each is retried alone.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 GPU_FAILED = "GPU failed: "
+"""Start of the line by which a process tells in its journal that its GPU failed."""
+FRAME = re.compile(r'^\s*File "(?P<path>[^"]*)", line (?P<line>\d+)')
+"""A line of a traceback."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Diagnosis:
     """What happened, for people."""
     tries: int
     """How often the video is tried in all."""
-    guilty: bool = True
+    is_video_at_fault: bool = True
     """Whether the video counts as failed after the last try."""
 
 
@@ -41,9 +45,9 @@ def diagnose_failure(error: Exception, trace: str, hung: bool, stall_seconds: fl
     if hung:
         return Diagnosis("hang", f"it showed no new frame for {stall_seconds:g} s", 2)
     if "low on memory" in str(error):
-        return Diagnosis("memory", "its worker was killed for memory", 5, guilty=False)
+        return Diagnosis("memory", "its worker was killed for memory", 5, is_video_at_fault=False)
     if trace.startswith(GPU_FAILED):
-        return Diagnosis("gpu", trace.removeprefix(GPU_FAILED), 3, guilty=False)
+        return Diagnosis("gpu", trace.removeprefix(GPU_FAILED), 3, is_video_at_fault=False)
     if trace:
         return Diagnosis("crash", f"its worker crashed: {trace}", 2)
     return Diagnosis("lost", "its worker was killed or lost", 3)
@@ -55,29 +59,26 @@ def read_trace(journal: Path) -> str:
         lines = journal.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    failed = next((line for line in lines if line.startswith(GPU_FAILED)), "")
-    if failed:
-        return failed
+    gpu_failure = next((line for line in lines if line.startswith(GPU_FAILED)), "")
+    if gpu_failure:
+        return gpu_failure
     fatal = next((line for line in lines if line.startswith("Fatal Python error:")), "")
     if not fatal:
         return ""
-    frame = next((line for line in lines if line.strip().startswith('File "')), "")
-    place = ""
-    if frame:
-        path, _, rest = frame.strip().removeprefix('File "').partition('", line ')
-        place = f" at {Path(path).name}:{rest.split(' ')[0]}"
-    return fatal.removeprefix("Fatal Python error: ") + place
+    frame = next(filter(None, map(FRAME.match, lines)), None)
+    location = f" at {Path(frame['path']).name}:{frame['line']}" if frame else ""
+    return fatal.removeprefix("Fatal Python error: ") + location
 
 
 def write_device_error(journal: TextIO, error: Exception) -> None:
-    """Tell the driver, through the journal, that the GPU is why this process ends."""
+    """Write to the journal that this process ends because the GPU failed."""
     journal.write(f"{GPU_FAILED}{' '.join(str(error).split())}\n")
     journal.flush()
 
 
-def first_line(error: Exception) -> str:
-    """Return the reason that an error of Ray names, else its first line."""
-    _, reason, rest = str(error).partition("The actor is dead because ")
-    if reason:
-        return " ".join(rest.split())[:300]
+def shorten_ray_error(error: Exception) -> str:
+    """Return the reason that an error of Ray names, or its first line if it names none."""
+    _, found, reason = str(error).partition("The actor is dead because ")
+    if found:
+        return " ".join(reason.split())[:300]
     return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))

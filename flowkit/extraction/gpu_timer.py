@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-DECODE, NOTHING = "decode", "no video"
+DECODE = "decode"
+"""Stage of a lane that waits for its decoder."""
+NO_VIDEO = "no video"
+"""Stage of a GPU whose lanes have no video."""
 
 
 @dataclass(kw_only=True)
@@ -24,11 +27,10 @@ class GpuTimes:
     """Idle time by the stage that the lanes were in, such as ``"decode"``."""
 
     def __add__(self, other: "GpuTimes") -> "GpuTimes":
+        busy = self.busy_seconds + other.busy_seconds
         idle = Counter(self.idle_seconds)
         idle.update(other.idle_seconds)
-        return GpuTimes(
-            busy_seconds=self.busy_seconds + other.busy_seconds, idle_seconds=dict(idle)
-        )
+        return GpuTimes(busy_seconds=busy, idle_seconds=dict(idle))
 
     @property
     def wall_seconds(self) -> float:
@@ -50,52 +52,50 @@ class GpuTimes:
 class GpuTimer:
     """Track which stage each lane of one GPU is in. All methods are thread-safe.
 
-    A lane enters ``timer.at("video")`` for a whole video, and within it ``timer.at("flow")``,
-    ``timer.at("encode")`` and so on for each stage. A lane that has a video but is in no other
-    stage waits for its decoder.
+    A lane enters ``timer.enter_stage("video")`` for a whole video, and within it the stages
+    ``"flow"``, ``"encode"`` and so on. A lane that has a video but is in no other stage waits for
+    its decoder.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lanes: Counter[str] = Counter()
-        self._time = GpuTimes()
-        self._since = time.monotonic()
+        self._times = GpuTimes()
+        self._last_change = time.monotonic()
 
     @contextmanager
-    def at(self, stage: str) -> Iterator[None]:
-        """Count one lane as being at ``stage`` while the context is open."""
-        self._shift(stage, 1)
+    def enter_stage(self, stage: str) -> Iterator[None]:
+        """Count one lane as being in a stage while the context is open."""
+        self._change_lanes(stage, 1)
         try:
             yield
         finally:
-            self._shift(stage, -1)
+            self._change_lanes(stage, -1)
 
-    def take(self) -> GpuTimes:
+    def pop_times(self) -> GpuTimes:
         """Return the times since the last call, and start again from zero."""
         with self._lock:
-            self._settle()
-            taken, self._time = self._time, GpuTimes()
-        return taken
+            self._add_elapsed_time()
+            times, self._times = self._times, GpuTimes()
+        return times
 
-    def _shift(self, stage: str, by: int) -> None:
+    def _change_lanes(self, stage: str, change: int) -> None:
         with self._lock:
-            self._settle()
-            self._lanes[stage] += by
+            self._add_elapsed_time()
+            self._lanes[stage] += change
 
-    def _settle(self) -> None:
+    def _add_elapsed_time(self) -> None:
         """Add the time since the last change to the counters."""
         now = time.monotonic()
-        passed, self._since = now - self._since, now
-        if not passed:
+        elapsed, self._last_change = now - self._last_change, now
+        if not elapsed:
             return
         if self._lanes["flow"]:
-            self._time.busy_seconds += passed
+            self._times.busy_seconds += elapsed
             return
-        videos, idle = self._lanes["video"], self._time.idle_seconds
-        if not videos:
-            idle[NOTHING] = idle.get(NOTHING, 0.0) + passed
-            return
-        elsewhere = {s: n for s, n in self._lanes.items() if n and s not in ("video", "flow")}
-        for stage, lanes in {**elsewhere, DECODE: videos - sum(elsewhere.values())}.items():
+        videos, idle = self._lanes["video"], self._times.idle_seconds
+        stages = {s: n for s, n in self._lanes.items() if n and s not in ("video", "flow")}
+        stages[DECODE] = videos - sum(stages.values())
+        for stage, lanes in stages.items() if videos else [(NO_VIDEO, 1)]:
             if lanes:
-                idle[stage] = idle.get(stage, 0.0) + passed * lanes / videos
+                idle[stage] = idle.get(stage, 0.0) + elapsed * lanes / max(1, videos)

@@ -12,25 +12,23 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from flowkit.extraction.callbacks import RunCallbacks
 from flowkit.extraction.gpu_timer import GpuTimer
-from flowkit.extraction.interrupt import Interrupt
 from flowkit.extraction.tasks import WorkerTask
 from flowkit.extraction.worker_setup import WorkerFactory
 
 FINISH_SECONDS = 10.0
-"""Seconds that each lane has to commit after a second Ctrl-C, or an error of the caller."""
+"""Seconds that each lane has to commit after a second Ctrl-C, or an error of a callback."""
 
 
 def run_in_process(
     jobs: Sequence[WorkerTask],
     setup: WorkerFactory,
-    begin: Callable[[int, str], None],
-    count: Callable[[Any], None],
-    interrupt: Interrupt,
+    callbacks: RunCallbacks,
     lanes: int | None = None,
 ) -> None:
     """Execute the tasks, and commit all complete videos even if the run ends early.
@@ -38,17 +36,15 @@ def run_in_process(
     Args:
         jobs: The tasks, in the order in which they are started.
         setup: Makes the workers.
-        begin: Called once, with the number of lanes and the backend, when work starts.
-        count: Called with each outcome, in the calling thread.
-        interrupt: Tells whether the user asked the run to end.
+        callbacks: Functions to call while the tasks are executed.
         lanes: Number of videos at once. None: one on CPUs, one for each core on a GPU.
     """
     lanes = lanes or choose_lanes(setup, len(jobs))
-    setup = replace(setup, lanes=lanes)  # type: ignore[type-var]
+    setup = replace(setup, lanes=lanes)
     if lanes == 1:
-        run_in_turn(jobs, setup, begin, count, interrupt)
+        run_in_turn(jobs, setup, callbacks)
     else:
-        Lanes(jobs, setup, lanes, interrupt).run(begin, count)
+        Lanes(jobs, setup, callbacks).run()
 
 
 def choose_lanes(setup: WorkerFactory, jobs: int) -> int:
@@ -59,22 +55,16 @@ def choose_lanes(setup: WorkerFactory, jobs: int) -> int:
     return size.lanes if size.gpus else 1
 
 
-def run_in_turn(
-    jobs: Sequence[WorkerTask],
-    setup: WorkerFactory,
-    begin: Callable[[int, str], None],
-    count: Callable[[Any], None],
-    interrupt: Interrupt,
-) -> None:
+def run_in_turn(jobs: Sequence[WorkerTask], setup: WorkerFactory, callbacks: RunCallbacks) -> None:
     """Execute one task after another in the calling thread."""
     worker = setup.make_worker()
-    interrupt.on_ask = worker.stop
-    begin(0, setup.backend)
+    callbacks.interrupt.on_request = worker.stop
+    callbacks.start(0, setup.backend)
     try:
         for job in jobs:
-            if interrupt.asked:
+            if callbacks.interrupt.is_requested:
                 break
-            count(worker.extract(job))
+            callbacks.count(worker.extract(job))
     finally:
         worker.close()
 
@@ -84,41 +74,36 @@ class LaneEnd:
 
 
 class Lanes:
-    """Threads with one worker each, which take tasks from one queue until it is empty.
+    """Threads with one worker each, which fetch tasks from one queue until it is empty.
 
     Each lane sends outcomes and errors to the calling thread, and a `LaneEnd` as its last message.
 
     Args:
         jobs: The tasks, in the order in which they are started.
-        setup: Makes the workers.
-        lanes: Number of threads.
-        interrupt: Tells whether the user asked the run to end.
+        setup: Makes the workers; tells the number of lanes.
+        callbacks: Functions to call in the calling thread.
     """
 
     def __init__(
-        self, jobs: Sequence[WorkerTask], setup: WorkerFactory, lanes: int, interrupt: Interrupt
+        self, jobs: Sequence[WorkerTask], setup: WorkerFactory, callbacks: RunCallbacks
     ) -> None:
         self._jobs = deque(jobs)
-        self._setup, self._interrupt = setup, interrupt
-        self._occupancy = GpuTimer()
-        self._workers = [setup.make_worker(occupancy=self._occupancy) for _ in range(lanes)]
+        self._setup, self._callbacks = setup, callbacks
+        self._gpu_timer = GpuTimer()
+        self._workers = [setup.make_worker(None, self._gpu_timer) for _ in range(setup.lanes)]
         self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stopping = threading.Event()
 
-    def run(self, begin: Callable[[int, str], None], count: Callable[[Any], None]) -> None:
+    def run(self) -> None:
         """Start the lanes and count their outcomes until all have ended.
-
-        Args:
-            begin: Called once, with the number of lanes and the backend, when work starts.
-            count: Called with each outcome, in the calling thread.
 
         Raises:
             BaseException: The first error of a lane, raised after all lanes have ended.
         """
         self._workers[0].warm_up()  # once, rather than in all lanes at the same time
-        self._occupancy.take()  # starting is not waiting
-        self._interrupt.on_ask = self.stop
-        begin(len(self._workers), self._setup.backend)
+        self._gpu_timer.pop_times()  # the GPU was not idle while the kernels were loaded
+        self._callbacks.interrupt.on_request = self.stop
+        self._callbacks.start(len(self._workers), self._setup.backend)
         threads = [
             threading.Thread(target=self._run_lane, args=(worker,), name=f"lane-{n}", daemon=True)
             for n, worker in enumerate(self._workers)
@@ -136,7 +121,7 @@ class Lanes:
                     error = error or message
                     self.stop()
                 else:
-                    count(message)
+                    self._callbacks.count(message)
         finally:
             self.stop()
             for thread in threads:
@@ -152,7 +137,7 @@ class Lanes:
 
     def _run_lane(self, worker: Any) -> None:
         try:
-            while not (self._stopping.is_set() or self._interrupt.asked):
+            while not (self._stopping.is_set() or self._callbacks.interrupt.is_requested):
                 try:
                     job = self._jobs.popleft()
                 except IndexError:

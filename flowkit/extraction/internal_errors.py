@@ -7,7 +7,6 @@ so that the next run tries them again.
 """
 
 import os
-import re
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,17 +15,23 @@ from pathlib import Path
 import av
 
 from flowkit.errors import InternalError
+from flowkit.extraction.failure_diagnosis import FRAME
 from flowkit.extraction.tasks import Outcome
 from flowkit.store.failures import Failure
 from flowkit.store.format.atomic import disk_errors
 
 KIND = "internal-error"
-FIRST = 10  # videos that fail in the same way before any does not
+"""Kind of the failures that unexpected exceptions cause."""
+FIRST = 10
+"""If so many of the first videos fail in the same way, the installation is at fault."""
 IN_A_ROW = 100
+"""If so many videos in a row fail in the same way later, the installation is at fault."""
 MESSAGE_CHARACTERS = 300
+"""Most characters of an exception's message that are kept."""
 TRACEBACK_CHARACTERS = 20_000
+"""Most characters of a traceback that are kept."""
 LOADER_TRACEBACK = "Original Traceback (most recent call last):"
-FRAME = re.compile(r'^\s*File "(?P<path>[^"]*)", line (?P<line>\d+)')
+"""Line after which PyTorch writes the traceback of a loader process into a message."""
 
 
 @dataclass(frozen=True)
@@ -34,41 +39,39 @@ class UnexpectedError:
     """The description of an exception in a failure."""
 
     fault: str
-    """Its type and place, such as ``TypeError at reader.py:120``: the same in every video."""
-
+    """Its type and location, such as ``TypeError at reader.py:120``: the same in every video."""
     message: str
-    """What it says, in one line."""
-
+    """Its message in one line."""
     traceback: str
-    """All of it, with its causes."""
+    """Its traceback, with those of its causes."""
 
     @property
     def reason(self) -> str:
-        """Return type, place and message in one line."""
+        """Return type, location and message in one line."""
         return f"{self.fault}: {self.message}" if self.message else self.fault
 
 
 def describe_exception(error: BaseException, remote: str = "") -> UnexpectedError:
-    """Describe an exception by its type, its place and its message.
+    """Describe an exception by its type, its location and its message.
 
     Args:
         error: The exception.
-        remote: The traceback of the process that raised it, where that was another one.
+        remote: The traceback of the process that raised it, if that was another one.
     """
     lines = str(error).splitlines()
-    if LOADER_TRACEBACK in lines:  # by a loader's process: torch writes it into the message
+    if LOADER_TRACEBACK in lines:
         remote = str(error)
         lines = [next(line for line in reversed(lines) if line.strip()).partition(": ")[2]]
     frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    inner = [(m["path"], m["line"]) for line in remote.splitlines() if (m := FRAME.match(line))]
-    place = next(reversed(inner or frames), None)
-    where = f" at {Path(place[0]).name}:{place[1]}" if place else ""
-    whole = "".join(traceback.format_exception(error))
+    remote_frames = filter(None, map(FRAME.match, remote.splitlines()))
+    innermost = ([(match["path"], match["line"]) for match in remote_frames] or frames)[-1:]
+    location = "".join(f" at {Path(path).name}:{line}" for path, line in innermost)
+    text = "".join(traceback.format_exception(error))
     return UnexpectedError(
-        fault=f"{type(error).__name__}{where}",
+        fault=f"{type(error).__name__}{location}",
         message=make_unicode(" ".join(" ".join(lines).split())[:MESSAGE_CHARACTERS]),
-        # Of a recursion without end, its end.
-        traceback=make_unicode(whole[-TRACEBACK_CHARACTERS:]),
+        # The last characters, because those of an endless recursion are at its end.
+        traceback=make_unicode(text[-TRACEBACK_CHARACTERS:]),
     )
 
 
@@ -79,15 +82,11 @@ def make_unicode(text: str) -> str:
 
 def fail_internally(outcome: Outcome, error: Exception) -> Outcome:
     """Return the outcome of a video that failed with an unexpected exception."""
-    found = describe_exception(error)
+    unexpected = describe_exception(error)
     return replace(
-        outcome,
-        status="failed",
-        kind=KIND,
-        reason=found.reason,
-        fault=found.fault,
-        traceback=found.traceback,
-    )
+        outcome, status="failed", kind=KIND, reason=unexpected.reason, fault=unexpected.fault,
+        traceback=unexpected.traceback,
+    )  # fmt: skip
 
 
 def make_internal_error(message: str, error: BaseException, remote: str = "") -> InternalError:
@@ -128,57 +127,60 @@ class FailureLog:
 
     Args:
         record: Called with each failure, to write it to the store and count it.
-        stop: Called to ask the run to end in good order.
+        stop: Called to request the run to commit what is complete and stop.
     """
 
     def __init__(self, record: Callable[[Failure], None], stop: Callable[[], None]) -> None:
         self._record, self._stop = record, stop
-        self._held: list[Failure] = []  # of one fault, and no success among them
+        self._pending: list[Failure] = []  # in a row and with the same fault; recorded later
         self._fault = ""
         self._succeeded = self._failed_otherwise = False
         self.blames_installation = False
 
-    def note_success(self) -> None:
-        """Note that a video was extracted, which shows that the installation works."""
+    def add_success(self) -> None:
+        """Record that a video was extracted, which shows that the installation works."""
         self._succeeded = True
-        self._release()
+        self._record_pending()
 
-    def note_failure(self, failure: Failure, fault: str) -> None:
-        """Note a failure; ``fault`` is its type and place where it is an internal error.
+    def add_failure(self, failure: Failure, fault: str) -> None:
+        """Record a failure, at once or when it is known what is at fault.
 
-        One of another kind, such as of an empty file, says nothing about the installation.
+        Args:
+            failure: The failure.
+            fault: Type and location of an internal error; empty for a failure of another kind,
+                such as an empty file, which tells nothing about the installation.
         """
         if not fault:
             self._failed_otherwise = True
             self._record(failure)
             return
-        if self._held and fault != self._fault:
+        if self._pending and fault != self._fault:
             self._failed_otherwise = True
-            self._release()
+            self._record_pending()
         self._fault = fault
-        self._held.append(failure)
+        self._pending.append(failure)
         limit = IN_A_ROW if self._succeeded else FIRST
-        if len(self._held) >= limit and not self.blames_installation:
+        if len(self._pending) >= limit and not self.blames_installation:
             self.blames_installation = True
             self._stop()
 
     def close(self, root: Path) -> InternalError | None:
-        """Record the failures that were held back; call this when the run has ended.
+        """Record the failures that are still pending; call this when the run has ended.
 
         Returns:
             The error to raise if the installation is at fault, else None.
         """
-        if not self._held:
+        if not self._pending:
             return None
         if self._succeeded or self._failed_otherwise:
-            self._release()
+            self._record_pending()
         else:
             self.blames_installation = True
         if not self.blames_installation:
             return None
-        for failure in self._held:
+        for failure in self._pending:
             self._record(replace(failure, retry=True))
-        count, reason = len(self._held), self._held[-1].reason
+        count, reason = len(self._pending), self._pending[-1].reason
         result = "in a row failed" if self._succeeded else "failed, and none was extracted,"
         return InternalError(
             f"{count} video{'s' if count > 1 else ''} {result} by the same internal error: "
@@ -187,9 +189,9 @@ class FailureLog:
             "The same command tries these videos again"
         )
 
-    def _release(self) -> None:
-        if self.blames_installation:  # what ends well while the run ends is no news
+    def _record_pending(self) -> None:
+        if self.blames_installation:  # a late success does not change that
             return
-        for failure in self._held:
+        for failure in self._pending:
             self._record(failure)
-        self._held = []
+        self._pending = []

@@ -42,9 +42,8 @@ def make_plan(
 ) -> Plan:
     """Decide for each source whether it is extracted now.
 
-    A video is done if the store has all of ``streams`` for it, from a source with the same
-    content. A video that failed before is tried again if its source has been replaced, if the
-    installation caused the failure, or with ``retry_failed``.
+    A video is done if the store has all streams of it, from a source with the same content. One
+    that failed is tried again if its source was replaced or the installation caused the failure.
 
     Args:
         sources: The videos of the dataset.
@@ -55,9 +54,6 @@ def make_plan(
         limit: Largest number of tasks, or None for all.
         update: Extract changed sources again, in all streams that the store has of them.
         retry_failed: Try all quarantined videos again.
-
-    Returns:
-        The tasks, and the videos that are left out.
     """
     jobs: list[ExtractionTask] = []
     done: list[str] = []
@@ -68,31 +64,30 @@ def make_plan(
             continue
         row = store.find(source.id)
         video = None if row is None else store[row]
-        lacking = tuple(s for s in streams if video is None or s not in video.streams)
+        missing_streams = tuple(s for s in streams if video is None or s not in video.streams)
         failure = failures.get(source.id)
         if video is not None and has_changed(source.path, video):
             if update:
-                own = (stream for stream in video.streams if not stream.startswith(FEATURES))
-                both = tuple(dict.fromkeys((*own, *streams)))
-                jobs.append(make_job(source, both, supersedes=True))
+                stored = (stream for stream in video.streams if not stream.startswith(FEATURES))
+                all_streams = tuple(dict.fromkeys((*stored, *streams)))
+                jobs.append(make_job(source, all_streams, supersedes=True))
             else:
                 changed.append(source.id)
-        elif not lacking:
+        elif not missing_streams:
             done.append(source.id)
-        elif failure is not None and not (retry_failed or may_succeed(source.path, failure)):
+        elif failure and not (retry_failed or failure.retry or is_replaced(source.path, failure)):
             quarantined.append(failure)
         else:
             frames = None if video is None else video.num_frames or None
-            jobs.append(make_job(source, lacking, frames=frames))
-    # The largest first, so that no worker still has a long video when all others are done.
-    jobs.sort(key=lambda job: (-job.weight, job.id))
-    kept = jobs if limit is None else sorted(jobs, key=lambda job: job.id)[:limit]
+            jobs.append(make_job(source, missing_streams, frames=frames))
+    within_limit = sorted(jobs, key=lambda job: job.id)[:limit]
     return Plan(
-        jobs=tuple(sorted(kept, key=lambda job: (-job.weight, job.id))),
+        # The largest first, so that no worker still has a long video when all others are done.
+        jobs=tuple(sorted(within_limit, key=lambda job: (-job.weight, job.id))),
         done=tuple(done),
         changed=tuple(changed),
         quarantined=tuple(quarantined),
-        beyond=len(jobs) - len(kept),
+        beyond=len(jobs) - len(within_limit),
     )
 
 
@@ -126,11 +121,7 @@ def parse_part(text: str) -> tuple[int, int]:
 
 
 def make_job(
-    source: Source,
-    streams: tuple[str, ...],
-    *,
-    frames: int | None = None,
-    supersedes: bool = False,
+    source: Source, streams: tuple[str, ...], *, frames: int | None = None, supersedes: bool = False
 ) -> ExtractionTask:
     """Make the task that extracts ``streams`` of a source, weighted by its file size.
 
@@ -164,25 +155,20 @@ def has_changed(path: Path, video: Video) -> bool:
         path: The source.
         video: The video in the store.
     """
-    known = video.fingerprint
+    stored = video.fingerprint
     try:
-        now = path.stat()
-        if (now.st_size, now.st_mtime_ns) == (known.size, known.mtime_ns):
+        status = path.stat()
+        if (status.st_size, status.st_mtime_ns) == (stored.size, stored.mtime_ns):
             return False
-        return not Fingerprint.of(path).same_content(known)
+        return not Fingerprint.of(path).same_content(stored)
     except OSError:
         return False
-
-
-def may_succeed(path: Path, failure: Failure) -> bool:
-    """Return whether a failed video may succeed now: new file, or the video was not at fault."""
-    return failure.retry or is_replaced(path, failure)
 
 
 def is_replaced(path: Path, failure: Failure) -> bool:
     """Return whether the file that failed has since been replaced by another."""
     try:
-        now = path.stat()
+        status = path.stat()
     except OSError:
         return False
-    return (now.st_size, now.st_mtime_ns) != (failure.size, failure.mtime_ns)
+    return (status.st_size, status.st_mtime_ns) != (failure.size, failure.mtime_ns)

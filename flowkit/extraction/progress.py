@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -12,6 +11,7 @@ from flowkit.extraction.summary import describe_failure
 from flowkit.extraction.tasks import Outcome
 
 LINE_SECONDS = 15.0
+"""Seconds between lines where there is no terminal."""
 
 
 class Meter:
@@ -20,18 +20,17 @@ class Meter:
     Args:
         weights: Weight of each video by its id, such as its size in bytes, for the remaining time.
         console: Where progress is shown; None for stderr.
-        what: Field of an outcome that the rate counts: ``pairs``, ``frames`` or ``features``.
+        counted: Field of an outcome that the rate counts: ``pairs``, ``frames`` or ``features``.
     """
 
     def __init__(
-        self, weights: Mapping[str, int], console: Console | None = None, what: str = "pairs"
+        self, weights: Mapping[str, int], console: Console | None = None, counted: str = "pairs"
     ) -> None:
         self.console = console or Console(stderr=True)
         self._weights = {id: max(1, weight) for id, weight in weights.items()}
-        self._what = what
-        self._finished = self._failed = self._made = 0
-        self._weight = 0
-        self._started = self._spoke = time.monotonic()
+        self._counted = counted
+        self._finished = self._failed = self._count = self._weight = 0
+        self._started = self._line_printed = time.monotonic()
         self._bar = Progress(
             BarColumn(),
             TextColumn("{task.fields[line]}"),
@@ -40,21 +39,18 @@ class Meter:
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=sum(self._weights.values()), line=self._line())
+        self._task = self._bar.add_task(
+            "", total=sum(self._weights.values()), line=self._describe()
+        )
 
     def __enter__(self) -> Self:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._bar.stop()
 
-    def begin(self) -> None:
+    def start_clock(self) -> None:
         """Start the clock that rates are computed from, when the first video starts."""
         self._started = time.monotonic()
 
@@ -62,24 +58,24 @@ class Meter:
         """Count one video that is done or has failed."""
         self._finished += 1
         self._failed += outcome.status == "failed"
-        self._made += getattr(outcome, self._what)
+        self._count += getattr(outcome, self._counted)
         self._weight += self._weights.get(outcome.id, 1)
-        self._bar.update(self._task, completed=self._weight, line=self._line())
+        self._bar.update(self._task, completed=self._weight, line=self._describe())
         if outcome.status == "failed":
             self.log(f"failed: {describe_failure(outcome.id, outcome.reason)}")
         now = time.monotonic()
-        if not self.console.is_terminal and now - self._spoke >= LINE_SECONDS:
-            self._spoke = now
+        if not self.console.is_terminal and now - self._line_printed >= LINE_SECONDS:
+            self._line_printed = now
             share = self._weight / sum(self._weights.values())
             left = (now - self._started) * (1 - share) / share if share else 0.0
-            self.log(f"{self._line()}, ETA {left / 60:.0f} min")
+            self.log(f"{self._describe()}, ETA {left / 60:.0f} min")
 
     def log(self, text: str) -> None:
         """Print one line above the progress bar."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def _line(self) -> str:
+    def _describe(self) -> str:
         seconds = max(1e-9, time.monotonic() - self._started)
         failed = f" ({self._failed} failed)" if self._failed else ""
-        rate = f", {self._made / seconds:.1f} {self._what}/s" if self._made else ""
+        rate = f", {self._count / seconds:.1f} {self._counted}/s" if self._count else ""
         return f"{self._finished}/{len(self._weights)} videos{failed}{rate}"

@@ -9,33 +9,32 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flowkit.errors import FlowkitError
+from flowkit.extraction.callbacks import RunCallbacks
 from flowkit.extraction.driver import Driver
-from flowkit.extraction.failure_diagnosis import first_line
-from flowkit.extraction.interrupt import Interrupt
+from flowkit.extraction.failure_diagnosis import shorten_ray_error
+from flowkit.extraction.options import RunOptions
 from flowkit.extraction.ray_session import end_processes, find_start_error, make_session
 from flowkit.extraction.tasks import WorkerTask
-from flowkit.extraction.worker_setup import PoolOptions, WorkerFactory
+from flowkit.extraction.worker_setup import WorkerFactory
 from flowkit.flow import BACKENDS
 from flowkit.flow.backends import count_gpus
 from flowkit.path_text import replace_surrogates
 
 CONNECT_SECONDS = 10.0
+"""Seconds to wait for a cluster to answer."""
 
 
 def run_on_ray(
     jobs: Sequence[WorkerTask],
     setup: WorkerFactory,
-    options: PoolOptions,
-    begin: Callable[[int, str], None],
-    count: Callable[[Any], None],
-    interrupt: Interrupt,
-    log: Callable[[str], None],
+    options: RunOptions,
+    callbacks: RunCallbacks,
 ) -> None:
     """Execute the tasks on the cluster at ``options.address``, or on a local one for this run.
 
@@ -43,10 +42,7 @@ def run_on_ray(
         jobs: The tasks, in the order in which they are started.
         setup: Makes the workers.
         options: The number of workers, and how they are watched.
-        begin: Called once, with the number of workers and the backend, when work starts.
-        count: Called with each outcome, in the calling thread.
-        interrupt: Tells whether the user asked the run to end.
-        log: Called with each line to print.
+        callbacks: Functions to call while the tasks are executed.
 
     Raises:
         FlowkitError: Ray or the cluster cannot be used.
@@ -56,10 +52,10 @@ def run_on_ray(
     # A GPU has one lane for each core of its share, so all cores of the machine are offered.
     cores = max(cores, gpus) if gpus else min(options.workers or cores, len(jobs))
     with open_ray(find_address(options.address), cores, gpus) as ray:
-        interrupt.take()
+        callbacks.interrupt.install_handlers()  # Ray has replaced them
         if setup.backend == "auto":
-            setup = replace(setup, backend=choose_backend(ray, log))  # type: ignore[type-var]
-        Driver(ray, jobs, setup, options, begin, count, interrupt, log).run()
+            setup = replace(setup, backend=choose_backend(ray, callbacks.log))
+        Driver(ray, jobs, setup, options, callbacks).run()
 
 
 @contextmanager
@@ -92,34 +88,30 @@ def open_ray(
     options: dict[str, Any] = {"log_to_driver": False}
     if variables:
         options["runtime_env"] = {"env_vars": dict(variables)}
-    if address:
-        connect(ray, address, options)
-        with shutting_down(ray):
+    with nullcontext() if address else make_session() as folder:
+        if address:
+            connect(ray, address, options)
+        elif folder is not None:
+            start(ray, folder, cores, gpus, options)
+        try:
             yield ray
-        return
-    with make_session() as folder:
-        start(ray, folder, cores, gpus, options)
-        with shutting_down(ray):
-            yield ray
+        finally:
+            shut_down(ray)
 
 
-@contextmanager
-def shutting_down(ray: Any) -> Iterator[None]:
-    """Shut Ray down at the end of the context, and free what it holds in this process."""
-    try:
-        yield
-    finally:
-        waits = "wait_for_processes" in inspect.signature(ray.shutdown).parameters
-        ray.shutdown(**({"wait_for_processes": True} if waits else {}))
-        # Ray leaves clients that own threads in reference cycles. If they were collected in a
-        # process that is forked later (a loader worker), where those threads do not exist, that
-        # process would crash.
-        gc.collect()
+def shut_down(ray: Any) -> None:
+    """Shut Ray down, and free what it holds in this process."""
+    can_wait = "wait_for_processes" in inspect.signature(ray.shutdown).parameters
+    ray.shutdown(**({"wait_for_processes": True} if can_wait else {}))
+    # Ray leaves clients that own threads in reference cycles. If they were collected in a process
+    # that is forked later (a loader worker), where those threads do not exist, that process would
+    # crash.
+    gc.collect()
 
 
-def find_address(asked: str | None) -> str | None:
+def find_address(address: str | None) -> str | None:
     """Return the address of the cluster to join, or None to start a local one."""
-    return asked or os.environ.get("RAY_ADDRESS") or None
+    return address or os.environ.get("RAY_ADDRESS") or None
 
 
 def choose_backend(ray: Any, log: Callable[[str], None]) -> str:
@@ -130,12 +122,13 @@ def choose_backend(ray: Any, log: Callable[[str], None]) -> str:
     """
     if ray.cluster_resources().get("GPU", 0) < 1:
         return "numba"
-    ask = ray.remote(num_gpus=1, num_cpus=0, max_retries=0)(find_obstacle)
+    remote_function = ray.remote(num_gpus=1, num_cpus=0, max_retries=0)(find_obstacle)
     try:
-        obstacle = ray.get(ask.remote("triton"), timeout=6 * CONNECT_SECONDS)
+        obstacle = ray.get(remote_function.remote("triton"), timeout=6 * CONNECT_SECONDS)
     except ray.exceptions.RayError as error:
+        reason = shorten_ray_error(error)
         raise FlowkitError(
-            f"no GPU node of the cluster says whether it can compute flow: {first_line(error)}; "
+            f"no GPU node of the cluster answers whether it can compute flow: {reason}; "
             "name the backend, --backend triton or --backend numba"
         ) from error
     if obstacle is None:
@@ -188,9 +181,9 @@ def connect(ray: Any, address: str, options: Mapping[str, Any]) -> None:
         ray.init(address=address, logging_level="ERROR", **options)
     except Exception as error:
         raise FlowkitError(
-            f"cannot use Ray cluster at {address}: {first_line(error)}; `flowkit doctor` says more "
-            "(if it speaks of tokens above: copy the head's ~/.ray/auth_token to this machine), "
-            "--workers 0 works without Ray"
+            f"cannot use Ray cluster at {address}: {shorten_ray_error(error)}; `flowkit doctor` "
+            "says more, --workers 0 works without Ray (if the reason above is about tokens: copy "
+            "the head's ~/.ray/auth_token to this machine)"
         ) from error
 
 
@@ -202,13 +195,13 @@ def start(ray: Any, folder: Path, cores: int, gpus: int, options: Mapping[str, A
             num_cpus=cores,
             num_gpus=gpus,
             include_dashboard=False,
-            object_store_memory=80 << 20,  # only small records pass through it
-            logging_level="CRITICAL",  # pages of its logs; what matters in them is said below
+            object_store_memory=80 << 20,  # only small messages pass through it
+            logging_level="CRITICAL",  # else it prints pages of logs
             _temp_dir=str(folder),
             **options,
         )
     except Exception as error:
-        reason = find_start_error(folder) or first_line(error)
+        reason = find_start_error(folder) or shorten_ray_error(error)
         end_processes(folder)
         raise FlowkitError(
             f"Ray does not start on this machine: {reason}; --workers 0 works without Ray, and "

@@ -24,22 +24,25 @@ import psutil
 from flowkit.caches import make_short_folder
 from flowkit.errors import FlowkitError
 
-# `/r/session_2026-05-09_12-34-56_123456_1234567/sockets/plasma_store.1234`, at its longest
 RAY_SOCKET_BYTES = 70
+"""Longest path of a socket below the folder in bytes, such as
+`/r/session_2026-05-09_12-34-56_123456_1234567/sockets/plasma_store.1234`.
+"""
 PREFIX = "flowkit-ray-"
 LOCK = "lock"
-UNLOCKED_SECONDS = 60.0  # the age at which a session surely has its lock
+UNLOCKED_SECONDS = 60.0
+"""Age at which a session that is not locked was left by a killed process."""
 TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-# Ray's agents do not start with docstrings taken out, and with them ends the node.
 HIDDEN_VARIABLES = ("PYTHONOPTIMIZE",)
-# Of a start that failed, the first of these that says why. An agent's end is what Ray's own
-# processes complain of, so it comes first.
+"""Variables that are unset for Ray: its agents do not start without docstrings, nor does a node."""
+# When a start failed, the first of these that names an error is reported. Other processes of Ray
+# only complain that an agent ended, so the logs of the agents come first.
 LOGS = (
     "dashboard_agent.log", "dashboard_agent.err", "runtime_env_agent.log", "runtime_env_agent.err",
     "gcs_server.err", "gcs_server.out", "raylet.err", "raylet.out", "monitor.log", "monitor.err",
 )  # fmt: skip
-PYTHON_ERROR = re.compile(r"^[\w.]*(Error|Exception|Interrupt)\b")
-RAY_ERROR = re.compile(r"^\[[^]]* [ECF] \d+ \d+\] \(\w+\) (.*)")
+PYTHON_ERROR = re.compile(r"^(?P<text>[\w.]*(Error|Exception|Interrupt)\b.*)")
+RAY_ERROR = re.compile(r"^\[[^]]* [ECF] \d+ \d+\] \(\w+\) (?P<text>.*)")
 ERROR_CHARACTERS = 240
 
 
@@ -58,7 +61,7 @@ def make_session() -> Iterator[Path]:
     except OSError as error:
         raise FlowkitError(f"cannot start Ray: {error}; or use --workers 0") from error
     remove_left_sessions(folder.parent)
-    former = {name: os.environ.get(name) for name in (*TOKEN_VARIABLES, *HIDDEN_VARIABLES)}
+    previous = {name: os.environ.get(name) for name in (*TOKEN_VARIABLES, *HIDDEN_VARIABLES)}
     try:
         for name in HIDDEN_VARIABLES:
             os.environ.pop(name, None)
@@ -69,10 +72,10 @@ def make_session() -> Iterator[Path]:
             os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
         forget_token()
         with lock_session(folder):
-            # Ray opens this folder to everybody, while nobody comes through its parent.
+            # Ray lets everybody open this folder, but its parent is private.
             yield folder / "r"
     finally:
-        for name, value in former.items():
+        for name, value in previous.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
@@ -92,9 +95,9 @@ def remove_left_sessions(parent: Path) -> None:
     """Remove the folders of this user's sessions whose processes were killed."""
     for folder in parent.glob(f"{PREFIX}*"):
         try:
-            found = folder.lstat()
-            old = time.time() - found.st_mtime > UNLOCKED_SECONDS
-            if not old or found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
+            status = folder.lstat()
+            is_old = time.time() - status.st_mtime > UNLOCKED_SECONDS
+            if not (is_old and status.st_uid == os.getuid() and stat.S_ISDIR(status.st_mode)):
                 continue
             with (folder / LOCK).open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -130,8 +133,7 @@ def find_start_error(folder: Path) -> str:
         except OSError:
             continue
         for line in reversed(lines) if name.endswith(".log") else lines:
-            found = RAY_ERROR.match(line)
-            text = found[1] if found else line if PYTHON_ERROR.match(line) else ""
-            if text:
-                return f"{text[:ERROR_CHARACTERS]} ({name})"
+            error = RAY_ERROR.match(line) or PYTHON_ERROR.match(line)
+            if error and error["text"]:
+                return f"{error['text'][:ERROR_CHARACTERS]} ({name})"
     return ""

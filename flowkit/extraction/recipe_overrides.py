@@ -1,4 +1,4 @@
-"""Choose the recipe of a run: what the user asked for, else the store's, else the dataset's."""
+"""Choose the store recipe of a run: what the user set, else the store's, else the dataset's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from flowkit.store import read_header
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOverrides:
-    """Values of the recipe that the user set; None for values that were not set."""
+    """Values of the store recipe that the user set; None for values that were not set."""
 
     size: str | None = None
     """Width and height of the stored frames, such as ``256x256``."""
@@ -40,7 +40,7 @@ class RecipeOverrides:
 def choose_recipe(
     root: Path, streams: tuple[str, ...], overrides: RecipeOverrides, base: Recipe | None = None
 ) -> Recipe:
-    """Choose the recipe of a run.
+    """Choose the store recipe of a run.
 
     A value that the user did not set is taken from the store, or in a new store from ``base``, or
     else from the defaults. A command can thus be repeated without repeating its options. A value
@@ -59,15 +59,15 @@ def choose_recipe(
     base = base or Recipe()
     exists = (root / "store.json").exists()
     common = read_header(root).recipe if exists else replace(base, rgb=None, flow=None, audio=None)
-    own = common.joined(base)
-    fps = overrides.fps if overrides.fps is not None else own.fps
-    recipe = replace(common, resize=choose_resize(overrides, own.resize), fps=fps)
+    defaults = common.joined(base)
+    fps = overrides.fps if overrides.fps is not None else defaults.fps
+    recipe = replace(common, resize=choose_resize(overrides, defaults.resize), fps=fps)
     if "rgb" in streams:
-        rgb = own.rgb or RGBRecipe()
+        rgb = defaults.rgb or RGBRecipe()
         rgb_overrides = {"quality": overrides.rgb_quality, "subsampling": overrides.subsampling}
         recipe = replace(recipe, rgb=replace(rgb, **without_unset(rgb_overrides)))
     if "flow" in streams:
-        flow = own.flow or FlowRecipe()
+        flow = defaults.flow or FlowRecipe()
         flow_overrides = {
             "tvl1": None if overrides.preset is None else PRESETS[overrides.preset],
             "bound": overrides.bound,
@@ -80,33 +80,32 @@ def choose_recipe(
             )
         recipe = replace(recipe, flow=replace(flow, **without_unset(flow_overrides)))
     if "audio" in streams:
-        recipe = replace(recipe, audio=own.audio or AudioRecipe())
+        recipe = replace(recipe, audio=defaults.audio or AudioRecipe())
     return recipe
 
 
-def choose_resize(overrides: RecipeOverrides, own: Resize) -> Resize:
-    """Choose the resize of a run: that of the options, or else ``own``.
+def choose_resize(overrides: RecipeOverrides, default: Resize) -> Resize:
+    """Choose the resize of a run: that of the options, or else the default.
 
     Args:
-        overrides: Values that the user asked for.
-        own: The resize of the store, or of the dataset for a new store.
+        overrides: Values that the user set.
+        default: The resize of the store, or of the dataset for a new store.
 
     Raises:
         UsageError: The options contradict one another.
     """
-    asked = [overrides.size is not None, overrides.short_side is not None, overrides.no_resize]
-    if sum(asked) > 1:
+    is_set = [overrides.size is not None, overrides.short_side is not None, overrides.no_resize]
+    if sum(is_set) > 1:
         raise UsageError("--size, --short-side and --no-resize exclude one another; give one")
     if overrides.upsize and overrides.short_side is None:
         raise UsageError("--upscale says how --short-side treats smaller videos; give both")
     if overrides.size is not None:
         width, height = parse_size(overrides.size)
-        return Resize(mode="exact", width=width, height=height, filter=own.filter)
+        return Resize(mode="exact", width=width, height=height, filter=default.filter)
     if overrides.short_side is not None:
-        return Resize(
-            mode="short-side", side=overrides.short_side, upsize=overrides.upsize, filter=own.filter
-        )
-    return Resize(mode="none", filter=own.filter) if overrides.no_resize else own
+        side, upsize = overrides.short_side, overrides.upsize
+        return Resize(mode="short-side", side=side, upsize=upsize, filter=default.filter)
+    return Resize(mode="none", filter=default.filter) if overrides.no_resize else default
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -114,9 +113,8 @@ def parse_size(text: str) -> tuple[int, int]:
     try:
         width, height = (int(word) for word in text.lower().replace("×", "x").split("x"))
     except ValueError:
-        raise UsageError(
-            f"expected a size such as 256x256 (width x height), got {text!r}"
-        ) from None
+        message = f"expected a size such as 256x256 (width x height), got {text!r}"
+        raise UsageError(message) from None
     return width, height
 
 

@@ -7,7 +7,6 @@
 `extract` is the entry point. The order of the steps is defined by `StoreRun` in store_run.py.
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -100,7 +99,7 @@ class ExtractionRun(StoreRun):
 
     def prepare_index(self) -> None:
         """Write the annotations, which the index includes; see `StoreRun`."""
-        keep_annotations(self.root, self.table)
+        add_annotations(self.root, self.table)
 
     def make_plan(self, store: Store) -> PlannedWork:
         """See `StoreRun`."""
@@ -120,10 +119,10 @@ class ExtractionRun(StoreRun):
         if not summary.backend and any("flow" in job.streams for job in plan.jobs):
             check_redoable(self.recipe, self.root)
             summary.backend = choose_backend(options, self.log)
-        describe(summary, plan, self.located)
+        self._add_left_out_videos(plan)
         for rejected in self.located.rejected:
             if belongs(rejected.id, options.part):
-                reject(summary, rejected, failures, self.log)
+                self._record_rejected(rejected, failures)
         setup = WorkerSetup(
             root=self.root.absolute(),
             recipe=self.recipe,
@@ -136,7 +135,35 @@ class ExtractionRun(StoreRun):
         )
         return PlannedWork(plan.jobs, setup, {job.id: job.weight for job in plan.jobs})
 
-    def note_start(self, workers: int, backend: str) -> None:
+    def _add_left_out_videos(self, plan: Plan) -> None:
+        """Add the videos that the plan leaves out to the summary."""
+        summary, located = self.summary, self.located
+        summary.done_before = len(plan.done)
+        summary.quarantined = list(plan.quarantined)
+        summary.changed = list(plan.changed)
+        summary.missing = list(located.missing)
+        summary.unannotated = [printable_path(path) for path in located.unannotated]
+        summary.beyond = plan.beyond
+
+    def _record_rejected(self, rejected: RejectedVideo, failures: Mapping[str, Failure]) -> None:
+        """Record a file that cannot be a source as failed, unless it already is for this reason."""
+        known = failures.get(rejected.id)
+        if known is not None and known.reason == rejected.reason:
+            self.summary.quarantined.append(known)
+            return
+        failure = Failure(
+            id=rejected.id,
+            source=printable_path(rejected.path),
+            kind=rejected.kind,
+            reason=rejected.reason,
+            attempts=1,
+            time=time.time(),
+        )
+        append_failure(self.root, failure)
+        self.summary.failed.append(failure)
+        self.log(f"failed: {failure.reason}")
+
+    def record_start(self, workers: int, backend: str) -> None:
         """See `StoreRun`."""
         self.summary.workers, self.summary.backend = workers, backend
         if uses_gpu(backend):
@@ -219,44 +246,11 @@ def check_redoable(recipe: Recipe, root: Path) -> None:
         )
 
 
-def keep_annotations(root: Path, table: AnnotationTable | None) -> None:
+def add_annotations(root: Path, table: AnnotationTable | None) -> None:
     """Add the labels and subsets of ``table`` to those of the store."""
-    known = read_annotations(root)
-    if table is not None and known is not None:
-        table = known.joined(table)
-    if table is not None and table != known:
-        write_annotations(root, table)
-
-
-def describe(summary: Summary, plan: Plan, located: LocatedVideos) -> None:
-    """Copy the videos that the plan leaves out into the summary."""
-    summary.done_before = len(plan.done)
-    summary.quarantined = list(plan.quarantined)
-    summary.changed = list(plan.changed)
-    summary.missing = list(located.missing)
-    summary.unannotated = [printable_path(path) for path in located.unannotated]
-    summary.beyond = plan.beyond
-
-
-def reject(
-    summary: Summary,
-    rejected: RejectedVideo,
-    failures: Mapping[str, Failure],
-    log: Callable[[str], None],
-) -> None:
-    """Record a file that cannot be a source as failed, unless it already is for this reason."""
-    known = failures.get(rejected.id)
-    if known is not None and known.reason == rejected.reason:
-        summary.quarantined.append(known)
+    if table is None:
         return
-    failure = Failure(
-        id=rejected.id,
-        source=os.fsencode(rejected.path).decode("utf-8", "backslashreplace"),
-        kind=rejected.kind,
-        reason=rejected.reason,
-        attempts=1,
-        time=time.time(),
-    )
-    append_failure(summary.store, failure)
-    summary.failed.append(failure)
-    log(f"failed: {failure.reason}")
+    stored = read_annotations(root)
+    joined = table if stored is None else stored.joined(table)
+    if joined != stored:
+        write_annotations(root, joined)

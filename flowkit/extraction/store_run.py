@@ -12,50 +12,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 from rich.console import Console
 
 from flowkit.errors import DiskFullError, InternalError
+from flowkit.extraction.callbacks import RunCallbacks
 from flowkit.extraction.in_process import run_in_process
 from flowkit.extraction.internal_errors import FailureLog
 from flowkit.extraction.interrupt import Interrupt
+from flowkit.extraction.options import RunOptions
 from flowkit.extraction.progress import Meter
 from flowkit.extraction.ray_cluster import run_on_ray
+from flowkit.extraction.summary import RunSummary
 from flowkit.extraction.tasks import Outcome, WorkerTask
-from flowkit.extraction.worker_setup import PoolOptions, WorkerFactory
+from flowkit.extraction.worker_setup import WorkerFactory
 from flowkit.store import Store, hold_store, rebuild_index, recover
 from flowkit.store.failures import Failure, append_failure
 
 INDEX_SECONDS = 900.0
 """Seconds between updates of the index, which show new videos to readers during a long run."""
-
-
-class RunOptions(PoolOptions, Protocol):
-    """The options that every run has."""
-
-    @property
-    def part(self) -> tuple[int, int]:
-        """Return the part (i, n) of the store that this run owns."""
-
-    @property
-    def recover_seconds(self) -> float:
-        """Return how many seconds recovery may wait for shards that are still locked."""
-
-
-class RunSummary(Protocol):
-    """The results that every run counts."""
-
-    salvaged: int
-    """Number of videos that a killed run completed and this run recovered."""
-    failed: list[Failure]
-    """Videos that failed in this run."""
-    left: int
-    """Number of planned videos that were not done when the run ended."""
-    interrupted: bool
-    """Whether the user asked the run to end."""
-    wall_seconds: float
-    """Duration of the run in seconds."""
 
 
 class PlannedWork(NamedTuple):
@@ -75,7 +51,7 @@ class StoreRun(ABC):
     Args:
         root: Folder of the store.
         options: The options that every run has.
-        summary: The results; filled in by the run.
+        summary: The results, which the run fills in.
         console: Where progress is shown; None for stderr.
     """
 
@@ -124,9 +100,9 @@ class StoreRun(ABC):
             recover(self.root, part=options.part, wait_seconds=0.0, log=self.log)
             rebuild_index(self.root)
             store, failed = Store(self.root), {failure.id for failure in summary.failed}
-            tried = [id for id in work.weights if id not in failed]
-            committed = sum(self.is_committed(store, id) for id in tried)
-            summary.left = len(tried) - committed
+            not_failed = [id for id in work.weights if id not in failed]
+            committed = sum(self.is_committed(store, id) for id in not_failed)
+            summary.left = len(not_failed) - committed
             self.summarize(committed)
         if error is not None:
             raise error
@@ -152,34 +128,35 @@ class StoreRun(ABC):
                 append_failure(root, failure)
                 self._summary.failed.append(failure)
 
-            failures = FailureLog(record, interrupt.ask)
+            failures = FailureLog(record, interrupt.request_stop)
 
-            def begin(workers: int, backend: str) -> None:
-                self.note_start(workers, backend)
-                meter.begin()
+            def start(workers: int, backend: str) -> None:
+                self.record_start(workers, backend)
+                meter.start_clock()
 
             def count(result: Outcome | tuple[Outcome, ...]) -> None:
                 nonlocal indexed
                 for outcome in result if isinstance(result, tuple) else (result,):
                     if outcome.status == "done":
                         self.add_outcome(outcome)
-                        failures.note_success()
+                        failures.add_success()
                     elif outcome.status == "failed":
-                        failures.note_failure(self.make_failure(outcome), outcome.fault)
+                        failures.add_failure(self.make_failure(outcome), outcome.fault)
                     if outcome.status != "stopped":
                         meter.count(outcome)
                 if time.monotonic() - indexed > INDEX_SECONDS:
                     rebuild_index(root)
                     indexed = time.monotonic()
 
-            jobs, setup = work.jobs, work.setup
+            callbacks = RunCallbacks(start, count, meter.log, interrupt)
             try:
                 if options.workers == 0:
-                    run_in_process(jobs, setup, begin, count, interrupt, self.lanes)
+                    run_in_process(work.jobs, work.setup, callbacks, self.lanes)
                 else:
-                    run_on_ray(jobs, setup, options, begin, count, interrupt, meter.log)
+                    run_on_ray(work.jobs, work.setup, options, callbacks)
             finally:
-                self._summary.interrupted = interrupt.asked and not failures.blames_installation
+                is_requested = interrupt.is_requested
+                self._summary.interrupted = is_requested and not failures.blames_installation
                 self.execution_seconds = time.monotonic() - self.execution_started
             return failures.close(root)
 
@@ -194,11 +171,11 @@ class StoreRun(ABC):
 
     @abstractmethod
     def make_plan(self, store: Store) -> PlannedWork:
-        """Plan the tasks, and note in the summary the videos that are left out."""
+        """Plan the tasks, and record in the summary the videos that are left out."""
 
     @abstractmethod
-    def note_start(self, workers: int, backend: str) -> None:
-        """Note in the summary that the workers have started."""
+    def record_start(self, workers: int, backend: str) -> None:
+        """Record in the summary that the workers have started."""
 
     @abstractmethod
     def add_outcome(self, outcome: Outcome) -> None:
@@ -218,4 +195,4 @@ class StoreRun(ABC):
 
     @abstractmethod
     def summarize(self, committed: int) -> None:
-        """Note in the summary how many videos of the plan are committed."""
+        """Record in the summary how many videos of the plan are committed."""

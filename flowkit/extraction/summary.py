@@ -13,26 +13,72 @@ from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.extraction.tasks import Outcome, Seconds
 from flowkit.store.failures import Failure
 
-LISTED = 10
+MAX_LINES = 10
 """Lines printed of each list, such as failures; ``--json`` has all."""
 
 
 @dataclass(kw_only=True)
-class Summary:
-    """The results of an extraction run."""
+class RunSummary:
+    """The results that all kinds of runs over a store count."""
 
     store: str
     """Folder of the store."""
     workers: int = 0
     """Number of workers; 0 for one worker in this process."""
-    backend: str = ""
-    """Name of the optical-flow backend."""
-    extracted: int = 0
-    """Number of videos that this run committed."""
     done_before: int = 0
     """Number of videos that were complete before."""
     salvaged: int = 0
     """Number of those that a killed run completed and this run recovered."""
+    failed: list[Failure] = field(default_factory=list)
+    """Videos that failed in this run."""
+    quarantined: list[Failure] = field(default_factory=list)
+    """Videos that failed in earlier runs and were not tried again."""
+    left: int = 0
+    """Number of planned videos that were not done when the run ended."""
+    beyond: int = 0
+    """Number of videos left out by ``--limit``."""
+    interrupted: bool = False
+    """Whether the user asked the run to end."""
+    wall_seconds: float = 0.0
+    """Duration of the run in seconds."""
+    start_seconds: float = 0.0
+    """Seconds until the workers had started."""
+
+    @property
+    def complete(self) -> bool:
+        """Return whether no video is left: each is in the store or has failed."""
+        return not (self.left or self.beyond or self.interrupted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole summary as JSON values."""
+        return asdict(self) | {"complete": self.complete}
+
+    def list_counts(self, *counts: tuple[int, str]) -> list[tuple[str, str]]:
+        """List what was not extracted by this run, as rows of a table.
+
+        Args:
+            *counts: Further counts and what they count.
+        """
+        all_counts = [
+            (self.done_before, "videos done before"),
+            (self.salvaged, "of them completed by a run that was killed, kept now"),
+            (len(self.failed), f"failed and quarantined ({count_kinds(self.failed)})"),
+            (len(self.quarantined), "quarantined by earlier runs"),
+            *counts,
+            (self.left, "not done: the same command goes on"),
+            (self.beyond, "beyond --limit"),
+        ]
+        return [(f"{count:,}", text) for count, text in all_counts if count]
+
+
+@dataclass(kw_only=True)
+class Summary(RunSummary):
+    """The results of an extraction run."""
+
+    backend: str = ""
+    """Name of the optical-flow backend."""
+    extracted: int = 0
+    """Number of videos that this run committed."""
     frames: int = 0
     """Number of frames extracted."""
     pairs: int = 0
@@ -41,10 +87,6 @@ class Summary:
     """Size of the extracted data in bytes."""
     source_bytes: int = 0
     """Size of the sources of the extracted videos in bytes."""
-    failed: list[Failure] = field(default_factory=list)
-    """Videos that failed in this run."""
-    quarantined: list[Failure] = field(default_factory=list)
-    """Videos that failed in earlier runs and were not tried again."""
     changed: list[str] = field(default_factory=list)
     """Ids of the videos whose source has changed since it was extracted."""
     missing: list[str] = field(default_factory=list)
@@ -53,20 +95,10 @@ class Summary:
     """Videos that are on disk, but have no annotation."""
     warned: list[str] = field(default_factory=list)
     """Warnings of the decoder, as ``id: warning``."""
-    left: int = 0
-    """Number of planned videos that were not done when the run ended."""
-    beyond: int = 0
-    """Number of videos left out by ``--limit``."""
-    interrupted: bool = False
-    """Whether the user asked the run to end."""
     seconds: Seconds = field(default_factory=Seconds)
     """Time by stage, summed over workers."""
     gpu: GpuTimes | None = None
     """Busy and idle time of the GPUs; None if flow was computed on CPUs."""
-    wall_seconds: float = 0.0
-    """Duration of the run in seconds."""
-    start_seconds: float = 0.0
-    """Seconds until the workers had started."""
 
     def add(self, outcome: Outcome) -> None:
         """Add a video that was extracted to the counts."""
@@ -85,26 +117,18 @@ class Summary:
         return self.pairs / working if working > 0 else 0.0
 
     @property
-    def complete(self) -> bool:
-        """Return whether no video is left to extract: each is in the store or has failed."""
-        return not (self.left or self.beyond or self.interrupted)
-
-    @property
-    def fruitless(self) -> bool:
-        """Return whether the run was in vain: videos failed, and none was extracted.
+    def is_failure(self) -> bool:
+        """Return whether videos failed and none was extracted.
 
         If no video failed in this run, failures of earlier runs count, provided that the store
         has no video yet.
         """
-        new = self.failed or (not self.done_before and self.quarantined)
-        return bool(new) and not (self.extracted or self.left or self.interrupted)
+        failures = self.failed or (not self.done_before and self.quarantined)
+        return bool(failures) and not (self.extracted or self.left or self.interrupted)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole summary as JSON values."""
-        values = asdict(self)
-        values["pairs_per_second"] = round(self.pairs_per_second, 2)
-        values["complete"] = self.complete
-        return values
+        return super().to_dict() | {"pairs_per_second": round(self.pairs_per_second, 2)}
 
     def render(self) -> RenderableType:
         """Return the summary for the terminal."""
@@ -112,33 +136,25 @@ class Summary:
             draw_counts(self._rows()),
             *list_failures("failed", self.failed),
             *list_failures("quarantined before (again with --retry-failed)", self.quarantined),
-            *list_some("changed since extracted (redo with --update)", self.changed),
-            *list_some("missing on disk", self.missing),
-            *list_some("on disk without annotation", self.unannotated),
-            *list_some("extracted with warnings", self.warned),
+            *list_first_lines("changed since extracted (redo with --update)", self.changed),
+            *list_first_lines("missing on disk", self.missing),
+            *list_first_lines("on disk without annotation", self.unannotated),
+            *list_first_lines("extracted with warnings", self.warned),
         )
 
     def _rows(self) -> list[tuple[str, str]]:
-        rows = [
+        return [
             (f"{self.extracted:,}", "videos extracted"),
             (f"{self.frames:,}", f"frames, {self.pairs:,} flow fields, {format_bytes(self.bytes)}"),
+            *self.list_counts(
+                (len(self.changed), "changed since they were extracted"),
+                (len(self.missing), "annotated but missing on disk"),
+                (len(self.unannotated), "on disk without annotation"),
+            ),
+            (f"{self.wall_seconds:.1f} s", self._describe_times()),
         ]
-        optional = [
-            (self.done_before, "videos done before"),
-            (self.salvaged, "of them completed by a run that was killed, kept now"),
-            (len(self.failed), f"failed and quarantined ({count_kinds(self.failed)})"),
-            (len(self.quarantined), "quarantined by earlier runs"),
-            (len(self.changed), "changed since they were extracted"),
-            (len(self.missing), "annotated but missing on disk"),
-            (len(self.unannotated), "on disk without annotation"),
-            (self.left, "not done: the same command goes on"),
-            (self.beyond, "beyond --limit"),
-        ]
-        rows += [(f"{count:,}", text) for count, text in optional if count]
-        rows.append((f"{self.wall_seconds:.1f} s", self._times()))
-        return rows
 
-    def _times(self) -> str:
+    def _describe_times(self) -> str:
         text = f"wall time, {self.start_seconds:.1f} s of it start-up"
         if self.pairs:
             text += f"; {self.pairs_per_second:.1f} pairs/s with {self.backend}"
@@ -149,9 +165,6 @@ class Summary:
         if self.gpu is not None and self.gpu.wall_seconds:
             text += f"\nGPU: {self.gpu.describe()}"
         return text
-
-
-# --- text shared by the summaries of all kinds of runs --------------------------------------------
 
 
 def draw_counts(rows: Iterable[tuple[str, str]]) -> Table:
@@ -172,17 +185,17 @@ def count_kinds(failures: Sequence[Failure]) -> str:
 
 def list_failures(title: str, failures: Sequence[Failure]) -> list[Text]:
     """List the first failures, each with its reason, under a title."""
-    return list_some(title, [describe_failure(f.id, f.reason) for f in failures])
+    return list_first_lines(title, [describe_failure(f.id, f.reason) for f in failures])
 
 
-def list_some(title: str, lines: Sequence[str]) -> list[Text]:
+def list_first_lines(title: str, lines: Sequence[str]) -> list[Text]:
     """List the first lines under a title; return nothing if there are none."""
     if not lines:
         return []
     shown = [Text(f"\n{title}:", style="bold")]
-    shown += [Text(f"  {line}") for line in lines[:LISTED]]
-    if len(lines) > LISTED:
-        shown.append(Text(f"  … and {len(lines) - LISTED:,} more (all with --json)"))
+    shown += [Text(f"  {line}") for line in lines[:MAX_LINES]]
+    if len(lines) > MAX_LINES:
+        shown.append(Text(f"  … and {len(lines) - MAX_LINES:,} more (all with --json)"))
     return shown
 
 

@@ -1,6 +1,7 @@
-"""Messages between the driver and its workers: one `WorkerSetup`, then tasks and outcomes.
+"""Define the messages between the driver and its workers: settings once, then tasks and outcomes.
 
-All are small and picklable; frames and flow are never sent.
+All are small and picklable; frames and flow are never sent. A stream is what a store holds of a
+video: ``rgb``, ``flow``, ``audio``, or the features of a network, ``features/NAME``.
 """
 
 from collections.abc import Collection
@@ -14,28 +15,24 @@ from flowkit.recipe import Recipe
 Status = Literal["done", "failed", "stopped"]
 
 
-class WriterSettings(Protocol):
-    """The settings that a worker needs to write its shards."""
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """The settings that all kinds of workers have."""
 
-    @property
-    def root(self) -> Path:
-        """Return the folder of the store."""
-
-    @property
-    def recipe(self) -> Recipe:
-        """Return the recipe of the store."""
-
-    @property
-    def part(self) -> tuple[int, int]:
-        """Return the part (i, n) of the store that this run owns."""
-
-    @property
-    def roll_bytes(self) -> int:
-        """Return the shard size in bytes at which a shard is committed."""
-
-    @property
-    def roll_seconds(self) -> float:
-        """Return the shard age in seconds at which a shard is committed."""
+    root: Path
+    """Folder of the store."""
+    recipe: Recipe
+    """Recipe of the store."""
+    backend: str = ""
+    """Optical-flow backend; ``auto`` if only the cluster can tell, empty without flow."""
+    lanes: int = 1
+    """Number of workers that share a process and its GPU; set when the size is chosen."""
+    part: tuple[int, int] = (0, 1)
+    """The part (i, n) of the store that this run owns."""
+    roll_bytes: int = 1 << 30
+    """Shard size in bytes at which a shard is committed."""
+    roll_seconds: float = 300.0
+    """Age in seconds at which a shard is committed."""
 
 
 class WorkerTask(Protocol):
@@ -94,12 +91,11 @@ class ExtractionTask:
 
     def outcome(self, status: Status, kind: str = "", reason: str = "") -> "Outcome":
         """Make the outcome of a task whose worker did not return one."""
-        return Outcome(
-            id=self.id, status=status, kind=kind, reason=reason, attempts=self.attempt
-        )  # fmt: skip
+        attempts = self.attempt
+        return Outcome(id=self.id, status=status, kind=kind, reason=reason, attempts=attempts)
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Seconds:
     """The time that one video took, by stage, in seconds of wall clock."""
 
@@ -117,9 +113,7 @@ class Seconds:
     """Extracting audio."""
 
     def __add__(self, other: "Seconds") -> "Seconds":
-        return Seconds(
-            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        )
+        return Seconds(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,24 +12,23 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Event
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import psutil
 
 from flowkit.decode import VideoReader
 from flowkit.decode.audio import log_mel_patches
 from flowkit.errors import FlowkitError, VideoError
-from flowkit.extraction.actors import uses_gpu
+from flowkit.extraction.chunks import PIXEL_BYTES, choose_chunk_length
 from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.internal_errors import check_disk, fail_internally, is_about
 from flowkit.extraction.prefetch import Prefetcher
 from flowkit.extraction.source import check_unchanged, fingerprint_source
-from flowkit.extraction.tasks import ExtractionTask, Outcome, Seconds, WriterSettings
+from flowkit.extraction.tasks import ExtractionTask, Outcome, Seconds, WorkerSettings
 from flowkit.flow import tvl1_video_quantized
 from flowkit.path_text import printable_path
 from flowkit.recipe import FlowRecipe
@@ -39,41 +38,22 @@ from flowkit.version import __version__
 
 U8 = npt.NDArray[np.uint8]
 
-# A chunk holds RGB, grey and float flow of its frames (3 + 1 + 8 bytes per pixel, plus the
-# solver's memory for one pair). Three chunks exist at once.
-PIXEL_BYTES = 12
-CHUNK_BYTES = 32 << 20
-CHUNK_FRAMES = 16
-# A GPU solves about 260 pairs in parallel and needs more of them queued: its lanes together keep
-# about a thousand, in chunks whose decoding and encoding overlap with those of other lanes.
-GPU_CHUNK_BYTES = 256 << 20
-GPU_PAIRS = 1024
-GPU_CHUNK_FRAMES = (32, 256)
 SOUNDLESS = ("no-audio-stream", "broken-audio")
+"""Kinds of failure after which a video is stored without sound."""
 
 
-class WorkerSettings(WriterSettings, Protocol):
-    """The settings that a worker needs (worker_setup.py provides them)."""
+@dataclass(frozen=True, kw_only=True)
+class ExtractionSettings(WorkerSettings):
+    """The settings of the workers of an extraction."""
 
-    @property
-    def backend(self) -> str:
-        """Return the name of the optical-flow backend."""
-
-    @property
-    def lanes(self) -> int:
-        """Return how many workers share a process and its GPU."""
-
-    @property
-    def min_frames(self) -> int:
-        """Return the smallest number of frames that a video may have."""
-
-    @property
-    def open_video(self) -> Callable[..., VideoReader]:
-        """Return the function that opens a video, such as :class:`VideoReader`."""
+    min_frames: int = 2
+    """Smallest number of frames that a video may have."""
+    open_video: Callable[..., VideoReader] = VideoReader
+    """Function that opens a video, called as ``open_video(path, resize, fps)``."""
 
 
 class Stopped(Exception):
-    """The run was asked to end while a video was being extracted."""
+    """The run was requested to stop while a video was being extracted."""
 
 
 class Worker:
@@ -81,18 +61,18 @@ class Worker:
 
     Args:
         setup: The settings of the worker.
-        place: Name of the machine, recorded with each video; None for the host name.
-        occupancy: Timer that all workers of one GPU share; None for a timer of its own.
+        host: Name of the machine, recorded with each video; None for the host name.
+        gpu_timer: Timer that all workers of one GPU share; None for a timer of its own.
     """
 
     def __init__(
-        self, setup: WorkerSettings, place: str | None = None, occupancy: GpuTimer | None = None
+        self, setup: ExtractionSettings, host: str | None = None, gpu_timer: GpuTimer | None = None
     ) -> None:
         cv2.setNumThreads(1)  # a worker has one core; OpenCV would use all
         self.setup = setup
-        self._place = place or socket.gethostname()
-        self.beat = 0  # grows with every frame that was decoded or computed
-        self._occupancy = occupancy or GpuTimer()
+        self._host = host or socket.gethostname()
+        self.heartbeat = 0  # grows with every frame that was decoded or computed
+        self._gpu_timer = gpu_timer or GpuTimer()
         self._stop = Event()
         self._writers: dict[str, ShardWriter] = {}
 
@@ -123,47 +103,37 @@ class Worker:
             StoreError: The store cannot be written.
             FlowkitError: The machine, not the video, is at fault.
         """
-        outcome = self._try(job)
-        return replace(outcome, attempts=job.attempt, gpu=self._occupancy.take())
+        outcome = self._extract_or_fail(job)
+        return replace(outcome, attempts=job.attempt, gpu=self._gpu_timer.pop_times())
 
-    def _try(self, job: ExtractionTask) -> Outcome:
+    def _extract_or_fail(self, job: ExtractionTask) -> Outcome:
+        """Extract a video; turn an exception that the video causes into an outcome."""
+        source = printable_path(job.source)
         try:
-            with self._occupancy.at("video"):
+            with self._gpu_timer.enter_stage("video"):
                 return self._extract(job)
         except VideoError as error:
-            return self._failed(job, error.kind, str(error))
+            return job.outcome("failed", error.kind, str(error))
         except Stopped:
-            return Outcome(id=job.id, status="stopped", reason="the run was asked to end")
+            return job.outcome("stopped", reason="the run was requested to stop")
         except MemoryError as error:
-            return self._failed(
-                job, "memory", f"{printable_path(job.source)}: {error or 'not enough memory'}"
-            )
+            return job.outcome("failed", "memory", f"{source}: {error or 'not enough memory'}")
         except FlowkitError:
             raise
         except Exception as error:  # noqa: BLE001 (unforeseen errors become failures of the video)
             if is_about(error, job.source):
-                return self._failed(
-                    job, "unreadable", f"{printable_path(job.source)} cannot be read: {error}"
-                )
+                return job.outcome("failed", "unreadable", f"{source} cannot be read: {error}")
             check_disk(error, self.setup.root)
-            return fail_internally(Outcome(id=job.id, status="failed"), error)
+            return fail_internally(job.outcome("failed"), error)
         finally:
             for writer in self._writers.values():
                 writer.abandon()
-
-    def commit(self) -> int:
-        """Commit all complete videos and return their number."""
-        records = [writer.commit() for writer in self._writers.values()]
-        return sum(len(record.videos) for record in records if record is not None)
 
     def close(self) -> None:
         """Commit all complete videos and close the shards."""
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
-
-    def _failed(self, job: ExtractionTask, kind: str, reason: str) -> Outcome:
-        return Outcome(id=job.id, status="failed", kind=kind, reason=reason)
 
     def _extract(self, job: ExtractionTask) -> Outcome:
         fingerprint = fingerprint_source(job.source)
@@ -176,13 +146,13 @@ class Worker:
 
     def _extract_frames(self, job: ExtractionTask, fingerprint: Fingerprint) -> Outcome:
         setup, spent = self.setup, Seconds()
-        writer = self._writer("frames")
+        writer = self._open_writer("frames")
         with setup.open_video(job.source, setup.recipe.resize, setup.recipe.fps) as reader:
             writer.begin(job.id)
             frames = written = 0
             with Prefetcher(self._read_chunks(reader)) as chunks:
                 for row in self._compute_rows(chunks, job.streams, spent):
-                    with self._at("write", spent):
+                    with self._time_stage("write", spent):
                         writer.append(**row)
                     frames += 1
                     written += sum(len(image) for image in row.values() if image)
@@ -190,22 +160,19 @@ class Worker:
             warnings = tuple(reader.warnings)
             self._check_count(job, frames, warnings)
             check_unchanged(job.source, fingerprint)
-            with self._at("write", spent):
-                writer.end(
-                    VideoMeta(
-                        id=job.id,
-                        source=printable_path(job.source),
-                        fingerprint=fingerprint,
-                        streams=tuple(name for name in ("rgb", "flow") if name in job.streams),
-                        frames=frames,
-                        fps=reader.frame_rate,
-                        width=reader.width,
-                        height=reader.height,
-                        warnings=warnings,
-                        provenance=self._provenance(spent),
-                        supersedes=job.supersedes,
-                    )
+            with self._time_stage("write", spent):
+                meta = self._make_meta(
+                    job,
+                    fingerprint,
+                    spent,
+                    streams=tuple(name for name in ("rgb", "flow") if name in job.streams),
+                    frames=frames,
+                    fps=reader.frame_rate,
+                    width=reader.width,
+                    height=reader.height,
+                    warnings=warnings,
                 )
+                writer.end(meta)
         return Outcome(
             id=job.id,
             status="done",
@@ -219,11 +186,11 @@ class Worker:
     def _read_chunks(self, reader: VideoReader) -> Iterator[list[U8]]:
         """Group the frames into lists of bounded size in bytes."""
         frame_bytes = reader.width * reader.height * PIXEL_BYTES
-        length = choose_chunk(frame_bytes, self.setup)
+        length = choose_chunk_length(frame_bytes, self.setup)
         chunk: list[U8] = []
         for frame in reader:
             chunk.append(frame)
-            self.beat += 1
+            self.heartbeat += 1
             if len(chunk) == length:
                 yield chunk
                 chunk = []
@@ -243,7 +210,7 @@ class Worker:
             images: list[bytes | None] = [None] * len(chunk)
             if "rgb" in streams:
                 assert recipe.rgb is not None
-                with self._at("encode", spent):
+                with self._time_stage("encode", spent):
                     quality, subsampling = recipe.rgb.quality, recipe.rgb.subsampling
                     images = [encode_rgb(frame, quality, subsampling) for frame in chunk]
             if waiting:
@@ -267,10 +234,10 @@ class Worker:
         if len(greys) < 2:
             return []
         assert recipe.tvl1 is not None  # recipe_overrides.py refuses stores of imported flow
-        with self._at("flow", spent):
+        with self._time_stage("flow", spent):
             flow = tvl1_video_quantized(greys, recipe.tvl1, recipe.bound, self.setup.backend)
-        self.beat += len(flow)
-        with self._at("encode", spent):
+        self.heartbeat += len(flow)
+        with self._time_stage("encode", spent):
             return [
                 (encode_grey(q[..., 0], recipe.quality), encode_grey(q[..., 1], recipe.quality))
                 for q in flow
@@ -278,19 +245,15 @@ class Worker:
 
     def _check_count(self, job: ExtractionTask, frames: int, warnings: tuple[str, ...]) -> None:
         need = max(self.setup.min_frames, 2 if "flow" in job.streams else 1)
+        source, count = printable_path(job.source), f"{frames} frame{'' if frames == 1 else 's'}"
         if frames < need:
-            said = f" ({warnings[-1]})" if warnings else ""
-            raise VideoError(
-                "too-short",
-                f"{printable_path(job.source)} has {frames} frame{'' if frames == 1 else 's'}, "
-                f"expected at least {need}{said}",
-            )
+            cause = f" ({warnings[-1]})" if warnings else ""
+            message = f"{source} has {count}, expected at least {need}{cause}"
+            raise VideoError("too-short", message)
         if job.frames is not None and frames != job.frames:
-            raise VideoError(
-                "changed",
-                f"{printable_path(job.source)} gives {frames} frames, the store holds "
-                f"{job.frames}; extract it again with --update",
-            )
+            advice = "extract it again with --update"
+            message = f"{source} gives {count}, the store holds {job.frames}; {advice}"
+            raise VideoError("changed", message)
 
     def _extract_audio(
         self, job: ExtractionTask, fingerprint: Fingerprint, outcome: Outcome
@@ -307,35 +270,32 @@ class Worker:
         start = time.perf_counter()
         warnings: tuple[str, ...]
         try:
-            with self._occupancy.at("audio"):
+            with self._gpu_timer.enter_stage("audio"):
                 audio = log_mel_patches(job.source, recipe)
             patches, warnings = audio.patches, tuple(audio.warnings)
         except VideoError as error:
             if error.kind not in SOUNDLESS:
                 raise
             patches, warnings = np.empty((0, recipe.patch, recipe.mels), np.float32), (str(error),)
-        writer = self._writer("audio")
+        writer = self._open_writer("audio")
         writer.begin(job.id)
         for patch in patches:
             writer.append(patch=patch)
-            self.beat += 1
+            self.heartbeat += 1
         check_unchanged(job.source, fingerprint)
         spent = replace(outcome.seconds, audio=time.perf_counter() - start)
-        writer.end(
-            VideoMeta(
-                id=job.id,
-                source=printable_path(job.source),
-                fingerprint=fingerprint,
-                streams=("audio",),
-                frames=len(patches),
-                fps=1 / (recipe.hop_seconds * recipe.patch),
-                width=0,
-                height=0,
-                warnings=warnings,
-                provenance=self._provenance(spent),
-                supersedes=job.supersedes,
-            )
+        meta = self._make_meta(
+            job,
+            fingerprint,
+            spent,
+            streams=("audio",),
+            frames=len(patches),
+            fps=1 / (recipe.hop_seconds * recipe.patch),
+            width=0,
+            height=0,
+            warnings=warnings,
         )
+        writer.end(meta)
         return replace(
             outcome,
             seconds=spent,
@@ -343,7 +303,7 @@ class Worker:
             bytes=outcome.bytes + patches.nbytes,
         )
 
-    def _writer(self, folder: str) -> ShardWriter:
+    def _open_writer(self, folder: str) -> ShardWriter:
         if folder not in self._writers:
             setup = self.setup
             self._writers[folder] = ShardWriter(
@@ -357,37 +317,29 @@ class Worker:
         return self._writers[folder]
 
     @contextmanager
-    def _at(self, stage: str, spent: Seconds) -> Iterator[None]:
-        """Add the time spent in the context to ``stage``."""
+    def _time_stage(self, stage: str, spent: Seconds) -> Iterator[None]:
+        """Add the time spent in the context to the seconds of a stage."""
         start = time.perf_counter()
-        with self._occupancy.at(stage):
+        with self._gpu_timer.enter_stage(stage):
             yield
         setattr(spent, stage, getattr(spent, stage) + time.perf_counter() - start)
 
-    def _provenance(self, spent: Seconds) -> dict[str, Any]:
-        return {
+    def _make_meta(
+        self, job: ExtractionTask, fingerprint: Fingerprint, spent: Seconds, **stream_values: Any
+    ) -> VideoMeta:
+        """Make the metadata of a video; ``stream_values`` are the fields that differ by stream."""
+        provenance = {
             "flowkit": __version__,
             "backend": self.setup.backend,
-            "host": self._place,
+            "host": self._host,
             "flow_seconds": round(spent.flow, 3),
             "decode_seconds": round(spent.decode, 3),
         }
-
-
-def choose_chunk(frame_bytes: int, setup: WorkerSettings) -> int:
-    """Choose the number of frames per chunk.
-
-    Args:
-        frame_bytes: Memory that one frame needs, in bytes.
-        setup: The settings of the worker.
-
-    Returns:
-        At least 2.
-    """
-    if not uses_gpu(setup.backend):
-        return max(2, min(CHUNK_FRAMES, CHUNK_BYTES // max(1, frame_bytes)))
-    # Four chunks per lane rather than three, since a chunk is also copied for the GPU.
-    spare = psutil.virtual_memory().available // (4 * setup.lanes)
-    fewest, most = GPU_CHUNK_FRAMES
-    wanted = min(max(GPU_PAIRS // setup.lanes, fewest), most)
-    return max(2, min(wanted, min(GPU_CHUNK_BYTES, spare) // max(1, frame_bytes)))
+        return VideoMeta(
+            id=job.id,
+            source=printable_path(job.source),
+            fingerprint=fingerprint,
+            provenance=provenance,
+            supersedes=job.supersedes,
+            **stream_values,
+        )

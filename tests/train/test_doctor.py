@@ -9,7 +9,7 @@ import torch
 
 from flowkit.doctor import plugin_steps
 from flowkit.doctor.finding import Finding
-from flowkit.doctor.pipeline import LAST_TOPIC, Trial
+from flowkit.doctor.pipeline import LAST_TOPIC, TrialExtraction
 from flowkit.doctor.steps import run_steps
 from train.doctor import INDUCTOR_CACHE, check_training, make_recipe
 
@@ -18,7 +18,7 @@ ENTRY = EntryPoint("training", "train.doctor:check_training", plugin_steps.GROUP
 
 @pytest.fixture(scope="module")
 def clip_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    trial = Trial(tmp_path_factory.mktemp("trial"))
+    trial = TrialExtraction(tmp_path_factory.mktemp("trial"))
     assert {finding.status for finding in run_steps(trial.list_steps())} == {"ok"}
     return trial.store
 

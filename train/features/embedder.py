@@ -18,7 +18,7 @@ from train.distributed.parallel import choose_layout
 from train.features.loader import BatchLoader
 from train.features.network import FeatureNetwork
 from train.features.network_loading import load_feature_network
-from train.features.worker_settings import WorkerSettings
+from train.features.worker_settings import FeatureSettings
 from train.loop.context import DTYPES
 
 F32 = npt.NDArray[np.float32]
@@ -32,7 +32,7 @@ class Embedder:
         stop: Event that ends the computation after its current batch.
     """
 
-    def __init__(self, setup: WorkerSettings, stop: Event) -> None:
+    def __init__(self, setup: FeatureSettings, stop: Event) -> None:
         self.setup = setup
         self._stop = stop
         self._device = torch.device(setup.device)

@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 
 from flowkit.errors import UsageError
+from flowkit.extraction.options import RunOptions
 from flowkit.extraction.store_run import PlannedWork, StoreRun
 from flowkit.extraction.tasks import Outcome
 from flowkit.flow.backends import count_gpus
@@ -32,11 +33,9 @@ CLIP_IMAGES = 8  # a clip counts as this many images in a batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(RunOptions):
     """How a run is carried out. Nothing here changes the features, except by rounding."""
 
-    workers: int | None = None
-    """Number of Ray actors, with a GPU or core each. None uses all; 0 works without Ray."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of the network; "auto" uses a GPU if PyTorch finds one."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -45,26 +44,8 @@ class Options:
     """Images, clips or patches per batch. None chooses by device."""
     readers: int | None = None
     """Reader processes per worker. None chooses by device."""
-    part: tuple[int, int] = (0, 1)
-    """(i, n) of ``--shard``."""
-    limit: int | None = None
-    """Greatest number of videos to compute, or None for all."""
-    retry_failed: bool = False
-    """Whether to retry quarantined videos."""
-    address: str | None = None
-    """Address of a Ray cluster, or None."""
     stall_seconds: float = 600.0
     """Seconds after which a batch in progress is given up."""
-    roll_seconds: float = 300.0
-    """Age in seconds at which a shard is committed."""
-    roll_bytes: int = 1 << 30
-    """Size in bytes at which a shard is committed."""
-    recover_seconds: float = 30.0
-    """Seconds that recovery waits for shards which workers of a killed run still write."""
-
-    def __post_init__(self) -> None:
-        if self.workers == 0 and self.address is not None:
-            raise UsageError("--workers 0 works without Ray; expected no --address with it")
 
 
 def extract_features(
@@ -154,7 +135,7 @@ class FeatureRun(StoreRun):
         shares = share_out(plan.targets, setup.batch * BATCHES[setup.device], network.path)
         return PlannedWork(shares, setup, {target.id: target.weight for target in plan.targets})
 
-    def note_start(self, workers: int, backend: str) -> None:
+    def record_start(self, workers: int, backend: str) -> None:
         """Record the number of workers and the time that they took to start."""
         self.summary.workers, self.summary.device = workers, self.setup.device
         self.summary.start_seconds = time.monotonic() - self.execution_started

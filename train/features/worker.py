@@ -26,7 +26,7 @@ from flowkit.store import ShardWriter, Store, VideoMeta
 from flowkit.version import __version__
 from train.features.embedder import Embedder
 from train.features.plan import Share, Target
-from train.features.worker_settings import WorkerSettings
+from train.features.worker_settings import FeatureSettings
 
 F32 = npt.NDArray[np.float32]
 # Raised by PyTorch when the GPU fails; older versions lack this class.
@@ -37,11 +37,11 @@ HALF_MAX = 65504.0  # largest float16; features are stored as float16
 class Worker:
     """Computes one share after another into its own shards."""
 
-    def __init__(self, setup: WorkerSettings, place: str | None = None) -> None:
+    def __init__(self, setup: FeatureSettings, place: str | None = None) -> None:
         cv2.setNumThreads(1)
         torch.set_num_threads(setup.threads)
         self.setup = setup
-        self.beat = 0  # grows with every batch
+        self.heartbeat = 0  # grows with every batch
         self._place = place or socket.gethostname()
         self._stop = Event()
         self._store = Store(setup.root)
@@ -132,7 +132,7 @@ class Worker:
             with closing(self._embedder.compute(list(pack_pieces(pieces, most)))) as computed:
                 for batch, vectors, faults in computed:
                     self._write(batch, vectors, faults, outcomes)
-                    self.beat += 1
+                    self.heartbeat += 1
         except torch.OutOfMemoryError as error:
             raise FlowkitError(
                 f"the GPU's memory does not suffice for batches of {self.setup.batch}; take a "

@@ -1,42 +1,31 @@
-"""Declare the settings that a worker of features reads from its setup (setup.py)."""
+"""Define the settings of the workers that compute features."""
 
-from typing import Protocol
+from dataclasses import dataclass
 
-from flowkit.extraction.tasks import WriterSettings
+from flowkit.extraction.tasks import WorkerSettings
 from train.features.network import NetworkOptions
 
 
-class WorkerSettings(WriterSettings, Protocol):
-    """Settings that a worker reads from its setup (see setup.py)."""
+@dataclass(frozen=True, kw_only=True)
+class FeatureSettings(WorkerSettings):
+    """The settings of the workers that compute features."""
 
-    @property
-    def name(self) -> str:
-        """Return the name of the feature set."""
+    name: str
+    """Name of the feature set."""
+    network_options: NetworkOptions
+    """The network to load."""
+    device: str = "cpu"
+    """Device of the network: "cpu" or "cuda"."""
+    precision: str = "float32"
+    """Dtype that the network computes in."""
+    batch: int = 32
+    """Images, clips or patches per batch."""
+    readers: int = 0
+    """Reader processes per worker; 0 reads in a thread."""
+    threads: int = 1
+    """PyTorch CPU threads per worker."""
 
     @property
     def stream(self) -> str:
         """Return the name of the stream that is written."""
-
-    @property
-    def network_options(self) -> NetworkOptions:
-        """Return the request that names the network."""
-
-    @property
-    def device(self) -> str:
-        """Return the device: "cpu" or "cuda"."""
-
-    @property
-    def precision(self) -> str:
-        """Return the name of the dtype that the network computes in."""
-
-    @property
-    def batch(self) -> int:
-        """Return the number of images, clips or patches per batch."""
-
-    @property
-    def readers(self) -> int:
-        """Return the number of reader processes."""
-
-    @property
-    def threads(self) -> int:
-        """Return the number of PyTorch CPU threads."""
+        return f"features/{self.name}"

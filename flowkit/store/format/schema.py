@@ -1,6 +1,6 @@
-"""The shapes of what a store holds: columns of shards, videos, and commit records.
+"""Define what a store consists of: columns of shards, metadata of videos, and commit records.
 
-The format is described in README.md beside this file; names here are the names there.
+flowkit/store/README.md describes the format, with the same names.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ FEATURE_COLUMNS = (
 
 
 def shard_columns(folder: str) -> tuple[Column, ...]:
-    """The columns of the shards in ``folder`` (``frames``, ``audio`` or ``features/<name>``)."""
+    """Return the columns of the shards in ``frames``, ``audio`` or ``features/<name>``."""
     if folder in FOLDERS:
         return tuple(column for name in FOLDERS[folder] for column in STREAMS[name].columns)
     if folder.startswith(FEATURES) and len(folder) > len(FEATURES):
@@ -47,16 +47,16 @@ def shard_columns(folder: str) -> tuple[Column, ...]:
 
 
 def folder_streams(folder: str) -> tuple[str, ...]:
-    """The streams that shards in ``folder`` may hold."""
+    """Return the streams that shards in ``folder`` may hold."""
     return FOLDERS.get(folder, (folder,))
 
 
 def shard_folders(root: Path) -> list[str]:
-    """The shard folders that exist in a store, e.g. ``["audio", "features/rgb", "frames"]``."""
-    found = [name for name in FOLDERS if (root / name).is_dir()]
+    """Return the shard folders that exist, such as ``["audio", "features/rgb", "frames"]``."""
+    folders = [name for name in FOLDERS if (root / name).is_dir()]
     if (root / "features").is_dir():
-        found += [f"{FEATURES}{path.name}" for path in (root / "features").iterdir()]
-    return sorted(found)
+        folders += [f"{FEATURES}{path.name}" for path in (root / "features").iterdir()]
+    return sorted(folders)
 
 
 def vector_dimension(folder: str, recipe: Recipe) -> int | None:
@@ -83,7 +83,19 @@ def vector_dimension(folder: str, recipe: Recipe) -> int | None:
 def arrow_schema(
     folder: str, dimension: int | None = None, metadata: Mapping[str, str] | None = None
 ) -> Any:
-    """The ``pyarrow.Schema`` of shards in ``folder``; ``dimension`` is that of a feature vector."""
+    """Build the Arrow schema of the shards in a folder.
+
+    Args:
+        folder: Shard folder.
+        dimension: Number of values of a feature vector; not needed in other folders.
+        metadata: Metadata of the schema.
+
+    Returns:
+        A ``pyarrow.Schema``.
+
+    Raises:
+        StoreError: The folder holds features, and ``dimension`` is missing.
+    """
     import pyarrow as pa
 
     if folder in FOLDERS:
@@ -103,9 +115,15 @@ def arrow_schema(
 
 
 def shard_schema(folder: str, recipe: Recipe, part: tuple[int, int] = (0, 1)) -> Any:
-    """The ``pyarrow.Schema`` of new shards in ``folder``, with the metadata of README.md.
+    """Build the Arrow schema of new shards, with the metadata that README.md describes.
 
-    ``part`` is the (i, n) of the dataset that the writer works on.
+    Args:
+        folder: Shard folder.
+        recipe: Recipe of the store.
+        part: The part (i, n) of the dataset that the writer works on.
+
+    Returns:
+        A ``pyarrow.Schema``.
     """
     return arrow_schema(
         folder,
@@ -121,19 +139,18 @@ def shard_schema(folder: str, recipe: Recipe, part: tuple[int, int] = (0, 1)) ->
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What tells one source file from another.
-
-    ``size`` in bytes, ``mtime_ns`` in nanoseconds since 1970, ``digest`` the 32 hex digits of
-    BLAKE2b-128 over the size and the first, middle and last MiB.
-    """
+    """Size, time and digest of a source file, by which a change of the file is noticed."""
 
     size: int
+    """Size in bytes."""
     mtime_ns: int
+    """Time of the last change, in nanoseconds since 1970."""
     digest: str
+    """32 hexadecimal digits: BLAKE2b-128 over the size and the first, middle and last MiB."""
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> Self:
-        """The fingerprint of the file at ``path``; OSError where it cannot be read."""
+        """Compute the fingerprint of the file at ``path``; OSError if it cannot be read."""
         with Path(path).open("rb") as file:
             status = os.fstat(file.fileno())
             digest = hashlib.blake2b(str(status.st_size).encode(), digest_size=16)
@@ -144,30 +161,42 @@ class Fingerprint:
         return cls(status.st_size, status.st_mtime_ns, digest.hexdigest())
 
     def same_content(self, other: "Fingerprint") -> bool:
-        """Whether both stand for the same bytes (a touched file has only another time)."""
+        """Return whether both files have the same bytes; their times may differ."""
         return (self.size, self.digest) == (other.size, other.digest)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoMeta:
-    """What a finished video says of itself.
+    """Metadata of a complete video, as a shard and its commit record hold it.
 
-    ``frames`` are its rows in the shard; ``fps`` stored rows per second; ``width`` and ``height``
-    in pixels (0 for audio). StoreError where ``id`` is not valid Unicode, or ``source`` is empty;
-    bytes of ``source`` and ``warnings`` that are not UTF-8 are kept as their hexadecimal escapes.
+    Bytes of ``source`` and ``warnings`` that are not UTF-8 are kept as their hexadecimal escapes.
+
+    Raises:
+        StoreError: ``id`` or ``source`` is empty, or ``id`` is not valid Unicode.
     """
 
     id: str
+    """Id of the video, unique in the store."""
     source: str
+    """Path of the file that it was extracted from."""
     fingerprint: Fingerprint
+    """Fingerprint of that file."""
     streams: tuple[str, ...]
+    """Names of the streams."""
     frames: int
+    """Number of its rows in the shard."""
     fps: float
+    """Stored rows per second."""
     width: int
+    """Width in pixels; 0 for audio and features."""
     height: int
+    """Height in pixels; 0 for audio and features."""
     warnings: tuple[str, ...] = ()
+    """Warnings of the decoder."""
     provenance: dict[str, Any] = field(default_factory=dict)
+    """What made the data: versions, backend, machine, seconds."""
     supersedes: bool = False
+    """Whether it replaces an extraction of an older source of the same id."""
 
     def __post_init__(self) -> None:
         check_text(self.id, "a video's id")
@@ -176,21 +205,30 @@ class VideoMeta:
         check_text(self.source, "a video's source")
 
     def to_dict(self) -> dict[str, Any]:
-        """The video as JSON values; a false ``supersedes`` is left out."""
-        # Not asdict, whose deep copies are most of what many small videos cost.
+        """Convert to JSON values; ``supersedes`` is left out if it is false."""
+        # asdict makes deep copies, which would take most of the time of many short videos.
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        mark = self.fingerprint
-        values["fingerprint"] = {name: getattr(mark, name) for name in mark.__dataclass_fields__}
+        fingerprint = self.fingerprint
+        values["fingerprint"] = {
+            name: getattr(fingerprint, name) for name in fingerprint.__dataclass_fields__
+        }
         if not self.supersedes:
             del values["supersedes"]
         return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Invert :meth:`to_dict`, ignoring unknown keys; KeyError or TypeError if malformed."""
+        """Convert the result of :meth:`to_dict` back, ignoring unknown keys.
+
+        Raises:
+            KeyError: A key is missing.
+            TypeError: A value has the wrong type.
+        """
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        mark = known["fingerprint"]
-        known["fingerprint"] = Fingerprint(mark["size"], mark["mtime_ns"], mark["digest"])
+        fingerprint = known["fingerprint"]
+        known["fingerprint"] = Fingerprint(
+            fingerprint["size"], fingerprint["mtime_ns"], fingerprint["digest"]
+        )
         known["streams"] = tuple(known["streams"])
         known["warnings"] = tuple(known.get("warnings", ()))
         return cls(**known)
@@ -231,17 +269,17 @@ class CommitRecord:
 
     @property
     def name(self) -> str:
-        """``folder/uuid``."""
+        """Return the name of the shard, ``folder/uuid``."""
         return f"{self.folder}/{self.uuid}"
 
 
 def encode_json(values: Any) -> bytes:
-    """Compact UTF-8 JSON."""
+    """Encode values as compact JSON in UTF-8."""
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def check_text(text: str, what: str) -> str:
-    """``text``, or a StoreError where UTF-8 cannot hold it, or it is empty."""
+    """Return ``text`` if it is valid and not empty, and raise a StoreError otherwise."""
     try:
         if text.encode():
             return text

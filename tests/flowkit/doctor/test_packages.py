@@ -42,7 +42,7 @@ def test_versions_against_ranges_and_pins() -> None:
 
 
 def test_the_pins_are_within_the_ranges_and_name_every_package() -> None:
-    pins = packages.read_pins()
+    pins = packages.read_tested_versions()
     declared = read_declared()
     assert declared
     for item in declared:

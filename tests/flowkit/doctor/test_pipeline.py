@@ -13,7 +13,7 @@ import flowkit.flow
 from flowkit.cli import main
 from flowkit.decode import VideoReader
 from flowkit.doctor.finding import Finding
-from flowkit.doctor.pipeline import LAST_TOPIC, Trial, check_tone
+from flowkit.doctor.pipeline import LAST_TOPIC, TrialExtraction, check_tone
 from flowkit.doctor.steps import WrongResultError, run_steps
 from flowkit.extraction import Options
 from flowkit.store import Store
@@ -25,7 +25,7 @@ TOPICS = [
 
 
 def try_out(folder: Path) -> dict[str, Finding]:
-    return {finding.topic: finding for finding in run_steps(Trial(folder).list_steps())}
+    return {finding.topic: finding for finding in run_steps(TrialExtraction(folder).list_steps())}
 
 
 def assert_fails(findings: dict[str, Finding], topic: str, reason: str) -> None:
@@ -156,9 +156,9 @@ def test_an_extraction_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_store_that_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = Trial.write_store
+    write = TrialExtraction.write_store
 
-    def damage(self: Trial) -> str:
+    def damage(self: TrialExtraction) -> str:
         done = write(self)
         shard = next((self.store / "frames").glob("*.arrow"))
         data = bytearray(shard.read_bytes())
@@ -166,7 +166,7 @@ def test_a_store_that_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         shard.write_bytes(data)
         return done
 
-    monkeypatch.setattr(Trial, "write_store", damage)
+    monkeypatch.setattr(TrialExtraction, "write_store", damage)
     assert_fails(try_out(tmp_path), "verify store", "has changed bytes")
 
 

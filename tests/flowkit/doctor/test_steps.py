@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from flowkit.doctor.steps import (
-    Step,
+    TrialStep,
     WrongResultError,
     describe_error,
     run_check,
     run_steps,
-    suggest_remedy,
+    suggest_advice,
 )
 
 
@@ -21,11 +21,11 @@ def test_what_needs_a_failed_step_is_skipped_and_the_others_run() -> None:
 
     ran: list[str] = []
     steps = [
-        Step("a", lambda: "2 things"),
-        Step("b", fail, ("a",), "buy another"),
-        Step("c", lambda: "never", ("a", "b")),
-        Step("d", lambda: "never", ("c",)),
-        Step("e", lambda: "this", ("a",)),
+        TrialStep("a", lambda: "2 things"),
+        TrialStep("b", fail, ("a",), "buy another"),
+        TrialStep("c", lambda: "never", ("a", "b")),
+        TrialStep("d", lambda: "never", ("c",)),
+        TrialStep("e", lambda: "this", ("a",)),
     ]
     a, b, c, d, e = run_steps(steps, ran.append)
     assert (a.status, a.message[:12]) == ("ok", "2 things in ")
@@ -61,6 +61,6 @@ def test_an_import_error_names_the_package_to_install() -> None:
     assert (finding.topic, finding.status) == ("topic", "fail")
     assert finding.message.startswith("cannot be imported: cannot import name 'x'")
     assert finding.advice == "pip install --force-reinstall scikit-learn"
-    assert "libgl1" in suggest_remedy(ImportError("libGL.so.1: cannot open shared object file"))
-    assert "tested versions" in suggest_remedy(ImportError("no", name="flowkit.flow"))
-    assert "tested versions" in suggest_remedy(RuntimeError("no"))
+    assert "libgl1" in suggest_advice(ImportError("libGL.so.1: cannot open shared object file"))
+    assert "tested versions" in suggest_advice(ImportError("no", name="flowkit.flow"))
+    assert "tested versions" in suggest_advice(RuntimeError("no"))

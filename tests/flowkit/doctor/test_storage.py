@@ -9,7 +9,7 @@ from flowkit.doctor import diagnose, storage
 from flowkit.doctor.finding import Finding
 
 GB = 1_000_000_000
-NEED = storage.StorageNeed("mine", 1000, GB // 10)
+NEED = storage.RequiredSpace("mine", 1000, GB // 10)
 
 
 def only(findings: list[Finding]) -> Finding:

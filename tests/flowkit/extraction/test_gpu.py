@@ -19,8 +19,8 @@ from flowkit.cli import main
 from flowkit.decode import VideoReader
 from flowkit.errors import DeviceError, DeviceMemoryError, FlowkitError
 from flowkit.extraction import Options, WorkerSetup, extract
+from flowkit.extraction.chunks import GPU_CHUNK_BYTES, choose_chunk_length
 from flowkit.extraction.ray_cluster import choose_backend, import_ray
-from flowkit.extraction.worker import GPU_CHUNK_BYTES, choose_chunk
 from flowkit.flow import BACKENDS, TVL1Params, dequantize, tvl1_video
 from flowkit.flow.backends import Backend
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
@@ -256,8 +256,8 @@ def test_lanes_in_threads_write_stores_of_their_own(tmp_path, make_clip, recipe,
     clips = make_clips(tmp_path, make_clip, "abcdefgh", frames=20)
     create_or_open(tmp_path / "S", recipe, None)
     setup = WorkerSetup(root=tmp_path / "S", recipe=recipe, backend="numba", lanes=4)
-    occupancy = GpuTimer()
-    workers = [Worker(setup, occupancy=occupancy) for _ in range(4)]
+    gpu_timer = GpuTimer()
+    workers = [Worker(setup, gpu_timer=gpu_timer) for _ in range(4)]
     outcomes = []
 
     def work(lane):
@@ -294,11 +294,13 @@ def test_chunks_keep_a_gpu_fed(backend, lanes, size, expected, tmp_path, recipe,
     class Memory:
         available = 64 << 30
 
-    monkeypatch.setattr("flowkit.extraction.worker.psutil.virtual_memory", lambda: Memory)
+    monkeypatch.setattr("flowkit.extraction.chunks.psutil.virtual_memory", lambda: Memory)
     setup = WorkerSetup(root=tmp_path, recipe=recipe, backend=backend, lanes=lanes)
-    assert choose_chunk(size[0] * size[1] * 12, setup) == expected
+    assert choose_chunk_length(size[0] * size[1] * 12, setup) == expected
     Memory.available = 1 << 20
-    assert choose_chunk(size[0] * size[1] * 12, setup) == (expected if backend == "numba" else 2)
+    assert choose_chunk_length(size[0] * size[1] * 12, setup) == (
+        expected if backend == "numba" else 2
+    )
 
 
 def test_a_fallback_is_said_in_one_line(tmp_path, make_clip, monkeypatch):

@@ -24,13 +24,13 @@ def clock(monkeypatch):
 
 def test_the_gpu_is_busy_while_any_lane_is_at_flow(clock):
     lanes = GpuTimer()
-    with lanes.at("video"), lanes.at("video"):
-        with lanes.at("flow"):
+    with lanes.enter_stage("video"), lanes.enter_stage("video"):
+        with lanes.enter_stage("flow"):
             clock.now += 2
-            with lanes.at("encode"):
+            with lanes.enter_stage("encode"):
                 clock.now += 3
         clock.now += 1
-    taken = lanes.take()
+    taken = lanes.pop_times()
     assert taken == GpuTimes(busy_seconds=5, idle_seconds={"decode": 1})
     assert taken.wall_seconds == 6
 
@@ -41,28 +41,28 @@ def test_idle_time_is_split_by_what_the_lanes_are_at(clock):
     stages = ["video"] * 4 + ["encode", "encode", "write"]
     with ExitStack() as stack:
         for stage in stages:
-            stack.enter_context(lanes.at(stage))
+            stack.enter_context(lanes.enter_stage(stage))
         clock.now += 4
-    idle = lanes.take().idle_seconds
+    idle = lanes.pop_times().idle_seconds
     assert idle == {"no video": 1, "encode": 2, "write": 1, "decode": 1}
 
 
 def test_what_was_taken_is_not_counted_again(clock):
     lanes = GpuTimer()
-    with lanes.at("video"), lanes.at("flow"):
+    with lanes.enter_stage("video"), lanes.enter_stage("flow"):
         clock.now += 3
-        assert lanes.take().busy_seconds == 3
+        assert lanes.pop_times().busy_seconds == 3
         clock.now += 1
-    assert lanes.take().busy_seconds == 1
-    assert lanes.take() == GpuTimes()
+    assert lanes.pop_times().busy_seconds == 1
+    assert lanes.pop_times() == GpuTimes()
 
 
 def test_a_lane_that_fails_is_no_longer_at_it(clock):
     lanes = GpuTimer()
-    with pytest.raises(KeyError), lanes.at("video"), lanes.at("flow"):
+    with pytest.raises(KeyError), lanes.enter_stage("video"), lanes.enter_stage("flow"):
         raise KeyError
     clock.now += 1
-    assert lanes.take() == GpuTimes(idle_seconds={"no video": 1})
+    assert lanes.pop_times() == GpuTimes(idle_seconds={"no video": 1})
 
 
 def test_times_add_up_and_are_told():
@@ -79,7 +79,7 @@ def test_threads_lose_no_count():
 
     def work():
         for _ in range(2000):
-            with lanes.at("video"), lanes.at("encode"):
+            with lanes.enter_stage("video"), lanes.enter_stage("encode"):
                 pass
 
     threads = [threading.Thread(target=work) for _ in range(8)]

@@ -187,16 +187,16 @@ def log():
 
 def test_ten_alike_at_first_or_a_hundred_in_a_row_blame_the_installation(log):
     failures, recorded, stops = log
-    failures.note_success()
+    failures.add_success()
     for number in range(99):
-        failures.note_failure(make_failure(number), "a")
+        failures.add_failure(make_failure(number), "a")
     assert (recorded, stops) == ([], [])
-    failures.note_failure(make_failure(99), "b")  # another: so what came before is the videos'
+    failures.add_failure(make_failure(99), "b")  # another: so what came before is the videos'
     assert len(recorded) == 99
     for number in range(100, 199):
-        failures.note_failure(make_failure(number), "b")
+        failures.add_failure(make_failure(number), "b")
     assert stops == [1]
-    failures.note_success()  # of what was under way
+    failures.add_success()  # of what was under way
     error = failures.close(Path("S"))
     assert "100 videos in a row failed" in str(error)
     assert [failure.retry for failure in recorded] == [False] * 99 + [True] * 100
@@ -205,8 +205,8 @@ def test_ten_alike_at_first_or_a_hundred_in_a_row_blame_the_installation(log):
 def test_nine_alike_and_one_that_is_not_are_the_videos_faults(log):
     failures, recorded, stops = log
     for number in range(9):
-        failures.note_failure(make_failure(number), "a")
-    failures.note_failure(make_failure(9), "")  # not an internal error
+        failures.add_failure(make_failure(number), "a")
+    failures.add_failure(make_failure(9), "")  # not an internal error
     assert failures.close(Path("S")) is None
     assert (len(recorded), stops) == (10, [])
     assert not any(failure.retry for failure in recorded)
@@ -215,8 +215,8 @@ def test_nine_alike_and_one_that_is_not_are_the_videos_faults(log):
 def test_an_empty_file_among_them_does_not_acquit_the_installation(log):
     failures, recorded, stops = log
     for number in range(10):
-        failures.note_failure(make_failure(number), "a")
-        failures.note_failure(make_failure(100 + number), "")
+        failures.add_failure(make_failure(number), "a")
+        failures.add_failure(make_failure(100 + number), "")
     assert stops == [1]
     assert "10 videos failed, and none was extracted" in str(failures.close(Path("S")))
     assert [failure.id for failure in recorded if failure.retry] == [str(n) for n in range(10)]

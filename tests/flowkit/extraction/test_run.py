@@ -314,9 +314,9 @@ def test_signals_are_taken_back_from_a_library():
     former = signal.getsignal(signal.SIGTERM)
     with Interrupt(Console(file=io.StringIO())) as interrupt:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        interrupt.take()
+        interrupt.install_handlers()
         os.kill(os.getpid(), signal.SIGTERM)
-        assert interrupt.asked
+        assert interrupt.is_requested
     assert signal.getsignal(signal.SIGTERM) == former
 
 
@@ -336,7 +336,7 @@ def test_a_signal_in_the_middle_of_a_message_waits_for_its_end():
     console = BusyConsole(file=io.StringIO())
     with Interrupt(console) as interrupt, console.lock:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert interrupt.asked
+        assert interrupt.is_requested
     assert "stopping: committing" in console.file.getvalue()
 
 

@@ -104,8 +104,8 @@ def crash_at(name):
             return super().extract(share)
 
     class Crashing(WorkerSetup):
-        def make_worker(self, place=None, occupancy=None):
-            return Worker(self, place)
+        def make_worker(self, host=None, gpu_timer=None):
+            return Worker(self, host)
 
     return Crashing
 
