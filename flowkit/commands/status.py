@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @store_argument
-@click.option("--failures", "listing", is_flag=True, help="List every video that failed, and why.")
+@click.option(
+    "--failures", "list_failures", is_flag=True, help="List every video that failed, and why."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def status(store: Path, listing: bool, as_json: bool) -> None:
+def status(store: Path, list_failures: bool, as_json: bool) -> None:
     """Show what STORE holds: videos by stream, what is missing, failures by kind.
 
     \b
@@ -28,10 +30,12 @@ def status(store: Path, listing: bool, as_json: bool) -> None:
     from flowkit.store.status import read_status
 
     report = read_status(store)
-    failures = read_failures(store) if listing else {}
+    failures = read_failures(store) if list_failures else {}
     if as_json:
-        listed = {"failed": [asdict(failure) for failure in failures.values()]} if listing else {}
-        print_json(report.to_dict() | listed, indent=1)
+        values = asdict(report)
+        if list_failures:
+            values["failed"] = [asdict(failure) for failure in failures.values()]
+        print_json(values, indent=1)
         return
     print_status(report)
     for id, failure in sorted(failures.items()):

@@ -219,7 +219,7 @@ class FeatureSets:
 
     def _locate_batch(self, shard: int, batch: int) -> tuple[int, int]:
         """Find where a batch's vectors begin in the file, in float16 values, and their number."""
-        path, extent = self.store.locate(shard, batch, "vector")
+        path, extent = self.store.shards.locate(shard, batch, "vector")
         if extent.size != 2 * self.dimension * extent.rows or extent.values % 2:
             raise CorruptError(
                 f"{path}: expected vectors of {self.dimension} float16 values, as the store's "
@@ -230,7 +230,7 @@ class FeatureSets:
     def _map(self, shard: int) -> F16:
         """Map a whole shard file as float16 values, most of which are the vectors."""
         if shard not in self._maps:
-            path, _ = self.store.locate(shard, 0, "vector")
+            path, _ = self.store.shards.locate(shard, 0, "vector")
             mapped = np.memmap(path, np.float16, "r", shape=(path.stat().st_size // 2,))
             self._maps[shard] = mapped.view(np.ndarray)  # plain arrays are cheaper to slice
         return self._maps[shard]
@@ -238,7 +238,7 @@ class FeatureSets:
     def read(self, index: int) -> F16:
         """Return one set, (rows, D), which must not be written to."""
         if index in self._split_places:
-            return self.store.read_fixed(self.stream, "vector", self._split_places[index])
+            return self.store.shards.read_fixed(self._split_places[index], self.stream, "vector")
         start, rows = int(self._starts[index]), int(self.lengths[index])
         values = self._map(int(self._shards[index]))[start : start + rows * self.dimension]
         return values.reshape(rows, self.dimension)

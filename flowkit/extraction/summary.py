@@ -65,7 +65,7 @@ class RunSummary:
             (len(self.failed), f"failed and quarantined ({count_kinds(self.failed)})"),
             (len(self.quarantined), "quarantined by earlier runs"),
             *counts,
-            (self.left, "not done: the same command goes on"),
+            (self.left, "not done: run the same command again"),
             (self.beyond, "beyond --limit"),
         ]
         return [(f"{count:,}", text) for count, text in all_counts if count]

@@ -1,6 +1,10 @@
 """The frame store: verified shards of RGB frames, optical flow, audio and features.
 
-README.md in this folder is the format. ``import flowkit.store`` stays light: names load their
+A *stream* is one kind of data that a store holds of a video: ``rgb``, ``flow``, ``audio`` or
+``features/NAME``. A *shard* is an Arrow file with the rows of many videos, and its *commit record*
+is a JSON file without which the shard does not count. The *index* has one row per video.
+
+README.md in this folder describes the format. ``import flowkit.store`` stays fast: names load their
 modules on first use.
 """
 

@@ -5,6 +5,7 @@ It may also list videos that are not in the store yet. index.py joins it with th
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 from flowkit.errors import CorruptError
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.header import read_header
-from flowkit.store.format.locks import exclusive, make_locks
+from flowkit.store.format.locks import hold_lock, make_lock_folder
 
 if TYPE_CHECKING:
     from flowkit.annotations.table import AnnotationTable
@@ -23,12 +24,10 @@ def write_annotations(root: str | os.PathLike[str], table: "AnnotationTable") ->
     """Replace ``annotations.arrow``; call ``rebuild_index`` afterwards to join it."""
     path = Path(root)
     read_header(path)
-    sink = pa.BufferOutputStream()
-    arrow = table.to_arrow()
-    with pa.ipc.new_file(sink, arrow.schema) as writer:
-        writer.write_table(arrow)
-    with exclusive(make_locks(path) / "index"):
-        write_atomic(path / "annotations.arrow", sink.getvalue().to_pybytes())
+    rows = table.to_arrow()
+    content = serialize_batches(rows.schema, rows.to_batches())
+    with hold_lock(make_lock_folder(path) / "index"):
+        write_atomic(path / "annotations.arrow", content)
 
 
 def read_annotations(root: str | os.PathLike[str]) -> "AnnotationTable | None":
@@ -58,17 +57,23 @@ def read_annotation_rows(root: Path) -> Any:
 
 def read_table(path: Path) -> Any:
     """Read an Arrow file into a table in memory."""
-    with path.open("rb") as file:
-        reader = pa.ipc.open_file(file)
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        return pa.Table.from_batches(batches, reader.schema)
+    return pa.ipc.open_file(pa.py_buffer(path.read_bytes())).read_all()
+
+
+def serialize_batches(schema: Any, batches: Iterable[Any]) -> bytes:
+    """Return an Arrow file of these batches."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def annotations_digest(root: Path) -> str | None:
     """Return the BLAKE2b-128 digest of ``annotations.arrow`` in hexadecimal, or None."""
     try:
-        return hashlib.blake2b(
-            (root / "annotations.arrow").read_bytes(), digest_size=16
-        ).hexdigest()
+        content = (root / "annotations.arrow").read_bytes()
     except FileNotFoundError:
         return None
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -11,7 +11,8 @@ from flowkit.path_text import replace_surrogates
 from flowkit.store.format.atomic import disk_errors, write_atomic
 from flowkit.store.format.schema import encode_json
 
-RARE = ("traceback", "retry")
+OPTIONAL_FIELDS = ("traceback", "retry")
+"""Fields that are left out of the file if they are empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,11 @@ class Failure:
     """Whether the next run tries again, because the installation caused the failure."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the failure as a JSON object, without rare fields that are empty."""
+        """Return the failure as a JSON object, without optional fields that are empty."""
         values = asdict(self)
-        return {name: values[name] for name in values if values[name] or name not in RARE}
+        return {
+            name: values[name] for name in values if values[name] or name not in OPTIONAL_FIELDS
+        }
 
     def __post_init__(self) -> None:
         # Paths and messages come in the locale's text; the file holds UTF-8.

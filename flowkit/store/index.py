@@ -4,10 +4,9 @@ The index is a cache of the commit records and annotations. A rebuild reads only
 that the index has not seen yet, keeps the rows of all other videos, and joins the annotations
 again.
 
-A stream of a video may have been committed more than once. The latest superseding commit is then
-used, or the earliest commit if none supersedes. This is a total order, so the index need not
-remember the commits that lost, as long as no record disappears. If a record has disappeared or
-changed, all records are read again.
+A stream of a video may have been committed more than once; latest_videos.py decides which commit is
+used. Its order is total, so the index need not remember the other commits as long as no record
+disappears. If a record has disappeared or changed, all records are read again.
 """
 
 import json
@@ -16,18 +15,24 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowkit.errors import CorruptError, StoreError
-from flowkit.store.annotations import annotations_digest, read_annotation_rows, read_table
+from flowkit.store.annotations import (
+    annotations_digest,
+    read_annotation_rows,
+    read_table,
+    serialize_batches,
+)
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.header import read_header
-from flowkit.store.format.locks import exclusive, make_locks
-from flowkit.store.format.records import broken_record, load_record, record_paths
+from flowkit.store.format.locks import hold_lock, make_lock_folder
+from flowkit.store.format.records import load_record, make_record_error, record_paths
 from flowkit.store.format.schema import FORMAT
+from flowkit.store.latest_videos import LatestVideos, VideoCommit
 from flowkit.streams import STREAMS
 
 LABELS = pa.list_(
@@ -35,7 +40,9 @@ LABELS = pa.list_(
 )
 SUBSETS = pa.list_(pa.string())
 PLACE = pa.struct([(name, pa.int32()) for name in ("shard", "batch", "first_row", "rows")])
-FACTS = (
+"""Type of a stream's column: where the rows of a video lie."""
+METADATA = [
+    ("id", pa.large_string()),
     ("frames", pa.int32()),
     ("fps", pa.float64()),
     ("width", pa.int32()),
@@ -45,11 +52,11 @@ FACTS = (
     ("mtime_ns", pa.int64()),
     ("digest", pa.binary(16)),
     ("warnings", pa.int32()),
-)
+]
+"""Columns that describe a video, with their types."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class RecordState(NamedTuple):
     """The state of a commit record and its shard on disk, to notice that either has changed."""
 
     shard: str
@@ -58,64 +65,30 @@ class Seen:
     """Size of the commit record in bytes."""
     mtime_ns: int
     """Modification time of the commit record in nanoseconds."""
-    bytes: int
+    shard_bytes: int
     """Size of the shard file in bytes, −1 if it is missing."""
 
     @classmethod
-    def of(cls, root: Path, path: Path) -> Self:
+    def read(cls, root: Path, path: Path) -> Self:
         """Read the present state of the commit record at ``path`` and of its shard."""
-        status, arrow = path.stat(), path.with_suffix(".arrow")
+        status, shard = path.stat(), path.with_suffix(".arrow")
         name = path.relative_to(root).with_suffix("").as_posix()
-        size = arrow.stat().st_size if arrow.exists() else -1
-        return cls(name, status.st_size, status.st_mtime_ns, size)
+        shard_bytes = shard.stat().st_size if shard.exists() else -1
+        return cls(name, status.st_size, status.st_mtime_ns, shard_bytes)
 
 
-@dataclass(slots=True)
-class Candidate:
-    """One commit of one video, which may be the one that the index shows for a stream."""
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index before a rebuild, and what it was built from."""
 
-    rank: tuple[bool, float, str]
-    """Whether it supersedes others, its commit time in seconds since 1970, and its shard's uuid."""
-    shard: int
-    """Position of the shard in the index's list of shards."""
-    video: Mapping[str, Any]
-    """The video's entry in the commit record."""
-
-    def outranks(self, other: "Candidate") -> bool:
-        """Return whether this commit is used rather than ``other``.
-
-        The latest superseding commit is used, or the earliest if none supersedes. The uuid
-        decides between commits of the same time.
-        """
-        if self.rank[0] != other.rank[0]:
-            return self.rank[0]
-        return self.rank > other.rank if self.rank[0] else self.rank < other.rank
-
-
-@dataclass(slots=True)
-class LatestVideos:
-    """The commit that the index shows for each video and stream."""
-
-    videos: dict[str, dict[str, Candidate]] = field(default_factory=dict)
-    """The commit to use, by video id and stream."""
-
-    def offer(self, shard: int, record: Mapping[str, Any], only: set[str] | None = None) -> None:
-        """Add the videos of one commit record where they outrank the present commits.
-
-        Args:
-            shard: Position of the shard in the index's list of shards.
-            record: The commit record, as JSON values.
-            only: Ids to consider, or None for all.
-        """
-        for video in record["videos"]:
-            if only is not None and video["id"] not in only:
-                continue
-            rank = (bool(video.get("supersedes")), record["committed"], record["uuid"])
-            candidate = Candidate(rank, shard, video)
-            streams = self.videos.setdefault(video["id"], {})
-            for stream in video["streams"]:
-                if stream not in streams or candidate.outranks(streams[stream]):
-                    streams[stream] = candidate
+    table: Any = None
+    """The rows as a ``pyarrow.Table``; None for an empty index."""
+    records: list[RecordState] = field(default_factory=list)
+    """The commit records that it was built from, in the order of its shard numbers."""
+    version: int = 0
+    """Its version, 0 if there was no index."""
+    annotations: str | None = None
+    """Digest of the annotations that it was built from."""
 
 
 def rebuild_index(root: str | os.PathLike[str], *, scratch: bool = False) -> int:
@@ -134,51 +107,31 @@ def rebuild_index(root: str | os.PathLike[str], *, scratch: bool = False) -> int
     """
     path = Path(root)
     header = read_header(path)
-    with exclusive(make_locks(path) / "index"):
-        records = [Seen.of(path, record) for record in record_paths(path)]
+    with hold_lock(make_lock_folder(path) / "index"):
+        records = [RecordState.read(path, record) for record in record_paths(path)]
         old = read_index(path, header.dataset)
-        seen = set(old.seen)
-        if scratch or not seen <= set(records):
-            fresh, base = records, Index.empty(old.version, header.dataset)
-        else:
-            fresh, base = [record for record in records if record not in seen], old
+        known = set(old.records)
+        base = Index() if scratch or not known <= set(records) else old
+        new_records = [record for record in records if base is not old or record not in known]
         annotations = annotations_digest(path)
-        if base is old and not fresh and annotations == old.annotations and old.version:
+        if base is old and not new_records and annotations == old.annotations and old.version:
             return old.version
-        rows = merge(path, base, fresh)
+        rows = merge_records(path, base, new_records)
         table, classes = join_annotations(path, rows)
         # Taken from the clock, so that it grows even if the old index was deleted.
         version = max(old.version + 1, time.time_ns() // 1_000_000)
+        records = base.records + new_records
         metadata = {
             "flowkit.format": FORMAT,
             "flowkit.classes": classes,
-            "flowkit.shards": [record.shard for record in base.seen + fresh],
-            "flowkit.records": [[r.size, r.mtime_ns, r.bytes] for r in base.seen + fresh],
+            "flowkit.shards": [record.shard for record in records],
+            "flowkit.records": [[r.size, r.mtime_ns, r.shard_bytes] for r in records],
             "flowkit.annotations": annotations,
             "flowkit.version": version,
             "flowkit.dataset": header.dataset,
         }
-        write_atomic(path / "index.arrow", serialize(table, metadata))
+        write_atomic(path / "index.arrow", serialize_index(table, metadata))
     return version
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    """An index before a rebuild, and what it was built from."""
-
-    table: Any
-    """The rows as a ``pyarrow.Table``; None for an empty index."""
-    seen: list[Seen]
-    """The commit records that it was built from, in the order of its shard numbers."""
-    version: int
-    """Its version, 0 if there was no index."""
-    annotations: str | None
-    """Digest of the annotations that it was built from."""
-
-    @classmethod
-    def empty(cls, version: int, dataset: str | None) -> Self:
-        """Make an index without rows."""
-        return cls(None, [], version, None)
 
 
 def read_index(root: Path, dataset: str | None) -> Index:
@@ -186,80 +139,79 @@ def read_index(root: Path, dataset: str | None) -> Index:
     try:
         table = read_table(root / "index.arrow")
         metadata = {key.decode(): json.loads(value) for key, value in table.schema.metadata.items()}
-        pairs = zip(metadata["flowkit.shards"], metadata["flowkit.records"], strict=True)
-        seen = [Seen(shard, size, mtime, length) for shard, (size, mtime, length) in pairs]
         if metadata["flowkit.dataset"] != dataset:
-            return Index.empty(metadata["flowkit.version"], dataset)
-        return Index(table, seen, metadata["flowkit.version"], metadata["flowkit.annotations"])
+            return Index(version=metadata["flowkit.version"])
+        pairs = zip(metadata["flowkit.shards"], metadata["flowkit.records"], strict=True)
+        records = [RecordState(shard, *state) for shard, state in pairs]
+        return Index(table, records, metadata["flowkit.version"], metadata["flowkit.annotations"])
     except (FileNotFoundError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError):
-        return Index.empty(0, dataset)
+        return Index()
 
 
-def merge(root: Path, base: Index, fresh: list[Seen]) -> Any:
-    """Merge the videos of new commit records into the rows of the present index.
+def merge_records(root: Path, base: Index, new_records: list[RecordState]) -> Any:
+    """Merge the videos of new commit records into the rows of an index.
 
     Args:
         root: Folder of the store.
-        base: The present index.
-        fresh: The commit records that it has not seen.
+        base: The index.
+        new_records: The commit records that it has not seen.
 
     Returns:
         A ``pyarrow.Table`` of all videos, unsorted and without annotations.
     """
-    winners = LatestVideos()
-    shards = base.seen + fresh
-    for number in range(len(base.seen), len(shards)):
-        offer_shard(root, winners, number, shards[number], None)
+    latest = LatestVideos()
+    for number, record in enumerate(new_records, len(base.records)):
+        add_shard(root, latest, number, record)
     if base.table is None:
-        return build_rows(winners)
-    touched = pc.is_in(base.table["id"], pa.array(list(winners.videos), pa.large_string()))
-    rivals: set[int] = set()
-    for name in stream_names(base.table):
-        numbers = pc.struct_field(base.table[name].filter(touched), "shard")
-        rivals.update(numbers.unique().drop_null().to_pylist())
-    ids = set(winners.videos)
-    for number in rivals:
-        offer_shard(root, winners, number, shards[number], ids)
-    kept = base.table.filter(pc.invert(touched)).drop_columns(["labels", "subsets"])
-    table = pa.concat_tables(
-        [kept.replace_schema_metadata(None), build_rows(winners)], promote_options="default"
-    )
-    facts = [name for name in table.column_names if name not in stream_names(table)]
-    return table.select(facts + sort_streams(stream_names(table)))
+        return build_rows(latest)
+    ids = set(latest.videos)
+    # Videos that were committed again get new rows, for which their earlier commits are needed too.
+    is_changed = pc.is_in(base.table["id"], pa.array(list(ids), pa.large_string()))
+    earlier_shards: set[int] = set()
+    for name in stream_names(base.table.schema):
+        numbers = pc.struct_field(base.table[name].filter(is_changed), "shard")
+        earlier_shards.update(numbers.unique().drop_null().to_pylist())
+    for number in earlier_shards:
+        add_shard(root, latest, number, base.records[number], ids)
+    unchanged = base.table.filter(pc.invert(is_changed)).drop_columns(["labels", "subsets"])
+    unchanged = unchanged.replace_schema_metadata(None)
+    table = pa.concat_tables([unchanged, build_rows(latest)], promote_options="default")
+    return table.select([name for name, _ in METADATA] + stream_names(table.schema))
 
 
-def offer_shard(
-    root: Path, winners: LatestVideos, number: int, shard: Seen, only: set[str] | None
+def add_shard(
+    root: Path, latest: LatestVideos, number: int, state: RecordState, ids: set[str] | None = None
 ) -> None:
-    """Read the commit record of one shard and offer its videos to ``winners``.
+    """Read the commit record of one shard and add its videos to ``latest``.
 
     Args:
         root: Folder of the store.
-        winners: The latest videos so far; changed in place.
-        number: Position of the shard in the index's list of shards.
-        shard: The record as it was found on disk.
-        only: Ids to consider, or None for all.
+        latest: The latest videos so far; changed in place.
+        number: Position of the shard in the list of shards.
+        state: The record as it was found on disk.
+        ids: Ids to consider, or None for all.
 
     Raises:
         CorruptError: The record is broken, or the shard file is gone or has another length.
     """
-    path = root / f"{shard.shard}.json"
+    path = root / f"{state.shard}.json"
     record = load_record(path)
     try:
-        if shard.bytes != record["bytes"]:
-            has = "the file is gone" if shard.bytes < 0 else f"it has {shard.bytes:,} bytes"
+        if state.shard_bytes != record["bytes"]:
+            size = state.shard_bytes
+            found = "the file is gone" if size < 0 else f"it has {size:,} bytes"
             raise CorruptError(
                 f"{path.with_suffix('.arrow')}: expected {record['bytes']:,} bytes as committed, "
-                f"but {has}; run `flowkit verify --repair`, then extract again what it requeues"
+                f"but {found}; run `flowkit verify --repair`, then extract again what it requeues"
             )
-        winners.offer(number, record, only)
+        latest.add_record(number, record, ids)
     except (KeyError, TypeError) as error:
-        raise broken_record(path, error) from None
+        raise make_record_error(path, error) from None
 
 
-def stream_names(table: Any) -> list[str]:
-    """Return the names of the columns that hold the place of a stream."""
-    return [column.name for column in table.schema if column.type == PLACE]
+def stream_names(schema: Any) -> list[str]:
+    """Return the streams that have a column: rgb, flow, audio, then features by name."""
+    return sort_streams(column.name for column in schema if column.type == PLACE)
 
 
 def sort_streams(names: Iterable[str]) -> list[str]:
@@ -268,44 +220,34 @@ def sort_streams(names: Iterable[str]) -> list[str]:
     return [*(name for name in STREAMS if name in found), *sorted(found - STREAMS.keys())]
 
 
-def build_rows(winners: LatestVideos) -> Any:
+def build_rows(latest: LatestVideos) -> Any:
     """Build one row per video: metadata, and the place of each stream; no annotations.
 
     Frame count, frame rate and size are 0 for a video that has neither RGB nor flow.
     """
-    names = {stream for streams in winners.videos.values() for stream in streams}
-    streams = sort_streams(names)
-    facts: list[list[Any]] = [[] for _ in FACTS]
-    places: dict[str, list[Any]] = {stream: [] for stream in streams}
-    for won in winners.videos.values():
-        main = next(won[stream].video for stream in streams if stream in won)
-        mark = main["fingerprint"]
-        image = [main[name] for name in ("frames", "fps", "width", "height")]
-        if "rgb" not in won and "flow" not in won:
-            image = [0, 0.0, 0, 0]
-        identity = [main["source"], mark["size"], mark["mtime_ns"], bytes.fromhex(mark["digest"])]
-        values = [*image, *identity, len(main.get("warnings", ()))]
-        for column, value in zip(facts, values, strict=True):
-            column.append(value)
-        for stream, column in places.items():
-            column.append(place(won[stream]) if stream in won else None)
-    columns = {"id": pa.array(list(winners.videos), pa.large_string())}
-    for (name, kind), values in zip(FACTS, facts, strict=True):
-        columns[name] = pa.array(values, kind)
-    for stream, values in places.items():
-        columns[stream] = pa.array(values, PLACE)
-    return pa.table(columns)
+    streams = sort_streams({name for commits in latest.videos.values() for name in commits})
+    rows = []
+    for id, commits in latest.videos.items():
+        video = next(commits[stream].video for stream in streams if stream in commits)
+        images = [0, 0.0, 0, 0]
+        if "rgb" in commits or "flow" in commits:
+            images = [video[name] for name in ("frames", "fps", "width", "height")]
+        file = video["fingerprint"]
+        source = [video["source"], file["size"], file["mtime_ns"], bytes.fromhex(file["digest"])]
+        places = [find_place(commits.get(stream)) for stream in streams]
+        rows.append([id, *images, *source, len(video.get("warnings", ())), *places])
+    schema = pa.schema(METADATA + [(name, PLACE) for name in streams])
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [pa.array(values, kind) for values, kind in zip(columns, schema.types, strict=True)]
+    return pa.table(arrays, schema=schema)
 
 
-def place(candidate: Candidate) -> dict[str, int]:
-    """Return where a candidate lies, as a value of a stream column of the index."""
-    video = candidate.video
-    return {
-        "shard": candidate.shard,
-        "batch": video["batch"],
-        "first_row": video["first_row"],
-        "rows": video["rows"],
-    }
+def find_place(commit: VideoCommit | None) -> dict[str, int] | None:
+    """Return where a video lies, as a value of a stream's column; None without a commit."""
+    if commit is None:
+        return None
+    place = {name: commit.video[name] for name in ("batch", "first_row", "rows")}
+    return place | {"shard": commit.shard}
 
 
 def join_annotations(root: Path, rows: Any) -> tuple[Any, list[str]]:
@@ -315,30 +257,23 @@ def join_annotations(root: Path, rows: Any) -> tuple[Any, list[str]]:
         The table, and the class names by class id.
     """
     rows = rows.take(pc.sort_indices(rows["id"]))
-    refuse_twins(rows["id"])
-    table = read_annotation_rows(root)
-    count = table.num_rows if table else 0
-    empty = pa.table({"labels": pa.array([[]], LABELS), "subsets": pa.array([[]], SUBSETS)})
-    lists, classes, found = empty, [], pa.nulls(rows.num_rows, pa.int32())
-    if table is not None:
-        lists = pa.concat_tables([select_lists(table), empty])
-        chunks = [chunk.cast(pa.large_string()) for chunk in table["id"].chunks]
-        known = pa.concat_arrays([*chunks, pa.array([], pa.large_string())])
-        found = pc.index_in(rows["id"], value_set=known)
-        classes = json.loads(table.schema.metadata[b"classes"])
-    lists = lists.take(pc.fill_null(found, count))
+    check_normalization(rows["id"])
+    classes: list[str] = []
+    lists = pa.table({"labels": pa.array([[]], LABELS), "subsets": pa.array([[]], SUBSETS)})
+    positions = pa.nulls(rows.num_rows, pa.int32())
+    annotations = read_annotation_rows(root)
+    if annotations is not None:
+        classes = json.loads(annotations.schema.metadata[b"classes"])
+        ids = annotations["id"].cast(pa.large_string()).combine_chunks()
+        positions = pc.index_in(rows["id"], value_set=ids)
+        known = annotations.select(lists.schema.names).cast(lists.schema)
+        lists = pa.concat_tables([known, lists])  # the last row is for videos without annotations
+    lists = lists.take(pc.fill_null(positions, lists.num_rows - 1))
     rows = rows.add_column(1, "labels", lists["labels"])
     return rows.add_column(2, "subsets", lists["subsets"]), classes
 
 
-def select_lists(table: Any) -> Any:
-    """Select the labels and subsets of an annotation table, cast to the types of the index."""
-    return pa.table(
-        {"labels": table["labels"].cast(LABELS), "subsets": table["subsets"].cast(SUBSETS)}
-    )
-
-
-def refuse_twins(ids: Any) -> None:
+def check_normalization(ids: Any) -> None:
     """Raise a StoreError if two ids differ only by Unicode normalization."""
     normal = pc.utf8_normalize(ids, form="NFC")
     if pc.count_distinct(normal).as_py() == len(ids):
@@ -353,17 +288,9 @@ def refuse_twins(ids: Any) -> None:
         known[form] = id
 
 
-def serialize(table: Any, metadata: Mapping[str, Any]) -> bytes:
+def serialize_index(table: Any, metadata: Mapping[str, Any]) -> bytes:
     """Serialize a table to an Arrow file of one batch, with its metadata as JSON."""
-    columns = [
-        # a column of an empty table may have no chunk at all
-        c.chunk(0) if c.num_chunks == 1 else pa.concat_arrays([*c.chunks, pa.array([], c.type)])
-        for c in table.columns
-    ]
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in metadata.items()}
-    batch = pa.record_batch(columns, schema=table.schema.with_metadata(texts))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
+    table = table.replace_schema_metadata(texts).combine_chunks()
+    batches = table.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
+    return serialize_batches(table.schema, batches)

@@ -13,10 +13,9 @@ from flowkit.errors import CorruptError, StoreError
 from flowkit.streams import count_rows
 
 Place = tuple[int, int, int, int]
-"""Shard number, first batch, first row within it, rows."""
-
-
+"""Where the rows of a video lie: shard number, first batch, first row in it, number of rows."""
 SAMPLES = 4096
+"""Ids that are kept in memory, so that a search reads only a few others from the index."""
 
 
 class IndexView:
@@ -56,17 +55,18 @@ class IndexView:
             ) from None
 
     def _read_columns(self) -> None:
+        """Find the columns of ids, frame counts and places in the memory map."""
         self.rows: int = self.batch.num_rows
         _, offsets, data = self.batch.column("id").buffers()
         self._offsets = memoryview(offsets)[: 8 * (self.rows + 1)].cast("q")
         self._data = memoryview(data) if data is not None else memoryview(b"")
-        self.frames = numbers(self.batch.column("frames"), self.rows)
+        self.frames = view_int32(self.batch.column("frames"), self.rows)
         self._places: dict[str, tuple[memoryview | None, list[memoryview]]] = {}
         for field in self.batch.schema:
             if pa.types.is_struct(field.type):
                 column = self.batch.column(field.name)
                 valid = column.buffers()[0] if column.null_count else None
-                fields = [numbers(column.field(k), self.rows) for k in range(4)]
+                fields = [view_int32(column.field(k), self.rows) for k in range(4)]
                 self._places[field.name] = (memoryview(valid) if valid else None, fields)
         self.streams = tuple(self._places)
 
@@ -97,6 +97,13 @@ class IndexView:
         )
         return stride, [id.tobytes() for id in ids]
 
+    def count_subsets(self) -> dict[str, int]:
+        """Return the number of videos in each subset, sorted by name."""
+        import pyarrow.compute as pc
+
+        counts = pc.value_counts(self.batch.column("subsets").flatten()).to_pylist()
+        return dict(sorted((count["values"], count["counts"]) for count in counts))
+
     def find(self, key: bytes) -> int:
         """Return the row of an id, given as UTF-8, or −1."""
         row = self.bisect(key)
@@ -107,10 +114,9 @@ class IndexView:
 
     def place(self, stream: str, row: int) -> Place | None:
         """Return where a stream of a row lies, or None if the row does not have the stream."""
-        found = self._places.get(stream)
-        if found is None:
+        if stream not in self._places:
             return None
-        valid, (shard, batch, first_row, rows) = found
+        valid, (shard, batch, first_row, rows) = self._places[stream]
         if valid is not None and not valid[row >> 3] >> (row & 7) & 1:
             return None
         return shard[row], batch[row], first_row[row], rows[row]
@@ -129,7 +135,7 @@ class IndexView:
         return dict(zip(self.batch.schema.names, self.batch.columns, strict=True))
 
 
-def numbers(column: Any, rows: int) -> memoryview:
+def view_int32(column: Any, rows: int) -> memoryview:
     """View an int32 column in the memory map without copying it."""
     data = column.buffers()[-1]
     return memoryview(data)[: 4 * rows].cast("i") if rows else memoryview(b"").cast("i")

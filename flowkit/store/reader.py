@@ -19,13 +19,12 @@ import numpy as np
 from flowkit.errors import StoreError, UsageError
 from flowkit.recipe import Recipe
 from flowkit.store.format.header import StoreHeader, read_header
-from flowkit.store.format.layout import Extent
-from flowkit.store.format.schema import vector_dimension
-from flowkit.store.index_view import IndexView, Place
+from flowkit.store.index_view import IndexView
 from flowkit.store.shard_reader import Shards
 from flowkit.store.video import Video
 
 NEIGHBOURS = 200
+"""Ids on each side of an unknown id that are searched for similar ones."""
 
 
 class Store:
@@ -46,14 +45,14 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).resolve()
-        self._wanted: int | None = None
-        self._wanted = self.index.version
+        self._version: int | None = None
+        self._version = self.index.version
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "version": self.version}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.path, self._wanted = state["path"], state["version"]
+        self.path, self._version = state["path"], state["version"]
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r}: {len(self)} videos)"
@@ -78,21 +77,22 @@ class Store:
         """Return the memory-mapped index; ``index.batch`` is its ``pyarrow.RecordBatch``."""
         _ = self.header
         index = IndexView(self.path)
-        if self._wanted not in (None, index.version):
+        if self._version not in (None, index.version):
             raise StoreError(
-                f"{self.path}: expected index version {self._wanted}, which the store was opened "
+                f"{self.path}: expected index version {self._version}, which the store was opened "
                 f"with, got {index.version}, as it was rebuilt meanwhile; open the store again"
             )
         return index
 
     @cached_property
-    def _shards(self) -> Shards:
-        return Shards(self.path, self.index.shards)
+    def shards(self) -> Shards:
+        """Return the reader of the store's shards."""
+        return Shards(self.path, self.index.shards, self.recipe)
 
     @property
     def version(self) -> int:
         """Return the version of the index, which grows with each change."""
-        return self.index.version if self._wanted is None else self._wanted
+        return self.index.version if self._version is None else self._version
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -110,10 +110,7 @@ class Store:
 
     def find(self, id: str) -> int | None:
         """Return the row of the video with this id, or None if the store does not have it."""
-        try:
-            row = self.index.find(id.encode())
-        except UnicodeEncodeError:
-            return None
+        row = self.index.find(id.encode(errors="surrogatepass"))
         return None if row < 0 else row
 
     def __getitem__(self, key: str | int) -> Video:
@@ -125,22 +122,22 @@ class Store:
         Raises:
             UsageError: The store has no such video.
         """
-        index = self.index
         if isinstance(key, str):
-            row = index.find(key.encode(errors="surrogatepass"))
-            if row < 0:
-                raise UsageError(self._unknown(key))
+            row = self.find(key)
+            if row is None:
+                raise UsageError(self._describe_unknown_id(key))
             return Video(self, row)
-        row = operator.index(key)
-        if not -index.rows <= row < index.rows:
-            raise UsageError(f"{self.path}: expected a row below {index.rows}, got {row}")
-        return Video(self, row % index.rows)
+        row, rows = operator.index(key), len(self)
+        if not -rows <= row < rows:
+            raise UsageError(f"{self.path}: expected a row below {rows}, got {row}")
+        return Video(self, row % rows)
 
-    def _unknown(self, id: str) -> str:
-        place = self.index.bisect(id.encode(errors="surrogatepass"))
-        low, high = max(0, place - NEIGHBOURS), min(len(self), place + NEIGHBOURS)
-        near = difflib.get_close_matches(id, [self.index.id(row) for row in range(low, high)])
-        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    def _describe_unknown_id(self, id: str) -> str:
+        row = self.index.bisect(id.encode(errors="surrogatepass"))
+        similar = difflib.get_close_matches(
+            id, self.ids[max(0, row - NEIGHBOURS) : row + NEIGHBOURS]
+        )
+        hint = f"; did you mean {' or '.join(map(repr, similar))}?" if similar else ""
         return f"{self.path}: expected the id of one of {len(self)} videos, got {id!r}{hint}"
 
     @property
@@ -173,77 +170,7 @@ class Store:
 
     def subsets(self) -> dict[str, int]:
         """Return the number of videos in each subset, sorted by name."""
-        import pyarrow.compute as pc
-
-        counts = pc.value_counts(self.index.batch.column("subsets").flatten()).to_pylist()
-        return dict(sorted((count["values"], count["counts"]) for count in counts))
-
-    def read_bytes(
-        self, place: Place, columns: tuple[str, ...], t: int, length: int
-    ) -> list[list[bytes]]:
-        """Read consecutive rows of byte-string columns of one video.
-
-        The range is not checked here; `Video` does that.
-
-        Args:
-            place: Where the stream of the video lies.
-            columns: Names of the columns.
-            t: First row to read, from 0 at the start of the video.
-            length: Number of rows.
-
-        Returns:
-            For each column, the values of its rows.
-        """
-        shard, batch, first_row, _ = place
-        return self._shards.read(shard, batch, columns, first_row + t, length)
-
-    def locate(self, shard: int, batch: int, column: str) -> tuple[Path, Extent]:
-        """Locate a column of one batch in its shard file.
-
-        Args:
-            shard: Position of the shard in the index's list of shards.
-            batch: Index of the batch in the shard, from 0.
-            column: Name of the column, such as ``"rgb"``.
-
-        Returns:
-            The path of the shard file, and the extent of the column in it.
-
-        Raises:
-            CorruptError: The file is not what was committed.
-        """
-        reader = self._shards.open(shard)
-        return reader.path, self._shards.extents(shard, batch)[1][column]
-
-    def list_spans(self, place: Place) -> list[tuple[int, int, int]]:
-        """List the batches that hold the rows of a place, as (batch, first row, rows)."""
-        return self._shards.list_spans(*place)
-
-    def read_fixed(self, stream: str, column: str, place: Place) -> np.ndarray[Any, Any]:
-        """Read all rows of one video in a column of fixed-size values.
-
-        Args:
-            stream: Name of the stream, such as ``"audio"`` or ``"features/rgb"``.
-            column: Name of the column.
-            place: Where the stream of the video lies.
-
-        Returns:
-            (rows, dimension) for vectors, (rows,) for numbers.
-
-        Raises:
-            UsageError: The stream has no such column, or its values have no fixed size.
-        """
-        shard = self._shards.open(place[0])
-        found = next((known for known in shard.columns if known.name == column), None)
-        if found is None or found.kind == "bytes":
-            raise UsageError(f"stream {stream} has no column {column!r} of fixed size")
-        parts = [
-            shard.read_fixed(self._shards.extents(place[0], batch)[1][column], found, row, rows)
-            for batch, row, rows in self.list_spans(place)
-        ]
-        if not parts:
-            parts = [np.empty((0, vector_dimension(stream, self.recipe) or 0), found.dtype)]
-        table = np.concatenate(parts)
-        return table if found.kind == "vector" else table.reshape(-1)
+        return self.index.count_subsets()
 
 
 class Ids(Sequence[str]):

@@ -10,16 +10,23 @@ from flowkit.recipe import FEATURE_NAME, FEATURES
 from flowkit.store.failures import forget_failures
 from flowkit.store.format.atomic import disk_errors, sync_folder, write_atomic
 from flowkit.store.format.header import read_header
-from flowkit.store.format.locks import exclusive, hold_store, make_locks
+from flowkit.store.format.locks import hold_lock, hold_store, make_lock_folder
 from flowkit.store.index import rebuild_index
 
 
 def remove_features(root: str | os.PathLike[str], name: str) -> int:
-    """Remove ``features/<name>``, and return how many bytes that freed.
+    """Remove ``features/<name>`` and everything that refers to it.
 
     If the process is killed, nothing else is damaged, and the same call completes the removal. The
     folder is renamed first, then the stream is removed from the index, the failures and the recipe,
     and finally the files are deleted.
+
+    Args:
+        root: Folder of the store.
+        name: Name of the features, as in ``recipe.features``.
+
+    Returns:
+        Number of bytes that were freed.
 
     Raises:
         UsageError: The store has no such features.
@@ -27,28 +34,28 @@ def remove_features(root: str | os.PathLike[str], name: str) -> int:
     """
     path = Path(root)
     header = read_header(path)
-    # Folders are deleted by this name: one such as ".." or "/" leads out of the store's features.
+    # Folders are deleted by this name, and one such as ".." or "/" leads out of the features.
     if not FEATURE_NAME.fullmatch(name):
         raise UsageError(f"expected a name of features such as tsn_rgb, got {name!r}")
-    folder, grave = path / FEATURES / name, path / "removed" / name
-    if name not in header.recipe.features and not grave.is_dir():
+    folder, trash = path / FEATURES / name, path / "removed" / name
+    if name not in header.recipe.features and not trash.is_dir():
         known = ", ".join(header.recipe.features) or "none"
         raise UsageError(f"{root}: expected features that it has ({known}), got {name!r}")
     with hold_store(path):
         with disk_errors(path):
-            grave.mkdir(parents=True, exist_ok=True)
+            trash.mkdir(parents=True, exist_ok=True)
             if folder.is_dir():
-                # Under a name of its own: an earlier call may have left a part of the grave.
-                folder.rename(grave / f"{len(list(grave.iterdir())):06}")
+                # A new name, since an earlier call may have left files in the trash.
+                folder.rename(trash / f"{len(list(trash.iterdir())):06}")
                 sync_folder(folder.parent)
         rebuild_index(path)
         forget_failures(path, f"{FEATURES}{name}")
-        with exclusive(make_locks(path) / "gate"):
+        with hold_lock(make_lock_folder(path) / "gate"):
             header = read_header(path)
-            left = {key: own for key, own in header.recipe.features.items() if key != name}
-            header = replace(header, recipe=replace(header.recipe, features=left))
+            features = {k: v for k, v in header.recipe.features.items() if k != name}
+            header = replace(header, recipe=replace(header.recipe, features=features))
             write_atomic(path / "store.json", header.to_json())
-        freed = sum(file.stat().st_size for file in grave.rglob("*") if file.is_file())
+        freed = sum(file.stat().st_size for file in trash.rglob("*") if file.is_file())
         with disk_errors(path):
-            shutil.rmtree(grave)
+            shutil.rmtree(trash)
     return freed

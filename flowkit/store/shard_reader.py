@@ -7,18 +7,18 @@ during a read. After a fork, both processes can use it, since ``pread`` has no f
 
 import os
 import resource
-from array import array
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flowkit.errors import CorruptError, StoreError
+from flowkit.errors import CorruptError, StoreError, UsageError
+from flowkit.recipe import Recipe
 from flowkit.store.format.column_rows import read_bytes_rows, read_fixed_rows, read_offsets
 from flowkit.store.format.layout import Extent, locate_columns, read_footer, read_message
-from flowkit.store.format.schema import shard_columns
-from flowkit.streams import Column
+from flowkit.store.format.schema import shard_columns, vector_dimension
+from flowkit.store.index_view import Place
 
 OPEN_SHARDS = 128
 """Shards that are kept open; fewer if the process may open only few files."""
@@ -26,8 +26,6 @@ BATCHES = 16384
 """Batches whose column positions are cached, 1 kB each."""
 OFFSETS = 6144
 """Batch columns whose offsets are cached: 2.4 kB for 300 frames, at most 8 kB each."""
-
-Extents = dict[str, Extent]
 
 
 class ShardReader:
@@ -56,120 +54,153 @@ class ShardReader:
             raise StoreError(
                 f"cannot open {self.path}: {error.strerror}; check permissions and `ulimit -n`"
             ) from None
-        # Snippets are read whole, at random places: readahead would only delay other reads.
-        advise(self.descriptor, 0, 0, "RANDOM")
+        # Snippets lie at random places, so reading ahead would only delay other reads.
+        advise_kernel(self.descriptor, 0, 0, "RANDOM")
         self.blocks = read_footer(self.descriptor, self.path)
-        self._names = tuple(column.name for column in self.columns)
-        self._rows = array("i", [-1]) * len(self.blocks)
 
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
 
-    def rows(self, batch: int) -> int:
-        """Return the number of rows of a batch."""
-        if batch >= len(self.blocks) or self._rows[batch] < 0:
-            self.extents(batch)
-        return self._rows[batch]
-
-    def extents(self, batch: int) -> tuple[int, Extents]:
-        """Read from the header of a batch its number of rows and where its columns lie."""
-        if batch >= len(self.blocks):
-            raise self.corrupt(f"expected a batch {batch}, got {len(self.blocks)} batches")
-        block = self.blocks[batch]
+    def locate_columns(self, batch: int) -> dict[str, Extent]:
+        """Read from the header of a batch where its columns lie."""
         try:
+            if batch >= len(self.blocks):
+                raise CorruptError(f"expected a batch {batch}, got {len(self.blocks)} batches")
+            block = self.blocks[batch]
             message = read_message(self.descriptor, block, with_metadata=False)
-            found = locate_columns(block, message, self.columns)
+            extents = locate_columns(block, message, self.columns)
         except CorruptError as error:
-            raise self.corrupt(str(error)) from None
-        for extent in found:
+            raise self.make_error(error) from None
+        for extent in extents:
             if extent.offsets is not None:
-                advise(self.descriptor, extent.offsets, 8 * (extent.rows + 1), "WILLNEED")
-        self._rows[batch] = message.rows
-        return message.rows, dict(zip(self._names, found, strict=True))
+                advise_kernel(self.descriptor, extent.offsets, 8 * (extent.rows + 1), "WILLNEED")
+        names = [column.name for column in self.columns]
+        return dict(zip(names, extents, strict=True))
 
-    def offsets(self, extent: Extent) -> memoryview:
+    def read_offsets(self, extent: Extent) -> memoryview:
         """Read the rows + 1 offsets of a byte-string column, int64, in one read."""
-        try:
-            return read_offsets(self.descriptor, extent, 0, extent.rows)
-        except CorruptError as error:
-            raise self.corrupt(str(error)) from None
+        return read_offsets(self.descriptor, extent, 0, extent.rows)
 
-    def read(self, extent: Extent, offsets: memoryview, row: int, length: int) -> list[bytes]:
-        """Read rows ``row`` … ``row + length − 1`` of a byte-string column, in one read."""
-        try:
-            return read_bytes_rows(self.descriptor, extent, offsets, row, length)
-        except CorruptError as error:
-            raise self.corrupt(str(error)) from None
-
-    def expect(self, extent: Extent, offsets: memoryview, row: int, length: int) -> None:
-        """Ask the kernel to load the bytes that `read` will read next."""
-        start, stop = offsets[row], offsets[row + length]
-        if 0 <= start < stop <= extent.size:  # otherwise `read` raises the error
-            advise(self.descriptor, extent.values + start, stop - start, "WILLNEED")
-
-    def read_fixed(
-        self, extent: Extent, column: Column, row: int, length: int
-    ) -> np.ndarray[Any, Any]:
-        """Read rows ``row`` … ``row + length − 1`` of a fixed-size column, in one read."""
-        try:
-            return read_fixed_rows(self.descriptor, extent, column, row, length)
-        except CorruptError as error:
-            raise self.corrupt(str(error)) from None
-
-    def corrupt(self, what: str) -> CorruptError:
-        """Make the error for damage in this shard."""
-        return CorruptError(f"{self.path}: {what}; run `flowkit verify --repair`")
+    def make_error(self, error: CorruptError) -> CorruptError:
+        """Add the path of this shard to an error, and what to do."""
+        return CorruptError(f"{self.path}: {error}; run `flowkit verify --repair`")
 
 
-def advise(descriptor: int, start: int, length: int, advice: str) -> None:
+def advise_kernel(descriptor: int, start: int, length: int, advice: str) -> None:
     """Advise the kernel how a file will be read, where this is supported (Linux)."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, start, length, getattr(os, f"POSIX_FADV_{advice}"))
 
 
 class Shards:
-    """The shards of a store, each opened on first use."""
+    """The shards of a store, each opened on first use.
 
-    def __init__(self, root: Path, names: list[str]) -> None:
+    Args:
+        root: Folder of the store.
+        names: Names of the shards, ``folder/uuid``, by shard number.
+        recipe: The recipe of the store.
+    """
+
+    def __init__(self, root: Path, names: list[str], recipe: Recipe) -> None:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         count = OPEN_SHARDS if limit < 0 else max(4, min(OPEN_SHARDS, limit // 8))
-        opened = lru_cache(count)(lambda number: ShardReader(root, names[number]))
-        extents = lru_cache(BATCHES)(lambda number, batch: opened(number).extents(batch))
-        self.open, self.extents = opened, extents
-        self._offsets = lru_cache(OFFSETS)(
-            lambda number, batch, column: opened(number).offsets(extents(number, batch)[1][column])
-        )
+        opened = lru_cache(count)(lambda shard: ShardReader(root, names[shard]))
+        located = lru_cache(BATCHES)(lambda shard, batch: opened(shard).locate_columns(batch))
+        self._open, self._locate, self._recipe = opened, located, recipe
+        self._offsets = lru_cache(OFFSETS)(lambda shard, extent: opened(shard).read_offsets(extent))
 
-    def read(
-        self, number: int, batch: int, columns: tuple[str, ...], row: int, length: int
-    ) -> list[list[bytes]]:
-        """Read ``length`` rows of some columns; ``row`` counts from the start of ``batch``."""
-        rows, extents = self.extents(number, batch)
-        if row + length <= rows:
-            reader = self.open(number)
-            places = [(extents[c], self._offsets(number, batch, c)) for c in columns]
-            for extent, offsets in places[1:]:
-                reader.expect(extent, offsets, row, length)
-            return [reader.read(extent, offsets, row, length) for extent, offsets in places]
-        parts: list[list[bytes]] = [[] for _ in columns]
-        for its_batch, start, count in self.list_spans(number, batch, row, length):
-            pieces = self.read(number, its_batch, columns, start, count)
-            for part, piece in zip(parts, pieces, strict=True):
-                part += piece
-        return parts
+    def locate(self, shard: int, batch: int, column: str) -> tuple[Path, Extent]:
+        """Locate a column of one batch.
 
-    def list_spans(
-        self, number: int, batch: int, row: int, length: int
-    ) -> list[tuple[int, int, int]]:
-        """List the (batch, first row, rows) that hold ``length`` rows from ``row`` of ``batch``."""
-        shard = self.open(number)
+        Args:
+            shard: Position of the shard in the index's list of shards.
+            batch: Index of the batch in the shard, from 0.
+            column: Name of the column, such as ``"rgb"``.
+
+        Returns:
+            The path of the shard file, and where the column lies in it.
+
+        Raises:
+            CorruptError: The file is not what was committed.
+        """
+        return self._open(shard).path, self._locate(shard, batch)[column]
+
+    def list_spans(self, place: Place) -> list[tuple[int, int, int]]:
+        """List the batches that hold the rows of a place, as (batch, first row, rows)."""
+        shard, batch, row, length = place
         spans = []
         while length:
-            rows = shard.rows(batch)
+            rows = next(iter(self._locate(shard, batch).values())).rows
             if row < rows:
                 spans.append((batch, row, min(length, rows - row)))
                 length -= spans[-1][2]
             row = max(0, row - rows)
             batch += 1
         return spans
+
+    def read_bytes(
+        self, place: Place, columns: tuple[str, ...], t: int, length: int
+    ) -> list[list[bytes]]:
+        """Read consecutive rows of byte-string columns of one video.
+
+        The range is not checked here; `Video` does that.
+
+        Args:
+            place: Where the stream of the video lies.
+            columns: Names of the columns.
+            t: First row to read, from 0 at the start of the video.
+            length: Number of rows.
+
+        Returns:
+            For each column, the values of its rows.
+        """
+        shard, first_batch, first_row, _ = place
+        reader = self._open(shard)
+        values: list[list[bytes]] = [[] for _ in columns]
+        for batch, row, rows in self.list_spans((shard, first_batch, first_row + t, length)):
+            located = self._locate(shard, batch)
+            extents = [located[column] for column in columns]
+            try:
+                offsets = [self._offsets(shard, extent) for extent in extents]
+                for extent, ends in zip(extents[1:], offsets[1:], strict=True):
+                    start, stop = ends[row], ends[row + rows]
+                    if 0 <= start < stop <= extent.size:  # otherwise the read below raises an error
+                        start += extent.values
+                        advise_kernel(reader.descriptor, start, stop - ends[row], "WILLNEED")
+                for extent, ends, column in zip(extents, offsets, values, strict=True):
+                    column += read_bytes_rows(reader.descriptor, extent, ends, row, rows)
+            except CorruptError as error:
+                raise reader.make_error(error) from None
+        return values
+
+    def read_fixed(self, place: Place, stream: str, column: str) -> np.ndarray[Any, Any]:
+        """Read all rows of one video in a column of fixed-size values.
+
+        Args:
+            place: Where the stream of the video lies.
+            stream: Name of the stream, such as ``"audio"`` or ``"features/rgb"``.
+            column: Name of the column.
+
+        Returns:
+            (rows, dimension) for vectors, (rows,) for numbers.
+
+        Raises:
+            UsageError: The stream has no such column, or its values have no fixed size.
+        """
+        reader = self._open(place[0])
+        kinds = {known.name: known for known in reader.columns if known.kind != "bytes"}
+        if column not in kinds:
+            raise UsageError(f"stream {stream} has no column {column!r} of fixed size")
+        parts = []
+        for batch, row, rows in self.list_spans(place):
+            extent = self._locate(place[0], batch)[column]
+            try:
+                part = read_fixed_rows(reader.descriptor, extent, kinds[column], row, rows)
+            except CorruptError as error:
+                raise reader.make_error(error) from None
+            parts.append(part)
+        if parts:
+            return np.concatenate(parts)
+        is_vector, dtype = kinds[column].kind == "vector", kinds[column].dtype
+        return np.empty((0, vector_dimension(stream, self._recipe) or 0) if is_vector else 0, dtype)

@@ -2,13 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from flowkit.errors import UsageError
 from flowkit.recipe import FEATURES
 from flowkit.store.format.header import read_header
 from flowkit.store.format.records import load_record, record_paths
-from flowkit.store.index import LatestVideos
+from flowkit.store.latest_videos import LatestVideos, VideoCommit
 
 
 def find_stale(root: str | os.PathLike[str], name: str) -> list[str]:
@@ -32,19 +31,20 @@ def find_stale(root: str | os.PathLike[str], name: str) -> list[str]:
         known = ", ".join(recipe.features) or "none"
         raise UsageError(f"{root}: expected features that it has ({known}), got {name!r}")
     source = recipe.features[name].source
-    winners = LatestVideos()
+    features = f"{FEATURES}{name}"
+    latest = LatestVideos()
     for number, path in enumerate(record_paths(Path(root))):
-        winners.offer(number, load_record(path))
+        latest.add_record(number, load_record(path))
     return sorted(
         id
-        for id, won in winners.videos.items()
-        if f"{FEATURES}{name}" in won
-        and source in won
-        and content_of(won[f"{FEATURES}{name}"].video) != content_of(won[source].video)
+        for id, commits in latest.videos.items()
+        if features in commits
+        and source in commits
+        and source_content(commits[features]) != source_content(commits[source])
     )
 
 
-def content_of(video: Any) -> tuple[int, str]:
-    """Return the size and digest that identify the content of a video's source."""
-    mark = video["fingerprint"]
-    return mark["size"], mark["digest"]
+def source_content(commit: VideoCommit) -> tuple[int, str]:
+    """Return the size and digest that identify the content of a video's source file."""
+    fingerprint = commit.video["fingerprint"]
+    return fingerprint["size"], fingerprint["digest"]

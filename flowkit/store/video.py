@@ -10,6 +10,7 @@ from flowkit.recipe import FEATURES
 from flowkit.store.format.jpeg import decode_grey, decode_rgb
 from flowkit.store.format.schema import Fingerprint
 from flowkit.store.index_view import IndexView, Place
+from flowkit.store.shard_reader import Shards
 from flowkit.streams import PATCH_SHAPE, count_rows
 
 
@@ -21,20 +22,12 @@ class VideoStore(Protocol):
         """Return the mapped index of the store."""
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Return the class names, by class id."""
+    def shards(self) -> Shards:
+        """Return the reader of the store's shards."""
 
     @property
     def bound(self) -> float:
         """Return the displacement in pixels at which flow is clipped."""
-
-    def read_bytes(
-        self, place: Place, columns: tuple[str, ...], t: int, length: int
-    ) -> list[list[bytes]]:
-        """Read rows t … t + length − 1 of byte-string columns."""
-
-    def read_fixed(self, stream: str, column: str, place: Place) -> np.ndarray[Any, Any]:
-        """Read all rows of a column of fixed-size values."""
 
 
 class Snippet(NamedTuple):
@@ -55,8 +48,10 @@ class Snippet(NamedTuple):
         Returns:
             RGB, (H, W, 3) uint8, and flow, (length, H, W, 2) float32 in pixels.
         """
-        pairs = zip(self.flow_x, self.flow_y, strict=True)
-        return decode_rgb(self.rgb), np.stack([decode_flow(x, y, self.bound) for x, y in pairs])
+        fields = [
+            decode_flow(x, y, self.bound) for x, y in zip(self.flow_x, self.flow_y, strict=True)
+        ]
+        return decode_rgb(self.rgb), np.stack(fields)
 
 
 def decode_flow(x: bytes, y: bytes, bound: float) -> np.ndarray[Any, Any]:
@@ -96,11 +91,6 @@ class Video:
         return f"Video({self.id!r}, {self.num_frames} frames, {'+'.join(self.streams)})"
 
     @property
-    def row(self) -> int:
-        """Return the row of the video in the index."""
-        return self._row
-
-    @property
     def id(self) -> str:
         """Return the id of the video, unique in the store."""
         return self._store.index.id(self._row)
@@ -108,7 +98,7 @@ class Video:
     @property
     def labels(self) -> tuple[Label, ...]:
         """Return the labels, with start and end in seconds where the annotation has them."""
-        classes = self._store.classes
+        classes = self._store.index.classes
         return tuple(
             Label(classes[label["class"]], label["start"], label["end"])
             for label in self._store.index.value("labels", self._row)
@@ -173,8 +163,7 @@ class Video:
 
     def flow_bytes(self, t: int) -> tuple[bytes, bytes]:
         """Return the grey JPEGs of the quantized x and y components of flow field t."""
-        (x,), (y,) = self._read("flow", ("flow_x", "flow_y"), t, 1)
-        return x, y
+        return self.flow_jpegs(t, 1)[0]
 
     def flow_jpegs(self, t: int, length: int) -> list[tuple[bytes, bytes]]:
         """Return the grey JPEGs of consecutive flow fields, with two reads.
@@ -265,16 +254,17 @@ class Video:
         Returns:
             (rows, dimension) floats or (rows,) integers.
         """
-        return self._store.read_fixed(stream, column, self._place(stream))
+        return self._store.shards.read_fixed(self._place(stream), stream, column)
 
     def _place(self, stream: str) -> Place:
         place = self._store.index.place(stream, self._row)
         if place is None:
-            make = f"`flowkit features --name {stream.removeprefix(FEATURES)}`"
-            extract = f"extract it with --streams {stream}"
-            remedy = f"make them with {make}" if stream.startswith(FEATURES) else extract
+            advice = f"extract it with --streams {stream}"
+            if stream.startswith(FEATURES):
+                name = stream.removeprefix(FEATURES)
+                advice = f"make them with `flowkit features --name {name}`"
             raise UsageError(
-                f"video {self.id!r} has no {stream}, only {', '.join(self.streams)}; {remedy}"
+                f"video {self.id!r} has no {stream}, only {', '.join(self.streams)}; {advice}"
             )
         return place
 
@@ -282,11 +272,11 @@ class Video:
         self, stream: str, columns: tuple[str, ...], t: int, length: int
     ) -> list[list[bytes]]:
         """Read rows t … t + length − 1 of some columns, after checking the range."""
-        place = self._store.index.place(stream, self._row) or self._place(stream)
+        place = self._place(stream)
         rows = count_rows(stream, place[3])
         if t < 0 or length < 1 or t + length > rows:
             raise UsageError(
                 f"video {self.id!r} has {rows} of {stream}, at 0 ≤ t < {rows}; "
                 f"got t = {t}, length {length}"
             )
-        return self._store.read_bytes(place, columns, t, length)
+        return self._store.shards.read_bytes(place, columns, t, length)

@@ -64,7 +64,7 @@ class ShardWriter:
     ) -> None:
         self._columns = shard_columns(folder)
         self._names = frozenset(column.name for column in self._columns)
-        self._own_batches = folder == "frames"
+        self._one_video_per_batch = folder == "frames"
         self._folder = Path(root) / folder
         self._streams = folder_streams(folder)
         self._dimension = vector_dimension(folder, recipe)
@@ -75,24 +75,23 @@ class ShardWriter:
             )
         self._schema = shard_schema(folder, recipe, part)
         self._roll_bytes, self._roll_seconds = roll_bytes, roll_seconds
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
+        """Forget the shard, its videos and all pending rows."""
         self._shard: ShardFile | None = None
-        self._since: float | None = None  # when the first video of the shard was begun
-        self._videos: list[dict[str, Any]] = []
-        self._id: str | None = None
-        self._part = self._written = 0
-        self._clear()
+        self._start_time: float | None = None  # when the first video of the shard was begun
+        self._entries: list[dict[str, Any]] = []  # metadata of the parts in the pending batch
+        self._id: str | None = None  # of the open video
+        self._part_number = 0  # of its next part
+        self._written_rows = 0  # in its earlier parts
+        self._clear_rows()
 
-    def _clear(self) -> None:
-        """Drop all pending rows."""
-        self._blocks: list[tuple[Value, ...]] = []  # rows of each column: one of bytes, or many
+    def _clear_rows(self) -> None:
+        """Forget all pending rows, which form the next batch."""
+        self._blocks: list[tuple[Value, ...]] = []  # values of each column, for one row or many
         self._rows = self._bytes = 0
-        self._first = (0, 0)  # blocks and rows before the open video
-
-    def _mark(self) -> None:
-        self._first = (len(self._blocks), self._rows)
+        self._part_start = (0, 0)  # blocks and rows before the open part
 
     def begin(self, id: str) -> None:
         """Start a video.
@@ -103,10 +102,10 @@ class ShardWriter:
         if self._id is not None:
             raise StoreError(f"video {self._id!r} is still open; end or abandon it first")
         self._id = check_text(id, "a video's id")
-        self._part = self._written = 0
-        self._mark()
-        if self._since is None:
-            self._since = time.monotonic()
+        self._part_number = self._written_rows = 0
+        self._part_start = (len(self._blocks), self._rows)
+        if self._start_time is None:
+            self._start_time = time.monotonic()
 
     def append(self, **columns: Value) -> None:
         """Append one row to the open video.
@@ -122,11 +121,11 @@ class ShardWriter:
         """
         if not columns.keys() <= self._names:
             raise StoreError(f"expected columns {sorted(self._names)}, got {sorted(columns)}")
-        values = [columns.get(column.name) for column in self._columns]
-        self._take(1, [
-            value if column.kind == "bytes" else self._check(column, [value])
-            for column, value in zip(self._columns, values, strict=True)
-        ])  # fmt: skip
+        block: list[Value] = []
+        for column in self._columns:
+            value = columns.get(column.name)
+            block.append(value if column.kind == "bytes" else self._check(column, [value]))
+        self._add_block(1, block)
 
     def append_rows(
         self, vectors: npt.ArrayLike, positions: npt.ArrayLike, views: npt.ArrayLike
@@ -146,14 +145,14 @@ class ShardWriter:
         """
         if "position" not in self._names:
             raise StoreError(f"expected a writer of features, got one of {self._folder.name}")
-        given = zip(self._columns, (vectors, positions, views), strict=True)
-        block = [self._check(column, values) for column, values in given]
+        pairs = zip(self._columns, (vectors, positions, views), strict=True)
+        block = [self._check(column, values) for column, values in pairs]
         if len({len(values) for values in block}) > 1:
             raise StoreError(
                 f"expected as many positions and views as vectors, got {[*map(len, block)]}"
             )
         if len(block[0]):
-            self._take(len(block[0]), block)
+            self._add_block(len(block[0]), block)
 
     def _check(self, column: Column, values: Any) -> np.ndarray[Any, Any]:
         """Check the rows of one column and convert them to (n, dimension) or (n,) as stored."""
@@ -166,13 +165,14 @@ class ShardWriter:
             raise StoreError(f"{column.name}: expected {self._dimension} values, got {size}")
         return rows.reshape(len(rows), self._dimension)
 
-    def _take(self, rows: int, block: Sequence[Value]) -> None:
+    def _add_block(self, rows: int, block: Sequence[Value]) -> None:
+        """Add rows to the open video; a full batch is written before."""
         if self._id is None:
             raise StoreError("no video is open; begin one first")
-        if self._is_full():  # before the rows, so that a video's last part always has some
-            if self._rows > self._first[1]:
+        if self._is_full():  # written only now, so that the last part of a video has rows
+            if self._rows > self._part_start[1]:
                 self._close_part(None)
-            self._flush()
+            self._write_batch()
         self._blocks.append(tuple(block))
         self._rows += rows
         self._bytes += sum(
@@ -181,7 +181,9 @@ class ShardWriter:
         )
 
     def _is_full(self) -> bool:
-        return self._bytes >= BATCH_BYTES or (self._own_batches and self._rows >= BATCH_ROWS)
+        return self._bytes >= BATCH_BYTES or (
+            self._one_video_per_batch and self._rows >= BATCH_ROWS
+        )
 
     def end(self, meta: VideoMeta) -> CommitRecord | None:
         """Complete the open video, and commit the shard if it is large or old enough.
@@ -195,7 +197,7 @@ class ShardWriter:
         Raises:
             StoreError: ``meta`` does not fit the rows that were appended.
         """
-        rows = self._written + self._rows - self._first[1]
+        rows = self._written_rows + self._rows - self._part_start[1]
         if meta.id != self._id or meta.frames != rows:
             raise StoreError(
                 f"expected the end of video {self._id!r} with {rows} rows, "
@@ -203,23 +205,21 @@ class ShardWriter:
             )
         if not meta.streams or not set(meta.streams) <= set(self._streams):
             raise StoreError(f"expected streams of {self._streams}, got {meta.streams}")
-        if self._own_batches and not rows:
+        if self._one_video_per_batch and not rows:
             raise StoreError(f"video {meta.id!r} has no frames; abandon it")
         self._close_part(meta)
         self._id = None
-        if self._own_batches or self._is_full():
-            self._flush()
-        return self.commit() if self._is_due() else None
-
-    def _is_due(self) -> bool:
-        if self._shard is not None and self._shard.file.bytes >= self._roll_bytes:
-            return True
-        return self._since is not None and time.monotonic() - self._since >= self._roll_seconds
+        if self._one_video_per_batch or self._is_full():
+            self._write_batch()
+        is_large = self._shard is not None and self._shard.file.bytes >= self._roll_bytes
+        assert self._start_time is not None
+        is_old = time.monotonic() - self._start_time >= self._roll_seconds
+        return self.commit() if is_large or is_old else None
 
     def abandon(self) -> None:
         """Drop the open video; readers ignore those of its rows that are already on disk."""
         if self._id is not None:
-            blocks, self._rows = self._first
+            blocks, self._rows = self._part_start
             del self._blocks[blocks:]
             self._id = None
 
@@ -231,7 +231,7 @@ class ShardWriter:
             removed.
         """
         self.flush()
-        shard, self._shard, self._since = self._shard, None, None
+        shard, self._shard, self._start_time = self._shard, None, None
         if shard is None:
             return None
         if not shard.contents.videos:
@@ -246,8 +246,8 @@ class ShardWriter:
         """
         if self._id is not None:
             raise StoreError(f"video {self._id!r} is still open; end or abandon it first")
-        if self._rows or self._videos:
-            self._flush()
+        if self._rows or self._entries:
+            self._write_batch()
 
     def close(self) -> CommitRecord | None:
         """Abandon the open video and commit the current shard."""
@@ -256,23 +256,23 @@ class ShardWriter:
 
     def _close_part(self, meta: VideoMeta | None) -> None:
         """End a part of the open video; it is the last part if ``meta`` is given."""
-        rows = self._rows - self._first[1]
-        part = {"id": self._id, "part": self._part, "last": meta is not None, "rows": rows}
-        self._videos.append(part | (meta.to_dict() if meta else {}))
-        self._part += 1
-        self._written += rows
-        self._mark()
+        rows = self._rows - self._part_start[1]
+        entry = {"id": self._id, "part": self._part_number, "last": meta is not None, "rows": rows}
+        self._entries.append(entry | (meta.to_dict() if meta else {}))
+        self._part_number += 1
+        self._written_rows += rows
+        self._part_start = (len(self._blocks), self._rows)
 
-    def _flush(self) -> None:
+    def _write_batch(self) -> None:
         """Write the pending rows as one batch."""
         arrays, crc32 = build_arrays(self._columns, self._schema, self._blocks)
         batch = pa.record_batch(arrays, schema=self._schema)
-        videos, self._videos = self._videos, []
-        self._clear()
+        entries, self._entries = self._entries, []
+        self._clear_rows()
         try:
             if self._shard is None:
                 self._shard = ShardFile(self._folder, self._schema)
-            self._shard.write(batch, crc32, videos)
+            self._shard.write(batch, crc32, entries)
         except StoreError:
-            self._forget()
+            self._reset()
             raise

@@ -49,7 +49,7 @@ def test_training_stops_goes_on_and_is_evaluated(tmp_path, store, settings):
                *settings, *QUICK]  # fmt: skip
     code, said = call(*command, "--stop-after", "3")
     assert code == 0
-    assert "the same command goes on" in said
+    assert "run the same command again to continue" in said
     with pytest.raises(RunError, match="is not finished"):
         call(evaluate, run, "--store", store.path, *QUICK)
     code, said = call(*command)

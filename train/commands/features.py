@@ -155,7 +155,7 @@ def features(
         print_table(summary.render())
         click.echo(f"store: {store}, stream features/{name}")
     if summary.interrupted:
-        click.echo("interrupted; the same command goes on from here", err=True)
+        click.echo("interrupted; run the same command again to continue", err=True)
         context.exit(130)
     if strict and summary.faults:
         context.exit(4)

@@ -76,8 +76,8 @@ def train(
     flowkit train motion8_cma --store stores/motion8 --run runs/motion8
     flowkit train kinetics_cma --store S --run R --processes 8 --precision bfloat16
 
-    The same command goes on after any interruption: Ctrl-C stops after the current step with a
-    checkpoint; a killed run goes on from its last one.
+    Run the same command again to continue after an interruption. Ctrl-C stops after the current
+    step and writes a checkpoint; a killed run continues from its last checkpoint.
     """
     from flowkit.errors import UsageError
     from flowkit.store import Store
@@ -111,5 +111,5 @@ def train(
     if finished:
         click.echo(f"finished. flowkit evaluate {run} --store {store}")
         return 0
-    click.echo("stopped; the same command goes on", err=True)
+    click.echo("stopped; run the same command again to continue", err=True)
     return 0 if stop_after is not None else INTERRUPTED

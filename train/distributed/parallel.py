@@ -138,7 +138,7 @@ def launch(work: Callable[[Process], None], settings: Settings) -> None:
             reason = str(error.__cause__ or error).strip().splitlines()
             raise RunError(
                 f"a training process failed: {reason[-1] if reason else type(error).__name__}. "
-                "The same command goes on from the last checkpoint"
+                "Run the same command again to continue from the last checkpoint"
             ) from error
 
 

@@ -73,7 +73,7 @@ class BatchLoader:
                 raise
             raise FlowkitError(
                 f"a process that reads images died ({' '.join(str(error).split())[:160]}). If it "
-                "was short of memory, take a smaller --batch; the same command goes on"
+                "was short of memory, take a smaller --batch and run the same command again"
             ) from error
 
 

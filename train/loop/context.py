@@ -89,5 +89,5 @@ def watch(loader: Any, context: PhaseContext) -> Any:
         raise RunError(
             f"phase {context.phase.name}: a process that loads data died "
             f"({' '.join(str(error).split())[:160]}). If it was short of memory, take fewer "
-            "--workers; the same command goes on from the last checkpoint"
+            "--workers, and run the same command again to continue from the last checkpoint"
         ) from error

@@ -1,1 +1,4 @@
-"""What the bytes of a store are: files, schemas, checksums, locks. README.md above describes it."""
+"""The file format of a store: schemas, shard files, commit records, checksums and locks.
+
+README.md in the parent folder describes it.
+"""

@@ -1,4 +1,4 @@
-"""Writing files so that after a crash there is the old content or the new, never a mixture."""
+"""Write files so that a crash leaves either the old content or the new, never a mixture."""
 
 import errno
 import os
@@ -9,34 +9,52 @@ from pathlib import Path
 
 from flowkit.errors import DiskFullError, StoreError
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors that mean that there is no room for more bytes."""
 
 
 @contextmanager
-def disk_errors(path: Path, need: str = "some MB") -> Iterator[None]:
-    """Turn an OSError while writing ``path`` into DiskFullError (no room) or StoreError."""
+def disk_errors(path: Path, needed: str = "some MB") -> Iterator[None]:
+    """Turn an OSError in the context into an error that says what to do.
+
+    Args:
+        path: The file that is written.
+        needed: Space that the file needs, for the message.
+
+    Raises:
+        DiskFullError: There is no room.
+        StoreError: The disk refuses to write for another reason.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in NO_SPACE:
             raise StoreError(f"cannot write {path}: {error.strerror}; check the disk") from error
         raise DiskFullError(
             f"disk full while writing {path} ({error.strerror}): {free_space(path.parent)}, "
-            f"{need} needed; free some and run the same command again"
+            f"{needed} needed; free some and run the same command again"
         ) from error
 
 
 def free_space(folder: Path) -> str:
-    """What is free on the disk of ``folder``, for messages."""
+    """Describe the free space on the disk of a folder, which need not exist."""
     while not folder.exists():
         folder = folder.parent
     return f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB free"
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content``: write ``<path>.part``, fsync, rename, fsync the folder.
+    """Replace a file: write ``<path>.part``, fsync, rename, fsync the folder.
 
-    Two writers of one path must hold a lock. DiskFullError or StoreError leave the old content.
+    Two processes that write the same path must hold a lock.
+
+    Args:
+        path: The file to replace.
+        content: Its new content.
+
+    Raises:
+        DiskFullError: There is no room; the old content is kept.
+        StoreError: The disk refuses to write; the old content is kept.
     """
     part = path.with_name(path.name + ".part")
     with disk_errors(path):
@@ -53,7 +71,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` survive a power cut."""
+    """Make the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

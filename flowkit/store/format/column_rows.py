@@ -1,7 +1,7 @@
-"""Read some rows of one column of a batch from a shard's file, by ``pread``.
+"""Read some rows of one column of a batch from a shard file with ``pread``.
 
-Readers of a store and the checks of ``verify`` and recovery both read columns with these functions.
-What is read is never mapped, and only the bytes of the rows asked for are touched.
+The reader of a store, ``verify`` and recovery all read columns with these functions. They map no
+memory, and read only the bytes of the requested rows.
 """
 
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Columns of a shard: what was given for them, checked, and as Arrow arrays with their CRC-32."""
+"""Check the values of a shard's columns, and build Arrow arrays with their CRC-32."""
 
 import zlib
 from collections.abc import Sequence
@@ -11,18 +11,22 @@ from flowkit.errors import StoreError
 from flowkit.streams import Column
 
 Value = bytes | np.ndarray | int | None
-"""What a column takes: bytes or None, or an array of one or many rows of numbers."""
+"""What a row has in one column: bytes or None, or numbers."""
 
 
 def check_floats(column: Column, values: Any) -> np.ndarray[Any, Any]:
-    """Rows of vectors as ``column.dtype``; StoreError where float16 cannot hold one."""
+    """Convert rows of vectors to the column's dtype.
+
+    Raises:
+        StoreError: The values are not numbers, or float16 cannot hold one of them.
+    """
     try:
         numbers = np.asarray(values)
         if numbers.dtype.kind not in "fiu" or not numbers.ndim:
             raise TypeError(f"{numbers.dtype} of shape {numbers.shape}")
     except (TypeError, ValueError) as error:
         raise StoreError(f"{column.name}: expected numbers in every row, got {error}") from None
-    with np.errstate(over="ignore"):  # it is infinite then, and found
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found below
         rows = numbers.astype(column.dtype)
     if column.dtype == "float16" and not np.isfinite(rows).all():
         wrong = numbers[~np.isfinite(rows)][0]
@@ -34,7 +38,11 @@ def check_floats(column: Column, values: Any) -> np.ndarray[Any, Any]:
 
 
 def check_integers(column: Column, values: Any) -> np.ndarray[Any, Any]:
-    """Integers (n,) as ``column.dtype``; StoreError where it cannot hold one."""
+    """Convert one integer per row to the column's dtype, (rows,).
+
+    Raises:
+        StoreError: The values are not integers, or the dtype cannot hold one of them.
+    """
     numbers, limits = np.asarray(values), np.iinfo(column.dtype)
     if not numbers.size:
         numbers = numbers.astype(column.dtype)
@@ -48,25 +56,27 @@ def check_integers(column: Column, values: Any) -> np.ndarray[Any, Any]:
 def build_arrays(
     columns: Sequence[Column], schema: Any, blocks: Sequence[tuple[Value, ...]]
 ) -> tuple[list[Any], dict[str, int]]:
-    """The Arrow arrays of some blocks of rows, and the CRC-32 of each column.
+    """Build the Arrow arrays of a batch.
 
-    A block has a value for each column: bytes or None, or an array of all its rows.
+    Args:
+        columns: The columns of the shard.
+        schema: The ``pyarrow.Schema`` of the shard.
+        blocks: Consecutive rows. A block has one value for each column: bytes or None (one row),
+            or an array of numbers (any number of rows).
+
+    Returns:
+        The arrays, and the CRC-32 of each column by name.
     """
     arrays, crc32 = [], {}
     for number, column in enumerate(columns):
+        build = build_bytes if column.kind == "bytes" else build_numbers
         values = [block[number] for block in blocks]
-        kind = schema.field(number).type
-        if column.kind == "bytes":
-            array, crc32[column.name] = build_bytes(kind, values)
-        else:
-            rows = [np.ravel(np.asarray(block)) for block in values]
-            table = np.concatenate([np.empty(0, column.dtype), *rows])
-            array, crc32[column.name] = build_numbers(kind, table)
+        array, crc32[column.name] = build(column, schema.field(number).type, values)
         arrays.append(array)
     return arrays, crc32
 
 
-def build_bytes(kind: Any, values: Sequence[Any]) -> tuple[Any, int]:
+def build_bytes(column: Column, kind: Any, values: Sequence[Any]) -> tuple[Any, int]:
     """Build an Arrow array of byte strings (None is null), and its CRC-32."""
     present = [value is not None for value in values]
     offsets = np.zeros(len(values) + 1, np.int64)
@@ -79,9 +89,10 @@ def build_bytes(kind: Any, values: Sequence[Any]) -> tuple[Any, int]:
     return array, zlib.crc32(data, zlib.crc32(offsets.data))
 
 
-def build_numbers(kind: Any, values: np.ndarray[Any, Any]) -> tuple[Any, int]:
-    """Integers, or vectors laid end to end."""
-    array = pa.array(values)
+def build_numbers(column: Column, kind: Any, values: Sequence[Any]) -> tuple[Any, int]:
+    """Build an Arrow array of integers, or of vectors from their values laid end to end."""
+    numbers = np.concatenate([np.empty(0, column.dtype), *map(np.ravel, values)])
+    array = pa.array(numbers)
     if pa.types.is_fixed_size_list(kind):
         array = pa.FixedSizeListArray.from_arrays(array, type=kind)
-    return array, zlib.crc32(values.data)
+    return array, zlib.crc32(numbers.data)

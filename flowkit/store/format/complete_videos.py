@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from flowkit.store.format.schema import CommittedVideo
 
 
-class PartPlace(NamedTuple):
-    """Where one part of a video lies in its shard."""
+class VideoPart(NamedTuple):
+    """Where the rows of one part of a video lie in a shard."""
 
     batch: int
     """Index of the batch in the shard, from 0."""
@@ -27,53 +27,58 @@ class PartPlace(NamedTuple):
 class CompleteVideos:
     """Collects the complete videos of a shard from the metadata of its batches, in file order.
 
-    ``videos`` are the complete ones so far, ``places`` the parts of each of them, and ``rows``
-    counts all rows, complete or not.
-
     Args:
         batches: The ``videos`` list of each batch's metadata, as for :meth:`add`.
+
+    Attributes:
+        videos: The complete videos so far.
+        parts: The parts of each of these videos.
+        rows: Number of rows of all videos, complete or not.
     """
 
     def __init__(self, batches: Iterable[Sequence[Mapping[str, Any]]] = ()) -> None:
         self.videos: list[CommittedVideo] = []
-        self.places: list[tuple[PartPlace, ...]] = []
+        self.parts: list[tuple[VideoPart, ...]] = []
         self.rows = 0
-        self.batches = 0
+        self._batches = 0
         self._open_id: str | None = None
-        self._open: list[PartPlace] = []
-        for parts in batches:
-            self.add(parts)
+        self._open_parts: list[VideoPart] = []
+        for entries in batches:
+            self.add(entries)
 
-    def add(self, parts: Sequence[Mapping[str, Any]]) -> None:
-        """Take the next batch, given the ``videos`` of its metadata.
+    def add(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Add the next batch.
 
-        An empty list stands for a batch that cannot be read: no video continues across it.
+        Args:
+            entries: The ``videos`` list of the batch's metadata. An empty list stands for a batch
+                that cannot be read: no video continues across it.
         """
         first_row = 0
-        for number, part in enumerate(parts):
-            continues = number == 0 and part["id"] == self._open_id
-            if part["part"] == 0 or not continues or part["part"] != len(self._open):
-                self._open = []
-            if part["part"] == len(self._open):
-                self._open_id = part["id"]
-                self._open.append(PartPlace(self.batches, number, first_row, part["rows"]))
-                if part["last"]:
-                    self._complete(part)
-            first_row += part["rows"]
-        if not self._open or self._open[-1][:2] != (self.batches, len(parts) - 1):
-            self._open = []
+        if not entries:
+            self._open_parts = []
+        for number, entry in enumerate(entries):
+            part_index = len(self._open_parts)
+            if number or entry["id"] != self._open_id or entry["part"] != part_index:
+                self._open_parts = []
+            if entry["part"] == len(self._open_parts):
+                self._open_id = entry["id"]
+                part = VideoPart(self._batches, number, first_row, entry["rows"])
+                self._open_parts.append(part)
+                if entry["last"]:
+                    self._complete(entry)
+            first_row += entry["rows"]
         self.rows += first_row
-        self.batches += 1
+        self._batches += 1
 
-    def _complete(self, last: Mapping[str, Any]) -> None:
-        """Add the open video, given its last part, which describes the whole video."""
-        first = self._open[0]
+    def _complete(self, last_entry: Mapping[str, Any]) -> None:
+        """Add the open video; the entry of its last part describes the whole video."""
+        first = self._open_parts[0]
         position = {
             "batch": first.batch,
-            "batches": self.batches + 1 - first.batch,
+            "batches": self._batches + 1 - first.batch,
             "first_row": first.first_row,
-            "rows": sum(place.rows for place in self._open),
+            "rows": sum(part.rows for part in self._open_parts),
         }
-        self.videos.append(CommittedVideo.from_dict({**last, **position}))
-        self.places.append(tuple(self._open))
-        self._open = []
+        self.videos.append(CommittedVideo.from_dict({**last_entry, **position}))
+        self.parts.append(tuple(self._open_parts))
+        self._open_parts = []

@@ -1,4 +1,7 @@
-"""JPEG to arrays and back, by libjpeg-turbo, exact DCT only: fast ones change pixels."""
+"""Encode and decode JPEG images with libjpeg-turbo.
+
+Only the exact DCT is used: the fast ones change pixels.
+"""
 
 from typing import Any
 
@@ -8,25 +11,32 @@ import simplejpeg
 from flowkit.errors import CorruptError
 from flowkit.recipe import Subsampling
 
-SUBSAMPLING = {"4:2:0": "420", "4:2:2": "422", "4:4:4": "444"}
-
 
 def encode_rgb(
     frame: np.ndarray[Any, Any], quality: int = 95, subsampling: Subsampling = "4:2:0"
 ) -> bytes:
-    """Encode an RGB frame, (H, W, 3) uint8; ``quality`` 1–100."""
+    """Encode an RGB frame.
+
+    Args:
+        frame: (H, W, 3) uint8.
+        quality: JPEG quality, 1–100.
+        subsampling: Chroma subsampling.
+
+    Returns:
+        The JPEG file.
+    """
     data: bytes = simplejpeg.encode_jpeg(
         np.ascontiguousarray(frame),
         quality=quality,
         colorspace="RGB",
-        colorsubsampling=SUBSAMPLING[subsampling],
+        colorsubsampling=subsampling.replace(":", ""),
         fastdct=False,
     )
     return data
 
 
 def encode_grey(plane: np.ndarray[Any, Any], quality: int = 95) -> bytes:
-    """Encode one grey plane, (H, W) uint8; ``quality`` 1–100."""
+    """Encode one grey plane, (H, W) uint8, with JPEG quality 1–100."""
     data: bytes = simplejpeg.encode_jpeg(
         np.ascontiguousarray(plane)[..., None], quality=quality, colorspace="GRAY", fastdct=False
     )
@@ -34,24 +44,24 @@ def encode_grey(plane: np.ndarray[Any, Any], quality: int = 95) -> bytes:
 
 
 def decode_rgb(data: bytes) -> np.ndarray[Any, Any]:
-    """Decode to (H, W, 3) uint8; CorruptError where ``data`` is no whole JPEG."""
+    """Decode to (H, W, 3) uint8; CorruptError if ``data`` is not a complete JPEG file."""
     return decode(data, "RGB")
 
 
 def decode_grey(data: bytes) -> np.ndarray[Any, Any]:
-    """Decode to (H, W) uint8; CorruptError where ``data`` is no whole JPEG."""
+    """Decode to (H, W) uint8; CorruptError if ``data`` is not a complete JPEG file."""
     return decode(data, "GRAY")[:, :, 0]
 
 
 def decode(data: bytes, colorspace: str) -> np.ndarray[Any, Any]:
-    """Decode a JPEG to (H, W, channels) uint8.
+    """Decode a JPEG image to (H, W, channels) uint8.
 
     Args:
-        data: The whole JPEG file.
+        data: The JPEG file.
         colorspace: ``"RGB"`` or ``"GRAY"``.
 
     Raises:
-        CorruptError: ``data`` is not a whole JPEG image.
+        CorruptError: ``data`` is not a complete JPEG file.
     """
     try:
         image: np.ndarray[Any, Any] = simplejpeg.decode_jpeg(

@@ -1,21 +1,23 @@
-"""Where the columns of a shard lie in its file: a minimal reader of Arrow's IPC file format.
+"""Locate the columns of a shard in its file: a minimal reader of Arrow's IPC file format.
 
-It reads what the format's specification (arrow.apache.org/docs/format/Columnar.html, and
-Message.fbs, File.fbs) says of record batches, by ``pread``, with no memory map and no pyarrow:
+It implements what the specification (arrow.apache.org/docs/format/Columnar.html, Message.fbs and
+File.fbs) says of record batches. It reads only headers, with ``pread``, so it needs no memory map
+and no pyarrow:
 
     file     ``ARROW1``, 2 bytes of padding, messages, footer, its int32 length, ``ARROW1``
     message  0xFFFFFFFF, int32 length of the header, header (a flatbuffer), body
     header   Message table: kind, RecordBatch table, length of the body, custom metadata
     batch    rows, a node (rows, nulls) for each array, a buffer (offset, length) for each buffer
 
-A flatbuffer is little-endian; a table begins with the distance back to its vtable, which lists
-where its fields are. Every error in it, or a file cut short, is a CorruptError.
+A flatbuffer is little-endian. A table in it begins with the distance back to its vtable, which
+lists where the fields of the table are. Malformed bytes or a truncated file raise a CorruptError.
 """
 
 import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -24,12 +26,14 @@ from flowkit.errors import CorruptError
 from flowkit.streams import Column
 
 MAGIC = b"ARROW1"
-FIRST = 8
-"""Position of the first message."""
+FIRST_MESSAGE = 8
+"""Position of the first message in a file."""
 CONTINUATION = 0xFFFFFFFF
 SCHEMA, RECORD_BATCH = 1, 3
 HEADER_LIMIT = 256 << 20
+"""Largest header that is accepted, in bytes."""
 CHUNK = 4 << 20
+"""Bytes that are read at a time when a file is hashed."""
 
 I32, I64, U16, U32 = (struct.Struct(f"<{code}") for code in "iqHI")
 PAIR = struct.Struct("<qq")
@@ -39,45 +43,55 @@ MALFORMED = (struct.error, ValueError, IndexError, OverflowError)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One message in a file: its position, and the lengths of its header and body in bytes."""
+    """One message in a file."""
 
     position: int
+    """Position in the file in bytes."""
     header: int
+    """Length of its header in bytes."""
     body: int
+    """Length of its body in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A parsed header. ``nodes`` are (rows, nulls) and ``buffers`` (offset in the body, length)."""
+    """The parsed header of a message."""
 
     kind: int
+    """``SCHEMA``, ``RECORD_BATCH`` or another kind."""
     body: int
+    """Length of the body in bytes."""
     metadata: dict[str, str] = field(default_factory=dict)
+    """Custom metadata."""
     rows: int = 0
+    """Number of rows of a record batch."""
     nodes: tuple[tuple[int, int], ...] = ()
+    """Numbers of rows and nulls of each array."""
     buffers: tuple[tuple[int, int], ...] = ()
+    """Offset in the body and length of each buffer, in bytes."""
 
 
 class Extent(NamedTuple):
-    """Where one column of a batch lies in the file, in bytes.
-
-    ``offsets`` is the position of its rows + 1 int64 offsets, None for columns of fixed size;
-    ``values`` and ``size`` are position and length of its values.
-    """
+    """Where one column of a batch lies in the file."""
 
     rows: int
+    """Number of rows."""
     nulls: int
+    """Number of null values."""
     offsets: int | None
+    """Position of its rows + 1 int64 offsets in the file; None for columns of fixed size."""
     values: int
+    """Position of its values in the file."""
     size: int
+    """Length of its values in bytes."""
 
 
 def read_exactly(descriptor: int, length: int, position: int) -> bytes:
-    """``length`` bytes from ``position`` on; CorruptError where the file ends before."""
+    """Read ``length`` bytes from ``position`` on; CorruptError if the file ends earlier."""
     if length < 0 or position < 0:
         raise CorruptError(f"expected a range of bytes, got {length} bytes at {position}")
-    data = os.pread(descriptor, length, position)
-    while len(data) < length:  # a pread may bring less than it was asked for
+    data = b""
+    while len(data) < length:  # one pread may return fewer bytes
         more = os.pread(descriptor, length - len(data), position + len(data))
         if not more:
             raise CorruptError(f"expected {length} bytes at {position}, got {len(data)}")
@@ -86,17 +100,17 @@ def read_exactly(descriptor: int, length: int, position: int) -> bytes:
 
 
 def read_footer(descriptor: int, path: Path) -> list[Block]:
-    """The record batches of a finished file; CorruptError names ``path``."""
+    """Return the record batches of a finished file; a CorruptError names ``path``."""
     try:
         size = os.fstat(descriptor).st_size
         tail = read_exactly(descriptor, 10, size - 10)
         length = I32.unpack_from(tail)[0]
-        if tail[4:] != MAGIC or not 0 < length <= size - 10 - FIRST:
+        if tail[4:] != MAGIC or not 0 < length <= size - 10 - FIRST_MESSAGE:
             raise CorruptError("expected an Arrow footer at its end")
         footer = read_exactly(descriptor, length, size - 10 - length)
-        start, count = vector(footer, follow(footer, 0), 3)
+        start, count = find_vector(footer, follow_offset(footer, 0), 3)
         blocks = [Block(*BLOCK.unpack_from(footer, start + 24 * k)) for k in range(count)]
-        if any(b.position < FIRST or b.position + b.header + b.body > size for b in blocks):
+        if any(b.position < FIRST_MESSAGE or b.position + b.header + b.body > size for b in blocks):
             raise CorruptError("expected batches within the file")
     except (CorruptError, *MALFORMED) as error:
         raise CorruptError(f"{path}: {error}; run `flowkit verify --repair`") from None
@@ -104,67 +118,62 @@ def read_footer(descriptor: int, path: Path) -> list[Block]:
 
 
 def read_message(descriptor: int, block: Block, with_metadata: bool = True) -> Message:
-    """Parse the header of one message; readers of many images can leave its metadata out."""
+    """Parse the header of one message, with or without its custom metadata."""
     data = read_exactly(descriptor, block.header, block.position)
     try:
         if U32.unpack_from(data)[0] != CONTINUATION:
-            raise ValueError("no marker")
+            raise ValueError("no continuation marker")
         return parse_message(memoryview(data)[8:], with_metadata)
     except MALFORMED as error:
         raise CorruptError(f"expected a message at {block.position} ({error})") from None
 
 
 def scan_messages(descriptor: int) -> Iterator[tuple[Block, Message]]:
-    """The messages of a file from its start to its end marker, or to the first incomplete one.
+    """Yield the messages of a file from its start to its end, or to the first damaged one.
 
-    For files without a footer; never raises for what the bytes are.
+    This needs no footer, and damaged bytes raise no error.
     """
     size = os.fstat(descriptor).st_size
-    position = FIRST
+    position = FIRST_MESSAGE
     if os.pread(descriptor, len(MAGIC), 0) != MAGIC:
         return
-    while True:
-        prefix = os.pread(descriptor, 8, position)
-        if len(prefix) < 8:
-            return
-        marker, length = struct.unpack("<Ii", prefix)
-        if marker != CONTINUATION or not 0 < length <= min(HEADER_LIMIT, size - position - 8):
-            return
-        try:
+    with suppress(CorruptError, struct.error):
+        while True:
+            marker, length = struct.unpack("<Ii", os.pread(descriptor, 8, position))
+            if marker != CONTINUATION or not 0 < length <= min(HEADER_LIMIT, size - position - 8):
+                return
             message = read_message(descriptor, Block(position, length + 8, 0))
-        except CorruptError:
-            return
-        block = Block(position, length + 8, message.body)
-        if message.body < 0 or position + block.header + block.body > size:
-            return
-        yield block, message
-        position += block.header + block.body
+            block = Block(position, length + 8, message.body)
+            position += block.header + block.body
+            if block.body < 0 or position > size:
+                return
+            yield block, message
 
 
 def parse_message(data: memoryview, with_metadata: bool = True) -> Message:
-    """Parse a Message flatbuffer; struct.error or ValueError where it is none."""
-    table = follow(data, 0)
-    kind = scalar(data, table, 1, 1)
-    body = scalar(data, table, 3, 8)
+    """Parse a Message flatbuffer; struct.error or ValueError if it is malformed."""
+    table = follow_offset(data, 0)
+    kind = read_integer(data, table, 1, 1)
+    body = read_integer(data, table, 3, 8)
     metadata = {}
-    start, count = vector(data, table, 4) if with_metadata else (0, 0)
+    start, count = find_vector(data, table, 4) if with_metadata else (0, 0)
     for k in range(count):
-        pair = follow(data, start + 4 * k)
-        metadata[text(data, pair, 0)] = text(data, pair, 1)
+        pair = follow_offset(data, start + 4 * k)
+        metadata[read_text(data, pair, 0)] = read_text(data, pair, 1)
     if kind != RECORD_BATCH:
         return Message(kind, body, metadata)
-    batch = follow(data, locate(data, table, 2))
-    if locate(data, batch, 3):
+    batch = follow_offset(data, find_field(data, table, 2))
+    if find_field(data, batch, 3):
         raise ValueError("the batch is compressed")
     nodes, buffers = (
-        tuple(PAIR.iter_unpack(take(data, start, 16 * count)))
-        for start, count in (vector(data, batch, 1), vector(data, batch, 2))
+        tuple(PAIR.iter_unpack(slice_bytes(data, start, 16 * count)))
+        for start, count in (find_vector(data, batch, 1), find_vector(data, batch, 2))
     )
-    return Message(kind, body, metadata, scalar(data, batch, 0, 8), nodes, buffers)
+    return Message(kind, body, metadata, read_integer(data, batch, 0, 8), nodes, buffers)
 
 
 def locate_columns(block: Block, message: Message, columns: tuple[Column, ...]) -> list[Extent]:
-    """Where the columns of a batch lie; CorruptError where the header does not fit them."""
+    """Locate the columns of a batch; CorruptError if the header does not fit them."""
     body = block.position + block.header
     extents = []
     node = buffer = 0
@@ -186,7 +195,7 @@ def locate_columns(block: Block, message: Message, columns: tuple[Column, ...]) 
 
 
 def column_crc(descriptor: int, extent: Extent) -> int:
-    """CRC-32 of a column's offsets and values as they lie in the file; bounded memory."""
+    """Compute the CRC-32 of a column's offsets and values in the file, in bounded memory."""
     crc = 0
     if extent.offsets is not None:
         crc = zlib.crc32(read_exactly(descriptor, 8 * (extent.rows + 1), extent.offsets))
@@ -196,20 +205,20 @@ def column_crc(descriptor: int, extent: Extent) -> int:
     return crc
 
 
-def take(data: memoryview | bytes, start: int, length: int) -> memoryview | bytes:
-    """Return ``length`` bytes from ``start`` on; ValueError where they exceed ``data``."""
+def slice_bytes(data: memoryview | bytes, start: int, length: int) -> memoryview | bytes:
+    """Return ``length`` bytes from ``start`` on; ValueError if they exceed ``data``."""
     if start < 0 or length < 0 or start + length > len(data):
         raise ValueError(f"{length} bytes at {start} of {len(data)}")
     return data[start : start + length]
 
 
-def follow(data: memoryview | bytes, position: int) -> int:
-    """Where the unsigned offset at ``position`` leads."""
+def follow_offset(data: memoryview | bytes, position: int) -> int:
+    """Return the position that the unsigned offset at ``position`` points to."""
     return position + int(U32.unpack_from(data, position)[0])
 
 
-def locate(data: memoryview | bytes, table: int, index: int) -> int:
-    """The position of field ``index`` of a table, or 0 where it is left out."""
+def find_field(data: memoryview | bytes, table: int, index: int) -> int:
+    """Return the position of field ``index`` of a table, or 0 if it is absent."""
     vtable = table - I32.unpack_from(data, table)[0]
     if vtable < 0:
         raise ValueError("a vtable before the header")
@@ -220,24 +229,24 @@ def locate(data: memoryview | bytes, table: int, index: int) -> int:
     return table + offset if offset else 0
 
 
-def scalar(data: memoryview | bytes, table: int, index: int, size: int) -> int:
-    """An integer field of 1 or 8 bytes, 0 by default."""
-    position = locate(data, table, index)
+def read_integer(data: memoryview | bytes, table: int, index: int, size: int) -> int:
+    """Read an integer field of 1 or 8 bytes; 0 if it is absent."""
+    position = find_field(data, table, index)
     if not position:
         return 0
     return data[position] if size == 1 else int(I64.unpack_from(data, position)[0])
 
 
-def vector(data: memoryview | bytes, table: int, index: int) -> tuple[int, int]:
-    """Position of the first element and number of elements of a vector field; (0, 0) if none."""
-    position = locate(data, table, index)
+def find_vector(data: memoryview | bytes, table: int, index: int) -> tuple[int, int]:
+    """Return the position and number of a vector field's elements; (0, 0) if it is absent."""
+    position = find_field(data, table, index)
     if not position:
         return 0, 0
-    start = follow(data, position)
+    start = follow_offset(data, position)
     return start + 4, U32.unpack_from(data, start)[0]
 
 
-def text(data: memoryview | bytes, table: int, index: int) -> str:
-    """A string field, "" by default."""
-    start, length = vector(data, table, index)
-    return str(take(data, start, length), "utf-8")
+def read_text(data: memoryview | bytes, table: int, index: int) -> str:
+    """Read a string field; empty if it is absent."""
+    start, length = find_vector(data, table, index)
+    return str(slice_bytes(data, start, length), "utf-8")

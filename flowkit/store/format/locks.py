@@ -1,7 +1,8 @@
-"""Locks on a store: ``flock`` on files, which the kernel lets go when their holder dies.
+"""Lock a store with ``flock``, which the kernel releases when the process that holds it dies.
 
-One lock file for each part i/n of a dataset. A whole run is part 0 of 1, so one rule serves all:
-a part is refused while a part of another n, or the same part, is held.
+A large dataset can be extracted by several runs at once; run i of n works on part (i, n) of the
+videos. There is one lock file for each part. A run on the whole dataset holds part (0, 1), so one
+rule is enough: a part cannot be locked while the same part, or a part of another n, is locked.
 """
 
 import fcntl
@@ -10,97 +11,94 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from flowkit.errors import LockedError, StoreError, UsageError
 from flowkit.store.format.atomic import disk_errors
 
-FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-PROBES = 5
-"""Another process's is_locked holds a lock for microseconds: so a refusal is tried again."""
+OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+LOCK_ATTEMPTS = 5
+"""``is_locked`` in another process holds a lock for microseconds, so a refusal is tried again."""
 
 
 @contextmanager
 def hold_store(root: str | os.PathLike[str], part: tuple[int, int] = (0, 1)) -> Iterator[None]:
-    """Hold part ``(i, n)`` of the store for writing; LockedError where others exclude it."""
-    folder = make_locks(Path(root))
-    number, parts = part
-    if not 0 <= number < parts:
-        raise UsageError(f"a part i/n needs 0 ≤ i < n, got {number}/{parts}")
-    with exclusive(folder / "gate"):
-        for other in held_parts(Path(root)):
-            if other == part or other[1] != parts:
-                raise LockedError(describe(Path(root), part, other))
-        mine = take(Path(root), part)
-    try:
+    """Lock one part of a store for writing while the context is open.
+
+    Args:
+        root: Folder of the store.
+        part: The part (i, n) of the dataset; (0, 1) is the whole store.
+
+    Raises:
+        LockedError: Another process writes to this part, or to a part of another n.
+    """
+    root = Path(root)
+    folder = make_lock_folder(root)
+    if not 0 <= part[0] < part[1]:
+        raise UsageError(f"a part i/n needs 0 ≤ i < n, got {part[0]}/{part[1]}")
+    with ExitStack() as stack:
+        with hold_lock(folder / "gate"):
+            for other in find_locked_parts(root):
+                if other == part or other[1] != part[1]:
+                    raise LockedError(describe_conflict(root, part, other))
+            path = lock_path(root, part)
+            descriptor = open_lock_file(path)
+            stack.callback(os.close, descriptor)
+            if not try_lock(descriptor):
+                raise LockedError(describe_conflict(root, part, part))
+            with disk_errors(path):  # the holder's name is for people to read
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         yield
-    finally:
-        os.close(mine)
 
 
-def take(root: Path, part: tuple[int, int]) -> int:
-    """A descriptor that holds a part's lock, with the holder's name in the file, for people."""
-    path = lock_path(root, part)
-    descriptor = open_lock(path)
-    try:
-        if not try_lock(descriptor):
-            raise LockedError(describe(root, part, part))
-        with disk_errors(path):
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def open_lock(path: Path) -> int:
-    """A descriptor of a lock file, made where it is missing."""
+def open_lock_file(path: Path) -> int:
+    """Open a lock file, and create it if it is missing; returns its descriptor."""
     with disk_errors(path):
-        return os.open(path, FLAGS, 0o666)
+        return os.open(path, OPEN_FLAGS, 0o666)
 
 
-def held_parts(root: Path) -> list[tuple[int, int]]:
-    """The parts (i, n) of a store that are held now."""
-    held = []
+def find_locked_parts(root: Path) -> list[tuple[int, int]]:
+    """Return the parts (i, n) of a store that are locked now."""
+    parts = []
     for path in sorted((root / "locks").glob("part-*-of-*")):
         match = re.fullmatch(r"part-(\d+)-of-(\d+)", path.name)
         if match and is_locked(path):
-            held.append((int(match[1]), int(match[2])))
-    return held
+            parts.append((int(match[1]), int(match[2])))
+    return parts
 
 
 def lock_path(root: Path, part: tuple[int, int]) -> Path:
-    """The lock file of part (i, n)."""
+    """Return the path of the lock file of part (i, n)."""
     return root / "locks" / f"part-{part[0]}-of-{part[1]}"
 
 
-def make_locks(root: Path) -> Path:
-    """The folder ``locks`` of a store, made where it is missing."""
+def make_lock_folder(root: Path) -> Path:
+    """Create the folder ``locks`` of a store if it is missing, and return its path."""
     folder = root / "locks"
     with disk_errors(root):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def describe(root: Path, part: tuple[int, int], other: tuple[int, int]) -> str:
+def describe_conflict(root: Path, part: tuple[int, int], other: tuple[int, int]) -> str:
     """Describe who holds part ``other`` of a store, so that ``part`` cannot be locked."""
     holder = ""
     with suppress(OSError):
         holder = lock_path(root, other).read_text(errors="replace").strip()
     wanted = "the whole store" if part == (0, 1) else f"part {part[0]}/{part[1]} of the store"
-    theirs = "all of it" if other == (0, 1) else f"part {other[0]}/{other[1]}"
+    locked = "all of it" if other == (0, 1) else f"part {other[0]}/{other[1]}"
     return (
         f"{root}: expected {wanted} to be free, but {holder or 'another process'} is writing "
-        f"{theirs}; wait for it, or stop it"
+        f"{locked}; wait for it, or stop it"
     )
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold ``path`` (made where missing), waiting as long as it takes."""
-    descriptor = open_lock(path)
+def hold_lock(path: Path) -> Iterator[None]:
+    """Lock a file (created if missing) while the context is open; waits as long as it takes."""
+    descriptor = open_lock_file(path)
     try:
         lock(descriptor, fcntl.LOCK_EX)
         yield
@@ -109,16 +107,16 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the lock on an open file if nobody has it; closing the descriptor lets it go."""
-    for probe in range(PROBES):
+    """Lock an open file if nobody else has; closing the descriptor releases the lock."""
+    for attempt in range(LOCK_ATTEMPTS):
         if lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
             return True
-        time.sleep(0.002 * probe)
+        time.sleep(0.002 * attempt)
     return False
 
 
 def is_locked(path: str | os.PathLike[str]) -> bool:
-    """Whether another open file holds ``path``; False where there is no such file."""
+    """Return whether a file is locked through another descriptor; False if it does not exist."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -130,7 +128,14 @@ def is_locked(path: str | os.PathLike[str]) -> bool:
 
 
 def lock(descriptor: int, operation: int) -> bool:
-    """``flock``; False where somebody else has it, StoreError where the disk knows no locks."""
+    """Call ``flock``.
+
+    Returns:
+        False if the lock is held elsewhere.
+
+    Raises:
+        StoreError: The file system does not support locks.
+    """
     try:
         fcntl.flock(descriptor, operation)
     except BlockingIOError:

@@ -1,8 +1,8 @@
-"""Commit records: the files that make shards count."""
+"""Write and read commit records: ``<uuid>.json``, without which a shard does not count."""
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,64 +18,85 @@ from flowkit.store.format.schema import (
 )
 
 
-def make_record(
-    folder: str, uuid: str, contents: CompleteVideos, size: int, sha256: str
+def record_shard(
+    path: Path, folder: str, contents: CompleteVideos, size: int, sha256: str
 ) -> CommitRecord:
-    """The record of a shard that is committed now."""
-    return CommitRecord(
+    """Write the commit record of a finished shard; from now on the shard counts.
+
+    Args:
+        path: The shard file, ``<uuid>.arrow``.
+        folder: Shard folder, such as ``frames`` or ``features/<name>``.
+        contents: The videos of the shard.
+        size: Size of the shard file in bytes.
+        sha256: SHA-256 of the shard file, in hexadecimal.
+
+    Returns:
+        The record.
+    """
+    record = CommitRecord(
         folder=folder,
-        uuid=uuid,
+        uuid=path.stem,
         rows=contents.rows,
         bytes=size,
         sha256=sha256,
         committed=time.time(),
         videos=tuple(contents.videos),
     )
+    write_record(path.with_suffix(".json"), record)
+    return record
 
 
-def record_json(record: CommitRecord) -> bytes:
-    """The content of ``<uuid>.json``."""
+def write_record(path: Path, record: CommitRecord) -> None:
+    """Write or replace a commit record."""
     values = {name: getattr(record, name) for name in record.__dataclass_fields__}
     values["videos"] = [video.to_dict() for video in record.videos]
-    return encode_json({"format": FORMAT} | values)
-
-
-def write_record(root: Path, record: CommitRecord) -> None:
-    """Write ``<uuid>.json``: from now on the shard counts."""
-    write_atomic(root / f"{record.name}.json", record_json(record))
+    write_atomic(path, encode_json({"format": FORMAT} | values))
 
 
 def record_paths(root: Path) -> Iterator[Path]:
-    """The commit records of a store, folder by folder, in the order of their names."""
+    """Yield the paths of a store's commit records, folder by folder, sorted by name."""
     for folder in shard_folders(root):
         yield from sorted((root / folder).glob("*.json"))
 
 
+def list_committed_streams(records: Iterable[CommitRecord]) -> set[tuple[str, str]]:
+    """Return (video id, stream) of everything that is in some commit records."""
+    videos = (video for record in records for video in record.videos)
+    return {(video.id, stream) for video in videos for stream in video.streams}
+
+
 def read_record(path: Path) -> CommitRecord:
-    """Read a commit record; FormatError if it is newer, CorruptError if it is broken."""
+    """Read a commit record.
+
+    Raises:
+        FormatError: The record has a newer format.
+        CorruptError: The record is damaged.
+    """
     values = load_record(path)
     try:
         videos = tuple(CommittedVideo.from_dict(video) for video in values["videos"])
-        known = {name: values[name] for name in CommitRecord.__dataclass_fields__}
-        return CommitRecord(**known | {"videos": videos})
+        fields = {name: values[name] for name in CommitRecord.__dataclass_fields__}
+        return CommitRecord(**fields | {"videos": videos})
     except (KeyError, TypeError) as error:
-        raise broken_record(path, error) from None
+        raise make_record_error(path, error) from None
 
 
 def load_record(path: Path) -> dict[str, Any]:
-    """The JSON of a commit record as it is, for readers of many."""
+    """Read the JSON values of a commit record, which is faster than :func:`read_record`."""
     try:
         values: dict[str, Any] = json.loads(path.read_bytes())
-        found = values["format"]
+        version = values["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise broken_record(path, error) from None
-    if found > FORMAT:
-        raise FormatError(f"{path}: expected format {FORMAT} at most, got {found}; update flowkit")
+        raise make_record_error(path, error) from None
+    if version > FORMAT:
+        raise FormatError(
+            f"{path}: expected format {FORMAT} at most, got {version}; update flowkit"
+        )
     return values
 
 
-def broken_record(path: Path, error: Exception) -> CorruptError:
-    """Make the error for a commit record that cannot be read."""
+def make_record_error(path: Path, error: Exception) -> CorruptError:
+    """Make the error for a commit record that is damaged."""
     return CorruptError(
         f"{path}: expected a commit record ({error!r}); run `flowkit verify --repair`"
     )

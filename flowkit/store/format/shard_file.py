@@ -1,4 +1,4 @@
-"""One shard while it is written: locked, hashed on the way, and committed in README's steps."""
+"""Write one shard file: locked, hashed while it is written, and committed in the README's steps."""
 
 import fcntl
 import hashlib
@@ -13,27 +13,33 @@ from uuid import uuid4
 import pyarrow as pa
 
 from flowkit.errors import StoreError
-from flowkit.store.format.atomic import disk_errors, sync_folder, write_atomic
+from flowkit.store.format.atomic import disk_errors, sync_folder
 from flowkit.store.format.complete_videos import CompleteVideos
-from flowkit.store.format.locks import FLAGS, lock
-from flowkit.store.format.records import make_record, record_json
-from flowkit.store.format.schema import (
-    BATCH_CRC_KEY,
-    BATCH_KEY,
-    CommitRecord,
-    encode_json,
-)
+from flowkit.store.format.locks import OPEN_FLAGS, lock
+from flowkit.store.format.records import record_shard
+from flowkit.store.format.schema import BATCH_CRC_KEY, BATCH_KEY, CommitRecord, encode_json
 
 
 class HashedFile:
-    """A file under ``flock`` from before its first byte, counted and hashed as it is written."""
+    """A new file that is locked before its first byte, and hashed while it is written.
+
+    It has the methods that ``pyarrow.ipc.new_file`` needs.
+
+    Args:
+        path: Path of the file, which must not exist.
+
+    Attributes:
+        bytes: Number of bytes written so far.
+        sha256: Hash of the bytes written so far.
+        closed: Whether the file is closed, and so no longer locked.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.bytes = 0
         self.sha256 = hashlib.sha256()
         self.closed = False
-        self._descriptor = os.open(path, FLAGS | os.O_EXCL, 0o666)
+        self._descriptor = os.open(path, OPEN_FLAGS | os.O_EXCL, 0o666)
         try:
             lock(self._descriptor, fcntl.LOCK_EX)
         except StoreError:
@@ -41,34 +47,33 @@ class HashedFile:
             path.unlink()
             raise
 
-    @property
-    def unlinked(self) -> bool:
-        """Whether the file has lost its name: recovery can take it between birth and lock."""
+    def is_deleted(self) -> bool:
+        """Return whether the file was deleted, as a recovery may do before it is locked."""
         return os.fstat(self._descriptor).st_nlink == 0
 
     def write(self, data: Any) -> int:
-        """Write all of ``data``; OSError where there is no room."""
+        """Write all of ``data``; OSError if there is no room."""
         view = memoryview(data).cast("B")
         self.sha256.update(view)
-        done = 0
-        while done < len(view):
-            done += os.write(self._descriptor, view[done:])
-        self.bytes += done
-        return done
+        written = 0
+        while written < len(view):
+            written += os.write(self._descriptor, view[written:])
+        self.bytes += written
+        return written
 
     def tell(self) -> int:
-        """Bytes written so far; Arrow asks for it."""
+        """Return the number of bytes written so far."""
         return self.bytes
 
     def flush(self) -> None:
-        """Nothing is buffered."""
+        """Do nothing, since nothing is buffered."""
 
     def sync(self) -> None:
         """Wait until the bytes are on disk."""
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Close the file and so let its lock go."""
+        """Close the file, which also releases its lock."""
         if not self.closed:
             self.closed = True
             os.close(self._descriptor)
@@ -77,26 +82,34 @@ class HashedFile:
 class ShardFile:
     """A shard while it is written.
 
-    Its file is ``<uuid><suffix>``; a commit turns it into ``<uuid>.arrow`` and ``<uuid>.json``.
-    After a DiskFullError or StoreError from any method the file is left for recovery, and its lock
-    is let go.
+    After a DiskFullError or StoreError from any method, the file is unlocked and left for recovery.
+
+    Args:
+        folder: Folder of the shard, created if missing.
+        schema: The ``pyarrow.Schema`` of the shard, with its metadata.
+        uuid: Name of the shard; a new one by default.
+        suffix: Suffix of the file until it is committed as ``<uuid>.arrow``.
     """
 
     def __init__(
         self, folder: Path, schema: Any, uuid: str | None = None, suffix: str = ".arrow.part"
     ) -> None:
         self.schema = schema
-        self.metadata = {key.decode(): value.decode() for key, value in schema.metadata.items()}
         self.contents = CompleteVideos()
         with disk_errors(folder / "shard"):
             folder.mkdir(parents=True, exist_ok=True)
-            self.file, self.uuid = open_part(folder, uuid, suffix)
-        schema = schema.with_metadata({**self.metadata, "flowkit.uuid": self.uuid})
-        with self._errors():
-            self._writer = pa.ipc.new_file(self.file, schema)
+            while True:
+                self.uuid = uuid or str(uuid4())
+                self.file = HashedFile(folder / f"{self.uuid}{suffix}")
+                if not self.file.is_deleted():
+                    break
+                self.file.close()
+        metadata = schema.metadata | {b"flowkit.uuid": self.uuid.encode()}
+        with self._close_on_error():
+            self._writer = pa.ipc.new_file(self.file, schema.with_metadata(metadata))
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _close_on_error(self) -> Iterator[None]:
         try:
             with disk_errors(self.file.path, f"{self.file.bytes / 1e6 + 64:,.0f} MB"):
                 yield
@@ -105,29 +118,30 @@ class ShardFile:
             raise
 
     def write(self, batch: Any, crc32: Mapping[str, int], videos: Sequence[Any]) -> None:
-        """Append one ``pyarrow.RecordBatch`` with its checksums and its videos' parts."""
+        """Append one batch.
+
+        Args:
+            batch: The ``pyarrow.RecordBatch``.
+            crc32: CRC-32 of each column.
+            videos: Metadata of the parts of videos in the batch, as JSON values.
+        """
         text = encode_json({"videos": videos, "crc32": crc32})
-        with self._errors():
-            keys = {BATCH_KEY: text, BATCH_CRC_KEY: str(zlib.crc32(text))}
-            self._writer.write_batch(batch, custom_metadata=keys)
+        with self._close_on_error():
+            metadata = {BATCH_KEY: text, BATCH_CRC_KEY: str(zlib.crc32(text))}
+            self._writer.write_batch(batch, custom_metadata=metadata)
         self.contents.add(videos)
 
     def commit(self) -> CommitRecord:
-        """Finish, name and record the shard; the lock is held until the record is there."""
-        with self._errors():
+        """Finish and rename the file, and write its commit record before its lock is released."""
+        with self._close_on_error():
             self._writer.close()
             self.file.sync()
-            final = self.file.path.with_name(f"{self.uuid}.arrow")
-            self.file.path.replace(final)
-            sync_folder(final.parent)
-            record = make_record(
-                self.metadata["flowkit.folder"],
-                self.uuid,
-                self.contents,
-                self.file.bytes,
-                self.file.sha256.hexdigest(),
-            )
-            write_atomic(final.with_suffix(".json"), record_json(record))
+            path = self.file.path.with_name(f"{self.uuid}.arrow")
+            self.file.path.replace(path)
+            sync_folder(path.parent)
+            folder = self.schema.metadata[b"flowkit.folder"].decode()
+            sha256 = self.file.sha256.hexdigest()
+            record = record_shard(path, folder, self.contents, self.file.bytes, sha256)
         self.file.close()
         return record
 
@@ -135,13 +149,3 @@ class ShardFile:
         """Remove the file."""
         self.file.path.unlink(missing_ok=True)
         self.file.close()
-
-
-def open_part(folder: Path, uuid: str | None, suffix: str) -> tuple[HashedFile, str]:
-    """A new locked file in ``folder``, and the uuid in its name."""
-    while True:
-        name = uuid or str(uuid4())
-        file = HashedFile(folder / f"{name}{suffix}")
-        if not file.unlinked:
-            return file, name
-        file.close()

@@ -1,1 +1,1 @@
-"""How damage is found, and what is saved from it: verify, salvage, recovery, repair."""
+"""Find damage in a store, and save what is intact: verify, repair, recovery and salvage."""

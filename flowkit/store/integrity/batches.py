@@ -1,8 +1,7 @@
 """Read the batches of a shard file that may be damaged, and copy videos out of it.
 
-Recovery (salvage.py), ``verify`` (damage.py, contents.py) and repair (repair.py) look at a shard
-through these functions: a :class:`Batch` is what its header says, a :class:`FoundVideo` a complete
-video in consecutive batches, and :func:`copy_videos` writes some of them into a new shard.
+Recovery (salvage.py), ``verify`` (inspection.py, damage.py, contents.py) and repair (repair.py) all
+look at a shard through :class:`ShardContents`.
 """
 
 import json
@@ -21,7 +20,7 @@ import pyarrow as pa
 from flowkit.errors import CorruptError, StoreError
 from flowkit.store.format.column_rows import read_bytes_rows, read_fixed_rows, read_offsets
 from flowkit.store.format.columns import build_arrays
-from flowkit.store.format.complete_videos import CompleteVideos
+from flowkit.store.format.complete_videos import CompleteVideos, VideoPart
 from flowkit.store.format.layout import (
     RECORD_BATCH,
     Block,
@@ -33,22 +32,30 @@ from flowkit.store.format.layout import (
     read_message,
     scan_messages,
 )
-from flowkit.store.format.schema import BATCH_CRC_KEY, BATCH_KEY, CommittedVideo, VideoMeta
+from flowkit.store.format.schema import (
+    BATCH_CRC_KEY,
+    BATCH_KEY,
+    CommittedVideo,
+    VideoMeta,
+    shard_columns,
+)
 from flowkit.store.format.shard_file import ShardFile
 from flowkit.streams import Column
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One batch: where its columns lie, its videos' parts, and the CRC-32 of each column."""
+    """What the header of one batch says."""
 
-    position: int
     extents: dict[str, Extent]
-    parts: list[dict[str, Any]]
+    """Where each column lies in the file."""
+    entries: list[dict[str, Any]]
+    """Metadata of the parts of videos in the batch."""
     crc32: dict[str, int]
+    """CRC-32 of each column."""
 
-    def changed_columns(self, descriptor: int) -> list[str]:
-        """The columns whose bytes are not those that were written."""
+    def find_changed_columns(self, descriptor: int) -> list[str]:
+        """Return the names of the columns whose bytes do not have the CRC-32 of the header."""
         return [
             name
             for name, extent in self.extents.items()
@@ -57,178 +64,165 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Consecutive rows of one video in one batch; ``part`` is what the batch says of them."""
-
-    batch: Batch
-    part: dict[str, Any]
-    first_row: int
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class FoundVideo:
-    """A complete video and its rows."""
+class ShardVideo:
+    """A video of which every part is in the shard."""
 
     meta: CommittedVideo
-    pieces: tuple[Piece, ...]
+    """Its metadata, and where it lies in the shard."""
+    parts: tuple[VideoPart, ...]
+    """Its parts, in order."""
+
+
+class ShardContents:
+    """The batches and complete videos of an open shard file.
+
+    Args:
+        descriptor: File descriptor of the shard.
+        columns: The columns of the shard.
+        batches: Its batches, in file order.
+
+    Attributes:
+        complete: The complete videos, assembled from the batches.
+        videos: The same videos with their parts, in file order.
+    """
+
+    def __init__(
+        self, descriptor: int, columns: tuple[Column, ...], batches: Sequence[Batch]
+    ) -> None:
+        self.descriptor, self.columns, self.batches = descriptor, columns, batches
+        self.complete = CompleteVideos(batch.entries for batch in batches)
+        pairs = zip(self.complete.videos, self.complete.parts, strict=True)
+        self.videos = [ShardVideo(meta, parts) for meta, parts in pairs]
+
+    def read_values(self, part: VideoPart, column: Column) -> Any:
+        """Read the values of one column in one part of a video.
+
+        Returns:
+            A list of bytes (None where empty), vectors (rows, dimension), or numbers (rows,).
+
+        Raises:
+            CorruptError: Offsets decrease, or the file ends too early.
+        """
+        extent = self.batches[part.batch].extents[column.name]
+        if column.kind != "bytes":
+            return read_fixed_rows(self.descriptor, extent, column, part.first_row, part.rows)
+        offsets = self._read_offsets(part, column)
+        rows = read_bytes_rows(self.descriptor, extent, offsets, 0, part.rows)
+        return [data or None for data in rows]
+
+    def _read_offsets(self, part: VideoPart, column: Column) -> memoryview:
+        """Read the offsets of a bytes column in one part; CorruptError if they decrease."""
+        extent = self.batches[part.batch].extents[column.name]
+        offsets = read_offsets(self.descriptor, extent, part.first_row, part.rows)
+        rising = (np.diff(np.asarray(offsets)) >= 0).all()
+        if not (rising and offsets[0] >= 0 and offsets[-1] <= extent.size):
+            raise CorruptError(f"column {column.name}: expected rising offsets up to {extent.size}")
+        return offsets
+
+    def is_copyable(self, video: ShardVideo, dimension: int | None) -> bool:
+        """Return whether the rows of a video fit into a new shard.
+
+        The checksums of a batch can be right and its rows still be malformed, if another program
+        wrote them.
+
+        Args:
+            video: A video of this shard.
+            dimension: Expected dimension of the vectors, if the shard holds vectors.
+        """
+        for part in video.parts:
+            for column in self.columns:
+                extent = self.batches[part.batch].extents[column.name]
+                if column.kind == "bytes":
+                    try:
+                        self._read_offsets(part, column)
+                    except CorruptError:
+                        return False
+                else:
+                    values = (dimension or 0) if column.kind == "vector" else 1
+                    if extent.size != extent.rows * values * np.dtype(column.dtype).itemsize:
+                        return False
+        return True
+
+    def copy_videos(self, videos: Sequence[ShardVideo], shard: ShardFile) -> None:
+        """Write copyable videos into a new shard, with the same division into batches.
+
+        Only one batch at a time is in memory.
+
+        Args:
+            videos: Videos of this shard, in file order.
+            shard: The new shard.
+        """
+        parts = (part for video in videos for part in video.parts)
+        for number, group in groupby(parts, key=lambda part: part.batch):
+            blocks: list[tuple[Any, ...]] = []
+            entries = []
+            for part in group:
+                values = [self.read_values(part, column) for column in self.columns]
+                # A block is one row of bytes, or all rows of numbers.
+                is_bytes = self.columns[0].kind == "bytes"
+                blocks += zip(*values, strict=True) if is_bytes else [tuple(values)]
+                entries.append(self.batches[number].entries[part.number])
+            arrays, crc32 = build_arrays(self.columns, shard.schema, blocks)
+            shard.write(pa.record_batch(arrays, schema=shard.schema), crc32, entries)
 
 
 @contextmanager
-def open_shard(path: Path) -> Iterator[int]:
-    """Open a shard to read it by ``pread``; gives its descriptor."""
+def open_shard(path: Path, folder: str) -> Iterator[ShardContents]:
+    """Open a shard file that may be damaged, with all batches whose headers can be read.
+
+    Batches are found through the footer and by a scan from the start of the file, so that one
+    damaged place does not hide the other batches.
+
+    Args:
+        path: The shard file.
+        folder: Its shard folder, such as ``frames`` or ``features/<name>``.
+    """
+    columns = shard_columns(folder)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        yield descriptor
+        blocks: dict[int, Block] = {}
+        with suppress(CorruptError):  # without a footer, the scan must do
+            blocks = {block.position: block for block in read_footer(descriptor, path)}
+        blocks |= {block.position: block for block, _ in scan_messages(descriptor)}
+        batches = []
+        for _, block in sorted(blocks.items()):
+            with suppress(CorruptError):
+                message = read_message(descriptor, block)
+                if message.kind == RECORD_BATCH:
+                    block = Block(block.position, block.header, message.body)
+                    batches.append(parse_batch(block, message, columns))
+        yield ShardContents(descriptor, columns, batches)
     finally:
         os.close(descriptor)
 
 
-def read_batches(descriptor: int, path: Path, columns: tuple[Column, ...]) -> Iterator[Batch]:
-    """All batches of a shard that can be understood, by position.
-
-    They are found by the footer and by scanning from the start, so that one damaged place does
-    not hide the rest.
-    """
-    blocks: dict[int, Block] = {}
-    with suppress(CorruptError):  # then the scan has to do
-        blocks = {block.position: block for block in read_footer(descriptor, path)}
-    blocks |= {block.position: block for block, _ in scan_messages(descriptor)}
-    for _, block in sorted(blocks.items()):
-        with suppress(CorruptError):
-            message = read_message(descriptor, block)
-            if message.kind == RECORD_BATCH:
-                block = Block(block.position, block.header, message.body)
-                yield parse_batch(block, message, columns)
-
-
 def parse_batch(block: Block, message: Message, columns: tuple[Column, ...]) -> Batch:
-    """Read what a batch's header says; CorruptError where it makes no sense."""
-    metadata = batch_metadata(message)
+    """Parse the header of a batch; CorruptError if it makes no sense."""
     extents = locate_columns(block, message, columns)
-    names = [column.name for column in columns]
-    try:
-        crc32 = {name: int(metadata["crc32"][name]) for name in names}
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptError(f"expected the checksum of each column ({error!r})") from None
-    return Batch(block.position, dict(zip(names, extents, strict=True)), metadata["videos"], crc32)
-
-
-def batch_metadata(message: Message) -> dict[str, Any]:
-    """The parsed ``flowkit.batch`` of a batch; CorruptError where it is malformed."""
     try:
         text = message.metadata[BATCH_KEY]
         if zlib.crc32(text.encode()) != int(message.metadata[BATCH_CRC_KEY]):
             raise ValueError("its checksum is another")
         metadata: dict[str, Any] = json.loads(text)
-        rows = [part["rows"] + 0 * part["part"] for part in metadata["videos"]]
+        rows = [entry["rows"] + 0 * entry["part"] for entry in metadata["videos"]]
         if sum(rows) != message.rows or min(rows, default=0) < 0:
             raise ValueError(f"{sum(rows)} rows of {message.rows}")
-        for part in metadata["videos"]:
-            if part["last"]:
-                VideoMeta.from_dict(part)
-            part["id"].encode()
-        metadata["crc32"].items()
+        for entry in metadata["videos"]:
+            if entry["last"]:
+                VideoMeta.from_dict(entry)
+            entry["id"].encode()
+        crc32 = {column.name: int(metadata["crc32"][column.name]) for column in columns}
     except (KeyError, TypeError, ValueError, AttributeError, StoreError) as error:
         raise CorruptError(f"expected the metadata of a batch ({error!r})") from None
-    return metadata
+    names = [column.name for column in columns]
+    return Batch(dict(zip(names, extents, strict=True)), metadata["videos"], crc32)
 
 
 def check_batch(
     descriptor: int, block: Block, message: Message, columns: tuple[Column, ...]
 ) -> Batch:
-    """Read a batch and all its bytes; CorruptError where metadata or a checksum is wrong."""
+    """Parse a batch and read all its bytes; CorruptError if a checksum or its header is wrong."""
     batch = parse_batch(block, message, columns)
-    for name in batch.changed_columns(descriptor):
-        raise CorruptError(f"expected the checksum of column {name}, got another")
+    for name in batch.find_changed_columns(descriptor):
+        raise CorruptError(f"checksum mismatch in column {name}")
     return batch
-
-
-def find_videos(
-    batches: Sequence[Batch], contents: CompleteVideos | None = None
-) -> list[FoundVideo]:
-    """The videos of which every part is there, in order, with their rows.
-
-    Args:
-        batches: Of one shard, by position.
-        contents: Assembled from ``batches``, if that was done already.
-    """
-    contents = contents or CompleteVideos(batch.parts for batch in batches)
-    return [
-        FoundVideo(
-            meta,
-            tuple(
-                Piece(batches[p.batch], batches[p.batch].parts[p.number], p.first_row, p.rows)
-                for p in places
-            ),
-        )
-        for meta, places in zip(contents.videos, contents.places, strict=True)
-    ]
-
-
-def read_values(descriptor: int, piece: Piece, column: Column) -> Any:
-    """Read a column's values over a piece.
-
-    Returns:
-        A list of bytes (None where empty), vectors (rows, dimension), or numbers (rows,).
-
-    Raises:
-        CorruptError: Offsets do not rise, or the file ends before.
-    """
-    extent = piece.batch.extents[column.name]
-    if column.kind != "bytes":
-        return read_fixed_rows(descriptor, extent, column, piece.first_row, piece.rows)
-    offsets = check_offsets(descriptor, piece, column)
-    return [data or None for data in read_bytes_rows(descriptor, extent, offsets, 0, piece.rows)]
-
-
-def check_offsets(descriptor: int, piece: Piece, column: Column) -> memoryview:
-    """Read the offsets of a bytes column over a piece; CorruptError where they do not rise."""
-    extent = piece.batch.extents[column.name]
-    offsets = read_offsets(descriptor, extent, piece.first_row, piece.rows)
-    rising = (np.diff(np.asarray(offsets)) >= 0).all()
-    if not (rising and offsets[0] >= 0 and offsets[-1] <= extent.size):
-        raise CorruptError(f"column {column.name}: expected rising offsets up to {extent.size}")
-    return offsets
-
-
-def is_copyable(
-    descriptor: int, video: FoundVideo, columns: tuple[Column, ...], dimension: int | None
-) -> bool:
-    """Whether a new shard can take the rows of a video, whose checksums are right.
-
-    They can be right and the rows still make no sense, if some other program wrote them so.
-    ``dimension`` is that of the shard's vectors.
-    """
-    for piece in video.pieces:
-        for column in columns:
-            extent = piece.batch.extents[column.name]
-            values = dimension if column.kind == "vector" else 1
-            if column.kind == "bytes":
-                try:
-                    check_offsets(descriptor, piece, column)
-                except CorruptError:
-                    return False
-            elif extent.size != extent.rows * (values or 0) * np.dtype(column.dtype).itemsize:
-                return False
-    return True
-
-
-def copy_videos(
-    descriptor: int, videos: Sequence[FoundVideo], columns: tuple[Column, ...], shard: ShardFile
-) -> None:
-    """Write the rows of copyable videos into a new shard, divided into batches as they are.
-
-    Memory is bounded by a batch. ``videos`` must be in the order of the file.
-    """
-    pieces = (piece for video in videos for piece in video.pieces)
-    for _, group in groupby(pieces, key=lambda piece: piece.batch.position):
-        blocks: list[tuple[Any, ...]] = []
-        parts = []
-        for piece in group:
-            values = [read_values(descriptor, piece, column) for column in columns]
-            # Bytes go row by row into an Arrow array, numbers a whole piece at once.
-            blocks += zip(*values, strict=True) if columns[0].kind == "bytes" else [tuple(values)]
-            parts.append(piece.part)
-        arrays, crc32 = build_arrays(columns, shard.schema, blocks)
-        shard.write(pa.record_batch(arrays, schema=shard.schema), crc32, parts)

@@ -1,6 +1,6 @@
-"""What the rows of a shard hold, looked at one by one: ``verify --deep``.
+"""Check the rows of a shard one by one, for ``verify --deep``.
 
-The bytes may be those that were committed and still be wrong, if whoever wrote them was.
+The bytes may be those that were committed and still be wrong, if the program that wrote them was.
 """
 
 from collections.abc import Iterator
@@ -12,47 +12,73 @@ import simplejpeg
 from flowkit.errors import CorruptError
 from flowkit.recipe import Recipe
 from flowkit.store.format import jpeg
-from flowkit.store.format.schema import VideoMeta, shard_columns, vector_dimension
-from flowkit.store.integrity.batches import FoundVideo, read_values
+from flowkit.store.format.schema import VideoMeta, vector_dimension
+from flowkit.store.integrity.batches import ShardContents, ShardVideo
 
 SHOWN = 3
 """Findings of one video that are spelled out; the others are counted."""
 
 
-def check_contents(
-    descriptor: int, folder: str, video: FoundVideo, recipe: Recipe, pool: Executor
+def check_rows(
+    shard: ShardContents, video: ShardVideo, folder: str, recipe: Recipe, pool: Executor
 ) -> list[str]:
-    """What is wrong with a video's rows: every picture decoded, every number looked at."""
-    rows = sum(piece.rows for piece in video.pieces)
-    wrong = [] if rows == video.meta.frames else [f"{video.meta.frames} frames but {rows} rows"]
-    if folder == "frames":
-        wrong += check_frames(descriptor, video, pool)
-    else:
-        wrong += check_numbers(descriptor, folder, video, recipe)
-    more = [f"and {len(wrong) - SHOWN} more findings"] if len(wrong) > SHOWN else []
-    return wrong[:SHOWN] + more
+    """Decode every image of a video, or check every number.
+
+    Args:
+        shard: The open shard.
+        video: A video of the shard.
+        folder: The shard folder, such as ``frames`` or ``features/<name>``.
+        recipe: The recipe of the store.
+        pool: Threads that decode images.
+
+    Returns:
+        What is wrong, one line per finding; empty if nothing is.
+    """
+    rows, frames = video.meta.rows, video.meta.frames
+    findings = [] if rows == frames else [f"{frames} frames but {rows} rows"]
+    try:
+        if folder == "frames":
+            findings += check_frames(shard, video, pool)
+        else:
+            findings += check_numbers(shard, video, vector_dimension(folder, recipe))
+    except CorruptError as error:
+        return [str(error)]
+    if len(findings) > SHOWN:
+        findings[SHOWN:] = [f"and {len(findings) - SHOWN} more findings"]
+    return findings
 
 
-def check_frames(descriptor: int, video: FoundVideo, pool: Executor) -> Iterator[str]:
-    """Pictures that are missing, superfluous, broken, or of another size or colour space."""
+def check_frames(shard: ShardContents, video: ShardVideo, pool: Executor) -> Iterator[str]:
+    """Find images that are missing, superfluous, broken, or of another size or colour space."""
     t = 0
-    for piece in video.pieces:
-        for column in shard_columns("frames"):
-            values = read_values(descriptor, piece, column)
-            name = column.name
-            pictures = [(t + row, name, data, video.meta) for row, data in enumerate(values)]
-            yield from filter(None, pool.map(check_picture, *zip(*pictures, strict=True)))
-        t += piece.rows
+    for part in video.parts:
+        for column in shard.columns:
+            images = shard.read_values(part, column)
+            arguments = [
+                (t + row, column.name, data, video.meta) for row, data in enumerate(images)
+            ]
+            yield from filter(None, pool.map(check_image, *zip(*arguments, strict=True)))
+        t += part.rows
 
 
-def check_picture(t: int, name: str, data: bytes | None, meta: VideoMeta) -> str | None:
-    """What is wrong with one picture, or None."""
+def check_image(t: int, name: str, data: bytes | None, meta: VideoMeta) -> str | None:
+    """Check one image.
+
+    Args:
+        t: Index of the frame, from 0.
+        name: Name of the column.
+        data: The JPEG file; None if there is none.
+        meta: Metadata of the video.
+
+    Returns:
+        What is wrong, or None.
+    """
     stream = "rgb" if name == "rgb" else "flow"
-    wanted = stream in meta.streams and (stream == "rgb" or t < meta.frames - 1)
-    if data is None or not wanted:
-        if (data is not None) == wanted:
-            return None
-        return f"frame {t}: {name} is missing" if wanted else f"frame {t}: {name} is not null"
+    is_expected = stream in meta.streams and (stream == "rgb" or t < meta.frames - 1)
+    if data is None:
+        return f"frame {t}: {name} is missing" if is_expected else None
+    if not is_expected:
+        return f"frame {t}: {name} is not null"
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         if (width, height) != (meta.width, meta.height):
@@ -65,17 +91,16 @@ def check_picture(t: int, name: str, data: bytes | None, meta: VideoMeta) -> str
     return None
 
 
-def check_numbers(descriptor: int, folder: str, video: FoundVideo, recipe: Recipe) -> Iterator[str]:
-    """Vectors of another length than the recipe says, and values that are not finite."""
-    row, dimension = 0, vector_dimension(folder, recipe)
-    for piece in video.pieces:
-        for column in shard_columns(folder):
+def check_numbers(shard: ShardContents, video: ShardVideo, dimension: int | None) -> Iterator[str]:
+    """Find vectors of another dimension than the recipe's, and values that are not finite."""
+    first_row = 0
+    for part in video.parts:
+        for column in shard.columns:
             if column.kind != "vector":
                 continue
-            vectors = read_values(descriptor, piece, column)
-            for number, value in enumerate(vectors, row):
-                if value.size != dimension:
-                    yield f"row {number}: {column.name} has {value.size} values, not {dimension}"
-                if not np.isfinite(value).all():
-                    yield f"row {number}: {column.name} is not finite"
-        row += piece.rows
+            for row, vector in enumerate(shard.read_values(part, column), first_row):
+                if vector.size != dimension:
+                    yield f"row {row}: {column.name} has {vector.size} values, not {dimension}"
+                if not np.isfinite(vector).all():
+                    yield f"row {row}: {column.name} is not finite"
+        first_row += part.rows

@@ -1,53 +1,49 @@
-"""What is still whole in a shard whose bytes are not what was committed.
+"""Find out which videos of a shard are intact when its bytes are not those that were committed.
 
-A video is whole if all its parts are there in order, the CRC-32 of
-their batches' columns and description are right, and the commit record describes it alike.
+A video is intact if all its parts are there, the CRC-32 of its batches' columns and metadata are
+right, and the commit record describes the video in the same way.
 """
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from flowkit.store.format.schema import CommitRecord, VideoMeta, shard_columns
-from flowkit.store.integrity.batches import FoundVideo, find_videos, open_shard, read_batches
-
-
-@dataclass(kw_only=True)
-class Damage:
-    """``whole`` videos, and for each other one by id what is wrong with it."""
-
-    whole: list[FoundVideo] = field(default_factory=list)
-    broken: dict[str, str] = field(default_factory=dict)
+from flowkit.store.format.schema import CommitRecord, CommittedVideo
+from flowkit.store.integrity.batches import ShardVideo, open_shard
 
 
-def find_damage(path: Path, folder: str, record: CommitRecord | None) -> Damage:
-    """Sort the videos of a shard file into whole and broken ones. Bounded memory."""
-    damage = Damage()
-    with open_shard(path) as descriptor:
-        batches = list(read_batches(descriptor, path, shard_columns(folder)))
-        changed = {batch.position: batch.changed_columns(descriptor) for batch in batches}
+def find_damage(
+    path: Path, folder: str, record: CommitRecord | None
+) -> tuple[list[ShardVideo], dict[str, str]]:
+    """Sort the videos of a shard file into intact and damaged ones.
+
+    Args:
+        path: The shard file.
+        folder: Its shard folder.
+        record: Its commit record, if there is one.
+
+    Returns:
+        The intact videos, and what is wrong with each damaged video by id.
+    """
+    intact: list[ShardVideo] = []
+    damaged: dict[str, str] = {}
     expected = {video.id: video for video in record.videos} if record else {}
-    for number, video in enumerate(find_videos(batches)):
-        id = video.meta.id
-        columns = sorted({name for piece in video.pieces for name in changed[piece.batch.position]})
+    with open_shard(path, folder) as shard:
+        changed = [batch.find_changed_columns(shard.descriptor) for batch in shard.batches]
+    for number, video in enumerate(shard.videos):
+        meta = video.meta
+        columns = sorted({name for part in video.parts for name in changed[part.batch]})
         if columns:
-            damage.broken[id] = f"column {', '.join(columns)} has changed bytes"
-        elif record is not None and describe(expected.get(id)) != describe(video.meta):
-            damage.broken[id] = f"video {number} of the shard is not as its record describes it"
+            damaged[meta.id] = f"column {', '.join(columns)} has changed bytes"
+        elif record and not has_same_description(expected.get(meta.id), meta):
+            damaged[meta.id] = f"video {number} of the shard is not as its record describes it"
         else:
-            damage.whole.append(video)
-    found = {video.meta.id for video in damage.whole}
-    for id in expected.keys() - found:
-        damage.broken.setdefault(id, "its rows cannot be found: a batch header has changed bytes")
-    return damage
+            intact.append(video)
+    for id in expected.keys() - {video.meta.id for video in intact}:
+        damaged.setdefault(id, "its rows cannot be found: a batch header has changed bytes")
+    return intact, damaged
 
 
-def describe(meta: VideoMeta | None) -> dict[str, Any] | None:
-    """What both a batch and the record say of a video."""
-    if meta is None:
-        return None
-    values = meta.to_dict()
-    for name in ("batch", "batches", "first_row", "rows"):
-        values.pop(name, None)
-    return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+def has_same_description(expected: CommittedVideo | None, found: CommittedVideo) -> bool:
+    """Return whether two videos are the same, wherever they lie in the shard."""
+    position = {name: getattr(found, name) for name in ("batch", "batches", "first_row", "rows")}
+    return expected is not None and replace(expected, **position) == found

@@ -1,109 +1,97 @@
-"""Is what lies on disk what was committed?
+"""Check that a store on disk is what was committed.
 
-Every shard is hashed whole and compared with its record, and every record with its shard's
-batches. Where a shard's bytes differ, the column checksums tell which videos; a change outside of
-all columns (padding, footer) is reported for the shard. Then the store as a whole: shards without
-records and the reverse, videos committed twice, an index that its records do not give, leftovers.
+Every shard is hashed and compared with its commit record, and every record with the batches of its
+shard. Where the bytes of a shard differ, the checksums of its columns tell which videos are
+damaged; a change outside of all columns (padding, footer) is reported for the shard. Then the store
+as a whole is checked: shards without records and records without shards, videos that were committed
+twice, an index that does not fit the records, and leftovers of killed processes.
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from flowkit.errors import CorruptError, FlowkitError, FormatError, StoreError
+from flowkit.errors import FlowkitError, FormatError, StoreError
 from flowkit.store.annotations import read_annotations
-from flowkit.store.format.complete_videos import CompleteVideos
 from flowkit.store.format.header import StoreHeader
+from flowkit.store.format.layout import CHUNK
 from flowkit.store.format.locks import is_locked
 from flowkit.store.format.records import read_record, record_paths
 from flowkit.store.format.schema import (
     CommitRecord,
-    VideoMeta,
-    shard_columns,
+    CommittedVideo,
     shard_folders,
     vector_dimension,
 )
 from flowkit.store.index import (
-    Candidate,
     Index,
-    Seen,
+    RecordState,
     join_annotations,
-    merge,
+    merge_records,
     read_index,
 )
-from flowkit.store.integrity.batches import find_videos, open_shard, read_batches
-from flowkit.store.integrity.contents import check_contents
+from flowkit.store.integrity.batches import open_shard
+from flowkit.store.integrity.contents import check_rows
 from flowkit.store.integrity.damage import find_damage
+from flowkit.store.integrity.report import Problem, Report
+from flowkit.store.latest_videos import VideoCommit
 from flowkit.store.stale import find_stale
-
-CHUNK = 4 << 20
 
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong: with a shard (``folder/uuid``), a video in it, or the store."""
-
-    shard: str | None
-    video: str | None
-    what: str
-
-    def __str__(self) -> str:
-        where = [] if self.shard is None else [f"shard {self.shard}"]
-        where += [] if self.video is None else [f"video {self.video!r}"]
-        return ", ".join(where or ["store"]) + f": {self.what}"
-
-
 @dataclass(kw_only=True)
-class Report:
-    """What was looked at, and found.
-
-    ``notes`` are no fault: a shard being written, a superseded video. ``repaired`` says what a
-    repair did, ``requeued`` are the ids it could not save, which the next extraction does again.
-    """
-
-    shards: int = 0
-    videos: int = 0
-    bytes: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    repaired: list[str] = field(default_factory=list)
-    requeued: list[str] = field(default_factory=list)
-
-    @property
-    def clean(self) -> bool:
-        """Whether there was nothing wrong."""
-        return not self.problems
-
-
-@dataclass(kw_only=True)
-class Shard:
-    """One shard as it was found. ``unfit`` are ids that a repair must not carry over.
-
-    ``remedy``: None where it is left alone, ``rewrite`` (carry whole videos over into a new
-    shard), ``record`` (make a new commit record), ``remove`` (a record without a shard), ``newer``
-    (none but a newer flowkit can tell).
-    """
+class InspectedShard:
+    """One shard and what is wrong with it."""
 
     folder: str
+    """Shard folder, such as ``frames`` or ``features/<name>``."""
     uuid: str
+    """Name of the shard file without its suffix."""
+    number: int
+    """Position in the list of inspected shards."""
     record: CommitRecord | None = None
-    remedy: str | None = None
-    unfit: set[str] = field(default_factory=set)
+    """Its commit record, if there is one that can be read."""
+    action: Literal["copy-videos", "write-record", "remove-record", "update-flowkit"] | None = None
+    """What a repair must do. ``copy-videos``: copy the intact videos into a new shard and move this
+    one to quarantine. ``write-record``: write the commit record again. ``remove-record``: move the
+    record, whose shard is lost, to quarantine. ``update-flowkit``: only a newer flowkit can tell.
+    """
+    bad_ids: set[str] = field(default_factory=set)
+    """Ids of the videos that are damaged or malformed, which a repair does not copy."""
 
     @property
     def name(self) -> str:
         """Return ``folder/uuid``."""
         return f"{self.folder}/{self.uuid}"
 
+    def make_commit(self, video: CommittedVideo) -> VideoCommit:
+        """Describe the commit of a video; a shard without a record counts as committed last."""
+        committed = self.record.committed if self.record else math.inf
+        return VideoCommit(video.supersedes, (committed, self.uuid), self.number, video)
+
 
 class Inspection:
-    """One pass over a store; ``busy`` while somebody writes it."""
+    """One check of a whole store.
+
+    Args:
+        root: Folder of the store.
+        header: Its header.
+        pool: Threads that decode images for a deep check; None for a check of bytes only.
+        progress: Called with (bytes read, total bytes), or None.
+        busy: Whether another process writes to the store.
+
+    Attributes:
+        report: What was found.
+        shards: Every shard that has a file or a record.
+        copies: All commits of each video and stream, by (id, stream).
+    """
 
     def __init__(
         self,
@@ -115,201 +103,203 @@ class Inspection:
     ) -> None:
         self.root, self.header, self.pool, self.busy = root, header, pool, busy
         self.report = Report()
-        self.shards: list[Shard] = []
-        # all commits of a video's stream: (how it ranks, which shard)
-        self.copies: dict[tuple[str, str], list[tuple[Candidate, Shard]]] = {}
+        self.copies: dict[tuple[str, str], list[VideoCommit]] = {}
+        self.shards = [
+            InspectedShard(folder=folder, uuid=uuid, number=number)
+            for number, (folder, uuid) in enumerate(find_shards(root))
+        ]
         self._progress = progress
-        self._ids: set[str] = set()
-        self._indexed = {seen.shard for seen in read_index(root, header.dataset).seen}
-        self._done = self._total = 0
+        self._known_records = read_index(root, header.dataset).records
+        paths = [root / f"{shard.name}.arrow" for shard in self.shards]
+        self._total_bytes = sum(path.stat().st_size for path in paths if path.exists())
+        self._hashed_bytes = 0
 
     def run(self) -> Report:
-        """Look at everything."""
-        found = list(find_shards(self.root))
-        paths = [self.root / folder / f"{uuid}.arrow" for folder, uuid in found]
-        self._total = sum(path.stat().st_size for path in paths if path.exists())
-        for folder, uuid in found:
-            shard = Shard(folder=folder, uuid=uuid)
-            self.shards.append(shard)
+        """Check everything."""
+        for shard in self.shards:
             self._check_shard(shard)
         self._check_copies()
-        if self._check_annotations():
-            self._check_index()
+        try:
+            read_annotations(self.root)
+        except (FlowkitError, KeyError, TypeError, ValueError) as error:
+            self._report_problem(None, f"annotations.arrow is broken ({error})")
+        else:
+            index_problem = self._find_index_problem()
+            if index_problem:
+                self._report_problem(None, index_problem)
         if self.report.clean:
-            self._note_stale()
+            self._note_stale_features()
         self._note_leftovers()
-        self.report.videos = len(self._ids)
+        self.report.videos = len({id for id, _ in self.copies})
         return self.report
 
-    def _blame(self, shard: Shard | None, video: str | None, what: str) -> None:
-        self.report.problems.append(Problem(shard.name if shard else None, video, what))
+    def _report_problem(
+        self, shard: InspectedShard | None, what: str, id: str | None = None
+    ) -> None:
+        self.report.problems.append(Problem(shard.name if shard else None, id, what))
 
-    def _check_shard(self, shard: Shard) -> None:
+    def _check_shard(self, shard: InspectedShard) -> None:
         path = self.root / f"{shard.name}.arrow"
         try:
             vector_dimension(shard.folder, self.header.recipe)
-        except StoreError as error:  # store.json is an older copy: nothing can be told, or done
-            self._blame(shard, None, str(error))
+        except StoreError as error:  # store.json is an older copy, so the shard cannot be judged
+            self._report_problem(shard, str(error))
             return
-        try:
-            locked = is_locked(path)  # asked first: a commit that ends meanwhile leaves a record
-            shard.record = read_record(path.with_suffix(".json"))
-        except FileNotFoundError:
-            if locked:
-                self.report.notes.append(f"shard {shard.name} is being committed")
-                return
-            retired = self.root / "quarantine" / f"{shard.name}.json"  # by a repair that was killed
-            if shard.name in self._indexed or retired.exists():
-                self._blame(shard, None, "has lost its commit record, so it does not count")
-            else:
-                note = f"shard {shard.name} was left before its commit record was written"
-                self.report.notes.append(f"{note}; the next extraction gives it one")
-            shard.remedy = "record"
-        except FormatError as error:
-            self._blame(shard, None, str(error))
-            shard.remedy = "newer"
+        if not self._read_record(shard, path):
             return
-        except (StoreError, AttributeError, TypeError, ValueError) as error:
-            self._blame(shard, None, f"its commit record is broken ({error})")
-            shard.remedy = "record"
         record = shard.record
         if not path.exists():
             lost = f"{len(record.videos)} videos" if record else "its videos"
-            self._blame(shard, None, f"the file of this commit record is gone, and {lost} with it")
-            shard.remedy = "remove"
-            shard.unfit |= {video.id for video in record.videos} if record else set()
+            self._report_problem(
+                shard, f"the file of this commit record is gone, and {lost} with it"
+            )
+            shard.action = "remove-record"
+            shard.bad_ids |= {video.id for video in record.videos} if record else set()
             return
         size = path.stat().st_size
         self.report.shards += 1
         self.report.bytes += size
-        digest = self._hash(path)
+        sha256 = self._hash_file(path)
         if record is None:
-            self._find_damage(shard, path, report_none=False)
+            self._find_damage(shard, path)
             return
-        self._ids.update(video.id for video in record.videos)
-        self._remember_copies(shard, record)
-        if size != record.bytes or digest != record.sha256:
-            if size != record.bytes:
-                self._blame(shard, None, f"has {size:,} bytes, its record says {record.bytes:,}")
-            self._find_damage(shard, path, report_none=size == record.bytes)
-            return
-        self._check_record(shard, record, path)
+        for video in record.videos:
+            for stream in video.streams:
+                self.copies.setdefault((video.id, stream), []).append(shard.make_commit(video))
+        if size != record.bytes:
+            self._report_problem(shard, f"has {size:,} bytes, its record says {record.bytes:,}")
+            self._find_damage(shard, path)
+        elif sha256 != record.sha256:
+            intact = self._find_damage(shard, path)
+            if not shard.bad_ids:
+                self._report_problem(
+                    shard,
+                    "bytes outside of its columns (padding, headers or footer) have changed; its "
+                    f"{intact} videos are intact",
+                )
+        else:
+            self._check_batches(shard, record, path)
 
-    def _hash(self, path: Path) -> str:
+    def _read_record(self, shard: InspectedShard, path: Path) -> bool:
+        """Read the commit record of a shard; return whether the shard can be checked further."""
+        try:
+            locked = is_locked(path)  # before the record: a commit that ends now leaves a record
+            shard.record = read_record(path.with_suffix(".json"))
+        except FileNotFoundError:
+            if locked:
+                self.report.notes.append(f"shard {shard.name} is being committed")
+                return False
+            # A repair that was killed can have moved the record to quarantine.
+            quarantined = self.root / "quarantine" / f"{shard.name}.json"
+            indexed = any(record.shard == shard.name for record in self._known_records)
+            if indexed or quarantined.exists():
+                self._report_problem(shard, "has lost its commit record, so it does not count")
+            else:
+                self.report.notes.append(
+                    f"shard {shard.name} was left before its commit record was written; the next "
+                    "extraction gives it one"
+                )
+            shard.action = "write-record"
+        except FormatError as error:
+            self._report_problem(shard, str(error))
+            shard.action = "update-flowkit"
+            return False
+        except (StoreError, AttributeError, TypeError, ValueError) as error:
+            self._report_problem(shard, f"its commit record is broken ({error})")
+            shard.action = "write-record"
+        return True
+
+    def _hash_file(self, path: Path) -> str:
+        """Return the SHA-256 of a shard file in hexadecimal."""
         digest = hashlib.sha256()
         with path.open("rb", buffering=0) as file:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
-                self._done += len(chunk)
+                self._hashed_bytes += len(chunk)
                 if self._progress is not None:
-                    self._progress(min(self._done, self._total), self._total)
+                    done = min(self._hashed_bytes, self._total_bytes)
+                    self._progress(done, self._total_bytes)
         return digest.hexdigest()
 
-    def _find_damage(self, shard: Shard, path: Path, report_none: bool) -> None:
-        """Name the videos of a shard whose bytes are not those of its record."""
-        damage = find_damage(path, shard.folder, shard.record)
-        for id, what in damage.broken.items():
-            self._blame(shard, id, what)
-        if not damage.broken and report_none:
-            what = "bytes outside of its columns (padding, headers or footer) have changed; "
-            self._blame(shard, None, what + f"its {len(damage.whole)} videos are whole")
-        shard.unfit |= damage.broken.keys()
-        if shard.remedy is None or damage.broken:
-            shard.remedy = "rewrite"
+    def _find_damage(self, shard: InspectedShard, path: Path) -> int:
+        """Report the damaged videos of a shard; return the number of intact videos."""
+        intact, damaged = find_damage(path, shard.folder, shard.record)
+        for id, what in damaged.items():
+            self._report_problem(shard, what, id)
+        shard.bad_ids |= damaged.keys()
+        if shard.action is None or damaged:
+            shard.action = "copy-videos"
+        return len(intact)
 
-    def _check_record(self, shard: Shard, record: CommitRecord, path: Path) -> None:
-        """The shard is as it was hashed: do its batches hold what the record says?"""
-        with open_shard(path) as descriptor:
-            batches = list(read_batches(descriptor, path, shard_columns(shard.folder)))
-            contents = CompleteVideos(batch.parts for batch in batches)
-            told = (record.folder, record.uuid, record.rows, record.videos)
-            if told != (shard.folder, shard.uuid, contents.rows, tuple(contents.videos)):
-                self._blame(shard, None, "its commit record does not say what its batches hold")
-                shard.remedy = "record"
+    def _check_batches(self, shard: InspectedShard, record: CommitRecord, path: Path) -> None:
+        """Compare the batches of an unchanged shard with its record; check its rows if asked to."""
+        with open_shard(path, shard.folder) as contents:
+            complete = contents.complete
+            described = (record.folder, record.uuid, record.rows, record.videos)
+            if described != (shard.folder, shard.uuid, complete.rows, tuple(complete.videos)):
+                self._report_problem(shard, "its commit record does not say what its batches hold")
+                shard.action = "write-record"
             if self.pool is None:
                 return
-            for video in find_videos(batches, contents):
-                try:
-                    wrong = check_contents(
-                        descriptor, shard.folder, video, self.header.recipe, self.pool
-                    )
-                except CorruptError as error:
-                    wrong = [str(error)]
-                for what in wrong:
-                    self._blame(shard, video.meta.id, what)
-                if wrong:
-                    shard.unfit.add(video.meta.id)
-                    shard.remedy = "rewrite"
-
-    def _remember_copies(self, shard: Shard, record: CommitRecord) -> None:
-        for video in record.videos:
-            rank = (video.supersedes, record.committed, record.uuid)
-            candidate = Candidate(rank, 0, mark_of(video))
-            for stream in video.streams:
-                self.copies.setdefault((video.id, stream), []).append((candidate, shard))
+            for video in contents.videos:
+                id, recipe = video.meta.id, self.header.recipe
+                for what in check_rows(contents, video, shard.folder, recipe, self.pool):
+                    self._report_problem(shard, what, id)
+                    shard.bad_ids.add(id)
+                    shard.action = "copy-videos"
 
     def _check_copies(self) -> None:
-        """Videos committed twice: superseded ones are as it should be, others are not."""
+        """Find videos that were committed twice, which only a superseding commit may do."""
         for (id, stream), copies in self.copies.items():
-            if len(copies) == 1:
-                continue
-            winner = find_winner(copies)
-            for candidate, shard in copies:
-                if candidate is winner[0]:
+            used = reduce(lambda best, copy: copy if copy.outranks(best) else best, copies)
+            used_name = self.shards[used.shard].name
+            for copy in copies:
+                shard = self.shards[copy.shard]
+                if copy is used:
                     continue
-                if winner[0].rank[0]:
+                if used.supersedes:
                     self.report.notes.append(
                         f"video {id!r}: its {stream} in shard {shard.name} is superseded by "
-                        f"{winner[1].name}"
+                        f"{used_name}"
                     )
                 else:
-                    what = f"its {stream} is committed twice; the one in {winner[1].name} counts"
-                    self._blame(shard, id, what)
-                    shard.remedy = shard.remedy or "rewrite"
+                    what = f"its {stream} is committed twice; the one in {used_name} counts"
+                    self._report_problem(shard, what, id)
+                    shard.action = shard.action or "copy-videos"
 
-    def _check_annotations(self) -> bool:
+    def _find_index_problem(self) -> str | None:
+        """Compare the index with the commit records and annotations; return what is wrong."""
+        records = [RecordState.read(self.root, path) for path in record_paths(self.root)]
+        index = read_index(self.root, self.header.dataset)
+        if not (self.root / "index.arrow").exists():
+            return "index.arrow is missing; run `flowkit index`" if records else None
+        if index.table is None:
+            return "index.arrow is broken; run `flowkit index`"
+        # Modification times are not compared, since a copied store has others.
+        present, indexed = ({state[:2] for state in states} for states in (records, index.records))
+        if present != indexed:
+            what = (
+                f"index.arrow lacks {len(present - indexed)} commit records and names "
+                f"{len(indexed - present)} that are gone"
+            )
+            if not self.busy:
+                return f"{what}; run `flowkit index`"
+            self.report.notes.append(f"{what}: an extraction is running")
+            return None
         try:
-            read_annotations(self.root)
-        except (FlowkitError, KeyError, TypeError, ValueError) as error:
-            self._blame(None, None, f"annotations.arrow is broken ({error})")
-            return False
-        return True
-
-    def _check_index(self) -> None:
-        path = self.root / "index.arrow"
-        records = {Seen.of(self.root, record) for record in record_paths(self.root)}
-        if not path.exists():
-            if records:
-                self._blame(None, None, "index.arrow is missing; run `flowkit index`")
-            return
-        old = read_index(self.root, self.header.dataset)
-        if old.table is None:
-            self._blame(None, None, "index.arrow is broken; run `flowkit index`")
-            return
-        now, then = (  # a copied store has other times
-            {(seen.shard, seen.size) for seen in many} for many in (records, old.seen)
-        )
-        unseen, gone = len(now - then), len(then - now)
-        if unseen or gone:
-            what = f"index.arrow lacks {unseen} commit records and names {gone} that are gone"
-            if self.busy:
-                self.report.notes.append(f"{what}: an extraction is running")
-            else:
-                self._blame(None, None, f"{what}; run `flowkit index`")
-            return
-        try:
-            rows = merge(self.root, Index.empty(0, self.header.dataset), old.seen)
+            rows = merge_records(self.root, Index(), index.records)
             table, classes = join_annotations(self.root, rows)
         except StoreError as error:
-            if not any(shard.remedy for shard in self.shards):
-                self._blame(None, None, str(error))
-            return  # a broken record, which is named already
-        if not same_rows(table, classes, old.table):
-            what = "index.arrow does not hold what its commit records and annotations give"
-            self._blame(None, None, f"{what}; run `flowkit index --scratch`")
+            is_reported = any(shard.action for shard in self.shards)
+            return None if is_reported else str(error)
+        indexed_classes = json.loads(index.table.schema.metadata[b"flowkit.classes"])
+        if indexed_classes == classes and table.equals(index.table):
+            return None
+        what = "index.arrow does not hold what its commit records and annotations give"
+        return f"{what}; run `flowkit index --scratch`"
 
-    def _note_stale(self) -> None:
-        """Features of videos that were extracted again: whole, but of other pictures."""
+    def _note_stale_features(self) -> None:
+        """Note features of videos that were extracted again from changed files."""
         for name in self.header.recipe.features:
             if stale := find_stale(self.root, name):
                 self.report.notes.append(
@@ -318,13 +308,12 @@ class Inspection:
                 )
 
     def _note_leftovers(self) -> None:
+        """Note files that are being written, or were left by a killed process."""
         for folder in shard_folders(self.root):
             for path in sorted((self.root / folder).glob("*.part")):
-                state = (
-                    "is being written"
-                    if is_locked(path)
-                    else "was left by a killed run; the next extraction salvages it"
-                )
+                state = "was left by a killed run; the next extraction salvages it"
+                if is_locked(path):
+                    state = "is being written"
                 self.report.notes.append(f"{folder}/{path.name} {state}")
         for path in sorted(self.root.glob("removed/*")):
             self.report.notes.append(
@@ -334,29 +323,8 @@ class Inspection:
 
 
 def find_shards(root: Path) -> Iterator[tuple[str, str]]:
-    """(folder, uuid) of every shard that has a file or a record."""
+    """Yield (folder, uuid) of every shard that has a file or a record."""
     for folder in shard_folders(root):
         paths = [*(root / folder).glob("*.arrow"), *(root / folder).glob("*.json")]
         for uuid in sorted({path.stem for path in paths}):
             yield folder, uuid
-
-
-def mark_of(meta: VideoMeta) -> dict[str, Any]:
-    """What two copies of one extraction have in common."""
-    return {"mark": meta.fingerprint, "frames": meta.frames, "supersedes": meta.supersedes}
-
-
-def find_winner(copies: list[tuple[Candidate, Shard]]) -> tuple[Candidate, Shard]:
-    """The commit that counts, by the index's own rule."""
-    best = copies[0]
-    for copy in copies[1:]:
-        if copy[0].outranks(best[0]):
-            best = copy
-    return best
-
-
-def same_rows(table: Any, classes: list[str], old: Any) -> bool:
-    """Whether two index tables hold the same, their other metadata aside."""
-    known = json.loads(old.schema.metadata[b"flowkit.classes"])
-    plain = table.replace_schema_metadata(None)
-    return known == classes and bool(plain.equals(old.replace_schema_metadata(None)))

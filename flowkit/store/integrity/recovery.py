@@ -1,11 +1,14 @@
-"""After a crash: giving shards their missing records, and saving what killed writers left.
+"""Recover a store after a crash: complete what killed writers left behind.
 
-README.md, Recovery. Whatever is touched is locked first, so that any number of recoveries and
-writers can run at once; and every step leaves a state that the next recovery goes on from.
+A finished shard that has no commit record gets one, and the complete videos of a half-written shard
+are saved. The README describes it under Recovery. Every file is locked before it is touched, so any
+number of recoveries and writers can run at once, and every step leaves a state from which the next
+recovery continues.
 """
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,30 +18,35 @@ from flowkit.errors import CorruptError
 from flowkit.store.format.atomic import sync_folder
 from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import is_locked, lock_path, try_lock
-from flowkit.store.format.records import make_record, read_record, record_paths, write_record
+from flowkit.store.format.records import (
+    list_committed_streams,
+    read_record,
+    record_paths,
+    record_shard,
+)
 from flowkit.store.format.schema import CommitRecord, VideoMeta, shard_folders
-from flowkit.store.integrity.salvage import check_shard, hash_file, read_run, salvage
+from flowkit.store.integrity.quarantine import move_to_quarantine
+from flowkit.store.integrity.salvage import check_shard, hash_file, read_part, salvage
 
 POLL_SECONDS = 0.1
-LEFT = {"arrow.part", "arrow.salvage", "json.part"}
-"""Names with these endings, and ``.arrow`` without ``.json``, are left by a crash."""
+LEFTOVER_SUFFIXES = {"arrow.part", "arrow.salvage", "json.part"}
+"""Suffixes of files that a crash leaves, besides ``.arrow`` without ``.json``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What a recovery did.
-
-    ``salvaged``: ids of the videos that count now and did not before. ``committed``: their shards,
-    as ``folder/uuid``. ``quarantined``: shards that were never recorded and are corrupt, moved to
-    ``quarantine/``. ``waiting``: shards that somebody still writes, or another part's run owns.
-    ``dropped_rows``: rows of videos that were not complete.
-    """
+    """What a recovery did."""
 
     salvaged: tuple[str, ...] = ()
+    """Ids of the videos that count now and did not before."""
     committed: tuple[str, ...] = ()
+    """Shards of these videos, as ``folder/uuid``."""
     quarantined: tuple[str, ...] = ()
+    """Damaged shards without a commit record that were moved to ``quarantine/``."""
     waiting: tuple[str, ...] = ()
+    """Shards that are still being written, or belong to another part's run."""
     dropped_rows: int = 0
+    """Number of rows of videos that were not complete."""
 
 
 def recover(
@@ -48,160 +56,179 @@ def recover(
     wait_seconds: float = 20.0,
     log: Callable[[str], None] = lambda line: None,
 ) -> Recovery:
-    """Bring a store to order after any crash; changes nothing where there is nothing to do.
+    """Recover a store after any crash; changes nothing if there is nothing to recover.
 
-    Shards that are being written are left alone; those of the caller's own ``part`` (all, if it
-    owns the whole store) are waited for, ``wait_seconds`` in all, since workers of a killed run
-    outlive it for a moment. DiskFullError leaves the store as it was.
+    Shards that are being written are left alone. Workers of a killed run can outlive it for a
+    moment, so shards of the caller's own part are waited for.
+
+    Args:
+        root: Folder of the store.
+        part: The part (i, n) of the dataset that the caller works on; (0, 1) is the whole store.
+        wait_seconds: Time to wait for shards of this part, in all.
+        log: Called with a line for each shard.
+
+    Returns:
+        What was done.
+
+    Raises:
+        DiskFullError: There is no room; the store is as it was before.
     """
     path = Path(root)
     read_header(path)
     deadline = time.monotonic() + wait_seconds
-    rescue = ShardRecovery(path, part, log)
+    recovery = ShardRecovery(path, part, log)
     while True:
-        waited = [shard for shard in leftovers(path) if not rescue.settle(shard)]
-        ours = [shard for shard in waited if rescue.is_ours(shard)]
-        if not ours or time.monotonic() >= deadline:
+        waiting = [shard for shard in find_leftovers(path) if not recovery.recover_shard(shard)]
+        own_shards = [shard for shard in waiting if recovery.is_own(shard)]
+        if not own_shards or time.monotonic() >= deadline:
             break
         time.sleep(POLL_SECONDS)
-    for shard in ours:
+    for shard in own_shards:
         log(f"{shard}: still being written after {wait_seconds:.0f} s; left alone")
     return Recovery(
-        salvaged=tuple(video.id for record in rescue.records for video in record.videos),
-        committed=tuple(record.name for record in rescue.records),
-        quarantined=tuple(rescue.quarantined),
-        waiting=tuple(waited),
-        dropped_rows=rescue.dropped_rows,
+        salvaged=tuple(video.id for record in recovery.records for video in record.videos),
+        committed=tuple(record.name for record in recovery.records),
+        quarantined=tuple(recovery.quarantined),
+        waiting=tuple(waiting),
+        dropped_rows=recovery.dropped_rows,
     )
 
 
-def leftovers(root: Path) -> list[str]:
-    """The shards, as ``folder/uuid``, of which a crash or a live writer left something."""
-    found = []
+def find_leftovers(root: Path) -> list[str]:
+    """Return the shards, as ``folder/uuid``, that a crash or a live writer left unfinished."""
+    shards = []
     for folder in shard_folders(root):
-        endings: dict[str, set[str]] = {}
+        suffixes: dict[str, set[str]] = defaultdict(set)
         for path in (root / folder).iterdir():
-            uuid, _, ending = path.name.partition(".")
-            endings.setdefault(uuid, set()).add(ending)
-        for uuid, its in sorted(endings.items()):
-            if its & LEFT or its & {"arrow", "json"} == {"arrow"}:
-                found.append(f"{folder}/{uuid}")
-    return found
+            uuid, _, suffix = path.name.partition(".")
+            suffixes[uuid].add(suffix)
+        for uuid, found in sorted(suffixes.items()):
+            if found & LEFTOVER_SUFFIXES or ("arrow" in found and "json" not in found):
+                shards.append(f"{folder}/{uuid}")
+    return shards
 
 
 class ShardRecovery:
-    """One recovery on its way."""
+    """Recovers single shards, and remembers what was done.
+
+    Args:
+        root: Folder of the store.
+        part: The part (i, n) of the dataset that the caller works on.
+        log: Called with a line for each shard.
+
+    Attributes:
+        records: The commit records that were written.
+        quarantined: The shards that were moved to quarantine.
+        dropped_rows: Number of rows of videos that were not complete.
+    """
 
     def __init__(self, root: Path, part: tuple[int, int], log: Callable[[str], None]) -> None:
         self.root, self.part, self.log = root, part, log
         self.records: list[CommitRecord] = []
         self.quarantined: list[str] = []
         self.dropped_rows = 0
-        self._committed: dict[str, set[str]] | None = None  # id → streams, read when it is needed
+        # (Video id, stream) of everything that is committed; None until it is read.
+        self._committed: set[tuple[str, str]] | None = None
 
-    def is_ours(self, shard: str) -> bool:
-        """Whether a shard's writer belongs to the caller's part of the dataset."""
-        return self.part == (0, 1) or self._run(shard) == self.part
+    def is_own(self, shard: str) -> bool:
+        """Return whether the writer of a shard belongs to the caller's part of the dataset."""
+        return self.part == (0, 1) or self._read_part(shard) == self.part
 
-    def _run(self, shard: str) -> tuple[int, int] | None:
-        for ending in ("arrow.part", "arrow"):
-            run = read_run(self.root / f"{shard}.{ending}", shard.rpartition("/")[0])
-            if run is not None:
-                return run
-        return None
+    def _read_part(self, shard: str) -> tuple[int, int] | None:
+        """Return the part (i, n) of the dataset that a shard's writer worked on."""
+        folder, path = shard.rpartition("/")[0], self.root / shard
+        part_path = path.with_suffix(".arrow.part")
+        return read_part(part_path, folder) or read_part(path.with_suffix(".arrow"), folder)
 
-    def settle(self, shard: str) -> bool:
-        """Bring one shard to order; False where it is somebody else's now."""
+    def recover_shard(self, shard: str) -> bool:
+        """Recover one shard; return False if another process is responsible for it now."""
         path = self.root / shard
-        run = self._run(shard)
-        if not self.is_ours(shard) and run is not None and is_locked(lock_path(self.root, run)):
-            return False  # the run of that part is alive, and will see to it
-        part, arrow = path.with_suffix(".arrow.part"), path.with_suffix(".arrow")
-        if part.exists():
-            with held(part) as descriptor:
-                return descriptor is not None and self._settle_part(shard, part, descriptor)
-        if arrow.exists():
-            with held(arrow) as descriptor:
-                return descriptor is not None and self._settle_arrow(shard, arrow, descriptor)
-        self._clean(path)
+        if not self.is_own(shard):
+            writer_part = self._read_part(shard)
+            if writer_part is not None and is_locked(lock_path(self.root, writer_part)):
+                return False  # the run on that part is alive, and recovers it at its end
+        for suffix, recover_file in (
+            (".arrow.part", self._recover_part),
+            (".arrow", self._recover_finished),
+        ):
+            if path.with_suffix(suffix).exists():
+                with lock_file(path.with_suffix(suffix)) as descriptor:
+                    return descriptor is not None and recover_file(shard, path, descriptor)
+        self._remove_leftovers(path)
         return True
 
-    def _settle_part(self, shard: str, part: Path, descriptor: int) -> bool:
-        arrow = part.with_suffix("")
-        if arrow.exists():  # a salvage that was killed before it removed the .part
-            with held(arrow) as other:
-                if other is None:
+    def _recover_part(self, shard: str, path: Path, descriptor: int) -> bool:
+        """Save the complete videos of a half-written shard, ``<uuid>.arrow.part``."""
+        finished = path.with_suffix(".arrow")
+        if finished.exists():  # by a recovery that was killed before it removed the .part
+            with lock_file(finished) as other_descriptor:
+                if other_descriptor is None:
                     return False
-                self._settle_arrow(shard, arrow, other)
-        if not arrow.exists():
-            self._clean(arrow.with_suffix(""))
-            record, dropped = salvage(
-                descriptor,
-                self.root,
-                shard.rpartition("/")[0],
-                uuid=part.name.split(".")[0],
-                wants=self._is_missing,
+                self._recover_finished(shard, path, other_descriptor)
+        if not finished.exists():
+            self._remove_leftovers(path)
+            folder, _, uuid = shard.rpartition("/")
+            record, dropped_rows = salvage(
+                descriptor, self.root, folder, uuid=uuid, is_wanted=self._is_missing
             )
-            self.dropped_rows += dropped
+            self.dropped_rows += dropped_rows
             if record:
-                self.records.append(record)
-                self._note(record)
+                self._add_record(record)
             count = len(record.videos) if record else 0
             self.log(f"{shard}: saved {count} complete videos of a killed writer")
-        part.unlink()
-        sync_folder(part.parent)
+        path.with_suffix(".arrow.part").unlink()
+        sync_folder(path.parent)
         return True
+
+    def _recover_finished(self, shard: str, path: Path, descriptor: int) -> bool:
+        """Write the commit record of a finished shard, or move a damaged one to quarantine."""
+        self._remove_leftovers(path)
+        finished = path.with_suffix(".arrow")
+        if path.with_suffix(".json").exists():
+            return True
+        folder = shard.rpartition("/")[0]
+        try:
+            contents = check_shard(descriptor, finished, folder)
+        except CorruptError as error:
+            move_to_quarantine(self.root, finished)
+            self.quarantined.append(shard)
+            self.log(f"{error}; it had no commit record, and was moved to quarantine")
+            return True
+        self._add_record(record_shard(finished, folder, contents, *hash_file(descriptor)))
+        self.log(f"{shard}: wrote the commit record that a killed writer had not written")
+        return True
+
+    def _add_record(self, record: CommitRecord) -> None:
+        self.records.append(record)
+        if self._committed is not None:
+            self._committed |= list_committed_streams([record])
 
     def _is_missing(self, video: VideoMeta) -> bool:
-        """Whether nobody has committed a video of a dead writer meanwhile.
+        """Return whether a video of a dead writer has not been committed meanwhile.
 
-        Another worker may have: where a node dies, its locks can outlive it, and with them its
-        shards, until long after its videos were given to others.
+        When a node dies, its locks can outlive it for long, so that its videos are given to other
+        workers before its shards can be recovered.
         """
         if self._committed is None:
-            self._committed = {}
-            for path in record_paths(self.root):
-                self._note(read_record(path))
-        return video.supersedes or not set(video.streams) <= self._committed.get(video.id, set())
+            self._committed = list_committed_streams(map(read_record, record_paths(self.root)))
+        wanted = {(video.id, stream) for stream in video.streams}
+        return video.supersedes or not wanted <= self._committed
 
-    def _note(self, record: CommitRecord) -> None:
-        if self._committed is not None:
-            for video in record.videos:
-                self._committed.setdefault(video.id, set()).update(video.streams)
-
-    def _settle_arrow(self, shard: str, arrow: Path, descriptor: int) -> bool:
-        """Give a locked shard its record, or quarantine it."""
-        self._clean(arrow.with_suffix(""))
-        if arrow.with_suffix(".json").exists():
-            return True
-        folder, _, uuid = shard.rpartition("/")
-        try:
-            contents = check_shard(descriptor, arrow, folder)
-        except CorruptError as error:
-            place = self.root / "quarantine" / folder
-            place.mkdir(parents=True, exist_ok=True)
-            arrow.replace(place / arrow.name)
-            sync_folder(arrow.parent)
-            self.quarantined.append(shard)
-            self.log(f"{error}; it had no record, and went to quarantine")
-            return True
-        record = make_record(folder, uuid, contents, *hash_file(descriptor))
-        write_record(self.root, record)
-        self.records.append(record)
-        self.log(f"{shard}: gave it the record that a killed writer had no time for")
-        return True
-
-    def _clean(self, path: Path) -> None:
-        """Remove what was half-written beside a shard, unless somebody writes it now."""
-        for ending in (".arrow.salvage", ".json.part"):
-            leftover = path.with_name(path.name + ending)
+    def _remove_leftovers(self, path: Path) -> None:
+        """Remove half-written files of a shard, unless another process is writing them."""
+        for suffix in (".arrow.salvage", ".json.part"):
+            leftover = path.with_name(path.name + suffix)
             if not is_locked(leftover):
                 leftover.unlink(missing_ok=True)
 
 
 @contextmanager
-def held(path: Path) -> Iterator[int | None]:
-    """An open descriptor of ``path`` with its lock; None where another has it, or it is gone."""
+def lock_file(path: Path) -> Iterator[int | None]:
+    """Open and lock a file.
+
+    Yields:
+        Its descriptor, or None if another process holds the lock or the file is gone.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -214,7 +241,7 @@ def held(path: Path) -> Iterator[int | None]:
 
 
 def is_named(descriptor: int, path: Path) -> bool:
-    """Whether ``path`` is still the name of the open file: a commit can have renamed it."""
+    """Return whether ``path`` still names the open file, which a commit can have renamed."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

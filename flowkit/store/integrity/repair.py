@@ -1,176 +1,170 @@
-"""Taking bad shards out of a store, and carrying over what is whole in them.
+"""Repair a store: take damaged shards out of it, and keep their intact videos.
 
-Nothing is deleted: a bad shard and its record move to ``quarantine/`` under the same path. The
-whole videos are committed in a new shard before that, so a repair that is killed loses nothing;
-the next one sees that they are there and does not write them again. A lost video is then simply
-in no record, so that the next extraction does it.
+Nothing is deleted: a damaged shard and its commit record move to ``quarantine/``, with the same
+path below it. Before that, the intact videos are committed in a new shard, so a repair that is
+killed loses nothing; the next repair sees that they were copied, and does not copy them again. The
+other videos are then in no commit record, so the next extraction extracts them again.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from flowkit.errors import FormatError
 from flowkit.recipe import FEATURES
-from flowkit.store.format.atomic import disk_errors, sync_folder, write_atomic
-from flowkit.store.format.complete_videos import CompleteVideos
 from flowkit.store.format.header import StoreHeader
-from flowkit.store.format.records import read_record, record_json, record_paths
-from flowkit.store.format.schema import shard_columns, shard_schema, vector_dimension
-from flowkit.store.format.shard_file import ShardFile
-from flowkit.store.index import Candidate, rebuild_index
-from flowkit.store.integrity.batches import (
-    FoundVideo,
-    copy_videos,
-    is_copyable,
-    open_shard,
-    read_batches,
+from flowkit.store.format.records import (
+    list_committed_streams,
+    read_record,
+    record_paths,
+    write_record,
 )
+from flowkit.store.format.schema import CommittedVideo, shard_schema, vector_dimension
+from flowkit.store.format.shard_file import ShardFile
+from flowkit.store.index import rebuild_index
+from flowkit.store.integrity.batches import ShardVideo, open_shard
 from flowkit.store.integrity.contents import check_numbers
 from flowkit.store.integrity.damage import find_damage
-from flowkit.store.integrity.inspection import Inspection, Shard, find_winner, mark_of
+from flowkit.store.integrity.inspection import InspectedShard, Inspection
+from flowkit.store.integrity.quarantine import move_to_quarantine
 from flowkit.store.integrity.recovery import recover
+from flowkit.store.latest_videos import VideoCommit
 
 
-def repair_store(root: Path, header: StoreHeader, inspection: Inspection) -> None:
-    """Repair what an inspection found, and say in its report what was done.
+def repair_store(inspection: Inspection) -> None:
+    """Repair what an inspection found, and add to its report what was done.
 
-    The store must be held. FormatError where a shard is of a newer format; DiskFullError leaves
-    the bad shard where it was.
+    The store must be locked.
+
+    Args:
+        inspection: A finished inspection of the store.
+
+    Raises:
+        FormatError: A shard has a newer format.
+        DiskFullError: There is no room for the intact videos of a damaged shard, which is left
+            where it was.
     """
-    report = inspection.report
-    newer = [shard.name for shard in inspection.shards if shard.remedy == "newer"]
-    if newer:
-        raise FormatError(f"{newer[0]} is of a newer format: update flowkit before you repair")
+    root, report = inspection.root, inspection.report
     for shard in inspection.shards:
-        if shard.remedy is not None:
-            report.repaired += REMEDIES[shard.remedy](root, header, shard, inspection)
+        if shard.action == "update-flowkit":
+            raise FormatError(
+                f"{shard.name} is of a newer format: update flowkit before you repair"
+            )
+    for shard in inspection.shards:
+        record_path = root / f"{shard.name}.json"
+        if shard.action == "copy-videos":
+            count = replace_shard(shard, inspection)
+            line = f"moved shard {shard.name} to quarantine, copied {count} intact videos"
+        elif shard.action == "remove-record":
+            move_to_quarantine(root, record_path)
+            line = f"moved the commit record of the lost shard {shard.name} to quarantine"
+        elif shard.action == "write-record" and shard.record is None:
+            move_to_quarantine(root, record_path)
+            line = f"left shard {shard.name} to recovery, which checks it and gives it a record"
+        elif shard.action == "write-record":
+            rewrite_record(root, shard)
+            line = f"wrote the commit record of shard {shard.name} again from its batches"
+        else:
+            continue
+        report.repaired.append(line)
     recover(root)
     rebuild_index(root, scratch=bool(report.problems))
     if report.problems:
         report.repaired.append("rebuilt the index")
-    held = {
-        (video.id, stream)
-        for path in record_paths(root)
-        for video in read_record(path).videos
-        for stream in video.streams
-    }
-    lost = {id for id, _ in inspection.copies.keys() - held}
-    lost |= {id for shard in inspection.shards for id in shard.unfit} - {id for id, _ in held}
-    report.requeued = sorted(lost)
+    committed = list_committed_streams(map(read_record, record_paths(root)))
+    lost_ids = {id for id, _ in inspection.copies.keys() - committed}
+    bad_ids = {id for shard in inspection.shards for id in shard.bad_ids}
+    report.requeued = sorted(lost_ids | (bad_ids - {id for id, _ in committed}))
 
 
-def rewrite_shard(
-    root: Path, header: StoreHeader, shard: Shard, inspection: Inspection
-) -> list[str]:
-    """Commit the whole videos of a bad shard anew, and move it to quarantine."""
-    path = root / f"{shard.name}.arrow"
-    damage = find_damage(path, shard.folder, shard.record)
-    carried = [
+def replace_shard(shard: InspectedShard, inspection: Inspection) -> int:
+    """Copy the intact videos of a damaged shard into a new one, and move it to quarantine.
+
+    Returns:
+        The number of videos that were copied.
+    """
+    path = inspection.root / f"{shard.name}.arrow"
+    intact, _ = find_damage(path, shard.folder, shard.record)
+    videos = [
         video
-        for video in damage.whole
-        if video.meta.id not in shard.unfit and is_needed(shard, video, inspection)
+        for video in intact
+        if video.meta.id not in shard.bad_ids and is_needed(shard, video.meta, inspection)
     ]
-    if carried:
-        carry_over(root, header, shard, path, carried)
-    quarantine(root, path.with_suffix(".json"))  # first, for without it the shard does not count
-    quarantine(root, path)
-    return [f"moved shard {shard.name} to quarantine, carried over {len(carried)} whole videos"]
+    count = copy_videos(inspection.root, inspection.header, shard, videos) if videos else 0
+    # The record first, since the shard does not count without it.
+    move_to_quarantine(inspection.root, path.with_suffix(".json"))
+    move_to_quarantine(inspection.root, path)
+    return count
 
 
-def is_needed(shard: Shard, video: FoundVideo, inspection: Inspection) -> bool:
-    """Whether this copy of a video counts for any stream, and no repair before carried it over."""
-    meta = video.meta
-    committed = shard.record.committed if shard.record else float("inf")
-    own = (Candidate((meta.supersedes, committed, shard.uuid), 0, mark_of(meta)), shard)
-    for stream in meta.streams:
-        rivals = [
-            (candidate, other)
-            for candidate, other in inspection.copies.get((meta.id, stream), [])
-            if other is not shard and meta.id not in other.unfit
+def is_needed(shard: InspectedShard, video: CommittedVideo, inspection: Inspection) -> bool:
+    """Return whether a video of a damaged shard must be copied.
+
+    It must be if readers would use this copy of the video for any stream, unless an earlier repair,
+    which was killed, has copied it already.
+    """
+    commit = shard.make_commit(video)
+    for stream in video.streams:
+        others = [
+            (other, inspection.shards[other.shard])
+            for other in inspection.copies.get((video.id, stream), [])
+            if other.shard != shard.number
+            and video.id not in inspection.shards[other.shard].bad_ids
         ]
-        done = any(
-            candidate.video == own[0].video and other.remedy != "rewrite"
-            for candidate, other in rivals
+        is_copied = any(
+            is_same_extraction(other, commit) and other_shard.action != "copy-videos"
+            for other, other_shard in others
         )
-        if not done and find_winner([own, *rivals]) is own:
+        if not is_copied and not any(other.outranks(commit) for other, _ in others):
             return True
     return False
 
 
-def carry_over(
-    root: Path, header: StoreHeader, shard: Shard, path: Path, videos: list[FoundVideo]
-) -> None:
-    """Commit whole videos of a shard file in a new shard, without those that are unfit."""
-    folder, recipe = shard.folder, header.recipe
-    columns, dimension = shard_columns(folder), vector_dimension(folder, recipe)
-    with open_shard(path) as descriptor:
-        fit = []
+def is_same_extraction(first: VideoCommit, second: VideoCommit) -> bool:
+    """Return whether one of two commits of a video can be a copy of the other."""
+    a, b = first.video, second.video
+    return (a.fingerprint, a.frames, a.supersedes) == (b.fingerprint, b.frames, b.supersedes)
+
+
+def copy_videos(
+    root: Path, header: StoreHeader, shard: InspectedShard, videos: list[ShardVideo]
+) -> int:
+    """Commit intact videos of a shard in a new shard.
+
+    Videos with values that flowkit would not write are not copied. Their checksums are right if
+    another program wrote them.
+
+    Returns:
+        The number of videos that were copied.
+    """
+    folder, dimension = shard.folder, vector_dimension(shard.folder, header.recipe)
+    copyable = []
+    with open_shard(root / f"{shard.name}.arrow", folder) as contents:
         for video in videos:
-            # Checksums hold, but some other program may have written what flowkit would refuse.
-            if not is_copyable(descriptor, video, columns, dimension) or (
-                folder.startswith(FEATURES)
-                and any(check_numbers(descriptor, folder, video, recipe))
+            if not contents.is_copyable(video, dimension) or (
+                folder.startswith(FEATURES) and any(check_numbers(contents, video, dimension))
             ):
-                shard.unfit.add(video.meta.id)
+                shard.bad_ids.add(video.meta.id)
             else:
-                fit.append(video)
-        if fit:
-            copy = ShardFile(root / folder, shard_schema(folder, recipe))
-            copy_videos(descriptor, fit, columns, copy)
-            copy.commit()
+                copyable.append(video)
+        if copyable:
+            new_shard = ShardFile(root / folder, shard_schema(folder, header.recipe))
+            contents.copy_videos(copyable, new_shard)
+            new_shard.commit()
+    return len(copyable)
 
 
-def renew_record(
-    root: Path, header: StoreHeader, shard: Shard, inspection: Inspection
-) -> list[str]:
-    """Write the record of a shard anew from its batches; without one, recovery does it."""
+def rewrite_record(root: Path, shard: InspectedShard) -> None:
+    """Write the commit record of a shard again from its batches."""
+    assert shard.record is not None
     path = root / f"{shard.name}.arrow"
-    record = path.with_suffix(".json")
-    if shard.record is None:
-        quarantine(root, record)
-        return [f"left shard {shard.name} to recovery, which checks it and gives it a record"]
-    with open_shard(path) as descriptor:
-        batches = read_batches(descriptor, path, shard_columns(shard.folder))
-        contents = CompleteVideos(batch.parts for batch in batches)
-    renewed = replace(
+    with open_shard(path, shard.folder) as contents:
+        complete = contents.complete
+    record = replace(
         shard.record,
         folder=shard.folder,
         uuid=shard.uuid,
-        rows=contents.rows,
-        videos=tuple(contents.videos),
+        rows=complete.rows,
+        videos=tuple(complete.videos),
     )
-    quarantine(root, record, keep=True)
-    write_atomic(record, record_json(renewed))
-    return [f"wrote the commit record of shard {shard.name} anew from its batches"]
-
-
-def remove_record(
-    root: Path, header: StoreHeader, shard: Shard, inspection: Inspection
-) -> list[str]:
-    """Take a record without a shard out of the way."""
-    quarantine(root, root / f"{shard.name}.json")
-    return [f"moved the commit record of the lost shard {shard.name} to quarantine"]
-
-
-Remedy = Callable[[Path, StoreHeader, Shard, Inspection], list[str]]
-REMEDIES: dict[str, Remedy] = {
-    "rewrite": rewrite_shard,
-    "record": renew_record,
-    "remove": remove_record,
-}
-
-
-def quarantine(root: Path, path: Path, keep: bool = False) -> None:
-    """Move a file to the same path below ``quarantine/``, or copy it with ``keep``."""
-    if not path.exists():
-        return
-    target = root / "quarantine" / path.relative_to(root)
-    with disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if keep:
-            target.write_bytes(path.read_bytes())
-        else:
-            path.replace(target)
-            sync_folder(target.parent)
-            sync_folder(path.parent)
+    move_to_quarantine(root, path.with_suffix(".json"), keep=True)
+    write_record(path.with_suffix(".json"), record)

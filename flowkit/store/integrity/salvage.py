@@ -1,17 +1,17 @@
 """Check a shard batch by batch, and salvage the complete videos that a killed writer left."""
 
 import hashlib
-import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from flowkit.errors import CorruptError, StoreError
+from flowkit.recipe import FEATURES
 from flowkit.store.format.complete_videos import CompleteVideos
 from flowkit.store.format.layout import (
-    CHUNK,
     RECORD_BATCH,
     SCHEMA,
     read_exactly,
@@ -21,23 +21,29 @@ from flowkit.store.format.layout import (
 )
 from flowkit.store.format.schema import CommitRecord, VideoMeta, arrow_schema, shard_columns
 from flowkit.store.format.shard_file import ShardFile
-from flowkit.store.integrity.batches import (
-    Batch,
-    check_batch,
-    copy_videos,
-    find_videos,
-    is_copyable,
-)
+from flowkit.store.integrity.batches import Batch, ShardContents, check_batch
 
 
 def check_shard(descriptor: int, path: Path, folder: str) -> CompleteVideos:
-    """Check every batch of a finished shard; CorruptError for the first that is wrong."""
+    """Check every byte of a finished shard's columns.
+
+    Args:
+        descriptor: File descriptor of the shard.
+        path: Its path, for messages.
+        folder: Its shard folder.
+
+    Returns:
+        Its complete videos.
+
+    Raises:
+        CorruptError: A batch is damaged.
+    """
     contents = CompleteVideos()
     columns = shard_columns(folder)
     for number, block in enumerate(read_footer(descriptor, path)):
         try:
             message = read_message(descriptor, block)
-            contents.add(check_batch(descriptor, block, message, columns).parts)
+            contents.add(check_batch(descriptor, block, message, columns).entries)
         except CorruptError as error:
             raise CorruptError(f"{path}: batch {number}: {error}") from None
     return contents
@@ -49,14 +55,22 @@ def salvage(
     folder: str,
     *,
     uuid: str | None = None,
-    wants: Callable[[VideoMeta], bool] = lambda video: True,
+    is_wanted: Callable[[VideoMeta], bool] = lambda video: True,
 ) -> tuple[CommitRecord | None, int]:
-    """Copy the complete and sound videos of an open file into a shard and commit that.
+    """Copy the complete and intact videos of a shard file into a new shard, and commit that.
 
-    Videos that ``wants`` refuses are left behind.
-    The file may be cut or damaged anywhere. Memory is bounded by a batch. ``uuid`` names the new
-    shard, by default anew: an index must never find other videos under a uuid that it knows.
-    Returns the record, None if no video was complete, and the number of rows left behind.
+    The file may be truncated or damaged anywhere. Only one batch at a time is in memory.
+
+    Args:
+        descriptor: File descriptor of the shard file.
+        root: Folder of the store.
+        folder: Shard folder.
+        uuid: Name of the new shard. By default it gets a new name: an index must never find other
+            videos under a uuid that it knows.
+        is_wanted: Returns False for videos that are left behind.
+
+    Returns:
+        The commit record, None if no video was copied, and the number of rows left behind.
     """
     schema = read_schema(descriptor, folder)
     if schema is None:
@@ -72,17 +86,18 @@ def salvage(
         try:
             batches.append(check_batch(descriptor, block, message, columns))
         except CorruptError:
-            batches.append(Batch(block.position, {}, [], {}))  # no video continues across it
+            batches.append(Batch({}, [], {}))  # no video continues across it
+    contents = ShardContents(descriptor, columns, batches)
     videos = [
         video
-        for video in find_videos(batches)
-        if is_copyable(descriptor, video, columns, dimension) and wants(video.meta)
+        for video in contents.videos
+        if contents.is_copyable(video, dimension) and is_wanted(video.meta)
     ]
     if not videos:
         return None, rows
     shard = ShardFile(root / folder, schema, uuid, ".arrow.salvage")
     try:
-        copy_videos(descriptor, videos, columns, shard)
+        contents.copy_videos(videos, shard)
         record = shard.commit()
     except StoreError:
         shard.discard()
@@ -91,42 +106,33 @@ def salvage(
 
 
 def read_schema(descriptor: int, folder: str) -> Any:
-    """The schema at the start of a file; None where it is cut, or not that of the folder."""
+    """Read the schema of a shard; None if it is damaged, or that of another folder."""
     message = next(scan_messages(descriptor), None)
     if message is None or message[1].kind != SCHEMA:
         return None
     data = read_exactly(descriptor, message[0].header, message[0].position)
-    try:
+    with suppress(pa.ArrowException, OSError, AttributeError, IndexError, KeyError, TypeError):
         schema = pa.ipc.read_schema(pa.py_buffer(data))
-        dimension = schema.field(0).type.list_size if folder.startswith("features/") else None
-        if not schema.equals(arrow_schema(folder, dimension)):
-            return None
-        metadata = {key.decode(): value.decode() for key, value in schema.metadata.items()}
-    except (pa.ArrowException, OSError, AttributeError, IndexError, UnicodeDecodeError):
-        return None
-    return schema if metadata.get("flowkit.folder") == folder else None
+        dimension = schema.field(0).type.list_size if folder.startswith(FEATURES) else None
+        is_own_folder = schema.metadata[b"flowkit.folder"] == folder.encode()
+        if is_own_folder and schema.equals(arrow_schema(folder, dimension)):
+            return schema
+    return None
 
 
-def read_run(path: Path, folder: str) -> tuple[int, int] | None:
-    """The part (i, n) of the dataset that a shard's writer works on; None where unreadable."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        schema = read_schema(descriptor, folder)
+def read_part(path: Path, folder: str) -> tuple[int, int] | None:
+    """Read which part (i, n) of the dataset a shard's writer worked on; None if unreadable."""
+    with suppress(AttributeError, KeyError, TypeError, ValueError, StoreError, FileNotFoundError):
+        with path.open("rb") as file:
+            schema = read_schema(file.fileno(), folder)
         number, _, parts = schema.metadata[b"flowkit.run"].partition(b"/")
         return int(number), int(parts)
-    except (AttributeError, KeyError, TypeError, ValueError, StoreError):
-        return None
-    finally:
-        os.close(descriptor)
+    return None
 
 
 def hash_file(descriptor: int) -> tuple[int, str]:
-    """Size and SHA-256 (hex) of an open file."""
-    digest, position = hashlib.sha256(), 0
-    while chunk := os.pread(descriptor, CHUNK, position):
-        digest.update(chunk)
-        position += len(chunk)
-    return position, digest.hexdigest()
+    """Return the size in bytes and the SHA-256, in hexadecimal, of an open file."""
+    with open(descriptor, "rb", closefd=False) as file:
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), sha256

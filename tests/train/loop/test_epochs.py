@@ -307,7 +307,7 @@ def test_a_loader_worker_that_dies_is_an_error_that_says_so(begin, store, monkey
         return original(Dying() if training else dataset, sampler, batch, settings, training)
 
     monkeypatch.setattr("train.loop.epochs.make_loader", make)
-    with pytest.raises(RunError, match=r"loads data died.*same command goes on"):
+    with pytest.raises(RunError, match=r"loads data died.*same command again"):
         train_phase(run, list_phases(run.recipe)[0], store, settings, ONE)
     assert not run.is_finished()
 

@@ -18,7 +18,7 @@ def test_complete_videos(stores):
     found.add([part("e", 1, True, 1, stores.meta("e", 2))])  # a batch between was damaged
     committed = {v.id: (v.batch, v.batches, v.first_row, v.rows) for v in found.videos}
     assert committed == {"a": (0, 1, 0, 2), "b": (0, 3, 2, 8), "c": (3, 1, 0, 6)}
-    assert [[tuple(place) for place in places] for places in found.places] == [
+    assert [[tuple(part) for part in parts] for parts in found.parts] == [
         [(0, 0, 0, 2)],
         [(0, 1, 2, 3), (1, 0, 0, 4), (2, 0, 0, 1)],
         [(3, 0, 0, 6)],

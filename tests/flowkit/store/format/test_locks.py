@@ -6,7 +6,7 @@ import pytest
 
 from flowkit.errors import LockedError, UsageError
 from flowkit.store import hold_store, is_locked
-from flowkit.store.format.locks import exclusive, held_parts
+from flowkit.store.format.locks import find_locked_parts, hold_lock
 
 HOLD = """
 import sys, time
@@ -32,13 +32,13 @@ def test_who_excludes_whom(tmp_path, held, wanted, free):
     with hold_store(tmp_path, held):
         if free:
             with hold_store(tmp_path, wanted):
-                assert set(held_parts(tmp_path)) == {held, wanted}
+                assert set(find_locked_parts(tmp_path)) == {held, wanted}
         else:
             with pytest.raises(LockedError, match="process"), hold_store(tmp_path, wanted):
                 pass
-        assert held_parts(tmp_path) == [held]
+        assert find_locked_parts(tmp_path) == [held]
     with hold_store(tmp_path, wanted):
-        assert held_parts(tmp_path) == [wanted]
+        assert find_locked_parts(tmp_path) == [wanted]
 
 
 @pytest.mark.parametrize("part", [(1, 1), (-1, 2), (0, 0)])
@@ -51,7 +51,7 @@ def test_a_killed_process_holds_nothing(tmp_path):
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
-        assert held_parts(tmp_path) == [(1, 3)]
+        assert find_locked_parts(tmp_path) == [(1, 3)]
         with pytest.raises(LockedError, match=str(process.pid)), hold_store(tmp_path):
             pass
         process.send_signal(signal.SIGKILL)
@@ -62,6 +62,6 @@ def test_a_killed_process_holds_nothing(tmp_path):
 def test_is_locked(tmp_path):
     path = tmp_path / "file"
     assert not is_locked(path)
-    with exclusive(path):
+    with hold_lock(path):
         assert is_locked(path)
     assert not is_locked(path)
