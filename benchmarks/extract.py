@@ -36,7 +36,7 @@ from clips import find_clips
 from extract_cuda import measure as measure_on_gpu
 from rich.console import Console
 
-from flowkit.annotations import Located, Source
+from flowkit.annotations import LocatedVideos, Source
 from flowkit.decode import VideoReader, read_video
 from flowkit.decode.conversion import FrameConverter
 from flowkit.decode.orientation import Orientation
@@ -191,7 +191,7 @@ def main() -> None:
                 f"{stage} alone, one thread:     {seconds:8.1f} s   {pairs / seconds:7.2f} pairs/s"
             )
         summary = extract(
-            Located(sources), folder / "store", recipe,
+            LocatedVideos(sources), folder / "store", recipe,
             Options(workers=arguments.workers), console=Console(quiet=True),
         )  # fmt: skip
         work = summary.wall_seconds - summary.start_seconds

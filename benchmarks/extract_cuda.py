@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from rich.console import Console
 
-from flowkit.annotations import Located, Source
+from flowkit.annotations import LocatedVideos, Source
 from flowkit.decode import read_video
 from flowkit.errors import FlowkitError
 from flowkit.extraction import Options, extract
@@ -96,7 +96,7 @@ def measure_extraction(
     stages = {"flow": measure_stage(pairs, copies * jobs["flow"], lanes, warm_up=True)}
     sources = tuple(Source(f"{clip.name} {copy}", clip) for clip in clips for copy in range(copies))
     quiet = Console(quiet=True)
-    summary = extract(Located(sources), folder / "store", recipe, options, console=quiet)
+    summary = extract(LocatedVideos(sources), folder / "store", recipe, options, console=quiet)
     if summary.extracted != len(sources):
         reason = summary.failed[0].reason if summary.failed else "it was interrupted"
         raise FlowkitError(

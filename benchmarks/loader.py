@@ -34,8 +34,9 @@ from store import compute_flows, make_reading_store, read_pairs, write_loose
 from torch.utils.data import BatchSampler, DataLoader
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
+from flowkit.datasets.loading import Batches, EpochSampler
 from flowkit.datasets.sampling import list_times, make_generator
-from flowkit.datasets.snippets import Batches, EpochSampler, SnippetDataset
+from flowkit.datasets.snippets import SnippetDataset
 from flowkit.datasets.transforms import FLOW_SCALES, Crop, MultiScaleCrop, apply_crop
 from flowkit.store import Store, rebuild_index, write_annotations
 from flowkit.store.format.jpeg import decode_grey, decode_rgb
@@ -56,7 +57,8 @@ class StoreSamples(SnippetDataset):
     def plan(self, epoch: int, index: int) -> tuple[int, list[int]]:
         """The row of a sample, and where its snippets begin."""
         row = int(self.subset.rows[index])
-        return row, self._sample_times(row, make_generator(self.seed, epoch, row)).tolist()
+        times, _ = self.sample_times(row, make_generator(self.seed, epoch, row))
+        return row, times[:, 0].tolist()
 
     def read_only(self, row: int, times: list[int]) -> int:
         """The bytes of a sample: how many."""
@@ -89,7 +91,7 @@ class LooseSamples(StoreSamples):
                     total += len(file.read())
         return total
 
-    def _read(self, video: Any, row: int, stream: str, t: int) -> list[Any]:
+    def read_images(self, video: Any, row: int, stream: str, t: int) -> list[Any]:
         if stream == "rgb":
             [name] = self.names(row, stream, t)
             return [cv2.cvtColor(cv2.imread(name), cv2.COLOR_BGR2RGB)]
@@ -103,17 +105,17 @@ class PILSamples(LooseSamples):
         epoch, index = key
         row = int(self.subset.rows[index])
         video, random = self.subset.store[row], make_generator(self.seed, epoch, row)
-        times = self._sample_times(row, random)
+        times, label = self.sample_times(row, random)
         [crop] = self.crops(video.height, video.width, random)
         sample = {}
         for stream, mode in (("rgb", "RGB"), ("flow", "L")):
             stacks = []
-            for t in times.tolist():
+            for [t] in times.tolist():
                 names = self.names(row, stream, t)
                 images = [Image.open(name).convert(mode) for name in names]
                 stacks.append(stack_images([crop_image(i, crop) for i in images], stream, crop))
             sample[stream] = torch.from_numpy(np.stack(stacks))
-        return {**sample, "label": self.subset.label(row), "row": torch.tensor(row)}
+        return {**sample, "label": label, "row": torch.tensor(row)}
 
 
 def crop_image(image: Image.Image, crop: Crop) -> Image.Image:
@@ -319,7 +321,7 @@ def profile_sample(store: Path, count: int = 200) -> None:
         row = int(samples.subset.rows[index % len(samples)])
         video, random = samples.subset.store[row], np.random.default_rng(index)
         [crop] = samples.crops(video.height, video.width, random)
-        for t in samples._sample_times(row, random).tolist():
+        for [t] in samples.sample_times(row, random)[0].tolist():
             with stage("read"):
                 rgb, fields = video.rgb_bytes(t), video.flow_jpegs(t, FIELDS)
             with stage("decode RGB"):

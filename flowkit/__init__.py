@@ -12,11 +12,11 @@ from flowkit.version import __version__ as __version__
 __distribution__ = "flowkit-video"  # what pip installs; see installation.py
 
 if TYPE_CHECKING:
+    from flowkit.datasets.clips import ClipDataset as ClipDataset
     from flowkit.datasets.feature_sets import FeatureSetDataset as FeatureSetDataset
+    from flowkit.datasets.loading import EpochSampler as EpochSampler
     from flowkit.datasets.patches import PatchDataset as PatchDataset
     from flowkit.datasets.sampling import ClipSampling as ClipSampling
-    from flowkit.datasets.snippets import ClipDataset as ClipDataset
-    from flowkit.datasets.snippets import EpochSampler as EpochSampler
     from flowkit.datasets.snippets import SnippetDataset as SnippetDataset
     from flowkit.datasets.transforms import CentreCrop as CentreCrop
     from flowkit.datasets.transforms import JitteredCrop as JitteredCrop
@@ -42,10 +42,12 @@ if TYPE_CHECKING:
     from flowkit.store import Store as Store
 
 _MODULES = {
+    "flowkit.datasets.clips": ("ClipDataset",),
     "flowkit.datasets.feature_sets": ("FeatureSetDataset",),
+    "flowkit.datasets.loading": ("EpochSampler",),
     "flowkit.datasets.patches": ("PatchDataset",),
     "flowkit.datasets.sampling": ("ClipSampling",),
-    "flowkit.datasets.snippets": ("ClipDataset", "EpochSampler", "SnippetDataset"),
+    "flowkit.datasets.snippets": ("SnippetDataset",),
     "flowkit.datasets.transforms": (
         "CentreCrop", "JitteredCrop", "MultiScaleCrop", "RandomCrop", "TenCrop", "ThreeCrop",
     ),

@@ -13,6 +13,7 @@ a short folder elsewhere.
 import os
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
@@ -67,15 +68,12 @@ def find_cache_folder(home: Path) -> Path | None:
     """
     import tempfile
 
-    parents = [home / ".cache"] if home.is_dir() else []
-    if os.environ.get("XDG_CACHE_HOME"):
-        parents.insert(0, Path(os.environ["XDG_CACHE_HOME"]))
-    for parent in parents:
+    cache_home = os.environ.get("XDG_CACHE_HOME")
+    parents = [Path(cache_home)] if cache_home else []
+    for parent in [*parents, home / ".cache"] if home.is_dir() else parents:
         folder = parent / "flowkit"
-        try:
+        with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
         if is_writable(folder):
             return folder
     try:
@@ -105,13 +103,13 @@ def make_private_folder(folder: Path) -> bool:
     return True
 
 
-def make_short_folder(prefix: str, below: int, first: str | None = None) -> Path:
+def make_short_folder(prefix: str, socket_bytes: int, preferred: str | None = None) -> Path:
     """Create a folder for sockets that only this user can use.
 
     Args:
         prefix: First characters of the folder's name.
-        below: Bytes that the paths of the sockets add to the folder's path.
-        first: A folder to create it in if the path is short enough. None means ``$TMPDIR``.
+        socket_bytes: Bytes that the paths of the sockets add to the folder's path.
+        preferred: Folder to create it in if its path is short enough. None means ``$TMPDIR``.
 
     Returns:
         The folder. The caller removes it.
@@ -125,8 +123,9 @@ def make_short_folder(prefix: str, below: int, first: str | None = None) -> Path
         temporary = tempfile.gettempdir()
     except FileNotFoundError:  # nothing is writable, not even the current folder
         temporary = None
-    parents = (first, temporary, os.environ.get("XDG_RUNTIME_DIR"), "/tmp", "/var/tmp", "/dev/shm")
-    max_bytes = SOCKET_PATH_BYTES - below - len(f"/{prefix}12345678")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    parents = (preferred, temporary, runtime, "/tmp", "/var/tmp", "/dev/shm")
+    max_bytes = SOCKET_PATH_BYTES - socket_bytes - len(f"/{prefix}12345678")
     for parent in parents:
         if parent and os.path.isabs(parent) and len(os.fsencode(parent)) <= max_bytes:  # noqa: PTH117
             try:

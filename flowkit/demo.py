@@ -54,7 +54,7 @@ def measure_errors(
     Raises:
         UsageError: If the store does not have the flow of all frames of motion8.
     """
-    sums: dict[str, list[tuple[float, float, int, int]]] = {name: [] for name in CLASSES}
+    sums: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in CLASSES}
     for done, id in enumerate(store, 1):
         video, clip = store[id], load_clip(dataset, id)
         if video.num_flow != clip.config.frames - 1:
@@ -67,12 +67,19 @@ def measure_errors(
             sums[clip.label].append(compare_pair(video, int(t), *true_flow(clip, int(t))))
         if progress is not None:
             progress(done, len(store))
-    return [summarize_class(name, rows) for name, rows in sums.items() if rows]
+    errors = []
+    for name, rows in sums.items():
+        if rows:
+            total = np.sum(rows, axis=0)
+            aee, motion, valid = (total[:3] / np.maximum(1, total[[2, 2, 3]])).tolist()
+            pairs = len(rows)
+            errors.append(ClassError(name=name, pairs=pairs, aee=aee, motion=motion, valid=valid))
+    return errors
 
 
 def compare_pair(
     video: Video, t: int, flow: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]
-) -> tuple[float, float, int, int]:
+) -> npt.NDArray[np.float64]:
     """Compare the flow of one frame pair with the true flow, at the size of the store.
 
     Args:
@@ -82,8 +89,8 @@ def compare_pair(
         valid: (H, W) whether the true flow is known.
 
     Returns:
-        Sum of the endpoint errors, sum of the lengths of the true flow, number of valid pixels,
-        and number of pixels.
+        (4,) sum of the endpoint errors, sum of the lengths of the true flow, number of valid
+        pixels, and number of pixels.
     """
     height, width = flow.shape[:2]
     size = (video.width, video.height)
@@ -93,17 +100,4 @@ def compare_pair(
         valid = cv2.resize(valid.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     error = np.linalg.norm(video.flow(t) - flow, axis=-1)[valid]
     motion = np.linalg.norm(flow, axis=-1)[valid]
-    return float(error.sum()), float(motion.sum()), int(valid.sum()), valid.size
-
-
-def summarize_class(name: str, rows: list[tuple[float, float, int, int]]) -> ClassError:
-    """Average the results of `compare_pair` over the frame pairs of one class."""
-    error, motion = sum(row[0] for row in rows), sum(row[1] for row in rows)
-    valid, pixels = sum(row[2] for row in rows), sum(row[3] for row in rows)
-    return ClassError(
-        name=name,
-        pairs=len(rows),
-        aee=error / max(1, valid),
-        motion=motion / max(1, valid),
-        valid=valid / max(1, pixels),
-    )
+    return np.array([error.sum(), motion.sum(), valid.sum(), valid.size], np.float64)

@@ -10,8 +10,8 @@ import codecs
 import os
 from pathlib import Path
 
-PRINT_ERRORS = "flowkit.print"  # an error handler of codecs, for output streams
-"""Name of the codec error handler for output streams."""
+PRINT_ERRORS = "flowkit.print"
+"""Name of the codec error handler that `replace_unprintable` is, for output streams."""
 
 
 def path_to_text(path: str | os.PathLike[str]) -> str:
@@ -68,7 +68,7 @@ def argument_to_text(argument: str) -> str:
         return argument
 
 
-def repair_text(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     r"""Replace the surrogates in a text.
 
     Args:
@@ -81,14 +81,11 @@ def repair_text(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        data = text.encode("utf-8", "surrogateescape" if has_only_bytes(text) else "surrogatepass")
+        surrogates = [c for c in text if "\ud800" <= c <= "\udfff"]
+        stand_for_bytes = all("\udc80" <= c <= "\udcff" for c in surrogates)
+        data = text.encode("utf-8", "surrogateescape" if stand_for_bytes else "surrogatepass")
         return data.decode("utf-8", "backslashreplace")
     return text
-
-
-def has_only_bytes(text: str) -> bool:
-    """Return whether all surrogates of ``text`` are those that stand for single bytes."""
-    return all("\udc80" <= c <= "\udcff" for c in text if "\ud800" <= c <= "\udfff")
 
 
 def replace_unprintable(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -103,8 +100,8 @@ def replace_unprintable(error: UnicodeError) -> tuple[str | bytes, int]:
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    repaired = repair_text(error.object[error.start : error.end])
-    return repaired.encode(error.encoding, "backslashreplace"), error.end
+    printable = replace_surrogates(error.object[error.start : error.end])
+    return printable.encode(error.encoding, "backslashreplace"), error.end
 
 
 codecs.register_error(PRINT_ERRORS, replace_unprintable)

@@ -10,24 +10,14 @@ from pathlib import Path
 from types import ModuleType
 
 from flowkit.annotations import charades, folder, hmdb51, kinetics, motion8, ucf101
-from flowkit.annotations.source import Located, Rejected, Source, explicit_files
+from flowkit.annotations.source import LocatedVideos, RejectedVideo, Source, explicit_files
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
-from flowkit.annotations.tree import VIDEO_EXTENSIONS, holds_videos, walk_videos
+from flowkit.annotations.tree import VIDEO_EXTENSIONS, has_videos, walk_videos
 
 __all__ = [
-    "FORMATS",
-    "VIDEO_EXTENSIONS",
-    "Annotation",
-    "AnnotationTable",
-    "Format",
-    "Label",
-    "Located",
-    "Rejected",
-    "Source",
-    "explicit_files",
-    "holds_videos",
-    "walk_videos",
-]
+    "FORMATS", "VIDEO_EXTENSIONS", "Annotation", "AnnotationTable", "Format", "Label",
+    "LocatedVideos", "RejectedVideo", "Source", "explicit_files", "has_videos", "walk_videos",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +30,7 @@ class Format:
     """
     read_table: Callable[[Path, str | None], AnnotationTable]
     """(folder, variant) → the annotations. Raises AnnotationError for a malformed line."""
-    locate_videos: Callable[[Path, AnnotationTable], Located]
+    locate_videos: Callable[[Path, AnnotationTable], LocatedVideos]
     """(folder of videos, table) → the annotated videos that are on disk, and those that are
     missing.
     """

@@ -9,17 +9,16 @@ named c000 … c156.
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from flowkit.annotations.source import Located, match_videos
-from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
-from flowkit.annotations.text import find_text_files, read_csv, read_lines, shorten
-from flowkit.annotations.tree import get_stem
-from flowkit.errors import AnnotationError
+from flowkit.annotations.source import locate_by_stem
+from flowkit.annotations.table import DOWNLOAD, AnnotationTable, Label, Row, build_table, make_error
+from flowkit.annotations.text import find_annotation_files, read_csv, read_lines, shorten
 
 CLASSES = 157
 CODES = tuple(f"c{number:03d}" for number in range(CLASSES))
-FILE = re.compile(r"Charades_v1_(train|test)\.csv")
+ANNOTATION_FILE = re.compile(r"Charades_v1_(train|test)\.csv")
 CLASS_FILE = re.compile(r"Charades_v1_classes\.txt")
 
 
@@ -33,8 +32,7 @@ def find_files(folder: Path, variant: str | None = None) -> list[Path]:
     Returns:
         The paths, sorted; an empty list if there are none.
     """
-    paths = find_text_files(folder, FILE)
-    return [path for path in paths if path.parent == paths[0].parent]
+    return find_annotation_files(folder, ANNOTATION_FILE)
 
 
 def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
@@ -51,7 +49,7 @@ def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
         AnnotationError: A file is malformed, or the two files disagree about a video.
     """
     paths = sorted(find_files(folder), key=lambda path: "test" in path.name)
-    class_files = find_text_files(folder, CLASS_FILE)
+    class_files = find_annotation_files(folder, CLASS_FILE)
     names = read_classes(class_files[0]) if class_files else dict(zip(CODES, CODES, strict=True))
     rows = (row for path in paths for row in read_split(path, names))
     return build_table([names[code] for code in CODES], rows)
@@ -70,19 +68,14 @@ def read_classes(path: Path) -> dict[str, str]:
         AnnotationError: A line is malformed or out of order, or classes are missing.
     """
     names: dict[str, str] = {}
-    for (where, line), code in zip(read_lines(path), CODES, strict=False):
-        found_code, _, name = line.partition(" ")
-        if found_code != code or not name.strip():
-            raise AnnotationError(
-                f"{where}: expected '{code} Name of the class', got {shorten(line)}; "
-                "download the file again"
-            )
+    for (location, line), code in zip(read_lines(path), CODES, strict=False):
+        line_code, _, name = line.partition(" ")
+        if line_code != code or not name.strip():
+            raise make_error(location, f"'{code} Name of the class'", shorten(line), DOWNLOAD)
         names[code] = name.strip()
     if len(names) != CLASSES:
-        raise AnnotationError(
-            f"{path}:{len(names) + 1}: expected {CLASSES} classes, got {len(names)}; "
-            "download the file again"
-        )
+        location = f"{path}:{len(names) + 1}"
+        raise make_error(location, f"{CLASSES} classes", len(names), DOWNLOAD)
     return names
 
 
@@ -99,25 +92,22 @@ def read_split(path: Path, names: dict[str, str]) -> Iterator[Row]:
     Raises:
         AnnotationError: A line has no video id or a malformed action.
     """
-    match = FILE.fullmatch(path.name)
-    assert match is not None
-    for where, row in read_csv(path, ["id", "actions"]):
+    subset = path.stem.rpartition("_")[2]
+    for location, row in read_csv(path, ["id", "actions"]):
         if not row["id"]:
-            raise AnnotationError(
-                f"{where}: expected a video id, got none; correct or remove the line"
-            )
-        action_texts = [action for action in row["actions"].split(";") if action.strip()]
-        labels = tuple(read_action(action, names, where) for action in action_texts)
-        yield Row(row["id"], labels, match[1], where)
+            raise make_error(location, "a video id", "none")
+        actions = [action for action in row["actions"].split(";") if action.strip()]
+        labels = tuple(parse_action(action, names, location) for action in actions)
+        yield Row(row["id"], labels, subset, location)
 
 
-def read_action(text: str, names: dict[str, str], where: str) -> Label:
+def parse_action(text: str, names: dict[str, str], location: str) -> Label:
     """Parse one action such as ``c092 11.90 21.20``.
 
     Args:
         text: Class code, start and end in seconds, separated by spaces.
         names: Class names by code.
-        where: ``file:line``, for the error message.
+        location: ``file:line``, for the error message.
 
     Returns:
         The label, with its times in seconds.
@@ -125,28 +115,13 @@ def read_action(text: str, names: dict[str, str], where: str) -> Label:
     Raises:
         AnnotationError: The text is malformed, or the class is unknown.
     """
-    fields = text.split()
-    try:
-        code, start, end = fields[0], float(fields[1]), float(fields[2])
-        if len(fields) != 3 or code not in names or not math.isfinite(start + end):
-            raise ValueError
-    except (ValueError, IndexError):
-        raise AnnotationError(
-            f"{where}: expected 'c000 start end' with a class of c000–c156 and times in seconds, "
-            f"got {shorten(text)}; correct the line"
-        ) from None
-    return Label(names[code], start, end)
+    with suppress(ValueError):
+        code, *times = text.split()
+        start, end = map(float, times)
+        if code in names and math.isfinite(start + end):
+            return Label(names[code], start, end)
+    expected = "'c000 start end' with a class of c000–c156 and times in seconds"
+    raise make_error(location, expected, shorten(text))
 
 
-def locate_videos(root: Path, table: AnnotationTable) -> Located:
-    """Match the videos below ``root`` by file name without extension, whatever their folder.
-
-    Args:
-        root: The folder of videos.
-        table: The annotations.
-
-    Returns:
-        The videos found, and those that are missing or not annotated.
-    """
-    index = {annotation.id: annotation for annotation in table.annotations}
-    return match_videos(root, table, index, get_stem)
+locate_videos = locate_by_stem

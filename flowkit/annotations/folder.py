@@ -8,7 +8,7 @@ alphabetical order.
 
 from pathlib import Path
 
-from flowkit.annotations.source import Located, Source, resolve_duplicates
+from flowkit.annotations.source import LocatedVideos, Source, resolve_duplicates
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.annotations.tree import walk_videos
 from flowkit.path_text import text_to_path
@@ -16,7 +16,7 @@ from flowkit.path_text import text_to_path
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-def scan_folder(root: Path) -> tuple[AnnotationTable, Located]:
+def scan_folder(root: Path) -> tuple[AnnotationTable, LocatedVideos]:
     """Build the table and locate the videos in a single walk over the folder.
 
     Args:
@@ -42,7 +42,7 @@ def scan_folder(root: Path) -> tuple[AnnotationTable, Located]:
     classes = sorted({label.name for source in sources for label in source.labels})
     annotations = (Annotation(source.id, source.labels, source.subsets) for source in sources)
     table = AnnotationTable(tuple(classes), tuple(annotations))
-    return table, Located(sources=sources, rejected=rejected)
+    return table, LocatedVideos(sources=sources, rejected=rejected)
 
 
 def find_files(folder: Path, variant: str | None = None) -> list[Path]:
@@ -71,7 +71,7 @@ def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
     return scan_folder(folder)[0]
 
 
-def locate_videos(root: Path, table: AnnotationTable) -> Located:
+def locate_videos(root: Path, table: AnnotationTable) -> LocatedVideos:
     """Return the videos that `scan_folder` finds.
 
     Args:

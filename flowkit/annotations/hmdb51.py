@@ -5,17 +5,16 @@ file name without extension, which is unique across classes. Class ids follow th
 order.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowkit.annotations.source import Located, match_videos
-from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
-from flowkit.annotations.text import find_text_files, read_lines, shorten
-from flowkit.annotations.tree import get_stem
-from flowkit.errors import AnnotationError
+from flowkit.annotations.source import locate_by_stem
+from flowkit.annotations.table import AnnotationTable, Label, Row, build_table, make_error
+from flowkit.annotations.text import find_annotation_files, read_lines, shorten
 
-FILE = re.compile(r"(.+)_test_split([123])\.txt")
+ANNOTATION_FILE = re.compile(r".+_test_split[123]\.txt")
 
 
 def find_files(folder: Path, variant: str | None = None) -> list[Path]:
@@ -28,8 +27,7 @@ def find_files(folder: Path, variant: str | None = None) -> list[Path]:
     Returns:
         The paths, sorted; an empty list if there are none.
     """
-    paths = find_text_files(folder, FILE)
-    return [path for path in paths if path.parent == paths[0].parent]
+    return find_annotation_files(folder, ANNOTATION_FILE)
 
 
 def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
@@ -47,21 +45,17 @@ def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
     Raises:
         AnnotationError: A file is malformed or missing.
     """
-    files: dict[tuple[str, str], Path] = {}
-    for path in find_files(folder):
-        match = FILE.fullmatch(path.name)
-        assert match is not None
-        files[match[2], match[1]] = path
-    classes = sorted({name for _, name in files})
-    for split in sorted({split for split, _ in files}):
-        for name in classes:
-            if (split, name) not in files:
-                raise AnnotationError(
-                    f"{next(iter(files.values())).parent / f'{name}_test_split{split}.txt'}:1: "
-                    "expected a file for each class and split, got none; unpack the whole archive"
-                )
-    rows = (row for key in sorted(files) for row in read_list(files[key], key[1], key[0]))
-    return build_table(classes, rows)
+    paths = find_files(folder)
+    names = {path.stem.rpartition("_test_split")[0] for path in paths}
+    splits = {path.stem[-1] for path in paths}
+    rows: list[Row] = []
+    for split, name in itertools.product(sorted(splits), sorted(names)):
+        path = paths[0].with_name(f"{name}_test_split{split}.txt")
+        if path not in paths:
+            advice = "unpack the whole archive"
+            raise make_error(f"{path}:1", "a file for each class and split", "none", advice)
+        rows += read_list(path, name, split)
+    return build_table(sorted(names), rows)
 
 
 def read_list(path: Path, name: str, split: str) -> Iterator[Row]:
@@ -80,25 +74,11 @@ def read_list(path: Path, name: str, split: str) -> Iterator[Row]:
     """
     subsets = {"0": None, "1": f"train{split}", "2": f"test{split}"}
     labels = (Label(name),)
-    for where, line in read_lines(path):
+    for location, line in read_lines(path):
         fields = line.rsplit(maxsplit=1)
         if len(fields) != 2 or fields[1] not in subsets or not fields[0].endswith(".avi"):
-            raise AnnotationError(
-                f"{where}: expected 'name.avi n' with n = 0, 1 or 2, got {shorten(line)}; "
-                "correct or remove the line"
-            )
-        yield Row(fields[0].removesuffix(".avi"), labels, subsets[fields[1]], where)
+            raise make_error(location, "'name.avi n' with n = 0, 1 or 2", shorten(line))
+        yield Row(fields[0].removesuffix(".avi"), labels, subsets[fields[1]], location)
 
 
-def locate_videos(root: Path, table: AnnotationTable) -> Located:
-    """Match the videos below ``root`` by file name without extension, whatever their folder.
-
-    Args:
-        root: The folder of videos.
-        table: The annotations.
-
-    Returns:
-        The videos found, and those that are missing or not annotated.
-    """
-    index = {annotation.id: annotation for annotation in table.annotations}
-    return match_videos(root, table, index, get_stem)
+locate_videos = locate_by_stem

@@ -7,20 +7,20 @@ ids follow the alphabetical order of the labels.
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from flowkit.annotations.source import Located, match_videos
-from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
+from flowkit.annotations.source import LocatedVideos, match_videos
+from flowkit.annotations.table import AnnotationTable, Label, Row, build_table, make_error
 from flowkit.annotations.text import find_text_files, read_csv
 from flowkit.annotations.tree import get_stem
-from flowkit.errors import AnnotationError
 
 SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 RELEASE = r"(400|600|700(?:[-_]2020)?)"
 VARIANT = rf"k(?:inetics)?[-_]?{RELEASE}"
-FILE = re.compile(rf"(?:{VARIANT}[-_])?({'|'.join(SPLITS)})\.csv", re.IGNORECASE)
+ANNOTATION_FILE = re.compile(rf"(?:{VARIANT}[-_])?({'|'.join(SPLITS)})\.csv", re.IGNORECASE)
 FOLDER = re.compile(
     rf"(?:.*[^a-z0-9])?(?:k|kinetics)?[-_]?{RELEASE}(?:[^a-z0-9].*)?", re.IGNORECASE
 )
@@ -46,25 +46,22 @@ def find_files(folder: Path, variant: str | None = None) -> list[Path]:
         AnnotationError: Two files claim the same split; the message names both.
     """
     wanted = (variant or "400").replace("_", "-")
-    chosen_by_split: dict[str, tuple[bool, Path]] = {}
-    for path in find_text_files(folder, FILE):
-        match = FILE.fullmatch(path.name)
+    paths: dict[tuple[str, bool], list[Path]] = defaultdict(list)
+    for path in find_text_files(folder, ANNOTATION_FILE):
+        match = ANNOTATION_FILE.fullmatch(path.name)
         assert match is not None
         named_variant = match[1] or find_folder_variant(path.parent)
-        if named_variant is not None and named_variant.replace("_", "-") != wanted:
-            continue
-        split = SPLITS[match[2].lower()]
-        is_named, first = chosen_by_split.get(split, (False, path))
-        if first != path and is_named == (named_variant is not None):
-            raise AnnotationError(
-                f"{path}:1: expected one {split} file of kinetics-{wanted}, got {first} as well; "
-                "move one of them away"
-            )
-        if named_variant is not None or not is_named:
-            chosen_by_split[split] = (named_variant is not None, path)
-    return [
-        chosen_by_split[split][1] for split in ("train", "val", "test") if split in chosen_by_split
-    ]
+        if named_variant is None or named_variant.replace("_", "-") == wanted:
+            paths[SPLITS[match[2].lower()], named_variant is not None].append(path)
+    chosen: list[Path] = []
+    for split in ("train", "val", "test"):
+        candidates = paths[split, True] or paths[split, False]
+        if len(candidates) > 1:
+            location, expected = f"{candidates[1]}:1", f"one {split} file of kinetics-{wanted}"
+            advice = "move one of them away"
+            raise make_error(location, expected, f"{candidates[0]} as well", advice)
+        chosen += candidates
+    return chosen
 
 
 def find_folder_variant(folder: Path) -> str | None:
@@ -76,11 +73,8 @@ def find_folder_variant(folder: Path) -> str | None:
     Returns:
         The variant, such as "400" or "700_2020"; None if no folder names one.
     """
-    for name in reversed(folder.parts):
-        match = FOLDER.fullmatch(name)
-        if match:
-            return match[1]
-    return None
+    matches = map(FOLDER.fullmatch, reversed(folder.parts))
+    return next((match[1] for match in matches if match), None)
 
 
 def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
@@ -115,34 +109,30 @@ def read_split(path: Path) -> Iterator[Row]:
     Raises:
         AnnotationError: A line has a malformed id, time or split.
     """
-    match = FILE.fullmatch(path.name)
-    file_split = SPLITS[match[2].lower()] if match else ""
+    file_split = re.split("[-_]", path.stem.lower())[-1]
     labels_by_class: dict[str, tuple[Label, ...]] = {"": ()}
-    for where, row in read_csv(path, ["youtube_id", "time_start", "time_end"]):
+    for location, row in read_csv(path, ["youtube_id", "time_start", "time_end"]):
         youtube_id = row["youtube_id"]
         if not YOUTUBE_ID.fullmatch(youtube_id):
-            raise AnnotationError(
-                f"{where}: expected a YouTube id of 11 characters, got {youtube_id!r}; "
-                "correct or remove the line"
-            )
-        start, end = (parse_seconds(row[name], name, where) for name in ("time_start", "time_end"))
+            raise make_error(location, "a YouTube id of 11 characters", repr(youtube_id))
+        start, end = (
+            parse_seconds(row[name], name, location) for name in ("time_start", "time_end")
+        )
         split = row.get("split", "").lower() or file_split
         if split not in SPLITS:
-            raise AnnotationError(
-                f"{where}: expected a split of {', '.join(SPLITS)}, got {split!r}; correct the line"
-            )
+            raise make_error(location, f"a split of {', '.join(SPLITS)}", repr(split))
         name = row.get("label", "")
         labels = labels_by_class.setdefault(name, (Label(name),))
-        yield Row(f"{youtube_id}_{start:06d}_{end:06d}", labels, SPLITS[split], where)
+        yield Row(f"{youtube_id}_{start:06d}_{end:06d}", labels, SPLITS[split], location)
 
 
-def parse_seconds(text: str, name: str, where: str) -> int:
+def parse_seconds(text: str, name: str, location: str) -> int:
     """Parse a time that is written as an integer or a float.
 
     Args:
         text: The time in seconds, from 0 to below 1e6.
         name: Name of the column, for the error message.
-        where: ``file:line``, for the error message.
+        location: ``file:line``, for the error message.
 
     Returns:
         The whole seconds.
@@ -150,18 +140,13 @@ def parse_seconds(text: str, name: str, where: str) -> int:
     Raises:
         AnnotationError: The text is not such a number.
     """
-    try:
-        value = float(text)
-        if not 0 <= value < 1e6:
-            raise ValueError
-    except ValueError:
-        raise AnnotationError(
-            f"{where}: expected {name} in seconds, got {text!r}; correct or remove the line"
-        ) from None
-    return int(value)
+    with suppress(ValueError):
+        if 0 <= float(text) < 1e6:
+            return int(float(text))
+    raise make_error(location, f"{name} in seconds", repr(text))
 
 
-def locate_videos(root: Path, table: AnnotationTable) -> Located:
+def locate_videos(root: Path, table: AnnotationTable) -> LocatedVideos:
     """Find the clips below ``root``, whatever their folder.
 
     A clip's file is named by its id, with or without the leading zeros, or by its YouTube id alone
@@ -175,12 +160,10 @@ def locate_videos(root: Path, table: AnnotationTable) -> Located:
         The clips found, and those that are missing or not annotated.
     """
     clips_per_video = Counter(annotation.id[:11] for annotation in table.annotations)
-    index = {
-        annotation.id[:11]: annotation
-        for annotation in table.annotations
-        if clips_per_video[annotation.id[:11]] == 1
-    }
-    index |= {annotation.id: annotation for annotation in table.annotations}
+    index = table.by_id()
+    for annotation in table.annotations:
+        if clips_per_video[annotation.id[:11]] == 1:
+            index.setdefault(annotation.id[:11], annotation)
     return match_videos(root, table, index, parse_clip_id)
 
 

@@ -9,12 +9,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowkit.annotations.source import Located, match_videos
-from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
-from flowkit.annotations.text import find_text_files, read_csv
-from flowkit.errors import AnnotationError
+from flowkit.annotations.source import LocatedVideos, match_videos
+from flowkit.annotations.table import AnnotationTable, Label, Row, build_table, make_error
+from flowkit.annotations.text import find_annotation_files, read_csv
 
-FILE = re.compile(r"(train|val|test)\.csv")
+ANNOTATION_FILE = re.compile(r"(train|val|test)\.csv")
 
 
 def find_files(folder: Path, variant: str | None = None) -> list[Path]:
@@ -27,8 +26,7 @@ def find_files(folder: Path, variant: str | None = None) -> list[Path]:
     Returns:
         The paths, sorted; an empty list if there are none.
     """
-    paths = find_text_files(folder, FILE)
-    return [path for path in paths if path.parent == paths[0].parent]
+    return find_annotation_files(folder, ANNOTATION_FILE)
 
 
 def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
@@ -61,16 +59,14 @@ def read_list(path: Path) -> Iterator[Row]:
     Raises:
         AnnotationError: A line has no id or no label.
     """
-    for where, row in read_csv(path, ["id", "label"]):
+    for location, row in read_csv(path, ["id", "label"]):
         if not (row["id"] and row["label"]):
-            raise AnnotationError(
-                f"{where}: expected 'id,label', got id {row['id']!r} and label {row['label']!r}; "
-                "correct or remove the line"
-            )
-        yield Row(row["id"], (Label(row["label"]),), path.stem, where)
+            actual = f"id {row['id']!r} and label {row['label']!r}"
+            raise make_error(location, "'id,label'", actual)
+        yield Row(row["id"], (Label(row["label"]),), path.stem, location)
 
 
-def locate_videos(root: Path, table: AnnotationTable) -> Located:
+def locate_videos(root: Path, table: AnnotationTable) -> LocatedVideos:
     """Find the videos whose path below ``root`` is an annotated id.
 
     Args:
@@ -80,5 +76,4 @@ def locate_videos(root: Path, table: AnnotationTable) -> Located:
     Returns:
         The videos found, and those that are missing or not annotated.
     """
-    index = {annotation.id: annotation for annotation in table.annotations}
-    return match_videos(root, table, index, str)
+    return match_videos(root, table, table.by_id(), str)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label, normalize_unicode
-from flowkit.annotations.tree import is_video, walk_videos
+from flowkit.annotations.tree import get_stem, is_video, walk_videos
 from flowkit.errors import UsageError
-from flowkit.path_text import path_to_text, printable_path, repair_text, text_to_path
+from flowkit.path_text import path_to_text, printable_path, replace_surrogates, text_to_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedVideo:
     """A video file that cannot be extracted under its id."""
 
     id: str
@@ -40,7 +40,7 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class LocatedVideos:
     """The result of matching the annotations with the videos on disk."""
 
     sources: tuple[Source, ...]
@@ -49,7 +49,7 @@ class Located:
     """Ids that are annotated but not on disk, in the order of the annotations."""
     unannotated: tuple[Path, ...] = ()
     """Video files on disk that no annotation names, sorted by path."""
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[RejectedVideo, ...] = ()
     """One entry for each id that several files have (it is unclear which is meant, so none is
     used), and for each name that is not UTF-8.
     """
@@ -60,7 +60,7 @@ def match_videos(
     table: AnnotationTable,
     index: Mapping[str, Annotation],
     get_key: Callable[[str], str],
-) -> Located:
+) -> LocatedVideos:
     """Match each video below ``root`` with an annotation by a key derived from its path.
 
     Keys are compared in Unicode normalization form C.
@@ -77,7 +77,7 @@ def match_videos(
     Raises:
         UsageError: ``root`` is not a folder, or cannot be listed.
     """
-    by_key = {normalize_unicode(name): annotation for name, annotation in index.items()}
+    by_key = {normalize_unicode(key): annotation for key, annotation in index.items()}
     matched: list[Source] = []
     unannotated: list[Path] = []
     for path in walk_videos(root):
@@ -85,22 +85,30 @@ def match_videos(
         file = root / text_to_path(path)
         if annotation is None:
             unannotated.append(file)
-            continue
-        matched.append(Source(annotation.id, file, annotation.labels, annotation.subsets))
+        else:
+            matched.append(Source(annotation.id, file, annotation.labels, annotation.subsets))
     sources, rejected = resolve_duplicates(matched)
     present = {source.id for source in matched}
-    missing = (annotation.id for annotation in table.annotations)
-    return Located(
-        sources=sources,
-        missing=tuple(id for id in missing if id not in present),
-        unannotated=tuple(unannotated),
-        rejected=rejected,
-    )
+    missing = tuple(id for id in table.by_id() if id not in present)
+    return LocatedVideos(sources, missing, tuple(unannotated), rejected)
+
+
+def locate_by_stem(root: Path, table: AnnotationTable) -> LocatedVideos:
+    """Match the videos below ``root`` by file name without extension, whatever their folder.
+
+    Args:
+        root: The folder of videos.
+        table: The annotations, whose ids are names without extension.
+
+    Returns:
+        The videos found, and those that are missing or not annotated.
+    """
+    return match_videos(root, table, table.by_id(), get_stem)
 
 
 def resolve_duplicates(
     candidates: Iterable[Source],
-) -> tuple[tuple[Source, ...], tuple[Rejected, ...]]:
+) -> tuple[tuple[Source, ...], tuple[RejectedVideo, ...]]:
     """Separate the videos that can be extracted from those whose id is ambiguous or invalid.
 
     Ids that differ only by Unicode normalization count as one.
@@ -115,20 +123,27 @@ def resolve_duplicates(
     for source in candidates:
         sources_by_id.setdefault(normalize_unicode(source.id), {}).setdefault(source.path, source)
     sources: list[Source] = []
-    rejected: list[Rejected] = []
+    rejected: list[RejectedVideo] = []
     for same_id in sources_by_id.values():
-        first, *others = same_id.values()
-        if not is_utf8(first.id):
-            rejected.append(reject_name(first))
-        elif others:
-            rejected.append(reject_duplicate(first, others))
+        first = next(iter(same_id.values()))
+        printable_id = replace_surrogates(first.id)
+        if printable_id != first.id:
+            reason = (
+                f"{printable_id}: its name is not UTF-8, so it cannot be an id; rename the file"
+            )
+            rejected.append(RejectedVideo(printable_id, first.path, "bad-name", reason))
+        elif len(same_id) > 1:
+            paths = " and ".join(map(printable_path, same_id))
+            reason = f"{len(same_id)} videos with the id {first.id!r}: {paths}"
+            reason += "; move or rename all but one"
+            rejected.append(RejectedVideo(first.id, first.path, "duplicate-id", reason))
         else:
             sources.append(first)
     sources.sort(key=lambda source: source.id)
     return tuple(sources), tuple(rejected)
 
 
-def explicit_files(paths: Iterable[Path]) -> Located:
+def explicit_files(paths: Iterable[Path]) -> LocatedVideos:
     """Make sources of the files and folders that a user names one by one.
 
     The id of a file is its name with extension; that of a video in a folder is its path below that
@@ -143,9 +158,10 @@ def explicit_files(paths: Iterable[Path]) -> Located:
     Raises:
         UsageError: A path does not exist, or a folder holds no videos.
     """
-    named = [Source(id, file) for path in paths for id, file in list_files(path)]
-    sources, rejected = resolve_duplicates(named)
-    return Located(sources=sources, rejected=rejected)
+    sources, rejected = resolve_duplicates(
+        Source(id, file) for path in paths for id, file in list_files(path)
+    )
+    return LocatedVideos(sources, rejected=rejected)
 
 
 def list_files(path: Path) -> Iterable[tuple[str, Path]]:
@@ -174,27 +190,3 @@ def list_files(path: Path) -> Iterable[tuple[str, Path]]:
         except OSError:  # extraction will record why this one cannot be read
             pass
     return [(path_to_text(path.name or path.resolve().name), path)]
-
-
-def is_utf8(id: str) -> bool:
-    """Return whether ``id`` can be encoded as UTF-8, as the store requires."""
-    try:
-        id.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def reject_name(source: Source) -> Rejected:
-    """Reject a file whose name is not UTF-8."""
-    printable = repair_text(source.id)
-    reason = f"{printable}: its name is not UTF-8, so it cannot be an id; rename the file"
-    return Rejected(printable, source.path, "bad-name", reason)
-
-
-def reject_duplicate(first: Source, others: list[Source]) -> Rejected:
-    """Reject all files that share an id."""
-    paths = " and ".join(printable_path(source.path) for source in (first, *others))
-    count = 1 + len(others)
-    reason = f"{count} videos with the id {first.id!r}: {paths}; move or rename all but one"
-    return Rejected(first.id, first.path, "duplicate-id", reason)

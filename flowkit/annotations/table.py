@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -10,6 +10,9 @@ from flowkit.errors import AnnotationError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+DOWNLOAD = "download the file again"
+"""Advice for a file that is not the official one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Row(NamedTuple):
     """The labels that the line gives; empty if it gives none."""
     subset: str | None
     """The subset that the line puts the video in; None if in none."""
-    where: str
+    location: str
     """``file:line``, for error messages."""
 
 
@@ -70,20 +73,26 @@ class AnnotationTable:
         if len(known) != len(self.classes):
             repeated = next(name for name in self.classes if self.classes.count(name) > 1)
             raise AnnotationError(f"class {repeated!r} is listed twice; class names must be unique")
-        previous = None
-        for annotation in self.annotations:
-            if previous is not None and annotation.id <= previous:
+        spellings: dict[str, str] = {}
+        previous_id = None
+        for id, labels in ((annotation.id, annotation.labels) for annotation in self.annotations):
+            if previous_id is not None and id <= previous_id:
                 raise AnnotationError(
-                    f"ids must be unique and sorted, got {annotation.id!r} after {previous!r}"
+                    f"ids must be unique and sorted, got {id!r} after {previous_id!r}"
                 )
-            previous = annotation.id
-            for label in annotation.labels:
+            previous_id = id
+            spelling = id if id.isascii() else spellings.setdefault(normalize_unicode(id), id)
+            if spelling != id:
+                raise AnnotationError(
+                    f"ids {spelling!a} and {id!a} differ only by Unicode normalization; rename one "
+                    "of the videos"
+                )
+            for label in labels:
                 if label.name not in known:
                     raise AnnotationError(
-                        f"video {annotation.id!r} has the label {label.name!r}, "
-                        f"which is none of the {len(known)} classes"
+                        f"video {id!r} has the label {label.name!r}, which is none of the "
+                        f"{len(known)} classes"
                     )
-        check_normalization(annotation.id for annotation in self.annotations)
 
     def joined(self, other: "AnnotationTable") -> "AnnotationTable":
         """Return this table updated with another one.
@@ -97,13 +106,15 @@ class AnnotationTable:
         Returns:
             The merged table.
         """
-        own_annotations = {annotation.id: annotation for annotation in self.annotations}
-        other_annotations = {annotation.id: annotation for annotation in other.annotations}
-        if own_annotations.keys() <= other_annotations.keys():
+        merged = self.by_id() | other.by_id()
+        if len(merged) == len(other.annotations):
             return other
-        merged = own_annotations | other_annotations
         classes = (*self.classes, *(name for name in other.classes if name not in self.classes))
         return AnnotationTable(classes, tuple(merged[id] for id in sorted(merged)))
+
+    def by_id(self) -> dict[str, Annotation]:
+        """Return the annotations by the id of their video."""
+        return {annotation.id: annotation for annotation in self.annotations}
 
     def to_arrow(self) -> "pa.Table":
         """Convert the table for the store's index.
@@ -115,26 +126,17 @@ class AnnotationTable:
         """
         import pyarrow as pa
 
-        ids = {name: index for index, name in enumerate(self.classes)}
-        labels = [label for annotation in self.annotations for label in annotation.labels]
-        struct = pa.StructArray.from_arrays(
-            [
-                pa.array([ids[label.name] for label in labels], pa.int32()),
-                pa.array([label.start for label in labels], pa.float64()),
-                pa.array([label.end for label in labels], pa.float64()),
-            ],
-            names=["class", "start", "end"],
-        )
-        subsets = [subset for annotation in self.annotations for subset in annotation.subsets]
+        class_ids = {name: index for index, name in enumerate(self.classes)}
+        labels = [
+            [(class_ids[label.name], label.start, label.end) for label in annotation.labels]
+            for annotation in self.annotations
+        ]
+        subsets = [annotation.subsets for annotation in self.annotations]
+        struct = pa.struct({"class": pa.int32(), "start": pa.float64(), "end": pa.float64()})
         columns = {
             "id": pa.array([annotation.id for annotation in self.annotations], pa.string()),
-            "labels": pa.ListArray.from_arrays(
-                compute_offsets([len(annotation.labels) for annotation in self.annotations]), struct
-            ),
-            "subsets": pa.ListArray.from_arrays(
-                compute_offsets([len(annotation.subsets) for annotation in self.annotations]),
-                pa.array(subsets, pa.string()),
-            ),
+            "labels": pa.array(labels, pa.list_(struct)),
+            "subsets": pa.array(subsets, pa.list_(pa.string())),
         }
         return pa.table(columns).replace_schema_metadata({"classes": json.dumps(self.classes)})
 
@@ -156,34 +158,13 @@ class AnnotationTable:
             raise AnnotationError("the table has no class names (schema metadata 'classes')")
         classes = tuple(json.loads(metadata[b"classes"]))
         columns = (table.column(name).to_pylist() for name in ("id", "labels", "subsets"))
-        annotations = tuple(
-            Annotation(
-                id=id,
-                labels=tuple(
-                    Label(classes[label["class"]], label["start"], label["end"]) for label in labels
-                ),
-                subsets=tuple(subsets),
+        annotations = []
+        for id, values, subsets in zip(*columns, strict=True):
+            labels = (
+                Label(classes[value["class"]], value["start"], value["end"]) for value in values
             )
-            for id, labels, subsets in zip(*columns, strict=True)
-        )
-        return cls(classes, annotations)
-
-
-def compute_offsets(lengths: Sequence[int]) -> "pa.Array":
-    """Compute the offsets of an Arrow list column.
-
-    Args:
-        lengths: Length of each list.
-
-    Returns:
-        An int32 array with one element more than ``lengths``.
-    """
-    import numpy as np
-    import pyarrow as pa
-
-    ends = np.zeros(len(lengths) + 1, dtype=np.int32)
-    np.cumsum(lengths, out=ends[1:])
-    return pa.array(ends)
+            annotations.append(Annotation(id, tuple(labels), tuple(subsets)))
+        return cls(classes, tuple(annotations))
 
 
 def build_table(classes: Iterable[str], rows: Iterable[Row]) -> AnnotationTable:
@@ -207,45 +188,40 @@ def build_table(classes: Iterable[str], rows: Iterable[Row]) -> AnnotationTable:
         first, subsets = merged.setdefault(row.id, (row, []))
         if first.labels != row.labels:
             if (first.labels and row.labels) or row.subset in subsets:
-                raise AnnotationError(
-                    f"{row.where}: expected the labels of {first.where} for video {row.id!r} "
-                    f"({format_labels(first.labels)}), got {format_labels(row.labels)}; remove one "
-                    "of the two lines"
+                names, other_names = (
+                    ", ".join(label.name for label in labels) or "no label"
+                    for labels in (first.labels, row.labels)
                 )
+                expected = f"the labels of {first.location} for video {row.id!r} ({names})"
+                advice = "remove one of the two lines"
+                raise make_error(row.location, expected, other_names, advice)
             merged[row.id] = (first if first.labels else row, subsets)
         if row.subset is not None and row.subset not in subsets:
             subsets.append(row.subset)
-    return AnnotationTable(
-        classes=tuple(classes),
-        annotations=tuple(
-            Annotation(id, merged[id][0].labels, tuple(merged[id][1])) for id in sorted(merged)
-        ),
+    annotations = (
+        Annotation(id, first.labels, tuple(subsets))
+        for id, (first, subsets) in sorted(merged.items())
     )
+    return AnnotationTable(tuple(classes), tuple(annotations))
 
 
-def format_labels(labels: tuple[Label, ...]) -> str:
-    """Return the names of the labels, for error messages."""
-    return ", ".join(label.name for label in labels) or "no label"
+def make_error(
+    location: str, expected: str, actual: object, advice: str = "correct or remove the line"
+) -> AnnotationError:
+    """Make the error for a malformed annotation file.
+
+    Args:
+        location: ``file:line``.
+        expected: What the line should hold.
+        actual: What it holds.
+        advice: What to do.
+
+    Returns:
+        The error, to be raised.
+    """
+    return AnnotationError(f"{location}: expected {expected}, got {actual}; {advice}")
 
 
 def normalize_unicode(text: str) -> str:
     """Return ``text`` in Unicode normalization form C, in which ids are compared."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-
-def check_normalization(ids: Iterable[str]) -> None:
-    """Check that no two ids differ only by Unicode normalization.
-
-    Args:
-        ids: Ids of videos.
-
-    Raises:
-        AnnotationError: Two ids differ only by Unicode normalization.
-    """
-    seen: dict[str, str] = {}
-    for id in ids:
-        if not id.isascii() and seen.setdefault(normalize_unicode(id), id) != id:
-            raise AnnotationError(
-                f"ids {seen[normalize_unicode(id)]!a} and {id!a} differ only by Unicode "
-                "normalization; rename one of the videos"
-            )

@@ -1,11 +1,12 @@
 """Read the text files of official annotations; every error message names the file and the line."""
 
 import csv
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from flowkit.annotations.table import DOWNLOAD, make_error
+from flowkit.annotations.tree import list_folder
 from flowkit.errors import AnnotationError
 
 MAX_DEPTH = 4  # official archives put their files at most this many folders down
@@ -27,10 +28,8 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise AnnotationError(
-            f"{path}:{line}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x}; "
-            "download the file again or convert it"
-        ) from error
+        actual, advice = f"byte 0x{error.object[error.start]:02x}", f"{DOWNLOAD} or convert it"
+        raise make_error(f"{path}:{line}", "UTF-8 text", actual, advice) from error
     except OSError as error:
         raise AnnotationError(
             f"{path}:1: cannot be read ({error.strerror}); make the file readable"
@@ -69,38 +68,30 @@ def read_csv(path: Path, required: Sequence[str]) -> Iterator[tuple[str, dict[st
             header, or a quote is not closed.
     """
     reader = csv.reader(read_text(path).splitlines(keepends=True), strict=True)
+    expected = f"a header with {', '.join(required)}"
     header: list[str] = []
     line = 1
     try:
         for fields in reader:
-            where, line = f"{path}:{line}", reader.line_num + 1
-            if not any(field.strip() for field in fields):
-                continue
+            location, line = f"{path}:{line}", reader.line_num + 1
             values = [field.strip() for field in fields]
+            if not any(values):
+                continue
             if not header:
                 header = [value.lower() for value in values]
-                missing = [name for name in required if name not in header]
-                if missing:
-                    raise AnnotationError(
-                        f"{where}: expected a header with {', '.join(required)}, got "
-                        f"{shorten(','.join(fields))}; restore the official header line"
-                    )
+                if not set(required) <= set(header):
+                    advice = "restore the official header line"
+                    raise make_error(location, expected, shorten(",".join(fields)), advice)
             elif len(values) != len(header):
-                raise AnnotationError(
-                    f"{where}: expected {len(header)} fields ({', '.join(header)}), got "
-                    f"{len(values)} in {shorten(','.join(fields))}; correct or remove the line"
-                )
+                actual = f"{len(values)} in {shorten(','.join(fields))}"
+                raise make_error(location, f"{len(header)} fields ({', '.join(header)})", actual)
             else:
-                yield where, dict(zip(header, values, strict=True))
+                yield location, dict(zip(header, values, strict=True))
     except csv.Error as error:
-        raise AnnotationError(
-            f"{path}:{line}: expected comma-separated fields, got {error}; check the quotes"
-        ) from error
+        location = f"{path}:{line}"
+        raise make_error(location, "comma-separated fields", error, "check the quotes") from error
     if not header:
-        raise AnnotationError(
-            f"{path}:1: expected a header with {', '.join(required)}, got an empty file; "
-            "download the file again"
-        )
+        raise make_error(f"{path}:1", expected, "an empty file", DOWNLOAD)
 
 
 def find_text_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
@@ -114,22 +105,36 @@ def find_text_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
 
     Returns:
         The paths, sorted.
+
+    Raises:
+        UsageError: A folder cannot be listed.
     """
     matches: list[Path] = []
-    level = [folder] if folder.is_dir() else []
+    folders = [folder] if folder.is_dir() else []
     for _ in range(MAX_DEPTH):
-        next_level: list[Path] = []
-        for parent in level:
-            with os.scandir(parent) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if pattern.fullmatch(entry.name):
-                        matches.append(Path(entry.path))
-                    elif entry.is_dir():
-                        next_level.append(Path(entry.path))
-        level = next_level
+        entries = [entry for parent in folders for entry in list_folder(parent)]
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+        matches += [Path(entry.path) for entry in visible if pattern.fullmatch(entry.name)]
+        folders = [Path(entry.path) for entry in visible if entry.is_dir()]
     return sorted(matches)
+
+
+def find_annotation_files(folder: Path, pattern: re.Pattern[str], at_least: int = 1) -> list[Path]:
+    """Find the files of a dataset that lie together in one folder.
+
+    Args:
+        folder: Where to look, at or below it.
+        pattern: Matched against the whole file name.
+        at_least: Number of matching files that the folder must have.
+
+    Returns:
+        The paths in the first folder with enough matching files, sorted; an empty list if there is
+        none.
+    """
+    paths_by_folder: dict[Path, list[Path]] = {}
+    for path in find_text_files(folder, pattern):
+        paths_by_folder.setdefault(path.parent, []).append(path)
+    return next((paths for paths in paths_by_folder.values() if len(paths) >= at_least), [])
 
 
 def shorten(text: str, length: int = 80) -> str:

@@ -70,7 +70,7 @@ def walk_videos(root: Path) -> list[str]:
     return files
 
 
-def holds_videos(root: Path) -> bool:
+def has_videos(root: Path) -> bool:
     """Return whether ``root`` is a folder with a file named like a video at any depth."""
     return root.is_dir() and any(not is_folder for _, is_folder in walk_entries(root))
 

@@ -10,13 +10,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from flowkit.annotations.source import Located, match_videos
-from flowkit.annotations.table import AnnotationTable, Label, Row, build_table
-from flowkit.annotations.text import find_text_files, read_lines, shorten
+from flowkit.annotations.source import LocatedVideos, match_videos
+from flowkit.annotations.table import DOWNLOAD, AnnotationTable, Label, Row, build_table, make_error
+from flowkit.annotations.text import find_annotation_files, read_lines, shorten
 from flowkit.annotations.tree import get_stem
-from flowkit.errors import AnnotationError
 
-FILE = re.compile(r"classInd\.txt|(train|test)list0?([123])\.txt", re.IGNORECASE)
+ANNOTATION_FILE = re.compile(r"classInd\.txt|(train|test)list0?[123]\.txt", re.IGNORECASE)
 
 
 def find_files(folder: Path, variant: str | None = None) -> list[Path]:
@@ -29,10 +28,7 @@ def find_files(folder: Path, variant: str | None = None) -> list[Path]:
     Returns:
         The paths, sorted; an empty list if there are none.
     """
-    folders: dict[Path, list[Path]] = {}
-    for path in find_text_files(folder, FILE):
-        folders.setdefault(path.parent, []).append(path)
-    return next((paths for paths in folders.values() if len(paths) > 1), [])
+    return find_annotation_files(folder, ANNOTATION_FILE, at_least=2)
 
 
 def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
@@ -51,10 +47,8 @@ def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
     paths = find_files(folder)
     class_files = [path for path in paths if path.name.lower() == "classind.txt"]
     if not class_files:
-        raise AnnotationError(
-            f"{folder}/classInd.txt:1: expected the list of classes, got no such file; "
-            "unpack the whole archive of splits"
-        )
+        location, advice = f"{folder}/classInd.txt:1", "unpack the whole archive of splits"
+        raise make_error(location, "the list of classes", "no such file", advice)
     classes = read_classes(class_files[0])
     class_ids = {name.casefold(): number for number, name in enumerate(classes)}
     spelling: dict[str, str] = {}  # ids without regard to case; the first list decides
@@ -79,13 +73,10 @@ def read_classes(path: Path) -> list[str]:
         AnnotationError: A line is malformed or out of order.
     """
     classes: list[str] = []
-    for where, line in read_lines(path):
+    for location, line in read_lines(path):
         fields = line.split()
         if len(fields) != 2 or fields[0] != str(len(classes) + 1):
-            raise AnnotationError(
-                f"{where}: expected '{len(classes) + 1} ClassName', got {shorten(line)}; "
-                "download the file again"
-            )
+            raise make_error(location, f"'{len(classes) + 1} ClassName'", shorten(line), DOWNLOAD)
         classes.append(fields[1])
     return classes
 
@@ -104,27 +95,21 @@ def read_list(path: Path, classes: list[str], class_ids: dict[str, int]) -> Iter
     Raises:
         AnnotationError: A line is malformed, or gives the wrong class number.
     """
-    match = FILE.fullmatch(path.name)
-    assert match is not None
-    subset = f"{match[1].lower()}{match[2]}"
-    for where, line in read_lines(path):
+    subset = re.sub(r"list0?", "", path.stem.lower())
+    for location, line in read_lines(path):
         name, _, class_number = line.partition(" ")
         video = PurePosixPath(name.replace("\\", "/"))
-        expected = class_ids.get(video.parent.name.casefold())
-        if expected is None or video.suffix.lower() != ".avi":
-            raise AnnotationError(
-                f"{where}: expected 'Class/v_Class_g01_c01.avi' with a class of classInd.txt, "
-                f"got {shorten(line)}; correct or remove the line"
-            )
-        if class_number.strip() and class_number.strip() != str(expected + 1):
-            raise AnnotationError(
-                f"{where}: expected class number {expected + 1} for {classes[expected]}, "
-                f"got {class_number.strip()!r}; correct or remove the line"
-            )
-        yield Row(video.stem, (Label(classes[expected]),), subset, where)
+        class_id = class_ids.get(video.parent.name.casefold())
+        if class_id is None or video.suffix.lower() != ".avi":
+            example = "'Class/v_Class_g01_c01.avi' with a class of classInd.txt"
+            raise make_error(location, example, shorten(line))
+        if class_number.strip() not in ("", str(class_id + 1)):
+            expected = f"class number {class_id + 1} for {classes[class_id]}"
+            raise make_error(location, expected, repr(class_number.strip()))
+        yield Row(video.stem, (Label(classes[class_id]),), subset, location)
 
 
-def locate_videos(root: Path, table: AnnotationTable) -> Located:
+def locate_videos(root: Path, table: AnnotationTable) -> LocatedVideos:
     """Find files such as ``v_X_g01_c01.avi`` below ``root``, in any folder and in any case.
 
     Args:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flowkit.annotations import AnnotationTable, Located, explicit_files, folder
+from flowkit.annotations import AnnotationTable, LocatedVideos, explicit_files, folder
 from flowkit.catalog import find_dataset, load_catalog
 from flowkit.errors import UsageError
 from flowkit.recipe import Recipe
@@ -13,7 +13,7 @@ from flowkit.recipe import Recipe
 class Sources:
     """The videos to extract, their annotations, and the path of their store."""
 
-    located: Located
+    located: LocatedVideos
     """The video files that were found, and the ids of those that are missing."""
     store: Path
     """Path of the store."""

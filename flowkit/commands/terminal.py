@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowkit.path_text import repair_text
+from flowkit.path_text import replace_surrogates
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,7 +41,7 @@ def print_json(values: Any, indent: int | None = None) -> None:
 
 
 def repair_values(values: Any) -> Any:
-    """Apply `flowkit.path_text.repair_text` to all texts in JSON values.
+    """Apply `flowkit.path_text.replace_surrogates` to all texts in JSON values.
 
     Args:
         values: JSON values.
@@ -50,7 +50,7 @@ def repair_values(values: Any) -> Any:
         A copy with repaired texts.
     """
     if isinstance(values, str):
-        return repair_text(values)
+        return replace_surrogates(values)
     if isinstance(values, dict):
         return {repair_values(key): repair_values(value) for key, value in values.items()}
     if isinstance(values, list | tuple):

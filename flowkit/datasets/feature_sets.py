@@ -2,8 +2,9 @@
 
     store ─ rows of a subset ─ float16 vectors, memory-mapped ─ some of each set ─ padded batches
 
-As in snippets.py, a sample depends only on (seed, epoch, index). Nothing is ever substituted: an
-empty set stays empty, and the network decides what to use in its place.
+A modality is one input of the network, such as ``rgb``; its vectors come from a stream of the store
+named ``features/NAME``. A sample depends only on (seed, epoch, index). Nothing is ever substituted:
+an empty set stays empty, and the network decides what to use in its place.
 
     B  videos of a batch      L  features of the longest set in it      D  values of a feature
 """
@@ -18,9 +19,9 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch.utils.data import Dataset
 
+from flowkit.datasets.loading import Key, make_tensor, split_key
 from flowkit.datasets.sampling import make_generator, sample_middles
-from flowkit.datasets.snippets import Key, make_tensor
-from flowkit.datasets.subsets import LabelledSubset
+from flowkit.datasets.subsets import Subset
 from flowkit.errors import CorruptError, StoreError, UsageError
 from flowkit.recipe import FEATURES
 from flowkit.store import Store
@@ -41,12 +42,13 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
         store: A store, or its path.
         subset: Name of a subset of the store's index.
         streams: Name of the features of each modality, such as ``{"rgb": "inception"}``.
-        sample: Number of features to take from each set, or one number for each modality that is
-            not taken whole. Smaller sets are taken whole.
-        training: Whether to take random distinct features, drawn for each modality separately,
-            rather than the middles of equal parts of the set. Both keep the order.
+        max_features: Number of features to choose from each set, or one number for each modality
+            whose sets are not to be complete. Smaller sets are complete.
+        training: Whether to choose random distinct features, for each modality separately, rather
+            than the middles of equal parts of the set. Both keep the order.
         may_be_empty: Modalities that videos may lack, such as audio.
-        many: Whether labels are float32 (classes,) of 0 and 1, for videos with several labels.
+        multi_label: Whether labels are float32 (classes,) of 0 and 1, for videos with several
+            labels.
         seed: Seed of everything random.
 
     Raises:
@@ -61,19 +63,20 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
         subset: str,
         streams: Mapping[str, str],
         *,
-        sample: Mapping[str, int] | int | None = None,
+        max_features: Mapping[str, int] | int | None = None,
         training: bool = False,
         may_be_empty: Collection[str] = (),
-        many: bool = False,
+        multi_label: bool = False,
         seed: int = 0,
     ) -> None:
-        store = store if isinstance(store, Store) else Store(store)
-        check_modalities(streams, sample, may_be_empty)
-        self.subset = LabelledSubset(store=store, name=subset, many=many)
-        self.training, self.seed = training, seed
-        self.sample = (
-            dict(sample) if isinstance(sample, Mapping) else dict.fromkeys(streams, sample)
+        self.max_features: dict[str, int | None] = (
+            dict(max_features)
+            if isinstance(max_features, Mapping)
+            else dict.fromkeys(streams, max_features)
         )
+        check_modalities(streams, self.max_features, may_be_empty)
+        self.subset = Subset(store, subset, multi_label)
+        self.training, self.seed = training, seed
         self.sets = {m: FeatureSets(self.subset, name) for m, name in streams.items()}
         for modality in self.sets.keys() - set(may_be_empty):
             sets = self.sets[modality]
@@ -81,11 +84,6 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
                 list(self.subset.rows[sets.lengths == 0]),
                 f"no vectors in {sets.stream}: name {modality} in may_be_empty if that is right",
             )
-        column = store.index.batch.column("labels")
-        counts = column.value_lengths().to_numpy()
-        ends = np.cumsum(counts)[self.subset.rows]
-        self._spans = np.stack([ends - counts[self.subset.rows], ends], axis=1)
-        self._classes = column.flatten().field("class").to_numpy().astype(np.int64)
 
     def __len__(self) -> int:
         return len(self.subset.rows)
@@ -106,66 +104,53 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
 
         Returns:
             For each modality ``m``: ``m`` float16 (B, L, D), zero beyond ``m_lengths`` int64 (B,).
-            ``label``: int64 (B,), or float32 (B, classes) if videos have many labels.
+            ``label``: int64 (B,), or float32 (B, classes) with ``multi_label``.
             ``row``: int64 (B,), the row of each video in the store.
         """
-        pairs = [(0, int(key)) if isinstance(key, int | np.integer) else key for key in keys]
-        indices = np.array([index for _, index in pairs], np.int64)
-        random = self.training and any(number is not None for number in self.sample.values())
-        draws = [make_generator(self.seed, e, int(self.subset.rows[i])) for e, i in pairs if random]
+        epochs, indices = np.array([split_key(key) for key in keys], np.int64).reshape(-1, 2).T
+        rows = self.subset.rows[indices]
+        generators = []
+        if self.training and any(self.max_features.values()):
+            pairs = zip(epochs.tolist(), rows.tolist(), strict=True)
+            generators = [make_generator(self.seed, epoch, row) for epoch, row in pairs]
         batch: dict[str, torch.Tensor] = {}
         for modality, sets in self.sets.items():
-            vectors, lengths = self._take(sets, indices, self.sample.get(modality), draws)
+            limit = self.max_features.get(modality)
+            vectors, lengths = self._read_sets(sets, indices, limit, generators)
             batch[modality], batch[f"{modality}_lengths"] = vectors, torch.from_numpy(lengths)
-        batch["label"] = self._take_labels(indices)
-        batch["row"] = torch.from_numpy(self.subset.rows[indices])
-        return batch
+        return {**batch, "label": self.subset.labels(rows), "row": torch.from_numpy(rows)}
 
-    def _take(
+    def _read_sets(
         self,
         sets: "FeatureSets",
         indices: I64,
-        number: int | None,
-        draws: list[np.random.Generator],
+        limit: int | None,
+        generators: list[np.random.Generator],
     ) -> tuple[torch.Tensor, I64]:
-        """Take at most ``number`` vectors of each set, (B, L, D), and return their counts, (B,)."""
-        whole = sets.lengths[indices]
-        lengths = whole if number is None else np.minimum(whole, number)
+        """Read at most ``limit`` vectors of each set, (B, L, D), and return their counts, (B,)."""
+        available = sets.lengths[indices]
+        lengths = available if limit is None else np.minimum(available, limit)
         longest = int(lengths.max(initial=0))
         data = make_tensor((len(indices), longest, sets.dimension), torch.float16)
         out: F16 = data.view(len(indices), longest * sets.dimension).numpy()
-        if (lengths == longest).all() and (whole == longest).all():
+        if (available == longest).all():
             sets.read_equal(indices, out)
-        else:
-            for i, (index, length) in enumerate(zip(indices, lengths, strict=True)):
-                vectors = sets.read(index)
-                if length < len(vectors):
-                    vectors = vectors[self._choose(len(vectors), length, draws[i : i + 1])]
-                filled = vectors.size
-                out[i, :filled], out[i, filled:] = vectors.ravel(), 0
+            return data, lengths
+        for i, (index, length) in enumerate(zip(indices, lengths, strict=True)):
+            vectors = sets.read(index)
+            if length < len(vectors) and self.training:
+                vectors = vectors[np.sort(generators[i].permutation(len(vectors))[:length])]
+            elif length < len(vectors):
+                vectors = vectors[sample_middles(len(vectors), length)]
+            out[i, : vectors.size], out[i, vectors.size :] = vectors.ravel(), 0
         return data, lengths
 
-    def _choose(self, available: int, number: int, draws: list[np.random.Generator]) -> I64:
-        """Choose the vectors to take from a set, in ascending order."""
-        if not self.training:
-            return sample_middles(available, number)
-        return np.sort(draws[0].permutation(available)[:number])
-
     def labels(self) -> torch.Tensor:
-        """Return all labels: int64 (N,), or float32 (N, classes) of 0 and 1 with ``many``."""
-        return self._take_labels(np.arange(len(self)))
-
-    def _take_labels(self, indices: I64) -> torch.Tensor:
-        spans = self._spans[indices]
-        if not self.subset.many:
-            return torch.from_numpy(self._classes[spans[:, 0]])
-        target = torch.zeros(len(indices), len(self.subset.store.classes))
-        for row, (start, end) in zip(target.numpy(), spans, strict=True):
-            row[self._classes[start:end]] = 1
-        return target
+        """Return all labels: int64 (N,), or, with ``multi_label``, float32 (N, classes)."""
+        return self.subset.labels(self.subset.rows)
 
     def mean(self, modality: str) -> torch.Tensor:
-        """Compute the mean of all vectors of all videos, float32 (D,), whatever is sampled of them.
+        """Compute the mean of all vectors of all videos, float32 (D,), without sampling.
 
         Raises:
             StoreError: Every set is empty.
@@ -196,7 +181,7 @@ class FeatureSets:
     Pickling drops the maps; each process opens its own when needed.
     """
 
-    def __init__(self, subset: LabelledSubset, name: str) -> None:
+    def __init__(self, subset: Subset, name: str) -> None:
         self.store, self.stream = subset.store, f"{FEATURES}{name}"
         index = self.store.index
         if self.stream not in index.streams:
@@ -212,30 +197,27 @@ class FeatureSets:
             list(subset.rows[lacking]),
             f"no {self.stream}: make them with `flowkit features --name {name}`",
         )
-        shard, batch, first, rows = (
+        self._shards, batches, first_rows, self.lengths = (
             column.field(k).to_numpy()[subset.rows].astype(np.int64) for k in range(4)
         )
-        self.lengths: I64 = rows
-        self._shards, self._starts = shard, first * self.dimension
-        self._split: dict[int, list[tuple[int, int]]] = {}  # sets that span several batches
         self._maps: dict[int, F16] = {}
-        self._locate(batch, first)
+        self._locate_sets(batches, first_rows)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_maps": {}}
 
-    def _locate(self, batches: I64, first: I64) -> None:
+    def _locate_sets(self, batches: I64, first_rows: I64) -> None:
         """Convert positions in batches to positions in files, counted in float16 values."""
-        where, inverse = np.unique(np.stack([self._shards, batches]), axis=1, return_inverse=True)
-        known = [self._find_values(int(shard), int(batch)) for shard, batch in where.T]
-        starts, counts = np.array(known, np.int64).reshape(-1, 2)[inverse.ravel()].T
-        self._starts += starts
-        for i in np.flatnonzero(first + self.lengths > counts).tolist():
-            self._split[i] = self._list_pieces(
-                int(self._shards[i]), int(batches[i]), int(first[i]), int(self.lengths[i])
-            )
+        pairs, inverse = np.unique(np.stack([self._shards, batches]), axis=1, return_inverse=True)
+        extents = [self._locate_batch(shard, batch) for shard, batch in pairs.T.tolist()]
+        starts, counts = np.array(extents, np.int64).reshape(-1, 2)[inverse.ravel()].T
+        self._starts: I64 = starts + first_rows * self.dimension
+        split = np.flatnonzero(first_rows + self.lengths > counts)
+        places = np.stack([self._shards, batches, first_rows, self.lengths], axis=1)[split].tolist()
+        self._split_places: dict[int, Any] = dict(zip(split.tolist(), places, strict=True))
+        """Places of the sets that span several batches; they are read with pread."""
 
-    def _find_values(self, shard: int, batch: int) -> tuple[int, int]:
+    def _locate_batch(self, shard: int, batch: int) -> tuple[int, int]:
         """Find where a batch's vectors begin in the file, in float16 values, and their number."""
         path, extent = self.store.shards.locate(shard, batch, "vector")
         if extent.size != 2 * self.dimension * extent.rows or extent.values % 2:
@@ -244,13 +226,6 @@ class FeatureSets:
                 f"recipe says, got {extent.size} bytes in {extent.rows} rows; run `flowkit verify`"
             )
         return extent.values // 2, extent.rows
-
-    def _list_pieces(self, shard: int, batch: int, row: int, rows: int) -> list[tuple[int, int]]:
-        """List (start, rows) of a set in each batch that it spans."""
-        return [
-            (self._find_values(shard, its_batch)[0] + first * self.dimension, count)
-            for its_batch, first, count in self.store.shards.list_spans((shard, batch, row, rows))
-        ]
 
     def _map(self, shard: int) -> F16:
         """Map a whole shard file as float16 values, most of which are the vectors."""
@@ -262,29 +237,27 @@ class FeatureSets:
 
     def read(self, index: int) -> F16:
         """Return one set, (rows, D), which must not be written to."""
-        values = self._map(int(self._shards[index]))
-        own = [(int(self._starts[index]), int(self.lengths[index]))]
-        pieces = [
-            values[start : start + rows * self.dimension].reshape(rows, self.dimension)
-            for start, rows in self._split.get(int(index), own)
-        ]
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        if index in self._split_places:
+            return self.store.shards.read_fixed(self._split_places[index], self.stream, "vector")
+        start, rows = int(self._starts[index]), int(self.lengths[index])
+        values = self._map(int(self._shards[index]))[start : start + rows * self.dimension]
+        return values.reshape(rows, self.dimension)
 
     def read_equal(self, indices: I64, out: F16) -> None:
         """Read sets of equal length into ``out`` (B, L·D)."""
         shards = self._shards[indices]
         for shard in np.unique(shards).tolist() if out.size else []:
             values = sliding_window_view(self._map(shard), out.shape[1])
-            mine = np.flatnonzero(shards == shard)
-            out[mine] = values[self._starts[indices[mine]]]
-        for i, index in enumerate(indices.tolist()) if self._split else []:
-            if index in self._split:
+            in_shard = np.flatnonzero(shards == shard)
+            out[in_shard] = values[self._starts[indices[in_shard]]]
+        for i, index in enumerate(indices.tolist()) if self._split_places else []:
+            if index in self._split_places:
                 out[i] = self.read(index).ravel()
 
 
 def check_modalities(
     streams: Mapping[str, str],
-    sample: Mapping[str, int] | int | None,
+    max_features: Mapping[str, int | None],
     may_be_empty: Collection[str],
 ) -> None:
     """Check the modalities and the numbers of features.
@@ -292,16 +265,15 @@ def check_modalities(
     Raises:
         UsageError: Modalities clash or do not exist, or a number is below 1.
     """
-    taken = {"label", "row", *(f"{modality}_lengths" for modality in streams)}
-    if not streams or taken & streams.keys():
+    reserved = {"label", "row", *(f"{modality}_lengths" for modality in streams)}
+    if not streams or reserved & streams.keys():
         raise UsageError(
-            f"expected at least one modality, none of them {', '.join(sorted(taken))}; got "
+            f"expected at least one modality, none of them {', '.join(sorted(reserved))}; got "
             f"{', '.join(streams) or 'none'}"
         )
-    numbers = sample if isinstance(sample, Mapping) else {} if sample is None else {"": sample}
-    unknown = [m for m in (*numbers, *may_be_empty) if m and m not in streams]
+    unknown = [m for m in (*max_features, *may_be_empty) if m not in streams]
     if unknown:
         raise UsageError(f"expected modalities of {', '.join(streams)}, got {', '.join(unknown)}")
-    for modality, number in numbers.items():
-        if number < 1:
+    for modality, number in max_features.items():
+        if number is not None and number < 1:
             raise UsageError(f"expected to sample at least 1 feature of {modality}, got {number}")

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from flowkit.datasets.loading import Key, split_key
 from flowkit.datasets.sampling import make_generator, sample_middles, sample_randomly
-from flowkit.datasets.snippets import Key
-from flowkit.datasets.subsets import LabelledSubset
+from flowkit.datasets.subsets import Subset
 from flowkit.errors import UsageError
 from flowkit.store import Store
 
@@ -28,7 +28,7 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
     A sample is a dict of
 
     - ``audio``: (K, 1, 96, 64) float32 log-mel values;
-    - ``label``: () int64, or (classes,) float32 of 0 and 1 with ``many``;
+    - ``label``: () int64, or (classes,) float32 of 0 and 1 with ``multi_label``;
     - ``row``: () int64, the row of the video in the store.
 
     The attribute ``silent`` is the number of videos that were left out because they have no sound.
@@ -41,7 +41,7 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
         training: Whether to take random patches instead of fixed ones.
         leave_out_silent: Whether to leave out videos without any patch; they are an error
             otherwise.
-        many: Whether a video may have any number of labels instead of exactly one.
+        multi_label: Whether a video may have any number of labels instead of exactly one.
         seed: Seed of everything random.
 
     Raises:
@@ -62,7 +62,7 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
         *,
         training: bool = False,
         leave_out_silent: bool = False,
-        many: bool = False,
+        multi_label: bool = False,
         seed: int = 0,
     ) -> None:
         """Open the store and check the videos of the subset."""
@@ -72,7 +72,7 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
                 f"{num_patches}"
             )
         store = store if isinstance(store, Store) else Store(store)
-        self.subset = LabelledSubset(store=store, name=subset, many=many)
+        self.subset = Subset(store, subset, multi_label)
         self.num_patches, self.training, self.seed = num_patches, training, seed
         places = [store.index.place("audio", int(row)) for row in self.subset.rows]
         lacking = [row for row, place in zip(self.subset.rows, places, strict=True) if not place]
@@ -92,9 +92,9 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
         """Return the labels of all samples.
 
         Returns:
-            (N,) int64, or, with ``many``, (N, classes) float32 of 0 and 1.
+            (N,) int64, or, with ``multi_label``, (N, classes) float32 of 0 and 1.
         """
-        return torch.stack([self.subset.label(int(row)) for row in self.rows])
+        return self.subset.labels(self.rows)
 
     def __getitem__(self, key: int | Key) -> dict[str, torch.Tensor]:
         """Read one sample.
@@ -105,7 +105,7 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
         Returns:
             ``audio``, ``label`` and ``row``.
         """
-        epoch, index = (0, key) if isinstance(key, int) else key
+        epoch, index = split_key(key)
         row = int(self.rows[index])
         patches = self.subset.store[row].audio()
         if self.training:

@@ -1,52 +1,55 @@
 """Select the videos of one subset of a store, and check that they have what a dataset needs."""
 
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from flowkit.errors import StoreError, UsageError
+from flowkit.errors import StoreError
 from flowkit.store import Store
 
-STREAMS = ("rgb", "flow")
-"""Streams that snippets and clips can be made of."""
 MAX_NAMED = 5
 """How many videos an error message names."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelledSubset:
+class Subset:
     """The videos of one subset of a store, with their labels.
+
+    The attribute ``rows`` has the rows of the videos in the store's index, (N,) int64.
+
+    Args:
+        store: The store that holds the videos, or its path.
+        name: Name of a subset of the store's index.
+        multi_label: Whether a video may have any number of labels instead of exactly one.
+        streams: Streams that every video must have, such as ``rgb`` and ``flow``; none by default.
 
     Raises:
         UsageError: If the store has no subset of this name.
-        StoreError: If a video does not have exactly one label and ``many`` is False.
+        StoreError: If a video lacks one of the streams, or does not have exactly one label and
+            ``multi_label`` is False.
     """
 
-    store: Store
-    """The store that holds the videos."""
-    name: str
-    """Name of a subset of the store's index."""
-    many: bool = False
-    """Whether a video may have any number of labels instead of exactly one."""
-    rows: npt.NDArray[np.int64] = field(init=False)
-    """(N,) rows of the subset's videos in the store's index."""
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        store: Store | Path | str,
+        name: str,
+        multi_label: bool = False,
+        streams: tuple[str, ...] = (),
+    ) -> None:
         """Look up the subset's rows, and check streams and labels."""
-        object.__setattr__(self, "rows", self.store.subset(self.name))
-        self.check_streams()
-        if not self.many:
+        self.store = store if isinstance(store, Store) else Store(store)
+        self.name, self.multi_label, self.streams = name, multi_label, streams
+        self.rows: npt.NDArray[np.int64] = self.store.subset(name)
+        for stream in streams:
+            lacking = [row for row in self.rows if not self.count(int(row), stream)]
+            self.reject_videos(lacking, f"no {stream}: extract it with --streams {stream}")
+        if not multi_label:
             labels = self.store.index.batch.column("labels").value_lengths().to_numpy()
             unusable = self.rows[labels[self.rows] != 1]
-            self.reject_videos(
-                list(unusable), "not exactly one label: use many=True, or another subset"
-            )
-
-    def check_streams(self) -> None:
-        """Check that the videos have the streams that a subclass needs; here, none are needed."""
+            problem = "not exactly one label: use multi_label=True, or another subset"
+            self.reject_videos(list(unusable), problem)
 
     def label(self, row: int) -> torch.Tensor:
         """Return the label of a video.
@@ -55,13 +58,27 @@ class LabelledSubset:
             row: Row of the video in the store's index.
 
         Returns:
-            The class as () int64, or, with ``many``, all classes as (classes,) float32 of 0 and 1.
+            The class as () int64, or, with ``multi_label``, all classes as (classes,) float32 of 0
+            and 1.
         """
-        classes = [label["class"] for label in self.store.index.value("labels", row)]
-        if not self.many:
-            return torch.tensor(classes[0])
-        target = torch.zeros(len(self.store.classes))
-        target[classes] = 1
+        return self.labels(np.array([row]))[0]
+
+    def labels(self, rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Return the labels of several videos, as `label` does for one.
+
+        Args:
+            rows: (B,) rows of the videos in the store's index.
+
+        Returns:
+            (B,) int64, or, with ``multi_label``, (B, classes) float32 of 0 and 1.
+        """
+        column = self.store.index.batch.column("labels")
+        offsets, classes = column.offsets.to_numpy(), column.values.field("class").to_numpy()
+        if not self.multi_label:
+            return torch.from_numpy(classes[offsets[rows]].astype(np.int64))
+        target = torch.zeros(len(rows), len(self.store.classes))
+        for row, is_label in zip(rows, target.numpy(), strict=True):
+            is_label[classes[offsets[row] : offsets[row + 1]]] = 1
         return target
 
     def reject_videos(self, rows: list[Any], problem: str) -> None:
@@ -82,36 +99,14 @@ class LabelledSubset:
                 f"{self.name!r} have {problem} ({ids}{more})"
             )
 
-
-@dataclass(frozen=True, kw_only=True)
-class Subset(LabelledSubset):
-    """A subset whose videos all have RGB frames, flow fields or both.
-
-    Raises:
-        UsageError: If a stream is unknown, or none is named.
-        StoreError: If a video lacks one of the streams.
-    """
-
-    streams: tuple[str, ...]
-    """Streams that every video must have: ``rgb``, ``flow`` or both."""
-
-    def check_streams(self) -> None:
-        """Check that the streams are known and that every video has them."""
-        unknown = set(self.streams) - set(STREAMS)
-        if unknown or not self.streams:
-            raise UsageError(f"streams are rgb and flow, got {', '.join(self.streams) or 'none'}")
-        for stream in self.streams:
-            lacking = [row for row in self.rows if not self.count(int(row), stream)]
-            self.reject_videos(lacking, f"no {stream}: extract it with --streams {stream}")
-
     def count(self, row: int, stream: str) -> int:
-        """Count the frames or flow fields of a video.
+        """Count the frames, flow fields or other rows that a stream has of a video.
 
         Args:
             row: Row of the video in the store's index.
-            stream: ``rgb`` or ``flow``.
+            stream: Name of the stream, such as ``rgb`` or ``flow``.
 
         Returns:
-            The number of RGB frames or of flow fields; 0 if the video lacks the stream.
+            The number of RGB frames, flow fields, …; 0 if the video lacks the stream.
         """
         return self.store.index.count(stream, row)

@@ -79,7 +79,7 @@ def apply_crop(images: list[U8], crop: Crop, out: U8, flow: bool = False) -> Non
         flow: Whether the images are flow, so that mirroring negates every x component.
     """
     height, width = out.shape[1:]
-    ones = make_ones(height, width) if flow else None
+    lowest = make_plane_of_ones(height, width) if flow else None
     channel = 0
     for image_index, image in enumerate(images):
         box = image[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
@@ -93,16 +93,16 @@ def apply_crop(images: list[U8], crop: Crop, out: U8, flow: bool = False) -> Non
             continue
         plane = out[channel]
         channel += 1
-        if ones is None:
+        if lowest is None:
             plane[...] = box
             continue
-        np.maximum(box, ones, out=plane)
+        np.maximum(box, lowest, out=plane)
         if crop.mirrored and image_index % 2 == 0:
             np.negative(plane, out=plane)  # 256 − q, since bytes wrap around
 
 
 @lru_cache(maxsize=8)
-def make_ones(height: int, width: int) -> U8:
+def make_plane_of_ones(height: int, width: int) -> U8:
     """Create a plane of ones, kept for reuse.
 
     NumPy's maximum with an array is six times as fast as with a number.
@@ -184,9 +184,7 @@ class JitteredCrop:
         """Draw one square."""
         shorter = int(random.integers(self.sides[0], self.sides[1] + 1))
         side = min(round(self.size * min(height, width) / shorter), height, width)
-        top = int(random.integers(height - side + 1))
-        left = int(random.integers(width - side + 1))
-        return [Crop(top, left, side, side, self.mirror and bool(random.integers(2)))]
+        return [draw_square(height, width, side, self.mirror, random)]
 
 
 @dataclass(frozen=True)
@@ -201,9 +199,16 @@ class RandomCrop:
     def __call__(self, height: int, width: int, random: np.random.Generator) -> list[Crop]:
         """Draw one square."""
         side = min(self.size, height, width)
-        top = int(random.integers(height - side + 1))
-        left = int(random.integers(width - side + 1))
-        return [Crop(top, left, side, side, self.mirror and bool(random.integers(2)))]
+        return [draw_square(height, width, side, self.mirror, random)]
+
+
+def draw_square(
+    height: int, width: int, side: int, mirror: bool, random: np.random.Generator
+) -> Crop:
+    """Draw the position of a square in an image, and whether it is mirrored if ``mirror``."""
+    top = int(random.integers(height - side + 1))
+    left = int(random.integers(width - side + 1))
+    return Crop(top, left, side, side, mirror and bool(random.integers(2)))
 
 
 # --- fixed crops, for testing --------------------------------------------------------------------

@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from flowkit.datasets.loading import make_tensor
 from flowkit.datasets.sampling import (
     Times,
     count_positions,
@@ -32,7 +33,6 @@ from flowkit.datasets.sampling import (
     make_generator,
     sample_middles,
 )
-from flowkit.datasets.snippets import make_tensor
 from flowkit.datasets.transforms import Crops, apply_crop
 from flowkit.errors import CorruptError, UsageError
 from flowkit.store import Store, Video
@@ -140,11 +140,7 @@ def cut_video(
         piece_starts = starts[first : first + max_positions]
         times = sampling.list_times(piece_starts, available)
         # Starts ascend, so no later position needs an image before the first start of this piece.
-        kept = (
-            np.flatnonzero(cached >= piece_starts[0])
-            if len(piece_starts)
-            else np.empty(0, np.int64)
-        )
+        kept = np.flatnonzero(cached >= piece_starts[:1])
         new = np.setdiff1d(times, cached[kept])
         cached = np.concatenate([cached[kept], new])
         order = np.argsort(cached)
@@ -307,13 +303,8 @@ def find_runs(times: list[int]) -> list[tuple[int, int]]:
     Returns:
         The first time and the length of each run.
     """
-    runs: list[tuple[int, int]] = []
-    for t in times:
-        if runs and t == sum(runs[-1]):
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-        else:
-            runs.append((t, 1))
-    return runs
+    runs = np.split(times, np.flatnonzero(np.diff(times) != 1) + 1)
+    return [(int(run[0]), len(run)) for run in runs if len(run)]
 
 
 def assemble_views(images: torch.Tensor, index: torch.Tensor, clips: bool) -> torch.Tensor:

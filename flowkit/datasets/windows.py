@@ -25,21 +25,21 @@ past the end of a video is taken to end with it, as the authors of Charades advi
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from flowkit.datasets.loading import Key, split_key
 from flowkit.datasets.sampling import Times, make_generator, sample_randomly
-from flowkit.datasets.snippets import Key, SnippetDataset
-from flowkit.datasets.subsets import MAX_NAMED, STREAMS
+from flowkit.datasets.snippets import SnippetDataset
+from flowkit.datasets.subsets import MAX_NAMED
 from flowkit.datasets.transforms import Crops
+from flowkit.datasets.video_dataset import IMAGE_STREAMS
 from flowkit.errors import StoreError, UsageError
 from flowkit.store import Store
 
-F64 = npt.NDArray[np.float64]
 OVERRUN = 2.0
 """Seconds by which a label may end after its video. Official labels of Charades do so by up to
 1.5 s, as if they ran to the rounded length plus one second (video 42K3H lasts 3.5 s, its label c008
@@ -88,7 +88,7 @@ class WindowDataset(SnippetDataset):
         *,
         seconds: float,
         flow_length: int = 5,
-        streams: tuple[str, ...] = STREAMS,
+        streams: tuple[str, ...] = IMAGE_STREAMS,
         training: bool = False,
         crops: Crops | None = None,
         seed: int = 0,
@@ -98,17 +98,9 @@ class WindowDataset(SnippetDataset):
         if not 0 < seconds < math.inf:
             raise UsageError(f"expected windows of more than 0 seconds, got {seconds}")
         super().__init__(
-            store,
-            subset,
-            num_segments,
-            flow_length=flow_length,
-            streams=streams,
-            training=training,
-            crops=crops,
-            many=True,
-            seed=seed,
-            as_bytes=as_bytes,
-        )
+            store, subset, num_segments, flow_length=flow_length, streams=streams,
+            training=training, crops=crops, multi_label=True, seed=seed, as_bytes=as_bytes,
+        )  # fmt: skip
         self.seconds = seconds
         self._check_times()
 
@@ -121,32 +113,33 @@ class WindowDataset(SnippetDataset):
         Returns:
             The first frame of the window, and the frame after its last one.
         """
-        epoch, index = (0, key) if isinstance(key, int) else key
+        epoch, index = split_key(key)
         row = int(self.subset.rows[index])
         if not self.training:
-            return 0, self._count_frames(row)
+            return 0, self.count_frames(row)
         return self._draw_window(row, make_generator(self.seed, epoch, row))
 
-    def _sample(self, row: int, random: np.random.Generator) -> tuple[Times, torch.Tensor]:
+    def sample_times(self, row: int, random: np.random.Generator) -> tuple[Times, torch.Tensor]:
+        """Choose where the snippets start, (K, 1), and return the classes of the window."""
         if not self.training:
-            return super()._sample(row, random)
+            return super().sample_times(row, random)
         first, stop = self._draw_window(row, random)
-        starts = sample_randomly(self._count_starts(stop - first), self.num_segments, random)
-        return first + starts, self._label_window(row, first, stop)
+        starts = sample_randomly(self.count_starts(stop - first), self.num_segments, random)
+        return first + starts[:, None], self._label_window(row, first, stop)
 
     def _draw_window(self, row: int, random: np.random.Generator) -> tuple[int, int]:
         """Draw frames [first, stop), all positions being equally likely.
 
         This must be the first use of a sample's generator: `window` relies on that.
         """
-        available = self._count_frames(row)
+        available = self.count_frames(row)
         shortest = self.flow_length + 1 if "flow" in self.subset.streams else 1
         length = min(available, max(shortest, round(self.seconds * self._fps(row))))
         first = int(random.integers(available - length + 1))
         return first, first + length
 
     def _label_window(self, row: int, first: int, stop: int) -> torch.Tensor:
-        """Mark the classes that occur in frames [first, stop), (classes,) float32 of 0 and 1."""
+        """Find the classes that occur in frames [first, stop), (classes,) float32 of 0 and 1."""
         start, end = first / self._fps(row), stop / self._fps(row)
         target = torch.zeros(len(self.subset.store.classes))
         for label in self.subset.store.index.value("labels", row):
@@ -172,25 +165,24 @@ class WindowDataset(SnippetDataset):
             "no frame rate, which labels with times need: extract or import them again",
         )
         lengths = np.zeros(batch.num_rows)
-        lengths[rows] = np.array([self._count_frames(int(row)) for row in rows]) / fps
+        lengths[rows] = np.array([self.count_frames(int(row)) for row in rows]) / fps
         column = batch.column("labels")
         label_rows, labels = pc.list_parent_indices(column).to_numpy(), column.flatten()
         length = lengths[label_rows]
-        start = read_times(labels.field("start"), np.zeros(len(label_rows)))
-        end = read_times(labels.field("end"), length)
+        start = pc.fill_null(labels.field("start"), 0.0).to_numpy()
+        end = pc.coalesce(labels.field("end"), pa.array(length)).to_numpy()
         # The comparisons are written so that NaN is invalid, too.
         is_valid = (start >= 0) & (start < length) & (end >= start) & (end <= length + OVERRUN)
         invalid = np.flatnonzero(np.isin(label_rows, rows) & ~is_valid)
         if not len(invalid):
             return
         videos, firsts = np.unique(label_rows[invalid], return_index=True)
-        shown = []
-        for row, i in zip(videos[:MAX_NAMED], invalid[firsts], strict=False):
-            name = self.subset.store.classes[labels.field("class")[int(i)].as_py()]
-            shown.append(
-                f"{self.subset.store.index.id(int(row))!r} of {lengths[row]:.2f} s has {name!r} "
-                f"from {start[i]:.2f} to {end[i]:.2f} s"
-            )
+        classes = labels.field("class").to_pylist()
+        shown = [
+            f"{self.subset.store.index.id(int(row))!r} of {lengths[row]:.2f} s has "
+            f"{self.subset.store.classes[classes[i]]!r} from {start[i]:.2f} to {end[i]:.2f} s"
+            for row, i in zip(videos[:MAX_NAMED], invalid[firsts], strict=False)
+        ]
         more = f"; and {len(videos) - MAX_NAMED} more" if len(videos) > MAX_NAMED else ""
         raise StoreError(
             f"{self.subset.store.path}: expected labels that begin in their video, do not end "
@@ -198,17 +190,3 @@ class WindowDataset(SnippetDataset):
             f"{len(rows)} videos of subset {self.subset.name!r} have others ("
             f"{'; '.join(shown)}{more}): correct the annotations, or extract truncated videos again"
         )
-
-
-def read_times(column: Any, missing: F64) -> F64:
-    """Read the starts or ends of labels.
-
-    Args:
-        column: Arrow column of seconds, with nulls.
-        missing: Seconds to use for nulls, one for each label.
-
-    Returns:
-        The seconds, one for each label.
-    """
-    is_present = column.is_valid().to_numpy(zero_copy_only=False)
-    return np.where(is_present, column.to_numpy(zero_copy_only=False), missing)

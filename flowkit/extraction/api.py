@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flowkit.annotations import AnnotationTable, Located, explicit_files, folder
+from flowkit.annotations import AnnotationTable, LocatedVideos, explicit_files, folder
 from flowkit.errors import UsageError
 from flowkit.extraction.options import Options
 from flowkit.extraction.recipe_overrides import RecipeOverrides, choose_recipe
@@ -79,7 +79,9 @@ def extract(
     return extract_located(located, root, recipe, options, table=table, console=console)
 
 
-def locate_videos(videos: PathLike | Iterable[PathLike]) -> tuple[Located, AnnotationTable | None]:
+def locate_videos(
+    videos: PathLike | Iterable[PathLike],
+) -> tuple[LocatedVideos, AnnotationTable | None]:
     """Find the video files, and their labels where one folder of classes is given.
 
     Raises:

@@ -24,7 +24,7 @@ from flowkit.extraction.tasks import WorkerTask
 from flowkit.extraction.worker_setup import WorkerFactory
 from flowkit.flow import BACKENDS
 from flowkit.flow.backends import count_gpus
-from flowkit.path_text import repair_text
+from flowkit.path_text import replace_surrogates
 
 CONNECT_SECONDS = 10.0
 """Seconds to wait for a cluster to answer."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flowkit.annotations import AnnotationTable, Located, Rejected
+from flowkit.annotations import AnnotationTable, LocatedVideos, RejectedVideo
 from flowkit.errors import RecipeError
 from flowkit.extraction.actors import uses_gpu
 from flowkit.extraction.gpu_timer import GpuTimes
@@ -34,7 +34,7 @@ from flowkit.store.failures import Failure, append_failure, read_failures
 
 
 def extract(
-    located: Located,
+    located: LocatedVideos,
     root: Path,
     recipe: Recipe,
     options: Options | None = None,
@@ -76,7 +76,7 @@ class ExtractionRun(StoreRun):
 
     def __init__(
         self,
-        located: Located,
+        located: LocatedVideos,
         root: Path,
         recipe: Recipe,
         options: Options,
@@ -145,7 +145,7 @@ class ExtractionRun(StoreRun):
         summary.unannotated = [printable_path(path) for path in located.unannotated]
         summary.beyond = plan.beyond
 
-    def _record_rejected(self, rejected: Rejected, failures: Mapping[str, Failure]) -> None:
+    def _record_rejected(self, rejected: RejectedVideo, failures: Mapping[str, Failure]) -> None:
         """Record a file that cannot be a source as failed, unless it already is for this reason."""
         known = failures.get(rejected.id)
         if known is not None and known.reason == rejected.reason:

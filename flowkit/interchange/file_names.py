@@ -62,7 +62,7 @@ def find_case_collisions(ids: Iterable[str]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
-def ignores_case(folder: Path) -> bool:
+def is_case_insensitive(folder: Path) -> bool:
     """Test whether the file system of a folder ignores the case of file names.
 
     Args:

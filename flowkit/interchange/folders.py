@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flowkit.errors import VideoError
 
-FILE = re.compile(r"(img|flow_x|flow_y)_(\d+)\.jpe?g", re.IGNORECASE)
+IMAGE_FILE = re.compile(r"(img|flow_x|flow_y)_(\d+)\.jpe?g", re.IGNORECASE)
 """Names of the image files of a video."""
 PREFIXES = ("img", "flow_x", "flow_y")
 """Prefixes of the file names, which tell RGB images from the two components of flow."""
@@ -58,7 +58,7 @@ def find_folders(folder: Path) -> list[Path]:
     matches = []
     for path, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        if any(FILE.fullmatch(name) for name in files):
+        if any(IMAGE_FILE.fullmatch(name) for name in files):
             matches.append(Path(path))
     return sorted(matches)
 
@@ -79,18 +79,15 @@ def read_folder(path: Path, id: str, fps: float) -> FrameFolder:
     """
     numbered: dict[str, dict[int, Path]] = {prefix: {} for prefix in PREFIXES}
     for file in path.iterdir():
-        if match := FILE.fullmatch(file.name):
-            prefix, number = match[1].lower(), int(match[2])
-            if number in numbered[prefix]:
-                other = numbered[prefix][number].name
-                raise VideoError("gap", f"{path}: {other} and {file.name} have the same number")
-            numbered[prefix][number] = file
+        if match := IMAGE_FILE.fullmatch(file.name):
+            other = numbered[match[1].lower()].setdefault(int(match[2]), file)
+            if other != file:
+                names = f"{other.name} and {file.name}"
+                raise VideoError("gap", f"{path}: {names} have the same number")
     rgb, flow_x, flow_y = (sort_files(path, prefix, numbered[prefix]) for prefix in PREFIXES)
     if len(flow_x) != len(flow_y):
-        raise VideoError(
-            "count",
-            f"{path}: {len(flow_x)} flow_x but {len(flow_y)} flow_y files; extract it again",
-        )
+        counts = f"{len(flow_x)} flow_x but {len(flow_y)} flow_y files"
+        raise VideoError("count", f"{path}: {counts}; extract it again")
     if rgb and flow_x and len(flow_x) != len(rgb) - 1:
         raise VideoError(
             "count",
@@ -99,10 +96,8 @@ def read_folder(path: Path, id: str, fps: float) -> FrameFolder:
         )
     starts = {min(numbers) for numbers in numbered.values() if numbers}
     if len(starts) > 1:
-        raise VideoError(
-            "numbering",
-            f"{path}: frames and flow start at different numbers {sorted(starts)}; rename them",
-        )
+        problem = f"frames and flow start at different numbers {sorted(starts)}"
+        raise VideoError("numbering", f"{path}: {problem}; rename them")
     return FrameFolder(id=id, path=path, fps=fps, rgb=rgb, flow_x=flow_x, flow_y=flow_y)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flowkit.path_text import repair_text
+from flowkit.path_text import replace_surrogates
 from flowkit.store.format.atomic import disk_errors, write_atomic
 from flowkit.store.format.schema import encode_json
 
@@ -52,7 +52,7 @@ class Failure:
     def __post_init__(self) -> None:
         # Paths and messages come in the locale's text; the file holds UTF-8.
         for name in ("id", "source", "reason"):
-            object.__setattr__(self, name, repair_text(getattr(self, name)))
+            object.__setattr__(self, name, replace_surrogates(getattr(self, name)))
 
 
 def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:

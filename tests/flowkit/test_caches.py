@@ -72,7 +72,7 @@ def test_sockets_get_a_short_folder(tmp_path, monkeypatch):
     long = tmp_path / ("x" * 150)
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    folder = caches.make_short_folder("flowkit-", 70, first=str(long))
+    folder = caches.make_short_folder("flowkit-", 70, preferred=str(long))
     try:
         assert len(os.fsencode(folder)) + 70 <= caches.SOCKET_PATH_BYTES
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700

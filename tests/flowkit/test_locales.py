@@ -15,7 +15,7 @@ from flowkit.path_text import (
     argument_to_text,
     path_to_text,
     printable_path,
-    repair_text,
+    replace_surrogates,
     text_to_path,
 )
 from flowkit.store import Store
@@ -255,6 +255,6 @@ def test_texts_and_paths() -> None:
     assert text_to_path("caf\udce9/ü") == Path("caf\udce9/ü")
     assert printable_path("caf\udce9/ü") == "caf\\xe9/ü"
     assert argument_to_text("日\udce9") == "日\udce9"
-    assert repair_text("日\udce6\udc97\udca5\udce9") == "日日\\xe9"
-    assert repair_text("a\ud800") == "a\\xed\\xa0\\x80"
-    repair_text("\ud800\udce9").encode()
+    assert replace_surrogates("日\udce6\udc97\udca5\udce9") == "日日\\xe9"
+    assert replace_surrogates("a\ud800") == "a\\xed\\xa0\\x80"
+    replace_surrogates("\ud800\udce9").encode()

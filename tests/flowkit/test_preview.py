@@ -3,10 +3,11 @@ import cv2
 import numpy as np
 import pytest
 
-from flowkit import preview as drawing
 from flowkit.errors import StoreError, UsageError
 from flowkit.flow.color import flow_to_color
 from flowkit.preview import (
+    GRID_TILE,
+    TILE,
     choose_video_per_class,
     measure_radius,
     preview,
@@ -14,6 +15,7 @@ from flowkit.preview import (
     preview_sheet,
     space_evenly,
 )
+from flowkit.preview.canvas import GAP, MARGIN, resize
 from flowkit.store.reader import Store
 
 
@@ -31,13 +33,13 @@ def test_a_strip_shows_the_frames_and_the_flow(make_store, tmp_path):
     video = Store(make_store(("a",), frames=9))["a"]
     canvas = read_png(preview(video, tmp_path / "a.png", count=4))
     radius = measure_radius(video)
-    size = (round(drawing.TILE * video.width / video.height), drawing.TILE)
+    size = (round(TILE * video.width / video.height), TILE)
     for t in space_evenly(video.num_flow, 4):
-        assert holds(canvas, drawing.resize(video.rgb(t), *size)[1:-1, 1:-1])
-        colours = drawing.resize(flow_to_color(video.flow(t), radius), *size)
+        assert holds(canvas, resize(video.rgb(t), *size)[1:-1, 1:-1])
+        colours = resize(flow_to_color(video.flow(t), radius), *size)
         assert holds(canvas, colours[1:-1, 1:-1])
-    assert (canvas[: drawing.MARGIN // 2] == 255).all()
-    assert (canvas[:, -drawing.MARGIN // 2 :] == 255).all()
+    assert (canvas[: MARGIN // 2] == 255).all()
+    assert (canvas[:, -MARGIN // 2 :] == 255).all()
 
 
 def test_the_scale_is_that_of_the_video(make_store):
@@ -84,8 +86,8 @@ def test_a_sheet_has_a_strip_for_each_video(make_store, tmp_path):
     store = Store(make_store(("a", "b", "手 #2")))
     one = read_png(preview_sheet(store, ["a"], tmp_path / "one.png", count=3))
     three = read_png(preview_sheet(store, store, tmp_path / "three.png", count=3))
-    strip = one.shape[0] - 2 * drawing.MARGIN
-    assert three.shape[0] == 3 * strip + 4 * drawing.MARGIN
+    strip = one.shape[0] - 2 * MARGIN
+    assert three.shape[0] == 3 * strip + 4 * MARGIN
     wide = read_png(preview_sheet(store, store, tmp_path / "wide.png", count=3, columns=3))
     assert wide.shape[0] == one.shape[0]
     assert wide.shape[1] > 2.5 * one.shape[1]
@@ -119,15 +121,15 @@ def test_text_without_a_typeface(make_store, tmp_path, monkeypatch):
 def test_a_grid_has_one_frame_of_each_video_above_its_flow(make_store, tmp_path):
     store = Store(make_store(("a", "b", "c"), frames=9))
     canvas = read_png(preview_grid(store, list(store), tmp_path / "grid.png"))
-    side, step = drawing.GRID_TILE, drawing.GRID_TILE + drawing.GAP
+    side, step = GRID_TILE, GRID_TILE + GAP
     for n, id in enumerate(store):
         video = store[id]
-        column = canvas[drawing.MARGIN :, drawing.MARGIN + n * step :][:, :side]
+        column = canvas[MARGIN:, MARGIN + n * step :][:, :side]
         t = video.num_flow // 2
         middle = np.s_[:, 8:32]  # the videos are 40×24
-        assert (column[:side] == drawing.resize(video.rgb(t)[middle], side, side)).all()
+        assert (column[:side] == resize(video.rgb(t)[middle], side, side)).all()
         colours = flow_to_color(video.flow(t), measure_radius(video))[middle]
-        assert (column[step : step + side] == drawing.resize(colours, side, side)).all()
+        assert (column[step : step + side] == resize(colours, side, side)).all()
     without = Store(make_store(("a",), tmp_path / "rgb", streams=("rgb",)))
     with pytest.raises(UsageError, match="videos with RGB and flow"):
         preview_grid(without, ["a"], tmp_path / "grid.png")

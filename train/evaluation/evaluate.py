@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from flowkit.datasets.snippets import EpochSampler
+from flowkit.datasets.loading import EpochSampler
 from flowkit.store import Store
 from train.distributed.parallel import choose_layout
 from train.evaluation.scores import Scores, average_views, fuse_scores, measure

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from flowkit.datasets.snippets import scale_bytes
+from flowkit.datasets.video_dataset import scale_bytes
 from flowkit.datasets.views import Piece, ViewReader, assemble_views
 from flowkit.errors import FlowkitError
 from flowkit.extraction.prefetch import Prefetcher

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from flowkit.datasets.snippets import EpochSampler
+from flowkit.datasets.loading import EpochSampler
 from flowkit.store import Store
 from train.distributed.parallel import Process, add_up, choose_layout, wrap
 from train.loop.checkpoint import Progress, write_tensors

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from flowkit.datasets.snippets import EpochSampler
+from flowkit.datasets.loading import EpochSampler
 from train.distributed.parallel import add_up, gather
 from train.evaluation.average_precision import measure_many
 from train.loop.context import PhaseContext, watch

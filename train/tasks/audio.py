@@ -144,7 +144,7 @@ class AudioTask(Task[AudioRecipe, Backbone]):
             0 if use == "test" else recipe.data.num_segments,
             training=use == "train",
             leave_out_silent=subset is None,
-            many=subset is not None or recipe.labels == "many",
+            multi_label=subset is not None or recipe.labels == "many",
             seed=recipe.seed,
         )
         if subset is None:

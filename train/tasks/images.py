@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from flowkit.datasets.snippets import VideoDataset
+from flowkit.datasets.video_dataset import VideoDataset
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
 from models.networks.two_stream import Scores, TwoStream, count_parameters

@@ -9,15 +9,10 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader
 
 from flowkit.caches import shorten_socket_paths
+from flowkit.datasets.clips import ClipDataset
+from flowkit.datasets.loading import Batches, EpochSampler
 from flowkit.datasets.sampling import ClipSampling, make_generator
-from flowkit.datasets.snippets import (
-    Batches,
-    ClipDataset,
-    EpochSampler,
-    SnippetDataset,
-    VideoDataset,
-    scale_bytes,
-)  # fmt: skip
+from flowkit.datasets.snippets import SnippetDataset
 from flowkit.datasets.transforms import (
     FLOW_SCALES,
     RGB_SCALES,
@@ -29,6 +24,7 @@ from flowkit.datasets.transforms import (
     TenCrop,
     ThreeCrop,
 )  # fmt: skip
+from flowkit.datasets.video_dataset import VideoDataset, scale_bytes
 from flowkit.datasets.windows import WindowDataset
 from flowkit.errors import UsageError
 from flowkit.store import Store
@@ -83,20 +79,20 @@ def make_dataset(
         "seed": recipe.seed,
         "as_bytes": True,
     }
-    many = subset is not None or recipe.labels == "many"
+    multi_label = subset is not None or recipe.labels == "many"
     segments = testing.segments if use == "test" else data.num_segments
     dataset: VideoDataset
     if data.clip is not None:
         clips = testing.segments if use == "test" else 1
         sampling = ClipSampling(length=data.clip.length, stride=data.clip.stride, clips=clips)
-        dataset = ClipDataset(store, name, sampling, many=many, **common)
+        dataset = ClipDataset(store, name, sampling, multi_label=multi_label, **common)
     elif data.window is not None and use == "train":
         common |= {"seconds": data.window, "flow_length": data.flow_length}
         dataset = WindowDataset(store, name, segments, **common)
         check_times(dataset)
     else:
         common |= {"flow_length": data.flow_length}
-        dataset = SnippetDataset(store, name, segments, many=many, **common)
+        dataset = SnippetDataset(store, name, segments, multi_label=multi_label, **common)
     if subset is None:
         check_labels(dataset, recipe.classes)
     return dataset

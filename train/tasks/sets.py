@@ -170,10 +170,10 @@ class FeatureSetTask(Task[FeatureSetRecipe, SetNetwork]):
             store,
             subset or getattr(recipe.subsets, use),
             sets.streams,
-            sample={modality: count for modality, count in counts.items() if count} or None,
+            max_features={modality: count for modality, count in counts.items() if count} or None,
             training=use == "train",
             may_be_empty=sets.may_be_empty,
-            many=subset is not None or recipe.labels == "many",
+            multi_label=subset is not None or recipe.labels == "many",
             seed=recipe.seed,
         )
         if subset is None and recipe.labels == "one":

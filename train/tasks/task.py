@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import torch
 from torch import nn
 
-from flowkit.datasets.snippets import Key
-from flowkit.datasets.subsets import LabelledSubset
+from flowkit.datasets.loading import Key
+from flowkit.datasets.subsets import Subset
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
 from train.recipe.recipe import Branch, RecipeT
@@ -31,7 +31,7 @@ class TaskDataset(Protocol):
     """A dataset that makes whole batches."""
 
     @property
-    def subset(self) -> LabelledSubset:
+    def subset(self) -> Subset:
         """The subset of the store whose videos are read."""
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from flowkit.errors import StoreError
-from flowkit.path_text import repair_text
+from flowkit.path_text import replace_surrogates
 from flowkit.recipe import FEATURES, Recipe
 from flowkit.streams import STREAMS, Column
 
@@ -200,8 +200,8 @@ class VideoMeta:
 
     def __post_init__(self) -> None:
         check_text(self.id, "a video's id")
-        object.__setattr__(self, "source", repair_text(self.source))
-        object.__setattr__(self, "warnings", tuple(map(repair_text, self.warnings)))
+        object.__setattr__(self, "source", replace_surrogates(self.source))
+        object.__setattr__(self, "warnings", tuple(map(replace_surrogates, self.warnings)))
         check_text(self.source, "a video's source")
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from flowkit.annotations.tree import get_stem, holds_videos, is_video, list_folder, walk_videos
+from flowkit.annotations.tree import get_stem, has_videos, is_video, list_folder, walk_videos
 from flowkit.errors import UsageError
 
 
@@ -58,11 +58,11 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
 
 
 def test_holds_videos(tmp_path: Path) -> None:
-    assert not holds_videos(tmp_path / "nowhere")
+    assert not has_videos(tmp_path / "nowhere")
     (tmp_path / "empty.mp4").mkdir()
-    assert not holds_videos(tmp_path)
+    assert not has_videos(tmp_path)
     plant(tmp_path, "a/b/c.mov")
-    assert holds_videos(tmp_path)
+    assert has_videos(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from torch.utils.data import BatchSampler, DataLoader  # noqa: E402
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label  # noqa: E402
 from flowkit.datasets.feature_sets import FeatureSetDataset  # noqa: E402
+from flowkit.datasets.loading import Batches, EpochSampler  # noqa: E402
 from flowkit.datasets.sampling import sample_middles  # noqa: E402
-from flowkit.datasets.snippets import Batches, EpochSampler  # noqa: E402
 from flowkit.errors import CorruptError, StoreError, UsageError  # noqa: E402
 from flowkit.recipe import FeatureRecipe, Recipe  # noqa: E402
 from flowkit.store import (  # noqa: E402
@@ -151,7 +151,7 @@ def test_labels(make_sets):
     root = make_sets(rgb=[1] * 4, labels=2)
     with pytest.raises(StoreError, match="not exactly one label"):
         FeatureSetDataset(root, "train", {"rgb": "rgb"})
-    dataset = FeatureSetDataset(root, "train", {"rgb": "rgb"}, many=True)
+    dataset = FeatureSetDataset(root, "train", {"rgb": "rgb"}, multi_label=True)
     wanted = [[1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]
     assert dataset.labels().dtype == torch.float32
     assert dataset.labels().tolist() == wanted
@@ -176,7 +176,7 @@ def picks(batch, modality="rgb", name="rgb"):
 def test_training_takes_random_distinct_vectors_in_order(make_sets):
     root = make_sets(rgb=[12, 3, 9, 0], flow=[12, 5, 9, 4])
     dataset = FeatureSetDataset(
-        root, "train", {"rgb": "rgb", "flow": "flow"}, sample={"rgb": 5}, training=True,
+        root, "train", {"rgb": "rgb", "flow": "flow"}, max_features={"rgb": 5}, training=True,
         may_be_empty=["rgb"], seed=3,
     )  # fmt: skip
     first = dataset.batch([(0, 0), (0, 1), (0, 2), (0, 3)])
@@ -202,7 +202,7 @@ def test_training_takes_random_distinct_vectors_in_order(make_sets):
 def test_every_vector_is_as_likely_and_modalities_are_independent(make_sets):
     root = make_sets(rgb=[10], flow=[10])
     dataset = FeatureSetDataset(
-        root, "train", {"rgb": "rgb", "flow": "flow"}, sample=5, training=True
+        root, "train", {"rgb": "rgb", "flow": "flow"}, max_features=5, training=True
     )
     batch = dataset.batch([(epoch, 0) for epoch in range(4000)])
     chosen = np.zeros((2, 4000, 10))
@@ -217,7 +217,7 @@ def test_every_vector_is_as_likely_and_modalities_are_independent(make_sets):
 
 def test_testing_takes_evenly_spaced_vectors(make_sets):
     root = make_sets(rgb=[11, 3, 7])
-    dataset = FeatureSetDataset(root, "train", {"rgb": "rgb"}, sample=4)
+    dataset = FeatureSetDataset(root, "train", {"rgb": "rgb"}, max_features=4)
     batch = dataset.batch([(5, 0), (6, 1), (7, 2)])
     wanted = [sample_middles(11, 4).tolist(), [0, 1, 2], sample_middles(7, 4).tolist()]
     assert picks(batch) == wanted
@@ -230,7 +230,7 @@ def test_testing_takes_evenly_spaced_vectors(make_sets):
 def test_a_loader_of_batches(make_sets, workers):
     root = make_sets(rgb=[3, 1, 4, 1, 5, 9, 2], sound=[0] * 7)
     dataset = FeatureSetDataset(
-        root, "train", {"rgb": "rgb", "sound": "sound"}, sample=2, training=True,
+        root, "train", {"rgb": "rgb", "sound": "sound"}, max_features=2, training=True,
         may_be_empty=("sound",),
     )  # fmt: skip
     sampler = EpochSampler(len(dataset), training=True, seed=1)
@@ -300,9 +300,9 @@ def test_empty_sets_are_refused_unless_they_may_be(make_sets):
         {"streams": {}},
         {"streams": {"label": "rgb"}},
         {"streams": {"a": "rgb", "a_lengths": "rgb"}},
-        {"sample": 0},
-        {"sample": {"rgb": -1}},
-        {"sample": {"flow": 1}},
+        {"max_features": 0},
+        {"max_features": {"rgb": -1}},
+        {"max_features": {"flow": 1}},
         {"may_be_empty": ["flow"]},
         {"subset": "absent"},
         {"subset": "nowhere"},

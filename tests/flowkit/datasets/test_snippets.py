@@ -8,15 +8,12 @@ torch = pytest.importorskip("torch")
 from torch.utils.data import BatchSampler, DataLoader  # noqa: E402
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label  # noqa: E402
+from flowkit.datasets.clips import ClipDataset  # noqa: E402
+from flowkit.datasets.loading import Batches, EpochSampler  # noqa: E402
 from flowkit.datasets.sampling import ClipSampling, sample_middles  # noqa: E402
-from flowkit.datasets.snippets import (  # noqa: E402
-    Batches,
-    ClipDataset,
-    EpochSampler,
-    SnippetDataset,
-    scale_bytes,
-)
+from flowkit.datasets.snippets import SnippetDataset  # noqa: E402
 from flowkit.datasets.transforms import CentreCrop, MultiScaleCrop, TenCrop  # noqa: E402
+from flowkit.datasets.video_dataset import scale_bytes  # noqa: E402
 from flowkit.errors import StoreError, UsageError  # noqa: E402
 from flowkit.store import (  # noqa: E402
     Store,
@@ -144,7 +141,7 @@ def test_many_labels(store):
     ]
     write_annotations(store.path, AnnotationTable(("a", "b", "c"), tuple(rows)))
     rebuild_index(store.path)
-    dataset = SnippetDataset(store.path, "train", 1, many=True, crops=CentreCrop(8))
+    dataset = SnippetDataset(store.path, "train", 1, multi_label=True, crops=CentreCrop(8))
     assert [dataset[i]["label"].tolist() for i in range(3)] == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
     with pytest.raises(StoreError, match=r"6 of 9 videos .* not exactly one label.*'video 00'"):
         SnippetDataset(store.path, "train", 1)

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowkit.datasets import views
+from flowkit.datasets.clips import ClipDataset
 from flowkit.datasets.sampling import ClipSampling, sample_middles
-from flowkit.datasets.snippets import ClipDataset, SnippetDataset
+from flowkit.datasets.snippets import SnippetDataset
 from flowkit.datasets.transforms import CentreCrop, TenCrop, ThreeCrop
 from flowkit.datasets.views import ViewReader, ViewSampling, assemble_views, cut_video, pack_pieces
 from flowkit.errors import CorruptError, UsageError

@@ -10,8 +10,9 @@ torch = pytest.importorskip("torch")
 from torch.utils.data import DataLoader  # noqa: E402
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label  # noqa: E402
+from flowkit.datasets.loading import Batches  # noqa: E402
 from flowkit.datasets.sampling import list_times, sample_middles  # noqa: E402
-from flowkit.datasets.snippets import Batches, SnippetDataset  # noqa: E402
+from flowkit.datasets.snippets import SnippetDataset  # noqa: E402
 from flowkit.datasets.transforms import CentreCrop, MultiScaleCrop  # noqa: E402
 from flowkit.datasets.windows import OVERRUN, WindowDataset  # noqa: E402
 from flowkit.errors import StoreError, UsageError  # noqa: E402
@@ -46,14 +47,14 @@ def label(store, *labels, subset="train", classes=CLASSES):
 class Watched(WindowDataset):
     """Notes which frames and fields it reads."""
 
-    def _read(self, video, row, stream, t):
+    def read_images(self, video, row, stream, t):
         if stream == "rgb":
             self.frames.append(t)
         else:
             fields = list_times(t, self.flow_length, self.subset.count(row, "flow")).tolist()
             self.frames += [*fields, fields[-1] + 1]  # the last one leads to the frame after it
             self.fields.append(fields)
-        return super()._read(video, row, stream, t)
+        return super().read_images(video, row, stream, t)
 
     def __getitem__(self, key):
         self.frames, self.fields = [], []
@@ -159,7 +160,13 @@ def test_a_shorter_video_is_one_window_as_snippets_have_it(store):
     store = label(store, [("walk", 1.0, 3.0 + OVERRUN)], [("sit", 0.0, 0.0), ("wave",)])
     windows = make_training(store, 60)
     snippets = SnippetDataset(
-        store, "train", 3, training=True, crops=MultiScaleCrop(size=8), many=True, as_bytes=True
+        store,
+        "train",
+        3,
+        training=True,
+        crops=MultiScaleCrop(size=8),
+        multi_label=True,
+        as_bytes=True,
     )
     for key in ((epoch, index) for epoch in range(2) for index in range(4)):
         assert windows.window(key) == (0, 30 + key[1])
@@ -169,7 +176,7 @@ def test_a_shorter_video_is_one_window_as_snippets_have_it(store):
 def test_testing_is_the_whole_video_as_snippets_have_it(store):
     store = label(store, [("walk", 1.0, 1.2), ("sit", 2.0, 2.9)])
     windows = Watched(store, "train", 4, seconds=0.5, crops=CentreCrop(8))
-    snippets = SnippetDataset(store, "train", 4, many=True, crops=CentreCrop(8))
+    snippets = SnippetDataset(store, "train", 4, multi_label=True, crops=CentreCrop(8))
     for index in range(4):
         assert_equal(windows[index], snippets[index])
         assert windows.window(index) == (0, 30 + index)

@@ -146,10 +146,10 @@ def test_bad_videos_are_named_and_leave_the_others_untouched(tmp_path, make_clip
 def test_strange_ids_round_trip(tmp_path, make_clip, recipe):
     names = ["../up", "a b#c;d!.mp4", "日本語 видео.mp4", "%2e%2e", "x" * 200, "…/..", "🎬.avi"]
     clip = make_clip(tmp_path / "clip.mp4")
-    from flowkit.annotations import Located, Source
+    from flowkit.annotations import LocatedVideos, Source
 
     sources = tuple(Source(name, clip) for name in sorted(names))
-    extract(Located(sources), tmp_path / "S", recipe, HERE)
+    extract(LocatedVideos(sources), tmp_path / "S", recipe, HERE)
     assert sorted(Store(tmp_path / "S")) == sorted(names)
 
 

@@ -66,7 +66,7 @@ def test_their_loaders_read_it(make_store, tmp_path, format, start):
 
 
 def test_values_without_jpeg_are_within_half_a_step(make_store):
-    plan = exporting.ExportPlan.create(Store(make_store()), Path("out"), "denseflow", None, 95)
+    plan = exporting.ExportPlan(Store(make_store()), Path("out"), "denseflow", None, 95)
     error = abs(plan.written[plan.table] - plan.stored)[1:]
     assert error.max() <= STEP / 2 + 1e-5
     assert plan.table[128] == 128
@@ -192,7 +192,7 @@ def test_no_id_leaves_the_folder(make_store, tmp_path):
 def test_case_collisions_are_noted_or_refused(make_store, tmp_path, monkeypatch):
     store = Store(make_store(("a", "A")))
     assert export(store, tmp_path / "one", "denseflow").case_collisions == [("A", "a")]
-    monkeypatch.setattr(exporting, "ignores_case", lambda folder: True)
+    monkeypatch.setattr(exporting, "is_case_insensitive", lambda folder: True)
     with pytest.raises(UsageError, match="ignores case"):
         export(store, tmp_path / "two", "denseflow")
 

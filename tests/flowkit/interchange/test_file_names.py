@@ -10,7 +10,7 @@ from flowkit.interchange.file_names import (
     TRUNCATED,
     encode_id,
     find_case_collisions,
-    ignores_case,
+    is_case_insensitive,
 )
 
 ids = st.text(st.characters(exclude_categories=["Cs"]), max_size=120)
@@ -67,5 +67,5 @@ def test_case_collisions_are_found():
 
 
 def test_ignores_case_leaves_nothing(tmp_path):
-    assert ignores_case(tmp_path) == (tmp_path / tmp_path.name.upper()).exists()
+    assert is_case_insensitive(tmp_path) == (tmp_path / tmp_path.name.upper()).exists()
     assert not list(tmp_path.iterdir())

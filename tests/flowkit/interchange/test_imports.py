@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from flowkit.errors import LockedError, RecipeError, UsageError
 from flowkit.flow.quantize import dequantize, from_denseflow, quantize, to_denseflow
 from flowkit.interchange.export import export
-from flowkit.interchange.imports import estimate_quality, import_folders, make_requantization_table
+from flowkit.interchange.import_recipe import estimate_quality
+from flowkit.interchange.imports import import_folders, make_requantization_table
 from flowkit.store.failures import read_failures
 from flowkit.store.format.locks import hold_store
 from flowkit.store.integrity.verify import verify

@@ -12,9 +12,11 @@ import torch
 from click.testing import CliRunner
 from rich.console import Console
 
+from flowkit.datasets.clips import ClipDataset
 from flowkit.datasets.sampling import ClipSampling
-from flowkit.datasets.snippets import ClipDataset, SnippetDataset, scale_bytes
+from flowkit.datasets.snippets import SnippetDataset
 from flowkit.datasets.transforms import CentreCrop, ThreeCrop
+from flowkit.datasets.video_dataset import scale_bytes
 from flowkit.errors import CorruptError, RecipeError, UsageError
 from flowkit.recipe import AudioRecipe
 from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open, rebuild_index

@@ -1,0 +1,206 @@
+"""One dataset of the catalogue, and what of it is on this machine."""
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flowkit.annotations import FORMATS, AnnotationTable, LocatedVideos, has_videos, walk_videos
+from flowkit.errors import CatalogError, FlowkitError
+from flowkit.path_text import printable_path, text_to_path
+from flowkit.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Presence:
+    """What is on this machine of a dataset."""
+
+    videos: Path | None = None
+    """The folder of videos that is used; None if there is none."""
+    annotations: Path | None = None
+    """The folder of annotations that is used; None if there is none."""
+    found: int = 0
+    """Annotated videos on disk; all videos if there are no annotations."""
+    annotated: int = 0
+    """Videos that the annotations name."""
+    missing: int = 0
+    """Annotated videos that are not on disk."""
+    unannotated: int = 0
+    """Files on disk that no annotation names."""
+    problem: str | None = None
+    """Why the dataset cannot be used; None if it can."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """One entry of the catalogue, or one variant of it."""
+
+    name: str
+    """Name of the entry, such as ``kinetics``."""
+    title: str
+    """Name for people."""
+    format: str
+    """Format of the annotations: a key of ``flowkit.annotations.FORMATS``."""
+    videos: tuple[str, ...]
+    """Folders that may hold the videos, most preferred first; relative ones are below the data
+    root.
+    """
+    annotations: tuple[str, ...] = ()
+    """Folders that may hold the annotation files, likewise."""
+    subsets: tuple[str, ...] = ()
+    """Subsets that the official annotations define."""
+    homepage: str = ""
+    """Web address of the dataset."""
+    obtain: str = ""
+    """How to obtain the dataset, for people."""
+    licence: str = ""
+    """Licence of the dataset."""
+    expected_videos: int = 0
+    """Number of videos in the whole dataset."""
+    bytes_per_video: int = 0
+    """Average bytes of one video in a store that is made with ``recipe``."""
+    recipe: Recipe
+    """Default recipe of its store."""
+    variant: str | None = None
+    """Name of the variant, such as "600"; None if the entry has no variants."""
+    catalog: Path
+    """The file that the entry comes from."""
+
+    @property
+    def full_name(self) -> str:
+        """The name, followed by the variant if there is one: ``kinetics-600``."""
+        return f"{self.name}-{self.variant}" if self.variant else self.name
+
+    @property
+    def expected_bytes(self) -> int:
+        """Approximate size in bytes of a store of the whole dataset."""
+        return self.expected_videos * self.bytes_per_video
+
+    def locate_videos(self) -> tuple[AnnotationTable, LocatedVideos]:
+        """Read the annotations and match them with the videos on disk.
+
+        Returns:
+            The annotations, and the located videos.
+
+        Raises:
+            CatalogError: Videos or annotations are not found; the message names the folders that
+                were searched and how to obtain the dataset.
+            AnnotationError: An annotation file is malformed.
+        """
+        root = data_root()
+        videos, annotations = self.find_videos_folder(root), self.find_annotations_folder(root)
+        problem = self.describe_missing_folders(root, videos, annotations)
+        if problem or videos is None:
+            raise CatalogError(
+                f"dataset {self.full_name}: {problem}. Set FLOWKIT_DATA if they are elsewhere "
+                f"(it is {root.absolute()}). To obtain them: {self.obtain or 'unknown.'} "
+                f"Homepage: {self.homepage or 'unknown'}"
+            )
+        return self._match(videos, annotations)
+
+    def detect_presence(self, root: Path | None = None) -> Presence:
+        """Count what is on disk; a malformed file is reported in ``problem``, not raised.
+
+        Args:
+            root: The folder that relative folders are below. None means :func:`data_root`.
+
+        Returns:
+            The folders that are used, and the counts.
+        """
+        root = root or data_root()
+        presence = Presence()
+        try:
+            videos = self.find_videos_folder(root)
+            presence = Presence(videos=videos)
+            annotations = self.find_annotations_folder(root)
+            problem = self.describe_missing_folders(root, videos, annotations)
+            presence = Presence(videos=videos, annotations=annotations, problem=problem)
+            if problem is None and videos is not None:
+                table, located = self._match(videos, annotations)
+                return replace(
+                    presence, found=len(located.sources), annotated=len(table.annotations),
+                    missing=len(located.missing), unannotated=len(located.unannotated),
+                )  # fmt: skip
+            found = len(walk_videos(videos)) if videos else 0
+            table = self._read_table(annotations) if annotations else AnnotationTable((), ())
+            annotated = len(table.annotations)
+            return replace(presence, found=found, annotated=annotated, missing=annotated)
+        except FlowkitError as error:
+            return replace(presence, problem=str(error))
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the dataset and its presence on this machine.
+
+        Returns:
+            JSON values by name.
+        """
+        presence = asdict(self.detect_presence())
+        for key in ("videos", "annotations"):
+            presence[key] = str(presence[key]) if presence[key] else None
+        names = ("subsets", "homepage", "obtain", "licence", "expected_videos", "expected_bytes")
+        return {
+            **{name: getattr(self, name) for name in ("name", "variant", "title")},
+            **presence,
+            "looked_in": format_paths(resolve_folders(data_root(), self.videos)),
+            **{name: getattr(self, name) for name in names},
+        }
+
+    def find_videos_folder(self, root: Path) -> Path | None:
+        """Return the first candidate folder that holds videos; None if none does."""
+        return next(filter(has_videos, resolve_folders(root, self.videos)), None)
+
+    def find_annotations_folder(self, root: Path) -> Path | None:
+        """Return the first candidate folder that holds annotation files of this dataset."""
+        find_files = FORMATS[self.format].find_files
+        folders = resolve_folders(root, self.annotations)
+        return next((f for f in folders if f.is_dir() and find_files(f, self.variant)), None)
+
+    def describe_missing_folders(
+        self, root: Path, videos: Path | None, annotations: Path | None
+    ) -> str | None:
+        """Describe what is missing and where it was searched for.
+
+        Args:
+            root: The folder that relative folders are below.
+            videos: The folder of videos; None if it was not found.
+            annotations: The folder of annotations; None if it was not found.
+
+        Returns:
+            A phrase for an error message; None if nothing is missing.
+        """
+        missing = []
+        if videos is None:
+            missing.append(f"no videos in {format_paths(resolve_folders(root, self.videos))}")
+        if annotations is None and FORMATS[self.format].has_files:
+            missing.append(
+                f"no annotations in {format_paths(resolve_folders(root, self.annotations))}"
+            )
+        return " and ".join(missing) or None
+
+    def _read_table(self, folder: Path) -> AnnotationTable:
+        return FORMATS[self.format].read_table(folder, self.variant)
+
+    def _match(
+        self, videos: Path, annotations: Path | None
+    ) -> tuple[AnnotationTable, LocatedVideos]:
+        table = self._read_table(annotations or videos)
+        return table, FORMATS[self.format].locate_videos(videos, table)
+
+
+def data_root() -> Path:
+    """Return the folder that relative folders of the catalogue are below.
+
+    Returns:
+        ``$FLOWKIT_DATA`` if it is set, else ``data``.
+    """
+    return Path(os.environ.get("FLOWKIT_DATA") or "data").expanduser()
+
+
+def resolve_folders(root: Path, names: tuple[str, ...]) -> list[Path]:
+    """Return ``names`` as paths below ``root``; absolute paths and ``~`` are kept."""
+    return [root / text_to_path(name).expanduser() for name in names]
+
+
+def format_paths(paths: list[Path]) -> str:
+    """Format paths as a list for messages."""
+    return ", ".join(map(printable_path, paths)) or "(the entry names no folder)"

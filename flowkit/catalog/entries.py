@@ -1,0 +1,168 @@
+"""Read and check the entries of a catalogue file, and name the key that is wrong."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flowkit.annotations import FORMATS
+from flowkit.catalog.dataset import Dataset
+from flowkit.errors import CatalogError, UsageError
+from flowkit.recipe import Recipe
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """A safe YAML loader that rejects a key given twice, instead of keeping the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping.
+
+        Args:
+            node: The YAML node.
+            deep: Whether to construct nested values at once.
+
+        Returns:
+            The mapping.
+
+        Raises:
+            yaml.MarkedYAMLError: A key is repeated; the error says where.
+        """
+        keys: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in keys:
+                raise yaml.MarkedYAMLError(problem=f"{key!r} twice", problem_mark=node.start_mark)
+            keys.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_entry(path: Path, name: str, entry: Any) -> list[Dataset]:
+    """Read the datasets of one entry: the entry itself, and its variants.
+
+    Args:
+        path: The catalogue, for error messages.
+        name: Name of the entry.
+        entry: Its value in the YAML file.
+
+    Returns:
+        The datasets.
+
+    Raises:
+        CatalogError: The entry is malformed.
+    """
+    location = f"{path}: {name}"
+    values = check_mapping(location, entry, "an entry")
+    variants = check_mapping(f"{location}: variants", values.pop("variants", {}), "variants")
+    if variants and "variant" not in values:
+        raise CatalogError(f"{location}: an entry with variants needs 'variant', its own name")
+    datasets = [build_dataset(location, path, name, values)]
+    for variant, changes in variants.items():
+        variant_location = f"{location}: variants: {variant}"
+        changes = check_mapping(variant_location, changes, "a variant")
+        changed = {**values, **changes, "variant": variant}
+        datasets.append(build_dataset(variant_location, path, name, changed))
+    return datasets
+
+
+def build_dataset(location: str, path: Path, name: str, values: Mapping[str, Any]) -> Dataset:
+    """Build one dataset from the keys of its entry, and check each of them.
+
+    Args:
+        location: File and entry, for error messages.
+        path: The catalogue.
+        name: Name of the entry.
+        values: Values by key.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        CatalogError: A key is unknown or missing, or a value has the wrong type.
+    """
+    known_keys = {
+        field.name: field for field in fields(Dataset) if field.name not in ("name", "catalog")
+    }
+    checked: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known_keys:
+            suggestion = format_suggestion(key, [*known_keys, "variants"])
+            raise CatalogError(f"{location}: unknown key {key!r}{suggestion}")
+        checked[key] = check_value(f"{location}: {key}", known_keys[key].type, value)
+    missing = [key for key, f in known_keys.items() if f.default is MISSING and key not in checked]
+    if missing:
+        raise CatalogError(f"{location}: the key {missing[0]!r} is required")
+    if checked["format"] not in FORMATS:
+        nearest = format_suggestion(checked["format"], FORMATS)
+        raise CatalogError(f"{location}: format: unknown format {checked['format']!r}{nearest}")
+    return Dataset(name=name, catalog=path, **checked)
+
+
+def check_value(location: str, expected_type: Any, value: Any) -> Any:
+    """Check a value against the type of its field, and convert it.
+
+    Args:
+        location: File, entry and key, for error messages.
+        expected_type: Type of the field.
+        value: The value in the YAML file.
+
+    Returns:
+        The value as the field's type.
+
+    Raises:
+        CatalogError: The value has another type.
+    """
+    if expected_type is Recipe:
+        try:
+            return Recipe.from_dict(check_mapping(location, value, "a recipe"))
+        except (UsageError, TypeError) as error:
+            raise CatalogError(f"{location}: {error}") from error
+    if expected_type == tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise CatalogError(f"{location}: expected a list of texts, got {value!r}")
+        return tuple(value)
+    if expected_type is int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise CatalogError(f"{location}: expected a whole number, got {value!r}")
+    elif not isinstance(value, str):
+        raise CatalogError(f"{location}: expected a text, got {value!r}; put a number in quotes")
+    return value
+
+
+def check_mapping(location: str, value: Any, description: str) -> dict[str, Any]:
+    """Check that a value is a mapping with text keys.
+
+    Args:
+        location: File and entry, for error messages.
+        value: The value in the YAML file.
+        description: What the value should be, for error messages.
+
+    Returns:
+        A copy of the mapping.
+
+    Raises:
+        CatalogError: The value is not a mapping, or a key is not a text.
+    """
+    if not isinstance(value, dict):
+        raise CatalogError(f"{location}: expected {description} as a mapping, got {value!r}")
+    for key in value:
+        if not isinstance(key, str):
+            raise CatalogError(f"{location}: key {key!r} must be a text; put it in quotes")
+    return dict(value)
+
+
+def format_suggestion(name: str, known: Any) -> str:
+    """Format the end of an error message: the most similar known name, and all known names.
+
+    Args:
+        name: The unknown name.
+        known: The known names.
+
+    Returns:
+        The text, which begins with a semicolon.
+    """
+    nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return f"; {hint}known: {', '.join(known)}"

@@ -1,0 +1,89 @@
+"""Write and read the lists of an export: ``videos.csv``, ``classes.txt`` and annotation lists."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+from flowkit.interchange.file_names import encode_id
+from flowkit.store.format.atomic import write_atomic
+from flowkit.store.reader import Store
+from flowkit.store.video import Video
+
+COLUMNS = ("name", "id", "frames", "flow", "fps", "width", "height", "labels", "subsets")
+"""Columns of ``videos.csv``."""
+
+
+def describe_video(video: Video) -> dict[str, str]:
+    """Make the row of a video in ``videos.csv``.
+
+    Args:
+        video: Video of the store.
+
+    Returns:
+        Text of each of `COLUMNS`.
+    """
+    labels = list(dict.fromkeys(label.name for label in video.labels))
+    values = (
+        encode_id(video.id), video.id, video.num_frames, video.num_flow, video.fps, video.width,
+        video.height, *(json.dumps(names, ensure_ascii=False) for names in (labels, video.subsets)),
+    )  # fmt: skip
+    return dict(zip(COLUMNS, map(str, values), strict=True))
+
+
+def read_videos(folder: Path) -> list[dict[str, str]]:
+    """Read the ``videos.csv`` of an export.
+
+    Args:
+        folder: Folder of the export.
+
+    Returns:
+        One dict per row; empty if there is no such file.
+    """
+    path = folder / "videos.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_lists(store: Store, out: Path, rows: dict[str, dict[str, str]], has_lists: bool) -> int:
+    """Write ``videos.csv``, ``classes.txt`` and, for mmaction2, a list per subset and stream.
+
+    A line of a list is ``<folder> <total_frames> <class id>[ <class id>…]``, which RawframeDataset
+    splits at blanks. Flow lists count flow fields instead of frames, so that no index exceeds the
+    last field.
+
+    Args:
+        store: Store that was exported.
+        out: Folder of the export.
+        rows: Rows of ``videos.csv`` by folder name; those of videos in the store are updated.
+        has_lists: Whether to write the lists of mmaction2.
+
+    Returns:
+        The number of videos without labels, which are in no list.
+    """
+    lines: dict[str, list[str]] = {}
+    unlabelled = 0
+    classes = {name: number for number, name in enumerate(store.classes)}
+    for folder_name in rows:
+        if rows[folder_name]["id"] not in store:
+            continue
+        row = rows[folder_name] = describe_video(store[rows[folder_name]["id"]])
+        labels = " ".join(str(classes[label]) for label in json.loads(row["labels"]))
+        unlabelled += not labels
+        for subset in (json.loads(row["subsets"]) or ["all"]) if labels else []:
+            for stream, count in (("rgb", row["frames"]), ("flow", row["flow"])):
+                if getattr(store.recipe, stream) is not None and int(count):
+                    file = f"{quote(subset, safe='')}_{stream}.txt"
+                    lines.setdefault(file, []).append(f"{folder_name} {count} {labels}")
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, COLUMNS)
+    table.writeheader()
+    table.writerows(rows.values())
+    write_atomic(out / "videos.csv", text.getvalue().encode())
+    write_atomic(out / "classes.txt", "".join(f"{name}\n" for name in store.classes).encode())
+    for file, listed in lines.items() if has_lists else ():
+        write_atomic(out / file, ("\n".join(listed) + "\n").encode())
+    return unlabelled
