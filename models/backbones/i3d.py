@@ -30,8 +30,7 @@ from dataclasses import replace
 from functools import partial
 from typing import ClassVar, Literal
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.backbones.backbone import FLOW_INPUT, RGB_INPUT, InputConvention, Step
 from models.backbones.residual import ResidualBackbone
@@ -132,7 +131,7 @@ class I3D(ResidualBackbone):
         """Return ``pool2`` for res2, None for the other stages."""
         return self.pool2 if stage == 2 else None
 
-    def run_stem(self, x: torch.Tensor) -> torch.Tensor:
+    def run_stem(self, x: Tensor) -> Tensor:
         """Run the layers before the residual blocks.
 
         Args:

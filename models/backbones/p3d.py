@@ -38,8 +38,7 @@ from functools import partial
 from itertools import cycle
 from typing import ClassVar, Literal
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.backbones.backbone import FLOW_INPUT, RGB_INPUT, InputConvention, Step
 from models.backbones.residual import (
@@ -82,7 +81,7 @@ class Bottleneck(ResidualBlock):
         self.downsample = make_shortcut(in_channels, out_channels, stride, dims)
 
     @abstractmethod
-    def run_inner(self, x: torch.Tensor) -> torch.Tensor:
+    def run_inner(self, x: Tensor) -> Tensor:
         """Run the convolutions between the outer ones.
 
         Args:
@@ -92,7 +91,7 @@ class Bottleneck(ResidualBlock):
             A tensor of the shape of x.
         """
 
-    def run_convolutions(self, x: torch.Tensor) -> torch.Tensor:
+    def run_convolutions(self, x: Tensor) -> Tensor:
         """Run the outer and the inner convolutions and their BN, without the last ReLU."""
         out = self.run_inner(self.relu(self.bn1(self.conv1(x))))
         return self.bn4(self.conv4(out))  # type: ignore[no-any-return]
@@ -123,7 +122,7 @@ class ClipBottleneck(Bottleneck):
         )
         self.bn3 = nn.BatchNorm3d(inner_channels)
 
-    def run_inner(self, x: torch.Tensor) -> torch.Tensor:
+    def run_inner(self, x: Tensor) -> Tensor:
         """Run S and T.
 
         Args:
@@ -138,11 +137,11 @@ class ClipBottleneck(Bottleneck):
         temporal = self._run_temporal(spatial)
         return temporal if self.variant == "A" else spatial + temporal
 
-    def _run_spatial(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+    def _run_spatial(self, x_BCTHW: Tensor) -> Tensor:
         """Run S, within each frame."""
         return self.relu(self.bn2(self.conv2(x_BCTHW)))
 
-    def _run_temporal(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+    def _run_temporal(self, x_BCTHW: Tensor) -> Tensor:
         """Run T, along time at each position."""
         return self.relu(self.bn3(self.conv3(x_BCTHW)))
 
@@ -162,7 +161,7 @@ class ImageBottleneck(Bottleneck):
         self.conv_normal = nn.Conv2d(inner_channels, inner_channels, 3, padding=1, bias=False)
         self.bn_normal = nn.BatchNorm2d(inner_channels)
 
-    def run_inner(self, x: torch.Tensor) -> torch.Tensor:
+    def run_inner(self, x: Tensor) -> Tensor:
         """Run the 3×3 convolution.
 
         Args:
@@ -238,7 +237,7 @@ class P3D199(ResidualBackbone):
             return None
         return self.temporal_pool if stage < 4 else self._run_last_temporal_pool
 
-    def run_stem(self, x: torch.Tensor) -> torch.Tensor:
+    def run_stem(self, x: Tensor) -> Tensor:
         """Run the layers before the residual blocks.
 
         Args:
@@ -257,6 +256,6 @@ class P3D199(ResidualBackbone):
             )
         return self.pool1(self.relu(self.bn1(self.conv1_custom(x))))  # type: ignore[no-any-return]
 
-    def _run_last_temporal_pool(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+    def _run_last_temporal_pool(self, x_BCTHW: Tensor) -> Tensor:
         """Run ``pool4`` and drop the time axis: (B, C, 1 or 2, H, W) → (B, C, H, W)."""
         return self.temporal_pool(x_BCTHW).squeeze(2)

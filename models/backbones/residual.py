@@ -11,8 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.backbones.backbone import Backbone, Step, initialize_convolutions
 
@@ -37,7 +36,7 @@ class ResidualBlock(nn.Module, ABC):
         self.relu = nn.ReLU(inplace=True)
 
     @abstractmethod
-    def run_convolutions(self, x: torch.Tensor) -> torch.Tensor:
+    def run_convolutions(self, x: Tensor) -> Tensor:
         """Run the convolutions and their BN, without the last ReLU.
 
         Args:
@@ -47,7 +46,7 @@ class ResidualBlock(nn.Module, ABC):
             Features (B, expansion·inner_channels, [T,] ⌈H/stride⌉, ⌈W/stride⌉).
         """
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Run the block.
 
         Args:
@@ -93,7 +92,7 @@ class ResidualBackbone(Backbone):
     """
 
     @abstractmethod
-    def run_stem(self, x: torch.Tensor) -> torch.Tensor:
+    def run_stem(self, x: Tensor) -> Tensor:
         """Run the layers before the residual blocks.
 
         Args:

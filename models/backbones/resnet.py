@@ -10,8 +10,7 @@ not the first 1×1 convolution ("ResNet v1.5"). The public weights expect this.
 
 from typing import ClassVar
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.backbones.residual import (
     CONVOLUTIONS,
@@ -51,7 +50,7 @@ class BasicBlock(ResidualBlock):
         self.bn2 = nn.BatchNorm2d(inner_channels)
         self.downsample = make_shortcut(in_channels, inner_channels, stride)
 
-    def run_convolutions(self, x: torch.Tensor) -> torch.Tensor:
+    def run_convolutions(self, x: Tensor) -> Tensor:
         """Run both convolutions and their BN, without the last ReLU."""
         out = self.relu(self.bn1(self.conv1(x)))
         return self.bn2(self.conv2(out))  # type: ignore[no-any-return]
@@ -94,7 +93,7 @@ class Bottleneck(ResidualBlock):
         self.bn3 = norm(out_channels)
         self.downsample = make_shortcut(in_channels, out_channels, stride, dims)
 
-    def run_convolutions(self, x: torch.Tensor) -> torch.Tensor:
+    def run_convolutions(self, x: Tensor) -> Tensor:
         """Run the three convolutions and their BN, without the last ReLU."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
@@ -146,6 +145,6 @@ class ResNet(ResidualBackbone):
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.build_stages(width, [[block] * count for count in DEPTHS[depth]], num_classes)
 
-    def run_stem(self, x: torch.Tensor) -> torch.Tensor:
+    def run_stem(self, x: Tensor) -> Tensor:
         """Run the 7×7 convolution and the pool before the residual blocks."""
         return self.maxpool(self.relu(self.bn1(self.conv1(x))))  # type: ignore[no-any-return]

@@ -15,7 +15,7 @@ in training and in testing, an empty set is replaced by a set of that one vector
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class SetNetwork(nn.Module):
@@ -62,7 +62,7 @@ class SetNetwork(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(sum(part.out_features for part in parts.values()), classes)
 
-    def set_means(self, means: Mapping[str, torch.Tensor]) -> None:
+    def set_means(self, means: Mapping[str, Tensor]) -> None:
         """Set the vectors that replace empty sets.
 
         Args:
@@ -83,9 +83,9 @@ class SetNetwork(nn.Module):
 
     def forward(
         self,
-        sets: Mapping[str, torch.Tensor],
-        lengths: Mapping[str, torch.Tensor] | None = None,
-    ) -> torch.Tensor:
+        sets: Mapping[str, Tensor],
+        lengths: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """Compute the scores of videos.
 
         Args:
@@ -115,12 +115,12 @@ class SetNetwork(nn.Module):
             outputs.append(part(x_BLM, lengths_B))
         # With one modality, torch.cat would only make a copy.
         features = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
-        scores: torch.Tensor = self.classifier(self.dropout(features))
+        scores: Tensor = self.classifier(self.dropout(features))
         return scores
 
     def _replace_empty_sets(
-        self, modality: str, x_BLM: torch.Tensor, lengths_B: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, modality: str, x_BLM: Tensor, lengths_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Replace each empty set by the modality's mean; return the sets and their lengths."""
         is_empty_B = lengths_B == 0
         if not is_empty_B.any():
@@ -138,9 +138,9 @@ class SetNetwork(nn.Module):
         is_replaced_BL = is_empty_B.to(x_BLM.device)[:, None] & is_first_BL
         return torch.where(is_replaced_BL[:, :, None], mean_M, x_BLM), lengths_B.clamp(min=1)
 
-    def _get_mean(self, modality: str) -> torch.Tensor:
+    def _get_mean(self, modality: str) -> Tensor:
         """Return the buffer (M,) of a modality's mean."""
         if modality not in self.parts:
             raise ValueError(f"expected one of {', '.join(self.parts)}, got {modality!r}")
-        mean: torch.Tensor = getattr(self.mean, modality)
+        mean: Tensor = getattr(self.mean, modality)
         return mean

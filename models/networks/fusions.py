@@ -36,7 +36,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from models.layers.padding import clear_padding, find_padding
@@ -68,9 +68,7 @@ class Fusion(nn.Module, ABC):
         self.dimension, self.out_features = dimension, out_features
 
     @abstractmethod
-    def fuse(
-        self, x_BLM: torch.Tensor, lengths_B: torch.Tensor, padding_BL: torch.Tensor | None
-    ) -> torch.Tensor:
+    def fuse(self, x_BLM: Tensor, lengths_B: Tensor, padding_BL: Tensor | None) -> Tensor:
         """Turn sets whose padding is zero into vectors.
 
         Args:
@@ -82,7 +80,7 @@ class Fusion(nn.Module, ABC):
             A tensor (B, ``out_features``).
         """
 
-    def forward(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, x_BLM: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Turn each set into a vector.
 
         Args:
@@ -117,9 +115,7 @@ class AverageFusion(Fusion):
         """
         super().__init__(dimension, dimension)
 
-    def fuse(
-        self, x_BLM: torch.Tensor, lengths_B: torch.Tensor, padding_BL: torch.Tensor | None
-    ) -> torch.Tensor:
+    def fuse(self, x_BLM: Tensor, lengths_B: Tensor, padding_BL: Tensor | None) -> Tensor:
         """Average each set."""
         return x_BLM.sum(1) / lengths_B[:, None]
 
@@ -144,9 +140,7 @@ class Flatten(Fusion):
         super().__init__(dimension, dimension * length)
         self.length = length
 
-    def fuse(
-        self, x_BLM: torch.Tensor, lengths_B: torch.Tensor, padding_BL: torch.Tensor | None
-    ) -> torch.Tensor:
+    def fuse(self, x_BLM: Tensor, lengths_B: Tensor, padding_BL: Tensor | None) -> Tensor:
         """Concatenate the vectors of each set."""
         if padding_BL is None and x_BLM.shape[1] == self.length:
             return x_BLM.flatten(1)
@@ -186,14 +180,12 @@ class TSLSTM(Fusion):
         self.segments, self.pooling = segments, pooling
         self.lstm = nn.LSTM(dimension, hidden, batch_first=True)
 
-    def fuse(
-        self, x_BLM: torch.Tensor, lengths_B: torch.Tensor, padding_BL: torch.Tensor | None
-    ) -> torch.Tensor:
+    def fuse(self, x_BLM: Tensor, lengths_B: Tensor, padding_BL: Tensor | None) -> Tensor:
         """Pool the segments of each set and run the LSTM over them."""
         _, (state_1BH, _) = self.lstm(self.pool_segments(x_BLM, lengths_B))
         return state_1BH[0]
 
-    def pool_segments(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+    def pool_segments(self, x_BLM: Tensor, lengths_B: Tensor) -> Tensor:
         """Pool each segment of each set.
 
         Args:
@@ -247,15 +239,13 @@ class TemporalInception(Fusion):
         )
         self.fc = nn.Linear(channels[-1] * dimension, hidden)
 
-    def fuse(
-        self, x_BLM: torch.Tensor, lengths_B: torch.Tensor, padding_BL: torch.Tensor | None
-    ) -> torch.Tensor:
+    def fuse(self, x_BLM: Tensor, lengths_B: Tensor, padding_BL: Tensor | None) -> Tensor:
         """Run the modules and the fully connected layer."""
         x_BCLM = x_BLM[:, None]
         for stage_number, stage in enumerate(self.stages, 1):
             is_last = stage_number == len(self.stages)
             x_BCLM, padding_BL = stage(x_BCLM, padding_BL, pool_all=is_last)
-        hidden: torch.Tensor = self.fc(x_BCLM.flatten(1)).relu()
+        hidden: Tensor = self.fc(x_BCLM.flatten(1)).relu()
         return hidden
 
 
@@ -277,8 +267,8 @@ class InceptionModule(nn.Module):
         self.norm = nn.BatchNorm2d(channels * len(kernels))
 
     def forward(
-        self, x_BCLM: torch.Tensor, padding_BL: torch.Tensor | None, pool_all: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        self, x_BCLM: Tensor, padding_BL: Tensor | None, pool_all: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """Run the module.
 
         Args:
@@ -321,9 +311,7 @@ class BiLSTM(Fusion):
         super().__init__(dimension, 2 * hidden)
         self.lstm = nn.LSTM(dimension, hidden, batch_first=True, bidirectional=True)
 
-    def fuse(
-        self, x_BLM: torch.Tensor, lengths_B: torch.Tensor, padding_BL: torch.Tensor | None
-    ) -> torch.Tensor:
+    def fuse(self, x_BLM: Tensor, lengths_B: Tensor, padding_BL: Tensor | None) -> Tensor:
         """Run the LSTM in both directions, and concatenate their last states."""
         sequences = x_BLM
         if padding_BL is not None:

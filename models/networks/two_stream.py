@@ -22,7 +22,7 @@ blocks of ``to_flow`` are.
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.attention.cross_modality import CrossModalityBlock
 from models.attention.non_local import NonLocalBlock
@@ -122,9 +122,7 @@ class TwoStream(nn.Module):
             make_blocks(NonLocalBlock, branch in non_local) for branch in BRANCHES
         )
 
-    def forward(
-        self, rgb: torch.Tensor | None = None, flow: torch.Tensor | None = None
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, rgb: Tensor | None = None, flow: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the scores of the branches.
 
         Args:
@@ -243,15 +241,13 @@ class TwoStream(nn.Module):
         return max((i for i, name in enumerate(names) if name in attending_blocks), default=-1)
 
 
-def _run_step(
-    step: Step, non_local: nn.ModuleDict, name: str, features: torch.Tensor
-) -> torch.Tensor:
+def _run_step(step: Step, non_local: nn.ModuleDict, name: str, features: Tensor) -> Tensor:
     """Run a step, and the non-local block that follows it, if there is one."""
     features = step(features)
     return non_local[name](features) if name in non_local else features
 
 
-def _make_meta_input(network: Backbone) -> torch.Tensor:
+def _make_meta_input(network: Backbone) -> Tensor:
     """Make an input of a network on the meta device, where tensors have shapes and no data."""
     convention = network.rgb_input
     time = (convention.frames,) if network.dims == 3 else ()
