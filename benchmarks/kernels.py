@@ -40,8 +40,8 @@ from flowkit.flow.cpu.state import make_state
 from flowkit.flow.cpu.tvl1 import solve_level, view_flow
 from flowkit.flow.cpu.warp import make_warpable
 from flowkit.flow.gpu.inspection import KernelCounts, inspect_solver
+from flowkit.flow.gpu.layout import DEPTH, WARPS, count_steps, plan_levels
 from flowkit.flow.gpu.state import COLUMNS, SPAN
-from flowkit.flow.gpu.tvl1 import DEPTH, WARPS, count_steps, plan_levels
 from flowkit.flow.pyramid import build_pyramid, enlarge_flow, filter_flow
 
 SOURCES = Path(__file__).resolve().parents[1]

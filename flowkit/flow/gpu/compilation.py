@@ -7,9 +7,9 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from flowkit.flow.gpu.layout import BLOCK, DEPTH, REGISTERS, WARPS
 from flowkit.flow.gpu.pyramid import build_level
 from flowkit.flow.gpu.solve import solve
-from flowkit.flow.gpu.tvl1 import BLOCK, DEPTH, REGISTERS, WARPS
 from flowkit.flow.params import PRESETS
 
 TYPES = {
@@ -28,7 +28,7 @@ TYPES = {
     "bound": "fp32",
     "tau": "fp32",
     "tau_by_theta": "fp32",
-    "largest": "fp32",
+    "threshold": "fp32",
 }
 """Types of the kernels' arguments by name; all other arguments are i32."""
 
