@@ -33,7 +33,7 @@ from urllib.parse import quote
 import numpy as np
 
 from flowkit.errors import FlowkitError, LockedError, UsageError
-from flowkit.flow.quantize import dequantize, to_denseflow
+from flowkit.flow.quantization import dequantize, to_denseflow
 from flowkit.interchange.file_names import encode_id, find_case_collisions, ignores_case
 from flowkit.store.format import jpeg
 from flowkit.store.format.atomic import write_atomic

@@ -25,7 +25,7 @@ import numpy as np
 import simplejpeg
 
 from flowkit.errors import FlowkitError, UsageError, VideoError
-from flowkit.flow.quantize import from_denseflow, quantize
+from flowkit.flow.quantization import from_denseflow, quantize
 from flowkit.interchange.export import read_videos
 from flowkit.interchange.folders import FILE, FrameFolder, find_folders, read_folder
 from flowkit.path_text import path_to_text, printable_path, text_to_path

@@ -14,8 +14,10 @@ from flowkit.flow.pyramid import compute_level_sizes
 
 WARPS = 8
 """Warps of a program, each of which takes a strip."""
-REGISTERS = 128
-"""Registers per thread, so that two programs fit on a multiprocessor."""
+TUNING = {"num_warps": WARPS, "num_stages": 1, "maxnreg": 128, "enable_fp_fusion": True}
+"""Triton's options for `solve`; with 128 registers per thread, two programs fit on a
+multiprocessor.
+"""
 DEPTH = 4
 """Iterations in flight."""
 

@@ -6,13 +6,10 @@ three planes: I, ∂₁I, ∂₂I. The gradient is by central differences with t
 frame serves two pairs of a video: as the first frame by I, as the second by all three planes.
 """
 
-import torch
 import triton
 import triton.language as tl
 
-from flowkit.flow.gpu.layout import BLOCK, PyramidLayout
 from flowkit.flow.gpu.warp import find_neighbours
-from flowkit.flow.params import TVL1Params
 
 
 @triton.jit(do_not_specialize=["source_offset", "source_pitch", "source_height", "source_width",
@@ -54,31 +51,3 @@ def sample_finer_level(source, y, x, height, width, step):
     lower = (1.0 - t_x) * tl.load(source + y1 * width + x0).to(tl.float32)
     lower += t_x * tl.load(source + y1 * width + x1).to(tl.float32)
     return (1.0 - t_y) * upper + t_y * lower
-
-
-def build_pyramids(
-    frames_THW: torch.Tensor, levels: PyramidLayout, params: TVL1Params
-) -> torch.Tensor:
-    """Build all levels of each frame, with their gradients.
-
-    Args:
-        frames_THW: uint8 or float32 (T, H, W) on the device, values 0–255.
-        levels: Layout of the pyramid.
-        params: Parameters of TV-L1.
-
-    Returns:
-        float32 (T, floats of a pyramid) on the device.
-    """
-    device = frames_THW.device
-    pyramids = torch.empty(len(frames_THW), levels.pyramid, dtype=torch.float32, device=device)
-    sources, source_offset, source_pitch = frames_THW, 0, levels.area
-    (source_height, source_width), step = frames_THW.shape[1:], 1.0
-    for height, width, _, _, offset in levels.table.tolist():
-        build_level[(len(frames_THW), triton.cdiv(height * width, BLOCK))](
-            sources, source_offset, source_pitch, source_height, source_width,
-            pyramids, offset, levels.pyramid, height, width, step,
-            BLOCK=BLOCK, enable_fp_fusion=True,
-        )  # fmt: skip
-        sources, source_offset, source_pitch = pyramids, offset, levels.pyramid
-        source_height, source_width, step = height, width, 1 / params.scale_step
-    return pyramids

@@ -35,11 +35,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import triton
 
 from flowkit.errors import DeviceError, DeviceMemoryError
 from flowkit.flow.backends import is_interpreted
-from flowkit.flow.gpu.layout import DEPTH, ITEMS, REGISTERS, WARPS, PyramidLayout, plan_levels
-from flowkit.flow.gpu.pyramid import build_pyramids
+from flowkit.flow.gpu.layout import (
+    BLOCK,
+    DEPTH,
+    ITEMS,
+    PyramidLayout,
+    plan_levels,
+)
+from flowkit.flow.gpu.pyramid import build_level
 from flowkit.flow.gpu.solve import solve
 from flowkit.flow.params import TVL1Params
 from flowkit.flow.pyramid import F32
@@ -259,7 +266,34 @@ def solve_batch(
             finest.epsilon**2, 1 / params.scale_step, params.lambda_ * params.theta, params.tau,
             params.tau / params.theta, bound or 0.0, QUANTIZED=bound is not None,
             MEDIAN_SIDE=coarse.median_side, FINEST_MEDIAN_SIDE=finest.median_side,
-            ITEMS=ITEMS, DEPTH=DEPTH,
-            num_warps=WARPS, num_stages=1, maxnreg=REGISTERS, enable_fp_fusion=True,
+            ITEMS=ITEMS, DEPTH=DEPTH, **TUNING,
         )  # fmt: skip
         return flow_N2HW.cpu().numpy(), pixel_iterations_N.cpu().numpy()
+
+
+def build_pyramids(
+    frames_THW: torch.Tensor, levels: PyramidLayout, params: TVL1Params
+) -> torch.Tensor:
+    """Build all levels of each frame, with their gradients.
+
+    Args:
+        frames_THW: uint8 or float32 (T, H, W) on the device, values 0–255.
+        levels: Layout of the pyramid.
+        params: Parameters of TV-L1.
+
+    Returns:
+        float32 (T, floats of a pyramid) on the device.
+    """
+    device = frames_THW.device
+    pyramids = torch.empty(len(frames_THW), levels.pyramid, dtype=torch.float32, device=device)
+    sources, source_offset, source_pitch = frames_THW, 0, levels.area
+    (source_height, source_width), step = frames_THW.shape[1:], 1.0
+    for height, width, _, _, offset in levels.table.tolist():
+        build_level[(len(frames_THW), triton.cdiv(height * width, BLOCK))](
+            sources, source_offset, source_pitch, source_height, source_width,
+            pyramids, offset, levels.pyramid, height, width, step,
+            BLOCK=BLOCK, enable_fp_fusion=True,
+        )  # fmt: skip
+        sources, source_offset, source_pitch = pyramids, offset, levels.pyramid
+        source_height, source_width, step = height, width, 1 / params.scale_step
+    return pyramids
