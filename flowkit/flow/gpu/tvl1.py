@@ -39,13 +39,7 @@ import triton
 
 from flowkit.errors import DeviceError, DeviceMemoryError
 from flowkit.flow.backends import is_interpreted
-from flowkit.flow.gpu.layout import (
-    BLOCK,
-    DEPTH,
-    ITEMS,
-    PyramidLayout,
-    plan_levels,
-)
+from flowkit.flow.gpu.layout import BLOCK, DEPTH, ITEMS, TUNING, PyramidLayout, plan_levels
 from flowkit.flow.gpu.pyramid import build_level
 from flowkit.flow.gpu.solve import solve
 from flowkit.flow.params import TVL1Params
