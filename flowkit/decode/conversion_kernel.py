@@ -55,11 +55,7 @@ MATRICES = {
 # Weights in fourths along one direction, for the two pixels that a chroma sample covers: for the
 # first pixel those of its own sample and of the sample before, for the second pixel those of its
 # own sample and of the sample after.
-CHROMA_POSITIONS = {
-    "between": (3, 1, 3, 1),
-    "first": (4, 0, 2, 2),
-    "second": (2, 2, 4, 0),
-}
+CHROMA_POSITIONS = {"between": (3, 1, 3, 1), "first": (4, 0, 2, 2), "second": (2, 2, 4, 0)}
 
 
 # Numba takes tenths of a millisecond to recognize a tuple, so kernels take arrays instead.

@@ -82,9 +82,7 @@ class SetNetwork(nn.Module):
             buffer.copy_(mean)
 
     def forward(
-        self,
-        sets: Mapping[str, Tensor],
-        lengths: Mapping[str, Tensor] | None = None,
+        self, sets: Mapping[str, Tensor], lengths: Mapping[str, Tensor] | None = None
     ) -> Tensor:
         """Compute the scores of videos.
 

@@ -19,13 +19,7 @@ import numpy.typing as npt
 
 from flowkit.errors import FlowError
 from flowkit.flow.params import LevelSchedule, TVL1Params
-from flowkit.flow.pyramid import (
-    F32,
-    build_pyramid,
-    compute_level_sizes,
-    enlarge_flow,
-    filter_flow,
-)
+from flowkit.flow.pyramid import F32, build_pyramid, compute_level_sizes, enlarge_flow, filter_flow
 
 
 def solve_pairs(

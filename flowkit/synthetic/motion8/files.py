@@ -200,10 +200,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def encode_video(
-    path: Path,
-    frames: Iterator[NDArray[np.uint8]],
-    config: Motion8,
-    generator: int = GENERATOR,
+    path: Path, frames: Iterator[NDArray[np.uint8]], config: Motion8, generator: int = GENERATOR
 ) -> None:
     """Encode frames as H.264; the file appears when it is complete.
 
