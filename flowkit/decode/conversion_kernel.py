@@ -137,10 +137,9 @@ def can_shrink(size: tuple[int, int], smaller: tuple[int, int]) -> bool:
     Returns:
         Whether the sizes are supported.
     """
-    is_integer_ratio = all(side % less == 0 for side, less in zip(size, smaller, strict=True))
-    return not is_integer_ratio and all(
-        side >= less for side, less in zip(size, smaller, strict=True)
-    )
+    pairs = list(zip(size, smaller, strict=True))
+    is_integer_ratio = all(side % less == 0 for side, less in pairs)
+    return not is_integer_ratio and all(side >= less for side, less in pairs)
 
 
 @exact_inlined

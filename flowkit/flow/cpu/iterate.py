@@ -78,14 +78,9 @@ def _update_p(
 
 @inlined
 def _update_row(
-    state_RPX: F32,
-    inside: F32,
-    width: int,
-    y: int,
-    threshold: np.float32,
-    tau: np.float32,
-    tau_by_theta: np.float32,
-) -> np.float32:
+    state_RPX: F32, inside: F32, width: int, y: int,
+    threshold: np.float32, tau: np.float32, tau_by_theta: np.float32,
+) -> np.float32:  # fmt: skip
     """Do one iteration at row y, 1 … height + 1: u in that row, then p in the row above."""
     height, first, last = state_RPX.shape[0] - 1, LEFT, LEFT + inside.size
     change = np.float32(0)
@@ -116,13 +111,9 @@ def _update_row(
 
 @kernel
 def sweep(
-    state_RPX: F32,
-    width: int,
-    depth: int,
-    threshold: np.float32,
-    tau: np.float32,
-    tau_by_theta: np.float32,
-) -> np.float64:
+    state_RPX: F32, width: int, depth: int,
+    threshold: np.float32, tau: np.float32, tau_by_theta: np.float32,
+) -> np.float64:  # fmt: skip
     """Run `depth` iterations as one wavefront.
 
     Args:
@@ -152,14 +143,9 @@ def sweep(
 
 @kernel
 def iterate(
-    state_RPX: F32,
-    width: int,
-    iterations: int,
-    tolerance: float,
-    tau: float,
-    lambda_: float,
-    theta: float,
-) -> int:
+    state_RPX: F32, width: int, iterations: int, tolerance: float,
+    tau: float, lambda_: float, theta: float,
+) -> int:  # fmt: skip
     """Iterate until Σ|Δu|² ≤ tolerance is measured, or `iterations` are done.
 
     The change is measured at odd iterations, counted from 0: first at 1, then, if it was E, after

@@ -257,18 +257,11 @@ def solve_level(
     """
     height, width = frame0_HW.shape
     tolerance = schedule.epsilon**2 * height * width
+    constants = float(params.tau), float(params.lambda_), float(params.theta)
     iterations = 0
     for _ in range(schedule.warps):
         warp(state_RPX, frame0_HW, warpable_HWC)
-        iterations += iterate(
-            state_RPX,
-            width,
-            params.iterations,
-            tolerance,
-            float(params.tau),
-            float(params.lambda_),
-            float(params.theta),
-        )
+        iterations += iterate(state_RPX, width, params.iterations, tolerance, *constants)
     return iterations
 
 
