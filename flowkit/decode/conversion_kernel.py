@@ -184,11 +184,11 @@ def _convert_row(
     """
     line, is_odd = row // 2, row % 2
     other = min(max(line - 1 + 2 * is_odd, 0), u_HW.shape[0] - 1)
-    for wanted in (line, other):
-        if cached_rows[wanted % 2] != wanted:
-            _widen_chroma(u_HW[wanted, : width // 2], chroma[0], chroma_rows[wanted % 2, 0])
-            _widen_chroma(v_HW[wanted, : width // 2], chroma[0], chroma_rows[wanted % 2, 1])
-            cached_rows[wanted % 2] = wanted
+    for needed in (line, other):
+        if cached_rows[needed % 2] != needed:
+            _widen_chroma(u_HW[needed, : width // 2], chroma[0], chroma_rows[needed % 2, 0])
+            _widen_chroma(v_HW[needed, : width // 2], chroma[0], chroma_rows[needed % 2, 1])
+            cached_rows[needed % 2] = needed
     near, far = chroma_rows[line % 2], chroma_rows[other % 2]  # (2, W): U and V
     near_share, far_share = chroma[1, 2 * is_odd], chroma[1, 2 * is_odd + 1]
     _convert_pixels(

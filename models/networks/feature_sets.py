@@ -25,15 +25,15 @@ class SetNetwork(nn.Module):
     `set_means` is called.
 
     Example:
-        >>> parts = {"rgb": AttentionCluster(1536, 64), "audio": AttentionCluster(4096, 16)}
-        >>> network = SetNetwork(parts, {"rgb": 1536, "audio": 4096}, classes=400)
+        >>> fusions = {"rgb": AttentionCluster(1536, 64), "audio": AttentionCluster(4096, 16)}
+        >>> network = SetNetwork(fusions, {"rgb": 1536, "audio": 4096}, classes=400)
         >>> network({"rgb": torch.randn(2, 25, 1536), "audio": torch.randn(2, 10, 4096)}).shape
         torch.Size([2, 400])
     """
 
     def __init__(
         self,
-        parts: Mapping[str, nn.Module],
+        fusions: Mapping[str, nn.Module],
         dimensions: Mapping[str, int],
         classes: int,
         dropout: float = 0.9,
@@ -41,26 +41,29 @@ class SetNetwork(nn.Module):
         """Build the network with a random classifier.
 
         Args:
-            parts: Modules by modality, each of which turns sets (B, L, M) and lengths (B,) into
+            fusions: Modules by modality, each of which turns sets (B, L, M) and lengths (B,) into
                 (B, ``out_features``).
             dimensions: M by modality.
             classes: Number of classes.
             dropout: Dropout probability before the classifier. Default: 0.9, the paper's.
 
         Raises:
-            ValueError: If ``parts`` is empty, or ``dimensions`` has other modalities.
+            ValueError: If ``fusions`` is empty, or ``dimensions`` has other modalities.
         """
         super().__init__()
-        if not parts or set(parts) != set(dimensions):
+        if not fusions or set(fusions) != set(dimensions):
             raise ValueError(
-                f"expected a part for each modality with a dimension; got parts for "
-                f"{', '.join(parts) or 'none'} and dimensions of {', '.join(dimensions) or 'none'}"
+                f"expected a module for each modality with a dimension; got modules for "
+                f"{', '.join(fusions) or 'none'} and dimensions of {', '.join(dimensions) or 'none'}"
             )
-        self.parts, self.mean = nn.ModuleDict(parts), nn.Module()
-        for modality in parts:
+        # ``parts`` is the name in checkpoints.
+        self.parts, self.mean = nn.ModuleDict(fusions), nn.Module()
+        for modality in fusions:
             self.mean.register_buffer(modality, torch.full((dimensions[modality],), torch.nan))
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(sum(part.out_features for part in parts.values()), classes)
+        self.classifier = nn.Linear(
+            sum(fusion.out_features for fusion in fusions.values()), classes
+        )
 
     def set_means(self, means: Mapping[str, Tensor]) -> None:
         """Set the vectors that replace empty sets.
@@ -105,12 +108,12 @@ class SetNetwork(nn.Module):
                 f"expected sets of {', '.join(self.parts)}; {', '.join(missing)} is missing"
             )
         outputs = []
-        for modality, part in self.parts.items():
+        for modality, fusion in self.parts.items():
             x_BLM = sets[modality].to(self.classifier.weight.dtype)
             lengths_B = None if lengths is None else lengths.get(modality)
             if lengths_B is not None:
                 x_BLM, lengths_B = self._replace_empty_sets(modality, x_BLM, lengths_B)
-            outputs.append(part(x_BLM, lengths_B))
+            outputs.append(fusion(x_BLM, lengths_B))
         # With one modality, torch.cat would only make a copy.
         features = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
         scores: Tensor = self.classifier(self.dropout(features))

@@ -1,4 +1,7 @@
-"""Two-stream network: an RGB and a flow branch, with attention blocks between them.
+"""Two-stream network: two branches, with attention blocks between them.
+
+A stream is one kind of input: RGB images or optical flow. A branch is the network of one stream,
+with scores of its own; it has the name of its stream, ``rgb`` or ``flow``.
 
 Chi, Tian, Mu, Tian, "Two-Stream Video Classification with Cross-Modality Attention", 2019, §4.1
 and Fig. 2. At each position, both blocks take the features of both branches before either block
@@ -112,8 +115,8 @@ class TwoStream(nn.Module):
                 f"{', '.join(rgb.taps)}"
             )
 
-        def make_blocks(block_class: type[CrossModalityBlock], wanted: bool) -> nn.ModuleDict:
-            names = self.positions if wanted else ()
+        def make_blocks(block_class: type[CrossModalityBlock], enabled: bool) -> nn.ModuleDict:
+            names = self.positions if enabled else ()
             blocks = {name: block_class(rgb.taps[name], rgb.dims, uniform) for name in names}
             return nn.ModuleDict(blocks)
 

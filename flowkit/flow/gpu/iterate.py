@@ -149,11 +149,11 @@ def sweep_strip(
     x_IL = left_I + COLUMNS * lane_IL
     first_x_I = tl.where(strip_I == 0, 0, left_I + DEPTH)
     last_x_I = tl.where(strip_I == strips - 1, width, left_I + step + DEPTH)
-    is_last_column, is_own = (), ()
+    is_last_column, is_exact = (), ()
     for c in tl.static_range(COLUMNS):
         x = x_IL + c
         is_last_column = is_last_column + (x == width - 1,)
-        is_own = is_own + ((x >= first_x_I) & (x < tl.minimum(last_x_I, width)),)
+        is_exact = is_exact + ((x >= first_x_I) & (x < tl.minimum(last_x_I, width)),)
     bottom_I = tl.minimum(top_I + rows, height)
     # Lanes to the right of the image read the last group of its pixels.
     group_IL = tl.minimum(x_IL // GROUP, (width - 1) // GROUP)
@@ -164,8 +164,8 @@ def sweep_strip(
     in_flight = (zero_columns,) * DEPTH
     for front in range(-DEPTH, rows + DEPTH):
         y_I = top_I + front
-        near_I = tl.minimum(tl.maximum(y_I, 0), height - 1)  # rows outside are never used
-        cell_IL = near_I * blocks + block_IL
+        clamped_y_I = tl.minimum(tl.maximum(y_I, 0), height - 1)  # rows outside are never used
+        cell_IL = clamped_y_I * blocks + block_IL
         row = load_row(
             source + tl.max_contiguous(cell_IL * (MOVING * SPAN) + at_IL, [1, NEIGHBOURS]),
             frozen + tl.max_contiguous(cell_IL * (FROZEN * SPAN) + at_IL, [1, NEIGHBOURS]),
@@ -183,10 +183,10 @@ def sweep_strip(
         cell_IL = (y_I - DEPTH) * blocks + block_IL
         out = target + tl.max_contiguous(cell_IL * (MOVING * SPAN) + at_IL, [1, NEIGHBOURS])
         for c in tl.static_range(COLUMNS):
-            change_IL += tl.where(is_own[c] & measured_I, square[c], 0.0)
+            change_IL += tl.where(is_exact[c] & measured_I, square[c], 0.0)
             for plane in tl.static_range(MOVING):
                 address = out + (plane * SPAN + c * LANES)
-                tl.store(address, row[c][plane], mask=is_own[c] & written_I)
+                tl.store(address, row[c][plane], mask=is_exact[c] & written_I)
     return change_IL
 
 

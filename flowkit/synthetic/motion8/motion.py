@@ -24,7 +24,7 @@ others. Together with τ, ref and rate, all independent of the class, they give 
 formula. (2) The signs: t → n−1−t maps the distribution of (clock_c, τ_c) onto itself and negates
 clock_c − τ_c for all shapes at once, so a state with σ_c = + is distributed as one with σ_c = −. By
 (1) and (2) the joint distribution of all coordinates of all shapes at T does not depend on the
-class. The look (outlines, colours, textures, order in depth) and the ground (its position is
+class. The appearance (outlines, colours, textures, order in depth) and the ground (its position is
 uniform on its torus at every t) are drawn independently of the class. ∎
 
 The reference times τ are drawn per shape, so that the shapes of one frame do not share their
