@@ -52,9 +52,10 @@ class SetNetwork(nn.Module):
         """
         super().__init__()
         if not fusions or set(fusions) != set(dimensions):
+            names = (", ".join(modalities) or "none" for modalities in (fusions, dimensions))
             raise ValueError(
-                f"expected a module for each modality with a dimension; got modules for "
-                f"{', '.join(fusions) or 'none'} and dimensions of {', '.join(dimensions) or 'none'}"
+                "expected a module for each modality with a dimension; got modules for "
+                f"{' and dimensions of '.join(names)}"
             )
         # ``parts`` is the name in checkpoints.
         self.parts, self.mean = nn.ModuleDict(fusions), nn.Module()
