@@ -149,7 +149,7 @@ class I3D(ResidualBackbone):
                 f"{tuple(x.shape)}: sample longer clips. The stem for 32 frames needs at "
                 "least 8, the stem for 8 frames at least 2"
             )
-        return self.pool1(self.relu(self.bn1(self.conv1(x))))  # type: ignore[no-any-return]
+        return self.pool1(self.relu(self.bn1(self.conv1(x))))
 
 
 def _chain_steps(first: Step, second: Step) -> Step:

@@ -94,7 +94,7 @@ class Bottleneck(ResidualBlock):
     def run_convolutions(self, x: Tensor) -> Tensor:
         """Run the outer and the inner convolutions and their BN, without the last ReLU."""
         out = self.run_inner(self.relu(self.bn1(self.conv1(x))))
-        return self.bn4(self.conv4(out))  # type: ignore[no-any-return]
+        return self.bn4(self.conv4(out))
 
 
 class ClipBottleneck(Bottleneck):
@@ -254,7 +254,7 @@ class P3D199(ResidualBackbone):
                 f"expected clips (B, C, T, H, W) of 2, 4, … or {MAX_FRAMES} frames, got "
                 f"{tuple(x.shape)}: sample 16 frames of each video"
             )
-        return self.pool1(self.relu(self.bn1(self.conv1_custom(x))))  # type: ignore[no-any-return]
+        return self.pool1(self.relu(self.bn1(self.conv1_custom(x))))
 
     def _run_last_temporal_pool(self, x_BCTHW: Tensor) -> Tensor:
         """Run ``pool4`` and drop the time axis: (B, C, 1 or 2, H, W) → (B, C, H, W)."""

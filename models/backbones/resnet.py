@@ -8,7 +8,7 @@ not the first 1×1 convolution ("ResNet v1.5"). The public weights expect this.
     B C H W  batch, channels, height, width
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -53,7 +53,7 @@ class BasicBlock(ResidualBlock):
     def run_convolutions(self, x: Tensor) -> Tensor:
         """Run both convolutions and their BN, without the last ReLU."""
         out = self.relu(self.bn1(self.conv1(x)))
-        return self.bn2(self.conv2(out))  # type: ignore[no-any-return]
+        return self.bn2(self.conv2(out))
 
 
 class Bottleneck(ResidualBlock):
@@ -79,8 +79,8 @@ class Bottleneck(ResidualBlock):
                 a block for images.
         """
         super().__init__()
-        length, dims = (1, 2) if temporal_kernel is None else (temporal_kernel, 3)
-        conv, norm = CONVOLUTIONS[dims], NORMS[dims]
+        dims: Literal[2, 3] = 2 if temporal_kernel is None else 3
+        length, conv, norm = temporal_kernel or 1, CONVOLUTIONS[dims], NORMS[dims]
         # Sizes are (time, height, width); those of a block for images leave out the time.
         kernel, padding = (length, 1, 1)[-dims:], (length // 2, 0, 0)[-dims:]
         self.conv1 = conv(in_channels, inner_channels, kernel, padding=padding, bias=False)
@@ -97,7 +97,7 @@ class Bottleneck(ResidualBlock):
         """Run the three convolutions and their BN, without the last ReLU."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
-        return self.bn3(self.conv3(out))  # type: ignore[no-any-return]
+        return self.bn3(self.conv3(out))
 
 
 class ResNet(ResidualBackbone):
@@ -147,4 +147,4 @@ class ResNet(ResidualBackbone):
 
     def run_stem(self, x: Tensor) -> Tensor:
         """Run the 7×7 convolution and the pool before the residual blocks."""
-        return self.maxpool(self.relu(self.bn1(self.conv1(x))))  # type: ignore[no-any-return]
+        return self.maxpool(self.relu(self.bn1(self.conv1(x))))

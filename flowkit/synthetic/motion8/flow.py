@@ -78,9 +78,7 @@ def find_visible_shapes(
         q = convert_to_shape_coordinates(clip, points, state[:, i])
         distance = SHAPES[name](q) * np.exp(state[SIZE, i])
         index = np.where(distance <= 0, i, index)
-        is_unmixed = np.where(
-            np.abs(distance) < 1, False, np.where(distance <= 0, True, is_unmixed)
-        )
+        is_unmixed = np.where(distance <= 0, True, is_unmixed) & (np.abs(distance) >= 1)
     return index, is_unmixed
 
 
