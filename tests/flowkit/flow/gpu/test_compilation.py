@@ -18,7 +18,7 @@ SOLVERS = {"solve": 5, "solve_quantized": 5, "solve_filtered": 6}  # how many ba
 # The versions of Triton that a supported torch brings, 2.8 to 2.15.
 VERSIONS = ("3.4.0", "3.5.1", "3.6.0", "3.7.1", "3.8.0", "3.9.0")
 CAPABILITIES = (80, 90)
-BENCHMARK = Path(__file__).resolve().parents[3] / "benchmarks" / "kernels.py"
+BENCHMARK = Path(__file__).resolve().parents[4] / "benchmarks" / "kernels.py"
 
 COMPILE = """
 import json, sys
