@@ -54,7 +54,7 @@ class SetNetwork(nn.Module):
         if not fusions or set(fusions) != set(dimensions):
             names = (", ".join(modalities) or "none" for modalities in (fusions, dimensions))
             raise ValueError(
-                "expected a module for each modality with a dimension; got modules for "
+                "expected a part for each modality with a dimension; got parts for "
                 f"{' and dimensions of '.join(names)}"
             )
         # ``parts`` is the name in checkpoints.
