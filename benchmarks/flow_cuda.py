@@ -23,7 +23,8 @@ from rich.table import Table
 
 from flowkit.flow import BACKENDS, PRESETS, TVL1Params, read_flo, tvl1
 from flowkit.flow.backends import is_interpreted
-from flowkit.flow.gpu.tvl1 import Batch, plan_levels, solve_batch
+from flowkit.flow.gpu.layout import plan_levels
+from flowkit.flow.gpu.tvl1 import Batch, solve_batch
 
 PAPER, BOUND = PRESETS["paper"], 20.0
 INSTRUCTIONS, BYTES = 69.1, 16  # a pixel-iteration: benchmarks/kernels.py

@@ -32,6 +32,7 @@ import click
 import numpy as np
 import triton
 from clips import find_clips, read_pairs
+from kernel_inspection import KernelCounts, inspect_solver
 from rich.console import Console
 from rich.table import Table
 
@@ -39,12 +40,12 @@ from flowkit.flow import PRESETS
 from flowkit.flow.cpu.state import make_state
 from flowkit.flow.cpu.tvl1 import solve_level, view_flow
 from flowkit.flow.cpu.warp import make_warpable
-from flowkit.flow.gpu.inspection import KernelCounts, inspect_solver
+from flowkit.flow.gpu.layout import DEPTH, WARPS, count_steps, plan_levels
 from flowkit.flow.gpu.state import COLUMNS, SPAN
-from flowkit.flow.gpu.tvl1 import DEPTH, WARPS, count_steps, plan_levels
 from flowkit.flow.pyramid import build_pyramid, enlarge_flow, filter_flow
 
-SOURCES = Path(__file__).resolve().parents[1]
+FOLDER = Path(__file__).resolve().parent
+SOURCES = FOLDER.parent
 CAPABILITIES = (80, 90)
 SIZES = ((256, 256), (256, 340))
 BYTES = 16  # a pixel-iteration
@@ -73,7 +74,7 @@ def show_step() -> float:
 INSPECT = """
 import json, sys
 from dataclasses import asdict
-from flowkit.flow.gpu.inspection import inspect_solver
+from kernel_inspection import inspect_solver
 counts = [
     asdict(inspect_solver(int(capability), name))
     for capability in sys.argv[1:]
@@ -95,7 +96,7 @@ def inspect_version(version: str) -> list[KernelCounts]:
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
             raise click.ClickException(f"cannot install triton=={version}: {reason}")
-        paths = [folder, str(SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [folder, str(SOURCES), str(FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
         environment |= {"PYTHONPATH": os.pathsep.join(paths), "TRITON_CACHE_DIR": f"{folder}/cache"}
         command = [sys.executable, "-c", INSPECT, *map(str, CAPABILITIES)]

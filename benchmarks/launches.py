@@ -12,7 +12,8 @@ import triton
 import triton.language as tl
 
 from flowkit.flow import TVL1Params
-from flowkit.flow.gpu.tvl1 import build_pyramids, plan_levels
+from flowkit.flow.gpu.layout import plan_levels
+from flowkit.flow.gpu.tvl1 import build_pyramids
 from flowkit.flow.gpu.warp import FLT_EPSILON, interpolate
 
 BLOCK = 256

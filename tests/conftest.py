@@ -125,7 +125,7 @@ def write_store(
     fps: float = 25.0,
 ) -> Path:
     """Videos of smooth random RGB and flow; video n has ``frames + n`` frames, and label n % 2."""
-    from flowkit.flow.quantize import quantize
+    from flowkit.flow.quantization import quantize
     from flowkit.store import rebuild_index, write_annotations
     from flowkit.store.format import jpeg
     from flowkit.store.format.header import create_or_open

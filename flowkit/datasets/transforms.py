@@ -5,7 +5,7 @@ A crop is a box of the stored image that is resized to the input size of the net
 mirrored.
 
 All images are uint8: RGB values, or the flow values q of the store, where 128 is no motion (see
-flow/quantize.py). **Mirroring negates the x component of flow**: q becomes 256 − q after the
+flow/quantization.py). **Mirroring negates the x component of flow**: q becomes 256 − q after the
 resize, so that a mirrored sample is exactly the mirror image of the plain one. The y component
 does not change. The value 0, which only JPEG compression can produce, is read as 1.
 

@@ -28,8 +28,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from flowkit.decode.container import format_error, get_display_name, open_container
-from flowkit.errors import VideoError
+from flowkit.decode.container import format_error, make_error, open_container
 from flowkit.recipe import AudioRecipe
 
 PATCHES_PER_BLOCK = 10
@@ -79,8 +78,7 @@ def log_mel_patches(
 
     blocks = list(make_patches(count_samples(), recipe))
     if samples == 0:
-        reason = "; ".join(["no audio could be decoded", *warnings])
-        raise VideoError("broken-audio", f"{get_display_name(path)}: {reason}")
+        raise make_error("broken-audio", path, "; ".join(["no audio could be decoded", *warnings]))
     return AudioPatches(np.concatenate(blocks), tuple(warnings))
 
 
@@ -104,10 +102,9 @@ def decode_audio(
     with open_container(path) as container:
         stream = container.streams.best("audio")
         if stream is None:
-            raise VideoError("no-audio-stream", f"{get_display_name(path)}: no audio stream")
+            raise make_error("no-audio-stream", path, "no audio stream")
         if stream.codec_context is None:
-            problem = "this FFmpeg has no decoder for its audio stream"
-            raise VideoError("no-decoder", f"{get_display_name(path)}: {problem}")
+            raise make_error("no-decoder", path, "this FFmpeg has no decoder for its audio stream")
         layout: Any = None
         resampler: Any = None
         for frame in decode_frames(container, stream, warnings):

@@ -82,17 +82,14 @@ def open_container(path: str | os.PathLike[str]) -> Any:
         is_container = any(
             head[offset : offset + len(signature)] == signature for offset, signature in SIGNATURES
         )
-        kind, problem = (
-            ("broken", "a cut or damaged file") if is_container else ("not-a-video", "not a video")
-        )
+        kind = "broken" if is_container else "not-a-video"
+        problem = "a cut or damaged file" if is_container else "not a video"
         reason = find_open_error(source, settings) or format_error(error)
-        raise VideoError(kind, f"{get_display_name(path)}: {problem} ({reason})") from error
+        raise make_error(kind, path, f"{problem} ({reason})") from error
     if REFUSED_FORMATS & set(container.format.name.split(",")):
         name = container.format.name
         container.close()
-        raise VideoError(
-            "not-a-video", f"{get_display_name(path)}: not a video but text or a playlist ({name})"
-        )
+        raise make_error("not-a-video", path, f"not a video but text or a playlist ({name})")
     return container
 
 
@@ -112,20 +109,16 @@ def read_head(path: str | os.PathLike[str]) -> bytes:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
             file_type = "a directory" if stat.S_ISDIR(status.st_mode) else "a special file"
-            raise VideoError(
-                "not-a-file", f"{get_display_name(path)}: expected a video file, got {file_type}"
-            )
+            raise make_error("not-a-file", path, f"expected a video file, got {file_type}")
         if status.st_size == 0:
-            raise VideoError("empty", f"{get_display_name(path)}: the file is empty (0 bytes)")
+            raise make_error("empty", path, "the file is empty (0 bytes)")
         with Path(path).open("rb") as file:
             return file.read(16)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise VideoError("missing", f"{get_display_name(path)}: no such file") from error
+        raise make_error("missing", path, "no such file") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise VideoError(
-            "unreadable", f"{get_display_name(path)}: cannot be read ({reason})"
-        ) from error
+        raise make_error("unreadable", path, f"cannot be read ({reason})") from error
 
 
 def find_open_error(source: str, settings: dict[str, Any]) -> str:
@@ -223,6 +216,11 @@ if "_missing_" not in vars(SideDataType):
 def format_error(error: BaseException) -> str:
     """Format an error as one line, without the path that libav appends."""
     return to_one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+
+
+def make_error(kind: str, path: str | os.PathLike[str], problem: str) -> VideoError:
+    """Make the error of a file, with its name before the problem."""
+    return VideoError(kind, f"{get_display_name(path)}: {problem}")
 
 
 def get_display_name(path: str | os.PathLike[str]) -> str:

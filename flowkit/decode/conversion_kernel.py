@@ -55,11 +55,7 @@ MATRICES = {
 # Weights in fourths along one direction, for the two pixels that a chroma sample covers: for the
 # first pixel those of its own sample and of the sample before, for the second pixel those of its
 # own sample and of the sample after.
-CHROMA_POSITIONS = {
-    "between": (3, 1, 3, 1),
-    "first": (4, 0, 2, 2),
-    "second": (2, 2, 4, 0),
-}
+CHROMA_POSITIONS = {"between": (3, 1, 3, 1), "first": (4, 0, 2, 2), "second": (2, 2, 4, 0)}
 
 
 # Numba takes tenths of a millisecond to recognize a tuple, so kernels take arrays instead.
@@ -141,10 +137,9 @@ def can_shrink(size: tuple[int, int], smaller: tuple[int, int]) -> bool:
     Returns:
         Whether the sizes are supported.
     """
-    is_integer_ratio = all(side % less == 0 for side, less in zip(size, smaller, strict=True))
-    return not is_integer_ratio and all(
-        side >= less for side, less in zip(size, smaller, strict=True)
-    )
+    pairs = list(zip(size, smaller, strict=True))
+    is_integer_ratio = all(side % less == 0 for side, less in pairs)
+    return not is_integer_ratio and all(side >= less for side, less in pairs)
 
 
 @exact_inlined
@@ -189,11 +184,11 @@ def _convert_row(
     """
     line, is_odd = row // 2, row % 2
     other = min(max(line - 1 + 2 * is_odd, 0), u_HW.shape[0] - 1)
-    for wanted in (line, other):
-        if cached_rows[wanted % 2] != wanted:
-            _widen_chroma(u_HW[wanted, : width // 2], chroma[0], chroma_rows[wanted % 2, 0])
-            _widen_chroma(v_HW[wanted, : width // 2], chroma[0], chroma_rows[wanted % 2, 1])
-            cached_rows[wanted % 2] = wanted
+    for needed in (line, other):
+        if cached_rows[needed % 2] != needed:
+            _widen_chroma(u_HW[needed, : width // 2], chroma[0], chroma_rows[needed % 2, 0])
+            _widen_chroma(v_HW[needed, : width // 2], chroma[0], chroma_rows[needed % 2, 1])
+            cached_rows[needed % 2] = needed
     near, far = chroma_rows[line % 2], chroma_rows[other % 2]  # (2, W): U and V
     near_share, far_share = chroma[1, 2 * is_odd], chroma[1, 2 * is_odd + 1]
     _convert_pixels(

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, repeat
-from types import TracebackType
 from typing import Any, Self
 
 import av
@@ -151,17 +150,11 @@ class VideoReader:
             duration=get_duration_seconds(stream),
         )
         self.width, self.height = self._resize.compute_size(width, height)
-        for w, h, description in (
-            (width, height, "frame"),
-            (self.width, self.height, "resized frame"),
-        ):
-            if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
-                raise VideoError(
-                    "bad-size",
-                    f"{self._display_name}: {description} is {w}×{h}, "
-                    f"expected sides of 1..{MAX_SIDE}",
-                )
         size, area = (self.width, self.height), self._resize.filter == "area"
+        for name, (w, h) in (("frame", (width, height)), ("resized frame", size)):
+            if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
+                problem = f"{name} is {w}×{h}, expected sides of 1..{MAX_SIDE}"
+                raise VideoError("bad-size", f"{self._display_name}: {problem}")
         self._converter = FrameConverter(size, area, orientation, self._display_name)
         self._decoded_frames = chain([first], frames)
 
@@ -176,9 +169,8 @@ class VideoReader:
             reasons.insert(0, "the file holds no video data")
         elif self._key_packets == 0:
             reasons.insert(0, f"none of its {self._packets} packets holds a key frame")
-        return VideoError(
-            "broken", "; ".join([f"{self._display_name}: no frame could be decoded", *reasons])
-        )
+        problem = "; ".join(["no frame could be decoded", *reasons])
+        return VideoError("broken", f"{self._display_name}: {problem}")
 
     def __iter__(self) -> Iterator[RGBFrame]:
         """Iterate over the frames.
@@ -234,16 +226,14 @@ class VideoReader:
         """Warn if the container states more frames, or a longer duration, than were decoded."""
         expected = self._expected_frames - self._discarded_frames
         if count < expected:
-            self.warnings.append(
-                f"the container states {expected} frames, but {count} were decoded"
-            )
+            problem = f"the container states {expected} frames, but {count} were decoded"
+            self.warnings.append(problem)
         expected_end = get_end_seconds(self._stream)
         if self._expected_frames > 0 or expected_end is None or last.pts is None:
             return
-        end = float(last.pts * get_seconds_per_tick(self._stream)) + 1 / get_average_fps(
-            self._stream
-        )
-        if expected_end - end > max(0.1, 2 / get_average_fps(self._stream)):
+        fps = get_average_fps(self._stream)
+        end = float(last.pts * get_seconds_per_tick(self._stream)) + 1 / fps
+        if expected_end - end > max(0.1, 2 / fps):
             self.warnings.append(
                 f"the container states {expected_end:.2f} s, but the frames end at {end:.2f} s"
             )
@@ -301,12 +291,7 @@ class VideoReader:
         """Return the reader itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Close the file."""
         self.close()
 

@@ -71,7 +71,7 @@ def get_end_seconds(stream: Any) -> float | None:
         return float(((stream.start_time or 0) + stream.duration) * get_seconds_per_tick(stream))
     tag = read_tag(stream.metadata, "DURATION")  # Matroska's, "00:00:04.000000000"
     try:
-        hours, minutes, seconds = (float(part) for part in tag.split(":"))
+        hours, minutes, seconds = (float(number) for number in tag.split(":"))
     except ValueError:
         return None
     return hours * 3600 + minutes * 60 + seconds

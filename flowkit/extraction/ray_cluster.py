@@ -159,7 +159,9 @@ def import_ray() -> Any:
     utils = ray._private.utils
     get_name = utils.get_entrypoint_name
     if not hasattr(get_name, "__wrapped__"):
-        utils.get_entrypoint_name = functools.wraps(get_name)(lambda: repair_text(get_name()))
+        utils.get_entrypoint_name = functools.wraps(get_name)(
+            lambda: replace_surrogates(get_name())
+        )
     return ray
 
 

@@ -85,11 +85,9 @@ class TVL1Params:
             The warps, epsilon and median filter of the level.
         """
         values = {name: getattr(self, name) for name in PER_LEVEL}
+        finest_values = {name: getattr(self, f"finest_{name}") for name in PER_LEVEL}
         if finest:
-            finest_values = {name: getattr(self, f"finest_{name}") for name in PER_LEVEL}
-            values.update(
-                (name, value) for name, value in finest_values.items() if value is not None
-            )
+            values |= {name: v for name, v in finest_values.items() if v is not None}
         return LevelSchedule(**values)
 
     @property
@@ -107,11 +105,11 @@ class TVL1Params:
         Returns:
             JSON values by name.
         """
-        values = asdict(self)
-        for name, neutral in NEUTRAL_VALUES.items():
-            if values[name] == neutral:
-                del values[name]
-        return values
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in NEUTRAL_VALUES or value != NEUTRAL_VALUES[name]
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from flowkit.errors import FlowError
 from flowkit.flow.backends import load_backend, resolve_backend
 from flowkit.flow.params import PRESETS, TVL1Params, resolve_params
-from flowkit.flow.quantize import check_bound, quantize
+from flowkit.flow.quantization import check_bound, quantize
 
 Frames = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Flow = npt.NDArray[np.float32]

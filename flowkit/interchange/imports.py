@@ -21,7 +21,7 @@ from time import time
 import numpy as np
 
 from flowkit.errors import FlowkitError, UsageError, VideoError
-from flowkit.flow.quantize import from_denseflow, quantize
+from flowkit.flow.quantization import from_denseflow, quantize
 from flowkit.interchange.export_plan import FIRST_NUMBERS
 from flowkit.interchange.folders import FrameFolder, find_folders, read_folder
 from flowkit.interchange.import_recipe import read_recipe

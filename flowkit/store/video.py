@@ -65,7 +65,7 @@ def decode_flow(x: bytes, y: bytes, bound: float) -> np.ndarray[Any, Any]:
     Returns:
         Displacement in pixels, (H, W, 2) float32.
     """
-    from flowkit.flow.quantize import dequantize
+    from flowkit.flow.quantization import dequantize
 
     return dequantize(np.stack([decode_grey(x), decode_grey(y)], axis=-1), bound)
 

@@ -217,7 +217,7 @@ def make_noise_table(images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.
     Returns:
         uint8 (65536,).
     """
-    counts = np.sum([np.bincount(part.reshape(-1), minlength=256) for part in images], axis=0)
+    counts = np.sum([np.bincount(array.reshape(-1), minlength=256) for array in images], axis=0)
     bounds = np.cumsum(counts) / counts.sum()
     return np.searchsorted(bounds, (np.arange(TABLE_SIZE) + 0.5) / TABLE_SIZE).astype(np.uint8)
 

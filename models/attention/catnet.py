@@ -44,7 +44,7 @@ multiplied with the vectors.
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.attention.clusters import MIN_NORM, make_uniform_weights
 from models.layers.padding import clear_padding, find_padding
@@ -109,7 +109,7 @@ class CascadeAttention(nn.Module):
         if global_attention:
             self.relation = nn.Parameter(make_uniform_weights(1, 2 * dimension).view(2, dimension))
 
-    def forward(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, x_BLM: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute V of equation 7 or 8.
 
         Args:
@@ -130,7 +130,7 @@ class CascadeAttention(nn.Module):
             return ((weights_BN1 / beta_BN1.sum(1, keepdim=True)).mT @ y_BNM).squeeze(1)
         return (y_BNM * weights_BN1).flatten(1)
 
-    def attention(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
+    def attention(self, x_BLM: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute the local attention weights α that `forward` uses.
 
         Args:
@@ -145,7 +145,7 @@ class CascadeAttention(nn.Module):
         """
         return self._attend(x_BLM, lengths_B)[0]
 
-    def relations(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
+    def relations(self, x_BLM: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute the global attention weights β that `forward` uses.
 
         Args:
@@ -160,9 +160,7 @@ class CascadeAttention(nn.Module):
         """
         return self._compute_relations(*self._transform_means(x_BLM, lengths_B)).squeeze(2)
 
-    def _attend(
-        self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _attend(self, x_BLM: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor]:
         """Compute α of equation 2, (B, N, L), and the sets with zeros in their padding."""
         padding_BL = find_padding(x_BLM, lengths_B, self.dimension)
         x_BLM = clear_padding(x_BLM, padding_BL)
@@ -171,9 +169,7 @@ class CascadeAttention(nn.Module):
             scores_BNL = scores_BNL.masked_fill(padding_BL[:, None], -torch.inf)
         return scores_BNL.softmax(dim=2), x_BLM
 
-    def _transform_means(
-        self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _transform_means(self, x_BLM: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor]:
         """Compute y' of equation 4, and the factor (B, N, 1) that normalizes it."""
         alpha_BNL, x_BLM = self._attend(x_BLM, lengths_B)
         y_BNM = self.transform(alpha_BNL @ x_BLM)
@@ -182,7 +178,7 @@ class CascadeAttention(nn.Module):
         norm_BN1 = torch.linalg.vector_norm(y_BNM, dim=2, keepdim=True).clamp(min=MIN_NORM)
         return y_BNM, (norm_BN1 * self.heads**0.5).reciprocal()
 
-    def _compute_relations(self, y_BNM: torch.Tensor, scale_BN1: torch.Tensor) -> torch.Tensor:
+    def _compute_relations(self, y_BNM: Tensor, scale_BN1: Tensor) -> Tensor:
         """Compute β of equations 5 and 6, (B, N, 1)."""
         if self.relation is None:
             return torch.ones_like(scale_BN1)
@@ -205,7 +201,7 @@ class LinearByHead(nn.Module):
         self.weight = nn.Parameter(rows.view(heads, dimension, dimension))
         self.bias = nn.Parameter(make_uniform_weights(heads, dimension))
 
-    def forward(self, y_BNM: torch.Tensor) -> torch.Tensor:
+    def forward(self, y_BNM: Tensor) -> Tensor:
         """Multiply the vectors of each head by its matrix, and add its bias.
 
         Args:

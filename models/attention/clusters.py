@@ -37,7 +37,7 @@ All units are computed in one matrix product. For the gradients, (7) keeps only 
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from models.layers.padding import clear_padding, find_padding
@@ -98,7 +98,7 @@ class AttentionCluster(nn.Module):
                 nn.Parameter(torch.randn(units) * units**-0.25) for _ in range(2)
             )
 
-    def forward(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, x_BLM: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute g of equation 6.
 
         Args:
@@ -112,14 +112,13 @@ class AttentionCluster(nn.Module):
         Raises:
             ValueError: If the sets or lengths have another shape or range.
         """
-        padding_BL = find_padding(x_BLM, lengths_B, self.dimension)
-        x_BLM = clear_padding(x_BLM, padding_BL)
-        v_BNM = self._compute_weights(x_BLM, padding_BL) @ x_BLM
+        weights, x_BLM = self._attend(x_BLM, lengths_B)
+        v_BNM = weights @ x_BLM
         if self.shifting:
             v_BNM = ShiftAndNormalize.apply(v_BNM, self.scale[:, None], self.shift[:, None])
         return v_BNM.expand(-1, self.units, -1).flatten(1)
 
-    def attention(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
+    def attention(self, x_BLM: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute the attention weights a that `forward` uses.
 
         Args:
@@ -132,14 +131,16 @@ class AttentionCluster(nn.Module):
         Raises:
             ValueError: If the sets or lengths have another shape or range.
         """
-        padding_BL = find_padding(x_BLM, lengths_B, self.dimension)
-        weights = self._compute_weights(clear_padding(x_BLM, padding_BL), padding_BL)
-        return weights.expand(-1, self.units, -1)
+        return self._attend(x_BLM, lengths_B)[0].expand(-1, self.units, -1)
 
-    def _compute_weights(
-        self, x_BLM: torch.Tensor, padding_BL: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Compute equation 3, (B, 1, L) for all units, or 4 or 5, (B, N, L)."""
+    def _attend(self, x_BLM: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Compute the weights of equation 3, (B, 1, L) for all units, or of 4 or 5, (B, N, L).
+
+        Returns:
+            The weights, and the sets with zeros in their padding.
+        """
+        padding_BL = find_padding(x_BLM, lengths_B, self.dimension)
+        x_BLM = clear_padding(x_BLM, padding_BL)
         if self.weighting == "average":
             scores = x_BLM.new_zeros(len(x_BLM), 1, x_BLM.shape[1])
         elif self.weighting == "fc1":
@@ -149,16 +150,14 @@ class AttentionCluster(nn.Module):
             scores = (hidden_BLNH * self.score).sum(3).mT
         if padding_BL is not None:
             scores = scores.masked_fill(padding_BL[:, None], -torch.inf)
-        return scores.softmax(dim=2)
+        return scores.softmax(dim=2), x_BLM
 
 
 class ShiftAndNormalize(torch.autograd.Function):
     """The shifting operation, equation 7, with a backward pass that keeps few tensors."""
 
     @staticmethod
-    def forward(
-        ctx: Any, v_BNM: torch.Tensor, scale_N1: torch.Tensor, shift_N1: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(ctx: Any, v_BNM: Tensor, scale_N1: Tensor, shift_N1: Tensor) -> Tensor:
         """Compute equation 7.
 
         Args:
@@ -181,7 +180,7 @@ class ShiftAndNormalize(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient_BNM: torch.Tensor) -> Any:
+    def backward(ctx: Any, gradient_BNM: Tensor) -> Any:
         """Compute the gradients of v, α and β.
 
         Args:
@@ -204,7 +203,7 @@ class ShiftAndNormalize(torch.autograd.Function):
         return grad_v_BNM, grad_scale, grad_shift
 
 
-def make_uniform_weights(rows: int, columns: int) -> torch.Tensor:
+def make_uniform_weights(rows: int, columns: int) -> Tensor:
     """Draw a weight matrix from the distribution of PyTorch's linear layers.
 
     Args:

@@ -27,14 +27,11 @@ Deviations and choices:
 
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 
-def compute_attention(
-    query_BND: torch.Tensor, key_BMD: torch.Tensor, value_BMD: torch.Tensor
-) -> torch.Tensor:
+def compute_attention(query_BND: Tensor, key_BMD: Tensor, value_BMD: Tensor) -> Tensor:
     """Compute scaled dot-product attention (equation 1) with little memory.
 
     PyTorch's fused kernels do not store the (N, M) map, but need inputs that are contiguous in D.
@@ -57,7 +54,7 @@ def compute_attention(
     return functional.scaled_dot_product_attention(q, k, v).squeeze(1)
 
 
-def compute_attention_map(query_BND: torch.Tensor, key_BMD: torch.Tensor) -> torch.Tensor:
+def compute_attention_map(query_BND: Tensor, key_BMD: Tensor) -> Tensor:
     """Compute the attention map of equation 1.
 
     Args:
@@ -112,7 +109,7 @@ class CrossModalityBlock(nn.Module):
             nn.init.zeros_(module.bias)
         nn.init.zeros_(self.norm.weight)
 
-    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Compute x + BN(W_out CMA(x, y)).
 
         Args:
@@ -134,7 +131,7 @@ class CrossModalityBlock(nn.Module):
         z = z.contiguous() if x.is_contiguous() else z
         return x + self.norm(self.out(z))
 
-    def attention(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def attention(self, x: Tensor, y: Tensor) -> Tensor:
         """Compute the attention map that `forward` uses.
 
         Args:
@@ -152,7 +149,7 @@ class CrossModalityBlock(nn.Module):
             return query_BND.new_full(shape, 1 / pooled_positions)
         return compute_attention_map(query_BND, key_BMD)
 
-    def pooled_size(self, y: torch.Tensor) -> tuple[int, ...]:
+    def pooled_size(self, y: Tensor) -> tuple[int, ...]:
         """Return the size of the pooled y, to which the M positions of a map unfold.
 
         Args:
@@ -163,17 +160,17 @@ class CrossModalityBlock(nn.Module):
         """
         return tuple(self._pool_features(y).shape[2:])
 
-    def _project_query(self, x: torch.Tensor) -> torch.Tensor:
+    def _project_query(self, x: Tensor) -> Tensor:
         """Compute the queries (B, N, D) of x."""
         return self.query(x).flatten(2).transpose(1, 2)
 
-    def _project_key_value(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _project_key_value(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the keys and values, (B, M, D) each, of the pooled y."""
         pooled = self._pool_features(y)
         key, value = self.key(pooled), self.value(pooled)
         return key.flatten(2).transpose(1, 2), value.flatten(2).transpose(1, 2)
 
-    def _pool_features(self, y: torch.Tensor) -> torch.Tensor:
+    def _pool_features(self, y: Tensor) -> Tensor:
         """Max-pool y by 2×2 in space, except along an axis of length 1."""
         window = [min(2, side) for side in y.shape[-2:]]
         if self.dims == 2:

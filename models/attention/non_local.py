@@ -7,7 +7,7 @@ Deviation from the authors' code: their convolutions start from N(0, 0.01²); th
 those of `models.attention.cross_modality`.
 """
 
-import torch
+from torch import Tensor
 
 from models.attention.cross_modality import CrossModalityBlock
 
@@ -23,7 +23,7 @@ class NonLocalBlock(CrossModalityBlock):
         torch.Size([2, 512, 28, 28])
     """
 
-    def forward(self, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Compute x + BN(W_out CMA(x, x)).
 
         Args:
@@ -35,7 +35,7 @@ class NonLocalBlock(CrossModalityBlock):
         """
         return super().forward(x, x)
 
-    def attention(self, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+    def attention(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Compute the attention map that `forward` uses.
 
         Args:

@@ -48,7 +48,7 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
@@ -60,13 +60,13 @@ EnergyMeasure = Literal["sum", "share"]
 class Attended(NamedTuple):
     """The output of `PyramidAttention`."""
 
-    maps: torch.Tensor
+    maps: Tensor
     """The attended features, (B, C, H, W)."""
 
-    interactive_loss: torch.Tensor | None
+    interactive_loss: Tensor | None
     """l_interactive of equation 6, a scalar; None if the losses were not requested."""
 
-    similarity_loss: torch.Tensor | None
+    similarity_loss: Tensor | None
     """l_attn of equation 8, a scalar; None if the losses were not requested."""
 
 
@@ -115,9 +115,7 @@ class PyramidAttention(nn.Module):
         positions = size[0] * size[1]
         self.scores = nn.ModuleList(nn.Linear(count, positions) for count in channels)
 
-    def forward(
-        self, levels: Sequence[torch.Tensor], frames: int, losses: bool = False
-    ) -> Attended:
+    def forward(self, levels: Sequence[Tensor], frames: int, losses: bool = False) -> Attended:
         """Attend to the top level.
 
         Args:
@@ -147,9 +145,7 @@ class PyramidAttention(nn.Module):
             _compute_similarity_loss(a_BDN, y_by_level),
         )
 
-    def attention(
-        self, levels: Sequence[torch.Tensor], frames: int, scales: int | None = None
-    ) -> torch.Tensor:
+    def attention(self, levels: Sequence[Tensor], frames: int, scales: int | None = None) -> Tensor:
         """Compute A of equation 3 as `forward` uses it.
 
         Args:
@@ -168,9 +164,7 @@ class PyramidAttention(nn.Module):
         a_BDN = functional.normalize(self._fuse_scores(used_levels), dim=2)
         return a_BDN.unflatten(2, (frames, *self.size))
 
-    def _compute_energy(
-        self, a_BDN: torch.Tensor, x_BCN: torch.Tensor, maps_BCD: torch.Tensor
-    ) -> torch.Tensor:
+    def _compute_energy(self, a_BDN: Tensor, x_BCN: Tensor, maps_BCD: Tensor) -> Tensor:
         """Compute the first sum of equation 6 for each video, (B,)."""
         if self.moves_features:
             energy_B = _sum_squares(maps_BCD)
@@ -179,9 +173,7 @@ class PyramidAttention(nn.Module):
             energy_B = FeatureEnergy.apply(a_BDN, x_BCN, maps_BCD.detach())
         return energy_B if self.energy == "sum" else energy_B / _sum_squares(x_BCN)
 
-    def _score_levels(
-        self, levels: Sequence[torch.Tensor], frames: int
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def _score_levels(self, levels: Sequence[Tensor], frames: int) -> tuple[Tensor, list[Tensor]]:
         """Compute X of the top level (B, C, N), and Y of each level (B, D, N): equations 1, 2."""
         _check_levels(levels, len(self.scores), self.size, frames)
         y_by_level = []
@@ -190,7 +182,7 @@ class PyramidAttention(nn.Module):
             y_by_level.append(layer.weight @ x_BCN + layer.bias[:, None])
         return x_BCN, y_by_level
 
-    def _fuse_scores(self, y_by_level: list[torch.Tensor]) -> torch.Tensor:
+    def _fuse_scores(self, y_by_level: list[Tensor]) -> Tensor:
         """Compute the softmax of equation 3, (B, D, N), before its L2 normalization."""
         y_BDN = y_by_level[0]
         for other_BDN in y_by_level[1:]:
@@ -198,7 +190,7 @@ class PyramidAttention(nn.Module):
         return y_BDN.softmax(dim=2)
 
 
-def _flatten_frames(level: torch.Tensor, size: tuple[int, int], frames: int) -> torch.Tensor:
+def _flatten_frames(level: Tensor, size: tuple[int, int], frames: int) -> Tensor:
     """Apply equation 1, and join the positions of a video's frames: (B·K, C, …) → (B, C, N)."""
     if level.shape[2:] != size:
         level = functional.adaptive_max_pool2d(level, size)
@@ -209,9 +201,7 @@ class FeatureEnergy(torch.autograd.Function):
     """‖A X‖² of a product A X that is already computed, with a gradient for A alone."""
 
     @staticmethod
-    def forward(
-        ctx: Any, a_BDN: torch.Tensor, x_BCN: torch.Tensor, maps_BCD: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(ctx: Any, a_BDN: Tensor, x_BCN: Tensor, maps_BCD: Tensor) -> Tensor:
         """Compute the energy of each video.
 
         Args:
@@ -229,7 +219,7 @@ class FeatureEnergy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient_B: torch.Tensor) -> Any:
+    def backward(ctx: Any, gradient_B: Tensor) -> Any:
         """Compute the gradient of A, 2 A X Xᵀ.
 
         Args:
@@ -244,19 +234,19 @@ class FeatureEnergy(torch.autograd.Function):
         return (2 * gradient_B[:, None, None] * product_BDN).to(ctx.dtype), None, None
 
 
-def _sum_squares(x_BCN: torch.Tensor) -> torch.Tensor:
+def _sum_squares(x_BCN: Tensor) -> Tensor:
     """Sum the squares of each video, (B,), in float32 or more: half precision is too coarse."""
     return x_BCN.to(torch.promote_types(x_BCN.dtype, torch.float32)).square().sum(dim=(1, 2))
 
 
-def _compute_interactive_loss(a_BDN: torch.Tensor, energy_B: torch.Tensor) -> torch.Tensor:
+def _compute_interactive_loss(a_BDN: Tensor, energy_B: Tensor) -> Tensor:
     """Compute equation 6, averaged over the batch, from A and the energy of each video."""
     gram_BDD = a_BDN @ a_BDN.transpose(1, 2)
     overlaps_BDD = gram_BDD - torch.diag_embed(gram_BDD.diagonal(dim1=1, dim2=2))
     return (overlaps_BDD.square().sum() - energy_B.sum()) / len(a_BDN)
 
 
-def _compute_similarity_loss(a_BDN: torch.Tensor, y_by_level: list[torch.Tensor]) -> torch.Tensor:
+def _compute_similarity_loss(a_BDN: Tensor, y_by_level: list[Tensor]) -> Tensor:
     """Compute equations 7 and 8, averaged over the batch."""
     squared_delta_B = a_BDN.new_zeros(len(a_BDN))
     for y_BDN in y_by_level:
@@ -266,9 +256,7 @@ def _compute_similarity_loss(a_BDN: torch.Tensor, y_by_level: list[torch.Tensor]
     return (count - squared_delta_B).sqrt().mean()
 
 
-def _check_levels(
-    levels: Sequence[torch.Tensor], count: int, size: tuple[int, int], frames: int
-) -> None:
+def _check_levels(levels: Sequence[Tensor], count: int, size: tuple[int, int], frames: int) -> None:
     """Raise ValueError unless the levels are a pyramid of ``count`` with a top of ``size``."""
     sizes = [tuple(level.shape[-2:]) for level in levels]
     if len(levels) != count:

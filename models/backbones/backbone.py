@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-Step = Callable[[torch.Tensor], torch.Tensor]
+Step = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ RGB_INPUT = InputConvention((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FLOW_INPUT = InputConvention((0.0,), (2 * 0.226,), order="xy")
 
 
-def normalize(images: torch.Tensor, convention: InputConvention) -> torch.Tensor:
+def normalize(images: Tensor, convention: InputConvention) -> Tensor:
     """Normalize images as the weights of a network expect them.
 
     Args:
@@ -102,7 +102,7 @@ class Backbone(nn.Module, ABC):
             Pairs of a name and a function from features to features.
         """
 
-    def pool(self, x: torch.Tensor) -> torch.Tensor:
+    def pool(self, x: Tensor) -> Tensor:
         """Average the features of the last step over space, and over time.
 
         Args:
@@ -113,7 +113,7 @@ class Backbone(nn.Module, ABC):
         """
         return x.mean(dim=tuple(range(2, x.ndim)))
 
-    def classify(self, features: torch.Tensor) -> torch.Tensor:
+    def classify(self, features: Tensor) -> Tensor:
         """Compute the scores of pooled features.
 
         Args:
@@ -131,7 +131,7 @@ class Backbone(nn.Module, ABC):
         layer: nn.Linear | None = getattr(self, self.last)
         return layer
 
-    def head(self, x: torch.Tensor) -> torch.Tensor:
+    def head(self, x: Tensor) -> Tensor:
         """Pool and classify the features of the last step.
 
         Args:
@@ -142,7 +142,7 @@ class Backbone(nn.Module, ABC):
         """
         return self.classify(self.pool(x))
 
-    def embed(self, x: torch.Tensor) -> torch.Tensor:
+    def embed(self, x: Tensor) -> Tensor:
         """Compute local features: the input of dropout and of the last layer.
 
         Args:
@@ -155,7 +155,7 @@ class Backbone(nn.Module, ABC):
             x = step(x)
         return self.pool(x)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Compute the scores of images or clips.
 
         Args:

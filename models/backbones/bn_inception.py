@@ -23,7 +23,7 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from models.backbones.backbone import Backbone, InputConvention, Step, initialize_convolutions
@@ -142,12 +142,12 @@ class BNInception(Backbone):
         setattr(self, f"{name}_bn", nn.BatchNorm2d(out_channels))
         return out_channels
 
-    def _run_layer(self, name: str, x_BCHW: torch.Tensor) -> torch.Tensor:
+    def _run_layer(self, name: str, x_BCHW: Tensor) -> Tensor:
         """Run a convolution, its BN and a ReLU."""
         out = getattr(self, f"{name}_bn")(getattr(self, name)(x_BCHW))
         return functional.relu(out, inplace=True)
 
-    def _run_block(self, name: str, x_BCHW: torch.Tensor) -> torch.Tensor:
+    def _run_block(self, name: str, x_BCHW: Tensor) -> Tensor:
         """Run the towers of a block and concatenate their outputs."""
         height, width = x_BCHW.shape[2:]
         if _is_reduction(name) and (height % 2 or width % 2):
@@ -181,12 +181,12 @@ def _list_towers(block: str) -> list[list[tuple[str, int, int]]]:
     return towers[1:] if _is_reduction(block) else towers
 
 
-def _halve_map(x_BCHW: torch.Tensor) -> torch.Tensor:
+def _halve_map(x_BCHW: Tensor) -> Tensor:
     """Max-pool to half the size, rounded up as in Caffe: the last window may cross the border."""
     return functional.max_pool2d(x_BCHW, 3, stride=2, ceil_mode=True)
 
 
-def _pool_tower_input(block: str, x_BCHW: torch.Tensor) -> torch.Tensor:
+def _pool_tower_input(block: str, x_BCHW: Tensor) -> Tensor:
     """Pool the input of a block's last tower. Means count the zero padding, as in Caffe."""
     if _is_reduction(block):
         return _halve_map(x_BCHW)

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from models.backbones.backbone import Backbone, InputConvention, Step, initialize_convolutions
@@ -67,7 +67,7 @@ class Convolution(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(out_channels, eps=EPSILON)
 
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+    def forward(self, x_BCHW: Tensor) -> Tensor:
         """Run the layer.
 
         Args:
@@ -105,7 +105,7 @@ class Towers(nn.Module):
         for name, tower in zip(self.names, towers, strict=True):
             setattr(self, name, tower)
 
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+    def forward(self, x_BCHW: Tensor) -> Tensor:
         """Run all towers and concatenate their outputs.
 
         Args:
@@ -132,7 +132,7 @@ class ResidualTowers(Towers):
         inner_channels = sum(layers[-1][0] for layers in towers)
         self.scale, self.conv2d = scale, nn.Conv2d(inner_channels, channels, 1)
 
-    def run_without_relu(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+    def run_without_relu(self, x_BCHW: Tensor) -> Tensor:
         """Run the block without its ReLU.
 
         Args:
@@ -144,7 +144,7 @@ class ResidualTowers(Towers):
         residual = self.conv2d(super().forward(x_BCHW))
         return x_BCHW + self.scale * residual
 
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+    def forward(self, x_BCHW: Tensor) -> Tensor:
         """Run the block.
 
         Args:

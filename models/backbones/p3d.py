@@ -32,56 +32,32 @@ frames as more clips. RGB is normalized as in torchvision, and flow as in TSN.
     B C T H W  batch, channels, time, height, width
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
 from dataclasses import replace
+from functools import partial
 from itertools import cycle
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from models.backbones.backbone import (
-    FLOW_INPUT,
-    RGB_INPUT,
-    Backbone,
-    InputConvention,
-    Step,
-    initialize_convolutions,
+from models.backbones.backbone import FLOW_INPUT, RGB_INPUT, InputConvention, Step
+from models.backbones.residual import (
+    CONVOLUTIONS,
+    NORMS,
+    BlockBuilder,
+    ResidualBackbone,
+    ResidualBlock,
+    make_shortcut,
 )
 
 BLOCKS = (3, 8, 36, 3)
 MAX_FRAMES = 16
 Variant = Literal["A", "B", "C"]
+VARIANTS: tuple[Variant, ...] = ("A", "B", "C")
 
 
-def _run_serial(x: torch.Tensor, spatial: Step, temporal: Step) -> torch.Tensor:
-    """Run P3D-A: space, then time."""
-    return temporal(spatial(x))
-
-
-def _run_parallel(x: torch.Tensor, spatial: Step, temporal: Step) -> torch.Tensor:
-    """Run P3D-B: the sum of space and time."""
-    return spatial(x) + temporal(x)
-
-
-def _run_serial_with_shortcut(x: torch.Tensor, spatial: Step, temporal: Step) -> torch.Tensor:
-    """Run P3D-C: space, then time with a shortcut around it."""
-    y = spatial(x)
-    return y + temporal(y)
-
-
-VARIANTS: dict[Variant, Callable[[torch.Tensor, Step, Step], torch.Tensor]] = {
-    "A": _run_serial,
-    "B": _run_parallel,
-    "C": _run_serial_with_shortcut,
-}
-
-
-class Bottleneck(nn.Module, ABC):
+class Bottleneck(ResidualBlock):
     """A 1×1 (with the spatial stride), the convolutions of a subclass, and a 1×1; residual."""
-
-    expansion = 4
 
     def __init__(
         self, in_channels: int, inner_channels: int, stride: int, dims: Literal[2, 3]
@@ -96,23 +72,16 @@ class Bottleneck(nn.Module, ABC):
             dims: 2 for features (B, C, H, W), 3 for (B, C, T, H, W).
         """
         super().__init__()
-        conv: Any = nn.Conv2d if dims == 2 else nn.Conv3d
-        norm: Any = nn.BatchNorm2d if dims == 2 else nn.BatchNorm3d
-        strides = (1, stride, stride)[-dims:]
+        conv, norm, strides = CONVOLUTIONS[dims], NORMS[dims], (1, stride, stride)[-dims:]
         out_channels = inner_channels * self.expansion
         self.conv1 = conv(in_channels, inner_channels, 1, strides, bias=False)
         self.bn1 = norm(inner_channels)
         self.conv4 = conv(inner_channels, out_channels, 1, bias=False)
         self.bn4 = norm(out_channels)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = None
-        if stride > 1 or in_channels != out_channels:
-            self.downsample = nn.Sequential(
-                conv(in_channels, out_channels, 1, strides, bias=False), norm(out_channels)
-            )
+        self.downsample = make_shortcut(in_channels, out_channels, stride, dims)
 
     @abstractmethod
-    def run_inner(self, x: torch.Tensor) -> torch.Tensor:
+    def run_inner(self, x: Tensor) -> Tensor:
         """Run the convolutions between the outer ones.
 
         Args:
@@ -122,19 +91,10 @@ class Bottleneck(nn.Module, ABC):
             A tensor of the shape of x.
         """
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Run the block.
-
-        Args:
-            x: Features (B, in_channels, H, W) or (B, in_channels, T, H, W).
-
-        Returns:
-            Features with 4·inner_channels, and sides divided by the stride and rounded up.
-        """
+    def run_convolutions(self, x: Tensor) -> Tensor:
+        """Run the outer and the inner convolutions and their BN, without the last ReLU."""
         out = self.run_inner(self.relu(self.bn1(self.conv1(x))))
-        out = self.bn4(self.conv4(out))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(out + shortcut)
+        return self.bn4(self.conv4(out))
 
 
 class ClipBottleneck(Bottleneck):
@@ -152,7 +112,7 @@ class ClipBottleneck(Bottleneck):
             variant: "A", "B" or "C".
         """
         super().__init__(in_channels, inner_channels, stride, dims=3)
-        self.variant: Variant = variant
+        self.variant = variant
         self.conv2 = nn.Conv3d(
             inner_channels, inner_channels, (1, 3, 3), padding=(0, 1, 1), bias=False
         )
@@ -162,7 +122,7 @@ class ClipBottleneck(Bottleneck):
         )
         self.bn3 = nn.BatchNorm3d(inner_channels)
 
-    def run_inner(self, x: torch.Tensor) -> torch.Tensor:
+    def run_inner(self, x: Tensor) -> Tensor:
         """Run S and T.
 
         Args:
@@ -171,13 +131,17 @@ class ClipBottleneck(Bottleneck):
         Returns:
             A tensor of the shape of x.
         """
-        return VARIANTS[self.variant](x, self._run_spatial, self._run_temporal)
+        spatial = self._run_spatial(x)
+        if self.variant == "B":
+            return spatial + self._run_temporal(x)
+        temporal = self._run_temporal(spatial)
+        return temporal if self.variant == "A" else spatial + temporal
 
-    def _run_spatial(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+    def _run_spatial(self, x_BCTHW: Tensor) -> Tensor:
         """Run S, within each frame."""
         return self.relu(self.bn2(self.conv2(x_BCTHW)))
 
-    def _run_temporal(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+    def _run_temporal(self, x_BCTHW: Tensor) -> Tensor:
         """Run T, along time at each position."""
         return self.relu(self.bn3(self.conv3(x_BCTHW)))
 
@@ -197,7 +161,7 @@ class ImageBottleneck(Bottleneck):
         self.conv_normal = nn.Conv2d(inner_channels, inner_channels, 3, padding=1, bias=False)
         self.bn_normal = nn.BatchNorm2d(inner_channels)
 
-    def run_inner(self, x: torch.Tensor) -> torch.Tensor:
+    def run_inner(self, x: Tensor) -> Tensor:
         """Run the 3×3 convolution.
 
         Args:
@@ -209,7 +173,7 @@ class ImageBottleneck(Bottleneck):
         return self.relu(self.bn_normal(self.conv_normal(x)))
 
 
-class P3D199(Backbone):
+class P3D199(ResidualBackbone):
     """P3D-199 for clips of 16 frames.
 
     Its steps are ``stem``, ``res2_0`` to ``res5_2``, and ``pool2``, ``pool3`` and ``pool4`` after
@@ -259,46 +223,39 @@ class P3D199(Backbone):
         self.relu = nn.ReLU(inplace=True)
         self.pool1 = nn.MaxPool3d((2, 3, 3), stride=2, padding=(0, 1, 1))
         self.temporal_pool = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1), ceil_mode=True)
-        channels, self.taps, variants = width, {}, cycle(VARIANTS)
-        for stage, num_blocks in enumerate(blocks, 2):
-            inner_channels, layer = width << (stage - 2), []
-            for block_index in range(num_blocks):
-                stride = 2 if stage > 2 and block_index == 0 else 1
-                if stage < 5:
-                    layer.append(ClipBottleneck(channels, inner_channels, stride, next(variants)))
-                else:
-                    layer.append(ImageBottleneck(channels, inner_channels, stride))
-                channels = inner_channels * Bottleneck.expansion
-                if stage < 5:
-                    self.taps[f"res{stage}_{block_index}"] = channels
-            setattr(self, f"layer{stage - 1}", nn.Sequential(*layer))
-        self.num_features = channels
-        self.fc = nn.Linear(channels, num_classes) if num_classes else None
-        initialize_convolutions(self)
+        variants = cycle(VARIANTS)
+        stages: list[list[BlockBuilder]] = [
+            [partial(ClipBottleneck, variant=next(variants)) for _ in range(count)]
+            for count in blocks[:3]
+        ]
+        self.build_stages(width, [*stages, [ImageBottleneck] * blocks[3]], num_classes)
+        self.taps = {name: n for name, n in self.taps.items() if not name.startswith("res5")}
 
-    def steps(self) -> Iterator[tuple[str, Step]]:
-        """List ``stem``, the residual blocks and the pools.
+    def get_stage_pool(self, stage: int) -> Step | None:
+        """Return the pool in time that follows res2, res3 and res4; None for res5."""
+        if stage == 5:
+            return None
+        return self.temporal_pool if stage < 4 else self._run_last_temporal_pool
+
+    def run_stem(self, x: Tensor) -> Tensor:
+        """Run the layers before the residual blocks.
+
+        Args:
+            x: Normalized clips (B, C, T, H, W).
 
         Returns:
-            Pairs of a name and a function from features to features.
-        """
-        yield "stem", self._run_stem
-        pools = {2: self.temporal_pool, 3: self.temporal_pool, 4: self._run_last_temporal_pool}
-        for stage in (2, 3, 4, 5):
-            for block_index, block in enumerate(getattr(self, f"layer{stage - 1}")):
-                yield f"res{stage}_{block_index}", block
-            if stage in pools:
-                yield f"pool{stage}", pools[stage]
+            Features.
 
-    def _run_stem(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        """Run the layers before the residual blocks; ValueError for other numbers of frames."""
-        if x_BCTHW.ndim != 5 or x_BCTHW.shape[2] not in range(2, MAX_FRAMES + 1, 2):
+        Raises:
+            ValueError: If the clips have another number of frames than 2, 4, … or 16.
+        """
+        if x.ndim != 5 or x.shape[2] not in range(2, MAX_FRAMES + 1, 2):
             raise ValueError(
                 f"expected clips (B, C, T, H, W) of 2, 4, … or {MAX_FRAMES} frames, got "
-                f"{tuple(x_BCTHW.shape)}: sample 16 frames of each video"
+                f"{tuple(x.shape)}: sample 16 frames of each video"
             )
-        return self.pool1(self.relu(self.bn1(self.conv1_custom(x_BCTHW))))
+        return self.pool1(self.relu(self.bn1(self.conv1_custom(x))))
 
-    def _run_last_temporal_pool(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+    def _run_last_temporal_pool(self, x_BCTHW: Tensor) -> Tensor:
         """Run ``pool4`` and drop the time axis: (B, C, 1 or 2, H, W) → (B, C, H, W)."""
         return self.temporal_pool(x_BCTHW).squeeze(2)

@@ -1,9 +1,6 @@
-# ruff: noqa: N803
 """ResNet-18, 34, 50, 101 and 152, with torchvision's state-dict keys.
 
 He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, Table 1.
-
-    res2 … res5  of the papers are  layer1 … layer4  of the weight files.
 
 Deviation from the paper, as in torchvision: in bottlenecks the 3×3 convolution has the stride,
 not the first 1×1 convolution ("ResNet v1.5"). The public weights expect this.
@@ -11,12 +8,17 @@ not the first 1×1 convolution ("ResNet v1.5"). The public weights expect this.
     B C H W  batch, channels, height, width
 """
 
-from collections.abc import Iterator
+from typing import ClassVar, Literal
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from models.backbones.backbone import Backbone, Step, initialize_convolutions
+from models.backbones.residual import (
+    CONVOLUTIONS,
+    NORMS,
+    ResidualBackbone,
+    ResidualBlock,
+    make_shortcut,
+)
 
 DEPTHS: dict[int, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2),
@@ -28,10 +30,10 @@ DEPTHS: dict[int, tuple[int, int, int, int]] = {
 BOTTLENECKS_FROM = 50
 
 
-class BasicBlock(nn.Module):
+class BasicBlock(ResidualBlock):
     """Two 3×3 convolutions with a residual connection."""
 
-    expansion = 1
+    expansion: ClassVar[int] = 1
 
     def __init__(self, in_channels: int, inner_channels: int, stride: int = 1) -> None:
         """Build the block with random weights.
@@ -42,79 +44,63 @@ class BasicBlock(nn.Module):
             stride: Spatial stride of the first convolution. Default: 1.
         """
         super().__init__()
-        out_channels = inner_channels * self.expansion
         self.conv1 = nn.Conv2d(in_channels, inner_channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(inner_channels)
-        self.relu = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(inner_channels, inner_channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(inner_channels)
-        self.downsample = _make_shortcut(in_channels, out_channels, stride)
+        self.downsample = make_shortcut(in_channels, inner_channels, stride)
 
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """Run the block.
-
-        Args:
-            x_BCHW: Features (B, in_channels, H, W).
-
-        Returns:
-            Features (B, inner_channels, ⌈H/stride⌉, ⌈W/stride⌉).
-        """
-        out = self.relu(self.bn1(self.conv1(x_BCHW)))
-        out = self.bn2(self.conv2(out))
-        shortcut = x_BCHW if self.downsample is None else self.downsample(x_BCHW)
-        return self.relu(out + shortcut)
+    def run_convolutions(self, x: Tensor) -> Tensor:
+        """Run both convolutions and their BN, without the last ReLU."""
+        out = self.relu(self.bn1(self.conv1(x)))
+        return self.bn2(self.conv2(out))
 
 
-class Bottleneck(nn.Module):
-    """A 1×1, a 3×3 (with the stride) and a 1×1 convolution with a residual connection."""
+class Bottleneck(ResidualBlock):
+    """A 1×1, a 3×3 (with the stride) and a 1×1 convolution with a residual connection.
 
-    expansion = 4
+    For clips they are T×1×1, 1×3×3 and 1×1×1, as in I3D.
+    """
 
-    def __init__(self, in_channels: int, inner_channels: int, stride: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        inner_channels: int,
+        stride: int = 1,
+        temporal_kernel: int | None = None,
+    ) -> None:
         """Build the block with random weights.
 
         Args:
             in_channels: Channels of the input.
             inner_channels: Channels of the first two convolutions; the output has 4 times as many.
             stride: Spatial stride of the 3×3 convolution. Default: 1.
+            temporal_kernel: T, the length of the first convolution in time, 1 or 3. Default: None,
+                a block for images.
         """
         super().__init__()
+        dims: Literal[2, 3] = 2 if temporal_kernel is None else 3
+        length, conv, norm = temporal_kernel or 1, CONVOLUTIONS[dims], NORMS[dims]
+        # Sizes are (time, height, width); those of a block for images leave out the time.
+        kernel, padding = (length, 1, 1)[-dims:], (length // 2, 0, 0)[-dims:]
+        self.conv1 = conv(in_channels, inner_channels, kernel, padding=padding, bias=False)
+        self.bn1 = norm(inner_channels)
+        kernel, strides, padding = (1, 3, 3)[-dims:], (1, stride, stride)[-dims:], (0, 1, 1)[-dims:]
+        self.conv2 = conv(inner_channels, inner_channels, kernel, strides, padding, bias=False)
+        self.bn2 = norm(inner_channels)
         out_channels = inner_channels * self.expansion
-        self.conv1 = nn.Conv2d(in_channels, inner_channels, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(inner_channels)
-        self.conv2 = nn.Conv2d(inner_channels, inner_channels, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(inner_channels)
-        self.conv3 = nn.Conv2d(inner_channels, out_channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = _make_shortcut(in_channels, out_channels, stride)
+        self.conv3 = conv(inner_channels, out_channels, 1, bias=False)
+        self.bn3 = norm(out_channels)
+        self.downsample = make_shortcut(in_channels, out_channels, stride, dims)
 
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """Run the block.
-
-        Args:
-            x_BCHW: Features (B, in_channels, H, W).
-
-        Returns:
-            Features (B, 4·inner_channels, ⌈H/stride⌉, ⌈W/stride⌉).
-        """
-        out = self.relu(self.bn1(self.conv1(x_BCHW)))
+    def run_convolutions(self, x: Tensor) -> Tensor:
+        """Run the three convolutions and their BN, without the last ReLU."""
+        out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        shortcut = x_BCHW if self.downsample is None else self.downsample(x_BCHW)
-        return self.relu(out + shortcut)
+        return self.bn3(self.conv3(out))
 
 
-def _make_shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
-    """Build a projection if input and output have different shapes; None otherwise."""
-    if stride == 1 and in_channels == out_channels:
-        return None
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
-    )
-
-
-class ResNet(Backbone):
+class ResNet(ResidualBackbone):
     """A ResNet for images.
 
     Its steps are ``stem`` and each residual block, ``res2_0`` to ``res5_…``. All blocks are taps.
@@ -157,30 +143,8 @@ class ResNet(Backbone):
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        channels, self.taps = width, {}
-        for stage_index, num_blocks in enumerate(DEPTHS[depth]):
-            inner_channels, blocks = width << stage_index, []
-            for block_index in range(num_blocks):
-                stride = 2 if stage_index > 0 and block_index == 0 else 1
-                blocks.append(block(channels, inner_channels, stride))
-                channels = inner_channels * block.expansion
-                self.taps[f"res{stage_index + 2}_{block_index}"] = channels
-            setattr(self, f"layer{stage_index + 1}", nn.Sequential(*blocks))
-        self.num_features = channels
-        self.fc = nn.Linear(channels, num_classes) if num_classes else None
-        initialize_convolutions(self)
+        self.build_stages(width, [[block] * count for count in DEPTHS[depth]], num_classes)
 
-    def steps(self) -> Iterator[tuple[str, Step]]:
-        """List ``stem`` and the residual blocks.
-
-        Returns:
-            Pairs of a name and a function from features to features.
-        """
-        yield "stem", self._run_stem
-        for stage in (2, 3, 4, 5):
-            for block_index, block in enumerate(getattr(self, f"layer{stage - 1}")):
-                yield f"res{stage}_{block_index}", block
-
-    def _run_stem(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """Run the layers before the residual blocks."""
-        return self.maxpool(self.relu(self.bn1(self.conv1(x_BCHW))))
+    def run_stem(self, x: Tensor) -> Tensor:
+        """Run the 7×7 convolution and the pool before the residual blocks."""
+        return self.maxpool(self.relu(self.bn1(self.conv1(x))))

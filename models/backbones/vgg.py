@@ -17,8 +17,7 @@ channel.
 from collections.abc import Iterator
 from typing import ClassVar
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.backbones.backbone import Backbone, InputConvention, Step, initialize_convolutions
 
@@ -122,7 +121,7 @@ class VGG16(Backbone):
             yield f"pool{stage}", self.features[module_index]
             module_index += 1
 
-    def pool(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+    def pool(self, x_BCHW: Tensor) -> Tensor:
         """Compute the features of fc7, after its ReLU.
 
         Args:
@@ -132,5 +131,5 @@ class VGG16(Backbone):
             Features (B, num_features).
         """
         # The first five modules end with the ReLU of fc7; `classify` applies the dropout after it.
-        features: torch.Tensor = self.classifier[:5](self.avgpool(x_BCHW).flatten(1))
+        features: Tensor = self.classifier[:5](self.avgpool(x_BCHW).flatten(1))
         return features

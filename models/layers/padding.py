@@ -9,11 +9,10 @@ output or gradient. Multiplying by 0 is therefore not enough, since NaN · 0 is 
 """
 
 import torch
+from torch import Tensor
 
 
-def find_padding(
-    x_BLM: torch.Tensor, lengths_B: torch.Tensor | None, dimension: int
-) -> torch.Tensor | None:
+def find_padding(x_BLM: Tensor, lengths_B: Tensor | None, dimension: int) -> Tensor | None:
     """Compute the padding mask of a batch of sets, and check its shape.
 
     Args:
@@ -57,7 +56,7 @@ def find_padding(
     return torch.arange(max_length, device=x_BLM.device) >= lengths_B.to(x_BLM.device)[:, None]
 
 
-def clear_padding(x_BLM: torch.Tensor, padding_BL: torch.Tensor | None) -> torch.Tensor:
+def clear_padding(x_BLM: Tensor, padding_BL: Tensor | None) -> Tensor:
     """Set the padding of a batch of sets to zero.
 
     Args:

@@ -4,10 +4,10 @@ Wang et al., "Temporal Segment Networks", ECCV 2016, §3.1; Chi et al. 2019, eq.
 video is the mean over its K segments, taken before the softmax of the loss.
 """
 
-import torch
+from torch import Tensor
 
 
-def average_segments(scores: torch.Tensor, segments: int) -> torch.Tensor:
+def average_segments(scores: Tensor, segments: int) -> Tensor:
     """Average the scores over the segments (or views) of each video.
 
     Args:

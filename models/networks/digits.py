@@ -17,8 +17,7 @@ authors' features.
     B batch   H W  28 × 28 pixels
 """
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 NUM_CLASSES = 11
@@ -49,7 +48,7 @@ class DigitNetwork(nn.Module):
         self.classifier = nn.Linear(NUM_FEATURES, NUM_CLASSES)
         self.dropout2d, self.dropout = nn.Dropout2d(dropout), nn.Dropout(dropout)
 
-    def forward(self, images_BHW: torch.Tensor) -> torch.Tensor:
+    def forward(self, images_BHW: Tensor) -> Tensor:
         """Compute the scores of images.
 
         Args:
@@ -61,10 +60,10 @@ class DigitNetwork(nn.Module):
         Raises:
             ValueError: If the images have another shape.
         """
-        scores: torch.Tensor = self.classifier(self.dropout(self.features(images_BHW)))
+        scores: Tensor = self.classifier(self.dropout(self.features(images_BHW)))
         return scores
 
-    def features(self, images_BHW: torch.Tensor, log_softmax: bool = False) -> torch.Tensor:
+    def features(self, images_BHW: Tensor, log_softmax: bool = False) -> Tensor:
         """Compute the local features of images.
 
         Args:

@@ -15,7 +15,7 @@ in training and in testing, an empty set is replaced by a set of that one vector
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class SetNetwork(nn.Module):
@@ -25,15 +25,15 @@ class SetNetwork(nn.Module):
     `set_means` is called.
 
     Example:
-        >>> parts = {"rgb": AttentionCluster(1536, 64), "audio": AttentionCluster(4096, 16)}
-        >>> network = SetNetwork(parts, {"rgb": 1536, "audio": 4096}, classes=400)
+        >>> fusions = {"rgb": AttentionCluster(1536, 64), "audio": AttentionCluster(4096, 16)}
+        >>> network = SetNetwork(fusions, {"rgb": 1536, "audio": 4096}, classes=400)
         >>> network({"rgb": torch.randn(2, 25, 1536), "audio": torch.randn(2, 10, 4096)}).shape
         torch.Size([2, 400])
     """
 
     def __init__(
         self,
-        parts: Mapping[str, nn.Module],
+        fusions: Mapping[str, nn.Module],
         dimensions: Mapping[str, int],
         classes: int,
         dropout: float = 0.9,
@@ -41,28 +41,32 @@ class SetNetwork(nn.Module):
         """Build the network with a random classifier.
 
         Args:
-            parts: Modules by modality, each of which turns sets (B, L, M) and lengths (B,) into
+            fusions: Modules by modality, each of which turns sets (B, L, M) and lengths (B,) into
                 (B, ``out_features``).
             dimensions: M by modality.
             classes: Number of classes.
             dropout: Dropout probability before the classifier. Default: 0.9, the paper's.
 
         Raises:
-            ValueError: If ``parts`` is empty, or ``dimensions`` has other modalities.
+            ValueError: If ``fusions`` is empty, or ``dimensions`` has other modalities.
         """
         super().__init__()
-        if not parts or set(parts) != set(dimensions):
+        if not fusions or set(fusions) != set(dimensions):
+            names = (", ".join(modalities) or "none" for modalities in (fusions, dimensions))
             raise ValueError(
-                f"expected a part for each modality with a dimension; got parts for "
-                f"{', '.join(parts) or 'none'} and dimensions of {', '.join(dimensions) or 'none'}"
+                "expected a part for each modality with a dimension; got parts for "
+                f"{' and dimensions of '.join(names)}"
             )
-        self.parts, self.mean = nn.ModuleDict(parts), nn.Module()
-        for modality in parts:
+        # ``parts`` is the name in checkpoints.
+        self.parts, self.mean = nn.ModuleDict(fusions), nn.Module()
+        for modality in fusions:
             self.mean.register_buffer(modality, torch.full((dimensions[modality],), torch.nan))
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(sum(part.out_features for part in parts.values()), classes)
+        self.classifier = nn.Linear(
+            sum(fusion.out_features for fusion in fusions.values()), classes
+        )
 
-    def set_means(self, means: Mapping[str, torch.Tensor]) -> None:
+    def set_means(self, means: Mapping[str, Tensor]) -> None:
         """Set the vectors that replace empty sets.
 
         Args:
@@ -82,10 +86,8 @@ class SetNetwork(nn.Module):
             buffer.copy_(mean)
 
     def forward(
-        self,
-        sets: Mapping[str, torch.Tensor],
-        lengths: Mapping[str, torch.Tensor] | None = None,
-    ) -> torch.Tensor:
+        self, sets: Mapping[str, Tensor], lengths: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """Compute the scores of videos.
 
         Args:
@@ -107,20 +109,20 @@ class SetNetwork(nn.Module):
                 f"expected sets of {', '.join(self.parts)}; {', '.join(missing)} is missing"
             )
         outputs = []
-        for modality, part in self.parts.items():
+        for modality, fusion in self.parts.items():
             x_BLM = sets[modality].to(self.classifier.weight.dtype)
             lengths_B = None if lengths is None else lengths.get(modality)
             if lengths_B is not None:
                 x_BLM, lengths_B = self._replace_empty_sets(modality, x_BLM, lengths_B)
-            outputs.append(part(x_BLM, lengths_B))
+            outputs.append(fusion(x_BLM, lengths_B))
         # With one modality, torch.cat would only make a copy.
         features = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
-        scores: torch.Tensor = self.classifier(self.dropout(features))
+        scores: Tensor = self.classifier(self.dropout(features))
         return scores
 
     def _replace_empty_sets(
-        self, modality: str, x_BLM: torch.Tensor, lengths_B: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, modality: str, x_BLM: Tensor, lengths_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Replace each empty set by the modality's mean; return the sets and their lengths."""
         is_empty_B = lengths_B == 0
         if not is_empty_B.any():
@@ -138,9 +140,9 @@ class SetNetwork(nn.Module):
         is_replaced_BL = is_empty_B.to(x_BLM.device)[:, None] & is_first_BL
         return torch.where(is_replaced_BL[:, :, None], mean_M, x_BLM), lengths_B.clamp(min=1)
 
-    def _get_mean(self, modality: str) -> torch.Tensor:
+    def _get_mean(self, modality: str) -> Tensor:
         """Return the buffer (M,) of a modality's mean."""
         if modality not in self.parts:
             raise ValueError(f"expected one of {', '.join(self.parts)}, got {modality!r}")
-        mean: torch.Tensor = getattr(self.mean, modality)
+        mean: Tensor = getattr(self.mean, modality)
         return mean

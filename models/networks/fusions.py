@@ -31,11 +31,12 @@ The 512 cells of each direction of the bi-directional LSTM are our choice.
     B batch   L vectors of a set   M their dimension   S segments   C channels   H hidden cells
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from models.layers.padding import clear_padding, find_padding
@@ -43,7 +44,7 @@ from models.layers.padding import clear_padding, find_padding
 Pooling = Literal["maximum", "mean"]
 
 
-class Fusion(nn.Module):
+class Fusion(nn.Module, ABC):
     """Base class of modules that turn sets (B, L, M) into vectors (B, ``out_features``).
 
     Attributes:
@@ -66,14 +67,38 @@ class Fusion(nn.Module):
             raise ValueError(f"expected sizes of 1 or more, got {dimension} and {out_features}")
         self.dimension, self.out_features = dimension, out_features
 
-    def _mask_padding(
-        self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Return the sets with zeros in their padding, all lengths (B,), and the mask (B, L)."""
+    @abstractmethod
+    def fuse(self, x_BLM: Tensor, lengths_B: Tensor, padding_BL: Tensor | None) -> Tensor:
+        """Turn sets whose padding is zero into vectors.
+
+        Args:
+            x_BLM: Sets of vectors, (B, L, M), with zeros in their padding.
+            lengths_B: Number of vectors in each set, integers (B,) from 1 to L.
+            padding_BL: The padding mask (B, L), or None if there is no padding.
+
+        Returns:
+            A tensor (B, ``out_features``).
+        """
+
+    def forward(self, x_BLM: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """Turn each set into a vector.
+
+        Args:
+            x_BLM: Sets of vectors, (B, L, M).
+            lengths_B: Number of vectors in each set, integers (B,) from 1 to L; the remaining
+                rows are padding and are ignored. None: all L.
+
+        Returns:
+            A tensor (B, ``out_features``).
+
+        Raises:
+            ValueError: If the sets or lengths have another shape or range.
+        """
         padding_BL = find_padding(x_BLM, lengths_B, self.dimension)
         if lengths_B is None:
             lengths_B = torch.full((len(x_BLM),), x_BLM.shape[1])
-        return clear_padding(x_BLM, padding_BL), lengths_B.to(x_BLM.device), padding_BL
+        x_BLM = clear_padding(x_BLM, padding_BL)
+        return self.fuse(x_BLM, lengths_B.to(x_BLM.device), padding_BL)
 
 
 class AverageFusion(Fusion):
@@ -90,21 +115,8 @@ class AverageFusion(Fusion):
         """
         super().__init__(dimension, dimension)
 
-    def forward(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
-        """Average each set.
-
-        Args:
-            x_BLM: Sets of vectors, (B, L, M).
-            lengths_B: Number of vectors in each set, integers (B,) from 1 to L; the remaining
-                rows are padding and are ignored. None: all L.
-
-        Returns:
-            A tensor (B, M).
-
-        Raises:
-            ValueError: If the sets or lengths have another shape or range.
-        """
-        x_BLM, lengths_B, _ = self._mask_padding(x_BLM, lengths_B)
+    def fuse(self, x_BLM: Tensor, lengths_B: Tensor, padding_BL: Tensor | None) -> Tensor:
+        """Average each set."""
         return x_BLM.sum(1) / lengths_B[:, None]
 
 
@@ -128,21 +140,8 @@ class Flatten(Fusion):
         super().__init__(dimension, dimension * length)
         self.length = length
 
-    def forward(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
-        """Concatenate the vectors of each set.
-
-        Args:
-            x_BLM: Sets of vectors, (B, L, M).
-            lengths_B: Number of vectors in each set, integers (B,) from 1 to L; the remaining
-                rows are padding and are ignored. None: all L.
-
-        Returns:
-            A tensor (B, length·M).
-
-        Raises:
-            ValueError: If the sets or lengths have another shape or range.
-        """
-        x_BLM, lengths_B, padding_BL = self._mask_padding(x_BLM, lengths_B)
+    def fuse(self, x_BLM: Tensor, lengths_B: Tensor, padding_BL: Tensor | None) -> Tensor:
+        """Concatenate the vectors of each set."""
         if padding_BL is None and x_BLM.shape[1] == self.length:
             return x_BLM.flatten(1)
         # The set is cut into ``length`` equal intervals, and the middle of each is taken.
@@ -181,25 +180,12 @@ class TSLSTM(Fusion):
         self.segments, self.pooling = segments, pooling
         self.lstm = nn.LSTM(dimension, hidden, batch_first=True)
 
-    def forward(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
-        """Pool the segments of each set and run the LSTM over them.
-
-        Args:
-            x_BLM: Sets of vectors, (B, L, M).
-            lengths_B: Number of vectors in each set, integers (B,) from 1 to L; the remaining
-                rows are padding and are ignored. None: all L.
-
-        Returns:
-            A tensor (B, hidden).
-
-        Raises:
-            ValueError: If the sets or lengths have another shape or range.
-        """
-        x_BLM, lengths_B, _ = self._mask_padding(x_BLM, lengths_B)
+    def fuse(self, x_BLM: Tensor, lengths_B: Tensor, padding_BL: Tensor | None) -> Tensor:
+        """Pool the segments of each set and run the LSTM over them."""
         _, (state_1BH, _) = self.lstm(self.pool_segments(x_BLM, lengths_B))
         return state_1BH[0]
 
-    def pool_segments(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+    def pool_segments(self, x_BLM: Tensor, lengths_B: Tensor) -> Tensor:
         """Pool each segment of each set.
 
         Args:
@@ -228,11 +214,7 @@ class TemporalInception(Fusion):
     """Modules of convolutions along time, and a fully connected layer with ReLU: (B, hidden)."""
 
     def __init__(
-        self,
-        dimension: int,
-        kernels: Sequence[int] = (5, 7),
-        modules: int = 4,
-        hidden: int = 1024,
+        self, dimension: int, kernels: Sequence[int] = (5, 7), modules: int = 4, hidden: int = 1024
     ) -> None:
         """Build the module with random weights.
 
@@ -257,26 +239,13 @@ class TemporalInception(Fusion):
         )
         self.fc = nn.Linear(channels[-1] * dimension, hidden)
 
-    def forward(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
-        """Run the modules and the fully connected layer.
-
-        Args:
-            x_BLM: Sets of vectors, (B, L, M).
-            lengths_B: Number of vectors in each set, integers (B,) from 1 to L; the remaining
-                rows are padding and are ignored. None: all L.
-
-        Returns:
-            A tensor (B, hidden).
-
-        Raises:
-            ValueError: If the sets or lengths have another shape or range.
-        """
-        x_BLM, _, padding_BL = self._mask_padding(x_BLM, lengths_B)
+    def fuse(self, x_BLM: Tensor, lengths_B: Tensor, padding_BL: Tensor | None) -> Tensor:
+        """Run the modules and the fully connected layer."""
         x_BCLM = x_BLM[:, None]
         for stage_number, stage in enumerate(self.stages, 1):
             is_last = stage_number == len(self.stages)
             x_BCLM, padding_BL = stage(x_BCLM, padding_BL, pool_all=is_last)
-        hidden: torch.Tensor = self.fc(x_BCLM.flatten(1)).relu()
+        hidden: Tensor = self.fc(x_BCLM.flatten(1)).relu()
         return hidden
 
 
@@ -298,8 +267,8 @@ class InceptionModule(nn.Module):
         self.norm = nn.BatchNorm2d(channels * len(kernels))
 
     def forward(
-        self, x_BCLM: torch.Tensor, padding_BL: torch.Tensor | None, pool_all: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        self, x_BCLM: Tensor, padding_BL: Tensor | None, pool_all: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """Run the module.
 
         Args:
@@ -342,26 +311,13 @@ class BiLSTM(Fusion):
         super().__init__(dimension, 2 * hidden)
         self.lstm = nn.LSTM(dimension, hidden, batch_first=True, bidirectional=True)
 
-    def forward(self, x_BLM: torch.Tensor, lengths_B: torch.Tensor | None = None) -> torch.Tensor:
-        """Run the LSTM in both directions.
-
-        Args:
-            x_BLM: Sets of vectors, (B, L, M).
-            lengths_B: Number of vectors in each set, integers (B,) from 1 to L; the remaining
-                rows are padding and are ignored. None: all L.
-
-        Returns:
-            A tensor (B, 2·hidden): the last state of the forward and of the backward direction.
-
-        Raises:
-            ValueError: If the sets or lengths have another shape or range.
-        """
-        x_BLM, lengths_B, padding_BL = self._mask_padding(x_BLM, lengths_B)
+    def fuse(self, x_BLM: Tensor, lengths_B: Tensor, padding_BL: Tensor | None) -> Tensor:
+        """Run the LSTM in both directions, and concatenate their last states."""
         sequences = x_BLM
         if padding_BL is not None:
             sequences = pack_padded_sequence(x_BLM, lengths_B.cpu(), True, enforce_sorted=False)
         _, (states_2BH, _) = self.lstm(sequences)
-        return torch.cat([states_2BH[0], states_2BH[1]], dim=1)
+        return torch.cat(list(states_2BH), dim=1)
 
 
 FUSIONS: dict[str, type[Fusion]] = {

@@ -14,7 +14,7 @@ paper's Table 1(a). It cannot be combined with other taps.
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.attention.pyramid import Attended, EnergyMeasure, Fusion, PyramidAttention
 from models.backbones.backbone import Backbone, Step, count_input_channels, trace_shapes
@@ -65,7 +65,7 @@ class PyramidNetwork(nn.Module):
             channels, (top_height, top_width), fusion, moves_features, energy
         )
 
-    def forward(self, images_BKCHW: torch.Tensor) -> torch.Tensor:
+    def forward(self, images_BKCHW: Tensor) -> Tensor:
         """Compute the scores of videos.
 
         Args:
@@ -80,8 +80,8 @@ class PyramidNetwork(nn.Module):
         return self.forward_with_attention(images_BKCHW, losses=False)[0]
 
     def forward_with_attention(
-        self, images_BKCHW: torch.Tensor, losses: bool = True
-    ) -> tuple[torch.Tensor, Attended]:
+        self, images_BKCHW: Tensor, losses: bool = True
+    ) -> tuple[Tensor, Attended]:
         """Compute the scores of videos and the output of the attention layer.
 
         Args:
@@ -105,8 +105,8 @@ class PyramidNetwork(nn.Module):
         return self.trunk.head(x), attended
 
     def extract_levels(
-        self, images_BKCHW: torch.Tensor
-    ) -> tuple[list[torch.Tensor], Iterator[tuple[str, Step]]]:
+        self, images_BKCHW: Tensor
+    ) -> tuple[list[Tensor], Iterator[tuple[str, Step]]]:
         """Run the backbone up to the last tap.
 
         Args:
@@ -151,9 +151,7 @@ class PyramidTwoStream(TwoStream):
         super().__init__(rgb.trunk, flow.trunk, cma=False, scores=scores)
         self.rgb, self.flow = rgb, flow
 
-    def forward(
-        self, rgb: torch.Tensor | None = None, flow: torch.Tensor | None = None
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, rgb: Tensor | None = None, flow: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the scores of videos, and in training mode the losses.
 
         Args:
@@ -167,8 +165,8 @@ class PyramidTwoStream(TwoStream):
         Raises:
             ValueError: If the images of a branch are missing.
         """
-        outputs: dict[str, torch.Tensor] = {}
-        losses: dict[str, list[torch.Tensor]] = {"interactive": [], "attention": []}
+        outputs: dict[str, Tensor] = {}
+        losses: dict[str, list[Tensor]] = {"interactive": [], "attention": []}
         for branch, images in (("rgb", rgb), ("flow", flow)):
             if self.scores not in (branch, "both"):
                 continue

@@ -1,4 +1,7 @@
-"""Two-stream network: an RGB and a flow branch, with attention blocks between them.
+"""Two-stream network: two branches, with attention blocks between them.
+
+A stream is one kind of input: RGB images or optical flow. A branch is the network of one stream,
+with scores of its own; it has the name of its stream, ``rgb`` or ``flow``.
 
 Chi, Tian, Mu, Tian, "Two-Stream Video Classification with Cross-Modality Attention", 2019, §4.1
 and Fig. 2. At each position, both blocks take the features of both branches before either block
@@ -22,7 +25,7 @@ blocks of ``to_flow`` are.
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.attention.cross_modality import CrossModalityBlock
 from models.attention.non_local import NonLocalBlock
@@ -112,8 +115,8 @@ class TwoStream(nn.Module):
                 f"{', '.join(rgb.taps)}"
             )
 
-        def make_blocks(block_class: type[CrossModalityBlock], wanted: bool) -> nn.ModuleDict:
-            names = self.positions if wanted else ()
+        def make_blocks(block_class: type[CrossModalityBlock], enabled: bool) -> nn.ModuleDict:
+            names = self.positions if enabled else ()
             blocks = {name: block_class(rgb.taps[name], rgb.dims, uniform) for name in names}
             return nn.ModuleDict(blocks)
 
@@ -122,9 +125,7 @@ class TwoStream(nn.Module):
             make_blocks(NonLocalBlock, branch in non_local) for branch in BRANCHES
         )
 
-    def forward(
-        self, rgb: torch.Tensor | None = None, flow: torch.Tensor | None = None
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, rgb: Tensor | None = None, flow: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the scores of the branches.
 
         Args:
@@ -243,15 +244,13 @@ class TwoStream(nn.Module):
         return max((i for i, name in enumerate(names) if name in attending_blocks), default=-1)
 
 
-def _run_step(
-    step: Step, non_local: nn.ModuleDict, name: str, features: torch.Tensor
-) -> torch.Tensor:
+def _run_step(step: Step, non_local: nn.ModuleDict, name: str, features: Tensor) -> Tensor:
     """Run a step, and the non-local block that follows it, if there is one."""
     features = step(features)
     return non_local[name](features) if name in non_local else features
 
 
-def _make_meta_input(network: Backbone) -> torch.Tensor:
+def _make_meta_input(network: Backbone) -> Tensor:
     """Make an input of a network on the meta device, where tensors have shapes and no data."""
     convention = network.rgb_input
     time = (convention.frames,) if network.dims == 3 else ()

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 MAX_LISTED_NAMES = 8
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class LoadedWeights:
     """Names of the tensors, on either side, that the caller asked to skip, sorted."""
 
 
-def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
+def read_weights(path: Path | str) -> dict[str, Tensor]:
     """Read the tensors of a weight file.
 
     A dictionary inside ``state_dict`` or ``model``, as training scripts save it, is unwrapped.
@@ -94,7 +94,7 @@ def _is_torch_file(path: Path) -> bool:
 
 def load_weights(
     network: nn.Module,
-    weights: dict[str, torch.Tensor],
+    weights: dict[str, Tensor],
     *,
     skip: tuple[str, ...] = (),
     inflate_channels: bool = False,
@@ -145,7 +145,7 @@ def load_weights(
     return LoadedWeights(tuple(sorted(sources)), skipped)
 
 
-def digest_weights(weights: Mapping[str, torch.Tensor]) -> str:
+def digest_weights(weights: Mapping[str, Tensor]) -> str:
     """Compute a digest that identifies weights, independent of how they are stored.
 
     The digest covers the sorted names, the shapes, and the values as little-endian float32. File
@@ -168,7 +168,7 @@ def digest_weights(weights: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def cross_modality_init(weight: torch.Tensor, channels: int) -> torch.Tensor:
+def cross_modality_init(weight: Tensor, channels: int) -> Tensor:
     """Convert the first convolution of an RGB network to another number of input channels.
 
     Args:
@@ -182,7 +182,7 @@ def cross_modality_init(weight: torch.Tensor, channels: int) -> torch.Tensor:
     return mean.expand(-1, channels, *weight.shape[2:]).clone()
 
 
-def inflate_time(weight: torch.Tensor, frames: int) -> torch.Tensor:
+def inflate_time(weight: Tensor, frames: int) -> Tensor:
     """Convert a 2-D kernel to a 3-D kernel whose sum over time equals it.
 
     Args:
@@ -203,9 +203,7 @@ def inflate_time(weight: torch.Tensor, frames: int) -> torch.Tensor:
     return (weight / frames).unsqueeze(2).repeat(1, 1, frames, 1, 1)
 
 
-def _inflate_kernels(
-    sources: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+def _inflate_kernels(sources: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
     """Inflate the 2-D kernels of ``sources`` whose namesakes in ``targets`` are 3-D."""
     return {
         name: inflate_time(sources[name], target.shape[2])
@@ -214,7 +212,7 @@ def _inflate_kernels(
     }
 
 
-def _find_mismatches(sources: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]) -> str:
+def _find_mismatches(sources: dict[str, Tensor], targets: dict[str, Tensor]) -> str:
     """Describe which names and shapes differ; empty if all match."""
     names_by_problem = {
         "missing": [

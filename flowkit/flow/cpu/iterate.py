@@ -32,7 +32,7 @@ def _update_u(
     p11: F32, p11_left: F32, p12: F32, p12_up: F32,
     p21: F32, p21_left: F32, p22: F32, p22_up: F32,
     ix: F32, iy: F32, rho: F32, inv: F32,
-    inside: F32, bound: np.float32,
+    inside: F32, threshold: np.float32,
 ) -> np.float32:  # fmt: skip
     """Do the thresholding and the primal step of one row.
 
@@ -45,7 +45,7 @@ def _update_u(
     change = np.float32(0)
     for x in range(u1.size):
         a, b = u1[x], u2[x]
-        slope = min(max(-(rho[x] + ix[x] * a + iy[x] * b) * inv[x], -bound), bound)
+        slope = min(max(-(rho[x] + ix[x] * a + iy[x] * b) * inv[x], -threshold), threshold)
         div1 = p11[x] - p11_left[x] + p12[x] - p12_up[x]
         div2 = p21[x] - p21_left[x] + p22[x] - p22_up[x]
         u1[x] = a + slope * ix[x] + div1
@@ -78,14 +78,9 @@ def _update_p(
 
 @inlined
 def _update_row(
-    state_RPX: F32,
-    inside: F32,
-    width: int,
-    y: int,
-    bound: np.float32,
-    tau: np.float32,
-    tau_by_theta: np.float32,
-) -> np.float32:
+    state_RPX: F32, inside: F32, width: int, y: int,
+    threshold: np.float32, tau: np.float32, tau_by_theta: np.float32,
+) -> np.float32:  # fmt: skip
     """Do one iteration at row y, 1 … height + 1: u in that row, then p in the row above."""
     height, first, last = state_RPX.shape[0] - 1, LEFT, LEFT + inside.size
     change = np.float32(0)
@@ -99,7 +94,7 @@ def _update_row(
             row[P22, first:last], up[P22, first:last],
             row[IX, first:last], row[IY, first:last],
             row[RHO, first:last], row[INV, first:last],
-            inside, bound,
+            inside, threshold,
         )  # fmt: skip
         end = LEFT + width
         row[U1, end], row[U2, end] = row[U1, end - 1], row[U2, end - 1]
@@ -116,20 +111,16 @@ def _update_row(
 
 @kernel
 def sweep(
-    state_RPX: F32,
-    width: int,
-    depth: int,
-    bound: np.float32,
-    tau: np.float32,
-    tau_by_theta: np.float32,
-) -> np.float64:
+    state_RPX: F32, width: int, depth: int,
+    threshold: np.float32, tau: np.float32, tau_by_theta: np.float32,
+) -> np.float64:  # fmt: skip
     """Run `depth` iterations as one wavefront.
 
     Args:
         state_RPX: float32, the state (state.py); updated in place.
         width: Width of the image in pixels.
         depth: Number of iterations.
-        bound: λθ, the threshold.
+        threshold: λθ.
         tau: τ.
         tau_by_theta: τ/θ.
 
@@ -142,7 +133,9 @@ def sweep(
     change = np.float64(0)
     for front in range(1, height + 1 + depth):
         for k in range(max(0, front - height - 1), min(depth, front)):
-            row_change = _update_row(state_RPX, inside, width, front - k, bound, tau, tau_by_theta)
+            row_change = _update_row(
+                state_RPX, inside, width, front - k, threshold, tau, tau_by_theta
+            )
             if k == depth - 1:
                 change += row_change
     return change
@@ -150,14 +143,9 @@ def sweep(
 
 @kernel
 def iterate(
-    state_RPX: F32,
-    width: int,
-    iterations: int,
-    tolerance: float,
-    tau: float,
-    lambda_: float,
-    theta: float,
-) -> int:
+    state_RPX: F32, width: int, iterations: int, tolerance: float,
+    tau: float, lambda_: float, theta: float,
+) -> int:  # fmt: skip
     """Iterate until Σ|Δu|² ≤ tolerance is measured, or `iterations` are done.
 
     The change is measured at odd iterations, counted from 0: first at 1, then, if it was E, after
@@ -175,13 +163,13 @@ def iterate(
     Returns:
         The number of iterations done.
     """
-    bound, step, ratio = np.float32(lambda_ * theta), np.float32(tau), np.float32(tau / theta)
+    threshold, step, ratio = np.float32(lambda_ * theta), np.float32(tau), np.float32(tau / theta)
     done, interval = 0, 2
     while done < iterations:
         interval = min(interval, iterations - done)
         change = np.float64(0)
         for start in range(0, interval, DEPTH):
-            change = sweep(state_RPX, width, min(DEPTH, interval - start), bound, step, ratio)
+            change = sweep(state_RPX, width, min(DEPTH, interval - start), threshold, step, ratio)
         done += interval
         if change <= tolerance:
             break

@@ -47,13 +47,7 @@ from flowkit.flow.cpu.iterate import iterate
 from flowkit.flow.cpu.state import LEFT, U1, U2, allocate_floats, count_state, fill_state
 from flowkit.flow.cpu.warp import count_warpable, fill_warpable, warp
 from flowkit.flow.params import LevelSchedule, TVL1Params
-from flowkit.flow.pyramid import (
-    F32,
-    build_pyramid,
-    compute_level_sizes,
-    enlarge_flow,
-    filter_flow,
-)
+from flowkit.flow.pyramid import F32, build_pyramid, compute_level_sizes, enlarge_flow, filter_flow
 
 
 def solve_pairs(
@@ -247,11 +241,7 @@ def solve_pair(
 
 
 def solve_level(
-    state_RPX: F32,
-    frame0_HW: F32,
-    warpable_HWC: F32,
-    params: TVL1Params,
-    schedule: LevelSchedule,
+    state_RPX: F32, frame0_HW: F32, warpable_HWC: F32, params: TVL1Params, schedule: LevelSchedule
 ) -> int:
     """Refine the flow of one level.
 
@@ -267,18 +257,11 @@ def solve_level(
     """
     height, width = frame0_HW.shape
     tolerance = schedule.epsilon**2 * height * width
+    constants = float(params.tau), float(params.lambda_), float(params.theta)
     iterations = 0
     for _ in range(schedule.warps):
         warp(state_RPX, frame0_HW, warpable_HWC)
-        iterations += iterate(
-            state_RPX,
-            width,
-            params.iterations,
-            tolerance,
-            float(params.tau),
-            float(params.lambda_),
-            float(params.theta),
-        )
+        iterations += iterate(state_RPX, width, params.iterations, tolerance, *constants)
     return iterations
 
 

@@ -43,8 +43,50 @@ GROUP = tl.constexpr(4)
 
 
 @triton.jit
+def iterate(
+    source, target, frozen, change_sum, height, width, blocks, chunks, iterations, tolerance,
+    threshold, tau, tau_by_theta, pixel_iterations, DEPTH: tl.constexpr, ITEMS: tl.constexpr,
+):  # fmt: skip
+    """Iterate from the moving planes `source`; when to stop is as in `cpu.iterate.iterate`.
+
+    Returns:
+        The moving planes with the result, the other ones, and `pixel_iterations` plus those done.
+    """
+    done, remaining = 0, tl.minimum(2, iterations)
+    while done < iterations:
+        if remaining >= DEPTH:
+            change = sweep(
+                source, target, frozen, change_sum, height, width, blocks, chunks, threshold, tau,
+                tau_by_theta, DEPTH, ITEMS,
+            )  # fmt: skip
+            step_done = DEPTH
+        elif remaining >= 2:
+            change = sweep(
+                source, target, frozen, change_sum, height, width, blocks, chunks, threshold, tau,
+                tau_by_theta, 2, ITEMS,
+            )  # fmt: skip
+            step_done = 2
+        else:
+            change = sweep(
+                source, target, frozen, change_sum, height, width, blocks, chunks, threshold, tau,
+                tau_by_theta, 1, ITEMS,
+            )  # fmt: skip
+            step_done = 1
+        source, target = target, source
+        done += step_done
+        remaining -= step_done
+        pixel_iterations += step_done * height * width
+        if remaining == 0:
+            skipped = tl.minimum(change / tolerance, iterations.to(tl.float32))
+            remaining = tl.minimum((skipped.to(tl.int32) | 1) + 1, iterations - done)
+            if change <= tolerance:
+                done = iterations
+    return source, target, pixel_iterations
+
+
+@triton.jit
 def sweep(
-    source, target, frozen, change_sum, height, width, blocks, chunks, bound, tau, tau_by_theta,
+    source, target, frozen, change_sum, height, width, blocks, chunks, threshold, tau, tau_by_theta,
     DEPTH: tl.constexpr, ITEMS: tl.constexpr,
 ):  # fmt: skip
     """Run DEPTH iterations from the moving planes `source` to `target`.
@@ -60,7 +102,7 @@ def sweep(
         width: Width of the image in pixels.
         blocks: Blocks in a row of a plane.
         chunks: Chunks of rows that the image is divided into.
-        bound: λθ, the threshold.
+        threshold: λθ.
         tau: τ.
         tau_by_theta: τ/θ.
         DEPTH: Iterations in flight.
@@ -78,7 +120,7 @@ def sweep(
         item = first + tl.arange(0, ITEMS)[:, None]  # items beyond the last one have no rows
         change_IL = sweep_strip(
             source, target, frozen, height, width, blocks, item % strips, strips,
-            item // strips * rows, rows, lane_IL, change_IL, bound, tau, tau_by_theta,
+            item // strips * rows, rows, lane_IL, change_IL, threshold, tau, tau_by_theta,
             DEPTH, ITEMS,
         )  # fmt: skip
     # The sum is read back from memory because of ptxas: it knows that a value which all threads
@@ -95,7 +137,7 @@ def sweep(
 @triton.jit
 def sweep_strip(
     source, target, frozen, height, width, blocks, strip_I, strips, top_I, rows, lane_IL,
-    change_IL, bound, tau, tau_by_theta, DEPTH: tl.constexpr, ITEMS: tl.constexpr,
+    change_IL, threshold, tau, tau_by_theta, DEPTH: tl.constexpr, ITEMS: tl.constexpr,
 ):  # fmt: skip
     """Run DEPTH iterations in one strip of one chunk for each warp.
 
@@ -107,11 +149,11 @@ def sweep_strip(
     x_IL = left_I + COLUMNS * lane_IL
     first_x_I = tl.where(strip_I == 0, 0, left_I + DEPTH)
     last_x_I = tl.where(strip_I == strips - 1, width, left_I + step + DEPTH)
-    is_last_column, is_own = (), ()
+    is_last_column, is_exact = (), ()
     for c in tl.static_range(COLUMNS):
         x = x_IL + c
         is_last_column = is_last_column + (x == width - 1,)
-        is_own = is_own + ((x >= first_x_I) & (x < tl.minimum(last_x_I, width)),)
+        is_exact = is_exact + ((x >= first_x_I) & (x < tl.minimum(last_x_I, width)),)
     bottom_I = tl.minimum(top_I + rows, height)
     # Lanes to the right of the image read the last group of its pixels.
     group_IL = tl.minimum(x_IL // GROUP, (width - 1) // GROUP)
@@ -122,8 +164,8 @@ def sweep_strip(
     in_flight = (zero_columns,) * DEPTH
     for front in range(-DEPTH, rows + DEPTH):
         y_I = top_I + front
-        near_I = tl.minimum(tl.maximum(y_I, 0), height - 1)  # rows outside are never used
-        cell_IL = near_I * blocks + block_IL
+        clamped_y_I = tl.minimum(tl.maximum(y_I, 0), height - 1)  # rows outside are never used
+        cell_IL = clamped_y_I * blocks + block_IL
         row = load_row(
             source + tl.max_contiguous(cell_IL * (MOVING * SPAN) + at_IL, [1, NEIGHBOURS]),
             frozen + tl.max_contiguous(cell_IL * (FROZEN * SPAN) + at_IL, [1, NEIGHBOURS]),
@@ -131,16 +173,9 @@ def sweep_strip(
         next_in_flight = ()
         for k in tl.static_range(DEPTH):
             updated_row, row, square = iterate_row(
-                in_flight[k],
-                row,
-                y_I - k,
-                height,
-                lane_IL,
-                is_last_column,
-                bound,
-                tau,
+                in_flight[k], row, y_I - k, height, lane_IL, is_last_column, threshold, tau,
                 tau_by_theta,
-            )
+            )  # fmt: skip
             next_in_flight = next_in_flight + (updated_row,)
         in_flight = next_in_flight
         measured_I = (y_I - (DEPTH - 1) >= top_I) & (y_I - (DEPTH - 1) < bottom_I)
@@ -148,10 +183,10 @@ def sweep_strip(
         cell_IL = (y_I - DEPTH) * blocks + block_IL
         out = target + tl.max_contiguous(cell_IL * (MOVING * SPAN) + at_IL, [1, NEIGHBOURS])
         for c in tl.static_range(COLUMNS):
-            change_IL += tl.where(is_own[c] & measured_I, square[c], 0.0)
+            change_IL += tl.where(is_exact[c] & measured_I, square[c], 0.0)
             for plane in tl.static_range(MOVING):
                 address = out + (plane * SPAN + c * LANES)
-                tl.store(address, row[c][plane], mask=is_own[c] & written_I)
+                tl.store(address, row[c][plane], mask=is_exact[c] & written_I)
     return change_IL
 
 
@@ -174,7 +209,7 @@ def load_row(moving, frozen):
 
 
 @triton.jit
-def iterate_row(above, row, y_I, height, lane_IL, edge, bound, tau, tau_by_theta):
+def iterate_row(above, row, y_I, height, lane_IL, is_last_column, threshold, tau, tau_by_theta):
     """Do one iteration: u in `row`, which is row y, then p in the row above.
 
     Returns:
@@ -189,7 +224,7 @@ def iterate_row(above, row, y_I, height, lane_IL, edge, bound, tau, tau_by_theta
         u1, u2, p11, p12, p21, p22, ix, iy, rho, inv = row[c]
         p12_up = tl.where(y_I > 0, above[c][3], 0.0)
         p22_up = tl.where(y_I > 0, above[c][5], 0.0)
-        slope = tl.minimum(tl.maximum(-(rho + ix * u1 + iy * u2) * inv, -bound), bound)
+        slope = tl.minimum(tl.maximum(-(rho + ix * u1 + iy * u2) * inv, -threshold), threshold)
         u1_change = slope * ix + (p11 - p11_left + p12 - p12_up)
         u2_change = slope * iy + (p21 - p21_left + p22 - p22_up)
         square = square + (u1_change * u1_change + u2_change * u2_change,)
@@ -197,10 +232,8 @@ def iterate_row(above, row, y_I, height, lane_IL, edge, bound, tau, tau_by_theta
         updated_u = updated_u + ((u1, u2, p11, p12, p21, p22, ix, iy, rho, inv),)
         p11_left, p21_left = p11, p21
 
-    u1_right, u2_right = (
-        tl.gather(above[0][0], to_right_IL, 1),
-        tl.gather(above[0][1], to_right_IL, 1),
-    )
+    u1_right = tl.gather(above[0][0], to_right_IL, 1)
+    u2_right = tl.gather(above[0][1], to_right_IL, 1)
     updated_p = ()
     for c in tl.static_range(COLUMNS):
         u1, u2, p11, p12, p21, p22, ix, iy, rho, inv = above[c]
@@ -208,8 +241,8 @@ def iterate_row(above, row, y_I, height, lane_IL, edge, bound, tau, tau_by_theta
             u1_beside, u2_beside = above[c + 1][0], above[c + 1][1]
         else:
             u1_beside, u2_beside = u1_right, u2_right
-        u1x = tl.where(edge[c], 0.0, u1_beside - u1)
-        u2x = tl.where(edge[c], 0.0, u2_beside - u2)
+        u1x = tl.where(is_last_column[c], 0.0, u1_beside - u1)
+        u2x = tl.where(is_last_column[c], 0.0, u2_beside - u2)
         u1y = tl.where(y_I < height, updated_u[c][0] - u1, 0.0)
         u2y = tl.where(y_I < height, updated_u[c][1] - u2, 0.0)
         norm1 = 1.0 + tau_by_theta * tl.sqrt(u1x * u1x + u1y * u1y)

@@ -37,31 +37,20 @@ import numpy.typing as npt
 import torch
 import triton
 
-from flowkit.errors import DeviceError, DeviceMemoryError, FlowError
+from flowkit.errors import DeviceError, DeviceMemoryError
 from flowkit.flow.backends import is_interpreted
-from flowkit.flow.gpu.iterate import GROUP
+from flowkit.flow.gpu.layout import BLOCK, DEPTH, ITEMS, TUNING, PyramidLayout, plan_levels
 from flowkit.flow.gpu.pyramid import build_level
 from flowkit.flow.gpu.solve import solve
-from flowkit.flow.gpu.state import FROZEN, MOVING, SPAN, count_blocks
 from flowkit.flow.params import TVL1Params
-from flowkit.flow.pyramid import F32, compute_level_sizes
+from flowkit.flow.pyramid import F32
 
 U8 = npt.NDArray[np.uint8]
 
-WARPS = 8
-"""Warps of a program, each of which takes a strip."""
-REGISTERS = 128
-"""Registers per thread, so that two programs fit on a multiprocessor."""
-DEPTH = 4
-"""Iterations in flight."""
 MAX_PAIRS = 1024
 """Most pairs in a batch: several times as many as any GPU runs at once."""
 MEMORY_SHARE = 0.5
 """Share of the free memory that a batch may take; other threads and processes need the rest."""
-
-# Strips done at a time, and pixels of a program of build_level. The interpreter has no warps, and
-# its time depends on the number of operations, not on their size.
-ITEMS, BLOCK = (32, 8192) if is_interpreted() else (WARPS, 256)
 
 
 def solve_pairs(
@@ -197,92 +186,6 @@ def solve_in_batches(
     return flow_N2HW.transpose(0, 2, 3, 1)
 
 
-@dataclass(frozen=True)
-class PyramidLayout:
-    """Sizes and offsets of a pyramid and of a pair's state; level 0 is the full image."""
-
-    table: npt.NDArray[np.int32]
-    """int32 (levels, 5): height, width, blocks in a row, chunks of rows that a sweep is divided
-    into, and offset of the level in a frame's pyramid.
-    """
-    pyramid: int
-    """Floats of a frame's pyramid."""
-    moving: int
-    """Floats of one side of the moving planes of a pair's state."""
-    frozen: int
-    """Floats of the frozen planes of a pair's state."""
-
-    @property
-    def bytes_per_pair(self) -> int:
-        """Most bytes of a pair: two frames and the state (the pairs of a video share frames)."""
-        return 4 * (2 * self.pyramid + 2 * self.moving + self.frozen) + 12 * self.area
-
-    @property
-    def area(self) -> int:
-        """Pixels of the full image."""
-        return int(self.table[0, 0]) * int(self.table[0, 1])
-
-
-def plan_levels(height: int, width: int, params: TVL1Params) -> PyramidLayout:
-    """Compute the layout for frames of a given size.
-
-    Args:
-        height: Height of the frames in pixels.
-        width: Width of the frames in pixels.
-        params: Parameters of TV-L1.
-
-    Returns:
-        The layout.
-
-    Raises:
-        FlowError: The frames are too large for 32-bit offsets.
-    """
-    rows, offset = [], 0
-    for h, w in compute_level_sizes(height, width, params):
-        rows.append((h, w, count_blocks(w), choose_chunks(h, w), offset))
-        offset += 3 * h * w
-    span = height * count_blocks(width) * SPAN.value
-    if max(offset, MOVING.value * span) >= 1 << 31:  # offsets within a pair are 32-bit
-        raise FlowError(
-            f"frames of {width}×{height} are too large for the triton backend, which supports "
-            "at most 250 million pixels: use --backend numba"
-        )
-    return PyramidLayout(np.array(rows, np.int32), offset, MOVING.value * span, FROZEN.value * span)
-
-
-def choose_chunks(height: int, width: int) -> int:
-    """Choose the number of chunks of rows with which a sweep has the fewest steps.
-
-    Args:
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
-
-    Returns:
-        The number of chunks.
-    """
-    counts = range(1, min(height, 4 * ITEMS) + 1)
-    return min(counts, key=lambda chunks: count_steps(height, width, chunks))
-
-
-def count_steps(height: int, width: int, chunks: int) -> int:
-    """Count the steps of a sweep.
-
-    Strips × chunks are done ITEMS at a time; each takes one step for each row, and 2·DEPTH more.
-
-    Args:
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
-        chunks: Number of chunks of rows.
-
-    Returns:
-        The number of steps.
-    """
-    span: int = SPAN.value
-    group: int = GROUP.value
-    strips = 1 + -(-max(width - span, 0) // ((span - 2 * DEPTH) // group * group))
-    return -(-strips * chunks // ITEMS) * (-(-height // chunks) + 2 * DEPTH)
-
-
 def count_pairs_in_memory(levels: PyramidLayout) -> int:
     """Count the pairs that fit into the GPU's free memory, at least 1."""
     if is_interpreted():
@@ -337,53 +240,29 @@ def solve_batch(
         The flow (N, 2, H, W), float32 in pixels or uint8, and the pixel-iterations of each pair
         (N,).
     """
-    if is_interpreted():
-        with _interpreter_lock:
-            return solve_batch_on_device("cpu", batch, levels, params, bound)
-    with torch.cuda.stream(get_thread_stream()):
-        return solve_batch_on_device("cuda", batch, levels, params, bound)
-
-
-def solve_batch_on_device(
-    device: str, batch: Batch, levels: PyramidLayout, params: TVL1Params, bound: float | None
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Solve the pairs of a batch on a device, in the current stream.
-
-    Args:
-        device: "cuda", or "cpu" for the interpreter.
-        batch: The frames and pairs.
-        levels: Layout of the pyramid.
-        params: Parameters of TV-L1.
-        bound: Displacement in pixels that becomes 255; None means not quantized.
-
-    Returns:
-        As `solve_batch`.
-    """
-    count, (height, width) = len(batch.first), batch.frames.shape[1:]
-    pyramids = build_pyramids(copy_to_device(batch.frames, device), levels, params)
-    pairs = copy_to_device(np.stack([batch.first, batch.second], axis=1).astype(np.int32), device)
-    state = torch.zeros(count, 2 * levels.moving + levels.frozen, device=device)
-    dtype = torch.float32 if bound is None else torch.uint8
-    change_sums = torch.empty(count, device=device)
-    flow_N2HW = torch.empty(count, 2, height, width, dtype=dtype, device=device)
-    pixel_iterations_N = torch.empty(count, dtype=torch.int64, device=device)
-    coarse, finest = params.get_schedule(finest=False), params.get_schedule(finest=True)
-    solve[(count,)](
-        pyramids, levels.pyramid, pairs, copy_to_device(levels.table, device), len(levels.table),
-        state, levels.moving, levels.frozen, change_sums, flow_N2HW, pixel_iterations_N,
-        coarse.warps, finest.warps, params.iterations, coarse.epsilon**2, finest.epsilon**2,
-        1 / params.scale_step, params.lambda_ * params.theta, params.tau, params.tau / params.theta,
-        0.0 if bound is None else bound, QUANTIZED=bound is not None,
-        MEDIAN_SIDE=coarse.median_side, FINEST_MEDIAN_SIDE=finest.median_side,
-        ITEMS=ITEMS, DEPTH=DEPTH,
-        num_warps=WARPS, num_stages=1, maxnreg=REGISTERS, enable_fp_fusion=True,
-    )  # fmt: skip
-    return flow_N2HW.cpu().numpy(), pixel_iterations_N.cpu().numpy()
-
-
-def copy_to_device(values: npt.NDArray[Any], device: str) -> torch.Tensor:
-    """Copy an array to the device."""
-    return torch.tensor(values, device=device)
+    device = "cpu" if is_interpreted() else "cuda"
+    with _interpreter_lock if is_interpreted() else torch.cuda.stream(get_thread_stream()):
+        count, (height, width) = len(batch.first), batch.frames.shape[1:]
+        frames = torch.tensor(batch.frames, device=device)
+        pyramids = build_pyramids(frames, levels, params)
+        indices = np.stack([batch.first, batch.second], axis=1)
+        pairs = torch.tensor(indices, dtype=torch.int32, device=device)
+        state = torch.zeros(count, 2 * levels.moving + levels.frozen, device=device)
+        dtype = torch.float32 if bound is None else torch.uint8
+        change_sums = torch.empty(count, device=device)
+        flow_N2HW = torch.empty(count, 2, height, width, dtype=dtype, device=device)
+        pixel_iterations_N = torch.empty(count, dtype=torch.int64, device=device)
+        coarse, finest = params.get_schedule(finest=False), params.get_schedule(finest=True)
+        solve[(count,)](
+            pyramids, levels.pyramid, pairs, torch.tensor(levels.table, device=device),
+            len(levels.table), state, levels.moving, levels.frozen, change_sums, flow_N2HW,
+            pixel_iterations_N, coarse.warps, finest.warps, params.iterations, coarse.epsilon**2,
+            finest.epsilon**2, 1 / params.scale_step, params.lambda_ * params.theta, params.tau,
+            params.tau / params.theta, bound or 0.0, QUANTIZED=bound is not None,
+            MEDIAN_SIDE=coarse.median_side, FINEST_MEDIAN_SIDE=finest.median_side,
+            ITEMS=ITEMS, DEPTH=DEPTH, **TUNING,
+        )  # fmt: skip
+        return flow_N2HW.cpu().numpy(), pixel_iterations_N.cpu().numpy()
 
 
 def build_pyramids(
@@ -399,9 +278,8 @@ def build_pyramids(
     Returns:
         float32 (T, floats of a pyramid) on the device.
     """
-    pyramids = torch.empty(
-        len(frames_THW), levels.pyramid, dtype=torch.float32, device=frames_THW.device
-    )
+    device = frames_THW.device
+    pyramids = torch.empty(len(frames_THW), levels.pyramid, dtype=torch.float32, device=device)
     sources, source_offset, source_pitch = frames_THW, 0, levels.area
     (source_height, source_width), step = frames_THW.shape[1:], 1.0
     for height, width, _, _, offset in levels.table.tolist():

@@ -19,13 +19,7 @@ import numpy.typing as npt
 
 from flowkit.errors import FlowError
 from flowkit.flow.params import LevelSchedule, TVL1Params
-from flowkit.flow.pyramid import (
-    F32,
-    build_pyramid,
-    compute_level_sizes,
-    enlarge_flow,
-    filter_flow,
-)
+from flowkit.flow.pyramid import F32, build_pyramid, compute_level_sizes, enlarge_flow, filter_flow
 
 
 def solve_pairs(
@@ -48,19 +42,16 @@ def solve_pairs(
     if 1 in (height, width):
         padding = ((0, 0), (0, int(height == 1)), (0, int(width == 1)))
         frames0_NHW, frames1_NHW = (np.pad(f, padding, "edge") for f in (frames0_NHW, frames1_NHW))
+    solver = None
     if params.is_uniform:
-        solver = _create_solver(
-            count_levels(height, width, params), params, params.get_schedule(finest=True)
-        )
-        flows = [
-            solver.calc(scale_floats(frame0), scale_floats(frame1), None)
-            for frame0, frame1 in zip(frames0_NHW, frames1_NHW, strict=True)
-        ]
-    else:
-        flows = [
-            _solve_by_level(frame0, frame1, params)
-            for frame0, frame1 in zip(frames0_NHW, frames1_NHW, strict=True)
-        ]
+        levels = count_levels(height, width, params)
+        solver = _create_solver(levels, params, params.get_schedule(finest=True))
+    flows = [
+        solver.calc(scale_floats(frame0), scale_floats(frame1), None)
+        if solver
+        else _solve_by_level(frame0, frame1, params)
+        for frame0, frame1 in zip(frames0_NHW, frames1_NHW, strict=True)
+    ]
     return np.stack(flows)[:, :height, :width]
 
 
@@ -90,19 +81,12 @@ def _create_solver(levels: int, params: TVL1Params, schedule: LevelSchedule) -> 
     import cv2
 
     optflow: Any = cv2.optflow
-    solver = optflow.DualTVL1OpticalFlow_create()
-    solver.setTau(params.tau)
-    solver.setLambda(params.lambda_)
-    solver.setTheta(params.theta)
-    solver.setEpsilon(schedule.epsilon)
-    solver.setScalesNumber(levels)
-    solver.setScaleStep(params.scale_step)
-    solver.setWarpingsNumber(schedule.warps)
-    solver.setOuterIterations(params.iterations)
-    solver.setInnerIterations(1)
-    solver.setMedianFiltering(1)
-    solver.setUseInitialFlow(False)
-    return solver
+    gamma, inner_iterations, median_side, use_initial_flow = 0.0, 1, 1, False
+    return optflow.DualTVL1OpticalFlow_create(
+        params.tau, params.lambda_, params.theta, levels, schedule.warps, schedule.epsilon,
+        inner_iterations, params.iterations, params.scale_step, gamma, median_side,
+        use_initial_flow,
+    )  # fmt: skip
 
 
 def scale_floats(frame_HW: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -113,12 +113,12 @@ def load_clip(root: Path, clip_id: str) -> Clip:
     return make_clip(read_record(root)[1], clip_id)
 
 
-def read_record(root: Path, wanted: Motion8 | None = None) -> tuple[int, Motion8, dict[str, int]]:
+def read_record(root: Path, config: Motion8 | None = None) -> tuple[int, Motion8, dict[str, int]]:
     """Read the record of a motion8 folder.
 
     Args:
         root: The folder of the dataset.
-        wanted: The configuration that the folder must have; None allows any.
+        config: The configuration that the folder must have; None allows any.
 
     Returns:
         The generator, the configuration, and the CRC-32 of each video by id.
@@ -127,7 +127,7 @@ def read_record(root: Path, wanted: Motion8 | None = None) -> tuple[int, Motion8
         UsageError: There is no valid record, or the configuration differs.
     """
     path = root / "motion8.json"
-    remedy = "choose another folder, or remove this one and write it again"
+    advice = "choose another folder, or remove this one and write it again"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         generator, values = int(record["generator"]), record["config"]
@@ -135,23 +135,21 @@ def read_record(root: Path, wanted: Motion8 | None = None) -> tuple[int, Motion8
     except FileNotFoundError as error:
         raise UsageError(f"{root} is no motion8 folder: it has no motion8.json") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is damaged ({error}); {remedy}") from error
+        raise UsageError(f"{path} is damaged ({error}); {advice}") from error
     if generator not in ENCODING:
         raise UsageError(
             f"{root} was written by generator {generator} of motion8, and this flowkit knows "
-            f"generators 1 to {GENERATOR}; update flowkit, or {remedy}"
+            f"generators 1 to {GENERATOR}; update flowkit, or {advice}"
         )
-    if wanted is not None and values != wanted.to_dict():
-        wanted_values = wanted.to_dict()
-        names = sorted(
-            n for n in {*wanted_values, *values} if wanted_values.get(n) != values.get(n)
-        )
-        differences = ", ".join(f"{n}: {values.get(n)} ≠ {wanted_values.get(n)}" for n in names)
-        raise UsageError(f"{root} holds another motion8 ({differences}); {remedy}")
+    expected = values if config is None else config.to_dict()
+    if values != expected:
+        names = sorted(n for n in {*expected, *values} if expected.get(n) != values.get(n))
+        differences = ", ".join(f"{n}: {values.get(n)} ≠ {expected.get(n)}" for n in names)
+        raise UsageError(f"{root} holds another motion8 ({differences}); {advice}")
     try:
         return generator, Motion8(**values), checksums
     except TypeError as error:
-        raise UsageError(f"{path} is damaged ({error}); {remedy}") from error
+        raise UsageError(f"{path} is damaged ({error}); {advice}") from error
 
 
 def write_record(path: Path, generator: int, config: Motion8, checksums: dict[str, int]) -> None:
@@ -200,10 +198,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def encode_video(
-    path: Path,
-    frames: Iterator[NDArray[np.uint8]],
-    config: Motion8,
-    generator: int = GENERATOR,
+    path: Path, frames: Iterator[NDArray[np.uint8]], config: Motion8, generator: int = GENERATOR
 ) -> None:
     """Encode frames as H.264; the file appears when it is complete.
 
@@ -228,12 +223,8 @@ def encode_video(
         stream.width, stream.height, stream.pix_fmt = config.width, config.height, "yuv420p"
         context = stream.codec_context
         context.thread_count = 1  # the bytes depend on the number of threads
-        context.color_range, context.colorspace, context.color_primaries, context.color_trc = (
-            1,
-            1,
-            1,
-            1,
-        )
+        context.color_range = context.colorspace = 1
+        context.color_primaries = context.color_trc = 1
         for picture in frames:
             container.mux(stream.encode(convert_to_yuv(picture)))
         container.mux(stream.encode())

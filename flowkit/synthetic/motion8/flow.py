@@ -43,17 +43,17 @@ def true_flow(clip: Clip, t: int) -> tuple[NDArray[np.float32], NDArray[np.bool_
     xs, ys = np.meshgrid(np.arange(config.width), np.arange(config.height))
     points = np.stack([xs, ys], -1).astype(np.float64)
     state, next_state = clip.state(t), clip.state(t + 1)
-    owner, clear = find_visible_shapes(clip, points, t)
+    index, is_unmixed = find_visible_shapes(clip, points, t)
     flow = np.broadcast_to(scene.drift, points.shape).copy()
     for i in range(config.shapes):
-        is_shape = owner == i
+        is_shape = index == i
         q = convert_to_shape_coordinates(clip, points[is_shape], state[:, i])
         change = q @ (compute_shape_matrix(next_state[:, i]) - compute_shape_matrix(state[:, i])).T
         flow[is_shape] = next_state[[X, Y], i] - state[[X, Y], i] + change
     targets = points + flow
     inside = ((targets >= 0) & (targets <= (config.width - 1, config.height - 1))).all(-1)
-    next_owner, next_clear = find_visible_shapes(clip, targets, t + 1)
-    valid = clear & next_clear & inside & (owner == next_owner)
+    next_index, is_next_unmixed = find_visible_shapes(clip, targets, t + 1)
+    valid = is_unmixed & is_next_unmixed & inside & (index == next_index)
     return flow.astype(np.float32), valid
 
 
@@ -72,14 +72,14 @@ def find_visible_shapes(
         within a pixel.
     """
     state = clip.state(t)
-    owner = np.full(points.shape[:-1], GROUND)
-    clear = np.ones(points.shape[:-1], np.bool_)
+    index = np.full(points.shape[:-1], GROUND)
+    is_unmixed = np.ones(points.shape[:-1], np.bool_)
     for i, name in enumerate(clip.scene.outlines):  # from the farthest to the nearest
         q = convert_to_shape_coordinates(clip, points, state[:, i])
         distance = SHAPES[name](q) * np.exp(state[SIZE, i])
-        owner = np.where(distance <= 0, i, owner)
-        clear = np.where(np.abs(distance) < 1, False, np.where(distance <= 0, True, clear))
-    return owner, clear
+        index = np.where(distance <= 0, i, index)
+        is_unmixed = np.where(distance <= 0, True, is_unmixed) & (np.abs(distance) >= 1)
+    return index, is_unmixed
 
 
 def compute_shape_matrix(state: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ others. Together with τ, ref and rate, all independent of the class, they give 
 formula. (2) The signs: t → n−1−t maps the distribution of (clock_c, τ_c) onto itself and negates
 clock_c − τ_c for all shapes at once, so a state with σ_c = + is distributed as one with σ_c = −. By
 (1) and (2) the joint distribution of all coordinates of all shapes at T does not depend on the
-class. The look (outlines, colours, textures, order in depth) and the ground (its position is
+class. The appearance (outlines, colours, textures, order in depth) and the ground (its position is
 uniform on its torus at every t) are drawn independently of the class. ∎
 
 The reference times τ are drawn per shape, so that the shapes of one frame do not share their
@@ -102,15 +102,12 @@ class Motion8:
         """Check the ranges."""
         object.__setattr__(self, "speed", tuple(self.speed))
         for name, minimum in (("videos", 0), ("test_videos", 0), ("frames", 2), ("fps", 1)):
-            if getattr(self, name) < minimum:
-                raise UsageError(
-                    f"motion8 {name} must be at least {minimum}, got {getattr(self, name)}"
-                )
-        for name in ("width", "height"):
-            if getattr(self, name) < 32 or getattr(self, name) % 2:
-                raise UsageError(
-                    f"motion8 {name} must be even and at least 32, got {getattr(self, name)}"
-                )
+            value = getattr(self, name)
+            if value < minimum:
+                raise UsageError(f"motion8 {name} must be at least {minimum}, got {value}")
+        for name, side in (("width", self.width), ("height", self.height)):
+            if side < 32 or side % 2:
+                raise UsageError(f"motion8 {name} must be even and at least 32, got {side}")
         if self.shapes < 1 or self.seed < 0 or self.drift < 0:
             raise UsageError("motion8 takes at least 1 shape, and no negative seed or drift")
         if len(self.speed) != 2 or not 0 < self.speed[0] <= self.speed[1]:
@@ -148,7 +145,7 @@ class Scene:
     """float64 (2,), x and y of the ground at t = 0, in pixels."""
     drift: NDArray[np.float64]
     """float64 (2,), x and y motion of the ground, in pixels per frame."""
-    look: int
+    texture_seed: int
     """Seed of the textures and colours."""
 
 
@@ -225,14 +222,9 @@ def draw_scene(config: Motion8, rng: np.random.Generator) -> Scene:
         The scene.
     """
     num_shapes, num_frames, side = config.shapes, config.frames, config.side
-    ref = np.stack(
-        [
-            rng.uniform(0, config.width, num_shapes),
-            rng.uniform(0, config.height, num_shapes),
-            rng.uniform(0, 2 * np.pi, num_shapes),
-            rng.uniform(math.log(RADII[0] * side), math.log(RADII[1] * side), num_shapes),
-        ]
-    )
+    least = np.array([0, 0, 0, math.log(RADII[0] * side)])
+    most = np.array([config.width, config.height, 2 * np.pi, math.log(RADII[1] * side)])
+    ref = rng.uniform(least[:, None], most[:, None], (4, num_shapes))
     rate = np.stack(
         [
             rng.uniform(*config.speed, num_shapes),
@@ -251,7 +243,7 @@ def draw_scene(config: Motion8, rng: np.random.Generator) -> Scene:
         outlines=tuple(str(name) for name in rng.choice(list(SHAPES), num_shapes)),
         ground=rng.uniform(0, 1, 2) * (config.width, config.height),
         drift=config.drift * np.array([math.cos(heading), math.sin(heading)]),
-        look=int(rng.integers(2**62)),
+        texture_seed=int(rng.integers(2**62)),
     )
 
 

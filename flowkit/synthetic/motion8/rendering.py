@@ -42,14 +42,13 @@ class Renderer:
         """Make the textures of the ground and the shapes."""
         config, scene = clip.config, clip.scene
         self.clip = clip
-        rng = np.random.default_rng(scene.look)
+        rng = np.random.default_rng(scene.texture_seed)
         hue = rng.uniform()
         waves = [config.side / 4, config.side / 8, config.side / 16, max(4, config.side / 32)]
         noise = make_noise(config.height, config.width, waves, rng)
         ground = apply_palette(0.15 + 0.7 * noise, make_palette(hue, 0.30))
-        self.ground = np.pad(
-            ground, ((0, config.height + 1), (0, config.width + 1), (0, 0)), "wrap"
-        )
+        padding = ((0, config.height + 1), (0, config.width + 1), (0, 0))
+        self.ground = np.pad(ground, padding, "wrap")
         self.sprites = [
             make_sprite(name, (hue + HUE_STEP * (i + 1)) % 1, config, rng)
             for i, name in enumerate(scene.outlines)

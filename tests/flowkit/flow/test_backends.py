@@ -31,7 +31,8 @@ def test_every_public_name_is_there():
 
 def test_the_function_quantize_is_not_hidden_by_its_module():
     code = (
-        "import flowkit.flow.quantize; from flowkit.flow import quantize; assert callable(quantize)"
+        "import flowkit.flow.quantization; from flowkit.flow import quantize; "
+        "assert callable(quantize)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowkit.errors import LockedError, RecipeError, UsageError
-from flowkit.flow.quantize import dequantize, from_denseflow, quantize, to_denseflow
+from flowkit.flow.quantization import dequantize, from_denseflow, quantize, to_denseflow
 from flowkit.interchange.export import export
 from flowkit.interchange.import_recipe import estimate_quality
 from flowkit.interchange.imports import import_folders, make_requantization_table

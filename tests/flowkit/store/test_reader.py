@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from flowkit.errors import CorruptError, FlowkitError, FormatError, StoreError, UsageError
-from flowkit.flow.quantize import dequantize
+from flowkit.flow.quantization import dequantize
 from flowkit.store import Snippet, Store, create_or_open, rebuild_index
 from flowkit.store import shard_reader as shard_reader_module
 from flowkit.store import writer as writer_module

@@ -18,13 +18,14 @@ SOLVERS = {"solve": 5, "solve_quantized": 5, "solve_filtered": 6}  # how many ba
 # The versions of Triton that a supported torch brings, 2.8 to 2.15.
 VERSIONS = ("3.4.0", "3.5.1", "3.6.0", "3.7.1", "3.8.0", "3.9.0")
 CAPABILITIES = (80, 90)
-BENCHMARK = Path(__file__).resolve().parents[3] / "benchmarks" / "kernels.py"
+BENCHMARK = Path(__file__).resolve().parents[4] / "benchmarks" / "kernels.py"
 
 COMPILE = """
 import json, sys
 from dataclasses import asdict
-from flowkit.flow.gpu.compilation import compile_kernels
-from flowkit.flow.gpu.inspection import inspect_solver
+sys.path.insert(0, sys.argv[2])
+from kernel_compilation import compile_kernels
+from kernel_inspection import inspect_solver
 capability = int(sys.argv[1])
 kernels = compile_kernels(capability)
 ptx = {name: kernel.asm["ptx"] for name, kernel in kernels.items()}
@@ -45,7 +46,11 @@ def compile_apart(*capabilities):
     environment = without_interpreter()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     runs = [
-        subprocess.Popen([sys.executable, "-c", COMPILE, str(capability)], env=environment, **pipes)
+        subprocess.Popen(
+            [sys.executable, "-c", COMPILE, str(capability), BENCHMARK.parent],
+            env=environment,
+            **pipes,
+        )
         for capability in capabilities
     ]
     answers = [run.communicate() for run in runs]
@@ -120,8 +125,9 @@ LAYOUTS = """
 """
 
 
-def test_loads_across_rows_are_counted():
-    from flowkit.flow.gpu.inspection import count_scattered
+def test_loads_across_rows_are_counted(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARK.parent))
+    from kernel_inspection import count_scattered
 
     assert count_scattered(LAYOUTS) == 2
     assert count_scattered(LAYOUTS.replace("[8, 4]", "[1, 32]")) == 0

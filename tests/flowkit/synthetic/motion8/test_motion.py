@@ -162,7 +162,7 @@ def test_draws_do_not_know_the_class() -> None:
     a = draw_scene(CONFIG, np.random.default_rng([0, 0, 3]))
     b = Clip(CONFIG, "train", 3).scene
     np.testing.assert_array_equal(a.ref, b.ref)
-    assert a.look == b.look
+    assert a.texture_seed == b.texture_seed
 
 
 def test_motion_is_moderate() -> None:

@@ -7,9 +7,9 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from flowkit.flow.gpu.layout import BLOCK, DEPTH, TUNING, WARPS
 from flowkit.flow.gpu.pyramid import build_level
 from flowkit.flow.gpu.solve import solve
-from flowkit.flow.gpu.tvl1 import BLOCK, DEPTH, REGISTERS, WARPS
 from flowkit.flow.params import PRESETS
 
 TYPES = {
@@ -28,7 +28,7 @@ TYPES = {
     "bound": "fp32",
     "tau": "fp32",
     "tau_by_theta": "fp32",
-    "largest": "fp32",
+    "threshold": "fp32",
 }
 """Types of the kernels' arguments by name; all other arguments are i32."""
 
@@ -57,11 +57,10 @@ def compile_kernels(capability: int, names: Collection[str] = KERNELS) -> dict[s
         "MEDIAN_SIDE": schedules[0].median_side, "FINEST_MEDIAN_SIDE": schedules[1].median_side,
         **shape,
     }  # fmt: skip
-    tuning = {"num_warps": WARPS, "num_stages": 1, "maxnreg": REGISTERS, "enable_fp_fusion": True}
     variants: dict[str, tuple[Any, dict[str, str], dict[str, Any], dict[str, Any]]] = {
-        "solve": (solve, {}, {"QUANTIZED": False, **plain}, tuning),
-        "solve_quantized": (solve, {"flow": "*u8"}, {"QUANTIZED": True, **plain}, tuning),
-        "solve_filtered": (solve, {"flow": "*u8"}, {"QUANTIZED": True, **filtered}, tuning),
+        "solve": (solve, {}, {"QUANTIZED": False, **plain}, TUNING),
+        "solve_quantized": (solve, {"flow": "*u8"}, {"QUANTIZED": True, **plain}, TUNING),
+        "solve_filtered": (solve, {"flow": "*u8"}, {"QUANTIZED": True, **filtered}, TUNING),
         "build_level": (build_level, {}, {"BLOCK": BLOCK}, {"enable_fp_fusion": True}),
         "build_first_level": (
             build_level, {"sources": "*u8"}, {"BLOCK": BLOCK}, {"enable_fp_fusion": True},

@@ -10,19 +10,13 @@ which other tools read, zero lies between two bytes: it is written as 128 and re
 (0.078 px for B = 20).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import numpy as np
+import numpy.typing as npt
 
 from flowkit.errors import FlowError
 
-# NumPy is imported inside the functions, because the package imports this module at once.
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    U8 = npt.NDArray[np.uint8]
-    F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
 
 
 def quantize(flow: F32, bound: float = 20.0) -> U8:
@@ -40,8 +34,6 @@ def quantize(flow: F32, bound: float = 20.0) -> U8:
     Raises:
         FlowError: ``flow`` holds NaN, its dtype is not float32, or the bound is not positive.
     """
-    import numpy as np
-
     scaled = _clip_flow(flow, bound)
     scaled *= 127
     scaled /= np.float32(bound)
@@ -64,8 +56,6 @@ def dequantize(q: U8, bound: float = 20.0) -> F32:
     Raises:
         FlowError: The dtype is not uint8, or the bound is not positive.
     """
-    import numpy as np
-
     _check_bytes(q)
     check_bound(bound)
     levels = np.maximum(np.arange(256), 1) - 128
@@ -85,8 +75,6 @@ def to_denseflow(flow: F32, bound: float = 20.0) -> U8:
     Raises:
         FlowError: ``flow`` holds NaN, its dtype is not float32, or the bound is not positive.
     """
-    import numpy as np
-
     scaled = _clip_flow(flow, bound)
     scaled += np.float32(bound)
     scaled /= np.float32(2 * bound)  # before × 255, so that zero is exactly ½ and then 127.5
@@ -107,8 +95,6 @@ def from_denseflow(q: U8, bound: float = 20.0) -> F32:
     Raises:
         FlowError: The dtype is not uint8, or the bound is not positive.
     """
-    import numpy as np
-
     _check_bytes(q)
     check_bound(bound)
     return (np.arange(256) * (2 * bound / 255) - bound).astype(np.float32)[q]
@@ -116,8 +102,6 @@ def from_denseflow(q: U8, bound: float = 20.0) -> F32:
 
 def _clip_flow(flow: F32, bound: float) -> F32:
     """Check an array of displacements, and return a copy clipped to ±bound."""
-    import numpy as np
-
     check_bound(bound)
     if not isinstance(flow, np.ndarray) or flow.dtype != np.float32:
         raise FlowError(
@@ -144,8 +128,6 @@ def check_bound(bound: float) -> None:
 
 def _check_bytes(q: U8) -> None:
     """Check that ``q`` is a uint8 array."""
-    import numpy as np
-
     if not isinstance(q, np.ndarray) or q.dtype != np.uint8:
         raise FlowError(
             f"quantized flow must be a uint8 array, got {getattr(q, 'dtype', type(q).__name__)}"

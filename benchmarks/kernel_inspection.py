@@ -1,8 +1,8 @@
 """Count layouts, barriers, instructions and spills in the compiled kernel of the solver.
 
-No GPU is needed: the kernel is compiled for a given one (`compilation.py`), and its machine code is
-disassembled with the tools that Triton contains. `benchmarks/kernels.py` prints these counts, and
-the tests check that they stay within bounds.
+No GPU is needed: the kernel is compiled for a given one (`kernel_compilation.py`), and its machine
+code is disassembled with the tools that Triton contains. `kernels.py` prints these counts, and the
+tests check that they stay within bounds.
 """
 
 import re
@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import triton
-
-from flowkit.flow.gpu.compilation import compile_kernels
+from kernel_compilation import compile_kernels
 
 ROW_LAYOUTS = {("[1, 1]", "[1, 32]"), ("[1]", "[32]")}
 """Layouts (sizePerThread, threadsPerWarp) in which a warp covers 32 neighbours of a row."""
