@@ -1,18 +1,13 @@
 """Load batches of video pieces in a thread or in processes that outlive a share."""
 
-import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch.utils.data import DataLoader
-
-from flowkit.caches import shorten_socket_paths
 from flowkit.datasets.views import Piece, ViewReader
 from flowkit.errors import FlowkitError
-from train.tasks.samples import begin_worker
+from train.tasks.samples import limit_threads, make_batch_loader
 
 
 @dataclass
@@ -43,21 +38,7 @@ class BatchLoader:
 
     def __init__(self, reader: ViewReader, readers: int, pinned: bool) -> None:
         self._sampler = BatchList()
-        shorten_socket_paths()
-        forkserver = multiprocessing.get_context("forkserver")
-        # Preloaded, so that readers start at once.
-        forkserver.set_forkserver_preload(["flowkit.datasets.views"])
-        self._loader: DataLoader[Any] = DataLoader(
-            reader,
-            batch_size=None,
-            sampler=self._sampler,
-            num_workers=readers,
-            pin_memory=pinned,
-            persistent_workers=readers > 0,
-            worker_init_fn=begin_reader,
-            multiprocessing_context=forkserver if readers else None,
-            generator=torch.Generator(),
-        )
+        self._loader = make_batch_loader(reader, self._sampler, readers, pinned, initialize_reader)
 
     def load(self, batches: Sequence[list[Piece]]) -> Iterator[dict[str, Any]]:
         """Yield what the `ViewReader` returns for each batch.
@@ -77,10 +58,10 @@ class BatchLoader:
             ) from error
 
 
-def begin_reader(number: int) -> None:
+def initialize_reader(worker: int) -> None:
     """Initialize a reader process: one thread, and SIGINT ignored.
 
     A terminal sends Ctrl-C to all processes, and only the main process should answer it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    begin_worker(number)
+    limit_threads(worker)

@@ -23,7 +23,7 @@ from train.features.network import FeatureNetwork, Wanted, check_sizes, find_net
 from train.features.plan import make_failure, make_plan, share_out
 from train.features.setup import WorkerSetup
 from train.features.summary import Summary
-from train.runs.run import Run, check_size
+from train.runs.run import Run, check_frame_size
 
 BATCH = {"cpu": 32, "cuda": 256}
 BATCHES = {"cpu": 4, "cuda": 64}  # per share, the most that a killed worker loses
@@ -200,7 +200,7 @@ def begin_setup(
         )
     check_sizes(network)
     if network.short_side is not None:
-        check_size(Run(wanted.model).recipe, Store(root))
+        check_frame_size(Run(wanted.model).recipe, Store(root))
     recipe, known = network.recipe, header.recipe.features.get(name)
     if known is not None:  # the name may differ if the weights are equal
         recipe = replace(recipe, model=known.model, note=known.note)

@@ -5,27 +5,35 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from flowkit.store import Store
 from train.distributed.parallel import Process, launch
 from train.loop.epochs import train_phase
 from train.recipe.recipe import Recipe
 from train.runs.journal import Log
-from train.runs.run import Run, Settings
+from train.runs.run import Run, Settings, create_run
 from train.tasks.registry import find_task
 
 
-def check_start(recipe: Recipe, store: Store) -> None:
-    """Check that a recipe can be trained on a store, before a run folder is created.
+def open_run(folder: Path, recipe: Recipe, store: Store) -> Run:
+    """Open a run, or create it if the recipe can be trained on the store.
+
+    Args:
+        folder: Folder of the run.
+        recipe: The recipe to train.
+        store: The store to train on.
 
     Raises:
         UsageError: The recipe and the store do not fit each other.
         StoreError: The store cannot be used.
+        RunError: The existing run has another recipe or store.
     """
-    find_task(recipe).check(store)
+    if not (folder / "run.json").exists():
+        find_task(recipe).check(store)
+    return create_run(folder, recipe, store)
 
 
 @dataclass
@@ -34,58 +42,51 @@ class Stop:
 
     steps: int | None = None
     """Steps of this session after which to stop. None sets no limit."""
-    asked: bool = field(default=False, init=False)
+    requested: bool = field(default=False, init=False)
     """Whether a stop was requested."""
 
     def __call__(self) -> bool:
         """Count one step and return whether training should stop now."""
         if self.steps is not None:
             self.steps -= 1
-            self.asked = self.asked or self.steps <= 0
-        return self.asked
+            self.requested = self.requested or self.steps <= 0
+        return self.requested
 
     @contextmanager
-    def listen(self, log: Log) -> Iterator[None]:
+    def handle_signals(self, log: Log) -> Iterator[None]:
         """Request a stop on the first SIGINT or SIGTERM and interrupt at once on the second."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
-        def handle(number: int, frame: FrameType | None) -> None:
-            if self.asked:
-                raise KeyboardInterrupt
-            self.asked = True
-            log("stopping after this step (again to stop at once)")
+        message = "stopping after this step (again to stop at once)"
+        # In a thread: the signal may have come in the middle of another message.
+        announcement = threading.Thread(target=log, args=(message,))
 
-        former: dict[int, Any] = {
-            n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)
-        }
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self.requested:
+                raise KeyboardInterrupt
+            self.requested = True
+            announcement.start()
+
+        former = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
+            if announcement.ident is not None:
+                announcement.join()
 
 
-@dataclass(frozen=True)
-class TrainingJob:
-    """Picklable description of a session, called in each of its processes."""
-
-    run: Path
-    """Folder of the run."""
-    store: Path
-    """Folder of the store."""
-    settings: Settings
-    """Device, precision and processes of the session."""
-    stop: Stop
-    """Decides when to stop."""
-
-    def __call__(self, process: Process, log: Log = print) -> None:
-        """Train the unfinished phases in this process until one is asked to stop."""
-        run, store = Run(self.run), Store(self.store)
-        for phase in run.unfinished():
-            if not train_phase(run, phase, store, self.settings, process, self.stop, log):
-                return
+def train_phases(
+    run: Path, store: Path, settings: Settings, stop: Stop, process: Process, log: Log = print
+) -> None:
+    """Train the unfinished phases of a run in this process, until one is asked to stop."""
+    opened_run, opened_store = Run(run), Store(store)
+    for phase in opened_run.list_unfinished_phases():
+        if not train_phase(opened_run, phase, opened_store, settings, process, stop, log):
+            return
 
 
 def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | None = None) -> bool:
@@ -108,16 +109,16 @@ def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | Non
         RunError: Another process trains the run, the store changed, or training failed.
     """
     stop = Stop(steps)
-    with run.hold():
+    with run.lock():
         run.check_store(store, unchanged=True)
         if run.is_finished():
             log(f"{run.path} is finished: flowkit evaluate {run.path} --store {store.path}")
             return True
-        run.note_session(settings)
-        work = TrainingJob(run.path.absolute(), store.path.absolute(), settings, stop)
+        run.record_session(settings)
+        work = partial(train_phases, run.path.absolute(), store.path.absolute(), settings, stop)
         if settings.processes > 1:
             launch(work, settings)
         else:
-            with stop.listen(log):
+            with stop.handle_signals(log):
                 work(Process(), log)
         return run.is_finished()

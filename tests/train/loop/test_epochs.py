@@ -142,7 +142,7 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(begin, store):
 
 def test_a_second_signal_stops_at_once():
     stop = Stop()
-    with stop.listen(silent):
+    with stop.handle_signals(silent):
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop()
         with pytest.raises(KeyboardInterrupt):

@@ -14,13 +14,13 @@ import torch
 
 from flowkit.flow.color import flow_to_color
 from models.networks.two_stream import TwoStream
-from train.recipe.recipe import ImageRecipe, of_split
+from train.recipe.recipe import ImageRecipe
 from train.report.figures.drawing import Drawing, Source, make_figure
 from train.runs.phases import Phase, list_phases
 from train.runs.run import RunError
 from train.tasks.backbones import Inputs, find_inputs
-from train.tasks.networks import finished_network
-from train.tasks.samples import make_dataset, needed_streams, prepare_images
+from train.tasks.networks import load_phase_network
+from train.tasks.samples import list_network_streams, make_dataset, prepare_images
 
 VIDEOS = 4
 """Number of videos, if none are named."""
@@ -40,9 +40,9 @@ def draw_attention(source: Source) -> list[Drawing]:
     phase, whole = choose_phase(source), source.run.recipe
     if source.store is None or phase is None or not isinstance(whole, ImageRecipe):
         return []
-    network = finished_network(source.run, phase, phase.stream)
+    network = load_phase_network(source.run, phase, phase.stream)
     blocks = choose_blocks(network, phase.branch)
-    recipe = of_split(whole, phase.split)
+    recipe = whole.for_split(phase.split)
     dataset = make_dataset(recipe, source.store, ("rgb", "flow"), "validate")
     rows = [int(row) for row in dataset.subset.rows]
     chosen = choose_videos(source, rows)
@@ -174,7 +174,7 @@ def compute_maps(
         )
         for kind, block in blocks.items()
     ]
-    streams = needed_streams(phase)
+    streams = list_network_streams(phase)
     batch: dict[str, torch.Tensor] = {stream: sample[stream][None, k : k + 1] for stream in streams}
     maps = {}
     with torch.no_grad():

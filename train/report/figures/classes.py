@@ -5,7 +5,7 @@ Fig. 4 and Table 3 of Chi et al. 2019; Fig. 4 and 5 of CATNet (Wang, Peng, Qiao 
 
 import numpy as np
 
-from train.evaluation.scores import Scores, count_confusions, per_class
+from train.evaluation.scores import Scores, count_confusions, measure_class_accuracies
 from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
 from train.runs.run import Run, RunError
 
@@ -37,7 +37,8 @@ def draw_classes(source: Source) -> list[Drawing]:
     over = source.run.recipe.testing.over
     names = np.array(source.run.classes)
     ours, theirs = (
-        per_class(scores.of(over), scores.labels) for scores in (our_scores, other_scores)
+        measure_class_accuracies(scores.get_averages(over), scores.labels)
+        for scores in (our_scores, other_scores)
     )
     gain = np.nan_to_num(ours - theirs)
     order = np.argsort(-gain, kind="stable")[: min(MAX_IMPROVED, len(names))]
@@ -53,7 +54,7 @@ def draw_classes(source: Source) -> list[Drawing]:
     axes.legend(fontsize=8, frameon=False)
     caption = f"The {len(order)} classes that improved most."
     confusions = list_resolved_confusions(
-        source, our_scores.of(over), other_scores.of(over), our_scores.labels
+        source, our_scores.get_averages(over), other_scores.get_averages(over), our_scores.labels
     )
     return [Drawing(name="classes", caption=caption, figure=figure), confusions]
 
@@ -76,7 +77,7 @@ def draw_gains(source: Source) -> list[Drawing]:
         return []
     over, names = source.run.recipe.testing.over, np.array(source.run.classes)
     ours, theirs = (
-        per_class(scores.of(over), scores.labels)
+        measure_class_accuracies(scores.get_averages(over), scores.labels)
         for scores in load_both_scores(source, source.against)
     )
     gain = 100 * np.nan_to_num(ours - theirs)
@@ -109,7 +110,9 @@ def draw_accuracies(source: Source) -> list[Drawing]:
     if source.run.recipe.labels == "many":
         return []
     scores = source.scores(source.best_score())
-    accuracy = 100 * per_class(scores.of(source.run.recipe.testing.over), scores.labels)
+    accuracy = 100 * measure_class_accuracies(
+        scores.get_averages(source.run.recipe.testing.over), scores.labels
+    )
     accuracy = np.sort(accuracy[~np.isnan(accuracy)])[::-1]
     figure, axes = make_figure(7, 3.2)
     axes.bar(np.arange(len(accuracy)), accuracy, 1.0, color=ACCENTS[0])
@@ -187,7 +190,7 @@ def draw_confusion(source: Source) -> list[Drawing]:
         return []
     name = source.best_score()
     scores = source.scores(name)
-    matrix = count_confusions(scores.of(source.run.recipe.testing.over), scores.labels)
+    matrix = count_confusions(scores.get_averages(source.run.recipe.testing.over), scores.labels)
     fractions = matrix / matrix.sum(axis=1, keepdims=True).clip(1)
     has_names = len(fractions) <= MAX_NAMED
     side = 4.5 if not has_names else 2.5 + 0.22 * len(fractions)

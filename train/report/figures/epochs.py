@@ -57,7 +57,7 @@ def name_size(run: Run) -> str:
     sets = find_sets(run)
     if sets is None or sets.method != "clusters":
         return run.path.name
-    units = sets.of("units")
+    units = sets.get_by_modality("units")
     return "/".join(str(units[modality]) for modality in sets.streams)
 
 

@@ -31,7 +31,7 @@ def draw_fusion(source: Source) -> list[Drawing]:
         accuracy = []
         for weights in RATIOS:
             fused = fuse_scores(rgb, flow, weights, over)
-            accuracy.append(100 * measure(fused.of(over), fused.labels)[metric])
+            accuracy.append(100 * measure(fused.get_averages(over), fused.labels)[metric])
         colour = ACCENTS[lines % len(ACCENTS)]
         axes.plot(np.arange(len(RATIOS)), accuracy, "o-", ms=3, color=colour,
                   label=scoring.name or "two-stream")  # fmt: skip

@@ -20,14 +20,14 @@ from flowkit.flow import flow_to_color
 from models.networks.pyramid import PyramidNetwork
 from train.evaluation.evaluate import score_phases
 from train.evaluation.scores import METRICS, measure
-from train.recipe.recipe import ImageRecipe, of_split
+from train.recipe.recipe import ImageRecipe
 from train.report.figures.attention import choose_videos
 from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
 from train.runs.phases import Phase, list_phases, list_scorings
 from train.runs.run import Run, Settings
 from train.tasks.backbones import find_inputs
-from train.tasks.networks import find_image_recipe, finished_network
-from train.tasks.samples import make_dataset, needed_streams, prepare_images
+from train.tasks.networks import find_image_recipe, load_phase_network
+from train.tasks.samples import list_network_streams, make_dataset, prepare_images
 
 SHOWN = 5
 """Frames of a video, and positions of a map, that are shown."""
@@ -77,11 +77,11 @@ def draw_branch(source: Source, phase: Phase) -> list[Drawing]:
         The two figures.
     """
     assert source.store is not None
-    recipe = of_split(find_image_recipe(source.run), phase.split)
+    recipe = find_image_recipe(source.run).for_split(phase.split)
     longer = replace(recipe, data=replace(recipe.data, num_segments=SHOWN))
-    dataset = make_dataset(longer, source.store, needed_streams(phase), "validate")
+    dataset = make_dataset(longer, source.store, list_network_streams(phase), "validate")
     chosen = choose_videos(source, [int(row) for row in dataset.subset.rows])
-    network = getattr(finished_network(source.run, phase, phase.stream), phase.branch)
+    network = getattr(load_phase_network(source.run, phase, phase.stream), phase.branch)
     videos = []
     for index in chosen:
         inputs = dataset[0, index][phase.branch]
@@ -248,6 +248,6 @@ def measure_accuracies(run: Run, source: Source) -> dict[str, list[float]]:
         changed.recipe = replace(run.recipe, testing=replace(run.recipe.testing, segments=count))
         scores = score_phases(changed, scoring, source.store, Settings(), lambda _: lambda *_: None)
         for name, value in scores.items():
-            metrics = measure(value.of(run.recipe.testing.over), value.labels)
+            metrics = measure(value.get_averages(run.recipe.testing.over), value.labels)
             accuracies.setdefault(name, []).append(100 * metrics[metric])
     return accuracies

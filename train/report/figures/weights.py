@@ -19,10 +19,10 @@ from flowkit.store import Store
 from flowkit.synthetic.flash_mnist import SPLITS, FlashMNIST
 from flowkit.synthetic.mnist import read_digits
 from train.flash_mnist.store import DATASET, digest_digits
-from train.recipe.recipe import FeatureSetRecipe, of_split
+from train.recipe.recipe import FeatureSetRecipe
 from train.report.figures.attention import choose_videos
 from train.report.figures.drawing import Drawing, Source, make_figure
-from train.runs.phases import phases_of
+from train.runs.phases import list_phases
 from train.tasks.sets import FeatureSetTask
 
 F32 = npt.NDArray[np.float32]
@@ -138,8 +138,8 @@ def compute_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]
     recipe, store = source.run.recipe, source.store
     if not isinstance(recipe, FeatureSetRecipe) or store is None:
         return {}
-    phase = phases_of(recipe, recipe.splits[0] if recipe.splits else None)[0]
-    task = FeatureSetTask(take_all(of_split(recipe, phase.split)))
+    phase = list_phases(recipe)[0]
+    task = FeatureSetTask(take_all(recipe.for_split(phase.split)))
     network = task.load_finished_network(source.run, phase)
     dataset = task.open_dataset(store, phase, "test")
     rows = [int(row) for row in dataset.subset.rows]
