@@ -2,29 +2,11 @@
 
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from flowkit.datasets.views import Piece, ViewReader
 from flowkit.errors import FlowkitError
 from train.tasks.samples import limit_threads, make_batch_loader
-
-
-@dataclass
-class BatchList:
-    """Sampler over the batches of one share.
-
-    The batches are replaced for each share, because the loader outlives it.
-    """
-
-    batches: Sequence[list[Piece]] = field(default_factory=list)
-    """The pieces of each batch."""
-
-    def __iter__(self) -> Iterator[list[Piece]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
 
 
 class BatchLoader:
@@ -37,8 +19,9 @@ class BatchLoader:
     """
 
     def __init__(self, reader: ViewReader, readers: int, pinned: bool) -> None:
-        self._sampler = BatchList()
-        self._loader = make_batch_loader(reader, self._sampler, readers, pinned, initialize_reader)
+        # The batches are replaced for each share of videos, because the loader outlives it.
+        self._batches: list[list[Piece]] = []
+        self._loader = make_batch_loader(reader, self._batches, readers, pinned, initialize_reader)
 
     def load(self, batches: Sequence[list[Piece]]) -> Iterator[dict[str, Any]]:
         """Yield what the `ViewReader` returns for each batch.
@@ -46,7 +29,7 @@ class BatchLoader:
         Raises:
             FlowkitError: A reader process died.
         """
-        self._sampler.batches = batches
+        self._batches[:] = batches
         try:
             yield from self._loader
         except RuntimeError as error:

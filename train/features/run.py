@@ -59,6 +59,7 @@ class Options:
     roll_bytes: int = 1 << 30
     """Size in bytes at which a shard is committed."""
     recover_seconds: float = 30.0
+    """Seconds that recovery may wait for shards of a killed run that are still locked."""
 
     def __post_init__(self) -> None:
         if self.workers == 0 and self.address is not None:
@@ -109,7 +110,7 @@ class FeatureRun(StoreRun):
     def __init__(
         self, root: Path, name: str, wanted: Wanted, options: Options, console: Console | None
     ) -> None:
-        self.summary = Summary(store=str(root), name=name, network="")
+        self.summary = Summary(store=str(root), name=name)
         super().__init__(root, options, self.summary, console)
         self.name, self.wanted, self.options = name, wanted, options
 
@@ -155,13 +156,9 @@ class FeatureRun(StoreRun):
     def make_failure(self, outcome: Outcome) -> Failure:
         """Build the failure of a video from its outcome."""
         return make_failure(
-            outcome.id,
-            outcome.kind,
-            outcome.reason,
-            self.setup.stream,
-            outcome.attempts,
+            outcome.id, outcome.kind, outcome.reason, self.setup.stream, outcome.attempts,
             outcome.traceback,
-        )
+        )  # fmt: skip
 
     def is_committed(self, store: Store, id: str) -> bool:
         """Return whether a video has its features in the store."""
