@@ -31,6 +31,11 @@ F32 = npt.NDArray[np.float32]
 TOP = 5
 
 
+def choose_metric(labels: Labels) -> tuple[str, str]:
+    """Return the key and the title of the metric that represents a result."""
+    return next(iter(METRICS[labels].items()))
+
+
 @dataclass(frozen=True)
 class Scores:
     """Scores of one network on one subset."""

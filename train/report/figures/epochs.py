@@ -3,8 +3,8 @@
 Long et al., "Attention Clusters", CVPR 2018.
 """
 
+from train.evaluation.scores import choose_metric
 from train.recipe.recipe import FeatureSetRecipe, Sets
-from train.report.figures.curves import name_metric
 from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
 from train.runs.journal import read_lines
 from train.runs.phases import list_phases
@@ -25,7 +25,7 @@ def draw_epochs(source: Source) -> list[Drawing]:
     """
     if not source.beside:
         return []
-    key, title = name_metric(source.run.recipe)
+    key, title = choose_metric(source.run.recipe.labels)
     figure, axes = make_figure()
     runs = [source.run, *source.beside]
     sizes = sorted({name_size(run) for run in runs}, key=lambda size: (len(size), size))
