@@ -46,9 +46,9 @@ def flash_mnist(
         torch.set_num_threads(threads)
     training = DigitTraining(epochs=epochs) if epochs else DigitTraining()
     facts = make_store(store, FlashMNIST(digits, seed=seed), training, count_progress)
-    read = facts["accuracy"]
+    accuracy = facts["accuracy"]
     click.echo(
         f"{store}: {len(Store(store)):,} videos of {facts['digits']['train']:,} training and "
-        f"{facts['digits']['test']:,} test digits; the CNN reads {read['digits']:.2%} of the test "
-        f"digits in noise, and {read['noise']:.2%} of noise, rightly"
+        f"{facts['digits']['test']:,} test digits; the CNN reads {accuracy['digits']:.2%} of the test "
+        f"digits in noise, and {accuracy['noise']:.2%} of noise, rightly"
     )

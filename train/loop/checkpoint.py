@@ -55,13 +55,13 @@ class Progress:
         missing = {*STATEFUL, *PLAIN} - set(state)
         if missing:
             raise RunError(f"{path}: not a checkpoint, it lacks {', '.join(sorted(missing))}")
-        own, given = self.network.state_dict(), state["network"]
-        wrong = sorted(set(own) ^ set(given))
-        wrong += [n for n in own if n in given and own[n].shape != given[n].shape]
-        if wrong:
+        expected, saved = self.network.state_dict(), state["network"]
+        differing = sorted(set(expected) ^ set(saved))
+        differing += [n for n in expected if n in saved and expected[n].shape != saved[n].shape]
+        if differing:
             raise RunError(
-                f"{path} is a checkpoint of another model: {len(wrong)} weights differ "
-                f"({', '.join(wrong[:4])} …); train in a new folder, or with the recipe it is of"
+                f"{path} is a checkpoint of another model: {len(differing)} weights differ "
+                f"({', '.join(differing[:4])} …); train in a new folder, or with the recipe it is of"
             )
         for name in STATEFUL:
             getattr(self, name).load_state_dict(state[name])
