@@ -49,6 +49,6 @@ def flash_mnist(
     accuracy = facts["accuracy"]
     click.echo(
         f"{store}: {len(Store(store)):,} videos of {facts['digits']['train']:,} training and "
-        f"{facts['digits']['test']:,} test digits; the CNN reads {accuracy['digits']:.2%} of the test "
-        f"digits in noise, and {accuracy['noise']:.2%} of noise, rightly"
+        f"{facts['digits']['test']:,} test digits; the CNN reads {accuracy['digits']:.2%} of the "
+        f"test digits in noise, and {accuracy['noise']:.2%} of noise, rightly"
     )

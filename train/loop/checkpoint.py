@@ -61,7 +61,7 @@ class Progress:
         if differing:
             raise RunError(
                 f"{path} is a checkpoint of another model: {len(differing)} weights differ "
-                f"({', '.join(differing[:4])} …); train in a new folder, or with the recipe it is of"
+                f"({', '.join(differing[:4])} …); train in a new folder, or with its recipe"
             )
         for name in STATEFUL:
             getattr(self, name).load_state_dict(state[name])

@@ -86,7 +86,7 @@ def train_phase(
         board = run.path / "tensorboard" / phase.name
         journal = Journal(folder, board, progress.step, progress.epoch, log)
     try:
-        if not train_epochs(context, network, inner, progress, journal):
+        if not train_epochs(context, network, progress, journal):
             return False
         if process.rank == 0:
             write_tensors(folder / "weights.pt", task.select_weights(inner, phase))
@@ -101,18 +101,13 @@ def ignore_line(text: str) -> None:
 
 
 def train_epochs(
-    context: PhaseContext,
-    network: nn.Module,
-    inner: Any,
-    progress: Progress,
-    journal: Journal | NullLogger,
+    context: PhaseContext, network: nn.Module, progress: Progress, journal: Journal | NullLogger
 ) -> bool:
     """Train the remaining epochs of a phase.
 
     Args:
         context: The phase to train.
-        network: The network to call in a step, which may wrap `inner`.
-        inner: The network itself.
+        network: The network to call in a step, which may wrap that of `progress`.
         progress: Where training starts; updated.
         journal: Logs steps and epochs.
 
@@ -125,12 +120,12 @@ def train_epochs(
         balance = weigh_classes(dataset.labels(), context.recipe.classes).to(context.device)
         context = replace(context, balance=balance)
     sampler, loader = make_training_loader(context, dataset)
-    validate = make_validation(context, inner)
+    validate = make_validation(context, progress.network)
     epochs = count_epochs(training, len(dataset))
     while progress.epoch < epochs:
         # The index may have been rebuilt since the run began.
         context.run.check_store(Store(context.store.path), unchanged=True)
-        context.task.set_train_mode(inner, context.phase)
+        context.task.set_train_mode(progress.network, context.phase)
         videos_taken = progress.taken // process.world
         sampler.load_state_dict(
             {"epoch": progress.epoch, "taken": videos_taken, "size": len(dataset)}

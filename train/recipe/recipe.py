@@ -28,21 +28,7 @@ from train.recipe.base import BaseRecipe, CommonFields
 from train.recipe.feature_sets import FeatureSetRecipe
 from train.recipe.images import ImageRecipe
 from train.recipe.parsing import parse, suggest
-from train.recipe.sections import (
-    STRICT,
-    Branch,
-    Clip,
-    Data,
-    Dropout,
-    Family,
-    Network,
-    Pyramid,
-    Sets,
-    Stream,
-    Subsets,
-    Testing,
-    Training,
-)  # fmt: skip
+from train.recipe.sections import STRICT, Branch, Data, Family, Network, Sets, Stream, Training
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 
@@ -189,8 +175,7 @@ def write_recipe(recipe: Recipe) -> str:
 
 
 __all__ = [
-    "AudioRecipe", "Branch", "Clip", "Data", "Dropout", "Family", "FeatureSetRecipe",
-    "ImageRecipe", "Network", "Pyramid", "Recipe", "RecipeT", "Sets", "Stream", "Subsets",
-    "Testing", "Training", "change_recipe", "list_recipes", "list_values",
+    "AudioRecipe", "Branch", "Family", "FeatureSetRecipe", "ImageRecipe", "Network", "Recipe",
+    "RecipeT", "Sets", "Stream", "Training", "change_recipe", "list_recipes", "list_values",
     "read_recipe", "write_recipe",
 ]  # fmt: skip

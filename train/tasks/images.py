@@ -15,24 +15,9 @@ from train.recipe.recipe import Branch, ImageRecipe, Stream
 from train.runs.journal import Log
 from train.runs.phases import Phase, list_split_phases
 from train.runs.run import Run
+from train.tasks import networks, samples
 from train.tasks.backbones import Inputs, find_inputs, make_backbone
-from train.tasks.networks import (
-    add_pyramid,
-    check_networks,
-    load_phase_network,
-    make_network,
-    select_weights,
-    set_train_mode,
-    start_network,
-)  # fmt: skip
-from train.tasks.samples import (
-    USES,
-    TensorDict,
-    Use,
-    list_network_streams,
-    make_dataset,
-    prepare_images,
-)
+from train.tasks.samples import USES, TensorDict, Use, list_network_streams, prepare_images
 from train.tasks.task import Task
 from train.tasks.weights import load_initial_weights
 
@@ -54,21 +39,21 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
     def check(self, store: Store) -> None:
         """Build each network, open each dataset, and load the weight files."""
         recipe = self.recipe
-        check_networks(recipe)
+        networks.check_networks(recipe)
         for split_recipe in recipe.list_split_recipes():
             for use in USES:
-                make_dataset(split_recipe, store, recipe.streams, use)
+                samples.make_dataset(split_recipe, store, recipe.streams, use)
         if recipe.network.weights:
             for phase in list_split_phases(recipe, None):
                 load_initial_weights(self.build_network(phase), recipe, phase)
 
     def build_network(self, phase: Phase) -> TwoStream:
         """Build both branches, with the attention between or inside them."""
-        return make_network(self.recipe, phase, phase.stream)
+        return networks.make_network(self.recipe, phase, phase.stream)
 
     def start_network(self, run: Run, phase: Phase, store: Store, log: Log) -> TwoStream:
         """Build the network and load weight files and the branches of earlier phases."""
-        network = start_network(run, phase, log)
+        network = networks.start_network(run, phase, log)
         # Otherwise the frozen branch would depend on the trained one, and gradients would be
         # propagated through it only to be multiplied by zero.
         network.drop_identities(("flow" if phase.branch == "rgb" else "rgb",))
@@ -76,7 +61,7 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
 
     def set_train_mode(self, network: TwoStream, phase: Phase) -> None:
         """Train one branch, or parts of it, and freeze the other."""
-        set_train_mode(network, phase)
+        networks.set_train_mode(network, phase)
 
     def get_trained_part(self, network: TwoStream, phase: Phase) -> nn.Module:
         """Return the trained branch with its attention blocks."""
@@ -85,14 +70,14 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
 
     def select_weights(self, network: TwoStream, phase: Phase) -> TensorDict:
         """Return the weights of the trained branch, or of both where they are connected."""
-        return select_weights(network, phase)
+        return networks.select_weights(network, phase)
 
     def load_finished_network(
         self, run: Run, phase: Phase, branches: tuple[Branch, ...] = ()
     ) -> TwoStream:
         """Load the network without blocks that are still the identity."""
         scores = branches[0] if branches in (("rgb",), ("flow",)) else "both"
-        network = load_phase_network(run, phase, scores)
+        network = networks.load_phase_network(run, phase, scores)
         network.drop_identities()
         return network
 
@@ -105,7 +90,7 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
         recipe = self.recipe
         with torch.device("meta"):  # parameters are counted, so no values are needed
             trunk = make_backbone(recipe, "rgb")
-            branch = add_pyramid(recipe, trunk) if recipe.network.pyramid else trunk
+            branch = networks.add_pyramid(recipe, trunk) if recipe.network.pyramid else trunk
         plain = count_parameters(branch)
         counts = {"one branch": plain, "two branches": 2 * plain}
         for phase in list_split_phases(recipe, None):
@@ -121,7 +106,7 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
         self, store: Store, phase: Phase, use: Use, subset: str | None = None
     ) -> VideoDataset:
         """Open snippets, clips or windows of the streams that the phase's network reads."""
-        return make_dataset(self.recipe, store, list_network_streams(phase), use, subset)
+        return samples.make_dataset(self.recipe, store, list_network_streams(phase), use, subset)
 
     def train_scores(
         self, network: nn.Module, batch: TensorDict, phase: Phase, device: torch.device

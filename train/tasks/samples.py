@@ -14,28 +14,9 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader
 
 from flowkit.caches import shorten_socket_paths
+from flowkit.datasets import snippets, transforms
 from flowkit.datasets.sampling import ClipSampling, make_generator
-from flowkit.datasets.snippets import (
-    Batches,
-    ClipDataset,
-    EpochSampler,
-    Key,
-    SnippetDataset,
-    VideoDataset,
-    scale_bytes,
-)  # fmt: skip
 from flowkit.datasets.subsets import LabelledSubset
-from flowkit.datasets.transforms import (
-    FLOW_SCALES,
-    RGB_SCALES,
-    CentreCrop,
-    Crops,
-    JitteredCrop,
-    MultiScaleCrop,
-    RandomCrop,
-    TenCrop,
-    ThreeCrop,
-)  # fmt: skip
 from flowkit.datasets.windows import WindowDataset
 from flowkit.errors import UsageError
 from flowkit.store import Store
@@ -50,15 +31,15 @@ Use = Literal["train", "validate", "test"]
 USES: tuple[Use, ...] = ("train", "validate", "test")
 TensorDict = dict[str, torch.Tensor]
 """Tensors by name: a batch, logits by branch, losses by name, or weights by name."""
-TEST_CROPS: dict[str, type[CentreCrop] | type[TenCrop] | type[ThreeCrop]] = {
-    "centre": CentreCrop,
-    "three": ThreeCrop,
-    "ten": TenCrop,
+TEST_CROPS: dict[str, Callable[[int], transforms.Crops]] = {
+    "centre": transforms.CentreCrop,
+    "three": transforms.ThreeCrop,
+    "ten": transforms.TenCrop,
 }
 
 
 class TaskDataset(Protocol):
-    """A dataset that makes whole batches."""
+    """A dataset that makes batch_dataset batches."""
 
     @property
     def subset(self) -> LabelledSubset:
@@ -70,7 +51,7 @@ class TaskDataset(Protocol):
     def labels(self) -> torch.Tensor:
         """Return the labels of all videos: (N,) int64, or (N, C) float32 of zeros and ones."""
 
-    def batch(self, keys: Sequence[int | Key]) -> TensorDict:
+    def batch(self, keys: Sequence[int | snippets.Key]) -> TensorDict:
         """Return the samples of these keys, (epoch, index) each, with ``label`` and ``row``."""
 
 
@@ -85,7 +66,7 @@ def make_dataset(
     streams: tuple[Stream, ...],
     use: Use,
     subset: str | None = None,
-) -> VideoDataset:
+) -> snippets.VideoDataset:
     """Open a dataset of images as uint8.
 
     Args:
@@ -103,7 +84,7 @@ def make_dataset(
     """
     data, testing = recipe.data, recipe.testing
     name = subset or getattr(recipe.subsets, use)
-    crops: Crops = CentreCrop(data.size)
+    crops: transforms.Crops = transforms.CentreCrop(data.size)
     if use == "train":
         crops = make_crops(recipe, streams)
     elif use == "test":
@@ -117,32 +98,34 @@ def make_dataset(
     }
     many = subset is not None or recipe.labels == "many"
     segments = testing.segments if use == "test" else data.num_segments
-    dataset: VideoDataset
+    dataset: snippets.VideoDataset
     if data.clip is not None:
         clips = testing.segments if use == "test" else 1
         sampling = ClipSampling(length=data.clip.length, stride=data.clip.stride, clips=clips)
-        dataset = ClipDataset(store, name, sampling, many=many, **options)
+        dataset = snippets.ClipDataset(store, name, sampling, many=many, **options)
     elif data.window is not None and use == "train":
         options |= {"seconds": data.window, "flow_length": data.flow_length}
         dataset = WindowDataset(store, name, segments, **options)
         check_times(dataset)
     else:
         options["flow_length"] = data.flow_length
-        dataset = SnippetDataset(store, name, segments, many=many, **options)
+        dataset = snippets.SnippetDataset(store, name, segments, many=many, **options)
     if subset is None:
         check_labels(dataset.subset, recipe.classes)
     return dataset
 
 
-def make_crops(recipe: ImageRecipe, streams: tuple[Stream, ...]) -> Crops:
+def make_crops(recipe: ImageRecipe, streams: tuple[Stream, ...]) -> transforms.Crops:
     """Make the recipe's random crop for training."""
     data = recipe.data
     if data.crops == "multi-scale":
-        scales = data.scales or (FLOW_SCALES if "flow" in streams else RGB_SCALES)
-        return MultiScaleCrop(scales, data.size, data.mirror)
+        scales = data.scales or (
+            transforms.FLOW_SCALES if "flow" in streams else transforms.RGB_SCALES
+        )
+        return transforms.MultiScaleCrop(data.scales or default, data.size, data.mirror)
     if data.crops == "jittered":
-        return JitteredCrop(data.jitter, data.size, data.mirror)
-    return RandomCrop(data.size, data.mirror)
+        return transforms.JitteredCrop(data.jitter, data.size, data.mirror)
+    return transforms.RandomCrop(data.size, data.mirror)
 
 
 def check_labels(subset: LabelledSubset, classes: int) -> None:
@@ -168,7 +151,7 @@ def check_times(dataset: WindowDataset) -> None:
         raise UsageError(
             f"{store.path}: data.window learns what happens in a window, and expected labels with "
             f"times; none of the {len(labels)} labels of subset {dataset.subset.name!r} has one. "
-            "Index the store again with annotations that have (start, end), or train on whole "
+            "Index the store again with annotations that have (start, end), or train on batch_dataset "
             "videos (--set data.window=null)"
         )
 
@@ -184,7 +167,7 @@ class OtherClassFlow:
         UsageError: All videos have the same class.
     """
 
-    def __init__(self, dataset: VideoDataset, seed: int) -> None:
+    def __init__(self, dataset: snippets.VideoDataset, seed: int) -> None:
         self.dataset = dataset
         labels = dataset.labels().tolist()
         if len(set(labels)) == 1:
@@ -209,12 +192,12 @@ class OtherClassFlow:
 
 def make_loader(
     dataset: TaskDataset,
-    sampler: EpochSampler | Sequence[Key],
+    sampler: snippets.EpochSampler | Sequence[snippets.Key],
     batch: int,
     settings: Settings,
     training: bool,
 ) -> DataLoader[Any]:
-    """Make a loader of whole batches.
+    """Make a loader of batch_dataset batches.
 
     Args:
         dataset: The dataset.
@@ -224,17 +207,13 @@ def make_loader(
         training: Drop the last batch if it is not full.
     """
     batches = BatchSampler(sampler, batch, drop_last=training)
-    return make_batch_loader(
-        Batches(dataset), batches, settings.workers, settings.device == "cuda", limit_threads
-    )
+    pinned = settings.device == "cuda"
+    batch_dataset = snippets.Batches(dataset)
+    return make_batch_loader(batch_dataset, batches, settings.workers, pinned, limit_threads)
 
 
 def make_batch_loader(
-    dataset: Any,
-    batches: Any,
-    workers: int,
-    pinned: bool,
-    initialize_worker: Callable[[int], None],
+    dataset: Any, batches: Any, workers: int, pinned: bool, initialize_worker: Callable[[int], None]
 ) -> DataLoader[Any]:
     """Make a loader whose processes live until it is deleted.
 
@@ -271,10 +250,7 @@ def limit_threads(worker: int) -> None:
 
 
 def prepare_images(
-    batch: TensorDict,
-    streams: tuple[Stream, ...],
-    device: torch.device,
-    inputs: Inputs,
+    batch: TensorDict, streams: tuple[Stream, ...], device: torch.device, inputs: Inputs
 ) -> TensorDict:
     """Move a batch to a device, and normalize and arrange its images for a network.
 
@@ -288,18 +264,13 @@ def prepare_images(
         For each stream (B·V, C, H, W) float32; for a network that sees K frames at once,
         (B·V / K, K, C, H, W), with the frames of one crop of a video together.
     """
-    return {
-        stream: arrange_views(
-            normalize(
-                scale_bytes(batch[stream].to(device, non_blocking=True).flatten(0, 1), stream),
-                inputs.conventions[stream],
-            ),
-            batch[stream].shape[1],
-            inputs.frames,
-            choose_layout(device),
-        )
-        for stream in streams
-    }
+    prepared: TensorDict = {}
+    for stream in streams:
+        images = batch[stream].to(device, non_blocking=True).flatten(0, 1)
+        images = normalize(snippets.scale_bytes(images, stream), inputs.conventions[stream])
+        views = batch[stream].shape[1]
+        prepared[stream] = arrange_views(images, views, inputs.frames, choose_layout(device))
+    return prepared
 
 
 def arrange_views(
