@@ -14,7 +14,8 @@ from train.runs.journal import Log
 from train.runs.phases import Phase
 from train.runs.run import Run, RunError, Settings
 from train.tasks.registry import find_task
-from train.tasks.task import AnyTask, TensorDict
+from train.tasks.samples import TensorDict
+from train.tasks.task import AnyTask
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

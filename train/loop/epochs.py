@@ -33,8 +33,7 @@ from train.runs.journal import Journal, Log, NullLogger
 from train.runs.phases import Phase
 from train.runs.run import Run, RunError, Settings
 from train.tasks.registry import find_task
-from train.tasks.samples import make_loader
-from train.tasks.task import TaskDataset, TensorDict
+from train.tasks.samples import TaskDataset, TensorDict, make_loader
 
 
 def train_phase(

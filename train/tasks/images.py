@@ -10,7 +10,7 @@ from torch import nn
 from flowkit.datasets.snippets import VideoDataset
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
-from models.networks.two_stream import TwoStream, count_parameters
+from models.networks.two_stream import Scores, TwoStream, count_parameters
 from train.recipe.recipe import Branch, ImageRecipe, Stream
 from train.runs.journal import Log
 from train.runs.phases import Phase, list_split_phases
@@ -76,7 +76,7 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
         self, run: Run, phase: Phase, branches: tuple[Branch, ...] = ()
     ) -> TwoStream:
         """Load the network without blocks that are still the identity."""
-        scores = branches[0] if branches in (("rgb",), ("flow",)) else "both"
+        scores: Scores = branches[0] if branches == ("rgb",) or branches == ("flow",) else "both"
         network = networks.load_phase_network(run, phase, scores)
         network.drop_identities()
         return network

@@ -119,9 +119,7 @@ def make_crops(recipe: ImageRecipe, streams: tuple[Stream, ...]) -> transforms.C
     """Make the recipe's random crop for training."""
     data = recipe.data
     if data.crops == "multi-scale":
-        scales = data.scales or (
-            transforms.FLOW_SCALES if "flow" in streams else transforms.RGB_SCALES
-        )
+        default = transforms.FLOW_SCALES if "flow" in streams else transforms.RGB_SCALES
         return transforms.MultiScaleCrop(data.scales or default, data.size, data.mirror)
     if data.crops == "jittered":
         return transforms.JitteredCrop(data.jitter, data.size, data.mirror)
@@ -151,7 +149,7 @@ def check_times(dataset: WindowDataset) -> None:
         raise UsageError(
             f"{store.path}: data.window learns what happens in a window, and expected labels with "
             f"times; none of the {len(labels)} labels of subset {dataset.subset.name!r} has one. "
-            "Index the store again with annotations that have (start, end), or train on batch_dataset "
+            "Index the store again with annotations that have (start, end), or train on whole "
             "videos (--set data.window=null)"
         )
 
