@@ -88,7 +88,7 @@ def step(recipe: Recipe, phase: Phase, process: Process, videos: int):
     if device.type == "cpu" and isinstance(recipe, ImageRecipe):
         network.drop_identities(("flow" if phase.branch == "rgb" else "rgb",))
     find_task(recipe).set_train_mode(network, phase)
-    trained = find_task(recipe).get_trained_part(network, phase)
+    trained = find_task(recipe).get_trained_module(network, phase)
     progress = make_progress(network, trained, phase, SETTINGS)
     context = Shapes(
         run=None, phase=phase, recipe=recipe, store=None, settings=SETTINGS, process=process,

@@ -25,8 +25,8 @@ from train.features.setup import WorkerSetup
 from train.features.summary import Summary
 from train.runs.run import Run, check_frame_size
 
-BATCH = {"cpu": 32, "cuda": 256}
-BATCHES = {"cpu": 4, "cuda": 64}  # per share, the most that a killed worker loses
+BATCH_SIZES = {"cpu": 32, "cuda": 256}
+BATCHES_PER_SHARE = {"cpu": 4, "cuda": 64}  # the most that a killed worker loses
 CLIP_IMAGES = 8  # a clip counts as this many images in a batch
 
 
@@ -118,9 +118,9 @@ class FeatureRun(StoreRun):
         """Load the network and open the store for its features."""
         network = self.network = find_network(self.wanted)
         # Absolute, because workers run in other folders.
-        found = Path(self.wanted.model) if is_run(self.wanted.model) else network.path
-        wanted = replace(self.wanted, model=str(found.absolute()))
-        self.setup = begin_setup(self.root.absolute(), self.name, wanted, network, self.options)
+        model_path = Path(self.wanted.model) if is_run(self.wanted.model) else network.path
+        wanted = replace(self.wanted, model=str(model_path.absolute()))
+        self.setup = make_setup(self.root.absolute(), self.name, wanted, network, self.options)
         self.summary.network = network.recipe.model
 
     def make_plan(self, store: Store) -> PlannedWork:
@@ -141,7 +141,9 @@ class FeatureRun(StoreRun):
         summary.lacking = list(plan.lacking)
         summary.quarantined = list(plan.quarantined)
         summary.beyond = plan.beyond
-        shares = share_out(plan.targets, setup.batch * BATCHES[setup.device], network.path)
+        shares = share_out(
+            plan.targets, setup.batch * BATCHES_PER_SHARE[setup.device], network.path
+        )
         return PlannedWork(shares, setup, {target.id: target.weight for target in plan.targets})
 
     def note_start(self, workers: int, backend: str) -> None:
@@ -170,7 +172,7 @@ class FeatureRun(StoreRun):
         self.summary.work_seconds = self.execution_seconds - self.summary.start_seconds
 
 
-def begin_setup(
+def make_setup(
     root: Path, name: str, wanted: Wanted, network: FeatureNetwork, options: Options
 ) -> WorkerSetup:
     """Register the features in the store's recipe and build the setup of the workers.
@@ -206,11 +208,11 @@ def begin_setup(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     cores = len(os.sched_getaffinity(0))
-    share = max(1, cores // max(1, count_gpus()))
+    cores_per_gpu = max(1, cores // max(1, count_gpus()))
     readers = options.readers
     if readers is None:
-        readers = max(1, share - 1) if device == "cuda" else 0
-    alone = options.workers == 0 and device == "cpu"  # a single process uses all cores
+        readers = max(1, cores_per_gpu - 1) if device == "cuda" else 0
+    is_alone = options.workers == 0 and device == "cpu"  # a single process uses all cores
     clips = CLIP_IMAGES if network.is_3d else 1
     return WorkerSetup(
         root=root,
@@ -219,9 +221,9 @@ def begin_setup(
         wanted=wanted,
         device=device,
         precision=options.precision,
-        batch=options.batch or max(1, BATCH[device] // clips),
+        batch=options.batch or max(1, BATCH_SIZES[device] // clips),
         readers=readers,
-        threads=cores if alone else max(1, cores // (options.workers or cores)),
+        threads=cores if is_alone else max(1, cores // (options.workers or cores)),
         part=options.part,
         roll_bytes=options.roll_bytes,
         roll_seconds=options.roll_seconds,

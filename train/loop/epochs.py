@@ -74,7 +74,7 @@ def train_phase(
     inner = inner.to(context.device, memory_format=choose_layout(context.device))
     task.set_train_mode(inner, phase)
     network, inner = wrap(inner, context.device, process, settings.compile)
-    progress = make_progress(inner, task.get_trained_part(inner, phase), phase, settings)
+    progress = make_progress(inner, task.get_trained_module(inner, phase), phase, settings)
     folder = run.folder(phase.name)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.is_file():

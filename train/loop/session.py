@@ -37,7 +37,7 @@ def open_run(folder: Path, recipe: Recipe, store: Store) -> Run:
 
 
 @dataclass
-class Stop:
+class StopCondition:
     """Decides when training stops: on a signal, or after a number of steps."""
 
     steps: int | None = None
@@ -80,7 +80,12 @@ class Stop:
 
 
 def train_phases(
-    run: Path, store: Path, settings: Settings, stop: Stop, process: Process, log: Log = print
+    run: Path,
+    store: Path,
+    settings: Settings,
+    stop: StopCondition,
+    process: Process,
+    log: Log = print,
 ) -> None:
     """Train the unfinished phases of a run in this process, until one is asked to stop."""
     opened_run, opened_store = Run(run), Store(store)
@@ -100,7 +105,7 @@ def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | Non
         store: The store that the run was created on.
         settings: Device, precision and processes.
         log: Receives lines of text for the user.
-        steps: Stop after this many steps. None sets no limit.
+        steps: StopCondition after this many steps. None sets no limit.
 
     Returns:
         Whether the run is finished now.
@@ -108,7 +113,7 @@ def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | Non
     Raises:
         RunError: Another process trains the run, the store changed, or training failed.
     """
-    stop = Stop(steps)
+    stop = StopCondition(steps)
     with run.lock():
         run.check_store(store, unchanged=True)
         if run.is_finished():

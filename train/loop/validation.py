@@ -37,7 +37,7 @@ def make_validation(context: PhaseContext, network: Any) -> Callable[[], dict[st
 
     def validate() -> dict[str, float]:
         network.eval()
-        sums, kept = torch.zeros(4, dtype=torch.float64), []
+        sums, scored = torch.zeros(4, dtype=torch.float64), []
         for batch in read_batches(loader, context):
             with torch.no_grad():
                 scores = context.score(network, batch)[phase.branch].cpu()
@@ -47,11 +47,11 @@ def make_validation(context: PhaseContext, network: Any) -> Callable[[], dict[st
                 [correct[:, 0].sum(), correct.any(dim=1).sum(), loss, len(correct)]
             )
             if recipe.labels == "many":
-                kept.append((scores.numpy(), batch["label"].numpy()))
+                scored.append((scores.numpy(), batch["label"].numpy()))
         top1, top5, loss_sum, seen = sum_over_processes(sums.tolist(), process)
         metrics = {"top1": top1 / seen, "top5": top5 / seen, "val_loss": loss_sum / seen}
         if recipe.labels == "many":
-            pairs = [pair for share in gather_from_processes(kept, process) for pair in share]
+            pairs = [pair for share in gather_from_processes(scored, process) for pair in share]
             scores_all, targets = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
             metrics["mAP"] = measure_average_precision(scores_all, targets)["mAP"]
         return metrics

@@ -49,34 +49,30 @@ class ImageRecipe(BaseRecipe):
         super().check()
         if not self.streams:
             raise UsageError("streams: expected rgb, flow or both, or audio; got none")
-        self.network.check_dropout(self.streams)
-        if "audio" in self.network.weights:
-            raise UsageError("network.weights.audio: expected with streams: [audio] alone")
-        self._check_attention()
-        self._check_data()
-
-    def _check_attention(self) -> None:
         network = self.network
-        both = set(self.streams) == {"rgb", "flow"}
-        if not both and (self.iterations or network.cma or self.testing.controls):
+        network.check_dropout(self.streams)
+        if "audio" in network.weights:
+            raise UsageError("network.weights.audio: expected with streams: [audio] alone")
+        has_both = set(self.streams) == {"rgb", "flow"}
+        if not has_both and (self.iterations or network.cma or self.testing.controls):
             raise UsageError("cross-modality attention needs both streams, rgb and flow")
         if set(network.non_local) - set(self.streams):
             raise UsageError("non_local names a branch that is not in streams")
+        self._check_data()
 
     def _check_data(self) -> None:
         network, data = self.network, self.data
         is_3d = network.backbone in ("i3d", "p3d")
         if is_3d != (data.clip is not None) or (is_3d and network.pyramid):
             raise UsageError(
-                f"networks of clips (i3d, p3d) need data.clip and no pyramid; networks of "
+                "networks of clips (i3d, p3d) need data.clip and no pyramid; networks of "
                 f"images no clip. Here are {network.backbone} and clip {data.clip}"
             )
         if data.window and (self.labels == "one" or data.clip):
             raise UsageError("data.window is for snippets of videos with labels: many")
         if self.labels == "many" and self.testing.controls:
             raise UsageError("testing.controls are for videos with labels: one")
-        between = network.cma or network.non_local or self.iterations
-        if network.pyramid and between:
+        if network.pyramid and (network.cma or network.non_local or self.iterations):
             raise UsageError(
                 "network.pyramid is attention inside the branches, which meet in their "
                 "scores alone: no cma, non_local or iterations with it"

@@ -54,35 +54,24 @@ def choose_class(file: RecipeFile) -> type[Recipe]:
         file: The content of the file.
 
     Raises:
-        UsageError: The file names audio beside other streams.
-    """
-    if file.sets is not None:
-        return FeatureSetRecipe
-    if "audio" not in file.streams:
-        return ImageRecipe
-    if file.streams != ("audio",):
-        raise UsageError(
-            f"streams: audio is trained alone, and meets others as a modality of sets; "
-            f"got {', '.join(file.streams)}"
-        )
-    return AudioRecipe
-
-
-def check_unused_keys(file: RecipeFile) -> None:
-    """Check that a recipe file sets no key that its kind of training does not have.
-
-    Args:
-        file: The content of the file.
-
-    Raises:
-        UsageError: It does.
+        UsageError: The file names audio beside other streams, or sets a key that its kind of
+            training does not have.
     """
     if file.sets is not None:
         for name, default in (("data", Data()), ("network", Network()), ("iterations", 0)):
             if getattr(file, name) != default:
                 raise UsageError(f"{name} is for images; with sets leave it out")
-    elif file.streams == ("audio",) and file.iterations:
+        return FeatureSetRecipe
+    if "audio" not in file.streams:
+        return ImageRecipe
+    if file.streams != ("audio",):
+        raise UsageError(
+            "streams: audio is trained alone, and meets others as a modality of sets; got "
+            f"{', '.join(file.streams)}"
+        )
+    if file.iterations:
         refuse_image_settings()
+    return AudioRecipe
 
 
 def make_recipe(values: Any, recipe_name: str) -> Recipe:
@@ -100,7 +89,6 @@ def make_recipe(values: Any, recipe_name: str) -> Recipe:
         kind = choose_class(file)
         recipe = kind(**{field.name: getattr(file, field.name) for field in fields(kind)})
         recipe.check()
-        check_unused_keys(file)
     except UsageError as error:
         raise UsageError(f"{recipe_name}: {error}") from error
     return recipe

@@ -165,7 +165,9 @@ class Run:
 
     def record_session(self, settings: Settings) -> None:
         """Record the settings of a training session in run.json."""
-        self.facts["sessions"] = [*self.facts.get("sessions", []), describe_session(settings)]
+        device = torch.cuda.get_device_name() if settings.device == "cuda" else "CPU"
+        session = {**asdict(settings), "torch": torch.__version__, "on": device}
+        self.facts["sessions"] = [*self.facts.get("sessions", []), session]
         write_atomic(self.path / "run.json", encode_json(self.facts))
 
     @contextmanager
@@ -259,12 +261,6 @@ def describe_store(store: Store) -> dict[str, Any]:
         "version": store.version,
         "videos": len(store),
     }
-
-
-def describe_session(settings: Settings) -> dict[str, Any]:
-    """Return the settings, PyTorch version and device name of a session."""
-    name = torch.cuda.get_device_name() if settings.device == "cuda" else "CPU"
-    return {**asdict(settings), "torch": torch.__version__, "on": name}
 
 
 def describe_changes(old: dict[str, Any], new: dict[str, Any]) -> str:

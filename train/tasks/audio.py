@@ -34,9 +34,9 @@ from train.tasks.networks import train_last_layer, train_parts
 from train.tasks.samples import USES, TensorDict, Use, check_labels
 from train.tasks.task import Task
 from train.tasks.weights import (
-    describe_loaded,
+    convert_weights_errors,
+    describe_loaded_weights,
     find_weight_file,
-    name_weight_file,
     select_trunk_weights,
 )
 
@@ -97,7 +97,7 @@ class AudioTask(Task[AudioRecipe, Backbone]):
         name = self.recipe.network.weights.get("audio")
         if name is None:
             return
-        with name_weight_file(name, "audio"):
+        with convert_weights_errors(name, "audio"):
             weights, left_out = select_trunk_weights(read_weights(find_weight_file(name)), "rgb")
             loaded = load_weights(
                 network,
@@ -105,7 +105,7 @@ class AudioTask(Task[AudioRecipe, Backbone]):
                 skip=(f"{network.last}.",),
                 inflate_channels=True,
             )
-        log(f"{phase.name}: {describe_loaded(loaded, name, left_out)}")
+        log(f"{phase.name}: {describe_loaded_weights(loaded, name, left_out)}")
 
     def set_train_mode(self, network: Backbone, phase: Phase) -> None:
         """Train the whole network, or the parts that the recipe names."""

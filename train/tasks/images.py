@@ -63,7 +63,7 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
         """Train one branch, or parts of it, and freeze the other."""
         networks.set_train_mode(network, phase)
 
-    def get_trained_part(self, network: TwoStream, phase: Phase) -> nn.Module:
+    def get_trained_module(self, network: TwoStream, phase: Phase) -> nn.Module:
         """Return the trained branch with its attention blocks."""
         branch: nn.Module = network.list_branch_modules(phase.branch)
         return branch

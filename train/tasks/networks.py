@@ -16,7 +16,7 @@ from train.runs.run import Run
 from train.tasks.backbones import make_backbone, seed_initial_weights
 from train.tasks.weights import (
     BRANCHES,
-    describe_loaded,
+    describe_loaded_weights,
     get_trunk,
     has_prefix,
     list_branch_prefixes,
@@ -142,7 +142,7 @@ def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoSt
     recipe = find_image_recipe(run)
     network = make_network(recipe, phase, phase.stream)
     for name, loaded in load_initial_weights(network, recipe, phase).items():
-        log(f"{phase.name}: {describe_loaded(loaded, name)}")
+        log(f"{phase.name}: {describe_loaded_weights(loaded, name)}")
     for branch, source in phase.start.items():
         if source != INITIAL:
             load_branch(network, branch, run, source)
@@ -236,13 +236,13 @@ def train_parts(trunk: Backbone, only: tuple[str, ...]) -> None:
     Raises:
         UsageError: The backbone has no part of such a name.
     """
-    parts = dict(trunk.named_children())
-    unknown = [name for name in only if name not in parts]
+    children = dict(trunk.named_children())
+    unknown = [name for name in only if name not in children]
     if unknown:
         raise UsageError(
             f"recipe: training.only: {type(trunk).__name__} has no part {unknown[0]!r}; there are "
-            f"{', '.join(parts)}"
+            f"{', '.join(children)}"
         )
-    for name, part in parts.items():
-        if name not in only and part is not trunk.dropout:
-            part.eval().requires_grad_(False)
+    for name, child in children.items():
+        if name not in only and child is not trunk.dropout:
+            child.eval().requires_grad_(False)

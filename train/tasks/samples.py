@@ -264,26 +264,14 @@ def prepare_images(
     """
     prepared: TensorDict = {}
     for stream in streams:
+        views = batch[stream].shape[1]
         images = batch[stream].to(device, non_blocking=True).flatten(0, 1)
         images = normalize(snippets.scale_bytes(images, stream), inputs.conventions[stream])
-        views = batch[stream].shape[1]
-        prepared[stream] = arrange_views(images, views, inputs.frames, choose_layout(device))
+        if inputs.frames is not None:
+            # The views of a sample are all crops of its first snippet, then those of the second, …
+            by_snippet = images.unflatten(0, (-1, inputs.frames, views // inputs.frames))
+            images = by_snippet.transpose(1, 2).flatten(0, 1)
+        elif images.ndim == 4:
+            images = images.contiguous(memory_format=choose_layout(device))
+        prepared[stream] = images
     return prepared
-
-
-def arrange_views(
-    images: torch.Tensor, views: int, frames: int | None, layout: torch.memory_format
-) -> torch.Tensor:
-    """Group the images of the same crop, as `prepare_images` returns them.
-
-    Args:
-        images: (B·V, C, H, W), or (B·V, C, T, H, W) of clips.
-        views: V, the views of a video.
-        frames: K, the frames that the network sees at once, or None.
-        layout: Memory format of images that are not grouped.
-    """
-    if frames is None:
-        return images.contiguous(memory_format=layout) if images.ndim == 4 else images
-    # The views of a sample are all crops of its first snippet, then those of the second, ….
-    by_snippet = images.unflatten(0, (-1, frames, views // frames))
-    return by_snippet.transpose(1, 2).flatten(0, 1)

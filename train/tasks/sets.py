@@ -4,8 +4,8 @@ A video is a set of local features for each modality (`flowkit features` extract
 SetNetwork (models/networks/feature_sets.py) scores it.
 """
 
-from collections.abc import Callable, Mapping
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from flowkit.store import Store
 from models.attention.catnet import CascadeAttention
 from models.attention.clusters import AttentionCluster
 from models.networks.feature_sets import SetNetwork
-from models.networks.fusions import TSLSTM, AverageFusion, BiLSTM, Flatten, TemporalInception
+from models.networks.fusions import FUSIONS
 from models.networks.two_stream import count_parameters
 from models.weights.pretrained import load_weights, read_weights
 from train.recipe.recipe import FeatureSetRecipe, Sets
@@ -27,35 +27,29 @@ from train.runs.run import Run
 from train.tasks.backbones import seed_initial_weights
 from train.tasks.samples import USES, TensorDict, Use, check_labels
 from train.tasks.task import Task
-from train.tasks.weights import describe_loaded, find_weight_file, name_weight_file
+from train.tasks.weights import convert_weights_errors, describe_loaded_weights, find_weight_file
 
-# The module that turns the set of one modality into a vector, by ``sets.method``. Arguments: the
-# recipe's section, the modality, and the dimension of its features.
-SET_MODULES: dict[str, Callable[[Sets, str, int], nn.Module]] = {
-    "clusters": lambda sets, modality, dimension: AttentionCluster(
-        dimension,
-        sets.get_by_modality("units")[modality],
-        sets.weighting,
-        sets.shifting,
-        sets.hidden,
-    ),
-    "catnet": lambda sets, modality, dimension: CascadeAttention(
-        dimension,
-        sets.heads,
-        sets.normalize,
-        sets.global_attention,
-        sets.aggregation,
-        sets.shared,
-        sets.takes,
-    ),
-    "average": lambda sets, modality, dimension: AverageFusion(dimension),
-    "flatten": lambda sets, modality, dimension: Flatten(
-        dimension, sets.get_by_modality("sample")[modality]
-    ),
-    "ts_lstm": lambda sets, modality, dimension: TSLSTM(dimension),
-    "temporal_inception": lambda sets, modality, dimension: TemporalInception(dimension),
-    "bilstm": lambda sets, modality, dimension: BiLSTM(dimension),
-}
+
+def build_set_module(sets: Sets, modality: str, dimension: int) -> nn.Module:
+    """Build the module that turns the set of one modality into a vector.
+
+    Args:
+        sets: The recipe's section of feature sets.
+        modality: The modality.
+        dimension: Dimension of its features.
+    """
+    if sets.method == "clusters":
+        units = sets.get_by_modality("units")[modality]
+        return AttentionCluster(dimension, units, sets.weighting, sets.shifting, sets.hidden)
+    if sets.method == "catnet":
+        return CascadeAttention(
+            dimension, sets.heads, sets.normalize, sets.global_attention, sets.aggregation,
+            sets.shared, sets.takes,
+        )  # fmt: skip
+    options: dict[str, Any] = {}
+    if sets.method == "flatten":
+        options["length"] = sets.get_by_modality("sample")[modality]
+    return FUSIONS[sets.method](dimension, **options)
 
 
 class FeatureSetTask(Task[FeatureSetRecipe, SetNetwork]):
@@ -100,17 +94,18 @@ class FeatureSetTask(Task[FeatureSetRecipe, SetNetwork]):
         sets, dimensions = self.sets, self.sets.get_by_modality("dimensions")
         with seed_initial_weights(self.recipe, phase):
             try:
-                modules = {
-                    modality: SET_MODULES[sets.method](sets, modality, dimensions[modality])
-                    for modality in sets.streams
-                }
+                modules = {m: build_set_module(sets, m, dimensions[m]) for m in sets.streams}
                 return SetNetwork(modules, dimensions, self.recipe.classes, sets.dropout)
             except (ValueError, KeyError) as error:
                 raise UsageError(f"recipe: sets: {error}") from error
 
     def start_network(self, run: Run, phase: Phase, store: Store, log: Log) -> SetNetwork:
         """Build the network, load its weight file, and set the means that replace empty sets."""
-        flush_denormals()
+        # The CPU shall treat numbers below 10⁻³⁸ as 0. Sharp attention leaves many of them in the
+        # softmax and, without the shifting operation, in gradients and the optimizer's squares.
+        # Each costs a CPU a hundred cycles, and a step three times its time (Flash-MNIST, N = 8
+        # without shifting).
+        torch.set_flush_denormal(True)
         network = self.build_network(phase)
         self._load_weight_file(network, phase, log)
         if self.sets.may_be_empty:
@@ -129,10 +124,10 @@ class FeatureSetTask(Task[FeatureSetRecipe, SetNetwork]):
         name = self.sets.weights
         if not name:
             return
-        with name_weight_file(name, "sets"):
+        with convert_weights_errors(name, "sets"):
             weights = read_weights(find_weight_file(name))
             loaded = load_weights(network, weights, skip=("classifier.", "mean."))
-        log(f"{phase.name}: {describe_loaded(loaded, name)}")
+        log(f"{phase.name}: {describe_loaded_weights(loaded, name)}")
 
     def set_train_mode(self, network: SetNetwork, phase: Phase) -> None:
         """Train the whole network."""
@@ -198,16 +193,6 @@ class FeatureSetTask(Task[FeatureSetRecipe, SetNetwork]):
 
     def recipe_for_video_file(self, store_recipe: StoreRecipe) -> None:
         """Return None, because no video file contains features."""
-
-
-def flush_denormals() -> None:
-    """Let the CPU treat numbers below 10⁻³⁸ as 0.
-
-    Sharp attention leaves many of them in the softmax and, without the shifting operation, in
-    gradients and the optimizer's squares. Each costs a CPU a hundred cycles, and a step three
-    times its time (Flash-MNIST, N = 8 without shifting).
-    """
-    torch.set_flush_denormal(True)
 
 
 def check_features(sets: Sets, store: Store) -> None:

@@ -106,7 +106,7 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             UsageError: The recipe names parts that the network does not have.
         """
 
-    def get_trained_part(self, network: NetworkT, phase: Phase) -> nn.Module:
+    def get_trained_module(self, network: NetworkT, phase: Phase) -> nn.Module:
         """Return the part of a network that a phase trains. Default: all of it."""
         return network
 

@@ -44,7 +44,7 @@ def load_initial_weights(
     files = recipe.network.weights
     loaded: dict[str, LoadedWeights] = {}
     if "both" in files:
-        with name_weight_file(files["both"], "both"):
+        with convert_weights_errors(files["both"], "both"):
             weights = read_weights(find_weight_file(files["both"]))
             # Blocks that were still the identity are in no file.
             absent = (f"to_{b}." for b in BRANCHES if not has_prefix(weights, f"to_{b}."))
@@ -55,7 +55,7 @@ def load_initial_weights(
         name = files.get(branch) or (files.get("rgb") if branch == "flow" else None)
         if source != INITIAL or name is None:
             continue
-        with name_weight_file(name, branch):
+        with convert_weights_errors(name, branch):
             weights, left_out = select_trunk_weights(read_weights(find_weight_file(name)), branch)
             trunk = get_trunk(network, branch)
             report = load_weights(
@@ -93,14 +93,16 @@ def select_trunk_weights(
     return weights, tuple(sorted(left_out))
 
 
-def describe_loaded(loaded: LoadedWeights, name: str, left_out: tuple[str, ...] = ()) -> str:
+def describe_loaded_weights(
+    loaded: LoadedWeights, name: str, left_out: tuple[str, ...] = ()
+) -> str:
     """Describe how many weights a file gave, and which of them were skipped or left out."""
     skipped = ", ".join((*loaded.skipped, *left_out)) or "none"
     return f"{len(loaded.used)} weights from {name}; skipped: {skipped}"
 
 
 @contextmanager
-def name_weight_file(name: str, branch: str) -> Iterator[None]:
+def convert_weights_errors(name: str, branch: str) -> Iterator[None]:
     """Turn a WeightsError into a UsageError that names the recipe's weight file.
 
     Args:

@@ -32,12 +32,11 @@ def draw_epochs(source: Source) -> list[Drawing]:
     for run in runs:
         phase = list_phases(run.recipe)[-1]
         lines = read_lines(run.folder(phase.name) / "epochs.jsonl")
-        sets = find_sets(run)
-        shifting = sets is None or sets.shifting
+        clusters = find_clusters(run)
         axes.plot(
             [line["epoch"] for line in lines],
             [100 * line[key] for line in lines],
-            "-" if shifting else "--",
+            "--" if clusters and not clusters.shifting else "-",
             color=ACCENTS[sizes.index(name_size(run)) % len(ACCENTS)],
             label=name_run(run),
         )
@@ -47,24 +46,27 @@ def draw_epochs(source: Source) -> list[Drawing]:
     return [Drawing(name="epochs", caption=caption, figure=figure)]
 
 
-def find_sets(run: Run) -> Sets | None:
-    """Return the section of feature sets of a run's recipe, or None if it has none."""
-    return run.recipe.sets if isinstance(run.recipe, FeatureSetRecipe) else None
+def find_clusters(run: Run) -> Sets | None:
+    """Return the recipe's section of feature sets if a run trains attention clusters."""
+    recipe = run.recipe
+    if isinstance(recipe, FeatureSetRecipe) and recipe.sets.method == "clusters":
+        return recipe.sets
+    return None
 
 
 def name_size(run: Run) -> str:
     """Name what the colour of a run shows: the number N of attention units, or its name."""
-    sets = find_sets(run)
-    if sets is None or sets.method != "clusters":
+    clusters = find_clusters(run)
+    if clusters is None:
         return run.path.name
-    units = sets.get_by_modality("units")
-    return "/".join(str(units[modality]) for modality in sets.streams)
+    units = clusters.get_by_modality("units")
+    return "/".join(str(units[modality]) for modality in clusters.streams)
 
 
 def name_run(run: Run) -> str:
     """Name a run in the legend."""
-    sets = find_sets(run)
-    if sets is None or sets.method != "clusters":
+    clusters = find_clusters(run)
+    if clusters is None:
         return run.path.name
-    with_or_without = "w/" if sets.shifting else "w/o"
-    return f"N = {name_size(run)}, {sets.weighting}, {with_or_without} shifting"
+    with_or_without = "w/" if clusters.shifting else "w/o"
+    return f"N = {name_size(run)}, {clusters.weighting}, {with_or_without} shifting"

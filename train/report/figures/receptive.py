@@ -59,16 +59,13 @@ def draw_receptive(source: Source) -> list[Drawing]:
     """
     if source.store is None or not has_pyramid(source.run):
         return []
-    first = list_phases(source.run.recipe)[0].split
-    drawings = []
-    for phase in list_phases(source.run.recipe):
-        if phase.split == first:
-            drawings += draw_branch(source, phase)
-    return drawings
+    phases = list_phases(source.run.recipe)
+    first_split = [phase for phase in phases if phase.split == phases[0].split]
+    return [drawing for phase in first_split for drawing in draw_branch(source, phase)]
 
 
 def has_pyramid(run: Run) -> bool:
-    """Whether a run was trained with pyramid attention."""
+    """Return whether a run was trained with pyramid attention."""
     return isinstance(run.recipe, ImageRecipe) and run.recipe.network.pyramid is not None
 
 
