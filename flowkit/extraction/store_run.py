@@ -22,7 +22,6 @@ from flowkit.extraction.internal_errors import FailureLog
 from flowkit.extraction.interrupt import Interrupt
 from flowkit.extraction.progress import Meter
 from flowkit.extraction.ray_cluster import run_on_ray
-from flowkit.extraction.summary import RunSummary
 from flowkit.extraction.tasks import Outcome, WorkerTask
 from flowkit.extraction.worker_setup import PoolOptions, WorkerFactory
 from flowkit.store import Store, hold_store, rebuild_index, recover
@@ -42,6 +41,21 @@ class RunOptions(PoolOptions, Protocol):
     @property
     def recover_seconds(self) -> float:
         """Return how many seconds recovery may wait for shards that are still locked."""
+
+
+class RunSummary(Protocol):
+    """The results that every run counts."""
+
+    salvaged: int
+    """Number of videos that a killed run completed and this run recovered."""
+    failed: list[Failure]
+    """Videos that failed in this run."""
+    left: int
+    """Number of planned videos that were not done when the run ended."""
+    interrupted: bool
+    """Whether the user asked the run to end."""
+    wall_seconds: float
+    """Duration of the run in seconds."""
 
 
 class PlannedWork(NamedTuple):

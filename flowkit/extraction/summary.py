@@ -1,6 +1,5 @@
 """Count the results of a run and its time by stage, and print them."""
 
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,85 +18,21 @@ LISTED = 10
 
 
 @dataclass(kw_only=True)
-class RunSummary(ABC):
-    """The results that every run over a store counts, and how they are printed."""
+class Summary:
+    """The results of an extraction run."""
 
     store: str
     """Folder of the store."""
     workers: int = 0
     """Number of workers; 0 for one worker in this process."""
-    done_before: int = 0
-    """Number of videos that were complete before."""
-    salvaged: int = 0
-    """Number of those that a killed run completed and this run recovered."""
-    failed: list[Failure] = field(default_factory=list)
-    """Videos that failed in this run."""
-    quarantined: list[Failure] = field(default_factory=list)
-    """Videos that failed in earlier runs and were not tried again."""
-    left: int = 0
-    """Number of planned videos that were not done when the run ended."""
-    beyond: int = 0
-    """Number of videos left out by ``--limit``."""
-    interrupted: bool = False
-    """Whether the user asked the run to end."""
-    wall_seconds: float = 0.0
-    """Duration of the run in seconds."""
-    start_seconds: float = 0.0
-    """Seconds until the workers had started."""
-
-    @property
-    def complete(self) -> bool:
-        """Return whether nothing is left to do: each video is in the store or cannot be."""
-        return not (self.left or self.beyond or self.interrupted)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the whole summary as JSON values."""
-        return asdict(self) | {"complete": self.complete}
-
-    def render(self) -> RenderableType:
-        """Return the summary for the terminal."""
-        counts = [
-            (self.done_before, "videos done before"),
-            (self.salvaged, "of them completed by a run that was killed, kept now"),
-            (len(self.failed), f"failed and quarantined ({count_kinds(self.failed)})"),
-            (len(self.quarantined), "quarantined by earlier runs"),
-            *self.count_left_out(),
-            (self.left, "not done: the same command goes on"),
-            (self.beyond, "beyond --limit"),
-        ]
-        rows = [(f"{count:,}", text) for count, text in counts if count]
-        return Group(
-            draw_counts([*self.list_results(), *rows, *self.list_times()]),
-            *list_failures("failed", self.failed),
-            *list_failures("quarantined before (again with --retry-failed)", self.quarantined),
-            *self.list_left_out(),
-        )
-
-    @abstractmethod
-    def list_results(self) -> list[tuple[str, str]]:
-        """Return a number and what it counts, for each result of the run."""
-
-    @abstractmethod
-    def list_times(self) -> list[tuple[str, str]]:
-        """Return the duration of the run and how it was spent."""
-
-    @abstractmethod
-    def count_left_out(self) -> list[tuple[int, str]]:
-        """Count the videos that were not tried, by reason."""
-
-    @abstractmethod
-    def list_left_out(self) -> list[Text]:
-        """List the videos that were not tried, by reason."""
-
-
-@dataclass(kw_only=True)
-class Summary(RunSummary):
-    """The results of an extraction run."""
-
     backend: str = ""
     """Name of the optical-flow backend."""
     extracted: int = 0
     """Number of videos that this run committed."""
+    done_before: int = 0
+    """Number of videos that were complete before."""
+    salvaged: int = 0
+    """Number of those that a killed run completed and this run recovered."""
     frames: int = 0
     """Number of frames extracted."""
     pairs: int = 0
@@ -106,6 +41,10 @@ class Summary(RunSummary):
     """Size of the extracted data in bytes."""
     source_bytes: int = 0
     """Size of the sources of the extracted videos in bytes."""
+    failed: list[Failure] = field(default_factory=list)
+    """Videos that failed in this run."""
+    quarantined: list[Failure] = field(default_factory=list)
+    """Videos that failed in earlier runs and were not tried again."""
     changed: list[str] = field(default_factory=list)
     """Ids of the videos whose source has changed since it was extracted."""
     missing: list[str] = field(default_factory=list)
@@ -114,10 +53,20 @@ class Summary(RunSummary):
     """Videos that are on disk, but have no annotation."""
     warned: list[str] = field(default_factory=list)
     """Warnings of the decoder, as ``id: warning``."""
+    left: int = 0
+    """Number of planned videos that were not done when the run ended."""
+    beyond: int = 0
+    """Number of videos left out by ``--limit``."""
+    interrupted: bool = False
+    """Whether the user asked the run to end."""
     seconds: Seconds = field(default_factory=Seconds)
     """Time by stage, summed over workers."""
     gpu: GpuTimes | None = None
     """Busy and idle time of the GPUs; None if flow was computed on CPUs."""
+    wall_seconds: float = 0.0
+    """Duration of the run in seconds."""
+    start_seconds: float = 0.0
+    """Seconds until the workers had started."""
 
     def add(self, outcome: Outcome) -> None:
         """Add a video that was extracted to the counts."""
@@ -136,6 +85,11 @@ class Summary(RunSummary):
         return self.pairs / working if working > 0 else 0.0
 
     @property
+    def complete(self) -> bool:
+        """Return whether no video is left to extract: each is in the store or has failed."""
+        return not (self.left or self.beyond or self.interrupted)
+
+    @property
     def fruitless(self) -> bool:
         """Return whether the run was in vain: videos failed, and none was extracted.
 
@@ -147,34 +101,44 @@ class Summary(RunSummary):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole summary as JSON values."""
-        return super().to_dict() | {"pairs_per_second": round(self.pairs_per_second, 2)}
+        values = asdict(self)
+        values["pairs_per_second"] = round(self.pairs_per_second, 2)
+        values["complete"] = self.complete
+        return values
 
-    def list_results(self) -> list[tuple[str, str]]:
-        """See `RunSummary`."""
-        return [
-            (f"{self.extracted:,}", "videos extracted"),
-            (f"{self.frames:,}", f"frames, {self.pairs:,} flow fields, {format_bytes(self.bytes)}"),
-        ]
-
-    def count_left_out(self) -> list[tuple[int, str]]:
-        """See `RunSummary`."""
-        return [
-            (len(self.changed), "changed since they were extracted"),
-            (len(self.missing), "annotated but missing on disk"),
-            (len(self.unannotated), "on disk without annotation"),
-        ]
-
-    def list_left_out(self) -> list[Text]:
-        """See `RunSummary`."""
-        return [
+    def render(self) -> RenderableType:
+        """Return the summary for the terminal."""
+        return Group(
+            draw_counts(self._rows()),
+            *list_failures("failed", self.failed),
+            *list_failures("quarantined before (again with --retry-failed)", self.quarantined),
             *list_some("changed since extracted (redo with --update)", self.changed),
             *list_some("missing on disk", self.missing),
             *list_some("on disk without annotation", self.unannotated),
             *list_some("extracted with warnings", self.warned),
-        ]
+        )
 
-    def list_times(self) -> list[tuple[str, str]]:
-        """See `RunSummary`."""
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [
+            (f"{self.extracted:,}", "videos extracted"),
+            (f"{self.frames:,}", f"frames, {self.pairs:,} flow fields, {format_bytes(self.bytes)}"),
+        ]
+        optional = [
+            (self.done_before, "videos done before"),
+            (self.salvaged, "of them completed by a run that was killed, kept now"),
+            (len(self.failed), f"failed and quarantined ({count_kinds(self.failed)})"),
+            (len(self.quarantined), "quarantined by earlier runs"),
+            (len(self.changed), "changed since they were extracted"),
+            (len(self.missing), "annotated but missing on disk"),
+            (len(self.unannotated), "on disk without annotation"),
+            (self.left, "not done: the same command goes on"),
+            (self.beyond, "beyond --limit"),
+        ]
+        rows += [(f"{count:,}", text) for count, text in optional if count]
+        rows.append((f"{self.wall_seconds:.1f} s", self._times()))
+        return rows
+
+    def _times(self) -> str:
         text = f"wall time, {self.start_seconds:.1f} s of it start-up"
         if self.pairs:
             text += f"; {self.pairs_per_second:.1f} pairs/s with {self.backend}"
@@ -184,7 +148,7 @@ class Summary(RunSummary):
             text += f"\n{self.workers or 1} worker{'s' if self.workers > 1 else ''}: {shares}"
         if self.gpu is not None and self.gpu.wall_seconds:
             text += f"\nGPU: {self.gpu.describe()}"
-        return [(f"{self.wall_seconds:.1f} s", text)]
+        return text
 
 
 # --- text shared by the summaries of all kinds of runs --------------------------------------------

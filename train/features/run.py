@@ -110,7 +110,7 @@ class FeatureRun(StoreRun):
     def __init__(
         self, root: Path, name: str, wanted: Wanted, options: Options, console: Console | None
     ) -> None:
-        self.summary = Summary(store=str(root), name=name)
+        self.summary = Summary(store=str(root), name=name, network="")
         super().__init__(root, options, self.summary, console)
         self.name, self.wanted, self.options = name, wanted, options
 
