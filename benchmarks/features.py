@@ -37,7 +37,7 @@ from train.distributed.parallel import choose_layout
 from train.features.network import NetworkOptions
 from train.features.network_loading import NETWORKS, load_feature_network
 from train.features.plan import make_plan, share_out
-from train.features.run import Options, begin_setup
+from train.features.run import Options, make_setup
 from train.features.setup import WorkerSetup
 from train.features.worker import Worker
 from train.loop.context import DTYPES
@@ -149,7 +149,7 @@ def measure(
         workers=0, device=options.device, precision=options.precision, batch=options.batch,
         readers=options.readers,
     )  # fmt: skip
-    setup = begin_setup(root, name or stream, wanted, network, given)
+    setup = make_setup(root, name or stream, wanted, network, given)
     worker = setup.make_worker()
     rows = (network.recipe.positions, network.views)
     plan = make_plan(Store(root), setup.stream, network.sampling.source, rows, {})

@@ -34,7 +34,7 @@ from models.attention.cross_modality import CrossModalityBlock, compute_attentio
 from models.backbones.resnet import ResNet
 from train.distributed.parallel import Process, choose_layout
 from train.loop.context import DTYPES, PhaseContext
-from train.loop.epochs import note, take_step
+from train.loop.epochs import log_step, take_step
 from train.loop.optimizers import make_progress
 from train.recipe.recipe import Recipe, change_recipe, read_recipe
 from train.runs.journal import Journal
@@ -88,7 +88,7 @@ def make_step(
 
     def step() -> None:
         current = take_step(context, network, progress, batch)
-        note(pending[0], progress, journal, context)
+        log_step(pending[0], progress, journal, context)
         pending[0] = current
 
     return step

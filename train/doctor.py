@@ -75,15 +75,13 @@ def train_one_step(store: Path, run_folder: Path) -> "Settings":
     import torch
 
     from flowkit.store import Store
-    from train.loop.session import check_start, train
-    from train.runs.run import create_run
+    from train.loop.session import open_run, train
     from train.runs.settings import make_settings
 
     recipe, opened = make_recipe(), Store(store)
     settings = make_settings("auto", None, None)
     settings = replace(settings, workers=min(1, settings.workers))
-    check_start(recipe, opened)
-    run, threads = create_run(run_folder, recipe, opened), torch.get_num_threads()
+    run, threads = open_run(run_folder, recipe, opened), torch.get_num_threads()
     try:
         if not train(run, opened, settings, lambda text: None):
             raise KeyboardInterrupt  # training caught the signal and stopped cleanly

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flowkit.errors import UsageError
-from flowkit.flow.quantize import dequantize, to_denseflow
+from flowkit.flow.quantization import dequantize, to_denseflow
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.reader import Store
 

@@ -13,7 +13,7 @@ from flowkit.store import Store, read_annotations, rebuild_index, write_annotati
 from models.weights.pretrained import read_weights
 from train.evaluation.evaluate import evaluate
 from train.evaluation.scores import average_views, load_scores
-from train.loop.losses import find_right
+from train.loop.losses import find_correct
 from train.loop.session import train
 from train.report.figures import Source
 from train.report.figures.curves import draw_curves
@@ -126,7 +126,7 @@ def test_windows_need_labels_at_times(begin, store):
 def test_each_class_is_asked_by_itself():
     scores, labels = torch.randn(3, 7), torch.zeros(3, 7)
     labels[0, [1, 4]] = 1
-    right = find_right(scores, labels)
+    right = find_correct(scores, labels)
     order = scores[0].argsort(descending=True)[:5].tolist()
     assert right[0].tolist() == [place in (1, 4) for place in order]
     assert not right[1:].any()

@@ -19,7 +19,7 @@ from train.runs.phases import list_phases
 from train.runs.run import Run, Settings
 from train.tasks.backbones import find_inputs
 from train.tasks.images import score_views
-from train.tasks.networks import finished_network, make_network
+from train.tasks.networks import load_phase_network, make_network
 from train.tasks.samples import make_dataset, prepare_images
 
 SETTINGS = Settings(threads=1, workers=0)
@@ -56,7 +56,7 @@ def test_it_goes_on_with_the_same_bits(begin_pyramid, store):
         train(broken, store, SETTINGS, lambda text: None, steps=1)
     assert broken.is_finished()
     for phase in list_phases(whole.recipe):
-        a, b = (finished_network(run, phase, phase.branch) for run in (whole, broken))
+        a, b = (load_phase_network(run, phase, phase.branch) for run in (whole, broken))
         for (name, one), other in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
             if name.startswith(phase.branch):
                 assert torch.equal(one, other), name

@@ -17,7 +17,6 @@ from train.recipe.recipe import (
     Recipe,
     change_recipe,
     list_recipes,
-    of_split,
     read_recipe,
 )
 from train.runs.phases import Phase, list_phases
@@ -25,7 +24,7 @@ from train.runs.run import Settings
 from train.tasks.backbones import FAMILIES
 from train.tasks.networks import check_networks, make_network
 from train.tasks.registry import find_task
-from train.tasks.samples import needed_streams
+from train.tasks.samples import list_network_streams
 
 SETTINGS = Settings(threads=1, workers=0)
 
@@ -47,7 +46,9 @@ class Nowhere(Process):
 def make_batch(recipe: Recipe, phase: Phase, videos: int, device: torch.device):
     labels = torch.zeros(videos, dtype=torch.int64, device=device)
     if isinstance(recipe, FeatureSetRecipe):
-        dimensions, samples = (recipe.sets.of(name) for name in ("dimensions", "sample"))
+        dimensions, samples = (
+            recipe.sets.get_by_modality(name) for name in ("dimensions", "sample")
+        )
         batch = {"label": labels}
         for modality in recipe.sets.streams:
             count = samples[modality] or 25
@@ -69,7 +70,7 @@ def make_batch(recipe: Recipe, phase: Phase, videos: int, device: torch.device):
         stream: torch.randint(0, 256, (videos, views, *shapes[stream], *size), dtype=torch.uint8)
         if device.type == "cpu"
         else torch.empty((videos, views, *shapes[stream], *size), dtype=torch.uint8, device=device)
-        for stream in needed_streams(phase)
+        for stream in list_network_streams(phase)
     }
     if recipe.labels == "many":
         labels = torch.zeros(videos, recipe.classes, device=device)
@@ -87,7 +88,7 @@ def step(recipe: Recipe, phase: Phase, process: Process, videos: int):
     if device.type == "cpu" and isinstance(recipe, ImageRecipe):
         network.drop_identities(("flow" if phase.branch == "rgb" else "rgb",))
     find_task(recipe).set_train_mode(network, phase)
-    trained = find_task(recipe).trained_part(network, phase)
+    trained = find_task(recipe).get_trained_module(network, phase)
     progress = make_progress(network, trained, phase, SETTINGS)
     context = Shapes(
         run=None, phase=phase, recipe=recipe, store=None, settings=SETTINGS, process=process,
@@ -101,7 +102,7 @@ def phases_of(name: str):
     """One phase of each kind: those of the first split, and the first two iterations."""
     recipe = read_recipe(name)
     phases = [p for p in list_phases(recipe) if p.split in (None, 1)]
-    return [(of_split(recipe, p.split), p) for p in phases if not p.name.endswith("iter_3")]
+    return [(recipe.for_split(p.split), p) for p in phases if not p.name.endswith("iter_3")]
 
 
 def list_once():

@@ -4,25 +4,23 @@ import json as json_text
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from flowkit.commands.terminal import count_progress
-from train.commands.options import machine_options
+from train.commands.options import PATH, machine_options, run_argument
 
 if TYPE_CHECKING:
     from train.recipe.recipe import Recipe
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--store", type=click.Path(path_type=Path), required=True)
-@click.option(
-    "--json",
-    is_flag=True,
-    help="Print results as JSON: for each score top1, top5, mean_class and n, or mAP, wAP, …",
-)
+@run_argument
+@click.option("--store", type=PATH, required=True, help="Store with the test videos.")
+@click.option("--json", is_flag=True,
+              help="Print results as JSON: for each score top1, top5, mean_class and n, or mAP, "
+                   "wAP, …")  # fmt: skip
 @machine_options
 def evaluate(
     run: Path, store: Path, json: bool, device: str, workers: int | None, threads: int | None
@@ -33,24 +31,24 @@ def evaluate(
     """
     from flowkit.store import Store
     from flowkit.store.format.atomic import write_atomic
-    from train.evaluation.evaluate import count_costs
     from train.evaluation.evaluate import evaluate as evaluate_run
-    from train.runs.run import Run, encode
+    from train.runs.run import Run, encode_json
     from train.runs.settings import make_settings
+    from train.tasks.registry import find_task
 
-    opened, settings = Run(run), make_settings(device, workers, threads)
-    with progress_bars() as progress:
-        results = evaluate_run(opened, Store(store), settings, progress)
-    costs = count_costs(opened.recipe)
-    write_atomic(run / "results.json", encode({"scores": results, "costs": costs}))
+    opened_run, settings = Run(run), make_settings(device, workers, threads)
+    with show_progress_bars() as progress:
+        results = evaluate_run(opened_run, Store(store), settings, progress)
+    costs = find_task(opened_run.recipe).count_costs()
+    write_atomic(run / "results.json", encode_json({"scores": results, "costs": costs}))
     if json:
         click.echo(json_text.dumps(results))
     else:
-        click.echo(format_results(results, costs, opened.recipe))
+        click.echo(format_results(results, costs, opened_run.recipe))
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+def show_progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
     """Show one progress bar after another, each with its name."""
     with ExitStack() as stack:
 
@@ -62,9 +60,7 @@ def progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
 
 
 def format_results(
-    results: dict[str, dict[str, float]],
-    costs: dict[str, dict[str, float]],
-    recipe: "Recipe",
+    results: dict[str, dict[str, float]], costs: dict[str, dict[str, float]], recipe: "Recipe"
 ) -> str:
     """Format the results as a table, beside those of the paper if the recipe has them."""
     from train.evaluation.scores import METRICS
@@ -73,10 +69,9 @@ def format_results(
     heads = "  ".join(f"{title:>6}" for title in metrics.values())
     lines = [f"{'score':{width}}  {heads}  videos  paper"]
     for name, row in results.items():
-        paper: Any = recipe.reported.get(name)
-        beside = " / ".join(f"{value:.2f}" for value in paper) if paper else ""
-        own = "  ".join(f"{row[key]:{max(6, len(title))}.1%}" for key, title in metrics.items())
-        lines.append(f"{name:{width}}  {own}  {row['n']:6.0f}  {beside}".rstrip())
+        paper = " / ".join(f"{value:.2f}" for value in recipe.reported.get(name, ()))
+        cells = "  ".join(f"{row[key]:{max(6, len(title))}.1%}" for key, title in metrics.items())
+        lines.append(f"{name:{width}}  {cells}  {row['n']:6.0f}  {paper}".rstrip())
     lines += ["", f"{'parameters of a score':{width}}"]
     for name, cost in costs.items():
         lines.append(f"{name:{width}}  {cost['parameters']:11,.0f}  {cost['ratio']:.2f}×")

@@ -4,22 +4,19 @@ from pathlib import Path
 
 import click
 
+from train.commands.options import PATH
+
 
 @click.command("flash-mnist")
-@click.option(
-    "--store", type=click.Path(path_type=Path), default=Path("stores/flash_mnist"),
-    show_default=True,
-)  # fmt: skip
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="Folder of the MNIST files. [default: $FLOWKIT_DATA/mnist]",
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--store", type=PATH, default=Path("stores/flash_mnist"), show_default=True,
+              help="Store to make or complete.")  # fmt: skip
+@click.option("--data", type=PATH,
+              help="Folder of the MNIST files. [default: $FLOWKIT_DATA/mnist]")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Random seed of the videos and of the digit CNN.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), help="Training epochs of the digit CNN.")
-@click.option(
-    "--threads", type=click.IntRange(1), help="CPU threads for PyTorch. [default: all cores]"
-)
+@click.option("--threads", type=click.IntRange(1),
+              help="CPU threads for PyTorch. [default: all cores]")  # fmt: skip
 def flash_mnist(
     store: Path, data: Path | None, seed: int, epochs: int | None, threads: int | None
 ) -> None:
@@ -49,9 +46,9 @@ def flash_mnist(
         torch.set_num_threads(threads)
     training = DigitTraining(epochs=epochs) if epochs else DigitTraining()
     facts = make_store(store, FlashMNIST(digits, seed=seed), training, count_progress)
-    read = facts["accuracy"]
+    accuracy = facts["accuracy"]
     click.echo(
         f"{store}: {len(Store(store)):,} videos of {facts['digits']['train']:,} training and "
-        f"{facts['digits']['test']:,} test digits; the CNN reads {read['digits']:.2%} of the test "
-        f"digits in noise, and {read['noise']:.2%} of noise, rightly"
+        f"{facts['digits']['test']:,} test digits; the CNN reads {accuracy['digits']:.2%} of the "
+        f"test digits in noise, and {accuracy['noise']:.2%} of noise, rightly"
     )

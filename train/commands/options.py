@@ -1,33 +1,44 @@
-"""Options that the training commands share, and their conversion."""
+"""Define the arguments and options that the training commands share, and convert their values."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
+PATH = click.Path(path_type=Path)
+"""A path, which need not exist."""
+
+run_argument = click.argument("run", type=PATH)
+device_option = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+    help="Device to compute on; auto takes a GPU if PyTorch sees one.",
+)  # fmt: skip
+precision_option = click.option(
+    "--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32",
+    show_default=True, help="Number format of the network.",
+)  # fmt: skip
+workers_option = click.option(
+    "--workers", type=click.IntRange(0),
+    help="Data-loading processes. [default: half of the cores on CPU, all but one on GPU]",
+)  # fmt: skip
+threads_option = click.option(
+    "--threads", type=click.IntRange(1),
+    help="CPU threads per process for PyTorch. [default: cores not used by loader workers]",
+)  # fmt: skip
+
 
 def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options --device, --workers and --threads to a command."""
-    for option in (
-        click.option(
-            "--threads", type=click.IntRange(1),
-            help="CPU threads per process for PyTorch. [default: cores not used by loader workers]",
-        ),
-        click.option(
-            "--workers", type=click.IntRange(0),
-            help="Data-loading processes. [default: half of the cores on CPU, all but one on GPU]",
-        ),
-        click.option(
-            "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
-            show_default=True, help="Device to compute on; auto takes a GPU if PyTorch sees one.",
-        ),
-    ):  # fmt: skip
-        command = option(command)
-    return command
+    return device_option(workers_option(threads_option(command)))
 
 
-def parse_changes(changes: tuple[str, ...], what: str) -> dict[str, str]:
+def parse_changes(changes: tuple[str, ...], option: str) -> dict[str, str]:
     """Parse ``NAME=VALUE`` texts into a dict.
+
+    Args:
+        changes: The texts.
+        option: The option that they come from, for the error.
 
     Raises:
         UsageError: A text has another form.
@@ -37,5 +48,5 @@ def parse_changes(changes: tuple[str, ...], what: str) -> dict[str, str]:
     pairs = [change.partition("=") for change in changes]
     for name, sign, _ in pairs:
         if not name or not sign:
-            raise UsageError(f"{what} takes NAME=VALUE, got {name!r}")
+            raise UsageError(f"{option} takes NAME=VALUE, got {name!r}")
     return {name: value for name, _, value in pairs}

@@ -5,29 +5,20 @@ from pathlib import Path
 
 import click
 
-from train.commands.options import machine_options
+from train.commands.options import PATH, machine_options, run_argument
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 @click.argument("video")
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    help="Store with features, for a run on feature sets; VIDEO is then the id of a video in it.",
-)
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("prediction.png"),
-    show_default=True,
-    help="Image file to write: frames, flow and the likeliest classes.",
-)
+@click.option("--store", type=PATH,
+              help="Store with features, for a run on feature sets; VIDEO is then the id of a "
+                   "video in it.")  # fmt: skip
+@click.option("-o", "--out", type=PATH, default=Path("prediction.png"), show_default=True,
+              help="Image file to write: frames, flow and the likeliest classes.")  # fmt: skip
 @click.option("--backend", default="auto", show_default=True, help="Optical-flow backend.")
-@click.option(
-    "--json", is_flag=True, help="Print the five likeliest classes and their probabilities as JSON."
-)
+@click.option("--json", is_flag=True,
+              help="Print the five likeliest classes and their probabilities as JSON.")  # fmt: skip
 @machine_options
 def predict(
     run: Path, video: str, store: Path | None, out: Path, backend: str, json: bool,

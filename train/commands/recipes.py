@@ -1,6 +1,8 @@
 """Define `flowkit recipes`, which lists the recipes and what they need that is on this machine."""
 
 import json as json_text
+from collections.abc import Container
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,49 +31,57 @@ def recipes(name: str | None, json: bool, explain: bool) -> None:
         return
     if explain:
         raise click.UsageError("--explain needs the NAME of a recipe: `flowkit recipes` lists them")
-    found = {one: read_recipe(one) for one in list_recipes()}
+    all_recipes = {name: read_recipe(name) for name in list_recipes()}
     if json:
+        keys = ("title", "paper", "dataset", "reported", "needs")
         rows = [
-            {"name": one, "title": r.title, "paper": r.paper, "dataset": r.dataset,
-             "reported": r.reported, "needs": r.needs, "here": look_around(r)}
-            for one, r in found.items()
-        ]  # fmt: skip
+            {
+                "name": name,
+                **{key: getattr(recipe, key) for key in keys},
+                "here": find_needs(recipe),
+            }
+            for name, recipe in all_recipes.items()
+        ]
         click.echo(json_text.dumps(rows))
         return
-    for one, recipe in found.items():
-        click.echo(f"{click.style(one, bold=True)}  {recipe.title}")
+    for name, recipe in all_recipes.items():
+        click.echo(f"{click.style(name, bold=True)}  {recipe.title}")
         click.echo(f"    {recipe.paper}; dataset {recipe.dataset}")
         if recipe.reported:
             values = (f"{k} {'/'.join(map(str, v))}" for k, v in recipe.reported.items())
             click.echo(f"    reported: {', '.join(values)}")
         if recipe.needs:
             click.echo(f"    needs {recipe.needs}")
-        here = look_around(recipe)
-        there = ", ".join(f"{what} ({path})" for what, path in here.items() if path)
-        absent = ", ".join(what for what, path in here.items() if not path)
-        click.echo(f"    here: {there or 'nothing'}" + (f"; not here: {absent}" if absent else ""))
+        paths = find_needs(recipe)
+        present = ", ".join(f"{need} ({path})" for need, path in paths.items() if path)
+        absent = ", ".join(need for need, path in paths.items() if not path)
+        click.echo(
+            f"    here: {present or 'nothing'}" + (f"; not here: {absent}" if absent else "")
+        )
 
 
-def look_around(recipe: "Recipe") -> dict[str, str | None]:
-    """Find what a recipe trains on and starts from, with its place on this machine, or None."""
+def find_needs(recipe: "Recipe") -> dict[str, str | None]:
+    """Find the store, the features and the weight files that a recipe needs.
+
+    Returns:
+        Their paths on this machine, or None, by a name such as ``weights resnet50``.
+    """
     from flowkit.errors import FlowkitError
     from flowkit.store import Store
-    from train.recipe.recipe import of_split
-    from train.tasks.weights import find_weights
+    from train.tasks.weights import find_weight_file
 
     folder = Path("stores") / recipe.dataset
-    found: dict[str, str | None] = {}
-    try:
-        found["store"] = str(Store(folder).path)
-    except FlowkitError:
-        found["store"] = None
-    made = Store(folder).recipe.features if found["store"] else {}
-    for split in recipe.splits or (None,):
-        for name in of_split(recipe, split).feature_names:
-            found[f"features {name}"] = str(folder / "features" / name) if name in made else None
-    for name in dict.fromkeys(recipe.weight_files):
-        try:
-            found[f"weights {name}"] = str(find_weights(name))
-        except FlowkitError:
-            found[f"weights {name}"] = None
-    return found
+    paths: dict[str, str | None] = {"store": None}
+    stored_features: Container[str] = ()
+    with suppress(FlowkitError):
+        store = Store(folder)
+        paths["store"], stored_features = str(store.path), store.recipe.features
+    for split_recipe in recipe.list_split_recipes():
+        for name in split_recipe.feature_names:
+            path = str(folder / "features" / name)
+            paths[f"features {name}"] = path if name in stored_features else None
+    for name in recipe.weight_files:
+        paths[f"weights {name}"] = None
+        with suppress(FlowkitError):
+            paths[f"weights {name}"] = str(find_weight_file(name))
+    return paths

@@ -5,33 +5,22 @@ from pathlib import Path
 import click
 
 from flowkit.path_text import argument_to_text
+from train.commands.options import PATH, run_argument
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 @click.argument("figures", nargs=-1, metavar="[FIGURE]...")
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    help="Store to read frames from, for figures that show videos.",
-)
-@click.option(
-    "--against", type=click.Path(path_type=Path), help="Another run to compare classes with."
-)
-@click.option(
-    "--beside", type=click.Path(path_type=Path), multiple=True, metavar="RUN",
-    help="Another run to draw beside this one; can be given more than once.",
-)  # fmt: skip
+@click.option("--store", type=PATH,
+              help="Store to read frames from, for figures that show videos.")  # fmt: skip
+@click.option("--against", type=PATH, help="Another run to compare classes with.")
+@click.option("--beside", type=PATH, multiple=True, metavar="RUN",
+              help="Another run to draw beside this one; can be given more than once.")  # fmt: skip
 @click.option("--video", "videos", multiple=True, metavar="ID", type=argument_to_text,
               help="Id of a video to show; can be given more than once.")  # fmt: skip
-@click.option(
-    "--point",
-    "points",
-    multiple=True,
-    type=(float, float),
-    metavar="X Y",
-    help="Query position of attention maps, as fractions of width and height.",
-)
+@click.option("--point", "points", multiple=True, type=(float, float), metavar="X Y",
+              help="Query position of attention maps, as fractions of width and "
+                   "height.")  # fmt: skip
 def report(
     run: Path, figures: tuple[str, ...], store: Path | None, against: Path | None,
     beside: tuple[Path, ...], videos: tuple[str, ...], points: tuple[tuple[float, float], ...],
@@ -63,12 +52,12 @@ def report(
 
     if any(not (0 <= x <= 1 and 0 <= y <= 1) for x, y in points):
         raise UsageError("--point takes shares from 0 to 1, such as 0.5 0.5 for the middle")
-    opened = Run(run)
+    opened_run = Run(run)
     opened_store = Store(store) if store else None
     if opened_store is not None:
-        opened.check_store(opened_store)
+        opened_run.check_store(opened_store)
     source = Source(
-        run=opened,
+        run=opened_run,
         store=opened_store,
         against=Run(against) if against else None,
         beside=tuple(map(Run, beside)),
@@ -76,7 +65,4 @@ def report(
         **({"points": points} if points else {}),
     )
     for path in write_report(source, figures):
-        if path.suffix == ".md":
-            click.echo(path.read_text())
-        else:
-            click.echo(str(path))
+        click.echo(path.read_text() if path.suffix == ".md" else str(path))

@@ -4,65 +4,33 @@ from pathlib import Path
 
 import click
 
-from train.commands.options import machine_options, parse_changes
+from train.commands.options import PATH, machine_options, parse_changes, precision_option
 
 INTERRUPTED = 130
+"""Exit status after a signal."""
 
 
 @click.command()
 @click.argument("recipe")
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Store of frames, flow, audio or features to train on.",
-)
-@click.option(
-    "--run",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder of the run; made if it does not exist.",
-)
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a value of the recipe, such as training.epochs=10; can be given more than once.",
-)
-@click.option(
-    "--weights",
-    multiple=True,
-    metavar="BRANCH=FILE",
-    help="Initial weights of a branch (rgb, flow, both; audio; sets): a weight file, or the folder "
-    "of a finished phase.",
-)
+@click.option("--store", type=PATH, required=True,
+              help="Store of frames, flow, audio or features to train on.")  # fmt: skip
+@click.option("--run", type=PATH, required=True,
+              help="Folder of the run; made if it does not exist.")  # fmt: skip
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
+              help="Change a value of the recipe, such as training.epochs=10; can be given more "
+                   "than once.")  # fmt: skip
+@click.option("--weights", multiple=True, metavar="BRANCH=FILE",
+              help="Initial weights of a branch (rgb, flow, both; audio; sets): a weight file, or "
+                   "the folder of a finished phase.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), help="Random seed; the same as --set seed=N.")
-@click.option(
-    "--processes",
-    type=click.IntRange(1),
-    help="Training processes, started with Ray Train. [default: 1]",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
-    default="float32",
-    show_default=True,
-)
+@click.option("--processes", type=click.IntRange(1),
+              help="Training processes, started with Ray Train. [default: 1]")  # fmt: skip
+@precision_option
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network with torch.compile.")
-@click.option(
-    "--checkpoint-seconds",
-    type=float,
-    default=300.0,
-    show_default=True,
-    help="Write a checkpoint this often, in seconds.",
-)
-@click.option(
-    "--stop-after",
-    type=click.IntRange(1),
-    metavar="STEPS",
-    help="Write a checkpoint and stop after this many steps.",
-)
+@click.option("--checkpoint-seconds", type=float, default=300.0, show_default=True,
+              help="Write a checkpoint this often, in seconds.")  # fmt: skip
+@click.option("--stop-after", type=click.IntRange(1), metavar="STEPS",
+              help="Write a checkpoint and stop after this many steps.")  # fmt: skip
 @machine_options
 def train(
     recipe: str, store: Path, run: Path, changes: tuple[str, ...], weights: tuple[str, ...],
@@ -81,34 +49,30 @@ def train(
     """
     from flowkit.errors import UsageError
     from flowkit.store import Store
-    from train.loop.session import check_start
+    from train.loop.session import open_run
     from train.loop.session import train as train_run
     from train.recipe.recipe import change_recipe, read_recipe
-    from train.runs.run import create_run
     from train.runs.settings import make_settings
     from train.tasks.registry import find_task
 
     if stop_after is not None and (processes or 1) > 1:
         raise UsageError("--stop-after is for one process")
-    chosen = read_recipe(recipe)
-    files = parse_changes(weights, "--weights")
-    changed = parse_changes(changes, "--set")
-    for branch, file in files.items():
-        changed["sets.weights" if branch == "sets" else f"network.weights.{branch}"] = file
+    recipe_values = parse_changes(changes, "--set")
+    for branch, file in parse_changes(weights, "--weights").items():
+        key = "sets.weights" if branch == "sets" else f"network.weights.{branch}"
+        recipe_values[key] = file
     if seed is not None:
-        changed["seed"] = str(seed)
-    chosen = change_recipe(chosen, changed)
+        recipe_values["seed"] = str(seed)
+    changed_recipe = change_recipe(read_recipe(recipe), recipe_values)
     if workers is None:
-        workers = find_task(chosen).default_workers
+        workers = find_task(changed_recipe).default_workers
     settings = make_settings(
         device, workers, threads, processes or 1, precision=precision, compile=compiled,
         checkpoint_seconds=checkpoint_seconds,
     )  # fmt: skip
-    opened = Store(store)
-    if not (run / "run.json").exists():
-        check_start(chosen, opened)
-    finished = train_run(create_run(run, chosen, opened), opened, settings, click.echo, stop_after)
-    if finished:
+    opened_store = Store(store)
+    opened_run = open_run(run, changed_recipe, opened_store)
+    if train_run(opened_run, opened_store, settings, click.echo, stop_after):
         click.echo(f"finished. flowkit evaluate {run} --store {store}")
         return 0
     click.echo("stopped; run the same command again to continue", err=True)

@@ -75,7 +75,7 @@ def wrap(
     return outer, network
 
 
-def add_up(values: Sequence[float], process: Process) -> list[float]:
+def sum_over_processes(values: Sequence[float], process: Process) -> list[float]:
     """Sum each value over all processes; every process gets the same sums."""
     if process.world == 1:
         return list(values)
@@ -86,7 +86,7 @@ def add_up(values: Sequence[float], process: Process) -> list[float]:
     return result
 
 
-def gather(value: Any, process: Process) -> list[Any]:
+def gather_from_processes(value: Any, process: Process) -> list[Any]:
     """Collect a picklable value from every process; every process gets the same list."""
     if process.world == 1:
         return [value]
@@ -96,19 +96,16 @@ def gather(value: Any, process: Process) -> list[Any]:
 
 
 def launch(work: Callable[[Process], None], settings: Settings) -> None:
-    """Run a function in each training process.
+    """Run a function in each of several training processes.
 
     Args:
-        work: The function. With several processes it must be picklable, and the folders that it
-            names must be the same on all nodes.
+        work: The function. It must be picklable, and the folders that it names must be the same on
+            all nodes.
         settings: The number of processes and their resources.
 
     Raises:
         RunError: A process failed.
     """
-    if settings.processes == 1:
-        work(Process())
-        return
     on_gpu = settings.device == "cuda"
     share = {"CPU": 1 if not on_gpu else max(1, settings.workers)}
     # One core more than needed: the trainer of older Ray versions takes one for itself.
@@ -125,7 +122,7 @@ def launch(work: Callable[[Process], None], settings: Settings) -> None:
         from ray.train.torch import TorchTrainer
 
         trainer = TorchTrainer(
-            enter,
+            run_worker,
             train_loop_config={"work": work},
             scaling_config=ScalingConfig(
                 num_workers=settings.processes, use_gpu=on_gpu, resources_per_worker=share
@@ -142,7 +139,7 @@ def launch(work: Callable[[Process], None], settings: Settings) -> None:
             ) from error
 
 
-def enter(config: dict[str, Any]) -> None:
+def run_worker(config: dict[str, Any]) -> None:
     """Run the work of one Ray Train worker."""
     from ray.train import get_context
 

@@ -29,9 +29,7 @@ class SumOverProcesses(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> torch.Tensor:
         """Return the sum of the gradient over all processes."""
-        total = gradients[0].clone()
-        dist.all_reduce(total)
-        return total
+        return SumOverProcesses.forward(context, gradients[0])
 
 
 class AllReduceBatchNorm(_BatchNorm):
@@ -53,21 +51,21 @@ class AllReduceBatchNorm(_BatchNorm):
         self._check_input_dim(input)
         if not self.training:
             return super().forward(input)
-        kind = input.dtype
+        dtype = input.dtype
         # float16 sums of many values are inaccurate, and the running statistics are float32.
-        input = input.to(torch.promote_types(kind, self.weight.dtype))
-        spread = [0, *range(2, input.dim())]
+        input = input.to(torch.promote_types(dtype, self.weight.dtype))
+        summed = [0, *range(2, input.dim())]  # all dimensions but the channels
         shape = [1, -1] + [1] * (input.dim() - 2)
         count = SumOverProcesses.apply(input.new_tensor([input.numel() / input.shape[1]]))
-        mean = SumOverProcesses.apply(input.sum(spread)) / count
+        mean = SumOverProcesses.apply(input.sum(summed)) / count
         centred = input - mean.view(shape)
-        variance = SumOverProcesses.apply(centred.square().sum(spread)) / count
+        variance = SumOverProcesses.apply(centred.square().sum(summed)) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return (centred * scale.view(shape) + self.bias.view(shape)).to(kind)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(dtype)
 
 
 def synchronize_batch_norms(network: nn.Module, device: torch.device) -> nn.Module:
@@ -84,13 +82,13 @@ def synchronize_batch_norms(network: nn.Module, device: torch.device) -> nn.Modu
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)
     for name, child in network.named_children():
         if isinstance(child, _BatchNorm):
-            setattr(network, name, convert(child))
+            setattr(network, name, convert_batch_norm(child))
         else:
             synchronize_batch_norms(child, device)
     return network
 
 
-def convert(layer: _BatchNorm) -> AllReduceBatchNorm:
+def convert_batch_norm(layer: _BatchNorm) -> AllReduceBatchNorm:
     """Convert a layer to `AllReduceBatchNorm`, sharing its parameters and statistics."""
     other = AllReduceBatchNorm(layer.num_features, layer.eps, layer.momentum)
     other.weight, other.bias = layer.weight, layer.bias

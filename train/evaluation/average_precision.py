@@ -31,7 +31,9 @@ from train.runs.run import RunError
 F64 = npt.NDArray[np.float64]
 
 
-def measure_many(scores_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> dict[str, float]:
+def measure_average_precision(
+    scores_NC: npt.ArrayLike, targets_NC: npt.ArrayLike
+) -> dict[str, float]:
     """Measure the mean average precision.
 
     Args:
@@ -56,7 +58,7 @@ def measure_many(scores_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> dict[st
             f"expected labels to measure against, got {len(targets)} videos without any; choose "
             "a subset with labels"
         )
-    official = compute_official(scores, targets)[present]
+    official = compute_official_precisions(scores, targets)[present]
     sklearn = np.array([average_precision_score(targets[:, c], scores[:, c]) for c in present])
     weights = positives[present]
     return {
@@ -69,7 +71,7 @@ def measure_many(scores_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> dict[st
     }
 
 
-def compute_official(scores_NC: F64, targets_NC: npt.NDArray[np.bool_]) -> F64:
+def compute_official_precisions(scores_NC: F64, targets_NC: npt.NDArray[np.bool_]) -> F64:
     """Compute the official average precision of each class, (C,); NaN for one without positives."""
     unlabelled = ~targets_NC.any(axis=1, keepdims=True)
     scores_NC = np.where(unlabelled, -np.inf, scores_NC)
@@ -83,7 +85,7 @@ def compute_official(scores_NC: F64, targets_NC: npt.NDArray[np.bool_]) -> F64:
 
 
 def check(scores_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> tuple[F64, npt.NDArray[np.bool_]]:
-    """Check scores and targets and convert them to arrays; see `measure_many`."""
+    """Check scores and targets and convert them to arrays; see `measure_average_precision`."""
     scores, targets = np.asarray(scores_NC, np.float64), np.asarray(targets_NC)
     if scores.ndim != 2 or scores.shape != targets.shape or not scores.size:
         raise ValueError(

@@ -20,8 +20,8 @@ from flowkit.datasets.loading import EpochSampler
 from flowkit.store import Store
 from train.distributed.parallel import choose_layout
 from train.evaluation.scores import Scores, average_views, fuse_scores, measure
-from train.recipe.recipe import Branch, Recipe, of_split
-from train.runs.phases import Phase, Scoring, list_phases, list_scorings, scorings_of
+from train.recipe.recipe import Branch, Recipe
+from train.runs.phases import Phase, Scoring, list_phases, list_scorings, list_split_scorings
 from train.runs.run import Run, RunError, Settings
 from train.tasks.registry import find_task
 from train.tasks.samples import OtherClassFlow, make_loader
@@ -50,20 +50,20 @@ def evaluate(
     Raises:
         RunError: The run is not finished, or the store has other classes.
     """
-    left = [phase.name for phase in run.unfinished()]
-    if left:
+    unfinished = [phase.name for phase in run.list_unfinished_phases()]
+    if unfinished:
         raise RunError(
-            f"{run.path} is not finished (left: {', '.join(left)}); flowkit train goes on with it"
+            f"{run.path} is not finished (left: {', '.join(unfinished)}); flowkit train goes on "
+            "with it"
         )
     run.check_store(store)
     torch.set_num_threads(settings.threads)
     results: dict[str, dict[str, float]] = {}
     for scoring in list_scorings(run.recipe):
-        scores = score_phases(run, scoring, store, settings, progress)
-        for name, value in scores.items():
-            value.save(run.path / "scores" / f"{path_of(scoring.name, name)}.npz")
-            metrics = measure(value.of(run.recipe.testing.over), value.labels)
-            results[path_of(scoring.name, name)] = metrics
+        for branch, scores in score_phases(run, scoring, store, settings, progress).items():
+            name = join_name(scoring.name, branch)
+            scores.save(run.path / "scores" / f"{name}.npz")
+            results[name] = measure(scores.get_averages(run.recipe.testing.over), scores.labels)
     results.update(average_splits(run.recipe, results))
     return results
 
@@ -73,72 +73,88 @@ def score_phases(
     scoring: Scoring,
     store: Store,
     settings: Settings,
-    progress: Callable[[str], Progress],
+    progress: Callable[[str], Progress] = lambda name: lambda done, total: None,
+    video: tuple[str, int] | None = None,
 ) -> dict[str, Scores]:
-    """Compute the scores of each branch of a scoring, and of their fusion."""
+    """Compute the scores of each branch of a scoring, and of their fusion.
+
+    Args:
+        run: The run.
+        scoring: Which phases compute the scores, and how they are fused.
+        store: The store with the videos.
+        settings: Device, precision and processes.
+        progress: See `evaluate`.
+        video: A subset of the store and the row of the only video of it to score, which needs no
+            label. Default: all test videos.
+
+    Returns:
+        The scores by branch, and ``fusion`` if the scoring has one.
+    """
     phases = {phase.name: phase for phase in list_phases(run.recipe)}
-    recipe = of_split(run.recipe, scoring.split)
-    found: dict[str, Scores] = {}
+    scores: dict[str, Scores] = {}
     for name in dict.fromkeys(scoring.phases.values()):
-        wanted = tuple(branch for branch, phase in scoring.phases.items() if phase == name)
-        report = progress(f"{scoring.name or 'scores'}: {' and '.join(wanted)}")
-        found.update(
-            score_videos(run, recipe, phases[name], wanted, scoring, store, settings, report)
+        branches = tuple(branch for branch, phase in scoring.phases.items() if phase == name)
+        report = progress(f"{scoring.name or 'scores'}: {' and '.join(branches)}")
+        scores |= score_videos(
+            run, phases[name], branches, scoring.control, store, settings, report, video
         )
     if scoring.fusion is not None:
-        found["fusion"] = fuse_scores(
-            found["rgb"], found["flow"], scoring.fusion, recipe.testing.over
-        )
-    return found
+        over = run.recipe.testing.over
+        scores["fusion"] = fuse_scores(scores["rgb"], scores["flow"], scoring.fusion, over)
+    return scores
 
 
 def score_videos(
     run: Run,
-    recipe: Recipe,
     phase: Phase,
-    wanted: tuple[Branch, ...],
-    scoring: Scoring,
+    branches: tuple[Branch, ...],
+    control: str | None,
     store: Store,
     settings: Settings,
     report: Progress,
+    video: tuple[str, int] | None,
 ) -> dict[str, Scores]:
-    """Score all test videos with the network of one phase.
+    """Score videos with the network of one phase.
 
     Args:
         run: The run.
-        recipe: Its recipe for the split of the scoring.
         phase: The phase whose network is used.
-        wanted: Branches to score.
-        scoring: The scoring that the scores belong to.
-        store: The store with the test videos.
+        branches: Branches to score.
+        control: How the flow is changed, or None.
+        store: The store with the videos.
         settings: Device, precision and processes.
         report: Called with the number of videos scored and their total.
+        video: See `score_phases`.
 
     Returns:
         The scores of each branch.
     """
+    recipe = run.recipe.for_split(phase.split)
     device, task = torch.device(settings.device), find_task(recipe)
-    network = task.load_finished_network(run, phase, wanted)
+    network = task.load_finished_network(run, phase, branches)
     network.to(device, memory_format=choose_layout(device))
-    dataset: Any = task.open_dataset(store, phase, "test")
-    if scoring.control == "other-class-flow":
+    dataset: Any = task.open_dataset(store, phase, "test", video[0] if video else None)
+    if control == "other-class-flow":
         dataset = OtherClassFlow(dataset, recipe.seed)
-    sampler = EpochSampler(len(dataset), training=False)
-    loader = make_loader(dataset, sampler, task.test_batch_size, settings, training=False)
+    keys: Any = EpochSampler(len(dataset), training=False)
+    if video:
+        keys = [(0, int(np.flatnonzero(dataset.subset.rows == video[1])[0]))]
+    loader = make_loader(dataset, keys, task.test_batch_size, settings, training=False)
     rows: list[int] = []
     labels: list[Any] = []
-    means: dict[str, list[Any]] = {branch: [] for branch in wanted}
+    averages: dict[str, list[Any]] = {branch: [] for branch in branches}
     for batch in loader:
         for branch, videos in task.test_scores(network, batch, phase, device).items():
             for logits in videos:
-                means[branch].append(average_views(logits, recipe.labels, recipe.testing.views))
+                pair = average_views(logits, recipe.labels, recipe.testing.views)
+                averages[branch].append(pair)
         rows += batch["row"].tolist()
         labels += list(batch["label"].numpy())
-        report(len(rows), len(dataset))
+        report(len(rows), len(keys))
     ids = tuple(store.index.id(row) for row in rows)
     return {
         branch: Scores(ids, np.array(labels), *map(np.stack, zip(*pairs, strict=True)))
-        for branch, pairs in means.items()
+        for branch, pairs in averages.items()
     }
 
 
@@ -150,29 +166,18 @@ def average_splits(
     Returns:
         The means, or an empty dictionary if the recipe has no splits.
     """
-    if not recipe.splits:
-        return {}
-    means = {}
-    for scoring in scorings_of(recipe, None):
+    means: dict[str, dict[str, float]] = {}
+    for scoring in list_split_scorings(recipe, None) if recipe.splits else []:
         for branch in find_task(recipe).score_titles:
-            name = path_of(scoring.name, branch)
-            own = [results.get(f"split_{split}/{name}") for split in recipe.splits]
-            if all(own):
-                parts = [part for part in own if part]
+            name = join_name(scoring.name, branch)
+            splits = [results.get(f"split_{split}/{name}", {}) for split in recipe.splits]
+            if all(splits):
                 means[f"mean/{name}"] = {
-                    key: float(np.mean([part[key] for part in parts]))
-                    if key != "n"
-                    else sum(part[key] for part in parts)
-                    for key in parts[0]
-                }
+                    key: float(np.mean([split[key] for split in splits])) for key in splits[0]
+                } | {"n": sum(split["n"] for split in splits)}
     return means
 
 
-def path_of(scoring: str, branch: str) -> str:
+def join_name(scoring: str, branch: str) -> str:
     """Join the names of a scoring and a branch into the name of a score."""
     return f"{scoring}/{branch}" if scoring else branch
-
-
-def count_costs(recipe: Recipe) -> dict[str, dict[str, float]]:
-    """Count the parameters of each score's network, and their ratio to a whole network."""
-    return find_task(recipe).count_costs()

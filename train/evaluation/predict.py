@@ -6,7 +6,8 @@ classify videos of a store that has their features.
 """
 
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,9 @@ from flowkit.extraction.run import extract
 from flowkit.flow.color import flow_to_color
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store, Video
-from train.distributed.parallel import choose_layout
-from train.evaluation.scores import average_views
-from train.recipe.recipe import Branch, of_split
+from train.evaluation.evaluate import score_phases
+from train.evaluation.scores import F32
+from train.recipe.recipe import Branch
 from train.runs.phases import Scoring, list_phases, list_scorings
 from train.runs.run import Run, RunError, Settings
 from train.tasks.registry import find_task
@@ -83,15 +84,10 @@ def predict_video(run: Run, video: Path, settings: Settings, backend: str = "aut
     if not run.is_finished():
         raise RunError(f"{run.path} is not finished; flowkit train goes on with it")
     torch.set_num_threads(settings.threads)
-    scoring = choose_scoring(run)
     with tempfile.TemporaryDirectory(prefix="flowkit-") as folder:
         store = extract_one(video, store_recipe, run.classes, Path(folder) / "store", backend)
         task.check_video_file(run, video, store)
-        scores = {}
-        for branch, name in scoring.phases.items():
-            scores[branch] = score_branch(run, name, branch, store, SUBSET, 0, settings)
-        frames, flows = show(store[0])
-    return Prediction(run.classes, combine(run, scoring, scores), frames, flows)
+        return score_video(run, store, SUBSET, 0, settings)
 
 
 def predict_stored(run: Run, store: Store, id: str, settings: Settings) -> Prediction:
@@ -120,11 +116,26 @@ def predict_stored(run: Run, store: Store, id: str, settings: Settings) -> Predi
     subsets = store.index.value("subsets", row)
     if not subsets:
         raise UsageError(f"{store.path}: video {id!r} is in no subset; index the store again")
-    phase = list_phases(run.recipe)[-1]
-    scores = score_branch(run, phase.name, "sets", store, subsets[0], row, settings)
-    return Prediction(
-        run.classes, combine(run, choose_scoring(run), {"sets": scores}), *show(store[row])
-    )
+    return score_video(run, store, subsets[0], row, settings)
+
+
+def score_video(run: Run, store: Store, subset: str, row: int, settings: Settings) -> Prediction:
+    """Score one video of a store.
+
+    Args:
+        run: The run.
+        store: The store with the video.
+        subset: The subset that the video is in.
+        row: Row of the video in the store.
+        settings: Device of the networks.
+    """
+    scoring = choose_scoring(run)
+    alone = replace(settings, workers=0)
+    scores = score_phases(run, scoring, store, alone, video=(subset, row))
+    pairs = {
+        branch: (scores[branch].logits[0], scores[branch].softmax[0]) for branch in scoring.phases
+    }
+    return Prediction(run.classes, combine(run, scoring, pairs), *draw_images(store[row]))
 
 
 def choose_scoring(run: Run) -> Scoring:
@@ -173,51 +184,31 @@ def extract_one(
     return Store(root)
 
 
-def score_branch(
-    run: Run, name: str, branch: Branch, store: Store, subset: str, row: int, settings: Settings
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Average the logits and the probabilities of a video, (C,) each, over its views.
+def combine(
+    run: Run, scoring: Scoring, scores: Mapping[Branch, tuple[F32, F32]]
+) -> npt.NDArray[np.float32]:
+    """Combine scores into probabilities by the weights of the scoring.
 
     Args:
         run: The run.
-        name: Name of the phase whose network is used.
-        branch: The branch to score.
-        store: The store with the video.
-        subset: The subset that the video is in.
-        row: Row of the video in the store.
-        settings: Device of the network.
+        scoring: The scoring that the scores belong to.
+        scores: Logits and probabilities of a video, (C,) each, by branch.
 
     Returns:
-        Mean (or highest) logits and probabilities.
+        Probabilities (C,).
     """
-    phase = next(phase for phase in list_phases(run.recipe) if phase.name == name)
-    recipe = of_split(run.recipe, phase.split)
-    task = find_task(recipe)
-    device = torch.device(settings.device)
-    network = task.load_finished_network(run, phase, (branch,))
-    network.to(device, memory_format=choose_layout(device))
-    dataset: Any = task.open_dataset(store, phase, "test", subset)
-    index = int(np.flatnonzero(dataset.subset.rows == row)[0])
-    logits = task.test_scores(network, dataset.batch([(0, index)]), phase, device)
-    return average_views(logits[branch][0], recipe.labels, recipe.testing.views)
-
-
-def combine(run: Run, scoring: Scoring, scores: dict[Any, Any]) -> npt.NDArray[np.float32]:
-    """Combine the branches' scores into probabilities by the weights of the scoring."""
     weights = dict.fromkeys(scores, 1.0)
     if scoring.fusion is not None:
         weights = dict(zip(("rgb", "flow"), scoring.fusion, strict=True))
     total = sum(weights[branch] for branch in scores)
     kind = 0 if run.recipe.testing.over == "logits" else 1
-    mean = sum(weights[branch] / total * pair[kind] for branch, pair in scores.items())
-    if kind:
-        return np.asarray(mean, np.float32)
-    logits = torch.from_numpy(np.asarray(mean))
-    chances = logits.softmax(0) if run.recipe.labels == "one" else logits.sigmoid()
-    return np.asarray(chances.numpy(), np.float32)
+    mean = torch.tensor(sum(weights[b] / total * pair[kind] for b, pair in scores.items()))
+    if kind == 0:
+        mean = mean.softmax(0) if run.recipe.labels == "one" else mean.sigmoid()
+    return np.asarray(mean.numpy(), np.float32)
 
 
-def show(video: Video, count: int = 3) -> tuple[list[Any], list[Any]]:
+def draw_images(video: Video, count: int = 3) -> tuple[list[Any], list[Any]]:
     """Return a few frames of a video and its colour-coded flow, as far as the store has them."""
     total = video.num_flow or video.num_frames
     if not {"rgb", "flow"} & set(video.streams):

@@ -9,7 +9,7 @@ averages are kept.
     N C  videos, classes
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from train.evaluation.average_precision import measure_many
+from train.evaluation.average_precision import measure_average_precision
 from train.runs.run import RunError
 
 Labels = Literal["one", "many"]
@@ -29,6 +29,11 @@ METRICS: dict[Labels, dict[str, str]] = {
 }
 F32 = npt.NDArray[np.float32]
 TOP = 5
+
+
+def choose_metric(labels: Labels) -> tuple[str, str]:
+    """Return the key and the title of the metric that represents a result."""
+    return next(iter(METRICS[labels].items()))
 
 
 @dataclass(frozen=True)
@@ -47,17 +52,11 @@ class Scores:
     def save(self, path: Path) -> None:
         """Save the scores as an .npz file, atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.npz")
-        np.savez_compressed(
-            part,
-            ids=np.array(self.ids),
-            labels=self.labels,
-            logits=self.logits,
-            softmax=self.softmax,
-        )
-        part.replace(path)
+        incomplete = path.with_suffix(".part.npz")
+        np.savez_compressed(incomplete, **asdict(self))
+        incomplete.replace(path)
 
-    def of(self, over: Literal["logits", "softmax"]) -> F32:
+    def get_averages(self, over: Literal["logits", "softmax"]) -> F32:
         """Return the averages of one kind, (N, C)."""
         return self.logits if over == "logits" else self.softmax
 
@@ -103,7 +102,7 @@ def fuse_scores(
             "evaluate both on one store"
         )
     a, b = (np.float32(weight) for weight in weights)
-    fused = a * rgb.of(over) + b * flow.of(over)
+    fused = a * rgb.get_averages(over) + b * flow.get_averages(over)
     return Scores(rgb.ids, rgb.labels, fused, fused)
 
 
@@ -121,10 +120,9 @@ def average_views(
         Logits and probabilities, (C,) each.
     """
     logits = logits_VC.float().cpu()
-    both = logits, logits.softmax(dim=1) if labels == "one" else logits.sigmoid()
-    if views == "max":
-        return both[0].amax(dim=0).numpy(), both[1].amax(dim=0).numpy()
-    return both[0].mean(dim=0).numpy(), both[1].mean(dim=0).numpy()
+    probabilities = logits.softmax(dim=1) if labels == "one" else logits.sigmoid()
+    average = torch.amax if views == "max" else torch.mean
+    return average(logits, dim=0).numpy(), average(probabilities, dim=0).numpy()
 
 
 # --- metrics -------------------------------------------------------------------------------------
@@ -142,27 +140,25 @@ def measure(scores: F32, labels: npt.NDArray[Any]) -> dict[str, float]:
 
     Returns:
         top1, top5 and mean_class in [0, 1], and n, the number of videos. With many labels, the
-        result of `measure_many`.
+        result of `measure_average_precision`.
     """
     if labels.ndim == 2:
-        return measure_many(scores, labels)
+        return measure_average_precision(scores, labels)
     from sklearn.metrics import recall_score  # takes a second to import; training does not need it
 
-    own = np.take_along_axis(scores, labels[:, None], axis=1)
-    rank = (scores >= own).sum(axis=1) - 1
+    own_scores = np.take_along_axis(scores, labels[:, None], axis=1)
+    rank = (scores >= own_scores).sum(axis=1) - 1
+    predicted = predict_classes(scores, rank, labels)
+    mean_class = recall_score(labels, predicted, labels=np.unique(labels), average="macro")
     return {
         "top1": float((rank < 1).mean()),
         "top5": float((rank < TOP).mean()),
-        "mean_class": float(
-            recall_score(
-                labels, predict(scores, rank, labels), labels=np.unique(labels), average="macro"
-            )
-        ),
+        "mean_class": float(mean_class),
         "n": len(labels),
     }
 
 
-def predict(
+def predict_classes(
     scores: F32, rank: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """Return the predicted class of each video; on a tie with the right class, a wrong one."""
@@ -170,11 +166,11 @@ def predict(
     tied = (best == labels) & (rank > 0)
     other = scores.copy()
     other[np.arange(len(labels)), labels] = -np.inf
-    taken: npt.NDArray[np.int64] = np.where(tied, other.argmax(axis=1), best)
-    return taken
+    predicted: npt.NDArray[np.int64] = np.where(tied, other.argmax(axis=1), best)
+    return predicted
 
 
-def per_class(scores: F32, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def measure_class_accuracies(scores: F32, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Compute the accuracy of each class, (C,); NaN for a class without videos."""
     matrix = count_confusions(scores, labels)
     with np.errstate(invalid="ignore"):

@@ -10,12 +10,12 @@ from models.weights.pretrained import WeightsError, load_weights, read_weights
 from models.weights.weight_files import convert_weights
 from train.features.network import FeatureNetwork, NetworkOptions, build_feature_network
 from train.recipe.recipe import AudioRecipe, FeatureSetRecipe, ImageRecipe, Network
-from train.runs.phases import Phase, phases_of
+from train.runs.phases import Phase, list_split_phases
 from train.runs.run import Run
 from train.tasks.audio import AudioTask
 from train.tasks.backbones import FAMILIES, OPTIONS
-from train.tasks.networks import finished_network
-from train.tasks.weights import find_weights, has_part, take_trunk, trunk_of
+from train.tasks.networks import load_phase_network
+from train.tasks.weights import find_weight_file, get_trunk, has_prefix, select_trunk_weights
 
 NETWORKS: dict[str, Network] = {
     **{f"resnet{d}": Network(backbone="resnet", depth=d) for d in (18, 34, 50, 101, 152)},
@@ -56,7 +56,7 @@ def load_from_run(options: NetworkOptions) -> FeatureNetwork:
         backbone = AudioTask(recipe).load_finished_network(run, phase)
     else:
         assert stream == "rgb" or stream == "flow"
-        backbone = trunk_of(finished_network(run, phase, stream), stream)
+        backbone = get_trunk(load_phase_network(run, phase, stream), stream)
     network, data = recipe.network, recipe.data
     depth = str(network.depth) if network.backbone == "resnet" else ""
     snippet = (data.flow_length, 1) if stream == "flow" else (1, 1)
@@ -119,7 +119,7 @@ def choose_phase(run: Run, stream: StreamName, split: int | None) -> Phase:
     if (split is None) == bool(splits) or (splits and split not in splits):
         known = f"--split of {', '.join(map(str, splits))}" if splits else "no --split"
         raise UsageError(f"{run.path}: expected {known}, got {split}")
-    return next(phase for phase in phases_of(run.recipe, split) if phase.branch == stream)
+    return next(phase for phase in list_split_phases(run.recipe, split) if phase.branch == stream)
 
 
 # --- weight files --------------------------------------------------------------------------------
@@ -134,14 +134,14 @@ def load_from_file(options: NetworkOptions) -> FeatureNetwork:
         )
     if options.split is not None:
         raise UsageError("--split is for runs of several; the weight file is of one")
-    path, settings = find_weights(options.model), NETWORKS[options.backbone]
+    path, settings = find_weight_file(options.model), NETWORKS[options.backbone]
     family = FAMILIES[settings.backbone]
     try:
         weights = read_weights(path)
         branch: StreamName = (
-            "flow" if options.stream == "flow" or not has_part(weights, "rgb.") else "rgb"
+            "flow" if options.stream == "flow" or not has_prefix(weights, "rgb.") else "rgb"
         )
-        own, left = take_trunk(weights, branch)
+        own, left = select_trunk_weights(weights, branch)
         if left:
             raise WeightsError(f"it has {', '.join(left)}, which is no part of a backbone")
         channels = next((t.shape[1] for t in own.values() if t.ndim >= 4), 0)

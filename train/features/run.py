@@ -25,10 +25,10 @@ from train.features.network_loading import is_run, load_feature_network
 from train.features.plan import make_failure, make_plan, share_out
 from train.features.setup import WorkerSetup
 from train.features.summary import Summary
-from train.runs.run import Run, check_size
+from train.runs.run import Run, check_frame_size
 
-BATCH = {"cpu": 32, "cuda": 256}
-BATCHES = {"cpu": 4, "cuda": 64}  # per share, the most that a killed worker loses
+BATCH_SIZES = {"cpu": 32, "cuda": 256}
+BATCHES_PER_SHARE = {"cpu": 4, "cuda": 64}  # the most that a killed worker loses
 CLIP_IMAGES = 8  # a clip counts as this many images in a batch
 
 
@@ -105,13 +105,10 @@ class FeatureRun(StoreRun):
         """Load the network and open the store for its features."""
         network = self.network = load_feature_network(self.network_options)
         # Absolute, because workers run in other folders.
-        found = (
-            Path(self.network_options.model) if is_run(self.network_options.model) else network.path
-        )
-        network_options = replace(self.network_options, model=str(found.absolute()))
-        self.setup = begin_setup(
-            self.root.absolute(), self.name, network_options, network, self.options
-        )
+        options = self.network_options
+        path = Path(options.model) if is_run(options.model) else network.path
+        options = replace(options, model=str(path.absolute()))
+        self.setup = make_setup(self.root.absolute(), self.name, options, network, self.options)
         self.summary.network = network.recipe.model
 
     def make_plan(self, store: Store) -> PlannedWork:
@@ -132,7 +129,9 @@ class FeatureRun(StoreRun):
         summary.lacking = list(plan.lacking)
         summary.quarantined = list(plan.quarantined)
         summary.beyond = plan.beyond
-        shares = share_out(plan.targets, setup.batch * BATCHES[setup.device], network.path)
+        shares = share_out(
+            plan.targets, setup.batch * BATCHES_PER_SHARE[setup.device], network.path
+        )
         return PlannedWork(shares, setup, {target.id: target.weight for target in plan.targets})
 
     def record_start(self, workers: int, backend: str) -> None:
@@ -147,13 +146,9 @@ class FeatureRun(StoreRun):
     def make_failure(self, outcome: Outcome) -> Failure:
         """Build the failure of a video from its outcome."""
         return make_failure(
-            outcome.id,
-            outcome.kind,
-            outcome.reason,
-            self.setup.stream,
-            outcome.attempts,
+            outcome.id, outcome.kind, outcome.reason, self.setup.stream, outcome.attempts,
             outcome.traceback,
-        )
+        )  # fmt: skip
 
     def is_committed(self, store: Store, id: str) -> bool:
         """Return whether a video has its features in the store."""
@@ -165,7 +160,7 @@ class FeatureRun(StoreRun):
         self.summary.work_seconds = self.execution_seconds - self.summary.start_seconds
 
 
-def begin_setup(
+def make_setup(
     root: Path,
     name: str,
     network_options: NetworkOptions,
@@ -196,7 +191,7 @@ def begin_setup(
         )
     check_sizes(network)
     if network.short_side is not None:
-        check_size(Run(network_options.model).recipe, Store(root))
+        check_frame_size(Run(network_options.model).recipe, Store(root))
     recipe, known = network.recipe, header.recipe.features.get(name)
     if known is not None:  # the name may differ if the weights are equal
         recipe = replace(recipe, model=known.model, note=known.note)
@@ -205,11 +200,11 @@ def begin_setup(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     cores = len(os.sched_getaffinity(0))
-    share = max(1, cores // max(1, count_gpus()))
+    cores_per_gpu = max(1, cores // max(1, count_gpus()))
     readers = options.readers
     if readers is None:
-        readers = max(1, share - 1) if device == "cuda" else 0
-    alone = options.workers == 0 and device == "cpu"  # a single process uses all cores
+        readers = max(1, cores_per_gpu - 1) if device == "cuda" else 0
+    is_alone = options.workers == 0 and device == "cpu"  # a single process uses all cores
     clips = CLIP_IMAGES if network.is_3d else 1
     return WorkerSetup(
         root=root,
@@ -218,9 +213,9 @@ def begin_setup(
         network_options=network_options,
         device=device,
         precision=options.precision,
-        batch=options.batch or max(1, BATCH[device] // clips),
+        batch=options.batch or max(1, BATCH_SIZES[device] // clips),
         readers=readers,
-        threads=cores if alone else max(1, cores // (options.workers or cores)),
+        threads=cores if is_alone else max(1, cores // (options.workers or cores)),
         part=options.part,
         roll_bytes=options.roll_bytes,
         roll_seconds=options.roll_seconds,

@@ -29,7 +29,7 @@ NOISE = DIGITS
 
 COPIES = 5
 DIGITS_PER_NOISE = 2
-AT_ONCE = 400
+FRAMES_AT_ONCE = 400
 """Frames per forward pass; the activations of this many stay in a core's cache."""
 
 
@@ -96,9 +96,8 @@ def train_digits(
         for _ in range(training.epochs):
             order = rng.permutation(samples)
             for start in range(0, samples, training.batch):
-                images, labels = draw_batch(
-                    rng, videos, order[start : start + training.batch], training.shift
-                )
+                numbers = order[start : start + training.batch]
+                images, labels = draw_batch(rng, videos, numbers, training.shift)
                 loss = functional.cross_entropy(network(images), labels)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -134,41 +133,45 @@ def draw_batch(
     labels = np.full(len(samples), NOISE)
     shown = np.flatnonzero(samples < COPIES * len(digits))
     numbers = samples[shown] % len(digits)
-    ink = move(digits.images[numbers], rng.integers(-shift, shift + 1, (len(shown), 2)))
+    ink = shift_images(digits.images[numbers], rng.integers(-shift, shift + 1, (len(shown), 2)))
     frames[shown] = np.maximum(frames[shown], ink)
     labels[shown] = digits.labels[numbers]
     return torch.from_numpy(frames), torch.from_numpy(labels)
 
 
-def move(images: npt.NDArray[np.uint8], shifts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+def shift_images(
+    images: npt.NDArray[np.uint8], shifts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint8]:
     """Shift images (n, 28, 28) down and right by (n, 2) pixels, filling with background."""
     border = int(np.abs(shifts).max(initial=0))
     padded = np.pad(images, ((0, 0), (border, border), (border, border)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (SIDE, SIDE), axis=(1, 2))
     down, right = border - shifts.T
-    moved: npt.NDArray[np.uint8] = windows[np.arange(len(images)), down, right]
-    return moved
+    shifted: npt.NDArray[np.uint8] = windows[np.arange(len(images)), down, right]
+    return shifted
 
 
-def measure(network: DigitNetwork, videos: FlashMNIST) -> Accuracy:
+def measure_accuracy(network: DigitNetwork, videos: FlashMNIST) -> Accuracy:
     """Measure the accuracy on all test digits in noise, and on a tenth as many noise frames."""
     digits = videos.digits["test"]
     rng = np.random.default_rng((videos.seed, len(videos.digits), len(digits)))
     frames = draw_noise(rng, videos.noise, len(digits))
     noise = draw_noise(rng, videos.noise, -(-len(digits) // 10))
-    read = read_classes(network, np.maximum(frames, digits.images))
+    predicted = predict_classes(network, np.maximum(frames, digits.images))
     return Accuracy(
-        digits=float((read == digits.labels).mean()),
-        noise=float((read_classes(network, noise) == NOISE).mean()),
+        digits=float((predicted == digits.labels).mean()),
+        noise=float((predict_classes(network, noise) == NOISE).mean()),
     )
 
 
-def read_classes(network: DigitNetwork, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+def predict_classes(network: DigitNetwork, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Predict the class of each frame (n, 28, 28)."""
     with torch.inference_mode():
-        parts = [network(part).argmax(1) for part in torch.from_numpy(frames).split(AT_ONCE)]
-    found: npt.NDArray[np.int64] = torch.cat(parts).numpy()
-    return found
+        chunks = [
+            network(chunk).argmax(1) for chunk in torch.from_numpy(frames).split(FRAMES_AT_ONCE)
+        ]
+    classes: npt.NDArray[np.int64] = torch.cat(chunks).numpy()
+    return classes
 
 
 def extract_features(
@@ -189,7 +192,8 @@ def extract_features(
     """
     images = torch.from_numpy(frames).flatten(0, 1)
     with torch.inference_mode():
-        parts = [network.features(part, log_softmax=True) for part in images.split(AT_ONCE)]
-        found = torch.cat(parts).half().numpy()
-    features: npt.NDArray[np.float16] = found.reshape(*frames.shape[:2], -1)
-    return features
+        chunks = [
+            network.features(chunk, log_softmax=True) for chunk in images.split(FRAMES_AT_ONCE)
+        ]
+        features: npt.NDArray[np.float16] = torch.cat(chunks).half().numpy()
+    return features.reshape(*frames.shape[:2], -1)

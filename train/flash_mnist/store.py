@@ -37,12 +37,11 @@ from flowkit.synthetic.flash_mnist import CLASS_NAMES, FRAMES, SPLITS, FlashMNIS
 from flowkit.synthetic.mnist import SIDE
 from models.networks.digits import DigitNetwork
 from models.weights.pretrained import WeightsError, digest_weights, load_weights, read_weights
-from train.flash_mnist.digits import DigitTraining, extract_features, measure, train_digits
+from train.flash_mnist.digits import DigitTraining, extract_features, measure_accuracy, train_digits
 
 NAME = "digits"
 FOLDER = f"features/{NAME}"
 DATASET = "flash_mnist"
-SOURCE = "flash_mnist"
 BLOCK = 1024
 """Videos per write. The writer's small arrays would otherwise fragment the memory that the CNN's
 large arrays reuse, by gigabytes in the end."""
@@ -51,16 +50,11 @@ Progress = Callable[[str], Any]
 """Begins a step of the given name; returns a context that gives ``progress(done, total)``."""
 
 
-def begin_quietly(name: str) -> Any:
-    """Begin a step without showing its progress."""
-    return nullcontext(lambda done, total: None)
-
-
 def make_store(
     path: Path,
     videos: FlashMNIST,
     training: DigitTraining,
-    progress: Progress = begin_quietly,
+    progress: Progress = lambda name: nullcontext(lambda done, total: None),
 ) -> dict[str, Any]:
     """Build the store, or the part of it that is missing.
 
@@ -131,8 +125,7 @@ def write_features(
     count: Callable[[int, int], object],
 ) -> None:
     """Extract and commit the features of videos that have none in the store."""
-    store = Store(path)
-    mark = digest_digits(videos)
+    store, fingerprint = Store(path), digest_digits(videos)
     total = sum(videos.count(split) for split in SPLITS)
     done = 0
     writer = ShardWriter(path, FOLDER, recipe=recipe, dimension=recipe.features[NAME].dimension)
@@ -142,21 +135,18 @@ def write_features(
             numbers = [number for number in block if videos.name(split, number) not in store]
             features = extract_features(network, videos.batch(split, numbers)) if numbers else ()
             for number, vectors in zip(numbers, features, strict=True):
-                meta = describe_video(videos.name(split, number), len(vectors), mark)
-                writer.begin(meta.id)
+                id = videos.name(split, number)
+                writer.begin(id)
                 writer.append_rows(vectors, range(len(vectors)), [0] * len(vectors))
-                writer.end(meta)
+                writer.end(
+                    VideoMeta(
+                        id=id, source=DATASET, fingerprint=fingerprint, streams=(FOLDER,),
+                        frames=len(vectors), fps=0.0, width=0, height=0,  # frames are not kept
+                    )
+                )  # fmt: skip
             done += len(block)
             count(done, total)
     writer.close()
-
-
-def describe_video(id: str, rows: int, mark: Fingerprint) -> VideoMeta:
-    """Build the metadata of a video, whose frames are not kept."""
-    return VideoMeta(
-        id=id, source=SOURCE, fingerprint=mark, streams=(FOLDER,), frames=rows,
-        fps=0.0, width=0, height=0,
-    )  # fmt: skip
 
 
 def digest_digits(videos: FlashMNIST) -> Fingerprint:
@@ -189,56 +179,63 @@ def find_network(
     Raises:
         UsageError: The existing network is damaged or was trained otherwise.
     """
-    wanted = {
+    expected = {
         "seed": videos.seed,
         "source": digest_digits(videos).digest,
         "training": asdict(training),
     }
-    weights, text = path.with_name(f"{path.name}.pt"), path.with_name(f"{path.name}.json")
-    if text.is_file():
-        return load_network(weights, text, wanted)
+    weights_file, facts_file = (path.with_name(f"{path.name}.{end}") for end in ("pt", "json"))
+    if facts_file.is_file():
+        return load_network(weights_file, facts_file, expected)
     with progress("the digit CNN") as count:
         network = train_digits(videos, training, count)
     facts = {
-        **wanted,
+        **expected,
         "digits": {split: len(videos.digits[split]) for split in SPLITS},
-        "accuracy": asdict(measure(network, videos)),
+        "accuracy": asdict(measure_accuracy(network, videos)),
         "weights": digest_weights(network.state_dict()),
         "dimension": network.fc.out_features,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(network.state_dict(), weights)
-    write_atomic(text, json.dumps(facts, indent=2).encode())
+    torch.save(network.state_dict(), weights_file)
+    write_atomic(facts_file, json.dumps(facts, indent=2).encode())
     return network, facts
 
 
 def load_network(
-    weights: Path, text: Path, wanted: dict[str, Any]
+    weights_file: Path, facts_file: Path, expected: dict[str, Any]
 ) -> tuple[DigitNetwork, dict[str, Any]]:
     """Load a digit CNN that an earlier command saved.
 
+    Args:
+        weights_file: Its weights.
+        facts_file: The facts about it.
+        expected: Facts that it must have.
+
+    Returns:
+        The network in eval mode, and all its facts.
+
     Raises:
-        UsageError: It is damaged, or its facts differ from `wanted`.
+        UsageError: It is damaged, or its facts differ from those expected.
     """
-    remedy = f"remove {text.name} and {weights.name} and begin another store"
+    advice = f"remove {facts_file.name} and {weights_file.name} and begin another store"
     network = DigitNetwork()
     try:
-        facts: dict[str, Any] = json.loads(text.read_bytes())
-        load_weights(network, read_weights(weights))
+        facts: dict[str, Any] = json.loads(facts_file.read_bytes())
+        load_weights(network, read_weights(weights_file))
         digest = facts["weights"]
-        former = {name: facts[name] for name in wanted}
+        changed = [
+            f"{name} {facts[name]}, not {value}"
+            for name, value in expected.items()
+            if facts[name] != value
+        ]
     except (OSError, ValueError, KeyError, TypeError, WeightsError) as error:
         raise UsageError(
-            f"the digit CNN {weights} or {text} is damaged ({error!r}); {remedy}"
+            f"the digit CNN {weights_file} or {facts_file} is damaged ({error!r}); {advice}"
         ) from error
-    changed = [
-        f"{name} {former[name]}, not {wanted[name]}"
-        for name in wanted
-        if former[name] != wanted[name]
-    ]
     if digest_weights(network.state_dict()) != digest:
         changed.append(f"other weights than {digest}")
     if changed:
-        raise UsageError(f"the digit CNN {weights} has {'; '.join(changed)}; {remedy}")
+        raise UsageError(f"the digit CNN {weights_file} has {'; '.join(changed)}; {advice}")
     network.to(memory_format=torch.channels_last)
     return network.eval(), facts

@@ -41,8 +41,8 @@ class Progress:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint atomically; the old one stays until the new one is complete."""
-        state = {name: getattr(self, name).state_dict() for name in STATEFUL}
-        plain = {name: getattr(self, name) for name in PLAIN}
+        state = {name: getattr(self, name).state_dict() for name in STATEFUL_FIELDS}
+        plain = {name: getattr(self, name) for name in PLAIN_FIELDS}
         write_tensors(path, {**state, **plain})
 
     def load(self, path: Path) -> None:
@@ -52,25 +52,25 @@ class Progress:
             RunError: The checkpoint is incomplete or belongs to another model; it names the keys.
         """
         state = read_tensors(path)
-        missing = {*STATEFUL, *PLAIN} - set(state)
+        missing = {*STATEFUL_FIELDS, *PLAIN_FIELDS} - set(state)
         if missing:
             raise RunError(f"{path}: not a checkpoint, it lacks {', '.join(sorted(missing))}")
-        own, given = self.network.state_dict(), state["network"]
-        wrong = sorted(set(own) ^ set(given))
-        wrong += [n for n in own if n in given and own[n].shape != given[n].shape]
-        if wrong:
+        expected, saved = self.network.state_dict(), state["network"]
+        differing = sorted(set(expected) ^ set(saved))
+        differing += [n for n in expected if n in saved and expected[n].shape != saved[n].shape]
+        if differing:
             raise RunError(
-                f"{path} is a checkpoint of another model: {len(wrong)} weights differ "
-                f"({', '.join(wrong[:4])} …); train in a new folder, or with the recipe it is of"
+                f"{path} is a checkpoint of another model: {len(differing)} weights differ "
+                f"({', '.join(differing[:4])} …); train in a new folder, or with its recipe"
             )
-        for name in STATEFUL:
+        for name in STATEFUL_FIELDS:
             getattr(self, name).load_state_dict(state[name])
-        for name in PLAIN:
+        for name in PLAIN_FIELDS:
             setattr(self, name, state[name])
 
 
-STATEFUL = ("network", "optimizer", "schedule", "scaler")
-PLAIN = ("step", "epoch", "taken", "sums")
+STATEFUL_FIELDS = ("network", "optimizer", "schedule", "scaler")
+PLAIN_FIELDS = ("step", "epoch", "taken", "sums")
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:

@@ -14,7 +14,8 @@ from train.runs.journal import Log
 from train.runs.phases import Phase
 from train.runs.run import Run, RunError, Settings
 from train.tasks.registry import find_task
-from train.tasks.task import AnyTask, Batch
+from train.tasks.samples import TensorDict
+from train.tasks.task import AnyTask
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -52,7 +53,7 @@ class PhaseContext:
         """Return the device that this process trains on."""
         return self.process.device(self.settings)
 
-    def score(self, network: Any, batch: Batch) -> Batch:
+    def score(self, network: Any, batch: TensorDict) -> TensorDict:
         """Compute the scores of a batch.
 
         Args:
@@ -64,10 +65,10 @@ class PhaseContext:
             any losses that the network computes itself.
         """
         with self.autocast():
-            given = self.task.train_scores(network, batch, self.phase, self.device)
-        scores = given[self.phase.branch].float()
+            outputs = self.task.train_scores(network, batch, self.phase, self.device)
+        scores = outputs[self.phase.branch].float()
         scores = average_segments(scores, len(scores) // len(batch["label"]))
-        return {**given, self.phase.branch: scores}
+        return {**outputs, self.phase.branch: scores}
 
     def autocast(self) -> Any:
         """Return an autocast context for the precision of the settings."""
@@ -75,7 +76,7 @@ class PhaseContext:
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
 
-def watch(loader: Any, context: PhaseContext) -> Any:
+def read_batches(loader: Any, context: PhaseContext) -> Any:
     """Yield the batches of a loader.
 
     Raises:

@@ -22,19 +22,18 @@ from torch import nn
 
 from flowkit.datasets.loading import EpochSampler
 from flowkit.store import Store
-from train.distributed.parallel import Process, add_up, choose_layout, wrap
+from train.distributed.parallel import Process, choose_layout, sum_over_processes, wrap
 from train.loop.checkpoint import Progress, write_tensors
-from train.loop.context import PhaseContext, watch
-from train.loop.losses import find_right, measure_loss, weigh_classes
+from train.loop.context import PhaseContext, read_batches
+from train.loop.losses import find_correct, measure_loss, weigh_classes
 from train.loop.optimizers import make_progress
 from train.loop.validation import make_validation
-from train.recipe.recipe import Training, of_split
+from train.recipe.recipe import Training
 from train.runs.journal import Journal, Log, NullLogger
 from train.runs.phases import Phase
 from train.runs.run import Run, RunError, Settings
 from train.tasks.registry import find_task
-from train.tasks.samples import make_loader
-from train.tasks.task import Batch
+from train.tasks.samples import TaskDataset, TensorDict, make_loader
 
 
 def train_phase(
@@ -64,16 +63,18 @@ def train_phase(
         RunError: The loss is not a number, a loader process died, or the store changed.
     """
     task = find_task(run.recipe)
+    if process.rank > 0:
+        log = ignore_line
     context = PhaseContext(
-        run=run, phase=phase, recipe=of_split(run.recipe, phase.split), store=store,
+        run=run, phase=phase, recipe=run.recipe.for_split(phase.split), store=store,
         settings=settings, process=process, should_stop=should_stop, log=log,
     )  # fmt: skip
     torch.set_num_threads(settings.threads)
-    inner = task.start_network(run, phase, store, log if process.rank == 0 else NullLogger().say)
+    inner = task.start_network(run, phase, store, log)
     inner = inner.to(context.device, memory_format=choose_layout(context.device))
     task.set_train_mode(inner, phase)
     network, inner = wrap(inner, context.device, process, settings.compile)
-    progress = make_progress(inner, task.trained_part(inner, phase), phase, settings)
+    progress = make_progress(inner, task.get_trained_module(inner, phase), phase, settings)
     folder = run.folder(phase.name)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.is_file():
@@ -84,7 +85,7 @@ def train_phase(
         board = run.path / "tensorboard" / phase.name
         journal = Journal(folder, board, progress.step, progress.epoch, log)
     try:
-        if not train_epochs(context, network, inner, progress, journal):
+        if not train_epochs(context, network, progress, journal):
             return False
         if process.rank == 0:
             write_tensors(folder / "weights.pt", task.select_weights(inner, phase))
@@ -94,23 +95,71 @@ def train_phase(
         journal.close()
 
 
+def ignore_line(text: str) -> None:
+    """Ignore a line of text for the user, in all processes but the first."""
+
+
 def train_epochs(
-    context: PhaseContext,
-    network: nn.Module,
-    inner: Any,
-    progress: Progress,
-    journal: Journal | NullLogger,
+    context: PhaseContext, network: nn.Module, progress: Progress, journal: Journal | NullLogger
 ) -> bool:
-    """Train the remaining epochs of a phase; return False if asked to stop."""
+    """Train the remaining epochs of a phase.
+
+    Args:
+        context: The phase to train.
+        network: The network to call in a step, which may wrap that of `progress`.
+        progress: Where training starts; updated.
+        journal: Logs steps and epochs.
+
+    Returns:
+        False if training was asked to stop before the last epoch was finished.
+    """
     training, process = context.phase.training, context.process
-    if training.batch % process.world:
-        raise RunError(
-            f"a batch of {training.batch} videos cannot be shared by {process.world} processes"
-        )
     dataset = context.task.open_dataset(context.store, context.phase, "train")
     if training.balance:
         balance = weigh_classes(dataset.labels(), context.recipe.classes).to(context.device)
         context = replace(context, balance=balance)
+    sampler, loader = make_training_loader(context, dataset)
+    validate = make_validation(context, progress.network)
+    epochs = count_epochs(training, len(dataset))
+    while progress.epoch < epochs:
+        # The index may have been rebuilt since the run began.
+        context.run.check_store(Store(context.store.path), unchanged=True)
+        context.task.set_train_mode(progress.network, context.phase)
+        videos_taken = progress.taken // process.world
+        sampler.load_state_dict(
+            {"epoch": progress.epoch, "taken": videos_taken, "size": len(dataset)}
+        )
+        start = time.monotonic()
+        batches = read_batches(loader, context)
+        seconds_waiting = take_steps(context, network, progress, batches, journal)
+        if seconds_waiting is None:
+            return False
+        sums = [progress.sums["loss"], progress.sums["top1"], progress.taken]
+        loss, top1, videos = sum_over_processes(sums, process)
+        seconds = time.monotonic() - start
+        metrics = validate()
+        rate = progress.schedule.rate
+        progress.epoch, progress.taken = progress.epoch + 1, 0
+        progress.schedule.step(progress.epoch, metrics.get("mAP", metrics["top1"]))
+        progress.sums = {"loss": 0.0, "top1": 0.0}
+        journal.log_epoch(
+            epoch=progress.epoch, epochs=epochs, step=progress.step, rate=rate,
+            loss=loss / videos, train_top1=top1 / videos, **metrics,
+            seconds=seconds, wait=seconds_waiting / max(seconds, 1e-9),
+        )  # fmt: skip
+        save_checkpoint(progress, context, journal)
+    return True
+
+
+def make_training_loader(context: PhaseContext, dataset: TaskDataset) -> tuple[EpochSampler, Any]:
+    """Make the loader of this process's share of each batch, and its sampler.
+
+    Raises:
+        RunError: The processes cannot share a batch, or there are fewer videos than in a batch.
+    """
+    batch, process = context.phase.training.batch, context.process
+    if batch % process.world:
+        raise RunError(f"a batch of {batch} videos cannot be shared by {process.world} processes")
     sampler = EpochSampler(
         len(dataset),
         training=True,
@@ -118,50 +167,20 @@ def train_epochs(
         rank=process.rank,
         world=process.world,
     )
-    share = training.batch // process.world
+    share = batch // process.world
     if len(sampler) < share:
         raise RunError(
             f"{context.store.path}: {len(dataset)} training videos are less than a batch of "
-            f"{training.batch}; take a smaller one (--set training.batch=N)"
+            f"{batch}; take a smaller one (--set training.batch=N)"
         )
-    loader = make_loader(dataset, sampler, share, context.settings, training=True)
-    validate = make_validation(context, inner)
-    epochs = count_epochs(training, len(dataset))
-    while progress.epoch < epochs:
-        check_unchanged(context)
-        context.task.set_train_mode(inner, context.phase)
-        sampler.load_state_dict(
-            {
-                "epoch": progress.epoch,
-                "taken": progress.taken // process.world,
-                "size": len(dataset),
-            }
-        )
-        began = time.monotonic()
-        waited = take_steps(context, network, progress, watch(loader, context), journal)
-        if waited is None:
-            return False
-        trained = add_up([progress.sums["loss"], progress.sums["top1"], progress.taken], process)
-        spent = time.monotonic() - began
-        scores = validate()
-        rate = progress.schedule.rate
-        progress.epoch, progress.taken = progress.epoch + 1, 0
-        progress.schedule.step(progress.epoch, scores.get("mAP", scores["top1"]))
-        progress.sums = {"loss": 0.0, "top1": 0.0}
-        journal.note_epoch(
-            epoch=progress.epoch, epochs=epochs, step=progress.step, rate=rate,
-            loss=trained[0] / trained[2], train_top1=trained[1] / trained[2], **scores,
-            seconds=spent, wait=waited / max(spent, 1e-9),
-        )  # fmt: skip
-        save(progress, context, journal)
-    return True
+    return sampler, make_loader(dataset, sampler, share, context.settings, training=True)
 
 
 def take_steps(
     context: PhaseContext,
     network: nn.Module,
     progress: Progress,
-    batches: Iterable[Batch],
+    batches: Iterable[TensorDict],
     journal: Journal | NullLogger,
 ) -> float | None:
     """Take the steps of an epoch, writing a checkpoint from time to time.
@@ -169,27 +188,27 @@ def take_steps(
     Returns:
         Seconds spent waiting for data, or None if training was asked to stop.
     """
-    iterations, patience = context.phase.training.iterations, context.settings.checkpoint_seconds
-    waited, saved, asked = 0.0, time.monotonic(), time.monotonic()
-    pending: dict[str, Any] | None = None
+    iterations, interval = context.phase.training.iterations, context.settings.checkpoint_seconds
+    waited, saved_at, asked_at = 0.0, time.monotonic(), time.monotonic()
+    previous: dict[str, Any] | None = None
     for batch in batches:
-        waited += time.monotonic() - asked
+        waited += time.monotonic() - asked_at
         current = take_step(context, network, progress, batch)
         # Reading a loss waits for its step, so the previous loss is read while this step runs.
-        note(pending, progress, journal, context)
-        pending = current
+        log_step(previous, progress, journal, context)
+        previous = current
         if iterations and progress.step >= iterations:
             break
         stop = context.should_stop()
-        if stop or time.monotonic() - saved > patience:
-            note(pending, progress, journal, context)
-            pending = None
-            save(progress, context, journal)
-            saved = time.monotonic()
+        if stop or time.monotonic() - saved_at > interval:
+            log_step(previous, progress, journal, context)
+            previous = None
+            save_checkpoint(progress, context, journal)
+            saved_at = time.monotonic()
         if stop:
             return None
-        asked = time.monotonic()
-    note(pending, progress, journal, context)
+        asked_at = time.monotonic()
+    log_step(previous, progress, journal, context)
     return waited
 
 
@@ -201,7 +220,7 @@ def count_epochs(training: Training, videos: int) -> int:
 
 
 def take_step(
-    context: PhaseContext, network: nn.Module, progress: Progress, batch: Batch
+    context: PhaseContext, network: nn.Module, progress: Progress, batch: TensorDict
 ) -> dict[str, Any]:
     """Take one optimizer step.
 
@@ -214,10 +233,10 @@ def take_step(
         (recipe.seed << 32 ^ name) + progress.step * context.process.world + context.process.rank,
         context.device,
     )
-    given = context.score(network, batch)
-    scores, labels = given[phase.branch], batch["label"].to(context.device, non_blocking=True)
+    outputs = context.score(network, batch)
+    scores, labels = outputs[phase.branch], batch["label"].to(context.device, non_blocking=True)
     loss = measure_loss(recipe.labels, scores, labels, context.balance)
-    loss, parts = context.task.add_losses(loss, given)
+    loss, terms = context.task.add_losses(loss, outputs)
     progress.optimizer.zero_grad(set_to_none=True)
     progress.scaler.scale(loss).backward()
     if phase.training.clip is not None:
@@ -232,8 +251,8 @@ def take_step(
     return {
         "step": progress.step,
         "loss": loss.detach(),
-        "parts": parts,
-        "right": find_right(scores.detach(), labels)[:, 0].sum(),
+        "terms": terms,
+        "correct": find_correct(scores.detach(), labels)[:, 0].sum(),
         "videos": len(labels),
         "rate": rate,
     }
@@ -250,62 +269,57 @@ def seed_dropout(seed: int, device: torch.device) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def note(
-    pending: dict[str, Any] | None,
+def log_step(
+    result: dict[str, Any] | None,
     progress: Progress,
     journal: Journal | NullLogger,
     context: PhaseContext,
 ) -> None:
-    """Log the results of a step.
+    """Log the result of a step; None stands for no step.
 
     Raises:
         RunError: The loss is not a number.
     """
-    if pending is None:
+    if result is None:
         return
-    loss, videos = float(pending["loss"]), pending["videos"]
+    loss, videos = float(result["loss"]), result["videos"]
     if not math.isfinite(loss):
         journal.flush()
-        raise diverged(context, pending["step"], f"a loss of {loss}")
+        raise make_divergence_error(context, result["step"], f"a loss of {loss}")
     progress.sums["loss"] += loss * videos * context.process.world
-    progress.sums["top1"] += float(pending["right"]) * context.process.world
-    journal.note_step(
-        step=pending["step"],
+    progress.sums["top1"] += float(result["correct"]) * context.process.world
+    journal.log_step(
+        step=result["step"],
         epoch=progress.epoch + 1,
         loss=loss,
-        rate=pending["rate"],
-        **{name: float(value) for name, value in pending["parts"].items()},
+        rate=result["rate"],
+        **{name: float(value) for name, value in result["terms"].items()},
     )
 
 
-def diverged(context: PhaseContext, step: int, what: str) -> RunError:
+def make_divergence_error(context: PhaseContext, step: int, problem: str) -> RunError:
     """Build the error of a diverged training; its last checkpoint is kept."""
-    kept = context.run.folder(context.phase.name) / "checkpoint.pt"
+    checkpoint = context.run.folder(context.phase.name) / "checkpoint.pt"
     return RunError(
-        f"phase {context.phase.name}: step {step} gave {what}. "
-        + (f"The last good checkpoint is {kept}. " if kept.exists() else "")
+        f"phase {context.phase.name}: step {step} gave {problem}. "
+        + (f"The last good checkpoint is {checkpoint}. " if checkpoint.exists() else "")
         + "Take a smaller rate, clip the gradient (training.clip), or another precision"
     )
 
 
-def save(progress: Progress, context: PhaseContext, journal: Journal | NullLogger) -> None:
+def save_checkpoint(
+    progress: Progress, context: PhaseContext, journal: Journal | NullLogger
+) -> None:
     """Write a checkpoint, after flushing the log lines that precede it.
 
     Raises:
         RunError: The weights are not finite.
     """
     journal.flush()
-    bad = context.task.find_invalid_weights(progress.network)
-    if bad:
-        raise diverged(context, progress.step, f"weights that are no numbers ({bad[0]}, …)")
+    invalid = context.task.find_invalid_weights(progress.network)
+    if invalid:
+        raise make_divergence_error(
+            context, progress.step, f"weights that are no numbers ({invalid[0]}, …)"
+        )
     if context.process.rank == 0:
         progress.save(context.run.folder(context.phase.name) / "checkpoint.pt")
-
-
-def check_unchanged(context: PhaseContext) -> None:
-    """Check that the store's index has not been rebuilt since the run began.
-
-    Raises:
-        RunError: It has been.
-    """
-    context.run.check_store(Store(context.store.path), unchanged=True)

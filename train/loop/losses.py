@@ -48,7 +48,7 @@ def weigh_classes(labels: torch.Tensor, classes: int) -> torch.Tensor:
     return weights / int(present.sum())
 
 
-def find_right(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def find_correct(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return whether each of the best five classes is one of the video's own.
 
     Args:

@@ -33,17 +33,16 @@ class Schedule:
             epoch: The epoch that ended, from 1.
             accuracy: Its validation accuracy.
         """
-        if self._training.schedule == "steps" and epoch in self._training.steps:
+        training, state = self._training, self._state
+        if training.schedule == "steps" and epoch in training.steps:
             self._divide()
-        if self._training.schedule != "plateau":
-            return
-        if accuracy > self._state["best"]:
-            self._state.update(best=accuracy, waited=0)
-            return
-        self._state["waited"] += 1
-        if self._state["waited"] > self._training.patience:
-            self._state["waited"] = 0
-            self._divide()
+        elif training.schedule == "plateau":
+            state["waited"] += 1
+            if accuracy > state["best"]:
+                state.update(best=accuracy, waited=0)
+            elif state["waited"] > training.patience:
+                state["waited"] = 0
+                self._divide()
 
     def step_iteration(self, step: int) -> None:
         """Update the rates after step `step` of the optimizer, counted from 1."""

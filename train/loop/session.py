@@ -5,47 +5,55 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from flowkit.store import Store
 from train.distributed.parallel import Process, launch
 from train.loop.epochs import train_phase
 from train.recipe.recipe import Recipe
 from train.runs.journal import Log
-from train.runs.run import Run, Settings
+from train.runs.run import Run, Settings, create_run
 from train.tasks.registry import find_task
 
 
-def check_start(recipe: Recipe, store: Store) -> None:
-    """Check that a recipe can be trained on a store, before a run folder is created.
+def open_run(folder: Path, recipe: Recipe, store: Store) -> Run:
+    """Open a run, or create it if the recipe can be trained on the store.
+
+    Args:
+        folder: Folder of the run.
+        recipe: The recipe to train.
+        store: The store to train on.
 
     Raises:
         UsageError: The recipe and the store do not fit each other.
         StoreError: The store cannot be used.
+        RunError: The existing run has another recipe or store.
     """
-    find_task(recipe).check(store)
+    if not (folder / "run.json").exists():
+        find_task(recipe).check(store)
+    return create_run(folder, recipe, store)
 
 
 @dataclass
-class Stop:
+class StopCondition:
     """Decides when training stops: on a signal, or after a number of steps."""
 
     steps: int | None = None
     """Steps of this session after which to stop. None sets no limit."""
-    asked: bool = field(default=False, init=False)
+    requested: bool = field(default=False, init=False)
     """Whether a stop was requested."""
 
     def __call__(self) -> bool:
         """Count one step and return whether training should stop now."""
         if self.steps is not None:
             self.steps -= 1
-            self.asked = self.asked or self.steps <= 0
-        return self.asked
+            self.requested = self.requested or self.steps <= 0
+        return self.requested
 
     @contextmanager
-    def listen(self, log: Log) -> Iterator[None]:
+    def handle_signals(self, log: Log) -> Iterator[None]:
         """Request a stop on the first SIGINT or SIGTERM and interrupt at once on the second."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -56,14 +64,12 @@ class Stop:
         announcement = threading.Thread(target=log, args=(message,))
 
         def handle(number: int, frame: FrameType | None) -> None:
-            if self.asked:
+            if self.requested:
                 raise KeyboardInterrupt
-            self.asked = True
+            self.requested = True
             announcement.start()
 
-        former: dict[int, Any] = {
-            n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)
-        }
+        former = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
@@ -73,25 +79,19 @@ class Stop:
                 announcement.join()
 
 
-@dataclass(frozen=True)
-class TrainingJob:
-    """Picklable description of a session, called in each of its processes."""
-
-    run: Path
-    """Folder of the run."""
-    store: Path
-    """Folder of the store."""
-    settings: Settings
-    """Device, precision and processes of the session."""
-    stop: Stop
-    """Decides when to stop."""
-
-    def __call__(self, process: Process, log: Log = print) -> None:
-        """Train the unfinished phases in this process until one is asked to stop."""
-        run, store = Run(self.run), Store(self.store)
-        for phase in run.unfinished():
-            if not train_phase(run, phase, store, self.settings, process, self.stop, log):
-                return
+def train_phases(
+    run: Path,
+    store: Path,
+    settings: Settings,
+    stop: StopCondition,
+    process: Process,
+    log: Log = print,
+) -> None:
+    """Train the unfinished phases of a run in this process, until one is asked to stop."""
+    opened_run, opened_store = Run(run), Store(store)
+    for phase in opened_run.list_unfinished_phases():
+        if not train_phase(opened_run, phase, opened_store, settings, process, stop, log):
+            return
 
 
 def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | None = None) -> bool:
@@ -105,7 +105,7 @@ def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | Non
         store: The store that the run was created on.
         settings: Device, precision and processes.
         log: Receives lines of text for the user.
-        steps: Stop after this many steps. None sets no limit.
+        steps: StopCondition after this many steps. None sets no limit.
 
     Returns:
         Whether the run is finished now.
@@ -113,17 +113,17 @@ def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | Non
     Raises:
         RunError: Another process trains the run, the store changed, or training failed.
     """
-    stop = Stop(steps)
-    with run.hold():
+    stop = StopCondition(steps)
+    with run.lock():
         run.check_store(store, unchanged=True)
         if run.is_finished():
             log(f"{run.path} is finished: flowkit evaluate {run.path} --store {store.path}")
             return True
-        run.note_session(settings)
-        work = TrainingJob(run.path.absolute(), store.path.absolute(), settings, stop)
+        run.record_session(settings)
+        work = partial(train_phases, run.path.absolute(), store.path.absolute(), settings, stop)
         if settings.processes > 1:
             launch(work, settings)
         else:
-            with stop.listen(log):
+            with stop.handle_signals(log):
                 work(Process(), log)
         return run.is_finished()

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from flowkit.datasets.loading import EpochSampler
-from train.distributed.parallel import add_up, gather
-from train.evaluation.average_precision import measure_many
-from train.loop.context import PhaseContext, watch
-from train.loop.losses import find_right, measure_loss
+from train.distributed.parallel import gather_from_processes, sum_over_processes
+from train.evaluation.average_precision import measure_average_precision
+from train.loop.context import PhaseContext, read_batches
+from train.loop.losses import find_correct, measure_loss
 from train.tasks.samples import make_loader
 
 
@@ -31,29 +31,29 @@ def make_validation(context: PhaseContext, network: Any) -> Callable[[], dict[st
     """
     recipe, process, phase = context.recipe, context.process, context.phase
     dataset = context.task.open_dataset(context.store, phase, "validate")
-    sampler = EpochSampler(
-        len(dataset), training=False, rank=process.rank, world=process.world
-    )  # fmt: skip
+    sampler = EpochSampler(len(dataset), training=False, rank=process.rank, world=process.world)
     size = max(1, phase.training.batch // process.world)
     loader = make_loader(dataset, sampler, size, context.settings, training=False)
 
     def validate() -> dict[str, float]:
         network.eval()
-        sums, kept = torch.zeros(4, dtype=torch.float64), []
-        for batch in watch(loader, context):
+        sums, scored = torch.zeros(4, dtype=torch.float64), []
+        for batch in read_batches(loader, context):
             with torch.no_grad():
                 scores = context.score(network, batch)[phase.branch].cpu()
-            best = find_right(scores, batch["label"])
-            loss = measure_loss(recipe.labels, scores, batch["label"]) * len(best)
-            sums += torch.tensor([best[:, 0].sum(), best.any(dim=1).sum(), loss, len(best)])
+            correct = find_correct(scores, batch["label"])
+            loss = measure_loss(recipe.labels, scores, batch["label"]) * len(correct)
+            sums += torch.tensor(
+                [correct[:, 0].sum(), correct.any(dim=1).sum(), loss, len(correct)]
+            )
             if recipe.labels == "many":
-                kept.append((scores.numpy(), batch["label"].numpy()))
-        top1, top5, loss_sum, seen = add_up(sums.tolist(), process)
-        found = {"top1": top1 / seen, "top5": top5 / seen, "val_loss": loss_sum / seen}
+                scored.append((scores.numpy(), batch["label"].numpy()))
+        top1, top5, loss_sum, seen = sum_over_processes(sums.tolist(), process)
+        metrics = {"top1": top1 / seen, "top5": top5 / seen, "val_loss": loss_sum / seen}
         if recipe.labels == "many":
-            parts = [pair for share in gather(kept, process) for pair in share]
-            scores_all, targets = (np.concatenate(side) for side in zip(*parts, strict=True))
-            found["mAP"] = measure_many(scores_all, targets)["mAP"]
-        return found
+            pairs = [pair for share in gather_from_processes(scored, process) for pair in share]
+            scores_all, targets = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+            metrics["mAP"] = measure_average_precision(scores_all, targets)["mAP"]
+        return metrics
 
     return validate

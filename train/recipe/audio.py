@@ -32,26 +32,26 @@ class AudioRecipe(BaseRecipe):
         """The weight file of the network."""
         return tuple(self.network.weights.values())
 
-    def check(self, where: str) -> None:
+    def check(self) -> None:
         """Check that nothing is asked for that only networks of images have."""
-        super().check(where)
+        super().check()
         network, data, testing = self.network, self.data, self.testing
-        network.check_dropout(self.streams, where)
+        network.check_dropout(self.streams)
         if network.backbone != "vgg16":
-            raise UsageError(f"{where}: the network of audio is vgg16, got {network.backbone}")
+            raise UsageError(f"the network of audio is vgg16, got {network.backbone}")
         if set(network.weights) - {"audio"}:
             raise UsageError(
-                f"{where}: network.weights: expected audio, got {', '.join(network.weights)}; a "
+                f"network.weights: expected audio, got {', '.join(network.weights)}; a "
                 "file of an RGB network will do for it"
             )
         attention = network.cma or network.non_local or network.pyramid
         if attention or data.clip or data.window or testing.controls or testing.fusion:
-            refuse_image_settings(where)
+            refuse_image_settings()
 
 
-def refuse_image_settings(where: str) -> None:
+def refuse_image_settings() -> None:
     """Raise UsageError for settings that only networks of images have."""
     raise UsageError(
-        f"{where}: attention blocks, clips, windows, iterations, controls and fusion are for "
+        "attention blocks, clips, windows, iterations, controls and fusion are for "
         "images; with streams: [audio] leave them out"
     )

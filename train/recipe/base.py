@@ -14,8 +14,8 @@ from train.recipe.sections import STRICT, Branch, Subsets, Testing, Training
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class BaseRecipe(ABC):
-    """The fields and checks that recipes of all kinds share."""
+class CommonFields:
+    """The fields that recipes of all kinds share."""
 
     title: str
     """One line that tells this training from others."""
@@ -56,6 +56,11 @@ class BaseRecipe(ABC):
     needs: str = ""
     """What the user must have besides the store."""
 
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class BaseRecipe(CommonFields, ABC):
+    """The fields and checks that recipes of all kinds share."""
+
     @property
     @abstractmethod
     def branches(self) -> tuple[Branch, ...]:
@@ -81,7 +86,7 @@ class BaseRecipe(ABC):
         """The weight files that the training starts from, as the recipe names them."""
         return ()
 
-    def training_of(self, phase: str) -> Training:
+    def get_training(self, phase: str) -> Training:
         """Return the training settings of a phase.
 
         Args:
@@ -104,38 +109,40 @@ class BaseRecipe(ABC):
             )
         return training
 
-    def for_split(self, split: int) -> Self:
+    def for_split(self, split: int | None) -> Self:
         """Return the recipe with the subsets of one split, and with no splits.
 
         Args:
-            split: Number of the split, which replaces ``{split}`` in names.
+            split: Number of the split, which replaces ``{split}`` in names. None returns the
+                recipe itself.
         """
+        if split is None:
+            return self
         subsets = Subsets(**fill_split(asdict(self.subsets), split))
         return replace(self, subsets=subsets, splits=())
 
-    def check(self, where: str) -> None:
-        """Check that the values go together.
+    def list_split_recipes(self) -> list[Self]:
+        """Return the recipe of each split; the recipe itself if it has no splits."""
+        return [self.for_split(split) for split in self.splits or (None,)]
 
-        Args:
-            where: Name of the recipe, with which each message starts.
+    def check(self) -> None:
+        """Check that the values go together.
 
         Raises:
             UsageError: They do not.
         """
-        names = self.phase_names
+        known = self.phase_names
         for name in self.phases:
             # Iterations beyond the last are accepted: fewer may be trained than were planned.
-            if name not in names and not re.fullmatch(r"iter_[1-9]\d*", name):
-                raise UsageError(f"{where}: phases: no phase {name!r}{suggest(name, names)}")
-            self.training_of(name)
+            if name not in known and not re.fullmatch(r"iter_[1-9]\d*", name):
+                raise UsageError(f"phases: no phase {name!r}{suggest(name, known)}")
+            self.get_training(name)
         for branch in self.branches:
-            if self.training_of(branch).balance and self.labels == "many":
-                raise UsageError(f"{where}: training.balance is for videos with labels: one")
-        named = [self.subsets.train, self.subsets.validate, self.subsets.test]
-        if bool(self.splits) != any("{split}" in name for name in named):
-            raise UsageError(
-                f"{where}: splits need '{{split}}' in the subsets' names, and the reverse"
-            )
+            if self.get_training(branch).balance and self.labels == "many":
+                raise UsageError("training.balance is for videos with labels: one")
+        subset_names = asdict(self.subsets).values()
+        if bool(self.splits) != any("{split}" in name for name in subset_names):
+            raise UsageError("splits need '{split}' in the subsets' names, and the reverse")
 
 
 def fill_split(names: dict[str, str], split: int) -> dict[str, str]:

@@ -38,48 +38,45 @@ class FeatureSetRecipe(BaseRecipe):
         """The weight file of the network, if the recipe names one."""
         return (self.sets.weights,) if self.sets.weights else ()
 
-    def for_split(self, split: int) -> Self:
+    def for_split(self, split: int | None) -> Self:
         """Return the recipe with the subsets and the feature streams of one split."""
+        if split is None:
+            return self
         streams = fill_split(self.sets.streams, split)
         return replace(super().for_split(split), sets=replace(self.sets, streams=streams))
 
-    def check(self, where: str) -> None:
+    def check(self) -> None:
         """Check that each modality has what it needs, and that nothing is said of images."""
-        super().check(where)
+        super().check()
         if self.testing.controls or self.testing.fusion:
-            raise UsageError(
-                f"{where}: testing.controls and testing.fusion are for images, not sets"
-            )
-        self._check_modalities(where)
-        training = self.training_of("sets")
+            raise UsageError("testing.controls and testing.fusion are for images, not sets")
+        self._check_modalities()
+        training = self.get_training("sets")
         for name in ("only_last", "only", "partial_bn"):
             if getattr(training, name):
-                raise UsageError(f"{where}: training.{name} is for backbones; sets have none")
+                raise UsageError(f"training.{name} is for backbones; sets have none")
         if training.groups != "plain":
-            raise UsageError(f"{where}: training.groups: expected plain with sets, got tsn")
+            raise UsageError("training.groups: expected plain with sets, got tsn")
 
-    def _check_modalities(self, where: str) -> None:
+    def _check_modalities(self) -> None:
         sets = self.sets
         if not sets.streams:
-            raise UsageError(f"{where}: sets.streams: expected one modality or more, got none")
+            raise UsageError("sets.streams: expected one modality or more, got none")
         for modality in sets.streams:
             if RESERVED.fullmatch(modality):
-                raise UsageError(f"{where}: sets.streams: {modality!r} cannot be a modality's name")
+                raise UsageError(f"sets.streams: {modality!r} cannot be a modality's name")
         for name in ("dimensions", "units", "sample", "test"):
-            values, least = sets.of(name), 0 if name in ("sample", "test") else 1
+            values, least = sets.get_by_modality(name), 0 if name in ("sample", "test") else 1
             if set(values) != set(sets.streams) or min(values.values()) < least:
                 raise UsageError(
-                    f"{where}: sets.{name}: expected a number from {least} for each of "
+                    f"sets.{name}: expected a number from {least} for each of "
                     f"{', '.join(sets.streams)}, got {values}"
                 )
         for name in ("made_with", "may_be_empty"):
             for modality in getattr(sets, name):
                 if modality not in sets.streams:
                     raise UsageError(
-                        f"{where}: sets.{name}: no modality {modality!r}"
-                        f"{suggest(modality, sets.streams)}"
+                        f"sets.{name}: no modality {modality!r}{suggest(modality, sets.streams)}"
                     )
-        if sets.method == "flatten" and not min(sets.of("sample").values()):
-            raise UsageError(
-                f"{where}: sets.sample: flatten makes a vector of so many; expected 1 or more"
-            )
+        if sets.method == "flatten" and not min(sets.get_by_modality("sample").values()):
+            raise UsageError("sets.sample: flatten makes a vector of so many; expected 1 or more")

@@ -47,42 +47,36 @@ class ImageRecipe(BaseRecipe):
         """The weight files of the branches."""
         return tuple(self.network.weights.values())
 
-    def check(self, where: str) -> None:
+    def check(self) -> None:
         """Check that streams, network and data go together."""
-        super().check(where)
+        super().check()
         if not self.streams:
-            raise UsageError(f"{where}: streams: expected rgb, flow or both, or audio; got none")
-        self.network.check_dropout(self.streams, where)
-        if "audio" in self.network.weights:
-            raise UsageError(
-                f"{where}: network.weights.audio: expected with streams: [audio] alone"
-            )
-        self._check_attention(where)
-        self._check_data(where)
-
-    def _check_attention(self, where: str) -> None:
+            raise UsageError("streams: expected rgb, flow or both, or audio; got none")
         network = self.network
-        both = set(self.streams) == {"rgb", "flow"}
-        if not both and (self.iterations or network.cma or self.testing.controls):
-            raise UsageError(f"{where}: cross-modality attention needs both streams, rgb and flow")
+        network.check_dropout(self.streams)
+        if "audio" in network.weights:
+            raise UsageError("network.weights.audio: expected with streams: [audio] alone")
+        has_both = set(self.streams) == {"rgb", "flow"}
+        if not has_both and (self.iterations or network.cma or self.testing.controls):
+            raise UsageError("cross-modality attention needs both streams, rgb and flow")
         if set(network.non_local) - set(self.streams):
-            raise UsageError(f"{where}: non_local names a branch that is not in streams")
+            raise UsageError("non_local names a branch that is not in streams")
+        self._check_data()
 
-    def _check_data(self, where: str) -> None:
+    def _check_data(self) -> None:
         network, data = self.network, self.data
         is_3d = network.backbone in ("i3d", "p3d")
         if is_3d != (data.clip is not None) or (is_3d and network.pyramid):
             raise UsageError(
-                f"{where}: networks of clips (i3d, p3d) need data.clip and no pyramid; networks of "
+                "networks of clips (i3d, p3d) need data.clip and no pyramid; networks of "
                 f"images no clip. Here are {network.backbone} and clip {data.clip}"
             )
         if data.window and (self.labels == "one" or data.clip):
-            raise UsageError(f"{where}: data.window is for snippets of videos with labels: many")
+            raise UsageError("data.window is for snippets of videos with labels: many")
         if self.labels == "many" and self.testing.controls:
-            raise UsageError(f"{where}: testing.controls are for videos with labels: one")
-        between = network.cma or network.non_local or self.iterations
-        if network.pyramid and between:
+            raise UsageError("testing.controls are for videos with labels: one")
+        if network.pyramid and (network.cma or network.non_local or self.iterations):
             raise UsageError(
-                f"{where}: network.pyramid is attention inside the branches, which meet in their "
+                "network.pyramid is attention inside the branches, which meet in their "
                 "scores alone: no cma, non_local or iterations with it"
             )

@@ -10,13 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 from flowkit.errors import UsageError
 
 
-def parse(kind: type[Any], content: Any, where: str) -> Any:
+def parse(kind: type[Any], content: Any, source_name: str) -> Any:
     """Build a dataclass from plain values.
 
     Args:
         kind: The dataclass.
         content: Plain values, such as the content of a YAML file.
-        where: Name of the source, with which the message starts.
+        source_name: Name of the source, with which the message starts.
 
     Returns:
         The instance.
@@ -25,11 +25,11 @@ def parse(kind: type[Any], content: Any, where: str) -> Any:
         UsageError: A value is invalid; it names the key and the nearest known one.
     """
     if not isinstance(content, dict):
-        raise UsageError(f"{where}: expected keys and values, got {type(content).__name__}")
+        raise UsageError(f"{source_name}: expected keys and values, got {type(content).__name__}")
     try:
         return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
-        raise UsageError(f"{where}: {'; '.join(explain(kind, error))}") from error
+        raise UsageError(f"{source_name}: {'; '.join(explain(kind, error))}") from error
 
 
 def explain(kind: type[Any], error: ValidationError) -> Iterator[str]:

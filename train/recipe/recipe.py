@@ -1,6 +1,7 @@
-"""Recipes of trainings: YAML files as frozen dataclasses, one class for each kind of training.
+"""Read and write training recipes: YAML files, one dataclass for each kind of training.
 
-A recipe says everything that decides the result of a training. Where it runs and how fast is in
+A training recipe says everything that decides the result of a training. (What decides the bytes of
+a store is another recipe, `flowkit.recipe.Recipe`.) Where a training runs and how fast is in
 `Settings` (runs/run.py). sections.py has the sections that recipes consist of.
 
 A recipe file has the keys of `RecipeFile`, and which of them it sets decides its kind:
@@ -14,7 +15,7 @@ A key that the kind does not have must be left out, or have its default.
 
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, TypeAdapter
@@ -23,25 +24,11 @@ from pydantic.dataclasses import dataclass
 from flowkit.catalog import UniqueKeys
 from flowkit.errors import UsageError
 from train.recipe.audio import AudioRecipe, refuse_image_settings
-from train.recipe.base import BaseRecipe
+from train.recipe.base import BaseRecipe, CommonFields
 from train.recipe.feature_sets import FeatureSetRecipe
 from train.recipe.images import ImageRecipe
 from train.recipe.parsing import parse, suggest
-from train.recipe.sections import (
-    STRICT,
-    Branch,
-    Clip,
-    Data,
-    Dropout,
-    Family,
-    Network,
-    Pyramid,
-    Sets,
-    Stream,
-    Subsets,
-    Testing,
-    Training,
-)  # fmt: skip
+from train.recipe.sections import STRICT, Branch, Data, Family, Network, Sets, Stream, Training
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 
@@ -50,91 +37,67 @@ RecipeT = TypeVar("RecipeT", bound=BaseRecipe)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class RecipeFile:
+class RecipeFile(CommonFields):
     """All keys that a recipe file can have; the recipe classes describe them."""
 
-    title: str
-    paper: str
-    dataset: str
-    classes: int = Field(ge=2)
     streams: tuple[Stream, ...] = ("rgb", "flow")
     iterations: int = Field(default=0, ge=0)
-    splits: tuple[int, ...] = ()
-    labels: Literal["one", "many"] = "one"
-    seed: int = Field(default=0, ge=0)
-    subsets: Subsets = Subsets()
     data: Data = Data()
     network: Network = Network()
     sets: Sets | None = None
-    training: Training = Training()
-    phases: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    testing: Testing = Testing()
-    reported: dict[str, tuple[float, ...]] = Field(default_factory=dict)
-    needs: str = ""
 
 
-def choose_class(file: RecipeFile, where: str) -> type[Recipe]:
+def choose_class(file: RecipeFile) -> type[Recipe]:
     """Return the recipe class of a recipe file.
 
     Args:
         file: The content of the file.
-        where: Name of the recipe, with which the message starts.
 
     Raises:
-        UsageError: The file names audio beside other streams.
+        UsageError: The file names audio beside other streams, or sets a key that its kind of
+            training does not have.
     """
     if file.sets is not None:
+        for name, default in (("data", Data()), ("network", Network()), ("iterations", 0)):
+            if getattr(file, name) != default:
+                raise UsageError(f"{name} is for images; with sets leave it out")
         return FeatureSetRecipe
     if "audio" not in file.streams:
         return ImageRecipe
     if file.streams != ("audio",):
         raise UsageError(
-            f"{where}: streams: audio is trained alone, and meets others as a modality of sets; "
-            f"got {', '.join(file.streams)}"
+            "streams: audio is trained alone, and meets others as a modality of sets; got "
+            f"{', '.join(file.streams)}"
         )
+    if file.iterations:
+        refuse_image_settings()
     return AudioRecipe
 
 
-def check_unused_keys(file: RecipeFile, where: str) -> None:
-    """Check that a recipe file sets no key that its kind of training does not have.
-
-    Args:
-        file: The content of the file.
-        where: Name of the recipe, with which the message starts.
-
-    Raises:
-        UsageError: It does.
-    """
-    if file.sets is not None:
-        for name, default in (("data", Data()), ("network", Network()), ("iterations", 0)):
-            if getattr(file, name) != default:
-                raise UsageError(f"{where}: {name} is for images; with sets leave it out")
-    elif file.streams == ("audio",) and file.iterations:
-        refuse_image_settings(where)
-
-
-def make_recipe(values: Any, where: str) -> Recipe:
+def make_recipe(values: Any, recipe_name: str) -> Recipe:
     """Make a recipe of plain values and check it.
 
     Args:
         values: The keys and values of a recipe file.
-        where: Name of the recipe, with which each message starts.
+        recipe_name: Name of the recipe, with which each message starts.
 
     Raises:
         UsageError: A key is unknown or missing, a value is wrong, or values do not go together.
     """
-    file: RecipeFile = parse(RecipeFile, values, where)
-    kind = choose_class(file, where)
-    recipe = kind(**{field.name: getattr(file, field.name) for field in fields(kind)})
-    recipe.check(where)
-    check_unused_keys(file, where)
+    file: RecipeFile = parse(RecipeFile, values, recipe_name)
+    try:
+        kind = choose_class(file)
+        recipe = kind(**{field.name: getattr(file, field.name) for field in fields(kind)})
+        recipe.check()
+    except UsageError as error:
+        raise UsageError(f"{recipe_name}: {error}") from error
     return recipe
 
 
 def list_values(recipe: Recipe) -> dict[str, Any]:
     """Return the values of all keys of a recipe file, in its order, as plain values."""
-    own = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
-    return asdict(RecipeFile(**own))
+    values = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
+    return asdict(RecipeFile(**values))
 
 
 def read_recipe(name: str | Path) -> Recipe:
@@ -199,14 +162,8 @@ def write_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
-def of_split(recipe: RecipeT, split: int | None) -> RecipeT:
-    """Return the recipe of one split, or the recipe itself if ``split`` is None."""
-    return recipe if split is None else recipe.for_split(split)
-
-
 __all__ = [
-    "AudioRecipe", "Branch", "Clip", "Data", "Dropout", "Family", "FeatureSetRecipe",
-    "ImageRecipe", "Network", "Pyramid", "Recipe", "RecipeT", "Sets", "Stream", "Subsets",
-    "Testing", "Training", "change_recipe", "list_recipes", "list_values", "of_split",
+    "AudioRecipe", "Branch", "Family", "FeatureSetRecipe", "ImageRecipe", "Network", "Recipe",
+    "RecipeT", "Sets", "Stream", "Training", "change_recipe", "list_recipes", "list_values",
     "read_recipe", "write_recipe",
 ]  # fmt: skip

@@ -156,19 +156,18 @@ class Network:
     files, such as ``resnet50``. Default: He initialization. A flow branch without weights of its
     own takes those of RGB by cross-modality initialization; audio takes a file of RGB likewise."""
 
-    def check_dropout(self, streams: Sequence[str], where: str) -> None:
+    def check_dropout(self, streams: Sequence[str]) -> None:
         """Check that there is one dropout for all streams, or one for each of them.
 
         Args:
             streams: The recipe's streams.
-            where: Name of the recipe, with which the message starts.
 
         Raises:
             UsageError: There is not.
         """
         if isinstance(self.dropout, dict) and set(self.dropout) != set(streams):
             raise UsageError(
-                f"{where}: network.dropout: expected a number, or one for each of "
+                f"network.dropout: expected a number, or one for each of "
                 f"{', '.join(streams)}; got {self.dropout}"
             )
 
@@ -320,7 +319,7 @@ class Sets:
     """Weights that the network starts from, except that layer: a file, or the folder of a
     finished phase."""
 
-    def of(self, name: str) -> dict[str, int]:
+    def get_by_modality(self, name: str) -> dict[str, int]:
         """Return a number for each modality, such as ``units`` or ``dimensions``."""
         value: int | dict[str, int] = getattr(self, name)
         return dict.fromkeys(self.streams, value) if isinstance(value, int) else value

@@ -38,17 +38,16 @@ def write_report(source: Source, names: Iterable[str] = ()) -> list[Path]:
     drawings = [drawing for name in chosen for drawing in FIGURES[name](source)]
     folder = source.run.path / "figures"
     folder.mkdir(exist_ok=True)
-    written = []
-    for drawing in drawings:
-        if drawing.figure is not None:
-            written.append(folder / f"{drawing.name}.png")
-            write_atomic(written[-1], format_png(drawing))
-        else:
-            written.append(folder / f"{drawing.name}.md")
-            write_atomic(written[-1], format_markdown(drawing).encode())
-    page = source.run.path / "report.html"
-    write_atomic(page, format_html(source, drawings).encode())
-    return [*written, page]
+    images = {d.name: format_png(d) for d in drawings if d.figure is not None}
+    contents = {
+        folder / f"{d.name}.{'png' if d.figure else 'md'}": images.get(d.name)
+        or format_markdown(d).encode()
+        for d in drawings
+    }
+    contents[source.run.path / "report.html"] = format_html(source, drawings, images).encode()
+    for path, content in contents.items():
+        write_atomic(path, content)
+    return list(contents)
 
 
 def format_png(drawing: Drawing) -> bytes:
@@ -70,12 +69,13 @@ def format_markdown(drawing: Drawing) -> str:
     return "\n".join([*lines, "", drawing.caption, ""])
 
 
-def format_html(source: Source, drawings: list[Drawing]) -> str:
+def format_html(source: Source, drawings: list[Drawing], images: dict[str, bytes]) -> str:
     """Format the report as a single HTML page without scripts and external files.
 
     Args:
         source: The run.
         drawings: Its figures and tables.
+        images: PNG files of the figures, by name.
 
     Returns:
         Text of the page.
@@ -83,21 +83,11 @@ def format_html(source: Source, drawings: list[Drawing]) -> str:
     environment = Environment(
         loader=PackageLoader("train", "templates"), autoescape=select_autoescape()
     )
-    parts = [
-        {
-            "name": drawing.name,
-            "caption": drawing.caption,
-            "rows": drawing.rows,
-            "image": ""
-            if drawing.figure is None
-            else base64.b64encode(format_png(drawing)).decode(),
-        }
-        for drawing in drawings
-    ]
     return environment.get_template("report.html").render(
         run=source.run.path.name,
         recipe=source.run.recipe,
         text=write_recipe(source.run.recipe),
         facts=source.run.facts,
-        parts=parts,
+        drawings=drawings,
+        images={name: base64.b64encode(image).decode() for name, image in images.items()},
     )

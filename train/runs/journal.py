@@ -34,19 +34,19 @@ class Journal:
         self._log, self._name = log, folder.name
         self._steps = open_lines(folder / "steps.jsonl", "step", step)
         self._epochs = open_lines(folder / "epochs.jsonl", "epoch", epoch)
-        self._told = -math.inf
+        self._board_time = -math.inf
         self._board = SummaryWriter(str(tensorboard), purge_step=step, flush_secs=30)
 
-    def note_step(self, **values: Any) -> None:
+    def log_step(self, **values: Any) -> None:
         """Log a finished step."""
         self._steps.write(json.dumps(values) + "\n")
-        if time.monotonic() - self._told < BOARD_SECONDS:
+        if time.monotonic() - self._board_time < BOARD_SECONDS:
             return
-        self._told = time.monotonic()
+        self._board_time = time.monotonic()
         for name in ("loss", "rate"):
             self._board.add_scalar(f"{self._name}/{name}", values[name], values["step"])
 
-    def note_epoch(self, **values: Any) -> None:
+    def log_epoch(self, **values: Any) -> None:
         """Log a finished epoch."""
         self._epochs.write(json.dumps(values) + "\n")
         self.flush()
@@ -74,13 +74,10 @@ class Journal:
 class NullLogger:
     """Journal that discards everything, for all processes but the first."""
 
-    def say(self, text: str) -> None:
-        """Discard a line of text."""
-
-    def note_step(self, **values: Any) -> None:
+    def log_step(self, **values: Any) -> None:
         """Discard a step."""
 
-    def note_epoch(self, **values: Any) -> None:
+    def log_epoch(self, **values: Any) -> None:
         """Discard an epoch."""
 
     def flush(self) -> None:
@@ -100,12 +97,8 @@ def open_lines(path: Path, key: str, last: int) -> Any:
         key: Name of the counter in each line.
         last: Highest value of the counter to keep.
     """
-    kept = []
-    if path.exists():
-        for line in path.read_text().splitlines(keepends=True):
-            if line.endswith("\n") and json.loads(line)[key] <= last:
-                kept.append(line)
-    path.write_text("".join(kept))
+    kept = [values for values in read_lines(path) if values[key] <= last]
+    path.write_text("".join(json.dumps(values) + "\n" for values in kept))
     return path.open("a")
 
 

@@ -11,12 +11,14 @@ one, with the learning rate reset.
     iter_2, iter_3 …   both branches from the phase before
     uniform            a control: iter_1 with equal weights in place of the softmax
 
-A recipe on audio or on feature sets has one phase and one score, of the same name:
+A *branch* is one network of a two-stream model, named after the stream that it reads: ``rgb`` or
+``flow``. A recipe on audio or on feature sets has a single branch, phase and score, of one name:
 
     audio              the network of log-mel patches
     sets               all modalities together
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -76,106 +78,96 @@ class Scoring:
 
 def list_phases(recipe: Recipe) -> list[Phase]:
     """List all phases of a recipe in the order in which they are trained."""
-    return [phase for split in recipe.splits or (None,) for phase in phases_of(recipe, split)]
+    return [
+        phase for split in recipe.splits or (None,) for phase in list_split_phases(recipe, split)
+    ]
 
 
-def phases_of(recipe: Recipe, split: int | None) -> list[Phase]:
+def list_split_phases(recipe: Recipe, split: int | None) -> list[Phase]:
     """List the phases of one split; None stands for the only split."""
 
     def make(
         name: str,
         branch: Branch,
-        start: dict[Stream, str],
+        start: Mapping[Stream, str],
         cma: bool = False,
         uniform: bool = False,
     ) -> Phase:
         return Phase(
-            name=name_of(name, split),
+            name=add_split(name, split),
             branch=branch,
             cma=cma,
             uniform=uniform,
-            start={b: s if s == INITIAL else name_of(s, split) for b, s in start.items()},
-            training=recipe.training_of(name),
+            start={b: s if s == INITIAL else add_split(s, split) for b, s in start.items()},
+            training=recipe.get_training(name),
             split=split,
         )
 
     if not isinstance(recipe, ImageRecipe):
         return [make(branch, branch, {}) for branch in recipe.branches]
-    phases = []
     cma = recipe.network.cma
-    for branch in ORDER:
-        if branch in recipe.streams:
-            needed = ORDER if cma else (branch,)
-            phases.append(make(branch, branch, dict.fromkeys(needed, INITIAL), cma))
-    begin: dict[Stream, str] = {"rgb": recipe.network.rgb_from, "flow": "flow"}
-    start = begin
+    phases = [
+        make(branch, branch, dict.fromkeys(ORDER if cma else (branch,), INITIAL), cma)
+        for branch in ORDER
+        if branch in recipe.streams
+    ]
+    first_start: dict[Stream, str] = {"rgb": recipe.network.rgb_from, "flow": "flow"}
+    start = first_start
     for number in range(1, recipe.iterations + 1):
         name = f"iter_{number}"
         phases.append(make(name, "rgb" if number % 2 else "flow", start, cma=True))
         start = {"rgb": name, "flow": name}
     if recipe.iterations and "uniform" in recipe.testing.controls:
-        phases.append(make("uniform", "rgb", begin, cma=True, uniform=True))
+        phases.append(make("uniform", "rgb", first_start, cma=True, uniform=True))
     return phases
 
 
 def list_scorings(recipe: Recipe) -> list[Scoring]:
     """List all scores that a finished run is evaluated for."""
-    return [s for split in recipe.splits or (None,) for s in scorings_of(recipe, split)]
+    return [s for split in recipe.splits or (None,) for s in list_split_scorings(recipe, split)]
 
 
-def scorings_of(recipe: Recipe, split: int | None) -> list[Scoring]:
+def list_split_scorings(recipe: Recipe, split: int | None) -> list[Scoring]:
     """List the scores of one split; None stands for the only split."""
-    alone = {branch: name_of(branch, split) for branch in recipe.branches}
-    if not isinstance(recipe, ImageRecipe):
-        return [Scoring(name=name_of("", split), phases=alone, fusion=None, split=split)]
-    weights = {**PAPER_FUSION, **recipe.testing.fusion}
-    both = {*recipe.streams} == {"rgb", "flow"}
-    first = "iter_0" if recipe.iterations else ""
-    plain = weights["odd" if recipe.network.cma else "iter_0"]
-    scorings = [
-        Scoring(
-            name=name_of(first, split),
-            phases=alone,
-            fusion=plain if both else None,
+
+    def make(
+        name: str,
+        phases: Mapping[Branch, str],
+        fusion: tuple[float, float] | None = None,
+        control: Literal["other-class-flow"] | None = None,
+    ) -> Scoring:
+        return Scoring(
+            name=add_split(name, split),
+            phases={branch: add_split(phase, split) for branch, phase in phases.items()},
+            fusion=fusion,
+            control=control,
             split=split,
         )
+
+    alone = {branch: branch for branch in recipe.branches}
+    if not isinstance(recipe, ImageRecipe):
+        return [make("", alone)]
+    weights = {**PAPER_FUSION, **recipe.testing.fusion}
+    alone_weights = weights["odd" if recipe.network.cma else "iter_0"]
+    has_both = {*recipe.streams} == {"rgb", "flow"}
+    scorings = [
+        make("iter_0" if recipe.iterations else "", alone, alone_weights if has_both else None)
     ]
     for number in range(1, recipe.iterations + 1):
-        name = name_of(f"iter_{number}", split)
-        scorings.append(
-            Scoring(
-                name=name,
-                phases={"rgb": name, "flow": name},
-                fusion=weights["odd" if number % 2 else "even"],
-                split=split,
-            )
-        )
-    if not recipe.iterations:
-        return scorings
-    if "other-class-flow" in recipe.testing.controls:
-        scorings.append(
-            Scoring(
-                name=name_of("iter_1, flow of another class", split),
-                phases={"rgb": name_of("iter_1", split)},
-                fusion=None,
-                control="other-class-flow",
-                split=split,
-            )
-        )
-    if "uniform" in recipe.testing.controls:
-        scorings.append(
-            Scoring(
-                name=name_of("uniform weights", split),
-                phases={"rgb": name_of("uniform", split)},
-                fusion=None,
-                split=split,
-            )
-        )
+        name = f"iter_{number}"
+        fusion = weights["odd" if number % 2 else "even"]
+        scorings.append(make(name, {"rgb": name, "flow": name}, fusion))
+    controls = recipe.testing.controls if recipe.iterations else ()
+    if "other-class-flow" in controls:
+        name = "iter_1, flow of another class"
+        scorings.append(make(name, {"rgb": "iter_1"}, control="other-class-flow"))
+    if "uniform" in controls:
+        scorings.append(make("uniform weights", {"rgb": "uniform"}))
     return scorings
 
 
-def name_of(name: str, split: int | None) -> str:
-    """Return the name of a phase or scoring, prefixed with its split if there is one."""
+def add_split(name: str, split: int | None) -> str:
+    """Prefix the name of a phase or scoring with its split, if there is one."""
     if split is None:
         return name
     return f"split_{split}/{name}" if name else f"split_{split}"

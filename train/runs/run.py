@@ -31,12 +31,12 @@ from flowkit.store import Store
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.locks import try_lock
 from flowkit.version import __version__
-from train.recipe.recipe import Recipe, list_values, of_split, read_recipe, write_recipe
+from train.recipe.recipe import Recipe, list_values, read_recipe, write_recipe
 from train.runs.phases import Phase, list_phases
 
 FORMAT = 1
-# Fields that change the features' values; the number of features per video does not.
-MADE = ("source", "weights", "dimension", "clip_length", "clip_stride", "size")
+# Fields of a feature recipe that change the values of features, and not just their number.
+VALUE_FIELDS = ("source", "weights", "dimension", "clip_length", "clip_stride", "size")
 
 
 class RunError(FlowkitError):
@@ -109,7 +109,7 @@ class Run:
         names = [phase] if phase else [p.name for p in list_phases(self.recipe)]
         return all((self.folder(name) / "weights.pt").is_file() for name in names)
 
-    def unfinished(self) -> list[Phase]:
+    def list_unfinished_phases(self) -> list[Phase]:
         """List the phases that are still to be trained, in order."""
         return [phase for phase in list_phases(self.recipe) if not self.is_finished(phase.name)]
 
@@ -132,7 +132,7 @@ class Run:
         self.check_features(store)
         if unchanged:
             then, now = self.facts["store"], describe_store(store)
-            changed = differ(then, {**now, "path": then["path"]})
+            changed = describe_changes(then, {**now, "path": then["path"]})
             if changed:
                 raise RunError(
                     f"the store {store.path} is not as it was when {self.path} began "
@@ -145,30 +145,33 @@ class Run:
         Raises:
             RunError: Features are missing or were made differently.
         """
-        then, recipe = StoreRecipe.from_dict(self.facts["store_recipe"]).features, self.recipe
-        recipes = [of_split(recipe, split) for split in recipe.splits or (None,)]
-        for name in (name for own in recipes for name in own.feature_names):
-            old, new = then[name], store.recipe.features.get(name)
+        trained_on = StoreRecipe.from_dict(self.facts["store_recipe"]).features
+        recipes = self.recipe.list_split_recipes()
+        for name in (name for recipe in recipes for name in recipe.feature_names):
+            old, new = trained_on[name], store.recipe.features.get(name)
             if new is None:
                 raise RunError(
                     f"{store.path} has no features {name!r}, which the run {self.path} was trained "
                     f"on; extract them with {old.model} (flowkit features --name {name})"
                 )
-            changed = differ({key: getattr(old, key) for key in MADE},
-                             {key: getattr(new, key) for key in MADE})  # fmt: skip
+            changed = describe_changes(
+                *({key: getattr(made, key) for key in VALUE_FIELDS} for made in (old, new))
+            )
             if changed:
                 raise RunError(
                     f"{store.path}: features/{name} are not those that the run {self.path} was "
                     f"trained on ({changed}); give a store with the same, or begin another run"
                 )
 
-    def note_session(self, settings: Settings) -> None:
+    def record_session(self, settings: Settings) -> None:
         """Record the settings of a training session in run.json."""
-        self.facts["sessions"] = [*self.facts.get("sessions", []), describe_session(settings)]
-        write_atomic(self.path / "run.json", encode(self.facts))
+        device = torch.cuda.get_device_name() if settings.device == "cuda" else "CPU"
+        session = {**asdict(settings), "torch": torch.__version__, "on": device}
+        self.facts["sessions"] = [*self.facts.get("sessions", []), session]
+        write_atomic(self.path / "run.json", encode_json(self.facts))
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Lock the run for training.
 
         Raises:
@@ -202,14 +205,14 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
             f"the recipe is for {recipe.classes} classes, {store.path} has {len(store.classes)}; "
             "take another store, or set classes in the recipe (and say --set classes=N)"
         )
-    check_size(recipe, store)
-    for name in {recipe.subsets.train, recipe.subsets.validate, recipe.subsets.test}:
-        for split in recipe.splits or (None,):
-            store.subset(name.format(split=split))
+    check_frame_size(recipe, store)
+    for split_recipe in recipe.list_split_recipes():
+        for name in asdict(split_recipe.subsets).values():
+            store.subset(name)
     if (path / "run.json").exists():
         run = Run(path)
         if run.recipe != recipe:
-            changed = differ(list_values(run.recipe), list_values(recipe))
+            changed = describe_changes(list_values(run.recipe), list_values(recipe))
             raise RunError(f"{path} was begun with another recipe ({changed})")
         run.check_store(store, unchanged=True)
         return run
@@ -225,11 +228,11 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
         "classes": list(store.classes),
         "sessions": [],
     }
-    write_atomic(path / "run.json", encode(facts))
+    write_atomic(path / "run.json", encode_json(facts))
     return Run(path)
 
 
-def check_size(recipe: Recipe, store: Store) -> None:
+def check_frame_size(recipe: Recipe, store: Store) -> None:
     """Check that the frames of a store have the size that the recipe's crops expect.
 
     Raises:
@@ -260,17 +263,11 @@ def describe_store(store: Store) -> dict[str, Any]:
     }
 
 
-def describe_session(settings: Settings) -> dict[str, Any]:
-    """Return the settings, PyTorch version and device name of a session."""
-    name = torch.cuda.get_device_name() if settings.device == "cuda" else "CPU"
-    return {**asdict(settings), "torch": torch.__version__, "on": name}
-
-
-def differ(old: dict[str, Any], new: dict[str, Any]) -> str:
+def describe_changes(old: dict[str, Any], new: dict[str, Any]) -> str:
     """Describe the keys in which two mappings differ, with both values."""
     return "; ".join(f"{key}: {old[key]} → {new[key]}" for key in old if old[key] != new[key])
 
 
-def encode(facts: Any) -> bytes:
+def encode_json(values: Any) -> bytes:
     """Encode values as indented UTF-8 JSON."""
-    return json.dumps(facts, indent=1, ensure_ascii=False).encode()
+    return json.dumps(values, indent=1, ensure_ascii=False).encode()

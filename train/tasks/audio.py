@@ -25,15 +25,20 @@ from models.backbones.backbone import Backbone
 from models.networks.two_stream import count_parameters
 from models.weights.pretrained import load_weights, read_weights
 from models.weights.weight_files import convert_weights
-from train.recipe.recipe import AudioRecipe, Branch, of_split
+from train.recipe.recipe import AudioRecipe
 from train.runs.journal import Log
-from train.runs.phases import Phase, phases_of
+from train.runs.phases import Phase, list_phases
 from train.runs.run import Run
 from train.tasks.backbones import make_backbone, seed_initial_weights
 from train.tasks.networks import train_last_layer, train_parts
-from train.tasks.samples import USES, Use, check_labels
-from train.tasks.task import Batch, Task
-from train.tasks.weights import find_weights, load_finished, name_weight_file, take_trunk
+from train.tasks.samples import USES, TensorDict, Use, check_labels
+from train.tasks.task import Task
+from train.tasks.weights import (
+    convert_weights_errors,
+    describe_loaded_weights,
+    find_weight_file,
+    select_trunk_weights,
+)
 
 PATCHES_AT_ONCE = 250
 """Patches that go through a network at once in testing."""
@@ -53,19 +58,17 @@ class AudioTask(Task[AudioRecipe, Backbone]):
 
     def check(self, store: Store) -> None:
         """Open each dataset, build the network, and load its weight file."""
-        splits = self.recipe.splits or (None,)
-        phase = phases_of(self.recipe, splits[0])[0]
-        for split in splits:
+        phase = list_phases(self.recipe)[0]
+        for recipe in self.recipe.list_split_recipes():
             for use in USES:
-                task = AudioTask(of_split(self.recipe, split))
-                dataset = task.open_dataset(store, phase, use)
+                dataset = AudioTask(recipe).open_dataset(store, phase, use)
                 if not len(dataset):
                     raise UsageError(
                         f"{store.path}: expected videos with sound, none of the {dataset.silent} "
                         f"of subset {dataset.subset.name!r} has any"
                     )
         network = self.build_network(phase)
-        self._load_weight_file(network)
+        self._load_weight_file(network, phase)
         self.set_train_mode(network, phase)
 
     def build_network(self, phase: Phase) -> Backbone:
@@ -75,7 +78,7 @@ class AudioTask(Task[AudioRecipe, Backbone]):
 
     def start_network(self, run: Run, phase: Phase, store: Store, log: Log) -> Backbone:
         """Build the network, load its weight file, and log how many videos have no sound."""
-        task = AudioTask(of_split(self.recipe, phase.split))
+        task = AudioTask(self.recipe.for_split(phase.split))
         for use in USES:
             dataset = task.open_dataset(store, phase, use)
             if dataset.silent:
@@ -84,26 +87,25 @@ class AudioTask(Task[AudioRecipe, Backbone]):
                     f"{dataset.subset.name!r} ({use}), which have no sound"
                 )
         network = self.build_network(phase)
-        report = self._load_weight_file(network)
-        if report:
-            log(f"{phase.name}: {report}")
+        self._load_weight_file(network, phase, log)
         return network
 
-    def _load_weight_file(self, network: Backbone) -> str:
-        """Load the recipe's weight file, if it names one, and return a report of it."""
+    def _load_weight_file(
+        self, network: Backbone, phase: Phase, log: Log = lambda text: None
+    ) -> None:
+        """Load the recipe's weight file, if it names one, and log what was loaded."""
         name = self.recipe.network.weights.get("audio")
         if name is None:
-            return ""
-        with name_weight_file(name, "audio"):
-            weights, left_out = take_trunk(read_weights(find_weights(name)), "rgb")
+            return
+        with convert_weights_errors(name, "audio"):
+            weights, left_out = select_trunk_weights(read_weights(find_weight_file(name)), "rgb")
             loaded = load_weights(
                 network,
                 convert_weights(network, weights),
                 skip=(f"{network.last}.",),
                 inflate_channels=True,
             )
-        skipped = ", ".join((*loaded.skipped, *left_out))
-        return f"{len(loaded.used)} weights from {name}; skipped: {skipped}"
+        log(f"{phase.name}: {describe_loaded_weights(loaded, name, left_out)}")
 
     def set_train_mode(self, network: Backbone, phase: Phase) -> None:
         """Train the whole network, or the parts that the recipe names."""
@@ -114,19 +116,11 @@ class AudioTask(Task[AudioRecipe, Backbone]):
         elif phase.training.only:
             train_parts(network, phase.training.only)
 
-    def load_finished_network(
-        self, run: Run, phase: Phase, branches: tuple[Branch, ...] = ("audio",)
-    ) -> Backbone:
-        """Load the backbone."""
-        network = self.build_network(phase)
-        load_finished(network, run, phase)
-        return network
-
-    def count_costs(self) -> dict[str, dict[str, float]]:
+    def count_parameters(self) -> tuple[dict[str, int], int]:
         """Count the parameters of the network."""
         with torch.device("meta"):  # parameters are counted, so no values are needed
             count = count_parameters(make_backbone(self.recipe, "audio"))
-        return {"network": {"parameters": count, "ratio": 1.0}}
+        return {"network": count}, count
 
     # --- data and scores -------------------------------------------------------------------------
 
@@ -148,23 +142,24 @@ class AudioTask(Task[AudioRecipe, Backbone]):
             seed=recipe.seed,
         )
         if subset is None:
-            check_labels(dataset, recipe.classes)
+            check_labels(dataset.subset, recipe.classes)
         return dataset
 
     def train_scores(
-        self, network: nn.Module, batch: Batch, phase: Phase, device: torch.device
-    ) -> Batch:
+        self, network: nn.Module, batch: TensorDict, phase: Phase, device: torch.device
+    ) -> TensorDict:
         """Return logits (B·K, C) of all patches."""
         patches = batch["audio"].to(device, non_blocking=True).flatten(0, 1)
         return {"audio": network(patches)}
 
     def test_scores(
-        self, network: Backbone, batch: Batch, phase: Phase, device: torch.device
-    ) -> Batch:
+        self, network: Backbone, batch: TensorDict, phase: Phase, device: torch.device
+    ) -> TensorDict:
         """Return logits (1, V, C) of all patches of one video."""
         with torch.inference_mode():
-            parts = [network(part.to(device)) for part in batch["audio"][0].split(PATCHES_AT_ONCE)]
-        return {"audio": torch.cat(parts)[None]}
+            patches = batch["audio"][0].split(PATCHES_AT_ONCE)
+            logits = torch.cat([network(chunk.to(device)) for chunk in patches])
+        return {"audio": logits[None]}
 
     # --- prediction ------------------------------------------------------------------------------
 

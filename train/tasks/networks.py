@@ -11,10 +11,18 @@ from models.networks.two_stream import Scores, TwoStream
 from models.weights.pretrained import load_weights
 from train.recipe.recipe import ImageRecipe, Stream
 from train.runs.journal import Log
-from train.runs.phases import INITIAL, Phase, phases_of
+from train.runs.phases import INITIAL, Phase, list_split_phases
 from train.runs.run import Run
 from train.tasks.backbones import make_backbone, seed_initial_weights
-from train.tasks.weights import BRANCHES, has_part, load_initial, parts_of, read_finished, trunk_of
+from train.tasks.weights import (
+    BRANCHES,
+    describe_loaded_weights,
+    get_trunk,
+    has_prefix,
+    list_branch_prefixes,
+    load_initial_weights,
+    read_phase_weights,
+)
 
 
 def make_network(recipe: ImageRecipe, phase: Phase, scores: Scores) -> TwoStream:
@@ -86,7 +94,7 @@ def check_networks(recipe: ImageRecipe) -> None:
         UsageError: Attention is at places that do not exist, the backbone cannot take images or
             clips of this size, or a phase trains parts that the network does not have.
     """
-    for phase in phases_of(recipe, recipe.splits[0] if recipe.splits else None):
+    for phase in list_split_phases(recipe, None):
         with torch.device("meta"):
             network = make_network(recipe, phase, phase.stream)
             samples = {branch: torch.empty(shape_input(recipe, branch)) for branch in BRANCHES}
@@ -99,10 +107,10 @@ def check_networks(recipe: ImageRecipe) -> None:
                 network(**samples)
         except (ValueError, RuntimeError) as error:
             size, clip = recipe.data.size, recipe.data.clip
-            taken = f"clips of {clip.length} frames" if clip else "images"
+            expected = f"clips of {clip.length} frames" if clip else "images"
             raise UsageError(
-                f"recipe: {recipe.network.backbone} cannot take {taken} of {size}×{size} pixels: "
-                f"{error}. Change data.{'clip.length or data.size' if clip else 'size'}"
+                f"recipe: {recipe.network.backbone} cannot take {expected} of {size}×{size} "
+                f"pixels: {error}. Change data.{'clip.length or data.size' if clip else 'size'}"
             ) from error
 
 
@@ -133,16 +141,15 @@ def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoSt
     """
     recipe = find_image_recipe(run)
     network = make_network(recipe, phase, phase.stream)
-    for name, loaded in load_initial(network, recipe, phase).items():
-        skipped = ", ".join(loaded.skipped) or "none"
-        log(f"{phase.name}: {len(loaded.used)} weights from {name}; skipped: {skipped}")
+    for name, loaded in load_initial_weights(network, recipe, phase).items():
+        log(f"{phase.name}: {describe_loaded_weights(loaded, name)}")
     for branch, source in phase.start.items():
         if source != INITIAL:
             load_branch(network, branch, run, source)
     return network
 
 
-def finished_network(run: Run, phase: Phase, scores: Scores) -> TwoStream:
+def load_phase_network(run: Run, phase: Phase, scores: Scores) -> TwoStream:
     """Load the network of a finished phase, in eval mode.
 
     Args:
@@ -171,19 +178,19 @@ def load_branch(network: TwoStream, branch: Stream, run: Run, phase: str) -> Non
         run: The run of the finished phase.
         phase: Name of the finished phase.
     """
-    prefixes, given = parts_of(branch), read_finished(run, phase)
-    weights = {name: t for name, t in given.items() if name.startswith(prefixes)}
-    others = tuple(f"{b}." for b in BRANCHES if b != branch)
-    others += tuple(p for b in BRANCHES if b != branch for p in parts_of(b))
-    cross = f"to_{branch}."
-    if not has_part(weights, cross):
-        others += (cross,)
-    load_weights(network, weights, skip=others)
+    prefixes, phase_weights = list_branch_prefixes(branch), read_phase_weights(run, phase)
+    weights = {name: t for name, t in phase_weights.items() if name.startswith(prefixes)}
+    skipped = [p for b in BRANCHES if b != branch for p in list_branch_prefixes(b)]
+    if not has_prefix(weights, f"to_{branch}."):
+        skipped.append(f"to_{branch}.")
+    load_weights(network, weights, skip=tuple(skipped))
 
 
 def select_weights(network: TwoStream, phase: Phase) -> dict[str, torch.Tensor]:
     """Return the weights that a finished phase saves: its branch, or both if it has attention."""
-    prefixes = sum((parts_of(b) for b in (BRANCHES if phase.cma else (phase.stream,))), ())
+    prefixes = sum(
+        (list_branch_prefixes(b) for b in (BRANCHES if phase.cma else (phase.stream,))), ()
+    )
     state = network.state_dict()
     return {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
 
@@ -204,9 +211,9 @@ def set_train_mode(network: TwoStream, phase: Phase) -> None:
     network.freeze("flow" if phase.branch == "rgb" else "rgb")
     branch = network.list_branch_modules(phase.branch)
     if phase.training.only_last:
-        train_last_layer(branch, trunk_of(network, phase.stream))
+        train_last_layer(branch, get_trunk(network, phase.stream))
     elif phase.training.only:
-        train_parts(trunk_of(network, phase.stream), phase.training.only)
+        train_parts(get_trunk(network, phase.stream), phase.training.only)
     elif phase.training.partial_bn:
         freeze_batch_norms(getattr(network, phase.branch))
 
@@ -229,13 +236,13 @@ def train_parts(trunk: Backbone, only: tuple[str, ...]) -> None:
     Raises:
         UsageError: The backbone has no part of such a name.
     """
-    parts = dict(trunk.named_children())
-    absent = [name for name in only if name not in parts]
-    if absent:
+    children = dict(trunk.named_children())
+    unknown = [name for name in only if name not in children]
+    if unknown:
         raise UsageError(
-            f"recipe: training.only: {type(trunk).__name__} has no part {absent[0]!r}; there are "
-            f"{', '.join(parts)}"
+            f"recipe: training.only: {type(trunk).__name__} has no part {unknown[0]!r}; there are "
+            f"{', '.join(children)}"
         )
-    for name, part in parts.items():
-        if name not in only and part is not trunk.dropout:
-            part.eval().requires_grad_(False)
+    for name, child in children.items():
+        if name not in only and child is not trunk.dropout:
+            child.eval().requires_grad_(False)

@@ -1,29 +1,25 @@
-"""Open a recipe's datasets over a store, load batches, and prepare images for a network."""
+"""Open a recipe's datasets over a store, load batches, and prepare images for a network.
+
+A *stream* is one kind of data of a video in a store (``rgb``, ``flow``, ``audio`` or
+``features/NAME``). A *branch* is one network of a two-stream model, named after its stream.
+"""
 
 import multiprocessing
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
 
 import cv2
+import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader
 
 from flowkit.caches import shorten_socket_paths
+from flowkit.datasets import transforms
 from flowkit.datasets.clips import ClipDataset
-from flowkit.datasets.loading import Batches, EpochSampler
+from flowkit.datasets.loading import Batches, EpochSampler, Key
 from flowkit.datasets.sampling import ClipSampling, make_generator
 from flowkit.datasets.snippets import SnippetDataset
-from flowkit.datasets.transforms import (
-    FLOW_SCALES,
-    RGB_SCALES,
-    CentreCrop,
-    Crops,
-    JitteredCrop,
-    MultiScaleCrop,
-    RandomCrop,
-    TenCrop,
-    ThreeCrop,
-)  # fmt: skip
+from flowkit.datasets.subsets import Subset
 from flowkit.datasets.video_dataset import VideoDataset, scale_bytes
 from flowkit.datasets.windows import WindowDataset
 from flowkit.errors import UsageError
@@ -37,9 +33,33 @@ from train.tasks.backbones import Inputs
 
 Use = Literal["train", "validate", "test"]
 USES: tuple[Use, ...] = ("train", "validate", "test")
+TensorDict = dict[str, torch.Tensor]
+"""Tensors by name: a batch, logits by branch, losses by name, or weights by name."""
+TEST_CROPS: dict[str, Callable[[int], transforms.Crops]] = {
+    "centre": transforms.CentreCrop,
+    "three": transforms.ThreeCrop,
+    "ten": transforms.TenCrop,
+}
 
 
-def needed_streams(phase: Phase) -> tuple[Stream, ...]:
+class TaskDataset(Protocol):
+    """A dataset that makes batch_dataset batches."""
+
+    @property
+    def subset(self) -> Subset:
+        """The subset of the store whose videos are read."""
+
+    def __len__(self) -> int:
+        """Return the number of videos."""
+
+    def labels(self) -> torch.Tensor:
+        """Return the labels of all videos: (N,) int64, or (N, C) float32 of zeros and ones."""
+
+    def batch(self, keys: Sequence[int | Key]) -> TensorDict:
+        """Return the samples of these keys, (epoch, index) each, with ``label`` and ``row``."""
+
+
+def list_network_streams(phase: Phase) -> tuple[Stream, ...]:
     """Return the streams that the network of a phase reads."""
     return ("rgb", "flow") if phase.cma else (phase.stream,)
 
@@ -67,12 +87,13 @@ def make_dataset(
             no label has a time.
     """
     data, testing = recipe.data, recipe.testing
-    crops = make_crops(recipe, streams) if use == "train" else CentreCrop(data.size)
-    if use == "test":
-        kinds: dict[str, type[Crops]] = {"ten": TenCrop, "three": ThreeCrop, "centre": CentreCrop}
-        crops = kinds[testing.crops](data.size)  # type: ignore[call-arg]
     name = subset or getattr(recipe.subsets, use)
-    common: dict[str, Any] = {
+    crops: transforms.Crops = transforms.CentreCrop(data.size)
+    if use == "train":
+        crops = make_crops(recipe, streams)
+    elif use == "test":
+        crops = TEST_CROPS[testing.crops](data.size)
+    options: dict[str, Any] = {
         "streams": streams,
         "training": use == "train",
         "crops": crops,
@@ -85,41 +106,41 @@ def make_dataset(
     if data.clip is not None:
         clips = testing.segments if use == "test" else 1
         sampling = ClipSampling(length=data.clip.length, stride=data.clip.stride, clips=clips)
-        dataset = ClipDataset(store, name, sampling, multi_label=multi_label, **common)
+        dataset = ClipDataset(store, name, sampling, multi_label=multi_label, **options)
     elif data.window is not None and use == "train":
-        common |= {"seconds": data.window, "flow_length": data.flow_length}
-        dataset = WindowDataset(store, name, segments, **common)
+        options |= {"seconds": data.window, "flow_length": data.flow_length}
+        dataset = WindowDataset(store, name, segments, **options)
         check_times(dataset)
     else:
-        common |= {"flow_length": data.flow_length}
-        dataset = SnippetDataset(store, name, segments, multi_label=multi_label, **common)
+        options["flow_length"] = data.flow_length
+        dataset = SnippetDataset(store, name, segments, multi_label=multi_label, **options)
     if subset is None:
-        check_labels(dataset, recipe.classes)
+        check_labels(dataset.subset, recipe.classes)
     return dataset
 
 
-def make_crops(recipe: ImageRecipe, streams: tuple[Stream, ...]) -> Crops:
+def make_crops(recipe: ImageRecipe, streams: tuple[Stream, ...]) -> transforms.Crops:
     """Make the recipe's random crop for training."""
     data = recipe.data
     if data.crops == "multi-scale":
-        scales = data.scales or (FLOW_SCALES if "flow" in streams else RGB_SCALES)
-        return MultiScaleCrop(scales, data.size, data.mirror)
+        default = transforms.FLOW_SCALES if "flow" in streams else transforms.RGB_SCALES
+        return transforms.MultiScaleCrop(data.scales or default, data.size, data.mirror)
     if data.crops == "jittered":
-        return JitteredCrop(data.jitter, data.size, data.mirror)
-    return RandomCrop(data.size, data.mirror)
+        return transforms.JitteredCrop(data.jitter, data.size, data.mirror)
+    return transforms.RandomCrop(data.size, data.mirror)
 
 
-def check_labels(dataset: VideoDataset, classes: int) -> None:
+def check_labels(subset: Subset, classes: int) -> None:
     """Raise UsageError for the first video with a class that the network has no score for."""
-    store = dataset.subset.store
-    for row in dataset.subset.rows:
-        for label in (entry["class"] for entry in store.index.value("labels", int(row))):
-            if not 0 <= label < classes:
-                raise UsageError(
-                    f"{store.path}: video {store.index.id(int(row))!r} has class {label}, the "
-                    f"recipe {classes} classes (0 … {classes - 1}); set classes, or rebuild the "
-                    "index"
-                )
+    store = subset.store
+    column = store.index.batch.column("labels")
+    rows = np.repeat(np.arange(len(store)), column.value_lengths().to_numpy())
+    labels = column.flatten().field("class").to_numpy()
+    for index in np.flatnonzero((labels >= classes) & np.isin(rows, subset.rows))[:1]:
+        raise UsageError(
+            f"{store.path}: video {store.index.id(int(rows[index]))!r} has class {labels[index]}, "
+            f"the recipe {classes} classes (0 … {classes - 1}); set classes, or rebuild the index"
+        )
 
 
 def check_times(dataset: WindowDataset) -> None:
@@ -150,7 +171,7 @@ class OtherClassFlow:
 
     def __init__(self, dataset: VideoDataset, seed: int) -> None:
         self.dataset = dataset
-        labels = [int(dataset.subset.label(int(row))) for row in dataset.subset.rows]
+        labels = dataset.labels().tolist()
         if len(set(labels)) == 1:
             raise UsageError(
                 "the control other-class-flow needs videos of two classes at least, "
@@ -158,66 +179,81 @@ class OtherClassFlow:
             )
         self.partners = []
         for index, label in enumerate(labels):
-            others = [i for i, other in enumerate(labels) if other != label]
+            candidates = [i for i, other in enumerate(labels) if other != label]
             random = make_generator(seed, (1 << 20) - 1, index)
-            self.partners.append(others[int(random.integers(len(others)))])
+            self.partners.append(candidates[int(random.integers(len(candidates)))])
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def batch(self, keys: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
         """Return the dataset's batch, with the flow of the other videos."""
-        others = self.dataset.batch([(epoch, self.partners[index]) for epoch, index in keys])
-        return {**self.dataset.batch(keys), "flow": others["flow"]}
+        partners = self.dataset.batch([(epoch, self.partners[index]) for epoch, index in keys])
+        return {**self.dataset.batch(keys), "flow": partners["flow"]}
 
 
 def make_loader(
-    dataset: Any,
-    sampler: EpochSampler,
+    dataset: TaskDataset,
+    sampler: EpochSampler | Sequence[Key],
     batch: int,
     settings: Settings,
     training: bool,
 ) -> DataLoader[Any]:
-    """Make a loader of whole batches.
+    """Make a loader of batch_dataset batches.
 
     Args:
-        dataset: A dataset with a method ``batch``.
+        dataset: The dataset.
         sampler: Chooses the samples and their order.
         batch: Videos in a batch.
         settings: Loader workers and device.
         training: Drop the last batch if it is not full.
     """
+    batches = BatchSampler(sampler, batch, drop_last=training)
+    pinned = settings.device == "cuda"
+    batch_dataset = Batches(dataset)
+    return make_batch_loader(batch_dataset, batches, settings.workers, pinned, limit_threads)
+
+
+def make_batch_loader(
+    dataset: Any, batches: Any, workers: int, pinned: bool, initialize_worker: Callable[[int], None]
+) -> DataLoader[Any]:
+    """Make a loader whose processes live until it is deleted.
+
+    Args:
+        dataset: Given the keys of a batch, returns the batch.
+        batches: Yields the keys of each batch.
+        workers: Number of processes; 0 loads in the calling thread.
+        pinned: Whether to use pinned memory, from which a GPU can copy while it computes.
+        initialize_worker: Called with the number of each process when it starts.
+    """
     shorten_socket_paths()
     forkserver = multiprocessing.get_context("forkserver")
-    # Preloaded, so that workers start at once.
-    forkserver.set_forkserver_preload(["flowkit.datasets.snippets"])
-    # Its own generator: a loader that begins an epoch would otherwise draw from torch's, and a
-    # resumed training, which begins one more, would go another way.
+    # Preloaded, so that processes start at once.
+    forkserver.set_forkserver_preload([type(dataset).__module__])
     return DataLoader(
-        Batches(dataset),
+        dataset,
         batch_size=None,
-        sampler=BatchSampler(sampler, batch, drop_last=training),
-        num_workers=settings.workers,
-        pin_memory=settings.device == "cuda",
-        persistent_workers=settings.workers > 0,
-        worker_init_fn=begin_worker,
-        multiprocessing_context=forkserver if settings.workers else None,
+        sampler=batches,
+        num_workers=workers,
+        pin_memory=pinned,
+        persistent_workers=workers > 0,
+        worker_init_fn=initialize_worker,
+        multiprocessing_context=forkserver if workers else None,
+        # Its own generator: a loader that begins an epoch would otherwise draw from torch's, and a
+        # resumed training, which begins one more, would go another way.
         generator=torch.Generator(),
     )
 
 
-def begin_worker(number: int) -> None:
+def limit_threads(worker: int) -> None:
     """Limit a loader worker to one thread, because more would compete for the cores."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 
 
 def prepare_images(
-    batch: dict[str, torch.Tensor],
-    streams: tuple[Stream, ...],
-    device: torch.device,
-    inputs: Inputs,
-) -> dict[str, torch.Tensor]:
+    batch: TensorDict, streams: tuple[Stream, ...], device: torch.device, inputs: Inputs
+) -> TensorDict:
     """Move a batch to a device, and normalize and arrange its images for a network.
 
     Args:
@@ -230,33 +266,16 @@ def prepare_images(
         For each stream (B·V, C, H, W) float32; for a network that sees K frames at once,
         (B·V / K, K, C, H, W), with the frames of one crop of a video together.
     """
-    return {
-        stream: arrange_views(
-            normalize(
-                scale_bytes(batch[stream].to(device, non_blocking=True).flatten(0, 1), stream),
-                inputs.conventions[stream],
-            ),
-            batch[stream].shape[1],
-            inputs.frames,
-            choose_layout(device),
-        )
-        for stream in streams
-    }
-
-
-def arrange_views(
-    images: torch.Tensor, views: int, frames: int | None, layout: torch.memory_format
-) -> torch.Tensor:
-    """Group the images of the same crop, as `prepare_images` returns them.
-
-    Args:
-        images: (B·V, C, H, W), or (B·V, C, T, H, W) of clips.
-        views: V, the views of a video.
-        frames: K, the frames that the network sees at once, or None.
-        layout: Memory format of images that are not grouped.
-    """
-    if frames is None:
-        return images.contiguous(memory_format=layout) if images.ndim == 4 else images
-    # The views of a sample are all crops of its first snippet, then those of the second, ….
-    by_snippet = images.unflatten(0, (-1, frames, views // frames))
-    return by_snippet.transpose(1, 2).flatten(0, 1)
+    prepared: TensorDict = {}
+    for stream in streams:
+        views = batch[stream].shape[1]
+        images = batch[stream].to(device, non_blocking=True).flatten(0, 1)
+        images = normalize(scale_bytes(images, stream), inputs.conventions[stream])
+        if inputs.frames is not None:
+            # The views of a sample are all crops of its first snippet, then those of the second, …
+            by_snippet = images.unflatten(0, (-1, inputs.frames, views // inputs.frames))
+            images = by_snippet.transpose(1, 2).flatten(0, 1)
+        elif images.ndim == 4:
+            images = images.contiguous(memory_format=choose_layout(device))
+        prepared[stream] = images
+    return prepared

@@ -3,45 +3,30 @@
 The training loop, validation, evaluation and prediction are the same for every kind. They get the
 task of a recipe from `train.tasks.registry.find_task`, and leave to it how a network is built,
 fed and scored.
+
+A *branch* is one network of a two-stream model, named after the stream that it reads (``rgb``,
+``flow``). A network of audio or of feature sets is a single branch (``audio``, ``sets``). Its
+*scores* are its logits: one number for each class.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import nn
 
-from flowkit.datasets.loading import Key
-from flowkit.datasets.subsets import Subset
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
 from train.recipe.recipe import Branch, RecipeT
 from train.runs.journal import Log
 from train.runs.phases import Phase
 from train.runs.run import Run
-from train.tasks.samples import Use
+from train.tasks.samples import TaskDataset, TensorDict, Use
+from train.tasks.weights import load_phase_weights
 
-Batch = dict[str, torch.Tensor]
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
-
-
-class TaskDataset(Protocol):
-    """A dataset that makes whole batches."""
-
-    @property
-    def subset(self) -> Subset:
-        """The subset of the store whose videos are read."""
-
-    def __len__(self) -> int:
-        """Return the number of videos."""
-
-    def labels(self) -> torch.Tensor:
-        """Return the labels of all videos: (N,) int64, or (N, C) float32 of zeros and ones."""
-
-    def batch(self, keys: Sequence[int | Key]) -> Batch:
-        """Return the samples of these keys, (epoch, index) each, with ``label`` and ``row``."""
 
 
 class Task(ABC, Generic[RecipeT, NetworkT]):
@@ -51,7 +36,7 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
 
     Args:
         recipe: A recipe of this kind. Methods that open a dataset need it for one split (see
-            `train.recipe.recipe.of_split`).
+            `train.recipe.base.BaseRecipe.for_split`).
     """
 
     name: ClassVar[str]
@@ -121,13 +106,13 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             UsageError: The recipe names parts that the network does not have.
         """
 
-    def trained_part(self, network: NetworkT, phase: Phase) -> nn.Module:
+    def get_trained_module(self, network: NetworkT, phase: Phase) -> nn.Module:
         """Return the part of a network that a phase trains. Default: all of it."""
         return network
 
-    def select_weights(self, network: NetworkT, phase: Phase) -> Batch:
+    def select_weights(self, network: NetworkT, phase: Phase) -> TensorDict:
         """Return the weights that a finished phase saves. Default: all of them."""
-        weights: Batch = network.state_dict()
+        weights: TensorDict = network.state_dict()
         return weights
 
     def find_invalid_weights(self, network: NetworkT) -> list[str]:
@@ -135,29 +120,40 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
         weights = network.state_dict()
         return [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
 
-    @abstractmethod
     def load_finished_network(
-        self, run: Run, phase: Phase, branches: tuple[Branch, ...]
+        self, run: Run, phase: Phase, branches: tuple[Branch, ...] = ()
     ) -> NetworkT:
         """Load the network of a finished phase, in eval mode.
 
         Args:
             run: The run that holds the weights.
             phase: A phase of the run.
-            branches: The scores that are needed. Layers that do not change them may be left out.
+            branches: The branches whose scores are needed; none stands for all. Layers that do not
+                change these scores may be left out.
 
         Raises:
             RunError: The phase is not finished, or its weight file is damaged.
         """
+        network = self.build_network(phase)
+        load_phase_weights(network, run, phase)
+        return network
 
     @abstractmethod
-    def count_costs(self) -> dict[str, dict[str, float]]:
+    def count_parameters(self) -> tuple[dict[str, int], int]:
         """Count the parameters that each score needs.
 
         Returns:
-            By name: ``parameters``, and ``ratio``, their number relative to a whole network or
-            to one branch.
+            Numbers of parameters by name, and the number that they are compared with: that of a
+            whole network or of one branch.
         """
+
+    def count_costs(self) -> dict[str, dict[str, float]]:
+        """Return for each name ``parameters``, their number, and ``ratio``, their relative number.
+
+        See `count_parameters`.
+        """
+        counts, reference = self.count_parameters()
+        return {n: {"parameters": count, "ratio": count / reference} for n, count in counts.items()}
 
     # --- data and scores -------------------------------------------------------------------------
 
@@ -182,8 +178,8 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
 
     @abstractmethod
     def train_scores(
-        self, network: nn.Module, batch: Batch, phase: Phase, device: torch.device
-    ) -> Batch:
+        self, network: nn.Module, batch: TensorDict, phase: Phase, device: torch.device
+    ) -> TensorDict:
         """Run a network on a batch in training or validation.
 
         Args:
@@ -198,8 +194,8 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
 
     @abstractmethod
     def test_scores(
-        self, network: NetworkT, batch: Batch, phase: Phase, device: torch.device
-    ) -> Batch:
+        self, network: NetworkT, batch: TensorDict, phase: Phase, device: torch.device
+    ) -> TensorDict:
         """Run a network on all views of a batch of test videos, without gradients.
 
         Args:
@@ -212,7 +208,9 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             Logits (B, V, C) by branch.
         """
 
-    def add_losses(self, loss: torch.Tensor, outputs: Batch) -> tuple[torch.Tensor, Batch]:
+    def add_losses(
+        self, loss: torch.Tensor, outputs: TensorDict
+    ) -> tuple[torch.Tensor, TensorDict]:
         """Add the network's own losses to the classification loss. Default: there are none.
 
         Args:

@@ -24,7 +24,9 @@ BRANCHES: tuple[Stream, ...] = ("rgb", "flow")
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
 
-def load_initial(network: TwoStream, recipe: ImageRecipe, phase: Phase) -> dict[str, LoadedWeights]:
+def load_initial_weights(
+    network: TwoStream, recipe: ImageRecipe, phase: Phase
+) -> dict[str, LoadedWeights]:
     """Load the recipe's weight files into the branches that start from them.
 
     The last layer of each branch stays random.
@@ -43,32 +45,32 @@ def load_initial(network: TwoStream, recipe: ImageRecipe, phase: Phase) -> dict[
     files = recipe.network.weights
     loaded: dict[str, LoadedWeights] = {}
     if "both" in files:
-        with name_weight_file(files["both"], "both"):
-            weights = read_weights(find_weights(files["both"]))
+        with convert_weights_errors(files["both"], "both"):
+            weights = read_weights(find_weight_file(files["both"]))
             # Blocks that were still the identity are in no file.
-            absent = (f"to_{b}." for b in BRANCHES if not has_part(weights, f"to_{b}."))
-            last = tuple(name_last(network, branch) for branch in BRANCHES)
+            absent = (f"to_{b}." for b in BRANCHES if not has_prefix(weights, f"to_{b}."))
+            last = tuple(get_last_layer_prefix(network, branch) for branch in BRANCHES)
             skip = (*last, *absent)
             loaded[files["both"]] = load_weights(network, weights, skip=skip)
     for branch, source in phase.start.items():
         name = files.get(branch) or (files.get("rgb") if branch == "flow" else None)
         if source != INITIAL or name is None:
             continue
-        with name_weight_file(name, branch):
-            own, left = take_trunk(read_weights(find_weights(name)), branch)
-            trunk = trunk_of(network, branch)
-            found = load_weights(
+        with convert_weights_errors(name, branch):
+            weights, left_out = select_trunk_weights(read_weights(find_weight_file(name)), branch)
+            trunk = get_trunk(network, branch)
+            report = load_weights(
                 trunk,
-                convert_weights(trunk, own),
+                convert_weights(trunk, weights),
                 skip=(f"{trunk.last}.",),
                 inflate_channels=not STREAMS[branch].fits_rgb_weights,
                 inflate_time=trunk.dims == 3,
             )
-        loaded[f"{name} for {branch}"] = replace(found, skipped=(*found.skipped, *left))
+        loaded[f"{name} for {branch}"] = replace(report, skipped=(*report.skipped, *left_out))
     return loaded
 
 
-def take_trunk(
+def select_trunk_weights(
     weights: dict[str, torch.Tensor], branch: Stream
 ) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     """Choose the weights of a backbone from those of a file, and drop the prefix of their names.
@@ -81,22 +83,27 @@ def take_trunk(
     Returns:
         The backbone's weights by its own names, and the parts of the file that were left out.
     """
-    own, left = weights, set()
-    found = [b for b in (branch, *BRANCHES) if has_part(weights, f"{b}.")]
-    for prefix in (f"{found[0]}." if found else "", "trunk."):
-        if has_part(own, prefix):
-            left |= {name_part(name) for name in own if not name.startswith(prefix)}
-            own = {n.removeprefix(prefix): t for n, t in own.items() if n.startswith(prefix)}
-    return own, tuple(sorted(left))
+    left_out = set()
+    branches = [b for b in (branch, *BRANCHES) if has_prefix(weights, f"{b}.")]
+    for prefix in (f"{branches[0]}." if branches else "", "trunk."):
+        if has_prefix(weights, prefix):
+            left_out |= {f"{n.partition('.')[0]}.*" for n in weights if not n.startswith(prefix)}
+            weights = {
+                n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)
+            }
+    return weights, tuple(sorted(left_out))
 
 
-def name_part(name: str) -> str:
-    """Name the part that a weight belongs to, such as ``rgb.*``."""
-    return f"{name.partition('.')[0]}.*"
+def describe_loaded_weights(
+    loaded: LoadedWeights, name: str, left_out: tuple[str, ...] = ()
+) -> str:
+    """Describe how many weights a file gave, and which of them were skipped or left out."""
+    skipped = ", ".join((*loaded.skipped, *left_out)) or "none"
+    return f"{len(loaded.used)} weights from {name}; skipped: {skipped}"
 
 
 @contextmanager
-def name_weight_file(name: str, branch: str) -> Iterator[None]:
+def convert_weights_errors(name: str, branch: str) -> Iterator[None]:
     """Turn a WeightsError into a UsageError that names the recipe's weight file.
 
     Args:
@@ -106,24 +113,24 @@ def name_weight_file(name: str, branch: str) -> Iterator[None]:
     Raises:
         UsageError: The block raised WeightsError.
     """
-    of_sets = branch == "sets"
+    key, alternative = f"network.weights.{branch}", "another network.backbone"
+    if branch == "sets":
+        key, alternative = "sets.weights", "other sets"
     try:
         yield
     except WeightsError as error:
         raise UsageError(
-            f"recipe: {'sets.weights' if of_sets else f'network.weights.{branch}'}: {name}: "
-            f"{error} (--weights {branch}=FILE, or "
-            f"{'other sets' if of_sets else 'another network.backbone'})"
+            f"recipe: {key}: {name}: {error} (--weights {branch}=FILE, or {alternative})"
         ) from error
 
 
-def name_last(network: TwoStream, branch: Stream) -> str:
+def get_last_layer_prefix(network: TwoStream, branch: Stream) -> str:
     """Return the prefix of the names of a branch's last layer."""
-    inside = "trunk." if isinstance(getattr(network, branch), PyramidNetwork) else ""
-    return f"{branch}.{inside}{trunk_of(network, branch).last}."
+    trunk = "trunk." if isinstance(getattr(network, branch), PyramidNetwork) else ""
+    return f"{branch}.{trunk}{get_trunk(network, branch).last}."
 
 
-def load_finished(network: nn.Module, run: Run, phase: Phase) -> None:
+def load_phase_weights(network: nn.Module, run: Run, phase: Phase) -> None:
     """Load the weights of a finished phase into its network, and put that in eval mode.
 
     Args:
@@ -134,7 +141,7 @@ def load_finished(network: nn.Module, run: Run, phase: Phase) -> None:
     Raises:
         RunError: The phase is not finished, or its file is damaged or of another network.
     """
-    weights = read_finished(run, phase.name)
+    weights = read_phase_weights(run, phase.name)
     try:
         load_weights(network, weights)
     except WeightsError as error:
@@ -142,7 +149,7 @@ def load_finished(network: nn.Module, run: Run, phase: Phase) -> None:
     network.eval()
 
 
-def read_finished(run: Run, phase: str) -> dict[str, torch.Tensor]:
+def read_phase_weights(run: Run, phase: str) -> dict[str, torch.Tensor]:
     """Read the weights that a finished phase saved.
 
     Args:
@@ -161,7 +168,7 @@ def read_finished(run: Run, phase: str) -> dict[str, torch.Tensor]:
         raise RunError(f"{error}. Train phase {phase} again, without this file") from error
 
 
-def find_weights(name: str) -> Path:
+def find_weight_file(name: str) -> Path:
     """Find a weight file. Nothing is downloaded.
 
     Args:
@@ -178,15 +185,10 @@ def find_weights(name: str) -> Path:
     if path.is_file():
         return path
     folders = [data_root() / "weights", Path(torch.hub.get_dir()) / "checkpoints"]
-    found = [
-        file
-        for folder in folders
-        if folder.is_dir()
-        for file in sorted(folder.iterdir())
-        if file.name.startswith(name) and file.suffix in SUFFIXES and file.is_file()
-    ]
-    if found:
-        return found[0]
+    for folder in folders:
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if file.name.startswith(name) and file.suffix in SUFFIXES and file.is_file():
+                return file
     if len(path.parts) > 1 or path.suffix in SUFFIXES:
         raise UsageError(
             f"no weights {name!r}: expected a file, or the folder of a finished phase (with "
@@ -199,17 +201,17 @@ def find_weights(name: str) -> Path:
     )
 
 
-def trunk_of(network: TwoStream, branch: Stream) -> Backbone:
+def get_trunk(network: TwoStream, branch: Stream) -> Backbone:
     """Return the backbone of a branch, with or without pyramid attention around it."""
-    found: Backbone | PyramidNetwork = getattr(network, branch)
-    return found.trunk if isinstance(found, PyramidNetwork) else found
+    module: Backbone | PyramidNetwork = getattr(network, branch)
+    return module.trunk if isinstance(module, PyramidNetwork) else module
 
 
-def has_part(weights: dict[str, torch.Tensor], prefix: str) -> bool:
+def has_prefix(weights: dict[str, torch.Tensor], prefix: str) -> bool:
     """Return whether the name of any weight starts with a prefix."""
     return any(name.startswith(prefix) for name in weights)
 
 
-def parts_of(branch: Stream) -> tuple[str, ...]:
+def list_branch_prefixes(branch: Stream) -> tuple[str, ...]:
     """Return the prefixes of all weights that are trained with a branch."""
     return (f"{branch}.", f"to_{branch}.", f"non_local_{branch}.")

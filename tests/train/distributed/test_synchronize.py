@@ -11,7 +11,7 @@ from torch import nn
 
 from flowkit.store import Store
 from models.weights.pretrained import read_weights
-from train.distributed.parallel import Process, add_up, wrap
+from train.distributed.parallel import Process, sum_over_processes, wrap
 from train.distributed.synchronize import AllReduceBatchNorm, synchronize_batch_norms
 from train.loop.context import PhaseContext
 from train.loop.epochs import train_phase
@@ -145,7 +145,7 @@ def train_together(rank, world, run, store):
     for phase in list_phases(run.recipe):
         assert train_phase(run, phase, store, SETTINGS, Process(rank=rank, world=world))
         dist.barrier()  # the first process writes what the next phase starts from
-    total = add_up([rank + 1.0], Process(rank=rank, world=world))
+    total = sum_over_processes([rank + 1.0], Process(rank=rank, world=world))
     assert total == [3.0]
 
 
@@ -207,7 +207,7 @@ def attend_steps(recipe, process, steps=3):
         trained = ((n, p.grad) for n, p in inner.named_parameters() if p.requires_grad)
         found.update({f"{step} {name}": gradient.clone() for name, gradient in trained})
         for name, part in parts.items():
-            mean = add_up([float(part)], process)[0] / process.world
+            mean = sum_over_processes([float(part)], process)[0] / process.world
             found[f"{step} {name}"] = torch.tensor(mean)
         progress.optimizer.step()
     return found | inner.state_dict()

@@ -4,7 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from train.evaluation.average_precision import check, compute_official, measure_many
+from train.evaluation.average_precision import (
+    check,
+    compute_official_precisions,
+    measure_average_precision,
+)
 from train.runs.run import RunError
 
 # Five videos, three classes. Class 0, best first: video 0 (yes), 1 (no), 2 (yes), 3 (no), 4 (no);
@@ -43,7 +47,7 @@ def draw_targets():
 
 
 def test_both_definitions_by_hand():
-    metrics = measure_many(SCORES, TARGETS)
+    metrics = measure_average_precision(SCORES, TARGETS)
     assert metrics == {
         "mAP": pytest.approx((FIRST + SECOND_OFFICIAL) / 2),
         "wAP": pytest.approx((2 * FIRST + 3 * SECOND_OFFICIAL) / 5),
@@ -56,18 +60,18 @@ def test_both_definitions_by_hand():
 
 
 def test_a_class_without_positives_is_nan_and_does_not_count():
-    precisions = compute_official(*check(SCORES, TARGETS))
+    precisions = compute_official_precisions(*check(SCORES, TARGETS))
     np.testing.assert_allclose(precisions, [FIRST, SECOND_OFFICIAL, np.nan])
-    alone = measure_many(SCORES[:, :2], TARGETS[:, :2])
-    assert alone == pytest.approx(measure_many(SCORES, TARGETS))
+    alone = measure_average_precision(SCORES[:, :2], TARGETS[:, :2])
+    assert alone == pytest.approx(measure_average_precision(SCORES, TARGETS))
 
 
 def test_a_video_without_labels_ranks_last_in_the_official_one_only():
     # Ranked first: it costs scikit-learn's half of the precision, and the official one nothing.
-    metrics = measure_many([[2.0], [1.0]], [[0], [1]])
+    metrics = measure_average_precision([[2.0], [1.0]], [[0], [1]])
     assert (metrics["mAP"], metrics["mAP_sklearn"]) == (1, 0.5)
     # With a label of another class, it counts in both.
-    metrics = measure_many([[2.0, 0], [1.0, 0]], [[0, 1], [1, 0]])
+    metrics = measure_average_precision([[2.0, 0], [1.0, 0]], [[0, 1], [1, 0]])
     assert (metrics["classes"], metrics["mAP"]) == (2, 0.5)  # the tie in class 1 is lost, too
 
 
@@ -76,23 +80,23 @@ def test_equal_scores_never_help():
     # precisions 1/3 and 2/4. scikit-learn has one threshold, with a precision of 2/4.
     targets = np.array([[1, 0], [0, 1], [1, 0], [0, 1]])
     for order in ([0, 1, 2, 3], [1, 3, 0, 2], [2, 0, 3, 1]):
-        metrics = measure_many(np.zeros((4, 2)), targets[order])
+        metrics = measure_average_precision(np.zeros((4, 2)), targets[order])
         assert metrics["mAP"] == pytest.approx((1 / 3 + 2 / 4) / 2)
         assert metrics["mAP_sklearn"] == pytest.approx(2 / 4)
 
 
 def test_a_perfect_ranking_is_1():
-    metrics = measure_many(TARGETS, TARGETS.astype(bool))
+    metrics = measure_average_precision(TARGETS, TARGETS.astype(bool))
     assert [metrics[name] for name in ("mAP", "wAP", "mAP_sklearn", "wAP_sklearn")] == [1] * 4
 
 
 @given(arrays(np.float32, (7, 4), elements=st.integers(-3, 3).map(float)), draw_targets())
 def test_it_is_the_definition(scores, targets):
     expected = transcribe(scores, targets)
-    np.testing.assert_allclose(compute_official(*check(scores, targets)), expected)
+    np.testing.assert_allclose(compute_official_precisions(*check(scores, targets)), expected)
     if not targets.any():
         return
-    metrics = measure_many(scores, targets)
+    metrics = measure_average_precision(scores, targets)
     counts = targets.sum(axis=0)
     assert metrics["mAP"] == pytest.approx(np.nanmean(expected))
     assert metrics["wAP"] == pytest.approx(np.nansum(expected * counts) / counts.sum())
@@ -102,7 +106,7 @@ def test_it_is_the_definition(scores, targets):
 @given(arrays(np.int64, (7, 4), elements=st.integers(-99, 99), unique=True), draw_targets())
 def test_without_ties_and_unlabelled_videos_the_definitions_agree(scores, targets):
     targets[:, 0] |= targets.sum(axis=1) == 0
-    metrics = measure_many(scores, targets)
+    metrics = measure_average_precision(scores, targets)
     assert metrics["mAP"] == pytest.approx(metrics["mAP_sklearn"])
     assert metrics["wAP"] == pytest.approx(metrics["wAP_sklearn"])
 
@@ -110,24 +114,24 @@ def test_without_ties_and_unlabelled_videos_the_definitions_agree(scores, target
 @given(arrays(np.float64, (7, 4), elements=st.integers(-5, 5).map(float)), draw_targets())
 def test_only_the_order_of_scores_matters(scores, targets):
     targets[0, 0] = 1
-    expected = measure_many(scores, targets)
+    expected = measure_average_precision(scores, targets)
     for transformed in (1 / (1 + np.exp(-scores)), 3 * scores - 100, scores**3):
-        assert measure_many(transformed, targets) == expected
+        assert measure_average_precision(transformed, targets) == expected
 
 
 def test_other_input_is_refused():
     with pytest.raises(ValueError, match=r"one shape \(videos, classes\), got \(5, 3\) and \(5,\)"):
-        measure_many(SCORES, np.zeros(5))
+        measure_average_precision(SCORES, np.zeros(5))
     with pytest.raises(ValueError, match="one shape"):
-        measure_many(np.zeros((0, 3)), np.zeros((0, 3)))
+        measure_average_precision(np.zeros((0, 3)), np.zeros((0, 3)))
     with pytest.raises(ValueError, match=r"targets of 0 and 1, got 0\.5"):
-        measure_many(SCORES, TARGETS / 2)
+        measure_average_precision(SCORES, TARGETS / 2)
     for value in (np.nan, np.inf):
         broken = SCORES.copy()
         broken[3, 1] = value
         with pytest.raises(
             RunError, match=rf"got 1 others, the first {value} for video 3, class 1"
         ):
-            measure_many(broken, TARGETS)
+            measure_average_precision(broken, TARGETS)
     with pytest.raises(RunError, match="got 5 videos without any"):
-        measure_many(SCORES, np.zeros((5, 3)))
+        measure_average_precision(SCORES, np.zeros((5, 3)))

@@ -7,15 +7,16 @@ import torch
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.store import Store, read_annotations, rebuild_index, write_annotations
 from models.networks.two_stream import TwoStream
-from train.evaluation.evaluate import count_costs, evaluate
+from train.evaluation.evaluate import evaluate
 from train.evaluation.scores import load_scores
-from train.loop.session import check_start, train
+from train.loop.session import train
 from train.recipe.recipe import change_recipe, read_recipe
 from train.runs.phases import list_phases
 from train.runs.run import RunError, Settings, create_run
 from train.tasks.backbones import find_inputs
 from train.tasks.images import score_views
-from train.tasks.networks import finished_network, make_network
+from train.tasks.networks import load_phase_network, make_network
+from train.tasks.registry import find_task
 from train.tasks.samples import OtherClassFlow, make_dataset
 
 SETTINGS = Settings(threads=1, workers=0)
@@ -64,7 +65,7 @@ def test_flows_score_after_iter_1_is_that_of_flow_alone(finished, store):
 def test_scores_are_the_means_over_views_of_what_the_network_says(finished, store):
     evaluate(finished, store, SETTINGS)
     phase = {phase.name: phase for phase in list_phases(finished.recipe)}["iter_1"]
-    network = finished_network(finished, phase, "both")
+    network = load_phase_network(finished, phase, "both")
     inputs = find_inputs(finished.recipe, finished.recipe.testing.segments)
     dataset = make_dataset(finished.recipe, store, ("rgb", "flow"), "test")
     batch = torch.utils.data.default_collate([dataset[0, 2]])
@@ -80,7 +81,7 @@ def test_ten_crops_of_25_segments_go_through_in_parts(finished, store, monkeypat
     recipe = change_recipe(finished.recipe, {"testing.crops": "ten", "testing.segments": "3"})
     dataset = make_dataset(recipe, store, ("flow",), "test")
     phase = {phase.name: phase for phase in list_phases(finished.recipe)}["flow"]
-    network = finished_network(finished, phase, "flow")
+    network = load_phase_network(finished, phase, "flow")
     inputs = find_inputs(recipe, 3)
     batch = torch.utils.data.default_collate([dataset[0, 0]])
     parts = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
@@ -137,9 +138,12 @@ def test_splits_are_averaged(tmp_path, store, tiny):
     write_annotations(store.path, AnnotationTable(table.classes, tuple(rows)))
     rebuild_index(store.path)
     fresh = Store(store.path)
-    check_start(recipe, fresh)
+    find_task(recipe).check(fresh)
     run = create_run(tmp_path / "splits", recipe, fresh)
-    assert [phase.name for phase in run.unfinished()][:2] == ["split_1/flow", "split_1/rgb"]
+    assert [phase.name for phase in run.list_unfinished_phases()][:2] == [
+        "split_1/flow",
+        "split_1/rgb",
+    ]
     train(run, fresh, SETTINGS, silent)
     results = evaluate(run, fresh, SETTINGS)
     for name in ("rgb", "flow", "fusion"):
@@ -151,7 +155,7 @@ def test_splits_are_averaged(tmp_path, store, tiny):
 
 def test_what_the_rgb_score_costs_is_what_was_counted():
     """Table 2 prints 1.8×; with the flow branch's identities 1.87, without them 1.65."""
-    costs = count_costs(read_recipe("kinetics_cma"))
+    costs = find_task(read_recipe("kinetics_cma")).count_costs()
     assert costs["one branch"]["parameters"] == 24_327_632
     assert costs["iter_1/rgb, identities kept"]["parameters"] == 45_508_048
     assert costs["iter_1/rgb, identities dropped"]["parameters"] == 40_251_344

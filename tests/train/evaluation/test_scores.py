@@ -12,7 +12,7 @@ from train.evaluation.scores import (
     fuse_scores,
     load_scores,
     measure,
-    per_class,
+    measure_class_accuracies,
 )  # fmt: skip
 from train.runs.run import RunError
 
@@ -49,7 +49,7 @@ def test_classes_without_videos_do_not_count_in_the_mean():
     labels = np.array([0, 0, 2])
     scores = np.eye(3, dtype=np.float32)[[0, 1, 2]]
     assert measure(scores, labels)["mean_class"] == pytest.approx((0.5 + 1) / 2)
-    accuracy = per_class(scores, labels)
+    accuracy = measure_class_accuracies(scores, labels)
     np.testing.assert_array_equal(accuracy, [0.5, np.nan, 1])
     assert count_confusions(scores, labels).tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
 
@@ -83,7 +83,7 @@ def test_fusing_frame_by_frame_is_fusing_the_means():
             for views in (rgb, flow)
         ]
         fused = fuse_scores(*videos, (5, 1), over)
-        np.testing.assert_allclose(fused.of(over)[0], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(fused.get_averages(over)[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_scores_of_other_videos_are_not_fused():

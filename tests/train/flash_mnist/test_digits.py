@@ -13,8 +13,8 @@ from train.flash_mnist.digits import (
     count_samples,
     draw_batch,
     extract_features,
-    measure,
-    move,
+    measure_accuracy,
+    shift_images,
     train_digits,
 )
 
@@ -50,13 +50,13 @@ def test_digits_move_within_their_bounds() -> None:
     images = np.zeros((4, 28, 28), np.uint8)
     images[:, 10, 20] = 7
     shifts = np.array([[0, 0], [2, 0], [0, -2], [-1, 1]])
-    moved = move(images, shifts)
+    moved = shift_images(images, shifts)
     assert [tuple(np.argwhere(image)[0]) for image in moved] == [
         (10, 20), (12, 20), (10, 18), (9, 21),
     ]  # fmt: skip
     assert (moved.sum(axis=(1, 2)) == 7).all()
     edge = np.full((1, 28, 28), 9, np.uint8)
-    assert (move(edge, np.array([[2, -1]]))[0, :2] == 0).all()
+    assert (shift_images(edge, np.array([[2, -1]]))[0, :2] == 0).all()
 
 
 def test_it_learns_and_is_the_same_again(videos: FlashMNIST) -> None:
@@ -66,7 +66,7 @@ def test_it_learns_and_is_the_same_again(videos: FlashMNIST) -> None:
     network = train_digits(videos, training, lambda done, total: steps.append((done, total)))
     assert torch.equal(before, torch.random.get_rng_state())
     assert steps[-1] == (54, 54) and len(steps) == 54
-    accuracy = measure(network, videos)
+    accuracy = measure_accuracy(network, videos)
     assert accuracy.digits > 0.9 and accuracy.noise > 0.8
     again = train_digits(videos, training)
     for mine, theirs in zip(network.parameters(), again.parameters(), strict=True):

@@ -16,7 +16,7 @@ from train.distributed.parallel import Process
 from train.loop.checkpoint import read_tensors, write_tensors
 from train.loop.epochs import PhaseContext, take_step, train_phase
 from train.loop.optimizers import make_progress
-from train.loop.session import Stop, train
+from train.loop.session import StopCondition, train
 from train.recipe.recipe import Training
 from train.runs.phases import list_phases
 from train.runs.run import RunError, Settings
@@ -141,8 +141,8 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(begin, store):
 
 
 def test_a_second_signal_stops_at_once():
-    stop = Stop()
-    with stop.listen(silent):
+    stop = StopCondition()
+    with stop.handle_signals(silent):
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop()
         with pytest.raises(KeyboardInterrupt):

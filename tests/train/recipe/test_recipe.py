@@ -10,7 +10,6 @@ from train.recipe.recipe import (
     ImageRecipe,
     change_recipe,
     list_recipes,
-    of_split,
     read_recipe,
     write_recipe,
 )  # fmt: skip
@@ -110,14 +109,14 @@ def test_a_phase_has_its_own_training():
         read_recipe(CMA),
         {"phases": "{flow: {epochs: 60}, iterations: {rate: 0.002}, iter_2: {epochs: 7}}"},
     )
-    assert recipe.training_of("rgb") == recipe.training
-    assert recipe.training_of("flow").epochs == 60
-    assert recipe.training_of("iter_1").rate == 0.002
-    assert (recipe.training_of("iter_2").epochs, recipe.training_of("iter_2").rate) == (7, 0.002)
+    assert recipe.get_training("rgb") == recipe.training
+    assert recipe.get_training("flow").epochs == 60
+    assert recipe.get_training("iter_1").rate == 0.002
+    assert (recipe.get_training("iter_2").epochs, recipe.get_training("iter_2").rate) == (7, 0.002)
 
 
 def test_splits_name_their_subsets():
-    recipe = of_split(read_recipe("ucf101_cma_transfer"), 2)
+    recipe = read_recipe("ucf101_cma_transfer").for_split(2)
     assert (recipe.subsets.train, recipe.subsets.test) == ("train2", "test2")
 
 

@@ -28,7 +28,7 @@ from train.features.network import NetworkOptions
 from train.features.network_loading import load_feature_network
 from train.features.run import Options, extract_features
 from train.loop.optimizers import make_progress
-from train.loop.session import check_start, train
+from train.loop.session import train
 from train.recipe.recipe import Recipe, change_recipe, read_recipe
 from train.runs.phases import list_phases
 from train.runs.run import RunError, Settings, create_run
@@ -107,7 +107,7 @@ def trained(tmp_path_factory):
     """A finished run, its store, and what its training said."""
     folder, said = tmp_path_factory.mktemp("audio"), []
     store = write_sounds(folder / "sounds")
-    check_start(tiny(), store)
+    find_task(tiny()).check(store)
     run = create_run(folder / "run", tiny(), store)
     assert train(run, store, SETTINGS, said.append)
     return run, store, said
@@ -245,19 +245,19 @@ def test_recipes_that_do_not_go_together(changes, message):
 def test_stores_that_will_not_do(sounds, make_store, tmp_path):
     pictures = Store(make_store([f"v{n}" for n in range(4)]))
     with pytest.raises(StoreError, match="have no audio: extract it with --streams audio"):
-        check_start(tiny(), pictures)
+        find_task(tiny()).check(pictures)
     mute = write_sounds(tmp_path / "mute", silent=[f"video {n:02}" for n in range(12, 16)])
     with pytest.raises(UsageError, match=r"expected videos with sound, none of the 4 of .*'val'"):
-        check_start(tiny(), mute)
+        find_task(tiny()).check(mute)
     with pytest.raises(UsageError, match="VGG16 has no part 'conv1'"):
-        check_start(tiny(training__only="[conv1]"), sounds)
+        find_task(tiny(training__only="[conv1]")).check(sounds)
 
 
 def test_weights_of_another_network_are_refused(sounds, tmp_path):
     torch.save(VGG16(width=4, num_classes=5).state_dict(), tmp_path / "wide.pth")
     recipe = tiny(network__weights=f"{{audio: {tmp_path}/wide.pth}}")
     with pytest.raises(UsageError, match=r"network\.weights\.audio: .*wrong shape"):
-        check_start(recipe, sounds)
+        find_task(recipe).check(sounds)
 
 
 def test_an_unfinished_or_damaged_phase(trained, sounds, tmp_path):

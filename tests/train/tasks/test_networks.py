@@ -9,8 +9,8 @@ from models.weights.pretrained import cross_modality_init
 from train.loop.session import train
 from train.runs.phases import list_phases
 from train.runs.run import RunError, Settings
-from train.tasks.networks import finished_network, select_weights, start_network
-from train.tasks.weights import find_weights
+from train.tasks.networks import load_phase_network, select_weights, start_network
+from train.tasks.weights import find_weight_file
 
 SETTINGS = Settings(threads=1, workers=0)
 
@@ -46,11 +46,11 @@ def test_weights_are_found_by_name(begin, imagenet, monkeypatch, tmp_path):
     monkeypatch.setenv("FLOWKIT_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     with pytest.raises(UsageError, match=r"no weights 'resnet18'.*weights='DEFAULT'"):
-        find_weights("resnet18")
+        find_weight_file("resnet18")
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     path.rename(folder / "resnet18-f37072fd.pth")
-    assert find_weights("resnet18") == folder / "resnet18-f37072fd.pth"
+    assert find_weight_file("resnet18") == folder / "resnet18-f37072fd.pth"
 
 
 def test_weights_of_another_depth_are_refused(begin, tmp_path):
@@ -67,7 +67,7 @@ def test_a_transfer_starts_from_a_finished_phase(begin, store):
     folder = source.folder("iter_1")
     run = begin("target", iterations=0, testing__controls="[]", network__cma="true",
                 network__weights=f"{{both: {folder}}}")  # fmt: skip
-    given = finished_network(source, phase_of(source, "iter_1"), "both").state_dict()
+    given = load_phase_network(source, phase_of(source, "iter_1"), "both").state_dict()
     network = start_network(run, phase_of(run, "rgb")).state_dict()
     for name, tensor in network.items():
         if not name.startswith("to_flow."):  # still the identity, and in no file
@@ -82,7 +82,7 @@ def test_branches_of_two_runs_can_be_joined(begin, store):
     run = begin("target", network__weights=str(weights))
     for name in ("rgb", "flow"):
         network = start_network(run, phase_of(run, name))
-        given = finished_network(source, phase_of(source, name), name)
+        given = load_phase_network(source, phase_of(source, name), name)
         mine, theirs = (getattr(one, name).conv1.weight for one in (network, given))
         assert torch.equal(mine, theirs)
 
@@ -92,14 +92,14 @@ def test_an_iteration_needs_the_phase_before_it(begin):
     with pytest.raises(RunError, match="phase flow is not finished"):
         start_network(run, phase_of(run, "iter_1"))
     with pytest.raises(RunError, match="phase iter_1 is not finished"):
-        finished_network(run, phase_of(run, "iter_1"), "rgb")
+        load_phase_network(run, phase_of(run, "iter_1"), "rgb")
 
 
 def test_iter_1_begins_with_blocks_that_are_the_identity(begin, store):
     run = begin()
     train(run, store, SETTINGS, lambda text: None, steps=5)  # flow is finished
     network = start_network(run, phase_of(run, "iter_1"))
-    flow = finished_network(run, phase_of(run, "flow"), "flow")
+    flow = load_phase_network(run, phase_of(run, "flow"), "flow")
     for name, tensor in flow.flow.state_dict().items():
         assert torch.equal(network.flow.state_dict()[name], tensor), name
     assert network.drop_identities() == 4

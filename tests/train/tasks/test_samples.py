@@ -65,7 +65,7 @@ def test_images_reach_the_network_as_its_weights_expect(tiny, store):
 def test_a_label_outside_the_classes(tiny, store):
     dataset = make_dataset(tiny(), store, ("rgb",), "train")
     with pytest.raises(UsageError, match=r"video 'video .*' has class 1, the recipe 1 classes"):
-        check_labels(dataset, 1)
+        check_labels(dataset.subset, 1)
 
 
 def test_a_store_without_flow(make_store, tmp_path, tiny):
@@ -104,7 +104,7 @@ def test_a_folder_is_not_made_into_a_run_twice(tmp_path, store, tiny, begin):
 
 def test_two_trainings_of_one_run_are_refused(begin):
     run = begin()
-    with run.hold(), pytest.raises(RunError, match="trained by another process"), run.hold():
+    with run.lock(), pytest.raises(RunError, match="trained by another process"), run.lock():
         pass
-    with run.hold():
+    with run.lock():
         pass

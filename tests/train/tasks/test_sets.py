@@ -21,11 +21,11 @@ from flowkit.store.format.header import create_or_open
 from flowkit.store.format.schema import Fingerprint, VideoMeta
 from flowkit.store.writer import ShardWriter
 from models.weights.pretrained import read_weights
-from train.evaluation.evaluate import count_costs, evaluate
+from train.evaluation.evaluate import evaluate
 from train.evaluation.predict import predict_stored, predict_video
 from train.evaluation.scores import load_scores
 from train.loop.losses import measure_loss, weigh_classes
-from train.loop.session import check_start, train
+from train.loop.session import train
 from train.recipe.recipe import change_recipe, read_recipe
 from train.recipe.sections import Method
 from train.report.figures.drawing import Source
@@ -37,6 +37,7 @@ from train.report.figures.weights import (
 )
 from train.runs.phases import list_phases
 from train.runs.run import Run, RunError, Settings, create_run
+from train.tasks.registry import find_task
 from train.tasks.sets import FeatureSetTask
 
 SETTINGS = Settings(threads=1, workers=0)
@@ -119,7 +120,7 @@ def make_recipe(**changes):
 
 def begin(path, store, changes=(), **more):
     recipe = change_recipe(make_recipe(**more), dict(changes))
-    check_start(recipe, store)
+    find_task(recipe).check(store)
     return create_run(path, recipe, store)
 
 
@@ -137,7 +138,10 @@ def test_a_run_learns_and_is_evaluated(features, tmp_path):
     lines = (run.folder("sets") / "steps.jsonl").read_text().splitlines()
     assert len(lines) == 60  # 16 videos, batches of 8
     assert all(math.isfinite(json.loads(line)["loss"]) for line in lines)
-    assert count_costs(run.recipe)["network"]["parameters"] == 4 * 6 + 2 * 4 + 2 * (4 * 6) + 2
+    assert (
+        find_task(run.recipe).count_costs()["network"]["parameters"]
+        == 4 * 6 + 2 * 4 + 2 * (4 * 6) + 2
+    )
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adam"])
@@ -220,7 +224,10 @@ def test_splits_have_features_of_their_own(tmp_path):
         tmp_path / "run", store, splits="[1, 2]", sets__streams="{look: 'look_{split}'}",
         subsets="{train: 'train{split}', validate: 'test{split}', test: 'test{split}'}",
     )  # fmt: skip
-    assert [phase.name for phase in run.unfinished()] == ["split_1/sets", "split_2/sets"]
+    assert [phase.name for phase in run.list_unfinished_phases()] == [
+        "split_1/sets",
+        "split_2/sets",
+    ]
     assert train(run, store, SETTINGS, silent)
     results = evaluate(run, store, SETTINGS)
     assert set(results) == {"split_1/sets", "split_2/sets", "mean/sets"}

@@ -12,8 +12,8 @@ from models.weights.pretrained import cross_modality_init, inflate_time, read_we
 from train.loop.session import train
 from train.runs.phases import list_phases
 from train.runs.run import RunError, Settings
-from train.tasks.networks import finished_network, start_network
-from train.tasks.weights import find_weights
+from train.tasks.networks import load_phase_network, start_network
+from train.tasks.weights import find_weight_file
 
 SETTINGS = Settings(threads=1, workers=0)
 ALONE = {"iterations": 0, "testing__controls": "[]"}
@@ -124,7 +124,7 @@ def trained(begin, store):
 def test_a_finished_phase_with_attention_gives_its_trunk(begin, trained):
     source = trained("source", **PYRAMID, streams="[rgb]")
     folder = source.folder("rgb")
-    given = finished_network(source, phase_of(source, "rgb"), "rgb").rgb.trunk.state_dict()
+    given = load_phase_network(source, phase_of(source, "rgb"), "rgb").rgb.trunk.state_dict()
     run = begin(**{**PYRAMID, "network__pyramid": {"taps": ["res2_1", "res4_1"]}}, seed=3,
                 network__weights=f"{{rgb: {folder}}}")  # fmt: skip
     said = []
@@ -144,7 +144,7 @@ def test_a_finished_phase_with_attention_gives_its_trunk(begin, trained):
 def test_each_branch_of_a_phase_that_has_both(begin, trained):
     source = trained("source", iterations=1, testing__controls="[]")
     folder, said = source.folder("iter_1"), []
-    given = finished_network(source, phase_of(source, "iter_1"), "both")
+    given = load_phase_network(source, phase_of(source, "iter_1"), "both")
     run = begin(**PYRAMID, seed=3, network__weights=f"{{rgb: {folder}, flow: {folder}}}")
     for branch in ("rgb", "flow"):
         network = start_network(run, phase_of(run, branch), said.append)
@@ -209,14 +209,14 @@ def test_files_that_are_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("FLOWKIT_DATA", str(tmp_path / "data"))
     for name in (str(tmp_path / "absent.pth"), "runs/x/phases/rgb", str(tmp_path), "own.pt"):
         with pytest.raises(UsageError, match=r"no weights .*expected a file, or the folder"):
-            find_weights(name)
+            find_weight_file(name)
     for name in ("resnet50", "a[b", "*"):
         with pytest.raises(UsageError, match=r"no weights .*looked for a file"):
-            find_weights(name)
+            find_weight_file(name)
 
 
 def test_a_finished_phase_whose_file_is_damaged(begin, trained):
     run = trained("run", **PYRAMID, streams="[rgb]")
     (run.folder("rgb") / "weights.pt").write_bytes(b"nonsense")
     with pytest.raises(RunError, match=r"is not a weight file.*Train phase rgb again"):
-        finished_network(run, phase_of(run, "rgb"), "rgb")
+        load_phase_network(run, phase_of(run, "rgb"), "rgb")

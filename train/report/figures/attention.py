@@ -12,15 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from flowkit.flow.color import flow_to_color
 from models.networks.two_stream import TwoStream
-from train.recipe.recipe import ImageRecipe, of_split
-from train.report.figures.drawing import Drawing, Source, make_figure
+from train.recipe.recipe import ImageRecipe
+from train.report.figures.drawing import Drawing, Source, draw_image, make_grid
 from train.runs.phases import Phase, list_phases
 from train.runs.run import RunError
 from train.tasks.backbones import Inputs, find_inputs
-from train.tasks.networks import finished_network
-from train.tasks.samples import make_dataset, needed_streams, prepare_images
+from train.tasks.networks import load_phase_network
+from train.tasks.samples import list_network_streams, make_dataset, prepare_images
 
 VIDEOS = 4
 """Number of videos, if none are named."""
@@ -37,22 +36,21 @@ def draw_attention(source: Source) -> list[Drawing]:
     Returns:
         The figure; nothing without a store or without attention blocks.
     """
-    phase, whole = choose_phase(source), source.run.recipe
-    if source.store is None or phase is None or not isinstance(whole, ImageRecipe):
+    phase, run_recipe = choose_phase(source), source.run.recipe
+    if source.store is None or phase is None or not isinstance(run_recipe, ImageRecipe):
         return []
-    network = finished_network(source.run, phase, phase.stream)
+    network = load_phase_network(source.run, phase, phase.stream)
     blocks = choose_blocks(network, phase.branch)
-    recipe = of_split(whole, phase.split)
+    recipe = run_recipe.for_split(phase.split)
     dataset = make_dataset(recipe, source.store, ("rgb", "flow"), "validate")
     rows = [int(row) for row in dataset.subset.rows]
     chosen = choose_videos(source, rows)
     columns = 2 + len(blocks) * len(source.points)
-    figure, axes = make_figure(1.7 * columns, 1.8 * len(chosen), nrows=len(chosen), ncols=columns,
-                               squeeze=False)  # fmt: skip
+    figure, axes = make_grid(len(chosen), columns)
     for row_axes, index in zip(axes, chosen, strict=True):
         sample = dataset[0, index]
         middle = recipe.data.num_segments // 2
-        rgb, flow = show_snippet(sample, middle, source.store.bound)
+        rgb, flow = (draw_image(sample[s][middle], source.store.bound) for s in ("rgb", "flow"))
         maps = compute_maps(network, sample, middle, phase, blocks, find_inputs(recipe, 1))
         row_axes[0].imshow(rgb)
         row_axes[0].set_title(source.store.index.id(rows[index])[-28:], fontsize=6)
@@ -61,8 +59,6 @@ def draw_attention(source: Source) -> list[Drawing]:
         for cell_axes, (name, point) in zip(row_axes[2:], cells, strict=True):
             draw_map(cell_axes, rgb, *maps[name], point)
             cell_axes.set_title(name, fontsize=6)
-        for cell_axes in row_axes:
-            cell_axes.set_axis_off()
     caption = (
         f"Attention of the last block of res4 ({phase.name}): frame, flow, and the attention map "
         "of each query point, with arrows to the positions of highest weight."
@@ -127,24 +123,6 @@ def choose_videos(source: Source, rows: list[int]) -> list[int]:
     return sorted({int(index) for index in evenly_spaced})
 
 
-def show_snippet(
-    sample: dict[str, torch.Tensor], k: int, bound: float
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Draw the RGB frame and the first flow field of a snippet.
-
-    Args:
-        sample: A sample with uint8 ``rgb`` and ``flow``.
-        k: Number of the snippet.
-        bound: Bound of the store's flow in pixels.
-
-    Returns:
-        Two (H, W, 3) uint8 images: the frame, and the flow in colours.
-    """
-    rgb = sample["rgb"][k].permute(1, 2, 0).numpy()
-    field = (sample["flow"][k, :2].permute(1, 2, 0).numpy().astype(np.float32) - 128) / 127 * bound
-    return rgb, flow_to_color(field)
-
-
 def compute_maps(
     network: TwoStream,
     sample: dict[str, torch.Tensor],
@@ -174,7 +152,7 @@ def compute_maps(
         )
         for kind, block in blocks.items()
     ]
-    streams = needed_streams(phase)
+    streams = list_network_streams(phase)
     batch: dict[str, torch.Tensor] = {stream: sample[stream][None, k : k + 1] for stream in streams}
     maps = {}
     with torch.no_grad():

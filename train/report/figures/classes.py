@@ -4,8 +4,9 @@ Fig. 4 and Table 3 of Chi et al. 2019; Fig. 4 and 5 of CATNet (Wang, Peng, Qiao 
 """
 
 import numpy as np
+import numpy.typing as npt
 
-from train.evaluation.scores import Scores, count_confusions, per_class
+from train.evaluation.scores import Scores, count_confusions, measure_class_accuracies
 from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
 from train.runs.run import Run, RunError
 
@@ -34,11 +35,8 @@ def draw_classes(source: Source) -> list[Drawing]:
     if source.against is None or source.run.recipe.labels == "many":
         return []
     our_scores, other_scores = load_both_scores(source, source.against)
-    over = source.run.recipe.testing.over
     names = np.array(source.run.classes)
-    ours, theirs = (
-        per_class(scores.of(over), scores.labels) for scores in (our_scores, other_scores)
-    )
+    ours, theirs = (measure_accuracies(source, scores) for scores in (our_scores, other_scores))
     gain = np.nan_to_num(ours - theirs)
     order = np.argsort(-gain, kind="stable")[: min(MAX_IMPROVED, len(names))]
     figure, axes = make_figure(9, 4)
@@ -52,9 +50,7 @@ def draw_classes(source: Source) -> list[Drawing]:
     axes.set(ylabel="accuracy, %")
     axes.legend(fontsize=8, frameon=False)
     caption = f"The {len(order)} classes that improved most."
-    confusions = list_resolved_confusions(
-        source, our_scores.of(over), other_scores.of(over), our_scores.labels
-    )
+    confusions = list_resolved_confusions(source, our_scores, other_scores)
     return [Drawing(name="classes", caption=caption, figure=figure), confusions]
 
 
@@ -74,11 +70,8 @@ def draw_gains(source: Source) -> list[Drawing]:
     """
     if source.against is None or source.run.recipe.labels == "many":
         return []
-    over, names = source.run.recipe.testing.over, np.array(source.run.classes)
-    ours, theirs = (
-        per_class(scores.of(over), scores.labels)
-        for scores in load_both_scores(source, source.against)
-    )
+    names, both_scores = np.array(source.run.classes), load_both_scores(source, source.against)
+    ours, theirs = (measure_accuracies(source, scores) for scores in both_scores)
     gain = 100 * np.nan_to_num(ours - theirs)
     order = np.argsort(-gain, kind="stable")
     gained = [i for i in order[:MAX_GAINS] if gain[i] > 0]
@@ -108,8 +101,7 @@ def draw_accuracies(source: Source) -> list[Drawing]:
     """
     if source.run.recipe.labels == "many":
         return []
-    scores = source.scores(source.best_score())
-    accuracy = 100 * per_class(scores.of(source.run.recipe.testing.over), scores.labels)
+    accuracy = 100 * measure_accuracies(source, source.scores(source.best_score()))
     accuracy = np.sort(accuracy[~np.isnan(accuracy)])[::-1]
     figure, axes = make_figure(7, 3.2)
     axes.bar(np.arange(len(accuracy)), accuracy, 1.0, color=ACCENTS[0])
@@ -119,6 +111,11 @@ def draw_accuracies(source: Source) -> list[Drawing]:
         f"{share:.1f} % of the classes are above {bound} %" for share, bound in shares
     )
     return [Drawing(name="accuracies", caption=f"{caption}.", figure=figure)]
+
+
+def measure_accuracies(source: Source, scores: Scores) -> npt.NDArray[np.float64]:
+    """Compute the accuracy of each class, (C,); NaN for a class without videos."""
+    return measure_class_accuracies(scores.get_averages(source.over), scores.labels)
 
 
 def load_both_scores(source: Source, against: Run) -> tuple[Scores, Scores]:
@@ -144,25 +141,26 @@ def load_both_scores(source: Source, against: Run) -> tuple[Scores, Scores]:
     return ours, theirs
 
 
-def list_resolved_confusions(
-    source: Source, ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray
-) -> Drawing:
+def list_resolved_confusions(source: Source, ours: Scores, theirs: Scores) -> Drawing:
     """List the pairs of classes that the other run confuses more often: Table 3.
 
     Args:
         source: The run.
-        ours: (N, classes) scores of the run.
-        theirs: (N, classes) scores of the other run.
-        labels: (N,) true classes.
+        ours: Scores of the run.
+        theirs: Scores of the other run.
 
     Returns:
         A table of the true class, the wrongly predicted class, and the difference in percent of
         the videos of the true class.
     """
     names = source.run.classes
-    resolved = count_confusions(theirs, labels) - count_confusions(ours, labels)
+    ours_count, theirs_count = (
+        count_confusions(scores.get_averages(source.over), scores.labels)
+        for scores in (ours, theirs)
+    )
+    resolved = theirs_count - ours_count
     np.fill_diagonal(resolved, 0)
-    counts = np.bincount(labels, minlength=len(names)).clip(1)
+    counts = np.bincount(ours.labels, minlength=len(names)).clip(1)
     percent = 100 * resolved / counts[:, None]
     order = np.argsort(-percent, axis=None, kind="stable")[:MAX_PAIRS]
     rows = [["class", "no longer confused with", "gain, percentage points"]]
@@ -187,7 +185,7 @@ def draw_confusion(source: Source) -> list[Drawing]:
         return []
     name = source.best_score()
     scores = source.scores(name)
-    matrix = count_confusions(scores.of(source.run.recipe.testing.over), scores.labels)
+    matrix = count_confusions(scores.get_averages(source.over), scores.labels)
     fractions = matrix / matrix.sum(axis=1, keepdims=True).clip(1)
     has_names = len(fractions) <= MAX_NAMED
     side = 4.5 if not has_names else 2.5 + 0.22 * len(fractions)

@@ -1,22 +1,9 @@
 """Draw training curves: loss and accuracy of each phase."""
 
-from train.evaluation.scores import METRICS
-from train.recipe.recipe import Recipe
+from train.evaluation.scores import choose_metric
 from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
 from train.runs.journal import read_lines
 from train.runs.phases import list_phases
-
-
-def name_metric(recipe: Recipe) -> tuple[str, str]:
-    """Name the metric that measures a network after an epoch.
-
-    Args:
-        recipe: Recipe of the run.
-
-    Returns:
-        The key of the metric in epochs.jsonl, and its title.
-    """
-    return next(iter(METRICS[recipe.labels].items()))
 
 
 def draw_curves(source: Source) -> list[Drawing]:
@@ -30,7 +17,7 @@ def draw_curves(source: Source) -> list[Drawing]:
     Returns:
         A figure; nothing if no epoch is finished.
     """
-    key, title = name_metric(source.run.recipe)
+    key, title = choose_metric(source.run.recipe.labels)
     losses = {"loss": ":", "val_loss": "-"}
     scores = {"train_top1": ":", "top1": "-"} if key == "top1" else {key: "-"}
     figure, (left, right) = make_figure(9, 3.6, ncols=2)
@@ -42,9 +29,8 @@ def draw_curves(source: Source) -> list[Drawing]:
         for axes, styles, scale in ((left, losses, 1), (right, scores, 100)):
             for name, style in styles.items():
                 label = phase.name if style == "-" and axes is right else None
-                axes.plot(
-                    x, [scale * line[name] for line in epochs], style, color=colour, label=label
-                )
+                y = [scale * line[name] for line in epochs]
+                axes.plot(x, y, style, color=colour, label=label)
         has_epochs = has_epochs or bool(epochs)
     if not has_epochs:
         return []

@@ -3,8 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from flowkit.flow import dequantize, flow_to_color
 from train.evaluation.scores import Scores, load_scores
 from train.runs.run import Run, RunError
 
@@ -32,6 +37,11 @@ class Source:
     """Ids of the videos to show; none lets each figure choose."""
     points: tuple[tuple[float, float], ...] = ((0.5, 0.5), (0.25, 0.3), (0.75, 0.7))
     """Query points (x, y) of attention maps, as fractions of width and height."""
+
+    @property
+    def over(self) -> Literal["logits", "softmax"]:
+        """Return which averages of views the run is evaluated on."""
+        return self.run.recipe.testing.over
 
     def scores(self, name: str, run: Run | None = None) -> Scores:
         """Load the scores of a run.
@@ -114,3 +124,39 @@ def make_figure(width: float = 7.0, height: float = 4.0, **options: Any) -> tupl
         subplot.spines[["top", "right"]].set_visible(False)
         subplot.tick_params(colors=TEXT_COLOUR, labelsize=8)
     return figure, axes
+
+
+def make_grid(
+    rows: int, columns: int, width: float = 1.7, height: float = 1.8
+) -> tuple["Figure", Any]:
+    """Make an empty figure for a table of pictures.
+
+    Args:
+        rows: Number of rows.
+        columns: Number of columns.
+        width: Width of a picture in inches.
+        height: Height of a picture in inches.
+
+    Returns:
+        The figure, and its axes (rows, columns), which show no ticks.
+    """
+    figure, axes = make_figure(
+        width * columns, height * rows, nrows=rows, ncols=columns, squeeze=False
+    )
+    for subplot in axes.flat:
+        subplot.set_axis_off()
+    return figure, axes
+
+
+def draw_image(image: torch.Tensor, bound: float) -> npt.NDArray[np.uint8]:
+    """Draw an RGB frame, or the first flow field of a stack in colours.
+
+    Args:
+        image: (C, H, W) uint8 image: RGB, or quantized x and y of flow fields.
+        bound: Bound of the store's flow in pixels.
+
+    Returns:
+        (H, W, 3) uint8 image.
+    """
+    planes: npt.NDArray[np.uint8] = image.permute(1, 2, 0).numpy()
+    return planes if planes.shape[2] == 3 else flow_to_color(dequantize(planes[..., :2], bound))

@@ -3,8 +3,8 @@
 Long et al., "Attention Clusters", CVPR 2018.
 """
 
+from train.evaluation.scores import choose_metric
 from train.recipe.recipe import FeatureSetRecipe, Sets
-from train.report.figures.curves import name_metric
 from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
 from train.runs.journal import read_lines
 from train.runs.phases import list_phases
@@ -25,19 +25,18 @@ def draw_epochs(source: Source) -> list[Drawing]:
     """
     if not source.beside:
         return []
-    key, title = name_metric(source.run.recipe)
+    key, title = choose_metric(source.run.recipe.labels)
     figure, axes = make_figure()
     runs = [source.run, *source.beside]
     sizes = sorted({name_size(run) for run in runs}, key=lambda size: (len(size), size))
     for run in runs:
         phase = list_phases(run.recipe)[-1]
         lines = read_lines(run.folder(phase.name) / "epochs.jsonl")
-        sets = find_sets(run)
-        shifting = sets is None or sets.shifting
+        clusters = find_clusters(run)
         axes.plot(
             [line["epoch"] for line in lines],
             [100 * line[key] for line in lines],
-            "-" if shifting else "--",
+            "--" if clusters and not clusters.shifting else "-",
             color=ACCENTS[sizes.index(name_size(run)) % len(ACCENTS)],
             label=name_run(run),
         )
@@ -47,24 +46,27 @@ def draw_epochs(source: Source) -> list[Drawing]:
     return [Drawing(name="epochs", caption=caption, figure=figure)]
 
 
-def find_sets(run: Run) -> Sets | None:
-    """Return the section of feature sets of a run's recipe, or None if it has none."""
-    return run.recipe.sets if isinstance(run.recipe, FeatureSetRecipe) else None
+def find_clusters(run: Run) -> Sets | None:
+    """Return the recipe's section of feature sets if a run trains attention clusters."""
+    recipe = run.recipe
+    if isinstance(recipe, FeatureSetRecipe) and recipe.sets.method == "clusters":
+        return recipe.sets
+    return None
 
 
 def name_size(run: Run) -> str:
     """Name what the colour of a run shows: the number N of attention units, or its name."""
-    sets = find_sets(run)
-    if sets is None or sets.method != "clusters":
+    clusters = find_clusters(run)
+    if clusters is None:
         return run.path.name
-    units = sets.of("units")
-    return "/".join(str(units[modality]) for modality in sets.streams)
+    units = clusters.get_by_modality("units")
+    return "/".join(str(units[modality]) for modality in clusters.streams)
 
 
 def name_run(run: Run) -> str:
     """Name a run in the legend."""
-    sets = find_sets(run)
-    if sets is None or sets.method != "clusters":
+    clusters = find_clusters(run)
+    if clusters is None:
         return run.path.name
-    with_or_without = "w/" if sets.shifting else "w/o"
-    return f"N = {name_size(run)}, {sets.weighting}, {with_or_without} shifting"
+    with_or_without = "w/" if clusters.shifting else "w/o"
+    return f"N = {name_size(run)}, {clusters.weighting}, {with_or_without} shifting"

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from train.evaluation.scores import METRICS, fuse_scores, measure
+from train.evaluation.evaluate import join_name
+from train.evaluation.scores import choose_metric, fuse_scores, measure
 from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
 from train.runs.phases import list_scorings
 
@@ -19,28 +20,21 @@ def draw_fusion(source: Source) -> list[Drawing]:
     Returns:
         A figure; nothing if the run does not fuse scores.
     """
+    scorings = [s for s in list_scorings(source.run.recipe) if s.fusion is not None]
+    if not scorings:
+        return []
     figure, axes = make_figure()
-    over = source.run.recipe.testing.over
-    metric, title = next(iter(METRICS[source.run.recipe.labels].items()))
-    lines = 0
-    for scoring in list_scorings(source.run.recipe):
-        if scoring.fusion is None:
-            continue
-        prefix = f"{scoring.name}/" if scoring.name else ""
-        rgb, flow = (source.scores(f"{prefix}{branch}") for branch in ("rgb", "flow"))
-        accuracy = []
-        for weights in RATIOS:
-            fused = fuse_scores(rgb, flow, weights, over)
-            accuracy.append(100 * measure(fused.of(over), fused.labels)[metric])
-        colour = ACCENTS[lines % len(ACCENTS)]
+    over = source.over
+    metric, title = choose_metric(source.run.recipe.labels)
+    for number, scoring in enumerate(scorings):
+        rgb, flow = (source.scores(join_name(scoring.name, b)) for b in ("rgb", "flow"))
+        fused = [fuse_scores(rgb, flow, weights, over) for weights in RATIOS]
+        accuracy = [100 * measure(f.get_averages(over), f.labels)[metric] for f in fused]
+        colour = ACCENTS[number % len(ACCENTS)]
         axes.plot(np.arange(len(RATIOS)), accuracy, "o-", ms=3, color=colour,
                   label=scoring.name or "two-stream")  # fmt: skip
-        lines += 1
-    if not lines:
-        return []
     axes.set_xticks(np.arange(len(RATIOS)), [f"{a}:{b}" for a, b in RATIOS])
     axes.set(xlabel="weights RGB : flow", ylabel=f"{title}, %")
     axes.legend(fontsize=8, frameon=False)
-    return [
-        Drawing(name="fusion", caption=f"Accuracy over fusion weights ({over}).", figure=figure)
-    ]
+    caption = f"Accuracy over fusion weights ({over})."
+    return [Drawing(name="fusion", caption=caption, figure=figure)]

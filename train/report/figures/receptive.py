@@ -16,18 +16,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from flowkit.flow import flow_to_color
 from models.networks.pyramid import PyramidNetwork
 from train.evaluation.evaluate import score_phases
-from train.evaluation.scores import METRICS, measure
-from train.recipe.recipe import ImageRecipe, of_split
+from train.evaluation.scores import choose_metric, measure
+from train.recipe.recipe import ImageRecipe
 from train.report.figures.attention import choose_videos
-from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
+from train.report.figures.drawing import (
+    ACCENTS,
+    Drawing,
+    Source,
+    draw_image,
+    make_figure,
+    make_grid,
+)
 from train.runs.phases import Phase, list_phases, list_scorings
 from train.runs.run import Run, Settings
 from train.tasks.backbones import find_inputs
-from train.tasks.networks import find_image_recipe, finished_network
-from train.tasks.samples import make_dataset, needed_streams, prepare_images
+from train.tasks.networks import find_image_recipe, load_phase_network
+from train.tasks.samples import list_network_streams, make_dataset, prepare_images
 
 SHOWN = 5
 """Frames of a video, and positions of a map, that are shown."""
@@ -53,16 +59,13 @@ def draw_receptive(source: Source) -> list[Drawing]:
     """
     if source.store is None or not has_pyramid(source.run):
         return []
-    first = list_phases(source.run.recipe)[0].split
-    drawings = []
-    for phase in list_phases(source.run.recipe):
-        if phase.split == first:
-            drawings += draw_branch(source, phase)
-    return drawings
+    phases = list_phases(source.run.recipe)
+    first_split = [phase for phase in phases if phase.split == phases[0].split]
+    return [drawing for phase in first_split for drawing in draw_branch(source, phase)]
 
 
 def has_pyramid(run: Run) -> bool:
-    """Whether a run was trained with pyramid attention."""
+    """Return whether a run was trained with pyramid attention."""
     return isinstance(run.recipe, ImageRecipe) and run.recipe.network.pyramid is not None
 
 
@@ -77,11 +80,11 @@ def draw_branch(source: Source, phase: Phase) -> list[Drawing]:
         The two figures.
     """
     assert source.store is not None
-    recipe = of_split(find_image_recipe(source.run), phase.split)
+    recipe = find_image_recipe(source.run).for_split(phase.split)
     longer = replace(recipe, data=replace(recipe.data, num_segments=SHOWN))
-    dataset = make_dataset(longer, source.store, needed_streams(phase), "validate")
+    dataset = make_dataset(longer, source.store, list_network_streams(phase), "validate")
     chosen = choose_videos(source, [int(row) for row in dataset.subset.rows])
-    network = getattr(finished_network(source.run, phase, phase.stream), phase.branch)
+    network = getattr(load_phase_network(source.run, phase, phase.stream), phase.branch)
     videos = []
     for index in chosen:
         inputs = dataset[0, index][phase.branch]
@@ -89,24 +92,20 @@ def draw_branch(source: Source, phase: Phase) -> list[Drawing]:
         videos.append((images, compute_weights(network, longer, phase, inputs)))
     height, width = network.attention.size
     positions = np.unique(np.linspace(0, height * width - 1, SHOWN).round().astype(int))
-    over_frames, over_positions = [], []
-    for images, maps in videos:
-        over_frames.append(
-            [
-                (image, [weights[0, k] for weights in maps], FRAMES_THRESHOLD)
-                for k, image in enumerate(images)
-            ]
-        )
-        over_positions.append(
-            [(images[0], [maps[-1][at, 0]], POSITIONS_THRESHOLD) for at in positions]
-        )
+    over_frames = [
+        [(image, [m[0, k] for m in maps], FRAMES_THRESHOLD) for k, image in enumerate(images)]
+        for images, maps in videos
+    ]
+    over_positions = [
+        [(images[0], [maps[-1][position, 0]], POSITIONS_THRESHOLD) for position in positions]
+        for images, maps in videos
+    ]
     names = ", ".join(("1 scale blue", "2 green", "3 red")[: len(network.taps)])
     return [
         Drawing(
             name=f"salient_frames_{phase.branch}",
             caption=f"Salient positions of {SHOWN} frames for the first position of the map "
-            f"({phase.name}; "
-            f"{names}: the top levels of the run's own pyramid).",
+            f"({phase.name}; {names}: the top levels of the run's own pyramid).",
             figure=draw_rows(over_frames),
         ),
         Drawing(
@@ -142,23 +141,6 @@ def compute_weights(
         return [network.attention.attention(levels, SHOWN, n)[0].numpy() for n in counts]
 
 
-def draw_image(image: torch.Tensor, bound: float) -> npt.NDArray[np.uint8]:
-    """Draw the RGB frame of a snippet, or its first flow field in colours.
-
-    Args:
-        image: (C, H, W) uint8 image.
-        bound: Bound of the store's flow in pixels.
-
-    Returns:
-        (H, W, 3) uint8 image.
-    """
-    planes: npt.NDArray[np.uint8] = image.permute(1, 2, 0).numpy()
-    if planes.shape[2] == 3:
-        return planes
-    field = (planes[..., :2].astype(np.float32) - 128) / 127 * bound
-    return flow_to_color(field.astype(np.float32))
-
-
 def draw_rows(rows: list[list[tuple[npt.NDArray[np.uint8], list[F32], float]]]) -> Any:
     """Draw images with dots at salient positions, a colour for each number of scales.
 
@@ -169,15 +151,12 @@ def draw_rows(rows: list[list[tuple[npt.NDArray[np.uint8], list[F32], float]]]) 
     Returns:
         The figure.
     """
-    columns = len(rows[0])
-    figure, axes = make_figure(1.7 * columns, 1.8 * len(rows), nrows=len(rows), ncols=columns,
-                               squeeze=False)  # fmt: skip
+    figure, axes = make_grid(len(rows), len(rows[0]))
     for row_axes, cells in zip(axes, rows, strict=True):
         for cell_axes, (image, maps, threshold) in zip(row_axes, cells, strict=True):
             cell_axes.imshow(image)
-            cell_axes.set_axis_off()
-            for colour, weights in zip(SCALES[-len(maps) :] if len(maps) == 1 else SCALES, maps,
-                                       strict=False):  # fmt: skip
+            colours = SCALES[-1:] if len(maps) == 1 else SCALES
+            for colour, weights in zip(colours, maps, strict=False):
                 mark_salient(cell_axes, image.shape[:2], weights, threshold, colour)
     return figure
 
@@ -220,7 +199,7 @@ def draw_frames(source: Source) -> list[Drawing]:
             colour = ACCENTS[(len(rows) - 1) % len(ACCENTS)]
             axes.plot(COUNTS, values, "o-", ms=3, color=colour, label=f"K = {trained}, {name}")
             rows.append([str(trained), name, *(f"{value:.1f}" for value in values)])
-    title = next(iter(METRICS[source.run.recipe.labels].values()))
+    _, title = choose_metric(source.run.recipe.labels)
     axes.set(xlabel="K in testing", ylabel=f"{title}, %")
     axes.legend(fontsize=8, frameon=False)
     caption = "Accuracy over the number of frames K that a prediction uses."
@@ -241,13 +220,13 @@ def measure_accuracies(run: Run, source: Source) -> dict[str, list[float]]:
         Accuracies in percent by name of the scores.
     """
     assert source.store is not None
-    scoring, metric = list_scorings(run.recipe)[0], next(iter(METRICS[run.recipe.labels]))
+    scoring, (metric, _) = list_scorings(run.recipe)[0], choose_metric(run.recipe.labels)
     accuracies: dict[str, list[float]] = {}
     for count in COUNTS:
         changed = Run(run.path)
         changed.recipe = replace(run.recipe, testing=replace(run.recipe.testing, segments=count))
-        scores = score_phases(changed, scoring, source.store, Settings(), lambda _: lambda *_: None)
+        scores = score_phases(changed, scoring, source.store, Settings())
         for name, value in scores.items():
-            metrics = measure(value.of(run.recipe.testing.over), value.labels)
+            metrics = measure(value.get_averages(run.recipe.testing.over), value.labels)
             accuracies.setdefault(name, []).append(100 * metrics[metric])
     return accuracies

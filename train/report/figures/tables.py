@@ -1,5 +1,6 @@
 """List accuracies by iteration, and numbers of parameters: Tables 1 and 2 of Chi et al. 2019."""
 
+from train.evaluation.evaluate import join_name
 from train.evaluation.scores import METRICS
 from train.report.figures.drawing import Drawing, Source
 from train.tasks.registry import find_task
@@ -23,13 +24,10 @@ def list_iterations(source: Source) -> list[Drawing]:
         cells: list[str] = []
         last: dict[str, float] = {}
         for branch in branches:
-            name = f"{group}/{branch}" if group else branch
-            row = scores.get(name)
-            last = row or last
+            name = join_name(group, branch)
+            last = scores.get(name, last)
             cells.append(
-                "–"
-                if row is None
-                else format_accuracies(row, (first[0], second[0]), reported.get(name))
+                format_accuracies(scores.get(name), (first[0], second[0]), reported.get(name))
             )
         rows.append([group or "all", *cells, f"{100 * last[third[0]]:.1f}", str(last["n"])])
     caption = f"{first[1]} / {second[1]} in percent. In brackets: {source.run.recipe.paper}."
@@ -37,18 +35,20 @@ def list_iterations(source: Source) -> list[Drawing]:
 
 
 def format_accuracies(
-    row: dict[str, float], keys: tuple[str, str], paper: tuple[float, ...] | None
+    row: dict[str, float] | None, keys: tuple[str, str], paper: tuple[float, ...] | None
 ) -> str:
     """Format accuracies in percent, with those of the paper in brackets.
 
     Args:
-        row: Accuracies by metric, 0–1.
+        row: Accuracies by metric, 0–1; None for a score that the run does not have.
         keys: Metrics to format.
         paper: Accuracies of the paper in percent, if it reports any.
 
     Returns:
         The text.
     """
+    if row is None:
+        return "–"
     ours = " / ".join(f"{100 * row[key]:.2f}" for key in keys)
     return f"{ours} [{' / '.join(f'{value:.2f}' for value in paper)}]" if paper else ours
 

@@ -19,10 +19,10 @@ from flowkit.store import Store
 from flowkit.synthetic.flash_mnist import SPLITS, FlashMNIST
 from flowkit.synthetic.mnist import read_digits
 from train.flash_mnist.store import DATASET, digest_digits
-from train.recipe.recipe import FeatureSetRecipe, of_split
+from train.recipe.recipe import FeatureSetRecipe
 from train.report.figures.attention import choose_videos
-from train.report.figures.drawing import Drawing, Source, make_figure
-from train.runs.phases import phases_of
+from train.report.figures.drawing import Drawing, Source, make_figure, make_grid
+from train.runs.phases import list_phases
 from train.tasks.sets import FeatureSetTask
 
 F32 = npt.NDArray[np.float32]
@@ -78,16 +78,12 @@ def draw_heaviest(source: Source) -> list[Drawing]:
         shown = [video for video in videos if video[1]]
         if not shown:
             continue
-        columns = HIGHEST + MIDDLE + LOWEST
-        figure, axes = make_figure(1.1 * columns, 1.2 * len(shown), nrows=len(shown), ncols=columns,
-                                   squeeze=False)  # fmt: skip
+        figure, axes = make_grid(len(shown), HIGHEST + MIDDLE + LOWEST, 1.1, 1.2)
         for column, group in ((0, "highest"), (HIGHEST, "middle"), (HIGHEST + MIDDLE, "lowest")):
             write_beside(axes[0, column], 0, 1.3, group)
         for row_axes, (name, images, weights) in zip(axes, shown, strict=True):
             total = weights.sum(axis=0)
             write_beside(row_axes[0], -0.05, 0, name[-20:], rotation=90, ha="right")
-            for cell_axes in row_axes:
-                cell_axes.set_axis_off()
             for column, feature in choose_features(total):
                 row_axes[column].imshow(images[feature], cmap="gray")
                 row_axes[column].set_title(f"{total[feature]:.2f}", fontsize=6)
@@ -138,32 +134,29 @@ def compute_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]
     recipe, store = source.run.recipe, source.store
     if not isinstance(recipe, FeatureSetRecipe) or store is None:
         return {}
-    phase = phases_of(recipe, recipe.splits[0] if recipe.splits else None)[0]
-    task = FeatureSetTask(take_all(of_split(recipe, phase.split)))
+    phase = list_phases(recipe)[0]
+    recipe = recipe.for_split(phase.split)
+    # Whole sets, so that all features have weights.
+    task = FeatureSetTask(replace(recipe, sets=replace(recipe.sets, test=0)))
     network = task.load_finished_network(source.run, phase)
     dataset = task.open_dataset(store, phase, "test")
     rows = [int(row) for row in dataset.subset.rows]
     chosen = choose_videos(source, rows)
     results: dict[str, list[tuple[str, list[U8], F32]]] = {}
     for modality, name in task.sets.streams.items():
-        part: Any = network.parts[modality]
-        if not hasattr(part, "attention"):
+        module: Any = network.parts[modality]
+        if not hasattr(module, "attention"):
             continue
         for index in chosen:
             batch = dataset.batch([index])
             if not batch[modality].shape[1]:
                 continue
             with torch.no_grad():
-                weights = part.attention(batch[modality].float())[0].numpy()
+                weights = module.attention(batch[modality].float())[0].numpy()
             images = load_feature_images(store, rows[index], name)
             video = (store.index.id(rows[index]), images, weights)
             results.setdefault(modality, []).append(video)
     return results
-
-
-def take_all(recipe: FeatureSetRecipe) -> FeatureSetRecipe:
-    """Change a recipe so that testing takes whole sets, and all features get weights."""
-    return replace(recipe, sets=replace(recipe.sets, test=0))
 
 
 def load_feature_images(store: Store, row: int, name: str) -> list[U8]:
