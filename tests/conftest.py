@@ -19,8 +19,16 @@ settings.load_profile("no deadline")
 TESTS = Path(__file__).parent
 # Many processes at a time, and seconds that count: one of these after another.
 CROWDED = (
-    "flowkit/doctor", "flowkit/extraction", "flowkit/commands/test_extract", "train/features",
-    "train/distributed/test_synchronize",
+    "flowkit/doctor/test_command", "flowkit/doctor/test_ray_worker", "flowkit/extraction",
+    "flowkit/commands/test_extract", "train/features/test_kills",
+)  # fmt: skip
+# Where xdist shares tests out, groups that take longest begin first, so that none is left to one
+# process in the end. Other files follow in their order; they take seconds.
+LONGEST = (
+    "crowded", "benchmarks/test_gpu_rehearsal", "flowkit/flow/gpu", "train/test_recipes",
+    "train/distributed", "train/features", "test_docs", "flowkit/test_locales",
+    "flowkit/flow/test_solver", "train/test_commands", "flowkit/test_other_distributions",
+    "train/test_pyramid", "train/evaluation", "train/loop", "train/flash_mnist",
 )  # fmt: skip
 # benchmarks/gpu.py brings its own copy to machines where nothing lies beside the checkout.
 SHARED = Path(
@@ -29,7 +37,8 @@ SHARED = Path(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Overlook what Ray leaves open itself before 2.56; its users do not see these warnings."""
+    """Keep the order of groups, and overlook what Ray leaves open itself before 2.56."""
+    config.option.loadscopereorder = False  # xdist would begin with groups of many tests
     try:
         ray = tuple(map(int, version("ray").split(".")[:2]))
     except PackageNotFoundError:  # a GPU machine without it, where benchmarks/gpu.py runs -m gpu
@@ -39,12 +48,17 @@ def pytest_configure(config: pytest.Config) -> None:
             config.addinivalue_line("filterwarnings", f"ignore:{message}:ResourceWarning")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where xdist shares tests out (`make test`), files stay whole, and crowds apart."""
+    ranks = {}
     for item in items:
         place = item.path.relative_to(TESTS).as_posix()
         group = "crowded" if place.startswith(CROWDED) else place
         item.add_marker(pytest.mark.xdist_group(group))
+        matches = (rank for rank, name in enumerate(LONGEST) if group.startswith(name))
+        ranks[item] = next(matches, len(LONGEST))
+    if hasattr(config, "workerinput"):
+        items.sort(key=ranks.__getitem__)
 
 
 @pytest.fixture(scope="session")
