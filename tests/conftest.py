@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -19,8 +20,20 @@ settings.load_profile("no deadline")
 TESTS = Path(__file__).parent
 # Many processes at a time, and seconds that count: one of these after another.
 CROWDED = (
-    "flowkit/doctor", "flowkit/extraction", "flowkit/commands/test_extract", "train/features",
-    "train/distributed/test_synchronize",
+    "flowkit/doctor/test_command", "flowkit/doctor/test_ray_worker",
+    "flowkit/extraction/test_disk_full", "flowkit/extraction/test_gpu.py",
+    "flowkit/extraction/test_internal_errors", "flowkit/extraction/test_kills",
+    "flowkit/extraction/test_machines", "flowkit/extraction/test_one_process",
+    "flowkit/extraction/test_ray_cluster", "flowkit/commands/test_extract",
+    "train/features/test_kills",
+)  # fmt: skip
+# Where xdist shares tests out, groups that take longest begin first, so that none is left to one
+# process in the end. Other files follow in their order; they take seconds.
+LONGEST = (
+    "crowded", "benchmarks/test_gpu_rehearsal", "flowkit/flow/gpu", "train/test_recipes",
+    "train/distributed", "train/features", "test_docs", "flowkit/test_locales",
+    "flowkit/flow/test_solver", "train/test_commands", "flowkit/test_other_distributions",
+    "train/test_pyramid", "train/evaluation", "train/loop", "train/flash_mnist",
 )  # fmt: skip
 # benchmarks/gpu.py brings its own copy to machines where nothing lies beside the checkout.
 SHARED = Path(
@@ -29,7 +42,8 @@ SHARED = Path(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Overlook what Ray leaves open itself before 2.56; its users do not see these warnings."""
+    """Keep the order of groups, and overlook what Ray leaves open itself before 2.56."""
+    config.option.loadscopereorder = False  # xdist would begin with groups of many tests
     try:
         ray = tuple(map(int, version("ray").split(".")[:2]))
     except PackageNotFoundError:  # a GPU machine without it, where benchmarks/gpu.py runs -m gpu
@@ -39,12 +53,32 @@ def pytest_configure(config: pytest.Config) -> None:
             config.addinivalue_line("filterwarnings", f"ignore:{message}:ResourceWarning")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where xdist shares tests out (`make test`), files stay whole, and crowds apart."""
-    for item in items:
-        place = item.path.relative_to(TESTS).as_posix()
-        group = "crowded" if place.startswith(CROWDED) else place
-        item.add_marker(pytest.mark.xdist_group(group))
+def find_group(file: str) -> str:
+    """The group of a file's tests, of its path below tests/: xdist gives them to one process."""
+    return "crowded" if file.startswith(CROWDED) else file
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the groups that take longest where xdist shares tests out (`make test`)."""
+
+    def rank(item: pytest.Item) -> int:
+        group = find_group(item.path.relative_to(TESTS).as_posix())
+        return next((n for n, name in enumerate(LONGEST) if group.startswith(name)), len(LONGEST))
+
+    if hasattr(config, "workerinput"):
+        items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share tests out by groups: xdist 3.8 loses its own marks of groups with pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return find_group(nodeid.split("::")[0].removeprefix("tests/"))
+
+    return GroupScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

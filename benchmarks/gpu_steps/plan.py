@@ -88,7 +88,7 @@ def make_rehearsal(data: Path) -> Scale:
     return Scale(
         data=data,
         rehearsal=True,
-        batches=(2,),
+        batches=(1,),
         agreement_pairs=2,
         structure_pairs=1,
         repeat=1,
@@ -98,8 +98,8 @@ def make_rehearsal(data: Path) -> Scale:
         train_steps=1,
         attention_batch=1,
         attention_steps=1,
-        feature_videos=6,
-        networks=(("resnet50", "float32", 8),),
+        feature_videos=2,
+        networks=(("resnet50", "float32", 2),),
     )
 
 

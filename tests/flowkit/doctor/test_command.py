@@ -35,6 +35,9 @@ def test_a_healthy_machine_has_no_finding_and_nothing_is_left(
     assert doctor.processes() == []
 
 
+# The true Ray worker is in the first test, and takes longest.
+SKIP_RAY = "import flowkit.doctor.ray_worker as r; r.try_ray_worker = lambda: 'not tried'"
+
 # Files that are there once a stage has begun. Ray's session may be in either folder, whichever
 # has a path that is short enough for its sockets.
 STAGES = {
@@ -55,7 +58,7 @@ STAGES = {
     ],
 )
 def test_an_interrupt_leaves_nothing(doctor: Any, stage: str, number: signal.Signals) -> None:
-    process = doctor.start()
+    process = doctor.start(code=SKIP_RAY if stage == "training" else "")
     end = time.monotonic() + WAIT_SECONDS
     while not any(list(doctor.folder.glob(pattern)) for pattern in STAGES[stage]):
         assert process.poll() is None, process.communicate()
@@ -106,9 +109,7 @@ def test_without_any_package_every_check_says_so(doctor: Any, by_topic: Topics) 
 def test_one_broken_package_is_named(
     doctor: Any, by_topic: Topics, name: str, failed: str, advice: str
 ) -> None:
-    # The true Ray worker is in the test above, and takes longest.
-    skip_ray = "\nimport flowkit.doctor.ray_worker as r; r.try_ray_worker = lambda: 'not tried'"
-    code, findings = doctor.run(code=BROKEN.format(names=[name]) + skip_ray)
+    code, findings = doctor.run(code=f"{BROKEN.format(names=[name])}\n{SKIP_RAY}")
     topics = by_topic(findings)
     assert code == 1
     assert topics[failed].status == "fail"

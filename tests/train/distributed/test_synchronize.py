@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+import traceback
 
 import pytest
 import torch
@@ -34,23 +35,48 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def enter(work, rank, world, port, *arguments):
+def serve(rank, world, port, connection):
+    """A process that does ``work(rank, world, …)`` for each message, until an empty one."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=world)
-    work(rank, world, *arguments)
+    while message := connection.recv():
+        work, *arguments = message
+        try:
+            work(rank, world, *arguments)
+            connection.send("")
+        except BaseException:
+            connection.send(traceback.format_exc())
+            raise
     dist.destroy_process_group()
 
 
-def together(work, *arguments, world=2):
-    """Run ``work(rank, world, …)`` in processes that know each other."""
-    context, port = multiprocessing.get_context("spawn"), free_port()
+@pytest.fixture(scope="module")
+def together():
+    """``together(work, …)``: ``work(rank, world, …)`` in two processes that know each other.
+
+    Both serve all tests of this module, since each imports for seconds.
+    """
+    context, port, world = multiprocessing.get_context("spawn"), free_port(), 2
+    pipes = [context.Pipe() for _ in range(world)]
     children = [
-        context.Process(target=enter, args=(work, rank, world, port, *arguments))
+        context.Process(target=serve, args=(rank, world, port, pipes[rank][1]), daemon=True)
         for rank in range(world)
     ]
     for child in children:
         child.start()
+    for _, theirs in pipes:
+        theirs.close()  # so that a process that dies ends the wait for its answer
+
+    def work_together(work, *arguments):
+        for ours, _ in pipes:
+            ours.send((work, *arguments))
+        answers = [ours.recv() for ours, _ in pipes]
+        assert answers == [""] * world, "\n".join(answers)
+
+    yield work_together
+    for ours, _ in pipes:
+        ours.send(None)
     for child in children:
         child.join()
     assert [child.exitcode for child in children] == [0] * world
@@ -80,7 +106,7 @@ def normalize_a_share(rank, world, path):
     torch.save((y, x.grad, layers.state_dict(), gradients), f"{path}/{rank}.pt")
 
 
-def test_batch_norm_over_processes_is_that_of_one(tmp_path):
+def test_batch_norm_over_processes_is_that_of_one(together, tmp_path):
     layers, x = network(), inputs().requires_grad_()
     for _ in range(2):
         y = layers(x)
@@ -124,7 +150,7 @@ def take_steps_together(rank, world, recipe, path):
     torch.save(state, f"{path}/{rank}.pt")
 
 
-def test_two_processes_are_one_after_twenty_steps(tiny, tmp_path):
+def test_two_processes_are_one_after_twenty_steps(together, tiny, tmp_path):
     """Weights and BN statistics, at the recipe's rate. In float64: in float32 the two round
     differently, and a network that learns fast multiplies differences by ten in a step."""
     recipe = tiny(network__dropout=0)
@@ -149,7 +175,7 @@ def train_together(rank, world, run, store):
     assert total == [3.0]
 
 
-def test_phases_are_trained_and_validated_together_as_alone(tiny, make_store, tmp_path):
+def test_phases_are_trained_and_validated_together_as_alone(together, tiny, make_store, tmp_path):
     ids = [f"video {number:02}" for number in range(14)]  # nine to train, five to validate
     store = Store(make_store(ids, tmp_path / "odd", frames=9))
     changes = {"network__dropout": 0, "training__rate": 1e-4, "testing__controls": "[]"}
@@ -241,7 +267,7 @@ def attend_together(rank, world, recipe, run, store, path):
     torch.save((steps, validation, normalize_coarsely(rank, world)), f"{path}/{rank}.pt")
 
 
-def test_two_processes_attend_validate_and_round_as_one(tiny, make_store, tmp_path):
+def test_two_processes_attend_validate_and_round_as_one(together, tiny, make_store, tmp_path):
     ids = [f"video {number:02}" for number in range(20)]  # seven to validate
     store = Store(make_store(ids, tmp_path / "odd", frames=9))
     run = create_run(tmp_path / "run", tiny(**PYRAMID), store)

@@ -315,12 +315,12 @@ def test_pairs_that_converge_at_different_times_agree_with_numba(shallow):
     size, pairs = (17, 23), ((0, (0, 0)), (3, (0.02, 0.01)))
     frames0 = np.stack([texture(*size, seed=seed) for seed, _ in pairs])
     frames1 = np.stack([texture(*size, shift, seed) for seed, shift in pairs])
-    assert (measure_distance(frames0, frames1, PAPER) <= 1e-3).all()
+    assert (measure_distance(frames0, frames1, replace(PAPER, warps=2)) <= 1e-3).all()
 
 
 def test_accurate_agrees_with_numba(shallow):
     frame0, frame1 = texture(17, 23, seed=3), texture(17, 23, (0.02, 0.01), seed=3)
-    assert measure_distance(frame0, frame1, PRESETS["accurate"]) <= 1e-3
+    assert measure_distance(frame0, frame1, replace(PRESETS["accurate"], warps=2)) <= 1e-3
 
 
 def test_fast_agrees_with_numba(shallow):
@@ -361,7 +361,7 @@ def test_the_finest_level_has_warps_and_a_bound_of_its_own(shallow):
 
 @pytest.mark.parametrize("size", [(20, 25), (16, 70), (17, 16)])
 def test_agrees_with_numba_in_deep_sweeps(size, solver):
-    params = replace(PAPER, iterations=7, warps=2)
+    params = replace(PAPER, iterations=7, warps=1)
     assert measure_distance(texture(*size), texture(*size, (0.6, -0.4)), params) <= 1e-3
 
 
