@@ -145,13 +145,13 @@ def test_the_highest_view_of_each_class():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data__window": 1.0}, "snippets of videos with labels: many"),
-        ({"labels": "many", "iterations": 0}, "testing.controls are for videos with labels: one"),
-        ({"data__clip": "{length: 4}"}, "networks of images no clip"),
-        ({"network__backbone": "i3d"}, "need data.clip"),
+        ({"data__window": 1.0}, "data.window is only for labels: many"),
+        ({"labels": "many", "iterations": 0}, "testing.controls are only for labels: one"),
+        ({"data__clip": "{length: 4}"}, "processes single images: leave out data.clip"),
+        ({"network__backbone": "i3d"}, "processes clips: set data.clip.length"),
         (
             {"training__only": "[fc]", "training__partial_bn": "true"},
-            "only and partial_bn each say",
+            "only and partial_bn each choose",
         ),
     ],
 )
@@ -276,5 +276,5 @@ def test_parts_that_are_not_there(begin):
     run = begin(training__only="[layer9]", iterations=0, testing__controls="[]")
     phase = list_phases(run.recipe)[0]
     network = make_network(run.recipe, phase, "flow")
-    with pytest.raises(UsageError, match="ResNet has no part 'layer9'; there are dropout, conv1"):
+    with pytest.raises(UsageError, match="ResNet has no part 'layer9'; its parts are dropout, conv1"):
         set_train_mode(network, phase)

@@ -108,9 +108,9 @@ def test_the_network_of_the_recipe(begin_pyramid):
         ({"network__pyramid": {"taps": []}}, "none was named"),
         ({"network__pyramid": {"taps": ["res4_1", "res3_1"]}}, "from the finest to the top one"),
         ({"network__pyramid": {"tabs": ["res4_1"]}}, "unknown key 'network.pyramid.*tabs'"),
-        ({"network__pyramid": PYRAMID, "network__cma": True}, "attention inside the branches"),
-        ({"network__pyramid": PYRAMID, "iterations": 1}, "attention inside the branches"),
-        ({"network__pyramid": PYRAMID, "network__non_local": ["rgb"]}, "inside the branches"),
+        ({"network__pyramid": PYRAMID, "network__cma": True}, "pyramid cannot be combined"),
+        ({"network__pyramid": PYRAMID, "iterations": 1}, "pyramid cannot be combined"),
+        ({"network__pyramid": PYRAMID, "network__non_local": ["rgb"]}, "cannot be combined"),
     ],
 )
 def test_recipes_that_make_no_pyramid(tiny, changes, message):

@@ -15,7 +15,7 @@ from train.runs.run import Run
 from train.tasks.audio import AudioTask
 from train.tasks.backbones import FAMILIES, OPTIONS
 from train.tasks.networks import load_phase_network
-from train.tasks.weights import find_weight_file, get_trunk, has_prefix, select_trunk_weights
+from train.tasks.weights import find_weight_file, get_backbone, has_prefix, select_backbone_weights
 
 NETWORKS: dict[str, Network] = {
     **{f"resnet{d}": Network(backbone="resnet", depth=d) for d in (18, 34, 50, 101, 152)},
@@ -56,7 +56,7 @@ def load_from_run(options: NetworkOptions) -> FeatureNetwork:
         backbone = AudioTask(recipe).load_finished_network(run, phase)
     else:
         assert stream == "rgb" or stream == "flow"
-        backbone = get_trunk(load_phase_network(run, phase, stream), stream)
+        backbone = get_backbone(load_phase_network(run, phase, stream), stream)
     network, data = recipe.network, recipe.data
     depth = str(network.depth) if network.backbone == "resnet" else ""
     snippet = (data.flow_length, 1) if stream == "flow" else (1, 1)
@@ -141,7 +141,7 @@ def load_from_file(options: NetworkOptions) -> FeatureNetwork:
         branch: StreamName = (
             "flow" if options.stream == "flow" or not has_prefix(weights, "rgb.") else "rgb"
         )
-        own, left = select_trunk_weights(weights, branch)
+        own, left = select_backbone_weights(weights, branch)
         if left:
             raise WeightsError(f"it has {', '.join(left)}, which is no part of a backbone")
         channels = next((t.shape[1] for t in own.values() if t.ndim >= 4), 0)

@@ -1,1 +1,1 @@
-"""What decides a training: YAML files, read into frozen dataclasses."""
+"""Training recipes: YAML files that decide the result of a training, read into dataclasses."""

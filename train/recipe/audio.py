@@ -1,4 +1,7 @@
-"""Recipes of trainings on audio: one network of log-mel patches."""
+"""Recipes for training on audio: one network of log-mel patches.
+
+The stream and the only branch (network) are both named ``audio``.
+"""
 
 from typing import Literal
 
@@ -11,16 +14,17 @@ from train.recipe.sections import STRICT, Branch, Data, Network
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class AudioRecipe(BaseRecipe):
-    """A training on audio alone. The network sees log-mel patches as it would see frames."""
+    """The recipe for audio alone. The network reads log-mel patches, as others read frames."""
 
     streams: tuple[Literal["audio"]] = ("audio",)
-    """The one branch."""
+    """The stream that is trained on, which is audio alone."""
 
     data: Data = Data()
-    """Only ``num_segments`` is used."""
+    """Which patches of the videos the network is trained on. Only ``num_segments`` is used: one patch
+    is read from each segment."""
 
     network: Network = Network(backbone="vgg16")
-    """The network, which is a VGG-16."""
+    """The network, which must be a VGG-16. Settings for images have no effect."""
 
     @property
     def branches(self) -> tuple[Branch, ...]:
@@ -33,16 +37,16 @@ class AudioRecipe(BaseRecipe):
         return tuple(self.network.weights.values())
 
     def check(self) -> None:
-        """Check that nothing is asked for that only networks of images have."""
+        """Check that the recipe has no settings that only networks of images have."""
         super().check()
         network, data, testing = self.network, self.data, self.testing
         network.check_dropout(self.streams)
         if network.backbone != "vgg16":
-            raise UsageError(f"the network of audio is vgg16, got {network.backbone}")
+            raise UsageError(f"network.backbone: expected vgg16 for audio, got {network.backbone}")
         if set(network.weights) - {"audio"}:
             raise UsageError(
-                f"network.weights: expected audio, got {', '.join(network.weights)}; a "
-                "file of an RGB network will do for it"
+                f"network.weights: expected audio, got {', '.join(network.weights)}. The "
+                "weight file of an RGB network can be used for audio"
             )
         attention = network.cma or network.non_local or network.pyramid
         if attention or data.clip or data.window or testing.controls or testing.fusion:
@@ -52,6 +56,6 @@ class AudioRecipe(BaseRecipe):
 def refuse_image_settings() -> None:
     """Raise UsageError for settings that only networks of images have."""
     raise UsageError(
-        "attention blocks, clips, windows, iterations, controls and fusion are for "
-        "images; with streams: [audio] leave them out"
+        "network.cma, network.non_local, network.pyramid, data.clip, data.window, iterations, "
+        "testing.controls and testing.fusion are for images: leave them out with streams: [audio]"
     )

@@ -1,4 +1,4 @@
-"""What the recipes of all kinds of training have in common."""
+"""What the recipes for all kinds of training have in common."""
 
 import re
 from abc import ABC, abstractmethod
@@ -18,43 +18,46 @@ class CommonFields:
     """The fields that recipes of all kinds share."""
 
     title: str
-    """One line that tells this training from others."""
+    """One line that describes this training."""
 
     paper: str
-    """The paper, and the result in it that the training reproduces."""
+    """The paper, and the table of it whose result the training reproduces."""
 
     dataset: str
-    """Name of the dataset, as in the catalogue."""
+    """Name of the dataset, as in the catalogue (datasets.yaml)."""
 
     classes: int = Field(ge=2)
     """Number of classes."""
 
     splits: tuple[int, ...] = ()
-    """Splits of the dataset, which are trained one after another and averaged."""
+    """Numbers of the official splits of the dataset. Each is trained and tested, and the results are
+    averaged; empty for a dataset without splits."""
 
     labels: Literal["one", "many"] = "one"
-    """Labels of a video: one (softmax), or many (a sigmoid for each class)."""
+    """How many labels a video has: one (softmax over classes), or many (a sigmoid for each class)."""
 
     seed: int = Field(default=0, ge=0)
-    """Seed of everything random."""
+    """Seed of all random numbers."""
 
     subsets: Subsets = Subsets()
-    """Subsets of the store's index that are trained on, validated and tested."""
+    """Names of the subsets of the store for training, validation and testing. ``{split}`` stands for
+    the number of a split."""
 
     training: Training = Training()
-    """How each phase is trained."""
+    """How each phase is trained. A phase is one part of a run, such as training the RGB branch."""
 
     phases: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """What differs from ``training`` in a phase, by the name of the phase."""
+    """Settings of ``training`` that differ in a phase, by the name of the phase."""
 
     testing: Testing = Testing()
-    """How videos are scored."""
+    """How videos are scored by `flowkit evaluate` and `flowkit predict`."""
 
     reported: dict[str, tuple[float, ...]] = Field(default_factory=dict)
-    """The paper's [top-1, top-5] in percent, by name of score."""
+    """The paper's results in percent, by name of score: [top-1, top-5], or [mAP, wAP] if videos have
+    many labels."""
 
     needs: str = ""
-    """What the user must have besides the store."""
+    """What you need besides the frames of the store, such as weight files."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -64,16 +67,16 @@ class BaseRecipe(CommonFields, ABC):
     @property
     @abstractmethod
     def branches(self) -> tuple[Branch, ...]:
-        """The branches that the recipe trains, each in a phase of its own name."""
+        """The branches (networks) that the recipe trains, each in a phase of the same name."""
 
     @property
     def phase_names(self) -> list[str]:
-        """The names that ``phases`` may have."""
+        """The names that are allowed as keys of ``phases``."""
         return list(self.branches)
 
     @property
     def short_side(self) -> int | None:
-        """The shorter side of stored frames, pixels; None if no frames are read."""
+        """The shorter side of the stored frames in pixels; None if no frames are read."""
         return None
 
     @property
@@ -90,8 +93,8 @@ class BaseRecipe(CommonFields, ABC):
         """Return the training settings of a phase.
 
         Args:
-            phase: Name of the phase, without its split. What ``phases`` says of ``iterations``
-                holds for each phase iter_1, iter_2, …
+            phase: Name of the phase, without its split. The entry ``iterations`` of ``phases``
+                applies to each of the phases iter_1, iter_2, …
 
         Raises:
             UsageError: ``phases`` has unknown keys, wrong values, or values that exclude each
@@ -101,11 +104,11 @@ class BaseRecipe(CommonFields, ABC):
         changes = {**common, **self.phases.get(phase, {})}
         values = {**asdict(self.training), **changes}
         training: Training = parse(Training, values, f"phases: {phase}")
-        modes = ("only_last", "only", "partial_bn")
+        modes = ("only_last", "only", "partial_bn")  # each freezes other parts of the network
         chosen = [name for name in modes if getattr(training, name)]
         if len(chosen) > 1:
             raise UsageError(
-                f"phases: {phase}: {' and '.join(chosen)} each say what is trained; take one"
+                f"phases: {phase}: {' and '.join(chosen)} each choose what is trained; set only one"
             )
         return training
 
@@ -113,8 +116,8 @@ class BaseRecipe(CommonFields, ABC):
         """Return the recipe with the subsets of one split, and with no splits.
 
         Args:
-            split: Number of the split, which replaces ``{split}`` in names. None returns the
-                recipe itself.
+            split: Number of the split, which replaces ``{split}`` in the names of subsets. None
+                returns the recipe itself.
         """
         if split is None:
             return self
@@ -126,23 +129,23 @@ class BaseRecipe(CommonFields, ABC):
         return [self.for_split(split) for split in self.splits or (None,)]
 
     def check(self) -> None:
-        """Check that the values go together.
+        """Check that the values are compatible.
 
         Raises:
-            UsageError: They do not.
+            UsageError: They are not.
         """
-        known = self.phase_names
+        phase_names = self.phase_names
         for name in self.phases:
             # Iterations beyond the last are accepted: fewer may be trained than were planned.
-            if name not in known and not re.fullmatch(r"iter_[1-9]\d*", name):
-                raise UsageError(f"phases: no phase {name!r}{suggest(name, known)}")
+            if name not in phase_names and not re.fullmatch(r"iter_[1-9]\d*", name):
+                raise UsageError(f"phases: no phase {name!r}{suggest(name, phase_names)}")
             self.get_training(name)
         for branch in self.branches:
             if self.get_training(branch).balance and self.labels == "many":
-                raise UsageError("training.balance is for videos with labels: one")
+                raise UsageError("training.balance is only for labels: one")
         subset_names = asdict(self.subsets).values()
         if bool(self.splits) != any("{split}" in name for name in subset_names):
-            raise UsageError("splits need '{split}' in the subsets' names, and the reverse")
+            raise UsageError("splits need '{split}' in the names of subsets, and '{split}' needs splits")
 
 
 def fill_split(names: dict[str, str], split: int) -> dict[str, str]:

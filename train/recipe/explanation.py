@@ -1,4 +1,7 @@
-"""Print a training recipe with a text above each key, which `read_recipe` still reads."""
+"""Format a training recipe as YAML with an explanation above each key.
+
+`read_recipe` can read the result.
+"""
 
 import textwrap
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ INDENT = "  "
 
 
 def explain_recipe(recipe: Recipe) -> str:
-    """Return the recipe as YAML, in which a comment above each key says what it means.
+    """Return the recipe as YAML, in which a comment above each key explains it.
 
     Only keys that this kind of recipe uses are listed.
     """
@@ -28,7 +31,7 @@ def explain_section(section: Any, values: dict[str, Any], indent: str) -> Iterat
 
     Args:
         section: The dataclass of the section.
-        values: Its values as plain values.
+        values: Its values by name, as numbers, strings, lists and dictionaries.
         indent: Spaces before each line.
     """
     comment = f"{indent}# "
@@ -56,7 +59,7 @@ def dump_key(name: str, value: Any) -> str:
 
 
 def describe_field(section_class: type[Any], name: str) -> str:
-    """Return the text below a field in its class, or in the base class that declares it."""
+    """Return the docstring of a field, from its class or the base class that declares it."""
     declared = (
         vars(base).get("__pydantic_fields__", {}).get(name) for base in section_class.__mro__
     )

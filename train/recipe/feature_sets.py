@@ -1,4 +1,8 @@
-"""Recipes of trainings on feature sets: attention over local features of one or more modalities."""
+"""Recipes for training on feature sets: attention over local features of one or more modalities.
+
+A modality is one of the feature streams (``features/NAME``) that the network combines. The network
+of all modalities counts as one branch, ``sets``.
+"""
 
 import re
 from dataclasses import replace
@@ -11,17 +15,18 @@ from train.recipe.base import BaseRecipe, fill_split
 from train.recipe.parsing import suggest
 from train.recipe.sections import STRICT, Branch, Sets
 
-# Keys that a batch of sets has besides its modalities (flowkit/datasets/feature_sets.py), and
-# names that cannot be part of a module's name.
+# Names that a modality cannot have: keys that a batch has besides its modalities
+# (flowkit/datasets/feature_sets.py), and names that cannot be part of a module's name.
 RESERVED = re.compile(r"label|row|.*_lengths|\W*|\d.*|.*\W.*")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class FeatureSetRecipe(BaseRecipe):
-    """A training on local features in one phase, ``sets``."""
+    """The recipe for local features, trained in one phase, ``sets``."""
 
     sets: Sets
-    """Sets of local features: which streams of the store they are, and how they are fused."""
+    """The sets of local features of a video: which feature streams they are, and how the network
+    combines them."""
 
     @property
     def branches(self) -> tuple[Branch, ...]:
@@ -46,17 +51,17 @@ class FeatureSetRecipe(BaseRecipe):
         return replace(super().for_split(split), sets=replace(self.sets, streams=streams))
 
     def check(self) -> None:
-        """Check that each modality has what it needs, and that nothing is said of images."""
+        """Check that each modality has its settings, and that there are none for images only."""
         super().check()
         if self.testing.controls or self.testing.fusion:
-            raise UsageError("testing.controls and testing.fusion are for images, not sets")
+            raise UsageError("testing.controls and testing.fusion are for images: leave them out with sets")
         self._check_modalities()
         training = self.get_training("sets")
         for name in ("only_last", "only", "partial_bn"):
             if getattr(training, name):
-                raise UsageError(f"training.{name} is for backbones; sets have none")
+                raise UsageError(f"training.{name} is for backbones, which networks of feature sets do not have")
         if training.groups != "plain":
-            raise UsageError("training.groups: expected plain with sets, got tsn")
+            raise UsageError("training.groups: expected plain for feature sets, got tsn")
 
     def _check_modalities(self) -> None:
         sets = self.sets
@@ -66,10 +71,10 @@ class FeatureSetRecipe(BaseRecipe):
             if RESERVED.fullmatch(modality):
                 raise UsageError(f"sets.streams: {modality!r} cannot be a modality's name")
         for name in ("dimensions", "units", "sample", "test"):
-            values, least = sets.get_by_modality(name), 0 if name in ("sample", "test") else 1
-            if set(values) != set(sets.streams) or min(values.values()) < least:
+            values, minimum = sets.get_by_modality(name), 0 if name in ("sample", "test") else 1
+            if set(values) != set(sets.streams) or min(values.values()) < minimum:
                 raise UsageError(
-                    f"sets.{name}: expected a number from {least} for each of "
+                    f"sets.{name}: expected a number of at least {minimum} for each of "
                     f"{', '.join(sets.streams)}, got {values}"
                 )
         for name in ("made_with", "may_be_empty"):
@@ -79,4 +84,4 @@ class FeatureSetRecipe(BaseRecipe):
                         f"sets.{name}: no modality {modality!r}{suggest(modality, sets.streams)}"
                     )
         if sets.method == "flatten" and not min(sets.get_by_modality("sample").values()):
-            raise UsageError("sets.sample: flatten makes a vector of so many; expected 1 or more")
+            raise UsageError("sets.sample: sets.method flatten needs a fixed number of features, 1 or more")

@@ -1,4 +1,4 @@
-"""Parse plain values into frozen dataclasses, with errors that name the key and suggest a fix."""
+"""Parse the content of YAML files into dataclasses, with errors that name the key and a fix."""
 
 import difflib
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ from flowkit.errors import UsageError
 
 
 def parse(kind: type[Any], content: Any, source_name: str) -> Any:
-    """Build a dataclass from plain values.
+    """Build a dataclass from the content of a YAML file.
 
     Args:
         kind: The dataclass.
-        content: Plain values, such as the content of a YAML file.
-        source_name: Name of the source, with which the message starts.
+        content: Values of its fields by name: numbers, strings, lists and dictionaries.
+        source_name: Name of the file or key, with which error messages start.
 
     Returns:
         The instance.
 
     Raises:
-        UsageError: A value is invalid; it names the key and the nearest known one.
+        UsageError: A value is invalid or a key unknown. The message names it and a similar key.
     """
     if not isinstance(content, dict):
         raise UsageError(f"{source_name}: expected keys and values, got {type(content).__name__}")
@@ -33,12 +33,12 @@ def parse(kind: type[Any], content: Any, source_name: str) -> Any:
 
 
 def explain(kind: type[Any], error: ValidationError) -> Iterator[str]:
-    """Yield a description of each fault of a recipe."""
+    """Yield a message for each error in the values of a dataclass."""
     for fault in error.errors(include_url=False):
         path = [str(part) for part in fault["loc"]]
         if fault["type"] == "unexpected_keyword_argument":
-            known = [f.name for f in fields(find_class(kind, path[:-1]))]
-            yield f"unknown key {'.'.join(path)!r}{suggest(path[-1], known)}"
+            names = [f.name for f in fields(find_class(kind, path[:-1]))]
+            yield f"unknown key {'.'.join(path)!r}{suggest(path[-1], names)}"
         elif fault["type"] == "missing":
             yield f"the key {'.'.join(path)!r} is missing"
         else:
@@ -55,8 +55,8 @@ def find_class(kind: type[Any], path: list[str]) -> type[Any]:
     return kind
 
 
-def suggest(name: str, known: Any) -> str:
-    """Suggest the nearest known name and list the known ones, to end a message."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
-    return f"{hint} there are {', '.join(known)}"
+def suggest(name: str, valid_names: Any) -> str:
+    """Return the end of an error message: the most similar valid name, and all valid names."""
+    similar = difflib.get_close_matches(name, list(valid_names), n=1, cutoff=0.4)
+    hint = f"; did you mean {similar[0]!r}?" if similar else ";"
+    return f"{hint} valid names are {', '.join(valid_names)}"

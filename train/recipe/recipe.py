@@ -1,16 +1,17 @@
 """Read and write training recipes: YAML files, one dataclass for each kind of training.
 
-A training recipe says everything that decides the result of a training. (What decides the bytes of
-a store is another recipe, `flowkit.recipe.Recipe`.) Where a training runs and how fast is in
-`Settings` (runs/run.py). sections.py has the sections that recipes consist of.
+A training recipe has all settings that decide the result of a training. (The settings that decide
+the bytes of a store are another recipe, `flowkit.recipe.Recipe`.) Settings that decide where a
+training runs and how fast are in `Settings` (runs/run.py). sections.py defines the sections of a
+recipe.
 
-A recipe file has the keys of `RecipeFile`, and which of them it sets decides its kind:
+A recipe file has the keys of `RecipeFile`. Its kind depends on which of them are set:
 
     sets                  FeatureSetRecipe
     streams with audio    AudioRecipe
     otherwise             ImageRecipe
 
-A key that the kind does not have must be left out, or have its default.
+A key that the kind does not use must be left out or have its default.
 """
 
 from dataclasses import asdict, fields
@@ -23,12 +24,13 @@ from pydantic.dataclasses import dataclass
 
 from flowkit.catalog import UniqueKeys
 from flowkit.errors import UsageError
+from flowkit.streams import StreamName
 from train.recipe.audio import AudioRecipe, refuse_image_settings
 from train.recipe.base import BaseRecipe, CommonFields
 from train.recipe.feature_sets import FeatureSetRecipe
 from train.recipe.images import ImageRecipe
 from train.recipe.parsing import parse, suggest
-from train.recipe.sections import STRICT, Branch, Data, Family, Network, Sets, Stream, Training
+from train.recipe.sections import STRICT, Branch, Data, Family, Network, Sets, Training
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 
@@ -38,9 +40,9 @@ RecipeT = TypeVar("RecipeT", bound=BaseRecipe)
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RecipeFile(CommonFields):
-    """All keys that a recipe file can have; the recipe classes describe them."""
+    """All keys that a recipe file can have. The recipe classes describe them."""
 
-    streams: tuple[Stream, ...] = ("rgb", "flow")
+    streams: tuple[StreamName, ...] = ("rgb", "flow")
     iterations: int = Field(default=0, ge=0)
     data: Data = Data()
     network: Network = Network()
@@ -60,14 +62,14 @@ def choose_class(file: RecipeFile) -> type[Recipe]:
     if file.sets is not None:
         for name, default in (("data", Data()), ("network", Network()), ("iterations", 0)):
             if getattr(file, name) != default:
-                raise UsageError(f"{name} is for images; with sets leave it out")
+                raise UsageError(f"{name} is for images: leave it out with sets")
         return FeatureSetRecipe
     if "audio" not in file.streams:
         return ImageRecipe
     if file.streams != ("audio",):
         raise UsageError(
-            "streams: audio is trained alone, and meets others as a modality of sets; got "
-            f"{', '.join(file.streams)}"
+            f"streams: audio is trained alone, got {', '.join(file.streams)}. To combine audio with "
+            "other streams, extract its features and train on them with sets"
         )
     if file.iterations:
         refuse_image_settings()
@@ -95,7 +97,7 @@ def make_recipe(values: Any, recipe_name: str) -> Recipe:
 
 
 def list_values(recipe: Recipe) -> dict[str, Any]:
-    """Return the values of all keys of a recipe file, in its order, as plain values."""
+    """Return the values of all keys of a recipe file, in its order, without dataclasses."""
     values = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
     return asdict(RecipeFile(**values))
 
@@ -107,7 +109,7 @@ def read_recipe(name: str | Path) -> Recipe:
         name: Name of a recipe of this package, or path of a YAML file.
 
     Raises:
-        UsageError: There is no such recipe, or something is wrong in it.
+        UsageError: There is no such recipe, or it is invalid.
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
@@ -131,11 +133,12 @@ def change_recipe(recipe: Recipe, changes: dict[str, str]) -> Recipe:
     """Change values of a recipe.
 
     Args:
-        recipe: The recipe, which stays as it is.
+        recipe: The recipe, which is not changed.
         changes: YAML values by dotted key, such as ``training.epochs`` → ``2``.
 
     Returns:
-        Another recipe, of another kind if a change of ``sets`` or ``streams`` makes it one.
+        The changed recipe. It is of another kind if the changes of ``sets`` or ``streams`` require
+        that.
 
     Raises:
         UsageError: A key is unknown, or the new values are wrong.
@@ -164,6 +167,6 @@ def write_recipe(recipe: Recipe) -> str:
 
 __all__ = [
     "AudioRecipe", "Branch", "Family", "FeatureSetRecipe", "ImageRecipe", "Network", "Recipe",
-    "RecipeT", "Sets", "Stream", "Training", "change_recipe", "list_recipes", "list_values",
+    "RecipeT", "Sets", "Training", "change_recipe", "list_recipes", "list_values",
     "read_recipe", "write_recipe",
 ]  # fmt: skip

@@ -1,10 +1,16 @@
-"""The sections of training recipes, as frozen dataclasses. Every default is the CMA paper's.
+"""The sections of training recipes, as frozen dataclasses.
 
-Chi, Tian, Mu, Tian, "Two-Stream Video Classification with Cross-Modality Attention", 2019,
-§4.2–4.4. The defaults of `Sets` are those of Attention Clusters (Long et al., CVPR 2018, §5.4).
+The text below each field is shown to users by ``flowkit recipes NAME --explain``.
+
+The defaults are those of the CMA (cross-modality attention) paper: Chi, Tian, Mu, Tian, "Two-Stream
+Video Classification with Cross-Modality Attention", 2019, §4.2–4.4. The defaults of `Sets` are
+those of Attention Clusters (Long et al., CVPR 2018, §5.4).
 
 The CMA paper prints the weight decay as "5⁻⁴": TSN's 5e-4 is meant. It does not say how long a
-plateau is: `Training.patience` does.
+plateau is; `Training.patience` is our choice.
+
+A branch is the network of one stream (``rgb``, ``flow`` or ``audio``) and has its name. The network
+of a feature-set recipe is the branch ``sets``.
 """
 
 from collections.abc import Sequence
@@ -17,11 +23,10 @@ from flowkit.errors import UsageError
 from flowkit.streams import StreamName
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-"""No unknown key is accepted, and the text below a field becomes its description."""
+"""Reject unknown keys, and use the text below a field as its description."""
 
-Stream = StreamName
 Branch = StreamName | Literal["sets"]
-"""What a phase trains, and the name of its score."""
+"""Name of the network that a phase trains, and of its score."""
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Optimizer = Literal["sgd", "rmsprop", "adam"]
 Method = Literal[
@@ -32,138 +37,150 @@ Family = Literal["resnet", "vgg16", "bn_inception", "inception_resnet_v2", "i3d"
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Subsets:
-    """Subsets of the store's index, by use. ``{split}`` stands for the number of a split."""
+    """Names of subsets of the store. ``{split}`` stands for the number of a split."""
 
     train: str = "train"
-    """Is trained on."""
+    """Subset for training."""
 
     validate: str = "val"
-    """Is scored after each epoch, which decides when the learning rate is on a plateau."""
+    """Subset that is scored after each epoch. With schedule: plateau, the result decides when the
+    learning rate falls."""
 
     test: str = "val"
-    """Is scored by `flowkit evaluate`."""
+    """Subset that `flowkit evaluate` scores."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Clip:
-    """Clips for 3-D networks."""
+    """Clips: the input of 3-D networks."""
 
     length: int = Field(ge=1)
-    """Frames, or flow fields, of a clip."""
+    """Frames, or flow fields, in a clip."""
 
     stride: int = Field(default=1, ge=1)
-    """Frames from one of them to the next."""
+    """Distance in frames between two frames of a clip; 1 for consecutive frames."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Data:
-    """Training samples: a snippet of each of K segments, with one crop for the whole sample."""
+    """Training samples: a snippet from each of K segments, all with the same crop."""
 
     num_segments: int = Field(default=3, ge=1)
-    """Segments of a video (K), of each of which one snippet is read."""
+    """Number of equal segments (K) that a video is divided into; one snippet is read from each."""
 
     flow_length: int = Field(default=5, ge=1)
-    """Flow fields of a snippet."""
+    """Consecutive flow fields in a snippet, stacked as the input of the flow branch."""
 
     crops: Literal["multi-scale", "jittered", "random"] = "multi-scale"
-    """How crops are chosen in training."""
+    """How crops are chosen in training. multi-scale: TSN's, with random height, width and position.
+    jittered: the frame is resized to a random side in ``jitter`` first. random: a random position."""
 
     scales: tuple[float, ...] = ()
-    """Scales of the multi-scale crop. Default: TSN's, those of RGB if only RGB is read."""
+    """Crop sizes of multi-scale crops, as fractions of the shorter side. Default: TSN's, which are
+    fewer if flow is read."""
 
     short_side: int = Field(default=256, ge=8)
-    """Shorter side of the stored frames, pixels. A store of another size is refused."""
+    """Shorter side in pixels that the frames of the store must have."""
 
     size: int = Field(default=224, ge=8)
-    """Side of the network's input, pixels."""
+    """Side of the network's square input in pixels."""
 
     mirror: bool = True
-    """Mirror half of the samples. Must be off if left and right are different classes."""
+    """Mirror half of the training samples. Must be off if left and right are different classes."""
 
     jitter: tuple[int, int] = (256, 320)
-    """Range of the shorter side of jittered crops, pixels."""
+    """For jittered crops: least and greatest shorter side of the resized frame in pixels."""
 
     clip: Clip | None = None
-    """For 3-D networks: one clip, in place of ``num_segments`` snippets of ``flow_length``."""
+    """For 3-D networks: read one clip, instead of ``num_segments`` snippets. Has the keys length and
+    stride."""
 
     window: float | None = Field(default=None, gt=0)
-    """Train on a random stretch of this many seconds of each video, with the labels of it."""
+    """Train on a random window of this many seconds of each video, with the labels inside the window.
+    Default: train on whole videos."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Pyramid:
-    """Pyramid attention inside each branch, which makes one map of a video's K frames."""
+    """Pyramid attention inside each branch, which combines K frames into one feature map."""
 
     taps: tuple[str, ...]
-    """Names of the backbone's taps, from the finest to the top one."""
+    """Names of the layers of the backbone whose outputs are the levels of the pyramid, from the finest
+    to the coarsest."""
 
     fusion: Literal["multiplication", "sum", "maximum"] = "multiplication"
     """How the attention maps of the levels are combined."""
 
     interactive: float = Field(default=1e-4, ge=0)
-    """β of the paper's equation 9, the weight of l_interactive."""
+    """Weight of the loss l_interactive (β in equation 9 of the paper)."""
 
     attention: float = Field(default=1e-4, ge=0)
-    """γ of the paper's equation 9, the weight of l_attn."""
+    """Weight of the loss l_attn (γ in equation 9 of the paper)."""
 
     moves_features: bool = False
-    """Let the gradient of l_interactive reach the features."""
+    """Let the gradient of l_interactive change the features too, not only the attention."""
 
     energy: Literal["sum", "share"] = "sum"
-    """Count the energy of features in l_interactive as a sum, as printed, or as a share of theirs
-    (models/attention/pyramid.py)."""
+    """How l_interactive measures the energy of the attended features: as a sum, as in the paper, or
+    as a share of the energy of all features (models/attention/pyramid.py)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Network:
-    """The branches, and the attention between them or inside them."""
+    """The backbones of the branches, and the attention between the branches or inside them."""
 
     backbone: Family = "resnet"
-    """Family of the backbone."""
+    """Backbone: the convolutional network of each branch."""
 
     depth: Literal[18, 34, 50, 101, 152] = 50
-    """Layers of a ResNet."""
+    """Number of layers, of resnet."""
 
     width: int = Field(default=64, ge=2)
-    """Channels of the first convolution, of backbones that can be thin; 64 is the papers'."""
+    """Channels of the first convolution; fewer make a thinner, faster network. 64 in the papers. Has no
+    effect on inception_resnet_v2."""
 
     stem: Literal[32, 8] = 32
-    """Frames that an I3D is made for."""
+    """Clip length in frames that the first layers are built for, of i3d."""
 
     blocks: tuple[int, int, int, int] = (3, 8, 36, 3)
-    """Blocks of each stage of a P3D."""
+    """Number of residual blocks in each of the four stages, of p3d."""
 
-    dropout: Dropout | dict[Stream, Dropout] = 0.7
-    """Dropout before the last layer: one number, or one for each branch."""
+    dropout: Dropout | dict[StreamName, Dropout] = 0.7
+    """Dropout probability before the last layer: one number, or one for each branch."""
 
     cma: bool = False
-    """Have cross-modality blocks in every phase, not only from iter_1 on (for transfer)."""
+    """Use cross-modality attention (CMA) blocks in every phase, not only from iter_1 on. For transfer
+    from a network that has them."""
 
-    non_local: tuple[Stream, ...] = ()
-    """Branches with non-local blocks."""
+    non_local: tuple[StreamName, ...] = ()
+    """Branches that have non-local attention blocks."""
 
     positions: tuple[str, ...] = ()
-    """Steps of the backbone that blocks come after. Default: those of the CMA paper."""
+    """Steps of the backbone after which CMA and non-local blocks are inserted. Default: those of the
+    CMA paper."""
 
     rgb_from: Literal["initial", "rgb"] = "initial"
-    """What the RGB branch starts iter_1 from: its initial weights, or the phase rgb."""
+    """Weights that the RGB branch has at the start of iter_1: its initial ones, or those of the phase
+    rgb."""
 
     pyramid: Pyramid | None = None
-    """Pyramid attention inside each branch. Default: none."""
+    """Pyramid attention inside each branch; null for none."""
 
     weights: dict[StreamName | Literal["both"], str] = Field(default_factory=dict)
-    """Weights that the branches start from: a file, or the name of one of torchvision's weight
-    files, such as ``resnet50``. Default: He initialization. A flow branch without weights of its
-    own takes those of RGB by cross-modality initialization; audio takes a file of RGB likewise."""
+    """Initial weights by branch, or of both branches (key both): a weight file, the folder of a
+    finished phase, or the beginning of the name of one of torchvision's files, such as ``resnet50``.
+    Default: random weights (He initialization). A flow branch without an entry starts from the
+    weights of RGB, averaged over R, G and B in the first layer (cross-modality initialization);
+    audio can start from a file of RGB in the same way."""
 
     def check_dropout(self, streams: Sequence[str]) -> None:
-        """Check that there is one dropout for all streams, or one for each of them.
+        """Check that dropout is one number, or one for each stream's branch.
 
         Args:
             streams: The recipe's streams.
 
         Raises:
-            UsageError: There is not.
+            UsageError: A stream has no dropout, or a dropout has no stream.
         """
         if isinstance(self.dropout, dict) and set(self.dropout) != set(streams):
             raise UsageError(
@@ -177,147 +194,155 @@ class Training:
     """How one phase is trained."""
 
     epochs: int = Field(default=30, ge=1)
-    """Passes over all training videos."""
+    """Number of passes over all training videos."""
 
     iterations: int = Field(default=0, ge=0)
-    """Steps of the optimizer, in place of ``epochs``; 0 for none."""
+    """Number of optimizer steps, instead of ``epochs``; 0 to use epochs."""
 
     batch: int = Field(default=128, ge=1)
-    """Videos of one step, over all processes."""
+    """Videos in one optimizer step, summed over all processes."""
 
     optimizer: Optimizer = "sgd"
     """SGD with momentum; RMSProp (squares decay by 0.99, ε 1e-8, not centred) with momentum; or
     Adam (β 0.9 and 0.999, ε 1e-8), which ignores ``momentum``."""
 
     rate: float = Field(default=0.01, gt=0)
-    """Learning rate."""
+    """Learning rate at the start."""
 
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Momentum of the optimizer."""
+    """Momentum of the optimizer, 0 to 1."""
 
     weight_decay: float = Field(default=5e-4, ge=0)
-    """Weight of the L2 penalty on the weights."""
+    """Weight decay: the factor of the L2 penalty on the weights."""
 
     schedule: Literal["plateau", "steps", "iterations", "constant"] = "plateau"
-    """When the rate is divided by 10: after more than ``patience`` epochs without a better
-    validation accuracy; after each epoch in ``steps``; after each optimizer step in ``steps``;
-    or never."""
+    """When the learning rate is divided by 10. plateau: after more than ``patience`` epochs without
+    a better validation accuracy. steps: after each epoch listed in ``steps``. iterations: after each
+    optimizer step listed in ``steps``. constant: never."""
 
     patience: int = Field(default=3, ge=0)
-    """Epochs without a better validation accuracy that a plateau has, for ``schedule: plateau``."""
+    """For schedule: plateau: epochs without a better validation accuracy before the rate falls."""
 
     steps: tuple[int, ...] = ()
-    """When the rate falls: epochs for ``schedule: steps``, optimizer steps for ``iterations``."""
+    """When the rate falls: numbers of epochs for schedule: steps, or of optimizer steps for schedule:
+    iterations."""
 
     clip: float | None = None
-    """Largest norm of the gradient. Default: no limit."""
+    """Greatest norm of the gradient, to which larger ones are clipped; null for no limit."""
 
     balance: bool = False
-    """Weigh the loss of a video by 1/S, where S is the number of training videos of its class
-    (`train.loop.losses.weigh_classes`)."""
+    """Weight the loss of a video by 1/S, where S is the number of training videos of its class."""
 
     groups: Literal["plain", "tsn"] = "plain"
-    """"tsn" gives biases, batch norm and the first flow layer learning rates of their own."""
+    """Parameter groups of the optimizer. plain: all parameters have the same rate. tsn: biases, batch
+    norm and the first layer of flow or audio have learning rates of their own, as in TSN."""
 
     partial_bn: bool = False
-    """Freeze all batch norm but the first, as TSN does."""
+    """Freeze all batch-norm layers except the first, as TSN does."""
 
     only_last: bool = False
-    """Train the last layer alone."""
+    """Train only the last layer of the branch."""
 
     only: tuple[str, ...] = ()
-    """Train these parts of the backbone (such as ``layer4``, ``fc``), and the attention."""
+    """Names of the parts of the backbone to train, such as ``layer4`` and ``fc``, besides the attention
+    blocks. Empty: train all parts."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Testing:
-    """How videos are scored: the scores of all views, segments × crops, are combined."""
+    """How videos are scored: the scores of all views (segments × crops) are combined."""
 
     segments: int = Field(default=25, ge=1)
-    """Segments of a video, of each of which the middle is scored."""
+    """Number of equal segments of a video; the middle of each is scored."""
 
     crops: Literal["ten", "three", "centre"] = "ten"
-    """Crops of each segment."""
+    """Crops of each segment: ten (corners and centre, also mirrored), three (along the longer side) or
+    centre."""
 
     over: Literal["logits", "softmax"] = "logits"
-    """Combine logits or probabilities."""
+    """What is combined: logits, or probabilities (softmax)."""
 
     views: Literal["mean", "max"] = "mean"
-    """Take the mean over views, or the maximum of each class."""
+    """How views are combined: by the mean, or by the maximum of each class."""
 
     fusion: dict[Literal["iter_0", "odd", "even"], tuple[float, float]] = Field(
         default_factory=dict
     )
-    """Weights of RGB and flow in their fusion. Default: the CMA paper's."""
+    """Weights [RGB, flow] in the fused score: iter_0 for the branches alone, odd for iter_1, iter_3, …,
+    even for iter_2, iter_4, … Default: the CMA paper's, 1:1, 5:1 and 1:5."""
 
     controls: tuple[Literal["other-class-flow", "uniform"], ...] = ()
-    """Additional scores that show what the network depends on."""
+    """Control experiments, scored as well: other-class-flow (each video with the flow of a video of
+    another class) and uniform (a phase with equal attention weights)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Sets:
-    """Sets of local features: which streams of the store they are, and how they are fused.
+    """The sets of local features of a video, and how the network combines them.
 
-    A number that can be given for each modality holds for all of them if it is given alone.
+    Where a number can be given for each modality, a single number holds for all of them.
     """
 
     streams: dict[str, str]
-    """Name of the store's feature stream, by modality."""
+    """Names of the feature streams of the store (as in `flowkit features --name`), by modality. You
+    choose the names of the modalities."""
 
     dimensions: int | dict[str, int]
-    """Dimension of the features."""
+    """Dimension of the features: one number, or one for each modality."""
 
     sample: int | dict[str, int] = 0
-    """Features of a set in training, drawn anew in each epoch; 0 for all."""
+    """Number of random features per video in training, sampled anew in each epoch; 0 for all."""
 
     test: int | dict[str, int] = 0
-    """Features of a set in testing, evenly spaced; 0 for all."""
+    """Number of evenly spaced features per video in testing; 0 for all."""
 
     made_with: dict[str, str] = Field(default_factory=dict)
-    """Digest of the weights that made the features, by modality. Others are refused."""
+    """Digest of the weights that the features must have been computed with, by modality. Features of
+    other weights are refused."""
 
     may_be_empty: tuple[str, ...] = ()
-    """Modalities that a video may lack. The mean feature of the training set stands for them."""
+    """Modalities that a video may lack. The mean feature of the training set replaces them."""
 
     method: Method = "clusters"
-    """What makes one vector of a modality's set."""
+    """How the set of a modality is turned into one vector."""
 
     units: int | dict[str, int] = 32
-    """Attention units (N), of clusters."""
+    """Number of attention units (N), of method clusters."""
 
     weighting: Literal["fc1", "fc2", "average"] = "fc1"
-    """Layers that compute the attention weights, of clusters."""
+    """Layers that compute the attention weights, of method clusters: one (fc1), two (fc2), or none, for
+    equal weights (average)."""
 
     shifting: bool = True
-    """Use the shifting operation, of clusters."""
+    """Use the shifting operation, of method clusters."""
 
     hidden: int = Field(default=10, ge=1)
-    """Hidden units of the weighting fc2, of clusters."""
+    """Hidden units for weighting fc2, of method clusters."""
 
     heads: int = Field(default=32, ge=1)
-    """Attention heads, of catnet."""
+    """Number of attention heads, of method catnet."""
 
     normalize: bool = True
-    """Have the second layer and the L2 norm, of catnet."""
+    """Use the second fully connected layer and the L2 normalization, of method catnet."""
 
     global_attention: bool = True
-    """Have the global attention (equations 5 and 6), of catnet."""
+    """Use the global attention (equations 5 and 6), of method catnet."""
 
     aggregation: Literal["concatenation", "summation"] = "concatenation"
-    """How heads are combined, of catnet."""
+    """How heads are combined, of method catnet."""
 
     shared: bool = True
-    """Use one linear layer of equation 4 for all heads, of catnet."""
+    """Share the linear layer of equation 4 between all heads, of method catnet."""
 
     takes: Literal["normalized", "transformed"] = "normalized"
-    """Which vectors of equation 4 go into equations 5 to 8, of catnet."""
+    """Which vectors of equation 4 are used in equations 5 to 8, of method catnet."""
 
     dropout: Dropout = 0.9
-    """Dropout before the linear layer over all modalities."""
+    """Dropout probability before the last layer, which classifies the vectors of all modalities."""
 
     weights: str = ""
-    """Weights that the network starts from, except that layer: a file, or the folder of a
-    finished phase."""
+    """Initial weights of the network, except its last layer: a weight file, or the folder of a
+    finished phase. Empty for random weights."""
 
     def get_by_modality(self, name: str) -> dict[str, int]:
         """Return a number for each modality, such as ``units`` or ``dimensions``."""

@@ -5,14 +5,17 @@ Then RGB and flow alternate: iter_1 trains RGB and its connections from flow, wi
 iter_2 trains flow in the same way, and so on. Each iteration starts from the weights of the last
 one, with the learning rate reset.
 
-    rgb, flow          the branches alone; together they are iter_0, the two-stream baseline
-    iter_1             RGB from its initial weights (the paper's footnote: not from the phase rgb)
-                       unless the recipe sets rgb_from; flow's branch from the phase flow
-    iter_2, iter_3 …   both branches from the phase before
-    uniform            a control: iter_1 with equal weights in place of the softmax
+    rgb, flow          each branch alone; together they are iter_0, the two-stream baseline
+    iter_1             trains RGB. RGB starts from its initial weights (the paper's footnote: not
+                       from the phase rgb) unless the recipe sets rgb_from; flow starts from the
+                       phase flow
+    iter_2, iter_3 …   both branches start from the phase before
+    uniform            a control: iter_1 with equal attention weights in place of the softmax
 
-A *branch* is one network of a two-stream model, named after the stream that it reads: ``rgb`` or
-``flow``. A recipe on audio or on feature sets has a single branch, phase and score, of one name:
+A *phase* is a part of a run with weights of its own, which trains one branch. A *branch* is one
+network of a two-stream model, named after the stream that it reads: ``rgb`` or ``flow``. CMA is
+cross-modality attention, between the branches. A recipe on audio or on feature sets has a single
+branch, phase and score, all with the same name:
 
     audio              the network of log-mel patches
     sets               all modalities together
@@ -22,10 +25,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from train.recipe.recipe import Branch, ImageRecipe, Recipe, Stream, Training
+from flowkit.streams import StreamName
+from train.recipe.recipe import Branch, ImageRecipe, Recipe, Training
 
 INITIAL = "initial"
-ORDER: tuple[Stream, ...] = ("flow", "rgb")
+"""Stands for weights from before any phase: the recipe's weight file, or random weights."""
+ORDER: tuple[StreamName, ...] = ("flow", "rgb")
 # §5.2: the branch that was trained last gets more weight.
 PAPER_FUSION: dict[Any, tuple[float, float]] = {
     "iter_0": (1.0, 1.0),
@@ -46,8 +51,8 @@ class Phase:
     """Whether the network has cross-modality attention."""
     uniform: bool
     """Whether attention weights are uniform in place of the softmax (a control)."""
-    start: dict[Stream, str]
-    """For each branch of the network, the phase its weights come from, or "initial"."""
+    weight_sources: dict[StreamName, str]
+    """For each branch of the network, the phase whose weights it starts from, or `INITIAL`."""
     training: Training
     """Optimizer, schedule and batch of the phase."""
     split: int | None = None
@@ -55,7 +60,7 @@ class Phase:
 
     @property
     def stream(self) -> Literal["rgb", "flow"]:
-        """Return the trained branch of a phase that trains on images."""
+        """Return the stream of the trained branch; only for phases that train on images."""
         assert self.branch in ("rgb", "flow")
         return self.branch
 
@@ -84,12 +89,18 @@ def list_phases(recipe: Recipe) -> list[Phase]:
 
 
 def list_split_phases(recipe: Recipe, split: int | None) -> list[Phase]:
-    """List the phases of one split; None stands for the only split."""
+    """List the phases of one split, in the order in which they are trained.
+
+    Args:
+        recipe: The recipe.
+        split: The split, whose number the names of the phases then contain. None lists the phases
+            without a split.
+    """
 
     def make(
         name: str,
         branch: Branch,
-        start: Mapping[Stream, str],
+        weight_sources: Mapping[StreamName, str],
         cma: bool = False,
         uniform: bool = False,
     ) -> Phase:
@@ -98,7 +109,9 @@ def list_split_phases(recipe: Recipe, split: int | None) -> list[Phase]:
             branch=branch,
             cma=cma,
             uniform=uniform,
-            start={b: s if s == INITIAL else add_split(s, split) for b, s in start.items()},
+            weight_sources={
+                b: s if s == INITIAL else add_split(s, split) for b, s in weight_sources.items()
+            },
             training=recipe.get_training(name),
             split=split,
         )
@@ -111,24 +124,24 @@ def list_split_phases(recipe: Recipe, split: int | None) -> list[Phase]:
         for branch in ORDER
         if branch in recipe.streams
     ]
-    first_start: dict[Stream, str] = {"rgb": recipe.network.rgb_from, "flow": "flow"}
-    start = first_start
-    for number in range(1, recipe.iterations + 1):
-        name = f"iter_{number}"
-        phases.append(make(name, "rgb" if number % 2 else "flow", start, cma=True))
-        start = {"rgb": name, "flow": name}
+    sources_iter_1: dict[StreamName, str] = {"rgb": recipe.network.rgb_from, "flow": "flow"}
+    sources = sources_iter_1
+    for iteration in range(1, recipe.iterations + 1):
+        name = f"iter_{iteration}"
+        phases.append(make(name, "rgb" if iteration % 2 else "flow", sources, cma=True))
+        sources = {"rgb": name, "flow": name}
     if recipe.iterations and "uniform" in recipe.testing.controls:
-        phases.append(make("uniform", "rgb", first_start, cma=True, uniform=True))
+        phases.append(make("uniform", "rgb", sources_iter_1, cma=True, uniform=True))
     return phases
 
 
 def list_scorings(recipe: Recipe) -> list[Scoring]:
-    """List all scores that a finished run is evaluated for."""
+    """List all scores that `flowkit evaluate` computes for a finished run."""
     return [s for split in recipe.splits or (None,) for s in list_split_scorings(recipe, split)]
 
 
 def list_split_scorings(recipe: Recipe, split: int | None) -> list[Scoring]:
-    """List the scores of one split; None stands for the only split."""
+    """List the scores of one split; None lists them without a split, see `list_split_phases`."""
 
     def make(
         name: str,
@@ -153,9 +166,9 @@ def list_split_scorings(recipe: Recipe, split: int | None) -> list[Scoring]:
     scorings = [
         make("iter_0" if recipe.iterations else "", alone, alone_weights if has_both else None)
     ]
-    for number in range(1, recipe.iterations + 1):
-        name = f"iter_{number}"
-        fusion = weights["odd" if number % 2 else "even"]
+    for iteration in range(1, recipe.iterations + 1):
+        name = f"iter_{iteration}"
+        fusion = weights["odd" if iteration % 2 else "even"]
         scorings.append(make(name, {"rgb": name, "flow": name}, fusion))
     controls = recipe.testing.controls if recipe.iterations else ()
     if "other-class-flow" in controls:

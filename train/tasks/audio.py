@@ -3,10 +3,13 @@
 Long et al., "Attention Clusters", CVPR 2018, §5.2: a VGG-16 is trained on patches of 96 windows ×
 64 mel bands "just as for RGB and flow", with TSN's segments, to provide local features of audio.
 
-Deviations from the paper, and choices that it leaves open: if the recipe names the weight file of
-an RGB network, the first convolution starts from the mean of its weights over the channels, as
-that of flow does; videos without sound are left out of training and testing, because there is
-nothing to score.
+Deviations from the paper, and choices that it leaves open:
+
+- If the recipe names the weight file of an RGB network, the first convolution starts from the mean
+  of its weights over the channels, as the first convolution of flow does.
+- Videos without sound are left out of training and testing, because there is nothing to score.
+
+The network is a single branch, ``audio``, named after the stream that it reads.
 """
 
 from collections.abc import Mapping
@@ -37,11 +40,11 @@ from train.tasks.weights import (
     convert_weights_errors,
     describe_loaded_weights,
     find_weight_file,
-    select_trunk_weights,
+    select_backbone_weights,
 )
 
 PATCHES_AT_ONCE = 250
-"""Patches that go through a network at once in testing."""
+"""Patches in one forward pass of testing."""
 
 
 class AudioTask(Task[AudioRecipe, Backbone]):
@@ -57,15 +60,15 @@ class AudioTask(Task[AudioRecipe, Backbone]):
     # --- networks --------------------------------------------------------------------------------
 
     def check(self, store: Store) -> None:
-        """Open each dataset, build the network, and load its weight file."""
+        """Open each dataset, build the network, and load its weight file, to check that they fit."""
         phase = list_phases(self.recipe)[0]
         for recipe in self.recipe.list_split_recipes():
             for use in USES:
                 dataset = AudioTask(recipe).open_dataset(store, phase, use)
                 if not len(dataset):
                     raise UsageError(
-                        f"{store.path}: expected videos with sound, none of the {dataset.silent} "
-                        f"of subset {dataset.subset.name!r} has any"
+                        f"{store.path}: expected videos with sound, but none of the "
+                        f"{dataset.silent} videos of subset {dataset.subset.name!r} has any"
                     )
         network = self.build_network(phase)
         self._load_weight_file(network, phase)
@@ -83,8 +86,8 @@ class AudioTask(Task[AudioRecipe, Backbone]):
             dataset = task.open_dataset(store, phase, use)
             if dataset.silent:
                 log(
-                    f"{phase.name}: left out {dataset.silent} videos of subset "
-                    f"{dataset.subset.name!r} ({use}), which have no sound"
+                    f"{phase.name}: left out {dataset.silent} videos without sound of subset "
+                    f"{dataset.subset.name!r} ({use})"
                 )
         network = self.build_network(phase)
         self._load_weight_file(network, phase, log)
@@ -98,7 +101,7 @@ class AudioTask(Task[AudioRecipe, Backbone]):
         if name is None:
             return
         with convert_weights_errors(name, "audio"):
-            weights, left_out = select_trunk_weights(read_weights(find_weight_file(name)), "rgb")
+            weights, left_out = select_backbone_weights(read_weights(find_weight_file(name)), "rgb")
             loaded = load_weights(
                 network,
                 convert_weights(network, weights),
@@ -109,7 +112,7 @@ class AudioTask(Task[AudioRecipe, Backbone]):
 
     def set_train_mode(self, network: Backbone, phase: Phase) -> None:
         """Train the whole network, or the parts that the recipe names."""
-        # VGG-16 has no batch norm that would have to be frozen.
+        # training.partial_bn needs no case here: VGG-16 has no batch norm to freeze.
         network.train().requires_grad_(True)
         if phase.training.only_last:
             train_last_layer(network, network)
@@ -171,5 +174,6 @@ class AudioTask(Task[AudioRecipe, Backbone]):
         """Check that the video has sound."""
         if not len(store[0].audio()):
             raise VideoError(
-                "no-sound", f"{video} has no sound, and {run.path} listens to nothing else"
+                "no-sound",
+                f"{video} has no sound, but the network of {run.path} classifies sound alone",
             )

@@ -1,4 +1,7 @@
-"""Build the backbones that recipes name, and describe the inputs that they expect."""
+"""Build the backbones that recipes name, and describe the inputs that they expect.
+
+A backbone is the convolutional network of a branch, and a branch is the network of one stream.
+"""
 
 import zlib
 from collections.abc import Callable, Iterator
@@ -8,7 +11,7 @@ from typing import Any
 
 import torch
 
-from flowkit.streams import STREAMS
+from flowkit.streams import STREAMS, StreamName
 from models.backbones.backbone import Backbone, InputConvention
 from models.backbones.bn_inception import BNInception
 from models.backbones.i3d import I3D
@@ -16,7 +19,7 @@ from models.backbones.inception_resnet import InceptionResNetV2
 from models.backbones.p3d import P3D199
 from models.backbones.resnet import ResNet
 from models.backbones.vgg import VGG16
-from train.recipe.recipe import AudioRecipe, Family, ImageRecipe, Network, Recipe, Stream
+from train.recipe.recipe import AudioRecipe, Family, ImageRecipe, Network, Recipe
 from train.runs.phases import Phase
 
 FAMILIES: dict[Family, Any] = {
@@ -28,7 +31,7 @@ FAMILIES: dict[Family, Any] = {
     "p3d": P3D199,
 }
 WIDTH = 64.0  # channels of the first convolution of networks that are not thin
-# Arguments of each family that come from the recipe's section ``network``.
+# The arguments of each family that come from the section ``network`` of a recipe.
 OPTIONS: dict[Family, Callable[[Network], dict[str, Any]]] = {
     "resnet": lambda network: {"depth": network.depth, "width": network.width},
     "vgg16": lambda network: {"width": network.width},
@@ -40,16 +43,16 @@ OPTIONS: dict[Family, Callable[[Network], dict[str, Any]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The inputs of a network."""
+    """What a network expects as its inputs."""
 
-    conventions: dict[Stream, InputConvention]
+    conventions: dict[StreamName, InputConvention]
     """Channel order, mean and scale of each stream."""
 
     frames: int | None = None
-    """Snippets that the network sees at once, or None if it sees each alone."""
+    """Snippets (K) that the network processes together, or None if it processes each alone."""
 
     images: int = 1
-    """Images in one input: those of a clip, or of all its snippets."""
+    """Images in one input: the frames of a clip, or the snippets that are processed together."""
 
 
 @contextmanager
@@ -63,7 +66,7 @@ def seed_initial_weights(recipe: Recipe, phase: Phase) -> Iterator[None]:
         yield
 
 
-def make_backbone(recipe: ImageRecipe | AudioRecipe, stream: Stream) -> Backbone:
+def make_backbone(recipe: ImageRecipe | AudioRecipe, stream: StreamName) -> Backbone:
     """Build the backbone of a branch, with random weights."""
     network = recipe.network
     family = FAMILIES[network.backbone]
@@ -72,15 +75,15 @@ def make_backbone(recipe: ImageRecipe | AudioRecipe, stream: Stream) -> Backbone
     backbone: Backbone = family(
         in_channels=count_channels(recipe, stream),
         num_classes=recipe.classes,
-        # A branch that the recipe does not train is built too, but not used.
+        # The network always has both branches. One that the recipe does not train is not used.
         dropout=dropout.get(stream, 0.0) if isinstance(dropout, dict) else dropout,
         **(options(network) if options else {}),
     )
     return backbone
 
 
-def count_channels(recipe: ImageRecipe | AudioRecipe, stream: Stream) -> int:
-    """Count the input channels of a branch: flow fields are stacked, those of a clip are not."""
+def count_channels(recipe: ImageRecipe | AudioRecipe, stream: StreamName) -> int:
+    """Count the input channels of a branch; flow fields are stacked, except those of a clip."""
     fields = 1 if recipe.data.clip else recipe.data.flow_length
     return STREAMS[stream].channels * (fields if stream == "flow" else 1)
 

@@ -10,8 +10,9 @@ from torch import nn
 from flowkit.datasets.video_dataset import VideoDataset
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
+from flowkit.streams import StreamName
 from models.networks.two_stream import Scores, TwoStream, count_parameters
-from train.recipe.recipe import Branch, ImageRecipe, Stream
+from train.recipe.recipe import Branch, ImageRecipe
 from train.runs.journal import Log
 from train.runs.phases import Phase, list_split_phases
 from train.runs.run import Run
@@ -22,14 +23,15 @@ from train.tasks.task import Task
 from train.tasks.weights import load_initial_weights
 
 IMAGES_AT_ONCE = 250
-"""Images that go through a network at once in testing."""
+"""Images in one forward pass of testing."""
 
 
 class ImageTask(Task[ImageRecipe, TwoStream]):
     """Train a two-stream network on RGB frames and optical flow.
 
-    V is the number of segments times crops; for networks of clips, of clips times crops. The
-    branches, and so the scores, are ``rgb`` and ``flow``; evaluation adds their ``fusion``.
+    V, the views of a video, are its segments times crops; for networks of clips, its clips times
+    crops. The branches, and so the scores, are ``rgb`` and ``flow``, named after the streams that
+    they read; evaluation adds their ``fusion``. CMA is cross-modality attention.
     """
 
     name = "images"
@@ -37,7 +39,7 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
     score_titles: ClassVar[Mapping[str, str]] = {"rgb": "RGB", "flow": "flow", "fusion": "fusion"}
 
     def check(self, store: Store) -> None:
-        """Build each network, open each dataset, and load the weight files."""
+        """Build each network, open each dataset, and load the weight files, to check that they fit."""
         recipe = self.recipe
         networks.check_networks(recipe)
         for split_recipe in recipe.list_split_recipes():
@@ -48,14 +50,14 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
                 load_initial_weights(self.build_network(phase), recipe, phase)
 
     def build_network(self, phase: Phase) -> TwoStream:
-        """Build both branches, with the attention between or inside them."""
+        """Build both branches, with the recipe's attention between or inside them."""
         return networks.make_network(self.recipe, phase, phase.stream)
 
     def start_network(self, run: Run, phase: Phase, store: Store, log: Log) -> TwoStream:
         """Build the network and load weight files and the branches of earlier phases."""
         network = networks.start_network(run, phase, log)
-        # Otherwise the frozen branch would depend on the trained one, and gradients would be
-        # propagated through it only to be multiplied by zero.
+        # With blocks that change nothing yet, the frozen branch would still depend on the trained
+        # one, and gradients would be propagated through it only to be multiplied by zero.
         network.drop_identities(("flow" if phase.branch == "rgb" else "rgb",))
         return network
 
@@ -75,24 +77,24 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
     def load_finished_network(
         self, run: Run, phase: Phase, branches: tuple[Branch, ...] = ()
     ) -> TwoStream:
-        """Load the network without blocks that are still the identity."""
+        """Load the network without attention blocks that are still the identity."""
         scores: Scores = branches[0] if branches == ("rgb",) or branches == ("flow",) else "both"
         network = networks.load_phase_network(run, phase, scores)
         network.drop_identities()
         return network
 
     def count_parameters(self) -> tuple[dict[str, int], int]:
-        """Count parameters relative to one plain branch (Chi et al. 2019, Table 2).
+        """Count parameters, to compare with one branch without CMA (Chi et al. 2019, Table 2).
 
-        The RGB score of iter_1 is counted twice: with the flow branch's blocks, which are still
-        the identity at that point, and without them.
+        The RGB score of the phase iter_1 is counted twice: with the blocks of the flow branch,
+        which are still the identity in that phase, and without them.
         """
         recipe = self.recipe
         with torch.device("meta"):  # parameters are counted, so no values are needed
-            trunk = make_backbone(recipe, "rgb")
-            branch = networks.add_pyramid(recipe, trunk) if recipe.network.pyramid else trunk
-        plain = count_parameters(branch)
-        counts = {"one branch": plain, "two branches": 2 * plain}
+            backbone = make_backbone(recipe, "rgb")
+            branch = networks.add_pyramid(recipe, backbone) if recipe.network.pyramid else backbone
+        reference = count_parameters(branch)
+        counts = {"one branch": reference, "two branches": 2 * reference}
         for phase in list_split_phases(recipe, None):
             if phase.name == "iter_1":
                 with torch.device("meta"):
@@ -100,7 +102,7 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
                 counts["iter_1/rgb, identities kept"] = network.count_used_parameters()
                 network.to_flow.clear()
                 counts["iter_1/rgb, identities dropped"] = network.count_used_parameters()
-        return counts, plain
+        return counts, reference
 
     def open_dataset(
         self, store: Store, phase: Phase, use: Use, subset: str | None = None
@@ -146,7 +148,7 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
 def score_views(
     network: nn.Module,
     batch: TensorDict,
-    streams: tuple[Stream, ...],
+    streams: tuple[StreamName, ...],
     device: torch.device,
     inputs: Inputs,
 ) -> TensorDict:
@@ -157,7 +159,7 @@ def score_views(
         batch: One video: (1, V, …) uint8 for each stream.
         streams: The streams that the network reads.
         device: The device of the network.
-        inputs: What the network takes as one input.
+        inputs: Describes one input of the network.
 
     Returns:
         Logits (V, C) by branch; (V / K, C) for a network that sees K frames at once.
@@ -165,8 +167,8 @@ def score_views(
     chunks: list[TensorDict] = []
     with torch.inference_mode():
         images = prepare_images(batch, streams, device, inputs)
-        count = max(1, IMAGES_AT_ONCE // inputs.images)
-        for first in range(0, len(images[streams[0]]), count):
-            chunk = {stream: images[stream][first : first + count] for stream in streams}
+        chunk_size = max(1, IMAGES_AT_ONCE // inputs.images)
+        for start in range(0, len(images[streams[0]]), chunk_size):
+            chunk = {stream: images[stream][start : start + chunk_size] for stream in streams}
             chunks.append(network(**chunk))
     return {branch: torch.cat([chunk[branch] for chunk in chunks]) for branch in chunks[0]}

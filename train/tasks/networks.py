@@ -1,15 +1,29 @@
-"""Two-stream networks: build them, load their weights, and choose what of them is trained."""
+"""Build two-stream networks, load their weights, and set which parts of them a phase trains.
+
+    stream      one kind of data in a store; these networks read ``rgb`` and ``flow``
+    branch      the network of one stream, named after it: a backbone, or a backbone with pyramid
+                attention inside (`PyramidNetwork`)
+    backbone    the convolutional network of a branch, such as a ResNet, from input to scores
+    phase       a part of a run that trains one branch, ``phase.branch``. For phases on images,
+                ``phase.stream`` is the same name, typed as "rgb" or "flow"
+    positions   the steps of a backbone after which attention blocks are inserted
+
+Cross-modality attention (CMA) is between the branches: the blocks ``to_rgb`` change the features of
+RGB by those of flow, and ``to_flow`` the reverse. A new block is the identity: it changes nothing
+until it is trained. Non-local blocks are within one branch (``non_local_rgb``, ``non_local_flow``).
+"""
 
 import torch
 from torch import nn
 
 from flowkit.errors import UsageError
+from flowkit.streams import StreamName
 from models.backbones.backbone import Backbone
 from models.layers.batch_norm import freeze_batch_norms
 from models.networks.pyramid import PyramidNetwork, PyramidTwoStream
 from models.networks.two_stream import Scores, TwoStream
 from models.weights.pretrained import load_weights
-from train.recipe.recipe import ImageRecipe, Stream
+from train.recipe.recipe import ImageRecipe
 from train.runs.journal import Log
 from train.runs.phases import INITIAL, Phase, list_split_phases
 from train.runs.run import Run
@@ -17,7 +31,7 @@ from train.tasks.backbones import make_backbone, seed_initial_weights
 from train.tasks.weights import (
     BRANCHES,
     describe_loaded_weights,
-    get_trunk,
+    get_backbone,
     has_prefix,
     list_branch_prefixes,
     load_initial_weights,
@@ -36,7 +50,8 @@ def make_network(recipe: ImageRecipe, phase: Phase, scores: Scores) -> TwoStream
         scores: The branches whose scores the network returns.
 
     Raises:
-        UsageError: The backbone has no such place for the recipe's attention.
+        UsageError: A name in ``network.positions`` is not a step of the backbone, or a name in
+            ``network.pyramid.taps`` is not one of its taps.
     """
     settings = recipe.network
     with seed_initial_weights(recipe, phase):
@@ -57,21 +72,21 @@ def make_network(recipe: ImageRecipe, phase: Phase, scores: Scores) -> TwoStream
             raise UsageError(f"recipe: network.positions: {error}") from error
 
 
-def add_pyramid(recipe: ImageRecipe, trunk: Backbone) -> PyramidNetwork:
-    """Put the recipe's pyramid attention inside a branch.
+def add_pyramid(recipe: ImageRecipe, backbone: Backbone) -> PyramidNetwork:
+    """Build a branch: a backbone with the recipe's pyramid attention inside.
 
     Args:
         recipe: A recipe with ``network.pyramid``.
-        trunk: The backbone of the branch.
+        backbone: The backbone of the branch.
 
     Raises:
-        UsageError: The backbone has no such taps.
+        UsageError: A name in ``network.pyramid.taps`` is not a tap of the backbone.
     """
     settings = recipe.network.pyramid
     assert settings is not None
     try:
         return PyramidNetwork(
-            trunk,
+            backbone,
             settings.taps,
             (recipe.data.size, recipe.data.size),
             settings.fusion,
@@ -85,22 +100,24 @@ def add_pyramid(recipe: ImageRecipe, trunk: Backbone) -> PyramidNetwork:
 def check_networks(recipe: ImageRecipe) -> None:
     """Build the network of each phase on the meta device and run one sample through it.
 
-    To be called before a run is created.
+    To be called before a run is created. The meta device has shapes but no values.
 
     Args:
         recipe: The recipe.
 
     Raises:
-        UsageError: Attention is at places that do not exist, the backbone cannot take images or
-            clips of this size, or a phase trains parts that the network does not have.
+        UsageError: Attention is at positions that the backbone does not have, the backbone cannot
+            process images or clips of this size, or a phase trains parts that the network does not
+            have.
     """
+    # The networks of all splits are equal, so the phases of one split, without its name, suffice.
     for phase in list_split_phases(recipe, None):
         with torch.device("meta"):
             network = make_network(recipe, phase, phase.stream)
-            samples = {branch: torch.empty(shape_input(recipe, branch)) for branch in BRANCHES}
+            samples = {branch: torch.empty(get_input_shape(recipe, branch)) for branch in BRANCHES}
         set_train_mode(network, phase)
         if not any(parameter.requires_grad for parameter in network.parameters()):
-            raise UsageError(f"recipe: phase {phase.name}: nothing of the network is to be trained")
+            raise UsageError(f"recipe: phase {phase.name} trains no weights of the network")
         network.eval()
         try:
             with torch.no_grad():
@@ -109,43 +126,46 @@ def check_networks(recipe: ImageRecipe) -> None:
             size, clip = recipe.data.size, recipe.data.clip
             expected = f"clips of {clip.length} frames" if clip else "images"
             raise UsageError(
-                f"recipe: {recipe.network.backbone} cannot take {expected} of {size}×{size} "
+                f"recipe: {recipe.network.backbone} cannot process {expected} of {size}×{size} "
                 f"pixels: {error}. Change data.{'clip.length or data.size' if clip else 'size'}"
             ) from error
 
 
-def shape_input(recipe: ImageRecipe, branch: Stream) -> tuple[int, ...]:
+def get_input_shape(recipe: ImageRecipe, branch: StreamName) -> tuple[int, ...]:
     """Return the shape of a branch's input in training, with a batch of 1."""
     data = recipe.data
-    fields = 2 * (data.flow_length if data.clip is None else 1)
-    channels, size = 3 if branch == "rgb" else fields, (data.size, data.size)
+    flow_channels = 2 * (data.flow_length if data.clip is None else 1)
+    channels, size = 3 if branch == "rgb" else flow_channels, (data.size, data.size)
     if data.clip is not None:
         return (1, channels, data.clip.length, *size)
     frames = (data.num_segments,) if recipe.network.pyramid else ()
     return (1, *frames, channels, *size)
 
 
-def find_image_recipe(run: Run) -> ImageRecipe:
-    """Return the recipe of a run on images; the caller knows that it is one."""
+def get_image_recipe(run: Run) -> ImageRecipe:
+    """Return the recipe of a run on images, typed as `ImageRecipe`."""
     assert isinstance(run.recipe, ImageRecipe)
     return run.recipe
 
 
 def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoStream:
-    """Build the network of a phase, and load weight files and branches of earlier phases.
+    """Build the network of a phase, and load the weights that its branches start from.
+
+    These are weight files, or the weights of earlier phases (`Phase.weight_sources`).
 
     Args:
         run: A run on images, whose earlier phases are finished.
         phase: The phase to start.
-        log: Called with a line about each file: how many weights it gave, and what was skipped.
+        log: Called with a line about each file: how many of its weights were used, and which were
+            skipped.
     """
-    recipe = find_image_recipe(run)
+    recipe = get_image_recipe(run)
     network = make_network(recipe, phase, phase.stream)
     for name, loaded in load_initial_weights(network, recipe, phase).items():
         log(f"{phase.name}: {describe_loaded_weights(loaded, name)}")
-    for branch, source in phase.start.items():
-        if source != INITIAL:
-            load_branch(network, branch, run, source)
+    for branch, source_phase in phase.weight_sources.items():
+        if source_phase != INITIAL:
+            load_branch(network, branch, run, source_phase)
     return network
 
 
@@ -160,17 +180,18 @@ def load_phase_network(run: Run, phase: Phase, scores: Scores) -> TwoStream:
     Raises:
         RunError: The phase is not finished, or its weight file is damaged.
     """
-    network = make_network(find_image_recipe(run), phase, scores)
+    network = make_network(get_image_recipe(run), phase, scores)
     for branch in BRANCHES if phase.cma else (phase.stream,):
         load_branch(network, branch, run, phase.name)
     network.eval()
     return network
 
 
-def load_branch(network: TwoStream, branch: Stream, run: Run, phase: str) -> None:
-    """Load a branch, and the attention blocks that change it, from a finished phase.
+def load_branch(network: TwoStream, branch: StreamName, run: Run, phase: str) -> None:
+    """Load a branch from a finished phase, with the attention blocks that write to it.
 
-    If that phase had no cross-modality blocks, those of the network stay the identity.
+    These are ``to_{branch}`` and ``non_local_{branch}``. If the phase had no cross-modality blocks,
+    the blocks ``to_{branch}`` of the network are left as they were built: they change nothing.
 
     Args:
         network: The network, which is changed.
@@ -180,6 +201,7 @@ def load_branch(network: TwoStream, branch: Stream, run: Run, phase: str) -> Non
     """
     prefixes, phase_weights = list_branch_prefixes(branch), read_phase_weights(run, phase)
     weights = {name: t for name, t in phase_weights.items() if name.startswith(prefixes)}
+    # Prefixes of names of the network's weights that are not expected in the file.
     skipped = [p for b in BRANCHES if b != branch for p in list_branch_prefixes(b)]
     if not has_prefix(weights, f"to_{branch}."):
         skipped.append(f"to_{branch}.")
@@ -187,7 +209,7 @@ def load_branch(network: TwoStream, branch: Stream, run: Run, phase: str) -> Non
 
 
 def select_weights(network: TwoStream, phase: Phase) -> dict[str, torch.Tensor]:
-    """Return the weights that a finished phase saves: its branch, or both if it has attention."""
+    """Return the weights that a finished phase saves: both branches with CMA, else its own."""
     prefixes = sum(
         (list_branch_prefixes(b) for b in (BRANCHES if phase.cma else (phase.stream,))), ()
     )
@@ -199,7 +221,7 @@ def select_weights(network: TwoStream, phase: Phase) -> dict[str, torch.Tensor]:
 
 
 def set_train_mode(network: TwoStream, phase: Phase) -> None:
-    """Choose which parameters a phase trains, and which batch norms update their statistics.
+    """Set which parameters a phase trains, and which batch norms update their statistics.
 
     To be called before each epoch, because validation puts the network in eval mode.
 
@@ -211,38 +233,38 @@ def set_train_mode(network: TwoStream, phase: Phase) -> None:
     network.freeze("flow" if phase.branch == "rgb" else "rgb")
     branch = network.list_branch_modules(phase.branch)
     if phase.training.only_last:
-        train_last_layer(branch, get_trunk(network, phase.stream))
+        train_last_layer(branch, get_backbone(network, phase.stream))
     elif phase.training.only:
-        train_parts(get_trunk(network, phase.stream), phase.training.only)
+        train_parts(get_backbone(network, phase.stream), phase.training.only)
     elif phase.training.partial_bn:
         freeze_batch_norms(getattr(network, phase.branch))
 
 
-def train_last_layer(branch: nn.Module, trunk: Backbone) -> None:
+def train_last_layer(branch: nn.Module, backbone: Backbone) -> None:
     """Freeze a branch, except the last layer of its backbone and the dropout before it."""
     branch.eval().requires_grad_(False)
-    trunk.dropout.train()
-    assert trunk.last_layer is not None
-    trunk.last_layer.requires_grad_(True)
+    backbone.dropout.train()
+    assert backbone.last_layer is not None
+    backbone.last_layer.requires_grad_(True)
 
 
-def train_parts(trunk: Backbone, only: tuple[str, ...]) -> None:
+def train_parts(backbone: Backbone, part_names: tuple[str, ...]) -> None:
     """Freeze a backbone, except some parts of it.
 
     Args:
-        trunk: The backbone, which is changed. Batch norm of frozen parts keeps its statistics.
-        only: Names of the parts to train.
+        backbone: The backbone, which is changed. Batch norm of frozen parts keeps its statistics.
+        part_names: Names of the parts to train, such as "layer4" or "fc".
 
     Raises:
-        UsageError: The backbone has no part of such a name.
+        UsageError: A name is not the name of a part of the backbone.
     """
-    children = dict(trunk.named_children())
-    unknown = [name for name in only if name not in children]
+    children = dict(backbone.named_children())
+    unknown = [name for name in part_names if name not in children]
     if unknown:
         raise UsageError(
-            f"recipe: training.only: {type(trunk).__name__} has no part {unknown[0]!r}; there are "
-            f"{', '.join(children)}"
+            f"recipe: training.only: {type(backbone).__name__} has no part {unknown[0]!r}; its "
+            f"parts are {', '.join(children)}"
         )
     for name, child in children.items():
-        if name not in only and child is not trunk.dropout:
+        if name not in part_names and child is not backbone.dropout:
             child.eval().requires_grad_(False)

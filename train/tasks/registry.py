@@ -1,4 +1,4 @@
-"""The registry of tasks, by the class of a recipe."""
+"""Register the task of each class of recipe."""
 
 from train.recipe.recipe import AudioRecipe, FeatureSetRecipe, ImageRecipe, Recipe
 from train.tasks.audio import AudioTask
@@ -20,6 +20,6 @@ def find_task(recipe: Recipe) -> AnyTask:
         recipe: Any valid recipe.
 
     Returns:
-        A task of the recipe's kind, which keeps the recipe.
+        The task that trains this kind of recipe. It keeps the recipe.
     """
     return TASKS[type(recipe)](recipe)

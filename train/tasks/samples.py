@@ -24,9 +24,10 @@ from flowkit.datasets.video_dataset import VideoDataset, scale_bytes
 from flowkit.datasets.windows import WindowDataset
 from flowkit.errors import UsageError
 from flowkit.store import Store
+from flowkit.streams import StreamName
 from models.backbones.backbone import normalize
 from train.distributed.parallel import choose_layout
-from train.recipe.recipe import ImageRecipe, Stream
+from train.recipe.recipe import ImageRecipe
 from train.runs.phases import Phase
 from train.runs.run import Settings
 from train.tasks.backbones import Inputs
@@ -43,7 +44,7 @@ TEST_CROPS: dict[str, Callable[[int], transforms.Crops]] = {
 
 
 class TaskDataset(Protocol):
-    """A dataset that makes batch_dataset batches."""
+    """A dataset that assembles whole batches."""
 
     @property
     def subset(self) -> Subset:
@@ -56,10 +57,13 @@ class TaskDataset(Protocol):
         """Return the labels of all videos: (N,) int64, or (N, C) float32 of zeros and ones."""
 
     def batch(self, keys: Sequence[int | Key]) -> TensorDict:
-        """Return the samples of these keys, (epoch, index) each, with ``label`` and ``row``."""
+        """Return a batch of the samples of these keys, with ``label`` and ``row``.
+
+        A key is (epoch, index): random samples differ between epochs.
+        """
 
 
-def list_network_streams(phase: Phase) -> tuple[Stream, ...]:
+def list_network_streams(phase: Phase) -> tuple[StreamName, ...]:
     """Return the streams that the network of a phase reads."""
     return ("rgb", "flow") if phase.cma else (phase.stream,)
 
@@ -67,14 +71,14 @@ def list_network_streams(phase: Phase) -> tuple[Stream, ...]:
 def make_dataset(
     recipe: ImageRecipe,
     store: Store,
-    streams: tuple[Stream, ...],
+    streams: tuple[StreamName, ...],
     use: Use,
     subset: str | None = None,
 ) -> VideoDataset:
     """Open a dataset of images as uint8.
 
     Args:
-        recipe: The recipe, of one split.
+        recipe: The recipe, for one split.
         store: The store to read.
         streams: The streams to read.
         use: "train" for random samples, "validate" for one view of K segments, "test" for all
@@ -119,7 +123,7 @@ def make_dataset(
     return dataset
 
 
-def make_crops(recipe: ImageRecipe, streams: tuple[Stream, ...]) -> transforms.Crops:
+def make_crops(recipe: ImageRecipe, streams: tuple[StreamName, ...]) -> transforms.Crops:
     """Make the recipe's random crop for training."""
     data = recipe.data
     if data.crops == "multi-scale":
@@ -139,7 +143,8 @@ def check_labels(subset: Subset, classes: int) -> None:
     for index in np.flatnonzero((labels >= classes) & np.isin(rows, subset.rows))[:1]:
         raise UsageError(
             f"{store.path}: video {store.index.id(int(rows[index]))!r} has class {labels[index]}, "
-            f"the recipe {classes} classes (0 … {classes - 1}); set classes, or rebuild the index"
+            f"the recipe {classes} classes (0 … {classes - 1}). Set classes in the recipe (--set "
+            "classes=N), or rebuild the index"
         )
 
 
@@ -151,19 +156,20 @@ def check_times(dataset: WindowDataset) -> None:
     ]
     if all(label["start"] is None and label["end"] is None for label in labels):
         raise UsageError(
-            f"{store.path}: data.window learns what happens in a window, and expected labels with "
-            f"times; none of the {len(labels)} labels of subset {dataset.subset.name!r} has one. "
+            f"{store.path}: data.window trains on what happens in a window, so it needs labels "
+            f"with times; none of the {len(labels)} labels of subset {dataset.subset.name!r} has "
+            "one. "
             "Index the store again with annotations that have (start, end), or train on whole "
             "videos (--set data.window=null)"
         )
 
 
 class OtherClassFlow:
-    """A control: replace the flow of each video by that of a fixed video of another class.
+    """A control experiment: each video gets the flow of a fixed video of another class.
 
     Args:
         dataset: Videos with one label each.
-        seed: Seed of the choice.
+        seed: Seed of the choice of the other videos.
 
     Raises:
         UsageError: All videos have the same class.
@@ -174,12 +180,12 @@ class OtherClassFlow:
         labels = dataset.labels().tolist()
         if len(set(labels)) == 1:
             raise UsageError(
-                "the control other-class-flow needs videos of two classes at least, "
+                "the control other-class-flow needs videos of at least two classes; "
                 f"subset {dataset.subset.name!r} has one"
             )
-        self.partners = []
+        self.partners = []  # for each video, the index of the video whose flow replaces its own
         for index, label in enumerate(labels):
-            candidates = [i for i, other in enumerate(labels) if other != label]
+            candidates = [i for i, candidate in enumerate(labels) if candidate != label]
             random = make_generator(seed, (1 << 20) - 1, index)
             self.partners.append(candidates[int(random.integers(len(candidates)))])
 
@@ -199,7 +205,7 @@ def make_loader(
     settings: Settings,
     training: bool,
 ) -> DataLoader[Any]:
-    """Make a loader of batch_dataset batches.
+    """Make a loader of the batches of a dataset.
 
     Args:
         dataset: The dataset.
@@ -224,11 +230,11 @@ def make_batch_loader(
         batches: Yields the keys of each batch.
         workers: Number of processes; 0 loads in the calling thread.
         pinned: Whether to use pinned memory, from which a GPU can copy while it computes.
-        initialize_worker: Called with the number of each process when it starts.
+        initialize_worker: Called with the index of each process when it starts.
     """
     shorten_socket_paths()
     forkserver = multiprocessing.get_context("forkserver")
-    # Preloaded, so that processes start at once.
+    # Modules that are loaded once before the processes fork, so that they start at once.
     forkserver.set_forkserver_preload([type(dataset).__module__])
     return DataLoader(
         dataset,
@@ -239,8 +245,8 @@ def make_batch_loader(
         persistent_workers=workers > 0,
         worker_init_fn=initialize_worker,
         multiprocessing_context=forkserver if workers else None,
-        # Its own generator: a loader that begins an epoch would otherwise draw from torch's, and a
-        # resumed training, which begins one more, would go another way.
+        # A generator of its own. Otherwise a loader would draw from torch's global generator at the
+        # start of each epoch, and a resumed training, which starts one more, would differ.
         generator=torch.Generator(),
     )
 
@@ -252,15 +258,15 @@ def limit_threads(worker: int) -> None:
 
 
 def prepare_images(
-    batch: TensorDict, streams: tuple[Stream, ...], device: torch.device, inputs: Inputs
+    batch: TensorDict, streams: tuple[StreamName, ...], device: torch.device, inputs: Inputs
 ) -> TensorDict:
     """Move a batch to a device, and normalize and arrange its images for a network.
 
     Args:
-        batch: For each stream (B, V, C, H, W) uint8.
+        batch: For each stream (B, V, C, H, W) uint8: V views of each of B videos.
         streams: The streams that the network reads.
         device: The device of the network.
-        inputs: The inputs of the network.
+        inputs: What the network expects as its inputs.
 
     Returns:
         For each stream (B·V, C, H, W) float32; for a network that sees K frames at once,

@@ -1,7 +1,9 @@
 """Training on feature sets: attention over local features that were extracted beforehand.
 
-A video is a set of local features for each modality (`flowkit features` extracts them). A
-SetNetwork (models/networks/feature_sets.py) scores it.
+A *modality* is a feature stream of the store (``features/NAME``), such as that of RGB or audio. A
+video is a set of local features for each modality; `flowkit features` computes them. A `SetNetwork`
+(models/networks/feature_sets.py) computes the scores of a video from its sets. The whole network
+counts as one branch, ``sets``, which is trained in one phase.
 """
 
 from collections.abc import Mapping
@@ -34,8 +36,8 @@ def build_set_module(sets: Sets, modality: str, dimension: int) -> nn.Module:
     """Build the module that turns the set of one modality into a vector.
 
     Args:
-        sets: The recipe's section of feature sets.
-        modality: The modality.
+        sets: The section ``sets`` of the recipe.
+        modality: Name of the modality.
         dimension: Dimension of its features.
     """
     if sets.method == "clusters":
@@ -55,18 +57,18 @@ def build_set_module(sets: Sets, modality: str, dimension: int) -> nn.Module:
 class FeatureSetTask(Task[FeatureSetRecipe, SetNetwork]):
     """Train a network of attention over sets of local features.
 
-    A video is one view: V = 1. The only branch is ``sets``, all modalities together.
+    A video has one view: V = 1. The only branch is ``sets``, all modalities together.
     """
 
     name = "sets"
     test_batch_size = 256
     score_titles: ClassVar[Mapping[str, str]] = {"sets": "sets"}
-    # Features are read sooner than another process could send them.
+    # Reading features takes less time than sending them from another process.
     default_workers = 0
 
     @property
     def sets(self) -> Sets:
-        """The recipe's section of feature sets."""
+        """The section ``sets`` of the recipe."""
         return self.recipe.sets
 
     # --- networks --------------------------------------------------------------------------------
@@ -101,10 +103,10 @@ class FeatureSetTask(Task[FeatureSetRecipe, SetNetwork]):
 
     def start_network(self, run: Run, phase: Phase, store: Store, log: Log) -> SetNetwork:
         """Build the network, load its weight file, and set the means that replace empty sets."""
-        # The CPU shall treat numbers below 10⁻³⁸ as 0. Sharp attention leaves many of them in the
-        # softmax and, without the shifting operation, in gradients and the optimizer's squares.
-        # Each costs a CPU a hundred cycles, and a step three times its time (Flash-MNIST, N = 8
-        # without shifting).
+        # Treat numbers below 10⁻³⁸ (denormal floats) as 0. Sharp attention leaves many of them in
+        # the softmax and, without the shifting operation, in gradients and in the squares that the
+        # optimizer keeps. Each costs a CPU a hundred cycles, which makes a step three times as long
+        # (Flash-MNIST, N = 8 without shifting).
         torch.set_flush_denormal(True)
         network = self.build_network(phase)
         self._load_weight_file(network, phase, log)
@@ -119,7 +121,8 @@ class FeatureSetTask(Task[FeatureSetRecipe, SetNetwork]):
     ) -> None:
         """Load the recipe's weight file, if it names one, and log what was loaded.
 
-        The classifier stays random, and the means are those of this training set.
+        The classifier stays random. The means are not loaded: they are computed from this training
+        set.
         """
         name = self.sets.weights
         if not name:
@@ -134,7 +137,7 @@ class FeatureSetTask(Task[FeatureSetRecipe, SetNetwork]):
         network.train()
 
     def find_invalid_weights(self, network: SetNetwork) -> list[str]:
-        """Ignore the means, which stay unset (NaN) for sets that are never empty."""
+        """Find invalid weights, ignoring the means, which are NaN for sets that are never empty."""
         names = super().find_invalid_weights(network)
         return [name for name in names if not name.startswith("mean.")]
 
@@ -151,7 +154,7 @@ class FeatureSetTask(Task[FeatureSetRecipe, SetNetwork]):
     def open_dataset(
         self, store: Store, phase: Phase, use: Use, subset: str | None = None
     ) -> FeatureSetDataset:
-        """Open the sets of a subset: random features in training, evenly spaced ones otherwise."""
+        """Open the sets of a subset: random features in training, else evenly spaced ones."""
         recipe, sets = self.recipe, self.sets
         counts = sets.get_by_modality("sample" if use == "train" else "test")
         dataset = FeatureSetDataset(
@@ -211,21 +214,21 @@ def check_features(sets: Sets, store: Store) -> None:
     for modality, name in sets.streams.items():
         if name not in stored:
             raise UsageError(
-                f"{store.path} has no features {name!r} for {modality}; there are "
+                f"{store.path} has no features {name!r} for the modality {modality}; it has "
                 f"{', '.join(stored) or 'none'}. Extract them (flowkit features --name {name}), or "
-                f"say which to take (--set sets.streams.{modality}=NAME)"
+                f"name others (--set sets.streams.{modality}=NAME)"
             )
         features, expected = stored[name], sets.made_with.get(modality)
         if features.dimension != dimensions[modality]:
             key = "dimensions" if isinstance(sets.dimensions, int) else f"dimensions.{modality}"
             raise UsageError(
-                f"{store.path}: features/{name} have {features.dimension} dimensions, the recipe "
-                f"is for {dimensions[modality]} of {modality}; take other features, or say --set "
-                f"sets.{key}={features.dimension}"
+                f"{store.path}: features/{name} have {features.dimension} dimensions, but the "
+                f"recipe expects {dimensions[modality]} for {modality}. Use other features, or add "
+                f"--set sets.{key}={features.dimension}"
             )
         if expected is not None and features.weights != expected:
             raise UsageError(
-                f"{store.path}: features/{name} were made by {features.model} with the weights "
-                f"{features.weights}, the recipe is for {modality} of the weights {expected}; "
-                f"extract them with those, or change sets.made_with.{modality}"
+                f"{store.path}: features/{name} were computed by {features.model} with the weights "
+                f"{features.weights}, but the recipe expects the weights {expected} for {modality}. "
+                f"Extract the features with those, or change sets.made_with.{modality}"
             )

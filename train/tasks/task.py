@@ -1,12 +1,13 @@
 """The abstract base class of all kinds of training.
 
 The training loop, validation, evaluation and prediction are the same for every kind. They get the
-task of a recipe from `train.tasks.registry.find_task`, and leave to it how a network is built,
-fed and scored.
+task of a recipe from `train.tasks.registry.find_task`. The task builds the network, loads its
+inputs and computes its scores.
 
 A *branch* is one network of a two-stream model, named after the stream that it reads (``rgb``,
 ``flow``). A network of audio or of feature sets is a single branch (``audio``, ``sets``). Its
-*scores* are its logits: one number for each class.
+*scores* are its logits: one number for each class. A *phase* is a part of a run in which one branch
+is trained.
 """
 
 from abc import ABC, abstractmethod
@@ -40,7 +41,7 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
     """
 
     name: ClassVar[str]
-    """What the network is trained on, as messages call it."""
+    """What the network is trained on, for messages."""
 
     test_batch_size: ClassVar[int]
     """Videos in a batch of `test_scores`."""
@@ -49,7 +50,7 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
     """The title of each score in tables, by the score's name."""
 
     default_workers: ClassVar[int | None] = None
-    """Loader workers when the user names no number; None for the machine's default."""
+    """Loader workers where the user gives no number; None for the machine's default."""
 
     def __init__(self, recipe: RecipeT) -> None:
         self.recipe = recipe
@@ -64,7 +65,7 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             store: The store to train on.
 
         Raises:
-            UsageError: The network cannot be built or fed, or its weight files do not fit.
+            UsageError: The network cannot be built, its inputs or its weight files do not fit it.
             StoreError: The store lacks data that the recipe reads.
         """
 
@@ -89,12 +90,12 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             run: The run, whose earlier phases may provide weights.
             phase: The phase to start.
             store: The store to train on.
-            log: Called with a line of text for each weight file and each set of skipped videos.
+            log: Called with a line about each weight file, and about videos that are left out.
         """
 
     @abstractmethod
     def set_train_mode(self, network: NetworkT, phase: Phase) -> None:
-        """Put the network in train mode and choose which of its parameters a phase trains.
+        """Set the network to train mode, and set which of its parameters a phase trains.
 
         To be called before each epoch, because validation puts the network in eval mode.
 
@@ -128,7 +129,7 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
         Args:
             run: The run that holds the weights.
             phase: A phase of the run.
-            branches: The branches whose scores are needed; none stands for all. Layers that do not
+            branches: The branches whose scores are needed; empty for all. Layers that do not
                 change these scores may be left out.
 
         Raises:
@@ -143,14 +144,14 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
         """Count the parameters that each score needs.
 
         Returns:
-            Numbers of parameters by name, and the number that they are compared with: that of a
-            whole network or of one branch.
+            The numbers of parameters by name, and the number of parameters of a whole network or
+            of one branch, with which they are compared.
         """
 
     def count_costs(self) -> dict[str, dict[str, float]]:
-        """Return for each name ``parameters``, their number, and ``ratio``, their relative number.
+        """Return the costs of each score: ``parameters``, a number, and ``ratio``.
 
-        See `count_parameters`.
+        The ratio is relative to the reference of `count_parameters`.
         """
         counts, reference = self.count_parameters()
         return {n: {"parameters": count, "ratio": count / reference} for n, count in counts.items()}
@@ -237,12 +238,12 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
         """
 
     def check_video_file(self, run: Run, video: Path, store: Store) -> None:
-        """Check that a video file has what the network needs. Default: any video has.
+        """Check that a video file has what the network needs. By default every video has.
 
         Args:
             run: The run, for the message.
             video: The video file, for the message.
-            store: The store into which the video was extracted; it holds no other.
+            store: The store into which the video was extracted, which has no other video.
 
         Raises:
             VideoError: The network cannot classify this video.

@@ -1,4 +1,8 @@
-"""Weight files: find them, and load them into the part of a network that they are for."""
+"""Find weight files, and load them into the part of a network that they are for.
+
+A branch is the network of one stream (``rgb``, ``flow``), named after it. It is a backbone, or a
+backbone with pyramid attention inside, whose weights then have the prefix ``trunk.``.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,17 +14,17 @@ from torch import nn
 
 from flowkit.catalog import data_root
 from flowkit.errors import UsageError
-from flowkit.streams import STREAMS
+from flowkit.streams import STREAMS, StreamName
 from models.backbones.backbone import Backbone
 from models.networks.pyramid import PyramidNetwork
 from models.networks.two_stream import TwoStream
 from models.weights.pretrained import LoadedWeights, WeightsError, load_weights, read_weights
 from models.weights.weight_files import convert_weights
-from train.recipe.recipe import ImageRecipe, Stream
+from train.recipe.recipe import ImageRecipe
 from train.runs.phases import INITIAL, Phase
 from train.runs.run import Run, RunError
 
-BRANCHES: tuple[Stream, ...] = ("rgb", "flow")
+BRANCHES: tuple[StreamName, ...] = ("rgb", "flow")
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
 
@@ -37,48 +41,49 @@ def load_initial_weights(
         phase: The phase to start.
 
     Returns:
-        The used and the skipped weights, by name of the file and of the branch.
+        The names of the used and the skipped weights of each file, by the name of the file and of
+        the branch.
 
     Raises:
-        UsageError: A file does not exist, or is of another network.
+        UsageError: A file does not exist, or its weights do not fit the network.
     """
     files = recipe.network.weights
     loaded: dict[str, LoadedWeights] = {}
     if "both" in files:
         with convert_weights_errors(files["both"], "both"):
             weights = read_weights(find_weight_file(files["both"]))
-            # Blocks that were still the identity are in no file.
+            # A phase does not save blocks that are still the identity.
             absent = (f"to_{b}." for b in BRANCHES if not has_prefix(weights, f"to_{b}."))
             last = tuple(get_last_layer_prefix(network, branch) for branch in BRANCHES)
             skip = (*last, *absent)
             loaded[files["both"]] = load_weights(network, weights, skip=skip)
-    for branch, source in phase.start.items():
+    for branch, source in phase.weight_sources.items():
         name = files.get(branch) or (files.get("rgb") if branch == "flow" else None)
         if source != INITIAL or name is None:
             continue
         with convert_weights_errors(name, branch):
-            weights, left_out = select_trunk_weights(read_weights(find_weight_file(name)), branch)
-            trunk = get_trunk(network, branch)
+            weights, left_out = select_backbone_weights(read_weights(find_weight_file(name)), branch)
+            backbone = get_backbone(network, branch)
             report = load_weights(
-                trunk,
-                convert_weights(trunk, weights),
-                skip=(f"{trunk.last}.",),
+                backbone,
+                convert_weights(backbone, weights),
+                skip=(f"{backbone.last}.",),
                 inflate_channels=not STREAMS[branch].fits_rgb_weights,
-                inflate_time=trunk.dims == 3,
+                inflate_time=backbone.dims == 3,
             )
         loaded[f"{name} for {branch}"] = replace(report, skipped=(*report.skipped, *left_out))
     return loaded
 
 
-def select_trunk_weights(
-    weights: dict[str, torch.Tensor], branch: Stream
+def select_backbone_weights(
+    weights: dict[str, torch.Tensor], branch: StreamName
 ) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
-    """Choose the weights of a backbone from those of a file, and drop the prefix of their names.
+    """Select the weights of a backbone from those of a file, and drop the prefix of their names.
 
     Args:
         weights: All weights of the file, by name: those of a backbone, or of a phase.
         branch: The branch of a phase whose backbone is wanted. If the phase did not save it, the
-            other branch is taken, so that flow can start from a phase of RGB.
+            other branch is used, so that flow can start from a phase that trained RGB.
 
     Returns:
         The backbone's weights by its own names, and the parts of the file that were left out.
@@ -97,7 +102,7 @@ def select_trunk_weights(
 def describe_loaded_weights(
     loaded: LoadedWeights, name: str, left_out: tuple[str, ...] = ()
 ) -> str:
-    """Describe how many weights a file gave, and which of them were skipped or left out."""
+    """Describe how many weights of a file were used, and which were skipped or left out."""
     skipped = ", ".join((*loaded.skipped, *left_out)) or "none"
     return f"{len(loaded.used)} weights from {name}; skipped: {skipped}"
 
@@ -124,14 +129,14 @@ def convert_weights_errors(name: str, branch: str) -> Iterator[None]:
         ) from error
 
 
-def get_last_layer_prefix(network: TwoStream, branch: Stream) -> str:
+def get_last_layer_prefix(network: TwoStream, branch: StreamName) -> str:
     """Return the prefix of the names of a branch's last layer."""
-    trunk = "trunk." if isinstance(getattr(network, branch), PyramidNetwork) else ""
-    return f"{branch}.{trunk}{get_trunk(network, branch).last}."
+    inner_prefix = "trunk." if isinstance(getattr(network, branch), PyramidNetwork) else ""
+    return f"{branch}.{inner_prefix}{get_backbone(network, branch).last}."
 
 
 def load_phase_weights(network: nn.Module, run: Run, phase: Phase) -> None:
-    """Load the weights of a finished phase into its network, and put that in eval mode.
+    """Load the weights of a finished phase into its network, and set the network to eval mode.
 
     Args:
         network: The network, which is changed.
@@ -139,13 +144,13 @@ def load_phase_weights(network: nn.Module, run: Run, phase: Phase) -> None:
         phase: A phase of the run.
 
     Raises:
-        RunError: The phase is not finished, or its file is damaged or of another network.
+        RunError: The phase is not finished, or its file is damaged or does not fit the network.
     """
     weights = read_phase_weights(run, phase.name)
     try:
         load_weights(network, weights)
     except WeightsError as error:
-        raise RunError(f"{error}. Train phase {phase.name} again, without this file") from error
+        raise RunError(f"{error}. Remove this file and train phase {phase.name} again") from error
     network.eval()
 
 
@@ -165,7 +170,7 @@ def read_phase_weights(run: Run, phase: str) -> dict[str, torch.Tensor]:
     try:
         return read_weights(path)
     except WeightsError as error:
-        raise RunError(f"{error}. Train phase {phase} again, without this file") from error
+        raise RunError(f"{error}. Remove this file and train phase {phase} again") from error
 
 
 def find_weight_file(name: str) -> Path:
@@ -191,18 +196,18 @@ def find_weight_file(name: str) -> Path:
                 return file
     if len(path.parts) > 1 or path.suffix in SUFFIXES:
         raise UsageError(
-            f"no weights {name!r}: expected a file, or the folder of a finished phase (with "
-            "weights.pt); there is none"
+            f"no weights {name!r}: expected an existing file, or the folder of a finished phase "
+            "(with weights.pt)"
         )
     raise UsageError(
         f"no weights {name!r}: looked for a file, for the folder of a finished phase, and in "
-        f"{' and '.join(map(str, folders))}. Put a file {name}*.pth there, or name one by its "
-        f"path; torchvision's own come there by torchvision.models.{name}(weights='DEFAULT')"
+        f"{' and '.join(map(str, folders))}. Put a file {name}*.pth there, or give the path of "
+        f"one; torchvision downloads its own there: torchvision.models.{name}(weights='DEFAULT')"
     )
 
 
-def get_trunk(network: TwoStream, branch: Stream) -> Backbone:
-    """Return the backbone of a branch, with or without pyramid attention around it."""
+def get_backbone(network: TwoStream, branch: StreamName) -> Backbone:
+    """Return the backbone of a branch, whether or not it has pyramid attention inside."""
     module: Backbone | PyramidNetwork = getattr(network, branch)
     return module.trunk if isinstance(module, PyramidNetwork) else module
 
@@ -212,6 +217,6 @@ def has_prefix(weights: dict[str, torch.Tensor], prefix: str) -> bool:
     return any(name.startswith(prefix) for name in weights)
 
 
-def list_branch_prefixes(branch: Stream) -> tuple[str, ...]:
-    """Return the prefixes of all weights that are trained with a branch."""
+def list_branch_prefixes(branch: StreamName) -> tuple[str, ...]:
+    """Return the prefixes of the weights of a branch and of the blocks that write to it."""
     return (f"{branch}.", f"to_{branch}.", f"non_local_{branch}.")

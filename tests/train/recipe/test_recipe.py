@@ -64,7 +64,7 @@ def test_a_wrong_key_names_the_nearest(tmp_path):
         ({"training.rate": "fast"}, "training.rate.*'fast'"),
         ({"training.epochs": "0"}, "training.epochs.*greater than or equal to 1"),
         ({"streams": "[]"}, "expected rgb, flow or both"),
-        ({"streams": "[flow]"}, "needs both streams"),
+        ({"streams": "[flow]"}, "need both streams"),
         ({"splits": "[1, 2]"}, "splits need '{split}'"),
         ({"phases": "{rbg: {epochs: 3}}"}, "no phase 'rbg'; did you mean 'rgb'"),
         ({"phases.rgb": "{epoch: 3}"}, "unknown key 'epoch'; did you mean 'epochs'"),
@@ -72,7 +72,7 @@ def test_a_wrong_key_names_the_nearest(tmp_path):
         ({"trainig.epochs": "3"}, "no key 'trainig'.*did you mean 'training'"),
         ({"network.depth": "51"}, "network.depth"),
         ({"network.dropout": "{rgb: 0.5}"}, "expected a number, or one for each of rgb, flow"),
-        ({"network.weights": "{audio: vgg16}"}, "weights.audio: expected with streams: .audio."),
+        ({"network.weights": "{audio: vgg16}"}, "weights.audio is only for streams: .audio."),
         ({"testing.fusion": "{iter_3: [1, 2]}"}, "testing.fusion"),
     ],
 )

@@ -11,7 +11,7 @@ def test_the_papers_schedule():
         ("iter_2", "flow", True),
         ("iter_3", "rgb", True),
     ]
-    starts = {phase.name: phase.start for phase in phases}
+    starts = {phase.name: phase.weight_sources for phase in phases}
     assert starts["iter_1"] == {"rgb": INITIAL, "flow": "flow"}  # the paper's footnote 1
     assert starts["iter_2"] == {"rgb": "iter_1", "flow": "iter_1"}
     assert starts["iter_3"] == {"rgb": "iter_2", "flow": "iter_2"}
@@ -43,15 +43,15 @@ def test_splits_are_trained_one_after_another_from_their_own_phases():
         },
     )
     phases = {phase.name: phase for phase in list_phases(recipe)}
-    assert phases["split_3/iter_1"].start == {"rgb": INITIAL, "flow": "split_3/flow"}
-    assert phases["split_3/iter_2"].start == {"rgb": "split_3/iter_1", "flow": "split_3/iter_1"}
+    assert phases["split_3/iter_1"].weight_sources == {"rgb": INITIAL, "flow": "split_3/flow"}
+    assert phases["split_3/iter_2"].weight_sources == {"rgb": "split_3/iter_1", "flow": "split_3/iter_1"}
     assert {s.name for s in list_scorings(recipe)} >= {"split_1/iter_0", "split_3/iter_3"}
 
 
 def test_controls_have_their_phases_and_scores():
     recipe = read_recipe("motion8_cma")
     uniform = {phase.name: phase for phase in list_phases(recipe)}["uniform"]
-    assert uniform.uniform and uniform.start == {"rgb": INITIAL, "flow": "flow"}
+    assert uniform.uniform and uniform.weight_sources == {"rgb": INITIAL, "flow": "flow"}
     scorings = {s.name: s for s in list_scorings(recipe)}
     assert scorings["iter_1, flow of another class"].control == "other-class-flow"
     assert scorings["uniform weights"].phases == {"rgb": "uniform"}

@@ -182,7 +182,7 @@ def test_a_video_file_is_predicted_by_its_sound(trained, make_clip, tmp_path):
     assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5)
     draw_prediction(prediction, "loud")
     silent = make_clip(tmp_path / "silent.mp4")
-    with pytest.raises(VideoError, match=r"silent.mp4 has no sound, and .* listens"):
+    with pytest.raises(VideoError, match=r"silent.mp4 has no sound, but .* sound alone"):
         predict_video(run, silent, SETTINGS)
 
 
@@ -228,7 +228,7 @@ def test_what_is_trained(sounds):
     ("changes", "message"),
     [
         ({"streams": "[rgb, audio]"}, "audio is trained alone"),
-        ({"network__backbone": "resnet"}, "the network of audio is vgg16, got resnet"),
+        ({"network__backbone": "resnet"}, "expected vgg16 for audio, got resnet"),
         ({"network__weights": "{rgb: vgg16}"}, "expected audio, got rgb"),
         ({"network__dropout": "{rgb: 0.5}"}, "expected a number, or one for each of audio"),
         ({"network__cma": "true"}, "are for images"),
@@ -247,7 +247,7 @@ def test_stores_that_will_not_do(sounds, make_store, tmp_path):
     with pytest.raises(StoreError, match="have no audio: extract it with --streams audio"):
         find_task(tiny()).check(pictures)
     mute = write_sounds(tmp_path / "mute", silent=[f"video {n:02}" for n in range(12, 16)])
-    with pytest.raises(UsageError, match=r"expected videos with sound, none of the 4 of .*'val'"):
+    with pytest.raises(UsageError, match=r"expected videos with sound, none of the 4 videos of .*'val'"):
         find_task(tiny()).check(mute)
     with pytest.raises(UsageError, match="VGG16 has no part 'conv1'"):
         find_task(tiny(training__only="[conv1]")).check(sounds)
@@ -267,5 +267,5 @@ def test_an_unfinished_or_damaged_phase(trained, sounds, tmp_path):
         AudioTask(run.recipe).load_finished_network(run, phase)
     run.folder("audio").mkdir(parents=True)
     (run.folder("audio") / "weights.pt").write_bytes(b"PK no weights")
-    with pytest.raises(RunError, match="Train phase audio again"):
+    with pytest.raises(RunError, match="train phase audio again"):
         AudioTask(run.recipe).load_finished_network(run, phase)

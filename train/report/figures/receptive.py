@@ -32,7 +32,7 @@ from train.report.figures.drawing import (
 from train.runs.phases import Phase, list_phases, list_scorings
 from train.runs.run import Run, Settings
 from train.tasks.backbones import find_inputs
-from train.tasks.networks import find_image_recipe, load_phase_network
+from train.tasks.networks import get_image_recipe, load_phase_network
 from train.tasks.samples import list_network_streams, make_dataset, prepare_images
 
 SHOWN = 5
@@ -80,7 +80,7 @@ def draw_branch(source: Source, phase: Phase) -> list[Drawing]:
         The two figures.
     """
     assert source.store is not None
-    recipe = find_image_recipe(source.run).for_split(phase.split)
+    recipe = get_image_recipe(source.run).for_split(phase.split)
     longer = replace(recipe, data=replace(recipe.data, num_segments=SHOWN))
     dataset = make_dataset(longer, source.store, list_network_streams(phase), "validate")
     chosen = choose_videos(source, [int(row) for row in dataset.subset.rows])
@@ -195,7 +195,7 @@ def draw_frames(source: Source) -> list[Drawing]:
     rows = [["K in training", "score", *map(str, COUNTS)]]
     for run in runs:
         for name, values in measure_accuracies(run, source).items():
-            trained = find_image_recipe(run).data.num_segments
+            trained = get_image_recipe(run).data.num_segments
             colour = ACCENTS[(len(rows) - 1) % len(ACCENTS)]
             axes.plot(COUNTS, values, "o-", ms=3, color=colour, label=f"K = {trained}, {name}")
             rows.append([str(trained), name, *(f"{value:.1f}" for value in values)])
