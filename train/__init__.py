@@ -1,6 +1,6 @@
-"""Training and evaluation of two-stream networks on frame stores.
+"""Train, evaluate and use video classification networks on flowkit stores.
 
-`import train` stays light: the names below load their modules on first use.
+`import train` is fast: the functions below load their modules on first use.
 """
 
 from importlib import import_module
@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from train.api import evaluate as evaluate
     from train.api import fit as fit
     from train.api import predict as predict
-    from train.api import read_recipe as read_recipe
+    from train.recipe.recipe import read_recipe as read_recipe
 
-_LAZY = dict.fromkeys(("evaluate", "fit", "predict", "read_recipe"), "train.api")
+_LAZY = dict.fromkeys(("evaluate", "fit", "predict"), "train.api")
+_LAZY["read_recipe"] = "train.recipe.recipe"
 
 __all__ = sorted(_LAZY)  # pyright: ignore[reportUnsupportedDunderAll]
 

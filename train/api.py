@@ -1,4 +1,9 @@
-"""The public functions of this package: train, evaluate and predict from scripts and notebooks."""
+"""The public functions of this package: `fit`, `evaluate` and `predict`.
+
+A run is a folder with everything of one training: its recipe, weights, logs and scores. `Run` opens
+such a folder. A phase is one part of a run with weights of its own, such as training the RGB branch;
+a branch is the network of one stream (RGB frames or optical flow).
+"""
 
 import os
 from collections.abc import Callable
@@ -6,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.store import Store
-from train.evaluation import evaluate as evaluation
+from train.evaluation.evaluate import evaluate as evaluate_run
 from train.evaluation.predict import Prediction, predict_stored, predict_video
-from train.loop import session
-from train.recipe.recipe import Recipe, change_recipe
-from train.recipe.recipe import read_recipe as read_recipe
+from train.loop import session as training_session
+from train.recipe.recipe import Recipe, change_recipe, read_recipe
 from train.runs.run import Run
 from train.runs.settings import make_settings
 from train.tasks.registry import find_task
@@ -30,31 +34,37 @@ def fit(
     log: Callable[[str], None] = print,
     **overrides: Any,
 ) -> Run:
-    """Train a recipe on a store; call it again to go on after any interruption.
+    """Train all phases of a recipe on a store.
+
+    After an interruption, call it again with the same arguments: training resumes from the last
+    checkpoint.
 
     Args:
         recipe: Name of a recipe (`flowkit recipes` lists them), a YAML file, or a `Recipe`.
-        store: The frame store, or its folder.
+        store: The store of frames, flow, audio or features, or its folder.
         run: Folder of the run, which is created if it does not exist.
         device: "cpu", "cuda", or "auto" to use a GPU if PyTorch finds one.
-        workers: Number of processes that load data. Default: half of the cores on the CPU, all
-            but one on a GPU.
-        threads: Number of PyTorch CPU threads. Default: the cores that no loader process takes.
-        precision: "float32", "bfloat16" or "float16".
+        workers: Number of processes that load data. Default: half of the CPU cores when training
+            on the CPU, all cores but one when training on a GPU; 0 for recipes on feature sets.
+        threads: Number of PyTorch CPU threads. Default: the cores that `workers` leaves free.
+        precision: Number format of the network: "float32", "bfloat16" or "float16".
         log: Called with each line of progress.
-        **overrides: Changes of the recipe, with two underscores for a dot:
-            `training__epochs=10`.
+        **overrides: Values that replace those of the recipe, by key, with two underscores for each
+            dot: `training__epochs=10` sets training.epochs.
 
     Returns:
-        The run. Its `is_finished` returns whether all phases are trained.
+        The run. Its method `is_finished()` tells whether all phases are trained.
 
     Raises:
-        UsageError: The recipe or an override is wrong.
-        StoreError: The store lacks what the recipe needs.
-        RunError: The run was begun with another recipe or store.
+        UsageError: The recipe or an override is invalid.
+        StoreError: The store lacks data that the recipe needs.
+        RunError: The folder is a run with another recipe or store.
 
     Example:
         >>> run = train.fit("motion8_cma", "S", "R", training__epochs=2)  # doctest: +SKIP
+
+        The score iter_1/fusion combines RGB and flow after the phase iter_1:
+
         >>> train.evaluate(run, "S")["iter_1/fusion"]["top1"]  # doctest: +SKIP
         0.948
     """
@@ -65,8 +75,8 @@ def fit(
     if workers is None:
         workers = find_task(changed_recipe).default_workers
     settings = make_settings(device, workers, threads, precision=precision)
-    opened_run = session.open_run(Path(run), changed_recipe, opened_store)
-    session.train(opened_run, opened_store, settings, log)
+    opened_run = training_session.open_run(Path(run), changed_recipe, opened_store)
+    training_session.train(opened_run, opened_store, settings, log)
     return opened_run
 
 
@@ -78,9 +88,9 @@ def evaluate(
     workers: int | None = None,
     threads: int | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Score the test videos of a store with every phase of a finished run.
+    """Score the test videos of a store with the networks of all phases of a finished run.
 
-    The scores are saved in the run folder, from which `flowkit report` reads them.
+    The scores of the videos are saved in the run folder.
 
     Args:
         run: The run, or its folder.
@@ -90,13 +100,15 @@ def evaluate(
         threads: As for `fit`.
 
     Returns:
-        Metrics by the name of the score, such as {"iter_1/fusion": {"top1": 0.9, …, "n": 400}}.
+        Metrics by the name of the score, such as {"iter_1/fusion": {"top1": 0.9, …, "n": 400}}:
+        accuracies in [0, 1] and n, the number of videos. train/evaluation/evaluate.py lists the
+        names.
 
     Raises:
-        RunError: The run is not finished, or the store has other classes.
+        RunError: The run is not finished, or the store has classes other than the run's.
     """
     settings = make_settings(device, workers, threads)
-    return evaluation.evaluate(open_run(run), open_store(store), settings)
+    return evaluate_run(open_run(run), open_store(store), settings)
 
 
 def predict(
@@ -111,18 +123,19 @@ def predict(
 
     Args:
         run: The run, or its folder.
-        video: A video file; with `store`, the id of a video there.
-        store: For a run on features: the store that has those of the video.
+        video: A video file; if `store` is given, the id of a video in this store.
+        store: For a run on feature sets: the store that has the features of the video.
         device: As for `fit`.
         backend: Optical-flow backend: a key of `flowkit.flow.BACKENDS`, or "auto".
 
     Returns:
-        Probabilities of the run's classes; `top(5)` gives the likeliest with their names.
+        The probabilities of all classes; `top(5)` returns the names and probabilities of the five
+        most probable.
 
     Raises:
         VideoError: The file cannot be used.
-        RunError: The run is not finished, or classifies files where `store` is given (or the
-            reverse).
+        RunError: The run is not finished; it is on feature sets and needs `store`; or it classifies
+            video files and `store` was given.
     """
     settings = make_settings(device, 0, None)
     if store is None:
@@ -131,10 +144,10 @@ def predict(
 
 
 def open_run(run: PathLike | Run) -> Run:
-    """Open a run folder; an open run is returned as it is."""
+    """Open a run folder. An open run is returned unchanged."""
     return run if isinstance(run, Run) else Run(Path(run))
 
 
 def open_store(store: PathLike | Store) -> Store:
-    """Open a store; an open store is returned as it is."""
+    """Open a store. An open store is returned unchanged."""
     return store if isinstance(store, Store) else Store(store)

@@ -107,7 +107,7 @@ def test_many_labels_outside_of_the_classes(train, store, tmp_path):
     code, said = train({**ALONE, "labels": "many"})
     assert code == 2
     assert_says(
-        said, r"^error: .*'video 01' has class 2, the recipe 2 classes \(0 … 1\); set classes"
+        said, r"^error: .*'video 01' has class 2, the recipe 2 classes \(0 … 1\)\. Set classes"
     )
     assert not (tmp_path / "run").exists()
 

@@ -1,1 +1,1 @@
-"""Score test videos, measure the scores, and predict the classes of single files."""
+"""Score test videos, compute metrics of the scores, and classify single files."""

@@ -1,22 +1,28 @@
 # ruff: noqa: N803, N806
-"""Mean average precision of videos with many labels, in both definitions used for Charades.
+"""Mean average precision of videos with many labels, by both definitions used for Charades.
 
-The average precision of a class is the mean, over its positive videos, of the precision among
-all videos that score at least as well. Two programs compute it:
+A video is a positive of a class if it has the label of the class. For a class, the videos are
+ranked by their score, best first. The precision at a rank is the share of positives among the
+videos up to this rank. The average precision (AP) of a class is the mean, over its positives, of
+the precision at their ranks. Two programs in use define it differently:
 
-    mAP, wAP                    Charades' own (gsig/charades-algorithms, pytorch/utils/map.py): a
-                                sort without interpolation; a video without labels ranks last in
-                                every class, whatever its scores
-    mAP_sklearn, wAP_sklearn    scikit-learn's, as in SlowFast: equal scores are one threshold, and
-                                videos without labels count like any other
+    mAP, wAP                    the program of the Charades dataset (gsig/charades-algorithms,
+                                pytorch/utils/map.py)
+    mAP_sklearn, wAP_sklearn    scikit-learn, which SlowFast (FAIR's library of video networks) uses
 
-mAP is the mean over classes. wAP weights classes by their positives: Σ AP_c·n_c / Σ n_c. The two
-definitions differ only where videos have no label (the first is then never lower) or scores are
-equal.
+mAP is the mean of AP over classes. wAP is its mean weighted by the number of positives of each
+class: Σ AP_c·n_c / Σ n_c. The definitions differ in two cases:
 
-Deviations: the official program returns NaN for a class without positives, and so for the mean.
-Here, as in its forks, such classes do not count. The official order of equal scores depends on its
-sort. Here negatives come first, so that equal scores never help.
+    case                      Charades                           scikit-learn
+    videos without labels     rank last in every class,          rank by their scores
+                              whatever their scores
+    videos of equal scores    each has a rank of its own         share the last of their ranks
+
+Where only the first case occurs, the AP of Charades is never lower than that of scikit-learn.
+
+Deviations: the Charades program returns NaN as the AP of a class without positives, and so as mAP.
+Here, as in its forks, such classes are left out. In the Charades program, the order of videos with
+equal scores depends on its sort. Here negatives come first, so that equal scores never help.
 
     N C  videos, classes
 """
@@ -37,33 +43,33 @@ def measure_average_precision(
     """Measure the mean average precision.
 
     Args:
-        scores_NC: Finite numbers (N, C); higher means likelier.
-        targets_NC: 0 and 1, (N, C).
+        scores_NC: Finite scores (N, C); a higher score means a more probable class.
+        targets_NC: 1 for positives and 0 for negatives, (N, C).
 
     Returns:
         mAP, wAP, mAP_sklearn and wAP_sklearn in [0, 1]; n, the number of videos; classes, the
-        number of classes with positives.
+        number of classes that have positives.
 
     Raises:
-        ValueError: The shapes differ, or a target is not 0 or 1.
+        ValueError: The shapes differ, there are no videos, or a target is not 0 or 1.
         RunError: A score is not finite, or no video has a label.
     """
     from sklearn.metrics import average_precision_score  # takes a second to import
 
-    scores, targets = check(scores_NC, targets_NC)
-    positives = targets.sum(axis=0)
-    present = np.flatnonzero(positives)
+    scores, targets = convert_and_check(scores_NC, targets_NC)
+    num_positives = targets.sum(axis=0)
+    present = np.flatnonzero(num_positives)
     if not len(present):
         raise RunError(
-            f"expected labels to measure against, got {len(targets)} videos without any; choose "
-            "a subset with labels"
+            f"expected videos with labels, got {len(targets)} videos without any; choose a subset "
+            "with labels"
         )
-    official = compute_official_precisions(scores, targets)[present]
+    charades = compute_charades_precisions(scores, targets)[present]
     sklearn = np.array([average_precision_score(targets[:, c], scores[:, c]) for c in present])
-    weights = positives[present]
+    weights = num_positives[present]
     return {
-        "mAP": float(official.mean()),
-        "wAP": float(np.average(official, weights=weights)),
+        "mAP": float(charades.mean()),
+        "wAP": float(np.average(charades, weights=weights)),
         "mAP_sklearn": float(sklearn.mean()),
         "wAP_sklearn": float(np.average(sklearn, weights=weights)),
         "n": len(targets),
@@ -71,8 +77,8 @@ def measure_average_precision(
     }
 
 
-def compute_official_precisions(scores_NC: F64, targets_NC: npt.NDArray[np.bool_]) -> F64:
-    """Compute the official average precision of each class, (C,); NaN for one without positives."""
+def compute_charades_precisions(scores_NC: F64, targets_NC: npt.NDArray[np.bool_]) -> F64:
+    """Compute the AP of each class by the first definition, (C,); NaN without positives."""
     unlabelled = ~targets_NC.any(axis=1, keepdims=True)
     scores_NC = np.where(unlabelled, -np.inf, scores_NC)
     precisions = np.full(scores_NC.shape[1], np.nan)
@@ -84,22 +90,25 @@ def compute_official_precisions(scores_NC: F64, targets_NC: npt.NDArray[np.bool_
     return precisions
 
 
-def check(scores_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> tuple[F64, npt.NDArray[np.bool_]]:
-    """Check scores and targets and convert them to arrays; see `measure_average_precision`."""
+def convert_and_check(
+    scores_NC: npt.ArrayLike, targets_NC: npt.ArrayLike
+) -> tuple[F64, npt.NDArray[np.bool_]]:
+    """Convert scores and targets to arrays and check them; see `measure_average_precision`."""
     scores, targets = np.asarray(scores_NC, np.float64), np.asarray(targets_NC)
     if scores.ndim != 2 or scores.shape != targets.shape or not scores.size:
         raise ValueError(
-            "expected scores and targets of one shape (videos, classes), got "
-            f"{scores.shape} and {targets.shape}"
+            "expected scores and targets of the same shape (videos, classes), with at least one "
+            f"of each; got {scores.shape} and {targets.shape}"
         )
-    other: Any = targets[(targets != 0) & (targets != 1)]
-    if len(other):
-        raise ValueError(f"expected targets of 0 and 1, got {other[0]}")
-    broken = np.argwhere(~np.isfinite(scores))
-    if len(broken):
-        row, c = broken[0]
+    invalid: Any = targets[(targets != 0) & (targets != 1)]
+    if len(invalid):
+        raise ValueError(f"expected targets of 0 and 1, got {invalid[0]}")
+    not_finite = np.argwhere(~np.isfinite(scores))
+    if len(not_finite):
+        row, c = not_finite[0]
         raise RunError(
-            f"expected finite scores, got {len(broken)} others, the first {scores[row, c]} for "
-            f"video {row}, class {c}: the training diverged, or the scores are damaged"
+            f"expected finite scores, but {len(not_finite)} are not finite, such as "
+            f"{scores[row, c]} for video {row}, class {c}: the training diverged, or the file of "
+            "the scores is damaged"
         )
     return scores, targets.astype(bool)

@@ -1,9 +1,9 @@
-"""Extraction of local video features with networks, stored as streams of the store.
+"""Compute local features of videos with a network, and store them as a stream of the store.
 
     store ─ plan (missing videos) ─ shares of videos ─ workers (Ray or in-process) ─ shards ─ index
 
-Driver, actors and commits are those of `flowkit.extraction`. Only the worker differs: it
-processes many videos together.
+A share is a group of videos that one worker computes together. The driver, the actors and the
+commits are those of `flowkit.extraction`; only the worker differs.
 """
 
 from train.features.network import NetworkOptions

@@ -1,4 +1,8 @@
-"""Compute the features of batches of video pieces with one network on one device."""
+"""Compute the features of batches of video chunks with one network on one device.
+
+A chunk is a run of positions of one video, with the images that they need: a `Piece` of
+flowkit/datasets/views.py. Neighbouring chunks of a video share images, which are kept.
+"""
 
 from collections.abc import Generator, Iterable
 from threading import Event
@@ -25,11 +29,11 @@ F32 = npt.NDArray[np.float32]
 
 
 class Embedder:
-    """Read the images of batches ahead, and compute their features.
+    """Prefetch the images of batches, and compute their features.
 
     Args:
         setup: The settings of the worker.
-        stop: Event that ends the computation after its current batch.
+        stop: Event that stops the computation after its current batch.
     """
 
     def __init__(self, setup: FeatureSettings, stop: Event) -> None:
@@ -38,21 +42,22 @@ class Embedder:
         self._device = torch.device(setup.device)
         self._network: FeatureNetwork | None = None
         self._loader: BatchLoader | None = None
-        self._overlap = torch.empty(0)  # images that the next piece of the video needs as well
+        self._kept_images = torch.empty(0)  # images that the next chunk of the video needs too
 
     def network(self) -> FeatureNetwork:
         """Return the network on its device, loading it at the first call.
 
         Raises:
-            FlowkitError: Its weights are not those that the run began with.
+            FlowkitError: Its weights are not those that the run was started with.
         """
         if self._network is None:
             network = load_feature_network(self.setup.network_options)
             expected = self.setup.recipe.features[self.setup.name].weights
             if network.recipe.weights != expected:
                 raise FlowkitError(
-                    f"{network.path}: expected weights {expected}, as the run began with, got "
-                    f"{network.recipe.weights}: they are another file's here, or were changed"
+                    f"{network.path}: expected weights {expected}, with which the run was started, "
+                    f"got {network.recipe.weights}: the file was changed, or is another on this "
+                    "machine"
                 )
             layout = choose_layout(self._device)
             if network.is_3d:
@@ -64,10 +69,14 @@ class Embedder:
     def compute(
         self, batches: list[list[Piece]]
     ) -> Generator[tuple[list[Piece], F32, dict[int, str]], None, None]:
-        """Yield each batch with its features, float32 (positions · views, dimension), and faults.
+        """Yield each batch with its features and its read errors.
 
-        Results lag one batch behind, so that a GPU already has the next batch while the features of
-        the last one are copied.
+        Results are yielded one batch late, so that a GPU already has the next batch while the
+        features of the last one are copied.
+
+        Yields:
+            The batch; its features, float32 (starts of all chunks × views, dimension); and the
+            reasons why chunks could not be read, by index in the batch.
         """
         waiting: tuple[list[Piece], torch.Tensor, dict[int, str]] | None = None
         with Prefetcher(self._load(batches)) as items:
@@ -82,15 +91,15 @@ class Embedder:
             yield copy_to_cpu(*waiting)
 
     def embed(self, batch: list[Piece], images: torch.Tensor) -> torch.Tensor:
-        """Compute the features of a batch, float32 on the device; it may have no position."""
+        """Compute the features of a batch, float32 on the device; there may be none."""
         network = self.network()
         images = images.to(self._device, non_blocking=True)
         if not batch[0].first:
             kept = torch.from_numpy(batch[0].kept).to(self._device)
-            images = torch.cat([self._overlap[kept], images])
+            images = torch.cat([self._kept_images[kept], images])
         if not batch[-1].last:
-            self._overlap = images
-        index = torch.from_numpy(join_index(batch)).to(self._device)
+            self._kept_images = images
+        index = torch.from_numpy(concatenate_indices(batch)).to(self._device)
         if not len(index):
             return torch.empty(0, network.recipe.dimension)
         source = network.sampling.source
@@ -104,9 +113,9 @@ class Embedder:
         with torch.inference_mode(), torch.autocast(self._device.type, dtype, enabled=is_mixed):
             return network.backbone.embed(scaled).float()
 
-    def drop_overlap(self) -> None:
-        """Free the images kept for the next piece, of which there is none."""
-        self._overlap = torch.empty(0)
+    def drop_kept_images(self) -> None:
+        """Free the images that were kept for the next chunk, when no more chunks follow."""
+        self._kept_images = torch.empty(0)
 
     def close(self) -> None:
         """Stop the reader processes."""
@@ -127,10 +136,10 @@ def copy_to_cpu(
     return batch, vectors.cpu().numpy(), faults
 
 
-def join_index(batch: list[Piece]) -> npt.NDArray[np.int64]:
-    """Concatenate the image indices of all pieces, int64 (P, L), offset into the batch's images."""
+def concatenate_indices(batch: list[Piece]) -> npt.NDArray[np.int64]:
+    """Return which images of a batch make up each input, (P, L) int64: P inputs of L images."""
     indices, images = [], 0
-    for piece in batch:
-        indices.append(piece.index + images)
-        images += len(piece.kept) + len(piece.times)
+    for chunk in batch:
+        indices.append(chunk.index + images)
+        images += len(chunk.kept) + len(chunk.times)  # times are the indices of decoded images
     return np.concatenate(indices)

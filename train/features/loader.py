@@ -1,4 +1,4 @@
-"""Load batches of video pieces in a thread or in processes that outlive a share."""
+"""Load batches of video chunks, in a thread or in processes that are kept for many shares."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ class BatchLoader:
     """
 
     def __init__(self, reader: ViewReader, readers: int, pinned: bool) -> None:
-        # The batches are replaced for each share of videos, because the loader outlives it.
+        # The list is refilled for each share of videos, so that the loader processes are kept.
         self._batches: list[list[Piece]] = []
         self._loader = make_batch_loader(reader, self._batches, readers, pinned, initialize_reader)
 
@@ -37,7 +37,7 @@ class BatchLoader:
                 raise
             raise FlowkitError(
                 f"a process that reads images died ({' '.join(str(error).split())[:160]}). If it "
-                "was short of memory, take a smaller --batch and run the same command again"
+                "was short of memory, use a smaller --batch and run the same command again"
             ) from error
 
 

@@ -1,8 +1,11 @@
 """Describe the networks that compute features, and how they sample videos.
 
 A feature is the output of a backbone's `embed`: the pooled features before dropout and the last
-layer. The last layer is therefore ignored and excluded from the digest of the weights.
+layer. The last layer is therefore not used, and the digest of the weights does not include it.
 network_loading.py loads the networks.
+
+A position is a moment of a video at which features are computed, from one frame, snippet, clip or
+patch. A view is one crop at a position.
 """
 
 import copy
@@ -27,7 +30,7 @@ CROPS: Mapping[str, type[CentreCrop] | type[TenCrop] | type[ThreeCrop]] = {
     "ten": TenCrop,
 }
 WHOLE = "whole"  # crops of audio patches, which are not cropped
-POSITIONS, CLIPS = 25, 10  # Attention Clusters on Kinetics; CATNet, three crops each
+POSITIONS, CLIPS = 25, 10  # of Attention Clusters on Kinetics; of CATNet, with three crops each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +42,9 @@ class NetworkOptions:
     backbone: str | None = None
     """Name of the backbone of a weight file."""
     stream: StreamName | None = None
-    """The stream whose network is used."""
+    """The stream whose network is used, in a run that has several."""
     split: int | None = None
-    """The split whose network is used, in a run of several splits."""
+    """The split whose network is used, in a run that has several."""
     positions: int | None = None
     """Number of positions per video; see `FeatureRecipe`."""
     crops: str | None = None
@@ -65,9 +68,9 @@ class FeatureNetwork:
     recipe: FeatureRecipe
     """Recipe of the features."""
     convention: InputConvention
-    """Normalization of the input."""
+    """Channel order, mean and scale of the input."""
     short_side: int | None = None
-    """Shorter side in pixels of the frames it was trained on, or None if unknown."""
+    """Shorter side in pixels of the frames that it was trained on, or None if unknown."""
 
     @property
     def is_3d(self) -> bool:
@@ -87,7 +90,7 @@ class FeatureNetwork:
 
     @property
     def crops(self) -> Crops:
-        """Return the crops of an image; audio has one view, uncropped."""
+        """Return the crops of an image; audio has one view without cropping."""
         return make_crops(self.recipe)
 
     @property
@@ -113,14 +116,14 @@ def build_feature_network(
     sampling: tuple[int, int, int],
     short_side: int | None,
 ) -> FeatureNetwork:
-    """Build the feature network; its sampling is the backbone's own where the options name none.
+    """Build the feature network. Where the options name no sampling, the defaults are used.
 
     Args:
-        options: The user's request.
+        options: The options of the user.
         backbone: The backbone in eval mode.
         path: File of the weights.
         name: Name of the network in the recipe.
-        stream: The stream that it takes.
+        stream: The stream that it reads.
         sampling: Default size in pixels, clip length and clip stride.
         short_side: Shorter side of its training frames, or None if unknown.
 
@@ -134,10 +137,10 @@ def build_feature_network(
     size, length, stride = sampling
     if not is_image and (options.crops or options.size):
         raise UsageError(
-            f"{stream} {STREAMS[stream].unit} are taken whole: no --crops and no --size"
+            f"{stream} {STREAMS[stream].unit} are not cropped: leave out --crops and --size"
         )
     if not is_3d and (options.clip_length or options.clip_stride):
-        raise UsageError(f"--clip-length and --clip-stride are for networks of clips, not {name}")
+        raise UsageError(f"--clip-length and --clip-stride are for 3-D networks, not {name}")
     if options.crops and options.crops not in CROPS:
         raise UsageError(f"expected crops {', '.join(CROPS)}, got {options.crops!r}")
     positions = (CLIPS if is_3d else POSITIONS) if is_image else 0
@@ -171,16 +174,16 @@ def check_sizes(network: FeatureNetwork) -> None:
     Raises:
         UsageError: It does not.
     """
-    recipe, twin = network.recipe, copy.deepcopy(network.backbone).to("meta")
+    recipe, meta_backbone = network.recipe, copy.deepcopy(network.backbone).to("meta")
     stream, length = STREAMS[recipe.source], recipe.clip_length
     image = stream.shape or (recipe.size, recipe.size)
     channels = stream.channels
     shape = (channels, length, *image) if network.is_3d else (channels * length, *image)
     try:
         with torch.no_grad():
-            twin.embed(torch.empty(1, *shape, device="meta"))
+            meta_backbone.embed(torch.empty(1, *shape, device="meta"))
     except (ValueError, RuntimeError) as error:
         raise UsageError(
-            f"{recipe.model} cannot take {length} images of {image[0]}×{image[1]} pixels at a "
+            f"{recipe.model} cannot process {length} images of {image[0]}×{image[1]} pixels at a "
             f"time: {' '.join(str(error).split())[:200]}; change --size or --clip-length"
         ) from error

@@ -28,10 +28,10 @@ NETWORKS: dict[str, Network] = {
 
 
 def load_feature_network(options: NetworkOptions) -> FeatureNetwork:
-    """Load the network that the user asked for.
+    """Load the network that the user chose.
 
     Raises:
-        UsageError: It makes no local features, or the weights do not fit the backbone.
+        UsageError: It does not compute local features, or the weights do not fit the backbone.
         RunError: The run is not finished.
     """
     return load_from_run(options) if is_run(options.model) else load_from_file(options)
@@ -46,9 +46,9 @@ def is_run(model: str) -> bool:
 
 
 def load_from_run(options: NetworkOptions) -> FeatureNetwork:
-    """Load the branch of a run that was trained alone."""
+    """Load the network (branch) of one stream from a run, in which it was trained alone."""
     if options.backbone is not None:
-        raise UsageError(f"{options.model} is a run, whose recipe says the backbone: no --backbone")
+        raise UsageError(f"{options.model} is a run, whose recipe names the backbone: no --backbone")
     run = Run(options.model)
     recipe, stream = choose_stream(run, options.stream)
     phase = choose_phase(run, stream, options.split)
@@ -85,26 +85,26 @@ def choose_stream(
         The recipe and the stream.
 
     Raises:
-        UsageError: The run has no such network, or its branch is not a plain one.
+        UsageError: The run has no network of this stream, or it has attention blocks.
     """
     recipe = run.recipe
     if isinstance(recipe, FeatureSetRecipe):
         raise UsageError(
-            f"{run.path} was trained on features, of which it makes scores and no features: take "
-            "the run, or the weights, that made them"
+            f"{run.path} was trained on features and computes only scores: use the run or the "
+            "weights that computed its features"
         )
     streams = recipe.streams
     if requested is None and len(streams) > 1:
-        raise UsageError(f"{run.path} has networks of {' and '.join(streams)}: say --stream")
+        raise UsageError(f"{run.path} has networks of {' and '.join(streams)}: choose one with --stream")
     stream = requested or streams[0]
     if stream not in streams:
-        raise UsageError(f"{run.path} has a network of {' and '.join(streams)}, none of {stream}")
-    between = recipe.network.cma or stream in recipe.network.non_local
-    if recipe.network.pyramid or between:
+        raise UsageError(f"{run.path} has a network of {' and '.join(streams)}, but none of {stream}")
+    has_blocks = recipe.network.cma or stream in recipe.network.non_local
+    if recipe.network.pyramid or has_blocks:
         kind = "pyramid attention" if recipe.network.pyramid else "attention blocks"
         raise UsageError(
-            f"{run.path} was trained with {kind} in its {stream} branch, whose features are not of "
-            "single frames or clips: take a run of plain branches"
+            f"{run.path} was trained with {kind} in its {stream} branch, so its features are not "
+            "those of single frames or clips: use a run without attention"
         )
     return recipe, stream
 
@@ -117,8 +117,8 @@ def choose_phase(run: Run, stream: StreamName, split: int | None) -> Phase:
     """
     splits = run.recipe.splits
     if (split is None) == bool(splits) or (splits and split not in splits):
-        known = f"--split of {', '.join(map(str, splits))}" if splits else "no --split"
-        raise UsageError(f"{run.path}: expected {known}, got {split}")
+        expected = f"--split of {', '.join(map(str, splits))}" if splits else "no --split"
+        raise UsageError(f"{run.path}: expected {expected}, got {split}")
     return next(phase for phase in list_split_phases(run.recipe, split) if phase.branch == stream)
 
 
@@ -126,14 +126,14 @@ def choose_phase(run: Run, stream: StreamName, split: int | None) -> Phase:
 
 
 def load_from_file(options: NetworkOptions) -> FeatureNetwork:
-    """Load a backbone from a weight file; its first convolution tells which stream it takes."""
+    """Load a backbone from a weight file, whose first convolution tells which stream it reads."""
     if options.backbone not in NETWORKS:
         raise UsageError(
-            f"{options.model} is no run of flowkit train, so a weight file: expected --backbone of "
-            f"{', '.join(NETWORKS)}, got {options.backbone or 'none'}"
+            f"{options.model} is not a run folder. For a weight file, expected --backbone of "
+            f"{', '.join(NETWORKS)}; got {options.backbone or 'none'}"
         )
     if options.split is not None:
-        raise UsageError("--split is for runs of several; the weight file is of one")
+        raise UsageError("--split is for runs with several splits; a weight file has none")
     path, settings = find_weight_file(options.model), NETWORKS[options.backbone]
     family = FAMILIES[settings.backbone]
     try:
@@ -141,19 +141,19 @@ def load_from_file(options: NetworkOptions) -> FeatureNetwork:
         branch: StreamName = (
             "flow" if options.stream == "flow" or not has_prefix(weights, "rgb.") else "rgb"
         )
-        own, left = select_backbone_weights(weights, branch)
-        if left:
-            raise WeightsError(f"it has {', '.join(left)}, which is no part of a backbone")
-        channels = next((t.shape[1] for t in own.values() if t.ndim >= 4), 0)
+        backbone_weights, left_out = select_backbone_weights(weights, branch)
+        if left_out:
+            raise WeightsError(f"it has {', '.join(left_out)}, which is not part of a backbone")
+        channels = next((t.shape[1] for t in backbone_weights.values() if t.ndim >= 4), 0)
         stream = choose_source(options, channels, family.dims)
         arguments = OPTIONS.get(settings.backbone)
         backbone: Backbone = family(
             in_channels=channels, num_classes=0, **(arguments(settings) if arguments else {})
         )
-        last = (f"{backbone.last}.",)
-        load_weights(backbone, convert_weights(backbone, own), skip=last)
+        last_layer = (f"{backbone.last}.",)
+        load_weights(backbone, convert_weights(backbone, backbone_weights), skip=last_layer)
     except WeightsError as error:
-        raise UsageError(f"{path}: {error}; or give another --backbone") from error
+        raise UsageError(f"{path}: {error}; or use another --backbone") from error
     convention: InputConvention = getattr(family, f"{stream}_input")
     fields = channels // 2 if stream == "flow" and family.dims == 2 else 1
     length = convention.frames if family.dims == 3 else fields
@@ -167,7 +167,7 @@ def choose_source(options: NetworkOptions, channels: int, dims: int) -> StreamNa
     """Determine the stream of a network from its input channels.
 
     Args:
-        options: The user's request.
+        options: The options of the user.
         channels: Input channels: 3 for RGB, 1 for audio, pairs for flow.
         dims: 2 for images, 3 for clips.
 
@@ -175,16 +175,17 @@ def choose_source(options: NetworkOptions, channels: int, dims: int) -> StreamNa
         The stream.
 
     Raises:
-        WeightsError: The channels fit no stream, or another one than `options` names.
+        WeightsError: The channels fit no stream, or not the one that `options` names.
     """
     is_flow = channels == 2 if dims == 3 else channels >= 2 and channels % 2 == 0
-    known = {3: "rgb", 1: "audio" if dims == 2 else ""}.get(channels, "flow" if is_flow else "")
-    if not known or (known == "audio" and options.backbone != "vgg16"):
+    stream = {3: "rgb", 1: "audio" if dims == 2 else ""}.get(channels, "flow" if is_flow else "")
+    if not stream or (stream == "audio" and options.backbone != "vgg16"):
         raise WeightsError(
-            f"its first convolution takes {channels} channels, and {options.backbone} looks at RGB "
-            "(3) or flow (2 × fields; clips 2), vgg16 at audio too (1)"
+            f"its first convolution has {channels} input channels, but {options.backbone} reads "
+            "RGB (3 channels) or flow (2 for each field; 2 for clips), and vgg16 also audio (1)"
         )
-    if options.stream not in (None, known):
-        raise WeightsError(f"it looks at {known} ({channels} channels), and --stream says "
-                           f"{options.stream}")  # fmt: skip
-    return cast(StreamName, known)
+    if options.stream not in (None, stream):
+        raise WeightsError(
+            f"it is a network of {stream} ({channels} channels), but --stream is {options.stream}"
+        )
+    return cast(StreamName, stream)

@@ -1,7 +1,6 @@
 """Plan a feature run: which videos lack features, and why some cannot have any.
 
-Workers receive videos in shares. A worker prefetches the images of a share, runs the network on
-full batches, and writes the share out.
+Workers receive videos in shares: groups of consecutive videos that one worker computes together.
 """
 
 import time
@@ -17,14 +16,14 @@ from flowkit.streams import STREAMS, StreamName
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A video to compute features of."""
+    """A video whose features are computed."""
 
     id: str
     """Id of the video."""
     available: int
     """Number of its frames, flow fields or patches."""
     weight: int
-    """Number of features that it will have, at least 1."""
+    """Number of features that the video will have, at least 1."""
     supersedes: bool = False
     """Whether the new features replace those of an older source of the video."""
 
@@ -40,7 +39,7 @@ class Plan:
     lacking: tuple[Failure, ...] = ()
     """Videos whose input stream is missing or too short."""
     quarantined: tuple[Failure, ...] = ()
-    """Videos that failed before."""
+    """Videos that failed in an earlier run."""
     beyond: int = 0
     """Number of videos left out by ``--limit``."""
 
@@ -62,12 +61,12 @@ def make_plan(
     Args:
         store: The store.
         stream: The stream to compute.
-        source: The stream that the network takes.
+        source: The stream that the network reads.
         rows: Positions per video (0 for all available ones), and views per position.
         failures: Failures of earlier runs by video id.
         stale: Ids of videos whose source was extracted again since their features were made.
-        part: (i, n) selects part i of n.
-        limit: Greatest number of videos to compute.
+        part: (i, n) selects part i of n of the store, with i from 0.
+        limit: Maximum number of videos to compute.
         retry_failed: Whether to retry quarantined videos. Failures caused by the installation
             are always retried.
 
@@ -79,40 +78,41 @@ def make_plan(
     quarantined: list[Failure] = []
     done = 0
     positions, views = rows
-    old = frozenset(stale)
+    stale_ids = frozenset(stale)
     for row in range(len(store)):
         id = store.index.id(row)
         if not belongs(id, part):
             continue
         available = store.index.count(source, row)
-        if store.index.place(stream, row) is not None and id not in old:
+        if store.index.place(stream, row) is not None and id not in stale_ids:
             done += 1
         elif store.index.place(source, row) is None:
-            reason = f"it has no {source}: extract it with --streams {source}"
+            reason = f"the store has no {source} of it: extract it with --streams {source}"
             lacking.append(make_failure(id, f"no-{source}", reason, stream))
         elif not available and STREAMS[source].is_image:
-            lacking.append(make_failure(id, "too-short", f"it has no {source}: 1 frame", stream))
+            lacking.append(make_failure(id, "too-short", f"no {source}: it has 1 frame", stream))
         elif id in failures and not (retry_failed or failures[id].retry):
             quarantined.append(failures[id])
         else:
             weight = views * (positions if positions and available else available)
+            is_stale = id in stale_ids
             targets.append(
-                Target(id=id, available=available, weight=max(1, weight), supersedes=id in old)
+                Target(id=id, available=available, weight=max(1, weight), supersedes=is_stale)
             )
-    kept = targets[:limit]
+    chosen = targets[:limit]
     return Plan(
-        targets=tuple(kept),
+        targets=tuple(chosen),
         done=done,
         lacking=tuple(lacking),
         quarantined=tuple(quarantined),
-        beyond=len(targets) - len(kept),
+        beyond=len(targets) - len(chosen),
     )
 
 
 def make_failure(
     id: str, kind: str, reason: str, stream: str, attempts: int = 1, traceback: str = ""
 ) -> Failure:
-    """Build the failure of a video that has no features of a stream."""
+    """Build the record of why a video has no features of a stream."""
     return Failure(
         id=id,
         source="",
@@ -127,7 +127,10 @@ def make_failure(
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """Videos that one worker computes together: a task of `flowkit.extraction.tasks`."""
+    """Videos that one worker computes together.
+
+    A `WorkerTask` of flowkit/extraction/tasks.py, like the `ExtractionTask` of one video.
+    """
 
     targets: tuple[Target, ...]
     """The videos."""
@@ -148,14 +151,14 @@ class Share:
             tuple(t for t in self.targets if t.id in done),
             tuple(t for t in self.targets if t.id not in done),
         )
-        found, left = (replace(self, targets=part) if part else None for part in parts)
-        return found, left
+        finished, unfinished = (replace(self, targets=part) if part else None for part in parts)
+        return finished, unfinished
 
     def make_retries(self) -> tuple["Share", ...]:
         """Return the shares to retry.
 
-        A share is halved until the video at fault is alone. A single video is retried as its next
-        attempt.
+        A share is halved, again and again, until the video that causes the failure is alone. A
+        single video is retried as its next attempt.
         """
         if len(self.targets) == 1:
             return (replace(self, attempt=self.attempt + 1),)
@@ -173,14 +176,14 @@ class Share:
 def share_out(targets: Sequence[Target], weight: int, source: Path) -> list[Share]:
     """Group consecutive videos into shares of about `weight` features."""
     shares: list[Share] = []
-    own: list[Target] = []
+    group: list[Target] = []
     size = 0
     for target in targets:
-        own.append(target)
+        group.append(target)
         size += target.weight
         if size >= weight:
-            shares.append(Share(targets=tuple(own), source=source))
-            own, size = [], 0
-    if own:
-        shares.append(Share(targets=tuple(own), source=source))
+            shares.append(Share(targets=tuple(group), source=source))
+            group, size = [], 0
+    if group:
+        shares.append(Share(targets=tuple(group), source=source))
     return shares

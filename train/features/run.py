@@ -1,7 +1,7 @@
 """Compute the missing features of the videos in a store.
 
-A run has the steps of flowkit/extraction/store_run.py, like the extraction of videos, with another
-worker.
+The steps of such a run are those of flowkit/extraction/store_run.py, which also extracts videos;
+only the worker differs. (A run of `flowkit train` is another thing: a folder with a trained network.)
 """
 
 import os
@@ -28,24 +28,24 @@ from train.features.summary import Summary
 from train.runs.run import Run, check_frame_size
 
 BATCH_SIZES = {"cpu": 32, "cuda": 256}
-BATCHES_PER_SHARE = {"cpu": 4, "cuda": 64}  # the most that a killed worker loses
+BATCHES_PER_SHARE = {"cpu": 4, "cuda": 64}  # a killed worker loses at most one share
 CLIP_IMAGES = 8  # a clip counts as this many images in a batch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(RunOptions):
-    """How a run is carried out. Nothing here changes the features, except by rounding."""
+    """How a run is executed. These options change features only by rounding."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of the network; "auto" uses a GPU if PyTorch finds one."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Dtype that the network computes in."""
     batch: int | None = None
-    """Images, clips or patches per batch. None chooses by device."""
+    """Images, clips or patches per batch. Default: a number for the device."""
     readers: int | None = None
-    """Reader processes per worker. None chooses by device."""
+    """Reader processes per worker. Default: a number for the device."""
     stall_seconds: float = 600.0
-    """Seconds after which a batch in progress is given up."""
+    """Seconds after which a worker that has not finished its batch is killed."""
 
 
 def extract_features(
@@ -57,24 +57,24 @@ def extract_features(
 ) -> Summary:
     """Compute ``features/<name>`` of every video of a store that lacks it.
 
-    Call it again after an interruption; it continues from the state of the store. Faults of
-    single videos are reported in the summary.
+    Call it again after an interruption to compute what is missing. Failures of single videos are
+    listed in the summary.
 
     Args:
         root: Folder of the store.
         name: Name of the feature set.
         network_options: The network and sampling to use.
-        options: How to carry out the run. Default: `Options()`.
+        options: How to execute the run. Default: `Options()`.
         console: Console for progress. Default: a new one.
 
     Returns:
         The summary of the run.
 
     Raises:
-        UsageError: The network does not make such features.
-        RunError: The run of the network is not finished.
-        RecipeError: Other features have this name.
-        LockedError: Another run holds the store.
+        UsageError: The network cannot compute features as the options require.
+        RunError: The network is from a training run that is not finished.
+        RecipeError: The store has other features of this name.
+        LockedError: Another process is writing to the store.
         InternalError: All videos, or a hundred in a row, failed with the same internal error.
     """
     run = FeatureRun(root, name, network_options, options or Options(), console)
@@ -144,7 +144,7 @@ class FeatureRun(StoreRun):
         self.summary.rows += outcome.features
 
     def make_failure(self, outcome: Outcome) -> Failure:
-        """Build the failure of a video from its outcome."""
+        """Build the failure record of a video from its outcome."""
         return make_failure(
             outcome.id, outcome.kind, outcome.reason, self.setup.stream, outcome.attempts,
             outcome.traceback,
@@ -174,13 +174,13 @@ def make_setup(
         name: Name of the feature set.
         network_options: The network to load, with an absolute path.
         network: The loaded network.
-        options: How to carry out the run.
+        options: How to execute the run.
 
     Returns:
         The setup.
 
     Raises:
-        UsageError: The store lacks the stream that the network takes, or its frames are too small.
+        UsageError: The store lacks the stream that the network reads, or its frames are too small.
     """
     header = read_header(root)
     source = network.sampling.source
@@ -192,9 +192,9 @@ def make_setup(
     check_sizes(network)
     if network.short_side is not None:
         check_frame_size(Run(network_options.model).recipe, Store(root))
-    recipe, known = network.recipe, header.recipe.features.get(name)
-    if known is not None:  # the name may differ if the weights are equal
-        recipe = replace(recipe, model=known.model, note=known.note)
+    recipe, stored = network.recipe, header.recipe.features.get(name)
+    if stored is not None:  # with equal weights, the network's name and note may differ
+        recipe = replace(recipe, model=stored.model, note=stored.note)
     header = create_or_open(root, replace(header.recipe, features={name: recipe}))
     device = options.device
     if device == "auto":

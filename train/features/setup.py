@@ -1,4 +1,4 @@
-"""Setup that every worker of a feature run receives once; small and picklable."""
+"""Define the setup that every worker of a feature run receives once; small and picklable."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +29,7 @@ class WorkerSetup(FeatureSettings, WorkerFactory):
             UsageError: It has no CUDA GPU.
         """
         if self.device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("device cuda: torch sees no CUDA GPU here; take --device cpu")
+            raise UsageError("device cuda: PyTorch finds no CUDA GPU here; use --device cpu")
 
     def choose_size(
         self, nodes: list[dict[str, Any]], requested_workers: int | None, tasks: int
@@ -55,12 +55,12 @@ class WorkerSetup(FeatureSettings, WorkerFactory):
         with_gpu = [node for node in alive if node.get("GPU", 0) >= 1]
         if not with_gpu:
             raise FlowkitError(
-                "device cuda: Ray knows of no GPU; start its nodes with --num-gpus, or take "
+                "device cuda: Ray knows of no GPU; start its nodes with --num-gpus, or use "
                 "--device cpu"
             )
         workers = max(1, min(requested_workers or int(sum(n["GPU"] for n in with_gpu)), tasks))
-        share = min(int(node.get("CPU", 1) // node["GPU"]) for node in with_gpu)
-        return PoolSize(workers, 1, workers, 1, max(1, min(share, self.readers + 1)))
+        cores_per_gpu = min(int(node.get("CPU", 1) // node["GPU"]) for node in with_gpu)
+        return PoolSize(workers, 1, workers, 1, max(1, min(cores_per_gpu, self.readers + 1)))
 
     def make_worker(self, host: str | None = None, gpu_timer: GpuTimer | None = None) -> Worker:
         """Create the worker of one process; GPUs are not shared, so the timer is unused."""

@@ -24,9 +24,9 @@ class Summary(RunSummary):
     rows: int = 0
     """Features that this run computed."""
     lacking: list[Failure] = field(default_factory=list)
-    """Videos without the input stream, or too short."""
+    """Videos that lack the input stream or are too short."""
     work_seconds: float = 0.0
-    """Seconds after `start_seconds`."""
+    """Seconds of computation, without the `start_seconds`."""
 
     @property
     def rows_per_second(self) -> float:
@@ -35,7 +35,7 @@ class Summary(RunSummary):
 
     @property
     def faults(self) -> int:
-        """Count the videos that have no features for a reason that lies with the video."""
+        """Count the videos that have no features for a reason in the video."""
         return len(self.failed) + len(self.quarantined) + len(self.lacking)
 
     def to_dict(self) -> dict[str, Any]:
@@ -47,12 +47,12 @@ class Summary(RunSummary):
         return Group(
             draw_counts(self._rows()),
             *list_failures("failed", self.failed),
-            *list_failures("failed before (again with --retry-failed)", self.quarantined),
-            *list_failures("not to be computed", self.lacking),
+            *list_failures("failed before (retry with --retry-failed)", self.quarantined),
+            *list_failures("cannot be computed", self.lacking),
         )
 
     def _rows(self) -> list[tuple[str, str]]:
-        lacking = (len(self.lacking), f"not to be computed ({count_kinds(self.lacking)})")
+        lacking = (len(self.lacking), f"cannot be computed ({count_kinds(self.lacking)})")
         text = f"wall time, {self.start_seconds:.1f} s of it to start workers"
         if self.rows:
             text += f"; {self.rows_per_second:.1f} features/s on {self.device}"

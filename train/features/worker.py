@@ -1,9 +1,22 @@
-"""Compute the features of one share of videos: prefetch images, run the network, write a shard.
+"""Compute the features of shares of videos: prefetch images, run the network, write a shard.
 
-A worker lives for many shares. On a GPU, its own processes read images ahead, and batches are
-filled from several videos. While the network computes one batch, the one before is written. Each
-share is written out when it ends, so that a killed worker loses one share at most. The shard is
-committed by age and size.
+    target      a video to compute (`Target`)
+    share       the targets that a worker computes together, which are one task (`Share`)
+    position    a moment of a video at which the recipe requests features
+    start       the index of a position's first image. In a short video several positions have the
+                same start, which is then computed once
+    view        one crop of the images of a position. Each view gives one feature, which is one row
+                of the shard
+    chunk       consecutive starts of one video, and the images that they need (`Piece` of
+                flowkit/datasets/views.py); a short video is one chunk
+    batch       the chunks of one forward pass, of one long video or of several short ones
+
+A worker computes many shares. On a GPU, processes of its own prefetch images. While the network
+computes one batch, the features of the batch before are written.
+
+Features are flushed to the shard file at the end of each share, so that a killed worker loses at
+most one share. The shard is committed, and another started, at the end of a share, once it has
+`roll_bytes` or is `roll_seconds` old.
 """
 
 import socket
@@ -31,18 +44,29 @@ from train.features.worker_settings import FeatureSettings
 F32 = npt.NDArray[np.float32]
 # Raised by PyTorch when the GPU fails; older versions lack this class.
 DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
-HALF_MAX = 65504.0  # largest float16; features are stored as float16
+HALF_MAX = 65504.0  # the largest float16; features are always stored as float16
+NOT_FINITE = (
+    f"a feature is not a number, or is beyond ±{HALF_MAX:.0f}, the range of float16, as which "
+    "features are stored: use other weights, or --precision float32 if it was lower"
+)
 
 
 class Worker:
-    """Computes one share after another into its own shards."""
+    """Compute one share after another into shards of its own.
 
-    def __init__(self, setup: FeatureSettings, place: str | None = None) -> None:
+    It has the methods of `flowkit.extraction.worker.Worker`, which the driver calls.
+
+    Args:
+        setup: The settings of the worker.
+        host: Name of the machine, recorded with each video. Default: the host name.
+    """
+
+    def __init__(self, setup: FeatureSettings, host: str | None = None) -> None:
         cv2.setNumThreads(1)
         torch.set_num_threads(setup.threads)
         self.setup = setup
         self.heartbeat = 0  # grows with every batch
-        self._place = place or socket.gethostname()
+        self._host = host or socket.gethostname()
         self._stop = Event()
         self._store = Store(setup.root)
         self._embedder = Embedder(setup, self._stop)
@@ -52,29 +76,29 @@ class Worker:
             recipe=setup.recipe,
             part=setup.part,
             dimension=setup.recipe.features[setup.name].dimension,
-            # Shards are committed between shares only, so a lost worker affects one shard.
+            # No limits: `_must_commit` applies those of the setup, and only between shares.
             roll_bytes=1 << 62,
             roll_seconds=float("inf"),
         )
         self._rows = 0  # rows of the video being written
-        self._superseding: set[str] = set()  # videos with features of an older source
+        self._replaced_ids: set[str] = set()  # videos that have features of an older source
         self._bytes = 0  # bytes since the last commit
-        self._committed = time.monotonic()
+        self._commit_time = time.monotonic()
 
     def warm_up(self) -> None:
         """Load the network.
 
         Raises:
-            FlowkitError: Its weights are not those that the run began with.
+            FlowkitError: Its weights are not those that the run was started with.
         """
         self._embedder.network()
 
     def stop(self) -> None:
-        """Ask a share that another thread computes to end after its current batch."""
+        """Request that the share that another thread computes stops after its current batch."""
         self._stop.set()
 
     def extract(self, share: Share) -> tuple[Outcome, ...]:
-        """Compute a share.
+        """Compute the features of a share.
 
         Args:
             share: The videos to compute.
@@ -84,25 +108,27 @@ class Worker:
 
         Raises:
             DiskFullError: The disk is full.
-            StoreError: The store itself is at fault.
-            FlowkitError: This machine is at fault, and no video.
+            StoreError: The store is damaged.
+            FlowkitError: The cause is not a video but this machine, such as too little GPU memory.
         """
         outcomes: dict[str, Outcome] = {}
-        self._superseding = {target.id for target in share.targets if target.supersedes}
-        self._extract_parts(share, outcomes)
+        self._replaced_ids = {target.id for target in share.targets if target.supersedes}
+        self._extract_by_halves(share, outcomes)
         self._writer.flush()
-        if self._is_due():
+        if self._must_commit():
             self.commit()
-        stopped = [t.id for t in share.targets if t.id not in outcomes]
-        late = (
-            Outcome(id=id, status="stopped", reason="the run was asked to end") for id in stopped
+        stopped = (
+            Outcome(id=target.id, status="stopped", reason="the run was interrupted")
+            for target in share.targets
+            if target.id not in outcomes
         )
-        return tuple(replace(o, attempts=share.attempt) for o in (*outcomes.values(), *late))
+        return tuple(replace(o, attempts=share.attempt) for o in (*outcomes.values(), *stopped))
 
-    def _extract_parts(self, share: Share, outcomes: dict[str, Outcome]) -> None:
-        """Compute a share, halving it after an unexpected exception until a video is alone.
+    def _extract_by_halves(self, share: Share, outcomes: dict[str, Outcome]) -> None:
+        """Compute a share. After an unexpected exception, compute its halves separately.
 
-        That single video is then held to be at fault.
+        A half that fails is halved again. Where a single video is left, the exception becomes the
+        outcome of this video.
         """
         try:
             self._extract_videos(share.targets, outcomes)
@@ -110,44 +136,45 @@ class Worker:
             raise
         except Exception as error:
             check_disk(error, self.setup.root)
-            left = tuple(target for target in share.targets if target.id not in outcomes)
-            if not left:
+            unfinished = tuple(target for target in share.targets if target.id not in outcomes)
+            if not unfinished:
                 raise
-            if len(left) == 1:
-                outcomes[left[0].id] = describe_failure(left[0].id, error)
+            if len(unfinished) == 1:
+                outcomes[unfinished[0].id] = describe_failure(unfinished[0].id, error)
                 return
-            for half in replace(share, targets=left).make_retries():
-                self._extract_parts(half, outcomes)
+            for half in replace(share, targets=unfinished).make_retries():
+                self._extract_by_halves(half, outcomes)
 
     def _extract_videos(self, targets: Sequence[Target], outcomes: dict[str, Outcome]) -> None:
-        """Compute videos; complete ones have an outcome even if an exception is raised."""
+        """Compute videos. Completed ones have an outcome even if an exception is raised later."""
         network = self._embedder.network()
-        most = max(1, self.setup.batch // network.views)
-        pieces = (
-            piece
+        max_starts = max(1, self.setup.batch // network.views)
+        chunks = (
+            chunk
             for target in targets
-            for piece in cut_video(target.id, target.available, network.sampling, most)
+            for chunk in cut_video(target.id, target.available, network.sampling, max_starts)
         )
+        batches = list(pack_pieces(chunks, max_starts))
         try:
-            with closing(self._embedder.compute(list(pack_pieces(pieces, most)))) as computed:
+            with closing(self._embedder.compute(batches)) as computed:
                 for batch, vectors, faults in computed:
                     self._write(batch, vectors, faults, outcomes)
                     self.heartbeat += 1
         except torch.OutOfMemoryError as error:
             raise FlowkitError(
-                f"the GPU's memory does not suffice for batches of {self.setup.batch}; take a "
-                "smaller --batch"
+                f"the GPU has not enough memory for batches of {self.setup.batch}: use a smaller "
+                "--batch"
             ) from error
         except DEVICE_ERRORS as error:
             raise DeviceError(" ".join(str(error).split())) from error
         finally:
             self._writer.abandon()
-            self._embedder.drop_overlap()
+            self._embedder.drop_kept_images()
 
     def commit(self) -> int:
-        """Commit the complete videos and return their number."""
+        """Commit the videos that are complete, and return their number."""
         record = self._writer.commit()
-        self._bytes, self._committed = 0, time.monotonic()
+        self._bytes, self._commit_time = 0, time.monotonic()
         return 0 if record is None else len(record.videos)
 
     def close(self) -> None:
@@ -155,8 +182,8 @@ class Worker:
         self._writer.close()
         self._embedder.close()
 
-    def _is_due(self) -> bool:
-        age = time.monotonic() - self._committed
+    def _must_commit(self) -> bool:
+        age = time.monotonic() - self._commit_time
         return self._bytes >= self.setup.roll_bytes or age >= self.setup.roll_seconds
 
     # --- writing ---------------------------------------------------------------------------------
@@ -164,41 +191,47 @@ class Worker:
     def _write(
         self, batch: list[Piece], vectors: F32, faults: dict[int, str], outcomes: dict[str, Outcome]
     ) -> None:
-        """Append the features of a batch, and end the videos that end with it."""
-        views, place = self._embedder.network().views, 0
-        for number, piece in enumerate(batch):
-            own = vectors[place : place + len(piece.starts) * views]
-            place += len(own)
-            if piece.id in outcomes:
-                continue  # an earlier piece of this video failed
-            kind, fault = "corrupt", faults.get(number)
-            if fault is None and not (np.abs(own) <= HALF_MAX).all():  # true for NaN too
-                kind, fault = "not-finite", "features beyond float16: take other weights or float32"
-            if fault is not None:
-                self._writer.abandon()
-                outcomes[piece.id] = Outcome(
-                    id=piece.id, status="failed", kind=kind, reason=fault
-                )  # fmt: skip
-                continue
-            if piece.first:
-                self._writer.begin(piece.id)
-                self._rows = 0
-            self._append(piece, own, views)
-            if piece.last:
-                self._writer.end(self._describe(piece.id, self._rows))
-                outcomes[piece.id] = Outcome(id=piece.id, status="done", features=self._rows)
+        """Append the features of a batch, and complete the videos whose last chunk is in it.
 
-    def _append(self, piece: Piece, vectors: F32, views: int) -> None:
-        """Append the features of a piece, ordered by position and then by view."""
-        # A start that several positions share is written once for each of them.
-        times = np.repeat(np.arange(len(piece.starts)), piece.counts)
-        rows = (times[:, None] * views + np.arange(views)).reshape(-1)
+        Args:
+            batch: The chunks.
+            vectors: Features (starts of all chunks × views, dimension), in the order of the chunks.
+            faults: Why a chunk could not be read, by its index in the batch.
+            outcomes: Outcomes by video id; updated.
+        """
+        views, offset = self._embedder.network().views, 0
+        for chunk_index, chunk in enumerate(batch):
+            chunk_vectors = vectors[offset : offset + len(chunk.starts) * views]
+            offset += len(chunk_vectors)
+            if chunk.id in outcomes:
+                continue  # an earlier chunk of this video failed
+            kind, reason = "corrupt", faults.get(chunk_index)
+            # The comparison is false for NaN too.
+            if reason is None and not (np.abs(chunk_vectors) <= HALF_MAX).all():
+                kind, reason = "not-finite", NOT_FINITE
+            if reason is not None:
+                self._writer.abandon()
+                outcomes[chunk.id] = Outcome(id=chunk.id, status="failed", kind=kind, reason=reason)
+                continue
+            if chunk.first:
+                self._writer.begin(chunk.id)
+                self._rows = 0
+            self._append(chunk, chunk_vectors, views)
+            if chunk.last:
+                self._writer.end(self._describe(chunk.id, self._rows))
+                outcomes[chunk.id] = Outcome(id=chunk.id, status="done", features=self._rows)
+
+    def _append(self, chunk: Piece, vectors: F32, views: int) -> None:
+        """Append the features of a chunk, ordered by position and then by view."""
+        # The features of a start are written once for each position that has this start.
+        start_indices = np.repeat(np.arange(len(chunk.starts)), chunk.counts)
+        rows = (start_indices[:, None] * views + np.arange(views)).reshape(-1)
         if not len(rows):
             return
         self._writer.append_rows(
             vectors[rows],
-            np.repeat(piece.starts[times], views).astype(np.int32),
-            np.tile(np.arange(views, dtype=np.int16), len(times)),
+            np.repeat(chunk.starts[start_indices], views).astype(np.int32),
+            np.tile(np.arange(views, dtype=np.int16), len(start_indices)),
         )
         self._rows += len(rows)
         self._bytes += 2 * len(rows) * vectors.shape[1]
@@ -210,19 +243,19 @@ class Worker:
             source=video.source,
             fingerprint=video.fingerprint,
             streams=(self.setup.stream,),
-            frames=rows,
-            fps=0.0,
+            frames=rows,  # the rows of this stream, which are features
+            fps=0.0,  # features have no frame rate and no size
             width=0,
             height=0,
             provenance={
                 "flowkit": __version__,
                 "torch": torch.__version__,
-                "host": self._place,
+                "host": self._host,
                 "device": self.setup.device,
                 "precision": self.setup.precision,
                 "weights": str(self._embedder.network().path),
             },
-            supersedes=id in self._superseding,
+            supersedes=id in self._replaced_ids,
         )
 
 

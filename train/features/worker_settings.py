@@ -17,7 +17,7 @@ class FeatureSettings(WorkerSettings):
     device: str = "cpu"
     """Device of the network: "cpu" or "cuda"."""
     precision: str = "float32"
-    """Dtype that the network computes in."""
+    """Number format in which the network computes; features are stored as float16."""
     batch: int = 32
     """Images, clips or patches per batch."""
     readers: int = 0

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from train.evaluation.average_precision import (
-    check,
-    compute_official_precisions,
+    convert_and_check,
+    compute_charades_precisions,
     measure_average_precision,
 )
 from train.runs.run import RunError
@@ -21,11 +21,11 @@ TARGETS = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]], np.f
 FIRST = (1 + 2 / 3) / 2
 SECOND = (1 / 2 + 2 / 4 + 3 / 5) / 3
 # Official: video 4 has no label and so ranks last: 3 (yes), 2 (no), 1 (yes), 0 (yes), 4.
-SECOND_OFFICIAL = (1 / 1 + 2 / 3 + 3 / 4) / 3
+SECOND_CHARADES = (1 / 1 + 2 / 3 + 3 / 4) / 3
 
 
 def transcribe(scores, targets):
-    """The official definition, word by word: (C,)."""
+    """The definition of Charades, word by word: (C,)."""
     scores = scores.astype(float)
     for n in range(len(scores)):
         if targets[n].sum() == 0:
@@ -49,8 +49,8 @@ def draw_targets():
 def test_both_definitions_by_hand():
     metrics = measure_average_precision(SCORES, TARGETS)
     assert metrics == {
-        "mAP": pytest.approx((FIRST + SECOND_OFFICIAL) / 2),
-        "wAP": pytest.approx((2 * FIRST + 3 * SECOND_OFFICIAL) / 5),
+        "mAP": pytest.approx((FIRST + SECOND_CHARADES) / 2),
+        "wAP": pytest.approx((2 * FIRST + 3 * SECOND_CHARADES) / 5),
         "mAP_sklearn": pytest.approx((FIRST + SECOND) / 2),
         "wAP_sklearn": pytest.approx((2 * FIRST + 3 * SECOND) / 5),
         "n": 5,
@@ -60,14 +60,14 @@ def test_both_definitions_by_hand():
 
 
 def test_a_class_without_positives_is_nan_and_does_not_count():
-    precisions = compute_official_precisions(*check(SCORES, TARGETS))
-    np.testing.assert_allclose(precisions, [FIRST, SECOND_OFFICIAL, np.nan])
+    precisions = compute_charades_precisions(*convert_and_check(SCORES, TARGETS))
+    np.testing.assert_allclose(precisions, [FIRST, SECOND_CHARADES, np.nan])
     alone = measure_average_precision(SCORES[:, :2], TARGETS[:, :2])
     assert alone == pytest.approx(measure_average_precision(SCORES, TARGETS))
 
 
-def test_a_video_without_labels_ranks_last_in_the_official_one_only():
-    # Ranked first: it costs scikit-learn's half of the precision, and the official one nothing.
+def test_a_video_without_labels_ranks_last_in_the_definition_of_charades_only():
+    # Ranked first: it costs scikit-learn's half of the precision, and that of Charades nothing.
     metrics = measure_average_precision([[2.0], [1.0]], [[0], [1]])
     assert (metrics["mAP"], metrics["mAP_sklearn"]) == (1, 0.5)
     # With a label of another class, it counts in both.
@@ -93,7 +93,7 @@ def test_a_perfect_ranking_is_1():
 @given(arrays(np.float32, (7, 4), elements=st.integers(-3, 3).map(float)), draw_targets())
 def test_it_is_the_definition(scores, targets):
     expected = transcribe(scores, targets)
-    np.testing.assert_allclose(compute_official_precisions(*check(scores, targets)), expected)
+    np.testing.assert_allclose(compute_charades_precisions(*convert_and_check(scores, targets)), expected)
     if not targets.any():
         return
     metrics = measure_average_precision(scores, targets)
@@ -120,9 +120,9 @@ def test_only_the_order_of_scores_matters(scores, targets):
 
 
 def test_other_input_is_refused():
-    with pytest.raises(ValueError, match=r"one shape \(videos, classes\), got \(5, 3\) and \(5,\)"):
+    with pytest.raises(ValueError, match=r"same shape .*got \(5, 3\) and \(5,\)"):
         measure_average_precision(SCORES, np.zeros(5))
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="same shape"):
         measure_average_precision(np.zeros((0, 3)), np.zeros((0, 3)))
     with pytest.raises(ValueError, match=r"targets of 0 and 1, got 0\.5"):
         measure_average_precision(SCORES, TARGETS / 2)
@@ -130,7 +130,7 @@ def test_other_input_is_refused():
         broken = SCORES.copy()
         broken[3, 1] = value
         with pytest.raises(
-            RunError, match=rf"got 1 others, the first {value} for video 3, class 1"
+            RunError, match=rf"1 are not finite, such as {value} for video 3, class 1"
         ):
             measure_average_precision(broken, TARGETS)
     with pytest.raises(RunError, match="got 5 videos without any"):

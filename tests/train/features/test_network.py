@@ -58,7 +58,7 @@ def test_vgg_listens(tmp_path, monkeypatch):
     recipe = network.recipe
     assert (recipe.source, recipe.positions, recipe.crops, recipe.size) == ("audio", 0, "whole", 0)
     assert (recipe.dimension, network.views) == (8, 1)
-    with pytest.raises(UsageError, match="audio patches are taken whole"):
+    with pytest.raises(UsageError, match="audio patches are not cropped"):
         load_feature_network(NetworkOptions(model=str(path), backbone="vgg16", crops="three"))
 
 
@@ -79,17 +79,17 @@ def test_all_names_of_networks_can_be_made():
 
 def test_bad_files(weight_file, tmp_path):
     file = str(weight_file())
-    with pytest.raises(UsageError, match=r"is no run of flowkit train, so a weight file.*got none"):
+    with pytest.raises(UsageError, match=r"is not a run folder.*got none"):
         load_feature_network(NetworkOptions(model=file))
-    with pytest.raises(UsageError, match=r"do not fit this ResNet.*give another --backbone"):
+    with pytest.raises(UsageError, match=r"do not fit this ResNet.*use another --backbone"):
         load_feature_network(NetworkOptions(model=file, backbone="resnet50"))
-    with pytest.raises(UsageError, match=r"looks at rgb \(3 channels\), and --stream says flow"):
+    with pytest.raises(UsageError, match=r"network of rgb \(3 channels\), but --stream is flow"):
         load_feature_network(NetworkOptions(model=file, backbone="resnet18", stream="flow"))
-    with pytest.raises(UsageError, match="takes 7 channels"):
+    with pytest.raises(UsageError, match="has 7 input channels"):
         load_feature_network(NetworkOptions(model=str(weight_file(7)), backbone="resnet18"))
-    with pytest.raises(UsageError, match="takes 1 channels"):
+    with pytest.raises(UsageError, match="has 1 input channels"):
         load_feature_network(NetworkOptions(model=str(weight_file(1)), backbone="resnet18"))
-    with pytest.raises(UsageError, match="networks of clips, not resnet18"):
+    with pytest.raises(UsageError, match="3-D networks, not resnet18"):
         load_feature_network(NetworkOptions(model=file, backbone="resnet18", clip_length=4))
     with pytest.raises(UsageError, match="no weights 'nowhere'"):
         load_feature_network(NetworkOptions(model="nowhere", backbone="resnet18"))
@@ -97,7 +97,7 @@ def test_bad_files(weight_file, tmp_path):
 
 def test_bad_runs(finished, begin, finish):
     path = str(finished.path)
-    with pytest.raises(UsageError, match="networks of rgb and flow: say --stream"):
+    with pytest.raises(UsageError, match="networks of rgb and flow: choose one with --stream"):
         load_feature_network(NetworkOptions(model=path))
     with pytest.raises(UsageError, match="none of audio"):
         load_feature_network(NetworkOptions(model=path, stream="audio"))

@@ -211,7 +211,7 @@ def test_clips_that_are_too_short_for_the_network_are_refused(store, begin, fini
               "streams": "[rgb]", "iterations": 0, "testing__controls": "[]"}  # fmt: skip
     wanted = NetworkOptions(model=str(finish(begin("clips", **recipe)).path), clip_length=2)
     with pytest.raises(
-        UsageError, match=r"cannot take 2 images of 16×16 .* change --size or --clip"
+        UsageError, match=r"cannot process 2 images of 16×16 .* change --size or --clip"
     ):
         run(store, wanted)
     assert not Store(store.path).recipe.features
@@ -258,7 +258,7 @@ def test_features_beyond_float16_are_no_features(store, begin, finish):
     torch.save(weights, path)
     summary = run(store, NetworkOptions(model=str(run_folder.path), stream="flow", positions=2))
     assert (summary.computed, len(summary.failed)) == (0, 12)
-    assert "beyond float16" in summary.failed[0].reason
+    assert "the range of float16" in summary.failed[0].reason
 
 
 def test_weights_that_change_while_a_run_is_on_are_found(store, wanted, finished):
@@ -270,7 +270,7 @@ def test_weights_that_change_while_a_run_is_on_are_found(store, wanted, finished
     other = finished.folder("flow") / "weights.pt"
     weights = torch.load(other, weights_only=True)
     torch.save({name: tensor + 1 for name, tensor in weights.items()}, other)
-    with pytest.raises(Exception, match=r"expected weights .*, as the run began with"):
+    with pytest.raises(Exception, match=r"expected weights .*, with which the run was started"):
         setup.make_worker().warm_up()
 
 
