@@ -1,8 +1,8 @@
 """The public functions of this package: `fit`, `evaluate` and `predict`.
 
 A run is a folder with everything of one training: its recipe, weights, logs and scores. `Run` opens
-such a folder. A phase is one part of a run with weights of its own, such as training the RGB branch;
-a branch is the network of one stream (RGB frames or optical flow).
+such a folder. A phase is one part of a run with weights of its own, such as training the RGB
+branch. A branch is the network of one stream, such as RGB frames or optical flow.
 """
 
 import os

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 CHANGES = {
-    "title": "A training of flowkit doctor",
+    "title": "Test training of flowkit doctor",
     "dataset": "doctor",
     "classes": "2",
     "iterations": "0",

@@ -55,7 +55,7 @@ def train(tiny_changes, store, tmp_path):
         ({"network.cma": "true", "streams": "[rgb, flow]", "network.backbone": "vgg16"},
          "network.positions: no step is named to insert attention after"),
         ({**P3D, "data.clip": "{length: 5}"}, "p3d cannot process clips of 5 frames.*2, 4, "),
-        ({**P3D, "network.backbone": "i3d"}, "i3d cannot process clips of 4 frames.*of 8 frames or"),
+        ({**P3D, "network.backbone": "i3d"}, "i3d cannot process clips of 4 frames.*of 8 frames"),
         ({"training.only": "[layer9]"}, "no part 'layer9'; its parts are dropout, conv1"),
         ({"training.only": "[dropout]"}, "phase rgb trains no weights of the network"),
         ({"labels": "many", "classes": "3"}, "the recipe is for 3 classes, .* has 2"),

@@ -53,7 +53,7 @@ def test_training_stops_goes_on_and_is_evaluated(tmp_path, store, settings):
     with pytest.raises(RunError, match="is not finished"):
         call(evaluate, run, "--store", store.path, *QUICK)
     code, said = call(*command)
-    assert "going on at step 1" in said
+    assert "resuming at step 1" in said
     assert f"flowkit evaluate {run}" in said
     assert Run(run).recipe.seed == 3
     assert [session["threads"] for session in Run(run).facts["sessions"]] == [1, 1]
@@ -98,7 +98,7 @@ def test_single_figures_and_what_they_refuse(finished, store):
     assert not (finished / "figures" / "fusion.png").exists()
     with pytest.raises(UsageError, match="no figure 'fushion'; did you mean 'fusion'"):
         call(report, finished, "fushion")
-    with pytest.raises(UsageError, match="shares from 0 to 1"):
+    with pytest.raises(UsageError, match="numbers from 0 to 1"):
         call(report, finished, "attention", "--store", store.path, "--point", "3", "0.5")
     with pytest.raises(RunError, match="not in the subset"):
         call(report, finished, "attention", "--store", store.path, "--video", "video 01")

@@ -276,5 +276,7 @@ def test_parts_that_are_not_there(begin):
     run = begin(training__only="[layer9]", iterations=0, testing__controls="[]")
     phase = list_phases(run.recipe)[0]
     network = make_network(run.recipe, phase, "flow")
-    with pytest.raises(UsageError, match="ResNet has no part 'layer9'; its parts are dropout, conv1"):
+    with pytest.raises(
+        UsageError, match="ResNet has no part 'layer9'; its parts are dropout, conv1"
+    ):
         set_train_mode(network, phase)

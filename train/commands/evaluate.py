@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 @run_argument
 @click.option("--store", type=PATH, required=True, help="Store with the test videos.")
 @click.option("--json", is_flag=True,
-              help="Print results as JSON: for each score top1, top5, mean_class and n, or mAP, "
-                   "wAP, …")  # fmt: skip
+              help="Print results as JSON: for each score top1, top5, mean_class and n (videos), "
+                   "or mAP, wAP, …")  # fmt: skip
 @machine_options
 def evaluate(
     run: Path, store: Path, json: bool, device: str, workers: int | None, threads: int | None
 ) -> None:
-    """Score the test videos of STORE with every phase of RUN.
+    """Score the test videos of a store with the networks of all phases of RUN.
 
-    Keeps scores and results in the run folder, from which `flowkit report` draws.
+    Saves scores and results in the run folder, where `flowkit report` finds them.
     """
     from flowkit.store import Store
     from flowkit.store.format.atomic import write_atomic
@@ -52,17 +52,17 @@ def show_progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]
     """Show one progress bar after another, each with its name."""
     with ExitStack() as stack:
 
-        def begin(name: str) -> Callable[[int, int], None]:
+        def start_bar(name: str) -> Callable[[int, int], None]:
             stack.close()
             return stack.enter_context(count_progress(name))
 
-        yield begin
+        yield start_bar
 
 
 def format_results(
     results: dict[str, dict[str, float]], costs: dict[str, dict[str, float]], recipe: "Recipe"
 ) -> str:
-    """Format the results as a table, beside those of the paper if the recipe has them."""
+    """Format the results as a table, with those of the paper if the recipe has them."""
     from train.evaluation.scores import METRICS
 
     width, metrics = max(map(len, [*results, *costs])), METRICS[recipe.labels]

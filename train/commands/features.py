@@ -20,12 +20,12 @@ from train.commands.options import PATH, device_option, precision_option
 @click.option("--backbone", metavar="NAME",
               help="Backbone of the weight file: resnet152, i3d, vgg16, …")  # fmt: skip
 @click.option("--stream", type=click.Choice(list(STREAMS)),
-              help="Stream that the network reads. [default: the one it was trained "
-                   "on]")  # fmt: skip
+              help="Stream whose network is used. [default: the only one of the "
+                   "run]")  # fmt: skip
 @click.option("--split", type=int, help="Which split of a multi-split run to use (1-based).")
 @click.option("--positions", type=click.IntRange(0),
-              help="Evenly spaced positions per video; 0: every position. [default: 25; 10 clips; "
-                   "all of audio]")  # fmt: skip
+              help="Evenly spaced positions per video; 0 for every position. [default: 25; 10 for "
+                   "clips; 0 for audio]")  # fmt: skip
 @click.option("--crops", type=click.Choice(["centre", "three", "ten"]),
               help="Crops at each position. [default: centre; three for clips]")  # fmt: skip
 @click.option("--size", type=click.IntRange(8),
@@ -33,32 +33,38 @@ from train.commands.options import PATH, device_option, precision_option
 @click.option("--clip-length", type=click.IntRange(1),
               help="Frames per clip. [default: the network's]")  # fmt: skip
 @click.option("--clip-stride", type=click.IntRange(1),
-              help="Distance between the frames of a clip. [default: the network's]")  # fmt: skip
+              help="Distance between the frames of a clip, in frames. [default: the "
+                   "network's]")  # fmt: skip
 @device_option
 @precision_option
-@click.option("--batch", type=click.IntRange(1), help="Images, clips or patches per batch.")
+@click.option("--batch", type=click.IntRange(1),
+              help="Images, clips or patches per batch. [default: 32 on CPU, 256 on GPU; an eighth "
+                   "of that for clips]")  # fmt: skip
 @click.option("--workers", type=click.IntRange(0),
-              help="Workers, one GPU or core each; 0 works without Ray. "
-                   "[default: all]")  # fmt: skip
+              help="Workers, with one GPU or core each; 0 to compute without Ray. "
+                   "[default: all GPUs or cores]")  # fmt: skip
 @click.option("--readers", type=click.IntRange(0),
-              help="Processes that read images for a worker. [default: a GPU's share of the "
-                   "cores; on CPUs a thread]")  # fmt: skip
+              help="Processes that read images for each worker; 0 for a thread. [default: the "
+                   "cores per GPU less 1; 0 on CPU]")  # fmt: skip
 @click.option("--shard", metavar="I/N",
-              help="Work only on part I (from 0) of N, for batch schedulers.")  # fmt: skip
+              help="Compute only part I (from 0) of N parts of the store, for batch "
+                   "schedulers.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), help="Process at most this many videos.")
-@click.option("--address", help="Address of a Ray cluster to join. [default: $RAY_ADDRESS]")
-@click.option("--retry-failed", is_flag=True, help="Try videos again that failed in earlier runs.")
+@click.option("--address", help="Address of a Ray cluster to use. [default: $RAY_ADDRESS]")
+@click.option("--retry-failed", is_flag=True, help="Retry videos that failed in earlier runs.")
 @click.option("--commit-seconds", "roll_seconds", type=float, default=300.0, show_default=True,
               help="Commit a shard at this age in seconds, or at 1 GiB.")  # fmt: skip
 @click.option("--strict", is_flag=True,
-              help="Exit with status 4 if any video is left without features.")  # fmt: skip
+              help="Exit with status 4 if any video has no features in the end.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.pass_context
 def features(
     context: click.Context, /, store: Path, name: str, shard: str | None, strict: bool,
     as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Compute local features of all videos of a store; run it again to go on.
+    """Compute local features of all videos of a store.
+
+    Run the same command again to continue after an interruption.
 
     \b
     flowkit features --store S --model runs/flow --stream flow --name flow --positions 20
@@ -66,7 +72,7 @@ def features(
     flowkit features --store S --model runs/i3d --name clips --positions 10 --crops three
     flowkit features --store S --model vgg16_audio.pth --backbone vgg16 --name audio
 
-    A feature is what the network pools before its last layer, kept as float16.
+    A feature is the pooled output of the network before its last layer, stored as float16.
     """
     from dataclasses import fields
 

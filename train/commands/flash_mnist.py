@@ -9,7 +9,7 @@ from train.commands.options import PATH
 
 @click.command("flash-mnist")
 @click.option("--store", type=PATH, default=Path("stores/flash_mnist"), show_default=True,
-              help="Store to make or complete.")  # fmt: skip
+              help="Folder of the store to build or complete.")  # fmt: skip
 @click.option("--data", type=PATH,
               help="Folder of the MNIST files. [default: $FLOWKIT_DATA/mnist]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
@@ -20,15 +20,15 @@ from train.commands.options import PATH
 def flash_mnist(
     store: Path, data: Path | None, seed: int, epochs: int | None, threads: int | None
 ) -> None:
-    """Make the store of Flash-MNIST: 112,640 videos of 25 local features.
+    """Build the store of Flash-MNIST: 112,640 videos of 25 local features.
 
-    Draws the videos from MNIST's digits, trains the CNN that reads their frames, and stores its
-    features. The frames are not kept: they can be made again from the seed. Then:
+    Draws the videos from MNIST's digits, trains a CNN on noisy digits, and stores the features that
+    it computes. Frames are not stored, because the seed decides them. Then train:
 
     \b
     flowkit train flash_mnist_clusters --store S --run R
 
-    A command that was interrupted goes on where it was.
+    Run the same command again to continue after an interruption.
     """
     import torch
 
@@ -50,5 +50,5 @@ def flash_mnist(
     click.echo(
         f"{store}: {len(Store(store)):,} videos of {facts['digits']['train']:,} training and "
         f"{facts['digits']['test']:,} test digits; the CNN reads {accuracy['digits']:.2%} of the "
-        f"test digits in noise, and {accuracy['noise']:.2%} of noise, rightly"
+        f"test digits in noise and {accuracy['noise']:.2%} of the noise correctly"
     )

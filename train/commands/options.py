@@ -1,4 +1,4 @@
-"""Define the arguments and options that the training commands share, and convert their values."""
+"""Define the arguments and options that the training commands share, and parse their values."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ PATH = click.Path(path_type=Path)
 run_argument = click.argument("run", type=PATH)
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-    help="Device to compute on; auto takes a GPU if PyTorch sees one.",
+    help="Device to compute on; auto uses a GPU if PyTorch finds one.",
 )  # fmt: skip
 precision_option = click.option(
     "--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32",
@@ -34,19 +34,19 @@ def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def parse_changes(changes: tuple[str, ...], option: str) -> dict[str, str]:
-    """Parse ``NAME=VALUE`` texts into a dict.
+    """Parse strings ``NAME=VALUE`` into a dictionary.
 
     Args:
-        changes: The texts.
-        option: The option that they come from, for the error.
+        changes: The strings.
+        option: Name of their option, for the error message.
 
     Raises:
-        UsageError: A text has another form.
+        UsageError: A string is not of the form NAME=VALUE.
     """
     from flowkit.errors import UsageError
 
     pairs = [change.partition("=") for change in changes]
     for name, sign, _ in pairs:
         if not name or not sign:
-            raise UsageError(f"{option} takes NAME=VALUE, got {name!r}")
+            raise UsageError(f"{option} expects NAME=VALUE, got {name!r}")
     return {name: value for name, _, value in pairs}

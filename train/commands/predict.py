@@ -15,20 +15,21 @@ from train.commands.options import PATH, machine_options, run_argument
               help="Store with features, for a run on feature sets; VIDEO is then the id of a "
                    "video in it.")  # fmt: skip
 @click.option("-o", "--out", type=PATH, default=Path("prediction.png"), show_default=True,
-              help="Image file to write: frames, flow and the likeliest classes.")  # fmt: skip
+              help="Image file to write: frames, flow and the most probable classes.")  # fmt: skip
 @click.option("--backend", default="auto", show_default=True, help="Optical-flow backend.")
 @click.option("--json", is_flag=True,
-              help="Print the five likeliest classes and their probabilities as JSON.")  # fmt: skip
+              help="Print the five most probable classes and their probabilities as "
+                   "JSON.")  # fmt: skip
 @machine_options
 def predict(
     run: Path, video: str, store: Path | None, out: Path, backend: str, json: bool,
     device: str, workers: int | None, threads: int | None,
 ) -> None:  # fmt: skip
-    """Classify a video file with a finished RUN: decode, flow, the five likeliest classes.
+    """Classify VIDEO with a finished RUN, and print the five most probable classes.
 
     \b
-    flowkit predict R a.mp4
-    flowkit predict R ID --store S        a run on feature sets, and a video that S has these of
+    flowkit predict R a.mp4               classify a video file
+    flowkit predict R ID --store S        classify a video of S from its features
     """
     from flowkit.errors import UsageError
     from flowkit.path_text import argument_to_text
@@ -41,7 +42,7 @@ def predict(
     if store is not None:
         prediction = predict_stored(Run(run), Store(store), argument_to_text(video), settings)
     elif not Path(video).is_file():
-        raise UsageError(f"expected a video file, got {video}; check the path")
+        raise UsageError(f"expected a video file, but there is no file {video}; check the path")
     else:
         prediction = predict_video(Run(run), Path(video), settings, backend)
     draw_prediction(prediction, Path(video).name).savefig(out)

@@ -1,4 +1,4 @@
-"""Define `flowkit recipes`, which lists the recipes and what they need that is on this machine."""
+"""Define `flowkit recipes`, which lists the training recipes, or prints one of them."""
 
 import json as json_text
 from collections.abc import Container
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", required=False)
 @click.option("--json", is_flag=True, help="Print the list as JSON, one object per recipe.")
-@click.option("--explain", is_flag=True, help="With NAME: say above each key what it means.")
+@click.option("--explain", is_flag=True, help="With NAME: explain each key in a comment above it.")
 def recipes(name: str | None, json: bool, explain: bool) -> None:
-    """List the recipes: paper, what it reports, what is needed, and whether that is here.
+    """List the training recipes, or print the recipe NAME with all its values.
 
-    A store is looked for in stores/<dataset>, weights where `flowkit train` would find them. With
-    NAME, print a recipe whole.
+    The list shows the paper, its results, what is needed, and which of that is on this machine:
+    stores are looked for in stores/<dataset>, and weights where `flowkit train` finds them.
     """
     from train.recipe.explanation import explain_recipe
     from train.recipe.recipe import list_recipes, read_recipe, write_recipe

@@ -15,7 +15,8 @@ from train.commands.options import PATH, run_argument
               help="Store to read frames from, for figures that show videos.")  # fmt: skip
 @click.option("--against", type=PATH, help="Another run to compare classes with.")
 @click.option("--beside", type=PATH, multiple=True, metavar="RUN",
-              help="Another run to draw beside this one; can be given more than once.")  # fmt: skip
+              help="Another run to draw into the same figure; can be given more than "
+                   "once.")  # fmt: skip
 @click.option("--video", "videos", multiple=True, metavar="ID", type=argument_to_text,
               help="Id of a video to show; can be given more than once.")  # fmt: skip
 @click.option("--point", "points", multiple=True, type=(float, float), metavar="X Y",
@@ -28,21 +29,21 @@ def report(
     """Draw figures and tables of an evaluated RUN, and write its report.html.
 
     \b
-    flowkit report R --store S                        all that the run has something for
+    flowkit report R --store S                        all figures that apply to the run
     flowkit report R iterations                       accuracy per iteration (Table 1)
-    flowkit report R parameters                       what a score costs (Table 2)
-    flowkit report R classes --against R0             most improved classes, lost confusions
+    flowkit report R parameters                       parameters of each score (Table 2)
+    flowkit report R classes --against R0             most improved classes, resolved confusions
     flowkit report R fusion                           accuracy over fusion weights
     flowkit report R attention --store S --video ID   attention maps with arrows
-    flowkit report R receptive --store S              where pyramid attention looks
-    flowkit report R frames --store S --against R1    accuracy over K (evaluates for each K)
+    flowkit report R receptive --store S              positions that pyramid attention weights most
+    flowkit report R frames --store S --against R1    accuracy over K frames (evaluates for each K)
     flowkit report R gains --against R0               classes that gained and lost most
     flowkit report R accuracies                       classes sorted by accuracy
-    flowkit report R confusion
-    flowkit report R curves
+    flowkit report R confusion                        confusion matrix
+    flowkit report R curves                           loss and accuracy of each phase by epoch
     flowkit report R epochs --beside R1 --beside R2   accuracy by epoch of several runs
-    flowkit report R weights --store S --video ID     of each unit of attention over a set
-    flowkit report R heaviest --store S --video ID    frames by their attention over a set
+    flowkit report R weights --store S --video ID     weights of each attention unit over a set
+    flowkit report R heaviest --store S --video ID    frames by their weight over a set
     """
     from flowkit.errors import UsageError
     from flowkit.store import Store
@@ -51,7 +52,7 @@ def report(
     from train.runs.run import Run
 
     if any(not (0 <= x <= 1 and 0 <= y <= 1) for x, y in points):
-        raise UsageError("--point takes shares from 0 to 1, such as 0.5 0.5 for the middle")
+        raise UsageError("--point expects two numbers from 0 to 1, such as 0.5 0.5 for the middle")
     opened_run = Run(run)
     opened_store = Store(store) if store else None
     if opened_store is not None:

@@ -7,7 +7,7 @@ import click
 from train.commands.options import PATH, machine_options, parse_changes, precision_option
 
 INTERRUPTED = 130
-"""Exit status after a signal."""
+"""Exit status after SIGINT or SIGTERM."""
 
 
 @click.command()
@@ -15,13 +15,13 @@ INTERRUPTED = 130
 @click.option("--store", type=PATH, required=True,
               help="Store of frames, flow, audio or features to train on.")  # fmt: skip
 @click.option("--run", type=PATH, required=True,
-              help="Folder of the run; made if it does not exist.")  # fmt: skip
+              help="Folder of the run; created if it does not exist.")  # fmt: skip
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
               help="Change a value of the recipe, such as training.epochs=10; can be given more "
                    "than once.")  # fmt: skip
 @click.option("--weights", multiple=True, metavar="BRANCH=FILE",
-              help="Initial weights of a branch (rgb, flow, both; audio; sets): a weight file, or "
-                   "the folder of a finished phase.")  # fmt: skip
+              help="Initial weights of a branch (rgb, flow, both, audio or sets): a weight file, "
+                   "or the folder of a finished phase.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), help="Random seed; the same as --set seed=N.")
 @click.option("--processes", type=click.IntRange(1),
               help="Training processes, started with Ray Train. [default: 1]")  # fmt: skip
@@ -45,7 +45,7 @@ def train(
     flowkit train kinetics_cma --store S --run R --processes 8 --precision bfloat16
 
     Run the same command again to continue after an interruption. Ctrl-C stops after the current
-    step and writes a checkpoint; a killed run continues from its last checkpoint.
+    step and writes a checkpoint; a killed training continues from its last checkpoint.
     """
     from flowkit.errors import UsageError
     from flowkit.store import Store

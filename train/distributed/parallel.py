@@ -2,8 +2,8 @@
 
 One process is the default and does not need Ray. With several, each process takes its share of
 every batch. Gradients are averaged (DistributedDataParallel) and batch normalization sees the
-whole batch. The result therefore equals that of one process with the same batch, up to rounding
-and dropout, which each process draws for itself.
+whole batch. The result is therefore that of one process with the same batch, except for rounding
+and for dropout, which is random in each process.
 """
 
 import os
@@ -108,14 +108,14 @@ def launch(work: Callable[[Process], None], settings: Settings) -> None:
     """
     on_gpu = settings.device == "cuda"
     share = {"CPU": 1 if not on_gpu else max(1, settings.workers)}
-    # One core more than needed: the trainer of older Ray versions takes one for itself.
+    # One core more than needed, because the trainer of older Ray versions uses one itself.
     cores = max(len(os.sched_getaffinity(0)), settings.processes * share["CPU"] + 1)
     gpus = torch.cuda.device_count() if on_gpu else 0
-    # On a busy machine importing PyTorch may take more than the 30 s after which Ray Train gives
-    # up and starts again, forever.
-    patience = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": START_SECONDS}
+    # On a busy machine importing PyTorch may take more than 30 s. After this time Ray Train would
+    # stop the processes and start them again, without end.
+    environment = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": START_SECONDS}
     with (
-        open_ray(find_address(None), cores, gpus, patience),
+        open_ray(find_address(None), cores, gpus, environment),
         tempfile.TemporaryDirectory() as folder,
     ):
         from ray.train import FailureConfig, RunConfig, ScalingConfig

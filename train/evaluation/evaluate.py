@@ -1,13 +1,20 @@
-"""Evaluate a finished run: compute every score that its recipe lists, and count parameters.
+"""Evaluate a finished run: score its test videos with the network of each phase.
+
+The metrics of a run have these names:
 
     iter_0/rgb, iter_0/flow, iter_0/fusion     the branches alone, fused 1:1
-    iter_1/rgb, iter_1/flow, iter_1/fusion     after the first iteration, fused 5:1; …
-    a control's name/rgb                       the same with one component removed or changed
+    iter_1/rgb, iter_1/flow, iter_1/fusion     after the phase iter_1, fused 5:1
+    iter_2/…                                   after the phase iter_2, fused 1:5, and so on
+    NAME/rgb                                   of a control experiment: the RGB score of iter_1 with
+                                               one component removed or changed
     mean/…                                     means over splits, where there are several
 
-Without iterations the names are just rgb, flow and fusion. Audio runs have audio, and runs on
-feature sets have sets. Every video of the subset is scored once, without padding, dropping or
-replacing any. Audio runs only score videos that have sound; `n` is the number of scored videos.
+Without iterations the names are just rgb, flow and fusion. Runs on audio have audio, and runs on
+feature sets have sets. Every video of the subset is scored exactly once. Runs on audio score only
+videos that have sound; `n` is the number of scored videos.
+
+A branch is the network of one stream, after which its score is named. A `Scoring` is one group of
+scores, such as iter_1: it lists the phase whose network computes the score of each branch.
 """
 
 from collections.abc import Callable
@@ -41,20 +48,20 @@ def evaluate(
         run: The finished run.
         store: The store with the test videos.
         settings: Device, precision and processes.
-        progress: Given the name of a step, returns a function that is called with the number of
-            videos scored and their total.
+        progress: Called with the name of each step. It returns a function that is then called with
+            the number of videos scored so far and their total.
 
     Returns:
         Metrics by the name of the score, as listed in the module docstring.
 
     Raises:
-        RunError: The run is not finished, or the store has other classes.
+        RunError: The run is not finished, or the store has classes other than the run's.
     """
     unfinished = [phase.name for phase in run.list_unfinished_phases()]
     if unfinished:
         raise RunError(
-            f"{run.path} is not finished (left: {', '.join(unfinished)}); flowkit train goes on "
-            "with it"
+            f"{run.path} is not finished (phases to train: {', '.join(unfinished)}); run flowkit "
+            "train again to continue it"
         )
     run.check_store(store)
     torch.set_num_threads(settings.threads)
@@ -84,8 +91,8 @@ def score_phases(
         store: The store with the videos.
         settings: Device, precision and processes.
         progress: See `evaluate`.
-        video: A subset of the store and the row of the only video of it to score, which needs no
-            label. Default: all test videos.
+        video: The only video to score, which needs no label: the name of a subset that it is in,
+            and its row in the store. Default: all test videos.
 
     Returns:
         The scores by branch, and ``fusion`` if the scoring has one.
@@ -120,10 +127,10 @@ def score_videos(
         run: The run.
         phase: The phase whose network is used.
         branches: Branches to score.
-        control: How the flow is changed, or None.
+        control: How the flow is changed in a control experiment, or None.
         store: The store with the videos.
         settings: Device, precision and processes.
-        report: Called with the number of videos scored and their total.
+        report: Called with the number of videos scored so far and their total.
         video: See `score_phases`.
 
     Returns:

@@ -40,7 +40,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Prediction:
-    """Class probabilities of a video, and what the network saw."""
+    """Class probabilities of a video, and a few of its frames and flow fields for drawing."""
 
     classes: tuple[str, ...]
     """Names of the classes by class id."""
@@ -52,13 +52,13 @@ class Prediction:
     """The colour-coded flow of the same moments, uint8 (H, W, 3)."""
 
     def top(self, count: int = SHOWN) -> list[tuple[str, float]]:
-        """Return the likeliest classes with their probabilities, best first."""
+        """Return the names and probabilities of the most probable classes, best first."""
         order = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.classes[i], float(self.probabilities[i])) for i in order]
 
 
 def predict_video(run: Run, video: Path, settings: Settings, backend: str = "auto") -> Prediction:
-    """Classify a video file with the last score of a finished run: the fusion, if it has one.
+    """Classify a video file with the last score of a finished run, which is a fusion if it has one.
 
     Args:
         run: The run.
@@ -77,12 +77,12 @@ def predict_video(run: Run, video: Path, settings: Settings, backend: str = "aut
     store_recipe = task.recipe_for_video_file(StoreRecipe.from_dict(run.facts["store_recipe"]))
     if store_recipe is None:
         raise RunError(
-            f"{run.path} was trained on features, which no video file has: extract them into a "
-            "store (flowkit extract, flowkit features) and give it and the video's id: "
-            "flowkit predict RUN ID --store S"
+            f"{run.path} was trained on features, which a video file does not have: extract them "
+            "into a store (flowkit extract, flowkit features), and name the store and the id of "
+            "the video: flowkit predict RUN ID --store S"
         )
     if not run.is_finished():
-        raise RunError(f"{run.path} is not finished; flowkit train goes on with it")
+        raise RunError(f"{run.path} is not finished; run flowkit train again to continue it")
     torch.set_num_threads(settings.threads)
     with tempfile.TemporaryDirectory(prefix="flowkit-") as folder:
         store = extract_one(video, store_recipe, run.classes, Path(folder) / "store", backend)
@@ -108,11 +108,13 @@ def predict_stored(run: Run, store: Store, id: str, settings: Settings) -> Predi
     """
     task = find_task(run.recipe)
     if task.recipe_for_video_file(StoreRecipe.from_dict(run.facts["store_recipe"])) is not None:
-        raise RunError(f"{run.path} was trained on {task.name}: give a video file, and no --store")
+        raise RunError(
+            f"{run.path} was trained on {task.name}: name a video file, and leave out --store"
+        )
     run.check_store(store)
     row = store.find(id)
     if row is None:
-        raise UsageError(f"{store.path} has no video {id!r}; give the id of one that it has")
+        raise UsageError(f"{store.path} has no video {id!r}; use the id of a video of this store")
     subsets = store.index.value("subsets", row)
     if not subsets:
         raise UsageError(f"{store.path}: video {id!r} is in no subset; index the store again")
@@ -130,16 +132,16 @@ def score_video(run: Run, store: Store, subset: str, row: int, settings: Setting
         settings: Device of the networks.
     """
     scoring = choose_scoring(run)
-    alone = replace(settings, workers=0)
-    scores = score_phases(run, scoring, store, alone, video=(subset, row))
+    without_workers = replace(settings, workers=0)
+    scores = score_phases(run, scoring, store, without_workers, video=(subset, row))
     pairs = {
         branch: (scores[branch].logits[0], scores[branch].softmax[0]) for branch in scoring.phases
     }
-    return Prediction(run.classes, combine(run, scoring, pairs), *draw_images(store[row]))
+    return Prediction(run.classes, combine_scores(run, scoring, pairs), *draw_images(store[row]))
 
 
 def choose_scoring(run: Run) -> Scoring:
-    """Return the last scoring that is not a control."""
+    """Return the last scoring that is not a control experiment."""
     controls = {phase.name for phase in list_phases(run.recipe) if phase.uniform}
     scorings = [
         scoring
@@ -184,10 +186,10 @@ def extract_one(
     return Store(root)
 
 
-def combine(
+def combine_scores(
     run: Run, scoring: Scoring, scores: Mapping[Branch, tuple[F32, F32]]
 ) -> npt.NDArray[np.float32]:
-    """Combine scores into probabilities by the weights of the scoring.
+    """Combine the scores of branches into probabilities, with the weights of the scoring.
 
     Args:
         run: The run.
@@ -209,26 +211,26 @@ def combine(
 
 
 def draw_images(video: Video, count: int = 3) -> tuple[list[Any], list[Any]]:
-    """Return a few frames of a video and its colour-coded flow, as far as the store has them."""
+    """Draw a few frames of a video and their flow in colours, as far as the store has them."""
     total = video.num_flow or video.num_frames
     if not {"rgb", "flow"} & set(video.streams):
         return [], []
-    times = np.linspace(0, total - 1, min(count, total)).astype(int).tolist()
-    frames = [video.rgb(t) for t in times if "rgb" in video.streams]
-    return frames, [flow_to_color(video.flow(t)) for t in times if video.num_flow]
+    indices = np.linspace(0, total - 1, min(count, total)).astype(int).tolist()
+    frames = [video.rgb(t) for t in indices if "rgb" in video.streams]
+    return frames, [flow_to_color(video.flow(t)) for t in indices if video.num_flow]
 
 
 def draw_prediction(prediction: Prediction, title: str) -> "Figure":
-    """Draw the frames above their flow, beside a bar chart of the likeliest classes."""
+    """Draw the frames above their flow, beside a bar chart of the most probable classes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.2), layout="constrained", dpi=130)
     columns = max(len(prediction.frames), len(prediction.flows), 1)
     grid = figure.add_gridspec(2, columns + 2)
-    for row, pictures in enumerate((prediction.frames, prediction.flows)):
-        for column, picture in enumerate(pictures):
+    for row, images in enumerate((prediction.frames, prediction.flows)):
+        for column, image in enumerate(images):
             axes = figure.add_subplot(grid[row, column])
-            axes.imshow(picture)
+            axes.imshow(image)
             axes.set_axis_off()
     bars = figure.add_subplot(grid[:, -2:])
     names, values = zip(*reversed(prediction.top()), strict=True)

@@ -1,10 +1,10 @@
 # ruff: noqa: N803
-"""Scores of videos: averaged over views, saved to files, fused and measured.
+"""Average the scores of videos over views, save and fuse them, and compute metrics.
 
-A video's score is the mean over all its views (segments × crops). The scores of the branches are
-fused by a weighted sum. Chi et al. 2019, §4.4, fuse frame by frame and then average, which is
-equivalent because both are sums. Averaging logits differs from averaging probabilities, so both
-averages are kept.
+A video has one score for each class: the mean over all its views (segments × crops). A branch is
+the network of one stream. The scores of the branches are fused by a weighted sum. Chi et al. 2019,
+§4.4, fuse frame by frame and then average, which is equivalent because both are sums. Averaging
+logits differs from averaging probabilities, so both averages are kept.
 
     N C  videos, classes
 """
@@ -22,7 +22,7 @@ from train.runs.run import RunError
 
 Labels = Literal["one", "many"]
 Views = Literal["mean", "max"]
-# Metrics that `measure` returns, best known first, with their titles in tables.
+# Metrics that `measure` returns, with their titles in tables. The first one represents a result.
 METRICS: dict[Labels, dict[str, str]] = {
     "one": {"top1": "top-1", "top5": "top-5", "mean_class": "class mean"},
     "many": {"mAP": "mAP", "wAP": "wAP", "mAP_sklearn": "mAP (sklearn)"},
@@ -32,7 +32,10 @@ TOP = 5
 
 
 def choose_metric(labels: Labels) -> tuple[str, str]:
-    """Return the key and the title of the metric that represents a result."""
+    """Return the key and the title of the metric that represents a result.
+
+    It is top1 for recipes with ``labels: one``, and mAP for ``labels: many``.
+    """
     return next(iter(METRICS[labels].items()))
 
 
@@ -47,7 +50,7 @@ class Scores:
     logits: F32
     """Averaged logits (N, C)."""
     softmax: F32
-    """Averaged probabilities (N, C); with many labels they are those of each class separately."""
+    """Averaged probabilities (N, C): softmax, or with many labels the sigmoid of each class."""
 
     def save(self, path: Path) -> None:
         """Save the scores as an .npz file, atomically."""
@@ -85,13 +88,13 @@ def fuse_scores(
     """Fuse the scores of two networks on the same videos by a weighted sum.
 
     Args:
-        rgb: Scores of the first network.
-        flow: Scores of the second network.
-        weights: Weights of the two.
+        rgb: Scores of the RGB branch.
+        flow: Scores of the flow branch.
+        weights: Weights of RGB and flow.
         over: Which averages to sum.
 
     Returns:
-        The fused scores, the same in both kinds of average.
+        The fused scores. Their fields `logits` and `softmax` both contain the sum.
 
     Raises:
         RunError: The videos differ.
@@ -114,7 +117,7 @@ def average_views(
     Args:
         logits_VC: Logits (V, C) of the V views.
         labels: "one" uses softmax, "many" sigmoid.
-        views: "mean" averages, "max" takes the highest.
+        views: "mean" for the mean over views, "max" for the maximum of each class.
 
     Returns:
         Logits and probabilities, (C,) each.
@@ -131,8 +134,9 @@ def average_views(
 def measure(scores: F32, labels: npt.NDArray[Any]) -> dict[str, float]:
     """Measure accuracy, or average precision for videos with many labels.
 
-    Equal scores count as wrong, so that a network that scores all classes alike is never right.
-    The mean over classes covers those that have videos.
+    If another class has the same score as the right one, the prediction counts as wrong, so that a
+    network with equal scores for all classes is never right. mean_class is the mean accuracy over
+    the classes that have videos.
 
     Args:
         scores: Scores (N, C).
@@ -146,8 +150,8 @@ def measure(scores: F32, labels: npt.NDArray[Any]) -> dict[str, float]:
         return measure_average_precision(scores, labels)
     from sklearn.metrics import recall_score  # takes a second to import; training does not need it
 
-    own_scores = np.take_along_axis(scores, labels[:, None], axis=1)
-    rank = (scores >= own_scores).sum(axis=1) - 1
+    label_scores = np.take_along_axis(scores, labels[:, None], axis=1)
+    rank = (scores >= label_scores).sum(axis=1) - 1
     predicted = predict_classes(scores, rank, labels)
     mean_class = recall_score(labels, predicted, labels=np.unique(labels), average="macro")
     return {
@@ -164,9 +168,9 @@ def predict_classes(
     """Return the predicted class of each video; on a tie with the right class, a wrong one."""
     best = scores.argmax(axis=1)
     tied = (best == labels) & (rank > 0)
-    other = scores.copy()
-    other[np.arange(len(labels)), labels] = -np.inf
-    predicted: npt.NDArray[np.int64] = np.where(tied, other.argmax(axis=1), best)
+    wrong_scores = scores.copy()
+    wrong_scores[np.arange(len(labels)), labels] = -np.inf
+    predicted: npt.NDArray[np.int64] = np.where(tied, wrong_scores.argmax(axis=1), best)
     return predicted
 
 

@@ -48,7 +48,9 @@ def is_run(model: str) -> bool:
 def load_from_run(options: NetworkOptions) -> FeatureNetwork:
     """Load the network (branch) of one stream from a run, in which it was trained alone."""
     if options.backbone is not None:
-        raise UsageError(f"{options.model} is a run, whose recipe names the backbone: no --backbone")
+        raise UsageError(
+            f"{options.model} is a run, whose recipe names the backbone: no --backbone"
+        )
     run = Run(options.model)
     recipe, stream = choose_stream(run, options.stream)
     phase = choose_phase(run, stream, options.split)
@@ -95,10 +97,14 @@ def choose_stream(
         )
     streams = recipe.streams
     if requested is None and len(streams) > 1:
-        raise UsageError(f"{run.path} has networks of {' and '.join(streams)}: choose one with --stream")
+        raise UsageError(
+            f"{run.path} has networks of {' and '.join(streams)}: choose one with --stream"
+        )
     stream = requested or streams[0]
     if stream not in streams:
-        raise UsageError(f"{run.path} has a network of {' and '.join(streams)}, but none of {stream}")
+        raise UsageError(
+            f"{run.path} has a network of {' and '.join(streams)}, but none of {stream}"
+        )
     has_blocks = recipe.network.cma or stream in recipe.network.non_local
     if recipe.network.pyramid or has_blocks:
         kind = "pyramid attention" if recipe.network.pyramid else "attention blocks"

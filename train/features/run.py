@@ -1,7 +1,7 @@
 """Compute the missing features of the videos in a store.
 
 The steps of such a run are those of flowkit/extraction/store_run.py, which also extracts videos;
-only the worker differs. (A run of `flowkit train` is another thing: a folder with a trained network.)
+only the worker differs. A run of `flowkit train` is something else: a folder of trained networks.
 """
 
 import os

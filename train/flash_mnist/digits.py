@@ -4,7 +4,7 @@ Long et al., Attention Clusters, CVPR 2018, §4.1: "We pretrain CNNs on MNIST wi
 to extract local features". As in the authors' code there are eleven classes (ten digits, and noise
 alone), five noisy copies of each MNIST digit, and one noise frame for every two digits.
 
-Deviations, because the paper had six times as many digits as this reproduction: noise is drawn
+Deviations, because the paper had six times as many digits as this reproduction: noise is generated
 anew each time, each digit is shifted by up to ``shift`` pixels, and training takes ``epochs``
 instead of one. Without shifts the network memorizes 10,000 digits, and the features of training
 videos are then better than those of test videos. The optimizer is Adam with a rate that decreases
@@ -49,9 +49,9 @@ class DigitTraining:
     """Dropout probability."""
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1), ("shift", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        for name, minimum in (("epochs", 1), ("batch", 1), ("shift", 0)):
+            if getattr(self, name) < minimum:
+                raise UsageError(f"{name}: expected at least {minimum}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,8 @@ def train_digits(
         for _ in range(training.epochs):
             order = rng.permutation(samples)
             for start in range(0, samples, training.batch):
-                numbers = order[start : start + training.batch]
-                images, labels = draw_batch(rng, videos, numbers, training.shift)
+                sample_indices = order[start : start + training.batch]
+                images, labels = draw_batch(rng, videos, sample_indices, training.shift)
                 loss = functional.cross_entropy(network(images), labels)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -117,12 +117,12 @@ def count_samples(digits: Digits) -> int:
 def draw_batch(
     rng: np.random.Generator, videos: FlashMNIST, samples: npt.NDArray[np.int64], shift: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw the frames of numbered samples of an epoch.
+    """Draw the frames of some samples of an epoch.
 
     Args:
         rng: Generator of noise and shifts.
         videos: The data set.
-        samples: Numbers of samples, int64 (n,).
+        samples: Indices of the samples in the epoch, int64 (n,).
         shift: Greatest shift of a digit in pixels.
 
     Returns:
@@ -132,10 +132,12 @@ def draw_batch(
     frames = draw_noise(rng, videos.noise, len(samples))
     labels = np.full(len(samples), NOISE)
     shown = np.flatnonzero(samples < COPIES * len(digits))
-    numbers = samples[shown] % len(digits)
-    ink = shift_images(digits.images[numbers], rng.integers(-shift, shift + 1, (len(shown), 2)))
+    digit_indices = samples[shown] % len(digits)
+    ink = shift_images(
+        digits.images[digit_indices], rng.integers(-shift, shift + 1, (len(shown), 2))
+    )
     frames[shown] = np.maximum(frames[shown], ink)
-    labels[shown] = digits.labels[numbers]
+    labels[shown] = digits.labels[digit_indices]
     return torch.from_numpy(frames), torch.from_numpy(labels)
 
 
@@ -180,8 +182,8 @@ def extract_features(
     """Extract the local features of videos.
 
     The features are the log-softmax of the 50 hidden units, as in the authors' code. With dropout,
-    clusters without the shifting operation learn nothing from them, but learn most from the hidden
-    units themselves.
+    attention clusters without the shifting operation learn nothing from these features, but would
+    learn most from the hidden units themselves.
 
     Args:
         network: The digit CNN in eval mode.

@@ -47,7 +47,7 @@ BLOCK = 1024
 large arrays reuse, by gigabytes in the end."""
 
 Progress = Callable[[str], Any]
-"""Begins a step of the given name; returns a context that gives ``progress(done, total)``."""
+"""Starts the step of a name; returns a context manager that yields ``progress(done, total)``."""
 
 
 def make_store(
@@ -62,14 +62,14 @@ def make_store(
         path: Folder of the store.
         videos: The Flash-MNIST data set.
         training: Training settings of the digit CNN.
-        progress: Called with the name of each step; returns a context that gives the function to
-            call with the number of items done and their total.
+        progress: Called with the name of each step. Returns a context manager that yields a
+            function, which is called with the number of items done and their total.
 
     Returns:
         The content of ``<path>.json``.
 
     Raises:
-        UsageError: The existing digit CNN has other digits, another seed or other settings.
+        UsageError: The existing digit CNN was trained with other digits, seed or settings.
         RecipeError: The store belongs to another network.
     """
     network, facts = find_network(path, videos, training, progress)
@@ -89,12 +89,12 @@ def annotate(videos: FlashMNIST) -> AnnotationTable:
     """Build the annotations: class and subset of every video."""
     rows = [
         Annotation(
-            id=videos.name(split, number),
-            labels=(Label(CLASS_NAMES[videos.label(split, number)]),),
+            id=videos.name(split, index),
+            labels=(Label(CLASS_NAMES[videos.label(split, index)]),),
             subsets=(split,),
         )
         for split in SPLITS
-        for number in range(videos.count(split))
+        for index in range(videos.count(split))
     ]
     return AnnotationTable(tuple(CLASS_NAMES), tuple(sorted(rows, key=lambda row: row.id)))
 
@@ -132,10 +132,10 @@ def write_features(
     for split in SPLITS:
         for start in range(0, videos.count(split), BLOCK):
             block = range(start, min(start + BLOCK, videos.count(split)))
-            numbers = [number for number in block if videos.name(split, number) not in store]
-            features = extract_features(network, videos.batch(split, numbers)) if numbers else ()
-            for number, vectors in zip(numbers, features, strict=True):
-                id = videos.name(split, number)
+            missing = [index for index in block if videos.name(split, index) not in store]
+            features = extract_features(network, videos.batch(split, missing)) if missing else ()
+            for index, vectors in zip(missing, features, strict=True):
+                id = videos.name(split, index)
                 writer.begin(id)
                 writer.append_rows(vectors, range(len(vectors)), [0] * len(vectors))
                 writer.end(
@@ -177,7 +177,7 @@ def find_network(
         The network in eval mode, and the content of ``<path>.json``.
 
     Raises:
-        UsageError: The existing network is damaged or was trained otherwise.
+        UsageError: The existing network is damaged, or was trained with other data or settings.
     """
     expected = {
         "seed": videos.seed,
@@ -216,9 +216,9 @@ def load_network(
         The network in eval mode, and all its facts.
 
     Raises:
-        UsageError: It is damaged, or its facts differ from those expected.
+        UsageError: It is damaged, or its facts differ from those that are expected.
     """
-    advice = f"remove {facts_file.name} and {weights_file.name} and begin another store"
+    advice = f"remove {facts_file.name} and {weights_file.name} and build another store"
     network = DigitNetwork()
     try:
         facts: dict[str, Any] = json.loads(facts_file.read_bytes())

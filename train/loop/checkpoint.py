@@ -1,7 +1,7 @@
 """Checkpoints: everything that a phase needs to resume exactly where it stopped.
 
-There is no random state to save: dropout is seeded by (seed, phase, step, process), and samples
-are drawn from (seed, epoch, video).
+There is no random state to save: the seed of dropout is computed from (seed, phase, step, process),
+and that of a sample from (seed, epoch, video).
 """
 
 import io
@@ -49,12 +49,12 @@ class Progress:
         """Resume from a checkpoint.
 
         Raises:
-            RunError: The checkpoint is incomplete or belongs to another model; it names the keys.
+            RunError: The checkpoint is incomplete or of another model. The message names the keys.
         """
         state = read_tensors(path)
         missing = {*STATEFUL_FIELDS, *PLAIN_FIELDS} - set(state)
         if missing:
-            raise RunError(f"{path}: not a checkpoint, it lacks {', '.join(sorted(missing))}")
+            raise RunError(f"{path} is not a checkpoint: it lacks {', '.join(sorted(missing))}")
         expected, saved = self.network.state_dict(), state["network"]
         differing = sorted(set(expected) ^ set(saved))
         differing += [n for n in expected if n in saved and expected[n].shape != saved[n].shape]
@@ -91,5 +91,5 @@ def read_tensors(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise RunError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict):
-        raise RunError(f"{path}: expected values by name, got {type(content).__name__}")
+        raise RunError(f"{path}: expected a dictionary, got {type(content).__name__}")
     return content

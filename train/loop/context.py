@@ -22,7 +22,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseContext:
-    """Everything the training loop needs to train one phase."""
+    """The objects and settings with which the training loop trains one phase."""
 
     run: Run
     """The run that the phase belongs to."""
@@ -41,7 +41,7 @@ class PhaseContext:
     log: Log
     """Receives lines of text for the user."""
     balance: Any = None
-    """Weights of the classes in the loss, float32 (C,), or None for equal weights."""
+    """Weight of each class in the loss, float32 (C,), or None for equal weights."""
 
     @property
     def task(self) -> AnyTask:
@@ -89,6 +89,6 @@ def read_batches(loader: Any, context: PhaseContext) -> Any:
             raise
         raise RunError(
             f"phase {context.phase.name}: a process that loads data died "
-            f"({' '.join(str(error).split())[:160]}). If it was short of memory, take fewer "
+            f"({' '.join(str(error).split())[:160]}). If it was short of memory, use fewer "
             "--workers, and run the same command again to continue from the last checkpoint"
         ) from error

@@ -1,13 +1,14 @@
 """Training loop of one phase.
 
-A step:     the loss of the trained branch's mean score over K segments (Chi et al. 2019, eq. 6,
-            7), or of the score of a feature set
-An epoch:   all training videos once, in a random order; then validation (validation.py), which
-            gives the same result for several processes as for one
-A phase:    its epochs; then weights.pt is written and the checkpoint removed
+    step      one update of the weights. The loss is that of the trained branch's mean score over K
+              segments (Chi et al. 2019, eq. 6, 7), or of the score of a feature set
+    epoch     all training videos once, in a random order; then validation (validation.py), which
+              gives the same result for several processes as for one
+    phase     one part of a run, which trains one branch (network of one stream) for some epochs.
+              Then weights.pt is written and the checkpoint is removed
 
-On the CPU, a phase that was stopped and resumed ends with the same bits as an uninterrupted one,
-given the same settings.
+On the CPU, a phase that was stopped and resumed ends with exactly the same weights as an
+uninterrupted one, given the same settings.
 """
 
 import math
@@ -79,7 +80,7 @@ def train_phase(
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.is_file():
         progress.load(checkpoint)
-        log(f"{phase.name}: going on at step {progress.step}, epoch {progress.epoch + 1}")
+        log(f"{phase.name}: resuming at step {progress.step}, epoch {progress.epoch + 1}")
     journal: Journal | NullLogger = NullLogger()
     if process.rank == 0:
         board = run.path / "tensorboard" / phase.name
@@ -96,7 +97,7 @@ def train_phase(
 
 
 def ignore_line(text: str) -> None:
-    """Ignore a line of text for the user, in all processes but the first."""
+    """Ignore a line of text for the user, in all processes except that of rank 0."""
 
 
 def train_epochs(
@@ -122,7 +123,7 @@ def train_epochs(
     validate = make_validation(context, progress.network)
     epochs = count_epochs(training, len(dataset))
     while progress.epoch < epochs:
-        # The index may have been rebuilt since the run began.
+        # The index of the store may have been rebuilt since the last epoch.
         context.run.check_store(Store(context.store.path), unchanged=True)
         context.task.set_train_mode(progress.network, context.phase)
         videos_taken = progress.taken // process.world
@@ -155,11 +156,11 @@ def make_training_loader(context: PhaseContext, dataset: TaskDataset) -> tuple[E
     """Make the loader of this process's share of each batch, and its sampler.
 
     Raises:
-        RunError: The processes cannot share a batch, or there are fewer videos than in a batch.
+        RunError: A batch cannot be divided by the processes, or is larger than the training set.
     """
     batch, process = context.phase.training.batch, context.process
     if batch % process.world:
-        raise RunError(f"a batch of {batch} videos cannot be shared by {process.world} processes")
+        raise RunError(f"a batch of {batch} videos cannot be divided by {process.world} processes")
     sampler = EpochSampler(
         len(dataset),
         training=True,
@@ -170,8 +171,8 @@ def make_training_loader(context: PhaseContext, dataset: TaskDataset) -> tuple[E
     share = batch // process.world
     if len(sampler) < share:
         raise RunError(
-            f"{context.store.path}: {len(dataset)} training videos are less than a batch of "
-            f"{batch}; take a smaller one (--set training.batch=N)"
+            f"{context.store.path}: {len(dataset)} training videos are fewer than a batch of "
+            f"{batch}; use a smaller batch (--set training.batch=N)"
         )
     return sampler, make_loader(dataset, sampler, share, context.settings, training=True)
 
@@ -303,7 +304,8 @@ def make_divergence_error(context: PhaseContext, step: int, problem: str) -> Run
     return RunError(
         f"phase {context.phase.name}: step {step} gave {problem}. "
         + (f"The last good checkpoint is {checkpoint}. " if checkpoint.exists() else "")
-        + "Take a smaller rate, clip the gradient (training.clip), or another precision"
+        + "Use a smaller rate (training.rate), clip the gradient (training.clip), or use another "
+        "--precision"
     )
 
 
@@ -319,7 +321,7 @@ def save_checkpoint(
     invalid = context.task.find_invalid_weights(progress.network)
     if invalid:
         raise make_divergence_error(
-            context, progress.step, f"weights that are no numbers ({invalid[0]}, …)"
+            context, progress.step, f"weights that are not finite ({invalid[0]}, …)"
         )
     if context.process.rank == 0:
         progress.save(context.run.folder(context.phase.name) / "checkpoint.pt")

@@ -1,4 +1,4 @@
-"""Losses of training, and the correctness of predictions."""
+"""Compute training losses and class weights, and find correct predictions."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 TOP = 5
-# Means over videos and, with many labels, over classes.
+# By the recipe's ``labels``. Each is a mean over videos and, with many labels, over classes.
 LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "one": functional.cross_entropy,
     "many": functional.binary_cross_entropy_with_logits,
@@ -38,9 +38,10 @@ def weigh_classes(labels: torch.Tensor, classes: int) -> torch.Tensor:
 
     Long et al., "Attention Clusters", CVPR 2018, §5.4: "we set the sample weight to 1/S if a given
     sample belongs to a class that contains S samples". Here the weights are scaled so that their
-    mean over the videos is 1. As printed, the loss would shrink by the class size, and so would the
-    gradients, which are clipped at 5 and to which learning rates are tuned. Weights are not
-    normalized again within a batch. A class without videos has weight 0.
+    mean over the videos is 1. With the weights as printed, the loss and the gradients would be
+    smaller by the class size, but the learning rates and the clipping of gradients at 5 are meant
+    for a loss of the usual size. Weights are not normalized within a batch. A class without videos
+    has weight 0.
     """
     counts = torch.bincount(labels, minlength=classes)
     present = counts > 0
@@ -49,7 +50,7 @@ def weigh_classes(labels: torch.Tensor, classes: int) -> torch.Tensor:
 
 
 def find_correct(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return whether each of the best five classes is one of the video's own.
+    """Return whether each of the five classes with the highest scores is a label of the video.
 
     Args:
         scores: Scores (B, C).

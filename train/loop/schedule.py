@@ -22,7 +22,7 @@ class Schedule:
 
     @property
     def rate(self) -> float:
-        """Return the lowest rate of the parameter groups, which is the recipe's."""
+        """Return the base rate: the lowest of the parameter groups."""
         rates: list[float] = [group["lr"] for group in self._optimizer.param_groups]
         return min(rates)
 

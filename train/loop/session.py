@@ -1,4 +1,7 @@
-"""Training session: train all unfinished phases of a run, one after another."""
+"""Train all unfinished phases of a run, one after another.
+
+A session is one execution of `flowkit train`. Later sessions continue an interrupted run.
+"""
 
 import signal
 import threading
@@ -38,10 +41,10 @@ def open_run(folder: Path, recipe: Recipe, store: Store) -> Run:
 
 @dataclass
 class StopCondition:
-    """Decides when training stops: on a signal, or after a number of steps."""
+    """Decide when training stops: on a signal, or after a number of steps."""
 
     steps: int | None = None
-    """Steps of this session after which to stop. None sets no limit."""
+    """Number of steps of this session after which to stop, or None for no limit."""
     requested: bool = field(default=False, init=False)
     """Whether a stop was requested."""
 
@@ -59,11 +62,11 @@ class StopCondition:
             yield
             return
 
-        message = "stopping after this step (again to stop at once)"
-        # In a thread: the signal may have come in the middle of another message.
+        message = "stopping after this step (press Ctrl-C again to stop immediately)"
+        # In a thread, because the signal may arrive while another message is being printed.
         announcement = threading.Thread(target=log, args=(message,))
 
-        def handle(number: int, frame: FrameType | None) -> None:
+        def handle(signal_number: int, frame: FrameType | None) -> None:
             if self.requested:
                 raise KeyboardInterrupt
             self.requested = True
@@ -73,8 +76,8 @@ class StopCondition:
         try:
             yield
         finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
+            for signal_number, handler in former.items():
+                signal.signal(signal_number, handler)
             if announcement.ident is not None:
                 announcement.join()
 
@@ -97,21 +100,21 @@ def train_phases(
 def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | None = None) -> bool:
     """Train the unfinished phases of a run.
 
-    A SIGINT or SIGTERM stops after the current step, with a checkpoint. With several processes it
-    stops at once, and the next session continues from the last checkpoint.
+    After SIGINT or SIGTERM, training stops after the current step and writes a checkpoint. Several
+    processes stop immediately, and the next session continues from the last checkpoint.
 
     Args:
         run: The run to train.
         store: The store that the run was created on.
         settings: Device, precision and processes.
         log: Receives lines of text for the user.
-        steps: StopCondition after this many steps. None sets no limit.
+        steps: Number of steps after which to stop, or None for no limit.
 
     Returns:
         Whether the run is finished now.
 
     Raises:
-        RunError: Another process trains the run, the store changed, or training failed.
+        RunError: Another process is training the run, the store changed, or training failed.
     """
     stop = StopCondition(steps)
     with run.lock():

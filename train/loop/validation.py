@@ -1,7 +1,8 @@
 """Validate a network after an epoch.
 
-Image networks see the middle crop of each of K segments, once per video. Audio networks see the
-middle patches. Feature-set networks see all features, or evenly spaced ones.
+Each video is scored once. Image networks read the centre crop of the middle of K segments, audio
+networks the middle patches of the segments, and feature-set networks all features or evenly spaced
+ones.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ def make_validation(context: PhaseContext, network: Any) -> Callable[[], dict[st
 
     Returns:
         A function that returns top1, top5 and val_loss. With many labels it also returns mAP, and
-        a prediction is correct if its class is one of the video's own.
+        a prediction is correct if its class is one of the video's labels.
     """
     recipe, process, phase = context.recipe, context.process, context.phase
     dataset = context.task.open_dataset(context.store, phase, "validate")

@@ -20,8 +20,8 @@ class AudioRecipe(BaseRecipe):
     """The stream that is trained on, which is audio alone."""
 
     data: Data = Data()
-    """Which patches of the videos the network is trained on. Only ``num_segments`` is used: one patch
-    is read from each segment."""
+    """Which patches of the videos the network is trained on. Only ``num_segments`` is used: one
+    patch is read from each segment."""
 
     network: Network = Network(backbone="vgg16")
     """The network, which must be a VGG-16. Settings for images have no effect."""

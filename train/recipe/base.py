@@ -30,18 +30,19 @@ class CommonFields:
     """Number of classes."""
 
     splits: tuple[int, ...] = ()
-    """Numbers of the official splits of the dataset. Each is trained and tested, and the results are
-    averaged; empty for a dataset without splits."""
+    """Numbers of the official splits of the dataset. Each is trained and tested, and the results
+    are averaged; empty for a dataset without splits."""
 
     labels: Literal["one", "many"] = "one"
-    """How many labels a video has: one (softmax over classes), or many (a sigmoid for each class)."""
+    """How many labels a video has: one (softmax over classes), or many (a sigmoid for each
+    class)."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of all random numbers."""
 
     subsets: Subsets = Subsets()
-    """Names of the subsets of the store for training, validation and testing. ``{split}`` stands for
-    the number of a split."""
+    """Names of the subsets of the store for training, validation and testing. ``{split}`` stands
+    for the number of a split."""
 
     training: Training = Training()
     """How each phase is trained. A phase is one part of a run, such as training the RGB branch."""
@@ -53,8 +54,8 @@ class CommonFields:
     """How videos are scored by `flowkit evaluate` and `flowkit predict`."""
 
     reported: dict[str, tuple[float, ...]] = Field(default_factory=dict)
-    """The paper's results in percent, by name of score: [top-1, top-5], or [mAP, wAP] if videos have
-    many labels."""
+    """The paper's results in percent, by name of score: [top-1, top-5], or [mAP, wAP] if videos
+    have many labels."""
 
     needs: str = ""
     """What you need besides the frames of the store, such as weight files."""
@@ -145,7 +146,9 @@ class BaseRecipe(CommonFields, ABC):
                 raise UsageError("training.balance is only for labels: one")
         subset_names = asdict(self.subsets).values()
         if bool(self.splits) != any("{split}" in name for name in subset_names):
-            raise UsageError("splits need '{split}' in the names of subsets, and '{split}' needs splits")
+            raise UsageError(
+                "splits need '{split}' in the names of subsets, and '{split}' needs splits"
+            )
 
 
 def fill_split(names: dict[str, str], split: int) -> dict[str, str]:

@@ -54,12 +54,16 @@ class FeatureSetRecipe(BaseRecipe):
         """Check that each modality has its settings, and that there are none for images only."""
         super().check()
         if self.testing.controls or self.testing.fusion:
-            raise UsageError("testing.controls and testing.fusion are for images: leave them out with sets")
+            raise UsageError(
+                "testing.controls and testing.fusion are for images: leave them out with sets"
+            )
         self._check_modalities()
         training = self.get_training("sets")
         for name in ("only_last", "only", "partial_bn"):
             if getattr(training, name):
-                raise UsageError(f"training.{name} is for backbones, which networks of feature sets do not have")
+                raise UsageError(
+                    f"training.{name} is for backbones, which networks of feature sets do not have"
+                )
         if training.groups != "plain":
             raise UsageError("training.groups: expected plain for feature sets, got tsn")
 
@@ -84,4 +88,6 @@ class FeatureSetRecipe(BaseRecipe):
                         f"sets.{name}: no modality {modality!r}{suggest(modality, sets.streams)}"
                     )
         if sets.method == "flatten" and not min(sets.get_by_modality("sample").values()):
-            raise UsageError("sets.sample: sets.method flatten needs a fixed number of features, 1 or more")
+            raise UsageError(
+                "sets.sample: sets.method flatten needs a fixed number of features, 1 or more"
+            )

@@ -38,7 +38,7 @@ class ImageRecipe(BaseRecipe):
 
     @property
     def phase_names(self) -> list[str]:
-        """The names allowed in ``phases``; ``iterations`` stands for all of iter_1, iter_2, …"""
+        """The names allowed in ``phases``; ``iterations`` stands for iter_1, iter_2 and so on."""
         names = [f"iter_{index + 1}" for index in range(self.iterations)]
         return ["rgb", "flow", "uniform", "iterations", *names]
 
@@ -60,7 +60,9 @@ class ImageRecipe(BaseRecipe):
         network = self.network
         network.check_dropout(self.streams)
         if "audio" in network.weights:
-            raise UsageError("network.weights.audio is only for streams: [audio]; name rgb, flow or both")
+            raise UsageError(
+                "network.weights.audio is only for streams: [audio]; name rgb, flow or both"
+            )
         has_both = set(self.streams) == {"rgb", "flow"}
         if not has_both and (self.iterations or network.cma or self.testing.controls):
             raise UsageError(
@@ -85,7 +87,9 @@ class ImageRecipe(BaseRecipe):
             )
             raise UsageError(f"network.backbone {network.backbone} processes {advice}")
         if data.window and (self.labels == "one" or data.clip):
-            raise UsageError("data.window is only for labels: many, and cannot be combined with data.clip")
+            raise UsageError(
+                "data.window is only for labels: many, and cannot be combined with data.clip"
+            )
         if self.labels == "many" and self.testing.controls:
             raise UsageError("testing.controls are only for labels: one")
         if network.pyramid and (network.cma or network.non_local or self.iterations):

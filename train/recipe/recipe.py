@@ -68,8 +68,8 @@ def choose_class(file: RecipeFile) -> type[Recipe]:
         return ImageRecipe
     if file.streams != ("audio",):
         raise UsageError(
-            f"streams: audio is trained alone, got {', '.join(file.streams)}. To combine audio with "
-            "other streams, extract its features and train on them with sets"
+            f"streams: audio is trained alone, got {', '.join(file.streams)}. To combine audio "
+            "with other streams, extract its features and train on them with sets"
         )
     if file.iterations:
         refuse_image_settings()

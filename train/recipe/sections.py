@@ -72,8 +72,9 @@ class Data:
     """Consecutive flow fields in a snippet, stacked as the input of the flow branch."""
 
     crops: Literal["multi-scale", "jittered", "random"] = "multi-scale"
-    """How crops are chosen in training. multi-scale: TSN's, with random height, width and position.
-    jittered: the frame is resized to a random side in ``jitter`` first. random: a random position."""
+    """How crops are chosen in training. multi-scale: TSN's, with random height, width and
+    position. jittered: the frame is resized to a random side in ``jitter`` first. random: a
+    random position."""
 
     scales: tuple[float, ...] = ()
     """Crop sizes of multi-scale crops, as fractions of the shorter side. Default: TSN's, which are
@@ -92,12 +93,12 @@ class Data:
     """For jittered crops: least and greatest shorter side of the resized frame in pixels."""
 
     clip: Clip | None = None
-    """For 3-D networks: read one clip, instead of ``num_segments`` snippets. Has the keys length and
-    stride."""
+    """For 3-D networks: read one clip, instead of ``num_segments`` snippets. Has the keys length
+    and stride."""
 
     window: float | None = Field(default=None, gt=0)
-    """Train on a random window of this many seconds of each video, with the labels inside the window.
-    Default: train on whole videos."""
+    """Train on a random window of this many seconds of each video, with the labels inside the
+    window. Default: train on whole videos."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -105,8 +106,8 @@ class Pyramid:
     """Pyramid attention inside each branch, which combines K frames into one feature map."""
 
     taps: tuple[str, ...]
-    """Names of the layers of the backbone whose outputs are the levels of the pyramid, from the finest
-    to the coarsest."""
+    """Names of the layers of the backbone whose outputs are the levels of the pyramid, from the
+    finest to the coarsest."""
 
     fusion: Literal["multiplication", "sum", "maximum"] = "multiplication"
     """How the attention maps of the levels are combined."""
@@ -136,8 +137,8 @@ class Network:
     """Number of layers, of resnet."""
 
     width: int = Field(default=64, ge=2)
-    """Channels of the first convolution; fewer make a thinner, faster network. 64 in the papers. Has no
-    effect on inception_resnet_v2."""
+    """Channels of the first convolution; fewer make a thinner, faster network. 64 in the papers.
+    Has no effect on inception_resnet_v2."""
 
     stem: Literal[32, 8] = 32
     """Clip length in frames that the first layers are built for, of i3d."""
@@ -149,29 +150,29 @@ class Network:
     """Dropout probability before the last layer: one number, or one for each branch."""
 
     cma: bool = False
-    """Use cross-modality attention (CMA) blocks in every phase, not only from iter_1 on. For transfer
-    from a network that has them."""
+    """Use cross-modality attention (CMA) blocks in every phase, not only from iter_1 on. For
+    transfer from a network that has them."""
 
     non_local: tuple[StreamName, ...] = ()
     """Branches that have non-local attention blocks."""
 
     positions: tuple[str, ...] = ()
-    """Steps of the backbone after which CMA and non-local blocks are inserted. Default: those of the
-    CMA paper."""
+    """Steps of the backbone after which CMA and non-local blocks are inserted. Default: those of
+    the CMA paper."""
 
     rgb_from: Literal["initial", "rgb"] = "initial"
-    """Weights that the RGB branch has at the start of iter_1: its initial ones, or those of the phase
-    rgb."""
+    """Weights that the RGB branch has at the start of iter_1: its initial ones, or those of the
+    phase rgb."""
 
     pyramid: Pyramid | None = None
     """Pyramid attention inside each branch; null for none."""
 
     weights: dict[StreamName | Literal["both"], str] = Field(default_factory=dict)
     """Initial weights by branch, or of both branches (key both): a weight file, the folder of a
-    finished phase, or the beginning of the name of one of torchvision's files, such as ``resnet50``.
-    Default: random weights (He initialization). A flow branch without an entry starts from the
-    weights of RGB, averaged over R, G and B in the first layer (cross-modality initialization);
-    audio can start from a file of RGB in the same way."""
+    finished phase, or the beginning of the name of one of torchvision's files, such as
+    ``resnet50``. Default: random weights (He initialization). A flow branch without an entry starts
+    from the weights of RGB, averaged over R, G and B in the first layer (cross-modality
+    initialization); audio can start from a file of RGB in the same way."""
 
     def check_dropout(self, streams: Sequence[str]) -> None:
         """Check that dropout is one number, or one for each stream's branch.
@@ -217,15 +218,15 @@ class Training:
 
     schedule: Literal["plateau", "steps", "iterations", "constant"] = "plateau"
     """When the learning rate is divided by 10. plateau: after more than ``patience`` epochs without
-    a better validation accuracy. steps: after each epoch listed in ``steps``. iterations: after each
-    optimizer step listed in ``steps``. constant: never."""
+    a better validation accuracy. steps: after each epoch listed in ``steps``. iterations: after
+    each optimizer step listed in ``steps``. constant: never."""
 
     patience: int = Field(default=3, ge=0)
     """For schedule: plateau: epochs without a better validation accuracy before the rate falls."""
 
     steps: tuple[int, ...] = ()
-    """When the rate falls: numbers of epochs for schedule: steps, or of optimizer steps for schedule:
-    iterations."""
+    """When the rate falls: numbers of epochs for schedule: steps, or of optimizer steps for
+    schedule: iterations."""
 
     clip: float | None = None
     """Greatest norm of the gradient, to which larger ones are clipped; null for no limit."""
@@ -234,8 +235,8 @@ class Training:
     """Weight the loss of a video by 1/S, where S is the number of training videos of its class."""
 
     groups: Literal["plain", "tsn"] = "plain"
-    """Parameter groups of the optimizer. plain: all parameters have the same rate. tsn: biases, batch
-    norm and the first layer of flow or audio have learning rates of their own, as in TSN."""
+    """Parameter groups of the optimizer. plain: all parameters have the same rate. tsn: biases,
+    batch norm and the first layer of flow or audio have learning rates of their own, as in TSN."""
 
     partial_bn: bool = False
     """Freeze all batch-norm layers except the first, as TSN does."""
@@ -244,8 +245,8 @@ class Training:
     """Train only the last layer of the branch."""
 
     only: tuple[str, ...] = ()
-    """Names of the parts of the backbone to train, such as ``layer4`` and ``fc``, besides the attention
-    blocks. Empty: train all parts."""
+    """Names of the parts of the backbone to train, such as ``layer4`` and ``fc``, besides the
+    attention blocks. Empty: train all parts."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -256,8 +257,8 @@ class Testing:
     """Number of equal segments of a video; the middle of each is scored."""
 
     crops: Literal["ten", "three", "centre"] = "ten"
-    """Crops of each segment: ten (corners and centre, also mirrored), three (along the longer side) or
-    centre."""
+    """Crops of each segment: ten (corners and centre, also mirrored), three (along the longer side)
+    or centre."""
 
     over: Literal["logits", "softmax"] = "logits"
     """What is combined: logits, or probabilities (softmax)."""
@@ -268,8 +269,8 @@ class Testing:
     fusion: dict[Literal["iter_0", "odd", "even"], tuple[float, float]] = Field(
         default_factory=dict
     )
-    """Weights [RGB, flow] in the fused score: iter_0 for the branches alone, odd for iter_1, iter_3, …,
-    even for iter_2, iter_4, … Default: the CMA paper's, 1:1, 5:1 and 1:5."""
+    """Weights [RGB, flow] in the fused score: iter_0 for the branches alone, odd for iter_1,
+    iter_3, …, even for iter_2, iter_4, … Default: the CMA paper's, 1:1, 5:1 and 1:5."""
 
     controls: tuple[Literal["other-class-flow", "uniform"], ...] = ()
     """Control experiments, scored as well: other-class-flow (each video with the flow of a video of
@@ -297,8 +298,8 @@ class Sets:
     """Number of evenly spaced features per video in testing; 0 for all."""
 
     made_with: dict[str, str] = Field(default_factory=dict)
-    """Digest of the weights that the features must have been computed with, by modality. Features of
-    other weights are refused."""
+    """Digest of the weights that the features must have been computed with, by modality. Features
+    of other weights are refused."""
 
     may_be_empty: tuple[str, ...] = ()
     """Modalities that a video may lack. The mean feature of the training set replaces them."""
@@ -310,8 +311,8 @@ class Sets:
     """Number of attention units (N), of method clusters."""
 
     weighting: Literal["fc1", "fc2", "average"] = "fc1"
-    """Layers that compute the attention weights, of method clusters: one (fc1), two (fc2), or none, for
-    equal weights (average)."""
+    """Layers that compute the attention weights, of method clusters: one (fc1), two (fc2), or none,
+    for equal weights (average)."""
 
     shifting: bool = True
     """Use the shifting operation, of method clusters."""
@@ -341,8 +342,7 @@ class Sets:
     """Dropout probability before the last layer, which classifies the vectors of all modalities."""
 
     weights: str = ""
-    """Initial weights of the network, except its last layer: a weight file, or the folder of a
-    finished phase. Empty for random weights."""
+    """Initial weights, except the last layer's: a weight file or a finished phase's folder."""
 
     def get_by_modality(self, name: str) -> dict[str, int]:
         """Return a number for each modality, such as ``units`` or ``dimensions``."""

@@ -21,7 +21,7 @@ def write_report(source: Source, names: Iterable[str] = ()) -> list[Path]:
     out.
 
     Args:
-        source: The run, and what some figures need besides it.
+        source: The run, and other inputs of the figures.
         names: Names of figures. Default: all figures except the slow ones.
 
     Returns:
@@ -78,7 +78,7 @@ def format_html(source: Source, drawings: list[Drawing], images: dict[str, bytes
         images: PNG files of the figures, by name.
 
     Returns:
-        Text of the page.
+        The HTML of the page.
     """
     environment = Environment(
         loader=PackageLoader("train", "templates"), autoescape=select_autoescape()

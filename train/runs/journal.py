@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 Log = Callable[[str], None]
-# Least time between steps logged to TensorBoard. One takes a millisecond, as long as some steps;
-# steps.jsonl has them all.
+# Minimum time between two steps logged to TensorBoard. Logging one takes a millisecond, as long as
+# some steps do. steps.jsonl has all steps.
 BOARD_SECONDS = 1.0
 
 
@@ -72,7 +72,7 @@ class Journal:
 
 
 class NullLogger:
-    """Journal that discards everything, for all processes but the first."""
+    """A journal that discards everything, for all processes except that of rank 0."""
 
     def log_step(self, **values: Any) -> None:
         """Discard a step."""

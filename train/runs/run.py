@@ -1,4 +1,4 @@
-"""Run folders: the recipe of a training, its store and its results.
+"""Run folders: everything of one training, such as its recipe, its weights and its scores.
 
     R/
     ├── recipe.yaml              the whole recipe, including defaults
@@ -12,8 +12,9 @@
     ├── scores/, results.json    written by `flowkit evaluate`
     └── figures/, report.html    written by `flowkit report`
 
-A phase counts as finished only when its weights.pt has been written, which is renamed into place.
-A run is finished when all its phases are.
+A phase is one part of a run with weights of its own, such as training the RGB branch. It is
+finished when its weights.pt exists, which is written under another name first. A run is finished
+when all its phases are. A session is one execution of `flowkit train` on the run.
 """
 
 import json
@@ -64,10 +65,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("device cuda: torch sees no CUDA GPU here; take --device cpu")
-        for name, least in (("processes", 1), ("workers", 0), ("threads", 1)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+            raise UsageError("device cuda: PyTorch finds no CUDA GPU here; use --device cpu")
+        for name, minimum in (("processes", 1), ("workers", 0), ("threads", 1)):
+            if getattr(self, name) < minimum:
+                raise UsageError(f"{name}: expected at least {minimum}, got {getattr(self, name)}")
 
 
 class Run:
@@ -84,7 +85,7 @@ class Run:
             self.facts: dict[str, Any] = json.loads((self.path / "run.json").read_text())
         except (FileNotFoundError, NotADirectoryError):
             raise RunError(
-                f"{self.path}: expected a run folder with run.json; flowkit train makes one"
+                f"{self.path}: expected a run folder with run.json; flowkit train creates one"
             ) from None
         except ValueError as error:
             raise RunError(f"{self.path}/run.json is damaged: {error}") from error
@@ -127,7 +128,7 @@ class Run:
             raise RunError(
                 f"{store.path} has {len(store.classes)} classes ({', '.join(store.classes[:3])} …),"
                 f" the run {self.path} {len(self.classes)} ({', '.join(self.classes[:3])} …); "
-                "give the store of the run's dataset"
+                "use a store of the run's dataset"
             )
         self.check_features(store)
         if unchanged:
@@ -135,8 +136,8 @@ class Run:
             changed = describe_changes(then, {**now, "path": then["path"]})
             if changed:
                 raise RunError(
-                    f"the store {store.path} is not as it was when {self.path} began "
-                    f"({changed}). Begin another run, or give the store as it was"
+                    f"the store {store.path} has changed since the run {self.path} was created "
+                    f"({changed}). Create another run, or use the unchanged store"
                 )
 
     def check_features(self, store: Store) -> None:
@@ -148,19 +149,19 @@ class Run:
         trained_on = StoreRecipe.from_dict(self.facts["store_recipe"]).features
         recipes = self.recipe.list_split_recipes()
         for name in (name for recipe in recipes for name in recipe.feature_names):
-            old, new = trained_on[name], store.recipe.features.get(name)
-            if new is None:
+            expected, stored = trained_on[name], store.recipe.features.get(name)
+            if stored is None:
                 raise RunError(
                     f"{store.path} has no features {name!r}, which the run {self.path} was trained "
-                    f"on; extract them with {old.model} (flowkit features --name {name})"
+                    f"on; extract them with {expected.model} (flowkit features --name {name})"
                 )
             changed = describe_changes(
-                *({key: getattr(made, key) for key in VALUE_FIELDS} for made in (old, new))
+                *({key: getattr(r, key) for key in VALUE_FIELDS} for r in (expected, stored))
             )
             if changed:
                 raise RunError(
                     f"{store.path}: features/{name} are not those that the run {self.path} was "
-                    f"trained on ({changed}); give a store with the same, or begin another run"
+                    f"trained on ({changed}); use a store with those features, or train another run"
                 )
 
     def record_session(self, settings: Settings) -> None:
@@ -175,11 +176,13 @@ class Run:
         """Lock the run for training.
 
         Raises:
-            RunError: Another process trains the run.
+            RunError: Another process is training the run.
         """
         with (self.path / "lock").open("w") as file:
             if not try_lock(file.fileno()):
-                raise RunError(f"{self.path} is being trained by another process; wait for it")
+                raise RunError(
+                    f"{self.path} is being trained by another process; wait until it ends"
+                )
             yield
         # Closing the descriptor releases the lock, however the process ends.
 
@@ -197,13 +200,13 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
 
     Raises:
         UsageError: The folder contains other files, or the store does not fit the recipe.
-        RunError: The existing run has another recipe or store; the message names the difference.
+        RunError: The existing run has another recipe or store. The message names the differences.
     """
     path = Path(path)
     if len(store.classes) != recipe.classes:
         raise UsageError(
             f"the recipe is for {recipe.classes} classes, {store.path} has {len(store.classes)}; "
-            "take another store, or set classes in the recipe (and say --set classes=N)"
+            "use another store, or change the recipe (--set classes=N)"
         )
     check_frame_size(recipe, store)
     for split_recipe in recipe.list_split_recipes():
@@ -213,11 +216,13 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
         run = Run(path)
         if run.recipe != recipe:
             changed = describe_changes(list_values(run.recipe), list_values(recipe))
-            raise RunError(f"{path} was begun with another recipe ({changed})")
+            raise RunError(f"{path} is a run with another recipe ({changed}); use another folder")
         run.check_store(store, unchanged=True)
         return run
     if path.exists() and any(path.iterdir()):
-        raise UsageError(f"{path}: expected a new folder or a run, got a folder of other things")
+        raise UsageError(
+            f"{path}: expected a new folder or a run, but the folder contains other files"
+        )
     path.mkdir(parents=True, exist_ok=True)
     write_atomic(path / "recipe.yaml", write_recipe(recipe).encode())
     facts = {
@@ -248,7 +253,7 @@ def check_frame_size(recipe: Recipe, store: Store) -> None:
         raise UsageError(
             f"the recipe is for frames whose shorter side is {expected} pixels, "
             f"{store.path} has {side}; extract that size (flowkit extract --short-side or --size)"
-            f", or say --set data.short_side={side} and choose data.size with it"
+            f", or use --set data.short_side={side} and choose data.size to fit"
         )
 
 

@@ -11,13 +11,13 @@ from train.runs.run import Settings
 def make_settings(
     device: str, workers: int | None, threads: int | None, processes: int = 1, **more: Any
 ) -> Settings:
-    """Build settings, choosing values that are None from the number of cores.
+    """Build settings. Values that are None are chosen by the number of CPU cores.
 
     Args:
         device: "cpu", "cuda", or "auto" to use a GPU if PyTorch finds one.
-        workers: Number of data loading processes. Default: half of the cores on the CPU, all
-            but one on a GPU.
-        threads: Number of PyTorch CPU threads. Default: the cores that no loader process takes.
+        workers: Number of data loading processes. Default: half of the cores when training on the
+            CPU, all cores but one when training on a GPU.
+        threads: Number of PyTorch CPU threads. Default: the cores that `workers` leaves free.
         processes: Number of processes that train together on this machine.
         **more: Other fields of `Settings`.
 

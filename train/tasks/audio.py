@@ -60,7 +60,7 @@ class AudioTask(Task[AudioRecipe, Backbone]):
     # --- networks --------------------------------------------------------------------------------
 
     def check(self, store: Store) -> None:
-        """Open each dataset, build the network, and load its weight file, to check that they fit."""
+        """Check the datasets, the network and its weight file by opening and building them."""
         phase = list_phases(self.recipe)[0]
         for recipe in self.recipe.list_split_recipes():
             for use in USES:

@@ -39,7 +39,7 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
     score_titles: ClassVar[Mapping[str, str]] = {"rgb": "RGB", "flow": "flow", "fusion": "fusion"}
 
     def check(self, store: Store) -> None:
-        """Build each network, open each dataset, and load the weight files, to check that they fit."""
+        """Check the networks, the datasets and the weight files by building and opening them."""
         recipe = self.recipe
         networks.check_networks(recipe)
         for split_recipe in recipe.list_split_recipes():

@@ -229,6 +229,6 @@ def check_features(sets: Sets, store: Store) -> None:
         if expected is not None and features.weights != expected:
             raise UsageError(
                 f"{store.path}: features/{name} were computed by {features.model} with the weights "
-                f"{features.weights}, but the recipe expects the weights {expected} for {modality}. "
-                f"Extract the features with those, or change sets.made_with.{modality}"
+                f"{features.weights}, but the recipe expects the weights {expected} for "
+                f"{modality}. Extract the features with those, or change sets.made_with.{modality}"
             )

@@ -62,7 +62,9 @@ def load_initial_weights(
         if source != INITIAL or name is None:
             continue
         with convert_weights_errors(name, branch):
-            weights, left_out = select_backbone_weights(read_weights(find_weight_file(name)), branch)
+            weights, left_out = select_backbone_weights(
+                read_weights(find_weight_file(name)), branch
+            )
             backbone = get_backbone(network, branch)
             report = load_weights(
                 backbone,

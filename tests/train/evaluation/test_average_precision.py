@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from train.evaluation.average_precision import (
-    convert_and_check,
     compute_charades_precisions,
+    convert_and_check,
     measure_average_precision,
 )
 from train.runs.run import RunError
@@ -93,7 +93,9 @@ def test_a_perfect_ranking_is_1():
 @given(arrays(np.float32, (7, 4), elements=st.integers(-3, 3).map(float)), draw_targets())
 def test_it_is_the_definition(scores, targets):
     expected = transcribe(scores, targets)
-    np.testing.assert_allclose(compute_charades_precisions(*convert_and_check(scores, targets)), expected)
+    np.testing.assert_allclose(
+        compute_charades_precisions(*convert_and_check(scores, targets)), expected
+    )
     if not targets.any():
         return
     metrics = measure_average_precision(scores, targets)

@@ -108,7 +108,7 @@ def test_the_control_takes_flow_of_another_class_and_nothing_else(tiny, store):
 def test_an_unfinished_run_is_not_evaluated(begin, store):
     run = begin()
     train(run, store, SETTINGS, silent, steps=6)
-    with pytest.raises(RunError, match=r"not finished \(left: rgb, iter_1, uniform"):
+    with pytest.raises(RunError, match=r"not finished \(phases to train: rgb, iter_1, uniform"):
         evaluate(run, store, SETTINGS)
     assert not (run.path / "scores").exists()
 

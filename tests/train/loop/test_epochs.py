@@ -254,7 +254,7 @@ def test_weights_that_are_no_numbers_are_not_saved(begin, store, monkeypatch):
         return taken
 
     monkeypatch.setattr("train.loop.epochs.take_step", spoil)
-    with pytest.raises(RunError, match=r"step 1 gave weights that are no numbers \(flow.fc.weight"):
+    with pytest.raises(RunError, match=r"step 1 gave weights that are not finite \(flow.fc.weight"):
         train(run, store, SETTINGS, silent, steps=1)
     assert not (run.folder("flow") / "checkpoint.pt").exists()
     assert not run.is_finished()
@@ -283,10 +283,10 @@ def test_a_store_that_changes_under_a_training_stops_it(begin, store):
             write_annotations(store.path, replace(table, annotations=table.annotations[1:]))
             rebuild_index(store.path)
 
-    with pytest.raises(RunError, match=r"not as it was .*version: "):
+    with pytest.raises(RunError, match=r"has changed since .*version: "):
         train(run, store, SETTINGS, log)
     assert not run.is_finished()
-    with pytest.raises(RunError, match="not as it was"):
+    with pytest.raises(RunError, match="has changed since"):
         train(run, Store(store.path), SETTINGS, silent)
 
 
@@ -314,7 +314,7 @@ def test_a_loader_worker_that_dies_is_an_error_that_says_so(begin, store, monkey
 
 def test_a_batch_larger_than_the_subset(begin, store):
     run = begin(training__batch=9)
-    with pytest.raises(RunError, match="8 training videos are less than a batch of 9"):
+    with pytest.raises(RunError, match="8 training videos are fewer than a batch of 9"):
         train(run, store, SETTINGS, silent)
 
 
@@ -332,5 +332,5 @@ def test_settings_are_checked():
     with pytest.raises(UsageError, match="threads: expected at least 1, got 0"):
         Settings(threads=0)
     if not torch.cuda.is_available():
-        with pytest.raises(UsageError, match="torch sees no CUDA GPU"):
+        with pytest.raises(UsageError, match="PyTorch finds no CUDA GPU"):
             Settings(device="cuda")

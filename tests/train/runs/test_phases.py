@@ -44,7 +44,10 @@ def test_splits_are_trained_one_after_another_from_their_own_phases():
     )
     phases = {phase.name: phase for phase in list_phases(recipe)}
     assert phases["split_3/iter_1"].weight_sources == {"rgb": INITIAL, "flow": "split_3/flow"}
-    assert phases["split_3/iter_2"].weight_sources == {"rgb": "split_3/iter_1", "flow": "split_3/iter_1"}
+    assert phases["split_3/iter_2"].weight_sources == {
+        "rgb": "split_3/iter_1",
+        "flow": "split_3/iter_1",
+    }
     assert {s.name for s in list_scorings(recipe)} >= {"split_1/iter_0", "split_3/iter_3"}
 
 

@@ -247,7 +247,9 @@ def test_stores_that_will_not_do(sounds, make_store, tmp_path):
     with pytest.raises(StoreError, match="have no audio: extract it with --streams audio"):
         find_task(tiny()).check(pictures)
     mute = write_sounds(tmp_path / "mute", silent=[f"video {n:02}" for n in range(12, 16)])
-    with pytest.raises(UsageError, match=r"expected videos with sound, none of the 4 videos of .*'val'"):
+    with pytest.raises(
+        UsageError, match=r"expected videos with sound, none of the 4 videos of .*'val'"
+    ):
         find_task(tiny()).check(mute)
     with pytest.raises(UsageError, match="VGG16 has no part 'conv1'"):
         find_task(tiny(training__only="[conv1]")).check(sounds)

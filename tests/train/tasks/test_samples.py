@@ -98,7 +98,7 @@ def test_a_folder_is_not_made_into_a_run_twice(tmp_path, store, tiny, begin):
     other = tmp_path / "notes"
     other.mkdir()
     (other / "a.txt").write_text("mine")
-    with pytest.raises(UsageError, match="folder of other things"):
+    with pytest.raises(UsageError, match="folder contains other files"):
         create_run(other, run.recipe, store)
 
 

@@ -251,13 +251,22 @@ def test_balance_weighs_classes_by_how_rare_they_are():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sets.streams": "{look: lok}"}, "no features 'lok' for the modality look; it has look, sound"),
+        (
+            {"sets.streams": "{look: lok}"},
+            "no features 'lok' for the modality look; it has look, sound",
+        ),
         ({"sets.dimensions": "7"}, "have 6 dimensions, but .* expects 7 for look.*dimensions=6"),
         ({"sets.made_with": "{look: cc}"}, "by net with the weights aa, .* expects the weights cc"),
         ({"sets.streams": "{look: look, sound: sound}"}, "have 6 dim|dimensions"),
         ({**BOTH, "sets.may_be_empty": "[]"}, "empty"),
-        ({**BOTH, "sets.may_be_empty": "[smell]"}, "no modality 'smell'; valid names are look, sound"),
-        ({**BOTH, "sets.units": "{look: 3}"}, "sets.units: expected a number of at least 1 for each of"),
+        (
+            {**BOTH, "sets.may_be_empty": "[smell]"},
+            "no modality 'smell'; valid names are look, sound",
+        ),
+        (
+            {**BOTH, "sets.units": "{look: 3}"},
+            "sets.units: expected a number of at least 1 for each of",
+        ),
         ({"sets.units": "0"}, "sets.units: expected a number of at least 1"),
         ({"sets.streams": "{label: look}"}, "'label' cannot be a modality's name"),
         ({"sets.streams": "{a.b: look}"}, "'a.b' cannot be a modality's name"),

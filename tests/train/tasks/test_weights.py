@@ -208,7 +208,9 @@ def test_files_of_something_else(begin, tmp_path, make, message):
 def test_files_that_are_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("FLOWKIT_DATA", str(tmp_path / "data"))
     for name in (str(tmp_path / "absent.pth"), "runs/x/phases/rgb", str(tmp_path), "own.pt"):
-        with pytest.raises(UsageError, match=r"no weights .*expected an existing file, or the folder"):
+        with pytest.raises(
+            UsageError, match=r"no weights .*expected an existing file, or the folder"
+        ):
             find_weight_file(name)
     for name in ("resnet50", "a[b", "*"):
         with pytest.raises(UsageError, match=r"no weights .*looked for a file"):

@@ -1,4 +1,4 @@
-"""Provide the figures and tables of the papers for a run, by name."""
+"""Figures and tables of the papers, drawn for a run, by name."""
 
 from collections.abc import Callable
 
@@ -28,8 +28,8 @@ FIGURES: dict[str, Callable[[Source], list[Drawing]]] = {
     "curves": draw_curves,
     "epochs": draw_epochs,
 }
-"""Functions that draw the figures, by name; they return nothing if a figure does not apply."""
+"""Functions that draw the figures, by name. They return [] if a figure does not apply."""
 SLOW_FIGURES = frozenset({"frames"})
-"""Figures that take long, and are drawn only if they are named."""
+"""Figures that need minutes or more, and are drawn only if the user names them."""
 
 __all__ = ["FIGURES", "SLOW_FIGURES", "Drawing", "Source"]

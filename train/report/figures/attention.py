@@ -1,8 +1,9 @@
 """Draw attention maps with arrows: Fig. 5, 6 and 7 of Chi et al. 2019.
 
 For a few videos, the figure shows the RGB frame, the colour-coded flow, and the attention map of
-the last block of res4 for each query point. If the network has CMA and non-local blocks, both are
-shown. Arrows lead from the query to the positions of highest weight; a lower weight is fainter.
+the last block of res4 for each query point. If the network has CMA (cross-modality attention) and
+non-local blocks, both are shown. Arrows lead from the query to the positions of highest weight; the
+arrows of lower weights are fainter.
 """
 
 from typing import Any
@@ -34,7 +35,7 @@ def draw_attention(source: Source) -> list[Drawing]:
         source: The run, its store, and the videos and query points to show.
 
     Returns:
-        The figure; nothing without a store or without attention blocks.
+        A figure, in a list; an empty list without a store or attention blocks.
     """
     phase, run_recipe = choose_phase(source), source.run.recipe
     if source.store is None or phase is None or not isinstance(run_recipe, ImageRecipe):
@@ -67,7 +68,7 @@ def draw_attention(source: Source) -> list[Drawing]:
 
 
 def choose_phase(source: Source) -> Phase | None:
-    """Choose the last phase with attention, preferring CMA phases that train the RGB branch.
+    """Choose the last phase with attention blocks, preferring CMA phases that train the RGB branch.
 
     Args:
         source: The run.
@@ -136,10 +137,10 @@ def compute_maps(
     Args:
         network: Two-stream network.
         sample: A sample with uint8 images.
-        k: Number of the snippet.
+        k: Index of the snippet in the sample.
         phase: Phase of the network.
         blocks: Attention blocks by kind.
-        inputs: What the network takes as input.
+        inputs: Describes one input of the network.
 
     Returns:
         For each kind: the map (N, M) of N queries and M keys, and the sizes (h, w) of the grids of

@@ -17,7 +17,7 @@ MAX_GAINS = 10
 MAX_PAIRS = 10
 """Rows in the table of confusions."""
 MAX_NAMED = 40
-"""Classes up to which a confusion matrix has their names."""
+"""Greatest number of classes whose names a confusion matrix shows."""
 
 
 def draw_classes(source: Source) -> list[Drawing]:
@@ -27,7 +27,7 @@ def draw_classes(source: Source) -> list[Drawing]:
         source: The run, and the run to compare it with.
 
     Returns:
-        A figure and a table; nothing without another run, or if videos have several labels.
+        A figure and a table; an empty list without another run, or with ``labels: many``.
 
     Raises:
         RunError: If the runs were evaluated on different videos.
@@ -63,7 +63,7 @@ def draw_gains(source: Source) -> list[Drawing]:
         source: The run, and the run to compare it with.
 
     Returns:
-        A figure; nothing without another run, or if videos have several labels.
+        A figure, in a list; an empty list without another run, or with ``labels: many``.
 
     Raises:
         RunError: If the runs were evaluated on different videos.
@@ -97,7 +97,7 @@ def draw_accuracies(source: Source) -> list[Drawing]:
         source: The run.
 
     Returns:
-        A figure; nothing if videos have several labels.
+        A figure, in a list; an empty list with ``labels: many``.
     """
     if source.run.recipe.labels == "many":
         return []
@@ -122,8 +122,8 @@ def load_both_scores(source: Source, against: Run) -> tuple[Scores, Scores]:
     """Load the best scores of two runs.
 
     Args:
-        source: The first run.
-        against: The second run.
+        source: The run.
+        against: The run to compare it with.
 
     Returns:
         The scores of both.
@@ -179,7 +179,7 @@ def draw_confusion(source: Source) -> list[Drawing]:
         source: The run.
 
     Returns:
-        A figure; nothing if videos have several labels.
+        A figure, in a list; an empty list with ``labels: many``.
     """
     if source.run.recipe.labels == "many":
         return []

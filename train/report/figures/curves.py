@@ -9,29 +9,31 @@ from train.runs.phases import list_phases
 def draw_curves(source: Source) -> list[Drawing]:
     """Draw loss and accuracy by epoch, with a colour for each phase.
 
-    If videos have several labels, mAP replaces accuracy; it is measured in validation only.
+    If the recipe has ``labels: many``, mAP replaces accuracy. Training logs mAP only for the
+    validation videos, so there is no training curve of it.
 
     Args:
-        source: The run.
+        source: The run to draw; a `Source` has the inputs of all figures.
 
     Returns:
-        A figure; nothing if no epoch is finished.
+        One figure, in a list; an empty list if no epoch is finished.
     """
-    key, title = choose_metric(source.run.recipe.labels)
-    losses = {"loss": ":", "val_loss": "-"}
-    scores = {"train_top1": ":", "top1": "-"} if key == "top1" else {key: "-"}
+    metric, title = choose_metric(source.run.recipe.labels)  # top1 or mAP
+    # The line styles of the logged values: dotted for training, solid for validation.
+    loss_styles = {"loss": ":", "val_loss": "-"}
+    metric_styles = {"train_top1": ":", "top1": "-"} if metric == "top1" else {metric: "-"}
     figure, (left, right) = make_figure(9, 3.6, ncols=2)
     has_epochs = False
-    for number, phase in enumerate(list_phases(source.run.recipe)):
-        epochs = read_lines(source.run.folder(phase.name) / "epochs.jsonl")
-        colour = ACCENTS[number % len(ACCENTS)]
-        x = [line["epoch"] for line in epochs]
-        for axes, styles, scale in ((left, losses, 1), (right, scores, 100)):
+    for phase_index, phase in enumerate(list_phases(source.run.recipe)):
+        records = read_lines(source.run.folder(phase.name) / "epochs.jsonl")
+        colour = ACCENTS[phase_index % len(ACCENTS)]
+        epochs = [record["epoch"] for record in records]
+        for axes, styles, scale in ((left, loss_styles, 1), (right, metric_styles, 100)):
             for name, style in styles.items():
                 label = phase.name if style == "-" and axes is right else None
-                y = [scale * line[name] for line in epochs]
-                axes.plot(x, y, style, color=colour, label=label)
-        has_epochs = has_epochs or bool(epochs)
+                values = [scale * record[name] for record in records]
+                axes.plot(epochs, values, style, color=colour, label=label)
+        has_epochs = has_epochs or bool(records)
     if not has_epochs:
         return []
     left.set(xlabel="epoch", ylabel="loss")

@@ -1,4 +1,4 @@
-"""Define the input of figures, `Source`, and their output, `Drawing`."""
+"""Define the inputs of figures, `Source`, and their output, `Drawing`."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ TEXT_COLOUR, ACCENTS = "#222222", ("#0b6e99", "#d9730d", "#5b8c5a", "#8e5ea2", "
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A run, and what some figures need besides it."""
+    """The inputs of figures: a run, and what some figures need besides it."""
 
     run: Run
     """The evaluated run."""
@@ -32,15 +32,15 @@ class Source:
     against: Run | None = None
     """Run to compare with."""
     beside: tuple[Run, ...] = ()
-    """Runs to draw into the same figure."""
+    """Other runs to draw into the same figure."""
     videos: tuple[str, ...] = ()
-    """Ids of the videos to show; none lets each figure choose."""
+    """Ids of the videos to show; empty to let each figure choose."""
     points: tuple[tuple[float, float], ...] = ((0.5, 0.5), (0.25, 0.3), (0.75, 0.7))
     """Query points (x, y) of attention maps, as fractions of width and height."""
 
     @property
     def over(self) -> Literal["logits", "softmax"]:
-        """Return which averages of views the run is evaluated on."""
+        """Return whether the run is evaluated on averaged logits or averaged probabilities."""
         return self.run.recipe.testing.over
 
     def scores(self, name: str, run: Run | None = None) -> Scores:
@@ -129,13 +129,13 @@ def make_figure(width: float = 7.0, height: float = 4.0, **options: Any) -> tupl
 def make_grid(
     rows: int, columns: int, width: float = 1.7, height: float = 1.8
 ) -> tuple["Figure", Any]:
-    """Make an empty figure for a table of pictures.
+    """Make an empty figure for a grid of images.
 
     Args:
         rows: Number of rows.
         columns: Number of columns.
-        width: Width of a picture in inches.
-        height: Height of a picture in inches.
+        width: Width of an image in inches.
+        height: Height of an image in inches.
 
     Returns:
         The figure, and its axes (rows, columns), which show no ticks.

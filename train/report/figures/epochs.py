@@ -21,21 +21,21 @@ def draw_epochs(source: Source) -> list[Drawing]:
         source: The run, and the runs to draw beside it.
 
     Returns:
-        A figure; nothing without other runs.
+        A figure, in a list; an empty list without other runs.
     """
     if not source.beside:
         return []
-    key, title = choose_metric(source.run.recipe.labels)
+    metric, title = choose_metric(source.run.recipe.labels)
     figure, axes = make_figure()
     runs = [source.run, *source.beside]
     sizes = sorted({name_size(run) for run in runs}, key=lambda size: (len(size), size))
     for run in runs:
         phase = list_phases(run.recipe)[-1]
-        lines = read_lines(run.folder(phase.name) / "epochs.jsonl")
+        records = read_lines(run.folder(phase.name) / "epochs.jsonl")
         clusters = find_clusters(run)
         axes.plot(
-            [line["epoch"] for line in lines],
-            [100 * line[key] for line in lines],
+            [record["epoch"] for record in records],
+            [100 * record[metric] for record in records],
             "--" if clusters and not clusters.shifting else "-",
             color=ACCENTS[sizes.index(name_size(run)) % len(ACCENTS)],
             label=name_run(run),
@@ -55,7 +55,7 @@ def find_clusters(run: Run) -> Sets | None:
 
 
 def name_size(run: Run) -> str:
-    """Name what the colour of a run shows: the number N of attention units, or its name."""
+    """Return what the colour of a run shows: the number N of attention units, or its name."""
     clusters = find_clusters(run)
     if clusters is None:
         return run.path.name

@@ -18,7 +18,7 @@ def draw_fusion(source: Source) -> list[Drawing]:
         source: The run.
 
     Returns:
-        A figure; nothing if the run does not fuse scores.
+        A figure, in a list; an empty list if the run does not fuse scores.
     """
     scorings = [s for s in list_scorings(source.run.recipe) if s.fusion is not None]
     if not scorings:
@@ -26,11 +26,11 @@ def draw_fusion(source: Source) -> list[Drawing]:
     figure, axes = make_figure()
     over = source.over
     metric, title = choose_metric(source.run.recipe.labels)
-    for number, scoring in enumerate(scorings):
+    for index, scoring in enumerate(scorings):
         rgb, flow = (source.scores(join_name(scoring.name, b)) for b in ("rgb", "flow"))
         fused = [fuse_scores(rgb, flow, weights, over) for weights in RATIOS]
         accuracy = [100 * measure(f.get_averages(over), f.labels)[metric] for f in fused]
-        colour = ACCENTS[number % len(ACCENTS)]
+        colour = ACCENTS[index % len(ACCENTS)]
         axes.plot(np.arange(len(RATIOS)), accuracy, "o-", ms=3, color=colour,
                   label=scoring.name or "two-stream")  # fmt: skip
     axes.set_xticks(np.arange(len(RATIOS)), [f"{a}:{b}" for a, b in RATIOS])

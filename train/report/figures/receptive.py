@@ -40,7 +40,7 @@ SHOWN = 5
 FRAMES_THRESHOLD = 0.5
 """Fraction of the largest weight above which a position is salient, over frames."""
 POSITIONS_THRESHOLD = 0.7
-"""The same, for positions of the map within one frame."""
+"""The same fraction, for positions of the map within one frame."""
 COUNTS = (1, 5, 10, 15, 20, 25, 30)
 """Values of K in testing."""
 SCALES = ("#1f77ff", "#2ca02c", "#d62728")
@@ -49,13 +49,13 @@ F32 = npt.NDArray[np.float32]
 
 
 def draw_receptive(source: Source) -> list[Drawing]:
-    """Draw salient positions over frames (Fig. 4) and for positions of the map (Fig. 5).
+    """Draw salient positions in several frames (Fig. 4) and for positions of the map (Fig. 5).
 
     Args:
         source: The run, its store, and the videos to show.
 
     Returns:
-        Two figures for each branch; nothing without a store or pyramid attention.
+        Two figures for each branch; an empty list without a store or pyramid attention.
     """
     if source.store is None or not has_pyramid(source.run):
         return []
@@ -81,15 +81,15 @@ def draw_branch(source: Source, phase: Phase) -> list[Drawing]:
     """
     assert source.store is not None
     recipe = get_image_recipe(source.run).for_split(phase.split)
-    longer = replace(recipe, data=replace(recipe.data, num_segments=SHOWN))
-    dataset = make_dataset(longer, source.store, list_network_streams(phase), "validate")
+    shown_recipe = replace(recipe, data=replace(recipe.data, num_segments=SHOWN))
+    dataset = make_dataset(shown_recipe, source.store, list_network_streams(phase), "validate")
     chosen = choose_videos(source, [int(row) for row in dataset.subset.rows])
     network = getattr(load_phase_network(source.run, phase, phase.stream), phase.branch)
     videos = []
     for index in chosen:
         inputs = dataset[0, index][phase.branch]
         images = [draw_image(image, source.store.bound) for image in inputs]
-        videos.append((images, compute_weights(network, longer, phase, inputs)))
+        videos.append((images, compute_weights(network, shown_recipe, phase, inputs)))
     height, width = network.attention.size
     positions = np.unique(np.linspace(0, height * width - 1, SHOWN).round().astype(int))
     over_frames = [
@@ -185,7 +185,7 @@ def draw_frames(source: Source) -> list[Drawing]:
         source: The run, its store, and a run that was trained with another K.
 
     Returns:
-        A figure and a table; nothing without a store or pyramid attention.
+        A figure and a table; an empty list without a store or pyramid attention.
     """
     if source.store is None or not has_pyramid(source.run):
         return []

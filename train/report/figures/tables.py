@@ -13,7 +13,7 @@ def list_iterations(source: Source) -> list[Drawing]:
         source: The run.
 
     Returns:
-        A table of top-1 / top-5, or of mAP / wAP if videos have several labels.
+        A table of top-1 / top-5, or of mAP / wAP with ``labels: many``.
     """
     scores, reported = source.results()["scores"], source.run.recipe.reported
     first, second, third = METRICS[source.run.recipe.labels].items()
@@ -45,7 +45,7 @@ def format_accuracies(
         paper: Accuracies of the paper in percent, if it reports any.
 
     Returns:
-        The text.
+        The formatted accuracies.
     """
     if row is None:
         return "–"

@@ -38,7 +38,7 @@ def draw_weights(source: Source) -> list[Drawing]:
         source: The run, its store, and the videos to show.
 
     Returns:
-        A figure for each modality; nothing without a store or attention over sets.
+        A figure for each modality; an empty list without a store or attention over sets.
     """
     drawings = []
     for modality, videos in compute_weights(source).items():
@@ -47,8 +47,8 @@ def draw_weights(source: Source) -> list[Drawing]:
             0.45 * longest + 1, len(videos) * (0.18 * units + 1), nrows=2 * len(videos), ncols=1,
             squeeze=False, gridspec_kw={"height_ratios": [1, max(1.0, 0.4 * units)] * len(videos)},
         )  # fmt: skip
-        for number, (name, images, weights) in enumerate(videos):
-            above, below = axes[2 * number, 0], axes[2 * number + 1, 0]
+        for index, (name, images, weights) in enumerate(videos):
+            above, below = axes[2 * index, 0], axes[2 * index + 1, 0]
             above.set_title(name[-40:], fontsize=7)
             for x, image in enumerate(images):
                 above.imshow(image, extent=(x - 0.46, x + 0.46, 0, 1), cmap="gray")
@@ -128,8 +128,9 @@ def compute_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]
         source: The run, its store, and the videos to show.
 
     Returns:
-        For each modality with attention, for each video: its id, an image of each feature (or
-        none), and the weights (N, L) of N units over L features. Empty without a store or sets.
+        For each modality with attention, a list of videos: the id, an image of each feature (or an
+        empty list), and the weights (N, L) of N units over L features. Empty without a store, or
+        if the run is not on feature sets.
     """
     recipe, store = source.run.recipe, source.store
     if not isinstance(recipe, FeatureSetRecipe) or store is None:
@@ -163,7 +164,7 @@ def load_feature_images(store: Store, row: int, name: str) -> list[U8]:
     """Load the frame of each feature of a video.
 
     Args:
-        store: The store; frames of Flash-MNIST, which it does not hold, are rendered again.
+        store: The store. Frames of Flash-MNIST, which a store does not have, are rendered again.
         row: Row of the video in the index of the store.
         name: Name of the features.
 
