@@ -7,7 +7,7 @@ import pytest
 
 from flowkit.recipe import FeatureRecipe
 from flowkit.store import Store, create_or_open
-from train.evaluation.predict import choose_scoring, combine, draw_prediction, predict_video
+from train.evaluation.predict import choose_scoring, combine_scores, draw_prediction, predict_video
 from train.loop.session import train
 from train.recipe.recipe import change_recipe
 from train.runs.run import Settings, create_run
@@ -67,10 +67,10 @@ def test_many_labels_are_sigmoids_of_the_mean_of_both_streams(begin, store):
         "rgb": (np.array([1.0, -2.0], np.float32), np.array([0.7, 0.1], np.float32)),
         "flow": (np.array([3.0, 0.0], np.float32), np.array([0.9, 0.5], np.float32)),
     }
-    chances = combine(run, choose_scoring(run), scores)
+    chances = combine_scores(run, choose_scoring(run), scores)
     np.testing.assert_allclose(chances, 1 / (1 + np.exp([-2.0, 1.0])), rtol=1e-6)
     run.recipe = change_recipe(run.recipe, {"testing.over": "softmax"})
-    np.testing.assert_allclose(combine(run, choose_scoring(run), scores), [0.8, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(combine_scores(run, choose_scoring(run), scores), [0.8, 0.3], rtol=1e-6)
 
 
 def test_a_store_may_have_features_beside_what_the_run_looks_at(tiny, store, tmp_path, video):

@@ -271,7 +271,7 @@ def test_balance_weighs_classes_by_how_rare_they_are():
         ({"sets.streams": "{label: look}"}, "'label' cannot be a modality's name"),
         ({"sets.streams": "{a.b: look}"}, "'a.b' cannot be a modality's name"),
         ({"sets.streams": "{}"}, "expected one modality or more"),
-        ({"sets.method": "flatten"}, "sets.sample: flatten"),
+        ({"sets.method": "flatten"}, "sets.sample: sets.method flatten"),
         ({"sets.method": "cluster"}, "sets.method"),
         ({"data.size": "16"}, "data is for images"),
         ({"network.width": "16"}, "network is for images"),
