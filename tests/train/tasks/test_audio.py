@@ -115,7 +115,7 @@ def trained(tmp_path_factory):
 
 def test_it_learns_and_says_who_is_silent(trained):
     run, store, said = trained
-    assert "audio: left out 1 videos of subset 'train' (train), which have no sound" in said
+    assert "audio: left out 1 videos without sound of subset 'train' (train)" in said
     results = evaluate(run, store, SETTINGS)
     assert list(results) == ["audio"]
     # Video 12 is silent, so of four three are left.
@@ -248,7 +248,7 @@ def test_stores_that_will_not_do(sounds, make_store, tmp_path):
         find_task(tiny()).check(pictures)
     mute = write_sounds(tmp_path / "mute", silent=[f"video {n:02}" for n in range(12, 16)])
     with pytest.raises(
-        UsageError, match=r"expected videos with sound, none of the 4 videos of .*'val'"
+        UsageError, match=r"expected videos with sound, but none of the 4 videos of .*'val'"
     ):
         find_task(tiny()).check(mute)
     with pytest.raises(UsageError, match="VGG16 has no part 'conv1'"):
