@@ -20,8 +20,8 @@ from train.commands.options import PATH, device_option, precision_option
 @click.option("--backbone", metavar="NAME",
               help="Backbone of the weight file: resnet152, i3d, vgg16, …")  # fmt: skip
 @click.option("--stream", type=click.Choice(list(STREAMS)),
-              help="Stream whose network is used. [default: the only one of the "
-                   "run]")  # fmt: skip
+              help="Stream that the network reads. [default: that of the run if it has one, or of "
+                   "the weight file]")  # fmt: skip
 @click.option("--split", type=int, help="Which split of a multi-split run to use (1-based).")
 @click.option("--positions", type=click.IntRange(0),
               help="Evenly spaced positions per video; 0 for every position. [default: 25; 10 for "

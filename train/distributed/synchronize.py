@@ -90,9 +90,9 @@ def synchronize_batch_norms(network: nn.Module, device: torch.device) -> nn.Modu
 
 def convert_batch_norm(layer: _BatchNorm) -> AllReduceBatchNorm:
     """Convert a layer to `AllReduceBatchNorm`, sharing its parameters and statistics."""
-    other = AllReduceBatchNorm(layer.num_features, layer.eps, layer.momentum)
-    other.weight, other.bias = layer.weight, layer.bias
-    other.running_mean, other.running_var = layer.running_mean, layer.running_var
-    other.num_batches_tracked = layer.num_batches_tracked
-    other.train(layer.training)
-    return other
+    converted = AllReduceBatchNorm(layer.num_features, layer.eps, layer.momentum)
+    converted.weight, converted.bias = layer.weight, layer.bias
+    converted.running_mean, converted.running_var = layer.running_mean, layer.running_var
+    converted.num_batches_tracked = layer.num_batches_tracked
+    converted.train(layer.training)
+    return converted

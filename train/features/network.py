@@ -74,7 +74,7 @@ class FeatureNetwork:
 
     @property
     def is_3d(self) -> bool:
-        """Return whether the network takes clips."""
+        """Return whether the network processes clips."""
         return self.backbone.dims == 3
 
     @property

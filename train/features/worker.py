@@ -15,8 +15,8 @@ A worker computes many shares. On a GPU, processes of its own prefetch images. W
 computes one batch, the features of the batch before are written.
 
 Features are flushed to the shard file at the end of each share, so that a killed worker loses at
-most one share. The shard is committed, and another started, at the end of a share, once it has
-`roll_bytes` or is `roll_seconds` old.
+most one share. A shard is rolled (it is committed, and another is started) at the end of a share,
+once it has `roll_bytes` or is `roll_seconds` old.
 """
 
 import socket
@@ -46,8 +46,8 @@ F32 = npt.NDArray[np.float32]
 DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
 HALF_MAX = 65504.0  # the largest float16; features are always stored as float16
 NOT_FINITE = (
-    f"a feature is not a number, or is beyond ±{HALF_MAX:.0f}, the range of float16, as which "
-    "features are stored: use other weights, or --precision float32 if it was lower"
+    f"a feature is not a number, or is beyond ±{HALF_MAX:.0f}, the range of float16, the format in "
+    "which features are stored: use other weights; if --precision was not float32, use float32"
 )
 
 

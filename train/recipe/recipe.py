@@ -84,7 +84,7 @@ def make_recipe(values: Any, recipe_name: str) -> Recipe:
         recipe_name: Name of the recipe, with which each message starts.
 
     Raises:
-        UsageError: A key is unknown or missing, a value is wrong, or values do not go together.
+        UsageError: A key is unknown or missing, a value is invalid, or values are not compatible.
     """
     file: RecipeFile = parse(RecipeFile, values, recipe_name)
     try:
