@@ -35,7 +35,7 @@ def report(
     flowkit report R classes --against R0             most improved classes, resolved confusions
     flowkit report R fusion                           accuracy over fusion weights
     flowkit report R attention --store S --video ID   attention maps with arrows
-    flowkit report R receptive --store S              where the weights of pyramid attention are high
+    flowkit report R receptive --store S              where pyramid attention is high
     flowkit report R frames --store S --against R1    accuracy over K frames (evaluates for each K)
     flowkit report R gains --against R0               classes that gained and lost most
     flowkit report R accuracies                       classes sorted by accuracy

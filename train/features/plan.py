@@ -67,8 +67,7 @@ def make_plan(
         stale: Ids of videos whose source was extracted again since their features were made.
         part: (i, n) selects part i of n of the store, with i from 0.
         limit: Maximum number of videos to compute.
-        retry_failed: Whether to retry quarantined videos. Failures caused by the installation
-            are always retried.
+        retry_failed: Whether to retry quarantined videos; those with `Failure.retry` always are.
 
     Returns:
         The plan.
@@ -95,10 +94,8 @@ def make_plan(
             quarantined.append(failures[id])
         else:
             weight = views * (positions if positions and available else available)
-            is_stale = id in stale_ids
-            targets.append(
-                Target(id=id, available=available, weight=max(1, weight), supersedes=is_stale)
-            )
+            is_stale, weight = id in stale_ids, max(1, weight)
+            targets.append(Target(id=id, available=available, weight=weight, supersedes=is_stale))
     chosen = targets[:limit]
     return Plan(
         targets=tuple(chosen),

@@ -70,7 +70,9 @@ def test_many_labels_are_sigmoids_of_the_mean_of_both_streams(begin, store):
     chances = combine_scores(run, choose_scoring(run), scores)
     np.testing.assert_allclose(chances, 1 / (1 + np.exp([-2.0, 1.0])), rtol=1e-6)
     run.recipe = change_recipe(run.recipe, {"testing.over": "softmax"})
-    np.testing.assert_allclose(combine_scores(run, choose_scoring(run), scores), [0.8, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(
+        combine_scores(run, choose_scoring(run), scores), [0.8, 0.3], rtol=1e-6
+    )
 
 
 def test_a_store_may_have_features_beside_what_the_run_looks_at(tiny, store, tmp_path, video):
