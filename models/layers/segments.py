@@ -1,7 +1,7 @@
-"""Average the scores of a video's segments.
+"""Average the logits of a video's segments.
 
 Wang et al., "Temporal Segment Networks", ECCV 2016, §3.1; Chi et al. 2019, eq. 6: the score of a
-video is the mean over its K segments, taken before the softmax of the loss.
+video is the mean of those of its K segments, before the softmax of the loss (logits).
 """
 
 from torch import Tensor
@@ -11,12 +11,12 @@ def average_segments(scores: Tensor, segments: int) -> Tensor:
     """Average the scores over the segments (or views) of each video.
 
     Args:
-        scores: Scores of all segments of a batch, (B·K, classes); the K segments of a video are
+        scores: Logits of all segments of a batch, (B·K, classes); the K segments of a video are
             consecutive.
         segments: K, 1 or more.
 
     Returns:
-        Scores of the videos, (B, classes).
+        Logits of the videos, (B, classes).
 
     Raises:
         ValueError: If the number of scores is not a multiple of ``segments``.

@@ -29,8 +29,8 @@ def group_parameters(
         network: The network to train. Parameters without ``requires_grad`` are left out.
         rate: Base learning rate.
         weight_decay: Base weight decay.
-        first_is_new: Whether the first convolution was converted from RGB to other channels and
-            learns faster. Default: False.
+        first_is_new: Whether the first convolution was converted from RGB to other channels, so
+            that it gets a higher rate. Default: False.
 
     Returns:
         Optimizer groups with ``name``, ``params``, ``lr`` and ``weight_decay``. Each trainable

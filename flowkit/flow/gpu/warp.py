@@ -118,7 +118,8 @@ def find_neighbours(position, step, size):
     """Find the two samples around a pixel's centre, scaled by `step`.
 
     Returns:
-        The two samples, and the distance from the first; at the ends both are the last sample.
+        Indices of the two samples, and the distance from the first one in samples. At the end of
+        an axis both are the last sample.
     """
     at = tl.minimum(tl.maximum((position + 0.5) * step - 0.5, 0.0), size - 1.0)
     first = at.to(tl.int32)
