@@ -107,8 +107,8 @@ class PyramidAttention(nn.Module):
         super().__init__()
         if not channels or fusion not in SCORE_FUSIONS:
             raise ValueError(
-                f"expected levels and a fusion of {', '.join(SCORE_FUSIONS)}; got {len(channels)} levels "
-                f"and {fusion!r}"
+                f"expected levels and a fusion of {', '.join(SCORE_FUSIONS)}; got {len(channels)} "
+                f"levels and {fusion!r}"
             )
         self.size, self.fusion = size, fusion
         self.moves_features, self.energy = moves_features, energy

@@ -243,7 +243,7 @@ class InceptionResNetV2(Backbone):
         """
         yield from ((name, getattr(self, name)) for name in STEPS_BEFORE_BLOCKS)
         yield from _name_blocks("block_a", self.repeat)
-        # These ReLUs do not write in place, since attention may still need the features before them.
+        # These ReLUs do not write in place: attention may still need the features before them.
         yield "relu_a", functional.relu
         yield "mixed_6a", self.mixed_6a
         yield from _name_blocks("block_b", self.repeat_1)

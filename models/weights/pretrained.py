@@ -41,7 +41,7 @@ class LoadedWeights:
     """Names of the tensors that were copied into the network, sorted."""
 
     skipped: tuple[str, ...]
-    """Names of the tensors, of the file or of the network, that the caller asked to skip, sorted."""
+    """Names of the tensors, of the file or the network, that the caller asked to skip, sorted."""
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:

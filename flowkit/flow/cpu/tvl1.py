@@ -7,13 +7,16 @@ which keeps the flow smooth, and the L1 norm of the difference in brightness, th
 
 u = (u₁, u₂) is the flow in pixels, v a second flow that the data term is applied to and that θ
 couples to u, p₁ and p₂ are the dual variables of the total variation of u₁ and u₂, I₀ and I₁ the
-two frames, and ρ the residual of the data term. At each level, coarse to fine, the second frame and its gradient are warped `warps` times by the
-current flow u₀; after each warp these steps are iterated for the components i = 1, 2:
+two frames, and ρ the residual of the data term. At each level, coarse to fine, the second frame and
+its gradient are warped `warps` times by the current flow u₀; after each warp these steps are
+iterated for the components i = 1, 2:
 
     ρ(u)  = I₁(x+u₀) − I₀ + ∇I₁(x+u₀)·(u − u₀)                   residual, linear in u
     vᵢ    = uᵢ + clamp(−ρ/|∇I₁|², −λθ, λθ) · ∂ᵢI₁                 thresholding
     uᵢ    ← vᵢ + θ div pᵢ                                         primal step
     pᵢ    ← (pᵢ + τ/θ ∇uᵢ) / (1 + τ/θ |∇uᵢ|)                      dual step
+
+In the code they have these names; those in capitals are the planes of the state (state.py):
 
     I₀        frame0          u      U1, U2 (pixels)        ρ(0)      RHO
     I₁, ∇I₁   warpable        θp₁    P11, P12               1/|∇I₁|²  INV (0 where |∇I₁|²

@@ -2,11 +2,10 @@
 """Run the inner iterations of TV-L1 between two warps, for the Triton solver.
 
 The equations and symbols are in `cpu/tvl1.py`, the costs in `tvl1.py`, and the moving and frozen
-planes in `state.py`. One iteration reads ten
-numbers per pixel and writes six, 64 bytes, for about fifty operations. If each iteration went
-through memory, a GPU would reach a fifth of its compute rate. So each warp (32 threads, called
-lanes) moves down the image in a strip of SPAN columns, with DEPTH iterations in flight, all in
-registers, each one row behind the previous one:
+planes in `state.py`. One iteration reads ten numbers per pixel and writes six, 64 bytes, for about
+fifty operations. If each iteration went through memory, a GPU would reach a fifth of its compute
+rate. So each warp (32 threads, called lanes) moves down the image in a strip of SPAN columns, with
+DEPTH iterations in flight, all in registers, each one row behind the previous one:
 
     front = y        row:  y−4  y−3  y−2  y−1   y
                      k=0                        u     iteration k updates u in row y − k,

@@ -24,8 +24,8 @@ An H200 (132 multiprocessors × 4 warps at 1.98 GHz, 4.8 TB/s) could issue 132 �
 = 485 G pixel-iterations per second, of which 315 G remain without the overlap. Its memory allows
 300 G. The two bounds are about equal, so deeper blocking (more registers, fewer warps) would gain
 nothing. Real videos need 6–47 M pixel-iterations per pair at 256×256, 27 M on average, so the
-bounds are near 11,000 pairs per second. `benchmarks/kernels.py` computes these counts from the compiled kernels; the measured rates
-are in benchmarks/RESULTS.md.
+bounds are near 11,000 pairs per second. `benchmarks/kernels.py` computes these counts from the
+compiled kernels; the measured rates are in benchmarks/RESULTS.md.
 """
 
 import threading
@@ -257,10 +257,11 @@ def solve_batch(
         coarse, finest = params.get_schedule(finest=False), params.get_schedule(finest=True)
         solve[(count,)](
             pyramids, levels.pyramid_size, pairs, torch.tensor(levels.table, device=device),
-            len(levels.table), state, levels.moving_size, levels.frozen_size, change_sums, flow_N2HW,
-            pixel_iterations_N, coarse.warps, finest.warps, params.iterations, coarse.epsilon**2,
-            finest.epsilon**2, 1 / params.scale_step, params.lambda_ * params.theta, params.tau,
-            params.tau / params.theta, bound or 0.0, QUANTIZED=bound is not None,
+            len(levels.table), state, levels.moving_size, levels.frozen_size, change_sums,
+            flow_N2HW, pixel_iterations_N, coarse.warps, finest.warps, params.iterations,
+            coarse.epsilon**2, finest.epsilon**2, 1 / params.scale_step,
+            params.lambda_ * params.theta, params.tau, params.tau / params.theta, bound or 0.0,
+            QUANTIZED=bound is not None,
             MEDIAN_SIDE=coarse.median_side, FINEST_MEDIAN_SIDE=finest.median_side,
             ITEMS=ITEMS, DEPTH=DEPTH, **TUNING,
         )  # fmt: skip

@@ -152,7 +152,7 @@ def test_flow(make_small):
 def test_dropout_follows_both_hidden_layers(make_small):
     network = make_small(dropout=0.5).train()
     x = torch.rand(8, 512, 7, 7)
-    for part, given in ((network.pool, x), (network.classify, torch.rand(8, HIDDEN))):
+    for part, given in ((network.pool_features, x), (network.classify, torch.rand(8, HIDDEN))):
         network.dropout.p = 0.5
         assert not torch.equal(part(given), part(given))
         network.dropout.p = 0.0
