@@ -33,16 +33,16 @@ from flowkit.errors import FlowError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Where a backend is, and whether it can run here.
+    """The module of a backend, and how to find out whether it can run here.
 
-    A GPU backend is called from several threads at once, and runs each thread's work in a stream of
-    its own.
+    A GPU backend is called from several threads at once, and runs each thread's work in a separate
+    CUDA stream.
     """
 
     module: str
     """Name of the module."""
     find_obstacle: Callable[[], str | None]
-    """Returns why the backend cannot run on this machine, or None if it can."""
+    """Returns the reason why the backend cannot run on this machine, or None if it can."""
     gpu: bool = False
     """Whether the backend runs on a GPU."""
 

@@ -36,7 +36,7 @@ from flowkit.store.video import Video
 
 @dataclass(kw_only=True)
 class ExportReport:
-    """What an export did."""
+    """The result of an export."""
 
     written: int = 0
     """Videos written by this run."""

@@ -41,7 +41,7 @@ from flowkit.store.writer import ShardWriter
 
 @dataclass(kw_only=True)
 class ImportReport:
-    """What an import did."""
+    """The result of an import."""
 
     imported: int = 0
     """Videos imported by this run."""
@@ -121,7 +121,7 @@ def import_videos(
 
     Args:
         videos: Folder, id and frames per second of each video.
-        store: The store, which this process holds.
+        store: The store, which this process has locked.
         recipe: Recipe of the streams that the videos bring.
         progress: Called after each video with the number of finished videos and the total.
 

@@ -16,7 +16,7 @@ and Image Understanding, 2020, §3.
     x         x          clips of a video, (B, L, M); the paper calls their number K
     α         attention  local attention weights, (B, N, L)
     wᵢ of (2) score      (N, M)
-    FC        transform  M → M
+    FC        transform  fully connected layer, M → M
     w of (6)  relation   (2, M): the half for y' and the half for G
     β         relations  global attention weights, (B, N)
 

@@ -11,7 +11,8 @@ Chi, Tian, Mu, Tian, "Two-Stream Video Classification with Cross-Modality Attent
     paper    name                meaning
     x, y     x, y                features of the modality that attends, and of the one attended to
     q, k, v  query, key, value   1×1 (1×1×1) convolutions to half the channels, d_k
-    W_out    out, norm           1×1 convolution back, and a BN whose scale starts at 0
+    W_out    out, norm           1×1 convolution back to all channels, and a batch normalization
+                                 (BN) whose scale starts at 0
              pool                2×2 max-pooling of y before k and v, in space only
 
 Deviations and choices:

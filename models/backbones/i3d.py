@@ -18,8 +18,9 @@ strides (after "by") are (time, height, width):
 Unlike in ResNet, pool1 has no padding: 224² → 112² → 55² → 28² → 14² → 7².
 
 Deviations from the paper, as in the authors' code: the paper (§4) inflates one kernel for every
-two residual blocks, the code all three of res2. The scale of the last BN of each block starts at
-0, so that a new block returns its shortcut; all else starts as in `models.backbones.resnet`.
+two residual blocks, the code all three of res2. The scale of the last batch normalization of each
+block starts at 0, so that a new block returns its shortcut; all other parameters start as in
+`models.backbones.resnet`.
 The state-dict keys are those of `models.backbones.resnet`, so that the weights of image networks
 fit once they are inflated.
 

@@ -5,8 +5,9 @@ Qiu, Yao, Mei, "Learning Spatio-Temporal Representation with Pseudo-3D Residual 
 ICCV 2017, §3. It is the 3-D network of Chi et al. 2019, §5.6, Table 5, where an attention block
 follows the last block of res4.
 
-S, 1×3×3, and T, 3×1×1, each with BN and ReLU, are placed between the 1×1×1 convolutions of a
-bottleneck in three ways, which alternate from block to block:
+S is a 1×3×3 convolution and T a 3×1×1 convolution (time, height, width), each with batch
+normalization (BN) and ReLU. They are placed between the 1×1×1 convolutions of a bottleneck in three
+ways, A, B and C, which alternate from block to block:
 
     A   T(S(x))          B   S(x) + T(x)          C   y + T(y),  y = S(x)
 

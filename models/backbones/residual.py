@@ -1,4 +1,4 @@
-"""What ResNet, I3D and P3D share: residual blocks, and a network of four stages of them.
+"""Residual blocks, and the base class of networks of four stages of them: ResNet, I3D and P3D.
 
 He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
 
@@ -37,7 +37,7 @@ class ResidualBlock(nn.Module, ABC):
 
     @abstractmethod
     def run_convolutions(self, x: Tensor) -> Tensor:
-        """Run the convolutions and their BN, without the last ReLU.
+        """Run the convolutions and their batch normalization (BN), without the last ReLU.
 
         Args:
             x: Features (B, in_channels, H, W) or (B, in_channels, T, H, W).

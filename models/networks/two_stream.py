@@ -186,9 +186,10 @@ class TwoStream(nn.Module):
         return nn.ModuleList([getattr(self, name) for name in names])
 
     def freeze(self, branch: str) -> None:
-        """Freeze a branch: its parameters need no gradient, and its BN keeps its statistics.
+        """Freeze a branch: no gradients for its parameters, no updates of its BN statistics.
 
-        ``train()`` puts BN back into training mode, so call this method again after ``train()``.
+        ``train()`` puts batch normalization (BN) back into training mode, so call this method again
+        after ``train()``.
 
         Args:
             branch: "rgb" or "flow".

@@ -1,8 +1,8 @@
 """Group the parameters of a network by learning rate and weight decay, as TSN trains.
 
 Wang et al., "Temporal Segment Networks", ECCV 2016, and the authors' code: biases learn twice as
-fast and do not decay, BN does not decay, and the first convolution of a flow network, which was
-initialized from an RGB network, learns 5 times as fast (its bias 10 times).
+fast and do not decay, batch normalization does not decay, and the first convolution of a flow
+network, which was initialized from an RGB network, learns 5 times as fast (its bias 10 times).
 """
 
 from typing import Any

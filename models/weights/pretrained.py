@@ -102,7 +102,7 @@ def load_weights(
 ) -> LoadedWeights:
     """Copy weights into a network, in place.
 
-    Counters of BN (``num_batches_tracked``) may be missing from ``weights``.
+    Counters of batch normalization (``num_batches_tracked``) may be missing from ``weights``.
 
     Args:
         network: The network to change.
@@ -149,8 +149,8 @@ def digest_weights(weights: Mapping[str, Tensor]) -> str:
     """Compute a digest that identifies weights, independent of how they are stored.
 
     The digest covers the sorted names, the shapes, and the values as little-endian float32. File
-    format, floating-point type and device do not matter. Counters of BN are left out, since no
-    output depends on them.
+    format, floating-point type and device do not matter. Counters of batch normalization are left
+    out, since no output depends on them.
 
     Args:
         weights: Tensors by name.

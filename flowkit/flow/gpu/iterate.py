@@ -93,7 +93,7 @@ def sweep(
 ):  # fmt: skip
     """Run DEPTH iterations from the moving planes `source` to `target`.
 
-    The sum is computed in a fixed order, so a pair gives the same bits whatever else runs.
+    The sum is computed in a fixed order, so the bits of a result do not depend on what else runs.
 
     Args:
         source: Pointer to the moving planes that are read.

@@ -98,7 +98,8 @@ def choose_chunks(height: int, width: int) -> int:
 def count_steps(height: int, width: int, chunks: int) -> int:
     """Count the steps of a sweep.
 
-    Strips × chunks are done ITEMS at a time; each takes one step for each row, and 2·DEPTH more.
+    A strip of one chunk of rows has one step for each row, and 2·DEPTH more. ITEMS strips are
+    computed at a time.
 
     Args:
         height: Height of the image in pixels.

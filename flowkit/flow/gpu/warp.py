@@ -1,7 +1,8 @@
 # ruff: noqa: N803, N806
 """Warp frames and change levels, which happens between the iterations, for the Triton solver.
 
-The semantics are those of `cpu/warp.py` and `pyramid.enlarge_flow`. A tile is ITEMS rows of LANES
+The equations and symbols are in `cpu/tvl1.py`, the moving and frozen planes in `state.py`. The
+semantics are those of `cpu/warp.py` and `pyramid.enlarge_flow`. A tile is ITEMS rows of LANES
 pixels; a program iterates over its pair's image tile by tile.
 
     P     pixels of a tile, row by row

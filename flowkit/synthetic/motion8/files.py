@@ -29,7 +29,7 @@ from flowkit.synthetic.motion8.motion import SUBSETS, Clip, Motion8, make_clip, 
 from flowkit.synthetic.motion8.rendering import render_clip
 
 GENERATOR = 2
-"""Number of the current generator, raised whenever the same configuration gives other files.
+"""Version of the current generator, raised whenever the same configuration gives other files.
 
 All generators so far render the same frames of the same motion, and differ only in how x264
 encodes them.
@@ -62,8 +62,8 @@ def write_dataset(
         The number of videos that were rendered: 0 if all of them existed.
 
     Raises:
-        UsageError: The folder holds a motion8 of another configuration or of a newer generator, or
-            videos that are not motion8's.
+        UsageError: The folder holds motion8 with another configuration or of a newer generator, or
+            videos that motion8 did not write.
     """
     clips = list(make_clips(config))
     record_path = root / "motion8.json"
