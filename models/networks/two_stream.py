@@ -83,7 +83,7 @@ class TwoStream(nn.Module):
         Args:
             rgb: The backbone for RGB images or clips.
             flow: The backbone for optical flow, of the same class, depth and width.
-            cma: Insert cross-modality blocks between the branches. Default: True.
+            cma: Insert cross-modality attention (CMA) blocks between the branches. Default: True.
             non_local: Branches ("rgb", "flow") that also get non-local blocks, which run before
                 the cross-modality blocks. Default: none.
             scores: Whose logits `forward` computes: "rgb", "flow" or "both". Default: "both".
