@@ -136,11 +136,11 @@ def check_store(path: Path, folder: Path) -> None:
         errors = measure_errors(store, folder, progress=progress)
     table = Table("class", "pairs", "AEE (px)", "true motion (px)", "valid pixels", box=None)
     for row in errors:
-        numbers = f"{row.aee:.3f}", f"{row.motion:.2f}", f"{row.valid:.0%}"
+        numbers = f"{row.endpoint_error:.3f}", f"{row.true_length:.2f}", f"{row.valid_fraction:.0%}"
         table.add_row(row.name, str(row.pairs), *numbers)
     print_table(table)
     pairs = sum(row.pairs for row in errors)
-    mean = sum(row.aee * row.pairs for row in errors) / max(1, pairs)
+    mean = sum(row.endpoint_error * row.pairs for row in errors) / max(1, pairs)
     click.echo(f"end-to-end AEE: {mean:.3f} px over {pairs} pairs (codec, TV-L1, JPEG included)")
     image = path.with_name(f"{path.name}.png")
     preview_sheet(store, choose_video_per_class(store), image)

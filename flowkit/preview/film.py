@@ -20,8 +20,8 @@ def write_film(video: Video, out: Path, has_rgb: bool, has_flow: bool, radius: f
         video: Video of a store.
         out: The .mp4 file to write; its folder is created.
         has_rgb: Whether to show RGB frames.
-        has_flow: Whether to show flow; at least one of both.
-        radius: Displacement that gets full saturation, in pixels.
+        has_flow: Whether to show flow; at least one of the two must be true.
+        radius: Displacement that is drawn with full saturation, in pixels.
 
     Returns:
         The path of the file.

@@ -160,7 +160,7 @@ def build_feature_network(
 
 def digest_features(backbone: Backbone) -> str:
     """Digest the weights that determine the features: all but the last layer."""
-    last = f"{backbone.last}."
+    last = f"{backbone.last_layer_name}."
     state = backbone.state_dict()
     return digest_weights({n: t for n, t in state.items() if not n.startswith(last)})
 

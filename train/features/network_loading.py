@@ -150,7 +150,7 @@ def load_from_file(options: NetworkOptions) -> FeatureNetwork:
         backbone: Backbone = family(
             in_channels=channels, num_classes=0, **(arguments(settings) if arguments else {})
         )
-        last = (f"{backbone.last}.",)
+        last = (f"{backbone.last_layer_name}.",)
         load_weights(backbone, convert_weights(backbone, own), skip=last)
     except WeightsError as error:
         raise UsageError(f"{path}: {error}; or give another --backbone") from error

@@ -89,7 +89,7 @@ def annotate(videos: FlashMNIST) -> AnnotationTable:
     """Build the annotations: class and subset of every video."""
     rows = [
         Annotation(
-            id=videos.name(split, number),
+            id=videos.video_id(split, number),
             labels=(Label(CLASS_NAMES[videos.label(split, number)]),),
             subsets=(split,),
         )
@@ -132,10 +132,10 @@ def write_features(
     for split in SPLITS:
         for start in range(0, videos.count(split), BLOCK):
             block = range(start, min(start + BLOCK, videos.count(split)))
-            numbers = [number for number in block if videos.name(split, number) not in store]
+            numbers = [number for number in block if videos.video_id(split, number) not in store]
             features = extract_features(network, videos.batch(split, numbers)) if numbers else ()
             for number, vectors in zip(numbers, features, strict=True):
-                id = videos.name(split, number)
+                id = videos.video_id(split, number)
                 writer.begin(id)
                 writer.append_rows(vectors, range(len(vectors)), [0] * len(vectors))
                 writer.end(

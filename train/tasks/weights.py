@@ -62,7 +62,7 @@ def load_initial_weights(
             report = load_weights(
                 trunk,
                 convert_weights(trunk, weights),
-                skip=(f"{trunk.last}.",),
+                skip=(f"{trunk.last_layer_name}.",),
                 inflate_channels=not STREAMS[branch].fits_rgb_weights,
                 inflate_time=trunk.dims == 3,
             )
@@ -127,7 +127,7 @@ def convert_weights_errors(name: str, branch: str) -> Iterator[None]:
 def get_last_layer_prefix(network: TwoStream, branch: Stream) -> str:
     """Return the prefix of the names of a branch's last layer."""
     trunk = "trunk." if isinstance(getattr(network, branch), PyramidNetwork) else ""
-    return f"{branch}.{trunk}{get_trunk(network, branch).last}."
+    return f"{branch}.{trunk}{get_trunk(network, branch).last_layer_name}."
 
 
 def load_phase_weights(network: nn.Module, run: Run, phase: Phase) -> None:
