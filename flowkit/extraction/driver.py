@@ -1,6 +1,6 @@
 """Drive the actors of a Ray run: keep the queue of tasks, and one video in progress per lane.
 
-    queue ─ job → actor (Worker) ─ outcome → count
+    queue ─ task → actor (Worker) ─ outcome → on_outcome
       ↑                 │ dies, or decodes no new frame
       └── retried ──────┘ in a fresh actor; then quarantined, with the reason (failure_diagnosis.py)
 
@@ -47,21 +47,21 @@ MAX_GPU_FAILURES = 5
 
 
 class Driver:
-    """Assigns tasks to actors until all have an outcome, or the run is asked to end."""
+    """Assigns tasks to actors until all have an outcome, or the run is asked to stop."""
 
     def __init__(
         self,
         ray: Any,
-        jobs: Sequence[WorkerTask],
+        tasks: Sequence[WorkerTask],
         setup: WorkerFactory,
         options: RunOptions,
         callbacks: RunCallbacks,
     ) -> None:
         self.ray, self.options, self.callbacks = ray, options, callbacks
-        self.queue = deque(jobs)
-        self.suspects: deque[WorkerTask] = deque()  # their workers died: each waits for a fresh one
+        self.queue = deque(tasks)
+        self.suspects: deque[WorkerTask] = deque()  # tasks whose workers died; each waits for a new one
         # A video that this node can read: a node that cannot read it must not work on this run.
-        readable = (job.source for job in jobs if os.access(job.source, os.R_OK))
+        readable = (task.source for task in tasks if os.access(task.source, os.R_OK))
         self.sample = next(readable, setup.root)
         self.lanes: list[Lane] = []
         self.started = False
@@ -71,14 +71,14 @@ class Driver:
         self.journals = setup.root / "journal"
         self.prefix = "{}-of-{}.".format(*setup.part)
         self.token = f"{self.prefix}seen-{uuid.uuid4().hex}"
-        self.size = setup.choose_size(ray.nodes(), options.workers, len(jobs))
+        self.size = setup.choose_size(ray.nodes(), options.workers, len(tasks))
         self.setup = replace(setup, lanes=self.size.lanes)
         self.actor_class = ray.remote(max_restarts=0, max_task_retries=0)(Actor)
 
     def run(self) -> None:
-        """Run all tasks; raise what made the store unusable after complete videos are committed."""
+        """Run all tasks; commit complete videos before an error of the store is raised."""
         self.journals.mkdir(exist_ok=True)
-        # This run holds the lock, so that any journal there is of a killed run.
+        # This run holds the lock, so any journal in the folder was left by a killed run.
         for journal in self.journals.iterdir():
             if self.setup.part == (0, 1) or journal.name.startswith(self.prefix):
                 journal.unlink(missing_ok=True)
@@ -132,12 +132,12 @@ class Driver:
             if lane.state != "idle":
                 continue
             alone = lane.handle.lanes == 1
-            jobs = self.suspects if alone and lane.fresh and self.suspects else self.queue
+            tasks = self.suspects if alone and lane.fresh and self.suspects else self.queue
             if alone and not lane.fresh and self.size.lanes > 1:
-                jobs = deque()  # its GPU is needed by an actor with all lanes again
-            if jobs:
-                lane.job = jobs.popleft()
-                lane.call = lane.handle.actor.extract.remote(lane.job, lane.index)
+                tasks = deque()  # closed, to free its GPU for an actor with all lanes
+            if tasks:
+                lane.task = tasks.popleft()
+                lane.call = lane.handle.actor.extract.remote(lane.task, lane.index)
                 lane.state, lane.fresh = "working", False
                 lane.heartbeat, lane.progress_time = -1, time.monotonic()
             else:
@@ -170,24 +170,24 @@ class Driver:
 
     def _process_result(self, lane: Lane, result: Any) -> None:
         """Process the result of a call that succeeded."""
-        job, lane.job = lane.job, None
+        task, lane.task = lane.task, None
         if lane.state == "starting":
             self._check_version(result)
             self.failed_starts = 0
             if not self.started:
                 self.started = True
-                self.callbacks.start(self.size.workers, self.setup.backend)
+                self.callbacks.on_start(self.size.workers, self.setup.backend)
         elif lane.state == "closing":
             self.error = self.error or result
             self._remove_lane(lane)
             return
         elif isinstance(result, StoreError):
             self.error = self.error or result
-            assert job is not None
-            self.queue.append(job)
+            assert task is not None
+            self.queue.append(task)
         else:
             self.gpu_failures = 0
-            self.callbacks.count(result)
+            self.callbacks.on_outcome(result)
         lane.state = "idle"
 
     def _handle_error(self, lane: Lane, error: Exception) -> None:
@@ -203,25 +203,25 @@ class Driver:
         """Handle the death of an actor: decide whether this lane's video caused it."""
         trace = self._read_trace(lane, error)
         self._remove_lane(lane)
-        job = lane.job
-        if job is None:
+        task = lane.task
+        if task is None:
             return
         time.sleep(0.2)  # until the kernel has released the locks of the dead process
         setup, callbacks = self.setup, self.callbacks
         recovery = recover(setup.root, part=setup.part, wait_seconds=0.0, log=callbacks.log)
-        done, left = job.divide(recovery.salvaged)
+        done, remaining = task.divide(recovery.salvaged)
         if done is not None:
-            callbacks.count(done.make_outcome("done"))
-        if left is None:
+            callbacks.on_outcome(done.make_outcome("done"))
+        if remaining is None:
             return
         diagnosis = diagnose_failure(error, trace, lane.hung, self.options.stall_seconds)
-        if left.attempt < diagnosis.tries:
-            callbacks.log(f"retrying {left.id} in a fresh worker: {diagnosis.reason}")
-            self.suspects.extend(left.make_retries())
+        if remaining.attempt < diagnosis.tries:
+            callbacks.log(f"retrying {remaining.id} in a fresh worker: {diagnosis.reason}")
+            self.suspects.extend(remaining.make_retries())
             return
-        status: Status = "failed" if diagnosis.is_video_at_fault else "stopped"
-        reason = f"{printable_path(left.source)}: {diagnosis.reason}, {left.attempt} times"
-        callbacks.count(left.make_outcome(status, diagnosis.kind, reason))
+        status: Status = "failed" if diagnosis.blames_video else "stopped"
+        reason = f"{printable_path(remaining.source)}: {diagnosis.reason}, {remaining.attempt} times"
+        callbacks.on_outcome(remaining.make_outcome(status, diagnosis.kind, reason))
 
     def _read_trace(self, lane: Lane, error: Exception) -> str:
         """Read why an actor died, and count its death once for all its lanes."""
@@ -245,7 +245,7 @@ class Driver:
         return handle.trace
 
     def _kill_hung_workers(self) -> None:
-        """Kill workers that yield no new frame for too long."""
+        """Kill workers that have produced no new frame for ``stall_seconds``."""
         now = time.monotonic()
         stall_seconds = self.options.stall_seconds
         for lane in [lane for lane in self.lanes if lane.state == "working"]:
@@ -267,7 +267,7 @@ class Driver:
                 lane.heartbeat, lane.progress_time = heartbeat, now
 
     def _finish(self) -> None:
-        """Let every worker commit; videos in progress are given up."""
+        """Let every worker commit its complete videos; videos in progress are abandoned."""
         for lane in self.lanes:
             if lane.state == "working":
                 lane.handle.actor.stop.remote(lane.index)

@@ -179,9 +179,9 @@ def test_ctrl_c_while_it_extracts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     true = Worker.extract
 
-    def interrupt(self: Worker, job: Any) -> Any:
+    def interrupt(self: Worker, task: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
-        return true(self, job)
+        return true(self, task)
 
     monkeypatch.setattr(Worker, "extract", interrupt)
     with pytest.raises(KeyboardInterrupt):
