@@ -79,7 +79,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands, importing only plugin commands; the others are in COMMANDS."""
+        """Write the list of commands, importing only plugins; the others are in COMMANDS."""
         limit = formatter.width - 16  # columns left of the text: names and margins
         lines = []
         for name in self.list_commands(ctx):
@@ -181,7 +181,9 @@ def load_command(entry: EntryPoint) -> click.Command:
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="flowkit")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error; give it before COMMAND.")
+@click.option(
+    "--debug", is_flag=True, help="Show the traceback of an error; give it before COMMAND."
+)
 def main(debug: bool) -> None:
     """Turn folders of videos into verified frame stores: RGB, TV-L1 optical flow, audio.
 

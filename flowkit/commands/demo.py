@@ -1,7 +1,7 @@
 """Define `flowkit demo`, which renders motion8, extracts it and measures the error of the flow.
 
-AEE in the output is the average endpoint error: the mean distance in pixels between the computed and
-the true displacement.
+AEE in the output is the average endpoint error: the mean distance in pixels between the computed
+and the true displacement.
 """
 
 from pathlib import Path
@@ -123,7 +123,7 @@ def check_store(path: Path, folder: Path) -> None:
     """
     from rich.table import Table
 
-    from flowkit.commands.terminal import progress_bar, print_table
+    from flowkit.commands.terminal import print_table, progress_bar
     from flowkit.demo import measure_errors
     from flowkit.errors import FlowkitError
     from flowkit.extraction.summary import count_kinds

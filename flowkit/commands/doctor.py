@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--dataset", "dataset_name", metavar="NAME", help="Also check that the videos of this "
-              "dataset are on this machine, and that its store will fit on disk.")  # fmt: skip
+@click.option("--dataset", "dataset_name", metavar="NAME", help="Also check that the videos of "
+              "this dataset are on this machine, and that its store will fit on disk.")  # fmt: skip
 @variant_option
 @click.option("--store", type=PATH, default=Path(), show_default=True,
               help="Folder where the store is, or will be.")  # fmt: skip
 @catalog_option
-@click.option("--quick", is_flag=True, help="Skip the slow checks: starting a Ray worker, and a training "
-              "step.")  # fmt: skip
+@click.option("--quick", is_flag=True, help="Skip the slow checks: starting a Ray worker, and a "
+              "training step.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(
     dataset_name: str | None, variant: str | None, store: Path, catalog: Path | None, quick: bool,

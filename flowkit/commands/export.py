@@ -50,7 +50,8 @@ def export(
     video_ids = exporting.choose_ids(opened_store, ids, subset)
     with progress_bar("export") as progress:
         report = exporting.export(
-            opened_store, out, format, video_ids, progress, bound=bound, quality=quality, workers=workers
+            opened_store, out, format, video_ids, progress,
+            bound=bound, quality=quality, workers=workers,
         )  # fmt: skip
     click.echo(
         f"{report.written} videos ({report.frames} frames) written, {report.skipped} already there"

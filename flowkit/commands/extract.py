@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 @click.option("--preset", type=click.Choice(list(PRESETS)),
               help="Optical-flow preset: paper (as in the papers), accurate (also finds large "
                    "motion) or fast (for machines without a GPU). [default: paper]")  # fmt: skip
-@click.option("--bound", type=float, help="Largest displacement in pixels that is stored; larger ones "
-              "are clipped to it. [default: 20]")  # fmt: skip
+@click.option("--bound", type=float, help="Largest displacement in pixels that is stored; larger "
+              "ones are clipped to it. [default: 20]")  # fmt: skip
 @click.option("--rgb-quality", type=JPEG_QUALITY,
               help="JPEG quality of the RGB frames. [default: 95]")  # fmt: skip
 @click.option("--flow-quality", type=JPEG_QUALITY,
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 @click.option("--stall-seconds", type=float, default=300.0, show_default=True,
               help="Give up on a video after this many seconds without a new frame.")  # fmt: skip
 @click.option("--commit-seconds", "roll_seconds", type=float, default=300.0, show_default=True,
-              help="Commit videos to the store after this many seconds, or after 1 GiB.")  # fmt: skip
+              help="Commit videos to the store after this many seconds or 1 GiB.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Exit with status 4 if any video failed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.pass_context

@@ -53,14 +53,19 @@ def replace_surrogates_in_json(values: Any) -> Any:
     if isinstance(values, str):
         return replace_surrogates(values)
     if isinstance(values, dict):
-        return {replace_surrogates_in_json(key): replace_surrogates_in_json(value) for key, value in values.items()}
+        return {
+            replace_surrogates_in_json(key): replace_surrogates_in_json(value)
+            for key, value in values.items()
+        }
     if isinstance(values, list | tuple):
         return [replace_surrogates_in_json(value) for value in values]
     return values
 
 
 @contextmanager
-def progress_bar(description: str, *, in_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(
+    description: str, *, in_bytes: bool = False
+) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on stderr while the context is open, if stderr is a terminal.
 
     Args:

@@ -25,7 +25,7 @@ def verify(store: Path, deep: bool, repair: bool, workers: int | None, as_json: 
     """
     from dataclasses import asdict
 
-    from flowkit.commands.terminal import progress_bar, print_json
+    from flowkit.commands.terminal import print_json, progress_bar
     from flowkit.store.integrity.verify import verify as verify_store
 
     with progress_bar("verify", in_bytes=True) as progress:

@@ -1,7 +1,11 @@
-"""Find problems of this machine before an extraction or a training meets them: `flowkit doctor`.
+"""Check whether extraction and training can run on this machine, for `flowkit doctor`.
 
-This module imports only light modules, because the CLI uses ``flowkit.doctor.shadowing`` at every
-start.
+A check inspects the machine and returns findings. A trial step does some of the work of an
+extraction or a training. A plugin step is a trial step of another package. The topic of each is its
+name in the report.
+
+Only modules that are fast to import are imported here, because every command of flowkit imports
+``flowkit.doctor.shadowing``.
 """
 
 import tempfile
@@ -31,8 +35,8 @@ def diagnose(
     Args:
         store: Path where the store is or will be. Only a temporary file is written there.
         dataset: Dataset whose videos are counted, and whose store must fit on the disk.
-        quick: Whether to skip what takes seconds: starting a Ray worker, and a training step.
-        progress: Called with the topic of each check before it runs.
+        quick: Whether to skip the slow steps: starting a Ray worker, and a training step.
+        progress: Called with the topic of each check and step before it runs.
 
     Returns:
         All findings, in the order in which people should read them.
@@ -51,7 +55,7 @@ def diagnose(
 
 
 def list_checks(store: Path, dataset: "Dataset | None") -> "list[tuple[str, CheckFunction]]":
-    """List the checks that inspect the machine but extract and train nothing.
+    """List the checks, which inspect the machine but extract and train nothing.
 
     Args:
         store: Path where the store is or will be.
@@ -141,7 +145,9 @@ def check_presence(dataset: "Dataset", presence: "Presence") -> list[Finding]:
     Returns:
         One finding.
     """
-    advice = dataset.obtain or f"put it where the catalogue says ({dataset.catalog})"
+    advice = (
+        dataset.obtain or f"put it into the folder that the catalogue names ({dataset.catalog})"
+    )
     if presence.problem:
         message = f"{dataset.full_name}: {presence.problem}"
         return [Finding("dataset", "fail", message, advice)]
@@ -151,6 +157,6 @@ def check_presence(dataset: "Dataset", presence: "Presence") -> list[Finding]:
     if presence.found == 0:
         return [Finding("dataset", "fail", message, advice)]
     if presence.missing:
-        advice = f"{presence.missing} are missing; extraction goes on without them"
+        advice = f"{presence.missing} are missing; extraction works without them"
         return [Finding("dataset", "warn", message, advice)]
     return [Finding("dataset", "ok", message)]

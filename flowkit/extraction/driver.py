@@ -59,7 +59,9 @@ class Driver:
     ) -> None:
         self.ray, self.options, self.callbacks = ray, options, callbacks
         self.queue = deque(tasks)
-        self.suspects: deque[WorkerTask] = deque()  # tasks whose workers died; each waits for a new one
+        self.suspects: deque[WorkerTask] = (
+            deque()
+        )  # tasks whose workers died; each waits for a new one
         # A video that this node can read: a node that cannot read it must not work on this run.
         readable = (task.source for task in tasks if os.access(task.source, os.R_OK))
         self.sample = next(readable, setup.root)
@@ -220,7 +222,9 @@ class Driver:
             self.suspects.extend(remaining.make_retries())
             return
         status: Status = "failed" if diagnosis.blames_video else "stopped"
-        reason = f"{printable_path(remaining.source)}: {diagnosis.reason}, {remaining.attempt} times"
+        reason = (
+            f"{printable_path(remaining.source)}: {diagnosis.reason}, {remaining.attempt} times"
+        )
         callbacks.on_outcome(remaining.make_outcome(status, diagnosis.kind, reason))
 
     def _read_trace(self, lane: Lane, error: Exception) -> str:

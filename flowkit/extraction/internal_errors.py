@@ -2,8 +2,8 @@
 
 If a single video makes a library raise an unexpected exception, the video is quarantined with the
 traceback, and the run continues. If all of the first videos fail in the same way, or very many in a
-row, then flowkit or its installation is the cause: the run ends, and the videos are not quarantined,
-so that the next run tries them again.
+row, then flowkit or its installation is the cause: the run ends, and the videos are not
+quarantined, so that the next run tries them again.
 """
 
 import os

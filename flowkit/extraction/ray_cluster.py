@@ -23,7 +23,7 @@ from flowkit.extraction.callbacks import RunCallbacks
 from flowkit.extraction.driver import Driver
 from flowkit.extraction.failure_diagnosis import shorten_ray_error
 from flowkit.extraction.options import RunOptions
-from flowkit.extraction.ray_session import kill_processes, find_start_error, make_session
+from flowkit.extraction.ray_session import find_start_error, kill_processes, make_session
 from flowkit.extraction.tasks import WorkerTask
 from flowkit.extraction.worker_setup import WorkerFactory
 from flowkit.flow import BACKENDS

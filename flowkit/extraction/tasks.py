@@ -51,7 +51,7 @@ class WorkerTask(Protocol):
         """Return the number of this attempt, from 1."""
 
     def divide(self, done: Collection[str]) -> tuple[Self | None, Self | None]:
-        """Divide the task into its videos whose ids are in ``done`` and the others; None if empty."""
+        """Divide the task into its videos that are in ``done`` and the others; None for no videos."""
 
     def make_retries(self) -> tuple[Self, ...]:
         """Return the tasks to retry after a worker died, to find the video that caused it."""
@@ -121,8 +121,8 @@ class Outcome:
     """The result of a task.
 
     The status ``done`` means that the video is complete in its shard, which is committed later;
-    ``failed`` that the video cannot be extracted; ``stopped`` that the run ended before,
-    or that the worker was lost for another reason than the video. The next run extracts stopped videos.
+    ``failed`` that the video cannot be extracted; ``stopped`` that the run ended before, or that
+    the worker was lost for another reason than the video. The next run extracts stopped videos.
     """
 
     id: str

@@ -117,12 +117,16 @@ class Worker:
         except Stopped:
             return task.make_outcome("stopped", reason="the run was requested to stop")
         except MemoryError as error:
-            return task.make_outcome("failed", "memory", f"{source}: {error or 'not enough memory'}")
+            return task.make_outcome(
+                "failed", "memory", f"{source}: {error or 'not enough memory'}"
+            )
         except FlowkitError:
             raise
         except Exception as error:  # noqa: BLE001 (unforeseen errors become failures of the video)
             if is_about(error, task.source):
-                return task.make_outcome("failed", "unreadable", f"{source} cannot be read: {error}")
+                return task.make_outcome(
+                    "failed", "unreadable", f"{source} cannot be read: {error}"
+                )
             check_disk(error, self.setup.root)
             return fail_internally(task.make_outcome("failed"), error)
         finally:
