@@ -10,9 +10,7 @@ from flowkit.doctor.steps import GENERAL_ADVICE, describe_error
 
 NO_DECODER = "the FFmpeg in this build of PyAV has no decoder for it"
 """Message for a codec without decoder; `report_codecs` recognizes it, to give its own advice."""
-INSTALL_WHEELS = (
-    "pip install --force-reinstall av (the wheels from PyPI have all decoders)"
-)
+INSTALL_WHEELS = "pip install --force-reinstall av (the wheels from PyPI have all decoders)"
 """Advice if the message is `NO_DECODER`."""
 
 

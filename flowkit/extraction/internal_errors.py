@@ -18,7 +18,7 @@ from flowkit.errors import InternalError
 from flowkit.extraction.failure_diagnosis import FRAME
 from flowkit.extraction.tasks import Outcome
 from flowkit.store.failures import Failure
-from flowkit.store.format.atomic import disk_errors
+from flowkit.store.format.atomic import convert_disk_errors
 
 KIND = "internal-error"
 """Kind of the failures that unexpected exceptions cause."""
@@ -118,7 +118,7 @@ def check_disk(error: Exception, root: Path) -> None:
         return
     path = root if name is None else Path(os.fsdecode(name))
     if path.is_relative_to(root):
-        with disk_errors(path):
+        with convert_disk_errors(path):
             raise error
 
 

@@ -51,7 +51,7 @@ class WorkerTask(Protocol):
         """Return the number of this attempt, from 1."""
 
     def divide(self, done: Collection[str]) -> tuple[Self | None, Self | None]:
-        """Divide the task into its videos that are in ``done`` and the others; None for no videos."""
+        """Divide the task into its videos that are in ``done`` and the others; None if empty."""
 
     def make_retries(self) -> tuple[Self, ...]:
         """Return the tasks to retry after a worker died, to find the video that caused it."""

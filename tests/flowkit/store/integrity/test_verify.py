@@ -185,7 +185,7 @@ def test_a_record_that_tells_another_story_is_written_again(make_store):
     path.write_text(json.dumps(values))
     rebuild_index(root)
     (problem,) = verify(root).problems
-    assert "does not say what its batches hold" in problem.what
+    assert "does not match its batches" in problem.what
     verify(root, repair=True)
     assert verify(root).clean
     assert contents(root) == before
@@ -321,7 +321,7 @@ def test_deep_finds_what_was_written_wrong(make_store):
     append(root, "size", good, width=41)
     assert verify(root).clean
     found = {problem.video: problem.what for problem in verify(root, deep=True).problems}
-    assert found["broken"] == "frame 1: rgb is no whole JPEG"
+    assert found["broken"] == "frame 1: rgb is not a complete JPEG file"
     assert found["null"] == "frame 1: flow_x is missing"
     assert found["colour"] == "frame 1: flow_y is not grey but YCbCr"
     assert "is not null" in found["late"]
