@@ -59,7 +59,7 @@ def choose_recipe(
     base = base or Recipe()
     exists = (root / "store.json").exists()
     common = read_header(root).recipe if exists else replace(base, rgb=None, flow=None, audio=None)
-    defaults = common.joined(base)
+    defaults = common.extended_with(base)
     fps = overrides.fps if overrides.fps is not None else defaults.fps
     recipe = replace(common, resize=choose_resize(overrides, defaults.resize), fps=fps)
     if "rgb" in streams:

@@ -103,7 +103,7 @@ def extend_header(
     path: Path, header: StoreHeader, recipe: Recipe, dataset: str | None
 ) -> StoreHeader:
     """Add the streams of ``recipe`` to a header; RecipeError if a common setting differs."""
-    differences = header.recipe.differences(recipe)
+    differences = header.recipe.list_differences(recipe)
     if differences:
         raise RecipeError(
             f"{path} has another recipe (store ≠ requested): {'; '.join(differences)}; "
@@ -115,7 +115,7 @@ def extend_header(
             f"{path}: expected dataset {header.dataset!r}, which the store holds, got "
             f"{dataset!r}; use another store"
         )
-    return replace(header, recipe=header.recipe.joined(recipe))
+    return replace(header, recipe=header.recipe.extended_with(recipe))
 
 
 def read_header(root: str | os.PathLike[str]) -> StoreHeader:
