@@ -301,14 +301,7 @@ class Recipe:
 
 
 def check_quality(quality: int) -> None:
-    """Check a JPEG quality.
-
-    Args:
-        quality: The quality.
-
-    Raises:
-        UsageError: The quality does not lie in 1–100.
-    """
+    """Raise a UsageError if a JPEG quality does not lie in 1–100."""
     if not 1 <= quality <= 100:
         raise UsageError(f"JPEG quality must lie in 1..100, got {quality}")
 

@@ -16,7 +16,7 @@ CONFIGURATION = {
     "train/features/network.py": ("NetworkOptions",),
     "train/features/run.py": ("Options",),
     "train/recipe/audio.py": ("AudioRecipe",),
-    "train/recipe/base.py": ("BaseRecipe",),
+    "train/recipe/base.py": ("CommonFields",),
     "train/recipe/feature_sets.py": ("FeatureSetRecipe",),
     "train/recipe/images.py": ("ImageRecipe",),
     "train/recipe/sections.py": (

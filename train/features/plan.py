@@ -6,7 +6,7 @@ full batches, and writes the share out.
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flowkit.extraction.plan import belongs
@@ -29,17 +29,17 @@ class Target:
     """Whether the new features replace those of an older source of the video."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Plan:
     """The videos to compute in the store's order, and the reasons for leaving out the others."""
 
-    targets: tuple[Target, ...]
+    targets: list[Target] = field(default_factory=list)
     """Videos to compute."""
     done: int = 0
     """Number of videos whose features are in the store."""
-    lacking: tuple[Failure, ...] = ()
+    lacking: list[Failure] = field(default_factory=list)
     """Videos whose input stream is missing or too short."""
-    quarantined: tuple[Failure, ...] = ()
+    quarantined: list[Failure] = field(default_factory=list)
     """Videos that failed before."""
     beyond: int = 0
     """Number of videos left out by ``--limit``."""
@@ -74,10 +74,7 @@ def make_plan(
     Returns:
         The plan.
     """
-    targets: list[Target] = []
-    lacking: list[Failure] = []
-    quarantined: list[Failure] = []
-    done = 0
+    plan, targets = Plan(), []
     positions, views = rows
     old = frozenset(stale)
     for row in range(len(store)):
@@ -86,27 +83,22 @@ def make_plan(
             continue
         available = store.index.count(source, row)
         if store.index.locate(stream, row) is not None and id not in old:
-            done += 1
+            plan.done += 1
         elif store.index.locate(source, row) is None:
             reason = f"it has no {source}: extract it with --streams {source}"
-            lacking.append(make_failure(id, f"no-{source}", reason, stream))
+            plan.lacking.append(make_failure(id, f"no-{source}", reason, stream))
         elif not available and STREAMS[source].is_image:
-            lacking.append(make_failure(id, "too-short", f"it has no {source}: 1 frame", stream))
+            plan.lacking.append(make_failure(id, "too-short", f"it has no {source}: 1 frame", stream))
         elif id in failures and not (retry_failed or failures[id].retry):
-            quarantined.append(failures[id])
+            plan.quarantined.append(failures[id])
         else:
             weight = views * (positions if positions and available else available)
             targets.append(
                 Target(id=id, available=available, weight=max(1, weight), supersedes=id in old)
             )
-    kept = targets[:limit]
-    return Plan(
-        targets=tuple(kept),
-        done=done,
-        lacking=tuple(lacking),
-        quarantined=tuple(quarantined),
-        beyond=len(targets) - len(kept),
-    )
+    plan.targets = targets[:limit]
+    plan.beyond = len(targets) - len(plan.targets)
+    return plan
 
 
 def make_failure(
