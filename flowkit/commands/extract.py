@@ -112,9 +112,9 @@ def extract(
     )
     recipe_options = {name: other_options[name] for name in other_options.keys() - RUN_OPTIONS}
     overrides = RecipeOverrides(upsize=upscale or upsize, **recipe_options)
-    recipe = choose_recipe(sources.store, chosen_streams, overrides, sources.recipe)
+    recipe = choose_recipe(sources.store_path, chosen_streams, overrides, sources.recipe)
     summary = extract_videos(
-        sources.videos, sources.store, recipe, options,
+        sources.videos, sources.store_path, recipe, options,
         table=sources.table, dataset=sources.dataset,
     )  # fmt: skip
     context.exit(report_summary(summary, strict, as_json))

@@ -15,7 +15,7 @@ class Sources:
 
     videos: LocatedVideos
     """The video files that were found, and the ids of those that are missing."""
-    store: Path
+    store_path: Path
     """Path of the store."""
     table: AnnotationTable | None = None
     """Annotations of the videos, if there are any."""
@@ -67,7 +67,7 @@ def choose_sources(
         sources = Sources(
             videos=located,
             table=table,
-            store=store or Path("stores") / entry.full_name,
+            store_path=store or Path("stores") / entry.full_name,
             dataset=entry.full_name,
             recipe=entry.recipe,
         )
@@ -76,12 +76,12 @@ def choose_sources(
             raise UsageError(f"--videos expects a folder with one folder per class, got {videos}")
         table, located = folder.scan_folder(videos)
         sources = Sources(
-            videos=located, table=table, store=store or Path("stores") / videos.resolve().name
+            videos=located, table=table, store_path=store or Path("stores") / videos.resolve().name
         )
     else:
         if store is None:
             raise UsageError("single files need --store DIR, the store to create or to extend")
-        sources = Sources(videos=explicit_files(files), store=store)
+        sources = Sources(videos=explicit_files(files), store_path=store)
     return sources if subset is None else select_subset(sources, subset)
 
 

@@ -24,7 +24,7 @@ __all__ = ["Finding", "diagnose"]
 
 
 def diagnose(
-    store: Path,
+    store_path: Path,
     dataset: "Dataset | None" = None,
     *,
     quick: bool = False,
@@ -33,7 +33,7 @@ def diagnose(
     """Check this machine, then extract tiny clips and train a step on them.
 
     Args:
-        store: Path where the store is or will be. Only a temporary file is written there.
+        store_path: Path where the store is or will be. Only a temporary file is written there.
         dataset: Dataset whose videos are counted, and whose store must fit on the disk.
         quick: Whether to skip the slow steps: starting a Ray worker, and a training step.
         progress: Called with the topic of each check and step before it runs.
@@ -48,17 +48,17 @@ def diagnose(
     from flowkit.doctor.steps import run_check
 
     findings = []
-    for topic, check in list_checks(store, dataset):
+    for topic, check in list_checks(store_path, dataset):
         progress(topic)
         findings += run_check(topic, check)
     return findings + run_trial(quick, progress)
 
 
-def list_checks(store: Path, dataset: "Dataset | None") -> "list[tuple[str, CheckFunction]]":
+def list_checks(store_path: Path, dataset: "Dataset | None") -> "list[tuple[str, CheckFunction]]":
     """List the checks, which inspect the machine but extract and train nothing.
 
     Args:
-        store: Path where the store is or will be.
+        store_path: Path where the store is or will be.
         dataset: Dataset to check, if there is one.
 
     Returns:
@@ -83,10 +83,10 @@ def list_checks(store: Path, dataset: "Dataset | None") -> "list[tuple[str, Chec
         ("encoding", environment.check_encoding),
     ]
     if dataset is None:
-        return [*checks, ("disk", lambda: storage.check_storage(store))]
+        return [*checks, ("disk", lambda: storage.check_storage(store_path))]
     return [
         *checks,
-        ("disk", lambda: storage.check_storage(store, estimate_space(dataset))),
+        ("disk", lambda: storage.check_storage(store_path, estimate_space(dataset))),
         ("dataset", lambda: check_presence(dataset, dataset.detect_presence())),
     ]
 
@@ -114,7 +114,9 @@ def run_trial(quick: bool, progress: Callable[[str], object]) -> list[Finding]:
             if not quick:
                 advice = "--workers 0 works without Ray"
                 steps.append(TrialStep("ray worker", ray_worker.try_ray_worker, (), advice))
-                steps += plugin_steps.list_plugin_steps(trial.store, folder, (pipeline.LAST_TOPIC,))
+                steps += plugin_steps.list_plugin_steps(
+                    trial.store_path, folder, (pipeline.LAST_TOPIC,)
+                )
             return list(run_steps(steps, progress))
 
     return run_check("open", run_all_steps)

@@ -39,11 +39,11 @@ POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 5.0
 """Seconds without progress after which a worker's frame counter is read."""
 FINISH_SECONDS = 120.0
-"""Seconds that workers have to commit when the run is requested to stop."""
+"""Time in seconds that workers have to commit when the run is asked to stop."""
 MAX_FAILED_STARTS = 3
-"""Workers in a row that may die while they start."""
+"""Number of workers in a row that die while they start, after which the run fails."""
 MAX_GPU_FAILURES = 5
-"""Processes in a row that may end because their GPU failed."""
+"""Number of processes in a row that end because their GPU failed, after which the run fails."""
 
 
 class Driver:
@@ -59,10 +59,9 @@ class Driver:
     ) -> None:
         self.ray, self.options, self.callbacks = ray, options, callbacks
         self.queue = deque(tasks)
-        self.suspects: deque[WorkerTask] = (
-            deque()
-        )  # tasks whose workers died; each waits for a new one
-        # A video that this node can read: a node that cannot read it must not work on this run.
+        # Tasks whose workers died; each is tried again alone in a new actor.
+        self.suspects: deque[WorkerTask] = deque()
+        # A source that this node can read: an actor on a node that does not see it raises an error.
         readable = (task.source for task in tasks if os.access(task.source, os.R_OK))
         self.sample = next(readable, setup.root)
         self.lanes: list[Lane] = []
@@ -105,20 +104,20 @@ class Driver:
         return sum(lane.state == "working" for lane in self.lanes)
 
     def _start_actors(self) -> None:
-        """Start as many lanes as there is work for, up to the number of workers and of GPUs.
+        """Start actors until each task has a lane, or the limits of `PoolSize` are reached.
 
-        A video whose worker died gets an actor with one lane, so that no other can be suspected.
+        A task whose worker died gets an actor with one lane, so that a second death has one cause.
         """
         busy = [lane for lane in self.lanes if lane.state != "closing"]
         work = len(self.queue) + len(self.suspects) + self._count_working()
-        room = min(self.size.workers, work) - len(busy)
+        new_lanes = min(self.size.workers, work) - len(busy)
         actors = len({lane.handle for lane in self.lanes})
         single_lanes = sum(lane.fresh and lane.handle.lanes == 1 for lane in busy)
-        while room > 0 and actors < self.size.actors:
-            lanes = 1 if len(self.suspects) > single_lanes else min(self.size.lanes, room)
+        while new_lanes > 0 and actors < self.size.actors:
+            lanes = 1 if len(self.suspects) > single_lanes else min(self.size.lanes, new_lanes)
             self._start_actor(lanes)
             single_lanes += lanes == 1
-            actors, room = actors + 1, room - lanes
+            actors, new_lanes = actors + 1, new_lanes - lanes
 
     def _start_actor(self, lanes: int) -> None:
         journal = self.journals / f"{self.prefix}{uuid.uuid4().hex}"
@@ -133,9 +132,9 @@ class Driver:
         for lane in self.lanes:
             if lane.state != "idle":
                 continue
-            alone = lane.handle.lanes == 1
-            tasks = self.suspects if alone and lane.fresh and self.suspects else self.queue
-            if alone and not lane.fresh and self.size.lanes > 1:
+            is_single = lane.handle.lanes == 1
+            tasks = self.suspects if is_single and lane.fresh and self.suspects else self.queue
+            if is_single and not lane.fresh and self.size.lanes > 1:
                 tasks = deque()  # closed, to free its GPU for an actor with all lanes
             if tasks:
                 lane.task = tasks.popleft()
@@ -143,9 +142,9 @@ class Driver:
                 lane.state, lane.fresh = "working", False
                 lane.heartbeat, lane.progress_time = -1, time.monotonic()
             else:
-                self._close(lane)
+                self._close_lane(lane)
 
-    def _close(self, lane: Lane) -> None:
+    def _close_lane(self, lane: Lane) -> None:
         lane.call, lane.state = lane.handle.actor.close.remote(lane.index), "closing"
 
     def _process_calls(self, seconds: float) -> None:
@@ -279,7 +278,7 @@ class Driver:
         while time.monotonic() < deadline:
             for lane in list(self.lanes):
                 if lane.state == "idle":
-                    self._close(lane)
+                    self._close_lane(lane)
                 elif lane.state == "starting":
                     self._remove_lane(lane)
             if not self.lanes:

@@ -1,10 +1,10 @@
 """Decide which video, if any, made a worker process die, and whether to retry it.
 
 Only the video that it worked on is suspected. A crash leaves a trace in the actor's journal
-(faulthandler): with it, or after a hang, the video gets one more try in a fresh process and
-is then quarantined. After a death without a trace (the process was
-killed, or its node lost), the video gets two more tries.
-A worker that was killed for memory, or whose GPU failed, does not count against any video.
+(faulthandler): with it, or after a hang, the video gets one more try in a new process and is then
+quarantined. After a death without a trace (the process was killed, or its node lost), the video
+gets two more tries. A worker that was killed for memory, or whose GPU failed, does not count
+against any video.
 
 Where several lanes shared the process, the videos of all are suspected; each is retried alone.
 """
@@ -27,7 +27,7 @@ class Diagnosis:
     kind: str
     """Kind of failure, as failures.jsonl records it."""
     reason: str
-    """What happened, for people."""
+    """What happened, as it is printed."""
     tries: int
     """Total number of times that the video is tried."""
     blames_video: bool = True

@@ -38,7 +38,7 @@ from flowkit.version import __version__
 
 U8 = npt.NDArray[np.uint8]
 
-SOUNDLESS = ("no-audio-stream", "broken-audio")
+SOUND_FAILURES = ("no-audio-stream", "broken-audio")
 """Kinds of failure after which a video is stored without sound."""
 
 
@@ -248,11 +248,11 @@ class Worker:
             ]
 
     def _check_count(self, task: ExtractionTask, frames: int, warnings: tuple[str, ...]) -> None:
-        need = max(self.setup.min_frames, 2 if "flow" in task.streams else 1)
+        min_frames = max(self.setup.min_frames, 2 if "flow" in task.streams else 1)
         source, count = printable_path(task.source), f"{frames} frame{'' if frames == 1 else 's'}"
-        if frames < need:
+        if frames < min_frames:
             cause = f" ({warnings[-1]})" if warnings else ""
-            message = f"{source} has {count}, expected at least {need}{cause}"
+            message = f"{source} has {count}, expected at least {min_frames}{cause}"
             raise VideoError("too-short", message)
         if task.frames is not None and frames != task.frames:
             advice = "extract it again with --update"
@@ -278,7 +278,7 @@ class Worker:
                 audio = log_mel_patches(task.source, recipe)
             patches, warnings = audio.patches, tuple(audio.warnings)
         except VideoError as error:
-            if error.kind not in SOUNDLESS:
+            if error.kind not in SOUND_FAILURES:
                 raise
             patches, warnings = np.empty((0, recipe.patch, recipe.mels), np.float32), (str(error),)
         writer = self._open_writer("audio")

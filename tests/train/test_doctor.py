@@ -20,7 +20,7 @@ ENTRY = EntryPoint("training", "train.doctor:check_training", plugin_steps.GROUP
 def clip_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trial = TrialExtraction(tmp_path_factory.mktemp("trial"))
     assert {finding.status for finding in run_steps(trial.list_steps())} == {"ok"}
-    return trial.store
+    return trial.store_path
 
 
 def try_out(store: Path, folder: Path) -> Finding:

@@ -161,7 +161,7 @@ def test_a_store_that_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     def damage(self: TrialExtraction) -> str:
         done = write(self)
-        shard = next((self.store / "frames").glob("*.arrow"))
+        shard = next((self.store_path / "frames").glob("*.arrow"))
         data = bytearray(shard.read_bytes())
         data[len(data) // 2] ^= 255
         shard.write_bytes(data)
