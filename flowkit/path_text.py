@@ -5,7 +5,7 @@ Python decodes the bytes of a file name with the locale's encoding, so the same 
 a store keeps must not depend on the locale, so this module always reads names as UTF-8. A ``Path``
 keeps the locale's decoding, because that is what opens the file.
 
-Python stands for a byte that it cannot decode by a surrogate, a character that no encoding can
+Python represents a byte that it cannot decode by a surrogate, a character that no encoding can
 write. Importing this module registers `escape_unencodable` as an error handler, with which such
 characters are printed as escapes.
 """

@@ -1,4 +1,4 @@
-"""Move damaged files of a store to its folder ``quarantine``, where nothing reads them.
+"""Move damaged files of a store to its folder ``quarantine``, where readers ignore them.
 
 This is not the quarantine of videos that could not be extracted, which ``failures.jsonl`` lists.
 """
