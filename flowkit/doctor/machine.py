@@ -137,7 +137,7 @@ def check_open_files(limits: tuple[int, int] | None = None) -> list[Finding]:
     if hard != unlimited and hard < OPEN_FILES:
         file = "/etc/security/limits.conf"
         advice = (
-            f"an administrator can set nofile to {OPEN_FILES} in {file} (hard limit now: {hard})"
+            f"an administrator can set nofile to {OPEN_FILES} in {file} (the hard limit is {hard})"
         )
     return [Finding("open files", "warn", message, advice)]
 
