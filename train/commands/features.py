@@ -44,13 +44,12 @@ from train.commands.options import PATH, device_option, precision_option
               help="Processes that read images for a worker. [default: a GPU's share of the "
                    "cores; on CPUs a thread]")  # fmt: skip
 @click.option("--shard", metavar="I/N",
-              help="Compute only part I (from 0) of N of the videos, so that N machines can share "
-              "the work.")  # fmt: skip
+              help="Work only on part I (from 0) of N, for batch schedulers.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), help="Process at most this many videos.")
 @click.option("--address", help="Address of a Ray cluster to join. [default: $RAY_ADDRESS]")
 @click.option("--retry-failed", is_flag=True, help="Try videos again that failed in earlier runs.")
 @click.option("--commit-seconds", "roll_seconds", type=float, default=300.0, show_default=True,
-              help="Commit videos to the store after this many seconds or 1 GiB.")  # fmt: skip
+              help="Commit a shard at this age in seconds, or at 1 GiB.")  # fmt: skip
 @click.option("--strict", is_flag=True,
               help="Exit with status 4 if any video is left without features.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
