@@ -14,7 +14,7 @@ from flowkit.path_text import argument_to_text
 @catalog_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def datasets(names: tuple[str, ...], catalog: Path | None, as_json: bool) -> None:
-    """List the datasets of the catalogue, and what of them is on this machine.
+    """List the datasets of the catalogue, and count their videos on this machine.
 
     With NAMEs, only those are listed, with how to obtain them. Videos and annotations are
     searched for below $FLOWKIT_DATA (default: data).

@@ -31,7 +31,7 @@ def index(
     format: str | None,
     scratch: bool,
 ) -> None:
-    """Rebuild the index of STORE from its commit records, and join new annotations if given.
+    """Rebuild the index of STORE from its commit records, and merge new annotations into it.
 
     \b
     flowkit index S --scratch

@@ -220,12 +220,13 @@ class FeatureSets:
     def _locate_batch(self, shard: int, batch: int) -> tuple[int, int]:
         """Find where a batch's vectors begin in the file, in float16 values, and their number."""
         path, extent = self.store.shards.locate(shard, batch, "vector")
-        if extent.size != 2 * self.dimension * extent.rows or extent.values % 2:
+        if extent.values_bytes != 2 * self.dimension * extent.rows or extent.values_position % 2:
             raise CorruptError(
                 f"{path}: expected vectors of {self.dimension} float16 values, as the store's "
-                f"recipe says, got {extent.size} bytes in {extent.rows} rows; run `flowkit verify`"
+                f"recipe says, got {extent.values_bytes} bytes in {extent.rows} rows; run `flowkit "
+                "verify`"
             )
-        return extent.values // 2, extent.rows
+        return extent.values_position // 2, extent.rows
 
     def _map(self, shard: int) -> F16:
         """Map a whole shard file as float16 values, most of which are the vectors."""

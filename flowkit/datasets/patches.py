@@ -74,7 +74,7 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
         store = store if isinstance(store, Store) else Store(store)
         self.subset = Subset(store, subset, multi_label)
         self.num_patches, self.training, self.seed = num_patches, training, seed
-        places = [store.index.place("audio", int(row)) for row in self.subset.rows]
+        places = [store.index.locate("audio", int(row)) for row in self.subset.rows]
         lacking = [row for row, place in zip(self.subset.rows, places, strict=True) if not place]
         self.subset.reject_videos(lacking, "no audio: extract it with --streams audio")
         counts = np.array([place[3] for place in places if place])

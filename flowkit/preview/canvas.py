@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from flowkit.errors import UsageError
-from flowkit.store.format.atomic import disk_errors
+from flowkit.store.format.atomic import convert_disk_errors
 
 MARGIN = 28
 """White margin around an image, in pixels."""
@@ -40,7 +40,7 @@ def write_png(canvas: np.ndarray, out: Path) -> Path:
     best_compression = [cv2.IMWRITE_PNG_COMPRESSION, 9]
     # cv2.imwrite would return False, without an error, if it cannot write.
     png = cv2.imencode(".png", np.ascontiguousarray(framed[..., ::-1]), best_compression)[1]
-    with disk_errors(out):
+    with convert_disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(png.tobytes())
     return out

@@ -82,9 +82,9 @@ def make_plan(
         if not belongs(id, part):
             continue
         available = store.index.count(source, row)
-        if store.index.place(stream, row) is not None and id not in old:
+        if store.index.locate(stream, row) is not None and id not in old:
             plan.done += 1
-        elif store.index.place(source, row) is None:
+        elif store.index.locate(source, row) is None:
             reason = f"it has no {source}: extract it with --streams {source}"
             plan.lacking.append(make_failure(id, f"no-{source}", reason, stream))
         elif not available and STREAMS[source].is_image:

@@ -108,7 +108,7 @@ def test_verify_exits_with_1_and_repairs(make_store):
     assert f"bad: shard frames/{shard.stem}, video 'c': column flow_x" in run(verify, root, code=1)
     assert json.loads(run(verify, root, "--json", code=1))["problems"][0]["video"] == "c"
     text = run(verify, root, "--repair", code=1)
-    assert "1 videos are lost; extract again to redo: c" in text
+    assert "1 videos are lost; extract them again: c" in text
     assert "all good" in run(verify, root)
 
 

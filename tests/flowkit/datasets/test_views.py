@@ -69,7 +69,7 @@ def read(store, ids, sampling, crops, clips=False, most=100):
     """What a network would be given of some videos, one after another."""
     reader, parts = ViewReader(store.path, sampling.source, crops), []
     for id in ids:
-        place = store.index.place(sampling.source, store.find(id))
+        place = store.index.locate(sampling.source, store.find(id))
         held = torch.empty(0, dtype=torch.uint8)
         for piece in cut_video(id, place[3] - (sampling.source == "flow"), sampling, most):
             item = reader[[piece]]
