@@ -3,7 +3,7 @@
 The columns are found by the header: ``label,youtube_id,time_start,time_end,split``; Kinetics-400
 adds ``is_cc``, and test files have no ``label``. What Kinetics calls a split (train, validate or
 test) is a subset here (train, val or test). The id of a clip is
-``{youtube_id}_{start:06d}_{end:06d}``, the name that the dataset's own downloader gives it. Class
+``{youtube_id}_{start:06d}_{end:06d}``, the name that the official downloader gives it. Class
 ids follow the alphabetical order of the labels.
 """
 
@@ -107,7 +107,7 @@ def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
 def read_rows(path: Path) -> Iterator[Row]:
     """Read the rows of one CSV file.
 
-    Times may be written as floats; the id holds whole seconds.
+    Times may be written as floats; the id has whole seconds.
 
     Args:
         path: The file.

@@ -48,7 +48,7 @@ class LocatedVideos:
     missing: tuple[str, ...] = ()
     """Ids that are annotated but not on disk, in the order of the annotations."""
     unannotated: tuple[Path, ...] = ()
-    """Video files on disk that no annotation names, sorted by path."""
+    """Video files on disk that have no annotation, sorted by path."""
     rejected: tuple[RejectedVideo, ...] = ()
     """One entry for each id that several files have (none of them is used, because it is unclear
     which is meant), and for each name that is not UTF-8.

@@ -83,8 +83,8 @@ class Dataset:
             The annotations, and the located videos.
 
         Raises:
-            CatalogError: Videos or annotations are not found; the message names the folders that
-                were searched and how to obtain the dataset.
+            CatalogError: Videos or annotations are not found; the message lists the folders that
+                were searched and says how to obtain the dataset.
             AnnotationError: An annotation file is malformed.
         """
         root = data_root()
@@ -148,11 +148,11 @@ class Dataset:
         }
 
     def find_videos_folder(self, root: Path) -> Path | None:
-        """Return the first candidate folder that holds videos; None if none does."""
+        """Return the first of the folders ``videos`` that has videos; None if none has."""
         return next(filter(has_videos, resolve_folders(root, self.videos)), None)
 
     def find_annotations_folder(self, root: Path) -> Path | None:
-        """Return the first candidate folder that holds annotation files of this dataset."""
+        """Return the first of the folders ``annotations`` that has annotation files, or None."""
         find_files = FORMATS[self.format].find_files
         folders = resolve_folders(root, self.annotations)
         return next((f for f in folders if f.is_dir() and find_files(f, self.variant)), None)
@@ -205,4 +205,4 @@ def resolve_folders(root: Path, names: tuple[str, ...]) -> list[Path]:
 
 def format_paths(paths: list[Path]) -> str:
     """Format paths as a list for messages."""
-    return ", ".join(map(printable_path, paths)) or "(the entry names no folder)"
+    return ", ".join(map(printable_path, paths)) or "(the entry has no folder)"

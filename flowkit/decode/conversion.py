@@ -231,7 +231,7 @@ def find_chroma_positions(frame: Any) -> I32 | None:
 
 
 def convert_to_rgb(reformatter: Any, frame: Any) -> RGBFrame:
-    """Convert a frame of any format with swscale, in its own size.
+    """Convert a frame of any format with swscale, without resizing it.
 
     Args:
         reformatter: A PyAV ``VideoReformatter``.

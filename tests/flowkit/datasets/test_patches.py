@@ -88,5 +88,5 @@ def test_bad_input(store, make_store):
         PatchDataset(store, "all", 0, training=True)
     with pytest.raises(StoreError, match="no audio: extract it with --streams audio"):
         PatchDataset(make_store(), "train", 1)
-    with pytest.raises(UsageError, match="streams are rgb and flow, got audio"):
+    with pytest.raises(UsageError, match="expected streams rgb, flow or both, got audio"):
         SnippetDataset(store, "all", 1, streams=("audio",))
