@@ -72,7 +72,7 @@ def test_batches_are_samples_together(store):
     assert batch["audio"].shape == (2, 2, 1, 96, 64)
     for i, key in enumerate(keys):
         assert torch.equal(batch["audio"][i], dataset[key]["audio"])
-    with pytest.raises(UsageError, match="differ in number"):
+    with pytest.raises(UsageError, match="their number differs"):
         PatchDataset(store, "loud", 0).batch(keys)
 
 
