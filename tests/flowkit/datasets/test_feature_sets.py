@@ -269,7 +269,7 @@ def test_it_pickles_without_maps(make_sets):
 
 def test_features_that_the_store_lacks(make_sets):
     root = make_sets(rgb=[1], flow=[1])
-    with pytest.raises(StoreError, match=r"store's features \(flow, rgb\), got 'sound'.*--name sound"):
+    with pytest.raises(StoreError, match=r"its features \(flow, rgb\), got 'sound'.*--name sound"):
         FeatureSetDataset(root, "train", {"audio": "sound"})
 
 
