@@ -190,8 +190,9 @@ class FeatureSets:
         if self.stream not in index.streams:
             names = [s.removeprefix(FEATURES) for s in index.streams if s.startswith(FEATURES)]
             raise StoreError(
-                f"{self.store.path}: expected one of its features ({', '.join(names) or 'none'}), got "
-                f"{name!r}; compute them with `flowkit features --name {name}`"
+                f"{self.store.path}: expected one of its features "
+                f"({', '.join(names) or 'none'}), got {name!r}; compute them with "
+                f"`flowkit features --name {name}`"
             )
         self.dimension = vector_dimension(self.stream, self.store.recipe) or 0
         column = index.batch.column(self.stream)
