@@ -226,7 +226,7 @@ class FeatureSets:
     def _locate_record_batch(self, shard: int, batch: int) -> tuple[int, int]:
         """Find where the vectors of a record batch start in the file, and count them.
 
-        The start is counted in float16 values of two bytes; ``extent.values`` is in bytes.
+        The start is counted in float16 values, of two bytes each; the store counts it in bytes.
         """
         path, extent = self.store.shards.locate(shard, batch, "vector")
         if extent.size != 2 * self.dimension * extent.rows or extent.values % 2:
