@@ -52,15 +52,18 @@ def index(
             stored = None
         write_annotations(store, table if stored is None else stored.merged_with(table))
     version = rebuild_index(store, scratch=scratch)
-    reader = Store(store)
-    click.echo(f"index version {version}: {len(reader)} videos, {len(reader.classes)} classes")
+    opened_store = Store(store)
+    click.echo(
+        f"index version {version}: {len(opened_store)} videos, {len(opened_store.classes)} classes"
+    )
     table = read_annotations(store)
     if table is not None:
         annotated = {annotation.id for annotation in table.annotations}
-        matched = sum(id in annotated for id in reader)
+        matched = sum(id in annotated for id in opened_store)
         click.echo(
             f"the annotations list {len(annotated)} videos: {matched} are in the store, "
-            f"{len(annotated) - matched} are not; {len(reader) - matched} in the store have none"
+            f"{len(annotated) - matched} are not; {len(opened_store) - matched} in the store have "
+            "none"
         )
 
 
