@@ -22,14 +22,14 @@ from flowkit.path_text import PRINT_ERRORS, printable_path
 from flowkit.version import __version__
 
 HELP = {
-    "datasets": "List the datasets of the catalogue, and count their videos on this machine",
+    "datasets": "List the datasets of the catalogue, and what of them is on this machine",
     "demo": "Render motion8, extract it, and show what comes out",
     "doctor": "Check this machine, and say what to do about each finding",
     "export": "Write videos of STORE to folder OUT as img_*.jpg, flow_x_*.jpg and flow_y_*.jpg",
     "extract": "Extract videos into a frame store; run it again to go on after any interruption",
     "import": "Import every video folder below FOLDER: img_*.jpg, flow_x_*.jpg, flow_y_*.jpg",
     "index": "Rebuild the index of STORE from its commit records, "
-    "and merge new annotations into it",
+    "and join new annotations if given",
     "preview": "Draw videos of STORE: RGB frames above colour-coded flow",
     "remove": "Remove the features NAME from STORE, so that others can be made under that name",
     "status": "Show what STORE holds: videos by stream, what is missing, failures by kind",
