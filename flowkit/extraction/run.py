@@ -251,6 +251,6 @@ def add_annotations(root: Path, table: AnnotationTable | None) -> None:
     if table is None:
         return
     stored = read_annotations(root)
-    joined = table if stored is None else stored.joined(table)
-    if joined != stored:
-        write_annotations(root, joined)
+    merged = table if stored is None else stored.merged_with(table)
+    if merged != stored:
+        write_annotations(root, merged)

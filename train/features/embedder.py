@@ -1,4 +1,4 @@
-"""Compute the features of batches of video pieces with one network on one device."""
+"""Compute the features of batches of video chunks with one network on one device."""
 
 from collections.abc import Generator, Iterable
 from threading import Event
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from flowkit.datasets.video_dataset import scale_bytes
-from flowkit.datasets.views import Piece, ViewReader, assemble_views
+from flowkit.datasets.views import VideoChunk, ViewReader, assemble_views
 from flowkit.errors import FlowkitError
 from flowkit.extraction.prefetch import Prefetcher
 from flowkit.streams import STREAMS
@@ -38,7 +38,7 @@ class Embedder:
         self._device = torch.device(setup.device)
         self._network: FeatureNetwork | None = None
         self._loader: BatchLoader | None = None
-        self._overlap = torch.empty(0)  # images that the next piece of the video needs as well
+        self._overlap = torch.empty(0)  # images that the next chunk of the video needs as well
 
     def network(self) -> FeatureNetwork:
         """Return the network on its device, loading it at the first call.
@@ -62,14 +62,14 @@ class Embedder:
         return self._network
 
     def compute(
-        self, batches: list[list[Piece]]
-    ) -> Generator[tuple[list[Piece], F32, dict[int, str]], None, None]:
+        self, batches: list[list[VideoChunk]]
+    ) -> Generator[tuple[list[VideoChunk], F32, dict[int, str]], None, None]:
         """Yield each batch with its features, float32 (positions · views, dimension), and faults.
 
         Results lag one batch behind, so that a GPU already has the next batch while the features of
         the last one are copied.
         """
-        waiting: tuple[list[Piece], torch.Tensor, dict[int, str]] | None = None
+        waiting: tuple[list[VideoChunk], torch.Tensor, dict[int, str]] | None = None
         with Prefetcher(self._load(batches)) as items:
             for batch, item in zip(batches, items, strict=False):
                 if self._stop.is_set():
@@ -77,18 +77,18 @@ class Embedder:
                 vectors = self.embed(batch, item["images"])
                 if waiting is not None:
                     yield copy_to_cpu(*waiting)
-                waiting = batch, vectors, item["faults"]
+                waiting = batch, vectors, item["errors"]
         if waiting is not None:
             yield copy_to_cpu(*waiting)
 
-    def embed(self, batch: list[Piece], images: torch.Tensor) -> torch.Tensor:
+    def embed(self, batch: list[VideoChunk], images: torch.Tensor) -> torch.Tensor:
         """Compute the features of a batch, float32 on the device; it may have no position."""
         network = self.network()
         images = images.to(self._device, non_blocking=True)
-        if not batch[0].first:
+        if not batch[0].is_first:
             kept = torch.from_numpy(batch[0].kept).to(self._device)
             images = torch.cat([self._overlap[kept], images])
-        if not batch[-1].last:
+        if not batch[-1].is_last:
             self._overlap = images
         index = torch.from_numpy(join_index(batch)).to(self._device)
         if not len(index):
@@ -105,14 +105,14 @@ class Embedder:
             return network.backbone.embed(scaled).float()
 
     def drop_overlap(self) -> None:
-        """Free the images kept for the next piece, of which there is none."""
+        """Free the images kept for the next chunk, of which there is none."""
         self._overlap = torch.empty(0)
 
     def close(self) -> None:
         """Stop the reader processes."""
         self._loader = None
 
-    def _load(self, batches: list[list[Piece]]) -> Iterable[dict[str, Any]]:
+    def _load(self, batches: list[list[VideoChunk]]) -> Iterable[dict[str, Any]]:
         if self._loader is None:
             network, readers = self.network(), self.setup.readers
             reader = ViewReader(self.setup.root, network.sampling.source, network.crops)
@@ -121,16 +121,16 @@ class Embedder:
 
 
 def copy_to_cpu(
-    batch: list[Piece], vectors: torch.Tensor, faults: dict[int, str]
-) -> tuple[list[Piece], F32, dict[int, str]]:
+    batch: list[VideoChunk], vectors: torch.Tensor, faults: dict[int, str]
+) -> tuple[list[VideoChunk], F32, dict[int, str]]:
     """Copy the features of a batch to the CPU, waiting for the GPU."""
     return batch, vectors.cpu().numpy(), faults
 
 
-def join_index(batch: list[Piece]) -> npt.NDArray[np.int64]:
-    """Concatenate the image indices of all pieces, int64 (P, L), offset into the batch's images."""
+def join_index(batch: list[VideoChunk]) -> npt.NDArray[np.int64]:
+    """Concatenate the image indices of all chunks, int64 (P, L), offset into the batch's images."""
     indices, images = [], 0
-    for piece in batch:
-        indices.append(piece.index + images)
-        images += len(piece.kept) + len(piece.times)
+    for chunk in batch:
+        indices.append(chunk.image_indices + images)
+        images += len(chunk.kept) + len(chunk.times)
     return np.concatenate(indices)

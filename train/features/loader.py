@@ -1,10 +1,10 @@
-"""Load batches of video pieces in a thread or in processes that outlive a share."""
+"""Load batches of video chunks in a thread or in processes that outlive a share."""
 
 import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from flowkit.datasets.views import Piece, ViewReader
+from flowkit.datasets.views import VideoChunk, ViewReader
 from flowkit.errors import FlowkitError
 from train.tasks.samples import limit_threads, make_batch_loader
 
@@ -20,10 +20,10 @@ class BatchLoader:
 
     def __init__(self, reader: ViewReader, readers: int, pinned: bool) -> None:
         # The batches are replaced for each share of videos, because the loader outlives it.
-        self._batches: list[list[Piece]] = []
+        self._batches: list[list[VideoChunk]] = []
         self._loader = make_batch_loader(reader, self._batches, readers, pinned, initialize_reader)
 
-    def load(self, batches: Sequence[list[Piece]]) -> Iterator[dict[str, Any]]:
+    def load(self, batches: Sequence[list[VideoChunk]]) -> Iterator[dict[str, Any]]:
         """Yield what the `ViewReader` returns for each batch.
 
         Raises:

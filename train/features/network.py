@@ -13,7 +13,7 @@ from typing import cast
 
 import torch
 
-from flowkit.datasets.transforms import CentreCrop, Crops, TenCrop, ThreeCrop
+from flowkit.datasets.transforms import CentreCrop, CropStrategy, TenCrop, ThreeCrop
 from flowkit.datasets.views import ViewSampling, count_views
 from flowkit.errors import UsageError
 from flowkit.recipe import FeatureRecipe
@@ -86,7 +86,7 @@ class FeatureNetwork:
         )
 
     @property
-    def crops(self) -> Crops:
+    def crops(self) -> CropStrategy:
         """Return the crops of an image; audio has one view, uncropped."""
         return make_crops(self.recipe)
 
@@ -96,11 +96,11 @@ class FeatureNetwork:
         return count_views(self.crops)
 
 
-def make_crops(recipe: FeatureRecipe) -> Crops:
+def make_crops(recipe: FeatureRecipe) -> CropStrategy:
     """Build the crops of a recipe; audio is not cropped and gets a single view."""
     if not STREAMS[recipe.source].is_image:
         return CentreCrop(1)
-    crops: Crops = CROPS[recipe.crops](recipe.size)
+    crops: CropStrategy = CROPS[recipe.crops](recipe.size)
     return crops
 
 

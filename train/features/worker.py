@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from flowkit.datasets.views import Piece, cut_video, pack_pieces
+from flowkit.datasets.views import VideoChunk, cut_video, pack_chunks
 from flowkit.errors import DeviceError, FlowkitError
 from flowkit.extraction.internal_errors import check_disk, fail_internally
 from flowkit.extraction.tasks import Outcome
@@ -123,13 +123,13 @@ class Worker:
         """Compute videos; complete ones have an outcome even if an exception is raised."""
         network = self._embedder.network()
         most = max(1, self.setup.batch // network.views)
-        pieces = (
-            piece
+        chunks = (
+            chunk
             for target in targets
-            for piece in cut_video(target.id, target.available, network.sampling, most)
+            for chunk in cut_video(target.id, target.available, network.sampling, most)
         )
         try:
-            with closing(self._embedder.compute(list(pack_pieces(pieces, most)))) as computed:
+            with closing(self._embedder.compute(list(pack_chunks(chunks, most)))) as computed:
                 for batch, vectors, faults in computed:
                     self._write(batch, vectors, faults, outcomes)
                     self.heartbeat += 1
@@ -162,42 +162,46 @@ class Worker:
     # --- writing ---------------------------------------------------------------------------------
 
     def _write(
-        self, batch: list[Piece], vectors: F32, faults: dict[int, str], outcomes: dict[str, Outcome]
+        self,
+        batch: list[VideoChunk],
+        vectors: F32,
+        faults: dict[int, str],
+        outcomes: dict[str, Outcome],
     ) -> None:
         """Append the features of a batch, and end the videos that end with it."""
         views, place = self._embedder.network().views, 0
-        for number, piece in enumerate(batch):
-            own = vectors[place : place + len(piece.starts) * views]
+        for number, chunk in enumerate(batch):
+            own = vectors[place : place + len(chunk.starts) * views]
             place += len(own)
-            if piece.id in outcomes:
-                continue  # an earlier piece of this video failed
+            if chunk.id in outcomes:
+                continue  # an earlier chunk of this video failed
             kind, fault = "corrupt", faults.get(number)
             if fault is None and not (np.abs(own) <= HALF_MAX).all():  # true for NaN too
                 kind, fault = "not-finite", "features beyond float16: take other weights or float32"
             if fault is not None:
                 self._writer.abandon()
-                outcomes[piece.id] = Outcome(
-                    id=piece.id, status="failed", kind=kind, reason=fault
+                outcomes[chunk.id] = Outcome(
+                    id=chunk.id, status="failed", kind=kind, reason=fault
                 )  # fmt: skip
                 continue
-            if piece.first:
-                self._writer.begin(piece.id)
+            if chunk.is_first:
+                self._writer.begin(chunk.id)
                 self._rows = 0
-            self._append(piece, own, views)
-            if piece.last:
-                self._writer.end(self._describe(piece.id, self._rows))
-                outcomes[piece.id] = Outcome(id=piece.id, status="done", features=self._rows)
+            self._append(chunk, own, views)
+            if chunk.is_last:
+                self._writer.end(self._describe(chunk.id, self._rows))
+                outcomes[chunk.id] = Outcome(id=chunk.id, status="done", features=self._rows)
 
-    def _append(self, piece: Piece, vectors: F32, views: int) -> None:
-        """Append the features of a piece, ordered by position and then by view."""
+    def _append(self, chunk: VideoChunk, vectors: F32, views: int) -> None:
+        """Append the features of a chunk, ordered by position and then by view."""
         # A start that several positions share is written once for each of them.
-        times = np.repeat(np.arange(len(piece.starts)), piece.counts)
+        times = np.repeat(np.arange(len(chunk.starts)), chunk.counts)
         rows = (times[:, None] * views + np.arange(views)).reshape(-1)
         if not len(rows):
             return
         self._writer.append_rows(
             vectors[rows],
-            np.repeat(piece.starts[times], views).astype(np.int32),
+            np.repeat(chunk.starts[times], views).astype(np.int32),
             np.tile(np.arange(views, dtype=np.int16), len(times)),
         )
         self._rows += len(rows)

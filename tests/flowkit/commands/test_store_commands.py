@@ -119,7 +119,7 @@ def test_index_joins_annotations(make_store, tmp_path):
         (tmp_path / "videos" / name).write_bytes(b"")
     text = run(index, root, "--annotations", tmp_path / "videos", "--format", "folder")
     assert "2 videos, 2 classes" in text
-    assert "annotations name 3 videos: 2 are in the store, 1 are not" in text
+    assert "the annotations list 3 videos: 2 are in the store, 1 are not" in text
     assert Store(root)["sing/two.mp4"].labels[0].name == "sing"
     assert "2 videos" in run(index, root, "--scratch")
 
