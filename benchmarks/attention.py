@@ -37,7 +37,7 @@ from models.attention.catnet import CascadeAttention
 from models.attention.clusters import AttentionCluster
 from models.attention.cross_modality import CrossModalityBlock
 from models.attention.non_local import NonLocalBlock
-from models.attention.pyramid import FUSIONS, PyramidAttention
+from models.attention.pyramid import SCORE_FUSIONS, PyramidAttention
 
 FRAMES = 25
 LEVELS = ((320, 35), (1088, 17), (2080, 8))  # channels, side
@@ -62,7 +62,7 @@ def transcribe(
         scores.append(linear.weight @ x.mT + linear.bias[:, None])
     fused = scores[0]
     for other in scores[1:]:
-        fused = FUSIONS[layer.fusion](fused, other)
+        fused = SCORE_FUSIONS[layer.fusion](fused, other)
     a = fused.softmax(dim=2)
     basis, x = a / a.norm(dim=2, keepdim=True), flat[-1]
     one = torch.eye(a.shape[1], device=a.device)

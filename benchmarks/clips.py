@@ -16,10 +16,10 @@ def find_clips(folder: Path | None, scratch: Path) -> list[Path]:
     """The videos in ``folder``, else the real ones beside the checkout, else rendered ones."""
     folder = folder or REAL
     if folder.is_dir():
-        from flowkit.annotations import walk_videos
+        from flowkit.annotations import list_videos
         from flowkit.path_text import text_to_path
 
-        return [folder / text_to_path(name) for name in walk_videos(folder)]
+        return [folder / text_to_path(name) for name in list_videos(folder)]
     from flowkit.synthetic.motion8 import Motion8, write_dataset
 
     print(f"no clips at {folder}: rendering motion8 instead")

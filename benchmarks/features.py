@@ -206,11 +206,12 @@ def count_decoded(root: Path) -> None:
             source=stream, positions=positions, length=length, stride=stride
         )  # fmt: skip
         available = FRAMES - (stream == "flow")
-        needed = np.unique(sampling.list_times(sampling.sample_starts(available)[0], available))
+        starts, _ = sampling.sample_starts(available)
+        needed = np.unique(sampling.list_image_times(starts, available))
         reader = views.ViewReader(root, stream, ThreeCrop(64))
         with counting() as decoded:
-            for piece in views.cut_video(store.index.id(0), available, sampling, most):
-                reader[[piece]]
+            for chunk in views.cut_video(store.index.id(0), available, sampling, most):
+                reader[[chunk]]
         planes = 2 if stream == "flow" else 1
         console.print(f"{name}: {len(decoded)} JPEGs decoded, {planes * len(needed)} needed")
 

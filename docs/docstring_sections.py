@@ -1,9 +1,9 @@
-"""Sections of docstrings as Griffe reads them, for the API pages.
+"""Rewrite sections of docstrings so that Griffe understands them, for the API pages.
 
-Griffe takes ``Examples:`` for code, and the singular ``Example:`` for text in Markdown. Some
-docstrings have ``Parameters`` with a line of dashes below, as NumPy writes it, and then lines such
-as ``name: text``; Griffe reads Google's style alone. This extension rewrites both before they are
-read.
+Griffe reads ``Examples:`` as code, but the singular ``Example:`` as text in Markdown. Some
+docstrings have ``Parameters`` with a line of dashes below, in NumPy's style, and then lines such as
+``name: description``, but Griffe is set to Google's style. This extension converts both before
+Griffe reads them.
 """
 
 import re
@@ -27,10 +27,13 @@ class GoogleSections(griffe.Extension):
 
 
 def convert_section(match: "re.Match[str]") -> str:
-    """One section in Google's style.
+    """Convert one section to Google's style.
 
     Args:
-        match: Of `UNDERLINED`: the name of the section, and its lines.
+        match: Match of `UNDERLINED`: the name of the section, and its lines.
+
+    Returns:
+        The section in Google's style.
     """
     lines = "".join(f"    {line}\n" for line in match[2].splitlines())
     return f"{NAMES.get(match[1], match[1])}:\n{lines}"

@@ -1,9 +1,10 @@
-"""Pages that are files of the repository, without a copy.
+"""Include files of the repository, such as CONTRIBUTING.md, as pages of the documentation.
 
-A line ``<!-- include PATH -->`` in a page stands for the text of PATH, which is relative to the
-repository. Links in that text are relative to its own folder, as code hosts show them. Here they
-become links to pages: a file below docs/ is itself, and a file that a page includes is that page.
-What is not on the site, such as the licence, is named without a link.
+A line ``<!-- include PATH -->`` in a page is replaced by the content of PATH, which is relative to
+the repository. Links in that content are relative to its own folder, as code hosts expect. They are
+converted to links between pages: a link to a file below docs/ becomes a link to its page, and a
+link to a file that a page includes becomes a link to that page. A link to anything else, such as
+the licence, becomes plain text.
 """
 
 import os

@@ -6,8 +6,8 @@ written to. The libraries are then given a folder that is writable, and so is ev
 this one starts.
 
 The path of a socket has at most 107 bytes, and Ray and Python's multiprocessing put their sockets
-below ``$TMPDIR``. If that path is too long (scratch folders of clusters often are), they are given
-a short folder elsewhere.
+below ``$TMPDIR``. If that path is too long, as in scratch folders of clusters, they are given a
+folder with a short path.
 """
 
 import os
@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
-"""The most bytes that the path of a socket may have."""
+"""Largest length of the path of a socket, in bytes."""
 MULTIPROCESSING_BYTES = len("/listener-12345678")
 """Bytes that multiprocessing appends to the path of its folder."""
 CACHE_VARIABLES = {
@@ -86,7 +86,7 @@ def find_cache_folder(home: Path) -> Path | None:
 def make_private_folder(folder: Path) -> bool:
     """Create a folder that only this user can use, or check an existing one.
 
-    In a folder that all users share, another user may have created it, or a link in its place.
+    In a folder that all users share, another user may have created it, or a link with its name.
 
     Args:
         folder: The folder to create.
@@ -155,6 +155,6 @@ def shorten_socket_paths() -> None:
     if len(os.fsencode(current)) + MULTIPROCESSING_BYTES <= SOCKET_PATH_BYTES:
         return
     folder = make_short_folder("pymp-", MULTIPROCESSING_BYTES)
-    # Where multiprocessing.util.get_temp_dir looks; removed as it removes its own.
+    # multiprocessing.util.get_temp_dir returns this folder, and then does not remove it itself.
     config["tempdir"] = str(folder)
     util.Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-100)

@@ -1,7 +1,8 @@
 """Define the ``flowkit`` command, which finds commands by name and prints errors as one line.
 
-A command is imported when it is called, not before, so that ``flowkit --help`` is quick. Other
-distributions, and ``train``, join through the entry-point group ``flowkit.commands``.
+A command is imported when it is called, not before, so that ``flowkit --help`` is quick. Plugin
+commands are those of ``train`` and of other distributions; they are registered in the entry-point
+group ``flowkit.commands``.
 """
 
 import codecs
@@ -18,20 +19,20 @@ import click
 
 from flowkit.doctor.shadowing import find_shadows
 from flowkit.errors import FlowkitError, UsageError
-from flowkit.path_text import PRINT_ERRORS, printable_path
+from flowkit.path_text import ESCAPE_HANDLER, printable_path
 from flowkit.version import __version__
 
 HELP = {
-    "datasets": "List the datasets of the catalogue, and what of them is on this machine",
-    "demo": "Render motion8, extract it, and show what comes out",
-    "doctor": "Check this machine, and say what to do about each finding",
+    "datasets": "List the datasets of the catalogue, and count their videos on this machine",
+    "demo": "Render motion8, extract it, and show the error of the computed flow",
+    "doctor": "Check this machine, and suggest how to solve each problem",
     "export": "Write videos of STORE to folder OUT as img_*.jpg, flow_x_*.jpg and flow_y_*.jpg",
-    "extract": "Extract videos into a frame store; run it again to go on after any interruption",
+    "extract": "Extract videos into a frame store; run it again to continue after an interruption",
     "import": "Import every video folder below FOLDER: img_*.jpg, flow_x_*.jpg, flow_y_*.jpg",
     "index": "Rebuild the index of STORE from its commit records, "
-    "and join new annotations if given",
+    "and merge new annotations into it",
     "preview": "Draw videos of STORE: RGB frames above colour-coded flow",
-    "remove": "Remove the features NAME from STORE, so that others can be made under that name",
+    "remove": "Remove the features NAME from STORE, so that others can be computed with that name",
     "status": "Show what STORE holds: videos by stream, what is missing, failures by kind",
     "verify": "Check every byte of STORE against its commit records; exits with 1 if any is wrong",
 }
@@ -49,8 +50,8 @@ class Commands(click.Group):
     """A group whose commands are loaded by name on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return all names, sorted: those of COMMANDS and those of other distributions."""
-        return sorted({*COMMANDS, *find_joined_commands()})
+        """Return the names of all commands, those of plugins too, sorted."""
+        return sorted({*COMMANDS, *find_plugin_commands()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command; return None for an unknown name."""
@@ -59,7 +60,7 @@ class Commands(click.Group):
             command = getattr(import_module(module), attribute)
             assert isinstance(command, click.Command)
             return command
-        entry = find_joined_commands().get(cmd_name)
+        entry = find_plugin_commands().get(cmd_name)
         return load_command(entry) if entry else None
 
     def resolve_command(
@@ -78,15 +79,15 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands; those of COMMANDS are not imported for it."""
-        limit = formatter.width - 16
+        """Write the list of commands, importing only plugins; the others are in COMMANDS."""
+        limit = formatter.width - 16  # columns left of the text: names and margins
         lines = []
         for name in self.list_commands(ctx):
             if name in COMMANDS:
                 lines.append((name, COMMANDS[name][1]))
                 continue
             try:
-                command = load_command(find_joined_commands()[name])
+                command = load_command(find_plugin_commands()[name])
                 lines.append((name, command.get_short_help_str(limit)))
             except UsageError as error:
                 lines.append((name, f"({error})"))
@@ -101,11 +102,14 @@ class Commands(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command and exit with the exit code of its error; see ``click.Command.main``."""
+        """Run the command line ``args``; exit with 0, or with the exit code of the error.
+
+        This overrides ``click.Command.main``, which is called with the same arguments.
+        """
         arguments = list(sys.argv[1:] if args is None else args)
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # some terminals cannot print all characters
-                prepare_stream(stream)
+        for output in (sys.stdout, sys.stderr):
+            if isinstance(output, io.TextIOWrapper):  # not replaced, as it is in tests
+                make_printable(output)
         if not standalone_mode:
             return super().main(arguments, prog_name, complete_var, False, **extra)
         debug = arguments[:1] == ["--debug"]
@@ -125,19 +129,19 @@ class Commands(click.Group):
             sys.exit(error.exit_code if isinstance(error, FlowkitError) else 1)
 
 
-def prepare_stream(stream: io.TextIOWrapper) -> None:
-    """Let any text be printed to a stream.
+def make_printable(output: io.TextIOWrapper) -> None:
+    """Let any string be printed to stdout or stderr, with escapes for what they cannot encode.
 
-    An encoding of ASCII means that the locale is not set; UTF-8 is used then, as in Python itself.
+    ASCII is replaced by UTF-8, unless the user chose it: it usually means that no locale is set.
     """
-    is_chosen = bool(os.environ.get("PYTHONIOENCODING"))
-    is_ascii = codecs.lookup(stream.encoding).name == "ascii"
-    encoding = "utf-8" if is_ascii and not is_chosen else None
-    stream.reconfigure(encoding=encoding, errors=PRINT_ERRORS)
+    is_set_by_user = bool(os.environ.get("PYTHONIOENCODING"))
+    is_ascii = codecs.lookup(output.encoding).name == "ascii"
+    encoding = "utf-8" if is_ascii and not is_set_by_user else None
+    output.reconfigure(encoding=encoding, errors=ESCAPE_HANDLER)
 
 
 def describe_error(error: Exception) -> str:
-    """Describe an error in one line, and tell if flowkit did not raise it on purpose."""
+    """Describe an error in one line; one that flowkit does not raise itself is called a bug."""
     if isinstance(error, FlowkitError):
         return " ".join(str(error).split())
     if isinstance(error, ImportError | OSError):
@@ -152,13 +156,13 @@ def describe_error(error: Exception) -> str:
     return f"unexpected {text} (this is a bug: 'flowkit --debug …' shows where)"
 
 
-def find_joined_commands() -> dict[str, EntryPoint]:
-    """Find the entry points of the commands of other distributions, by name."""
+def find_plugin_commands() -> dict[str, EntryPoint]:
+    """Find the entry points of plugin commands, by name of the command."""
     return {entry.name: entry for entry in entry_points(group="flowkit.commands")}
 
 
 def load_command(entry: EntryPoint) -> click.Command:
-    """Import the command of an entry point.
+    """Import a plugin command.
 
     Raises:
         UsageError: It cannot be imported.
@@ -177,11 +181,14 @@ def load_command(entry: EntryPoint) -> click.Command:
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="flowkit")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error (give it first).")
+@click.option(
+    "--debug", is_flag=True, help="Show the traceback of an error; give it before COMMAND."
+)
 def main(debug: bool) -> None:
     """Turn folders of videos into verified frame stores: RGB, TV-L1 optical flow, audio.
 
     "flowkit demo" shows all of it in minutes; "flowkit COMMAND --help" explains a command.
     """
+    # A file such as ./train.py hides the installed package `train`.
     for shadow in find_shadows():
         click.echo(f"warning: {shadow.message}; {shadow.advice}", err=True)

@@ -1,5 +1,8 @@
 """Measure how far the flow of a motion8 store is from the true flow, for `flowkit demo`.
 
+motion8 is a rendered dataset: each of its videos shows textured shapes that move in a known way. In
+`flowkit.synthetic.motion8` a `Clip` describes one such video, from which its true flow is computed.
+
 The error is that of the whole pipeline: H.264, resize, TV-L1, quantization and JPEG.
 """
 
@@ -24,13 +27,17 @@ class ClassError:
     """Name of the class."""
     pairs: int
     """Number of frame pairs."""
-    aee: float
-    """Average endpoint error of the stored flow, in pixels of the store."""
-    motion: float
-    """Average length of the true flow in pixels of the store, which is the error of zero flow."""
-    valid: float
-    """Fraction of pixels whose true flow is known: those that are not on an outline, do not leave
-    the image and are not covered in the next frame.
+    endpoint_error: float
+    """Average endpoint error (AEE) of the stored flow: the mean distance between the stored and the
+    true displacement of a pixel, in pixels of the store.
+    """
+    true_length: float
+    """Average length of the true displacements in pixels of the store. It is the endpoint error
+    that a flow field of zeros would have.
+    """
+    valid_fraction: float
+    """Fraction of pixels whose true flow is known: those that are not on the outline of a shape, do
+    not leave the image and are not covered by a shape in the next frame.
     """
 
 
@@ -55,38 +62,45 @@ def measure_errors(
         UsageError: If the store does not have the flow of all frames of motion8.
     """
     sums: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in CLASSES}
-    for done, id in enumerate(store, 1):
-        video, clip = store[id], load_clip(dataset, id)
+    for finished_videos, video_id in enumerate(store, 1):
+        video, clip = store[video_id], load_clip(dataset, video_id)
         if video.num_flow != clip.config.frames - 1:
             raise UsageError(
-                f"{store.path} has {video.num_flow} flow fields of {id}, "
-                f"motion8 {clip.config.frames - 1}; extract it with flow and without --fps"
+                f"{store.path} has {video.num_flow} flow fields for {video_id}, but its video in "
+                f"{dataset} has {clip.config.frames} frames, so {clip.config.frames - 1} were "
+                "expected: extract motion8 with the stream flow and without --fps"
             )
-        times = np.linspace(0, video.num_flow - 1, min(pairs_per_video, video.num_flow))
-        for t in np.unique(times.round().astype(int)):
+        frames = np.linspace(0, video.num_flow - 1, min(pairs_per_video, video.num_flow))
+        for t in np.unique(frames.round().astype(int)):
             sums[clip.label].append(compare_pair(video, int(t), *true_flow(clip, int(t))))
         if progress is not None:
-            progress(done, len(store))
+            progress(finished_videos, len(store))
     errors = []
     for name, rows in sums.items():
         if rows:
-            total = np.sum(rows, axis=0)
-            aee, motion, valid = (total[:3] / np.maximum(1, total[[2, 2, 3]])).tolist()
-            pairs = len(rows)
-            errors.append(ClassError(name=name, pairs=pairs, aee=aee, motion=motion, valid=valid))
+            error, length, num_valid, num_pixels = np.sum(rows, axis=0).tolist()
+            errors.append(
+                ClassError(
+                    name=name,
+                    pairs=len(rows),
+                    endpoint_error=error / max(1, num_valid),
+                    true_length=length / max(1, num_valid),
+                    valid_fraction=num_valid / num_pixels,
+                )
+            )
     return errors
 
 
 def compare_pair(
-    video: Video, t: int, flow: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]
+    video: Video, t: int, flow: npt.NDArray[np.float32], is_valid: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
     """Compare the flow of one frame pair with the true flow, at the size of the store.
 
     Args:
         video: Video of the store.
-        t: Time of the first frame of the pair.
+        t: Index of the first frame of the pair.
         flow: (H, W, 2) true flow in pixels of the rendered video.
-        valid: (H, W) whether the true flow is known.
+        is_valid: (H, W) whether the true flow of a pixel is known.
 
     Returns:
         (4,) sum of the endpoint errors, sum of the lengths of the true flow, number of valid
@@ -97,7 +111,7 @@ def compare_pair(
     if (width, height) != size:
         scale = np.array([video.width / width, video.height / height], np.float32)
         flow = cv2.resize(flow, size, interpolation=cv2.INTER_NEAREST) * scale
-        valid = cv2.resize(valid.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    error = np.linalg.norm(video.flow(t) - flow, axis=-1)[valid]
-    motion = np.linalg.norm(flow, axis=-1)[valid]
-    return np.array([error.sum(), motion.sum(), valid.sum(), valid.size], np.float64)
+        is_valid = cv2.resize(is_valid.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    error = np.linalg.norm(video.flow(t) - flow, axis=-1)[is_valid]
+    length = np.linalg.norm(flow, axis=-1)[is_valid]
+    return np.array([error.sum(), length.sum(), is_valid.sum(), is_valid.size], np.float64)

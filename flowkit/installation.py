@@ -3,11 +3,11 @@
 This distribution is called ``flowkit-video``, because ``flowkit`` on the package index is a toolkit
 for flow cytometry, which installs a package ``flowkit``, too. With both in one environment, the one
 that was installed last has overwritten ``flowkit/__init__.py`` of the other, and uninstalling
-either one takes that file away from both.
+either one removes that file of both.
 
 Only the standard library is used, and nothing of flowkit is imported: ``flowkit_video.py`` loads
 this file by its path where ``import flowkit`` gives another project's package. All metadata is
-read only where something is wrong, and by ``flowkit doctor``.
+read only if something is wrong, and by ``flowkit doctor``.
 """
 
 import base64
@@ -62,7 +62,7 @@ def find_other_distributions(path: list[str] | None = None) -> list[OtherDistrib
     """
     others: dict[tuple[str, Path], OtherDistribution] = {}
     for installed in distributions(path=sys.path if path is None else path):
-        # Metadata that lost its name is how pip leaves a broken installation.
+        # Metadata without a name are left by an installation of pip that failed.
         name = installed.metadata["Name"] or ""
         if not name or normalize_name(name) == DISTRIBUTION:
             continue
@@ -92,7 +92,7 @@ def normalize_name(name: str) -> str:
 
 
 def find_changed_files(path: list[str] | None = None) -> list[str]:
-    """Find files of this distribution that are missing, or not as they were installed.
+    """Find files of this distribution that are missing, or have changed since the installation.
 
     Args:
         path: Folders to search for its metadata, as in ``sys.path`` (the default).
@@ -133,10 +133,10 @@ def explain_foreign_package(package: str) -> str:
     if origin is not None and Path(origin).resolve() != expected:
         return (
             f"'import {package}' finds {origin} instead of {expected}; rename that file or folder, "
-            "or take its folder off PYTHONPATH"
+            "or remove its folder from PYTHONPATH"
         )
-    state = "is another project's" if expected.is_file() else "is missing"
-    return f"{expected} {state}, as after another project came or went. Run: {REINSTALL}"
+    state = "belongs to another project" if expected.is_file() else "is missing"
+    return f"{expected} {state}; another project with that name was installed. Run: {REINSTALL}"
 
 
 def require_own_package() -> None:

@@ -4,14 +4,18 @@ Python decodes the bytes of a file name with the locale's encoding, so the same 
 ``str`` under ``LC_ALL=C`` or ISO-8859-1 than under a UTF-8 locale. Ids, labels and everything that
 a store keeps must not depend on the locale, so this module always reads names as UTF-8. A ``Path``
 keeps the locale's decoding, because that is what opens the file.
+
+Python represents a byte that it cannot decode by a surrogate, a character that no encoding can
+write. Importing this module registers `escape_unencodable` as an error handler, with which such
+characters are printed as escapes.
 """
 
 import codecs
 import os
 from pathlib import Path
 
-PRINT_ERRORS = "flowkit.print"
-"""Name of the codec error handler that `replace_unprintable` is, for output streams."""
+ESCAPE_HANDLER = "flowkit.print"
+"""Name under which `escape_unencodable` is registered as an error handler of encodings."""
 
 
 def path_to_text(path: str | os.PathLike[str]) -> str:
@@ -23,17 +27,17 @@ def path_to_text(path: str | os.PathLike[str]) -> str:
     Returns:
         The text, which does not depend on the locale.
     """
-    native = os.fspath(path)
-    if native.isascii():
-        return native
-    return os.fsencode(native).decode("utf-8", "surrogateescape")
+    locale_text = os.fspath(path)
+    if locale_text.isascii():
+        return locale_text
+    return os.fsencode(locale_text).decode("utf-8", "surrogateescape")
 
 
 def text_to_path(text: str) -> Path:
     """Invert :func:`path_to_text`.
 
     Args:
-        text: A text that :func:`path_to_text` returned.
+        text: A string that :func:`path_to_text` returned.
 
     Returns:
         The path whose bytes are ``text`` in UTF-8.
@@ -42,7 +46,7 @@ def text_to_path(text: str) -> Path:
 
 
 def printable_path(path: str | os.PathLike[str]) -> str:
-    r"""Decode the bytes of a path as UTF-8, for messages and records.
+    r"""Decode the bytes of a path as UTF-8, and escape those that are not UTF-8, for messages.
 
     Args:
         path: A path.
@@ -64,44 +68,44 @@ def argument_to_text(argument: str) -> str:
     """
     try:
         return path_to_text(argument)
-    except UnicodeEncodeError:  # not from a command line, but text already
+    except UnicodeEncodeError:  # a caller in Python passed it, so it was not decoded by the locale
         return argument
 
 
 def replace_surrogates(text: str) -> str:
-    r"""Replace the surrogates in a text.
+    r"""Replace the surrogates in a string.
 
     Args:
-        text: Any text.
+        text: Any string.
 
     Returns:
-        The text without surrogates: the bytes that they stand for are decoded as UTF-8, or written
-        as ``\xff`` if that is not possible.
+        The string without surrogates: the bytes that they stand for are decoded as UTF-8, or
+        written as ``\xff`` if that is not possible.
     """
     try:
         text.encode()
     except UnicodeEncodeError:
         surrogates = [c for c in text if "\ud800" <= c <= "\udfff"]
-        stand_for_bytes = all("\udc80" <= c <= "\udcff" for c in surrogates)
-        data = text.encode("utf-8", "surrogateescape" if stand_for_bytes else "surrogatepass")
+        are_from_bytes = all("\udc80" <= c <= "\udcff" for c in surrogates)
+        data = text.encode("utf-8", "surrogateescape" if are_from_bytes else "surrogatepass")
         return data.decode("utf-8", "backslashreplace")
     return text
 
 
-def replace_unprintable(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Handle what an output stream cannot encode.
+def escape_unencodable(error: UnicodeError) -> tuple[str | bytes, int]:
+    r"""Escape characters that the encoding of an output cannot write.
 
     Args:
         error: The encoding error.
 
     Returns:
-        The replacement (surrogates become their text, other characters become escapes), and the
-        index where encoding continues.
+        The bytes to write, and the index where encoding continues. Surrogates are replaced as by
+        :func:`replace_surrogates`; all that cannot be encoded becomes an escape such as ``\u20ac``.
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    printable = replace_surrogates(error.object[error.start : error.end])
-    return printable.encode(error.encoding, "backslashreplace"), error.end
+    replacement = replace_surrogates(error.object[error.start : error.end])
+    return replacement.encode(error.encoding, "backslashreplace"), error.end
 
 
-codecs.register_error(PRINT_ERRORS, replace_unprintable)
+codecs.register_error(ESCAPE_HANDLER, escape_unencodable)

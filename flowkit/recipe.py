@@ -1,8 +1,8 @@
-"""Define the recipe of a store: all settings that decide what its bytes mean.
+"""Define the recipe of a store: all settings that decide its bytes.
 
-A store has exactly one recipe. A recipe has a common part (how frames are made) and one part for
-each stream that the store holds. A stream that is added later brings its own part, and the others
-stay as they are.
+A store has exactly one recipe. A recipe has a common part (frame size and frame rate) and one part
+for each stream in the store. If a stream is added to a store, its part is added to the recipe, and
+the other parts do not change.
 """
 
 import re
@@ -18,7 +18,7 @@ ResizeMode = Literal["exact", "short-side", "none"]
 T = TypeVar("T")
 
 MAX_FPS = 1000
-"""Above any camera in use; a typing error would otherwise fill the disk."""
+"""Largest frame rate; it is above that of any camera, so a larger one is a typing error."""
 
 Subsampling = Literal["4:2:0", "4:2:2", "4:4:4"]
 
@@ -49,7 +49,7 @@ class Resize:
     upsize: bool = False
     """Whether ``short-side`` also enlarges frames that are smaller."""
     filter: Literal["area", "bilinear"] = "area"
-    """``area`` (OpenCV's pixel-area average; linear where a side grows) or ``bilinear``."""
+    """``area`` (OpenCV's INTER_AREA: pixel-area average; bilinear to enlarge) or ``bilinear``."""
 
     def __post_init__(self) -> None:
         """Check that the mode is known and has the sizes that it needs."""
@@ -62,7 +62,7 @@ class Resize:
             value = getattr(self, name)
             if (name in sizes_by_mode[self.mode]) != (value is not None):
                 expected = " and ".join(sizes_by_mode[self.mode]) or "no size"
-                raise UsageError(f"resize mode {self.mode!r} takes {expected}; got {name}={value}")
+                raise UsageError(f"resize mode {self.mode!r} needs {expected}; got {name}={value}")
             if value is not None and not 1 <= value <= 65500:
                 raise UsageError(f"resize {name} must lie in 1..65500 (JPEG's limit), got {value}")
         if self.filter not in ("area", "bilinear"):
@@ -136,7 +136,7 @@ class FlowRecipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioRecipe:
-    """How audio is stored: as the log-mel patches that VGGish takes.
+    """How audio is stored: as the log-mel patches that are the input of VGGish.
 
     Hershey et al., "CNN Architectures for Large-Scale Audio Classification", ICASSP 2017. The
     defaults are 16 kHz mono, 25 ms windows every 10 ms, 64 mel bands of 125–7500 Hz, log(mel +
@@ -168,7 +168,7 @@ class FeatureRecipe:
     """Which network computed local features, and from what."""
 
     source: StreamName | Literal["synthetic"]
-    """The stream that the network takes."""
+    """The stream that is the input of the network."""
     model: str
     """Name of the network."""
     weights: str
@@ -186,18 +186,18 @@ class FeatureRecipe:
     size: int = 0
     """Side of a crop in pixels; 0 means not cropped."""
     note: str = ""
-    """A note for people, which is part of the recipe all the same."""
+    """A note for people; recipes with different notes are different."""
 
     def __post_init__(self) -> None:
         """Check the source and the lower limits of the numbers."""
         if self.source not in SOURCES:
             names = ", ".join(SOURCES)
             raise UsageError(f"the source of features must be one of {names}, got {self.source!r}")
-        least = {"dimension": 1, "positions": 0, "clip_length": 1, "clip_stride": 1, "size": 0}
-        for name, value in least.items():
-            if getattr(self, name) < value:
+        minima = {"dimension": 1, "positions": 0, "clip_length": 1, "clip_stride": 1, "size": 0}
+        for name, limit in minima.items():
+            if getattr(self, name) < limit:
                 raise UsageError(
-                    f"{name} of features must be at least {value}, got {getattr(self, name)}"
+                    f"{name} of features must be at least {limit}, got {getattr(self, name)}"
                 )
 
 
@@ -235,7 +235,7 @@ class Recipe:
         return (*own_streams, *(f"{FEATURES}{name}" for name in sorted(self.features)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert the recipe to JSON values; without features there is no such key.
+        """Convert the recipe to JSON values; without features there is no key ``features``.
 
         Returns:
             JSON values by name.
@@ -274,7 +274,7 @@ class Recipe:
         }
         return build_part(cls, parts, "recipe")
 
-    def differences(self, other: "Recipe") -> list[str]:
+    def list_differences(self, other: "Recipe") -> list[str]:
         """List the settings that both recipes have and that differ.
 
         Args:
@@ -285,11 +285,11 @@ class Recipe:
         """
         return compare_values(asdict(self), asdict(other), "")
 
-    def joined(self, other: "Recipe") -> "Recipe":
-        """Return this recipe, extended by the parts for streams that only ``other`` has.
+    def extended_with(self, other: "Recipe") -> "Recipe":
+        """Return this recipe with the parts for streams that only ``other`` has added to it.
 
         Args:
-            other: A recipe with further streams.
+            other: A recipe with more streams.
 
         Returns:
             The extended recipe.
@@ -301,14 +301,7 @@ class Recipe:
 
 
 def check_quality(quality: int) -> None:
-    """Check a JPEG quality.
-
-    Args:
-        quality: The quality.
-
-    Raises:
-        UsageError: The quality does not lie in 1–100.
-    """
+    """Raise a UsageError if a JPEG quality does not lie in 1–100."""
     if not 1 <= quality <= 100:
         raise UsageError(f"JPEG quality must lie in 1..100, got {quality}")
 
@@ -349,9 +342,9 @@ def compare_values(
     """
     lines: list[str] = []
     for name in own_values.keys() | other_values.keys():
-        a, b = own_values.get(name), other_values.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            lines += compare_values(a, b, f"{prefix}{name}.")
-        elif a != b and not (prefix == "features." or (prefix == "" and name in PARTS)):
-            lines.append(f"{prefix}{name}: {a} ≠ {b}")
+        own, other = own_values.get(name), other_values.get(name)
+        if isinstance(own, dict) and isinstance(other, dict):
+            lines += compare_values(own, other, f"{prefix}{name}.")
+        elif own != other and not (prefix == "features." or (prefix == "" and name in PARTS)):
+            lines.append(f"{prefix}{name}: {own} ≠ {other}")
     return sorted(lines)

@@ -4,7 +4,8 @@ A *stream* is one kind of data that a store holds of a video. A store can also h
 ``features/NAME``, which networks compute from these; they are described by the store's recipe.
 
 To add a stream, such as depth: describe it here, add its part to `flowkit.recipe.Recipe`, extract
-it in `flowkit.extraction.worker`, and read it in `flowkit.datasets.views`.
+it in `flowkit.extraction.worker`, and read it in `flowkit.datasets.views`. A *branch* is something
+else: the network, or the part of one, whose input is one stream.
 """
 
 import math
@@ -14,13 +15,14 @@ from typing import Literal
 StreamName = Literal["rgb", "flow", "audio"]
 
 PATCH_SHAPE = (96, 64)
-"""Log-mel patches of audio: windows, mel bands."""
+"""Shape of a log-mel patch of audio: windows, mel bands."""
 
 BUFFERS: dict[str, tuple[int, int, int | None, int]] = {
     "bytes": (1, 3, 1, 2),
     "vector": (2, 3, None, 2),
     "number": (1, 2, None, 1),
 }
+"""The result of `Column.layout` for each kind of column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Column:
 
     @property
     def layout(self) -> tuple[int, int, int | None, int]:
-        """Return how the column lies in a record batch.
+        """Return how the column is laid out in a record batch of Arrow.
 
         Returns:
             The number of its field nodes, the number of its buffers, and the indices of the
@@ -47,7 +49,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stream:
-    """What a stream is: how it is stored, and what a network sees of it."""
+    """How one stream is stored, and its form as the input of a network."""
 
     folder: str
     """Folder of the store that has its shards. Streams of one folder share their rows."""
@@ -59,12 +61,14 @@ class Stream:
     """Channels of one row as the input of a network."""
     shape: tuple[int, int] | None = None
     """Height and width of a row, or None for images, whose size the recipe decides. Images are
-    JPEGs that are cropped and scaled before a network sees them; other rows are taken as they are.
+    JPEGs that are cropped and scaled for a network; other rows are its input unchanged.
     """
     unused_rows: int = 0
-    """Rows at the end of a video that hold nothing. The last frame has no flow to a next one."""
+    """Number of empty rows at the end of a video: the last frame has no flow to a next one."""
     fits_rgb_weights: bool = False
-    """Whether a first convolution of RGB fits. If not, it is averaged over its channels."""
+    """Whether the first convolution of a network for RGB can be used as it is. If not, its weights
+    are averaged over the input channels.
+    """
     extracted_by_default: bool = False
     """Whether it is extracted if no streams are named."""
 
@@ -111,11 +115,11 @@ DEFAULT_STREAMS = tuple(name for name, stream in STREAMS.items() if stream.extra
 
 
 def count_rows(stream: str, rows: int) -> int:
-    """Count what a video has of a stream: frames, flow fields, patches or features.
+    """Count the frames, flow fields, patches or features of a video.
 
     Args:
         stream: Name of the stream, which may be ``features/NAME``.
-        rows: Rows of the video in its shard.
+        rows: Number of rows of the video in its shard, some of which may be empty.
 
     Returns:
         The count, at least 0.

@@ -12,11 +12,11 @@ from types import ModuleType
 from flowkit.annotations import charades, folder, hmdb51, kinetics, motion8, ucf101
 from flowkit.annotations.source import LocatedVideos, RejectedVideo, Source, explicit_files
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
-from flowkit.annotations.tree import VIDEO_EXTENSIONS, has_videos, walk_videos
+from flowkit.annotations.video_files import VIDEO_EXTENSIONS, has_videos, list_videos
 
 __all__ = [
     "FORMATS", "VIDEO_EXTENSIONS", "Annotation", "AnnotationTable", "Format", "Label",
-    "LocatedVideos", "RejectedVideo", "Source", "explicit_files", "has_videos", "walk_videos",
+    "LocatedVideos", "RejectedVideo", "Source", "explicit_files", "has_videos", "list_videos",
 ]  # fmt: skip
 
 
@@ -25,8 +25,8 @@ class Format:
     """The functions that handle one annotation format."""
 
     find_files: Callable[[Path, str | None], list[Path]]
-    """(folder, variant) → the annotation files at or below the folder; an empty list if there are
-    none.
+    """(folder, variant) → the annotation files in the folder and its subfolders; an empty list if
+    there are none.
     """
     read_table: Callable[[Path, str | None], AnnotationTable]
     """(folder, variant) → the annotations. Raises AnnotationError for a malformed line."""
@@ -35,8 +35,7 @@ class Format:
     missing.
     """
     has_files: bool = True
-    """Whether the format has annotation files; False if the folders of videos are the annotation.
-    """
+    """Whether the format has annotation files; False if labels come from the names of folders."""
 
 
 def make_format(module: ModuleType, has_files: bool = True) -> Format:

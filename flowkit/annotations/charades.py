@@ -1,7 +1,7 @@
 """Read the annotations of Charades (157 classes, with start and end times).
 
 The files are ``Charades_v1_train.csv`` and ``Charades_v1_test.csv``. Their column ``actions`` holds
-texts like ``c092 11.90 21.20;c147 0.00 12.60`` (class, start and end in seconds), and may be empty.
+strings like ``c092 11.90 21.20;c147 0.00 12.60`` (class, start and end in seconds), or is empty.
 Class names come from ``Charades_v1_classes.txt`` if that file is present; otherwise the classes are
 named c000 … c156.
 """
@@ -13,20 +13,27 @@ from contextlib import suppress
 from pathlib import Path
 
 from flowkit.annotations.source import locate_by_stem
-from flowkit.annotations.table import DOWNLOAD, AnnotationTable, Label, Row, build_table, make_error
-from flowkit.annotations.text import find_annotation_files, read_csv, read_lines, shorten
+from flowkit.annotations.table import (
+    DOWNLOAD_AGAIN,
+    AnnotationTable,
+    Label,
+    Row,
+    build_table,
+    make_error,
+)
+from flowkit.annotations.text import find_annotation_files, quote_shortened, read_csv, read_lines
 
 CLASSES = 157
-CODES = tuple(f"c{number:03d}" for number in range(CLASSES))
+CODES = tuple(f"c{class_id:03d}" for class_id in range(CLASSES))
 ANNOTATION_FILE = re.compile(r"Charades_v1_(train|test)\.csv")
 CLASS_FILE = re.compile(r"Charades_v1_classes\.txt")
 
 
 def find_files(folder: Path, variant: str | None = None) -> list[Path]:
-    """Find the train and test files in the first folder at or below ``folder`` that has any.
+    """Find the train and test files, which are in one folder.
 
     Args:
-        folder: Where to look.
+        folder: The folder to search, with its subfolders; the first folder with such files is used.
         variant: Ignored; Charades has no variants.
 
     Returns:
@@ -36,10 +43,10 @@ def find_files(folder: Path, variant: str | None = None) -> list[Path]:
 
 
 def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
-    """Read the annotation files that are present.
+    """Read the train and test files, or the one of them that is present.
 
     Args:
-        folder: A folder that holds the files, at any depth that `find_text_files` searches.
+        folder: The folder to search, as in `find_files`.
         variant: Ignored; Charades has no variants.
 
     Returns:
@@ -51,7 +58,7 @@ def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
     paths = sorted(find_files(folder), key=lambda path: "test" in path.name)
     class_files = find_annotation_files(folder, CLASS_FILE)
     names = read_classes(class_files[0]) if class_files else dict(zip(CODES, CODES, strict=True))
-    rows = (row for path in paths for row in read_split(path, names))
+    rows = (row for path in paths for row in read_rows(path, names))
     return build_table([names[code] for code in CODES], rows)
 
 
@@ -71,15 +78,17 @@ def read_classes(path: Path) -> dict[str, str]:
     for (location, line), code in zip(read_lines(path), CODES, strict=False):
         line_code, _, name = line.partition(" ")
         if line_code != code or not name.strip():
-            raise make_error(location, f"'{code} Name of the class'", shorten(line), DOWNLOAD)
+            raise make_error(
+                location, f"'{code} Name of the class'", quote_shortened(line), DOWNLOAD_AGAIN
+            )
         names[code] = name.strip()
     if len(names) != CLASSES:
         location = f"{path}:{len(names) + 1}"
-        raise make_error(location, f"{CLASSES} classes", len(names), DOWNLOAD)
+        raise make_error(location, f"{CLASSES} classes", len(names), DOWNLOAD_AGAIN)
     return names
 
 
-def read_split(path: Path, names: dict[str, str]) -> Iterator[Row]:
+def read_rows(path: Path, names: dict[str, str]) -> Iterator[Row]:
     """Read the rows of one CSV file.
 
     Args:
@@ -121,7 +130,7 @@ def parse_action(text: str, names: dict[str, str], location: str) -> Label:
         if code in names and math.isfinite(start + end):
             return Label(names[code], start, end)
     expected = "'c000 start end' with a class of c000–c156 and times in seconds"
-    raise make_error(location, expected, shorten(text))
+    raise make_error(location, expected, quote_shortened(text))
 
 
 locate_videos = locate_by_stem

@@ -1,7 +1,7 @@
-"""Take labels from the folders that videos are in: ``DIR/<class>/….mp4``, without annotation files.
+"""Derive labels from the folders that videos are in, ``DIR/<class>/….mp4``: no annotation files.
 
 The id of a video is its path below ``DIR``, with extension; its label is the first folder of that
-path. If all of the first folders have names of splits (train, val, …), they are the subsets, and
+path. If all of the first folders have names of subsets (train, val, …), they are the subsets, and
 the classes are one level deeper. A video directly in ``DIR`` has no label. Class ids follow the
 alphabetical order.
 """
@@ -10,14 +10,14 @@ from pathlib import Path
 
 from flowkit.annotations.source import LocatedVideos, Source, resolve_duplicates
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
-from flowkit.annotations.tree import walk_videos
+from flowkit.annotations.video_files import list_videos
 from flowkit.path_text import text_to_path
 
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SUBSETS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def scan_folder(root: Path) -> tuple[AnnotationTable, LocatedVideos]:
-    """Build the table and locate the videos in a single walk over the folder.
+    """Build the table and locate the videos by searching the folder once.
 
     Args:
         root: The folder of videos.
@@ -29,13 +29,13 @@ def scan_folder(root: Path) -> tuple[AnnotationTable, LocatedVideos]:
         UsageError: ``root`` is not a folder, or cannot be listed.
     """
     candidates = []
-    paths = walk_videos(root)
+    paths = list_videos(root)
     folders = [path.split("/")[:-1] for path in paths]
     first_folders = {parts[0].lower() for parts in folders if parts}
-    has_splits = bool(first_folders) and first_folders <= SPLITS.keys()
+    has_subsets = bool(first_folders) and first_folders <= SUBSETS.keys()
     for path, parts in zip(paths, folders, strict=True):
-        subsets = (SPLITS[parts[0].lower()],) if has_splits and parts else ()
-        class_folders = parts[1:] if has_splits else parts
+        subsets = (SUBSETS[parts[0].lower()],) if has_subsets and parts else ()
+        class_folders = parts[1:] if has_subsets else parts
         labels = (Label(class_folders[0]),) if class_folders else ()
         candidates.append(Source(path, root / text_to_path(path), labels, subsets))
     sources, rejected = resolve_duplicates(candidates)

@@ -17,10 +17,10 @@ ANNOTATION_FILE = re.compile(r"(train|val|test)\.csv")
 
 
 def find_files(folder: Path, variant: str | None = None) -> list[Path]:
-    """Find the lists in the first folder at or below ``folder`` that has any.
+    """Find the lists, which are all in one folder.
 
     Args:
-        folder: Where to look.
+        folder: The folder to search, with its subfolders; the first folder with lists is used.
         variant: Ignored; motion8 has no variants.
 
     Returns:
@@ -33,7 +33,7 @@ def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
     """Read the lists that are present.
 
     Args:
-        folder: A folder that holds the files, at any depth that `find_text_files` searches.
+        folder: The folder to search, as in `find_files`.
         variant: Ignored; motion8 has no variants.
 
     Returns:
@@ -42,12 +42,12 @@ def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
     Raises:
         AnnotationError: A file is malformed.
     """
-    rows = [row for path in find_files(folder) for row in read_list(path)]
+    rows = [row for path in find_files(folder) for row in read_rows(path)]
     classes = sorted({label.name for row in rows for label in row.labels})
     return build_table(classes, rows)
 
 
-def read_list(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[Row]:
     """Read the rows of one list.
 
     Args:

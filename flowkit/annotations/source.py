@@ -1,4 +1,4 @@
-"""Find the video file of every annotated id, and report what is missing, extra or ambiguous."""
+"""Find the video file of every annotated id, and report videos that are missing or ambiguous."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label, normalize_unicode
-from flowkit.annotations.tree import get_stem, is_video, walk_videos
+from flowkit.annotations.video_files import get_stem, is_video, list_videos
 from flowkit.errors import UsageError
 from flowkit.path_text import path_to_text, printable_path, replace_surrogates, text_to_path
 
@@ -16,7 +16,7 @@ class Source:
     """One video to extract."""
 
     id: str
-    """The official id, or the path below the folder of videos."""
+    """The official id, or the path relative to the folder of videos."""
     path: Path
     """The video file."""
     labels: tuple[Label, ...] = ()
@@ -36,7 +36,7 @@ class RejectedVideo:
     kind: str
     """"duplicate-id" or "bad-name"."""
     reason: str
-    """One line for people: what is wrong and what to do."""
+    """One line for the user: what is wrong and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +48,17 @@ class LocatedVideos:
     missing: tuple[str, ...] = ()
     """Ids that are annotated but not on disk, in the order of the annotations."""
     unannotated: tuple[Path, ...] = ()
-    """Video files on disk that no annotation names, sorted by path."""
+    """Video files on disk that have no annotation, sorted by path."""
     rejected: tuple[RejectedVideo, ...] = ()
-    """One entry for each id that several files have (it is unclear which is meant, so none is
-    used), and for each name that is not UTF-8.
+    """One entry for each id that several files have (none of them is used, because it is unclear
+    which is meant), and for each name that is not UTF-8.
     """
 
 
 def match_videos(
     root: Path,
     table: AnnotationTable,
-    index: Mapping[str, Annotation],
+    annotations_by_key: Mapping[str, Annotation],
     get_key: Callable[[str], str],
 ) -> LocatedVideos:
     """Match each video below ``root`` with an annotation by a key derived from its path.
@@ -68,7 +68,7 @@ def match_videos(
     Args:
         root: The folder of videos.
         table: The annotations.
-        index: Annotations by key.
+        annotations_by_key: Annotations by key.
         get_key: Derives the key from a path below ``root``.
 
     Returns:
@@ -77,11 +77,13 @@ def match_videos(
     Raises:
         UsageError: ``root`` is not a folder, or cannot be listed.
     """
-    by_key = {normalize_unicode(key): annotation for key, annotation in index.items()}
+    by_normal_key = {
+        normalize_unicode(key): annotation for key, annotation in annotations_by_key.items()
+    }
     matched: list[Source] = []
     unannotated: list[Path] = []
-    for path in walk_videos(root):
-        annotation = by_key.get(normalize_unicode(get_key(path)))
+    for path in list_videos(root):
+        annotation = by_normal_key.get(normalize_unicode(get_key(path)))
         file = root / text_to_path(path)
         if annotation is None:
             unannotated.append(file)
@@ -94,7 +96,7 @@ def match_videos(
 
 
 def locate_by_stem(root: Path, table: AnnotationTable) -> LocatedVideos:
-    """Match the videos below ``root`` by file name without extension, whatever their folder.
+    """Match the videos in any folder below ``root`` by their file name without extension.
 
     Args:
         root: The folder of videos.
@@ -109,7 +111,7 @@ def locate_by_stem(root: Path, table: AnnotationTable) -> LocatedVideos:
 def resolve_duplicates(
     candidates: Iterable[Source],
 ) -> tuple[tuple[Source, ...], tuple[RejectedVideo, ...]]:
-    """Separate the videos that can be extracted from those whose id is ambiguous or invalid.
+    """Separate videos that can be extracted from those whose id is ambiguous or invalid.
 
     Ids that differ only by Unicode normalization count as one.
 
@@ -144,7 +146,7 @@ def resolve_duplicates(
 
 
 def explicit_files(paths: Iterable[Path]) -> LocatedVideos:
-    """Make sources of the files and folders that a user names one by one.
+    """Make sources from video files and folders that the user lists.
 
     The id of a file is its name with extension; that of a video in a folder is its path below that
     folder. The sources have neither labels nor subsets.
@@ -165,7 +167,7 @@ def explicit_files(paths: Iterable[Path]) -> LocatedVideos:
 
 
 def list_files(path: Path) -> Iterable[tuple[str, Path]]:
-    """List the videos that one path on the command line stands for.
+    """List the videos at one path on the command line.
 
     Args:
         path: A video file, or a folder that is searched for videos.
@@ -177,7 +179,7 @@ def list_files(path: Path) -> Iterable[tuple[str, Path]]:
         UsageError: The path does not exist, or the folder holds no videos.
     """
     if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises below a locked folder)
-        names = walk_videos(path)
+        names = list_videos(path)
         if not names and not is_video(path.name):
             raise UsageError(f"no videos below {path}; name a folder with videos, or the files")
         if names:

@@ -11,25 +11,25 @@ from flowkit.errors import AnnotationError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DOWNLOAD = "download the file again"
-"""Advice for a file that is not the official one."""
+DOWNLOAD_AGAIN = "download the file again"
+"""What to do about a file that is not the official one: the end of an error message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One action in a video."""
+    """One class that occurs in a video, such as an action, and when it occurs."""
 
     name: str
     """Name of the class."""
     start: float | None = None
-    """Start in seconds; None if the label holds for the whole video."""
+    """Start in seconds; None if the label applies to the whole video."""
     end: float | None = None
-    """End in seconds; None if the label holds for the whole video."""
+    """End in seconds; None if the label applies to the whole video."""
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """The annotations of one video."""
+    """Everything that the annotation files say about one video."""
 
     id: str
     """The id of the video."""
@@ -40,14 +40,14 @@ class Annotation:
 
 
 class Row(NamedTuple):
-    """One line of an annotation file."""
+    """What one row of an annotation file says about one video."""
 
     id: str
     """The id of the video."""
     labels: tuple[Label, ...]
-    """The labels that the line gives; empty if it gives none."""
+    """The labels in the row; empty if it has none."""
     subset: str | None
-    """The subset that the line puts the video in; None if in none."""
+    """The subset that the row assigns the video to; None if it assigns none."""
     location: str
     """``file:line``, for error messages."""
 
@@ -69,11 +69,11 @@ class AnnotationTable:
 
     def __post_init__(self) -> None:
         """Check that ids and classes are unique, and that every label is a class."""
-        known = set(self.classes)
-        if len(known) != len(self.classes):
+        class_names = set(self.classes)
+        if len(class_names) != len(self.classes):
             repeated = next(name for name in self.classes if self.classes.count(name) > 1)
             raise AnnotationError(f"class {repeated!r} is listed twice; class names must be unique")
-        spellings: dict[str, str] = {}
+        ids_by_nfc: dict[str, str] = {}
         previous_id = None
         for id, labels in ((annotation.id, annotation.labels) for annotation in self.annotations):
             if previous_id is not None and id <= previous_id:
@@ -81,35 +81,36 @@ class AnnotationTable:
                     f"ids must be unique and sorted, got {id!r} after {previous_id!r}"
                 )
             previous_id = id
-            spelling = id if id.isascii() else spellings.setdefault(normalize_unicode(id), id)
-            if spelling != id:
+            equal_id = id if id.isascii() else ids_by_nfc.setdefault(normalize_unicode(id), id)
+            if equal_id != id:
                 raise AnnotationError(
-                    f"ids {spelling!a} and {id!a} differ only by Unicode normalization; rename one "
+                    f"ids {equal_id!a} and {id!a} differ only by Unicode normalization; rename one "
                     "of the videos"
                 )
             for label in labels:
-                if label.name not in known:
+                if label.name not in class_names:
                     raise AnnotationError(
                         f"video {id!r} has the label {label.name!r}, which is none of the "
-                        f"{len(known)} classes"
+                        f"{len(class_names)} classes"
                     )
 
-    def joined(self, other: "AnnotationTable") -> "AnnotationTable":
-        """Return this table updated with another one.
+    def merged_with(self, newer: "AnnotationTable") -> "AnnotationTable":
+        """Return this table updated with a newer one.
 
-        Class ids of this table stay, and new classes are appended. If ``other`` has every video of
-        this table, the result is ``other`` unchanged.
+        If ``newer`` has every video of this table, it replaces this table: the result is ``newer``
+        itself, with its own class ids. Otherwise the classes of this table keep their ids, and
+        classes that only ``newer`` has are appended.
 
         Args:
-            other: Annotations that take precedence for videos in both tables.
+            newer: The newer table, whose annotations are used for videos in both tables.
 
         Returns:
             The merged table.
         """
-        merged = self.by_id() | other.by_id()
-        if len(merged) == len(other.annotations):
-            return other
-        classes = (*self.classes, *(name for name in other.classes if name not in self.classes))
+        merged = self.by_id() | newer.by_id()
+        if len(merged) == len(newer.annotations):
+            return newer
+        classes = (*self.classes, *(name for name in newer.classes if name not in self.classes))
         return AnnotationTable(classes, tuple(merged[id] for id in sorted(merged)))
 
     def by_id(self) -> dict[str, Annotation]:
@@ -142,10 +143,10 @@ class AnnotationTable:
 
     @classmethod
     def from_arrow(cls, table: "pa.Table") -> Self:
-        """Convert a table from `to_arrow` back; further columns are ignored.
+        """Convert a table of `to_arrow` back; other columns of it are ignored.
 
         Args:
-            table: An Arrow table as `to_arrow` makes it.
+            table: An Arrow table as `to_arrow` returns it.
 
         Returns:
             The annotations.
@@ -159,48 +160,51 @@ class AnnotationTable:
         classes = tuple(json.loads(metadata[b"classes"]))
         columns = (table.column(name).to_pylist() for name in ("id", "labels", "subsets"))
         annotations = []
-        for id, values, subsets in zip(*columns, strict=True):
+        for id, structs, subsets in zip(*columns, strict=True):
             labels = (
-                Label(classes[value["class"]], value["start"], value["end"]) for value in values
+                Label(classes[struct["class"]], struct["start"], struct["end"])
+                for struct in structs
             )
             annotations.append(Annotation(id, tuple(labels), tuple(subsets)))
         return cls(classes, tuple(annotations))
 
 
 def build_table(classes: Iterable[str], rows: Iterable[Row]) -> AnnotationTable:
-    """Merge the lines of all files of a dataset into a table.
+    """Merge the rows of all annotation files of a dataset into a table.
 
-    A video that several subsets name gets all of them, in the order of the lines. A line without
-    labels (the test files of Kinetics) only adds its subset.
+    A video that occurs in several subsets gets all of them, in the order of the rows. A row without
+    labels, as in the test files of Kinetics, only adds its subset.
 
     Args:
         classes: Class names in the order of their ids.
-        rows: The lines of all files.
+        rows: The rows of all files.
 
     Returns:
         The table.
 
     Raises:
-        AnnotationError: Two lines give one video different labels; the message names both.
+        AnnotationError: Two rows give one video different labels, or one subset has a video with
+            labels and again without; the message names both rows.
     """
     merged: dict[str, tuple[Row, list[str]]] = {}
     for row in rows:
-        first, subsets = merged.setdefault(row.id, (row, []))
-        if first.labels != row.labels:
-            if (first.labels and row.labels) or row.subset in subsets:
+        kept, subsets = merged.setdefault(row.id, (row, []))
+        if kept.labels != row.labels:
+            # The labels may differ only if one row has none and the rows are of different subsets.
+            if (kept.labels and row.labels) or row.subset in subsets:
                 names, other_names = (
                     ", ".join(label.name for label in labels) or "no label"
-                    for labels in (first.labels, row.labels)
+                    for labels in (kept.labels, row.labels)
                 )
-                expected = f"the labels of {first.location} for video {row.id!r} ({names})"
+                expected = f"the labels of {kept.location} for video {row.id!r} ({names})"
                 advice = "remove one of the two lines"
                 raise make_error(row.location, expected, other_names, advice)
-            merged[row.id] = (first if first.labels else row, subsets)
+            merged[row.id] = (kept if kept.labels else row, subsets)
         if row.subset is not None and row.subset not in subsets:
             subsets.append(row.subset)
     annotations = (
-        Annotation(id, first.labels, tuple(subsets))
-        for id, (first, subsets) in sorted(merged.items())
+        Annotation(id, kept.labels, tuple(subsets))
+        for id, (kept, subsets) in sorted(merged.items())
     )
     return AnnotationTable(tuple(classes), tuple(annotations))
 
@@ -208,13 +212,13 @@ def build_table(classes: Iterable[str], rows: Iterable[Row]) -> AnnotationTable:
 def make_error(
     location: str, expected: str, actual: object, advice: str = "correct or remove the line"
 ) -> AnnotationError:
-    """Make the error for a malformed annotation file.
+    """Make the error for a malformed row of an annotation file.
 
     Args:
         location: ``file:line``.
-        expected: What the line should hold.
-        actual: What it holds.
-        advice: What to do.
+        expected: What was expected there, as a phrase.
+        actual: What is there instead.
+        advice: What the user should do.
 
     Returns:
         The error, to be raised.

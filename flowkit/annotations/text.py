@@ -5,11 +5,12 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flowkit.annotations.table import DOWNLOAD, make_error
-from flowkit.annotations.tree import list_folder
+from flowkit.annotations.table import DOWNLOAD_AGAIN, make_error
+from flowkit.annotations.video_files import list_folder
 from flowkit.errors import AnnotationError
 
-MAX_DEPTH = 4  # official archives put their files at most this many folders down
+MAX_LEVELS = 4
+"""Levels of folders that are searched for annotation files, including the given folder itself."""
 
 
 def read_text(path: Path) -> str:
@@ -28,7 +29,10 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
-        actual, advice = f"byte 0x{error.object[error.start]:02x}", f"{DOWNLOAD} or convert it"
+        actual, advice = (
+            f"byte 0x{error.object[error.start]:02x}",
+            f"{DOWNLOAD_AGAIN} or convert it",
+        )
         raise make_error(f"{path}:{line}", "UTF-8 text", actual, advice) from error
     except OSError as error:
         raise AnnotationError(
@@ -58,22 +62,24 @@ def read_csv(path: Path, required: Sequence[str]) -> Iterator[tuple[str, dict[st
 
     Args:
         path: The file.
-        required: Columns that the header must have. Names are compared without regard to case.
+        required: Columns that the header must have, in lower case. The case of the header does not
+            matter.
 
     Yields:
         ``file:line``, and the values by column name, without surrounding white space.
 
     Raises:
-        AnnotationError: A required column is missing, a row has more or fewer fields than the
-            header, or a quote is not closed.
+        AnnotationError: The file is empty, is not UTF-8 or cannot be read, a required column is
+            missing, a row has more or fewer fields than the header, or a quote is not closed.
     """
     reader = csv.reader(read_text(path).splitlines(keepends=True), strict=True)
     expected = f"a header with {', '.join(required)}"
     header: list[str] = []
-    line = 1
+    first_line = 1  # of the row; a row with a line break in quotes has several lines
     try:
         for fields in reader:
-            location, line = f"{path}:{line}", reader.line_num + 1
+            location = f"{path}:{first_line}"
+            first_line = reader.line_num + 1
             values = [field.strip() for field in fields]
             if not any(values):
                 continue
@@ -81,27 +87,27 @@ def read_csv(path: Path, required: Sequence[str]) -> Iterator[tuple[str, dict[st
                 header = [value.lower() for value in values]
                 if not set(required) <= set(header):
                     advice = "restore the official header line"
-                    raise make_error(location, expected, shorten(",".join(fields)), advice)
+                    raise make_error(location, expected, quote_shortened(",".join(fields)), advice)
             elif len(values) != len(header):
-                actual = f"{len(values)} in {shorten(','.join(fields))}"
+                actual = f"{len(values)} in {quote_shortened(','.join(fields))}"
                 raise make_error(location, f"{len(header)} fields ({', '.join(header)})", actual)
             else:
                 yield location, dict(zip(header, values, strict=True))
     except csv.Error as error:
-        location = f"{path}:{line}"
+        location = f"{path}:{first_line}"
         raise make_error(location, "comma-separated fields", error, "check the quotes") from error
     if not header:
-        raise make_error(f"{path}:1", expected, "an empty file", DOWNLOAD)
+        raise make_error(f"{path}:1", expected, "an empty file", DOWNLOAD_AGAIN)
 
 
 def find_text_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
-    """Find the files whose whole name matches, at most `MAX_DEPTH` folders down.
+    """Find the files with a matching name in a folder and up to three levels of its subfolders.
 
     Hidden files and folders are skipped.
 
     Args:
-        folder: Where to look.
-        pattern: Matched against the whole file name.
+        folder: The folder to search; it need not exist.
+        pattern: A pattern that the whole file name must match.
 
     Returns:
         The paths, sorted.
@@ -111,7 +117,7 @@ def find_text_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
     """
     matches: list[Path] = []
     folders = [folder] if folder.is_dir() else []
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_LEVELS):
         entries = [entry for parent in folders for entry in list_folder(parent)]
         visible = [entry for entry in entries if not entry.name.startswith(".")]
         matches += [Path(entry.path) for entry in visible if pattern.fullmatch(entry.name)]
@@ -119,24 +125,24 @@ def find_text_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
     return sorted(matches)
 
 
-def find_annotation_files(folder: Path, pattern: re.Pattern[str], at_least: int = 1) -> list[Path]:
-    """Find the files of a dataset that lie together in one folder.
+def find_annotation_files(folder: Path, pattern: re.Pattern[str], min_files: int = 1) -> list[Path]:
+    """Find the annotation files of a dataset, which are all in one folder.
 
     Args:
-        folder: Where to look, at or below it.
-        pattern: Matched against the whole file name.
-        at_least: Number of matching files that the folder must have.
+        folder: The folder to search, with its subfolders as in `find_text_files`.
+        pattern: A pattern that the whole file name must match.
+        min_files: Smallest number of matching files that a folder must have.
 
     Returns:
-        The paths in the first folder with enough matching files, sorted; an empty list if there is
-        none.
+        The matching files of the first such folder, sorted; an empty list if there is none. Folders
+        are compared in the order of their paths.
     """
     paths_by_folder: dict[Path, list[Path]] = {}
     for path in find_text_files(folder, pattern):
         paths_by_folder.setdefault(path.parent, []).append(path)
-    return next((paths for paths in paths_by_folder.values() if len(paths) >= at_least), [])
+    return next((paths for paths in paths_by_folder.values() if len(paths) >= min_files), [])
 
 
-def shorten(text: str, length: int = 80) -> str:
-    """Quote a text and cut it to ``length`` characters, for error messages."""
+def quote_shortened(text: str, length: int = 80) -> str:
+    """Quote a string, cut to ``length`` characters, for error messages."""
     return repr(text if len(text) <= length else text[: length - 1] + "…")

@@ -10,10 +10,10 @@ from pathlib import Path
 import yaml
 
 from flowkit.catalog.dataset import Dataset, Presence, data_root
-from flowkit.catalog.entries import UniqueKeys, format_suggestion, read_entry
+from flowkit.catalog.entries import UniqueKeyLoader, format_suggestion, read_entry
 from flowkit.errors import CatalogError, UsageError
 
-__all__ = ["Dataset", "Presence", "UniqueKeys", "data_root", "find_dataset", "load_catalog"]
+__all__ = ["Dataset", "Presence", "UniqueKeyLoader", "data_root", "find_dataset", "load_catalog"]
 
 FILE_NAME = "datasets.yaml"
 """Name of the catalogue file."""
@@ -26,16 +26,16 @@ def find_catalog(path: Path | None) -> Path:
         path: The file that the user named, or None.
 
     Returns:
-        ``path`` if it is given, else ``./datasets.yaml`` if it exists, else flowkit's own
-        catalogue.
+        ``path`` if it is given, else ``./datasets.yaml`` if it exists, else the one that
+        flowkit comes with.
 
     Raises:
-        CatalogError: flowkit's own catalogue is missing.
+        CatalogError: The catalogue that flowkit comes with is missing.
     """
     if path is not None:
         return path
     package = Path(__file__).parents[1]
-    # In a wheel the file lies in the package; in a checkout, beside it.
+    # In a wheel the file is in the package; in a checkout, next to it.
     for candidate in (Path(FILE_NAME), package / FILE_NAME, package.parent / FILE_NAME):
         if candidate.is_file():
             return candidate
@@ -46,7 +46,7 @@ def load_catalog(path: Path | None = None) -> dict[str, Dataset]:
     """Load all datasets of a catalogue.
 
     Args:
-        path: The catalogue. None means ``./datasets.yaml`` if it exists, else flowkit's own.
+        path: The catalogue. None means the one that `find_catalog` finds.
 
     Returns:
         The datasets by full name (the variants of ``kinetics`` as ``kinetics-400``, …), in the
@@ -57,7 +57,7 @@ def load_catalog(path: Path | None = None) -> dict[str, Dataset]:
     """
     path = find_catalog(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(f"cannot read the catalogue {path}: {error}; check the path") from error
     except yaml.YAMLError as error:
@@ -71,7 +71,9 @@ def load_catalog(path: Path | None = None) -> dict[str, Dataset]:
             raise CatalogError(f"{path}: entry {name!r}: expected a name; put it in quotes")
         for dataset in read_entry(path, name, entry):
             if datasets.setdefault(dataset.full_name, dataset) is not dataset:
-                raise CatalogError(f"{path}: {dataset.full_name} is described twice")
+                raise CatalogError(
+                    f"{path}: {dataset.full_name} is defined twice; remove one of the entries"
+                )
     return datasets
 
 
@@ -80,7 +82,7 @@ def find_dataset(
 ) -> Dataset:
     """Find a dataset by name.
 
-    ``kinetics`` means its own variant, 400. ``kinetics-600``, ``kinetics600`` and ("kinetics",
+    ``kinetics`` means its default variant, 400. ``kinetics-600``, ``kinetics600`` and ("kinetics",
     "600") are the same dataset.
 
     Args:
@@ -96,8 +98,8 @@ def find_dataset(
     """
     catalog = load_catalog() if catalog is None else catalog
     variants = (dataset for dataset in catalog.values() if dataset.name == name)
-    first = next(variants, None)
-    wanted = f"{name}-{variant}" if variant else first.full_name if first else name
+    default = next(variants, None)
+    wanted = f"{name}-{variant}" if variant else default.full_name if default else name
     names_by_normal_form = {normalize_name(full_name): full_name for full_name in catalog}
     full_name = wanted if wanted in catalog else names_by_normal_form.get(normalize_name(wanted))
     if full_name is None:

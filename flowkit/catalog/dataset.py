@@ -1,11 +1,11 @@
-"""One dataset of the catalogue, and what of it is on this machine."""
+"""Describe one dataset of the catalogue, and find out how much of it is on this machine."""
 
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flowkit.annotations import FORMATS, AnnotationTable, LocatedVideos, has_videos, walk_videos
+from flowkit.annotations import FORMATS, AnnotationTable, LocatedVideos, has_videos, list_videos
 from flowkit.errors import CatalogError, FlowkitError
 from flowkit.path_text import printable_path, text_to_path
 from flowkit.recipe import Recipe
@@ -13,20 +13,20 @@ from flowkit.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Presence:
-    """What is on this machine of a dataset."""
+    """Where the files of a dataset are on this machine, and how many of its videos there are."""
 
     videos: Path | None = None
     """The folder of videos that is used; None if there is none."""
     annotations: Path | None = None
     """The folder of annotations that is used; None if there is none."""
     found: int = 0
-    """Annotated videos on disk; all videos if there are no annotations."""
+    """Number of annotated videos on disk; of all videos on disk if there are no annotations."""
     annotated: int = 0
-    """Videos that the annotations name."""
+    """Number of videos that the annotations list."""
     missing: int = 0
-    """Annotated videos that are not on disk."""
+    """Number of annotated videos that are not on disk."""
     unannotated: int = 0
-    """Files on disk that no annotation names."""
+    """Number of video files on disk that the annotations do not list."""
     problem: str | None = None
     """Why the dataset cannot be used; None if it can."""
 
@@ -38,33 +38,33 @@ class Dataset:
     name: str
     """Name of the entry, such as ``kinetics``."""
     title: str
-    """Name for people."""
+    """Name to show to users."""
     format: str
     """Format of the annotations: a key of ``flowkit.annotations.FORMATS``."""
     videos: tuple[str, ...]
-    """Folders that may hold the videos, most preferred first; relative ones are below the data
-    root.
+    """Folders that may hold the videos, most preferred first. Relative paths start at the data root
+    (see `data_root`).
     """
     annotations: tuple[str, ...] = ()
-    """Folders that may hold the annotation files, likewise."""
+    """Folders that may hold the annotation files, as for ``videos``."""
     subsets: tuple[str, ...] = ()
     """Subsets that the official annotations define."""
     homepage: str = ""
     """Web address of the dataset."""
     obtain: str = ""
-    """How to obtain the dataset, for people."""
+    """Instructions to obtain the dataset, to show to users."""
     licence: str = ""
     """Licence of the dataset."""
     expected_videos: int = 0
     """Number of videos in the whole dataset."""
     bytes_per_video: int = 0
-    """Average bytes of one video in a store that is made with ``recipe``."""
+    """Average size in bytes of one video in a store that is made with ``recipe``."""
     recipe: Recipe
     """Default recipe of its store."""
     variant: str | None = None
     """Name of the variant, such as "600"; None if the entry has no variants."""
     catalog: Path
-    """The file that the entry comes from."""
+    """The catalogue file that the entry is in."""
 
     @property
     def full_name(self) -> str:
@@ -83,8 +83,8 @@ class Dataset:
             The annotations, and the located videos.
 
         Raises:
-            CatalogError: Videos or annotations are not found; the message names the folders that
-                were searched and how to obtain the dataset.
+            CatalogError: Videos or annotations are not found; the message lists the folders that
+                were searched and says how to obtain the dataset.
             AnnotationError: An annotation file is malformed.
         """
         root = data_root()
@@ -99,10 +99,12 @@ class Dataset:
         return self._match(videos, annotations)
 
     def detect_presence(self, root: Path | None = None) -> Presence:
-        """Count what is on disk; a malformed file is reported in ``problem``, not raised.
+        """Find the folders of the dataset and count its videos on disk.
+
+        A malformed file is reported in ``problem`` instead of raising an error.
 
         Args:
-            root: The folder that relative folders are below. None means :func:`data_root`.
+            root: The folder where relative paths start. None means :func:`data_root`.
 
         Returns:
             The folders that are used, and the counts.
@@ -121,7 +123,7 @@ class Dataset:
                     presence, found=len(located.sources), annotated=len(table.annotations),
                     missing=len(located.missing), unannotated=len(located.unannotated),
                 )  # fmt: skip
-            found = len(walk_videos(videos)) if videos else 0
+            found = len(list_videos(videos)) if videos else 0
             table = self._read_table(annotations) if annotations else AnnotationTable((), ())
             annotated = len(table.annotations)
             return replace(presence, found=found, annotated=annotated, missing=annotated)
@@ -146,11 +148,11 @@ class Dataset:
         }
 
     def find_videos_folder(self, root: Path) -> Path | None:
-        """Return the first candidate folder that holds videos; None if none does."""
+        """Return the first of the folders ``videos`` that has videos; None if none has."""
         return next(filter(has_videos, resolve_folders(root, self.videos)), None)
 
     def find_annotations_folder(self, root: Path) -> Path | None:
-        """Return the first candidate folder that holds annotation files of this dataset."""
+        """Return the first of the folders ``annotations`` that has annotation files, or None."""
         find_files = FORMATS[self.format].find_files
         folders = resolve_folders(root, self.annotations)
         return next((f for f in folders if f.is_dir() and find_files(f, self.variant)), None)
@@ -158,10 +160,10 @@ class Dataset:
     def describe_missing_folders(
         self, root: Path, videos: Path | None, annotations: Path | None
     ) -> str | None:
-        """Describe what is missing and where it was searched for.
+        """Describe which folders were not found, and where they were searched for.
 
         Args:
-            root: The folder that relative folders are below.
+            root: The folder where relative paths start.
             videos: The folder of videos; None if it was not found.
             annotations: The folder of annotations; None if it was not found.
 
@@ -188,7 +190,7 @@ class Dataset:
 
 
 def data_root() -> Path:
-    """Return the folder that relative folders of the catalogue are below.
+    """Return the folder where the relative paths of the catalogue start.
 
     Returns:
         ``$FLOWKIT_DATA`` if it is set, else ``data``.
@@ -197,10 +199,10 @@ def data_root() -> Path:
 
 
 def resolve_folders(root: Path, names: tuple[str, ...]) -> list[Path]:
-    """Return ``names`` as paths below ``root``; absolute paths and ``~`` are kept."""
+    """Return ``names`` as paths relative to ``root``; absolute paths and ``~`` are kept."""
     return [root / text_to_path(name).expanduser() for name in names]
 
 
 def format_paths(paths: list[Path]) -> str:
     """Format paths as a list for messages."""
-    return ", ".join(map(printable_path, paths)) or "(the entry names no folder)"
+    return ", ".join(map(printable_path, paths)) or "(the entry has no folder)"

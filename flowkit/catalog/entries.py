@@ -14,27 +14,28 @@ from flowkit.errors import CatalogError, UsageError
 from flowkit.recipe import Recipe
 
 
-class UniqueKeys(yaml.SafeLoader):
-    """A safe YAML loader that rejects a key given twice, instead of keeping the last."""
+class UniqueKeyLoader(yaml.SafeLoader):
+    """A safe YAML loader that rejects repeated keys, whereas PyYAML's uses the last one."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping.
 
         Args:
             node: The YAML node.
-            deep: Whether to construct nested values at once.
+            deep: Whether to construct nested values immediately.
 
         Returns:
             The mapping.
 
         Raises:
-            yaml.MarkedYAMLError: A key is repeated; the error says where.
+            yaml.MarkedYAMLError: A key is repeated; the error has the line of the mapping.
         """
         keys: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in keys:
-                raise yaml.MarkedYAMLError(problem=f"{key!r} twice", problem_mark=node.start_mark)
+                problem = f"the key {key!r} is given twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
             keys.add(key)
         return super().construct_mapping(node, deep)
 
@@ -57,13 +58,15 @@ def read_entry(path: Path, name: str, entry: Any) -> list[Dataset]:
     values = check_mapping(location, entry, "an entry")
     variants = check_mapping(f"{location}: variants", values.pop("variants", {}), "variants")
     if variants and "variant" not in values:
-        raise CatalogError(f"{location}: an entry with variants needs 'variant', its own name")
+        raise CatalogError(
+            f"{location}: the key 'variant' is required: it names the default one of the variants"
+        )
     datasets = [build_dataset(location, path, name, values)]
-    for variant, changes in variants.items():
+    for variant, overrides in variants.items():
         variant_location = f"{location}: variants: {variant}"
-        changes = check_mapping(variant_location, changes, "a variant")
-        changed = {**values, **changes, "variant": variant}
-        datasets.append(build_dataset(variant_location, path, name, changed))
+        overrides = check_mapping(variant_location, overrides, "a variant")
+        variant_values = {**values, **overrides, "variant": variant}
+        datasets.append(build_dataset(variant_location, path, name, variant_values))
     return datasets
 
 
@@ -95,8 +98,8 @@ def build_dataset(location: str, path: Path, name: str, values: Mapping[str, Any
     if missing:
         raise CatalogError(f"{location}: the key {missing[0]!r} is required")
     if checked["format"] not in FORMATS:
-        nearest = format_suggestion(checked["format"], FORMATS)
-        raise CatalogError(f"{location}: format: unknown format {checked['format']!r}{nearest}")
+        suggestion = format_suggestion(checked["format"], FORMATS)
+        raise CatalogError(f"{location}: format: unknown format {checked['format']!r}{suggestion}")
     return Dataset(name=name, catalog=path, **checked)
 
 
@@ -121,18 +124,18 @@ def check_value(location: str, expected_type: Any, value: Any) -> Any:
             raise CatalogError(f"{location}: {error}") from error
     if expected_type == tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise CatalogError(f"{location}: expected a list of texts, got {value!r}")
+            raise CatalogError(f"{location}: expected a list of strings, got {value!r}")
         return tuple(value)
     if expected_type is int:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise CatalogError(f"{location}: expected a whole number, got {value!r}")
     elif not isinstance(value, str):
-        raise CatalogError(f"{location}: expected a text, got {value!r}; put a number in quotes")
+        raise CatalogError(f"{location}: expected a string, got {value!r}; put a number in quotes")
     return value
 
 
 def check_mapping(location: str, value: Any, description: str) -> dict[str, Any]:
-    """Check that a value is a mapping with text keys.
+    """Check that a value is a mapping whose keys are strings.
 
     Args:
         location: File and entry, for error messages.
@@ -143,26 +146,26 @@ def check_mapping(location: str, value: Any, description: str) -> dict[str, Any]
         A copy of the mapping.
 
     Raises:
-        CatalogError: The value is not a mapping, or a key is not a text.
+        CatalogError: The value is not a mapping, or a key is not a string.
     """
     if not isinstance(value, dict):
         raise CatalogError(f"{location}: expected {description} as a mapping, got {value!r}")
     for key in value:
         if not isinstance(key, str):
-            raise CatalogError(f"{location}: key {key!r} must be a text; put it in quotes")
+            raise CatalogError(f"{location}: key {key!r} must be a string; put it in quotes")
     return dict(value)
 
 
-def format_suggestion(name: str, known: Any) -> str:
-    """Format the end of an error message: the most similar known name, and all known names.
+def format_suggestion(name: str, valid_names: Any) -> str:
+    """Format the end of an error message: the most similar valid name, and all valid names.
 
     Args:
         name: The unknown name.
-        known: The known names.
+        valid_names: The valid names.
 
     Returns:
-        The text, which begins with a semicolon.
+        The end of the message, which begins with a semicolon.
     """
-    nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return f"; {hint}known: {', '.join(known)}"
+    matches = difflib.get_close_matches(name.lower(), valid_names, n=1, cutoff=0.5)
+    hint = f"did you mean {matches[0]!r}? " if matches else ""
+    return f"; {hint}known: {', '.join(valid_names)}"

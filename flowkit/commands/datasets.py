@@ -14,10 +14,10 @@ from flowkit.path_text import argument_to_text
 @catalog_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def datasets(names: tuple[str, ...], catalog: Path | None, as_json: bool) -> None:
-    """List the datasets of the catalogue, and what of them is on this machine.
+    """List the datasets of the catalogue, and count their videos on this machine.
 
-    With NAMEs, only those are listed, with how to obtain them. Videos and annotations are
-    searched for below $FLOWKIT_DATA (default: data).
+    With NAMEs, list only those datasets, and print how to obtain them. Videos and annotations
+    are searched for below $FLOWKIT_DATA (default: data).
 
     \b
     flowkit datasets
@@ -25,8 +25,8 @@ def datasets(names: tuple[str, ...], catalog: Path | None, as_json: bool) -> Non
     """
     from flowkit.catalog import find_dataset, load_catalog
 
-    catalogue = load_catalog(catalog)
-    chosen = [find_dataset(name, None, catalogue) for name in names] or list(catalogue.values())
+    by_name = load_catalog(catalog)
+    chosen = [find_dataset(name, None, by_name) for name in names] or list(by_name.values())
     rows = [dataset.describe() for dataset in chosen]
     if as_json:
         print_json(rows, indent=2)
@@ -38,7 +38,8 @@ def print_datasets(rows: list[dict[str, object]], details: bool) -> None:
     """Print a table of datasets.
 
     Args:
-        rows: Descriptions of the datasets, by `flowkit.catalog`.
+        rows: Descriptions of the datasets, as `Dataset.describe` returns them. ``found``,
+            ``annotated``, ``missing`` and ``unannotated`` are numbers of videos.
         details: Whether to print also the title, the licence and how to obtain each dataset.
     """
     from rich.table import Table

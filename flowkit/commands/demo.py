@@ -1,4 +1,8 @@
-"""Define `flowkit demo`, which renders motion8, extracts it and compares it with its true flow."""
+"""Define `flowkit demo`, which renders motion8, extracts it and measures the error of the flow.
+
+AEE in the output is the average endpoint error: the mean distance in pixels between the computed
+and the true displacement.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +43,7 @@ def demo(
     size: str,
     **motion8_options: Any,
 ) -> None:
-    """Render motion8, extract it, and show what comes out.
+    """Render motion8, extract it, and show the error of the computed flow.
 
     \b
     flowkit demo                       all of it
@@ -69,13 +73,13 @@ def write_videos(folder: Path, size: str, **motion8_options: Any) -> None:
         size: Width and height in pixels, as ``WxH``.
         **motion8_options: The other fields of `flowkit.synthetic.motion8.Motion8`.
     """
-    from flowkit.commands.terminal import count_progress
+    from flowkit.commands.terminal import progress_bar
     from flowkit.extraction.recipe_overrides import parse_size
     from flowkit.synthetic.motion8 import Motion8, write_dataset
 
     width, height = parse_size(size)
     config = Motion8(width=width, height=height, **motion8_options)
-    with count_progress("rendering motion8") as progress:
+    with progress_bar("rendering motion8") as progress:
         rendered = write_dataset(folder, config, progress)
     videos = config.videos + config.test_videos
     click.echo(f"motion8: {videos} videos at {folder} ({rendered} rendered now)")
@@ -119,7 +123,7 @@ def check_store(path: Path, folder: Path) -> None:
     """
     from rich.table import Table
 
-    from flowkit.commands.terminal import count_progress, print_table
+    from flowkit.commands.terminal import print_table, progress_bar
     from flowkit.demo import measure_errors
     from flowkit.errors import FlowkitError
     from flowkit.extraction.summary import count_kinds
@@ -132,15 +136,15 @@ def check_store(path: Path, folder: Path) -> None:
     if not len(store):
         reason = f": {len(failed)} failed ({count_kinds(failed)}); {advice}" if failed else ""
         raise FlowkitError(f"{path} holds no video to compare{reason or '; extract motion8 first'}")
-    with count_progress("comparing with the true flow") as progress:
+    with progress_bar("comparing with the true flow") as progress:
         errors = measure_errors(store, folder, progress=progress)
     table = Table("class", "pairs", "AEE (px)", "true motion (px)", "valid pixels", box=None)
     for row in errors:
-        numbers = f"{row.aee:.3f}", f"{row.motion:.2f}", f"{row.valid:.0%}"
+        numbers = f"{row.endpoint_error:.3f}", f"{row.true_length:.2f}", f"{row.valid_fraction:.0%}"
         table.add_row(row.name, str(row.pairs), *numbers)
     print_table(table)
     pairs = sum(row.pairs for row in errors)
-    mean = sum(row.aee * row.pairs for row in errors) / max(1, pairs)
+    mean = sum(row.endpoint_error * row.pairs for row in errors) / max(1, pairs)
     click.echo(f"end-to-end AEE: {mean:.3f} px over {pairs} pairs (codec, TV-L1, JPEG included)")
     image = path.with_name(f"{path.name}.png")
     preview_sheet(store, choose_video_per_class(store), image)

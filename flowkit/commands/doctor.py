@@ -1,4 +1,4 @@
-"""Define `flowkit doctor`, which finds problems of this machine before an extraction does."""
+"""Define `flowkit doctor`, which checks whether extraction and training can run on this machine."""
 
 import signal
 import sys
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--dataset", "name", metavar="NAME", help="Also check that a dataset is here and "
-              "that its store will fit on disk.")  # fmt: skip
+@click.option("--dataset", "dataset_name", metavar="NAME", help="Also check that the videos of "
+              "this dataset are on this machine, and that its store will fit on disk.")  # fmt: skip
 @variant_option
 @click.option("--store", type=PATH, default=Path(), show_default=True,
               help="Folder where the store is, or will be.")  # fmt: skip
 @catalog_option
-@click.option("--quick", is_flag=True, help="Skip the checks that take seconds: a Ray worker and a "
+@click.option("--quick", is_flag=True, help="Skip the slow checks: starting a Ray worker, and a "
               "training step.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(
-    name: str | None, variant: str | None, store: Path, catalog: Path | None, quick: bool,
+    dataset_name: str | None, variant: str | None, store: Path, catalog: Path | None, quick: bool,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Check this machine, and say what to do about each finding.
+    """Check this machine, and suggest how to solve each problem.
 
     Tiny clips are extracted, verified and read, a Ray worker is started, and a network is trained
     for a step; all files are removed afterwards. The exit code is 1 if anything fails.
@@ -45,10 +45,10 @@ def doctor(
     from flowkit.doctor import diagnose
 
     dataset = None
-    if name is not None:
+    if dataset_name is not None:
         from flowkit.catalog import find_dataset, load_catalog
 
-        dataset = find_dataset(name, variant, load_catalog(catalog))
+        dataset = find_dataset(dataset_name, variant, load_catalog(catalog))
     is_terminal = sys.stderr.isatty()
 
     def show_topic(topic: str) -> None:
@@ -71,11 +71,12 @@ def print_findings(findings: "list[Finding]") -> None:
     """Print a line for each finding, and one for its advice."""
     colours = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "yellow"}
     width = max(len(finding.topic) for finding in findings)
+    message_column = len("skip  ") + width + len("  ")
     for finding in findings:
         status = click.style(f"{finding.status:4}", fg=colours[finding.status])
         click.echo(f"{status}  {finding.topic:{width}}  {finding.message}")
         if finding.advice:
-            click.echo(f"{'':{width + 8}}→ {finding.advice}")
+            click.echo(f"{'':{message_column}}→ {finding.advice}")
 
 
 @contextmanager
@@ -83,15 +84,15 @@ def interrupt_on_signals() -> Iterator[None]:
     """Turn SIGTERM and SIGHUP into KeyboardInterrupt, so that temporary files are removed.
 
     Yields:
-        None, while the signals are handled so.
+        None. The earlier handlers are restored when the context closes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python delivers signals to the main thread only
         return
     signals = (signal.SIGTERM, signal.SIGHUP)
-    previous = {number: signal.signal(number, signal.default_int_handler) for number in signals}
+    previous_handlers = {s: signal.signal(s, signal.default_int_handler) for s in signals}
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for signal_number, handler in previous_handlers.items():
+            signal.signal(signal_number, handler)

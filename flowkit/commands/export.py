@@ -42,15 +42,16 @@ def export(
     flowkit export S rawframes --format mmaction2
     flowkit export S frames --format denseflow --subset test1
     """
-    from flowkit.commands.terminal import count_progress
+    from flowkit.commands.terminal import progress_bar
     from flowkit.interchange import export as exporting
     from flowkit.store.reader import Store
 
-    opened = Store(store)
-    chosen = exporting.choose_ids(opened, ids, subset)
-    with count_progress("export") as progress:
+    opened_store = Store(store)
+    video_ids = exporting.choose_ids(opened_store, ids, subset)
+    with progress_bar("export") as progress:
         report = exporting.export(
-            opened, out, format, chosen, progress, bound=bound, quality=quality, workers=workers
+            opened_store, out, format, video_ids, progress,
+            bound=bound, quality=quality, workers=workers,
         )  # fmt: skip
     click.echo(
         f"{report.written} videos ({report.frames} frames) written, {report.skipped} already there"

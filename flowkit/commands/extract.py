@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("extract")
-# An unreadable file is quarantined like any other bad file, so that extraction continues.
+# A file that cannot be read is recorded as failed, as a damaged one is, and the others extracted.
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, readable=False))
 @click.option("--dataset", metavar="NAME", help="Extract a dataset of the catalogue (`flowkit "
               "datasets` lists them).")  # fmt: skip
@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 @click.option("--fps", type=float,
               help="Resample videos to this frame rate. [default: keep every frame]")  # fmt: skip
 @click.option("--preset", type=click.Choice(list(PRESETS)),
-              help="Optical-flow preset: paper (as in the papers; the default), accurate (also "
-                   "finds large motion) or fast (for machines without a GPU).")  # fmt: skip
-@click.option("--bound", type=float, help="Truncate flow to ± this many pixels. [default: 20]")
+              help="Optical-flow preset: paper (as in the papers), accurate (also finds large "
+                   "motion) or fast (for machines without a GPU). [default: paper]")  # fmt: skip
+@click.option("--bound", type=float, help="Largest displacement in pixels that is stored; larger "
+              "ones are clipped to it. [default: 20]")  # fmt: skip
 @click.option("--rgb-quality", type=JPEG_QUALITY,
               help="JPEG quality of the RGB frames. [default: 95]")  # fmt: skip
 @click.option("--flow-quality", type=JPEG_QUALITY,
@@ -52,14 +53,15 @@ if TYPE_CHECKING:
               help="Chroma subsampling of the RGB JPEGs. [default: 4:2:0]")  # fmt: skip
 @click.option("--workers", type=click.IntRange(0),
               help="Videos to extract at once, one core each [default: all cores]. 0 works in this "
-              "process without Ray (one thread per core on a GPU, else one video at a time); a "
-              "video that crashes or hangs then stops the whole run.")  # fmt: skip
+              "process without Ray: one video at a time, or one per core if a GPU computes the "
+              "flow. A video that crashes or hangs then stops the whole run.")  # fmt: skip
 @click.option("--backend", default="auto", show_default=True, help="Optical-flow backend (`flowkit "
               "doctor` lists those that work here).")  # fmt: skip
 @click.option("--shard", metavar="I/N",
-              help="Work only on part I (from 0) of N, for batch schedulers.")  # fmt: skip
+              help="Extract only part I (from 0) of N of the videos, so that N machines can share "
+              "the work.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), help="Extract at most this many videos.")
-@click.option("--address", help="Address of a Ray cluster to join. [default: $RAY_ADDRESS]")
+@click.option("--address", help="Address of a Ray cluster to use. [default: $RAY_ADDRESS]")
 @click.option("--update", is_flag=True, help="Extract videos again whose source file has changed.")
 @click.option("--retry-failed", is_flag=True, help="Try videos again that failed in earlier runs.")
 @click.option("--min-frames", type=click.IntRange(1), default=2, show_default=True,
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
 @click.option("--stall-seconds", type=float, default=300.0, show_default=True,
               help="Give up on a video after this many seconds without a new frame.")  # fmt: skip
 @click.option("--commit-seconds", "roll_seconds", type=float, default=300.0, show_default=True,
-              help="Commit a shard at this age in seconds, or at 1 GiB.")  # fmt: skip
+              help="Commit videos to the store after this many seconds or 1 GiB.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Exit with status 4 if any video failed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.pass_context
@@ -88,9 +90,9 @@ def extract(
     as_json: bool,
     upscale: bool,
     upsize: bool,
-    **rest: Any,
+    **other_options: Any,
 ) -> None:
-    """Extract videos into a frame store; run it again to go on after any interruption.
+    """Extract videos into a frame store; run it again to continue after an interruption.
 
     \b
     flowkit extract --dataset ucf101
@@ -106,14 +108,13 @@ def extract(
     options = Options(
         streams=chosen_streams,
         part=parse_part(shard) if shard else (0, 1),
-        **{name: rest[name] for name in OPTION_NAMES},
+        **{name: other_options[name] for name in RUN_OPTIONS},
     )
-    overrides = RecipeOverrides(
-        upsize=upscale or upsize, **{name: rest[name] for name in rest.keys() - OPTION_NAMES}
-    )
-    recipe = choose_recipe(sources.store, chosen_streams, overrides, sources.recipe)
+    recipe_options = {name: other_options[name] for name in other_options.keys() - RUN_OPTIONS}
+    overrides = RecipeOverrides(upsize=upscale or upsize, **recipe_options)
+    recipe = choose_recipe(sources.store_path, chosen_streams, overrides, sources.recipe)
     summary = extract_videos(
-        sources.located, sources.store, recipe, options,
+        sources.videos, sources.store_path, recipe, options,
         table=sources.table, dataset=sources.dataset,
     )  # fmt: skip
     context.exit(report_summary(summary, strict, as_json))
@@ -141,6 +142,7 @@ def report_summary(summary: "Summary", strict: bool, as_json: bool) -> int:
     if summary.interrupted:
         click.echo("interrupted; run the same command again to continue", err=True)
         return 130
+    # Those of this run, and those of earlier runs that were not tried again.
     failures = [*summary.failed, *summary.quarantined]
     if strict and failures:
         return 4
@@ -167,16 +169,16 @@ def choose_streams(
         Names of the streams, with audio last.
     """
     names = (name.strip() for name in ("rgb,flow" if streams is None else streams).split(","))
-    chosen = dict.fromkeys(name for name in names if name)
+    chosen_streams = dict.fromkeys(name for name in names if name)
     if audio is None:
-        audio = "audio" in chosen or (
+        audio = "audio" in chosen_streams or (
             streams is None and recipe is not None and recipe.audio is not None
         )
-    chosen.pop("audio", None)
-    return (*chosen, "audio") if audio else tuple(chosen)
+    chosen_streams.pop("audio", None)
+    return (*chosen_streams, "audio") if audio else tuple(chosen_streams)
 
 
-OPTION_NAMES = frozenset(
+RUN_OPTIONS = frozenset(
     {
         "workers", "backend", "limit", "address", "update", "retry_failed",
         "min_frames", "stall_seconds", "roll_seconds",

@@ -10,7 +10,7 @@ from flowkit.commands.options import IMAGE_FOLDERS, PATH
 @click.command("import")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--store", required=True, type=PATH,
-              help="Folder of the store; made if it does not exist.")  # fmt: skip
+              help="Folder of the store; created if it does not exist.")  # fmt: skip
 @click.option("--format", required=True, type=IMAGE_FOLDERS)
 @click.option(
     "--bound", type=float, default=20.0, show_default=True,
@@ -24,15 +24,15 @@ def import_(
 ) -> None:
     """Import every video folder below FOLDER: img_*.jpg, flow_x_*.jpg, flow_y_*.jpg.
 
-    RGB bytes are kept; flow is re-quantized. Join labels afterwards with `flowkit index`.
+    RGB bytes are kept; flow is re-quantized. Add labels afterwards with `flowkit index`.
 
     \b
     flowkit import rawframes --store S --format mmaction2 --bound 20 --fps 25
     """
-    from flowkit.commands.terminal import count_progress
+    from flowkit.commands.terminal import progress_bar
     from flowkit.interchange.imports import import_folders
 
-    with count_progress("import") as progress:
+    with progress_bar("import") as progress:
         report = import_folders(
             folder, store, format, bound=bound, fps=fps, dataset=dataset, progress=progress
         )  # fmt: skip

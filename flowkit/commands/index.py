@@ -1,4 +1,4 @@
-"""Define `flowkit index`, which rebuilds the index of a store and joins annotations to it."""
+"""Define `flowkit index`, which rebuilds the index of a store and merges annotations into it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 @click.command()
 @store_argument
 @click.option("--dataset", metavar="NAME",
-              help="Join the annotations of a dataset of the catalogue.")  # fmt: skip
+              help="Merge the annotations of a dataset of the catalogue.")  # fmt: skip
 @variant_option
 @catalog_option
 @click.option("--annotations", type=click.Path(path_type=Path, exists=True, file_okay=False),
-              help="Join the annotation files in this folder; needs --format.")  # fmt: skip
+              help="Merge the annotation files in this folder; needs --format.")  # fmt: skip
 @click.option("--format", metavar="F", help="Format of the annotation files: kinetics, ucf101, "
               "hmdb51, charades, …")  # fmt: skip
 @click.option("--scratch", is_flag=True, help="Rebuild the index from every commit record.")
@@ -31,7 +31,7 @@ def index(
     format: str | None,
     scratch: bool,
 ) -> None:
-    """Rebuild the index of STORE from its commit records, and join new annotations if given.
+    """Rebuild the index of STORE from its commit records, and merge new annotations into it.
 
     \b
     flowkit index S --scratch
@@ -48,19 +48,22 @@ def index(
         try:
             stored = read_annotations(store)
         except CorruptError as error:
-            click.echo(f"replaced: {error}", err=True)
+            click.echo(f"warning: the stored annotations are replaced: {error}", err=True)
             stored = None
-        write_annotations(store, table if stored is None else stored.joined(table))
+        write_annotations(store, table if stored is None else stored.merged_with(table))
     version = rebuild_index(store, scratch=scratch)
-    opened = Store(store)
-    click.echo(f"index version {version}: {len(opened)} videos, {len(opened.classes)} classes")
+    opened_store = Store(store)
+    click.echo(
+        f"index version {version}: {len(opened_store)} videos, {len(opened_store.classes)} classes"
+    )
     table = read_annotations(store)
     if table is not None:
         annotated = {annotation.id for annotation in table.annotations}
-        matched = sum(id in annotated for id in opened)
+        matched = sum(id in annotated for id in opened_store)
         click.echo(
-            f"annotations name {len(annotated)} videos: {matched} are in the store, "
-            f"{len(annotated) - matched} are not; {len(opened) - matched} in the store have none"
+            f"the annotations list {len(annotated)} videos: {matched} are in the store, "
+            f"{len(annotated) - matched} are not; {len(opened_store) - matched} in the store have "
+            "none"
         )
 
 
@@ -75,7 +78,7 @@ def read_table(
 
     Args:
         dataset: Value of --dataset.
-        variant: Value of --variant.
+        variant: Value of --variant, such as "600" for kinetics; None means the default variant.
         catalog: Value of --catalog.
         annotations: Value of --annotations.
         format: Value of --format.
@@ -100,17 +103,19 @@ def read_table(
     if dataset is not None:
         entry = find_dataset(dataset, variant, load_catalog(catalog))
         root = data_root()
-        folder = entry.find_annotations_folder(root) or entry.find_videos_folder(root)
-        absent = entry.describe_missing_folders(root, folder, entry.find_annotations_folder(root))
-        if folder is None or absent:
-            raise CatalogError(f"dataset {entry.full_name}: {absent}")
+        annotations = entry.find_annotations_folder(root)
+        # Formats without annotation files derive the labels from the folders of the videos.
+        folder = annotations or entry.find_videos_folder(root)
+        problem = entry.describe_missing_folders(root, folder, annotations)
+        if folder is None or problem:
+            raise CatalogError(f"dataset {entry.full_name}: {problem}")
         return FORMATS[entry.format].read_table(folder, entry.variant)
     if annotations is None or format is None:
         return None
     if format not in FORMATS:
         matches = difflib.get_close_matches(format, FORMATS, 1)
         hint = f"; did you mean {matches[0]}?" if matches else ""
-        raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}{hint}")
+        raise UsageError(f"unknown format {format!r}; known: {', '.join(FORMATS)}{hint}")
     table = FORMATS[format].read_table(annotations, variant)
     if not table.annotations:
         raise UsageError(f"{annotations} has no annotations of format {format}")

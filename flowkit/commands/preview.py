@@ -34,19 +34,19 @@ def preview(
     from flowkit.errors import UsageError
     from flowkit.store.reader import Store
 
-    opened = Store(store)
-    if len(opened) == 0:
+    opened_store = Store(store)
+    if len(opened_store) == 0:
         raise UsageError(f"{store} has no videos yet; extract some first")
     if ids:
-        chosen = list(ids)
+        video_ids = list(ids)
     elif sheet or grid:
-        chosen = drawing.choose_video_per_class(opened)
+        video_ids = drawing.choose_video_per_class(opened_store)
     else:
-        chosen = [opened[0].id]
+        video_ids = [opened_store[0].id]
     if grid:
-        drawing.preview_grid(opened, chosen, out)
-    elif len(chosen) == 1 and not sheet:
-        drawing.preview(opened[chosen[0]], out, count=count)
+        drawing.preview_grid(opened_store, video_ids, out)
+    elif len(video_ids) == 1 and not sheet:
+        drawing.preview(opened_store[video_ids[0]], out, count=count)
     else:
-        drawing.preview_sheet(opened, chosen, out, count=count)
+        drawing.preview_sheet(opened_store, video_ids, out, count=count)
     click.echo(str(out))

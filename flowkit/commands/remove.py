@@ -12,7 +12,7 @@ from flowkit.commands.options import store_argument
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Remove without asking.")
 def remove(store: Path, name: str, yes: bool) -> None:
-    """Remove the features NAME from STORE, so that others can be made under that name.
+    """Remove the features NAME from STORE, so that others can be computed with that name.
 
     \b
     flowkit remove S tsn_rgb

@@ -13,9 +13,9 @@ from flowkit.recipe import Recipe
 class Sources:
     """The videos to extract, their annotations, and the path of their store."""
 
-    located: LocatedVideos
+    videos: LocatedVideos
     """The video files that were found, and the ids of those that are missing."""
-    store: Path
+    store_path: Path
     """Path of the store."""
     table: AnnotationTable | None = None
     """Annotations of the videos, if there are any."""
@@ -59,15 +59,15 @@ def choose_sources(
         )
     if dataset is None and (variant is not None or catalog is not None):
         raise UsageError(
-            "--variant and --catalog belong to --dataset NAME; give that too, or neither of them"
+            "--variant and --catalog have an effect only with --dataset NAME; give it too"
         )
     if dataset is not None:
         entry = find_dataset(dataset, variant, load_catalog(catalog))
         table, located = entry.locate_videos()
         sources = Sources(
-            located=located,
+            videos=located,
             table=table,
-            store=store or Path("stores") / entry.full_name,
+            store_path=store or Path("stores") / entry.full_name,
             dataset=entry.full_name,
             recipe=entry.recipe,
         )
@@ -76,12 +76,12 @@ def choose_sources(
             raise UsageError(f"--videos expects a folder with one folder per class, got {videos}")
         table, located = folder.scan_folder(videos)
         sources = Sources(
-            located=located, table=table, store=store or Path("stores") / videos.resolve().name
+            videos=located, table=table, store_path=store or Path("stores") / videos.resolve().name
         )
     else:
         if store is None:
             raise UsageError("single files need --store DIR, the store to create or to extend")
-        sources = Sources(located=explicit_files(files), store=store)
+        sources = Sources(videos=explicit_files(files), store_path=store)
     return sources if subset is None else select_subset(sources, subset)
 
 
@@ -98,14 +98,14 @@ def select_subset(sources: Sources, subset: str) -> Sources:
     Raises:
         UsageError: If no annotation names the subset.
     """
-    located = sources.located
-    kept = tuple(source for source in located.sources if subset in source.subsets)
+    located = sources.videos
+    members = tuple(source for source in located.sources if subset in source.subsets)
     table = sources.table
     annotations = table.annotations if table else ()
-    known = {name for annotation in annotations for name in annotation.subsets}
-    if subset not in known:
-        names = ", ".join(sorted(known)) or "none"
+    all_subsets = {name for annotation in annotations for name in annotation.subsets}
+    if subset not in all_subsets:
+        names = ", ".join(sorted(all_subsets)) or "none"
         raise UsageError(f"no subset {subset!r}; the annotations have {names}")
-    members = {annotation.id for annotation in annotations if subset in annotation.subsets}
-    missing = tuple(id for id in located.missing if id in members)
-    return replace(sources, located=replace(located, sources=kept, missing=missing))
+    member_ids = {annotation.id for annotation in annotations if subset in annotation.subsets}
+    missing = tuple(id for id in located.missing if id in member_ids)
+    return replace(sources, videos=replace(located, sources=members, missing=missing))

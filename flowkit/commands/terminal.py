@@ -13,20 +13,21 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 PIPE_WIDTH = 1_000_000
-"""Columns of a file or a pipe: enough that nothing is truncated."""
+"""Width of the output in a file or a pipe: enough that nothing is truncated."""
 
 
 def print_table(*parts: "RenderableType") -> None:
-    """Print rich renderables; no line is wrapped unless the output is a terminal.
+    """Print tables; in a file or a pipe, columns are as wide as their content.
 
     Args:
-        parts: Tables, texts or other renderables.
+        parts: Tables or other renderables of rich.
     """
     from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPE_WIDTH)
+    # With soft_wrap, rich leaves long lines to the terminal, which wraps them.
     console.print(*parts, soft_wrap=True)
 
 
@@ -34,37 +35,42 @@ def print_json(values: Any, indent: int | None = None) -> None:
     """Print JSON that every output encoding can represent and every parser can read.
 
     Args:
-        values: JSON values, in which any text may occur.
+        values: JSON values, whose strings may hold any characters.
         indent: Spaces of indentation; None prints one line.
     """
-    click.echo(json.dumps(repair_values(values), indent=indent))
+    click.echo(json.dumps(replace_surrogates_in_json(values), indent=indent))
 
 
-def repair_values(values: Any) -> Any:
-    """Apply `flowkit.path_text.replace_surrogates` to all texts in JSON values.
+def replace_surrogates_in_json(values: Any) -> Any:
+    """Replace the surrogates in all strings of JSON values, as `replace_surrogates` does.
 
     Args:
         values: JSON values.
 
     Returns:
-        A copy with repaired texts.
+        A copy of the values without surrogates.
     """
     if isinstance(values, str):
         return replace_surrogates(values)
     if isinstance(values, dict):
-        return {repair_values(key): repair_values(value) for key, value in values.items()}
+        return {
+            replace_surrogates_in_json(key): replace_surrogates_in_json(value)
+            for key, value in values.items()
+        }
     if isinstance(values, list | tuple):
-        return [repair_values(value) for value in values]
+        return [replace_surrogates_in_json(value) for value in values]
     return values
 
 
 @contextmanager
-def count_progress(description: str, *, size: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on stderr if it is a terminal.
+def progress_bar(
+    description: str, *, in_bytes: bool = False
+) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr while the context is open, if stderr is a terminal.
 
     Args:
         description: Text beside the bar.
-        size: Whether the numbers are bytes instead of counts.
+        in_bytes: Whether progress is measured in bytes instead of a count.
 
     Yields:
         A function ``progress(done, total)`` that updates the bar.
@@ -76,7 +82,7 @@ def count_progress(description: str, *, size: bool = False) -> Iterator[Callable
     columns = [
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
-        progress.DownloadColumn() if size else progress.MofNCompleteColumn(),
+        progress.DownloadColumn() if in_bytes else progress.MofNCompleteColumn(),
         progress.TimeRemainingColumn(),
     ]
     is_hidden = not console.is_terminal

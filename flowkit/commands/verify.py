@@ -25,10 +25,10 @@ def verify(store: Path, deep: bool, repair: bool, workers: int | None, as_json: 
     """
     from dataclasses import asdict
 
-    from flowkit.commands.terminal import count_progress, print_json
+    from flowkit.commands.terminal import print_json, progress_bar
     from flowkit.store.integrity.verify import verify as verify_store
 
-    with count_progress("verify", size=True) as progress:
+    with progress_bar("verify", in_bytes=True) as progress:
         report = verify_store(store, deep=deep, repair=repair, progress=progress, workers=workers)
     if as_json:
         print_json(asdict(report), indent=1)
@@ -40,8 +40,8 @@ def verify(store: Path, deep: bool, repair: bool, workers: int | None, as_json: 
         for line in report.repaired:
             click.echo(f"repair: {line}")
         if report.requeued:
-            shown = ", ".join(report.requeued[:10]) + (", …" if len(report.requeued) > 10 else "")
-            click.echo(f"{len(report.requeued)} videos are lost; extract again to redo: {shown}")
+            ids = ", ".join(report.requeued[:10]) + (", …" if len(report.requeued) > 10 else "")
+            click.echo(f"{len(report.requeued)} videos are lost; extract them again: {ids}")
         click.echo(
             f"{report.shards} shards, {report.videos} videos, {report.bytes / 1e9:.3f} GB: "
             + ("all good" if report.clean else f"{len(report.problems)} problems")

@@ -1,6 +1,7 @@
 """A PyTorch dataset of clips, consecutive or strided frames or flow fields, for 3-D networks.
 
-video_dataset.py explains how samples are read, and has the legend of the shapes.
+video_dataset.py explains how samples are read, and has the legend of the shapes. Times are the
+indices of frames and flow fields in their video.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from flowkit.datasets.sampling import ClipSampling, Times
-from flowkit.datasets.transforms import Crops
+from flowkit.datasets.transforms import CropStrategy
 from flowkit.datasets.video_dataset import VideoDataset
 from flowkit.store import Store
 
@@ -29,19 +30,19 @@ class ClipDataset(VideoDataset):
     Args:
         store: A store, or its path.
         subset: Name of a subset of the store's index.
-        sampling: Length and stride of the clips, and how many of them testing takes. Training
-            takes one clip at a random position.
+        sampling: Length and stride of the clips, and how many of them testing uses. Training uses
+            one clip at a random position.
         streams: Streams to read: ``rgb``, ``flow`` or both. Both see the same times, crops and
             flips.
-        training: Whether to take random times and crops instead of fixed ones.
-        crops: How to crop. Default: as for `SnippetDataset`.
+        training: Whether to draw random times and crops instead of fixed ones.
+        crops: Which crops to use. Default: as for `SnippetDataset`.
         multi_label: Whether a video may have any number of labels instead of exactly one.
-        seed: Seed of everything random.
+        seed: Seed of all random choices.
         as_bytes: Whether images stay uint8 as in the store; see `SnippetDataset`.
 
     Raises:
         UsageError: If a name is unknown.
-        StoreError: If a video of the subset lacks a stream or a label.
+        StoreError: If a video of the subset does not have all streams or a label.
 
     Example:
         >>> dataset = ClipDataset("stores/hmdb51", "test1", ClipSampling(length=32, clips=10))
@@ -57,7 +58,7 @@ class ClipDataset(VideoDataset):
         *,
         streams: tuple[str, ...] = ("rgb",),
         training: bool = False,
-        crops: Crops | None = None,
+        crops: CropStrategy | None = None,
         multi_label: bool = False,
         seed: int = 0,
         as_bytes: bool = False,

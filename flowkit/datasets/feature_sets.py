@@ -2,11 +2,13 @@
 
     store ─ rows of a subset ─ float16 vectors, memory-mapped ─ some of each set ─ padded batches
 
-A modality is one input of the network, such as ``rgb``; its vectors come from a stream of the store
-named ``features/NAME``. A sample depends only on (seed, epoch, index). Nothing is ever substituted:
-an empty set stays empty, and the network decides what to use in its place.
+A modality is one input of the network, such as ``rgb``; its features are a stream of the store,
+``features/NAME``. A feature is a vector of D values. A sample depends only on (seed, epoch, index).
+An empty set stays empty: the network decides what to use instead. A batch is what the network is
+given at once; a record batch is a part of an Arrow file (shard) of the store.
 
-    B  videos of a batch      L  features of the longest set in it      D  values of a feature
+    B  videos in a batch      L  features of the longest set in it      D  values of a feature
+    N  videos in the subset
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -41,27 +43,28 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
     Args:
         store: A store, or its path.
         subset: Name of a subset of the store's index.
-        streams: Name of the features of each modality, such as ``{"rgb": "inception"}``.
-        max_features: Number of features to choose from each set, or one number for each modality
-            whose sets are not to be complete. Smaller sets are complete.
+        feature_names: Name of the features of each modality: ``{"rgb": "inception"}`` reads the
+            stream ``features/inception``.
+        max_features: Upper limit of the number of features in a set, or one limit for each
+            modality. From larger sets, this number is chosen. Default: no limit.
         training: Whether to choose random distinct features, for each modality separately, rather
             than the middles of equal parts of the set. Both keep the order.
-        may_be_empty: Modalities that videos may lack, such as audio.
+        may_be_empty: Modalities whose sets may be empty, such as audio.
         multi_label: Whether labels are float32 (classes,) of 0 and 1, for videos with several
             labels.
-        seed: Seed of everything random.
+        seed: Seed of all random choices.
 
     Raises:
-        StoreError: The store or a video lacks the features, or a set is empty whose modality is
-            not in ``may_be_empty``.
-        UsageError: Another name does not exist.
+        StoreError: The store or a video does not have the features, or a set is empty whose
+            modality is not in ``may_be_empty``.
+        UsageError: The subset does not exist, or a modality is not one of ``feature_names``.
     """
 
     def __init__(
         self,
         store: Store | Path | str,
         subset: str,
-        streams: Mapping[str, str],
+        feature_names: Mapping[str, str],
         *,
         max_features: Mapping[str, int] | int | None = None,
         training: bool = False,
@@ -72,17 +75,17 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
         self.max_features: dict[str, int | None] = (
             dict(max_features)
             if isinstance(max_features, Mapping)
-            else dict.fromkeys(streams, max_features)
+            else dict.fromkeys(feature_names, max_features)
         )
-        check_modalities(streams, self.max_features, may_be_empty)
+        check_modalities(feature_names, self.max_features, may_be_empty)
         self.subset = Subset(store, subset, multi_label)
         self.training, self.seed = training, seed
-        self.sets = {m: FeatureSets(self.subset, name) for m, name in streams.items()}
+        self.sets = {m: FeatureSets(self.subset, name) for m, name in feature_names.items()}
         for modality in self.sets.keys() - set(may_be_empty):
             sets = self.sets[modality]
-            self.subset.reject_videos(
+            self.subset.raise_if_any(
                 list(self.subset.rows[sets.lengths == 0]),
-                f"no vectors in {sets.stream}: name {modality} in may_be_empty if that is right",
+                f"no vectors in {sets.stream}: add {modality} to may_be_empty if that is right",
             )
 
     def __len__(self) -> int:
@@ -127,14 +130,14 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
         limit: int | None,
         generators: list[np.random.Generator],
     ) -> tuple[torch.Tensor, I64]:
-        """Read at most ``limit`` vectors of each set, (B, L, D), and return their counts, (B,)."""
+        """Read up to ``limit`` vectors of each set, (B, L, D), and return their counts, (B,)."""
         available = sets.lengths[indices]
         lengths = available if limit is None else np.minimum(available, limit)
         longest = int(lengths.max(initial=0))
         data = make_tensor((len(indices), longest, sets.dimension), torch.float16)
         out: F16 = data.view(len(indices), longest * sets.dimension).numpy()
         if (available == longest).all():
-            sets.read_equal(indices, out)
+            sets.read_equal_lengths(indices, out)
             return data, lengths
         for i, (index, length) in enumerate(zip(indices, lengths, strict=True)):
             vectors = sets.read(index)
@@ -160,7 +163,7 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
         if not count:
             raise StoreError(
                 f"{self.subset.store.path}: expected at least one vector in {sets.stream} of "
-                f"subset {self.subset.name!r} to take their mean, got none; leave {modality} out"
+                f"subset {self.subset.name!r} to compute their mean, got none; leave {modality} out"
             )
         total = np.zeros(sets.dimension)
         for index in range(len(self)):
@@ -169,14 +172,14 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
 
 
 class FeatureSets:
-    """Vectors of one stream, indexed by position in a subset; ``lengths`` is int64 (N,).
+    """The sets of one stream, by index of the video in a subset; ``lengths`` is int64 (N,).
 
-    Vectors are read from a memory map of each shard, while images are read with pread. A set is a
-    few kB, is read whole, and is read once in each of about a hundred epochs, so the page cache
-    comes to hold all sets; copying from the map then costs a tenth of a system call. Images are
-    read once per epoch, among a hundred times as many bytes, and take much longer to decode than to
-    read. A map would gain nothing there, and a file that vanishes under a map (on a network file
-    system) kills the process. Keep stores of features that are trained from on a local disk.
+    Vectors are read from a memory map of each shard, whereas images are read with pread. A set is a
+    few kB, is read as a whole, and is read once in each of about a hundred epochs, so after the
+    first epoch all sets are in the page cache. Then a copy from the map takes a tenth of the time
+    of a system call. Images are a hundred times as many bytes, and take much longer to decode than
+    to read, so a map would gain nothing. If a mapped file is removed (on a network file system),
+    the process is killed. Keep a store on a local disk while you train on its features.
 
     Pickling drops the maps; each process opens its own when needed.
     """
@@ -185,50 +188,57 @@ class FeatureSets:
         self.store, self.stream = subset.store, f"{FEATURES}{name}"
         index = self.store.index
         if self.stream not in index.streams:
-            made = [s.removeprefix(FEATURES) for s in index.streams if s.startswith(FEATURES)]
+            names = [s.removeprefix(FEATURES) for s in index.streams if s.startswith(FEATURES)]
             raise StoreError(
-                f"{self.store.path}: expected features that it has ({', '.join(made) or 'none'}), "
-                f"got {name!r}; make them with `flowkit features --name {name}`"
+                f"{self.store.path}: expected one of its features "
+                f"({', '.join(names) or 'none'}), got {name!r}; compute them with "
+                f"`flowkit features --name {name}`"
             )
         self.dimension = vector_dimension(self.stream, self.store.recipe) or 0
         column = index.batch.column(self.stream)
-        lacking = column.is_null().to_numpy(zero_copy_only=False)[subset.rows]
-        subset.reject_videos(
-            list(subset.rows[lacking]),
-            f"no {self.stream}: make them with `flowkit features --name {name}`",
+        is_missing = column.is_null().to_numpy(zero_copy_only=False)[subset.rows]
+        subset.raise_if_any(
+            list(subset.rows[is_missing]),
+            f"no {self.stream}: compute them with `flowkit features --name {name}`",
         )
-        self._shards, batches, first_rows, self.lengths = (
+        self._shards, record_batches, first_rows, self.lengths = (
             column.field(k).to_numpy()[subset.rows].astype(np.int64) for k in range(4)
         )
         self._maps: dict[int, F16] = {}
-        self._locate_sets(batches, first_rows)
+        self._locate_sets(record_batches, first_rows)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_maps": {}}
 
-    def _locate_sets(self, batches: I64, first_rows: I64) -> None:
-        """Convert positions in batches to positions in files, counted in float16 values."""
-        pairs, inverse = np.unique(np.stack([self._shards, batches]), axis=1, return_inverse=True)
-        extents = [self._locate_batch(shard, batch) for shard, batch in pairs.T.tolist()]
-        starts, counts = np.array(extents, np.int64).reshape(-1, 2)[inverse.ravel()].T
+    def _locate_sets(self, record_batches: I64, first_rows: I64) -> None:
+        """Find out where in its file each set starts, counted in float16 values."""
+        locations = np.stack([self._shards, record_batches, first_rows, self.lengths], axis=1)
+        pairs, inverse = np.unique(locations[:, :2], axis=0, return_inverse=True)
+        extents = [self._locate_record_batch(shard, batch) for shard, batch in pairs.tolist()]
+        starts, row_counts = np.array(extents, np.int64).reshape(-1, 2)[inverse.ravel()].T
         self._starts: I64 = starts + first_rows * self.dimension
-        split = np.flatnonzero(first_rows + self.lengths > counts)
-        places = np.stack([self._shards, batches, first_rows, self.lengths], axis=1)[split].tolist()
-        self._split_places: dict[int, Any] = dict(zip(split.tolist(), places, strict=True))
-        """Places of the sets that span several batches; they are read with pread."""
+        spanning = np.flatnonzero(first_rows + self.lengths > row_counts).tolist()
+        self._spanning_sets: dict[int, Any] = {
+            index: locations[index].tolist() for index in spanning
+        }
+        """Locations of the sets that span several record batches; they are read with pread."""
 
-    def _locate_batch(self, shard: int, batch: int) -> tuple[int, int]:
-        """Find where a batch's vectors begin in the file, in float16 values, and their number."""
+    def _locate_record_batch(self, shard: int, batch: int) -> tuple[int, int]:
+        """Find where the vectors of a record batch start in the file, and count them.
+
+        The start is counted in float16 values, of two bytes each; the store counts it in bytes.
+        """
         path, extent = self.store.shards.locate(shard, batch, "vector")
-        if extent.size != 2 * self.dimension * extent.rows or extent.values % 2:
+        if extent.values_bytes != 2 * self.dimension * extent.rows or extent.values_position % 2:
             raise CorruptError(
                 f"{path}: expected vectors of {self.dimension} float16 values, as the store's "
-                f"recipe says, got {extent.size} bytes in {extent.rows} rows; run `flowkit verify`"
+                f"recipe says, got {extent.values_bytes} bytes in {extent.rows} rows; run `flowkit "
+                "verify`"
             )
-        return extent.values // 2, extent.rows
+        return extent.values_position // 2, extent.rows
 
     def _map(self, shard: int) -> F16:
-        """Map a whole shard file as float16 values, most of which are the vectors."""
+        """Map a whole shard file as float16 values; most of them are vectors."""
         if shard not in self._maps:
             path, _ = self.store.shards.locate(shard, 0, "vector")
             mapped = np.memmap(path, np.float16, "r", shape=(path.stat().st_size // 2,))
@@ -236,44 +246,47 @@ class FeatureSets:
         return self._maps[shard]
 
     def read(self, index: int) -> F16:
-        """Return one set, (rows, D), which must not be written to."""
-        if index in self._split_places:
-            return self.store.shards.read_fixed(self._split_places[index], self.stream, "vector")
+        """Return one set, (L, D); it must not be changed."""
+        if index in self._spanning_sets:
+            return self.store.shards.read_fixed(self._spanning_sets[index], self.stream, "vector")
         start, rows = int(self._starts[index]), int(self.lengths[index])
         values = self._map(int(self._shards[index]))[start : start + rows * self.dimension]
         return values.reshape(rows, self.dimension)
 
-    def read_equal(self, indices: I64, out: F16) -> None:
-        """Read sets of equal length into ``out`` (B, L·D)."""
+    def read_equal_lengths(self, indices: I64, out: F16) -> None:
+        """Read sets that all have the length L into ``out`` (B, L·D)."""
         shards = self._shards[indices]
         for shard in np.unique(shards).tolist() if out.size else []:
             values = sliding_window_view(self._map(shard), out.shape[1])
             in_shard = np.flatnonzero(shards == shard)
             out[in_shard] = values[self._starts[indices[in_shard]]]
-        for i, index in enumerate(indices.tolist()) if self._split_places else []:
-            if index in self._split_places:
+        for i, index in enumerate(indices.tolist()) if self._spanning_sets else []:
+            if index in self._spanning_sets:
                 out[i] = self.read(index).ravel()
 
 
 def check_modalities(
-    streams: Mapping[str, str],
+    feature_names: Mapping[str, str],
     max_features: Mapping[str, int | None],
     may_be_empty: Collection[str],
 ) -> None:
-    """Check the modalities and the numbers of features.
+    """Check the names of modalities and the limits of `FeatureSetDataset`.
 
     Raises:
-        UsageError: Modalities clash or do not exist, or a number is below 1.
+        UsageError: There is no modality, one has the name of another field of a sample, one of the
+            other arguments has an unknown modality, or a limit is below 1.
     """
-    reserved = {"label", "row", *(f"{modality}_lengths" for modality in streams)}
-    if not streams or reserved & streams.keys():
+    reserved = {"label", "row", *(f"{modality}_lengths" for modality in feature_names)}
+    if not feature_names or reserved & feature_names.keys():
         raise UsageError(
             f"expected at least one modality, none of them {', '.join(sorted(reserved))}; got "
-            f"{', '.join(streams) or 'none'}"
+            f"{', '.join(feature_names) or 'none'}"
         )
-    unknown = [m for m in (*max_features, *may_be_empty) if m not in streams]
+    unknown = [m for m in (*max_features, *may_be_empty) if m not in feature_names]
     if unknown:
-        raise UsageError(f"expected modalities of {', '.join(streams)}, got {', '.join(unknown)}")
-    for modality, number in max_features.items():
-        if number is not None and number < 1:
-            raise UsageError(f"expected to sample at least 1 feature of {modality}, got {number}")
+        raise UsageError(
+            f"expected modalities among {', '.join(feature_names)}, got {', '.join(unknown)}"
+        )
+    for modality, limit in max_features.items():
+        if limit is not None and limit < 1:
+            raise UsageError(f"expected max_features of at least 1 for {modality}, got {limit}")

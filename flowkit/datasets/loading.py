@@ -1,8 +1,8 @@
 """Load a dataset with PyTorch's DataLoader: keys of samples, their order, and whole batches.
 
-A sample depends on (seed, epoch, index) only. Keys carry the epoch, so that persistent loader
-workers learn of a new epoch from the keys themselves: `EpochSampler` yields (epoch, index), and a
-plain index means epoch 0.
+A sample depends on (seed, epoch, index) only. The key of a sample is (epoch, index), as
+`EpochSampler` yields it, so that persistent loader workers need not be told when an epoch starts.
+An index alone means epoch 0.
 """
 
 import math
@@ -22,19 +22,19 @@ Key = tuple[int, int]
 
 
 def split_key(key: int | Key) -> Key:
-    """Return the epoch and the index of a key; an index alone is of epoch 0."""
+    """Return the epoch and the index of a key; an index alone means epoch 0."""
     return (0, int(key)) if isinstance(key, int | np.integer) else key
 
 
 class EpochSampler(Sampler[Key]):
-    """Sampler that shards each epoch over processes and can resume within an epoch.
+    """Divide the samples of each epoch among processes; it can resume within an epoch.
 
     Training shuffles by (seed, epoch) and gives each process the same number of samples, so the
     last ``size`` mod ``world`` samples of the order are left out of this epoch. Testing keeps the
     order and neither drops nor repeats samples, so the counts of two processes may differ by one.
 
     Call `set_epoch` before each epoch. To save the position within an epoch, set ``taken`` to the
-    number of samples that were used for training (a DataLoader prefetches more than that) and call
+    number of samples that this process has used (a DataLoader prefetches more than that) and call
     `state_dict`.
 
     Args:
@@ -59,7 +59,7 @@ class EpochSampler(Sampler[Key]):
     def __init__(
         self, size: int, *, training: bool, seed: int = 0, rank: int = 0, world: int = 1
     ) -> None:
-        """Start at epoch 0, with no sample taken."""
+        """Start at epoch 0, with no sample used."""
         if not 0 <= rank < world:
             raise UsageError(f"expected a rank from 0 to {world - 1}, got {rank}")
         self.size, self.training, self.seed = size, training, seed
@@ -67,7 +67,7 @@ class EpochSampler(Sampler[Key]):
         self.epoch, self.taken = 0, 0
 
     def __len__(self) -> int:
-        """Return how many samples this process has left in this epoch."""
+        """Return how many samples of this epoch this process has not used yet."""
         return max(0, len(self._list_indices()) - self.taken)
 
     def __iter__(self) -> Iterator[Key]:
@@ -87,7 +87,7 @@ class EpochSampler(Sampler[Key]):
         return {"epoch": self.epoch, "taken": self.taken, "size": self.size}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue at a saved position.
+        """Resume at a saved position.
 
         Args:
             state: What `state_dict` returned.
@@ -97,8 +97,8 @@ class EpochSampler(Sampler[Key]):
         """
         if state["size"] != self.size:
             raise UsageError(
-                f"expected a dataset of {state['size']} videos, as when this was saved, got "
-                f"{self.size}: the store or the subset changed"
+                f"expected a dataset of {state['size']} videos, as in the checkpoint, got "
+                f"{self.size}: the store or the subset has changed"
             )
         self.epoch, self.taken = state["epoch"], state["taken"]
 
@@ -112,11 +112,11 @@ class EpochSampler(Sampler[Key]):
 
 
 class Batches(Dataset[dict[str, torch.Tensor]]):
-    """A dataset of whole batches of another dataset, made by its ``batch`` method.
+    """A dataset whose items are batches of another dataset, made by its ``batch`` method.
 
-    A key is a list of keys of the other dataset. Batches hold what ``DataLoader(dataset, 8,
-    sampler=sampler)`` would give (with ``as_bytes``), but with less work: loader workers write the
-    images directly into memory that they share with the training process.
+    A key is a list of keys of the other dataset. The batches are the same as those of
+    ``DataLoader(dataset, 8, sampler=sampler)`` (with ``as_bytes``), but need less work: loader
+    workers write the images directly into memory that they share with the training process.
 
     Args:
         dataset: A dataset with a method ``batch``, such as `SnippetDataset`.

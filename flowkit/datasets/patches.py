@@ -1,11 +1,11 @@
 """Feed PyTorch with log-mel patches of videos, for audio networks such as a VGG-16.
 
-    patches of a video (96 windows × 64 mel bands each) ─ K of them ─ images of one channel
+    patches of a video (96 windows × 64 mel bands each) ─ K of them ─ network inputs of one channel
 
 Long et al., "Attention Clusters", CVPR 2018, §5.2: patches are "processed just like an image". A
-sample has K patches, chosen as TSN chooses snippets (see sampling.py): training takes a random
-patch of each of K equal segments, testing takes the middle patches or all. Values are those of the
-store, log(mel + 0.01).
+sample has K patches, chosen as TSN chooses snippets (see sampling.py): training uses a random patch
+of each of K equal segments, testing uses the middle patches or all. Values are those of the store,
+log(mel + 0.01).
 """
 
 from collections.abc import Sequence
@@ -36,13 +36,13 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
     Args:
         store: A store, or its path.
         subset: Name of a subset of the store's index.
-        num_patches: Number of patches K; 0 takes all patches of a video, in testing only. If a
+        num_patches: Number of patches K; 0 means all patches of a video, for testing only. If a
             video has fewer patches than K, neighbouring segments share a patch.
-        training: Whether to take random patches instead of fixed ones.
+        training: Whether to draw random patches instead of fixed ones.
         leave_out_silent: Whether to leave out videos without any patch; they are an error
             otherwise.
         multi_label: Whether a video may have any number of labels instead of exactly one.
-        seed: Seed of everything random.
+        seed: Seed of all random choices.
 
     Raises:
         UsageError: If a name is unknown, or ``num_patches`` is too small.
@@ -74,13 +74,15 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
         store = store if isinstance(store, Store) else Store(store)
         self.subset = Subset(store, subset, multi_label)
         self.num_patches, self.training, self.seed = num_patches, training, seed
-        places = [store.index.place("audio", int(row)) for row in self.subset.rows]
-        lacking = [row for row, place in zip(self.subset.rows, places, strict=True) if not place]
-        self.subset.reject_videos(lacking, "no audio: extract it with --streams audio")
-        counts = np.array([place[3] for place in places if place])
+        locations = [store.index.locate("audio", int(row)) for row in self.subset.rows]
+        is_missing = [location is None for location in locations]
+        self.subset.raise_if_any(
+            list(self.subset.rows[is_missing]), "no audio: extract it with --streams audio"
+        )
+        counts = np.array([location[3] for location in locations if location])
         if not leave_out_silent:
             silent = list(self.subset.rows[counts == 0])
-            self.subset.reject_videos(silent, "no sound: leave_out_silent=True leaves them out")
+            self.subset.raise_if_any(silent, "no sound: leave_out_silent=True leaves them out")
         self.rows = self.subset.rows[counts > 0]
         self.silent = int((counts == 0).sum())
 
@@ -126,11 +128,11 @@ class PatchDataset(Dataset[dict[str, torch.Tensor]]):
             The fields of a sample, stacked: ``audio`` is (B, K, 1, 96, 64).
 
         Raises:
-            UsageError: If all patches of more than one video are wanted (``num_patches=0``).
+            UsageError: If ``num_patches`` is 0 and there is more than one key.
         """
         if not self.num_patches and len(keys) > 1:
             raise UsageError(
-                "cannot batch all patches of several videos, because they differ in number: take "
+                "cannot batch all patches of several videos, because their number differs: read "
                 "one video at a time, or set num_patches"
             )
         samples = [self[key] for key in keys]

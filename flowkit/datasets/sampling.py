@@ -1,9 +1,12 @@
-"""Choose which frames of a video make a sample: segments, snippets and clips.
+"""Choose the frames of a video that a sample consists of: snippets or clips, by segments.
 
-Everything here is integer arithmetic without I/O.
+Everything here is integer arithmetic without I/O. A time is the index of a frame (or of a flow
+field, or of an audio patch) in its video, counted from 0. A position is a time at which a snippet
+or clip can start: from 0 on, as long as all of its frames are in the video. ``available`` is always
+the number of frames (or flow fields, or patches) of the video.
 
-Wang et al., "Temporal Segment Networks", ECCV 2016, §3: a video of n positions is cut into K
-segments of (nearly) equal length. Training takes a random position of each segment, testing takes
+Wang et al., "Temporal Segment Networks", ECCV 2016, §3: the n positions of a video are divided into
+K segments of (nearly) equal length. Training uses a random position of each segment, testing uses
 the middle one.
 
     segment k of K      positions ⌊kn/K⌋ … ⌊(k+1)n/K⌋ − 1
@@ -29,6 +32,7 @@ import numpy.typing as npt
 from flowkit.errors import UsageError
 
 Times = npt.NDArray[np.int64]
+"""Indices of frames, flow fields or patches in their video."""
 
 
 def make_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -40,7 +44,7 @@ def make_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
         index: Index of the sample, below 2^40.
 
     Returns:
-        A generator that is the same for the same three numbers.
+        A generator whose numbers depend on the three arguments only.
     """
     return np.random.Generator(np.random.Philox(key=[seed, (epoch << 40) | index]))
 
@@ -59,12 +63,14 @@ def count_positions(available: int, length: int) -> int:
         UsageError: If one of the numbers is below 1.
     """
     if available < 1 or length < 1:
-        raise UsageError(f"expected a length of at least 1 in a video, got {length} in {available}")
+        raise UsageError(
+            f"expected at least 1 frame in a clip and in its video, got {length} and {available}"
+        )
     return max(1, available - length + 1)
 
 
 def sample_middles(positions: int, segments: int) -> Times:
-    """Take the middle position of each segment, for testing.
+    """Choose the middle position of each segment, for testing.
 
     Args:
         positions: Number of positions in the video, at least 1.
@@ -81,7 +87,7 @@ def sample_middles(positions: int, segments: int) -> Times:
 
 
 def sample_randomly(positions: int, segments: int, random: np.random.Generator) -> Times:
-    """Take a random position of each segment, for training.
+    """Choose a random position of each segment, for training.
 
     Args:
         positions: Number of positions in the video, at least 1.
@@ -103,7 +109,7 @@ def list_times(start: int, length: int, available: int, stride: int = 1) -> Time
     """List the times of the frames of a snippet or clip.
 
     Args:
-        start: Time of the first frame.
+        start: Time (index) of the first frame.
         length: Number of frames or flow fields.
         available: Frames or flow fields of the video.
         stride: Distance between two frames of the clip.
@@ -116,7 +122,7 @@ def list_times(start: int, length: int, available: int, stride: int = 1) -> Time
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSampling:
-    """How clips are taken from a video.
+    """Which clips of a video are used.
 
     Example:
         >>> ClipSampling(length=3, stride=2).sample_middles(available=9)
@@ -124,11 +130,11 @@ class ClipSampling:
     """
 
     length: int
-    """Frames of a clip, at least 1."""
+    """Number of frames in a clip, at least 1."""
     stride: int = 1
     """Distance between two frames of a clip, at least 1."""
     clips: int = 1
-    """Evenly spaced clips per video in testing, at least 1; training takes one random clip."""
+    """Number of evenly spaced clips per video in testing, at least 1; training uses one."""
 
     def __post_init__(self) -> None:
         """Check that all numbers are at least 1."""
@@ -142,7 +148,7 @@ class ClipSampling:
         return (self.length - 1) * self.stride + 1
 
     def sample_middles(self, available: int) -> Times:
-        """Take evenly spaced clips, whose starts are the middles of segments.
+        """Choose evenly spaced clips, which start at the middles of segments.
 
         Args:
             available: Frames or flow fields of the video, at least 1.
@@ -154,7 +160,7 @@ class ClipSampling:
         return self._list_clip_times(starts, available)
 
     def sample_randomly(self, available: int, random: np.random.Generator) -> Times:
-        """Take one clip at a random position.
+        """Choose one clip at a random position.
 
         Args:
             available: Frames or flow fields of the video, at least 1.

@@ -1,8 +1,9 @@
 """A PyTorch dataset of snippets, for two-stream networks such as TSN.
 
-A snippet is RGB frame t with the flow fields t … t + ``flow_length`` − 1. A two-stream network has
-two branches, one network for RGB and one for flow. video_dataset.py explains how samples are read,
-and has the legend of the shapes.
+A snippet is RGB frame t with the flow fields t … t + ``flow_length`` − 1. RGB frames and flow
+fields are two streams of the store; a two-stream network has one branch for each, which is a
+network of its own. Times are the indices of frames and flow fields in their video. video_dataset.py
+explains how samples are read, and has the legend of the shapes.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from flowkit.datasets.sampling import Times, count_positions, sample_middles, sample_randomly
-from flowkit.datasets.transforms import Crops
+from flowkit.datasets.transforms import CropStrategy
 from flowkit.datasets.video_dataset import IMAGE_STREAMS, VideoDataset
 from flowkit.errors import UsageError
 from flowkit.store import Store
@@ -32,23 +33,23 @@ class SnippetDataset(VideoDataset):
     Args:
         store: A store, or its path.
         subset: Name of a subset of the store's index.
-        num_segments: Number of segments K, at least 1. Training takes a random snippet of each
-            segment, testing takes the middle one.
-        flow_length: Flow fields of a snippet, at least 1. A time beyond the last field is the last
-            field.
+        num_segments: Number of segments K, at least 1. Training uses a random snippet of each
+            segment, testing uses the middle one.
+        flow_length: Number of flow fields in a snippet, at least 1. For a time beyond the last
+            field, the last field is used.
         streams: Streams to read: ``rgb``, ``flow`` or both. Both see the same times, crops and
             flips.
-        training: Whether to take random times and crops instead of fixed ones.
-        crops: How to crop. Default: the multi-scale corner crops of TSN for training (with RGB
-            scales if RGB is the only stream, else with flow scales), and ten crops for testing.
+        training: Whether to draw random times and crops instead of fixed ones.
+        crops: Which crops to use. Default: the multi-scale corner crops of TSN for training (with
+            RGB scales if RGB is the only stream, else with flow scales), and ten crops for testing.
         multi_label: Whether a video may have any number of labels instead of exactly one.
-        seed: Seed of everything random.
+        seed: Seed of all random choices.
         as_bytes: Whether images stay uint8 as in the store. `scale_bytes` then converts them
-            later, on the GPU if they are there, which moves a quarter of the bytes.
+            later, on the GPU if they are there, so that a quarter of the bytes is copied to it.
 
     Raises:
         UsageError: If a name is unknown or a number is below 1.
-        StoreError: If a video of the subset lacks a stream or a label.
+        StoreError: If a video of the subset does not have all streams or a label.
 
     Example:
         >>> dataset = SnippetDataset("stores/hmdb51", "train1", 3, training=True)
@@ -65,7 +66,7 @@ class SnippetDataset(VideoDataset):
         flow_length: int = 5,
         streams: tuple[str, ...] = IMAGE_STREAMS,
         training: bool = False,
-        crops: Crops | None = None,
+        crops: CropStrategy | None = None,
         multi_label: bool = False,
         seed: int = 0,
         as_bytes: bool = False,
@@ -89,13 +90,13 @@ class SnippetDataset(VideoDataset):
         return times[:, None], self.subset.label(row)
 
     def count_frames(self, row: int) -> int:
-        """Count the frames to sample from; a flow field lies between two frames."""
+        """Count the frames to sample from; a flow field is between two frames."""
         if "flow" in self.subset.streams:
             return self.subset.count(row, "flow") + 1
         return self.subset.count(row, "rgb")
 
     def count_starts(self, frames: int) -> int:
-        """Count the starts of snippets whose flow fields all lie within the frames; at least 1."""
+        """Count the starts of snippets whose flow fields are all within the frames; at least 1."""
         if "flow" in self.subset.streams:
             return count_positions(frames - 1, self.flow_length)
         return frames

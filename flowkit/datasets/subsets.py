@@ -10,14 +10,15 @@ import torch
 from flowkit.errors import StoreError
 from flowkit.store import Store
 
-MAX_NAMED = 5
-"""How many videos an error message names."""
+MAX_LISTED_VIDEOS = 5
+"""How many videos an error message lists."""
 
 
 class Subset:
     """The videos of one subset of a store, with their labels.
 
-    The attribute ``rows`` has the rows of the videos in the store's index, (N,) int64.
+    The store's index has one row for each video, so a row (int) identifies a video. The attribute
+    ``rows``, (N,) int64, has the rows of the subset's videos.
 
     Args:
         store: The store that holds the videos, or its path.
@@ -43,13 +44,13 @@ class Subset:
         self.name, self.multi_label, self.streams = name, multi_label, streams
         self.rows: npt.NDArray[np.int64] = self.store.subset(name)
         for stream in streams:
-            lacking = [row for row in self.rows if not self.count(int(row), stream)]
-            self.reject_videos(lacking, f"no {stream}: extract it with --streams {stream}")
+            rows_without = [row for row in self.rows if not self.count(int(row), stream)]
+            self.raise_if_any(rows_without, f"no {stream}: extract it with --streams {stream}")
         if not multi_label:
             labels = self.store.index.batch.column("labels").value_lengths().to_numpy()
             unusable = self.rows[labels[self.rows] != 1]
             problem = "not exactly one label: use multi_label=True, or another subset"
-            self.reject_videos(list(unusable), problem)
+            self.raise_if_any(list(unusable), problem)
 
     def label(self, row: int) -> torch.Tensor:
         """Return the label of a video.
@@ -77,36 +78,41 @@ class Subset:
         if not self.multi_label:
             return torch.from_numpy(classes[offsets[rows]].astype(np.int64))
         target = torch.zeros(len(rows), len(self.store.classes))
-        for row, is_label in zip(rows, target.numpy(), strict=True):
-            is_label[classes[offsets[row] : offsets[row + 1]]] = 1
+        for row, has_class in zip(rows, target.numpy(), strict=True):
+            has_class[classes[offsets[row] : offsets[row + 1]]] = 1
         return target
 
-    def reject_videos(self, rows: list[Any], problem: str) -> None:
-        """Raise an error that names the first few of the given videos, if there are any.
+    def raise_if_any(self, rows: list[Any], problem: str) -> None:
+        """Raise an error about unusable videos, if there are any; do nothing for an empty list.
 
         Args:
             rows: Rows of the unusable videos in the store's index. May be empty.
-            problem: What the videos have or lack, to complete "5 of 9 videos have …".
+            problem: The end of the sentence "5 of 9 videos of subset 'train' have …", such as "no
+                flow: extract it with --streams flow".
 
         Raises:
-            StoreError: If ``rows`` is not empty.
+            StoreError: If ``rows`` is not empty. The message lists the first few videos.
         """
         if len(rows):
-            ids = ", ".join(repr(self.store.index.id(int(row))) for row in rows[:MAX_NAMED])
-            more = f" and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else ""
+            ids = ", ".join(repr(self.store.index.id(int(row))) for row in rows[:MAX_LISTED_VIDEOS])
+            more = (
+                f" and {len(rows) - MAX_LISTED_VIDEOS} more"
+                if len(rows) > MAX_LISTED_VIDEOS
+                else ""
+            )
             raise StoreError(
                 f"{self.store.path}: {len(rows)} of {len(self.rows)} videos of subset "
                 f"{self.name!r} have {problem} ({ids}{more})"
             )
 
     def count(self, row: int, stream: str) -> int:
-        """Count the frames, flow fields or other rows that a stream has of a video.
+        """Count the RGB frames, flow fields or other items of a video in a stream.
 
         Args:
             row: Row of the video in the store's index.
             stream: Name of the stream, such as ``rgb`` or ``flow``.
 
         Returns:
-            The number of RGB frames, flow fields, …; 0 if the video lacks the stream.
+            The number of items; 0 if the video does not have the stream.
         """
         return self.store.index.count(stream, row)

@@ -1,9 +1,10 @@
-"""The base class of datasets that read images: RGB frames and flow fields of a store's videos.
+"""Read samples of images from a store, RGB frames and flow fields: the base class of datasets.
 
     store ─ rows of a subset ─ times (sampling.py) ─ JPEG bytes ─ crops (transforms.py) ─ tensors
 
-A stream is one kind of data of a video: here ``rgb`` or ``flow``. A video that cannot be read
-raises an error that names it; it is never replaced by another one.
+A stream is one kind of data of a video: here ``rgb`` or ``flow``. An image is an RGB frame or a
+flow field, and a time is its index in the video. If a video cannot be read, an error is raised that
+names it; the video is never replaced by another one.
 
     B  batch size    N  videos    K  segments    T  frames of a clip    C H W  channels, height,
     width    V  views: crops of snippets or clips
@@ -24,7 +25,7 @@ from flowkit.datasets.transforms import (
     FLOW_SCALES,
     RGB_SCALES,
     U8,
-    Crops,
+    CropStrategy,
     MultiScaleCrop,
     TenCrop,
     apply_crop,
@@ -45,15 +46,15 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
         store: A store, or its path.
         subset: Name of a subset of the store's index.
         streams: Streams to read: ``rgb``, ``flow`` or both.
-        training: Whether to take random times and crops instead of fixed ones.
-        crops: How to crop; None chooses the crops of TSN for ``streams`` and ``training``.
+        training: Whether to draw random times and crops instead of fixed ones.
+        crops: Which crops to use; None means those that `choose_crops` returns.
         multi_label: Whether a video may have any number of labels instead of exactly one.
-        seed: Seed of everything random.
+        seed: Seed of all random choices.
         as_bytes: Whether images stay uint8 as in the store.
 
     Raises:
         UsageError: If a name is unknown, or no stream is named.
-        StoreError: If a video of the subset lacks a stream or a label.
+        StoreError: If a video of the subset does not have all streams or a label.
     """
 
     num_segments: int
@@ -61,7 +62,7 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
     clip_shape: tuple[int, ...] = ()
     """(T,) for clips of T images; () for snippets, whose flow fields are channels of one image."""
     flow_length: int = 1
-    """Flow fields of one image."""
+    """Number of flow fields that are the channels of one image."""
 
     def __init__(
         self,
@@ -69,14 +70,16 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
         subset: str,
         streams: tuple[str, ...],
         training: bool,
-        crops: Crops | None,
+        crops: CropStrategy | None,
         multi_label: bool,
         seed: int,
         as_bytes: bool,
     ) -> None:
         """Open the store and check the videos of the subset."""
         if set(streams) - set(IMAGE_STREAMS) or not streams:
-            raise UsageError(f"streams are rgb and flow, got {', '.join(streams) or 'none'}")
+            raise UsageError(
+                f"expected streams rgb, flow or both, got {', '.join(streams) or 'none'}"
+            )
         self.subset = Subset(store, subset, multi_label, streams)
         self.training, self.seed, self.as_bytes = training, seed, as_bytes
         self.crops = crops or choose_crops(streams, training)
@@ -178,7 +181,7 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
         """
 
     def read_images(self, video: Video, row: int, stream: str, t: int) -> list[U8]:
-        """Decode RGB frame t, or x and y of each of ``flow_length`` flow fields from t on."""
+        """Decode RGB frame t, or x and y of ``flow_length`` flow fields that start with field t."""
         if stream == "rgb":
             return [decode_rgb(video.rgb_bytes(t))]
         times = list_times(t, self.flow_length, self.subset.count(row, "flow"))
@@ -186,7 +189,7 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
         return [decode_grey(plane) for time in times for plane in fields[time - t]]
 
 
-def choose_crops(streams: tuple[str, ...], training: bool) -> Crops:
+def choose_crops(streams: tuple[str, ...], training: bool) -> CropStrategy:
     """Choose the crops of the papers: TSN's corner crops for training, ten crops for testing.
 
     Args:
@@ -210,7 +213,7 @@ def scale_bytes(images: torch.Tensor, stream: str) -> torch.Tensor:
 
     Returns:
         float32 images of the same shape: RGB in [0, 1], flow in [−1, 1], where no motion is
-        exactly 0 and the bound of the store is 1.
+        exactly 0 and the largest motion that the store can represent is 1.
     """
     if stream == "rgb":
         return images.float() / 255

@@ -1,17 +1,22 @@
-"""Read views of videos at evenly spaced positions for feature extraction, decoding images once.
+"""Read images at evenly spaced positions of videos, for feature extraction; each is decoded once.
 
-    positions ─ times of each ─ pieces of videos ─ batches ─ images ─ assemble → input of a network
+    positions ─ times of each ─ chunks of videos ─ batches ─ images ─ assemble → input of a network
+
+An image is an RGB frame, a flow field or an audio patch. A time is the index of an image in its
+video, as in sampling.py. A position is here a snippet or clip whose features are requested; its
+start is the time of its first image. Each crop of its images is a view, and gives one feature.
 
 Neighbouring snippets and clips share images. The datasets for training and testing (snippets.py)
-decode them anew for each sample. Here a piece, which is a run of positions in one video, decodes
-every image that it needs once, and an index tells which images make up each position. A video that
-is too long for one piece keeps the images that its next piece needs again.
+decode them again for each sample. Here a chunk, which is a run of positions in one video, decodes
+every image that it needs once, and has the indices of the images of each position. If a video is
+too long for one chunk, the images that the next chunk needs again are kept.
 
-Positions and times are those of sampling.py: middles of segments, and a time beyond the last image
-is the last image. If a video has fewer start positions than requested, neighbouring positions share
-a start. It is computed once, and its feature is written once for each request.
+Positions are the middles of segments, and a time beyond the last image is the last image, as in
+sampling.py. If a video has fewer possible starts than positions are requested, neighbouring
+positions have the same start. The features of a start are computed once, and are written once for
+each of its positions.
 
-    U  images    P  positions    L  images of a position    V  views: crops
+    U  images    P  starts    L  images of a position    V  views
     C H W  channels, height, width
 """
 
@@ -33,7 +38,7 @@ from flowkit.datasets.sampling import (
     make_generator,
     sample_middles,
 )
-from flowkit.datasets.transforms import Crops, apply_crop
+from flowkit.datasets.transforms import CropStrategy, apply_crop
 from flowkit.errors import CorruptError, UsageError
 from flowkit.store import Store, Video
 from flowkit.store.format.jpeg import decode_grey, decode_rgb
@@ -51,27 +56,27 @@ class ViewSampling:
     """
 
     source: StreamName
-    """Stream to read: ``rgb``, ``flow`` or ``audio``."""
+    """Stream of the store to read: ``rgb``, ``flow`` or ``audio``."""
     positions: int
-    """Evenly spaced positions per video; 0 takes every possible position."""
+    """Number of evenly spaced positions per video; 0 means every possible position."""
     length: int = 1
-    """Frames, flow fields or patches at each position, at least 1."""
+    """Number of images at each position, at least 1."""
     stride: int = 1
-    """Distance between two images of a position, at least 1."""
+    """Distance between two images of a position in time, at least 1."""
 
     def __post_init__(self) -> None:
         """Check that no number is too small."""
         if self.positions < 0 or self.length < 1 or self.stride < 1:
             raise UsageError(
-                "expected 0 or more positions of 1 or more images, 1 or more apart, got "
-                f"{self.positions} of {self.length}, {self.stride} apart"
+                "expected positions of at least 0, and length and stride of at least 1, got "
+                f"positions {self.positions}, length {self.length} and stride {self.stride}"
             )
 
     def sample_starts(self, available: int) -> tuple[Times, Int]:
         """Choose where the positions of a video start.
 
         Args:
-            available: Frames, flow fields or patches of the video; may be 0.
+            available: Number of images of the video; may be 0.
 
         Returns:
             The distinct starts in ascending order, (P,) int64, and how many positions share each
@@ -84,12 +89,12 @@ class ViewSampling:
         starts, counts = np.unique(chosen, return_counts=True)
         return starts, counts
 
-    def list_times(self, starts: Times, available: int) -> Times:
-        """List the times of the images at each position.
+    def list_image_times(self, starts: Times, available: int) -> Times:
+        """List the times of the images at each start.
 
         Args:
-            starts: (P,) starts of the positions.
-            available: Frames, flow fields or patches of the video.
+            starts: (P,) times.
+            available: Number of images of the video.
 
         Returns:
             (P, L) int64 times.
@@ -99,106 +104,118 @@ class ViewSampling:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Piece:
-    """A run of positions of one video, and the images that they need."""
+class VideoChunk:
+    """A run of starts in one video, and the images that they need.
+
+    Images are kept in one list: those kept from the chunk before, then those that this chunk
+    decodes. ``image_indices`` refers to this list.
+
+    Example: the positions of a video start at 0, 1, 2, 3 and have three consecutive images. A chunk
+    of two starts decodes the images 0, 1, 2, 3. The next one has
+
+    - ``starts`` [2, 3], which need the images 2, 3, 4 and 3, 4, 5;
+    - ``kept`` [2, 3], the indices of images 2 and 3 in the list of the chunk before;
+    - ``times`` [4, 5], so its list has the images 2, 3, 4, 5;
+    - ``image_indices`` [[0, 1, 2], [1, 2, 3]].
+    """
 
     id: str
     """Id of the video."""
     starts: Times
-    """(P,) starts of the positions."""
+    """(P,) distinct starts in ascending order."""
     counts: Int
-    """(P,) how many features are requested at each position."""
+    """(P,) how many positions have each start."""
     times: Times
-    """(U,) times of the images to decode."""
+    """(U,) times of the images to decode, which are not among the kept ones."""
     kept: Int
-    """Which images to keep from the piece before: indices into its kept and decoded images."""
-    index: Int
-    """(P, L) images of each position: indices into the kept images followed by the decoded ones."""
-    first: bool
-    """Whether this is the first piece of the video."""
-    last: bool
-    """Whether this is the last piece of the video."""
+    """Which images to keep from the chunk before: indices into its list of images."""
+    image_indices: Int
+    """(P, L) images of each start: indices into the list of images."""
+    is_first: bool
+    """Whether this is the first chunk of the video."""
+    is_last: bool
+    """Whether this is the last chunk of the video."""
 
 
 def cut_video(
     id: str, available: int, sampling: ViewSampling, max_positions: int
-) -> Iterator[Piece]:
-    """Cut a video into pieces so that no image is decoded twice.
+) -> Iterator[VideoChunk]:
+    """Divide a video into chunks so that no image is decoded twice.
 
     Args:
         id: Id of the video.
-        available: Frames, flow fields or patches of the video; may be 0.
-        sampling: Which positions to take.
-        max_positions: Positions of a piece at most.
+        available: Number of images of the video; may be 0.
+        sampling: The positions, and their images.
+        max_positions: Upper limit of the number of starts in a chunk.
 
     Yields:
-        At least one piece, in the order of time.
+        At least one chunk, in the order of time.
     """
     starts, counts = sampling.sample_starts(available)
-    cached = np.empty(0, np.int64)
-    for first in range(0, max(1, len(starts)), max_positions):
-        piece_starts = starts[first : first + max_positions]
-        times = sampling.list_times(piece_starts, available)
-        # Starts ascend, so no later position needs an image before the first start of this piece.
-        kept = np.flatnonzero(cached >= piece_starts[:1])
-        new = np.setdiff1d(times, cached[kept])
-        cached = np.concatenate([cached[kept], new])
-        order = np.argsort(cached)
-        yield Piece(
+    image_list = np.empty(0, np.int64)  # times of the kept images, then of the decoded ones
+    for begin in range(0, max(1, len(starts)), max_positions):
+        chunk_starts = starts[begin : begin + max_positions]
+        times = sampling.list_image_times(chunk_starts, available)
+        # Starts ascend, so neither this chunk nor a later one needs images before its first start.
+        kept = np.flatnonzero(image_list >= chunk_starts[:1])
+        new_times = np.setdiff1d(times, image_list[kept])
+        image_list = np.concatenate([image_list[kept], new_times])
+        order = np.argsort(image_list)
+        yield VideoChunk(
             id=id,
-            starts=piece_starts,
-            counts=counts[first : first + max_positions],
-            times=new,
+            starts=chunk_starts,
+            counts=counts[begin : begin + max_positions],
+            times=new_times,
             kept=kept,
-            index=order[np.searchsorted(cached, times, sorter=order)],
-            first=first == 0,
-            last=first + max_positions >= len(starts),
+            image_indices=order[np.searchsorted(image_list, times, sorter=order)],
+            is_first=begin == 0,
+            is_last=begin + max_positions >= len(starts),
         )
 
 
-def pack_pieces(pieces: Iterable[Piece], max_positions: int) -> Iterator[list[Piece]]:
-    """Pack pieces into batches.
+def pack_chunks(chunks: Iterable[VideoChunk], max_positions: int) -> Iterator[list[VideoChunk]]:
+    """Pack chunks into batches.
 
     Args:
-        pieces: Pieces of videos, in the order of `cut_video`.
-        max_positions: Positions of a batch at most.
+        chunks: Pieces of videos, in the order of `cut_video`.
+        max_positions: Upper limit of the number of starts in a batch.
 
     Yields:
-        Batches of several whole videos, or of a single piece of a longer video.
+        Batches of several whole videos, or of a single chunk of a longer video.
     """
-    batch: list[Piece] = []
+    batch: list[VideoChunk] = []
     size = 0
-    for piece in pieces:
-        is_whole_video = piece.first and piece.last
-        if batch and (not is_whole_video or size + len(piece.starts) > max_positions):
+    for chunk in chunks:
+        is_whole_video = chunk.is_first and chunk.is_last
+        if batch and (not is_whole_video or size + len(chunk.starts) > max_positions):
             yield batch
             batch, size = [], 0
         if not is_whole_video:
-            yield [piece]
+            yield [chunk]
             continue
-        batch.append(piece)
-        size += len(piece.starts)
+        batch.append(chunk)
+        size += len(chunk.starts)
     if batch:
         yield batch
 
 
 class ViewReader(Dataset[dict[str, Any]]):
-    """A dataset that reads the images of pieces; its keys are the batches of `pack_pieces`.
+    """A dataset that reads the images of chunks; its keys are the batches of `pack_chunks`.
 
     An item is a dict of
 
-    - ``images``: the images of all pieces one after another, (U, V, C, H, W) uint8 as in the store,
+    - ``images``: the images of all chunks one after another, (U, V, C, H, W) uint8 as in the store,
       or (U, 1, 1, 96, 64) float32 for audio;
-    - ``faults``: the reason why a piece could not be read, by its number in the batch. The images
-      of such a piece are 0 and must not be used.
+    - ``errors``: the reason why a chunk could not be read, by its index in the batch. The images of
+      such a chunk are 0 and must not be used.
 
     Args:
         root: Path of the store. Each process opens it for itself, and finds videos by id.
-        source: Stream to read.
-        crops: How to crop, which decides the number of views and their size. Audio has one view.
+        source: Stream of the store to read.
+        crops: Which crops of an image to use as views. Audio is not cropped and has one view.
     """
 
-    def __init__(self, root: Path, source: StreamName, crops: Crops) -> None:
+    def __init__(self, root: Path, source: StreamName, crops: CropStrategy) -> None:
         """Keep the arguments; the store is opened at the first read."""
         self.root, self.source, self.crops = root, source, crops
         self._store: Store | None = None
@@ -207,23 +224,23 @@ class ViewReader(Dataset[dict[str, Any]]):
         """Pickle without the open store, which each process opens for itself."""
         return {**self.__dict__, "_store": None}
 
-    def __getitem__(self, pieces: list[Piece]) -> dict[str, Any]:
-        """Read the images of one batch of pieces."""
+    def __getitem__(self, chunks: list[VideoChunk]) -> dict[str, Any]:
+        """Read the images of one batch of chunks."""
         if self._store is None:
             self._store = Store(self.root)
-        images = self._make_images(sum(len(piece.times) for piece in pieces))
+        images = self._make_images(sum(len(chunk.times) for chunk in chunks))
         array = images.numpy()
-        faults: dict[int, str] = {}
+        errors: dict[int, str] = {}
         start = 0
-        for piece_index, piece in enumerate(pieces):
-            out = array[start : start + len(piece.times)]
-            start += len(piece.times)
+        for chunk_index, chunk in enumerate(chunks):
+            out = array[start : start + len(chunk.times)]
+            start += len(chunk.times)
             try:
-                READERS[self.source](self._store[piece.id], piece.times.tolist(), self.crops, out)
+                READERS[self.source](self._store[chunk.id], chunk.times.tolist(), self.crops, out)
             except CorruptError as error:
                 out[...] = 0
-                faults[piece_index] = " ".join(str(error).split())
-        return {"images": images, "faults": faults}
+                errors[chunk_index] = " ".join(str(error).split())
+        return {"images": images, "errors": errors}
 
     def _make_images(self, count: int) -> torch.Tensor:
         stream = STREAMS[self.source]
@@ -233,52 +250,52 @@ class ViewReader(Dataset[dict[str, Any]]):
         return make_tensor((count, count_views(self.crops), stream.channels, size, size))
 
 
-def count_views(crops: Crops) -> int:
-    """Count the views that crops make of one image."""
+def count_views(crops: CropStrategy) -> int:
+    """Count the views of one image, which are its crops."""
     return len(crops(crops.size, crops.size, make_generator(0, 0, 0)))
 
 
-def read_rgb(video: Video, times: list[int], crops: Crops, out: npt.NDArray[Any]) -> None:
+def read_rgb(video: Video, times: list[int], crops: CropStrategy, out: npt.NDArray[Any]) -> None:
     """Read RGB frames.
 
     Args:
         video: Video of the store.
         times: Times of the frames, ascending.
-        crops: How to crop.
+        crops: Which crops to use.
         out: (times, V, 3, H, W) uint8 array to write to.
     """
-    boxes = crops(video.height, video.width, make_generator(0, 0, 0))
+    boxes = crops(video.height, video.width, make_generator(0, 0, 0))  # unused by fixed crops
     for t, views in zip(times, out, strict=True):
-        image = decode_rgb(video.rgb_bytes(t))
+        frame = decode_rgb(video.rgb_bytes(t))
         for crop, view in zip(boxes, views, strict=True):
-            apply_crop([image], crop, view)
+            apply_crop([frame], crop, view)
 
 
-def read_flow(video: Video, times: list[int], crops: Crops, out: npt.NDArray[Any]) -> None:
+def read_flow(video: Video, times: list[int], crops: CropStrategy, out: npt.NDArray[Any]) -> None:
     """Read flow fields.
 
     Args:
         video: Video of the store.
         times: Times of the flow fields, ascending.
-        crops: How to crop.
+        crops: Which crops to use.
         out: (times, V, 2, H, W) uint8 array to write to.
     """
-    boxes = crops(video.height, video.width, make_generator(0, 0, 0))
-    i = 0
-    for first, length in find_runs(times):
-        for jpegs in video.flow_jpegs(first, length):
-            planes = [decode_grey(jpeg) for jpeg in jpegs]
-            for crop, view in zip(boxes, out[i], strict=True):
-                apply_crop(planes, crop, view, flow=True)
-            i += 1
+    boxes = crops(video.height, video.width, make_generator(0, 0, 0))  # unused by fixed crops
+    field_index = 0
+    for start, length in find_runs(times):
+        for jpegs in video.flow_jpegs(start, length):
+            components = [decode_grey(jpeg) for jpeg in jpegs]  # x and y
+            for crop, view in zip(boxes, out[field_index], strict=True):
+                apply_crop(components, crop, view, flow=True)
+            field_index += 1
 
 
-def read_audio(video: Video, times: list[int], crops: Crops, out: npt.NDArray[Any]) -> None:
+def read_audio(video: Video, times: list[int], crops: CropStrategy, out: npt.NDArray[Any]) -> None:
     """Read log-mel patches.
 
     Args:
         video: Video of the store.
-        times: Numbers of the patches, ascending.
+        times: Indices of the patches, ascending.
         crops: Not used: a patch has one view.
         out: (times, 1, 1, 96, 64) float32 array to write to.
     """
@@ -286,12 +303,12 @@ def read_audio(video: Video, times: list[int], crops: Crops, out: npt.NDArray[An
         out[:, 0, 0] = video.audio()[times]
 
 
-READERS: dict[str, Callable[[Video, list[int], Crops, npt.NDArray[Any]], None]] = {
+READERS: dict[str, Callable[[Video, list[int], CropStrategy, npt.NDArray[Any]], None]] = {
     "rgb": read_rgb,
     "flow": read_flow,
     "audio": read_audio,
 }
-"""The function that reads each source."""
+"""The function that reads each stream."""
 
 
 def find_runs(times: list[int]) -> list[tuple[int, int]]:
@@ -308,16 +325,16 @@ def find_runs(times: list[int]) -> list[tuple[int, int]]:
 
 
 def assemble_views(images: torch.Tensor, index: torch.Tensor, clips: bool) -> torch.Tensor:
-    """Assemble the images of each position into the input of a network.
+    """Assemble the images of each start into the input of a network.
 
     Args:
         images: (U, V, C, H, W) images.
-        index: (P, L) int64 indices of the images of each position.
+        index: (P, L) int64 indices of the images of each start.
         clips: Whether the network takes clips.
 
     Returns:
         (P·V, C, L, H, W) for clips, else (P·V, L·C, H, W), where flow is in the order x_t, y_t,
-        x_{t+1}, …. All views of the first position come first.
+        x_{t+1}, …. All views of the first start come first.
     """
     chosen = images[index].transpose(1, 2)  # P V L C H W
     if clips:

@@ -1,24 +1,23 @@
 """Feed PyTorch with windows of untrimmed videos whose labels have times, such as Charades.
 
 Sigurdsson et al., "Hollywood in Homes", ECCV 2016: 157 classes, about seven labelled intervals per
-video, in seconds. Training takes a random window of each video, with the classes that occur in it.
-Testing takes the whole video, with all of its classes.
+video, in seconds. Training uses a random window of each video, with the classes that occur in it.
+Testing uses the whole video, with all of its classes.
 
-Times follow the stored frames: frame t of a video lasts from t / fps to (t + 1) / fps, where fps
-counts *stored* frames, whatever rate they were extracted at. (If the frame rate of the source
-varied and it was extracted without ``--fps``, fps is the average rate, and times are off by as
-much.)
+The times of labels are in seconds. Frame t of a video lasts from t / fps to (t + 1) / fps, where
+fps is the rate of the *stored* frames. (If the frame rate of the video varied and it was extracted
+without ``--fps``, fps is the average rate, and these times are only approximate.)
 
     window of frames [a, b)     seconds [a / fps, b / fps)
     label [start, end]          in the window if start < b / fps and end ≥ a / fps
 
 A label that ends where a window starts is in the window, and a label that starts where the window
-ends is not, so windows that tile a video never lose a label. A label without a start lasts from the
-start of the video, and a label without an end lasts to its end.
+ends is not, so every label is in one of the windows that tile a video. A label without a start
+lasts from the start of the video, and a label without an end lasts to its end.
 
 The labels of a window are all that overlap it, as SlowFast does for a clip. A window is longer than
-what its K snippets show, so a class may occur between two snippets only. An annotation that runs
-past the end of a video is taken to end with it, as the authors of Charades advise (see `OVERRUN`).
+what its K snippets show, so a class may occur between two snippets only. A label that ends after
+its video is treated as if it ended with it, as the authors of Charades advise (see `OVERRUN`).
 
     K  segments
 """
@@ -34,17 +33,17 @@ import torch
 from flowkit.datasets.loading import Key, split_key
 from flowkit.datasets.sampling import Times, make_generator, sample_randomly
 from flowkit.datasets.snippets import SnippetDataset
-from flowkit.datasets.subsets import MAX_NAMED
-from flowkit.datasets.transforms import Crops
+from flowkit.datasets.subsets import MAX_LISTED_VIDEOS
+from flowkit.datasets.transforms import CropStrategy
 from flowkit.datasets.video_dataset import IMAGE_STREAMS
 from flowkit.errors import StoreError, UsageError
 from flowkit.store import Store
 
 OVERRUN = 2.0
 """Seconds by which a label may end after its video. Official labels of Charades do so by up to
-1.5 s, as if they ran to the rounded length plus one second (video 42K3H lasts 3.5 s, its label c008
-ends at 5.0 s). The rest allows for stored videos that are a few frames shorter than their
-containers state.
+1.5 s, as if they ended at the rounded length plus one second (video 42K3H lasts 3.5 s, its label
+c008 ends at 5.0 s). The remaining 0.5 s allow for stored videos that are a few frames shorter than
+their containers state.
 """
 
 
@@ -53,8 +52,8 @@ class WindowDataset(SnippetDataset):
 
     A sample is that of `SnippetDataset`, with ``label`` (classes,) float32 of 0 and 1, which is all
     0 where no class occurs. Training draws a window, then K random snippets whose frames and flow
-    fields all lie in the window; if there are fewer positions than segments, neighbouring segments
-    share a position. Testing takes K evenly spaced snippets of the whole video, and all its labels.
+    fields are all in the window; if there are fewer positions than segments, neighbouring segments
+    share a position. Testing uses K evenly spaced snippets of the whole video, and all its labels.
 
     Args:
         store: A store, or its path.
@@ -65,14 +64,14 @@ class WindowDataset(SnippetDataset):
             without flow), if the video has them.
         flow_length: Flow fields of a snippet, at least 1.
         streams: Streams to read: ``rgb``, ``flow`` or both.
-        training: Whether to take random windows, times and crops.
-        crops: How to crop. Default: as for `SnippetDataset`.
-        seed: Seed of everything random.
+        training: Whether to draw random windows, times and crops.
+        crops: Which crops to use. Default: as for `SnippetDataset`.
+        seed: Seed of all random choices.
         as_bytes: Whether images stay uint8 as in the store; see `SnippetDataset`.
 
     Raises:
         UsageError: If a name is unknown, or ``seconds`` is not positive.
-        StoreError: If a video lacks a stream or a frame rate, or a label lies outside its video.
+        StoreError: If a video has no frame rate, lacks a stream, or has a label outside of it.
 
     Example:
         >>> dataset = WindowDataset("stores/charades", "train", 3, seconds=10, training=True)
@@ -90,7 +89,7 @@ class WindowDataset(SnippetDataset):
         flow_length: int = 5,
         streams: tuple[str, ...] = IMAGE_STREAMS,
         training: bool = False,
-        crops: Crops | None = None,
+        crops: CropStrategy | None = None,
         seed: int = 0,
         as_bytes: bool = False,
     ) -> None:
@@ -105,7 +104,7 @@ class WindowDataset(SnippetDataset):
         self._check_times()
 
     def window(self, key: int | Key) -> tuple[int, int]:
-        """Return the window that a sample is taken from.
+        """Return the window of a sample.
 
         Args:
             key: Epoch and index, or an index alone for epoch 0.
@@ -123,24 +122,24 @@ class WindowDataset(SnippetDataset):
         """Choose where the snippets start, (K, 1), and return the classes of the window."""
         if not self.training:
             return super().sample_times(row, random)
-        first, stop = self._draw_window(row, random)
-        starts = sample_randomly(self.count_starts(stop - first), self.num_segments, random)
-        return first + starts[:, None], self._label_window(row, first, stop)
+        start, stop = self._draw_window(row, random)
+        starts = sample_randomly(self.count_starts(stop - start), self.num_segments, random)
+        return start + starts[:, None], self._label_window(row, start, stop)
 
     def _draw_window(self, row: int, random: np.random.Generator) -> tuple[int, int]:
-        """Draw frames [first, stop), all positions being equally likely.
+        """Draw frames [start, stop), where all windows are equally likely.
 
         This must be the first use of a sample's generator: `window` relies on that.
         """
         available = self.count_frames(row)
         shortest = self.flow_length + 1 if "flow" in self.subset.streams else 1
         length = min(available, max(shortest, round(self.seconds * self._fps(row))))
-        first = int(random.integers(available - length + 1))
-        return first, first + length
+        start = int(random.integers(available - length + 1))
+        return start, start + length
 
-    def _label_window(self, row: int, first: int, stop: int) -> torch.Tensor:
-        """Find the classes that occur in frames [first, stop), (classes,) float32 of 0 and 1."""
-        start, end = first / self._fps(row), stop / self._fps(row)
+    def _label_window(self, row: int, start_frame: int, stop_frame: int) -> torch.Tensor:
+        """Find the classes that occur in these frames, (classes,) float32 of 0 and 1."""
+        start, end = start_frame / self._fps(row), stop_frame / self._fps(row)
         target = torch.zeros(len(self.subset.store.classes))
         for label in self.subset.store.index.value("labels", row):
             has_started = label["start"] is None or label["start"] < end
@@ -153,14 +152,14 @@ class WindowDataset(SnippetDataset):
         return float(self.subset.store.index.value("fps", row))
 
     def _check_times(self) -> None:
-        """Check that all videos have a frame rate, and that all labels lie in their video.
+        """Check that all videos have a frame rate, and that all labels are within their video.
 
         Raises:
             StoreError: If not.
         """
         rows, batch = self.subset.rows, self.subset.store.index.batch
         fps = batch.column("fps").to_numpy()[rows]
-        self.subset.reject_videos(
+        self.subset.raise_if_any(
             list(rows[~((fps > 0) & (fps < math.inf))]),
             "no frame rate, which labels with times need: extract or import them again",
         )
@@ -181,12 +180,16 @@ class WindowDataset(SnippetDataset):
         shown = [
             f"{self.subset.store.index.id(int(row))!r} of {lengths[row]:.2f} s has "
             f"{self.subset.store.classes[classes[i]]!r} from {start[i]:.2f} to {end[i]:.2f} s"
-            for row, i in zip(videos[:MAX_NAMED], invalid[firsts], strict=False)
+            for row, i in zip(videos[:MAX_LISTED_VIDEOS], invalid[firsts], strict=False)
         ]
-        more = f"; and {len(videos) - MAX_NAMED} more" if len(videos) > MAX_NAMED else ""
+        more = (
+            f"; and {len(videos) - MAX_LISTED_VIDEOS} more"
+            if len(videos) > MAX_LISTED_VIDEOS
+            else ""
+        )
         raise StoreError(
-            f"{self.subset.store.path}: expected labels that begin in their video, do not end "
-            f"before they begin, and end at most {OVERRUN:g} s after the video; {len(videos)} of "
+            f"{self.subset.store.path}: expected labels that start in their video, do not end "
+            f"before they start, and end at most {OVERRUN:g} s after the video; {len(videos)} of "
             f"{len(rows)} videos of subset {self.subset.name!r} have others ("
             f"{'; '.join(shown)}{more}): correct the annotations, or extract truncated videos again"
         )

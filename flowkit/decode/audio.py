@@ -1,4 +1,4 @@
-"""Convert the audio track of a file into the log-mel patches that VGGish takes.
+"""Convert the audio track of a file into log-mel patches, the input of VGGish.
 
 Hershey et al., "CNN Architectures for Large-Scale Audio Classification", ICASSP 2017; the constants
 are those of the released VGGish model.
@@ -15,8 +15,8 @@ are those of the released VGGish model.
 A patch is 96 consecutive rows; patches do not overlap, and rows left over at the end are dropped.
 
 Deviations: the resampler is libswresample's (VGGish's own code used resampy) and works on the mean
-of all channels; the input is float, not rounded to 16 bits. Timestamps are ignored: gaps and a late
-start of the track are not filled with silence.
+of all channels; the input is float, not rounded to 16 bits. Timestamps are ignored: gaps in the
+track, and the time before a track that starts late, are not filled with silence.
 """
 
 import os
@@ -45,7 +45,7 @@ class AudioPatches:
     shorter than one patch (0.975 s).
     """
     warnings: tuple[str, ...]
-    """One line for each problem, such as where decoding broke off."""
+    """One line for each problem, such as decoding that stopped midway."""
 
 
 def log_mel_patches(
@@ -53,7 +53,7 @@ def log_mel_patches(
 ) -> AudioPatches:
     """Decode the best audio track of a file and convert it into log-mel patches.
 
-    If decoding breaks off midway, the patches before that point are returned, with a warning.
+    If decoding fails midway, the patches before that point are returned, with a warning.
 
     Args:
         path: A media file.
@@ -90,7 +90,7 @@ def decode_audio(
     Args:
         path: A media file.
         sample_rate: Samples per second to resample to.
-        warnings: Receives a line if decoding breaks off.
+        warnings: A list to which a line is added if decoding fails midway.
 
     Yields:
         Chunks of mono samples, float32 in [−1, 1].
@@ -121,12 +121,12 @@ def decode_audio(
 
 
 def decode_frames(container: Any, stream: Any, warnings: list[str]) -> Iterator[Any]:
-    """Decode audio frames until the end, or until the first failure after a good packet.
+    """Decode audio frames to the end, or to the first failure after a packet that was decoded.
 
     Args:
         container: An open PyAV container.
         stream: Its audio stream.
-        warnings: Receives a line for what could not be decoded.
+        warnings: A list to which a line is added if packets cannot be decoded.
 
     Yields:
         Decoded PyAV frames.
@@ -141,7 +141,7 @@ def decode_frames(container: Any, stream: Any, warnings: list[str]) -> Iterator[
                 break
             frames = packet.decode()
         except av.error.FFmpegError as error:
-            # A track that was cut out of a longer one often begins inside a packet.
+            # A track that was cut out of a longer one often starts in the middle of a packet.
             if packet is not None and packet.size and not accepted:
                 rejected, reason = rejected + 1, format_error(error)
                 continue
@@ -170,7 +170,7 @@ def make_patches(chunks: Iterator[Floats], recipe: AudioRecipe) -> Iterator[Floa
     """Convert samples into patches, one block at a time.
 
     Args:
-        chunks: Mono samples at ``recipe.sample_rate``, divided anywhere.
+        chunks: Mono samples at ``recipe.sample_rate``, in chunks of any length.
         recipe: Parameters of the patches.
 
     Yields:
@@ -179,29 +179,29 @@ def make_patches(chunks: Iterator[Floats], recipe: AudioRecipe) -> Iterator[Floa
     window = round(recipe.window_seconds * recipe.sample_rate)
     hop = round(recipe.hop_seconds * recipe.sample_rate)
     bands = make_mel_bands(recipe)
-    patch = recipe.patch * hop  # samples from one patch to the next
-    overlap = window - hop  # samples that the last window of a patch reaches into the next one
+    patch_hop = recipe.patch * hop  # samples from the start of one patch to the next
+    overlap = window - hop  # samples of the next patch that the last window of a patch needs
     yield np.empty((0, recipe.patch, recipe.mels), np.float32)
     pending: list[Floats] = []
     size = 0
     for chunk in chunks:
         pending.append(chunk)
         size += len(chunk)
-        if size >= PATCHES_PER_BLOCK * patch + overlap:
+        if size >= PATCHES_PER_BLOCK * patch_hop + overlap:
             samples = np.concatenate(pending)
-            complete = (size - overlap) // patch
-            yield compute_log_mel(samples[: complete * patch + overlap], window, hop, bands, recipe)
-            pending, size = [samples[complete * patch :]], size - complete * patch
-    complete = (size - overlap) // patch
-    if complete > 0:
-        samples = np.concatenate(pending)[: complete * patch + overlap]
+            used = (size - overlap) // patch_hop * patch_hop
+            yield compute_log_mel(samples[: used + overlap], window, hop, bands, recipe)
+            pending, size = [samples[used:]], size - used
+    used = (size - overlap) // patch_hop * patch_hop
+    if used > 0:
+        samples = np.concatenate(pending)[: used + overlap]
         yield compute_log_mel(samples, window, hop, bands, recipe)
 
 
 def compute_log_mel(
     samples: Floats, window: int, hop: int, bands: NDArray[np.float64], recipe: AudioRecipe
 ) -> Floats:
-    """Compute the patches of samples that hold a whole number of them.
+    """Compute log-mel patches from the samples of a whole number of patches.
 
     Args:
         samples: float32 (samples,).

@@ -1,15 +1,15 @@
-"""Open media files, for video decoding and audio decoding alike.
+"""Open media files, for the decoding of video and of audio.
 
-Everything that can be wrong with a path or with a container's header becomes a :class:`VideoError`
-here, so later code only handles streams.
+Whatever is wrong with a path or with the header of a container raises a :class:`VideoError` here,
+so that later code need only handle streams.
 
 The differences between PyAV 18 and PyAV 19 are handled in this module only:
 
 ===================  ================================  ===================================
                      PyAV 18                           PyAV 19
 ===================  ================================  ===================================
-tags                 an argument of ``av.open`` says   always UTF-8, other bytes are kept
-                     what becomes of other bytes       as surrogates
+tags                 an argument of ``av.open``        other bytes than UTF-8 are kept as
+                     decides about invalid UTF-8       surrogates
 rational numbers     ``Fraction``, or None             ``AVRational``, falsy where unset
 side data            iterating gives the values;       iterating gives the keys; a type it
                      a type it has no name for raises  has no name for is ``UNKNOWN_…``
@@ -29,13 +29,13 @@ from av.sidedata.sidedata import Type as SideDataType
 from flowkit.errors import VideoError
 from flowkit.path_text import printable_path
 
-# Formats that make libavformat open other files (playlists), or that accept any text. "tty" is
-# libavformat's name for coloured terminal output.
+# Formats with which libavformat opens other files (playlists), and those that accept any text.
+# "tty" is libavformat's name for coloured terminal output.
 REFUSED_FORMATS = frozenset(
     {"tty", "hls", "dash", "concat", "sdp", "imf", "vobsub", "ffmetadata", "data", "bin", "txt"}
 )
 
-# First bytes of containers: (offset, bytes). They only decide how a failure is described.
+# First bytes of containers: (offset, bytes). They only decide how an error is described.
 SIGNATURES = (
     (4, b"ftyp"),
     (4, b"moov"),
@@ -72,8 +72,8 @@ def open_container(path: str | os.PathLike[str]) -> Any:
             media container) or ``broken`` (a container whose header cannot be read).
     """
     head = read_head(path)
-    # Without "file:" a name such as "a:b.mp4" would be taken for a protocol. The whitelist
-    # prevents playlists from reaching the network.
+    # Without "file:" the start of a name such as "a:b.mp4" would be parsed as a protocol. The
+    # whitelist prevents playlists from accessing the network.
     source = "file:" + os.fspath(path)
     settings = {"options": {"protocol_whitelist": "file"}, **TAG_SETTINGS}
     try:
@@ -106,11 +106,11 @@ def read_head(path: str | os.PathLike[str]) -> bytes:
         VideoError: ``missing``, ``not-a-file``, ``empty`` or ``unreadable``.
     """
     try:
-        status = Path(path).stat()
-        if not stat.S_ISREG(status.st_mode):
-            file_type = "a directory" if stat.S_ISDIR(status.st_mode) else "a special file"
+        stat_result = Path(path).stat()
+        if not stat.S_ISREG(stat_result.st_mode):
+            file_type = "a directory" if stat.S_ISDIR(stat_result.st_mode) else "a special file"
             raise make_error("not-a-file", path, f"expected a video file, got {file_type}")
-        if status.st_size == 0:
+        if stat_result.st_size == 0:
             raise make_error("empty", path, "the file is empty (0 bytes)")
         with Path(path).open("rb") as file:
             return file.read(16)
@@ -124,8 +124,9 @@ def read_head(path: str | os.PathLike[str]) -> bytes:
 def find_open_error(source: str, settings: dict[str, Any]) -> str:
     """Find out why libavformat fails to open a file, from its log.
 
-    PyAV silences libav. The log is enabled only here, for one call in one thread on a path that
-    already failed, because a log callback takes the GIL, which decoder threads must never wait for.
+    PyAV silences that log. It is enabled only here, for one call in one thread on a path that
+    already failed, because the log's callback acquires the GIL, and decoder threads must not wait
+    for the GIL.
 
     Args:
         source: The file, as given to ``av.open``.
@@ -148,28 +149,28 @@ def find_open_error(source: str, settings: dict[str, Any]) -> str:
         av.logging.set_level(previous_level)
 
 
-def to_fraction(number: Any) -> Fraction | None:
+def to_fraction(rational: Any) -> Fraction | None:
     """Convert a rational attribute of PyAV.
 
     Args:
-        number: The attribute.
+        rational: The attribute.
 
     Returns:
         The fraction; None if the file does not state it (0/1, 1/0).
     """
-    return Fraction(number.numerator, number.denominator) if number else None
+    return Fraction(rational.numerator, rational.denominator) if rational else None
 
 
 def read_tag(metadata: dict[str, str], name: str) -> str:
-    """Read a tag of a container or stream as valid text.
+    """Read a tag of a container or stream as valid Unicode.
 
     Args:
         metadata: The tags by name.
         name: Name of the tag.
 
     Returns:
-        The text; "" if there is no such tag. Bytes that are not UTF-8 become U+FFFD, so that the
-        text can be printed and stored.
+        The value; "" if there is no such tag. Bytes that are not UTF-8 become U+FFFD, so that the
+        value can be printed and stored.
     """
     return metadata.get(name, "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
@@ -193,10 +194,10 @@ def accept_unknown_side_data(cls: type[Enum], value: object) -> Enum | None:
 
     Args:
         cls: The enumeration of types.
-        value: Number of the type.
+        value: The type as an integer.
 
     Returns:
-        A new member ``UNKNOWN_<number>``; None if the value is not a number.
+        A new member ``UNKNOWN_<value>``; None if the value is not an integer.
     """
     if not isinstance(value, int):
         return None
@@ -214,12 +215,12 @@ if "_missing_" not in vars(SideDataType):
 
 
 def format_error(error: BaseException) -> str:
-    """Format an error as one line, without the path that libav appends."""
+    """Format an error as one line, without the path that FFmpeg appends."""
     return to_one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 
 def make_error(kind: str, path: str | os.PathLike[str], problem: str) -> VideoError:
-    """Make the error of a file, with its name before the problem."""
+    """Make the error for a file, with its name before the problem."""
     return VideoError(kind, f"{get_display_name(path)}: {problem}")
 
 
@@ -229,5 +230,5 @@ def get_display_name(path: str | os.PathLike[str]) -> str:
 
 
 def to_one_line(text: str) -> str:
-    """Escape the characters of a text that are not printable."""
+    """Escape the characters of a string that are not printable."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text.strip())

@@ -1,9 +1,9 @@
-"""Convert decoded frames into RGB arrays of the stored size.
+"""Convert decoded frames into RGB images of the stored size.
 
-Most videos are 8-bit YUV 4:2:0 with even sides. They are converted by our own kernel
-(conversion_kernel.py), which is several times as fast as swscale and produces the same bytes. All
-others are converted by swscale with its accurate and bit-exact arithmetic, so that all machines
-produce the same bytes.
+A frame is what PyAV decodes; an image is a uint8 array of RGB values. Most videos are 8-bit YUV
+4:2:0 with even sides. Our own kernel (conversion_kernel.py) converts them; it is several times as
+fast as swscale and gives the same bytes. swscale converts all others, with its accurate and
+bit-exact arithmetic, so the bytes are the same on all machines.
 """
 
 from itertools import product
@@ -30,12 +30,16 @@ RGB_FLAGS = (
     | Interpolation.BITEXACT
 )
 KERNEL_FORMATS = ("yuv420p", "yuvj420p")
-FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
-"""FFmpeg's AVCOL_RANGE_JPEG."""
+FULL_RANGE = 2
+"""FFmpeg's AVCOL_RANGE_JPEG: luma is in 0–255."""
 MIN_SIDE = 16
-"""Below this side in pixels swscale may weight chroma samples differently than the kernel."""
+"""Shortest side in pixels of frames that the kernel converts; below it, swscale may weight chroma
+samples differently.
+"""
 PROBE_SIZES = ((32, 16), (48, 16))
-"""Width and height in pixels of the frame of noise; the second one for frames of the first size."""
+"""Width and height in pixels of the noise of `find_chroma_positions`; the second size is used for
+frames of the first one.
+"""
 
 
 class FrameConverter:
@@ -43,7 +47,7 @@ class FrameConverter:
 
     Args:
         size: Width and height of the output in pixels.
-        area: Whether frames are reduced by OpenCV's pixel-area average; otherwise bilinearly.
+        area: Whether frames are downscaled by OpenCV's pixel-area average; otherwise bilinearly.
         orientation: How frames are rotated and mirrored, before they are resized.
         label: Name of the file, for error messages.
     """
@@ -70,30 +74,30 @@ class FrameConverter:
         Raises:
             VideoError: ``broken``; the frame has a format that cannot become RGB.
         """
-        picture = self.convert_with_kernel(frame)
-        return self.resize(self.convert_with_swscale(frame) if picture is None else picture)
+        image = self.convert_with_kernel(frame)
+        return self.resize(self.convert_with_swscale(frame) if image is None else image)
 
-    def resize(self, picture: RGBFrame) -> RGBFrame:
+    def resize(self, image: RGBFrame) -> RGBFrame:
         """Orient an image and resize it to the output size.
 
         Args:
-            picture: uint8 RGB (H, W, 3).
+            image: uint8 RGB (H, W, 3).
 
         Returns:
             uint8 RGB (height, width, 3), C-contiguous.
         """
-        picture = np.ascontiguousarray(self._orientation.apply(picture))
-        height, width = picture.shape[:2]
+        image = np.ascontiguousarray(self._orientation.apply(image))
+        height, width = image.shape[:2]
         if (width, height) == self._size:
-            return picture
-        # OpenCV's area filter has no meaning where a side grows (it falls back to nearest).
+            return image
+        # OpenCV's area filter cannot enlarge: it would copy the nearest pixel instead.
         is_enlarged = self._size[0] > width or self._size[1] > height
         interpolation = cv2.INTER_AREA if self._area and not is_enlarged else cv2.INTER_LINEAR
-        resized: RGBFrame = cv2.resize(picture, self._size, interpolation=interpolation)
+        resized: RGBFrame = cv2.resize(image, self._size, interpolation=interpolation)
         return resized
 
     def convert_with_kernel(self, frame: Any) -> RGBFrame | None:
-        """Convert one frame with our kernel, and reduce it in the same pass if that is possible.
+        """Convert one frame with our kernel, and downscale it in the same pass if possible.
 
         Args:
             frame: A decoded PyAV frame.
@@ -110,13 +114,12 @@ class FrameConverter:
         if self._chroma is None or planes is None:
             return None
         factors = compute_frame_factors(frame)
-        size, smaller = (frame.height, frame.width), self._size[::-1]
-        if not (
-            self._area and self._orientation == Orientation() and kernel.can_shrink(size, smaller)
-        ):
+        size, target_size = (frame.height, frame.width), self._size[::-1]
+        is_oriented = self._orientation == Orientation()
+        if not (self._area and is_oriented and kernel.can_downscale(size, target_size)):
             return kernel.convert_frame(*planes, frame.width, self._chroma, factors)
-        rows, columns = map(kernel.compute_taps, size, smaller)
-        return kernel.convert_and_shrink(
+        rows, columns = map(kernel.compute_taps, size, target_size)
+        return kernel.convert_and_downscale(
             *planes, frame.width, self._chroma, factors, *columns, *rows
         )
 
@@ -148,7 +151,7 @@ def read_planes(frame: Any) -> tuple[U8, U8, U8] | None:
         frame: A decoded PyAV frame.
 
     Returns:
-        Views of the planes, whose rows are longer than those of the image; None if the kernel
+        Views of the planes, whose rows may be longer than those of the frame; None if the kernel
         cannot convert the frame.
     """
     from flowkit.decode.conversion_kernel import MATRICES
@@ -183,23 +186,24 @@ def compute_frame_factors(frame: Any) -> I32:
 
 
 def find_chroma_positions(frame: Any) -> I32 | None:
-    """Find where the chroma samples of a stream lie.
+    """Find out where the chroma samples of a stream are, relative to the pixels.
 
-    PyAV does not expose this, but swscale knows it. A small frame of noise with the properties of
-    the given frame is converted by both, and the bytes are compared for each position.
+    PyAV does not expose this, but swscale knows it. So a small frame of noise with the properties
+    of the given frame is converted by swscale, and by the kernel with each of the possible
+    positions, until the bytes are the same.
 
     Args:
         frame: Any frame of the stream.
 
     Returns:
-        int32 (2, 4), the positions across and down as values of `CHROMA_POSITIONS`; None if no
-        position reproduces swscale's bytes.
+        int32 (2, 4), the positions along rows and columns as values of `CHROMA_POSITIONS`; None if
+        swscale gives other bytes for all positions.
     """
     from flowkit.decode.conversion_kernel import CHROMA_POSITIONS, convert_frame
 
     if read_planes(frame) is None:
         return None
-    # Of its own size swscale would give back the frame itself, which the noise must not overwrite.
+    # For a frame of that size, swscale returns the frame itself, and the noise would overwrite it.
     width, height = next(s for s in PROBE_SIZES if s != (frame.width, frame.height))
     try:
         small = VideoReformatter().reformat(
@@ -212,10 +216,13 @@ def find_chroma_positions(frame: Any) -> I32 | None:
         for plane in planes:
             plane[:] = random.integers(0, 256, plane.shape, np.uint8)
         expected = convert_to_rgb(VideoReformatter(), small)
-    except (av.error.FFmpegError, ValueError):  # the frame itself goes through swscale, and tells
+    except (
+        av.error.FFmpegError,
+        ValueError,
+    ):  # also for the frame itself
         return None
-    for across, down in product(CHROMA_POSITIONS.values(), repeat=2):
-        chroma = np.array([across, down], np.int32)
+    for row_position, column_position in product(CHROMA_POSITIONS.values(), repeat=2):
+        chroma = np.array([row_position, column_position], np.int32)
         if np.array_equal(
             convert_frame(*planes, small.width, chroma, compute_frame_factors(small)), expected
         ):
@@ -224,7 +231,7 @@ def find_chroma_positions(frame: Any) -> I32 | None:
 
 
 def convert_to_rgb(reformatter: Any, frame: Any) -> RGBFrame:
-    """Convert a frame of any format with swscale, in its own size.
+    """Convert a frame of any format with swscale, without resizing it.
 
     Args:
         reformatter: A PyAV ``VideoReformatter``.

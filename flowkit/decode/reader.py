@@ -2,14 +2,15 @@
 
 The frames are defined as follows:
 
-- Every frame that the decoder returns counts once, in presentation order. Frames that an edit list
-  hides are not presented, so they do not count.
-- Frames are rotated and mirrored as the display matrix says, if it is a multiple of 90°.
-- Pixels are 8-bit RGB by the stream's own matrix and range (BT.601 and limited range if the stream
-  does not state them, as in FFmpeg), with swscale's accurate and bit-exact arithmetic or our own,
-  which produces the same bytes (conversion.py), so all machines agree. Alpha is dropped. Pixels are
-  not made square.
-- Frames are resized by OpenCV in RGB: by pixel-area average, or bilinearly where a side grows.
+- Every frame that the decoder returns is used once, in presentation order. Frames that an edit list
+  hides are not used.
+- Frames are rotated and mirrored as the display matrix requires, if that turns them by a multiple
+  of 90°.
+- Pixels are converted to 8-bit RGB with the colour matrix and range of the stream (if the stream
+  does not state them, BT.601 and limited range, as in FFmpeg). This is done by swscale's accurate
+  and bit-exact arithmetic, or by our own, which computes the same bytes (conversion.py), so the
+  result is the same on all machines. Alpha is dropped. Non-square pixels stay as they are.
+- Frames are resized by OpenCV in RGB: by pixel-area average, or bilinearly if a side is enlarged.
 
 Resampling to another frame rate is defined in ``resample.py``.
 """
@@ -57,7 +58,9 @@ class VideoInfo:
     fps: float
     """Average frames per second; the times between frames may vary."""
     rotation: int
-    """Rotation of decoded frames in degrees clockwise: 0, 90, 180 or 270."""
+    """Rotation by the display matrix in degrees clockwise: 0, 90, 180 or 270; see
+    :class:`flowkit.decode.orientation.Orientation` for mirrored videos.
+    """
     codec: str
     """FFmpeg's name of the codec, such as ``h264``."""
     pixel_format: str
@@ -72,24 +75,24 @@ class VideoReader:
     """Iterates over the frames of one video file, in one pass and constant memory.
 
     Args:
-        path: Any file that FFmpeg reads; the best video stream that is not a cover picture is used.
+        path: Any file that FFmpeg reads. Its best video stream is used.
         resize: How frames are resized.
         fps: Frames per second to resample to; None keeps every frame.
-        threads: Decoder threads. Frames and warnings do not depend on it: threads share the slices
-            of one frame, because frame threads would report errors in another order.
+        threads: Decoder threads. Frames and warnings do not depend on the number: threads decode
+            slices of the same frame, because frame threads would report errors in another order.
 
     Attributes:
         info: Properties of the file.
         width: Width of the frames that are returned, in pixels.
         height: Height of the frames that are returned, in pixels.
         frame_rate: Frames per second of the frames that are returned.
-        warnings: One line for each problem, filled during iteration: a failure midway, damaged or
-            missing frames.
+        warnings: One line for each problem that was noticed so far: decoding that stopped midway,
+            damaged or missing frames.
 
     Raises:
-        VideoError: On opening ``missing``, ``not-a-file``, ``empty``, ``unreadable``,
-            ``not-a-video``, ``no-video-stream``, ``no-decoder``, ``bad-size`` or ``broken`` (not
-            one frame could be decoded); during iteration ``size-change``.
+        VideoError: When the file is opened: ``missing``, ``not-a-file``, ``empty``,
+            ``unreadable``, ``not-a-video``, ``no-video-stream``, ``no-decoder``, ``bad-size`` or
+            ``broken`` (not one frame could be decoded). During iteration: ``size-change``.
         UsageError: ``fps`` is not a positive number, or the reader is iterated twice.
 
     Example:
@@ -125,27 +128,27 @@ class VideoReader:
         self._is_iterated = False
 
     def _open_first_frame(self) -> None:
-        """Decode one frame, because only it has the true size, format and orientation."""
+        """Decode the first frame: only a frame has the true size, format and orientation."""
         frames = self._decode_frames()
-        first = next(frames, None)
+        first_frame = next(frames, None)
         stream = self._stream
-        if first is None:
+        if first_frame is None:
             raise self._make_no_frame_error()
-        orientation = Orientation.from_frame(first)
+        orientation = Orientation.from_frame(first_frame)
         if orientation is None:
             self.warnings.append(
-                "the display matrix is not a multiple of 90°: frames are not rotated"
+                "the display matrix is not a rotation by a multiple of 90°: frames are not rotated"
             )
             orientation = Orientation()
-        self._coded_size = (first.width, first.height)
-        width, height = self._coded_size[::-1] if orientation.swap else self._coded_size
+        self._coded_size = (first_frame.width, first_frame.height)
+        width, height = self._coded_size[::-1] if orientation.transpose else self._coded_size
         self.info = VideoInfo(
             width=width,
             height=height,
             fps=get_average_fps(stream),
             rotation=orientation.rotation,
             codec=stream.codec_context.codec.canonical_name,
-            pixel_format=first.format.name,
+            pixel_format=first_frame.format.name,
             has_audio=len(self._container.streams.audio) > 0,
             duration=get_duration_seconds(stream),
         )
@@ -156,10 +159,10 @@ class VideoReader:
                 problem = f"{name} is {w}×{h}, expected sides of 1..{MAX_SIDE}"
                 raise VideoError("bad-size", f"{self._display_name}: {problem}")
         self._converter = FrameConverter(size, area, orientation, self._display_name)
-        self._decoded_frames = chain([first], frames)
+        self._decoded_frames = chain([first_frame], frames)
 
     def _make_no_frame_error(self) -> VideoError:
-        """Make the error for a file of which not one frame could be decoded."""
+        """Make the error for a file without a frame that can be decoded."""
         names = set(self._container.format.name.split(","))
         has_size = self._stream.width and self._stream.height
         if not has_size and not names & FORMATS_WITHOUT_SIZE:
@@ -175,7 +178,7 @@ class VideoReader:
     def __iter__(self) -> Iterator[RGBFrame]:
         """Iterate over the frames.
 
-        When resampling, a frame that stands for several outputs is the same array each time.
+        When frames are resampled, a frame that is repeated is the same array each time.
 
         Returns:
             An iterator over uint8 RGB arrays (height, width, 3), C-contiguous.
@@ -194,10 +197,11 @@ class VideoReader:
 
     def _iterate_resampled(self, fps: Fraction) -> Iterator[RGBFrame]:
         """Repeat or drop frames to reach a constant frame rate."""
-        clock = get_seconds_per_tick(self._stream)
-        gap = 1 / Fraction(self.info.fps).limit_denominator(1_000_000)
-        for frame, times in resample_frames(self._decoded_frames, fps, clock, gap, self.warnings):
-            yield from repeat(self._converter.convert(frame), times)
+        tick = get_seconds_per_tick(self._stream)
+        interval = 1 / Fraction(self.info.fps).limit_denominator(1_000_000)
+        frames = resample_frames(self._decoded_frames, fps, tick, interval, self.warnings)
+        for frame, count in frames:
+            yield from repeat(self._converter.convert(frame), count)
 
     def _decode_frames(self) -> Iterator[Any]:
         """Decode frames until the end or the first failure, and record problems as warnings."""
@@ -222,27 +226,27 @@ class VideoReader:
         if count and not any("decoding broke" in w for w in self.warnings):
             self._check_length(count, frame)
 
-    def _check_length(self, count: int, last: Any) -> None:
+    def _check_length(self, count: int, last_frame: Any) -> None:
         """Warn if the container states more frames, or a longer duration, than were decoded."""
         expected = self._expected_frames - self._discarded_frames
         if count < expected:
             problem = f"the container states {expected} frames, but {count} were decoded"
             self.warnings.append(problem)
         expected_end = get_end_seconds(self._stream)
-        if self._expected_frames > 0 or expected_end is None or last.pts is None:
+        if self._expected_frames > 0 or expected_end is None or last_frame.pts is None:
             return
         fps = get_average_fps(self._stream)
-        end = float(last.pts * get_seconds_per_tick(self._stream)) + 1 / fps
+        end = float(last_frame.pts * get_seconds_per_tick(self._stream)) + 1 / fps
         if expected_end - end > max(0.1, 2 / fps):
             self.warnings.append(
                 f"the container states {expected_end:.2f} s, but the frames end at {end:.2f} s"
             )
 
     def _decode_packets(self) -> Iterator[Any]:
-        """Decode every packet; after a failure, also return the frames that the decoder holds."""
+        """Decode every packet; after a failure, also yield the frames still in the decoder."""
         stream = self._stream
         is_mov = "mov" in self._container.format.name.split(",")
-        # In MP4 stream.frames also counts what edit lists remove; the index does not.
+        # In MP4, stream.frames also counts frames that an edit list hides; the index does not.
         self._expected_frames = len(stream.index_entries) if is_mov else stream.frames
         self._discarded_frames = self._packets = self._key_packets = count = rejected = 0
         accepted = False

@@ -1,4 +1,4 @@
-"""Read what a container states about its video stream, before any frame is decoded."""
+"""Read the header data of a video stream: frame rate, duration, codec. No frame is decoded."""
 
 from fractions import Fraction
 from typing import Any
@@ -9,11 +9,11 @@ from flowkit.decode.container import read_tag, to_fraction
 from flowkit.errors import VideoError
 
 DEFAULT_TICK = Fraction(1, 90_000)
-"""Seconds per tick that FFmpeg's avformat_new_stream sets."""
+"""Seconds per unit of the timestamps (tick), which FFmpeg uses if the file does not state it."""
 
 
 def find_video_stream(container: Any, name: str) -> Any:
-    """Find the best video stream; cover pictures of audio files do not count.
+    """Find the best video stream of a file; the cover image of an audio file is not one.
 
     Args:
         container: An open PyAV container.
@@ -25,11 +25,11 @@ def find_video_stream(container: Any, name: str) -> Any:
     Raises:
         VideoError: ``no-video-stream``, or ``no-decoder`` if this FFmpeg cannot decode it.
     """
-    pictures = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & pictures]
+    cover_image = av.stream.Disposition.attached_pic
+    streams = [s for s in container.streams.video if not s.disposition & cover_image]
     if not streams:
         available = ", ".join(sorted({s.type for s in container.streams})) or "no stream at all"
-        cover = " (only a cover picture)" if container.streams.video else ""
+        cover = " (only a cover image)" if container.streams.video else ""
         raise VideoError("no-video-stream", f"{name}: no video stream{cover}; it has {available}")
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
@@ -40,18 +40,26 @@ def find_video_stream(container: Any, name: str) -> Any:
 
 
 def get_average_fps(stream: Any) -> float:
-    """Return the average frames per second that the container states, else FFmpeg's guess."""
+    """Return the average frames per second of a video stream.
+
+    Args:
+        stream: The video stream.
+
+    Returns:
+        The average that the file states. Without it, FFmpeg's guess; without that too, one frame
+        per tick.
+    """
     rate = to_fraction(stream.average_rate) or to_fraction(stream.guessed_rate)
     return float(rate or 1 / get_seconds_per_tick(stream))
 
 
 def get_seconds_per_tick(stream: Any) -> Fraction:
-    """Return the unit of the stream's timestamps in seconds, FFmpeg's default if it is unset."""
+    """Return the unit of the stream's timestamps (tick) in seconds, or `DEFAULT_TICK`."""
     return to_fraction(stream.time_base) or DEFAULT_TICK
 
 
 def get_duration_seconds(stream: Any) -> float | None:
-    """Return the duration of the stream, else of the file, in seconds; None if unknown."""
+    """Return the seconds that the stream lasts, or the file if that is unknown, or None."""
     if stream.duration:
         return float(stream.duration * get_seconds_per_tick(stream))
     container_duration = stream.container.duration  # in microseconds
@@ -59,19 +67,20 @@ def get_duration_seconds(stream: Any) -> float | None:
 
 
 def get_end_seconds(stream: Any) -> float | None:
-    """Return the time at which the video stream ends, as the container states it.
+    """Return the time at which the video stream ends, according to the file.
 
     Args:
         stream: The video stream.
 
     Returns:
-        Seconds on the stream's clock; None if the container does not state it.
+        Seconds, as the stream's timestamps count them (they need not start at 0); None if the
+        file does not state it.
     """
     if stream.duration:
         return float(((stream.start_time or 0) + stream.duration) * get_seconds_per_tick(stream))
     tag = read_tag(stream.metadata, "DURATION")  # Matroska's, "00:00:04.000000000"
     try:
-        hours, minutes, seconds = (float(number) for number in tag.split(":"))
+        hours, minutes, seconds = (float(part) for part in tag.split(":"))
     except ValueError:
         return None
     return hours * 3600 + minutes * 60 + seconds
@@ -90,4 +99,6 @@ def find_codec_support() -> dict[str, bool]:
         except ValueError:  # PyAV's UnknownCodecError
             return False
 
-    return {n: can_decode(n) for n in ("h264", "hevc", "mpeg4", "vp9", "av1", "mp3", "aac")}
+    return {
+        codec: can_decode(codec) for codec in ("h264", "hevc", "mpeg4", "vp9", "av1", "mp3", "aac")
+    }

@@ -1,7 +1,11 @@
-"""Find problems of this machine before an extraction or a training meets them: `flowkit doctor`.
+"""Check whether extraction and training can run on this machine, for `flowkit doctor`.
 
-This module imports only light modules, because the CLI uses ``flowkit.doctor.shadowing`` at every
-start.
+A check inspects the machine and returns findings. A trial step does some of the work of an
+extraction or a training. A plugin step is a trial step of another package. The topic of each is its
+name in the report.
+
+Only modules that are fast to import are imported here, because every command of flowkit imports
+``flowkit.doctor.shadowing``.
 """
 
 import tempfile
@@ -20,7 +24,7 @@ __all__ = ["Finding", "diagnose"]
 
 
 def diagnose(
-    store: Path,
+    store_path: Path,
     dataset: "Dataset | None" = None,
     *,
     quick: bool = False,
@@ -29,10 +33,10 @@ def diagnose(
     """Check this machine, then extract tiny clips and train a step on them.
 
     Args:
-        store: Path where the store is or will be. Only a temporary file is written there.
+        store_path: Path where the store is or will be. Only a temporary file is written there.
         dataset: Dataset whose videos are counted, and whose store must fit on the disk.
-        quick: Whether to skip what takes seconds: starting a Ray worker, and a training step.
-        progress: Called with the topic of each check before it runs.
+        quick: Whether to skip the slow steps: starting a Ray worker, and a training step.
+        progress: Called with the topic of each check and step before it runs.
 
     Returns:
         All findings, in the order in which people should read them.
@@ -44,17 +48,17 @@ def diagnose(
     from flowkit.doctor.steps import run_check
 
     findings = []
-    for topic, check in list_checks(store, dataset):
+    for topic, check in list_checks(store_path, dataset):
         progress(topic)
         findings += run_check(topic, check)
     return findings + run_trial(quick, progress)
 
 
-def list_checks(store: Path, dataset: "Dataset | None") -> "list[tuple[str, CheckFunction]]":
-    """List the checks that inspect the machine but extract and train nothing.
+def list_checks(store_path: Path, dataset: "Dataset | None") -> "list[tuple[str, CheckFunction]]":
+    """List the checks, which inspect the machine but extract and train nothing.
 
     Args:
-        store: Path where the store is or will be.
+        store_path: Path where the store is or will be.
         dataset: Dataset to check, if there is one.
 
     Returns:
@@ -79,10 +83,10 @@ def list_checks(store: Path, dataset: "Dataset | None") -> "list[tuple[str, Chec
         ("encoding", environment.check_encoding),
     ]
     if dataset is None:
-        return [*checks, ("disk", lambda: storage.check_storage(store))]
+        return [*checks, ("disk", lambda: storage.check_storage(store_path))]
     return [
         *checks,
-        ("disk", lambda: storage.check_storage(store, estimate_space(dataset))),
+        ("disk", lambda: storage.check_storage(store_path, estimate_space(dataset))),
         ("dataset", lambda: check_presence(dataset, dataset.detect_presence())),
     ]
 
@@ -110,7 +114,9 @@ def run_trial(quick: bool, progress: Callable[[str], object]) -> list[Finding]:
             if not quick:
                 advice = "--workers 0 works without Ray"
                 steps.append(TrialStep("ray worker", ray_worker.try_ray_worker, (), advice))
-                steps += plugin_steps.list_plugin_steps(trial.store, folder, (pipeline.LAST_TOPIC,))
+                steps += plugin_steps.list_plugin_steps(
+                    trial.store_path, folder, (pipeline.LAST_TOPIC,)
+                )
             return list(run_steps(steps, progress))
 
     return run_check("open", run_all_steps)
@@ -141,7 +147,9 @@ def check_presence(dataset: "Dataset", presence: "Presence") -> list[Finding]:
     Returns:
         One finding.
     """
-    advice = dataset.obtain or f"put it where the catalogue says ({dataset.catalog})"
+    advice = (
+        dataset.obtain or f"put it into the folder that the catalogue names ({dataset.catalog})"
+    )
     if presence.problem:
         message = f"{dataset.full_name}: {presence.problem}"
         return [Finding("dataset", "fail", message, advice)]
@@ -151,6 +159,6 @@ def check_presence(dataset: "Dataset", presence: "Presence") -> list[Finding]:
     if presence.found == 0:
         return [Finding("dataset", "fail", message, advice)]
     if presence.missing:
-        advice = f"{presence.missing} are missing; extraction goes on without them"
+        advice = f"{presence.missing} are missing; extraction works without them"
         return [Finding("dataset", "warn", message, advice)]
     return [Finding("dataset", "ok", message)]

@@ -49,7 +49,7 @@ def check_gpu() -> list[Finding]:
     except (subprocess.SubprocessError, OSError) as error:
         return [Finding("gpu", "warn", f"nvidia-smi failed: {error}", "reinstall the driver")]
     gpus = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
-    findings = [Finding("gpu", "ok", f"GPU {number}: {gpu}") for number, gpu in enumerate(gpus)]
+    findings = [Finding("gpu", "ok", f"GPU {index}: {gpu}") for index, gpu in enumerate(gpus)]
     return findings + check_torch(bool(gpus))
 
 
@@ -93,7 +93,7 @@ def check_ray(address: str | None = None) -> list[Finding]:
     if address in ("", "local"):
         return findings
     if address == "auto":
-        message = "RAY_ADDRESS=auto: joins a cluster of this machine"
+        message = "RAY_ADDRESS=auto: flowkit uses the Ray cluster that runs on this machine"
         return [*findings, Finding("ray", "ok", message)]
     host, _, port = address.removeprefix("ray://").rpartition(":")
     advice = "start it (ray start --head), or unset RAY_ADDRESS to work on this machine alone"

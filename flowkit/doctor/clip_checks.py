@@ -150,7 +150,7 @@ def check_tone(patches: "NDArray[Any]") -> str:
         patches: (1, 96, 64) log-mel patches.
 
     Returns:
-        What was found, in words.
+        The tone and the mel band, in words.
 
     Raises:
         WrongResultError: If it is not.

@@ -8,32 +8,32 @@ from flowkit.doctor.clip_checks import decode_frames, decode_sound
 from flowkit.doctor.finding import Finding
 from flowkit.doctor.steps import GENERAL_ADVICE, describe_error
 
-NO_DECODER = "this build of PyAV has no decoder"
-"""Problem of a codec that the FFmpeg of PyAV was built without."""
-INSTALL_WHEELS = "pip install --force-reinstall av (the wheels from PyPI bring all of them)"
-"""Advice for `NO_DECODER`."""
+NO_DECODER = "the FFmpeg in this build of PyAV has no decoder for it"
+"""Message for a codec without decoder; `report_codecs` recognizes it, to give its own advice."""
+INSTALL_WHEELS = "pip install --force-reinstall av (the wheels from PyPI have all decoders)"
+"""Advice if the message is `NO_DECODER`."""
 
 
 def check_codecs() -> list[Finding]:
-    """Check that the FFmpeg inside PyAV decodes the codecs that datasets use."""
+    """Check that FFmpeg, which is a part of PyAV, decodes the codecs that datasets use."""
     from flowkit.decode import find_codec_support
 
     return report_codecs(find_codec_problems(find_codec_support()))
 
 
-def find_codec_problems(known: Mapping[str, bool]) -> dict[str, str | None]:
-    """Decode a clip of each codec that FFmpeg knows.
+def find_codec_problems(has_decoder: Mapping[str, bool]) -> dict[str, str | None]:
+    """Decode a clip of each codec for which there is a decoder.
 
     Args:
-        known: Names of codecs, and whether this build of FFmpeg has a decoder for each.
+        has_decoder: Whether this build of FFmpeg has a decoder, by name of the codec.
 
     Returns:
         Why each codec cannot be decoded; None for a codec that can.
     """
     problems: dict[str, str | None] = {}
-    for name, has_decoder in known.items():
+    for name, is_supported in has_decoder.items():
         decode = decode_sound if name in clips.AUDIO_CODECS else decode_frames
-        problems[name] = try_decoding(decode, clips.BY_CODEC[name]) if has_decoder else NO_DECODER
+        problems[name] = try_decoding(decode, clips.BY_CODEC[name]) if is_supported else NO_DECODER
     return problems
 
 

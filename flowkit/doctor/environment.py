@@ -10,13 +10,13 @@ from flowkit.caches import SOCKET_PATH_BYTES
 from flowkit.doctor.finding import Finding
 
 RAY_PATH = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-"""What Ray appends to TMPDIR for its longest socket path; the last number is a process id."""
+"""Longest path that Ray appends to TMPDIR for a socket; the last number is a process id."""
 MULTIPROCESSING_PATH = "/pymp-xxxxxxxx/listener-xxxxxxxx"
-"""What Python's multiprocessing appends to TMPDIR for its longest socket path."""
+"""Longest path that Python's multiprocessing appends to TMPDIR for a socket."""
 TMPDIR_NAMES = ("TMPDIR", "TEMP", "TMP")
 """Variables that name the temporary folder, in the order in which Python reads them."""
-CACHES = "NUMBA_CACHE_DIR, TRITON_CACHE_DIR, MPLCONFIGDIR and TORCH_HOME"
-"""Variables that move the caches of libraries out of the home folder."""
+CACHE_VARIABLES = "NUMBA_CACHE_DIR, TRITON_CACHE_DIR, MPLCONFIGDIR and TORCH_HOME"
+"""Variables that put the caches of libraries into other folders than the home folder."""
 
 
 def check_temporary_folder(environment: Mapping[str, str] | None = None) -> list[Finding]:
@@ -66,13 +66,13 @@ def check_path_length(name: str, folder: Path) -> list[Finding]:
         "Python's multiprocessing": SOCKET_PATH_BYTES - len(MULTIPROCESSING_PATH),
     }
     if not sys.platform.startswith("linux"):
-        del limits["Ray"]  # it does not read TMPDIR there
+        del limits["Ray"]  # Ray reads TMPDIR only on Linux
     exceeded = [f"{program} (at most {limit})" for program, limit in limits.items() if size > limit]
     if not exceeded:
         return [Finding("temporary", "ok", f"temporary files go to {folder}")]
     message = (
         f"{name}={folder} has {size} bytes, too long for the sockets of {' and '.join(exceeded)}; "
-        "flowkit's own processes use a shorter folder, those of other programs fail"
+        "flowkit uses a shorter folder instead, but other programs that use these sockets fail"
     )
     return [Finding("temporary", "warn", message, f"set {name} to a shorter path, such as /tmp")]
 
@@ -93,15 +93,15 @@ def check_home(environment: Mapping[str, str] | None = None) -> list[Finding]:
             home = str(Path.home())  # from the user database of the system
         except RuntimeError:
             home = ""
-    problem = find_write_problem(Path(home)) if home else "is not set"
+    problem = find_write_problem(Path(home)) if home else ""
     if problem is None:
         return [Finding("home", "ok", f"{home} can be written")]
     message = f"HOME={home}: {problem}" if home else "HOME is not set"
     cache_folder = environment.get("NUMBA_CACHE_DIR")
     if cache_folder:
         return [Finding("home", "ok", f"{message}; compiled kernels are kept in {cache_folder}")]
-    message += "; libraries keep their caches elsewhere, or compile anew in each process"
-    advice = f"set HOME to a folder that can be written, or {CACHES}"
+    message += "; libraries keep their caches elsewhere, or compile again in each process"
+    advice = f"set HOME to a folder that can be written, or {CACHE_VARIABLES}"
     return [Finding("home", "warn", message, advice)]
 
 
@@ -125,7 +125,7 @@ def find_write_problem(folder: Path) -> str | None:
 
 
 def check_encoding(encoding: str | None = None) -> list[Finding]:
-    """Report the encoding of file names. Video ids are UTF-8 whatever it is.
+    """Report the encoding of file names; any is fine, since ids of videos are always UTF-8.
 
     Args:
         encoding: Name of the encoding (default: that of this process).
@@ -136,5 +136,5 @@ def check_encoding(encoding: str | None = None) -> list[Finding]:
     name = encoding or sys.getfilesystemencoding()
     if name.lower().replace("-", "") == "utf8":
         return [Finding("encoding", "ok", "file names are UTF-8")]
-    message = f"by the locale, file names are {name}; the ids of videos are UTF-8 all the same"
+    message = f"the locale encodes file names as {name}; ids of videos are always UTF-8"
     return [Finding("encoding", "ok", message)]

@@ -35,7 +35,7 @@ MISSING_LIBRARY = "cannot open shared object file"
 
 
 def explain_import_error(error: Exception) -> str | None:
-    """Say in one line which package cannot be imported, why, and which command helps.
+    """Describe in one line which package cannot be imported, why, and which command helps.
 
     Args:
         error: An ImportError, or the OSError of a library that a package loads by itself.
@@ -94,7 +94,7 @@ def find_failed_module(error: BaseException) -> str | None:
 
 
 def format_install_command(*requirements: str) -> str:
-    """Format the command that brings packages into the ranges that flowkit declares."""
+    """Format the command that installs versions within the ranges that flowkit declares."""
     return " ".join(("pip install", DISTRIBUTION, *(f"'{item}'" for item in requirements)))
 
 

@@ -1,4 +1,8 @@
-"""Check the resources that a process gets: cores, memory, open files and shared memory."""
+"""Check the resources of this process: CPU cores, memory, open files and shared memory.
+
+Containers and batch schedulers restrict a process by a Linux control group (cgroup), so it may use
+less than the machine has.
+"""
 
 import os
 import resource
@@ -11,9 +15,9 @@ GIB = 1 << 30
 WORKER_BYTES = 3 * GIB // 2
 """Memory that an extraction worker needs at most, in bytes."""
 OPEN_FILES = 4096
-"""Sufficient limit on open files."""
+"""Limit on open files that is enough for Ray with many workers."""
 SHARED_MEMORY = 256 << 20
-"""Sufficient shared memory in bytes; flowkit's Ray object store takes 80 MiB of it."""
+"""Shared memory that is enough, in bytes; the object store of Ray uses 80 MiB of it."""
 
 
 def check_cores() -> list[Finding]:
@@ -25,33 +29,34 @@ def check_cores() -> list[Finding]:
     return [Finding("cores", "ok", f"{total} CPU cores")]
 
 
-def count_usable_cores(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> float:
+def count_usable_cores(procfs: Path = Path("/proc"), sysfs: Path = Path("/sys")) -> float:
     """Count the CPU cores that this process may use.
 
     Args:
-        proc: Mount point of procfs.
-        sys: Mount point of sysfs.
+        procfs: Mount point of procfs.
+        sysfs: Mount point of sysfs.
 
     Returns:
-        The smaller of the CPU affinity and the quota of the cgroup, which may be a fraction.
+        The smaller of the number of cores in the CPU affinity and the quota of the cgroup, which
+        may be a fraction of a core.
     """
-    allowed = float(len(os.sched_getaffinity(0)))
-    limits = [text.split() for text in read_cgroup_files("cpu.max", proc, sys)]
-    quotas = read_cgroup_files("cpu.cfs_quota_us", proc, sys, "cpu")
-    periods = read_cgroup_files("cpu.cfs_period_us", proc, sys, "cpu")
+    usable = float(len(os.sched_getaffinity(0)))
+    limits = [text.split() for text in read_cgroup_files("cpu.max", procfs, sysfs)]
+    quotas = read_cgroup_files("cpu.cfs_quota_us", procfs, sysfs, "cpu")
+    periods = read_cgroup_files("cpu.cfs_period_us", procfs, sysfs, "cpu")
     limits += map(list, zip(quotas, periods, strict=False))
     for quota, period in limits:
         if quota != "max" and int(quota) > 0:
-            allowed = min(allowed, int(quota) / int(period))
-    return allowed
+            usable = min(usable, int(quota) / int(period))
+    return usable
 
 
-def measure_usable_memory(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> int:
+def measure_usable_memory(procfs: Path = Path("/proc"), sysfs: Path = Path("/sys")) -> int:
     """Measure the memory that this process may use.
 
     Args:
-        proc: Mount point of procfs.
-        sys: Mount point of sysfs.
+        procfs: Mount point of procfs.
+        sysfs: Mount point of sysfs.
 
     Returns:
         The smaller of the machine's memory and the limit of the cgroup, in bytes.
@@ -59,25 +64,27 @@ def measure_usable_memory(proc: Path = Path("/proc"), sys: Path = Path("/sys")) 
     import psutil
 
     limits = [psutil.virtual_memory().total]
-    limits += [int(text) for text in read_cgroup_files("memory.max", proc, sys) if text != "max"]
-    limits += map(int, read_cgroup_files("memory.limit_in_bytes", proc, sys, "memory"))
+    limits += [
+        int(text) for text in read_cgroup_files("memory.max", procfs, sysfs) if text != "max"
+    ]
+    limits += map(int, read_cgroup_files("memory.limit_in_bytes", procfs, sysfs, "memory"))
     return min(limits)
 
 
-def read_cgroup_files(name: str, proc: Path, sys: Path, controller: str = "") -> list[str]:
+def read_cgroup_files(name: str, procfs: Path, sysfs: Path, controller: str = "") -> list[str]:
     """Read a file in the cgroup of this process and in the cgroups above it.
 
     Args:
         name: Name of the file.
-        proc: Mount point of procfs.
-        sys: Mount point of sysfs.
+        procfs: Mount point of procfs.
+        sysfs: Mount point of sysfs.
         controller: Controller of cgroup version 1, such as ``cpu`` or ``memory``; "" for version 2.
 
     Returns:
         The contents of the files that exist.
     """
     try:
-        lines = (proc / "self/cgroup").read_text().splitlines()
+        lines = (procfs / "self/cgroup").read_text().splitlines()
     except FileNotFoundError:
         return []  # not Linux, or /proc is not mounted
     contents = []
@@ -85,7 +92,7 @@ def read_cgroup_files(name: str, proc: Path, sys: Path, controller: str = "") ->
         _, names, path = line.split(":", 2)
         if controller not in names.split(","):
             continue
-        top = sys / "fs/cgroup" / controller
+        top = sysfs / "fs/cgroup" / controller
         folder = top / path.lstrip("/")
         # In a container the path may be that of the host, and only the top folder exists.
         for ancestor in (folder, *folder.parents):
@@ -104,6 +111,7 @@ def check_memory() -> list[Finding]:
     message = f"{available / GIB:.1f} of {usable / GIB:.1f} GiB memory available"
     if workers < 1:
         advice = "one worker may need 1.5 GiB: close other programs, or use another machine"
+        # Small videos need much less, so a third of it may do.
         status: Status = "fail" if available < WORKER_BYTES // 3 else "warn"
         return [Finding("memory", status, message, advice)]
     if workers < int(count_usable_cores()):
@@ -125,10 +133,12 @@ def check_open_files(limits: tuple[int, int] | None = None) -> list[Finding]:
     message = f"limit on open files: {'no limit' if soft == unlimited else soft}"
     if soft == unlimited or soft >= OPEN_FILES:
         return [Finding("open files", "ok", message)]
-    advice = f"ulimit -n {OPEN_FILES}"
+    advice = f"run: ulimit -n {OPEN_FILES}"
     if hard != unlimited and hard < OPEN_FILES:
         file = "/etc/security/limits.conf"
-        advice = f"ask for nofile {OPEN_FILES} in {file} (the hard limit is {hard})"
+        advice = (
+            f"an administrator can set nofile to {OPEN_FILES} in {file} (the hard limit is {hard})"
+        )
     return [Finding("open files", "warn", message, advice)]
 
 
@@ -142,11 +152,12 @@ def check_shared_memory(folder: Path = Path("/dev/shm")) -> list[Finding]:
         One finding.
     """
     if not folder.is_dir():
-        message, advice = f"no {folder}", "Ray will use the disk; in a container: --shm-size=1g"
+        message = f"there is no {folder}, so Ray uses the disk"
+        advice = "start the container with --shm-size=1g"
         return [Finding("shared memory", "warn", message, advice)]
     free = shutil.disk_usage(folder).free
     message = f"{free / GIB:.2f} GiB free in {folder}"
     if free < SHARED_MEMORY:
-        advice = "in a container: --shm-size=1g; elsewhere remove stale files there"
+        advice = f"start the container with --shm-size=1g, or remove stale files in {folder}"
         return [Finding("shared memory", "warn", message, advice)]
     return [Finding("shared memory", "ok", message)]

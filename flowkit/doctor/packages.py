@@ -57,7 +57,7 @@ def check_packages(distribution: str = DISTRIBUTION) -> list[Finding]:
     try:
         declared = [Requirement(line) for line in requires(distribution) or []]
     except PackageNotFoundError:
-        advice = f"pip install {distribution}, so that its packages come along"
+        advice = f"pip install {distribution}, which also installs the packages that it needs"
         return [Finding("packages", "warn", f"{distribution} is not installed", advice)]
     needed = [item for item in declared if not item.marker or item.marker.evaluate({"extra": ""})]
     ranges = {item.name: str(item.specifier) for item in needed}
@@ -153,19 +153,19 @@ def check_opencv(installed: tuple[str, ...] | None = None) -> list[Finding]:
 
 
 def check_distributions(
-    path: list[str] | None = None, known: Collection[Path] = ()
+    path: list[str] | None = None, reported: Collection[Path] = ()
 ) -> list[Finding]:
     """Check that no other distribution has packages of our names or overwrote our files.
 
     Args:
         path: Folders to search for metadata (default: ``sys.path``).
-        known: Folders whose distributions are reported already.
+        reported: Folders whose distributions are reported already.
 
     Returns:
         A finding for each problem.
     """
     changed = find_changed_files(path)
-    others = [item for item in find_other_distributions(path) if item.folder not in known]
+    others = [item for item in find_other_distributions(path) if item.folder not in reported]
     status: Status = "fail" if changed else "warn"
     findings = [Finding("names", status, item.message, item.advice) for item in others]
     if changed:

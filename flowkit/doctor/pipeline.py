@@ -50,7 +50,7 @@ class TrialExtraction:
 
     def __init__(self, folder: Path) -> None:
         """Choose the paths of the store and the videos, which are not created yet."""
-        self.store = folder / "store"
+        self.store_path = folder / "store"
         self._videos = folder / "videos"
         self._frames: list[NDArray[np.uint8]] = []
         self._flow: NDArray[np.uint8] | None = None
@@ -151,7 +151,9 @@ class TrialExtraction:
         table, videos = folder.scan_folder(self._videos)
         options = Options(workers=0, streams=("rgb", "flow", "audio"))
         console = Console(stderr=True, quiet=True)
-        summary = extract(videos, self.store, make_recipe(), options, table=table, console=console)
+        summary = extract(
+            videos, self.store_path, make_recipe(), options, table=table, console=console
+        )
         if summary.interrupted:
             raise KeyboardInterrupt
         reasons = "; ".join(failure.reason for failure in summary.failed)
@@ -166,7 +168,7 @@ class TrialExtraction:
         """Verify all bytes, images and counts of the store."""
         from flowkit.store.integrity.verify import verify
 
-        report = verify(self.store, deep=True)
+        report = verify(self.store_path, deep=True)
         expect(report.clean, "; ".join(map(str, report.problems)))
         expect(report.videos > 0, "expected videos to verify, got none")
         return f"{report.shards} shards, {report.bytes:,} bytes"
@@ -177,7 +179,7 @@ class TrialExtraction:
 
         from flowkit.store import Store
 
-        store = Store(self.store)
+        store = Store(self.store_path)
         expect(len(store) == VIDEOS, f"expected {VIDEOS} videos, got {len(store)}")
         for id in store:
             video = store[id]

@@ -1,10 +1,12 @@
-"""List the steps that other packages add to `flowkit doctor`, such as the training of `train`.
+"""List the trial steps that other packages, such as `train`, add to `flowkit doctor`.
 
 A package adds a step with an entry point of the group ``flowkit.checks``, which names a function
-``check(store, folder) -> str``. The function does some real work, returns what it did ("1 step on
-cuda"), and raises an exception if something is wrong. The store holds four videos with RGB, flow
-and audio: of each of the classes ``left`` and ``right``, one video in the subset ``train`` and one
-in ``test``. The folder is empty, and is removed afterwards.
+``check(store_path, folder) -> str``. The function uses the store, for example to train for a step.
+It returns a description such as "1 step on cuda", and raises an exception if something is wrong.
+
+The store holds four videos with the streams ``rgb``, ``flow`` and ``audio``. Each of the classes
+``left`` and ``right`` has one video in the subset ``train`` and one in ``test``. The folder is
+empty, and is removed afterwards.
 """
 
 from importlib.metadata import EntryPoint, entry_points
@@ -16,30 +18,37 @@ GROUP = "flowkit.checks"
 """Name of the entry-point group."""
 
 
-def list_plugin_steps(store: Path, folder: Path, needs: tuple[str, ...]) -> list[TrialStep]:
-    """List a step for each installed entry point.
+def list_plugin_steps(
+    store_path: Path, folder: Path, required_topics: tuple[str, ...]
+) -> list[TrialStep]:
+    """Make a trial step for each installed entry point of the group.
 
     Args:
-        store: Store that the checks use, once the steps in ``needs`` are done.
-        folder: Folder in which each check gets a folder of its own.
-        needs: Topics of the steps that create the store.
+        store_path: Path of the store, which the steps in ``required_topics`` create.
+        folder: Folder in which each step gets a folder of its own.
+        required_topics: Topics of the steps that must succeed before.
 
     Returns:
-        The steps, whose topics are the names of the entry points.
+        The steps, sorted by their topics, which are the names of the entry points.
     """
-    # An old installation beside a new one may register the same entry point twice.
+    # Two installations of a package may register the same entry point twice.
     entries = {entry.name: entry for entry in entry_points(group=GROUP)}
-    return [make_step(entries[name], store, folder / name, needs) for name in sorted(entries)]
+    return [
+        make_step(entries[name], store_path, folder / name, required_topics)
+        for name in sorted(entries)
+    ]
 
 
-def make_step(entry: EntryPoint, store: Path, folder: Path, needs: tuple[str, ...]) -> TrialStep:
-    """Make the step of one entry point, which is imported only when the step runs.
+def make_step(
+    entry: EntryPoint, store_path: Path, folder: Path, required_topics: tuple[str, ...]
+) -> TrialStep:
+    """Make the trial step of one entry point, which is imported only when the step runs.
 
     Args:
         entry: The entry point.
-        store: Store that the check uses.
-        folder: Folder for the check; it is created when the step runs.
-        needs: Topics of the steps that create the store.
+        store_path: Path of the store that the step uses.
+        folder: Folder for the step; it is created when the step runs.
+        required_topics: Topics of the steps that must succeed before.
 
     Returns:
         The step.
@@ -47,6 +56,6 @@ def make_step(entry: EntryPoint, store: Path, folder: Path, needs: tuple[str, ..
 
     def run() -> str:
         folder.mkdir(parents=True)
-        return str(entry.load()(store, folder))
+        return str(entry.load()(store_path, folder))
 
-    return TrialStep(entry.name, run, needs)
+    return TrialStep(entry.name, run, required_topics)

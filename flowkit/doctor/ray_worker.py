@@ -27,7 +27,7 @@ START = (
 
 
 def try_ray_worker(seconds: float = LIMIT_SECONDS) -> str:
-    """Start Ray (or join the cluster at RAY_ADDRESS), call a function in a worker, and stop Ray.
+    """Start Ray (or connect to RAY_ADDRESS), call a function in a worker, and disconnect.
 
     Args:
         seconds: How long to wait for an answer.
@@ -50,11 +50,11 @@ def try_ray_worker(seconds: float = LIMIT_SECONDS) -> str:
                 [sys.executable, "-c", START, *arguments], env=environment, stdout=output,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
-            late = ""
+            timeout_note = ""
             try:
                 child.wait(seconds + STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                late = f" within {seconds + STOP_SECONDS:.0f} s"
+                timeout_note = f" within {seconds + STOP_SECONDS:.0f} s"
             finally:
                 stop_child(child)
             output.seek(0)
@@ -63,7 +63,7 @@ def try_ray_worker(seconds: float = LIMIT_SECONDS) -> str:
             answer = json.loads(answer_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             last_line = f"; last line of its output: {lines[-1][:300]}" if lines else ""
-            message = f"the process that starts Ray gave no answer{late}{last_line}"
+            message = f"the process that starts Ray gave no answer{timeout_note}{last_line}"
             raise WrongResultError(message) from None
     if "error" in answer:
         raise WrongResultError(answer["error"])
@@ -147,10 +147,10 @@ def main(answer_file: str, seconds: float) -> None:
         answer_file: Path of the file to write.
         seconds: How long to wait for the worker.
     """
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, lambda signal_number, frame: sys.exit(128 + signal_number))
     try:
         answer = {"done": call_worker(seconds)}
     except Exception as error:  # noqa: BLE001
-        # The message of flowkit refers to this very command.
+        # The user runs this command already.
         answer = {"error": describe_error(error).replace("`flowkit doctor` says more, ", "")}
     Path(answer_file).write_text(json.dumps(answer), encoding="utf-8")

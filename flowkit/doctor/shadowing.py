@@ -33,7 +33,7 @@ class Shadow:
         for other in find_other_distributions([str(self.path.parent)]):
             if self.name in other.packages:
                 return f"it belongs to {other.name} {other.version}: {other.advice}"
-        return "rename that file or folder, or take its folder off PYTHONPATH"
+        return "rename that file or folder, or remove its folder from PYTHONPATH"
 
 
 def find_shadows(path: list[str] | None = None, installed: Path = ROOT) -> list[Shadow]:

@@ -1,8 +1,8 @@
 """Run the checks of `flowkit doctor`, so that a check that breaks does not stop the others.
 
-A check returns findings. A trial step does what an extraction or a training does, and returns a
-text that says what it did; its finding adds the time. If a step fails, the steps that need its
-result are skipped, and their findings name it.
+A check returns findings. A trial step does some of the work of an extraction or a training, and
+returns a description of it, to which its finding adds the time. If a step fails, the steps that
+require its result are skipped, and their findings name it.
 """
 
 import time
@@ -26,20 +26,20 @@ CheckFunction = Callable[[], list[Finding]]
 
 
 class WrongResultError(FlowkitError):
-    """A step ran, but its result is wrong."""
+    """A trial step ran, but its result is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialStep:
-    """A step that does what an extraction or a training does."""
+    """A step that does some of the work of an extraction or a training."""
 
     topic: str
     """What is checked, in a word or two."""
     run: Callable[[], str]
-    """Function that does the work and returns what it did, such as "8 frames of h264". If it raises
-    an exception, the step has failed for that reason.
+    """Function that does the work and returns a description, such as "8 frames of h264". If it
+    raises an exception, the step has failed for that reason.
     """
-    needs: tuple[str, ...] = ()
+    required_topics: tuple[str, ...] = ()
     """Topics of the steps that must succeed before this one runs."""
     advice: str = ""
     """What to do if the step fails; "" derives it from the error."""
@@ -48,19 +48,19 @@ class TrialStep:
 def run_steps(
     steps: Iterable[TrialStep], progress: Callable[[str], object] = lambda topic: None
 ) -> Iterator[Finding]:
-    """Run steps in order, and skip those that need a step that failed.
+    """Run trial steps in order, and skip those that require a step that failed.
 
     Args:
-        steps: Steps in an order in which no step needs a later one.
+        steps: Steps in an order in which no step requires a later one.
         progress: Called with the topic of each step before it runs.
 
     Yields:
-        One finding for each step: ``ok`` with the time that the step took, ``fail`` with the
+        One finding for each step: ``ok`` with its description and duration, ``fail`` with the
         reason, or ``skip``.
     """
-    causes: dict[str, str] = {}  # topic of each failed or skipped step → topic of the step to blame
+    causes: dict[str, str] = {}  # topic of a failed or skipped step → topic of the step that failed
     for step in steps:
-        cause = next((causes[topic] for topic in step.needs if topic in causes), None)
+        cause = next((causes[topic] for topic in step.required_topics if topic in causes), None)
         if cause is not None:
             causes[step.topic] = cause
             yield Finding(step.topic, "skip", f"not tried, because {cause!r} failed")
@@ -68,14 +68,14 @@ def run_steps(
         progress(step.topic)
         start = time.perf_counter()
         try:
-            done = step.run()
+            description = step.run()
         except Exception as error:  # noqa: BLE001
             causes[step.topic] = step.topic
             advice = step.advice or suggest_advice(error)
             yield Finding(step.topic, "fail", describe_error(error), advice)
         else:
             seconds = time.perf_counter() - start
-            yield Finding(step.topic, "ok", f"{done} in {seconds:.2f} s")
+            yield Finding(step.topic, "ok", f"{description} in {seconds:.2f} s")
 
 
 def run_check(topic: str, check: CheckFunction) -> list[Finding]:
@@ -102,8 +102,8 @@ def describe_error(error: Exception, packages: Mapping[str, Path] | None = None)
         packages: Folders of our packages by name (default: the installed ones).
 
     Returns:
-        The message. Unless flowkit raised the error on purpose, its type is added, and the file
-        and line where it was raised.
+        The message. Unless it is an error that flowkit raises itself, its type is added, and the
+        file and line where it was raised.
     """
     text = " ".join(str(error).split())
     if isinstance(error, FlowkitError):

@@ -36,19 +36,19 @@ class RequiredSpace:
     """Estimated bytes of a stored video."""
 
 
-def check_storage(store: Path, required: RequiredSpace | None = None) -> list[Finding]:
+def check_storage(store_path: Path, required: RequiredSpace | None = None) -> list[Finding]:
     """Run all checks of the path of a store.
 
     Args:
-        store: Path where the store is or will be.
+        store_path: Path where the store is or will be.
         required: Space that the store will need, if it is known.
 
     Returns:
         The findings.
     """
-    folder = find_existing_folder(store)
+    folder = find_existing_folder(store_path)
     return [
-        *check_free_space(store, required),
+        *check_free_space(store_path, required),
         *check_filesystem(find_filesystem_type(folder), folder),
         *check_writing(folder),
     ]
@@ -60,44 +60,44 @@ def find_existing_folder(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
-def check_free_space(store: Path, required: RequiredSpace | None) -> list[Finding]:
+def check_free_space(store_path: Path, required: RequiredSpace | None) -> list[Finding]:
     """Check that there is enough free space for the videos that are not stored yet.
 
     Args:
-        store: Path where the store is or will be.
+        store_path: Path where the store is or will be.
         required: Space that the store will need, if it is known.
 
     Returns:
         One finding.
     """
-    free = shutil.disk_usage(find_existing_folder(store)).free
+    free = shutil.disk_usage(find_existing_folder(store_path)).free
     if required is None:
-        message = f"{free / GB:.1f} GB free at {store}"
-        advice = "name the dataset with --dataset to see what it needs"
+        message = f"{free / GB:.1f} GB free at {store_path}"
+        advice = "name the dataset with --dataset to see how much space it needs"
         return [Finding("disk", "warn" if free < LOW_SPACE else "ok", message, advice)]
-    stored = count_stored_bytes(store)
-    rest = max(0, required.videos * required.bytes_per_video - stored)
+    stored = count_stored_bytes(store_path)
+    missing_bytes = max(0, required.videos * required.bytes_per_video - stored)
     message = (
-        f"{free / GB:.1f} GB free at {store}; {required.videos:,} videos of {required.dataset} "
-        f"need about {rest / GB:.1f} GB"
+        f"{free / GB:.1f} GB free at {store_path}; {required.videos:,} videos of "
+        f"{required.dataset} need about {missing_bytes / GB:.1f} GB"
         + (f" more ({stored / GB:.1f} GB are there)" if stored else "")
     )
-    if free < rest:
+    if free < missing_bytes:
         advice = "choose a larger disk with --store, or a part of the dataset with --subset"
         return [Finding("disk", "fail", message, advice)]
     # The estimate is rough, and nearly full file systems are slow, so a fifth more is required.
-    if free < rest * 1.2:
+    if free < missing_bytes * 1.2:
         return [Finding("disk", "warn", message, "free more space: the estimate is rough")]
     return [Finding("disk", "ok", message)]
 
 
-def count_stored_bytes(store: Path) -> int:
+def count_stored_bytes(store_path: Path) -> int:
     """Count the bytes of the files in a store; 0 if it does not exist yet."""
-    if not (store / "store.json").is_file():
+    if not (store_path / "store.json").is_file():
         return 0
     return sum(
         (Path(folder) / name).lstat().st_size
-        for folder, _, names in os.walk(store)
+        for folder, _, names in os.walk(store_path)
         for name in names
     )
 
@@ -118,11 +118,11 @@ def find_filesystem_type(folder: Path, mounts: Path = Path("/proc/self/mountinfo
         return ""
     longest, filesystem_type = "", ""
     for line in lines:
-        left, _, right = line.partition(" - ")
+        mount_fields, _, type_fields = line.partition(" - ")
         # mountinfo writes blanks in paths as octal escapes.
-        mount_point = left.split()[4].replace("\\040", " ")
+        mount_point = mount_fields.split()[4].replace("\\040", " ")
         if folder.resolve().is_relative_to(mount_point) and len(mount_point) >= len(longest):
-            longest, filesystem_type = mount_point, right.split()[0]
+            longest, filesystem_type = mount_point, type_fields.split()[0]
     return filesystem_type
 
 
@@ -185,7 +185,14 @@ def check_lock(descriptor: int, folder: Path) -> list[Finding]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         message = f"files in {folder} cannot be locked: {error.strerror}"
-        return [Finding("locks", "fail", message, "mount it with locks ('flock' on Lustre)")]
+        return [
+            Finding(
+                "locks",
+                "fail",
+                message,
+                "mount the file system with locks (option 'flock' on Lustre)",
+            )
+        ]
     return [Finding("locks", "ok", f"files in {folder} can be written and locked")]
 
 

@@ -17,13 +17,13 @@ from flowkit.version import __version__
 class Actor:
     """A process with one worker for each lane.
 
-    Lanes work in parallel, and the other methods return while :meth:`extract` is running.
+    Lanes work in parallel, and the other methods can be called while :meth:`extract` is running.
 
     Args:
-        setup: Makes the workers.
+        setup: The settings from which the workers are made.
         journal: File to which the process writes a crash; removed when all lanes are closed.
         token: Name of a file in the store's journal folder, to check that the node sees the store.
-        sample: A source, to check that the node sees the dataset.
+        sample: Path of one source, to check that the node sees the dataset.
         lanes: Number of lanes.
     """
 
@@ -72,7 +72,7 @@ class Actor:
         gpu_timer.pop_times()  # the GPU was not idle while the process started
         return f"{host} {__version__}"
 
-    def extract(self, job: WorkerTask, lane: int = 0) -> Any:
+    def extract(self, task: WorkerTask, lane: int = 0) -> Any:
         """Extract one video in a lane.
 
         Returns:
@@ -80,7 +80,7 @@ class Actor:
             error.
         """
         try:
-            return self._workers[lane].extract(job)
+            return self._workers[lane].extract(task)
         except StoreError as error:
             return error
         except DeviceError as error:

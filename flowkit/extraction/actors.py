@@ -1,8 +1,9 @@
 """Actors of a Ray run as the driver sees them, and how many of them are started.
 
-On CPUs an actor takes one core and has one lane, which extracts one video at a time. On GPUs an
-actor takes one GPU and that GPU's share of its node's cores, with a lane for each core: while
-some lanes decode, encode and write, others compute flow on the GPU.
+A lane is one of the workers in an actor; it extracts one video at a time. On CPUs an actor uses one
+core and has one lane. On GPUs an actor uses one GPU and an equal share of its node's cores (cores
+divided by GPUs), with one lane for each of these cores: while some lanes decode, encode and write,
+others compute flow on the GPU.
 """
 
 import time
@@ -36,12 +37,12 @@ class Lane:
     handle: ActorHandle
     """Its actor."""
     index: int
-    """Its number within the actor."""
+    """Its index within the actor, from 0."""
     call: Any
     """Ray's reference to the call in progress; None between calls."""
     state: str = "starting"
     """starting → idle ⇄ working → closing."""
-    job: WorkerTask | None = None
+    task: WorkerTask | None = None
     """The task in progress."""
     heartbeat: int = -1
     """Last value of the worker's frame counter."""
@@ -60,11 +61,11 @@ class PoolSize:
     """How many actors and lanes a run has."""
 
     workers: int
-    """Lanes in all."""
+    """Total number of lanes."""
     lanes: int
-    """Most lanes of an actor."""
+    """Largest number of lanes of an actor."""
     actors: int
-    """Most actors at once."""
+    """Largest number of actors at once."""
     gpus: int
     """GPUs of an actor, 0 or 1."""
     cores: int = 1

@@ -34,11 +34,12 @@ def extract(
     retry_failed: bool = False,
     progress: bool = True,
 ) -> Summary:
-    """Extract videos into a frame store; call it again to go on after any interruption.
+    """Extract videos into a frame store; call it again to continue after an interruption.
 
     Args:
         videos: A folder with one folder per class, whose names are labels; or files, or folders.
-        store: Folder of the store, made if missing; arguments left out are taken from it.
+        store: Folder of the store, created if missing. Settings that are
+            not given are read from an existing store.
         streams: Any of "rgb", "flow" and "audio".
         preset: Flow preset: "paper" (the default), "accurate" or "fast".
         bound: Displacement in pixels at which flow is truncated. Default: 20.
@@ -46,7 +47,7 @@ def extract(
         short_side: Length in pixels that the shorter side is resized to, instead of `size`.
         keep_size: Store frames in the size that each video has.
         fps: Frame rate to resample to. Default: every frame.
-        workers: Ray actors, one core or GPU each; None: all cores; 0: this process, without Ray.
+        workers: Videos to extract at once. None: one per core; 0: this process, without Ray.
         backend: Flow backend: a key of `flowkit.flow.BACKENDS`, or "auto".
         update: Extract videos again whose file has changed.
         retry_failed: Try videos again that failed before.

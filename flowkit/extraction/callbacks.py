@@ -1,4 +1,7 @@
-"""Define what the executors of a run, on Ray or in this process, call while they work."""
+"""Define the callbacks of a run, which report its progress and tell whether it must stop.
+
+The Ray driver (driver.py) and the executor without Ray (in_process.py) call them.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +12,13 @@ from flowkit.extraction.interrupt import Interrupt
 
 @dataclass(frozen=True)
 class RunCallbacks:
-    """Functions that an executor calls in the thread that started it."""
+    """What an executor calls or reads, in the thread that started it."""
 
-    start: Callable[[int, str], None]
+    on_start: Callable[[int, str], None]
     """Called once, with the number of workers and the backend, when the first worker is ready."""
-    count: Callable[[Any], None]
-    """Called with each outcome."""
+    on_outcome: Callable[[Any], None]
+    """Called with the outcome of each task."""
     log: Callable[[str], None]
     """Called with each line to print."""
     interrupt: Interrupt
-    """Tells whether the run is requested to stop."""
+    """Its ``is_requested`` tells whether the user asked the run to stop."""

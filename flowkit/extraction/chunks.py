@@ -17,13 +17,13 @@ PIXEL_BYTES = 12
 CHUNK_BYTES = 32 << 20
 """Largest chunk on a CPU in bytes, unless two frames are larger."""
 CHUNK_FRAMES = 16
-"""Most frames of a chunk on a CPU."""
+"""Largest number of frames of a chunk on a CPU."""
 GPU_CHUNK_BYTES = 256 << 20
 """Largest chunk on a GPU in bytes, unless two frames are larger."""
 GPU_PAIRS = 1024
 """Pairs of frames that the lanes of a GPU keep together."""
 GPU_CHUNK_FRAMES = (32, 256)
-"""Fewest and most frames of a chunk on a GPU, as far as memory allows."""
+"""Smallest and largest number of frames of a chunk on a GPU, as far as memory allows."""
 
 
 def choose_chunk_length(frame_bytes: int, settings: WorkerSettings) -> int:
@@ -39,7 +39,7 @@ def choose_chunk_length(frame_bytes: int, settings: WorkerSettings) -> int:
     if not uses_gpu(settings.backend):
         return max(2, min(CHUNK_FRAMES, CHUNK_BYTES // max(1, frame_bytes)))
     # Four chunks per lane rather than three, since a chunk is also copied for the GPU.
-    spare = psutil.virtual_memory().available // (4 * settings.lanes)
-    fewest, most = GPU_CHUNK_FRAMES
-    wanted = min(max(GPU_PAIRS // settings.lanes, fewest), most)
-    return max(2, min(wanted, min(GPU_CHUNK_BYTES, spare) // max(1, frame_bytes)))
+    lane_bytes = psutil.virtual_memory().available // (4 * settings.lanes)
+    low, high = GPU_CHUNK_FRAMES
+    frames = min(max(GPU_PAIRS // settings.lanes, low), high)
+    return max(2, min(frames, min(GPU_CHUNK_BYTES, lane_bytes) // max(1, frame_bytes)))

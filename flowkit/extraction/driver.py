@@ -1,6 +1,6 @@
 """Drive the actors of a Ray run: keep the queue of tasks, and one video in progress per lane.
 
-    queue ─ job → actor (Worker) ─ outcome → count
+    queue ─ task → actor (Worker) ─ outcome → on_outcome
       ↑                 │ dies, or decodes no new frame
       └── retried ──────┘ in a fresh actor; then quarantined, with the reason (failure_diagnosis.py)
 
@@ -39,29 +39,30 @@ POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 5.0
 """Seconds without progress after which a worker's frame counter is read."""
 FINISH_SECONDS = 120.0
-"""Seconds that workers have to commit when the run is requested to stop."""
+"""Time in seconds that workers have to commit when the run is asked to stop."""
 MAX_FAILED_STARTS = 3
-"""Workers in a row that may die while they start."""
+"""Number of workers in a row that die while they start, after which the run fails."""
 MAX_GPU_FAILURES = 5
-"""Processes in a row that may end because their GPU failed."""
+"""Number of processes in a row that end because their GPU failed, after which the run fails."""
 
 
 class Driver:
-    """Assigns tasks to actors until all have an outcome, or the run is asked to end."""
+    """Assigns tasks to actors until all have an outcome, or the run is asked to stop."""
 
     def __init__(
         self,
         ray: Any,
-        jobs: Sequence[WorkerTask],
+        tasks: Sequence[WorkerTask],
         setup: WorkerFactory,
         options: RunOptions,
         callbacks: RunCallbacks,
     ) -> None:
         self.ray, self.options, self.callbacks = ray, options, callbacks
-        self.queue = deque(jobs)
-        self.suspects: deque[WorkerTask] = deque()  # their workers died: each waits for a fresh one
-        # A video that this node can read: a node that cannot read it must not work on this run.
-        readable = (job.source for job in jobs if os.access(job.source, os.R_OK))
+        self.queue = deque(tasks)
+        # Tasks whose workers died; each is tried again alone in a new actor.
+        self.suspects: deque[WorkerTask] = deque()
+        # A source that this node can read: an actor on a node that does not see it raises an error.
+        readable = (task.source for task in tasks if os.access(task.source, os.R_OK))
         self.sample = next(readable, setup.root)
         self.lanes: list[Lane] = []
         self.started = False
@@ -71,14 +72,14 @@ class Driver:
         self.journals = setup.root / "journal"
         self.prefix = "{}-of-{}.".format(*setup.part)
         self.token = f"{self.prefix}seen-{uuid.uuid4().hex}"
-        self.size = setup.choose_size(ray.nodes(), options.workers, len(jobs))
+        self.size = setup.choose_size(ray.nodes(), options.workers, len(tasks))
         self.setup = replace(setup, lanes=self.size.lanes)
         self.actor_class = ray.remote(max_restarts=0, max_task_retries=0)(Actor)
 
     def run(self) -> None:
-        """Run all tasks; raise what made the store unusable after complete videos are committed."""
+        """Run all tasks; commit complete videos before an error of the store is raised."""
         self.journals.mkdir(exist_ok=True)
-        # This run holds the lock, so that any journal there is of a killed run.
+        # This run holds the lock, so any journal in the folder was left by a killed run.
         for journal in self.journals.iterdir():
             if self.setup.part == (0, 1) or journal.name.startswith(self.prefix):
                 journal.unlink(missing_ok=True)
@@ -103,20 +104,20 @@ class Driver:
         return sum(lane.state == "working" for lane in self.lanes)
 
     def _start_actors(self) -> None:
-        """Start as many lanes as there is work for, up to the number of workers and of GPUs.
+        """Start actors until each task has a lane, or the limits of `PoolSize` are reached.
 
-        A video whose worker died gets an actor with one lane, so that no other can be suspected.
+        A task whose worker died gets an actor with one lane, so that a second death has one cause.
         """
         busy = [lane for lane in self.lanes if lane.state != "closing"]
         work = len(self.queue) + len(self.suspects) + self._count_working()
-        room = min(self.size.workers, work) - len(busy)
+        new_lanes = min(self.size.workers, work) - len(busy)
         actors = len({lane.handle for lane in self.lanes})
         single_lanes = sum(lane.fresh and lane.handle.lanes == 1 for lane in busy)
-        while room > 0 and actors < self.size.actors:
-            lanes = 1 if len(self.suspects) > single_lanes else min(self.size.lanes, room)
+        while new_lanes > 0 and actors < self.size.actors:
+            lanes = 1 if len(self.suspects) > single_lanes else min(self.size.lanes, new_lanes)
             self._start_actor(lanes)
             single_lanes += lanes == 1
-            actors, room = actors + 1, room - lanes
+            actors, new_lanes = actors + 1, new_lanes - lanes
 
     def _start_actor(self, lanes: int) -> None:
         journal = self.journals / f"{self.prefix}{uuid.uuid4().hex}"
@@ -131,19 +132,19 @@ class Driver:
         for lane in self.lanes:
             if lane.state != "idle":
                 continue
-            alone = lane.handle.lanes == 1
-            jobs = self.suspects if alone and lane.fresh and self.suspects else self.queue
-            if alone and not lane.fresh and self.size.lanes > 1:
-                jobs = deque()  # its GPU is needed by an actor with all lanes again
-            if jobs:
-                lane.job = jobs.popleft()
-                lane.call = lane.handle.actor.extract.remote(lane.job, lane.index)
+            is_single = lane.handle.lanes == 1
+            tasks = self.suspects if is_single and lane.fresh and self.suspects else self.queue
+            if is_single and not lane.fresh and self.size.lanes > 1:
+                tasks = deque()  # closed, to free its GPU for an actor with all lanes
+            if tasks:
+                lane.task = tasks.popleft()
+                lane.call = lane.handle.actor.extract.remote(lane.task, lane.index)
                 lane.state, lane.fresh = "working", False
                 lane.heartbeat, lane.progress_time = -1, time.monotonic()
             else:
-                self._close(lane)
+                self._close_lane(lane)
 
-    def _close(self, lane: Lane) -> None:
+    def _close_lane(self, lane: Lane) -> None:
         lane.call, lane.state = lane.handle.actor.close.remote(lane.index), "closing"
 
     def _process_calls(self, seconds: float) -> None:
@@ -170,24 +171,24 @@ class Driver:
 
     def _process_result(self, lane: Lane, result: Any) -> None:
         """Process the result of a call that succeeded."""
-        job, lane.job = lane.job, None
+        task, lane.task = lane.task, None
         if lane.state == "starting":
             self._check_version(result)
             self.failed_starts = 0
             if not self.started:
                 self.started = True
-                self.callbacks.start(self.size.workers, self.setup.backend)
+                self.callbacks.on_start(self.size.workers, self.setup.backend)
         elif lane.state == "closing":
             self.error = self.error or result
             self._remove_lane(lane)
             return
         elif isinstance(result, StoreError):
             self.error = self.error or result
-            assert job is not None
-            self.queue.append(job)
+            assert task is not None
+            self.queue.append(task)
         else:
             self.gpu_failures = 0
-            self.callbacks.count(result)
+            self.callbacks.on_outcome(result)
         lane.state = "idle"
 
     def _handle_error(self, lane: Lane, error: Exception) -> None:
@@ -203,25 +204,27 @@ class Driver:
         """Handle the death of an actor: decide whether this lane's video caused it."""
         trace = self._read_trace(lane, error)
         self._remove_lane(lane)
-        job = lane.job
-        if job is None:
+        task = lane.task
+        if task is None:
             return
         time.sleep(0.2)  # until the kernel has released the locks of the dead process
         setup, callbacks = self.setup, self.callbacks
         recovery = recover(setup.root, part=setup.part, wait_seconds=0.0, log=callbacks.log)
-        done, left = job.divide(recovery.salvaged)
+        done, remaining = task.divide(recovery.salvaged)
         if done is not None:
-            callbacks.count(done.make_outcome("done"))
-        if left is None:
+            callbacks.on_outcome(done.make_outcome("done"))
+        if remaining is None:
             return
         diagnosis = diagnose_failure(error, trace, lane.hung, self.options.stall_seconds)
-        if left.attempt < diagnosis.tries:
-            callbacks.log(f"retrying {left.id} in a fresh worker: {diagnosis.reason}")
-            self.suspects.extend(left.make_retries())
+        if remaining.attempt < diagnosis.tries:
+            callbacks.log(f"retrying {remaining.id} in a fresh worker: {diagnosis.reason}")
+            self.suspects.extend(remaining.make_retries())
             return
-        status: Status = "failed" if diagnosis.is_video_at_fault else "stopped"
-        reason = f"{printable_path(left.source)}: {diagnosis.reason}, {left.attempt} times"
-        callbacks.count(left.make_outcome(status, diagnosis.kind, reason))
+        status: Status = "failed" if diagnosis.blames_video else "stopped"
+        reason = (
+            f"{printable_path(remaining.source)}: {diagnosis.reason}, {remaining.attempt} times"
+        )
+        callbacks.on_outcome(remaining.make_outcome(status, diagnosis.kind, reason))
 
     def _read_trace(self, lane: Lane, error: Exception) -> str:
         """Read why an actor died, and count its death once for all its lanes."""
@@ -245,7 +248,7 @@ class Driver:
         return handle.trace
 
     def _kill_hung_workers(self) -> None:
-        """Kill workers that yield no new frame for too long."""
+        """Kill workers that have produced no new frame for ``stall_seconds``."""
         now = time.monotonic()
         stall_seconds = self.options.stall_seconds
         for lane in [lane for lane in self.lanes if lane.state == "working"]:
@@ -267,7 +270,7 @@ class Driver:
                 lane.heartbeat, lane.progress_time = heartbeat, now
 
     def _finish(self) -> None:
-        """Let every worker commit; videos in progress are given up."""
+        """Let every worker commit its complete videos; videos in progress are abandoned."""
         for lane in self.lanes:
             if lane.state == "working":
                 lane.handle.actor.stop.remote(lane.index)
@@ -275,7 +278,7 @@ class Driver:
         while time.monotonic() < deadline:
             for lane in list(self.lanes):
                 if lane.state == "idle":
-                    self._close(lane)
+                    self._close_lane(lane)
                 elif lane.state == "starting":
                     self._remove_lane(lane)
             if not self.lanes:

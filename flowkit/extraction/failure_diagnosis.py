@@ -1,9 +1,10 @@
 """Decide which video, if any, made a worker process die, and whether to retry it.
 
 Only the video that it worked on is suspected. A crash leaves a trace in the actor's journal
-(faulthandler): with it, or after a hang, the video gets one more try in a fresh process and
-is then quarantined. A death without a trace (killed, or its node lost) gets one try more.
-A worker that was killed for memory, or whose GPU failed, puts no video at fault.
+(faulthandler): with it, or after a hang, the video gets one more try in a new process and is then
+quarantined. After a death without a trace (the process was killed, or its node lost), the video
+gets two more tries. A worker that was killed for memory, or whose GPU failed, does not count
+against any video.
 
 Where several lanes shared the process, the videos of all are suspected; each is retried alone.
 """
@@ -26,10 +27,10 @@ class Diagnosis:
     kind: str
     """Kind of failure, as failures.jsonl records it."""
     reason: str
-    """What happened, for people."""
+    """What happened, as it is printed."""
     tries: int
-    """How often the video is tried in all."""
-    is_video_at_fault: bool = True
+    """Total number of times that the video is tried."""
+    blames_video: bool = True
     """Whether the video counts as failed after the last try."""
 
 
@@ -45,9 +46,9 @@ def diagnose_failure(error: Exception, trace: str, hung: bool, stall_seconds: fl
     if hung:
         return Diagnosis("hang", f"it showed no new frame for {stall_seconds:g} s", 2)
     if "low on memory" in str(error):
-        return Diagnosis("memory", "its worker was killed for memory", 5, is_video_at_fault=False)
+        return Diagnosis("memory", "its worker was killed for memory", 5, blames_video=False)
     if trace.startswith(GPU_FAILED):
-        return Diagnosis("gpu", trace.removeprefix(GPU_FAILED), 3, is_video_at_fault=False)
+        return Diagnosis("gpu", trace.removeprefix(GPU_FAILED), 3, blames_video=False)
     if trace:
         return Diagnosis("crash", f"its worker crashed: {trace}", 2)
     return Diagnosis("lost", "its worker was killed or lost", 3)
@@ -77,8 +78,8 @@ def write_device_error(journal: TextIO, error: Exception) -> None:
 
 
 def shorten_ray_error(error: Exception) -> str:
-    """Return the reason that an error of Ray names, or its first line if it names none."""
-    _, found, reason = str(error).partition("The actor is dead because ")
-    if found:
+    """Return the reason in an error message of Ray, or its first line if it has no reason."""
+    _, separator, reason = str(error).partition("The actor is dead because ")
+    if separator:
         return " ".join(reason.split())[:300]
     return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))

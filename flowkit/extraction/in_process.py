@@ -26,7 +26,7 @@ FINISH_SECONDS = 10.0
 
 
 def run_in_process(
-    jobs: Sequence[WorkerTask],
+    tasks: Sequence[WorkerTask],
     setup: WorkerFactory,
     callbacks: RunCallbacks,
     lanes: int | None = None,
@@ -34,37 +34,37 @@ def run_in_process(
     """Execute the tasks, and commit all complete videos even if the run ends early.
 
     Args:
-        jobs: The tasks, in the order in which they are started.
-        setup: Makes the workers.
-        callbacks: Functions to call while the tasks are executed.
+        tasks: The tasks, in the order in which they are started.
+        setup: The settings from which the workers are made.
+        callbacks: What is called while the tasks are executed.
         lanes: Number of videos at once. None: one on CPUs, one for each core on a GPU.
     """
-    lanes = lanes or choose_lanes(setup, len(jobs))
+    lanes = lanes or choose_lanes(setup, len(tasks))
     setup = replace(setup, lanes=lanes)
     if lanes == 1:
-        run_in_turn(jobs, setup, callbacks)
+        run_in_turn(tasks, setup, callbacks)
     else:
-        Lanes(jobs, setup, callbacks).run()
+        Lanes(tasks, setup, callbacks).run()
 
 
-def choose_lanes(setup: WorkerFactory, jobs: int) -> int:
-    """Return how many lanes a Ray actor with one GPU of this machine would have."""
+def choose_lanes(setup: WorkerFactory, tasks: int) -> int:
+    """Return as many lanes as a Ray actor with one GPU and all cores of this machine has."""
     cores = len(os.sched_getaffinity(0))
     machine = {"Alive": True, "Resources": {"CPU": cores, "GPU": 1}}
-    size = setup.choose_size([machine], None, jobs)
+    size = setup.choose_size([machine], None, tasks)
     return size.lanes if size.gpus else 1
 
 
-def run_in_turn(jobs: Sequence[WorkerTask], setup: WorkerFactory, callbacks: RunCallbacks) -> None:
+def run_in_turn(tasks: Sequence[WorkerTask], setup: WorkerFactory, callbacks: RunCallbacks) -> None:
     """Execute one task after another in the calling thread."""
     worker = setup.make_worker()
     callbacks.interrupt.on_request = worker.stop
-    callbacks.start(0, setup.backend)
+    callbacks.on_start(0, setup.backend)
     try:
-        for job in jobs:
+        for task in tasks:
             if callbacks.interrupt.is_requested:
                 break
-            callbacks.count(worker.extract(job))
+            callbacks.on_outcome(worker.extract(task))
     finally:
         worker.close()
 
@@ -76,15 +76,15 @@ class Lanes:
     shards.
 
     Args:
-        jobs: The tasks, in the order in which they are started.
-        setup: Makes the workers; tells the number of lanes.
-        callbacks: Functions to call in the calling thread.
+        tasks: The tasks, in the order in which they are started.
+        setup: The settings from which the workers are made, with the number of lanes.
+        callbacks: What is called, in the calling thread.
     """
 
     def __init__(
-        self, jobs: Sequence[WorkerTask], setup: WorkerFactory, callbacks: RunCallbacks
+        self, tasks: Sequence[WorkerTask], setup: WorkerFactory, callbacks: RunCallbacks
     ) -> None:
-        self._jobs = deque(jobs)
+        self._tasks = deque(tasks)
         self._setup, self._callbacks = setup, callbacks
         self._gpu_timer = GpuTimer()
         self._workers = [setup.make_worker(None, self._gpu_timer) for _ in range(setup.lanes)]
@@ -100,7 +100,7 @@ class Lanes:
         self._workers[0].warm_up()  # once, rather than in all lanes at the same time
         self._gpu_timer.pop_times()  # the GPU was not idle while the kernels were loaded
         self._callbacks.interrupt.on_request = self.stop
-        self._callbacks.start(len(self._workers), self._setup.backend)
+        self._callbacks.on_start(len(self._workers), self._setup.backend)
         threads = [
             threading.Thread(target=self._run_lane, args=(worker,), name=f"lane-{n}", daemon=True)
             for n, worker in enumerate(self._workers)
@@ -118,7 +118,7 @@ class Lanes:
                     error = error or message
                     self.stop()
                 else:
-                    self._callbacks.count(message)
+                    self._callbacks.on_outcome(message)
         finally:
             self.stop()
             for thread in threads:
@@ -136,10 +136,10 @@ class Lanes:
         try:
             while not (self._stopping.is_set() or self._callbacks.interrupt.is_requested):
                 try:
-                    job = self._jobs.popleft()
+                    task = self._tasks.popleft()
                 except IndexError:
                     break
-                self._messages.put(worker.extract(job))
+                self._messages.put(worker.extract(task))
         except BaseException as error:  # noqa: BLE001 (raised again in the calling thread)
             self._messages.put(error)
         try:

@@ -1,9 +1,9 @@
-"""Handle unexpected exceptions, and decide whether the video or the installation is at fault.
+"""Handle unexpected exceptions, and decide whether the video or the installation caused them.
 
 If a single video makes a library raise an unexpected exception, the video is quarantined with the
 traceback, and the run continues. If all of the first videos fail in the same way, or very many in a
-row, then flowkit or its installation is at fault: the run ends, and the videos are not quarantined,
-so that the next run tries them again.
+row, then flowkit or its installation is the cause: the run ends, and the videos are not
+quarantined, so that the next run tries them again.
 """
 
 import os
@@ -18,18 +18,18 @@ from flowkit.errors import InternalError
 from flowkit.extraction.failure_diagnosis import FRAME
 from flowkit.extraction.tasks import Outcome
 from flowkit.store.failures import Failure
-from flowkit.store.format.atomic import disk_errors
+from flowkit.store.format.atomic import convert_disk_errors
 
 KIND = "internal-error"
 """Kind of the failures that unexpected exceptions cause."""
 FIRST = 10
-"""If so many of the first videos fail in the same way, the installation is at fault."""
+"""If so many of the first videos fail in the same way, the installation is the cause."""
 IN_A_ROW = 100
-"""If so many videos in a row fail in the same way later, the installation is at fault."""
+"""If so many videos in a row fail in the same way later, the installation is the cause."""
 MESSAGE_CHARACTERS = 300
-"""Most characters of an exception's message that are kept."""
+"""Largest number of characters of an exception's message that are kept."""
 TRACEBACK_CHARACTERS = 20_000
-"""Most characters of a traceback that are kept."""
+"""Largest number of characters of a traceback that are kept."""
 LOADER_TRACEBACK = "Original Traceback (most recent call last):"
 """Line after which PyTorch writes the traceback of a loader process into a message."""
 
@@ -118,12 +118,12 @@ def check_disk(error: Exception, root: Path) -> None:
         return
     path = root if name is None else Path(os.fsdecode(name))
     if path.is_relative_to(root):
-        with disk_errors(path):
+        with convert_disk_errors(path):
             raise error
 
 
 class FailureLog:
-    """Record the failures of a run, and decide when the installation is at fault.
+    """Record the failures of a run, and decide when the installation is the cause.
 
     Args:
         record: Called with each failure, to write it to the store and count it.
@@ -143,7 +143,7 @@ class FailureLog:
         self._record_pending()
 
     def add_failure(self, failure: Failure, fault: str) -> None:
-        """Record a failure, at once or when it is known what is at fault.
+        """Record a failure, at once or when the cause is known.
 
         Args:
             failure: The failure.
@@ -168,7 +168,7 @@ class FailureLog:
         """Record the failures that are still pending; call this when the run has ended.
 
         Returns:
-            The error to raise if the installation is at fault, else None.
+            The error to raise if the installation is the cause, else None.
         """
         if not self._pending:
             return None

@@ -33,13 +33,13 @@ class Interrupt:
     def install_handlers(self) -> None:
         """Install the signal handlers, again if a library such as Ray has replaced them."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                handler = signal.signal(number, self._handle_signal)
-                self._previous_handlers.setdefault(number, handler)
+            for signal_number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.signal(signal_number, self._handle_signal)
+                self._previous_handlers.setdefault(signal_number, handler)
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous_handlers.items():
-            signal.signal(number, handler)
+        for signal_number, handler in self._previous_handlers.items():
+            signal.signal(signal_number, handler)
         if self._announcement is not None:
             self._announcement.join()
 
@@ -48,7 +48,7 @@ class Interrupt:
         self.is_requested = True
         self.on_request()
 
-    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
+    def _handle_signal(self, signal_number: int, frame: FrameType | None) -> None:
         if self.is_requested:
             raise KeyboardInterrupt
         message = "stopping: committing what is complete (again to stop at once)"

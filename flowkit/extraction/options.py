@@ -17,7 +17,7 @@ class RunOptions:
     """
 
     workers: int | None = None
-    """Number of Ray actors, each with one core or GPU. None: all; 0: this process, without Ray."""
+    """Number of videos to extract at once. None: one per core; 0: this process, without Ray."""
     part: tuple[int, int] = (0, 1)
     """The part (i, n) of the videos that this run works on, as in ``--shard i/n``."""
     limit: int | None = None
@@ -25,7 +25,7 @@ class RunOptions:
     retry_failed: bool = False
     """Try videos again that failed in earlier runs."""
     address: str | None = None
-    """Address of the Ray cluster to join. None: ``RAY_ADDRESS``, or a cluster of this machine."""
+    """Address of the Ray cluster to use. None: ``RAY_ADDRESS``, or a cluster of this machine."""
     stall_seconds: float = 300.0
     """Seconds without progress after which a worker is killed and its video given up."""
     roll_bytes: int = 1 << 30

@@ -17,7 +17,7 @@ from flowkit.store.failures import Failure
 class Plan:
     """The tasks of a run, and the videos that it does not extract."""
 
-    jobs: tuple[ExtractionTask, ...]
+    tasks: tuple[ExtractionTask, ...]
     """The tasks, the largest first."""
     done: tuple[str, ...] = ()
     """Ids of the videos that are complete in the store."""
@@ -26,7 +26,7 @@ class Plan:
     quarantined: tuple[Failure, ...] = ()
     """Earlier failures of videos whose source has not changed since."""
     beyond: int = 0
-    """Number of tasks left out by ``--limit``."""
+    """Number of videos left out by ``--limit``."""
 
 
 def make_plan(
@@ -55,7 +55,7 @@ def make_plan(
         update: Extract changed sources again, in all streams that the store has of them.
         retry_failed: Try all quarantined videos again.
     """
-    jobs: list[ExtractionTask] = []
+    tasks: list[ExtractionTask] = []
     done: list[str] = []
     changed: list[str] = []
     quarantined: list[Failure] = []
@@ -70,7 +70,7 @@ def make_plan(
             if update:
                 stored = (stream for stream in video.streams if not stream.startswith(FEATURES))
                 all_streams = tuple(dict.fromkeys((*stored, *streams)))
-                jobs.append(make_job(source, all_streams, supersedes=True))
+                tasks.append(make_task(source, all_streams, supersedes=True))
             else:
                 changed.append(source.id)
         elif not missing_streams:
@@ -79,15 +79,15 @@ def make_plan(
             quarantined.append(failure)
         else:
             frames = None if video is None else video.num_frames or None
-            jobs.append(make_job(source, missing_streams, frames=frames))
-    within_limit = sorted(jobs, key=lambda job: job.id)[:limit]
+            tasks.append(make_task(source, missing_streams, frames=frames))
+    within_limit = sorted(tasks, key=lambda task: task.id)[:limit]
     return Plan(
         # The largest first, so that no worker still has a long video when all others are done.
-        jobs=tuple(sorted(within_limit, key=lambda job: (-job.weight, job.id))),
+        tasks=tuple(sorted(within_limit, key=lambda task: (-task.weight, task.id))),
         done=tuple(done),
         changed=tuple(changed),
         quarantined=tuple(quarantined),
-        beyond=len(jobs) - len(within_limit),
+        beyond=len(tasks) - len(within_limit),
     )
 
 
@@ -120,7 +120,7 @@ def parse_part(text: str) -> tuple[int, int]:
     return i, n
 
 
-def make_job(
+def make_task(
     source: Source, streams: tuple[str, ...], *, frames: int | None = None, supersedes: bool = False
 ) -> ExtractionTask:
     """Make the task that extracts ``streams`` of a source, weighted by its file size.

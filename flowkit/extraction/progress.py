@@ -67,8 +67,8 @@ class Meter:
         if not self.console.is_terminal and now - self._line_printed >= LINE_SECONDS:
             self._line_printed = now
             share = self._weight / sum(self._weights.values())
-            left = (now - self._started) * (1 - share) / share if share else 0.0
-            self.log(f"{self._describe()}, ETA {left / 60:.0f} min")
+            seconds = (now - self._started) * (1 - share) / share if share else 0.0
+            self.log(f"{self._describe()}, ETA {seconds / 60:.0f} min")
 
     def log(self, text: str) -> None:
         """Print one line above the progress bar."""

@@ -1,4 +1,8 @@
-"""Execute the tasks of a run on Ray: join a cluster or start a local one, and run the driver."""
+"""Execute the tasks of a run on Ray, in an existing cluster or in a local one that is started.
+
+Ray calls the process that starts actors its driver. Here this process is the Ray driver, and its
+loop, which gives the tasks to the actors, is the class `Driver`.
+"""
 
 import functools
 import gc
@@ -19,7 +23,7 @@ from flowkit.extraction.callbacks import RunCallbacks
 from flowkit.extraction.driver import Driver
 from flowkit.extraction.failure_diagnosis import shorten_ray_error
 from flowkit.extraction.options import RunOptions
-from flowkit.extraction.ray_session import end_processes, find_start_error, make_session
+from flowkit.extraction.ray_session import find_start_error, kill_processes, make_session
 from flowkit.extraction.tasks import WorkerTask
 from flowkit.extraction.worker_setup import WorkerFactory
 from flowkit.flow import BACKENDS
@@ -31,33 +35,33 @@ CONNECT_SECONDS = 10.0
 
 
 def run_on_ray(
-    jobs: Sequence[WorkerTask], setup: WorkerFactory, options: RunOptions, callbacks: RunCallbacks
+    tasks: Sequence[WorkerTask], setup: WorkerFactory, options: RunOptions, callbacks: RunCallbacks
 ) -> None:
     """Execute the tasks on the cluster at ``options.address``, or on a local one for this run.
 
     Args:
-        jobs: The tasks, in the order in which they are started.
-        setup: Makes the workers.
-        options: The number of workers, and how they are watched.
-        callbacks: Functions to call while the tasks are executed.
+        tasks: The tasks, in the order in which they are started.
+        setup: The settings from which each actor makes its workers.
+        options: The number of workers, and when a worker counts as hung.
+        callbacks: What the driver calls while the tasks are executed.
 
     Raises:
         FlowkitError: Ray or the cluster cannot be used.
     """
     cores = len(os.sched_getaffinity(0))
     gpus = max(1, count_gpus()) if setup.needs_gpu else 0
-    # A GPU has one lane for each core of its share, so all cores of the machine are offered.
-    cores = max(cores, gpus) if gpus else min(options.workers or cores, len(jobs))
+    # With GPUs, the local cluster has all cores, which `choose_size` divides among the GPUs.
+    cores = max(cores, gpus) if gpus else min(options.workers or cores, len(tasks))
     with open_ray(find_address(options.address), cores, gpus) as ray:
-        callbacks.interrupt.install_handlers()  # Ray has replaced them
+        callbacks.interrupt.install_handlers()  # again, since ray.init replaces signal handlers
         if setup.backend == "auto":
             setup = replace(setup, backend=choose_backend(ray, callbacks.log))
-        Driver(ray, jobs, setup, options, callbacks).run()
+        Driver(ray, tasks, setup, options, callbacks).run()
 
 
 @contextmanager
 def open_ray(
-    address: str | None, cores: int, gpus: int, variables: Mapping[str, str] | None = None
+    address: str | None, cores: int, gpus: int, environment: Mapping[str, str] | None = None
 ) -> Iterator[Any]:
     """Connect to a Ray cluster while the context is open.
 
@@ -67,7 +71,7 @@ def open_ray(
         address: Address of the cluster; None starts a local one.
         cores: Number of CPU cores of a local cluster.
         gpus: Number of GPUs of a local cluster.
-        variables: Environment variables of the processes on the cluster.
+        environment: Environment variables to set in the processes on the cluster.
 
     Yields:
         The module ``ray``.
@@ -83,13 +87,13 @@ def open_ray(
         yield ray
         return
     options: dict[str, Any] = {"log_to_driver": False}
-    if variables:
-        options["runtime_env"] = {"env_vars": dict(variables)}
+    if environment:
+        options["runtime_env"] = {"env_vars": dict(environment)}
     with nullcontext() if address else make_session() as folder:
         if address:
-            connect(ray, address, options)
+            connect_to_cluster(ray, address, options)
         elif folder is not None:
-            start(ray, folder, cores, gpus, options)
+            start_local_cluster(ray, folder, cores, gpus, options)
         try:
             yield ray
         finally:
@@ -98,16 +102,17 @@ def open_ray(
 
 def shut_down(ray: Any) -> None:
     """Shut Ray down, and free what it holds in this process."""
-    can_wait = "wait_for_processes" in inspect.signature(ray.shutdown).parameters
-    ray.shutdown(**({"wait_for_processes": True} if can_wait else {}))
-    # Ray leaves clients that own threads in reference cycles. If they were collected in a process
-    # that is forked later (a loader worker), where those threads do not exist, that process would
-    # crash.
+    # Older versions of Ray do not have this argument.
+    has_wait_option = "wait_for_processes" in inspect.signature(ray.shutdown).parameters
+    ray.shutdown(**({"wait_for_processes": True} if has_wait_option else {}))
+    # Ray leaves objects that own threads in reference cycles, so they are collected here. A process
+    # that is forked later, such as a data loader worker, has the objects but not their threads; it
+    # would crash if it collected them.
     gc.collect()
 
 
 def find_address(address: str | None) -> str | None:
-    """Return the address of the cluster to join, or None to start a local one."""
+    """Return the address of the cluster to connect to, or None to start a local one."""
     return address or os.environ.get("RAY_ADDRESS") or None
 
 
@@ -115,27 +120,27 @@ def choose_backend(ray: Any, log: Callable[[str], None]) -> str:
     """Choose the backend of a cluster: triton if one of its GPU nodes can run it, else numba.
 
     Raises:
-        FlowkitError: No GPU node answers.
+        FlowkitError: The check did not run on any node with a GPU.
     """
     if ray.cluster_resources().get("GPU", 0) < 1:
         return "numba"
-    remote_function = ray.remote(num_gpus=1, num_cpus=0, max_retries=0)(find_obstacle)
+    remote_function = ray.remote(num_gpus=1, num_cpus=0, max_retries=0)(explain_unusable_backend)
     try:
-        obstacle = ray.get(remote_function.remote("triton"), timeout=6 * CONNECT_SECONDS)
+        reason = ray.get(remote_function.remote("triton"), timeout=6 * CONNECT_SECONDS)
     except ray.exceptions.RayError as error:
         reason = shorten_ray_error(error)
         raise FlowkitError(
-            f"no GPU node of the cluster answers whether it can compute flow: {reason}; "
-            "name the backend, --backend triton or --backend numba"
+            f"no GPU node of the cluster could be checked for the triton backend: {reason}; "
+            "choose the backend with --backend triton or --backend numba"
         ) from error
-    if obstacle is None:
+    if reason is None:
         return "triton"
-    log(f"flow runs on the CPU, since the triton backend cannot use the cluster's GPUs: {obstacle}")
+    log(f"flow runs on the CPU, since the triton backend cannot use the cluster's GPUs: {reason}")
     return "numba"
 
 
-def find_obstacle(backend: str) -> str | None:
-    """Return why a backend cannot run on this node, or None; called on the nodes of a cluster."""
+def explain_unusable_backend(backend: str) -> str | None:
+    """Return why a backend cannot be used on this node, or None if it can; Ray calls it there."""
     return BACKENDS[backend].find_obstacle()
 
 
@@ -151,7 +156,7 @@ def import_ray() -> Any:
         import ray
     except ImportError as error:
         raise FlowkitError(
-            f"Ray cannot be imported ({error}): pip install 'ray[train]', or take --workers 0, "
+            f"Ray cannot be imported ({error}): pip install 'ray[train]', or use --workers 0, "
             "which works without it"
         ) from error
 
@@ -165,19 +170,21 @@ def import_ray() -> Any:
     return ray
 
 
-def connect(ray: Any, address: str, options: Mapping[str, Any]) -> None:
-    """Join the cluster at ``address``; raise a FlowkitError if it cannot be used."""
+def connect_to_cluster(ray: Any, address: str, options: Mapping[str, Any]) -> None:
+    """Connect to the cluster at ``address``; raise a FlowkitError if it cannot be used."""
     try:
         ray.init(address=address, logging_level="ERROR", **options)
     except Exception as error:
         raise FlowkitError(
             f"cannot use Ray cluster at {address}: {shorten_ray_error(error)}; `flowkit doctor` "
             "says more, --workers 0 works without Ray (if the reason above is about tokens: copy "
-            "the head's ~/.ray/auth_token to this machine)"
+            "~/.ray/auth_token from the head node to this machine)"
         ) from error
 
 
-def start(ray: Any, folder: Path, cores: int, gpus: int, options: Mapping[str, Any]) -> None:
+def start_local_cluster(
+    ray: Any, folder: Path, cores: int, gpus: int, options: Mapping[str, Any]
+) -> None:
     """Start a local cluster with ``cores`` cores and ``gpus`` GPUs; its files go to ``folder``."""
     try:
         ray.init(
@@ -192,7 +199,7 @@ def start(ray: Any, folder: Path, cores: int, gpus: int, options: Mapping[str, A
         )
     except Exception as error:
         reason = find_start_error(folder) or shorten_ray_error(error)
-        end_processes(folder)
+        kill_processes(folder)
         raise FlowkitError(
             f"Ray does not start on this machine: {reason}; --workers 0 works without Ray, and "
             "`flowkit doctor` checks the machine"
@@ -203,10 +210,11 @@ def start(ray: Any, folder: Path, cores: int, gpus: int, options: Mapping[str, A
 def choose_auth_mode(address: str) -> None:
     """Set Ray's authentication mode, before its import, to that of the cluster at ``address``.
 
-    `ray start` requires a token once the user has one, and any earlier local run creates one.
-    ``ray.init`` does not send the token to an explicit address by itself, and a client that sends
-    it to a cluster without authentication cannot start actors there. A health check therefore
-    finds out first which mode the cluster uses.
+    A cluster started with `ray start` requires a token if its user has one in ``~/.ray``, and an
+    earlier local cluster may have written one there. ``ray.init`` sends the token only if the mode
+    is set, but a client that sends it to a cluster without authentication cannot start actors. The
+    mode of the cluster is therefore found first, by `ray health-check` without a token: it fails
+    with an error about the token if the cluster requires one.
     """
     if "RAY_AUTH_MODE" in os.environ:
         return
@@ -221,7 +229,7 @@ def choose_auth_mode(address: str) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return  # ray.init will say more
+        return  # ray.init fails as well, with a better message
     if "AuthToken" in answer.stdout + answer.stderr:
         os.environ["RAY_AUTH_MODE"] = "token"
 
@@ -233,7 +241,7 @@ def check_address(address: str) -> None:
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
-        return  # "auto" and "local" are handled by Ray
+        return  # Ray itself resolves "auto" and "local"
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:

@@ -31,10 +31,10 @@ RAY_SOCKET_BYTES = 70
 PREFIX = "flowkit-ray-"
 LOCK = "lock"
 UNLOCKED_SECONDS = 60.0
-"""Age at which a session that is not locked was left by a killed process."""
+"""Age in seconds above which an unlocked session is taken to be that of a killed process."""
 TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 HIDDEN_VARIABLES = ("PYTHONOPTIMIZE",)
-"""Variables that are unset for Ray: its agents do not start without docstrings, nor does a node."""
+"""Variables that are unset for Ray, whose nodes do not start without Python's docstrings."""
 # When a start failed, the first of these that names an error is reported. Other processes of Ray
 # only complain that an agent ended, so the logs of the agents come first.
 LOGS = (
@@ -54,13 +54,13 @@ def make_session() -> Iterator[Path]:
     the cluster down before leaving the context.
 
     Raises:
-        FlowkitError: There is no place for the folder.
+        FlowkitError: No folder with a path that is short enough can be created.
     """
     try:
         folder = make_short_folder(PREFIX, RAY_SOCKET_BYTES, os.environ.get("RAY_TMPDIR"))
     except OSError as error:
         raise FlowkitError(f"cannot start Ray: {error}; or use --workers 0") from error
-    remove_left_sessions(folder.parent)
+    remove_stale_sessions(folder.parent)
     previous = {name: os.environ.get(name) for name in (*TOKEN_VARIABLES, *HIDDEN_VARIABLES)}
     try:
         for name in HIDDEN_VARIABLES:
@@ -91,7 +91,7 @@ def lock_session(folder: Path) -> Iterator[None]:
         yield
 
 
-def remove_left_sessions(parent: Path) -> None:
+def remove_stale_sessions(parent: Path) -> None:
     """Remove the folders of this user's sessions whose processes were killed."""
     for folder in parent.glob(f"{PREFIX}*"):
         try:
@@ -114,8 +114,8 @@ def forget_token() -> None:
         raylet.Config.initialize("")
 
 
-def end_processes(folder: Path) -> None:
-    """End child processes that a failed start left running, found by the name of its folder."""
+def kill_processes(folder: Path) -> None:
+    """Kill the child processes of a failed start, which have its folder on their command line."""
     for child in psutil.Process().children(recursive=True):
         try:
             if any(str(folder) in word for word in child.cmdline()):

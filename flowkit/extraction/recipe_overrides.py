@@ -42,9 +42,9 @@ def choose_recipe(
 ) -> Recipe:
     """Choose the store recipe of a run.
 
-    A value that the user did not set is taken from the store, or in a new store from ``base``, or
-    else from the defaults. A command can thus be repeated without repeating its options. A value
-    that contradicts the store is kept here; opening the store then refuses it.
+    A value that the user did not set is that of the store; in a new store it is that of ``base``,
+    or else the default. A command can thus be repeated without its options. A value that differs
+    from the store is not checked here; `create_or_open` raises an error for it later.
 
     Args:
         root: Folder of the store.
@@ -59,7 +59,7 @@ def choose_recipe(
     base = base or Recipe()
     exists = (root / "store.json").exists()
     common = read_header(root).recipe if exists else replace(base, rgb=None, flow=None, audio=None)
-    defaults = common.joined(base)
+    defaults = common.extended_with(base)
     fps = overrides.fps if overrides.fps is not None else defaults.fps
     recipe = replace(common, resize=choose_resize(overrides, defaults.resize), fps=fps)
     if "rgb" in streams:
@@ -98,7 +98,7 @@ def choose_resize(overrides: RecipeOverrides, default: Resize) -> Resize:
     if sum(is_set) > 1:
         raise UsageError("--size, --short-side and --no-resize exclude one another; give one")
     if overrides.upsize and overrides.short_side is None:
-        raise UsageError("--upscale says how --short-side treats smaller videos; give both")
+        raise UsageError("--upscale has an effect only with --short-side; give both")
     if overrides.size is not None:
         width, height = parse_size(overrides.size)
         return Resize(mode="exact", width=width, height=height, filter=default.filter)

@@ -1,6 +1,6 @@
 """Extract the videos of a dataset that a store lacks.
 
-    located videos ─ plan ─ jobs ─ workers ─ shards ─ commit records ─ index
+    located videos ─ plan ─ tasks ─ workers ─ shards ─ commit records ─ index
                       ↑                                                  │
                       └──────────── what the store already has ──────────┘
 
@@ -89,7 +89,7 @@ class ExtractionRun(StoreRun):
         self.located, self.recipe, self.options = located, recipe, options
         self.table, self.dataset = table, dataset
         self.lanes = options.lanes
-        self.jobs: dict[str, ExtractionTask] = {}
+        self.tasks: dict[str, ExtractionTask] = {}
 
     def open_store(self) -> None:
         """See `StoreRun`."""
@@ -115,9 +115,9 @@ class ExtractionRun(StoreRun):
             update=options.update,
             retry_failed=options.retry_failed,
         )
-        self.jobs = {job.id: job for job in plan.jobs}
-        if not summary.backend and any("flow" in job.streams for job in plan.jobs):
-            check_redoable(self.recipe, self.root)
+        self.tasks = {task.id: task for task in plan.tasks}
+        if not summary.backend and any("flow" in task.streams for task in plan.tasks):
+            check_flow_recomputable(self.recipe, self.root)
             summary.backend = choose_backend(options, self.log)
         self._add_left_out_videos(plan)
         for rejected in self.located.rejected:
@@ -133,7 +133,7 @@ class ExtractionRun(StoreRun):
             roll_seconds=options.roll_seconds,
             open_video=options.open_video,
         )
-        return PlannedWork(plan.jobs, setup, {job.id: job.weight for job in plan.jobs})
+        return PlannedWork(plan.tasks, setup, {task.id: task.weight for task in plan.tasks})
 
     def _add_left_out_videos(self, plan: Plan) -> None:
         """Add the videos that the plan leaves out to the summary."""
@@ -147,9 +147,9 @@ class ExtractionRun(StoreRun):
 
     def _record_rejected(self, rejected: RejectedVideo, failures: Mapping[str, Failure]) -> None:
         """Record a file that cannot be a source as failed, unless it already is for this reason."""
-        known = failures.get(rejected.id)
-        if known is not None and known.reason == rejected.reason:
-            self.summary.quarantined.append(known)
+        earlier = failures.get(rejected.id)
+        if earlier is not None and earlier.reason == rejected.reason:
+            self.summary.quarantined.append(earlier)
             return
         failure = Failure(
             id=rejected.id,
@@ -173,11 +173,11 @@ class ExtractionRun(StoreRun):
     def add_outcome(self, outcome: Outcome) -> None:
         """See `StoreRun`."""
         self.summary.add(outcome)
-        self.summary.source_bytes += self.jobs[outcome.id].weight
+        self.summary.source_bytes += self.tasks[outcome.id].weight
 
     def make_failure(self, outcome: Outcome) -> Failure:
         """See `StoreRun`."""
-        source = self.jobs[outcome.id].source
+        source = self.tasks[outcome.id].source
         try:
             now = source.stat()
             size, mtime_ns = now.st_size, now.st_mtime_ns
@@ -198,18 +198,18 @@ class ExtractionRun(StoreRun):
     def estimate_need(self) -> str:
         """Estimate from what has been extracted so far; see `StoreRun`."""
         summary = self.summary
-        left = sum(job.weight for job in self.jobs.values()) - summary.source_bytes
+        source_bytes = sum(task.weight for task in self.tasks.values()) - summary.source_bytes
         if not summary.bytes or not summary.source_bytes:
-            return f"{format_bytes(left)} of videos are left to extract"
-        need = max(summary.bytes * left / summary.source_bytes, 1 << 20)
-        return f"all that is left to extract needs about {format_bytes(need)}"
+            return f"{format_bytes(source_bytes)} of videos remain to be extracted"
+        need = max(summary.bytes * source_bytes / summary.source_bytes, 1 << 20)
+        return f"the remaining videos need about {format_bytes(need)}"
 
     def is_committed(self, store: Store, id: str) -> bool:
         """See `StoreRun`."""
-        job, row = self.jobs[id], store.find(id)
-        if row is None or (job.supersedes and has_changed(job.source, store[row])):
+        task, row = self.tasks[id], store.find(id)
+        if row is None or (task.supersedes and has_changed(task.source, store[row])):
             return False
-        return set(job.streams) <= set(store[row].streams)
+        return set(task.streams) <= set(store[row].streams)
 
     def summarize(self, committed: int) -> None:
         """See `StoreRun`."""
@@ -237,12 +237,12 @@ def choose_backend(options: Options, log: Callable[[str], None]) -> str:
     return resolve_backend(options.backend)
 
 
-def check_redoable(recipe: Recipe, root: Path) -> None:
-    """Raise a RecipeError if flow must be computed again but its solver is unknown."""
+def check_flow_recomputable(recipe: Recipe, root: Path) -> None:
+    """Raise a RecipeError if the store's flow was imported, so that its solver is unknown."""
     if recipe.flow is None or recipe.flow.tvl1 is None:
         raise RecipeError(
-            f"sources of {root} changed, and their flow was imported, so that it cannot be redone: "
-            "expected no --update, or another store"
+            f"sources of {root} changed, but their flow was imported and cannot be computed again: "
+            "leave out --update, or use another store"
         )
 
 
@@ -251,6 +251,6 @@ def add_annotations(root: Path, table: AnnotationTable | None) -> None:
     if table is None:
         return
     stored = read_annotations(root)
-    joined = table if stored is None else stored.joined(table)
-    if joined != stored:
-        write_annotations(root, joined)
+    merged = table if stored is None else stored.merged_with(table)
+    if merged != stored:
+        write_annotations(root, merged)

@@ -21,6 +21,6 @@ def fingerprint_source(path: Path) -> Fingerprint:
 
 
 def check_unchanged(path: Path, fingerprint: Fingerprint) -> None:
-    """Raise a VideoError if the source has changed since ``fingerprint`` was taken."""
+    """Raise a VideoError if the source has changed since ``fingerprint`` was computed."""
     if fingerprint_source(path) != fingerprint:
         raise VideoError("changed", f"{path} changed while it was read; run again")

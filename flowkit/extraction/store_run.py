@@ -37,7 +37,7 @@ INDEX_SECONDS = 900.0
 class PlannedWork(NamedTuple):
     """The tasks of a run and what is needed to execute them."""
 
-    jobs: Sequence[WorkerTask]
+    tasks: Sequence[WorkerTask]
     """The tasks, in the order in which they are started."""
     setup: WorkerFactory
     """The settings from which every worker is made."""
@@ -88,7 +88,7 @@ class StoreRun(ABC):
             rebuild_index(self.root)
             work = self.make_plan(Store(self.root))
             try:
-                error = self._execute(work) if work.jobs else None
+                error = self._execute(work) if work.tasks else None
             except DiskFullError as full:
                 with suppress(DiskFullError):  # there may be no room for the index either
                     rebuild_index(self.root)
@@ -130,11 +130,11 @@ class StoreRun(ABC):
 
             failures = FailureLog(record, interrupt.request_stop)
 
-            def start(workers: int, backend: str) -> None:
+            def on_start(workers: int, backend: str) -> None:
                 self.record_start(workers, backend)
                 meter.start_clock()
 
-            def count(result: Outcome | tuple[Outcome, ...]) -> None:
+            def on_outcome(result: Outcome | tuple[Outcome, ...]) -> None:
                 nonlocal indexed
                 for outcome in result if isinstance(result, tuple) else (result,):
                     if outcome.status == "done":
@@ -148,12 +148,12 @@ class StoreRun(ABC):
                     rebuild_index(root)
                     indexed = time.monotonic()
 
-            callbacks = RunCallbacks(start, count, meter.log, interrupt)
+            callbacks = RunCallbacks(on_start, on_outcome, meter.log, interrupt)
             try:
                 if options.workers == 0:
-                    run_in_process(work.jobs, work.setup, callbacks, self.lanes)
+                    run_in_process(work.tasks, work.setup, callbacks, self.lanes)
                 else:
-                    run_on_ray(work.jobs, work.setup, options, callbacks)
+                    run_on_ray(work.tasks, work.setup, options, callbacks)
             finally:
                 is_requested = interrupt.is_requested
                 self._summary.interrupted = is_requested and not failures.blames_installation
@@ -186,7 +186,7 @@ class StoreRun(ABC):
         """Describe a video that failed, for ``failures.jsonl``."""
 
     def estimate_need(self) -> str:
-        """Describe how much disk space the rest needs, for the error that the disk is full."""
+        """Describe how much disk space the remaining videos need, for the error of a full disk."""
         return ""
 
     @abstractmethod

@@ -28,7 +28,7 @@ class RunSummary:
     done_before: int = 0
     """Number of videos that were complete before."""
     salvaged: int = 0
-    """Number of those that a killed run completed and this run recovered."""
+    """Number of the videos done before that this run recovered from a killed run."""
     failed: list[Failure] = field(default_factory=list)
     """Videos that failed in this run."""
     quarantined: list[Failure] = field(default_factory=list)
@@ -46,7 +46,7 @@ class RunSummary:
 
     @property
     def complete(self) -> bool:
-        """Return whether no video is left: each is in the store or has failed."""
+        """Return whether every video is in the store or has failed."""
         return not (self.left or self.beyond or self.interrupted)
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class RunSummary:
         """
         all_counts = [
             (self.done_before, "videos done before"),
-            (self.salvaged, "of them completed by a run that was killed, kept now"),
+            (self.salvaged, "of these recovered from a run that was killed"),
             (len(self.failed), f"failed and quarantined ({count_kinds(self.failed)})"),
             (len(self.quarantined), "quarantined by earlier runs"),
             *counts,
@@ -172,8 +172,8 @@ def draw_counts(rows: Iterable[tuple[str, str]]) -> Table:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(justify="right", style="bold")
     table.add_column()
-    for number, text in rows:
-        table.add_row(number, text)
+    for count, text in rows:
+        table.add_row(count, text)
     return table
 
 

@@ -24,11 +24,11 @@ class WorkerSettings:
     recipe: Recipe
     """Recipe of the store."""
     backend: str = ""
-    """Optical-flow backend; ``auto`` if only the cluster can tell, empty without flow."""
+    """Optical-flow backend; ``auto`` if it is chosen on the cluster, empty without flow."""
     lanes: int = 1
-    """Number of workers that share a process and its GPU; set when the size is chosen."""
+    """Number of workers that share a process and its GPU; set by the executor of the run."""
     part: tuple[int, int] = (0, 1)
-    """The part (i, n) of the store that this run owns."""
+    """The part (i, n) of the dataset that this run extracts."""
     roll_bytes: int = 1 << 30
     """Shard size in bytes at which a shard is committed."""
     roll_seconds: float = 300.0
@@ -40,7 +40,7 @@ class WorkerTask(Protocol):
 
     @property
     def id(self) -> str:
-        """Return the id of the video, or a text that names several."""
+        """Return the id of the video, or a string that names several."""
 
     @property
     def source(self) -> Path:
@@ -51,10 +51,10 @@ class WorkerTask(Protocol):
         """Return the number of this attempt, from 1."""
 
     def divide(self, done: Collection[str]) -> tuple[Self | None, Self | None]:
-        """Divide the task into what is in the store already, given those ids, and what is left."""
+        """Divide the task into its videos that are in ``done`` and the others; None if empty."""
 
     def make_retries(self) -> tuple[Self, ...]:
-        """Return the tasks to retry after a worker died, so that the video at fault is found."""
+        """Return the tasks to retry after a worker died, to find the video that caused it."""
 
     def make_outcome(self, status: Status, kind: str = "", reason: str = "") -> Any:
         """Make the outcome of the whole task."""
@@ -97,7 +97,7 @@ class ExtractionTask:
 
 @dataclass
 class Seconds:
-    """The time that one video took, by stage, in seconds of wall clock."""
+    """Wall-clock time in seconds that was spent on one video, by stage."""
 
     decode: float = 0.0
     """Decoding, in a background thread."""
@@ -121,8 +121,8 @@ class Outcome:
     """The result of a task.
 
     The status ``done`` means that the video is complete in its shard, which is committed later;
-    ``failed`` that the video cannot be extracted; ``stopped`` that the run ended before, or lost
-    the worker for another reason than the video. The next run extracts stopped videos.
+    ``failed`` that the video cannot be extracted; ``stopped`` that the run ended before, or that
+    the worker was lost for another reason than the video. The next run extracts stopped videos.
     """
 
     id: str
@@ -134,7 +134,7 @@ class Outcome:
     reason: str = ""
     """Reason of the failure, one line."""
     fault: str = ""
-    """Type and place of an internal error."""
+    """Type and location of an internal error, as in ``TypeError at reader.py:120``."""
     traceback: str = ""
     """Traceback of an internal error."""
     attempts: int = 1

@@ -38,7 +38,7 @@ from flowkit.version import __version__
 
 U8 = npt.NDArray[np.uint8]
 
-SOUNDLESS = ("no-audio-stream", "broken-audio")
+SOUND_FAILURES = ("no-audio-stream", "broken-audio")
 """Kinds of failure after which a video is stored without sound."""
 
 
@@ -87,13 +87,13 @@ class Worker:
         """Ask the extraction that runs in another thread to end soon."""
         self._stop.set()
 
-    def extract(self, job: ExtractionTask) -> Outcome:
+    def extract(self, task: ExtractionTask) -> Outcome:
         """Extract one video.
 
         If the video cannot be extracted, the outcome tells why; no exception is raised.
 
         Args:
-            job: The video, and the streams to extract.
+            task: The video, and the streams to extract.
 
         Returns:
             The outcome: done, failed or stopped.
@@ -101,30 +101,34 @@ class Worker:
         Raises:
             DiskFullError: The disk is full.
             StoreError: The store cannot be written.
-            FlowkitError: The machine, not the video, is at fault.
+            FlowkitError: The machine, not the video, is the cause.
         """
-        outcome = self._extract_or_fail(job)
-        return replace(outcome, attempts=job.attempt, gpu=self._gpu_timer.pop_times())
+        outcome = self._extract_or_fail(task)
+        return replace(outcome, attempts=task.attempt, gpu=self._gpu_timer.pop_times())
 
-    def _extract_or_fail(self, job: ExtractionTask) -> Outcome:
+    def _extract_or_fail(self, task: ExtractionTask) -> Outcome:
         """Extract a video; turn an exception that the video causes into an outcome."""
-        source = printable_path(job.source)
+        source = printable_path(task.source)
         try:
             with self._gpu_timer.enter_stage("video"):
-                return self._extract(job)
+                return self._extract(task)
         except VideoError as error:
-            return job.make_outcome("failed", error.kind, str(error))
+            return task.make_outcome("failed", error.kind, str(error))
         except Stopped:
-            return job.make_outcome("stopped", reason="the run was requested to stop")
+            return task.make_outcome("stopped", reason="the run was requested to stop")
         except MemoryError as error:
-            return job.make_outcome("failed", "memory", f"{source}: {error or 'not enough memory'}")
+            return task.make_outcome(
+                "failed", "memory", f"{source}: {error or 'not enough memory'}"
+            )
         except FlowkitError:
             raise
         except Exception as error:  # noqa: BLE001 (unforeseen errors become failures of the video)
-            if is_about(error, job.source):
-                return job.make_outcome("failed", "unreadable", f"{source} cannot be read: {error}")
+            if is_about(error, task.source):
+                return task.make_outcome(
+                    "failed", "unreadable", f"{source} cannot be read: {error}"
+                )
             check_disk(error, self.setup.root)
-            return fail_internally(job.make_outcome("failed"), error)
+            return fail_internally(task.make_outcome("failed"), error)
         finally:
             for writer in self._writers.values():
                 writer.abandon()
@@ -135,37 +139,37 @@ class Worker:
             writer.close()
         self._writers.clear()
 
-    def _extract(self, job: ExtractionTask) -> Outcome:
-        fingerprint = fingerprint_source(job.source)
-        outcome = Outcome(id=job.id, status="done")
-        if set(job.streams) & {"rgb", "flow"}:
-            outcome = self._extract_frames(job, fingerprint)
-        if "audio" in job.streams:
-            outcome = self._extract_audio(job, fingerprint, outcome)
+    def _extract(self, task: ExtractionTask) -> Outcome:
+        fingerprint = fingerprint_source(task.source)
+        outcome = Outcome(id=task.id, status="done")
+        if set(task.streams) & {"rgb", "flow"}:
+            outcome = self._extract_frames(task, fingerprint)
+        if "audio" in task.streams:
+            outcome = self._extract_audio(task, fingerprint, outcome)
         return outcome
 
-    def _extract_frames(self, job: ExtractionTask, fingerprint: Fingerprint) -> Outcome:
+    def _extract_frames(self, task: ExtractionTask, fingerprint: Fingerprint) -> Outcome:
         setup, spent = self.setup, Seconds()
         writer = self._open_writer("frames")
-        with setup.open_video(job.source, setup.recipe.resize, setup.recipe.fps) as reader:
-            writer.begin(job.id)
+        with setup.open_video(task.source, setup.recipe.resize, setup.recipe.fps) as reader:
+            writer.begin(task.id)
             frames = written = 0
             with Prefetcher(self._read_chunks(reader)) as chunks:
-                for row in self._compute_rows(chunks, job.streams, spent):
+                for row in self._compute_rows(chunks, task.streams, spent):
                     with self._time_stage("write", spent):
                         writer.append(**row)
                     frames += 1
                     written += sum(len(image) for image in row.values() if image)
             spent.decode, spent.wait = chunks.working, chunks.waiting
             warnings = tuple(reader.warnings)
-            self._check_count(job, frames, warnings)
-            check_unchanged(job.source, fingerprint)
+            self._check_count(task, frames, warnings)
+            check_unchanged(task.source, fingerprint)
             with self._time_stage("write", spent):
                 meta = self._make_meta(
-                    job,
+                    task,
                     fingerprint,
                     spent,
-                    streams=tuple(name for name in ("rgb", "flow") if name in job.streams),
+                    streams=tuple(name for name in ("rgb", "flow") if name in task.streams),
                     frames=frames,
                     fps=reader.frame_rate,
                     width=reader.width,
@@ -174,10 +178,10 @@ class Worker:
                 )
                 writer.end(meta)
         return Outcome(
-            id=job.id,
+            id=task.id,
             status="done",
             frames=frames,
-            pairs=frames - 1 if "flow" in job.streams else 0,
+            pairs=frames - 1 if "flow" in task.streams else 0,
             bytes=written,
             warnings=warnings,
             seconds=spent,
@@ -243,20 +247,20 @@ class Worker:
                 for q in flow
             ]
 
-    def _check_count(self, job: ExtractionTask, frames: int, warnings: tuple[str, ...]) -> None:
-        need = max(self.setup.min_frames, 2 if "flow" in job.streams else 1)
-        source, count = printable_path(job.source), f"{frames} frame{'' if frames == 1 else 's'}"
-        if frames < need:
+    def _check_count(self, task: ExtractionTask, frames: int, warnings: tuple[str, ...]) -> None:
+        min_frames = max(self.setup.min_frames, 2 if "flow" in task.streams else 1)
+        source, count = printable_path(task.source), f"{frames} frame{'' if frames == 1 else 's'}"
+        if frames < min_frames:
             cause = f" ({warnings[-1]})" if warnings else ""
-            message = f"{source} has {count}, expected at least {need}{cause}"
+            message = f"{source} has {count}, expected at least {min_frames}{cause}"
             raise VideoError("too-short", message)
-        if job.frames is not None and frames != job.frames:
+        if task.frames is not None and frames != task.frames:
             advice = "extract it again with --update"
-            message = f"{source} gives {count}, the store holds {job.frames}; {advice}"
+            message = f"{source} gives {count}, the store holds {task.frames}; {advice}"
             raise VideoError("changed", message)
 
     def _extract_audio(
-        self, job: ExtractionTask, fingerprint: Fingerprint, outcome: Outcome
+        self, task: ExtractionTask, fingerprint: Fingerprint, outcome: Outcome
     ) -> Outcome:
         """Extract the log-mel patches of the audio track.
 
@@ -271,21 +275,21 @@ class Worker:
         warnings: tuple[str, ...]
         try:
             with self._gpu_timer.enter_stage("audio"):
-                audio = log_mel_patches(job.source, recipe)
+                audio = log_mel_patches(task.source, recipe)
             patches, warnings = audio.patches, tuple(audio.warnings)
         except VideoError as error:
-            if error.kind not in SOUNDLESS:
+            if error.kind not in SOUND_FAILURES:
                 raise
             patches, warnings = np.empty((0, recipe.patch, recipe.mels), np.float32), (str(error),)
         writer = self._open_writer("audio")
-        writer.begin(job.id)
+        writer.begin(task.id)
         for patch in patches:
             writer.append(patch=patch)
             self.heartbeat += 1
-        check_unchanged(job.source, fingerprint)
+        check_unchanged(task.source, fingerprint)
         spent = replace(outcome.seconds, audio=time.perf_counter() - start)
         meta = self._make_meta(
-            job,
+            task,
             fingerprint,
             spent,
             streams=("audio",),
@@ -325,7 +329,7 @@ class Worker:
         setattr(spent, stage, getattr(spent, stage) + time.perf_counter() - start)
 
     def _make_meta(
-        self, job: ExtractionTask, fingerprint: Fingerprint, spent: Seconds, **stream_values: Any
+        self, task: ExtractionTask, fingerprint: Fingerprint, spent: Seconds, **stream_values: Any
     ) -> VideoMeta:
         """Make the metadata of a video; ``stream_values`` are the fields that differ by stream."""
         provenance = {
@@ -336,10 +340,10 @@ class Worker:
             "decode_seconds": round(spent.decode, 3),
         }
         return VideoMeta(
-            id=job.id,
-            source=printable_path(job.source),
+            id=task.id,
+            source=printable_path(task.source),
             fingerprint=fingerprint,
             provenance=provenance,
-            supersedes=job.supersedes,
+            supersedes=task.supersedes,
             **stream_values,
         )

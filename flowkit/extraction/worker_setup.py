@@ -18,7 +18,7 @@ class WorkerFactory(WorkerSettings, ABC):
     @property
     @abstractmethod
     def needs_gpu(self) -> bool:
-        """Return whether each worker needs a GPU, or a share of one."""
+        """Return whether each worker needs a GPU, alone or shared with other workers."""
 
     @abstractmethod
     def check_node(self) -> None:

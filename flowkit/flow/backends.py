@@ -4,7 +4,7 @@ A backend is a module with
 
     solve_pairs(frames0_NHW, frames1_NHW, params) -> flows_NHW2    uint8 or float32 → float32
 
-and, if it can make use of the fact that each frame belongs to two pairs,
+and, if it can prepare a frame once for the two pairs that the frame belongs to,
 
     solve_video(frames_THW, params) -> flows_NHW2                  N = T − 1
 
@@ -33,16 +33,16 @@ from flowkit.errors import FlowError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Where a backend is, and whether it can run here.
+    """The module of a backend, and how to find out whether it can run here.
 
-    A GPU backend is called from several threads at once, and runs each thread's work in a stream of
-    its own.
+    A GPU backend is called from several threads at once, and runs each thread's work in a separate
+    CUDA stream.
     """
 
     module: str
     """Name of the module."""
     find_obstacle: Callable[[], str | None]
-    """Returns why the backend cannot run on this machine, or None if it can."""
+    """Returns the reason why the backend cannot run on this machine, or None if it can."""
     gpu: bool = False
     """Whether the backend runs on a GPU."""
 
@@ -217,8 +217,8 @@ def check_backend(name: str) -> str:
         UsageError: No backend has that name.
     """
     if name != "auto" and name not in BACKENDS:
-        near = get_close_matches(name, BACKENDS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        matches = get_close_matches(name, BACKENDS, n=1)
+        hint = f"did you mean {matches[0]!r}? " if matches else ""
         raise UsageError(
             f"unknown flow backend {name!r}; {hint}there are auto, {', '.join(BACKENDS)}"
         )

@@ -21,7 +21,7 @@ ARCS = (
     ((255, 0, 255), 6),  # magenta → red
 )
 UNKNOWN = 1e9
-"""Displacement in pixels from which on Middlebury's files mean that the flow is unknown."""
+"""In Middlebury's files, a component of this value or more means that the flow is unknown."""
 
 
 def make_color_wheel() -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Define the parameters of TV-L1, and the presets.
+"""Define the parameters of the TV-L1 optical flow method, and presets of them.
 
 Zach, Pock, Bischof, "A Duality Based Approach for Realtime TV-L1 Optical Flow", DAGM 2007; Sánchez,
 Meinhardt-Llopis, Facciolo, "TV-L1 Optical Flow Estimation", IPOL 2013. The median filter is that of
@@ -6,6 +6,9 @@ Wedel, Pock, Zach, Bischof, Cremers, "An Improved Algorithm for TV-L1 Optical Fl
 default values are those of OpenCV's CUDA class, which the action-recognition papers used.
 
     τ  tau        λ  lambda_      θ  theta      ε  epsilon
+
+u is the flow, and v a second flow that fits the two images and is coupled to u; the equations are
+in `flow/cpu/tvl1.py`.
 
 The finest level, the full image, has more pixels than all other levels together, so a fast schedule
 does less work there. `warps`, `epsilon` and `median_side` hold for every level; the three fields
@@ -24,23 +27,23 @@ class TVL1Params:
     """All parameters that decide a TV-L1 flow field, given two images."""
 
     tau: float = 0.25
-    """Time step of the dual update, above 0."""
+    """Step size of the dual update, above 0."""
     lambda_: float = 0.15
-    """Weight of the data term, for intensities 0–255, above 0."""
+    """Weight of the data term (equal brightness), for intensities 0–255, above 0."""
     theta: float = 0.3
-    """Tightness of the coupling of u and v, above 0."""
+    """How far v may differ from u, above 0; a smaller value couples them more tightly."""
     epsilon: float = 0.01
     """Iterations stop when the mean of |Δu|² over the image is below ε² (pixels²)."""
     scales: int = 5
-    """Most pyramid levels, including the full image."""
+    """Maximum number of pyramid levels, including the full image."""
     scale_step: float = 0.8
     """Size of a level relative to the next finer one, in (0, 1)."""
     min_side: int = 16
     """Shortest side of a level in pixels; the full image is used even if it is smaller."""
     warps: int = 5
-    """Warps per level."""
+    """How many times the second frame is warped by the current flow, per level."""
     iterations: int = 300
-    """Most iterations per warp."""
+    """Maximum number of iterations per warp."""
     median_side: int = 1
     """Side in pixels of the median filter that u passes at the end of a level, with the border
     replicated: 3 or 5; 1 means no filter.
@@ -70,7 +73,7 @@ class TVL1Params:
                     f"TVL1Params.{name} must be one of {sides} (1: no filter), got {value}"
                 )
         if not 0 < self.scale_step < 1:
-            raise UsageError(f"TVL1Params.scale_step must lie in (0, 1), got {self.scale_step}")
+            raise UsageError(f"TVL1Params.scale_step must be in (0, 1), got {self.scale_step}")
         for name in PER_LEVEL:  # equal settings have one representation, so they compare equal
             if getattr(self, f"finest_{name}") == getattr(self, name):
                 object.__setattr__(self, f"finest_{name}", None)
@@ -117,7 +120,7 @@ class LevelSchedule:
     """The settings of one level of the pyramid."""
 
     warps: int
-    """Warps of the second frame."""
+    """How many times the second frame is warped by the current flow."""
     epsilon: float
     """Iterations stop when the mean of |Δu|² over the level is below its square (pixels²)."""
     median_side: int
@@ -139,14 +142,15 @@ PRESETS: dict[str, TVL1Params] = {
     # The schedule of OpenCV's CUDA class, with which the flow of the papers was computed.
     "paper": TVL1Params(),
     # The pyramid continues down to 16 pixels; without that, displacements of 20 px are not found.
-    # Six warps are the best of eight variants by AEE on the four Middlebury sequences we have:
-    # with five, Grove2 is between 0.4 and 1.6 % worse than "paper", with six 3 % better.
+    # Six warps have the smallest average endpoint error of eight variants on the four Middlebury
+    # sequences that the benchmarks use: with five, Grove2 is between 0.4 and 1.6 % worse than
+    # "paper", with six 3 % better.
     "accurate": TVL1Params(scales=64, warps=6),
     # Each level has a quarter of the pixels of the next, so all coarse levels together have a
     # third of the pixels of the finest. They converge well, and the median filter removes errors
     # at single pixels, so that one warp is enough for the finest. The schedule was chosen with
-    # benchmarks/flow.py as the most accurate one that takes well below 0.6 of the time of
-    # OpenCV's DIS.
+    # benchmarks/flow.py as the most accurate one that needs well below 0.6 of the time of
+    # OpenCV's DIS optical flow.
     "fast": TVL1Params(
         scales=64,
         scale_step=0.5,
@@ -162,7 +166,7 @@ PRESETS: dict[str, TVL1Params] = {
 
 
 def resolve_params(params: object) -> TVL1Params:
-    """Return parameters, given themselves or the name of a preset.
+    """Return the parameters of a preset; parameters themselves are returned unchanged.
 
     Args:
         params: Parameters, or a key of `PRESETS`.

@@ -1,5 +1,5 @@
 # ruff: noqa: N803, N806
-"""Build image pyramids, and carry flow from one level to the next finer one.
+"""Build image pyramids, and enlarge the flow of one level for the next finer one.
 
 A level is `scale_step` times the size of the next finer one, each side rounded to the nearest
 integer (half to even). Levels whose shorter side would be below `min_side` are left out; the full
@@ -70,7 +70,9 @@ def build_pyramid(
 def enlarge_flow(
     flow_2HW: F32, height: int, width: int, scale_step: float, out_2HW: F32 | None = None
 ) -> F32:
-    """Carry the flow of one level to the next finer one: bilinearly, with vectors scaled.
+    """Enlarge the flow of one level to the size of the next finer one, bilinearly.
+
+    The displacements grow with the image: they are multiplied by 1/scale_step.
 
     Args:
         flow_2HW: float32 (2, h, w), in pixels of its level.

@@ -6,7 +6,7 @@
 v is a displacement in pixels and B the bound. The store rounds halves away from zero, so q is
 odd-symmetric: −v gives 256 − q, and zero motion is exact: it is stored as 128 and read back as 0
 px. q = 0 is never written; JPEG may produce it, and it is read as 1. In denseflow's convention,
-which other tools read, zero lies between two bytes: it is written as 128 and read back as B/255
+which other tools read, zero is between two bytes: it is written as 128 and read back as B/255
 (0.078 px for B = 20).
 """
 

@@ -26,7 +26,8 @@ def tvl1(
 ) -> Flow:
     """Compute the TV-L1 optical flow of one pair of frames, or of many pairs.
 
-    A pair gives the same bits alone as in any batch. The GIL is released during the computation.
+    The flow of a pair has the same bits whether it is computed alone or with others. The GIL is
+    released during the computation.
 
     Args:
         frames0: Grey frames (H, W) or (N, H, W), uint8 or float32 with values 0–255, of any size
@@ -51,11 +52,11 @@ def tvl1(
     check_frames(frames1, "frames1", (2, 3))
     if frames0.shape != frames1.shape:
         raise FlowError(
-            f"frames0 and frames1 must have one shape, got {frames0.shape} and {frames1.shape}"
+            f"frames0 and frames1 must have the same shape, got {frames0.shape} and {frames1.shape}"
         )
     if frames0.dtype != frames1.dtype:
         raise FlowError(
-            f"frames0 and frames1 must have one dtype, got {frames0.dtype} and {frames1.dtype}"
+            f"frames0 and frames1 must have the same dtype, got {frames0.dtype} and {frames1.dtype}"
         )
     solve_pairs = load_backend(resolve_backend(backend)).solve_pairs
     if frames0.ndim == 2:
@@ -151,4 +152,4 @@ def check_frames(frames: Any, name: str, ndims: tuple[int, ...]) -> None:
     if frames.dtype == np.float32:
         low, high = frames.min(), frames.max()  # NaN if any value is NaN
         if not (low >= 0 and high <= 255):
-            raise FlowError(f"{name} must lie in 0–255 and hold no NaN, got values {low}…{high}")
+            raise FlowError(f"{name} must be in 0–255 and hold no NaN, got values {low}…{high}")

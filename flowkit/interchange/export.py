@@ -36,7 +36,7 @@ from flowkit.store.video import Video
 
 @dataclass(kw_only=True)
 class ExportReport:
-    """What an export did."""
+    """The result of an export."""
 
     written: int = 0
     """Videos written by this run."""
@@ -70,12 +70,12 @@ def export(
     """Write videos of a store as folders of JPEG files.
 
     Args:
-        store: A store, or its path.
+        store: The store, or its path.
         out: Folder to write to: new, empty, or an earlier export with the same settings.
         format: ``denseflow`` or ``mmaction2``.
         ids: Ids of the videos to export; None exports all.
         progress: Called after each video with the number of finished videos and the total.
-        bound: Bound of the written flow in pixels; None takes the bound of the store.
+        bound: Bound of the written flow in pixels; None means the bound of the store.
         quality: JPEG quality of the written flow images, 1–100.
         workers: Number of threads, each of which writes one video at a time.
 
@@ -104,12 +104,13 @@ def export(
         check_case_collisions(plan.out, report.case_collisions)
         plan.check_settings()
         rows = {row["name"]: row for row in read_videos(plan.out)}
-        for done, (id, outcome) in enumerate(write_videos(store, video_ids, plan, workers), 1):
+        outcomes = write_videos(store, video_ids, plan, workers)
+        for finished_videos, (id, outcome) in enumerate(outcomes, 1):
             record_outcome(report, id, outcome)
             if not isinstance(outcome, str):
                 rows[encode_id(id)] = describe_video(store[id])
             if progress is not None:
-                progress(done, len(video_ids))
+                progress(finished_videos, len(video_ids))
         report.unlabelled = write_lists(store, plan.out, rows, has_lists=format == "mmaction2")
     return report
 
@@ -136,7 +137,7 @@ def choose_ids(
 
 @contextmanager
 def lock_folder(out: Path) -> Iterator[None]:
-    """Lock a folder so that one export at a time writes to it, and clean up after killed ones.
+    """Lock a folder so that one export at a time writes to it, and remove what killed ones left.
 
     Args:
         out: Folder to lock; it must exist.
@@ -149,7 +150,7 @@ def lock_folder(out: Path) -> Iterator[None]:
     """
     with (out / ".export.lock").open("w") as lock:
         if not try_lock(lock.fileno()):
-            raise LockedError(f"another export is writing to {out}; wait for it to end")
+            raise LockedError(f"another export is writing to {out}; wait until it has finished")
         for leftover in out.glob(".part-*"):
             shutil.rmtree(leftover)
         yield
@@ -225,7 +226,7 @@ def write_video(video: Video, plan: ExportPlan) -> Outcome:
     try:
         error = write_files(video, temporary, plan)
         temporary.rename(folder)
-    except (FlowkitError, ValueError) as problem:  # ValueError: what the JPEG decoder raises
+    except (FlowkitError, ValueError) as problem:  # the JPEG decoder raises ValueError
         shutil.rmtree(temporary)
         return str(problem)
     return video.num_frames, *error
@@ -250,10 +251,12 @@ def write_files(video: Video, folder: Path, plan: ExportPlan) -> tuple[float, fl
     for t in range(video.num_flow):
         for axis, data in zip("xy", video.flow_bytes(t), strict=True):
             plane = jpeg.decode_grey(data)
-            exported = jpeg.encode_grey(plan.table[plane], plan.quality)
+            exported = jpeg.encode_grey(plan.conversion[plane], plan.quality)
             (folder / FLOW_NAME.format(axis, plan.first_number + t)).write_bytes(exported)
             if t == video.num_flow // 2 and axis == "x":
-                added = abs(plan.written[jpeg.decode_grey(exported)] - plan.stored[plane])
+                added = abs(
+                    plan.written_pixels[jpeg.decode_grey(exported)] - plan.stored_pixels[plane]
+                )
                 error = float(added.mean()), float(added.max())
     return error
 

@@ -16,13 +16,13 @@ from flowkit.store.format.atomic import write_atomic
 from flowkit.store.reader import Store
 
 FIRST_NUMBERS = {"denseflow": 0, "mmaction2": 1}
-"""The formats that can be exported, and the number of the first frame in each: RawframeDataset of
-mmaction2 counts from start_index = 1 by default.
+"""The formats that can be exported, with the number in the file name of the first frame:
+RawframeDataset of mmaction2 counts from start_index = 1 by default.
 """
 RGB_NAME = "img_{:05d}.jpg"
-"""Template of the names of RGB images; takes the number."""
+"""Template of the names of RGB images, to be formatted with the number of the frame."""
 FLOW_NAME = "flow_{}_{:05d}.jpg"
-"""Template of the names of flow images; takes the axis, x or y, and the number."""
+"""Template of the names of flow images, to be formatted with the axis (x or y) and the number."""
 
 
 class ExportPlan:
@@ -32,14 +32,14 @@ class ExportPlan:
         store: Store to export.
         out: Folder to write to.
         format: One of `FIRST_NUMBERS`.
-        bound: Bound of the written flow in pixels; None takes the bound of the store.
+        bound: Bound of the written flow in pixels; None means the bound of the store.
         quality: JPEG quality of the written flow images, 1–100.
 
     Attributes:
         first_number: Number of the first frame in the names of files.
-        stored: (256,) float32: pixels of each value in the store.
-        table: (256,) uint8: value to write for each value in the store.
-        written: (256,) float32: pixels of each written value.
+        stored_pixels: (256,) float32: displacement in pixels of each byte in the store.
+        conversion: (256,) uint8: byte to write for each byte in the store.
+        written_pixels: (256,) float32: displacement in pixels of each written byte.
         settings: What is recorded in ``export.json``.
 
     Raises:
@@ -56,9 +56,9 @@ class ExportPlan:
             raise UsageError(f"flow bound must be positive pixels, got {bound}")
         self.out, self.quality, self.first_number = out, quality, FIRST_NUMBERS[format]
         values = np.arange(256, dtype=np.uint8)
-        self.stored = dequantize(values, store_bound)
-        self.table = to_denseflow(self.stored, bound)
-        self.written = values.astype(np.float32) * (2 * bound / 255) - bound
+        self.stored_pixels = dequantize(values, store_bound)
+        self.conversion = to_denseflow(self.stored_pixels, bound)
+        self.written_pixels = values.astype(np.float32) * (2 * bound / 255) - bound
         self.settings: dict[str, Any] = {
             "format": format,
             "start_index": self.first_number,
@@ -89,7 +89,7 @@ class ExportPlan:
             if names:
                 raise UsageError(
                     f"{path} was exported with another {', '.join(names)}: "
-                    "export to a new folder, or give the same options"
+                    "export to a new folder, or use the same options"
                 )
         elif others := sorted({path.name for path in self.out.iterdir()} - {".export.lock"}):
             raise UsageError(

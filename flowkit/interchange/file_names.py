@@ -1,13 +1,13 @@
 """Convert video ids to folder names for export, and back.
 
-An id is any UTF-8 text. A folder name must stay within its parent folder and be valid on every file
-system. Every byte except ``A–Z a–z 0–9 - _ . ~`` is therefore percent-encoded, including ``/`` (so
-``class/video`` becomes ``class%2Fvideo``), NUL and blanks. A leading dot is encoded too, which
+An id is any UTF-8 string. A folder name must stay within its parent folder and be valid on every
+file system. Every byte except ``A–Z a–z 0–9 - _ . ~`` is therefore percent-encoded, including ``/``
+(so ``class/video`` becomes ``class%2Fvideo``), NUL and blanks. A leading dot is encoded too, which
 rules out ``.``, ``..`` and hidden folders. The empty id becomes ``%``.
 
 Percent-decoding gives the id back, with one exception: a name longer than 255 bytes is truncated
-and ends in ``%~`` and the 32 hex digits of the id's BLAKE2b-128 digest. The id itself is then found
-in ``videos.csv`` of the export. Percent-encoded text never contains ``%~``, so a truncated name
+and ends in ``%~`` and the 32 hex digits of the id's BLAKE2b-128 digest. The id itself is then in
+``videos.csv`` of the export. A percent-encoded name never contains ``%~``, so a truncated name
 cannot be mistaken for another one.
 """
 
@@ -27,7 +27,7 @@ def encode_id(id: str) -> str:
     """Convert a video id to a folder name.
 
     Args:
-        id: Any UTF-8 text.
+        id: Any UTF-8 string.
 
     Returns:
         An ASCII name of 1–255 bytes, which is never ``.``, ``..`` or hidden.

@@ -2,7 +2,7 @@
 
 A video is a folder that holds ``img_<number>.jpg``, or ``flow_x_<number>.jpg`` and
 ``flow_y_<number>.jpg``, or all three. Numbers start at 0 or 1 and have no gaps, and there is one
-flow field less than frames.
+flow field fewer than frames.
 """
 
 import os
@@ -20,7 +20,7 @@ PREFIXES = ("img", "flow_x", "flow_y")
 
 @dataclass(frozen=True, kw_only=True)
 class FrameFolder:
-    """The checked files of one video, in the order of time."""
+    """The checked image files of one video, in order of time."""
 
     id: str
     """Id of the video."""
@@ -75,14 +75,15 @@ def read_folder(path: Path, id: str, fps: float) -> FrameFolder:
         The files.
 
     Raises:
-        VideoError: If numbers are missing or given twice, or counts or first numbers differ.
+        VideoError: If numbers are missing or occur twice, if there are not as many flow fields as
+            the frames need, or if RGB and flow start at different numbers.
     """
     numbered: dict[str, dict[int, Path]] = {prefix: {} for prefix in PREFIXES}
     for file in path.iterdir():
         if match := IMAGE_FILE.fullmatch(file.name):
-            other = numbered[match[1].lower()].setdefault(int(match[2]), file)
-            if other != file:
-                names = f"{other.name} and {file.name}"
+            earlier_file = numbered[match[1].lower()].setdefault(int(match[2]), file)
+            if earlier_file != file:
+                names = f"{earlier_file.name} and {file.name}"
                 raise VideoError("gap", f"{path}: {names} have the same number")
     rgb, flow_x, flow_y = (sort_files(path, prefix, numbered[prefix]) for prefix in PREFIXES)
     if len(flow_x) != len(flow_y):
@@ -97,7 +98,7 @@ def read_folder(path: Path, id: str, fps: float) -> FrameFolder:
     starts = {min(numbers) for numbers in numbered.values() if numbers}
     if len(starts) > 1:
         problem = f"frames and flow start at different numbers {sorted(starts)}"
-        raise VideoError("numbering", f"{path}: {problem}; rename them")
+        raise VideoError("numbering", f"{path}: {problem}; rename the files")
     return FrameFolder(id=id, path=path, fps=fps, rgb=rgb, flow_x=flow_x, flow_y=flow_y)
 
 

@@ -49,7 +49,7 @@ def read_recipe(video_folders: list[Path], format: str, bound: float, quality: i
     if "img" in prefixes and rgb is None:
         raise UsageError(
             f"no frame below {video_folders[0].parent} is a complete JPEG with 4:2:0, 4:2:2 or "
-            "4:4:4 subsampling, which a store can record; encode the frames again"
+            "4:4:4 subsampling, the only ones that a store can record; encode the frames again"
         )
     flow = FlowRecipe(tvl1=None, bound=bound, quality=quality, grey=f"imported:{format}")
     return Recipe(resize=Resize(mode="none"), rgb=rgb, flow=flow if "flow_x" in prefixes else None)
@@ -62,7 +62,7 @@ def read_rgb_recipe(file: Path) -> RGBRecipe | None:
         file: The JPEG file.
 
     Returns:
-        The recipe; None if the file is broken or its subsampling cannot be recorded.
+        The recipe; None if the file is damaged or its subsampling cannot be recorded.
     """
     data = file.read_bytes()
     with suppress(ValueError, KeyError):

@@ -41,7 +41,7 @@ from flowkit.store.writer import ShardWriter
 
 @dataclass(kw_only=True)
 class ImportReport:
-    """What an import did."""
+    """The result of an import."""
 
     imported: int = 0
     """Videos imported by this run."""
@@ -68,7 +68,7 @@ def import_folders(
 
     Args:
         folder: Folder to search for videos.
-        root: Path of the store; it is created if it does not exist.
+        root: Path of the store; the store is created if it does not exist.
         format: Tool that wrote the files, ``denseflow`` or ``mmaction2``; it is recorded. Whether
             numbers start at 0 or 1 is detected.
         bound: Bound in pixels of the quantization of the files, which the store keeps.
@@ -121,7 +121,7 @@ def import_videos(
 
     Args:
         videos: Folder, id and frames per second of each video.
-        store: The store, which this process holds.
+        store: The store, which this process has locked.
         recipe: Recipe of the streams that the videos bring.
         progress: Called after each video with the number of finished videos and the total.
 
@@ -130,7 +130,7 @@ def import_videos(
     """
     report, earlier_failures = ImportReport(), read_failures(store.path)
     with closing(ShardWriter(store.path, recipe=recipe)) as writer:
-        for done, (path, id, fps) in enumerate(videos, 1):
+        for finished_videos, (path, id, fps) in enumerate(videos, 1):
             try:
                 if id in store:
                     report.skipped += 1
@@ -147,7 +147,7 @@ def import_videos(
                 )  # fmt: skip
                 append_failure(store.path, failure)
             if progress is not None:
-                progress(done, len(videos))
+                progress(finished_videos, len(videos))
     return report
 
 
@@ -178,14 +178,14 @@ def name_videos(
             name = folder.resolve().name if relative == Path() else relative.as_posix()
             videos.append((path, path_to_text(name), fps))
         else:
-            raise UsageError(f"{path}: the frame rate is not known from the files; give --fps")
+            raise UsageError(f"{path}: the files do not record the frame rate; pass it with --fps")
     return videos
 
 
 class VideoFileReader:
-    """Read the files of one video, and compute the video's fingerprint on the way.
+    """Reads the files of one video, and computes the fingerprint of the video while doing so.
 
-    The attribute ``shape`` is the height and width of all images, once one was read.
+    The attribute ``shape`` is the height and width of all images, once one has been read.
     """
 
     def __init__(self) -> None:
@@ -193,12 +193,12 @@ class VideoFileReader:
         self.shape: tuple[int, ...] = ()
         self._digest = blake2b(digest_size=16)
         self._bytes = 0
-        self._newest = 0
+        self._newest_mtime_ns = 0
 
     @property
     def fingerprint(self) -> Fingerprint:
         """Size and digest of all bytes read, and the modification time of the newest file."""
-        return Fingerprint(self._bytes, self._newest, self._digest.hexdigest())
+        return Fingerprint(self._bytes, self._newest_mtime_ns, self._digest.hexdigest())
 
     def read(self, file: Path, grey: bool) -> tuple[bytes, np.ndarray]:
         """Read and decode one file.
@@ -215,13 +215,13 @@ class VideoFileReader:
         """
         try:
             data = file.read_bytes()
-            self._newest = max(self._newest, file.stat().st_mtime_ns)
+            self._newest_mtime_ns = max(self._newest_mtime_ns, file.stat().st_mtime_ns)
         except OSError as problem:
             raise VideoError("unreadable", f"{file}: {problem.strerror}") from None
         try:
             image = jpeg.decode_grey(data) if grey else jpeg.decode_rgb(data)
         except (ValueError, FlowkitError) as problem:
-            raise VideoError("broken", f"{file} is not a whole JPEG: {problem}") from None
+            raise VideoError("broken", f"{file} is not a complete JPEG: {problem}") from None
         self._digest.update(data)
         self._bytes += len(data)
         self.shape = self.shape or image.shape[:2]

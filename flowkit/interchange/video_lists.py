@@ -22,7 +22,7 @@ def describe_video(video: Video) -> dict[str, str]:
         video: Video of the store.
 
     Returns:
-        Text of each of `COLUMNS`.
+        The value of each of `COLUMNS`, as a string.
     """
     labels = list(dict.fromkeys(label.name for label in video.labels))
     values = (
@@ -49,7 +49,7 @@ def read_videos(folder: Path) -> list[dict[str, str]]:
 
 
 def write_lists(store: Store, out: Path, rows: dict[str, dict[str, str]], has_lists: bool) -> int:
-    """Write ``videos.csv``, ``classes.txt`` and, for mmaction2, a list per subset and stream.
+    """Write ``videos.csv``, ``classes.txt`` and, for mmaction2, a list for each subset and stream.
 
     A line of a list is ``<folder> <total_frames> <class id>[ <class id>…]``, which RawframeDataset
     splits at blanks. Flow lists count flow fields instead of frames, so that no index exceeds the
@@ -66,7 +66,7 @@ def write_lists(store: Store, out: Path, rows: dict[str, dict[str, str]], has_li
     """
     lines: dict[str, list[str]] = {}
     unlabelled = 0
-    classes = {name: number for number, name in enumerate(store.classes)}
+    classes = {name: index for index, name in enumerate(store.classes)}
     for folder_name in rows:
         if rows[folder_name]["id"] not in store:
             continue
@@ -78,11 +78,11 @@ def write_lists(store: Store, out: Path, rows: dict[str, dict[str, str]], has_li
                 if getattr(store.recipe, stream) is not None and int(count):
                     file = f"{quote(subset, safe='')}_{stream}.txt"
                     lines.setdefault(file, []).append(f"{folder_name} {count} {labels}")
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, COLUMNS)
+    csv_file = io.StringIO(newline="")
+    table = csv.DictWriter(csv_file, COLUMNS)
     table.writeheader()
     table.writerows(rows.values())
-    write_atomic(out / "videos.csv", text.getvalue().encode())
+    write_atomic(out / "videos.csv", csv_file.getvalue().encode())
     write_atomic(out / "classes.txt", "".join(f"{name}\n" for name in store.classes).encode())
     for file, listed in lines.items() if has_lists else ():
         write_atomic(out / file, ("\n".join(listed) + "\n").encode())

@@ -94,7 +94,7 @@ def preview_sheet(
     if not strips:
         raise UsageError("a contact sheet needs at least one video; none was given")
     columns = columns or (2 if len(strips) > 4 else 1)
-    rows = [strips[first : first + columns] for first in range(0, len(strips), columns)]
+    rows = [strips[start : start + columns] for start in range(0, len(strips), columns)]
     return write_png(stack_vertically([stack_horizontally(row) for row in rows]), Path(out))
 
 
@@ -136,18 +136,18 @@ def choose_video_per_class(store: Store, limit: int = 8) -> list[str]:
 
     Args:
         store: Store that holds the videos.
-        limit: Number of videos at most.
+        limit: Maximum number of videos.
 
     Returns:
         Ids of the videos; without any labels, the first videos of the store.
     """
-    first: dict[str, str] = {}
+    id_by_class: dict[str, str] = {}
     for id in store:
-        if len(first) >= min(limit, len(store.classes)):
+        if len(id_by_class) >= min(limit, len(store.classes)):
             break
         for label in store[id].labels:
-            first.setdefault(label.name, id)
-    return list(dict.fromkeys(first.values()))[:limit] or list(store.ids[:limit])
+            id_by_class.setdefault(label.name, id)
+    return list(dict.fromkeys(id_by_class.values()))[:limit] or list(store.ids[:limit])
 
 
 def draw_strip(video: Video, count: int) -> np.ndarray:
@@ -165,14 +165,14 @@ def draw_strip(video: Video, count: int) -> np.ndarray:
     """
     has_rgb, has_flow = find_drawable_streams(video)
     # The last frame has no flow field, so it is not chosen if flow is drawn.
-    times = space_evenly(video.num_flow or video.num_frames, count)
+    frames = space_evenly(video.num_flow or video.num_frames, count)
     radius = measure_radius(video)
     width = max(1, round(TILE * video.width / video.height))
     bottom = HEADER + (has_rgb + has_flow) * (TILE + GAP) - GAP
-    right = len(times) * (width + GAP) - GAP
+    right = len(frames) * (width + GAP) - GAP
     canvas = make_canvas(bottom + 22, max(right + (GAP * 3 + TILE if has_flow else 0), 480))
     write_captions(canvas, video)
-    for n, t in enumerate(times):
+    for n, t in enumerate(frames):
         left, tiles = n * (width + GAP), []
         if has_rgb:
             tiles.append(resize(video.rgb(t), width, TILE))
@@ -184,8 +184,9 @@ def draw_strip(video: Video, count: int) -> np.ndarray:
         for row, tile in enumerate(tiles):
             top = HEADER + row * (TILE + GAP)
             canvas[top : top + TILE, left : left + width] = tile
-        time = f"   {t / video.fps:.2f} s" if video.fps > 0 else ""
-        write_text(canvas, f"{'' if n else 'frame '}{t}{time}", (left, bottom + 16), 12, LIGHT_GREY)
+        seconds = f"   {t / video.fps:.2f} s" if video.fps > 0 else ""
+        caption = f"{'' if n else 'frame '}{t}{seconds}"
+        write_text(canvas, caption, (left, bottom + 16), 12, LIGHT_GREY)
     if has_flow:
         draw_wheel(canvas, right + GAP * 3, bottom - TILE, TILE, radius)
     return canvas
@@ -252,21 +253,21 @@ def draw_wheel(canvas: np.ndarray, left: int, top: int, side: int, radius: float
 
 
 def space_evenly(length: int, count: int) -> list[int]:
-    """Choose evenly spaced frames: the middles of equal parts of a video.
+    """Choose evenly spaced frames: the middle one of each of several equal parts of a video.
 
     Args:
         length: Number of frames of the video.
         count: Number of frames to choose.
 
     Returns:
-        Times of ``count`` frames, or of all if there are fewer.
+        Indices of ``count`` frames, or of all if there are fewer.
     """
     count = min(count, length)
     return [(2 * n + 1) * length // (2 * count) for n in range(count)]
 
 
 def measure_radius(video: Video) -> float:
-    """Measure the displacement that gets full saturation.
+    """Measure the displacement that is drawn with full saturation.
 
     Args:
         video: Video of a store.

@@ -1,4 +1,4 @@
-"""Images that previews are drawn into: white canvases, text, stacking, and writing to PNG.
+"""Draw previews: create white images, write text into them, stack them, and write them to PNG.
 
 All images are (height, width, 3) uint8 RGB.
 """
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from flowkit.errors import UsageError
-from flowkit.store.format.atomic import disk_errors
+from flowkit.store.format.atomic import convert_disk_errors
 
 MARGIN = 28
 """White margin around an image, in pixels."""
@@ -40,7 +40,7 @@ def write_png(canvas: np.ndarray, out: Path) -> Path:
     best_compression = [cv2.IMWRITE_PNG_COMPRESSION, 9]
     # cv2.imwrite would return False, without an error, if it cannot write.
     png = cv2.imencode(".png", np.ascontiguousarray(framed[..., ::-1]), best_compression)[1]
-    with disk_errors(out):
+    with convert_disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(png.tobytes())
     return out
@@ -67,7 +67,7 @@ def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def stack_vertically(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Place images one below the other, left-aligned, with margins between them."""
+    """Stack images below each other, left-aligned, with margins between them."""
     width = max(image.shape[1] for image in images)
     height = sum(image.shape[0] for image in images) + MARGIN * (len(images) - 1)
     canvas, y = make_canvas(height, width), 0
@@ -78,7 +78,7 @@ def stack_vertically(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def stack_horizontally(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Place images side by side, top-aligned, with margins between them."""
+    """Stack images side by side, top-aligned, with margins between them."""
     transposed = stack_vertically([image.transpose(1, 0, 2) for image in images])
     return np.ascontiguousarray(transposed.transpose(1, 0, 2))
 

@@ -7,7 +7,7 @@ import av
 
 from flowkit.flow.color import flow_to_color
 from flowkit.preview.canvas import make_canvas
-from flowkit.store.format.atomic import disk_errors
+from flowkit.store.format.atomic import convert_disk_errors
 from flowkit.store.video import Video
 
 
@@ -20,8 +20,8 @@ def write_film(video: Video, out: Path, has_rgb: bool, has_flow: bool, radius: f
         video: Video of a store.
         out: The .mp4 file to write; its folder is created.
         has_rgb: Whether to show RGB frames.
-        has_flow: Whether to show flow; at least one of both.
-        radius: Displacement that gets full saturation, in pixels.
+        has_flow: Whether to show flow; at least one of the two must be true.
+        radius: Displacement that is drawn with full saturation, in pixels.
 
     Returns:
         The path of the file.
@@ -33,7 +33,7 @@ def write_film(video: Video, out: Path, has_rgb: bool, has_flow: bool, radius: f
     width, height = video.width + video.width % 2, video.height + video.height % 2
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     colours = make_canvas(video.height, video.width)
-    with disk_errors(out):
+    with convert_disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(out), "w") as container:
             rate = Fraction(video.fps).limit_denominator(1001) if video.fps > 0 else Fraction(25)

@@ -1,6 +1,6 @@
 """Read and write ``annotations.arrow``, the labels and subsets by video id.
 
-It may also list videos that are not in the store yet. index.py joins it with the videos that are.
+It may also list videos that are not in the store yet. index.py merges it into the index.
 """
 
 import hashlib
@@ -14,19 +14,19 @@ import pyarrow as pa
 from flowkit.errors import CorruptError
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.header import read_header
-from flowkit.store.format.locks import hold_lock, make_lock_folder
+from flowkit.store.format.locks import make_lock_folder, wait_for_lock
 
 if TYPE_CHECKING:
     from flowkit.annotations.table import AnnotationTable
 
 
 def write_annotations(root: str | os.PathLike[str], table: "AnnotationTable") -> None:
-    """Replace ``annotations.arrow``; call ``rebuild_index`` afterwards to join it."""
+    """Replace ``annotations.arrow``; call ``rebuild_index`` afterwards to merge it."""
     path = Path(root)
     read_header(path)
     rows = table.to_arrow()
     content = serialize_batches(rows.schema, rows.to_batches())
-    with hold_lock(make_lock_folder(path) / "index"):
+    with wait_for_lock(make_lock_folder(path) / "index"):
         write_atomic(path / "annotations.arrow", content)
 
 
@@ -51,7 +51,8 @@ def read_annotation_rows(root: Path) -> Any:
         return None
     except pa.ArrowException as error:
         raise CorruptError(
-            f"{path}: expected annotations ({error}); join them again with `flowkit index`"
+            f"{path}: expected annotations ({error}); write them again with `flowkit "
+            "index --dataset NAME`"
         ) from None
 
 

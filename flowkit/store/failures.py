@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.path_text import replace_surrogates
-from flowkit.store.format.atomic import disk_errors, write_atomic
+from flowkit.store.format.atomic import convert_disk_errors, write_atomic
 from flowkit.store.format.schema import encode_json
 
 OPTIONAL_FIELDS = ("traceback", "retry")
@@ -50,7 +50,7 @@ class Failure:
         }
 
     def __post_init__(self) -> None:
-        # Paths and messages come in the locale's text; the file holds UTF-8.
+        # Paths and messages may hold surrogates, which UTF-8 in the file cannot.
         for name in ("id", "source", "reason"):
             object.__setattr__(self, name, replace_surrogates(getattr(self, name)))
 
@@ -59,12 +59,12 @@ def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:
     """Append one failure in a single write, so that writers on one machine need no lock."""
     path = Path(root) / "failures.jsonl"
     line = encode_json(failure.to_dict()) + b"\n"
-    with disk_errors(path):
+    with convert_disk_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                line = b"\n" + line  # a line torn by a crash must not spoil this one
+                line = b"\n" + line  # the last line was cut off by a crash
             while line:
                 line = line[os.write(descriptor, line) :]
             os.fsync(descriptor)
@@ -85,9 +85,9 @@ def forget_failures(root: str | os.PathLike[str], stream: str) -> None:
     """Remove the failures of a stream; no other process may write to the file meanwhile."""
     path = Path(root) / "failures.jsonl"
     lines = list(read_lines(path.parent))
-    kept = [line for line, failure in lines if failure is None or failure.stream != stream]
-    if len(kept) < len(lines):
-        write_atomic(path, b"".join(line + b"\n" for line in kept))
+    remaining = [line for line, failure in lines if failure is None or failure.stream != stream]
+    if len(remaining) < len(lines):
+        write_atomic(path, b"".join(line + b"\n" for line in remaining))
 
 
 def read_lines(root: Path) -> Iterator[tuple[bytes, Failure | None]]:
@@ -99,7 +99,7 @@ def read_lines(root: Path) -> Iterator[tuple[bytes, Failure | None]]:
     for line in content.splitlines():
         try:
             values = json.loads(line)
-            known = Failure.__dataclass_fields__.keys() & values.keys()
-            yield line, Failure(**{name: values[name] for name in known})
+            names = Failure.__dataclass_fields__.keys() & values.keys()
+            yield line, Failure(**{name: values[name] for name in names})
         except (ValueError, AttributeError, TypeError):
             yield line, None

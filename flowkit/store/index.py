@@ -1,12 +1,13 @@
 """Build ``index.arrow``: one row per video, sorted by id.
 
 The index is a cache of the commit records and annotations. A rebuild reads only the commit records
-that the index has not seen yet, keeps the rows of all other videos, and joins the annotations
+that the index has not read yet, keeps the rows of all other videos, and merges the annotations
 again.
 
 A stream of a video may have been committed more than once; latest_videos.py decides which commit is
-used. Its order is total, so the index need not remember the other commits as long as no record
-disappears. If a record has disappeared or changed, all records are read again.
+used. The result does not depend on the order in which commits are compared, so the index need not
+store the other commits as long as no record disappears. If a record has disappeared or changed, all
+records are read again.
 """
 
 import json
@@ -29,7 +30,7 @@ from flowkit.store.annotations import (
 )
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.header import read_header
-from flowkit.store.format.locks import hold_lock, make_lock_folder
+from flowkit.store.format.locks import make_lock_folder, wait_for_lock
 from flowkit.store.format.records import load_record, make_record_error, record_paths
 from flowkit.store.format.schema import FORMAT
 from flowkit.store.latest_videos import LatestVideos, VideoCommit
@@ -39,8 +40,8 @@ LABELS = pa.list_(
     pa.struct([("class", pa.int32()), ("start", pa.float64()), ("end", pa.float64())])
 )
 SUBSETS = pa.list_(pa.string())
-PLACE = pa.struct([(name, pa.int32()) for name in ("shard", "batch", "first_row", "rows")])
-"""Type of a stream's column: where the rows of a video lie."""
+LOCATION = pa.struct([(name, pa.int32()) for name in ("shard", "batch", "first_row", "rows")])
+"""Type of a stream's column: where the rows of a video are stored."""
 METADATA = [
     ("id", pa.large_string()),
     ("frames", pa.int32()),
@@ -107,19 +108,21 @@ def rebuild_index(root: str | os.PathLike[str], *, scratch: bool = False) -> int
     """
     path = Path(root)
     header = read_header(path)
-    with hold_lock(make_lock_folder(path) / "index"):
+    with wait_for_lock(make_lock_folder(path) / "index"):
         records = [RecordState.read(path, record) for record in record_paths(path)]
-        old = read_index(path, header.dataset)
-        known = set(old.records)
-        base = Index() if scratch or not known <= set(records) else old
-        new_records = [record for record in records if base is not old or record not in known]
+        old_index = read_index(path, header.dataset)
+        old_records = set(old_index.records)
+        base = Index() if scratch or not old_records <= set(records) else old_index
+        is_extended = base is old_index
+        new_records = [r for r in records if not is_extended or r not in old_records]
         annotations = annotations_digest(path)
-        if base is old and not new_records and annotations == old.annotations and old.version:
-            return old.version
+        is_current = is_extended and not new_records and annotations == old_index.annotations
+        if is_current and old_index.version:
+            return old_index.version
         rows = merge_records(path, base, new_records)
-        table, classes = join_annotations(path, rows)
+        table, classes = merge_annotations(path, rows)
         # Taken from the clock, so that it grows even if the old index was deleted.
-        version = max(old.version + 1, time.time_ns() // 1_000_000)
+        version = max(old_index.version + 1, time.time_ns() // 1_000_000)
         records = base.records + new_records
         metadata = {
             "flowkit.format": FORMAT,
@@ -160,8 +163,8 @@ def merge_records(root: Path, base: Index, new_records: list[RecordState]) -> An
         A ``pyarrow.Table`` of all videos, unsorted and without annotations.
     """
     latest = LatestVideos()
-    for number, record in enumerate(new_records, len(base.records)):
-        add_shard(root, latest, number, record)
+    for shard_index, record in enumerate(new_records, len(base.records)):
+        add_shard(root, latest, shard_index, record)
     if base.table is None:
         return build_rows(latest)
     ids = set(latest.videos)
@@ -169,10 +172,10 @@ def merge_records(root: Path, base: Index, new_records: list[RecordState]) -> An
     is_changed = pc.is_in(base.table["id"], pa.array(list(ids), pa.large_string()))
     earlier_shards: set[int] = set()
     for name in stream_names(base.table.schema):
-        numbers = pc.struct_field(base.table[name].filter(is_changed), "shard")
-        earlier_shards.update(numbers.unique().drop_null().to_pylist())
-    for number in earlier_shards:
-        add_shard(root, latest, number, base.records[number], ids)
+        shard_indices = pc.struct_field(base.table[name].filter(is_changed), "shard")
+        earlier_shards.update(shard_indices.unique().drop_null().to_pylist())
+    for shard_index in earlier_shards:
+        add_shard(root, latest, shard_index, base.records[shard_index], ids)
     unchanged = base.table.filter(pc.invert(is_changed)).drop_columns(["labels", "subsets"])
     unchanged = unchanged.replace_schema_metadata(None)
     table = pa.concat_tables([unchanged, build_rows(latest)], promote_options="default")
@@ -180,14 +183,18 @@ def merge_records(root: Path, base: Index, new_records: list[RecordState]) -> An
 
 
 def add_shard(
-    root: Path, latest: LatestVideos, number: int, state: RecordState, ids: set[str] | None = None
+    root: Path,
+    latest: LatestVideos,
+    shard_index: int,
+    state: RecordState,
+    ids: set[str] | None = None,
 ) -> None:
     """Read the commit record of one shard and add its videos to ``latest``.
 
     Args:
         root: Folder of the store.
-        latest: The latest videos so far; changed in place.
-        number: Position of the shard in the list of shards.
+        latest: The latest videos so far; this function changes them.
+        shard_index: Index of the shard in the list of shards.
         state: The record as it was found on disk.
         ids: Ids to consider, or None for all.
 
@@ -199,29 +206,29 @@ def add_shard(
     try:
         if state.shard_bytes != record["bytes"]:
             size = state.shard_bytes
-            found = "the file is gone" if size < 0 else f"it has {size:,} bytes"
+            problem = "the file is missing" if size < 0 else f"it has {size:,} bytes"
             raise CorruptError(
                 f"{path.with_suffix('.arrow')}: expected {record['bytes']:,} bytes as committed, "
-                f"but {found}; run `flowkit verify --repair`, then extract again what it requeues"
+                f"but {problem}; run `flowkit verify --repair`, then extract again what it requeues"
             )
-        latest.add_record(number, record, ids)
+        latest.add_record(shard_index, record, ids)
     except (KeyError, TypeError) as error:
         raise make_record_error(path, error) from None
 
 
 def stream_names(schema: Any) -> list[str]:
     """Return the streams that have a column: rgb, flow, audio, then features by name."""
-    return sort_streams(column.name for column in schema if column.type == PLACE)
+    return sort_streams(column.name for column in schema if column.type == LOCATION)
 
 
 def sort_streams(names: Iterable[str]) -> list[str]:
     """Sort stream names: rgb, flow, audio, then features by name."""
-    found = set(names)
-    return [*(name for name in STREAMS if name in found), *sorted(found - STREAMS.keys())]
+    streams = set(names)
+    return [*(name for name in STREAMS if name in streams), *sorted(streams - STREAMS.keys())]
 
 
 def build_rows(latest: LatestVideos) -> Any:
-    """Build one row per video: metadata, and the place of each stream; no annotations.
+    """Build one row per video: metadata and the location of each stream; no annotations.
 
     Frame count, frame rate and size are 0 for a video that has neither RGB nor flow.
     """
@@ -234,23 +241,23 @@ def build_rows(latest: LatestVideos) -> Any:
             images = [video[name] for name in ("frames", "fps", "width", "height")]
         file = video["fingerprint"]
         source = [video["source"], file["size"], file["mtime_ns"], bytes.fromhex(file["digest"])]
-        places = [find_place(commits.get(stream)) for stream in streams]
-        rows.append([id, *images, *source, len(video.get("warnings", ())), *places])
-    schema = pa.schema(METADATA + [(name, PLACE) for name in streams])
+        locations = [make_location(commits.get(stream)) for stream in streams]
+        rows.append([id, *images, *source, len(video.get("warnings", ())), *locations])
+    schema = pa.schema(METADATA + [(name, LOCATION) for name in streams])
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)
     arrays = [pa.array(values, kind) for values, kind in zip(columns, schema.types, strict=True)]
     return pa.table(arrays, schema=schema)
 
 
-def find_place(commit: VideoCommit | None) -> dict[str, int] | None:
-    """Return where a video lies, as a value of a stream's column; None without a commit."""
+def make_location(commit: VideoCommit | None) -> dict[str, int] | None:
+    """Return where a video is stored, as a value of a stream's column; None without a commit."""
     if commit is None:
         return None
-    place = {name: commit.video[name] for name in ("batch", "first_row", "rows")}
-    return place | {"shard": commit.shard}
+    location = {name: commit.video[name] for name in ("batch", "first_row", "rows")}
+    return location | {"shard": commit.shard}
 
 
-def join_annotations(root: Path, rows: Any) -> tuple[Any, list[str]]:
+def merge_annotations(root: Path, rows: Any) -> tuple[Any, list[str]]:
     """Sort the rows by id and add the columns ``labels`` and ``subsets``.
 
     Returns:
@@ -266,8 +273,10 @@ def join_annotations(root: Path, rows: Any) -> tuple[Any, list[str]]:
         classes = json.loads(annotations.schema.metadata[b"classes"])
         ids = annotations["id"].cast(pa.large_string()).combine_chunks()
         positions = pc.index_in(rows["id"], value_set=ids)
-        known = annotations.select(lists.schema.names).cast(lists.schema)
-        lists = pa.concat_tables([known, lists])  # the last row is for videos without annotations
+        annotated = annotations.select(lists.schema.names).cast(lists.schema)
+        lists = pa.concat_tables(
+            [annotated, lists]
+        )  # the last row is for videos without annotations
     lists = lists.take(pc.fill_null(positions, lists.num_rows - 1))
     rows = rows.add_column(1, "labels", lists["labels"])
     return rows.add_column(2, "subsets", lists["subsets"]), classes
@@ -278,14 +287,14 @@ def check_normalization(ids: Any) -> None:
     normal = pc.utf8_normalize(ids, form="NFC")
     if pc.count_distinct(normal).as_py() == len(ids):
         return
-    known: dict[str, str] = {}
+    id_by_form: dict[str, str] = {}
     for id, form in zip(ids.to_pylist(), normal.to_pylist(), strict=True):
-        if form in known:
+        if form in id_by_form:
             raise StoreError(
-                f"ids {known[form]!a} and {id!a} differ only by Unicode normalization; "
+                f"ids {id_by_form[form]!a} and {id!a} differ only by Unicode normalization; "
                 "rename one of the sources"
             )
-        known[form] = id
+        id_by_form[form] = id
 
 
 def serialize_index(table: Any, metadata: Mapping[str, Any]) -> bytes:

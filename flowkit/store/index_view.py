@@ -12,8 +12,8 @@ import pyarrow as pa
 from flowkit.errors import CorruptError, StoreError
 from flowkit.streams import count_rows
 
-Place = tuple[int, int, int, int]
-"""Where the rows of a video lie: shard number, first batch, first row in it, number of rows."""
+Location = tuple[int, int, int, int]
+"""Where the rows of a video are: shard index, first batch, first row in it, number of rows."""
 SAMPLES = 4096
 """Ids that are kept in memory, so that a search reads only a few others from the index."""
 
@@ -26,7 +26,7 @@ class IndexView:
 
     Attributes:
         classes: Class names, by class id.
-        shards: Shard names (``folder/uuid``), by shard number.
+        shards: Shard names (``folder/uuid``), by shard index.
         streams: The streams that have a column.
         frames: Number of frames of each row, int32.
 
@@ -55,20 +55,20 @@ class IndexView:
             ) from None
 
     def _read_columns(self) -> None:
-        """Find the columns of ids, frame counts and places in the memory map."""
+        """Find the columns of ids, frame counts and locations in the memory map."""
         self.rows: int = self.batch.num_rows
         _, offsets, data = self.batch.column("id").buffers()
         self._offsets = memoryview(offsets)[: 8 * (self.rows + 1)].cast("q")
         self._data = memoryview(data) if data is not None else memoryview(b"")
         self.frames = view_int32(self.batch.column("frames"), self.rows)
-        self._places: dict[str, tuple[memoryview | None, list[memoryview]]] = {}
+        self._locations: dict[str, tuple[memoryview | None, list[memoryview]]] = {}
         for field in self.batch.schema:
             if pa.types.is_struct(field.type):
                 column = self.batch.column(field.name)
                 valid = column.buffers()[0] if column.null_count else None
                 fields = [view_int32(column.field(k), self.rows) for k in range(4)]
-                self._places[field.name] = (memoryview(valid) if valid else None, fields)
-        self.streams = tuple(self._places)
+                self._locations[field.name] = (memoryview(valid) if valid else None, fields)
+        self.streams = tuple(self._locations)
 
     def id(self, row: int) -> str:
         """Return the id of a row."""
@@ -109,22 +109,22 @@ class IndexView:
         row = self.bisect(key)
         if row == self.rows:
             return -1
-        found = self._data[self._offsets[row] : self._offsets[row + 1]].tobytes()
-        return row if found == key else -1
+        row_id = self._data[self._offsets[row] : self._offsets[row + 1]].tobytes()
+        return row if row_id == key else -1
 
-    def place(self, stream: str, row: int) -> Place | None:
-        """Return where a stream of a row lies, or None if the row does not have the stream."""
-        if stream not in self._places:
+    def locate(self, stream: str, row: int) -> Location | None:
+        """Return where a stream of a row is stored; None if the row does not have the stream."""
+        if stream not in self._locations:
             return None
-        valid, (shard, batch, first_row, rows) = self._places[stream]
+        valid, (shard, batch, first_row, rows) = self._locations[stream]
         if valid is not None and not valid[row >> 3] >> (row & 7) & 1:
             return None
         return shard[row], batch[row], first_row[row], rows[row]
 
     def count(self, stream: str, row: int) -> int:
         """Count the frames, flow fields, patches or features of a row, 0 without the stream."""
-        place = self.place(stream, row)
-        return 0 if place is None else count_rows(stream, place[3])
+        location = self.locate(stream, row)
+        return 0 if location is None else count_rows(stream, location[3])
 
     def value(self, name: str, row: int) -> Any:
         """Return any other field of a row."""

@@ -19,9 +19,9 @@ class VideoCommit:
     time_and_uuid: tuple[float, str]
     """Commit time in seconds since 1970, and the uuid of the shard."""
     shard: int
-    """Position of the shard in the list of shards."""
+    """Index of the shard in the list of shards."""
     video: Any
-    """What the commit record says about the video."""
+    """The description of the video in the commit record."""
 
     def outranks(self, other: "VideoCommit") -> bool:
         """Return whether this commit is used rather than ``other``.
@@ -49,7 +49,7 @@ class LatestVideos:
         """Use the videos of one commit record where they outrank those so far.
 
         Args:
-            shard: Position of the shard in the list of shards.
+            shard: Index of the shard in the list of shards.
             record: The commit record, as JSON values.
             ids: Ids of the videos to consider, or None for all.
         """

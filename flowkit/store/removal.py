@@ -8,9 +8,9 @@ from pathlib import Path
 from flowkit.errors import UsageError
 from flowkit.recipe import FEATURE_NAME, FEATURES
 from flowkit.store.failures import forget_failures
-from flowkit.store.format.atomic import disk_errors, sync_folder, write_atomic
+from flowkit.store.format.atomic import convert_disk_errors, sync_folder, write_atomic
 from flowkit.store.format.header import read_header
-from flowkit.store.format.locks import hold_lock, hold_store, make_lock_folder
+from flowkit.store.format.locks import GATE, hold_store, make_lock_folder, wait_for_lock
 from flowkit.store.index import rebuild_index
 
 
@@ -34,7 +34,7 @@ def remove_features(root: str | os.PathLike[str], name: str) -> int:
     """
     path = Path(root)
     header = read_header(path)
-    # Folders are deleted by this name, and one such as ".." or "/" leads out of the features.
+    # A name such as ".." would delete folders that are not features.
     if not FEATURE_NAME.fullmatch(name):
         raise UsageError(f"expected a name of features such as tsn_rgb, got {name!r}")
     folder, trash = path / FEATURES / name, path / "removed" / name
@@ -42,7 +42,7 @@ def remove_features(root: str | os.PathLike[str], name: str) -> int:
         known = ", ".join(header.recipe.features) or "none"
         raise UsageError(f"{root}: expected features that it has ({known}), got {name!r}")
     with hold_store(path):
-        with disk_errors(path):
+        with convert_disk_errors(path):
             trash.mkdir(parents=True, exist_ok=True)
             if folder.is_dir():
                 # A new name, since an earlier call may have left files in the trash.
@@ -50,12 +50,12 @@ def remove_features(root: str | os.PathLike[str], name: str) -> int:
                 sync_folder(folder.parent)
         rebuild_index(path)
         forget_failures(path, f"{FEATURES}{name}")
-        with hold_lock(make_lock_folder(path) / "gate"):
+        with wait_for_lock(make_lock_folder(path) / GATE):
             header = read_header(path)
             features = {k: v for k, v in header.recipe.features.items() if k != name}
             header = replace(header, recipe=replace(header.recipe, features=features))
             write_atomic(path / "store.json", header.to_json())
         freed = sum(file.stat().st_size for file in trash.rglob("*") if file.is_file())
-        with disk_errors(path):
+        with convert_disk_errors(path):
             shutil.rmtree(trash)
     return freed

@@ -18,7 +18,7 @@ from flowkit.recipe import Recipe
 from flowkit.store.format.column_rows import read_bytes_rows, read_fixed_rows, read_offsets
 from flowkit.store.format.layout import Extent, locate_columns, read_footer, read_message
 from flowkit.store.format.schema import shard_columns, vector_dimension
-from flowkit.store.index_view import Place
+from flowkit.store.index_view import Location
 
 OPEN_SHARDS = 128
 """Shards that are kept open; fewer if the process may open only few files."""
@@ -54,7 +54,7 @@ class ShardReader:
             raise StoreError(
                 f"cannot open {self.path}: {error.strerror}; check permissions and `ulimit -n`"
             ) from None
-        # Snippets lie at random places, so reading ahead would only delay other reads.
+        # Snippets are read in random order, so reading ahead would only delay other reads.
         advise_kernel(self.descriptor, 0, 0, "RANDOM")
         self.blocks = read_footer(self.descriptor, self.path)
 
@@ -63,7 +63,7 @@ class ShardReader:
             os.close(self.descriptor)
 
     def locate_columns(self, batch: int) -> dict[str, Extent]:
-        """Read from the header of a batch where its columns lie."""
+        """Read from the header of a batch where its columns are."""
         try:
             if batch >= len(self.blocks):
                 raise CorruptError(f"expected a batch {batch}, got {len(self.blocks)} batches")
@@ -73,8 +73,10 @@ class ShardReader:
         except CorruptError as error:
             raise self.make_error(error) from None
         for extent in extents:
-            if extent.offsets is not None:
-                advise_kernel(self.descriptor, extent.offsets, 8 * (extent.rows + 1), "WILLNEED")
+            if extent.offsets_position is not None:
+                advise_kernel(
+                    self.descriptor, extent.offsets_position, 8 * (extent.rows + 1), "WILLNEED"
+                )
         names = [column.name for column in self.columns]
         return dict(zip(names, extents, strict=True))
 
@@ -98,7 +100,7 @@ class Shards:
 
     Args:
         root: Folder of the store.
-        names: Names of the shards, ``folder/uuid``, by shard number.
+        names: Names of the shards, ``folder/uuid``, by shard index.
         recipe: The recipe of the store.
     """
 
@@ -116,21 +118,21 @@ class Shards:
         """Locate a column of one batch.
 
         Args:
-            shard: Position of the shard in the index's list of shards.
+            shard: Index of the shard in the list of shards of the index.
             batch: Index of the batch in the shard, from 0.
             column: Name of the column, such as ``"rgb"``.
 
         Returns:
-            The path of the shard file, and where the column lies in it.
+            The path of the shard file, and where the column is in it.
 
         Raises:
             CorruptError: The file is not what was committed.
         """
         return self._open(shard).path, self._locate(shard, batch)[column]
 
-    def list_spans(self, place: Place) -> list[tuple[int, int, int]]:
-        """List the batches that hold the rows of a place, as (batch, first row, rows)."""
-        shard, batch, row, length = place
+    def list_spans(self, location: Location) -> list[tuple[int, int, int]]:
+        """List the batches that hold the rows at a location, as (batch, first row, rows)."""
+        shard, batch, row, length = location
         spans = []
         while length:
             rows = next(iter(self._locate(shard, batch).values())).rows
@@ -142,14 +144,14 @@ class Shards:
         return spans
 
     def read_bytes(
-        self, place: Place, columns: tuple[str, ...], t: int, length: int
+        self, location: Location, columns: tuple[str, ...], t: int, length: int
     ) -> list[list[bytes]]:
         """Read consecutive rows of byte-string columns of one video.
 
         The range is not checked here; `Video` does that.
 
         Args:
-            place: Where the stream of the video lies.
+            location: Where the stream of the video is stored.
             columns: Names of the columns.
             t: First row to read, from 0 at the start of the video.
             length: Number of rows.
@@ -157,7 +159,7 @@ class Shards:
         Returns:
             For each column, the values of its rows.
         """
-        shard, first_batch, first_row, _ = place
+        shard, first_batch, first_row, _ = location
         spans = self.list_spans((shard, first_batch, first_row + t, length))
         parts = [self._read_span(shard, columns, *span) for span in spans]
         if len(parts) == 1:
@@ -172,9 +174,11 @@ class Shards:
             extents = [(located[c], self._offsets(shard, batch, c)) for c in columns]
             for extent, offsets in extents[1:]:
                 start, stop = offsets[row], offsets[row + length]
-                if 0 <= start < stop <= extent.size:  # otherwise the read below raises an error
+                if (
+                    0 <= start < stop <= extent.values_bytes
+                ):  # otherwise the read below raises an error
                     advise_kernel(
-                        reader.descriptor, extent.values + start, stop - start, "WILLNEED"
+                        reader.descriptor, extent.values_position + start, stop - start, "WILLNEED"
                     )
             return [
                 read_bytes_rows(reader.descriptor, extent, offsets, row, length)
@@ -183,11 +187,11 @@ class Shards:
         except CorruptError as error:
             raise reader.make_error(error) from None
 
-    def read_fixed(self, place: Place, stream: str, column: str) -> np.ndarray[Any, Any]:
+    def read_fixed(self, location: Location, stream: str, column: str) -> np.ndarray[Any, Any]:
         """Read all rows of one video in a column of fixed-size values.
 
         Args:
-            place: Where the stream of the video lies.
+            location: Where the stream of the video is stored.
             stream: Name of the stream, such as ``"audio"`` or ``"features/rgb"``.
             column: Name of the column.
 
@@ -197,19 +201,19 @@ class Shards:
         Raises:
             UsageError: The stream has no such column, or its values have no fixed size.
         """
-        reader = self._open(place[0])
-        kinds = {known.name: known for known in reader.columns if known.kind != "bytes"}
-        if column not in kinds:
+        reader = self._open(location[0])
+        fixed_columns = {c.name: c for c in reader.columns if c.kind != "bytes"}
+        if column not in fixed_columns:
             raise UsageError(f"stream {stream} has no column {column!r} of fixed size")
         parts = []
-        for batch, row, rows in self.list_spans(place):
-            extent = self._locate(place[0], batch)[column]
+        for batch, row, rows in self.list_spans(location):
+            extent = self._locate(location[0], batch)[column]
             try:
-                part = read_fixed_rows(reader.descriptor, extent, kinds[column], row, rows)
+                part = read_fixed_rows(reader.descriptor, extent, fixed_columns[column], row, rows)
             except CorruptError as error:
                 raise reader.make_error(error) from None
             parts.append(part)
         if parts:
             return np.concatenate(parts)
-        is_vector, dtype = kinds[column].kind == "vector", kinds[column].dtype
+        is_vector, dtype = fixed_columns[column].kind == "vector", fixed_columns[column].dtype
         return np.empty((0, vector_dimension(stream, self._recipe) or 0) if is_vector else 0, dtype)

@@ -33,8 +33,8 @@ def find_stale(root: str | os.PathLike[str], name: str) -> list[str]:
     source = recipe.features[name].source
     features = f"{FEATURES}{name}"
     latest = LatestVideos()
-    for number, path in enumerate(record_paths(Path(root))):
-        latest.add_record(number, load_record(path))
+    for shard_index, path in enumerate(record_paths(Path(root))):
+        latest.add_record(shard_index, load_record(path))
     return sorted(
         id
         for id, commits in latest.videos.items()

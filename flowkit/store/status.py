@@ -108,7 +108,7 @@ def read_status(root: Path | str) -> Status:
         bytes={folder: sum(shard_sizes) for folder, shard_sizes in sizes.items()},
         writing=writing,
         leftover=leftover,
-        running=[f"{number}/{count}" for number, count in find_locked_parts(root)],
+        running=[f"{i}/{n}" for i, n in find_locked_parts(root)],
         stale=len(committed - indexed),
         failures=dict(kinds.most_common()),
         **counts,
@@ -121,7 +121,7 @@ def describe_recipe(recipe: Recipe) -> str:
     sizes = {
         "exact": f"{resize.width}×{resize.height}",
         "short-side": f"short side {resize.side}",
-        "none": "sizes as they come",
+        "none": "original sizes",
     }
     parts = [sizes[resize.mode], "all frames" if recipe.fps is None else f"{recipe.fps:g} fps"]
     if recipe.rgb is not None:
@@ -154,6 +154,6 @@ def describe_flow(flow: FlowRecipe) -> str:
     if flow.grey.startswith("imported:"):
         solver = f"imported from {flow.grey.removeprefix('imported:')}, solver unknown"
     else:
-        named = [name for name, params in PRESETS.items() if params == flow.tvl1]
-        solver = f"TV-L1 {named[0] if named else 'with other parameters'}"
+        presets = [name for name, params in PRESETS.items() if params == flow.tvl1]
+        solver = f"TV-L1 {presets[0] if presets else 'with other parameters'}"
     return f"flow {solver}, ±{flow.bound:g} px, JPEG {flow.quality}"

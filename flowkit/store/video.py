@@ -9,7 +9,7 @@ from flowkit.errors import UsageError
 from flowkit.recipe import FEATURES
 from flowkit.store.format.jpeg import decode_grey, decode_rgb
 from flowkit.store.format.schema import Fingerprint
-from flowkit.store.index_view import IndexView, Place
+from flowkit.store.index_view import IndexView, Location
 from flowkit.store.shard_reader import Shards
 from flowkit.streams import PATCH_SHAPE, count_rows
 
@@ -73,8 +73,8 @@ def decode_flow(x: bytes, y: bytes, bound: float) -> np.ndarray[Any, Any]:
 class Video:
     """One video of a store, made by ``store[id]``; all data is read on access.
 
-    Times ``t`` count stored frames from 0. Every method that reads data raises a UsageError if
-    the video does not have what was requested, and a CorruptError if the shard is damaged.
+    ``t`` is the index of a stored frame, from 0. Every method that reads data raises a UsageError
+    if the video does not have what was requested, and a CorruptError if the shard is damaged.
 
     Args:
         store: The open store.
@@ -138,7 +138,7 @@ class Video:
     def streams(self) -> tuple[str, ...]:
         """Return the names of the streams that the store has of the video."""
         index = self._store.index
-        return tuple(name for name in index.streams if index.place(name, self._row))
+        return tuple(name for name in index.streams if index.locate(name, self._row))
 
     @property
     def source(self) -> str:
@@ -203,14 +203,14 @@ class Video:
         Returns:
             (n, H, W, 3) uint8.
         """
-        times = range(*slice(start, stop, step).indices(self.num_frames))
-        if not times:
+        frame_indices = range(*slice(start, stop, step).indices(self.num_frames))
+        if not frame_indices:
             return np.empty((0, self.height, self.width, 3), np.uint8)
-        low, high = min(times), max(times)
+        low, high = min(frame_indices), max(frame_indices)
         if abs(step) == 1:
             (data,) = self._read("rgb", ("rgb",), low, high + 1 - low)
-            return np.stack([decode_rgb(data[t - low]) for t in times])
-        return np.stack([self.rgb(t) for t in times])
+            return np.stack([decode_rgb(data[t - low]) for t in frame_indices])
+        return np.stack([self.rgb(t) for t in frame_indices])
 
     def snippet(self, t: int, length: int = 5) -> Snippet:
         """Read one RGB frame and the flow fields that start at it, with three reads.
@@ -254,29 +254,29 @@ class Video:
         Returns:
             (rows, dimension) floats or (rows,) integers.
         """
-        return self._store.shards.read_fixed(self._place(stream), stream, column)
+        return self._store.shards.read_fixed(self._locate(stream), stream, column)
 
-    def _place(self, stream: str) -> Place:
-        place = self._store.index.place(stream, self._row)
-        if place is None:
+    def _locate(self, stream: str) -> Location:
+        location = self._store.index.locate(stream, self._row)
+        if location is None:
             advice = f"extract it with --streams {stream}"
             if stream.startswith(FEATURES):
                 name = stream.removeprefix(FEATURES)
-                advice = f"make them with `flowkit features --name {name}`"
+                advice = f"compute them with `flowkit features --name {name}`"
             raise UsageError(
                 f"video {self.id!r} has no {stream}, only {', '.join(self.streams)}; {advice}"
             )
-        return place
+        return location
 
     def _read(
         self, stream: str, columns: tuple[str, ...], t: int, length: int
     ) -> list[list[bytes]]:
         """Read rows t … t + length − 1 of some columns, after checking the range."""
-        place = self._place(stream)
-        rows = count_rows(stream, place[3])
+        location = self._locate(stream)
+        rows = count_rows(stream, location[3])
         if t < 0 or length < 1 or t + length > rows:
             raise UsageError(
                 f"video {self.id!r} has {rows} of {stream}, at 0 ≤ t < {rows}; "
                 f"got t = {t}, length {length}"
             )
-        return self._store.shards.read_bytes(place, columns, t, length)
+        return self._store.shards.read_bytes(location, columns, t, length)

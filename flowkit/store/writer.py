@@ -42,7 +42,7 @@ class ShardWriter:
         root: Folder of the store.
         folder: Shard folder: ``frames``, ``audio`` or ``features/<name>``.
         recipe: The recipe of the store.
-        part: The part (i, n) of the store that this process owns.
+        part: The part (i, n) of the dataset that this process extracts.
         roll_bytes: Shard size in bytes at which the shard is committed.
         roll_seconds: Seconds after the start of its first video when a shard is committed.
         dimension: Expected dimension of the vectors, or None to accept that of the recipe.
@@ -80,7 +80,7 @@ class ShardWriter:
     def _reset(self) -> None:
         """Forget the shard, its videos and all pending rows."""
         self._shard: ShardFile | None = None
-        self._start_time: float | None = None  # when the first video of the shard was begun
+        self._start_time: float | None = None  # when the first video of the shard was started
         self._entries: list[dict[str, Any]] = []  # metadata of the parts in the pending batch
         self._id: str | None = None  # of the open video
         self._part_number = 0  # of its next part

@@ -12,9 +12,10 @@ training and 10 for testing, from MNIST's digits of the same split.
 Noise: each pixel is drawn independently from the histogram of the pixels of all digits. The noise
 is drawn from a table of 2^16 entries, so the probability of a grey value is off by less than 2^-16.
 
-A video is a function of the seed and of its class and copy alone. So frames need not be stored: any
-video can be rendered again, in any order, in a fraction of a millisecond. Deviation from the
-authors' code, which draws all videos in turn and shuffles them: here the training code shuffles.
+A video depends only on the seed, its class and the copy: the videos of a class in a split are its
+copies, numbered from 0. So frames need not be stored: any video can be rendered again, in any
+order, in a fraction of a millisecond. Deviation from the authors' code, which draws all videos one
+after the other and shuffles them: here the training code shuffles.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,9 +34,9 @@ VIDEOS = {"train": 100, "test": 10}
 """Number of videos of each class, by split."""
 
 NO_DIGIT = -1
-"""Image index of a frame without a digit."""
+"""Stands for the index of an image in frames without a digit."""
 TABLE_SIZE = 1 << 16
-"""Entries of the table of noise."""
+"""Number of entries of the table that noise is drawn from."""
 
 
 def list_digits(label: int) -> list[int]:
@@ -55,7 +56,7 @@ CLASS_NAMES = ["".join(map(str, list_digits(label))) or "none" for label in rang
 
 
 class FlashMNIST:
-    """The videos of both splits, by number: all copies of a class, then those of the next class.
+    """The videos of both splits, by index: all copies of a class, then those of the next class.
 
     Args:
         digits: Digits of each split.
@@ -95,77 +96,79 @@ class FlashMNIST:
         """Return the number of videos of a split."""
         return len(self.classes) * self.videos[split]
 
-    def label(self, split: str, number: int) -> int:
+    def label(self, split: str, index: int) -> int:
         """Return the class of a video.
 
         Args:
             split: "train" or "test".
-            number: Number of the video in the split.
+            index: Index of the video in the split.
 
         Returns:
             The class, 0–1023.
         """
-        return self.classes[number // self.videos[split]]
+        return self.classes[index // self.videos[split]]
 
-    def name(self, split: str, number: int) -> str:
+    def video_id(self, split: str, index: int) -> str:
         """Return the id of a video.
 
         Args:
             split: "train" or "test".
-            number: Number of the video in the split.
+            index: Index of the video in the split.
 
         Returns:
             Split, class and copy, such as ``train/0379/042``.
         """
-        copy = number % self.videos[split]
-        return f"{split}/{CLASS_NAMES[self.label(split, number)]}/{copy:03d}"
+        copy = index % self.videos[split]
+        return f"{split}/{CLASS_NAMES[self.label(split, index)]}/{copy:03d}"
 
-    def find(self, name: str) -> tuple[str, int]:
+    def find_video(self, video_id: str) -> tuple[str, int]:
         """Find a video by its id.
 
         Args:
-            name: The id, such as ``train/0379/042``.
+            video_id: The id, such as ``train/0379/042``.
 
         Returns:
-            The split, and the number of the video in it.
+            The split, and the index of the video in it.
 
         Raises:
             UsageError: There is no such video.
         """
-        split, _, rest = name.partition("/")
+        split, _, rest = video_id.partition("/")
         class_name, _, copy = rest.partition("/")
         if split in SPLITS and class_name in CLASS_NAMES and copy.isdecimal():
             label, copy_number = CLASS_NAMES.index(class_name), int(copy)
             if label in self.classes and copy_number < self.videos[split]:
                 return split, self.classes.index(label) * self.videos[split] + copy_number
-        raise UsageError(f"no video {name!r} in Flash-MNIST; expected an id such as train/0379/042")
+        raise UsageError(
+            f"no video {video_id!r} in Flash-MNIST; expected an id such as train/0379/042"
+        )
 
-    def flashes(self, split: str, number: int) -> npt.NDArray[np.int64]:
+    def flashes(self, split: str, index: int) -> npt.NDArray[np.int64]:
         """Return which image of the split's digits is in each frame of a video.
 
         Args:
             split: "train" or "test".
-            number: Number of the video in the split.
+            index: Index of the video in the split.
 
         Returns:
             int64 (25,), indices of images; `NO_DIGIT` (−1) for frames without a digit.
         """
         return self._draw_flashes(
-            self._make_generator(split, number), split, self.label(split, number)
+            self._make_generator(split, index), split, self.label(split, index)
         )
 
-    def frames(self, split: str, number: int) -> npt.NDArray[np.uint8]:
+    def frames(self, split: str, index: int) -> npt.NDArray[np.uint8]:
         """Render a video.
 
         Args:
             split: "train" or "test".
-            number: Number of the video in the split.
+            index: Index of the video in the split.
 
         Returns:
             uint8 (25, 28, 28).
         """
-        rng = self._make_generator(split, number)
-        flashes = self._draw_flashes(rng, split, self.label(split, number))
+        rng = self._make_generator(split, index)
+        flashes = self._draw_flashes(rng, split, self.label(split, index))
         frames = draw_noise(rng, self.noise, FRAMES)
         flash_frames = np.flatnonzero(flashes != NO_DIGIT)
         frames[flash_frames] = np.maximum(
@@ -173,24 +176,24 @@ class FlashMNIST:
         )
         return frames
 
-    def batch(self, split: str, numbers: Iterable[int]) -> npt.NDArray[np.uint8]:
+    def batch(self, split: str, indices: Iterable[int]) -> npt.NDArray[np.uint8]:
         """Render several videos.
 
         Args:
             split: "train" or "test".
-            numbers: Numbers of the videos in the split.
+            indices: Indices of the videos in the split.
 
         Returns:
             uint8 (n, 25, 28, 28).
         """
-        return np.stack([self.frames(split, number) for number in numbers])
+        return np.stack([self.frames(split, index) for index in indices])
 
-    def _make_generator(self, split: str, number: int) -> np.random.Generator:
+    def _make_generator(self, split: str, index: int) -> np.random.Generator:
         """Make the random generator of a video."""
-        # Seeded by class and copy rather than by number, so that a dataset with fewer classes has
+        # Seeded by class and copy rather than by index, so that a dataset with fewer classes has
         # the same videos of these classes.
-        copy = number % self.videos[split]
-        seeds = (self.seed, SPLITS.index(split), self.label(split, number), copy)
+        copy = index % self.videos[split]
+        seeds = (self.seed, SPLITS.index(split), self.label(split, index), copy)
         return np.random.default_rng(seeds)
 
     def _draw_flashes(

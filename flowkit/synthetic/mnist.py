@@ -1,7 +1,7 @@
 """Read MNIST's digits from the IDX files in which they are published.
 
 LeCun, Cortes and Burges, 1998. An IDX file is big-endian: the magic number 0x0000080N (unsigned
-bytes in N dimensions), N sizes of 32 bits, and the values, last dimension first. The files may hold
+bytes in N dimensions), N sizes of 32 bits, and the values in row-major order. The files may hold
 any number of digits.
 """
 
@@ -65,7 +65,7 @@ def read_digits(folder: Path, split: str) -> Digits:
     if len(images) != len(labels):
         raise UsageError(
             f"expected as many labels as images, got {len(images)} images in {image_file} and "
-            f"{len(labels)} labels in {label_file}; take both from one place"
+            f"{len(labels)} labels in {label_file}; use files of the same download"
         )
     if len(labels) and labels.max() > 9:
         raise UsageError(f"{label_file}: expected labels 0 to 9, got {labels.max()}; {FILES_HELP}")
@@ -77,7 +77,7 @@ def read_digits(folder: Path, split: str) -> Digits:
 
 
 def find_idx_file(folder: Path, name: str) -> Path:
-    """Find a file, uncompressed or compressed.
+    """Find a file of MNIST, with or without ``.gz``.
 
     Args:
         folder: The folder.
@@ -106,7 +106,7 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
         uint8, with the shape that the header states.
 
     Raises:
-        UsageError: The file is damaged, or not such a file.
+        UsageError: The file is damaged, or not an IDX file of bytes.
     """
     try:
         content = path.read_bytes()
@@ -115,21 +115,21 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path} is truncated or damaged ({error}); {FILES_HELP}") from error
     magic = bytes((0, 0, 8, dimensions))
-    begin = 4 + 4 * dimensions
+    header_bytes = 4 + 4 * dimensions
     if content[:4] != magic:
         raise UsageError(
             f"{path}: expected an IDX file of bytes that begins with {magic.hex()}, "
             f"got {content[:4].hex() or 'nothing'}; {FILES_HELP}"
         )
-    if len(content) < begin:
+    if len(content) < header_bytes:
         raise UsageError(
             f"{path} is truncated: its header ends after {len(content)} bytes; {FILES_HELP}"
         )
-    shape = struct.unpack(f">{dimensions}I", content[4:begin])
-    expected = begin + int(np.prod(shape, dtype=np.uint64))
+    shape = struct.unpack(f">{dimensions}I", content[4:header_bytes])
+    expected = header_bytes + int(np.prod(shape, dtype=np.uint64))
     if len(content) != expected:
         raise UsageError(
             f"{path} is truncated or holds more than one file: its header states {expected} bytes, "
             f"got {len(content)}; {FILES_HELP}"
         )
-    return np.frombuffer(content, np.uint8, offset=begin).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=header_bytes).reshape(shape)

@@ -1,9 +1,9 @@
 """Define the outlines of shapes by their distance functions.
 
-A shape has its own coordinates q, with centre 0 and circumscribed radius 1. Its outline is given by
-a function d(q), negative inside, whose slope at the outline is 1. So d · (radius in pixels) is the
-distance to the outline in pixels, which antialiasing needs, and which decides which pixels belong
-to the shape.
+A point of a shape is given in the shape's own coordinates q, in which its centre is 0 and its
+circumscribed radius 1. Its outline is where a function d(q) is 0; d is negative inside, and its
+slope at the outline is 1. So d · (radius in pixels) is the distance to the outline in pixels. It
+decides which pixels belong to the shape, and by how much it covers a pixel on the outline.
 """
 
 from collections.abc import Callable

@@ -66,7 +66,7 @@ def make_palette(hue: float, saturation: float, steps: int = 256) -> NDArray[np.
 
 
 def apply_palette(noise: NDArray[np.float32], palette: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Colour noise with a palette.
+    """Turn noise into an image with the colours of a palette.
 
     Args:
         noise: float32 (H, W) in [0, 1].

@@ -16,16 +16,16 @@ and Image Understanding, 2020, §3.
     x         x          clips of a video, (B, L, M); the paper calls their number K
     α         attention  local attention weights, (B, N, L)
     wᵢ of (2) score      (N, M)
-    FC        transform  M → M
+    FC        transform  fully connected layer, M → M
     w of (6)  relation   (2, M): the half for y' and the half for G
     β         relations  global attention weights, (B, N)
 
 Deviations and choices:
 - The FC of (4) is shared by all heads: "a FC layer". One for each head (``shared=False``) has N·M²
   weights: 134 million for 32 heads of 2048, where the shared one has 4 million.
-- (5) to (8) use the normalized vectors of (4), though they print y'. The text calls them Y'ᵢ, and
-  otherwise (4) would have no influence on the output, contrary to Table 1.
-  ``takes="transformed"`` is the other reading, y' as printed.
+- (5) to (8) use the normalized vectors of (4), although y' is printed there. The text calls them
+  Y'ᵢ, and otherwise (4) would have no influence on the output, contrary to Table 1.
+  ``takes="transformed"`` follows the equations as printed, with y'.
 - Without FC-Norm ("the second FC layer and normalization", Table 1; ``normalize=False``), y' is y:
   the attended means, neither transformed nor normalized.
 - Without global attention all β are 1: (8) is Y' itself, and (7) its mean.
@@ -33,10 +33,10 @@ Deviations and choices:
 - wᵢ, FC and w start as PyTorch's linear layers do; the paper does not say.
 - The norm in (4) is at least 10⁻¹², so that (4) is defined where y' is 0.
 
-Efficiency: w of (6) has a half for y' and a half for G, and the product with G is a mean over
-heads too. So neither G nor [y'; G] is computed: βᵢ = sigmoid(sᵢ + mean(t)). The factors
-1/(√N‖y'‖) and β, one number for each head, are multiplied with each other before they are
-multiplied with the vectors.
+Efficiency: w of (6) has a half for y' and a half for G. Let sᵢ and tᵢ be the products of y'ᵢ with
+the two halves. G is a mean over heads, so its product is the mean of t, and neither G nor [y'; G]
+is computed: βᵢ = sigmoid(sᵢ + mean(t)). The factors 1/(√N‖y'‖) and β, one scalar for each head, are
+multiplied with each other before they are multiplied with the vectors.
 
     B batch   L vectors of a set (clips)   M their dimension   N heads
 """
@@ -85,9 +85,9 @@ class CascadeAttention(nn.Module):
             global_attention: Apply equations 5 and 6; otherwise all β are 1. Default: True.
             aggregation: "concatenation" (equation 8) or "summation" (equation 7). Default:
                 "concatenation".
-            shared: Use one FC of equation 4 for all heads. Default: True.
-            takes: Which result of equation 4 enters equations 5 to 8: the "normalized" vectors or
-                only the "transformed" ones. Default: "normalized".
+            shared: Use one FC (fully connected layer) of equation 4 for all heads. Default: True.
+            takes: Which vectors of equation 4 are used in equations 5 to 8: the "normalized" ones,
+                or the "transformed" ones before their normalization. Default: "normalized".
 
         Raises:
             ValueError: If a number is below 1, or ``aggregation`` or ``takes`` is unknown.

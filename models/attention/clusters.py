@@ -20,16 +20,17 @@ Integration for Video Classification", CVPR 2018, §3.
     α, β     scale, shift  one pair of scalars for each unit
 
 Deviations and choices:
-- b of (4) and b₂ of (5) are printed as vectors of L, one number for each position. Sets have no
-  positions (§3.1: "permuting the columns of the matrix should not affect the results"), and L
-  varies. The authors' code has one number for each unit, which the softmax cancels. So this code
+- b of (4) and b₂ of (5) are printed as vectors of length L, one value for each position. Sets have
+  no positions (§3.1: "permuting the columns of the matrix should not affect the results"), and L
+  varies. The authors' code has one value for each unit, which the softmax cancels. So this code
   has no bias here.
 - α and β start from N(0, N^-1/4) (its standard deviation), w and W₁ from U(±M^-1/2), w₂ from
   U(±H^-1/2), as in the authors' code; the paper does not say.
 - The norm in (7) is at least 10⁻¹², so that (7) is defined where α·X a + β is 0.
 - Average makes N copies, as §4.3 does; with shifting, each copy has its own α and β.
 
-All units are computed in one matrix product. For the gradients, (7) keeps only X a and its result.
+All units are computed in one matrix product. For the backward pass, (7) keeps only X a and its
+result.
 
     B batch   L vectors of a set   M their dimension   N units   H hidden cells
 """

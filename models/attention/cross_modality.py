@@ -9,9 +9,10 @@ Chi, Tian, Mu, Tian, "Two-Stream Video Classification with Cross-Modality Attent
     outᵢ = W_out zᵢ + xᵢ                                                              (5)
 
     paper    name                meaning
-    x, y     x, y                features of the attending and of the attended modality
+    x, y     x, y                features of the modality that attends, and of the one attended to
     q, k, v  query, key, value   1×1 (1×1×1) convolutions to half the channels, d_k
-    W_out    out, norm           1×1 convolution back, and a BN whose scale starts at 0
+    W_out    out, norm           1×1 convolution back to all channels, and a batch normalization
+                                 (BN) whose scale starts at 0
              pool                2×2 max-pooling of y before k and v, in space only
 
 Deviations and choices:
@@ -35,7 +36,7 @@ def compute_attention(query_BND: Tensor, key_BMD: Tensor, value_BMD: Tensor) -> 
     """Compute scaled dot-product attention (equation 1) with little memory.
 
     PyTorch's fused kernels do not store the (N, M) map, but need inputs that are contiguous in D.
-    Where copies of other inputs would take more memory than the map, the map is computed.
+    Where copies of other inputs would need more memory than the map, the map is computed.
 
     Args:
         query_BND: Queries (B, N, D).

@@ -30,13 +30,13 @@ Deviations and choices:
 - (6) as printed compares the energy ‖A X‖², which grows with the features, with overlaps of rows,
   which do not. With large features the energy dominates: all rows then become the first principal
   direction, which for features after a ReLU is almost their mean. ``energy="share"`` divides the
-  energy by ‖X‖², so that overlapping rows cost more than a common direction gains.
+  energy by ‖X‖²; then rows that overlap raise the loss more than a common direction lowers it.
 - (5) searches basis vectors for given features, so the gradient of (6) reaches A and not X, unless
   `moves_features` is set. With it, the printed loss falls without bound as the features grow.
 - (9) averages the cross-entropy over K frames. Here K frames give one map and one prediction, so
-  the mean is over one. Both losses are defined for a video, and averaged over the batch.
-- Rows of A have norm 1 and not sum 1, so for even weights M grows with √(K·W·H). A K at test time
-  other than in training changes the scale of M, as printed.
+  there is one cross-entropy. Both losses are defined for a video, and averaged over the batch.
+- Rows of A have norm 1 and not sum 1, so for equal weights M grows with √(K·W·H). If K differs
+  between training and testing, the scale of M differs too, as in the printed equations.
 - "The last fully connected layer" of Table 1(a), X of 1536×1, is a level of one channel and 1536
   positions.
 
@@ -52,8 +52,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-Fusion = Literal["multiplication", "sum", "maximum"]
-FUSIONS = {"multiplication": torch.mul, "sum": torch.add, "maximum": torch.maximum}
+ScoreFusion = Literal["multiplication", "sum", "maximum"]
+SCORE_FUSIONS = {"multiplication": torch.mul, "sum": torch.add, "maximum": torch.maximum}
 EnergyMeasure = Literal["sum", "share"]
 
 
@@ -84,7 +84,7 @@ class PyramidAttention(nn.Module):
         self,
         channels: Sequence[int],
         size: tuple[int, int],
-        fusion: Fusion = "multiplication",
+        fusion: ScoreFusion = "multiplication",
         moves_features: bool = False,
         energy: EnergyMeasure = "sum",
     ) -> None:
@@ -94,8 +94,8 @@ class PyramidAttention(nn.Module):
             channels: Channels of each level, from the finest level to the top one. The features
                 of the top level are aggregated.
             size: (H, W) of the top level. It is fixed with the parameters; K is not.
-            fusion: ℱ of equation 3: "multiplication", "sum" or "maximum". Default:
-                "multiplication".
+            fusion: ℱ of equation 3, which combines the scores of all levels: "multiplication",
+                "sum" or "maximum". Default: "multiplication".
             moves_features: Let the gradient of the interactive loss reach the features too.
                 Default: False.
             energy: How equation 6 counts ‖A X‖²: as its "sum", as printed, or as its "share" of
@@ -105,10 +105,10 @@ class PyramidAttention(nn.Module):
             ValueError: If there are no levels or the fusion is unknown.
         """
         super().__init__()
-        if not channels or fusion not in FUSIONS:
+        if not channels or fusion not in SCORE_FUSIONS:
             raise ValueError(
-                f"expected levels and a fusion of {', '.join(FUSIONS)}; got {len(channels)} levels "
-                f"and {fusion!r}"
+                f"expected levels and a fusion of {', '.join(SCORE_FUSIONS)}; got {len(channels)} "
+                f"levels and {fusion!r}"
             )
         self.size, self.fusion = size, fusion
         self.moves_features, self.energy = moves_features, energy
@@ -186,12 +186,12 @@ class PyramidAttention(nn.Module):
         """Compute the softmax of equation 3, (B, D, N), before its L2 normalization."""
         y_BDN = y_by_level[0]
         for other_BDN in y_by_level[1:]:
-            y_BDN = FUSIONS[self.fusion](y_BDN, other_BDN)
+            y_BDN = SCORE_FUSIONS[self.fusion](y_BDN, other_BDN)
         return y_BDN.softmax(dim=2)
 
 
 def _flatten_frames(level: Tensor, size: tuple[int, int], frames: int) -> Tensor:
-    """Apply equation 1, and join the positions of a video's frames: (B·K, C, …) → (B, C, N)."""
+    """Apply equation 1, and flatten the positions of all frames: (B·K, C, …) → (B, C, N)."""
     if level.shape[2:] != size:
         level = functional.adaptive_max_pool2d(level, size)
     return level.flatten(2).unflatten(0, (-1, frames)).transpose(1, 2).flatten(2)
@@ -257,7 +257,7 @@ def _compute_similarity_loss(a_BDN: Tensor, y_by_level: list[Tensor]) -> Tensor:
 
 
 def _check_levels(levels: Sequence[Tensor], count: int, size: tuple[int, int], frames: int) -> None:
-    """Raise ValueError unless the levels are a pyramid of ``count`` with a top of ``size``."""
+    """Raise ValueError unless there are ``count`` levels that form a pyramid with that top size."""
     sizes = [tuple(level.shape[-2:]) for level in levels]
     if len(levels) != count:
         raise ValueError(f"expected {count} levels, got {len(levels)}")
@@ -267,10 +267,10 @@ def _check_levels(levels: Sequence[Tensor], count: int, size: tuple[int, int], f
             "size is fixed with the parameters: use images of the size that the network was built "
             "for"
         )
-    for below, above in pairwise(sizes):
-        if below[0] < above[0] or below[1] < above[1]:
+    for finer, coarser in pairwise(sizes):
+        if finer[0] < coarser[0] or finer[1] < coarser[1]:
             raise ValueError(
-                f"levels must not grow towards the top, got sizes {' → '.join(map(str, sizes))}; "
+                f"levels must not grow towards the top, got sizes {' → '.join(map(str, sizes))}: "
                 "name the taps from the finest to the coarsest"
             )
     if frames < 1 or len(levels[0]) % frames:

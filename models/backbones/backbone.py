@@ -1,11 +1,13 @@
 """Base class of all backbones: named steps followed by a head; and the inputs they expect.
 
-    images ─ step ─ step ─ … ─ step ─ pool ─ classify → scores
+    images ─ step ─ step ─ … ─ step ─ pool_features ─ classify → logits
 
-Attention is inserted between steps by their names. A network that needs the features of
-``res4_5`` runs the steps up to ``res4_5``, and runs the remaining steps on the features that it
-computed from them. A backbone lists the names that can be used this way, with their channels, in
-`taps`.
+A step is a part of the network that has a name, such as the residual block ``res4_5``, and turns
+features into features. A tap is a step after which attention can be inserted: a network with
+attention runs the steps up to the tap, computes new features from the result, and runs the
+remaining steps on these. The attribute `taps` lists a backbone's taps with their channels.
+
+Logits are the scores of the classes before the softmax.
 
     B C [T] H W   batch, channels, time (of 3-D networks), height, width
 """
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 Step = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InputConvention:
     """The input that the weights of a network expect.
 
@@ -37,7 +39,7 @@ class InputConvention:
     """Standard deviation of each channel, or one value for all channels."""
 
     size: int = 224
-    """Side of the square image in pixels; the height, where the image is not square."""
+    """Side of the square image in pixels; of log-mel patches, the height."""
 
     order: str = "RGB"
     """Order of the channels: "RGB", "BGR", "xy" (flow) or "mel" (log-mel patches)."""
@@ -48,8 +50,8 @@ class InputConvention:
 
 # RGB: torchvision's mean and standard deviation. Flow: TSN divides by the mean of RGB's three
 # standard deviations, on a scale from 0 to 1; values from −1 to 1 span twice as much.
-RGB_INPUT = InputConvention((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-FLOW_INPUT = InputConvention((0.0,), (2 * 0.226,), order="xy")
+RGB_INPUT = InputConvention(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+FLOW_INPUT = InputConvention(mean=(0.0,), std=(2 * 0.226,), order="xy")
 
 
 def normalize(images: Tensor, convention: InputConvention) -> Tensor:
@@ -71,24 +73,24 @@ def normalize(images: Tensor, convention: InputConvention) -> Tensor:
 
 
 class Backbone(nn.Module, ABC):
-    """A network that consists of named steps and a head.
+    """A network that consists of named steps and a head; see the text at the top of this module.
 
     Subclasses set the attributes and implement `steps`.
 
     Attributes:
         rgb_input: Input convention of the network's public weights for RGB.
         flow_input: Input convention for optical flow.
-        last: Name of the last layer, which computes the scores.
+        last_layer_name: Name of the last layer, which computes the logits, as in the state dict.
         dims: 2 for images, 3 for clips. Flow fields are stacked as channels of images, and are
             the frames of clips.
-        taps: Channels by step name, for the steps after which attention can be inserted.
-        num_features: Dimension of the features that `pool` returns.
-        dropout: The dropout before the last layer.
+        taps: Channels of each step after which attention can be inserted, by its name.
+        num_features: Dimension of the features that `pool_features` returns.
+        dropout: The dropout layer before the last layer.
     """
 
     rgb_input: ClassVar[InputConvention] = RGB_INPUT
     flow_input: ClassVar[InputConvention] = FLOW_INPUT
-    last: ClassVar[str] = "fc"
+    last_layer_name: ClassVar[str] = "fc"
     dims: ClassVar[int] = 2
     taps: dict[str, int]
     num_features: int
@@ -102,8 +104,10 @@ class Backbone(nn.Module, ABC):
             Pairs of a name and a function from features to features.
         """
 
-    def pool(self, x: Tensor) -> Tensor:
-        """Average the features of the last step over space, and over time.
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Turn the features of the last step into one vector for each image or clip.
+
+        By default this is their mean over space and time.
 
         Args:
             x: Features (B, C, H, W) or (B, C, T, H, W).
@@ -114,21 +118,21 @@ class Backbone(nn.Module, ABC):
         return x.mean(dim=tuple(range(2, x.ndim)))
 
     def classify(self, features: Tensor) -> Tensor:
-        """Compute the scores of pooled features.
+        """Apply the dropout and the last layer to pooled features.
 
         Args:
             features: Features (B, num_features).
 
         Returns:
-            Scores (B, num_classes), before the softmax; the features if there is no last layer.
+            Logits (B, num_classes); the features themselves if there is no last layer.
         """
         layer = self.last_layer
         return features if layer is None else layer(self.dropout(features))
 
     @property
     def last_layer(self) -> nn.Linear | None:
-        """The layer that computes the scores; None if ``num_classes`` is 0."""
-        layer: nn.Linear | None = getattr(self, self.last)
+        """The layer that computes the logits; None if ``num_classes`` is 0."""
+        layer: nn.Linear | None = getattr(self, self.last_layer_name)
         return layer
 
     def head(self, x: Tensor) -> Tensor:
@@ -138,9 +142,9 @@ class Backbone(nn.Module, ABC):
             x: Features (B, C, H, W) or (B, C, T, H, W).
 
         Returns:
-            Scores (B, num_classes).
+            Logits (B, num_classes).
         """
-        return self.classify(self.pool(x))
+        return self.classify(self.pool_features(x))
 
     def embed(self, x: Tensor) -> Tensor:
         """Compute local features: the input of dropout and of the last layer.
@@ -153,26 +157,25 @@ class Backbone(nn.Module, ABC):
         """
         for _, step in self.steps():
             x = step(x)
-        return self.pool(x)
+        return self.pool_features(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the scores of images or clips.
+        """Compute the logits of images or clips.
 
         Args:
             x: Normalized images (B, C, H, W) or clips (B, C, T, H, W).
 
         Returns:
-            Scores (B, num_classes), before the softmax; features (B, num_features) if
-            ``num_classes`` is 0.
+            Logits (B, num_classes); features (B, num_features) if ``num_classes`` is 0.
         """
         return self.classify(self.embed(x))
 
 
 def count_input_channels(network: nn.Module) -> int:
-    """Count the channels of the images that a network takes.
+    """Count the channels of the images that a network expects.
 
     Args:
-        network: A network that begins with a 2-D or 3-D convolution.
+        network: A network whose first layer is a 2-D or 3-D convolution.
 
     Returns:
         The input channels of its first convolution.

@@ -42,8 +42,8 @@ BLOCKS: dict[str, tuple[int, int, int, int, int, int]] = {
     "inception_5a": (352, 192, 320, 160, 224, 128),
     "inception_5b": (352, 192, 320, 192, 224, 128),
 }
-# The layers of each tower: suffix of the name, column of BLOCKS, kernel. The last tower begins
-# with a pool.
+# The layers of each tower: suffix of the name, column of BLOCKS, side of the kernel. The first
+# layer of the last tower is a pool, which is not listed.
 TOWERS = (
     (("1x1", 0, 1),),
     (("3x3_reduce", 1, 1), ("3x3", 2, 3)),
@@ -58,15 +58,16 @@ STEM: dict[str, tuple[int, int, int] | None] = {
     "conv2_3x3": (192, 3, 1),
     "pool2_3x3_s2": None,
 }
-MAX_POOLED = "inception_5b"  # its pool takes the maximum; in the other blocks it takes the mean
+MAX_POOLED = "inception_5b"  # this block has a max-pool, the other ones have an average pool
 
 
 class BNInception(Backbone):
     """BN-Inception for images.
 
     Its steps are the layers of the stem, and the blocks ``inception_3a`` to ``inception_5b``. The
-    blocks are taps. The sides of images must be multiples of 32, or other sizes whose maps are
-    even where a block halves them; `forward` raises ValueError for other sizes.
+    blocks are taps (`models.backbones.backbone` explains steps and taps). Images whose sides are
+    multiples of 32 fit. `forward` raises ValueError for a size with which a block would have to
+    halve a feature map of odd height or width.
 
     Example:
         >>> network = BNInception(num_classes=51)
@@ -76,12 +77,14 @@ class BNInception(Backbone):
 
     # Caffe's convention: bytes in OpenCV's channel order, not scaled.
     rgb_input: ClassVar[InputConvention] = InputConvention(
-        (104 / 255, 117 / 255, 128 / 255), (1 / 255,) * 3, order="BGR"
+        mean=(104 / 255, 117 / 255, 128 / 255), std=(1 / 255,) * 3, order="BGR"
     )
-    # TSN's Caffe networks take bytes less 128. Here [−1, 1] times 127.5 is bytes less 127.5. The
-    # difference of one half is the bias of rounding to bytes; no motion is 0 in both.
-    flow_input: ClassVar[InputConvention] = InputConvention((0.0,), (1 / 127.5,), order="xy")
-    last: ClassVar[str] = "last_linear"
+    # TSN's Caffe networks expect flow bytes minus 128. Here [−1, 1] times 127.5 is bytes minus
+    # 127.5. The difference of one half is the bias of rounding to bytes; no motion is 0 in both.
+    flow_input: ClassVar[InputConvention] = InputConvention(
+        mean=(0.0,), std=(1 / 127.5,), order="xy"
+    )
+    last_layer_name: ClassVar[str] = "last_linear"
 
     def __init__(
         self,
@@ -116,7 +119,8 @@ class BNInception(Backbone):
                         layer_name, tower_channels, out_channels, kernel, stride
                     )
                 block_channels += tower_channels
-            self.taps[name] = channels = block_channels
+            self.taps[name] = block_channels
+            channels = block_channels
         self.num_features = channels
         self.last_linear = nn.Linear(channels, num_classes) if num_classes else None
         initialize_convolutions(self)
@@ -182,7 +186,7 @@ def _list_towers(block: str) -> list[list[tuple[str, int, int]]]:
 
 
 def _halve_map(x_BCHW: Tensor) -> Tensor:
-    """Max-pool to half the size, rounded up as in Caffe: the last window may cross the border."""
+    """Max-pool to half the size, rounded up as in Caffe: the last window may exceed the map."""
     return functional.max_pool2d(x_BCHW, 3, stride=2, ceil_mode=True)
 
 

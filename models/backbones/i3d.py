@@ -8,17 +8,19 @@ Lengths of the kernels in time; in res2 … res5, those of the first convolution
 
     conv1  5×7×7      res2  3 3 3    res3  3 1 3 1    res4  3 1 3 1 3 1    res5  1 3 1
 
-Two stems are published, for clips of 32 and of 8 frames. They differ in time alone:
+Two stems are published, for clips of 32 and of 8 frames. They differ only along time. Windows and
+strides (after "by") are (time, height, width):
 
-    frames       conv1          pool1            pool2, after res2    clip → features in time
+    frames       conv1          pool1            pool2, after res2    frames → features in time
     32           by (2, 2, 2)   2×3×3 by 2       2×1×1 by (2, 1, 1)   32 → 16 → 8 → 4
      8           by (1, 2, 2)   1×3×3 by (1,2,2) the same              8 →  8 → 8 → 4
 
 Unlike in ResNet, pool1 has no padding: 224² → 112² → 55² → 28² → 14² → 7².
 
 Deviations from the paper, as in the authors' code: the paper (§4) inflates one kernel for every
-two residual blocks, the code all three of res2. The scale of the last BN of each block starts at
-0, so that a new block passes on its shortcut; all else starts as in `models.backbones.resnet`.
+two residual blocks, the code all three of res2. The scale of the last batch normalization of each
+block starts at 0, so that a new block returns its shortcut; all other parameters start as in
+`models.backbones.resnet`.
 The state-dict keys are those of `models.backbones.resnet`, so that the weights of image networks
 fit once they are inflated.
 
@@ -49,7 +51,7 @@ class I3D(ResidualBackbone):
     """I3D-ResNet-50 for clips.
 
     Its steps are ``stem``, ``res2_0`` to ``res5_2``, and ``pool2`` after ``res2_2``. All residual
-    blocks are taps.
+    blocks are taps (`models.backbones.backbone` explains steps and taps).
 
     Example:
         >>> network = I3D(frames=8, num_classes=101)
@@ -74,18 +76,20 @@ class I3D(ResidualBackbone):
         """Build the network with random weights.
 
         Args:
-            frames: Which stem to build, the one for 32 or for 8 frames. Either accepts clips of
-                other lengths too: 8 frames or more for 32, 2 or more for 8. The ``frames`` of
-                `rgb_input` and `flow_input` are those of the stem for 32. Default: 32.
+            frames: Which stem to build, the one for 32 or the one for 8 frames. Both accept clips
+                of other lengths too: the stem for 32 frames those of 8 or more, the stem for 8
+                those of 2 or more. `rgb_input` and `flow_input` have the ``frames`` of the stem for
+                32. Default: 32.
             in_channels: 3 for RGB, 2 for flow. Default: 3.
             num_classes: Classes of the last layer. 0: no last layer, so that the network returns
                 pooled features. Default: 400, those of Kinetics.
             dropout: Dropout probability before the last layer. Default: 0.5.
-            width: Channels of the stem, which scale those of all layers. Default: 64, the
-                paper's.
-            non_local: A function from a number of channels to a block, called to add the paper's
-                five non-local blocks, such as ``partial(NonLocalBlock, dims=3)``. Each block runs
-                as part of the step that it follows. Default: no blocks.
+            width: Channels of the stem. The channels of all other layers are scaled in proportion.
+                Default: 64, as in the paper.
+            non_local: A function that builds a block for a number of channels, such as
+                ``partial(NonLocalBlock, dims=3)``. It is called for each of the paper's five
+                non-local blocks. Each block runs as part of the step that it follows. Default: no
+                blocks.
 
         Raises:
             ValueError: If ``frames`` is neither 32 nor 8.

@@ -1,13 +1,14 @@
 # ruff: noqa: N803
 """Inception-ResNet-v2, with the state-dict keys of Cadene's files.
 
-Those of timm differ in the last layer alone.
+The keys of timm's files differ only in the last layer.
 
 Szegedy, Ioffe, Vanhoucke, Alemi, "Inception-v4, Inception-ResNet and the Impact of Residual
 Connections on Learning", AAAI 2017, §3.2 and Figures 15 to 19.
 
-    Inception-ResNet-A, B, C  of the paper are  repeat, repeat_1, repeat_2 + block8  of the files,
-    Reduction-A, B                              mixed_6a, mixed_7a
+    in the paper              in the files
+    Inception-ResNet-A, B, C  repeat, repeat_1, repeat_2 + block8
+    Reduction-A, B            mixed_6a, mixed_7a
 
 Deviations from the paper, as in the public weights: the stem is that of Inception-v3 followed by
 a block of towers, mixed_5b; there are 10, 20 and 10 residual blocks, not 5, 10 and 5, of 320, 1088
@@ -27,7 +28,7 @@ from torch.nn import functional
 
 from models.backbones.backbone import Backbone, InputConvention, Step, initialize_convolutions
 
-EPSILON = 1e-3  # of BN, as in TensorFlow
+EPSILON = 1e-3  # added to the variance in batch normalization (BN), as in TensorFlow
 Layer = tuple[int, int | tuple[int, int]]  # channels and kernel (height, width)
 Tower = tuple[Layer, ...]
 Block = tuple[int, float, tuple[Tower, ...]]  # channels in and out, scale of the residual, towers
@@ -163,9 +164,10 @@ class InceptionResNetV2(Backbone):
     The last blocks are named ``block_a``, ``block_b`` and ``block_c``, those before them
     ``block_a_0``, ``block_a_1`` and so on.
 
-    The taps are ``conv2d_4a`` and the last blocks before their ReLU, which is a step of its own:
-    Du et al. 2018, §4.1, attend to "the last layers of Inception-ResNet-A, B, and C without
-    activation". (They give conv2d_4a 92 channels, a misprint of 192.)
+    The taps (`models.backbones.backbone` explains steps and taps) are ``conv2d_4a`` and the last
+    blocks of A, B and C before their ReLU, which is a separate step: Du et al. 2018, §4.1, attend
+    to "the last layers of Inception-ResNet-A, B, and C without activation". (They give conv2d_4a 92
+    channels, a misprint of 192.)
 
     Example:
         >>> network = InceptionResNetV2(num_classes=101)
@@ -173,10 +175,14 @@ class InceptionResNetV2(Backbone):
         torch.Size([2, 101])
     """
 
-    rgb_input: ClassVar[InputConvention] = InputConvention((0.5,) * 3, (0.5,) * 3, size=299)
     # RGB in [0, 1] is scaled to [−1, 1], the range that flow already has.
-    flow_input: ClassVar[InputConvention] = InputConvention((0.0,), (1.0,), size=299, order="xy")
-    last: ClassVar[str] = "last_linear"
+    rgb_input: ClassVar[InputConvention] = InputConvention(
+        mean=(0.5,) * 3, std=(0.5,) * 3, size=299
+    )
+    flow_input: ClassVar[InputConvention] = InputConvention(
+        mean=(0.0,), std=(1.0,), size=299, order="xy"
+    )
+    last_layer_name: ClassVar[str] = "last_linear"
 
     def __init__(
         self, *, in_channels: int = 3, num_classes: int = 1000, dropout: float = 0.0
@@ -237,7 +243,7 @@ class InceptionResNetV2(Backbone):
         """
         yield from ((name, getattr(self, name)) for name in STEPS_BEFORE_BLOCKS)
         yield from _name_blocks("block_a", self.repeat)
-        # These ReLUs are not in place: attention may still need the features before them.
+        # These ReLUs do not write in place: attention may still need the features before them.
         yield "relu_a", functional.relu
         yield "mixed_6a", self.mixed_6a
         yield from _name_blocks("block_b", self.repeat_1)
@@ -249,7 +255,7 @@ class InceptionResNetV2(Backbone):
 
 def _name_blocks(name: str, blocks: Iterable[ResidualTowers]) -> Iterator[tuple[str, Step]]:
     """Name blocks ``name_0``, ``name_1`` … as steps; the last is ``name``, without its ReLU."""
-    *others, last = blocks
-    for block_index, block in enumerate(others):
+    *inner_blocks, last_block = blocks
+    for block_index, block in enumerate(inner_blocks):
         yield f"{name}_{block_index}", block
-    yield name, last.run_without_relu
+    yield name, last_block.run_without_relu

@@ -5,29 +5,34 @@ Qiu, Yao, Mei, "Learning Spatio-Temporal Representation with Pseudo-3D Residual 
 ICCV 2017, §3. It is the 3-D network of Chi et al. 2019, §5.6, Table 5, where an attention block
 follows the last block of res4.
 
-S, 1×3×3, and T, 3×1×1, each with BN and ReLU, are placed between the 1×1×1 convolutions of a
-bottleneck in three ways, which alternate from block to block:
+S is a 1×3×3 convolution and T a 3×1×1 convolution (time, height, width), each with batch
+normalization (BN) and ReLU. They are placed between the 1×1×1 convolutions of a bottleneck in three
+ways, A, B and C, which alternate from block to block:
 
     A   T(S(x))          B   S(x) + T(x)          C   y + T(y),  y = S(x)
 
-    stem    1×7×7 by (1, 2, 2), max-pool 2×3×3 by 2      res2, res3, res4   3 + 8 + 36 blocks
+The layers, with kernel or window × by stride, each as (time, height, width):
+
+    stem                  1×7×7 by (1, 2, 2), max-pool 2×3×3 by 2
+    res2, res3, res4      3, 8 and 36 blocks
     pool2, pool3, pool4   2×1×1 by (2, 1, 1), each after its stage
-    res5    3 blocks for images, since no time is left, with 3×3 instead of S and T
+    res5                  3 blocks for images, with 3×3 instead of S and T, because the features
+                          have length 1 in time there
 
 Clips of 16 frames, 160²: 16 → 8 → 4 → 2 → 1 in time, and 160² → 80² → 40² → 20² → 10² → 5² in
-space. The pools after the stages round up, like those of Caffe, in which the original was made.
-This accepts the 12 frames of Table 5, 12 → 6 → 3 → 2 → 1, and changes nothing for 16. Unlike in
+space. The pools after the stages round up, like those of Caffe, in which the original was written.
+So the 12 frames of Table 5 are accepted, 12 → 6 → 3 → 2 → 1, and nothing changes for 16. Unlike in
 `models.backbones.resnet`, the first 1×1×1 convolution has the stride.
 
-State-dict keys are meant to be those of the public PyTorch port. Descriptions of its layers and
-its parameter counts confirm the layers, their shapes, their order, and that only the last layer
-has biases. Not compared with a file, but written from memory, are the names ``conv1_custom``,
+The state-dict keys should be those of the public PyTorch port. Descriptions of its layers and its
+parameter counts confirm the layers, their shapes, their order, and that only the last layer has
+biases. These names were written from memory and not compared with a file: ``conv1_custom``,
 ``conv2`` and ``bn2`` of S, ``conv3`` and ``bn3`` of T, ``conv_normal`` and ``bn_normal`` of res5's
 3×3, ``conv4`` and ``bn4`` of the last 1×1×1. Loading is strict and would list any difference.
 
 Deviations from the port: features are averaged over all of space, which for 160² equals the
-port's 5×5 average pool. Clips with time left at res5 are refused, where the port treats their
-frames as more clips. RGB is normalized as in torchvision, and flow as in TSN.
+port's 5×5 average pool. Clips that are longer than 1 in time at res5 are refused; the port treats
+their frames as more clips. RGB is normalized as in torchvision, and flow as in TSN.
 
     B C T H W  batch, channels, time, height, width
 """
@@ -57,7 +62,7 @@ VARIANTS: tuple[Variant, ...] = ("A", "B", "C")
 
 
 class Bottleneck(ResidualBlock):
-    """A 1×1 (with the spatial stride), the convolutions of a subclass, and a 1×1; residual."""
+    """A residual block: a 1×1 convolution (with the stride), those of a subclass, and a 1×1."""
 
     def __init__(
         self, in_channels: int, inner_channels: int, stride: int, dims: Literal[2, 3]
@@ -178,10 +183,11 @@ class P3D199(ResidualBackbone):
 
     Its steps are ``stem``, ``res2_0`` to ``res5_2``, and ``pool2``, ``pool3`` and ``pool4`` after
     their stages. Features are (B, C, T, H, W) up to ``res4_35`` and (B, C, H, W) from ``pool4``
-    on. The blocks of res2 to res4 are taps.
+    on. The blocks of res2 to res4 are taps (`models.backbones.backbone` explains steps and taps).
 
-    `forward` raises ValueError unless a clip has 2, 4, … or 16 frames: the first pool would drop
-    the last one of an odd number, and with more than 16 frames time would be left at res5.
+    `forward` raises ValueError unless a clip has 2, 4, … or 16 frames. With an odd number, the
+    first pool would drop the last frame; with more than 16, features would be longer than 1 in time
+    at res5.
 
     Example:
         >>> network = P3D199(num_classes=101)
@@ -209,8 +215,8 @@ class P3D199(ResidualBackbone):
             num_classes: Classes of the last layer. 0: no last layer, so that the network returns
                 pooled features. Default: 400, those of Kinetics.
             dropout: Dropout probability before the last layer. Default: 0.5.
-            width: Channels of the stem, which scale those of all layers. Default: 64, the
-                paper's.
+            width: Channels of the stem. The channels of all other layers are scaled in proportion.
+                Default: 64, as in the paper.
             blocks: Number of blocks of res2, res3, res4 and res5, at least 1 each. Default: those
                 of P3D-199.
         """

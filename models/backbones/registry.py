@@ -45,12 +45,12 @@ def build_backbone(name: str, num_classes: int, **options: Any) -> Backbone:
         name: Name of the backbone, one of those in the table.
         num_classes: Classes of the last layer. 0: no last layer, so that the network returns
             features (B, num_features).
-        **options: Further arguments of the backbone's class. All take ``in_channels`` (default 3)
-            and ``dropout``; all but inception_resnet_v2 take ``width``, to build small networks.
-            i3d takes ``frames`` and ``non_local``, p3d takes ``blocks``.
+        **options: Further arguments of the backbone's class. All classes have ``in_channels``
+            (default 3) and ``dropout``; all but inception_resnet_v2 have ``width``, to build small
+            networks. i3d has ``frames`` and ``non_local``, p3d has ``blocks``.
 
     Returns:
-        The backbone, in training mode. It returns scores (B, num_classes), before the softmax.
+        The backbone, in training mode. It returns logits (B, num_classes).
 
     Raises:
         ValueError: If there is no backbone of this name, or an option has a wrong value.

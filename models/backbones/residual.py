@@ -1,8 +1,8 @@
-"""What ResNet, I3D and P3D share: residual blocks, and a network of four stages of them.
+"""Residual blocks, and the base class of networks of four stages of them: ResNet, I3D and P3D.
 
 He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
 
-    res2 … res5  of the papers are  layer1 … layer4  of the weight files.
+    The stages res2 … res5 of the papers are layer1 … layer4 in the weight files.
 
     B C [T] H W   batch, channels, time (of 3-D networks), height, width
 """
@@ -37,7 +37,7 @@ class ResidualBlock(nn.Module, ABC):
 
     @abstractmethod
     def run_convolutions(self, x: Tensor) -> Tensor:
-        """Run the convolutions and their BN, without the last ReLU.
+        """Run the convolutions and their batch normalization (BN), without the last ReLU.
 
         Args:
             x: Features (B, in_channels, H, W) or (B, in_channels, T, H, W).
@@ -88,7 +88,8 @@ class ResidualBackbone(Backbone):
     """A stem, four stages of residual blocks, and one fully connected layer.
 
     Its steps are ``stem`` and the blocks, ``res2_0`` to ``res5_…``; a stage may be followed by a
-    pool, ``pool2`` to ``pool5``. All blocks are taps.
+    pool, ``pool2`` to ``pool5``. All blocks are taps (`models.backbones.backbone` explains steps
+    and taps).
     """
 
     @abstractmethod
@@ -120,8 +121,9 @@ class ResidualBackbone(Backbone):
 
         Args:
             width: Channels of the stem's output, and inner channels of res2; each stage has twice
-                as many inner channels as the one before. All but res2 begin with a stride of 2.
-            stages: For each stage, the builders of its blocks.
+                as many inner channels as the one before. In all stages but res2 the first block has
+                stride 2.
+            stages: For each stage, the functions that build its blocks.
             num_classes: Classes of the last layer; 0: no last layer.
         """
         channels, self.taps = width, {}

@@ -20,6 +20,7 @@ from models.backbones.residual import (
     make_shortcut,
 )
 
+# Number of blocks in res2, res3, res4 and res5, by depth.
 DEPTHS: dict[int, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
@@ -27,7 +28,7 @@ DEPTHS: dict[int, tuple[int, int, int, int]] = {
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }
-BOTTLENECKS_FROM = 50
+BOTTLENECKS_FROM = 50  # smallest depth that has bottlenecks instead of basic blocks
 
 
 class BasicBlock(ResidualBlock):
@@ -103,7 +104,8 @@ class Bottleneck(ResidualBlock):
 class ResNet(ResidualBackbone):
     """A ResNet for images.
 
-    Its steps are ``stem`` and each residual block, ``res2_0`` to ``res5_…``. All blocks are taps.
+    Its steps are ``stem`` and each residual block, ``res2_0`` to ``res5_…``. All blocks are taps
+    (`models.backbones.backbone` explains steps and taps).
 
     Example:
         >>> network = ResNet(50, num_classes=101)
@@ -128,8 +130,8 @@ class ResNet(ResidualBackbone):
             num_classes: Classes of the last layer. 0: no last layer, so that the network returns
                 pooled features. Default: 1000.
             dropout: Dropout probability before the last layer. Default: 0.
-            width: Channels of the stem, which scale those of all layers. Default: 64, the
-                paper's.
+            width: Channels of the stem. The channels of all other layers are scaled in proportion.
+                Default: 64, as in the paper.
 
         Raises:
             ValueError: If the depth is not one of those listed.

@@ -1,7 +1,7 @@
 """Freeze the batch normalization layers of a network (partial BN).
 
-Wang et al., "Temporal Segment Networks", ECCV 2016, §3.2: every BN layer except the first keeps
-its pretrained running mean, running variance, scale and shift.
+Wang et al., "Temporal Segment Networks" (TSN), ECCV 2016, §3.2: every batch normalization (BN)
+layer except the first keeps its pretrained running mean, running variance, scale and shift.
 """
 
 from collections.abc import Iterator

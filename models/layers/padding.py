@@ -2,7 +2,7 @@
 """Mask the padding of batches whose feature sets have different sizes.
 
 A batch of sets is a tensor (B, L, M). Set b consists of its first ``lengths[b]`` vectors; the
-remaining rows are padding. Padding may hold anything, NaN included, and must not influence any
+remaining rows are padding. Padding may have any values, NaN included, and must not influence any
 output or gradient. Multiplying by 0 is therefore not enough, since NaN · 0 is NaN.
 
     B batch   L vectors of the longest set   M dimension of a vector

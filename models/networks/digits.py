@@ -39,7 +39,7 @@ class DigitNetwork(nn.Module):
         """Build the network with random weights.
 
         Args:
-            dropout: Probability of both dropouts. Default: 0.5.
+            dropout: Probability of both dropout layers. Default: 0.5.
         """
         super().__init__()
         self.conv1 = nn.Conv2d(1, 10, 5)
@@ -49,19 +49,19 @@ class DigitNetwork(nn.Module):
         self.dropout2d, self.dropout = nn.Dropout2d(dropout), nn.Dropout(dropout)
 
     def forward(self, images_BHW: Tensor) -> Tensor:
-        """Compute the scores of images.
+        """Compute the logits of images.
 
         Args:
             images_BHW: Images as in `features`.
 
         Returns:
-            Scores (B, 11), before the softmax: of the digits 0 to 9, and of noise.
+            Logits (B, 11), before the softmax: of the digits 0 to 9, and of noise.
 
         Raises:
             ValueError: If the images have another shape.
         """
-        scores: Tensor = self.classifier(self.dropout(self.features(images_BHW)))
-        return scores
+        logits: Tensor = self.classifier(self.dropout(self.features(images_BHW)))
+        return logits
 
     def features(self, images_BHW: Tensor, log_softmax: bool = False) -> Tensor:
         """Compute the local features of images.
@@ -84,7 +84,7 @@ class DigitNetwork(nn.Module):
         if not images_BHW.is_floating_point():
             x = x / 255
         x = ((x - MEAN) / STD)[:, None]
-        # ReLU and maximum commute; after the maximum, ReLU has a quarter as many numbers to do.
+        # ReLU gives the same after the max-pool as before it, and has a quarter of the work there.
         x = functional.max_pool2d(self.conv1(x), 2).relu()
         x = functional.max_pool2d(self.dropout2d(self.conv2(x)), 2).relu()
         x = self.fc(x.flatten(1)).relu()

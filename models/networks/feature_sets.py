@@ -1,13 +1,16 @@
 # ruff: noqa: N803, N806
 """A network for sets of local features: one module for each modality, and one classifier.
 
+A local feature is a vector that another network computed from one frame, clip or second of sound of
+a video. A modality is one kind of them, such as those of RGB frames, of flow, or of audio.
+
 Long et al., "Attention Clusters", CVPR 2018, §3.5 and Fig. 2: the outputs of all modalities are
 concatenated and classified by one fully connected layer, after a dropout of 0.9 (§5.4). A
 modality's module is `AttentionCluster`, `CascadeAttention`, or one of `FUSIONS` in
 `models.networks.fusions`.
 
 "For videos without audio, we feed in the average of audio features over the training set" (§5.2):
-in training and in testing, an empty set is replaced by a set of that one vector.
+in training and in testing, an empty set is replaced by a set that has only this average vector.
 
     B batch   L vectors of the longest set   M their dimension
 """
@@ -54,8 +57,8 @@ class SetNetwork(nn.Module):
         if not fusions or set(fusions) != set(dimensions):
             names = (", ".join(modalities) or "none" for modalities in (fusions, dimensions))
             raise ValueError(
-                "expected a part for each modality with a dimension; got parts for "
-                f"{' and dimensions of '.join(names)}"
+                "expected the same modalities in fusions and dimensions; got fusions for "
+                f"{' and dimensions for '.join(names)}"
             )
         # ``parts`` is the name in checkpoints.
         self.parts, self.mean = nn.ModuleDict(fusions), nn.Module()
@@ -73,8 +76,8 @@ class SetNetwork(nn.Module):
             means: Vectors (M,) for some or all modalities: the means over the training set.
 
         Raises:
-            ValueError: If a modality is unknown, or a vector has another dimension or numbers
-                that are not finite.
+            ValueError: If a modality is unknown, or a vector has another dimension or is not
+                finite.
         """
         for modality, mean in means.items():
             buffer = self._get_mean(modality)
@@ -88,7 +91,7 @@ class SetNetwork(nn.Module):
     def forward(
         self, sets: Mapping[str, Tensor], lengths: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """Compute the scores of videos.
+        """Compute the logits of videos.
 
         Args:
             sets: Sets (B, L, M) by modality, of any floating-point type; they are converted to
@@ -97,7 +100,7 @@ class SetNetwork(nn.Module):
                 modality without lengths has L vectors in each set.
 
         Returns:
-            Scores (B, classes), before the softmax.
+            Logits (B, classes), before the softmax.
 
         Raises:
             ValueError: If a modality is missing, if the sets or lengths have another shape or
@@ -117,8 +120,8 @@ class SetNetwork(nn.Module):
             outputs.append(fusion(x_BLM, lengths_B))
         # With one modality, torch.cat would only make a copy.
         features = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
-        scores: Tensor = self.classifier(self.dropout(features))
-        return scores
+        logits: Tensor = self.classifier(self.dropout(features))
+        return logits
 
     def _replace_empty_sets(
         self, modality: str, x_BLM: Tensor, lengths_B: Tensor

@@ -15,16 +15,16 @@ TS-LSTM and Temporal-Inception are by Ma, Chen, Kira, AlRegib, "TS-LSTM and Temp
 Exploiting Spatiotemporal Dynamics for Activity Recognition", 2017. They are written from memory of
 the paper and of its published code, since the text was not available:
 - TS-LSTM in the paper: batch normalization, the maximum (or the mean) over the frames of each
-  segment, an LSTM over segments, its last state, normalized again. Here it has no normalization,
-  which would need more than one video in a batch. The 512 hidden cells are our choice.
+  segment, an LSTM over segments, its last state, normalized again. Here there is no normalization,
+  because it would need more than one video in a batch. The 512 hidden cells are our choice.
 - Temporal-Inception in the paper: the set is an image of time × features with one channel. A
   module has two convolutions, over 5 and over 7 positions in time and one feature, each with batch
   normalization, ReLU and max-pooling by 2 in time; their concatenation doubles the channels. After
-  four modules, with 16 channels and one position, there is a fully connected layer of 1024. Here a
-  pool over an odd number ends with a window of one, and the last module pools over all remaining
-  time, so that sets of any length are accepted (25 → 13 → 7 → 4 → 1; in the paper 25 → 12 → 6 → 3
-  → 1, where the last pool takes 3). Batch statistics ignore padding. The layer of 1024 has no
-  normalization.
+  four modules, with 16 channels and one position, there is a fully connected layer of 1024. Here
+  the last window of a pool may have one position, and the last module pools over all positions that
+  remain, so that sets of any length are accepted (25 → 13 → 7 → 4 → 1; in the paper 25 → 12 → 6 →
+  3 → 1, where the last pool has a window of 3). Batch statistics ignore padding. The layer of 1024
+  has no normalization.
 
 The 512 cells of each direction of the bi-directional LSTM are our choice.
 
@@ -123,8 +123,8 @@ class AverageFusion(Fusion):
 class Flatten(Fusion):
     """The vectors of each set, concatenated: (B, length·M).
 
-    From a set of another size, ``length`` vectors at evenly spaced positions are taken, in order:
-    from 25 vectors for a length of 20, five are left out; from 10, each is taken twice.
+    From a set of another size, ``length`` vectors at evenly spaced positions are used, in order:
+    of 25 vectors for a length of 20, five are left out; of 10, each is used twice.
     """
 
     def __init__(self, dimension: int, length: int = 25) -> None:
@@ -144,7 +144,7 @@ class Flatten(Fusion):
         """Concatenate the vectors of each set."""
         if padding_BL is None and x_BLM.shape[1] == self.length:
             return x_BLM.flatten(1)
-        # The set is cut into ``length`` equal intervals, and the middle of each is taken.
+        # The set is divided into ``length`` equal intervals, and the middle of each is used.
         intervals = torch.arange(self.length, device=x_BLM.device)
         positions = (2 * intervals + 1) * lengths_B[:, None] // (2 * self.length)
         return x_BLM.take_along_dim(positions[:, :, None], dim=1).flatten(1)
@@ -250,7 +250,7 @@ class TemporalInception(Fusion):
 
 
 class InceptionModule(nn.Module):
-    """Convolutions along time with several kernel sizes, BN, ReLU, and a pool in time."""
+    """Convolutions along time with several kernel sizes, batch norm, ReLU, and a pool in time."""
 
     def __init__(self, channels: int, kernels: Sequence[int]) -> None:
         """Build the module with random weights.
@@ -263,7 +263,7 @@ class InceptionModule(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv2d(channels, channels, (size, 1), padding=(size // 2, 0)) for size in kernels
         )
-        # One BN over the channels of all branches equals one BN for each branch.
+        # One batch normalization over the outputs of all kernels equals one for each kernel.
         self.norm = nn.BatchNorm2d(channels * len(kernels))
 
     def forward(

@@ -1,12 +1,13 @@
 # ruff: noqa: N803
 """A backbone with pyramid attention inside, which turns K frames into one prediction.
 
-Du et al., ECCV 2018, §3.2 and Fig. 2. The backbone's steps up to the last tap process each frame
-alone. Attention then combines the features of all frames into those of one frame, and the
-remaining steps, whose weights and shapes are unchanged, process these.
+Du et al., ECCV 2018, §3.2 and Fig. 2. A tap is a step of the backbone whose output the attention
+uses (see `models.backbones.backbone`); a level is the features of one tap. The steps up to the last
+tap process each frame alone. Attention then combines the features of all frames into those of one
+frame, and the remaining steps, whose weights and shapes are unchanged, process these.
 
-The tap ``features`` stands for the pooled features: "the last fully connected layer" of the
-paper's Table 1(a). It cannot be combined with other taps.
+The tap ``features`` means the pooled features: "the last fully connected layer" of the paper's
+Table 1(a). It cannot be combined with other taps.
 
     B batch   K frames   C H W channels, height, width
 """
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from models.attention.pyramid import Attended, EnergyMeasure, Fusion, PyramidAttention
+from models.attention.pyramid import Attended, EnergyMeasure, PyramidAttention, ScoreFusion
 from models.backbones.backbone import Backbone, Step, count_input_channels, trace_shapes
 from models.networks.two_stream import BRANCHES, Scores, TwoStream, count_parameters
 
@@ -38,7 +39,7 @@ class PyramidNetwork(nn.Module):
         trunk: Backbone,
         taps: Sequence[str],
         size: tuple[int, int],
-        fusion: Fusion = "multiplication",
+        fusion: ScoreFusion = "multiplication",
         moves_features: bool = False,
         energy: EnergyMeasure = "sum",
     ) -> None:
@@ -66,13 +67,13 @@ class PyramidNetwork(nn.Module):
         )
 
     def forward(self, images_BKCHW: Tensor) -> Tensor:
-        """Compute the scores of videos.
+        """Compute the logits of videos.
 
         Args:
             images_BKCHW: K normalized frames of each video, (B, K, C, H, W).
 
         Returns:
-            Scores (B, classes), before the softmax.
+            Logits (B, classes), before the softmax.
 
         Raises:
             ValueError: If the images have another size than the network was built for.
@@ -82,14 +83,14 @@ class PyramidNetwork(nn.Module):
     def forward_with_attention(
         self, images_BKCHW: Tensor, losses: bool = True
     ) -> tuple[Tensor, Attended]:
-        """Compute the scores of videos and the output of the attention layer.
+        """Compute the logits of videos and the output of the attention layer.
 
         Args:
             images_BKCHW: Images as in `forward`.
             losses: Compute the losses of the attention layer. Default: True.
 
         Returns:
-            Scores (B, classes), and the attended features with the losses.
+            Logits (B, classes), and the attended features with the losses.
 
         Raises:
             ValueError: If the images have another size than the network was built for.
@@ -124,16 +125,16 @@ class PyramidNetwork(nn.Module):
                 levels.append(x)
             if len(levels) == len(self.taps):
                 return levels, steps
-        return [self.trunk.pool(x)[:, None, :, None]], steps
+        return [self.trunk.pool_features(x)[:, None, :, None]], steps
 
 
 class PyramidTwoStream(TwoStream):
-    """RGB and flow branches with pyramid attention, combined in their scores alone.
+    """RGB and flow branches with pyramid attention, of which only the logits are combined.
 
     Example:
         >>> network = PyramidTwoStream(rgb_pyramid_network, flow_pyramid_network).eval()
         >>> rgb, flow = torch.randn(2, 5, 3, 224, 224), torch.randn(2, 5, 10, 224, 224)
-        >>> {name: scores.shape for name, scores in network(rgb, flow).items()}
+        >>> {branch: logits.shape for branch, logits in network(rgb, flow).items()}
         {'rgb': torch.Size([2, 101]), 'flow': torch.Size([2, 101])}
     """
 
@@ -143,7 +144,7 @@ class PyramidTwoStream(TwoStream):
         Args:
             rgb: The network for RGB images.
             flow: The network for optical flow, of the same backbone, depth and width.
-            scores: Which scores `forward` computes: "rgb", "flow" or "both". Default: "both".
+            scores: Whose logits `forward` computes: "rgb", "flow" or "both". Default: "both".
 
         Raises:
             ValueError: If the backbones differ, or ``scores`` is unknown.
@@ -152,15 +153,16 @@ class PyramidTwoStream(TwoStream):
         self.rgb, self.flow = rgb, flow
 
     def forward(self, rgb: Tensor | None = None, flow: Tensor | None = None) -> dict[str, Tensor]:
-        """Compute the scores of videos, and in training mode the losses.
+        """Compute the logits of videos, and in training mode the losses.
 
         Args:
             rgb: Normalized RGB frames, (B, K, 3, H, W). May be None if ``scores`` is "flow".
             flow: Normalized flow, (B, K, C, H, W). May be None if ``scores`` is "rgb".
 
         Returns:
-            Scores (B, classes) by branch. In training mode also ``interactive`` and ``attention``,
-            the losses of equations 6 and 8, each summed over the branches.
+            Logits (B, classes) by branch. In training mode also ``interactive`` and ``attention``,
+            the losses of equations 6 and 8 (see `models.attention.pyramid`), each summed over the
+            branches.
 
         Raises:
             ValueError: If the images of a branch are missing.

@@ -1,23 +1,25 @@
 """Two-stream network: two branches, with attention blocks between them.
 
 A stream is one kind of input: RGB images or optical flow. A branch is the network of one stream,
-with scores of its own; it has the name of its stream, ``rgb`` or ``flow``.
+with logits of its own; it has the name of its stream, ``rgb`` or ``flow``.
 
-Chi, Tian, Mu, Tian, "Two-Stream Video Classification with Cross-Modality Attention", 2019, §4.1
-and Fig. 2. At each position, both blocks take the features of both branches before either block
-changes them:
+Chi, Tian, Mu, Tian, "Two-Stream Video Classification with Cross-Modality Attention" (CMA), 2019,
+§4.1 and Fig. 2. At each position there is a CMA block for each branch. Both read the features of
+both branches, x of RGB and y of flow, before either block changes them:
 
     x, y  →  to_rgb(x, y),  to_flow(y, x)
 
-Positions are names of steps. In the paper, blocks follow every other residual block of res3 and
-res4; in ResNet-50 these are res3_1, res3_3, res4_1, res4_3 and res4_5. Deeper networks also have
-two blocks in res3 and three in res4: each stage is divided into as many equal parts, and a block
-follows the end of each part (ResNet-101: 1, 3; 6, 14, 22).
+A position is the name of a step of the backbone (see `models.backbones.backbone`), after which the
+blocks run. In the paper, CMA blocks follow every other residual block of res3 and res4; in
+ResNet-50 these are res3_1, res3_3, res4_1, res4_3 and res4_5. Deeper networks also have two
+positions in res3 and three in res4: each stage is divided into as many equal parts, and the last
+step of each part is a position (ResNet-101: res3_1, res3_3; res4_6, res4_14, res4_22).
 
-The scores of a branch need the whole branch, and of the other branch only the steps before the
-last block that attends to it; no other steps are run. Blocks that are still the identity can be
-removed with `TwoStream.drop_identities`: after the first iteration of the paper's schedule, all
-blocks of ``to_flow`` are.
+The logits of a branch need the whole branch, and from the other branch only the steps before the
+last block that attends to it; no other steps are run. A new block is the identity: it returns its
+input unchanged. Blocks that training has not changed can be removed with
+`TwoStream.drop_identities`: after the first iteration of the paper's schedule, these are all blocks
+of ``to_flow``.
 
     B batch   C H W  channels, height, width   T frames of a clip
 """
@@ -61,7 +63,7 @@ class TwoStream(nn.Module):
         >>> flow = ResNet(50, num_classes=101, in_channels=10)
         >>> network = TwoStream(rgb, flow)
         >>> images = {"rgb": torch.randn(2, 3, 224, 224), "flow": torch.randn(2, 10, 224, 224)}
-        >>> {name: scores.shape for name, scores in network(**images).items()}
+        >>> {branch: logits.shape for branch, logits in network(**images).items()}
         {'rgb': torch.Size([2, 101]), 'flow': torch.Size([2, 101])}
     """
 
@@ -81,10 +83,10 @@ class TwoStream(nn.Module):
         Args:
             rgb: The backbone for RGB images or clips.
             flow: The backbone for optical flow, of the same class, depth and width.
-            cma: Insert cross-modality blocks between the branches. Default: True.
+            cma: Insert cross-modality attention (CMA) blocks between the branches. Default: True.
             non_local: Branches ("rgb", "flow") that also get non-local blocks, which run before
                 the cross-modality blocks. Default: none.
-            scores: Which scores `forward` computes: "rgb", "flow" or "both". Default: "both".
+            scores: Whose logits `forward` computes: "rgb", "flow" or "both". Default: "both".
             positions: Steps after which blocks are inserted. Default: the paper's positions, see
                 `choose_positions`.
             uniform: Build cross-modality blocks with equal weights instead of attention, as a
@@ -97,7 +99,7 @@ class TwoStream(nn.Module):
         super().__init__()
         if type(rgb) is not type(flow) or rgb.taps != flow.taps:
             raise ValueError(
-                "expected branches of one kind, depth and width, got "
+                "expected branches of the same backbone, depth and width, got "
                 f"{_describe_backbone(rgb)} and {_describe_backbone(flow)}"
             )
         if set(non_local) - set(BRANCHES) or scores not in (*BRANCHES, "both"):
@@ -126,19 +128,19 @@ class TwoStream(nn.Module):
         )
 
     def forward(self, rgb: Tensor | None = None, flow: Tensor | None = None) -> dict[str, Tensor]:
-        """Compute the scores of the branches.
+        """Compute the logits of the branches.
 
         Args:
             rgb: Normalized RGB images (B, 3, H, W) or clips (B, 3, T, H, W). May be None if no
-                score needs this branch.
+                requested logits need this branch.
             flow: Normalized flow (B, C, H, W) or (B, 2, T, H, W), of the same size. May be None
-                if no score needs this branch.
+                if no requested logits need this branch.
 
         Returns:
-            Scores (B, classes) by branch, before the softmax.
+            Logits (B, classes) by branch, before the softmax.
 
         Raises:
-            ValueError: If images are missing that a score needs.
+            ValueError: If the requested logits need images that are missing.
         """
         last_steps = {branch: self._find_last_step(branch) for branch in BRANCHES}
         for branch, images in (("rgb", rgb), ("flow", flow)):
@@ -151,7 +153,7 @@ class TwoStream(nn.Module):
                 x = _run_step(rgb_step, self.non_local_rgb, name, x)
             if index <= last_steps["flow"]:
                 y = _run_step(flow_step, self.non_local_flow, name, y)
-            # Both blocks take the features before either changes them.
+            # Both blocks read the features before either changes them.
             new_x, new_y = x, y
             if index < last_steps["rgb"] and name in self.to_rgb:
                 new_x = self.to_rgb[name](x, y)
@@ -184,9 +186,10 @@ class TwoStream(nn.Module):
         return nn.ModuleList([getattr(self, name) for name in names])
 
     def freeze(self, branch: str) -> None:
-        """Freeze a branch: its parameters need no gradient, and its BN keeps its statistics.
+        """Freeze a branch: no gradients for its parameters, no updates of its BN statistics.
 
-        ``train()`` puts BN back into training mode, so call this method again after ``train()``.
+        ``train()`` puts batch normalization (BN) back into training mode, so call this method again
+        after ``train()``.
 
         Args:
             branch: "rgb" or "flow".
@@ -199,8 +202,8 @@ class TwoStream(nn.Module):
     def drop_identities(self, branches: tuple[str, ...] = BRANCHES) -> int:
         """Remove attention blocks that are the identity: the scales and shifts of their BN are 0.
 
-        All scores stay bitwise equal. A block that is still to be trained starts as the identity
-        too, so drop only blocks of branches that are not being trained.
+        All logits stay bitwise equal. A block that is still to be trained is the identity too, so
+        drop only blocks of branches that are not being trained.
 
         Args:
             branches: Remove blocks that change the features of these branches. Default: both.
@@ -218,7 +221,7 @@ class TwoStream(nn.Module):
         return num_dropped
 
     def count_used_parameters(self) -> int:
-        """Count the parameters that influence the scores which `forward` computes.
+        """Count the parameters that influence the logits which `forward` computes.
 
         Returns:
             The number of parameters.
@@ -226,8 +229,8 @@ class TwoStream(nn.Module):
         state = {name: tensor.detach().to("meta") for name, tensor in self.state_dict().items()}
         parameters = [state[name].requires_grad_() for name, _ in self.named_parameters()]
         images = {branch: _make_meta_input(getattr(self, branch)) for branch in BRANCHES}
-        scores = torch.func.functional_call(self, state, kwargs=images)
-        total = torch.stack([score.sum() for score in scores.values()]).sum()
+        outputs = torch.func.functional_call(self, state, kwargs=images)
+        total = torch.stack([logits.sum() for logits in outputs.values()]).sum()
         gradients = torch.autograd.grad(total, parameters, allow_unused=True)
         pairs = zip(parameters, gradients, strict=True)
         return sum(parameter.numel() for parameter, gradient in pairs if gradient is not None)
@@ -235,7 +238,7 @@ class TwoStream(nn.Module):
     def _find_last_step(self, branch: str) -> int:
         """Find the index of the last step that a branch must run.
 
-        It is −1 if none must run, and the number of steps if the branch is scored.
+        It is −1 if none must run, and the number of steps if the branch's logits are computed.
         """
         names = [name for name, _ in self.rgb.steps()]
         if self.scores in (branch, "both"):

@@ -1,8 +1,8 @@
 """Group the parameters of a network by learning rate and weight decay, as TSN trains.
 
 Wang et al., "Temporal Segment Networks", ECCV 2016, and the authors' code: biases learn twice as
-fast and do not decay, BN does not decay, and the first convolution of a flow network, which was
-initialized from an RGB network, learns 5 times as fast (its bias 10 times).
+fast and do not decay, batch normalization does not decay, and the first convolution of a flow
+network, which was initialized from an RGB network, learns 5 times as fast (its bias 10 times).
 """
 
 from typing import Any
@@ -29,8 +29,8 @@ def group_parameters(
         network: The network to train. Parameters without ``requires_grad`` are left out.
         rate: Base learning rate.
         weight_decay: Base weight decay.
-        first_is_new: Whether the first convolution was converted from RGB to other channels and
-            learns faster. Default: False.
+        first_is_new: Whether the first convolution was converted from RGB to other channels, so
+            that it gets a higher rate. Default: False.
 
     Returns:
         Optimizer groups with ``name``, ``params``, ``lr`` and ``weight_decay``. Each trainable

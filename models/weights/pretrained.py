@@ -41,7 +41,7 @@ class LoadedWeights:
     """Names of the tensors that were copied into the network, sorted."""
 
     skipped: tuple[str, ...]
-    """Names of the tensors, on either side, that the caller asked to skip, sorted."""
+    """Names of the tensors, of the file or the network, that the caller asked to skip, sorted."""
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
@@ -87,7 +87,7 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
 
 
 def _is_torch_file(path: Path) -> bool:
-    """Tell whether a file begins like those of torch.save: as a zip archive, or a pickle."""
+    """Tell whether the first bytes are those of a file of torch.save: a zip archive or a pickle."""
     with path.open("rb") as file:
         return file.read(2) in (b"PK", b"\x80\x02")
 
@@ -102,13 +102,13 @@ def load_weights(
 ) -> LoadedWeights:
     """Copy weights into a network, in place.
 
-    Counters of BN (``num_batches_tracked``) may be missing from ``weights``.
+    Counters of batch normalization (``num_batches_tracked``) may be missing from ``weights``.
 
     Args:
         network: The network to change.
         weights: Tensors by the network's names; see `convert_weights` for files of other
             publishers. Not changed.
-        skip: Prefixes of names that are ignored on both sides, such as ``"fc."``.
+        skip: Prefixes of names that are ignored in both, such as ``"fc."``.
         inflate_channels: If the first convolution of ``weights`` has another number of input
             channels, convert it by cross-modality initialization. Default: False.
         inflate_time: Convert 2-D kernels by inflation where the network has a 3-D kernel of the
@@ -119,8 +119,8 @@ def load_weights(
         The names of the tensors that were used and skipped.
 
     Raises:
-        WeightsError: If a tensor of either side has no partner, or one of another shape. The
-            network is then unchanged.
+        WeightsError: If a tensor of the network or of ``weights`` has no counterpart of the same
+            name and shape. The network is then unchanged.
     """
     state = network.state_dict()
     skipped = tuple(sorted(n for n in {*state, *weights} if n.startswith(skip or ("\0",))))
@@ -137,7 +137,7 @@ def load_weights(
     if problems:
         raise WeightsError(
             f"the weights do not fit this {type(network).__name__}: {problems}. Load them into "
-            "the network that they belong to, or name in skip the layers that are meant to differ"
+            "the network that they belong to, or name in `skip` the layers that differ on purpose"
         )
     network.load_state_dict({**state, **sources})
     if skipped:
@@ -149,8 +149,8 @@ def digest_weights(weights: Mapping[str, Tensor]) -> str:
     """Compute a digest that identifies weights, independent of how they are stored.
 
     The digest covers the sorted names, the shapes, and the values as little-endian float32. File
-    format, floating-point type and device do not matter. Counters of BN are left out, since no
-    output depends on them.
+    format, floating-point type and device do not matter. Counters of batch normalization are left
+    out, since no output depends on them.
 
     Args:
         weights: Tensors by name.

@@ -18,8 +18,8 @@ from models.weights.pretrained import WeightsError
 
 IMAGENET_CLASSES = 1000
 
-# By network, the beginnings of other publishers' names, and what replaces them. The first that
-# matches counts.
+# By network, prefixes of other publishers' names, and what replaces them. The first prefix that
+# matches is used.
 PREFIXES: dict[type[nn.Module], dict[str, str]] = {
     VGG16: {
         "_features.": "features.",
@@ -73,7 +73,7 @@ def convert_weights(network: nn.Module, weights: dict[str, Tensor]) -> dict[str,
 
 
 def _convert_shape(network: nn.Module, name: str, tensor: Tensor) -> Tensor:
-    """Convert a tensor to the shape that the network has under that name, where files differ."""
+    """Convert a tensor to the network's shape, for the layers whose shape differs between files."""
     if isinstance(network, BNInception) and "_bn." in name and tensor.ndim == 2:
         return tensor.squeeze(0)
     last_layer_names = ("last_linear.weight", "last_linear.bias")

@@ -95,9 +95,9 @@ def test_where_the_catalogue_is_looked_for(tmp_path: Path, monkeypatch: pytest.M
             {"mine": ENTRY | {"lisence": "x"}},
             "mine: unknown key 'lisence'; did you mean 'licence'?",
         ),
-        ({"mine": ENTRY | {"videos": "a"}}, "mine: videos: expected a list of texts, got 'a'"),
-        ({"mine": ENTRY | {"videos": [1]}}, "mine: videos: expected a list of texts, got [1]"),
-        ({"mine": ENTRY | {"title": 8}}, "mine: title: expected a text, got 8"),
+        ({"mine": ENTRY | {"videos": "a"}}, "mine: videos: expected a list of strings, got 'a'"),
+        ({"mine": ENTRY | {"videos": [1]}}, "mine: videos: expected a list of strings, got [1]"),
+        ({"mine": ENTRY | {"title": 8}}, "mine: title: expected a string, got 8"),
         (
             {"mine": ENTRY | {"expected_videos": "8"}},
             "mine: expected_videos: expected a whole number, got '8'",
@@ -117,17 +117,17 @@ def test_where_the_catalogue_is_looked_for(tmp_path: Path, monkeypatch: pytest.M
         ({"mine": ENTRY | {"recipe": 3}}, "mine: recipe: expected a recipe as a mapping, got 3"),
         ({"mine": {"format": "folder"}}, "mine: the key 'title' is required"),
         ({"mine": 3}, "mine: expected an entry as a mapping, got 3"),
-        ({"mine": ENTRY | {1: 2}}, "mine: key 1 must be a text"),
+        ({"mine": ENTRY | {1: 2}}, "mine: key 1 must be a string"),
         ({1: ENTRY}, "entry 1: expected a name"),
         (["mine"], "expected a mapping of dataset names to entries"),
-        ({"mine": ENTRY | {"variants": {"b": {}}}}, "mine: an entry with variants needs 'variant'"),
+        ({"mine": ENTRY | {"variants": {"b": {}}}}, "mine: the key 'variant' is required"),
         (
             {"mine": ENTRY | {"variant": "a", "variants": {"b": {"tittle": "x"}}}},
             "mine: variants: b: unknown key 'tittle'; did you mean 'title'?",
         ),
         (
             {"mine": ENTRY | {"variant": "a", "variants": {"a": {}}}},
-            "mine-a is described twice",
+            "mine-a is defined twice",
         ),
     ],
 )
@@ -141,7 +141,7 @@ def test_malformed_catalogues(tmp_path: Path, entries: object, message: str) -> 
 def test_repeated_keys_and_broken_yaml(tmp_path: Path) -> None:
     path = tmp_path / "datasets.yaml"
     path.write_text("a: {title: x, title: y}\n")
-    with pytest.raises(CatalogError, match="'title' twice"):
+    with pytest.raises(CatalogError, match="'title' is given twice"):
         load_catalog(path)
     path.write_text("a: {title\n")
     with pytest.raises(CatalogError, match="is not valid YAML"):

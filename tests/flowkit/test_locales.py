@@ -229,10 +229,10 @@ def test_printing_under_the_c_locale(tmp_path: Path) -> None:
     code = """
 import os
 import click
-from flowkit.cli import prepare_stream
+from flowkit.cli import make_printable
 from flowkit.commands.terminal import print_table
 import sys
-prepare_stream(sys.stdout)
+make_printable(sys.stdout)
 click.echo("日本語")
 for name in sorted(os.listdir()):
     click.echo(name)

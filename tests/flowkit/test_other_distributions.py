@@ -213,7 +213,7 @@ def test_a_hidden_package_of_a_distribution_is_named(tmp_path: Path) -> None:
 def test_the_check_at_import(monkeypatch: pytest.MonkeyPatch) -> None:
     require_own_package()
     monkeypatch.delattr("flowkit.__distribution__")
-    with pytest.raises(ImportError, match="is another project's, as after another"):
+    with pytest.raises(ImportError, match="belongs to another project; another project"):
         require_own_package()
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from flowkit.cli import find_joined_commands
+from flowkit.cli import find_plugin_commands
 from flowkit.errors import UsageError, VideoError
 from train.commands.evaluate import evaluate
 from train.commands.predict import predict
@@ -40,7 +40,7 @@ def finished(tmp_path, store, settings):
 
 
 def test_they_join_the_command_line():
-    assert {"train", "evaluate", "predict", "report", "recipes"} <= set(find_joined_commands())
+    assert {"train", "evaluate", "predict", "report", "recipes"} <= set(find_plugin_commands())
 
 
 def test_training_stops_goes_on_and_is_evaluated(tmp_path, store, settings):

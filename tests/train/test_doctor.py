@@ -20,7 +20,7 @@ ENTRY = EntryPoint("training", "train.doctor:check_training", plugin_steps.GROUP
 def clip_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trial = TrialExtraction(tmp_path_factory.mktemp("trial"))
     assert {finding.status for finding in run_steps(trial.list_steps())} == {"ok"}
-    return trial.store
+    return trial.store_path
 
 
 def try_out(store: Path, folder: Path) -> Finding:
@@ -75,7 +75,7 @@ def test_a_check_waits_for_the_store_that_it_needs(
     other = EntryPoint("other", "no_such_package:check", plugin_steps.GROUP)
     monkeypatch.setattr(plugin_steps, "entry_points", lambda group: [*twice, other])
     steps = plugin_steps.list_plugin_steps(tmp_path / "store", tmp_path, (LAST_TOPIC,))
-    assert [(step.topic, step.needs) for step in steps] == [
+    assert [(step.topic, step.required_topics) for step in steps] == [
         ("other", (LAST_TOPIC,)),
         ("training", (LAST_TOPIC,)),
     ]

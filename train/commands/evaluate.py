@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flowkit.commands.terminal import count_progress
+from flowkit.commands.terminal import progress_bar
 from train.commands.options import PATH, machine_options, run_argument
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def show_progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]
 
         def start_bar(name: str) -> Callable[[int, int], None]:
             stack.close()
-            return stack.enter_context(count_progress(name))
+            return stack.enter_context(progress_bar(name))
 
         yield start_bar
 

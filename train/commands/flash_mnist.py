@@ -33,7 +33,7 @@ def flash_mnist(
     import torch
 
     from flowkit.catalog import data_root
-    from flowkit.commands.terminal import count_progress
+    from flowkit.commands.terminal import progress_bar
     from flowkit.store import Store
     from flowkit.synthetic.flash_mnist import SPLITS, FlashMNIST
     from flowkit.synthetic.mnist import read_digits
@@ -45,7 +45,7 @@ def flash_mnist(
     if threads:
         torch.set_num_threads(threads)
     training = DigitTraining(epochs=epochs) if epochs else DigitTraining()
-    facts = make_store(store, FlashMNIST(digits, seed=seed), training, count_progress)
+    facts = make_store(store, FlashMNIST(digits, seed=seed), training, progress_bar)
     accuracy = facts["accuracy"]
     click.echo(
         f"{store}: {len(Store(store)):,} videos of {facts['digits']['train']:,} training and "

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from flowkit.datasets.video_dataset import scale_bytes
-from flowkit.datasets.views import Piece, ViewReader, assemble_views
+from flowkit.datasets.views import VideoChunk, ViewReader, assemble_views
 from flowkit.errors import FlowkitError
 from flowkit.extraction.prefetch import Prefetcher
 from flowkit.streams import STREAMS
@@ -78,7 +78,7 @@ class Embedder:
             The batch; its features, float32 (starts of all chunks × views, dimension); and the
             reasons why chunks could not be read, by index in the batch.
         """
-        waiting: tuple[list[Piece], torch.Tensor, dict[int, str]] | None = None
+        waiting: tuple[list[VideoChunk], torch.Tensor, dict[int, str]] | None = None
         with Prefetcher(self._load(batches)) as items:
             for batch, item in zip(batches, items, strict=False):
                 if self._stop.is_set():
@@ -86,7 +86,7 @@ class Embedder:
                 vectors = self.embed(batch, item["images"])
                 if waiting is not None:
                     yield copy_to_cpu(*waiting)
-                waiting = batch, vectors, item["faults"]
+                waiting = batch, vectors, item["errors"]
         if waiting is not None:
             yield copy_to_cpu(*waiting)
 
@@ -94,7 +94,7 @@ class Embedder:
         """Compute the features of a batch, float32 on the device; there may be none."""
         network = self.network()
         images = images.to(self._device, non_blocking=True)
-        if not batch[0].first:
+        if not batch[0].is_first:
             kept = torch.from_numpy(batch[0].kept).to(self._device)
             images = torch.cat([self._kept_images[kept], images])
         if not batch[-1].last:
@@ -121,7 +121,7 @@ class Embedder:
         """Stop the reader processes."""
         self._loader = None
 
-    def _load(self, batches: list[list[Piece]]) -> Iterable[dict[str, Any]]:
+    def _load(self, batches: list[list[VideoChunk]]) -> Iterable[dict[str, Any]]:
         if self._loader is None:
             network, readers = self.network(), self.setup.readers
             reader = ViewReader(self.setup.root, network.sampling.source, network.crops)
@@ -130,8 +130,8 @@ class Embedder:
 
 
 def copy_to_cpu(
-    batch: list[Piece], vectors: torch.Tensor, faults: dict[int, str]
-) -> tuple[list[Piece], F32, dict[int, str]]:
+    batch: list[VideoChunk], vectors: torch.Tensor, faults: dict[int, str]
+) -> tuple[list[VideoChunk], F32, dict[int, str]]:
     """Copy the features of a batch to the CPU, waiting for the GPU."""
     return batch, vectors.cpu().numpy(), faults
 

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from flowkit.datasets.views import Piece, ViewReader
+from flowkit.datasets.views import VideoChunk, ViewReader
 from flowkit.errors import FlowkitError
 from train.tasks.samples import limit_threads, make_batch_loader
 
@@ -23,7 +23,7 @@ class BatchLoader:
         self._batches: list[list[Piece]] = []
         self._loader = make_batch_loader(reader, self._batches, readers, pinned, initialize_reader)
 
-    def load(self, batches: Sequence[list[Piece]]) -> Iterator[dict[str, Any]]:
+    def load(self, batches: Sequence[list[VideoChunk]]) -> Iterator[dict[str, Any]]:
         """Yield what the `ViewReader` returns for each batch.
 
         Raises:

@@ -16,7 +16,7 @@ from typing import cast
 
 import torch
 
-from flowkit.datasets.transforms import CentreCrop, Crops, TenCrop, ThreeCrop
+from flowkit.datasets.transforms import CentreCrop, CropStrategy, TenCrop, ThreeCrop
 from flowkit.datasets.views import ViewSampling, count_views
 from flowkit.errors import UsageError
 from flowkit.recipe import FeatureRecipe
@@ -99,11 +99,11 @@ class FeatureNetwork:
         return count_views(self.crops)
 
 
-def make_crops(recipe: FeatureRecipe) -> Crops:
+def make_crops(recipe: FeatureRecipe) -> CropStrategy:
     """Build the crops of a recipe; audio is not cropped and gets a single view."""
     if not STREAMS[recipe.source].is_image:
         return CentreCrop(1)
-    crops: Crops = CROPS[recipe.crops](recipe.size)
+    crops: CropStrategy = CROPS[recipe.crops](recipe.size)
     return crops
 
 
@@ -163,7 +163,7 @@ def build_feature_network(
 
 def digest_features(backbone: Backbone) -> str:
     """Digest the weights that determine the features: all but the last layer."""
-    last = f"{backbone.last}."
+    last = f"{backbone.last_layer_name}."
     state = backbone.state_dict()
     return digest_weights({n: t for n, t in state.items() if not n.startswith(last)})
 

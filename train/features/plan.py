@@ -5,7 +5,7 @@ Workers receive videos in shares: groups of consecutive videos that one worker c
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flowkit.extraction.plan import belongs
@@ -28,15 +28,15 @@ class Target:
     """Whether the new features replace those of an older source of the video."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Plan:
     """The videos to compute in the store's order, and the reasons for leaving out the others."""
 
-    targets: tuple[Target, ...]
+    targets: list[Target] = field(default_factory=list)
     """Videos to compute."""
     done: int = 0
     """Number of videos whose features are in the store."""
-    lacking: tuple[Failure, ...] = ()
+    lacking: list[Failure] = field(default_factory=list)
     """Videos whose input stream is missing or too short."""
     quarantined: tuple[Failure, ...] = ()
     """Videos that failed in an earlier run."""
@@ -72,10 +72,7 @@ def make_plan(
     Returns:
         The plan.
     """
-    targets: list[Target] = []
-    lacking: list[Failure] = []
-    quarantined: list[Failure] = []
-    done = 0
+    plan, targets = Plan(), []
     positions, views = rows
     stale_ids = frozenset(stale)
     for row in range(len(store)):
@@ -91,7 +88,7 @@ def make_plan(
         elif not available and STREAMS[source].is_image:
             lacking.append(make_failure(id, "too-short", f"no {source}: it has 1 frame", stream))
         elif id in failures and not (retry_failed or failures[id].retry):
-            quarantined.append(failures[id])
+            plan.quarantined.append(failures[id])
         else:
             weight = views * (positions if positions and available else available)
             is_stale, weight = id in stale_ids, max(1, weight)

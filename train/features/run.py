@@ -126,8 +126,8 @@ class FeatureRun(StoreRun):
             retry_failed=options.retry_failed,
         )
         summary.done_before = plan.done
-        summary.lacking = list(plan.lacking)
-        summary.quarantined = list(plan.quarantined)
+        summary.lacking = plan.lacking
+        summary.quarantined = plan.quarantined
         summary.beyond = plan.beyond
         shares = share_out(
             plan.targets, setup.batch * BATCHES_PER_SHARE[setup.device], network.path

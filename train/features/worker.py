@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from flowkit.datasets.views import Piece, cut_video, pack_pieces
+from flowkit.datasets.views import VideoChunk, cut_video, pack_chunks
 from flowkit.errors import DeviceError, FlowkitError
 from flowkit.extraction.internal_errors import check_disk, fail_internally
 from flowkit.extraction.tasks import Outcome
@@ -189,7 +189,11 @@ class Worker:
     # --- writing ---------------------------------------------------------------------------------
 
     def _write(
-        self, batch: list[Piece], vectors: F32, faults: dict[int, str], outcomes: dict[str, Outcome]
+        self,
+        batch: list[VideoChunk],
+        vectors: F32,
+        faults: dict[int, str],
+        outcomes: dict[str, Outcome],
     ) -> None:
         """Append the features of a batch, and complete the videos whose last chunk is in it.
 

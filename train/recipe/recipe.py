@@ -22,7 +22,7 @@ import yaml
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from flowkit.catalog import UniqueKeys
+from flowkit.catalog import UniqueKeyLoader
 from flowkit.errors import UsageError
 from flowkit.streams import StreamName
 from train.recipe.audio import AudioRecipe, refuse_image_settings
@@ -117,7 +117,7 @@ def read_recipe(name: str | Path) -> Recipe:
         if not path.is_file():
             raise UsageError(f"no recipe {str(name)!r}{suggest(str(name), list_recipes())}")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"cannot read the recipe {path}: {reason}") from error

@@ -105,7 +105,7 @@ class AudioTask(Task[AudioRecipe, Backbone]):
             loaded = load_weights(
                 network,
                 convert_weights(network, weights),
-                skip=(f"{network.last}.",),
+                skip=(f"{network.last_layer_name}.",),
                 inflate_channels=True,
             )
         log(f"{phase.name}: {describe_loaded_weights(loaded, name, left_out)}")

@@ -36,7 +36,7 @@ Use = Literal["train", "validate", "test"]
 USES: tuple[Use, ...] = ("train", "validate", "test")
 TensorDict = dict[str, torch.Tensor]
 """Tensors by name: a batch, logits by branch, losses by name, or weights by name."""
-TEST_CROPS: dict[str, Callable[[int], transforms.Crops]] = {
+TEST_CROPS: dict[str, Callable[[int], transforms.CropStrategy]] = {
     "centre": transforms.CentreCrop,
     "three": transforms.ThreeCrop,
     "ten": transforms.TenCrop,
@@ -92,7 +92,7 @@ def make_dataset(
     """
     data, testing = recipe.data, recipe.testing
     name = subset or getattr(recipe.subsets, use)
-    crops: transforms.Crops = transforms.CentreCrop(data.size)
+    crops: transforms.CropStrategy = transforms.CentreCrop(data.size)
     if use == "train":
         crops = make_crops(recipe, streams)
     elif use == "test":

@@ -4,8 +4,8 @@ All kernels release the GIL, cache machine code on disk, and use fast-math witho
 estimates, whose bits differ between CPU makers.
 
 Numba renews its cache when the file of a kernel changes, but not when a file changes from which the
-kernel inlines code. So the cache beside the sources carries a digest of all of them, and is dropped
-when the digest differs.
+kernel inlines code. So a digest of all sources is stored in the cache folder beside them, and the
+cache is deleted when the digest differs.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ class NoAliasCompiler(Compiler):
 
 
 def drop_stale_cache(folder: Path) -> None:
-    """Remove machine code in ``folder/__pycache__`` that was compiled from other sources.
+    """Remove the machine code in ``folder/__pycache__`` if it was compiled from other sources.
 
     Args:
         folder: Folder of the sources.

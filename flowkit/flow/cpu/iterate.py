@@ -1,10 +1,11 @@
 # ruff: noqa: N803
 """Run the inner iterations of TV-L1 between two warps, for the Numba solver.
 
-The equations and symbols are in `tvl1.py`. One iteration reads ten numbers per pixel and writes
-six, for about forty operations. If it were done one sweep at a time on an image that exceeds the L2
-cache, it would wait for memory. So DEPTH iterations go down the image as one wavefront, each one
-row behind the previous one, and a row is updated DEPTH times while it is in the cache:
+The equations and symbols (u, p, ρ, τ, …) are in `tvl1.py`, the planes of the state in `state.py`.
+One iteration reads ten numbers per pixel and writes six, for about forty operations. With one sweep
+over the image per iteration, an image that exceeds the L2 cache would have to be fetched from
+memory each time. So DEPTH iterations move down the image as one wavefront, each one row behind the
+previous one, and a row is updated DEPTH times while it is in the cache:
 
     front = 5        row:  1   2   3   4   5
                      k=0                   u     iteration k updates u in row front − k,
@@ -23,7 +24,7 @@ from flowkit.flow.cpu.state import INV, IX, IY, LEFT, P11, P12, P21, P22, RHO, U
 from flowkit.flow.pyramid import F32
 
 DEPTH = 8
-"""Iterations in flight: 8 rows × 10 planes × 256 columns × 4 bytes = 80 kB of working memory."""
+"""Iterations in flight. For 256 columns their rows are 8 × 10 planes × 256 × 4 bytes = 80 kB."""
 
 
 @row_kernel
@@ -81,7 +82,7 @@ def _update_row(
     state_RPX: F32, inside: F32, width: int, y: int,
     threshold: np.float32, tau: np.float32, tau_by_theta: np.float32,
 ) -> np.float32:  # fmt: skip
-    """Do one iteration at row y, 1 … height + 1: u in that row, then p in the row above."""
+    """Do one iteration at row y of the state (1 … height + 1): u there, then p in the row above."""
     height, first, last = state_RPX.shape[0] - 1, LEFT, LEFT + inside.size
     change = np.float32(0)
     up, row = state_RPX[y - 1], state_RPX[min(y, height)]  # below the image u repeats itself
@@ -154,7 +155,7 @@ def iterate(
     Args:
         state_RPX: float32, the state (state.py); updated in place.
         width: Width of the image in pixels.
-        iterations: Most iterations.
+        iterations: Maximum number of iterations.
         tolerance: Change Σ|Δu|² at which to stop, in pixels².
         tau: τ.
         lambda_: λ.
@@ -173,7 +174,7 @@ def iterate(
         done += interval
         if change <= tolerance:
             break
-        # Skip the least odd number of iterations n with E − n·tolerance < tolerance.
+        # Skip the smallest odd number of iterations n with E − n·tolerance < tolerance.
         skipped = int(min(change / tolerance, float(iterations)))
         interval = (skipped | 1) + 1
     return done

@@ -2,15 +2,21 @@
 """Compute TV-L1 optical flow on the CPU with kernels compiled by Numba.
 
 Zach, Pock, Bischof, "A Duality Based Approach for Realtime TV-L1 Optical Flow", DAGM 2007; Sánchez,
-Meinhardt-Llopis, Facciolo, "TV-L1 Optical Flow Estimation", IPOL 2013.
+Meinhardt-Llopis, Facciolo, "TV-L1 Optical Flow Estimation", IPOL 2013. TV-L1 means total variation,
+which keeps the flow smooth, and the L1 norm of the difference in brightness, the data term.
 
-At each level, coarse to fine, the second frame and its gradient are warped `warps` times by the
-current flow u₀; after each warp these steps are iterated for the components i = 1, 2:
+u = (u₁, u₂) is the flow in pixels, v a second flow that the data term is applied to and that θ
+couples to u, p₁ and p₂ are the dual variables of the total variation of u₁ and u₂, I₀ and I₁ the
+two frames, and ρ the residual of the data term. At each level, coarse to fine, the second frame and
+its gradient are warped `warps` times by the current flow u₀; after each warp these steps are
+iterated for the components i = 1, 2:
 
     ρ(u)  = I₁(x+u₀) − I₀ + ∇I₁(x+u₀)·(u − u₀)                   residual, linear in u
     vᵢ    = uᵢ + clamp(−ρ/|∇I₁|², −λθ, λθ) · ∂ᵢI₁                 thresholding
     uᵢ    ← vᵢ + θ div pᵢ                                         primal step
     pᵢ    ← (pᵢ + τ/θ ∇uᵢ) / (1 + τ/θ |∇uᵢ|)                      dual step
+
+In the code they have these names; those in capitals are the planes of the state (state.py):
 
     I₀        frame0          u      U1, U2 (pixels)        ρ(0)      RHO
     I₁, ∇I₁   warpable        θp₁    P11, P12               1/|∇I₁|²  INV (0 where |∇I₁|²
@@ -44,8 +50,8 @@ import numpy.typing as npt
 
 from flowkit.flow.cpu.compilation import exact_kernel
 from flowkit.flow.cpu.iterate import iterate
-from flowkit.flow.cpu.state import LEFT, U1, U2, allocate_floats, count_state, fill_state
-from flowkit.flow.cpu.warp import count_warpable, fill_warpable, warp
+from flowkit.flow.cpu.state import LEFT, U1, U2, allocate_floats, compute_state_size, fill_state
+from flowkit.flow.cpu.warp import compute_warpable_size, fill_warpable, warp
 from flowkit.flow.params import LevelSchedule, TVL1Params
 from flowkit.flow.pyramid import F32, build_pyramid, compute_level_sizes, enlarge_flow, filter_flow
 
@@ -131,7 +137,7 @@ def iterate_video_flows(frames_THW: npt.NDArray[Any], params: TVL1Params) -> Ite
 
 
 def interleave_planes(flow_2HW: F32, out_HW2: F32) -> None:
-    """Copy a flow of two planes into an array of pairs.
+    """Copy a flow of two planes, x and y, into an array with both components at each pixel.
 
     Args:
         flow_2HW: float32 (2, H, W).
@@ -174,8 +180,8 @@ class Workspace:
         """
         sizes = compute_level_sizes(height, width, params)
         self.key = (height, width, params)
-        self.state = allocate_floats(count_state(height, width))
-        self.warpable = allocate_floats(count_warpable(height, width))
+        self.state = allocate_floats(compute_state_size(height, width))
+        self.warpable = allocate_floats(compute_warpable_size(height, width))
         self.pyramids = [[np.empty(size, np.float32) for size in sizes] for _ in range(2)]
         # At each level: the flow that it starts from, and the flow after its filter.
         self.initial_flows = [np.zeros((2, *size), np.float32) for size in sizes]
@@ -183,7 +189,7 @@ class Workspace:
 
 
 MAX_CACHED_PIXELS = 1 << 20
-"""Most pixels of frames whose workspace is kept; a workspace takes about 100 bytes per pixel."""
+"""Largest frame, in pixels, whose workspace is kept; a workspace has about 100 bytes per pixel."""
 _thread_cache = threading.local()
 
 

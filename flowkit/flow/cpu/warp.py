@@ -1,9 +1,10 @@
 # ruff: noqa: N803, N806
 """Warp the second frame bicubically, for the Numba solver.
 
-The second frame is stored with its gradient as one image of four interleaved channels, surrounded
-by zeros. The 4×4 taps of a pixel are then sixteen vector loads that serve all channels, and none
-needs a test for the border. The kernel is Keys' cubic convolution with a = −0.75, as in OpenCV.
+The second frame is stored in a "warpable" form: with its gradient, as one image of four interleaved
+channels, surrounded by zeros. The 4×4 samples that a pixel is interpolated from (the taps of the
+filter) are then sixteen vector loads that serve all channels, and none needs a test for the border.
+The filter is Keys' cubic convolution with a = −0.75, as in OpenCV. The symbols are in `tvl1.py`.
 
     H W    image height, width          C      channels: I₁, ∂₁I₁, ∂₂I₁, 0
     R P X  rows, planes and columns of the state (state.py)
@@ -29,23 +30,23 @@ FLT_EPSILON = np.float32(1.1920929e-07)
 """Squared gradients up to this value count as 0."""
 
 
-def count_warpable(height: int, width: int) -> int:
-    """Count the floats of the warpable form of an image of that size."""
+def compute_warpable_size(height: int, width: int) -> int:
+    """Compute the number of float32 values in the warpable form of an image of that size."""
     return (height + 2 * APRON + 1) * (width + 2 * APRON + 1) * CHANNELS
 
 
 @kernel
 def fill_warpable(buffer: F32, image_HW: F32) -> F32:
-    """Make the warpable form of an image in a buffer: (I, ∂₁I, ∂₂I, 0), surrounded by zeros.
+    """Build the warpable form of an image in existing memory: (I, ∂₁I, ∂₂I, 0) within zeros.
 
     The gradient is by central differences, with the border replicated.
 
     Args:
-        buffer: float32 (n,), with at least `count_warpable` elements; the result is a view of it.
+        buffer: float32 (n,), with at least `compute_warpable_size` elements; overwritten.
         image_HW: float32 (H, W).
 
     Returns:
-        float32 (H + 7, W + 7, 4).
+        float32 (H + 7, W + 7, 4), a view of ``buffer``.
     """
     height, width = image_HW.shape
     shape = (height + 2 * APRON + 1, width + 2 * APRON + 1, CHANNELS)
@@ -64,7 +65,7 @@ def fill_warpable(buffer: F32, image_HW: F32) -> F32:
 
 
 def make_warpable(image_HW: F32) -> F32:
-    """Make the warpable form of an image in new memory.
+    """Build the warpable form of an image in new memory.
 
     Args:
         image_HW: float32 (H, W).
@@ -72,7 +73,7 @@ def make_warpable(image_HW: F32) -> F32:
     Returns:
         float32 (H + 7, W + 7, 4).
     """
-    return fill_warpable(allocate_floats(count_warpable(*image_HW.shape)), image_HW)
+    return fill_warpable(allocate_floats(compute_warpable_size(*image_HW.shape)), image_HW)
 
 
 @row_kernel
@@ -82,8 +83,9 @@ def _compute_taps(
 ) -> None:  # fmt: skip
     """Compute the first of four taps at the points origin + step·x + u[x], and the four weights.
 
-    Coordinates count from the second sample of the surrounding zeros, so a point lies between its
-    second and third tap. Points further outside are moved to where all taps with weight are 0.
+    Coordinates count from the second sample of the surrounding zeros, so a point is between its
+    second and third tap. Points further outside are moved to a position where all taps whose weight
+    is not 0 are zeros.
     """
     a, zero, one = np.float32(-0.75), np.float32(0), np.float32(1)
     near1, near2 = a + np.float32(2), a + np.float32(3)
@@ -111,8 +113,8 @@ def _interpolate(typing: Any, samples: Any, tap: Any, row_size: Any, wx: Any, wy
     vector = ir.VectorType(ir.FloatType(), CHANNELS)
     first_lane = ir.Constant(ir.VectorType(ir.IntType(32), CHANNELS), [0] * CHANNELS)
 
-    def lane(number: int) -> Any:
-        return ir.Constant(ir.IntType(32), number)
+    def lane(index: int) -> Any:
+        return ir.Constant(ir.IntType(32), index)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         samples, tap, row_size, wx, wy = arguments

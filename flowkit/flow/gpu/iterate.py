@@ -1,9 +1,10 @@
 # ruff: noqa: N803, N806, RUF005
 """Run the inner iterations of TV-L1 between two warps, for the Triton solver.
 
-The equations and symbols are in `cpu/tvl1.py`, the costs in `tvl1.py`. One iteration reads ten
-numbers per pixel and writes six, 64 bytes, for about fifty operations: from memory, a GPU would
-reach a fifth of its compute rate. So each warp takes a strip of SPAN columns down the image with
+The equations and symbols are in `cpu/tvl1.py`, the costs in `tvl1.py`, and the moving and frozen
+planes in `state.py`. One iteration reads ten numbers per pixel and writes six, 64 bytes, for about
+fifty operations. If each iteration went through memory, a GPU would reach a fifth of its compute
+rate. So each warp (32 threads, called lanes) moves down the image in a strip of SPAN columns, with
 DEPTH iterations in flight, all in registers, each one row behind the previous one:
 
     front = y        row:  y−4  y−3  y−2  y−1   y
@@ -50,7 +51,8 @@ def iterate(
     """Iterate from the moving planes `source`; when to stop is as in `cpu.iterate.iterate`.
 
     Returns:
-        The moving planes with the result, the other ones, and `pixel_iterations` plus those done.
+        The moving planes with the result, the other copy of them, and `pixel_iterations` plus those
+        that were done here.
     """
     done, remaining = 0, tl.minimum(2, iterations)
     while done < iterations:
@@ -91,7 +93,7 @@ def sweep(
 ):  # fmt: skip
     """Run DEPTH iterations from the moving planes `source` to `target`.
 
-    The sum is computed in a fixed order, so a pair gives the same bits whatever else runs.
+    The sum is computed in a fixed order, so the bits of a result do not depend on what else runs.
 
     Args:
         source: Pointer to the moving planes that are read.

@@ -13,13 +13,13 @@ from flowkit.flow.params import TVL1Params
 from flowkit.flow.pyramid import compute_level_sizes
 
 WARPS = 8
-"""Warps of a program, each of which takes a strip."""
+"""Warps of a Triton program; each warp computes one strip of columns (iterate.py)."""
 TUNING = {"num_warps": WARPS, "num_stages": 1, "maxnreg": 128, "enable_fp_fusion": True}
 """Triton's options for `solve`; with 128 registers per thread, two programs fit on a
 multiprocessor.
 """
 DEPTH = 4
-"""Iterations in flight."""
+"""Iterations in flight (iterate.py)."""
 
 # Strips done at a time, and pixels of a program of build_level. The interpreter has no warps, and
 # its time depends on the number of operations, not on their size.
@@ -34,21 +34,23 @@ class PyramidLayout:
     """int32 (levels, 5): height, width, blocks in a row, chunks of rows that a sweep is divided
     into, and offset of the level in a frame's pyramid.
     """
-    pyramid: int
-    """Floats of a frame's pyramid."""
-    moving: int
-    """Floats of one side of the moving planes of a pair's state."""
-    frozen: int
-    """Floats of the frozen planes of a pair's state."""
+    pyramid_size: int
+    """Number of floats in the pyramid of a frame."""
+    moving_size: int
+    """Number of floats in one of the two copies of a pair's moving planes (gpu/state.py)."""
+    frozen_size: int
+    """Number of floats in a pair's frozen planes (gpu/state.py)."""
 
     @property
     def bytes_per_pair(self) -> int:
-        """Most bytes of a pair: two frames and the state (the pairs of a video share frames)."""
-        return 4 * (2 * self.pyramid + 2 * self.moving + self.frozen) + 12 * self.area
+        """Memory of a pair in bytes, at most: two frames and the state; pairs may share frames."""
+        return (
+            4 * (2 * self.pyramid_size + 2 * self.moving_size + self.frozen_size) + 12 * self.area
+        )
 
     @property
     def area(self) -> int:
-        """Pixels of the full image."""
+        """Number of pixels of the full image."""
         return int(self.table[0, 0]) * int(self.table[0, 1])
 
 
@@ -74,7 +76,7 @@ def plan_levels(height: int, width: int, params: TVL1Params) -> PyramidLayout:
     if max(offset, MOVING.value * span) >= 1 << 31:  # offsets within a pair are 32-bit
         raise FlowError(
             f"frames of {width}×{height} are too large for the triton backend, which supports "
-            "at most 250 million pixels: use --backend numba"
+            "at most 250 million pixels. Use --backend numba"
         )
     return PyramidLayout(np.array(rows, np.int32), offset, MOVING.value * span, FROZEN.value * span)
 
@@ -96,7 +98,8 @@ def choose_chunks(height: int, width: int) -> int:
 def count_steps(height: int, width: int, chunks: int) -> int:
     """Count the steps of a sweep.
 
-    Strips × chunks are done ITEMS at a time; each takes one step for each row, and 2·DEPTH more.
+    A strip of one chunk of rows has one step for each row, and 2·DEPTH more. ITEMS strips are
+    computed at a time.
 
     Args:
         height: Height of the image in pixels.

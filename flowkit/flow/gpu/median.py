@@ -4,7 +4,7 @@
 The semantics are those of `pyramid.filter_flow`. The median is selected by comparisons alone, so it
 has the bits of OpenCV's. Of 2n − 1 values, the first n + 1 are considered first: neither the
 smallest nor the greatest of them can be the median, since n values are not below, or not above it.
-Both are discarded, the next value joins the remaining ones, and so on, until one value is left.
+Both are discarded, the next value is added to the others, and so on, until one value remains.
 
     P     pixels of a tile, row by row
 """
@@ -40,16 +40,16 @@ def filter_flow(source, target, height, width, blocks, SIDE: tl.constexpr, ITEMS
 
 @triton.jit
 def discard_extremes(values, COUNT: tl.constexpr):
-    """Return COUNT − 2 of COUNT values: without the smallest and the greatest of each pixel."""
+    """Return all but the smallest and the greatest of COUNT values, for each pixel."""
     half: tl.constexpr = COUNT // 2
     lower, upper = (), ()
     for n in tl.static_range(half):
         lower = lower + (tl.minimum(values[n], values[COUNT - 1 - n]),)
         upper = upper + (tl.maximum(values[n], values[COUNT - 1 - n]),)
-    least, greatest, remaining = lower[0], upper[0], ()
+    smallest, greatest, remaining = lower[0], upper[0], ()
     for n in tl.static_range(1, half):
-        remaining = remaining + (tl.maximum(least, lower[n]), tl.minimum(greatest, upper[n]))
-        least, greatest = tl.minimum(least, lower[n]), tl.maximum(greatest, upper[n])
+        remaining = remaining + (tl.maximum(smallest, lower[n]), tl.minimum(greatest, upper[n]))
+        smallest, greatest = tl.minimum(smallest, lower[n]), tl.maximum(greatest, upper[n])
     if COUNT % 2 == 1:
-        remaining = remaining + (tl.minimum(tl.maximum(least, values[half]), greatest),)
+        remaining = remaining + (tl.minimum(tl.maximum(smallest, values[half]), greatest),)
     return remaining

@@ -1,9 +1,10 @@
 # ruff: noqa: N803
 """Build the pyramids of many frames at once, for the Triton solver.
 
-The semantics are those of `flow/pyramid.py`. The levels of a frame lie one after another, each as
-three planes: I, ∂₁I, ∂₂I. The gradient is by central differences with the border replicated. A
-frame serves two pairs of a video: as the first frame by I, as the second by all three planes.
+The semantics are those of `flow/pyramid.py`. The levels of a frame are stored one after another,
+each as three planes: the image I and its gradient, ∂₁I and ∂₂I, by central differences with the
+border replicated. A frame belongs to two pairs of a video: as the first frame of a pair only I is
+read, as the second all three planes.
 """
 
 import triton

@@ -10,13 +10,14 @@ The arguments of `solve`:
     pyramids, pyramid_size          all frames' pyramids (float32 pointer), and floats of each
     pairs                           indices of the two frames of each pair (int32 pointer)
     levels, num_levels              level table (int32 pointer), FIELDS for each level
-    state, moving_size, frozen_size states of all pairs (float32 pointer), and floats of one side of
-                                    the moving planes and of the frozen planes of each
+    state, moving_size, frozen_size states of all pairs (float32 pointer), and floats of one copy of
+                                    the moving planes and of the frozen planes (state.py) of each
     change_sums                     one float32 for each pair (pointer)
     flow                            the result (N, 2, H, W) (float32 or uint8 pointer)
-    work                            pixel-iterations of each pair (int64 pointer), written to
+    work                            pixel-iterations of each pair (int64 pointer), written to: the
+                                    iterations done, times the pixels of their level
     warps, finest_warps             warps at all levels but the finest, and at the finest
-    iterations                      most iterations per warp
+    iterations                      maximum number of iterations per warp
     epsilon2, finest_epsilon2       ε² in pixels² at all levels but the finest, and at the finest
     enlargement                     size of a level relative to the next coarser one
     threshold, tau, tau_by_theta    λθ, τ, τ/θ

@@ -11,11 +11,14 @@ that the addresses of a row in all planes are one address plus constants:
           │ c=0    c=1     c=0    c=1        │
           │ 32     32      32     32 float32 │
 
-    moving   u₁ u₂ p₁₁ p₁₂ p₂₁ p₂₂, twice: a sweep reads one side and writes the other
-    frozen   ∂₁I₁ ∂₂I₁ ρ(0) 1/|∇I₁|², rewritten by each warp
+    moving   u₁ u₂ p₁₁ p₁₂ p₂₁ p₂₂, which change in each iteration. There are two copies: a sweep
+             reads one and writes the other
+    frozen   ∂₁I₁ ∂₂I₁ ρ(0) 1/|∇I₁|², which change only when the second frame is warped
 
-A coarse level uses the front of a pair's memory. Memory is set to zero when it is allocated,
-because lanes beyond the image read it; what they compute from it never reaches a pixel.
+The symbols are those of `cpu/tvl1.py`. A "warp" of 32 lanes is NVIDIA's word for threads that run
+together; warping a frame is something else. A coarse level uses the start of a pair's memory.
+Memory is set to zero when it is allocated, because lanes beyond the image read it; what they
+compute from it never reaches a pixel.
 """
 
 import triton
@@ -33,7 +36,7 @@ FROZEN = tl.constexpr(4)
 
 
 def count_blocks(width: int) -> int:
-    """Count the blocks in a row of that many pixels."""
+    """Count the blocks in a row of ``width`` pixels."""
     return -(-width // SPAN.value)
 
 

@@ -10,20 +10,22 @@ wait for each other or for the host, a pair that has converged makes room for th
 bits of a pair do not depend on other pairs. There are two kinds of launches: one for each level of
 all frames' pyramids, and one for everything else.
 
-What an iteration of a pixel costs (compiled for sm_90; ITEMS = 8 warps, DEPTH = 4):
+Cost of a pixel-iteration, that is, of one iteration at one pixel (compiled for sm_90; ITEMS = 8
+warps, DEPTH = 4):
 
-    moved        16 bytes of the 64 of a plain one: 40 read and 24 written every 4 iterations
-    computed     69 instructions, 3 of them roots; 545–552 for a step of 2 columns × 4
-                 iterations, by Triton's version (3.4 to 3.9)
-    registers    128 a thread, nothing spilled: 2 programs, 16 warps on each multiprocessor
-    wasted       of the lanes' work, what overlaps: 35 % at 256×256 over the levels of `paper`
+    memory        16 bytes, where one iteration at a time would move 64: 40 bytes are read and 24
+                  written for every 4 iterations
+    instructions  69, of which 3 are roots; 545–552 for a step of 2 columns × 4 iterations,
+                  depending on Triton's version (3.4 to 3.9)
+    registers     128 per thread without spills: 2 programs, that is 16 warps, per multiprocessor
+    overlap       35 % of the work is repeated where strips overlap (256×256, the levels of `paper`)
 
 An H200 (132 multiprocessors × 4 warps at 1.98 GHz, 4.8 TB/s) could issue 132 · 4 · 32 · 1.98e9 / 69
-= 485 G pixel-iterations per second, 315 G less the waste, and move 300 G. The two bounds are about
-equal, so deeper blocking (more registers, fewer warps) would gain nothing. Real clips take 6–47 M
-pixel-iterations per pair at 256×256, 27 M on average, so the bounds are near 11,000 pairs per
-second. `benchmarks/kernels.py` computes these counts from the compiled kernels; the measured rates
-are in benchmarks/RESULTS.md.
+= 485 G pixel-iterations per second, of which 315 G remain without the overlap. Its memory allows
+300 G. The two bounds are about equal, so deeper blocking (more registers, fewer warps) would gain
+nothing. Real videos need 6–47 M pixel-iterations per pair at 256×256, 27 M on average, so the
+bounds are near 11,000 pairs per second. `benchmarks/kernels.py` computes these counts from the
+compiled kernels; the measured rates are in benchmarks/RESULTS.md.
 """
 
 import threading
@@ -48,9 +50,9 @@ from flowkit.flow.pyramid import F32
 U8 = npt.NDArray[np.uint8]
 
 MAX_PAIRS = 1024
-"""Most pairs in a batch: several times as many as any GPU runs at once."""
+"""Largest number of pairs in a batch: several times as many as any GPU runs at once."""
 MEMORY_SHARE = 0.5
-"""Share of the free memory that a batch may take; other threads and processes need the rest."""
+"""Share of the free memory that a batch may use; other threads and processes need the rest."""
 
 
 def solve_pairs(
@@ -124,7 +126,7 @@ class Batch:
 
 
 def make_video_batcher(frames_THW: npt.NDArray[Any]) -> Callable[[int, int], Batch]:
-    """Make a function that returns the batch of pairs from start to stop of a video.
+    """Make a function that returns the pairs ``start`` to ``stop`` − 1 of a video as a batch.
 
     Args:
         frames_THW: uint8 or float32 (T, H, W), values 0–255.
@@ -210,8 +212,8 @@ def convert_cuda_errors() -> Iterator[None]:
     except RuntimeError as error:
         if is_interpreted():
             raise
-        text = " ".join(str(error).split())
-        raise DeviceError(f"the GPU failed: {type(error).__name__}: {text}") from error
+        message = " ".join(str(error).split())
+        raise DeviceError(f"the GPU failed: {type(error).__name__}: {message}") from error
 
 
 _thread_state = threading.local()
@@ -228,7 +230,7 @@ def get_thread_stream() -> torch.cuda.Stream:
 def solve_batch(
     batch: Batch, levels: PyramidLayout, params: TVL1Params, bound: float | None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Solve the pairs of a batch at once.
+    """Solve all pairs of a batch in one launch.
 
     Args:
         batch: The frames and pairs.
@@ -247,18 +249,19 @@ def solve_batch(
         pyramids = build_pyramids(frames, levels, params)
         indices = np.stack([batch.first, batch.second], axis=1)
         pairs = torch.tensor(indices, dtype=torch.int32, device=device)
-        state = torch.zeros(count, 2 * levels.moving + levels.frozen, device=device)
+        state = torch.zeros(count, 2 * levels.moving_size + levels.frozen_size, device=device)
         dtype = torch.float32 if bound is None else torch.uint8
         change_sums = torch.empty(count, device=device)
         flow_N2HW = torch.empty(count, 2, height, width, dtype=dtype, device=device)
         pixel_iterations_N = torch.empty(count, dtype=torch.int64, device=device)
         coarse, finest = params.get_schedule(finest=False), params.get_schedule(finest=True)
         solve[(count,)](
-            pyramids, levels.pyramid, pairs, torch.tensor(levels.table, device=device),
-            len(levels.table), state, levels.moving, levels.frozen, change_sums, flow_N2HW,
-            pixel_iterations_N, coarse.warps, finest.warps, params.iterations, coarse.epsilon**2,
-            finest.epsilon**2, 1 / params.scale_step, params.lambda_ * params.theta, params.tau,
-            params.tau / params.theta, bound or 0.0, QUANTIZED=bound is not None,
+            pyramids, levels.pyramid_size, pairs, torch.tensor(levels.table, device=device),
+            len(levels.table), state, levels.moving_size, levels.frozen_size, change_sums,
+            flow_N2HW, pixel_iterations_N, coarse.warps, finest.warps, params.iterations,
+            coarse.epsilon**2, finest.epsilon**2, 1 / params.scale_step,
+            params.lambda_ * params.theta, params.tau, params.tau / params.theta, bound or 0.0,
+            QUANTIZED=bound is not None,
             MEDIAN_SIDE=coarse.median_side, FINEST_MEDIAN_SIDE=finest.median_side,
             ITEMS=ITEMS, DEPTH=DEPTH, **TUNING,
         )  # fmt: skip
@@ -279,15 +282,15 @@ def build_pyramids(
         float32 (T, floats of a pyramid) on the device.
     """
     device = frames_THW.device
-    pyramids = torch.empty(len(frames_THW), levels.pyramid, dtype=torch.float32, device=device)
+    pyramids = torch.empty(len(frames_THW), levels.pyramid_size, dtype=torch.float32, device=device)
     sources, source_offset, source_pitch = frames_THW, 0, levels.area
     (source_height, source_width), step = frames_THW.shape[1:], 1.0
     for height, width, _, _, offset in levels.table.tolist():
         build_level[(len(frames_THW), triton.cdiv(height * width, BLOCK))](
             sources, source_offset, source_pitch, source_height, source_width,
-            pyramids, offset, levels.pyramid, height, width, step,
+            pyramids, offset, levels.pyramid_size, height, width, step,
             BLOCK=BLOCK, enable_fp_fusion=True,
         )  # fmt: skip
-        sources, source_offset, source_pitch = pyramids, offset, levels.pyramid
+        sources, source_offset, source_pitch = pyramids, offset, levels.pyramid_size
         source_height, source_width, step = height, width, 1 / params.scale_step
     return pyramids

@@ -1,7 +1,8 @@
 # ruff: noqa: N803, N806
 """Warp frames and change levels, which happens between the iterations, for the Triton solver.
 
-The semantics are those of `cpu/warp.py` and `pyramid.enlarge_flow`. A tile is ITEMS rows of LANES
+The equations and symbols are in `cpu/tvl1.py`, the moving and frozen planes in `state.py`. The
+semantics are those of `cpu/warp.py` and `pyramid.enlarge_flow`. A tile is ITEMS rows of LANES
 pixels; a program iterates over its pair's image tile by tile.
 
     P     pixels of a tile, row by row
@@ -118,7 +119,8 @@ def find_neighbours(position, step, size):
     """Find the two samples around a pixel's centre, scaled by `step`.
 
     Returns:
-        The two samples, and the distance from the first; at the ends both are the last sample.
+        Indices of the two samples, and the distance from the first one in samples. At the end of
+        an axis both are the last sample.
     """
     at = tl.minimum(tl.maximum((position + 0.5) * step - 0.5, 0.0), size - 1.0)
     first = at.to(tl.int32)

@@ -6,10 +6,10 @@ the other backends; otherwise the schedule is the same (one inner iteration). It
 second row and column even if there is none, so a frame with a single row or column is duplicated
 first.
 
-One call of the class solves all levels with the same settings. If the parameters distinguish
-levels, or filter u after each level (the class's own filter runs after each of its outer iterations
-instead), the class is called once for each level, on our pyramid, starting with the flow of the
-coarser level.
+One call of the class solves all levels with the same settings. If the settings differ between
+levels, or the flow is median-filtered after each level (the class's own filter runs after each of
+its outer iterations instead), the class is called once for each level, on the pyramid of
+`flow/pyramid.py`, starting with the flow of the coarser level.
 """
 
 from typing import Any
@@ -77,7 +77,8 @@ def _solve_by_level(
 
 def _create_solver(levels: int, params: TVL1Params, schedule: LevelSchedule) -> Any:
     """Create OpenCV's solver object with these parameters."""
-    # Made anew for each size, because OpenCV's object keeps the fewer scales of a small frame.
+    # Created again for each frame size: after a small frame, OpenCV's object keeps using the
+    # smaller number of levels.
     import cv2
 
     optflow: Any = cv2.optflow
@@ -117,6 +118,7 @@ def count_levels(height: int, width: int, params: TVL1Params) -> int:
     """
     if params.min_side < 16 and params.scales > 1:
         raise FlowError(
-            f"OpenCV's pyramids end at 16 pixels, got min_side {params.min_side}; use backend numba"
+            f"OpenCV's pyramids end at 16 pixels, got min_side {params.min_side}: use the numba "
+            "backend"
         )
     return len(compute_level_sizes(height, width, params))

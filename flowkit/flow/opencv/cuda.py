@@ -31,8 +31,8 @@ def solve_pairs(
         float32 (N, H, W, 2), displacement (x, y) in pixels.
 
     Raises:
-        FlowError: The parameters distinguish levels or need a median filter, or `min_side` is below
-            16 pixels.
+        FlowError: The parameters differ between levels or need a median filter, or `min_side` is
+            below 16 pixels.
     """
     if not params.is_uniform:
         # Solving level by level, as cpu.py does, does not work here: with `useInitialFlow` the

@@ -10,12 +10,12 @@ from pathlib import Path
 from flowkit.errors import DiskFullError, StoreError
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""Errors that mean that there is no room for more bytes."""
+"""Error numbers that mean that the disk, a quota or the largest file size is exhausted."""
 
 
 @contextmanager
-def disk_errors(path: Path, needed: str = "some MB") -> Iterator[None]:
-    """Turn an OSError in the context into an error that says what to do.
+def convert_disk_errors(path: Path, needed: str = "some MB") -> Iterator[None]:
+    """Convert an OSError in the context into a StoreError that tells the user what to do.
 
     Args:
         path: The file that is written.
@@ -23,7 +23,7 @@ def disk_errors(path: Path, needed: str = "some MB") -> Iterator[None]:
 
     Raises:
         DiskFullError: There is no room.
-        StoreError: The disk refuses to write for another reason.
+        StoreError: Writing failed for another reason.
     """
     try:
         yield
@@ -54,10 +54,10 @@ def write_atomic(path: Path, content: bytes) -> None:
 
     Raises:
         DiskFullError: There is no room; the old content is kept.
-        StoreError: The disk refuses to write; the old content is kept.
+        StoreError: Writing failed for another reason; the old content is kept.
     """
     part = path.with_name(path.name + ".part")
-    with disk_errors(path):
+    with convert_disk_errors(path):
         try:
             with part.open("wb") as file:
                 file.write(content)

@@ -68,15 +68,15 @@ def build_arrays(
         The arrays, and the CRC-32 of each column by name.
     """
     arrays, crc32 = [], {}
-    for number, column in enumerate(columns):
+    for k, column in enumerate(columns):
         build = build_bytes if column.kind == "bytes" else build_numbers
-        values = [block[number] for block in blocks]
-        array, crc32[column.name] = build(column, schema.field(number).type, values)
+        values = [block[k] for block in blocks]
+        array, crc32[column.name] = build(column, schema.field(k).type, values)
         arrays.append(array)
     return arrays, crc32
 
 
-def build_bytes(column: Column, kind: Any, values: Sequence[Any]) -> tuple[Any, int]:
+def build_bytes(column: Column, arrow_type: Any, values: Sequence[Any]) -> tuple[Any, int]:
     """Build an Arrow array of byte strings (None is null), and its CRC-32."""
     present = [value is not None for value in values]
     offsets = np.zeros(len(values) + 1, np.int64)
@@ -85,14 +85,14 @@ def build_bytes(column: Column, kind: Any, values: Sequence[Any]) -> tuple[Any, 
     nulls = len(values) - sum(present)
     valid = pa.py_buffer(np.packbits(present, bitorder="little")) if nulls else None
     buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(data)]
-    array = pa.LargeBinaryArray.from_buffers(kind, len(values), buffers, nulls)
+    array = pa.LargeBinaryArray.from_buffers(arrow_type, len(values), buffers, nulls)
     return array, zlib.crc32(data, zlib.crc32(offsets.data))
 
 
-def build_numbers(column: Column, kind: Any, values: Sequence[Any]) -> tuple[Any, int]:
+def build_numbers(column: Column, arrow_type: Any, values: Sequence[Any]) -> tuple[Any, int]:
     """Build an Arrow array of integers, or of vectors from their values laid end to end."""
     numbers = np.concatenate([np.empty(0, column.dtype), *map(np.ravel, values)])
     array = pa.array(numbers)
-    if pa.types.is_fixed_size_list(kind):
-        array = pa.FixedSizeListArray.from_arrays(array, type=kind)
+    if pa.types.is_fixed_size_list(arrow_type):
+        array = pa.FixedSizeListArray.from_arrays(array, type=arrow_type)
     return array, zlib.crc32(numbers.data)

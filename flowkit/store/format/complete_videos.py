@@ -12,12 +12,12 @@ from flowkit.store.format.schema import CommittedVideo
 
 
 class VideoPart(NamedTuple):
-    """Where the rows of one part of a video lie in a shard."""
+    """Where the rows of one part of a video are in a shard."""
 
     batch: int
     """Index of the batch in the shard, from 0."""
-    number: int
-    """Index of the part in the batch's list of parts, from 0."""
+    entry_index: int
+    """Index of the part in the metadata of the batch, from 0."""
     first_row: int
     """First row of the part in the batch, from 0."""
     rows: int
@@ -56,13 +56,13 @@ class CompleteVideos:
         first_row = 0
         if not entries:
             self._open_parts = []
-        for number, entry in enumerate(entries):
+        for index, entry in enumerate(entries):
             part_index = len(self._open_parts)
-            if number or entry["id"] != self._open_id or entry["part"] != part_index:
+            if index or entry["id"] != self._open_id or entry["part"] != part_index:
                 self._open_parts = []
             if entry["part"] == len(self._open_parts):
                 self._open_id = entry["id"]
-                part = VideoPart(self._batches, number, first_row, entry["rows"])
+                part = VideoPart(self._batches, index, first_row, entry["rows"])
                 self._open_parts.append(part)
                 if entry["last"]:
                     self._complete(entry)

@@ -9,8 +9,8 @@ from typing import Any
 
 from flowkit.errors import CorruptError, FormatError, RecipeError, StoreError, UsageError
 from flowkit.recipe import FEATURES, Recipe
-from flowkit.store.format.atomic import disk_errors, sync_folder, write_atomic
-from flowkit.store.format.locks import hold_lock, make_lock_folder
+from flowkit.store.format.atomic import convert_disk_errors, sync_folder, write_atomic
+from flowkit.store.format.locks import GATE, make_lock_folder, wait_for_lock
 from flowkit.store.format.schema import FOLDERS, FORMAT, encode_json
 from flowkit.version import __version__
 
@@ -52,13 +52,13 @@ def create_or_open(
         The header of the store.
 
     Raises:
-        FormatError: The folder holds other things, or a store of a newer format.
+        FormatError: The folder has files that are not of a store, or a store of a newer format.
         RecipeError: The store has another recipe (each difference is named) or dataset.
     """
     path = Path(root)
     if not (path / "store.json").exists():
         check_new_folder(path)
-    with hold_lock(make_lock_folder(path) / "gate"):
+    with wait_for_lock(make_lock_folder(path) / GATE):
         old_header = None
         if (path / "store.json").exists():
             old_header = read_header(path)
@@ -71,7 +71,7 @@ def create_or_open(
                 creator=f"flowkit {__version__}",
                 created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             )
-        with disk_errors(path):
+        with convert_disk_errors(path):
             for folder, streams in FOLDERS.items():
                 if any(stream in header.recipe.streams for stream in streams):
                     (path / folder).mkdir(exist_ok=True)
@@ -102,11 +102,11 @@ def check_new_folder(path: Path) -> None:
 def extend_header(
     path: Path, header: StoreHeader, recipe: Recipe, dataset: str | None
 ) -> StoreHeader:
-    """Add the streams of ``recipe`` to a header; RecipeError where the two disagree."""
-    differences = header.recipe.differences(recipe)
+    """Add the streams of ``recipe`` to a header; RecipeError if a common setting differs."""
+    differences = header.recipe.list_differences(recipe)
     if differences:
         raise RecipeError(
-            f"{path} was made by another recipe (store ≠ wanted): {'; '.join(differences)}; "
+            f"{path} has another recipe (store ≠ requested): {'; '.join(differences)}; "
             "use the store's values, another name for features (or remove the old ones: flowkit "
             "remove), or another store"
         )
@@ -115,7 +115,7 @@ def extend_header(
             f"{path}: expected dataset {header.dataset!r}, which the store holds, got "
             f"{dataset!r}; use another store"
         )
-    return replace(header, recipe=header.recipe.joined(recipe))
+    return replace(header, recipe=header.recipe.extended_with(recipe))
 
 
 def read_header(root: str | os.PathLike[str]) -> StoreHeader:

@@ -1,15 +1,15 @@
 """Locate the columns of a shard in its file: a minimal reader of Arrow's IPC file format.
 
-It implements what the specification (arrow.apache.org/docs/format/Columnar.html, Message.fbs and
-File.fbs) says of record batches. It reads only headers, with ``pread``, so it needs no memory map
-and no pyarrow:
+It implements the parts of the specification (arrow.apache.org/docs/format/Columnar.html,
+Message.fbs and File.fbs) that describe record batches. It reads only headers, with ``pread``, so it
+needs no memory map and no pyarrow:
 
     file     ``ARROW1``, 2 bytes of padding, messages, footer, its int32 length, ``ARROW1``
     message  0xFFFFFFFF, int32 length of the header, header (a flatbuffer), body
     header   Message table: kind, RecordBatch table, length of the body, custom metadata
     batch    rows, a node (rows, nulls) for each array, a buffer (offset, length) for each buffer
 
-A flatbuffer is little-endian. A table in it begins with the distance back to its vtable, which
+A flatbuffer is little-endian. A table in it starts with the distance back to its vtable, which
 lists where the fields of the table are. Malformed bytes or a truncated file raise a CorruptError.
 """
 
@@ -72,22 +72,24 @@ class Message:
 
 
 class Extent(NamedTuple):
-    """Where one column of a batch lies in the file."""
+    """Where one column of a batch is in the file. Positions are in bytes from the file's start."""
 
     rows: int
     """Number of rows."""
     nulls: int
     """Number of null values."""
-    offsets: int | None
-    """Position of its rows + 1 int64 offsets in the file; None for columns of fixed size."""
-    values: int
-    """Position of its values in the file."""
-    size: int
+    offsets_position: int | None
+    """Position of its rows + 1 int64 offsets: row r is bytes offsets[r] … offsets[r + 1] − 1 of the
+    values. None for columns whose rows have a fixed size.
+    """
+    values_position: int
+    """Position of its values."""
+    values_bytes: int
     """Length of its values in bytes."""
 
 
 def read_exactly(descriptor: int, length: int, position: int) -> bytes:
-    """Read ``length`` bytes from ``position`` on; CorruptError if the file ends earlier."""
+    """Read ``length`` bytes at ``position``; CorruptError if the file ends earlier."""
     if length < 0 or position < 0:
         raise CorruptError(f"expected a range of bytes, got {length} bytes at {position}")
     data = b""
@@ -197,16 +199,16 @@ def locate_columns(block: Block, message: Message, columns: tuple[Column, ...]) 
 def column_crc(descriptor: int, extent: Extent) -> int:
     """Compute the CRC-32 of a column's offsets and values in the file, in bounded memory."""
     crc = 0
-    if extent.offsets is not None:
-        crc = zlib.crc32(read_exactly(descriptor, 8 * (extent.rows + 1), extent.offsets))
-    for start in range(0, extent.size, CHUNK):
-        length = min(CHUNK, extent.size - start)
-        crc = zlib.crc32(read_exactly(descriptor, length, extent.values + start), crc)
+    if extent.offsets_position is not None:
+        crc = zlib.crc32(read_exactly(descriptor, 8 * (extent.rows + 1), extent.offsets_position))
+    for start in range(0, extent.values_bytes, CHUNK):
+        length = min(CHUNK, extent.values_bytes - start)
+        crc = zlib.crc32(read_exactly(descriptor, length, extent.values_position + start), crc)
     return crc
 
 
 def slice_bytes(data: memoryview | bytes, start: int, length: int) -> memoryview | bytes:
-    """Return ``length`` bytes from ``start`` on; ValueError if they exceed ``data``."""
+    """Return ``length`` bytes at ``start``; ValueError if they exceed ``data``."""
     if start < 0 or length < 0 or start + length > len(data):
         raise ValueError(f"{length} bytes at {start} of {len(data)}")
     return data[start : start + length]
@@ -238,7 +240,7 @@ def read_integer(data: memoryview | bytes, table: int, index: int, size: int) ->
 
 
 def find_vector(data: memoryview | bytes, table: int, index: int) -> tuple[int, int]:
-    """Return the position and number of a vector field's elements; (0, 0) if it is absent."""
+    """Return the position and the count of a vector field's elements; (0, 0) if it is absent."""
     position = find_field(data, table, index)
     if not position:
         return 0, 0

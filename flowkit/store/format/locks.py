@@ -1,8 +1,11 @@
 """Lock a store with ``flock``, which the kernel releases when the process that holds it dies.
 
-A large dataset can be extracted by several runs at once; run i of n works on part (i, n) of the
-videos. There is one lock file for each part. A run on the whole dataset holds part (0, 1), so one
-rule is enough: a part cannot be locked while the same part, or a part of another n, is locked.
+A large dataset can be extracted by n runs at once: run i extracts part (i, n) of the videos, and a
+run on the whole dataset part (0, 1). There is one lock file for each part. Parts (i, n) and (j, n)
+with i ≠ j have no video in common and can be locked at the same time; (i, n) and (j, m) with n ≠ m
+cannot.
+
+`hold_store` raises an error if the part is locked already; `wait_for_lock` waits.
 """
 
 import fcntl
@@ -15,47 +18,52 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from flowkit.errors import LockedError, StoreError, UsageError
-from flowkit.store.format.atomic import disk_errors
+from flowkit.store.format.atomic import convert_disk_errors
 
+GATE = "gate"
+"""Lock file that a process holds for a moment while it locks a part or changes ``store.json``."""
 OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+"""Flags with which files that will be locked are opened."""
 LOCK_ATTEMPTS = 5
-"""``is_locked`` in another process holds a lock for microseconds, so a refusal is tried again."""
+"""Attempts to lock a file, since ``is_locked`` in another process locks it for microseconds."""
 
 
 @contextmanager
 def hold_store(root: str | os.PathLike[str], part: tuple[int, int] = (0, 1)) -> Iterator[None]:
-    """Lock one part of a store for writing while the context is open.
+    """Lock one part of a store for writing while the context is open, without waiting.
 
     Args:
         root: Folder of the store.
         part: The part (i, n) of the dataset; (0, 1) is the whole store.
 
     Raises:
-        LockedError: Another process writes to this part, or to a part of another n.
+        LockedError: Another process writes to this part, or to one that may share videos with it.
+        UsageError: The part is not one with 0 ≤ i < n.
+        StoreError: The lock file cannot be written, or the file system has no locks.
     """
     root = Path(root)
     folder = make_lock_folder(root)
     if not 0 <= part[0] < part[1]:
         raise UsageError(f"a part i/n needs 0 ≤ i < n, got {part[0]}/{part[1]}")
     with ExitStack() as stack:
-        with hold_lock(folder / "gate"):
-            for other in find_locked_parts(root):
-                if other == part or other[1] != part[1]:
-                    raise LockedError(describe_conflict(root, part, other))
-            path = lock_path(root, part)
+        with wait_for_lock(folder / GATE):
+            for locked_part in find_locked_parts(root):
+                if locked_part == part or locked_part[1] != part[1]:
+                    raise LockedError(describe_conflict(root, part, locked_part))
+            path = get_part_lock_path(root, part)
             descriptor = open_lock_file(path)
             stack.callback(os.close, descriptor)
             if not try_lock(descriptor):
                 raise LockedError(describe_conflict(root, part, part))
-            with disk_errors(path):  # the holder's name is for people to read
+            with convert_disk_errors(path):  # the holder's name is for people to read
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         yield
 
 
 def open_lock_file(path: Path) -> int:
-    """Open a lock file, and create it if it is missing; returns its descriptor."""
-    with disk_errors(path):
+    """Open a lock file, created if missing, and return its descriptor."""
+    with convert_disk_errors(path):
         return os.open(path, OPEN_FLAGS, 0o666)
 
 
@@ -69,7 +77,7 @@ def find_locked_parts(root: Path) -> list[tuple[int, int]]:
     return parts
 
 
-def lock_path(root: Path, part: tuple[int, int]) -> Path:
+def get_part_lock_path(root: Path, part: tuple[int, int]) -> Path:
     """Return the path of the lock file of part (i, n)."""
     return root / "locks" / f"part-{part[0]}-of-{part[1]}"
 
@@ -77,27 +85,28 @@ def lock_path(root: Path, part: tuple[int, int]) -> Path:
 def make_lock_folder(root: Path) -> Path:
     """Create the folder ``locks`` of a store if it is missing, and return its path."""
     folder = root / "locks"
-    with disk_errors(root):
+    with convert_disk_errors(root):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def describe_conflict(root: Path, part: tuple[int, int], other: tuple[int, int]) -> str:
-    """Describe who holds part ``other`` of a store, so that ``part`` cannot be locked."""
+def describe_conflict(root: Path, part: tuple[int, int], locked_part: tuple[int, int]) -> str:
+    """Describe which process has locked part ``locked_part``, so that ``part`` cannot be locked."""
     holder = ""
     with suppress(OSError):
-        holder = lock_path(root, other).read_text(errors="replace").strip()
-    wanted = "the whole store" if part == (0, 1) else f"part {part[0]}/{part[1]} of the store"
-    locked = "all of it" if other == (0, 1) else f"part {other[0]}/{other[1]}"
+        holder = get_part_lock_path(root, locked_part).read_text(errors="replace").strip()
+    requested = "the whole store" if part == (0, 1) else f"part {part[0]}/{part[1]} of the store"
+    i, n = locked_part
+    locked = "all of it" if n == 1 else f"part {i}/{n}"
     return (
-        f"{root}: expected {wanted} to be free, but {holder or 'another process'} is writing "
+        f"{root}: expected {requested} to be free, but {holder or 'another process'} is writing "
         f"{locked}; wait for it, or stop it"
     )
 
 
 @contextmanager
-def hold_lock(path: Path) -> Iterator[None]:
-    """Lock a file (created if missing) while the context is open; waits as long as it takes."""
+def wait_for_lock(path: Path) -> Iterator[None]:
+    """Wait until a file (created if missing) can be locked; lock it while the context is open."""
     descriptor = open_lock_file(path)
     try:
         lock(descriptor, fcntl.LOCK_EX)
@@ -107,7 +116,7 @@ def hold_lock(path: Path) -> Iterator[None]:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock an open file if nobody else has; closing the descriptor releases the lock."""
+    """Try to lock an open file and return whether it is locked; closing it releases the lock."""
     for attempt in range(LOCK_ATTEMPTS):
         if lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
             return True
@@ -142,7 +151,8 @@ def lock(descriptor: int, operation: int) -> bool:
         return False
     except OSError as error:
         raise StoreError(
-            f"the store's file system refuses file locks ({error.strerror}), without which "
-            "writing is unsafe; mount it with flock, or put the store elsewhere"
+            f"the file system of the store does not support file locks ({error.strerror}), without "
+            "which writing is unsafe; mount it with locks (option 'flock' on Lustre), or put the "
+            "store on another file system"
         ) from error
     return True

@@ -21,7 +21,7 @@ from flowkit.store.format.schema import (
 def record_shard(
     path: Path, folder: str, contents: CompleteVideos, size: int, sha256: str
 ) -> CommitRecord:
-    """Write the commit record of a finished shard; from now on the shard counts.
+    """Write the commit record of a finished shard, after which readers use the shard.
 
     Args:
         path: The shard file, ``<uuid>.arrow``.

@@ -26,7 +26,7 @@ BATCH_KEY = "flowkit.batch"
 BATCH_CRC_KEY = "flowkit.batch.crc32"
 BATCH_ROWS = 1024
 DIGEST_BYTES = 1 << 20
-"""A fingerprint's digest covers this much of a file's head, middle and tail."""
+"""Bytes at the start, in the middle and at the end of a file that a fingerprint's digest covers."""
 
 
 FEATURE_COLUMNS = (
@@ -206,7 +206,7 @@ class VideoMeta:
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON values; ``supersedes`` is left out if it is false."""
-        # asdict makes deep copies, which would take most of the time of many short videos.
+        # Not asdict, whose deep copies are slow where there are many short videos.
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         fingerprint = self.fingerprint
         values["fingerprint"] = {
@@ -224,19 +224,19 @@ class VideoMeta:
             KeyError: A key is missing.
             TypeError: A value has the wrong type.
         """
-        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        fingerprint = known["fingerprint"]
-        known["fingerprint"] = Fingerprint(
+        fields = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        fingerprint = fields["fingerprint"]
+        fields["fingerprint"] = Fingerprint(
             fingerprint["size"], fingerprint["mtime_ns"], fingerprint["digest"]
         )
-        known["streams"] = tuple(known["streams"])
-        known["warnings"] = tuple(known.get("warnings", ()))
-        return cls(**known)
+        fields["streams"] = tuple(fields["streams"])
+        fields["warnings"] = tuple(fields.get("warnings", ()))
+        return cls(**fields)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CommittedVideo(VideoMeta):
-    """The metadata of a committed video and where it lies in its shard."""
+    """The metadata of a committed video and where it is in its shard."""
 
     batch: int
     """Index of the batch that holds its first row, from 0."""
@@ -279,7 +279,7 @@ def encode_json(values: Any) -> bytes:
 
 
 def check_text(text: str, what: str) -> str:
-    """Return ``text`` if it is valid and not empty, and raise a StoreError otherwise."""
+    """Return ``text`` if it is valid Unicode and not empty; else raise a StoreError."""
     try:
         if text.encode():
             return text

@@ -1,4 +1,7 @@
-"""Write one shard file: locked, hashed while it is written, and committed in the README's steps."""
+"""Write one shard file: lock it, hash it while it is written, and commit it.
+
+README.md in the parent folder describes the steps of a commit.
+"""
 
 import fcntl
 import hashlib
@@ -13,7 +16,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from flowkit.errors import StoreError
-from flowkit.store.format.atomic import disk_errors, sync_folder
+from flowkit.store.format.atomic import convert_disk_errors, sync_folder
 from flowkit.store.format.complete_videos import CompleteVideos
 from flowkit.store.format.locks import OPEN_FLAGS, lock
 from flowkit.store.format.records import record_shard
@@ -96,7 +99,7 @@ class ShardFile:
     ) -> None:
         self.schema = schema
         self.contents = CompleteVideos()
-        with disk_errors(folder / "shard"):
+        with convert_disk_errors(folder / "shard"):
             folder.mkdir(parents=True, exist_ok=True)
             while True:
                 self.uuid = uuid or str(uuid4())
@@ -111,7 +114,7 @@ class ShardFile:
     @contextmanager
     def _close_on_error(self) -> Iterator[None]:
         try:
-            with disk_errors(self.file.path, f"{self.file.bytes / 1e6 + 64:,.0f} MB"):
+            with convert_disk_errors(self.file.path, f"{self.file.bytes / 1e6 + 64:,.0f} MB"):
                 yield
         except BaseException:
             self.file.close()

@@ -45,10 +45,10 @@ from flowkit.streams import Column
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What the header of one batch says."""
+    """The parsed header of one batch."""
 
     extents: dict[str, Extent]
-    """Where each column lies in the file."""
+    """Where each column is in the file."""
     entries: list[dict[str, Any]]
     """Metadata of the parts of videos in the batch."""
     crc32: dict[str, int]
@@ -68,7 +68,7 @@ class ShardVideo:
     """A video of which every part is in the shard."""
 
     meta: CommittedVideo
-    """Its metadata, and where it lies in the shard."""
+    """Its metadata, and where it is in the shard."""
     parts: tuple[VideoPart, ...]
     """Its parts, in order."""
 
@@ -115,8 +115,10 @@ class ShardContents:
         extent = self.batches[part.batch].extents[column.name]
         offsets = read_offsets(self.descriptor, extent, part.first_row, part.rows)
         rising = (np.diff(np.asarray(offsets)) >= 0).all()
-        if not (rising and offsets[0] >= 0 and offsets[-1] <= extent.size):
-            raise CorruptError(f"column {column.name}: expected rising offsets up to {extent.size}")
+        if not (rising and offsets[0] >= 0 and offsets[-1] <= extent.values_bytes):
+            raise CorruptError(
+                f"column {column.name}: expected rising offsets up to {extent.values_bytes}"
+            )
         return offsets
 
     def is_copyable(self, video: ShardVideo, dimension: int | None) -> bool:
@@ -139,7 +141,10 @@ class ShardContents:
                         return False
                 else:
                     values = (dimension or 0) if column.kind == "vector" else 1
-                    if extent.size != extent.rows * values * np.dtype(column.dtype).itemsize:
+                    if (
+                        extent.values_bytes
+                        != extent.rows * values * np.dtype(column.dtype).itemsize
+                    ):
                         return False
         return True
 
@@ -153,7 +158,7 @@ class ShardContents:
             shard: The new shard.
         """
         parts = (part for video in videos for part in video.parts)
-        for number, group in groupby(parts, key=lambda part: part.batch):
+        for batch_index, group in groupby(parts, key=lambda part: part.batch):
             blocks: list[tuple[Any, ...]] = []
             entries = []
             for part in group:
@@ -161,7 +166,7 @@ class ShardContents:
                 # A block is one row of bytes, or all rows of numbers.
                 is_bytes = self.columns[0].kind == "bytes"
                 blocks += zip(*values, strict=True) if is_bytes else [tuple(values)]
-                entries.append(self.batches[number].entries[part.number])
+                entries.append(self.batches[batch_index].entries[part.entry_index])
             arrays, crc32 = build_arrays(self.columns, shard.schema, blocks)
             shard.write(pa.record_batch(arrays, schema=shard.schema), crc32, entries)
 
@@ -171,7 +176,7 @@ def open_shard(path: Path, folder: str) -> Iterator[ShardContents]:
     """Open a shard file that may be damaged, with all batches whose headers can be read.
 
     Batches are found through the footer and by a scan from the start of the file, so that one
-    damaged place does not hide the other batches.
+    damaged header does not hide the other batches.
 
     Args:
         path: The shard file.
@@ -181,7 +186,7 @@ def open_shard(path: Path, folder: str) -> Iterator[ShardContents]:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         blocks: dict[int, Block] = {}
-        with suppress(CorruptError):  # without a footer, the scan must do
+        with suppress(CorruptError):  # without a footer, only the scan finds batches
             blocks = {block.position: block for block in read_footer(descriptor, path)}
         blocks |= {block.position: block for block, _ in scan_messages(descriptor)}
         batches = []
@@ -197,16 +202,16 @@ def open_shard(path: Path, folder: str) -> Iterator[ShardContents]:
 
 
 def parse_batch(block: Block, message: Message, columns: tuple[Column, ...]) -> Batch:
-    """Parse the header of a batch; CorruptError if it makes no sense."""
+    """Parse the header of a batch; CorruptError if it is malformed."""
     extents = locate_columns(block, message, columns)
     try:
         text = message.metadata[BATCH_KEY]
         if zlib.crc32(text.encode()) != int(message.metadata[BATCH_CRC_KEY]):
-            raise ValueError("its checksum is another")
+            raise ValueError("checksum mismatch")
         metadata: dict[str, Any] = json.loads(text)
         rows = [entry["rows"] + 0 * entry["part"] for entry in metadata["videos"]]
         if sum(rows) != message.rows or min(rows, default=0) < 0:
-            raise ValueError(f"{sum(rows)} rows of {message.rows}")
+            raise ValueError(f"{sum(rows)} rows instead of {message.rows}")
         for entry in metadata["videos"]:
             if entry["last"]:
                 VideoMeta.from_dict(entry)

@@ -1,6 +1,7 @@
 """Check the rows of a shard one by one, for ``verify --deep``.
 
-The bytes may be those that were committed and still be wrong, if the program that wrote them was.
+This finds wrong values that checksums cannot find, because the writer computed the checksums of
+wrong bytes.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from flowkit.store.format.schema import VideoMeta, vector_dimension
 from flowkit.store.integrity.batches import ShardContents, ShardVideo
 
 SHOWN = 3
-"""Findings of one video that are spelled out; the others are counted."""
+"""Number of findings of one video that are listed; the others are only counted."""
 
 
 def check_rows(
@@ -50,7 +51,7 @@ def check_rows(
 
 def check_frames(shard: ShardContents, video: ShardVideo, pool: Executor) -> Iterator[str]:
     """Find images that are missing, superfluous, broken, or of another size or colour space."""
-    t = 0
+    t = 0  # frame index
     for part in video.parts:
         for column in shard.columns:
             images = shard.read_values(part, column)
@@ -87,7 +88,7 @@ def check_image(t: int, name: str, data: bytes | None, meta: VideoMeta) -> str |
             return f"frame {t}: {name} is not grey but {colours}"
         (jpeg.decode_rgb if stream == "rgb" else jpeg.decode_grey)(data)
     except (CorruptError, ValueError):
-        return f"frame {t}: {name} is no whole JPEG"
+        return f"frame {t}: {name} is not a complete JPEG file"
     return None
 
 

@@ -29,13 +29,15 @@ def find_damage(
     expected = {video.id: video for video in record.videos} if record else {}
     with open_shard(path, folder) as shard:
         changed = [batch.find_changed_columns(shard.descriptor) for batch in shard.batches]
-    for number, video in enumerate(shard.videos):
+    for index, video in enumerate(shard.videos):
         meta = video.meta
         columns = sorted({name for part in video.parts for name in changed[part.batch]})
         if columns:
             damaged[meta.id] = f"column {', '.join(columns)} has changed bytes"
         elif record and not has_same_description(expected.get(meta.id), meta):
-            damaged[meta.id] = f"video {number} of the shard is not as its record describes it"
+            damaged[meta.id] = (
+                f"video {index} of the shard differs from its description in the commit record"
+            )
         else:
             intact.append(video)
     for id in expected.keys() - {video.meta.id for video in intact}:
@@ -43,7 +45,7 @@ def find_damage(
     return intact, damaged
 
 
-def has_same_description(expected: CommittedVideo | None, found: CommittedVideo) -> bool:
-    """Return whether two videos are the same, wherever they lie in the shard."""
-    position = {name: getattr(found, name) for name in ("batch", "batches", "first_row", "rows")}
-    return expected is not None and replace(expected, **position) == found
+def has_same_description(expected: CommittedVideo | None, actual: CommittedVideo) -> bool:
+    """Return whether two descriptions of a video are equal but for its position in the shard."""
+    position = {name: getattr(actual, name) for name in ("batch", "batches", "first_row", "rows")}
+    return expected is not None and replace(expected, **position) == actual

@@ -4,7 +4,7 @@ Every shard is hashed and compared with its commit record, and every record with
 shard. Where the bytes of a shard differ, the checksums of its columns tell which videos are
 damaged; a change outside of all columns (padding, footer) is reported for the shard. Then the store
 as a whole is checked: shards without records and records without shards, videos that were committed
-twice, an index that does not fit the records, and leftovers of killed processes.
+twice, an index that does not match the records, and leftovers of killed processes.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from flowkit.store.format.schema import (
 from flowkit.store.index import (
     Index,
     RecordState,
-    join_annotations,
+    merge_annotations,
     merge_records,
     read_index,
 )
@@ -54,8 +54,8 @@ class InspectedShard:
     """Shard folder, such as ``frames`` or ``features/<name>``."""
     uuid: str
     """Name of the shard file without its suffix."""
-    number: int
-    """Position in the list of inspected shards."""
+    index: int
+    """Its index in the list of inspected shards."""
     record: CommitRecord | None = None
     """Its commit record, if there is one that can be read."""
     action: Literal["copy-videos", "write-record", "remove-record", "update-flowkit"] | None = None
@@ -74,7 +74,7 @@ class InspectedShard:
     def make_commit(self, video: CommittedVideo) -> VideoCommit:
         """Describe the commit of a video; a shard without a record counts as committed last."""
         committed = self.record.committed if self.record else math.inf
-        return VideoCommit(video.supersedes, (committed, self.uuid), self.number, video)
+        return VideoCommit(video.supersedes, (committed, self.uuid), self.index, video)
 
 
 class Inspection:
@@ -105,8 +105,8 @@ class Inspection:
         self.report = Report()
         self.copies: dict[tuple[str, str], list[VideoCommit]] = {}
         self.shards = [
-            InspectedShard(folder=folder, uuid=uuid, number=number)
-            for number, (folder, uuid) in enumerate(find_shards(root))
+            InspectedShard(folder=folder, uuid=uuid, index=index)
+            for index, (folder, uuid) in enumerate(find_shards(root))
         ]
         self._progress = progress
         self._known_records = read_index(root, header.dataset).records
@@ -193,7 +193,9 @@ class Inspection:
             quarantined = self.root / "quarantine" / f"{shard.name}.json"
             indexed = any(record.shard == shard.name for record in self._known_records)
             if indexed or quarantined.exists():
-                self._report_problem(shard, "has lost its commit record, so it does not count")
+                self._report_problem(
+                    shard, "has lost its commit record, so its videos do not count"
+                )
             else:
                 self.report.notes.append(
                     f"shard {shard.name} was left before its commit record was written; the next "
@@ -237,7 +239,7 @@ class Inspection:
             complete = contents.complete
             described = (record.folder, record.uuid, record.rows, record.videos)
             if described != (shard.folder, shard.uuid, complete.rows, tuple(complete.videos)):
-                self._report_problem(shard, "its commit record does not say what its batches hold")
+                self._report_problem(shard, "its commit record does not match its batches")
                 shard.action = "write-record"
             if self.pool is None:
                 return
@@ -288,14 +290,14 @@ class Inspection:
             return None
         try:
             rows = merge_records(self.root, Index(), index.records)
-            table, classes = join_annotations(self.root, rows)
+            table, classes = merge_annotations(self.root, rows)
         except StoreError as error:
             is_reported = any(shard.action for shard in self.shards)
             return None if is_reported else str(error)
         indexed_classes = json.loads(index.table.schema.metadata[b"flowkit.classes"])
         if indexed_classes == classes and table.equals(index.table):
             return None
-        what = "index.arrow does not hold what its commit records and annotations give"
+        what = "index.arrow does not match the commit records and annotations"
         return f"{what}; run `flowkit index --scratch`"
 
     def _note_stale_features(self) -> None:

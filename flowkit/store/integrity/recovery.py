@@ -1,7 +1,7 @@
 """Recover a store after a crash: complete what killed writers left behind.
 
 A finished shard that has no commit record gets one, and the complete videos of a half-written shard
-are saved. The README describes it under Recovery. Every file is locked before it is touched, so any
+are saved. The README describes it under Recovery. Every file is locked before it is changed, so any
 number of recoveries and writers can run at once, and every step leaves a state from which the next
 recovery continues.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from flowkit.errors import CorruptError
 from flowkit.store.format.atomic import sync_folder
 from flowkit.store.format.header import read_header
-from flowkit.store.format.locks import is_locked, lock_path, try_lock
+from flowkit.store.format.locks import get_part_lock_path, is_locked, try_lock
 from flowkit.store.format.records import (
     list_committed_streams,
     read_record,
@@ -25,7 +25,7 @@ from flowkit.store.format.records import (
     record_shard,
 )
 from flowkit.store.format.schema import CommitRecord, VideoMeta, shard_folders
-from flowkit.store.integrity.quarantine import move_to_quarantine
+from flowkit.store.integrity.quarantine import quarantine_file
 from flowkit.store.integrity.salvage import check_shard, hash_file, read_part, salvage
 
 POLL_SECONDS = 0.1
@@ -102,8 +102,8 @@ def find_leftovers(root: Path) -> list[str]:
         for path in (root / folder).iterdir():
             uuid, _, suffix = path.name.partition(".")
             suffixes[uuid].add(suffix)
-        for uuid, found in sorted(suffixes.items()):
-            if found & LEFTOVER_SUFFIXES or ("arrow" in found and "json" not in found):
+        for uuid, present in sorted(suffixes.items()):
+            if present & LEFTOVER_SUFFIXES or ("arrow" in present and "json" not in present):
                 shards.append(f"{folder}/{uuid}")
     return shards
 
@@ -145,7 +145,7 @@ class ShardRecovery:
         path = self.root / shard
         if not self.is_own(shard):
             writer_part = self._read_part(shard)
-            if writer_part is not None and is_locked(lock_path(self.root, writer_part)):
+            if writer_part is not None and is_locked(get_part_lock_path(self.root, writer_part)):
                 return False  # the run on that part is alive, and recovers it at its end
         for suffix, recover_file in (
             (".arrow.part", self._recover_part),
@@ -190,7 +190,7 @@ class ShardRecovery:
         try:
             contents = check_shard(descriptor, finished, folder)
         except CorruptError as error:
-            move_to_quarantine(self.root, finished)
+            quarantine_file(self.root, finished)
             self.quarantined.append(shard)
             self.log(f"{error}; it had no commit record, and was moved to quarantine")
             return True
@@ -211,8 +211,8 @@ class ShardRecovery:
         """
         if self._committed is None:
             self._committed = list_committed_streams(map(read_record, record_paths(self.root)))
-        wanted = {(video.id, stream) for stream in video.streams}
-        return video.supersedes or not wanted <= self._committed
+        streams = {(video.id, stream) for stream in video.streams}
+        return video.supersedes or not streams <= self._committed
 
     def _remove_leftovers(self, path: Path) -> None:
         """Remove half-written files of a shard, unless another process is writing them."""
@@ -235,13 +235,13 @@ def lock_file(path: Path) -> Iterator[int | None]:
         yield None
         return
     try:
-        yield descriptor if try_lock(descriptor) and is_named(descriptor, path) else None
+        yield descriptor if try_lock(descriptor) and is_still_at(descriptor, path) else None
     finally:
         os.close(descriptor)
 
 
-def is_named(descriptor: int, path: Path) -> bool:
-    """Return whether ``path`` still names the open file, which a commit can have renamed."""
+def is_still_at(descriptor: int, path: Path) -> bool:
+    """Return whether the open file is still at ``path``; a commit may have renamed it."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

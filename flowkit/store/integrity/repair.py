@@ -1,4 +1,4 @@
-"""Repair a store: take damaged shards out of it, and keep their intact videos.
+"""Repair a store: move damaged shards to quarantine, and keep their intact videos.
 
 Nothing is deleted: a damaged shard and its commit record move to ``quarantine/``, with the same
 path below it. Before that, the intact videos are committed in a new shard, so a repair that is
@@ -25,7 +25,7 @@ from flowkit.store.integrity.batches import ShardVideo, open_shard
 from flowkit.store.integrity.contents import check_numbers
 from flowkit.store.integrity.damage import find_damage
 from flowkit.store.integrity.inspection import InspectedShard, Inspection
-from flowkit.store.integrity.quarantine import move_to_quarantine
+from flowkit.store.integrity.quarantine import quarantine_file
 from flowkit.store.integrity.recovery import recover
 from flowkit.store.latest_videos import VideoCommit
 
@@ -55,10 +55,10 @@ def repair_store(inspection: Inspection) -> None:
             count = replace_shard(shard, inspection)
             line = f"moved shard {shard.name} to quarantine, copied {count} intact videos"
         elif shard.action == "remove-record":
-            move_to_quarantine(root, record_path)
+            quarantine_file(root, record_path)
             line = f"moved the commit record of the lost shard {shard.name} to quarantine"
         elif shard.action == "write-record" and shard.record is None:
-            move_to_quarantine(root, record_path)
+            quarantine_file(root, record_path)
             line = f"left shard {shard.name} to recovery, which checks it and gives it a record"
         elif shard.action == "write-record":
             rewrite_record(root, shard)
@@ -91,24 +91,23 @@ def replace_shard(shard: InspectedShard, inspection: Inspection) -> int:
     ]
     count = copy_videos(inspection.root, inspection.header, shard, videos) if videos else 0
     # The record first, since the shard does not count without it.
-    move_to_quarantine(inspection.root, path.with_suffix(".json"))
-    move_to_quarantine(inspection.root, path)
+    quarantine_file(inspection.root, path.with_suffix(".json"))
+    quarantine_file(inspection.root, path)
     return count
 
 
 def is_needed(shard: InspectedShard, video: CommittedVideo, inspection: Inspection) -> bool:
     """Return whether a video of a damaged shard must be copied.
 
-    It must be if readers would use this copy of the video for any stream, unless an earlier repair,
-    which was killed, has copied it already.
+    It must be copied if readers use this commit of the video for any stream, unless an earlier
+    repair that was killed has copied it already.
     """
     commit = shard.make_commit(video)
     for stream in video.streams:
         others = [
             (other, inspection.shards[other.shard])
             for other in inspection.copies.get((video.id, stream), [])
-            if other.shard != shard.number
-            and video.id not in inspection.shards[other.shard].bad_ids
+            if other.shard != shard.index and video.id not in inspection.shards[other.shard].bad_ids
         ]
         is_copied = any(
             is_same_extraction(other, commit) and other_shard.action != "copy-videos"
@@ -119,9 +118,9 @@ def is_needed(shard: InspectedShard, video: CommittedVideo, inspection: Inspecti
     return False
 
 
-def is_same_extraction(first: VideoCommit, second: VideoCommit) -> bool:
+def is_same_extraction(one: VideoCommit, other: VideoCommit) -> bool:
     """Return whether one of two commits of a video can be a copy of the other."""
-    a, b = first.video, second.video
+    a, b = one.video, other.video
     return (a.fingerprint, a.frames, a.supersedes) == (b.fingerprint, b.frames, b.supersedes)
 
 
@@ -166,5 +165,5 @@ def rewrite_record(root: Path, shard: InspectedShard) -> None:
         rows=complete.rows,
         videos=tuple(complete.videos),
     )
-    move_to_quarantine(root, path.with_suffix(".json"), keep=True)
+    quarantine_file(root, path.with_suffix(".json"), copy=True)
     write_record(path.with_suffix(".json"), record)

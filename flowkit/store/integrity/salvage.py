@@ -40,12 +40,12 @@ def check_shard(descriptor: int, path: Path, folder: str) -> CompleteVideos:
     """
     contents = CompleteVideos()
     columns = shard_columns(folder)
-    for number, block in enumerate(read_footer(descriptor, path)):
+    for index, block in enumerate(read_footer(descriptor, path)):
         try:
             message = read_message(descriptor, block)
             contents.add(check_batch(descriptor, block, message, columns).entries)
         except CorruptError as error:
-            raise CorruptError(f"{path}: batch {number}: {error}") from None
+            raise CorruptError(f"{path}: batch {index}: {error}") from None
     return contents
 
 
@@ -66,11 +66,11 @@ def salvage(
         root: Folder of the store.
         folder: Shard folder.
         uuid: Name of the new shard. By default it gets a new name: an index must never find other
-            videos under a uuid that it knows.
-        is_wanted: Returns False for videos that are left behind.
+            videos under a uuid that it has read before.
+        is_wanted: Returns whether to copy a video.
 
     Returns:
-        The commit record, None if no video was copied, and the number of rows left behind.
+        The commit record, None if no video was copied, and the number of rows that were not copied.
     """
     schema = read_schema(descriptor, folder)
     if schema is None:
@@ -125,8 +125,8 @@ def read_part(path: Path, folder: str) -> tuple[int, int] | None:
     with suppress(AttributeError, KeyError, TypeError, ValueError, StoreError, FileNotFoundError):
         with path.open("rb") as file:
             schema = read_schema(file.fileno(), folder)
-        number, _, parts = schema.metadata[b"flowkit.run"].partition(b"/")
-        return int(number), int(parts)
+        i, _, n = schema.metadata[b"flowkit.run"].partition(b"/")
+        return int(i), int(n)
     return None
 
 

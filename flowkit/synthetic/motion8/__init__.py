@@ -1,4 +1,4 @@
-"""Make motion8: videos whose class is only in the motion, with their true flow.
+"""Make motion8: videos whose class only their motion tells, with their true flow.
 
 ``write_dataset(root, Motion8())`` writes the dataset to disk, ``load_clip(root, id)`` returns the
 :class:`Clip` of one of its videos, and ``true_flow(clip, t)`` computes its flow field.

@@ -1,13 +1,13 @@
 """Write motion8 to disk, and read its record.
 
-    <root>/videos/<class>/<subset>_<number>.mp4     H.264, 4:2:0, BT.709, limited range
+    <root>/videos/<class>/<subset>_<index>.mp4      H.264, 4:2:0, BT.709, limited range
     <root>/annotations/{train,test}.csv             id,label
     <root>/motion8.json                             generator, config, and each video's checksum
 
-``generator`` is a number that says how the videos were encoded. ``motion8.json`` is written first
-without checksums, and again at the end: if it has no checksums, writing was interrupted. Every file
-appears under its name only when it is complete, so a later call keeps the existing files and makes
-the missing ones.
+``motion8.json`` is the record of the folder. Its ``generator`` is a number that says how the videos
+were encoded. The record is written first without checksums, and again at the end: if it has no
+checksums, writing was interrupted. Every file appears under its name only when it is complete, so a
+later call keeps the existing files and makes the missing ones.
 """
 
 import csv
@@ -29,13 +29,13 @@ from flowkit.synthetic.motion8.motion import SUBSETS, Clip, Motion8, make_clip, 
 from flowkit.synthetic.motion8.rendering import render_clip
 
 GENERATOR = 2
-"""Number of the current generator, raised whenever the same configuration gives other files.
+"""Version of the current generator, raised whenever the same configuration gives other files.
 
 All generators so far render the same frames of the same motion, and differ only in how x264
 encodes them.
 """
 X264_OPTIONS = {"crf": "15", "preset": "veryfast"}
-"""Encoder options; the error is two grey levels, and that of 4:2:0 on colours."""
+"""Encoder options. Their error is two grey levels; colours also lose detail by 4:2:0."""
 # Options of x264 by generator: a folder of an older generator is completed with its own options.
 ENCODING = {
     1: X264_OPTIONS,
@@ -56,14 +56,14 @@ def write_dataset(
     Args:
         root: The folder of the dataset.
         config: The configuration.
-        progress: Called with (videos done, videos in all) after each video.
+        progress: Called after each video with the number of finished videos and the total.
 
     Returns:
-        The number of videos that were rendered: 0 if all of them were there.
+        The number of videos that were rendered: 0 if all of them existed.
 
     Raises:
-        UsageError: The folder holds a motion8 of another configuration or of a newer generator, or
-            videos that are not motion8's.
+        UsageError: The folder holds motion8 with another configuration or of a newer generator, or
+            videos that motion8 did not write.
     """
     clips = list(make_clips(config))
     record_path = root / "motion8.json"
@@ -72,14 +72,14 @@ def write_dataset(
         generator, _, checksums = read_record(root, config)
     elif (root / "videos").exists() and any((root / "videos").iterdir()):
         raise UsageError(
-            f"{root} has videos but no motion8.json, so they are not this generator's; "
-            "choose another folder or remove it"
+            f"{root} has videos but no motion8.json, so motion8 did not write them: "
+            "choose another folder, or remove this one"
         )
     else:
         write_record(record_path, generator, config, {})
     rendered = 0
     current_checksums: dict[str, int] = {}
-    for done, clip in enumerate(clips, 1):
+    for finished_videos, clip in enumerate(clips, 1):
         path = root / "videos" / clip.id
         checksum = zlib.crc32(path.read_bytes()) if path.is_file() else None
         if checksum is None or checksums.get(clip.id, checksum) != checksum:
@@ -88,7 +88,7 @@ def write_dataset(
             rendered += 1
         current_checksums[clip.id] = checksum
         if progress is not None:
-            progress(done, len(clips))
+            progress(finished_videos, len(clips))
     for subset in SUBSETS:
         write_text(root / "annotations" / f"{subset}.csv", format_annotations(clips, subset))
     if current_checksums != checksums:
@@ -101,7 +101,7 @@ def load_clip(root: Path, clip_id: str) -> Clip:
 
     Args:
         root: The folder of the dataset.
-        clip_id: The id, ``<class>/<subset>_<number>.mp4``.
+        clip_id: The id, ``<class>/<subset>_<index>.mp4``.
 
     Returns:
         The clip.
@@ -133,7 +133,7 @@ def read_record(root: Path, config: Motion8 | None = None) -> tuple[int, Motion8
         generator, values = int(record["generator"]), record["config"]
         checksums = {str(k): int(v) for k, v in record["videos"].items()}
     except FileNotFoundError as error:
-        raise UsageError(f"{root} is no motion8 folder: it has no motion8.json") from error
+        raise UsageError(f"{root} is not a motion8 folder: it has no motion8.json") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is damaged ({error}); {advice}") from error
     if generator not in ENCODING:
@@ -145,7 +145,7 @@ def read_record(root: Path, config: Motion8 | None = None) -> tuple[int, Motion8
     if values != expected:
         names = sorted(n for n in {*expected, *values} if expected.get(n) != values.get(n))
         differences = ", ".join(f"{n}: {values.get(n)} ≠ {expected.get(n)}" for n in names)
-        raise UsageError(f"{root} holds another motion8 ({differences}); {advice}")
+        raise UsageError(f"{root} holds motion8 with other settings ({differences}); {advice}")
     try:
         return generator, Motion8(**values), checksums
     except TypeError as error:
@@ -173,21 +173,21 @@ def format_annotations(clips: list[Clip], subset: str) -> str:
         subset: "train" or "test".
 
     Returns:
-        The text of the file.
+        The content of the CSV file.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    csv_file = io.StringIO()
+    table = csv.writer(csv_file, lineterminator="\n")
     table.writerow(["id", "label"])
     table.writerows([clip.id, clip.label] for clip in clips if clip.subset == subset)
-    return text.getvalue()
+    return csv_file.getvalue()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file completely or not at all, and only if the text differs.
+    """Write a text file completely or not at all, and only if its content differs.
 
     Args:
         path: The file.
-        text: Its text.
+        text: Its content.
     """
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
@@ -225,15 +225,15 @@ def encode_video(
         context.thread_count = 1  # the bytes depend on the number of threads
         context.color_range = context.colorspace = 1
         context.color_primaries = context.color_trc = 1
-        for picture in frames:
-            container.mux(stream.encode(convert_to_yuv(picture)))
+        for frame in frames:
+            container.mux(stream.encode(convert_to_yuv(frame)))
         container.mux(stream.encode())
     partial_path.replace(path)
 
 
-def convert_to_yuv(picture: NDArray[np.uint8]) -> Any:
+def convert_to_yuv(frame: NDArray[np.uint8]) -> Any:
     """Convert RGB (H, W, 3) to a PyAV frame with 4:2:0, BT.709 and limited range."""
-    return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+    return av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
         format="yuv420p",
         dst_colorspace=Colorspace.ITU709,
         dst_color_range=1,

@@ -7,8 +7,9 @@ the radius. So
     flow(p) = c(t+1) − c(t) + (A(t+1) − A(t)) q      q = A(t)⁻¹ (p − c(t))
     flow(p) = drift                                  on the ground
 
-A pixel is valid if two frames can show its flow: it has no outline within a pixel (a mixed pixel
-has no single motion), and it is still inside the frame at t + 1 and not covered there.
+A pixel is valid if its flow can be seen in the two frames: no outline is within a pixel of it (a
+pixel that mixes two surfaces has no single motion), and at t + 1 the same point is still inside the
+frame and not covered.
 """
 
 import numpy as np
@@ -27,12 +28,11 @@ def true_flow(clip: Clip, t: int) -> tuple[NDArray[np.float32], NDArray[np.bool_
 
     Args:
         clip: The clip.
-        t: Frame, 0 … frames − 2.
+        t: Index of the frame, 0 … frames − 2.
 
     Returns:
         The flow, float32 (height, width, 2), in pixels, x right and y down, at the pixels of frame
-        t; and bool (height, width), false where a pixel is mixed, leaves the frame, or is covered
-        at t + 1.
+        t; and whether each pixel is valid (see above), bool (height, width).
 
     Raises:
         UsageError: ``t`` is out of range.

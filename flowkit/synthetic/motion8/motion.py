@@ -1,8 +1,9 @@
 """Sample the motion of motion8: the distribution of the shapes' positions over time.
 
-A scene is a ground and K textured shapes. Shape i has four coordinates: x_i and y_i (its centre in
-pixels, on the torus of the frame), φ_i (its angle) and s_i (the logarithm of its radius). A class
-is a pair (coordinate m, sign σ) out of 4 × 2:
+A scene is a textured ground and K textured shapes. Shape i has four coordinates: x_i and y_i (its
+centre in pixels, on the torus of the frame: what leaves at one side enters at the opposite one),
+φ_i (its angle) and s_i (the logarithm of its radius). A class is a pair (coordinate m, sign σ) out
+of 4 × 2:
 
     x: left −, right +    y: up −, down +    φ: clockwise +, counter-clockwise −
     s: contracting −, expanding +
@@ -27,11 +28,11 @@ clock_c − τ_c for all shapes at once, so a state with σ_c = + is distributed
 class. The appearance (outlines, colours, textures, order in depth) and the ground (its position is
 uniform on its torus at every t) are drawn independently of the class. ∎
 
-The reference times τ are drawn per shape, so that the shapes of one frame do not share their
-offsets more than they must (they share the clock). If all motion began at t = 0 instead, expanding
-shapes would be large and contracting ones small; a test shows that the comparison of distributions
-detects this. The proof does not cover what a codec leaves in a decoded frame; at the constant rate
-factor used it is one or two grey levels.
+The reference times τ are drawn for each shape, so that the shapes of one frame share only the
+clock, and not their offsets. If all motion started at t = 0 instead, expanding shapes would be
+large and contracting ones small; a test shows that the comparison of distributions detects this.
+The proof does not cover the errors of the video codec; with the encoder's settings they are one or
+two grey levels.
 
     n frames    m, σ Clip.motion    ref Scene.ref    rate Scene.rate    τ Scene.tau
     F Scene.frozen    σ_c Scene.sign    K Motion8.shapes
@@ -66,7 +67,7 @@ SUBSETS = ("train", "test")
 RADII = (0.12, 0.20)
 """Range of the radii at the reference time, relative to the shorter side."""
 ZOOM = 0.6
-"""Most that ln(radius) changes over a video."""
+"""Largest change of ln(radius) over a video."""
 SMALLEST, LARGEST = RADII[0] * math.exp(-ZOOM), RADII[1] * math.exp(ZOOM)
 
 
@@ -75,11 +76,11 @@ class Motion8:
     """The configuration of a motion8 dataset."""
 
     videos: int = 16
-    """Videos of the subset train; the classes take turns."""
+    """Number of videos of the subset train; video n has class n modulo 8."""
     test_videos: int = 8
-    """Videos of the subset test."""
+    """Number of videos of the subset test."""
     frames: int = 32
-    """Frames of each video, at least 2."""
+    """Number of frames of each video, at least 2."""
     width: int = 256
     """Width in pixels, even (4:2:0), at least 32."""
     height: int = 256
@@ -87,11 +88,12 @@ class Motion8:
     fps: int = 25
     """Frames per second."""
     shapes: int = 3
-    """Shapes in each video."""
+    """Number of shapes in each video."""
     speed: tuple[float, float] = (1.5, 3.5)
-    """Speed of the slowest and of the fastest shape, in pixels per frame; for turning shapes, that
-    at a quarter of the shorter side from their centre. Zooming covers at most a factor e^0.6 over
-    the video, whatever its length.
+    """Speed of the slowest and of the fastest shape, in pixels per frame. For rotating shapes it is
+    the speed of a point whose distance from their centre is a quarter of the shorter side. It does
+    not apply to expanding and contracting shapes: their radius changes by at most a factor e^0.6
+    over the video, whatever its length.
     """
     drift: float = 0.5
     """Speed of the ground in pixels per frame, in a direction that is independent of the class."""
@@ -109,7 +111,7 @@ class Motion8:
             if side < 32 or side % 2:
                 raise UsageError(f"motion8 {name} must be even and at least 32, got {side}")
         if self.shapes < 1 or self.seed < 0 or self.drift < 0:
-            raise UsageError("motion8 takes at least 1 shape, and no negative seed or drift")
+            raise UsageError("motion8 needs at least 1 shape, and no negative seed or drift")
         if len(self.speed) != 2 or not 0 < self.speed[0] <= self.speed[1]:
             raise UsageError(f"motion8 speed must be 0 < slowest ≤ fastest, got {self.speed}")
 
@@ -138,7 +140,7 @@ class Scene:
     sign: NDArray[np.float64]
     """float64 (4,), direction of the coordinates that the class does not move."""
     frozen: NDArray[np.float64]
-    """float64 (4,), clock of the coordinates that the class does not move."""
+    """float64 (4,), F: the constant clock of the coordinates that the class does not move."""
     outlines: tuple[str, ...]
     """K names of SHAPES, from the farthest shape to the nearest."""
     ground: NDArray[np.float64]
@@ -151,29 +153,29 @@ class Scene:
 
 @dataclass(frozen=True)
 class Clip:
-    """One video of motion8."""
+    """One video of motion8, described by what it is rendered from."""
 
     config: Motion8
     """The configuration of the dataset."""
     subset: str
     """"train" or "test"."""
-    number: int
-    """Number of the video in the subset, which decides its class and its scene."""
+    index: int
+    """Index of the video in the subset, from 0, which decides its class and its scene."""
 
     @property
     def label(self) -> str:
         """The class."""
-        return list(CLASSES)[self.number % len(CLASSES)]
+        return list(CLASSES)[self.index % len(CLASSES)]
 
     @property
     def id(self) -> str:
-        """The path below ``videos/``: ``<class>/<subset>_<number>.mp4``."""
-        return f"{self.label}/{self.subset}_{self.number:05d}.mp4"
+        """The path below ``videos/``: ``<class>/<subset>_<index>.mp4``."""
+        return f"{self.label}/{self.subset}_{self.index:05d}.mp4"
 
     @cached_property
     def scene(self) -> Scene:
         """The random draws; they do not depend on the class."""
-        key = [self.config.seed, SUBSETS.index(self.subset), self.number]
+        key = [self.config.seed, SUBSETS.index(self.subset), self.index]
         return draw_scene(self.config, np.random.default_rng(key))
 
     @property
@@ -222,9 +224,9 @@ def draw_scene(config: Motion8, rng: np.random.Generator) -> Scene:
         The scene.
     """
     num_shapes, num_frames, side = config.shapes, config.frames, config.side
-    least = np.array([0, 0, 0, math.log(RADII[0] * side)])
-    most = np.array([config.width, config.height, 2 * np.pi, math.log(RADII[1] * side)])
-    ref = rng.uniform(least[:, None], most[:, None], (4, num_shapes))
+    low = np.array([0, 0, 0, math.log(RADII[0] * side)])
+    high = np.array([config.width, config.height, 2 * np.pi, math.log(RADII[1] * side)])
+    ref = rng.uniform(low[:, None], high[:, None], (4, num_shapes))
     rate = np.stack(
         [
             rng.uniform(*config.speed, num_shapes),
@@ -257,12 +259,12 @@ def make_clips(config: Motion8) -> Iterator[Clip]:
         The clips.
     """
     for subset, count in zip(SUBSETS, (config.videos, config.test_videos), strict=True):
-        for number in range(count):
-            yield Clip(config, subset, number)
+        for index in range(count):
+            yield Clip(config, subset, index)
 
 
 def make_clip(config: Motion8, clip_id: str) -> Clip:
-    """Make the clip of an id.
+    """Make the clip that has an id.
 
     Args:
         config: The configuration.
@@ -274,10 +276,10 @@ def make_clip(config: Motion8, clip_id: str) -> Clip:
     Raises:
         UsageError: There is no such clip.
     """
-    subset, _, number = clip_id.rpartition("/")[2].removesuffix(".mp4").partition("_")
+    subset, _, digits = clip_id.rpartition("/")[2].removesuffix(".mp4").partition("_")
     count = {"train": config.videos, "test": config.test_videos}.get(subset, 0)
-    if number.isascii() and number.isdigit() and int(number) < count:
-        clip = Clip(config, subset, int(number))
+    if digits.isascii() and digits.isdigit() and int(digits) < count:
+        clip = Clip(config, subset, int(digits))
         if clip.id == clip_id:
             return clip
     raise UsageError(

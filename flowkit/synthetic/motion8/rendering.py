@@ -1,4 +1,4 @@
-"""Render the frames of a clip.
+"""Render the frames of a motion8 clip.
 
 A sprite is one float image of four channels, in the shape's own coordinates: the texture of a
 shape, and the distance to its outline. Each frame warps it to where the shape is, and blends it
@@ -68,8 +68,8 @@ class Renderer:
         state = self.clip.state(t)
         for i, sprite in enumerate(self.sprites):
             self._draw_shape(canvas, sprite, state[:, i])
-        picture: NDArray[np.uint8] = cv2.convertScaleAbs(canvas)  # rounds; colours are in 0–255
-        return picture
+        frame: NDArray[np.uint8] = cv2.convertScaleAbs(canvas)  # rounds; colours are in 0–255
+        return frame
 
     def _draw_shape(
         self, canvas: NDArray[np.float32], sprite: NDArray[np.float32], state: NDArray[np.float64]

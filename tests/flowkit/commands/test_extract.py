@@ -166,7 +166,7 @@ def test_parts_of_a_batch_job_make_one_store(flowkit, tmp_path, make_clip):
         (("a.mp4", "--store", "S", "--shard", "8/8"), "from 0 to n−1"),
         (("a.mp4", "--store", "S", "--size", "big"), "expected a size"),
         (("a.mp4", "--store", "S", "--backend", "numab"), "did you mean 'numba'"),
-        (("a.mp4", "--store", "S", "--variant", "600"), "belong to --dataset"),
+        (("a.mp4", "--store", "S", "--variant", "600"), "only with --dataset"),
         (("a.mp4", "--store", "S", "--fps", "1e9"), "at most 1000"),
         (("a.mp4", "--store", "S", "--address", "x:1", "--workers", "0"), "works without Ray"),
         (("a.mp4", "--store", "v"), "expected a store or an empty folder"),

@@ -108,7 +108,7 @@ def test_verify_exits_with_1_and_repairs(make_store):
     assert f"bad: shard frames/{shard.stem}, video 'c': column flow_x" in run(verify, root, code=1)
     assert json.loads(run(verify, root, "--json", code=1))["problems"][0]["video"] == "c"
     text = run(verify, root, "--repair", code=1)
-    assert "1 videos are lost; extract again to redo: c" in text
+    assert "1 videos are lost; extract them again: c" in text
     assert "all good" in run(verify, root)
 
 
@@ -119,7 +119,7 @@ def test_index_joins_annotations(make_store, tmp_path):
         (tmp_path / "videos" / name).write_bytes(b"")
     text = run(index, root, "--annotations", tmp_path / "videos", "--format", "folder")
     assert "2 videos, 2 classes" in text
-    assert "annotations name 3 videos: 2 are in the store, 1 are not" in text
+    assert "the annotations list 3 videos: 2 are in the store, 1 are not" in text
     assert Store(root)["sing/two.mp4"].labels[0].name == "sing"
     assert "2 videos" in run(index, root, "--scratch")
 

@@ -269,7 +269,7 @@ def test_it_pickles_without_maps(make_sets):
 
 def test_features_that_the_store_lacks(make_sets):
     root = make_sets(rgb=[1], flow=[1])
-    with pytest.raises(StoreError, match=r"it has \(flow, rgb\), got 'sound'.*--name sound"):
+    with pytest.raises(StoreError, match=r"its features \(flow, rgb\), got 'sound'.*--name sound"):
         FeatureSetDataset(root, "train", {"audio": "sound"})
 
 
@@ -288,7 +288,7 @@ def test_empty_sets_are_refused_unless_they_may_be(make_sets):
     root = make_sets(rgb=[1] * 4, sound=[2, 0, 1, 0])
     with pytest.raises(StoreError, match=r"2 of 4 .*\('video 001', 'video 003'\)") as caught:
         FeatureSetDataset(root, "train", {"rgb": "rgb", "audio": "sound"})
-    assert "no vectors in features/sound: name audio in may_be_empty" in str(caught.value)
+    assert "no vectors in features/sound: add audio to may_be_empty" in str(caught.value)
     streams = {"rgb": "rgb", "audio": "sound"}
     dataset = FeatureSetDataset(root, "train", streams, may_be_empty=["audio"])
     assert dataset.batch([1])["audio"].shape == (1, 0, 2)
@@ -297,9 +297,9 @@ def test_empty_sets_are_refused_unless_they_may_be(make_sets):
 @pytest.mark.parametrize(
     "options",
     [
-        {"streams": {}},
-        {"streams": {"label": "rgb"}},
-        {"streams": {"a": "rgb", "a_lengths": "rgb"}},
+        {"feature_names": {}},
+        {"feature_names": {"label": "rgb"}},
+        {"feature_names": {"a": "rgb", "a_lengths": "rgb"}},
         {"max_features": 0},
         {"max_features": {"rgb": -1}},
         {"max_features": {"flow": 1}},
@@ -309,7 +309,7 @@ def test_empty_sets_are_refused_unless_they_may_be(make_sets):
     ],
 )
 def test_wrong_names_and_numbers(make_sets, options):
-    arguments = {"store": make_sets(rgb=[1]), "subset": "train", "streams": {"rgb": "rgb"}}
+    arguments = {"store": make_sets(rgb=[1]), "subset": "train", "feature_names": {"rgb": "rgb"}}
     with pytest.raises(UsageError, match="expected"):
         FeatureSetDataset(**(arguments | options))
 

@@ -72,7 +72,7 @@ def test_batches_are_samples_together(store):
     assert batch["audio"].shape == (2, 2, 1, 96, 64)
     for i, key in enumerate(keys):
         assert torch.equal(batch["audio"][i], dataset[key]["audio"])
-    with pytest.raises(UsageError, match="differ in number"):
+    with pytest.raises(UsageError, match="their number differs"):
         PatchDataset(store, "loud", 0).batch(keys)
 
 
@@ -88,5 +88,5 @@ def test_bad_input(store, make_store):
         PatchDataset(store, "all", 0, training=True)
     with pytest.raises(StoreError, match="no audio: extract it with --streams audio"):
         PatchDataset(make_store(), "train", 1)
-    with pytest.raises(UsageError, match="streams are rgb and flow, got audio"):
+    with pytest.raises(UsageError, match="expected streams rgb, flow or both, got audio"):
         SnippetDataset(store, "all", 1, streams=("audio",))

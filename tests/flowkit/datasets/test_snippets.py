@@ -163,7 +163,7 @@ def test_a_store_without_flow_is_an_error(make_store, tmp_path):
 
 
 def test_unknown_streams_are_errors(store):
-    with pytest.raises(UsageError, match="streams are rgb and flow, got audio"):
+    with pytest.raises(UsageError, match="expected streams rgb, flow or both, got audio"):
         SnippetDataset(store, "train", 3, streams=("audio",))
     with pytest.raises(UsageError, match="got 0 and 3"):
         SnippetDataset(store, "train", 3, flow_length=0)

@@ -11,7 +11,7 @@ from flowkit.datasets.clips import ClipDataset
 from flowkit.datasets.sampling import ClipSampling, sample_middles
 from flowkit.datasets.snippets import SnippetDataset
 from flowkit.datasets.transforms import CentreCrop, TenCrop, ThreeCrop
-from flowkit.datasets.views import ViewReader, ViewSampling, assemble_views, cut_video, pack_pieces
+from flowkit.datasets.views import ViewReader, ViewSampling, assemble_views, cut_video, pack_chunks
 from flowkit.errors import CorruptError, UsageError
 from flowkit.store import Store
 
@@ -29,13 +29,13 @@ def test_pieces_decode_each_image_once_and_give_every_position_its_own(available
     starts, counts = sampling.sample_starts(available)
     assert counts.sum() == (sampling.positions or len(starts))
     held, decoded, found = [], [], []
-    for piece in cut_video("a", available, sampling, most):
-        assert len(piece.starts) <= most
-        held = [held[k] for k in piece.kept] + piece.times.tolist()
-        decoded += piece.times.tolist()
-        found += [[held[i] for i in row] for row in piece.index]
+    for chunk in cut_video("a", available, sampling, most):
+        assert len(chunk.starts) <= most
+        held = [held[k] for k in chunk.kept] + chunk.times.tolist()
+        decoded += chunk.times.tolist()
+        found += [[held[i] for i in row] for row in chunk.image_indices]
     assert len(decoded) == len(set(decoded))
-    assert found == sampling.list_times(starts, available).tolist()
+    assert found == sampling.list_image_times(starts, available).tolist()
     assert set(decoded) == {t for row in found for t in row}
 
 
@@ -50,32 +50,33 @@ def test_positions_are_the_middles_and_repeat_in_a_short_video():
 
 
 def test_an_empty_video_is_one_piece_without_images():
-    (piece,) = cut_video("silent", 0, ViewSampling(source="audio", positions=0), 8)
-    assert (piece.first, piece.last, len(piece.times), piece.index.shape) == (True, True, 0, (0, 1))
+    (chunk,) = cut_video("silent", 0, ViewSampling(source="audio", positions=0), 8)
+    assert (chunk.is_first, chunk.is_last) == (True, True)
+    assert (len(chunk.times), chunk.image_indices.shape) == (0, (0, 1))
 
 
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 16))
 def test_batches_hold_whole_videos_in_order(lengths, most):
     sampling = ViewSampling(source="rgb", positions=0)
-    pieces = [p for n, k in enumerate(lengths) for p in cut_video(str(n), k, sampling, most)]
-    batches = list(pack_pieces(pieces, most))
-    assert [piece for batch in batches for piece in batch] == pieces
+    chunks = [p for n, k in enumerate(lengths) for p in cut_video(str(n), k, sampling, most)]
+    batches = list(pack_chunks(chunks, most))
+    assert [chunk for batch in batches for chunk in batch] == chunks
     for batch in batches:
-        assert sum(len(piece.starts) for piece in batch) <= most
-        assert len(batch) == 1 or all(piece.first and piece.last for piece in batch)
+        assert sum(len(chunk.starts) for chunk in batch) <= most
+        assert len(batch) == 1 or all(chunk.is_first and chunk.is_last for chunk in batch)
 
 
 def read(store, ids, sampling, crops, clips=False, most=100):
     """What a network would be given of some videos, one after another."""
     reader, parts = ViewReader(store.path, sampling.source, crops), []
     for id in ids:
-        place = store.index.place(sampling.source, store.find(id))
+        place = store.index.locate(sampling.source, store.find(id))
         held = torch.empty(0, dtype=torch.uint8)
-        for piece in cut_video(id, place[3] - (sampling.source == "flow"), sampling, most):
-            item = reader[[piece]]
-            assert not item["faults"]
-            held = torch.cat([held[piece.kept], item["images"]]) if len(held) else item["images"]
-            parts.append(assemble_views(held, torch.from_numpy(piece.index), clips))
+        for chunk in cut_video(id, place[3] - (sampling.source == "flow"), sampling, most):
+            item = reader[[chunk]]
+            assert not item["errors"]
+            held = torch.cat([held[chunk.kept], item["images"]]) if len(held) else item["images"]
+            parts.append(assemble_views(held, torch.from_numpy(chunk.image_indices), clips))
     return torch.cat(parts)
 
 
@@ -134,15 +135,17 @@ def test_one_broken_video_spoils_no_other(make_store, monkeypatch):
 
     whole = read(store, ["b"], sampling, CentreCrop(16))
     monkeypatch.setattr(views, "decode_rgb", decode)
-    pieces = [p for id, n in (("a", 6), ("b", 7)) for p in cut_video(id, n, sampling, 10)]
-    item = ViewReader(store.path, "rgb", CentreCrop(16))[pieces]
-    assert item["faults"] == {0: "expected a JPEG image"}
+    chunks = [p for id, n in (("a", 6), ("b", 7)) for p in cut_video(id, n, sampling, 10)]
+    item = ViewReader(store.path, "rgb", CentreCrop(16))[chunks]
+    assert item["errors"] == {0: "expected a JPEG image"}
     assert not item["images"][:3].any()
     assert torch.equal(item["images"][3:, 0], whole)
 
 
 def test_bad_samplings():
-    with pytest.raises(UsageError, match="0 or more positions of 1 or more images"):
+    with pytest.raises(
+        UsageError, match="expected positions of at least 0, and length and stride of at least 1"
+    ):
         ViewSampling(source="rgb", positions=-1)
-    with pytest.raises(UsageError, match="got 3 of 0, 1 apart"):
+    with pytest.raises(UsageError, match="got positions 3, length 0 and stride 1"):
         ViewSampling(source="rgb", positions=3, length=0)

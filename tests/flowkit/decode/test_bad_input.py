@@ -117,7 +117,7 @@ def test_cover_art_is_no_video(tmp_path: Path) -> None:
         add_sound(container, "libmp3lame", cover)
     with av.open(str(path)) as container:
         assert [s.type for s in container.streams] == ["audio", "video"]
-    assert "only a cover picture" in expect("no-video-stream", path)
+    assert "only a cover image" in expect("no-video-stream", path)
 
 
 def add_sound(container: Any, codec: str, cover: Any = None) -> None:

@@ -13,10 +13,10 @@ from flowkit.decode.conversion import KERNEL_FORMATS, FrameConverter
 from flowkit.decode.conversion_kernel import (
     CHROMA_POSITIONS,
     MATRICES,
-    can_shrink,
+    can_downscale,
     compute_factors,
     compute_taps,
-    convert_and_shrink,
+    convert_and_downscale,
     convert_frame,
 )
 from flowkit.decode.orientation import Orientation
@@ -81,32 +81,32 @@ def test_full_range_by_the_name_of_the_format():
 @given(halves, halves, st.integers(1, 140), st.integers(1, 140), st.integers(0, 99))
 def test_the_bytes_are_those_of_opencv(half_height, half_width, height, width, seed):
     size = (2 * half_height, 2 * half_width)
-    smaller = (min(height, size[0]), min(width, size[1]))
+    target = (min(height, size[0]), min(width, size[1]))
     random = np.random.default_rng(seed)
     y = random.integers(0, 256, size, np.uint8)
     u, v = (random.integers(0, 256, (half_height, half_width), np.uint8) for _ in "uv")
     chroma = np.array([CHROMA_POSITIONS["first"], CHROMA_POSITIONS["between"]], np.int32)
     factors = compute_factors(1, full_range=False)
-    if can_shrink(size, smaller):
-        rows, columns = compute_taps(size[0], smaller[0]), compute_taps(size[1], smaller[1])
+    if can_downscale(size, target):
+        rows, columns = compute_taps(size[0], target[0]), compute_taps(size[1], target[1])
         expected = cv2.resize(
             convert_frame(y, u, v, size[1], chroma, factors),
-            smaller[::-1],
+            target[::-1],
             interpolation=cv2.INTER_AREA,
         )
-        made = convert_and_shrink(y, u, v, size[1], chroma, factors, *columns, *rows)
+        made = convert_and_downscale(y, u, v, size[1], chroma, factors, *columns, *rows)
         np.testing.assert_array_equal(made, expected)
     else:
-        assert size[0] % smaller[0] == 0
-        assert size[1] % smaller[1] == 0
+        assert size[0] % target[0] == 0
+        assert size[1] % target[1] == 0
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 2000), st.data())
-def test_shares_of_taps_add_up(size, data):
-    smaller = data.draw(st.integers(1, size))
-    taps = compute_taps(size, smaller)
-    np.testing.assert_allclose(taps.shares.sum(axis=0), 1, atol=1e-3)
+def test_weights_of_taps_add_up(size, data):
+    target = data.draw(st.integers(1, size))
+    taps = compute_taps(size, target)
+    np.testing.assert_allclose(taps.weights.sum(axis=0), 1, atol=1e-3)
     assert taps.pixels.min() >= 0
     assert taps.pixels.max() < size
 
@@ -134,7 +134,7 @@ def test_what_the_kernel_cannot_do_goes_through_swscale(height, width, format, m
 @pytest.mark.parametrize("area", [True, False])
 @pytest.mark.parametrize("turned", [False, True])
 def test_sizes_and_turns(size, area, turned):
-    orientation = Orientation(swap=True, flip_x=True, rotation=90) if turned else Orientation()
+    orientation = Orientation(transpose=True, flip_x=True, rotation=90) if turned else Orientation()
     frame, converter = make_frame(48, 64, 1), make_converter(*size, area, orientation)
     picture = np.ascontiguousarray(orientation.apply(converter.convert_with_swscale(frame)))
     grows = size[0] > picture.shape[1] or size[1] > picture.shape[0]

@@ -110,7 +110,7 @@ def test_an_oblique_matrix_is_left_and_said(mux: Any) -> None:
     with VideoReader(path, Resize(mode="none")) as reader:
         assert next(iter(reader)).shape == (32, 48, 3)
     assert reader.warnings == [
-        "the display matrix is not a multiple of 90°: frames are not rotated"
+        "the display matrix is not a rotation by a multiple of 90°: frames are not rotated"
     ]
 
 

@@ -134,4 +134,4 @@ def test_file_names_in_utf8(encoding: str) -> None:
 def test_file_names_in_another_encoding_are_noted() -> None:
     finding = only(environment.check_encoding("iso8859-1"))
     assert finding.status == "ok"
-    assert "file names are iso8859-1" in finding.message
+    assert "file names as iso8859-1" in finding.message

@@ -65,7 +65,7 @@ def test_memory_for_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_open_files() -> None:
     assert only(machine.check_open_files((65536, 65536))).status == "ok"
     assert only(machine.check_open_files((resource.RLIM_INFINITY,) * 2)).status == "ok"
-    assert only(machine.check_open_files((256, 65536))).advice == "ulimit -n 4096"
+    assert only(machine.check_open_files((256, 65536))).advice == "run: ulimit -n 4096"
     assert "hard limit is 1024" in only(machine.check_open_files((256, 1024))).advice
 
 

@@ -161,7 +161,7 @@ def test_a_store_that_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     def damage(self: TrialExtraction) -> str:
         done = write(self)
-        shard = next((self.store / "frames").glob("*.arrow"))
+        shard = next((self.store_path / "frames").glob("*.arrow"))
         data = bytearray(shard.read_bytes())
         data[len(data) // 2] ^= 255
         shard.write_bytes(data)
@@ -179,9 +179,9 @@ def test_ctrl_c_while_it_extracts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     true = Worker.extract
 
-    def interrupt(self: Worker, job: Any) -> Any:
+    def interrupt(self: Worker, task: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
-        return true(self, job)
+        return true(self, task)
 
     monkeypatch.setattr(Worker, "extract", interrupt)
     with pytest.raises(KeyboardInterrupt):

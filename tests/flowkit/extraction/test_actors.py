@@ -10,7 +10,7 @@ def node(cpus, gpus=0, alive=True):
 
 
 @pytest.mark.parametrize(
-    ("nodes", "asked", "jobs", "expected"),
+    ("nodes", "asked", "tasks", "expected"),
     [
         ([node(4)], None, 100, PoolSize(4, 1, 4, 0)),
         ([node(4), node(8, 1), node(9, alive=False)], None, 100, PoolSize(12, 1, 12, 0)),
@@ -19,12 +19,12 @@ def node(cpus, gpus=0, alive=True):
         ([node(4)], 9, 100, PoolSize(9, 1, 9, 0)),
     ],
 )
-def test_on_cpus_a_lane_is_an_actor(nodes, asked, jobs, expected):
-    assert choose_size(nodes, "numba", asked, jobs) == expected
+def test_on_cpus_a_lane_is_an_actor(nodes, asked, tasks, expected):
+    assert choose_size(nodes, "numba", asked, tasks) == expected
 
 
 @pytest.mark.parametrize(
-    ("nodes", "asked", "jobs", "expected"),
+    ("nodes", "asked", "tasks", "expected"),
     [
         ([node(16, 1)], None, 100, PoolSize(16, 16, 1, 1)),
         ([node(16, 8)], None, 100, PoolSize(16, 2, 8, 1)),
@@ -36,8 +36,8 @@ def test_on_cpus_a_lane_is_an_actor(nodes, asked, jobs, expected):
         ([node(16, 4)], None, 1, PoolSize(1, 1, 1, 1)),
     ],
 )
-def test_on_gpus_an_actor_has_its_share_of_the_cores(nodes, asked, jobs, expected):
-    assert choose_size(nodes, "triton", asked, jobs) == expected
+def test_on_gpus_an_actor_has_its_share_of_the_cores(nodes, asked, tasks, expected):
+    assert choose_size(nodes, "triton", asked, tasks) == expected
 
 
 def test_a_cluster_without_gpus_is_told():

@@ -181,7 +181,7 @@ def test_a_cluster_whose_gpus_do_not_serve_falls_back_with_a_line(gpus, monkeypa
     def lack(backend):
         return f"{backend} was built for ROCm"
 
-    monkeypatch.setattr("flowkit.extraction.ray_cluster.find_obstacle", by_value(lack))
+    monkeypatch.setattr("flowkit.extraction.ray_cluster.explain_unusable_backend", by_value(lack))
     lines = []
     assert choose_backend(gpus, lines.append) == "numba"
     assert lines == [
@@ -278,8 +278,8 @@ def test_lanes_in_threads_write_stores_of_their_own(tmp_path, make_clip, recipe,
 
     def work(lane):
         for clip in clips[lane::4]:
-            job = ExtractionTask(id=clip.name, source=clip, streams=("rgb", "flow"))
-            outcomes.append(workers[lane].extract(job))
+            task = ExtractionTask(id=clip.name, source=clip, streams=("rgb", "flow"))
+            outcomes.append(workers[lane].extract(task))
         workers[lane].close()
 
     threads = [threading.Thread(target=work, args=(lane,)) for lane in range(4)]

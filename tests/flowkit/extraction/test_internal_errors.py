@@ -128,7 +128,7 @@ def test_an_installation_at_fault_is_said_in_one_line(tmp_path, clips, workers):
 
 def test_errors_that_are_no_videos_keep_their_meaning(tmp_path, clips, recipe):
     setup = WorkerSetup(root=tmp_path / "S", recipe=recipe, backend="numba")
-    job = ExtractionTask(id="a", source=clips[0], streams=("rgb",))
+    task = ExtractionTask(id="a", source=clips[0], streams=("rgb",))
     for error, kind in [
         (DiskFullError("full"), DiskFullError),
         (StoreError("bad"), StoreError),
@@ -140,7 +140,7 @@ def test_errors_that_are_no_videos_keep_their_meaning(tmp_path, clips, recipe):
         (SystemExit(3), SystemExit),
     ]:
         with pytest.raises(kind):
-            Worker(replace(setup, open_video=plant(error))).extract(job)
+            Worker(replace(setup, open_video=plant(error))).extract(task)
     for error, kind in [
         (MemoryError(), "memory"),
         (FileNotFoundError(2, "No such file", str(clips[0])), "unreadable"),
@@ -149,7 +149,7 @@ def test_errors_that_are_no_videos_keep_their_meaning(tmp_path, clips, recipe):
         (ValueError("odd"), "internal-error"),
         (RecursionError("deep"), "internal-error"),
     ]:
-        outcome = Worker(replace(setup, open_video=plant(error))).extract(job)
+        outcome = Worker(replace(setup, open_video=plant(error))).extract(task)
         assert (outcome.status, outcome.kind) == ("failed", kind), error
 
 

@@ -212,5 +212,5 @@ def test_a_missing_ray_is_one_line(monkeypatch):
     from flowkit.errors import FlowkitError
 
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(FlowkitError, match=r"pip install 'ray\[train\]', or take --workers 0"):
+    with pytest.raises(FlowkitError, match=r"pip install 'ray\[train\]', or use --workers 0"):
         import_ray()

@@ -16,7 +16,7 @@ import pytest
 
 import flowkit
 from flowkit.errors import FlowkitError
-from flowkit.extraction.ray_cluster import import_ray, open_ray, start
+from flowkit.extraction.ray_cluster import import_ray, open_ray, start_local_cluster
 from flowkit.extraction.ray_session import find_start_error, lock_session, make_session
 from flowkit.store import Store
 
@@ -345,7 +345,7 @@ def test_ray_that_raises_anything_is_one_line(tmp_path):
             raise Exception("The current node timed out.\nThis could happen because")
 
     with pytest.raises(FlowkitError, match=r"does not start .*: The current node timed out"):
-        start(Ray, tmp_path, 1, 0, {})
+        start_local_cluster(Ray, tmp_path, 1, 0, {})
 
 
 def test_no_place_for_sockets_is_one_line(monkeypatch):

@@ -46,15 +46,15 @@ def plan_for(folder, clips, **options):
 def test_what_is_done_is_not_planned_again(extracted):
     folder, clips = extracted
     plan = plan_for(folder, clips)
-    assert not plan.jobs
+    assert not plan.tasks
     assert plan.done == ("a.mp4", "b.mp4", "c.mp4")
 
 
 def test_a_new_stream_is_planned_with_the_frames_it_must_match(extracted):
     folder, clips = extracted
-    jobs = plan_for(folder, clips, streams=("rgb", "flow", "audio")).jobs
-    assert [job.streams for job in jobs] == [("audio",)] * 3
-    assert {job.frames for job in jobs} == {9}
+    tasks = plan_for(folder, clips, streams=("rgb", "flow", "audio")).tasks
+    assert [task.streams for task in tasks] == [("audio",)] * 3
+    assert {task.frames for task in tasks} == {9}
 
 
 def test_a_copied_or_touched_source_has_not_changed(extracted):
@@ -71,20 +71,20 @@ def test_a_changed_source_is_said_and_redone_only_with_update(extracted, make_cl
     make_clip(clips[0], frames=5, seed=99)
     plan = plan_for(folder, clips)
     assert plan.changed == ("a.mp4",)
-    assert not plan.jobs
-    (job,) = plan_for(folder, clips, update=True).jobs
-    assert job.supersedes
-    assert job.streams == ("rgb", "flow")
-    assert job.frames is None
+    assert not plan.tasks
+    (task,) = plan_for(folder, clips, update=True).tasks
+    assert task.supersedes
+    assert task.streams == ("rgb", "flow")
+    assert task.frames is None
 
 
 def test_limit_takes_the_first_ids_and_counts_the_rest(extracted, make_clip):
     folder, clips = extracted
     new = [make_clip(folder / f"{name}.mp4", frames=4 + i) for i, name in enumerate("xyz")]
     plan = plan_for(folder, clips + new, limit=2)
-    assert {job.id for job in plan.jobs} == {"x.mp4", "y.mp4"}
+    assert {task.id for task in plan.tasks} == {"x.mp4", "y.mp4"}
     assert plan.beyond == 1
-    weights = [job.weight for job in plan.jobs]
+    weights = [task.weight for task in plan.tasks]
     assert weights == sorted(weights, reverse=True)
 
 
@@ -94,9 +94,9 @@ def test_a_failure_is_kept_until_asked_or_its_source_is_replaced(extracted, reci
     bad.write_text("no video")
     extract(explicit_files([bad]), folder / "S", recipe, Options(workers=0))
     assert [f.id for f in plan_for(folder, [bad]).quarantined] == ["bad.mp4"]
-    assert len(plan_for(folder, [bad], retry_failed=True).jobs) == 1
+    assert len(plan_for(folder, [bad], retry_failed=True).tasks) == 1
     make_clip(bad)
-    assert len(plan_for(folder, [bad]).jobs) == 1
+    assert len(plan_for(folder, [bad]).tasks) == 1
 
 
 def test_parts_share_a_dataset_without_overlap(extracted):
@@ -105,8 +105,8 @@ def test_parts_share_a_dataset_without_overlap(extracted):
     renamed = tuple(replace(source, id=f"new {source.id}") for source in sources)
     store = Store(folder / "S")
     ids = [
-        job.id
+        task.id
         for i in range(3)
-        for job in make_plan(renamed, store, {}, ("rgb",), part=(i, 3)).jobs
+        for task in make_plan(renamed, store, {}, ("rgb",), part=(i, 3)).tasks
     ]
     assert sorted(ids) == sorted(source.id for source in renamed)

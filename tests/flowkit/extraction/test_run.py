@@ -300,7 +300,7 @@ def test_imported_flow_is_not_redone(tmp_path, make_clip, recipe):
     import_folders(tmp_path / "folders", tmp_path / "T", "denseflow")
     options = Options(workers=0, streams=("rgb",), update=True)
     asked = choose_recipe(tmp_path / "T", ("rgb",), RecipeOverrides())
-    with pytest.raises(RecipeError, match="cannot be redone"):
+    with pytest.raises(RecipeError, match="cannot be computed again"):
         extract(explicit_files([clip]), tmp_path / "T", asked, options)
     assert len(Store(tmp_path / "T")) == 1
 

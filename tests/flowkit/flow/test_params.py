@@ -62,7 +62,7 @@ def test_parameters_that_opencv_can_take_in_one_call(params, uniform):
         ({"finest_epsilon": -1.0}, "finest_epsilon must be positive, got -1.0"),
         ({"warps": 0}, "warps must be at least 1, got 0"),
         ({"finest_warps": 0}, "finest_warps must be at least 1, got 0"),
-        ({"scale_step": 1}, "scale_step must lie in"),
+        ({"scale_step": 1}, "scale_step must be in"),
         ({"median_side": 2}, r"median_side must be one of 1, 3, 5 \(1: no filter\), got 2"),
         ({"median_side": 0}, "median_side must be one of"),
         ({"finest_median_side": 7}, "finest_median_side must be one of.*got 7"),

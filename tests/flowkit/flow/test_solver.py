@@ -126,9 +126,9 @@ def test_a_small_pair_between_large_ones_changes_nothing(backend):
 GREY = np.zeros((20, 20), np.uint8)
 FLOAT = np.zeros((20, 20), np.float32)
 BAD_PAIRS = {
-    "shapes": (GREY, GREY[:, :-1], r"one shape, got \(20, 20\) and \(20, 19\)"),
-    "one and many": (GREY, GREY[None], "one shape"),
-    "dtypes": (GREY, GREY.astype(np.float32), "one dtype, got uint8 and float32"),
+    "shapes": (GREY, GREY[:, :-1], r"same shape, got \(20, 20\) and \(20, 19\)"),
+    "one and many": (GREY, GREY[None], "same shape"),
+    "dtypes": (GREY, GREY.astype(np.float32), "same dtype, got uint8 and float32"),
     "float64": (GREY.astype(float), GREY.astype(float), "uint8 or float32.*got float64"),
     "bool": (GREY > 0, GREY > 0, "got bool"),
     "colour": (GREY[None, ..., None], GREY[None, ..., None], r"grey.*got shape \(1, 20, 20, 1\)"),

@@ -67,9 +67,9 @@ def test_their_loaders_read_it(make_store, tmp_path, format, start):
 
 def test_values_without_jpeg_are_within_half_a_step(make_store):
     plan = exporting.ExportPlan(Store(make_store()), Path("out"), "denseflow", None, 95)
-    error = abs(plan.written[plan.table] - plan.stored)[1:]
+    error = abs(plan.written_pixels[plan.conversion] - plan.stored_pixels)[1:]
     assert error.max() <= STEP / 2 + 1e-5
-    assert plan.table[128] == 128
+    assert plan.conversion[128] == 128
 
 
 def test_another_bound_is_written(make_store, tmp_path):

@@ -146,8 +146,8 @@ def twice(folder: Path) -> None:
         (start_late, "gap", "starts at 2, expected 0 or 1"),
         (mix_bases, "numbering", "different numbers"),
         (shrink, "size-change", "40×16, the files before it 40×24"),
-        (cut, "broken", "flow_x_00001.jpg is not a whole JPEG"),
-        (empty, "broken", "img_00001.jpg is not a whole JPEG"),
+        (cut, "broken", "flow_x_00001.jpg is not a complete JPEG"),
+        (empty, "broken", "img_00001.jpg is not a complete JPEG"),
         (twice, "gap", "have the same number"),
     ],
 )

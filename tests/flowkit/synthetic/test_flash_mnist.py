@@ -123,13 +123,13 @@ def test_a_video_depends_on_seed_class_and_copy_alone() -> None:
 @given(splits, labels, copies)
 def test_an_id_leads_back_to_its_video(split: str, label: int, copy: int) -> None:
     number = label * VIDEOS.videos[split] + copy
-    assert VIDEOS.find(VIDEOS.name(split, number)) == (split, number)
+    assert VIDEOS.find_video(VIDEOS.video_id(split, number)) == (split, number)
 
 
 @pytest.mark.parametrize("name", ["train/0379/100", "val/0379/000", "train/97/000", "train", ""])
 def test_an_id_that_is_none(name: str) -> None:
     with pytest.raises(UsageError, match=r"no video .* such as train/0379/042"):
-        VIDEOS.find(name)
+        VIDEOS.find_video(name)
 
 
 @pytest.mark.parametrize("classes", [[1024], [-1], [3, 3]])

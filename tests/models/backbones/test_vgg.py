@@ -66,7 +66,7 @@ def test_sizes_and_channels_of_steps():
         expected[f"pool{stage}"] = (channels, size // 2, size // 2)
     assert list(output.items()) == list(expected.items())
     assert network.taps == {n: shape[0] for n, shape in expected.items() if n.startswith("conv")}
-    assert network.pool(x).shape == (2, network.num_features) == (2, 4096)
+    assert network.pool_features(x).shape == (2, network.num_features) == (2, 4096)
 
 
 def compute(weights, x):
@@ -99,7 +99,7 @@ def test_output_equals_the_definition(make_small, randomize):
         features, scores = compute(network.state_dict(), images)
         for _, step in network.steps():
             x = step(x)
-        assert_near(network.pool(x), features)
+        assert_near(network.pool_features(x), features)
         assert_near(network(images), scores)
 
 
@@ -135,14 +135,16 @@ def test_without_classes_the_output_is_features(make_small):
 
 def test_last_layer_has_the_declared_name(make_small):
     network = make_small()
-    assert network.last_layer is network.get_submodule(network.last)
+    assert network.last_layer is network.get_submodule(network.last_layer_name)
 
 
 def test_flow(make_small):
     network = make_small(in_channels=10)
     assert network(torch.randn(1, 10, 32, 32)).shape == (1, 5)
     rgb = make_small(1)
-    load_weights(network, rgb.state_dict(), skip=(f"{network.last}.",), inflate_channels=True)
+    load_weights(
+        network, rgb.state_dict(), skip=(f"{network.last_layer_name}.",), inflate_channels=True
+    )
     expected = rgb.features[0].weight.mean(1)
     torch.testing.assert_close(network.features[0].weight[:, 7], expected)
 
@@ -150,7 +152,7 @@ def test_flow(make_small):
 def test_dropout_follows_both_hidden_layers(make_small):
     network = make_small(dropout=0.5).train()
     x = torch.rand(8, 512, 7, 7)
-    for part, given in ((network.pool, x), (network.classify, torch.rand(8, HIDDEN))):
+    for part, given in ((network.pool_features, x), (network.classify, torch.rand(8, HIDDEN))):
         network.dropout.p = 0.5
         assert not torch.equal(part(given), part(given))
         network.dropout.p = 0.0

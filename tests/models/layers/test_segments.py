@@ -30,5 +30,5 @@ def test_a_network_scores_a_video_as_the_mean_of_its_segments():
 
 
 def test_scores_must_be_whole_videos():
-    with pytest.raises(ValueError, match="a multiple of 3 scores, got 7"):
+    with pytest.raises(ValueError, match="a multiple of 3 rows of logits, got 7"):
         average_segments(torch.zeros(7, 2), 3)

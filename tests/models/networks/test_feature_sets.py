@@ -144,15 +144,19 @@ def test_other_modalities_are_ignored():
 
 
 @pytest.mark.parametrize(
-    ("parts", "dimensions", "message"),
+    ("fusions", "dimensions", "message"),
     [
-        ({}, {}, "got parts for none and dimensions of none"),
-        ({"rgb": nn.Identity()}, {"rgb": 4, "flow": 4}, "parts for rgb and dimensions of rgb, fl"),
+        ({}, {}, "got fusions for none and dimensions for none"),
+        (
+            {"rgb": nn.Identity()},
+            {"rgb": 4, "flow": 4},
+            "fusions for rgb and dimensions for rgb, fl",
+        ),
     ],
 )
-def test_parts_without_dimensions_are_refused(parts, dimensions, message):
+def test_fusions_without_dimensions_are_refused(fusions, dimensions, message):
     with pytest.raises(ValueError, match=message):
-        SetNetwork(parts, dimensions, 5)
+        SetNetwork(fusions, dimensions, 5)
 
 
 def test_gradcheck():

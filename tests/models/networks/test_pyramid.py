@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.attention.pyramid import FUSIONS, PyramidAttention
+from models.attention.pyramid import SCORE_FUSIONS, PyramidAttention
 from models.backbones.backbone import trace_shapes
 from models.backbones.resnet import ResNet
 from models.networks.pyramid import PyramidNetwork, PyramidTwoStream
@@ -62,7 +62,7 @@ def transcribe(layer, levels, frames):
 # --- the layer -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", SCORE_FUSIONS)
 @pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.parametrize("frames", [1, 3])
 @pytest.mark.parametrize("energy", ["sum", "share"])

@@ -391,7 +391,7 @@ def test_different_branches_are_refused():
     _, deeper = make_pair(34)
     _, wider = make_pair(18, 8)
     for flow in (deeper, wider):
-        with pytest.raises(ValueError, match="branches of one kind, depth and width"):
+        with pytest.raises(ValueError, match="branches of the same backbone, depth and width"):
             TwoStream(rgb, flow)
     with pytest.raises(ValueError, match="expected branches rgb and flow"):
         TwoStream(*make_pair(), non_local=("audio",))

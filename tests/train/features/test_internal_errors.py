@@ -22,10 +22,10 @@ READER = """
 from flowkit.datasets.views import ViewReader
 
 class BrokenReader(ViewReader):
-    def __getitem__(self, pieces):
-        if any(piece.id == "video 04" for piece in pieces):
+    def __getitem__(self, chunks):
+        if any(chunk.id == "video 04" for chunk in chunks):
             raise TypeError("no such crop")
-        return super().__getitem__(pieces)
+        return super().__getitem__(chunks)
 """
 
 

@@ -58,7 +58,7 @@ def test_the_store_has_each_video_s_class_subset_and_features(made: Path) -> Non
     network = read_network(made)
     for split in ("train", "test"):
         for number in range(videos.count(split)):
-            video = store[videos.name(split, number)]
+            video = store[videos.video_id(split, number)]
             names = [label.name for label in video.labels]
             assert names == [CLASS_NAMES[videos.label(split, number)]]
             assert video.subsets == (split,)

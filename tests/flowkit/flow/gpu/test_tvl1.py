@@ -438,7 +438,7 @@ def test_a_pair_that_does_not_fit_is_an_error(shallow, monkeypatch):
 def test_frames_beyond_all_reason_are_refused(solver):
     with pytest.raises(FlowError, match=r"20000×20000 are too large.*--backend numba"):
         solver.plan_levels(20000, 20000, PAPER)
-    assert solver.plan_levels(12000, 12000, PAPER).pyramid < 1 << 31
+    assert solver.plan_levels(12000, 12000, PAPER).pyramid_size < 1 << 31
 
 
 def test_memory_decides_how_many_pairs_are_solved_at_once(solver, monkeypatch):

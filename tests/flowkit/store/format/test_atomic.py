@@ -4,7 +4,7 @@ import os
 import pytest
 
 from flowkit.errors import DiskFullError, StoreError
-from flowkit.store.format.atomic import disk_errors, write_atomic
+from flowkit.store.format.atomic import convert_disk_errors, write_atomic
 
 
 def test_replaces_or_keeps(stores, tmp_path, monkeypatch):
@@ -39,5 +39,5 @@ def test_other_errors(tmp_path):
     with pytest.raises(StoreError, match="check the disk") as caught:
         write_atomic(tmp_path, b"")
     assert not isinstance(caught.value, DiskFullError)
-    with pytest.raises(ZeroDivisionError), disk_errors(tmp_path):
+    with pytest.raises(ZeroDivisionError), convert_disk_errors(tmp_path):
         _ = 1 / 0

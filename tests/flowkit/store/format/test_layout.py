@@ -74,10 +74,10 @@ def test_positions_are_those_of_arrow(shard):
                 assert extent.nulls == array.null_count
                 _, _, offsets, values = column.layout
                 if offsets is not None:
-                    assert extent.offsets == buffers[offsets].address - base
-                if extent.size:
-                    assert extent.values == buffers[values].address - base
-                    assert extent.size == buffers[values].size
+                    assert extent.offsets_position == buffers[offsets].address - base
+                if extent.values_bytes:
+                    assert extent.values_position == buffers[values].address - base
+                    assert extent.values_bytes == buffers[values].size
 
 
 def test_checksums_are_those_of_the_metadata(shard):

@@ -6,7 +6,7 @@ import pytest
 
 from flowkit.errors import LockedError, UsageError
 from flowkit.store import hold_store, is_locked
-from flowkit.store.format.locks import find_locked_parts, hold_lock
+from flowkit.store.format.locks import find_locked_parts, wait_for_lock
 
 HOLD = """
 import sys, time
@@ -62,6 +62,6 @@ def test_a_killed_process_holds_nothing(tmp_path):
 def test_is_locked(tmp_path):
     path = tmp_path / "file"
     assert not is_locked(path)
-    with hold_lock(path):
+    with wait_for_lock(path):
         assert is_locked(path)
     assert not is_locked(path)

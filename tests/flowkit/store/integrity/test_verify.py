@@ -185,7 +185,7 @@ def test_a_record_that_tells_another_story_is_written_again(make_store):
     path.write_text(json.dumps(values))
     rebuild_index(root)
     (problem,) = verify(root).problems
-    assert "does not say what its batches hold" in problem.what
+    assert "does not match its batches" in problem.what
     verify(root, repair=True)
     assert verify(root).clean
     assert contents(root) == before
@@ -294,7 +294,7 @@ def test_an_index_that_differs_from_the_records_is_found(make_store):
 
     place = fresh.index(b"videos/1.mp4")
     (root / "index.arrow").write_bytes(fresh[:place] + b"videos/7.mp4" + fresh[place + 12 :])
-    assert "does not hold" in str(verify(root).problems[0])
+    assert "does not match" in str(verify(root).problems[0])
 
     (root / "index.arrow").write_bytes(b"ARROW1 nonsense")
     assert "broken" in str(verify(root).problems[0])
@@ -321,7 +321,7 @@ def test_deep_finds_what_was_written_wrong(make_store):
     append(root, "size", good, width=41)
     assert verify(root).clean
     found = {problem.video: problem.what for problem in verify(root, deep=True).problems}
-    assert found["broken"] == "frame 1: rgb is no whole JPEG"
+    assert found["broken"] == "frame 1: rgb is not a complete JPEG file"
     assert found["null"] == "frame 1: flow_x is missing"
     assert found["colour"] == "frame 1: flow_y is not grey but YCbCr"
     assert "is not null" in found["late"]

@@ -175,7 +175,9 @@ def test_damaged_and_missing_videos_are_rendered_again(tmp_path: Path) -> None:
 
 def test_another_configuration_is_refused(tmp_path: Path) -> None:
     write_dataset(tmp_path, CONFIG)
-    with pytest.raises(UsageError, match=r"holds another motion8 \(seed: 0 ≠ 1, videos: 8 ≠ 16\)"):
+    with pytest.raises(
+        UsageError, match=r"holds motion8 with other settings \(seed: 0 ≠ 1, videos: 8 ≠ 16\)"
+    ):
         write_dataset(tmp_path, Motion8(test_videos=2, frames=5, width=64, height=48, seed=1))
     record = json.loads((tmp_path / "motion8.json").read_text())
     (tmp_path / "motion8.json").write_text(json.dumps(record | {"generator": 99}))
@@ -186,7 +188,7 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
 def test_foreign_videos_are_not_touched(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "mine.mp4").touch()
-    with pytest.raises(UsageError, match="not this generator's"):
+    with pytest.raises(UsageError, match="motion8 did not write them"):
         write_dataset(tmp_path, CONFIG)
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from flowkit.annotations.tree import get_stem, has_videos, is_video, list_folder, walk_videos
+from flowkit.annotations.video_files import get_stem, has_videos, is_video, list_folder, list_videos
 from flowkit.errors import UsageError
 
 
@@ -14,13 +14,13 @@ def plant(root: Path, *names: str) -> None:
 
 def test_videos_at_any_depth_in_any_case_sorted(tmp_path: Path) -> None:
     plant(tmp_path, "b.MP4", "a/c d/e.webm", "a/z.txt", "a.b/f.avi", ".hidden.mp4", ".git/x.mp4")
-    assert walk_videos(tmp_path) == ["a.b/f.avi", "a/c d/e.webm", "b.MP4"]
+    assert list_videos(tmp_path) == ["a.b/f.avi", "a/c d/e.webm", "b.MP4"]
 
 
 def test_a_folder_named_like_a_video_is_listed_only_without_videos_below(tmp_path: Path) -> None:
     plant(tmp_path, "full.mp4/a.mp4", "frames.avi/img_1.jpg", "deep.mkv/inner.mkv/x.txt")
     (tmp_path / "empty.mp4").mkdir()
-    assert walk_videos(tmp_path) == [
+    assert list_videos(tmp_path) == [
         "deep.mkv/inner.mkv",
         "empty.mp4",
         "frames.avi",
@@ -38,18 +38,18 @@ def test_links_are_followed_once_and_loops_end(tmp_path: Path) -> None:
     (other / "back").symlink_to(root)
     (root / "gone.mp4").symlink_to(root / "nowhere")
     (root / "file.mp4").symlink_to(other / "y.mp4")
-    assert walk_videos(root) == ["a/x.mp4", "file.mp4", "gone.mp4", "out/y.mp4"]
+    assert list_videos(root) == ["a/x.mp4", "file.mp4", "gone.mp4", "out/y.mp4"]
 
 
 def test_the_root_may_be_a_link(tmp_path: Path) -> None:
     plant(tmp_path, "real/x.mp4")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert walk_videos(tmp_path / "link") == ["x.mp4"]
+    assert list_videos(tmp_path / "link") == ["x.mp4"]
 
 
 def test_no_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"found none at .*nowhere"):
-        walk_videos(tmp_path / "nowhere")
+        list_videos(tmp_path / "nowhere")
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Find the video files below a folder in one walk."""
+"""Find the video files in a folder and all of its subfolders."""
 
 import os
 from bisect import bisect_left
@@ -18,15 +18,15 @@ VIDEO_EXTENSIONS = frozenset({
 
 
 def is_video(name: str) -> bool:
-    """Return whether a file name has the extension of a video, in upper or lower case."""
+    """Return whether a file name has a video extension, in upper or lower case."""
     _, dot, extension = name.rpartition(".")
     return dot + extension.lower() in VIDEO_EXTENSIONS
 
 
 def get_stem(path: str) -> str:
-    """Return the name of a file without folders and extension.
+    """Return the name of a file without its folders and extension.
 
-    ``pathlib`` takes seconds for 250,000 paths, so it is not used here.
+    ``pathlib`` needs seconds for 250,000 paths, so it is not used here.
 
     Args:
         path: A path with "/" as separator.
@@ -38,20 +38,20 @@ def get_stem(path: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def walk_videos(root: Path) -> list[str]:
-    """List everything below ``root`` that is named like a video.
+def list_videos(root: Path) -> list[str]:
+    """List everything below ``root`` whose name has a video extension.
 
-    Hidden files and folders are skipped. Symbolic links are followed; each real folder is walked
-    once, under its own name rather than a link's, so loops end. A link to nothing is listed, and so
-    is a folder named like a video that has no video below it: decoding it then fails with a reason,
-    where skipping it would hide the problem.
+    Hidden files and folders are skipped. Symbolic links are followed. Each real folder is visited
+    once, under its own name rather than that of a link, so circular links do no harm. Broken links
+    are listed, and so are folders whose name has a video extension and that contain no video:
+    decoding them then fails with a reason, whereas skipping them would hide the problem.
 
     Args:
-        root: The folder to walk.
+        root: The folder to search.
 
     Returns:
-        Paths below ``root``, separated by "/" and sorted. They are text (see
-        :mod:`flowkit.path_text`): the file is ``root / text_to_path(path)``.
+        Paths relative to ``root``, with "/" as separator, sorted. They are strings as
+        :mod:`flowkit.path_text` defines them: the file is ``root / text_to_path(path)``.
 
     Raises:
         UsageError: ``root`` is not a folder, or a folder below it cannot be listed.
@@ -63,6 +63,9 @@ def walk_videos(root: Path) -> list[str]:
     for path, is_folder in walk_entries(root):
         (folders if is_folder else files).append(path_to_text(path))
     files.sort()
+    # Add the folders that have a video extension but contain no listed path. The deepest come
+    # first, so that of nested ones only the innermost is added. `files` is sorted, so paths below a
+    # folder are consecutive, and one binary search finds out whether there are any.
     for path in sorted(folders, key=lambda path: -path.count("/")):
         index = bisect_left(files, path + "/")
         if index == len(files) or not files[index].startswith(path + "/"):
@@ -71,18 +74,18 @@ def walk_videos(root: Path) -> list[str]:
 
 
 def has_videos(root: Path) -> bool:
-    """Return whether ``root`` is a folder with a file named like a video at any depth."""
+    """Return whether ``root`` is a folder that contains a video file at any depth."""
     return root.is_dir() and any(not is_folder for _, is_folder in walk_entries(root))
 
 
 def walk_entries(root: Path) -> Iterator[tuple[str, bool]]:
-    """Walk over everything below ``root`` that is named like a video.
+    """Walk over all files and folders below ``root`` whose name has a video extension.
 
     Args:
-        root: The folder to walk.
+        root: The folder to search.
 
     Yields:
-        The path below ``root``, and whether it is a folder.
+        The path relative to ``root``, and whether it is a folder.
 
     Raises:
         UsageError: A folder cannot be listed.
@@ -90,12 +93,12 @@ def walk_entries(root: Path) -> Iterator[tuple[str, bool]]:
     visited: set[tuple[int, int]] = set()
     folders, linked_folders = [""], list[str]()
     while folders or linked_folders:
-        # Links come last, so that what they lead to is already seen under its own name.
+        # Links come last, so that their target has already been visited under its own name.
         folder = folders.pop() if folders else linked_folders.pop(0)
-        status = (root / folder).stat()
-        if (status.st_dev, status.st_ino) in visited:
+        stat_result = (root / folder).stat()
+        if (stat_result.st_dev, stat_result.st_ino) in visited:
             continue
-        visited.add((status.st_dev, status.st_ino))
+        visited.add((stat_result.st_dev, stat_result.st_ino))
         for entry in list_folder(root / folder):
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
