@@ -1,6 +1,6 @@
 """Compute the features of batches of video chunks with one network on one device.
 
-A chunk is a run of positions of one video, with the images that they need: a `Piece` of
+A chunk is a run of positions of one video, with the images that they need: a `VideoChunk` of
 flowkit/datasets/views.py. Neighbouring chunks of a video share images, which are kept.
 """
 
@@ -67,8 +67,8 @@ class Embedder:
         return self._network
 
     def compute(
-        self, batches: list[list[Piece]]
-    ) -> Generator[tuple[list[Piece], F32, dict[int, str]], None, None]:
+        self, batches: list[list[VideoChunk]]
+    ) -> Generator[tuple[list[VideoChunk], F32, dict[int, str]], None, None]:
         """Yield each batch with its features and its read errors.
 
         Results are yielded one batch late, so that a GPU already has the next batch while the
@@ -90,14 +90,14 @@ class Embedder:
         if waiting is not None:
             yield copy_to_cpu(*waiting)
 
-    def embed(self, batch: list[Piece], images: torch.Tensor) -> torch.Tensor:
+    def embed(self, batch: list[VideoChunk], images: torch.Tensor) -> torch.Tensor:
         """Compute the features of a batch, float32 on the device; there may be none."""
         network = self.network()
         images = images.to(self._device, non_blocking=True)
         if not batch[0].is_first:
             kept = torch.from_numpy(batch[0].kept).to(self._device)
             images = torch.cat([self._kept_images[kept], images])
-        if not batch[-1].last:
+        if not batch[-1].is_last:
             self._kept_images = images
         index = torch.from_numpy(concatenate_indices(batch)).to(self._device)
         if not len(index):
@@ -136,10 +136,10 @@ def copy_to_cpu(
     return batch, vectors.cpu().numpy(), faults
 
 
-def concatenate_indices(batch: list[Piece]) -> npt.NDArray[np.int64]:
+def concatenate_indices(batch: list[VideoChunk]) -> npt.NDArray[np.int64]:
     """Return which images of a batch make up each input, (P, L) int64: P inputs of L images."""
     indices, images = [], 0
     for chunk in batch:
-        indices.append(chunk.index + images)
+        indices.append(chunk.image_indices + images)
         images += len(chunk.kept) + len(chunk.times)  # times are the indices of decoded images
     return np.concatenate(indices)

@@ -20,7 +20,7 @@ class BatchLoader:
 
     def __init__(self, reader: ViewReader, readers: int, pinned: bool) -> None:
         # The list is refilled for each share of videos, so that the loader processes are kept.
-        self._batches: list[list[Piece]] = []
+        self._batches: list[list[VideoChunk]] = []
         self._loader = make_batch_loader(reader, self._batches, readers, pinned, initialize_reader)
 
     def load(self, batches: Sequence[list[VideoChunk]]) -> Iterator[dict[str, Any]]:

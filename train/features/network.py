@@ -89,7 +89,7 @@ class FeatureNetwork:
         )
 
     @property
-    def crops(self) -> Crops:
+    def crops(self) -> CropStrategy:
         """Return the crops of an image; audio has one view without cropping."""
         return make_crops(self.recipe)
 

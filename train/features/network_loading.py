@@ -156,7 +156,7 @@ def load_from_file(options: NetworkOptions) -> FeatureNetwork:
         backbone: Backbone = family(
             in_channels=channels, num_classes=0, **(arguments(settings) if arguments else {})
         )
-        last_layer = (f"{backbone.last}.",)
+        last_layer = (f"{backbone.last_layer_name}.",)
         load_weights(backbone, convert_weights(backbone, backbone_weights), skip=last_layer)
     except WeightsError as error:
         raise UsageError(f"{path}: {error}; or use another --backbone") from error

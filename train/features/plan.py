@@ -38,7 +38,7 @@ class Plan:
     """Number of videos whose features are in the store."""
     lacking: list[Failure] = field(default_factory=list)
     """Videos whose input stream is missing or too short."""
-    quarantined: tuple[Failure, ...] = ()
+    quarantined: list[Failure] = field(default_factory=list)
     """Videos that failed in an earlier run."""
     beyond: int = 0
     """Number of videos left out by ``--limit``."""
@@ -67,7 +67,8 @@ def make_plan(
         stale: Ids of videos whose source was extracted again since their features were made.
         part: (i, n) selects part i of n of the store, with i from 0.
         limit: Maximum number of videos to compute.
-        retry_failed: Whether to retry quarantined videos; those with `Failure.retry` always are.
+        retry_failed: Whether to retry quarantined videos. Failures caused by the installation
+            are always retried.
 
     Returns:
         The plan.
@@ -80,27 +81,23 @@ def make_plan(
         if not belongs(id, part):
             continue
         available = store.index.count(source, row)
-        if store.index.place(stream, row) is not None and id not in stale_ids:
-            done += 1
-        elif store.index.place(source, row) is None:
-            reason = f"the store has no {source} of it: extract it with --streams {source}"
-            lacking.append(make_failure(id, f"no-{source}", reason, stream))
+        if store.index.locate(stream, row) is not None and id not in stale_ids:
+            plan.done += 1
+        elif store.index.locate(source, row) is None:
+            reason = f"it has no {source}: extract it with --streams {source}"
+            plan.lacking.append(make_failure(id, f"no-{source}", reason, stream))
         elif not available and STREAMS[source].is_image:
-            lacking.append(make_failure(id, "too-short", f"no {source}: it has 1 frame", stream))
+            reason = f"it has no {source}: it has only 1 frame"
+            plan.lacking.append(make_failure(id, "too-short", reason, stream))
         elif id in failures and not (retry_failed or failures[id].retry):
             plan.quarantined.append(failures[id])
         else:
             weight = views * (positions if positions and available else available)
             is_stale, weight = id in stale_ids, max(1, weight)
             targets.append(Target(id=id, available=available, weight=weight, supersedes=is_stale))
-    chosen = targets[:limit]
-    return Plan(
-        targets=tuple(chosen),
-        done=done,
-        lacking=tuple(lacking),
-        quarantined=tuple(quarantined),
-        beyond=len(targets) - len(chosen),
-    )
+    plan.targets = targets[:limit]
+    plan.beyond = len(targets) - len(plan.targets)
+    return plan
 
 
 def make_failure(

@@ -7,7 +7,7 @@
                 same start, which is then computed once
     view        one crop of the images of a position. Each view gives one feature, which is one row
                 of the shard
-    chunk       consecutive starts of one video, and the images that they need (`Piece` of
+    chunk       consecutive starts of one video, and the images that they need (`VideoChunk` of
                 flowkit/datasets/views.py); a short video is one chunk
     batch       the chunks of one forward pass, of one long video or of several short ones
 
@@ -154,7 +154,7 @@ class Worker:
             for target in targets
             for chunk in cut_video(target.id, target.available, network.sampling, max_starts)
         )
-        batches = list(pack_pieces(chunks, max_starts))
+        batches = list(pack_chunks(chunks, max_starts))
         try:
             with closing(self._embedder.compute(batches)) as computed:
                 for batch, vectors, faults in computed:
@@ -217,15 +217,15 @@ class Worker:
                 self._writer.abandon()
                 outcomes[chunk.id] = Outcome(id=chunk.id, status="failed", kind=kind, reason=reason)
                 continue
-            if chunk.first:
+            if chunk.is_first:
                 self._writer.begin(chunk.id)
                 self._rows = 0
             self._append(chunk, chunk_vectors, views)
-            if chunk.last:
+            if chunk.is_last:
                 self._writer.end(self._describe(chunk.id, self._rows))
                 outcomes[chunk.id] = Outcome(id=chunk.id, status="done", features=self._rows)
 
-    def _append(self, chunk: Piece, vectors: F32, views: int) -> None:
+    def _append(self, chunk: VideoChunk, vectors: F32, views: int) -> None:
         """Append the features of a chunk, ordered by position and then by view."""
         # The features of a start are written once for each position that has this start.
         start_indices = np.repeat(np.arange(len(chunk.starts)), chunk.counts)

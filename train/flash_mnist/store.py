@@ -89,7 +89,7 @@ def annotate(videos: FlashMNIST) -> AnnotationTable:
     """Build the annotations: class and subset of every video."""
     rows = [
         Annotation(
-            id=videos.name(split, index),
+            id=videos.video_id(split, index),
             labels=(Label(CLASS_NAMES[videos.label(split, index)]),),
             subsets=(split,),
         )
@@ -132,10 +132,10 @@ def write_features(
     for split in SPLITS:
         for start in range(0, videos.count(split), BLOCK):
             block = range(start, min(start + BLOCK, videos.count(split)))
-            missing = [index for index in block if videos.name(split, index) not in store]
+            missing = [index for index in block if videos.video_id(split, index) not in store]
             features = extract_features(network, videos.batch(split, missing)) if missing else ()
             for index, vectors in zip(missing, features, strict=True):
-                id = videos.name(split, index)
+                id = videos.video_id(split, index)
                 writer.begin(id)
                 writer.append_rows(vectors, range(len(vectors)), [0] * len(vectors))
                 writer.end(

@@ -123,7 +123,7 @@ def make_dataset(
     return dataset
 
 
-def make_crops(recipe: ImageRecipe, streams: tuple[StreamName, ...]) -> transforms.Crops:
+def make_crops(recipe: ImageRecipe, streams: tuple[StreamName, ...]) -> transforms.CropStrategy:
     """Make the recipe's random crop for training."""
     data = recipe.data
     if data.crops == "multi-scale":

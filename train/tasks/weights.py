@@ -69,7 +69,7 @@ def load_initial_weights(
             report = load_weights(
                 backbone,
                 convert_weights(backbone, weights),
-                skip=(f"{backbone.last}.",),
+                skip=(f"{backbone.last_layer_name}.",),
                 inflate_channels=not STREAMS[branch].fits_rgb_weights,
                 inflate_time=backbone.dims == 3,
             )
@@ -134,7 +134,7 @@ def convert_weights_errors(name: str, branch: str) -> Iterator[None]:
 def get_last_layer_prefix(network: TwoStream, branch: StreamName) -> str:
     """Return the prefix of the names of a branch's last layer."""
     inner_prefix = "trunk." if isinstance(getattr(network, branch), PyramidNetwork) else ""
-    return f"{branch}.{inner_prefix}{get_backbone(network, branch).last}."
+    return f"{branch}.{inner_prefix}{get_backbone(network, branch).last_layer_name}."
 
 
 def load_phase_weights(network: nn.Module, run: Run, phase: Phase) -> None:
