@@ -200,4 +200,4 @@ def render_frames(store: Store, id: str) -> list[U8]:
     videos = FlashMNIST(digits, seed=facts["seed"])
     if digest_digits(videos).digest != facts["source"]:
         return []
-    return list(videos.frames(*videos.find(id)))
+    return list(videos.frames(*videos.find_video(id)))
