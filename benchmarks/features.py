@@ -91,7 +91,7 @@ def write_weights(path: Path, backbone: str, stream: str) -> Path:
 
 def measure_network(worker: Worker, setup: WorkerSetup, repeat: int) -> float:
     """Features per second of the network alone, over a batch that lies on the device."""
-    network, device = worker.network(), torch.device(setup.device)
+    network, device = worker.embedder.network(), torch.device(setup.device)
     recipe = network.recipe
     channels = 3 if recipe.source == "rgb" else 2 * recipe.clip_length
     images = torch.rand(setup.batch, channels, recipe.size, recipe.size, device=device)

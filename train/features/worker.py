@@ -69,7 +69,7 @@ class Worker:
         self._host = host or socket.gethostname()
         self._stop = Event()
         self._store = Store(setup.root)
-        self._embedder = Embedder(setup, self._stop)
+        self.embedder = Embedder(setup, self._stop)
         self._writer = ShardWriter(
             setup.root,
             setup.stream,
@@ -91,7 +91,7 @@ class Worker:
         Raises:
             FlowkitError: Its weights are not those that the run was started with.
         """
-        self._embedder.network()
+        self.embedder.network()
 
     def stop(self) -> None:
         """Request that the share that another thread computes stops after its current batch."""
@@ -147,7 +147,7 @@ class Worker:
 
     def _extract_videos(self, targets: Sequence[Target], outcomes: dict[str, Outcome]) -> None:
         """Compute videos. Completed ones have an outcome even if an exception is raised later."""
-        network = self._embedder.network()
+        network = self.embedder.network()
         max_starts = max(1, self.setup.batch // network.views)
         chunks = (
             chunk
@@ -156,7 +156,7 @@ class Worker:
         )
         batches = list(pack_chunks(chunks, max_starts))
         try:
-            with closing(self._embedder.compute(batches)) as computed:
+            with closing(self.embedder.compute(batches)) as computed:
                 for batch, vectors, faults in computed:
                     self._write(batch, vectors, faults, outcomes)
                     self.heartbeat += 1
@@ -169,7 +169,7 @@ class Worker:
             raise DeviceError(" ".join(str(error).split())) from error
         finally:
             self._writer.abandon()
-            self._embedder.drop_kept_images()
+            self.embedder.drop_kept_images()
 
     def commit(self) -> int:
         """Commit the videos that are complete, and return their number."""
@@ -180,7 +180,7 @@ class Worker:
     def close(self) -> None:
         """Commit, then close the shard and the reader processes."""
         self._writer.close()
-        self._embedder.close()
+        self.embedder.close()
 
     def _must_commit(self) -> bool:
         age = time.monotonic() - self._commit_time
@@ -203,7 +203,7 @@ class Worker:
             faults: Why a chunk could not be read, by its index in the batch.
             outcomes: Outcomes by video id; updated.
         """
-        views, offset = self._embedder.network().views, 0
+        views, offset = self.embedder.network().views, 0
         for chunk_index, chunk in enumerate(batch):
             chunk_vectors = vectors[offset : offset + len(chunk.starts) * views]
             offset += len(chunk_vectors)
@@ -257,7 +257,7 @@ class Worker:
                 "host": self._host,
                 "device": self.setup.device,
                 "precision": self.setup.precision,
-                "weights": str(self._embedder.network().path),
+                "weights": str(self.embedder.network().path),
             },
             supersedes=id in self._replaced_ids,
         )
