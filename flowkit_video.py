@@ -18,9 +18,9 @@ def main() -> None:
     try:
         import flowkit
     except Exception as error:  # noqa: BLE001  another project's package may fail in any way
-        report_foreign_package(error)
+        report_name_clash(error)
     if getattr(flowkit, "__distribution__", None) != "flowkit-video":
-        report_foreign_package(None)
+        report_name_clash(None)
     try:
         from flowkit.cli import main as run_command
     except ImportError as error:
@@ -30,7 +30,7 @@ def main() -> None:
     run_command(prog_name="flowkit")
 
 
-def report_foreign_package(error: Exception | None) -> NoReturn:
+def report_name_clash(error: Exception | None) -> NoReturn:
     """Exit with one line that tells why ``import flowkit`` does not find our package."""
     spec = spec_from_file_location("flowkit_installation", INSTALLATION)
     if spec is None or spec.loader is None or not INSTALLATION.is_file():
@@ -38,7 +38,7 @@ def report_foreign_package(error: Exception | None) -> NoReturn:
     installation = module_from_spec(spec)
     sys.modules[spec.name] = installation  # its dataclass looks itself up there
     spec.loader.exec_module(installation)
-    report_problem(installation.explain_foreign_package("flowkit"), error)
+    report_problem(installation.explain_name_clash("flowkit"), error)
 
 
 def report_problem(problem: str | None, error: Exception | None) -> NoReturn:

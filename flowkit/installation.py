@@ -21,13 +21,13 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution,
 from pathlib import Path
 
 DISTRIBUTION = "flowkit-video"
-PACKAGES = ("flowkit", "models", "train")
+OWN_PACKAGES = ("flowkit", "models", "train")
 REINSTALL = f"pip install --force-reinstall --no-deps {DISTRIBUTION}"
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True, slots=True)
-class OtherDistribution:
+class ClashingDistribution:
     """Another project's distribution that installs packages with the names of ours."""
 
     name: str
@@ -54,22 +54,22 @@ class OtherDistribution:
         return f"pip uninstall {self.name}, then {REINSTALL}"
 
 
-def find_other_distributions(path: list[str] | None = None) -> list[OtherDistribution]:
+def find_clashing_distributions(path: list[str] | None = None) -> list[ClashingDistribution]:
     """Find the distributions of other projects that install packages with the names of ours.
 
     Args:
         path: Folders to search, as in ``sys.path`` (the default).
     """
-    others: dict[tuple[str, Path], OtherDistribution] = {}
+    others: dict[tuple[str, Path], ClashingDistribution] = {}
     for installed in distributions(path=sys.path if path is None else path):
         # Metadata without a name are left by an installation of pip that failed.
         name = installed.metadata["Name"] or ""
         if not name or normalize_name(name) == DISTRIBUTION:
             continue
-        packages = tuple(package for package in PACKAGES if has_package(installed, package))
+        packages = tuple(package for package in OWN_PACKAGES if has_package(installed, package))
         if packages:
             folder = Path(str(installed.locate_file(""))).resolve()
-            other = OtherDistribution(name, installed.version, packages, folder)
+            other = ClashingDistribution(name, installed.version, packages, folder)
             others.setdefault((name, folder), other)
     return list(others.values())
 
@@ -109,7 +109,8 @@ def find_changed_files(path: list[str] | None = None) -> list[str]:
     changed = []
     for row in csv.reader(record.splitlines()):
         name, digest = row[0], row[1]
-        if not digest or name.split("/")[0].removesuffix(".py") not in (*PACKAGES, "flowkit_video"):
+        module = name.split("/")[0].removesuffix(".py")
+        if not digest or module not in (*OWN_PACKAGES, "flowkit_video"):
             continue
         file = Path(str(installed.locate_file(name)))
         if not file.is_file() or f"sha256={hash_file(file)}" != digest:
@@ -123,9 +124,9 @@ def hash_file(file: Path) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def explain_foreign_package(package: str) -> str:
+def explain_name_clash(package: str) -> str:
     """Explain in one line why ``import PACKAGE`` does not find ours, and what to do about it."""
-    others = [other for other in find_other_distributions() if package in other.packages]
+    others = [other for other in find_clashing_distributions() if package in other.packages]
     if others:
         return f"{others[0].message}. Run: {others[0].advice}"
     expected = ROOT / package / "__init__.py"
@@ -143,7 +144,7 @@ def require_own_package() -> None:
     """Raise an ImportError if ``flowkit/__init__.py`` is another project's."""
     module = sys.modules["flowkit"]
     if getattr(module, "__distribution__", None) != DISTRIBUTION:
-        raise ImportError(explain_foreign_package("flowkit"), name="flowkit")
+        raise ImportError(explain_name_clash("flowkit"), name="flowkit")
 
 
 def read_requirements() -> list[str]:

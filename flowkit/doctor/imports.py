@@ -11,9 +11,9 @@ from traceback import walk_tb
 
 from flowkit.installation import (
     DISTRIBUTION,
-    PACKAGES,
-    explain_foreign_package,
-    find_other_distributions,
+    OWN_PACKAGES,
+    explain_name_clash,
+    find_clashing_distributions,
     normalize_name,
     read_requirements,
 )
@@ -47,9 +47,9 @@ def explain_import_error(error: Exception) -> str | None:
     if not isinstance(error, ImportError) and MISSING_LIBRARY not in str(error):
         return None
     missing = (getattr(error, "name", None) or "").split(".")[0]
-    if missing in PACKAGES:
-        others = [other for other in find_other_distributions() if missing in other.packages]
-        return explain_foreign_package(missing) if others else None
+    if missing in OWN_PACKAGES:
+        others = [other for other in find_clashing_distributions() if missing in other.packages]
+        return explain_name_clash(missing) if others else None
     module = missing if missing in DISTRIBUTIONS else find_failed_module(error)
     if module is None:
         return None
@@ -86,7 +86,7 @@ def find_failed_module(error: BaseException) -> str | None:
     for frame, _ in walk_tb(error.__traceback__):
         name = str(frame.f_globals.get("__name__", ""))
         module = name.split(".")[0]
-        if module in PACKAGES:
+        if module in OWN_PACKAGES:
             failed = None  # only what our innermost frame imported counts
         elif failed is None and module in DISTRIBUTIONS and not name.startswith("click."):
             failed = module  # click.core's frames are above those of every command

@@ -16,11 +16,11 @@ from flowkit.doctor.imports import (
 from flowkit.doctor.shadowing import find_shadows
 from flowkit.installation import (
     DISTRIBUTION,
-    PACKAGES,
+    OWN_PACKAGES,
     REINSTALL,
     ROOT,
     find_changed_files,
-    find_other_distributions,
+    find_clashing_distributions,
 )
 
 OLDEST_PYTHON = (3, 11)
@@ -165,7 +165,7 @@ def check_distributions(
         A finding for each problem.
     """
     changed = find_changed_files(path)
-    others = [item for item in find_other_distributions(path) if item.folder not in reported]
+    others = [item for item in find_clashing_distributions(path) if item.folder not in reported]
     status: Status = "fail" if changed else "warn"
     findings = [Finding("names", status, item.message, item.advice) for item in others]
     if changed:
@@ -196,4 +196,4 @@ def check_names(
         message = f"a script in this folder would go wrong: {shadow.message}"
         findings.append(Finding("names", "warn", message, shadow.advice))
     findings += check_distributions(path, {shadow.path.parent for shadow in shadows})
-    return findings or [Finding("names", "ok", f"nothing hides {', '.join(PACKAGES)}")]
+    return findings or [Finding("names", "ok", f"nothing hides {', '.join(OWN_PACKAGES)}")]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from flowkit.installation import PACKAGES, ROOT, find_other_distributions
+from flowkit.installation import OWN_PACKAGES, ROOT, find_clashing_distributions
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Shadow:
     @property
     def advice(self) -> str:
         """What to do, in one line."""
-        for other in find_other_distributions([str(self.path.parent)]):
+        for other in find_clashing_distributions([str(self.path.parent)]):
             if self.name in other.packages:
                 return f"it belongs to {other.name} {other.version}: {other.advice}"
         return "rename that file or folder, or remove its folder from PYTHONPATH"
@@ -47,7 +47,7 @@ def find_shadows(path: list[str] | None = None, installed: Path = ROOT) -> list[
         What hides each hidden package.
     """
     shadows = []
-    for name in PACKAGES:
+    for name in OWN_PACKAGES:
         expected = installed / name
         spec = PathFinder.find_spec(name, path)  # None searches sys.path
         if not (expected / "__init__.py").is_file() or spec is None or spec.origin is None:

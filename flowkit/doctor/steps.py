@@ -14,7 +14,7 @@ from pathlib import Path
 from flowkit.doctor.finding import Finding
 from flowkit.doctor.imports import DISTRIBUTIONS
 from flowkit.errors import FlowkitError
-from flowkit.installation import PACKAGES, ROOT
+from flowkit.installation import OWN_PACKAGES, ROOT
 
 GENERAL_ADVICE = (
     "install the tested versions (pip install -c constraints.txt flowkit-video), "
@@ -113,7 +113,7 @@ def describe_error(error: Exception, packages: Mapping[str, Path] | None = None)
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return f"unexpected {type(error).__name__}: {text}"
-    folders = (packages or {name: ROOT / name for name in PACKAGES}).values()
+    folders = (packages or {name: ROOT / name for name in OWN_PACKAGES}).values()
     our_frames = [f for f in frames if any(Path(f.filename).is_relative_to(d) for d in folders)]
     location = format_location(frames[-1])
     if our_frames and our_frames[-1] is not frames[-1]:
@@ -143,6 +143,6 @@ def suggest_advice(error: Exception) -> str:
     if "libGL" in str(error):
         return "install the system library (Debian: apt install libgl1)"
     package = (error.name or "").partition(".")[0]
-    if not package or package in PACKAGES:
+    if not package or package in OWN_PACKAGES:
         return GENERAL_ADVICE
     return f"pip install --force-reinstall {DISTRIBUTIONS.get(package, package)}"

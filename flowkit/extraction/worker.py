@@ -2,7 +2,8 @@
 
 A worker extracts many videos and has one open shard for each folder. It does not depend on Ray:
 the in-process executor calls it directly, and with Ray it runs inside an actor (actor.py), one
-worker for each CPU core, or one for each lane of a GPU. A background thread decodes in advance.
+worker for each CPU core, or several threads ("lanes") that share a GPU. A background thread decodes
+in advance.
 
 Memory is bounded for videos of any length. Frames are processed in chunks, each frame is dropped
 once its JPEG has been encoded, and the writer holds one batch of JPEGs.
@@ -314,7 +315,7 @@ class Worker:
                 setup.root,
                 folder,
                 recipe=setup.recipe,
-                part=setup.part,
+                part=setup.part,  # the part (i, n) of the dataset's videos
                 roll_bytes=setup.roll_bytes,
                 roll_seconds=setup.roll_seconds,
             )

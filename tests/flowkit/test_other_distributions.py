@@ -15,9 +15,9 @@ import pytest
 
 from flowkit.doctor import packages
 from flowkit.installation import (
-    explain_foreign_package,
+    explain_name_clash,
     find_changed_files,
-    find_other_distributions,
+    find_clashing_distributions,
     require_own_package,
 )
 
@@ -181,7 +181,7 @@ def test_which_files_make_a_package(
     write_wheel(tmp_path, files, "their_project", "2.0")
     with zipfile.ZipFile(tmp_path / "their_project-2.0-py3-none-any.whl") as archive:
         archive.extractall(tmp_path)
-    others = find_other_distributions([str(tmp_path)])
+    others = find_clashing_distributions([str(tmp_path)])
     assert [(other.name, other.packages) for other in others] == (
         [("their_project", found)] if found else []
     )
@@ -192,7 +192,7 @@ def test_an_old_kind_of_installation_without_record(tmp_path: Path) -> None:
     info.mkdir()
     (info / "PKG-INFO").write_text("Metadata-Version: 1.0\nName: Old\nVersion: 1\n")
     (info / "top_level.txt").write_text("old\ntrain\n")
-    (other,) = find_other_distributions([str(tmp_path)])
+    (other,) = find_clashing_distributions([str(tmp_path)])
     assert (other.name, other.version, other.packages) == ("Old", "1", ("train",))
 
 
@@ -219,6 +219,6 @@ def test_the_check_at_import(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_that_hides_flowkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flowkit.__file__", str(tmp_path / "flowkit.py"))
-    assert explain_foreign_package("flowkit").startswith(
+    assert explain_name_clash("flowkit").startswith(
         f"'import flowkit' finds {tmp_path / 'flowkit.py'} instead of "
     )

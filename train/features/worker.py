@@ -74,7 +74,7 @@ class Worker:
             setup.root,
             setup.stream,
             recipe=setup.recipe,
-            part=setup.part,
+            part=setup.part,  # the part (i, n) of the store's videos
             dimension=setup.recipe.features[setup.name].dimension,
             # No limits: `_must_commit` applies those of the setup, and only between shares.
             roll_bytes=1 << 62,

@@ -31,7 +31,8 @@ FAMILIES: dict[Family, Any] = {
     "p3d": P3D199,
 }
 WIDTH = 64.0  # channels of the first convolution of networks that are not thin
-# The arguments of each family that come from the section ``network`` of a recipe.
+# The arguments of each family that come from the section ``network`` of a recipe. The stem of an
+# I3D is made for clips of so many frames: it decides the strides over time.
 OPTIONS: dict[Family, Callable[[Network], dict[str, Any]]] = {
     "resnet": lambda network: {"depth": network.depth, "width": network.width},
     "vgg16": lambda network: {"width": network.width},
