@@ -115,8 +115,8 @@ class FrameConverter:
             return None
         factors = compute_frame_factors(frame)
         size, target_size = (frame.height, frame.width), self._size[::-1]
-        is_oriented = self._orientation == Orientation()
-        if not (self._area and is_oriented and kernel.can_downscale(size, target_size)):
+        is_upright = self._orientation == Orientation()
+        if not (self._area and is_upright and kernel.can_downscale(size, target_size)):
             return kernel.convert_frame(*planes, frame.width, self._chroma, factors)
         rows, columns = map(kernel.compute_taps, size, target_size)
         return kernel.convert_and_downscale(

@@ -94,8 +94,9 @@ class BaseRecipe(CommonFields, ABC):
         """Return the training settings of a phase.
 
         Args:
-            phase: Name of the phase, without its split. The entry ``iterations`` of ``phases``
-                applies to each of the phases iter_1, iter_2, …
+            phase: Name of the phase, without its split. The phases iter_1, iter_2, … are the
+                iterations of the alternating schedule (train/runs/phases.py); the entry
+                ``iterations`` of ``phases`` applies to each of them.
 
         Raises:
             UsageError: ``phases`` has unknown keys, wrong values, or values that exclude each

@@ -19,7 +19,7 @@ TUNING = {"num_warps": WARPS, "num_stages": 1, "maxnreg": 128, "enable_fp_fusion
 multiprocessor.
 """
 DEPTH = 4
-"""Iterations in flight (iterate.py)."""
+"""Iterations that one sweep, a pass over the rows of the image, computes (iterate.py)."""
 
 # Strips done at a time, and pixels of a program of build_level. The interpreter has no warps, and
 # its time depends on the number of operations, not on their size.
@@ -110,6 +110,6 @@ def count_steps(height: int, width: int, chunks: int) -> int:
         The number of steps.
     """
     span: int = SPAN.value
-    group: int = GROUP.value
+    group: int = GROUP.value  # strips begin at multiples of this many pixels
     strips = 1 + -(-max(width - span, 0) // ((span - 2 * DEPTH) // group * group))
     return -(-strips * chunks // ITEMS) * (-(-height // chunks) + 2 * DEPTH)

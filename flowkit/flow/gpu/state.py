@@ -12,7 +12,7 @@ that the addresses of a row in all planes are one address plus constants:
           │ 32     32      32     32 float32 │
 
     moving   u₁ u₂ p₁₁ p₁₂ p₂₁ p₂₂, which change in each iteration. There are two copies: a sweep
-             reads one and writes the other
+             (a pass over the image that computes DEPTH iterations) reads one and writes the other
     frozen   ∂₁I₁ ∂₂I₁ ρ(0) 1/|∇I₁|², which change only when the second frame is warped
 
 The symbols are those of `cpu/tvl1.py`. A "warp" of 32 lanes is NVIDIA's word for threads that run

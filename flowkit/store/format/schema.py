@@ -34,6 +34,7 @@ FEATURE_COLUMNS = (
     Column("position", "number", "int32"),
     Column("view", "number", "int16"),
 )
+"""A feature's vector, the frame index that it was computed at, and the index of its crop."""
 
 
 def shard_columns(folder: str) -> tuple[Column, ...]:
@@ -184,7 +185,7 @@ class VideoMeta:
     streams: tuple[str, ...]
     """Names of the streams."""
     frames: int
-    """Number of its rows in the shard."""
+    """Number of its frames, patches or features, as the writer counted them."""
     fps: float
     """Stored rows per second."""
     width: int
@@ -245,7 +246,7 @@ class CommittedVideo(VideoMeta):
     first_row: int
     """Its first row in that batch, from 0."""
     rows: int
-    """Number of its rows."""
+    """Number of its rows in the shard; ``frames`` of a complete video."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

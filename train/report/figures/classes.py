@@ -115,7 +115,7 @@ def draw_accuracies(source: Source) -> list[Drawing]:
 
 def measure_accuracies(source: Source, scores: Scores) -> npt.NDArray[np.float64]:
     """Compute the accuracy of each class, (C,); NaN for a class without videos."""
-    return measure_class_accuracies(scores.get_averages(source.over), scores.labels)
+    return measure_class_accuracies(scores.get_averages(source.averaged_values), scores.labels)
 
 
 def load_both_scores(source: Source, against: Run) -> tuple[Scores, Scores]:
@@ -155,7 +155,7 @@ def list_resolved_confusions(source: Source, ours: Scores, theirs: Scores) -> Dr
     """
     names = source.run.classes
     ours_count, theirs_count = (
-        count_confusions(scores.get_averages(source.over), scores.labels)
+        count_confusions(scores.get_averages(source.averaged_values), scores.labels)
         for scores in (ours, theirs)
     )
     resolved = theirs_count - ours_count
@@ -185,7 +185,7 @@ def draw_confusion(source: Source) -> list[Drawing]:
         return []
     name = source.best_score()
     scores = source.scores(name)
-    matrix = count_confusions(scores.get_averages(source.over), scores.labels)
+    matrix = count_confusions(scores.get_averages(source.averaged_values), scores.labels)
     fractions = matrix / matrix.sum(axis=1, keepdims=True).clip(1)
     has_names = len(fractions) <= MAX_NAMED
     side = 4.5 if not has_names else 2.5 + 0.22 * len(fractions)

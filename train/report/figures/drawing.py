@@ -39,7 +39,7 @@ class Source:
     """Query points (x, y) of attention maps, as fractions of width and height."""
 
     @property
-    def over(self) -> Literal["logits", "softmax"]:
+    def averaged_values(self) -> Literal["logits", "softmax"]:
         """Return whether the run is evaluated on averaged logits or averaged probabilities."""
         return self.run.recipe.testing.over
 

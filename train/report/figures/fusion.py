@@ -24,17 +24,17 @@ def draw_fusion(source: Source) -> list[Drawing]:
     if not scorings:
         return []
     figure, axes = make_figure()
-    over = source.over
+    averaged_values = source.averaged_values
     metric, title = choose_metric(source.run.recipe.labels)
     for index, scoring in enumerate(scorings):
         rgb, flow = (source.scores(join_name(scoring.name, b)) for b in ("rgb", "flow"))
-        fused = [fuse_scores(rgb, flow, weights, over) for weights in RATIOS]
-        accuracy = [100 * measure(f.get_averages(over), f.labels)[metric] for f in fused]
+        fused = [fuse_scores(rgb, flow, weights, averaged_values) for weights in RATIOS]
+        accuracy = [100 * measure(f.get_averages(averaged_values), f.labels)[metric] for f in fused]
         colour = ACCENTS[index % len(ACCENTS)]
         axes.plot(np.arange(len(RATIOS)), accuracy, "o-", ms=3, color=colour,
                   label=scoring.name or "two-stream")  # fmt: skip
     axes.set_xticks(np.arange(len(RATIOS)), [f"{a}:{b}" for a, b in RATIOS])
     axes.set(xlabel="weights RGB : flow", ylabel=f"{title}, %")
     axes.legend(fontsize=8, frameon=False)
-    caption = f"Accuracy over fusion weights ({over})."
+    caption = f"Accuracy over fusion weights ({averaged_values})."
     return [Drawing(name="fusion", caption=caption, figure=figure)]

@@ -1,6 +1,7 @@
 """Draw the salient positions of pyramid attention, and accuracy over K: Du et al. 2018, Figs. 3–5.
 
-An input position is *salient* for a position of the attended map if its weight is more than a
+K is the number of frames of a video that the network sees. An input position is *salient* for a
+position of the attention's output map if its weight is more than a
 fraction of the largest weight of that map position: 0.5 over frames, 0.7 within a frame. Deviation:
 the paper applies the threshold to the weights themselves, whose rows have norm 1, so that with
 equal weights over 25 frames none would reach 0.5.

@@ -1,4 +1,9 @@
-"""List accuracies by iteration, and numbers of parameters: Tables 1 and 2 of Chi et al. 2019."""
+"""List accuracies by iteration, and numbers of parameters: Tables 1 and 2 of Chi et al. 2019.
+
+An *iteration* is a phase of the paper's alternating schedule (train/runs/phases.py): iteration 0
+trains both branches without attention, and each later one trains one branch with attention to the
+other.
+"""
 
 from train.evaluation.evaluate import join_name
 from train.evaluation.scores import METRICS
@@ -76,7 +81,7 @@ def list_parameters(source: Source) -> list[Drawing]:
         accuracy = ["–", "–"] if row is None else [f"{100 * row[key]:.2f}" for key, _ in keys]
         rows.append([name, f"{cost['parameters']:,}", f"{cost['ratio']:.2f}×", *accuracy])
     caption = (
-        "Parameters of the layers that a score needs. Blocks that are still the identity can be "
-        "removed without changing the score."
+        "Parameters of the layers that a score needs. Attention blocks that no phase has "
+        "trained pass their input on unchanged, and can be removed without changing the score."
     )
     return [Drawing(name="parameters", caption=caption, rows=rows)]
