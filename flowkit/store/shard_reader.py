@@ -159,11 +159,12 @@ class Shards:
         Returns:
             For each column, the values of its rows.
         """
-        shard, first_batch, first_row, _ = location
-        spans = self.list_spans((shard, first_batch, first_row + t, length))
+        shard, batch, first_row, _ = location
+        row = first_row + t
+        if row + length <= self._locate(shard, batch)[columns[0]].rows:
+            return self._read_span(shard, columns, batch, row, length)
+        spans = self.list_spans((shard, batch, row, length))
         parts = [self._read_span(shard, columns, *span) for span in spans]
-        if len(parts) == 1:
-            return parts[0]
         return [[value for part in parts for value in part[k]] for k in range(len(columns))]
 
     def _read_span(
