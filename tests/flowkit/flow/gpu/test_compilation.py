@@ -155,6 +155,6 @@ def test_every_version_of_triton_compiles_the_solver_well(tmp_path):
         check_counts(counts, SOLVERS[counts["kernel"]])
         assert counts["registers"] <= 128
         spilled = counts["step"].get("LDL", 0) + counts["step"].get("STL", 0)
-        oldest = (counts["triton"], counts["capability"]) == ("3.4.0", 80)
-        assert spilled <= (3 if oldest else 0), counts
+        # A few of the 550 instructions spill on sm_80, none on sm_90 (RESULTS.md).
+        assert spilled <= (3 if counts["capability"] == 80 else 0), counts
         assert sum(counts["step"].values()) <= 560, counts
