@@ -61,7 +61,7 @@ class RunSummary:
         """
         all_counts = [
             (self.done_before, "videos done before"),
-            (self.salvaged, "of these recovered from a run that was killed"),
+            (self.salvaged, "videos of these, recovered from a killed run"),
             (len(self.failed), f"failed and quarantined ({count_kinds(self.failed)})"),
             (len(self.quarantined), "quarantined by earlier runs"),
             *counts,

@@ -38,8 +38,8 @@ from train.commands.options import PATH, device_option, precision_option
 @device_option
 @precision_option
 @click.option("--batch", type=click.IntRange(1),
-              help="Images, clips or patches per batch. [default: 32 on CPU, 256 on GPU; an eighth "
-                   "of that for clips]")  # fmt: skip
+              help="Images, clips or patches per batch. [default: 32 on CPU, 256 on GPU; for clips "
+                   "an eighth: 4 and 32]")  # fmt: skip
 @click.option("--workers", type=click.IntRange(0),
               help="Workers, with one GPU or core each; 0 to compute without Ray. "
                    "[default: all GPUs or cores]")  # fmt: skip
