@@ -86,7 +86,7 @@ def make_session() -> Iterator[Path]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a session's folder, into which Ray's last processes may still be writing their logs."""
+    """Remove a session's folder, though Ray's last processes may still write their logs into it."""
     end = time.monotonic() + REMOVE_SECONDS
     shutil.rmtree(folder, ignore_errors=True)
     # After that time it is left to `remove_stale_sessions` of a later run.
