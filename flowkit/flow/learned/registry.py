@@ -20,10 +20,10 @@ def find_method(name: str) -> LearnedMethod:
         UsageError: No method has that name.
     """
     if name not in METHODS:
-        matches = get_close_matches(name, METHODS, n=1)
+        matches = get_close_matches(name, ("tvl1", *METHODS), n=1)
         hint = f"did you mean {matches[0]!r}? " if matches else ""
         raise UsageError(
-            f"unknown method of optical flow {name!r}; {hint}learned ones are {', '.join(METHODS)}"
+            f"unknown method of optical flow {name!r}; {hint}there are tvl1, {', '.join(METHODS)}"
         )
     return METHODS[name]
 

@@ -6,6 +6,7 @@ is looked for.
 
 import hashlib
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,7 +109,9 @@ def read_weights(path: Path) -> Weights:
 
             content = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about files that are then refused
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise almost any exception
         raise FlowError(f"{printable_path(path)} {explain_read_error(path, error)}") from error
     for wrapper in ("state_dict", "model"):
