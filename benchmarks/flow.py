@@ -273,7 +273,8 @@ def describe_machine() -> str:
 @click.option("--clock", default=1.98, show_default=True, help="cuda: GHz, for the issue rate.")
 def main(
     clips: Path, middlebury: Path, pairs: int, repeat: int, only_fast: bool,
-    only_learned: bool, weights: tuple[str, ...], device: str, sizes: tuple[str, ...], batches: str, clock: float,
+    only_learned: bool, weights: tuple[str, ...],
+    device: str, sizes: tuple[str, ...], batches: str, clock: float,
 ) -> None:  # fmt: skip
     """Measure TV-L1: speed against cv2.optflow, and accuracy on Middlebury."""
     cv2.setNumThreads(1)
