@@ -242,7 +242,11 @@ def measure_learned(folder: Path, repeat: int, weights: tuple[str, ...]) -> None
     from flow_learned import make_table
 
     files = {name: Path(file) for name, file in (item.split("=", 1) for item in weights)}
-    console.print(make_table(folder, [name for name, *_ in read_sequences(folder)], repeat, files))
+    sequences = [name for name, *_ in read_sequences(folder)]
+    table, reasons = make_table(folder, sequences, repeat, files)
+    console.print(table)
+    for reason in reasons:
+        console.print(reason, highlight=False, soft_wrap=True)
 
 
 def describe_machine() -> str:

@@ -2,8 +2,8 @@
 
 Run as `python benchmarks/flow.py --only-learned`. A method whose weights are not on this machine,
 or that cannot run here, has a row that says so. TV-L1 runs on one CPU thread; a learned method on
-a GPU where there is one, otherwise also on one thread. Times are those of all sequences together,
-the best of --repeat runs.
+a GPU where there is one, otherwise also on one thread. The time of a pair is the best of --repeat
+runs, averaged over the sequences.
 """
 
 import time
@@ -31,12 +31,13 @@ Solve = Callable[[U8, U8], Flow]
 
 def make_table(
     folder: Path, sequences: list[str], repeat: int, weight_files: dict[str, Path]
-) -> Table:
-    """Measure every preset and every learned method that can run here."""
+) -> tuple[Table, list[str]]:
+    """Measure every preset and every learned method; also say why some were not measured."""
     table = Table(title="Middlebury, average endpoint error (pixels), learned methods beside TV-L1")
     table.add_column("method")
     for name in (*sequences, "mean", "ms a pair", "on"):
         table.add_column(name, justify="left" if name == "on" else "right")
+    reasons = []
     pairs = [read_pair(folder / name) for name in sequences]
     for preset in PRESETS:
         table.add_row(*measure(f"tvl1 {preset}", partial(solve_tvl1, preset), "CPU", pairs, repeat))
@@ -44,10 +45,11 @@ def make_table(
         try:
             solve, device = load(name, weight_files.get(name))
         except FlowError as error:
-            table.add_row(name, *["–"] * (len(sequences) + 2), f"not measured: {error}")
+            table.add_row(name, *["–"] * (len(sequences) + 2), "not measured")
+            reasons.append(f"{name} was not measured: {error}")
         else:
             table.add_row(*measure(name, solve, device, pairs, repeat))
-    return table
+    return table, reasons
 
 
 def load(name: str, file: Path | None) -> tuple[Solve, str]:
@@ -80,9 +82,9 @@ def read_pair(folder: Path) -> tuple[U8, U8, Flow]:
 def measure(
     name: str, solve: Solve, device: str, pairs: list[tuple[U8, U8, Flow]], repeat: int
 ) -> tuple[Any, ...]:
-    """A row: the error on each pair, their mean, and the best time, after a run that is not timed.
+    """A row: the error on each pair, their mean, and the best time of a pair.
 
-    The first run may compile, and gives the errors.
+    The first run gives the errors and is not timed, since it may compile.
     """
     errors, seconds = [], [float("inf")] * len(pairs)
     for index, (frame0, frame1, truth) in enumerate(pairs):

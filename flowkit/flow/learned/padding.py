@@ -35,7 +35,7 @@ def pad_frames(frames: U8, multiple: int) -> U8:
     Returns:
         uint8 (N, H', W', 3); the same array if nothing is padded.
     """
-    top, bottom, left, right = compute_padding(*frames.shape[1:3], multiple)
+    top, bottom, left, right = compute_padding(frames.shape[1], frames.shape[2], multiple)
     if not top + bottom + left + right:
         return frames
     return np.pad(frames, ((0, 0), (top, bottom), (left, right), (0, 0)), mode="edge")

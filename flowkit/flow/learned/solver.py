@@ -47,7 +47,7 @@ class LearnedFlow:
         self._name, self._method, self._network = name, method, network
         self._on_gpu = backend == CUDA
         self._lock = threading.Lock()
-        self._max_pairs = GPU_PAIRS if self._on_gpu else CPU_PAIRS
+        self._fitting_pairs: dict[tuple[int, int], int] = {}  # by size, after a batch did not fit
 
     def compute_batches(self, frames0: U8, frames1: U8) -> Iterator[F32]:
         """Compute the flow of pairs of frames, one batch after another.
@@ -100,7 +100,7 @@ class LearnedFlow:
                 )
             return crop_flow(flow, height, width, self._method.multiple)
         # Outside the except clause, so that the traceback no longer holds the tensors.
-        self._max_pairs = (len(frames0) + 1) // 2
+        self._fitting_pairs[height, width] = (len(frames0) + 1) // 2
         release_gpu_memory()
         return None
 
@@ -108,13 +108,12 @@ class LearnedFlow:
         """Return the number of pairs in a batch, at least 1."""
         rows, columns = self._round_up(height), self._round_up(width)
         pair_bytes = self._method.estimate_bytes(rows, columns)
-        if self._on_gpu:
-            return max(
-                1, min(self._max_pairs, int(MEMORY_SHARE * find_free_gpu_bytes()) // pair_bytes)
-            )
-        if pair_bytes > psutil.virtual_memory().available:
-            raise self._make_memory_error(height, width)
-        return self._max_pairs
+        if not self._on_gpu:
+            if pair_bytes > psutil.virtual_memory().available:
+                raise self._make_memory_error(height, width)
+            return CPU_PAIRS
+        pairs = min(GPU_PAIRS, int(MEMORY_SHARE * find_free_gpu_bytes()) // pair_bytes)
+        return max(1, min(pairs, self._fitting_pairs.get((height, width), pairs)))
 
     def _make_memory_error(self, height: int, width: int) -> DeviceMemoryError:
         rows, columns = self._round_up(height), self._round_up(width)
@@ -196,7 +195,8 @@ def learned_flow(
     network = load_learned_flow(method, found.path, found.digest, backend)
     if getattr(frames0, "ndim", 0) == 3:
         check_rgb_frames(frames0[None], frames1[None])
-        return next(network.compute_batches(frames0[None], frames1[None]))[0]
+        flow: F32 = next(network.compute_batches(frames0[None], frames1[None]))[0]
+        return flow
     check_rgb_frames(frames0, frames1)
     batches = list(network.compute_batches(frames0, frames1))
     return np.concatenate([np.empty((0, *frames0.shape[1:3], 2), np.float32), *batches])

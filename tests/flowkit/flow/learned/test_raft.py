@@ -84,6 +84,17 @@ def test_the_flow_of_the_large_network_is_that_of_torchvision(weight_files, fram
     np.testing.assert_allclose(flow, expected, atol=1e-3)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("variant", raft.VARIANTS)
+def test_a_gpu_computes_what_the_cpu_computes(weight_files, frames, variant):
+    flows = [
+        learned_flow(*frames, variant, weight_files[variant], backend)
+        for backend in ("torch-cpu", "torch-cuda")
+    ]
+    # Convolutions on GPUs round to TensorFloat-32, as PyTorch has it by default.
+    assert np.linalg.norm(flows[0] - flows[1], axis=-1).mean() < 0.1
+
+
 @pytest.mark.parametrize(("variant", "other"), [raft.VARIANTS, raft.VARIANTS[::-1]])
 def test_weights_of_the_other_variant_are_recognized(weight_files, variant, other):
     with pytest.raises(FlowError) as refusal:

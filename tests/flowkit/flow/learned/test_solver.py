@@ -1,6 +1,7 @@
 """Batches, memory, padding and refusals, with a method that needs no torchvision."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,23 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(reds, make_frames, gp
     failed = [size for size in sizes if size > fitting]
     assert sizes[: len(failed)] == failed  # later batches start from the size that fitted
     assert all(later <= (size + 1) // 2 for size, later in zip(failed, sizes[1:], strict=False))
+
+
+def test_smaller_frames_get_larger_batches_again(reds, make_frames, gpu):
+    gpu(1000)
+    sizes = []
+
+    def compute(network, frames0, frames1):
+        sizes.append((len(frames0), frames0.shape[1]))
+        if frames0.size > 4 * 48 * 24 * 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return METHODS["reds"].compute(network, frames0, frames1)
+
+    network = LearnedFlow("reds", replace(METHODS["reds"], compute=compute), 0.125, CUDA)
+    for height in (48, 16, 48):
+        frames = make_frames(8, height, 24)
+        check_reds(np.concatenate(list(network.compute_batches(frames, frames))), frames, frames)
+    assert sizes == [(8, 48), (4, 48), (4, 48), (8, 16), (4, 48), (4, 48)]
 
 
 def test_a_pair_that_does_not_fit_is_an_error_with_its_size(reds, make_frames, gpu, monkeypatch):
