@@ -75,7 +75,9 @@ def compute(network: Any, frames0: U8, frames1: U8) -> F32:
 
     device = next(network.parameters()).device
     with torch.inference_mode():
-        images = [normalize(torch.from_numpy(frames).to(device)) for frames in (frames0, frames1)]
+        # Copied, since PyTorch takes no arrays that are reversed, and warns of read-only ones.
+        copies = [np.array(frames, order="C") for frames in (frames0, frames1)]
+        images = [normalize(torch.from_numpy(frames).to(device)) for frames in copies]
         flow = network(*images)[-1]  # one field for each of the 12 refinements
         return np.ascontiguousarray(flow.permute(0, 2, 3, 1).cpu().numpy())
 

@@ -77,6 +77,15 @@ def test_the_flow_is_that_of_torchvision(weight_files, frames):
     np.testing.assert_allclose(flow, expected, atol=1e-3)
 
 
+def test_frames_may_be_read_only_and_reversed(weight_files, frames):
+    flow = learned_flow(frames[0][0], frames[1][0], "raft_small", weight_files["raft_small"])
+    reversed_frames = [np.ascontiguousarray(batch[0, :, ::-1])[:, ::-1] for batch in frames]
+    for frame in reversed_frames:
+        frame.flags.writeable = False
+    again = learned_flow(*reversed_frames, "raft_small", weight_files["raft_small"])
+    np.testing.assert_array_equal(again, flow)
+
+
 @pytest.mark.slow
 def test_the_flow_of_the_large_network_is_that_of_torchvision(weight_files, frames):
     flow = learned_flow(*frames, "raft_large", weight_files["raft_large"])

@@ -52,6 +52,8 @@ def test_a_named_file_must_exist(reds, tmp_path, monkeypatch):
     [
         (lambda path: path.write_text("not weights at all"), "is not a weight file"),
         (lambda path: path.write_bytes(b""), "is not a weight file"),
+        (lambda path: (torch.save(TENSORS, path), path.write_bytes(path.read_bytes()[:-200])),
+         "is not a weight file"),
         (lambda path: torch.save(TENSORS["b"], path), "holds no weights: .* got Tensor"),
         (lambda path: torch.save({}, path), "holds no weights: .* got nothing"),
         (lambda path: torch.save({"a": 1}, path), "holds no weights"),
