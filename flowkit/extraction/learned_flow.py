@@ -72,9 +72,11 @@ def choose_method(
             f"the flow of {printable_path(root)} was computed with another method (flow.method: "
             f"{stored.method} ≠ {name}): leave out --method {name}, or use another store"
         )
+    if name == TVL1 and flow.is_learned:  # the dataset's recipe has a learned method
+        params, grey = flow.tvl1 or PRESETS["paper"], FlowRecipe().grey
+        return replace(flow, method=TVL1, weights="", tvl1=params, grey=grey)
     if name == TVL1:
-        return replace(flow, method=TVL1, weights="", tvl1=flow.tvl1 or PRESETS["paper"],
-                       grey=FlowRecipe().grey) if flow.is_learned else flow  # fmt: skip
+        return flow
     found = choose_weights(name, weights_file)
     if stored is not None and stored.weights != found.digest:
         raise RecipeError(

@@ -140,14 +140,11 @@ def choose_backend(
         reason = ray.get(remote_function.remote(on_gpu), timeout=6 * CONNECT_SECONDS)
     except ray.exceptions.RayError as error:
         reason = shorten_ray_error(error)
+        # The option --backend is for TV-L1 only.
+        options = f"choose the backend with --backend {on_gpu} or --backend {on_cpu}"
         raise FlowkitError(
             f"no GPU node of the cluster could be checked for the {on_gpu} backend: {reason}; "
-            "repair the node"
-            + (
-                ", or choose the backend with --backend triton or --backend numba"
-                if on_gpu in BACKENDS
-                else ""
-            )
+            f"{options if on_gpu in BACKENDS else 'repair the node, or use a cluster without GPUs'}"
         ) from error
     if reason is None:
         return on_gpu
