@@ -11,6 +11,7 @@ from flowkit.errors import LockedError, UsageError
 from flowkit.interchange import export as exporting
 from flowkit.interchange.export import choose_ids, export, lock_folder
 from flowkit.interchange.file_names import encode_id
+from flowkit.interchange.formats.flow_conversion import FlowConversion
 from flowkit.store import rebuild_index
 from flowkit.store.format.jpeg import encode_rgb
 from flowkit.store.reader import Store
@@ -65,11 +66,11 @@ def test_their_loaders_read_it(make_store, tmp_path, format, start):
             assert abs(normalize(q) - video.flow(t)).mean() <= 1.5 * STEP
 
 
-def test_values_without_jpeg_are_within_half_a_step(make_store):
-    plan = exporting.ExportPlan(Store(make_store()), Path("out"), "denseflow", None, 95)
-    error = abs(plan.written_pixels[plan.conversion] - plan.stored_pixels)[1:]
+def test_values_without_jpeg_are_within_half_a_step():
+    tables = FlowConversion(20.0, 20.0)
+    error = abs(tables.written_pixels[tables.table] - tables.stored_pixels)[1:]
     assert error.max() <= STEP / 2 + 1e-5
-    assert plan.conversion[128] == 128
+    assert tables.table[128] == 128
 
 
 def test_another_bound_is_written(make_store, tmp_path):
