@@ -21,8 +21,8 @@ from typing import Any
 
 from flowkit.errors import LockedError, UsageError
 from flowkit.interchange.file_names import is_case_insensitive
-from flowkit.interchange.formats.registry import FORMATS
 from flowkit.interchange.formats.export_format import ExportOptions, Outcome
+from flowkit.interchange.formats.registry import FORMATS
 from flowkit.store.format.atomic import convert_disk_errors, write_atomic
 from flowkit.store.format.locks import try_lock
 from flowkit.store.reader import Store

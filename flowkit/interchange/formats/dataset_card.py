@@ -12,6 +12,7 @@ SIZES = (
     (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"),
     (10_000_000_000, "1B<n<10B"), (100_000_000_000, "10B<n<100B"),
+    (1_000_000_000_000, "100B<n<1T"),
 )  # fmt: skip
 """The size categories of the Hub, each with the number of rows that it stays below."""
 COLUMNS = {
@@ -65,7 +66,7 @@ def make_dataset_card(
 
 def choose_size_category(rows: int) -> str:
     """Choose the size category of the Hub for a number of rows."""
-    return next((name for limit, name in SIZES if rows < limit), "100B<n<1T")
+    return next((name for limit, name in SIZES if rows < limit), "n>1T")
 
 
 def list_configs(records: list[ShardRecord]) -> list[dict[str, Any]]:
@@ -111,14 +112,17 @@ def describe_splits(records: list[ShardRecord]) -> str:
 
 def describe_columns(columns: Iterable[str]) -> str:
     """Make the list of columns, with the way to load them."""
+    columns = list(columns)
+    has_labels = "label" in columns or "labels" in columns
+    labels = ", and labels with their times in seconds" if has_labels else ""
     lines = [f"- `{name}`: {COLUMNS[name]}" for name in columns]
     return "\n".join(
         [
             "## Columns", "",
             "The configuration `frames` has one row for each frame. The rows of a video follow "
             "each other in the order of time.", "", *lines, "",
-            "The configuration `videos` has one row for each video: its number of frames and flow "
-            "fields, frame rate, size, subsets, and labels with their times in seconds.", "",
+            "The configuration `videos` has one row for each video: numbers of frames and flow "
+            f"fields, frame rate, size, subsets{labels}.", "",
             "```python", "from datasets import load_dataset", "",
             'frames = load_dataset("path/of/this/folder", "frames", streaming=True)',
             'videos = load_dataset("path/of/this/folder", "videos")', "```", "",

@@ -74,10 +74,11 @@ class HuggingFace(ShardedFormat):
     @contextmanager
     def open_shard(self, path: Path) -> Iterator["FrameTableWriter"]:
         """Create a Parquet file."""
-        with pq.ParquetWriter(
-            path, self.schema, compression="none", use_dictionary=["id"], write_statistics=True
-        ) as file:
-            writer = FrameTableWriter(file, self.schema)
+        with (
+            path.open("wb") as file,  # so that an error of the disk is an OSError with its number
+            pq.ParquetWriter(file, self.schema, compression="none", use_dictionary=["id"]) as table,
+        ):
+            writer = FrameTableWriter(table, self.schema)
             yield writer
             writer.flush()
 
@@ -103,11 +104,11 @@ class FrameTableWriter:
     """Writes the frames of videos to a Parquet file.
 
     Args:
-        file: The file.
-        schema: Schema of its rows.
+        file: The ``pyarrow.parquet.ParquetWriter`` of the file.
+        schema: ``pyarrow.Schema`` of its rows.
     """
 
-    def __init__(self, file: pq.ParquetWriter, schema: pa.Schema) -> None:
+    def __init__(self, file: Any, schema: Any) -> None:
         self._file, self._schema = file, schema
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
@@ -172,7 +173,7 @@ def find_labels(labels: list[dict[str, Any]], time: int) -> list[int]:
     })  # fmt: skip
 
 
-def make_frame_schema(store: Store) -> pa.Schema:
+def make_frame_schema(store: Store) -> Any:
     """Make the schema of a table of frames, with the features in its metadata.
 
     Args:
@@ -184,7 +185,7 @@ def make_frame_schema(store: Store) -> pa.Schema:
     Raises:
         UsageError: If the store has no RGB and no flow.
     """
-    fields: dict[str, tuple[pa.DataType, Any]] = {
+    fields: dict[str, tuple[Any, Any]] = {
         "id": (pa.string(), make_value("string")),
         "frame": (pa.int32(), make_value("int32")),
         "time": (pa.int64(), make_value("int64")),
@@ -208,9 +209,7 @@ def make_frame_schema(store: Store) -> pa.Schema:
     return add_features(fields, describe_quantization(store))
 
 
-def add_features(
-    fields: dict[str, tuple[pa.DataType, Any]], quantization: dict[str, Any]
-) -> pa.Schema:
+def add_features(fields: dict[str, tuple[Any, Any]], quantization: dict[str, Any]) -> Any:
     """Make a schema whose metadata describes its features.
 
     Args:
@@ -232,7 +231,7 @@ def make_value(dtype: str) -> dict[str, str]:
     return {"dtype": dtype, "_type": "Value"}
 
 
-def read_class_names(schema: pa.Schema) -> tuple[str, ...]:
+def read_class_names(schema: Any) -> tuple[str, ...]:
     """Read the class names from the features of a schema; empty if it has no labels."""
     features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
     feature = features.get("label") or features.get("labels", {}).get("feature", {})
@@ -257,7 +256,7 @@ def write_video_table(path: Path, store: Store, records: list[ShardRecord]) -> N
     """
     class_label = {"names": list(store.classes), "_type": "ClassLabel"}
     seconds = make_value("float64")
-    fields: dict[str, tuple[pa.DataType, Any]] = {
+    fields: dict[str, tuple[Any, Any]] = {
         "id": (pa.string(), make_value("string")),
         "frames": (pa.int32(), make_value("int32")),
         "flow": (pa.int32(), make_value("int32")),

@@ -29,10 +29,10 @@ class Partitions:
 
     by_id: dict[str, str]
     """Name of the partition of each video, by id."""
-    by_subset: dict[str, tuple[str, ...]]
-    """Names of the partitions that a subset consists of, by the subset's name in files."""
-    subsets: dict[str, str]
-    """Name of each subset in the store, by its name in files."""
+    subsets: dict[str, tuple[str, ...]]
+    """Names in files of the subsets that a partition is in, by the name of the partition. Videos
+    that are in no subset count as a subset of the partition's name.
+    """
 
 
 def divide_videos(
@@ -54,9 +54,7 @@ def divide_videos(
     """
     names = name_subsets(store.subsets())
     memberships = {
-        id: tuple(
-            names[name] for name in sorted(store[id].subsets) if not chosen or name in chosen
-        )
+        id: tuple(names[name] for name in sorted(store[id].subsets) if not chosen or name in chosen)
         for id in ids
     }
     unassigned = UNASSIGNED if any(memberships.values()) else whole
@@ -69,14 +67,9 @@ def divide_videos(
             f"the videos are in {len(groups)} different combinations of subsets, and each needs "
             f"files of its own (at most {MAX_PARTITIONS}); export some subsets with --subset"
         )
-    by_subset: dict[str, list[str]] = {}
-    for members, partition in groups.items():
-        for subset in members or (unassigned,):
-            by_subset.setdefault(subset, []).append(partition)
     return Partitions(
         by_id={id: groups[members] for id, members in memberships.items()},
-        by_subset={subset: tuple(by_subset[subset]) for subset in sorted(by_subset)},
-        subsets={file_name: name for name, file_name in names.items()},
+        subsets={name: members or (name,) for members, name in groups.items()},
     )
 
 

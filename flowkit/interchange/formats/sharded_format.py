@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Event
 from typing import ClassVar, Protocol
 
 from flowkit.errors import CorruptError, UsageError
@@ -33,7 +34,7 @@ from flowkit.interchange.formats.shards import (
 )
 from flowkit.interchange.formats.stored_frames import (
     BatchChecker,
-    count_image_bytes,
+    count_bytes,
     digest_video,
 )
 from flowkit.store.format.atomic import convert_disk_errors, sync_folder
@@ -116,15 +117,20 @@ class ShardedFormat(ExportFormat):
                 yield id, f"it has no {names} to write, only {', '.join(streams)}"
         partitions = divide_videos(self.store, remaining, self.options.subsets, self.whole)
         videos = (
-            (id, partitions.by_id[id], count_image_bytes(self.store, self.store[id]))
+            (id, partitions.by_id[id], count_bytes(self.store, self.store[id], self.streams))
             for id in remaining
         )
         shards = plan_shards(videos, self.shard_bytes, self.records)
-        pool = ThreadPoolExecutor(self.options.workers)
+
+        def write_shard(shard: Shard) -> dict[str, Outcome]:
+            return self._write_shard(shard, partitions, stopped)
+
+        stopped, pool = Event(), ThreadPoolExecutor(self.options.workers)
         try:
-            for outcomes in pool.map(lambda shard: self._write_shard(shard, partitions), shards):
+            for outcomes in pool.map(write_shard, shards):
                 yield from outcomes.items()
         finally:
+            stopped.set()
             pool.shutdown(cancel_futures=True)
 
     def _remove_unrecorded_shards(self) -> None:
@@ -160,12 +166,15 @@ class ShardedFormat(ExportFormat):
             )
         return set(digests)
 
-    def _write_shard(self, shard: Shard, partitions: Partitions) -> dict[str, Outcome]:
+    def _write_shard(
+        self, shard: Shard, partitions: Partitions, stopped: Event
+    ) -> dict[str, Outcome]:
         """Write one shard.
 
         Args:
             shard: The shard.
             partitions: The partitions of the export.
+            stopped: Set when the export ends early; the shard is then dropped.
 
         Returns:
             Outcomes by id.
@@ -177,6 +186,8 @@ class ShardedFormat(ExportFormat):
             with convert_disk_errors(path):
                 with self.open_shard(temporary) as writer:
                     for id in shard.ids:
+                        if stopped.is_set():
+                            return {}
                         outcomes[id] = self._add_video(writer, self.store[id])
                 written = [id for id in shard.ids if isinstance(outcomes[id], Written)]
                 if written:
@@ -188,21 +199,25 @@ class ShardedFormat(ExportFormat):
         finally:
             temporary.unlink(missing_ok=True)
         if written:
-            videos = (self.store[id] for id in written)
-            record = ShardRecord(
-                name=shard.name,
-                subsets=tuple(
-                    name for name, parts in partitions.by_subset.items() if shard.partition in parts
-                ),
-                bytes=path.stat().st_size,
-                videos=tuple(
-                    (video.id, digest_video(video, self.store.classes), video.num_frames)
-                    for video in videos
-                ),
-            )
-            write_record(self.out, record)
-            self.records[shard.name] = record
+            self._record_shard(shard, partitions, path, written)
         return outcomes
+
+    def _record_shard(
+        self, shard: Shard, partitions: Partitions, path: Path, written: list[str]
+    ) -> None:
+        """Record a finished shard with the ids that were written to it."""
+        classes = self.store.classes
+        record = ShardRecord(
+            name=shard.name,
+            subsets=partitions.subsets[shard.partition],
+            bytes=path.stat().st_size,
+            videos=tuple(
+                (id, digest_video(self.store[id], classes), self.store[id].num_frames)
+                for id in written
+            ),
+        )
+        write_record(self.out, record)
+        self.records[shard.name] = record
 
     def _add_video(self, writer: ShardWriter, video: Video) -> Outcome:
         """Check the bytes of a video and write it."""

@@ -20,6 +20,8 @@ from flowkit.streams import STREAMS
 
 FRAMES_PER_READ = 64
 """Frames that are in memory at a time."""
+FLOAT_BYTES = 4
+"""Bytes of a value of an audio patch."""
 OPEN_SHARDS = 16
 """Shards that a checker keeps open."""
 
@@ -70,25 +72,33 @@ def list_frame_times(video: Video) -> list[int]:
     return [round(t * 1_000_000 / video.fps) for t in range(video.num_frames)]
 
 
-def count_image_bytes(store: Store, video: Video) -> int:
-    """Count the bytes of the images of a video without reading them.
+def count_bytes(store: Store, video: Video, streams: tuple[str, ...]) -> int:
+    """Count the bytes of a video without reading them.
 
     Args:
         store: Store that holds the video.
         video: The video.
+        streams: Names of the streams that count; those that the video does not have are ignored.
 
     Returns:
-        Bytes of its RGB and flow images; 0 if the headers of its shard are damaged.
+        Bytes of its images and patches; 0 if the headers of its shard are damaged.
     """
+    total, row = 0, store.find(video.id)
+    assert row is not None
     try:
-        return sum(
-            store.shards.locate(shard, batch, column.name)[1].values_bytes
-            for stream in ("rgb", "flow")
-            for shard, batch in list_batches(store, video, stream)
-            for column in STREAMS[stream].columns
-        )
+        for stream in streams:
+            size = STREAMS[stream].vector_size
+            if size is not None:
+                total += store.index.count(stream, row) * size * FLOAT_BYTES
+                continue
+            total += sum(
+                store.shards.locate(shard, batch, column.name)[1].values_bytes
+                for shard, batch in list_batches(store, video, stream)
+                for column in STREAMS[stream].columns
+            )
     except CorruptError:
         return 0
+    return total
 
 
 def list_batches(store: Store, video: Video, stream: str) -> list[tuple[int, int]]:

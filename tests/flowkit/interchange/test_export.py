@@ -7,11 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
+from flowkit.commands.options import EXPORT_FORMATS, IMAGE_FOLDERS
 from flowkit.errors import LockedError, UsageError
 from flowkit.interchange import export as exporting
 from flowkit.interchange.export import choose_ids, export, lock_folder
 from flowkit.interchange.file_names import encode_id
+from flowkit.interchange.folders import FORMATS as IMPORT_FORMATS
 from flowkit.interchange.formats.flow_conversion import FlowConversion
+from flowkit.interchange.formats.registry import FORMATS
 from flowkit.store import rebuild_index
 from flowkit.store.format.jpeg import encode_rgb
 from flowkit.store.reader import Store
@@ -208,6 +211,38 @@ def test_choices(make_store):
         export(store, Path("out"), "denseflow", ["b/ü #2"])
     with pytest.raises(UsageError, match="format"):
         export(store, Path("out"), "tsn")
+
+
+def test_shard_size_is_refused_where_there_are_no_shards(make_store, tmp_path):
+    with pytest.raises(UsageError, match="--shard-size means nothing to denseflow"):
+        export(make_store(), tmp_path / "out", "denseflow", shard_bytes=1)
+
+
+def test_a_file_that_is_no_record_is_not_overwritten(make_store, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/export.json").write_text("[1, 2]")
+    with pytest.raises(UsageError, match=r"export.json is not the record of an export"):
+        export(make_store(), tmp_path / "out", "webdataset")
+    assert (tmp_path / "out/export.json").read_text() == "[1, 2]"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_continues_and_keeps_to_its_folder(make_store, tmp_path, format):
+    root, out = make_store(("../../up", "/etc", "a")), tmp_path / "deep" / "out"
+    assert export(root, out, format, ["a"]).written == 1
+    report = export(root, out, format)
+    assert (report.written, report.skipped, report.failures) == (2, 1, {})
+    assert {path.name for path in (tmp_path / "deep").iterdir()} == {"out"}
+    with (out / "videos.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["id"] for row in csv.DictReader(file)} == {"../../up", "/etc", "a"}
+    other = next(name for name in FORMATS if name != format)
+    with pytest.raises(UsageError, match="was exported with another"):
+        export(root, out, other)
+
+
+def test_the_command_and_the_import_know_the_formats():
+    assert list(EXPORT_FORMATS.choices) == list(FORMATS)
+    assert list(IMAGE_FOLDERS.choices) == list(IMPORT_FORMATS)
 
 
 def test_a_folder_of_other_things_or_of_another_store_is_refused(make_store, tmp_path):
