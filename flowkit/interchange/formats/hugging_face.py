@@ -120,7 +120,7 @@ class FrameTableWriter:
         labels = describe_video(video, classes)["labels"]
         images = [name for name in ("rgb", "flow_x", "flow_y") if name in names]
         for frame, time in zip(read_frames(video), list_frame_times(video), strict=True):
-            row: dict[str, Any] = {"id": video.id, "frame": frame.index, "time": time}
+            row: dict[str, Any] = {"id": video.id, "frame": frame.t, "time": time}
             if "label" in names:
                 row["label"] = labels[0]["class"] if labels else None
             elif "labels" in names:

@@ -29,7 +29,7 @@ OPEN_SHARDS = 16
 class StoredFrame(NamedTuple):
     """One frame of a video, as it is in the store."""
 
-    index: int
+    t: int
     """Index of the frame in the video, from 0."""
     rgb: bytes | None
     """JPEG of the RGB frame; None if the video has no RGB."""

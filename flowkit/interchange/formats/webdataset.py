@@ -120,7 +120,7 @@ class TarWriter:
         for frame in read_frames(video):
             for field, data in zip(FIELDS, frame[1:], strict=True):
                 if data is not None:
-                    self._add_member(f"{key}.{field}.{frame.index:06d}.jpg", data)
+                    self._add_member(f"{key}.{field}.{frame.t:06d}.jpg", data)
 
     def finish(self) -> None:
         """Write the end of the archive: two empty blocks, and zeros up to a whole record."""

@@ -19,11 +19,11 @@ def test_frames_are_those_of_the_store(make_store, monkeypatch, streams, per_rea
     store = Store(make_store(("a", "b"), streams=streams))
     for id in store:
         video, frames = store[id], list(read_frames(store[id]))
-        assert [frame.index for frame in frames] == list(range(video.num_frames))
+        assert [frame.t for frame in frames] == list(range(video.num_frames))
         for frame in frames:
-            rgb = video.rgb_bytes(frame.index) if "rgb" in streams else None
-            has_flow = "flow" in streams and frame.index < video.num_flow
-            flow = video.flow_bytes(frame.index) if has_flow else (None, None)
+            rgb = video.rgb_bytes(frame.t) if "rgb" in streams else None
+            has_flow = "flow" in streams and frame.t < video.num_flow
+            flow = video.flow_bytes(frame.t) if has_flow else (None, None)
             assert (frame.rgb, frame.flow_x, frame.flow_y) == (rgb, *flow)
         written = sum(len(data) for frame in frames for data in frame[1:] if data is not None)
         assert count_bytes(store, video, ("rgb", "flow")) == written
