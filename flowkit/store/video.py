@@ -161,15 +161,6 @@ class Video:
         """Return the JPEG of RGB frame t."""
         return self._read("rgb", ("rgb",), t, 1)[0][0]
 
-    def rgb_jpegs(self, t: int, length: int) -> list[bytes]:
-        """Return the JPEGs of consecutive RGB frames, with one read.
-
-        Args:
-            t: First frame, from 0.
-            length: Number of frames.
-        """
-        return self._read("rgb", ("rgb",), t, length)[0]
-
     def flow_bytes(self, t: int) -> tuple[bytes, bytes]:
         """Return the grey JPEGs of the quantized x and y components of flow field t."""
         return self.flow_jpegs(t, 1)[0]

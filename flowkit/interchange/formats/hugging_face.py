@@ -78,7 +78,7 @@ class HuggingFace(ShardedFormat):
             path.open("wb") as file,  # so that an error of the disk is an OSError with its number
             pq.ParquetWriter(file, self.schema, compression="none", use_dictionary=["id"]) as table,
         ):
-            writer = FrameTableWriter(table, self.schema)
+            writer = FrameTableWriter(table, self.store, self.schema)
             yield writer
             writer.flush()
 
@@ -105,21 +105,23 @@ class FrameTableWriter:
 
     Args:
         file: The ``pyarrow.parquet.ParquetWriter`` of the file.
+        store: Store that holds the videos.
         schema: ``pyarrow.Schema`` of its rows.
     """
 
-    def __init__(self, file: Any, schema: Any) -> None:
-        self._file, self._schema = file, schema
+    def __init__(self, file: Any, store: Store, schema: Any) -> None:
+        self._file, self._store, self._schema = file, store, schema
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
 
     def add_video(self, video: Video) -> None:
         """Write the frames of one video."""
         names = self._schema.names
-        classes = read_class_names(self._schema)
-        labels = describe_video(video, classes)["labels"]
+        labels = describe_video(video, self._store.classes)["labels"]
         images = [name for name in ("rgb", "flow_x", "flow_y") if name in names]
-        for frame, time in zip(read_frames(video), list_frame_times(video), strict=True):
+        for frame, time in zip(
+            read_frames(self._store, video), list_frame_times(video), strict=True
+        ):
             row: dict[str, Any] = {"id": video.id, "frame": frame.t, "time": time}
             if "label" in names:
                 row["label"] = labels[0]["class"] if labels else None
@@ -229,13 +231,6 @@ def add_features(fields: dict[str, tuple[Any, Any]], quantization: dict[str, Any
 def make_value(dtype: str) -> dict[str, str]:
     """Describe a feature of plain values, such as ``int64``."""
     return {"dtype": dtype, "_type": "Value"}
-
-
-def read_class_names(schema: Any) -> tuple[str, ...]:
-    """Read the class names from the features of a schema; empty if it has no labels."""
-    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
-    feature = features.get("label") or features.get("labels", {}).get("feature", {})
-    return tuple(feature.get("names", ()))
 
 
 def has_single_labels(store: Store) -> bool:

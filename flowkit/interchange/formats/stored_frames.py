@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from flowkit.errors import CorruptError
 from flowkit.store.format.layout import read_message
 from flowkit.store.integrity.batches import check_batch
+from flowkit.store.index_view import Location
 from flowkit.store.reader import Store
 from flowkit.store.shard_reader import ShardReader
 from flowkit.store.video import Video
@@ -39,25 +40,52 @@ class StoredFrame(NamedTuple):
     """Grey JPEG of the y component of the same flow field."""
 
 
-def read_frames(video: Video) -> Iterator[StoredFrame]:
+def read_frames(store: Store, video: Video) -> Iterator[StoredFrame]:
     """Read the images of a video in the order of time.
 
     Args:
-        video: Video of a store, with RGB, flow or both.
+        store: Store that holds the video.
+        video: The video, with RGB, flow or both.
 
     Yields:
-        Its frames. The last one has no flow.
+        Its frames. Those without a partner, such as the last one, have no flow.
     """
-    has_rgb = "rgb" in video.streams
+    row = store.find(video.id)
+    assert row is not None
+    locations = {stream: store.index.locate(stream, row) for stream in ("rgb", "flow")}
     for start in range(0, video.num_frames, FRAMES_PER_READ):
         length = min(FRAMES_PER_READ, video.num_frames - start)
-        rgb: list[Any] = video.rgb_jpegs(start, length) if has_rgb else [None] * length
-        fields = max(0, min(length, video.num_flow - start))
-        flow: list[Any] = video.flow_jpegs(start, fields) if fields else []
-        flow += [(None, None)] * (length - fields)
-        for k in range(length):
-            x, y = flow[k]
-            yield StoredFrame(start + k, rgb[k] or None, x or None, y or None)
+        columns = [
+            column
+            for stream, location in locations.items()
+            for column in read_columns(store, stream, location, start, length)
+        ]
+        for k, (rgb, x, y) in enumerate(zip(*columns, strict=True)):
+            yield StoredFrame(start + k, rgb or None, x or None, y or None)
+
+
+def read_columns(
+    store: Store, stream: str, location: Location | None, start: int, length: int
+) -> list[list[bytes | None]]:
+    """Read consecutive rows of all columns of a stream of images.
+
+    Args:
+        store: Store that holds the video.
+        stream: Name of the stream.
+        location: Where the stream of the video is stored; None if the video does not have it.
+        start: First row, from 0.
+        length: Number of rows.
+
+    Returns:
+        ``length`` values for each column; None where there is no row, and empty where a row has no
+        image.
+    """
+    names = tuple(column.name for column in STREAMS[stream].columns)
+    rows = 0 if location is None else max(0, min(length, location[3] - start))
+    if location is None or not rows:
+        return [[None] * length for _ in names]
+    columns = store.shards.read_bytes(location, names, start, rows)
+    return [[*column, *[None] * (length - rows)] for column in columns]
 
 
 def list_frame_times(video: Video) -> list[int]:

@@ -7,7 +7,8 @@
 A shard holds the files of one video after another. WebDataset takes what is before the first dot of
 a name as the key of the sample, and the rest as the name of a field:
 
-    <key>.json                 id, counts, fps, size, labels, subsets, time of each frame in µs
+    <key>.json                 id, counts, fps, size, labels, subsets, time of each frame in µs,
+                               bound of the flow, and frames from one end of it to the other (step)
     <key>.cls                  class index, only of a video with exactly one class
     <key>.audio.npy            log-mel patches, (patches, 96, 64) float32, if the video has sound
     <key>.rgb.000000.jpg       RGB frame 0
@@ -98,15 +99,17 @@ class TarWriter:
     """
 
     def __init__(self, file: IO[bytes], store: Store) -> None:
-        self._file, self._classes, self._bound = file, store.classes, store.bound
+        self._file, self._store = file, store
         self._bytes = 0
 
     def add_video(self, video: Video) -> None:
         """Write the members of one video."""
         key = encode_key(video.id)
-        values = describe_video(video, self._classes) | {"times": list_frame_times(video)}
+        values = describe_video(video, self._store.classes) | {"times": list_frame_times(video)}
         if "flow" in video.streams:
-            values["bound"] = self._bound
+            flow = self._store.recipe.flow
+            assert flow is not None
+            values |= {"bound": flow.bound, "step": flow.step}
         self._add_member(f"{key}.json", json.dumps(values).encode())
         labels = {label["class"] for label in values["labels"]}
         if len(labels) == 1:
@@ -117,7 +120,7 @@ class TarWriter:
             self._add_member(f"{key}.audio.npy", buffer.getvalue())
         if "rgb" not in video.streams and "flow" not in video.streams:
             return
-        for frame in read_frames(video):
+        for frame in read_frames(self._store, video):
             for field, data in zip(FIELDS, frame[1:], strict=True):
                 if data is not None:
                     self._add_member(f"{key}.{field}.{frame.t:06d}.jpg", data)

@@ -9,6 +9,7 @@ from flowkit.interchange.formats.stored_frames import (
     list_frame_times,
     read_frames,
 )
+from flowkit.store import rebuild_index
 from flowkit.store.reader import Store
 
 
@@ -18,7 +19,8 @@ def test_frames_are_those_of_the_store(make_store, monkeypatch, streams, per_rea
     monkeypatch.setattr(stored_frames, "FRAMES_PER_READ", per_read)
     store = Store(make_store(("a", "b"), streams=streams))
     for id in store:
-        video, frames = store[id], list(read_frames(store[id]))
+        video = store[id]
+        frames = list(read_frames(store, video))
         assert [frame.t for frame in frames] == list(range(video.num_frames))
         for frame in frames:
             rgb = video.rgb_bytes(frame.t) if "rgb" in streams else None
@@ -27,6 +29,18 @@ def test_frames_are_those_of_the_store(make_store, monkeypatch, streams, per_rea
             assert (frame.rgb, frame.flow_x, frame.flow_y) == (rgb, *flow)
         written = sum(len(data) for frame in frames for data in frame[1:] if data is not None)
         assert count_bytes(store, video, ("rgb", "flow")) == written
+
+
+def test_flow_may_be_absent_at_any_frame(stores, make_root):
+    """Backward flow has no partner at the first frames."""
+    rows = stores.draw_rows(3, 5)
+    rows = [
+        (rgb, None, None) if t in (0, 1) else (rgb, b"x", b"y") for t, (rgb, *_) in enumerate(rows)
+    ]
+    root = make_root({"a": rows, "b": stores.draw_rows(4, 2)})
+    rebuild_index(root)
+    store = Store(root)
+    assert [frame[1:] for frame in read_frames(store, store["a"])] == rows
 
 
 def test_times_are_microseconds(make_store):
