@@ -74,9 +74,14 @@ class HuggingFace(ShardedFormat):
     @contextmanager
     def open_shard(self, path: Path) -> Iterator["FrameTableWriter"]:
         """Create a Parquet file."""
+        options = {
+            "compression": "none",  # JPEG images do not get smaller
+            "use_dictionary": ["id"],
+            "write_statistics": ["id", "frame", "time"],
+        }
         with (
             path.open("wb") as file,  # so that an error of the disk is an OSError with its number
-            pq.ParquetWriter(file, self.schema, compression="none", use_dictionary=["id"]) as table,
+            pq.ParquetWriter(file, self.schema, **options) as table,
         ):
             writer = FrameTableWriter(table, self.store, self.schema)
             yield writer

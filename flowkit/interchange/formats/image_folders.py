@@ -118,7 +118,7 @@ class ImageFolders(ExportFormat):
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         except (FlowkitError, ValueError) as problem:  # the JPEG decoder raises ValueError
-            shutil.rmtree(temporary)
+            shutil.rmtree(temporary, ignore_errors=True)
             return str(problem)
         mean, largest = error
         return Written(frames=video.num_frames, added_error_mean=mean, added_error_max=largest)

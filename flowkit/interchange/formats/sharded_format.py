@@ -194,7 +194,7 @@ class ShardedFormat(ExportFormat):
                     descriptor = os.open(temporary, os.O_RDONLY)
                     os.fsync(descriptor)
                     os.close(descriptor)
-                    temporary.rename(path)
+                    temporary.replace(path)
                     sync_folder(self.folder)
         finally:
             temporary.unlink(missing_ok=True)

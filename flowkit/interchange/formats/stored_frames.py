@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from flowkit.errors import CorruptError
 from flowkit.store.format.layout import read_message
-from flowkit.store.integrity.batches import check_batch
 from flowkit.store.index_view import Location
+from flowkit.store.integrity.batches import check_batch
 from flowkit.store.reader import Store
 from flowkit.store.shard_reader import ShardReader
 from flowkit.store.video import Video

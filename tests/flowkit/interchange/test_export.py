@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from flowkit.commands.options import EXPORT_FORMATS, IMAGE_FOLDERS
-from flowkit.errors import LockedError, UsageError
+from flowkit.errors import DiskFullError, LockedError, UsageError
 from flowkit.interchange import export as exporting
 from flowkit.interchange.export import choose_ids, export, lock_folder
 from flowkit.interchange.file_names import encode_id
@@ -211,6 +212,25 @@ def test_choices(make_store):
         export(store, Path("out"), "denseflow", ["b/ü #2"])
     with pytest.raises(UsageError, match="format"):
         export(store, Path("out"), "tsn")
+
+
+def test_a_full_disk_ends_the_export(make_store, tmp_path, monkeypatch):
+    root, out = make_store(IDS), tmp_path / "out"
+    write, written = Path.write_bytes, []
+
+    def fill(path, data):
+        written.append(path)
+        if len(written) > 20:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(DiskFullError, match="run the same command again"):
+        export(root, out, "denseflow")
+    monkeypatch.undo()
+    assert not list(out.glob(".part-*"))
+    report = export(root, out, "denseflow")
+    assert (report.written, report.skipped) == (2, 1)
 
 
 def test_shard_size_is_refused_where_there_are_no_shards(make_store, tmp_path):

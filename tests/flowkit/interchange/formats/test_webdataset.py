@@ -24,6 +24,7 @@ from flowkit.store import rebuild_index
 from flowkit.store.reader import Store
 from flowkit.store.writer import ShardWriter
 
+LISTS = ("videos.csv", "classes.txt", "shards.json")
 IDS = ("a", "b/ü #1", "c.d.mp4", "v_Archery_g01_c01", "..", "x" * 300 + ".avi")
 
 
@@ -156,6 +157,34 @@ def test_an_interrupted_export_ends_with_the_same_bytes(make_store, tmp_path, mo
     assert hash_files(out) == whole
     for name, stamp in finished.items():
         assert (out / name).stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("format", ["webdataset", "huggingface"])
+def test_after_a_kill_at_any_moment_nothing_half_written_counts(
+    make_store, tmp_path, monkeypatch, stores, format
+):
+    root, out = make_store(("a", "b", "c"), frames=3, width=16, height=16), tmp_path / "out"
+    suffix = {"webdataset": "*.tar", "huggingface": "*.parquet"}[format]
+    out.mkdir()
+
+    def work():
+        export(root, out, format, shard_bytes=1)
+
+    copies = list(stores.snapshots(monkeypatch, out, tmp_path / "copies", work))
+    whole = hash_files(out)
+    assert len(copies) > 20
+    for copy in copies:
+        # shards with their final name are complete, and the lists come after all of them
+        for path in copy.rglob(suffix):
+            name = path.relative_to(copy).as_posix()
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == whole[name]
+        if (copy / "videos.csv").exists():
+            assert whole.keys() - hash_files(copy).keys() <= {"README.md", *LISTS}
+        export(root, copy, format, shard_bytes=1)
+        left = hash_files(copy)
+        for found in (left, whole):
+            found.pop("README.md", None)  # the name of the folder is in it
+        assert left == whole, copy
 
 
 def test_a_missing_or_truncated_shard_is_written_again(make_store, tmp_path):
