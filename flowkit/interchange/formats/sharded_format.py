@@ -36,6 +36,7 @@ from flowkit.interchange.formats.stored_frames import (
     BatchChecker,
     count_bytes,
     digest_video,
+    list_frame_times,
 )
 from flowkit.store.format.atomic import convert_disk_errors, sync_folder
 from flowkit.store.reader import Store
@@ -220,10 +221,11 @@ class ShardedFormat(ExportFormat):
         self.records[shard.name] = record
 
     def _add_video(self, writer: ShardWriter, video: Video) -> Outcome:
-        """Check the bytes of a video and write it."""
+        """Check the bytes and the times of a video, and write it."""
         try:
             self._checker.check_video(video, self.streams)
-        except CorruptError as problem:
+            list_frame_times(video)
+        except (CorruptError, UsageError) as problem:
             return str(problem)
         writer.add_video(video)
         return Written(frames=video.num_frames)

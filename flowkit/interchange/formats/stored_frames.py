@@ -10,7 +10,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from flowkit.errors import CorruptError
+from flowkit.errors import CorruptError, UsageError
 from flowkit.store.format.layout import read_message
 from flowkit.store.index_view import Location
 from flowkit.store.integrity.batches import check_batch
@@ -95,8 +95,15 @@ def list_frame_times(video: Video) -> list[int]:
         video: Video of a store.
 
     Returns:
-        Microseconds from the first frame, one for each frame.
+        Microseconds from the first frame, one for each frame; empty for a video of sound alone.
+
+    Raises:
+        UsageError: The video has no frame rate.
     """
+    if not video.num_frames:
+        return []
+    if not video.fps > 0:
+        raise UsageError(f"video {video.id!r} has no frame rate; extract it again")
     return [round(t * 1_000_000 / video.fps) for t in range(video.num_frames)]
 
 

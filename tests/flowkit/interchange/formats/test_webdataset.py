@@ -238,6 +238,11 @@ def test_a_video_with_changed_bytes_is_listed_and_left_out(make_store, tmp_path,
     assert only.written == 0 and not list((tmp_path / "only").glob("*.tar"))
 
 
+def test_a_video_without_a_frame_rate_is_listed(make_store, tmp_path):
+    report = export(make_store(("a",), fps=0.0), tmp_path / "out", "webdataset")
+    assert report.failures == {"a": "video 'a' has no frame rate; extract it again"}
+
+
 @pytest.mark.parametrize("format", ["webdataset", "huggingface"])
 def test_a_full_disk_leaves_no_half_shard(make_store, tmp_path, format):
     root, out = make_store(("a", "b", "c"), frames=9, width=160, height=120), tmp_path / "out"
