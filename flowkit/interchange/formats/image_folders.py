@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
-from flowkit.errors import DiskFullError, FlowkitError
+from flowkit.errors import DiskFullError, FlowkitError, UsageError
 from flowkit.interchange.file_names import encode_id, find_case_collisions
 from flowkit.interchange.formats.export_format import ExportFormat, ExportOptions, Outcome, Written
 from flowkit.interchange.formats.flow_conversion import FlowConversion
@@ -63,6 +63,7 @@ class ImageFolders(ExportFormat):
         """Compute the tables and the settings."""
         super().__init__(store, out, options)
         self._refuse_options("shard_bytes")
+        self._check_flow_step()
         store_bound = store.recipe.flow.bound if store.recipe.flow is not None else 20.0
         bound = store_bound if options.bound is None else options.bound
         self.quality = QUALITY if options.quality is None else options.quality
@@ -78,6 +79,18 @@ class ImageFolders(ExportFormat):
             "flow_quality": self.quality,
             "names": "folders are percent-encoded ids; videos.csv lists both",
         }
+
+    def _check_flow_step(self) -> None:
+        """Raise a UsageError if flow leads to earlier frames: fields are numbered from the first
+        frame on, which has none then.
+        """
+        flow = self.store.recipe.flow
+        if flow is not None and flow.step < 0:
+            raise UsageError(
+                f"{self.name} holds flow to later frames only, and the flow of {self.store.path} "
+                f"leads from frame t to frame t{flow.step}; export it with --format webdataset or "
+                "huggingface"
+            )
 
     def find_case_collisions(self, ids: list[str]) -> list[tuple[str, ...]]:
         """Find ids whose folder names differ only by case."""

@@ -16,7 +16,8 @@ from flowkit.interchange.file_names import encode_id
 from flowkit.interchange.folders import FORMATS as IMPORT_FORMATS
 from flowkit.interchange.formats.flow_conversion import FlowConversion
 from flowkit.interchange.formats.registry import FORMATS
-from flowkit.store import rebuild_index
+from flowkit.recipe import FlowRecipe, Recipe
+from flowkit.store import create_or_open, rebuild_index
 from flowkit.store.format.jpeg import encode_rgb
 from flowkit.store.reader import Store
 
@@ -244,6 +245,16 @@ def test_a_file_that_is_no_record_is_not_overwritten(make_store, tmp_path):
     with pytest.raises(UsageError, match=r"export.json is not the record of an export"):
         export(make_store(), tmp_path / "out", "webdataset")
     assert (tmp_path / "out/export.json").read_text() == "[1, 2]"
+
+
+def test_backward_flow_needs_a_format_of_shards(tmp_path):
+    root = tmp_path / "store"
+    create_or_open(root, Recipe(flow=FlowRecipe(step=-2)))
+    rebuild_index(root)
+    for format in ("denseflow", "mmaction2"):
+        with pytest.raises(UsageError, match=f"{format} holds flow to later frames only.* t-2;"):
+            export(root, tmp_path / format, format)
+    assert export(root, tmp_path / "out", "webdataset").written == 0
 
 
 @pytest.mark.parametrize("format", FORMATS)
