@@ -16,13 +16,13 @@ from flowkit.path_text import argument_to_text
               help="Export only this video; can be given more than once.")  # fmt: skip
 @click.option("--subset", multiple=True, metavar="NAME", type=argument_to_text,
               help="Export only this subset; can be given more than once.")  # fmt: skip
-@click.option("--bound", type=float, help="Flow bound of the exported images in pixels. [default: "
-              "the store's] (denseflow and mmaction2)")  # fmt: skip
-@click.option("--quality", type=JPEG_QUALITY, help="JPEG quality of the flow images; RGB images "
-              "are copied unchanged. [default: 95] (denseflow and mmaction2)")  # fmt: skip
-@click.option("--shard-size", type=click.IntRange(1), metavar="MB", help="Size of a shard in MB: "
-              "when it is reached, the next shard begins. [default: 1000 for webdataset, 500 for "
-              "huggingface] (webdataset and huggingface)")  # fmt: skip
+@click.option("--bound", type=float, help="Flow bound of the images in pixels, for denseflow and "
+              "mmaction2. [default: the store's]")  # fmt: skip
+@click.option("--quality", type=JPEG_QUALITY, help="JPEG quality of the flow images, for denseflow "
+              "and mmaction2; RGB images are copied unchanged. [default: 95]")  # fmt: skip
+@click.option("--shard-size", type=click.IntRange(1), metavar="MB", help="Size at which a shard "
+              "ends and the next one begins, in MB. [default: 1000 for webdataset, 500 for "
+              "huggingface]")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
               help="Number of threads.")  # fmt: skip
 def export(

@@ -81,9 +81,7 @@ class ImageFolders(ExportFormat):
         }
 
     def _check_flow_step(self) -> None:
-        """Raise a UsageError if flow leads to earlier frames: fields are numbered from the first
-        frame on, which has none then.
-        """
+        """Raise a UsageError if flow leads to earlier frames, so that the first ones have none."""
         flow = self.store.recipe.flow
         if flow is not None and flow.step < 0:
             raise UsageError(

@@ -34,6 +34,10 @@ class Partitions:
     that are in no subset count as a subset of the partition's name.
     """
 
+    def find_subsets(self, id: str) -> tuple[str, ...] | None:
+        """Return the names in files of a video's subsets; None if it is not part of the export."""
+        return self.subsets[self.by_id[id]] if id in self.by_id else None
+
 
 def divide_videos(
     store: Store, ids: Iterable[str], chosen: tuple[str, ...], whole: str
@@ -44,7 +48,7 @@ def divide_videos(
         store: Store that holds the videos.
         ids: Ids of the videos.
         chosen: Names of the subsets that count; empty means all of them.
-        whole: Name of the only partition where no video is in a subset.
+        whole: Name of the only partition where the store has no subsets.
 
     Returns:
         The partitions.
@@ -57,7 +61,7 @@ def divide_videos(
         id: tuple(names[name] for name in sorted(store[id].subsets) if not chosen or name in chosen)
         for id in ids
     }
-    unassigned = UNASSIGNED if any(memberships.values()) else whole
+    unassigned = UNASSIGNED if names else whole
     groups = {
         members: name_partition(members) if members else unassigned
         for members in sorted(set(memberships.values()))

@@ -70,7 +70,7 @@ class ShardedFormat(ExportFormat):
     default_shard_bytes: ClassVar[int]
     """Bytes of images at which a shard is closed, where the options name none."""
     whole: ClassVar[str]
-    """Name of the only partition where no video is in a subset."""
+    """Name of the only partition where the store has no subsets."""
 
     def __init__(self, store: Store, out: Path, options: ExportOptions) -> None:
         """Compute the settings."""
@@ -80,10 +80,8 @@ class ShardedFormat(ExportFormat):
         self.folder = out / self.subfolder if self.subfolder else out
         self.records: dict[str, ShardRecord] = {}
         self._checker = BatchChecker(store)
-        has_subsets = bool(store.subsets())
         self.settings |= {
             "shard_bytes": self.shard_bytes,
-            "divided_by": sorted(options.subsets) or ("subsets" if has_subsets else "nothing"),
             "classes": list(store.classes),
             **describe_quantization(store),
         }
@@ -106,7 +104,8 @@ class ShardedFormat(ExportFormat):
             (self.out / RECORDS).mkdir(exist_ok=True)
         self.records = read_records(self.out, self.folder, self.suffix)
         self._remove_unrecorded_shards()
-        finished = self._check_finished_videos()
+        partitions = divide_videos(self.store, ids, self.options.subsets, self.whole)
+        finished = self._check_finished_videos(partitions)
         yield from ((id, None) for id in ids if id in finished)
         remaining = []
         for id in order_ids(id for id in ids if id not in finished):
@@ -116,7 +115,6 @@ class ShardedFormat(ExportFormat):
             else:
                 names = " or ".join(self.streams)
                 yield id, f"it has no {names} to write, only {', '.join(streams)}"
-        partitions = divide_videos(self.store, remaining, self.options.subsets, self.whole)
         videos = (
             (id, partitions.by_id[id], count_bytes(self.store, self.store[id], self.streams))
             for id in remaining
@@ -142,30 +140,42 @@ class ShardedFormat(ExportFormat):
             if match and match[1] not in self.records:
                 path.unlink()
 
-    def _check_finished_videos(self) -> set[str]:
+    def _check_finished_videos(self, partitions: Partitions) -> set[str]:
         """Check that the videos of finished shards are as they were exported.
 
+        Args:
+            partitions: The partitions of the videos of this run.
+
         Returns:
-            Their ids.
+            Ids of the finished videos, also of those that are not part of this run.
 
         Raises:
-            UsageError: If some have changed in the store, or their labels or subsets.
+            UsageError: If some have changed in the store, or their labels or subsets, or if this
+                run divides them in another way.
         """
-        digests = {
-            id: digest for record in self.records.values() for id, digest, _ in record.videos
-        }
-        classes = self.store.classes
-        changed = [
-            id
-            for id, digest in digests.items()
-            if id not in self.store or digest_video(self.store[id], classes) != digest
-        ]
+        finished, changed, moved = set(), set(), set()
+        for record in self.records.values():
+            for id, digest, _ in record.videos:
+                finished.add(id)
+                if id not in self.store or digest != self._digest_video(id):
+                    changed.add(id)
+                elif partitions.find_subsets(id) not in (None, record.subsets):
+                    moved.add(id)
         if changed:
             raise UsageError(
                 f"{len(changed)} videos (first: {min(changed)!r}) have other labels, subsets or "
                 f"frames than when they were exported to {self.out}; export to a new folder"
             )
-        return set(digests)
+        if moved:
+            raise UsageError(
+                f"{len(moved)} videos (first: {min(moved)!r}) are in several subsets, and were "
+                f"exported to {self.out} with another --subset; name all subsets at once, and "
+                "export to a new folder"
+            )
+        return finished
+
+    def _digest_video(self, id: str) -> str:
+        return digest_video(self.store[id], self.store.classes)
 
     def _write_shard(
         self, shard: Shard, partitions: Partitions, stopped: Event
@@ -207,15 +217,11 @@ class ShardedFormat(ExportFormat):
         self, shard: Shard, partitions: Partitions, path: Path, written: list[str]
     ) -> None:
         """Record a finished shard with the ids that were written to it."""
-        classes = self.store.classes
         record = ShardRecord(
             name=shard.name,
             subsets=partitions.subsets[shard.partition],
             bytes=path.stat().st_size,
-            videos=tuple(
-                (id, digest_video(self.store[id], classes), self.store[id].num_frames)
-                for id in written
-            ),
+            videos=tuple((id, self._digest_video(id), self.store[id].num_frames) for id in written),
         )
         write_record(self.out, record)
         self.records[shard.name] = record

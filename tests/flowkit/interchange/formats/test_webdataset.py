@@ -210,6 +210,22 @@ def test_new_videos_get_new_shards(make_store, tmp_path, read_videos):
     assert sorted(read_videos(out)) == sorted(IDS)
 
 
+def test_subsets_one_after_another(make_store, tmp_path, annotate):
+    root, out = make_store(("a", "b", "c")), tmp_path / "out"
+    subsets = {"a": ["train1", "test2"], "b": ["train1"], "c": ["val"]}
+    annotate(root, {id: ([], names) for id, names in subsets.items()})
+    export(root, out, "webdataset", ["c"], subsets=["val"])
+    export(root, out, "webdataset", ["a", "b"], subsets=["train1"])
+    assert [path.name for path in sorted(out.glob("*.tar"))] == [
+        "train1-000000.tar", "val-000000.tar",
+    ]  # fmt: skip
+    assert export(root, out, "webdataset", ["b", "c"]).skipped == 2
+    with pytest.raises(UsageError, match=r"1 videos \(first: 'a'\) are in several subsets"):
+        export(root, out, "webdataset", ["a"], subsets=["test2"])
+    with pytest.raises(UsageError, match="name all subsets at once"):
+        export(root, out, "webdataset")
+
+
 def test_changed_labels_need_a_new_folder(make_store, tmp_path, annotate):
     root, out = make_store(IDS), tmp_path / "out"
     classes = ("wave", "jump high")
