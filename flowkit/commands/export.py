@@ -1,11 +1,15 @@
 """Define `flowkit export`, which writes a store in the formats of other tools."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flowkit.commands.options import EXPORT_FORMATS, JPEG_QUALITY, PATH, store_argument
 from flowkit.path_text import argument_to_text
+
+if TYPE_CHECKING:
+    from flowkit.interchange.export import ExportReport
 
 
 @click.command()
@@ -66,6 +70,18 @@ def export(
             bound=bound, quality=quality, subsets=subset, workers=workers,
             shard_bytes=None if shard_size is None else shard_size * 1_000_000,
         )  # fmt: skip
+    print_report(report, format)
+    if report.failures:
+        raise SystemExit(1)
+
+
+def print_report(report: "ExportReport", format: str) -> None:
+    """Print the result of an export.
+
+    Args:
+        report: The report.
+        format: Name of the format.
+    """
     click.echo(
         f"{report.written} videos ({report.frames} frames) written, {report.skipped} already there"
     )
@@ -86,5 +102,3 @@ def export(
         )
     for id, reason in report.failures.items():
         click.echo(f"failed: {id}: {reason}", err=True)
-    if report.failures:
-        raise SystemExit(1)

@@ -21,7 +21,7 @@ from typing import Any
 
 from flowkit.errors import LockedError, UsageError
 from flowkit.interchange.file_names import is_case_insensitive
-from flowkit.interchange.formats.export_format import ExportOptions, Outcome
+from flowkit.interchange.formats.export_format import ExportFormat, ExportOptions, Outcome
 from flowkit.interchange.formats.registry import FORMATS
 from flowkit.store.format.atomic import convert_disk_errors, write_atomic
 from flowkit.store.format.locks import try_lock
@@ -118,15 +118,32 @@ def export(
     with lock_folder(target.out):
         check_case_collisions(target.out, report.case_collisions)
         check_settings(target.out, target.settings)
-        written_ids = []
-        for finished_videos, (id, outcome) in enumerate(target.write_videos(video_ids), 1):
-            record_outcome(report, id, outcome)
-            if not isinstance(outcome, str):
-                written_ids.append(id)
-            if progress is not None:
-                progress(finished_videos, len(video_ids))
-        report.unlabelled = target.write_lists(written_ids)
+        write_videos(target, video_ids, report, progress)
     return report
+
+
+def write_videos(
+    target: ExportFormat,
+    ids: list[str],
+    report: ExportReport,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Write videos and then the lists of the export.
+
+    Args:
+        target: The export.
+        ids: Ids of the videos.
+        report: Report to update.
+        progress: Called after each video with the number of finished videos and the total.
+    """
+    complete_ids = []
+    for finished_videos, (id, outcome) in enumerate(target.write_videos(ids), 1):
+        record_outcome(report, id, outcome)
+        if not isinstance(outcome, str):
+            complete_ids.append(id)
+        if progress is not None:
+            progress(finished_videos, len(ids))
+    report.unlabelled = target.write_lists(complete_ids)
 
 
 def choose_ids(

@@ -100,11 +100,11 @@ class ExportFormat(ABC):
         """
 
     @abstractmethod
-    def write_lists(self, written_ids: list[str]) -> int:
+    def write_lists(self, complete_ids: list[str]) -> int:
         """Write the lists and descriptions of all videos in the folder, also of earlier runs.
 
         Args:
-            written_ids: Ids of the videos that are complete after this run.
+            complete_ids: Ids of the videos that are complete after this run.
 
         Returns:
             The number of videos without labels.

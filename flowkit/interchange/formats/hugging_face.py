@@ -87,7 +87,7 @@ class HuggingFace(ShardedFormat):
             yield writer
             writer.flush()
 
-    def write_lists(self, written_ids: list[str]) -> int:
+    def write_lists(self, complete_ids: list[str]) -> int:
         """Write the tables of videos, the dataset card, ``videos.csv`` and ``classes.txt``."""
         records = sorted(self.records.values(), key=lambda record: record.name)
         partitions: dict[str, list[ShardRecord]] = {}

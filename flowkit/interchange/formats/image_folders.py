@@ -103,10 +103,10 @@ class ImageFolders(ExportFormat):
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def write_lists(self, written_ids: list[str]) -> int:
+    def write_lists(self, complete_ids: list[str]) -> int:
         """Write ``videos.csv``, ``classes.txt`` and, for mmaction2, annotation lists."""
         rows = {row["name"]: row for row in read_videos(self.out)}
-        rows |= {encode_id(id): describe_video(self.store[id]) for id in written_ids}
+        rows |= {encode_id(id): describe_video(self.store[id]) for id in complete_ids}
         return write_lists(self.store, self.out, rows, has_lists=self.has_lists)
 
     def _write_video(self, video: Video) -> Outcome:

@@ -75,7 +75,7 @@ class WebDataset(ShardedFormat):
             yield writer
             writer.finish()
 
-    def write_lists(self, written_ids: list[str]) -> int:
+    def write_lists(self, complete_ids: list[str]) -> int:
         """Write ``videos.csv``, ``classes.txt`` and ``shards.json``."""
         subsets: dict[str, dict[str, Any]] = {}
         for record in sorted(self.records.values(), key=lambda record: record.name):

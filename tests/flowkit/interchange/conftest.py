@@ -1,5 +1,6 @@
 """Stores of arbitrary bytes, as the tests of the store have them, and a reader of tar shards."""
 
+import hashlib
 import json
 import re
 import tarfile
@@ -76,3 +77,17 @@ def annotate_store(
 def annotate() -> Callable[..., None]:
     """:func:`annotate_store`."""
     return annotate_store
+
+
+@pytest.fixture(scope="session")
+def hash_files() -> Callable[[Path], dict[str, str]]:
+    """``hash_files(out)``: SHA-256 of all files of an export by path, without its lock."""
+
+    def hash_all(folder: Path) -> dict[str, str]:
+        return {
+            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != ".export.lock"
+        }
+
+    return hash_all
