@@ -91,6 +91,9 @@ def choose_recipe(
         )  # fmt: skip
         check_stored_size(flow, recipe.resize)
         recipe = replace(recipe, flow=flow)
+    elif common.flow is None and (overrides.method or overrides.flow_weights):
+        option = "--method" if overrides.method else "--flow-weights"
+        raise UsageError(f"{option} is for flow, and --streams names none: leave out one of them")
     if "audio" in streams:
         recipe = replace(recipe, audio=defaults.audio or AudioRecipe())
     return recipe

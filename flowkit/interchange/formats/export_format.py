@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -72,7 +72,8 @@ class ExportFormat(ABC):
             "format": self.name,
             "store_dataset": store.header.dataset,
             "store_created": store.header.created,
-            "store_recipe": store.recipe.to_dict(),
+            # No format holds features, so adding some to the store changes nothing.
+            "store_recipe": replace(store.recipe, features={}).to_dict(),
         }
 
     def find_case_collisions(self, ids: list[str]) -> list[tuple[str, ...]]:
