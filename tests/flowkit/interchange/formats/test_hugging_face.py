@@ -136,6 +136,14 @@ def test_a_label_applies_from_its_start_to_before_its_end(start, end, expected):
     assert find_labels([label, label], 500_000) == ([3] if expected else [])
 
 
+def test_a_label_with_an_end_alone_has_times(make_store, tmp_path, annotate):
+    root, out = make_store(("a", "b")), tmp_path / "out"
+    annotate(root, {"a": ([("wave", None, 0.06)], ["train"]), "b": ([("wave",)], ["train"])})
+    export(root, out, "huggingface")
+    rows = {(row["id"], row["frame"]): row for row in read_split(out, "frames", "train")}
+    assert [rows["a", t]["labels"] for t in range(3)] == [[0], [0], []]
+
+
 def test_a_store_without_labels_and_subsets(make_store, tmp_path):
     root, out = make_store(("a", "b"), annotated=False), tmp_path / "out"
     export(root, out, "huggingface")
