@@ -249,7 +249,7 @@ def choose_backend(options: Options, recipe: Recipe, log: Callable[[str], None])
         if options.backend != "auto":
             raise UsageError(
                 f"--backend {options.backend}: backends are those of TV-L1; expected no --backend "
-                f"with the method {recipe.flow.method}, which PyTorch computes on a GPU if it finds one"
+                f"with {recipe.flow.method}, which PyTorch computes on a GPU if it finds one"
             )
         is_cluster = options.workers != 0 and find_address(options.address)
         return "auto" if is_cluster else choose_device_backend()
