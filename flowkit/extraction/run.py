@@ -16,10 +16,12 @@ from rich.console import Console
 from flowkit.annotations import AnnotationTable, LocatedVideos, RejectedVideo
 from flowkit.errors import RecipeError
 from flowkit.extraction.actors import uses_gpu
+from flowkit.extraction.frame_rates import FrameRates, has_other_rate
 from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.extraction.options import Options
-from flowkit.extraction.plan import Plan, belongs, has_changed, make_plan
+from flowkit.extraction.plan import Plan, belongs, make_plan
 from flowkit.extraction.ray_cluster import find_address
+from flowkit.extraction.source import has_changed, measure_source
 from flowkit.extraction.store_run import PlannedWork, StoreRun
 from flowkit.extraction.summary import Summary, format_bytes
 from flowkit.extraction.tasks import ExtractionTask, Outcome
@@ -114,6 +116,7 @@ class ExtractionRun(StoreRun):
             limit=options.limit,
             update=options.update,
             retry_failed=options.retry_failed,
+            frame_rates=FrameRates(self.root, options.frame_rate),
         )
         self.tasks = {task.id: task for task in plan.tasks}
         if not summary.backend and any("flow" in task.streams for task in plan.tasks):
@@ -179,8 +182,7 @@ class ExtractionRun(StoreRun):
         """See `StoreRun`."""
         source = self.tasks[outcome.id].source
         try:
-            now = source.stat()
-            size, mtime_ns = now.st_size, now.st_mtime_ns
+            size, mtime_ns = measure_source(source)
         except OSError:
             size = mtime_ns = 0
         return Failure(
@@ -207,9 +209,15 @@ class ExtractionRun(StoreRun):
     def is_committed(self, store: Store, id: str) -> bool:
         """See `StoreRun`."""
         task, row = self.tasks[id], store.find(id)
-        if row is None or (task.supersedes and has_changed(task.source, store[row])):
+        if row is None:
             return False
-        return set(task.streams) <= set(store[row].streams)
+        video, rate = store[row], task.frame_rate
+        if task.supersedes and (
+            has_changed(task.source, video.fingerprint)
+            or (rate is not None and has_other_rate(rate, video, self.recipe))
+        ):
+            return False
+        return set(task.streams) <= set(video.streams)
 
     def summarize(self, committed: int) -> None:
         """See `StoreRun`."""

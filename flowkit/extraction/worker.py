@@ -26,7 +26,12 @@ from flowkit.extraction.frame_rows import FrameRows, Stopped
 from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.internal_errors import check_disk, fail_internally, is_about
 from flowkit.extraction.prefetch import Prefetcher
-from flowkit.extraction.source import check_unchanged, fingerprint_source
+from flowkit.extraction.readers import open_reader
+from flowkit.extraction.source import (
+    check_may_have_sound,
+    check_unchanged,
+    fingerprint_source,
+)
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import ExtractionTask, Outcome, Seconds, WorkerSettings
 from flowkit.flow import tvl1_video_quantized
@@ -132,7 +137,8 @@ class Worker:
         self._writers.clear()
 
     def _extract(self, task: ExtractionTask) -> Outcome:
-        fingerprint = fingerprint_source(task.source)
+        stored = task.stored
+        fingerprint = stored.fingerprint if stored else fingerprint_source(task.source)
         outcome = Outcome(id=task.id, status="done")
         if set(task.streams) & {"rgb", "flow"}:
             outcome = self._extract_frames(task, fingerprint)
@@ -144,7 +150,7 @@ class Worker:
         setup, timer = self.setup, StageTimer(self._gpu_timer)
         writer = self._open_writer("frames")
         rows = FrameRows(setup, task.streams, timer, self._report_progress, self._stop)
-        with setup.open_video(task.source, setup.recipe.resize, setup.recipe.fps) as reader:
+        with open_reader(task, setup.root, setup.recipe, setup.open_video) as reader:
             writer.begin(task.id)
             frames = written = 0
             with Prefetcher(rows.read_chunks(reader)) as chunks:
@@ -157,7 +163,8 @@ class Worker:
             spent.decode, spent.wait = chunks.working, chunks.waiting
             warnings = tuple(reader.warnings)
             self._check_count(task, frames, warnings)
-            check_unchanged(task.source, fingerprint)
+            if task.stored is None:
+                check_unchanged(task.source, fingerprint)
             with timer.enter_stage("write"):
                 meta = self._make_meta(
                     task,
@@ -213,6 +220,7 @@ class Worker:
         warnings: tuple[str, ...]
         try:
             with self._gpu_timer.enter_stage("audio"):
+                check_may_have_sound(task.source)
                 audio = log_mel_patches(task.source, recipe)
             patches, warnings = audio.patches, tuple(audio.warnings)
         except VideoError as error:
@@ -271,7 +279,7 @@ class Worker:
         }
         return VideoMeta(
             id=task.id,
-            source=printable_path(task.source),
+            source=task.stored.source if task.stored else printable_path(task.source),
             fingerprint=fingerprint,
             provenance=provenance,
             supersedes=task.supersedes,
