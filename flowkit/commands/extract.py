@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 @variant_option
 @click.option("--videos", metavar="DIR", type=PATH,
               help="Extract the videos of a folder with one folder per class.")  # fmt: skip
+@click.option("--frames", metavar="DIR", type=PATH, help="The same for videos that are folders of "
+              "images: every folder below DIR with images in it is one.")  # fmt: skip
+@click.option("--from-store", metavar="S", type=PATH, help="Compute the flow of videos whose RGB "
+              "is in store S from these frames, and add it to S.")  # fmt: skip
 @catalog_option
 @click.option("--subset", metavar="NAME", type=argument_to_text,
               help="Extract only videos of this subset, such as val.")  # fmt: skip
@@ -40,6 +44,9 @@ if TYPE_CHECKING:
 @click.option("--no-resize", is_flag=True, help="Keep the size of each video.")
 @click.option("--fps", type=float,
               help="Resample videos to this frame rate. [default: keep every frame]")  # fmt: skip
+@click.option("--frame-rate", metavar="N", type=float, help="Frames per second of folders of "
+              "images, where the labels have no column fps. [default: 25, with a warning]",
+              )  # fmt: skip
 @click.option("--preset", type=click.Choice(list(PRESETS)),
               help="Optical-flow preset: paper (as in the papers), accurate (also finds large "
                    "motion) or fast (for machines without a GPU). [default: paper]")  # fmt: skip
@@ -51,6 +58,8 @@ if TYPE_CHECKING:
               help="JPEG quality of the flow images. [default: 95]")  # fmt: skip
 @click.option("--subsampling", type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]),
               help="Chroma subsampling of the RGB JPEGs. [default: 4:2:0]")  # fmt: skip
+@click.option("--keep-jpegs", is_flag=True, help="Store the JPEG files of folders of images as "
+              "they are, where they need no resize and have at most --rgb-quality.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(0),
               help="Videos to extract at once, one core each [default: all cores]. 0 works in this "
               "process without Ray: one video at a time, or one per core if a GPU computes the "
@@ -80,6 +89,8 @@ def extract(
     dataset: str | None,
     variant: str | None,
     videos: Path | None,
+    frames: Path | None,
+    from_store: Path | None,
     catalog: Path | None,
     subset: str | None,
     store: Path | None,
@@ -98,12 +109,19 @@ def extract(
     flowkit extract --dataset ucf101
     flowkit extract --videos my_videos/ --store S
     flowkit extract a.mp4 b.avi --store S --audio
+    flowkit extract --frames my_frames/ --frame-rate 12 --store S
+    flowkit extract --from-store S --streams flow
     """
     from flowkit.commands.sources import choose_sources
     from flowkit.extraction import Options, RecipeOverrides, choose_recipe, parse_part
     from flowkit.extraction import extract as extract_videos
+    from flowkit.extraction import extract_stored_flow
 
-    sources = choose_sources(files, dataset, variant, videos, catalog, subset, store)
+    sources = choose_sources(
+        files, dataset, variant, videos, catalog, subset, store, frames, from_store
+    )
+    if from_store is not None and streams is None:
+        streams = "flow"
     chosen_streams = choose_streams(streams, audio, sources.recipe)
     options = Options(
         streams=chosen_streams,
@@ -111,12 +129,17 @@ def extract(
         **{name: other_options[name] for name in RUN_OPTIONS},
     )
     recipe_options = {name: other_options[name] for name in other_options.keys() - RUN_OPTIONS}
-    overrides = RecipeOverrides(upsize=upscale or upsize, **recipe_options)
+    overrides = RecipeOverrides(
+        upsize=upscale or upsize, from_store=from_store is not None, **recipe_options
+    )
     recipe = choose_recipe(sources.store_path, chosen_streams, overrides, sources.recipe)
-    summary = extract_videos(
-        sources.videos, sources.store_path, recipe, options,
-        table=sources.table, dataset=sources.dataset,
-    )  # fmt: skip
+    if from_store is not None:
+        summary = extract_stored_flow(sources.videos, from_store, recipe, options)
+    else:
+        summary = extract_videos(
+            sources.videos, sources.store_path, recipe, options,
+            table=sources.table, dataset=sources.dataset,
+        )  # fmt: skip
     context.exit(report_summary(summary, strict, as_json))
 
 
@@ -180,7 +203,7 @@ def choose_streams(
 
 RUN_OPTIONS = frozenset(
     {
-        "workers", "backend", "limit", "address", "update", "retry_failed",
+        "workers", "backend", "limit", "address", "update", "retry_failed", "frame_rate",
         "min_frames", "stall_seconds", "roll_seconds",
     }
 )  # fmt: skip

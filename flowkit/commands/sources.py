@@ -1,4 +1,4 @@
-"""Choose what `flowkit extract` extracts: a dataset, a folder of classes, or single files."""
+"""Choose what `flowkit extract` extracts: a dataset, a folder of classes, files, or a store."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from flowkit.annotations import AnnotationTable, LocatedVideos, explicit_files, folder
 from flowkit.catalog import find_dataset, load_catalog
 from flowkit.errors import UsageError
+from flowkit.frame_files import holds_images
 from flowkit.recipe import Recipe
 
 
@@ -33,17 +34,22 @@ def choose_sources(
     catalog: Path | None,
     subset: str | None,
     store: Path | None,
+    frames: Path | None = None,
+    from_store: Path | None = None,
 ) -> Sources:
     """Find the videos that the options of `flowkit extract` name.
 
     Args:
-        files: Video files.
-        dataset: Value of --dataset. Exactly one of files, --dataset and --videos must be given.
+        files: Video files and folders. Exactly one of these, --dataset, --videos, --frames and
+            --from-store must be given.
+        dataset: Value of --dataset.
         variant: Value of --variant.
         videos: Value of --videos.
         catalog: Value of --catalog.
         subset: Value of --subset.
         store: Value of --store. Default: a folder in ``stores`` with the name of the dataset.
+        frames: Value of --frames.
+        from_store: Value of --from-store.
 
     Returns:
         The videos.
@@ -51,11 +57,12 @@ def choose_sources(
     Raises:
         UsageError: If options are missing or exclude each other, or the subset is unknown.
     """
-    is_given = [bool(files), dataset is not None, videos is not None]
+    is_given = [bool(files), *(o is not None for o in (dataset, videos, frames, from_store))]
     if sum(is_given) != 1:
         actual = "several of them" if sum(is_given) else "none"
         raise UsageError(
-            f"name what to extract: --dataset NAME, --videos DIR, or files; got {actual}"
+            "name what to extract: --dataset NAME, --videos DIR, --frames DIR, --from-store S, or "
+            f"files; got {actual}"
         )
     if dataset is None and (variant is not None or catalog is not None):
         raise UsageError(
@@ -71,18 +78,61 @@ def choose_sources(
             dataset=entry.full_name,
             recipe=entry.recipe,
         )
-    elif videos is not None:
-        if not videos.is_dir():
-            raise UsageError(f"--videos expects a folder with one folder per class, got {videos}")
-        table, located = folder.scan_folder(videos)
-        sources = Sources(
-            videos=located, table=table, store_path=store or Path("stores") / videos.resolve().name
-        )
+    elif videos is not None or frames is not None:
+        sources = scan_sources(videos, frames, store)
+    elif from_store is not None:
+        sources = choose_stored_videos(from_store, store)
     else:
         if store is None:
             raise UsageError("single files need --store DIR, the store to create or to extend")
         sources = Sources(videos=explicit_files(files), store_path=store)
     return sources if subset is None else select_subset(sources, subset)
+
+
+def scan_sources(videos: Path | None, frames: Path | None, store: Path | None) -> Sources:
+    """Find the videos below the folder of --videos or --frames.
+
+    Args:
+        videos: Value of --videos.
+        frames: Value of --frames, if --videos is not given.
+        store: Value of --store.
+
+    Raises:
+        UsageError: If there is no such folder, or it is itself the folder of the frames.
+    """
+    root, option = (videos, "--videos") if videos is not None else (frames, "--frames")
+    if root is None or not root.is_dir():
+        raise UsageError(f"{option} expects a folder with one folder per class, got {root}")
+    table, located = folder.scan_folder(root, frames_only=frames is not None)
+    if not (located.sources or located.rejected) and holds_images(root):
+        raise UsageError(
+            f"{root} holds the images of one video, and {option} expects the folder above it; "
+            f"to extract only this video: flowkit extract {root} --store S"
+        )
+    store_path = store or Path("stores") / root.resolve().name
+    return Sources(videos=located, table=table, store_path=store_path)
+
+
+def choose_stored_videos(from_store: Path, store: Path | None) -> Sources:
+    """List the videos of a store as sources, to compute their flow from stored RGB.
+
+    Args:
+        from_store: Value of --from-store.
+        store: Value of --store.
+
+    Raises:
+        UsageError: If --store names another store.
+    """
+    from flowkit.extraction import locate_stored_videos
+    from flowkit.store.annotations import read_annotations
+
+    if store is not None and store.resolve() != from_store.resolve():
+        raise UsageError(
+            "--from-store adds flow to the store that has the RGB; leave out --store, or copy the "
+            "store first"
+        )
+    located = locate_stored_videos(from_store)
+    return Sources(videos=located, table=read_annotations(from_store), store_path=from_store)
 
 
 def select_subset(sources: Sources, subset: str) -> Sources:

@@ -1,7 +1,7 @@
 """Plan a run: which videos of a dataset are extracted now, and why the others are not."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,15 +90,31 @@ def make_plan(
             frames = None if video is None else video.num_frames or None
             tasks.append(make_task(source, missing_streams, rate.value, frames=frames))
     check_resampling(tasks, store.recipe)
-    within_limit = sorted(tasks, key=lambda task: task.id)[:limit]
+    within_limit = arrange_tasks(tasks, limit)
     return Plan(
-        # The largest first, so that no worker still has a long video when all others are done.
-        tasks=tuple(sorted(within_limit, key=lambda task: (-task.weight, task.id))),
+        tasks=within_limit,
         done=tuple(done),
         changed=tuple(changed),
         quarantined=tuple(quarantined),
         beyond=len(tasks) - len(within_limit),
     )
+
+
+def arrange_tasks(
+    tasks: Iterable[ExtractionTask], limit: int | None
+) -> tuple[ExtractionTask, ...]:
+    """Choose the tasks of a run and their order.
+
+    Args:
+        tasks: All tasks.
+        limit: Largest number of tasks, those with the first ids, or None for all.
+
+    Returns:
+        The tasks, the largest first, so that no worker still has a long video when all others are
+        done.
+    """
+    within_limit = sorted(tasks, key=lambda task: task.id)[:limit]
+    return tuple(sorted(within_limit, key=lambda task: (-task.weight, task.id)))
 
 
 def belongs(id: str, part: tuple[int, int]) -> bool:

@@ -107,17 +107,7 @@ class ExtractionRun(StoreRun):
         """See `StoreRun`."""
         options, summary = self.options, self.summary
         failures = read_failures(self.root)
-        plan = make_plan(
-            self.located.sources,
-            store,
-            failures,
-            options.streams,
-            part=options.part,
-            limit=options.limit,
-            update=options.update,
-            retry_failed=options.retry_failed,
-            frame_rates=FrameRates(self.root, options.frame_rate),
-        )
+        plan = self.plan_tasks(store, failures)
         self.tasks = {task.id: task for task in plan.tasks}
         if not summary.backend and any("flow" in task.streams for task in plan.tasks):
             check_flow_recomputable(self.recipe, self.root)
@@ -137,6 +127,26 @@ class ExtractionRun(StoreRun):
             open_video=options.open_video,
         )
         return PlannedWork(plan.tasks, setup, {task.id: task.weight for task in plan.tasks})
+
+    def plan_tasks(self, store: Store, failures: Mapping[str, Failure]) -> Plan:
+        """Decide which videos are extracted.
+
+        Args:
+            store: The open store.
+            failures: Earlier failures by video id.
+        """
+        options = self.options
+        return make_plan(
+            self.located.sources,
+            store,
+            failures,
+            options.streams,
+            part=options.part,
+            limit=options.limit,
+            update=options.update,
+            retry_failed=options.retry_failed,
+            frame_rates=FrameRates(self.root, options.frame_rate),
+        )
 
     def _add_left_out_videos(self, plan: Plan) -> None:
         """Add the videos that the plan leaves out to the summary."""
