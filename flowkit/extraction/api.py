@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flowkit.annotations import AnnotationTable, LocatedVideos, explicit_files, folder
+from flowkit.annotations.video_files import is_frame_folder
 from flowkit.errors import UsageError
 from flowkit.extraction.options import Options
 from flowkit.extraction.recipe_overrides import RecipeOverrides, choose_recipe
@@ -28,6 +29,8 @@ def extract(
     short_side: int | None = None,
     keep_size: bool = False,
     fps: float | None = None,
+    frame_rate: float | None = None,
+    keep_jpegs: bool = False,
     workers: int | None = None,
     backend: str = "auto",
     update: bool = False,
@@ -37,7 +40,8 @@ def extract(
     """Extract videos into a frame store; call it again to continue after an interruption.
 
     Args:
-        videos: A folder with one folder per class, whose names are labels; or files, or folders.
+        videos: A folder with one folder per class, whose names are labels; or files, or folders. A
+            folder of images is a video too.
         store: Folder of the store, created if missing. Settings that are
             not given are read from an existing store.
         streams: Any of "rgb", "flow" and "audio".
@@ -47,6 +51,8 @@ def extract(
         short_side: Length in pixels that the shorter side is resized to, instead of `size`.
         keep_size: Store frames in the size that each video has.
         fps: Frame rate to resample to. Default: every frame.
+        frame_rate: Frame rate of folders of images. Default: 25, with a warning.
+        keep_jpegs: Store the JPEG files of folders of images as they are where that is possible.
         workers: Videos to extract at once. None: one per core; 0: this process, without Ray.
         backend: Flow backend: a key of `flowkit.flow.BACKENDS`, or "auto".
         update: Extract videos again whose file has changed.
@@ -69,11 +75,11 @@ def extract(
     located, table = locate_videos(videos)
     overrides = RecipeOverrides(
         size=f"{size[0]}x{size[1]}" if size else None, short_side=short_side,
-        no_resize=keep_size, fps=fps, preset=preset, bound=bound,
+        no_resize=keep_size, fps=fps, preset=preset, bound=bound, keep_jpegs=keep_jpegs,
     )  # fmt: skip
     options = Options(
         streams=tuple(streams), workers=workers, backend=backend, update=update,
-        retry_failed=retry_failed,
+        retry_failed=retry_failed, frame_rate=frame_rate,
     )  # fmt: skip
     root, console = Path(store), Console(stderr=True, quiet=not progress)
     recipe = choose_recipe(root, options.streams, overrides)
@@ -90,7 +96,7 @@ def locate_videos(
     """
     if isinstance(videos, str | os.PathLike):
         path = Path(videos)
-        if path.is_dir():
+        if path.is_dir() and not is_frame_folder(path):
             table, located = folder.scan_folder(path)
             return located, table
         videos = [path]

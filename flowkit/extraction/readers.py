@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from flowkit.decode import FrameFolderReader, FrameReader, VideoFrame
+from flowkit.decode.frame_folder import DEFAULT_FRAME_RATE
 from flowkit.errors import CorruptError, VideoError
 from flowkit.extraction.tasks import ExtractionTask
 from flowkit.recipe import Recipe, RGBRecipe
@@ -84,7 +85,7 @@ class StoredRGBReader:
                     f"stored RGB frame {t} is {width}×{height}, the video {self.width}×"
                     f"{self.height}; extract or import the video again",
                 )
-            yield VideoFrame(pixels, round(t * 10**6 / self.frame_rate))
+            yield VideoFrame(pixels, round(t * 10**6 / (self.frame_rate or DEFAULT_FRAME_RATE)))
 
     def __enter__(self) -> Self:
         """Return the reader itself."""
