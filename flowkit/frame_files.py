@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from flowkit.errors import VideoError
-from flowkit.path_text import path_to_text, printable_path
+from flowkit.path_text import printable_path
 
 IMAGE_FORMATS = {
     ".jpg": "JPEG",
@@ -91,36 +91,32 @@ def order_frames(names: Sequence[str], label: str) -> list[str]:
             have the same) or ``gap`` (numbers are missing).
     """
     check_formats(names, label)
-    parts = {name: DIGITS.split(path_to_text(name).rpartition(".")[0]) for name in sorted(names)}
-    first = min(parts)
-    # Of the parts of a name, those at odd places are numbers.
-    places = range(1, len(parts[first]), 2)
-    for name in parts:
-        if parts[name][::2] != parts[first][::2]:
+    first = min(names)
+    texts = DIGITS.split(first.rpartition(".")[0])[::2]
+    pattern = re.compile("([0-9]+)".join(map(re.escape, texts)) + r"\.[^.]*")
+    numbers: dict[str, tuple[int, ...]] = {}
+    for name in names:
+        match = pattern.fullmatch(name)
+        if match is None:
             raise make_numbering_error(label, [first, name], "are not of one series")
-    numbers = {name: tuple(int(parts[name][place]) for place in places) for name in parts}
-    columns = list(zip(*numbers.values(), strict=True))
-    varying = [place for place, column in enumerate(columns) if len(set(column)) > 1]
-    if len(varying) > 1:
-        # Two that differ in the first place, and one that differs from them in another.
-        other = next(n for n in numbers if numbers[n][varying[0]] != numbers[first][varying[0]])
-        raise make_numbering_error(
-            label, [first, other], f"and others differ in {len(varying)} numbers"
-        )
-    if len(names) > 1 and not varying:
-        raise make_numbering_error(label, list(parts)[:2], "have the same number")
-    if not varying:
-        return list(names)
-    by_number = sorted(parts, key=lambda name: numbers[name][varying[0]])
-    check_gaps([(numbers[name][varying[0]], name) for name in by_number], label)
-    return by_number
+        numbers[name] = tuple(map(int, match.groups()))
+    if len(numbers) == 1:
+        return [first]
+    varying = [place for place, values in enumerate(zip(*numbers.values(), strict=True))
+               if len(set(values)) > 1]  # fmt: skip
+    if len(varying) != 1:
+        other = next(name for name in sorted(numbers) if name != first)
+        problem = f"differ in {len(varying)} numbers" if varying else "have the same number"
+        raise make_numbering_error(label, [first, other], problem)
+    by_number = sorted((values[varying[0]], name) for name, values in numbers.items())
+    check_gaps(by_number, label)
+    return [name for _, name in by_number]
 
 
 def check_formats(names: Iterable[str], label: str) -> None:
     """Raise a VideoError if the names stand for images of several formats."""
-    name_by_format: dict[str | None, str] = {}
-    for name in names:
-        name_by_format.setdefault(get_image_format(name), name)
+    name_by_extension = {name.rpartition(".")[2]: name for name in names}
+    name_by_format = {get_image_format(name): name for name in name_by_extension.values()}
     if len(name_by_format) > 1:
         shown = " and ".join(sorted(map(printable_path, name_by_format.values())))
         raise VideoError(

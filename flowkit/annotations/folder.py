@@ -16,9 +16,7 @@ from flowkit.path_text import text_to_path
 SUBSETS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-def scan_folder(
-    root: Path, frames_only: bool = False
-) -> tuple[AnnotationTable, LocatedVideos]:
+def scan_folder(root: Path, frames_only: bool = False) -> tuple[AnnotationTable, LocatedVideos]:
     """Build the table and locate the videos by searching the folder once.
 
     Args:

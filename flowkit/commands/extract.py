@@ -115,7 +115,7 @@ def extract(
     from flowkit.commands.sources import choose_sources
     from flowkit.extraction import Options, RecipeOverrides, choose_recipe, parse_part
     from flowkit.extraction import extract as extract_videos
-    from flowkit.extraction import extract_stored_flow
+    from flowkit.extraction.stored_flow import extract_stored_flow
 
     sources = choose_sources(
         files, dataset, variant, videos, catalog, subset, store, frames, from_store

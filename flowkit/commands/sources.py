@@ -40,8 +40,7 @@ def choose_sources(
     """Find the videos that the options of `flowkit extract` name.
 
     Args:
-        files: Video files and folders. Exactly one of these, --dataset, --videos, --frames and
-            --from-store must be given.
+        files: Video files and folders.
         dataset: Value of --dataset.
         variant: Value of --variant.
         videos: Value of --videos.
@@ -55,15 +54,14 @@ def choose_sources(
         The videos.
 
     Raises:
-        UsageError: If options are missing or exclude each other, or the subset is unknown.
+        UsageError: If not exactly one of files, --dataset, --videos, --frames and --from-store is
+            given, other options exclude each other, or the subset is unknown.
     """
     is_given = [bool(files), *(o is not None for o in (dataset, videos, frames, from_store))]
     if sum(is_given) != 1:
+        expected = "--dataset NAME, --videos DIR, --frames DIR, --from-store S, or files"
         actual = "several of them" if sum(is_given) else "none"
-        raise UsageError(
-            "name what to extract: --dataset NAME, --videos DIR, --frames DIR, --from-store S, or "
-            f"files; got {actual}"
-        )
+        raise UsageError(f"name what to extract: {expected}; got {actual}")
     if dataset is None and (variant is not None or catalog is not None):
         raise UsageError(
             "--variant and --catalog have an effect only with --dataset NAME; give it too"

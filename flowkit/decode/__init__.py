@@ -13,6 +13,6 @@ from flowkit.decode.stream import find_codec_support
 from flowkit.decode.video_info import VideoInfo
 
 __all__ = [
-    "FrameFolderReader", "FrameReader", "RGBFrame", "VideoFrame", "VideoInfo", "VideoReader", "find_codec_support",
-    "probe_video", "read_video",
+    "FrameFolderReader", "FrameReader", "RGBFrame", "VideoFrame", "VideoInfo", "VideoReader",
+    "find_codec_support", "probe_video", "read_video",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from flowkit.decode.container import get_display_name
 from flowkit.decode.conversion import FrameConverter
 from flowkit.decode.frame import VideoFrame
 from flowkit.decode.image_file import Image, decode_image, may_keep, read_image_file
+from flowkit.decode.orientation import Orientation
 from flowkit.decode.reader import MAX_SIDE
 from flowkit.decode.resample import resample_frames
 from flowkit.errors import UsageError, VideoError
@@ -103,6 +104,7 @@ class FrameFolderReader:
                 problem = f"{name} is {w}×{h}, expected sides of 1..{MAX_SIDE}"
                 raise VideoError("bad-size", f"{self._label}: {problem}")
         self._is_area = resize.filter == "area"
+        self._converters: dict[Orientation, FrameConverter] = {}
         self._is_iterated = self._has_deep_images = False
 
     def _note_unknown_rate(self, fps: float | None) -> None:
@@ -171,10 +173,14 @@ class FrameFolderReader:
                 f"{get_display_name(name)} has {image.bits} bits per value, of which the upper 8 "
                 "are used"
             )
-        target = (self.width, self.height)
-        converter = FrameConverter(target, self._is_area, image.orientation, self._label)
+        target, orientation = (self.width, self.height), image.orientation
+        if orientation not in self._converters:
+            self._converters[orientation] = FrameConverter(
+                target, self._is_area, orientation, self._label
+            )
         keeps = size == target and self._rgb is not None and may_keep(data, image, self._rgb)
-        return VideoFrame(converter.resize(image.pixels), 0, data if keeps else None)
+        pixels = self._converters[orientation].resize(image.pixels)
+        return VideoFrame(pixels, 0, data if keeps else None)
 
     def _decode(self, name: str) -> tuple[bytes, Image]:
         """Read and decode one file."""

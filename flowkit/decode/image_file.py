@@ -43,15 +43,15 @@ def read_image_file(path: Path) -> bytes:
     Raises:
         VideoError: ``missing``, ``unreadable`` or ``empty``.
     """
-    name = f"{get_display_name(path.parent)}/{get_display_name(path)}"
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise VideoError("missing", f"{name}: no such file") from error
+        raise VideoError("missing", f"{name_image(path)}: no such file") from error
     except OSError as error:
-        raise VideoError("unreadable", f"{name}: cannot be read ({error.strerror})") from error
+        problem = f"cannot be read ({error.strerror})"
+        raise VideoError("unreadable", f"{name_image(path)}: {problem}") from error
     if not data:
-        raise VideoError("empty", f"{name}: the file is empty (0 bytes)")
+        raise VideoError("empty", f"{name_image(path)}: the file is empty (0 bytes)")
     return data
 
 
@@ -65,7 +65,6 @@ def decode_image(data: bytes, path: Path) -> Image:
     Raises:
         VideoError: ``broken``: the file is damaged, cut off, or not an image.
     """
-    name = f"{get_display_name(path.parent)}/{get_display_name(path)}"
     is_jpeg = data.startswith(JPEG_START)
     orientation = read_orientation(data) if is_jpeg else Orientation()
     try:
@@ -75,16 +74,20 @@ def decode_image(data: bytes, path: Path) -> Image:
             )
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), READ_FLAGS)
     except (ValueError, cv2.error) as error:
-        reason = to_one_line(str(error))
-        raise VideoError("broken", f"{name}: damaged, or not an image ({reason})") from error
+        problem = f"damaged, or not an image ({to_one_line(str(error))})"
+        raise VideoError("broken", f"{name_image(path)}: {problem}") from error
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
-        raise VideoError(
-            "broken", f"{name}: damaged, or not an image; expected 8 or 16 bits per value"
-        )
+        problem = "damaged, or not an image; expected 8 or 16 bits per value"
+        raise VideoError("broken", f"{name_image(path)}: {problem}")
     bits = 8 * pixels.itemsize
     if bits == 16:
         pixels = (pixels >> 8).astype(np.uint8)
     return Image(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), orientation, bits)
+
+
+def name_image(path: Path) -> str:
+    """Return the name of an image file after that of its folder, printable on one line."""
+    return f"{get_display_name(path.parent)}/{get_display_name(path)}"
 
 
 def may_keep(data: bytes, image: Image, recipe: RGBRecipe) -> bool:

@@ -40,10 +40,8 @@ def extract(
     """Extract videos into a frame store; call it again to continue after an interruption.
 
     Args:
-        videos: A folder with one folder per class, whose names are labels; or files, or folders. A
-            folder of images is a video too.
-        store: Folder of the store, created if missing. Settings that are
-            not given are read from an existing store.
+        videos: A folder with a folder per class, the label; or files, or folders, also of images.
+        store: Folder of the store, created if missing; its settings need not be given again.
         streams: Any of "rgb", "flow" and "audio".
         preset: Flow preset: "paper" (the default), "accurate" or "fast".
         bound: Displacement in pixels at which flow is truncated. Default: 20.
@@ -70,17 +68,13 @@ def extract(
 
     Example:
         >>> summary = flowkit.extract(["a.mp4"], store="S", preset="fast")  # doctest: +SKIP
-        >>> flowkit.Store("S")["a.mp4"].flow(0)  # (256, 256, 2) float32  # doctest: +SKIP
     """
     located, table = locate_videos(videos)
-    overrides = RecipeOverrides(
-        size=f"{size[0]}x{size[1]}" if size else None, short_side=short_side,
-        no_resize=keep_size, fps=fps, preset=preset, bound=bound, keep_jpegs=keep_jpegs,
-    )  # fmt: skip
-    options = Options(
-        streams=tuple(streams), workers=workers, backend=backend, update=update,
-        retry_failed=retry_failed, frame_rate=frame_rate,
-    )  # fmt: skip
+    overrides = RecipeOverrides(size=f"{size[0]}x{size[1]}" if size else None, fps=fps,
+                                short_side=short_side, no_resize=keep_size, preset=preset,
+                                bound=bound, keep_jpegs=keep_jpegs)  # fmt: skip
+    options = Options(streams=tuple(streams), workers=workers, backend=backend, update=update,
+                      retry_failed=retry_failed, frame_rate=frame_rate)  # fmt: skip
     root, console = Path(store), Console(stderr=True, quiet=not progress)
     recipe = choose_recipe(root, options.streams, overrides)
     return extract_located(located, root, recipe, options, table=table, console=console)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from flowkit.annotations import Source
 from flowkit.errors import UsageError
-from flowkit.extraction.frame_rates import FrameRates, check_resampling
+from flowkit.extraction.frame_rates import FrameRates
 from flowkit.extraction.source import has_changed, measure_source
 from flowkit.extraction.tasks import ExtractionTask
 from flowkit.recipe import FEATURES
-from flowkit.store import Store
+from flowkit.store import Store, Video
 from flowkit.store.failures import Failure
 
 
@@ -45,8 +45,9 @@ def make_plan(
 ) -> Plan:
     """Decide for each source whether it is extracted now.
 
-    A video is done if the store has all streams of it, from a source with the same content (and,
-    for a frame folder, with the frame rate that is stated now, if any). One that failed is tried again if its source was replaced or the installation caused the failure.
+    A video is done if the store has all streams of it, from a source with the same content and, if
+    one is stated, the same frame rate. One that failed is tried again if its source was replaced or
+    the installation caused the failure.
 
     Args:
         sources: The videos of the dataset.
@@ -58,14 +59,10 @@ def make_plan(
         update: Extract changed sources again, in all streams that the store has of them.
         retry_failed: Try all quarantined videos again.
         frame_rates: Frame rates that are stated for frame folders; None if there are none.
-
-    Raises:
-        UsageError: Frame folders are to be resampled whose frame rate is not stated.
     """
     rates = frame_rates or FrameRates()
     tasks: list[ExtractionTask] = []
-    done: list[str] = []
-    changed: list[str] = []
+    done, changed = list[str](), list[str]()
     quarantined: list[Failure] = []
     for source in sources:
         if not belongs(source.id, part):
@@ -77,8 +74,7 @@ def make_plan(
         rate = rates.find(source, video, store.recipe)
         if video is not None and (rate.differs or has_changed(source.path, video.fingerprint)):
             if update:
-                stored = (stream for stream in video.streams if not stream.startswith(FEATURES))
-                all_streams = tuple(dict.fromkeys((*stored, *streams)))
+                all_streams = merge_streams(video, streams)
                 tasks.append(make_task(source, all_streams, rate.value, supersedes=True))
             else:
                 changed.append(source.id)
@@ -89,20 +85,20 @@ def make_plan(
         else:
             frames = None if video is None else video.num_frames or None
             tasks.append(make_task(source, missing_streams, rate.value, frames=frames))
-    check_resampling(tasks, store.recipe)
     within_limit = arrange_tasks(tasks, limit)
     return Plan(
-        tasks=within_limit,
-        done=tuple(done),
-        changed=tuple(changed),
-        quarantined=tuple(quarantined),
-        beyond=len(tasks) - len(within_limit),
-    )
+        tasks=within_limit, done=tuple(done), changed=tuple(changed),
+        quarantined=tuple(quarantined), beyond=len(tasks) - len(within_limit),
+    )  # fmt: skip
 
 
-def arrange_tasks(
-    tasks: Iterable[ExtractionTask], limit: int | None
-) -> tuple[ExtractionTask, ...]:
+def merge_streams(video: Video, streams: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the streams that a store has of a video, features aside, and further ones."""
+    stored = (stream for stream in video.streams if not stream.startswith(FEATURES))
+    return tuple(dict.fromkeys((*stored, *streams)))
+
+
+def arrange_tasks(tasks: Iterable[ExtractionTask], limit: int | None) -> tuple[ExtractionTask, ...]:
     """Choose the tasks of a run and their order.
 
     Args:

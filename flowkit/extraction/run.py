@@ -16,7 +16,7 @@ from rich.console import Console
 from flowkit.annotations import AnnotationTable, LocatedVideos, RejectedVideo
 from flowkit.errors import RecipeError
 from flowkit.extraction.actors import uses_gpu
-from flowkit.extraction.frame_rates import FrameRates, has_other_rate
+from flowkit.extraction.frame_rates import FrameRates, check_resampling, has_other_rate
 from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.extraction.options import Options
 from flowkit.extraction.plan import Plan, belongs, make_plan
@@ -134,9 +134,12 @@ class ExtractionRun(StoreRun):
         Args:
             store: The open store.
             failures: Earlier failures by video id.
+
+        Raises:
+            UsageError: Frame folders without a stated frame rate are to be resampled.
         """
         options = self.options
-        return make_plan(
+        plan = make_plan(
             self.located.sources,
             store,
             failures,
@@ -147,6 +150,8 @@ class ExtractionRun(StoreRun):
             retry_failed=options.retry_failed,
             frame_rates=FrameRates(self.root, options.frame_rate),
         )
+        check_resampling(plan.tasks, self.recipe)
+        return plan
 
     def _add_left_out_videos(self, plan: Plan) -> None:
         """Add the videos that the plan leaves out to the summary."""

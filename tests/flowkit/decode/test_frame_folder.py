@@ -99,7 +99,7 @@ def test_rates_are_positive(write_frames, rates):
 def test_another_size_is_named(write_frames):
     folder = write_frames(range(3))
     write_frames([3], width=80)
-    with pytest.raises(VideoError, match="v: f3.png is 80×48, f0.png 64×48") as raised:
+    with pytest.raises(VideoError, match=r"v: f3\.png is 80×48, f0\.png 64×48") as raised:
         read(folder, frame_rate=25)
     assert raised.value.kind == "size-change"
 
@@ -107,11 +107,11 @@ def test_another_size_is_named(write_frames):
 def test_a_corrupt_image_is_named(write_frames):
     folder = write_frames(range(3))
     (folder / "f1.png").write_bytes((folder / "f1.png").read_bytes()[:60])
-    with pytest.raises(VideoError, match="v/f1.png: damaged") as raised:
+    with pytest.raises(VideoError, match=r"v/f1\.png: damaged") as raised:
         read(folder, frame_rate=25)
     assert raised.value.kind == "broken"
     (folder / "f0.png").write_bytes(b"")
-    with pytest.raises(VideoError, match="v/f0.png: the file is empty"):
+    with pytest.raises(VideoError, match=r"v/f0\.png: the file is empty"):
         read(folder, frame_rate=25)
 
 
@@ -149,5 +149,5 @@ def test_jpegs_keep_their_bytes_where_the_recipe_allows_it(tmp_path):
 def test_a_truncated_jpeg_is_not_kept(tmp_path):
     files = write_jpegs(tmp_path, [80, 80, 80])
     (tmp_path / "2.jpg").write_bytes(files[2][:-40])
-    with pytest.raises(VideoError, match="2.jpg: damaged, or not an image"):
+    with pytest.raises(VideoError, match=r"2\.jpg: damaged, or not an image"):
         read(tmp_path, frame_rate=25, rgb=RGBRecipe(keep=True))

@@ -113,7 +113,7 @@ def test_a_truncated_image_is_named(tmp_path, picture, extension, kept, capfd):
 
 @pytest.mark.parametrize("data", [b"<html>404</html>", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"x"])
 def test_what_is_no_image_is_named(tmp_path, data):
-    with pytest.raises(VideoError, match="f1.jpg: damaged, or not an image"):
+    with pytest.raises(VideoError, match=r"f1\.jpg: damaged, or not an image"):
         decode_image(data, tmp_path / "f1.jpg")
 
 
@@ -162,7 +162,7 @@ def test_the_quality_of_a_thumbnail_is_not_that_of_the_image(picture):
     data = encode_jpeg(picture, 97)
     data = data[:2] + segment + data[2:]
     assert estimate_quality(data) == 97
-    assert [marker for marker, _ in list_segments(data)][0] == 0xE1
+    assert next(list_segments(data))[0] == 0xE1
     assert not kept(data)
 
 

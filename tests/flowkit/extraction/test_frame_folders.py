@@ -219,7 +219,9 @@ def test_bad_folders_are_named_and_leave_the_others_untouched(tmp_path, frames, 
     _, located = folder.scan_folder(bad, frames_only=True)
     root = tmp_path / "S"
     summary = extract(located, root, recipe, HERE)
-    assert {f.id: f.kind for f in summary.failed} == {id: kind for id, (kind, _) in expected.items()}
+    assert {f.id: f.kind for f in summary.failed} == {
+        id: kind for id, (kind, _) in expected.items()
+    }
     for failure in summary.failed:
         assert expected[failure.id][1] in failure.reason
         assert failure.id in failure.reason

@@ -1,4 +1,4 @@
-"""Flow that is computed from the RGB of a store: whose bytes, for which videos, and what resists."""
+"""Flow that is computed from the RGB of a store: its bytes, for which videos, and refusals."""
 
 import os
 import signal
