@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowkit.errors import UsageError
-from flowkit.frame_files import DIGITS, holds_images, is_image
+from flowkit.frame_files import DIGITS, IMAGE_FORMATS, holds_images
 from flowkit.path_text import path_to_text
 
 # fmt: off
@@ -144,16 +144,21 @@ def walk_folders(root: Path) -> Iterator[FolderContent]:
         images: list[str] = []
         has_folders = False
         for entry in list_folder(root / folder):
-            if entry.name.startswith("."):
+            name = entry.name
+            if name.startswith("."):
                 continue
-            path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_dir():
                 has_folders = True
+                path = f"{folder}/{name}" if folder else name
                 (linked_folders if entry.is_symlink() else folders).append(path)
-            elif is_video(entry.name):
-                video_files.append(path)
-            elif is_image(entry.name):
-                images.append(entry.name)
+                continue
+            # Not by `is_video` and `is_image`: there may be millions of images.
+            _, dot, extension = name.rpartition(".")
+            extension = dot + extension.lower()
+            if extension in IMAGE_FORMATS:
+                images.append(name)
+            elif extension in VIDEO_EXTENSIONS:
+                video_files.append(f"{folder}/{name}" if folder else name)
         if has_folders and video_files:
             stems_by_folder[folder] = frozenset(map(get_stem, video_files))
         stems = stems_by_folder.get(folder.rpartition("/")[0], frozenset())

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from flowkit.annotations import Source
 from flowkit.errors import UsageError
+from flowkit.extraction.source import is_folder
 from flowkit.extraction.tasks import ExtractionTask
 from flowkit.recipe import Recipe
 from flowkit.recipe.recipe import MAX_FPS
@@ -20,7 +21,7 @@ from flowkit.store import Video
 from flowkit.store.annotations import read_annotations
 
 COLUMN = "fps"
-"""Name of the column of a label file that states frame rates."""
+"""Name of the column of a label file that states frame rates, in upper or lower case."""
 
 
 class FoundRate(NamedTuple):
@@ -54,7 +55,7 @@ class FrameRates:
         Raises:
             UsageError: The labels state something else than a frame rate.
         """
-        if not source.path.is_dir():
+        if not is_folder(source.path):
             return FoundRate()
         text = self._texts.get(source.id)
         stated = self._default if text is None else parse_rate(text, source.id)
@@ -71,8 +72,9 @@ class FrameRates:
         texts = {}
         for annotation in table.annotations if table else ():
             attributes: Mapping[str, str] = getattr(annotation, "attributes", {})
-            if attributes.get(COLUMN, "").strip():
-                texts[annotation.id] = attributes[COLUMN].strip()
+            for name, text in attributes.items():
+                if name.strip().lower() == COLUMN and text.strip():
+                    texts[annotation.id] = text.strip()
         return texts
 
 
@@ -108,6 +110,23 @@ def parse_rate(text: str, id: str) -> float:
     return rate
 
 
+def check_has_folders(sources: Iterable[Source], frame_rate: float | None) -> None:
+    """Check that a frame rate is stated only if there are frame folders.
+
+    Args:
+        sources: The videos.
+        frame_rate: Value of ``--frame-rate``.
+
+    Raises:
+        UsageError: A frame rate is stated, and all videos are files.
+    """
+    if frame_rate is not None and not any(is_folder(source.path) for source in sources):
+        raise UsageError(
+            "--frame-rate states the rate of folders of images, and there is none among the "
+            "videos; to resample videos: --fps"
+        )
+
+
 def check_resampling(tasks: Iterable[ExtractionTask], recipe: Recipe) -> None:
     """Check that the frame rates of all frame folders are known, if they are to be resampled.
 
@@ -123,7 +142,7 @@ def check_resampling(tasks: Iterable[ExtractionTask], recipe: Recipe) -> None:
     unknown = [
         task.id
         for task in tasks
-        if task.frame_rate is None and set(task.streams) - {"audio"} and task.source.is_dir()
+        if task.frame_rate is None and set(task.streams) - {"audio"} and is_folder(task.source)
     ]
     if unknown:
         raise UsageError(

@@ -12,6 +12,7 @@ from typing import Self
 from flowkit.decode import FrameFolderReader, FrameReader, VideoFrame
 from flowkit.decode.frame_folder import DEFAULT_FRAME_RATE
 from flowkit.errors import CorruptError, VideoError
+from flowkit.extraction.source import is_folder
 from flowkit.extraction.tasks import ExtractionTask
 from flowkit.recipe import Recipe, RGBRecipe
 from flowkit.store import Store, Video
@@ -35,7 +36,7 @@ def open_reader(
     if task.stored is not None:
         return StoredRGBReader(Store(root)[task.id])
     reader: FrameReader
-    if task.source.is_dir():
+    if is_folder(task.source):
         reader = FrameFolderReader(
             task.source, recipe.resize, recipe.fps, frame_rate=task.frame_rate, rgb=recipe.rgb
         )

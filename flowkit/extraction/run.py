@@ -16,7 +16,12 @@ from rich.console import Console
 from flowkit.annotations import AnnotationTable, LocatedVideos, RejectedVideo
 from flowkit.errors import RecipeError
 from flowkit.extraction.actors import uses_gpu
-from flowkit.extraction.frame_rates import FrameRates, check_resampling, has_other_rate
+from flowkit.extraction.frame_rates import (
+    FrameRates,
+    check_has_folders,
+    check_resampling,
+    has_other_rate,
+)
 from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.extraction.options import Options
 from flowkit.extraction.plan import Plan, belongs, make_plan
@@ -95,6 +100,7 @@ class ExtractionRun(StoreRun):
 
     def open_store(self) -> None:
         """See `StoreRun`."""
+        check_has_folders(self.located.sources, self.options.frame_rate)
         if "flow" in self.options.streams:
             self.summary.backend = choose_backend(self.options, self.log)
         self.recipe = create_or_open(self.root, self.recipe, self.dataset).recipe

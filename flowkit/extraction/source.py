@@ -49,6 +49,11 @@ class FolderScan:
         return max(self.newest_image_ns, self.folder_ns)
 
 
+def is_folder(path: Path) -> bool:
+    """Return whether a source is a folder; False if it cannot be accessed."""
+    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir raises below a locked folder)
+
+
 def scan_folder(path: Path) -> FolderScan:
     """Read the sizes and times of the images of a frame folder.
 
@@ -89,7 +94,7 @@ def compute_fingerprint(path: Path) -> Fingerprint:
         VideoError: The images of the folder are not the frames of one video.
         OSError: It cannot be read.
     """
-    return fingerprint_folder(scan_folder(path)) if path.is_dir() else Fingerprint.of(path)
+    return fingerprint_folder(scan_folder(path)) if is_folder(path) else Fingerprint.of(path)
 
 
 def fingerprint_source(path: Path) -> Fingerprint:
@@ -98,7 +103,7 @@ def fingerprint_source(path: Path) -> Fingerprint:
     Raises:
         VideoError: It is neither a regular, readable, non-empty file nor a frame folder.
     """
-    if not path.is_dir():
+    if not is_folder(path):
         read_head(path)
     elif not holds_images(path):
         name = printable_path(path.name)
@@ -114,7 +119,7 @@ def fingerprint_source(path: Path) -> Fingerprint:
 def check_unchanged(path: Path, fingerprint: Fingerprint) -> None:
     """Raise a VideoError if the source has changed since ``fingerprint`` was computed."""
     current = fingerprint_source(path)
-    if path.is_dir():
+    if is_folder(path):
         # The folder's own time also changes with files that are no frames, such as Thumbs.db.
         is_same = current.same_content(fingerprint) and (
             current.mtime_ns == fingerprint.mtime_ns
@@ -128,7 +133,7 @@ def check_unchanged(path: Path, fingerprint: Fingerprint) -> None:
 
 def check_may_have_sound(path: Path) -> None:
     """Raise the VideoError of a video without sound if the source is a frame folder."""
-    if path.is_dir():
+    if is_folder(path):
         name = printable_path(path.name)
         raise VideoError("no-audio-stream", f"{name}: a folder of images has no audio stream")
 

@@ -251,7 +251,7 @@ def test_labels_state_the_frame_rate(tmp_path, frames, recipe, monkeypatch):
     from flowkit.extraction import frame_rates
 
     def state(text):
-        annotation = SimpleNamespace(id="a", attributes={"fps": text, "person": "x"})
+        annotation = SimpleNamespace(id="a", attributes={"FPS": text, "person": "x"})
         table = SimpleNamespace(annotations=[annotation])
         monkeypatch.setattr(frame_rates, "read_annotations", lambda root: table)
 
@@ -262,6 +262,12 @@ def test_labels_state_the_frame_rate(tmp_path, frames, recipe, monkeypatch):
     state("30000/1001")
     extract(located, root, recipe, HERE)  # the labels count before --frame-rate
     assert Store(root)["a"].fps == pytest.approx(29.97, abs=0.001)
+
+
+def test_a_rate_without_folders_is_refused(tmp_path, frames, recipe):
+    with pytest.raises(UsageError, match="there is none among the videos"):
+        extract(explicit_files([frames[1]]), tmp_path / "S", recipe, HERE)
+    assert not (tmp_path / "S").exists()
 
 
 @pytest.mark.parametrize("rate", [0, -1, 1001, float("nan")])
