@@ -138,9 +138,10 @@ def check_gaps(numbered: Sequence[tuple[int, str]], label: str) -> None:
         if next_number > number + 1:
             missing = numbered[-1][0] - numbered[0][0] + 1 - len({n for n, _ in numbered})
             names = f"{printable_path(name)} and {printable_path(next_name)}"
+            count = f"{missing:,} numbers are" if missing > 1 else "1 number is"
             raise VideoError(
                 "gap",
-                f"{label}: no image between {names} ({missing:,} numbers are missing in all); "
+                f"{label}: no image between {names} ({count} missing in all); "
                 "restore the images, or renumber the others if nothing is missing",
             )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flowkit.annotations import AnnotationTable, LocatedVideos, RejectedVideo
-from flowkit.errors import RecipeError
+from flowkit.errors import RecipeError, UsageError
 from flowkit.extraction.actors import uses_gpu
 from flowkit.extraction.frame_rates import (
     FrameRates,
@@ -68,6 +68,7 @@ def extract(
         What was extracted, what failed, and where the time went.
 
     Raises:
+        UsageError: The options do not fit the videos, or the recipe needs another stream.
         RecipeError: The store has another recipe.
         LockedError: Another run holds the store.
         DiskFullError: The disk is full.
@@ -101,6 +102,12 @@ class ExtractionRun(StoreRun):
     def open_store(self) -> None:
         """See `StoreRun`."""
         check_has_folders(self.located.sources, self.options.frame_rate)
+        flow = self.recipe.flow
+        if flow is not None and flow.source == "stored rgb" and self.recipe.rgb is None:
+            raise UsageError(
+                "the recipe computes flow from stored RGB, and the store has none: expected "
+                "--streams rgb,flow"
+            )
         if "flow" in self.options.streams:
             self.summary.backend = choose_backend(self.options, self.log)
         self.recipe = create_or_open(self.root, self.recipe, self.dataset).recipe

@@ -42,7 +42,7 @@ def test_one_missing_frame_is_found(first, count, data):
     with pytest.raises(VideoError) as raised:
         order_frames(names, "v")
     assert raised.value.kind == "gap"
-    assert f"f{missing - 1}.png and f{missing + 1}.png (1 numbers" in str(raised.value)
+    assert f"f{missing - 1}.png and f{missing + 1}.png (1 number is" in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,15 @@ def test_what_is_refused(tmp_path, make_store, rgb_store, make_clip, recipe):
         add_flow(rgb_store, recipe)
 
 
+def test_such_flow_alone_needs_rgb(tmp_path, make_clip, recipe):
+    """A recipe of the catalogue may ask for flow of the JPEGs from the first video on."""
+    clip = make_clip(tmp_path / "a.mp4")
+    flow = replace(recipe.flow, source="stored rgb")
+    with pytest.raises(UsageError, match="expected --streams rgb,flow"):
+        extract(explicit_files([clip]), tmp_path / "S", replace(recipe, rgb=None, flow=flow), FLOW)
+    assert not (tmp_path / "S").exists()
+
+
 RUN = """
 import sys
 from pathlib import Path
