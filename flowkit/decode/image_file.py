@@ -68,10 +68,14 @@ def decode_image(data: bytes, path: Path) -> Image:
     is_jpeg = data.startswith(JPEG_START)
     orientation = read_orientation(data) if is_jpeg else Orientation()
     try:
-        if is_jpeg and simplejpeg.decode_jpeg_header(data)[2] not in ("CMYK", "YCCK"):
-            return Image(
-                simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False), orientation
+        if is_jpeg:
+            # OpenCV converts the colours of print, and older versions overlook that a file is cut.
+            is_cmyk = simplejpeg.decode_jpeg_header(data)[2] in ("CMYK", "YCCK")
+            pixels = simplejpeg.decode_jpeg(
+                data, "CMYK" if is_cmyk else "RGB", fastdct=False, fastupsample=False
             )
+            if not is_cmyk:
+                return Image(pixels, orientation)
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), READ_FLAGS)
     except (ValueError, cv2.error) as error:
         problem = f"damaged, or not an image ({to_one_line(str(error))})"

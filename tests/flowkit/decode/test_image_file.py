@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flowkit.decode.image_file import decode_image, may_keep, read_image_file
 from flowkit.decode.jpeg_file import estimate_quality, list_segments, read_orientation
@@ -78,6 +80,18 @@ def test_jpegs_are_decoded_as_those_of_a_store_are(tmp_path, picture):
 
     data = encode_jpeg(picture)
     assert np.array_equal(decode_image(data, tmp_path / "x").pixels, decode_rgb(data))
+
+
+def test_jpegs_of_cmyk(tmp_path):
+    inks = np.zeros((40, 60, 4), np.uint8)
+    inks[:20, :, 0], inks[..., 3] = 255, 255  # Adobe writes inks inverted: 255 is no ink
+    data = simplejpeg.encode_jpeg(inks, 95, "CMYK", "444")
+    pixels = decode_image(data, tmp_path / "x").pixels
+    assert pixels.shape == (40, 60, 3)
+    assert pixels[5, 5].tolist() == pytest.approx([255, 0, 0], abs=3)
+    assert not kept(data)
+    with pytest.raises(VideoError, match="damaged, or not an image"):
+        decode_image(data[:-300], tmp_path / "x")
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -169,3 +183,27 @@ def test_the_quality_of_a_thumbnail_is_not_that_of_the_image(picture):
 def test_no_quality_without_tables():
     with pytest.raises(ValueError, match="no quantization table"):
         estimate_quality(b"\xff\xd8\xff\xd9")
+
+
+@settings(max_examples=100)
+@given(st.data())
+def test_any_damage_is_an_image_or_a_failure_of_the_video(data):
+    picture = np.zeros((8, 12, 3), np.uint8)
+    extension = data.draw(st.sampled_from([*LOSSLESS, ".jpg"]))
+    file = bytearray(with_exif(encode_jpeg(picture), 6))
+    if extension != ".jpg":
+        file = bytearray(encode(extension, picture))
+    for _ in range(data.draw(st.integers(1, 4))):
+        file[data.draw(st.integers(0, min(len(file) - 1, 80)))] = data.draw(st.integers(0, 255))
+    file = file[: data.draw(st.integers(1, len(file)))]
+    kind, image = "", None
+    try:
+        image = decode_image(bytes(file), Path("v/f.jpg"))
+    except VideoError as error:
+        kind = error.kind
+    if image is None:
+        assert kind == "broken"
+    else:
+        assert image.pixels.dtype == np.uint8
+        assert image.pixels.shape[2] == 3
+        may_keep(bytes(file), image, KEEP)
