@@ -5,11 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowkit.commands.options import JPEG_QUALITY, PATH, catalog_option, variant_option
+from flowkit.commands.options import (
+    JPEG_QUALITY,
+    PATH,
+    add_label_options,
+    catalog_option,
+    variant_option,
+)
 from flowkit.flow.params import PRESETS
 from flowkit.path_text import argument_to_text
 
 if TYPE_CHECKING:
+    from flowkit.commands.sources import LabelArguments
     from flowkit.extraction.summary import Summary
     from flowkit.recipe import Recipe
 
@@ -21,7 +28,9 @@ if TYPE_CHECKING:
               "datasets` lists them).")  # fmt: skip
 @variant_option
 @click.option("--videos", metavar="DIR", type=PATH,
-              help="Extract the videos of a folder with one folder per class.")  # fmt: skip
+              help="Extract the videos of a folder. Their labels are the names of the folders "
+              "in it, or come from --labels.")  # fmt: skip
+@add_label_options
 @catalog_option
 @click.option("--subset", metavar="NAME", type=argument_to_text,
               help="Extract only videos of this subset, such as val.")  # fmt: skip
@@ -90,6 +99,7 @@ def extract(
     as_json: bool,
     upscale: bool,
     upsize: bool,
+    labels: "LabelArguments",
     **other_options: Any,
 ) -> None:
     """Extract videos into a frame store; run it again to continue after an interruption.
@@ -97,13 +107,16 @@ def extract(
     \b
     flowkit extract --dataset ucf101
     flowkit extract --videos my_videos/ --store S
+    flowkit extract --videos my_videos/ --labels labels.csv --store S
     flowkit extract a.mp4 b.avi --store S --audio
     """
     from flowkit.commands.sources import choose_sources
+    from flowkit.commands.terminal import print_lines
     from flowkit.extraction import Options, RecipeOverrides, choose_recipe, parse_part
     from flowkit.extraction import extract as extract_videos
 
-    sources = choose_sources(files, dataset, variant, videos, catalog, subset, store)
+    sources = choose_sources(files, dataset, variant, videos, catalog, subset, store, labels)
+    print_lines(sources.report)
     chosen_streams = choose_streams(streams, audio, sources.recipe)
     options = Options(
         streams=chosen_streams,

@@ -1,9 +1,16 @@
 """Choose what `flowkit extract` extracts: a dataset, a folder of classes, or single files."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flowkit.annotations import AnnotationTable, LocatedVideos, explicit_files, folder
+from flowkit.annotations.label_files import (
+    LabelOptions,
+    locate_labelled_videos,
+    parse_columns,
+    read_label_files,
+)
 from flowkit.catalog import find_dataset, load_catalog
 from flowkit.errors import UsageError
 from flowkit.recipe import Recipe
@@ -23,6 +30,42 @@ class Sources:
     """Name of the dataset, if it is one of the catalogue."""
     recipe: Recipe | None = None
     """Recipe of the dataset, if the catalogue has one."""
+    missing_subsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The subsets of missing videos that are not in the table, by id."""
+    report: Sequence[str] = ()
+    """Lines that say how a label file was understood; empty if there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelArguments:
+    """The values of the options about label files, which several commands have."""
+
+    files: tuple[Path, ...] = ()
+    """Values of --labels."""
+    columns: str | None = None
+    """Value of --columns."""
+    classes: Path | None = None
+    """Value of --classes."""
+    file_template: str | None = None
+    """Value of --file-template."""
+
+    def make_options(self) -> LabelOptions:
+        """Make the options for reading the files.
+
+        Raises:
+            UsageError: An option is malformed, or is given without --labels.
+        """
+        options = LabelOptions(
+            columns=parse_columns(self.columns),
+            classes=self.classes,
+            file_template=self.file_template,
+        )
+        if not self.files and options != LabelOptions():
+            raise UsageError(
+                "--columns, --classes and --file-template describe a label file; give it with "
+                "--labels FILE"
+            )
+        return options
 
 
 def choose_sources(
@@ -33,6 +76,7 @@ def choose_sources(
     catalog: Path | None,
     subset: str | None,
     store: Path | None,
+    labels: LabelArguments | None = None,
 ) -> Sources:
     """Find the videos that the options of `flowkit extract` name.
 
@@ -44,6 +88,7 @@ def choose_sources(
         catalog: Value of --catalog.
         subset: Value of --subset.
         store: Value of --store. Default: a folder in ``stores`` with the name of the dataset.
+        labels: Values of --labels and the options that describe the label file.
 
     Returns:
         The videos.
@@ -61,6 +106,10 @@ def choose_sources(
         raise UsageError(
             "--variant and --catalog have an effect only with --dataset NAME; give it too"
         )
+    labels = labels or LabelArguments()
+    label_options = labels.make_options()
+    if labels.files and videos is None:
+        raise UsageError("--labels needs --videos DIR, the folder of the videos; give it too")
     if dataset is not None:
         entry = find_dataset(dataset, variant, load_catalog(catalog))
         table, located = entry.locate_videos()
@@ -74,10 +123,16 @@ def choose_sources(
     elif videos is not None:
         if not videos.is_dir():
             raise UsageError(f"--videos expects a folder with one folder per class, got {videos}")
-        table, located = folder.scan_folder(videos)
-        sources = Sources(
-            videos=located, table=table, store_path=store or Path("stores") / videos.resolve().name
-        )
+        store_path = store or Path("stores") / videos.resolve().name
+        if labels.files:
+            found = locate_labelled_videos(videos, read_label_files(labels.files, label_options))
+            sources = Sources(
+                videos=found.located, table=found.table, store_path=store_path,
+                missing_subsets=found.missing_subsets, report=found.report,
+            )  # fmt: skip
+        else:
+            table, located = folder.scan_folder(videos)
+            sources = Sources(videos=located, table=table, store_path=store_path)
     else:
         if store is None:
             raise UsageError("single files need --store DIR, the store to create or to extend")
@@ -103,9 +158,11 @@ def select_subset(sources: Sources, subset: str) -> Sources:
     table = sources.table
     annotations = table.annotations if table else ()
     all_subsets = {name for annotation in annotations for name in annotation.subsets}
+    all_subsets.update(*sources.missing_subsets.values())
     if subset not in all_subsets:
         names = ", ".join(sorted(all_subsets)) or "none"
         raise UsageError(f"no subset {subset!r}; the annotations have {names}")
     member_ids = {annotation.id for annotation in annotations if subset in annotation.subsets}
+    member_ids |= {id for id, names in sources.missing_subsets.items() if subset in names}
     missing = tuple(id for id in located.missing if id in member_ids)
     return replace(sources, videos=replace(located, sources=members, missing=missing))

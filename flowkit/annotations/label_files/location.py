@@ -6,7 +6,13 @@ from pathlib import Path
 
 from flowkit.annotations.label_files.listing import LabelList
 from flowkit.annotations.label_files.matching import Matches, match_rows
-from flowkit.annotations.label_files.report import describe_found, describe_problems, describe_rows
+from flowkit.annotations.label_files.report import (
+    UNLISTED,
+    UNLISTED_IN_STORE,
+    describe_found,
+    describe_problems,
+    describe_rows,
+)
 from flowkit.annotations.source import LocatedVideos, RejectedVideo, Source
 from flowkit.annotations.table import Annotation, AnnotationTable, normalize_unicode
 from flowkit.annotations.video_files import list_videos
@@ -29,7 +35,11 @@ class LabelledVideos:
 
 
 def locate_labelled_videos(
-    root: Path, listing: LabelList, *, uses_file_ids: bool = False
+    root: Path,
+    listing: LabelList,
+    *,
+    paths: Sequence[str] | None = None,
+    uses_file_ids: bool = False,
 ) -> LabelledVideos:
     """Match the rows of label files with the videos below a folder.
 
@@ -38,6 +48,8 @@ def locate_labelled_videos(
     Args:
         root: The folder of videos.
         listing: The rows.
+        paths: The videos to match: paths below ``root``, sorted. None means those that
+            `list_videos` finds.
         uses_file_ids: Whether the ids of the file are the ids of the videos instead.
 
     Returns:
@@ -48,7 +60,7 @@ def locate_labelled_videos(
         UsageError: ``root`` is not a folder, or cannot be listed.
         AnnotationError: No row has a video, or two ids differ only by Unicode normalization.
     """
-    paths = list_videos(root)
+    paths = list_videos(root) if paths is None else paths
     matches = match_rows(listing.names, paths, find_folder(root, listing))
     if not uses_file_ids:
         check_matches(listing, matches, paths, f"below {printable_path(root)}")
@@ -83,7 +95,7 @@ def locate_labelled_videos(
         report=[
             *([describe_rows(listing)] if listing.files else []),
             describe_found(listing, matches),
-            describe_problems(listing, matches, paths, "videos are not listed and left out"),
+            describe_problems(listing, matches, paths, UNLISTED),
         ],
     )
 
@@ -114,7 +126,7 @@ def annotate_ids(ids: Sequence[str], listing: LabelList) -> tuple[AnnotationTabl
     lines = [
         describe_rows(listing),
         describe_found(listing, matches),
-        describe_problems(listing, matches, ids, "videos of the store are not listed"),
+        describe_problems(listing, matches, ids, UNLISTED_IN_STORE),
     ]
     return AnnotationTable(listing.classes, tuple(annotations)), lines
 
@@ -155,7 +167,7 @@ def check_matches(
         return
     files = ", ".join(printable_path(file.path) for file in listing.files)
     if matches.ambiguous_rows or matches.ambiguous_videos:
-        actual = describe_problems(listing, matches, videos, "are not listed")
+        actual = describe_problems(listing, matches, videos, UNLISTED)
     elif videos:
         actual = (
             f"the file has {quote_first(listing.names)}, and the videos are {quote_first(videos)}"

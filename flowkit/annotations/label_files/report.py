@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from flowkit.annotations.label_files.columns import TEMPLATE, Roles, normalize_name
 from flowkit.annotations.label_files.listing import LabelList
 from flowkit.annotations.label_files.matching import Matches
+from flowkit.annotations.label_files.rows import KEY_COLUMN
 from flowkit.path_text import printable_path, replace_surrogates
 
 MAX_NAMES = 3
 """Number of videos or rows that a line names as examples."""
 MAX_COLUMNS = 5
+"""Number of attributes that a line names."""
+UNLISTED = ("video is not listed and left out", "videos are not listed and left out")
+"""What is said about videos of a folder without a row."""
+UNLISTED_IN_STORE = ("video of the store is not listed", "videos of the store are not listed")
+"""What is said about videos of a store without a row."""
 
 
 def describe_rows(listing: LabelList) -> str:
@@ -48,6 +54,8 @@ def describe_rows(listing: LabelList) -> str:
 
 def show_column(name: str, has_header: bool) -> str:
     """Return a column for messages: its name, or "column 1" in a file without a header."""
+    if name == KEY_COLUMN:
+        return "the keys"
     return f"`{name}`" if has_header else f"column {name}"
 
 
@@ -95,7 +103,7 @@ def describe_found(listing: LabelList, matches: Matches) -> str:
 
 
 def describe_problems(
-    listing: LabelList, matches: Matches, videos: Sequence[str], unlisted: str
+    listing: LabelList, matches: Matches, videos: Sequence[str], unlisted: tuple[str, str]
 ) -> str:
     """Describe what does not fit between rows and videos, each with the first examples.
 
@@ -103,7 +111,7 @@ def describe_problems(
         listing: The rows.
         matches: The matches.
         videos: Paths or ids of the videos.
-        unlisted: What to say about videos without a row.
+        unlisted: What to say about one video without a row, and about several.
 
     Returns:
         Such as "14 rows have no video: a, b, c, …; 3 videos are not listed: …".
@@ -117,26 +125,30 @@ def describe_problems(
         row for row in matches.row_by_video if row >= 0 and not listing.labels[row]
     ]
     problems = [
-        show("listed without a video", [listing.names[row] for row in matches.missing]),
-        show(unlisted, [videos[v] for v in without_row]),
-        show("listed names fit several videos, which are left out",
-             [listing.names[row] for row in matches.ambiguous_rows]),
-        show("videos fit several rows and are left out",
-             [videos[v] for v in matches.ambiguous_videos]),
-        show("videos have no label", [listing.ids[row] for row in unlabelled]),
-        f"{count(listing.repeated_rows, 'row')} repeated" if listing.repeated_rows else "",
+        show([listing.names[row] for row in matches.missing],
+             "row has no video", "rows have no video"),
+        show([videos[v] for v in without_row], *unlisted),
+        show([listing.names[row] for row in matches.ambiguous_rows],
+             "row fits several videos, which are left out",
+             "rows fit several videos, which are left out"),
+        show([videos[v] for v in matches.ambiguous_videos],
+             "video fits several rows and is left out", "videos fit several rows and are left out"),
+        show([listing.ids[row] for row in unlabelled],
+             "listed video has no label", "listed videos have no label"),
+        count(listing.repeated_rows, "repeated row") if listing.repeated_rows else "",
         *(f"`{name}` differs between the rows of a video and is not kept there"
           for name in listing.differing),
     ]  # fmt: skip
     return "; ".join(filter(None, problems)) or "every row has a video, and every video a row"
 
 
-def show(text: str, names: Sequence[str]) -> str:
-    """Return a count with the first names, such as "14 listed without a video: a, b, c, …".
+def show(names: Sequence[str], singular: str, plural: str) -> str:
+    """Return a count with the first names, such as "14 rows have no video: a, b, c, …".
 
     Args:
-        text: What the names have in common.
-        names: The names.
+        names: Rows or videos.
+        singular: What is said about one of them.
+        plural: What is said about several.
 
     Returns:
         The text; "" if there are no names.
@@ -144,7 +156,7 @@ def show(text: str, names: Sequence[str]) -> str:
     if not names:
         return ""
     shown = ", ".join(map(printable, names[:MAX_NAMES]))
-    return f"{len(names):,} {text}: {shown}{', …' if names[MAX_NAMES:] else ''}"
+    return f"{count(len(names), singular, plural)}: {shown}{', …' if names[MAX_NAMES:] else ''}"
 
 
 def printable(name: str) -> str:
