@@ -28,7 +28,7 @@ class ListSettings:
     columns: Mapping[str, str] = field(default_factory=dict)
     """Columns by role, as for ``--columns``; other roles are recognized."""
     classes: str | None = None
-    """Name of the file that lists the classes, in the folder of the label files."""
+    """Name of the file that lists the classes, in the folder of the label files; may have ``*``."""
     file_template: str | None = None
     """The file of a row, as for ``--file-template``, but with ``{id}`` only."""
 
@@ -60,7 +60,7 @@ def make_list_format_functions(settings: ListSettings) -> tuple[FindFiles, ReadT
     def find_files(folder: Path, variant: str | None = None) -> list[Path]:
         patterns = "|".join(f"(?:{fnmatch.translate(name)})" for name in settings.files)
         paths = find_annotation_files(folder, re.compile(patterns))
-        return [path for path in paths if path.name != settings.classes]
+        return [path for path in paths if not fnmatch.fnmatch(path.name, settings.classes or "")]
 
     def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
         paths = find_files(folder)
@@ -87,7 +87,7 @@ def find_classes(folder: Path, name: str) -> Path:
 
     Args:
         folder: The folder of the label files.
-        name: Name of the file.
+        name: Name of the file; may have ``*``.
 
     Returns:
         Its path.
@@ -95,12 +95,12 @@ def find_classes(folder: Path, name: str) -> Path:
     Raises:
         AnnotationError: There is no such file.
     """
-    path = folder / name
-    if not path.is_file():
+    matches = [path for path in sorted(folder.iterdir()) if fnmatch.fnmatch(path.name, name)]
+    if not matches:
         raise AnnotationError(
-            f"{path}: expected the list of classes, got no such file; download it too"
+            f"{folder / name}: expected the list of classes, got no such file; download it too"
         )
-    return path
+    return matches[0]
 
 
 def make_table(listing: LabelList) -> AnnotationTable:

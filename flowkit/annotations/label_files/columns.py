@@ -58,19 +58,19 @@ class Roles:
     """Column with pairs of start and end in seconds."""
     fps: str | float | None = None
     """Column with the frame rates, or the frame rate."""
+    are_clips: bool = False
+    """Whether start and end say which clip of a longer video a file is, as those of Kinetics do."""
     others: tuple[str, ...] = ()
     """All other columns, which become attributes."""
 
     @property
     def has_times(self) -> bool:
         """Return whether labels have a start and an end."""
-        return self.start is not None or self.segment is not None
+        return not self.are_clips and (self.start is not None or self.segment is not None)
 
-    @property
-    def is_kinetics(self) -> bool:
-        """Return whether the columns are those of Kinetics, whose files are clips of a video."""
-        names = (self.id, self.start or "", self.end or "")
-        return tuple(map(normalize_name, names)) == ("youtubeid", "timestart", "timeend")
+
+KINETICS = ("youtubeid", "timestart", "timeend")
+"""Names of the columns of Kinetics for id, start and end, without case and separators."""
 
 
 def normalize_name(name: str) -> str:
@@ -160,12 +160,14 @@ def choose_roles(rows: FileRows, mapping: Mapping[str, str], *, needs_label: boo
     is_known = "label" in mapping or found["label"] is not None
     if not is_known and others and not set(map(normalize_name, others)) <= {"frames", "offset"}:
         raise AnnotationError(f"{rows.path}: no column has labels. {explain_columns(rows)}")
+    bounds = (found["id"], times["start"] or "", times["end"] or "")
+    are_clips = tuple(map(normalize_name, bounds)) == KINETICS
     fps: str | float | None = found["fps"]
     if fps is None and is_number(mapping.get("fps", "")):
         fps = float(mapping["fps"])
     return Roles(
         id=found["id"], label=found["label"], subset=found["subset"], fps=fps, others=others,
-        **times,
+        are_clips=are_clips, **times,
     )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def locate_labelled_videos(
         AnnotationError: No row has a video, or two ids differ only by Unicode normalization.
     """
     paths = list_videos(root) if paths is None else paths
-    matches = match_rows(listing.names, paths, find_folder(root, listing))
+    matches = match_rows(listing.names, paths, find_folder(root, listing), listing.prefix)
     if not uses_file_ids:
         check_matches(listing, matches, paths, f"below {printable_path(root)}")
     rejected = list_rejected(root, listing, matches, paths)
@@ -115,7 +115,7 @@ def annotate_ids(ids: Sequence[str], listing: LabelList) -> tuple[AnnotationTabl
         AnnotationError: No row has a video.
     """
     ids = list(ids)
-    matches = match_rows(listing.names, ids)
+    matches = match_rows(listing.names, ids, prefix=listing.prefix)
     check_matches(listing, matches, ids, "in the store")
     annotations = [
         Annotation(id, listing.labels[row], listing.subsets[row], listing.attributes[row])

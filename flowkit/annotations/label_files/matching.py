@@ -40,7 +40,9 @@ class Matches:
     """The rows that fit a video equally well, by video."""
 
 
-def match_rows(names: Sequence[str], videos: Sequence[str], folder: str = "") -> Matches:
+def match_rows(
+    names: Sequence[str], videos: Sequence[str], folder: str = "", prefix: str = ""
+) -> Matches:
     """Find the video of each row.
 
     Args:
@@ -48,6 +50,7 @@ def match_rows(names: Sequence[str], videos: Sequence[str], folder: str = "") ->
         videos: Paths of the videos below their folder, or ids of videos, each once.
         folder: Folder of the label file below that of the videos, to which paths in it may be
             relative; "" if it is elsewhere.
+        prefix: What may stand before the name of a row in the name of its video.
 
     Returns:
         The matches.
@@ -59,6 +62,9 @@ def match_rows(names: Sequence[str], videos: Sequence[str], folder: str = "") ->
     matcher.match_equal("by path without extension", remove_extension, remove_extension)
     matcher.match_endings("by file name", lambda path: path)
     matcher.match_endings("by file name without extension", remove_extension)
+    if prefix:
+        matcher.match_equal(f"by file name with {prefix} before the id", lambda name: prefix + name,
+                            lambda path: remove_extension(get_name(path)))  # fmt: skip
     if not matcher.matches.counts and not matcher.matches.ambiguous_rows:
         matcher.match_equal("by file name in another folder", get_name, get_name)
         matcher.match_equal("by file name without extension, in another folder",

@@ -38,7 +38,7 @@ def describe_rows(listing: LabelList) -> str:
     has_header = listing.files[listing.roles.index(roles)].has_header
     parts = [f"id from {show_column(roles.id, has_header)}", describe_label(listing, roles)]
     parts.append(describe_subset(listing, roles, has_header))
-    if roles.is_kinetics:
+    if roles.are_clips:
         parts.append("each file a clip named id_start_end")
     elif roles.segment is not None:
         parts.append("start and end in seconds from `segment`")

@@ -52,7 +52,7 @@ def make_label_reader(
             labels = cache[value] = tuple(Label(name) for name in names)
         return labels
 
-    if not roles.has_times or roles.is_kinetics:
+    if not roles.has_times:
         return read_whole
     read_interval = make_interval_reader(file, roles)
 

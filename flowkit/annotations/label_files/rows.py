@@ -2,7 +2,6 @@
 
 import json
 import math
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,9 @@ from typing import Any
 
 from flowkit.errors import AnnotationError
 
+CHUNK_ROWS = 10_000
+"""Rows that are read at once."""
+MIN_CACHED = 5_000
 KEY_COLUMN = "(key)"
 """Name of the column with the keys of a JSON object that has one entry for each video."""
 
@@ -32,6 +34,8 @@ class FileRows:
     """The line of each row; None if the format has no lines."""
     roles: Mapping[str, str] = field(default_factory=dict)
     """Columns by role, where the format itself defines them."""
+    prefix: str = ""
+    """What may stand before the id in the name of a video."""
     class_names: Sequence[str] = ()
     """Class names by number, if the file itself has them, as Parquet files of Hugging Face do."""
 
@@ -60,58 +64,48 @@ class FileRows:
 
 
 class ColumnBuilder:
-    """Collects rows that are dictionaries into columns; absent values are None."""
+    """Collects rows into columns; equal strings of a column become one object.
+
+    A million rows have few different labels, so this saves most of the memory. Columns whose values
+    are mostly different, such as ids, are kept as they are.
+    """
 
     def __init__(self) -> None:
         self.columns: dict[str, list[Any]] = {}
-        self.caches: dict[str, dict[str, str]] = {}
+        self.caches: dict[str, dict[str, str] | None] = {}
         self.count = 0
 
-    def add(self, values: Mapping[str, Any]) -> None:
-        """Add one row.
+    def add_column_values(self, name: str, values: list[Any]) -> None:
+        """Add values to a column, which is created if it does not exist.
 
         Args:
-            values: JSON values by column name.
+            name: Name of the column.
+            values: The values; strings, or JSON values.
         """
-        columns, caches = self.columns, self.caches
-        if values.keys() != columns.keys():
-            for name in values.keys() - columns.keys():
-                columns[name] = [None] * self.count
-                caches[name] = {}
-            for name in columns.keys() - values.keys():
-                columns[name].append(None)
-        for name, value in values.items():
-            # One object for equal strings: a million rows have few different labels.
-            columns[name].append(
-                caches[name].setdefault(value, value) if type(value) is str else value
-            )
-        self.count += 1
+        column, cache = self.columns.setdefault(name, []), self.caches.setdefault(name, {})
+        if cache is not None and set(map(type, values)) == {str}:
+            values = [cache.setdefault(value, value) for value in values]
+            if len(cache) > MIN_CACHED and 2 * len(cache) > len(column):
+                self.caches[name] = None
+        column.extend(values)
 
-
-class LineColumns:
-    """Collects rows that are lists of strings into columns, with the line of each row."""
-
-    def __init__(self, width: int) -> None:
-        self.columns: list[list[str]] = [[] for _ in range(width)]
-        self.caches: list[dict[str, str]] = [{} for _ in range(width)]
-        self.lines = array("q")
-
-    def extend(self, rows: Sequence[Sequence[str]]) -> None:
-        """Add rows that all have one value for each column.
+    def add_objects(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows that are objects; keys that a row does not have become None.
 
         Args:
-            rows: The rows; white space around values is removed.
+            entries: JSON values by column name, for each row.
         """
-        for column, cache, values in zip(self.columns, self.caches, zip(*rows), strict=False):
-            column.extend([cache.setdefault(value, value) for value in map(str.strip, values)])
-
-    def name(self, names: Sequence[str]) -> dict[str, list[Any]]:
-        """Return the columns by name.
-
-        Args:
-            names: One name for each column.
-        """
-        return dict(zip(names, self.columns, strict=True))
+        names = list(self.columns or entries[0])
+        if any(entry.keys() != entries[0].keys() for entry in entries) or set(names) != set(
+            entries[0]
+        ):
+            new_names = [name for entry in entries for name in entry if name not in self.columns]
+            for name in dict.fromkeys(new_names):
+                self.add_column_values(name, [None] * self.count)
+            names = list(self.columns)
+        for name in names:
+            self.add_column_values(name, [entry.get(name) for entry in entries])
+        self.count += len(entries)
 
 
 def to_text(value: Any) -> str:
@@ -139,7 +133,7 @@ def to_text(value: Any) -> str:
 
 
 def to_texts(values: list[Any]) -> list[str]:
-    """Convert a column to text; a column of strings without spaces around them is returned as is.
+    """Convert a column to text, as `to_text` does.
 
     Args:
         values: The values.
@@ -147,10 +141,9 @@ def to_texts(values: list[Any]) -> list[str]:
     Returns:
         The texts, one for each value.
     """
-    return [
-        value if type(value) is str and value == value.strip() else to_text(value)
-        for value in values
-    ]
+    if set(map(type, values)) == {str}:
+        return list(map(str.strip, values))
+    return list(map(to_text, values))
 
 
 def make_empty_error(path: Path) -> AnnotationError:

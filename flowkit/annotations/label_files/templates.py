@@ -30,7 +30,7 @@ def make_file_names(
         UsageError: The template is malformed, or names a column that the file does not have.
     """
     if template is None:
-        if not roles.is_kinetics:
+        if not roles.are_clips:
             return ids
         template = KINETICS_TEMPLATE % (roles.start, roles.end)
     fields = parse_template(template)
