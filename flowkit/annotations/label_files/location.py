@@ -1,5 +1,6 @@
 """Turn the rows of label files into annotations: of videos in a folder, or of the ids of a store."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +68,12 @@ def locate_labelled_videos(
     rejected = list_rejected(root, listing, matches, paths)
     unclear = {video.path for video in rejected}
     sources, annotations, unannotated = [], [], []
+    root_name = os.fspath(root)
     seen: dict[str, str] = {}
     for path, row in zip(paths, matches.row_by_video, strict=True):
-        file = root / text_to_path(path)
+        # One Path instead of two halves the time for a million videos.
+        native = path if path.isascii() else os.fspath(text_to_path(path))
+        file = Path(os.path.join(root_name, native))  # noqa: PTH118
         if row < 0:
             if file not in unclear:
                 unannotated.append(file)

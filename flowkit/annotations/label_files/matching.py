@@ -14,11 +14,11 @@ is unclear which is meant, so neither is used.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowkit.annotations.table import normalize_unicode
-from flowkit.annotations.video_files import is_video
+from flowkit.annotations.video_files import VIDEO_EXTENSIONS
 
 PREFIXES = re.compile(r"^(?:\./+)+|(?<=/)(?:\./+|/+)")
 """Parts of a path that do not change where it leads."""
@@ -100,11 +100,10 @@ class Matcher:
         """
         if not self.open_rows or not self.open_videos:
             return
-        index = make_index(self.open_videos, self.videos, get_video_key)
-        candidates = (
-            (row, index.get(get_name_key(self.names[row]), ())) for row in self.open_rows
-        )
-        self.settle(way, candidates)
+        keys = [get_video_key(self.videos[video]) for video in self.open_videos]
+        index = make_index(self.open_videos, keys)
+        names = self.names
+        self.settle(way, (index.get(get_name_key(names[row]), ()) for row in self.open_rows))
 
     def match_endings(self, way: str, get_key: Callable[[str], str]) -> None:
         """Match rows and videos where the path of one ends with that of the other.
@@ -115,40 +114,69 @@ class Matcher:
         """
         if not self.open_rows or not self.open_videos:
             return
-        index = make_index(self.open_videos, self.videos, lambda path: get_name(get_key(path)))
+        keys = [get_key(self.videos[video]) for video in self.open_videos]
+        index = make_index(self.open_videos, [key.rpartition("/")[2] for key in keys])
+        key_by_video = dict(zip(self.open_videos, keys, strict=True))
+        names = self.names
 
         def find(row: int) -> int | tuple[int, ...]:
-            key = get_key(self.names[row])
-            found = index.get(get_name(key), ())
+            key = get_key(names[row])
+            found = index.get(key.rpartition("/")[2], ())
             if isinstance(found, int):
-                found = (found,)
-            fitting = [v for v in found if has_common_ending(key, get_key(self.videos[v]))]
-            # Of several videos with which the row's path ends, the longest path is meant.
-            longest = max((len(self.videos[v]) for v in fitting), default=0)
-            exact = [v for v in fitting if key.endswith("/" + get_key(self.videos[v]))]
-            deepest = [v for v in exact if len(self.videos[v]) == longest]
-            return tuple(deepest if len(deepest) == 1 else fitting)
+                return found if has_common_ending(key, key_by_video[found]) else ()
+            return choose_longest(key, found, key_by_video) if found else ()
 
-        self.settle(way, ((row, find(row)) for row in self.open_rows))
+        self.settle(way, map(find, self.open_rows))
 
-    def settle(self, way: str, candidates: Iterable[tuple[int, int | tuple[int, ...]]]) -> None:
+    def settle(self, way: str, candidates: Iterable[int | tuple[int, ...]]) -> None:
         """Record what was found in one way.
+
+        Rows that only one video fits come first. Of the others, a video that has a row by then is
+        no longer considered.
 
         Args:
             way: The way.
             candidates: For each open row, the videos that fit.
         """
-        matches, row_by_video = self.matches, self.matches.row_by_video
+        row_by_video = self.matches.row_by_video
+        open_rows, several = self.assign(way, zip(self.open_rows, candidates, strict=True))
+        is_closed = self.matches.ambiguous_videos.keys()
+        remaining = [
+            (row, tuple(v for v in videos if row_by_video[v] < 0 and v not in is_closed))
+            for row, videos in several
+        ]
+        more_rows, unclear = self.assign(way, remaining)
+        closed = {video for _, videos in unclear for video in videos}
+        for row, videos in unclear:
+            self.matches.ambiguous_rows[row] = tuple(v for v in videos if row_by_video[v] < 0)
+        closed |= self.matches.ambiguous_videos.keys()
+        self.open_rows = sorted(open_rows + more_rows) if more_rows else open_rows
+        self.open_videos = [v for v in self.open_videos if row_by_video[v] < 0 and v not in closed]
+
+    def assign(
+        self, way: str, candidates: Iterable[tuple[int, int | tuple[int, ...]]]
+    ) -> tuple[list[int], list[tuple[int, tuple[int, ...]]]]:
+        """Assign the rows that only one video fits.
+
+        Args:
+            way: The way, for the counts.
+            candidates: Rows with the videos that fit.
+
+        Returns:
+            The rows that no video fits, and those that several fit, with these.
+        """
+        row_by_video = self.matches.row_by_video
         open_rows: list[int] = []
+        several: list[tuple[int, tuple[int, ...]]] = []
         conflicts: dict[int, list[int]] = {}
         found = 0
         for row, videos in candidates:
             if not isinstance(videos, int):
-                if len(videos) != 1:
-                    if videos:
-                        matches.ambiguous_rows[row] = videos
-                    else:
-                        open_rows.append(row)
+                if len(videos) > 1:
+                    several.append((row, videos))
+                    continue
+                if not videos:
+                    open_rows.append(row)
                     continue
                 (videos,) = videos
             if row_by_video[videos] >= 0:
@@ -158,37 +186,56 @@ class Matcher:
                 found += 1
         for video, rows in conflicts.items():
             row_by_video[video] = -1
-            matches.ambiguous_videos[video] = tuple(rows)
+            self.matches.ambiguous_videos[video] = tuple(rows)
         if found > len(conflicts):
-            matches.counts[way] = found - len(conflicts)
-        closed = {video for videos in matches.ambiguous_rows.values() for video in videos}
-        closed |= matches.ambiguous_videos.keys()
-        self.open_rows = open_rows
-        self.open_videos = [
-            v for v in self.open_videos if row_by_video[v] < 0 and v not in closed
-        ]
+            counts = self.matches.counts
+            counts[way] = counts.get(way, 0) + found - len(conflicts)
+        return open_rows, several
 
     def list_missing(self) -> list[int]:
         """Return the rows that are still open, ascending."""
         return list(self.open_rows)
 
 
+def choose_longest(
+    key: str, videos: tuple[int, ...], key_by_video: Mapping[int, str]
+) -> tuple[int, ...]:
+    """Choose the videos that fit a row, of several with the same file name.
+
+    Args:
+        key: The path that the row has.
+        videos: The videos.
+        key_by_video: The paths of the videos.
+
+    Returns:
+        The videos that fit. Of several with which the row's path ends, the longest path is meant.
+    """
+    fitting = tuple(v for v in videos if has_common_ending(key, key_by_video[v]))
+    if len(fitting) < 2:
+        return fitting
+    inside = [v for v in fitting if len(key_by_video[v]) <= len(key)]
+    longest = max((len(key_by_video[v]) for v in inside), default=0)
+    deepest = tuple(v for v in inside if len(key_by_video[v]) == longest)
+    return deepest if len(deepest) == 1 else fitting
+
+
 def make_index(
-    videos: Sequence[int], paths: Sequence[str], get_key: Callable[[str], str]
+    videos: Sequence[int], keys: Sequence[str]
 ) -> dict[str, int | tuple[int, ...]]:
     """Return the videos by key.
 
     Args:
         videos: Indices of videos.
-        paths: The paths of all videos.
-        get_key: Returns the key of a path.
+        keys: The key of each of them.
 
     Returns:
         The index of a video by key; a tuple of them where several have the key.
     """
-    index: dict[str, int | tuple[int, ...]] = {}
-    for video in videos:
-        key = get_key(paths[video])
+    index: dict[str, int | tuple[int, ...]] = dict(zip(keys, videos, strict=True))
+    if len(index) == len(videos):
+        return index
+    index.clear()
+    for video, key in zip(videos, keys, strict=True):
         other = index.setdefault(key, video)
         if other != video:
             index[key] = (*((other,) if isinstance(other, int) else other), video)
@@ -225,7 +272,8 @@ def normalize_path(path: str) -> str:
 
 def remove_extension(path: str) -> str:
     """Return a path without the extension of a video; other paths are returned as they are."""
-    return path.rpartition(".")[0] or path if is_video(path) else path
+    stem, _, extension = path.rpartition(".")
+    return stem if stem and f".{extension.lower()}" in VIDEO_EXTENSIONS else path
 
 
 def get_name(path: str) -> str:
