@@ -5,11 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowkit.commands.options import JPEG_QUALITY, PATH, catalog_option, variant_option
+from flowkit.commands.options import (
+    JPEG_QUALITY,
+    PATH,
+    add_label_options,
+    catalog_option,
+    variant_option,
+)
 from flowkit.flow.params import PRESETS
 from flowkit.path_text import argument_to_text
 
 if TYPE_CHECKING:
+    from flowkit.commands.sources import LabelArguments
     from flowkit.extraction.summary import Summary
     from flowkit.recipe import Recipe
 
@@ -21,11 +28,13 @@ if TYPE_CHECKING:
               "datasets` lists them).")  # fmt: skip
 @variant_option
 @click.option("--videos", metavar="DIR", type=PATH,
-              help="Extract the videos of a folder with one folder per class.")  # fmt: skip
+              help="Extract the videos of a folder. Their labels are the names of the folders "
+              "in it, or come from --labels.")  # fmt: skip
 @click.option("--frames", metavar="DIR", type=PATH, help="The same for videos that are folders of "
               "images: every folder below DIR with images in it is one.")  # fmt: skip
 @click.option("--from-store", metavar="S", type=PATH, help="Compute the flow of videos whose RGB "
               "is in store S from these frames, and add it to S.")  # fmt: skip
+@add_label_options
 @catalog_option
 @click.option("--subset", metavar="NAME", type=argument_to_text,
               help="Extract only videos of this subset, such as val.")  # fmt: skip
@@ -101,6 +110,7 @@ def extract(
     as_json: bool,
     upscale: bool,
     upsize: bool,
+    labels: "LabelArguments",
     **other_options: Any,
 ) -> None:
     """Extract videos into a frame store; run it again to continue after an interruption.
@@ -108,18 +118,21 @@ def extract(
     \b
     flowkit extract --dataset ucf101
     flowkit extract --videos my_videos/ --store S
+    flowkit extract --videos my_videos/ --labels labels.csv --store S
     flowkit extract a.mp4 b.avi --store S --audio
     flowkit extract --frames my_frames/ --frame-rate 12 --store S
     flowkit extract --from-store S --streams flow
     """
     from flowkit.commands.sources import choose_sources
+    from flowkit.commands.terminal import print_lines
     from flowkit.extraction import Options, RecipeOverrides, choose_recipe, parse_part
     from flowkit.extraction import extract as extract_videos
     from flowkit.extraction.stored_flow import extract_stored_flow
 
     sources = choose_sources(
-        files, dataset, variant, videos, catalog, subset, store, frames, from_store
+        files, dataset, variant, videos, catalog, subset, store, labels, frames, from_store
     )
+    print_lines(sources.report)
     if from_store is not None and streams is None:
         streams = "flow"
     chosen_streams = choose_streams(streams, audio, sources.recipe)

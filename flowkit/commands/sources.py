@@ -1,9 +1,22 @@
 """Choose what `flowkit extract` extracts: a dataset, a folder of classes, files, or a store."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flowkit.annotations import AnnotationTable, LocatedVideos, explicit_files, folder
+from flowkit.annotations import (
+    AnnotationTable,
+    LocatedVideos,
+    explicit_files,
+    folder,
+    list_videos,
+)
+from flowkit.annotations.label_files import (
+    LabelOptions,
+    locate_labelled_videos,
+    parse_columns,
+    read_label_files,
+)
 from flowkit.catalog import find_dataset, load_catalog
 from flowkit.errors import UsageError
 from flowkit.frame_files import holds_images
@@ -24,6 +37,42 @@ class Sources:
     """Name of the dataset, if it is one of the catalogue."""
     recipe: Recipe | None = None
     """Recipe of the dataset, if the catalogue has one."""
+    missing_subsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The subsets of missing videos that are not in the table, by id."""
+    report: Sequence[str] = ()
+    """Lines that say how a label file was understood; empty if there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelArguments:
+    """The values of the options about label files, which several commands have."""
+
+    files: tuple[Path, ...] = ()
+    """Values of --labels."""
+    columns: str | None = None
+    """Value of --columns."""
+    classes: Path | None = None
+    """Value of --classes."""
+    file_template: str | None = None
+    """Value of --file-template."""
+
+    def make_options(self) -> LabelOptions:
+        """Make the options for reading the files.
+
+        Raises:
+            UsageError: An option is malformed, or is given without --labels.
+        """
+        options = LabelOptions(
+            columns=parse_columns(self.columns),
+            classes=self.classes,
+            file_template=self.file_template,
+        )
+        if not self.files and options != LabelOptions():
+            raise UsageError(
+                "--columns, --classes and --file-template describe a label file; give it with "
+                "--labels FILE"
+            )
+        return options
 
 
 def choose_sources(
@@ -34,6 +83,7 @@ def choose_sources(
     catalog: Path | None,
     subset: str | None,
     store: Path | None,
+    labels: LabelArguments | None = None,
     frames: Path | None = None,
     from_store: Path | None = None,
 ) -> Sources:
@@ -47,6 +97,7 @@ def choose_sources(
         catalog: Value of --catalog.
         subset: Value of --subset.
         store: Value of --store. Default: a folder in ``stores`` with the name of the dataset.
+        labels: Values of --labels and the options that describe the label file.
         frames: Value of --frames.
         from_store: Value of --from-store.
 
@@ -66,6 +117,12 @@ def choose_sources(
         raise UsageError(
             "--variant and --catalog have an effect only with --dataset NAME; give it too"
         )
+    labels = labels or LabelArguments()
+    label_options = labels.make_options()
+    if labels.files and videos is None and frames is None:
+        raise UsageError(
+            "--labels needs --videos DIR or --frames DIR, the folder of the videos; give it too"
+        )
     if dataset is not None:
         entry = find_dataset(dataset, variant, load_catalog(catalog))
         table, located = entry.locate_videos()
@@ -77,7 +134,7 @@ def choose_sources(
             recipe=entry.recipe,
         )
     elif videos is not None or frames is not None:
-        sources = scan_sources(videos, frames, store)
+        sources = scan_sources(videos, frames, store, labels.files, label_options)
     elif from_store is not None:
         sources = choose_stored_videos(from_store, store)
     else:
@@ -87,13 +144,21 @@ def choose_sources(
     return sources if subset is None else select_subset(sources, subset)
 
 
-def scan_sources(videos: Path | None, frames: Path | None, store: Path | None) -> Sources:
-    """Find the videos below the folder of --videos or --frames.
+def scan_sources(
+    videos: Path | None,
+    frames: Path | None,
+    store: Path | None,
+    label_files: Sequence[Path] = (),
+    label_options: LabelOptions | None = None,
+) -> Sources:
+    """Find the videos below the folder of --videos or --frames, and their labels.
 
     Args:
         videos: Value of --videos.
         frames: Value of --frames, if --videos is not given.
         store: Value of --store.
+        label_files: Values of --labels; empty if the folders are the labels.
+        label_options: How the label files are read.
 
     Raises:
         UsageError: If there is no such folder, or it is itself the folder of the frames.
@@ -101,13 +166,21 @@ def scan_sources(videos: Path | None, frames: Path | None, store: Path | None) -
     root, option = (videos, "--videos") if videos is not None else (frames, "--frames")
     if root is None or not root.is_dir():
         raise UsageError(f"{option} expects a folder with one folder per class, got {root}")
-    table, located = folder.scan_folder(root, frames_only=frames is not None)
-    if not (located.sources or located.rejected) and holds_images(root):
+    store_path = store or Path("stores") / root.resolve().name
+    paths = list_videos(root, frames_only=frames is not None)
+    if not paths and holds_images(root):
         raise UsageError(
             f"{root} holds the images of one video, and {option} expects the folder above it; "
             f"to extract only this video: flowkit extract {root} --store S"
         )
-    store_path = store or Path("stores") / root.resolve().name
+    if label_files:
+        listing = read_label_files(label_files, label_options or LabelOptions())
+        found = locate_labelled_videos(root, listing, paths=paths)
+        return Sources(
+            videos=found.located, table=found.table, store_path=store_path,
+            missing_subsets=found.missing_subsets, report=found.report,
+        )  # fmt: skip
+    table, located = folder.scan_folder(root, frames_only=frames is not None)
     return Sources(videos=located, table=table, store_path=store_path)
 
 
@@ -151,9 +224,11 @@ def select_subset(sources: Sources, subset: str) -> Sources:
     table = sources.table
     annotations = table.annotations if table else ()
     all_subsets = {name for annotation in annotations for name in annotation.subsets}
+    all_subsets.update(*sources.missing_subsets.values())
     if subset not in all_subsets:
         names = ", ".join(sorted(all_subsets)) or "none"
         raise UsageError(f"no subset {subset!r}; the annotations have {names}")
     member_ids = {annotation.id for annotation in annotations if subset in annotation.subsets}
+    member_ids |= {id for id, names in sources.missing_subsets.items() if subset in names}
     missing = tuple(id for id in located.missing if id in member_ids)
     return replace(sources, videos=replace(located, sources=members, missing=missing))

@@ -1,12 +1,17 @@
 """`flowkit.extract`: extraction as one call, for scripts and notebooks."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console
 
 from flowkit.annotations import AnnotationTable, LocatedVideos, explicit_files, folder
+from flowkit.annotations.label_files import (
+    LabelOptions,
+    locate_labelled_videos,
+    read_label_files,
+)
 from flowkit.annotations.video_files import is_frame_folder
 from flowkit.errors import UsageError
 from flowkit.extraction.options import Options
@@ -22,6 +27,10 @@ def extract(
     videos: PathLike | Iterable[PathLike],
     store: PathLike,
     *,
+    labels: PathLike | Iterable[PathLike] | None = None,
+    columns: Mapping[str, str] | None = None,
+    classes: PathLike | None = None,
+    file_template: str | None = None,
     streams: Iterable[str] = DEFAULT_STREAMS,
     preset: str | None = None,
     bound: float | None = None,
@@ -40,8 +49,16 @@ def extract(
     """Extract videos into a frame store; call it again to continue after an interruption.
 
     Args:
-        videos: A folder with a folder per class, the label; or files, or folders, also of images.
-        store: Folder of the store, created if missing; its settings need not be given again.
+        videos: A folder with one folder per class, whose names are labels, or with any videos and
+            `labels`; or files, or folders of videos or of images.
+        store: Folder of the store, created if missing. Settings that are
+            not given are read from an existing store.
+        labels: A label file for the videos of a folder, or several: CSV, JSON, JSON lines, Parquet
+            or plain lines. Videos that it does not list are not extracted.
+        columns: What the columns of the label file mean, where it is not recognized, such as
+            ``{"id": "clip", "label": "gesture"}``.
+        classes: A file that lists the classes, which gives numeric labels their names.
+        file_template: The video of a row, if the id does not name it: ``"{id}_color.mp4"``.
         streams: Any of "rgb", "flow" and "audio".
         preset: Flow preset: "paper" (the default), "accurate" or "fast".
         bound: Displacement in pixels at which flow is truncated. Default: 20.
@@ -62,6 +79,7 @@ def extract(
 
     Raises:
         UsageError: An argument is wrong, or no video is given.
+        AnnotationError: The label file is malformed, or lists none of the videos.
         RecipeError: The store was made with other parameters.
         LockedError: Another extraction writes to the store.
         DiskFullError: The disk is full.
@@ -69,15 +87,46 @@ def extract(
     Example:
         >>> summary = flowkit.extract(["a.mp4"], store="S", preset="fast")  # doctest: +SKIP
     """
-    located, table = locate_videos(videos)
+    label_options = LabelOptions(
+        columns=columns or {},
+        classes=None if classes is None else Path(classes),
+        file_template=file_template,
+    )
+    root, console = Path(store), Console(stderr=True, quiet=not progress)
+    if labels is None and label_options == LabelOptions():
+        located, table = locate_videos(videos)
+    else:
+        located, table = locate_labelled(videos, labels, label_options, console)
     overrides = RecipeOverrides(size=f"{size[0]}x{size[1]}" if size else None, fps=fps,
                                 short_side=short_side, no_resize=keep_size, preset=preset,
                                 bound=bound, keep_jpegs=keep_jpegs)  # fmt: skip
     options = Options(streams=tuple(streams), workers=workers, backend=backend, update=update,
                       retry_failed=retry_failed, frame_rate=frame_rate)  # fmt: skip
-    root, console = Path(store), Console(stderr=True, quiet=not progress)
     recipe = choose_recipe(root, options.streams, overrides)
     return extract_located(located, root, recipe, options, table=table, console=console)
+
+
+def locate_labelled(
+    videos: PathLike | Iterable[PathLike],
+    labels: PathLike | Iterable[PathLike] | None,
+    options: LabelOptions,
+    console: Console,
+) -> tuple[LocatedVideos, AnnotationTable]:
+    """Find the videos of a folder that label files list, and say what was understood.
+
+    Raises:
+        UsageError: ``videos`` is not one folder, or there is no label file.
+        AnnotationError: A label file is malformed, or lists none of the videos.
+    """
+    if labels is None:
+        raise UsageError("columns, classes and file_template describe labels; give labels too")
+    if not isinstance(videos, str | os.PathLike):
+        raise UsageError("labels needs videos to be one folder, the one that the labels are about")
+    files = [labels] if isinstance(labels, str | os.PathLike) else labels
+    found = locate_labelled_videos(Path(videos), read_label_files(list(map(Path, files)), options))
+    for line in found.report:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return found.located, found.table
 
 
 def locate_videos(

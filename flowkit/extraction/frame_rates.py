@@ -71,8 +71,7 @@ class FrameRates:
         table = None if self._root is None else read_annotations(self._root)
         texts = {}
         for annotation in table.annotations if table else ():
-            attributes: Mapping[str, str] = getattr(annotation, "attributes", {})
-            for name, text in attributes.items():
+            for name, text in annotation.attributes.items():
                 if name.strip().lower() == COLUMN and text.strip():
                     texts[annotation.id] = text.strip()
         return texts
