@@ -20,8 +20,10 @@ from flowkit.recipe.recipe import MAX_FPS
 from flowkit.store import Video
 from flowkit.store.annotations import read_annotations
 
-COLUMN = "fps"
-"""Name of the column of a label file that states frame rates, in upper or lower case."""
+COLUMNS = ("fps", "framerate")
+"""Names of the column of a label file that states frame rates; of a name only letters count, in
+upper or lower case.
+"""
 
 
 class FoundRate(NamedTuple):
@@ -72,7 +74,8 @@ class FrameRates:
         texts = {}
         for annotation in table.annotations if table else ():
             for name, text in annotation.attributes.items():
-                if name.strip().lower() == COLUMN and text.strip():
+                letters = "".join(filter(str.isalpha, name.lower()))
+                if letters in COLUMNS and text.strip():
                     texts[annotation.id] = text.strip()
         return texts
 
@@ -103,8 +106,8 @@ def parse_rate(text: str, id: str) -> float:
         rate = 0.0
     if not 0 < rate <= MAX_FPS:
         raise UsageError(
-            f"the labels of {id!r} state {COLUMN} {text!r}; expected frames per second above 0 and "
-            f"at most {MAX_FPS}, such as 25 or 30000/1001"
+            f"the labels of {id!r} state the frame rate {text!r}; expected frames per second above "
+            f"0 and at most {MAX_FPS}, such as 25 or 30000/1001"
         )
     return rate
 
@@ -147,5 +150,5 @@ def check_resampling(tasks: Iterable[ExtractionTask], recipe: Recipe) -> None:
         raise UsageError(
             f"{len(unknown):,} folders of images are to be resampled to {recipe.fps:g} fps, and "
             f"their own frame rate is not stated, such as that of {unknown[0]!r}; give it with "
-            f"--frame-rate, or in a column {COLUMN} of the labels"
+            "--frame-rate, or in a column fps of the labels"
         )

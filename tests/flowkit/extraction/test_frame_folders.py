@@ -250,18 +250,22 @@ def test_labels_state_the_frame_rate(tmp_path, frames, recipe, monkeypatch):
 
     from flowkit.extraction import frame_rates
 
-    def state(text):
-        annotation = SimpleNamespace(id="a", attributes={"FPS": text, "person": "x"})
+    def state(text, column="FPS"):
+        annotation = SimpleNamespace(id="a", attributes={column: text, "person": "x"})
         table = SimpleNamespace(annotations=[annotation])
         monkeypatch.setattr(frame_rates, "read_annotations", lambda root: table)
 
     located, root = explicit_files([frames[0]]), tmp_path / "S"
     state("fast")
-    with pytest.raises(UsageError, match="the labels of 'a' state fps 'fast'"):
+    with pytest.raises(UsageError, match="the labels of 'a' state the frame rate 'fast'"):
         extract(located, root, recipe, HERE)
     state("30000/1001")
     extract(located, root, recipe, HERE)  # the labels count before --frame-rate
     assert Store(root)["a"].fps == pytest.approx(29.97, abs=0.001)
+    state("12", "frame_rate")
+    assert extract(located, root, recipe, HERE).changed == ["a"]
+    state("", "fps")
+    assert extract(located, root, recipe, Options(workers=0)).done_before == 1
 
 
 def test_a_rate_without_folders_is_refused(tmp_path, frames, recipe):
