@@ -124,15 +124,7 @@ def choose_sources(
             "--labels needs --videos DIR or --frames DIR, the folder of the videos; give it too"
         )
     if dataset is not None:
-        entry = find_dataset(dataset, variant, load_catalog(catalog))
-        table, located = entry.locate_videos()
-        sources = Sources(
-            videos=located,
-            table=table,
-            store_path=store or Path("stores") / entry.full_name,
-            dataset=entry.full_name,
-            recipe=entry.recipe,
-        )
+        sources = locate_dataset(dataset, variant, catalog, store)
     elif videos is not None or frames is not None:
         sources = scan_sources(videos, frames, store, labels.files, label_options)
     elif from_store is not None:
@@ -142,6 +134,28 @@ def choose_sources(
             raise UsageError("single files need --store DIR, the store to create or to extend")
         sources = Sources(videos=explicit_files(files), store_path=store)
     return sources if subset is None else select_subset(sources, subset)
+
+
+def locate_dataset(
+    dataset: str, variant: str | None, catalog: Path | None, store: Path | None
+) -> Sources:
+    """Find the videos of a dataset of the catalogue.
+
+    Args:
+        dataset: Value of --dataset.
+        variant: Value of --variant.
+        catalog: Value of --catalog.
+        store: Value of --store.
+    """
+    entry = find_dataset(dataset, variant, load_catalog(catalog))
+    table, located = entry.locate_videos()
+    return Sources(
+        videos=located,
+        table=table,
+        store_path=store or Path("stores") / entry.full_name,
+        dataset=entry.full_name,
+        recipe=entry.recipe,
+    )
 
 
 def scan_sources(
