@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from flowkit.decode import FrameReader, VideoReader
 from flowkit.errors import UsageError
@@ -55,6 +56,8 @@ class Options(RunOptions):
     """Number of videos that share the GPU with ``workers=0``. None: one for each core."""
     backend: str = "auto"
     """Name of the optical-flow backend; ``auto`` chooses one."""
+    flow_weights: Path | None = None
+    """Weight file of a learned method; None for the file in PyTorch's cache."""
     frame_rate: float | None = None
     """Frames per second of frame folders for which the labels state none. None: not stated."""
     update: bool = False
