@@ -111,9 +111,11 @@ def is_header(
         mapping: Columns by role as the user gave them.
     """
     given = set(mapping.values()) - {NO_COLUMN}
-    if given & set(first) or find_usual_column("id", first):
+    # A number that the user gave is that of a column, although a value may be equal to it.
+    names = {column for column in given if not column.isdecimal()}
+    if names & set(first) or find_usual_column("id", first):
         return True
-    if any(column.isdecimal() for column in given) or len(first) == 1:
+    if given - names or len(first) == 1:
         return False
     if len(first) > 2:
         return True
