@@ -154,9 +154,7 @@ def read_list_settings(location: str, value: Any) -> ListSettings:
     values = check_mapping(location, value, "files, columns, classes and file_template")
     known_keys = [field.name for field in fields(ListSettings)]
     for key in values.keys() - set(known_keys):
-        raise CatalogError(
-            f"{location}: unknown key {key!r}{format_suggestion(key, known_keys)}"
-        )
+        raise CatalogError(f"{location}: unknown key {key!r}{format_suggestion(key, known_keys)}")
     if "files" in values:
         values["files"] = check_value(f"{location}: files", tuple[str, ...], values["files"])
     if "columns" in values:

@@ -107,7 +107,7 @@ def choose_sources(
             "--variant and --catalog have an effect only with --dataset NAME; give it too"
         )
     labels = labels or LabelArguments()
-    label_options = labels.make_options()
+    labels.make_options()  # checks that they make sense without a label file
     if labels.files and videos is None:
         raise UsageError("--labels needs --videos DIR, the folder of the videos; give it too")
     if dataset is not None:
@@ -123,21 +123,40 @@ def choose_sources(
     elif videos is not None:
         if not videos.is_dir():
             raise UsageError(f"--videos expects a folder with one folder per class, got {videos}")
-        store_path = store or Path("stores") / videos.resolve().name
-        if labels.files:
-            found = locate_labelled_videos(videos, read_label_files(labels.files, label_options))
-            sources = Sources(
-                videos=found.located, table=found.table, store_path=store_path,
-                missing_subsets=found.missing_subsets, report=found.report,
-            )  # fmt: skip
-        else:
-            table, located = folder.scan_folder(videos)
-            sources = Sources(videos=located, table=table, store_path=store_path)
+        sources = choose_folder(videos, store or Path("stores") / videos.resolve().name, labels)
     else:
         if store is None:
             raise UsageError("single files need --store DIR, the store to create or to extend")
         sources = Sources(videos=explicit_files(files), store_path=store)
     return sources if subset is None else select_subset(sources, subset)
+
+
+def choose_folder(videos: Path, store_path: Path, labels: LabelArguments) -> Sources:
+    """Find the videos of a folder, with the labels of label files or those of the folders in it.
+
+    Args:
+        videos: The folder.
+        store_path: Path of the store.
+        labels: The label files, if there are any.
+
+    Returns:
+        The videos.
+
+    Raises:
+        UsageError: An option about labels is wrong.
+        AnnotationError: A label file is malformed, or lists none of the videos.
+    """
+    if not labels.files:
+        table, located = folder.scan_folder(videos)
+        return Sources(videos=located, table=table, store_path=store_path)
+    found = locate_labelled_videos(videos, read_label_files(labels.files, labels.make_options()))
+    return Sources(
+        videos=found.located,
+        table=found.table,
+        store_path=store_path,
+        missing_subsets=found.missing_subsets,
+        report=found.report,
+    )
 
 
 def select_subset(sources: Sources, subset: str) -> Sources:

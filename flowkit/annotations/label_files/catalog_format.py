@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flowkit.annotations.label_files.listing import LabelList, read_label_files
+from flowkit.annotations.label_files.label_list import LabelList
+from flowkit.annotations.label_files.listing import read_label_files
 from flowkit.annotations.label_files.location import locate_labelled_videos
 from flowkit.annotations.label_files.options import LabelOptions
 from flowkit.annotations.label_files.templates import parse_template
@@ -112,8 +113,6 @@ def make_table(listing: LabelList) -> AnnotationTable:
     Returns:
         The annotations.
     """
-    columns = zip(
-        listing.ids, listing.labels, listing.subsets, listing.attributes, strict=True
-    )
+    columns = zip(listing.ids, listing.labels, listing.subsets, listing.attributes, strict=True)
     annotations = sorted((Annotation(*values) for values in columns), key=lambda a: a.id)
     return AnnotationTable(listing.classes, tuple(annotations))

@@ -1,9 +1,9 @@
 """Read the list of classes that gives numeric labels their names.
 
-    Jump                                   one name in each line, numbered from 0
-    1 Jump | 1,Jump | Jump,1 | Jump;1      a name and its number
-    ["Jump", …]                            JSON: the names, numbered from 0
-    {"Jump": "0", …} | {"0": "Jump", …}    JSON: names and numbers
+Jump                                   one name in each line, numbered from 0
+1 Jump | 1,Jump | Jump,1 | Jump;1      a name and its number
+["Jump", …]                            JSON: the names, numbered from 0
+{"Jump": "0", …} | {"0": "Jump", …}    JSON: names and numbers
 """
 
 import json

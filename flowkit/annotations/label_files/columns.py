@@ -205,9 +205,9 @@ def choose_times(
                  "in_frames": found["start_frame"] is not None}  # fmt: skip
     if times["in_frames"] and found["fps"] is None and not is_number(mapping.get("fps", "")):
         raise AnnotationError(
-            f"{rows.path}: {times['start']} and {times['end']} are frame numbers, and no column has "
-            "the frame rate; give it with --columns fps=25 (or fps=COLUMN), or leave the times out "
-            "with --columns start_frame=-,end_frame=-"
+            f"{rows.path}: {times['start']} and {times['end']} are frame numbers, and no column "
+            "has the frame rate; give it with --columns fps=25 (or fps=COLUMN), or leave the times "
+            "out with --columns start_frame=-,end_frame=-"
         )
     has_segment = SEGMENT in rows.columns and times["start"] is None
     return times | {"segment": SEGMENT if has_segment else None}

@@ -1,11 +1,11 @@
 """Read JSON and JSON lines.
 
-    [{"id": "a", "label": "jump"}, …]                     a list of objects
-    {"a": {"label": "jump"}, …}                           an object for each video
-    {"a": "jump", "b": ["jump", "run"], …}                the labels of each video
-    {"database": {"a": {"annotations": […]}, …}}          ActivityNet
-    {"version": 1, "videos": [{…}, …]}                    a list beside other values
-    {"id": "a", "label": "jump"}⏎{…}⏎                     JSON lines
+[{"id": "a", "label": "jump"}, …]                     a list of objects
+{"a": {"label": "jump"}, …}                           an object for each video
+{"a": "jump", "b": ["jump", "run"], …}                the labels of each video
+{"database": {"a": {"annotations": […]}, …}}          ActivityNet
+{"version": 1, "videos": [{…}, …]}                    a list beside other values
+{"id": "a", "label": "jump"}⏎{…}⏎                     JSON lines
 """
 
 import json
@@ -200,7 +200,9 @@ def has_id_key(content: dict[str, Any]) -> bool:
     """
     from flowkit.annotations.label_files.columns import find_usual_column
 
-    return bool(find_usual_column("id", list(content)) and find_usual_column("label", list(content)))
+    return bool(
+        find_usual_column("id", list(content)) and find_usual_column("label", list(content))
+    )
 
 
 def is_list_of_objects(value: Any) -> bool:
@@ -241,8 +243,8 @@ def read_entries(path: Path, content: dict[str, Any]) -> FileRows:
     has_objects = all(isinstance(value, dict) for value in content.values())
     if not has_objects and any(isinstance(value, dict) for value in content.values()):
         raise AnnotationError(
-            f"{path}: expected a list of videos, or an entry for each video, got an object with the "
-            f"keys {', '.join(list(content)[:10])}; name the list 'videos'"
+            f"{path}: expected a list of videos, or an entry for each video, got an object with "
+            f"the keys {', '.join(list(content)[:10])}; name the list 'videos'"
         )
     pairs = iter(content.items())
     while chunk := list(islice(pairs, CHUNK_ROWS)):
@@ -251,9 +253,7 @@ def read_entries(path: Path, content: dict[str, Any]) -> FileRows:
         else:
             builder.add_objects([{KEY_COLUMN: key, "labels": value} for key, value in chunk])
     roles = {"id": KEY_COLUMN} if has_objects else {"id": KEY_COLUMN, "label": "labels"}
-    return FileRows(
-        path=path, kind="JSON by video", columns=builder.columns, roles=roles
-    )
+    return FileRows(path=path, kind="JSON by video", columns=builder.columns, roles=roles)
 
 
 def read_json_lines(path: Path) -> FileRows:

@@ -219,9 +219,7 @@ def choose_longest(
     return deepest if len(deepest) == 1 else fitting
 
 
-def make_index(
-    videos: Sequence[int], keys: Sequence[str]
-) -> dict[str, int | tuple[int, ...]]:
+def make_index(videos: Sequence[int], keys: Sequence[str]) -> dict[str, int | tuple[int, ...]]:
     """Return the videos by key.
 
     Args:

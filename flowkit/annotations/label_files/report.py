@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from flowkit.annotations.label_files.columns import TEMPLATE, Roles, normalize_name
-from flowkit.annotations.label_files.listing import LabelList
+from flowkit.annotations.label_files.label_list import LabelList
 from flowkit.annotations.label_files.matching import Matches
 from flowkit.annotations.label_files.rows import KEY_COLUMN
 from flowkit.path_text import printable_path, replace_surrogates
@@ -118,12 +118,8 @@ def describe_problems(
     """
     unclear = {v for found in matches.ambiguous_rows.values() for v in found}
     unclear |= matches.ambiguous_videos.keys()
-    without_row = [
-        v for v, row in enumerate(matches.row_by_video) if row < 0 and v not in unclear
-    ]
-    unlabelled = [
-        row for row in matches.row_by_video if row >= 0 and not listing.labels[row]
-    ]
+    without_row = [v for v, row in enumerate(matches.row_by_video) if row < 0 and v not in unclear]
+    unlabelled = [row for row in matches.row_by_video if row >= 0 and not listing.labels[row]]
     problems = [
         show([listing.names[row] for row in matches.missing],
              "row has no video", "rows have no video"),
