@@ -4,14 +4,15 @@
                                                                  │
                      folder of videos, or ids of a store ─ matching ─ annotations and sources
 
-formats.py recognizes the format of a file: CSV, JSON, JSON lines, Parquet or plain lines. columns.py
-recognizes what each column means. listing.py merges the rows of one video. matching.py finds the
-video of each row, and location.py turns the result into annotations. report.py describes what was
-understood, in three lines.
+formats.py recognizes the format of a file: CSV, JSON, JSON lines, Parquet or plain lines.
+columns.py recognizes what each column means. listing.py merges the rows of one video. matching.py
+finds the video of each row, and location.py turns the result into annotations. report.py describes
+what was understood, in three lines.
 """
 
 from flowkit.annotations.label_files.catalog_format import ListSettings, make_list_format_functions
-from flowkit.annotations.label_files.listing import LabelList, read_label_files
+from flowkit.annotations.label_files.label_list import LabelList
+from flowkit.annotations.label_files.listing import read_label_files
 from flowkit.annotations.label_files.location import (
     LabelledVideos,
     annotate_ids,

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flowkit.annotations.label_files.listing import LabelList, read_label_files
+from flowkit.annotations.label_files.label_list import LabelList
+from flowkit.annotations.label_files.listing import read_label_files
 from flowkit.annotations.label_files.location import locate_labelled_videos
 from flowkit.annotations.label_files.options import LabelOptions
 from flowkit.annotations.label_files.templates import parse_template

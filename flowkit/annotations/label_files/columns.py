@@ -111,9 +111,11 @@ def is_header(
         mapping: Columns by role as the user gave them.
     """
     given = set(mapping.values()) - {NO_COLUMN}
-    if given & set(first) or find_usual_column("id", first):
+    # A number that the user gave is that of a column, although a value may be equal to it.
+    names = {column for column in given if not column.isdecimal()}
+    if names & set(first) or find_usual_column("id", first):
         return True
-    if any(column.isdecimal() for column in given) or len(first) == 1:
+    if given - names or len(first) == 1:
         return False
     if len(first) > 2:
         return True
@@ -203,9 +205,9 @@ def choose_times(
                  "in_frames": found["start_frame"] is not None}  # fmt: skip
     if times["in_frames"] and found["fps"] is None and not is_number(mapping.get("fps", "")):
         raise AnnotationError(
-            f"{rows.path}: {times['start']} and {times['end']} are frame numbers, and no column has "
-            "the frame rate; give it with --columns fps=25 (or fps=COLUMN), or leave the times out "
-            "with --columns start_frame=-,end_frame=-"
+            f"{rows.path}: {times['start']} and {times['end']} are frame numbers, and no column "
+            "has the frame rate; give it with --columns fps=25 (or fps=COLUMN), or leave the times "
+            "out with --columns start_frame=-,end_frame=-"
         )
     has_segment = SEGMENT in rows.columns and times["start"] is None
     return times | {"segment": SEGMENT if has_segment else None}

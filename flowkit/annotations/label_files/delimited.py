@@ -22,7 +22,7 @@ from flowkit.errors import AnnotationError
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "vertical bar"}
 """The delimiters that are recognized, with their names."""
 SHEET_HINT = "sep="
-"""Beginning of a first line in which spreadsheet programs state the delimiter, such as ``sep=;``."""
+"""Beginning of a first line in which spreadsheets state the delimiter, such as ``sep=;``."""
 
 
 def detect_delimiter(lines: Sequence[str], preferred: str = ",") -> str | None:

@@ -243,8 +243,8 @@ def read_entries(path: Path, content: dict[str, Any]) -> FileRows:
     has_objects = all(isinstance(value, dict) for value in content.values())
     if not has_objects and any(isinstance(value, dict) for value in content.values()):
         raise AnnotationError(
-            f"{path}: expected a list of videos, or an entry for each video, got an object with the "
-            f"keys {', '.join(list(content)[:10])}; name the list 'videos'"
+            f"{path}: expected a list of videos, or an entry for each video, got an object with "
+            f"the keys {', '.join(list(content)[:10])}; name the list 'videos'"
         )
     pairs = iter(content.items())
     while chunk := list(islice(pairs, CHUNK_ROWS)):

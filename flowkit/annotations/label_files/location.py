@@ -1,11 +1,11 @@
-"""Turn the rows of label files into annotations: of videos in a folder, or of the ids of a store."""
+"""Turn the rows of label files into annotations of videos in a folder, or of the ids of a store."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowkit.annotations.label_files.listing import LabelList
+from flowkit.annotations.label_files.label_list import LabelList
 from flowkit.annotations.label_files.matching import Matches, match_rows
 from flowkit.annotations.label_files.report import (
     UNLISTED,
@@ -67,13 +67,12 @@ def locate_labelled_videos(
         check_matches(listing, matches, paths, f"below {printable_path(root)}")
     rejected = list_rejected(root, listing, matches, paths)
     unclear = {video.path for video in rejected}
-    sources, annotations, unannotated = [], [], []
-    root_name = os.fspath(root)
+    sources: list[Source] = []
+    unannotated: list[Path] = []
+    attributes: dict[str, Mapping[str, str]] = {}
     seen: dict[str, str] = {}
     for path, row in zip(paths, matches.row_by_video, strict=True):
-        # One Path instead of two halves the time for a million videos.
-        native = path if path.isascii() else os.fspath(text_to_path(path))
-        file = Path(os.path.join(root_name, native))  # noqa: PTH118
+        file = join_path(root, path)
         if row < 0:
             if file not in unclear:
                 unannotated.append(file)
@@ -83,11 +82,10 @@ def locate_labelled_videos(
         if printable != id or seen.setdefault(normalize_unicode(id), id) != id:
             rejected.append(reject_name(id, printable, file))
             continue
-        labels, subsets = listing.labels[row], listing.subsets[row]
-        sources.append(Source(id, file, labels, subsets))
-        annotations.append(Annotation(id, labels, subsets, listing.attributes[row]))
+        sources.append(Source(id, file, listing.labels[row], listing.subsets[row]))
+        attributes[id] = listing.attributes[row]
     sources.sort(key=lambda source: source.id)
-    annotations.sort(key=lambda annotation: annotation.id)
+    annotations = (Annotation(s.id, s.labels, s.subsets, attributes[s.id]) for s in sources)
     missing = {listing.ids[row]: listing.subsets[row] for row in matches.missing}
     located = LocatedVideos(tuple(sources), tuple(missing), tuple(unannotated), tuple(rejected))
     return LabelledVideos(
@@ -100,6 +98,20 @@ def locate_labelled_videos(
             describe_problems(listing, matches, paths, UNLISTED),
         ],
     )
+
+
+def join_path(root: Path, path: str) -> Path:
+    """Return the file at a path below a folder.
+
+    Args:
+        root: The folder.
+        path: The path, as `list_videos` returns it.
+
+    Returns:
+        ``root / text_to_path(path)``, in half the time: one Path is made instead of two.
+    """
+    native = path if path.isascii() else os.fspath(text_to_path(path))
+    return Path(os.path.join(root, native))  # noqa: PTH118
 
 
 def annotate_ids(ids: Sequence[str], listing: LabelList) -> tuple[AnnotationTable, list[str]]:
@@ -204,8 +216,8 @@ def list_rejected(
     for row, videos in matches.ambiguous_rows.items():
         for video in videos:
             reasons[video] = (
-                f"{listing.locate(row)}: {listing.names[row]!r} may be any of {len(videos)} videos; "
-                "write the path of the video"
+                f"{listing.locate(row)}: {listing.names[row]!r} may be any of {len(videos)} "
+                "videos; write the path of the video"
             )
     for video, rows in matches.ambiguous_videos.items():
         others = " and ".join(repr(listing.ids[row]) for row in rows[:3])
@@ -236,5 +248,5 @@ def reject_name(id: str, printable: str, file: Path) -> RejectedVideo:
     if printable != id:
         reason = f"{printable}: its name is not UTF-8, so it cannot be an id; rename the file"
         return RejectedVideo(printable, file, "bad-name", reason)
-    reason = f"another video has the id {id!a} in another Unicode normalization; rename one of them"
+    reason = f"another video has the id {id!a} in another Unicode normalization; rename one"
     return RejectedVideo(id, file, "duplicate-id", reason)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from flowkit.annotations.label_files.columns import TEMPLATE, Roles, normalize_name
-from flowkit.annotations.label_files.listing import LabelList
+from flowkit.annotations.label_files.label_list import LabelList
 from flowkit.annotations.label_files.matching import Matches
 from flowkit.annotations.label_files.rows import KEY_COLUMN
 from flowkit.path_text import printable_path, replace_surrogates

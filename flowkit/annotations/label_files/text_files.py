@@ -63,13 +63,11 @@ def make_encoding_error(path: Path) -> AnnotationError:
     content = path.read_bytes()
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return AnnotationError(f"{path}:1: expected UTF-8 text, got UTF-16; save the file as UTF-8")
-    line = byte = 0
-    for line, text in enumerate(content.split(b"\n"), start=1):
-        try:
-            text.decode()
-        except UnicodeDecodeError as error:
-            byte = text[error.start]
-            break
+    line, byte = 1, content[0]
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        line, byte = content.count(b"\n", 0, error.start) + 1, content[error.start]
     return AnnotationError(
         f"{path}:{line}: expected UTF-8 text, got byte 0x{byte:02x}; save the file as UTF-8"
     )

@@ -301,7 +301,8 @@ BAD = {
                                ":2: expected 'path frames label', as other lines have, got one"),
     "a line without a label": Case("l.txt", "jump/a.mp4 jump\nrun/c.avi\n",
                                    ":2: expected 'video.mp4 label', got 'run/c.avi'"),
-    "no video of the file": Case("l.csv", "id,label\nx,jump\ny,run\n", ": no row has a video below"),
+    "no video of the file": Case("l.csv", "id,label\nx,jump\ny,run\n",
+                                ": no row has a video below"),
     "a template with an unknown column": Case(
         "l.csv", "id,label\na,jump\n", "--file-template '{clip}.mp4'",
         {"file_template": "{clip}.mp4"}),

@@ -164,7 +164,7 @@ def test_malformed_columns(text: str, message: str) -> None:
 def test_columns() -> None:
     assert parse_columns(" id = my clip, label=2,") == {"id": "my clip", "label": "2"}
     assert parse_columns(None) == {}
-    with pytest.raises(UsageError, match="'lable' is not .* did you mean label"):
+    with pytest.raises(UsageError, match=r"'lable' is not .* did you mean label"):
         LabelOptions(columns={"lable": "x"})
     with pytest.raises(UsageError, match="expected the name of a column for id"):
         LabelOptions(columns={"id": ""})
