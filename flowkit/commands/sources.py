@@ -3,7 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flowkit.annotations import AnnotationTable, LocatedVideos, explicit_files, folder
+from flowkit.annotations import (
+    AnnotationTable,
+    LocatedVideos,
+    explicit_files,
+    folder,
+    list_videos,
+)
 from flowkit.catalog import find_dataset, load_catalog
 from flowkit.errors import UsageError
 from flowkit.frame_files import holds_images
@@ -101,12 +107,13 @@ def scan_sources(videos: Path | None, frames: Path | None, store: Path | None) -
     root, option = (videos, "--videos") if videos is not None else (frames, "--frames")
     if root is None or not root.is_dir():
         raise UsageError(f"{option} expects a folder with one folder per class, got {root}")
-    table, located = folder.scan_folder(root, frames_only=frames is not None)
-    if not (located.sources or located.rejected) and holds_images(root):
+    paths = list_videos(root, frames_only=frames is not None)
+    if not paths and holds_images(root):
         raise UsageError(
             f"{root} holds the images of one video, and {option} expects the folder above it; "
             f"to extract only this video: flowkit extract {root} --store S"
         )
+    table, located = folder.scan_folder(root, paths)
     store_path = store or Path("stores") / root.resolve().name
     return Sources(videos=located, table=table, store_path=store_path)
 
