@@ -194,7 +194,7 @@ def scan_sources(
             videos=found.located, table=found.table, store_path=store_path,
             missing_subsets=found.missing_subsets, report=found.report,
         )  # fmt: skip
-    table, located = folder.scan_folder(root, frames_only=frames is not None)
+    table, located = folder.scan_folder(root, paths)
     return Sources(videos=located, table=table, store_path=store_path)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from flowkit.annotations import explicit_files, folder
+from flowkit.annotations import explicit_files, folder, list_videos
 from flowkit.decode import read_video
 from flowkit.errors import UsageError, VideoError
 from flowkit.extraction import Options, extract
@@ -216,7 +216,7 @@ def test_bad_folders_are_named_and_leave_the_others_untouched(tmp_path, frames, 
         "series": ("numbering", "frame0.png and mask1.png"),
     }
     (bad / "empty").mkdir()
-    _, located = folder.scan_folder(bad, frames_only=True)
+    _, located = folder.scan_folder(bad, list_videos(bad, frames_only=True))
     root = tmp_path / "S"
     summary = extract(located, root, recipe, HERE)
     assert {f.id: f.kind for f in summary.failed} == {
