@@ -57,7 +57,7 @@ def split(
         group_by=group_by,
         seed=seed,
         only=only,
-        replace_subsets=replace,
+        overwrite=replace,
     )
     for line in summary.format_lines():
         click.echo(line)

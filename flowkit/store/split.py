@@ -5,16 +5,21 @@ stratification.py says which video gets which subset. Only videos that the store
 and, where videos have labels, only those that have one.
 """
 
-import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowkit.errors import CorruptError, UsageError
-from flowkit.store.annotations import read_annotation_rows, read_annotations, write_annotations
+from flowkit.errors import UsageError
+from flowkit.store.annotations import (
+    read_annotation_rows,
+    read_annotations,
+    read_split_records,
+    replace_subsets,
+    write_annotations,
+)
 from flowkit.store.format.locks import hold_store
 from flowkit.store.index import rebuild_index
 from flowkit.store.reader import Store
@@ -38,7 +43,7 @@ def split_store(
     group_by: str | None = None,
     seed: int = 0,
     only: str | None = None,
-    replace_subsets: bool = False,
+    overwrite: bool = False,
 ) -> SplitSummary:
     """Divide the videos of a store into subsets, and write these into its annotations.
 
@@ -56,7 +61,7 @@ def split_store(
         seed: Chooses one of the possible divisions.
         only: Divide the videos of this subset only, such as "train" into train and val. The others
             keep theirs.
-        replace_subsets: Whether subsets that the store has may be replaced.
+        overwrite: Whether subsets that the store has may be replaced.
 
     Returns:
         What was done.
@@ -73,33 +78,24 @@ def split_store(
     with hold_store(path):
         rebuild_index(path)
         store = Store(path)
-        check_subsets(store, record, replace_subsets)
+        check_subsets(store, record, overwrite)
         table = add_stored_videos(read_annotations(path), store)
         stored_ids = set(store.ids)
-        pool = select_annotations(table, stored_ids, record, replace_subsets)
+        pool = select_annotations(table, stored_ids, record, overwrite)
         if not pool:
             raise UsageError(f"{path}: expected videos to divide, found none; extract some first")
-        has_labels = any(annotation.labels for annotation in table.annotations)
-        members = [a for a in pool if a.labels or not has_labels]
-        group_of = make_grouping(members, group_by)
-        assignment = assign_subsets(
-            [Member(a.id, first_class(a), group_of(a)) for a in members],
-            record.fractions,
-            seed,
-        )
-        summary = summarize(record, pool, members, group_of, assignment.subsets, has_labels)
-        summary = replace(
-            summary,
-            lone_classes=tuple(sorted(assignment.lone_classes)),
-            not_stored=0 if only else len(table.annotations) - len(stored_ids),
-        )
+        has_labels = any(annotation.labels for annotation in pool)
+        divided = [a for a in pool if a.labels or not has_labels]
+        group_of = make_grouping(divided, group_by)
+        members = [Member(a.id, first_class(a), group_of(a)) for a in divided]
+        assignment = assign_subsets(members, record.fractions, seed)
+        not_stored = len(table.annotations) - len(stored_ids)
+        summary = summarize(record, pool, members, assignment, 0 if only else not_stored)
         check_result(path, summary)
         earlier = [] if only is None else [r for r in read_splits(path) if r.only != only]
-        write_annotations(
-            path,
-            replace_subset_names(table, assignment.subsets, pool, record),
-            [asdict(made) for made in (*earlier, record)],
-        )
+        subsets = merge_subsets(table, assignment.subsets, record)
+        records = [asdict(made) for made in (*earlier, record)]
+        write_annotations(path, replace_subsets(table, subsets), records)
         rebuild_index(path)
     return summary
 
@@ -127,7 +123,7 @@ def check_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
     return {name: float(fractions[name]) for name in names}
 
 
-def check_subsets(store: Store, record: SplitRecord, replace_subsets: bool) -> None:
+def check_subsets(store: Store, record: SplitRecord, overwrite: bool) -> None:
     """Raise a UsageError if the store has subsets that must not be replaced.
 
     With ``only``, that subset must exist, and the other new subsets must not.
@@ -143,7 +139,7 @@ def check_subsets(store: Store, record: SplitRecord, replace_subsets: bool) -> N
                 f"{described or 'no subsets'}"
             )
         taken = any(name in subsets for name in record.fractions if name != record.only)
-    if taken and not replace_subsets:
+    if taken and not overwrite:
         records = read_splits(store.path)
         origin = f", made by `flowkit split` with seed {records[-1].seed}" if records else ""
         raise UsageError(
@@ -160,18 +156,9 @@ def read_splits(root: str | os.PathLike[str]) -> list[SplitRecord]:
     Raises:
         CorruptError: The annotations are damaged.
     """
-    path = Path(root)
-    rows = read_annotation_rows(path)
-    text = (rows.schema.metadata or {}).get(b"splits") if rows is not None else None
-    if text is None:
-        return []
-    try:
-        return [SplitRecord(**values) for values in json.loads(text)]
-    except (ValueError, TypeError) as error:
-        raise CorruptError(
-            f"{path}/annotations.arrow: expected how the subsets were made ({error}); make them "
-            "again with `flowkit split --replace`"
-        ) from None
+    return [
+        SplitRecord(**values) for values in read_split_records(read_annotation_rows(Path(root)))
+    ]
 
 
 def add_stored_videos(table: "AnnotationTable | None", store: Store) -> "AnnotationTable":
@@ -187,13 +174,13 @@ def add_stored_videos(table: "AnnotationTable | None", store: Store) -> "Annotat
 
 
 def select_annotations(
-    table: "AnnotationTable", stored_ids: set[str], record: SplitRecord, replace_subsets: bool
+    table: "AnnotationTable", stored_ids: set[str], record: SplitRecord, overwrite: bool
 ) -> "list[Annotation]":
     """Return the annotations of the stored videos that are to be divided."""
     stored = [annotation for annotation in table.annotations if annotation.id in stored_ids]
     if record.only is None:
         return stored
-    names = {record.only, *record.fractions} if replace_subsets else {record.only}
+    names = {record.only, *record.fractions} if overwrite else {record.only}
     return [annotation for annotation in stored if not names.isdisjoint(annotation.subsets)]
 
 
@@ -213,28 +200,20 @@ def check_result(path: Path, summary: SplitSummary) -> None:
     )
 
 
-def replace_subset_names(
-    table: "AnnotationTable",
-    subsets: Mapping[str, str],
-    pool: "list[Annotation]",
-    record: SplitRecord,
-) -> "AnnotationTable":
-    """Return the annotations with the new subsets.
+def merge_subsets(
+    table: "AnnotationTable", subsets: Mapping[str, str], record: SplitRecord
+) -> dict[str, tuple[str, ...]]:
+    """Return all subsets by video id: the new ones, and, with ``only``, the others as they were.
 
     Args:
         table: All annotations.
         subsets: The new subset by video id.
-        pool: The videos that were divided, whose former subsets are replaced.
         record: The arguments of the division.
     """
-    pooled = {annotation.id for annotation in pool}
-    dropped = {record.only, *record.fractions}
-    annotations = []
-    for annotation in table.annotations:
-        kept: tuple[str, ...] = ()
-        if record.only is not None:
-            is_pooled = annotation.id in pooled
-            kept = tuple(s for s in annotation.subsets if not is_pooled or s not in dropped)
-        new = (subsets[annotation.id],) if annotation.id in subsets else ()
-        annotations.append(replace(annotation, subsets=(*kept, *new)))
-    return replace(table, annotations=tuple(annotations))
+    if record.only is None:
+        return {id: (subset,) for id, subset in subsets.items()}
+    merged = {annotation.id: annotation.subsets for annotation in table.annotations}
+    divided = {record.only, *record.fractions}
+    for id, subset in subsets.items():
+        merged[id] = (*(name for name in merged[id] if name not in divided), subset)
+    return merged
