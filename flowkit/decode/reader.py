@@ -28,7 +28,12 @@ from flowkit.decode.container import format_error, get_display_name, open_contai
 from flowkit.decode.conversion import FrameConverter
 from flowkit.decode.frame import RGBFrame, VideoFrame
 from flowkit.decode.orientation import Orientation
-from flowkit.decode.resample import compute_presentation_times, resample_frames
+from flowkit.decode.packets import PacketReader
+from flowkit.decode.resample import (
+    bridge_clock_jumps,
+    compute_presentation_times,
+    resample_frames,
+)
 from flowkit.decode.stream import (
     find_video_stream,
     get_average_fps,
@@ -177,7 +182,11 @@ class VideoReader:
         interval = 1 / Fraction(self.info.fps).limit_denominator(1_000_000)
         if self._fps is not None:
             return self._resample_frames(self._fps, tick, interval)
-        timed_frames = compute_presentation_times(self._decoded_frames, tick, interval)
+        timed_frames = bridge_clock_jumps(
+            compute_presentation_times(self._decoded_frames, tick, interval),
+            interval,
+            self.warnings,
+        )
         convert = self._converter.convert
         return (VideoFrame(convert(frame), round(time * 10**6)) for time, frame in timed_frames)
 
@@ -213,7 +222,9 @@ class VideoReader:
                 f"{damaged} of {count} frames are damaged, and concealed by the decoder; "
                 f"the first is frame {first_damaged}"
             )
-        if count and not any("decoding broke" in w for w in self.warnings):
+        if count and not any(
+            text in w for w in self.warnings for text in ("decoding broke", "interrupted")
+        ):
             self._check_length(count, frame)
 
     def _check_length(self, count: int, last_frame: Any) -> None:
@@ -240,7 +251,8 @@ class VideoReader:
         self._expected_frames = len(stream.index_entries) if is_mov else stream.frames
         self._discarded_frames = self._packets = self._key_packets = count = rejected = 0
         accepted = False
-        packets = self._container.demux(stream)
+        interruptions = interrupted_at = 0
+        packets = PacketReader(self._container.demux(stream))
         while True:
             packet = None
             try:
@@ -249,8 +261,10 @@ class VideoReader:
                     break
                 self._packets += packet.size > 0
                 self._key_packets += packet.size > 0 and packet.is_keyframe
-                if packet.is_corrupt:  # a decoder would decode half an image from it
+                if packets.is_cut(packet):  # a decoder would decode half an image from it
                     raise av.error.InvalidDataError(0, "the file is cut inside a packet")
+                if packet.is_corrupt:
+                    interruptions, interrupted_at = interruptions + 1, interrupted_at or count + 1
                 frames = packet.decode()
             except av.error.FFmpegError as error:
                 if packet is not None and packet.size and not accepted:
@@ -266,6 +280,12 @@ class VideoReader:
             for frame in frames:
                 count += 1
                 yield frame
+        if interruptions:
+            more = f" and {interruptions - 1} times later" if interruptions > 1 else ""
+            self.warnings.append(
+                f"the stream is interrupted near frame {interrupted_at}{more}: packets are lost, "
+                "or another recording follows"
+            )
         if rejected:
             self.warnings.append(f"the first {rejected} packets could not be decoded: {reason}")
 
