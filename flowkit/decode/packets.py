@@ -28,6 +28,7 @@ class PacketReader:
         self._packets = packets
         self._following: deque[Any] = deque()
         self._error: av.error.FFmpegError | None = None
+        self._interruptions: list[int] = []
 
     def __iter__(self) -> Self:
         """Return the reader itself."""
@@ -46,8 +47,13 @@ class PacketReader:
             raise error
         return next(self._packets)
 
-    def is_cut(self, packet: Any) -> bool:
-        """Return whether the file ends in this packet, the last one returned, or in the next."""
+    def is_cut(self, packet: Any, frames: int) -> bool:
+        """Return whether the file ends in a packet or in the next one; count interruptions.
+
+        Args:
+            packet: The packet that was returned last.
+            frames: Number of frames that have been decoded so far, to name a place.
+        """
         if not packet.is_corrupt:
             return False
         count = sum(following.size > 0 for following in self._following)
@@ -61,4 +67,15 @@ class PacketReader:
                 break
             self._following.append(following)
             count += following.size > 0
+        if count > PARSER_DELAY:
+            self._interruptions.append(frames)
         return count <= PARSER_DELAY
+
+    def list_warnings(self) -> list[str]:
+        """Return a line about the packets that were not cut, but marked as corrupt, if any."""
+        places = self._interruptions
+        more = f" and {len(places) - 1} times later" if len(places) > 1 else ""
+        problem = "packets are lost, or another recording follows"
+        return [
+            f"the stream is interrupted near frame {n + 1}{more}: {problem}" for n in places[:1]
+        ]

@@ -9,8 +9,9 @@ The frames are defined as follows:
 - Pixels are converted to 8-bit RGB with the colour matrix and range of the stream (if the stream
   does not state them, BT.601 and limited range, as in FFmpeg). This is done by swscale's accurate
   and bit-exact arithmetic, or by our own, which computes the same bytes (conversion.py), so the
-  result is the same on all machines. Alpha is dropped. Non-square pixels stay as they are.
+  result is the same on all machines. Alpha is dropped.
 - Frames are resized by OpenCV in RGB: by pixel-area average, or bilinearly if a side is enlarged.
+  Non-square pixels stay as they are, unless the recipe has ``square_pixels``.
 
 Resampling to another frame rate is defined in ``resample.py``.
 """
@@ -39,6 +40,7 @@ from flowkit.decode.stream import (
     get_average_fps,
     get_duration_seconds,
     get_end_seconds,
+    get_pixel_aspect_ratio,
     get_seconds_per_tick,
 )
 from flowkit.decode.video_info import VideoInfo
@@ -68,6 +70,7 @@ class VideoReader:
         width: Width of the frames that are returned, in pixels.
         height: Height of the frames that are returned, in pixels.
         frame_rate: Frames per second of the frames that are returned.
+        pixel_aspect_ratio: Width of a pixel of the file divided by its height.
         warnings: One line for each problem that was noticed so far: decoding that stopped midway,
             damaged or missing frames.
 
@@ -124,17 +127,25 @@ class VideoReader:
             orientation = Orientation()
         self._coded_size = (first_frame.width, first_frame.height)
         width, height = self._coded_size[::-1] if orientation.transpose else self._coded_size
+        aspect = get_pixel_aspect_ratio(stream)
         self.info = VideoInfo(
             width=width,
             height=height,
             fps=get_average_fps(stream),
             rotation=orientation.rotation,
+            pixel_aspect_ratio=1 / aspect if orientation.transpose else aspect,
             codec=stream.codec_context.codec.canonical_name,
             pixel_format=first_frame.format.name,
             has_audio=len(self._container.streams.audio) > 0,
             duration=get_duration_seconds(stream),
         )
-        self.width, self.height = self._resize.compute_size(width, height)
+        aspect = self.pixel_aspect_ratio = self.info.pixel_aspect_ratio
+        self.width, self.height = self._resize.compute_size(width, height, aspect)
+        if aspect != 1 and self._resize.keeps_pixel_shape:
+            self.warnings.append(
+                f"its pixels are not square but {aspect.numerator}:{aspect.denominator} and stay "
+                "so; --square-pixels stretches the frames"
+            )
         size, area = (self.width, self.height), self._resize.filter == "area"
         for name, (w, h) in (("frame", (width, height)), ("resized frame", size)):
             if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
@@ -251,7 +262,6 @@ class VideoReader:
         self._expected_frames = len(stream.index_entries) if is_mov else stream.frames
         self._discarded_frames = self._packets = self._key_packets = count = rejected = 0
         accepted = False
-        interruptions = interrupted_at = 0
         packets = PacketReader(self._container.demux(stream))
         while True:
             packet = None
@@ -261,10 +271,8 @@ class VideoReader:
                     break
                 self._packets += packet.size > 0
                 self._key_packets += packet.size > 0 and packet.is_keyframe
-                if packets.is_cut(packet):  # a decoder would decode half an image from it
+                if packets.is_cut(packet, count):  # a decoder would decode half an image from it
                     raise av.error.InvalidDataError(0, "the file is cut inside a packet")
-                if packet.is_corrupt:
-                    interruptions, interrupted_at = interruptions + 1, interrupted_at or count + 1
                 frames = packet.decode()
             except av.error.FFmpegError as error:
                 if packet is not None and packet.size and not accepted:
@@ -280,12 +288,7 @@ class VideoReader:
             for frame in frames:
                 count += 1
                 yield frame
-        if interruptions:
-            more = f" and {interruptions - 1} times later" if interruptions > 1 else ""
-            self.warnings.append(
-                f"the stream is interrupted near frame {interrupted_at}{more}: packets are lost, "
-                "or another recording follows"
-            )
+        self.warnings += packets.list_warnings()
         if rejected:
             self.warnings.append(f"the first {rejected} packets could not be decoded: {reason}")
 

@@ -27,6 +27,7 @@ def extract(
     size: tuple[int, int] | None = None,
     short_side: int | None = None,
     keep_size: bool = False,
+    square_pixels: bool = False,
     fps: float | None = None,
     workers: int | None = None,
     backend: str = "auto",
@@ -46,6 +47,8 @@ def extract(
         size: Width and height in pixels of stored frames. Default: (256, 256).
         short_side: Length in pixels that the shorter side is resized to, instead of `size`.
         keep_size: Store frames in the size that each video has.
+        square_pixels: Stretch videos whose pixels are not square, as players do; only with
+            `short_side` or `keep_size`.
         fps: Frame rate to resample to. Default: every frame.
         workers: Videos to extract at once. None: one per core; 0: this process, without Ray.
         backend: Flow backend: a key of `flowkit.flow.BACKENDS`, or "auto".
@@ -69,7 +72,7 @@ def extract(
     located, table = locate_videos(videos)
     overrides = RecipeOverrides(
         size=f"{size[0]}x{size[1]}" if size else None, short_side=short_side,
-        no_resize=keep_size, fps=fps, preset=preset, bound=bound,
+        no_resize=keep_size, square_pixels=square_pixels, fps=fps, preset=preset, bound=bound,
     )  # fmt: skip
     options = Options(
         streams=tuple(streams), workers=workers, backend=backend, update=update,

@@ -126,6 +126,8 @@ def describe_recipe(recipe: Recipe) -> str:
         "short-side": f"short side {resize.side}",
         "none": "original sizes",
     }
+    if resize.square_pixels:
+        sizes[resize.mode] += ", square pixels"
     parts = [sizes[resize.mode], "all frames" if recipe.fps is None else f"{recipe.fps:g} fps"]
     if recipe.rgb is not None:
         parts.append(f"rgb JPEG {recipe.rgb.quality} {recipe.rgb.subsampling}")
