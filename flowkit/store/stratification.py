@@ -55,6 +55,8 @@ class Balance:
     """The fraction of each subset, in units of 1/SCALE; the sum is SCALE."""
     totals: Counter[str]
     """The number of videos in each class."""
+    total: int = 0
+    """The number of videos."""
     assigned: dict[str, list[int]] = field(default_factory=dict)
     """The number of videos of each class that each subset has."""
     sizes: list[int] = field(default_factory=list)
@@ -62,6 +64,7 @@ class Balance:
 
     def __post_init__(self) -> None:
         """Begin with empty subsets."""
+        self.total = self.totals.total()
         self.assigned = {name: [0] * len(self.shares) for name in self.totals}
         self.sizes = [0] * len(self.shares)
 
@@ -73,7 +76,7 @@ class Balance:
 
     def lacks(self, subset: int) -> int:
         """Return how many videos a subset lacks, times SCALE; negative if it has too many."""
-        return self.shares[subset] * self.totals.total() - self.sizes[subset] * SCALE
+        return self.shares[subset] * self.total - self.sizes[subset] * SCALE
 
     def lacks_of_class(self, subset: int, name: str) -> int:
         """Return how many videos of a class a subset lacks, times SCALE."""
@@ -195,11 +198,10 @@ def choose_subset(class_counts: Mapping[str, int], balance: Balance) -> int:
     Returns:
         The index of the subset.
     """
-    total = balance.totals.total()
     size = sum(class_counts.values())
 
     def measure_need(subset: int) -> tuple[float, int]:
-        need = size * balance.lacks(subset) / total
+        need = size * balance.lacks(subset) / balance.total
         for name in sorted(class_counts):
             lack = balance.lacks_of_class(subset, name)
             need += class_counts[name] * lack / balance.totals[name]
