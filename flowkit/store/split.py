@@ -23,7 +23,13 @@ from flowkit.store.annotations import (
 from flowkit.store.format.locks import hold_store
 from flowkit.store.index import rebuild_index
 from flowkit.store.reader import Store
-from flowkit.store.split_summary import SplitRecord, SplitSummary, first_class, summarize
+from flowkit.store.split_summary import (
+    SplitRecord,
+    SplitSummary,
+    first_class,
+    format_count,
+    summarize,
+)
 from flowkit.store.stratification import Member, assign_subsets
 from flowkit.store.video_groups import make_grouping
 
@@ -190,13 +196,13 @@ def check_result(path: Path, summary: SplitSummary) -> None:
     if not empty:
         return
     counts = ", ".join(f"{name} {count:,}" for name, count in summary.videos.items())
-    units = "videos" if summary.groups is None else "groups"
+    unit = "video" if summary.groups is None else "group"
     number = (summary.groups or 0) + summary.ungrouped or sum(summary.videos.values())
-    lone = len(summary.lone_classes)
-    reason = f", and {lone:,} classes occur in one of them only" if lone else ""
+    classes = format_count(len(summary.lone_classes), "class occurs", "classes occur")
+    reason = f", and {classes} in one {unit} only" if summary.lone_classes else ""
     raise UsageError(
-        f"{path}: no videos are left for {' and '.join(empty)} ({counts}): there are {number:,} "
-        f"{units}{reason}; ask for fewer subsets, or add videos"
+        f"{path}: no videos are left for {' and '.join(empty)} ({counts}): the store has "
+        f"{format_count(number, unit, unit + 's')}{reason}; ask for fewer subsets, or add videos"
     )
 
 

@@ -120,33 +120,41 @@ def format_summary(summary: SplitSummary) -> list[str]:
         for name, count in summary.videos.items()
     ]
     scope = f" of subset {record.only}" if record.only else ""
-    lines = [f"divided {total:,} videos{scope}: {', '.join(parts)}; seed {record.seed}"]
+    videos = format_count(total, "video", "videos")
+    lines = [f"divided {videos}{scope}: {', '.join(parts)}; seed {record.seed}"]
     if summary.classes:
         missing = [
-            f"{count:,} have no video in {name}"
+            f"{format_count(count, 'has', 'have')} no video in {name}"
             for name, count in summary.classes_without.items()
             if count
         ]
-        lines.append(f"{summary.classes:,} classes; {', '.join(missing) or 'all in every subset'}")
+        classes = format_count(summary.classes, "class", "classes")
+        lines.append(f"{classes}; {', '.join(missing) or 'all in every subset'}")
     if summary.groups is not None:
         source = "column" if summary.grouped_by_column else "pattern"
-        lines.append(f"{summary.groups:,} groups by {source} '{record.group_by}'; none is cut")
+        groups = format_count(summary.groups, "group", "groups")
+        lines.append(f"{groups} by {source} '{record.group_by}'; none is cut")
     if summary.ungrouped:
-        lines.append(f"{summary.ungrouped:,} videos name no group; each is divided on its own")
+        names = format_count(summary.ungrouped, "video names", "videos name")
+        lines.append(f"{names} no group; each is divided on its own")
     if summary.lone_classes:
         unit = "video" if summary.groups is None else "group"
+        have = format_count(len(summary.lone_classes), "class has", "classes have")
         listed = ", ".join(summary.lone_classes[:MAX_LISTED])
         more = ", …" if len(summary.lone_classes) > MAX_LISTED else ""
-        lines.append(
-            f"{len(summary.lone_classes):,} classes have one {unit} only, which is in "
-            f"{next(iter(summary.videos))}: {listed}{more}"
-        )
-    place = record.only or "no subset"
+        place = next(iter(summary.videos))
+        lines.append(f"{have} one {unit} only, which is in {place}: {listed}{more}")
+    fate = f"stay in {record.only}" if record.only else "get no subset"
     for count, text in (
-        (summary.several_labels, "have several labels; the first one is their class"),
-        (summary.unlabelled, f"have no label and {'stay' if record.only else 'are'} in {place}"),
-        (summary.not_stored, "are annotated but not in the store, and are in no subset"),
+        (summary.several_labels, "videos with several labels, of which the first is the class"),
+        (summary.unlabelled, f"videos without a label, which {fate}"),
+        (summary.not_stored, "annotated videos that are not in the store, which get no subset"),
     ):
         if count:
-            lines.append(f"{count:,} videos {text}")
+            lines.append(f"{text}: {count:,}")
     return lines
+
+
+def format_count(count: int, one: str, many: str) -> str:
+    """Return a number and what it counts, in the singular or the plural."""
+    return f"{count:,} {one if count == 1 else many}"

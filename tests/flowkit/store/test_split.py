@@ -146,8 +146,8 @@ def test_a_class_with_one_video_is_kept_in_train(make_labelled):
         summary = split_store(root, HALVES, seed=seed)
         assert read_subsets(root)["only"] == ("train",)
     assert summary.lone_classes == ("c",)
-    assert "1 classes have one video only, which is in train: c" in summary.format_lines()
-    assert "3 classes; 1 have no video in test" in summary.format_lines()
+    assert "1 class has one video only, which is in train: c" in summary.format_lines()
+    assert "3 classes; 1 has no video in test" in summary.format_lines()
 
 
 def test_videos_of_several_labels_and_of_none_are_counted(make_labelled):
@@ -155,9 +155,9 @@ def test_videos_of_several_labels_and_of_none_are_counted(make_labelled):
     summary = split_store(root, FRACTIONS)
     assert (summary.several_labels, summary.unlabelled, summary.not_stored) == (1, 2, 1)
     assert summary.format_lines()[2:] == [
-        "1 videos have several labels; the first one is their class",
-        "2 videos have no label and are in no subset",
-        "1 videos are annotated but not in the store, and are in no subset",
+        "videos with several labels, of which the first is the class: 1",
+        "videos without a label, which get no subset: 2",
+        "annotated videos that are not in the store, which get no subset: 1",
     ]
     assert read_subsets(root)["y"] == ()
     assert len(read_subsets(root)["x"]) == 1
@@ -216,10 +216,10 @@ def test_a_division_that_leaves_a_subset_empty_is_refused(make_labelled):
     with pytest.raises(UsageError, match=r"left for test \(train 1, val 1, test 0\).* 2 videos"):
         split_store(root, FRACTIONS)
     root = make_labelled(make_ids(groups=2, clips=5))
-    with pytest.raises(UsageError, match="there are 2 groups; ask for fewer subsets"):
+    with pytest.raises(UsageError, match="the store has 2 groups; ask for fewer subsets"):
         split_store(root, FRACTIONS, group_by=r"g\d+")
     root = make_labelled({name: name for name in "abcdef"})
-    with pytest.raises(UsageError, match="6 classes occur in one of them only"):
+    with pytest.raises(UsageError, match="6 classes occur in one video only"):
         split_store(root, HALVES)
     assert Store(root).subsets() == {}
 
@@ -260,7 +260,7 @@ def test_one_subset_is_divided_further(make_labelled):
 def test_videos_without_a_label_stay_in_a_subset_that_is_divided(make_labelled):
     root = make_labelled(make_ids() | {"y": ""}, subsets=("train", "all"))
     summary = split_store(root, {"train": 0.9, "val": 0.1}, only="train")
-    assert "1 videos have no label and stay in train" in summary.format_lines()
+    assert "videos without a label, which stay in train: 1" in summary.format_lines()
     assert read_subsets(root)["y"] == ("train", "all")
     assert Store(root).subsets() == {"all": 21, "train": 19, "val": 2}
 
