@@ -56,7 +56,7 @@ class PacketReader:
         """
         if not packet.is_corrupt:
             return False
-        count = sum(following.size > 0 for following in self._following)
+        count: int = sum(following.size > 0 for following in self._following)
         while count <= PARSER_DELAY and self._error is None:
             try:
                 following = next(self._packets, None)

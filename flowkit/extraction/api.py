@@ -47,8 +47,7 @@ def extract(
         size: Width and height in pixels of stored frames. Default: (256, 256).
         short_side: Length in pixels that the shorter side is resized to, instead of `size`.
         keep_size: Store frames in the size that each video has.
-        square_pixels: Stretch videos whose pixels are not square, as players do; only with
-            `short_side` or `keep_size`.
+        square_pixels: Undo non-square pixels, with `short_side` or `keep_size`.
         fps: Frame rate to resample to. Default: every frame.
         workers: Videos to extract at once. None: one per core; 0: this process, without Ray.
         backend: Flow backend: a key of `flowkit.flow.BACKENDS`, or "auto".

@@ -77,16 +77,12 @@ class Resize:
             return self.width, self.height
         # The width that is shown need not be a whole number of pixels; rounded only at the end.
         shown_width = width * pixel_aspect_ratio if self.square_pixels else Fraction(width)
-        is_kept = self.side is None or (min(shown_width, height) <= self.side and not self.upsize)
-        if self.mode == "none" or is_kept:
+        side, short = self.side, min(shown_width, Fraction(height))
+        if side is None or (short <= side and not self.upsize):
             return max(1, round(shown_width)), height
-        side = self.side
-        assert side is not None
-        return (
-            (side, max(1, round(height * side / shown_width)))
-            if shown_width <= height
-            else (max(1, round(shown_width * side / height)), side)
-        )
+        if shown_width <= height:
+            return side, max(1, round(height * side / shown_width))
+        return max(1, round(shown_width * side / height)), side
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,6 +20,7 @@ from flowkit.store.annotations import (
     replace_subsets,
     write_annotations,
 )
+from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import hold_store
 from flowkit.store.index import rebuild_index
 from flowkit.store.reader import Store
@@ -75,35 +76,61 @@ def split_store(
     Raises:
         UsageError: The store has such subsets already, it has no videos, the fractions do not have
             the sum 1, ``group_by`` finds no group, or a subset would be empty. Nothing is written.
+        FormatError: There is no store at ``root``.
         LockedError: Another process writes to the store.
+
+    Example:
+        >>> split_store("S", {"train": 0.9, "val": 0.1}, group_by="person")  # doctest: +SKIP
     """
     path = Path(root)
     record = SplitRecord(
         fractions=check_fractions(fractions), group_by=group_by, seed=seed, only=only
     )
+    read_header(path)  # a folder that is no store gets no lock files
     with hold_store(path):
         rebuild_index(path)
         store = Store(path)
         check_subsets(store, record, overwrite)
         table = add_stored_videos(read_annotations(path), store)
-        stored_ids = set(store.ids)
-        pool = select_annotations(table, stored_ids, record, overwrite)
-        if not pool:
-            raise UsageError(f"{path}: expected videos to divide, found none; extract some first")
-        has_labels = any(annotation.labels for annotation in pool)
-        divided = [a for a in pool if a.labels or not has_labels]
-        group_of = make_grouping(divided, group_by)
-        members = [Member(a.id, first_class(a), group_of(a)) for a in divided]
-        assignment = assign_subsets(members, record.fractions, seed)
-        not_stored = len(table.annotations) - len(stored_ids)
-        summary = summarize(record, pool, members, assignment, 0 if only else not_stored)
-        check_result(path, summary)
+        subsets, summary = divide_videos(store, table, record, overwrite)
         earlier = [] if only is None else [r for r in read_splits(path) if r.only != only]
-        subsets = merge_subsets(table, assignment.subsets, record)
         records = [asdict(made) for made in (*earlier, record)]
-        write_annotations(path, replace_subsets(table, subsets), records)
+        table = replace_subsets(table, merge_subsets(table, subsets, record))
+        write_annotations(path, table, records)
         rebuild_index(path)
     return summary
+
+
+def divide_videos(
+    store: Store, table: "AnnotationTable", record: SplitRecord, overwrite: bool
+) -> tuple[Mapping[str, str], SplitSummary]:
+    """Divide the videos of a store; nothing is written.
+
+    Args:
+        store: The store.
+        table: The annotations of all its videos, and maybe of others.
+        record: The arguments of the division.
+        overwrite: Whether subsets that the store has may be replaced.
+
+    Returns:
+        The new subset by video id, and what was done.
+
+    Raises:
+        UsageError: There are no videos, no video names a group, or a subset would be empty.
+    """
+    stored_ids = set(store.ids)
+    pool = select_annotations(table, stored_ids, record, overwrite)
+    if not pool:
+        raise UsageError(f"{store.path}: expected videos to divide, found none; extract some first")
+    has_labels = any(annotation.labels for annotation in pool)
+    divided = [a for a in pool if a.labels or not has_labels]
+    group_of = make_grouping(divided, record.group_by)
+    members = [Member(a.id, first_class(a), group_of(a)) for a in divided]
+    assignment = assign_subsets(members, record.fractions, record.seed)
+    not_stored = len(table.annotations) - len(stored_ids) if record.only is None else 0
+    summary = summarize(record, pool, members, assignment, not_stored)
+    check_result(store.path, summary)
+    return assignment.subsets, summary
 
 
 def check_fractions(fractions: Mapping[str, float]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
-from flowkit.errors import LockedError, UsageError
+from flowkit.errors import FormatError, LockedError, UsageError
 from flowkit.store import Store, rebuild_index
 from flowkit.store.annotations import read_annotations, update_annotations, write_annotations
 from flowkit.store.format.locks import hold_store
@@ -230,6 +230,12 @@ def test_unequal_groups_are_described_with_their_real_counts(make_labelled):
     assert summary.format_lines()[0].startswith(
         "divided 20 videos: train 14 (70.0%, 50.0% requested), test 6 (30.0%, 50.0% requested)"
     )
+
+
+def test_a_folder_that_is_no_store_is_left_alone(tmp_path):
+    with pytest.raises(FormatError, match="found no store"):
+        split_store(tmp_path / "typo", FRACTIONS)
+    assert not (tmp_path / "typo").exists()
 
 
 def test_an_empty_store(make_root):
