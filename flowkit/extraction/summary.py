@@ -150,7 +150,8 @@ class Summary(RunSummary):
             (f"{self.extracted:,}", "videos extracted"),
             *(
                 [(f"{self.non_square:,}", "of these, with non-square pixels")]
-                * bool(self.non_square)
+                if self.non_square
+                else []
             ),
             (f"{self.frames:,}", f"frames, {self.pairs:,} flow fields, {format_bytes(self.bytes)}"),
             *self.list_counts(

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,14 @@ from flowkit.errors import CorruptError
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import make_lock_folder, wait_for_lock
+from flowkit.store.split_summary import SplitRecord
 
 if TYPE_CHECKING:
     from flowkit.annotations.table import AnnotationTable
 
 
 def write_annotations(
-    root: str | os.PathLike[str], table: "AnnotationTable", splits: Sequence[Mapping[str, Any]] = ()
+    root: str | os.PathLike[str], table: "AnnotationTable", splits: Sequence[SplitRecord] = ()
 ) -> None:
     """Replace ``annotations.arrow``; call ``rebuild_index`` afterwards to merge it.
 
@@ -36,7 +37,8 @@ def write_annotations(
     read_header(path)
     rows = table.to_arrow()
     if splits:
-        metadata = rows.schema.metadata | {b"splits": json.dumps(splits).encode()}
+        records = json.dumps([asdict(record) for record in splits])
+        metadata = rows.schema.metadata | {b"splits": records.encode()}
         rows = rows.replace_schema_metadata(metadata)
     content = serialize_batches(rows.schema, rows.to_batches())
     with wait_for_lock(make_lock_folder(path) / "index"):
@@ -68,7 +70,7 @@ def update_annotations(root: str | os.PathLike[str], newer: "AnnotationTable") -
     names_subsets = any(annotation.subsets for annotation in newer.annotations)
     if names_subsets:
         kept_splits = []
-        if any(record.get("only") is None for record in splits):
+        if any(record.only is None for record in splits):
             base = replace_subsets(stored, {})
     merged = merge_tables(base, newer)
     if not names_subsets:
@@ -108,7 +110,7 @@ def read_annotations(root: str | os.PathLike[str]) -> "AnnotationTable | None":
     return None if table is None else AnnotationTable.from_arrow(table)
 
 
-def read_split_records(rows: Any) -> list[dict[str, Any]]:
+def read_split_records(rows: Any) -> list[SplitRecord]:
     """Read how the subsets of annotations were made, if by split.py; else an empty list.
 
     Args:
@@ -119,13 +121,12 @@ def read_split_records(rows: Any) -> list[dict[str, Any]]:
     """
     text = (rows.schema.metadata or {}).get(b"splits", b"[]") if rows is not None else b"[]"
     try:
-        records: list[dict[str, Any]] = json.loads(text)
-    except ValueError as error:
+        return [SplitRecord(**values) for values in json.loads(text)]
+    except (ValueError, TypeError) as error:
         raise CorruptError(
-            f"annotations.arrow: expected how the subsets were made ({error}); make them again "
-            "with `flowkit split --replace`"
+            f"annotations.arrow: expected how the subsets were made ({error}); write the "
+            "annotations again with `flowkit index`"
         ) from None
-    return records
 
 
 def read_annotation_rows(root: Path) -> Any:

@@ -8,7 +8,6 @@ and, where videos have labels, only those that have one.
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +67,8 @@ def split_store(
         seed: Chooses one of the possible divisions.
         only: Divide the videos of this subset only, such as "train" into train and val. The others
             keep theirs.
-        overwrite: Whether subsets that the store has may be replaced.
+        overwrite: Whether subsets that the store has may be replaced. With ``only``, the videos of
+            all new subsets are then divided again.
 
     Returns:
         What was done.
@@ -94,9 +94,8 @@ def split_store(
         table = add_stored_videos(read_annotations(path), store)
         subsets, summary = divide_videos(store, table, record, overwrite)
         earlier = [] if only is None else [r for r in read_splits(path) if r.only != only]
-        records = [asdict(made) for made in (*earlier, record)]
         table = replace_subsets(table, merge_subsets(table, subsets, record))
-        write_annotations(path, table, records)
+        write_annotations(path, table, [*earlier, record])
         rebuild_index(path)
     return summary
 
@@ -161,7 +160,7 @@ def check_subsets(store: Store, record: SplitRecord, overwrite: bool) -> None:
 
     With ``only``, that subset must exist, and the other new subsets must not.
     """
-    subsets = store.subsets()
+    subsets, expected = store.subsets(), "a store without subsets"
     described = ", ".join(f"{name} ({count:,})" for name, count in subsets.items())
     if record.only is None:
         taken = bool(subsets)
@@ -171,12 +170,14 @@ def check_subsets(store: Store, record: SplitRecord, overwrite: bool) -> None:
                 f"{store.path}: expected a subset {record.only!r} to divide, found "
                 f"{described or 'no subsets'}"
             )
-        taken = any(name in subsets for name in record.fractions if name != record.only)
+        names = [name for name in record.fractions if name != record.only]
+        taken = any(name in subsets for name in names)
+        expected = f"a store without the subset {' or '.join(names)}"
     if taken and not overwrite:
         records = read_splits(store.path)
         origin = f", made by `flowkit split` with seed {records[-1].seed}" if records else ""
         raise UsageError(
-            f"{store.path}: expected a store without subsets, found {described}{origin}; "
+            f"{store.path}: expected {expected}, found {described}{origin}; "
             "give --replace to replace them"
         )
 
@@ -189,9 +190,7 @@ def read_splits(root: str | os.PathLike[str]) -> list[SplitRecord]:
     Raises:
         CorruptError: The annotations are damaged.
     """
-    return [
-        SplitRecord(**values) for values in read_split_records(read_annotation_rows(Path(root)))
-    ]
+    return read_split_records(read_annotation_rows(Path(root)))
 
 
 def add_stored_videos(table: "AnnotationTable | None", store: Store) -> "AnnotationTable":

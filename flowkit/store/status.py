@@ -1,7 +1,7 @@
 """Count what a store contains, and describe its recipe, for ``flowkit status``."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def read_status(root: Path | str) -> Status:
         videos=len(ids),
         annotated=len(annotated_ids) if annotations is not None else None,
         missing=len(annotated_ids - ids),
-        splits=read_split_records(annotations),
+        splits=[asdict(record) for record in read_split_records(annotations)],
         shards={folder: len(shard_sizes) for folder, shard_sizes in sizes.items()},
         bytes={folder: sum(shard_sizes) for folder, shard_sizes in sizes.items()},
         writing=writing,

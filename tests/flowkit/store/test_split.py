@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
-from flowkit.errors import FormatError, LockedError, UsageError
+from flowkit.errors import CorruptError, FormatError, LockedError, UsageError
 from flowkit.store import Store, rebuild_index
 from flowkit.store.annotations import read_annotations, update_annotations, write_annotations
 from flowkit.store.format.locks import hold_store
@@ -255,7 +255,10 @@ def test_one_subset_is_divided_further(make_labelled):
         id for id in before if before[id] == ("test",)
     }
     assert [record.only for record in read_splits(root)] == [None, "train"]
-    with pytest.raises(UsageError, match=r"val \(6\), made by .* with seed 2; give --replace"):
+    with pytest.raises(
+        UsageError,
+        match=r"without the subset val, .* val \(6\), made by .* with seed 2; give --replace",
+    ):
         split_store(root, {"train": 0.8, "val": 0.2}, only="train")
     split_store(root, {"train": 0.8, "val": 0.2}, only="train", seed=2, overwrite=True)
     assert read_subsets(root) == after
@@ -316,3 +319,13 @@ def test_stored_videos_without_annotations_do_not_keep_old_class_ids(make_labell
     rebuild_index(root)
     assert Store(root).classes == ("b", "a")
     assert "x" in read_annotations(root).by_id()
+
+
+def test_a_broken_record_is_said(make_labelled):
+    root = make_labelled(make_ids())
+    split_store(root, FRACTIONS)
+    content = (root / "annotations.arrow").read_bytes()
+    assert b'"group_by"' in content
+    (root / "annotations.arrow").write_bytes(content.replace(b'"group_by"', b'"xroup_by"'))
+    with pytest.raises(CorruptError, match="expected how the subsets were made"):
+        read_splits(root)
