@@ -150,4 +150,6 @@ def make_numbering_error(label: str, names: Iterable[str], problem: str) -> Vide
     """Make the error for names of which it is unclear how they follow one another."""
     shown = " and ".join(map(printable_path, names))
     advice = "expected names that differ in one number, such as frame1.jpg and frame2.jpg"
+    if "flow_" in shown:
+        advice += "; `flowkit import` reads folders of frames and flow"
     return VideoError("numbering", f"{label}: {shown} {problem}; {advice}")

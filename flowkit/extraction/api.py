@@ -39,6 +39,7 @@ def extract(
     size: tuple[int, int] | None = None,
     short_side: int | None = None,
     keep_size: bool = False,
+    square_pixels: bool = False,
     fps: float | None = None,
     frame_rate: float | None = None,
     keep_jpegs: bool = False,
@@ -71,6 +72,7 @@ def extract(
         size: Width and height in pixels of stored frames. Default: (256, 256).
         short_side: Length in pixels that the shorter side is resized to, instead of `size`.
         keep_size: Store frames in the size that each video has.
+        square_pixels: Undo non-square pixels, with `short_side` or `keep_size`.
         fps: Frame rate to resample to. Default: every frame.
         frame_rate: Frame rate of folders of images. Default: 25, with a warning.
         keep_jpegs: Store the JPEG files of folders of images as they are where that is possible.
@@ -107,8 +109,8 @@ def extract(
     weights = None if flow_weights is None else Path(flow_weights)
     overrides = RecipeOverrides(
         size=f"{size[0]}x{size[1]}" if size else None, short_side=short_side,
-        no_resize=keep_size, fps=fps, preset=preset, bound=bound, method=method,
-        flow_weights=weights, keep_jpegs=keep_jpegs,
+        no_resize=keep_size, square_pixels=square_pixels, fps=fps, preset=preset,
+        bound=bound, method=method, flow_weights=weights, keep_jpegs=keep_jpegs,
     )  # fmt: skip
     options = Options(
         streams=tuple(streams), workers=workers, backend=backend, update=update,

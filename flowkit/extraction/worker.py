@@ -189,6 +189,8 @@ class Worker:
             pairs=frames - 1 if "flow" in task.streams else 0,
             bytes=written,
             warnings=warnings,
+            # A reader of images knows no pixel aspect ratio.
+            has_square_pixels=getattr(reader, "pixel_aspect_ratio", 1) == 1,
             seconds=spent,
         )
 

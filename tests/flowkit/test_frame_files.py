@@ -53,7 +53,11 @@ def test_one_missing_frame_is_found(first, count, data):
         ("f1.jpg f01.jpg f2.jpg", "numbering", "f01.jpg and f1.jpg have the same number"),
         ("f1.jpg f1.jpeg", "numbering", "have the same number"),
         ("a.jpg b.jpg", "numbering", "a.jpg and b.jpg are not of one series"),
-        ("img_1.jpg flow_x_1.jpg", "numbering", "not of one series"),
+        (
+            "img_1.jpg flow_x_1.jpg",
+            "numbering",
+            "`flowkit import` reads folders of frames and flow",
+        ),
         ("cam1_f1.jpg cam1_f2.jpg cam2_f1.jpg", "numbering", "differ in 2 numbers"),
         ("f1.jpg f1.x.jpg", "numbering", "not of one series"),
         ("1.jpg x1.jpg", "numbering", "not of one series"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
+import flowkit
 from flowkit.annotations import explicit_files, folder, list_videos
 from flowkit.decode import read_video
 from flowkit.errors import UsageError, VideoError
@@ -65,6 +66,14 @@ def test_the_same_bytes_as_a_real_video(shared_data, tmp_path, recipe, contents)
     stored = contents(tmp_path / "S")
     assert len(stored["png"]) == 10
     assert stored["png"] == stored["bmp"] == stored["every_28th.mkv"]
+
+
+def test_a_folder_from_python(tmp_path, frames):
+    root = tmp_path / "S"
+    settings = {"size": (32, 32), "preset": "fast", "workers": 0, "progress": False}
+    assert flowkit.extract(frames[0], root, frame_rate=12, **settings).frames == 12
+    assert flowkit.extract(tmp_path / "v", root, frame_rate=12, **settings).extracted == 1
+    assert {id: Store(root)[id].fps for id in Store(root)} == {"a": 12, "run/a": 12}
 
 
 def test_labels_come_from_the_folders_above(tmp_path, frames, recipe):
