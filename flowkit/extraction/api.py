@@ -32,6 +32,8 @@ def extract(
     file_template: str | None = None,
     streams: Iterable[str] = DEFAULT_STREAMS,
     preset: str | None = None,
+    method: str | None = None,
+    flow_weights: PathLike | None = None,
     bound: float | None = None,
     size: tuple[int, int] | None = None,
     short_side: int | None = None,
@@ -58,6 +60,10 @@ def extract(
         file_template: The video of a row, if the id does not name it: ``"{id}_color.mp4"``.
         streams: Any of "rgb", "flow" and "audio".
         preset: Flow preset: "paper" (the default), "accurate" or "fast".
+        method: Optical-flow method: "tvl1" (the default), or a learned one: "raft_large" or
+            "raft_small".
+        flow_weights: Weight file of a learned method. Default: torchvision's file in PyTorch's
+            cache, which is never downloaded.
         bound: Displacement in pixels at which flow is truncated. Default: 20.
         size: Width and height in pixels of stored frames. Default: (256, 256).
         short_side: Length in pixels that the shorter side is resized to, instead of `size`.
@@ -93,13 +99,15 @@ def extract(
         located, table = locate_videos(videos)
     else:
         located, table = locate_labelled(videos, labels, label_options, console)
+    weights = None if flow_weights is None else Path(flow_weights)
     overrides = RecipeOverrides(
         size=f"{size[0]}x{size[1]}" if size else None, short_side=short_side,
-        no_resize=keep_size, fps=fps, preset=preset, bound=bound,
+        no_resize=keep_size, fps=fps, preset=preset, bound=bound, method=method,
+        flow_weights=weights,
     )  # fmt: skip
     options = Options(
         streams=tuple(streams), workers=workers, backend=backend, update=update,
-        retry_failed=retry_failed,
+        retry_failed=retry_failed, flow_weights=weights,
     )  # fmt: skip
     recipe = choose_recipe(root, options.streams, overrides)
     return extract_located(located, root, recipe, options, table=table, console=console)
