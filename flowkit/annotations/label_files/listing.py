@@ -240,7 +240,7 @@ def make_subset_column(
 
 
 def make_attributes(file: FileRows, roles: Roles) -> Sequence[Mapping[str, str]]:
-    """Return the attributes of each row: the columns without a role, as text.
+    """Return the attributes of each row: the columns without a role and the frame rate, as text.
 
     Lists and objects are left out, and so are empty values.
 
@@ -256,13 +256,15 @@ def make_attributes(file: FileRows, roles: Roles) -> Sequence[Mapping[str, str]]
         for name in (*roles.others, *([roles.fps] if isinstance(roles.fps, str) else []))
         if not any(isinstance(value, list | dict) for value in file.columns[name])
     ]
+    # A frame rate that the user gave holds for all rows.
+    common = {"fps": to_text(roles.fps)} if isinstance(roles.fps, float) else NO_ATTRIBUTES
     if not names:
-        return [NO_ATTRIBUTES] * len(file)
+        return [common] * len(file)
     cache: dict[tuple[str, ...], Mapping[str, str]] = {}
 
     def convert(values: tuple[str, ...]) -> Mapping[str, str]:
-        mapping = {name: text for name, text in zip(names, values, strict=True) if text}
-        return cache.setdefault(values, mapping or NO_ATTRIBUTES)
+        own = {name: text for name, text in zip(names, values, strict=True) if text}
+        return cache.setdefault(values, {**own, **common} if own else common)
 
     texts = [to_texts(file.columns[name]) for name in names]
     return [cache.get(values) or convert(values) for values in zip(*texts, strict=True)]

@@ -88,8 +88,8 @@ EXPECTED: dict[str, tuple[tuple[str, ...], list[Annotation]]] = {
     "jester": (
         ("Swiping Left", "Drumming Fingers"),
         [
-            Annotation("34870", (Label("Drumming Fingers"),), ("train",)),
-            Annotation("56557", (), ("test",)),
+            Annotation("34870", (Label("Drumming Fingers"),), ("train",), {"fps": "12"}),
+            Annotation("56557", (), ("test",), {"fps": "12"}),
         ],
     ),
     "diving48": (

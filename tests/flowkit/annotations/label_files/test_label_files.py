@@ -130,7 +130,8 @@ GOOD = {
         {"jump/a.mp4": [Label("jump", 1.0, 2.0)]}, attributes={"jump/a.mp4": {"fps": "25"}}),
     "frames with a given frame rate": Case(
         "l.csv", "id,label,begin,stop\na,jump,25,50\n", {"jump/a.mp4": [Label("jump", 2.5, 5.0)]},
-        {"columns": {"start_frame": "begin", "end_frame": "stop", "fps": "10"}}),
+        {"columns": {"start_frame": "begin", "end_frame": "stop", "fps": "10"}},
+        attributes={"jump/a.mp4": {"fps": "10"}}),
     "frames that are not wanted": Case(
         "l.csv", "id,label,start_frame,end_frame\na,jump,0,50\n", {"jump/a.mp4": "jump"},
         {"columns": {"start_frame": "-", "end_frame": "-"}},
