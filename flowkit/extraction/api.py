@@ -24,6 +24,7 @@ def extract(
     streams: Iterable[str] = DEFAULT_STREAMS,
     preset: str | None = None,
     bound: float | None = None,
+    step: int | None = None,
     size: tuple[int, int] | None = None,
     short_side: int | None = None,
     keep_size: bool = False,
@@ -43,6 +44,8 @@ def extract(
         streams: Any of "rgb", "flow" and "audio".
         preset: Flow preset: "paper" (the default), "accurate" or "fast".
         bound: Displacement in pixels at which flow is truncated. Default: 20.
+        step: Frames from a frame to the one that its flow leads to, below 0 for an earlier one.
+            Default: 1.
         size: Width and height in pixels of stored frames. Default: (256, 256).
         short_side: Length in pixels that the shorter side is resized to, instead of `size`.
         keep_size: Store frames in the size that each video has.
@@ -69,7 +72,7 @@ def extract(
     located, table = locate_videos(videos)
     overrides = RecipeOverrides(
         size=f"{size[0]}x{size[1]}" if size else None, short_side=short_side,
-        no_resize=keep_size, fps=fps, preset=preset, bound=bound,
+        no_resize=keep_size, fps=fps, preset=preset, bound=bound, step=step,
     )  # fmt: skip
     options = Options(
         streams=tuple(streams), workers=workers, backend=backend, update=update,

@@ -33,6 +33,8 @@ class RecipeOverrides:
     """JPEG quality of the RGB frames, 1–100."""
     flow_quality: int | None = None
     """JPEG quality of the flow images, 1–100."""
+    step: int | None = None
+    """Frames from a frame to the one that its flow leads to; below 0 for backward flow, never 0."""
     subsampling: Subsampling | None = None
     """Chroma subsampling of the RGB frames."""
 
@@ -72,6 +74,7 @@ def choose_recipe(
             "tvl1": None if overrides.preset is None else PRESETS[overrides.preset],
             "bound": overrides.bound,
             "quality": overrides.flow_quality,
+            "step": overrides.step,
         }
         if flow.tvl1 is None:
             raise RecipeError(

@@ -94,6 +94,7 @@ def export(
     if format not in FIRST_NUMBERS:
         raise UsageError(f"format must be one of {', '.join(FIRST_NUMBERS)}, got {format!r}")
     store = store if isinstance(store, Store) else Store(Path(store))
+    check_flow_step(store)
     video_ids = list(store if ids is None else dict.fromkeys(ids))
     for id in video_ids:
         store[id]
@@ -113,6 +114,18 @@ def export(
                 progress(finished_videos, len(video_ids))
         report.unlabelled = write_lists(store, plan.out, rows, has_lists=format == "mmaction2")
     return report
+
+
+def check_flow_step(store: Store) -> None:
+    """Raise a UsageError if the flow of a store leads to earlier frames.
+
+    The formats number flow fields from the first frame on, which then has none.
+    """
+    if store.flow_step < 0:
+        raise UsageError(
+            f"the flow of {store.path} leads from frame t to frame t{store.flow_step}, and "
+            "exported flow must lead to a later frame: export a store with --step 1 or more"
+        )
 
 
 def choose_ids(

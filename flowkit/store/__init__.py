@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flowkit.store.format.schema import CommitRecord as CommitRecord
     from flowkit.store.format.schema import CommittedVideo as CommittedVideo
     from flowkit.store.format.schema import Fingerprint as Fingerprint
+    from flowkit.store.format.schema import Motion as Motion
     from flowkit.store.format.schema import VideoMeta as VideoMeta
     from flowkit.store.index import rebuild_index as rebuild_index
     from flowkit.store.integrity.recovery import Recovery as Recovery
@@ -43,7 +44,7 @@ _MODULES = {
     "format.locks": ("hold_store", "is_locked"),
     "reader": ("Store",),
     "integrity.recovery": ("Recovery", "recover"),
-    "format.schema": ("CommitRecord", "CommittedVideo", "Fingerprint", "VideoMeta"),
+    "format.schema": ("CommitRecord", "CommittedVideo", "Fingerprint", "Motion", "VideoMeta"),
     "stale": ("find_stale",),
     "video": ("Snippet", "Video"),
     "writer": ("ShardWriter",),

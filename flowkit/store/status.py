@@ -156,4 +156,5 @@ def describe_flow(flow: FlowRecipe) -> str:
     else:
         presets = [name for name, params in PRESETS.items() if params == flow.tvl1]
         solver = f"TV-L1 {presets[0] if presets else 'with other parameters'}"
-    return f"flow {solver}, ±{flow.bound:g} px, JPEG {flow.quality}"
+    step = "" if flow.step == 1 else f"to frame t{flow.step:+}, "
+    return f"flow {solver}, {step}±{flow.bound:g} px, JPEG {flow.quality}"

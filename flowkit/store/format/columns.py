@@ -12,6 +12,10 @@ from flowkit.streams import Column
 
 Value = bytes | np.ndarray | int | None
 """What a row has in one column: bytes or None, or numbers."""
+MISSING = np.iinfo(np.int64).min
+"""What an optional column holds in a row without a value. Readers of Arrow see null there, but only
+the values of a column are covered by its checksum.
+"""
 
 
 def check_floats(column: Column, values: Any) -> np.ndarray[Any, Any]:
@@ -93,6 +97,10 @@ def build_numbers(column: Column, arrow_type: Any, values: Sequence[Any]) -> tup
     """Build an Arrow array of integers, or of vectors from their values laid end to end."""
     numbers = np.concatenate([np.empty(0, column.dtype), *map(np.ravel, values)])
     array = pa.array(numbers)
+    present = numbers != MISSING if column.optional else np.ones(0, bool)
+    if not present.all():
+        valid = pa.py_buffer(np.packbits(present, bitorder="little"))
+        array = pa.Array.from_buffers(arrow_type, len(numbers), [valid, pa.py_buffer(numbers)])
     if pa.types.is_fixed_size_list(arrow_type):
         array = pa.FixedSizeListArray.from_arrays(array, type=arrow_type)
     return array, zlib.crc32(numbers.data)
