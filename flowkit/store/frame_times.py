@@ -43,7 +43,7 @@ def compute_duration(last_time: float, frames: int, fps: float) -> float:
         Seconds from the first frame, rounded to microseconds.
     """
     if frames > 1:
-        return round(last_time * frames / (frames - 1), 6)
+        return round(float(last_time) * frames / (frames - 1), 6)
     return 1 / fps if fps > 0 else 0.0
 
 
