@@ -7,6 +7,7 @@ encoded.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from threading import Event
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,8 +23,8 @@ from flowkit.recipe import FlowRecipe, RGBRecipe
 from flowkit.store.format.jpeg import encode_grey, encode_rgb
 
 U8 = npt.NDArray[np.uint8]
-Row = dict[str, bytes | int | None]
-"""Values of the columns of a row of ``frames``."""
+Row = dict[str, Any]
+"""Values of the columns of a row of ``frames``: JPEGs, and the time in microseconds."""
 
 
 class Stopped(Exception):

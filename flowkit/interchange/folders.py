@@ -89,8 +89,8 @@ def read_folder(path: Path, id: str, fps: float) -> FrameFolder:
             step = f"{'-' if match[1].lower() == 'm' else ''}{int(match[2])}"
             raise VideoError(
                 "step",
-                f"{path}: {file.name} is flow with step {step}, and only flow to the next frame can "
-                "be imported; extract the video with --step, or remove these files",
+                f"{path}: {file.name} is flow with step {step}, and only flow to the next frame "
+                "can be imported; extract the video with --step, or remove these files",
             )
         if match := IMAGE_FILE.fullmatch(file.name):
             earlier_file = numbered[match[1].lower()].setdefault(int(match[2]), file)

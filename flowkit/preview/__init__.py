@@ -168,7 +168,7 @@ def draw_strip(video: Video, count: int) -> np.ndarray:
     drawable = video.flow_frames or range(video.num_frames)
     frames = [drawable[k] for k in space_evenly(len(drawable), count)]
     radius = measure_radius(video)
-    times = video.times() if video.fps > 0 else []
+    times = video.times() if video.fps > 0 else np.empty(0)
     width = max(1, round(TILE * video.width / video.height))
     bottom = HEADER + (has_rgb + has_flow) * (TILE + GAP) - GAP
     right = len(frames) * (width + GAP) - GAP

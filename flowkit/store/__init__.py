@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from flowkit.store.integrity.recovery import Recovery as Recovery
     from flowkit.store.integrity.recovery import recover as recover
     from flowkit.store.reader import Store as Store
+    from flowkit.store.snippet import Snippet as Snippet
     from flowkit.store.stale import find_stale as find_stale
-    from flowkit.store.video import Snippet as Snippet
     from flowkit.store.video import Video as Video
     from flowkit.store.writer import ShardWriter as ShardWriter
 
@@ -45,8 +45,9 @@ _MODULES = {
     "reader": ("Store",),
     "integrity.recovery": ("Recovery", "recover"),
     "format.schema": ("CommitRecord", "CommittedVideo", "Fingerprint", "Motion", "VideoMeta"),
+    "snippet": ("Snippet",),
     "stale": ("find_stale",),
-    "video": ("Snippet", "Video"),
+    "video": ("Video",),
     "writer": ("ShardWriter",),
 }
 _LAZY = {name: module for module, names in _MODULES.items() for name in names}

@@ -1,6 +1,6 @@
 """Read the metadata, frames, flow, audio and features of one video of an open store."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -8,10 +8,11 @@ from flowkit.annotations.table import Label
 from flowkit.errors import UsageError
 from flowkit.recipe import FEATURES
 from flowkit.store import frame_times
-from flowkit.store.format.jpeg import decode_grey, decode_rgb
+from flowkit.store.format.jpeg import decode_rgb
 from flowkit.store.format.schema import Fingerprint, Motion
 from flowkit.store.index_view import IndexView, Location
 from flowkit.store.shard_reader import Shards
+from flowkit.store.snippet import Snippet, decode_flow
 from flowkit.streams import PATCH_SHAPE, TIME
 
 
@@ -33,46 +34,6 @@ class VideoStore(Protocol):
     @property
     def flow_step(self) -> int:
         """Return how many frames lie between a frame and the one that its flow leads to."""
-
-
-class Snippet(NamedTuple):
-    """One RGB frame and the flow fields that start at it, as JPEG bytes."""
-
-    rgb: bytes
-    """JPEG of RGB frame t."""
-    flow_x: tuple[bytes, ...]
-    """Grey JPEGs of the horizontal flow of fields t … t + length − 1."""
-    flow_y: tuple[bytes, ...]
-    """Grey JPEGs of the vertical flow of the same fields."""
-    bound: float
-    """Displacement in pixels at which the flow was clipped before it was quantized."""
-
-    def decode(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Decode the snippet.
-
-        Returns:
-            RGB, (H, W, 3) uint8, and flow, (length, H, W, 2) float32 in pixels.
-        """
-        fields = [
-            decode_flow(x, y, self.bound) for x, y in zip(self.flow_x, self.flow_y, strict=True)
-        ]
-        return decode_rgb(self.rgb), np.stack(fields)
-
-
-def decode_flow(x: bytes, y: bytes, bound: float) -> np.ndarray[Any, Any]:
-    """Decode one flow field.
-
-    Args:
-        x: Grey JPEG of the horizontal displacement.
-        y: Grey JPEG of the vertical displacement.
-        bound: Displacement in pixels at which the flow was clipped.
-
-    Returns:
-        Displacement in pixels, (H, W, 2) float32.
-    """
-    from flowkit.flow.quantization import dequantize
-
-    return dequantize(np.stack([decode_grey(x), decode_grey(y)], axis=-1), bound)
 
 
 class Video:

@@ -291,7 +291,7 @@ def test_an_epoch_is_resumed_where_it_was_left():
         EpochSampler(20, training=True, rank=2, world=2)
 
 
-# --- flow of other steps ---------------------------------------------------------------------------
+# --- flow of other steps --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", [2, -1, -3])

@@ -227,7 +227,7 @@ def test_a_label_at_two_seconds_is_at_the_frames_of_two_seconds(variable_root):
     for epoch in range(300):
         first, stop = dataset.window((epoch, 0))
         has_label = bool(dataset[epoch, 0]["label"][2])
-        assert has_label == (54 <= first <= 55 or first == 53 and stop == 56), (first, stop)
+        assert has_label == (54 <= first <= 55 or (first == 53 and stop == 56)), (first, stop)
         assert all(first <= t < stop for t in dataset.frames)
         seen.add(has_label)
     assert seen == {True, False}

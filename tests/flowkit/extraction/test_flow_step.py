@@ -32,11 +32,8 @@ STEPS = [1, -1, 2, -2, 3, -5, 7, 30, -30]
 class ListReader:
     """A reader of frames that are in memory."""
 
-    warnings: list[str] = []
-    frame_rate = 25.0
-
     def __init__(self, frames):
-        self.frames = frames
+        self.frames, self.warnings, self.frame_rate = frames, [], 25.0
         self.height, self.width = frames[0].shape[:2]
 
     def read_frames(self):
@@ -143,7 +140,9 @@ def test_a_store_respects_its_step(tmp_path, make_clip, recipe, step):
     # The texture moves by a pixel to the left in each frame, here by half a pixel.
     assert np.median(video.flow(last)[8:24, 8:24, 0]) * -step > 0
     for t in (first - 1, last + 1):
-        with pytest.raises(UsageError, match=rf"{first} ≤ t < {last + 1}, since .* frame t\{step:+}"):
+        with pytest.raises(
+            UsageError, match=rf"{first} ≤ t < {last + 1}, since .* frame t\{step:+}"
+        ):
             video.flow(t)
     assert verify(root, deep=True).clean
 
@@ -197,7 +196,7 @@ def test_the_step_is_that_of_the_store_unless_it_is_set(tmp_path, make_clip, rec
     ))  # fmt: skip
     assert choose_recipe(root, ("flow",), RecipeOverrides()) == chosen
     other = choose_recipe(root, ("flow",), RecipeOverrides(step=1))
-    with pytest.raises(RecipeError, match="flow.step: 3 ≠ 1"):
+    with pytest.raises(RecipeError, match=r"flow\.step: 3 ≠ 1"):
         extract(explicit_files([tmp_path / "a.mp4"]), root, other, Options(
             workers=0, streams=("flow",)
         ))  # fmt: skip

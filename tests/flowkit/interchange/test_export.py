@@ -229,3 +229,19 @@ def test_a_video_of_features_alone_is_named_and_leaves_no_folder(stores, make_ro
     assert report.written == 1
     assert report.failures == {"b": "it has no rgb or flow to write, only features/net"}
     assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["a"]
+
+
+def test_backward_flow_is_refused_before_anything_is_written(make_store, tmp_path):
+    store = Store(make_store(IDS, step=-2))
+    with pytest.raises(UsageError, match=r"leads from frame t to frame t-2, .*--step 1 or more"):
+        export(store, tmp_path / "out", "denseflow")
+    assert not (tmp_path / "out").exists()
+
+
+def test_flow_of_a_larger_step_is_that_of_the_first_frames(make_store, tmp_path):
+    store = Store(make_store(IDS, step=2))
+    report = export(store, tmp_path / "out", "denseflow")
+    assert report.failures == {}
+    for id in IDS:
+        folder = tmp_path / "out" / encode_id(id)
+        assert len(list(folder.glob("flow_y_*.jpg"))) == store[id].num_frames - 2

@@ -119,8 +119,8 @@ def test_others_see_null_where_the_time_is_unknown(stores, tmp_path):
         batch.validate(full=True)
         assert batch.column("time").to_pylist() == [0, 40_000, None, 120_000]
     assert Store(tmp_path)["a"].times().tolist() == [0.0, 0.04, 0.08, 0.12]  # at 25 fps
+    writer.begin("b")
     with pytest.raises(StoreError, match="time: expected an integer in every row"):
-        writer.begin("b")
         writer.append(rgb=b"x", time=0.5)
 
 
