@@ -92,7 +92,7 @@ class VideoList:
         batch, column = self._index.batch, INDEX_COLUMNS.get(name, name)
         values = np.full(len(self), np.nan)
         if column in batch.schema.names:
-            values = batch.column(column).cast(pa.float64()).to_numpy(zero_copy_only=False)
+            values = convert_to_floats(batch.column(column))
         if name == "duration":
             frames, fps = self.read_numbers("frames"), self.read_numbers("fps")
             constant = np.divide(frames, fps, out=np.full(len(self), np.nan), where=fps > 0)
@@ -130,13 +130,15 @@ class VideoList:
         """Offsets of the labels of each video, and the class name of each label."""
         column = self._index.batch.column("labels")
         names = np.array([*self._index.classes, ""], dtype=object)
-        return column.offsets.to_numpy(), names[column.values.field("class").to_numpy()]
+        return view_integers(column.offsets), names[view_integers(column.values.field("class"))]
 
     @cached_property
     def _subsets(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Offsets of the subsets of each video, and their names."""
         column = self._index.batch.column("subsets")
-        return column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=False)
+        encoded = column.values.dictionary_encode()
+        names = np.array([*encoded.dictionary.to_pylist(), ""], dtype=object)
+        return view_integers(column.offsets), names[view_integers(encoded.indices)]
 
     @staticmethod
     def _list_texts(
@@ -181,3 +183,23 @@ class VideoList:
         shown = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
         hint = f"did you mean {matches[0]!r}?" if matches else f"there are {shown or 'none'}"
         raise UsageError(f"no {column} {name!r} in the store; {hint}")
+
+
+def view_integers(array: Any) -> npt.NDArray[np.int32]:
+    """View an int32 array of Arrow without nulls as an array of NumPy; see `convert_to_floats`."""
+    data = array.buffers()[-1] or b""
+    return np.frombuffer(data, np.int32)[array.offset : array.offset + len(array)]
+
+
+def convert_to_floats(column: Any) -> npt.NDArray[np.float64]:
+    """Convert an int32 or float64 column of the index to float64 (videos,), with NaN for null.
+
+    It reads the buffers itself, since ``to_numpy`` imports pandas where that is installed.
+    """
+    valid, data = column.buffers()
+    dtype = np.int32 if pa.types.is_int32(column.type) else np.float64
+    values = np.frombuffer(data or b"", dtype)[: len(column)].astype(np.float64)
+    if column.null_count:
+        bits = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")
+        values[bits[: len(column)] == 0] = np.nan
+    return values

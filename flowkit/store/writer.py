@@ -13,11 +13,11 @@ import pyarrow as pa
 from flowkit.errors import StoreError
 from flowkit.recipe import Recipe
 from flowkit.store.format.columns import (
-    MISSING,
     Value,
     build_arrays,
     check_floats,
     check_integers,
+    check_optional_integer,
 )
 from flowkit.store.format.schema import (
     BATCH_ROWS,
@@ -129,9 +129,11 @@ class ShardWriter:
             raise StoreError(f"expected columns {sorted(self._names)}, got {sorted(columns)}")
         block: list[Value] = []
         for column in self._columns:
-            value = columns.get(column.name, MISSING if column.optional else None)
-            value = MISSING if value is None and column.optional else value
-            block.append(value if column.kind == "bytes" else self._check(column, [value]))
+            value = columns.get(column.name)
+            if column.optional:
+                block.append(check_optional_integer(column, value))
+            else:
+                block.append(value if column.kind == "bytes" else self._check(column, [value]))
         self._add_block(1, block)
 
     def append_rows(
