@@ -243,6 +243,19 @@ def test_extraction_keeps_the_times_of_a_variable_rate(tmp_path, make_clip, suff
     assert {v.streams: v.motion is None for v in records} == {("rgb",): True, ("flow",): False}
 
 
+def test_flow_brings_times_to_rgb_of_an_older_version(tmp_path, make_clip, monkeypatch):
+    clip, root = make_clip(tmp_path / "a.mp4", times=VARIABLE), tmp_path / "S"
+    with older_version(monkeypatch):
+        extract(explicit_files([clip]), root, RECIPE, Options(workers=0, streams=("rgb",)))
+    rgb = Store(root)["a.mp4"]
+    assert rgb.times().tolist() == (np.arange(61) / rgb.fps).tolist()
+    extract(explicit_files([clip]), root, RECIPE, Options(workers=0))
+    video = Store(root)["a.mp4"]
+    assert video.streams == ("rgb", "flow")
+    assert (video.times() * 1000).tolist() == pytest.approx(VARIABLE)
+    assert verify(root, deep=True).clean
+
+
 def test_resampled_frames_have_the_times_of_their_rate(tmp_path, make_clip):
     from dataclasses import replace
 
