@@ -192,11 +192,13 @@ class Worker:
         self.heartbeat += frames
 
     def _check_count(self, task: ExtractionTask, frames: int, warnings: tuple[str, ...]) -> None:
-        step = self.setup.recipe.flow.step if self.setup.recipe.flow else 1
-        min_frames = max(self.setup.min_frames, abs(step) + 1 if "flow" in task.streams else 1)
+        flow = self.setup.recipe.flow if "flow" in task.streams else None
+        min_frames = max(self.setup.min_frames, 1 if flow is None else abs(flow.step) + 1)
         source, count = printable_path(task.source), f"{frames} frame{'' if frames == 1 else 's'}"
         if frames < min_frames:
             cause = f" ({warnings[-1]})" if warnings else ""
+            if flow is not None and flow.step != 1:
+                cause = f" for flow with step {flow.step}{cause}"
             message = f"{source} has {count}, expected at least {min_frames}{cause}"
             raise VideoError("too-short", message)
         if task.frames is not None and frames != task.frames:

@@ -165,7 +165,7 @@ def test_a_video_that_is_shorter_than_the_step_is_refused(tmp_path, make_clip, r
     recipe = replace(recipe, flow=replace(recipe.flow, step=5))
     summary = extract(explicit_files(clips), tmp_path / "S", recipe, HERE)
     assert [(failure.id, failure.kind) for failure in summary.failed] == [("5.mp4", "too-short")]
-    assert "has 5 frames, expected at least 6" in summary.failed[0].reason
+    assert "has 5 frames, expected at least 6 for flow with step 5" in summary.failed[0].reason
     assert Store(tmp_path / "S")["6.mp4"].flow_frames == range(1)
 
 
