@@ -43,6 +43,11 @@ if TYPE_CHECKING:
 @click.option("--preset", type=click.Choice(list(PRESETS)),
               help="Optical-flow preset: paper (as in the papers), accurate (also finds large "
                    "motion) or fast (for machines without a GPU). [default: paper]")  # fmt: skip
+@click.option("--method", metavar="NAME", help="Optical-flow method: tvl1, or one of the learned "
+              "raft_large and raft_small (they need torchvision: pip install "
+              "'flowkit-video[learned]'). [default: tvl1]")  # fmt: skip
+@click.option("--flow-weights", metavar="FILE", type=PATH, help="Weight file of a learned method. "
+              "[default: that of torchvision, in PyTorch's cache; never downloaded]")  # fmt: skip
 @click.option("--bound", type=float, help="Largest displacement in pixels that is stored; larger "
               "ones are clipped to it. [default: 20]")  # fmt: skip
 @click.option("--step", metavar="K", type=int, help="Compute flow from frame t to frame t+K; K "
@@ -110,6 +115,7 @@ def extract(
     options = Options(
         streams=chosen_streams,
         part=parse_part(shard) if shard else (0, 1),
+        flow_weights=other_options["flow_weights"],
         **{name: other_options[name] for name in RUN_OPTIONS},
     )
     recipe_options = {name: other_options[name] for name in other_options.keys() - RUN_OPTIONS}

@@ -23,6 +23,8 @@ def extract(
     *,
     streams: Iterable[str] = DEFAULT_STREAMS,
     preset: str | None = None,
+    method: str | None = None,
+    flow_weights: PathLike | None = None,
     bound: float | None = None,
     step: int | None = None,
     size: tuple[int, int] | None = None,
@@ -43,6 +45,10 @@ def extract(
             not given are read from an existing store.
         streams: Any of "rgb", "flow" and "audio".
         preset: Flow preset: "paper" (the default), "accurate" or "fast".
+        method: Optical-flow method: "tvl1" (the default), or a learned one: "raft_large" or
+            "raft_small".
+        flow_weights: Weight file of a learned method. Default: torchvision's file in PyTorch's
+            cache, which is never downloaded.
         bound: Displacement in pixels at which flow is truncated. Default: 20.
         step: Frames from a frame to the one that its flow leads to, below 0 for an earlier one.
             Default: 1.
@@ -70,13 +76,15 @@ def extract(
         >>> flowkit.Store("S")["a.mp4"].flow(0)  # (256, 256, 2) float32  # doctest: +SKIP
     """
     located, table = locate_videos(videos)
+    weights = None if flow_weights is None else Path(flow_weights)
     overrides = RecipeOverrides(
         size=f"{size[0]}x{size[1]}" if size else None, short_side=short_side,
-        no_resize=keep_size, fps=fps, preset=preset, bound=bound, step=step,
+        no_resize=keep_size, fps=fps, preset=preset, bound=bound, step=step, method=method,
+        flow_weights=weights,
     )  # fmt: skip
     options = Options(
         streams=tuple(streams), workers=workers, backend=backend, update=update,
-        retry_failed=retry_failed,
+        retry_failed=retry_failed, flow_weights=weights,
     )  # fmt: skip
     root, console = Path(store), Console(stderr=True, quiet=not progress)
     recipe = choose_recipe(root, options.streams, overrides)

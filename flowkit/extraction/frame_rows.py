@@ -16,6 +16,7 @@ import numpy.typing as npt
 from flowkit.decode import FrameReader, VideoFrame
 from flowkit.extraction.chunks import PIXEL_BYTES, choose_chunk_length
 from flowkit.extraction.frame_pairs import FramePairs, compute_tvl1
+from flowkit.extraction.learned_flow import compute_quantized
 from flowkit.extraction.motion import MotionHistogram
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import WorkerSettings
@@ -98,7 +99,8 @@ class FrameRows:
             fields: list[tuple[bytes, bytes]] = []
             if "flow" in self._streams:
                 assert recipe.flow is not None
-                first, second = pairs.add(self._prepare_frames(chunk))
+                frames = [self._prepare_frame(frame.pixels, recipe.flow) for frame in chunk]
+                first, second = pairs.add(frames)
                 fields = self._compute_flow(first, second, recipe.flow)
             if "flow" not in self._streams or pairs.step < 0:
                 # These rows do not wait: they have no flow, or it leads to an earlier frame.
@@ -107,10 +109,6 @@ class FrameRows:
             for flow_x, flow_y in fields:
                 yield waiting.popleft() | {"flow_x": flow_x, "flow_y": flow_y}
         yield from waiting
-
-    def _prepare_frames(self, chunk: list[VideoFrame]) -> list[U8]:
-        """Convert frames to what the method of flow reads: grey, (H, W)."""
-        return [cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2GRAY) for frame in chunk]
 
     def _encode_rgb(self, chunk: list[VideoFrame], recipe: RGBRecipe) -> list[bytes | None]:
         """Encode frames as JPEGs, except those that keep the bytes of their file."""
@@ -123,17 +121,43 @@ class FrameRows:
     def _compute_flow(
         self, first: list[U8], second: list[U8], recipe: FlowRecipe
     ) -> list[tuple[bytes, bytes]]:
-        """Compute the flow from each first frame to its second one, as a pair of JPEGs."""
+        """Compute the flow from each first frame to its second one, as a pair of JPEGs.
+
+        Args:
+            first: The frames that `_prepare_frame` returned, (H, W) or (H, W, 3).
+            second: As many frames.
+            recipe: How flow is computed.
+
+        Returns:
+            As many pairs.
+        """
         if not first:
             return []
-        assert recipe.tvl1 is not None  # recipe_overrides.py refuses stores of imported flow
         with self._timer.enter_stage("flow"):
-            backend = self._settings.backend
-            flow = compute_tvl1(first, second, recipe.step, recipe.tvl1, recipe.bound, backend)
-        self._report_progress(len(flow))
+            flow = self._solve_flow(first, second, recipe)
         with self._timer.enter_stage("encode"):
             self.motion.add(flow)
             return [
                 (encode_grey(q[..., 0], recipe.quality), encode_grey(q[..., 1], recipe.quality))
                 for q in flow
             ]
+
+    def _prepare_frame(self, pixels: U8, recipe: FlowRecipe) -> U8:
+        """Convert an RGB frame to what the method of ``recipe`` reads: grey or RGB."""
+        return pixels if recipe.is_learned else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+
+    def _solve_flow(self, first: list[U8], second: list[U8], recipe: FlowRecipe) -> U8:
+        """Compute quantized flow between frames, uint8 (N, H, W, 2)."""
+        if recipe.is_learned:
+            batches = []
+            for batch in compute_quantized(self._settings, np.stack(first), np.stack(second)):
+                if self._stop.is_set():
+                    raise Stopped
+                self._report_progress(len(batch))  # a chunk may take minutes on a CPU
+                batches.append(batch)
+            return np.concatenate(batches)
+        assert recipe.tvl1 is not None  # recipe_overrides.py refuses stores of imported flow
+        backend = self._settings.backend
+        flow = compute_tvl1(first, second, recipe.step, recipe.tvl1, recipe.bound, backend)
+        self._report_progress(len(flow))
+        return flow

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.errors import RecipeError, UsageError
+from flowkit.extraction.learned_flow import check_stored_size, choose_method
 from flowkit.flow import PRESETS
 from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe, Resize, RGBRecipe, Subsampling
 from flowkit.store import read_header
@@ -27,6 +28,10 @@ class RecipeOverrides:
     """Frames per second to resample to."""
     preset: str | None = None
     """Name of the optical-flow preset."""
+    method: str | None = None
+    """Name of the optical-flow method: ``tvl1`` or a learned one."""
+    flow_weights: Path | None = None
+    """Weight file of a learned method; None for the file in PyTorch's cache."""
     bound: float | None = None
     """Displacement in pixels beyond which flow is clipped."""
     rgb_quality: int | None = None
@@ -55,8 +60,10 @@ def choose_recipe(
         base: Recipe of the dataset.
 
     Raises:
-        RecipeError: Flow is requested, but the store's flow was imported.
+        RecipeError: Flow is requested, but the store's flow was imported, or computed with another
+            method or other weights.
         UsageError: The options contradict one another.
+        FlowError: The learned method cannot run here, or its weights cannot be used.
     """
     base = base or Recipe()
     exists = (root / "store.json").exists()
@@ -76,12 +83,17 @@ def choose_recipe(
             "quality": overrides.flow_quality,
             "step": overrides.step,
         }
-        if flow.tvl1 is None:
+        if flow.is_imported:
             raise RecipeError(
                 f"the flow of {root} was imported ({flow.grey}), and its solver is unknown: "
                 "expected --streams without flow, or another store"
             )
-        recipe = replace(recipe, flow=replace(flow, **without_unset(flow_overrides)))
+        flow = choose_method(
+            root, replace(flow, **without_unset(flow_overrides)), common.flow,
+            overrides.method, overrides.flow_weights, overrides.preset,
+        )  # fmt: skip
+        check_stored_size(flow, recipe.resize)
+        recipe = replace(recipe, flow=flow)
     if "audio" in streams:
         recipe = replace(recipe, audio=defaults.audio or AudioRecipe())
     return recipe

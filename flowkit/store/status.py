@@ -153,6 +153,8 @@ def describe_flow(flow: FlowRecipe) -> str:
 
     if flow.grey.startswith("imported:"):
         solver = f"imported from {flow.grey.removeprefix('imported:')}, solver unknown"
+    elif flow.is_learned:
+        solver = f"{flow.method} (weights {flow.weights[:8]})"
     else:
         presets = [name for name, params in PRESETS.items() if params == flow.tvl1]
         solver = f"TV-L1 {presets[0] if presets else 'with other parameters'}"
