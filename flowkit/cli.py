@@ -26,7 +26,7 @@ HELP = {
     "datasets": "List the datasets of the catalogue, and count their videos on this machine",
     "demo": "Render motion8, extract it, and show the error of the computed flow",
     "doctor": "Check this machine, and suggest how to solve each problem",
-    "export": "Write videos of STORE to folder OUT as img_*.jpg, flow_x_*.jpg and flow_y_*.jpg",
+    "export": "Write videos of STORE to folder OUT in the format of another tool",
     "extract": "Extract videos into a frame store; run it again to continue after an interruption",
     "import": "Import every video folder below FOLDER: img_*.jpg, flow_x_*.jpg, flow_y_*.jpg",
     "index": "Rebuild the index of STORE from its commit records, "
