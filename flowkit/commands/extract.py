@@ -38,6 +38,9 @@ if TYPE_CHECKING:
               help="Also enlarge videos whose shorter side is below --short-side.")  # fmt: skip
 @click.option("--upsize", is_flag=True, hidden=True, help="The former name of --upscale.")
 @click.option("--no-resize", is_flag=True, help="Keep the size of each video.")
+@click.option("--square-pixels", is_flag=True,
+              help="With --short-side or --no-resize, stretch videos whose pixels are not square, "
+              "as players do.")  # fmt: skip
 @click.option("--fps", type=float,
               help="Resample videos to this frame rate. [default: keep every frame]")  # fmt: skip
 @click.option("--preset", type=click.Choice(list(PRESETS)),

@@ -188,6 +188,8 @@ class Worker:
             pairs=0 if flow is None else len(find_rows("flow", frames, flow.step)),
             bytes=written,
             warnings=warnings,
+            # A reader of images knows no pixel aspect ratio.
+            has_square_pixels=getattr(reader, "pixel_aspect_ratio", 1) == 1,
             seconds=spent,
         )
 

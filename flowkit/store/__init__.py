@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from flowkit.store.integrity.recovery import recover as recover
     from flowkit.store.reader import Store as Store
     from flowkit.store.snippet import Snippet as Snippet
+    from flowkit.store.split import read_splits as read_splits
+    from flowkit.store.split import split_store as split_store
+    from flowkit.store.split_summary import SplitRecord as SplitRecord
+    from flowkit.store.split_summary import SplitSummary as SplitSummary
     from flowkit.store.stale import find_stale as find_stale
     from flowkit.store.video import Video as Video
     from flowkit.store.writer import ShardWriter as ShardWriter
@@ -46,6 +50,9 @@ _MODULES = {
     "integrity.recovery": ("Recovery", "recover"),
     "format.schema": ("CommitRecord", "CommittedVideo", "Fingerprint", "Motion", "VideoMeta"),
     "snippet": ("Snippet",),
+    "format.schema": ("CommitRecord", "CommittedVideo", "Fingerprint", "VideoMeta"),
+    "split": ("read_splits", "split_store"),
+    "split_summary": ("SplitRecord", "SplitSummary"),
     "stale": ("find_stale",),
     "video": ("Video",),
     "writer": ("ShardWriter",),
