@@ -50,7 +50,6 @@ _MODULES = {
     "integrity.recovery": ("Recovery", "recover"),
     "format.schema": ("CommitRecord", "CommittedVideo", "Fingerprint", "Motion", "VideoMeta"),
     "snippet": ("Snippet",),
-    "format.schema": ("CommitRecord", "CommittedVideo", "Fingerprint", "VideoMeta"),
     "split": ("read_splits", "split_store"),
     "split_summary": ("SplitRecord", "SplitSummary"),
     "stale": ("find_stale",),
