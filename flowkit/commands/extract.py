@@ -60,6 +60,8 @@ if TYPE_CHECKING:
               "[default: that of torchvision, in PyTorch's cache; never downloaded]")  # fmt: skip
 @click.option("--bound", type=float, help="Largest displacement in pixels that is stored; larger "
               "ones are clipped to it. [default: 20]")  # fmt: skip
+@click.option("--step", metavar="K", type=int, help="Compute flow from frame t to frame t+K; K "
+              "below 0 computes backward flow. [default: 1]")  # fmt: skip
 @click.option("--rgb-quality", type=JPEG_QUALITY,
               help="JPEG quality of the RGB frames. [default: 95]")  # fmt: skip
 @click.option("--flow-quality", type=JPEG_QUALITY,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Self
 
 from flowkit.decode import FrameFolderReader, FrameReader, VideoFrame
-from flowkit.decode.frame_folder import DEFAULT_FRAME_RATE
 from flowkit.errors import CorruptError, VideoError
 from flowkit.extraction.source import is_folder
 from flowkit.extraction.tasks import ExtractionTask
@@ -73,7 +72,8 @@ class StoredRGBReader:
         self.warnings: list[str] = []
 
     def read_frames(self) -> Iterator[VideoFrame]:
-        """Iterate over the frames; their times are those of the frame rate."""
+        """Iterate over the frames, with their stored times where the store has them."""
+        times = self._video.times()
         for t in range(self._video.num_frames):
             try:
                 pixels = decode_rgb(self._video.rgb_bytes(t))
@@ -86,7 +86,7 @@ class StoredRGBReader:
                     f"stored RGB frame {t} is {width}×{height}, the video {self.width}×"
                     f"{self.height}; extract or import the video again",
                 )
-            yield VideoFrame(pixels, round(t * 10**6 / (self.frame_rate or DEFAULT_FRAME_RATE)))
+            yield VideoFrame(pixels, round(times[t] * 10**6))
 
     def __enter__(self) -> Self:
         """Return the reader itself."""

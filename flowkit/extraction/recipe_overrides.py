@@ -43,6 +43,8 @@ class RecipeOverrides:
     """JPEG quality of the RGB frames, 1–100."""
     flow_quality: int | None = None
     """JPEG quality of the flow images, 1–100."""
+    step: int | None = None
+    """Frames from a frame to the one that its flow leads to; below 0 for backward flow, never 0."""
     subsampling: Subsampling | None = None
     """Chroma subsampling of the RGB frames."""
     keep_jpegs: bool = False
@@ -93,6 +95,7 @@ def choose_recipe(
             "bound": overrides.bound,
             "quality": overrides.flow_quality,
             **(STORED_RGB if overrides.from_store else {}),
+            "step": overrides.step,
         }
         if flow.is_imported:
             raise RecipeError(

@@ -165,4 +165,5 @@ def describe_flow(flow: FlowRecipe) -> str:
         presets = [name for name, params in PRESETS.items() if params == flow.tvl1]
         solver = f"TV-L1 {presets[0] if presets else 'with other parameters'}"
     source = " from the stored RGB" if flow.source == "stored rgb" else ""
-    return f"flow {solver}{source}, ±{flow.bound:g} px, JPEG {flow.quality}"
+    step = "" if flow.step == 1 else f"to frame t{flow.step:+}, "
+    return f"flow {solver}{source}, {step}±{flow.bound:g} px, JPEG {flow.quality}"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -239,3 +240,34 @@ def test_workers_on_ray_compute_the_same(tmp_path, make_store, contents):
     here, ray = map(contents, roots)
     assert here == ray
     assert all(flow is not None for _, flow in here["a"][:-1])
+
+
+def test_stored_times_and_steps(tmp_path, recipe):
+    """Flow has the times of its RGB, and may lead backward."""
+    import av
+
+    path = tmp_path / "a.mkv"
+    ticks = [0, 40, 90, 170, 180, 300]
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for pts in ticks:
+            pixels = rng.integers(0, 256, (48, 64, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = pts, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    root = tmp_path / "S"
+    extract(explicit_files([path]), root, replace(recipe, flow=None), RGB)
+    stored = Store(root)["a.mkv"].times()
+    assert stored.tolist() == pytest.approx([tick / 1000 for tick in ticks])
+    chosen = choose_recipe(root, ("flow",), RecipeOverrides(from_store=True, step=-1))
+    chosen = replace(chosen, flow=replace(chosen.flow, tvl1=recipe.flow.tvl1))
+    assert extract_stored_flow(locate_stored_videos(root), root, chosen, FLOW).pairs == 5
+    video = Store(root)["a.mkv"]
+    assert list(video.flow_frames) == [1, 2, 3, 4, 5]
+    assert video.times().tolist() == stored.tolist()
+    assert video.motion is not None
+    assert not verify(root, deep=True).problems
