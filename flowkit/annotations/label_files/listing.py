@@ -16,6 +16,7 @@ from flowkit.annotations.label_files.cells import (
 from flowkit.annotations.label_files.classes import ClassList, read_classes
 from flowkit.annotations.label_files.columns import Roles, choose_roles
 from flowkit.annotations.label_files.formats import read_rows
+from flowkit.annotations.label_files.garbage_collection import pause_garbage_collection
 from flowkit.annotations.label_files.label_list import LabelList, merge_row
 from flowkit.annotations.label_files.matching import normalize_path
 from flowkit.annotations.label_files.options import LabelOptions
@@ -26,6 +27,7 @@ from flowkit.annotations.table import NO_ATTRIBUTES
 from flowkit.errors import AnnotationError, UsageError
 
 
+@pause_garbage_collection()
 def read_label_files(paths: Sequence[Path], options: LabelOptions | None = None) -> LabelList:
     """Read label files and merge the rows of each video.
 
