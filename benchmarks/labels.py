@@ -14,7 +14,6 @@ All times are given as wall-clock time and as CPU time; the latter is what a qui
 import argparse
 import csv
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -122,7 +121,9 @@ def read_file(path: Path) -> None:
     watch = Stopwatch()
     listing = read_label_files([path])
     seconds = watch.read()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    # ru_maxrss would include the peak of the parent before it started this process.
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
     print(json.dumps([*seconds, peak, len(listing.ids), len(listing.classes)]))
 
 

@@ -141,11 +141,14 @@ def choose_roles(rows: FileRows, mapping: Mapping[str, str], *, needs_label: boo
         UsageError: A column that the user names is not there.
     """
     names = list(rows.columns)
-    found: dict[str, str | None] = {}
+    found: dict[str, str | None] = {
+        role: find_given_column(rows, role, column, needs_label=needs_label)
+        for role, column in mapping.items()
+    }
     for role in ROLES:
         if role in mapping:
-            found[role] = find_given_column(rows, role, mapping[role], needs_label=needs_label)
-        elif role in rows.roles:
+            continue
+        if role in rows.roles:
             found[role] = rows.roles[role]
         elif rows.has_header:
             taken = {column for column in found.values() if column is not None}

@@ -9,7 +9,7 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from flowkit.annotations.label_files.columns import is_header
+from flowkit.annotations.label_files.columns import find_usual_column, is_header
 from flowkit.annotations.label_files.rows import (
     CHUNK_ROWS,
     ColumnBuilder,
@@ -25,34 +25,36 @@ SHEET_HINT = "sep="
 """Beginning of a first line in which spreadsheets state the delimiter, such as ``sep=;``."""
 
 
-def detect_delimiter(lines: Sequence[str], preferred: str = ",") -> str | None:
+def detect_delimiter(lines: Sequence[str], preferred: str | None = None) -> str | None:
     """Recognize the delimiter by the first lines of a file.
 
-    It is the one with which most lines have as many fields as the first line, and at least two.
+    It is the one with which most lines have as many fields as the first line, and at least two. Of
+    several, it is the preferred one, else one that makes the first line a header, else the one
+    that comes first in the lines: ``42;Put, take`` is the video 42.
 
     Args:
         lines: The first lines.
-        preferred: The delimiter to use if several fit equally well.
+        preferred: The delimiter of files with this extension; None if there is none.
 
     Returns:
         The delimiter; None if none fits at least half of the lines.
     """
     if lines and lines[0].lower().startswith(SHEET_HINT) and len(lines[0].strip()) == 5:
         return lines[0][4]
-    best: tuple[float, bool, int] = (0.5, False, 0)
-    chosen = None
+    candidates: list[tuple[tuple[float, bool, bool, int], str]] = []
     for delimiter in DELIMITERS:
         try:
-            widths = [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
+            rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
         except csv.Error:
             continue
-        if not widths or widths[0] < 2:
+        if not rows or len(rows[0]) < 2:
             continue
-        share = Counter(widths)[widths[0]] / len(widths)
-        score = (share, delimiter == preferred, widths[0])
-        if score >= best:
-            best, chosen = score, delimiter
-    return chosen
+        share = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
+        has_names = find_usual_column("id", [field.strip() for field in rows[0]]) is not None
+        position = sum(len(row[0]) for row in rows)
+        candidates.append(((share, delimiter == preferred, has_names, -position), delimiter))
+    best, chosen = max(candidates, default=((0.0, False, False, 0), None))
+    return chosen if best[0] >= 0.5 else None
 
 
 def is_consistent(lines: Sequence[str], delimiter: str) -> bool:

@@ -89,7 +89,7 @@ def choose_reader(
         return read_json  # its message says what is wrong
     if is_jsonl:
         return read_json_lines
-    preferred = "\t" if extension == ".tsv" else ","
+    preferred = "\t" if extension == ".tsv" else None
     delimiter = detect_delimiter(lines, preferred)
     is_table = extension in TABLE_EXTENSIONS and delimiter is not None
     if not is_table and delimiter is not None:

@@ -246,14 +246,12 @@ def read_entries(path: Path, content: dict[str, Any]) -> FileRows:
             f"{path}: expected a list of videos, or an entry for each video, got an object with "
             f"the keys {', '.join(list(content)[:10])}; name the list 'videos'"
         )
-    pairs = iter(content.items())
-    while chunk := list(islice(pairs, CHUNK_ROWS)):
-        if has_objects:
-            builder.add_objects([{KEY_COLUMN: key, **value} for key, value in chunk])
-        else:
-            builder.add_objects([{KEY_COLUMN: key, "labels": value} for key, value in chunk])
+    keys, values = list(content), iter(content.values())
     roles = {"id": KEY_COLUMN} if has_objects else {"id": KEY_COLUMN, "label": "labels"}
-    return FileRows(path=path, kind="JSON by video", columns=builder.columns, roles=roles)
+    while chunk := list(islice(values, CHUNK_ROWS)):
+        builder.add_objects(chunk if has_objects else [{"labels": value} for value in chunk])
+    columns = {KEY_COLUMN: keys, **builder.columns}
+    return FileRows(path=path, kind="JSON by video", columns=columns, roles=roles)
 
 
 def read_json_lines(path: Path) -> FileRows:

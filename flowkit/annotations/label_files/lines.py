@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from flowkit.annotations.label_files.columns import find_usual_column
 from flowkit.annotations.label_files.rows import FileRows, make_empty_error
 from flowkit.annotations.label_files.text_files import open_text
 from flowkit.annotations.video_files import VIDEO_EXTENSIONS, is_video
@@ -35,6 +36,15 @@ def has_plain_lines(lines: Sequence[str]) -> bool:
     """
     fitting = sum(bool(split_numbers(line)[1] or split_name(line)) for line in lines)
     return 2 * fitting >= len(lines)
+
+
+def is_heading(line: str) -> bool:
+    """Return whether a line names columns, such as ``path label``, rather than a video."""
+    words = line.split()
+    return len(words) > 1 and all(
+        any(find_usual_column(role, [word]) for role in ("id", "label")) or word == "frames"
+        for word in words
+    )
 
 
 def split_numbers(line: str) -> tuple[str, list[str]]:
@@ -86,7 +96,7 @@ def read_plain_lines(path: Path) -> FileRows:
     cache: dict[str, tuple[str, ...]] = {}  # one object for equal numbers
     with open_text(path) as file:
         for line, text in enumerate(file, start=1):
-            if not text.strip():
+            if not text.strip() or (not paths and is_heading(text)):
                 continue
             name, found = split_numbers(text)
             if not found:
@@ -154,7 +164,8 @@ def read_names(path: Path) -> FileRows:
     with open_text(path) as file:
         for line, text in enumerate(file, start=1):
             pair = split_name(text)
-            if pair is None and text.strip():
+            is_skipped = not text.strip() or (not lines and is_heading(text))
+            if pair is None and not is_skipped:
                 raise AnnotationError(
                     f"{path}:{line}: expected 'video.mp4 label', got {text.strip()[:80]!r}; "
                     "correct the line"

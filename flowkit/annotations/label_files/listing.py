@@ -16,15 +16,18 @@ from flowkit.annotations.label_files.cells import (
 from flowkit.annotations.label_files.classes import ClassList, read_classes
 from flowkit.annotations.label_files.columns import Roles, choose_roles
 from flowkit.annotations.label_files.formats import read_rows
+from flowkit.annotations.label_files.garbage_collection import pause_garbage_collection
 from flowkit.annotations.label_files.label_list import LabelList, merge_row
+from flowkit.annotations.label_files.matching import normalize_path
 from flowkit.annotations.label_files.options import LabelOptions
 from flowkit.annotations.label_files.row_labels import make_label_reader
 from flowkit.annotations.label_files.rows import FileRows, to_text, to_texts
 from flowkit.annotations.label_files.templates import make_file_names
-from flowkit.annotations.table import NO_ATTRIBUTES, normalize_unicode
+from flowkit.annotations.table import NO_ATTRIBUTES
 from flowkit.errors import AnnotationError, UsageError
 
 
+@pause_garbage_collection()
 def read_label_files(paths: Sequence[Path], options: LabelOptions | None = None) -> LabelList:
     """Read label files and merge the rows of each video.
 
@@ -145,7 +148,7 @@ def add_file(
 
     Args:
         listing: The list.
-        positions: Index of each video by its id in Unicode normalization form C.
+        positions: Index of each video by its normalized id.
         file: The rows.
         roles: The roles of the columns.
         file_subset: The subset of all rows; None if a column has it, or there is none.
@@ -175,9 +178,8 @@ def add_file(
                 f"{file.locate(row)}: expected the video in {roles.id!r}, got nothing; add it or "
                 "remove the row"
             )
-        key = id
+        key = normalize_path(id)
         if not id.isascii():
-            key = normalize_unicode(id)
             check_encodable(file, row, id)
         index = positions.setdefault(key, len(listing.ids))
         if index < len(listing.ids):
@@ -192,8 +194,8 @@ def add_file(
 
 
 def is_plain(id: str) -> bool:
-    """Return whether an id is neither empty nor to be normalized."""
-    return id.isascii() and id != ""
+    """Return whether an id is not empty, and `normalize_path` returns it as it is."""
+    return id.isascii() and id != "" and not ("\\" in id or "./" in id or "//" in id)
 
 
 def check_encodable(file: FileRows, row: int, id: str) -> None:

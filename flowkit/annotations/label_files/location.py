@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowkit.annotations.label_files.garbage_collection import pause_garbage_collection
 from flowkit.annotations.label_files.label_list import LabelList
 from flowkit.annotations.label_files.matching import Matches, match_rows
 from flowkit.annotations.label_files.report import (
@@ -35,6 +36,7 @@ class LabelledVideos:
     """Three lines that say what was understood, for users; two if no file was read."""
 
 
+@pause_garbage_collection()
 def locate_labelled_videos(
     root: Path,
     listing: LabelList,
@@ -114,6 +116,7 @@ def join_path(root: Path, path: str) -> Path:
     return Path(os.path.join(root, native))  # noqa: PTH118
 
 
+@pause_garbage_collection()
 def annotate_ids(ids: Sequence[str], listing: LabelList) -> tuple[AnnotationTable, list[str]]:
     """Match the rows of label files with the ids of a store.
 

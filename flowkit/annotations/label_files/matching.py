@@ -102,8 +102,9 @@ class Matcher:
             return
         keys = [get_video_key(self.videos[video]) for video in self.open_videos]
         index = make_index(self.open_videos, keys)
-        names = self.names
-        self.settle(way, (index.get(get_name_key(names[row]), ()) for row in self.open_rows))
+        row_keys = [get_name_key(self.names[row]) for row in self.open_rows]
+        if not index.keys().isdisjoint(row_keys):
+            self.settle(way, (index.get(key, ()) for key in row_keys))
 
     def match_endings(self, way: str, get_key: Callable[[str], str]) -> None:
         """Match rows and videos where the path of one ends with that of the other.
@@ -116,17 +117,19 @@ class Matcher:
             return
         keys = [get_key(self.videos[video]) for video in self.open_videos]
         index = make_index(self.open_videos, [key.rpartition("/")[2] for key in keys])
+        row_keys = [get_key(self.names[row]) for row in self.open_rows]
+        row_names = [key.rpartition("/")[2] for key in row_keys]
+        if index.keys().isdisjoint(row_names):
+            return
         key_by_video = dict(zip(self.open_videos, keys, strict=True))
-        names = self.names
 
-        def find(row: int) -> int | tuple[int, ...]:
-            key = get_key(names[row])
-            found = index.get(key.rpartition("/")[2], ())
+        def find(key: str, name: str) -> int | tuple[int, ...]:
+            found = index.get(name, ())
             if isinstance(found, int):
                 return found if has_common_ending(key, key_by_video[found]) else ()
             return choose_longest(key, found, key_by_video) if found else ()
 
-        self.settle(way, map(find, self.open_rows))
+        self.settle(way, map(find, row_keys, row_names))
 
     def settle(self, way: str, candidates: Iterable[int | tuple[int, ...]]) -> None:
         """Record what was found in one way.

@@ -71,6 +71,8 @@ GOOD = {
         attributes={"jump/a.mp4": {"person": "p1"}, "run/c.avi": {"person": "p2"}},
         report="id from `clip`, label from `gesture` (2 classes), no subset column, attributes "
         "`person`"),
+    "a usual name for another role": Case("l.csv", "video,name\njump,a\nrun,c\n", JUMP_AND_RUN,
+                                          {"columns": {"label": "video"}}),
     "columns in other case": Case("l.csv", "File Name,Label\na.mp4,jump\nc.avi,run", JUMP_AND_RUN,
                                   {"columns": {"label": "LABEL"}}),
     "byte-order mark and CRLF": Case(
@@ -120,6 +122,9 @@ GOOD = {
         {"jump/a.mp4": ("jump", "run"), "run/c.avi": "run"},
         attributes={"jump/a.mp4": {"person": "p"}},
         report="2 repeated rows; `person` differs between the rows of a video"),
+    "one video written in several ways": Case(
+        "l.csv", "path,label\njump/a.mp4,jump\n./jump//a.mp4,run\njump\\a.mp4,jump\n",
+        {"jump/a.mp4": ("jump", "run")}, report="1 of 1 listed video found"),
     "several labels in a text": Case("l.csv", "id,labels\na,jump;run\nc,run\n",
                                      {"jump/a.mp4": ("jump", "run"), "run/c.avi": "run"}),
     "seconds": Case("l.csv", "id,label,start,end\na,jump,1.5,0:03\nc,run,,\n",
@@ -174,6 +179,12 @@ GOOD = {
                                                  "jump/a.mp4": {"offset": "0", "frames": "25"}}),
     "path and name": Case("l.txt", "run/d e.webm brush hair\njump/a.mp4 jump\n",
                           {"run/d e.webm": "brush hair", "jump/a.mp4": "jump"}),
+    "lines below names of columns": Case("l.txt", "path label\njump/a.mp4 0\nrun/c.avi 1\n",
+                                         {"jump/a.mp4": "0", "run/c.avi": "1"}),
+    "names below names of columns": Case("l.txt", "video class\na.mp4 jump\nc.avi run\n",
+                                         JUMP_AND_RUN),
+    "a comma in every label": Case("l.csv", "42;Put, take\na;Jump, land\n",
+                                   {"frames/42": "Put, take", "jump/a.mp4": "Jump, land"}),
     "lines in a .csv": Case("l.csv", "jump/a.mp4 0\nrun/c.avi 1\n",
                             {"jump/a.mp4": "0", "run/c.avi": "1"}),
     # ------------------------------------------------------------------------ JSON

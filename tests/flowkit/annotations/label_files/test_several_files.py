@@ -15,6 +15,7 @@ from flowkit.annotations.label_files import (
     parse_columns,
     read_label_files,
 )
+from flowkit.annotations.label_files.delimited import detect_delimiter
 from flowkit.errors import AnnotationError, UsageError
 
 
@@ -125,6 +126,37 @@ def test_what_does_not_fit_is_counted_and_listed(tmp_path: Path) -> None:
     }
     # All classes of the file are there, so that class ids do not depend on the videos on disk.
     assert found.table.classes == ("1", "2")
+
+
+def test_clips_of_kinetics(tmp_path: Path) -> None:
+    root = make_videos(tmp_path / "videos", "run/ABCDEFGHIJK_000001_000011.mp4")
+    path = tmp_path / "train.csv"
+    path.write_text("label,youtube_id,time_start,time_end,split\nrun,ABCDEFGHIJK,1,11,train\n")
+    found = locate_labelled_videos(root, read_label_files([path]))
+    # The file is the clip, so the label holds for all of it.
+    annotation = Annotation("run/ABCDEFGHIJK_000001_000011.mp4", (Label("run"),), ("train",))
+    assert found.table.annotations == (annotation,)
+    assert "each file a clip named id_start_end" in found.report[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "preferred", "delimiter"),
+    [
+        (["a, b\tjump", "c, d\trun"], "\t", "\t"),
+        (["42;Put, take", "43;Jump, land"], None, ";"),
+        (["x;y|id,label", "a;b|1,2"], None, ";"),
+        (["note;1,id", "a;b,c"], None, ","),
+        (["sep=|", "a;b"], None, "|"),
+        (["a,b", "c", "d", "e"], None, None),
+        (["a,b", "c,d", "e,f", "g"], None, ","),
+        (["a"], None, None),
+        ([], None, None),
+    ],
+)
+def test_which_delimiter_is_recognized(
+    lines: list[str], preferred: str | None, delimiter: str | None
+) -> None:
+    assert detect_delimiter(lines, preferred) == delimiter
 
 
 def test_every_row_and_video_fits(tmp_path: Path) -> None:
