@@ -1,5 +1,6 @@
 """Define `flowkit extract`, which extracts videos into a frame store."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ from flowkit.flow.params import PRESETS
 from flowkit.path_text import argument_to_text
 
 if TYPE_CHECKING:
-    from flowkit.commands.sources import LabelArguments
     from flowkit.extraction.summary import Summary
     from flowkit.recipe import Recipe
 
@@ -104,15 +104,6 @@ if TYPE_CHECKING:
 def extract(
     context: click.Context,
     /,
-    files: tuple[Path, ...],
-    dataset: str | None,
-    variant: str | None,
-    videos: Path | None,
-    frames: Path | None,
-    from_store: Path | None,
-    catalog: Path | None,
-    subset: str | None,
-    store: Path | None,
     streams: str | None,
     audio: bool | None,
     shard: str | None,
@@ -120,8 +111,7 @@ def extract(
     as_json: bool,
     upscale: bool,
     upsize: bool,
-    labels: "LabelArguments",
-    **other_options: Any,
+    **options: Any,
 ) -> None:
     """Extract videos into a frame store; run it again to continue after an interruption.
 
@@ -133,35 +123,34 @@ def extract(
     flowkit extract --frames my_frames/ --frame-rate 12 --store S
     flowkit extract --from-store S --streams flow
     """
-    from flowkit.commands.sources import choose_sources
+    from flowkit.commands.sources import SourceArguments, choose_sources
     from flowkit.commands.terminal import print_lines
     from flowkit.extraction import Options, RecipeOverrides, choose_recipe, parse_part
     from flowkit.extraction import extract as extract_videos
     from flowkit.extraction.stored_flow import extract_stored_flow
 
-    sources = choose_sources(
-        files, dataset, variant, videos, catalog, subset, store, labels, frames, from_store
-    )
+    from_store = options["from_store"]
+    names = [field.name for field in fields(SourceArguments)]
+    sources = choose_sources(SourceArguments(**{name: options.pop(name) for name in names}))
     print_lines(sources.report)
     if from_store is not None and streams is None:
         streams = "flow"
     chosen_streams = choose_streams(streams, audio, sources.recipe)
-    options = Options(
+    run_options = Options(
         streams=chosen_streams,
         part=parse_part(shard) if shard else (0, 1),
-        flow_weights=other_options["flow_weights"],
-        **{name: other_options[name] for name in RUN_OPTIONS},
+        flow_weights=options["flow_weights"],
+        **{name: options.pop(name) for name in RUN_OPTIONS},
     )
-    recipe_options = {name: other_options[name] for name in other_options.keys() - RUN_OPTIONS}
     overrides = RecipeOverrides(
-        upsize=upscale or upsize, from_store=from_store is not None, **recipe_options
+        upsize=upscale or upsize, from_store=from_store is not None, **options
     )
     recipe = choose_recipe(sources.store_path, chosen_streams, overrides, sources.recipe)
     if from_store is not None:
-        summary = extract_stored_flow(sources.videos, from_store, recipe, options)
+        summary = extract_stored_flow(sources.videos, from_store, recipe, run_options)
     else:
         summary = extract_videos(
-            sources.videos, sources.store_path, recipe, options,
+            sources.videos, sources.store_path, recipe, run_options,
             table=sources.table, dataset=sources.dataset,
         )  # fmt: skip
     context.exit(report_summary(summary, strict, as_json))

@@ -75,120 +75,121 @@ class LabelArguments:
         return options
 
 
-def choose_sources(
-    files: tuple[Path, ...],
-    dataset: str | None,
-    variant: str | None,
-    videos: Path | None,
-    catalog: Path | None,
-    subset: str | None,
-    store: Path | None,
-    labels: LabelArguments | None = None,
-    frames: Path | None = None,
-    from_store: Path | None = None,
-) -> Sources:
+@dataclass(frozen=True, kw_only=True)
+class SourceArguments:
+    """The values of the arguments and options of `flowkit extract` that name the videos."""
+
+    files: tuple[Path, ...] = ()
+    """Video files and folders."""
+    dataset: str | None = None
+    """Value of --dataset."""
+    variant: str | None = None
+    """Value of --variant."""
+    catalog: Path | None = None
+    """Value of --catalog."""
+    videos: Path | None = None
+    """Value of --videos."""
+    frames: Path | None = None
+    """Value of --frames."""
+    from_store: Path | None = None
+    """Value of --from-store."""
+    labels: LabelArguments = LabelArguments()
+    """Values of --labels and the options that describe the label file."""
+    subset: str | None = None
+    """Value of --subset."""
+    store: Path | None = None
+    """Value of --store. Default: a folder in ``stores`` with the name of the dataset."""
+
+    def check(self) -> None:
+        """Check that the options do not exclude each other.
+
+        Raises:
+            UsageError: If not exactly one of files, --dataset, --videos, --frames and --from-store
+                is given, or an option has no effect.
+        """
+        others = (self.dataset, self.videos, self.frames, self.from_store)
+        is_given = [bool(self.files), *(option is not None for option in others)]
+        if sum(is_given) != 1:
+            expected = "--dataset NAME, --videos DIR, --frames DIR, --from-store S, or files"
+            actual = "several of them" if sum(is_given) else "none"
+            raise UsageError(f"name what to extract: {expected}; got {actual}")
+        if self.dataset is None and (self.variant is not None or self.catalog is not None):
+            raise UsageError(
+                "--variant and --catalog have an effect only with --dataset NAME; give it too"
+            )
+        if self.labels.files and self.videos is None and self.frames is None:
+            raise UsageError(
+                "--labels needs --videos DIR or --frames DIR, the folder of the videos; give it too"
+            )
+        if self.files and self.store is None:
+            raise UsageError("single files need --store DIR, the store to create or to extend")
+
+
+def choose_sources(arguments: SourceArguments) -> Sources:
     """Find the videos that the options of `flowkit extract` name.
 
     Args:
-        files: Video files and folders.
-        dataset: Value of --dataset.
-        variant: Value of --variant.
-        videos: Value of --videos.
-        catalog: Value of --catalog.
-        subset: Value of --subset.
-        store: Value of --store. Default: a folder in ``stores`` with the name of the dataset.
-        labels: Values of --labels and the options that describe the label file.
-        frames: Value of --frames.
-        from_store: Value of --from-store.
+        arguments: The arguments and options.
 
     Returns:
         The videos.
 
     Raises:
-        UsageError: If not exactly one of files, --dataset, --videos, --frames and --from-store is
-            given, other options exclude each other, or the subset is unknown.
+        UsageError: If options exclude each other, or the subset is unknown.
     """
-    is_given = [bool(files), *(o is not None for o in (dataset, videos, frames, from_store))]
-    if sum(is_given) != 1:
-        expected = "--dataset NAME, --videos DIR, --frames DIR, --from-store S, or files"
-        actual = "several of them" if sum(is_given) else "none"
-        raise UsageError(f"name what to extract: {expected}; got {actual}")
-    if dataset is None and (variant is not None or catalog is not None):
-        raise UsageError(
-            "--variant and --catalog have an effect only with --dataset NAME; give it too"
-        )
-    labels = labels or LabelArguments()
-    label_options = labels.make_options()
-    if labels.files and videos is None and frames is None:
-        raise UsageError(
-            "--labels needs --videos DIR or --frames DIR, the folder of the videos; give it too"
-        )
-    if dataset is not None:
-        sources = locate_dataset(dataset, variant, catalog, store)
-    elif videos is not None or frames is not None:
-        sources = scan_sources(videos, frames, store, labels.files, label_options)
-    elif from_store is not None:
-        sources = choose_stored_videos(from_store, store)
+    label_options = arguments.labels.make_options()
+    arguments.check()
+    if arguments.dataset is not None:
+        sources = locate_dataset(arguments)
+    elif arguments.videos is not None or arguments.frames is not None:
+        sources = scan_sources(arguments, label_options)
+    elif arguments.from_store is not None:
+        sources = choose_stored_videos(arguments.from_store, arguments.store)
     else:
-        if store is None:
-            raise UsageError("single files need --store DIR, the store to create or to extend")
-        sources = Sources(videos=explicit_files(files), store_path=store)
-    return sources if subset is None else select_subset(sources, subset)
+        assert arguments.store is not None  # see `SourceArguments.check`
+        sources = Sources(videos=explicit_files(arguments.files), store_path=arguments.store)
+    return sources if arguments.subset is None else select_subset(sources, arguments.subset)
 
 
-def locate_dataset(
-    dataset: str, variant: str | None, catalog: Path | None, store: Path | None
-) -> Sources:
-    """Find the videos of a dataset of the catalogue.
-
-    Args:
-        dataset: Value of --dataset.
-        variant: Value of --variant.
-        catalog: Value of --catalog.
-        store: Value of --store.
-    """
-    entry = find_dataset(dataset, variant, load_catalog(catalog))
+def locate_dataset(arguments: SourceArguments) -> Sources:
+    """Find the videos of a dataset of the catalogue."""
+    assert arguments.dataset is not None
+    catalog = load_catalog(arguments.catalog)
+    entry = find_dataset(arguments.dataset, arguments.variant, catalog)
     table, located = entry.locate_videos()
     return Sources(
         videos=located,
         table=table,
-        store_path=store or Path("stores") / entry.full_name,
+        store_path=arguments.store or Path("stores") / entry.full_name,
         dataset=entry.full_name,
         recipe=entry.recipe,
     )
 
 
-def scan_sources(
-    videos: Path | None,
-    frames: Path | None,
-    store: Path | None,
-    label_files: Sequence[Path] = (),
-    label_options: LabelOptions | None = None,
-) -> Sources:
+def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Sources:
     """Find the videos below the folder of --videos or --frames, and their labels.
 
     Args:
-        videos: Value of --videos.
-        frames: Value of --frames, if --videos is not given.
-        store: Value of --store.
-        label_files: Values of --labels; empty if the folders are the labels.
+        arguments: The arguments and options.
         label_options: How the label files are read.
 
     Raises:
         UsageError: If there is no such folder, or it is itself the folder of the frames.
     """
-    root, option = (videos, "--videos") if videos is not None else (frames, "--frames")
+    option, root = ("--videos", arguments.videos)
+    if root is None:
+        option, root = ("--frames", arguments.frames)
     if root is None or not root.is_dir():
         raise UsageError(f"{option} expects a folder with one folder per class, got {root}")
-    store_path = store or Path("stores") / root.resolve().name
-    paths = list_videos(root, frames_only=frames is not None)
+    store_path = arguments.store or Path("stores") / root.resolve().name
+    paths = list_videos(root, frames_only=arguments.frames is not None)
     if not paths and holds_images(root):
         raise UsageError(
             f"{root} holds the images of one video, and {option} expects the folder above it; "
             f"to extract only this video: flowkit extract {root} --store S"
         )
-    if label_files:
-        listing = read_label_files(label_files, label_options or LabelOptions())
+    if arguments.labels.files:
+        listing = read_label_files(arguments.labels.files, label_options)
         found = locate_labelled_videos(root, listing, paths=paths)
         return Sources(
             videos=found.located, table=found.table, store_path=store_path,
