@@ -87,12 +87,16 @@ class Summary(RunSummary):
     """Size of the extracted data in bytes."""
     source_bytes: int = 0
     """Size of the sources of the extracted videos in bytes."""
+    non_square: int = 0
+    """Number of extracted videos whose pixels are not square."""
     changed: list[str] = field(default_factory=list)
     """Ids of the videos whose source has changed since it was extracted."""
     missing: list[str] = field(default_factory=list)
     """Videos that are annotated, but missing on disk."""
     unannotated: list[str] = field(default_factory=list)
     """Videos that are on disk, but have no annotation."""
+    without_rgb: list[str] = field(default_factory=list)
+    """Ids of the videos that have no RGB in the store, from which flow is computed."""
     warned: list[str] = field(default_factory=list)
     """Warnings of the decoder, as ``id: warning``."""
     seconds: Seconds = field(default_factory=Seconds)
@@ -105,6 +109,7 @@ class Summary(RunSummary):
         self.frames += outcome.frames
         self.pairs += outcome.pairs
         self.bytes += outcome.bytes
+        self.non_square += not outcome.has_square_pixels
         self.seconds += outcome.seconds
         if self.gpu is not None:
             self.gpu += outcome.gpu
@@ -139,17 +144,24 @@ class Summary(RunSummary):
             *list_first_lines("changed since extracted (redo with --update)", self.changed),
             *list_first_lines("missing on disk", self.missing),
             *list_first_lines("on disk without annotation", self.unannotated),
+            *list_first_lines("without RGB in the store", self.without_rgb),
             *list_first_lines("extracted with warnings", self.warned),
         )
 
     def _rows(self) -> list[tuple[str, str]]:
         return [
             (f"{self.extracted:,}", "videos extracted"),
+            *(
+                [(f"{self.non_square:,}", "of these, with non-square pixels")]
+                if self.non_square
+                else []
+            ),
             (f"{self.frames:,}", f"frames, {self.pairs:,} flow fields, {format_bytes(self.bytes)}"),
             *self.list_counts(
                 (len(self.changed), "changed since they were extracted"),
                 (len(self.missing), "annotated but missing on disk"),
                 (len(self.unannotated), "on disk without annotation"),
+                (len(self.without_rgb), "without RGB in the store"),
             ),
             (f"{self.wall_seconds:.1f} s", self._describe_times()),
         ]
