@@ -11,7 +11,7 @@ from flowkit.interchange.export import export
 from flowkit.interchange.formats import hugging_face
 from flowkit.interchange.formats.dataset_card import choose_size_category
 from flowkit.interchange.formats.hugging_face import GROUP_ROWS, find_labels
-from flowkit.recipe import AudioRecipe, Recipe
+from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe
 from flowkit.store import create_or_open, rebuild_index
 from flowkit.store.format import jpeg
 from flowkit.store.reader import Store
@@ -88,6 +88,16 @@ def test_features_and_card(make_store, tmp_path):
     assert "- bound: 16 px" in text
     assert "`q = 128 + round(127 * clip(v, -bound, bound) / bound)`" in text
     assert "| test | 2 | 13 |" in text and "| train | 4 | 32 |" in text
+
+
+@pytest.mark.parametrize("step", [1, 3, -2])
+def test_the_card_says_where_the_flow_leads(tmp_path, step):
+    create_or_open(tmp_path / "S", Recipe(flow=FlowRecipe(step=step)))
+    rebuild_index(tmp_path / "S")
+    export(tmp_path / "S", tmp_path / "out", "huggingface")
+    text = read_card(tmp_path / "out")[1]
+    assert f"- from frame t to frame t{step:+d}; null where there is no such frame" in text
+    assert "- step" not in text
 
 
 def test_the_formula_of_the_card_inverts_the_quantization(make_store, tmp_path):
