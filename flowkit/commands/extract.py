@@ -47,6 +47,9 @@ if TYPE_CHECKING:
               help="Also enlarge videos whose shorter side is below --short-side.")  # fmt: skip
 @click.option("--upsize", is_flag=True, hidden=True, help="The former name of --upscale.")
 @click.option("--no-resize", is_flag=True, help="Keep the size of each video.")
+@click.option("--square-pixels", is_flag=True,
+              help="With --short-side or --no-resize, stretch videos whose pixels are not square, "
+              "as players do.")  # fmt: skip
 @click.option("--fps", type=float,
               help="Resample videos to this frame rate. [default: keep every frame]")  # fmt: skip
 @click.option("--preset", type=click.Choice(list(PRESETS)),
@@ -59,6 +62,8 @@ if TYPE_CHECKING:
               "[default: that of torchvision, in PyTorch's cache; never downloaded]")  # fmt: skip
 @click.option("--bound", type=float, help="Largest displacement in pixels that is stored; larger "
               "ones are clipped to it. [default: 20]")  # fmt: skip
+@click.option("--step", metavar="K", type=int, help="Compute flow from frame t to frame t+K; K "
+              "below 0 computes backward flow. [default: 1]")  # fmt: skip
 @click.option("--rgb-quality", type=JPEG_QUALITY,
               help="JPEG quality of the RGB frames. [default: 95]")  # fmt: skip
 @click.option("--flow-quality", type=JPEG_QUALITY,

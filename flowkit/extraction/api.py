@@ -35,9 +35,11 @@ def extract(
     method: str | None = None,
     flow_weights: PathLike | None = None,
     bound: float | None = None,
+    step: int | None = None,
     size: tuple[int, int] | None = None,
     short_side: int | None = None,
     keep_size: bool = False,
+    square_pixels: bool = False,
     fps: float | None = None,
     workers: int | None = None,
     backend: str = "auto",
@@ -65,9 +67,12 @@ def extract(
         flow_weights: Weight file of a learned method. Default: torchvision's file in PyTorch's
             cache, which is never downloaded.
         bound: Displacement in pixels at which flow is truncated. Default: 20.
+        step: Frames from a frame to the one that its flow leads to, below 0 for an earlier one.
+            Default: 1.
         size: Width and height in pixels of stored frames. Default: (256, 256).
         short_side: Length in pixels that the shorter side is resized to, instead of `size`.
         keep_size: Store frames in the size that each video has.
+        square_pixels: Undo non-square pixels, with `short_side` or `keep_size`.
         fps: Frame rate to resample to. Default: every frame.
         workers: Videos to extract at once. None: one per core; 0: this process, without Ray.
         backend: Flow backend: a key of `flowkit.flow.BACKENDS`, or "auto".
@@ -102,8 +107,8 @@ def extract(
     weights = None if flow_weights is None else Path(flow_weights)
     overrides = RecipeOverrides(
         size=f"{size[0]}x{size[1]}" if size else None, short_side=short_side,
-        no_resize=keep_size, fps=fps, preset=preset, bound=bound, method=method,
-        flow_weights=weights,
+        no_resize=keep_size, square_pixels=square_pixels, fps=fps, preset=preset,
+        bound=bound, step=step, method=method, flow_weights=weights,
     )  # fmt: skip
     options = Options(
         streams=tuple(streams), workers=workers, backend=backend, update=update,

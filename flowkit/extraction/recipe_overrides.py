@@ -24,6 +24,8 @@ class RecipeOverrides:
     """Whether frames are stored at the size of the video."""
     upsize: bool = False
     """Whether ``short_side`` also enlarges smaller videos."""
+    square_pixels: bool = False
+    """Whether frames of non-square pixels are stretched to their true aspect ratio."""
     fps: float | None = None
     """Frames per second to resample to."""
     preset: str | None = None
@@ -38,6 +40,8 @@ class RecipeOverrides:
     """JPEG quality of the RGB frames, 1–100."""
     flow_quality: int | None = None
     """JPEG quality of the flow images, 1–100."""
+    step: int | None = None
+    """Frames from a frame to the one that its flow leads to; below 0 for backward flow, never 0."""
     subsampling: Subsampling | None = None
     """Chroma subsampling of the RGB frames."""
 
@@ -79,6 +83,7 @@ def choose_recipe(
             "tvl1": None if overrides.preset is None else PRESETS[overrides.preset],
             "bound": overrides.bound,
             "quality": overrides.flow_quality,
+            "step": overrides.step,
         }
         if flow.is_imported:
             raise RecipeError(
@@ -111,13 +116,26 @@ def choose_resize(overrides: RecipeOverrides, default: Resize) -> Resize:
         raise UsageError("--size, --short-side and --no-resize exclude one another; give one")
     if overrides.upsize and overrides.short_side is None:
         raise UsageError("--upscale has an effect only with --short-side; give both")
+    square = overrides.square_pixels
+    if square and (overrides.size is not None or (not any(is_set) and default.mode == "exact")):
+        raise UsageError(
+            "--square-pixels has an effect only with --short-side or --no-resize; give one of them"
+        )
     if overrides.size is not None:
         width, height = parse_size(overrides.size)
         return Resize(mode="exact", width=width, height=height, filter=default.filter)
     if overrides.short_side is not None:
         side, upsize = overrides.short_side, overrides.upsize
-        return Resize(mode="short-side", side=side, upsize=upsize, filter=default.filter)
-    return Resize(mode="none", filter=default.filter) if overrides.no_resize else default
+        return Resize(
+            mode="short-side",
+            side=side,
+            upsize=upsize,
+            filter=default.filter,
+            square_pixels=square,
+        )
+    if overrides.no_resize:
+        return Resize(mode="none", filter=default.filter, square_pixels=square)
+    return replace(default, square_pixels=True) if square else default
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -31,7 +31,7 @@ from flowkit.flow.learned.weights import find_weights_file
 from flowkit.path_text import printable_path
 from flowkit.recipe import Recipe
 from flowkit.store import Store, create_or_open
-from flowkit.store.annotations import read_annotations, write_annotations
+from flowkit.store.annotations import update_annotations
 from flowkit.store.failures import Failure, append_failure, read_failures
 
 
@@ -272,9 +272,5 @@ def check_flow_recomputable(recipe: Recipe, root: Path) -> None:
 
 def add_annotations(root: Path, table: AnnotationTable | None) -> None:
     """Add the labels and subsets of ``table`` to those of the store."""
-    if table is None:
-        return
-    stored = read_annotations(root)
-    merged = table if stored is None else stored.merged_with(table)
-    if merged != stored:
-        write_annotations(root, merged)
+    if table is not None:
+        update_annotations(root, table)

@@ -153,6 +153,8 @@ class Outcome:
     """Size of the extracted data in bytes."""
     warnings: tuple[str, ...] = ()
     """Warnings of the decoder."""
+    has_square_pixels: bool = True
+    """Whether the pixels of the source are square."""
     seconds: Seconds = field(default_factory=Seconds)
     """Time by stage."""
     gpu: GpuTimes = field(default_factory=GpuTimes)

@@ -33,6 +33,8 @@ from flowkit.extraction.tasks import ExtractionTask, Outcome, Seconds, WorkerSet
 from flowkit.flow import tvl1_video_quantized
 from flowkit.path_text import printable_path
 from flowkit.store import Fingerprint, ShardWriter, VideoMeta
+from flowkit.store.frame_times import compute_duration
+from flowkit.streams import find_rows
 from flowkit.version import __version__
 
 SOUND_FAILURES = ("no-audio-stream", "broken-audio")
@@ -150,16 +152,18 @@ class Worker:
             if "flow" in task.streams:
                 check_frame_size(setup.recipe.flow, task.source, reader.width, reader.height)
             writer.begin(task.id)
-            frames = written = 0
+            frames = written = last_time = 0
             with Prefetcher(rows.read_chunks(reader)) as chunks:
                 for row in rows.compute(chunks):
                     with timer.enter_stage("write"):
                         writer.append(**row)
                     frames += 1
-                    written += sum(len(image) for image in row.values() if image)
+                    last_time = max(last_time, row["time"])
+                    written += sum(len(v) for v in row.values() if isinstance(v, bytes))
             spent = timer.seconds
             spent.decode, spent.wait = chunks.working, chunks.waiting
             warnings = tuple(reader.warnings)
+            flow = setup.recipe.flow if "flow" in task.streams else None
             self._check_count(task, frames, warnings)
             check_unchanged(task.source, fingerprint)
             with timer.enter_stage("write"):
@@ -173,15 +177,19 @@ class Worker:
                     width=reader.width,
                     height=reader.height,
                     warnings=warnings,
+                    duration=compute_duration(last_time / 1e6, frames, reader.frame_rate) or None,
+                    motion=None if flow is None else rows.motion.summarize(flow.bound),
                 )
                 writer.end(meta)
         return Outcome(
             id=task.id,
             status="done",
             frames=frames,
-            pairs=frames - 1 if "flow" in task.streams else 0,
+            pairs=0 if flow is None else len(find_rows("flow", frames, flow.step)),
             bytes=written,
             warnings=warnings,
+            # A reader of images knows no pixel aspect ratio.
+            has_square_pixels=getattr(reader, "pixel_aspect_ratio", 1) == 1,
             seconds=spent,
         )
 
@@ -190,10 +198,13 @@ class Worker:
         self.heartbeat += frames
 
     def _check_count(self, task: ExtractionTask, frames: int, warnings: tuple[str, ...]) -> None:
-        min_frames = max(self.setup.min_frames, 2 if "flow" in task.streams else 1)
+        flow = self.setup.recipe.flow if "flow" in task.streams else None
+        min_frames = max(self.setup.min_frames, 1 if flow is None else abs(flow.step) + 1)
         source, count = printable_path(task.source), f"{frames} frame{'' if frames == 1 else 's'}"
         if frames < min_frames:
             cause = f" ({warnings[-1]})" if warnings else ""
+            if flow is not None and flow.step != 1:
+                cause = f" for flow with step {flow.step}{cause}"
             message = f"{source} has {count}, expected at least {min_frames}{cause}"
             raise VideoError("too-short", message)
         if task.frames is not None and frames != task.frames:

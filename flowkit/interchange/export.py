@@ -117,7 +117,7 @@ def export(
         target.out.mkdir(parents=True, exist_ok=True)
     with lock_folder(target.out):
         check_case_collisions(target.out, report.case_collisions)
-        check_settings(target.out, target.settings)
+        check_settings(target.out, target.describe())
         write_videos(target, video_ids, report, progress)
     return report
 

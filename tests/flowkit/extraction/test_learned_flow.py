@@ -69,18 +69,22 @@ def run(root, clips, weights, *, method="blues", streams=STREAMS, options=None, 
     return extract(explicit_files(clips), root, recipe, replace(options, flow_weights=weights))
 
 
-def test_the_stored_bytes_are_the_method_of_rgb_frames(tmp_path, make_clip, make_weights):
+@pytest.mark.parametrize("step", [1, -1, 20])
+def test_the_stored_bytes_are_the_method_of_rgb_frames(tmp_path, make_clip, make_weights, step):
     clip = make_clip(tmp_path / "a.mp4", frames=37)  # more than two chunks
-    summary = run(tmp_path / "S", [clip], make_weights(), bound=8.0)
-    assert (summary.extracted, summary.frames, summary.pairs) == (1, 37, 36)
+    summary = run(tmp_path / "S", [clip], make_weights(), bound=8.0, step=step)
+    pairs = 37 - abs(step)
+    assert (summary.extracted, summary.frames, summary.pairs) == (1, 37, pairs)
     assert summary.backend == ("torch-cuda" if torch.cuda.is_available() else "torch-cpu")
     store = Store(tmp_path / "S")
     frames = np.stack(read_video(clip, store.recipe.resize))
-    flow = quantize(compute_blues(float(np.float32(0.1)), frames[:-1], frames[1:]), 8.0)
-    for t in range(36):
-        expected = tuple(encode_grey(flow[t, ..., axis], 95) for axis in (0, 1))
-        assert store["a.mp4"].flow_bytes(t) == expected, t
-    assert store["a.mp4"].num_flow == 36
+    video = store["a.mp4"]
+    first, second = (frames[np.array(video.flow_frames) + k] for k in (0, step))
+    flow = quantize(compute_blues(float(np.float32(0.1)), first, second), 8.0)
+    for field, t in zip(flow, video.flow_frames, strict=True):
+        expected = tuple(encode_grey(field[..., axis], 95) for axis in (0, 1))
+        assert video.flow_bytes(t) == expected, t
+    assert video.num_flow == pairs and video.motion is not None
 
 
 def test_the_store_records_method_and_digest(tmp_path, make_clip, make_weights):
