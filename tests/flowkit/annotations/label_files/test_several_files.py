@@ -1,5 +1,6 @@
 """Several label files at once, Parquet, files beside their videos, and the ids of a store."""
 
+import gc
 import json
 from pathlib import Path
 
@@ -157,6 +158,17 @@ def test_which_delimiter_is_recognized(
     lines: list[str], preferred: str | None, delimiter: str | None
 ) -> None:
     assert detect_delimiter(lines, preferred) == delimiter
+
+
+def test_the_garbage_collector_is_on_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("id,label\na,1\n")
+    assert gc.isenabled()
+    read_label_files([path])
+    assert gc.isenabled()
+    with pytest.raises(AnnotationError):
+        read_label_files([tmp_path / "gone.csv"])
+    assert gc.isenabled()
 
 
 def test_every_row_and_video_fits(tmp_path: Path) -> None:
