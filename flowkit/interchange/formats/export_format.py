@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -75,8 +75,7 @@ class ExportFormat(ABC):
         return self.settings | {
             "store_dataset": self.store.header.dataset,
             "store_created": self.store.header.created,
-            # No format holds features, so adding some to the store changes nothing.
-            "store_recipe": replace(self.store.recipe, features={}).to_dict(),
+            "store_recipe": self.store.recipe.to_dict(),
         }
 
     def find_case_collisions(self, ids: list[str]) -> list[tuple[str, ...]]:
