@@ -27,7 +27,12 @@ from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.internal_errors import check_disk, fail_internally, is_about
 from flowkit.extraction.learned_flow import check_frame_size, load_method
 from flowkit.extraction.prefetch import Prefetcher
-from flowkit.extraction.source import check_unchanged, fingerprint_source
+from flowkit.extraction.readers import open_reader
+from flowkit.extraction.source import (
+    check_may_have_sound,
+    check_unchanged,
+    fingerprint_source,
+)
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import ExtractionTask, Outcome, Seconds, WorkerSettings
 from flowkit.flow import tvl1_video_quantized
@@ -136,7 +141,8 @@ class Worker:
         self._writers.clear()
 
     def _extract(self, task: ExtractionTask) -> Outcome:
-        fingerprint = fingerprint_source(task.source)
+        stored = task.stored
+        fingerprint = stored.fingerprint if stored else fingerprint_source(task.source)
         outcome = Outcome(id=task.id, status="done")
         if set(task.streams) & {"rgb", "flow"}:
             outcome = self._extract_frames(task, fingerprint)
@@ -148,7 +154,7 @@ class Worker:
         setup, timer = self.setup, StageTimer(self._gpu_timer)
         writer = self._open_writer("frames")
         rows = FrameRows(setup, task.streams, timer, self._report_progress, self._stop)
-        with setup.open_video(task.source, setup.recipe.resize, setup.recipe.fps) as reader:
+        with open_reader(task, setup.root, setup.recipe, setup.open_video) as reader:
             if "flow" in task.streams:
                 check_frame_size(setup.recipe.flow, task.source, reader.width, reader.height)
             writer.begin(task.id)
@@ -165,7 +171,8 @@ class Worker:
             warnings = tuple(reader.warnings)
             flow = setup.recipe.flow if "flow" in task.streams else None
             self._check_count(task, frames, warnings)
-            check_unchanged(task.source, fingerprint)
+            if task.stored is None:
+                check_unchanged(task.source, fingerprint)
             with timer.enter_stage("write"):
                 meta = self._make_meta(
                     task,
@@ -228,6 +235,7 @@ class Worker:
         warnings: tuple[str, ...]
         try:
             with self._gpu_timer.enter_stage("audio"):
+                check_may_have_sound(task.source)
                 audio = log_mel_patches(task.source, recipe)
             patches, warnings = audio.patches, tuple(audio.warnings)
         except VideoError as error:
@@ -286,7 +294,7 @@ class Worker:
         }
         return VideoMeta(
             id=task.id,
-            source=printable_path(task.source),
+            source=task.stored.source if task.stored else printable_path(task.source),
             fingerprint=fingerprint,
             provenance=provenance,
             supersedes=task.supersedes,

@@ -18,6 +18,7 @@ from flowkit.extraction import Options, RecipeOverrides, choose_recipe, extract
 from flowkit.extraction.actors import uses_gpu
 from flowkit.extraction.learned_flow import load_method
 from flowkit.extraction.ray_cluster import choose_backend
+from flowkit.extraction.stored_flow import extract_stored_flow, locate_stored_videos
 from flowkit.extraction.worker_setup import WorkerSetup
 from flowkit.flow import quantize
 from flowkit.flow.learned.method import LearnedMethod
@@ -283,3 +284,18 @@ def test_raft_on_ray_stores_the_bytes_of_this_process(tmp_path, make_clip, conte
         assert extract(explicit_files(clips), root, recipe, options).pairs == 3
         stores.append(contents(root))
     assert stores[0] == stores[1]
+
+
+def test_learned_flow_of_stored_rgb(tmp_path, make_store, make_weights):
+    root, weights = make_store(streams=("rgb",), width=48, height=32), make_weights()
+    changes = RecipeOverrides(method="blues", flow_weights=weights, from_store=True)
+    recipe = choose_recipe(root, ("flow",), changes)
+    options = Options(workers=0, streams=("flow",), flow_weights=weights)
+    summary = extract_stored_flow(locate_stored_videos(root), root, recipe, options)
+    assert (summary.extracted, summary.failed) == (3, [])
+    flow = read_header(root).recipe.flow
+    assert (flow.method, flow.source, flow.grey) == ("blues", "stored rgb", "none (RGB)")
+    video = Store(root)["a"]
+    frames = video.frames()
+    expected = quantize(compute_blues(float(np.float32(0.1)), frames[:-1], frames[1:]), 20.0)
+    assert video.flow_bytes(2)[0] == encode_grey(expected[2, ..., 0], 95)
