@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 import torch
 
+from flowkit.datasets.subsets import find_rows
 from flowkit.errors import FlowkitError, UsageError
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
@@ -211,7 +212,7 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
     check_frame_size(recipe, store)
     for split_recipe in recipe.list_split_recipes():
         for name in asdict(split_recipe.subsets).values():
-            store.subset(name)
+            find_rows(store, name)
     if (path / "run.json").exists():
         run = Run(path)
         if run.recipe != recipe:
