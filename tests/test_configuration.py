@@ -7,9 +7,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = {
-    "flowkit/recipe.py": (
-        "Resize", "RGBRecipe", "FlowRecipe", "AudioRecipe", "FeatureRecipe", "Recipe",
-    ),
+    "flowkit/recipe/audio.py": ("AudioRecipe",),
+    "flowkit/recipe/features.py": ("FeatureRecipe",),
+    "flowkit/recipe/flow.py": ("FlowRecipe",),
+    "flowkit/recipe/frames.py": ("Resize", "RGBRecipe"),
+    "flowkit/recipe/recipe.py": ("Recipe",),
     "flowkit/flow/params.py": ("TVL1Params",),
     "flowkit/extraction/options.py": ("Options",),
     "flowkit/extraction/recipe_overrides.py": ("RecipeOverrides",),

@@ -6,7 +6,12 @@ Example:
             ...
 """
 
-from flowkit.decode.reader import VideoInfo, VideoReader, probe_video, read_video
+from flowkit.decode.frame import FrameReader, RGBFrame, VideoFrame
+from flowkit.decode.reader import VideoReader, probe_video, read_video
 from flowkit.decode.stream import find_codec_support
+from flowkit.decode.video_info import VideoInfo
 
-__all__ = ["VideoInfo", "VideoReader", "find_codec_support", "probe_video", "read_video"]
+__all__ = [
+    "FrameReader", "RGBFrame", "VideoFrame", "VideoInfo", "VideoReader", "find_codec_support",
+    "probe_video", "read_video",
+]  # fmt: skip

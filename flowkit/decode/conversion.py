@@ -16,12 +16,12 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from flowkit.decode.container import format_error
+from flowkit.decode.frame import RGBFrame
 from flowkit.decode.orientation import Orientation
 from flowkit.errors import VideoError
 
 U8 = NDArray[np.uint8]
 I32 = NDArray[np.int32]
-RGBFrame = U8
 
 RGB_FLAGS = (
     Interpolation.BILINEAR

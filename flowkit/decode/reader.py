@@ -17,18 +17,18 @@ Resampling to another frame rate is defined in ``resample.py``.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, repeat
+from itertools import chain
 from typing import Any, Self
 
 import av
 import numpy as np
 
 from flowkit.decode.container import format_error, get_display_name, open_container
-from flowkit.decode.conversion import FrameConverter, RGBFrame
+from flowkit.decode.conversion import FrameConverter
+from flowkit.decode.frame import RGBFrame, VideoFrame
 from flowkit.decode.orientation import Orientation
-from flowkit.decode.resample import resample_frames
+from flowkit.decode.resample import compute_presentation_times, resample_frames
 from flowkit.decode.stream import (
     find_video_stream,
     get_average_fps,
@@ -36,6 +36,7 @@ from flowkit.decode.stream import (
     get_end_seconds,
     get_seconds_per_tick,
 )
+from flowkit.decode.video_info import VideoInfo
 from flowkit.errors import UsageError, VideoError
 from flowkit.recipe import Resize
 
@@ -45,30 +46,6 @@ MAX_SIDE = 65500
 FORMATS_WITHOUT_SIZE = frozenset(
     {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "vvc", "m4v", "mjpeg", "vc1", "obu", "av1"}
 )
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """Properties of a video file and its video stream."""
-
-    width: int
-    """Width in pixels, after rotation and before resizing."""
-    height: int
-    """Height in pixels, after rotation and before resizing."""
-    fps: float
-    """Average frames per second; the times between frames may vary."""
-    rotation: int
-    """Rotation by the display matrix in degrees clockwise: 0, 90, 180 or 270; see
-    :class:`flowkit.decode.orientation.Orientation` for mirrored videos.
-    """
-    codec: str
-    """FFmpeg's name of the codec, such as ``h264``."""
-    pixel_format: str
-    """FFmpeg's name of the pixel format, such as ``yuv420p``."""
-    has_audio: bool
-    """Whether the file has an audio stream."""
-    duration: float | None
-    """Duration in seconds; None if the container does not state it."""
 
 
 class VideoReader:
@@ -176,12 +153,17 @@ class VideoReader:
         return VideoError("broken", f"{self._display_name}: {problem}")
 
     def __iter__(self) -> Iterator[RGBFrame]:
+        """Iterate over the pixels of `read_frames`: uint8 RGB (height, width, 3), C-contiguous."""
+        return (frame.pixels for frame in self.read_frames())
+
+    def read_frames(self) -> Iterator[VideoFrame]:
         """Iterate over the frames.
 
-        When frames are resampled, a frame that is repeated is the same array each time.
+        When frames are resampled, the pixels of a frame that is repeated are the same array each
+        time.
 
         Returns:
-            An iterator over uint8 RGB arrays (height, width, 3), C-contiguous.
+            An iterator over the frames, in presentation order.
 
         Raises:
             UsageError: The reader was iterated before.
@@ -191,17 +173,25 @@ class VideoReader:
                 f"{self._display_name}: a VideoReader can be iterated only once; open another one"
             )
         self._is_iterated = True
-        if self._fps is None:
-            return (self._converter.convert(frame) for frame in self._decoded_frames)
-        return self._iterate_resampled(self._fps)
-
-    def _iterate_resampled(self, fps: Fraction) -> Iterator[RGBFrame]:
-        """Repeat or drop frames to reach a constant frame rate."""
         tick = get_seconds_per_tick(self._stream)
         interval = 1 / Fraction(self.info.fps).limit_denominator(1_000_000)
+        if self._fps is not None:
+            return self._resample_frames(self._fps, tick, interval)
+        timed_frames = compute_presentation_times(self._decoded_frames, tick, interval)
+        convert = self._converter.convert
+        return (VideoFrame(convert(frame), round(time * 10**6)) for time, frame in timed_frames)
+
+    def _resample_frames(
+        self, fps: Fraction, tick: Fraction, interval: Fraction
+    ) -> Iterator[VideoFrame]:
+        """Repeat or drop frames to reach a constant frame rate."""
         frames = resample_frames(self._decoded_frames, fps, tick, interval, self.warnings)
+        index = 0
         for frame, count in frames:
-            yield from repeat(self._converter.convert(frame), count)
+            pixels = self._converter.convert(frame)
+            for _ in range(count):
+                yield VideoFrame(pixels, round(index * 10**6 / fps))
+                index += 1
 
     def _decode_frames(self) -> Iterator[Any]:
         """Decode frames until the end or the first failure, and record problems as warnings."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flowkit.decode import VideoReader
+from flowkit.decode import FrameReader, VideoReader
 from flowkit.errors import UsageError
 from flowkit.streams import DEFAULT_STREAMS, STREAMS
 
@@ -58,7 +58,7 @@ class Options(RunOptions):
     """Extract videos again whose source has changed."""
     min_frames: int = 2
     """Smallest number of frames; shorter videos fail."""
-    open_video: Callable[..., VideoReader] = VideoReader
+    open_video: Callable[..., FrameReader] = VideoReader
     """Function that opens a video, called as ``open_video(path, resize, fps)``."""
 
     def __post_init__(self) -> None:

@@ -5,39 +5,34 @@ the in-process executor calls it directly, and with Ray it runs inside an actor 
 worker for each CPU core, or several threads ("lanes") that share a GPU. A background thread decodes
 in advance.
 
-Memory is bounded for videos of any length. Frames are processed in chunks, each frame is dropped
-once its JPEG has been encoded, and the writer holds one batch of JPEGs.
+Memory is bounded for videos of any length: frames are processed in chunks (frame_rows.py), and the
+writer holds one batch of JPEGs.
 """
 
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from flowkit.decode import VideoReader
+from flowkit.decode import FrameReader, VideoReader
 from flowkit.decode.audio import log_mel_patches
 from flowkit.errors import FlowkitError, VideoError
-from flowkit.extraction.chunks import PIXEL_BYTES, choose_chunk_length
+from flowkit.extraction.frame_rows import FrameRows, Stopped
 from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.internal_errors import check_disk, fail_internally, is_about
 from flowkit.extraction.prefetch import Prefetcher
 from flowkit.extraction.source import check_unchanged, fingerprint_source
+from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import ExtractionTask, Outcome, Seconds, WorkerSettings
 from flowkit.flow import tvl1_video_quantized
 from flowkit.path_text import printable_path
-from flowkit.recipe import FlowRecipe
 from flowkit.store import Fingerprint, ShardWriter, VideoMeta
-from flowkit.store.format.jpeg import encode_grey, encode_rgb
 from flowkit.version import __version__
-
-U8 = npt.NDArray[np.uint8]
 
 SOUND_FAILURES = ("no-audio-stream", "broken-audio")
 """Kinds of failure after which a video is stored without sound."""
@@ -49,12 +44,8 @@ class ExtractionSettings(WorkerSettings):
 
     min_frames: int = 2
     """Smallest number of frames that a video may have."""
-    open_video: Callable[..., VideoReader] = VideoReader
+    open_video: Callable[..., FrameReader] = VideoReader
     """Function that opens a video, called as ``open_video(path, resize, fps)``."""
-
-
-class Stopped(Exception):
-    """The run was requested to stop while a video was being extracted."""
 
 
 class Worker:
@@ -150,22 +141,24 @@ class Worker:
         return outcome
 
     def _extract_frames(self, task: ExtractionTask, fingerprint: Fingerprint) -> Outcome:
-        setup, spent = self.setup, Seconds()
+        setup, timer = self.setup, StageTimer(self._gpu_timer)
         writer = self._open_writer("frames")
+        rows = FrameRows(setup, task.streams, timer, self._report_progress, self._stop)
         with setup.open_video(task.source, setup.recipe.resize, setup.recipe.fps) as reader:
             writer.begin(task.id)
             frames = written = 0
-            with Prefetcher(self._read_chunks(reader)) as chunks:
-                for row in self._compute_rows(chunks, task.streams, spent):
-                    with self._time_stage("write", spent):
+            with Prefetcher(rows.read_chunks(reader)) as chunks:
+                for row in rows.compute(chunks):
+                    with timer.enter_stage("write"):
                         writer.append(**row)
                     frames += 1
                     written += sum(len(image) for image in row.values() if image)
+            spent = timer.seconds
             spent.decode, spent.wait = chunks.working, chunks.waiting
             warnings = tuple(reader.warnings)
             self._check_count(task, frames, warnings)
             check_unchanged(task.source, fingerprint)
-            with self._time_stage("write", spent):
+            with timer.enter_stage("write"):
                 meta = self._make_meta(
                     task,
                     fingerprint,
@@ -188,65 +181,9 @@ class Worker:
             seconds=spent,
         )
 
-    def _read_chunks(self, reader: VideoReader) -> Iterator[list[U8]]:
-        """Group the frames into lists of bounded size in bytes."""
-        frame_bytes = reader.width * reader.height * PIXEL_BYTES
-        length = choose_chunk_length(frame_bytes, self.setup)
-        chunk: list[U8] = []
-        for frame in reader:
-            chunk.append(frame)
-            self.heartbeat += 1
-            if len(chunk) == length:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
-
-    def _compute_rows(
-        self, chunks: Iterable[list[U8]], streams: tuple[str, ...], spent: Seconds
-    ) -> Iterator[dict[str, bytes | None]]:
-        """Yield one row per frame, delayed by one frame: its flow needs the next frame."""
-        recipe, waiting = self.setup.recipe, False
-        last_rgb: bytes | None = None
-        last_grey: list[U8] = []
-        for chunk in chunks:
-            if self._stop.is_set():
-                raise Stopped
-            images: list[bytes | None] = [None] * len(chunk)
-            if "rgb" in streams:
-                assert recipe.rgb is not None
-                with self._time_stage("encode", spent):
-                    quality, subsampling = recipe.rgb.quality, recipe.rgb.subsampling
-                    images = [encode_rgb(frame, quality, subsampling) for frame in chunk]
-            if waiting:
-                images.insert(0, last_rgb)
-            fields: list[tuple[bytes | None, bytes | None]] = [(None, None)] * (len(images) - 1)
-            if "flow" in streams:
-                assert recipe.flow is not None
-                greys = [*last_grey, *(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in chunk)]
-                fields = self._compute_flow(np.stack(greys), recipe.flow, spent)
-                last_grey = greys[-1:]
-            for rgb, (flow_x, flow_y) in zip(images[:-1], fields, strict=True):
-                yield {"rgb": rgb, "flow_x": flow_x, "flow_y": flow_y}
-            last_rgb, waiting = images[-1], True
-        if waiting:
-            yield {"rgb": last_rgb, "flow_x": None, "flow_y": None}
-
-    def _compute_flow(
-        self, greys: U8, recipe: FlowRecipe, spent: Seconds
-    ) -> list[tuple[bytes | None, bytes | None]]:
-        """Compute the flow between the frames of ``greys`` (T, H, W) as T − 1 pairs of JPEGs."""
-        if len(greys) < 2:
-            return []
-        assert recipe.tvl1 is not None  # recipe_overrides.py refuses stores of imported flow
-        with self._time_stage("flow", spent):
-            flow = tvl1_video_quantized(greys, recipe.tvl1, recipe.bound, self.setup.backend)
-        self.heartbeat += len(flow)
-        with self._time_stage("encode", spent):
-            return [
-                (encode_grey(q[..., 0], recipe.quality), encode_grey(q[..., 1], recipe.quality))
-                for q in flow
-            ]
+    def _report_progress(self, frames: int) -> None:
+        """Show the driver that the worker is alive."""
+        self.heartbeat += frames
 
     def _check_count(self, task: ExtractionTask, frames: int, warnings: tuple[str, ...]) -> None:
         min_frames = max(self.setup.min_frames, 2 if "flow" in task.streams else 1)
@@ -320,14 +257,6 @@ class Worker:
                 roll_seconds=setup.roll_seconds,
             )
         return self._writers[folder]
-
-    @contextmanager
-    def _time_stage(self, stage: str, spent: Seconds) -> Iterator[None]:
-        """Add the time spent in the context to the seconds of a stage."""
-        start = time.perf_counter()
-        with self._gpu_timer.enter_stage(stage):
-            yield
-        setattr(spent, stage, getattr(spent, stage) + time.perf_counter() - start)
 
     def _make_meta(
         self, task: ExtractionTask, fingerprint: Fingerprint, spent: Seconds, **stream_values: Any

@@ -109,7 +109,7 @@ def test_flow_that_is_silently_wrong(
     monkeypatch.setattr(flowkit.flow, "tvl1_video_quantized", compute)
     assert_fails(try_out(tmp_path / "here"), "compute flow", got)
     monkeypatch.undo()
-    monkeypatch.setattr("flowkit.extraction.worker.tvl1_video_quantized", compute)
+    monkeypatch.setattr("flowkit.extraction.frame_rows.tvl1_video_quantized", compute)
     findings = try_out(tmp_path / "in the worker")
     assert_fails(findings, "read store", "wrong flow: expected a median of")
 
@@ -152,7 +152,7 @@ def test_an_extraction_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.M
     def refuse(*_: object) -> None:
         raise ValueError("no such subsampling")
 
-    monkeypatch.setattr("flowkit.extraction.worker.encode_rgb", refuse)
+    monkeypatch.setattr("flowkit.extraction.frame_rows.encode_rgb", refuse)
     assert_fails(try_out(tmp_path), "write store", "ValueError at test_pipeline.py:")
 
 

@@ -1,0 +1,32 @@
+"""Measure the time that a video spends in each stage of its extraction."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flowkit.extraction.gpu_timer import GpuTimer
+from flowkit.extraction.tasks import Seconds
+
+
+class StageTimer:
+    """Adds the time of stages to the seconds of one video, and tells the timer of the GPU.
+
+    Args:
+        gpu_timer: Timer of the GPU that the worker uses.
+
+    Attributes:
+        seconds: The seconds so far, by stage.
+    """
+
+    def __init__(self, gpu_timer: GpuTimer) -> None:
+        self.seconds = Seconds()
+        self._gpu_timer = gpu_timer
+
+    @contextmanager
+    def enter_stage(self, stage: str) -> Iterator[None]:
+        """Add the time spent in the context to a stage, the name of a field of `Seconds`."""
+        start = time.perf_counter()
+        with self._gpu_timer.enter_stage(stage):
+            yield
+        elapsed = time.perf_counter() - start
+        setattr(self.seconds, stage, getattr(self.seconds, stage) + elapsed)
