@@ -33,6 +33,7 @@ HELP = {
     "and merge new annotations into it",
     "preview": "Draw videos of STORE: RGB frames above colour-coded flow",
     "remove": "Remove the features NAME from STORE, so that others can be computed with that name",
+    "split": "Divide the videos of STORE into the subsets train, val and test, class by class",
     "status": "Show what STORE holds: videos by stream, what is missing, failures by kind",
     "verify": "Check every byte of STORE against its commit records; exits with 1 if any is wrong",
 }

@@ -4,8 +4,9 @@ It may also list videos that are not in the store yet. index.py merges it into t
 """
 
 import hashlib
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,22 @@ if TYPE_CHECKING:
     from flowkit.annotations.table import AnnotationTable
 
 
-def write_annotations(root: str | os.PathLike[str], table: "AnnotationTable") -> None:
-    """Replace ``annotations.arrow``; call ``rebuild_index`` afterwards to merge it."""
+def write_annotations(
+    root: str | os.PathLike[str], table: "AnnotationTable", splits: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Replace ``annotations.arrow``; call ``rebuild_index`` afterwards to merge it.
+
+    Args:
+        root: Folder of the store.
+        table: The annotations.
+        splits: How the subsets were made, if by split.py: the schema metadata ``splits``, as JSON.
+    """
     path = Path(root)
     read_header(path)
     rows = table.to_arrow()
+    if splits:
+        metadata = rows.schema.metadata | {b"splits": json.dumps(splits).encode()}
+        rows = rows.replace_schema_metadata(metadata)
     content = serialize_batches(rows.schema, rows.to_batches())
     with wait_for_lock(make_lock_folder(path) / "index"):
         write_atomic(path / "annotations.arrow", content)

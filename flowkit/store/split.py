@@ -1,0 +1,240 @@
+"""Divide the videos of a store into subsets, such as train, val and test.
+
+The subsets are written into the store's annotations, with a record of how they were made:
+stratification.py says which video gets which subset. Only videos that the store holds are divided,
+and, where videos have labels, only those that have one.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowkit.errors import CorruptError, UsageError
+from flowkit.store.annotations import read_annotation_rows, read_annotations, write_annotations
+from flowkit.store.format.locks import hold_store
+from flowkit.store.index import rebuild_index
+from flowkit.store.reader import Store
+from flowkit.store.split_summary import SplitRecord, SplitSummary, first_class, summarize
+from flowkit.store.stratification import Member, assign_subsets
+from flowkit.store.video_groups import make_grouping
+
+if TYPE_CHECKING:
+    from flowkit.annotations.table import Annotation, AnnotationTable
+
+TRAIN = "train"
+"""The subset that gets the classes that cannot be divided, where a division has it."""
+ORDER = ("train", "val", "test")
+"""The order in which subsets of equal fractions are listed."""
+
+
+def split_store(
+    root: str | os.PathLike[str],
+    fractions: Mapping[str, float],
+    *,
+    group_by: str | None = None,
+    seed: int = 0,
+    only: str | None = None,
+    replace_subsets: bool = False,
+) -> SplitSummary:
+    """Divide the videos of a store into subsets, and write these into its annotations.
+
+    Each class is divided in the same proportions. The class of a video is its first label. The
+    result does not depend on the order of the videos, on the machine, or on the order of the
+    fractions.
+
+    Args:
+        root: Folder of the store.
+        fractions: The fraction of the videos for each subset, such as ``{"train": 0.8, "val": 0.1,
+            "test": 0.1}``; the sum is 1. A subset with the fraction 0 is not made.
+        group_by: Keeps videos of one group in one subset: the name of a column of the labels, or
+            else a regular expression that is searched in the id, whose first group (or whole match)
+            names the group. None keeps no videos together.
+        seed: Chooses one of the possible divisions.
+        only: Divide the videos of this subset only, such as "train" into train and val. The others
+            keep theirs.
+        replace_subsets: Whether subsets that the store has may be replaced.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UsageError: The store has such subsets already, it has no videos, the fractions do not have
+            the sum 1, ``group_by`` finds no group, or a subset would be empty. Nothing is written.
+        LockedError: Another process writes to the store.
+    """
+    path = Path(root)
+    record = SplitRecord(
+        fractions=check_fractions(fractions), group_by=group_by, seed=seed, only=only
+    )
+    with hold_store(path):
+        rebuild_index(path)
+        store = Store(path)
+        check_subsets(store, record, replace_subsets)
+        table = add_stored_videos(read_annotations(path), store)
+        stored_ids = set(store.ids)
+        pool = select_annotations(table, stored_ids, record, replace_subsets)
+        if not pool:
+            raise UsageError(f"{path}: expected videos to divide, found none; extract some first")
+        has_labels = any(annotation.labels for annotation in table.annotations)
+        members = [a for a in pool if a.labels or not has_labels]
+        group_of = make_grouping(members, group_by)
+        assignment = assign_subsets(
+            [Member(a.id, first_class(a), group_of(a)) for a in members],
+            record.fractions,
+            seed,
+        )
+        summary = summarize(record, pool, members, group_of, assignment.subsets, has_labels)
+        summary = replace(
+            summary,
+            lone_classes=tuple(sorted(assignment.lone_classes)),
+            not_stored=0 if only else len(table.annotations) - len(stored_ids),
+        )
+        check_result(path, summary)
+        earlier = [] if only is None else [r for r in read_splits(path) if r.only != only]
+        write_annotations(
+            path,
+            replace_subset_names(table, assignment.subsets, pool, record),
+            [asdict(made) for made in (*earlier, record)],
+        )
+        rebuild_index(path)
+    return summary
+
+
+def check_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
+    """Check fractions and return those above 0, the subset of lone classes first.
+
+    Raises:
+        UsageError: A fraction is not in [0, 1], or the sum is not 1.
+    """
+    described = ", ".join(f"{name} {fraction:g}" for name, fraction in fractions.items())
+    if not all(math.isfinite(f) and 0 <= f <= 1 for f in fractions.values()):
+        raise UsageError(f"expected fractions between 0 and 1, got {described or 'none'}")
+    total = sum(fractions.values())
+    if abs(total - 1) > 1e-6:
+        raise UsageError(
+            f"expected fractions whose sum is 1, got {described or 'none'} with the sum {total:g}"
+        )
+
+    def rank(name: str) -> tuple[bool, float, int, str]:
+        place = ORDER.index(name) if name in ORDER else len(ORDER)
+        return name != TRAIN, -fractions[name], place, name
+
+    names = sorted((name for name in fractions if fractions[name] > 0), key=rank)
+    return {name: float(fractions[name]) for name in names}
+
+
+def check_subsets(store: Store, record: SplitRecord, replace_subsets: bool) -> None:
+    """Raise a UsageError if the store has subsets that must not be replaced.
+
+    With ``only``, that subset must exist, and the other new subsets must not.
+    """
+    subsets = store.subsets()
+    described = ", ".join(f"{name} ({count:,})" for name, count in subsets.items())
+    if record.only is None:
+        taken = bool(subsets)
+    else:
+        if record.only not in subsets:
+            raise UsageError(
+                f"{store.path}: expected a subset {record.only!r} to divide, found "
+                f"{described or 'no subsets'}"
+            )
+        taken = any(name in subsets for name in record.fractions if name != record.only)
+    if taken and not replace_subsets:
+        records = read_splits(store.path)
+        origin = f", made by `flowkit split` with seed {records[-1].seed}" if records else ""
+        raise UsageError(
+            f"{store.path}: expected a store without subsets, found {described}{origin}; "
+            "give --replace to replace them"
+        )
+
+
+def read_splits(root: str | os.PathLike[str]) -> list[SplitRecord]:
+    """Read how the subsets of a store were made; an empty list if not by `split_store`.
+
+    There are several records where a subset has been divided further.
+
+    Raises:
+        CorruptError: The annotations are damaged.
+    """
+    path = Path(root)
+    rows = read_annotation_rows(path)
+    text = (rows.schema.metadata or {}).get(b"splits") if rows is not None else None
+    if text is None:
+        return []
+    try:
+        return [SplitRecord(**values) for values in json.loads(text)]
+    except (ValueError, TypeError) as error:
+        raise CorruptError(
+            f"{path}/annotations.arrow: expected how the subsets were made ({error}); make them "
+            "again with `flowkit split --replace`"
+        ) from None
+
+
+def add_stored_videos(table: "AnnotationTable | None", store: Store) -> "AnnotationTable":
+    """Return the annotations with a row for every video of the store."""
+    from flowkit.annotations.table import Annotation, AnnotationTable
+
+    by_id = {} if table is None else table.by_id()
+    for id in store.ids:
+        if id not in by_id:
+            by_id[id] = Annotation(id, (), ())
+    classes = () if table is None else table.classes
+    return AnnotationTable(classes, tuple(by_id[id] for id in sorted(by_id)))
+
+
+def select_annotations(
+    table: "AnnotationTable", stored_ids: set[str], record: SplitRecord, replace_subsets: bool
+) -> "list[Annotation]":
+    """Return the annotations of the stored videos that are to be divided."""
+    stored = [annotation for annotation in table.annotations if annotation.id in stored_ids]
+    if record.only is None:
+        return stored
+    names = {record.only, *record.fractions} if replace_subsets else {record.only}
+    return [annotation for annotation in stored if not names.isdisjoint(annotation.subsets)]
+
+
+def check_result(path: Path, summary: SplitSummary) -> None:
+    """Raise a UsageError if a subset would have no video."""
+    empty = [name for name, count in summary.videos.items() if not count]
+    if not empty:
+        return
+    counts = ", ".join(f"{name} {count:,}" for name, count in summary.videos.items())
+    units = "videos" if summary.groups is None else "groups"
+    number = (summary.groups or 0) + summary.ungrouped or sum(summary.videos.values())
+    lone = len(summary.lone_classes)
+    reason = f", and {lone:,} classes occur in one of them only" if lone else ""
+    raise UsageError(
+        f"{path}: no videos are left for {' and '.join(empty)} ({counts}): there are {number:,} "
+        f"{units}{reason}; ask for fewer subsets, or add videos"
+    )
+
+
+def replace_subset_names(
+    table: "AnnotationTable",
+    subsets: Mapping[str, str],
+    pool: "list[Annotation]",
+    record: SplitRecord,
+) -> "AnnotationTable":
+    """Return the annotations with the new subsets.
+
+    Args:
+        table: All annotations.
+        subsets: The new subset by video id.
+        pool: The videos that were divided, whose former subsets are replaced.
+        record: The arguments of the division.
+    """
+    pooled = {annotation.id for annotation in pool}
+    dropped = {record.only, *record.fractions}
+    annotations = []
+    for annotation in table.annotations:
+        kept: tuple[str, ...] = ()
+        if record.only is not None:
+            is_pooled = annotation.id in pooled
+            kept = tuple(s for s in annotation.subsets if not is_pooled or s not in dropped)
+        new = (subsets[annotation.id],) if annotation.id in subsets else ()
+        annotations.append(replace(annotation, subsets=(*kept, *new)))
+    return replace(table, annotations=tuple(annotations))
