@@ -35,13 +35,14 @@ def read_content(name: str | Path) -> tuple[dict[str, Any], str]:
         name: Name of a recipe of this package, or path of a YAML file.
 
     Returns:
-        The keys and values, without ``extends``, and the path of the file.
+        The keys and values, without ``extends``, and the name of the recipe for messages: its
+        path, or its name alone if it is one of this package.
 
     Raises:
         UsageError: A file does not exist or is not YAML, or recipes extend each other in a circle.
     """
     path = find_recipe(name, Path())
-    return read_merged(path, ()), str(path)
+    return read_merged(path, ()), path.stem if path.parent == FOLDER else str(path)
 
 
 def read_merged(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:

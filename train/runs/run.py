@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from flowkit.datasets.subsets import find_rows
@@ -247,15 +248,26 @@ def check_frame_size(recipe: Recipe, store: Store) -> None:
     expected = recipe.short_side
     if expected is None:
         return
-    if not len(store):
-        raise UsageError(f"{store.path} has no videos yet; extract some first")
-    side = min(store[0].width, store[0].height)
+    side = find_short_side(store)
     if side != expected:
         raise UsageError(
             f"the recipe is for frames whose shorter side is {expected} pixels, "
             f"{store.path} has {side}; extract that size (flowkit extract --short-side or --size)"
             f", or use --set data.short_side={side} and choose data.size to fit"
         )
+
+
+def find_short_side(store: Store) -> int:
+    """Find the most common shorter side of the stored frames in pixels.
+
+    Raises:
+        UsageError: The store is empty.
+    """
+    if not len(store):
+        raise UsageError(f"{store.path} has no videos yet; extract some first")
+    width, height = (store.index.batch.column(name).to_numpy() for name in ("width", "height"))
+    sides, counts = np.unique(np.minimum(width, height), return_counts=True)
+    return int(sides[np.argmax(counts)])
 
 
 def describe_store(store: Store) -> dict[str, Any]:

@@ -1,22 +1,10 @@
 """Complete a recipe with values from the store that it is trained on.
 
-A general recipe leaves values to the store, each written as ``from store`` (train/recipe/draft.py).
-`complete_recipe` finds them in this order; a value that the recipe or the user states is kept.
-
-    dataset, classes        those of the store
-    labels                  many if any video has more than one label, else one
-    streams                 rgb and flow, as far as the store has them
-    subsets                 see `choose_subsets`
-    data.short_side         the most common shorter side of the stored frames, in pixels
-    data.size               7/8 of data.short_side, rounded down to a multiple of 8
-    data.mirror             off if a class is named for a direction, such as "left"
-    training.batch          a quarter of the training videos, at least 2
-    sets.streams            all features of the store, and their dimensions
-    sets.may_be_empty       features of sound, which a video may lack
+A general recipe leaves values to the store (train/recipe/draft.py); store_values.py finds them. The
+lines that are logged say what was found, so that nothing is chosen silently.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,15 +13,23 @@ import numpy as np
 from flowkit.datasets.subsets import find_rows
 from flowkit.errors import UsageError
 from flowkit.store import Store
-from train.recipe.recipe import Recipe, RecipeDraft, list_values
+from flowkit.store.split import split_store
+from train.recipe.recipe import FeatureSetRecipe, Recipe, RecipeDraft, list_values
 from train.runs.journal import Log
-from train.runs.run import Run, find_short_side
+from train.runs.run import Run
+from train.tasks.store_values import (
+    FINDERS,
+    StoreValues,
+    check_classes,
+    list_classes,
+    list_directions,
+)
 from train.tasks.weights import find_weight_file
 
-DIRECTION = re.compile(r"\b(left|right|(counter|anti)?-?clockwise)(wards?)?\b", re.IGNORECASE)
-"""Names of directions that a mirror image reverses."""
-HELD_OUT = 10
-"""Percent of the training videos that validate, in a store without validation videos."""
+FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
+"""How a store without subsets is divided."""
+SHOWN = 3
+"""How many class names a line lists."""
 
 
 def complete_recipe(draft: RecipeDraft, store: Store, log: Log) -> Recipe:
@@ -42,16 +38,15 @@ def complete_recipe(draft: RecipeDraft, store: Store, log: Log) -> Recipe:
     Args:
         draft: The recipe.
         store: The store to train on, whose videos are in subsets.
-        log: Called with a line about what was found.
+        log: Called with a line about each thing that was found or chosen.
 
     Returns:
         The complete recipe. It has no results of a paper if the store is of another dataset.
 
     Raises:
-        UsageError: The store lacks a stream that the recipe needs, or has too few classes or
-            videos.
+        UsageError: The store lacks a stream that the recipe needs, has too few classes or videos,
+            or its frames are smaller than the network's input.
     """
-    check_streams(draft, store)
     found: dict[str, Any] = {}
     for key, find in FINDERS.items():
         if key in draft.store_limits:
@@ -59,6 +54,8 @@ def complete_recipe(draft: RecipeDraft, store: Store, log: Log) -> Recipe:
     for key, name in draft.optional_weights.items():
         found[key] = find_optional_weights(key, name, log)
     recipe = leave_out_reported(draft.complete(found), store, log)
+    if "data.short_side" in found:
+        check_size(recipe, store)
     if draft.store_limits:
         for line in describe(recipe, store, found):
             log(line)
@@ -66,7 +63,7 @@ def complete_recipe(draft: RecipeDraft, store: Store, log: Log) -> Recipe:
 
 
 def complete_like(draft: RecipeDraft, run: Run, store: Store) -> Recipe:
-    """Complete a recipe with the values that an existing run has found in its store.
+    """Complete a recipe with the values that an existing run found in its store.
 
     Args:
         draft: The recipe.
@@ -78,8 +75,88 @@ def complete_like(draft: RecipeDraft, run: Run, store: Store) -> Recipe:
         value: Any = list_values(run.recipe)
         for name in key.split("."):
             value = value.get(name) if isinstance(value, dict) else None
-        found[key] = value or None if key in draft.optional_weights else value
+        found[key] = (value or None) if key in draft.optional_weights else value
     return leave_out_reported(draft.complete(found), store, lambda line: None)
+
+
+def prepare_store(draft: RecipeDraft, store: Store, log: Log) -> Store:
+    """Check that a store has what a recipe needs, and divide it if it has no subsets.
+
+    Args:
+        draft: The recipe.
+        store: The store to train on.
+        log: Called with lines about the division.
+
+    Returns:
+        The store, opened again if it was divided.
+
+    Raises:
+        UsageError: The store lacks a stream that the recipe needs, or all videos are of one class.
+    """
+    check_streams(draft, store)
+    if "classes" in draft.store_limits:
+        check_classes(store)
+    subsets = draft.values["subsets"]
+    has_usual_names = "subsets" in draft.store_limits or set(subsets.values()) <= set(FRACTIONS)
+    if store.subsets() or not len(store) or not has_usual_names:
+        return store
+    summary = split_store(store.path, FRACTIONS)
+    log(f"{store.path} has no subsets: {'; '.join(summary.format_lines())}")
+    return Store(store.path)
+
+
+def check_streams(draft: RecipeDraft, store: Store) -> None:
+    """Raise a UsageError if a store was never asked to hold what a recipe reads."""
+    recipe, name = store.recipe, draft.name
+    if draft.values["sets"] is not None:
+        if "sets.streams" in draft.store_limits and not recipe.features:
+            raise UsageError(
+                f"{store.path} has no features, which {name} combines; add some (flowkit features "
+                f"--store {store.path} --model RUN --name NAME)"
+            )
+        return
+    streams = draft.values["streams"]
+    if "streams" in draft.store_limits:
+        streams = ("rgb",) if recipe.rgb is None and recipe.flow is None else ()
+    for stream in streams:
+        if getattr(recipe, stream) is None:
+            raise UsageError(
+                f"{store.path} has no {stream}, which {name} is trained on. Add it: run the "
+                f"command that extracted the store again with --streams {stream} (flowkit extract "
+                f"--videos DIR --store {store.path} --streams {stream})"
+            )
+
+
+def check_size(recipe: Recipe, store: Store) -> None:
+    """Raise a UsageError if a network's input is larger than the frames of a store."""
+    if isinstance(recipe, FeatureSetRecipe) or recipe.short_side is None:
+        return
+    if recipe.data.size > recipe.short_side:
+        raise UsageError(
+            f"{store.path}: the shorter side of the frames is {recipe.short_side} pixels, which is "
+            f"less than the network's input of {recipe.data.size}; extract larger frames (flowkit "
+            f"extract --short-side), or use --set data.size={recipe.short_side} or less"
+        )
+
+
+def find_optional_weights(key: str, name: str, log: Log) -> str | None:
+    """Return the name of a weight file if this machine has it, else None.
+
+    Args:
+        key: The dotted key of the recipe, such as ``network.weights.rgb``.
+        name: The name.
+        log: Called with a line if there is no such file.
+    """
+    branch = "sets" if key == "sets.weights" else key.rpartition(".")[2]
+    try:
+        log(f"{branch}: training starts from the weights {find_weight_file(name)}")
+    except UsageError:
+        log(
+            f"{branch}: training starts from scratch, because there is no weight file {name}. With "
+            f"few videos, pretrained weights make a large difference (--weights {branch}=FILE)"
+        )
+        return None
+    return name
 
 
 def leave_out_reported(recipe: Recipe, store: Store, log: Log) -> Recipe:
@@ -88,99 +165,57 @@ def leave_out_reported(recipe: Recipe, store: Store, log: Log) -> Recipe:
     if not recipe.reported or dataset == recipe.dataset:
         return recipe
     log(
-        f"the paper's results are for {recipe.dataset}, the store holds {dataset or 'other videos'}"
-        ": they will not be shown beside yours"
+        f"the recipe's results are of {recipe.dataset}, and the store has "
+        f"{dataset or 'other videos'}: they are not shown beside yours"
     )
     return replace(recipe, reported={})
 
 
-class StoreValues:
-    """Finds single values for a recipe in a store.
+def describe(recipe: Recipe, store: Store, found: dict[str, Any]) -> Iterator[str]:
+    """Yield lines that say what a recipe takes from a store.
 
     Args:
-        draft: The recipe.
+        recipe: The complete recipe.
         store: The store.
-        found: The values that were found before.
+        found: The values from the store, by dotted key.
     """
-
-    def __init__(self, draft: RecipeDraft, store: Store, found: Mapping[str, Any]) -> None:
-        self.draft, self.store, self.found = draft, store, found
-
-    def get(self, key: str) -> Any:
-        """Return a value that was found before, or that the recipe states."""
-        if key in self.found:
-            return self.found[key]
-        value: Any = self.draft.values
-        for name in key.split("."):
-            value = value[name]
-        return value
-
-    def limit(self, key: str, value: int) -> int:
-        """Return a value, or the recipe's limit for it if that is smaller."""
-        limit = self.draft.store_limits[key]
-        return value if limit is None else min(limit, value)
-
-    def find_classes(self) -> int:
-        """Count the classes."""
-        check_classes(self.store)
-        return len(self.store.classes)
-
-    def find_labels(self) -> str:
-        """Find out whether videos have one label or many."""
-        counts = self.store.index.batch.column("labels").value_lengths().to_numpy()
-        return "many" if len(counts) and counts.max() > 1 else "one"
-
-    def find_streams(self) -> tuple[str, ...]:
-        """List the streams of images that the store has."""
-        recipe = self.store.recipe
-        return tuple(name for name in ("rgb", "flow") if getattr(recipe, name) is not None)
-
-    def find_size(self) -> int:
-        """Choose the side of the network's input, somewhat below that of the stored frames."""
-        return self.limit("data.size", max(8, self.get("data.short_side") * 7 // 8 // 8 * 8))
-
-    def find_batch(self) -> int:
-        """Choose a batch that divides the training videos into at least four steps."""
-        name = self.get("subsets")["train"]
-        videos = len(find_rows(self.store, name))
-        if videos < 2:
-            raise UsageError(
-                f"{self.store.path}: the subset {name!r} has {videos} video, and training needs at "
-                "least 2; extract more videos"
-            )
-        return self.limit("training.batch", max(2, videos // 4))
-
-    def find_features(self) -> dict[str, str]:
-        """Name a modality for each of the store's features."""
-        names = sorted(self.store.recipe.features)
-        return {re.sub(r"\W|^(?=\d)", "_", name): name for name in names}
-
-    def find_dimensions(self) -> dict[str, int]:
-        """Return the dimension of the features of each modality."""
-        features = self.store.recipe.features
-        streams: dict[str, str] = self.get("sets.streams")
-        return {m: features[name].dimension for m, name in streams.items() if name in features}
-
-    def find_silent(self) -> tuple[str, ...]:
-        """List the modalities of sound, which some videos lack."""
-        features = self.store.recipe.features
-        streams: dict[str, str] = self.get("sets.streams")
-        return tuple(
-            m for m, n in streams.items() if n in features and features[n].source == "audio"
-        )
+    subsets = recipe.subsets
+    rows = {name: find_rows(store, getattr(subsets, name)) for name in ("train", "validate", "test")}
+    yield (
+        f"{recipe.classes} classes; {len(rows['train']):,} videos to train ({subsets.train}), "
+        f"{len(rows['validate']):,} to validate ({subsets.validate}), {len(rows['test']):,} to test "
+        f"({subsets.test})"
+    )
+    if "% of " in subsets.validate and "subsets" in found:
+        yield "the store has no validation videos: some training videos are kept for it"
+    if subsets.test == subsets.validate and "subsets" in found:
+        yield "the store has no test videos with labels: the validation videos are tested"
+    absent = set(range(len(store.classes))) - set(list_classes(store, rows["train"]).tolist())
+    if absent:
+        names = ", ".join(store.classes[k] for k in sorted(absent)[:SHOWN])
+        yield f"{len(absent)} classes have no video to train on ({names}{' …' * (len(absent) > SHOWN)})"
+    if "labels" in found and recipe.labels == "many":
+        yield "some videos have several labels: the recipe is trained with labels: many"
+    if isinstance(recipe, FeatureSetRecipe):
+        yield f"features: {', '.join(recipe.feature_names)}; batches of {recipe.training.batch}"
+        return
+    yield from describe_images(recipe, store, found)
 
 
-FINDERS: dict[str, Callable[[StoreValues], Any]] = {
-    "dataset": lambda values: values.store.header.dataset or values.store.path.name,
-    "classes": StoreValues.find_classes,
-    "labels": StoreValues.find_labels,
-    "streams": StoreValues.find_streams,
-    "subsets": lambda values: choose_subsets(values.store),
-    "data.short_side": lambda values: find_short_side(values.store),
-    "data.size": StoreValues.find_size,
-    "data.mirror": lambda values: not list_directions(values.store.classes),
-    "training.batch": StoreValues.find_batch,
-    "sets.streams": StoreValues.find_features,
-    "sets.dimensions": StoreValues.find_dimensions,
-    "sets.may_be_empty": StoreValues.find_silent,
-}
+def describe_images(recipe: Any, store: Store, found: dict[str, Any]) -> Iterator[str]:
+    """Yield lines about the streams, sizes and mirroring that a recipe takes from a store."""
+    streams = " and ".join(recipe.streams)
+    sizes = ""
+    if recipe.short_side is not None:
+        sizes = f" of {recipe.short_side} pixels, input {recipe.data.size}×{recipe.data.size}"
+    yield f"{streams}{sizes}; batches of {recipe.training.batch} videos"
+    directions = list_directions(store.classes)
+    if "data.mirror" in found and directions:
+        names = ", ".join(directions[:SHOWN])
+        more = " …" if len(directions) > SHOWN else ""
+        yield f"samples are not mirrored, because it would change the classes {names}{more}"
+    if recipe.short_side is not None:
+        columns = (store.index.batch.column(name).to_numpy() for name in ("width", "height"))
+        smaller = int((np.minimum(*columns) < recipe.data.size).sum())
+        if smaller:
+            yield f"{smaller} videos are smaller than the input, and are enlarged"
