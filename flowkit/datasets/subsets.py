@@ -26,10 +26,10 @@ def find_rows(store: Store, name: str) -> npt.NDArray[np.int64]:
     """Find the videos of a subset, or of a part of one.
 
     The parts of a subset are stratified: its videos are ordered such that each beginning has about
-    the same share of every class (by a video's first label). Among videos of one class, the order is
-    that of a hash of their ids. It is therefore the same at any time and on every machine, and the
-    first n % and the last 100 − n % are disjoint and together the whole subset. Each has at least
-    one video if the subset has two.
+    the same share of every class (by a video's first label). Among videos of one class, the order
+    is that of a hash of their ids, so it is the same at any time and on every machine. The first n %
+    and the last 100 − n % are disjoint and together the whole subset, and each has at least one
+    video if the subset has two.
 
     Args:
         store: The store that has the videos.

@@ -63,7 +63,7 @@ class RecipeDraft:
     @property
     def store_limits(self) -> dict[str, int | None]:
         """The dotted keys whose values come from the store, each with its limit or None."""
-        return {path: limit for path, limit in find_store_keys(self.values)}
+        return dict(find_store_keys(self.values))
 
     @property
     def optional_weights(self) -> dict[str, str]:
@@ -174,7 +174,9 @@ def complete_defaults(content: dict[str, Any], name: str) -> dict[str, Any]:
     """Check the values of a recipe file, and return the values of all keys."""
     for path, limit in find_store_keys(content):
         if path not in PLACEHOLDERS:
-            raise UsageError(f"{name}: {path} cannot come from the store{suggest(path, PLACEHOLDERS)}")
+            raise UsageError(
+                f"{name}: {path} cannot come from the store{suggest(path, PLACEHOLDERS)}"
+            )
         if limit is not None and path not in WITH_LIMIT:
             raise UsageError(f"{name}: {path}: expected 'from store', without a limit")
     example = make_recipe(fill_placeholders(content), name)

@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import yaml
+
 from train.recipe.draft import RecipeDraft, dump_draft
 from train.recipe.recipe import Recipe, draft_of
 

@@ -56,6 +56,8 @@ def complete_recipe(draft: RecipeDraft, store: Store, log: Log) -> Recipe:
     recipe = leave_out_reported(draft.complete(found), store, log)
     if "data.short_side" in found:
         check_size(recipe, store)
+    if "classes" in found and not recipe.splits:
+        check_classes(store, recipe.subsets.train)
     if draft.store_limits:
         for line in describe(recipe, store, found):
             log(line)
@@ -180,10 +182,13 @@ def describe(recipe: Recipe, store: Store, found: dict[str, Any]) -> Iterator[st
         found: The values from the store, by dotted key.
     """
     subsets = recipe.subsets
-    rows = {name: find_rows(store, getattr(subsets, name)) for name in ("train", "validate", "test")}
+    rows = {
+        name: find_rows(store, getattr(subsets, name)) for name in ("train", "validate", "test")
+    }
+    counts = {use: f"{len(r):,}" for use, r in rows.items()}
     yield (
-        f"{recipe.classes} classes; {len(rows['train']):,} videos to train ({subsets.train}), "
-        f"{len(rows['validate']):,} to validate ({subsets.validate}), {len(rows['test']):,} to test "
+        f"{recipe.classes} classes; {counts['train']} videos to train ({subsets.train}), "
+        f"{counts['validate']} to validate ({subsets.validate}), {counts['test']} to test "
         f"({subsets.test})"
     )
     if "% of " in subsets.validate and "subsets" in found:
@@ -193,7 +198,8 @@ def describe(recipe: Recipe, store: Store, found: dict[str, Any]) -> Iterator[st
     absent = set(range(len(store.classes))) - set(list_classes(store, rows["train"]).tolist())
     if absent:
         names = ", ".join(store.classes[k] for k in sorted(absent)[:SHOWN])
-        yield f"{len(absent)} classes have no video to train on ({names}{' …' * (len(absent) > SHOWN)})"
+        more = " …" if len(absent) > SHOWN else ""
+        yield f"{len(absent)} classes have no video to train on ({names}{more})"
     if "labels" in found and recipe.labels == "many":
         yield "some videos have several labels: the recipe is trained with labels: many"
     if isinstance(recipe, FeatureSetRecipe):

@@ -165,7 +165,7 @@ def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoSt
     for name, loaded in loaded_files.items():
         log(f"{phase.name}: {describe_loaded_weights(loaded, name)}")
     if not loaded_files and phase.weight_sources[phase.stream] == INITIAL:
-        log(f"{phase.name}: {phase.stream} starts from random weights")
+        log(f"{phase.name}: the {phase.stream} branch starts from random weights")
     for branch, source_phase in phase.weight_sources.items():
         if source_phase != INITIAL:
             load_branch(network, branch, run, source_phase)

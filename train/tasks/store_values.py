@@ -170,9 +170,15 @@ def list_classes(store: Store, rows: npt.NDArray[np.int64] | None = None) -> npt
     return np.unique(classes)
 
 
-def check_classes(store: Store) -> None:
-    """Raise a UsageError if the videos of a store have fewer than two classes."""
-    classes = list_classes(store)
+def check_classes(store: Store, subset: str | None = None) -> None:
+    """Raise a UsageError if videos have fewer than two classes.
+
+    Args:
+        store: The store.
+        subset: The subset for training. Default: all videos of the store.
+    """
+    classes = list_classes(store, None if subset is None else find_rows(store, subset))
+    videos = "all videos" if subset is None else f"the training videos ({subset})"
     if len(classes) >= 2:
         return
     if not len(classes):
@@ -181,7 +187,7 @@ def check_classes(store: Store) -> None:
             "--labels FILE)"
         )
     raise UsageError(
-        f"{store.path}: all videos are of one class, {store.classes[int(classes[0])]!r}, so there "
+        f"{store.path}: {videos} are of one class, {store.classes[int(classes[0])]!r}, so there "
         "is nothing to tell apart; add videos of other classes, and their labels"
     )
 
