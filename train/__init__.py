@@ -10,11 +10,10 @@ if TYPE_CHECKING:
     from train.api import evaluate as evaluate
     from train.api import fit as fit
     from train.api import predict as predict
-    from train.recipe.recipe import read_draft as read_draft
     from train.recipe.recipe import read_recipe as read_recipe
 
 _LAZY = dict.fromkeys(("evaluate", "fit", "predict"), "train.api")
-_LAZY |= dict.fromkeys(("read_draft", "read_recipe"), "train.recipe.recipe")
+_LAZY["read_recipe"] = "train.recipe.recipe"
 
 __all__ = sorted(_LAZY)  # pyright: ignore[reportUnsupportedDunderAll]
 

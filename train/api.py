@@ -14,7 +14,7 @@ from flowkit.store import Store
 from train.evaluation.evaluate import evaluate as evaluate_run
 from train.evaluation.predict import Prediction, predict_stored, predict_video
 from train.loop import session as training_session
-from train.recipe.recipe import Recipe, RecipeDraft, draft_of, read_draft
+from train.recipe.recipe import Recipe, draft_of, read_draft
 from train.runs.run import Run
 from train.runs.settings import make_settings
 from train.tasks.registry import find_task
@@ -23,7 +23,7 @@ PathLike = str | os.PathLike[str]
 
 
 def fit(
-    recipe: PathLike | Recipe | RecipeDraft,
+    recipe: PathLike | Recipe,
     store: PathLike | Store,
     run: PathLike,
     *,
@@ -44,8 +44,7 @@ def fit(
     checkpoint.
 
     Args:
-        recipe: Name of a recipe (`flowkit recipes` lists them), a YAML file, or what `read_recipe`
-            or `read_draft` returns.
+        recipe: Name of a recipe (`flowkit recipes` lists them), a YAML file, or a `Recipe`.
         store: The store of frames, flow, audio or features, or its folder.
         run: Folder of the run, which is created if it does not exist.
         quick: Train a smaller network for fewer epochs, as the recipe's section ``quick`` says.
@@ -74,10 +73,7 @@ def fit(
         >>> train.evaluate(run, "S")["iter_1/fusion"]["top1"]  # doctest: +SKIP
         0.948
     """
-    if isinstance(recipe, Recipe):
-        draft = draft_of(recipe)
-    else:
-        draft = recipe if isinstance(recipe, RecipeDraft) else read_draft(os.fspath(recipe))
+    draft = draft_of(recipe) if isinstance(recipe, Recipe) else read_draft(os.fspath(recipe))
     changes = {name.replace("__", "."): str(value) for name, value in overrides.items()}
     draft = (draft.make_quick() if quick else draft).change(changes)
     if workers is None:

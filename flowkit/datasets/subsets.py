@@ -27,8 +27,8 @@ def find_rows(store: Store, name: str) -> npt.NDArray[np.int64]:
 
     The parts of a subset are stratified: its videos are ordered such that each beginning has about
     the same share of every class (by a video's first label). Among videos of one class, the order
-    is that of a hash of their ids, so it is the same at any time and on every machine. The first n %
-    and the last 100 − n % are disjoint and together the whole subset, and each has at least one
+    is that of a hash of their ids, so it is the same at any time and on every machine. The first
+    n % and the last 100 − n % are disjoint and together the whole subset, and each has at least one
     video if the subset has two.
 
     Args:

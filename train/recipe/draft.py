@@ -126,8 +126,8 @@ class RecipeDraft:
         missing = [key for key in (*self.store_limits, *self.optional_weights) if key not in found]
         if missing:
             raise UsageError(
-                f"{self.name}: the recipe takes {', '.join(missing)} from a store; "
-                "give the store, or values for these keys"
+                f"{self.name}: the recipe takes {', '.join(missing)} from the store; give its name "
+                "to flowkit train or train.fit, which complete it, or give values for these keys"
             )
         values = copy.deepcopy(self.values)
         for path, value in found.items():

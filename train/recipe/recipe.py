@@ -41,7 +41,7 @@ def read_recipe(name: str | Path) -> Recipe:
 
     Raises:
         UsageError: There is no such recipe, it is invalid, or it leaves values to the store, as
-            general recipes do (`read_draft` reads those).
+            general recipes do. Give the names of those to `train.fit`.
     """
     return read_draft(name).complete()
 

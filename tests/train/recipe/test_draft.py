@@ -58,7 +58,7 @@ def test_found_values_complete_a_recipe():
         "dataset": "mine", "classes": 3, "labels": "one", "training.batch": 4,
         "subsets": {"train": "a", "validate": "b", "test": "c"},
     }  # fmt: skip
-    with pytest.raises(UsageError, match=r"takes network\.weights\.audio from a store"):
+    with pytest.raises(UsageError, match=r"takes network\.weights\.audio from the store"):
         draft.complete(found)
     scratch = draft.complete({**found, "network.weights.audio": None})
     assert (scratch.classes, scratch.network.weights) == (3, {})

@@ -70,7 +70,7 @@ def test_own_recipes_leave_to_the_store_what_the_extended_one_does(write):
     assert "classes" not in draft.store_limits
     assert draft.store_limits["training.batch"] == 32
     assert "data.short_side" in draft.store_limits
-    with pytest.raises(UsageError, match=r"takes dataset, .*from a store; give the store"):
+    with pytest.raises(UsageError, match=r"takes dataset, .*from the store; give its name"):
         draft.complete()
 
 
