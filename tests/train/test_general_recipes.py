@@ -162,13 +162,17 @@ def test_the_full_network_fits_what_a_usual_store_has(name):
 def test_a_store_without_subsets_is_divided_and_the_run_needs_nothing_else(
     fresh, motion8, tmp_path
 ):
-    root, run = fresh(subsets=lambda n: ()), tmp_path / "run"
+    classes = ("left", *("right", "up") * 8)
+    root = fresh(subsets=lambda n: (), labels=lambda n: (Label(classes[n]),))
+    run = tmp_path / "run"
     command = ["train", "tsn_flow", "--store", root, "--run", run, "--quick", "--workers", "0",
                "--threads", "1", "--set", "training.epochs=1", "--set", "phases={}",
                "--set", "network.width=8"]  # fmt: skip
     code, said = call(*command, "--stop-after", "2")
     assert code == 0, said
     assert re.search(r"has no subsets: .*train .*val .*test", said)
+    assert "1 classes have one video only, which is in train: left" in said
+    assert "5 classes have no video to train on (clockwise, contracting, " in said
     assert Store(root).subsets().keys() == {"train", "val", "test"}
     assert Run(run).recipe.subsets.validate == "val"
     code, said = call(*command)
@@ -177,7 +181,14 @@ def test_a_store_without_subsets_is_divided_and_the_run_needs_nothing_else(
     assert "has no subsets" not in said
     with pytest.raises(RunError, match="another recipe"):
         train.fit("tsn_rgb", root, run, **EPOCH)
-    assert call("evaluate", run, "--store", root, "--workers", "0")[0] == 0
+    with pytest.raises(RunError, match="another recipe"):
+        train.fit("clusters", root, run, **EPOCH)
+    code, said = call("evaluate", run, "--store", root, "--workers", "0")
+    assert code == 0
+    assert "paper" not in said
+    code, said = call("report", run, "iterations")
+    assert "top-1 / top-5 in percent." in said
+    assert "In brackets" not in said
     clip = next(motion8.parent.rglob("*.mp4"))
     out = tmp_path / "p.png"
     code, said = call("predict", run, clip, "-o", out, "--backend", "numba", "--workers", "0")

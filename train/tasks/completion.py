@@ -16,7 +16,7 @@ from flowkit.store import Store
 from flowkit.store.split import split_store
 from train.recipe.recipe import FeatureSetRecipe, Recipe, RecipeDraft, list_values
 from train.runs.journal import Log
-from train.runs.run import Run
+from train.runs.run import Run, RunError
 from train.tasks.store_values import (
     FINDERS,
     StoreValues,
@@ -71,13 +71,18 @@ def complete_like(draft: RecipeDraft, run: Run, store: Store) -> Recipe:
         draft: The recipe.
         run: The run, which may have another recipe.
         store: The store that the run was created on.
+
+    Raises:
+        RunError: The run has a recipe of another kind.
     """
     found: dict[str, Any] = {}
     for key in (*draft.store_limits, *draft.optional_weights):
         value: Any = list_values(run.recipe)
         for name in key.split("."):
             value = value.get(name) if isinstance(value, dict) else None
-        found[key] = (value or None) if key in draft.optional_weights else value
+        if value is None and key in draft.store_limits:
+            raise RunError(f"{run.path} is a run with another recipe; use another folder")
+        found[key] = value or None if key in draft.optional_weights else value
     return leave_out_reported(draft.complete(found), store, lambda line: None)
 
 
