@@ -103,9 +103,10 @@ def prepare_store(draft: RecipeDraft, store: Store, log: Log) -> Store:
     check_streams(draft, store)
     if "classes" in draft.store_limits:
         check_classes(store)
+    is_for_store = draft.values["classes"] in (len(store.classes), "from store")
     subsets = draft.values["subsets"]
     has_usual_names = "subsets" in draft.store_limits or set(subsets.values()) <= set(FRACTIONS)
-    if store.subsets() or not len(store) or not has_usual_names:
+    if store.subsets() or not len(store) or not (is_for_store and has_usual_names):
         return store
     summary = split_store(store.path, FRACTIONS)
     log(f"{store.path} has no subsets: {'; '.join(summary.format_lines())}")
