@@ -3,9 +3,9 @@
 A general recipe, such as ``cma``, is for any store. Values that depend on the store are written in
 one of these ways:
 
-    classes: from store                   the value is found in the store
+    classes: from store                        the value is found in the store
     data: {size: "from store, at most 224"}    the same, with a limit
-    weights: {rgb: resnet50 or random}    the weight file if this machine has one, else random
+    weights: {rgb: resnet50 or random}         the file if this machine has it, else random weights
 
 A *draft* holds the values of a recipe file, of which some are still to be found.
 `train.tasks.completion` finds them when a run is created, and the run folder has the complete

@@ -103,7 +103,7 @@ def prepare_store(draft: RecipeDraft, store: Store, log: Log) -> Store:
     check_streams(draft, store)
     if "classes" in draft.store_limits:
         check_classes(store)
-    is_for_store = draft.values["classes"] in (len(store.classes), "from store")
+    is_for_store = "classes" in draft.store_limits or draft.values["classes"] == len(store.classes)
     subsets = draft.values["subsets"]
     has_usual_names = "subsets" in draft.store_limits or set(subsets.values()) <= set(FRACTIONS)
     if store.subsets() or not len(store) or not (is_for_store and has_usual_names):
