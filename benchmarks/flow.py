@@ -2,6 +2,7 @@
 
     python benchmarks/flow.py [--clips DIR] [--middlebury DIR] [--pairs N]
     python benchmarks/flow.py --only-fast                    only the preset fast
+    python benchmarks/flow.py --only-learned [--flow-weights raft_small=FILE]    flow_learned.py
     python benchmarks/flow.py --device cuda                  the GPU instead: flow_cuda.py
 
 prints, all from one run: nanoseconds per pixel and iteration, pairs per second at the same
@@ -236,6 +237,18 @@ def measure_accuracy(folder: Path) -> None:
     console.print(table)
 
 
+def measure_learned(folder: Path, repeat: int, weights: tuple[str, ...]) -> None:
+    """Print accuracy and time of the learned methods beside TV-L1's presets, on Middlebury."""
+    from flow_learned import make_table
+
+    files = {name: Path(file) for name, file in (item.split("=", 1) for item in weights)}
+    sequences = [name for name, *_ in read_sequences(folder)]
+    table, reasons = make_table(folder, sequences, repeat, files)
+    console.print(table)
+    for reason in reasons:
+        console.print(reason, highlight=False, soft_wrap=True)
+
+
 def describe_machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -253,12 +266,18 @@ def describe_machine() -> str:
 @click.option("--pairs", default=4, help="Pairs from each clip.")
 @click.option("--repeat", default=3, help="Times that each measurement is repeated.")
 @click.option("--only-fast", is_flag=True, help="Measure only the preset fast, beside DIS.")
+@click.option(
+    "--only-learned", is_flag=True, help="Measure only the learned methods, beside TV-L1."
+)
+@click.option("--flow-weights", "weights", multiple=True, metavar="NAME=FILE",
+              help="Weight file of a learned method. [default: PyTorch's cache]")  # fmt: skip
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--size", "sizes", multiple=True, default=["256x256", "340x256"], help="cuda: WxH.")
 @click.option("--batches", default="1,8,64,256", show_default=True, help="cuda: pairs at once.")
 @click.option("--clock", default=1.98, show_default=True, help="cuda: GHz, for the issue rate.")
 def main(
     clips: Path, middlebury: Path, pairs: int, repeat: int, only_fast: bool,
+    only_learned: bool, weights: tuple[str, ...],
     device: str, sizes: tuple[str, ...], batches: str, clock: float,
 ) -> None:  # fmt: skip
     """Measure TV-L1: speed against cv2.optflow, and accuracy on Middlebury."""
@@ -273,6 +292,9 @@ def main(
             measure(videos, middlebury, shapes, counts, repeat, clock)
         return
     console.print(f"{describe_machine()}, one thread; OpenCV {cv2.__version__}", highlight=False)
+    if only_learned:
+        measure_learned(middlebury, repeat, weights)
+        return
     videos = sorted(clips.glob("*")) if clips.is_dir() else []
     sources = {video.name: read_pairs(video, pairs, SIDE, SIDE) for video in videos}
     if not sources:
@@ -288,6 +310,7 @@ def main(
         if not only_fast:
             measure_accuracy(middlebury)
         measure_fast_accuracy(middlebury)
+        measure_learned(middlebury, repeat, weights)
     else:
         console.print(f"no Middlebury sequences in {middlebury}: accuracy not measured")
 

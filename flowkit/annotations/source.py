@@ -178,7 +178,7 @@ def list_files(path: Path) -> Iterable[tuple[str, Path]]:
     Raises:
         UsageError: The path does not exist, or the folder holds no videos.
     """
-    if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises below a locked folder)
+    if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises below a folder without permission)
         names = list_videos(path)
         if not names and not is_video(path.name):
             raise UsageError(f"no videos below {path}; name a folder with videos, or the files")

@@ -1,7 +1,8 @@
 """Define `flowkit demo`, which renders motion8, extracts it and measures the error of the flow.
 
 AEE in the output is the average endpoint error: the mean distance in pixels between the computed
-and the true displacement.
+and the true displacement. A pair is a frame and the next one. Pixels whose true displacement is
+not known, such as those that leave the image, are not compared.
 """
 
 from pathlib import Path
@@ -44,6 +45,8 @@ def demo(
     **motion8_options: Any,
 ) -> None:
     """Render motion8, extract it, and show the error of the computed flow.
+
+    motion8 is a synthetic dataset of eight classes that only motion shows. Its true flow is known.
 
     \b
     flowkit demo                       all of it
@@ -138,7 +141,7 @@ def check_store(path: Path, folder: Path) -> None:
         raise FlowkitError(f"{path} holds no video to compare{reason or '; extract motion8 first'}")
     with progress_bar("comparing with the true flow") as progress:
         errors = measure_errors(store, folder, progress=progress)
-    table = Table("class", "pairs", "AEE (px)", "true motion (px)", "valid pixels", box=None)
+    table = Table("class", "pairs", "AEE (px)", "true motion (px)", "pixels compared", box=None)
     for row in errors:
         numbers = f"{row.endpoint_error:.3f}", f"{row.true_length:.2f}", f"{row.valid_fraction:.0%}"
         table.add_row(row.name, str(row.pairs), *numbers)

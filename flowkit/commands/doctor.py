@@ -32,7 +32,7 @@ def doctor(
 ) -> None:  # fmt: skip
     """Check this machine, and suggest how to solve each problem.
 
-    Tiny clips are extracted, verified and read, a Ray worker is started, and a network is trained
+    Tiny videos are extracted, verified and read, a Ray worker is started, and a network is trained
     for a step; all files are removed afterwards. The exit code is 1 if anything fails.
 
     \b

@@ -38,11 +38,19 @@ if TYPE_CHECKING:
               help="Also enlarge videos whose shorter side is below --short-side.")  # fmt: skip
 @click.option("--upsize", is_flag=True, hidden=True, help="The former name of --upscale.")
 @click.option("--no-resize", is_flag=True, help="Keep the size of each video.")
+@click.option("--square-pixels", is_flag=True,
+              help="With --short-side or --no-resize, stretch videos whose pixels are not square, "
+              "as players do.")  # fmt: skip
 @click.option("--fps", type=float,
               help="Resample videos to this frame rate. [default: keep every frame]")  # fmt: skip
 @click.option("--preset", type=click.Choice(list(PRESETS)),
               help="Optical-flow preset: paper (as in the papers), accurate (also finds large "
                    "motion) or fast (for machines without a GPU). [default: paper]")  # fmt: skip
+@click.option("--method", metavar="NAME", help="Optical-flow method: tvl1, or one of the learned "
+              "raft_large and raft_small (they need torchvision: pip install "
+              "'flowkit-video[learned]'). [default: tvl1]")  # fmt: skip
+@click.option("--flow-weights", metavar="FILE", type=PATH, help="Weight file of a learned method. "
+              "[default: that of torchvision, in PyTorch's cache; never downloaded]")  # fmt: skip
 @click.option("--bound", type=float, help="Largest displacement in pixels that is stored; larger "
               "ones are clipped to it. [default: 20]")  # fmt: skip
 @click.option("--rgb-quality", type=JPEG_QUALITY,
@@ -108,6 +116,7 @@ def extract(
     options = Options(
         streams=chosen_streams,
         part=parse_part(shard) if shard else (0, 1),
+        flow_weights=other_options["flow_weights"],
         **{name: other_options[name] for name in RUN_OPTIONS},
     )
     recipe_options = {name: other_options[name] for name in other_options.keys() - RUN_OPTIONS}

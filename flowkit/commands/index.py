@@ -39,18 +39,17 @@ def index(
     flowkit index S --annotations ucfTrainTestlist --format ucf101
     """
     from flowkit.errors import CorruptError
-    from flowkit.store.annotations import read_annotations, write_annotations
+    from flowkit.store.annotations import read_annotations, update_annotations, write_annotations
     from flowkit.store.index import rebuild_index
     from flowkit.store.reader import Store
 
     table = read_table(dataset, variant, catalog, annotations, format)
     if table is not None:
         try:
-            stored = read_annotations(store)
+            update_annotations(store, table)
         except CorruptError as error:
             click.echo(f"warning: the stored annotations are replaced: {error}", err=True)
-            stored = None
-        write_annotations(store, table if stored is None else stored.merged_with(table))
+            write_annotations(store, table)
     version = rebuild_index(store, scratch=scratch)
     opened_store = Store(store)
     click.echo(

@@ -10,6 +10,8 @@ JPEG_QUALITY = click.IntRange(1, 100)
 """A quality of JPEG images."""
 IMAGE_FOLDERS = click.Choice(["denseflow", "mmaction2"])
 """A tool whose folders of JPEG images can be exported and imported."""
+EXPORT_FORMATS = click.Choice([*IMAGE_FOLDERS.choices, "webdataset", "huggingface"])
+"""A format in which a store can be exported."""
 
 store_argument = click.argument("store", type=PATH)
 variant_option = click.option(

@@ -14,12 +14,13 @@ DEFAULTS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 @click.command()
 @store_argument
-@click.option("--train", type=FRACTION, help="Fraction of the videos for training.  [default: 0.8]")
-@click.option("--val", type=FRACTION, help="Fraction for validation.  [default: 0.1]")
-@click.option("--test", type=FRACTION, help="Fraction for testing.  [default: 0.1]")
+@click.option("--train", type=FRACTION, help="Fraction of the videos for training. [default: 0.8]")
+@click.option("--val", type=FRACTION, help="Fraction for validation. [default: 0.1]")
+@click.option("--test", type=FRACTION, help="Fraction for testing. [default: 0.1]")
 @click.option("--group-by", metavar="COLUMN|PATTERN",
-              help="Keep videos of one group in one subset: a column of the labels, or a regular "
-              "expression whose first group, searched in the id, names the group.")  # fmt: skip
+              help="Keep videos of one group in one subset. The group is the value of a column of "
+              "the labels, or what the parentheses of a regular expression find in the "
+              "id.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Choose another division of the same sizes.")  # fmt: skip
 @click.option("--only", metavar="SUBSET",
@@ -57,7 +58,7 @@ def split(
         group_by=group_by,
         seed=seed,
         only=only,
-        replace_subsets=replace,
+        overwrite=replace,
     )
     for line in summary.format_lines():
         click.echo(line)

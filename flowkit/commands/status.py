@@ -50,6 +50,7 @@ def print_status(report: "Status") -> None:
 
     from flowkit.commands.terminal import print_table
     from flowkit.recipe import FEATURES, Recipe
+    from flowkit.store.split_summary import SplitRecord
     from flowkit.store.status import describe_features, describe_recipe
 
     recipe = Recipe.from_dict(report.recipe)
@@ -70,6 +71,9 @@ def print_status(report: "Status") -> None:
         )
     if report.subsets:
         rows["subsets"] = ", ".join(f"{name} {count:,}" for name, count in report.subsets.items())
+    if report.splits:
+        made = " and ".join(SplitRecord(**record).describe() for record in report.splits)
+        rows["subsets"] += f"  (by flowkit split: {made})"
     for folder, count in report.shards.items():
         rows[f"shards of {folder}"] = f"{count:,}, {report.bytes[folder] / 1e9:.3f} GB"
     if report.running or report.writing:

@@ -174,8 +174,8 @@ def list_crop_positions(spare_height: int, spare_width: int) -> list[tuple[int, 
 class JitteredCrop:
     """A square at a random position of the image, after the image is scaled to a random size.
 
-    The same pixels are obtained from the unscaled image: the square is cut out of it with a side
-    that is smaller by the scale, and is then resized to ``size``.
+    The same pixels are obtained from the unscaled image: the square is cut out of it with a
+    side that is divided by the scale, and is then resized to ``size``.
     """
 
     shorter_sides: tuple[int, int] = (256, 320)

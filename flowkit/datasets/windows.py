@@ -52,8 +52,9 @@ class WindowDataset(SnippetDataset):
 
     A sample is that of `SnippetDataset`, with ``label`` (classes,) float32 of 0 and 1, which is all
     0 where no class occurs. Training draws a window, then K random snippets whose frames and flow
-    fields are all in the window; if there are fewer positions than segments, neighbouring segments
-    share a position. Testing uses K evenly spaced snippets of the whole video, and all its labels.
+    fields are all in the window; if fewer frames can start a snippet than there are segments,
+    neighbouring segments share a start. Testing uses K evenly spaced snippets of the whole video,
+    and all its labels.
 
     Args:
         store: A store, or its path.
@@ -161,7 +162,8 @@ class WindowDataset(SnippetDataset):
         fps = batch.column("fps").to_numpy()[rows]
         self.subset.raise_if_any(
             list(rows[~((fps > 0) & (fps < math.inf))]),
-            "no frame rate, which labels with times need: extract or import them again",
+            "no frame rate, which labels with times need: extract them again, or, if they were "
+            "imported from another tool's folders, import them again",
         )
         lengths = np.zeros(batch.num_rows)
         lengths[rows] = np.array([self.count_frames(int(row)) for row in rows]) / fps

@@ -9,8 +9,9 @@ The frames are defined as follows:
 - Pixels are converted to 8-bit RGB with the colour matrix and range of the stream (if the stream
   does not state them, BT.601 and limited range, as in FFmpeg). This is done by swscale's accurate
   and bit-exact arithmetic, or by our own, which computes the same bytes (conversion.py), so the
-  result is the same on all machines. Alpha is dropped. Non-square pixels stay as they are.
+  result is the same on all machines. Alpha is dropped.
 - Frames are resized by OpenCV in RGB: by pixel-area average, or bilinearly if a side is enlarged.
+  Non-square pixels stay as they are, unless the recipe has ``square_pixels``.
 
 Resampling to another frame rate is defined in ``resample.py``.
 """
@@ -28,12 +29,18 @@ from flowkit.decode.container import format_error, get_display_name, open_contai
 from flowkit.decode.conversion import FrameConverter
 from flowkit.decode.frame import RGBFrame, VideoFrame
 from flowkit.decode.orientation import Orientation
-from flowkit.decode.resample import compute_presentation_times, resample_frames
+from flowkit.decode.packets import PacketReader
+from flowkit.decode.resample import (
+    bridge_clock_jumps,
+    compute_presentation_times,
+    resample_frames,
+)
 from flowkit.decode.stream import (
     find_video_stream,
     get_average_fps,
     get_duration_seconds,
     get_end_seconds,
+    get_pixel_aspect_ratio,
     get_seconds_per_tick,
 )
 from flowkit.decode.video_info import VideoInfo
@@ -63,6 +70,7 @@ class VideoReader:
         width: Width of the frames that are returned, in pixels.
         height: Height of the frames that are returned, in pixels.
         frame_rate: Frames per second of the frames that are returned.
+        pixel_aspect_ratio: Width of a pixel of the file divided by its height.
         warnings: One line for each problem that was noticed so far: decoding that stopped midway,
             damaged or missing frames.
 
@@ -119,17 +127,25 @@ class VideoReader:
             orientation = Orientation()
         self._coded_size = (first_frame.width, first_frame.height)
         width, height = self._coded_size[::-1] if orientation.transpose else self._coded_size
+        aspect = get_pixel_aspect_ratio(stream)
         self.info = VideoInfo(
             width=width,
             height=height,
             fps=get_average_fps(stream),
             rotation=orientation.rotation,
+            pixel_aspect_ratio=1 / aspect if orientation.transpose else aspect,
             codec=stream.codec_context.codec.canonical_name,
             pixel_format=first_frame.format.name,
             has_audio=len(self._container.streams.audio) > 0,
             duration=get_duration_seconds(stream),
         )
-        self.width, self.height = self._resize.compute_size(width, height)
+        aspect = self.pixel_aspect_ratio = self.info.pixel_aspect_ratio
+        self.width, self.height = self._resize.compute_size(width, height, aspect)
+        if aspect != 1 and self._resize.keeps_pixel_shape:
+            self.warnings.append(
+                f"its pixels are not square but {aspect.numerator}:{aspect.denominator} and stay "
+                "so; --square-pixels stretches the frames"
+            )
         size, area = (self.width, self.height), self._resize.filter == "area"
         for name, (w, h) in (("frame", (width, height)), ("resized frame", size)):
             if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
@@ -177,7 +193,11 @@ class VideoReader:
         interval = 1 / Fraction(self.info.fps).limit_denominator(1_000_000)
         if self._fps is not None:
             return self._resample_frames(self._fps, tick, interval)
-        timed_frames = compute_presentation_times(self._decoded_frames, tick, interval)
+        timed_frames = bridge_clock_jumps(
+            compute_presentation_times(self._decoded_frames, tick, interval),
+            interval,
+            self.warnings,
+        )
         convert = self._converter.convert
         return (VideoFrame(convert(frame), round(time * 10**6)) for time, frame in timed_frames)
 
@@ -213,7 +233,9 @@ class VideoReader:
                 f"{damaged} of {count} frames are damaged, and concealed by the decoder; "
                 f"the first is frame {first_damaged}"
             )
-        if count and not any("decoding broke" in w for w in self.warnings):
+        if count and not any(
+            text in w for w in self.warnings for text in ("decoding broke", "interrupted")
+        ):
             self._check_length(count, frame)
 
     def _check_length(self, count: int, last_frame: Any) -> None:
@@ -240,7 +262,7 @@ class VideoReader:
         self._expected_frames = len(stream.index_entries) if is_mov else stream.frames
         self._discarded_frames = self._packets = self._key_packets = count = rejected = 0
         accepted = False
-        packets = self._container.demux(stream)
+        packets = PacketReader(self._container.demux(stream))
         while True:
             packet = None
             try:
@@ -249,7 +271,7 @@ class VideoReader:
                     break
                 self._packets += packet.size > 0
                 self._key_packets += packet.size > 0 and packet.is_keyframe
-                if packet.is_corrupt:  # a decoder would decode half an image from it
+                if packets.is_cut(packet, count):  # a decoder would decode half an image from it
                     raise av.error.InvalidDataError(0, "the file is cut inside a packet")
                 frames = packet.decode()
             except av.error.FFmpegError as error:
@@ -266,6 +288,7 @@ class VideoReader:
             for frame in frames:
                 count += 1
                 yield frame
+        self.warnings += packets.list_warnings()
         if rejected:
             self.warnings.append(f"the first {rejected} packets could not be decoded: {reason}")
 

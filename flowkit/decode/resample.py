@@ -99,6 +99,33 @@ def compute_presentation_times(
         yield time - start, frame
 
 
+def bridge_clock_jumps(
+    timed_frames: Iterator[tuple[Fraction, Any]], interval: Fraction, warnings: list[str]
+) -> Iterator[tuple[Fraction, Any]]:
+    """Let the time go on by one interval where timestamps come from a different clock.
+
+    Args:
+        timed_frames: Seconds since the first frame, and the frame.
+        interval: Seconds between the frames before and after a jump.
+        warnings: A list to which a line is added if the timestamps jump.
+
+    Yields:
+        The same with times that do not jump.
+    """
+    shift, last_time, jumps = Fraction(0), None, []
+    for count, (time, frame) in enumerate(timed_frames):
+        if last_time is not None and not -MAX_BACKWARD_STEP <= time - last_time <= MAX_GAP:
+            jumps.append(
+                f"after frame {count} from {float(last_time):.3f} s to {float(time):.3f} s"
+            )
+            shift += last_time + interval - time
+        last_time = time
+        yield time + shift, frame
+    if jumps:
+        more = f" and {len(jumps) - 1} times later" if len(jumps) > 1 else ""
+        warnings.append(f"the clock jumps {jumps[0]}{more}: the frames follow without a gap")
+
+
 def count_output_frames(time: Fraction, fps: Fraction, tick: Fraction) -> int:
     """Count the output frames before a time: the k ≥ 0 with k/fps < ``time`` − ½ tick.
 

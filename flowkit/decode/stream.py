@@ -7,6 +7,7 @@ import av
 
 from flowkit.decode.container import read_tag, to_fraction
 from flowkit.errors import VideoError
+from flowkit.recipe.frames import SQUARE
 
 DEFAULT_TICK = Fraction(1, 90_000)
 """Seconds per unit of the timestamps (tick), which FFmpeg uses if the file does not state it."""
@@ -56,6 +57,15 @@ def get_average_fps(stream: Any) -> float:
 def get_seconds_per_tick(stream: Any) -> Fraction:
     """Return the unit of the stream's timestamps (tick) in seconds, or `DEFAULT_TICK`."""
     return to_fraction(stream.time_base) or DEFAULT_TICK
+
+
+def get_pixel_aspect_ratio(stream: Any) -> Fraction:
+    """Return the width of a pixel divided by its height, 1 if the file does not state it.
+
+    The container's value is used before that of the codec, as by players.
+    """
+    ratio = to_fraction(stream.sample_aspect_ratio)
+    return ratio if ratio is not None and ratio > 0 else SQUARE
 
 
 def get_duration_seconds(stream: Any) -> float | None:

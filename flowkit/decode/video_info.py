@@ -1,6 +1,7 @@
 """Define the properties of a video file that reading its first frame tells."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class VideoInfo:
     """Rotation by the display matrix in degrees clockwise: 0, 90, 180 or 270; see
     :class:`flowkit.decode.orientation.Orientation` for mirrored videos.
     """
+    pixel_aspect_ratio: Fraction
+    """Width of a pixel divided by its height, after rotation; 1 for square pixels."""
     codec: str
     """FFmpeg's name of the codec, such as ``h264``."""
     pixel_format: str

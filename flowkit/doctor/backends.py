@@ -14,10 +14,10 @@ TIMEOUT_SECONDS = 3.0
 
 
 def check_flow() -> list[Finding]:
-    """Check which flow backends run here, and why the others do not."""
+    """Check which flow backends and learned methods run here, and why the others do not."""
     from flowkit.flow import available_backends
 
-    return report_backends(available_backends())
+    return [*report_backends(available_backends()), report_learned_methods()]
 
 
 def report_backends(reasons: dict[str, str | None]) -> list[Finding]:
@@ -36,6 +36,29 @@ def report_backends(reasons: dict[str, str | None]) -> list[Finding]:
         message = f"no flow backend runs{others}"
         return [Finding("flow", "fail", message, "pip install --force-reinstall numba")]
     return [Finding("flow", "ok", f"{', '.join(usable)}{others}")]
+
+
+def report_learned_methods() -> Finding:
+    """Report which learned methods of optical flow run, and which have their weights here.
+
+    Returns:
+        A finding, which is always ``ok``: no one needs a learned method.
+    """
+    from flowkit.errors import FlowError
+    from flowkit.flow.learned.registry import METHODS
+    from flowkit.flow.learned.weights import find_weights_file
+
+    names_by_state: dict[str, list[str]] = {}
+    for name, method in METHODS.items():
+        state = method.find_obstacle()
+        if state is None:
+            try:
+                state = f"weights at {find_weights_file(name, None)}"
+            except FlowError:
+                state = "weights not on this machine: --flow-weights FILE"
+        names_by_state.setdefault(state, []).append(name)
+    states = (f"{', '.join(names)} ({state})" for state, names in names_by_state.items())
+    return Finding("flow", "ok", f"learned methods: {'; '.join(states)}")
 
 
 def check_gpu() -> list[Finding]:

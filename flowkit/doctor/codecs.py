@@ -22,7 +22,7 @@ def check_codecs() -> list[Finding]:
 
 
 def find_codec_problems(has_decoder: Mapping[str, bool]) -> dict[str, str | None]:
-    """Decode a clip of each codec for which there is a decoder.
+    """Decode a tiny file of each codec for which there is a decoder.
 
     Args:
         has_decoder: Whether this build of FFmpeg has a decoder, by name of the codec.
@@ -38,7 +38,7 @@ def find_codec_problems(has_decoder: Mapping[str, bool]) -> dict[str, str | None
 
 
 def try_decoding(decode: Callable[[Path], object], clip: Path) -> str | None:
-    """Decode a clip, and turn any exception into a problem.
+    """Decode a tiny file, and turn any exception into a problem.
 
     Args:
         decode: `decode_frames` or `decode_sound`.

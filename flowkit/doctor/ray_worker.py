@@ -17,7 +17,7 @@ from flowkit.doctor.steps import WrongResultError, describe_error
 
 LIMIT_SECONDS = 120.0
 """How long to wait for the Ray worker."""
-STOP_SECONDS = 10.0
+STOP_SECONDS = 30.0
 """How long to wait for the child process to stop."""
 # The child imports packages from where this process does, as Ray workers do for their driver.
 START = (

@@ -14,6 +14,7 @@ from typing import Any
 from flowkit.errors import FlowkitError
 from flowkit.extraction.tasks import WorkerTask
 from flowkit.flow import BACKENDS
+from flowkit.flow.learned.device import CUDA
 
 
 @dataclass(eq=False)
@@ -74,7 +75,7 @@ class PoolSize:
 
 def uses_gpu(backend: str) -> bool:
     """Return whether a flow backend computes on a GPU; "" means no backend."""
-    return backend in BACKENDS and BACKENDS[backend].gpu
+    return backend == CUDA or (backend in BACKENDS and BACKENDS[backend].gpu)
 
 
 def choose_size(

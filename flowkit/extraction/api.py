@@ -23,10 +23,13 @@ def extract(
     *,
     streams: Iterable[str] = DEFAULT_STREAMS,
     preset: str | None = None,
+    method: str | None = None,
+    flow_weights: PathLike | None = None,
     bound: float | None = None,
     size: tuple[int, int] | None = None,
     short_side: int | None = None,
     keep_size: bool = False,
+    square_pixels: bool = False,
     fps: float | None = None,
     workers: int | None = None,
     backend: str = "auto",
@@ -42,10 +45,15 @@ def extract(
             not given are read from an existing store.
         streams: Any of "rgb", "flow" and "audio".
         preset: Flow preset: "paper" (the default), "accurate" or "fast".
+        method: Optical-flow method: "tvl1" (the default), or a learned one: "raft_large" or
+            "raft_small".
+        flow_weights: Weight file of a learned method. Default: torchvision's file in PyTorch's
+            cache, which is never downloaded.
         bound: Displacement in pixels at which flow is truncated. Default: 20.
         size: Width and height in pixels of stored frames. Default: (256, 256).
         short_side: Length in pixels that the shorter side is resized to, instead of `size`.
         keep_size: Store frames in the size that each video has.
+        square_pixels: Undo non-square pixels, with `short_side` or `keep_size`.
         fps: Frame rate to resample to. Default: every frame.
         workers: Videos to extract at once. None: one per core; 0: this process, without Ray.
         backend: Flow backend: a key of `flowkit.flow.BACKENDS`, or "auto".
@@ -67,13 +75,15 @@ def extract(
         >>> flowkit.Store("S")["a.mp4"].flow(0)  # (256, 256, 2) float32  # doctest: +SKIP
     """
     located, table = locate_videos(videos)
+    weights = None if flow_weights is None else Path(flow_weights)
     overrides = RecipeOverrides(
         size=f"{size[0]}x{size[1]}" if size else None, short_side=short_side,
-        no_resize=keep_size, fps=fps, preset=preset, bound=bound,
+        no_resize=keep_size, square_pixels=square_pixels, fps=fps, preset=preset,
+        bound=bound, method=method, flow_weights=weights,
     )  # fmt: skip
     options = Options(
         streams=tuple(streams), workers=workers, backend=backend, update=update,
-        retry_failed=retry_failed,
+        retry_failed=retry_failed, flow_weights=weights,
     )  # fmt: skip
     root, console = Path(store), Console(stderr=True, quiet=not progress)
     recipe = choose_recipe(root, options.streams, overrides)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from flowkit.decode import FrameReader, VideoFrame
 from flowkit.extraction.chunks import PIXEL_BYTES, choose_chunk_length
+from flowkit.extraction.learned_flow import compute_quantized
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import WorkerSettings
 from flowkit.flow import tvl1_video_quantized
@@ -89,7 +90,7 @@ class FrameRows:
             fields: list[tuple[bytes | None, bytes | None]] = [(None, None)] * (len(images) - 1)
             if "flow" in self._streams:
                 assert recipe.flow is not None
-                greys = [cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2GRAY) for frame in chunk]
+                greys = [self._prepare_frame(frame.pixels, recipe.flow) for frame in chunk]
                 greys = [*last_grey, *greys]
                 fields = self._compute_flow(np.stack(greys), recipe.flow)
                 last_grey = greys[-1:]
@@ -110,16 +111,41 @@ class FrameRows:
     def _compute_flow(
         self, greys: U8, recipe: FlowRecipe
     ) -> list[tuple[bytes | None, bytes | None]]:
-        """Compute the flow between the frames of ``greys`` (T, H, W) as T − 1 pairs of JPEGs."""
+        """Compute the flow between frames as pairs of JPEGs.
+
+        Args:
+            greys: The frames that `_prepare_frame` returned, (T, H, W) or (T, H, W, 3).
+            recipe: How flow is computed.
+
+        Returns:
+            T − 1 pairs.
+        """
         if len(greys) < 2:
             return []
-        assert recipe.tvl1 is not None  # recipe_overrides.py refuses stores of imported flow
         with self._timer.enter_stage("flow"):
-            backend = self._settings.backend
-            flow = tvl1_video_quantized(greys, recipe.tvl1, recipe.bound, backend)
-        self._report_progress(len(flow))
+            flow = self._solve_flow(greys, recipe)
         with self._timer.enter_stage("encode"):
             return [
                 (encode_grey(q[..., 0], recipe.quality), encode_grey(q[..., 1], recipe.quality))
                 for q in flow
             ]
+
+    def _prepare_frame(self, pixels: U8, recipe: FlowRecipe) -> U8:
+        """Convert an RGB frame to what the method of ``recipe`` reads: grey or RGB."""
+        return pixels if recipe.is_learned else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+
+    def _solve_flow(self, frames: U8, recipe: FlowRecipe) -> U8:
+        """Compute quantized flow between the frames of ``frames``, uint8 (T − 1, H, W, 2)."""
+        if recipe.is_learned:
+            batches = []
+            for batch in compute_quantized(self._settings, frames[:-1], frames[1:]):
+                if self._stop.is_set():
+                    raise Stopped
+                self._report_progress(len(batch))  # a chunk may take minutes on a CPU
+                batches.append(batch)
+            return np.concatenate(batches)
+        assert recipe.tvl1 is not None  # recipe_overrides.py refuses stores of imported flow
+        backend = self._settings.backend
+        flow = tvl1_video_quantized(frames, recipe.tvl1, recipe.bound, backend)
+        self._report_progress(len(flow))
+        return flow

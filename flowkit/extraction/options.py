@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from flowkit.decode import FrameReader, VideoReader
 from flowkit.errors import UsageError
@@ -54,6 +55,8 @@ class Options(RunOptions):
     """Number of videos that share the GPU with ``workers=0``. None: one for each core."""
     backend: str = "auto"
     """Name of the optical-flow backend; ``auto`` chooses one."""
+    flow_weights: Path | None = None
+    """Weight file of a learned method; None for the file in PyTorch's cache."""
     update: bool = False
     """Extract videos again whose source has changed."""
     min_frames: int = 2

@@ -28,6 +28,7 @@ from flowkit.extraction.tasks import WorkerTask
 from flowkit.extraction.worker_setup import WorkerFactory
 from flowkit.flow import BACKENDS
 from flowkit.flow.backends import count_gpus
+from flowkit.flow.learned.device import DEVICES, find_cuda_obstacle
 from flowkit.path_text import replace_surrogates
 
 CONNECT_SECONDS = 10.0
@@ -55,7 +56,9 @@ def run_on_ray(
     with open_ray(find_address(options.address), cores, gpus) as ray:
         callbacks.interrupt.install_handlers()  # again, since ray.init replaces signal handlers
         if setup.backend == "auto":
-            setup = replace(setup, backend=choose_backend(ray, callbacks.log))
+            flow = setup.recipe.flow
+            names = DEVICES if flow is not None and flow.is_learned else ("triton", "numba")
+            setup = replace(setup, backend=choose_backend(ray, callbacks.log, *names))
         Driver(ray, tasks, setup, options, callbacks).run()
 
 
@@ -116,32 +119,42 @@ def find_address(address: str | None) -> str | None:
     return address or os.environ.get("RAY_ADDRESS") or None
 
 
-def choose_backend(ray: Any, log: Callable[[str], None]) -> str:
-    """Choose the backend of a cluster: triton if one of its GPU nodes can run it, else numba.
+def choose_backend(
+    ray: Any, log: Callable[[str], None], on_gpu: str = "triton", on_cpu: str = "numba"
+) -> str:
+    """Choose the backend of a cluster, according to whether one of its GPU nodes can use its GPU.
+
+    Args:
+        ray: The module ``ray``.
+        log: Called with a line that explains why the GPUs are not used, if so.
+        on_gpu: The backend that is chosen if a GPU node can run it.
+        on_cpu: The backend that is chosen otherwise.
 
     Raises:
         FlowkitError: The check did not run on any node with a GPU.
     """
     if ray.cluster_resources().get("GPU", 0) < 1:
-        return "numba"
+        return on_cpu
     remote_function = ray.remote(num_gpus=1, num_cpus=0, max_retries=0)(explain_unusable_backend)
     try:
-        reason = ray.get(remote_function.remote("triton"), timeout=6 * CONNECT_SECONDS)
+        reason = ray.get(remote_function.remote(on_gpu), timeout=6 * CONNECT_SECONDS)
     except ray.exceptions.RayError as error:
         reason = shorten_ray_error(error)
+        # The option --backend is for TV-L1 only.
+        options = f"choose the backend with --backend {on_gpu} or --backend {on_cpu}"
         raise FlowkitError(
-            f"no GPU node of the cluster could be checked for the triton backend: {reason}; "
-            "choose the backend with --backend triton or --backend numba"
+            f"no GPU node of the cluster could be checked for the {on_gpu} backend: {reason}; "
+            f"{options if on_gpu in BACKENDS else 'repair the node, or use a cluster without GPUs'}"
         ) from error
     if reason is None:
-        return "triton"
-    log(f"flow runs on the CPU, since the triton backend cannot use the cluster's GPUs: {reason}")
-    return "numba"
+        return on_gpu
+    log(f"flow runs on the CPU, since the {on_gpu} backend cannot use the cluster's GPUs: {reason}")
+    return on_cpu
 
 
 def explain_unusable_backend(backend: str) -> str | None:
     """Return why a backend cannot be used on this node, or None if it can; Ray calls it there."""
-    return BACKENDS[backend].find_obstacle()
+    return BACKENDS[backend].find_obstacle() if backend in BACKENDS else find_cuda_obstacle()
 
 
 def import_ray() -> Any:

@@ -32,6 +32,8 @@ PREFIX = "flowkit-ray-"
 LOCK = "lock"
 UNLOCKED_SECONDS = 60.0
 """Age in seconds above which an unlocked session is taken to be that of a killed process."""
+REMOVE_SECONDS = 5.0
+"""How long to try to remove a session's folder."""
 TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 HIDDEN_VARIABLES = ("PYTHONOPTIMIZE",)
 """Variables that are unset for Ray, whose nodes do not start without Python's docstrings."""
@@ -80,6 +82,16 @@ def make_session() -> Iterator[Path]:
             if value is not None:
                 os.environ[name] = value
         forget_token()
+        remove_folder(folder)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a session's folder, though Ray's last processes may still write their logs into it."""
+    end = time.monotonic() + REMOVE_SECONDS
+    shutil.rmtree(folder, ignore_errors=True)
+    # After that time it is left to `remove_stale_sessions` of a later run.
+    while folder.exists() and time.monotonic() < end:
+        time.sleep(0.05)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.errors import RecipeError, UsageError
+from flowkit.extraction.learned_flow import check_stored_size, choose_method
 from flowkit.flow import PRESETS
 from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe, Resize, RGBRecipe, Subsampling
 from flowkit.store import read_header
@@ -23,10 +24,16 @@ class RecipeOverrides:
     """Whether frames are stored at the size of the video."""
     upsize: bool = False
     """Whether ``short_side`` also enlarges smaller videos."""
+    square_pixels: bool = False
+    """Whether frames of non-square pixels are stretched to their true aspect ratio."""
     fps: float | None = None
     """Frames per second to resample to."""
     preset: str | None = None
     """Name of the optical-flow preset."""
+    method: str | None = None
+    """Name of the optical-flow method: ``tvl1`` or a learned one."""
+    flow_weights: Path | None = None
+    """Weight file of a learned method; None for the file in PyTorch's cache."""
     bound: float | None = None
     """Displacement in pixels beyond which flow is clipped."""
     rgb_quality: int | None = None
@@ -53,8 +60,10 @@ def choose_recipe(
         base: Recipe of the dataset.
 
     Raises:
-        RecipeError: Flow is requested, but the store's flow was imported.
+        RecipeError: Flow is requested, but the store's flow was imported, or computed with another
+            method or other weights.
         UsageError: The options contradict one another.
+        FlowError: The learned method cannot run here, or its weights cannot be used.
     """
     base = base or Recipe()
     exists = (root / "store.json").exists()
@@ -73,12 +82,17 @@ def choose_recipe(
             "bound": overrides.bound,
             "quality": overrides.flow_quality,
         }
-        if flow.tvl1 is None:
+        if flow.is_imported:
             raise RecipeError(
                 f"the flow of {root} was imported ({flow.grey}), and its solver is unknown: "
                 "expected --streams without flow, or another store"
             )
-        recipe = replace(recipe, flow=replace(flow, **without_unset(flow_overrides)))
+        flow = choose_method(
+            root, replace(flow, **without_unset(flow_overrides)), common.flow,
+            overrides.method, overrides.flow_weights, overrides.preset,
+        )  # fmt: skip
+        check_stored_size(flow, recipe.resize)
+        recipe = replace(recipe, flow=flow)
     if "audio" in streams:
         recipe = replace(recipe, audio=defaults.audio or AudioRecipe())
     return recipe
@@ -99,13 +113,26 @@ def choose_resize(overrides: RecipeOverrides, default: Resize) -> Resize:
         raise UsageError("--size, --short-side and --no-resize exclude one another; give one")
     if overrides.upsize and overrides.short_side is None:
         raise UsageError("--upscale has an effect only with --short-side; give both")
+    square = overrides.square_pixels
+    if square and (overrides.size is not None or (not any(is_set) and default.mode == "exact")):
+        raise UsageError(
+            "--square-pixels has an effect only with --short-side or --no-resize; give one of them"
+        )
     if overrides.size is not None:
         width, height = parse_size(overrides.size)
         return Resize(mode="exact", width=width, height=height, filter=default.filter)
     if overrides.short_side is not None:
         side, upsize = overrides.short_side, overrides.upsize
-        return Resize(mode="short-side", side=side, upsize=upsize, filter=default.filter)
-    return Resize(mode="none", filter=default.filter) if overrides.no_resize else default
+        return Resize(
+            mode="short-side",
+            side=side,
+            upsize=upsize,
+            filter=default.filter,
+            square_pixels=square,
+        )
+    if overrides.no_resize:
+        return Resize(mode="none", filter=default.filter, square_pixels=square)
+    return replace(default, square_pixels=True) if square else default
 
 
 def parse_size(text: str) -> tuple[int, int]:

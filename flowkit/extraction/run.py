@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flowkit.annotations import AnnotationTable, LocatedVideos, RejectedVideo
-from flowkit.errors import RecipeError
+from flowkit.errors import RecipeError, UsageError
 from flowkit.extraction.actors import uses_gpu
 from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.extraction.options import Options
@@ -26,10 +26,12 @@ from flowkit.extraction.tasks import ExtractionTask, Outcome
 from flowkit.extraction.worker_setup import WorkerSetup
 from flowkit.flow import resolve_backend
 from flowkit.flow.backends import check_backend, explain_fallback
+from flowkit.flow.learned.device import choose_device_backend
+from flowkit.flow.learned.weights import find_weights_file
 from flowkit.path_text import printable_path
 from flowkit.recipe import Recipe
 from flowkit.store import Store, create_or_open
-from flowkit.store.annotations import read_annotations, write_annotations
+from flowkit.store.annotations import update_annotations
 from flowkit.store.failures import Failure, append_failure, read_failures
 
 
@@ -94,7 +96,7 @@ class ExtractionRun(StoreRun):
     def open_store(self) -> None:
         """See `StoreRun`."""
         if "flow" in self.options.streams:
-            self.summary.backend = choose_backend(self.options, self.log)
+            self.summary.backend = choose_backend(self.options, self.recipe, self.log)
         self.recipe = create_or_open(self.root, self.recipe, self.dataset).recipe
 
     def prepare_index(self) -> None:
@@ -118,7 +120,7 @@ class ExtractionRun(StoreRun):
         self.tasks = {task.id: task for task in plan.tasks}
         if not summary.backend and any("flow" in task.streams for task in plan.tasks):
             check_flow_recomputable(self.recipe, self.root)
-            summary.backend = choose_backend(options, self.log)
+            summary.backend = choose_backend(options, self.recipe, self.log)
         self._add_left_out_videos(plan)
         for rejected in self.located.rejected:
             if belongs(rejected.id, options.part):
@@ -127,6 +129,8 @@ class ExtractionRun(StoreRun):
             root=self.root.absolute(),
             recipe=self.recipe,
             backend=summary.backend,
+            flow_weights=self._find_flow_weights(),
+            torch_threads=0 if options.workers == 0 else 1,  # a worker on Ray has one core
             part=options.part,
             min_frames=options.min_frames,
             roll_bytes=options.roll_bytes,
@@ -134,6 +138,13 @@ class ExtractionRun(StoreRun):
             open_video=options.open_video,
         )
         return PlannedWork(plan.tasks, setup, {task.id: task.weight for task in plan.tasks})
+
+    def _find_flow_weights(self) -> Path | None:
+        """Find the weight file of the method of flow; None if no flow is computed, or by TV-L1."""
+        flow = self.recipe.flow
+        if not self.summary.backend or flow is None or not flow.is_learned:
+            return None
+        return find_weights_file(flow.method, self.options.flow_weights)
 
     def _add_left_out_videos(self, plan: Plan) -> None:
         """Add the videos that the plan leaves out to the summary."""
@@ -216,7 +227,7 @@ class ExtractionRun(StoreRun):
         self.summary.extracted = committed
 
 
-def choose_backend(options: Options, log: Callable[[str], None]) -> str:
+def choose_backend(options: Options, recipe: Recipe, log: Callable[[str], None]) -> str:
     """Choose the optical-flow backend of a run.
 
     On a cluster, only its nodes can tell which backends work there. ``"auto"`` is then returned
@@ -224,11 +235,24 @@ def choose_backend(options: Options, log: Callable[[str], None]) -> str:
 
     Args:
         options: The options of the run.
+        recipe: Recipe of the store.
         log: Called with a line that explains why the GPU is not used, if so.
 
     Returns:
         The name of a backend, or ``"auto"``.
+
+    Raises:
+        UsageError: A backend of TV-L1 is requested for a learned method.
+        FlowError: The backend cannot run here.
     """
+    if recipe.flow is not None and recipe.flow.is_learned:
+        if options.backend != "auto":
+            raise UsageError(
+                f"--backend {options.backend} is a backend of TV-L1; expected no --backend with "
+                f"the method {recipe.flow.method}, which PyTorch computes on a GPU if it finds one"
+            )
+        is_cluster = options.workers != 0 and find_address(options.address)
+        return "auto" if is_cluster else choose_device_backend()
     if options.workers != 0 and find_address(options.address):
         return check_backend(options.backend)
     line = explain_fallback() if options.backend == "auto" else None
@@ -239,7 +263,7 @@ def choose_backend(options: Options, log: Callable[[str], None]) -> str:
 
 def check_flow_recomputable(recipe: Recipe, root: Path) -> None:
     """Raise a RecipeError if the store's flow was imported, so that its solver is unknown."""
-    if recipe.flow is None or recipe.flow.tvl1 is None:
+    if recipe.flow is None or recipe.flow.is_imported:
         raise RecipeError(
             f"sources of {root} changed, but their flow was imported and cannot be computed again: "
             "leave out --update, or use another store"
@@ -248,9 +272,5 @@ def check_flow_recomputable(recipe: Recipe, root: Path) -> None:
 
 def add_annotations(root: Path, table: AnnotationTable | None) -> None:
     """Add the labels and subsets of ``table`` to those of the store."""
-    if table is None:
-        return
-    stored = read_annotations(root)
-    merged = table if stored is None else stored.merged_with(table)
-    if merged != stored:
-        write_annotations(root, merged)
+    if table is not None:
+        update_annotations(root, table)

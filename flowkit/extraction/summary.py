@@ -87,6 +87,8 @@ class Summary(RunSummary):
     """Size of the extracted data in bytes."""
     source_bytes: int = 0
     """Size of the sources of the extracted videos in bytes."""
+    non_square: int = 0
+    """Number of extracted videos whose pixels are not square."""
     changed: list[str] = field(default_factory=list)
     """Ids of the videos whose source has changed since it was extracted."""
     missing: list[str] = field(default_factory=list)
@@ -105,6 +107,7 @@ class Summary(RunSummary):
         self.frames += outcome.frames
         self.pairs += outcome.pairs
         self.bytes += outcome.bytes
+        self.non_square += not outcome.has_square_pixels
         self.seconds += outcome.seconds
         if self.gpu is not None:
             self.gpu += outcome.gpu
@@ -145,6 +148,11 @@ class Summary(RunSummary):
     def _rows(self) -> list[tuple[str, str]]:
         return [
             (f"{self.extracted:,}", "videos extracted"),
+            *(
+                [(f"{self.non_square:,}", "of these, with non-square pixels")]
+                if self.non_square
+                else []
+            ),
             (f"{self.frames:,}", f"frames, {self.pairs:,} flow fields, {format_bytes(self.bytes)}"),
             *self.list_counts(
                 (len(self.changed), "changed since they were extracted"),

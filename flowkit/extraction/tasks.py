@@ -25,6 +25,10 @@ class WorkerSettings:
     """Recipe of the store."""
     backend: str = ""
     """Optical-flow backend; ``auto`` if it is chosen on the cluster, empty without flow."""
+    flow_weights: Path | None = None
+    """Weight file of a learned method of optical flow; None without one."""
+    torch_threads: int = 0
+    """CPU threads of PyTorch for a learned method; 0 leaves PyTorch's setting as it is."""
     lanes: int = 1
     """Number of workers that share a process and its GPU; set by the executor of the run."""
     part: tuple[int, int] = (0, 1)
@@ -149,6 +153,8 @@ class Outcome:
     """Size of the extracted data in bytes."""
     warnings: tuple[str, ...] = ()
     """Warnings of the decoder."""
+    has_square_pixels: bool = True
+    """Whether the pixels of the source are square."""
     seconds: Seconds = field(default_factory=Seconds)
     """Time by stage."""
     gpu: GpuTimes = field(default_factory=GpuTimes)

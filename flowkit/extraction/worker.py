@@ -25,6 +25,7 @@ from flowkit.errors import FlowkitError, VideoError
 from flowkit.extraction.frame_rows import FrameRows, Stopped
 from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.internal_errors import check_disk, fail_internally, is_about
+from flowkit.extraction.learned_flow import check_frame_size, load_method
 from flowkit.extraction.prefetch import Prefetcher
 from flowkit.extraction.source import check_unchanged, fingerprint_source
 from flowkit.extraction.stage_timer import StageTimer
@@ -71,6 +72,7 @@ class Worker:
     def warm_up(self) -> None:
         """Load or compile the kernels, so that the first video does not wait for them."""
         recipe = self.setup.recipe.flow
+        load_method(self.setup)
         if recipe is not None and recipe.tvl1 is not None and self.setup.backend:
             frames = np.zeros((2, 16, 16), np.uint8)
             tvl1_video_quantized(frames, recipe.tvl1, recipe.bound, self.setup.backend)
@@ -145,6 +147,8 @@ class Worker:
         writer = self._open_writer("frames")
         rows = FrameRows(setup, task.streams, timer, self._report_progress, self._stop)
         with setup.open_video(task.source, setup.recipe.resize, setup.recipe.fps) as reader:
+            if "flow" in task.streams:
+                check_frame_size(setup.recipe.flow, task.source, reader.width, reader.height)
             writer.begin(task.id)
             frames = written = 0
             with Prefetcher(rows.read_chunks(reader)) as chunks:
@@ -178,6 +182,8 @@ class Worker:
             pairs=frames - 1 if "flow" in task.streams else 0,
             bytes=written,
             warnings=warnings,
+            # A reader of images knows no pixel aspect ratio.
+            has_square_pixels=getattr(reader, "pixel_aspect_ratio", 1) == 1,
             seconds=spent,
         )
 

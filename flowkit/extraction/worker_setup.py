@@ -6,6 +6,7 @@ from typing import Any
 
 from flowkit.extraction.actors import PoolSize, choose_size, uses_gpu
 from flowkit.extraction.gpu_timer import GpuTimer
+from flowkit.extraction.learned_flow import load_method
 from flowkit.extraction.tasks import WorkerSettings
 from flowkit.extraction.worker import ExtractionSettings, Worker
 from flowkit.flow import resolve_backend
@@ -57,7 +58,7 @@ class WorkerSetup(ExtractionSettings, WorkerFactory):
 
     def check_node(self) -> None:
         """See `WorkerFactory`."""
-        if self.backend:
+        if load_method(self) is None and self.backend:
             resolve_backend(self.backend)
 
     def choose_size(

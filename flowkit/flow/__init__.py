@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from flowkit.flow.color import flow_to_color as flow_to_color
     from flowkit.flow.flo import read_flo as read_flo
     from flowkit.flow.flo import write_flo as write_flo
+    from flowkit.flow.learned.solver import learned_flow as learned_flow
     from flowkit.flow.params import PRESETS as PRESETS
     from flowkit.flow.params import TVL1Params as TVL1Params
     from flowkit.flow.quantization import dequantize as dequantize
@@ -27,6 +28,7 @@ _MODULES = {
     "backends": ("BACKENDS", "available_backends", "resolve_backend"),
     "color": ("flow_to_color",),
     "flo": ("read_flo", "write_flo"),
+    "learned.solver": ("learned_flow",),
     "params": ("PRESETS", "TVL1Params"),
     "quantization": ("dequantize", "from_denseflow", "quantize", "to_denseflow"),
     "solver": ("tvl1", "tvl1_video", "tvl1_video_quantized"),

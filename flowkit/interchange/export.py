@@ -1,37 +1,36 @@
-"""Export a store as folders of JPEG files in the formats of denseflow and mmaction2.
+"""Export the videos of a store in a format of other tools.
 
-    <out>/<video>/img_00000.jpg, flow_x_00000.jpg, flow_y_00000.jpg
-    <out>/export.json     format, bound, quantization, numbering, and what their loaders need
-    <out>/videos.csv      folder name, id, counts, fps and labels of each exported video
+The formats are listed in `formats.FORMATS`; each has a module of its own, whose docstring shows the
+files that it writes. All of them have in common:
+
+    <out>/export.json     format and settings: a second run must have the same ones
+    <out>/videos.csv      name, id, counts, fps and labels of each exported video
     <out>/classes.txt     class names, line n being class n
-    <out>/<subset>_rgb.txt, <subset>_flow.txt     mmaction2 only: its annotation lists
 
-``<video>`` is the id of the video, encoded by `file_names.encode_id`. RGB images are copied
-unchanged. Flow is decoded, converted to pixels, quantized again (export_plan.py) and encoded again.
-A quantization step is 2B/255 px, so rounding adds an error of at most B/255 px (0.078 at B = 20).
-The second JPEG compression adds a little more, which the report measures.
-
-The folder of a video is written under a temporary name and then renamed, so an existing folder is
-complete, and a second run skips it. Files are not fsynced: after a power failure, export to a new
-folder.
+The same command continues an export that was interrupted. A file or folder gets its final name
+when it is complete.
 """
 
-import os
+import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from flowkit.errors import FlowkitError, LockedError, UsageError
-from flowkit.interchange.export_plan import FIRST_NUMBERS, FLOW_NAME, RGB_NAME, ExportPlan
-from flowkit.interchange.file_names import encode_id, find_case_collisions, is_case_insensitive
-from flowkit.interchange.video_lists import describe_video, read_videos, write_lists
-from flowkit.store.format import jpeg
+from flowkit.errors import LockedError, UsageError
+from flowkit.interchange.file_names import is_case_insensitive
+from flowkit.interchange.formats.export_format import ExportFormat, ExportOptions, Outcome
+from flowkit.interchange.formats.registry import FORMATS
+from flowkit.store.format.atomic import convert_disk_errors, write_atomic
 from flowkit.store.format.locks import try_lock
 from flowkit.store.reader import Store
-from flowkit.store.video import Video
+
+LOCK = ".export.lock"
+"""Name of the file that an export locks in its folder."""
+IGNORED = {LOCK, "export.json.part"}
+"""Names in a folder that an export may leave when it is killed before it has begun."""
 
 
 @dataclass(kw_only=True)
@@ -50,6 +49,8 @@ class ExportReport:
     """Groups of ids whose folder names differ only by case."""
     unlabelled: int = 0
     """Exported videos without labels, which are in no annotation list."""
+    left_out: tuple[str, ...] = ()
+    """Streams of the store that the format cannot hold."""
     added_error_mean: float = 0.0
     """Mean error in pixels that the export added to flow, over one flow field of each video."""
     added_error_max: float = 0.0
@@ -64,20 +65,27 @@ def export(
     progress: Callable[[int, int], None] | None = None,
     *,
     bound: float | None = None,
-    quality: int = 95,
+    quality: int | None = None,
+    shard_bytes: int | None = None,
+    subsets: Iterable[str] = (),
     workers: int = 1,
 ) -> ExportReport:
-    """Write videos of a store as folders of JPEG files.
+    """Write videos of a store in a format of other tools.
 
     Args:
         store: The store, or its path.
         out: Folder to write to: new, empty, or an earlier export with the same settings.
-        format: ``denseflow`` or ``mmaction2``.
+        format: ``denseflow``, ``mmaction2``, ``webdataset`` or ``huggingface``.
         ids: Ids of the videos to export; None exports all.
         progress: Called after each video with the number of finished videos and the total.
-        bound: Bound of the written flow in pixels; None means the bound of the store.
-        quality: JPEG quality of the written flow images, 1–100.
-        workers: Number of threads, each of which writes one video at a time.
+        bound: Bound of the written flow in pixels, for denseflow and mmaction2; None means the
+            bound of the store.
+        quality: JPEG quality of the written flow images, 1–100, for denseflow and mmaction2; None
+            means 95. The other formats copy the images of the store.
+        shard_bytes: Bytes of images at which a shard is closed, for webdataset and huggingface;
+            None means 1 GB for webdataset and 500 MB for huggingface.
+        subsets: Names of the subsets that shards are divided by; empty means all subsets.
+        workers: Number of threads, each of which writes one video or shard at a time.
 
     Returns:
         A report. A video that cannot be read is listed in its ``failures``.
@@ -85,34 +93,57 @@ def export(
     Raises:
         UsageError: If a name is unknown, or ``out`` holds something else.
         LockedError: If another export is writing to ``out``.
+        DiskFullError: If there is no room. The same call continues once there is.
 
     Example:
         >>> report = export("stores/ucf101", "rawframes", "mmaction2", workers=4)
         >>> report.written
         13320
     """
-    if format not in FIRST_NUMBERS:
-        raise UsageError(f"format must be one of {', '.join(FIRST_NUMBERS)}, got {format!r}")
+    if format not in FORMATS:
+        raise UsageError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     store = store if isinstance(store, Store) else Store(Path(store))
     video_ids = list(store if ids is None else dict.fromkeys(ids))
     for id in video_ids:
         store[id]
-    plan = ExportPlan(store, Path(out), format, bound, quality)
-    plan.out.mkdir(parents=True, exist_ok=True)
-    report = ExportReport(case_collisions=find_case_collisions(video_ids))
-    with lock_folder(plan.out):
-        check_case_collisions(plan.out, report.case_collisions)
-        plan.check_settings()
-        rows = {row["name"]: row for row in read_videos(plan.out)}
-        outcomes = write_videos(store, video_ids, plan, workers)
-        for finished_videos, (id, outcome) in enumerate(outcomes, 1):
-            record_outcome(report, id, outcome)
-            if not isinstance(outcome, str):
-                rows[encode_id(id)] = describe_video(store[id])
-            if progress is not None:
-                progress(finished_videos, len(video_ids))
-        report.unlabelled = write_lists(store, plan.out, rows, has_lists=format == "mmaction2")
+    options = ExportOptions(
+        bound=bound, quality=quality, shard_bytes=shard_bytes, subsets=tuple(subsets),
+        workers=workers,
+    )  # fmt: skip
+    target = FORMATS[format](store, Path(out), options)
+    left_out = tuple(name for name in store.recipe.streams if name not in target.streams)
+    report = ExportReport(case_collisions=target.find_case_collisions(video_ids), left_out=left_out)
+    with convert_disk_errors(target.out):
+        target.out.mkdir(parents=True, exist_ok=True)
+    with lock_folder(target.out):
+        check_case_collisions(target.out, report.case_collisions)
+        check_settings(target.out, target.settings)
+        write_videos(target, video_ids, report, progress)
     return report
+
+
+def write_videos(
+    target: ExportFormat,
+    ids: list[str],
+    report: ExportReport,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Write videos and then the lists of the export.
+
+    Args:
+        target: The export.
+        ids: Ids of the videos.
+        report: Report to update.
+        progress: Called after each video with the number of finished videos and the total.
+    """
+    complete_ids = []
+    for finished_videos, (id, outcome) in enumerate(target.write_videos(ids), 1):
+        record_outcome(report, id, outcome)
+        if not isinstance(outcome, str):
+            complete_ids.append(id)
+        if progress is not None:
+            progress(finished_videos, len(ids))
+    report.unlabelled = target.write_lists(complete_ids)
 
 
 def choose_ids(
@@ -148,11 +179,14 @@ def lock_folder(out: Path) -> Iterator[None]:
     Raises:
         LockedError: If another export holds the lock.
     """
-    with (out / ".export.lock").open("w") as lock:
+    with (out / LOCK).open("w") as lock:
         if not try_lock(lock.fileno()):
             raise LockedError(f"another export is writing to {out}; wait until it has finished")
         for leftover in out.glob(".part-*"):
-            shutil.rmtree(leftover)
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
         yield
 
 
@@ -174,91 +208,38 @@ def check_case_collisions(out: Path, collisions: list[tuple[str, ...]]) -> None:
         )
 
 
-Outcome = tuple[int, float, float] | str | None
-"""Frames of a written video with the mean and the largest added error in pixels; None if the video
-was already there; or the reason why it could not be written.
-"""
-
-
-def write_videos(
-    store: Store, ids: list[str], plan: ExportPlan, workers: int
-) -> Iterator[tuple[str, Outcome]]:
-    """Write videos in threads.
-
-    If the caller stops early, queued videos are dropped.
+def check_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Record the settings in ``export.json``, or compare them with those of an earlier run.
 
     Args:
-        store: Store that holds the videos.
-        ids: Ids of the videos.
-        plan: Plan of the export.
-        workers: Number of threads.
+        out: Folder to write to.
+        settings: JSON values by name.
 
-    Yields:
-        Id and outcome of each video, in the order of ``ids``.
+    Raises:
+        UsageError: If the folder holds an export with other settings, or something else.
     """
-    pool = ThreadPoolExecutor(workers)
-    try:
-        yield from zip(ids, pool.map(lambda id: write_video(store[id], plan), ids), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def write_video(video: Video, plan: ExportPlan) -> Outcome:
-    """Write the folder of one video, unless a complete one exists.
-
-    Args:
-        video: Video of the store.
-        plan: Plan of the export.
-
-    Returns:
-        What happened; see `Outcome`.
-    """
-    folder = plan.out / encode_id(video.id)
-    files = video.num_flow * 2 + (video.num_frames if "rgb" in video.streams else 0)
-    if not files:
-        return f"it has no rgb or flow to write, only {', '.join(video.streams)}"
-    if folder.is_dir():
-        if len(list(folder.iterdir())) == files:
-            return None
-        shutil.rmtree(folder)
-    temporary = plan.out / f".part-{os.urandom(8).hex()}"
-    temporary.mkdir()
-    try:
-        error = write_files(video, temporary, plan)
-        temporary.rename(folder)
-    except (FlowkitError, ValueError) as problem:  # the JPEG decoder raises ValueError
-        shutil.rmtree(temporary)
-        return str(problem)
-    return video.num_frames, *error
-
-
-def write_files(video: Video, folder: Path, plan: ExportPlan) -> tuple[float, float]:
-    """Write the images of one video.
-
-    Args:
-        video: Video of the store.
-        folder: Folder to write to.
-        plan: Plan of the export.
-
-    Returns:
-        Mean and largest error in pixels that the export added to the x component of the middle
-        flow field; 0 without flow.
-    """
-    error = (0.0, 0.0)
-    if "rgb" in video.streams:
-        for t in range(video.num_frames):
-            (folder / RGB_NAME.format(plan.first_number + t)).write_bytes(video.rgb_bytes(t))
-    for t in range(video.num_flow):
-        for axis, data in zip("xy", video.flow_bytes(t), strict=True):
-            plane = jpeg.decode_grey(data)
-            exported = jpeg.encode_grey(plan.conversion[plane], plan.quality)
-            (folder / FLOW_NAME.format(axis, plan.first_number + t)).write_bytes(exported)
-            if t == video.num_flow // 2 and axis == "x":
-                added = abs(
-                    plan.written_pixels[jpeg.decode_grey(exported)] - plan.stored_pixels[plane]
-                )
-                error = float(added.mean()), float(added.max())
-    return error
+    path = out / "export.json"
+    settings = json.loads(json.dumps(settings))
+    if path.exists():
+        try:
+            recorded = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise UsageError(
+                f"{path} is not the record of an export; name another folder"
+            ) from None
+        names = sorted(name for name in settings if recorded.get(name) != settings[name])
+        if names:
+            raise UsageError(
+                f"{path} was exported with another {', '.join(names)}: "
+                "export to a new folder, or use the same options"
+            )
+    elif others := sorted({path.name for path in out.iterdir()} - IGNORED):
+        raise UsageError(
+            f"expected {out} to be new, empty or an export, but it holds {others[0]!r}; "
+            "name another folder"
+        )
+    else:
+        write_atomic(path, (json.dumps(settings, indent=1) + "\n").encode())
 
 
 def record_outcome(report: ExportReport, id: str, outcome: Outcome) -> None:
@@ -274,8 +255,8 @@ def record_outcome(report: ExportReport, id: str, outcome: Outcome) -> None:
     elif isinstance(outcome, str):
         report.failures[id] = outcome
     else:
-        frames, mean, largest = outcome
-        report.frames += frames
+        report.frames += outcome.frames
         report.written += 1
-        report.added_error_mean += (mean - report.added_error_mean) / report.written
-        report.added_error_max = max(report.added_error_max, largest)
+        added = outcome.added_error_mean - report.added_error_mean
+        report.added_error_mean += added / report.written
+        report.added_error_max = max(report.added_error_max, outcome.added_error_max)

@@ -19,6 +19,8 @@ from urllib.parse import quote
 
 MAX_BYTES = 255
 """Longest folder name in bytes that all common file systems accept."""
+MAX_KEY_BYTES = MAX_BYTES - len(".flow_x.0000000.jpg")
+"""Longest key of a sample in bytes: its files have common names too once they are unpacked."""
 TRUNCATED = "%~"
 """Separator before the digest of a truncated name."""
 
@@ -41,10 +43,41 @@ def encode_id(id: str) -> str:
     name = quote(id, safe="")
     if name.startswith("."):
         name = "%2E" + name[1:]
-    if len(name) <= MAX_BYTES:
+    return truncate_name(name, id, MAX_BYTES)
+
+
+def encode_key(id: str) -> str:
+    """Convert a video id to the key of a sample of WebDataset, which ends before the first dot.
+
+    Args:
+        id: Any UTF-8 string.
+
+    Returns:
+        What `encode_id` returns, with each dot encoded as ``%2E``, in at most `MAX_KEY_BYTES`.
+
+    Example:
+        >>> encode_key("run/a b.mp4")
+        'run%2Fa%20b%2Emp4'
+    """
+    name = quote(id, safe="").replace(".", "%2E") or "%"
+    return truncate_name(name, id, MAX_KEY_BYTES)
+
+
+def truncate_name(name: str, id: str, max_bytes: int) -> str:
+    """Truncate a percent-encoded name that is too long, and add the digest of the id.
+
+    Args:
+        name: ASCII name.
+        id: The id that it encodes.
+        max_bytes: Longest name that is kept as it is.
+
+    Returns:
+        A name of at most ``max_bytes`` bytes.
+    """
+    if len(name) <= max_bytes:
         return name
     digest = blake2b(id.encode(), digest_size=16).hexdigest()
-    return name[: MAX_BYTES - len(TRUNCATED) - len(digest)] + TRUNCATED + digest
+    return name[: max_bytes - len(TRUNCATED) - len(digest)] + TRUNCATED + digest
 
 
 def find_case_collisions(ids: Iterable[str]) -> list[tuple[str, ...]]:

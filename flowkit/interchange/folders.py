@@ -12,6 +12,8 @@ from pathlib import Path
 
 from flowkit.errors import VideoError
 
+FORMATS = ("denseflow", "mmaction2")
+"""The tools that write such folders."""
 IMAGE_FILE = re.compile(r"(img|flow_x|flow_y)_(\d+)\.jpe?g", re.IGNORECASE)
 """Names of the image files of a video."""
 PREFIXES = ("img", "flow_x", "flow_y")

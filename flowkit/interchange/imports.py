@@ -22,8 +22,7 @@ import numpy as np
 
 from flowkit.errors import FlowkitError, UsageError, VideoError
 from flowkit.flow.quantization import from_denseflow, quantize
-from flowkit.interchange.export_plan import FIRST_NUMBERS
-from flowkit.interchange.folders import FrameFolder, find_folders, read_folder
+from flowkit.interchange.folders import FORMATS, FrameFolder, find_folders, read_folder
 from flowkit.interchange.import_recipe import read_recipe
 from flowkit.interchange.video_lists import read_videos
 from flowkit.path_text import path_to_text, printable_path, text_to_path
@@ -92,8 +91,8 @@ def import_folders(
         >>> report.imported
         13320
     """
-    if format not in FIRST_NUMBERS:
-        raise UsageError(f"format must be one of {', '.join(FIRST_NUMBERS)}, got {format!r}")
+    if format not in FORMATS:
+        raise UsageError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     folder, root = Path(folder), Path(root)
     video_folders = find_folders(folder)
     if not video_folders:

@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import quote
 
 from flowkit.interchange.file_names import encode_id
+from flowkit.interchange.formats.shards import ShardRecord
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.reader import Store
 from flowkit.store.video import Video
@@ -78,12 +80,49 @@ def write_lists(store: Store, out: Path, rows: dict[str, dict[str, str]], has_li
                 if getattr(store.recipe, stream) is not None and int(count):
                     file = f"{quote(subset, safe='')}_{stream}.txt"
                     lines.setdefault(file, []).append(f"{folder_name} {count} {labels}")
-    csv_file = io.StringIO(newline="")
-    table = csv.DictWriter(csv_file, COLUMNS)
-    table.writeheader()
-    table.writerows(rows.values())
-    write_atomic(out / "videos.csv", csv_file.getvalue().encode())
-    write_atomic(out / "classes.txt", "".join(f"{name}\n" for name in store.classes).encode())
+    write_tables(store, out, rows.values(), COLUMNS)
     for file, listed in lines.items() if has_lists else ():
         write_atomic(out / file, ("\n".join(listed) + "\n").encode())
     return unlabelled
+
+
+def write_shard_lists(
+    store: Store, out: Path, records: Iterable[ShardRecord], encode: Callable[[str], str]
+) -> int:
+    """Write ``videos.csv``, with a column for the shard of each video, and ``classes.txt``.
+
+    Args:
+        store: Store that was exported.
+        out: Folder of the export.
+        records: Records of all shards.
+        encode: Function that makes the name of a video from its id.
+
+    Returns:
+        The number of videos without labels.
+    """
+    shards = {id: record.name for record in records for id, _, _ in record.videos}
+    rows = [
+        describe_video(store[id]) | {"name": encode(id), "shard": shards[id]}
+        for id in sorted(shards)
+    ]
+    write_tables(store, out, rows, (*COLUMNS, "shard"))
+    return sum(row["labels"] == "[]" for row in rows)
+
+
+def write_tables(
+    store: Store, out: Path, rows: Iterable[dict[str, str]], columns: tuple[str, ...]
+) -> None:
+    """Write ``videos.csv`` and ``classes.txt``.
+
+    Args:
+        store: Store that was exported.
+        out: Folder of the export.
+        rows: Rows of ``videos.csv``.
+        columns: Its columns.
+    """
+    csv_file = io.StringIO(newline="")
+    table = csv.DictWriter(csv_file, columns)
+    table.writeheader()
+    table.writerows(rows)
+    write_atomic(out / "videos.csv", csv_file.getvalue().encode())
+    write_atomic(out / "classes.txt", "".join(f"{name}\n" for name in store.classes).encode())

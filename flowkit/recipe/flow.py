@@ -35,6 +35,16 @@ class FlowRecipe:
     source: Literal["video", "stored rgb"] = "video"
     """The frames that flow was computed from: the video's, or the RGB JPEGs of the store."""
 
+    @property
+    def is_learned(self) -> bool:
+        """Whether a learned method computes the flow, from RGB instead of grey."""
+        return self.method != "tvl1"
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the flow was imported, so that it cannot be computed again."""
+        return self.tvl1 is None and not self.is_learned
+
     def __post_init__(self) -> None:
         """Check the quality and the bound."""
         check_quality(self.quality)

@@ -1,12 +1,15 @@
 """Define how frames are resized, and how RGB frames are stored."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from flowkit.errors import UsageError
 
 ResizeMode = Literal["exact", "short-side", "none"]
 Subsampling = Literal["4:2:0", "4:2:2", "4:4:4"]
+SQUARE = Fraction(1)
+"""The pixel aspect ratio of square pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +31,9 @@ class Resize:
     filter: Literal["area", "bilinear"] = "area"
     """``area`` (OpenCV's INTER_AREA: pixel-area average; bilinear to enlarge) or ``bilinear``."""
     square_pixels: bool = False
-    """Whether frames of non-square pixels are first stretched to their true aspect ratio."""
+    """Whether frames of non-square pixels get the aspect ratio at which players show them: their
+    width is multiplied by the pixel aspect ratio. Not for ``exact``, which keeps no aspect ratio.
+    """
 
     def __post_init__(self) -> None:
         """Check that the mode is known and has the sizes that it needs."""
@@ -44,15 +49,25 @@ class Resize:
                 raise UsageError(f"resize mode {self.mode!r} needs {expected}; got {name}={value}")
             if value is not None and not 1 <= value <= 65500:
                 raise UsageError(f"resize {name} must lie in 1..65500 (JPEG's limit), got {value}")
+        if self.square_pixels and self.mode == "exact":
+            raise UsageError("square_pixels needs resize mode short-side or none, got 'exact'")
         if self.filter not in ("area", "bilinear"):
             raise UsageError(f"resize filter must be area or bilinear, got {self.filter!r}")
 
-    def compute_size(self, width: int, height: int) -> tuple[int, int]:
+    @property
+    def keeps_pixel_shape(self) -> bool:
+        """Whether pixels that are not square in the video are not square in the store."""
+        return self.mode != "exact" and not self.square_pixels
+
+    def compute_size(
+        self, width: int, height: int, pixel_aspect_ratio: Fraction = SQUARE
+    ) -> tuple[int, int]:
         """Compute the size at which a frame is stored.
 
         Args:
             width: Width of the decoded frame in pixels.
             height: Height of the decoded frame in pixels.
+            pixel_aspect_ratio: Width of a pixel divided by its height.
 
         Returns:
             The stored width and height in pixels.
@@ -60,17 +75,14 @@ class Resize:
         if self.mode == "exact":
             assert self.width is not None and self.height is not None
             return self.width, self.height
-        if self.mode == "none":
-            return width, height
-        assert self.side is not None
-        short = min(width, height)
-        if short <= self.side and not self.upsize:
-            return width, height
-        return (
-            (self.side, max(1, round(height * self.side / width)))
-            if width <= height
-            else (max(1, round(width * self.side / height)), self.side)
-        )
+        # The width that is shown need not be a whole number of pixels; rounded only at the end.
+        shown_width = width * pixel_aspect_ratio if self.square_pixels else Fraction(width)
+        side, short = self.side, min(shown_width, Fraction(height))
+        if side is None or (short <= side and not self.upsize):
+            return max(1, round(shown_width)), height
+        if shown_width <= height:
+            return side, max(1, round(height * side / shown_width))
+        return max(1, round(shown_width * side / height)), side
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

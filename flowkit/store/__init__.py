@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from flowkit.store.integrity.recovery import Recovery as Recovery
     from flowkit.store.integrity.recovery import recover as recover
     from flowkit.store.reader import Store as Store
+    from flowkit.store.split import read_splits as read_splits
+    from flowkit.store.split import split_store as split_store
+    from flowkit.store.split_summary import SplitRecord as SplitRecord
+    from flowkit.store.split_summary import SplitSummary as SplitSummary
     from flowkit.store.stale import find_stale as find_stale
     from flowkit.store.video import Snippet as Snippet
     from flowkit.store.video import Video as Video
@@ -44,6 +48,8 @@ _MODULES = {
     "reader": ("Store",),
     "integrity.recovery": ("Recovery", "recover"),
     "format.schema": ("CommitRecord", "CommittedVideo", "Fingerprint", "VideoMeta"),
+    "split": ("read_splits", "split_store"),
+    "split_summary": ("SplitRecord", "SplitSummary"),
     "stale": ("find_stale",),
     "video": ("Snippet", "Video"),
     "writer": ("ShardWriter",),

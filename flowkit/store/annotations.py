@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,14 @@ from flowkit.errors import CorruptError
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import make_lock_folder, wait_for_lock
+from flowkit.store.split_summary import SplitRecord
 
 if TYPE_CHECKING:
     from flowkit.annotations.table import AnnotationTable
 
 
 def write_annotations(
-    root: str | os.PathLike[str], table: "AnnotationTable", splits: Sequence[Mapping[str, Any]] = ()
+    root: str | os.PathLike[str], table: "AnnotationTable", splits: Sequence[SplitRecord] = ()
 ) -> None:
     """Replace ``annotations.arrow``; call ``rebuild_index`` afterwards to merge it.
 
@@ -35,11 +37,69 @@ def write_annotations(
     read_header(path)
     rows = table.to_arrow()
     if splits:
-        metadata = rows.schema.metadata | {b"splits": json.dumps(splits).encode()}
+        records = json.dumps([asdict(record) for record in splits])
+        metadata = rows.schema.metadata | {b"splits": records.encode()}
         rows = rows.replace_schema_metadata(metadata)
     content = serialize_batches(rows.schema, rows.to_batches())
     with wait_for_lock(make_lock_folder(path) / "index"):
         write_atomic(path / "annotations.arrow", content)
+
+
+def update_annotations(root: str | os.PathLike[str], newer: "AnnotationTable") -> None:
+    """Merge newer annotations into ``annotations.arrow``; it is not touched if nothing changes.
+
+    If ``newer`` names no subsets at all, as the names of folders do, the videos keep theirs. If it
+    names some, they replace the subsets that split.py made.
+
+    Args:
+        root: Folder of the store.
+        newer: The annotations to merge; they are used for videos that both have.
+
+    Raises:
+        CorruptError: The stored annotations are broken.
+    """
+    from flowkit.annotations.table import AnnotationTable
+
+    path = Path(root)
+    rows = read_annotation_rows(path)
+    if rows is None:
+        write_annotations(path, newer)
+        return
+    stored, splits = AnnotationTable.from_arrow(rows), read_split_records(rows)
+    base, kept_splits = stored, splits
+    names_subsets = any(annotation.subsets for annotation in newer.annotations)
+    if names_subsets:
+        kept_splits = []
+        if any(record.only is None for record in splits):
+            base = replace_subsets(stored, {})
+    merged = merge_tables(base, newer)
+    if not names_subsets:
+        merged = replace_subsets(merged, {a.id: a.subsets for a in stored.annotations})
+    if (merged, kept_splits) != (stored, splits):
+        write_annotations(path, merged, kept_splits)
+
+
+def merge_tables(stored: "AnnotationTable", newer: "AnnotationTable") -> "AnnotationTable":
+    """Merge tables, as `AnnotationTable.merged_with`, and keep stored videos without labels.
+
+    These use no class ids, so they do not make the stored classes keep theirs.
+    """
+    ids = {annotation.id for annotation in newer.annotations}
+    unlabelled = {a.id: a for a in stored.annotations if not a.labels and a.id not in ids}
+    labelled = tuple(a for a in stored.annotations if a.id not in unlabelled)
+    merged = replace(stored, annotations=labelled).merged_with(newer)
+    if not unlabelled:
+        return merged
+    by_id = merged.by_id() | unlabelled
+    return replace(merged, annotations=tuple(by_id[id] for id in sorted(by_id)))
+
+
+def replace_subsets(
+    table: "AnnotationTable", subsets: Mapping[str, tuple[str, ...]]
+) -> "AnnotationTable":
+    """Return a table with other subsets by video id; a video that is not listed gets none."""
+    annotations = (replace(a, subsets=subsets.get(a.id, ())) for a in table.annotations)
+    return replace(table, annotations=tuple(annotations))
 
 
 def read_annotations(root: str | os.PathLike[str]) -> "AnnotationTable | None":
@@ -48,6 +108,25 @@ def read_annotations(root: str | os.PathLike[str]) -> "AnnotationTable | None":
 
     table = read_annotation_rows(Path(root))
     return None if table is None else AnnotationTable.from_arrow(table)
+
+
+def read_split_records(rows: Any) -> list[SplitRecord]:
+    """Read how the subsets of annotations were made, if by split.py; else an empty list.
+
+    Args:
+        rows: The ``pyarrow.Table`` of the annotations, or None.
+
+    Raises:
+        CorruptError: The record is broken.
+    """
+    text = (rows.schema.metadata or {}).get(b"splits", b"[]") if rows is not None else b"[]"
+    try:
+        return [SplitRecord(**values) for values in json.loads(text)]
+    except (ValueError, TypeError) as error:
+        raise CorruptError(
+            f"annotations.arrow: expected how the subsets were made ({error}); write the "
+            "annotations again with `flowkit index`"
+        ) from None
 
 
 def read_annotation_rows(root: Path) -> Any:

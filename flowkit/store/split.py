@@ -5,20 +5,31 @@ stratification.py says which video gets which subset. Only videos that the store
 and, where videos have labels, only those that have one.
 """
 
-import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowkit.errors import CorruptError, UsageError
-from flowkit.store.annotations import read_annotation_rows, read_annotations, write_annotations
+from flowkit.errors import UsageError
+from flowkit.store.annotations import (
+    read_annotation_rows,
+    read_annotations,
+    read_split_records,
+    replace_subsets,
+    write_annotations,
+)
+from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import hold_store
 from flowkit.store.index import rebuild_index
 from flowkit.store.reader import Store
-from flowkit.store.split_summary import SplitRecord, SplitSummary, first_class, summarize
+from flowkit.store.split_summary import (
+    SplitRecord,
+    SplitSummary,
+    first_class,
+    format_count,
+    summarize,
+)
 from flowkit.store.stratification import Member, assign_subsets
 from flowkit.store.video_groups import make_grouping
 
@@ -38,7 +49,7 @@ def split_store(
     group_by: str | None = None,
     seed: int = 0,
     only: str | None = None,
-    replace_subsets: bool = False,
+    overwrite: bool = False,
 ) -> SplitSummary:
     """Divide the videos of a store into subsets, and write these into its annotations.
 
@@ -56,7 +67,8 @@ def split_store(
         seed: Chooses one of the possible divisions.
         only: Divide the videos of this subset only, such as "train" into train and val. The others
             keep theirs.
-        replace_subsets: Whether subsets that the store has may be replaced.
+        overwrite: Whether subsets that the store has may be replaced. With ``only``, the videos of
+            all new subsets are then divided again.
 
     Returns:
         What was done.
@@ -64,44 +76,60 @@ def split_store(
     Raises:
         UsageError: The store has such subsets already, it has no videos, the fractions do not have
             the sum 1, ``group_by`` finds no group, or a subset would be empty. Nothing is written.
+        FormatError: There is no store at ``root``.
         LockedError: Another process writes to the store.
+
+    Example:
+        >>> split_store("S", {"train": 0.9, "val": 0.1}, group_by="person")  # doctest: +SKIP
     """
     path = Path(root)
     record = SplitRecord(
         fractions=check_fractions(fractions), group_by=group_by, seed=seed, only=only
     )
+    read_header(path)  # a folder that is no store gets no lock files
     with hold_store(path):
         rebuild_index(path)
         store = Store(path)
-        check_subsets(store, record, replace_subsets)
+        check_subsets(store, record, overwrite)
         table = add_stored_videos(read_annotations(path), store)
-        stored_ids = set(store.ids)
-        pool = select_annotations(table, stored_ids, record, replace_subsets)
-        if not pool:
-            raise UsageError(f"{path}: expected videos to divide, found none; extract some first")
-        has_labels = any(annotation.labels for annotation in table.annotations)
-        members = [a for a in pool if a.labels or not has_labels]
-        group_of = make_grouping(members, group_by)
-        assignment = assign_subsets(
-            [Member(a.id, first_class(a), group_of(a)) for a in members],
-            record.fractions,
-            seed,
-        )
-        summary = summarize(record, pool, members, group_of, assignment.subsets, has_labels)
-        summary = replace(
-            summary,
-            lone_classes=tuple(sorted(assignment.lone_classes)),
-            not_stored=0 if only else len(table.annotations) - len(stored_ids),
-        )
-        check_result(path, summary)
+        subsets, summary = divide_videos(store, table, record, overwrite)
         earlier = [] if only is None else [r for r in read_splits(path) if r.only != only]
-        write_annotations(
-            path,
-            replace_subset_names(table, assignment.subsets, pool, record),
-            [asdict(made) for made in (*earlier, record)],
-        )
+        table = replace_subsets(table, merge_subsets(table, subsets, record))
+        write_annotations(path, table, [*earlier, record])
         rebuild_index(path)
     return summary
+
+
+def divide_videos(
+    store: Store, table: "AnnotationTable", record: SplitRecord, overwrite: bool
+) -> tuple[Mapping[str, str], SplitSummary]:
+    """Divide the videos of a store; nothing is written.
+
+    Args:
+        store: The store.
+        table: The annotations of all its videos, and maybe of others.
+        record: The arguments of the division.
+        overwrite: Whether subsets that the store has may be replaced.
+
+    Returns:
+        The new subset by video id, and what was done.
+
+    Raises:
+        UsageError: There are no videos, no video names a group, or a subset would be empty.
+    """
+    stored_ids = set(store.ids)
+    pool = select_annotations(table, stored_ids, record, overwrite)
+    if not pool:
+        raise UsageError(f"{store.path}: expected videos to divide, found none; extract some first")
+    has_labels = any(annotation.labels for annotation in pool)
+    divided = [a for a in pool if a.labels or not has_labels]
+    group_of = make_grouping(divided, record.group_by)
+    members = [Member(a.id, first_class(a), group_of(a)) for a in divided]
+    assignment = assign_subsets(members, record.fractions, record.seed)
+    not_stored = len(table.annotations) - len(stored_ids) if record.only is None else 0
+    summary = summarize(record, pool, members, assignment, not_stored)
+    check_result(store.path, summary)
+    return assignment.subsets, summary
 
 
 def check_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
@@ -127,12 +155,12 @@ def check_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
     return {name: float(fractions[name]) for name in names}
 
 
-def check_subsets(store: Store, record: SplitRecord, replace_subsets: bool) -> None:
+def check_subsets(store: Store, record: SplitRecord, overwrite: bool) -> None:
     """Raise a UsageError if the store has subsets that must not be replaced.
 
     With ``only``, that subset must exist, and the other new subsets must not.
     """
-    subsets = store.subsets()
+    subsets, expected = store.subsets(), "a store without subsets"
     described = ", ".join(f"{name} ({count:,})" for name, count in subsets.items())
     if record.only is None:
         taken = bool(subsets)
@@ -142,12 +170,14 @@ def check_subsets(store: Store, record: SplitRecord, replace_subsets: bool) -> N
                 f"{store.path}: expected a subset {record.only!r} to divide, found "
                 f"{described or 'no subsets'}"
             )
-        taken = any(name in subsets for name in record.fractions if name != record.only)
-    if taken and not replace_subsets:
+        names = [name for name in record.fractions if name != record.only]
+        taken = any(name in subsets for name in names)
+        expected = f"a store without the subset {' or '.join(names)}"
+    if taken and not overwrite:
         records = read_splits(store.path)
         origin = f", made by `flowkit split` with seed {records[-1].seed}" if records else ""
         raise UsageError(
-            f"{store.path}: expected a store without subsets, found {described}{origin}; "
+            f"{store.path}: expected {expected}, found {described}{origin}; "
             "give --replace to replace them"
         )
 
@@ -160,18 +190,7 @@ def read_splits(root: str | os.PathLike[str]) -> list[SplitRecord]:
     Raises:
         CorruptError: The annotations are damaged.
     """
-    path = Path(root)
-    rows = read_annotation_rows(path)
-    text = (rows.schema.metadata or {}).get(b"splits") if rows is not None else None
-    if text is None:
-        return []
-    try:
-        return [SplitRecord(**values) for values in json.loads(text)]
-    except (ValueError, TypeError) as error:
-        raise CorruptError(
-            f"{path}/annotations.arrow: expected how the subsets were made ({error}); make them "
-            "again with `flowkit split --replace`"
-        ) from None
+    return read_split_records(read_annotation_rows(Path(root)))
 
 
 def add_stored_videos(table: "AnnotationTable | None", store: Store) -> "AnnotationTable":
@@ -187,13 +206,13 @@ def add_stored_videos(table: "AnnotationTable | None", store: Store) -> "Annotat
 
 
 def select_annotations(
-    table: "AnnotationTable", stored_ids: set[str], record: SplitRecord, replace_subsets: bool
+    table: "AnnotationTable", stored_ids: set[str], record: SplitRecord, overwrite: bool
 ) -> "list[Annotation]":
     """Return the annotations of the stored videos that are to be divided."""
     stored = [annotation for annotation in table.annotations if annotation.id in stored_ids]
     if record.only is None:
         return stored
-    names = {record.only, *record.fractions} if replace_subsets else {record.only}
+    names = {record.only, *record.fractions} if overwrite else {record.only}
     return [annotation for annotation in stored if not names.isdisjoint(annotation.subsets)]
 
 
@@ -203,38 +222,30 @@ def check_result(path: Path, summary: SplitSummary) -> None:
     if not empty:
         return
     counts = ", ".join(f"{name} {count:,}" for name, count in summary.videos.items())
-    units = "videos" if summary.groups is None else "groups"
+    unit = "video" if summary.groups is None else "group"
     number = (summary.groups or 0) + summary.ungrouped or sum(summary.videos.values())
-    lone = len(summary.lone_classes)
-    reason = f", and {lone:,} classes occur in one of them only" if lone else ""
+    classes = format_count(len(summary.lone_classes), "class occurs", "classes occur")
+    reason = f", and {classes} in one {unit} only" if summary.lone_classes else ""
     raise UsageError(
-        f"{path}: no videos are left for {' and '.join(empty)} ({counts}): there are {number:,} "
-        f"{units}{reason}; ask for fewer subsets, or add videos"
+        f"{path}: no videos are left for {' and '.join(empty)} ({counts}): the store has "
+        f"{format_count(number, unit, unit + 's')}{reason}; ask for fewer subsets, or add videos"
     )
 
 
-def replace_subset_names(
-    table: "AnnotationTable",
-    subsets: Mapping[str, str],
-    pool: "list[Annotation]",
-    record: SplitRecord,
-) -> "AnnotationTable":
-    """Return the annotations with the new subsets.
+def merge_subsets(
+    table: "AnnotationTable", subsets: Mapping[str, str], record: SplitRecord
+) -> dict[str, tuple[str, ...]]:
+    """Return all subsets by video id: the new ones, and, with ``only``, the others as they were.
 
     Args:
         table: All annotations.
         subsets: The new subset by video id.
-        pool: The videos that were divided, whose former subsets are replaced.
         record: The arguments of the division.
     """
-    pooled = {annotation.id for annotation in pool}
-    dropped = {record.only, *record.fractions}
-    annotations = []
-    for annotation in table.annotations:
-        kept: tuple[str, ...] = ()
-        if record.only is not None:
-            is_pooled = annotation.id in pooled
-            kept = tuple(s for s in annotation.subsets if not is_pooled or s not in dropped)
-        new = (subsets[annotation.id],) if annotation.id in subsets else ()
-        annotations.append(replace(annotation, subsets=(*kept, *new)))
-    return replace(table, annotations=tuple(annotations))
+    if record.only is None:
+        return {id: (subset,) for id, subset in subsets.items()}
+    merged = {annotation.id: annotation.subsets for annotation in table.annotations}
+    divided = {record.only, *record.fractions}
+    for id, subset in subsets.items():
+        merged[id] = (*(name for name in merged[id] if name not in divided), subset)
+    return merged

@@ -1,10 +1,11 @@
 """Describe how the videos of a store were divided into subsets."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flowkit.store.stratification import Assignment, Member
 from flowkit.store.video_groups import read_attributes
 
 if TYPE_CHECKING:
@@ -26,6 +27,13 @@ class SplitRecord:
     """The seed of the division."""
     only: str | None
     """The subset that was divided; None for all videos."""
+
+    def describe(self) -> str:
+        """Describe the arguments in one phrase."""
+        fractions = ", ".join(f"{name} {part:g}" for name, part in self.fractions.items())
+        scope = f"{self.only} into " if self.only else ""
+        groups = f", grouped by '{self.group_by}'" if self.group_by else ""
+        return f"{scope}{fractions}, seed {self.seed}{groups}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +59,7 @@ class SplitSummary:
     several_labels: int
     """Videos with several labels; the first label is their class."""
     unlabelled: int
-    """Videos without a label, which are in no subset."""
+    """Videos without a label, which are in no subset, or stay in the one that was divided."""
     not_stored: int
     """Videos that are annotated but not in the store, and therefore in no subset."""
 
@@ -67,36 +75,40 @@ def first_class(annotation: "Annotation") -> str:
 
 def summarize(
     record: SplitRecord,
-    pool: "list[Annotation]",
-    members: "list[Annotation]",
-    group_of: "Callable[[Annotation], tuple[int, str]]",
-    subsets: Mapping[str, str],
-    has_labels: bool,
+    pool: "Sequence[Annotation]",
+    members: Sequence[Member],
+    assignment: Assignment,
+    not_stored: int,
 ) -> SplitSummary:
-    """Count what a division did; the arguments are those of `split_store` at that point."""
+    """Count what a division did.
+
+    Args:
+        record: The arguments of the division.
+        pool: The videos that were to be divided.
+        members: Those that were divided, with their groups.
+        assignment: The subset of each.
+        not_stored: Number of annotated videos that are not in the store.
+    """
+    subsets = assignment.subsets
     counts = Counter(subsets.values())
-    groups = {group_of(annotation) for annotation in members}
-    classes = {first_class(annotation) for annotation in members} if has_labels else set()
+    groups = {member.group for member in members} if record.group_by else set()
+    classes = {member.class_name for member in members if member.class_name}
     classes_of: dict[str, set[str]] = {name: set() for name in record.fractions}
-    for annotation in members:
-        classes_of[subsets[annotation.id]].add(first_class(annotation))
-    columns: set[str] = set()
-    for annotation in members:
-        columns.update(read_attributes(annotation))
+    for member in members:
+        classes_of[subsets[member.id]].add(member.class_name)
+    columns = {name for annotation in pool for name in read_attributes(annotation)}
     return SplitSummary(
         record=record,
         videos={name: counts[name] for name in record.fractions},
         classes=len(classes),
         groups=sum(is_named for is_named, _ in groups) if record.group_by else None,
         grouped_by_column=record.group_by in columns,
-        ungrouped=sum(not is_named for is_named, _ in groups) if record.group_by else 0,
-        lone_classes=(),
-        classes_without={
-            name: len(classes - found) if has_labels else 0 for name, found in classes_of.items()
-        },
-        several_labels=sum(len({label.name for label in a.labels}) > 1 for a in members),
+        ungrouped=sum(not is_named for is_named, _ in groups),
+        lone_classes=tuple(sorted(assignment.lone_classes)),
+        classes_without={name: len(classes - found) for name, found in classes_of.items()},
+        several_labels=sum(len({label.name for label in a.labels}) > 1 for a in pool),
         unlabelled=len(pool) - len(members),
-        not_stored=0,
+        not_stored=not_stored,
     )
 
 
@@ -108,32 +120,41 @@ def format_summary(summary: SplitSummary) -> list[str]:
         for name, count in summary.videos.items()
     ]
     scope = f" of subset {record.only}" if record.only else ""
-    lines = [f"divided {total:,} videos{scope}: {', '.join(parts)}; seed {record.seed}"]
+    videos = format_count(total, "video", "videos")
+    lines = [f"divided {videos}{scope}: {', '.join(parts)}; seed {record.seed}"]
     if summary.classes:
         missing = [
-            f"{count:,} have no video in {name}"
+            f"{format_count(count, 'has', 'have')} no video in {name}"
             for name, count in summary.classes_without.items()
             if count
         ]
-        lines.append(f"{summary.classes:,} classes; {', '.join(missing) or 'all in every subset'}")
+        classes = format_count(summary.classes, "class", "classes")
+        lines.append(f"{classes}; {', '.join(missing) or 'all in every subset'}")
     if summary.groups is not None:
         source = "column" if summary.grouped_by_column else "pattern"
-        lines.append(f"{summary.groups:,} groups by {source} '{record.group_by}'; none is cut")
+        groups = format_count(summary.groups, "group", "groups")
+        lines.append(f"{groups} by {source} '{record.group_by}'; none is cut")
     if summary.ungrouped:
-        lines.append(f"{summary.ungrouped:,} videos name no group; each is divided on its own")
+        names = format_count(summary.ungrouped, "video names", "videos name")
+        lines.append(f"{names} no group; each is divided on its own")
     if summary.lone_classes:
         unit = "video" if summary.groups is None else "group"
+        have = format_count(len(summary.lone_classes), "class has", "classes have")
         listed = ", ".join(summary.lone_classes[:MAX_LISTED])
         more = ", …" if len(summary.lone_classes) > MAX_LISTED else ""
-        lines.append(
-            f"{len(summary.lone_classes):,} classes have one {unit} only, which is in "
-            f"{next(iter(summary.videos))}: {listed}{more}"
-        )
+        place = next(iter(summary.videos))
+        lines.append(f"{have} one {unit} only, which is in {place}: {listed}{more}")
+    fate = f"stay in {record.only}" if record.only else "get no subset"
     for count, text in (
-        (summary.several_labels, "have several labels; the first one is their class"),
-        (summary.unlabelled, "have no label and are in no subset"),
-        (summary.not_stored, "are annotated but not in the store, and are in no subset"),
+        (summary.several_labels, "videos with several labels, of which the first is the class"),
+        (summary.unlabelled, f"videos without a label, which {fate}"),
+        (summary.not_stored, "annotated videos that are not in the store, which get no subset"),
     ):
         if count:
-            lines.append(f"{count:,} videos {text}")
+            lines.append(f"{text}: {count:,}")
     return lines
+
+
+def format_count(count: int, one: str, many: str) -> str:
+    """Return a number and what it counts, in the singular or the plural."""
+    return f"{count:,} {one if count == 1 else many}"

@@ -1,13 +1,13 @@
 """Count what a store contains, and describe its recipe, for ``flowkit status``."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from flowkit.path_text import printable_path
 from flowkit.recipe import FeatureRecipe, FlowRecipe, Recipe
-from flowkit.store.annotations import read_annotation_rows
+from flowkit.store.annotations import read_annotation_rows, read_split_records
 from flowkit.store.failures import read_failures
 from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import find_locked_parts, is_locked
@@ -38,6 +38,8 @@ class Status:
     """Number of committed videos by stream."""
     subsets: dict[str, int]
     """Number of videos by subset."""
+    splits: list[dict[str, Any]]
+    """How `flowkit split` made the subsets; empty if it did not."""
     classes: int
     """Number of classes."""
     annotated: int | None
@@ -104,6 +106,7 @@ def read_status(root: Path | str) -> Status:
         videos=len(ids),
         annotated=len(annotated_ids) if annotations is not None else None,
         missing=len(annotated_ids - ids),
+        splits=[asdict(record) for record in read_split_records(annotations)],
         shards={folder: len(shard_sizes) for folder, shard_sizes in sizes.items()},
         bytes={folder: sum(shard_sizes) for folder, shard_sizes in sizes.items()},
         writing=writing,
@@ -123,6 +126,8 @@ def describe_recipe(recipe: Recipe) -> str:
         "short-side": f"short side {resize.side}",
         "none": "original sizes",
     }
+    if resize.square_pixels:
+        sizes[resize.mode] += ", square pixels"
     parts = [sizes[resize.mode], "all frames" if recipe.fps is None else f"{recipe.fps:g} fps"]
     if recipe.rgb is not None:
         parts.append(f"rgb JPEG {recipe.rgb.quality} {recipe.rgb.subsampling}")
@@ -153,6 +158,8 @@ def describe_flow(flow: FlowRecipe) -> str:
 
     if flow.grey.startswith("imported:"):
         solver = f"imported from {flow.grey.removeprefix('imported:')}, solver unknown"
+    elif flow.is_learned:
+        solver = f"{flow.method} (weights {flow.weights[:8]})"
     else:
         presets = [name for name, params in PRESETS.items() if params == flow.tvl1]
         solver = f"TV-L1 {presets[0] if presets else 'with other parameters'}"

@@ -8,7 +8,7 @@ free, it follows a digest of seed and name.
 Which of the two is chosen so that the subsets as a whole have the right sizes too: of many classes
 with three videos each, about every third one gives a video to a subset with the fraction 0.1.
 
-*With groups*, the largest groups are assigned first, each to the subset that lacks most of the
+*With groups*, the largest groups are assigned first, each to the subset that misses most of the
 group's classes and of videos in all (the greedy rule of iterative stratification: Sechidis et al.,
 2011, "On the Stratification of Multi-Label Data", with groups in the place of samples).
 
@@ -34,7 +34,7 @@ class Member(NamedTuple):
     class_name: str
     """Its class; the same for all videos without classes."""
     group: tuple[int, str]
-    """Its group: videos with equal groups stay together."""
+    """Its group, as `make_grouping` names it: videos with equal groups stay together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class Balance:
     """The fraction of each subset, in units of 1/SCALE; the sum is SCALE."""
     totals: Counter[str]
     """The number of videos in each class."""
+    total: int = 0
+    """The number of videos."""
     assigned: dict[str, list[int]] = field(default_factory=dict)
     """The number of videos of each class that each subset has."""
     sizes: list[int] = field(default_factory=list)
@@ -62,6 +64,7 @@ class Balance:
 
     def __post_init__(self) -> None:
         """Begin with empty subsets."""
+        self.total = self.totals.total()
         self.assigned = {name: [0] * len(self.shares) for name in self.totals}
         self.sizes = [0] * len(self.shares)
 
@@ -71,12 +74,12 @@ class Balance:
             self.assigned[name][subset] += count
             self.sizes[subset] += count
 
-    def lacks(self, subset: int) -> int:
-        """Return how many videos a subset lacks, times SCALE; negative if it has too many."""
-        return self.shares[subset] * self.totals.total() - self.sizes[subset] * SCALE
+    def count_missing(self, subset: int) -> int:
+        """Return how many videos a subset misses, times SCALE; negative if it has too many."""
+        return self.shares[subset] * self.total - self.sizes[subset] * SCALE
 
-    def lacks_of_class(self, subset: int, name: str) -> int:
-        """Return how many videos of a class a subset lacks, times SCALE."""
+    def count_missing_of_class(self, subset: int, name: str) -> int:
+        """Return how many videos of a class a subset misses, times SCALE."""
         return self.shares[subset] * self.totals[name] - self.assigned[name][subset] * SCALE
 
 
@@ -170,10 +173,14 @@ def assign_videos(
         rest[name] = found[len(indices) :]
     for name, found in rest.items():
         # A class gives a subset at most one video beyond the whole number.
-        open_subsets = [s for s in subsets if balance.lacks_of_class(s, name) > 0]
+        open_subsets = [s for s in subsets if balance.count_missing_of_class(s, name) > 0]
         for group in found:
-            lacks = [(balance.lacks(s), balance.lacks_of_class(s, name), -s) for s in open_subsets]
-            subset = -max(lacks)[2]
+            # The subset that misses most; of equal ones, the first.
+            missing = [
+                (balance.count_missing(s), balance.count_missing_of_class(s, name), -s)
+                for s in open_subsets
+            ]
+            subset = -max(missing)[2]
             open_subsets.remove(subset)
             chosen[group] = subset
             balance.add(subset, {name: 1})
@@ -183,10 +190,10 @@ def assign_videos(
 def choose_subset(class_counts: Mapping[str, int], balance: Balance) -> int:
     """Choose the subset that needs a group most.
 
-    Putting n_c videos of each class c into subset s changes Σ_c lack(c, s)² / N_c, the weighted
-    square error of the division, by a term that is the same for all subsets less
-    2 Σ_c n_c · lack(c, s) / N_c. The largest sum is the best choice. All videos together count as
-    one more class.
+    Let m(c, s) be the number of videos of class c that subset s misses, and N_c the number of all
+    videos of class c. Putting a group with n_c videos of each class into subset s lowers the error
+    Σ_c m(c, s)² / N_c by 2 Σ_c n_c · m(c, s) / N_c, less a term that is the same for all subsets.
+    The subset with the largest sum is chosen. All videos together count as one more class.
 
     Args:
         class_counts: The number of the group's videos in each class.
@@ -195,14 +202,13 @@ def choose_subset(class_counts: Mapping[str, int], balance: Balance) -> int:
     Returns:
         The index of the subset.
     """
-    total = balance.totals.total()
     size = sum(class_counts.values())
 
     def measure_need(subset: int) -> tuple[float, int]:
-        need = size * balance.lacks(subset) / total
+        need = size * balance.count_missing(subset) / balance.total
         for name in sorted(class_counts):
-            lack = balance.lacks_of_class(subset, name)
-            need += class_counts[name] * lack / balance.totals[name]
+            missing = balance.count_missing_of_class(subset, name)
+            need += class_counts[name] * missing / balance.totals[name]
         return need, -subset
 
     return max(range(len(balance.shares)), key=measure_need)

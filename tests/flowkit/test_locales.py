@@ -82,6 +82,32 @@ def run_flowkit(environment: dict[str, str], folder: Path, *arguments: str, code
     return done.stdout
 
 
+# The arguments are sys.argv's, as the interpreter decodes them; "--then" separates commands.
+COMMANDS = """
+import os, sys
+from flowkit.cli import main
+commands, words = [[]], sys.argv[1:]
+for word in words:
+    commands.append([]) if word == "--then" else commands[-1].append(word)
+for number, command in enumerate(commands):
+    sys.stdout.flush()
+    os.dup2(os.open(f"output.{number}", os.O_CREAT | os.O_WRONLY), 1)
+    try:
+        main(command)
+    except SystemExit as end:
+        assert not end.code, (command, end.code)
+"""
+
+
+def run_commands(environment: dict[str, str], folder: Path, *commands: list[str]) -> list[bytes]:
+    """Run commands after one another in one process, which starts sooner than many."""
+    words = [word for command in commands for word in ("--then", *command)][1:]
+    done = run_python(environment, "-c", COMMANDS, *words, folder=folder)
+    assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
+    assert b"Traceback" not in done.stderr
+    return [(folder / f"output.{number}").read_bytes() for number in range(len(commands))]
+
+
 def read_json(output: bytes) -> dict:
     assert output.isascii()
     return json.loads(output)
@@ -101,8 +127,15 @@ def test_a_file_has_the_id_of_its_bytes(
 ) -> None:
     write_videos(tmp_path / "動画 ü", make_clip)
     files = [f"動画 ü/{NAME}", f"動画 ü/{BROKEN}"]
-    out = run_flowkit(locale, tmp_path, "extract", *files, "--store", "保存", *EXTRACT)
-    assert b"\\udc" not in out
+    extracted, status_output, _, _ = run_commands(
+        locale,
+        tmp_path,
+        ["extract", *files, "--store", "保存", *EXTRACT],
+        ["status", "保存", "--failures", "--json"],
+        ["preview", "保存", NAME, "-o", "絵.png"],
+        ["export", "保存", "出力", "--format", "denseflow", "--ids", NAME],
+    )
+    assert b"\\udc" not in extracted
     store = Store(tmp_path / "保存")
     assert list(store) == [NAME]
     (failure,) = read_failures(store.path).values()
@@ -110,14 +143,11 @@ def test_a_file_has_the_id_of_its_bytes(
     assert failure.reason.startswith(f"{BROKEN}: a cut or damaged file")
     assert BROKEN.encode() in (store.path / "failures.jsonl").read_bytes()
 
-    status = read_json(run_flowkit(locale, tmp_path, "status", "保存", "--failures", "--json"))
+    status = read_json(status_output)
     assert status["videos"] == 1
     assert [failed["id"] for failed in status["failed"]] == [BROKEN]
-
-    run_flowkit(locale, tmp_path, "preview", "保存", NAME, "-o", "絵.png")
     assert (tmp_path / "絵.png").read_bytes().startswith(b"\x89PNG")
 
-    run_flowkit(locale, tmp_path, "export", "保存", "出力", "--format", "denseflow", "--ids", NAME)
     with (tmp_path / "出力" / "videos.csv").open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["id"] == NAME
@@ -130,19 +160,23 @@ def test_other_commands_under_the_c_locale(tmp_path: Path, make_clip: Callable[.
     write_videos(tmp_path, make_clip)
     extract = ["extract", NAME, BROKEN, "--store", "保存", *EXTRACT]
     run_flowkit(UTF8, tmp_path, *extract)
-    again = read_json(run_flowkit(PLAIN, tmp_path, *extract, "--json"))
+    extracted, status, _, _, exported = run_commands(
+        PLAIN,
+        tmp_path,
+        [*extract, "--json"],
+        ["status", "保存", "--failures"],
+        ["preview", "保存", NAME, "-o", "映画.mp4"],
+        ["verify", "保存"],
+        ["export", "保存", "出力", "--format", "denseflow"],
+    )
+    again = read_json(extracted)
     assert again["done_before"] == 1
     assert [known["id"] for known in again["quarantined"]] == [BROKEN]
     assert again["store"] == "保存"
-
-    out = run_flowkit(PLAIN, tmp_path, "status", "保存", "--failures").decode()
-    assert f"broken\t{BROKEN}\t{BROKEN}: a cut or damaged file" in out
-    run_flowkit(PLAIN, tmp_path, "preview", "保存", NAME, "-o", "映画.mp4")
+    assert f"broken\t{BROKEN}\t{BROKEN}: a cut or damaged file" in status.decode()
     assert (tmp_path / "映画.mp4").stat().st_size > 500
-    run_flowkit(PLAIN, tmp_path, "verify", "保存")
+    assert exported.startswith(b"1 videos")
 
-    frames = run_flowkit(PLAIN, tmp_path, "export", "保存", "出力", "--format", "denseflow")
-    assert frames.startswith(b"1 videos")
     (folder,) = (tmp_path / "出力").glob("*.mp4")
     folder.rename(tmp_path / "跳ぶ")  # a folder of JPEGs with a name of its own
     (tmp_path / "映像").mkdir()

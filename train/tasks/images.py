@@ -31,7 +31,9 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
 
     V, the views of a video, are its segments times crops; for networks of clips, its clips times
     crops. The branches, and so the scores, are ``rgb`` and ``flow``, named after the streams that
-    they read; evaluation adds their ``fusion``. CMA is cross-modality attention.
+    they read; evaluation adds their ``fusion``. CMA is cross-modality attention. Pyramid attention
+    (Du et al. 2018) attends to feature maps of several scales in each branch; its interactive loss
+    and its attention loss are added to that of the classes.
     """
 
     name = "images"
@@ -100,7 +102,7 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
                 with torch.device("meta"):
                     network = self.build_network(phase)
                 counts["iter_1/rgb, identities kept"] = network.count_used_parameters()
-                network.to_flow.clear()
+                network.to_flow.clear()  # the blocks inside the flow branch
                 counts["iter_1/rgb, identities dropped"] = network.count_used_parameters()
         return counts, reference
 

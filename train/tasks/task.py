@@ -6,8 +6,9 @@ inputs and computes its scores.
 
 A *branch* is one network of a two-stream model, named after the stream that it reads (``rgb``,
 ``flow``). A network of audio or of feature sets is a single branch (``audio``, ``sets``). Its
-*scores* are its logits: one number for each class. A *phase* is a part of a run in which one branch
-is trained.
+*scores* are its logits: one number for each class. Scores have the name of their branch; together
+with the ``fusion`` of two branches these are the scores of a recipe. A *phase* is a part of a run
+in which one branch is trained.
 """
 
 from abc import ABC, abstractmethod
@@ -169,8 +170,8 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             phase: The phase whose network reads the samples.
             use: "train" for random samples, "validate" for one fixed view of each video, "test"
                 for all views.
-            subset: Name of a subset, whose videos need no labels. Default: the recipe's subset
-                for this use.
+            subset: Name of a subset; its videos need no labels. Default: the recipe's subset for
+                this use.
 
         Raises:
             UsageError: A label is outside the recipe's classes.

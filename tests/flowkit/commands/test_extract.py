@@ -261,3 +261,20 @@ def test_upscale_has_a_former_name(flowkit, tmp_path, make_clip):
         assert result.exit_code == 0, result.output
         assert Store(tmp_path / name)["a.mp4"].height == 60
     assert "--upsize" not in flowkit("extract", "--help").stdout
+
+
+def test_pixels_that_are_not_square_are_counted(flowkit, tmp_path, make_clip, shared_data):
+    make_clip(tmp_path / "square.mp4")
+    clip = shared_data / "clips" / "demo.mp4"
+    command = ("extract", clip, "square.mp4", "--short-side", "24", "--fps", "1", "--workers", "0")
+    result = flowkit(*command, "--streams", "rgb", "--store", "S", "--square-pixels")
+    assert result.exit_code == 0, result.output
+    assert "1  of these, with non-square pixels" in result.stdout
+    assert "not square but" not in result.stdout
+    video = Store(tmp_path / "S")["demo.mp4"]
+    assert (video.width, video.height) == (40, 24)
+    assert "short side 24, square pixels" in flowkit("status", "S").stdout
+    kept = flowkit(*command, "--streams", "rgb", "--store", "T")
+    assert "1  of these, with non-square pixels" in kept.stdout
+    assert "demo.mp4: its pixels are not square but 64:51 and stay so" in kept.stdout
+    assert json.loads(flowkit(*command, "--store", "U", "--json").stdout)["non_square"] == 1

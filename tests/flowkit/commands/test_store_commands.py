@@ -148,6 +148,24 @@ def test_export_then_import(make_store, tmp_path):
     assert "all good" in run(verify, tmp_path / "s", "--deep")
 
 
+def test_export_as_shards(make_store, tmp_path):
+    root = make_store(IDS)
+    text = run(
+        export, root, tmp_path / "w", "--format", "webdataset", "--subset", "train",
+        "--shard-size", 1,
+    )  # fmt: skip
+    assert "2 videos (13 frames) written, 0 already there" in text
+    assert [path.name for path in (tmp_path / "w").glob("*.tar")] == ["train-000000.tar"]
+    text = run(export, root, tmp_path / "h", "--format", "huggingface", "--workers", 2)
+    assert "3 videos (18 frames) written" in text and "re-encoded" not in text
+    assert len(list((tmp_path / "h/data").iterdir())) == 2
+    assert "0 videos (0 frames) written, 3 already there" in run(
+        export, root, tmp_path / "h", "--format", "huggingface"
+    )
+    with pytest.raises(UsageError, match="--quality means nothing to huggingface"):
+        run(export, root, tmp_path / "x", "--format", "huggingface", "--quality", 90)
+
+
 def test_export_of_a_subset(make_store, tmp_path):
     run(export, make_store(IDS), tmp_path / "o", "--format", "mmaction2", "--subset", "train")
     with (tmp_path / "o/videos.csv").open(newline="") as file:

@@ -1,6 +1,8 @@
 """Flow backends, GPUs and the address of a Ray cluster."""
 
 import socket
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,28 @@ def test_flow_backends() -> None:
     finding = only(backends.report_backends({"numba": None, "opencv-cuda": "not built"}))
     assert finding == Finding("flow", "ok", "numba (not opencv-cuda: not built)")
     assert only(backends.report_backends({"numba": "no LLVM"})).status == "fail"
+
+
+def test_learned_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    registry = import_module("flowkit.flow.learned.registry")
+    usable, unusable = (
+        replace(registry.METHODS["raft_small"], find_obstacle=lambda reason=reason: reason)
+        for reason in (None, "torchvision is not installed: pip install it")
+    )
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(registry, "METHODS", {"a": usable, "b": unusable, "c": unusable})
+    finding = backends.report_learned_methods()
+    assert finding == Finding(
+        "flow",
+        "ok",
+        "learned methods: a (weights not on this machine: --flow-weights FILE); "
+        "b, c (torchvision is not installed: pip install it)",
+    )
+    file = tmp_path / "hub" / "checkpoints" / usable.weights_file
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert f"a (weights at {file})" in backends.report_learned_methods().message
 
 
 def fake_nvidia_smi(folder: Path, script: str) -> None:

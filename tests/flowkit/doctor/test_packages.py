@@ -50,9 +50,10 @@ def test_the_pins_are_within_the_ranges_and_name_every_package() -> None:
 
 
 def read_declared() -> list[Requirement]:
-    """What pyproject.toml declares, the test extra included."""
+    """What pyproject.toml declares, the extras of tests and learned flow included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = project["dependencies"] + project["optional-dependencies"]["test"]
+    extras = project["optional-dependencies"]
+    lines = project["dependencies"] + extras["test"] + extras["learned"]
     return [Requirement(line) for line in lines]
 
 

@@ -254,6 +254,8 @@ def test_overrides_that_are_not_given_come_from_the_store(tmp_path, make_clip, r
     new = choose_recipe(tmp_path / "T", ("rgb",), RecipeOverrides(rgb_quality=80, size="320×240"))
     assert new.streams == ("rgb",)
     assert (new.rgb, new.resize) == (RGBRecipe(quality=80), Resize(width=320, height=240))
+    square = RecipeOverrides(no_resize=True, square_pixels=True)
+    assert choose_recipe(tmp_path / "T", ("rgb",), square).resize.square_pixels
     base = Recipe(fps=24, resize=Resize(mode="short-side", side=256))
     assert choose_recipe(tmp_path / "T", ("rgb",), RecipeOverrides(), base).fps == 24
 
@@ -264,6 +266,8 @@ def test_overrides_that_are_not_given_come_from_the_store(tmp_path, make_clip, r
         RecipeOverrides(size="256x256", short_side=256),
         RecipeOverrides(short_side=256, no_resize=True),
         RecipeOverrides(upsize=True),
+        RecipeOverrides(square_pixels=True),  # by default, all frames get one size
+        RecipeOverrides(square_pixels=True, size="64x64"),
         RecipeOverrides(size="256"),
         RecipeOverrides(size="0x256"),
         RecipeOverrides(fps=-1.0),

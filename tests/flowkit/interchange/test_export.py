@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -7,11 +8,16 @@ import cv2
 import numpy as np
 import pytest
 
-from flowkit.errors import LockedError, UsageError
+from flowkit.commands.options import EXPORT_FORMATS, IMAGE_FOLDERS
+from flowkit.errors import DiskFullError, LockedError, UsageError
 from flowkit.interchange import export as exporting
 from flowkit.interchange.export import choose_ids, export, lock_folder
 from flowkit.interchange.file_names import encode_id
-from flowkit.store import rebuild_index
+from flowkit.interchange.folders import FORMATS as IMPORT_FORMATS
+from flowkit.interchange.formats.flow_conversion import FlowConversion
+from flowkit.interchange.formats.registry import FORMATS
+from flowkit.recipe import FlowRecipe, Recipe
+from flowkit.store import create_or_open, rebuild_index
 from flowkit.store.format.jpeg import encode_rgb
 from flowkit.store.reader import Store
 
@@ -65,11 +71,11 @@ def test_their_loaders_read_it(make_store, tmp_path, format, start):
             assert abs(normalize(q) - video.flow(t)).mean() <= 1.5 * STEP
 
 
-def test_values_without_jpeg_are_within_half_a_step(make_store):
-    plan = exporting.ExportPlan(Store(make_store()), Path("out"), "denseflow", None, 95)
-    error = abs(plan.written_pixels[plan.conversion] - plan.stored_pixels)[1:]
+def test_values_without_jpeg_are_within_half_a_step():
+    tables = FlowConversion(20.0, 20.0)
+    error = abs(tables.written_pixels[tables.table] - tables.stored_pixels)[1:]
     assert error.max() <= STEP / 2 + 1e-5
-    assert plan.conversion[128] == 128
+    assert tables.table[128] == 128
 
 
 def test_another_bound_is_written(make_store, tmp_path):
@@ -207,6 +213,67 @@ def test_choices(make_store):
         export(store, Path("out"), "denseflow", ["b/ü #2"])
     with pytest.raises(UsageError, match="format"):
         export(store, Path("out"), "tsn")
+
+
+def test_a_full_disk_ends_the_export(make_store, tmp_path, monkeypatch):
+    root, out = make_store(IDS), tmp_path / "out"
+    write, written = Path.write_bytes, []
+
+    def fill(path, data):
+        written.append(path)
+        if len(written) > 20:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(DiskFullError, match="run the same command again"):
+        export(root, out, "denseflow")
+    monkeypatch.undo()
+    assert not list(out.glob(".part-*"))
+    report = export(root, out, "denseflow")
+    assert (report.written, report.skipped) == (2, 1)
+
+
+def test_shard_size_is_refused_where_there_are_no_shards(make_store, tmp_path):
+    with pytest.raises(UsageError, match="--shard-size means nothing to denseflow"):
+        export(make_store(), tmp_path / "out", "denseflow", shard_bytes=1)
+
+
+def test_a_file_that_is_no_record_is_not_overwritten(make_store, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/export.json").write_text("[1, 2]")
+    with pytest.raises(UsageError, match=r"export.json is not the record of an export"):
+        export(make_store(), tmp_path / "out", "webdataset")
+    assert (tmp_path / "out/export.json").read_text() == "[1, 2]"
+
+
+def test_backward_flow_needs_a_format_of_shards(tmp_path):
+    root = tmp_path / "store"
+    create_or_open(root, Recipe(flow=FlowRecipe(step=-2)))
+    rebuild_index(root)
+    for format in ("denseflow", "mmaction2"):
+        with pytest.raises(UsageError, match=f"{format} holds flow to later frames only.* t-2;"):
+            export(root, tmp_path / format, format)
+    assert export(root, tmp_path / "out", "webdataset").written == 0
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_continues_and_keeps_to_its_folder(make_store, tmp_path, format):
+    root, out = make_store(("../../up", "/etc", "a")), tmp_path / "deep" / "out"
+    assert export(root, out, format, ["a"]).written == 1
+    report = export(root, out, format)
+    assert (report.written, report.skipped, report.failures) == (2, 1, {})
+    assert {path.name for path in (tmp_path / "deep").iterdir()} == {"out"}
+    with (out / "videos.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["id"] for row in csv.DictReader(file)} == {"../../up", "/etc", "a"}
+    other = next(name for name in FORMATS if name != format)
+    with pytest.raises(UsageError, match="was exported with another"):
+        export(root, out, other)
+
+
+def test_the_command_and_the_import_know_the_formats():
+    assert list(EXPORT_FORMATS.choices) == list(FORMATS)
+    assert list(IMAGE_FOLDERS.choices) == list(IMPORT_FORMATS)
 
 
 def test_a_folder_of_other_things_or_of_another_store_is_refused(make_store, tmp_path):

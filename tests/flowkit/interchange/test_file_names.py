@@ -1,3 +1,4 @@
+import string
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -7,8 +8,10 @@ from hypothesis import strategies as st
 
 from flowkit.interchange.file_names import (
     MAX_BYTES,
+    MAX_KEY_BYTES,
     TRUNCATED,
     encode_id,
+    encode_key,
     find_case_collisions,
     is_case_insensitive,
 )
@@ -35,6 +38,25 @@ def test_a_name_is_safe_and_comes_back(id):
     assert not set(name) & set('/\\\0 \t\n:*?"<>|')
     if TRUNCATED not in name and id:
         assert unquote(name) == id
+
+
+@given(ids)
+@example("")
+@example("a.b.c")
+@example("..")
+@example("ü." * 300)
+def test_a_key_has_no_dot_and_comes_back(id):
+    key = encode_key(id)
+    assert 0 < len(key) <= MAX_KEY_BYTES
+    assert set(key) <= set(string.ascii_letters + string.digits + "-_~%")
+    if TRUNCATED not in key and id:
+        assert unquote(key) == id
+
+
+@given(ids, ids)
+@example("x." * 200 + "a", "x." * 200 + "b")
+def test_two_ids_have_two_keys(a, b):
+    assert (encode_key(a) == encode_key(b)) == (a == b)
 
 
 @given(ids, ids)

@@ -1,7 +1,11 @@
 """Draw results by class: the gain of one run over another, accuracies, and confusions.
 
 Fig. 4 and Table 3 of Chi et al. 2019; Fig. 4 and 5 of CATNet (Wang, Peng, Qiao 2020).
+
+Only the tested classes are shown, those that have at least one tested video.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +21,9 @@ MAX_GAINS = 10
 MAX_PAIRS = 10
 """Rows in the table of confusions."""
 MAX_NAMED = 40
-"""Greatest number of classes whose names a confusion matrix shows."""
+"""Greatest number of classes whose names a figure of all classes shows."""
+MAX_LETTERS = 28
+"""Longest name of a class in a figure; longer ones are shortened."""
 
 
 def draw_classes(source: Source) -> list[Drawing]:
@@ -35,10 +41,10 @@ def draw_classes(source: Source) -> list[Drawing]:
     if source.against is None or source.run.recipe.labels == "many":
         return []
     our_scores, other_scores = load_both_scores(source, source.against)
-    names = np.array(source.run.classes)
+    names = shorten_names(source.run.classes)
+    tested = np.unique(our_scores.labels)
     ours, theirs = (measure_accuracies(source, scores) for scores in (our_scores, other_scores))
-    gain = np.nan_to_num(ours - theirs)
-    order = np.argsort(-gain, kind="stable")[: min(MAX_IMPROVED, len(names))]
+    order = sort_classes(tested, ours - theirs)[:MAX_IMPROVED]
     figure, axes = make_figure(9, 4)
     x = np.arange(len(order))
     for shift, values, run, colour in (
@@ -70,10 +76,14 @@ def draw_gains(source: Source) -> list[Drawing]:
     """
     if source.against is None or source.run.recipe.labels == "many":
         return []
-    names, both_scores = np.array(source.run.classes), load_both_scores(source, source.against)
+    names, both_scores = (
+        shorten_names(source.run.classes),
+        load_both_scores(source, source.against),
+    )
     ours, theirs = (measure_accuracies(source, scores) for scores in both_scores)
-    gain = 100 * np.nan_to_num(ours - theirs)
-    order = np.argsort(-gain, kind="stable")
+    tested = np.unique(both_scores[0].labels)
+    gain = 100 * (ours - theirs)
+    order = sort_classes(tested, gain)
     gained = [i for i in order[:MAX_GAINS] if gain[i] > 0]
     shown = gained + [i for i in order[-MAX_GAINS:] if gain[i] < 0]
     figure, axes = make_figure(7, 1.2 + 0.2 * max(1, len(shown)))
@@ -82,10 +92,11 @@ def draw_gains(source: Source) -> list[Drawing]:
     axes.set_yticks(np.arange(len(shown)), names[shown], fontsize=7)
     axes.invert_yaxis()
     axes.set(xlabel=f"gain in accuracy over {source.against.path.name}, percentage points")
-    better, worse = (100 * float((gain * sign > 0).mean()) for sign in (1, -1))
+    better, worse = (100 * float((gain[tested] * sign > 0).mean()) for sign in (1, -1))
     caption = (
         f"Up to {MAX_GAINS} classes with the largest gains and as many with the largest losses. "
-        f"Of all classes, {better:.1f} % are better and {worse:.1f} % are worse."
+        f"Of the {len(tested)} tested classes, {better:.1f} % are better and "
+        f"{worse:.1f} % are worse."
     )
     return [Drawing(name="gains", caption=caption, figure=figure)]
 
@@ -101,16 +112,46 @@ def draw_accuracies(source: Source) -> list[Drawing]:
     """
     if source.run.recipe.labels == "many":
         return []
-    accuracy = 100 * measure_accuracies(source, source.scores(source.best_score()))
-    accuracy = np.sort(accuracy[~np.isnan(accuracy)])[::-1]
-    figure, axes = make_figure(7, 3.2)
-    axes.bar(np.arange(len(accuracy)), accuracy, 1.0, color=ACCENTS[0])
+    scores = source.scores(source.best_score())
+    accuracy = 100 * measure_accuracies(source, scores)
+    order = sort_classes(np.unique(scores.labels), accuracy)
+    accuracy = accuracy[order]
+    has_names = len(order) <= MAX_NAMED
+    figure, axes = make_figure(7, 4.2 if has_names else 3.2)
+    axes.bar(np.arange(len(order)), accuracy, 0.8 if has_names else 1.0, color=ACCENTS[0])
     axes.set(xlabel="classes, best first", ylabel="accuracy, %", ylim=(0, 100))
+    if has_names:
+        names = shorten_names(source.run.classes)[order]
+        axes.set_xticks(np.arange(len(order)), names, rotation=90)
     shares = [(100 * float((accuracy > bound).mean()), bound) for bound in (80, 50)]
     caption = "Accuracy of each class: " + ", ".join(
         f"{share:.1f} % of the classes are above {bound} %" for share, bound in shares
     )
     return [Drawing(name="accuracies", caption=f"{caption}.", figure=figure)]
+
+
+def shorten_names(names: Sequence[str]) -> npt.NDArray[np.str_]:
+    """Shorten the names of classes to `MAX_LETTERS`, so that they leave room for a figure."""
+    shortened = (
+        name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS - 1]}…" for name in names
+    )
+    # Matplotlib would read the text between two dollar signs as a formula.
+    return np.array([name.replace("$", r"\$") for name in shortened])
+
+
+def sort_classes(
+    tested: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    """Sort classes by their values, the largest first.
+
+    Args:
+        tested: Indices of the tested classes, (n,).
+        values: A value for each class, (C,); those of other classes are ignored.
+
+    Returns:
+        The indices, (n,); those of equal values stay in their order.
+    """
+    return tested[np.argsort(-values[tested], kind="stable")]
 
 
 def measure_accuracies(source: Source, scores: Scores) -> npt.NDArray[np.float64]:
@@ -175,6 +216,8 @@ def list_resolved_confusions(source: Source, ours: Scores, theirs: Scores) -> Dr
 def draw_confusion(source: Source) -> list[Drawing]:
     """Draw the confusion matrix of the best score, whose rows add up to 1.
 
+    Predictions of classes that no tested video has are counted in a last column.
+
     Args:
         source: The run.
 
@@ -186,14 +229,26 @@ def draw_confusion(source: Source) -> list[Drawing]:
     name = source.best_score()
     scores = source.scores(name)
     matrix = count_confusions(scores.get_averages(source.averaged_values), scores.labels)
-    fractions = matrix / matrix.sum(axis=1, keepdims=True).clip(1)
-    has_names = len(fractions) <= MAX_NAMED
-    side = 4.5 if not has_names else 2.5 + 0.22 * len(fractions)
+    tested = np.unique(scores.labels)
+    columns = list(shorten_names(source.run.classes)[tested])
+    caption = f"Confusion matrix of {name}."
+    if len(tested) < len(matrix):
+        caption += f" {len(tested)} of the {len(matrix)} classes occur in the tested videos."
+    others = matrix[tested].sum(axis=1, keepdims=True)
+    matrix = matrix[np.ix_(tested, tested)]
+    others -= matrix.sum(axis=1, keepdims=True)
+    if others.any():
+        matrix = np.hstack([matrix, others])
+        columns.append("other classes")
+        caption += " The last column counts the predictions of other classes."
+    fractions = matrix / matrix.sum(axis=1, keepdims=True)
+    has_names = len(tested) <= MAX_NAMED
+    side = 4.5 if not has_names else 2.5 + 0.22 * len(tested)
     figure, axes = make_figure(side + 1, side)
     image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, shrink=0.8)
     if has_names:
-        axes.set_xticks(np.arange(len(fractions)), source.run.classes, rotation=90)
-        axes.set_yticks(np.arange(len(fractions)), source.run.classes)
+        axes.set_xticks(np.arange(len(columns)), columns, rotation=90)
+        axes.set_yticks(np.arange(len(tested)), columns[: len(tested)])
     axes.set(xlabel="predicted class", ylabel="true class")
-    return [Drawing(name="confusion", caption=f"Confusion matrix of {name}.", figure=figure)]
+    return [Drawing(name="confusion", caption=caption, figure=figure)]

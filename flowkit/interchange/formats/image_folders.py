@@ -1,0 +1,180 @@
+"""Export a store as folders of JPEG files, as denseflow and mmaction2 read them.
+
+    <out>/<video>/img_00000.jpg, flow_x_00000.jpg, flow_y_00000.jpg
+    <out>/export.json     format, bound, quantization, numbering, and what their loaders need
+    <out>/videos.csv      folder name, id, counts, fps and labels of each exported video
+    <out>/classes.txt     class names, line n being class n
+    <out>/<subset>_rgb.txt, <subset>_flow.txt     mmaction2 only: its annotation lists
+
+``<video>`` is the id of the video, encoded by `file_names.encode_id`. RGB images are copied
+unchanged. Flow is decoded, converted to pixels, quantized again (flow_conversion.py) and encoded
+again. A quantization step is 2B/255 px, so rounding adds an error of at most B/255 px (0.078 at
+B = 20). The second JPEG compression adds a little more, which the report measures.
+
+The folder of a video is written under a temporary name and then renamed, so an existing folder is
+complete, and a second run skips it. Files are not fsynced: after a power failure, export to a new
+folder.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ClassVar
+
+from flowkit.errors import DiskFullError, FlowkitError, UsageError
+from flowkit.interchange.file_names import encode_id, find_case_collisions
+from flowkit.interchange.formats.export_format import ExportFormat, ExportOptions, Outcome, Written
+from flowkit.interchange.formats.flow_conversion import FlowConversion
+from flowkit.interchange.video_lists import describe_video, read_videos, write_lists
+from flowkit.store.format import jpeg
+from flowkit.store.format.atomic import convert_disk_errors
+from flowkit.store.reader import Store
+from flowkit.store.video import Video
+
+RGB_NAME = "img_{:05d}.jpg"
+"""Template of the names of RGB images, to be formatted with the number of the frame."""
+FLOW_NAME = "flow_{}_{:05d}.jpg"
+"""Template of the names of flow images, to be formatted with the axis (x or y) and the number."""
+QUALITY = 95
+"""Default JPEG quality of the written flow images."""
+
+
+class ImageFolders(ExportFormat):
+    """A folder of JPEG files for each video; subclasses say how frames are numbered.
+
+    Args:
+        store: Store to export.
+        out: Folder to write to.
+        options: Options of the export; ``bound`` and ``quality`` are those of the flow images.
+
+    Attributes:
+        conversion: The tables that convert flow values.
+        quality: JPEG quality of the flow images.
+    """
+
+    first_number: ClassVar[int]
+    """Number in the file name of the first frame."""
+    has_lists: ClassVar[bool] = False
+    """Whether annotation lists are written."""
+
+    def __init__(self, store: Store, out: Path, options: ExportOptions) -> None:
+        """Compute the tables and the settings."""
+        super().__init__(store, out, options)
+        self._refuse_options("shard_bytes")
+        self._check_flow_step()
+        store_bound = store.recipe.flow.bound if store.recipe.flow is not None else 20.0
+        bound = store_bound if options.bound is None else options.bound
+        self.quality = QUALITY if options.quality is None else options.quality
+        self.conversion = FlowConversion(store_bound, bound)
+        self.settings |= {
+            "start_index": self.first_number,
+            "rgb_template": RGB_NAME,
+            "flow_template": FLOW_NAME,
+            "bound": bound,
+            "quantization": "q = round_half_even(255 * (clip(v, -bound, bound) + bound)"
+            " / (2 * bound))",
+            "dequantization": "v = q * 2 * bound / 255 - bound",
+            "flow_quality": self.quality,
+            "names": "folders are percent-encoded ids; videos.csv lists both",
+        }
+
+    def _check_flow_step(self) -> None:
+        """Raise a UsageError if flow leads to earlier frames, so that the first ones have none."""
+        flow = self.store.recipe.flow
+        if flow is not None and flow.step < 0:
+            raise UsageError(
+                f"{self.name} holds flow to later frames only, and the flow of {self.store.path} "
+                f"leads from frame t to frame t{flow.step}; export it with --format webdataset or "
+                "huggingface"
+            )
+
+    def find_case_collisions(self, ids: list[str]) -> list[tuple[str, ...]]:
+        """Find ids whose folder names differ only by case."""
+        return find_case_collisions(ids)
+
+    def write_videos(self, ids: list[str]) -> Iterator[tuple[str, Outcome]]:
+        """Write the folders of videos in threads; see `ExportFormat.write_videos`."""
+        pool = ThreadPoolExecutor(self.options.workers)
+        try:
+            outcomes = pool.map(lambda id: self._write_video(self.store[id]), ids)
+            yield from zip(ids, outcomes, strict=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def write_lists(self, complete_ids: list[str]) -> int:
+        """Write ``videos.csv``, ``classes.txt`` and, for mmaction2, annotation lists."""
+        rows = {row["name"]: row for row in read_videos(self.out)}
+        rows |= {encode_id(id): describe_video(self.store[id]) for id in complete_ids}
+        return write_lists(self.store, self.out, rows, has_lists=self.has_lists)
+
+    def _write_video(self, video: Video) -> Outcome:
+        """Write the folder of one video, unless a complete one exists."""
+        folder = self.out / encode_id(video.id)
+        files = video.num_flow * 2 + (video.num_frames if "rgb" in video.streams else 0)
+        if not files:
+            return f"it has no rgb or flow to write, only {', '.join(video.streams)}"
+        if folder.is_dir():
+            if len(list(folder.iterdir())) == files:
+                return None
+            shutil.rmtree(folder)
+        temporary = self.out / f".part-{os.urandom(8).hex()}"
+        try:
+            with convert_disk_errors(folder):
+                temporary.mkdir()
+                error = self._write_files(video, temporary)
+                temporary.rename(folder)
+        except DiskFullError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        except (FlowkitError, ValueError) as problem:  # the JPEG decoder raises ValueError
+            shutil.rmtree(temporary, ignore_errors=True)
+            return str(problem)
+        mean, largest = error
+        return Written(frames=video.num_frames, added_error_mean=mean, added_error_max=largest)
+
+    def _write_files(self, video: Video, folder: Path) -> tuple[float, float]:
+        """Write the images of one video.
+
+        Args:
+            video: Video of the store.
+            folder: Folder to write to.
+
+        Returns:
+            Mean and largest error in pixels that the export added to the x component of the middle
+            flow field; 0 without flow.
+        """
+        error = (0.0, 0.0)
+        if "rgb" in video.streams:
+            for t in range(video.num_frames):
+                (folder / RGB_NAME.format(self.first_number + t)).write_bytes(video.rgb_bytes(t))
+        tables = self.conversion
+        for t in range(video.num_flow):
+            for axis, data in zip("xy", video.flow_bytes(t), strict=True):
+                plane = jpeg.decode_grey(data)
+                exported = jpeg.encode_grey(tables.table[plane], self.quality)
+                (folder / FLOW_NAME.format(axis, self.first_number + t)).write_bytes(exported)
+                if t == video.num_flow // 2 and axis == "x":
+                    written = tables.written_pixels[jpeg.decode_grey(exported)]
+                    added = abs(written - tables.stored_pixels[plane])
+                    error = float(added.mean()), float(added.max())
+        return error
+
+
+class Denseflow(ImageFolders):
+    """The folders that denseflow writes."""
+
+    name = "denseflow"
+    first_number = 0
+
+
+class MMAction2(ImageFolders):
+    """The folders and annotation lists that mmaction2 reads.
+
+    Its RawframeDataset counts from start_index = 1 by default.
+    """
+
+    name = "mmaction2"
+    first_number = 1
+    has_lists = True
