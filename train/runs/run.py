@@ -266,8 +266,10 @@ def find_short_side(store: Store) -> int:
     if not len(store):
         raise UsageError(f"{store.path} has no videos yet; extract some first")
     width, height = (store.index.batch.column(name).to_numpy() for name in ("width", "height"))
-    sides, counts = np.unique(np.minimum(width, height), return_counts=True)
-    return int(sides[np.argmax(counts)])
+    short = np.minimum(width, height)
+    # Videos of which only sound or features are stored have the size 0.
+    sides, counts = np.unique(short[short > 0], return_counts=True)
+    return int(sides[np.argmax(counts)]) if len(sides) else 0
 
 
 def describe_store(store: Store) -> dict[str, Any]:

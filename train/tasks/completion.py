@@ -228,6 +228,7 @@ def describe_images(recipe: Any, store: Store, found: dict[str, Any]) -> Iterato
         yield f"samples are not mirrored, because it would change the classes {names}{more}"
     if recipe.short_side is not None:
         columns = (store.index.batch.column(name).to_numpy() for name in ("width", "height"))
-        smaller = int((np.minimum(*columns) < recipe.data.size).sum())
+        short = np.minimum(*columns)
+        smaller = int(((short > 0) & (short < recipe.data.size)).sum())
         if smaller:
             yield f"{smaller} videos are smaller than the input, and are enlarged"
