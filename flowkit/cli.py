@@ -26,11 +26,12 @@ HELP = {
     "datasets": "List the datasets of the catalogue, and count their videos on this machine",
     "demo": "Render motion8, extract it, and show the error of the computed flow",
     "doctor": "Check this machine, and suggest how to solve each problem",
-    "export": "Write videos of STORE to folder OUT as img_*.jpg, flow_x_*.jpg and flow_y_*.jpg",
+    "export": "Write videos of STORE to folder OUT in the format of another tool",
     "extract": "Extract videos into a frame store; run it again to continue after an interruption",
     "import": "Import every video folder below FOLDER: img_*.jpg, flow_x_*.jpg, flow_y_*.jpg",
     "index": "Rebuild the index of STORE from its commit records, "
     "and merge new annotations into it",
+    "list": "List the videos of STORE with class, subset, length, size and motion",
     "preview": "Draw videos of STORE: RGB frames above colour-coded flow",
     "remove": "Remove the features NAME from STORE, so that others can be computed with that name",
     "split": "Divide the videos of STORE into the subsets train, val and test, class by class",
@@ -41,7 +42,7 @@ HELP = {
 COMMANDS = {
     name: ("flowkit.commands.{0}:{0}".format("import_" if name == "import" else name), text)
     for name, text in HELP.items()
-}
+} | {"list": ("flowkit.commands.list:list_videos", HELP["list"])}
 """Where each command is defined, as ``module:attribute``, and the first sentence of its help."""
 INTERRUPTED = 130
 """Exit code that a shell reports for a process ended by SIGINT."""

@@ -35,6 +35,8 @@ class Column:
     """``bytes`` (large_binary), ``vector`` (a list of fixed size) or ``number``."""
     dtype: str = ""
     """NumPy name of the values of a vector or number."""
+    optional: bool = False
+    """Whether shards of older versions lack the column, and a row may have no value in it."""
 
     @property
     def layout(self) -> tuple[int, int, int | None, int]:
@@ -63,8 +65,10 @@ class Stream:
     """Height and width of a row, or None for images, whose size the recipe decides. Images are
     JPEGs that are cropped and scaled for a network; other rows are its input unchanged.
     """
-    unused_rows: int = 0
-    """Number of empty rows at the end of a video: the last frame has no flow to a next one."""
+    has_step: bool = False
+    """Whether a row is computed from its frame and the one that is ``flow.step`` frames later, so
+    that the rows of frames without such a partner are empty.
+    """
     fits_rgb_weights: bool = False
     """Whether the first convolution of a network for RGB can be used as it is. If not, its weights
     are averaged over the input channels.
@@ -97,7 +101,7 @@ STREAMS: dict[str, Stream] = {
         columns=(Column("flow_x", "bytes"), Column("flow_y", "bytes")),
         unit="flow fields",
         channels=2,
-        unused_rows=1,
+        has_step=True,
         extracted_by_default=True,
     ),
     "audio": Stream(
@@ -110,18 +114,39 @@ STREAMS: dict[str, Stream] = {
 }
 """All streams by name, in the order in which they are listed."""
 
-UNUSED_ROWS = {name: stream.unused_rows for name, stream in STREAMS.items()}
+TIME = Column("time", "number", "int64", optional=True)
+"""When a frame is shown: microseconds from the first frame of the video."""
+SHARED_COLUMNS: dict[str, tuple[Column, ...]] = {"frames": (TIME,)}
+"""Columns by folder that belong to its rows, whatever streams they hold; they are the last ones."""
+STEP_STREAMS = frozenset(name for name, stream in STREAMS.items() if stream.has_step)
 DEFAULT_STREAMS = tuple(name for name, stream in STREAMS.items() if stream.extracted_by_default)
 
 
-def count_rows(stream: str, rows: int) -> int:
-    """Count the frames, flow fields, patches or features of a video.
+def count_empty_rows(stream: str, flow_step: int) -> tuple[int, int]:
+    """Count the rows of a video without data at its start and at its end.
 
     Args:
         stream: Name of the stream, which may be ``features/NAME``.
-        rows: Number of rows of the video in its shard, some of which may be empty.
+        flow_step: Frames from a frame to the one that its flow leads to; below 0 for backward flow.
 
     Returns:
-        The count, at least 0.
+        The numbers of rows; at least one of them is 0.
     """
-    return max(0, rows - UNUSED_ROWS.get(stream, 0))
+    if stream not in STEP_STREAMS:
+        return 0, 0
+    return max(0, -flow_step), max(0, flow_step)
+
+
+def find_rows(stream: str, rows: int, flow_step: int) -> range:
+    """Find the rows of a video that have data of a stream.
+
+    Args:
+        stream: Name of the stream, which may be ``features/NAME``.
+        rows: Number of rows of the video in its shard.
+        flow_step: Frames from a frame to the one that its flow leads to; below 0 for backward flow.
+
+    Returns:
+        The indices of the rows, which are those of the frames in the case of flow.
+    """
+    at_start, at_end = count_empty_rows(stream, flow_step)
+    return range(min(at_start, rows), max(0, rows - at_end))

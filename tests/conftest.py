@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def triton_interpreter() -> None:
 
 @pytest.fixture(scope="session")
 def make_clip() -> Callable[..., Path]:
-    """``make_clip(path, frames, width, height, seed, sound)``: a small H.264 video."""
+    """``make_clip(path, frames, width, height, seed, sound, times)``: a small H.264 video."""
     return write_clip
 
 
@@ -112,7 +113,10 @@ def write_clip(
     height: int = 48,
     seed: int = 0,
     sound: bool = False,
+    times: Sequence[int] | None = None,
 ) -> Path:
+    """A moving texture of 25 frames per second, or with a frame at each time in milliseconds."""
+    frames = frames if times is None else len(times)
     rng = np.random.default_rng(seed)
     wide = rng.integers(0, 255, (height // 8 + 2, (width + frames) // 8 + 2, 3), np.uint8)
     texture = wide.repeat(8, 0).repeat(8, 1)
@@ -120,10 +124,15 @@ def write_clip(
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25, options={"crf": "18"})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        if times is not None:
+            video.codec_context.time_base = Fraction(1, 1000)
         audio = container.add_stream("aac", rate=16000) if sound else None
         for t in range(frames):
             picture = np.ascontiguousarray(texture[:height, t : t + width])
-            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = times[t], Fraction(1, 1000)
+            container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio is not None:
             samples = (0.3 * np.sin(np.arange(16000 * 2) * 0.3)).astype(np.float32)[None]
@@ -157,8 +166,13 @@ def write_store(
     annotated: bool = True,
     bound: float = 20.0,
     fps: float = 25.0,
+    step: int = 1,
+    times: Callable[[int], int] | None = None,
 ) -> Path:
-    """Videos of smooth random RGB and flow; video n has ``frames + n`` frames, and label n % 2."""
+    """Videos of smooth random RGB and flow; video n has ``frames + n`` frames, and label n % 2.
+
+    Frame t is shown at ``times(t)`` microseconds; without ``times`` the store has no times.
+    """
     from flowkit.flow.quantization import quantize
     from flowkit.store import rebuild_index, write_annotations
     from flowkit.store.format import jpeg
@@ -169,7 +183,7 @@ def write_store(
     recipe = Recipe(
         resize=Resize(mode="none"),
         rgb=RGBRecipe() if "rgb" in streams else None,
-        flow=FlowRecipe(bound=bound) if "flow" in streams else None,
+        flow=FlowRecipe(bound=bound, step=step) if "flow" in streams else None,
     )
     create_or_open(root, recipe, "tiny")
     rng = np.random.default_rng(7)
@@ -181,7 +195,9 @@ def write_store(
             row = {}
             if "rgb" in streams:
                 row["rgb"] = jpeg.encode_rgb(draw_smooth(rng, height, width, 3), 90)
-            if "flow" in streams and t < count - 1:
+            if times is not None:
+                row["time"] = times(t)
+            if "flow" in streams and 0 <= t + step < count:
                 planes = draw_smooth(rng, height, width, 2).astype(np.float32)
                 field = (planes - 128) * np.float32(bound / 128)
                 for axis, plane in zip(
@@ -199,6 +215,7 @@ def write_store(
                 fps=fps,
                 width=width,
                 height=height,
+                duration=None if times is None else times(count) / 1e6,
             )
         )
         if (number + 1) % per_shard == 0:

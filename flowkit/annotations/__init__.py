@@ -10,13 +10,15 @@ from pathlib import Path
 from types import ModuleType
 
 from flowkit.annotations import charades, folder, hmdb51, kinetics, motion8, ucf101
+from flowkit.annotations.label_files import ListSettings, make_list_format_functions
 from flowkit.annotations.source import LocatedVideos, RejectedVideo, Source, explicit_files
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.annotations.video_files import VIDEO_EXTENSIONS, has_videos, list_videos
 
 __all__ = [
-    "FORMATS", "VIDEO_EXTENSIONS", "Annotation", "AnnotationTable", "Format", "Label",
-    "LocatedVideos", "RejectedVideo", "Source", "explicit_files", "has_videos", "list_videos",
+    "FORMATS", "LIST", "VIDEO_EXTENSIONS", "Annotation", "AnnotationTable", "Format", "Label",
+    "ListSettings", "LocatedVideos", "RejectedVideo", "Source", "explicit_files", "has_videos",
+    "list_videos", "make_list_format",
 ]  # fmt: skip
 
 
@@ -51,6 +53,20 @@ def make_format(module: ModuleType, has_files: bool = True) -> Format:
     return Format(module.find_files, module.read_table, module.locate_videos, has_files)
 
 
+def make_list_format(settings: ListSettings) -> Format:
+    """Make the format of an entry of the catalogue that describes its own label files.
+
+    Args:
+        settings: The key ``list`` of the entry.
+
+    Returns:
+        The format, which replaces ``FORMATS["list"]`` for this entry.
+    """
+    return Format(*make_list_format_functions(settings))
+
+
+LIST = "list"
+"""Name of the format of label files of any kind."""
 FORMATS: dict[str, Format] = {
     "kinetics": make_format(kinetics),
     "ucf101": make_format(ucf101),
@@ -58,4 +74,5 @@ FORMATS: dict[str, Format] = {
     "charades": make_format(charades),
     "motion8": make_format(motion8),
     "folder": make_format(folder, has_files=False),
+    LIST: make_list_format(ListSettings()),
 }

@@ -1,11 +1,12 @@
 """Derive labels from the folders that videos are in, ``DIR/<class>/….mp4``: no annotation files.
 
-The id of a video is its path below ``DIR``, with extension; its label is the first folder of that
-path. If all of the first folders have names of subsets (train, val, …), they are the subsets, and
-the classes are one level deeper. A video directly in ``DIR`` has no label. Class ids follow the
-alphabetical order.
+The id of a video is its path below ``DIR``, with extension; a folder of frames is a video too. Its
+label is the first folder of that path. If all of the first folders have names of subsets (train,
+val, …), they are the subsets, and the classes are one level deeper. A video directly in ``DIR`` has
+no label. Class ids follow the alphabetical order.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from flowkit.annotations.source import LocatedVideos, Source, resolve_duplicates
@@ -16,11 +17,14 @@ from flowkit.path_text import text_to_path
 SUBSETS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-def scan_folder(root: Path) -> tuple[AnnotationTable, LocatedVideos]:
+def scan_folder(
+    root: Path, paths: Sequence[str] | None = None
+) -> tuple[AnnotationTable, LocatedVideos]:
     """Build the table and locate the videos by searching the folder once.
 
     Args:
         root: The folder of videos.
+        paths: Paths of the videos below ``root``, sorted; None for those that `list_videos` finds.
 
     Returns:
         The annotations, and the located videos.
@@ -29,7 +33,7 @@ def scan_folder(root: Path) -> tuple[AnnotationTable, LocatedVideos]:
         UsageError: ``root`` is not a folder, or cannot be listed.
     """
     candidates = []
-    paths = list_videos(root)
+    paths = list_videos(root) if paths is None else paths
     folders = [path.split("/")[:-1] for path in paths]
     first_folders = {parts[0].lower() for parts in folders if parts}
     has_subsets = bool(first_folders) and first_folders <= SUBSETS.keys()

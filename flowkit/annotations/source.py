@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label, normalize_unicode
-from flowkit.annotations.video_files import get_stem, is_video, list_videos
+from flowkit.annotations.video_files import get_stem, is_frame_folder, is_video, list_videos
 from flowkit.errors import UsageError
 from flowkit.path_text import path_to_text, printable_path, replace_surrogates, text_to_path
 
@@ -18,7 +18,7 @@ class Source:
     id: str
     """The official id, or the path relative to the folder of videos."""
     path: Path
-    """The video file."""
+    """The video file or frame folder."""
     labels: tuple[Label, ...] = ()
     """Its labels; empty if it has none."""
     subsets: tuple[str, ...] = ()
@@ -148,11 +148,11 @@ def resolve_duplicates(
 def explicit_files(paths: Iterable[Path]) -> LocatedVideos:
     """Make sources from video files and folders that the user lists.
 
-    The id of a file is its name with extension; that of a video in a folder is its path below that
-    folder. The sources have neither labels nor subsets.
+    The id of a file or a frame folder is its name, with extension; that of a video in another
+    folder is its path below that folder. The sources have neither labels nor subsets.
 
     Args:
-        paths: Video files, and folders that are searched for videos.
+        paths: Video files, frame folders, and folders that are searched for videos.
 
     Returns:
         The sources, and the files that were rejected.
@@ -170,17 +170,17 @@ def list_files(path: Path) -> Iterable[tuple[str, Path]]:
     """List the videos at one path on the command line.
 
     Args:
-        path: A video file, or a folder that is searched for videos.
+        path: A video file, a frame folder, or a folder that is searched for videos.
 
     Returns:
-        Pairs of id and file.
+        Pairs of id and path.
 
     Raises:
         UsageError: The path does not exist, or the folder holds no videos.
     """
     if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises below a folder without permission)
         names = list_videos(path)
-        if not names and not is_video(path.name):
+        if not names and not is_video(path.name) and not is_frame_folder(path):
             raise UsageError(f"no videos below {path}; name a folder with videos, or the files")
         if names:
             return [(name, path / text_to_path(name)) for name in names]

@@ -2,8 +2,8 @@
 
 import json
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from flowkit.errors import AnnotationError
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 DOWNLOAD_AGAIN = "download the file again"
 """What to do about a file that is not the official one: the end of an error message."""
+NO_ATTRIBUTES: Mapping[str, str] = {}
+"""The attributes of a video that has none: one object for all, which nobody changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Annotation:
     """Its labels; may be empty."""
     subsets: tuple[str, ...]
     """The subsets it belongs to, such as "train"; may be empty."""
+    attributes: Mapping[str, str] = field(default_factory=lambda: NO_ATTRIBUTES, hash=False)
+    """Other columns of a label file by name, such as ``person``; may be empty."""
 
 
 class Row(NamedTuple):
@@ -101,17 +105,49 @@ class AnnotationTable:
         itself, with its own class ids. Otherwise the classes of this table keep their ids, and
         classes that only ``newer`` has are appended.
 
+        A table in which no video has labels says nothing about labels, so those of this table are
+        kept. The same holds for subsets and for attributes.
+
         Args:
             newer: The newer table, whose annotations are used for videos in both tables.
 
         Returns:
             The merged table.
         """
-        merged = self.by_id() | newer.by_id()
+        older_by_id = self.by_id()
+        newer = newer.filled_from(self.classes, older_by_id)
+        merged = older_by_id | newer.by_id()
         if len(merged) == len(newer.annotations):
             return newer
-        classes = (*self.classes, *(name for name in newer.classes if name not in self.classes))
+        known = set(self.classes)
+        classes = (*self.classes, *(name for name in newer.classes if name not in known))
         return AnnotationTable(classes, tuple(merged[id] for id in sorted(merged)))
+
+    def filled_from(self, classes: tuple[str, ...], older: Mapping[str, Annotation]) -> Self:
+        """Return this table with the parts that it has of no video, taken from older annotations.
+
+        Args:
+            classes: The classes of the older annotations.
+            older: The older annotations by id.
+
+        Returns:
+            The table; this one if it has labels, subsets and attributes, or the older have none.
+        """
+        missing_parts = [
+            name
+            for name in ("labels", "subsets", "attributes")
+            if not any(getattr(annotation, name) for annotation in self.annotations)
+            and any(getattr(annotation, name) for annotation in older.values())
+        ]
+        if not missing_parts:
+            return self
+        annotations = []
+        for annotation in self.annotations:
+            kept = older.get(annotation.id)
+            parts = {name: getattr(kept, name) for name in missing_parts} if kept else {}
+            annotations.append(replace(annotation, **parts))
+        keeps_labels = "labels" in missing_parts
+        return type(self)(classes if keeps_labels else self.classes, tuple(annotations))
 
     def by_id(self) -> dict[str, Annotation]:
         """Return the annotations by the id of their video."""
@@ -122,8 +158,9 @@ class AnnotationTable:
 
         Returns:
             An Arrow table with the columns ``id: string``, ``labels: list<struct<class: int32,
-            start: float64, end: float64>>`` and ``subsets: list<string>``. Its schema metadata
-            ``classes`` is the JSON list of class names.
+            start: float64, end: float64>>`` and ``subsets: list<string>``; if any video has
+            attributes, also ``attributes: map<string, string>``. Its schema metadata ``classes`` is
+            the JSON list of class names.
         """
         import pyarrow as pa
 
@@ -139,6 +176,9 @@ class AnnotationTable:
             "labels": pa.array(labels, pa.list_(struct)),
             "subsets": pa.array(subsets, pa.list_(pa.string())),
         }
+        if any(annotation.attributes for annotation in self.annotations):
+            pairs = [list(annotation.attributes.items()) for annotation in self.annotations]
+            columns["attributes"] = pa.array(pairs, pa.map_(pa.string(), pa.string()))
         return pa.table(columns).replace_schema_metadata({"classes": json.dumps(self.classes)})
 
     @classmethod
@@ -158,14 +198,17 @@ class AnnotationTable:
         if b"classes" not in metadata:
             raise AnnotationError("the table has no class names (schema metadata 'classes')")
         classes = tuple(json.loads(metadata[b"classes"]))
-        columns = (table.column(name).to_pylist() for name in ("id", "labels", "subsets"))
+        columns = [table.column(name).to_pylist() for name in ("id", "labels", "subsets")]
+        has_attributes = "attributes" in table.column_names
+        pairs = table.column("attributes").to_pylist() if has_attributes else [()] * len(columns[0])
         annotations = []
-        for id, structs, subsets in zip(*columns, strict=True):
+        for id, structs, subsets, attributes in zip(*columns, pairs, strict=True):
             labels = (
                 Label(classes[struct["class"]], struct["start"], struct["end"])
                 for struct in structs
             )
-            annotations.append(Annotation(id, tuple(labels), tuple(subsets)))
+            kept = dict(attributes) if attributes else NO_ATTRIBUTES
+            annotations.append(Annotation(id, tuple(labels), tuple(subsets), kept))
         return cls(classes, tuple(annotations))
 
 

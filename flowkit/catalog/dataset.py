@@ -5,7 +5,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flowkit.annotations import FORMATS, AnnotationTable, LocatedVideos, has_videos, list_videos
+from flowkit.annotations import (
+    FORMATS,
+    AnnotationTable,
+    Format,
+    ListSettings,
+    LocatedVideos,
+    has_videos,
+    list_videos,
+    make_list_format,
+)
 from flowkit.errors import CatalogError, FlowkitError
 from flowkit.path_text import printable_path, text_to_path
 from flowkit.recipe import Recipe
@@ -47,6 +56,8 @@ class Dataset:
     """
     annotations: tuple[str, ...] = ()
     """Folders that may hold the annotation files, as for ``videos``."""
+    list: ListSettings | None = None
+    """What its label files are, for the format ``list``."""
     subsets: tuple[str, ...] = ()
     """Subsets that the official annotations define."""
     homepage: str = ""
@@ -75,6 +86,10 @@ class Dataset:
     def expected_bytes(self) -> int:
         """Approximate size in bytes of a store of the whole dataset."""
         return self.expected_videos * self.bytes_per_video
+
+    def get_format(self) -> Format:
+        """Return the functions that read its annotations."""
+        return FORMATS[self.format] if self.list is None else make_list_format(self.list)
 
     def locate_videos(self) -> tuple[AnnotationTable, LocatedVideos]:
         """Read the annotations and match them with the videos on disk.
@@ -153,7 +168,7 @@ class Dataset:
 
     def find_annotations_folder(self, root: Path) -> Path | None:
         """Return the first of the folders ``annotations`` that has annotation files, or None."""
-        find_files = FORMATS[self.format].find_files
+        find_files = self.get_format().find_files
         folders = resolve_folders(root, self.annotations)
         return next((f for f in folders if f.is_dir() and find_files(f, self.variant)), None)
 
@@ -173,20 +188,20 @@ class Dataset:
         missing = []
         if videos is None:
             missing.append(f"no videos in {format_paths(resolve_folders(root, self.videos))}")
-        if annotations is None and FORMATS[self.format].has_files:
+        if annotations is None and self.get_format().has_files:
             missing.append(
                 f"no annotations in {format_paths(resolve_folders(root, self.annotations))}"
             )
         return " and ".join(missing) or None
 
     def _read_table(self, folder: Path) -> AnnotationTable:
-        return FORMATS[self.format].read_table(folder, self.variant)
+        return self.get_format().read_table(folder, self.variant)
 
     def _match(
         self, videos: Path, annotations: Path | None
     ) -> tuple[AnnotationTable, LocatedVideos]:
         table = self._read_table(annotations or videos)
-        return table, FORMATS[self.format].locate_videos(videos, table)
+        return table, self.get_format().locate_videos(videos, table)
 
 
 def data_root() -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from flowkit.annotations import FORMATS
+from flowkit.annotations import FORMATS, LIST, ListSettings
 from flowkit.catalog.dataset import Dataset
 from flowkit.errors import CatalogError, UsageError
 from flowkit.recipe import Recipe
@@ -100,6 +100,8 @@ def build_dataset(location: str, path: Path, name: str, values: Mapping[str, Any
     if checked["format"] not in FORMATS:
         suggestion = format_suggestion(checked["format"], FORMATS)
         raise CatalogError(f"{location}: format: unknown format {checked['format']!r}{suggestion}")
+    if "list" in checked and checked["format"] != LIST:
+        raise CatalogError(f"{location}: the key 'list' needs 'format: list'")
     return Dataset(name=name, catalog=path, **checked)
 
 
@@ -122,6 +124,8 @@ def check_value(location: str, expected_type: Any, value: Any) -> Any:
             return Recipe.from_dict(check_mapping(location, value, "a recipe"))
         except (UsageError, TypeError) as error:
             raise CatalogError(f"{location}: {error}") from error
+    if expected_type == (ListSettings | None):
+        return read_list_settings(location, value)
     if expected_type == tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise CatalogError(f"{location}: expected a list of strings, got {value!r}")
@@ -132,6 +136,38 @@ def check_value(location: str, expected_type: Any, value: Any) -> Any:
     elif not isinstance(value, str):
         raise CatalogError(f"{location}: expected a string, got {value!r}; put a number in quotes")
     return value
+
+
+def read_list_settings(location: str, value: Any) -> ListSettings:
+    """Read the key ``list`` of an entry.
+
+    Args:
+        location: File, entry and key, for error messages.
+        value: The value in the YAML file.
+
+    Returns:
+        The settings.
+
+    Raises:
+        CatalogError: A key is unknown, or a value is wrong.
+    """
+    values = check_mapping(location, value, "files, columns, classes and file_template")
+    known_keys = [field.name for field in fields(ListSettings)]
+    for key in values.keys() - set(known_keys):
+        raise CatalogError(f"{location}: unknown key {key!r}{format_suggestion(key, known_keys)}")
+    if "files" in values:
+        values["files"] = check_value(f"{location}: files", tuple[str, ...], values["files"])
+    if "columns" in values:
+        columns = check_mapping(f"{location}: columns", values["columns"], "columns by role")
+        # YAML reads the number of a column as an integer.
+        values["columns"] = {role: str(column) for role, column in columns.items()}
+    for key in ("classes", "file_template"):
+        if key in values:
+            check_value(f"{location}: {key}", str, values[key])
+    try:
+        return ListSettings(**values)
+    except UsageError as error:
+        raise CatalogError(f"{location}: {error}") from error
 
 
 def check_mapping(location: str, value: Any, description: str) -> dict[str, Any]:

@@ -1,11 +1,18 @@
 """Define `flowkit extract`, which extracts videos into a frame store."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowkit.commands.options import JPEG_QUALITY, PATH, catalog_option, variant_option
+from flowkit.commands.options import (
+    JPEG_QUALITY,
+    PATH,
+    add_label_options,
+    catalog_option,
+    variant_option,
+)
 from flowkit.flow.params import PRESETS
 from flowkit.path_text import argument_to_text
 
@@ -21,7 +28,13 @@ if TYPE_CHECKING:
               "datasets` lists them).")  # fmt: skip
 @variant_option
 @click.option("--videos", metavar="DIR", type=PATH,
-              help="Extract the videos of a folder with one folder per class.")  # fmt: skip
+              help="Extract the videos of a folder. Their labels are the names of the folders "
+              "in it, or come from --labels.")  # fmt: skip
+@click.option("--frames", metavar="DIR", type=PATH, help="The same for videos that are folders of "
+              "images: every folder below DIR with images in it is one.")  # fmt: skip
+@click.option("--from-store", metavar="S", type=PATH, help="Compute the flow of videos whose RGB "
+              "is in store S from these frames, and add it to S.")  # fmt: skip
+@add_label_options
 @catalog_option
 @click.option("--subset", metavar="NAME", type=argument_to_text,
               help="Extract only videos of this subset, such as val.")  # fmt: skip
@@ -43,6 +56,9 @@ if TYPE_CHECKING:
               "as players do.")  # fmt: skip
 @click.option("--fps", type=float,
               help="Resample videos to this frame rate. [default: keep every frame]")  # fmt: skip
+@click.option("--frame-rate", metavar="N", type=float, help="Frames per second of folders of "
+              "images, where the labels have no column fps. [default: 25, with a warning]",
+              )  # fmt: skip
 @click.option("--preset", type=click.Choice(list(PRESETS)),
               help="Optical-flow preset: paper (as in the papers), accurate (also finds large "
                    "motion) or fast (for machines without a GPU). [default: paper]")  # fmt: skip
@@ -53,12 +69,16 @@ if TYPE_CHECKING:
               "[default: that of torchvision, in PyTorch's cache; never downloaded]")  # fmt: skip
 @click.option("--bound", type=float, help="Largest displacement in pixels that is stored; larger "
               "ones are clipped to it. [default: 20]")  # fmt: skip
+@click.option("--step", metavar="K", type=int, help="Compute flow from frame t to frame t+K; K "
+              "below 0 computes backward flow. [default: 1]")  # fmt: skip
 @click.option("--rgb-quality", type=JPEG_QUALITY,
               help="JPEG quality of the RGB frames. [default: 95]")  # fmt: skip
 @click.option("--flow-quality", type=JPEG_QUALITY,
               help="JPEG quality of the flow images. [default: 95]")  # fmt: skip
 @click.option("--subsampling", type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]),
               help="Chroma subsampling of the RGB JPEGs. [default: 4:2:0]")  # fmt: skip
+@click.option("--keep-jpegs", is_flag=True, help="Store the JPEG files of folders of images as "
+              "they are, where they need no resize and have at most --rgb-quality.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(0),
               help="Videos to extract at once, one core each [default: all cores]. 0 works in this "
               "process without Ray: one video at a time, or one per core if a GPU computes the "
@@ -84,13 +104,6 @@ if TYPE_CHECKING:
 def extract(
     context: click.Context,
     /,
-    files: tuple[Path, ...],
-    dataset: str | None,
-    variant: str | None,
-    videos: Path | None,
-    catalog: Path | None,
-    subset: str | None,
-    store: Path | None,
     streams: str | None,
     audio: bool | None,
     shard: str | None,
@@ -98,34 +111,48 @@ def extract(
     as_json: bool,
     upscale: bool,
     upsize: bool,
-    **other_options: Any,
+    **options: Any,
 ) -> None:
     """Extract videos into a frame store; run it again to continue after an interruption.
 
     \b
     flowkit extract --dataset ucf101
     flowkit extract --videos my_videos/ --store S
+    flowkit extract --videos my_videos/ --labels labels.csv --store S
     flowkit extract a.mp4 b.avi --store S --audio
+    flowkit extract --frames my_frames/ --frame-rate 12 --store S
+    flowkit extract --from-store S --streams flow
     """
-    from flowkit.commands.sources import choose_sources
+    from flowkit.commands.sources import SourceArguments, choose_sources
+    from flowkit.commands.terminal import print_lines
     from flowkit.extraction import Options, RecipeOverrides, choose_recipe, parse_part
     from flowkit.extraction import extract as extract_videos
+    from flowkit.extraction.stored_flow import extract_stored_flow
 
-    sources = choose_sources(files, dataset, variant, videos, catalog, subset, store)
+    from_store = options["from_store"]
+    names = [field.name for field in fields(SourceArguments)]
+    sources = choose_sources(SourceArguments(**{name: options.pop(name) for name in names}))
+    print_lines(sources.report)
+    if from_store is not None and streams is None:
+        streams = "flow"
     chosen_streams = choose_streams(streams, audio, sources.recipe)
-    options = Options(
+    run_options = Options(
         streams=chosen_streams,
         part=parse_part(shard) if shard else (0, 1),
-        flow_weights=other_options["flow_weights"],
-        **{name: other_options[name] for name in RUN_OPTIONS},
+        flow_weights=options["flow_weights"],
+        **{name: options.pop(name) for name in RUN_OPTIONS},
     )
-    recipe_options = {name: other_options[name] for name in other_options.keys() - RUN_OPTIONS}
-    overrides = RecipeOverrides(upsize=upscale or upsize, **recipe_options)
+    overrides = RecipeOverrides(
+        upsize=upscale or upsize, from_store=from_store is not None, **options
+    )
     recipe = choose_recipe(sources.store_path, chosen_streams, overrides, sources.recipe)
-    summary = extract_videos(
-        sources.videos, sources.store_path, recipe, options,
-        table=sources.table, dataset=sources.dataset,
-    )  # fmt: skip
+    if from_store is not None:
+        summary = extract_stored_flow(sources.videos, from_store, recipe, run_options)
+    else:
+        summary = extract_videos(
+            sources.videos, sources.store_path, recipe, run_options,
+            table=sources.table, dataset=sources.dataset,
+        )  # fmt: skip
     context.exit(report_summary(summary, strict, as_json))
 
 
@@ -189,7 +216,7 @@ def choose_streams(
 
 RUN_OPTIONS = frozenset(
     {
-        "workers", "backend", "limit", "address", "update", "retry_failed",
+        "workers", "backend", "limit", "address", "update", "retry_failed", "frame_rate",
         "min_frames", "stall_seconds", "roll_seconds",
     }
 )  # fmt: skip

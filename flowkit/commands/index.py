@@ -5,10 +5,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flowkit.commands.options import catalog_option, store_argument, variant_option
+from flowkit.commands.options import (
+    add_label_options,
+    catalog_option,
+    store_argument,
+    variant_option,
+)
 
 if TYPE_CHECKING:
     from flowkit.annotations.table import AnnotationTable
+    from flowkit.commands.sources import LabelArguments
 
 
 @click.command()
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
               help="Merge the annotation files in this folder; needs --format.")  # fmt: skip
 @click.option("--format", metavar="F", help="Format of the annotation files: kinetics, ucf101, "
               "hmdb51, charades, …")  # fmt: skip
+@add_label_options
 @click.option("--scratch", is_flag=True, help="Rebuild the index from every commit record.")
 def index(
     store: Path,
@@ -30,6 +37,7 @@ def index(
     annotations: Path | None,
     format: str | None,
     scratch: bool,
+    labels: "LabelArguments",
 ) -> None:
     """Rebuild the index of STORE from its commit records, and merge new annotations into it.
 
@@ -37,13 +45,15 @@ def index(
     flowkit index S --scratch
     flowkit index S --dataset ucf101
     flowkit index S --annotations ucfTrainTestlist --format ucf101
+    flowkit index S --labels labels.csv
     """
     from flowkit.errors import CorruptError
     from flowkit.store.annotations import read_annotations, update_annotations, write_annotations
     from flowkit.store.index import rebuild_index
     from flowkit.store.reader import Store
 
-    table = read_table(dataset, variant, catalog, annotations, format)
+    label_table = read_labels(store, labels, has_others=bool(dataset or annotations))
+    table = label_table or read_table(dataset, variant, catalog, annotations, format)
     if table is not None:
         try:
             update_annotations(store, table)
@@ -64,6 +74,41 @@ def index(
             f"{len(annotated) - matched} are not; {len(opened_store) - matched} in the store have "
             "none"
         )
+
+
+def read_labels(
+    store: Path, labels: "LabelArguments", *, has_others: bool
+) -> "AnnotationTable | None":
+    """Read the label files and match their rows with the videos of the store.
+
+    Args:
+        store: Folder of the store.
+        labels: Values of --labels and the options that describe the label file.
+        has_others: Whether other annotations are named too.
+
+    Returns:
+        The annotations; None if there is no label file.
+
+    Raises:
+        UsageError: An option is wrong, or other annotations are named too.
+        AnnotationError: A label file is malformed, or has no video of the store.
+    """
+    from flowkit.annotations.label_files import annotate_ids, read_label_files
+    from flowkit.commands.terminal import print_lines
+    from flowkit.errors import UsageError
+    from flowkit.store.index import rebuild_index
+    from flowkit.store.reader import Store
+
+    options = labels.make_options()
+    if not labels.files:
+        return None
+    if has_others:
+        raise UsageError("give --labels, --dataset or --annotations, not several of them")
+    listing = read_label_files(labels.files, options)
+    rebuild_index(store)
+    table, lines = annotate_ids(list(Store(store)), listing)
+    print_lines(lines)
+    return table
 
 
 def read_table(
@@ -108,7 +153,7 @@ def read_table(
         problem = entry.describe_missing_folders(root, folder, annotations)
         if folder is None or problem:
             raise CatalogError(f"dataset {entry.full_name}: {problem}")
-        return FORMATS[entry.format].read_table(folder, entry.variant)
+        return entry.get_format().read_table(folder, entry.variant)
     if annotations is None or format is None:
         return None
     if format not in FORMATS:

@@ -1,11 +1,25 @@
-"""Choose what `flowkit extract` extracts: a dataset, a folder of classes, or single files."""
+"""Choose what `flowkit extract` extracts: a dataset, a folder of classes, files, or a store."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flowkit.annotations import AnnotationTable, LocatedVideos, explicit_files, folder
+from flowkit.annotations import (
+    AnnotationTable,
+    LocatedVideos,
+    explicit_files,
+    folder,
+    list_videos,
+)
+from flowkit.annotations.label_files import (
+    LabelOptions,
+    locate_labelled_videos,
+    parse_columns,
+    read_label_files,
+)
 from flowkit.catalog import find_dataset, load_catalog
 from flowkit.errors import UsageError
+from flowkit.frame_files import holds_images
 from flowkit.recipe import Recipe
 
 
@@ -23,66 +37,188 @@ class Sources:
     """Name of the dataset, if it is one of the catalogue."""
     recipe: Recipe | None = None
     """Recipe of the dataset, if the catalogue has one."""
+    missing_subsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The subsets of missing videos that are not in the table, by id."""
+    report: Sequence[str] = ()
+    """Lines that say how a label file was understood; empty if there is none."""
 
 
-def choose_sources(
-    files: tuple[Path, ...],
-    dataset: str | None,
-    variant: str | None,
-    videos: Path | None,
-    catalog: Path | None,
-    subset: str | None,
-    store: Path | None,
-) -> Sources:
+@dataclass(frozen=True, kw_only=True)
+class LabelArguments:
+    """The values of the options about label files, which several commands have."""
+
+    files: tuple[Path, ...] = ()
+    """Values of --labels."""
+    columns: str | None = None
+    """Value of --columns."""
+    classes: Path | None = None
+    """Value of --classes."""
+    file_template: str | None = None
+    """Value of --file-template."""
+
+    def make_options(self) -> LabelOptions:
+        """Make the options for reading the files.
+
+        Raises:
+            UsageError: An option is malformed, or is given without --labels.
+        """
+        options = LabelOptions(
+            columns=parse_columns(self.columns),
+            classes=self.classes,
+            file_template=self.file_template,
+        )
+        if not self.files and options != LabelOptions():
+            raise UsageError(
+                "--columns, --classes and --file-template describe a label file; give it with "
+                "--labels FILE"
+            )
+        return options
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceArguments:
+    """The values of the arguments and options of `flowkit extract` that name the videos."""
+
+    files: tuple[Path, ...] = ()
+    """Video files and folders."""
+    dataset: str | None = None
+    """Value of --dataset."""
+    variant: str | None = None
+    """Value of --variant."""
+    catalog: Path | None = None
+    """Value of --catalog."""
+    videos: Path | None = None
+    """Value of --videos."""
+    frames: Path | None = None
+    """Value of --frames."""
+    from_store: Path | None = None
+    """Value of --from-store."""
+    labels: LabelArguments = LabelArguments()
+    """Values of --labels and the options that describe the label file."""
+    subset: str | None = None
+    """Value of --subset."""
+    store: Path | None = None
+    """Value of --store. Default: a folder in ``stores`` with the name of the dataset."""
+
+    def check(self) -> None:
+        """Check that the options do not exclude each other.
+
+        Raises:
+            UsageError: If not exactly one of files, --dataset, --videos, --frames and --from-store
+                is given, or an option has no effect.
+        """
+        others = (self.dataset, self.videos, self.frames, self.from_store)
+        is_given = [bool(self.files), *(option is not None for option in others)]
+        if sum(is_given) != 1:
+            expected = "--dataset NAME, --videos DIR, --frames DIR, --from-store S, or files"
+            actual = "several of them" if sum(is_given) else "none"
+            raise UsageError(f"name what to extract: {expected}; got {actual}")
+        if self.dataset is None and (self.variant is not None or self.catalog is not None):
+            raise UsageError(
+                "--variant and --catalog have an effect only with --dataset NAME; give it too"
+            )
+        if self.labels.files and self.videos is None and self.frames is None:
+            raise UsageError(
+                "--labels needs --videos DIR or --frames DIR, the folder of the videos; give it too"
+            )
+        if self.files and self.store is None:
+            raise UsageError("single files need --store DIR, the store to create or to extend")
+
+
+def choose_sources(arguments: SourceArguments) -> Sources:
     """Find the videos that the options of `flowkit extract` name.
 
     Args:
-        files: Video files.
-        dataset: Value of --dataset. Exactly one of files, --dataset and --videos must be given.
-        variant: Value of --variant.
-        videos: Value of --videos.
-        catalog: Value of --catalog.
-        subset: Value of --subset.
-        store: Value of --store. Default: a folder in ``stores`` with the name of the dataset.
+        arguments: The arguments and options.
 
     Returns:
         The videos.
 
     Raises:
-        UsageError: If options are missing or exclude each other, or the subset is unknown.
+        UsageError: If options exclude each other, or the subset is unknown.
     """
-    is_given = [bool(files), dataset is not None, videos is not None]
-    if sum(is_given) != 1:
-        actual = "several of them" if sum(is_given) else "none"
-        raise UsageError(
-            f"name what to extract: --dataset NAME, --videos DIR, or files; got {actual}"
-        )
-    if dataset is None and (variant is not None or catalog is not None):
-        raise UsageError(
-            "--variant and --catalog have an effect only with --dataset NAME; give it too"
-        )
-    if dataset is not None:
-        entry = find_dataset(dataset, variant, load_catalog(catalog))
-        table, located = entry.locate_videos()
-        sources = Sources(
-            videos=located,
-            table=table,
-            store_path=store or Path("stores") / entry.full_name,
-            dataset=entry.full_name,
-            recipe=entry.recipe,
-        )
-    elif videos is not None:
-        if not videos.is_dir():
-            raise UsageError(f"--videos expects a folder with one folder per class, got {videos}")
-        table, located = folder.scan_folder(videos)
-        sources = Sources(
-            videos=located, table=table, store_path=store or Path("stores") / videos.resolve().name
-        )
+    label_options = arguments.labels.make_options()
+    arguments.check()
+    if arguments.dataset is not None:
+        sources = locate_dataset(arguments)
+    elif arguments.videos is not None or arguments.frames is not None:
+        sources = scan_sources(arguments, label_options)
+    elif arguments.from_store is not None:
+        sources = choose_stored_videos(arguments.from_store, arguments.store)
     else:
-        if store is None:
-            raise UsageError("single files need --store DIR, the store to create or to extend")
-        sources = Sources(videos=explicit_files(files), store_path=store)
-    return sources if subset is None else select_subset(sources, subset)
+        assert arguments.store is not None  # see `SourceArguments.check`
+        sources = Sources(videos=explicit_files(arguments.files), store_path=arguments.store)
+    return sources if arguments.subset is None else select_subset(sources, arguments.subset)
+
+
+def locate_dataset(arguments: SourceArguments) -> Sources:
+    """Find the videos of a dataset of the catalogue."""
+    assert arguments.dataset is not None
+    catalog = load_catalog(arguments.catalog)
+    entry = find_dataset(arguments.dataset, arguments.variant, catalog)
+    table, located = entry.locate_videos()
+    return Sources(
+        videos=located,
+        table=table,
+        store_path=arguments.store or Path("stores") / entry.full_name,
+        dataset=entry.full_name,
+        recipe=entry.recipe,
+    )
+
+
+def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Sources:
+    """Find the videos below the folder of --videos or --frames, and their labels.
+
+    Args:
+        arguments: The arguments and options.
+        label_options: How the label files are read.
+
+    Raises:
+        UsageError: If there is no such folder, or it is itself the folder of the frames.
+    """
+    option, root = ("--videos", arguments.videos)
+    if root is None:
+        option, root = ("--frames", arguments.frames)
+    if root is None or not root.is_dir():
+        raise UsageError(f"{option} expects a folder with one folder per class, got {root}")
+    store_path = arguments.store or Path("stores") / root.resolve().name
+    paths = list_videos(root, frames_only=arguments.frames is not None)
+    if not paths and holds_images(root):
+        raise UsageError(
+            f"{root} holds the images of one video, and {option} expects the folder above it; "
+            f"to extract only this video: flowkit extract {root} --store S"
+        )
+    if arguments.labels.files:
+        listing = read_label_files(arguments.labels.files, label_options)
+        found = locate_labelled_videos(root, listing, paths=paths)
+        return Sources(
+            videos=found.located, table=found.table, store_path=store_path,
+            missing_subsets=found.missing_subsets, report=found.report,
+        )  # fmt: skip
+    table, located = folder.scan_folder(root, paths)
+    return Sources(videos=located, table=table, store_path=store_path)
+
+
+def choose_stored_videos(from_store: Path, store: Path | None) -> Sources:
+    """List the videos of a store as sources, to compute their flow from stored RGB.
+
+    Args:
+        from_store: Value of --from-store.
+        store: Value of --store.
+
+    Raises:
+        UsageError: If --store names another store.
+    """
+    from flowkit.extraction import locate_stored_videos
+    from flowkit.store.annotations import read_annotations
+
+    if store is not None and store.resolve() != from_store.resolve():
+        raise UsageError(
+            "--from-store adds flow to the store that has the RGB; leave out --store, or copy the "
+            "store first"
+        )
+    located = locate_stored_videos(from_store)
+    return Sources(videos=located, table=read_annotations(from_store), store_path=from_store)
 
 
 def select_subset(sources: Sources, subset: str) -> Sources:
@@ -103,9 +239,11 @@ def select_subset(sources: Sources, subset: str) -> Sources:
     table = sources.table
     annotations = table.annotations if table else ()
     all_subsets = {name for annotation in annotations for name in annotation.subsets}
+    all_subsets.update(*sources.missing_subsets.values())
     if subset not in all_subsets:
         names = ", ".join(sorted(all_subsets)) or "none"
         raise UsageError(f"no subset {subset!r}; the annotations have {names}")
     member_ids = {annotation.id for annotation in annotations if subset in annotation.subsets}
+    member_ids |= {id for id, names in sources.missing_subsets.items() if subset in names}
     missing = tuple(id for id in located.missing if id in member_ids)
     return replace(sources, videos=replace(located, sources=members, missing=missing))

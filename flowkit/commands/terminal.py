@@ -1,7 +1,7 @@
 """Print tables and JSON from commands, and show progress bars on terminals."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,16 @@ def print_table(*parts: "RenderableType") -> None:
         console = Console(highlight=False, width=PIPE_WIDTH)
     # With soft_wrap, rich leaves long lines to the terminal, which wraps them.
     console.print(*parts, soft_wrap=True)
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Print lines of text on stderr, so that they do not mix with the results of a command.
+
+    Args:
+        lines: The lines.
+    """
+    for line in lines:
+        click.echo(replace_surrogates(line), err=True)
 
 
 def print_json(values: Any, indent: int | None = None) -> None:

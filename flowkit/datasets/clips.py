@@ -75,4 +75,4 @@ class ClipDataset(VideoDataset):
             times = self.sampling.sample_randomly(available, random)
         else:
             times = self.sampling.sample_middles(available)
-        return times, self.subset.label(row)
+        return self.first_time + times, self.subset.label(row)

@@ -82,21 +82,21 @@ class SnippetDataset(VideoDataset):
 
     def sample_times(self, row: int, random: np.random.Generator) -> tuple[Times, torch.Tensor]:
         """Choose where the snippets start, (K, 1), and return the label of the video."""
-        starts = self.count_starts(self.count_frames(row))
+        starts = self.count_starts(self.count_frames(row))  # from the first one with flow
         if self.training:
             times = sample_randomly(starts, self.num_segments, random)
         else:
             times = sample_middles(starts, self.num_segments)
-        return times[:, None], self.subset.label(row)
+        return self.first_time + times[:, None], self.subset.label(row)
 
     def count_frames(self, row: int) -> int:
         """Count the frames to sample from; a flow field is between two frames."""
         if "flow" in self.subset.streams:
-            return self.subset.count(row, "flow") + 1
+            return self.subset.count(row, "flow") + self.flow_distance
         return self.subset.count(row, "rgb")
 
     def count_starts(self, frames: int) -> int:
         """Count the starts of snippets whose flow fields are all within the frames; at least 1."""
         if "flow" in self.subset.streams:
-            return count_positions(frames - 1, self.flow_length)
+            return count_positions(frames - self.flow_distance, self.flow_length)
         return frames

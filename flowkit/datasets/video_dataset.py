@@ -52,6 +52,11 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
         seed: Seed of all random choices.
         as_bytes: Whether images stay uint8 as in the store.
 
+    Attributes:
+        flow_distance: Frames between the two frames of a flow field.
+        first_time: Time of the first image: if flow leads to an earlier frame, the first frames
+            have no flow and are not used.
+
     Raises:
         UsageError: If a name is unknown, or no stream is named.
         StoreError: If a video of the subset does not have all streams or a label.
@@ -83,6 +88,9 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
         self.subset = Subset(store, subset, multi_label, streams)
         self.training, self.seed, self.as_bytes = training, seed, as_bytes
         self.crops = crops or choose_crops(streams, training)
+        step = self.subset.store.flow_step
+        self.flow_distance = abs(step)
+        self.first_time = max(0, -step) if "flow" in streams else 0
 
     def __len__(self) -> int:
         """Return the number of videos."""
@@ -184,7 +192,8 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
         """Decode RGB frame t, or x and y of ``flow_length`` flow fields that start with field t."""
         if stream == "rgb":
             return [decode_rgb(video.rgb_bytes(t))]
-        times = list_times(t, self.flow_length, self.subset.count(row, "flow"))
+        stop = self.first_time + self.subset.count(row, "flow")
+        times = list_times(t, self.flow_length, stop)
         fields = video.flow_jpegs(t, int(times[-1]) - t + 1)
         return [decode_grey(plane) for time in times for plane in fields[time - t]]
 

@@ -138,7 +138,7 @@ class VideoChunk:
 
 
 def cut_video(
-    id: str, available: int, sampling: ViewSampling, max_positions: int
+    id: str, available: int, sampling: ViewSampling, max_positions: int, first_time: int = 0
 ) -> Iterator[VideoChunk]:
     """Divide a video into chunks so that no image is decoded twice.
 
@@ -147,15 +147,17 @@ def cut_video(
         available: Number of images of the video; may be 0.
         sampling: The positions, and their images.
         max_positions: Upper limit of the number of starts in a chunk.
+        first_time: Time of the first image; above 0 for flow that leads to an earlier frame.
 
     Yields:
         At least one chunk, in the order of time.
     """
     starts, counts = sampling.sample_starts(available)
+    starts = starts + first_time
     image_list = np.empty(0, np.int64)  # times of the kept images, then of the decoded ones
     for begin in range(0, max(1, len(starts)), max_positions):
         chunk_starts = starts[begin : begin + max_positions]
-        times = sampling.list_image_times(chunk_starts, available)
+        times = sampling.list_image_times(chunk_starts, first_time + available)
         # Starts ascend, so neither this chunk nor a later one needs images before its first start.
         kept = np.flatnonzero(image_list >= chunk_starts[:1])
         new_times = np.setdiff1d(times, image_list[kept])

@@ -4,12 +4,12 @@ Sigurdsson et al., "Hollywood in Homes", ECCV 2016: 157 classes, about seven lab
 video, in seconds. Training uses a random window of each video, with the classes that occur in it.
 Testing uses the whole video, with all of its classes.
 
-The times of labels are in seconds. Frame t of a video lasts from t / fps to (t + 1) / fps, where
-fps is the rate of the *stored* frames. (If the frame rate of the video varied and it was extracted
-without ``--fps``, fps is the average rate, and these times are only approximate.)
+The times of labels are in seconds, and frame t is shown from time[t] to time[t + 1]. These are the
+presentation times that the store keeps, so labels fit videos whose frame rate varies, too. A video
+without them, in a store of an older version, is taken to have a constant rate: time[t] = t / fps.
 
-    window of frames [a, b)     seconds [a / fps, b / fps)
-    label [start, end]          in the window if start < b / fps and end ≥ a / fps
+    window of frames [a, b)     seconds [time[a], time[b])
+    label [start, end]          in the window if start < time[b] and end ≥ time[a]
 
 A label that ends where a window starts is in the window, and a label that starts where the window
 ends is not, so every label is in one of the windows that tile a video. A label without a start
@@ -26,6 +26,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -38,6 +39,9 @@ from flowkit.datasets.transforms import CropStrategy
 from flowkit.datasets.video_dataset import IMAGE_STREAMS
 from flowkit.errors import StoreError, UsageError
 from flowkit.store import Store
+from flowkit.store.frame_times import has_constant_rate, list_bounds
+
+F64 = npt.NDArray[np.float64]
 
 OVERRUN = 2.0
 """Seconds by which a label may end after its video. Official labels of Charades do so by up to
@@ -61,8 +65,8 @@ class WindowDataset(SnippetDataset):
         subset: Name of a subset of the store's index.
         num_segments: Number of segments K, at least 1.
         seconds: Length of a window in seconds, rounded to whole frames. A shorter video is one
-            window. A window has at least the frames of one snippet (``flow_length`` + 1, or 1
-            without flow), if the video has them.
+            window. A window has at least the frames of one snippet (``flow_length`` + 1 if flow
+            leads to the next frame, or 1 without flow), if the video has them.
         flow_length: Flow fields of a snippet, at least 1.
         streams: Streams to read: ``rgb``, ``flow`` or both.
         training: Whether to draw random windows, times and crops.
@@ -117,40 +121,44 @@ class WindowDataset(SnippetDataset):
         row = int(self.subset.rows[index])
         if not self.training:
             return 0, self.count_frames(row)
-        return self._draw_window(row, make_generator(self.seed, epoch, row))
+        return self._draw_window(row, make_generator(self.seed, epoch, row))[:2]
 
     def sample_times(self, row: int, random: np.random.Generator) -> tuple[Times, torch.Tensor]:
         """Choose where the snippets start, (K, 1), and return the classes of the window."""
         if not self.training:
             return super().sample_times(row, random)
-        start, stop = self._draw_window(row, random)
-        starts = sample_randomly(self.count_starts(stop - start), self.num_segments, random)
-        return start + starts[:, None], self._label_window(row, start, stop)
+        first, stop, bounds = self._draw_window(row, random)
+        starts = sample_randomly(self.count_starts(stop - first), self.num_segments, random)
+        times = first + self.first_time + starts[:, None]
+        return times, self._label_window(row, float(bounds[first]), float(bounds[stop]))
 
-    def _draw_window(self, row: int, random: np.random.Generator) -> tuple[int, int]:
-        """Draw frames [start, stop), where all windows are equally likely.
+    def _draw_window(self, row: int, random: np.random.Generator) -> tuple[int, int, F64]:
+        """Draw frames [first, stop), where all first frames are equally likely.
 
         This must be the first use of a sample's generator: `window` relies on that.
-        """
-        available = self.count_frames(row)
-        shortest = self.flow_length + 1 if "flow" in self.subset.streams else 1
-        length = min(available, max(shortest, round(self.seconds * self._fps(row))))
-        start = int(random.integers(available - length + 1))
-        return start, start + length
 
-    def _label_window(self, row: int, start_frame: int, stop_frame: int) -> torch.Tensor:
-        """Find the classes that occur in these frames, (classes,) float32 of 0 and 1."""
-        start, end = start_frame / self._fps(row), stop_frame / self._fps(row)
+        Returns:
+            ``first``, ``stop``, and the times at which frames start, (frames + 1,) in seconds, of
+            which the last one is the end of the video.
+        """
+        video, available = self.subset.store[row], self.count_frames(row)
+        times, fps = video.times(), video.fps
+        shortest = self.flow_length + self.flow_distance if "flow" in self.subset.streams else 1
+        if has_constant_rate(times, fps):  # the same windows as if the store had no times
+            length = min(available, max(shortest, round(self.seconds * fps)))
+            first = int(random.integers(available - length + 1))
+            return first, first + length, np.arange(available + 1) / fps
+        bounds = list_bounds(times, fps)
+        return *draw_window(bounds, self.seconds, shortest, random), bounds
+
+    def _label_window(self, row: int, start: float, end: float) -> torch.Tensor:
+        """Find the classes that occur in these seconds, (classes,) float32 of 0 and 1."""
         target = torch.zeros(len(self.subset.store.classes))
         for label in self.subset.store.index.value("labels", row):
             has_started = label["start"] is None or label["start"] < end
             if has_started and (label["end"] is None or label["end"] >= start):
                 target[label["class"]] = 1
         return target
-
-    def _fps(self, row: int) -> float:
-        """Return the stored frames per second."""
-        return float(self.subset.store.index.value("fps", row))
 
     def _check_times(self) -> None:
         """Check that all videos have a frame rate, and that all labels are within their video.
@@ -167,6 +175,9 @@ class WindowDataset(SnippetDataset):
         )
         lengths = np.zeros(batch.num_rows)
         lengths[rows] = np.array([self.count_frames(int(row)) for row in rows]) / fps
+        if "duration" in batch.schema.names:
+            durations = batch.column("duration").to_numpy(zero_copy_only=False)  # NaN for null
+            lengths = np.where(np.isnan(durations), lengths, durations)
         column = batch.column("labels")
         label_rows, labels = pc.list_parent_indices(column).to_numpy(), column.flatten()
         length = lengths[label_rows]
@@ -195,3 +206,25 @@ class WindowDataset(SnippetDataset):
             f"{len(rows)} videos of subset {self.subset.name!r} have others ("
             f"{'; '.join(shown)}{more}): correct the annotations, or extract truncated videos again"
         )
+
+
+def draw_window(
+    bounds: F64, seconds: float, shortest: int, random: np.random.Generator
+) -> tuple[int, int]:
+    """Draw a window of a video whose frame rate varies.
+
+    Args:
+        bounds: (T + 1,) times at which the frames start and the last one ends, ascending.
+        seconds: Length of the window, which ends at the nearest start of a frame.
+        shortest: Smallest number of its frames, if the video has them.
+        random: Generator of the sample.
+
+    Returns:
+        The first frame, any from which ``seconds`` remain until the end of the video (else 0), and
+        the frame after the last one.
+    """
+    frames = len(bounds) - 1
+    latest = int(np.searchsorted(bounds, bounds[-1] - seconds, side="right")) - 1
+    first = int(random.integers(max(0, min(latest, frames - shortest)) + 1))
+    stop = int(np.argmin(abs(bounds - (bounds[first] + seconds))))
+    return first, min(frames, max(first + shortest, stop))

@@ -4,8 +4,10 @@ Frames are processed in chunks of bounded size, and each frame is dropped once i
 encoded.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from threading import Event
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,16 +15,17 @@ import numpy.typing as npt
 
 from flowkit.decode import FrameReader, VideoFrame
 from flowkit.extraction.chunks import PIXEL_BYTES, choose_chunk_length
+from flowkit.extraction.frame_pairs import FramePairs, compute_tvl1
 from flowkit.extraction.learned_flow import compute_quantized
+from flowkit.extraction.motion import MotionHistogram
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import WorkerSettings
-from flowkit.flow import tvl1_video_quantized
 from flowkit.recipe import FlowRecipe, RGBRecipe
 from flowkit.store.format.jpeg import encode_grey, encode_rgb
 
 U8 = npt.NDArray[np.uint8]
-Row = dict[str, bytes | None]
-"""Values of the columns of a row of ``frames``."""
+Row = dict[str, Any]
+"""Values of the columns of a row of ``frames``: JPEGs, and the time in microseconds."""
 
 
 class Stopped(Exception):
@@ -39,6 +42,9 @@ class FrameRows:
         report_progress: Called with the number of frames that were decoded or whose flow was
             computed.
         stop: Set when the extraction is to end.
+
+    Attributes:
+        motion: Counts of the displacements of the flow that was computed so far.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class FrameRows:
         self._timer = timer
         self._report_progress = report_progress
         self._stop = stop
+        self.motion = MotionHistogram()
 
     def read_chunks(self, reader: FrameReader) -> Iterator[list[VideoFrame]]:
         """Group the frames into lists of bounded size in bytes."""
@@ -70,14 +77,16 @@ class FrameRows:
             yield chunk
 
     def compute(self, chunks: Iterable[list[VideoFrame]]) -> Iterator[Row]:
-        """Yield one row per frame, delayed by one frame: its flow needs the next frame.
+        """Yield one row per frame, delayed until its flow is computed.
+
+        Flow to a later frame needs that frame, so as many rows wait as the step has frames.
 
         Raises:
             Stopped: The extraction is to end.
         """
-        recipe, waiting = self._settings.recipe, False
-        last_rgb: bytes | None = None
-        last_grey: list[U8] = []
+        recipe = self._settings.recipe
+        waiting: deque[Row] = deque()
+        pairs = FramePairs(recipe.flow.step if recipe.flow is not None else 1)
         for chunk in chunks:
             if self._stop.is_set():
                 raise Stopped
@@ -85,20 +94,21 @@ class FrameRows:
             if "rgb" in self._streams:
                 assert recipe.rgb is not None
                 images = self._encode_rgb(chunk, recipe.rgb)
-            if waiting:
-                images.insert(0, last_rgb)
-            fields: list[tuple[bytes | None, bytes | None]] = [(None, None)] * (len(images) - 1)
+            for frame, image in zip(chunk, images, strict=True):
+                waiting.append({"rgb": image, "time": frame.time})
+            fields: list[tuple[bytes, bytes]] = []
             if "flow" in self._streams:
                 assert recipe.flow is not None
-                greys = [self._prepare_frame(frame.pixels, recipe.flow) for frame in chunk]
-                greys = [*last_grey, *greys]
-                fields = self._compute_flow(np.stack(greys), recipe.flow)
-                last_grey = greys[-1:]
-            for rgb, (flow_x, flow_y) in zip(images[:-1], fields, strict=True):
-                yield {"rgb": rgb, "flow_x": flow_x, "flow_y": flow_y}
-            last_rgb, waiting = images[-1], True
-        if waiting:
-            yield {"rgb": last_rgb, "flow_x": None, "flow_y": None}
+                frames = [self._prepare_frame(frame.pixels, recipe.flow) for frame in chunk]
+                first, second = pairs.add(frames)
+                fields = self._compute_flow(first, second, recipe.flow)
+            if "flow" not in self._streams or pairs.step < 0:
+                # These rows do not wait: they have no flow, or it leads to an earlier frame.
+                for _ in range(len(waiting) - len(fields)):
+                    yield waiting.popleft()
+            for flow_x, flow_y in fields:
+                yield waiting.popleft() | {"flow_x": flow_x, "flow_y": flow_y}
+        yield from waiting
 
     def _encode_rgb(self, chunk: list[VideoFrame], recipe: RGBRecipe) -> list[bytes | None]:
         """Encode frames as JPEGs, except those that keep the bytes of their file."""
@@ -109,22 +119,24 @@ class FrameRows:
             ]
 
     def _compute_flow(
-        self, greys: U8, recipe: FlowRecipe
-    ) -> list[tuple[bytes | None, bytes | None]]:
-        """Compute the flow between frames as pairs of JPEGs.
+        self, first: list[U8], second: list[U8], recipe: FlowRecipe
+    ) -> list[tuple[bytes, bytes]]:
+        """Compute the flow from each first frame to its second one, as a pair of JPEGs.
 
         Args:
-            greys: The frames that `_prepare_frame` returned, (T, H, W) or (T, H, W, 3).
+            first: The frames that `_prepare_frame` returned, (H, W) or (H, W, 3).
+            second: As many frames.
             recipe: How flow is computed.
 
         Returns:
-            T − 1 pairs.
+            As many pairs.
         """
-        if len(greys) < 2:
+        if not first:
             return []
         with self._timer.enter_stage("flow"):
-            flow = self._solve_flow(greys, recipe)
+            flow = self._solve_flow(first, second, recipe)
         with self._timer.enter_stage("encode"):
+            self.motion.add(flow)
             return [
                 (encode_grey(q[..., 0], recipe.quality), encode_grey(q[..., 1], recipe.quality))
                 for q in flow
@@ -134,11 +146,11 @@ class FrameRows:
         """Convert an RGB frame to what the method of ``recipe`` reads: grey or RGB."""
         return pixels if recipe.is_learned else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
 
-    def _solve_flow(self, frames: U8, recipe: FlowRecipe) -> U8:
-        """Compute quantized flow between the frames of ``frames``, uint8 (T − 1, H, W, 2)."""
+    def _solve_flow(self, first: list[U8], second: list[U8], recipe: FlowRecipe) -> U8:
+        """Compute quantized flow between frames, uint8 (N, H, W, 2)."""
         if recipe.is_learned:
             batches = []
-            for batch in compute_quantized(self._settings, frames[:-1], frames[1:]):
+            for batch in compute_quantized(self._settings, np.stack(first), np.stack(second)):
                 if self._stop.is_set():
                     raise Stopped
                 self._report_progress(len(batch))  # a chunk may take minutes on a CPU
@@ -146,6 +158,6 @@ class FrameRows:
             return np.concatenate(batches)
         assert recipe.tvl1 is not None  # recipe_overrides.py refuses stores of imported flow
         backend = self._settings.backend
-        flow = tvl1_video_quantized(frames, recipe.tvl1, recipe.bound, backend)
+        flow = compute_tvl1(first, second, recipe.step, recipe.tvl1, recipe.bound, backend)
         self._report_progress(len(flow))
         return flow

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flowkit.decode import FrameReader, VideoReader
 from flowkit.errors import UsageError
+from flowkit.recipe.recipe import MAX_FPS
 from flowkit.streams import DEFAULT_STREAMS, STREAMS
 
 
@@ -57,6 +58,8 @@ class Options(RunOptions):
     """Name of the optical-flow backend; ``auto`` chooses one."""
     flow_weights: Path | None = None
     """Weight file of a learned method; None for the file in PyTorch's cache."""
+    frame_rate: float | None = None
+    """Frames per second of frame folders for which the labels state none. None: not stated."""
     update: bool = False
     """Extract videos again whose source has changed."""
     min_frames: int = 2
@@ -74,6 +77,10 @@ class Options(RunOptions):
             raise UsageError(
                 f"lanes are the threads of workers=0, at least 1; got lanes={self.lanes} with "
                 f"workers={self.workers}"
+            )
+        if self.frame_rate is not None and not 0 < self.frame_rate <= MAX_FPS:
+            raise UsageError(
+                f"frame-rate must be above 0 and at most {MAX_FPS}, got {self.frame_rate}"
             )
         if not self.stall_seconds > 0:
             raise UsageError(f"stall-seconds must be positive, got {self.stall_seconds}")

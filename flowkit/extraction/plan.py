@@ -1,15 +1,17 @@
 """Plan a run: which videos of a dataset are extracted now, and why the others are not."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from flowkit.annotations import Source
 from flowkit.errors import UsageError
+from flowkit.extraction.frame_rates import FrameRates
+from flowkit.extraction.source import has_changed, measure_source
 from flowkit.extraction.tasks import ExtractionTask
 from flowkit.recipe import FEATURES
-from flowkit.store import Fingerprint, Store, Video
+from flowkit.store import Store, Video
 from flowkit.store.failures import Failure
 
 
@@ -39,11 +41,13 @@ def make_plan(
     limit: int | None = None,
     update: bool = False,
     retry_failed: bool = False,
+    frame_rates: FrameRates | None = None,
 ) -> Plan:
     """Decide for each source whether it is extracted now.
 
-    A video is done if the store has all streams of it, from a source with the same content. One
-    that failed is tried again if its source was replaced or the installation caused the failure.
+    A video is done if the store has all streams of it, from a source with the same content and, if
+    one is stated, the same frame rate. One that failed is tried again if its source was replaced or
+    the installation caused the failure.
 
     Args:
         sources: The videos of the dataset.
@@ -54,10 +58,11 @@ def make_plan(
         limit: Largest number of tasks, or None for all.
         update: Extract changed sources again, in all streams that the store has of them.
         retry_failed: Try all quarantined videos again.
+        frame_rates: Frame rates that are stated for frame folders; None if there are none.
     """
+    rates = frame_rates or FrameRates()
     tasks: list[ExtractionTask] = []
-    done: list[str] = []
-    changed: list[str] = []
+    done, changed = list[str](), list[str]()
     quarantined: list[Failure] = []
     for source in sources:
         if not belongs(source.id, part):
@@ -66,11 +71,11 @@ def make_plan(
         video = None if row is None else store[row]
         missing_streams = tuple(s for s in streams if video is None or s not in video.streams)
         failure = failures.get(source.id)
-        if video is not None and has_changed(source.path, video):
+        rate = rates.find(source, video, store.recipe)
+        if video is not None and (rate.differs or has_changed(source.path, video.fingerprint)):
             if update:
-                stored = (stream for stream in video.streams if not stream.startswith(FEATURES))
-                all_streams = tuple(dict.fromkeys((*stored, *streams)))
-                tasks.append(make_task(source, all_streams, supersedes=True))
+                all_streams = merge_streams(video, streams)
+                tasks.append(make_task(source, all_streams, rate.value, supersedes=True))
             else:
                 changed.append(source.id)
         elif not missing_streams:
@@ -79,16 +84,33 @@ def make_plan(
             quarantined.append(failure)
         else:
             frames = None if video is None else video.num_frames or None
-            tasks.append(make_task(source, missing_streams, frames=frames))
-    within_limit = sorted(tasks, key=lambda task: task.id)[:limit]
+            tasks.append(make_task(source, missing_streams, rate.value, frames=frames))
+    within_limit = arrange_tasks(tasks, limit)
     return Plan(
-        # The largest first, so that no worker still has a long video when all others are done.
-        tasks=tuple(sorted(within_limit, key=lambda task: (-task.weight, task.id))),
-        done=tuple(done),
-        changed=tuple(changed),
-        quarantined=tuple(quarantined),
-        beyond=len(tasks) - len(within_limit),
-    )
+        tasks=within_limit, done=tuple(done), changed=tuple(changed),
+        quarantined=tuple(quarantined), beyond=len(tasks) - len(within_limit),
+    )  # fmt: skip
+
+
+def merge_streams(video: Video, streams: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the streams that a store has of a video, features aside, and further ones."""
+    stored = (stream for stream in video.streams if not stream.startswith(FEATURES))
+    return tuple(dict.fromkeys((*stored, *streams)))
+
+
+def arrange_tasks(tasks: Iterable[ExtractionTask], limit: int | None) -> tuple[ExtractionTask, ...]:
+    """Choose the tasks of a run and their order.
+
+    Args:
+        tasks: All tasks.
+        limit: Largest number of tasks, those with the first ids, or None for all.
+
+    Returns:
+        The tasks, the largest first, so that no worker still has a long video when all others are
+        done.
+    """
+    within_limit = sorted(tasks, key=lambda task: task.id)[:limit]
+    return tuple(sorted(within_limit, key=lambda task: (-task.weight, task.id)))
 
 
 def belongs(id: str, part: tuple[int, int]) -> bool:
@@ -121,18 +143,24 @@ def parse_part(text: str) -> tuple[int, int]:
 
 
 def make_task(
-    source: Source, streams: tuple[str, ...], *, frames: int | None = None, supersedes: bool = False
+    source: Source,
+    streams: tuple[str, ...],
+    frame_rate: float | None = None,
+    *,
+    frames: int | None = None,
+    supersedes: bool = False,
 ) -> ExtractionTask:
-    """Make the task that extracts ``streams`` of a source, weighted by its file size.
+    """Make the task that extracts ``streams`` of a source, weighted by its size in bytes.
 
     Args:
         source: The video to extract.
         streams: The streams that are missing in the store.
+        frame_rate: Frames per second of a frame folder; None for a file, or if unknown.
         frames: Number of frames that the store already holds of the video, if any.
         supersedes: Whether the result replaces an extraction of an older source.
     """
     try:
-        weight = source.path.stat().st_size
+        weight = measure_source(source.path)[0]
     except OSError:
         weight = 0  # the worker reports why the file cannot be read
     return ExtractionTask(
@@ -140,35 +168,15 @@ def make_task(
         source=source.path.absolute(),
         streams=streams,
         weight=weight,
+        frame_rate=frame_rate,
         frames=frames,
         supersedes=supersedes,
     )
 
 
-def has_changed(path: Path, video: Video) -> bool:
-    """Return whether a source differs from the file that was extracted.
-
-    A file with the same size and modification time has not changed. Otherwise its content is
-    compared, so that copying a dataset does not count as a change. A missing file has not changed.
-
-    Args:
-        path: The source.
-        video: The video in the store.
-    """
-    stored = video.fingerprint
-    try:
-        status = path.stat()
-        if (status.st_size, status.st_mtime_ns) == (stored.size, stored.mtime_ns):
-            return False
-        return not Fingerprint.of(path).same_content(stored)
-    except OSError:
-        return False
-
-
 def is_replaced(path: Path, failure: Failure) -> bool:
-    """Return whether the file that failed has since been replaced by another."""
+    """Return whether the source that failed has since been replaced by another."""
     try:
-        status = path.stat()
+        return measure_source(path) != (failure.size, failure.mtime_ns)
     except OSError:
         return False
-    return (status.st_size, status.st_mtime_ns) != (failure.size, failure.mtime_ns)

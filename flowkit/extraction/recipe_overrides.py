@@ -11,6 +11,9 @@ from flowkit.flow import PRESETS
 from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe, Resize, RGBRecipe, Subsampling
 from flowkit.store import read_header
 
+STORED_RGB = {"source": "stored rgb", "grey": "opencv-rgb2gray of the stored RGB JPEG"}
+"""Values of the flow recipe if flow is computed from the RGB frames of the store."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOverrides:
@@ -40,8 +43,14 @@ class RecipeOverrides:
     """JPEG quality of the RGB frames, 1–100."""
     flow_quality: int | None = None
     """JPEG quality of the flow images, 1–100."""
+    step: int | None = None
+    """Frames from a frame to the one that its flow leads to; below 0 for backward flow, never 0."""
     subsampling: Subsampling | None = None
     """Chroma subsampling of the RGB frames."""
+    keep_jpegs: bool = False
+    """Whether JPEG files of frame folders keep their bytes where the recipe allows it."""
+    from_store: bool = False
+    """Whether flow is computed from the RGB frames of the store."""
 
 
 def choose_recipe(
@@ -73,7 +82,11 @@ def choose_recipe(
     recipe = replace(common, resize=choose_resize(overrides, defaults.resize), fps=fps)
     if "rgb" in streams:
         rgb = defaults.rgb or RGBRecipe()
-        rgb_overrides = {"quality": overrides.rgb_quality, "subsampling": overrides.subsampling}
+        rgb_overrides = {
+            "quality": overrides.rgb_quality,
+            "subsampling": overrides.subsampling,
+            "keep": overrides.keep_jpegs or None,
+        }
         recipe = replace(recipe, rgb=replace(rgb, **without_unset(rgb_overrides)))
     if "flow" in streams:
         flow = defaults.flow or FlowRecipe()
@@ -81,6 +94,8 @@ def choose_recipe(
             "tvl1": None if overrides.preset is None else PRESETS[overrides.preset],
             "bound": overrides.bound,
             "quality": overrides.flow_quality,
+            **(STORED_RGB if overrides.from_store else {}),
+            "step": overrides.step,
         }
         if flow.is_imported:
             raise RecipeError(

@@ -16,10 +16,17 @@ from rich.console import Console
 from flowkit.annotations import AnnotationTable, LocatedVideos, RejectedVideo
 from flowkit.errors import RecipeError, UsageError
 from flowkit.extraction.actors import uses_gpu
+from flowkit.extraction.frame_rates import (
+    FrameRates,
+    check_has_folders,
+    check_resampling,
+    has_other_rate,
+)
 from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.extraction.options import Options
-from flowkit.extraction.plan import Plan, belongs, has_changed, make_plan
+from flowkit.extraction.plan import Plan, belongs, make_plan
 from flowkit.extraction.ray_cluster import find_address
+from flowkit.extraction.source import has_changed, measure_source
 from flowkit.extraction.store_run import PlannedWork, StoreRun
 from flowkit.extraction.summary import Summary, format_bytes
 from flowkit.extraction.tasks import ExtractionTask, Outcome
@@ -63,6 +70,7 @@ def extract(
         What was extracted, what failed, and where the time went.
 
     Raises:
+        UsageError: The options do not fit the videos, or the recipe needs another stream.
         RecipeError: The store has another recipe.
         LockedError: Another run holds the store.
         DiskFullError: The disk is full.
@@ -95,6 +103,13 @@ class ExtractionRun(StoreRun):
 
     def open_store(self) -> None:
         """See `StoreRun`."""
+        check_has_folders(self.located.sources, self.options.frame_rate)
+        flow = self.recipe.flow
+        if flow is not None and flow.source == "stored rgb" and self.recipe.rgb is None:
+            raise UsageError(
+                "the recipe computes flow from stored RGB, and the store has none: expected "
+                "--streams rgb,flow"
+            )
         if "flow" in self.options.streams:
             self.summary.backend = choose_backend(self.options, self.recipe, self.log)
         self.recipe = create_or_open(self.root, self.recipe, self.dataset).recipe
@@ -107,16 +122,7 @@ class ExtractionRun(StoreRun):
         """See `StoreRun`."""
         options, summary = self.options, self.summary
         failures = read_failures(self.root)
-        plan = make_plan(
-            self.located.sources,
-            store,
-            failures,
-            options.streams,
-            part=options.part,
-            limit=options.limit,
-            update=options.update,
-            retry_failed=options.retry_failed,
-        )
+        plan = self.plan_tasks(store, failures)
         self.tasks = {task.id: task for task in plan.tasks}
         if not summary.backend and any("flow" in task.streams for task in plan.tasks):
             check_flow_recomputable(self.recipe, self.root)
@@ -145,6 +151,31 @@ class ExtractionRun(StoreRun):
         if not self.summary.backend or flow is None or not flow.is_learned:
             return None
         return find_weights_file(flow.method, self.options.flow_weights)
+
+    def plan_tasks(self, store: Store, failures: Mapping[str, Failure]) -> Plan:
+        """Decide which videos are extracted.
+
+        Args:
+            store: The open store.
+            failures: Earlier failures by video id.
+
+        Raises:
+            UsageError: Frame folders without a stated frame rate are to be resampled.
+        """
+        options = self.options
+        plan = make_plan(
+            self.located.sources,
+            store,
+            failures,
+            options.streams,
+            part=options.part,
+            limit=options.limit,
+            update=options.update,
+            retry_failed=options.retry_failed,
+            frame_rates=FrameRates(self.root, options.frame_rate),
+        )
+        check_resampling(plan.tasks, self.recipe)
+        return plan
 
     def _add_left_out_videos(self, plan: Plan) -> None:
         """Add the videos that the plan leaves out to the summary."""
@@ -190,8 +221,7 @@ class ExtractionRun(StoreRun):
         """See `StoreRun`."""
         source = self.tasks[outcome.id].source
         try:
-            now = source.stat()
-            size, mtime_ns = now.st_size, now.st_mtime_ns
+            size, mtime_ns = measure_source(source)
         except OSError:
             size = mtime_ns = 0
         return Failure(
@@ -218,9 +248,15 @@ class ExtractionRun(StoreRun):
     def is_committed(self, store: Store, id: str) -> bool:
         """See `StoreRun`."""
         task, row = self.tasks[id], store.find(id)
-        if row is None or (task.supersedes and has_changed(task.source, store[row])):
+        if row is None:
             return False
-        return set(task.streams) <= set(store[row].streams)
+        video, rate = store[row], task.frame_rate
+        if task.supersedes and (
+            has_changed(task.source, video.fingerprint)
+            or (rate is not None and has_other_rate(rate, video, self.recipe))
+        ):
+            return False
+        return set(task.streams) <= set(video.streams)
 
     def summarize(self, committed: int) -> None:
         """See `StoreRun`."""

@@ -95,6 +95,8 @@ class Summary(RunSummary):
     """Videos that are annotated, but missing on disk."""
     unannotated: list[str] = field(default_factory=list)
     """Videos that are on disk, but have no annotation."""
+    without_rgb: list[str] = field(default_factory=list)
+    """Ids of the videos that have no RGB in the store, from which flow is computed."""
     warned: list[str] = field(default_factory=list)
     """Warnings of the decoder, as ``id: warning``."""
     seconds: Seconds = field(default_factory=Seconds)
@@ -142,6 +144,7 @@ class Summary(RunSummary):
             *list_first_lines("changed since extracted (redo with --update)", self.changed),
             *list_first_lines("missing on disk", self.missing),
             *list_first_lines("on disk without annotation", self.unannotated),
+            *list_first_lines("without RGB in the store", self.without_rgb),
             *list_first_lines("extracted with warnings", self.warned),
         )
 
@@ -158,6 +161,7 @@ class Summary(RunSummary):
                 (len(self.changed), "changed since they were extracted"),
                 (len(self.missing), "annotated but missing on disk"),
                 (len(self.unannotated), "on disk without annotation"),
+                (len(self.without_rgb), "without RGB in the store"),
             ),
             (f"{self.wall_seconds:.1f} s", self._describe_times()),
         ]

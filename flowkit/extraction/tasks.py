@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, Self
 
 from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.recipe import Recipe
+from flowkit.store import Fingerprint
 
 Status = Literal["done", "failed", "stopped"]
 
@@ -64,6 +65,16 @@ class WorkerTask(Protocol):
         """Make the outcome of the whole task."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredVideo:
+    """What the store says about a video whose RGB frames are read from it."""
+
+    source: str
+    """Path of the source that the RGB frames were extracted from."""
+    fingerprint: Fingerprint
+    """Fingerprint of that source."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExtractionTask:
     """The task to extract one video."""
@@ -71,11 +82,15 @@ class ExtractionTask:
     id: str
     """Id of the video."""
     source: Path
-    """Path of the source file."""
+    """Path of the source: a file, a frame folder, or the store if its RGB frames are read."""
     streams: tuple[str, ...]
     """The streams to extract."""
     weight: int = 0
     """Size of the source in bytes, for the order of tasks and the progress bar."""
+    frame_rate: float | None = None
+    """Frames per second of a frame folder; None for a file, or if unknown."""
+    stored: StoredVideo | None = None
+    """The video of the store whose RGB frames are read; None if ``source`` is."""
     frames: int | None = None
     """Number of frames that the store already has of the video, which must match; or None."""
     supersedes: bool = False

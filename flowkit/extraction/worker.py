@@ -27,12 +27,19 @@ from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.internal_errors import check_disk, fail_internally, is_about
 from flowkit.extraction.learned_flow import check_frame_size, load_method
 from flowkit.extraction.prefetch import Prefetcher
-from flowkit.extraction.source import check_unchanged, fingerprint_source
+from flowkit.extraction.readers import open_reader
+from flowkit.extraction.source import (
+    check_may_have_sound,
+    check_unchanged,
+    fingerprint_source,
+)
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import ExtractionTask, Outcome, Seconds, WorkerSettings
 from flowkit.flow import tvl1_video_quantized
 from flowkit.path_text import printable_path
 from flowkit.store import Fingerprint, ShardWriter, VideoMeta
+from flowkit.store.frame_times import compute_duration
+from flowkit.streams import find_rows
 from flowkit.version import __version__
 
 SOUND_FAILURES = ("no-audio-stream", "broken-audio")
@@ -134,7 +141,8 @@ class Worker:
         self._writers.clear()
 
     def _extract(self, task: ExtractionTask) -> Outcome:
-        fingerprint = fingerprint_source(task.source)
+        stored = task.stored
+        fingerprint = stored.fingerprint if stored else fingerprint_source(task.source)
         outcome = Outcome(id=task.id, status="done")
         if set(task.streams) & {"rgb", "flow"}:
             outcome = self._extract_frames(task, fingerprint)
@@ -146,22 +154,25 @@ class Worker:
         setup, timer = self.setup, StageTimer(self._gpu_timer)
         writer = self._open_writer("frames")
         rows = FrameRows(setup, task.streams, timer, self._report_progress, self._stop)
-        with setup.open_video(task.source, setup.recipe.resize, setup.recipe.fps) as reader:
+        with open_reader(task, setup.root, setup.recipe, setup.open_video) as reader:
             if "flow" in task.streams:
                 check_frame_size(setup.recipe.flow, task.source, reader.width, reader.height)
             writer.begin(task.id)
-            frames = written = 0
+            frames = written = last_time = 0
             with Prefetcher(rows.read_chunks(reader)) as chunks:
                 for row in rows.compute(chunks):
                     with timer.enter_stage("write"):
                         writer.append(**row)
                     frames += 1
-                    written += sum(len(image) for image in row.values() if image)
+                    last_time = max(last_time, row["time"])
+                    written += sum(len(v) for v in row.values() if isinstance(v, bytes))
             spent = timer.seconds
             spent.decode, spent.wait = chunks.working, chunks.waiting
             warnings = tuple(reader.warnings)
+            flow = setup.recipe.flow if "flow" in task.streams else None
             self._check_count(task, frames, warnings)
-            check_unchanged(task.source, fingerprint)
+            if task.stored is None:
+                check_unchanged(task.source, fingerprint)
             with timer.enter_stage("write"):
                 meta = self._make_meta(
                     task,
@@ -173,13 +184,15 @@ class Worker:
                     width=reader.width,
                     height=reader.height,
                     warnings=warnings,
+                    duration=compute_duration(last_time / 1e6, frames, reader.frame_rate) or None,
+                    motion=None if flow is None else rows.motion.summarize(flow.bound),
                 )
                 writer.end(meta)
         return Outcome(
             id=task.id,
             status="done",
             frames=frames,
-            pairs=frames - 1 if "flow" in task.streams else 0,
+            pairs=0 if flow is None else len(find_rows("flow", frames, flow.step)),
             bytes=written,
             warnings=warnings,
             # A reader of images knows no pixel aspect ratio.
@@ -192,10 +205,13 @@ class Worker:
         self.heartbeat += frames
 
     def _check_count(self, task: ExtractionTask, frames: int, warnings: tuple[str, ...]) -> None:
-        min_frames = max(self.setup.min_frames, 2 if "flow" in task.streams else 1)
+        flow = self.setup.recipe.flow if "flow" in task.streams else None
+        min_frames = max(self.setup.min_frames, 1 if flow is None else abs(flow.step) + 1)
         source, count = printable_path(task.source), f"{frames} frame{'' if frames == 1 else 's'}"
         if frames < min_frames:
             cause = f" ({warnings[-1]})" if warnings else ""
+            if flow is not None and flow.step != 1:
+                cause = f" for flow with step {flow.step}{cause}"
             message = f"{source} has {count}, expected at least {min_frames}{cause}"
             raise VideoError("too-short", message)
         if task.frames is not None and frames != task.frames:
@@ -219,6 +235,7 @@ class Worker:
         warnings: tuple[str, ...]
         try:
             with self._gpu_timer.enter_stage("audio"):
+                check_may_have_sound(task.source)
                 audio = log_mel_patches(task.source, recipe)
             patches, warnings = audio.patches, tuple(audio.warnings)
         except VideoError as error:
@@ -277,7 +294,7 @@ class Worker:
         }
         return VideoMeta(
             id=task.id,
-            source=printable_path(task.source),
+            source=task.stored.source if task.stored else printable_path(task.source),
             fingerprint=fingerprint,
             provenance=provenance,
             supersedes=task.supersedes,

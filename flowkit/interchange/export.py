@@ -96,8 +96,7 @@ def export(
         DiskFullError: If there is no room. The same call continues once there is.
 
     Example:
-        >>> report = export("stores/ucf101", "rawframes", "mmaction2", workers=4)
-        >>> report.written
+        >>> export("stores/ucf101", "rawframes", "mmaction2", workers=4).written
         13320
     """
     if format not in FORMATS:
@@ -113,11 +112,9 @@ def export(
     target = FORMATS[format](store, Path(out), options)
     left_out = tuple(name for name in store.recipe.streams if name not in target.streams)
     report = ExportReport(case_collisions=target.find_case_collisions(video_ids), left_out=left_out)
-    with convert_disk_errors(target.out):
-        target.out.mkdir(parents=True, exist_ok=True)
     with lock_folder(target.out):
         check_case_collisions(target.out, report.case_collisions)
-        check_settings(target.out, target.settings)
+        check_settings(target.out, target.describe())
         write_videos(target, video_ids, report, progress)
     return report
 
@@ -171,7 +168,7 @@ def lock_folder(out: Path) -> Iterator[None]:
     """Lock a folder so that one export at a time writes to it, and remove what killed ones left.
 
     Args:
-        out: Folder to lock; it must exist.
+        out: Folder to lock; created if missing.
 
     Yields:
         None, while the folder is locked.
@@ -179,6 +176,8 @@ def lock_folder(out: Path) -> Iterator[None]:
     Raises:
         LockedError: If another export holds the lock.
     """
+    with convert_disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
     with (out / LOCK).open("w") as lock:
         if not try_lock(lock.fileno()):
             raise LockedError(f"another export is writing to {out}; wait until it has finished")

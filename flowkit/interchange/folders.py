@@ -16,6 +16,10 @@ FORMATS = ("denseflow", "mmaction2")
 """The tools that write such folders."""
 IMAGE_FILE = re.compile(r"(img|flow_x|flow_y)_(\d+)\.jpe?g", re.IGNORECASE)
 """Names of the image files of a video."""
+STEP_FILE = re.compile(r"flow_[xy]_([pm])(\d+)_\d+\.jpe?g", re.IGNORECASE)
+"""Names that denseflow gives to flow images of another step than 1, such as ``flow_x_p2_00000.jpg``
+for step 2 and ``flow_x_m1_00001.jpg`` for step −1.
+"""
 PREFIXES = ("img", "flow_x", "flow_y")
 """Prefixes of the file names, which tell RGB images from the two components of flow."""
 
@@ -78,10 +82,18 @@ def read_folder(path: Path, id: str, fps: float) -> FrameFolder:
 
     Raises:
         VideoError: If numbers are missing or occur twice, if there are not as many flow fields as
-            the frames need, or if RGB and flow start at different numbers.
+            the frames need, if RGB and flow start at different numbers, or if flow has another
+            step than 1.
     """
     numbered: dict[str, dict[int, Path]] = {prefix: {} for prefix in PREFIXES}
     for file in path.iterdir():
+        if match := STEP_FILE.fullmatch(file.name):
+            step = f"{'-' if match[1].lower() == 'm' else ''}{int(match[2])}"
+            raise VideoError(
+                "step",
+                f"{path}: {file.name} is flow with step {step}, and only flow to the next frame "
+                "can be imported; extract the video with --step, or remove these files",
+            )
         if match := IMAGE_FILE.fullmatch(file.name):
             earlier_file = numbered[match[1].lower()].setdefault(int(match[2]), file)
             if earlier_file != file:

@@ -7,16 +7,14 @@ of the first RGB image, and its chroma subsampling is recorded.
 """
 
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
-import numpy as np
 import simplejpeg
 
+from flowkit.decode.jpeg_file import estimate_quality
 from flowkit.errors import UsageError
 from flowkit.interchange.folders import IMAGE_FILE
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe, Subsampling
-from flowkit.store.format import jpeg
 
 SUBSAMPLINGS: dict[str, Subsampling] = {"420": "4:2:0", "422": "4:2:2", "444": "4:4:4"}
 """Names of chroma subsampling in a recipe, by their names in simplejpeg."""
@@ -69,48 +67,3 @@ def read_rgb_recipe(file: Path) -> RGBRecipe | None:
         subsampling = SUBSAMPLINGS[simplejpeg.decode_jpeg_header(data)[3]]
         return RGBRecipe(quality=estimate_quality(data), subsampling=subsampling)
     return None
-
-
-def estimate_quality(data: bytes) -> int:
-    """Estimate the quality that a JPEG was encoded with.
-
-    Args:
-        data: Bytes of a JPEG file.
-
-    Returns:
-        The quality of libjpeg, 1–100, whose luma table is nearest to the first table of the file.
-
-    Raises:
-        ValueError: If the file has no quantization table.
-    """
-    distances = abs(make_luma_tables() - read_quantization_table(data)).sum(axis=1)
-    return int(distances.argmin()) + 1
-
-
-def read_quantization_table(data: bytes) -> np.ndarray:
-    """Read the first quantization table of a JPEG file.
-
-    Args:
-        data: Bytes of a JPEG file.
-
-    Returns:
-        (64,) int64 table in zigzag order.
-
-    Raises:
-        ValueError: If the file has no quantization table.
-    """
-    marker = data.find(b"\xff\xdb")
-    is_16_bit = marker >= 0 and data[marker + 4] >> 4
-    entry_bytes = 2 if is_16_bit else 1
-    entries = data[marker + 5 : marker + 5 + 64 * entry_bytes]
-    if marker < 0 or len(entries) < 64 * entry_bytes:
-        raise ValueError("no quantization table")
-    return np.frombuffer(entries, ">u2" if is_16_bit else "u1").astype(np.int64)
-
-
-@cache
-def make_luma_tables() -> np.ndarray:
-    """Return the luma tables of libjpeg for the qualities 1–100, (100, 64) int64."""
-    image = np.zeros((8, 8), np.uint8)
-    images = [jpeg.encode_grey(image, quality) for quality in range(1, 101)]
-    return np.stack([read_quantization_table(data) for data in images])

@@ -121,7 +121,7 @@ def preview_grid(store: Store, ids: Iterable[str], out: Path | str) -> Path:
     side, step = GRID_TILE, GRID_TILE + GAP
     canvas = make_canvas(2 * step + 16, len(videos) * step - GAP)
     for n, video in enumerate(videos):
-        t, left = video.num_flow // 2, n * step
+        t, left = video.flow_frames[video.num_flow // 2], n * step
         colours = flow_to_color(video.flow(t), measure_radius(video))
         for top, image in ((0, video.rgb(t)), (step, colours)):
             canvas[top : top + side, left : left + side] = resize(crop_square(image), side, side)
@@ -165,8 +165,10 @@ def draw_strip(video: Video, count: int) -> np.ndarray:
     """
     has_rgb, has_flow = find_drawable_streams(video)
     # The last frame has no flow field, so it is not chosen if flow is drawn.
-    frames = space_evenly(video.num_flow or video.num_frames, count)
+    drawable = video.flow_frames or range(video.num_frames)
+    frames = [drawable[k] for k in space_evenly(len(drawable), count)]
     radius = measure_radius(video)
+    times = video.times() if video.fps > 0 else np.empty(0)
     width = max(1, round(TILE * video.width / video.height))
     bottom = HEADER + (has_rgb + has_flow) * (TILE + GAP) - GAP
     right = len(frames) * (width + GAP) - GAP
@@ -178,13 +180,13 @@ def draw_strip(video: Video, count: int) -> np.ndarray:
             tiles.append(resize(video.rgb(t), width, TILE))
         if has_flow:
             tiles.append(np.full((TILE, width, 3), FRAME_GREY, np.uint8))
-            if t < video.num_flow:
+            if t in video.flow_frames:
                 colours = resize(flow_to_color(video.flow(t), radius), width, TILE)
                 tiles[-1][1:-1, 1:-1] = colours[1:-1, 1:-1]
         for row, tile in enumerate(tiles):
             top = HEADER + row * (TILE + GAP)
             canvas[top : top + TILE, left : left + width] = tile
-        seconds = f"   {t / video.fps:.2f} s" if video.fps > 0 else ""
+        seconds = f"   {times[t]:.2f} s" if len(times) else ""
         caption = f"{'' if n else 'frame '}{t}{seconds}"
         write_text(canvas, caption, (left, bottom + 16), 12, LIGHT_GREY)
     if has_flow:
@@ -277,6 +279,8 @@ def measure_radius(video: Video) -> float:
     """
     lengths = [
         np.hypot(field[..., 0], field[..., 1]).ravel()
-        for field in (video.flow(t) for t in space_evenly(video.num_flow, SCALE_FIELDS))
+        for field in (
+            video.flow(video.flow_frames[k]) for k in space_evenly(video.num_flow, SCALE_FIELDS)
+        )
     ]
     return max(1.0, float(np.percentile(np.concatenate(lengths), 99))) if lengths else 1.0

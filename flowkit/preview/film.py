@@ -44,8 +44,8 @@ def write_film(video: Video, out: Path, has_rgb: bool, has_flow: bool, radius: f
                 stream.options = {"crf": "16", "preset": "veryfast"}
             else:
                 stream.bit_rate = 8_000_000
-            for t in range(video.num_frames if has_rgb else video.num_flow):
-                if t < video.num_flow:  # the last frame has no flow field and repeats the last one
+            for t in range(video.num_frames) if has_rgb else video.flow_frames:
+                if t in video.flow_frames:  # a frame without flow repeats that of the last one
                     colours = flow_to_color(video.flow(t), radius)
                 canvas = make_canvas(height, stream.width)
                 if has_rgb:

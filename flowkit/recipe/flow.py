@@ -24,7 +24,7 @@ class FlowRecipe:
     """The quantization, as a formula."""
     grey: str = "opencv-rgb2gray"
     """The conversion to grey before the solver: OpenCV's luma of the resized RGB frame, before
-    JPEG.
+    JPEG, or of the stored RGB JPEG.
     """
     step: int = 1
     """Frames from a frame to the one that its flow leads to; below 0 for backward flow, never 0."""

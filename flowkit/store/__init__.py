@@ -25,17 +25,18 @@ if TYPE_CHECKING:
     from flowkit.store.format.schema import CommitRecord as CommitRecord
     from flowkit.store.format.schema import CommittedVideo as CommittedVideo
     from flowkit.store.format.schema import Fingerprint as Fingerprint
+    from flowkit.store.format.schema import Motion as Motion
     from flowkit.store.format.schema import VideoMeta as VideoMeta
     from flowkit.store.index import rebuild_index as rebuild_index
     from flowkit.store.integrity.recovery import Recovery as Recovery
     from flowkit.store.integrity.recovery import recover as recover
     from flowkit.store.reader import Store as Store
+    from flowkit.store.snippet import Snippet as Snippet
     from flowkit.store.split import read_splits as read_splits
     from flowkit.store.split import split_store as split_store
     from flowkit.store.split_summary import SplitRecord as SplitRecord
     from flowkit.store.split_summary import SplitSummary as SplitSummary
     from flowkit.store.stale import find_stale as find_stale
-    from flowkit.store.video import Snippet as Snippet
     from flowkit.store.video import Video as Video
     from flowkit.store.writer import ShardWriter as ShardWriter
 
@@ -47,11 +48,12 @@ _MODULES = {
     "format.locks": ("hold_store", "is_locked"),
     "reader": ("Store",),
     "integrity.recovery": ("Recovery", "recover"),
-    "format.schema": ("CommitRecord", "CommittedVideo", "Fingerprint", "VideoMeta"),
+    "format.schema": ("CommitRecord", "CommittedVideo", "Fingerprint", "Motion", "VideoMeta"),
+    "snippet": ("Snippet",),
     "split": ("read_splits", "split_store"),
     "split_summary": ("SplitRecord", "SplitSummary"),
     "stale": ("find_stale",),
-    "video": ("Snippet", "Video"),
+    "video": ("Video",),
     "writer": ("ShardWriter",),
 }
 _LAZY = {name: module for module, names in _MODULES.items() for name in names}

@@ -53,8 +53,13 @@ METADATA = [
     ("mtime_ns", pa.int64()),
     ("digest", pa.binary(16)),
     ("warnings", pa.int32()),
+    ("duration", pa.float64()),
+    ("motion", pa.float64()),
+    ("motion_p95", pa.float64()),
 ]
 """Columns that describe a video, with their types."""
+ADDED_COLUMNS = ("duration", "motion", "motion_p95")
+"""Columns that an index of an older version lacks. They are null where they are unknown."""
 
 
 class RecordState(NamedTuple):
@@ -112,13 +117,16 @@ def rebuild_index(root: str | os.PathLike[str], *, scratch: bool = False) -> int
         records = [RecordState.read(path, record) for record in record_paths(path)]
         old_index = read_index(path, header.dataset)
         old_records = set(old_index.records)
-        base = Index() if scratch or not old_records <= set(records) else old_index
-        is_extended = base is old_index
+        is_extended = not scratch and old_records <= set(records)
         new_records = [r for r in records if not is_extended or r not in old_records]
         annotations = annotations_digest(path)
         is_current = is_extended and not new_records and annotations == old_index.annotations
         if is_current and old_index.version:
             return old_index.version
+        if not is_extended or lacks_columns(old_index.table):
+            base, new_records = Index(), records
+        else:
+            base = old_index
         rows = merge_records(path, base, new_records)
         table, classes = merge_annotations(path, rows)
         # Taken from the clock, so that it grows even if the old index was deleted.
@@ -149,6 +157,11 @@ def read_index(root: Path, dataset: str | None) -> Index:
         return Index(table, records, metadata["flowkit.version"], metadata["flowkit.annotations"])
     except (FileNotFoundError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError):
         return Index()
+
+
+def lacks_columns(table: Any) -> bool:
+    """Return whether the table of an index is of an older version, with fewer columns."""
+    return table is not None and not set(ADDED_COLUMNS) <= set(table.schema.names)
 
 
 def merge_records(root: Path, base: Index, new_records: list[RecordState]) -> Any:
@@ -241,12 +254,23 @@ def build_rows(latest: LatestVideos) -> Any:
             images = [video[name] for name in ("frames", "fps", "width", "height")]
         file = video["fingerprint"]
         source = [video["source"], file["size"], file["mtime_ns"], bytes.fromhex(file["digest"])]
+        measures = find_measures(commits)
         locations = [make_location(commits.get(stream)) for stream in streams]
-        rows.append([id, *images, *source, len(video.get("warnings", ())), *locations])
+        warnings = len(video.get("warnings", ()))
+        rows.append([id, *images, *source, warnings, *measures, *locations])
     schema = pa.schema(METADATA + [(name, LOCATION) for name in streams])
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)
     arrays = [pa.array(values, kind) for values, kind in zip(columns, schema.types, strict=True)]
     return pa.table(arrays, schema=schema)
+
+
+def find_measures(commits: Mapping[str, VideoCommit]) -> list[float | None]:
+    """Return the values of `ADDED_COLUMNS` of a video; None where they are unknown."""
+    frames = [commits[stream].video for stream in ("rgb", "flow") if stream in commits]
+    durations = (video.get("duration") for video in frames)
+    duration = next((value for value in durations if value is not None), None)
+    motion = (commits["flow"].video.get("motion") if "flow" in commits else None) or {}
+    return [duration, motion.get("mean"), motion.get("p95")]
 
 
 def make_location(commit: VideoCommit | None) -> dict[str, int] | None:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from flowkit.errors import CorruptError, StoreError
-from flowkit.streams import count_rows
+from flowkit.streams import STEP_STREAMS, count_empty_rows
 
 Location = tuple[int, int, int, int]
 """Where the rows of a video are: shard index, first batch, first row in it, number of rows."""
@@ -23,8 +23,11 @@ class IndexView:
 
     Args:
         root: Folder of the store.
+        flow_step: ``flow.step`` of the store's recipe.
 
     Attributes:
+        empty_rows: Rows without data at the start and the end of a video, for the streams that
+            have any.
         classes: Class names, by class id.
         shards: Shard names (``folder/uuid``), by shard index.
         streams: The streams that have a column.
@@ -35,7 +38,8 @@ class IndexView:
         CorruptError: The index is broken.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, flow_step: int = 1) -> None:
+        self.empty_rows = {name: count_empty_rows(name, flow_step) for name in STEP_STREAMS}
         path = root / "index.arrow"
         try:
             self.batch = pa.ipc.open_file(pa.memory_map(os.fsencode(path))).get_batch(0)
@@ -124,11 +128,13 @@ class IndexView:
     def count(self, stream: str, row: int) -> int:
         """Count the frames, flow fields, patches or features of a row, 0 without the stream."""
         location = self.locate(stream, row)
-        return 0 if location is None else count_rows(stream, location[3])
+        at_start, at_end = self.empty_rows.get(stream, (0, 0))
+        return 0 if location is None else max(0, location[3] - at_start - at_end)
 
     def value(self, name: str, row: int) -> Any:
-        """Return any other field of a row."""
-        return self._columns[name][row].as_py()
+        """Return any other field of a row; None if the index is older than that field."""
+        column = self._columns.get(name)
+        return None if column is None else column[row].as_py()
 
     @cached_property
     def _columns(self) -> dict[str, Any]:

@@ -73,10 +73,15 @@ class Store:
         return self.recipe.flow.bound if self.recipe.flow else 0.0
 
     @cached_property
+    def flow_step(self) -> int:
+        """Return how many frames lie between a frame and the one that its flow leads to."""
+        return self.recipe.flow.step if self.recipe.flow else 1
+
+    @cached_property
     def index(self) -> IndexView:
         """Return the memory-mapped index; ``index.batch`` is its ``pyarrow.RecordBatch``."""
         _ = self.header
-        index = IndexView(self.path)
+        index = IndexView(self.path, self.flow_step)
         if self._version not in (None, index.version):
             raise StoreError(
                 f"{self.path}: expected index version {self._version}, which the store was opened "

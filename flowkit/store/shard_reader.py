@@ -16,6 +16,7 @@ import numpy as np
 from flowkit.errors import CorruptError, StoreError, UsageError
 from flowkit.recipe import Recipe
 from flowkit.store.format.column_rows import read_bytes_rows, read_fixed_rows, read_offsets
+from flowkit.store.format.columns import MISSING
 from flowkit.store.format.layout import Extent, locate_columns, read_footer, read_message
 from flowkit.store.format.schema import shard_columns, vector_dimension
 from flowkit.store.index_view import Location
@@ -78,7 +79,7 @@ class ShardReader:
                     self.descriptor, extent.offsets_position, 8 * (extent.rows + 1), "WILLNEED"
                 )
         names = [column.name for column in self.columns]
-        return dict(zip(names, extents, strict=True))
+        return dict(zip(names, extents, strict=False))  # optional columns may be missing
 
     def read_offsets(self, extent: Extent) -> memoryview:
         """Read the rows + 1 offsets of a byte-string column, int64, in one read."""
@@ -188,6 +189,19 @@ class Shards:
         except CorruptError as error:
             raise reader.make_error(error) from None
 
+    def read_optional(
+        self, location: Location, stream: str, column: str
+    ) -> np.ndarray[Any, Any] | None:
+        """Read all rows of one video in an optional column; None if a row has no value."""
+        if not self.has_column(location, column):
+            return None
+        values = self.read_fixed(location, stream, column)
+        return None if (values == MISSING).any() else values
+
+    def has_column(self, location: Location, column: str) -> bool:
+        """Return whether the shard of a video has a column, which may be an optional one."""
+        return not location[3] or column in self._locate(location[0], location[1])
+
     def read_fixed(self, location: Location, stream: str, column: str) -> np.ndarray[Any, Any]:
         """Read all rows of one video in a column of fixed-size values.
 
@@ -204,12 +218,15 @@ class Shards:
         """
         reader = self._open(location[0])
         fixed_columns = {c.name: c for c in reader.columns if c.kind != "bytes"}
-        if column not in fixed_columns:
+        if column not in fixed_columns or not self.has_column(location, column):
             raise UsageError(f"stream {stream} has no column {column!r} of fixed size")
         parts = []
         for batch, row, rows in self.list_spans(location):
-            extent = self._locate(location[0], batch)[column]
+            located = self._locate(location[0], batch)
             try:
+                if column not in located:
+                    raise CorruptError(f"expected column {column} in batch {batch}")
+                extent = located[column]
                 part = read_fixed_rows(reader.descriptor, extent, fixed_columns[column], row, rows)
             except CorruptError as error:
                 raise reader.make_error(error) from None

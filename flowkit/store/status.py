@@ -130,7 +130,8 @@ def describe_recipe(recipe: Recipe) -> str:
         sizes[resize.mode] += ", square pixels"
     parts = [sizes[resize.mode], "all frames" if recipe.fps is None else f"{recipe.fps:g} fps"]
     if recipe.rgb is not None:
-        parts.append(f"rgb JPEG {recipe.rgb.quality} {recipe.rgb.subsampling}")
+        kept = ", or the bytes of frame folders" if recipe.rgb.keep else ""
+        parts.append(f"rgb JPEG {recipe.rgb.quality} {recipe.rgb.subsampling}{kept}")
     if recipe.flow is not None:
         parts.append(describe_flow(recipe.flow))
     if recipe.audio is not None:
@@ -163,4 +164,6 @@ def describe_flow(flow: FlowRecipe) -> str:
     else:
         presets = [name for name, params in PRESETS.items() if params == flow.tvl1]
         solver = f"TV-L1 {presets[0] if presets else 'with other parameters'}"
-    return f"flow {solver}, ±{flow.bound:g} px, JPEG {flow.quality}"
+    source = " from the stored RGB" if flow.source == "stored rgb" else ""
+    step = "" if flow.step == 1 else f"to frame t{flow.step:+}, "
+    return f"flow {solver}{source}, {step}±{flow.bound:g} px, JPEG {flow.quality}"

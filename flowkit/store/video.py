@@ -1,17 +1,19 @@
 """Read the metadata, frames, flow, audio and features of one video of an open store."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from flowkit.annotations.table import Label
 from flowkit.errors import UsageError
 from flowkit.recipe import FEATURES
-from flowkit.store.format.jpeg import decode_grey, decode_rgb
-from flowkit.store.format.schema import Fingerprint
+from flowkit.store import frame_times
+from flowkit.store.format.jpeg import decode_rgb
+from flowkit.store.format.schema import Fingerprint, Motion
 from flowkit.store.index_view import IndexView, Location
 from flowkit.store.shard_reader import Shards
-from flowkit.streams import PATCH_SHAPE, count_rows
+from flowkit.store.snippet import Snippet, decode_flow
+from flowkit.streams import PATCH_SHAPE, TIME
 
 
 class VideoStore(Protocol):
@@ -29,45 +31,9 @@ class VideoStore(Protocol):
     def bound(self) -> float:
         """Return the displacement in pixels at which flow is clipped."""
 
-
-class Snippet(NamedTuple):
-    """One RGB frame and the flow fields that start at it, as JPEG bytes."""
-
-    rgb: bytes
-    """JPEG of RGB frame t."""
-    flow_x: tuple[bytes, ...]
-    """Grey JPEGs of the horizontal flow of fields t … t + length − 1."""
-    flow_y: tuple[bytes, ...]
-    """Grey JPEGs of the vertical flow of the same fields."""
-    bound: float
-    """Displacement in pixels at which the flow was clipped before it was quantized."""
-
-    def decode(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Decode the snippet.
-
-        Returns:
-            RGB, (H, W, 3) uint8, and flow, (length, H, W, 2) float32 in pixels.
-        """
-        fields = [
-            decode_flow(x, y, self.bound) for x, y in zip(self.flow_x, self.flow_y, strict=True)
-        ]
-        return decode_rgb(self.rgb), np.stack(fields)
-
-
-def decode_flow(x: bytes, y: bytes, bound: float) -> np.ndarray[Any, Any]:
-    """Decode one flow field.
-
-    Args:
-        x: Grey JPEG of the horizontal displacement.
-        y: Grey JPEG of the vertical displacement.
-        bound: Displacement in pixels at which the flow was clipped.
-
-    Returns:
-        Displacement in pixels, (H, W, 2) float32.
-    """
-    from flowkit.flow.quantization import dequantize
-
-    return dequantize(np.stack([decode_grey(x), decode_grey(y)], axis=-1), bound)
+    @property
+    def flow_step(self) -> int:
+        """Return how many frames lie between a frame and the one that its flow leads to."""
 
 
 class Video:
@@ -116,13 +82,65 @@ class Video:
 
     @property
     def num_flow(self) -> int:
-        """Flow fields (0 ≤ t < num_flow): one less than frames, 0 without the stream."""
+        """Number of flow fields: as many as `flow_frames`, 0 without the stream."""
         return self._store.index.count("flow", self._row)
 
     @property
+    def flow_frames(self) -> range:
+        """Frames that have a flow field: all but the last, if flow leads to the next frame."""
+        at_start = self._store.index.empty_rows["flow"][0]
+        return range(at_start, at_start + self.num_flow)
+
+    @property
     def fps(self) -> float:
-        """Return the number of stored frames per second."""
+        """Return the number of stored frames per second; the average if it varies."""
         return float(self._store.index.value("fps", self._row))
+
+    @property
+    def duration(self) -> float:
+        """Return the seconds from the start of the first frame to the end of the last one."""
+        duration = self._store.index.value("duration", self._row)
+        if duration is not None:
+            return float(duration)
+        return self.num_frames / self.fps if self.fps > 0 else 0.0
+
+    @property
+    def motion(self) -> Motion | None:
+        """Return the mean and 95th percentile of the flow's length; None if not recorded."""
+        mean, p95 = (self._store.index.value(name, self._row) for name in ("motion", "motion_p95"))
+        return None if mean is None else Motion(mean, p95)
+
+    def times(self) -> np.ndarray[Any, Any]:
+        """Return when each frame is shown, (num_frames,) float64 seconds from the first frame.
+
+        Where the store does not have the times of a video, as one of an older version, these are
+        those of a constant frame rate: t / fps.
+
+        Raises:
+            UsageError: The video has neither RGB nor flow, or neither times nor a frame rate.
+        """
+        for stream in ("rgb", "flow"):
+            location = self._store.index.locate(stream, self._row)
+            if location is not None:
+                microseconds = self._store.shards.read_optional(location, stream, TIME.name)
+                if microseconds is not None:
+                    return microseconds / 1e6
+        if not self.num_frames:
+            raise UsageError(f"video {self.id!r} has no frames, only {', '.join(self.streams)}")
+        if not self.fps > 0:
+            raise UsageError(f"video {self.id!r} has no frame rate; extract it again")
+        return np.arange(self.num_frames) / self.fps
+
+    def find_frame(self, seconds: float) -> int:
+        """Find the frame that is shown at a time.
+
+        Args:
+            seconds: Time from the start of the first frame.
+
+        Returns:
+            The last frame whose time is not after ``seconds``; the first one for a time before it.
+        """
+        return frame_times.find_frame(self.times(), seconds)
 
     @property
     def width(self) -> int:
@@ -169,7 +187,7 @@ class Video:
         """Return the grey JPEGs of consecutive flow fields, with two reads.
 
         Args:
-            t: First flow field, from 0.
+            t: First flow field, by its frame: one of `flow_frames`.
             length: Number of flow fields.
 
         Returns:
@@ -184,6 +202,8 @@ class Video:
 
     def flow(self, t: int) -> np.ndarray[Any, Any]:
         """Decode flow field t, the displacement from frame t to frame t + 1.
+
+        With ``flow.step`` K in the store's recipe, it is the displacement to frame t + K.
 
         Returns:
             Displacement in pixels, (H, W, 2) float32.
@@ -273,10 +293,13 @@ class Video:
     ) -> list[list[bytes]]:
         """Read rows t … t + length − 1 of some columns, after checking the range."""
         location = self._locate(stream)
-        rows = count_rows(stream, location[3])
-        if t < 0 or length < 1 or t + length > rows:
+        start, at_end = self._store.index.empty_rows.get(stream, (0, 0))
+        stop = location[3] - at_end
+        if t < start or length < 1 or t + length > stop:
+            step = self._store.flow_step if stream == "flow" else 1
+            reason = "" if step == 1 else f", since flow leads to frame t{step:+}"
             raise UsageError(
-                f"video {self.id!r} has {rows} of {stream}, at 0 ≤ t < {rows}; "
-                f"got t = {t}, length {length}"
+                f"video {self.id!r} has {max(0, stop - start)} of {stream}, at {start} ≤ t < "
+                f"{stop}{reason}; got t = {t}, length {length}"
             )
         return self._store.shards.read_bytes(location, columns, t, length)

@@ -12,7 +12,13 @@ import pyarrow as pa
 
 from flowkit.errors import StoreError
 from flowkit.recipe import Recipe
-from flowkit.store.format.columns import Value, build_arrays, check_floats, check_integers
+from flowkit.store.format.columns import (
+    Value,
+    build_arrays,
+    check_floats,
+    check_integers,
+    check_optional_integer,
+)
 from flowkit.store.format.schema import (
     BATCH_ROWS,
     CommitRecord,
@@ -112,9 +118,9 @@ class ShardWriter:
 
         Args:
             **columns: The values of the row by column name. Folder ``frames`` has ``rgb``,
-                ``flow_x`` and ``flow_y`` (JPEG bytes or None). Folder ``audio`` has ``patch``
-                (96×64 float32). Features have ``vector``, ``position`` and ``view``, as for
-                :meth:`append_rows`.
+                ``flow_x`` and ``flow_y`` (JPEG bytes or None) and ``time`` (microseconds from the
+                first frame, or None if unknown). Folder ``audio`` has ``patch`` (96×64 float32).
+                Features have ``vector``, ``position`` and ``view``, as for :meth:`append_rows`.
 
         Raises:
             StoreError: A column is unknown, a value does not fit it, or no video is open.
@@ -124,7 +130,10 @@ class ShardWriter:
         block: list[Value] = []
         for column in self._columns:
             value = columns.get(column.name)
-            block.append(value if column.kind == "bytes" else self._check(column, [value]))
+            if column.optional:
+                block.append(check_optional_integer(column, value))
+            else:
+                block.append(value if column.kind == "bytes" else self._check(column, [value]))
         self._add_block(1, block)
 
     def append_rows(

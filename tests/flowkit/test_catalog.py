@@ -39,6 +39,10 @@ def test_the_shipped_catalogue() -> None:
         "ucf101",
         "hmdb51",
         "charades",
+        "something-something-v2",
+        "jester",
+        "diving48",
+        "moments-in-time",
         "motion8",
     ]
     assert list(shipped) == names

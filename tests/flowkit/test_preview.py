@@ -42,6 +42,36 @@ def test_a_strip_shows_the_frames_and_the_flow(make_store, tmp_path):
     assert (canvas[:, -MARGIN // 2 :] == 255).all()
 
 
+@pytest.mark.parametrize("step", [3, -3])
+def test_frames_without_flow_are_not_drawn(make_store, tmp_path, step):
+    video = Store(make_store(("a",), frames=8, step=step))["a"]
+    canvas = read_png(preview(video, tmp_path / "a.png", count=2))
+    size, radius = (round(TILE * video.width / video.height), TILE), measure_radius(video)
+    for t in (1 + max(0, -step), 3 + max(0, -step)):  # of 5 fields
+        assert holds(canvas, resize(video.rgb(t), *size)[1:-1, 1:-1])
+        colours = resize(flow_to_color(video.flow(t), radius), *size)
+        assert holds(canvas, colours[1:-1, 1:-1])
+    preview_grid(Store(video._store.path), ["a"], tmp_path / "grid.png")
+    with av.open(str(preview(video, tmp_path / "a.mp4"))) as film:
+        assert sum(1 for _ in film.decode(video=0)) == 8
+
+
+def test_captions_have_the_true_times(make_store, tmp_path, monkeypatch):
+    from flowkit import preview as drawing
+
+    texts = []
+    original = drawing.write_text
+
+    def note(canvas, text, *arguments, **options):
+        texts.append(text)
+        return original(canvas, text, *arguments, **options)
+
+    monkeypatch.setattr(drawing, "write_text", note)
+    root = make_store(("a",), frames=3, times=lambda t: 1_500_000 * t)
+    drawing.preview(Store(root)["a"], tmp_path / "a.png", count=2)
+    assert [text for text in texts if text.endswith(" s")] == ["frame 0   0.00 s", "1   1.50 s"]
+
+
 def test_the_scale_is_that_of_the_video(make_store):
     video = Store(make_store(("a",)))["a"]
     lengths = np.concatenate(

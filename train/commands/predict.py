@@ -28,10 +28,11 @@ def predict(
     """Classify VIDEO with a finished RUN, and print the five most probable classes.
 
     \b
-    flowkit predict R a.mp4               classify a video file
+    flowkit predict R a.mp4               classify a video file, or a folder of images
     flowkit predict R ID --store S        classify a video of S from its features
     """
     from flowkit.errors import UsageError
+    from flowkit.frame_files import holds_images
     from flowkit.path_text import argument_to_text
     from flowkit.store import Store
     from train.evaluation.predict import draw_prediction, predict_stored, predict_video
@@ -41,8 +42,11 @@ def predict(
     settings = make_settings(device, workers, threads)
     if store is not None:
         prediction = predict_stored(Run(run), Store(store), argument_to_text(video), settings)
-    elif not Path(video).is_file():
-        raise UsageError(f"expected a video file, but there is no file {video}; check the path")
+    elif not (Path(video).is_file() or holds_images(Path(video))):
+        raise UsageError(
+            "expected a video file, or a folder with the images of a video, but there is no file "
+            f"{video}; check the path"
+        )
     else:
         prediction = predict_video(Run(run), Path(video), settings, backend)
     draw_prediction(prediction, Path(video).name).savefig(out)

@@ -212,12 +212,14 @@ def combine_scores(
 
 def draw_images(video: Video, count: int = 3) -> tuple[list[Any], list[Any]]:
     """Draw a few frames of a video and their flow in colours, as far as the store has them."""
-    total = video.num_flow or video.num_frames
+    frames_with_flow = video.flow_frames
+    drawable = frames_with_flow or range(video.num_frames)
     if not {"rgb", "flow"} & set(video.streams):
         return [], []
-    indices = np.linspace(0, total - 1, min(count, total)).astype(int).tolist()
+    last, count = len(drawable) - 1, min(count, len(drawable))
+    indices = [drawable[int(k)] for k in np.linspace(0, last, count)]
     frames = [video.rgb(t) for t in indices if "rgb" in video.streams]
-    return frames, [flow_to_color(video.flow(t)) for t in indices if video.num_flow]
+    return frames, [flow_to_color(video.flow(t)) for t in indices if frames_with_flow]
 
 
 def draw_prediction(prediction: Prediction, title: str) -> "Figure":

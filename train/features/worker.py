@@ -149,10 +149,14 @@ class Worker:
         """Compute videos. Completed ones have an outcome even if an exception is raised later."""
         network = self.embedder.network()
         max_starts = max(1, self.setup.batch // network.views)
+        is_flow = network.sampling.source == "flow"
+        first_time = max(0, -self._store.flow_step) if is_flow else 0
         chunks = (
             chunk
             for target in targets
-            for chunk in cut_video(target.id, target.available, network.sampling, max_starts)
+            for chunk in cut_video(
+                target.id, target.available, network.sampling, max_starts, first_time
+            )
         )
         batches = list(pack_chunks(chunks, max_starts))
         try:

@@ -53,7 +53,7 @@ class ExportFormat(ABC):
         options: Options of the export.
 
     Attributes:
-        settings: What is recorded in ``export.json``. A second run must have the same settings.
+        settings: Part of the record ``export.json``. A second run must have the same settings.
 
     Raises:
         UsageError: If an option is invalid, or means nothing to the format.
@@ -68,11 +68,14 @@ class ExportFormat(ABC):
     def __init__(self, store: Store, out: Path, options: ExportOptions) -> None:
         """Keep what the export needs, and start its settings."""
         self.store, self.out, self.options = store, out, options
-        self.settings = {
-            "format": self.name,
-            "store_dataset": store.header.dataset,
-            "store_created": store.header.created,
-            "store_recipe": store.recipe.to_dict(),
+        self.settings = {"format": self.name}
+
+    def describe(self) -> dict[str, Any]:
+        """Return the record ``export.json``: the settings, then the store that they apply to."""
+        return self.settings | {
+            "store_dataset": self.store.header.dataset,
+            "store_created": self.store.header.created,
+            "store_recipe": self.store.recipe.to_dict(),
         }
 
     def find_case_collisions(self, ids: list[str]) -> list[tuple[str, ...]]:

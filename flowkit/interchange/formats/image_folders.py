@@ -6,6 +6,11 @@
     <out>/classes.txt     class names, line n being class n
     <out>/<subset>_rgb.txt, <subset>_flow.txt     mmaction2 only: its annotation lists
 
+With another step than 1, denseflow's names of flow images state it, and their number is that of
+the frame that flow starts from: ``flow_x_p2_00000.jpg`` is flow from frame 0 to frame 2, and
+``flow_x_m1_00001.jpg`` from frame 1 to frame 0. mmaction2 does not know steps: its names stay the
+same, and flow to earlier frames is refused.
+
 ``<video>`` is the id of the video, encoded by `file_names.encode_id`. RGB images are copied
 unchanged. Flow is decoded, converted to pixels, quantized again (flow_conversion.py) and encoded
 again. A quantization step is 2B/255 px, so rounding adds an error of at most B/255 px (0.078 at
@@ -36,7 +41,7 @@ from flowkit.store.video import Video
 RGB_NAME = "img_{:05d}.jpg"
 """Template of the names of RGB images, to be formatted with the number of the frame."""
 FLOW_NAME = "flow_{}_{:05d}.jpg"
-"""Template of the names of flow images, to be formatted with the axis (x or y) and the number."""
+"""Template of the names of flow images to the next frame, as `ImageFolders.flow_name`."""
 QUALITY = 95
 """Default JPEG quality of the written flow images."""
 
@@ -50,6 +55,8 @@ class ImageFolders(ExportFormat):
         options: Options of the export; ``bound`` and ``quality`` are those of the flow images.
 
     Attributes:
+        flow_name: Template of the names of flow images, to be formatted with the axis (x or y) and
+            the number.
         conversion: The tables that convert flow values.
         quality: JPEG quality of the flow images.
     """
@@ -63,7 +70,7 @@ class ImageFolders(ExportFormat):
         """Compute the tables and the settings."""
         super().__init__(store, out, options)
         self._refuse_options("shard_bytes")
-        self._check_flow_step()
+        self.flow_name = self.choose_flow_name(store.flow_step)
         store_bound = store.recipe.flow.bound if store.recipe.flow is not None else 20.0
         bound = store_bound if options.bound is None else options.bound
         self.quality = QUALITY if options.quality is None else options.quality
@@ -71,7 +78,7 @@ class ImageFolders(ExportFormat):
         self.settings |= {
             "start_index": self.first_number,
             "rgb_template": RGB_NAME,
-            "flow_template": FLOW_NAME,
+            "flow_template": self.flow_name,
             "bound": bound,
             "quantization": "q = round_half_even(255 * (clip(v, -bound, bound) + bound)"
             " / (2 * bound))",
@@ -80,15 +87,22 @@ class ImageFolders(ExportFormat):
             "names": "folders are percent-encoded ids; videos.csv lists both",
         }
 
-    def _check_flow_step(self) -> None:
-        """Raise a UsageError if flow leads to earlier frames, so that the first ones have none."""
-        flow = self.store.recipe.flow
-        if flow is not None and flow.step < 0:
+    def choose_flow_name(self, step: int) -> str:
+        """Choose the template of the names of flow images.
+
+        Args:
+            step: Frames from a frame to the one that its flow leads to.
+
+        Raises:
+            UsageError: If flow leads to earlier frames, so that the first ones have none.
+        """
+        if step < 0:
             raise UsageError(
                 f"{self.name} holds flow to later frames only, and the flow of {self.store.path} "
-                f"leads from frame t to frame t{flow.step}; export it with --format webdataset or "
-                "huggingface"
+                f"leads from frame t to frame t{step}; export it with --format denseflow, "
+                "webdataset or huggingface"
             )
+        return FLOW_NAME
 
     def find_case_collisions(self, ids: list[str]) -> list[tuple[str, ...]]:
         """Find ids whose folder names differ only by case."""
@@ -150,12 +164,12 @@ class ImageFolders(ExportFormat):
             for t in range(video.num_frames):
                 (folder / RGB_NAME.format(self.first_number + t)).write_bytes(video.rgb_bytes(t))
         tables = self.conversion
-        for t in range(video.num_flow):
+        for t in video.flow_frames:
             for axis, data in zip("xy", video.flow_bytes(t), strict=True):
                 plane = jpeg.decode_grey(data)
                 exported = jpeg.encode_grey(tables.table[plane], self.quality)
-                (folder / FLOW_NAME.format(axis, self.first_number + t)).write_bytes(exported)
-                if t == video.num_flow // 2 and axis == "x":
+                (folder / self.flow_name.format(axis, self.first_number + t)).write_bytes(exported)
+                if t == video.flow_frames[video.num_flow // 2] and axis == "x":
                     written = tables.written_pixels[jpeg.decode_grey(exported)]
                     added = abs(written - tables.stored_pixels[plane])
                     error = float(added.mean()), float(added.max())
@@ -167,6 +181,12 @@ class Denseflow(ImageFolders):
 
     name = "denseflow"
     first_number = 0
+
+    def choose_flow_name(self, step: int) -> str:
+        """Choose the template of the names of flow images, which states a step other than 1."""
+        if step == 1:
+            return FLOW_NAME
+        return f"flow_{{}}_{'p' if step > 0 else 'm'}{abs(step)}_{{:05d}}.jpg"
 
 
 class MMAction2(ImageFolders):

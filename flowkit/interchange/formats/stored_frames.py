@@ -10,7 +10,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from flowkit.errors import CorruptError, UsageError
+from flowkit.errors import CorruptError
 from flowkit.store.format.layout import read_message
 from flowkit.store.index_view import Location
 from flowkit.store.integrity.batches import check_batch
@@ -98,13 +98,11 @@ def list_frame_times(video: Video) -> list[int]:
         Microseconds from the first frame, one for each frame; empty for a video of sound alone.
 
     Raises:
-        UsageError: The video has no frame rate.
+        UsageError: The store has neither times nor a frame rate of the video.
     """
     if not video.num_frames:
         return []
-    if not video.fps > 0:
-        raise UsageError(f"video {video.id!r} has no frame rate; extract it again")
-    return [round(t * 1_000_000 / video.fps) for t in range(video.num_frames)]
+    return [round(seconds * 1_000_000) for seconds in video.times().tolist()]
 
 
 def count_bytes(store: Store, video: Video, streams: tuple[str, ...]) -> int:

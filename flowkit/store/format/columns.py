@@ -12,6 +12,10 @@ from flowkit.streams import Column
 
 Value = bytes | np.ndarray | int | None
 """What a row has in one column: bytes or None, or numbers."""
+MISSING = int(np.iinfo(np.int64).min)
+"""What an optional column holds in a row without a value. Readers of Arrow see null there, but only
+the values of a column are covered by its checksum.
+"""
 
 
 def check_floats(column: Column, values: Any) -> np.ndarray[Any, Any]:
@@ -53,6 +57,15 @@ def check_integers(column: Column, values: Any) -> np.ndarray[Any, Any]:
     return numbers.astype(column.dtype)
 
 
+def check_optional_integer(column: Column, value: Any) -> int:
+    """Convert the integer of one row to an int, or None to `MISSING`; see `check_integers`."""
+    if value is None:
+        return MISSING
+    if type(value) is int and MISSING < value <= -(MISSING + 1):
+        return value
+    return int(check_integers(column, [value])[0])
+
+
 def build_arrays(
     columns: Sequence[Column], schema: Any, blocks: Sequence[tuple[Value, ...]]
 ) -> tuple[list[Any], dict[str, int]]:
@@ -91,8 +104,24 @@ def build_bytes(column: Column, arrow_type: Any, values: Sequence[Any]) -> tuple
 
 def build_numbers(column: Column, arrow_type: Any, values: Sequence[Any]) -> tuple[Any, int]:
     """Build an Arrow array of integers, or of vectors from their values laid end to end."""
+    if column.optional:
+        return build_optional_numbers(column, arrow_type, values)
     numbers = np.concatenate([np.empty(0, column.dtype), *map(np.ravel, values)])
     array = pa.array(numbers)
     if pa.types.is_fixed_size_list(arrow_type):
         array = pa.FixedSizeListArray.from_arrays(array, type=arrow_type)
     return array, zlib.crc32(numbers.data)
+
+
+def build_optional_numbers(
+    column: Column, arrow_type: Any, values: Sequence[int]
+) -> tuple[Any, int]:
+    """Build an Arrow array of one number for each row, in which `MISSING` is null.
+
+    ``pa.array`` is not used, since it imports pandas where that is installed, in each worker.
+    """
+    numbers = np.array(values, column.dtype)
+    present = numbers != MISSING
+    valid = None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
+    buffers = [valid, pa.py_buffer(numbers)]
+    return pa.Array.from_buffers(arrow_type, len(numbers), buffers), zlib.crc32(numbers.data)

@@ -175,11 +175,17 @@ def parse_message(data: memoryview, with_metadata: bool = True) -> Message:
 
 
 def locate_columns(block: Block, message: Message, columns: tuple[Column, ...]) -> list[Extent]:
-    """Locate the columns of a batch; CorruptError if the header does not fit them."""
+    """Locate the columns of a batch; CorruptError if the header does not fit them.
+
+    Returns:
+        The extent of each column. Optional columns, which are the last ones, may be missing.
+    """
     body = block.position + block.header
     extents = []
     node = buffer = 0
     for column in columns:
+        if column.optional and (node, buffer) == (len(message.nodes), len(message.buffers)):
+            break
         nodes, buffers, offsets, values = column.layout
         if node + nodes > len(message.nodes) or buffer + buffers > len(message.buffers):
             raise CorruptError(f"expected columns {[c.name for c in columns]} in a batch")

@@ -6,15 +6,15 @@ flowkit/store/README.md describes the format, with the same names.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from flowkit.errors import StoreError
 from flowkit.path_text import replace_surrogates
 from flowkit.recipe import FEATURES, Recipe
-from flowkit.streams import STREAMS, Column
+from flowkit.streams import SHARED_COLUMNS, STREAMS, Column
 
 FORMAT = 1
 FOLDERS: dict[str, tuple[str, ...]] = {
@@ -25,6 +25,8 @@ FOLDERS: dict[str, tuple[str, ...]] = {
 BATCH_KEY = "flowkit.batch"
 BATCH_CRC_KEY = "flowkit.batch.crc32"
 BATCH_ROWS = 1024
+OMITTED_FIELDS = ("supersedes", "duration", "motion")
+"""Fields of `VideoMeta` that are left out of a file if they are false or None."""
 DIGEST_BYTES = 1 << 20
 """Bytes at the start, in the middle and at the end of a file that a fingerprint's digest covers."""
 
@@ -40,7 +42,8 @@ FEATURE_COLUMNS = (
 def shard_columns(folder: str) -> tuple[Column, ...]:
     """Return the columns of the shards in ``frames``, ``audio`` or ``features/<name>``."""
     if folder in FOLDERS:
-        return tuple(column for name in FOLDERS[folder] for column in STREAMS[name].columns)
+        own = tuple(column for name in FOLDERS[folder] for column in STREAMS[name].columns)
+        return own + SHARED_COLUMNS.get(folder, ())
     if folder.startswith(FEATURES) and len(folder) > len(FEATURES):
         return FEATURE_COLUMNS
     known = ", ".join(FOLDERS)
@@ -82,7 +85,10 @@ def vector_dimension(folder: str, recipe: Recipe) -> int | None:
 
 
 def arrow_schema(
-    folder: str, dimension: int | None = None, metadata: Mapping[str, str] | None = None
+    folder: str,
+    dimension: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+    columns: Sequence[Column] | None = None,
 ) -> Any:
     """Build the Arrow schema of the shards in a folder.
 
@@ -90,6 +96,7 @@ def arrow_schema(
         folder: Shard folder.
         dimension: Number of values of a feature vector; not needed in other folders.
         metadata: Metadata of the schema.
+        columns: The columns; None for all columns of the folder.
 
     Returns:
         A ``pyarrow.Schema``.
@@ -102,7 +109,7 @@ def arrow_schema(
     if folder in FOLDERS:
         dimension = STREAMS[FOLDERS[folder][0]].vector_size
     fields = []
-    for column in shard_columns(folder):
+    for column in shard_columns(folder) if columns is None else columns:
         if column.kind == "bytes":
             kind = pa.large_binary()
         elif column.kind == "vector":
@@ -115,13 +122,19 @@ def arrow_schema(
     return pa.schema(fields, metadata=dict(metadata) if metadata else None)
 
 
-def shard_schema(folder: str, recipe: Recipe, part: tuple[int, int] = (0, 1)) -> Any:
+def shard_schema(
+    folder: str,
+    recipe: Recipe,
+    part: tuple[int, int] = (0, 1),
+    columns: Sequence[Column] | None = None,
+) -> Any:
     """Build the Arrow schema of new shards, with the metadata that README.md describes.
 
     Args:
         folder: Shard folder.
         recipe: Recipe of the store.
         part: The part (i, n) of the dataset that the writer works on.
+        columns: The columns; None for all columns of the folder.
 
     Returns:
         A ``pyarrow.Schema``.
@@ -135,6 +148,7 @@ def shard_schema(folder: str, recipe: Recipe, part: tuple[int, int] = (0, 1)) ->
             "flowkit.recipe": json.dumps(recipe.to_dict()),
             "flowkit.run": f"{part[0]}/{part[1]}",
         },
+        columns,
     )
 
 
@@ -164,6 +178,18 @@ class Fingerprint:
     def same_content(self, other: "Fingerprint") -> bool:
         """Return whether both files have the same bytes; their times may differ."""
         return (self.size, self.digest) == (other.size, other.digest)
+
+
+class Motion(NamedTuple):
+    """How much the picture of a video moves: the length of its flow's displacements in pixels.
+
+    It is computed from the quantized flow before JPEG, in every fourth row of pixels.
+    """
+
+    mean: float
+    """Mean length."""
+    p95: float
+    """95th percentile of the lengths."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,6 +222,10 @@ class VideoMeta:
     """Warnings of the decoder."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """What made the data: versions, backend, machine, seconds."""
+    duration: float | None = None
+    """Seconds from the start of the first frame to the end of the last one; None if unknown."""
+    motion: Motion | None = None
+    """Length of the flow's displacements; None without flow, or if it is unknown."""
     supersedes: bool = False
     """Whether it replaces an extraction of an older source of the same id."""
 
@@ -206,15 +236,18 @@ class VideoMeta:
         check_text(self.source, "a video's source")
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert to JSON values; ``supersedes`` is left out if it is false."""
+        """Convert to JSON values, without those of `OMITTED_FIELDS` that have their default."""
         # Not asdict, whose deep copies are slow where there are many short videos.
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         fingerprint = self.fingerprint
         values["fingerprint"] = {
             name: getattr(fingerprint, name) for name in fingerprint.__dataclass_fields__
         }
-        if not self.supersedes:
-            del values["supersedes"]
+        for name in OMITTED_FIELDS:
+            if values[name] is None or values[name] is False:
+                del values[name]
+        if self.motion is not None:
+            values["motion"] = self.motion._asdict()
         return values
 
     @classmethod
@@ -232,6 +265,8 @@ class VideoMeta:
         )
         fields["streams"] = tuple(fields["streams"])
         fields["warnings"] = tuple(fields.get("warnings", ()))
+        if fields.get("motion") is not None:
+            fields["motion"] = Motion(fields["motion"]["mean"], fields["motion"]["p95"])
         return cls(**fields)
 
 

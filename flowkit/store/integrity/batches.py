@@ -78,10 +78,11 @@ class ShardContents:
 
     Args:
         descriptor: File descriptor of the shard.
-        columns: The columns of the shard.
-        batches: Its batches, in file order.
+        columns: The columns of the shard, of which it may lack optional ones.
+        batches: Its batches, in file order; one without extents cannot be read.
 
     Attributes:
+        columns: The columns that all of its batches have.
         complete: The complete videos, assembled from the batches.
         videos: The same videos with their parts, in file order.
     """
@@ -89,7 +90,9 @@ class ShardContents:
     def __init__(
         self, descriptor: int, columns: tuple[Column, ...], batches: Sequence[Batch]
     ) -> None:
-        self.descriptor, self.columns, self.batches = descriptor, columns, batches
+        self.descriptor, self.batches = descriptor, batches
+        readable = [batch.extents for batch in batches if batch.extents]
+        self.columns = tuple(c for c in columns if all(c.name in extents for extents in readable))
         self.complete = CompleteVideos(batch.entries for batch in batches)
         pairs = zip(self.complete.videos, self.complete.parts, strict=True)
         self.videos = [ShardVideo(meta, parts) for meta, parts in pairs]
@@ -204,6 +207,7 @@ def open_shard(path: Path, folder: str) -> Iterator[ShardContents]:
 def parse_batch(block: Block, message: Message, columns: tuple[Column, ...]) -> Batch:
     """Parse the header of a batch; CorruptError if it is malformed."""
     extents = locate_columns(block, message, columns)
+    located, absent = columns[: len(extents)], columns[len(extents) :]
     try:
         text = message.metadata[BATCH_KEY]
         if zlib.crc32(text.encode()) != int(message.metadata[BATCH_CRC_KEY]):
@@ -216,10 +220,12 @@ def parse_batch(block: Block, message: Message, columns: tuple[Column, ...]) -> 
             if entry["last"]:
                 VideoMeta.from_dict(entry)
             entry["id"].encode()
-        crc32 = {column.name: int(metadata["crc32"][column.name]) for column in columns}
+        crc32 = {column.name: int(metadata["crc32"][column.name]) for column in located}
+        if any(column.name in metadata["crc32"] for column in absent):
+            raise ValueError(f"no column {absent[0].name}")
     except (KeyError, TypeError, ValueError, AttributeError, StoreError) as error:
         raise CorruptError(f"expected the metadata of a batch ({error!r})") from None
-    names = [column.name for column in columns]
+    names = [column.name for column in located]
     return Batch(dict(zip(names, extents, strict=True)), metadata["videos"], crc32)
 
 

@@ -15,6 +15,7 @@ from flowkit.recipe import Recipe
 from flowkit.store.format import jpeg
 from flowkit.store.format.schema import VideoMeta, vector_dimension
 from flowkit.store.integrity.batches import ShardContents, ShardVideo
+from flowkit.streams import find_rows
 
 SHOWN = 3
 """Number of findings of one video that are listed; the others are only counted."""
@@ -39,7 +40,8 @@ def check_rows(
     findings = [] if rows == frames else [f"{frames} frames but {rows} rows"]
     try:
         if folder == "frames":
-            findings += check_frames(shard, video, pool)
+            step = recipe.flow.step if recipe.flow is not None else 1
+            findings += check_frames(shard, video, step, pool)
         else:
             findings += check_numbers(shard, video, vector_dimension(folder, recipe))
     except CorruptError as error:
@@ -49,20 +51,28 @@ def check_rows(
     return findings
 
 
-def check_frames(shard: ShardContents, video: ShardVideo, pool: Executor) -> Iterator[str]:
+def check_frames(
+    shard: ShardContents, video: ShardVideo, flow_step: int, pool: Executor
+) -> Iterator[str]:
     """Find images that are missing, superfluous, broken, or of another size or colour space."""
     t = 0  # frame index
+    flow_frames = find_rows("flow", video.meta.frames, flow_step)
     for part in video.parts:
         for column in shard.columns:
+            if column.kind != "bytes":
+                continue
             images = shard.read_values(part, column)
             arguments = [
-                (t + row, column.name, data, video.meta) for row, data in enumerate(images)
+                (t + row, column.name, data, video.meta, flow_frames)
+                for row, data in enumerate(images)
             ]
             yield from filter(None, pool.map(check_image, *zip(*arguments, strict=True)))
         t += part.rows
 
 
-def check_image(t: int, name: str, data: bytes | None, meta: VideoMeta) -> str | None:
+def check_image(
+    t: int, name: str, data: bytes | None, meta: VideoMeta, flow_frames: range
+) -> str | None:
     """Check one image.
 
     Args:
@@ -70,12 +80,13 @@ def check_image(t: int, name: str, data: bytes | None, meta: VideoMeta) -> str |
         name: Name of the column.
         data: The JPEG file; None if there is none.
         meta: Metadata of the video.
+        flow_frames: Frames that have flow, if the video has it.
 
     Returns:
         What is wrong, or None.
     """
     stream = "rgb" if name == "rgb" else "flow"
-    is_expected = stream in meta.streams and (stream == "rgb" or t < meta.frames - 1)
+    is_expected = stream in meta.streams and (stream == "rgb" or t in flow_frames)
     if data is None:
         return f"frame {t}: {name} is missing" if is_expected else None
     if not is_expected:

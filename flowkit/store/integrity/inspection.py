@@ -30,6 +30,7 @@ from flowkit.store.format.schema import (
     vector_dimension,
 )
 from flowkit.store.index import (
+    ADDED_COLUMNS,
     Index,
     RecordState,
     merge_annotations,
@@ -295,6 +296,8 @@ class Inspection:
             is_reported = any(shard.action for shard in self.shards)
             return None if is_reported else str(error)
         indexed_classes = json.loads(index.table.schema.metadata[b"flowkit.classes"])
+        # An index of an older version lacks columns; it is complete without them.
+        table = table.drop_columns([c for c in ADDED_COLUMNS if c not in index.table.schema.names])
         if indexed_classes == classes and table.equals(index.table):
             return None
         what = "index.arrow does not match the commit records and annotations"

@@ -146,7 +146,8 @@ def copy_videos(
             else:
                 copyable.append(video)
         if copyable:
-            new_shard = ShardFile(root / folder, shard_schema(folder, header.recipe))
+            schema = shard_schema(folder, header.recipe, columns=contents.columns)
+            new_shard = ShardFile(root / folder, schema)
             contents.copy_videos(copyable, new_shard)
             new_shard.commit()
     return len(copyable)

@@ -75,7 +75,7 @@ def salvage(
     schema = read_schema(descriptor, folder)
     if schema is None:
         return None, 0
-    columns = shard_columns(folder)
+    columns = tuple(column for column in shard_columns(folder) if column.name in schema.names)
     vectors = schema.field(0).type
     dimension = vectors.list_size if pa.types.is_fixed_size_list(vectors) else None
     batches, rows = [], 0
@@ -85,6 +85,8 @@ def salvage(
         rows += max(0, message.rows)
         try:
             batches.append(check_batch(descriptor, block, message, columns))
+            if len(batches[-1].extents) < len(columns):
+                batches[-1] = Batch({}, [], {})
         except CorruptError:
             batches.append(Batch({}, [], {}))  # no video continues across it
     contents = ShardContents(descriptor, columns, batches)
@@ -111,12 +113,14 @@ def read_schema(descriptor: int, folder: str) -> Any:
     if message is None or message[1].kind != SCHEMA:
         return None
     data = read_exactly(descriptor, message[0].header, message[0].position)
+    all_columns = shard_columns(folder)
     with suppress(pa.ArrowException, OSError, AttributeError, IndexError, KeyError, TypeError):
         schema = pa.ipc.read_schema(pa.py_buffer(data))
         dimension = schema.field(0).type.list_size if folder.startswith(FEATURES) else None
         is_own_folder = schema.metadata[b"flowkit.folder"] == folder.encode()
-        if is_own_folder and schema.equals(arrow_schema(folder, dimension)):
-            return schema
+        for columns in (all_columns, [column for column in all_columns if not column.optional]):
+            if is_own_folder and schema.equals(arrow_schema(folder, dimension, columns=columns)):
+                return schema
     return None
 
 

@@ -22,8 +22,10 @@ def tables(draw: st.DrawFn) -> AnnotationTable:
     labels = st.lists(label, max_size=3 if classes else 0).map(tuple)
     subsets = st.lists(text, max_size=3).map(tuple)
     ids = sorted(draw(st.sets(text, max_size=6)))
+    attributes = st.dictionaries(text, text, max_size=2)
     return AnnotationTable(
-        tuple(classes), tuple(Annotation(id, draw(labels), draw(subsets)) for id in ids)
+        tuple(classes),
+        tuple(Annotation(id, draw(labels), draw(subsets), draw(attributes)) for id in ids),
     )
 
 
@@ -49,6 +51,41 @@ def test_arrow_schema_is_the_one_that_the_index_is_joined_with() -> None:
             "subsets": ["train1"],
         }
     ]
+
+
+def test_attributes_are_a_column_only_if_there_are_any() -> None:
+    import pyarrow as pa
+
+    plain = Annotation("a", (), ())
+    assert plain.attributes == {}
+    assert AnnotationTable((), (plain,)).to_arrow().column_names == ["id", "labels", "subsets"]
+    table = AnnotationTable((), (plain, Annotation("b", (), (), {"person": "p", "place": ""})))
+    arrow = table.to_arrow()
+    assert arrow.schema.field("attributes").type == pa.map_(pa.string(), pa.string())
+    assert AnnotationTable.from_arrow(arrow) == table
+
+
+def test_a_newer_table_keeps_what_it_says_nothing_about() -> None:
+    run, jump = (Label("run"),), (Label("jump"),)
+    older = AnnotationTable(
+        ("run",), (Annotation("a", run, ("train",), {"p": "1"}), Annotation("b", run, ("val",)))
+    )
+    subsets = AnnotationTable((), (Annotation("a", (), ("test",)),))
+    assert older.merged_with(subsets) == AnnotationTable(
+        ("run",), (Annotation("a", run, ("test",), {"p": "1"}), Annotation("b", run, ("val",)))
+    )
+    labels = AnnotationTable(("jump",), tuple(Annotation(id, jump, ()) for id in "abc"))
+    assert older.merged_with(labels) == AnnotationTable(
+        ("jump",),
+        (
+            Annotation("a", jump, ("train",), {"p": "1"}),
+            Annotation("b", jump, ("val",)),
+            Annotation("c", jump, ()),
+        ),
+    )
+    # A table that says something about one video says it about all of its videos.
+    some = AnnotationTable(("jump",), (Annotation("a", jump, ("x",)), Annotation("b", (), ())))
+    assert older.merged_with(some).by_id()["b"] == Annotation("b", (), ())
 
 
 def test_a_table_without_class_names_is_refused() -> None:

@@ -2,7 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from flowkit.annotations.video_files import get_stem, has_videos, is_video, list_folder, list_videos
+from flowkit.annotations.video_files import (
+    get_stem,
+    has_videos,
+    is_frame_folder,
+    is_video,
+    list_folder,
+    list_videos,
+)
 from flowkit.errors import UsageError
 
 
@@ -78,3 +85,48 @@ def test_is_video() -> None:
     assert is_video("a.b.webm")
     assert not is_video("mp4")
     assert not is_video("a.mp4.txt")
+
+
+def write_files(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("a/f1.jpg", "a/f2.jpg", "b.mp4"), ["a", "b.mp4"]),
+        (("run/a/1.png", "run/b/1.PNG"), ["run/a", "run/b"]),
+        (("train/run/a/1.png", "train/run/Thumbs.db"), ["train/run/a"]),
+        # Pictures beside videos, and of a class whose videos are below it, are no videos.
+        (("run/a.mp4", "run/a.jpg", "run/poster1.jpg"), ["run/a.mp4"]),
+        (("run/poster1.jpg", "run/a/1.png", "run/a/2.png"), ["run/a"]),
+        (("run/1.jpg", "run/more/a.mp4"), ["run/more/a.mp4"]),
+        (("run/7.mp4", "run/thumbs/7.jpg"), ["run/7.mp4"]),
+        (("run/7.mp4", "run/other/8.jpg"), ["run/7.mp4", "run/other"]),
+        # Names without a number are no series of frames.
+        (("docs/logo.png", "docs/scheme.jpg", "a.mp4"), ["a.mp4"]),
+        ((".cache/1.jpg", "a/.2.jpg", "a/x.mp4"), ["a/x.mp4"]),
+        (("v.avi/1.jpg",), ["v.avi"]),
+        (("1.jpg", "2.jpg"), []),
+        (("1.jpg", "a/1.jpg"), ["a"]),
+    ],
+)
+def test_which_folders_of_images_are_videos(tmp_path, names, expected):
+    write_files(tmp_path, *names)
+    assert list_videos(tmp_path) == expected
+    assert has_videos(tmp_path) == bool(expected)
+
+
+def test_with_frames_only_every_folder_of_images_is_a_video(tmp_path):
+    write_files(tmp_path, "a/1.jpg", "a/depth/1.png", "b/x.png", "b/c.mp4", "d.mp4", "e/f.txt")
+    assert list_videos(tmp_path, frames_only=True) == ["a", "a/depth", "b"]
+    assert list_videos(tmp_path) == ["a/depth", "b/c.mp4", "d.mp4"]
+
+
+def test_a_folder_of_images_that_is_named_itself(tmp_path):
+    write_files(tmp_path, "v/1.jpg", "v/notes/x.txt", "w/1.jpg", "w/a/1.jpg")
+    assert is_frame_folder(tmp_path / "v")
+    assert not is_frame_folder(tmp_path / "w")
+    assert not is_frame_folder(tmp_path / "w" / "nowhere")

@@ -10,7 +10,12 @@ from torch.utils.data import BatchSampler, DataLoader  # noqa: E402
 from flowkit.annotations.table import Annotation, AnnotationTable, Label  # noqa: E402
 from flowkit.datasets.clips import ClipDataset  # noqa: E402
 from flowkit.datasets.loading import Batches, EpochSampler  # noqa: E402
-from flowkit.datasets.sampling import ClipSampling, sample_middles  # noqa: E402
+from flowkit.datasets.sampling import (  # noqa: E402
+    ClipSampling,
+    make_generator,
+    sample_middles,
+    sample_randomly,
+)
 from flowkit.datasets.snippets import SnippetDataset  # noqa: E402
 from flowkit.datasets.transforms import CentreCrop, MultiScaleCrop, TenCrop  # noqa: E402
 from flowkit.datasets.video_dataset import scale_bytes  # noqa: E402
@@ -284,3 +289,51 @@ def test_an_epoch_is_resumed_where_it_was_left():
         EpochSampler(21, training=True).load_state_dict(state)
     with pytest.raises(UsageError, match="rank from 0 to 1, got 2"):
         EpochSampler(20, training=True, rank=2, world=2)
+
+
+# --- flow of other steps --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [2, -1, -3])
+@pytest.mark.parametrize("training", [True, False])
+def test_snippets_of_any_step_are_those_of_frames_with_flow(make_store, step, training):
+    store = Store(make_store(IDS, frames=9, step=step))
+    dataset = SnippetDataset(
+        store, "train", 3, flow_length=2, training=training, crops=CentreCrop(24), as_bytes=True
+    )
+    both = SnippetDataset(
+        store, "train", 3, flow_length=2, training=training, crops=CentreCrop(24), as_bytes=True,
+        streams=("flow",),
+    )  # fmt: skip
+    for key in ((epoch, index) for epoch in range(3) for index in range(6)):
+        sample = dataset[key]
+        row = int(sample["row"])
+        video, random = store[row], make_generator(0, key[0], row)
+        positions = video.num_frames - abs(step) - 1
+        sample_starts = sample_randomly if training else sample_middles
+        starts = sample_starts(positions, 3, *((random,) if training else ())) + max(0, -step)
+        left = (video.width - 24) // 2
+        for k, t in enumerate(starts.tolist()):
+            rgb = decode_rgb(video.rgb_bytes(t))[:, left : left + 24]
+            np.testing.assert_array_equal(sample["rgb"][k], rgb.transpose(2, 0, 1))
+            for i, data in enumerate(image for pair in video.flow_jpegs(t, 2) for image in pair):
+                plane = np.maximum(decode_grey(data)[:, left : left + 24], 1)
+                np.testing.assert_array_equal(sample["flow"][k, i], plane)
+        torch.testing.assert_close(both[key]["flow"], sample["flow"])
+
+
+@pytest.mark.parametrize("step", [2, -2])
+def test_clips_and_short_videos_of_any_step(make_store, step):
+    store = Store(make_store(IDS[:3], frames=4, step=step))
+    sampling = ClipSampling(length=3, clips=2)
+    clips = ClipDataset(
+        store, "train", sampling, streams=("rgb", "flow"), crops=CentreCrop(24), as_bytes=True
+    )
+    assert clips.sample_times(1, None)[0].min() == max(0, -step)
+    assert clips[0]["flow"].shape == (2, 2, 3, 24, 24)
+    snippets = SnippetDataset(store, "train", 4, crops=CentreCrop(24), as_bytes=True)
+    video = store[int(snippets.subset.rows[0])]
+    assert video.num_flow == 3  # of 5 frames; snippets of 5 fields repeat the last one
+    last = np.maximum(decode_grey(video.flow_bytes(video.flow_frames[-1])[1])[:, 8:32], 1)
+    for snippet in snippets[0]["flow"]:
+        np.testing.assert_array_equal(snippet[9], last)

@@ -149,3 +149,23 @@ def test_bad_samplings():
         ViewSampling(source="rgb", positions=-1)
     with pytest.raises(UsageError, match="got positions 3, length 0 and stride 1"):
         ViewSampling(source="rgb", positions=3, length=0)
+
+
+@given(st.integers(1, 40), SAMPLINGS, st.integers(1, 12), st.integers(1, 5))
+def test_backward_flow_starts_at_its_first_frame(available, sampling, most, first):
+    plain, shifted = (list(cut_video("a", available, sampling, most, k)) for k in (0, first))
+    assert len(plain) == len(shifted)
+    for one, other in zip(plain, shifted, strict=True):
+        for name in ("starts", "times"):
+            assert (getattr(one, name) + first).tolist() == getattr(other, name).tolist()
+        for name in ("counts", "kept", "image_indices"):
+            assert getattr(one, name).tolist() == getattr(other, name).tolist()
+
+
+def test_backward_flow_is_read_at_its_frames(make_store):
+    store = Store(make_store(("a",), frames=7, step=-2))
+    sampling = ViewSampling(source="flow", positions=0)
+    available = store.index.count("flow", 0)
+    (chunk,) = cut_video("a", available, sampling, 100, 2)
+    assert chunk.times.tolist() == list(store["a"].flow_frames) == [2, 3, 4, 5, 6]
+    assert not ViewReader(store.path, "flow", CentreCrop(16))[[chunk]]["errors"]

@@ -18,6 +18,7 @@ from flowkit.extraction import Options, RecipeOverrides, choose_recipe, extract
 from flowkit.extraction.actors import uses_gpu
 from flowkit.extraction.learned_flow import load_method
 from flowkit.extraction.ray_cluster import choose_backend
+from flowkit.extraction.stored_flow import extract_stored_flow, locate_stored_videos
 from flowkit.extraction.worker_setup import WorkerSetup
 from flowkit.flow import quantize
 from flowkit.flow.learned.method import LearnedMethod
@@ -69,18 +70,22 @@ def run(root, clips, weights, *, method="blues", streams=STREAMS, options=None, 
     return extract(explicit_files(clips), root, recipe, replace(options, flow_weights=weights))
 
 
-def test_the_stored_bytes_are_the_method_of_rgb_frames(tmp_path, make_clip, make_weights):
+@pytest.mark.parametrize("step", [1, -1, 20])
+def test_the_stored_bytes_are_the_method_of_rgb_frames(tmp_path, make_clip, make_weights, step):
     clip = make_clip(tmp_path / "a.mp4", frames=37)  # more than two chunks
-    summary = run(tmp_path / "S", [clip], make_weights(), bound=8.0)
-    assert (summary.extracted, summary.frames, summary.pairs) == (1, 37, 36)
+    summary = run(tmp_path / "S", [clip], make_weights(), bound=8.0, step=step)
+    pairs = 37 - abs(step)
+    assert (summary.extracted, summary.frames, summary.pairs) == (1, 37, pairs)
     assert summary.backend == ("torch-cuda" if torch.cuda.is_available() else "torch-cpu")
     store = Store(tmp_path / "S")
     frames = np.stack(read_video(clip, store.recipe.resize))
-    flow = quantize(compute_blues(float(np.float32(0.1)), frames[:-1], frames[1:]), 8.0)
-    for t in range(36):
-        expected = tuple(encode_grey(flow[t, ..., axis], 95) for axis in (0, 1))
-        assert store["a.mp4"].flow_bytes(t) == expected, t
-    assert store["a.mp4"].num_flow == 36
+    video = store["a.mp4"]
+    first, second = (frames[np.array(video.flow_frames) + k] for k in (0, step))
+    flow = quantize(compute_blues(float(np.float32(0.1)), first, second), 8.0)
+    for field, t in zip(flow, video.flow_frames, strict=True):
+        expected = tuple(encode_grey(field[..., axis], 95) for axis in (0, 1))
+        assert video.flow_bytes(t) == expected, t
+    assert video.num_flow == pairs and video.motion is not None
 
 
 def test_the_store_records_method_and_digest(tmp_path, make_clip, make_weights):
@@ -279,3 +284,18 @@ def test_raft_on_ray_stores_the_bytes_of_this_process(tmp_path, make_clip, conte
         assert extract(explicit_files(clips), root, recipe, options).pairs == 3
         stores.append(contents(root))
     assert stores[0] == stores[1]
+
+
+def test_learned_flow_of_stored_rgb(tmp_path, make_store, make_weights):
+    root, weights = make_store(streams=("rgb",), width=48, height=32), make_weights()
+    changes = RecipeOverrides(method="blues", flow_weights=weights, from_store=True)
+    recipe = choose_recipe(root, ("flow",), changes)
+    options = Options(workers=0, streams=("flow",), flow_weights=weights)
+    summary = extract_stored_flow(locate_stored_videos(root), root, recipe, options)
+    assert (summary.extracted, summary.failed) == (3, [])
+    flow = read_header(root).recipe.flow
+    assert (flow.method, flow.source, flow.grey) == ("blues", "stored rgb", "none (RGB)")
+    video = Store(root)["a"]
+    frames = video.frames()
+    expected = quantize(compute_blues(float(np.float32(0.1)), frames[:-1], frames[1:]), 20.0)
+    assert video.flow_bytes(2)[0] == encode_grey(expected[2, ..., 0], 95)

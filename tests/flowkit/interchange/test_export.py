@@ -16,8 +16,7 @@ from flowkit.interchange.file_names import encode_id
 from flowkit.interchange.folders import FORMATS as IMPORT_FORMATS
 from flowkit.interchange.formats.flow_conversion import FlowConversion
 from flowkit.interchange.formats.registry import FORMATS
-from flowkit.recipe import FlowRecipe, Recipe
-from flowkit.store import create_or_open, rebuild_index
+from flowkit.store import rebuild_index
 from flowkit.store.format.jpeg import encode_rgb
 from flowkit.store.reader import Store
 
@@ -247,14 +246,36 @@ def test_a_file_that_is_no_record_is_not_overwritten(make_store, tmp_path):
     assert (tmp_path / "out/export.json").read_text() == "[1, 2]"
 
 
-def test_backward_flow_needs_a_format_of_shards(tmp_path):
-    root = tmp_path / "store"
-    create_or_open(root, Recipe(flow=FlowRecipe(step=-2)))
-    rebuild_index(root)
-    for format in ("denseflow", "mmaction2"):
-        with pytest.raises(UsageError, match=f"{format} holds flow to later frames only.* t-2;"):
-            export(root, tmp_path / format, format)
-    assert export(root, tmp_path / "out", "webdataset").written == 0
+def test_backward_flow_is_refused_where_the_first_frames_need_flow(make_store, tmp_path):
+    root = make_store(IDS, step=-2)
+    with pytest.raises(UsageError, match=r"mmaction2 holds flow to later frames only.* t-2;"):
+        export(root, tmp_path / "out", "mmaction2")
+    assert not (tmp_path / "out").exists()
+    assert export(root, tmp_path / "shards", "webdataset").written == 3
+
+
+@pytest.mark.parametrize(
+    ("format", "step", "names"),
+    [
+        ("denseflow", 2, ["p2_00000", "p2_00001", "p2_00002"]),
+        ("denseflow", -2, ["m2_00002", "m2_00003", "m2_00004"]),
+        ("mmaction2", 2, ["00001", "00002", "00003"]),
+    ],
+)
+def test_names_of_flow_state_its_step_where_the_format_does(
+    make_store, tmp_path, format, step, names
+):
+    store = Store(make_store(("a",), frames=5, step=step))
+    report = export(store, tmp_path / "out", format)
+    assert (report.written, report.failures) == (1, {})
+    for axis in "xy":
+        files = sorted(path.name for path in (tmp_path / "out/a").glob(f"flow_{axis}_*"))
+        assert files == [f"flow_{axis}_{name}.jpg" for name in names]
+    template = json.loads((tmp_path / "out/export.json").read_text())["flow_template"]
+    first = store["a"].flow_frames[0] + (format == "mmaction2")
+    q = load_rawframes(tmp_path / "out/a", template, first, "Flow")
+    assert abs(dequantize(q) - store["a"].flow(store["a"].flow_frames[0])).mean() < STEP
+    assert export(store, tmp_path / "out", format).skipped == 1
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -216,3 +216,16 @@ def test_quality_is_read_from_the_tables(quality):
     picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
     assert estimate_quality(data) == quality
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("flow_x_p2_00000.jpg", "2"), ("flow_y_m1_00001.jpg", "-1")]
+)
+def test_flow_of_another_step_is_refused(folders, tmp_path, name, step):
+    (folders / "class" / "x" / name).write_bytes(b"")
+    report = import_folders(folders, tmp_path / "S", fps=25)
+    assert (report.imported, list(report.failures)) == (1, ["class/x"])
+    assert (
+        f"{name} is flow with step {step}, and only flow to the next frame"
+        in (report.failures["class/x"])
+    )

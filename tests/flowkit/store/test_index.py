@@ -73,6 +73,9 @@ def test_the_columns_are_those_of_the_format(stores, make_root):
         "mtime_ns": "int64",
         "digest": "fixed_size_binary[16]",
         "warnings": "int32",
+        "duration": "double",
+        "motion": "double",
+        "motion_p95": "double",
         "rgb": place,
         "flow": place,
     }

@@ -93,7 +93,7 @@ def test_anyone_with_arrow_can_read_a_shard(stores, make_root):
         reader = pa.ipc.open_file(file)
         batch = reader.get_batch(0)
         batch.validate(full=True)
-        assert [tuple(row.values()) for row in batch.to_pylist()] == rows
+        assert [tuple(row.values()) for row in batch.to_pylist()] == [(*row, None) for row in rows]
         metadata = reader.schema.metadata
     assert metadata[b"flowkit.uuid"].decode() == path.stem
     assert metadata[b"flowkit.run"] == b"0/1"
@@ -109,7 +109,7 @@ def test_overhead_at_256_by_256(stores, make_root):
     assert images < size < 1.005 * images
     flow_only = make_root({f"v{k}": [(None, x, y) for _, x, y in rows] for k in range(4)})
     size = sum(path.stat().st_size for path in (flow_only / "frames").iterdir())
-    assert size < 1.0075 * 4 * 250 * 5000
+    assert size < 1.0085 * 4 * 250 * 5000  # of small images; times are 0.0016 of them
 
 
 def test_small_streams_share_batches(stores, tmp_path, monkeypatch):

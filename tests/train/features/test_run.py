@@ -81,6 +81,22 @@ def test_features_are_those_of_a_plain_pass(store, finished, stream):
     assert not verify(store.path, deep=True).problems
 
 
+def test_features_of_backward_flow_are_at_the_frames_that_have_it(make_store, finished, tmp_path):
+    root = make_store(("a", "b"), root=tmp_path / "back", frames=12, step=-2)
+    wanted = NetworkOptions(model=str(finished.path), stream="flow", positions=3)
+    assert run(Store(root), wanted, "back").rows == 6
+    network, opened = load_feature_network(wanted), Store(root)
+    dataset = SnippetDataset(
+        opened, "test", 3, streams=("flow",), crops=CentreCrop(16), as_bytes=True
+    )
+    sample = dataset[0]
+    video = opened[int(sample["row"])]
+    close(video.features("back"), compute(network, sample["flow"], "flow"))
+    positions = video.vectors("features/back", "position").tolist()
+    starts = len(video.flow_frames) - 4
+    assert positions == [2 + (2 * k + 1) * starts // 6 for k in range(3)]
+
+
 def test_three_crops_of_clips_are_in_order(store, begin, finish):
     recipe = {"network__backbone": "p3d", "network__blocks": "[1, 1, 1, 1]", "network__width": 4,
               "data__clip": "{length: 4, stride: 2}", "streams": "[rgb]", "iterations": 0,

@@ -43,9 +43,11 @@ def test_flow_may_be_absent_at_any_frame(stores, make_root):
     assert [frame[1:] for frame in read_frames(store, store["a"])] == rows
 
 
-def test_times_are_microseconds(make_store):
+def test_times_are_microseconds(make_store, tmp_path):
     store = Store(make_store(("a",), frames=4, fps=30000 / 1001))
     assert list_frame_times(store["a"]) == [0, 33367, 66733, 100100]
+    root = make_store(("a",), root=tmp_path / "times", frames=3, times=lambda t: 7 * t * t)
+    assert list_frame_times(Store(root)["a"]) == [0, 7, 28]
 
 
 @pytest.mark.parametrize("column", [0, 1])

@@ -1,0 +1,118 @@
+"""The format ``list`` of the catalogue: label files of any kind, described in datasets.yaml."""
+
+import fnmatch
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flowkit.annotations.label_files.label_list import LabelList
+from flowkit.annotations.label_files.listing import read_label_files
+from flowkit.annotations.label_files.location import locate_labelled_videos
+from flowkit.annotations.label_files.options import LabelOptions
+from flowkit.annotations.label_files.templates import parse_template
+from flowkit.annotations.source import LocatedVideos
+from flowkit.annotations.table import Annotation, AnnotationTable
+from flowkit.annotations.text import find_annotation_files
+from flowkit.errors import AnnotationError, UsageError
+
+ANY_FILE = ("*.csv", "*.tsv", "*.json", "*.jsonl", "*.parquet", "*.txt")
+"""Names of label files, if an entry names none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListSettings:
+    """How an entry of the catalogue describes its label files."""
+
+    files: tuple[str, ...] = ANY_FILE
+    """Names of the label files; may have ``*``."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Columns by role, as for ``--columns``; other roles are recognized."""
+    classes: str | None = None
+    """Name of the file that lists the classes, in the folder of the label files; may have ``*``."""
+    file_template: str | None = None
+    """The file of a row, as for ``--file-template``, but with ``{id}`` only."""
+
+    def __post_init__(self) -> None:
+        """Check the columns and the template."""
+        LabelOptions(columns=self.columns)
+        if self.file_template is not None and parse_template(self.file_template) != ["id"]:
+            raise UsageError(
+                f"file_template: expected {{id}} as the only name, got {self.file_template!r}"
+            )
+
+
+FindFiles = Callable[[Path, str | None], list[Path]]
+ReadTable = Callable[[Path, str | None], AnnotationTable]
+LocateVideos = Callable[[Path, AnnotationTable], LocatedVideos]
+
+
+def make_list_format_functions(settings: ListSettings) -> tuple[FindFiles, ReadTable, LocateVideos]:
+    """Make the functions of the format ``list`` for an entry of the catalogue.
+
+    Args:
+        settings: The settings of the entry.
+
+    Returns:
+        The functions find_files, read_table and locate_videos, as the other formats have them. Ids
+        are those of the label files.
+    """
+
+    def find_files(folder: Path, variant: str | None = None) -> list[Path]:
+        patterns = "|".join(f"(?:{fnmatch.translate(name)})" for name in settings.files)
+        paths = find_annotation_files(folder, re.compile(patterns))
+        return [path for path in paths if not fnmatch.fnmatch(path.name, settings.classes or "")]
+
+    def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
+        paths = find_files(folder)
+        classes = find_classes(paths[0].parent, settings.classes) if settings.classes else None
+        options = LabelOptions(columns=settings.columns, classes=classes)
+        return make_table(read_label_files(paths, options))
+
+    def locate_videos(root: Path, table: AnnotationTable) -> LocatedVideos:
+        listing = LabelList(classes=table.classes)
+        template = settings.file_template or "{id}"
+        for annotation in table.annotations:
+            listing.ids.append(annotation.id)
+            listing.names.append(template.format(id=annotation.id))
+            listing.labels.append(annotation.labels)
+            listing.subsets.append(annotation.subsets)
+            listing.attributes.append(annotation.attributes)
+        return locate_labelled_videos(root, listing, uses_file_ids=True).located
+
+    return find_files, read_table, locate_videos
+
+
+def find_classes(folder: Path, name: str) -> Path:
+    """Find the file that lists the classes.
+
+    Args:
+        folder: The folder of the label files.
+        name: Name of the file; may have ``*``.
+
+    Returns:
+        Its path.
+
+    Raises:
+        AnnotationError: There is no such file.
+    """
+    matches = [path for path in sorted(folder.iterdir()) if fnmatch.fnmatch(path.name, name)]
+    if not matches:
+        raise AnnotationError(
+            f"{folder / name}: expected the list of classes, got no such file; download it too"
+        )
+    return matches[0]
+
+
+def make_table(listing: LabelList) -> AnnotationTable:
+    """Make annotations whose ids are those of the label files.
+
+    Args:
+        listing: The videos of the files.
+
+    Returns:
+        The annotations.
+    """
+    columns = zip(listing.ids, listing.labels, listing.subsets, listing.attributes, strict=True)
+    annotations = sorted((Annotation(*values) for values in columns), key=lambda a: a.id)
+    return AnnotationTable(listing.classes, tuple(annotations))

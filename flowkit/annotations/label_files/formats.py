@@ -1,0 +1,101 @@
+"""Recognize the format of a label file and read its rows."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from flowkit.annotations.label_files.columns import find_usual_column
+from flowkit.annotations.label_files.delimited import (
+    detect_delimiter,
+    is_consistent,
+    read_delimited,
+)
+from flowkit.annotations.label_files.json_files import has_json_lines, read_json, read_json_lines
+from flowkit.annotations.label_files.lines import has_plain_lines, read_plain_lines
+from flowkit.annotations.label_files.parquet import read_parquet
+from flowkit.annotations.label_files.rows import FileRows, make_empty_error
+from flowkit.annotations.label_files.text_files import read_sample
+from flowkit.errors import AnnotationError
+
+PARQUET_BEGINNING = b"PAR1"
+TABLE_EXTENSIONS = frozenset({".csv", ".tsv"})
+"""Extensions of files whose lines have delimiters."""
+UNSUPPORTED = {
+    b"PK\x03\x04": "a zip file or a spreadsheet (.xlsx)",
+    b"\x1f\x8b": "a gzip file",
+    b"\x80\x04": "a Python pickle",
+    b"\x80\x03": "a Python pickle",
+    b"\x89HDF": "an HDF5 file",
+}
+"""What files begin with that people try, but that are not read."""
+
+
+def read_rows(path: Path, mapping: Mapping[str, str]) -> FileRows:
+    """Read the rows of a label file of any format.
+
+    The content decides; the extension of the name only where several formats are possible.
+
+    Args:
+        path: The file.
+        mapping: Columns by role as the user gave them.
+
+    Returns:
+        The rows.
+
+    Raises:
+        AnnotationError: The file cannot be read, is empty, or is in no known format.
+    """
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(4)
+    except OSError as error:
+        raise AnnotationError(
+            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
+        ) from error
+    if beginning == PARQUET_BEGINNING:
+        return read_parquet(path)
+    for magic, kind in UNSUPPORTED.items():
+        if beginning.startswith(magic):
+            raise AnnotationError(
+                f"{path}: expected CSV, JSON, JSON lines, Parquet or plain lines, got {kind}; "
+                "export the labels as CSV"
+            )
+    lines = read_sample(path)
+    if not lines:
+        raise make_empty_error(path)
+    return choose_reader(path, lines, mapping)(path)
+
+
+def choose_reader(
+    path: Path, lines: list[str], mapping: Mapping[str, str]
+) -> Callable[[Path], FileRows]:
+    """Choose the function that reads a text file.
+
+    Args:
+        path: The file; only its extension is used.
+        lines: Its first lines, none of them blank.
+        mapping: Columns by role as the user gave them.
+
+    Returns:
+        The function.
+    """
+    extension = path.suffix.lower()
+    first = lines[0].lstrip()
+    is_jsonl = extension in (".jsonl", ".ndjson")
+    if first.startswith("[") and (extension == ".json" or is_jsonl):
+        return read_json
+    if first.startswith("{") and extension not in TABLE_EXTENSIONS:
+        return read_json_lines if has_json_lines(lines) or is_jsonl else read_json
+    if extension == ".json":
+        return read_json  # its message says what is wrong
+    if is_jsonl:
+        return read_json_lines
+    preferred = "\t" if extension == ".tsv" else None
+    delimiter = detect_delimiter(lines, preferred)
+    is_table = extension in TABLE_EXTENSIONS and delimiter is not None
+    if not is_table and delimiter is not None:
+        header = [field.strip() for field in lines[0].split(delimiter)]
+        is_table = is_consistent(lines, delimiter) or find_usual_column("id", header) is not None
+    if not is_table and len(lines[0].split()) > 1 and has_plain_lines(lines):
+        return read_plain_lines
+    chosen = delimiter if is_table else None
+    return lambda path: read_delimited(path, chosen, mapping)

@@ -1,0 +1,113 @@
+"""Read Parquet files; columns of images, sound and other bytes are left out."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowkit.annotations.label_files.columns import find_usual_column
+from flowkit.annotations.label_files.rows import FileRows, make_empty_error
+from flowkit.errors import AnnotationError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def read_parquet(path: Path) -> FileRows:
+    """Read a Parquet file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The rows. Of a struct with a field ``path``, as Hugging Face stores videos, only this field
+        is read.
+
+    Raises:
+        AnnotationError: The file is empty or damaged, or cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            wanted = dict(filter(None, map(choose_leaf, schema)))
+            table = file.read(columns=list(wanted.values()))
+            columns = {name: flatten(table, name) for name in wanted}
+            class_names = read_class_names(schema)
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise AnnotationError(f"{path}: cannot be read as Parquet: {reason}; check it") from error
+    if not columns:
+        raise AnnotationError(
+            f"{path}: expected columns of text or numbers, got {', '.join(schema.names)}"
+        )
+    if not table.num_rows:
+        raise make_empty_error(path)
+    return FileRows(path=path, kind="Parquet", columns=columns, class_names=class_names)
+
+
+def choose_leaf(column: "pa.Field") -> tuple[str, str] | None:
+    """Choose what is read of a column.
+
+    Args:
+        column: The column.
+
+    Returns:
+        Its name, and the path of the leaf to read; None if the column has no text or numbers.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_struct(kind):
+        has_path = kind.get_field_index("path") >= 0
+        return (column.name, f"{column.name}.path") if has_path else None
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return (column.name, column.name) if is_text or is_number or pa.types.is_boolean(kind) else None
+
+
+def flatten(table: "pa.Table", name: str) -> list[Any]:
+    """Return a column as Python values; a struct as its field ``path``.
+
+    Args:
+        table: The table.
+        name: Name of the column.
+
+    Returns:
+        One value for each row.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = table.column(name)
+    if pa.types.is_struct(column.type):
+        column = pc.struct_field(column, "path")
+    values = column.to_pylist()
+    if values and isinstance(values[0], str):
+        cache: dict[Any, Any] = {}
+        return [cache.setdefault(value, value) for value in values]
+    return values  # type: ignore[no-any-return]
+
+
+def read_class_names(schema: "pa.Schema") -> list[str]:
+    """Read the class names that Hugging Face's ``datasets`` writes into the schema.
+
+    Args:
+        schema: The schema of the file.
+
+    Returns:
+        The names by number; an empty list if there are none.
+    """
+    label = find_usual_column("label", schema.names)
+    try:
+        info = json.loads((schema.metadata or {})[b"huggingface"])
+        names = info["info"]["features"][label]["names"]
+    except (KeyError, ValueError, TypeError):
+        return []
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return names if is_list else []

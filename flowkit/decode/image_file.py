@@ -1,0 +1,115 @@
+"""Decode one image file into an RGB frame.
+
+JPEGs are decoded with libjpeg-turbo and its exact DCT, as the JPEGs of a store are, and turned as
+their Exif orientation requires. OpenCV decodes all other formats, without turning them. Grey images
+become RGB, an alpha channel is dropped, and of 16 bits per value the upper 8 are used.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from flowkit.decode.container import get_display_name, to_one_line
+from flowkit.decode.frame import RGBFrame
+from flowkit.decode.jpeg_file import estimate_quality, read_orientation
+from flowkit.decode.orientation import Orientation
+from flowkit.errors import VideoError
+from flowkit.recipe import RGBRecipe
+
+READ_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+JPEG_START = b"\xff\xd8\xff"
+
+
+class Image(NamedTuple):
+    """A decoded image file."""
+
+    pixels: RGBFrame
+    """RGB as it is stored, before it is turned, uint8 (height, width, 3)."""
+    orientation: Orientation = Orientation()
+    """How it must be turned."""
+    bits: int = 8
+    """Bits per value in the file, 8 or 16."""
+
+
+def read_image_file(path: Path) -> bytes:
+    """Read the bytes of an image file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        VideoError: ``missing``, ``unreadable`` or ``empty``.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise VideoError("missing", f"{name_image(path)}: no such file") from error
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise VideoError("unreadable", f"{name_image(path)}: {problem}") from error
+    if not data:
+        raise VideoError("empty", f"{name_image(path)}: the file is empty (0 bytes)")
+    return data
+
+
+def decode_image(data: bytes, path: Path) -> Image:
+    """Decode an image file, whatever its extension says.
+
+    Args:
+        data: The bytes of the file.
+        path: The file, for error messages.
+
+    Raises:
+        VideoError: ``broken``: the file is damaged, cut off, or not an image.
+    """
+    is_jpeg = data.startswith(JPEG_START)
+    orientation = read_orientation(data) if is_jpeg else Orientation()
+    try:
+        if is_jpeg:
+            # OpenCV converts the colours of print, and older versions overlook that a file is cut.
+            is_cmyk = simplejpeg.decode_jpeg_header(data)[2] in ("CMYK", "YCCK")
+            pixels = simplejpeg.decode_jpeg(
+                data, "CMYK" if is_cmyk else "RGB", fastdct=False, fastupsample=False
+            )
+            if not is_cmyk:
+                return Image(pixels, orientation)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), READ_FLAGS)
+    except (ValueError, cv2.error) as error:
+        problem = f"damaged, or not an image ({to_one_line(str(error))})"
+        raise VideoError("broken", f"{name_image(path)}: {problem}") from error
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+        problem = "damaged, or not an image; expected 8 or 16 bits per value"
+        raise VideoError("broken", f"{name_image(path)}: {problem}")
+    bits = 8 * pixels.itemsize
+    if bits == 16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    return Image(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), orientation, bits)
+
+
+def name_image(path: Path) -> str:
+    """Return the name of an image file after that of its folder, printable on one line."""
+    return f"{get_display_name(path.parent)}/{get_display_name(path)}"
+
+
+def may_keep(data: bytes, image: Image, recipe: RGBRecipe) -> bool:
+    """Return whether a store by ``recipe`` may hold the bytes of an image file as they are.
+
+    Args:
+        data: The bytes of the file.
+        image: The decoded file, which needs no resize.
+        recipe: How RGB frames are stored.
+
+    Returns:
+        True for a JPEG of three components that need not be turned, and whose quality is at most
+        that of the recipe, if the recipe keeps such files.
+    """
+    if not recipe.keep or image.orientation != Orientation() or not data.startswith(JPEG_START):
+        return False
+    try:
+        is_color = simplejpeg.decode_jpeg_header(data)[2] == "YCbCr"
+        return is_color and estimate_quality(data) <= recipe.quality
+    except ValueError:
+        return False

@@ -1,0 +1,136 @@
+"""Compute flow from the RGB frames of a store, and add it to the same store.
+
+This is an extraction whose source is the store itself: for an import that has RGB only, or for
+videos that are gone. Everything else is as in run.py. The recipe records that flow was computed
+from stored RGB, and the flow has the fingerprint of the RGB, so that both belong to one source.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from flowkit.annotations import LocatedVideos, Source
+from flowkit.errors import RecipeError, UsageError
+from flowkit.extraction.options import Options
+from flowkit.extraction.plan import Plan, arrange_tasks, belongs
+from flowkit.extraction.run import ExtractionRun
+from flowkit.extraction.summary import Summary
+from flowkit.extraction.tasks import ExtractionTask, StoredVideo
+from flowkit.recipe import Recipe
+from flowkit.store import Store, read_header
+from flowkit.store.failures import Failure
+
+STREAMS = ("flow",)
+"""The streams that a run computes."""
+
+
+def extract_stored_flow(
+    located: LocatedVideos,
+    root: Path,
+    recipe: Recipe,
+    options: Options | None = None,
+    *,
+    console: Console | None = None,
+) -> Summary:
+    """Compute the flow of every video of a store that has RGB and no flow.
+
+    After an interruption, call it again: it continues from what the store has.
+
+    Args:
+        located: The videos of the store, as `locate_stored_videos` returns them, or some of them.
+        root: Folder of the store.
+        recipe: Recipe of the store with flow, whose source is ``"stored rgb"``.
+        options: How the run is executed; None for the defaults. Its streams must be ``flow``.
+        console: Where progress is shown; None for stderr.
+
+    Returns:
+        What was computed, what failed, and which videos have no RGB.
+
+    Raises:
+        FormatError: There is no store at ``root``.
+        UsageError: The store has no RGB, or the options do not fit.
+        RecipeError: The store has flow of another source, or another recipe.
+        LockedError: Another run holds the store.
+        DiskFullError: The disk is full.
+    """
+    options = options or Options(streams=STREAMS)
+    run = StoredFlowRun(located, root, recipe, options, None, None, console)
+    run.run()
+    return run.summary
+
+
+def locate_stored_videos(root: Path) -> LocatedVideos:
+    """List the videos of a store as sources, with their labels and subsets.
+
+    Args:
+        root: Folder of the store.
+
+    Raises:
+        FormatError: There is no store at ``root``.
+        StoreError: The store has no index.
+    """
+    store = Store(root)
+    videos = map(store.__getitem__, range(len(store)))
+    return LocatedVideos(
+        tuple(Source(video.id, root, video.labels, video.subsets) for video in videos)
+    )
+
+
+class StoredFlowRun(ExtractionRun):
+    """One run of `extract_stored_flow`."""
+
+    def open_store(self) -> None:
+        """Check that flow can be computed from the store's RGB; see `StoreRun`."""
+        stored, options = read_header(self.root).recipe, self.options
+        if set(options.streams) != set(STREAMS):
+            raise UsageError(
+                f"only flow is computed from a store's RGB: expected --streams flow, got "
+                f"{','.join(options.streams)}"
+            )
+        if options.update or options.frame_rate is not None:
+            raise UsageError("--update and --frame-rate have no effect with --from-store")
+        if stored.rgb is None:
+            raise UsageError(f"{self.root} has no RGB to compute flow from; extract it first")
+        if stored.flow is not None and stored.flow.source != "stored rgb":
+            raise RecipeError(
+                f"the flow of {self.root} was computed from the videos, and flow from stored RGB "
+                "differs from it: extract the other videos from their files, or import the RGB "
+                "into another store"
+            )
+        super().open_store()
+
+    def plan_tasks(self, store: Store, failures: Mapping[str, Failure]) -> Plan:
+        """See `ExtractionRun`."""
+        options = self.options
+        tasks: list[ExtractionTask] = []
+        done: list[str] = []
+        quarantined: list[Failure] = []
+        for source in self.located.sources:
+            row = store.find(source.id)
+            if row is None or not belongs(source.id, options.part):
+                continue
+            video, failure = store[row], failures.get(source.id)
+            if "flow" in video.streams:
+                done.append(video.id)
+            elif "rgb" not in video.streams:
+                self.summary.without_rgb.append(video.id)
+            elif failure and not (options.retry_failed or failure.retry):
+                quarantined.append(failure)
+            else:
+                task = ExtractionTask(
+                    id=video.id,
+                    source=self.root.absolute(),
+                    streams=STREAMS,
+                    weight=video.num_frames * video.width * video.height,
+                    stored=StoredVideo(video.source, video.fingerprint),
+                    frames=video.num_frames,
+                )
+                tasks.append(task)
+        within_limit = arrange_tasks(tasks, options.limit)
+        return Plan(
+            tasks=within_limit,
+            done=tuple(done),
+            quarantined=tuple(quarantined),
+            beyond=len(tasks) - len(within_limit),
+        )
