@@ -275,9 +275,9 @@ def test_one_class_in_the_training_videos(fresh, tmp_path):
         (
             "cma",
             ("rgb",),
-            r"has no flow, which cma is trained on.*flowkit extract .*--streams flow",
+            r"has no flow, which cma is.* flowkit extract --from-store .* --streams flow",
         ),
-        ("tsn_rgb", ("flow",), r"has no rgb, .*flowkit extract .*--streams rgb"),
+        ("tsn_rgb", ("flow",), r"has no rgb, .*flowkit extract --videos .*--streams rgb"),
         ("audio", ("rgb",), r"has no audio, .*flowkit extract .*--streams audio"),
         ("catnet", ("rgb",), r"has no features, which catnet combines; .*flowkit features"),
     ],

@@ -128,10 +128,12 @@ def check_streams(draft: RecipeDraft, store: Store) -> None:
         streams = ("rgb",) if recipe.rgb is None and recipe.flow is None else ()
     for stream in streams:
         if getattr(recipe, stream) is None:
+            source = f"--videos DIR --store {store.path}"
+            if stream == "flow" and recipe.rgb is not None:
+                source = f"--from-store {store.path}"
             raise UsageError(
-                f"{store.path} has no {stream}, which {name} is trained on. Add it: run the "
-                f"command that extracted the store again with --streams {stream} (flowkit extract "
-                f"--videos DIR --store {store.path} --streams {stream})"
+                f"{store.path} has no {stream}, which {name} is trained on. Add it: flowkit "
+                f"extract {source} --streams {stream}"
             )
 
 
