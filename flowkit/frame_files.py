@@ -39,11 +39,19 @@ def get_image_format(name: str) -> str | None:
     return IMAGE_FORMATS.get(dot + extension.lower())
 
 
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Return whether an entry is a folder or a link to one; False for a link that is a circle."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def holds_images(folder: Path) -> bool:
     """Return whether a path is a folder with images directly in it; False if it is unreadable."""
     try:
         with os.scandir(folder) as entries:
-            return any(is_image(entry.name) and not entry.is_dir() for entry in entries)
+            return any(is_image(entry.name) and not is_folder(entry) for entry in entries)
     except OSError:
         return False
 
@@ -64,7 +72,7 @@ def list_frames(folder: Path) -> list[str]:
     label = printable_path(folder.name or folder)
     try:
         with os.scandir(folder) as entries:
-            names = [e.name for e in entries if is_image(e.name) and not e.is_dir()]
+            names = [e.name for e in entries if is_image(e.name) and not is_folder(e)]
     except FileNotFoundError as error:
         raise VideoError("missing", f"{label}: no such folder") from error
     except OSError as error:

@@ -62,8 +62,8 @@ class AnnotationTable:
 
     Raises:
         AnnotationError: The ids are not unique and sorted (ids that differ only by Unicode
-            normalization count as equal), a class is listed twice, or a label is not one of the
-            classes.
+            normalization count as equal), a class is listed twice or is not valid Unicode, or a label
+            is not one of the classes.
     """
 
     classes: tuple[str, ...]
@@ -77,6 +77,12 @@ class AnnotationTable:
         if len(class_names) != len(self.classes):
             repeated = next(name for name in self.classes if self.classes.count(name) > 1)
             raise AnnotationError(f"class {repeated!r} is listed twice; class names must be unique")
+        for name in self.classes:
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                problem = "is not valid Unicode, so it cannot be stored; correct it"
+                raise AnnotationError(f"the class name {name!a} {problem}") from None
         ids_by_nfc: dict[str, str] = {}
         previous_id = None
         for id, labels in ((annotation.id, annotation.labels) for annotation in self.annotations):

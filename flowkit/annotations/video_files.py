@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowkit.errors import UsageError
-from flowkit.frame_files import DIGITS, IMAGE_FORMATS, holds_images
+from flowkit.frame_files import DIGITS, IMAGE_FORMATS, holds_images, is_folder
 from flowkit.path_text import path_to_text
 
 # fmt: off
@@ -147,7 +147,7 @@ def walk_folders(root: Path) -> Iterator[FolderContent]:
             name = entry.name
             if name.startswith("."):
                 continue
-            if entry.is_dir():
+            if is_folder(entry):
                 has_folders = True
                 path = f"{folder}/{name}" if folder else name
                 (linked_folders if entry.is_symlink() else folders).append(path)

@@ -5,6 +5,7 @@ their Exif orientation requires. OpenCV decodes all other formats, without turni
 become RGB, an alpha channel is dropped, and of 16 bits per value the upper 8 are used.
 """
 
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,9 +42,12 @@ def read_image_file(path: Path) -> bytes:
         path: The file.
 
     Raises:
-        VideoError: ``missing``, ``unreadable`` or ``empty``.
+        VideoError: ``missing``, ``not-a-file``, ``unreadable`` or ``empty``.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
+            problem = "expected an image, got a special file"
+            raise VideoError("not-a-file", f"{name_image(path)}: {problem}")
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise VideoError("missing", f"{name_image(path)}: no such file") from error

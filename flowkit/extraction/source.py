@@ -61,7 +61,8 @@ def scan_folder(path: Path) -> FolderScan:
         path: The folder.
 
     Raises:
-        VideoError: The images are not the frames of one video; see `list_frames`.
+        VideoError: The images are not the frames of one video; see `list_frames`. ``not-a-file``:
+            one is a pipe or a device.
         OSError: An image cannot be accessed.
     """
     folder_ns = path.stat().st_mtime_ns
@@ -69,6 +70,9 @@ def scan_folder(path: Path) -> FolderScan:
     prefix = os.path.join(path, "")  # noqa: PTH118 (one Path per image would take most of the time)
     for name in list_frames(path):
         status = os.stat(prefix + name)  # noqa: PTH116
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            image = printable_path(f"{path.name}/{name}")
+            raise VideoError("not-a-file", f"{image}: expected an image, got a special file")
         sizes[name] = status.st_size
         newest = max(newest, status.st_mtime_ns)
     return FolderScan(path, sizes, newest, folder_ns)

@@ -14,7 +14,7 @@ from flowkit.annotations.label_files.columns import (
     normalize_name,
 )
 from flowkit.annotations.label_files.rows import to_text
-from flowkit.annotations.table import Label
+from flowkit.annotations.table import Label, normalize_unicode
 from flowkit.errors import AnnotationError
 
 SUBSETS = {
@@ -27,8 +27,8 @@ SEPARATORS = re.compile(r"\s*[;|]\s*")
 """What separates the labels in a text of a column such as ``labels``."""
 CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
 """A time such as ``1:02:03.5`` or ``02:03``."""
-NUMERIC = re.compile(r"\d+(?:\.0+)?")
-"""A class number, also as programs write it that hold numbers as floats."""
+NUMERIC = re.compile(r"(\d{1,18})(?:\.0+)?")
+"""A class number, also as programs write it that hold numbers as floats. More digits are a name."""
 
 
 def split_labels(value: Any, column: str) -> tuple[str, ...]:
@@ -72,26 +72,29 @@ class ClassNamer:
         self.class_list, self.all_numeric = class_list, all_numeric
         self.by_number = class_list.names_by_number if class_list else file_names
         self.source = str(class_list.path) if class_list else "the class names in the file"
-        self.known = set(self.by_number.values())
+        self.by_normal_name = {normalize_unicode(name): name for name in self.by_number.values()}
 
     def name(self, text: str, locate: Callable[[], str]) -> str:
-        """Return the class name of a label.
+        """Return the class name of a label, in Unicode normalization form C if no list has it.
 
         Args:
             text: The label.
             locate: Returns where the label is, for error messages.
 
         Raises:
-            AnnotationError: The class list does not have the label.
+            AnnotationError: The class list does not have the label, or it is not valid Unicode.
         """
-        is_number = NUMERIC.fullmatch(text) is not None
+        match = NUMERIC.fullmatch(text)
+        if not text.isascii():
+            check_encodable(text, f"{locate()}: the label")
+            text = normalize_unicode(text)
         if not self.by_number:
-            return str(int(float(text))) if is_number and self.all_numeric else text
-        if text in self.known:
-            return text
-        if is_number and int(float(text)) in self.by_number:
-            return self.by_number[int(float(text))]
-        if not is_number and self.class_list is None:
+            return str(int(match[1])) if match and self.all_numeric else text
+        if text in self.by_normal_name:
+            return self.by_normal_name[text]
+        if match and int(match[1]) in self.by_number:
+            return self.by_number[int(match[1])]
+        if match is None and self.class_list is None:
             return text
         numbers = list(self.by_number)
         raise AnnotationError(
@@ -99,6 +102,22 @@ class ClassNamer:
             f"which have the numbers {numbers[0]} to {numbers[-1]}; add it to the list or correct "
             "the label"
         )
+
+
+def check_encodable(text: str, what: str) -> None:
+    """Check that a text has no half of a surrogate pair, which JSON can write but UTF-8 cannot.
+
+    Args:
+        text: The text.
+        what: Where the text is and what it stands for, for the message.
+
+    Raises:
+        AnnotationError: It has one.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise AnnotationError(f"{what} {text!a} is not valid Unicode; correct it") from None
 
 
 def parse_time(value: Any, column: str, locate: Callable[[], str]) -> float | None:

@@ -6,19 +6,19 @@ Jump                                   one name in each line, numbered from 0
 {"Jump": "0", …} | {"0": "Jump", …}    JSON: names and numbers
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowkit.annotations.label_files.json_files import parse_json
 from flowkit.annotations.label_files.rows import make_empty_error, to_text
 from flowkit.annotations.label_files.text_files import open_text, read_all
 from flowkit.errors import AnnotationError
 
-NUMBER_FIRST = re.compile(r"(\d+)\s*(?:[,;:|\t]|\s)\s*(.*\S)")
-NUMBER_LAST = re.compile(r"(.*\S)\s*[,;|\t]\s*(\d+)")
+NUMBER_FIRST = re.compile(r"(\d{1,18})\s*(?:[,;:|\t]|\s)\s*(.*\S)")
+NUMBER_LAST = re.compile(r"(.*\S)\s*[,;|\t]\s*(\d{1,18})")
 HEADER = re.compile(r"(?i)\W*(id|index|number|label|class|name|category)\w*\W")
 """The beginning of a first line that names columns."""
 
@@ -111,24 +111,24 @@ def read_json_pairs(path: Path) -> list[tuple[str, int, str]]:
     Raises:
         AnnotationError: The file cannot be read, or is not of a form that the module shows.
     """
-    try:
-        content: Any = json.loads(read_all(path))
-    except json.JSONDecodeError as error:
-        raise AnnotationError(
-            f"{path}:{error.lineno}: expected JSON, got {error.msg}; correct it"
-        ) from None
     location = str(path)
+    content = parse_json(location, read_all(path))
     if isinstance(content, list):
         return [(location, number, join_name(name)) for number, name in enumerate(content)]
     if isinstance(content, dict):
-        if all(to_text(value).isdecimal() for value in content.values()):
+        if all(map(is_number, map(to_text, content.values()))):
             return [(location, int(to_text(value)), key) for key, value in content.items()]
-        if all(key.isdecimal() for key in content):
+        if all(map(is_number, content)):
             return [(location, int(key), join_name(value)) for key, value in content.items()]
     raise AnnotationError(
         f"{path}: expected a list of class names, or an object of names and numbers; got "
         f"{str(content)[:60]!r}"
     )
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is a class number."""
+    return text.isdecimal() and len(text) <= 18
 
 
 def join_name(value: Any) -> str:

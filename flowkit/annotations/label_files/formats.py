@@ -52,7 +52,7 @@ def read_rows(path: Path, mapping: Mapping[str, str]) -> FileRows:
             f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
         ) from error
     if beginning == PARQUET_BEGINNING:
-        return read_parquet(path)
+        return read_parquet(path, mapping)
     for magic, kind in UNSUPPORTED.items():
         if beginning.startswith(magic):
             raise AnnotationError(

@@ -82,7 +82,7 @@ def parse_json(location: str, text: str) -> Any:
         raise AnnotationError(
             f"{location}{line}: expected JSON, got {error.msg} at column {error.colno}; correct it"
         ) from None
-    except (RepeatedKeyError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of a number with too many digits
         raise AnnotationError(f"{location}: expected JSON, got {error}; correct it") from None
 
 

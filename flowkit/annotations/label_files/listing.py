@@ -10,6 +10,7 @@ from flowkit.annotations.label_files.cells import (
     NUMERIC,
     SUBSETS,
     ClassNamer,
+    check_encodable,
     guess_subset,
     split_labels,
 )
@@ -180,7 +181,7 @@ def add_file(
             )
         key = normalize_path(id)
         if not id.isascii():
-            check_encodable(file, row, id)
+            check_encodable(id, f"{file.locate(row)}: the video")
         index = positions.setdefault(key, len(listing.ids))
         if index < len(listing.ids):
             merge_row(listing, index, read_labels(row), subsets[row], attributes[row])
@@ -198,25 +199,6 @@ def is_plain(id: str) -> bool:
     return id.isascii() and id != "" and not ("\\" in id or "./" in id or "//" in id)
 
 
-def check_encodable(file: FileRows, row: int, id: str) -> None:
-    """Check that an id has no half of a surrogate pair, which JSON can write but no file name has.
-
-    Args:
-        file: The file, for the message.
-        row: The row.
-        id: The id.
-
-    Raises:
-        AnnotationError: It has one.
-    """
-    try:
-        id.encode()
-    except UnicodeEncodeError:
-        raise AnnotationError(
-            f"{file.locate(row)}: the video {id!a} is not valid Unicode; correct its name"
-        ) from None
-
-
 def make_subset_column(
     file: FileRows, roles: Roles, file_subset: str | None
 ) -> Sequence[tuple[str, ...]]:
@@ -229,6 +211,9 @@ def make_subset_column(
 
     Returns:
         A sequence with one tuple for each row; equal tuples are one object.
+
+    Raises:
+        AnnotationError: A subset is not valid Unicode.
     """
     if roles.subset is None:
         return [(file_subset,) if file_subset else ()] * len(file)
@@ -238,6 +223,8 @@ def make_subset_column(
     for key in set(keys):
         texts = filter(None, map(to_text, key if isinstance(key, tuple) else (key,)))
         subsets[key] = tuple(SUBSETS.get(text.lower(), text) for text in texts)
+        for text in subsets[key]:
+            check_encodable(text, f"{file.path}: the subset")
     return [subsets[key] for key in keys]
 
 
@@ -252,6 +239,9 @@ def make_attributes(file: FileRows, roles: Roles) -> Sequence[Mapping[str, str]]
 
     Returns:
         A sequence with one mapping for each row; equal mappings are one object.
+
+    Raises:
+        AnnotationError: An attribute is not valid Unicode.
     """
     names = [
         name
@@ -266,6 +256,8 @@ def make_attributes(file: FileRows, roles: Roles) -> Sequence[Mapping[str, str]]
 
     def convert(values: tuple[str, ...]) -> Mapping[str, str]:
         own = {name: text for name, text in zip(names, values, strict=True) if text}
+        for name, text in own.items():
+            check_encodable(f"{name}: {text}", f"{file.path}: the attribute")
         return cache.setdefault(values, {**own, **common} if own else common)
 
     texts = [to_texts(file.columns[name]) for name in names]

@@ -1,6 +1,7 @@
 """Read Parquet files; columns of images, sound and other bytes are left out."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +13,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def read_parquet(path: Path) -> FileRows:
+def read_parquet(path: Path, mapping: Mapping[str, str]) -> FileRows:
     """Read a Parquet file.
 
     Args:
         path: The file.
+        mapping: Columns by role as the user gave them.
 
     Returns:
         The rows. Of a struct with a field ``path``, as Hugging Face stores videos, only this field
         is read.
 
     Raises:
-        AnnotationError: The file is empty or damaged, or cannot be read.
+        AnnotationError: The file is empty or damaged, or cannot be read; or its labels are neither
+            text nor numbers.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -35,9 +38,16 @@ def read_parquet(path: Path) -> FileRows:
             table = file.read(columns=list(wanted.values()))
             columns = {name: flatten(table, name) for name in wanted}
             class_names = read_class_names(schema)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, KeyError, OSError) as error:  # KeyError: two columns of one name
         reason = " ".join(str(error).split())
         raise AnnotationError(f"{path}: cannot be read as Parquet: {reason}; check it") from error
+    label = find_usual_column("label", schema.names)
+    is_lost = label is not None and find_usual_column("label", list(columns)) is None
+    if is_lost and "label" not in mapping:
+        raise AnnotationError(
+            f"{path}: the labels in {label!r} are of the type {schema.field(label).type}, expected "
+            "text, numbers or lists of them; convert the column"
+        )
     if not columns:
         raise AnnotationError(
             f"{path}: expected columns of text or numbers, got {', '.join(schema.names)}"
@@ -67,7 +77,9 @@ def choose_leaf(column: "pa.Field") -> tuple[str, str] | None:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         kind = kind.value_type
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    is_number = any(
+        test(kind) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    )
     return (column.name, column.name) if is_text or is_number or pa.types.is_boolean(kind) else None
 
 

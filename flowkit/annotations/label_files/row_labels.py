@@ -49,7 +49,7 @@ def make_label_reader(
         if labels is None:
             texts = dict.fromkeys(split_labels(value, column))
             names = (namer.name(text, partial(file.locate, row)) for text in texts)
-            labels = cache[value] = tuple(Label(name) for name in names)
+            labels = cache[value] = tuple(map(Label, dict.fromkeys(names)))
         return labels
 
     if not roles.has_times:

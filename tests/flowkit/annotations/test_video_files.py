@@ -130,3 +130,10 @@ def test_a_folder_of_images_that_is_named_itself(tmp_path):
     assert is_frame_folder(tmp_path / "v")
     assert not is_frame_folder(tmp_path / "w")
     assert not is_frame_folder(tmp_path / "w" / "nowhere")
+
+
+def test_a_link_that_is_a_circle_is_no_folder(tmp_path):
+    write_files(tmp_path, "a/1.jpg", "b.mp4")
+    (tmp_path / "a/2.jpg").symlink_to("2.jpg")
+    assert list_videos(tmp_path) == ["a", "b.mp4"]
+    assert is_frame_folder(tmp_path / "a")

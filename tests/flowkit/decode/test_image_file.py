@@ -1,5 +1,6 @@
 """One image file as an RGB frame: formats, depths, orientation, damage, and what may be kept."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -134,7 +135,15 @@ def test_what_is_no_image_is_named(tmp_path, data):
 def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "folder.jpg").mkdir()
-    for name, kind in (("no.jpg", "missing"), ("empty.jpg", "empty"), ("folder.jpg", "unreadable")):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "circle.jpg").symlink_to("circle.jpg")
+    for name, kind in (
+        ("no.jpg", "missing"),
+        ("empty.jpg", "empty"),
+        ("folder.jpg", "not-a-file"),
+        ("pipe.jpg", "not-a-file"),
+        ("circle.jpg", "unreadable"),
+    ):
         with pytest.raises(VideoError, match=name) as raised:
             read_image_file(tmp_path / name)
         assert raised.value.kind == kind

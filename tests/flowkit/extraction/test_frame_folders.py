@@ -215,6 +215,8 @@ def test_bad_folders_are_named_and_leave_the_others_untouched(tmp_path, frames, 
     write_frames(bad / "series", pictures[:2]).joinpath("frame1.png").rename(
         bad / "series" / "mask1.png"
     )
+    write_frames(bad / "pipe", pictures[:2])
+    os.mkfifo(bad / "pipe" / "frame2.png")
     write_frames(bad / "fine", pictures[:4])
     expected = {
         "gap": ("gap", "frame2.png and frame7.png"),
@@ -223,6 +225,7 @@ def test_bad_folders_are_named_and_leave_the_others_untouched(tmp_path, frames, 
         "sizes": ("size-change", "frame3.png is 64×20, frame0.png 64×48"),
         "formats": ("mixed-formats", "frame"),
         "series": ("numbering", "frame0.png and mask1.png"),
+        "pipe": ("not-a-file", "frame2.png: expected an image, got a special file"),
     }
     (bad / "empty").mkdir()
     _, located = folder.scan_folder(bad, list_videos(bad, frames_only=True))
@@ -236,7 +239,7 @@ def test_bad_folders_are_named_and_leave_the_others_untouched(tmp_path, frames, 
         assert failure.id in failure.reason
     assert list(Store(root)) == ["fine"]
     again = extract(located, root, recipe, HERE)
-    assert len(again.quarantined) == 6
+    assert len(again.quarantined) == 7
     # A repaired folder is tried again.
     shutil.copy(bad / "gap" / "frame2.png", bad / "gap" / "frame3.png")
     for number in (4, 5, 6):
