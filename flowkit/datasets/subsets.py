@@ -103,9 +103,10 @@ class Subset:
             self.raise_if_any(rows_without, f"no {stream}: extract it with --streams {stream}")
         if not multi_label:
             labels = self.store.index.batch.column("labels").value_lengths().to_numpy()
-            unusable = self.rows[labels[self.rows] != 1]
-            problem = "not exactly one label: use multi_label=True, or another subset"
-            self.raise_if_any(list(unusable), problem)
+            advice = "give them labels (flowkit index STORE --labels FILE), or use another subset"
+            self.raise_if_any(list(self.rows[labels[self.rows] == 0]), f"no label: {advice}")
+            advice = "use multi_label=True (labels: many in a recipe), or another subset"
+            self.raise_if_any(list(self.rows[labels[self.rows] > 1]), f"several labels: {advice}")
 
     def label(self, row: int) -> torch.Tensor:
         """Return the label of a video.

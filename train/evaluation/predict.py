@@ -168,9 +168,15 @@ def extract_one(
 
     Raises:
         VideoError: The video could not be extracted.
+        UsageError: The path is a folder of several videos.
     """
     located = explicit_files([video])
     names = [source.id for source in located.sources]
+    if len(names) != 1:
+        raise UsageError(
+            f"{video}: expected one video, found {len(names)} ({', '.join(names[:3])}"
+            f"{', …' if names[3:] else ''}); name one of them"
+        )
     rows = tuple(Annotation(name, (), (SUBSET,)) for name in names)
     summary = extract(
         located,

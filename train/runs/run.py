@@ -205,11 +205,7 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
         RunError: The existing run has another recipe or store. The message names the differences.
     """
     path = Path(path)
-    if len(store.classes) != recipe.classes:
-        raise UsageError(
-            f"the recipe is for {recipe.classes} classes, {store.path} has {len(store.classes)}; "
-            "use another store, or change the recipe (--set classes=N)"
-        )
+    check_class_count(recipe.classes, store)
     check_frame_size(recipe, store)
     for split_recipe in recipe.list_split_recipes():
         for name in asdict(split_recipe.subsets).values():
@@ -237,6 +233,15 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
     }
     write_atomic(path / "run.json", encode_json(facts))
     return Run(path)
+
+
+def check_class_count(classes: int, store: Store) -> None:
+    """Raise a UsageError if a recipe has another number of classes than a store."""
+    if len(store.classes) != classes:
+        raise UsageError(
+            f"the recipe is for {classes} classes, {store.path} has {len(store.classes)}; "
+            "use another store, or change the recipe (--set classes=N)"
+        )
 
 
 def check_frame_size(recipe: Recipe, store: Store) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from flowkit.datasets.subsets import find_rows
 from flowkit.errors import UsageError
@@ -16,7 +17,7 @@ from flowkit.store import Store
 from flowkit.store.split import split_store
 from train.recipe.recipe import FeatureSetRecipe, Recipe, RecipeDraft, list_values
 from train.runs.journal import Log
-from train.runs.run import Run, RunError
+from train.runs.run import Run, RunError, check_class_count, find_short_side
 from train.tasks.store_values import (
     FINDERS,
     StoreValues,
@@ -52,10 +53,10 @@ def complete_recipe(draft: RecipeDraft, store: Store, log: Log) -> Recipe:
         if key in draft.store_limits:
             found[key] = find(StoreValues(draft, store, found))
     for key, name in draft.optional_weights.items():
-        found[key] = find_optional_weights(key, name, log)
+        found[key] = find_optional_weights(key, name, draft.values["streams"], log)
     recipe = leave_out_reported(draft.complete(found), store, log)
-    if "data.short_side" in found:
-        check_size(recipe, store)
+    if "data.short_side" in found and not isinstance(recipe, FeatureSetRecipe):
+        check_size(recipe.data.size, found["data.short_side"], store)
     if "classes" in found and not recipe.splits:
         check_classes(store, recipe.subsets.train)
     if draft.store_limits:
@@ -98,15 +99,19 @@ def prepare_store(draft: RecipeDraft, store: Store, log: Log) -> Store:
         The store, opened again if it was divided.
 
     Raises:
-        UsageError: The store lacks a stream that the recipe needs, or all videos are of one class.
+        UsageError: The store lacks a stream that the recipe needs, has another number of classes or
+            smaller frames, or all videos are of one class.
     """
     check_streams(draft, store)
     if "classes" in draft.store_limits:
         check_classes(store)
-    is_for_store = "classes" in draft.store_limits or draft.values["classes"] == len(store.classes)
+    elif not store.subsets():
+        check_class_count(draft.values["classes"], store)
+    if "data.short_side" in draft.store_limits and "data.size" not in draft.store_limits:
+        check_size(draft.values["data"]["size"], find_short_side(store), store)
     subsets = draft.values["subsets"]
     has_usual_names = "subsets" in draft.store_limits or set(subsets.values()) <= set(FRACTIONS)
-    if store.subsets() or not len(store) or not (is_for_store and has_usual_names):
+    if store.subsets() or not len(store) or not has_usual_names:
         return store
     summary = split_store(store.path, FRACTIONS)
     log(f"{store.path} has no subsets: {'; '.join(summary.format_lines())}")
@@ -137,32 +142,40 @@ def check_streams(draft: RecipeDraft, store: Store) -> None:
             )
 
 
-def check_size(recipe: Recipe, store: Store) -> None:
-    """Raise a UsageError if a network's input is larger than the frames of a store."""
-    if isinstance(recipe, FeatureSetRecipe) or recipe.short_side is None:
-        return
-    if recipe.data.size > recipe.short_side:
+def check_size(size: int, short_side: int, store: Store) -> None:
+    """Raise a UsageError if a network's input is larger than the frames of a store.
+
+    Args:
+        size: The side of the input in pixels.
+        short_side: The shorter side of the frames in pixels; 0 if the store has none.
+        store: The store.
+    """
+    if size > short_side > 0:
         raise UsageError(
-            f"{store.path}: the shorter side of the frames is {recipe.short_side} pixels, which is "
-            f"less than the network's input of {recipe.data.size}; extract larger frames (flowkit "
-            f"extract --short-side), or use --set data.size={recipe.short_side} or less"
+            f"{store.path}: the shorter side of the frames is {short_side} pixels, which is less "
+            f"than the network's input of {size}; extract larger frames (flowkit extract "
+            f"--short-side), or use --set data.size={short_side} or less"
         )
 
 
-def find_optional_weights(key: str, name: str, log: Log) -> str | None:
+def find_optional_weights(
+    key: str, name: str, streams: tuple[str, ...] | str, log: Log
+) -> str | None:
     """Return the name of a weight file if this machine has it, else None.
 
     Args:
         key: The dotted key of the recipe, such as ``network.weights.rgb``.
         name: The name.
+        streams: The streams of the recipe: flow that is trained alone starts from weights of RGB.
         log: Called with a line if there is no such file.
     """
     branch = "sets" if key == "sets.weights" else key.rpartition(".")[2]
+    trained = streams[0] if branch == "rgb" and tuple(streams) == ("flow",) else branch
     try:
-        log(f"{branch}: training starts from the weights {find_weight_file(name)}")
+        log(f"{trained}: training starts from the weights {find_weight_file(name)}")
     except UsageError:
         log(
-            f"{branch}: training starts from scratch, because there is no weight file {name}. With "
+            f"{trained}: training starts from scratch, because there is no weight file {name}. With "
             f"few videos, pretrained weights make a large difference (--weights {branch}=FILE)"
         )
         return None
@@ -203,17 +216,41 @@ def describe(recipe: Recipe, store: Store, found: dict[str, Any]) -> Iterator[st
         yield "the store has no validation videos: some training videos are kept for it"
     if subsets.test == subsets.validate and "subsets" in found:
         yield "the store has no test videos with labels: the validation videos are tested"
+    if "subsets" in found:
+        yield from describe_outsiders(store, rows)
     absent = set(range(len(store.classes))) - set(list_classes(store, rows["train"]).tolist())
     if absent:
         names = ", ".join(store.classes[k] for k in sorted(absent)[:SHOWN])
         more = " …" if len(absent) > SHOWN else ""
-        yield f"{len(absent)} classes have no video to train on ({names}{more})"
+        has = "1 class has" if len(absent) == 1 else f"{len(absent)} classes have"
+        yield f"{has} no video to train on ({names}{more})"
     if "labels" in found and recipe.labels == "many":
         yield "some videos have several labels: the recipe is trained with labels: many"
     if isinstance(recipe, FeatureSetRecipe):
         yield f"features: {', '.join(recipe.feature_names)}; batches of {recipe.training.batch}"
         return
     yield from describe_images(recipe, store, found)
+
+
+def describe_outsiders(store: Store, rows: dict[str, npt.NDArray[np.int64]]) -> Iterator[str]:
+    """Yield lines about videos that no subset has, and about those that test what they train.
+
+    Args:
+        store: The store.
+        rows: The rows of the videos for ``train``, ``validate`` and ``test``.
+    """
+    columns = (store.index.batch.column(name) for name in ("labels", "subsets"))
+    has_labels, has_subsets = (column.value_lengths().to_numpy() > 0 for column in columns)
+    outside = int((has_labels & ~has_subsets).sum())
+    if outside:
+        yield (
+            f"{outside:,} of the {len(store):,} videos have labels and are in no subset: they are "
+            "not used (flowkit split STORE --replace divides all videos)"
+        )
+    for use in ("validate", "test"):
+        shared = len(np.intersect1d(rows["train"], rows[use]))
+        if shared:
+            yield f"{shared:,} of the videos to train are also among those to {use}"
 
 
 def describe_images(recipe: Any, store: Store, found: dict[str, Any]) -> Iterator[str]:

@@ -132,8 +132,9 @@ def choose_subsets(store: Store) -> dict[str, str]:
 
     - Training: ``train``, or ``train1`` of a store with official splits.
     - Testing: ``test`` (``test1``); without one whose videos have labels, those for validation.
-    - Validation: ``val``; without one, the last 10 % of the training videos, which are then not
-      trained on. Test videos never validate, because the validation may decide about the training.
+    - Validation: ``val``; without one whose videos have labels, the last 10 % of the training
+      videos, which are then not trained on. Test videos never validate, because the validation may
+      decide about the training.
 
     Args:
         store: A store with subsets.
@@ -152,7 +153,8 @@ def choose_subsets(store: Store) -> dict[str, str]:
             f"{store.path}: expected a subset train, found {', '.join(subsets) or 'none'}; name "
             "the subsets (--set subsets.train=NAME, and also subsets.validate and subsets.test)"
         )
-    validate = next((name for name in VALIDATION if name in subsets and not split), None)
+    names = (name for name in VALIDATION if name in subsets and not split)
+    validate = next((n for n in names if len(list_classes(store, store.subset(n)))), None)
     if validate is None:
         validate = f"last {HELD_OUT}% of {train}"
         train = f"first {100 - HELD_OUT}% of {train}"
@@ -182,8 +184,9 @@ def check_classes(store: Store, subset: str | None = None) -> None:
     if len(classes) >= 2:
         return
     if not len(classes):
+        problem = "no video has a label" if subset is None else f"none of {videos} has a label"
         raise UsageError(
-            f"{store.path}: no video has a label; give the labels (flowkit index {store.path} "
+            f"{store.path}: {problem}; give the labels (flowkit index {store.path} "
             "--labels FILE)"
         )
     raise UsageError(

@@ -149,7 +149,7 @@ def test_one_sample_is_a_batch_of_one(make_sets):
 
 def test_labels(make_sets):
     root = make_sets(rgb=[1] * 4, labels=2)
-    with pytest.raises(StoreError, match="not exactly one label"):
+    with pytest.raises(StoreError, match="several labels"):
         FeatureSetDataset(root, "train", {"rgb": "rgb"})
     dataset = FeatureSetDataset(root, "train", {"rgb": "rgb"}, multi_label=True)
     wanted = [[1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]

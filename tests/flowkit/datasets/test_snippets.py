@@ -148,7 +148,12 @@ def test_many_labels(store):
     rebuild_index(store.path)
     dataset = SnippetDataset(store.path, "train", 1, multi_label=True, crops=CentreCrop(8))
     assert [dataset[i]["label"].tolist() for i in range(3)] == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
-    with pytest.raises(StoreError, match=r"6 of 9 videos .* not exactly one label.*'video 00'"):
+    with pytest.raises(StoreError, match=r"3 of 9 videos .* have no label: give .*'video 01'"):
+        SnippetDataset(store.path, "train", 1)
+    labelled = tuple(row for row in rows if row.labels)
+    write_annotations(store.path, AnnotationTable(("a", "b", "c"), labelled))
+    rebuild_index(store.path)
+    with pytest.raises(StoreError, match=r"3 of 6 videos .* several labels: use .*'video 00'"):
         SnippetDataset(store.path, "train", 1)
 
 

@@ -1,10 +1,12 @@
 """Classification of a video file by runs of all kinds of networks."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from flowkit.errors import UsageError
 from flowkit.recipe import FeatureRecipe
 from flowkit.store import Store, create_or_open
 from train.evaluation.predict import choose_scoring, combine_scores, draw_prediction, predict_video
@@ -95,3 +97,12 @@ def test_a_run_on_a_store_of_one_stream(tiny, make_store, tmp_path, video, strea
     assert len(prediction.frames) == (3 if stream == "rgb" else 0)
     assert len(prediction.flows) == (3 if stream == "flow" else 0)
     draw_prediction(prediction, "a")
+
+
+def test_a_folder_of_several_videos_is_refused(begin, store, video, tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(video, tmp_path / name)
+    run = begin(**ALONE, **KINDS["frames together"])
+    assert train(run, store, SETTINGS, lambda text: None)
+    with pytest.raises(UsageError, match=r"expected one video, found 2 \(a.mp4, b.mp4\); name one"):
+        predict_video(run, tmp_path, SETTINGS, "numba")
