@@ -17,6 +17,7 @@ from flowkit.extraction.plan import Plan, arrange_tasks, belongs
 from flowkit.extraction.run import ExtractionRun
 from flowkit.extraction.summary import Summary
 from flowkit.extraction.tasks import ExtractionTask, StoredVideo
+from flowkit.path_text import printable_path
 from flowkit.recipe import Recipe
 from flowkit.store import Store, read_header
 from flowkit.store.failures import Failure
@@ -111,6 +112,8 @@ class StoredFlowRun(ExtractionRun):
             if row is None or not belongs(source.id, options.part):
                 continue
             video, failure = store[row], failures.get(source.id)
+            if failure and failure.source != printable_path(self.root.absolute()):
+                failure = None  # of the file or the folder, which is not read here
             if "flow" in video.streams:
                 done.append(video.id)
             elif "rgb" not in video.streams:

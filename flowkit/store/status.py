@@ -85,7 +85,7 @@ def read_status(root: Path | str) -> Status:
                 committed.add(f"{folder}/{path.stem}")
     annotations = read_annotation_rows(root)
     annotated_ids = set(annotations["id"].to_pylist()) if annotations is not None else set()
-    ids, indexed = set(), set()
+    ids, indexed, with_flow = set[str](), set(), set[str]()
     counts: dict[str, Any] = {"frames": 0, "streams": {}, "subsets": {}, "classes": 0}
     if (root / "index.arrow").exists():
         index = IndexView(root)
@@ -93,10 +93,11 @@ def read_status(root: Path | str) -> Status:
         counts["frames"] = int(pc.sum(index.batch.column("frames")).as_py() or 0)
         for name in index.streams:
             counts["streams"][name] = len(ids) - index.batch.column(name).null_count
+            if name == "flow":
+                has_flow = index.batch.column(name).is_valid()
+                with_flow = set(index.batch.column("id").filter(has_flow).to_pylist())
         counts["subsets"] = index.count_subsets()
         counts["classes"] = len(index.classes)
-    failures = read_failures(root).items()
-    kinds = Counter(failure.kind for id, failure in failures if id not in ids)
     return Status(
         path=printable_path(root),
         dataset=header.dataset,
@@ -113,9 +114,27 @@ def read_status(root: Path | str) -> Status:
         leftover=leftover,
         running=[f"{i}/{n}" for i, n in find_locked_parts(root)],
         stale=len(committed - indexed),
-        failures=dict(kinds.most_common()),
+        failures=count_failures(root, ids, with_flow),
         **counts,
     )
+
+
+def count_failures(root: Path, ids: set[str], with_flow: set[str]) -> dict[str, int]:
+    """Count the failures by kind, most frequent first, without those of videos extracted since.
+
+    Args:
+        root: Folder of the store.
+        ids: The videos of the store.
+        with_flow: Those that have flow. A video whose flow could not be computed from its stored
+            RGB is in the store.
+    """
+    stored = printable_path(root.absolute())
+    kinds = Counter(
+        failure.kind
+        for id, failure in read_failures(root).items()
+        if id not in (with_flow if failure.source == stored else ids)
+    )
+    return dict(kinds.most_common())
 
 
 def describe_recipe(recipe: Recipe) -> str:

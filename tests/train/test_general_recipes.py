@@ -251,7 +251,7 @@ def test_bad_input_is_said_before_training(fresh, tmp_path, change, arguments, m
 def test_a_store_is_divided_for_a_recipe_that_fits_it_alone(fresh, tmp_path):
     root = fresh(subsets=lambda n: ())
     options = {"workers": 0, "threads": 1, "network__weights": {}, "data__short_side": 64}
-    with pytest.raises(UsageError, match="recipe is for 7 classes, .* has 8"):
+    with pytest.raises(UsageError, match=r"recipe is for 7 classes, .* has 8"):
         train.fit("kinetics_flow", root, tmp_path / "run", classes=7, **options)
     assert Store(root).subsets() == {}
     changes = {"classes": 8, "training__batch": 99, "data__size": 56, "network__width": 4}

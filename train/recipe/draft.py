@@ -172,6 +172,7 @@ def dump_draft(draft: RecipeDraft) -> dict[str, Any]:
 
 def complete_defaults(content: dict[str, Any], name: str) -> dict[str, Any]:
     """Check the values of a recipe file, and return the values of all keys."""
+    check_spelling(content, name)
     for path, limit in find_store_keys(content):
         if path not in PLACEHOLDERS:
             raise UsageError(
@@ -181,6 +182,18 @@ def complete_defaults(content: dict[str, Any], name: str) -> dict[str, Any]:
             raise UsageError(f"{name}: {path}: expected 'from store', without a limit")
     example = make_recipe(fill_placeholders(content), name)
     return restore_store_keys(list_values(example), content)
+
+
+def check_spelling(content: Mapping[str, Any], name: str) -> None:
+    """Raise a UsageError if a value that can come from the store is almost ``from store``."""
+    for path in PLACEHOLDERS:
+        value: Any = content
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        is_similar = isinstance(value, str) and value.strip().lower().startswith("from ")
+        if is_similar and not FROM_STORE.fullmatch(value):
+            limited = " or 'from store, at most N'" if path in WITH_LIMIT else ""
+            raise UsageError(f"{name}: {path}: expected 'from store'{limited}, got {value!r}")
 
 
 def fill_placeholders(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -175,8 +175,8 @@ def find_optional_weights(
         log(f"{trained}: training starts from the weights {find_weight_file(name)}")
     except UsageError:
         log(
-            f"{trained}: training starts from scratch, because there is no weight file {name}. With "
-            f"few videos, pretrained weights make a large difference (--weights {branch}=FILE)"
+            f"{trained}: training starts from scratch, because there is no weight file {name}. "
+            f"With few videos, pretrained weights make a large difference (--weights {branch}=FILE)"
         )
         return None
     return name

@@ -186,8 +186,7 @@ def check_classes(store: Store, subset: str | None = None) -> None:
     if not len(classes):
         problem = "no video has a label" if subset is None else f"none of {videos} has a label"
         raise UsageError(
-            f"{store.path}: {problem}; give the labels (flowkit index {store.path} "
-            "--labels FILE)"
+            f"{store.path}: {problem}; give the labels (flowkit index {store.path} --labels FILE)"
         )
     raise UsageError(
         f"{store.path}: {videos} are of one class, {store.classes[int(classes[0])]!r}, so there "

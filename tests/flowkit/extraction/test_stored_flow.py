@@ -26,10 +26,11 @@ from flowkit.flow import quantize, tvl1_video
 from flowkit.interchange.imports import import_folders
 from flowkit.recipe import Resize
 from flowkit.store import Store, hold_store, read_header
+from flowkit.store.failures import Failure, append_failure
 from flowkit.store.format.jpeg import encode_grey
 from flowkit.store.format.records import read_record, record_paths
 from flowkit.store.integrity.verify import verify
-from flowkit.store.status import describe_recipe
+from flowkit.store.status import describe_recipe, read_status
 
 FLOW = Options(workers=0, streams=("flow",))
 RGB = Options(workers=0, streams=("rgb",))
@@ -151,9 +152,20 @@ def test_a_damaged_jpeg_fails_its_video_alone(tmp_path, make_store, recipe):
     assert [(f.id, f.kind) for f in summary.failed] == [("b/ü #1", "broken")]
     assert "stored RGB frame 3: expected a JPEG image" in summary.failed[0].reason
     assert summary.extracted == 2
+    assert read_status(root).failures == {"broken": 1}
     again = add_flow(root, recipe)
     assert ([f.id for f in again.quarantined], again.done_before) == (["b/ü #1"], 2)
     assert len(add_flow(root, recipe, replace(FLOW, retry_failed=True)).failed) == 1
+
+
+def test_a_failure_of_the_file_says_nothing_about_the_stored_frames(tmp_path, make_store, recipe):
+    """It may have failed when the file had changed, with RGB of the earlier file in the store."""
+    root = make_store(["a", "b"], streams=("rgb",))
+    failure = Failure("a", str(tmp_path / "a.mp4"), "truncated", "a.mp4 is cut", 1, 0.0)
+    append_failure(root, failure)
+    summary = add_flow(root, recipe)
+    assert (summary.extracted, summary.quarantined) == (2, [])
+    assert read_status(root).failures == {}
 
 
 def test_one_frame_is_too_short(tmp_path, make_store, recipe):

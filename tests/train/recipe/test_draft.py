@@ -37,7 +37,9 @@ def test_stated_values_replace_those_of_the_store():
     [
         ("training.rate", "from store", "training.rate cannot come from the store.*training.batch"),
         ("classes", "from store, at most 3", "classes: expected 'from store', without a limit"),
-        ("data.size", "from the store", "data.size: input should be a valid integer"),
+        ("data.size", "from the store", "data.size: expected 'from store' or 'from store, at most"),
+        ("classes", "From stor", "classes: expected 'from store', got 'From stor'"),
+        ("data.size", "store", "data.size: input should be a valid integer"),
         ("quick", 3, "quick: expected values by dotted key, got 3"),
     ],
 )

@@ -1,6 +1,5 @@
 """What is said, and left alone, when a recipe does not fit the labels and subsets of a store."""
 
-
 import pytest
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
