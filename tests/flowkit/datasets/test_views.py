@@ -12,8 +12,8 @@ from flowkit.datasets.sampling import ClipSampling, sample_middles
 from flowkit.datasets.snippets import SnippetDataset
 from flowkit.datasets.transforms import CentreCrop, TenCrop, ThreeCrop
 from flowkit.datasets.views import (
-    ViewReader,
     PositionSampling,
+    ViewReader,
     assemble_views,
     cut_video,
     pack_chunks,
