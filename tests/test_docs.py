@@ -34,7 +34,7 @@ SMALLER = {
     "demo --write": "--videos 16 --test-videos 8 --frames 6 --size 64x64",
     "extract": "--size 64x64 --workers 0",
     "train": (
-        "--workers 0 --set training.epochs=1 --set training.batch=8 --set phases={} "
+        "--workers 0 --set training.epochs=1 --set training.batch=4 --set phases={} "
         "--set training.schedule=constant --set data.short_side=64 --set data.size=32 "
         "--threads 1 --set network.width=8 --set testing.controls=[] --set testing.segments=1"
     ),

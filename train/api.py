@@ -14,7 +14,7 @@ from flowkit.store import Store
 from train.evaluation.evaluate import evaluate as evaluate_run
 from train.evaluation.predict import Prediction, predict_stored, predict_video
 from train.loop import session as training_session
-from train.recipe.recipe import Recipe, change_recipe, read_recipe
+from train.recipe.recipe import Recipe, draft_of, read_draft
 from train.runs.run import Run
 from train.runs.settings import make_settings
 from train.tasks.registry import find_task
@@ -27,6 +27,7 @@ def fit(
     store: PathLike | Store,
     run: PathLike,
     *,
+    quick: bool = False,
     device: str = "auto",
     workers: int | None = None,
     threads: int | None = None,
@@ -36,6 +37,9 @@ def fit(
 ) -> Run:
     """Train all phases of a recipe on a store.
 
+    A general recipe, such as "two_stream", takes the classes, the subsets and the sizes from the
+    store. A store without subsets is divided into train, val and test first.
+
     After an interruption, call it again with the same arguments: training resumes from the last
     checkpoint.
 
@@ -43,6 +47,7 @@ def fit(
         recipe: Name of a recipe (`flowkit recipes` lists them), a YAML file, or a `Recipe`.
         store: The store of frames, flow, audio or features, or its folder.
         run: Folder of the run, which is created if it does not exist.
+        quick: Train a smaller network for fewer epochs, as the recipe's section ``quick`` says.
         device: "cpu", "cuda", or "auto" to use a GPU if PyTorch finds one.
         workers: Number of processes that load data. Default: half of the CPU cores when training
             on the CPU, all cores but one when training on a GPU; 0 for recipes on feature sets.
@@ -68,14 +73,13 @@ def fit(
         >>> train.evaluate(run, "S")["iter_1/fusion"]["top1"]  # doctest: +SKIP
         0.948
     """
-    opened_store = open_store(store)
-    original = recipe if isinstance(recipe, Recipe) else read_recipe(os.fspath(recipe))
+    draft = draft_of(recipe) if isinstance(recipe, Recipe) else read_draft(os.fspath(recipe))
     changes = {name.replace("__", "."): str(value) for name, value in overrides.items()}
-    changed_recipe = change_recipe(original, changes)
+    draft = (draft.make_quick() if quick else draft).change(changes)
     if workers is None:
-        workers = find_task(changed_recipe).default_workers
+        workers = find_task(draft.make_example()).default_workers
     settings = make_settings(device, workers, threads, precision=precision)
-    opened_run = training_session.open_run(Path(run), changed_recipe, opened_store)
+    opened_run, opened_store = training_session.start_run(Path(run), draft, open_store(store), log)
     training_session.train(opened_run, opened_store, settings, log)
     return opened_run
 

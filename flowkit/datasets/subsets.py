@@ -1,5 +1,11 @@
-"""Select the videos of one subset of a store, and check that they have what a dataset needs."""
+"""Select the videos of one subset of a store, and check that they have what a dataset needs.
 
+A dataset can also read a part of a subset: ``first 90% of train`` and ``last 10% of train`` divide
+the subset ``train`` in two, without any change to the store. `find_rows` says how.
+"""
+
+import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +18,55 @@ from flowkit.store import Store
 
 MAX_LISTED_VIDEOS = 5
 """How many videos an error message lists."""
+PART = re.compile(r"(first|last) (\d{1,2})% of (.+)")
+"""The name of a part of a subset."""
+
+
+def find_rows(store: Store, name: str) -> npt.NDArray[np.int64]:
+    """Find the videos of a subset, or of a part of one.
+
+    The parts of a subset are stratified: its videos are ordered such that each beginning has about
+    the same share of every class (by a video's first label). Among videos of one class, the order
+    is that of a hash of their ids, so it is the same at any time and on every machine. The first
+    n % and the last 100 − n % are disjoint and together the whole subset, and each has at least one
+    video if the subset has two.
+
+    Args:
+        store: The store that has the videos.
+        name: Name of a subset of the store, or ``first n% of NAME`` or ``last n% of NAME``, where n
+            is an integer from 1 to 99.
+
+    Returns:
+        (videos,) int64 rows of the store's index, ascending.
+
+    Raises:
+        UsageError: The store has no such subset.
+    """
+    part = None if name in store.subsets() else PART.fullmatch(name)
+    if part is None or not int(part[2]):
+        return store.subset(name)
+    side, percent, rows = part[1], int(part[2]), store.subset(part[3])
+    first = percent if side == "first" else 100 - percent
+    count = min(-(-len(rows) * first // 100), max(1, len(rows) - 1))
+    ordered = stratify(store, rows)
+    return np.sort(ordered[:count] if side == "first" else ordered[count:])
+
+
+def stratify(store: Store, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Order videos such that each beginning of the list has about the same share of every class."""
+    labels = store.index.batch.column("labels")
+    offsets, classes = labels.offsets.to_numpy(), labels.values.field("class").to_numpy()
+    by_class: dict[int, list[tuple[bytes, int]]] = {}
+    for row in rows.tolist():
+        video_class = int(classes[offsets[row]]) if offsets[row] < offsets[row + 1] else -1
+        digest = hashlib.blake2b(store.index.id(row).encode(errors="surrogatepass"), digest_size=8)
+        by_class.setdefault(video_class, []).append((digest.digest(), row))
+    places = [
+        ((2 * rank + 1) / (2 * len(videos)), digest, row)
+        for videos in by_class.values()
+        for rank, (digest, row) in enumerate(sorted(videos))
+    ]
+    return np.array([row for _, _, row in sorted(places)], dtype=np.int64)
 
 
 class Subset:
@@ -22,7 +77,7 @@ class Subset:
 
     Args:
         store: The store that holds the videos, or its path.
-        name: Name of a subset of the store's index.
+        name: Name of a subset of the store's index, or of a part of one (see `find_rows`).
         multi_label: Whether a video may have any number of labels instead of exactly one.
         streams: Streams that every video must have, such as ``rgb`` and ``flow``; none by default.
 
@@ -42,7 +97,7 @@ class Subset:
         """Look up the subset's rows, and check streams and labels."""
         self.store = store if isinstance(store, Store) else Store(store)
         self.name, self.multi_label, self.streams = name, multi_label, streams
-        self.rows: npt.NDArray[np.int64] = self.store.subset(name)
+        self.rows = find_rows(self.store, name)
         for stream in streams:
             rows_without = [row for row in self.rows if not self.count(int(row), stream)]
             self.raise_if_any(rows_without, f"no {stream}: extract it with --streams {stream}")

@@ -81,36 +81,64 @@ def choose_recipe(
     fps = overrides.fps if overrides.fps is not None else defaults.fps
     recipe = replace(common, resize=choose_resize(overrides, defaults.resize), fps=fps)
     if "rgb" in streams:
-        rgb = defaults.rgb or RGBRecipe()
-        rgb_overrides = {
-            "quality": overrides.rgb_quality,
-            "subsampling": overrides.subsampling,
-            "keep": overrides.keep_jpegs or None,
-        }
-        recipe = replace(recipe, rgb=replace(rgb, **without_unset(rgb_overrides)))
+        recipe = replace(recipe, rgb=choose_rgb(overrides, defaults.rgb))
     if "flow" in streams:
-        flow = defaults.flow or FlowRecipe()
-        flow_overrides = {
-            "tvl1": None if overrides.preset is None else PRESETS[overrides.preset],
-            "bound": overrides.bound,
-            "quality": overrides.flow_quality,
-            **(STORED_RGB if overrides.from_store else {}),
-            "step": overrides.step,
-        }
-        if flow.is_imported:
-            raise RecipeError(
-                f"the flow of {root} was imported ({flow.grey}), and its solver is unknown: "
-                "expected --streams without flow, or another store"
-            )
-        flow = choose_method(
-            root, replace(flow, **without_unset(flow_overrides)), common.flow,
-            overrides.method, overrides.flow_weights, overrides.preset,
-        )  # fmt: skip
+        flow = choose_flow(root, overrides, defaults.flow, common.flow)
         check_stored_size(flow, recipe.resize)
         recipe = replace(recipe, flow=flow)
+    elif common.flow is None and (overrides.method or overrides.flow_weights):
+        option = "--method" if overrides.method else "--flow-weights"
+        raise UsageError(f"{option} is for flow, and --streams names none: leave out one of them")
     if "audio" in streams:
         recipe = replace(recipe, audio=defaults.audio or AudioRecipe())
     return recipe
+
+
+def choose_rgb(overrides: RecipeOverrides, default: RGBRecipe | None) -> RGBRecipe:
+    """Choose how RGB is stored: the options, or else the store's or the dataset's values."""
+    rgb_overrides = {
+        "quality": overrides.rgb_quality,
+        "subsampling": overrides.subsampling,
+        "keep": overrides.keep_jpegs or None,
+    }
+    return replace(default or RGBRecipe(), **without_unset(rgb_overrides))
+
+
+def choose_flow(
+    root: Path,
+    overrides: RecipeOverrides,
+    default: FlowRecipe | None,
+    stored: FlowRecipe | None,
+) -> FlowRecipe:
+    """Choose how flow is computed: the options, or else the store's or the dataset's values.
+
+    Args:
+        root: Folder of the store.
+        overrides: Values that the user set.
+        default: The values of the store, or of the dataset for a new store.
+        stored: The values of the store; None if it has no flow.
+
+    Raises:
+        RecipeError: The store's flow was imported, or computed with another method.
+        UsageError: The options contradict one another.
+    """
+    flow = default or FlowRecipe()
+    if flow.is_imported:
+        raise RecipeError(
+            f"the flow of {root} was imported ({flow.grey}), and its solver is unknown: "
+            "expected --streams without flow, or another store"
+        )
+    flow_overrides = {
+        "tvl1": None if overrides.preset is None else PRESETS[overrides.preset],
+        "bound": overrides.bound,
+        "quality": overrides.flow_quality,
+        **(STORED_RGB if overrides.from_store else {}),
+        "step": overrides.step,
+    }
+    return choose_method(
+        root, replace(flow, **without_unset(flow_overrides)), stored,
+        overrides.method, overrides.flow_weights, overrides.preset,
+    )  # fmt: skip
 
 
 def choose_resize(overrides: RecipeOverrides, default: Resize) -> Resize:

@@ -288,8 +288,8 @@ def choose_backend(options: Options, recipe: Recipe, log: Callable[[str], None])
     if recipe.flow is not None and recipe.flow.is_learned:
         if options.backend != "auto":
             raise UsageError(
-                f"--backend {options.backend} is a backend of TV-L1; expected no --backend with "
-                f"the method {recipe.flow.method}, which PyTorch computes on a GPU if it finds one"
+                f"--backend {options.backend}: backends are those of TV-L1; expected no --backend "
+                f"with {recipe.flow.method}, which PyTorch computes on a GPU if it finds one"
             )
         is_cluster = options.workers != 0 and find_address(options.address)
         return "auto" if is_cluster else choose_device_backend()

@@ -226,6 +226,7 @@ def check_settings(out: Path, settings: dict[str, Any]) -> None:
             raise UsageError(
                 f"{path} is not the record of an export; name another folder"
             ) from None
+        recorded, settings = drop_features(recorded), drop_features(settings)
         names = sorted(name for name in settings if recorded.get(name) != settings[name])
         if names:
             raise UsageError(
@@ -239,6 +240,15 @@ def check_settings(out: Path, settings: dict[str, Any]) -> None:
         )
     else:
         write_atomic(path, (json.dumps(settings, indent=1) + "\n").encode())
+
+
+def drop_features(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the features of a store's recipe: no format holds them, so they may change."""
+    recipe = settings.get("store_recipe")
+    if not isinstance(recipe, dict):
+        return settings
+    kept = {name: value for name, value in recipe.items() if name != "features"}
+    return settings | {"store_recipe": kept}
 
 
 def record_outcome(report: ExportReport, id: str, outcome: Outcome) -> None:

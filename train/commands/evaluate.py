@@ -67,7 +67,7 @@ def format_results(
 
     width, metrics = max(map(len, [*results, *costs])), METRICS[recipe.labels]
     heads = "  ".join(f"{title:>6}" for title in metrics.values())
-    lines = [f"{'score':{width}}  {heads}  videos  paper"]
+    lines = [f"{'score':{width}}  {heads}  videos{'  paper' if recipe.reported else ''}"]
     for name, row in results.items():
         paper = " / ".join(f"{value:.2f}" for value in recipe.reported.get(name, ()))
         cells = "  ".join(f"{row[key]:{max(6, len(title))}.1%}" for key, title in metrics.items())

@@ -1,7 +1,7 @@
 """Define `flowkit recipes`, which lists the training recipes, or prints one of them."""
 
 import json as json_text
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from train.recipe.recipe import Recipe
+    from train.recipe.recipe import Recipe, RecipeDraft
 
 
 @click.command()
@@ -19,45 +19,69 @@ if TYPE_CHECKING:
 def recipes(name: str | None, json: bool, explain: bool) -> None:
     """List the training recipes, or print the recipe NAME with all its values.
 
-    The list shows the paper, its results, what is needed, and which of that is on this machine:
-    stores are looked for in stores/<dataset>, and weights where `flowkit train` finds them.
+    General recipes, for any store, come first. For the others, the list shows the paper, its
+    results, what is needed, and which of that is on this machine: stores are looked for in
+    stores/<dataset>, and weights where `flowkit train` finds them.
     """
     from train.recipe.explanation import explain_recipe
-    from train.recipe.recipe import list_recipes, read_recipe, write_recipe
+    from train.recipe.recipe import list_recipes, read_draft, write_recipe
 
     if name is not None:
-        recipe = read_recipe(name)
-        click.echo(explain_recipe(recipe) if explain else write_recipe(recipe), nl=not explain)
+        draft = read_draft(name)
+        click.echo(explain_recipe(draft) if explain else write_recipe(draft), nl=not explain)
         return
     if explain:
         raise click.UsageError("--explain needs the NAME of a recipe: `flowkit recipes` lists them")
-    all_recipes = {name: read_recipe(name) for name in list_recipes()}
+    drafts = {name: read_draft(name) for name in list_recipes()}
+    drafts = dict(sorted(drafts.items(), key=lambda item: item[1].is_complete))
     if json:
         keys = ("title", "paper", "dataset", "reported", "needs")
         rows = [
-            {
-                "name": name,
-                **{key: getattr(recipe, key) for key in keys},
-                "here": find_needs(recipe),
-            }
-            for name, recipe in all_recipes.items()
+            {"name": name, **{key: draft.values[key] for key in keys}, "here": find_paths(draft)}
+            for name, draft in drafts.items()
         ]
         click.echo(json_text.dumps(rows))
         return
-    for name, recipe in all_recipes.items():
-        click.echo(f"{click.style(name, bold=True)}  {recipe.title}")
-        click.echo(f"    {recipe.paper}; dataset {recipe.dataset}")
-        if recipe.reported:
-            values = (f"{k} {'/'.join(map(str, v))}" for k, v in recipe.reported.items())
-            click.echo(f"    reported: {', '.join(values)}")
-        if recipe.needs:
-            click.echo(f"    needs {recipe.needs}")
-        paths = find_needs(recipe)
-        present = ", ".join(f"{need} ({path})" for need, path in paths.items() if path)
-        absent = ", ".join(need for need, path in paths.items() if not path)
-        click.echo(
-            f"    here: {present or 'nothing'}" + (f"; not here: {absent}" if absent else "")
-        )
+    for name, draft in drafts.items():
+        click.echo(f"{click.style(name, bold=True)}  {draft.values['title']}")
+        for line in describe_draft(draft):
+            click.echo(f"    {line}")
+
+
+def describe_draft(draft: "RecipeDraft") -> Iterator[str]:
+    """Yield the lines of the list about one recipe, after its title."""
+    values, paths = draft.values, find_paths(draft)
+    dataset = f"dataset {values['dataset']}" if draft.is_complete else "for any store"
+    yield f"{values['paper']}; {dataset}"
+    if values["reported"]:
+        scores = (f"{k} {'/'.join(map(str, v))}" for k, v in values["reported"].items())
+        yield f"reported: {', '.join(scores)}"
+    if values["needs"]:
+        yield f"needs {values['needs']}"
+    present = ", ".join(f"{need} ({path})" for need, path in paths.items() if path)
+    absent = ", ".join(need for need, path in paths.items() if not path)
+    if paths:
+        yield f"here: {present or 'nothing'}" + (f"; not here: {absent}" if absent else "")
+
+
+def find_paths(draft: "RecipeDraft") -> dict[str, str | None]:
+    """Find what a recipe needs, or could use, on this machine.
+
+    Returns:
+        The paths by the name of what is needed, or None for what is not here. For a general recipe
+        these are its weight files, without which it starts from random weights.
+    """
+    from flowkit.errors import FlowkitError
+    from train.tasks.weights import find_weight_file
+
+    if draft.is_complete:
+        return find_needs(draft.complete())
+    paths: dict[str, str | None] = {}
+    for name in draft.optional_weights.values():
+        paths[f"weights {name}"] = None
+        with suppress(FlowkitError):
+            paths[f"weights {name}"] = str(find_weight_file(name))
+    return paths
 
 
 def find_needs(recipe: "Recipe") -> dict[str, str | None]:

@@ -22,6 +22,9 @@ INTERRUPTED = 130
 @click.option("--weights", multiple=True, metavar="BRANCH=FILE",
               help="Initial weights of a branch (rgb, flow, both, audio or sets): a weight file, "
                    "or the folder of a finished phase.")  # fmt: skip
+@click.option("--quick", is_flag=True,
+              help="Train a smaller network for fewer epochs, in minutes on two CPU cores, as the "
+                   "recipe's section quick says.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), help="Random seed; the same as --set seed=N.")
 @click.option("--processes", type=click.IntRange(1),
               help="Training processes, started with Ray Train. [default: 1]")  # fmt: skip
@@ -34,24 +37,28 @@ INTERRUPTED = 130
 @machine_options
 def train(
     recipe: str, store: Path, run: Path, changes: tuple[str, ...], weights: tuple[str, ...],
-    seed: int | None, processes: int | None, precision: str, compiled: bool,
+    quick: bool, seed: int | None, processes: int | None, precision: str, compiled: bool,
     checkpoint_seconds: float, stop_after: int | None,
     device: str, workers: int | None, threads: int | None,
 ) -> int:  # fmt: skip
     """Train RECIPE (a name of `flowkit recipes`, or a YAML file) on a store.
 
     \b
-    flowkit train motion8_cma --store stores/motion8 --run runs/motion8
+    flowkit train two_stream --store stores/mine --run runs/mine
+    flowkit train two_stream --store stores/mine --run runs/quick --quick
     flowkit train kinetics_cma --store S --run R --processes 8 --precision bfloat16
+
+    A general recipe, such as two_stream, takes the classes, the subsets and the sizes from the
+    store. A store without subsets is divided into train, val and test first.
 
     Run the same command again to continue after an interruption. Ctrl-C stops after the current
     step and writes a checkpoint; a killed training continues from its last checkpoint.
     """
     from flowkit.errors import UsageError
     from flowkit.store import Store
-    from train.loop.session import open_run
+    from train.loop.session import start_run
     from train.loop.session import train as train_run
-    from train.recipe.recipe import change_recipe, read_recipe
+    from train.recipe.recipe import read_draft
     from train.runs.settings import make_settings
     from train.tasks.registry import find_task
 
@@ -63,15 +70,15 @@ def train(
         recipe_values[key] = file
     if seed is not None:
         recipe_values["seed"] = str(seed)
-    changed_recipe = change_recipe(read_recipe(recipe), recipe_values)
+    draft = read_draft(recipe)
+    draft = (draft.make_quick() if quick else draft).change(recipe_values)
     if workers is None:
-        workers = find_task(changed_recipe).default_workers
+        workers = find_task(draft.make_example()).default_workers
     settings = make_settings(
         device, workers, threads, processes or 1, precision=precision, compile=compiled,
         checkpoint_seconds=checkpoint_seconds,
     )  # fmt: skip
-    opened_store = Store(store)
-    opened_run = open_run(run, changed_recipe, opened_store)
+    opened_run, opened_store = start_run(run, draft, Store(store), click.echo)
     if train_run(opened_run, opened_store, settings, click.echo, stop_after):
         click.echo(f"finished. flowkit evaluate {run} --store {store}")
         return 0

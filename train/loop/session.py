@@ -15,10 +15,36 @@ from types import FrameType
 from flowkit.store import Store
 from train.distributed.parallel import Process, launch
 from train.loop.epochs import train_phase
-from train.recipe.recipe import Recipe
+from train.recipe.recipe import Recipe, RecipeDraft
 from train.runs.journal import Log
 from train.runs.run import Run, Settings, create_run
+from train.tasks.completion import complete_like, complete_recipe, prepare_store
 from train.tasks.registry import find_task
+
+
+def start_run(folder: Path, draft: RecipeDraft, store: Store, log: Log) -> tuple[Run, Store]:
+    """Complete a recipe with values from the store, and open the run, or create it.
+
+    A store without subsets is divided into train, val and test.
+
+    Args:
+        folder: Folder of the run.
+        draft: The recipe, which may leave values to the store.
+        store: The store to train on.
+        log: Called with lines about what was found in the store.
+
+    Returns:
+        The run, and the store, opened again if it was divided.
+
+    Raises:
+        UsageError: The recipe and the store do not fit each other.
+        StoreError: The store cannot be used.
+        RunError: The existing run has another recipe or store.
+    """
+    if (folder / "run.json").exists():
+        return open_run(folder, complete_like(draft, Run(folder), store), store), store
+    store = prepare_store(draft, store, log)
+    return open_run(folder, complete_recipe(draft, store, log), store), store
 
 
 def open_run(folder: Path, recipe: Recipe, store: Store) -> Run:

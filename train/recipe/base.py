@@ -20,7 +20,7 @@ class CommonFields:
     title: str
     """One line that describes this training."""
 
-    paper: str
+    paper: str = ""
     """The paper, and the table of it whose result the training reproduces."""
 
     dataset: str

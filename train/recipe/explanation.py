@@ -1,6 +1,6 @@
 """Format a training recipe as YAML with an explanation above each key.
 
-`read_recipe` can read the result.
+`read_draft` can read the result, and `read_recipe` if the recipe leaves no value to the store.
 """
 
 import textwrap
@@ -9,21 +9,30 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter
 
-from train.recipe.recipe import Recipe
+from train.recipe.draft import RecipeDraft, dump_draft
+from train.recipe.recipe import Recipe, draft_of
 
 WIDTH = 100
 INDENT = "  "
 
 
-def explain_recipe(recipe: Recipe) -> str:
+QUICK = (
+    "Values that replace those above with --quick, by dotted key: a smaller network and fewer "
+    "epochs, for minutes on two CPU cores."
+)
+
+
+def explain_recipe(recipe: Recipe | RecipeDraft) -> str:
     """Return the recipe as YAML, in which a comment above each key explains it.
 
     Only keys that this kind of recipe uses are listed.
     """
-    values = TypeAdapter(type(recipe)).dump_python(recipe, mode="json")
-    return "\n".join(explain_section(recipe, values, "")) + "\n"
+    draft = recipe if isinstance(recipe, RecipeDraft) else draft_of(recipe)
+    lines = [*explain_section(draft.make_example(), dump_draft(draft), "")]
+    if draft.quick:
+        lines += [*comment_out(QUICK, ""), *dump_key("quick", draft.quick).splitlines()]
+    return "\n".join(lines) + "\n"
 
 
 def explain_section(section: Any, values: dict[str, Any], indent: str) -> Iterator[str]:
@@ -31,23 +40,28 @@ def explain_section(section: Any, values: dict[str, Any], indent: str) -> Iterat
 
     Args:
         section: The dataclass of the section.
-        values: Its values by name, as numbers, strings, lists and dictionaries.
+        values: Its values by name, as numbers, strings, lists and dictionaries. They are shown.
         indent: Spaces before each line.
     """
-    comment = f"{indent}# "
     for field in fields(section):
         text = describe_field(type(section), field.name)
-        yield from textwrap.wrap(
-            text, WIDTH, initial_indent=comment, subsequent_indent=comment, break_on_hyphens=False
-        )
+        yield from comment_out(text, indent)
         value = getattr(section, field.name)
-        if is_dataclass(value):
+        if is_dataclass(value) and isinstance(values[field.name], dict):
             yield f"{indent}{field.name}:"
             yield from explain_section(value, values[field.name], indent + INDENT)
         else:
             yield from textwrap.indent(
                 dump_key(field.name, values[field.name]), indent
             ).splitlines()
+
+
+def comment_out(text: str, indent: str) -> list[str]:
+    """Return the lines of a comment."""
+    comment = f"{indent}# "
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=comment, subsequent_indent=comment, break_on_hyphens=False
+    )
 
 
 def dump_key(name: str, value: Any) -> str:

@@ -24,8 +24,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
+from flowkit.datasets.subsets import find_rows
 from flowkit.errors import FlowkitError, UsageError
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
@@ -211,7 +213,7 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
     check_frame_size(recipe, store)
     for split_recipe in recipe.list_split_recipes():
         for name in asdict(split_recipe.subsets).values():
-            store.subset(name)
+            find_rows(store, name)
     if (path / "run.json").exists():
         run = Run(path)
         if run.recipe != recipe:
@@ -246,15 +248,28 @@ def check_frame_size(recipe: Recipe, store: Store) -> None:
     expected = recipe.short_side
     if expected is None:
         return
-    if not len(store):
-        raise UsageError(f"{store.path} has no videos yet; extract some first")
-    side = min(store[0].width, store[0].height)
+    side = find_short_side(store)
     if side != expected:
         raise UsageError(
             f"the recipe is for frames whose shorter side is {expected} pixels, "
             f"{store.path} has {side}; extract that size (flowkit extract --short-side or --size)"
             f", or use --set data.short_side={side} and choose data.size to fit"
         )
+
+
+def find_short_side(store: Store) -> int:
+    """Find the most common shorter side of the stored frames in pixels.
+
+    Raises:
+        UsageError: The store is empty.
+    """
+    if not len(store):
+        raise UsageError(f"{store.path} has no videos yet; extract some first")
+    width, height = (store.index.batch.column(name).to_numpy() for name in ("width", "height"))
+    short = np.minimum(width, height)
+    # Videos of which only sound or features are stored have the size 0.
+    sides, counts = np.unique(short[short > 0], return_counts=True)
+    return int(sides[np.argmax(counts)]) if len(sides) else 0
 
 
 def describe_store(store: Store) -> dict[str, Any]:

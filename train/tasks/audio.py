@@ -99,6 +99,7 @@ class AudioTask(Task[AudioRecipe, Backbone]):
         """Load the recipe's weight file, if it names one, and log what was loaded."""
         name = self.recipe.network.weights.get("audio")
         if name is None:
+            log(f"{phase.name}: the network starts from random weights")
             return
         with convert_weights_errors(name, "audio"):
             weights, left_out = select_backbone_weights(read_weights(find_weight_file(name)), "rgb")

@@ -157,12 +157,15 @@ def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoSt
         run: A run on images, whose earlier phases are finished.
         phase: The phase to start.
         log: Called with a line about each file: how many of its weights were used, and which were
-            skipped.
+            skipped; and if the trained branch starts from random weights.
     """
     recipe = get_image_recipe(run)
     network = make_network(recipe, phase, phase.stream)
-    for name, loaded in load_initial_weights(network, recipe, phase).items():
+    loaded_files = load_initial_weights(network, recipe, phase)
+    for name, loaded in loaded_files.items():
         log(f"{phase.name}: {describe_loaded_weights(loaded, name)}")
+    if not loaded_files and phase.weight_sources[phase.stream] == INITIAL:
+        log(f"{phase.name}: the {phase.stream} branch starts from random weights")
     for branch, source_phase in phase.weight_sources.items():
         if source_phase != INITIAL:
             load_branch(network, branch, run, source_phase)

@@ -11,9 +11,8 @@ from flowkit.annotations.label_files.matching import Matches, match_rows
 from flowkit.annotations.label_files.report import (
     UNLISTED,
     UNLISTED_IN_STORE,
-    describe_found,
+    describe_matches,
     describe_problems,
-    describe_rows,
 )
 from flowkit.annotations.source import LocatedVideos, RejectedVideo, Source
 from flowkit.annotations.table import Annotation, AnnotationTable, normalize_unicode
@@ -94,11 +93,7 @@ def locate_labelled_videos(
         table=AnnotationTable(listing.classes, tuple(annotations)),
         located=located,
         missing_subsets=missing,
-        report=[
-            *([describe_rows(listing)] if listing.files else []),
-            describe_found(listing, matches),
-            describe_problems(listing, matches, paths, UNLISTED),
-        ],
+        report=describe_matches(listing, matches, paths, UNLISTED),
     )
 
 
@@ -140,11 +135,7 @@ def annotate_ids(ids: Sequence[str], listing: LabelList) -> tuple[AnnotationTabl
         if row >= 0
     ]
     annotations.sort(key=lambda annotation: annotation.id)
-    lines = [
-        describe_rows(listing),
-        describe_found(listing, matches),
-        describe_problems(listing, matches, ids, UNLISTED_IN_STORE),
-    ]
+    lines = describe_matches(listing, matches, ids, UNLISTED_IN_STORE)
     return AnnotationTable(listing.classes, tuple(annotations)), lines
 
 

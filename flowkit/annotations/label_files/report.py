@@ -19,6 +19,27 @@ UNLISTED_IN_STORE = ("video of the store is not listed", "videos of the store ar
 """What is said about videos of a store without a row."""
 
 
+def describe_matches(
+    listing: LabelList, matches: Matches, videos: Sequence[str], unlisted: tuple[str, str]
+) -> list[str]:
+    """Describe the files, the videos that were found, and what does not fit, in a line each.
+
+    Args:
+        listing: The rows.
+        matches: The matches.
+        videos: Paths or ids of the videos.
+        unlisted: What to say about one video without a row, and about several.
+
+    Returns:
+        Three lines; two if no file was read.
+    """
+    return [
+        *([describe_rows(listing)] if listing.files else []),
+        describe_found(listing, matches),
+        describe_problems(listing, matches, videos, unlisted),
+    ]
+
+
 def describe_rows(listing: LabelList) -> str:
     """Describe how the files were understood.
 

@@ -125,7 +125,26 @@ def read_weights(path: Path) -> Weights:
             f"{printable_path(path)} holds no weights: expected tensors by name, got "
             f"{'nothing' if is_named else type(content).__name__}"
         )
+    for name, tensor in content.items():
+        if kind := find_unusual_kind(tensor):
+            raise FlowError(
+                f"{printable_path(path)} cannot be used: {name} is a {kind} tensor, expected plain "
+                "tensors of real numbers"
+            )
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def find_unusual_kind(tensor: Any) -> str | None:
+    """Return in a word why a tensor holds no plain real numbers; None if it does."""
+    import torch
+
+    if tensor.layout is not torch.strided:
+        return "sparse"
+    if tensor.is_meta:
+        return "meta (without values)"
+    if tensor.is_quantized:
+        return "quantized"
+    return "complex" if tensor.is_complex() else None
 
 
 def explain_read_error(path: Path, error: Exception) -> str:
@@ -137,7 +156,8 @@ def explain_read_error(path: Path, error: Exception) -> str:
             is_torch_file = file.read(2) in (b"PK", b"\x80\x02")
         problem = "holds more than tensors" if is_torch_file else "is not a weight file"
         return f"{problem}: {expected}"
-    return f"is not a weight file: {expected} ({' '.join(str(error).split())[:200]})"
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"is not a weight file: {expected} ({reason})"
 
 
 def digest_weights(weights: Weights) -> str:

@@ -137,13 +137,14 @@ def describe_flow(store: Store) -> str:
     settings = {
         name: value
         for name, value in store.recipe.to_dict()["flow"].items()
-        if name not in ("bound", "quantization", "tvl1") and value not in ("", None)
+        if name not in ("bound", "quantization", "tvl1", "step") and value not in ("", None)
     }
     if flow.tvl1 is not None:
         settings |= {f"TV-L1 {name}": value for name, value in flow.tvl1.to_dict().items()}
     return "\n".join(
         [
             "## Optical flow", "",
+            f"- from frame t to frame t{flow.step:+d}; null where there is no such frame",
             f"- bound: {flow.bound:g} px; larger displacements are clipped",
             f"- quantization: `q = {flow.quantization}`, where v is a displacement in pixels",
             *(f"- {name}: {value}" for name, value in settings.items()), "",

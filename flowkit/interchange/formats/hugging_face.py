@@ -243,7 +243,8 @@ def has_single_labels(store: Store) -> bool:
     labels = store.index.batch.column("labels")
     most = pc.max(pc.list_value_length(labels)).as_py() or 0
     flat = labels.flatten()
-    return bool(most <= 1 and flat.field("start").null_count == len(flat))
+    is_timed = any(flat.field(name).null_count < len(flat) for name in ("start", "end"))
+    return bool(most <= 1 and not is_timed)
 
 
 def write_video_table(path: Path, store: Store, records: list[ShardRecord]) -> None:

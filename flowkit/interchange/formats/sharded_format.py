@@ -99,6 +99,7 @@ class ShardedFormat(ExportFormat):
 
     def write_videos(self, ids: list[str]) -> Iterator[tuple[str, Outcome]]:
         """Write the shards of videos in threads; see `ExportFormat.write_videos`."""
+        self._check_records()
         with convert_disk_errors(self.out):
             self.folder.mkdir(exist_ok=True)
             (self.out / RECORDS).mkdir(exist_ok=True)
@@ -132,12 +133,27 @@ class ShardedFormat(ExportFormat):
             stopped.set()
             pool.shutdown(cancel_futures=True)
 
+    def _check_records(self) -> None:
+        """Raise a UsageError if there are shards, and the folder of their records was deleted."""
+        if (self.out / RECORDS).is_dir():
+            return
+        if shards := sorted(self._find_shards()):
+            raise UsageError(
+                f"{self.out} cannot be continued: it holds {len(shards)} shards (first: "
+                f"{shards[0]}{self.suffix}), and the folder {RECORDS}, which lists the videos in "
+                "them, was deleted; export to a new folder"
+            )
+
+    def _find_shards(self) -> dict[str, Path]:
+        """Return the paths of all shards by name, finished or not."""
+        name = re.compile(rf"(.+-\d{{6,}}){re.escape(self.suffix)}")
+        paths = self.folder.iterdir() if self.folder.is_dir() else ()
+        return {match[1]: path for path in paths if (match := name.fullmatch(path.name))}
+
     def _remove_unrecorded_shards(self) -> None:
         """Remove shards that a killed run has renamed but not recorded."""
-        name = re.compile(rf"(.+-\d{{6,}}){re.escape(self.suffix)}")
-        for path in self.folder.iterdir():
-            match = name.fullmatch(path.name)
-            if match and match[1] not in self.records:
+        for name, path in self._find_shards().items():
+            if name not in self.records:
                 path.unlink()
 
     def _check_finished_videos(self, partitions: Partitions) -> set[str]:

@@ -223,5 +223,6 @@ def digest_video(video: Video, classes: tuple[str, ...]) -> str:
     Returns:
         32 hexadecimal digits.
     """
-    values = [describe_video(video, classes), video.fingerprint.digest, video.streams]
+    streams = [name for name in video.streams if name in STREAMS]  # no format holds features
+    values = [describe_video(video, classes), video.fingerprint.digest, streams]
     return blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()

@@ -35,7 +35,9 @@ def list_iterations(source: Source) -> list[Drawing]:
                 format_accuracies(scores.get(name), (first[0], second[0]), reported.get(name))
             )
         rows.append([group or "all", *cells, f"{100 * last[third[0]]:.1f}", str(last["n"])])
-    caption = f"{first[1]} / {second[1]} in percent. In brackets: {source.run.recipe.paper}."
+    caption = f"{first[1]} / {second[1]} in percent."
+    if reported:
+        caption += f" In brackets: {source.run.recipe.paper}."
     return [Drawing(name="iterations", caption=caption, rows=rows)]
 
 

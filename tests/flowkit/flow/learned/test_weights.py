@@ -51,13 +51,16 @@ def test_a_named_file_must_exist(reds, tmp_path, monkeypatch):
     ("make_content", "message"),
     [
         (lambda path: path.write_text("not weights at all"), "is not a weight file"),
-        (lambda path: path.write_bytes(b""), "is not a weight file"),
+        (lambda path: path.write_bytes(b""), r"is not a weight file: .* \(EOFError\)"),
         (lambda path: (torch.save(TENSORS, path), path.write_bytes(path.read_bytes()[:-200])),
          "is not a weight file"),
         (lambda path: torch.save(TENSORS["b"], path), "holds no weights: .* got Tensor"),
         (lambda path: torch.save({}, path), "holds no weights: .* got nothing"),
         (lambda path: torch.save({"a": 1}, path), "holds no weights"),
         (lambda path: torch.save({"a": Path("x")}, path), "holds more than tensors"),
+        (lambda path: torch.save({"a": torch.ones(2).to_sparse()}, path), "a is a sparse tensor"),
+        (lambda path: torch.save({"a": torch.ones(2, device="meta")}, path), "a is a meta"),
+        (lambda path: torch.save({"a": torch.ones(2) * 1j}, path), "a is a complex tensor"),
         (lambda path: path.write_bytes(pickle.dumps(print)), "weight file|more than tensors"),
     ],
 )  # fmt: skip

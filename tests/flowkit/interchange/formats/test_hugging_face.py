@@ -11,7 +11,7 @@ from flowkit.interchange.export import export
 from flowkit.interchange.formats import hugging_face
 from flowkit.interchange.formats.dataset_card import choose_size_category
 from flowkit.interchange.formats.hugging_face import GROUP_ROWS, find_labels
-from flowkit.recipe import AudioRecipe, Recipe
+from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe
 from flowkit.store import create_or_open, rebuild_index
 from flowkit.store.format import jpeg
 from flowkit.store.reader import Store
@@ -90,6 +90,16 @@ def test_features_and_card(make_store, tmp_path):
     assert "| test | 2 | 13 |" in text and "| train | 4 | 32 |" in text
 
 
+@pytest.mark.parametrize("step", [1, 3, -2])
+def test_the_card_says_where_the_flow_leads(tmp_path, step):
+    create_or_open(tmp_path / "S", Recipe(flow=FlowRecipe(step=step)))
+    rebuild_index(tmp_path / "S")
+    export(tmp_path / "S", tmp_path / "out", "huggingface")
+    text = read_card(tmp_path / "out")[1]
+    assert f"- from frame t to frame t{step:+d}; null where there is no such frame" in text
+    assert "- step" not in text
+
+
 def test_the_formula_of_the_card_inverts_the_quantization(make_store, tmp_path):
     store, out = Store(make_store(("a",), bound=16.0)), tmp_path / "out"
     export(store, out, "huggingface")
@@ -134,6 +144,14 @@ def test_labels_with_times_apply_to_their_frames(make_store, tmp_path, annotate)
 def test_a_label_applies_from_its_start_to_before_its_end(start, end, expected):
     label = {"class": 3, "start": start, "end": end}
     assert find_labels([label, label], 500_000) == ([3] if expected else [])
+
+
+def test_a_label_with_an_end_alone_has_times(make_store, tmp_path, annotate):
+    root, out = make_store(("a", "b")), tmp_path / "out"
+    annotate(root, {"a": ([("wave", None, 0.06)], ["train"]), "b": ([("wave",)], ["train"])})
+    export(root, out, "huggingface")
+    rows = {(row["id"], row["frame"]): row for row in read_split(out, "frames", "train")}
+    assert [rows["a", t]["labels"] for t in range(3)] == [[0], [0], []]
 
 
 def test_a_store_without_labels_and_subsets(make_store, tmp_path):

@@ -3,11 +3,14 @@ import os
 import resource
 import shutil
 
+import numpy as np
 import pytest
 
 from flowkit.errors import DiskFullError, UsageError
 from flowkit.interchange.export import export
 from flowkit.interchange.formats import sharded_format
+from flowkit.store import rebuild_index
+from flowkit.store.format.jpeg import encode_rgb
 
 LISTS = ("videos.csv", "classes.txt", "shards.json")
 IDS = ("a", "b/ü #1", "c.d.mp4", "v_Archery_g01_c01", "..", "x" * 300 + ".avi")
@@ -76,6 +79,29 @@ def test_a_missing_or_truncated_shard_is_written_again(make_store, tmp_path, has
     assert 2 <= export(root, out, "webdataset", shard_bytes=20_000).written < len(IDS)
     assert hash_files(out) == whole
     assert export(root, out, "webdataset", shard_bytes=20_000).written == 0
+
+
+@pytest.mark.parametrize("format", ["webdataset", "huggingface"])
+def test_shards_whose_records_were_deleted_are_kept(make_store, tmp_path, hash_files, format):
+    root, out = make_store(IDS), tmp_path / "out"
+    export(root, out, format)
+    shutil.rmtree(out / ".export")
+    before = hash_files(out)
+    with pytest.raises(UsageError, match=r"it holds 2 shards \(first: test-000000\..*was deleted"):
+        export(root, out, format, ["a"])
+    assert hash_files(out) == before
+
+
+def test_features_of_the_store_change_nothing(stores, make_root, tmp_path, hash_files):
+    root = make_root({"a": [(encode_rgb(np.zeros((8, 8, 3), np.uint8), 90), None, None)]})
+    rebuild_index(root)
+    export(root, tmp_path / "out", "webdataset")
+    before = hash_files(tmp_path / "out")
+    stores.fill_features(root, {"a": stores.draw_features(1, 2)})
+    rebuild_index(root)
+    report = export(root, tmp_path / "out", "webdataset")
+    assert (report.written, report.skipped, report.left_out) == (0, 1, ("features/net",))
+    assert hash_files(tmp_path / "out") == before
 
 
 def test_new_videos_get_new_shards(make_store, tmp_path, read_videos, hash_files):

@@ -1,0 +1,236 @@
+"""Complete a recipe with values from the store that it is trained on.
+
+A general recipe leaves values to the store (train/recipe/draft.py); store_values.py finds them. The
+lines that are logged say what was found, so that nothing is chosen silently.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from flowkit.datasets.subsets import find_rows
+from flowkit.errors import UsageError
+from flowkit.store import Store
+from flowkit.store.split import split_store
+from train.recipe.recipe import FeatureSetRecipe, Recipe, RecipeDraft, list_values
+from train.runs.journal import Log
+from train.runs.run import Run, RunError
+from train.tasks.store_values import (
+    FINDERS,
+    StoreValues,
+    check_classes,
+    list_classes,
+    list_directions,
+)
+from train.tasks.weights import find_weight_file
+
+FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
+"""How a store without subsets is divided."""
+SHOWN = 3
+"""How many class names a line lists."""
+
+
+def complete_recipe(draft: RecipeDraft, store: Store, log: Log) -> Recipe:
+    """Find the values that a recipe leaves to the store.
+
+    Args:
+        draft: The recipe.
+        store: The store to train on, whose videos are in subsets.
+        log: Called with a line about each thing that was found or chosen.
+
+    Returns:
+        The complete recipe. It has no results of a paper if the store is of another dataset.
+
+    Raises:
+        UsageError: The store lacks a stream that the recipe needs, has too few classes or videos,
+            or its frames are smaller than the network's input.
+    """
+    found: dict[str, Any] = {}
+    for key, find in FINDERS.items():
+        if key in draft.store_limits:
+            found[key] = find(StoreValues(draft, store, found))
+    for key, name in draft.optional_weights.items():
+        found[key] = find_optional_weights(key, name, log)
+    recipe = leave_out_reported(draft.complete(found), store, log)
+    if "data.short_side" in found:
+        check_size(recipe, store)
+    if "classes" in found and not recipe.splits:
+        check_classes(store, recipe.subsets.train)
+    if draft.store_limits:
+        for line in describe(recipe, store, found):
+            log(line)
+    return recipe
+
+
+def complete_like(draft: RecipeDraft, run: Run, store: Store) -> Recipe:
+    """Complete a recipe with the values that an existing run found in its store.
+
+    Args:
+        draft: The recipe.
+        run: The run, which may have another recipe.
+        store: The store that the run was created on.
+
+    Raises:
+        RunError: The run has a recipe of another kind.
+    """
+    found: dict[str, Any] = {}
+    for key in (*draft.store_limits, *draft.optional_weights):
+        value: Any = list_values(run.recipe)
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is None and key in draft.store_limits:
+            raise RunError(f"{run.path} is a run with another recipe; use another folder")
+        found[key] = value or None if key in draft.optional_weights else value
+    return leave_out_reported(draft.complete(found), store, lambda line: None)
+
+
+def prepare_store(draft: RecipeDraft, store: Store, log: Log) -> Store:
+    """Check that a store has what a recipe needs, and divide it if it has no subsets.
+
+    Args:
+        draft: The recipe.
+        store: The store to train on.
+        log: Called with lines about the division.
+
+    Returns:
+        The store, opened again if it was divided.
+
+    Raises:
+        UsageError: The store lacks a stream that the recipe needs, or all videos are of one class.
+    """
+    check_streams(draft, store)
+    if "classes" in draft.store_limits:
+        check_classes(store)
+    is_for_store = "classes" in draft.store_limits or draft.values["classes"] == len(store.classes)
+    subsets = draft.values["subsets"]
+    has_usual_names = "subsets" in draft.store_limits or set(subsets.values()) <= set(FRACTIONS)
+    if store.subsets() or not len(store) or not (is_for_store and has_usual_names):
+        return store
+    summary = split_store(store.path, FRACTIONS)
+    log(f"{store.path} has no subsets: {'; '.join(summary.format_lines())}")
+    return Store(store.path)
+
+
+def check_streams(draft: RecipeDraft, store: Store) -> None:
+    """Raise a UsageError if a store was never asked to hold what a recipe reads."""
+    recipe, name = store.recipe, draft.name
+    if draft.values["sets"] is not None:
+        if "sets.streams" in draft.store_limits and not recipe.features:
+            raise UsageError(
+                f"{store.path} has no features, which {name} combines; add some (flowkit features "
+                f"--store {store.path} --model RUN --name NAME)"
+            )
+        return
+    streams = draft.values["streams"]
+    if "streams" in draft.store_limits:
+        streams = ("rgb",) if recipe.rgb is None and recipe.flow is None else ()
+    for stream in streams:
+        if getattr(recipe, stream) is None:
+            source = f"--videos DIR --store {store.path}"
+            if stream == "flow" and recipe.rgb is not None:
+                source = f"--from-store {store.path}"
+            raise UsageError(
+                f"{store.path} has no {stream}, which {name} is trained on. Add it: flowkit "
+                f"extract {source} --streams {stream}"
+            )
+
+
+def check_size(recipe: Recipe, store: Store) -> None:
+    """Raise a UsageError if a network's input is larger than the frames of a store."""
+    if isinstance(recipe, FeatureSetRecipe) or recipe.short_side is None:
+        return
+    if recipe.data.size > recipe.short_side:
+        raise UsageError(
+            f"{store.path}: the shorter side of the frames is {recipe.short_side} pixels, which is "
+            f"less than the network's input of {recipe.data.size}; extract larger frames (flowkit "
+            f"extract --short-side), or use --set data.size={recipe.short_side} or less"
+        )
+
+
+def find_optional_weights(key: str, name: str, log: Log) -> str | None:
+    """Return the name of a weight file if this machine has it, else None.
+
+    Args:
+        key: The dotted key of the recipe, such as ``network.weights.rgb``.
+        name: The name.
+        log: Called with a line if there is no such file.
+    """
+    branch = "sets" if key == "sets.weights" else key.rpartition(".")[2]
+    try:
+        log(f"{branch}: training starts from the weights {find_weight_file(name)}")
+    except UsageError:
+        log(
+            f"{branch}: training starts from scratch, because there is no weight file {name}. With "
+            f"few videos, pretrained weights make a large difference (--weights {branch}=FILE)"
+        )
+        return None
+    return name
+
+
+def leave_out_reported(recipe: Recipe, store: Store, log: Log) -> Recipe:
+    """Return a recipe without the results of its paper if a store is of another dataset."""
+    dataset = store.header.dataset
+    if not recipe.reported or dataset == recipe.dataset:
+        return recipe
+    log(
+        f"the recipe's results are of {recipe.dataset}, and the store has "
+        f"{dataset or 'other videos'}: they are not shown beside yours"
+    )
+    return replace(recipe, reported={})
+
+
+def describe(recipe: Recipe, store: Store, found: dict[str, Any]) -> Iterator[str]:
+    """Yield lines that say what a recipe takes from a store.
+
+    Args:
+        recipe: The complete recipe.
+        store: The store.
+        found: The values from the store, by dotted key.
+    """
+    subsets = recipe.subsets
+    rows = {
+        name: find_rows(store, getattr(subsets, name)) for name in ("train", "validate", "test")
+    }
+    counts = {use: f"{len(r):,}" for use, r in rows.items()}
+    yield (
+        f"{recipe.classes} classes; {counts['train']} videos to train ({subsets.train}), "
+        f"{counts['validate']} to validate ({subsets.validate}), {counts['test']} to test "
+        f"({subsets.test})"
+    )
+    if "% of " in subsets.validate and "subsets" in found:
+        yield "the store has no validation videos: some training videos are kept for it"
+    if subsets.test == subsets.validate and "subsets" in found:
+        yield "the store has no test videos with labels: the validation videos are tested"
+    absent = set(range(len(store.classes))) - set(list_classes(store, rows["train"]).tolist())
+    if absent:
+        names = ", ".join(store.classes[k] for k in sorted(absent)[:SHOWN])
+        more = " …" if len(absent) > SHOWN else ""
+        yield f"{len(absent)} classes have no video to train on ({names}{more})"
+    if "labels" in found and recipe.labels == "many":
+        yield "some videos have several labels: the recipe is trained with labels: many"
+    if isinstance(recipe, FeatureSetRecipe):
+        yield f"features: {', '.join(recipe.feature_names)}; batches of {recipe.training.batch}"
+        return
+    yield from describe_images(recipe, store, found)
+
+
+def describe_images(recipe: Any, store: Store, found: dict[str, Any]) -> Iterator[str]:
+    """Yield lines about the streams, sizes and mirroring that a recipe takes from a store."""
+    streams = " and ".join(recipe.streams)
+    sizes = ""
+    if recipe.short_side is not None:
+        sizes = f" of {recipe.short_side} pixels, input {recipe.data.size}×{recipe.data.size}"
+    yield f"{streams}{sizes}; batches of {recipe.training.batch} videos"
+    directions = list_directions(store.classes)
+    if "data.mirror" in found and directions:
+        names = ", ".join(directions[:SHOWN])
+        more = " …" if len(directions) > SHOWN else ""
+        yield f"samples are not mirrored, because it would change the classes {names}{more}"
+    if recipe.short_side is not None:
+        columns = (store.index.batch.column(name).to_numpy() for name in ("width", "height"))
+        short = np.minimum(*columns)
+        smaller = int(((short > 0) & (short < recipe.data.size)).sum())
+        if smaller:
+            yield f"{smaller} videos are smaller than the input, and are enlarged"
