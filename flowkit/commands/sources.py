@@ -188,6 +188,8 @@ def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Sou
             f"{root} holds the images of one video, and {option} expects the folder above it; "
             f"to extract only this video: flowkit extract {root} --store S"
         )
+    if not paths:
+        raise UsageError(f"no videos below {root}; name a folder with videos, or folders of images")
     if arguments.labels.files:
         listing = read_label_files(arguments.labels.files, label_options)
         found = locate_labelled_videos(root, listing, paths=paths)

@@ -216,6 +216,15 @@ def test_ctrl_c_commits_and_says_how_to_go_on(tmp_path, make_clip):
     assert 1 <= len(Store(tmp_path / "S")) < 4
 
 
+@pytest.mark.parametrize("option", ["--videos", "--frames"])
+def test_a_folder_without_videos_makes_no_store(flowkit, tmp_path, option):
+    (tmp_path / "empty" / "class").mkdir(parents=True)
+    result = flowkit("extract", option, "empty", "--store", "S", *SMALL)
+    assert result.exit_code == 2
+    assert "no videos below empty" in result.stderr
+    assert not (tmp_path / "S").exists()
+
+
 def test_where_not_one_video_can_be_extracted_it_exits_with_1(flowkit, tmp_path, make_clip):
     (tmp_path / "bad.mp4").write_text("I am no video")
     for _ in range(2):  # also where nothing is tried, since it failed before
