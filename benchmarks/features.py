@@ -202,7 +202,7 @@ def count_decoded(root: Path) -> None:
     }
     store = Store(root)
     for name, (stream, positions, length, stride, most) in cases.items():
-        sampling = views.ViewSampling(
+        sampling = views.PositionSampling(
             source=stream, positions=positions, length=length, stride=stride
         )  # fmt: skip
         available = FRAMES - (stream == "flow")

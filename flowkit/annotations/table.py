@@ -62,8 +62,8 @@ class AnnotationTable:
 
     Raises:
         AnnotationError: The ids are not unique and sorted (ids that differ only by Unicode
-            normalization count as equal), a class is listed twice or is not valid Unicode, or a label
-            is not one of the classes.
+            normalization count as equal), a class is listed twice or is not valid Unicode, or a
+            label is not one of the classes.
     """
 
     classes: tuple[str, ...]

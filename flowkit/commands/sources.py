@@ -37,7 +37,7 @@ class Sources:
     """Name of the dataset, if it is one of the catalogue."""
     recipe: Recipe | None = None
     """Recipe of the dataset, if the catalogue has one."""
-    missing_subsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    subsets_by_missing_id: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The subsets of missing videos that are not in the table, by id."""
     report: Sequence[str] = ()
     """Lines that say how a label file was understood; empty if there is none."""
@@ -188,12 +188,14 @@ def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Sou
             f"{root} holds the images of one video, and {option} expects the folder above it; "
             f"to extract only this video: flowkit extract {root} --store S"
         )
+    if not paths:
+        raise UsageError(f"no videos below {root}; name a folder with videos, or folders of images")
     if arguments.labels.files:
         listing = read_label_files(arguments.labels.files, label_options)
         found = locate_labelled_videos(root, listing, paths=paths)
         return Sources(
             videos=found.located, table=found.table, store_path=store_path,
-            missing_subsets=found.missing_subsets, report=found.report,
+            subsets_by_missing_id=found.subsets_by_missing_id, report=found.report,
         )  # fmt: skip
     table, located = folder.scan_folder(root, paths)
     return Sources(videos=located, table=table, store_path=store_path)
@@ -239,11 +241,11 @@ def select_subset(sources: Sources, subset: str) -> Sources:
     table = sources.table
     annotations = table.annotations if table else ()
     all_subsets = {name for annotation in annotations for name in annotation.subsets}
-    all_subsets.update(*sources.missing_subsets.values())
+    all_subsets.update(*sources.subsets_by_missing_id.values())
     if subset not in all_subsets:
         names = ", ".join(sorted(all_subsets)) or "none"
         raise UsageError(f"no subset {subset!r}; the annotations have {names}")
     member_ids = {annotation.id for annotation in annotations if subset in annotation.subsets}
-    member_ids |= {id for id, names in sources.missing_subsets.items() if subset in names}
+    member_ids |= {id for id, names in sources.subsets_by_missing_id.items() if subset in names}
     missing = tuple(id for id in located.missing if id in member_ids)
     return replace(sources, videos=replace(located, sources=members, missing=missing))

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from flowkit.commands.options import store_argument
+from flowkit.path_text import argument_to_text
 
 FRACTION = click.FloatRange(0, 1)
 """A fraction of the videos."""
@@ -17,13 +18,13 @@ DEFAULTS = {"train": 0.8, "val": 0.1, "test": 0.1}
 @click.option("--train", type=FRACTION, help="Fraction of the videos for training. [default: 0.8]")
 @click.option("--val", type=FRACTION, help="Fraction for validation. [default: 0.1]")
 @click.option("--test", type=FRACTION, help="Fraction for testing. [default: 0.1]")
-@click.option("--group-by", metavar="COLUMN|PATTERN",
+@click.option("--group-by", metavar="COLUMN|PATTERN", type=argument_to_text,
               help="Keep videos of one group in one subset. The group is the value of a column of "
               "the labels, or what the parentheses of a regular expression find in the "
               "id.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Choose another division of the same sizes.")  # fmt: skip
-@click.option("--only", metavar="SUBSET",
+@click.option("--only", metavar="SUBSET", type=argument_to_text,
               help="Divide the videos of this subset only; the others keep theirs.")  # fmt: skip
 @click.option("--replace", is_flag=True, help="Replace the subsets that the store has.")
 def split(

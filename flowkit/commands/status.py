@@ -55,7 +55,7 @@ def print_status(report: "Status") -> None:
 
     recipe = Recipe.from_dict(report.recipe)
     rows = {
-        "store": f"{report.path}  ({report.dataset or 'no dataset'}, {report.creator})",
+        "store": f"{report.path}  ({report.dataset or 'no dataset'}, made by {report.creator})",
         "recipe": describe_recipe(recipe),
         "videos": f"{report.videos:,} with {report.frames:,} frames",
     }
@@ -78,10 +78,10 @@ def print_status(report: "Status") -> None:
         rows[f"shards of {folder}"] = f"{count:,}, {report.bytes[folder] / 1e9:.3f} GB"
     if report.running or report.writing:
         parts = ", ".join(report.running) or "?"
-        rows["running"] = f"part {parts}, writing {len(report.writing)} shards"
+        rows["running"] = f"part {parts} of the videos, writing {len(report.writing)} shards"
     if report.leftover:
         rows["leftover"] = (
-            f"{len(report.leftover)} shards of a killed run; extract again to salvage"
+            f"{len(report.leftover)} shards of a killed extraction; extract again to salvage"
         )
     if report.stale:
         rows["not indexed"] = f"{report.stale} shards are newer than the index; run `flowkit index`"

@@ -3,9 +3,9 @@
     store ─ rows of a subset ─ float16 vectors, memory-mapped ─ some of each set ─ padded batches
 
 A modality is one input of the network, such as ``rgb``; its features are a stream of the store,
-``features/NAME``. A feature is a vector of D values. A sample depends only on (seed, epoch, index).
-An empty set stays empty: the network decides what to use instead. A batch is what the network is
-given at once; a record batch is a part of an Arrow file (shard) of the store.
+``features/NAME``. A feature is a vector of D values. A sample depends only on (seed, epoch, row of
+the video). An empty set stays empty: the network decides what to use instead. A batch is what the
+network is given at once; a record batch is a part of an Arrow file (shard) of the store.
 
     B  videos in a batch      L  features of the longest set in it      D  values of a feature
     N  videos in the subset

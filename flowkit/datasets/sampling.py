@@ -54,7 +54,8 @@ def count_positions(available: int, length: int) -> int:
 
     Args:
         available: Frames or flow fields of the video, at least 1.
-        length: Frames or flow fields of the snippet or clip, at least 1.
+        length: Frames or flow fields from the first to the last of the snippet or clip, at least
+            1; with a stride, also those between.
 
     Returns:
         The number of start positions, at least 1 even if the video is too short.

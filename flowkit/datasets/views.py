@@ -48,7 +48,7 @@ Int = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewSampling:
+class PositionSampling:
     """At which positions of a video features are computed, and from which images.
 
     Raises:
@@ -138,7 +138,7 @@ class VideoChunk:
 
 
 def cut_video(
-    id: str, available: int, sampling: ViewSampling, max_positions: int, first_time: int = 0
+    id: str, available: int, sampling: PositionSampling, max_starts: int, first_time: int = 0
 ) -> Iterator[VideoChunk]:
     """Divide a video into chunks so that no image is decoded twice.
 
@@ -146,7 +146,7 @@ def cut_video(
         id: Id of the video.
         available: Number of images of the video; may be 0.
         sampling: The positions, and their images.
-        max_positions: Upper limit of the number of starts in a chunk.
+        max_starts: Upper limit of the number of starts in a chunk.
         first_time: Time of the first image; above 0 for flow that leads to an earlier frame.
 
     Yields:
@@ -155,8 +155,8 @@ def cut_video(
     starts, counts = sampling.sample_starts(available)
     starts = starts + first_time
     image_list = np.empty(0, np.int64)  # times of the kept images, then of the decoded ones
-    for begin in range(0, max(1, len(starts)), max_positions):
-        chunk_starts = starts[begin : begin + max_positions]
+    for begin in range(0, max(1, len(starts)), max_starts):
+        chunk_starts = starts[begin : begin + max_starts]
         times = sampling.list_image_times(chunk_starts, first_time + available)
         # Starts ascend, so neither this chunk nor a later one needs images before its first start.
         kept = np.flatnonzero(image_list >= chunk_starts[:1])
@@ -166,21 +166,21 @@ def cut_video(
         yield VideoChunk(
             id=id,
             starts=chunk_starts,
-            counts=counts[begin : begin + max_positions],
+            counts=counts[begin : begin + max_starts],
             times=new_times,
             kept=kept,
             image_indices=order[np.searchsorted(image_list, times, sorter=order)],
             is_first=begin == 0,
-            is_last=begin + max_positions >= len(starts),
+            is_last=begin + max_starts >= len(starts),
         )
 
 
-def pack_chunks(chunks: Iterable[VideoChunk], max_positions: int) -> Iterator[list[VideoChunk]]:
+def pack_chunks(chunks: Iterable[VideoChunk], max_starts: int) -> Iterator[list[VideoChunk]]:
     """Pack chunks into batches.
 
     Args:
         chunks: Pieces of videos, in the order of `cut_video`.
-        max_positions: Upper limit of the number of starts in a batch.
+        max_starts: Upper limit of the number of starts in a batch.
 
     Yields:
         Batches of several whole videos, or of a single chunk of a longer video.
@@ -189,7 +189,7 @@ def pack_chunks(chunks: Iterable[VideoChunk], max_positions: int) -> Iterator[li
     size = 0
     for chunk in chunks:
         is_whole_video = chunk.is_first and chunk.is_last
-        if batch and (not is_whole_video or size + len(chunk.starts) > max_positions):
+        if batch and (not is_whole_video or size + len(chunk.starts) > max_starts):
             yield batch
             batch, size = [], 0
         if not is_whole_video:

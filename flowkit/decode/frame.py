@@ -15,8 +15,8 @@ class VideoFrame(NamedTuple):
 
     pixels: RGBFrame
     """RGB, uint8 (height, width, 3)."""
-    time: int
-    """Presentation time in microseconds from that of the first frame."""
+    time: int | None
+    """Presentation time in microseconds from that of the first frame; None if it is unknown."""
     jpeg: bytes | None = None
     """The frame as the JPEG file that it was read from, if the store is to keep its bytes."""
 

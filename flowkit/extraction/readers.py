@@ -73,7 +73,7 @@ class StoredRGBReader:
 
     def read_frames(self) -> Iterator[VideoFrame]:
         """Iterate over the frames, with their stored times where the store has them."""
-        times = self._video.times()
+        times = self._video.read_stored_times()
         for t in range(self._video.num_frames):
             try:
                 pixels = decode_rgb(self._video.rgb_bytes(t))
@@ -86,7 +86,7 @@ class StoredRGBReader:
                     f"stored RGB frame {t} is {width}×{height}, the video {self.width}×"
                     f"{self.height}; extract or import the video again",
                 )
-            yield VideoFrame(pixels, round(times[t] * 10**6))
+            yield VideoFrame(pixels, None if times is None else int(times[t]))
 
     def __enter__(self) -> Self:
         """Return the reader itself."""

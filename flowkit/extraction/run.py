@@ -116,7 +116,11 @@ class ExtractionRun(StoreRun):
 
     def prepare_index(self) -> None:
         """Write the annotations, which the index includes; see `StoreRun`."""
-        add_annotations(self.root, self.table)
+        if self.table is not None and update_annotations(self.root, self.table, keep_division=True):
+            self.log(
+                "the subsets that `flowkit split` made are kept; `flowkit index` with the same "
+                "labels replaces them"
+            )
 
     def make_plan(self, store: Store) -> PlannedWork:
         """See `StoreRun`."""
@@ -304,9 +308,3 @@ def check_flow_recomputable(recipe: Recipe, root: Path) -> None:
             f"sources of {root} changed, but their flow was imported and cannot be computed again: "
             "leave out --update, or use another store"
         )
-
-
-def add_annotations(root: Path, table: AnnotationTable | None) -> None:
-    """Add the labels and subsets of ``table`` to those of the store."""
-    if table is not None:
-        update_annotations(root, table)

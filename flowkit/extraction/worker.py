@@ -158,13 +158,14 @@ class Worker:
             if "flow" in task.streams:
                 check_frame_size(setup.recipe.flow, task.source, reader.width, reader.height)
             writer.begin(task.id)
-            frames = written = last_time = 0
+            frames = written = 0
+            last_time = -1  # no frame has a time
             with Prefetcher(rows.read_chunks(reader)) as chunks:
                 for row in rows.compute(chunks):
                     with timer.enter_stage("write"):
                         writer.append(**row)
                     frames += 1
-                    last_time = max(last_time, row["time"])
+                    last_time = max(last_time, -1 if row["time"] is None else row["time"])
                     written += sum(len(v) for v in row.values() if isinstance(v, bytes))
             spent = timer.seconds
             spent.decode, spent.wait = chunks.working, chunks.waiting
@@ -173,6 +174,9 @@ class Worker:
             self._check_count(task, frames, warnings)
             if task.stored is None:
                 check_unchanged(task.source, fingerprint)
+            duration = 0.0
+            if last_time >= 0:
+                duration = compute_duration(last_time / 1e6, frames, reader.frame_rate)
             with timer.enter_stage("write"):
                 meta = self._make_meta(
                     task,
@@ -184,7 +188,7 @@ class Worker:
                     width=reader.width,
                     height=reader.height,
                     warnings=warnings,
-                    duration=compute_duration(last_time / 1e6, frames, reader.frame_rate) or None,
+                    duration=duration or None,
                     motion=None if flow is None else rows.motion.summarize(flow.bound),
                 )
                 writer.end(meta)

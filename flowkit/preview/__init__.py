@@ -190,7 +190,8 @@ def draw_strip(video: Video, count: int) -> np.ndarray:
         caption = f"{'' if n else 'frame '}{t}{seconds}"
         write_text(canvas, caption, (left, bottom + 16), 12, LIGHT_GREY)
     if has_flow:
-        draw_wheel(canvas, right + GAP * 3, bottom - TILE, TILE, radius)
+        legend = describe_radius(radius, video.num_frames - video.num_flow)
+        draw_wheel(canvas, right + GAP * 3, bottom - TILE, TILE, legend)
     return canvas
 
 
@@ -231,15 +232,25 @@ def find_drawable_streams(video: Video) -> tuple[bool, bool]:
     return present
 
 
-def draw_wheel(canvas: np.ndarray, left: int, top: int, side: int, radius: float) -> None:
-    """Draw the colour wheel as a legend, with the length of the displacements at its rim.
+def describe_radius(radius: float, step: int) -> str:
+    """Describe the displacement at the rim of the colour wheel.
+
+    Args:
+        radius: The displacement in pixels.
+        step: Frames between a frame and the one that its flow leads to, at least 1.
+    """
+    return f"rim: {radius:.2g} px {'per frame' if step == 1 else f'in {step} frames'}"
+
+
+def draw_wheel(canvas: np.ndarray, left: int, top: int, side: int, text: str) -> None:
+    """Draw the colour wheel as a legend.
 
     Args:
         canvas: (height, width, 3) uint8 image to draw into.
         left: First column of the legend.
         top: First row of the legend.
         side: Width of the legend in pixels.
-        radius: Displacement at the rim of the wheel, in pixels.
+        text: What the rim of the wheel means.
     """
     size = side - 34
     pad = (side - size) // 2
@@ -249,7 +260,6 @@ def draw_wheel(canvas: np.ndarray, left: int, top: int, side: int, radius: float
     colours = flow_to_color(np.where(inside[..., None], field, 0), 1.0)
     colours[~inside] = 255
     canvas[top : top + size, left + pad : left + pad + size] = resize(colours, size, size)
-    text = f"rim: {radius:.2g} px per frame"
     width = measure_text(text, 12)
     write_text(canvas, text, (left + (side - width) // 2, top + size + 20), 12, LIGHT_GREY)
 

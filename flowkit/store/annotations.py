@@ -45,15 +45,23 @@ def write_annotations(
         write_atomic(path / "annotations.arrow", content)
 
 
-def update_annotations(root: str | os.PathLike[str], newer: "AnnotationTable") -> None:
+def update_annotations(
+    root: str | os.PathLike[str], newer: "AnnotationTable", *, keep_division: bool = False
+) -> bool:
     """Merge newer annotations into ``annotations.arrow``; it is not touched if nothing changes.
 
     If ``newer`` names no subsets at all, as the names of folders do, the videos keep theirs. If it
-    names some, they replace the subsets that split.py made.
+    names some, they replace the subsets that split.py made, unless ``keep_division`` is set.
 
     Args:
         root: Folder of the store.
         newer: The annotations to merge; they are used for videos that both have.
+        keep_division: Whether subsets that split.py made are kept. A video that was not annotated
+            before gets those of ``newer`` only where one subset was divided further; where all
+            videos were divided, it gets none, so that the two divisions are not mixed.
+
+    Returns:
+        Whether subsets that ``newer`` names are not used, because a division is kept.
 
     Raises:
         CorruptError: The stored annotations are broken.
@@ -64,19 +72,24 @@ def update_annotations(root: str | os.PathLike[str], newer: "AnnotationTable") -
     rows = read_annotation_rows(path)
     if rows is None:
         write_annotations(path, newer)
-        return
+        return False
     stored, splits = AnnotationTable.from_arrow(rows), read_split_records(rows)
     base, kept_splits = stored, splits
     names_subsets = any(annotation.subsets for annotation in newer.annotations)
-    if names_subsets:
+    is_kept = keep_division and bool(splits)
+    divides_all = any(record.only is None for record in splits)
+    if names_subsets and not is_kept:
         kept_splits = []
-        if any(record.only is None for record in splits):
-            base = replace_subsets(stored, {})
+        base = replace_subsets(stored, {}) if divides_all else stored
     merged = merge_tables(base, newer)
-    if not names_subsets:
-        merged = replace_subsets(merged, {a.id: a.subsets for a in stored.annotations})
+    unused = False
+    if is_kept or not names_subsets:
+        later = {} if divides_all else {a.id: a.subsets for a in newer.annotations}
+        kept = replace_subsets(merged, later | {a.id: a.subsets for a in stored.annotations})
+        unused, merged = names_subsets and kept != merged, kept
     if (merged, kept_splits) != (stored, splits):
         write_annotations(path, merged, kept_splits)
+    return unused
 
 
 def merge_tables(stored: "AnnotationTable", newer: "AnnotationTable") -> "AnnotationTable":

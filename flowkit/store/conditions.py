@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from typing import Literal
 
 from flowkit.errors import UsageError
+from flowkit.path_text import replace_surrogates
 
 NUMBERS = ("frames", "fps", "duration", "width", "height", "motion", "p95", "warnings")
 """Columns of numbers that a condition can name."""
@@ -53,6 +54,8 @@ def parse_conditions(text: str) -> list[Condition]:
         UsageError: The text is not of this form, a column is unknown, or a value does not fit its
             column.
     """
+    if replace_surrogates(text) != text:
+        raise UsageError(f"expected UTF-8, as all ids and names are, got {text!r}")
     tokens = split_tokens(text)
     conditions = []
     while True:

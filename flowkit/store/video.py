@@ -119,17 +119,24 @@ class Video:
         Raises:
             UsageError: The video has neither RGB nor flow, or neither times nor a frame rate.
         """
-        for stream in ("rgb", "flow"):
-            location = self._store.index.locate(stream, self._row)
-            if location is not None:
-                microseconds = self._store.shards.read_optional(location, stream, TIME.name)
-                if microseconds is not None:
-                    return microseconds / 1e6
+        microseconds = self.read_stored_times()
+        if microseconds is not None:
+            return microseconds / 1e6
         if not self.num_frames:
             raise UsageError(f"video {self.id!r} has no frames, only {', '.join(self.streams)}")
         if not self.fps > 0:
             raise UsageError(f"video {self.id!r} has no frame rate; extract it again")
         return np.arange(self.num_frames) / self.fps
+
+    def read_stored_times(self) -> np.ndarray[Any, Any] | None:
+        """Read the times that the store has, (num_frames,) int64 microseconds; None without."""
+        for stream in ("rgb", "flow"):
+            location = self._store.index.locate(stream, self._row)
+            if location is not None:
+                microseconds = self._store.shards.read_optional(location, stream, TIME.name)
+                if microseconds is not None:
+                    return microseconds
+        return None
 
     def find_frame(self, seconds: float) -> int:
         """Find the frame that is shown at a time.

@@ -9,6 +9,7 @@ from flowkit.preview import (
     GRID_TILE,
     TILE,
     choose_video_per_class,
+    describe_radius,
     measure_radius,
     preview,
     preview_grid,
@@ -172,3 +173,8 @@ def test_folders_are_made_and_what_cannot_be_written_is_named(make_store, tmp_pa
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot write"):
         preview(video, tmp_path / "file" / f"a.{ending}")
+
+
+def test_the_legend_says_how_many_frames_a_displacement_spans():
+    assert describe_radius(2.44, 1) == "rim: 2.4 px per frame"
+    assert describe_radius(12.0, 3) == "rim: 12 px in 3 frames"

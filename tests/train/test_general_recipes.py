@@ -149,13 +149,13 @@ def test_the_full_network_fits_what_a_usual_store_has(name):
     if name not in IMAGES:
         assert draft.make_example().classes == 2
         return
-    found = {"data.short_side": 256, "data.size": draft.store_limits["data.size"]}
+    found = {"data.short_side": 256, "data.size": draft.store_keys["data.size"]}
     placeholders = {
         "dataset": "d", "classes": 5, "labels": "one", "streams": ("rgb", "flow"),
         "subsets": {"train": "train", "validate": "val", "test": "test"}, "data.mirror": True,
         "training.batch": 32, **dict.fromkeys(draft.optional_weights),
     }  # fmt: skip
-    known = {key: value for key, value in placeholders.items() if key in draft.store_limits}
+    known = {key: value for key, value in placeholders.items() if key in draft.store_keys}
     weights = dict.fromkeys(draft.optional_weights)
     check_networks(draft.complete({**found, **known, **weights}))
 

@@ -20,7 +20,7 @@ from train.report.figures.curves import draw_curves
 from train.report.report import write_report
 from train.runs.phases import list_phases
 from train.runs.run import Settings
-from train.tasks.backbones import find_inputs
+from train.tasks.backbones import describe_input
 from train.tasks.images import score_views
 from train.tasks.networks import make_network, set_train_mode
 from train.tasks.samples import make_dataset
@@ -258,7 +258,7 @@ def test_so_many_images_of_clips_at_once(begin, store, monkeypatch):
     run = begin(**alone, **HALVES["clips"])
     network = make_network(run.recipe, list_phases(run.recipe)[0], "rgb").eval()
     batch = {"rgb": make_dataset(run.recipe, store, ("rgb",), "test")[0, 0]["rgb"][None]}
-    inputs, sizes = find_inputs(run.recipe, 2), []
+    inputs, sizes = describe_input(run.recipe, 2), []
     arguments = (batch, ("rgb",), torch.device("cpu"), inputs)
     whole = score_views(network, *arguments)["rgb"]
 

@@ -17,7 +17,7 @@ from train.report.figures.receptive import mark_salient
 from train.report.report import write_report
 from train.runs.phases import list_phases
 from train.runs.run import Run, Settings
-from train.tasks.backbones import find_inputs
+from train.tasks.backbones import describe_input
 from train.tasks.images import score_views
 from train.tasks.networks import load_phase_network, make_network
 from train.tasks.samples import make_dataset, prepare_images
@@ -68,7 +68,7 @@ def test_the_frames_of_a_crop_go_in_together(begin_pyramid, store):
     )
     dataset = make_dataset(recipe, store, ("flow",), "test")
     sample = dataset[0, 1]["flow"]  # 4 snippets × 3 crops
-    inputs = find_inputs(recipe, 4)
+    inputs = describe_input(recipe, 4)
     images = prepare_images({"flow": sample[None]}, ("flow",), torch.device("cpu"), inputs)["flow"]
     assert images.shape == (3, 4, 10, 16, 16)
     scale = inputs.conventions["flow"].std[0]
@@ -83,7 +83,7 @@ def test_views_of_a_video_in_parts(begin_pyramid, store, monkeypatch):
     recipe = change_recipe(run.recipe, {"testing.crops": "ten", "testing.segments": "3"})
     network = make_network(recipe, list_phases(recipe)[0], "flow").eval()
     batch = {"flow": make_dataset(recipe, store, ("flow",), "test")[0, 0]["flow"][None]}
-    inputs = find_inputs(recipe, 3)
+    inputs = describe_input(recipe, 3)
     whole = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
     monkeypatch.setattr("train.tasks.images.IMAGES_AT_ONCE", 7)
     parts = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]

@@ -30,8 +30,8 @@ def report(
 
     \b
     flowkit report R --store S                        all figures that apply to the run
-    flowkit report R iterations                       accuracy per CMA iteration (Table 1)
-    flowkit report R parameters                       parameters of each score (Table 2)
+    flowkit report R iterations                       accuracy per iteration of attention
+    flowkit report R parameters                       parameters of each score
     flowkit report R classes --against R0             most improved classes, resolved confusions
     flowkit report R fusion                           accuracy over fusion weights
     flowkit report R attention --store S --video ID   attention maps with arrows

@@ -141,7 +141,12 @@ def score_video(run: Run, store: Store, subset: str, row: int, settings: Setting
 
 
 def choose_scoring(run: Run) -> Scoring:
-    """Return the last scoring that is not a control experiment."""
+    """Return the last scoring that is not a control experiment.
+
+    A scoring names the phases whose branches are scored together, and their fusion weights. A
+    control experiment has the flow of other videos (``scoring.control``), or a phase with equal
+    attention weights (``phase.uniform``).
+    """
     controls = {phase.name for phase in list_phases(run.recipe) if phase.uniform}
     scorings = [
         scoring

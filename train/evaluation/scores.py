@@ -22,7 +22,9 @@ from train.runs.run import RunError
 
 Labels = Literal["one", "many"]
 Views = Literal["mean", "max"]
+"""How the scores of the views of a video are combined."""
 # Metrics that `measure` returns, with their titles in tables. The first one represents a result.
+# average_precision.py defines mAP and wAP (as Charades does), and mAP as scikit-learn does.
 METRICS: dict[Labels, dict[str, str]] = {
     "one": {"top1": "top-1", "top5": "top-5", "mean_class": "class mean"},
     "many": {"mAP": "mAP", "wAP": "wAP", "mAP_sklearn": "mAP (sklearn)"},

@@ -17,7 +17,7 @@ from typing import cast
 import torch
 
 from flowkit.datasets.transforms import CentreCrop, CropStrategy, TenCrop, ThreeCrop
-from flowkit.datasets.views import ViewSampling, count_views
+from flowkit.datasets.views import PositionSampling, count_views
 from flowkit.errors import UsageError
 from flowkit.recipe import FeatureRecipe
 from flowkit.streams import STREAMS, StreamName
@@ -78,10 +78,10 @@ class FeatureNetwork:
         return self.backbone.dims == 3
 
     @property
-    def sampling(self) -> ViewSampling:
+    def sampling(self) -> PositionSampling:
         """Return how positions in a video are sampled."""
         recipe = self.recipe
-        return ViewSampling(
+        return PositionSampling(
             source=cast(StreamName, recipe.source),
             positions=recipe.positions,
             length=recipe.clip_length,

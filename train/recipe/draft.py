@@ -61,7 +61,7 @@ class RecipeDraft:
     """Values for a quick training on a few CPU cores, by dotted key."""
 
     @property
-    def store_limits(self) -> dict[str, int | None]:
+    def store_keys(self) -> dict[str, int | None]:
         """The dotted keys whose values come from the store, each with its limit or None."""
         return dict(find_store_keys(self.values))
 
@@ -79,7 +79,7 @@ class RecipeDraft:
     @property
     def is_complete(self) -> bool:
         """Whether no value is left to the store or to the weight files of this machine."""
-        return not self.store_limits and not self.optional_weights
+        return not self.store_keys and not self.optional_weights
 
     def set_values(self, changes: Mapping[str, Any]) -> Self:
         """Return the draft with other values.
@@ -116,14 +116,14 @@ class RecipeDraft:
         """Return the recipe.
 
         Args:
-            found: A value for each of `store_limits`, and for each of `optional_weights`: the name
+            found: A value for each of `store_keys`, and for each of `optional_weights`: the name
                 of the file, or None for random weights.
 
         Raises:
             UsageError: A value is still missing, or the values are not compatible.
         """
         found = found or {}
-        missing = [key for key in (*self.store_limits, *self.optional_weights) if key not in found]
+        missing = [key for key in (*self.store_keys, *self.optional_weights) if key not in found]
         if missing:
             raise UsageError(
                 f"{self.name}: the recipe takes {', '.join(missing)} from the store; give its name "

@@ -43,8 +43,8 @@ OPTIONS: dict[Family, Callable[[Network], dict[str, Any]]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """What a network expects as its inputs."""
+class InputDescription:
+    """What one input of a network consists of."""
 
     conventions: dict[StreamName, InputConvention]
     """Channel order, mean and scale of each stream."""
@@ -52,7 +52,7 @@ class Inputs:
     frames: int | None = None
     """Snippets (K) that the network processes together, or None if it processes each alone."""
 
-    images: int = 1
+    num_images: int = 1
     """Images in one input: the frames of a clip, or the snippets that are processed together."""
 
 
@@ -89,11 +89,11 @@ def count_channels(recipe: ImageRecipe | AudioRecipe, stream: StreamName) -> int
     return STREAMS[stream].channels * (fields if stream == "flow" else 1)
 
 
-def find_inputs(recipe: ImageRecipe, segments: int) -> Inputs:
+def describe_input(recipe: ImageRecipe, segments: int) -> InputDescription:
     """Describe the inputs of the recipe's network for samples of this many segments."""
     family, clip = FAMILIES[recipe.network.backbone], recipe.data.clip
-    return Inputs(
+    return InputDescription(
         conventions={"rgb": family.rgb_input, "flow": family.flow_input},
         frames=segments if recipe.network.pyramid else None,
-        images=segments if recipe.network.pyramid else clip.length if clip else 1,
+        num_images=segments if recipe.network.pyramid else clip.length if clip else 1,
     )

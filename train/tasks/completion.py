@@ -50,7 +50,7 @@ def complete_recipe(draft: RecipeDraft, store: Store, log: Log) -> Recipe:
     """
     found: dict[str, Any] = {}
     for key, find in FINDERS.items():
-        if key in draft.store_limits:
+        if key in draft.store_keys:
             found[key] = find(StoreValues(draft, store, found))
     for key, name in draft.optional_weights.items():
         found[key] = find_optional_weights(key, name, draft.values["streams"], log)
@@ -59,7 +59,7 @@ def complete_recipe(draft: RecipeDraft, store: Store, log: Log) -> Recipe:
         check_size(recipe.data.size, found["data.short_side"], store)
     if "classes" in found and not recipe.splits:
         check_classes(store, recipe.subsets.train)
-    if draft.store_limits:
+    if draft.store_keys:
         for line in describe(recipe, store, found):
             log(line)
     return recipe
@@ -77,11 +77,11 @@ def complete_like(draft: RecipeDraft, run: Run, store: Store) -> Recipe:
         RunError: The run has a recipe of another kind.
     """
     found: dict[str, Any] = {}
-    for key in (*draft.store_limits, *draft.optional_weights):
+    for key in (*draft.store_keys, *draft.optional_weights):
         value: Any = list_values(run.recipe)
         for name in key.split("."):
             value = value.get(name) if isinstance(value, dict) else None
-        if value is None and key in draft.store_limits:
+        if value is None and key in draft.store_keys:
             raise RunError(f"{run.path} is a run with another recipe; use another folder")
         found[key] = value or None if key in draft.optional_weights else value
     return leave_out_reported(draft.complete(found), store, lambda line: None)
@@ -103,14 +103,14 @@ def prepare_store(draft: RecipeDraft, store: Store, log: Log) -> Store:
             smaller frames, or all videos are of one class.
     """
     check_streams(draft, store)
-    if "classes" in draft.store_limits:
+    if "classes" in draft.store_keys:
         check_classes(store)
     elif not store.subsets():
         check_class_count(draft.values["classes"], store)
-    if "data.short_side" in draft.store_limits and "data.size" not in draft.store_limits:
+    if "data.short_side" in draft.store_keys and "data.size" not in draft.store_keys:
         check_size(draft.values["data"]["size"], find_short_side(store), store)
     subsets = draft.values["subsets"]
-    has_usual_names = "subsets" in draft.store_limits or set(subsets.values()) <= set(FRACTIONS)
+    has_usual_names = "subsets" in draft.store_keys or set(subsets.values()) <= set(FRACTIONS)
     if store.subsets() or not len(store) or not has_usual_names:
         return store
     summary = split_store(store.path, FRACTIONS)
@@ -122,14 +122,14 @@ def check_streams(draft: RecipeDraft, store: Store) -> None:
     """Raise a UsageError if a store was never asked to hold what a recipe reads."""
     recipe, name = store.recipe, draft.name
     if draft.values["sets"] is not None:
-        if "sets.streams" in draft.store_limits and not recipe.features:
+        if "sets.streams" in draft.store_keys and not recipe.features:
             raise UsageError(
                 f"{store.path} has no features, which {name} combines; add some (flowkit features "
                 f"--store {store.path} --model RUN --name NAME)"
             )
         return
     streams = draft.values["streams"]
-    if "streams" in draft.store_limits:
+    if "streams" in draft.store_keys:
         streams = ("rgb",) if recipe.rgb is None and recipe.flow is None else ()
     for stream in streams:
         if getattr(recipe, stream) is None:

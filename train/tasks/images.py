@@ -17,7 +17,7 @@ from train.runs.journal import Log
 from train.runs.phases import Phase, list_split_phases
 from train.runs.run import Run
 from train.tasks import networks, samples
-from train.tasks.backbones import Inputs, find_inputs, make_backbone
+from train.tasks.backbones import InputDescription, describe_input, make_backbone
 from train.tasks.samples import USES, TensorDict, Use, list_network_streams, prepare_images
 from train.tasks.task import Task
 from train.tasks.weights import load_initial_weights
@@ -116,7 +116,7 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
         self, network: nn.Module, batch: TensorDict, phase: Phase, device: torch.device
     ) -> TensorDict:
         """Return logits (B·V, C) of the trained branch, and the losses of pyramid attention."""
-        inputs = find_inputs(self.recipe, self.recipe.data.num_segments)
+        inputs = describe_input(self.recipe, self.recipe.data.num_segments)
         images = prepare_images(batch, list_network_streams(phase), device, inputs)
         outputs: TensorDict = network(**images)
         return outputs
@@ -125,7 +125,7 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
         self, network: TwoStream, batch: TensorDict, phase: Phase, device: torch.device
     ) -> TensorDict:
         """Return logits (1, V, C) of one video, by branch."""
-        inputs = find_inputs(self.recipe, self.recipe.testing.segments)
+        inputs = describe_input(self.recipe, self.recipe.testing.segments)
         logits = score_views(network, batch, list_network_streams(phase), device, inputs)
         return {branch: logits_VC[None] for branch, logits_VC in logits.items()}
 
@@ -152,7 +152,7 @@ def score_views(
     batch: TensorDict,
     streams: tuple[StreamName, ...],
     device: torch.device,
-    inputs: Inputs,
+    inputs: InputDescription,
 ) -> TensorDict:
     """Run a network on all views of one video, at most `IMAGES_AT_ONCE` images at a time.
 
@@ -169,7 +169,7 @@ def score_views(
     chunks: list[TensorDict] = []
     with torch.inference_mode():
         images = prepare_images(batch, streams, device, inputs)
-        chunk_size = max(1, IMAGES_AT_ONCE // inputs.images)
+        chunk_size = max(1, IMAGES_AT_ONCE // inputs.num_images)
         for start in range(0, len(images[streams[0]]), chunk_size):
             chunk = {stream: images[stream][start : start + chunk_size] for stream in streams}
             chunks.append(network(**chunk))

@@ -6,7 +6,9 @@
     backbone    the convolutional network of a branch, such as a ResNet, from input to scores
     phase       a part of a run that trains one branch, ``phase.branch``. For phases on images,
                 ``phase.stream`` is the same name, typed as "rgb" or "flow"
-    positions   the steps of a backbone after which attention blocks are inserted
+    positions   the steps of a backbone after which CMA or non-local blocks are inserted: any steps;
+                pyramid attention is inserted after ``taps``, which are some of the steps
+    uniform     a control experiment: the attention weights of all blocks are equal
 
 Cross-modality attention (CMA) is between the branches: the blocks ``to_rgb`` change the features of
 RGB by those of flow, and ``to_flow`` the reverse. A new block is the identity: it changes nothing
@@ -89,9 +91,9 @@ def add_pyramid(recipe: ImageRecipe, backbone: Backbone) -> PyramidNetwork:
             backbone,
             settings.taps,
             (recipe.data.size, recipe.data.size),
-            settings.fusion,
-            settings.moves_features,
-            settings.energy,
+            settings.fusion,  # how the attention maps of the taps are combined
+            settings.moves_features,  # whether the interactive loss also trains the features
+            settings.energy,  # how the interactive loss measures what attention selects
         )
     except ValueError as error:
         raise UsageError(f"recipe: network.pyramid.taps: {error}") from error

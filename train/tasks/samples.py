@@ -30,7 +30,7 @@ from train.distributed.parallel import choose_layout
 from train.recipe.recipe import ImageRecipe
 from train.runs.phases import Phase
 from train.runs.run import Settings
-from train.tasks.backbones import Inputs
+from train.tasks.backbones import InputDescription
 
 Use = Literal["train", "validate", "test"]
 USES: tuple[Use, ...] = ("train", "validate", "test")
@@ -258,7 +258,10 @@ def limit_threads(worker: int) -> None:
 
 
 def prepare_images(
-    batch: TensorDict, streams: tuple[StreamName, ...], device: torch.device, inputs: Inputs
+    batch: TensorDict,
+    streams: tuple[StreamName, ...],
+    device: torch.device,
+    inputs: InputDescription,
 ) -> TensorDict:
     """Move a batch to a device, and normalize and arrange its images for a network.
 

@@ -58,7 +58,7 @@ class StoreValues:
 
     def limit(self, key: str, value: int) -> int:
         """Return a value, or the recipe's limit for it if that is smaller."""
-        limit = self.draft.store_limits[key]
+        limit = self.draft.store_keys[key]
         return value if limit is None else min(limit, value)
 
     def find_classes(self) -> int:

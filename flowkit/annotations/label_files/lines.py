@@ -98,20 +98,20 @@ def read_plain_lines(path: Path) -> FileRows:
         for line, text in enumerate(file, start=1):
             if not text.strip() or (not paths and is_heading(text)):
                 continue
-            name, found = split_numbers(text)
+            video_path, found = split_numbers(text)
             if not found:
                 return read_names(path)
-            paths.append(name)
+            paths.append(video_path)
             numbers.append(cache.setdefault(" ".join(found), tuple(found)))
             lines.append(line)
     if not paths:
         raise make_empty_error(path)
     names = choose_names(path, lines, paths, numbers)
-    skipped = len(names) - 2  # offset and number of frames
+    leading = len(names) - 2  # numbers before the labels: offset and number of frames
     columns: dict[str, list[Any]] = {"path": paths}
-    for position in range(skipped):
+    for position in range(leading):
         columns[names[position + 1]] = [values[position] for values in numbers]
-    labels = {values: " ".join(values[skipped:]) for values in cache.values()}
+    labels = {values: " ".join(values[leading:]) for values in cache.values()}
     columns["labels"] = [labels[values] for values in numbers]
     return make_rows(path, columns, lines)
 

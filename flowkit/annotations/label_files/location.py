@@ -29,7 +29,7 @@ class LabelledVideos:
     """Annotations of the videos that were found; its classes are those of the whole file."""
     located: LocatedVideos
     """The videos that were found, and those that are missing or not in the file."""
-    missing_subsets: dict[str, tuple[str, ...]]
+    subsets_by_missing_id: dict[str, tuple[str, ...]]
     """The subsets of the rows without a video, by the id that the file has."""
     report: list[str]
     """Three lines that say what was understood, for users; two if no file was read."""
@@ -92,7 +92,7 @@ def locate_labelled_videos(
     return LabelledVideos(
         table=AnnotationTable(listing.classes, tuple(annotations)),
         located=located,
-        missing_subsets=missing,
+        subsets_by_missing_id=missing,
         report=describe_matches(listing, matches, paths, UNLISTED),
     )
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from flowkit.cli import main
 from flowkit.store import Store
+from flowkit.store.split import split_store
 
 
 @pytest.fixture
@@ -47,6 +48,18 @@ def test_a_folder_of_classes_and_one_subset_of_it(flowkit, tmp_path, make_clip):
     wrong = flowkit("extract", "--videos", "v", "--subset", "tset", *SMALL)
     assert wrong.exit_code == 2
     assert "the annotations have train, val" in wrong.stderr
+
+
+def test_the_same_command_again_keeps_the_subsets_of_flowkit_split(flowkit, tmp_path, make_clip):
+    for number in range(4):
+        make_clip(tmp_path / "v" / "train" / "run" / f"{number}.mp4")
+    arguments = ("extract", "--videos", "v", "--streams", "rgb", *SMALL)
+    assert flowkit(*arguments).exit_code == 0
+    root = tmp_path / "stores" / "v"
+    split_store(root, {"train": 0.5, "test": 0.5}, overwrite=True)
+    again = flowkit(*arguments)
+    assert Store(root).subsets() == {"test": 2, "train": 2}
+    assert "the subsets that `flowkit split` made are kept" in again.stderr
 
 
 def test_a_dataset_of_the_catalogue(flowkit, tmp_path, make_clip):
@@ -201,6 +214,15 @@ def test_ctrl_c_commits_and_says_how_to_go_on(tmp_path, make_clip):
     assert "run the same command again to continue" in err
     assert "videos extracted" in out
     assert 1 <= len(Store(tmp_path / "S")) < 4
+
+
+@pytest.mark.parametrize("option", ["--videos", "--frames"])
+def test_a_folder_without_videos_makes_no_store(flowkit, tmp_path, option):
+    (tmp_path / "empty" / "class").mkdir(parents=True)
+    result = flowkit("extract", option, "empty", "--store", "S", *SMALL)
+    assert result.exit_code == 2
+    assert "no videos below empty" in result.stderr
+    assert not (tmp_path / "S").exists()
 
 
 def test_where_not_one_video_can_be_extracted_it_exits_with_1(flowkit, tmp_path, make_clip):

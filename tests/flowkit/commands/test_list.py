@@ -137,6 +137,7 @@ def test_the_table_has_a_line_for_each_video(root):
         (["--class", "zzz"], "no class 'zzz' in the store; there are run, brush hair, p, q, r, s"),
         (["--subset", "tain"], "no subset 'tain' in the store; did you mean 'train'?"),
         (["--where", "length<3"], "no column 'length'"),
+        (["--where", "id='\udcff'"], "expected UTF-8"),
     ],
 )
 def test_unknown_names_are_errors(root, options, message):

@@ -11,12 +11,18 @@ from flowkit.datasets.clips import ClipDataset
 from flowkit.datasets.sampling import ClipSampling, sample_middles
 from flowkit.datasets.snippets import SnippetDataset
 from flowkit.datasets.transforms import CentreCrop, TenCrop, ThreeCrop
-from flowkit.datasets.views import ViewReader, ViewSampling, assemble_views, cut_video, pack_chunks
+from flowkit.datasets.views import (
+    PositionSampling,
+    ViewReader,
+    assemble_views,
+    cut_video,
+    pack_chunks,
+)
 from flowkit.errors import CorruptError, UsageError
 from flowkit.store import Store
 
 SAMPLINGS = st.builds(
-    ViewSampling,
+    PositionSampling,
     source=st.just("flow"),
     positions=st.integers(0, 30),
     length=st.integers(1, 8),
@@ -40,7 +46,7 @@ def test_pieces_decode_each_image_once_and_give_every_position_its_own(available
 
 
 def test_positions_are_the_middles_and_repeat_in_a_short_video():
-    sampling = ViewSampling(source="rgb", positions=25)
+    sampling = PositionSampling(source="rgb", positions=25)
     starts, counts = sampling.sample_starts(246)
     assert starts.tolist()[:4] == [4, 14, 24, 34]  # TSN's
     starts, counts = sampling.sample_starts(10)
@@ -50,14 +56,14 @@ def test_positions_are_the_middles_and_repeat_in_a_short_video():
 
 
 def test_an_empty_video_is_one_piece_without_images():
-    (chunk,) = cut_video("silent", 0, ViewSampling(source="audio", positions=0), 8)
+    (chunk,) = cut_video("silent", 0, PositionSampling(source="audio", positions=0), 8)
     assert (chunk.is_first, chunk.is_last) == (True, True)
     assert (len(chunk.times), chunk.image_indices.shape) == (0, (0, 1))
 
 
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 16))
 def test_batches_hold_whole_videos_in_order(lengths, most):
-    sampling = ViewSampling(source="rgb", positions=0)
+    sampling = PositionSampling(source="rgb", positions=0)
     chunks = [p for n, k in enumerate(lengths) for p in cut_video(str(n), k, sampling, most)]
     batches = list(pack_chunks(chunks, most))
     assert [chunk for batch in batches for chunk in batch] == chunks
@@ -86,7 +92,7 @@ def read(store, ids, sampling, crops, clips=False, most=100):
 def test_snippets_are_those_of_the_dataset(make_store, stream, crops, most):
     store = Store(make_store(frames=14))
     dataset = SnippetDataset(store, "train", 4, streams=(stream,), crops=crops, as_bytes=True)
-    sampling = ViewSampling(source=stream, positions=4, length=5 if stream == "flow" else 1)
+    sampling = PositionSampling(source=stream, positions=4, length=5 if stream == "flow" else 1)
     for sample in (dataset[i] for i in range(len(dataset))):
         id = store.index.id(int(sample["row"]))
         assert torch.equal(read(store, [id], sampling, crops, most=most), sample[stream])
@@ -99,7 +105,7 @@ def test_clips_are_those_of_the_dataset(make_store, stream):
     dataset = ClipDataset(
         store, "train", clips, streams=(stream,), crops=ThreeCrop(16), as_bytes=True
     )
-    sampling = ViewSampling(source=stream, positions=3, length=4, stride=2)
+    sampling = PositionSampling(source=stream, positions=3, length=4, stride=2)
     for sample in (dataset[i] for i in range(len(dataset))):
         id, out = store.index.id(int(sample["row"])), sample[stream]
         starts, counts = sampling.sample_starts(dataset.subset.count(int(sample["row"]), stream))
@@ -115,17 +121,17 @@ def test_each_jpeg_is_decoded_once(make_store, monkeypatch):
         real = getattr(views, name)
         monkeypatch.setattr(views, name, lambda data, real=real: decoded.append(data) or real(data))
     store = Store(make_store(["a"], frames=20))
-    read(store, ["a"], ViewSampling(source="flow", positions=25, length=5), TenCrop(16))
+    read(store, ["a"], PositionSampling(source="flow", positions=25, length=5), TenCrop(16))
     assert len(decoded) == 2 * 19
     decoded.clear()
-    clips = ViewSampling(source="rgb", positions=10, length=8)
+    clips = PositionSampling(source="rgb", positions=10, length=8)
     read(store, ["a"], clips, ThreeCrop(16), clips=True, most=3)
     assert len(decoded) == 20
 
 
 def test_one_broken_video_spoils_no_other(make_store, monkeypatch):
     store = Store(make_store(["a", "b"], frames=6))
-    sampling, first = ViewSampling(source="rgb", positions=3), []
+    sampling, first = PositionSampling(source="rgb", positions=3), []
 
     def decode(data, real=views.decode_rgb):
         if not first:
@@ -146,9 +152,9 @@ def test_bad_samplings():
     with pytest.raises(
         UsageError, match="expected positions of at least 0, and length and stride of at least 1"
     ):
-        ViewSampling(source="rgb", positions=-1)
+        PositionSampling(source="rgb", positions=-1)
     with pytest.raises(UsageError, match="got positions 3, length 0 and stride 1"):
-        ViewSampling(source="rgb", positions=3, length=0)
+        PositionSampling(source="rgb", positions=3, length=0)
 
 
 @given(st.integers(1, 40), SAMPLINGS, st.integers(1, 12), st.integers(1, 5))
@@ -164,7 +170,7 @@ def test_backward_flow_starts_at_its_first_frame(available, sampling, most, firs
 
 def test_backward_flow_is_read_at_its_frames(make_store):
     store = Store(make_store(("a",), frames=7, step=-2))
-    sampling = ViewSampling(source="flow", positions=0)
+    sampling = PositionSampling(source="flow", positions=0)
     available = store.index.count("flow", 0)
     (chunk,) = cut_video("a", available, sampling, 100, 2)
     assert chunk.times.tolist() == list(store["a"].flow_frames) == [2, 3, 4, 5, 6]

@@ -135,7 +135,11 @@ def test_an_import_gets_flow(tmp_path, recipe):
     root = tmp_path / "S"
     import_folders(tmp_path / "in", root, fps=25)
     assert add_flow(root, recipe).pairs == 6
-    assert Store(root)["u"].flow(1).shape == (40, 48, 2)
+    video = Store(root)["u"]
+    assert video.flow(1).shape == (40, 48, 2)
+    # Images have no times, and their flow does not invent some.
+    assert video.read_stored_times() is None
+    assert video.duration == 4 / 25
     assert not verify(root, deep=True).problems
 
 

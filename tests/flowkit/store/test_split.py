@@ -303,6 +303,34 @@ def test_annotations_with_subsets_replace_those_of_a_division(make_labelled):
     assert read_splits(root) == []
 
 
+def test_an_extraction_keeps_a_division_of_all_videos(make_labelled):
+    root = make_labelled(make_ids())
+    split_store(root, FRACTIONS)
+    before = read_subsets(root)
+    official = [Annotation(id, (Label("a"),), ("official",)) for id in (*before, "z")]
+    newer = AnnotationTable(("a",), tuple(official))
+    assert update_annotations(root, newer, keep_division=True)
+    rebuild_index(root)
+    assert read_subsets(root) == before
+    assert read_annotations(root).by_id()["z"].subsets == ()
+    assert len(read_splits(root)) == 1
+
+
+def test_an_extraction_keeps_the_division_of_one_subset(make_labelled):
+    root = make_labelled(make_ids())
+    official = {id: ("test" if "g01" in id else "train",) for id in Store(root).ids}
+    rows = [Annotation(id, (Label(id[2]),), names) for id, names in official.items()]
+    update_annotations(root, AnnotationTable(("a", "b"), tuple(rows)))
+    rebuild_index(root)
+    split_store(root, {"train": 0.5, "val": 0.5}, only="train")
+    before = read_subsets(root)
+    rows.append(Annotation("z", (Label("a"),), ("test",)))
+    update_annotations(root, AnnotationTable(("a", "b"), tuple(rows)), keep_division=True)
+    rebuild_index(root)
+    assert read_subsets(root) == before
+    assert read_annotations(root).by_id()["z"].subsets == ("test",)
+
+
 def test_annotations_that_say_nothing_new_are_not_written(make_labelled):
     root = make_labelled(make_ids())
     table = read_annotations(root)

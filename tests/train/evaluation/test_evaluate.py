@@ -13,7 +13,7 @@ from train.loop.session import train
 from train.recipe.recipe import change_recipe, read_recipe
 from train.runs.phases import list_phases
 from train.runs.run import RunError, Settings, create_run
-from train.tasks.backbones import find_inputs
+from train.tasks.backbones import describe_input
 from train.tasks.images import score_views
 from train.tasks.networks import load_phase_network, make_network
 from train.tasks.registry import find_task
@@ -66,7 +66,7 @@ def test_scores_are_the_means_over_views_of_what_the_network_says(finished, stor
     evaluate(finished, store, SETTINGS)
     phase = {phase.name: phase for phase in list_phases(finished.recipe)}["iter_1"]
     network = load_phase_network(finished, phase, "both")
-    inputs = find_inputs(finished.recipe, finished.recipe.testing.segments)
+    inputs = describe_input(finished.recipe, finished.recipe.testing.segments)
     dataset = make_dataset(finished.recipe, store, ("rgb", "flow"), "test")
     batch = torch.utils.data.default_collate([dataset[0, 2]])
     views = score_views(network, batch, ("rgb", "flow"), torch.device("cpu"), inputs)
@@ -82,7 +82,7 @@ def test_ten_crops_of_25_segments_go_through_in_parts(finished, store, monkeypat
     dataset = make_dataset(recipe, store, ("flow",), "test")
     phase = {phase.name: phase for phase in list_phases(finished.recipe)}["flow"]
     network = load_phase_network(finished, phase, "flow")
-    inputs = find_inputs(recipe, 3)
+    inputs = describe_input(recipe, 3)
     batch = torch.utils.data.default_collate([dataset[0, 0]])
     parts = score_views(network, batch, ("flow",), torch.device("cpu"), inputs)["flow"]
     monkeypatch.setattr("train.tasks.images.IMAGES_AT_ONCE", 100)

@@ -13,7 +13,7 @@ GENERAL = [name for name in list_recipes() if not read_draft(name).is_complete]
 def test_the_quick_variant_is_valid_and_leaves_the_rest_to_the_store(name):
     draft = read_draft(name)
     quick = draft.make_quick()
-    assert quick.store_limits.keys() == draft.store_limits.keys()
+    assert quick.store_keys.keys() == draft.store_keys.keys()
     assert quick.optional_weights == {}
     assert quick.values["training"]["epochs"] < draft.values["training"]["epochs"]
     assert quick.values["reported"] == {}
@@ -27,9 +27,9 @@ def test_a_recipe_without_a_quick_variant():
 def test_stated_values_replace_those_of_the_store():
     draft = read_draft("clusters").change({"sets.streams.rgb": "tsn", "classes": "3"})
     assert draft.values["sets"]["streams"] == {"rgb": "tsn"}
-    assert not {"sets.streams", "classes"} & draft.store_limits.keys()
+    assert not {"sets.streams", "classes"} & draft.store_keys.keys()
     again = draft.change({"classes": "from store"})
-    assert "classes" in again.store_limits
+    assert "classes" in again.store_keys
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,10 @@ def test_the_results_of_a_paper_are_not_inherited(write):
 
 def test_own_recipes_leave_to_the_store_what_the_extended_one_does(write):
     draft = read_draft(write("own", extends="two_stream", data={"size": 96}, classes=3))
-    assert "data.size" not in draft.store_limits
-    assert "classes" not in draft.store_limits
-    assert draft.store_limits["training.batch"] == 32
-    assert "data.short_side" in draft.store_limits
+    assert "data.size" not in draft.store_keys
+    assert "classes" not in draft.store_keys
+    assert draft.store_keys["training.batch"] == 32
+    assert "data.short_side" in draft.store_keys
     with pytest.raises(UsageError, match=r"takes dataset, .*from the store; give its name"):
         draft.complete()
 

@@ -17,7 +17,7 @@ from flowkit.store import Store
 from models.backbones.backbone import FLOW_INPUT, RGB_INPUT
 from train.recipe.recipe import change_recipe, read_recipe
 from train.runs.run import RunError, create_run
-from train.tasks.backbones import find_inputs
+from train.tasks.backbones import describe_input
 from train.tasks.samples import check_labels, make_crops, make_dataset, prepare_images
 
 
@@ -50,7 +50,7 @@ def test_what_each_use_sees(tiny, store):
 def test_images_reach_the_network_as_its_weights_expect(tiny, store):
     dataset = make_dataset(tiny(), store, ("rgb", "flow"), "validate")
     batch = torch.utils.data.default_collate([dataset[0, i] for i in range(3)])
-    inputs = find_inputs(tiny(), 2)
+    inputs = describe_input(tiny(), 2)
     images = prepare_images(batch, ("rgb", "flow"), torch.device("cpu"), inputs)
     assert images["rgb"].shape == (6, 3, 16, 16)
     assert images["flow"].shape == (6, 10, 16, 16)

@@ -18,7 +18,7 @@ from train.recipe.recipe import ImageRecipe
 from train.report.figures.drawing import Drawing, Source, draw_image, make_grid
 from train.runs.phases import Phase, list_phases
 from train.runs.run import RunError
-from train.tasks.backbones import Inputs, find_inputs
+from train.tasks.backbones import InputDescription, describe_input
 from train.tasks.networks import load_phase_network
 from train.tasks.samples import list_network_streams, make_dataset, prepare_images
 
@@ -52,7 +52,7 @@ def draw_attention(source: Source) -> list[Drawing]:
         sample = dataset[0, index]
         middle = recipe.data.num_segments // 2
         rgb, flow = (draw_image(sample[s][middle], source.store.bound) for s in ("rgb", "flow"))
-        maps = compute_maps(network, sample, middle, phase, blocks, find_inputs(recipe, 1))
+        maps = compute_maps(network, sample, middle, phase, blocks, describe_input(recipe, 1))
         row_axes[0].imshow(rgb)
         row_axes[0].set_title(source.store.index.id(rows[index])[-28:], fontsize=6)
         row_axes[1].imshow(flow)
@@ -130,7 +130,7 @@ def compute_maps(
     k: int,
     phase: Phase,
     blocks: dict[str, Any],
-    inputs: Inputs,
+    inputs: InputDescription,
 ) -> dict[str, tuple[npt.NDArray[np.float32], tuple[int, int], tuple[int, int]]]:
     """Compute the attention maps of blocks for one snippet.
 

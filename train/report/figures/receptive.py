@@ -32,7 +32,7 @@ from train.report.figures.drawing import (
 )
 from train.runs.phases import Phase, list_phases, list_scorings
 from train.runs.run import Run, Settings
-from train.tasks.backbones import find_inputs
+from train.tasks.backbones import describe_input
 from train.tasks.networks import get_image_recipe, load_phase_network
 from train.tasks.samples import list_network_streams, make_dataset, prepare_images
 
@@ -133,7 +133,7 @@ def compute_weights(
         The weights of the top 1, 2, … levels, three at most, each (D, K, H, W) for D positions of
         the map.
     """
-    inputs = find_inputs(recipe, SHOWN)
+    inputs = describe_input(recipe, SHOWN)
     batch: dict[Any, torch.Tensor] = {phase.branch: images[None]}
     prepared = prepare_images(batch, (phase.stream,), torch.device("cpu"), inputs)
     with torch.no_grad():
