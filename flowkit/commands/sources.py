@@ -180,7 +180,8 @@ def scan_sources(arguments: SourceArguments, label_options: LabelOptions) -> Sou
     if root is None:
         option, root = ("--frames", arguments.frames)
     if root is None or not root.is_dir():
-        raise UsageError(f"{option} expects a folder with one folder per class, got {root}")
+        problem = "this is a file" if root and root.exists() else "there is none; check the path"
+        raise UsageError(f"{option} {root}: expected a folder with videos, but {problem}")
     store_path = arguments.store or Path("stores") / root.resolve().name
     paths = list_videos(root, frames_only=arguments.frames is not None)
     if not paths and holds_images(root):

@@ -65,9 +65,9 @@ def print_status(report: "Status") -> None:
             description = f"  {describe_features(recipe.features[name.removeprefix(FEATURES)])}"
         rows[f"  {name}"] = f"{report.streams.get(name, 0):,}{description}"
     if report.annotated is not None:
-        rows["annotated"] = (
-            f"{report.annotated:,} in {report.classes:,} classes, of which {report.missing:,} "
-            "are not in the store"
+        missing = f"{report.missing:,} of them not in the store" if report.missing else ""
+        rows["annotated"] = ", ".join(
+            filter(None, (f"{report.annotated:,} in {report.classes:,} classes", missing))
         )
     if report.subsets:
         rows["subsets"] = ", ".join(f"{name} {count:,}" for name, count in report.subsets.items())

@@ -143,8 +143,11 @@ def check_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
         raise UsageError(f"expected fractions between 0 and 1, got {described or 'none'}")
     total = sum(fractions.values())
     if abs(total - 1) > 1e-6:
+        missing = [name for name in ("test", "val", "train") if not fractions.get(name)]
+        advice = f"; add --{missing[0]} {1 - total:g}" if total < 1 and missing else ""
         raise UsageError(
-            f"expected fractions whose sum is 1, got {described or 'none'} with the sum {total:g}"
+            f"expected fractions whose sum is 1, got {described or 'none'} with the sum "
+            f"{total:g}{advice}"
         )
 
     def rank(name: str) -> tuple[bool, float, int, str]:

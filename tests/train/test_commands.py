@@ -124,10 +124,13 @@ def test_a_video_file_is_classified(finished, make_clip, tmp_path):
 def test_what_cannot_be_classified(finished, tmp_path):
     with pytest.raises(UsageError, match="expected a video file"):
         call(predict, finished, tmp_path / "absent.mp4", *QUICK)
+    with pytest.raises(UsageError, match=r"is a folder without images; name one video in it"):
+        call(predict, finished, tmp_path, *QUICK)
     text = tmp_path / "notes.mp4"
     text.write_text("not a video")
-    with pytest.raises(VideoError, match=r"notes\.mp4"):
+    with pytest.raises(VideoError, match=r"notes\.mp4") as error:
         call(predict, finished, text, "--backend", "numba", *QUICK)
+    assert str(error.value).count("notes.mp4") == 1
 
 
 def test_recipes_are_listed_and_printed():

@@ -31,20 +31,24 @@ def evaluate(
     """
     from flowkit.store import Store
     from flowkit.store.format.atomic import write_atomic
+    from train.evaluation.cautions import list_cautions
     from train.evaluation.evaluate import evaluate as evaluate_run
     from train.runs.run import Run, encode_json
     from train.runs.settings import make_settings
     from train.tasks.registry import find_task
 
     opened_run, settings = Run(run), make_settings(device, workers, threads)
+    opened_store = Store(store)
     with show_progress_bars() as progress:
-        results = evaluate_run(opened_run, Store(store), settings, progress)
+        results = evaluate_run(opened_run, opened_store, settings, progress)
     costs = find_task(opened_run.recipe).count_costs()
     write_atomic(run / "results.json", encode_json({"scores": results, "costs": costs}))
     if json:
         click.echo(json_text.dumps(results))
     else:
         click.echo(format_results(results, costs, opened_run.recipe))
+        for caution in list_cautions(opened_run, opened_store, results):
+            click.echo(f"\nnote: {caution}")
 
 
 @contextmanager
@@ -63,9 +67,9 @@ def format_results(
     results: dict[str, dict[str, float]], costs: dict[str, dict[str, float]], recipe: "Recipe"
 ) -> str:
     """Format the results as a table, with those of the paper if the recipe has them."""
-    from train.evaluation.scores import METRICS
+    from train.evaluation.scores import list_metrics
 
-    width, metrics = max(map(len, [*results, *costs])), METRICS[recipe.labels]
+    width, metrics = max(map(len, [*results, *costs])), list_metrics(recipe)
     heads = "  ".join(f"{title:>6}" for title in metrics.values())
     lines = [f"{'score':{width}}  {heads}  videos{'  paper' if recipe.reported else ''}"]
     for name, row in results.items():

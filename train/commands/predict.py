@@ -43,9 +43,11 @@ def predict(
     if store is not None:
         prediction = predict_stored(Run(run), Store(store), argument_to_text(video), settings)
     elif not (Path(video).is_file() or holds_images(Path(video))):
+        found = f"there is no file {video}; check the path"
+        if Path(video).is_dir():
+            found = f"{video} is a folder without images; name one video in it"
         raise UsageError(
-            "expected a video file, or a folder with the images of a video, but there is no file "
-            f"{video}; check the path"
+            f"expected a video file, or a folder with the images of a video, but {found}"
         )
     else:
         prediction = predict_video(Run(run), Path(video), settings, backend)

@@ -60,7 +60,9 @@ def describe_draft(draft: "RecipeDraft") -> Iterator[str]:
         yield f"needs {values['needs']}"
     present = ", ".join(f"{need} ({path})" for need, path in paths.items() if path)
     absent = ", ".join(need for need, path in paths.items() if not path)
-    if paths:
+    if absent and not draft.is_complete:
+        yield f"starts from random weights, or from {absent} (not here)"
+    elif paths:
         yield f"here: {present or 'nothing'}" + (f"; not here: {absent}" if absent else "")
 
 

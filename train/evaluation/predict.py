@@ -193,7 +193,8 @@ def extract_one(
     )
     if summary.failed:
         failure = summary.failed[0]
-        raise VideoError(failure.kind, f"{video}: {failure.reason}")
+        reason = failure.reason.removeprefix(f"{video.name}: ")
+        raise VideoError(failure.kind, f"{video}: {reason}")
     return Store(root)
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from train.evaluation.average_precision import measure_average_precision
+from train.recipe.recipe import Recipe
 from train.runs.run import RunError
 
 Labels = Literal["one", "many"]
@@ -31,6 +32,17 @@ METRICS: dict[Labels, dict[str, str]] = {
 }
 F32 = npt.NDArray[np.float32]
 TOP = 5
+
+
+def list_metrics(recipe: Recipe) -> dict[str, str]:
+    """List the metrics that tables show, with their titles; top-5 only of more than five classes.
+
+    The first one represents a result.
+    """
+    metrics = METRICS[recipe.labels]
+    if recipe.classes > TOP:
+        return metrics
+    return {key: title for key, title in metrics.items() if key != "top5"}
 
 
 def choose_metric(labels: Labels) -> tuple[str, str]:

@@ -9,6 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from flowkit.errors import UsageError
 
+MANY = 20
+"""Of more valid names than this, an error message names only the most similar one."""
+
 
 def parse(kind: type[Any], content: Any, source_name: str) -> Any:
     """Build a dataclass from the content of a YAML file.
@@ -56,7 +59,9 @@ def find_class(kind: type[Any], path: list[str]) -> type[Any]:
 
 
 def suggest(name: str, valid_names: Any) -> str:
-    """Return the end of an error message: the most similar valid name, and all valid names."""
+    """Return the end of an error message: the most similar valid name, and all if they are few."""
     similar = difflib.get_close_matches(name, list(valid_names), n=1, cutoff=0.4)
+    if similar and len(valid_names) > MANY:
+        return f"; did you mean {similar[0]!r}?"
     hint = f"; did you mean {similar[0]!r}?" if similar else ";"
     return f"{hint} valid names are {', '.join(valid_names)}"

@@ -17,6 +17,7 @@ finished when its weights.pt exists, which is written under another name first. 
 when all its phases are. A session is one execution of `flowkit train` on the run.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -229,6 +230,7 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
         "store": describe_store(store),
         "store_recipe": store.recipe.to_dict(),
         "classes": list(store.classes),
+        "training_videos": digest_training_videos(recipe, store),
         "sessions": [],
     }
     write_atomic(path / "run.json", encode_json(facts))
@@ -277,6 +279,15 @@ def find_short_side(store: Store) -> int:
     return int(sides[np.argmax(counts)]) if len(sides) else 0
 
 
+def digest_training_videos(recipe: Recipe, store: Store) -> str:
+    """Return a digest of the ids of the videos that a recipe trains on, of all splits."""
+    digest = hashlib.sha256()
+    for split_recipe in recipe.list_split_recipes():
+        rows = find_rows(store, split_recipe.subsets.train)
+        digest.update(b"\0\0".join(sorted(store.index.id(int(row)).encode() for row in rows)))
+    return digest.hexdigest()[:32]
+
+
 def describe_store(store: Store) -> dict[str, Any]:
     """Return the values that identify a store and its current state."""
     return {
@@ -289,8 +300,24 @@ def describe_store(store: Store) -> dict[str, Any]:
 
 
 def describe_changes(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """Describe the keys in which two mappings differ, with both values."""
-    return "; ".join(f"{key}: {old[key]} → {new[key]}" for key in old if old[key] != new[key])
+    """Describe the keys in which two mappings differ, with both values; inner keys with a dot."""
+    return "; ".join(list_changes(old, new))
+
+
+def list_changes(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield each key in which two mappings differ, with both values.
+
+    Args:
+        old: Values by key, which may be mappings themselves.
+        new: The same after the change.
+        prefix: The dotted path of the mappings inside others, which ends with a dot.
+    """
+    for key in dict.fromkeys([*old, *new]):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from list_changes(before, after, f"{prefix}{key}.")
+        elif before != after:
+            yield f"{prefix}{key}: {before} → {after}"
 
 
 def encode_json(values: Any) -> bytes:

@@ -114,7 +114,10 @@ def prepare_store(draft: RecipeDraft, store: Store, log: Log) -> Store:
     if store.subsets() or not len(store) or not has_usual_names:
         return store
     summary = split_store(store.path, FRACTIONS)
-    log(f"{store.path} has no subsets: {'; '.join(summary.format_lines())}")
+    divided, *details = summary.format_lines()
+    log(f"{store.path} has no subsets: {divided}")
+    for line in details:
+        log(f"  {line}")
     return Store(store.path)
 
 

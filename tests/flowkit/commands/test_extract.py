@@ -174,7 +174,7 @@ def test_parts_of_a_batch_job_make_one_store(flowkit, tmp_path, make_clip):
         (("--dataset", "ucf101", "--videos", "v"), "got several"),
         (("a.mp4",), "need --store"),
         (("gone.mp4", "--store", "S"), "no such file"),
-        (("--videos", "gone"), "expects a folder"),
+        (("--videos", "gone"), "--videos gone: expected a folder with videos, but there is none"),
         (("a.mp4", "--store", "S", "--streams", "rgb,depth"), "streams are rgb, flow, audio"),
         (("a.mp4", "--store", "S", "--shard", "8/8"), "from 0 to n−1"),
         (("a.mp4", "--store", "S", "--size", "big"), "expected a size"),

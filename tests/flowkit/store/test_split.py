@@ -176,7 +176,7 @@ def test_a_store_without_annotations_is_divided_at_random(make_root, stores):
 @pytest.mark.parametrize(
     ("fractions", "message"),
     [
-        ({"train": 0.8, "val": 0.1}, "sum is 1, got train 0.8, val 0.1 with the sum 0.9"),
+        ({"train": 0.8, "val": 0.1}, "got train 0.8, val 0.1 with the sum 0.9; add --test 0.1$"),
         ({"train": 1.5, "val": -0.5}, "between 0 and 1"),
         ({"train": float("nan")}, "between 0 and 1"),
         ({}, "got none"),

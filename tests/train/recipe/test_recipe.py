@@ -95,6 +95,9 @@ def test_a_single_branch_has_a_dropout_of_its_own():
 def test_files_that_are_no_recipes(tmp_path):
     with pytest.raises(UsageError, match="no recipe 'kinetics_cm'; did you mean 'kinetics_cma'"):
         read_recipe("kinetics_cm")
+    with pytest.raises(UsageError) as mistyped:
+        read_recipe("two_streem")
+    assert str(mistyped.value) == "no recipe 'two_streem'; did you mean 'two_stream'?"
     with pytest.raises(UsageError, match="cannot read"):
         read_recipe(tmp_path / "absent.yaml")
     path = tmp_path / "r.yaml"

@@ -95,6 +95,9 @@ def test_a_folder_is_not_made_into_a_run_twice(tmp_path, store, tiny, begin):
     assert again.recipe == run.recipe
     with pytest.raises(RunError, match=r"another recipe \(seed: 0 → 5\)"):
         create_run(run.path, replace(run.recipe, seed=5), store)
+    longer = replace(run.recipe, training=replace(run.recipe.training, epochs=9))
+    with pytest.raises(RunError, match=r"another recipe \(training\.epochs: 2 → 9\); use"):
+        create_run(run.path, longer, store)
     other = tmp_path / "notes"
     other.mkdir()
     (other / "a.txt").write_text("mine")

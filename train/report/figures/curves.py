@@ -5,6 +5,9 @@ from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
 from train.runs.journal import read_lines
 from train.runs.phases import list_phases
 
+WIDE = 300
+"""If the largest loss is more than this many times the smallest, the axis is logarithmic."""
+
 
 def draw_curves(source: Source) -> list[Drawing]:
     """Draw loss and accuracy by epoch, with a colour for each phase.
@@ -37,6 +40,9 @@ def draw_curves(source: Source) -> list[Drawing]:
     if not has_epochs:
         return []
     left.set(xlabel="epoch", ylabel="loss")
+    losses = [value for line in left.lines for value in line.get_ydata() if value > 0]
+    if losses and max(losses) > WIDE * min(losses):
+        left.set_yscale("log")
     right.set(xlabel="epoch", ylabel=f"{title}, %")
     right.legend(fontsize=7, frameon=False)
     caption = "Training (dotted) and validation (solid) by phase."

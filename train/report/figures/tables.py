@@ -6,7 +6,7 @@ other.
 """
 
 from train.evaluation.evaluate import join_name
-from train.evaluation.scores import METRICS
+from train.evaluation.scores import list_metrics
 from train.report.figures.drawing import Drawing, Source
 from train.tasks.registry import find_task
 
@@ -18,10 +18,12 @@ def list_iterations(source: Source) -> list[Drawing]:
         source: The run.
 
     Returns:
-        A table of top-1 / top-5, or of mAP / wAP with ``labels: many``.
+        A table of top-1 / top-5 (top-1 alone of at most five classes), or of mAP / wAP with
+        ``labels: many``.
     """
     scores, reported = source.results()["scores"], source.run.recipe.reported
-    first, second, third = METRICS[source.run.recipe.labels].items()
+    *shown, third = list_metrics(source.run.recipe).items()
+    keys = tuple(key for key, _ in shown)
     groups = list(dict.fromkeys(name.rpartition("/")[0] for name in scores))
     branches = find_task(source.run.recipe).score_titles
     rows = [["", *branches.values(), f"{third[1]} (last)", "videos"]]
@@ -31,18 +33,16 @@ def list_iterations(source: Source) -> list[Drawing]:
         for branch in branches:
             name = join_name(group, branch)
             last = scores.get(name, last)
-            cells.append(
-                format_accuracies(scores.get(name), (first[0], second[0]), reported.get(name))
-            )
+            cells.append(format_accuracies(scores.get(name), keys, reported.get(name)))
         rows.append([group or "all", *cells, f"{100 * last[third[0]]:.1f}", str(last["n"])])
-    caption = f"{first[1]} / {second[1]} in percent."
+    caption = f"{' / '.join(title for _, title in shown)} in percent."
     if reported:
         caption += f" In brackets: {source.run.recipe.paper}."
     return [Drawing(name="iterations", caption=caption, rows=rows)]
 
 
 def format_accuracies(
-    row: dict[str, float] | None, keys: tuple[str, str], paper: tuple[float, ...] | None
+    row: dict[str, float] | None, keys: tuple[str, ...], paper: tuple[float, ...] | None
 ) -> str:
     """Format accuracies in percent, with those of the paper in brackets.
 
@@ -75,12 +75,14 @@ def list_parameters(source: Source) -> list[Drawing]:
         "two branches": ("iter_0/fusion", "fusion"),
         "network": ("sets", "audio"),
     }
-    keys = list(METRICS[source.run.recipe.labels].items())[:2]
+    keys = list(list_metrics(source.run.recipe).items())[:-1]
     rows = [["score", "parameters", "relative", *(title for _, title in keys)]]
     for name, cost in results["costs"].items():
         candidates = (*score_names.get(name, ()), name.partition(",")[0])
         row = next((results["scores"][n] for n in candidates if n in results["scores"]), None)
-        accuracy = ["–", "–"] if row is None else [f"{100 * row[key]:.2f}" for key, _ in keys]
+        accuracy = (
+            ["–"] * len(keys) if row is None else [f"{100 * row[key]:.2f}" for key, _ in keys]
+        )
         rows.append([name, f"{cost['parameters']:,}", f"{cost['ratio']:.2f}×", *accuracy])
     caption = (
         "Parameters of the layers that a score needs. Attention blocks that no phase has "
