@@ -234,7 +234,7 @@ def test_several_labels_of_a_video_make_a_recipe_of_many_labels(fresh, tmp_path)
         ({"subsets": lambda n: ("test" if n else "train",)}, (), "has 1 video, and training needs"),
         ({}, ("--set", "data.size=80"), "64 pixels, which is less than the network's input of 80"),
         ({}, ("--set", "data.short_side=80"), "shorter side is 80 pixels, .* has 64"),
-        ({}, ("--set", "training.rate=from store"), "training.rate cannot come from the store"),
+        ({}, ("--set", "training.clip=from store"), "training.clip cannot come from the store"),
         ({}, ("--set", "classes=3"), "has class 3, the recipe 3 classes"),
     ],
 )  # fmt: skip

@@ -25,7 +25,7 @@ from train.recipe.parsing import suggest
 from train.recipe.recipe_file import Recipe, dump_values, list_values, make_recipe
 
 # A value from the store, with an optional limit.
-FROM_STORE = re.compile(r"from store(?:, at most (\d+))?")
+FROM_STORE = re.compile(r"from store(?:, at most (\d+(?:\.\d+)?))?")
 OR_RANDOM = " or random"
 """The end of the name of a weight file without which training starts from random weights."""
 # The keys that can come from the store, each with a value for checks of an incomplete recipe.
@@ -40,11 +40,12 @@ PLACEHOLDERS: dict[str, Any] = {
     "data.size": None,
     "data.mirror": None,
     "training.batch": None,
+    "training.rate": None,
     "sets.streams": {"features": "features"},
     "sets.dimensions": 1,
     "sets.may_be_empty": None,
 }
-WITH_LIMIT = ("data.size", "training.batch")
+WITH_LIMIT = ("data.size", "training.batch", "training.rate")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class RecipeDraft:
     """Values for a quick training on a few CPU cores, by dotted key."""
 
     @property
-    def store_keys(self) -> dict[str, int | None]:
+    def store_keys(self) -> dict[str, int | float | None]:
         """The dotted keys whose values come from the store, each with its limit or None."""
         return dict(find_store_keys(self.values))
 
@@ -222,14 +223,14 @@ def restore_store_keys(values: dict[str, Any], content: Mapping[str, Any]) -> di
     return restored
 
 
-def find_store_keys(values: Any, prefix: str = "") -> Iterator[tuple[str, int | None]]:
+def find_store_keys(values: Any, prefix: str = "") -> Iterator[tuple[str, int | float | None]]:
     """Yield the dotted key and the limit of each value that comes from the store."""
     for key, value in values.items() if isinstance(values, Mapping) else ():
         path = f"{prefix}{key}"
         if isinstance(value, Mapping):
             yield from find_store_keys(value, f"{path}.")
         elif isinstance(value, str) and (match := FROM_STORE.fullmatch(value)):
-            yield path, None if match[1] is None else int(match[1])
+            yield path, None if match[1] is None else yaml.safe_load(match[1])
 
 
 def set_value(values: dict[str, Any], name: str, value: Any) -> None:

@@ -262,7 +262,8 @@ def describe_images(recipe: Any, store: Store, found: dict[str, Any]) -> Iterato
     sizes = ""
     if recipe.short_side is not None:
         sizes = f" of {recipe.short_side} pixels, input {recipe.data.size}×{recipe.data.size}"
-    yield f"{streams}{sizes}; batches of {recipe.training.batch} videos"
+    rate = f", learning rate {recipe.training.rate:g}" if "training.rate" in found else ""
+    yield f"{streams}{sizes}; batches of {recipe.training.batch} videos{rate}"
     directions = list_directions(store.classes)
     if "data.mirror" in found and directions:
         names = ", ".join(directions[:SHOWN])

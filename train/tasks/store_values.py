@@ -10,6 +10,7 @@ A value that the recipe or the user states is kept. The others are found in this
     data.size               7/8 of data.short_side, rounded down to a multiple of 8
     data.mirror             off if a class is named for a direction, such as "left"
     training.batch          a quarter of the training videos, at least 2
+    training.rate           the limit, less where the batch is below its limit, in proportion
     sets.streams            all features of the store, and their dimensions
     sets.may_be_empty       features of sound, which a video may lack
 """
@@ -59,7 +60,7 @@ class StoreValues:
     def limit(self, key: str, value: int) -> int:
         """Return a value, or the recipe's limit for it if that is smaller."""
         limit = self.draft.store_keys[key]
-        return value if limit is None else min(limit, value)
+        return value if limit is None else min(int(limit), value)
 
     def find_classes(self) -> int:
         """Count the classes."""
@@ -91,6 +92,16 @@ class StoreValues:
             )
         return self.limit("training.batch", max(2, videos // 4))
 
+    def find_rate(self) -> float:
+        """Choose the learning rate: the limit, times the batch as a fraction of its own limit."""
+        limits = self.draft.store_keys
+        rate, batch_limit = limits["training.rate"], limits.get("training.batch")
+        if rate is None:
+            raise UsageError("training.rate: expected 'from store, at most N', got no limit")
+        if batch_limit is None:
+            return float(rate)
+        return float(rate * self.get("training.batch") / batch_limit)
+
     def find_features(self) -> dict[str, str]:
         """Name a modality for each of the store's features."""
         names = sorted(self.store.recipe.features)
@@ -121,6 +132,7 @@ FINDERS: dict[str, Callable[[StoreValues], Any]] = {
     "data.size": StoreValues.find_size,
     "data.mirror": lambda values: not list_directions(values.store.classes),
     "training.batch": StoreValues.find_batch,
+    "training.rate": StoreValues.find_rate,
     "sets.streams": StoreValues.find_features,
     "sets.dimensions": StoreValues.find_dimensions,
     "sets.may_be_empty": StoreValues.find_silent,

@@ -35,7 +35,7 @@ def test_stated_values_replace_those_of_the_store():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("training.rate", "from store", "training.rate cannot come from the store.*training.batch"),
+        ("training.clip", "from store", "training.clip cannot come from the store.*training.batch"),
         ("classes", "from store, at most 3", "classes: expected 'from store', without a limit"),
         ("data.size", "from the store", "data.size: expected 'from store' or 'from store, at most"),
         ("classes", "From stor", "classes: expected 'from store', got 'From stor'"),
@@ -58,6 +58,7 @@ def test_found_values_complete_a_recipe():
     draft = read_draft("audio")
     found = {
         "dataset": "mine", "classes": 3, "labels": "one", "training.batch": 4,
+        "training.rate": 0.01,
         "subsets": {"train": "a", "validate": "b", "test": "c"},
     }  # fmt: skip
     with pytest.raises(UsageError, match=r"takes network\.weights\.audio from the store"):
