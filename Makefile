@@ -12,8 +12,9 @@
 # PYTHON names the interpreter (3.11 or newer), such as: make demo PYTHON=python3.12
 PYTHON ?= python3
 VENV   ?= .venv
-# Processes that run tests. Those that start many of their own stay together (tests/conftest.py).
-TESTERS ?= 2
+# Processes that run tests: three for two cores, since many tests wait. Those that start many
+# processes of their own stay together (tests/conftest.py).
+TESTERS ?= 3
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
