@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import av
@@ -290,3 +292,35 @@ def test_a_rate_without_folders_is_refused(tmp_path, frames, recipe):
 def test_a_rate_that_is_none_is_refused(rate):
     with pytest.raises(UsageError, match="frame-rate must be above 0 and at most 1000"):
         Options(frame_rate=rate)
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from flowkit.annotations import explicit_files
+from flowkit.extraction import Options, extract
+from flowkit.recipe import Recipe, Resize, RGBRecipe
+folder, root, frame_rate = Path(sys.argv[1]), Path(sys.argv[2]), 25.0
+options = Options(workers=0, streams=("rgb",), frame_rate=frame_rate)
+recipe = Recipe(resize=Resize(mode="none"), rgb=RGBRecipe())
+summary = extract(explicit_files([folder]), root, recipe, options)
+print(summary.frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_frames_need_little_memory(tmp_path):
+    image = cv2.imencode(".png", np.full((16, 16, 3), 90, np.uint8))[1].tobytes()
+    memory = {}
+    for count in (100, 100_000):
+        folder = tmp_path / f"{count}"
+        folder.mkdir()
+        for number in range(count):
+            (folder / f"{number:06}.png").write_bytes(image)
+        command = [sys.executable, "-c", MEASURE, str(folder), str(tmp_path / f"S{count}")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+        assert done.returncode == 0, done.stderr
+        frames, kilobytes = done.stdout.split()
+        assert int(frames) == count
+        memory[count] = int(kilobytes)
+    assert memory[100_000] - memory[100] < 200_000
