@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from flowkit.decode import FrameFolderReader, read_video
+from flowkit.decode import read_video
+from flowkit.decode.frame_folder import FrameFolderReader
 from flowkit.errors import UsageError, VideoError
 from flowkit.recipe import Resize, RGBRecipe
 

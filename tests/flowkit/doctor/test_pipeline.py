@@ -109,7 +109,7 @@ def test_flow_that_is_silently_wrong(
     monkeypatch.setattr(flowkit.flow, "tvl1_video_quantized", compute)
     assert_fails(try_out(tmp_path / "here"), "compute flow", got)
     monkeypatch.undo()
-    monkeypatch.setattr("flowkit.extraction.frame_rows.tvl1_video_quantized", compute)
+    monkeypatch.setattr("flowkit.extraction.frame_pairs.tvl1_video_quantized", compute)
     findings = try_out(tmp_path / "in the worker")
     assert_fails(findings, "read store", "wrong flow: expected a median of")
 
