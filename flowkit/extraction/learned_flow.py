@@ -143,10 +143,6 @@ def load_method(settings: WorkerSettings) -> LearnedFlow | None:
     flow = settings.recipe.flow
     if flow is None or not flow.is_learned or settings.flow_weights is None:
         return None
-    if settings.torch_threads:
-        import torch
-
-        torch.set_num_threads(settings.torch_threads)
     return load_learned_flow(flow.method, settings.flow_weights, flow.weights, settings.backend)
 
 

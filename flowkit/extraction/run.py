@@ -140,7 +140,6 @@ class ExtractionRun(StoreRun):
             recipe=self.recipe,
             backend=summary.backend,
             flow_weights=self._find_flow_weights(),
-            torch_threads=0 if options.workers == 0 else 1,  # a worker on Ray has one core
             part=options.part,
             min_frames=options.min_frames,
             roll_bytes=options.roll_bytes,

@@ -152,7 +152,7 @@ class Summary(RunSummary):
         return [
             (f"{self.extracted:,}", "videos extracted"),
             *(
-                [(f"{self.non_square:,}", "of these, with non-square pixels")]
+                [(f"{self.non_square:,}", "extracted videos with non-square pixels")]
                 if self.non_square
                 else []
             ),

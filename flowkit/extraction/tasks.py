@@ -28,8 +28,6 @@ class WorkerSettings:
     """Optical-flow backend; ``auto`` if it is chosen on the cluster, empty without flow."""
     flow_weights: Path | None = None
     """Weight file of a learned method of optical flow; None without one."""
-    torch_threads: int = 0
-    """CPU threads of PyTorch for a learned method; 0 leaves PyTorch's setting as it is."""
     lanes: int = 1
     """Number of workers that share a process and its GPU; set by the executor of the run."""
     part: tuple[int, int] = (0, 1)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowkit.store.stratification import Assignment, Member
-from flowkit.store.video_groups import read_attributes
 
 if TYPE_CHECKING:
     from flowkit.annotations.table import Annotation
@@ -96,7 +95,7 @@ def summarize(
     classes_of: dict[str, set[str]] = {name: set() for name in record.fractions}
     for member in members:
         classes_of[subsets[member.id]].add(member.class_name)
-    columns = {name for annotation in pool for name in read_attributes(annotation)}
+    columns = {name for annotation in pool for name in annotation.attributes}
     return SplitSummary(
         record=record,
         videos={name: counts[name] for name in record.fractions},

@@ -1,7 +1,7 @@
 """Name the group of each video, such as its person or source video, whose clips belong together."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from flowkit.errors import UsageError
@@ -31,7 +31,7 @@ def make_grouping(
     if group_by is None:
         return lambda annotation: (0, annotation.id)
     annotations = list(annotations)
-    columns = {name for annotation in annotations for name in read_attributes(annotation)}
+    columns = {name for annotation in annotations for name in annotation.attributes}
     if group_by in columns:
         find_name = find_in_column(group_by)
     else:
@@ -58,7 +58,7 @@ def make_grouping(
 
 def find_in_column(column: str) -> "Callable[[Annotation], str]":
     """Return the function that reads a column of a video, "" where it has none."""
-    return lambda annotation: read_attributes(annotation).get(column) or ""
+    return lambda annotation: annotation.attributes.get(column) or ""
 
 
 def find_in_id(pattern: re.Pattern[str]) -> "Callable[[Annotation], str]":
@@ -69,12 +69,6 @@ def find_in_id(pattern: re.Pattern[str]) -> "Callable[[Annotation], str]":
         return (match[min(1, pattern.groups)] or "") if match else ""
 
     return find_name
-
-
-def read_attributes(annotation: "Annotation") -> Mapping[str, str]:
-    """Return the other columns of a label file for a video."""
-    attributes: Mapping[str, str] = getattr(annotation, "attributes", None) or {}
-    return attributes
 
 
 def describe_names(names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from flowkit.errors import UsageError
 
 MANY = 20
-"""Of more valid names than this, an error message names only the most similar one."""
+"""Largest number of valid names that an error message lists; else it names the most similar one."""
 
 
 def parse(kind: type[Any], content: Any, source_name: str) -> Any:

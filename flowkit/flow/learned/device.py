@@ -4,6 +4,9 @@ A store records it with each video, as it records the backend of TV-L1: ``torch-
 ``torch-cpu``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from flowkit.errors import FlowError
 
 DEVICES = {"torch-cuda": "cuda", "torch-cpu": "cpu"}
@@ -34,3 +37,20 @@ def check_device_backend(name: str) -> None:
     obstacle = find_cuda_obstacle() if name == CUDA else None
     if obstacle is not None:
         raise FlowError(f"learned flow cannot be computed with {name}: {obstacle}")
+
+
+@contextmanager
+def use_one_thread() -> Iterator[None]:
+    """Let PyTorch compute with one CPU thread while the context is open.
+
+    Sums depend on the number of threads in their last bits, and a store is to have the same bytes
+    however many cores there are. A worker has one core anyway.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -6,6 +6,7 @@ batch, and a second one would only need more memory.
 
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ import numpy as np
 import psutil
 
 from flowkit.errors import DeviceError, DeviceMemoryError, FlowError
-from flowkit.flow.learned.device import CUDA, DEVICES, check_device_backend, choose_device_backend
+from flowkit.flow.learned.device import (
+    CUDA,
+    DEVICES,
+    check_device_backend,
+    choose_device_backend,
+    use_one_thread,
+)
 from flowkit.flow.learned.method import F32, U8, LearnedMethod
 from flowkit.flow.learned.padding import crop_flow, find_size_obstacle, pad_frames
 from flowkit.flow.learned.registry import find_method
@@ -86,7 +93,8 @@ class LearnedFlow:
         height, width = frames0.shape[1:3]
         padded = [pad_frames(frames, self._method.multiple) for frames in (frames0, frames1)]
         try:
-            flow = self._method.compute(self._network, *padded)
+            with nullcontext() if self._on_gpu else use_one_thread():
+                flow = self._method.compute(self._network, *padded)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise convert_error(error, self._on_gpu) from error

@@ -291,12 +291,12 @@ def test_pixels_that_are_not_square_are_counted(flowkit, tmp_path, make_clip, sh
     command = ("extract", clip, "square.mp4", "--short-side", "24", "--fps", "1", "--workers", "0")
     result = flowkit(*command, "--streams", "rgb", "--store", "S", "--square-pixels")
     assert result.exit_code == 0, result.output
-    assert "1  of these, with non-square pixels" in result.stdout
+    assert "1  extracted videos with non-square pixels" in result.stdout
     assert "not square but" not in result.stdout
     video = Store(tmp_path / "S")["demo.mp4"]
     assert (video.width, video.height) == (40, 24)
     assert "short side 24, square pixels" in flowkit("status", "S").stdout
     kept = flowkit(*command, "--streams", "rgb", "--store", "T")
-    assert "1  of these, with non-square pixels" in kept.stdout
+    assert "1  extracted videos with non-square pixels" in kept.stdout
     assert "demo.mp4: its pixels are not square but 64:51 and stay so" in kept.stdout
     assert json.loads(flowkit(*command, "--store", "U", "--json").stdout)["non_square"] == 1

@@ -215,3 +215,21 @@ def test_a_gpu_that_is_not_there_is_refused(reds, make_weights, monkeypatch):
         FlowError, match=r"cannot be computed with torch-cuda: torch .* finds no GPU"
     ):
         load_learned_flow("reds", found.path, found.digest, CUDA)
+
+
+def test_a_cpu_computes_with_one_thread(reds, make_weights, make_frames):
+    threads = []
+
+    def compute(scale, frames0, frames1):
+        threads.append(torch.get_num_threads())
+        return np.zeros((*frames0.shape[:3], 2), np.float32)
+
+    reds(compute=compute)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        learned_flow(*2 * [make_frames(2, 16, 16)], "reds", make_weights(), backend="torch-cpu")
+        assert set(threads) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
