@@ -153,7 +153,7 @@ def test_the_full_network_fits_what_a_usual_store_has(name):
     placeholders = {
         "dataset": "d", "classes": 5, "labels": "one", "streams": ("rgb", "flow"),
         "subsets": {"train": "train", "validate": "val", "test": "test"}, "data.mirror": True,
-        "training.batch": 32, **dict.fromkeys(draft.optional_weights),
+        "training.batch": 32, "training.rate": 0.01, **dict.fromkeys(draft.optional_weights),
     }  # fmt: skip
     known = {key: value for key, value in placeholders.items() if key in draft.store_keys}
     weights = dict.fromkeys(draft.optional_weights)
