@@ -1,0 +1,36 @@
+"""Define what the annotations of a video must say about its features."""
+
+import math
+from dataclasses import dataclass
+
+from flowkit.errors import AnnotationError
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What the annotations say about the features of a video.
+
+    Raises:
+        AnnotationError: Duration or frame rate is not above 0.
+    """
+
+    duration: float
+    """Duration of the video in seconds."""
+    fps: float
+    """Frames per second of the frames that the features were computed from."""
+    file: str
+    """Name of the feature file, with or without ``.npy``."""
+
+    def __post_init__(self) -> None:
+        """Check that duration and frame rate are above 0, since loaders divide by both."""
+        for name, value in (("duration", self.duration), ("frame rate", self.fps)):
+            if not (math.isfinite(value) and value > 0):
+                raise AnnotationError(
+                    f"{self.file}: expected a {name} above 0, got {value}; compute the features of "
+                    "this video again"
+                )
+
+    @property
+    def key(self) -> str:
+        """Return the name of the feature file without ``.npy``: the key in the database."""
+        return self.file.removesuffix(".npy")
