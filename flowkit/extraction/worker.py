@@ -22,7 +22,9 @@ import numpy as np
 from flowkit.decode import FrameReader, VideoReader
 from flowkit.decode.audio import log_mel_patches
 from flowkit.errors import FlowkitError, VideoError
-from flowkit.extraction.frame_rows import FrameRows, Stopped
+from flowkit.extraction.chunks import read_chunks
+from flowkit.extraction.flow_solver import Stopped
+from flowkit.extraction.frame_rows import FrameRows
 from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.internal_errors import check_disk, fail_internally, is_about
 from flowkit.extraction.learned_flow import check_frame_size, load_method
@@ -160,7 +162,7 @@ class Worker:
             writer.begin(task.id)
             frames = written = 0
             last_time = -1  # no frame has a time
-            with Prefetcher(rows.read_chunks(reader)) as chunks:
+            with Prefetcher(read_chunks(reader, setup, self._report_progress)) as chunks:
                 for row in rows.compute(chunks):
                     with timer.enter_stage("write"):
                         writer.append(**row)
