@@ -238,7 +238,8 @@ class WindowSampling:
         """Return the frames of windows, which may lie before or after the video."""
         starts = np.arange(first_row, max(first_row, rows), dtype=np.int64) * self.stride
         within = np.arange(self.length, dtype=np.int64) * self.step
-        return starts[:, None] - self.offset + within
+        indices: I64 = starts[:, None] - self.offset + within
+        return indices
 
 
 def compute_edges(
