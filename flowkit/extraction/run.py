@@ -16,6 +16,7 @@ from rich.console import Console
 from flowkit.annotations import AnnotationTable, LocatedVideos, RejectedVideo
 from flowkit.errors import RecipeError, UsageError
 from flowkit.extraction.actors import uses_gpu
+from flowkit.extraction.folder_run import PlannedWork
 from flowkit.extraction.frame_rates import (
     FrameRates,
     check_has_folders,
@@ -27,7 +28,7 @@ from flowkit.extraction.options import Options
 from flowkit.extraction.plan import Plan, belongs, make_plan
 from flowkit.extraction.ray_cluster import find_address
 from flowkit.extraction.source import has_changed, measure_source
-from flowkit.extraction.store_run import PlannedWork, StoreRun
+from flowkit.extraction.store_run import StoreRun
 from flowkit.extraction.summary import Summary, format_bytes
 from flowkit.extraction.tasks import ExtractionTask, Outcome
 from flowkit.extraction.worker_setup import WorkerSetup
@@ -101,7 +102,7 @@ class ExtractionRun(StoreRun):
         self.lanes = options.lanes
         self.tasks: dict[str, ExtractionTask] = {}
 
-    def open_store(self) -> None:
+    def open_folder(self) -> None:
         """See `StoreRun`."""
         check_has_folders(self.located.sources, self.options.frame_rate)
         flow = self.recipe.flow
