@@ -158,7 +158,7 @@ def make_entry(video: VideoContent, class_ids: Mapping[str, int]) -> dict[str, A
         class_ids: Number of each class.
 
     Returns:
-        The entry. ``frame`` is the number of frames, at least 1.
+        The entry.
     """
     annotations = [
         {
@@ -173,7 +173,7 @@ def make_entry(video: VideoContent, class_ids: Mapping[str, int]) -> dict[str, A
         "subset": video.subset,
         "duration": facts.duration,
         "fps": facts.fps,
-        "frame": max(1, round(facts.duration * facts.fps)),
+        "frame": facts.frame,
         "annotations": annotations,
     }
 

@@ -19,7 +19,11 @@ class VideoFacts:
     fps: float
     """Frames per second of the frames that the features were computed from."""
     file: str
-    """Name of the feature file, with or without ``.npy``."""
+    """Name of the feature file, such as ``a.npy``. Where each stream has a file of its own, such as
+    ``a.rgb.npy``, the name without the stream.
+    """
+    frames: int | None = None
+    """Number of these frames; None for that of a constant frame rate."""
 
     def __post_init__(self) -> None:
         """Check that duration and frame rate are above 0, since loaders divide by both."""
@@ -29,6 +33,11 @@ class VideoFacts:
                     f"{self.file}: expected a {name} above 0, got {value}; compute the features of "
                     "this video again"
                 )
+
+    @property
+    def frame(self) -> int:
+        """Return the number of frames as the file has it, at least 1."""
+        return max(1, round(self.duration * self.fps) if self.frames is None else self.frames)
 
     @property
     def key(self) -> str:
