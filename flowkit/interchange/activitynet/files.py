@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from flowkit.annotations.table import AnnotationTable
 from flowkit.errors import UsageError
@@ -54,10 +55,27 @@ def write_annotations(
     if path.name in (CLASS_FILE, MISSING_FILE):
         raise UsageError(f"{path.name} is the name of another file; choose one such as a.json")
     report = AnnotationReport()
-    # ASCII, because ActionFormer and OpenTAD open the file with the encoding of the locale.
     content = build_annotations(table, videos, options, report)
     names = "".join(f"{name}\n" for name in report.classes)
     write_atomic(path.with_name(CLASS_FILE), names.encode())
     write_atomic(path.with_name(MISSING_FILE), b"")
-    write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
+    write_atomic(path, format_content(content).encode())
     return report
+
+
+def format_content(content: Mapping[str, Any]) -> str:
+    """Format the content of an annotation file as JSON with a line for each video.
+
+    Args:
+        content: As `build_annotations` returns it.
+
+    Returns:
+        ASCII text, because ActionFormer and OpenTAD open the file with the encoding of the locale.
+    """
+    others = [
+        f"{json.dumps(key)}: {json.dumps(content[key])},\n" for key in ("version", "taxonomy")
+    ]
+    videos = [
+        f"{json.dumps(key)}: {json.dumps(entry)}" for key, entry in content["database"].items()
+    ]
+    return "{" + "".join(others) + '"database": {\n' + ",\n".join(videos) + "\n}}\n"
