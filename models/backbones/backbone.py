@@ -183,7 +183,7 @@ def count_input_channels(network: nn.Module) -> int:
     Returns:
         The input channels of its first convolution.
     """
-    return _find_first_convolution(network)[1].in_channels
+    return int(_find_first_convolution(network)[1].in_channels)
 
 
 def name_first_convolution(network: nn.Module) -> str:
