@@ -181,7 +181,9 @@ def identify_network(name: str, weights: dict[str, torch.Tensor]) -> str:
     Returns:
         ``i3d_inception`` for "i3d" and the weights of that network; otherwise the name itself.
     """
-    is_inception = name == "i3d" and any(has_prefix(weights, prefix) for prefix in INCEPTION_PREFIXES)
+    is_inception = name == "i3d" and any(
+        has_prefix(weights, prefix) for prefix in INCEPTION_PREFIXES
+    )
     return "i3d_inception" if is_inception else name
 
 
