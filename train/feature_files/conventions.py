@@ -138,6 +138,9 @@ _ALL = (
             "first and last frame and sets the flow there to zero; we repeat frames and flow",
         ),
         notes=(
+            "the window is the one that the authors name, 10 frames before and after each frame. "
+            "The extractor repeats one frame near the start of a video (frame 12 with its default "
+            "batch), so that its later windows are a frame behind",
             "videos keep their frame rate, 15 frames/s in GTEA and Breakfast and 30 in 50Salads, "
             "where MS-TCN then reads every second row",
             "the extractor computes TV-L1 on frames of full size and resizes the result; we "
@@ -161,6 +164,7 @@ _ALL = (
         crops="ten",
         streams=("rgb",),
         left_open=(
+            "the network: README.md names I3D ResNet-50, issue 2 a layer of I3D Inception-v1",
             "the size of frames and crops: we use 256 and 224 pixels",
             "the frame rate: we use the frames as they are",
             "how the last, partial snippet is padded: the labels of ShanghaiTech show that there "
@@ -210,6 +214,7 @@ _ALL = (
         crops="ten",
         layout="separate",
         left_open=(
+            "the code that made the features: the labels show that a row belongs to 16 frames",
             "the frame rate: we use the frames as they are",
             "the optical flow and its bound: we use TV-L1 and 20 px",
         ),

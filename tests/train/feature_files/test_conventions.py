@@ -5,7 +5,6 @@ over frames. It returns None where the source stops with an error or writes no r
 """
 
 import json
-from collections import deque
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -88,20 +87,21 @@ def replicate_video_features(frames):
     return rows or None
 
 
-def replicate_ms_tcn(frames, batch=1, window=21):
-    """ahsaniqbal/Kinetics-FeatureExtractor: a queue of frames that is refilled batch by batch."""
-    video = iter(range(frames))
-    queue = deque(islice(video, batch + window // 2 + 1))
-    queue.extendleft([0] * (window // 2))
-    left, rows = frames, []
-    while left:
-        missing = min(batch, left) + window - len(queue)
-        queue.extend([queue[-1]] * missing)
-        for _ in range(min(batch, left)):
-            rows.append(list(islice(queue, window)))
-            queue.popleft()
-            left -= 1
-        queue.extend(islice(video, batch))
+def replicate_ms_tcn(frames):
+    """The authors, yabufarha/ms-tcn issue 34: [t - 10, t + 10]; the ends as in their extractor."""
+    padded = np.pad(np.arange(frames), 10, mode="edge")
+    return np.lib.stride_tricks.sliding_window_view(padded, 21)
+
+
+def run_queue_of_ms_tcn(frames, batch):
+    """ahsaniqbal/Kinetics-FeatureExtractor, LazyLoader.cpp: a queue, refilled after each batch."""
+    video, rows = iter(range(frames)), []
+    queue = [*[0] * 10, *islice(video, batch + 11)]
+    queue += [queue[-1]] * (min(batch, frames) + 21 - len(queue))
+    for left in range(frames, 0, -batch):
+        rows += [queue[i : i + 21] for i in range(min(batch, left))]
+        queue = [*queue[batch:], *islice(video, batch)]
+        queue += queue[-1:] * (min(batch, left - batch) + 22 - len(queue))  # one more than before
     return rows
 
 
@@ -141,13 +141,25 @@ def test_rows_and_frames_equal_the_source(name):
     }[name]  # fmt: skip
 
 
-@pytest.mark.parametrize("batch", [1, 4])
-def test_rows_of_ms_tcn_equal_the_source(batch):
+def test_rows_of_ms_tcn_equal_the_source():
     windows = CONVENTIONS["ms-tcn"].windows
-    for frames in (*range(1, 70), 500, 1999, 2000):
-        expected = replicate_ms_tcn(frames, batch)
-        np.testing.assert_array_equal(windows.list_frames(frames), expected)
-    assert [windows.count_rows(frames) for frames in LENGTHS] == list(LENGTHS)
+    for frames in LENGTHS:
+        assert windows.count_rows(frames) == frames
+        np.testing.assert_array_equal(windows.list_frames(frames), replicate_ms_tcn(frames))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_the_queue_of_ms_tcn_repeats_one_frame(batch):
+    windows = CONVENTIONS["ms-tcn"].windows
+    repeated = 2 * batch + 10
+    for frames in (*range(1, 70), 300):
+        rows, ours = run_queue_of_ms_tcn(frames, batch), windows.list_frames(frames).tolist()
+        assert len(rows) == len(ours)
+        lag = repeated + 12  # the first row that has only frames after the repeated one
+        assert rows[: batch + 1] == ours[: batch + 1]
+        assert rows[lag:] == ours[lag - 1 : -1]
+        if frames <= repeated + 1:
+            assert rows == ours
 
 
 def test_windows_of_thumos14_equal_those_of_rgb_features():
