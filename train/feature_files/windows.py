@@ -200,8 +200,9 @@ class WindowSampling:
             Number of repeated frames of each window, 0 where all are its own, int64 (T,).
         """
         indices = self._list_unbounded(0, self.count_rows(frames))
-        outside = (indices < 0) | (indices >= self.count_usable(frames))
-        return outside.sum(axis=1, dtype=np.int64)
+        is_outside = (indices < 0) | (indices >= self.count_usable(frames))
+        padding: I64 = is_outside.sum(axis=1, dtype=np.int64)
+        return padding
 
     def count_padded(self, frames: int) -> int:
         """Return how many windows of a video repeat its first or last frame."""
