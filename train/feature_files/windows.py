@@ -68,7 +68,11 @@ class WindowSampling:
         numbers = (
             ("--window", "the number of frames in a window", self.length),
             ("--stride", "the number of frames from one window to the next", self.stride),
-            ("--step", "the number of frames from one frame of a window to the next", self.step),
+            (
+                "--clip-stride",
+                "the number of frames from one frame of a window to the next",
+                self.step,
+            ),
         )
         for option, meaning, value in numbers:
             if value < 1:
@@ -154,7 +158,9 @@ class WindowSampling:
         Returns:
             Frame indices before they are moved into the video, int64 (T,).
         """
-        return np.arange(self.count_rows(frames), dtype=np.int64) * self.stride - self.offset
+        rows = np.arange(self.count_rows(frames), dtype=np.int64)
+        starts: I64 = rows * self.stride - self.offset
+        return starts
 
     def list_frames(self, frames: int, first_row: int = 0) -> I64:
         """Return the frames of each window of a video.
@@ -194,8 +200,9 @@ class WindowSampling:
             Number of repeated frames of each window, 0 where all are its own, int64 (T,).
         """
         indices = self._list_unbounded(0, self.count_rows(frames))
-        outside = (indices < 0) | (indices >= self.count_usable(frames))
-        return outside.sum(axis=1, dtype=np.int64)
+        is_outside = (indices < 0) | (indices >= self.count_usable(frames))
+        padding: I64 = is_outside.sum(axis=1, dtype=np.int64)
+        return padding
 
     def count_padded(self, frames: int) -> int:
         """Return how many windows of a video repeat its first or last frame."""
