@@ -263,8 +263,8 @@ _ALL = (
         short_side=256,
         layout="separate",
         notes=(
-            "video_features computes flow with RAFT and rounds it to 256 values; we compute TV-L1 "
-            "flow and do not round it",
+            "video_features computes flow with RAFT and rounds it to 256 values; we round TV-L1 "
+            "flow to 255 values",
             SHORT_VIDEO_NOTE,
         ),
     ),
