@@ -68,7 +68,11 @@ class WindowSampling:
         numbers = (
             ("--window", "the number of frames in a window", self.length),
             ("--stride", "the number of frames from one window to the next", self.stride),
-            ("--step", "the number of frames from one frame of a window to the next", self.step),
+            (
+                "--clip-stride",
+                "the number of frames from one frame of a window to the next",
+                self.step,
+            ),
         )
         for option, meaning, value in numbers:
             if value < 1:
@@ -154,7 +158,9 @@ class WindowSampling:
         Returns:
             Frame indices before they are moved into the video, int64 (T,).
         """
-        return np.arange(self.count_rows(frames), dtype=np.int64) * self.stride - self.offset
+        rows = np.arange(self.count_rows(frames), dtype=np.int64)
+        starts: I64 = rows * self.stride - self.offset
+        return starts
 
     def list_frames(self, frames: int, first_row: int = 0) -> I64:
         """Return the frames of each window of a video.

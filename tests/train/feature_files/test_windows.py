@@ -169,7 +169,7 @@ def test_times_that_contradict_each_other(options, message):
         ({"length": 0}, "--window 0: "),
         ({"length": -16}, "--window -16: "),
         ({"stride": 0}, "--stride 0: "),
-        ({"step": 0}, "--step 0: "),
+        ({"step": 0}, "--clip-stride 0: "),
         ({"placement": "middle"}, "--placement middle: expected one of whole, covering, centred"),
         ({"last_frame": "repeat"}, "--last-frame repeat: expected one of keep, drop"),
     ],
