@@ -13,11 +13,15 @@ from flowkit.commands.terminal import print_lines
 from flowkit.errors import UsageError
 from flowkit.extraction import RecipeOverrides, parse_part
 from flowkit.extraction.recipe_overrides import choose_flow, choose_resize
+from flowkit.interchange.activitynet import AnnotationOptions
 from flowkit.recipe import FlowRecipe, Recipe, Resize
 from flowkit.store import Store
 from flowkit.streams import StreamName
 from train.commands.feature_networks import choose_networks
 from train.feature_files import FileOptions, FileRequest, extract_feature_files
+from train.feature_files.annotation_file import annotate_features
+from train.feature_files.conventions import find_convention
+from train.feature_files.folder import FeatureFolder
 from train.feature_files.summary import Summary as FileSummary
 from train.feature_files.windows import WindowSampling
 from train.features import NetworkOptions, Options, Summary, extract_features
@@ -30,7 +34,7 @@ OUT_ONLY = (
     "dataset", "variant", "videos", "frames", "catalog", "weights", "convention", "window",
     "stride", "placement", "last_frame", "fps", "frame_rate", "short_side", "upscale", "resize",
     "no_resize", "square_pixels", "preset", "method", "flow_weights", "bound", "separate",
-    "keep_extension", "update",
+    "keep_extension", "update", "annotations", "annotation_split", "keep_subset_names",
 )  # fmt: skip
 """Options that have an effect only with --out."""
 NAME_ONLY = ("positions", "clip_length", "readers")
@@ -86,7 +90,13 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
         UsageError: An option is missing, or belongs to --name.
     """
     refuse_options(options, NAME_ONLY, "with --name")
+    options = apply_convention(options)
     sources = choose_videos(options)
+    if options["annotations"] is not None and sources.table is None:
+        raise UsageError(
+            "--annotations writes the segments of the labels, and there are none: give --labels "
+            "FILE, --dataset NAME, or a store with labels"
+        )
     networks = choose_networks(options)
     are_3d = {name: load_feature_network(network).is_3d for name, network in networks.items()}
     windows = choose_windows(options, any(are_3d.values()))
@@ -111,7 +121,48 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
         part=read_part(options), strict=strict, **{name: options[name] for name in names}
     )
     summary = extract_feature_files(sources.videos, request, run_options)
+    if options["annotations"] is not None and not summary.interrupted:
+        print_lines(write_annotations(options, sources))
     return summary, f"features: {options['out']}"
+
+
+def apply_convention(options: Values) -> Values:
+    """Return the options with the settings of --convention where none is given.
+
+    Raises:
+        UsageError: There is no such convention.
+    """
+    if options["convention"] is None:
+        return options
+    convention = find_convention(options["convention"])
+    windows = convention.windows
+    settings: Values = {
+        "window": windows.length,
+        "stride": windows.stride,
+        "clip_stride": windows.step,
+        "placement": windows.placement,
+        "last_frame": windows.last_frame,
+        "crops": convention.crops,
+        "size": convention.size,
+        "separate": convention.layout == "separate",
+    }
+    if options["store"] is None:
+        settings["fps"] = convention.fps
+        if not (options["resize"] or options["no_resize"]):
+            settings["short_side"] = convention.short_side
+    return {name: settings.get(name) if value is None else value for name, value in options.items()}
+
+
+def write_annotations(options: Values, sources: Sources) -> list[str]:
+    """Write the segments of the videos that have features, and return lines that describe them."""
+    assert sources.table is not None
+    folder = FeatureFolder(options["out"], options["keep_extension"])
+    annotation_options = AnnotationOptions(
+        subset_names="labels" if options["keep_subset_names"] else "activitynet",
+        split=options["annotation_split"],
+    )
+    info_paths = [folder.get_info_path(source.id) for source in sources.videos.sources]
+    return annotate_features(options["annotations"], sources.table, info_paths, annotation_options)
 
 
 def refuse_options(options: Values, names: tuple[str, ...], where: str) -> None:
