@@ -13,12 +13,12 @@ from train.commands.options import PATH, device_option, precision_option
 @click.option("--store", type=PATH, required=True,
               help="Store of frames, flow or audio to compute features from.")  # fmt: skip
 @click.option("--model", required=True, metavar="RUN_OR_WEIGHTS",
-              help="Network: a run of `flowkit train`, or a weight file with "
-                   "--backbone.")  # fmt: skip
+              help="Network: a run of `flowkit train`, a weight file with --backbone, or timm/NAME, "
+                   "an image model of timm.")  # fmt: skip
 @click.option("--name", required=True,
               help="Name of the features; they become the stream features/NAME.")  # fmt: skip
 @click.option("--backbone", metavar="NAME",
-              help="Backbone of the weight file: resnet152, i3d, vgg16, …")  # fmt: skip
+              help="Backbone of the weight file: resnet152, i3d, vgg16, timm/NAME, …")  # fmt: skip
 @click.option("--stream", type=click.Choice(list(STREAMS)),
               help="Stream that the network reads. [default: that of the run if it has one, or of "
                    "the weight file]")  # fmt: skip
@@ -71,6 +71,7 @@ def features(
     flowkit features --store S --model resnet152.pth --backbone resnet152 --name rgb
     flowkit features --store S --model runs/i3d --name clips --positions 10 --crops three
     flowkit features --store S --model vgg16_audio.pth --backbone vgg16 --name audio
+    flowkit features --store S --model timm/convnext_tiny.in12k_ft_in1k --name rgb
 
     A feature is the pooled output of the network before its last layer, stored as float16.
     """
