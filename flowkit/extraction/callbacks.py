@@ -3,7 +3,7 @@
 The Ray driver (driver.py) and the executor without Ray (in_process.py) call them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,3 +22,7 @@ class RunCallbacks:
     """Called with each line to print."""
     interrupt: Interrupt
     """Its ``is_requested`` tells whether the user asked the run to stop."""
+    recover: Callable[[], Collection[str]]
+    """Called when a worker has died, to recover what it left; returns the ids of the videos that it
+    had completed.
+    """

@@ -7,8 +7,11 @@ A GPU solves about 260 pairs of frames in parallel and needs more of them queued
 keep about a thousand, in chunks whose decoding and encoding overlap with those of other lanes.
 """
 
+from collections.abc import Callable, Iterator
+
 import psutil
 
+from flowkit.decode import FrameReader, VideoFrame
 from flowkit.extraction.actors import uses_gpu
 from flowkit.extraction.tasks import WorkerSettings
 
@@ -43,3 +46,26 @@ def choose_chunk_length(frame_bytes: int, settings: WorkerSettings) -> int:
     low, high = GPU_CHUNK_FRAMES
     frames = min(max(GPU_PAIRS // settings.lanes, low), high)
     return max(2, min(frames, min(GPU_CHUNK_BYTES, lane_bytes) // max(1, frame_bytes)))
+
+
+def read_chunks(
+    reader: FrameReader, settings: WorkerSettings, report_progress: Callable[[int], None]
+) -> Iterator[list[VideoFrame]]:
+    """Group the frames of a video into lists of bounded size in bytes.
+
+    Args:
+        reader: The frames.
+        settings: The settings of the worker.
+        report_progress: Called with 1 for each frame that was decoded.
+    """
+    frame_bytes = reader.width * reader.height * PIXEL_BYTES
+    length = choose_chunk_length(frame_bytes, settings)
+    chunk: list[VideoFrame] = []
+    for frame in reader.read_frames():
+        chunk.append(frame)
+        report_progress(1)
+        if len(chunk) == length:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

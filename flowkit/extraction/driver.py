@@ -4,7 +4,7 @@
       ↑                 │ dies, or decodes no new frame
       └── retried ──────┘ in a fresh actor; then quarantined, with the reason (failure_diagnosis.py)
 
-The shard of a dead actor is recovered first: a video that was complete in it is done.
+What a dead actor left is recovered first: a video that was complete in it is done.
 """
 
 import os
@@ -31,7 +31,6 @@ from flowkit.extraction.options import RunOptions
 from flowkit.extraction.tasks import Status, WorkerTask
 from flowkit.extraction.worker_setup import WorkerFactory
 from flowkit.path_text import printable_path
-from flowkit.store import recover
 from flowkit.version import __version__
 
 POLL_SECONDS = 1.0
@@ -208,9 +207,8 @@ class Driver:
         if task is None:
             return
         time.sleep(0.2)  # until the kernel has released the locks of the dead process
-        setup, callbacks = self.setup, self.callbacks
-        recovery = recover(setup.root, part=setup.part, wait_seconds=0.0, log=callbacks.log)
-        done, remaining = task.divide(recovery.salvaged)
+        callbacks = self.callbacks
+        done, remaining = task.divide(callbacks.recover())
         if done is not None:
             callbacks.on_outcome(done.make_outcome("done"))
         if remaining is None:

@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from threading import Event
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from flowkit.decode import FrameReader, VideoFrame
-from flowkit.extraction.chunks import PIXEL_BYTES, choose_chunk_length
-from flowkit.extraction.frame_pairs import FramePairs, compute_tvl1
-from flowkit.extraction.learned_flow import compute_quantized
+from flowkit.decode import VideoFrame
+from flowkit.extraction.flow_solver import FlowSolver, Stopped
+from flowkit.extraction.frame_pairs import FramePairs
 from flowkit.extraction.motion import MotionHistogram
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import WorkerSettings
@@ -26,10 +24,6 @@ from flowkit.store.format.jpeg import encode_grey, encode_rgb
 U8 = npt.NDArray[np.uint8]
 Row = dict[str, Any]
 """Values of the columns of a row of ``frames``: JPEGs, and the time in microseconds."""
-
-
-class Stopped(Exception):
-    """The run was requested to stop while a video was being extracted."""
 
 
 class FrameRows:
@@ -60,21 +54,8 @@ class FrameRows:
         self._timer = timer
         self._report_progress = report_progress
         self._stop = stop
+        self._solver = FlowSolver(settings, report_progress, stop)
         self.motion = MotionHistogram()
-
-    def read_chunks(self, reader: FrameReader) -> Iterator[list[VideoFrame]]:
-        """Group the frames into lists of bounded size in bytes."""
-        frame_bytes = reader.width * reader.height * PIXEL_BYTES
-        length = choose_chunk_length(frame_bytes, self._settings)
-        chunk: list[VideoFrame] = []
-        for frame in reader.read_frames():
-            chunk.append(frame)
-            self._report_progress(1)
-            if len(chunk) == length:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
 
     def compute(self, chunks: Iterable[list[VideoFrame]]) -> Iterator[Row]:
         """Yield one row per frame, delayed until its flow is computed.
@@ -99,7 +80,7 @@ class FrameRows:
             fields: list[tuple[bytes, bytes]] = []
             if "flow" in self._streams:
                 assert recipe.flow is not None
-                frames = [self._prepare_frame(frame.pixels, recipe.flow) for frame in chunk]
+                frames = [self._solver.prepare_frame(frame.pixels) for frame in chunk]
                 first, second = pairs.add(frames)
                 fields = self._compute_flow(first, second, recipe.flow)
             if "flow" not in self._streams or pairs.step < 0:
@@ -124,7 +105,7 @@ class FrameRows:
         """Compute the flow from each first frame to its second one, as a pair of JPEGs.
 
         Args:
-            first: The frames that `_prepare_frame` returned, (H, W) or (H, W, 3).
+            first: The frames that `FlowSolver.prepare_frame` returned, (H, W) or (H, W, 3).
             second: As many frames.
             recipe: How flow is computed.
 
@@ -134,30 +115,10 @@ class FrameRows:
         if not first:
             return []
         with self._timer.enter_stage("flow"):
-            flow = self._solve_flow(first, second, recipe)
+            flow = self._solver.solve(first, second)
         with self._timer.enter_stage("encode"):
             self.motion.add(flow)
             return [
                 (encode_grey(q[..., 0], recipe.quality), encode_grey(q[..., 1], recipe.quality))
                 for q in flow
             ]
-
-    def _prepare_frame(self, pixels: U8, recipe: FlowRecipe) -> U8:
-        """Convert an RGB frame to what the method of ``recipe`` reads: grey or RGB."""
-        return pixels if recipe.is_learned else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-
-    def _solve_flow(self, first: list[U8], second: list[U8], recipe: FlowRecipe) -> U8:
-        """Compute quantized flow between frames, uint8 (N, H, W, 2)."""
-        if recipe.is_learned:
-            batches = []
-            for batch in compute_quantized(self._settings, np.stack(first), np.stack(second)):
-                if self._stop.is_set():
-                    raise Stopped
-                self._report_progress(len(batch))  # a chunk may take minutes on a CPU
-                batches.append(batch)
-            return np.concatenate(batches)
-        assert recipe.tvl1 is not None  # recipe_overrides.py refuses stores of imported flow
-        backend = self._settings.backend
-        flow = compute_tvl1(first, second, recipe.step, recipe.tvl1, recipe.bound, backend)
-        self._report_progress(len(flow))
-        return flow

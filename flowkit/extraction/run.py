@@ -16,6 +16,7 @@ from rich.console import Console
 from flowkit.annotations import AnnotationTable, LocatedVideos, RejectedVideo
 from flowkit.errors import RecipeError, UsageError
 from flowkit.extraction.actors import uses_gpu
+from flowkit.extraction.folder_run import PlannedWork
 from flowkit.extraction.frame_rates import (
     FrameRates,
     check_has_folders,
@@ -23,11 +24,11 @@ from flowkit.extraction.frame_rates import (
     has_other_rate,
 )
 from flowkit.extraction.gpu_timer import GpuTimes
-from flowkit.extraction.options import Options
+from flowkit.extraction.options import Options, RunOptions
 from flowkit.extraction.plan import Plan, belongs, make_plan
 from flowkit.extraction.ray_cluster import find_address
 from flowkit.extraction.source import has_changed, measure_source
-from flowkit.extraction.store_run import PlannedWork, StoreRun
+from flowkit.extraction.store_run import StoreRun
 from flowkit.extraction.summary import Summary, format_bytes
 from flowkit.extraction.tasks import ExtractionTask, Outcome
 from flowkit.extraction.worker_setup import WorkerSetup
@@ -101,7 +102,7 @@ class ExtractionRun(StoreRun):
         self.lanes = options.lanes
         self.tasks: dict[str, ExtractionTask] = {}
 
-    def open_store(self) -> None:
+    def open_folder(self) -> None:
         """See `StoreRun`."""
         check_has_folders(self.located.sources, self.options.frame_rate)
         flow = self.recipe.flow
@@ -111,7 +112,9 @@ class ExtractionRun(StoreRun):
                 "--streams rgb,flow"
             )
         if "flow" in self.options.streams:
-            self.summary.backend = choose_backend(self.options, self.recipe, self.log)
+            self.summary.backend = choose_backend(
+                self.options.backend, self.options, self.recipe, self.log
+            )
         self.recipe = create_or_open(self.root, self.recipe, self.dataset).recipe
 
     def prepare_index(self) -> None:
@@ -130,7 +133,7 @@ class ExtractionRun(StoreRun):
         self.tasks = {task.id: task for task in plan.tasks}
         if not summary.backend and any("flow" in task.streams for task in plan.tasks):
             check_flow_recomputable(self.recipe, self.root)
-            summary.backend = choose_backend(options, self.recipe, self.log)
+            summary.backend = choose_backend(options.backend, options, self.recipe, self.log)
         self._add_left_out_videos(plan)
         for rejected in self.located.rejected:
             if belongs(rejected.id, options.part):
@@ -266,15 +269,18 @@ class ExtractionRun(StoreRun):
         self.summary.extracted = committed
 
 
-def choose_backend(options: Options, recipe: Recipe, log: Callable[[str], None]) -> str:
+def choose_backend(
+    requested: str, options: RunOptions, recipe: Recipe, log: Callable[[str], None]
+) -> str:
     """Choose the optical-flow backend of a run.
 
     On a cluster, only its nodes can tell which backends work there. ``"auto"`` is then returned
     unchanged and resolved once Ray is connected, and each node checks the backend itself.
 
     Args:
+        requested: Name of the backend, or ``"auto"``.
         options: The options of the run.
-        recipe: Recipe of the store.
+        recipe: Recipe with flow.
         log: Called with a line that explains why the GPU is not used, if so.
 
     Returns:
@@ -285,19 +291,19 @@ def choose_backend(options: Options, recipe: Recipe, log: Callable[[str], None])
         FlowError: The backend cannot run here.
     """
     if recipe.flow is not None and recipe.flow.is_learned:
-        if options.backend != "auto":
+        if requested != "auto":
             raise UsageError(
-                f"--backend {options.backend}: backends are those of TV-L1; expected no --backend "
+                f"--backend {requested}: backends are those of TV-L1; expected no --backend "
                 f"with {recipe.flow.method}, which PyTorch computes on a GPU if it finds one"
             )
         is_cluster = options.workers != 0 and find_address(options.address)
         return "auto" if is_cluster else choose_device_backend()
     if options.workers != 0 and find_address(options.address):
-        return check_backend(options.backend)
-    line = explain_fallback() if options.backend == "auto" else None
+        return check_backend(requested)
+    line = explain_fallback() if requested == "auto" else None
     if line is not None:
         log(line)
-    return resolve_backend(options.backend)
+    return resolve_backend(requested)
 
 
 def check_flow_recomputable(recipe: Recipe, root: Path) -> None:

@@ -81,7 +81,7 @@ def locate_stored_videos(root: Path) -> LocatedVideos:
 class StoredFlowRun(ExtractionRun):
     """One run of `extract_stored_flow`."""
 
-    def open_store(self) -> None:
+    def open_folder(self) -> None:
         """Check that flow can be computed from the store's RGB; see `StoreRun`."""
         stored, options = read_header(self.root).recipe, self.options
         if set(options.streams) != set(STREAMS):
@@ -99,7 +99,7 @@ class StoredFlowRun(ExtractionRun):
                 "differs from it: extract the other videos from their files, or import the RGB "
                 "into another store"
             )
-        super().open_store()
+        super().open_folder()
 
     def plan_tasks(self, store: Store, failures: Mapping[str, Failure]) -> Plan:
         """See `ExtractionRun`."""

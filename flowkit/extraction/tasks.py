@@ -128,6 +128,8 @@ class Seconds:
     """Writing to the shard."""
     audio: float = 0.0
     """Extracting audio."""
+    network: float = 0.0
+    """Running networks that compute features."""
 
     def __add__(self, other: "Seconds") -> "Seconds":
         return Seconds(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))

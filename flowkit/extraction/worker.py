@@ -21,10 +21,10 @@ import numpy as np
 
 from flowkit.decode import FrameReader, VideoReader
 from flowkit.decode.audio import log_mel_patches
-from flowkit.errors import FlowkitError, VideoError
-from flowkit.extraction.frame_rows import FrameRows, Stopped
+from flowkit.errors import VideoError
+from flowkit.extraction.chunks import read_chunks
+from flowkit.extraction.frame_rows import FrameRows
 from flowkit.extraction.gpu_timer import GpuTimer
-from flowkit.extraction.internal_errors import check_disk, fail_internally, is_about
 from flowkit.extraction.learned_flow import check_frame_size, load_method
 from flowkit.extraction.prefetch import Prefetcher
 from flowkit.extraction.readers import open_reader
@@ -35,6 +35,7 @@ from flowkit.extraction.source import (
 )
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import ExtractionTask, Outcome, Seconds, WorkerSettings
+from flowkit.extraction.video_failures import convert_failures
 from flowkit.flow import tvl1_video_quantized
 from flowkit.path_text import printable_path
 from flowkit.store import Fingerprint, ShardWriter, VideoMeta
@@ -109,27 +110,13 @@ class Worker:
 
     def _extract_or_fail(self, task: ExtractionTask) -> Outcome:
         """Extract a video; turn an exception that the video causes into an outcome."""
-        source = printable_path(task.source)
-        try:
+
+        def work() -> Outcome:
             with self._gpu_timer.enter_stage("video"):
                 return self._extract(task)
-        except VideoError as error:
-            return task.make_outcome("failed", error.kind, str(error))
-        except Stopped:
-            return task.make_outcome("stopped", reason="the run was requested to stop")
-        except MemoryError as error:
-            return task.make_outcome(
-                "failed", "memory", f"{source}: {error or 'not enough memory'}"
-            )
-        except FlowkitError:
-            raise
-        except Exception as error:  # noqa: BLE001 (unforeseen errors become failures of the video)
-            if is_about(error, task.source):
-                return task.make_outcome(
-                    "failed", "unreadable", f"{source} cannot be read: {error}"
-                )
-            check_disk(error, self.setup.root)
-            return fail_internally(task.make_outcome("failed"), error)
+
+        try:
+            return convert_failures(task, self.setup.root, work)
         finally:
             for writer in self._writers.values():
                 writer.abandon()
@@ -160,7 +147,7 @@ class Worker:
             writer.begin(task.id)
             frames = written = 0
             last_time = -1  # no frame has a time
-            with Prefetcher(rows.read_chunks(reader)) as chunks:
+            with Prefetcher(read_chunks(reader, setup, self._report_progress)) as chunks:
                 for row in rows.compute(chunks):
                     with timer.enter_stage("write"):
                         writer.append(**row)

@@ -127,12 +127,15 @@ class Backbone(nn.Module, ABC):
             Logits (B, num_classes); the features themselves if there is no last layer.
         """
         layer = self.last_layer
-        return features if layer is None else layer(self.dropout(features))
+        if layer is None:
+            return features
+        logits: Tensor = layer(self.dropout(features))
+        return logits
 
     @property
-    def last_layer(self) -> nn.Linear | None:
+    def last_layer(self) -> nn.Module | None:
         """The layer that computes the logits; None if ``num_classes`` is 0."""
-        layer: nn.Linear | None = getattr(self, self.last_layer_name)
+        layer: nn.Module | None = getattr(self, self.last_layer_name)
         return layer
 
     def head(self, x: Tensor) -> Tensor:
@@ -180,8 +183,28 @@ def count_input_channels(network: nn.Module) -> int:
     Returns:
         The input channels of its first convolution.
     """
-    layers = (m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Conv3d))
-    return int(next(layers).in_channels)
+    return int(_find_first_convolution(network)[1].in_channels)
+
+
+def name_first_convolution(network: nn.Module) -> str:
+    """Name the kernel of the first convolution, whose shape has the channels of the images.
+
+    Args:
+        network: A network whose first layer is a 2-D or 3-D convolution.
+
+    Returns:
+        The name of the kernel in the network's state dict.
+    """
+    return f"{_find_first_convolution(network)[0]}.weight"
+
+
+def _find_first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d | nn.Conv3d]:
+    """Find the first convolution of a network, and its name."""
+    return next(
+        (name, module)
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Conv3d)
+    )
 
 
 def trace_shapes(network: Backbone, image: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

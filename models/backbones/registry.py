@@ -8,6 +8,7 @@ from typing import Any
 from models.backbones.backbone import Backbone
 from models.backbones.bn_inception import BNInception
 from models.backbones.i3d import I3D
+from models.backbones.i3d_inception import InceptionI3D
 from models.backbones.inception_resnet import InceptionResNetV2
 from models.backbones.p3d import P3D199
 from models.backbones.resnet import DEPTHS, ResNet
@@ -19,6 +20,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "bn_inception": BNInception,
     "inception_resnet_v2": InceptionResNetV2,
     "i3d": I3D,
+    "i3d_inception": InceptionI3D,
     "p3d": P3D199,
 }
 
@@ -36,6 +38,7 @@ def build_backbone(name: str, num_classes: int, **options: Any) -> Backbone:
         bn_inception                  (B, C, H, W)           224 × 224; multiples of 32
         inception_resnet_v2           (B, C, H, W)           299 × 299; sides of 75 or more
         i3d                           (B, C, T, H, W)        32 or 8 frames of 224 × 224
+        i3d_inception                 (B, C, T, H, W)        64 or 16 frames of 224 × 224
         p3d                           (B, C, T, H, W)        16 frames of 160 × 160
 
     For RGB, C is 3. For flow it is twice the number of flow fields that are stacked as channels

@@ -50,6 +50,7 @@ TINY: dict[str, tuple[dict[str, object], tuple[int, ...] | None]] = {
     "bn_inception": ({"width": 0.05}, (1, 3, 64, 64)),
     "inception_resnet_v2": ({}, None),
     "i3d": ({"width": 2, "frames": 8}, (1, 3, 8, 32, 32)),
+    "i3d_inception": ({"width": 2}, (1, 3, 9, 193, 193)),
     "p3d": ({"width": 2, "blocks": (1, 1, 1, 1)}, (1, 3, 16, 32, 32)),
 }
 

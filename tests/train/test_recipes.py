@@ -21,6 +21,7 @@ from train.recipe.recipe import (
     read_draft,
     read_recipe,
 )
+from train.recipe.sections import CLIP_FAMILIES
 from train.runs.phases import Phase, list_phases
 from train.runs.run import Settings
 from train.tasks.backbones import FAMILIES
@@ -178,6 +179,10 @@ def test_a_step_of_every_recipe_with_numbers(name):
     phase = replace(phase, training=replace(phase.training, batch=2))
     _, noted = step(recipe, phase, Process(), 2)
     assert torch.isfinite(noted["loss"])
+
+
+def test_families_for_clips_are_those_whose_networks_are_3d():
+    assert set(CLIP_FAMILIES) == {name for name, family in FAMILIES.items() if family.dims == 3}
 
 
 def test_families_are_those_that_recipes_may_name():

@@ -12,18 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from flowkit.datasets.video_dataset import scale_bytes
 from flowkit.datasets.views import VideoChunk, ViewReader, assemble_views
 from flowkit.errors import FlowkitError
 from flowkit.extraction.prefetch import Prefetcher
-from flowkit.streams import STREAMS
-from models.backbones.backbone import normalize
-from train.distributed.parallel import choose_layout
+from train.features.embedding import embed_inputs, move_network
 from train.features.loader import BatchLoader
 from train.features.network import FeatureNetwork
 from train.features.network_loading import load_feature_network
 from train.features.worker_settings import FeatureSettings
-from train.loop.context import DTYPES
 
 F32 = npt.NDArray[np.float32]
 
@@ -59,10 +55,7 @@ class Embedder:
                     f"got {network.recipe.weights}: the file was changed, or is another on this "
                     "machine"
                 )
-            layout = choose_layout(self._device)
-            if network.is_3d:
-                layout = torch.contiguous_format
-            network.backbone.to(self._device, memory_format=layout)
+            move_network(network, self._device)
             self._network = network
         return self._network
 
@@ -102,16 +95,8 @@ class Embedder:
         index = torch.from_numpy(concatenate_indices(batch)).to(self._device)
         if not len(index):
             return torch.empty(0, network.recipe.dimension)
-        source = network.sampling.source
         inputs = assemble_views(images, index, network.is_3d)
-        scaled = scale_bytes(inputs, source) if STREAMS[source].is_image else inputs
-        scaled = normalize(scaled, network.convention)
-        if not network.is_3d:
-            scaled = scaled.contiguous(memory_format=choose_layout(self._device))
-        dtype = DTYPES[self.setup.precision]
-        is_mixed = dtype != torch.float32
-        with torch.inference_mode(), torch.autocast(self._device.type, dtype, enabled=is_mixed):
-            return network.backbone.embed(scaled).float()
+        return embed_inputs(network, inputs, self.setup.precision)
 
     def drop_kept_images(self) -> None:
         """Free the images that were kept for the next chunk, when no more chunks follow."""

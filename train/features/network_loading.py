@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import torch
+
 from flowkit.errors import UsageError
-from flowkit.streams import StreamName
-from models.backbones.backbone import Backbone, InputConvention
+from flowkit.streams import STREAMS, StreamName
+from models.backbones.backbone import Backbone, InputConvention, name_first_convolution
 from models.weights.pretrained import WeightsError, load_weights, read_weights
 from models.weights.weight_files import convert_weights
 from train.features.network import FeatureNetwork, NetworkOptions, build_feature_network
@@ -25,8 +27,12 @@ NETWORKS: dict[str, Network] = {
     "bn_inception": Network(backbone="bn_inception"),
     "inception_resnet_v2": Network(backbone="inception_resnet_v2"),
     "i3d": Network(backbone="i3d"),
+    "i3d_inception": Network(backbone="i3d_inception"),
     "p3d": Network(backbone="p3d"),
 }
+# Of the names of the first layer of i3d_inception, in the files of two publishers.
+INCEPTION_PREFIXES = ("Conv3d_1a_7x7.", "conv3d_1a_7x7.")
+MAX_LISTED_TENSORS = 3
 
 
 def load_feature_network(options: NetworkOptions) -> FeatureNetwork:
@@ -161,8 +167,7 @@ def load_from_file(options: NetworkOptions) -> FeatureNetwork:
         )
     if options.split is not None:
         raise UsageError("--split is for runs with several splits; a weight file has none")
-    path, settings = find_weight_file(options.model), NETWORKS[options.backbone]
-    family = FAMILIES[settings.backbone]
+    path = find_weight_file(options.model)
     try:
         weights = read_weights(path)
         branch: StreamName = (
@@ -171,32 +176,95 @@ def load_from_file(options: NetworkOptions) -> FeatureNetwork:
         backbone_weights, left_out = select_backbone_weights(weights, branch)
         if left_out:
             raise WeightsError(f"it has {', '.join(left_out)}, which is not part of a backbone")
-        channels = next((t.shape[1] for t in backbone_weights.values() if t.ndim >= 4), 0)
-        stream = choose_source(options, channels, family.dims)
-        arguments = OPTIONS.get(settings.backbone)
-        backbone: Backbone = family(
-            in_channels=channels, num_classes=0, **(arguments(settings) if arguments else {})
-        )
+        name = identify_network(options.backbone, backbone_weights)
+        family = FAMILIES[NETWORKS[name].backbone]
+        first, shape = find_first_kernel(name, backbone_weights)
+        stream = choose_source(options, name, first, shape)
+        backbone = make_feature_backbone(name, in_channels=shape[1])
         last_layer = (f"{backbone.last_layer_name}.",)
         load_weights(backbone, convert_weights(backbone, backbone_weights), skip=last_layer)
     except WeightsError as error:
         raise UsageError(f"{path}: {error}; or use another --backbone") from error
     convention: InputConvention = getattr(family, f"{stream}_input")
-    fields = channels // 2 if stream == "flow" and family.dims == 2 else 1
+    fields = shape[1] // 2 if stream == "flow" and family.dims == 2 else 1
     length = convention.frames if family.dims == 3 else fields
     sampling = (convention.size, length, 1)
-    return build_feature_network(
-        options, backbone.eval(), path, options.backbone, stream, sampling, None
+    return build_feature_network(options, backbone.eval(), path, name, stream, sampling, None)
+
+
+def identify_network(name: str, weights: dict[str, torch.Tensor]) -> str:
+    """Decide which I3D ``i3d`` means by the names of a file's tensors.
+
+    Args:
+        name: Name of a network, as the user gave it.
+        weights: Tensors by name.
+
+    Returns:
+        ``i3d_inception`` for "i3d" and the weights of that network; otherwise the name itself.
+    """
+    is_inception = name == "i3d" and any(
+        has_prefix(weights, prefix) for prefix in INCEPTION_PREFIXES
     )
+    return "i3d_inception" if is_inception else name
 
 
-def choose_source(options: NetworkOptions, channels: int, dims: int) -> StreamName:
-    """Determine the stream of a network from its input channels.
+def make_feature_backbone(name: str, in_channels: int) -> Backbone:
+    """Build a network of `NETWORKS` with random weights and no last layer."""
+    settings = NETWORKS[name]
+    arguments = OPTIONS.get(settings.backbone)
+    backbone: Backbone = FAMILIES[settings.backbone](
+        in_channels=in_channels, num_classes=0, **(arguments(settings) if arguments else {})
+    )
+    return backbone
+
+
+def find_first_kernel(name: str, weights: dict[str, torch.Tensor]) -> tuple[str, tuple[int, ...]]:
+    """Find the kernel of a network's first convolution in a file.
+
+    It is found by its name, since a file may list its tensors in any order: the public files of
+    i3d_inception start with the last layer.
+
+    Args:
+        name: Name of the network.
+        weights: Tensors of the file by name, also by the names of other publishers.
+
+    Returns:
+        Its name in the network, and its shape (channels, input channels, …).
+
+    Raises:
+        WeightsError: The file has no such kernel, or one of another number of dimensions, so it is
+            of another network.
+    """
+    with torch.device("meta"):
+        network = make_feature_backbone(name, in_channels=3)
+    first = name_first_convolution(network)
+    kernel = convert_weights(network, weights).get(first)
+    out_channels, _, *sides = network.state_dict()[first].shape
+    expected = f"{first} ({', '.join(map(str, (out_channels, 'C', *sides)))})"
+    if name == "i3d":
+        expected += f", or {INCEPTION_PREFIXES[0]}conv3d.weight of i3d_inception"
+    if kernel is None or kernel.ndim != len(sides) + 2:
+        listed = [f"{n} {tuple(t.shape)}" for n, t in weights.items() if t.ndim >= 2]
+        hidden = len(listed) - MAX_LISTED_TENSORS
+        got = ", ".join(listed[:MAX_LISTED_TENSORS]) + (f" and {hidden} more" if hidden > 0 else "")
+        raise WeightsError(
+            f"it is a file of another network than {name}: expected the first convolution "
+            f"{expected}, where C is 3 for RGB and 2 for flow; got {got or 'no kernels'}. Give a "
+            f"weight file of {name}"
+        )
+    return first, tuple(kernel.shape)
+
+
+def choose_source(
+    options: NetworkOptions, name: str, first: str, shape: tuple[int, ...]
+) -> StreamName:
+    """Determine the stream of a network from its input channels: 3 RGB, 1 audio, pairs flow.
 
     Args:
         options: The options of the user.
-        channels: Input channels: 3 for RGB, 1 for audio, pairs for flow.
-        dims: 2 for images, 3 for clips.
+        name: Name of the network.
+        first: Name of the kernel of its first convolution.
+        shape: Shape of this kernel, (channels, input channels, …).
 
     Returns:
         The stream.
@@ -204,15 +272,19 @@ def choose_source(options: NetworkOptions, channels: int, dims: int) -> StreamNa
     Raises:
         WeightsError: The channels fit no stream, or not the one that `options` names.
     """
-    is_flow = channels == 2 if dims == 3 else channels >= 2 and channels % 2 == 0
-    stream = {3: "rgb", 1: "audio" if dims == 2 else ""}.get(channels, "flow" if is_flow else "")
-    if not stream or (stream == "audio" and options.backbone != "vgg16"):
+    channels, is_3d = shape[1], len(shape) == 5
+    is_flow = channels == 2 if is_3d else channels >= 2 and channels % 2 == 0
+    stream = {3: "rgb", 1: "" if is_3d else "audio"}.get(channels, "flow" if is_flow else "")
+    if not stream or (stream == "audio" and name != "vgg16"):
         raise WeightsError(
-            f"its first convolution has {channels} input channels, but {options.backbone} reads "
+            f"its first convolution has {channels} input channels, but {name} reads "
             "RGB (3 channels) or flow (2 for each field; 2 for clips), and vgg16 also audio (1)"
         )
-    if options.stream not in (None, stream):
+    if options.stream is not None and options.stream != stream:
+        each = " for each field" if options.stream == "flow" and not is_3d else ""
         raise WeightsError(
-            f"it is a network of {stream} ({channels} channels), but --stream is {options.stream}"
+            f"it is a network of {stream} ({channels} channels), but --stream is {options.stream}: "
+            f"expected {STREAMS[options.stream].channels} input channels{each}, and {first} "
+            f"has the shape {shape}. Give a weight file of {options.stream}"
         )
     return cast(StreamName, stream)

@@ -14,8 +14,9 @@ import torch
 from rich.console import Console
 
 from flowkit.errors import UsageError
+from flowkit.extraction.folder_run import PlannedWork
 from flowkit.extraction.options import RunOptions
-from flowkit.extraction.store_run import PlannedWork, StoreRun
+from flowkit.extraction.store_run import StoreRun
 from flowkit.extraction.tasks import Outcome
 from flowkit.flow.backends import count_gpus
 from flowkit.store import Store, create_or_open, find_stale, read_header
@@ -101,7 +102,7 @@ class FeatureRun(StoreRun):
         super().__init__(root, options, self.summary, console)
         self.name, self.network_options, self.options = name, network_options, options
 
-    def open_store(self) -> None:
+    def open_folder(self) -> None:
         """Load the network and open the store for its features."""
         network = self.network = load_feature_network(self.network_options)
         options = name_files(self.network_options, network)

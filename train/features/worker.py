@@ -32,18 +32,17 @@ import numpy.typing as npt
 import torch
 
 from flowkit.datasets.views import VideoChunk, cut_video, pack_chunks
-from flowkit.errors import DeviceError, FlowkitError
+from flowkit.errors import FlowkitError
 from flowkit.extraction.internal_errors import check_disk, fail_internally
 from flowkit.extraction.tasks import Outcome
 from flowkit.store import ShardWriter, Store, VideoMeta
 from flowkit.version import __version__
 from train.features.embedder import Embedder
+from train.features.embedding import convert_gpu_errors
 from train.features.plan import Share, Target
 from train.features.worker_settings import FeatureSettings
 
 F32 = npt.NDArray[np.float32]
-# Raised by PyTorch when the GPU fails; older versions lack this class.
-DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
 HALF_MAX = 65504.0  # the largest float16; features are always stored as float16
 NOT_FINITE = (
     f"a feature is not a number, or is beyond ±{HALF_MAX:.0f}, the range of float16, the format in "
@@ -160,17 +159,13 @@ class Worker:
         )
         batches = list(pack_chunks(chunks, max_starts))
         try:
-            with closing(self.embedder.compute(batches)) as computed:
+            with (
+                convert_gpu_errors(self.setup.batch),
+                closing(self.embedder.compute(batches)) as computed,
+            ):
                 for batch, vectors, faults in computed:
                     self._write(batch, vectors, faults, outcomes)
                     self.heartbeat += 1
-        except torch.OutOfMemoryError as error:
-            raise FlowkitError(
-                f"the GPU has not enough memory for batches of {self.setup.batch}: use a smaller "
-                "--batch"
-            ) from error
-        except DEVICE_ERRORS as error:
-            raise DeviceError(" ".join(str(error).split())) from error
         finally:
             self._writer.abandon()
             self.embedder.drop_kept_images()

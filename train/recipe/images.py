@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from flowkit.errors import UsageError
 from train.recipe.base import BaseRecipe
-from train.recipe.sections import STRICT, Branch, Data, Network
+from train.recipe.sections import CLIP_FAMILIES, STRICT, Branch, Data, Network
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -78,12 +78,13 @@ class ImageRecipe(BaseRecipe):
 
     def _check_data(self) -> None:
         network, data = self.network, self.data
-        is_3d = network.backbone in ("i3d", "p3d")
+        is_3d = network.backbone in CLIP_FAMILIES
         if is_3d != (data.clip is not None) or (is_3d and network.pyramid):
             advice = (
                 "clips: set data.clip.length, and leave out network.pyramid"
                 if is_3d
-                else "single images: leave out data.clip, or set network.backbone to i3d or p3d"
+                else "single images: leave out data.clip, or set network.backbone to "
+                f"{' or '.join(CLIP_FAMILIES)}"
             )
             raise UsageError(f"network.backbone {network.backbone} processes {advice}")
         if data.window and (self.labels == "one" or data.clip):

@@ -32,7 +32,11 @@ Optimizer = Literal["sgd", "rmsprop", "adam"]
 Method = Literal[
     "clusters", "catnet", "average", "flatten", "ts_lstm", "temporal_inception", "bilstm"
 ]
-Family = Literal["resnet", "vgg16", "bn_inception", "inception_resnet_v2", "i3d", "p3d"]
+Family = Literal[
+    "resnet", "vgg16", "bn_inception", "inception_resnet_v2", "i3d", "i3d_inception", "p3d"
+]
+CLIP_FAMILIES: tuple[Family, ...] = ("i3d", "i3d_inception", "p3d")
+"""The backbones that process clips."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -131,7 +135,8 @@ class Network:
     """The backbones of the branches, and the attention between the branches or inside them."""
 
     backbone: Family = "resnet"
-    """Backbone: the convolutional network of each branch."""
+    """Backbone: the convolutional network of each branch. i3d is I3D on ResNet-50, i3d_inception
+    the one on Inception-v1, with public weights for RGB and flow."""
 
     depth: Literal[18, 34, 50, 101, 152] = 50
     """Number of layers, of resnet."""

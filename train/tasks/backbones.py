@@ -15,6 +15,7 @@ from flowkit.streams import STREAMS, StreamName
 from models.backbones.backbone import Backbone, InputConvention
 from models.backbones.bn_inception import BNInception
 from models.backbones.i3d import I3D
+from models.backbones.i3d_inception import InceptionI3D
 from models.backbones.inception_resnet import InceptionResNetV2
 from models.backbones.p3d import P3D199
 from models.backbones.resnet import ResNet
@@ -28,6 +29,7 @@ FAMILIES: dict[Family, Any] = {
     "bn_inception": BNInception,
     "inception_resnet_v2": InceptionResNetV2,
     "i3d": I3D,
+    "i3d_inception": InceptionI3D,
     "p3d": P3D199,
 }
 WIDTH = 64.0  # channels of the first convolution of networks that are not thin
@@ -38,6 +40,7 @@ OPTIONS: dict[Family, Callable[[Network], dict[str, Any]]] = {
     "vgg16": lambda network: {"width": network.width},
     "bn_inception": lambda network: {"width": network.width / WIDTH},
     "i3d": lambda network: {"frames": network.stem, "width": network.width},
+    "i3d_inception": lambda network: {"width": network.width},
     "p3d": lambda network: {"width": network.width, "blocks": network.blocks},
 }
 

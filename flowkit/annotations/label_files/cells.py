@@ -182,14 +182,19 @@ def check_interval(
 
 
 def read_segments(
-    value: Any, name: Callable[[str, Callable[[], str]], str], locate: Callable[[], str]
+    value: Any,
+    name: Callable[[str, Callable[[], str]], str],
+    locate: Callable[[], str],
+    get_fps: Callable[[], float],
 ) -> tuple[Label, ...]:
-    """Read labels that are objects, each with a class and perhaps its times in seconds.
+    """Read labels that are objects, each with a class and perhaps its times.
 
     Args:
         value: An object or a list of objects, such as ``{"label": "jump", "segment": [1.0, 2.5]}``.
         name: Turns a label into the name of its class.
         locate: Returns where the labels are, for error messages.
+        get_fps: Returns the frame rate, which turns frame numbers into seconds; it is called only
+            for objects that have frame numbers and no seconds.
 
     Returns:
         The labels.
@@ -213,12 +218,35 @@ def read_segments(
             )
         start, end = read_pair(entry.get("segment"), locate)
         if start is None and end is None:
-            bounds = [find_usual_column(role, keys) for role in ("start", "end")]
-            start, end = (
-                parse_time(entry[key], key, locate) if key is not None else None for key in bounds
-            )
+            start, end = read_bounds(entry, ("start", "end"), locate)
+        if start is None and end is None:
+            start, end = read_bounds(entry, ("start_frame", "end_frame"), locate)
+            if start is not None and end is not None:
+                fps = get_fps()
+                start, end = start / fps, end / fps
         labels.append(Label(name(text, locate), *(check_interval(start, end, locate) or ())))
     return tuple(labels)
+
+
+def read_bounds(
+    entry: Mapping[str, Any], roles: tuple[str, str], locate: Callable[[], str]
+) -> tuple[float | None, float | None]:
+    """Read start and end from an object.
+
+    Args:
+        entry: The object.
+        roles: The roles of its keys for start and end, such as ``("start", "end")``.
+        locate: Returns where the object is, for error messages.
+
+    Returns:
+        Start and end as they are written; None for one without a key or a value.
+
+    Raises:
+        AnnotationError: A value is not a number.
+    """
+    keys = [find_usual_column(role, list(entry)) for role in roles]
+    start, end = (None if key is None else parse_time(entry[key], key, locate) for key in keys)
+    return start, end
 
 
 def read_pair(value: Any, locate: Callable[[], str]) -> tuple[float | None, float | None]:

@@ -37,14 +37,18 @@ def make_label_reader(
     column, values = roles.label, file.columns[roles.label]
     cache: dict[Any, tuple[Label, ...]] = {}
 
+    def read_objects(row: int) -> tuple[Label, ...]:
+        locate, get_fps = partial(file.locate, row), partial(read_fps, file, roles, row)
+        return read_segments(values[row], namer.name, locate, get_fps)
+
     def read_whole(row: int) -> tuple[Label, ...]:
         value = values[row]
         if isinstance(value, list):
             if value and isinstance(value[0], dict):
-                return read_segments(value, namer.name, partial(file.locate, row))
+                return read_objects(row)
             value = tuple(map(to_text, value))
         elif isinstance(value, dict):
-            return read_segments(value, namer.name, partial(file.locate, row))
+            return read_objects(row)
         labels = cache.get(value)
         if labels is None:
             texts = dict.fromkeys(split_labels(value, column))
@@ -111,10 +115,14 @@ def read_fps(file: FileRows, roles: Roles, row: int) -> float:
         row: The row.
 
     Raises:
-        AnnotationError: The column has no frame rate there.
+        AnnotationError: The column has no frame rate there, or no column has frame rates.
     """
+    if roles.fps is None:
+        raise AnnotationError(
+            f"{file.locate(row)}: start and end are frame numbers, and no frame rate is known; "
+            "give it with --columns fps=25 (or fps=COLUMN)"
+        )
     if not isinstance(roles.fps, str):
-        assert roles.fps is not None
         return roles.fps
     text = to_text(file.columns[roles.fps][row])
     try:

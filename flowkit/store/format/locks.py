@@ -95,7 +95,7 @@ def describe_conflict(root: Path, part: tuple[int, int], locked_part: tuple[int,
     holder = ""
     with suppress(OSError):
         holder = get_part_lock_path(root, locked_part).read_text(errors="replace").strip()
-    requested = "the whole store" if part == (0, 1) else f"part {part[0]}/{part[1]} of the store"
+    requested = "the whole folder" if part == (0, 1) else f"part {part[0]}/{part[1]} of the folder"
     i, n = locked_part
     locked = "all of it" if n == 1 else f"part {i}/{n}"
     return (

@@ -14,7 +14,8 @@ from flowkit.cli import main
 from flowkit.decode import VideoFrame, read_video
 from flowkit.errors import RecipeError, UsageError
 from flowkit.extraction import Options, RecipeOverrides, choose_recipe, extract
-from flowkit.extraction import frame_rows as frame_rows_module
+from flowkit.extraction import chunks as chunks_module
+from flowkit.extraction.chunks import read_chunks
 from flowkit.extraction.frame_pairs import FramePairs
 from flowkit.extraction.frame_rows import FrameRows
 from flowkit.extraction.gpu_timer import GpuTimer
@@ -44,7 +45,7 @@ def compute_rows(frames, recipe, step, streams=("rgb", "flow"), root=None):
     recipe = replace(recipe, flow=replace(recipe.flow, step=step))
     settings = WorkerSettings(root=root, recipe=recipe, backend="numba")
     rows = FrameRows(settings, streams, StageTimer(GpuTimer()), lambda frames: None, Event())
-    return list(rows.compute(rows.read_chunks(ListReader(frames))))
+    return list(rows.compute(read_chunks(ListReader(frames), settings, lambda frames: None)))
 
 
 def list_fields(rows):
@@ -106,7 +107,7 @@ def test_step_2_is_the_flow_of_every_other_frame(frames, recipe):
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("chunk", [2, 5, 16])
 def test_rows_are_in_order_whatever_the_chunks_are(frames, recipe, monkeypatch, step, chunk):
-    monkeypatch.setattr(frame_rows_module, "choose_chunk_length", lambda *_: chunk)
+    monkeypatch.setattr(chunks_module, "choose_chunk_length", lambda *_: chunk)
     rows = compute_rows(frames, recipe, step)
     assert [row["time"] for row in rows] == [40_000 * t for t in range(38)]
     rgb = compute_rows(frames, recipe, step, streams=("rgb",))

@@ -36,6 +36,14 @@ KINDS = {
         "labels": "many",
         "testing__views": "max",
     },
+    "clips of RGB in [-1, 1]": {
+        "network__backbone": "i3d_inception",
+        "network__width": 2,
+        "data__clip": "{length: 9}",
+        "data__size": 193,
+        "testing__segments": 1,
+        "testing__crops": "centre",
+    },
     "frames together, many labels": {
         "network__pyramid": {"taps": ["features"]},
         "labels": "many",

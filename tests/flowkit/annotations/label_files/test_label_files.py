@@ -226,6 +226,17 @@ GOOD = {
     "objects with times": Case(
         "l.json", '{"a": [{"action": "jump", "start": 1, "end": 2}, {"action": "run"}], "c": []}',
         {"jump/a.mp4": [Label("jump", 1.0, 2.0), Label("run")], "run/c.avi": ()}),
+    "objects with frames": Case(
+        "l.json", '{"a": {"fps": 25, "labels": [{"label": "jump", "start_frame": 25, "end_frame": '
+        '50}, {"label": "run", "start": 0, "end": 1, "start_frame": 9, "end_frame": 19}]}, '
+        '"c": {"fps": 10, "labels": [{"label": "run", "start_frame": 0, "end_frame": 5}]}}',
+        {"jump/a.mp4": [Label("jump", 1.0, 2.0), Label("run", 0.0, 1.0)],
+         "run/c.avi": [Label("run", 0.0, 0.5)]},
+        attributes={"jump/a.mp4": {"fps": "25"}, "run/c.avi": {"fps": "10"}}),
+    "objects with frames and a given rate": Case(
+        "l.json", '{"a": [{"label": "jump", "start_frame": 25, "end_frame": 50}]}',
+        {"jump/a.mp4": [Label("jump", 2.5, 5.0)]}, {"columns": {"fps": "10"}},
+        attributes={"jump/a.mp4": {"fps": "10"}}),
     "segments": Case("l.json", '[{"id": "a", "label": "jump", "segment": [1, 2]}]',
                      {"jump/a.mp4": [Label("jump", 1.0, 2.0)]}),
     "json lines": Case("l.jsonl", '{"file_name": "a.mp4", "label": "jump"}\n\n'
@@ -275,6 +286,12 @@ BAD = {
                           "or plain lines, got a zip file or a spreadsheet (.xlsx)"),
     "frames without a rate": Case("l.csv", "id,label,start_frame,end_frame\na,jump,0,5\n",
                                   ": start_frame and end_frame are frame numbers, and no column"),
+    "frames without a rate in an object": Case(
+        "l.json", '{"a": [{"label": "jump", "start_frame": 0, "end_frame": 5}]}',
+        ": entry 'a': start and end are frame numbers, and no frame rate is known; give it with "),
+    "half of the frames in an object": Case(
+        "l.json", '{"a": [{"label": "jump", "start_frame": 0}]}',
+        ": entry 'a': expected a start and a later end of the label, got only one of them"),
     "a rate that is none": Case("l.csv", "id,label,start_frame,end_frame,fps\na,jump,0,5,0\n",
                                 ":2: expected frames per second in 'fps', got '0'"),
     "a start without an end": Case("l.csv", "id,label,start,end\na,jump,1,\n",

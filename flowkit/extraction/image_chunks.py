@@ -1,0 +1,121 @@
+"""Read the RGB frames and the flow of one video without storing them, chunk by chunk.
+
+The frames come from a file, whose flow is computed, or from a store that has both. Every frame is
+decoded once, and its flow is computed once. An `ImageChunk` is what has arrived since the last one:
+flow arrives one frame later than RGB, because it leads to the next frame.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from threading import Event
+
+import numpy as np
+import numpy.typing as npt
+
+from flowkit.decode import FrameReader
+from flowkit.errors import CorruptError, VideoError
+from flowkit.extraction.chunks import read_chunks
+from flowkit.extraction.flow_solver import FlowSolver, Stopped
+from flowkit.extraction.frame_pairs import FramePairs
+from flowkit.extraction.stage_timer import StageTimer
+from flowkit.extraction.tasks import WorkerSettings
+from flowkit.store import Video
+from flowkit.store.format.jpeg import decode_grey, decode_rgb
+
+U8 = npt.NDArray[np.uint8]
+STORED_FRAMES = 16
+"""Frames that are read from a store at a time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageChunk:
+    """Images of one video that follow those of the chunk before; lists may be empty."""
+
+    rgb: Sequence[U8] = ()
+    """RGB frames, (H, W, 3)."""
+    flow: Sequence[U8] = ()
+    """Quantized flow fields, (H, W, 2), where 128 is no motion."""
+    times: Sequence[int | None] = ()
+    """Presentation times of the frames in microseconds; None where unknown. There is one for each
+    frame, even if no stream needs RGB.
+    """
+
+
+class ComputedImages:
+    """The frames of a reader, and the flow that is computed from them.
+
+    Args:
+        settings: The settings of the worker. The recipe has flow if ``streams`` has it.
+        streams: ``rgb``, ``flow`` or both.
+        timer: Timer of the stage ``flow``.
+        report_progress: Called with the number of frames that were decoded or whose flow was
+            computed.
+        stop: Set when the run is to end.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        streams: tuple[str, ...],
+        timer: StageTimer,
+        report_progress: Callable[[int], None],
+        stop: Event,
+    ) -> None:
+        self._settings, self._streams, self._timer = settings, streams, timer
+        self._report_progress, self._stop = report_progress, stop
+        self._solver = FlowSolver(settings, report_progress, stop)
+
+    def read(self, reader: FrameReader) -> Iterator[ImageChunk]:
+        """Yield the images of a video.
+
+        Raises:
+            VideoError: The video cannot be decoded further.
+            Stopped: The run is to end.
+        """
+        pairs = FramePairs(1)
+        for frames in read_chunks(reader, self._settings, self._report_progress):
+            if self._stop.is_set():
+                raise Stopped
+            flow: Sequence[U8] = ()
+            if "flow" in self._streams:
+                with self._timer.enter_stage("flow"):
+                    prepared = [self._solver.prepare_frame(frame.pixels) for frame in frames]
+                    first, second = pairs.add(prepared)
+                    flow = list(self._solver.solve(first, second)) if first else ()
+            rgb = [frame.pixels for frame in frames] if "rgb" in self._streams else []
+            yield ImageChunk(rgb=rgb, flow=flow, times=[frame.time for frame in frames])
+
+
+def read_stored_images(
+    video: Video,
+    streams: tuple[str, ...],
+    report_progress: Callable[[int], None],
+    stop: Event,
+) -> Iterator[ImageChunk]:
+    """Yield the RGB frames and the flow that a store has of a video.
+
+    Args:
+        video: The video, which has the streams. Its flow leads to the next frame.
+        streams: ``rgb``, ``flow`` or both.
+        report_progress: Called with the number of frames that were read.
+        stop: Set when the run is to end.
+
+    Raises:
+        VideoError: ``broken``: a shard or a JPEG is damaged.
+        Stopped: The run is to end.
+    """
+    stored_times = video.read_stored_times()
+    for start in range(0, video.num_frames, STORED_FRAMES):
+        if stop.is_set():
+            raise Stopped
+        end = min(start + STORED_FRAMES, video.num_frames)
+        try:
+            rgb = [decode_rgb(video.rgb_bytes(t)) for t in range(start, end) if "rgb" in streams]
+            last = min(end, video.num_flow) if "flow" in streams else start
+            jpegs = video.flow_jpegs(start, last - start) if last > start else []
+            flow = [np.stack([decode_grey(x), decode_grey(y)], axis=-1) for x, y in jpegs]
+        except CorruptError as error:
+            raise VideoError("broken", " ".join(str(error).split())) from error
+        report_progress(end - start)
+        times = [None if stored_times is None else int(stored_times[t]) for t in range(start, end)]
+        yield ImageChunk(rgb=rgb, flow=flow, times=times)

@@ -1,0 +1,192 @@
+"""Read the options of `flowkit features`, and compute the features that they ask for.
+
+With --out, features are files (train/feature_files); with --name, a stream of the store
+(train/features). Options of the one that are given with the other are errors.
+"""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from flowkit.commands.sources import SourceArguments, Sources, choose_sources
+from flowkit.commands.terminal import print_lines
+from flowkit.errors import UsageError
+from flowkit.extraction import RecipeOverrides, parse_part
+from flowkit.extraction.recipe_overrides import choose_flow, choose_resize
+from flowkit.recipe import FlowRecipe, Recipe, Resize
+from flowkit.store import Store
+from flowkit.streams import StreamName
+from train.commands.feature_networks import choose_networks
+from train.feature_files import FileOptions, FileRequest, extract_feature_files
+from train.feature_files.summary import Summary as FileSummary
+from train.feature_files.windows import WindowSampling
+from train.features import NetworkOptions, Options, Summary, extract_features
+from train.features.network_loading import load_feature_network
+
+Values = dict[str, Any]
+"""Values of the options by the names of their parameters."""
+
+OUT_ONLY = (
+    "dataset", "variant", "videos", "frames", "catalog", "weights", "convention", "window",
+    "stride", "placement", "last_frame", "fps", "frame_rate", "short_side", "upscale", "resize",
+    "no_resize", "square_pixels", "preset", "method", "flow_weights", "bound", "separate",
+    "keep_extension", "update",
+)  # fmt: skip
+"""Options that have an effect only with --out."""
+NAME_ONLY = ("positions", "clip_length", "readers")
+"""Options that have an effect only with --name."""
+FRAME_OPTIONS = (
+    "short_side", "upscale", "resize", "no_resize", "square_pixels", "fps", "frame_rate", "preset",
+    "method", "flow_weights", "bound",
+)  # fmt: skip
+"""Options about decoding and flow, which have no effect on the images of a store."""
+WINDOW = 16
+"""Frames of a window of clips, unless an option says otherwise."""
+SHORT_SIDE = 256
+"""Shorter side of the frames in pixels, unless an option says otherwise."""
+
+
+def compute_stream(options: Values, strict: bool) -> tuple[Summary, str]:
+    """Compute features and store them in the store that they are computed from.
+
+    Args:
+        options: The values of all options.
+        strict: Value of --strict.
+
+    Returns:
+        The summary, and a line that says where the features are.
+
+    Raises:
+        UsageError: An option is missing, or belongs to --out.
+    """
+    refuse_options(options, OUT_ONLY, "with --out")
+    if options["store"] is None or options["model"] is None:
+        raise UsageError("--name needs --store S and --model, the network")
+    keys = [field.name for field in fields(NetworkOptions)]
+    network_options = NetworkOptions(**{key: options[key] for key in keys})
+    names = ("device", "precision", "batch", "readers", "workers", "limit", "address",
+             "retry_failed", "roll_seconds")  # fmt: skip
+    run_options = Options(part=read_part(options), **{name: options[name] for name in names})
+    store, name = options["store"], options["name"]
+    summary = extract_features(store, name, network_options, run_options)
+    return summary, f"store: {store}, stream features/{name}"
+
+
+def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
+    """Compute features and write them to files.
+
+    Args:
+        options: The values of all options.
+        strict: Value of --strict.
+
+    Returns:
+        The summary, and a line that says where the files are.
+
+    Raises:
+        UsageError: An option is missing, or belongs to --name.
+    """
+    refuse_options(options, NAME_ONLY, "with --name")
+    sources = choose_videos(options)
+    networks = choose_networks(options)
+    are_3d = {name: load_feature_network(network).is_3d for name, network in networks.items()}
+    windows = choose_windows(options, any(are_3d.values()))
+    request = FileRequest(
+        out=options["out"],
+        networks={
+            name: replace(network, clip_length=windows.length, clip_stride=windows.step)
+            if are_3d[name]
+            else network
+            for name, network in networks.items()
+        },
+        windows=windows,
+        frames=choose_frames(options, tuple(networks)),
+        store=options["store"],
+        layout="separate" if options["separate"] else "concatenated",
+        precision=options["precision"],
+        keep_extension=options["keep_extension"],
+    )
+    names = ("device", "batch", "backend", "flow_weights", "frame_rate", "update", "workers",
+             "limit", "address", "retry_failed")  # fmt: skip
+    run_options = FileOptions(
+        part=read_part(options), strict=strict, **{name: options[name] for name in names}
+    )
+    summary = extract_feature_files(sources.videos, request, run_options)
+    return summary, f"features: {options['out']}"
+
+
+def refuse_options(options: Values, names: tuple[str, ...], where: str) -> None:
+    """Raise a UsageError if an option is given that has an effect only elsewhere."""
+    given = [name for name in names if options[name] not in (None, False, ())]
+    if given:
+        option = f"--{given[0].replace('_', '-')}"
+        raise UsageError(f"{option} has an effect only {where}; leave it out")
+
+
+def read_part(options: Values) -> tuple[int, int]:
+    """Read the part of the videos that --shard names."""
+    return parse_part(options["shard"]) if options["shard"] else (0, 1)
+
+
+def choose_videos(options: Values) -> Sources:
+    """Find the videos whose features are computed: files, or those of a store."""
+    names = {field.name for field in fields(SourceArguments)} & options.keys()
+    values = {name: options[name] for name in names}
+    store = values.pop("store")
+    if store is not None:
+        # Read as a source of `flowkit extract --from-store` would be.
+        values["from_store"] = store
+        refuse_options(options, FRAME_OPTIONS, "with videos, not with a store")
+    sources = choose_sources(SourceArguments(**values))
+    print_lines(sources.report)
+    return sources
+
+
+def choose_windows(options: Values, has_clips: bool) -> WindowSampling:
+    """Choose the windows: the options, or else the convention's, or the defaults.
+
+    Args:
+        options: The values of all options.
+        has_clips: Whether a network sees clips, or else all see single images.
+
+    Raises:
+        UsageError: A number is too small, or a window of several frames is for images.
+    """
+    values = {
+        "length": options["window"],
+        "stride": options["stride"],
+        "step": options["clip_stride"],
+        "placement": options["placement"],
+        "last_frame": options["last_frame"],
+    }
+    given = {name: value for name, value in values.items() if value is not None}
+    if not has_clips and given.get("length", 1) > 1:
+        raise UsageError(
+            f"--window {given['length']}: networks of images see one frame at a time, expected "
+            "--window 1"
+        )
+    given.setdefault("length", WINDOW if has_clips else 1)
+    given.setdefault("stride", given["length"])
+    return WindowSampling(**given)
+
+
+def choose_frames(options: Values, streams: tuple[StreamName, ...]) -> Recipe:
+    """Choose how frames and flow are computed; of a store, its recipe."""
+    if options["store"] is not None:
+        return Store(options["store"]).recipe
+    overrides = RecipeOverrides(
+        size=options["resize"],
+        short_side=options["short_side"],
+        no_resize=options["no_resize"],
+        upsize=options["upscale"],
+        square_pixels=options["square_pixels"],
+        fps=options["fps"],
+        preset=options["preset"],
+        method=options["method"],
+        flow_weights=options["flow_weights"],
+        bound=options["bound"],
+    )
+    default = Resize(mode="short-side", side=SHORT_SIDE)
+    flow = None
+    if "flow" in streams:
+        flow = choose_flow(Path(options["out"]), overrides, FlowRecipe(), None)
+    return Recipe(resize=choose_resize(overrides, default), fps=options["fps"], flow=flow)

@@ -1,0 +1,146 @@
+"""Define the folder that feature files are written to, and the names of its files.
+
+    feats/
+      NAME.npy          float32 features of one video; NAME.rgb.npy and NAME.flow.npy if separate
+      NAME.json         what the rows are: times, frame rate, recipe, digests (video_info.py)
+      .flowkit/         recipe.json, failures.jsonl, and the locks and journals of runs
+
+NAME is the id of the video without the extension of a video file, percent-encoded where the id has
+characters that file names should not have. A video is done when its JSON file exists, which is
+written last.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from flowkit.annotations import VIDEO_EXTENSIONS
+from flowkit.errors import CorruptError, RecipeError, UsageError
+from flowkit.interchange.file_names import MAX_BYTES, encode_id, truncate_name
+from flowkit.recipe.recipe import compare_values
+from flowkit.store.format.atomic import convert_disk_errors, write_atomic
+from flowkit.store.format.locks import GATE, make_lock_folder, wait_for_lock
+from flowkit.store.format.schema import encode_json
+from train.feature_files.recipe import FileRecipe
+
+LONGEST_SUFFIX = len(".flow.npy.01234567.part")
+"""Bytes of the longest extension of a file."""
+FORMAT = 1
+"""Version of the files; a folder of another version is refused."""
+
+
+class FeatureFolder:
+    """A folder of feature files.
+
+    Args:
+        path: The folder; it need not exist.
+        keep_extension: Whether the names of files keep the extensions of the videos.
+    """
+
+    def __init__(self, path: Path, keep_extension: bool = False) -> None:
+        self.path = path
+        self.state = path / ".flowkit"
+        self._keep_extension = keep_extension
+
+    def name_files(self, id: str) -> str:
+        """Return the common name of the files of a video, without their extensions."""
+        stem = id
+        if not self._keep_extension and Path(id).suffix.lower() in VIDEO_EXTENSIONS:
+            stem = id[: -len(Path(id).suffix)]
+        return truncate_name(encode_id(stem), id, MAX_BYTES - LONGEST_SUFFIX)
+
+    def list_feature_files(self, id: str, recipe: FileRecipe) -> list[Path]:
+        """List the feature files of a video: one, or one for each stream."""
+        name = self.name_files(id)
+        if recipe.layout == "concatenated":
+            return [self.path / f"{name}.npy"]
+        return [self.path / f"{name}.{stream}.npy" for stream in recipe.streams]
+
+    def get_info_path(self, id: str) -> Path:
+        """Return the path of the JSON file of a video."""
+        return self.path / f"{self.name_files(id)}.json"
+
+    def read_info(self, id: str) -> dict[str, Any] | None:
+        """Read the JSON file of a video; None if there is none.
+
+        Raises:
+            CorruptError: It is damaged, or no JSON file of a video.
+        """
+        path = self.get_info_path(id)
+        try:
+            values: dict[str, Any] = json.loads(path.read_bytes())
+            fingerprint = values["fingerprint"]
+            complete = values["id"] == id and {"size", "mtime_ns", "digest"} <= set(fingerprint)
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise CorruptError(f"{path} is damaged ({error}): remove it, and run again") from error
+        if not complete:
+            raise CorruptError(
+                f"{path} belongs to the video {values['id']!r}, expected {id!r}: remove it, or use "
+                "another folder"
+            )
+        return values
+
+    def open(self, recipe: FileRecipe) -> None:
+        """Create the folder for a recipe, or check that it has this recipe.
+
+        Args:
+            recipe: The recipe of the run.
+
+        Raises:
+            RecipeError: The folder has files of another recipe; the message names the differences.
+            UsageError: The folder has feature files that flowkit did not write.
+        """
+        path = self.state / "recipe.json"
+        values = {"format": FORMAT, **recipe.to_dict()}
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"--out {self.path}: expected a folder, got a file")
+        with convert_disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with wait_for_lock(make_lock_folder(self.state) / GATE):
+            if not path.exists():
+                foreign = next(self.path.glob("*.npy"), None)
+                if foreign is not None:
+                    raise UsageError(
+                        f"{self.path} has files that flowkit did not write, such as "
+                        f"{foreign.name}: use another folder"
+                    )
+                write_atomic(path, encode_json(values))
+                return
+            try:
+                own = json.loads(path.read_bytes())
+            except ValueError as error:
+                raise CorruptError(
+                    f"{path} is damaged ({error}): use another folder, or remove this one"
+                ) from error
+        # Through JSON, so that tuples are lists in both.
+        lines = compare_values(own, json.loads(encode_json(values)), "")
+        if lines:
+            raise RecipeError(
+                f"{self.path} has features of another recipe ({'; '.join(lines)}): use another "
+                "folder, or the settings of this one"
+            )
+
+    def check_names(self, ids: Iterable[str]) -> None:
+        """Check that no two videos share the name of a file.
+
+        Raises:
+            UsageError: Two do.
+        """
+        names: dict[str, str] = {}
+        for id in ids:
+            other = names.setdefault(self.name_files(id), id)
+            if other != id:
+                raise UsageError(
+                    f"{other!r} and {id!r} would both be written to {self.name_files(id)}.npy: "
+                    "rename one, or give --keep-extension"
+                )
+
+
+def remove_files(paths: Sequence[Path]) -> None:
+    """Remove files that may not exist."""
+    for path in paths:
+        with convert_disk_errors(path):
+            path.unlink(missing_ok=True)

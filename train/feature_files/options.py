@@ -1,0 +1,33 @@
+"""Define how a run that computes feature files is executed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from flowkit.decode import FrameReader, VideoReader
+from flowkit.extraction.options import RunOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions(RunOptions):
+    """How a run is executed. These options change features only by rounding."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of the networks; "auto" uses a GPU if PyTorch finds one."""
+    batch: int | None = None
+    """Images or clips per batch. Default: a number for the device."""
+    backend: str = "auto"
+    """Name of the optical-flow backend; ``auto`` chooses one."""
+    flow_weights: Path | None = None
+    """Weight file of a learned method of optical flow."""
+    frame_rate: float | None = None
+    """Frames per second of frame folders. None: not stated."""
+    update: bool = False
+    """Compute the features of videos again whose source has changed."""
+    strict: bool = False
+    """Whether a video that is shorter than a window fails, instead of being padded."""
+    stall_seconds: float = 600.0
+    """Seconds without a new frame or row after which a worker is killed."""
+    open_video: Callable[..., FrameReader] = VideoReader
+    """Function that opens a video, called as ``open_video(path, resize, fps)``."""

@@ -1,0 +1,172 @@
+"""Plan a run: which videos lack feature files, and why some are left out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flowkit.annotations import Source
+from flowkit.errors import CorruptError, UsageError
+from flowkit.extraction.frame_rates import FrameRates, check_resampling
+from flowkit.extraction.plan import arrange_tasks, belongs, is_replaced, make_task
+from flowkit.extraction.source import has_changed
+from flowkit.extraction.tasks import ExtractionTask, StoredVideo
+from flowkit.store import Failure, Fingerprint, Store, Video
+from train.feature_files.folder import FeatureFolder
+from train.feature_files.options import FileOptions
+from train.feature_files.recipe import FileRecipe
+from train.features.plan import make_failure
+
+
+@dataclass(kw_only=True)
+class FilePlan:
+    """The tasks of a run, and the videos that it leaves out."""
+
+    tasks: tuple[ExtractionTask, ...] = ()
+    """The tasks, the largest first."""
+    done: int = 0
+    """Number of videos that have their files."""
+    changed: list[str] = field(default_factory=list)
+    """Ids of the videos whose source has changed since."""
+    lacking: list[Failure] = field(default_factory=list)
+    """Videos of a store that lack a stream."""
+    quarantined: list[Failure] = field(default_factory=list)
+    """Videos that failed in an earlier run."""
+    beyond: int = 0
+    """Number of videos left out by ``--limit``."""
+
+
+class FilePlanner:
+    """Decides for each video whether its files are computed.
+
+    Args:
+        folder: The folder of the files.
+        recipe: Its recipe.
+        options: How the run is executed.
+        failures: Failures of earlier runs by video id.
+        log: Called with each line to print.
+    """
+
+    def __init__(
+        self,
+        folder: FeatureFolder,
+        recipe: FileRecipe,
+        options: FileOptions,
+        failures: Mapping[str, Failure],
+        log: Callable[[str], None],
+    ) -> None:
+        self._folder, self._recipe, self._options = folder, recipe, options
+        self._failures, self._log = failures, log
+        self._tasks: list[ExtractionTask] = []
+        self._plan = FilePlan()
+
+    def plan_files(self, sources: Sequence[Source]) -> FilePlan:
+        """Plan the features of video files and frame folders.
+
+        Raises:
+            UsageError: Frame folders without a stated frame rate are to be resampled.
+        """
+        rates = FrameRates(None, self._options.frame_rate)
+        for source in sources:
+            if not belongs(source.id, self._options.part):
+                continue
+            stored = self._read_fingerprint(source.id)
+            if stored is not None and not has_changed(source.path, stored):
+                self._plan.done += 1
+            elif stored is not None and not self._options.update:
+                self._plan.changed.append(source.id)
+            elif not self._is_quarantined(source.id, source.path):
+                rate = rates.find(source, None, self._recipe.frames)
+                self._tasks.append(make_task(source, self._recipe.streams, rate.value))
+        check_resampling(self._tasks, self._recipe.frames)
+        return self._finish()
+
+    def plan_stored(self, sources: Sequence[Source], store: Store) -> FilePlan:
+        """Plan the features of videos of a store.
+
+        Args:
+            sources: The videos.
+            store: The store.
+        """
+        for source in sources:
+            row = store.find(source.id)
+            if row is None or not belongs(source.id, self._options.part):
+                continue
+            video = store[row]
+            missing = [name for name in self._recipe.streams if name not in video.streams]
+            stored = self._read_fingerprint(source.id)
+            if stored is not None and stored.same_content(video.fingerprint):
+                self._plan.done += 1
+            elif stored is not None and not self._options.update:
+                self._plan.changed.append(source.id)
+            elif missing:
+                reason = f"it has no {missing[0]}: extract it with --streams {missing[0]}"
+                failure = make_failure(source.id, f"no-{missing[0]}", reason, "")
+                self._plan.lacking.append(failure)
+            elif not self._is_quarantined(source.id):
+                self._tasks.append(make_stored_task(video, source.path, self._recipe.streams))
+        return self._finish()
+
+    def _finish(self) -> FilePlan:
+        plan = self._plan
+        plan.tasks = arrange_tasks(self._tasks, self._options.limit)
+        plan.beyond = len(self._tasks) - len(plan.tasks)
+        return plan
+
+    def _read_fingerprint(self, id: str) -> Fingerprint | None:
+        """Return the fingerprint of the source of a video that has all its files."""
+        try:
+            info = self._folder.read_info(id)
+        except CorruptError as error:
+            self._log(f"computed again: {error}")
+            return None
+        files = self._folder.list_feature_files(id, self._recipe)
+        if info is None or not all(file.exists() for file in files):
+            return None
+        return Fingerprint(**info["fingerprint"])
+
+    def _is_quarantined(self, id: str, path: Path | None = None) -> bool:
+        """Return whether a video failed before and is not tried again; record it if so.
+
+        Args:
+            id: Id of the video.
+            path: Its file, which may have been replaced since; None if a store has the video.
+        """
+        failure = self._failures.get(id)
+        if failure is None or self._options.retry_failed or failure.retry:
+            return False
+        if path is not None and is_replaced(path, failure):
+            return False
+        self._plan.quarantined.append(failure)
+        return True
+
+
+def make_stored_task(video: Video, root: Path, streams: tuple[str, ...]) -> ExtractionTask:
+    """Make the task of a video whose images are read from a store."""
+    return ExtractionTask(
+        id=video.id,
+        source=root.absolute(),
+        streams=streams,
+        weight=video.num_frames * video.width * video.height,
+        stored=StoredVideo(video.source, video.fingerprint),
+        frames=video.num_frames,
+    )
+
+
+def check_store(store: Store, streams: Sequence[str]) -> None:
+    """Check that a store has the streams that the networks read.
+
+    Raises:
+        UsageError: It lacks one, or its flow does not lead to the next frame.
+    """
+    recipe = store.recipe
+    missing = [name for name in streams if name not in recipe.streams]
+    if missing:
+        raise UsageError(
+            f"{store.path} has no {missing[0]}, only {', '.join(recipe.streams) or 'nothing'}: "
+            f"extract it with --streams {missing[0]}"
+        )
+    if "flow" in streams and store.flow_step != 1:
+        raise UsageError(
+            f"the flow of {store.path} has step {store.flow_step}; feature files need flow to the "
+            "next frame (step 1)"
+        )

@@ -1,0 +1,57 @@
+"""Define the recipe of a folder of feature files: all settings that decide their values."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from flowkit.recipe import FeatureRecipe, Recipe
+from flowkit.streams import StreamName
+from train.feature_files.windows import WindowSampling
+
+Layout = Literal["concatenated", "separate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRecipe:
+    """All settings that decide the values of the feature files in a folder."""
+
+    frames: Recipe
+    """How frames are resized and resampled, and how flow is computed. Of a store, its recipe."""
+    networks: Mapping[StreamName, FeatureRecipe]
+    """The network of each stream, in the order of their columns."""
+    windows: WindowSampling
+    """Which frames each row is computed from."""
+    layout: Layout = "concatenated"
+    """Whether the features of all streams are in one file, side by side, or in one file each."""
+    precision: str = "float32"
+    """Number format in which the networks compute; the files are always float32."""
+    keep_extension: bool = False
+    """Whether the names of the files keep the extensions of the videos, as in ``a.mp4.npy``."""
+
+    @property
+    def streams(self) -> tuple[StreamName, ...]:
+        """The streams that have a network."""
+        return tuple(self.networks)
+
+    @property
+    def dimension(self) -> int:
+        """Number of values of a row in a concatenated file."""
+        return sum(network.dimension for network in self.networks.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert the recipe to JSON values."""
+        frames = self.frames.to_dict()
+        frames.pop("features", None)  # of a store; they do not matter here
+        networks = {name: asdict(network) for name, network in self.networks.items()}
+        for network in networks.values():
+            del network["positions"], network["clip_length"], network["clip_stride"]
+            del network["note"]
+        return {
+            "frames": frames,
+            "networks": networks,
+            "images": {name: network.clip_length for name, network in self.networks.items()},
+            "windows": asdict(self.windows),
+            "layout": self.layout,
+            "precision": self.precision,
+            "keep_extension": self.keep_extension,
+        }

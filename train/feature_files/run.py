@@ -1,0 +1,286 @@
+"""Compute the feature files of the videos of a folder, a dataset or a store.
+
+The steps of a run are those of flowkit/extraction/folder_run.py, which also extracts videos.
+"""
+
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.console import Console
+
+from flowkit.annotations import LocatedVideos
+from flowkit.errors import UsageError
+from flowkit.extraction.actors import uses_gpu
+from flowkit.extraction.folder_run import FolderRun, PlannedWork
+from flowkit.extraction.frame_rates import check_has_folders
+from flowkit.extraction.gpu_timer import GpuTimes
+from flowkit.extraction.run import choose_backend
+from flowkit.extraction.source import measure_source
+from flowkit.extraction.summary import format_bytes
+from flowkit.extraction.tasks import ExtractionTask, Outcome
+from flowkit.flow.learned.weights import find_weights_file
+from flowkit.path_text import printable_path
+from flowkit.recipe import Recipe
+from flowkit.store import Store
+from flowkit.store.failures import Failure, read_failures
+from flowkit.streams import StreamName
+from train.feature_files.folder import FeatureFolder
+from train.feature_files.options import FileOptions
+from train.feature_files.plan import FilePlan, FilePlanner, check_store
+from train.feature_files.recipe import FileRecipe, Layout
+from train.feature_files.settings import FileSettings
+from train.feature_files.summary import Summary
+from train.feature_files.windows import WindowSampling
+from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
+from train.features.network_loading import is_run, load_feature_network, name_files
+
+BATCH_IMAGES = {"cpu": 32, "cuda": 256}
+CLIP_IMAGES = 8  # a clip counts as this many images in a batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRequest:
+    """Which features to compute, from which images, and where to write them."""
+
+    out: Path
+    """Folder of the feature files."""
+    networks: Mapping[StreamName, NetworkOptions]
+    """The network of each stream, in the order of their columns."""
+    windows: WindowSampling
+    """Which frames each row is computed from."""
+    frames: Recipe
+    """How frames are resized and resampled, and how flow is computed. Of a store, its recipe."""
+    store: Path | None = None
+    """The store whose images are read; None for files and frame folders."""
+    layout: Layout = "concatenated"
+    """Whether the features of all streams are in one file."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format in which the networks compute."""
+    keep_extension: bool = False
+    """Whether the names of the files keep the extensions of the videos."""
+
+
+def extract_feature_files(
+    located: LocatedVideos,
+    request: FileRequest,
+    options: FileOptions | None = None,
+    console: Console | None = None,
+) -> Summary:
+    """Compute the feature files of every video that lacks them.
+
+    Call it again after an interruption to compute what is missing. Failures of single videos are
+    listed in the summary.
+
+    Args:
+        located: The videos.
+        request: The features to compute.
+        options: How the run is executed. Default: `FileOptions()`.
+        console: Where progress is shown. Default: stderr.
+
+    Returns:
+        The summary of the run.
+
+    Raises:
+        UsageError: The options do not fit the networks or the videos.
+        RecipeError: The folder has features of another recipe.
+        LockedError: Another run writes to the folder.
+        DiskFullError: The disk is full.
+        InternalError: All videos, or a hundred in a row, failed with the same internal error.
+    """
+    run = FeatureFileRun(located, request, options or FileOptions(), console)
+    run.run()
+    return run.summary
+
+
+class FeatureFileRun(FolderRun):
+    """One run of `extract_feature_files`, with the same arguments."""
+
+    counted = "features"
+
+    def __init__(
+        self,
+        located: LocatedVideos,
+        request: FileRequest,
+        options: FileOptions,
+        console: Console | None,
+    ) -> None:
+        self.folder = FeatureFolder(request.out, request.keep_extension)
+        self.summary = Summary(store=str(request.out))
+        super().__init__(self.folder.state, options, self.summary, console)
+        self.located, self.request, self.options = located, request, options
+        self.tasks: dict[str, ExtractionTask] = {}
+
+    def open_folder(self) -> None:
+        """Load the networks, check the videos, and create the folder or check its recipe."""
+        request, options = self.request, self.options
+        networks = load_networks(request.networks)
+        views = {network.views for network in networks.values()}
+        if len(views) > 1:
+            raise UsageError("all streams of a feature file need the same crops")
+        if request.store is not None:
+            check_store(Store(request.store), tuple(networks))
+        else:
+            check_has_folders(self.located.sources, options.frame_rate)
+        self.folder.check_names(source.id for source in self.located.sources)
+        self.recipe = make_recipe(request, networks)
+        self.summary.networks = {name: net.recipe.model for name, net in networks.items()}
+        self.summary.device = choose_device(options.device)
+        if "flow" in networks and request.store is None:
+            self.summary.backend = choose_backend(
+                options.backend, options, request.frames, self.log
+            )
+        self.folder.open(self.recipe)
+        self.batch = choose_batch(options.batch, self.summary.device, networks)
+
+    def recover(self, wait_seconds: float) -> Collection[str]:
+        """Remove unfinished files, and find the planned videos that are complete.
+
+        Args:
+            wait_seconds: Not used: only workers of this run complete its videos.
+        """
+        if not self.tasks and self.options.part == (0, 1):
+            for path in self.folder.path.glob("*.part"):
+                path.unlink(missing_ok=True)
+        return {id for id in self.tasks if self.folder.get_info_path(id).exists()}
+
+    def plan_work(self) -> PlannedWork:
+        """Plan the videos whose files are missing."""
+        request, options, summary = self.request, self.options, self.summary
+        failures = read_failures(self.root)
+        planner = FilePlanner(self.folder, self.recipe, options, failures, self.log)
+        sources = self.located.sources
+        if request.store is not None:
+            plan = planner.plan_stored(sources, Store(request.store))
+        else:
+            plan = planner.plan_files(sources)
+        self.tasks = {task.id: task for task in plan.tasks}
+        self._add_left_out_videos(plan)
+        flow, weights = request.frames.flow, None
+        if summary.backend and flow is not None and flow.is_learned:
+            weights = find_weights_file(flow.method, options.flow_weights)
+        setup = FileSettings(
+            root=self.root.absolute(),
+            recipe=request.frames,
+            backend=summary.backend,
+            flow_weights=weights,
+            part=options.part,
+            folder=FeatureFolder(self.folder.path.absolute(), request.keep_extension),
+            file_recipe=self.recipe,
+            network_options={n: make_absolute(o) for n, o in request.networks.items()},
+            device=summary.device,
+            batch=self.batch,
+            strict=options.strict,
+            open_video=options.open_video,
+        )
+        return PlannedWork(plan.tasks, setup, {task.id: task.weight for task in plan.tasks})
+
+    def _add_left_out_videos(self, plan: FilePlan) -> None:
+        summary = self.summary
+        summary.done_before, summary.beyond = plan.done, plan.beyond
+        summary.changed, summary.lacking = plan.changed, plan.lacking
+        summary.quarantined = plan.quarantined
+        summary.missing = list(self.located.missing)
+
+    def record_start(self, workers: int, backend: str) -> None:
+        """Record the number of workers and the time that they took to start."""
+        self.summary.workers, self.summary.backend = workers, backend
+        if uses_gpu(backend):
+            self.summary.gpu = GpuTimes()
+        self.summary.start_seconds = time.monotonic() - self.execution_started
+
+    def add_outcome(self, outcome: Outcome) -> None:
+        """Add the features of a video to the summary."""
+        self.summary.add(outcome)
+
+    def make_failure(self, outcome: Outcome) -> Failure:
+        """Describe a video that failed."""
+        source = self.tasks[outcome.id].source
+        size = mtime_ns = 0
+        if self.request.store is None:
+            with suppress(OSError):
+                size, mtime_ns = measure_source(source)
+        return Failure(
+            id=outcome.id,
+            source=printable_path(source),
+            kind=outcome.kind,
+            reason=outcome.reason,
+            attempts=outcome.attempts,
+            time=time.time(),
+            size=size,
+            mtime_ns=mtime_ns,
+            traceback=outcome.traceback,
+        )
+
+    def estimate_need(self) -> str:
+        """Estimate the space that the remaining videos need from those that are done."""
+        summary = self.summary
+        done = summary.computed or sum(self.folder.get_info_path(id).exists() for id in self.tasks)
+        if not summary.bytes or not done:
+            return ""
+        left = len(self.tasks) - done
+        return f"the remaining videos need about {format_bytes(summary.bytes / done * left)}"
+
+    def complete(self, work: PlannedWork) -> None:
+        """Count the videos that have their files."""
+        failed = {failure.id for failure in self.summary.failed}
+        not_failed = [id for id in self.tasks if id not in failed]
+        done = sum(self.folder.get_info_path(id).exists() for id in not_failed)
+        self.summary.computed, self.summary.left = done, len(not_failed) - done
+        self.summary.work_seconds = self.execution_seconds - self.summary.start_seconds
+
+
+def load_networks(
+    options: Mapping[StreamName, NetworkOptions],
+) -> dict[StreamName, FeatureNetwork]:
+    """Load the networks of all streams, and check that they accept their inputs."""
+    networks = {}
+    for stream, network_options in options.items():
+        network = load_feature_network(network_options)
+        if network.sampling.source != stream:
+            raise UsageError(
+                f"{network.path} reads {network.sampling.source}, expected a network of {stream}"
+            )
+        check_sizes(network)
+        networks[stream] = network
+    return networks
+
+
+def make_recipe(request: FileRequest, networks: Mapping[StreamName, FeatureNetwork]) -> FileRecipe:
+    """Make the recipe of the folder from the request and the loaded networks."""
+    return FileRecipe(
+        frames=request.frames,
+        networks={name: network.recipe for name, network in networks.items()},
+        windows=request.windows,
+        layout=request.layout,
+        precision=request.precision,
+        keep_extension=request.keep_extension,
+    )
+
+
+def make_absolute(options: NetworkOptions) -> NetworkOptions:
+    """Make the path of a network absolute, because workers run in other folders."""
+    is_file = options.backbone is not None and Path(options.model).exists()
+    if is_run(options.model) or is_file:
+        return replace(options, model=str(Path(options.model).absolute()))
+    # A short name of a weight file, or a model of timm with its own weights.
+    return name_files(options, load_feature_network(options))
+
+
+def choose_device(device: str) -> str:
+    """Return "cpu" or "cuda"; "auto" uses a GPU if PyTorch finds one."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def choose_batch(
+    batch: int | None, device: str, networks: Mapping[StreamName, FeatureNetwork]
+) -> int:
+    """Choose the number of images or clips in a batch."""
+    is_3d = any(network.is_3d for network in networks.values())
+    return batch or max(1, BATCH_IMAGES[device] // (CLIP_IMAGES if is_3d else 1))

@@ -1,0 +1,116 @@
+"""Describe the feature files of one video, for the JSON file beside them.
+
+The description does not depend on when or how fast the features were computed, so that a run that
+was killed and repeated leaves equal files.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flowkit.store import Fingerprint
+from flowkit.store.frame_times import list_bounds
+from train.feature_files.folder import FORMAT
+from train.feature_files.recipe import FileRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileDescription:
+    """One feature file."""
+
+    name: str
+    """Name of the file."""
+    shape: tuple[int, ...]
+    """Shape of its array."""
+    columns: Mapping[str, tuple[int, int]]
+    """First column of each stream, and the one after its last."""
+    digest: str
+    """BLAKE2b digest of its values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameFacts:
+    """What was found out about the frames of a video while they were read."""
+
+    frames: int
+    """Number of frames, after resampling."""
+    frame_rate: float
+    """Frames per second, after resampling; the average if it varies."""
+    source_frame_rate: float | None
+    """Frames per second of the file; None if it is not known."""
+    width: int
+    """Width of the resized frames in pixels."""
+    height: int
+    """Height of the resized frames in pixels."""
+    times: Sequence[int | None]
+    """Presentation times in microseconds, None where unknown."""
+    warnings: tuple[str, ...]
+    """Warnings of the decoder."""
+
+    def list_bounds(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """List when each frame appears and when the last one disappears, in seconds, (N + 1,)."""
+        known = [time for time in self.times if time is not None]
+        if len(known) < self.frames:
+            return np.arange(self.frames + 1) / self.frame_rate
+        return list_bounds(np.array(known) / 1e6, self.frame_rate)
+
+
+def describe_video(
+    id: str,
+    source: str,
+    fingerprint: Fingerprint,
+    facts: FrameFacts,
+    files: Sequence[FileDescription],
+    recipe: FileRecipe,
+    provenance: Mapping[str, str],
+) -> dict[str, Any]:
+    """Describe the features of a video as JSON values.
+
+    Args:
+        id: Id of the video.
+        source: Path of the file, as printable text.
+        fingerprint: Fingerprint of the file.
+        facts: The frames.
+        files: The feature files.
+        recipe: Recipe of the folder.
+        provenance: Versions, backend and machine that computed the features.
+    """
+    windows, bounds = recipe.windows, facts.list_bounds()
+    frames = windows.list_frames(facts.frames)
+    padding = windows.list_padding(facts.frames)
+    warnings = list(facts.warnings)
+    if windows.is_too_short(facts.frames):
+        warnings.append(
+            f"{facts.frames} frames are fewer than a window needs: rows repeat the first or the "
+            "last of them"
+        )
+    return {
+        "format": FORMAT,
+        "id": id,
+        "source": source,
+        "fingerprint": {
+            "size": fingerprint.size,
+            "mtime_ns": fingerprint.mtime_ns,
+            "digest": fingerprint.digest,
+        },
+        "files": [
+            {"name": f.name, "shape": f.shape, "columns": dict(f.columns), "digest": f.digest}
+            for f in files
+        ],
+        "rows": len(frames),
+        "frames": facts.frames,
+        "frame_rate": facts.frame_rate,
+        "source_frame_rate": facts.source_frame_rate,
+        "duration": round(float(bounds[-1]), 6),
+        "width": facts.width,
+        "height": facts.height,
+        "start_seconds": [round(float(t), 6) for t in bounds[frames[:, 0]]],
+        "end_seconds": [round(float(t), 6) for t in bounds[frames[:, -1] + 1]],
+        # Row and number of its frames that repeat the first or the last frame of the video.
+        "padding": [[int(row), int(padding[row])] for row in np.flatnonzero(padding)],
+        "warnings": warnings,
+        "recipe": recipe.to_dict(),
+        "provenance": dict(provenance),
+    }

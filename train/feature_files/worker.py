@@ -1,0 +1,301 @@
+"""Compute the feature files of one video: decode, compute flow, run the networks, write rows.
+
+    frames ─ flow ─ crops ─ batches of windows ─ networks ─ rows ─ NAME.npy ─ NAME.json
+    └────────── background thread ───────────┘
+
+The JSON file is written last, so that a video either has all its files or counts as missing. On a
+CPU PyTorch has one thread, so that features do not depend on the number of cores.
+"""
+
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import lru_cache
+from threading import Event, Lock
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from flowkit.errors import FlowkitError, VideoError
+from flowkit.extraction.gpu_timer import GpuTimer
+from flowkit.extraction.learned_flow import load_method
+from flowkit.extraction.prefetch import Prefetcher
+from flowkit.extraction.stage_timer import StageTimer
+from flowkit.extraction.tasks import ExtractionTask, Outcome
+from flowkit.extraction.video_failures import convert_failures
+from flowkit.flow import tvl1_video_quantized
+from flowkit.store.format.atomic import sync_folder, write_atomic
+from flowkit.store.format.schema import encode_json
+from flowkit.streams import StreamName
+from flowkit.version import __version__
+from train.feature_files.feature_file import FeatureFileWriter
+from train.feature_files.folder import remove_files
+from train.feature_files.settings import FileSettings
+from train.feature_files.sources import open_source
+from train.feature_files.video_info import FileDescription, FrameFacts, describe_video
+from train.feature_files.window_images import StreamInput, WindowBatch, WindowImages
+from train.features.embedding import convert_gpu_errors, embed_inputs, move_network
+from train.features.network import FeatureNetwork, NetworkOptions
+from train.features.network_loading import load_feature_network
+
+F32 = npt.NDArray[np.float32]
+NETWORK_LOCK = Lock()
+"""Held while a network is loaded, since the lanes of a GPU share the networks of their process."""
+
+
+class Worker:
+    """Compute the feature files of one video after another.
+
+    It has the methods of `flowkit.extraction.worker.Worker`, which the driver calls.
+
+    Args:
+        setup: The settings of the worker.
+        host: Name of the machine, recorded with each video; None for the host name.
+        gpu_timer: Timer that all workers of one GPU share; None for a timer of its own.
+    """
+
+    def __init__(
+        self, setup: FileSettings, host: str | None = None, gpu_timer: GpuTimer | None = None
+    ) -> None:
+        cv2.setNumThreads(1)
+        torch.set_num_threads(1)
+        self.setup = setup
+        self.heartbeat = 0  # grows with every frame and every row
+        self._host = host or socket.gethostname()
+        self._gpu_timer = gpu_timer or GpuTimer()
+        self._stop = Event()
+
+    def warm_up(self) -> None:
+        """Load the networks, and the kernels of the flow method.
+
+        Raises:
+            FlowkitError: The weights are not those that the run was started with.
+        """
+        self._load_networks()
+        load_method(self.setup)
+        flow = self.setup.recipe.flow
+        if flow is not None and flow.tvl1 is not None and self.setup.backend:
+            frames = np.zeros((2, 16, 16), np.uint8)
+            tvl1_video_quantized(frames, flow.tvl1, flow.bound, self.setup.backend)
+
+    def stop(self) -> None:
+        """Ask the computation that runs in another thread to end soon."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Do nothing: every file is finished when its video is done."""
+
+    def extract(self, task: ExtractionTask) -> Outcome:
+        """Compute the feature files of one video.
+
+        If that is not possible, the outcome tells why; no exception is raised.
+
+        Args:
+            task: The video, and the streams of the networks.
+
+        Returns:
+            The outcome: done, failed or stopped.
+
+        Raises:
+            DiskFullError: The disk is full.
+            StoreError: The folder cannot be written.
+            FlowkitError: The machine, not the video, is the cause.
+        """
+
+        def work() -> Outcome:
+            with self._gpu_timer.enter_stage("video"), convert_gpu_errors(self.setup.batch):
+                return self._compute_files(task)
+
+        outcome = convert_failures(task, self.setup.folder.path, work)
+        return replace(outcome, attempts=task.attempt, gpu=self._gpu_timer.pop_times())
+
+    def _load_networks(self) -> dict[StreamName, FeatureNetwork]:
+        recipe = self.setup.file_recipe
+        with NETWORK_LOCK:
+            return {
+                stream: load_network(options, recipe.networks[stream].weights, self.setup.device)
+                for stream, options in self.setup.network_options.items()
+            }
+
+    def _compute_files(self, task: ExtractionTask) -> Outcome:
+        setup, recipe, timer = self.setup, self.setup.file_recipe, StageTimer(self._gpu_timer)
+        networks = self._load_networks()
+        info_path = setup.folder.get_info_path(task.id)
+        remove_files([info_path])  # the video counts as missing until its new files are complete
+        inputs = describe_inputs(networks, recipe.windows.length)
+        views = max(network.views for network in networks.values())
+        images = WindowImages(inputs, recipe.windows, max(1, setup.batch // views))
+        with (
+            open_source(task, setup, timer, self._report_progress, self._stop) as source,
+            ExitStack() as stack,
+        ):
+            writers = self._open_writers(task.id, networks)
+            for writer in writers:
+                stack.callback(writer.abandon)
+            with Prefetcher(images.make_batches(source.read_chunks())) as batches:
+                self._write_rows(batches, networks, writers, timer)
+            facts = source.describe_frames(images)
+            self._check_frames(task, facts)
+            source.check_unchanged()
+            digests = [writer.finish() for writer in writers]
+            for writer in writers:
+                writer.publish()
+        sync_folder(setup.folder.path)
+        files = describe_files(writers, digests, networks)
+        info = describe_video(
+            task.id, source.name, source.fingerprint, facts, files, recipe, self._describe_machine()
+        )
+        write_atomic(info_path, encode_json(info))
+        return Outcome(
+            id=task.id,
+            status="done",
+            frames=facts.frames,
+            pairs=max(0, facts.frames - 1) if "flow" in networks else 0,
+            features=info["rows"],
+            bytes=sum(writer.bytes for writer in writers),
+            warnings=tuple(info["warnings"]),
+            seconds=timer.seconds,
+        )
+
+    def _open_writers(
+        self, id: str, networks: Mapping[StreamName, FeatureNetwork]
+    ) -> list[FeatureFileWriter]:
+        """Open one file for all streams, or one for each."""
+        paths = self.setup.folder.list_feature_files(id, self.setup.file_recipe)
+        dimensions = [network.recipe.dimension for network in networks.values()]
+        if self.setup.file_recipe.layout == "concatenated":
+            dimensions = [sum(dimensions)]
+        views = next(iter(networks.values())).views
+        crops = (views,) if views > 1 else ()
+        return [
+            FeatureFileWriter(path, (*crops, dimension))
+            for path, dimension in zip(paths, dimensions, strict=True)
+        ]
+
+    def _write_rows(
+        self,
+        batches: Iterable[WindowBatch],
+        networks: Mapping[StreamName, FeatureNetwork],
+        writers: Sequence[FeatureFileWriter],
+        timer: StageTimer,
+    ) -> None:
+        """Compute the rows of all batches and append them to the files."""
+        for batch in batches:
+            features = []
+            for stream, network in networks.items():
+                with timer.enter_stage("network"):
+                    inputs = batch.inputs[stream].to(self.setup.device, non_blocking=True)
+                    vectors = embed_inputs(network, inputs, self.setup.file_recipe.precision)
+                    rows = vectors.cpu().numpy().reshape(batch.rows, network.views, -1)
+                features.append(rows[:, 0] if network.views == 1 else rows)
+                if not np.isfinite(rows).all():
+                    raise VideoError(
+                        "not-finite",
+                        f"a feature of {stream} is not a number: use other weights, or --precision "
+                        "float32",
+                    )
+            if self.setup.file_recipe.layout == "concatenated":
+                features = [np.concatenate(features, axis=-1)]
+            with timer.enter_stage("write"):
+                for writer, rows in zip(writers, features, strict=True):
+                    writer.append(rows)
+            self.heartbeat += batch.rows
+
+    def _check_frames(self, task: ExtractionTask, facts: FrameFacts) -> None:
+        """Check that the video has enough frames.
+
+        Raises:
+            VideoError: ``too-short``: it has no row, or is shorter than a window and ``strict``.
+        """
+        windows, frames = self.setup.file_recipe.windows, facts.frames
+        count = f"{frames} frame{'' if frames == 1 else 's'}"
+        cause = f" ({facts.warnings[-1]})" if facts.warnings else ""
+        has_flow = "flow" in self.setup.network_options
+        if not windows.count_rows(frames) or (has_flow and frames < 2):
+            reason = "flow needs 2" if has_flow else "expected at least 1"
+            raise VideoError("too-short", f"{task.id} has {count}{cause}; {reason}")
+        if self.setup.strict and windows.is_too_short(frames):
+            raise VideoError(
+                "too-short",
+                f"{task.id} has {count}{cause}, and a window needs more; without --strict its rows "
+                "would be padded",
+            )
+
+    def _report_progress(self, frames: int) -> None:
+        """Show the driver that the worker is alive."""
+        self.heartbeat += frames
+
+    def _describe_machine(self) -> dict[str, str]:
+        return {
+            "flowkit": __version__,
+            "torch": torch.__version__,
+            "backend": self.setup.backend,
+            "device": self.setup.device,
+            "host": self._host.partition("/")[0],  # without the Ray node, which differs each time
+        }
+
+
+@lru_cache(maxsize=4)
+def load_network(options: NetworkOptions, weights: str, device: str) -> FeatureNetwork:
+    """Load a network on its device, once for each process.
+
+    Args:
+        options: The network.
+        weights: Expected digest of its weights.
+        device: "cpu" or "cuda".
+
+    Raises:
+        FlowkitError: The weights are not those that the run was started with.
+    """
+    network = load_feature_network(options)
+    if network.recipe.weights != weights:
+        raise FlowkitError(
+            f"{network.path}: expected weights {weights}, with which the run was started, got "
+            f"{network.recipe.weights}: the file was changed, or is another on this machine"
+        )
+    move_network(network, torch.device(device))
+    return network
+
+
+def describe_inputs(
+    networks: Mapping[StreamName, FeatureNetwork], window_length: int
+) -> dict[StreamName, StreamInput]:
+    """Describe what each network sees of a window: all its frames, or a snippet at its start."""
+    return {
+        stream: StreamInput(
+            images=window_length if network.is_3d else network.recipe.clip_length,
+            crops=network.crops,
+            is_3d=network.is_3d,
+        )
+        for stream, network in networks.items()
+    }
+
+
+def describe_files(
+    writers: Sequence[FeatureFileWriter],
+    digests: Sequence[str],
+    networks: Mapping[StreamName, FeatureNetwork],
+) -> list[FileDescription]:
+    """Describe the files of a video, for its JSON file."""
+    ends = np.cumsum([network.recipe.dimension for network in networks.values()]).tolist()
+    starts = [0, *ends[:-1]]
+    columns = dict(zip(networks, zip(starts, ends, strict=True), strict=True))
+    if len(writers) == 1:
+        return [
+            FileDescription(name=w.path.name, shape=w.shape, columns=columns, digest=digest)
+            for w, digest in zip(writers, digests, strict=True)
+        ]
+    return [
+        FileDescription(
+            name=writer.path.name,
+            shape=writer.shape,
+            columns={stream: (0, network.recipe.dimension)},
+            digest=digest,
+        )
+        for writer, digest, (stream, network) in zip(
+            writers, digests, networks.items(), strict=True
+        )
+    ]

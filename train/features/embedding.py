@@ -1,0 +1,67 @@
+"""Run a feature network on a batch of images, clips or patches."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from flowkit.datasets.video_dataset import scale_bytes
+from flowkit.errors import DeviceError, FlowkitError
+from flowkit.streams import STREAMS
+from models.backbones.backbone import normalize
+from train.distributed.parallel import choose_layout
+from train.features.network import FeatureNetwork
+from train.loop.context import DTYPES
+
+# Raised by PyTorch when the GPU fails; older versions lack this class.
+DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
+
+
+def move_network(network: FeatureNetwork, device: torch.device) -> None:
+    """Move a network to a device, in the memory layout in which it is fast there."""
+    layout = torch.contiguous_format if network.is_3d else choose_layout(device)
+    network.backbone.to(device, memory_format=layout)
+
+
+def embed_inputs(network: FeatureNetwork, inputs: torch.Tensor, precision: str) -> torch.Tensor:
+    """Compute the features of a batch of inputs.
+
+    Args:
+        network: The network, on the device of the inputs.
+        inputs: Images (B, C, H, W) or clips (B, C, T, H, W) as a store or a decoder gives them,
+            uint8; float32 patches for audio.
+        precision: Number format in which the network computes.
+
+    Returns:
+        Features, float32 (B, dimension).
+    """
+    source, device = network.sampling.source, inputs.device
+    scaled = scale_bytes(inputs, source) if STREAMS[source].is_image else inputs
+    scaled = normalize(scaled, network.convention)
+    if not network.is_3d:
+        scaled = scaled.contiguous(memory_format=choose_layout(device))
+    dtype = DTYPES[precision]
+    is_mixed = dtype != torch.float32
+    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=is_mixed):
+        return network.backbone.embed(scaled).float()
+
+
+@contextmanager
+def convert_gpu_errors(batch: int) -> Iterator[None]:
+    """Convert the errors of a GPU in the context to errors that say what to do.
+
+    Args:
+        batch: Value of --batch, for the message.
+
+    Raises:
+        FlowkitError: The GPU has not enough memory.
+        DeviceError: The GPU failed.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise FlowkitError(
+            f"the GPU has not enough memory for batches of {batch}: use a smaller --batch"
+        ) from error
+    except DEVICE_ERRORS as error:
+        raise DeviceError(" ".join(str(error).split())) from error
