@@ -36,6 +36,7 @@ HELP = {
     "remove": "Remove the features NAME from STORE, so that others can be computed with that name",
     "split": "Divide the videos of STORE into the subsets train, val and test, class by class",
     "status": "Show what STORE holds: videos by stream, what is missing, failures by kind",
+    "view": "Show STORE in a browser: its numbers, its videos beside their flow, its runs",
     "verify": "Check every byte of STORE against its commit records; exits with 1 if any is wrong",
 }
 """The first sentence of the help of each command, so that `flowkit --help` imports no command."""

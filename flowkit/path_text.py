@@ -13,6 +13,7 @@ characters are printed as escapes.
 import codecs
 import os
 from pathlib import Path
+from typing import Any
 
 ESCAPE_HANDLER = "flowkit.print"
 """Name under which `escape_unencodable` is registered as an error handler of encodings."""
@@ -109,3 +110,24 @@ def escape_unencodable(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 codecs.register_error(ESCAPE_HANDLER, escape_unencodable)
+
+
+def replace_surrogates_in_json(values: Any) -> Any:
+    """Replace the surrogates in all strings of JSON values, as `replace_surrogates` does.
+
+    Args:
+        values: JSON values.
+
+    Returns:
+        A copy of the values without surrogates.
+    """
+    if isinstance(values, str):
+        return replace_surrogates(values)
+    if isinstance(values, dict):
+        return {
+            replace_surrogates_in_json(key): replace_surrogates_in_json(value)
+            for key, value in values.items()
+        }
+    if isinstance(values, list | tuple):
+        return [replace_surrogates_in_json(value) for value in values]
+    return values

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowkit.path_text import replace_surrogates
+from flowkit.path_text import replace_surrogates, replace_surrogates_in_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -49,27 +49,6 @@ def print_json(values: Any, indent: int | None = None) -> None:
         indent: Spaces of indentation; None prints one line.
     """
     click.echo(json.dumps(replace_surrogates_in_json(values), indent=indent))
-
-
-def replace_surrogates_in_json(values: Any) -> Any:
-    """Replace the surrogates in all strings of JSON values, as `replace_surrogates` does.
-
-    Args:
-        values: JSON values.
-
-    Returns:
-        A copy of the values without surrogates.
-    """
-    if isinstance(values, str):
-        return replace_surrogates(values)
-    if isinstance(values, dict):
-        return {
-            replace_surrogates_in_json(key): replace_surrogates_in_json(value)
-            for key, value in values.items()
-        }
-    if isinstance(values, list | tuple):
-        return [replace_surrogates_in_json(value) for value in values]
-    return values
 
 
 @contextmanager

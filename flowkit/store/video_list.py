@@ -57,6 +57,7 @@ class VideoList:
         self,
         conditions: Sequence[Condition] = (),
         *,
+        id_contains: str = "",
         sort: str = "id",
         descending: bool = False,
         limit: int | None = None,
@@ -65,6 +66,7 @@ class VideoList:
 
         Args:
             conditions: The conditions.
+            id_contains: Text that the id contains, in upper or lower case.
             sort: One of `SORT_KEYS`; videos with the same value are in the order of their ids.
             descending: Whether the largest value comes first.
             limit: Largest number of videos; None for all.
@@ -78,6 +80,11 @@ class VideoList:
         mask = np.ones(len(self), bool)
         for condition in conditions:
             mask &= self._compare(condition)
+        if id_contains:
+            found = pc.match_substring(
+                self._index.batch.column("id"), id_contains, ignore_case=True
+            )
+            mask &= np.asarray(found.to_numpy(zero_copy_only=False), bool)
         rows = np.flatnonzero(mask)
         if sort != "id":
             values = self.read_numbers(sort)[rows]
@@ -98,6 +105,13 @@ class VideoList:
             constant = np.divide(frames, fps, out=np.full(len(self), np.nan), where=fps > 0)
             values = np.where(np.isnan(values), constant, values)
         return values
+
+    def count_classes(self) -> dict[str, int]:
+        """Count the labels of each class, which is once for each video that has it once."""
+        column = self._index.batch.column("labels")
+        classes = view_integers(column.values.field("class"))
+        counts = np.bincount(classes, minlength=len(self._index.classes))
+        return dict(zip(self._index.classes, counts.tolist(), strict=True))
 
     def describe(self, rows: Rows) -> list[dict[str, Any]]:
         """Describe videos.

@@ -1,0 +1,27 @@
+"""Convert video ids to keys for URLs, and back.
+
+An id may hold any characters, such as ``/``, ``..`` or quotes. Its key holds only letters, digits,
+``-`` and ``_``, so that it is never mistaken for a path.
+"""
+
+import base64
+import binascii
+
+
+def make_key(id: str) -> str:
+    """Convert a video id to a key.
+
+    Example:
+        >>> make_key("run/a b.mp4")
+        'cnVuL2EgYi5tcDQ'
+    """
+    return base64.urlsafe_b64encode(id.encode()).decode().rstrip("=")
+
+
+def parse_key(key: str) -> str | None:
+    """Convert a key back to a video id; None if it is no key."""
+    try:
+        id = base64.b64decode(key + "=" * (-len(key) % 4), altchars="-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    return id if make_key(id) == key else None
