@@ -72,7 +72,9 @@ class AbsentVideos:
             else:
                 mask[:] = False
         if id_contains:
-            mask &= convert_to_mask(pc.match_substring(pc.utf8_lower(self.ids), id_contains.lower()))
+            mask &= convert_to_mask(
+                pc.match_substring(pc.utf8_lower(self.ids), id_contains.lower())
+            )
         rows = np.flatnonzero(mask)
         return rows[::-1] if descending else rows
 

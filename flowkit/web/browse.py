@@ -102,7 +102,8 @@ def list_page(open_store: OpenStore, selection: Selection) -> dict[str, Any]:
         selection: The videos to show.
 
     Returns:
-        The number of all selected videos, and what the grid shows of those of the page.
+        The number of all selected videos and of all in the store, the largest displacement that
+        flow can have, and what the grid shows of the videos of the page.
 
     Raises:
         UsageError: The store has no such class or subset, or a condition is malformed.
@@ -118,6 +119,8 @@ def list_page(open_store: OpenStore, selection: Selection) -> dict[str, Any]:
         videos = describe_absent_page(view, absent, rows[span])
     return {
         "version": view.version,
+        "bound": view.store.bound,
+        "stored": len(view.store),
         "total": len(rows),
         "offset": selection.offset,
         "videos": videos,

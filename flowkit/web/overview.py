@@ -93,7 +93,9 @@ def describe_videos(view: StoreView) -> dict[str, Any]:
         "streams": count_streams(view.store.index),
         "subsets": view.store.subsets(),
         "classes": count_classes(view),
-        "histograms": {name: vars(make_histogram(videos.read_numbers(name))) for name in HISTOGRAMS},
+        "histograms": {
+            name: vars(make_histogram(videos.read_numbers(name))) for name in HISTOGRAMS
+        },
     }
 
 
@@ -146,6 +148,8 @@ def make_histogram(values: np.ndarray[Any, np.dtype[np.float64]]) -> Histogram:
     if top <= low:
         return Histogram(edges=[low, high], counts=[len(known)], **facts)
     step = choose_step((top - low) / BINS)
+    if not (known % 1).any():
+        step = max(step, 1.0)  # a bar narrower than 1 would hold no whole number
     first, last = math.floor(low / step), math.floor(top / step) + 1
     edges = np.array([float(f"{k * step:.12g}") for k in range(first, last + 1)])
     bars = np.searchsorted(edges, known, side="right") - 1
