@@ -111,7 +111,10 @@ function addKeys(grid, form, signal) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const isTyping = event.target.matches?.("input, select, textarea, summary, button");
-    if (event.key === "Escape" && isTyping) grid.focus(grid.current);
+    if (event.key === "Escape" && isTyping) {
+      event.preventDefault();  // which would empty the text field
+      grid.focus(grid.current);
+    }
     if (isTyping) return;
     const move = moves[event.key];
     if (move && (event.key.length === 1 || grid.hasFocus())) grid.move(...move);

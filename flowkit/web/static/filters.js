@@ -65,7 +65,8 @@ export class FilterForm {
       choice("status", "Status", STATUSES),
       range("length", "Length", "s"), range("motion", "Motion", "px"),
       h("label", {class: "conditions"}, h("span", {}, "Conditions"),
-        field("where", h("input", {type: "text", placeholder: "fps<25 and warnings>0"})))));
+        field("where", h("input", {type: "text",
+          placeholder: "fps<25 and warnings>0", title: "As in flowkit list --where"})))));
     rest.open = matchMedia("(min-width: 700px)").matches;
     this.element = h("form", {class: "filters", role: "search", "aria-label": "Filters",
       onsubmit: (event) => event.preventDefault(),

@@ -59,11 +59,13 @@ export class Grid {
     this.element.classList.remove("stale");
     this.total = answer ? answer.total : 0;
     this.current = Math.max(0, Math.min(at, this.total - 1));
+    const hadFocus = this.hasFocus();
     this.#dropTiles();
     this.#measure();
     if (at) this.#scrollTo(this.current, "start");
     else if (this.element.getBoundingClientRect().top < 0) this.#scrollTo(0, "start");
     this.#render();
+    if (hadFocus) this.focus(this.current);
   }
 
   /** Stop, and free what is shown. */

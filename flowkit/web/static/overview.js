@@ -2,7 +2,7 @@
 
 import {getJSON, query} from "./api.js";
 import {drawBars, drawHistogram, drawLegend} from "./charts.js";
-import {h} from "./dom.js";
+import {h, markCode} from "./dom.js";
 import {formatBytes, formatCount, formatMoment, formatNoun, formatNumber, formatSeconds}
   from "./format.js";
 
@@ -77,7 +77,7 @@ function drawWriting({writing, running, leftover, stale, quarantined}) {
       "`flowkit verify --repair`.",
   ].filter(Boolean);
   return lines.length ?
-    h("ul", {class: "notices", "aria-label": "State"}, lines.map((line) => h("li", {}, line))) : null;
+    h("ul", {class: "notices", "aria-label": "State"}, lines.map((line) => h("li", {}, markCode(line)))) : null;
 }
 
 function drawRecipe({recipe, features}) {
@@ -137,7 +137,7 @@ function drawDistribution({histograms}, name, title, unit) {
   const histogram = histograms[name];
   const {counts, unknown, mean, low, high} = histogram;
   const rest = unknown ? ` Unknown of ${formatNoun(unknown, "video")}.` : "";
-  if (!counts.length) return panel(title, quiet(`Known of no video.`));
+  if (!counts.length) return panel(title, quiet("Known of no video."));
   if (low === high) {
     return panel(title, h("p", {}, `${formatNumber(low)} ${unit}, the same in ` +
       `${formatNoun(counts[0], "video")}.${rest}`));
@@ -172,7 +172,7 @@ function drawAbsent({failures, missing}) {
       h("ul", {class: "plain scroll ids"}, missing.listed.map((id) => h("li", {}, id)))));
   }
   const title = "Failed and missing videos";
-  if (!parts.length) return panel(title, quiet("None: every annotated video is in the store."));
+  if (!parts.length) return panel(title, quiet("None failed, and every annotated video is in the store."));
   return panel(title, parts);
 }
 
@@ -188,5 +188,5 @@ function drawFiles({shards}) {
 }
 
 function quiet(text) {
-  return h("p", {class: "quiet"}, text);
+  return h("p", {class: "quiet"}, markCode(text));
 }

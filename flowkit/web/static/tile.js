@@ -1,6 +1,6 @@
 // Draw one video as a tile of the grid: its picture, its id and its numbers.
 
-import {h} from "./dom.js";
+import {h, markCode} from "./dom.js";
 import {formatNoun, formatNumber, formatSeconds} from "./format.js";
 import {drawField} from "./preview.js";
 
@@ -57,7 +57,7 @@ function showPicture(picture, {key, thumbnail: {part, t}}, bound, signal) {
   const fail = () => {
     if (!picture.isConnected || signal.aborted) return;
     picture.classList.add("empty", "damaged");
-    picture.replaceChildren(h("span", {}, "The picture is damaged. Run `flowkit verify`."));
+    picture.replaceChildren(h("span", {}, markCode("The picture cannot be read. Check with `flowkit verify`.")));
   };
   if (part === "flow") {
     drawField(key, t, bound, signal).then((canvas) => picture.prepend(canvas), fail);
