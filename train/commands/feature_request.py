@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from flowkit.commands.sources import SourceArguments, Sources, choose_sources
+from flowkit.commands.sources import LabelArguments, SourceArguments, Sources, choose_sources
 from flowkit.commands.terminal import print_lines
 from flowkit.errors import FlowkitError, UsageError
 from flowkit.extraction import RecipeOverrides, parse_part
@@ -34,7 +34,7 @@ Values = dict[str, Any]
 """Values of the options by the names of their parameters."""
 
 OUT_ONLY = (
-    "dataset", "variant", "videos", "frames", "catalog", "weights", "convention", "window",
+    "dataset", "variant", "videos", "frames", "catalog", "subset", "weights", "convention", "window",
     "stride", "placement", "last_frame", "fps", "frame_rate", "short_side", "upscale", "resize",
     "no_resize", "square_pixels", "preset", "method", "flow_weights", "bound", "separate",
     "keep_extension", "update", "annotations", "annotation_split", "keep_subset_names",
@@ -67,6 +67,8 @@ def compute_stream(options: Values, strict: bool) -> tuple[Summary, str]:
         UsageError: An option is missing, or belongs to --out.
     """
     refuse_options(options, OUT_ONLY, "with --out")
+    if options["labels"] != LabelArguments():
+        raise UsageError("--labels and its options have an effect only with --out; leave them out")
     if options["store"] is None or options["model"] is None:
         raise UsageError("--name needs --store S and --model, the network")
     keys = [field.name for field in fields(NetworkOptions)]
@@ -157,7 +159,8 @@ def apply_convention(options: Values) -> Values:
         if not any(options[name] for name in ("resize", "short_side", "no_resize")):
             settings |= make_resize_options(convention)
     return {
-        name: settings.get(name, value) if value in (None, False) else value
+        # Not `in`, to which 0 equals False.
+        name: settings.get(name, value) if value is None or value is False else value
         for name, value in options.items()
     }
 
@@ -184,7 +187,7 @@ def check_annotations(options: Values, sources: Sources) -> None:
                 "--annotation-split and --keep-subset-names are about --annotations; give it too"
             )
         return
-    if sources.table is None:
+    if sources.table is None or not sources.table.classes:  # such as a folder of videos alone
         raise UsageError(
             "--annotations writes the segments of the labels, and there are none: give --labels "
             "FILE, --dataset NAME, or a store with labels"
@@ -241,6 +244,13 @@ def choose_videos(options: Values) -> Sources:
     names = {field.name for field in fields(SourceArguments)} & options.keys()
     values = {name: options[name] for name in names}
     store = values.pop("store")
+    given = [name for name in ("videos", "frames", "dataset", "store") if options[name] is not None]
+    if len(given) != 1:
+        actual = " and ".join(f"--{name}" for name in given) or "none of them"
+        raise UsageError(
+            "name the videos by one of --videos DIR, --frames DIR, --dataset NAME and --store S; "
+            f"got {actual}"
+        )
     if store is not None:
         # Read as a source of `flowkit extract --from-store` would be.
         values["from_store"] = store
@@ -269,9 +279,12 @@ def choose_windows(options: Values, has_clips: bool) -> WindowSampling:
     }
     given = {name: value for name, value in values.items() if value is not None}
     if not has_clips and given.get("length", 1) > 1:
+        name = options["convention"]
+        origin = f", of --convention {name}" if name else ""
+        advice = "a network of clips, or " if name else ""
         raise UsageError(
-            f"--window {given['length']}: networks of images see one frame at a time, expected "
-            "--window 1"
+            f"--window {given['length']}{origin}: networks of images see one frame at a time, "
+            f"expected {advice}--window 1"
         )
     given.setdefault("length", WINDOW if has_clips else 1)
     given.setdefault("stride", given["length"])

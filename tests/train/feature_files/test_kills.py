@@ -68,7 +68,7 @@ def run_and_die(monkeypatch, step, *args, **options):
 
 
 @pytest.mark.usefixtures("mirrors")
-@pytest.mark.parametrize("is_update", [False, True])
+@pytest.mark.parametrize("is_update", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_killed_at_every_write(tmp_path, make_clip, make_request, monkeypatch, is_update):
     clip = make_clip(tmp_path / "v" / "a.mp4", frames=9)
     other = make_clip(tmp_path / "v" / "b.mp4", frames=7)
