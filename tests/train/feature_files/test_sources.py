@@ -58,18 +58,22 @@ def test_labels_subsets_and_frame_rates(tmp_path, run):
 
 
 def test_a_dataset_of_the_catalogue(tmp_path, make_clip, run):
-    videos = tmp_path / "videos"
-    for name in ("v1", "v2"):
+    videos = tmp_path / "data" / "gestures"
+    for name in ("1", "2"):
         make_clip(videos / "wave" / f"{name}.mp4", frames=6, width=48, height=40)
-    annotations = tmp_path / "annotations"
-    annotations.mkdir()
-    (annotations / "list.csv").write_text("v1.mp4,wave\nv2.mp4,wave\n")
     catalog = tmp_path / "datasets.yaml"
-    catalog.write_text(DATASET.format(root=tmp_path))
-    result = run("--dataset", "tiny", "--catalog", catalog)
+    catalog.write_text(
+        "gestures:\n"
+        "  title: Gestures\n"
+        "  format: folder\n"
+        f"  videos: [{videos}]\n"
+        "  subsets: [train]\n"
+        "  recipe: {resize: {mode: none}, rgb: {}}\n"
+    )
+    result = run("--dataset", "gestures", "--catalog", catalog, "--json")
     assert result.exit_code == 0, result.output
-    assert {info["frames"] for info in read_infos(tmp_path / "feats").values()} == {6}
-    assert len(list((tmp_path / "feats").glob("*.npy"))) == 2
-
-
-DATASET = ""
+    assert json.loads(result.stdout)["computed"] == 2
+    infos = read_infos(tmp_path / "feats")
+    assert {name: (info["id"], info["frames"]) for name, info in infos.items()} == {
+        "wave%2F1": ("wave/1.mp4", 6), "wave%2F2": ("wave/2.mp4", 6),
+    }  # fmt: skip
