@@ -31,10 +31,10 @@ Values = dict[str, Any]
 """Values of the options by the names of their parameters."""
 
 OUT_ONLY = (
-    "dataset", "variant", "videos", "frames", "catalog", "weights", "convention", "window",
-    "stride", "placement", "last_frame", "fps", "frame_rate", "short_side", "upscale", "resize",
-    "no_resize", "square_pixels", "preset", "method", "flow_weights", "bound", "separate",
-    "keep_extension", "update", "annotations", "annotation_split", "keep_subset_names",
+    "dataset", "variant", "videos", "frames", "catalog", "convention", "last_frame", "fps",
+    "frame_rate", "short_side", "upscale", "resize", "no_resize", "square_pixels", "preset",
+    "method", "flow_weights", "bound", "separate", "keep_extension", "update", "annotations",
+    "annotation_split", "keep_subset_names",
 )  # fmt: skip
 """Options that have an effect only with --out."""
 NAME_ONLY = ("positions", "clip_length", "readers")
@@ -66,14 +66,48 @@ def compute_stream(options: Values, strict: bool) -> tuple[Summary, str]:
     refuse_options(options, OUT_ONLY, "with --out")
     if options["store"] is None or options["model"] is None:
         raise UsageError("--name needs --store S and --model, the network")
-    keys = [field.name for field in fields(NetworkOptions)]
-    network_options = NetworkOptions(**{key: options[key] for key in keys})
+    network_options = choose_stream_network(options)
     names = ("device", "precision", "batch", "readers", "workers", "limit", "address",
              "retry_failed", "roll_seconds")  # fmt: skip
     run_options = Options(part=read_part(options), **{name: options[name] for name in names})
     store, name = options["store"], options["name"]
     summary = extract_features(store, name, network_options, run_options)
     return summary, f"store: {store}, stream features/{name}"
+
+
+def choose_stream_network(options: Values) -> NetworkOptions:
+    """Choose the network of a feature stream, and the positions or windows that it sees.
+
+    Raises:
+        UsageError: The options contradict one another, or name several networks.
+    """
+    keys = {field.name for field in fields(NetworkOptions)} & options.keys()
+    network = NetworkOptions(**{key: options[key] for key in keys})
+    if options["weights"]:
+        networks = choose_networks(options)
+        if len(networks) > 1:
+            raise UsageError(
+                f"--name stores the features of one network, and --weights names those of "
+                f"{' and '.join(networks)}: give one, and run the command again with another --name"
+            )
+        (chosen,) = networks.values()
+        network = replace(
+            network, model=chosen.model, backbone=chosen.backbone, stream=chosen.stream
+        )
+    if options["placement"] not in (None, "whole"):
+        raise UsageError(
+            f"--placement {options['placement']} has an effect only with --out: the windows of a "
+            "store are whole"
+        )
+    if options["window"] is None and options["stride"] is None:
+        return network
+    if options["clip_length"] is not None:
+        raise UsageError("--clip-length and --window both give the frames of a clip: leave one out")
+    is_3d = load_feature_network(network).is_3d
+    windows = choose_windows(options, is_3d)
+    if is_3d:
+        network = replace(network, clip_length=windows.length, clip_stride=windows.step)
+    return replace(network, crops=options["crops"] or "centre", window_stride=windows.stride)
 
 
 def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:

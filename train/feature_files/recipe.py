@@ -45,7 +45,7 @@ class FileRecipe:
         networks = {name: asdict(network) for name, network in self.networks.items()}
         for network in networks.values():
             del network["positions"], network["clip_length"], network["clip_stride"]
-            del network["note"]
+            del network["note"], network["window"], network["window_stride"]
         return {
             "frames": frames,
             "networks": networks,
