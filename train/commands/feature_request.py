@@ -20,6 +20,7 @@ from flowkit.streams import StreamName
 from train.commands.feature_networks import choose_networks
 from train.feature_files import FileOptions, FileRequest, extract_feature_files
 from train.feature_files.annotation_file import annotate_features
+from train.feature_files.convention import Convention
 from train.feature_files.conventions import find_convention
 from train.feature_files.folder import FeatureFolder
 from train.feature_files.summary import Summary as FileSummary
@@ -182,9 +183,21 @@ def apply_convention(options: Values) -> Values:
     }
     if options["store"] is None:
         settings["fps"] = convention.fps
-        if not (options["resize"] or options["no_resize"]):
-            settings["short_side"] = convention.short_side
-    return {name: settings.get(name) if value is None else value for name, value in options.items()}
+        if not any(options[name] for name in ("resize", "short_side", "no_resize")):
+            settings |= make_resize_options(convention)
+    return {
+        name: settings.get(name, value) if value in (None, False) else value
+        for name, value in options.items()
+    }
+
+
+def make_resize_options(convention: Convention) -> Values:
+    """Make the values of the options that resize frames as a convention does."""
+    if convention.frame_size is not None:
+        return {"resize": "{}x{}".format(*convention.frame_size)}
+    if convention.short_side is not None:
+        return {"short_side": convention.short_side, "upscale": True}
+    return {"no_resize": True}
 
 
 def write_annotations(options: Values, sources: Sources) -> list[str]:
