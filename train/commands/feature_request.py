@@ -8,9 +8,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from flowkit.commands.sources import SourceArguments, Sources, choose_sources
 from flowkit.commands.terminal import print_lines
-from flowkit.errors import UsageError
+from flowkit.errors import FlowkitError, UsageError
 from flowkit.extraction import RecipeOverrides, parse_part
 from flowkit.extraction.recipe_overrides import choose_flow, choose_resize
 from flowkit.interchange.activitynet import AnnotationOptions
@@ -19,7 +21,7 @@ from flowkit.store import Store
 from flowkit.streams import StreamName
 from train.commands.feature_networks import choose_networks
 from train.feature_files import FileOptions, FileRequest, extract_feature_files
-from train.feature_files.annotation_file import annotate_features
+from train.feature_files.annotation_file import annotate_features, check_annotation_request
 from train.feature_files.convention import Convention
 from train.feature_files.conventions import find_convention
 from train.feature_files.folder import FeatureFolder
@@ -127,11 +129,7 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
     refuse_options(options, NAME_ONLY, "with --name")
     options = apply_convention(options)
     sources = choose_videos(options)
-    if options["annotations"] is not None and sources.table is None:
-        raise UsageError(
-            "--annotations writes the segments of the labels, and there are none: give --labels "
-            "FILE, --dataset NAME, or a store with labels"
-        )
+    check_annotations(options, sources)
     networks = choose_networks(options)
     are_3d = {name: load_feature_network(network).is_3d for name, network in networks.items()}
     windows = choose_windows(options, any(are_3d.values()))
@@ -157,7 +155,11 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
     )
     summary = extract_feature_files(sources.videos, request, run_options)
     if options["annotations"] is not None and not summary.interrupted:
-        print_lines(write_annotations(options, sources))
+        try:
+            print_lines(write_annotations(options, sources))
+        except FlowkitError:  # what was computed must be said all the same
+            Console(stderr=True).print(summary.render(), soft_wrap=True)
+            raise
     return summary, f"features: {options['out']}"
 
 
@@ -200,16 +202,55 @@ def make_resize_options(convention: Convention) -> Values:
     return {"no_resize": True}
 
 
+def check_annotations(options: Values, sources: Sources) -> None:
+    """Check the options about annotations before anything is computed.
+
+    Raises:
+        UsageError: There are no labels, or an option has no effect or does not fit the labels.
+        AnnotationError: The labels cannot be written as segments.
+    """
+    if options["annotations"] is None:
+        if options["annotation_split"] is not None or options["keep_subset_names"]:
+            raise UsageError(
+                "--annotation-split and --keep-subset-names are about --annotations; give it too"
+            )
+        return
+    if sources.table is None:
+        raise UsageError(
+            "--annotations writes the segments of the labels, and there are none: give --labels "
+            "FILE, --dataset NAME, or a store with labels"
+        )
+    check_annotation_request(
+        options["annotations"],
+        sources.table,
+        list_info_paths(options, sources),
+        choose_annotation_options(options),
+    )
+
+
 def write_annotations(options: Values, sources: Sources) -> list[str]:
     """Write the segments of the videos that have features, and return lines that describe them."""
     assert sources.table is not None
+    return annotate_features(
+        options["annotations"],
+        sources.table,
+        list_info_paths(options, sources).values(),
+        choose_annotation_options(options),
+    )
+
+
+def list_info_paths(options: Values, sources: Sources) -> dict[str, Path]:
+    """Return the JSON file of each video, by id."""
     folder = FeatureFolder(options["out"], options["keep_extension"])
-    annotation_options = AnnotationOptions(
+    return {source.id: folder.get_info_path(source.id) for source in sources.videos.sources}
+
+
+def choose_annotation_options(options: Values) -> AnnotationOptions:
+    """Choose how annotations are written."""
+    return AnnotationOptions(
         subset_names="labels" if options["keep_subset_names"] else "activitynet",
         split=options["annotation_split"],
     )
-    info_paths = [folder.get_info_path(source.id) for source in sources.videos.sources]
-    return annotate_features(options["annotations"], sources.table, info_paths, annotation_options)
 
 
 def refuse_options(options: Values, names: tuple[str, ...], where: str) -> None:

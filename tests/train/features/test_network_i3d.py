@@ -1,5 +1,7 @@
 """Weight files of I3D: the public ones are read, those of another stream or network are refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from models.backbones.bn_inception import BNInception
 from models.backbones.i3d import I3D
 from models.backbones.i3d_inception import InceptionI3D
 from models.backbones.resnet import ResNet
+from models.weights.weight_files import PREFIXES
 from train.features.network import NetworkOptions, check_sizes
 from train.features.network_loading import load_feature_network
 
@@ -59,6 +62,19 @@ def test_public_files_are_read(files, file, backbone, stream, requested):
     weights, state = torch.load(files[file], weights_only=True), network.backbone.state_dict()
     assert {n for n in state if "num_batches" not in n} == {n for n in weights if "logits" not in n}
     assert all(torch.equal(state[n], t) for n, t in weights.items() if "logits" not in n)
+
+
+def test_files_of_another_conversion_are_the_same_network(files, tmp_path):
+    original = NetworkOptions(model=files["rgb_imagenet.pt"], backbone="i3d", stream="rgb")
+    names = {new: old for old, new in PREFIXES[InceptionI3D].items()}
+    renamed = {}
+    for name, tensor in torch.load(original.model, weights_only=True).items():
+        prefix = next(prefix for prefix in names if name.startswith(prefix))
+        rest = name.removeprefix(prefix).replace("bn.", "batch3d.")
+        renamed[names[prefix] + rest] = tensor
+    torch.save(renamed, tmp_path / "i3d_rgb.pt")
+    same = replace(original, model=str(tmp_path / "i3d_rgb.pt"))
+    assert load_feature_network(same).recipe == load_feature_network(original).recipe
 
 
 FIRST = r"Conv3d_1a_7x7\.conv3d\.weight"
