@@ -41,8 +41,8 @@ source_options = (
 
 network_options = (
     click.option("--model", metavar="RUN_OR_NAME", help="Network: a run of `flowkit train`; the "
-                 "name of a backbone (i3d, resnet152, …) with --weights; or a weight file with "
-                 "--backbone."),
+                 "name of a backbone (i3d, resnet152, …) with --weights; a weight file with "
+                 "--backbone; or timm/NAME, an image model of timm."),
     click.option("--weights", metavar="[STREAM=]FILE", multiple=True, type=argument_to_text,
                  help="Weight file of the network of a stream: rgb=rgb_imagenet.pt."),
     click.option("--backbone", metavar="NAME",

@@ -25,6 +25,7 @@ def features(context: click.Context, /, as_json: bool, strict: bool, **options: 
     flowkit features --store S --model runs/rgb --window 16 --out feats/
     flowkit features --store S --model runs/flow --stream flow --name flow --positions 20
     flowkit features --store S --model resnet152.pth --backbone resnet152 --name rgb
+    flowkit features --store S --model timm/convnext_tiny.in12k_ft_in1k --name rgb
 
     A feature is the pooled output of the network before its last layer: float32 in files, float16
     in a store.

@@ -38,7 +38,7 @@ from train.feature_files.settings import FileSettings
 from train.feature_files.summary import Summary
 from train.feature_files.windows import WindowSampling
 from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
-from train.features.network_loading import is_run, load_feature_network
+from train.features.network_loading import is_run, load_feature_network, name_files
 
 BATCH_IMAGES = {"cpu": 32, "cuda": 256}
 CLIP_IMAGES = 8  # a clip counts as this many images in a batch
@@ -283,10 +283,11 @@ def make_recipe(request: FileRequest, networks: Mapping[StreamName, FeatureNetwo
 
 def make_absolute(options: NetworkOptions) -> NetworkOptions:
     """Make the path of a network absolute, because workers run in other folders."""
-    path = Path(options.model)
-    if not is_run(options.model) and not path.exists():
-        path = load_feature_network(options).path  # a short name of a weight file
-    return replace(options, model=str(path.absolute()))
+    is_file = options.backbone is not None and Path(options.model).exists()
+    if is_run(options.model) or is_file:
+        return replace(options, model=str(Path(options.model).absolute()))
+    # A short name of a weight file, or a model of timm with its own weights.
+    return name_files(options, load_feature_network(options))
 
 
 def choose_device(device: str) -> str:

@@ -1,5 +1,6 @@
 """Load the network that computes features from a run of `flowkit train` or from a weight file."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +12,7 @@ from models.backbones.backbone import Backbone, InputConvention, name_first_conv
 from models.weights.pretrained import WeightsError, load_weights, read_weights
 from models.weights.weight_files import convert_weights
 from train.features.network import FeatureNetwork, NetworkOptions, build_feature_network
+from train.features.timm_loading import find_timm_name, load_from_timm
 from train.recipe.recipe import AudioRecipe, FeatureSetRecipe, ImageRecipe, Network
 from train.runs.phases import Phase, list_split_phases
 from train.runs.run import Run
@@ -39,13 +41,32 @@ def load_feature_network(options: NetworkOptions) -> FeatureNetwork:
     Raises:
         UsageError: It does not compute local features, or the weights do not fit the backbone.
         RunError: The run is not finished.
+        FlowkitError: It is a model of timm, which cannot be imported.
     """
-    return load_from_run(options) if is_run(options.model) else load_from_file(options)
+    if is_run(options.model):
+        return load_from_run(options)
+    name = find_timm_name(options)
+    return load_from_file(options) if name is None else load_from_timm(options, name)
 
 
 def is_run(model: str) -> bool:
     """Return whether a path is a run folder."""
     return (Path(model) / "run.json").exists()
+
+
+def name_files(options: NetworkOptions, network: FeatureNetwork) -> NetworkOptions:
+    """Name the files of a loaded network, so that a worker in another folder loads the same ones.
+
+    Args:
+        options: The options that the network was loaded with.
+        network: The network.
+
+    Returns:
+        Options with the absolute path of the run, or of the weight file with its backbone.
+    """
+    if is_run(options.model):
+        return replace(options, model=str(Path(options.model).absolute()))
+    return replace(options, model=str(network.path.absolute()), backbone=network.recipe.model)
 
 
 # --- runs ----------------------------------------------------------------------------------------
@@ -142,7 +163,7 @@ def load_from_file(options: NetworkOptions) -> FeatureNetwork:
     if options.backbone not in NETWORKS:
         raise UsageError(
             f"{options.model} is not a run folder. For a weight file, expected --backbone of "
-            f"{', '.join(NETWORKS)}; got {options.backbone or 'none'}"
+            f"{', '.join(NETWORKS)} or timm/NAME; got {options.backbone or 'none'}"
         )
     if options.split is not None:
         raise UsageError("--split is for runs with several splits; a weight file has none")

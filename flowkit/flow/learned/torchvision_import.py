@@ -1,11 +1,11 @@
-"""Import torchvision's RAFT, also where torchvision's compiled operators do not load.
+"""Import torchvision, for RAFT and timm, also where its compiled operators do not load.
 
 torchvision's compiled operators (non-maximum suppression, pooling of regions, …) load only beside
 the build of PyTorch that they were compiled for. A common environment in which they do not is a
 CPU build of PyTorch with the torchvision of the package index, which is compiled for CUDA: pip
 accepts the pair, since the version numbers agree. ``import torchvision`` then fails, because it
-registers two of the missing operators by name, although RAFT uses none of them: it is made of
-PyTorch's own operators.
+registers two of the missing operators by name, although neither RAFT nor timm's networks use them:
+they are made of PyTorch's own operators.
 
 Only after such a failure, the two names are declared here, without implementations, and the import
 is repeated. Detection networks, which call these operators, do not work in that environment with
@@ -47,6 +47,21 @@ def import_raft() -> ModuleType:
     Raises:
         TorchvisionError: torchvision is not installed, or cannot be imported.
     """
+    return import_torchvision("torchvision.models.optical_flow")
+
+
+def import_torchvision(module: str = "torchvision") -> ModuleType:
+    """Import torchvision, and a module of it.
+
+    Args:
+        module: Name of the module. Default: torchvision itself.
+
+    Returns:
+        The module.
+
+    Raises:
+        TorchvisionError: torchvision is not installed, or cannot be imported.
+    """
     if find_spec("torchvision") is None:
         raise TorchvisionError(f"torchvision is not installed: {EXTRA}")
     try:
@@ -56,7 +71,7 @@ def import_raft() -> ModuleType:
             if not MISSING_OPERATOR.search(str(error)):
                 raise
             declare_operators()
-        return import_module("torchvision.models.optical_flow")
+        return import_module(module)
     except Exception as error:  # a broken installation raises almost anything
         reason = " ".join(str(error).split())[:200]
         raise TorchvisionError(
