@@ -21,7 +21,7 @@ def choose_networks(options: RequestOptions) -> dict[StreamName, NetworkOptions]
         UsageError: The options contradict one another, or name no network.
     """
     model, weights = options.model, options.weights
-    common = {
+    common: dict[str, Any] = {
         "split": options.split,
         "crops": options.crops or "centre",
         "size": options.size,
@@ -29,7 +29,7 @@ def choose_networks(options: RequestOptions) -> dict[StreamName, NetworkOptions]
     if model is None:
         raise UsageError("name a network: --model i3d with --weights rgb=FILE, or --model RUN")
     if not weights:
-        return choose_without_weights(options, common)
+        return choose_without_weights(model, options, common)
     if is_run(model) or options.backbone is not None or options.stream is not None:
         raise UsageError(
             "--weights gives the files of a backbone that --model names; leave out --backbone and "
@@ -45,16 +45,15 @@ def choose_networks(options: RequestOptions) -> dict[StreamName, NetworkOptions]
 
 
 def choose_without_weights(
-    options: RequestOptions, common: dict[str, Any]
+    model: str, options: RequestOptions, common: dict[str, Any]
 ) -> dict[StreamName, NetworkOptions]:
     """Choose the networks of a run, or the one of a weight file."""
-    model, backbone, stream = options.model, options.backbone, options.stream
-    if not is_run(model):
+    backbone, stream = options.backbone, options.stream
+    recipe = Run(model).recipe if is_run(model) else None
+    if recipe is None or isinstance(recipe, FeatureSetRecipe):  # the latter is refused by loading
         network = NetworkOptions(model=model, backbone=backbone, stream=stream, **common)
         return {find_stream(network): network}
-    recipe = Run(model).recipe
-    streams = () if isinstance(recipe, FeatureSetRecipe) else recipe.streams
-    chosen = (stream,) if stream or not streams else streams
+    chosen = recipe.streams if stream is None else (stream,)
     return sort_streams(
         {
             name: NetworkOptions(model=model, backbone=backbone, stream=name, **common)

@@ -190,7 +190,7 @@ def check_digest(path: Path, array: F32, expected: str) -> None:
     digest = hashlib.blake2b(digest_size=16)
     content = array.reshape(-1)
     for start in range(0, len(content), DIGESTED_BYTES // 4):
-        digest.update(np.ascontiguousarray(content[start : start + DIGESTED_BYTES // 4], "<f4"))
+        digest.update(content[start : start + DIGESTED_BYTES // 4].astype("<f4").tobytes())
     if digest.hexdigest() != expected:
         raise CorruptError(
             f"{path} is damaged: its values do not have the digest {expected} of the JSON file; "

@@ -56,11 +56,11 @@ def _compare(own: Values, requested: Values) -> Iterator[tuple[str, str, str]]:
             if images[0][stream] != images[1][stream]:
                 name = f"the number of images that the network of {stream} sees"
                 yield name, str(images[0][stream]), str(images[1][stream])
-    sources = [SOURCES[values.pop("source")] for values in (before, now)]
-    if sources[0] != sources[1]:
-        yield "the source of the images", *sources
-        for values in (before, now):  # a store's JPEGs are not those of another kind of video
-            del values["frames"]["rgb"], values["frames"]["flow"]
+    old_source, new_source = (SOURCES[recipe.pop("source")] for recipe in (before, now))
+    if old_source != new_source:
+        yield "the source of the images", old_source, new_source
+        for recipe in (before, now):  # what a store says about its JPEGs, videos do not
+            del recipe["frames"]["rgb"], recipe["frames"]["flow"]
     yield from _compare_frames(before["frames"], now["frames"])
     for line in compare_values(before, now, ""):
         name, _, values = line.partition(": ")
