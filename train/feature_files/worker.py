@@ -36,7 +36,12 @@ from train.feature_files.folder import remove_files
 from train.feature_files.plan import SHORTER_THAN_WINDOW
 from train.feature_files.settings import FileSettings
 from train.feature_files.sources import open_source
-from train.feature_files.video_info import FileDescription, FrameFacts, describe_video
+from train.feature_files.video_info import (
+    FileDescription,
+    FrameFacts,
+    count_needed,
+    describe_video,
+)
 from train.feature_files.window_images import StreamInput, WindowBatch, WindowImages
 from train.features.embedding import convert_gpu_errors, embed_inputs, move_network
 from train.features.network import FeatureNetwork, NetworkOptions
@@ -223,8 +228,8 @@ class Worker:
         if self.setup.strict and windows.is_too_short(frames):
             raise VideoError(
                 SHORTER_THAN_WINDOW,
-                f"{task.id} has {count}{cause}, and a window needs more; without --strict its rows "
-                "would be padded",
+                f"{task.id} has {count}{cause}, and a window needs {count_needed(windows)}; without "
+                "--strict its rows would be padded",
             )
 
     def _report_progress(self, frames: int) -> None:
