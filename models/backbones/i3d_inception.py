@@ -18,8 +18,8 @@ Kernel or window × by stride, as (time, height, width) where the three differ:
     pool 3a     1×3×3 by (1, 2, 2)          Mixed_5b, 5c
 
 64 frames of 224² give 64 → 32 → 16 → 8 in time and 224² → 112² → 56² → 28² → 14² → 7² in space.
-All layers are padded as by TensorFlow's SAME: n inputs and stride s give ⌈n / s⌉ outputs, and an
-odd zero goes to the end (`compute_same_padding`). So padding depends on the size of the input.
+All layers are padded as by TensorFlow's SAME (`models.backbones.same_padding`): n inputs and
+stride s give ⌈n / s⌉ outputs. So padding depends on the size of the input.
 
 Features are the last map, averaged over windows of 2×7×7 by 1 without padding, and then over the
 windows: 1 for 16 frames of 224², 7 for 64 frames, 2×2 for each of them with 256². Since a window
@@ -47,8 +47,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.backbones.backbone import Backbone, InputConvention, Step, initialize_convolutions
-
-Sizes = tuple[int, int, int]  # time, height, width
+from models.backbones.same_padding import Sizes, pad_same, pool_max
 
 STEPS = (
     *("Conv3d_1a_7x7", "MaxPool3d_2a_3x3", "Conv3d_2b_1x1", "Conv3d_2c_3x3", "MaxPool3d_3a_3x3"),
@@ -57,7 +56,7 @@ STEPS = (
     *("Mixed_5b", "Mixed_5c"),
 )
 # Channels, side of the kernel, stride.
-CONVOLUTIONS: dict[str, Sizes] = {
+CONVOLUTIONS: dict[str, tuple[int, int, int]] = {
     "Conv3d_1a_7x7": (64, 7, 2),
     "Conv3d_2b_1x1": (64, 1, 1),
     "Conv3d_2c_3x3": (192, 3, 1),
@@ -283,54 +282,6 @@ class InceptionI3D(Backbone):
         first: nn.Module = getattr(self, STEPS[0])
         features: Tensor = first(x_BCTHW)
         return features
-
-
-def compute_same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Compute how many zeros TensorFlow's SAME padding adds on both sides of an axis.
-
-    Args:
-        length: Length of the axis, 1 or more.
-        kernel: Length of the kernel or window along the axis.
-        stride: Stride along the axis.
-
-    Returns:
-        Zeros before and after, with which there are ⌈length / stride⌉ outputs.
-    """
-    outputs = -(-length // stride)
-    total = max((outputs - 1) * stride + kernel - length, 0)
-    return total // 2, total - total // 2
-
-
-def pad_same(x: Tensor, window: Sizes, stride: Sizes) -> Tensor:
-    """Pad features with zeros as TensorFlow's SAME padding does.
-
-    Args:
-        x: Features (B, C, T, H, W).
-        window: Kernel or window of the layer that follows.
-        stride: Its stride.
-
-    Returns:
-        Padded features; ``x`` itself if no padding is needed.
-    """
-    axes = zip(x.shape[2:], window, stride, strict=True)
-    padding = [compute_same_padding(*axis) for axis in axes]
-    # functional.pad starts with the last axis.
-    zeros = [count for axis in reversed(padding) for count in axis]
-    return functional.pad(x, zeros) if any(zeros) else x
-
-
-def pool_max(x: Tensor, window: Sizes, stride: Sizes) -> Tensor:
-    """Max-pool features with SAME padding.
-
-    Args:
-        x: Features (B, C, T, H, W).
-        window: Size of the window.
-        stride: Stride of the window.
-
-    Returns:
-        Features (B, C, ⌈T / stride⌉, …).
-    """
-    return functional.max_pool3d(pad_same(x, window, stride), window, stride)
 
 
 def _scale_channels(channels: tuple[int, ...], width: int) -> tuple[int, ...]:

@@ -13,6 +13,18 @@ from train.commands.options import PATH, device_option, precision_option
 
 Command = Callable[..., Any]
 
+
+def list_conventions(context: click.Context, _: click.Parameter, is_requested: bool) -> None:
+    """Print the conventions and exit, if --conventions is given."""
+    if not is_requested or context.resilient_parsing:
+        return
+    from flowkit.commands.terminal import print_table
+    from train.commands.convention_list import draw_conventions
+
+    print_table(draw_conventions())
+    context.exit()
+
+
 source_options = (
     click.option("--store", type=PATH,
                  help="Store of frames, flow or audio to compute features from."),
@@ -48,6 +60,9 @@ network_options = (
 """Which network, and which crops it sees."""
 
 window_options = (
+    click.option("--conventions", is_flag=True, is_eager=True, expose_value=False,
+                 callback=list_conventions, help="List the conventions with their sources, and "
+                 "exit."),
     click.option("--convention", metavar="NAME", help="Use the settings of a public pipeline, "
                  "except those that are given (--conventions lists them)."),
     click.option("--window", type=int, help="Frames of a window, which gives one row. [default: "
@@ -94,12 +109,18 @@ frame_options = (
 file_options = (
     click.option("--out", metavar="DIR", type=PATH,
                  help="Write one .npy and one .json file for each video to this folder."),
-    click.option("--separate", is_flag=True, default=None,
+    click.option("--separate/--concatenated", default=None,
                  help="Write one .npy file for each stream. [default: side by side in one]"),
     click.option("--keep-extension", is_flag=True,
                  help="Keep the extensions of the videos in the names of the files."),
     click.option("--update", is_flag=True,
                  help="Compute videos again whose source has changed."),
+    click.option("--annotations", metavar="FILE", type=PATH, help="Also write the segments of "
+                 "--labels to this JSON file, in the style of ActivityNet."),
+    click.option("--annotation-split", metavar="N", type=int, help="Write the subsets of this "
+                 "split to --annotations, where the labels have train1, test1, train2, …"),
+    click.option("--keep-subset-names", is_flag=True, help="Write subsets to --annotations as the "
+                 "labels call them. [default: training, validation, testing]"),
 )  # fmt: skip
 """Where features are written as files."""
 

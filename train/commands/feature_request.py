@@ -8,16 +8,23 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from flowkit.commands.sources import SourceArguments, Sources, choose_sources
 from flowkit.commands.terminal import print_lines
-from flowkit.errors import UsageError
+from flowkit.errors import FlowkitError, UsageError
 from flowkit.extraction import RecipeOverrides, parse_part
 from flowkit.extraction.recipe_overrides import choose_flow, choose_resize
+from flowkit.interchange.activitynet import AnnotationOptions
 from flowkit.recipe import FlowRecipe, Recipe, Resize
 from flowkit.store import Store
 from flowkit.streams import StreamName
 from train.commands.feature_networks import choose_networks
 from train.feature_files import FileOptions, FileRequest, extract_feature_files
+from train.feature_files.annotation_file import annotate_features, check_annotation_request
+from train.feature_files.convention import Convention
+from train.feature_files.conventions import find_convention
+from train.feature_files.folder import FeatureFolder
 from train.feature_files.summary import Summary as FileSummary
 from train.feature_files.windows import WindowSampling
 from train.features import NetworkOptions, Options, Summary, extract_features
@@ -30,7 +37,7 @@ OUT_ONLY = (
     "dataset", "variant", "videos", "frames", "catalog", "weights", "convention", "window",
     "stride", "placement", "last_frame", "fps", "frame_rate", "short_side", "upscale", "resize",
     "no_resize", "square_pixels", "preset", "method", "flow_weights", "bound", "separate",
-    "keep_extension", "update",
+    "keep_extension", "update", "annotations", "annotation_split", "keep_subset_names",
 )  # fmt: skip
 """Options that have an effect only with --out."""
 NAME_ONLY = ("positions", "clip_length", "readers")
@@ -86,7 +93,9 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
         UsageError: An option is missing, or belongs to --name.
     """
     refuse_options(options, NAME_ONLY, "with --name")
+    options = apply_convention(options)
     sources = choose_videos(options)
+    check_annotations(options, sources)
     networks = choose_networks(options)
     are_3d = {name: load_feature_network(network).is_3d for name, network in networks.items()}
     windows = choose_windows(options, any(are_3d.values()))
@@ -111,7 +120,103 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
         part=read_part(options), strict=strict, **{name: options[name] for name in names}
     )
     summary = extract_feature_files(sources.videos, request, run_options)
+    if options["annotations"] is not None and not summary.interrupted:
+        try:
+            print_lines(write_annotations(options, sources))
+        except FlowkitError:  # what was computed must be said all the same
+            Console(stderr=True).print(summary.render(), soft_wrap=True)
+            raise
     return summary, f"features: {options['out']}"
+
+
+def apply_convention(options: Values) -> Values:
+    """Return the options with the settings of --convention where none is given.
+
+    Raises:
+        UsageError: There is no such convention.
+    """
+    if options["convention"] is None:
+        return options
+    convention = find_convention(options["convention"])
+    windows = convention.windows
+    settings: Values = {
+        "window": windows.length,
+        "stride": windows.stride,
+        "clip_stride": windows.step,
+        "placement": windows.placement,
+        "last_frame": windows.last_frame,
+        "crops": convention.crops,
+        "size": convention.size,
+        "separate": convention.layout == "separate",
+    }
+    if options["store"] is None:
+        settings["fps"] = convention.fps
+        if not any(options[name] for name in ("resize", "short_side", "no_resize")):
+            settings |= make_resize_options(convention)
+    return {
+        name: settings.get(name, value) if value in (None, False) else value
+        for name, value in options.items()
+    }
+
+
+def make_resize_options(convention: Convention) -> Values:
+    """Make the values of the options that resize frames as a convention does."""
+    if convention.frame_size is not None:
+        return {"resize": "{}x{}".format(*convention.frame_size)}
+    if convention.short_side is not None:
+        return {"short_side": convention.short_side, "upscale": True}
+    return {"no_resize": True}
+
+
+def check_annotations(options: Values, sources: Sources) -> None:
+    """Check the options about annotations before anything is computed.
+
+    Raises:
+        UsageError: There are no labels, or an option has no effect or does not fit the labels.
+        AnnotationError: The labels cannot be written as segments.
+    """
+    if options["annotations"] is None:
+        if options["annotation_split"] is not None or options["keep_subset_names"]:
+            raise UsageError(
+                "--annotation-split and --keep-subset-names are about --annotations; give it too"
+            )
+        return
+    if sources.table is None:
+        raise UsageError(
+            "--annotations writes the segments of the labels, and there are none: give --labels "
+            "FILE, --dataset NAME, or a store with labels"
+        )
+    check_annotation_request(
+        options["annotations"],
+        sources.table,
+        list_info_paths(options, sources),
+        choose_annotation_options(options),
+    )
+
+
+def write_annotations(options: Values, sources: Sources) -> list[str]:
+    """Write the segments of the videos that have features, and return lines that describe them."""
+    assert sources.table is not None
+    return annotate_features(
+        options["annotations"],
+        sources.table,
+        list_info_paths(options, sources).values(),
+        choose_annotation_options(options),
+    )
+
+
+def list_info_paths(options: Values, sources: Sources) -> dict[str, Path]:
+    """Return the JSON file of each video, by id."""
+    folder = FeatureFolder(options["out"], options["keep_extension"])
+    return {source.id: folder.get_info_path(source.id) for source in sources.videos.sources}
+
+
+def choose_annotation_options(options: Values) -> AnnotationOptions:
+    """Choose how annotations are written."""
+    return AnnotationOptions(
+        subset_names="labels" if options["keep_subset_names"] else "activitynet",
+        split=options["annotation_split"],
+    )
 
 
 def refuse_options(options: Values, names: tuple[str, ...], where: str) -> None:

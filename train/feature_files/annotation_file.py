@@ -9,7 +9,7 @@ the frame rate varies, they are wrong by what `measure_drift` returns, and the r
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,16 @@ from flowkit.annotations.table import AnnotationTable
 from flowkit.errors import CorruptError, UsageError
 from flowkit.interchange.activitynet import (
     AnnotationOptions,
+    AnnotationReport,
     VideoFacts,
+    check_annotations,
     describe_annotations,
     describe_loader_settings,
     write_annotations,
 )
 from flowkit.path_text import printable_path
+from flowkit.store.format.locks import make_lock_folder, wait_for_lock
+from train.feature_files.folder import FeatureFolder
 from train.feature_files.windows import WindowSampling
 
 MAX_DRIFT = 1.0
@@ -45,8 +49,8 @@ def annotate_features(
     Args:
         path: The file to write, such as ``feats/annotations.json``.
         table: Annotations of the videos.
-        info_paths: The JSON files of the videos, whose names are those of the feature files. Those
-            that do not exist are of videos without features.
+        info_paths: The JSON files of the videos, all in the feature folder. Those that do not exist
+            are of videos without features.
         options: How the annotations are written; None for the defaults.
 
     Returns:
@@ -60,28 +64,23 @@ def annotate_features(
         StoreError: A file cannot be written.
     """
     info_paths = list(info_paths)
-    if path in info_paths:
-        raise UsageError(
-            f"{printable_path(path)} describes the features of a video of this name; choose "
-            "another name for the annotations"
-        )
-    facts: dict[str, VideoFacts] = {}
-    drifting: list[str] = []
-    info: Mapping[str, Any] = {}
-    for info_path in info_paths:
-        if not info_path.exists():
-            continue
-        info = read_info(info_path)
-        name = info_path.name.removesuffix(".json")
-        facts[info["id"]] = VideoFacts(
-            float(info["duration"]), float(info["frame_rate"]), f"{name}.npy", info["frames"]
-        )
-        drift = measure_drift(info)
-        if drift > MAX_DRIFT:
-            drifting.append(
-                f"{name} ({drift * get_windows(info).stride / info['frame_rate']:.2f} s)"
-            )
-    report = write_annotations(path, table, facts, options)
+    if not info_paths:
+        raise UsageError("no video has features, so there is nothing to annotate; compute them")
+    check_name(path, info_paths)
+    state = FeatureFolder(info_paths[0].parent).state
+    # Jobs that compute parts of the videos may end at once: the last one has the videos of all.
+    with wait_for_lock(make_lock_folder(state) / "annotations"):
+        facts: dict[str, VideoFacts] = {}
+        drifting: list[str] = []
+        info: Mapping[str, Any] = {}
+        for info_path in filter(Path.exists, info_paths):
+            info = read_info(info_path)
+            facts[info["id"]] = make_facts(info_path, info)
+            drift = measure_drift(info)
+            if drift > MAX_DRIFT:
+                seconds = drift * get_windows(info).stride / info["frame_rate"]
+                drifting.append(f"{facts[info['id']].key} ({seconds:.2f} s)")
+        report = write_annotations(path, table, facts, options)
     lines = describe_annotations(path.name, report)
     if drifting:
         lines.append(
@@ -89,15 +88,84 @@ def annotate_features(
             + "; loaders assume a constant one and place rows wrong by up to these times: compute "
             "the features with --fps"
         )
+    return [*lines, *describe_loaders(info, report)]
+
+
+def check_annotation_request(
+    path: Path,
+    table: AnnotationTable,
+    info_paths: Mapping[str, Path],
+    options: AnnotationOptions | None = None,
+) -> None:
+    """Check what `annotate_features` would refuse, before the features are computed.
+
+    Args:
+        path: The file to write.
+        table: Annotations of the videos.
+        info_paths: The JSON file of each video, by id; they need not exist.
+        options: How the annotations are written; None for the defaults.
+
+    Raises:
+        AnnotationError: As `check_annotations` does.
+        UsageError: As `check_annotations` does; also if the path is that of a video's JSON file.
+    """
+    check_name(path, list(info_paths.values()))
+    check_annotations(path, table, info_paths, options)
+
+
+def check_name(path: Path, info_paths: Sequence[Path]) -> None:
+    """Check that annotations do not replace the JSON file of a video.
+
+    Args:
+        path: The file to write.
+        info_paths: The JSON files of the videos, all in one folder.
+
+    Raises:
+        UsageError: They would.
+    """
+    if path.name not in {info_path.name for info_path in info_paths}:
+        return
+    if path.parent.resolve() == info_paths[0].parent.resolve():
+        raise UsageError(
+            f"{printable_path(path)} is for the features of a video of this name; choose another "
+            "name for the annotations"
+        )
+
+
+def make_facts(path: Path, info: Mapping[str, Any]) -> VideoFacts:
+    """Make what the annotations say about the features of a video.
+
+    Args:
+        path: Its JSON file.
+        info: The content of the file.
+
+    Raises:
+        AnnotationError: Duration or frame rate is not above 0.
+    """
+    name = path.name.removesuffix(".json")
+    duration, fps = float(info["duration"]), float(info["frame_rate"])
+    return VideoFacts(duration, fps, f"{name}.npy", info["frames"])
+
+
+def describe_loaders(info: Mapping[str, Any], report: AnnotationReport) -> tuple[str, ...]:
+    """Describe how ActionFormer and OpenTAD are configured for the folder.
+
+    Args:
+        info: The JSON file of any video.
+        report: What was written.
+
+    Returns:
+        Two lines; none if a row has several crops, which these loaders cannot read.
+    """
     shapes = [file["shape"] for file in info["files"]]
-    if all(len(shape) == 2 for shape in shapes):  # rows of several crops are not for these loaders
-        windows = get_windows(info)
-        lines += describe_loader_settings(
-            window=windows.extent, stride=windows.stride, first_frame=-windows.offset,
-            channels=sum(shape[1] for shape in shapes), classes=len(report.classes),
-            subsets=report.subsets,
-        )  # fmt: skip
-    return lines
+    if any(len(shape) != 2 for shape in shapes):
+        return ()
+    windows = get_windows(info)
+    return describe_loader_settings(
+        window=windows.extent, stride=windows.stride, first_frame=-windows.offset,
+        channels=sum(shape[1] for shape in shapes), classes=len(report.classes),
+        subsets=report.subsets,
+    )  # fmt: skip
 
 
 def read_info(path: Path) -> dict[str, Any]:

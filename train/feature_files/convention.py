@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from flowkit.recipe import Resize
 from flowkit.streams import StreamName
 from train.feature_files.windows import WindowSampling
 
@@ -32,7 +33,10 @@ class Convention:
     fps: float | None = None
     """Frames per second that videos are resampled to, or None for the frames as they are."""
     short_side: int | None = None
-    """Shorter side of the frames in pixels, before cropping; None leaves them as they are."""
+    """Shorter side of the frames in pixels, before cropping; smaller frames are enlarged."""
+    frame_size: tuple[int, int] | None = None
+    """Width and height of the frames in pixels, whatever their shape was, instead of `short_side`.
+    With neither, frames keep their size."""
     crops: Literal["centre", "three", "ten"] = "centre"
     """Crops of each window."""
     size: int = 224
@@ -60,6 +64,15 @@ class Convention:
         if self.layout == "separate":
             return ((*lead, self.dimension),) * len(self.streams)
         return ((*lead, self.dimension * len(self.streams)),)
+
+    @property
+    def resize(self) -> Resize:
+        """Return how frames are resized before they are cropped."""
+        if self.frame_size is not None:
+            return Resize(width=self.frame_size[0], height=self.frame_size[1])
+        if self.short_side is not None:
+            return Resize(mode="short-side", side=self.short_side, upsize=True)
+        return Resize(mode="none")
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as JSON values."""
@@ -95,7 +108,11 @@ def describe_windows(windows: WindowSampling) -> str:
 def describe_frames(convention: Convention) -> str:
     """Describe the frame rate, the size of the frames and the crops in one line."""
     rate = f"{convention.fps:g} frames/s" if convention.fps else "frame rate of the video"
-    side = f", shorter side {convention.short_side}" if convention.short_side else ""
+    side = ""
+    if convention.frame_size is not None:
+        side = f", resized to {convention.frame_size[0]}x{convention.frame_size[1]}"
+    elif convention.short_side is not None:
+        side = f", shorter side {convention.short_side}"
     crops = {"centre": "centre crop", "three": "three crops", "ten": "ten crops"}
     return f"{rate}{side}, {crops[convention.crops]} of {convention.size}"
 

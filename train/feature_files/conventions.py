@@ -38,8 +38,6 @@ TWO_STREAM_LEFT_OPEN = (
     "leave out that frame, which has no flow",
 )
 TWO_STREAM_NOTES = (
-    "the extractor expects frames of 340x256 pixels, whatever the shape of the video; we keep the "
-    "shape and make the shorter side 256",
     "the extractor stops at videos of 16 or fewer flow images; we write one row for them, and the "
     "JSON file says how many of its frames are repeated",
     "the first half of a row is RGB, the second flow",
@@ -65,7 +63,7 @@ _ALL = (
         windows=WindowSampling(length=16, stride=4, last_frame="drop"),
         network="I3D Inception-v1, Kinetics",
         dimension=1024,
-        short_side=256,
+        frame_size=(340, 256),
         left_open=TWO_STREAM_LEFT_OPEN,
         notes=(
             *TWO_STREAM_NOTES,
@@ -86,7 +84,7 @@ _ALL = (
         network="I3D Inception-v1, Kinetics",
         dimension=1024,
         fps=25.0,
-        short_side=256,
+        frame_size=(340, 256),
         left_open=(
             *TWO_STREAM_LEFT_OPEN,
             "how videos were resampled to 25 frames/s: we take the frame shown at each time",
@@ -109,13 +107,12 @@ _ALL = (
         network="R(2+1)D-34, TSP on ActivityNet",
         dimension=512,
         fps=15.0,
-        short_side=128,
+        frame_size=(171, 128),
         size=112,
         streams=("rgb",),
         notes=(
             "flowkit does not have this network: use windows and frame rate with another one",
-            "TSP converts videos to 30 frames/s first, and resizes frames to 171x128 pixels; we "
-            "keep the shape of the frames",
+            "TSP converts videos to 30 frames/s first; we take 15 frames/s at once",
             "TSP's script stops at a video with fewer than 16 frames; we write one row, and the "
             "JSON file says how many of its frames are repeated",
         ),
@@ -187,7 +184,7 @@ _ALL = (
         windows=WindowSampling(length=16, stride=16),
         network="I3D ResNet-50, Kinetics, RGB",
         dimension=2048,
-        short_side=256,
+        frame_size=(340, 256),
         crops="ten",
         streams=("rgb",),
         notes=(
@@ -236,7 +233,7 @@ _ALL = (
         network="C3D, layer fc6, RGB",
         dimension=4096,
         fps=30.0,
-        short_side=240,
+        frame_size=(320, 240),
         streams=("rgb",),
         left_open=(
             "what happens to frames that do not fill a last snippet: we leave them out",
@@ -244,8 +241,6 @@ _ALL = (
         ),
         notes=(
             "flowkit does not have C3D; its authors advise I3D for new work",
-            "frames are resized to 320x240 pixels there; we keep the shape and make the shorter "
-            "side 240",
             "the published files hold 32 rows a video, the normalized means of its rows; we write "
             "the rows themselves",
         ),
@@ -263,8 +258,8 @@ _ALL = (
         short_side=256,
         layout="separate",
         notes=(
-            "video_features computes flow with RAFT and rounds it to 256 values; we compute TV-L1 "
-            "flow and do not round it",
+            "video_features computes flow with RAFT and rounds it to 256 values; we round TV-L1 "
+            "flow to 255 values",
             SHORT_VIDEO_NOTE,
         ),
     ),

@@ -199,9 +199,10 @@ class WindowSampling:
         Returns:
             Number of repeated frames of each window, 0 where all are its own, int64 (T,).
         """
-        indices = self._list_unbounded(0, self.count_rows(frames))
-        is_outside = (indices < 0) | (indices >= self.count_usable(frames))
-        padding: I64 = is_outside.sum(axis=1, dtype=np.int64)
+        starts = self.list_starts(frames)
+        before = -(starts // self.step)  # frames of the window before frame 0, rounded up
+        inside = -((starts - self.count_usable(frames)) // self.step)  # those up to the last frame
+        padding: I64 = before.clip(0) + self.length - inside.clip(0, self.length)
         return padding
 
     def count_padded(self, frames: int) -> int:
@@ -236,10 +237,9 @@ class WindowSampling:
             ValueError: Neither or both of `fps` and `frame_times` are given, or they do not fit.
         """
         edges = compute_edges(frames, fps, frame_times, duration)
-        indices = self.list_frames(frames)
-        if not len(indices):
-            return np.empty((0, 2))
-        return np.stack([edges[indices[:, 0]], edges[indices[:, -1] + 1]], axis=1)
+        starts, last = self.list_starts(frames), max(0, self.count_usable(frames) - 1)
+        ends = starts + self.extent - 1
+        return np.stack([edges[starts.clip(0, last)], edges[ends.clip(0, last) + 1]], axis=1)
 
     def _list_unbounded(self, first_row: int, rows: int) -> I64:
         """Return the frames of windows, which may lie before or after the video."""

@@ -30,7 +30,11 @@ videos without features, which is empty, because only videos with features are i
 """
 
 from flowkit.interchange.activitynet.database import CLASS_FILE, build_annotations
-from flowkit.interchange.activitynet.files import MISSING_FILE, write_annotations
+from flowkit.interchange.activitynet.files import (
+    MISSING_FILE,
+    check_annotations,
+    write_annotations,
+)
 from flowkit.interchange.activitynet.loader_settings import describe_loader_settings
 from flowkit.interchange.activitynet.report import AnnotationReport, describe_annotations
 from flowkit.interchange.activitynet.subsets import AnnotationOptions
@@ -38,5 +42,6 @@ from flowkit.interchange.activitynet.video_facts import VideoFacts
 
 __all__ = [
     "CLASS_FILE", "MISSING_FILE", "AnnotationOptions", "AnnotationReport", "VideoFacts",
-    "build_annotations", "describe_annotations", "describe_loader_settings", "write_annotations",
+    "build_annotations", "check_annotations", "describe_annotations", "describe_loader_settings",
+    "write_annotations",
 ]  # fmt: skip

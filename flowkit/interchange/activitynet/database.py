@@ -1,7 +1,7 @@
 """Build the content of an annotation file in the style of ActivityNet."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from flowkit.annotations.table import Annotation, AnnotationTable
@@ -137,17 +137,28 @@ def divide_classes(
         Names of the classes with segments, and of those without.
 
     Raises:
-        AnnotationError: The name of a class with segments has a line break, which no class list
-            with a name in each line can have.
+        AnnotationError: The name of a class with segments has a line break.
     """
     occurring = {segment.label for video in chosen.values() for segment in video.segments}
     used = tuple(name for name in table.classes if name in occurring)
-    for name in used:
+    check_class_names(used)
+    return used, tuple(name for name in table.classes if name not in occurring)
+
+
+def check_class_names(names: Iterable[str]) -> None:
+    """Check that each class can be a line of the class list.
+
+    Args:
+        names: Names of classes.
+
+    Raises:
+        AnnotationError: A name has a line break, or is empty.
+    """
+    for name in names:
         if "\n" in name or "\r" in name or not name:
             raise AnnotationError(
                 f"class {name!r} cannot be a line of the class list {CLASS_FILE}; rename it"
             )
-    return used, tuple(name for name in table.classes if name not in occurring)
 
 
 def make_entry(video: VideoContent, class_ids: Mapping[str, int]) -> dict[str, Any]:

@@ -103,27 +103,36 @@ def fit_bounds(
     if start is None and end is None:
         problems.whole.append(f"{key} ({label.name})")
         return 0.0, duration
-    entry = f"{key} ({describe_time(start)} to {describe_time(end)} s)"
     if start is None or end is None or not (math.isfinite(start) and math.isfinite(end)):
-        problems.incomplete.append(entry)
+        problems.incomplete.append(describe_segment(key, label))
         return None
     problems.timed += 1
     if end < start:
-        problems.reversed.append(entry)
+        problems.reversed.append(describe_segment(key, label))
         return None
     if end - start < MIN_LENGTH:
-        problems.short.append(entry)
+        problems.short.append(describe_segment(key, label))
         return None
     if start >= duration or end <= 0:
-        problems.outside.append(entry)
+        problems.outside.append(describe_segment(key, label))
         return None
     bounds = max(0.0, float(start)), min(float(end), duration)
     if bounds[1] - bounds[0] < MIN_LENGTH:  # no more than a sliver of it is in the video
-        problems.outside.append(entry)
+        problems.outside.append(describe_segment(key, label))
         return None
     if bounds != (start, end):
-        problems.cut.append(entry)
+        problems.cut.append(describe_segment(key, label))
     return bounds
+
+
+def describe_segment(key: str, label: Label) -> str:
+    """Return a segment for messages, such as ``a.mp4 (3.5 to 2 s)``.
+
+    Args:
+        key: Name of the video.
+        label: The label, with its times as they were read.
+    """
+    return f"{key} ({describe_time(label.start)} to {describe_time(label.end)} s)"
 
 
 def describe_time(time: float | None) -> str:

@@ -82,7 +82,7 @@ def choose_subset(annotation: Annotation, options: AnnotationOptions) -> str | N
     if len(names) > 1:
         advice = "correct the labels so that each video is in one"
         if options.split is None and all(re.search(r"\D\d+$", name) for name in names):
-            advice = "name the split that is meant"
+            advice = "name the split that is meant (--annotation-split)"
         raise AnnotationError(
             f"video {annotation.id!r} is in the subsets {', '.join(names)}, but such a file has "
             f"one subset for each video; {advice}"

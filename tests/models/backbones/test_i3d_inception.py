@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from models.backbones.backbone import name_first_convolution, trace_shapes
@@ -16,9 +14,6 @@ from models.backbones.i3d_inception import (
     MIN_SIDE,
     InceptionI3D,
     LastLayer,
-    compute_same_padding,
-    pad_same,
-    pool_max,
 )
 from models.weights.pretrained import WeightsError, load_weights
 from models.weights.weight_files import convert_weights
@@ -142,41 +137,6 @@ def test_outputs_equal_those_of_the_public_implementation(golden, stream):
         public = expected[f"{stream}_{name}"]
         assert public.std() > 1
         np.testing.assert_allclose(values[0].numpy(), public, rtol=0, atol=1e-4)
-
-
-@given(length=st.integers(1, 300), kernel=st.integers(1, 9), stride=st.integers(1, 9))
-def test_padding_is_tensorflows(length, kernel, stride):
-    """TensorFlow's documentation of SAME: by the remainder of length and stride."""
-    remainder = length % stride
-    total = max(kernel - stride, 0) if remainder == 0 else max(kernel - remainder, 0)
-    before, after = compute_same_padding(length, kernel, stride)
-    assert before + after == total
-    assert after - before in (0, 1)
-    windows = (length + before + after - kernel) // stride + 1
-    assert windows == -(-length // stride)
-
-
-@given(
-    shape=st.tuples(*[st.integers(1, 9)] * 3),
-    window=st.tuples(*[st.integers(1, 4)] * 3),
-    stride=st.tuples(*[st.integers(1, 3)] * 3),
-)
-def test_each_axis_is_padded_as_its_own_length_needs(shape, window, stride):
-    x = torch.ones(1, 1, *shape)
-    padded = pad_same(x, window, stride)
-    for axis in range(3):
-        before, after = compute_same_padding(shape[axis], window[axis], stride[axis])
-        others = tuple(a for a in range(5) if a != axis + 2)
-        present = padded.sum(others) > 0
-        assert present.tolist() == [False] * before + [True] * shape[axis] + [False] * after
-    pooled = pool_max(x, window, stride)
-    assert pooled.shape[2:] == tuple(-(-n // s) for n, s in zip(shape, stride, strict=True))
-    assert bool((pooled == 1).all())
-    # Zeros are padded, not −∞: the maximum of negative values and padding is 0.
-    padding = any(
-        sum(compute_same_padding(*axis)) for axis in zip(shape, window, stride, strict=True)
-    )
-    assert bool((pool_max(-x, window, stride) == 0).any()) == padding
 
 
 def test_last_layer_is_the_1x1x1_convolution():

@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,11 +11,16 @@ from hypothesis import strategies as st
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.errors import CorruptError, UsageError
+from flowkit.store.format.atomic import write_atomic
 from tests.flowkit.interchange.activitynet.localization_loaders import (
     load_actionformer_thumos,
     load_opentad_padding,
 )
-from train.feature_files.annotation_file import annotate_features, measure_drift
+from train.feature_files.annotation_file import (
+    annotate_features,
+    check_annotation_request,
+    measure_drift,
+)
 from train.feature_files.windows import WindowSampling
 
 
@@ -37,8 +43,8 @@ def make_info(id, windows, frames, fps=25.0, times=None, shapes=((2048,),)):
 
 def write_features(folder, name, info):
     path = folder / f"{name}.json"
-    path.write_text(json.dumps(info))
     np.save(folder / f"{name}.npy", np.zeros(info["files"][0]["shape"], np.float32))
+    write_atomic(path, json.dumps(info).encode())
     return path
 
 
@@ -155,9 +161,36 @@ def test_the_json_of_a_video_is_never_replaced(tmp_path):
     before = path.read_bytes()
     with pytest.raises(UsageError, match="choose another name for the annotations"):
         annotate_features(path, make_table(Label("x")), [path])
+    same = tmp_path / ".." / tmp_path.name / "annotations.json"
+    with pytest.raises(UsageError, match="choose another name for the annotations"):
+        check_annotation_request(same, make_table(Label("x")), {"a.mp4": path})
     assert path.read_bytes() == before
+    other = tmp_path / "other/annotations.json"
+    check_annotation_request(other, make_table(Label("x")), {"a.mp4": path})
+    annotate_features(other, make_table(Label("x")), [path])
+    assert sorted(path.name for path in other.parent.iterdir()) == [
+        "annotations.json", "category_idx.txt", "missing_files.txt"
+    ]  # fmt: skip
+
+
+def test_jobs_that_end_at_once_write_the_videos_of_all(tmp_path):
+    """Each job begins to write when it has computed its video; nobody waits for the others."""
+    ids = [f"{n}.mp4" for n in range(8)]
+    paths = [tmp_path / f"{n}.json" for n in range(8)]
+    table = make_table(Label("jump", 0.0, 0.1), ids=ids)
+
+    def run_job(n):
+        write_features(tmp_path, str(n), make_info(ids[n], WINDOWS, 100))
+        annotate_features(tmp_path / "annotations.json", table, paths)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(run_job, range(8)))
+    database = json.loads((tmp_path / "annotations.json").read_bytes())["database"]
+    assert list(database) == [str(n) for n in range(8)]
 
 
 def test_no_features(tmp_path):
+    with pytest.raises(UsageError, match="no video has features"):
+        annotate_features(tmp_path / "x.json", make_table(Label("x")), [])
     with pytest.raises(UsageError, match="no video has features"):
         annotate_features(tmp_path / "x.json", make_table(Label("x")), [tmp_path / "a.json"])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from flowkit.errors import UsageError
+from flowkit.recipe import Resize
 from train.feature_files.conventions import CONVENTIONS, describe_convention, find_convention
 
 LENGTHS = range(1, 2001)
@@ -198,6 +199,16 @@ def test_shapes_of_files():
         "ucf-crime": ((62, 4096),),
         "video-features": ((15, 1024), (15, 1024)),
     }
+
+
+def test_frames_are_resized_as_the_sources_say():
+    assert CONVENTIONS["thumos14"].resize == Resize(width=340, height=256)
+    resize = CONVENTIONS["video-features"].resize
+    assert resize == Resize(mode="short-side", side=256, upsize=True)
+    assert replace(CONVENTIONS["ms-tcn"], short_side=None).resize.mode == "none"
+    for convention in CONVENTIONS.values():
+        height = convention.short_side or convention.frame_size[1]
+        assert convention.size <= height
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS.values(), ids=CONVENTIONS)

@@ -1,5 +1,7 @@
 """Weight files of I3D: the public ones are read, those of another stream or network are refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from models.backbones.bn_inception import BNInception
 from models.backbones.i3d import I3D
 from models.backbones.i3d_inception import InceptionI3D
 from models.backbones.resnet import ResNet
+from models.weights.weight_files import PREFIXES
 from train.features.network import NetworkOptions, check_sizes
 from train.features.network_loading import load_feature_network
 
@@ -61,6 +64,19 @@ def test_public_files_are_read(files, file, backbone, stream, requested):
     assert all(torch.equal(state[n], t) for n, t in weights.items() if "logits" not in n)
 
 
+def test_files_of_another_conversion_are_the_same_network(files, tmp_path):
+    original = NetworkOptions(model=files["rgb_imagenet.pt"], backbone="i3d", stream="rgb")
+    names = {new: old for old, new in PREFIXES[InceptionI3D].items()}
+    renamed = {}
+    for name, tensor in torch.load(original.model, weights_only=True).items():
+        prefix = next(prefix for prefix in names if name.startswith(prefix))
+        rest = name.removeprefix(prefix).replace("bn.", "batch3d.")
+        renamed[names[prefix] + rest] = tensor
+    torch.save(renamed, tmp_path / "i3d_rgb.pt")
+    same = replace(original, model=str(tmp_path / "i3d_rgb.pt"))
+    assert load_feature_network(same).recipe == load_feature_network(original).recipe
+
+
 FIRST = r"Conv3d_1a_7x7\.conv3d\.weight"
 
 
@@ -68,11 +84,11 @@ FIRST = r"Conv3d_1a_7x7\.conv3d\.weight"
     ("file", "backbone", "stream", "message"),
     [
         ("flow_charades.pt", "i3d", "rgb",
-         rf"a network of flow \(2 channels\), but --stream is rgb: expected 3 input channels, and "
-         rf"{FIRST} has the shape \(64, 2, 7, 7, 7\)\. Give a weight file of rgb"),
+         rf"a network of flow \(2 channels\), but is given for rgb .*: expected 3 input "
+         rf"channels, and {FIRST} has the shape \(64, 2, 7, 7, 7\)\. Give a weight file of rgb"),
         ("rgb_imagenet.pt", "i3d_inception", "flow",
-         rf"a network of rgb \(3 channels\), but --stream is flow: expected 2 input channels, and "
-         rf"{FIRST} has the shape \(64, 3, 7, 7, 7\)\. Give a weight file of flow"),
+         rf"a network of rgb \(3 channels\), but is given for flow .*: expected 2 input "
+         rf"channels, and {FIRST} has the shape \(64, 3, 7, 7, 7\)\. Give a weight file of flow"),
         ("resnet50.pth", "i3d", "rgb",
          rf"another network than i3d: expected .* conv1\.weight \(64, C, 5, 7, 7\), or {FIRST} of "
          r"i3d_inception, where C is 3 for RGB and 2 for flow; got conv1\.weight \(2, 3, 7, 7\), "
@@ -85,7 +101,8 @@ FIRST = r"Conv3d_1a_7x7\.conv3d\.weight"
         ("rgb_imagenet.pt", "resnet50", None,
          r"expected .* conv1\.weight \(64, C, 7, 7\).* got logits\.conv3d\.weight \(400, 1024, "),
         ("i3d_resnet50.pth", "resnet50", None, r"got conv1\.weight \(2, 3, 5, 7, 7\)"),
-        ("i3d_resnet50.pth", "i3d", "flow", r"is flow: expected 2 .* conv1.weight has the shape"),
+        ("i3d_resnet50.pth", "i3d", "flow",
+         r"is given for flow .*: expected 2 .* conv1.weight has the shape \(2, 3, 5, 7, 7\)"),
         ("i3d_resnet50.pth", "i3d", "rgb", "do not fit this I3D: wrong shape: conv1.weight"),
         ("empty.pth", "i3d", None, "got no kernels"),
     ],

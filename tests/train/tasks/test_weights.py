@@ -6,6 +6,7 @@ from torch import nn
 
 from flowkit.errors import UsageError
 from models.backbones.bn_inception import BNInception
+from models.backbones.i3d_inception import InceptionI3D
 from models.backbones.p3d import P3D199
 from models.backbones.resnet import ResNet
 from models.weights.pretrained import cross_modality_init, inflate_time, read_weights
@@ -30,6 +31,13 @@ I3D = {
     "network__stem": 8,
     "network__width": 2,
     "data__clip": "{length: 4}",
+}
+INCEPTION_I3D = {
+    **ALONE,
+    "network__backbone": "i3d_inception",
+    "network__width": 4,
+    "data__clip": "{length: 9}",
+    "data__size": 193,
 }
 P3D = {
     **ALONE,
@@ -186,6 +194,32 @@ def test_p3d_takes_a_file_for_each_branch(begin, keep):
     for branch in ("rgb", "flow"):
         network = start_network(run, phase_of(run, branch))
         assert_given(getattr(network, branch), given[branch])
+
+
+def test_i3d_takes_public_files_of_both_streams_or_of_rgb(begin, keep):
+    files, given = {}, {}
+    for seed, (branch, channels) in enumerate((("rgb", 3), ("flow", 2))):
+        torch.manual_seed(seed)
+        network = InceptionI3D(in_channels=channels, num_classes=7, width=4)
+        given[branch] = network.state_dict()
+        # The last layer is the first in public files.
+        names = sorted(given[branch], key=lambda name: not name.startswith("logits."))
+        files[branch] = keep({n: given[branch][n] for n in names}, f"{branch}_imagenet.pt")
+    run = begin("both", **INCEPTION_I3D, network__weights=str(files))
+    for branch in ("rgb", "flow"):
+        network = start_network(run, phase_of(run, branch))
+        assert_given(getattr(network, branch), given[branch], but=("logits.",))
+    run = begin("one", **INCEPTION_I3D, network__weights=f"{{rgb: {files['rgb']}}}")
+    first = "Conv3d_1a_7x7.conv3d.weight"
+    expected = {**given["rgb"], first: cross_modality_init(given["rgb"][first], 2)}
+    assert_given(start_network(run, phase_of(run, "flow")).flow, expected, but=("logits.",))
+    exchanged = {"rgb": files["flow"], "flow": files["flow"]}
+    run = begin("exchanged", **INCEPTION_I3D, network__weights=str(exchanged))
+    message = (
+        r"network.weights.rgb: .*Conv3d_1a_7x7.*\(4, 2, 7, 7, 7\) instead of \(4, 3, 7, 7, 7\)"
+    )
+    with pytest.raises(UsageError, match=message):
+        start_network(run, phase_of(run, "rgb"))
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,9 @@ GOOD = {
     "seconds": Case("l.csv", "id,label,start,end\na,jump,1.5,0:03\nc,run,,\n",
                     {"jump/a.mp4": [Label("jump", 1.5, 3.0)], "run/c.avi": "run"},
                     report="start and end in seconds from `start` and `end`"),
+    "seconds by name": Case("l.csv", "id,label,start (s),end_s\na,jump,1.5,3\n",
+                            {"jump/a.mp4": [Label("jump", 1.5, 3.0)]},
+                            report="start and end in seconds from `start (s)` and `end_s`"),
     "frames with a column of frame rates": Case(
         "l.csv", "id,label,start_frame,end_frame,fps\na,jump,25,50,25\n",
         {"jump/a.mp4": [Label("jump", 1.0, 2.0)]}, attributes={"jump/a.mp4": {"fps": "25"}}),

@@ -94,7 +94,7 @@ def test_subsets(subsets, options, expected):
          "video 'a' is in the subsets train, val, but such a file has one subset for each video; "
          "correct the labels so that each video is in one"),
         ({"a": ["train1", "test2"]}, make_facts("a"), {}, AnnotationError,
-         "name the split that is meant"),
+         "name the split that is meant (--annotation-split)"),
         ({"a": ["train1", "test1"]}, make_facts("a"), {"split": 1}, AnnotationError,
          "video 'a' is in the subsets train, test"),
         ({"a": ["train"], "b": ["val"]},
