@@ -117,7 +117,10 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
     names = ("device", "batch", "backend", "flow_weights", "frame_rate", "update", "workers",
              "limit", "address", "retry_failed")  # fmt: skip
     run_options = FileOptions(
-        part=read_part(options), strict=strict, **{name: options[name] for name in names}
+        part=read_part(options),
+        strict=strict,
+        table=sources.table,
+        **{name: options[name] for name in names},
     )
     summary = extract_feature_files(sources.videos, request, run_options)
     if options["annotations"] is not None and not summary.interrupted:
@@ -221,7 +224,8 @@ def choose_annotation_options(options: Values) -> AnnotationOptions:
 
 def refuse_options(options: Values, names: tuple[str, ...], where: str) -> None:
     """Raise a UsageError if an option is given that has an effect only elsewhere."""
-    given = [name for name in names if options[name] not in (None, False, ())]
+    absent = (None, False, ())
+    given = [name for name in names if not any(options[name] is value for value in absent)]
     if given:
         option = f"--{given[0].replace('_', '-')}"
         raise UsageError(f"{option} has an effect only {where}; leave it out")

@@ -68,6 +68,7 @@ class FileSource:
         self.name = printable_path(task.source)
         self.fingerprint = fingerprint_source(task.source)
         self._path, self._streams = task.source, settings.file_recipe.streams
+        self._stated_rate = task.frame_rate
         self._reader: FrameReader = open_reader(
             task, settings.root, settings.recipe, settings.open_video
         )
@@ -86,7 +87,7 @@ class FileSource:
         return FrameFacts(
             frames=images.frames,
             frame_rate=reader.frame_rate,
-            source_frame_rate=None if info is None else info.fps,
+            source_frame_rate=self._stated_rate if info is None else info.fps,
             width=reader.width,
             height=reader.height,
             times=images.times,

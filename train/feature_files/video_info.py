@@ -39,7 +39,7 @@ class FrameFacts:
     frame_rate: float
     """Frames per second, after resampling; the average if it varies."""
     source_frame_rate: float | None
-    """Frames per second of the file; None if it is not known."""
+    """Frames per second of the file, or stated for a frame folder; None if not known."""
     width: int
     """Width of the resized frames in pixels."""
     height: int
