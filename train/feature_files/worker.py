@@ -215,8 +215,8 @@ class Worker:
         if self.setup.strict and windows.is_too_short(frames):
             raise VideoError(
                 SHORTER_THAN_WINDOW,
-                f"{task.id} has {count}{cause}, and a window needs {count_needed(windows)}; without "
-                "--strict its rows would be padded",
+                f"{task.id} has {count}{cause}, and a window needs {count_needed(windows)}; "
+                "without --strict its rows would be padded",
             )
 
     def _report_progress(self, frames: int) -> None:
