@@ -30,17 +30,10 @@ Values = dict[str, Any]
 """Values of the options by the names of their parameters."""
 
 OUT_ONLY = (
-<<<<<<< HEAD
-    "dataset", "variant", "videos", "frames", "catalog", "subset", "weights", "convention", "window",
-    "stride", "placement", "last_frame", "fps", "frame_rate", "short_side", "upscale", "resize",
-    "no_resize", "square_pixels", "preset", "method", "flow_weights", "bound", "separate",
-    "keep_extension", "update", "annotations", "annotation_split", "keep_subset_names",
-=======
-    "dataset", "variant", "videos", "frames", "catalog", "convention", "last_frame", "fps",
-    "frame_rate", "short_side", "upscale", "resize", "no_resize", "square_pixels", "preset",
+    "dataset", "variant", "videos", "frames", "catalog", "subset", "convention", "last_frame",
+    "fps", "frame_rate", "short_side", "upscale", "resize", "no_resize", "square_pixels", "preset",
     "method", "flow_weights", "bound", "separate", "keep_extension", "update", "annotations",
     "annotation_split", "keep_subset_names",
->>>>>>> main
 )  # fmt: skip
 """Options that have an effect only with --out."""
 NAME_ONLY = ("positions", "clip_length", "readers")
@@ -149,44 +142,12 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
     return summary, f"features: {options['out']}"
 
 
-<<<<<<< HEAD
-def apply_convention(options: Values) -> Values:
-    """Return the options with the settings of --convention where none is given.
-
-    Raises:
-        UsageError: There is no such convention.
-    """
-    if options["convention"] is None:
-        return options
-    convention = find_convention(options["convention"])
-    windows = convention.windows
-    settings: Values = {
-        "window": windows.length,
-        "stride": windows.stride,
-        "clip_stride": windows.step,
-        "placement": windows.placement,
-        "last_frame": windows.last_frame,
-        "crops": convention.crops,
-        "size": convention.size,
-        "separate": convention.layout == "separate",
-    }
-    if options["store"] is None:
-        settings["fps"] = convention.fps
-        if not any(options[name] for name in ("resize", "short_side", "no_resize")):
-            settings |= make_resize_options(convention)
-    return {
-        # Not `in`, to which 0 equals False.
-        name: settings.get(name, value) if value is None or value is False else value
-        for name, value in options.items()
-    }
-=======
 def read_request_options(options: Values) -> RequestOptions:
     """Read the options that decide the features."""
     names = {field.name for field in fields(RequestOptions)} & options.keys()
     values = {name: options[name] for name in names}
     values["weights"] = tuple(map(parse_weights, options["weights"]))
     return RequestOptions(**values)
->>>>>>> main
 
 
 def parse_weights(value: str) -> WeightFile:
@@ -281,60 +242,3 @@ def choose_videos(options: Values) -> Sources:
     sources = choose_sources(SourceArguments(**values))
     print_lines(sources.report)
     return sources
-<<<<<<< HEAD
-
-
-def choose_windows(options: Values, has_clips: bool) -> WindowSampling:
-    """Choose the windows: the options, or else the convention's, or the defaults.
-
-    Args:
-        options: The values of all options.
-        has_clips: Whether a network sees clips, or else all see single images.
-
-    Raises:
-        UsageError: A number is too small, or a window of several frames is for images.
-    """
-    values = {
-        "length": options["window"],
-        "stride": options["stride"],
-        "step": options["clip_stride"],
-        "placement": options["placement"],
-        "last_frame": options["last_frame"],
-    }
-    given = {name: value for name, value in values.items() if value is not None}
-    if not has_clips and given.get("length", 1) > 1:
-        name = options["convention"]
-        origin = f", of --convention {name}" if name else ""
-        advice = "a network of clips, or " if name else ""
-        raise UsageError(
-            f"--window {given['length']}{origin}: networks of images see one frame at a time, "
-            f"expected {advice}--window 1"
-        )
-    given.setdefault("length", WINDOW if has_clips else 1)
-    given.setdefault("stride", given["length"])
-    return WindowSampling(**given)
-
-
-def choose_frames(options: Values, streams: tuple[StreamName, ...]) -> Recipe:
-    """Choose how frames and flow are computed; of a store, its recipe."""
-    if options["store"] is not None:
-        return Store(options["store"]).recipe
-    overrides = RecipeOverrides(
-        size=options["resize"],
-        short_side=options["short_side"],
-        no_resize=options["no_resize"],
-        upsize=options["upscale"],
-        square_pixels=options["square_pixels"],
-        fps=options["fps"],
-        preset=options["preset"],
-        method=options["method"],
-        flow_weights=options["flow_weights"],
-        bound=options["bound"],
-    )
-    default = Resize(mode="short-side", side=SHORT_SIDE)
-    flow = None
-    if "flow" in streams:
-        flow = choose_flow(Path(options["out"]), overrides, FlowRecipe(), None)
-    return Recipe(resize=choose_resize(overrides, default), fps=options["fps"], flow=flow)
-=======
->>>>>>> main

@@ -168,5 +168,3 @@ def test_a_run_in_which_every_video_fails(places):
     assert result.exit_code == 1
     assert "error: no video has features" in result.stderr
     assert run(places, RESNET + "--size 32 --workers 0 --device cpu --strict").exit_code == 4
-
-

@@ -22,7 +22,7 @@ WINDOWS = st.builds(
 
 def make_images(windows, batch_rows, streams=("rgb", "flow"), is_3d=True, images=None):
     input = StreamInput(images=images or windows.length, crops=CentreCrop(1), is_3d=is_3d)
-    return WindowImages({name: input for name in streams}, windows, batch_rows)
+    return WindowImages(dict.fromkeys(streams, input), windows, batch_rows)
 
 
 def make_chunks(frames, sizes):
