@@ -12,6 +12,7 @@ from flowkit.errors import RecipeError, UsageError
 from flowkit.extraction.stored_flow import locate_stored_videos
 from flowkit.recipe import FeatureRecipe, Recipe
 from flowkit.store import Store, read_header
+from flowkit.store.integrity.verify import verify
 from flowkit.store.status import describe_features
 from train.commands.features import features
 from train.feature_files import FileOptions, FileRequest, extract_feature_files
@@ -122,6 +123,21 @@ def test_sets_of_windows_are_read_and_described(make_store, clips, tmp_path):
     with pytest.raises(RecipeError, match=r"features\.x\.window"):
         run(store, replace(options, window_stride=None, positions=0))
     assert run(store, options).done_before == 3
+    assert not verify(store, deep=True).problems
+
+
+def test_videos_shorter_than_a_window_are_left_out_if_the_run_is_strict(
+    make_store, clips, tmp_path
+):
+    store = make_store(["a", "b"], root=tmp_path / "s", frames=5)
+    options = NetworkOptions(
+        model=clips, stream="flow", crops="centre", clip_length=6, clip_stride=1, window_stride=6
+    )
+    summary = run(store, options, strict=True)
+    assert (summary.computed, summary.padded, summary.faults) == (1, [], 1)
+    assert [(lack.id, lack.kind) for lack in summary.lacking] == [("a", "shorter-than-window")]
+    assert "it has 4 flow fields, and a window needs more" in summary.lacking[0].reason
+    assert run(store, options).padded == ["a"]
 
 
 def test_windows_need_flow_to_the_next_frame(make_store, clips, tmp_path):
