@@ -78,13 +78,13 @@ def _compare_networks(own: Values, requested: Values) -> Iterator[tuple[str, str
         if before["model"] != now["model"]:
             yield f"the network of {stream}", before["model"], now["model"]
         elif before["weights"] != now["weights"]:
-            digests = (f"{values['weights'][:8]}…" for values in (before, now))
-            yield (f"the digest of the weights of {stream}", *digests)
+            old, new = (f"{values['weights'][:8]}…" for values in (before, now))
+            yield f"the digest of the weights of {stream}", old, new
     for key in ("crops", "size"):
         values = [[network[key] for network in networks.values()] for networks in (own, requested)]
         if values[0] != values[1]:
-            texts = (" and ".join(map(str, dict.fromkeys(value))) for value in values)
-            yield (f"--{key}", *texts)
+            old, new = (" and ".join(map(str, dict.fromkeys(value))) for value in values)
+            yield f"--{key}", old, new
 
 
 def _compare_frames(own: dict[str, Any], requested: dict[str, Any]) -> Iterator[Any]:

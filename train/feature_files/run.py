@@ -3,6 +3,7 @@
 The steps of a run are those of flowkit/extraction/folder_run.py, which also extracts videos.
 """
 
+import os
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -41,7 +42,8 @@ from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
 from train.features.network_loading import is_run, load_feature_network, name_files
 
 BATCH_IMAGES = {"cpu": 32, "cuda": 256}
-CLIP_IMAGES = 8  # a clip counts as this many images in a batch
+CLIP_IMAGES = 16  # a clip counts as this many images in a batch
+MAX_THREADS = 8  # threads of a worker that run networks; each needs some 300 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,10 +190,23 @@ class FeatureFileRun(FolderRun):
             network_options={n: make_absolute(o) for n, o in request.networks.items()},
             device=summary.device,
             batch=self.batch,
+            threads=self._choose_threads(len(plan.tasks)),
             strict=options.strict,
             open_video=options.open_video,
         )
         return PlannedWork(plan.tasks, setup, {task.id: task.weight for task in plan.tasks})
+
+    def _choose_threads(self, tasks: int) -> int:
+        """Choose how many threads of a worker run networks: on a CPU, one for each stream.
+
+        With fewer videos than cores, a worker has an equal share of the cores of this machine.
+        """
+        if self.summary.device == "cuda" or uses_gpu(self.summary.backend):
+            return 1
+        streams, cores = len(self.request.networks), len(os.sched_getaffinity(0))
+        if self.options.workers is not None:
+            return streams
+        return max(streams, min(cores // max(1, min(cores, tasks)), MAX_THREADS))
 
     def _add_left_out_videos(self, plan: FilePlan) -> None:
         summary = self.summary

@@ -33,6 +33,7 @@ from flowkit.streams import StreamName
 from flowkit.version import __version__
 from train.feature_files.feature_file import FeatureFileWriter
 from train.feature_files.folder import remove_files
+from train.feature_files.network_pool import NetworkPool
 from train.feature_files.plan import SHORTER_THAN_WINDOW
 from train.feature_files.settings import FileSettings
 from train.feature_files.sources import open_source
@@ -42,8 +43,8 @@ from train.feature_files.video_info import (
     count_needed,
     describe_video,
 )
-from train.feature_files.window_images import StreamInput, WindowBatch, WindowImages
-from train.features.embedding import convert_gpu_errors, embed_inputs, move_network
+from train.feature_files.window_images import StreamInput, WindowImages
+from train.features.embedding import convert_gpu_errors, move_network
 from train.features.network import FeatureNetwork, NetworkOptions
 from train.features.network_loading import load_feature_network
 
@@ -138,8 +139,11 @@ class Worker:
             ExitStack() as stack,
         ):
             writers = self._open_writers(task.id, networks, stack)
-            with Prefetcher(images.make_batches(source.read_chunks())) as batches:
-                self._write_rows(batches, networks, writers, timer)
+            with (
+                Prefetcher(images.make_batches(source.read_chunks())) as batches,
+                NetworkPool(networks, setup, timer) as pool,
+            ):
+                self._write_rows(pool.embed(batches), writers, timer)
             facts = source.describe_frames(images)
             self._check_frames(task, facts)
             source.check_unchanged()
@@ -183,33 +187,16 @@ class Worker:
         return writers
 
     def _write_rows(
-        self,
-        batches: Iterable[WindowBatch],
-        networks: Mapping[StreamName, FeatureNetwork],
-        writers: Sequence[FeatureFileWriter],
-        timer: StageTimer,
+        self, features: Iterable[list[F32]], writers: Sequence[FeatureFileWriter], timer: StageTimer
     ) -> None:
-        """Compute the rows of all batches and append them to the files."""
-        for batch in batches:
-            features = []
-            for stream, network in networks.items():
-                with timer.enter_stage("network"):
-                    inputs = batch.inputs[stream].to(self.setup.device, non_blocking=True)
-                    vectors = embed_inputs(network, inputs, self.setup.file_recipe.precision)
-                    rows = vectors.cpu().numpy().reshape(batch.rows, network.views, -1)
-                features.append(rows[:, 0] if network.views == 1 else rows)
-                if not np.isfinite(rows).all():
-                    raise VideoError(
-                        "not-finite",
-                        f"a feature of {stream} is not a number: use other weights, or --precision "
-                        "float32",
-                    )
+        """Append the rows of all batches, which have an array for each stream, to the files."""
+        for streams in features:
             if self.setup.file_recipe.layout == "concatenated":
-                features = [np.concatenate(features, axis=-1)]
+                streams = [np.concatenate(streams, axis=-1)]
             with timer.enter_stage("write"):
-                for writer, rows in zip(writers, features, strict=True):
+                for writer, rows in zip(writers, streams, strict=True):
                     writer.append(rows)
-            self.heartbeat += batch.rows
+            self.heartbeat += len(streams[0])
 
     def _check_frames(self, task: ExtractionTask, facts: FrameFacts) -> None:
         """Check that the video has enough frames.
@@ -228,8 +215,8 @@ class Worker:
         if self.setup.strict and windows.is_too_short(frames):
             raise VideoError(
                 SHORTER_THAN_WINDOW,
-                f"{task.id} has {count}{cause}, and a window needs {count_needed(windows)}; without "
-                "--strict its rows would be padded",
+                f"{task.id} has {count}{cause}, and a window needs {count_needed(windows)}; "
+                "without --strict its rows would be padded",
             )
 
     def _report_progress(self, frames: int) -> None:
