@@ -156,7 +156,7 @@ run_options = (
     click.option("--retry-failed", is_flag=True,
                  help="Retry videos that failed in earlier runs."),
     click.option("--strict", is_flag=True, help="Exit with status 4 if any video has no features "
-                 "in the end. With --out, a video shorter than a window then fails."),
+                 "in the end. A video shorter than a window (--window, --out) then fails."),
     click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
 )  # fmt: skip
 """How the run is executed."""

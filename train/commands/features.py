@@ -54,4 +54,9 @@ def choose_exit_code(summary: "Summary | FileSummary", strict: bool) -> int:
     if summary.interrupted:
         click.echo("interrupted; run the same command again to continue", err=True)
         return 130
-    return 4 if strict and summary.faults else 0
+    if strict and summary.faults:
+        return 4
+    if getattr(summary, "is_failure", False):
+        click.echo("error: no video has features; the reasons are above", err=True)
+        return 1
+    return 0
