@@ -5,7 +5,7 @@ from typing import Any
 from flowkit.errors import UsageError
 from flowkit.streams import STREAMS, StreamName
 from train.features import NetworkOptions
-from train.features.network_loading import is_run, load_feature_network
+from train.features.network_loading import NETWORKS, is_run, load_feature_network
 from train.recipe.recipe import FeatureSetRecipe
 from train.runs.run import Run
 
@@ -51,6 +51,11 @@ def choose_without_weights(
     """Choose the networks of a run, or the one of a weight file."""
     model, backbone, stream = options["model"], options["backbone"], options["stream"]
     if not is_run(model):
+        if backbone is None and model in NETWORKS:
+            raise UsageError(
+                f"--model {model} names a backbone, which needs a weight file for each stream: "
+                "--weights rgb=FILE, --weights flow=FILE"
+            )
         network = NetworkOptions(model=model, backbone=backbone, stream=stream, **common)
         return {find_stream(network): network}
     recipe = Run(model).recipe
