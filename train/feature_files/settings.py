@@ -38,6 +38,8 @@ class FileSettings(WorkerFactory):
     """Device of the networks: "cpu" or "cuda"."""
     batch: int = 4
     """Images or clips per batch; crops count as images."""
+    threads: int = 1
+    """Threads of a worker that run networks; features do not depend on it."""
     strict: bool = False
     """Whether a video that is shorter than a window fails, instead of being padded."""
     open_video: "Callable[..., FrameReader]" = VideoReader

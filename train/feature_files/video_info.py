@@ -14,6 +14,7 @@ from flowkit.store import Fingerprint
 from flowkit.store.frame_times import list_bounds
 from train.feature_files.folder import FORMAT
 from train.feature_files.recipe import FileRecipe
+from train.feature_files.windows import WindowSampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class FrameFacts:
     frame_rate: float
     """Frames per second, after resampling; the average if it varies."""
     source_frame_rate: float | None
-    """Frames per second of the file; None if it is not known."""
+    """Frames per second of the file, or stated for a frame folder; None if not known."""
     width: int
     """Width of the resized frames in pixels."""
     height: int
@@ -55,6 +56,11 @@ class FrameFacts:
         if len(known) < self.frames:
             return np.arange(self.frames + 1) / self.frame_rate
         return list_bounds(np.array(known) / 1e6, self.frame_rate)
+
+
+def count_needed(windows: WindowSampling) -> int:
+    """Count the frames of the shortest video in which a window is not padded."""
+    return windows.extent + (windows.last_frame == "drop")
 
 
 def describe_video(
@@ -83,8 +89,8 @@ def describe_video(
     warnings = list(facts.warnings)
     if windows.is_too_short(facts.frames):
         warnings.append(
-            f"{facts.frames} frames are fewer than a window needs: rows repeat the first or the "
-            "last of them"
+            f"a window needs {count_needed(windows)} frames, and the video has {facts.frames}: "
+            "rows repeat the first or the last one"
         )
     return {
         "format": FORMAT,
