@@ -147,6 +147,7 @@ def measure_speed(clips: list[Path], folder: Path, options: argparse.Namespace) 
         out=folder / "features",
         networks=make_networks(folder, "i3d_inception", windows.length),
         windows=windows,
+        keep_extension=True,
         frames=Recipe(
             resize=Resize(mode="short-side", side=SHORT_SIDE, upsize=True),
             flow=FlowRecipe(tvl1=PRESETS[options.preset]),
@@ -177,8 +178,11 @@ def measure_speed(clips: list[Path], folder: Path, options: argparse.Namespace) 
     if not options.workers:
         bound = alone["flow"].cpu + alone["networks"].cpu
         print(f"CPU time of the run: {cpu:.1f} s, {cpu / bound:.2f} × that of flow + networks")
-    print(f"in the workers: flow {summary.seconds.flow:.1f} s, "
-          f"networks {summary.seconds.network:.1f} s, write {summary.seconds.write:.1f} s")  # fmt: skip
+    spent = summary.seconds
+    print(
+        f"in the workers: flow {spent.flow:.1f} s, networks {spent.network:.1f} s, "
+        f"write {spent.write:.1f} s"
+    )
 
 
 MEMORY = """
@@ -243,6 +247,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--memory", action="store_true", help="measure memory instead of speed")
     options = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)
     print(f"{describe_machine()}; torch {torch.__version__}; load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
