@@ -53,7 +53,7 @@ network_options = (
     click.option("--split", type=int,
                  help="Which split of a multi-split run to use (1-based)."),
     click.option("--crops", type=click.Choice(["centre", "three", "ten"]),
-                 help="Crops of an image. [default: centre; three for clips in a store]"),
+                 help="Crops of an image. [default: centre; three for clips at --positions]"),
     click.option("--size", type=click.IntRange(8),
                  help="Crop size in pixels. [default: the network's]"),
 )  # fmt: skip
@@ -125,7 +125,8 @@ file_options = (
 """Where features are written as files."""
 
 store_options = (
-    click.option("--name", help="Store the features in the store, as its stream features/NAME."),
+    click.option("--name", help="Store the features in the store, as its stream features/NAME: at "
+                 "--positions, or of each window (--window, --stride)."),
     click.option("--positions", type=click.IntRange(0),
                  help="Evenly spaced positions per video; 0 for every position. [default: 25; 10 "
                  "for clips; 0 for audio]"),

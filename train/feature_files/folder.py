@@ -77,7 +77,7 @@ class FeatureFolder:
             return None
         except (ValueError, OSError) as error:
             raise CorruptError(f"{path} is damaged ({error})") from error
-        if not isinstance(values, dict) or not INFO_KEYS <= values.keys():
+        if not isinstance(values, dict) or not values.keys() >= INFO_KEYS:
             raise UsageError(
                 f"{path} would be the description of {id!r}, and is another file: move it, or use "
                 "another folder"
@@ -156,8 +156,8 @@ class FeatureFolder:
             ) from error
         if differences:
             raise RecipeError(
-                f"{self.path} has features of another recipe: {'; '.join(differences)}. Use another "
-                "folder for them, or the settings of this one"
+                f"{self.path} has features of another recipe: {'; '.join(differences)}. Use "
+                "another folder, or the settings of this one"
             )
 
     def check_names(self, ids: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from flowkit.store import Failure, Fingerprint, Store, Video
 from train.feature_files.folder import FeatureFolder, remove_files
 from train.feature_files.options import FileOptions
 from train.feature_files.recipe import FileRecipe
+from train.feature_files.video_info import count_needed
 from train.features.plan import make_failure
 
 SHORTER_THAN_WINDOW = "shorter-than-window"
@@ -140,8 +141,8 @@ class FilePlanner:
         frames = info["frames"]
         if self._options.strict and self._recipe.windows.is_too_short(frames):
             reason = (
-                f"it has {frames} frames, and a window needs more: an earlier run without --strict "
-                "padded its rows"
+                f"a window needs {count_needed(self._recipe.windows)} frames, and the video has "
+                f"{frames}: an earlier run without --strict padded its rows"
             )
             self._plan.padded.append(make_failure(info["id"], SHORTER_THAN_WINDOW, reason, ""))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from flowkit.flow.params import PRESETS
 from flowkit.recipe.recipe import compare_values
+from flowkit.streams import STREAMS
 
 Values = Mapping[str, Any]
 """JSON values by name, as `FileRecipe.to_dict` returns them."""
@@ -22,6 +23,8 @@ OPTIONS = {
     "keep_extension": "--keep-extension",
 }
 """Options by the value of the recipe that each decides alone."""
+SOURCES = {"videos": "video files", "store": "a store"}
+"""What a message calls each source of images."""
 
 
 def describe_differences(own: Values, requested: Values) -> list[str]:
@@ -53,6 +56,11 @@ def _compare(own: Values, requested: Values) -> Iterator[tuple[str, str, str]]:
             if images[0][stream] != images[1][stream]:
                 name = f"the number of images that the network of {stream} sees"
                 yield name, str(images[0][stream]), str(images[1][stream])
+    old_source, new_source = (SOURCES[recipe.pop("source")] for recipe in (before, now))
+    if old_source != new_source:
+        yield "the source of the images", old_source, new_source
+        for recipe in (before, now):  # what a store says about its JPEGs, videos do not
+            del recipe["frames"]["rgb"], recipe["frames"]["flow"]
     yield from _compare_frames(before["frames"], now["frames"])
     for line in compare_values(before, now, ""):
         name, _, values = line.partition(": ")
@@ -70,27 +78,25 @@ def _compare_networks(own: Values, requested: Values) -> Iterator[tuple[str, str
         if before["model"] != now["model"]:
             yield f"the network of {stream}", before["model"], now["model"]
         elif before["weights"] != now["weights"]:
-            digests = (f"{values['weights'][:8]}…" for values in (before, now))
-            yield (f"the digest of the weights of {stream}", *digests)
+            old, new = (f"{values['weights'][:8]}…" for values in (before, now))
+            yield f"the digest of the weights of {stream}", old, new
     for key in ("crops", "size"):
         values = [[network[key] for network in networks.values()] for networks in (own, requested)]
         if values[0] != values[1]:
-            texts = (" and ".join(map(str, dict.fromkeys(value))) for value in values)
-            yield (f"--{key}", *texts)
+            old, new = (" and ".join(map(str, dict.fromkeys(value))) for value in values)
+            yield f"--{key}", old, new
 
 
 def _compare_frames(own: dict[str, Any], requested: dict[str, Any]) -> Iterator[Any]:
-    """Compare where images come from, their size and their flow; remove what was compared."""
-    sources = ["a store" if values.pop("rgb") else "video files" for values in (own, requested)]
-    if sources[0] != sources[1]:
-        yield "the source of the images", *sources
+    """Compare the size of the frames and their flow; remove what was compared."""
     sizes = [describe_resize(values.pop("resize")) for values in (own, requested)]
     if sizes[0] != sizes[1]:
         yield "the size of the frames (--short-side, --resize)", *sizes
-    for values in (own, requested):
-        values.pop("audio")
-    if own["flow"] is None or requested["flow"] is None or sources[0] != sources[1]:
-        del own["flow"], requested["flow"]  # the streams or the sources were named
+    for stream in STREAMS:
+        if own.get(stream) is None or requested.get(stream) is None:
+            own.pop(stream, None)  # the streams or the sources were named
+            requested.pop(stream, None)
+    if "flow" not in own:
         return
     flows = [dict(values["flow"]) for values in (own, requested)]
     own["flow"], requested["flow"] = flows

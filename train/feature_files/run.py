@@ -291,6 +291,7 @@ def make_recipe(request: FileRequest, networks: Mapping[StreamName, FeatureNetwo
         windows=request.windows,
         layout=request.layout,
         precision=request.precision,
+        source="videos" if request.store is None else "store",
         keep_extension=request.keep_extension,
     )
 

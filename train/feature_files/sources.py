@@ -5,6 +5,7 @@ from threading import Event
 from typing import Protocol, Self
 
 from flowkit.decode import FrameReader
+from flowkit.errors import VideoError
 from flowkit.extraction.image_chunks import ComputedImages, ImageChunk, read_stored_images
 from flowkit.extraction.learned_flow import check_frame_size
 from flowkit.extraction.readers import estimate_frames, open_reader
@@ -119,6 +120,9 @@ class StoredSource:
         settings: The settings of the worker.
         report_progress: Called with the number of frames that were read.
         stop: Set when the run is to end.
+
+    Raises:
+        VideoError: ``gone``: the store does not have the video any more.
     """
 
     def __init__(
@@ -128,7 +132,11 @@ class StoredSource:
         report_progress: Callable[[int], None],
         stop: Event,
     ) -> None:
-        self._video = Store(task.source)[task.id]
+        store = Store(task.source)
+        row = store.find(task.id)
+        if row is None:
+            raise VideoError("gone", f"{task.id} was removed from the store {store.path}")
+        self._video = store[row]
         self.name, self.fingerprint = self._video.source, self._video.fingerprint
         self.expected_frames = self._video.num_frames
         self._streams = settings.file_recipe.streams

@@ -14,6 +14,7 @@ from flowkit.store import Fingerprint
 from flowkit.store.frame_times import list_bounds
 from train.feature_files.folder import FORMAT
 from train.feature_files.recipe import FileRecipe
+from train.feature_files.windows import WindowSampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,11 @@ class FrameFacts:
         return list_bounds(np.array(known) / 1e6, self.frame_rate)
 
 
+def count_needed(windows: WindowSampling) -> int:
+    """Count the frames of the shortest video in which a window is not padded."""
+    return windows.extent + (windows.last_frame == "drop")
+
+
 def describe_video(
     id: str,
     source: str,
@@ -83,8 +89,8 @@ def describe_video(
     warnings = list(facts.warnings)
     if windows.is_too_short(facts.frames):
         warnings.append(
-            f"{facts.frames} frames are fewer than a window needs: rows repeat the first or the "
-            "last of them"
+            f"a window needs {count_needed(windows)} frames, and the video has {facts.frames}: "
+            "rows repeat the first or the last one"
         )
     return {
         "format": FORMAT,

@@ -175,7 +175,8 @@ def crop_image(image: U8, crops: CropStrategy, stream: StreamName) -> torch.Tens
     """
     views, size, channels = count_views(crops), crops.size, STREAMS[stream].channels
     is_flow = stream == "flow"
-    boxes = crops(*image.shape[:2], make_generator(0, 0, 0))  # unused by fixed crops
+    height, width = image.shape[:2]
+    boxes = crops(height, width, make_generator(0, 0, 0))  # unused by fixed crops
     components = [image[..., 0], image[..., 1]] if is_flow else [image]
     out = np.empty((views, channels, size, size), np.uint8)
     for box, view in zip(boxes, out, strict=True):

@@ -37,7 +37,12 @@ from train.feature_files.network_pool import NetworkPool
 from train.feature_files.plan import SHORTER_THAN_WINDOW
 from train.feature_files.settings import FileSettings
 from train.feature_files.sources import open_source
-from train.feature_files.video_info import FileDescription, FrameFacts, describe_video
+from train.feature_files.video_info import (
+    FileDescription,
+    FrameFacts,
+    count_needed,
+    describe_video,
+)
 from train.feature_files.window_images import StreamInput, WindowImages
 from train.features.embedding import convert_gpu_errors, move_network
 from train.features.network import FeatureNetwork, NetworkOptions
@@ -218,8 +223,8 @@ class Worker:
         if self.setup.strict and windows.is_too_short(frames):
             raise VideoError(
                 SHORTER_THAN_WINDOW,
-                f"{task.id} has {count}{cause}, and a window needs more; without --strict its rows "
-                "would be padded",
+                f"{task.id} has {count}{cause}, and a window needs {count_needed(windows)}; "
+                "without --strict its rows would be padded",
             )
 
     def _report_progress(self, frames: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from flowkit.datasets.views import PositionSampling
 from flowkit.extraction.plan import belongs
 from flowkit.extraction.tasks import Outcome, Status
 from flowkit.store import Failure, Store
@@ -42,6 +43,8 @@ class Plan:
     """Videos that failed in an earlier run."""
     beyond: int = 0
     """Number of videos left out by ``--limit``."""
+    padded: list[str] = field(default_factory=list)
+    """Videos to compute that are shorter than a window, whose last image is repeated."""
 
 
 def make_plan(
@@ -51,6 +54,7 @@ def make_plan(
     rows: tuple[int, int],
     failures: Mapping[str, Failure],
     *,
+    windows: PositionSampling | None = None,
     stale: Collection[str] = (),
     part: tuple[int, int] = (0, 1),
     limit: int | None = None,
@@ -64,6 +68,7 @@ def make_plan(
         source: The stream that the network reads.
         rows: Positions per video (0 for all available ones), and views per position.
         failures: Failures of earlier runs by video id.
+        windows: The sampling, if the positions are the windows of a video.
         stale: Ids of videos whose source was extracted again since their features were made.
         part: (i, n) selects part i of n of the store, with i from 0.
         limit: Maximum number of videos to compute.
@@ -73,7 +78,7 @@ def make_plan(
     Returns:
         The plan.
     """
-    plan, targets = Plan(), []
+    plan, targets, padded = Plan(), [], set[str]()
     positions, views = rows
     stale_ids = frozenset(stale)
     for row in range(len(store)):
@@ -93,10 +98,15 @@ def make_plan(
             plan.quarantined.append(failures[id])
         else:
             weight = views * (positions if positions and available else available)
+            if windows is not None:
+                weight = views * len(windows.sample_starts(available)[0])
+                if windows.is_padded(available):
+                    padded.add(id)
             is_stale, weight = id in stale_ids, max(1, weight)
             targets.append(Target(id=id, available=available, weight=weight, supersedes=is_stale))
     plan.targets = targets[:limit]
     plan.beyond = len(targets) - len(plan.targets)
+    plan.padded = [target.id for target in plan.targets if target.id in padded]
     return plan
 
 

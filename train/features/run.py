@@ -117,14 +117,15 @@ class FeatureRun(StoreRun):
             setup.stream,
             network.sampling.source,
             (network.recipe.positions, network.views),
-            read_failures(self.root, setup.stream),
+            windows=network.sampling if network.recipe.window_stride else None,
+            failures=read_failures(self.root, setup.stream),
             stale=find_stale(self.root, self.name),
             part=options.part,
             limit=options.limit,
             retry_failed=options.retry_failed,
         )
         summary.done_before = plan.done
-        summary.lacking = plan.lacking
+        summary.lacking, summary.padded = plan.lacking, plan.padded
         summary.quarantined = plan.quarantined
         summary.beyond = plan.beyond
         shares = share_out(
@@ -178,7 +179,8 @@ def make_setup(
         The setup.
 
     Raises:
-        UsageError: The store lacks the stream that the network reads, or its frames are too small.
+        UsageError: The store lacks the stream that the network reads, its frames are too small, or
+            its flow does not fit windows.
     """
     header = read_header(root)
     source = network.sampling.source
@@ -186,6 +188,11 @@ def make_setup(
         raise UsageError(
             f"{root} has no {source}, only {', '.join(header.recipe.streams) or 'nothing'}: "
             f"extract it with --streams {source}"
+        )
+    step = header.recipe.flow.step if source == "flow" and header.recipe.flow else 1
+    if network.recipe.window_stride and step != 1:
+        raise UsageError(
+            f"the flow of {root} has step {step}; windows need flow to the next frame (step 1)"
         )
     check_sizes(network)
     if network.short_side is not None:

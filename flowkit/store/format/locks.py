@@ -104,8 +104,8 @@ def describe_conflict(
     i, n = locked_part
     locked = "all of it" if n == 1 else f"part {i}/{n}"
     return (
-        f"{shown or root}: expected {requested} to be free, but {holder or 'another process'} is writing "
-        f"{locked}; wait for it, or stop it"
+        f"{shown or root}: expected {requested} to be free, but {holder or 'another process'} is "
+        f"writing {locked}; wait for it, or stop it"
     )
 
 

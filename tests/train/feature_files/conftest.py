@@ -14,6 +14,7 @@ from flowkit.annotations import LocatedVideos, Source
 from flowkit.flow import TVL1Params
 from flowkit.recipe import FlowRecipe, Recipe, Resize
 from models.backbones.backbone import Backbone, InputConvention
+from tests.train.features.conftest import finish, finished  # noqa: F401 (fixtures)
 from train.feature_files import FileOptions, FileRequest, extract_feature_files
 from train.feature_files import run as run_module
 from train.feature_files import worker as worker_module
