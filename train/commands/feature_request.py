@@ -66,7 +66,9 @@ def compute_stream(options: Values, strict: bool) -> tuple[Summary, str]:
     network_options = choose_stream_network(options)
     names = ("device", "precision", "batch", "readers", "workers", "limit", "address",
              "retry_failed", "roll_seconds")  # fmt: skip
-    run_options = Options(part=read_part(options), **{name: options[name] for name in names})
+    run_options = Options(
+        part=read_part(options), strict=strict, **{name: options[name] for name in names}
+    )
     store, name = options["store"], options["name"]
     summary = extract_features(store, name, network_options, run_options)
     return summary, f"store: {store}, stream features/{name}"

@@ -4,14 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from train.commands.feature_options import add_feature_options
+from train.commands.feature_options import OPTION_GROUPS, add_feature_options
+from train.commands.grouped_help import GroupedCommand
 
 if TYPE_CHECKING:
     from train.feature_files.summary import Summary as FileSummary
     from train.features import Summary
 
 
-@click.command()
+@click.command(cls=GroupedCommand, option_groups=OPTION_GROUPS)
 @add_feature_options
 @click.pass_context
 def features(context: click.Context, /, as_json: bool, strict: bool, **options: Any) -> None:
