@@ -36,9 +36,11 @@ from rich.console import Console
 
 from flowkit.annotations import LocatedVideos, Source
 from flowkit.decode import VideoReader
+from flowkit.errors import FlowkitError
 from flowkit.extraction.image_chunks import ImageChunk
 from flowkit.flow import PRESETS, resolve_backend, tvl1_video_quantized
 from flowkit.recipe import FlowRecipe, Recipe, Resize
+from flowkit.streams import STREAMS
 from train.feature_files import FileOptions, FileRequest, extract_feature_files
 from train.feature_files.run import choose_batch, load_networks
 from train.feature_files.summary import Summary
@@ -70,16 +72,23 @@ def timing(spent: Spent) -> Iterator[None]:
     spent.cpu += time.thread_time() - cpu
 
 
-def make_networks(folder: Path, backbone: str, length: int | None) -> dict[str, NetworkOptions]:
-    """Write random weights of a backbone for both streams, and name them."""
+def make_networks(
+    folder: Path,
+    backbone: str,
+    length: int | None,
+    streams: tuple[str, ...] = ("rgb", "flow"),
+    size: int | None = None,
+) -> dict[str, NetworkOptions]:
+    """Write random weights of a backbone for each stream, and name them."""
     options = {}
-    for stream, channels in (("rgb", 3), ("flow", 2)):
+    for stream in streams:
+        channels = STREAMS[stream].channels
         torch.manual_seed(channels)
         file = folder / f"{stream}_{backbone}.pt"
         torch.save(make_feature_backbone(backbone, channels).state_dict(), file)
         options[stream] = NetworkOptions(
             model=str(file), backbone=backbone, stream=stream, crops="centre",
-            clip_length=length, clip_stride=1 if length else None,
+            clip_length=length, clip_stride=1 if length else None, size=size,
         )  # fmt: skip
     return options
 
@@ -129,14 +138,18 @@ def time_networks(networks: Networks, length: int, batch: int, rows: int) -> Spe
     return total
 
 
-def run(clips: list[Path], request: FileRequest, workers: int) -> tuple[Summary, float]:
+def run(
+    clips: list[Path], request: FileRequest, options: FileOptions, copies: int = 1
+) -> tuple[Summary, float]:
     """Compute the files; returns the summary and the CPU seconds of this process."""
-    videos = LocatedVideos(tuple(Source(clip.name, clip) for clip in clips))
+    videos = [Source(f"{copy} {clip.name}", clip) for clip in clips for copy in range(copies)]
     before = time.process_time()
     summary = extract_feature_files(
-        videos, request, FileOptions(workers=workers, device="cpu"), Console(quiet=True)
+        LocatedVideos(tuple(videos)), request, options, Console(quiet=True)
     )
-    assert summary.computed == len(clips), summary.failed
+    if summary.computed != len(videos):
+        reason = summary.failed[0].reason if summary.failed else "it was interrupted"
+        raise FlowkitError(f"{len(videos) - summary.computed} videos have no features: {reason}")
     return summary, time.process_time() - before
 
 
@@ -147,6 +160,7 @@ def measure_speed(clips: list[Path], folder: Path, options: argparse.Namespace) 
         out=folder / "features",
         networks=make_networks(folder, "i3d_inception", windows.length),
         windows=windows,
+        keep_extension=True,
         frames=Recipe(
             resize=Resize(mode="short-side", side=SHORT_SIDE, upsize=True),
             flow=FlowRecipe(tvl1=PRESETS[options.preset]),
@@ -165,7 +179,7 @@ def measure_speed(clips: list[Path], folder: Path, options: argparse.Namespace) 
             f"{stage + ' alone, one thread:':28}{spent.wall:8.1f} s   "
             f"{frames / spent.wall:8.2f} frames/s, CPU time {spent.cpu:.1f} s"
         )
-    summary, cpu = run(clips, request, options.workers)
+    summary, cpu = run(clips, request, FileOptions(workers=options.workers, device="cpu"))
     work, bound = summary.work_seconds, alone["flow"].wall + alone["networks"].wall
     count = max(1, options.workers)
     print(
@@ -177,8 +191,11 @@ def measure_speed(clips: list[Path], folder: Path, options: argparse.Namespace) 
     if not options.workers:
         bound = alone["flow"].cpu + alone["networks"].cpu
         print(f"CPU time of the run: {cpu:.1f} s, {cpu / bound:.2f} × that of flow + networks")
-    print(f"in the workers: flow {summary.seconds.flow:.1f} s, "
-          f"networks {summary.seconds.network:.1f} s, write {summary.seconds.write:.1f} s")  # fmt: skip
+    spent = summary.seconds
+    print(
+        f"in the workers: flow {spent.flow:.1f} s, networks {spent.network:.1f} s, "
+        f"write {spent.write:.1f} s"
+    )
 
 
 MEMORY = """
@@ -207,7 +224,7 @@ request = FileRequest(
                   flow=FlowRecipe(tvl1=PRESETS["fast"])),
 )
 start = time.perf_counter()
-summary, cpu = run([Path(sys.argv[2])], request, 0)
+summary, _ = run([Path(sys.argv[2])], request, FileOptions(workers=0, device="cpu"))
 print(f"{peak:.0f} MiB; {summary.rows:,} rows in {time.perf_counter() - start:.0f} s")
 """
 
@@ -243,6 +260,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--memory", action="store_true", help="measure memory instead of speed")
     options = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)
     print(f"{describe_machine()}; torch {torch.__version__}; load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -173,7 +173,12 @@ class FolderRun(ABC):
                     saved = time.monotonic()
 
             callbacks = RunCallbacks(
-                on_start, on_outcome, meter.log, interrupt, lambda: self.recover(0.0)
+                on_start,
+                on_outcome,
+                meter.show_share,
+                meter.log,
+                interrupt,
+                lambda: self.recover(0.0),
             )
             try:
                 if options.workers == 0:

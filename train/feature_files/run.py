@@ -220,7 +220,7 @@ class FeatureFileRun(FolderRun):
     def record_start(self, workers: int, backend: str) -> None:
         """Record the number of workers and the time that they took to start."""
         self.summary.workers, self.summary.backend = workers, backend
-        if uses_gpu(backend):
+        if uses_gpu(backend) or self.summary.device == "cuda":
             self.summary.gpu = GpuTimes()
         self.summary.start_seconds = time.monotonic() - self.execution_started
 

@@ -46,6 +46,12 @@ class FileSettings(WorkerFactory):
     """Function that opens a video, called as ``open_video(path, resize, fps)``."""
 
     @property
+    def gpu_stages(self) -> tuple[str, ...]:
+        """Return the stages of a worker that compute on its GPU."""
+        stages = {"flow": uses_gpu(self.backend), "network": self.device == "cuda"}
+        return tuple(stage for stage, is_on_gpu in stages.items() if is_on_gpu)
+
+    @property
     def needs_gpu(self) -> bool:
         """Return whether each worker needs a GPU, alone or shared with other workers."""
         return self.device == "cuda" or uses_gpu(self.backend)

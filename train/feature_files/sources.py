@@ -8,7 +8,7 @@ from flowkit.decode import FrameReader
 from flowkit.errors import VideoError
 from flowkit.extraction.image_chunks import ComputedImages, ImageChunk, read_stored_images
 from flowkit.extraction.learned_flow import check_frame_size
-from flowkit.extraction.readers import open_reader
+from flowkit.extraction.readers import estimate_frames, open_reader
 from flowkit.extraction.source import check_unchanged, fingerprint_source
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import ExtractionTask
@@ -26,6 +26,8 @@ class Source(Protocol):
     """Path of the file, as printable text."""
     fingerprint: Fingerprint
     """Fingerprint of the file."""
+    expected_frames: int
+    """Number of frames that it will have, for progress; 0 if unknown."""
 
     def read_chunks(self) -> Iterator[ImageChunk]:
         """Yield the images."""
@@ -73,6 +75,7 @@ class FileSource:
         self._reader: FrameReader = open_reader(
             task, settings.root, settings.recipe, settings.open_video
         )
+        self.expected_frames = estimate_frames(self._reader)
         self._flow = settings.recipe.flow if "flow" in self._streams else None
         self._images = ComputedImages(settings, self._streams, timer, report_progress, stop)
 
@@ -135,6 +138,7 @@ class StoredSource:
             raise VideoError("gone", f"{task.id} was removed from the store {store.path}")
         self._video = store[row]
         self.name, self.fingerprint = self._video.source, self._video.fingerprint
+        self.expected_frames = self._video.num_frames
         self._streams = settings.file_recipe.streams
         self._report_progress, self._stop = report_progress, stop
 

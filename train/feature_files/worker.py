@@ -71,8 +71,9 @@ class Worker:
         torch.set_num_threads(1)
         self.setup = setup
         self.heartbeat = 0  # grows with every frame and every row
+        self.share = 0.0  # of the rows of the current video; 0 if unknown
         self._host = host or socket.gethostname()
-        self._gpu_timer = gpu_timer or GpuTimer()
+        self._gpu_timer = gpu_timer or GpuTimer(setup.gpu_stages)
         self._stop = Event()
 
     def warm_up(self) -> None:
@@ -143,7 +144,8 @@ class Worker:
                 Prefetcher(images.make_batches(source.read_chunks())) as batches,
                 NetworkPool(networks, setup, timer) as pool,
             ):
-                self._write_rows(pool.embed(batches), writers, timer)
+                expected = recipe.windows.count_rows(source.expected_frames)
+                self._write_rows(pool.embed(batches), writers, expected, timer)
             facts = source.describe_frames(images)
             self._check_frames(task, facts)
             source.check_unchanged()
@@ -187,9 +189,14 @@ class Worker:
         return writers
 
     def _write_rows(
-        self, features: Iterable[list[F32]], writers: Sequence[FeatureFileWriter], timer: StageTimer
+        self,
+        features: Iterable[list[F32]],
+        writers: Sequence[FeatureFileWriter],
+        expected: int,
+        timer: StageTimer,
     ) -> None:
         """Append the rows of all batches, which have an array for each stream, to the files."""
+        self.share = 0.0
         for streams in features:
             if self.setup.file_recipe.layout == "concatenated":
                 streams = [np.concatenate(streams, axis=-1)]
@@ -197,6 +204,7 @@ class Worker:
                 for writer, rows in zip(writers, streams, strict=True):
                     writer.append(rows)
             self.heartbeat += len(streams[0])
+            self.share = writers[0].rows / expected if expected else 0.0
 
     def _check_frames(self, task: ExtractionTask, facts: FrameFacts) -> None:
         """Check that the video has enough frames.
