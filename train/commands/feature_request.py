@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from flowkit.commands.sources import SourceArguments, Sources, choose_sources
+from flowkit.commands.sources import LabelArguments, SourceArguments, Sources, choose_sources
 from flowkit.commands.terminal import print_lines
 from flowkit.errors import FlowkitError, UsageError
 from flowkit.extraction import parse_part
@@ -30,8 +30,8 @@ Values = dict[str, Any]
 """Values of the options by the names of their parameters."""
 
 OUT_ONLY = (
-    "dataset", "variant", "videos", "frames", "catalog", "convention", "last_frame", "fps",
-    "frame_rate", "short_side", "upscale", "resize", "no_resize", "square_pixels", "preset",
+    "dataset", "variant", "videos", "frames", "catalog", "subset", "convention", "last_frame",
+    "fps", "frame_rate", "short_side", "upscale", "resize", "no_resize", "square_pixels", "preset",
     "method", "flow_weights", "bound", "separate", "keep_extension", "update", "annotations",
     "annotation_split", "keep_subset_names",
 )  # fmt: skip
@@ -59,12 +59,16 @@ def compute_stream(options: Values, strict: bool) -> tuple[Summary, str]:
         UsageError: An option is missing, or belongs to --out.
     """
     refuse_options(options, OUT_ONLY, "with --out")
+    if options["labels"] != LabelArguments():
+        raise UsageError("--labels and its options have an effect only with --out; leave them out")
     if options["store"] is None or options["model"] is None:
         raise UsageError("--name needs --store S and --model, the network")
     network_options = choose_stream_network(options)
     names = ("device", "precision", "batch", "readers", "workers", "limit", "address",
              "retry_failed", "roll_seconds")  # fmt: skip
-    run_options = Options(part=read_part(options), **{name: options[name] for name in names})
+    run_options = Options(
+        part=read_part(options), strict=strict, **{name: options[name] for name in names}
+    )
     store, name = options["store"], options["name"]
     summary = extract_features(store, name, network_options, run_options)
     return summary, f"store: {store}, stream features/{name}"
@@ -169,7 +173,7 @@ def check_annotations(options: Values, sources: Sources) -> None:
                 "--annotation-split and --keep-subset-names are about --annotations; give it too"
             )
         return
-    if sources.table is None:
+    if sources.table is None or not sources.table.classes:  # such as a folder of videos alone
         raise UsageError(
             "--annotations writes the segments of the labels, and there are none: give --labels "
             "FILE, --dataset NAME, or a store with labels"
@@ -226,6 +230,13 @@ def choose_videos(options: Values) -> Sources:
     names = {field.name for field in fields(SourceArguments)} & options.keys()
     values = {name: options[name] for name in names}
     store = values.pop("store")
+    given = [name for name in ("videos", "frames", "dataset", "store") if options[name] is not None]
+    if len(given) != 1:
+        actual = " and ".join(f"--{name}" for name in given) or "none of them"
+        raise UsageError(
+            "name the videos by one of --videos DIR, --frames DIR, --dataset NAME and --store S; "
+            f"got {actual}"
+        )
     if store is not None:
         # Read as a source of `flowkit extract --from-store` would be.
         values["from_store"] = store

@@ -6,7 +6,7 @@ from flowkit.errors import UsageError
 from flowkit.streams import STREAMS, StreamName
 from train.feature_files.request_options import RequestOptions
 from train.features import NetworkOptions
-from train.features.network_loading import is_run, load_feature_network
+from train.features.network_loading import NETWORKS, is_run, load_feature_network
 from train.recipe.recipe import FeatureSetRecipe
 from train.runs.run import Run
 
@@ -49,6 +49,11 @@ def choose_without_weights(
 ) -> dict[StreamName, NetworkOptions]:
     """Choose the networks of a run, or the one of a weight file."""
     backbone, stream = options.backbone, options.stream
+    if backbone is None and model in NETWORKS and not is_run(model):
+        raise UsageError(
+            f"--model {model} names a backbone, which needs a weight file for each stream: "
+            "--weights rgb=FILE, --weights flow=FILE"
+        )
     recipe = Run(model).recipe if is_run(model) else None
     if recipe is None or isinstance(recipe, FeatureSetRecipe):  # the latter is refused by loading
         network = NetworkOptions(model=model, backbone=backbone, stream=stream, **common)

@@ -114,9 +114,12 @@ def choose_windows(options: RequestOptions, has_clips: bool) -> WindowSampling:
     }
     given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     if not has_clips and given.get("length", 1) > 1:
+        name = options.convention
+        origin = f", of --convention {name}" if name else ""
+        advice = "a network of clips, or " if name else ""
         raise UsageError(
-            f"--window {given['length']}: networks of images see one frame at a time, expected "
-            "--window 1"
+            f"--window {given['length']}{origin}: networks of images see one frame at a time, "
+            f"expected {advice}--window 1"
         )
     given.setdefault("length", WINDOW if has_clips else 1)
     given.setdefault("stride", given["length"])

@@ -1,7 +1,32 @@
 """Describe the feature files of one video, for the JSON file beside them.
 
 The description does not depend on when or how fast the features were computed, so that a run that
-was killed and repeated leaves equal files.
+was killed and repeated leaves equal files. Its keys are:
+
+    format             version of the files: 1
+    id                 id of the video, from which the names of the files come (folder.py)
+    source             path of the video file or frame folder
+    fingerprint        size (bytes), mtime_ns and digest of the source, by which --update notices
+                       that it has changed
+    files              one entry for each .npy file:
+      name               its name
+      shape              (rows, features), or (rows, crops, features)
+      columns            first column of each stream, and the one after its last
+      digest             BLAKE2b digest (128 bits) of its values as little-endian float32
+    rows               number of rows (T), one for each window
+    frames             number of frames, after resampling
+    frame_rate         frames per second, after resampling; the average if it varies
+    source_frame_rate  frames per second that the file states, or that were stated for a frame
+                       folder; null if none were
+    duration           end of the last frame, in seconds from the first frame
+    width, height      size of the resized frames in pixels, before cropping
+    start_seconds      T times: when the first frame of each row's window appears
+    end_seconds        T times: when the last frame of each row's window disappears
+    padding            [row, frames] for each row whose window repeats the first or last frame of
+                       the video, and how many of its frames do
+    warnings           what the decoder noticed, and whether the video is shorter than a window
+    recipe             all settings that decide the values (recipe.py); equal in the whole folder
+    provenance         versions of flowkit and PyTorch, backend of the flow, device, host
 """
 
 from collections.abc import Mapping, Sequence

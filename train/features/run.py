@@ -45,6 +45,8 @@ class Options(RunOptions):
     """Images, clips or patches per batch. Default: a number for the device."""
     readers: int | None = None
     """Reader processes per worker. Default: a number for the device."""
+    strict: bool = False
+    """Whether a video that is shorter than a window has no features, instead of being padded."""
     stall_seconds: float = 600.0
     """Seconds after which a worker that has not finished its batch is killed."""
 
@@ -118,6 +120,7 @@ class FeatureRun(StoreRun):
             network.sampling.source,
             (network.recipe.positions, network.views),
             windows=network.sampling if network.recipe.window_stride else None,
+            strict=options.strict,
             failures=read_failures(self.root, setup.stream),
             stale=find_stale(self.root, self.name),
             part=options.part,

@@ -1,5 +1,8 @@
 """Bad input of `flowkit features --out`: exit code 2, and one line that says what to do."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from click.testing import CliRunner
@@ -21,7 +24,7 @@ def weights(tmp_path_factory):
         network = InceptionI3D(in_channels=channels, num_classes=4, width=8)
         torch.save(network.state_dict(), files[stream])
     files["resnet"] = folder / "resnet18.pth"
-    torch.save(ResNet(18, in_channels=3, num_classes=2).state_dict(), files["resnet"])
+    torch.save(ResNet(18, in_channels=3, num_classes=2, width=8).state_dict(), files["resnet"])
     files["text"] = folder / "text.pt"
     files["text"].write_text("no weights")
     files["missing"] = folder / "missing.pt"
@@ -32,6 +35,7 @@ def weights(tmp_path_factory):
 def places(tmp_path, make_clip, make_store, weights, monkeypatch):
     """Values for the templates of arguments; networks of `weights` are small in this process."""
     monkeypatch.setitem(OPTIONS, "i3d_inception", lambda settings: {"width": 8})
+    monkeypatch.setitem(OPTIONS, "resnet", lambda settings: {"depth": settings.depth, "width": 8})
     make_clip(tmp_path / "v" / "a.mp4", frames=20)
     (tmp_path / "empty").mkdir()
     stores = {
@@ -86,14 +90,14 @@ CASES = {
     NAME + "--separate": "--separate has an effect only with --out",
     NAME + "--convention thumos14": "--convention has an effect only with --out",
     NAME + "--subset train": "--subset has an effect only with --out",
-    NAME + "--labels {text}": "--labels has an effect only with --out",
+    NAME + "--labels {text}": "--labels and its options have an effect only with --out",
     RGB + "--positions 4": "--positions has an effect only with --name",
     RGB + "--clip-length 4": "--clip-length has an effect only with --name",
     RGB + "--readers 0": "--readers has an effect only with --name",
     # videos
-    "--out {out} --model i3d --weights rgb={rgb}": "name the videos: --videos DIR, --frames DIR, "
-    "--dataset NAME or --store S; got none",
-    RGB + "--frames {v}": "got several of them",
+    "--out {out} --model i3d --weights rgb={rgb}": "name the videos by one of --videos DIR, "
+    "--frames DIR, --dataset NAME and --store S; got none of them",
+    RGB + "--frames {v}": "got --videos and --frames",
     "--videos {missing} --out {out} --model i3d --weights rgb={rgb}": "expected a folder with",
     "--videos {empty} --out {out} --model i3d --weights rgb={rgb}": "no videos below",
     RGB + "--subset val": "no subset 'val'",
@@ -120,7 +124,8 @@ CASES = {
     # conventions
     RGB + "--convention thumos": "--convention thumos: there is no such convention; did you mean "
     "thumos14?",
-    RESNET + "--convention thumos14": "--convention thumos14 has windows of 16 frames, and",
+    RESNET + "--convention thumos14": "--window 16, of --convention thumos14: networks of images "
+    "see one frame at a time, expected a network of clips, or --window 1",
     # stores
     STORE + "--fps 25": "--fps has an effect only with videos, not with a store",
     STORE + "--preset fast": "--preset has an effect only with videos, not with a store",
@@ -129,8 +134,10 @@ CASES = {
     # annotations
     BOTH + "--annotations {out}.json": "--annotations writes the segments of the labels, and there",
     STORE.replace("{store}", "{bare_store}") + "--annotations {out}.json": "there are none: give",
-    BOTH + "--annotation-split 1": "--annotation-split has an effect only with --annotations",
-    BOTH + "--keep-subset-names": "--keep-subset-names has an effect only with --annotations",
+    BOTH + "--annotation-split 1": "--annotation-split and --keep-subset-names are about",
+    BOTH + "--keep-subset-names": "--annotation-split and --keep-subset-names are about",
+    RGB + "--convention thumos14 --stride 0": "--stride 0: the number of frames",
+    RGB + "--convention thumos14 --fps 0": "fps must be above 0 and at most 1000, got 0",
     # runs
     RGB + "--shard 2/2": "expected --shard i/n",
     RGB + "--workers 0 --address x": "--workers 0 works without Ray",
@@ -143,11 +150,21 @@ def test_bad_input(places, line, message):
     result = run(places, line)
     assert result.exit_code == 2, (result.output, result.exception)
     assert message in " ".join(result.stderr.split())
-    assert not (places["out"] and __import__("os").path.exists(places["out"]))
+    assert len(result.stderr.splitlines()) == 1 or "Usage:" in result.stderr  # click's own
+    assert not Path(places["out"]).exists()
 
 
 def test_the_arguments_are_good_without_the_bad_one(places):
-    for line in (BOTH, STORE):
-        result = run({**places, "out": places["out"] + line[2:5]}, line + "--size 32 --workers 0 "
-                     "--device cpu --window 8")  # fmt: skip
-        assert result.exit_code == 0, result.output
+    result = run(places, RESNET + "--size 32 --workers 0 --device cpu --stride 5")
+    assert result.exit_code == 0, result.output
+    assert f"features: {places['out']}" in result.output
+    info = json.loads((Path(places["out"]) / "a.json").read_bytes())
+    assert (info["rows"], info["recipe"]["windows"]["length"]) == (4, 1)
+
+
+def test_a_run_in_which_every_video_fails(places):
+    (Path(places["v"]) / "a.mp4").write_bytes(b"")
+    result = run(places, RESNET + "--size 32 --workers 0 --device cpu")
+    assert result.exit_code == 1
+    assert "error: no video has features" in result.stderr
+    assert run(places, RESNET + "--size 32 --workers 0 --device cpu --strict").exit_code == 4

@@ -68,7 +68,7 @@ def run_and_die(monkeypatch, step, *args, **options):
 
 
 @pytest.mark.usefixtures("mirrors")
-@pytest.mark.parametrize("is_update", [False, True])
+@pytest.mark.parametrize("is_update", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_killed_at_every_write(tmp_path, make_clip, make_request, monkeypatch, is_update):
     clip = make_clip(tmp_path / "v" / "a.mp4", frames=9)
     other = make_clip(tmp_path / "v" / "b.mp4", frames=7)
@@ -170,12 +170,13 @@ def test_workers_of_ray_write_the_same_files(tmp_path, arguments):
 
 
 def start_command(arguments, out):
-    """Start the command in a process group of its own, over slow videos."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "flowkit", "features", *map(str, arguments), "--workers", "2",
-         "--out", str(out)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    """Start the command in a process group of its own; its messages go to a file beside ``out``."""
+    with out.with_suffix(".log").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flowkit", "features", *map(str, arguments), "--workers", "2",
+             "--out", str(out)],
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
 
 
 @pytest.mark.slow
@@ -203,7 +204,7 @@ def test_drivers_and_workers_of_ray_that_are_killed(tmp_path, arguments, make_cl
         driver.wait()
     assert kills >= 2
     last = start_command(arguments, out)
-    assert last.wait() == 0
+    assert last.wait() == 0, out.with_suffix(".log").read_text()
     whole = tmp_path / "whole"
     assert invoke(*arguments, "--workers", 0, "--out", whole).exit_code == 0
     assert read_files(out) == read_files(whole)
@@ -223,7 +224,7 @@ def test_a_worker_that_dies_leaves_nothing(tmp_path, arguments):
         if child.name().startswith("ray::Actor"):
             child.kill()
             break
-    assert driver.wait() == 0
+    assert driver.wait() == 0, (tmp_path / "feats.log").read_text()
     assert {path.suffix for path in (tmp_path / "feats").iterdir() if path.is_file()} == {
         ".npy", ".json",
     }  # fmt: skip

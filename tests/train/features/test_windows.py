@@ -12,6 +12,7 @@ from flowkit.errors import RecipeError, UsageError
 from flowkit.extraction.stored_flow import locate_stored_videos
 from flowkit.recipe import FeatureRecipe, Recipe
 from flowkit.store import Store, read_header
+from flowkit.store.integrity.verify import verify
 from flowkit.store.status import describe_features
 from train.commands.features import features
 from train.feature_files import FileOptions, FileRequest, extract_feature_files
@@ -53,12 +54,12 @@ def compute_files(store, out, options, windows):
 
 @pytest.mark.parametrize(
     ("stream", "length", "step", "stride"),
-    [("rgb", 4, 1, 3), ("flow", 4, 2, 1), ("flow", 6, 1, 6), ("rgb", 4, 2, 20)],
+    [("rgb", 4, 1, 3), ("flow", 4, 2, 1), ("flow", 6, 1, 6)],
 )
 def test_windows_of_clips_are_the_rows_of_feature_files(
     make_store, clips, tmp_path, stream, length, step, stride
 ):
-    store = make_store([f"v{n}" for n in range(6)], root=tmp_path / "s", frames=3)
+    store = make_store([f"v{n}" for n in range(4)], root=tmp_path / "s", frames=5)
     options = NetworkOptions(
         model=clips, stream=stream, clip_length=length, clip_stride=step, crops="centre",
         window_stride=stride,
@@ -76,7 +77,6 @@ def test_windows_of_clips_are_the_rows_of_feature_files(
     assert summary.padded == [
         id for id in opened.ids if windows.is_too_short(opened[id].num_frames)
     ]
-    assert summary.padded
 
 
 def test_windows_of_images_start_at_each_strideth_frame(make_store, finished, tmp_path):
@@ -93,18 +93,18 @@ def test_windows_of_images_start_at_each_strideth_frame(make_store, finished, tm
 
 
 def test_streams_of_rgb_and_flow_have_equal_rows_of_every_crop(make_store, clips, tmp_path):
-    store = make_store(["a", "b"], root=tmp_path / "s", frames=8)
+    store = make_store(["a"], root=tmp_path / "s", frames=6)
     for stream in ("rgb", "flow"):
-        run(store, NetworkOptions(model=clips, stream=stream, crops="ten", clip_stride=1,
-                                  window_stride=4), stream)  # fmt: skip
-    for video in map(Store(store).__getitem__, ("a", "b")):
+        run(store, NetworkOptions(model=clips, stream=stream, crops="three", clip_stride=1,
+                                  window_stride=2), stream)  # fmt: skip
+    for video in map(Store(store).__getitem__, ["a"]):
         rows = {
             column: [video.vectors(f"features/{stream}", column).tolist() for stream in
                      ("rgb", "flow")]
             for column in ("position", "view")
         }  # fmt: skip
-        assert rows["position"][0] == rows["position"][1] == [0] * 10 + [4] * 10
-        assert rows["view"][0] == rows["view"][1] == [*range(10)] * 2
+        assert rows["position"][0] == rows["position"][1] == [0] * 3 + [2] * 3
+        assert rows["view"][0] == rows["view"][1] == [*range(3)] * 2
 
 
 def test_sets_of_windows_are_read_and_described(make_store, clips, tmp_path):
@@ -122,6 +122,21 @@ def test_sets_of_windows_are_read_and_described(make_store, clips, tmp_path):
     with pytest.raises(RecipeError, match=r"features\.x\.window"):
         run(store, replace(options, window_stride=None, positions=0))
     assert run(store, options).done_before == 3
+    assert not verify(store, deep=True).problems
+
+
+def test_videos_shorter_than_a_window_are_left_out_if_the_run_is_strict(
+    make_store, clips, tmp_path
+):
+    store = make_store(["a", "b"], root=tmp_path / "s", frames=5)
+    options = NetworkOptions(
+        model=clips, stream="flow", crops="centre", clip_length=6, clip_stride=1, window_stride=6
+    )
+    summary = run(store, options, strict=True)
+    assert (summary.computed, summary.padded, summary.faults) == (1, [], 1)
+    assert [(lack.id, lack.kind) for lack in summary.lacking] == [("a", "shorter-than-window")]
+    assert "it has 4 flow fields, and a window needs more" in summary.lacking[0].reason
+    assert run(store, options).padded == ["a"]
 
 
 def test_windows_need_flow_to_the_next_frame(make_store, clips, tmp_path):
@@ -161,7 +176,7 @@ def invoke(store, *arguments):
 def test_the_command_stores_windows(store, weight_file, clips):
     weights = weight_file()
     done = invoke(store.path, "--model", "resnet18", "--weights", f"rgb={weights}", "--size", 32,
-                  "--window", 1, "--stride", 4, "--limit", 2)  # fmt: skip
+                  "--window", 1, "--stride", 4, "--limit", 1)  # fmt: skip
     assert done.exit_code == 0, done.output
     recipe = read_header(store.path).recipe.features["x"]
     assert (recipe.positions, recipe.window, recipe.window_stride) == (0, 1, 4)
@@ -169,7 +184,7 @@ def test_the_command_stores_windows(store, weight_file, clips):
     done = CliRunner().invoke(
         features,
         ["--store", str(store.path), "--name", "y", "--workers", "0", "--model", clips, "--stream",
-         "flow", "--window", "12", "--clip-stride", "1", "--limit", "2", "--crops", "three"],
+         "flow", "--window", "12", "--clip-stride", "1", "--limit", "1", "--crops", "three"],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "shorter than a window, so that it repeats" in done.output
