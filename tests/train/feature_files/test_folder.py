@@ -101,3 +101,9 @@ def test_two_runs_into_one_folder(clips, make_request):
     assert str(caught.value).startswith(
         f"{request.out}: expected the whole folder to be free, but process {holder.pid} on "
     )
+
+
+def test_a_folder_without_features_takes_the_recipe_of_the_next_run(clips, make_request):
+    compute(locate(), make_request(**BASE))  # such as a wrong option, and Ctrl-C at once
+    request = make_request(windows=WindowSampling(length=4, stride=1))
+    assert compute(locate(*clips[:1]), request).computed == 1
