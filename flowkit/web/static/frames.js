@@ -42,6 +42,9 @@ export class FrameLoader {
     this.decoded = new Map();  // t: Frame or a promise of it, least recently used first
     this.stop = new AbortController();
     this.requests = 0;
+    /** Frame that is on the screen, whose pictures are kept. */
+    this.shown = null;
+    this.position = 0;
     signal?.addEventListener("abort", () => this.close(), {once: true, signal: this.stop.signal});
   }
 
@@ -162,7 +165,7 @@ export class FrameLoader {
       // Frames just behind the position are the last that will be needed again.
       let [worst, distance] = [null, -1];
       for (const [t, frame] of this.decoded) {
-        if (frame instanceof Promise || t === this.position) continue;
+        if (frame instanceof Promise || t === this.position || t === this.shown) continue;
         if (ahead(t) > distance) [worst, distance] = [t, ahead(t)];
       }
       if (worst === null) return;
