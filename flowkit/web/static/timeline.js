@@ -41,9 +41,10 @@ export class Timeline {
   update() {
     const {t, video} = this.player;
     const seconds = timeOf(video, t);
-    const at = `${100 * seconds / this.end}%`;
-    this.cursor.style.left = at;
-    this.played.style.width = at;
+    const at = seconds / this.end;
+    // Transforms need no new layout.
+    this.cursor.style.transform = `translateX(${100 * at}%)`;
+    this.played.style.transform = `scaleX(${at})`;
     this.slider.setAttribute("aria-valuenow", t);
     this.slider.setAttribute("aria-valuetext", `frame ${t} of ${video.frames}, ${formatTime(seconds)}`);
   }
