@@ -31,8 +31,8 @@ export class Timeline {
     if (segments.length) this.#addSegments(segments);
     this.#addTicks();
     if (!video.frames) return;
-    this.cursor = h("div", {class: "cursor", "aria-hidden": "true"});
-    this.tracks.append(this.cursor);
+    this.cursor = h("div", {class: "cursor"});
+    this.tracks.append(h("div", {class: "cursor-box", "aria-hidden": "true"}, this.cursor));
     player.addEventListener("frame", () => this.update());
     this.update();
   }
@@ -118,7 +118,7 @@ export class Timeline {
     image.style.width = `${100 * video.sound_seconds / this.end}%`;
     const body = this.#addLane("Sound", "lane-sound", image);
     image.addEventListener("error", () => {
-      body.replaceChildren(h("p", {class: "quiet"}, "The sound cannot be read. `flowkit verify` tells more."));
+      body.replaceChildren(h("p", {class: "quiet"}, "The sound cannot be read. flowkit verify tells more."));
     });
   }
 
