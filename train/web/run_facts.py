@@ -46,7 +46,11 @@ def describe_run(run: OpenRun) -> dict[str, Any]:
         "best": run.source.best_score() if names else None,
         "metrics": list_metrics(recipe),
         "results": run.source.results()["scores"] if names else {},
-        "attention": {"kind": kind.name, "reason": kind.reason},
+        "attention": {
+            "kind": kind.name,
+            "reason": kind.reason,
+            "phases": [phase.name for phase in kind.phases],
+        },
     }
 
 
