@@ -173,7 +173,9 @@ def make_app(context: WebContext, plugins: Sequence[Plugin] = ()) -> Starlette:
         FlowkitError: answer_error,
         OverflowError: answer_error,
     }
-    return Starlette(routes=routes, exception_handlers=handlers)
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return app
 
 
 def answer_json(values: Any) -> Response:

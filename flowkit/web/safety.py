@@ -10,7 +10,9 @@
 """
 
 import hmac
+import socket
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
@@ -108,3 +110,12 @@ class Safety:
 def refuse(status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
     """Make the answer to a request that is refused."""
     return JSONResponse({"error": reason}, status, headers)
+
+
+def list_hosts(host: str, port: int) -> frozenset[str]:
+    """List the values of the header Host that name the server."""
+    names = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host}
+    if host in ("0.0.0.0", "::"):
+        with suppress(OSError):
+            names |= {socket.gethostname(), socket.gethostbyname(socket.gethostname())}
+    return frozenset(f"{name.lower()}:{port}" for name in names)

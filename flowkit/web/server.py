@@ -15,7 +15,7 @@ import uvicorn
 from flowkit.errors import FlowkitError, UsageError
 from flowkit.web.app import Plugin, WebContext, make_app
 from flowkit.web.open_store import OpenStore
-from flowkit.web.safety import Safety
+from flowkit.web.safety import Safety, list_hosts
 
 LOOPBACK = "127.0.0.1"
 PORTS = 50
@@ -126,12 +126,3 @@ def open_listener(host: str, port: int) -> tuple[socket.socket, int]:
         f"cannot listen on {host}, ports {port} to {port + PORTS - 1}: {reason}; choose another "
         "with --port or --host"
     )
-
-
-def list_hosts(host: str, port: int) -> frozenset[str]:
-    """List the values of the header Host that name the server."""
-    names = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host}
-    if host in ("0.0.0.0", "::"):
-        with suppress(OSError):
-            names |= {socket.gethostname(), socket.gethostbyname(socket.gethostname())}
-    return frozenset(f"{name.lower()}:{port}" for name in names)
