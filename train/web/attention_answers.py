@@ -90,9 +90,7 @@ def describe_positions(maps: PyramidMaps, position: int) -> dict[str, Any]:
             [np.transpose(find_salient(frame, FRAMES_THRESHOLD)).tolist() for frame in weights]
             for weights in (scale[position] for scale in maps.scales)
         ],
-        "weights": [
-            [round_weights(frame) for frame in scale[position]] for scale in maps.scales
-        ],
+        "weights": [[round_weights(frame) for frame in scale[position]] for scale in maps.scales],
     }
 
 

@@ -11,11 +11,10 @@ attention block, such as ``to_rgb/res4_1``: where RGB attends in flow, after ste
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from flowkit.datasets.sampling import make_generator
@@ -24,7 +23,7 @@ from flowkit.errors import UsageError
 from flowkit.store import Store
 from flowkit.streams import StreamName
 from models.networks.pyramid import PyramidNetwork
-from models.networks.two_stream import BRANCHES, TwoStream, is_identity
+from models.networks.two_stream import BRANCHES, Scores, TwoStream, is_identity
 from train.report.figures.attention import compute_maps
 from train.report.figures.receptive import SHOWN, compute_weights
 from train.runs.phases import Phase, list_phases
@@ -34,6 +33,7 @@ from train.tasks.networks import get_image_recipe, load_phase_network
 from train.tasks.samples import list_network_streams, make_dataset
 
 F32 = npt.NDArray[np.float32]
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,12 +161,8 @@ class ImageAttention:
     def _load_network(self, name: str, changed: int) -> TwoStream:
         """Load the network of a phase, whose weights changed at this time."""
         phase = next(phase for phase in list_phases(self._run.recipe) if phase.name == name)
-        scores = "both" if phase.cma else phase.stream
-        network = load_phase_network(self._run, phase, scores)  # type: ignore[arg-type]
-        modules: nn.Module = network
-        for module in modules.modules():
-            module.register_forward_pre_hook(lambda *_: self._check())
-        return network
+        scores: Scores = "both" if phase.cma else phase.stream
+        return make_cancellable(load_phase_network(self._run, phase, scores), self._check)
 
     def _open_video(
         self, store: Store, phase: Phase, row: int, streams: tuple[str, ...], segments: int | None
@@ -196,12 +192,19 @@ def choose_subset(store: Store, row: int) -> str:
     return subsets[0]
 
 
+def make_cancellable(network: NetworkT, check: Callable[[], None]) -> NetworkT:
+    """Let a function be called before each module of a network, which may raise to stop it."""
+    for module in network.modules():
+        module.register_forward_pre_hook(lambda *_: check())
+    return network
+
+
 def describe_snippets(dataset: VideoDataset, row: int) -> Snippets:
-    """Describe the frames and the crop of a video that a dataset reads."""
+    """Describe the frames and the first crop of a video that a dataset reads."""
     video = dataset.subset.store[row]
     random = make_generator(dataset.seed, 0, row)
     times, _ = dataset.sample_times(row, random)
-    (crop,) = dataset.crops(video.height, video.width, random)
+    crop = dataset.crops(video.height, video.width, random)[0]
     return Snippets(
         times=tuple(int(t) for t in times[:, 0]),
         box=(

@@ -1,15 +1,14 @@
-"""Answer requests about attention, which is computed on demand.
+"""Answer requests for which a network is run on demand: attention, and scores of segments.
 
-    /api/runs/RUN/attention/KEY/blocks?phase=…&snippet=…       blocks of cross-modality attention
-    /api/runs/RUN/attention/KEY/point?phase=…&snippet=…&block=…&x=…&y=…   where one point attends
-    /api/runs/RUN/attention/KEY/positions?phase=…&position=…   salient positions of a pyramid
-    /api/runs/RUN/attention/KEY/sets                           weights of units over a set
+/api/runs/RUN/attention/KEY/blocks?phase=…&snippet=…       blocks of cross-modality attention
+/api/runs/RUN/attention/KEY/point?phase=…&snippet=…&block=…&x=…&y=…   where one point attends
+/api/runs/RUN/attention/KEY/positions?phase=…&position=…   salient positions of a pyramid
+/api/runs/RUN/attention/KEY/sets                           weights of units over a set
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -30,6 +29,7 @@ from train.web.attention_maps import ImageAttention, PyramidMaps, SnippetMaps
 from train.web.on_demand import Worker, compute
 from train.web.open_runs import OpenRun
 from train.web.routes import RunAnswers
+from train.web.segments import describe_segments
 
 MAX_POSITION = 1 << 20
 
@@ -70,6 +70,7 @@ class AttentionAnswers:
             Route(f"{base}/point", self.get_point),
             Route(f"{base}/positions", self.get_positions),
             Route(f"{base}/sets", self.get_sets),
+            Route("/api/runs/{run}/segments/{key}", self.get_segments),
         ]
 
     async def get_blocks(self, request: Request) -> Response:
@@ -104,6 +105,19 @@ class AttentionAnswers:
 
         return answer_json(await compute(self._worker, request, ("sets", *question.id), work))
 
+    async def get_segments(self, request: Request) -> Response:
+        """Answer with the best classes of each segment of a video."""
+        run = self._answers.find_run(request.path_params["run"])
+        view, video = self._answers.find_video(request)
+        row = view.store.find(video.id)
+        assert row is not None
+
+        def work() -> dict[str, Any]:
+            return describe_segments(run.run, view.store, row, self._worker.check)
+
+        key = ("segments", run.key, view.version, video.id)
+        return answer_json(await compute(self._worker, request, key, work))
+
     async def _compute_maps(self, request: Request, snippet: int | None) -> SnippetMaps:
         question = self._read_question(request, "cross-modality")
 
@@ -134,8 +148,7 @@ class AttentionAnswers:
         if name not in phases:
             raise UsageError(f"no finished phase {name!r}; there are {', '.join(phases)}")
         row = view.store.find(video.id)
-        if row is None:
-            raise HTTPException(404, "the store has no such video")
+        assert row is not None
         weights = run.run.folder(name) / "weights.pt"
         id = (run.key, name, str(weights.stat().st_mtime_ns), view.version, video.id)
         return Question(run=run, phase=phases[name], store=view.store, row=row, id=id)

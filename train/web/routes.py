@@ -1,14 +1,14 @@
 """Answer requests about runs.
 
-    /api/runs                                  all runs, and their best scores
-    /api/runs/RUN                              one run, with the tables of the report
-    /api/runs/RUN/confusion?score=…            confusion matrix of a score
-    /api/runs/RUN/gains?against=RUN            classes that gained or lost against another run
-    /api/runs/RUN/curves                       training curves
-    /api/runs/RUN/videos?score=…&sort=…        videos by how the run scored them
-    /api/runs/RUN/attention/KEY…               see attention_routes.py
-    /api/video/KEY/runs                        the best classes of a video, by run
-    /api/video/KEY/picture/STREAM/T.png        a frame, or a flow field in colours
+/api/runs                                  all runs, and their best scores
+/api/runs/RUN                              one run, with the tables of the report
+/api/runs/RUN/confusion?score=…            confusion matrix of a score
+/api/runs/RUN/gains?against=RUN            classes that gained or lost against another run
+/api/runs/RUN/curves                       training curves
+/api/runs/RUN/videos?score=…&sort=…        videos by how the run scored them
+/api/runs/RUN/attention/KEY…               see attention_routes.py
+/api/video/KEY/runs                        the best classes of a video, by run
+/api/video/KEY/picture/STREAM/T.png        a frame, or a flow field in colours
 """
 
 from starlette.exceptions import HTTPException
@@ -31,6 +31,7 @@ from train.web.run_facts import (
     describe_run,
     describe_tables,
 )
+from train.web.segments import find_reason
 
 MAX_CLASS = 1 << 20
 
@@ -106,6 +107,7 @@ class RunAnswers:
         for run in self._runs.values():
             facts = describe_run(run)
             kept = {name: facts[name] for name in ("state", "attention")}
+            kept["segments"] = find_reason(run.run)
             runs.append({**describe_predictions(run, video.id), **kept})
         return answer_json({"runs": runs})
 

@@ -103,9 +103,7 @@ def test_a_video_without_flow_says_so(run, make_store, tmp_path, path, open_page
     assert error == "the video has no flow, which the network sees"
 
 
-def test_a_pyramid_has_the_salient_positions_of_the_report(
-    begin, finish, store, path, open_page
-):
+def test_a_pyramid_has_the_salient_positions_of_the_report(begin, finish, store, path, open_page):
     pyramid = {"taps": ["res3_1", "res4_1"], "interactive": 0.001}
     run = finish(begin(iterations=0, testing__controls="[]", network__pyramid=pyramid))
     answer = get(open_page(run), f"{path}/positions?phase=flow&position=0")
@@ -144,3 +142,19 @@ def test_a_block_turns_when_flow_attends(begin, finish, path, open_page, weights
     answer = get(client, f"{path}/point?block=to_flow/res3_1&x=.2&y=.7")
     assert np.sum(answer["weights"]) == pytest.approx(1, abs=1e-5)
     assert json.dumps(answer)
+
+
+def test_segments_average_to_the_scores_of_the_run(run, score, store, open_page):
+    from train.evaluation.scores import load_scores
+
+    score(run)
+    client, row = open_page(run), int(store.subset("test")[1])
+    path = f"/api/runs/{make_key('run')}/segments/{make_key(store.index.id(row))}"
+    answer = get(client, path)
+    assert [branch["branch"] for branch in answer["branches"]] == ["rgb", "flow", "fusion"]
+    assert answer["scoring"] == "iter_1" and len(answer["times"]) == 2
+    for branch in answer["branches"][:2]:
+        scores = load_scores(run.path / "scores" / "iter_1" / f"{branch['branch']}.npz")
+        shown = [{i["class"]: i["probability"] for i in top} for top in branch["segments"]]
+        mean = [np.mean([one[name] for one in shown]) for name in run.classes]
+        np.testing.assert_allclose(mean, scores.softmax[1], atol=1e-5)

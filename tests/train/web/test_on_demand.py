@@ -65,7 +65,7 @@ def test_a_job_that_nobody_waits_for_is_cancelled(worker):
             worker.check()
             steps[0] += 1
             time.sleep(0.002)
-        return None
+        return
 
     first, second = worker.join("a", work), worker.join("a", work)
     queued = worker.join("b", lambda: "never")

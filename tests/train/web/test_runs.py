@@ -208,7 +208,8 @@ def test_pictures_and_hostile_paths(run, store, ids, open_page):
         f"/api/video/{key}/picture/rgb/9999.png", f"/api/video/{key}/picture/depth/1.png",
         "/api/video/nokey/picture/rgb/1.png", "/api/runs/..%2f..%2fetc", "/api/runs/cnVu/none",
         "/static/runs/../plugin.py", "/static/runs/%2e%2e/plugin.py",
-        f"/api/runs/{make_key('run')}/videos?true=-1", f"/api/runs/{make_key('run')}/videos?limit=x",
+        f"/api/runs/{make_key('run')}/videos?true=-1",
+        f"/api/runs/{make_key('run')}/videos?limit=x",
         f"/api/runs/{make_key('run')}/confusion?score=../../run.json",
     ):  # fmt: skip
         assert 400 <= client.get(path).status_code < 500, path
