@@ -216,6 +216,10 @@ def describe_features(features: FeatureRecipe) -> str:
         clips = f"clips of {features.clip_length}" if features.clip_length > 1 else "frames"
         positions = f"{count} positions" if count else "every position"
         inputs = f"{clips} at {positions}, {features.crops}"
+    if features.window_stride:
+        inputs = (
+            f"windows of {features.window} every {features.window_stride} frames, {features.crops}"
+        )
     values = f"{features.dimension} values of {features.source} by {features.model}"
     return f"{values} ({features.weights[:8]}), {inputs}"
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from flowkit.errors import CorruptError, FlowkitError, UsageError
+from flowkit.errors import CorruptError, UsageError
+from flowkit.recipe import AudioRecipe
 from flowkit.store import Video
 from flowkit.store.format.jpeg import decode_grey
-from flowkit.store.format.records import read_record
-from flowkit.streams import STREAMS
+from flowkit.streams import PATCH_SHAPE
+from flowkit.web.commit_facts import describe_records
 from flowkit.web.keys import make_key
 from flowkit.web.open_store import StoreView
 
@@ -18,6 +19,8 @@ MOTION_SAMPLES = 200
 """Flow fields at most whose mean length the curve under the player shows."""
 MOTION_STEP = 4
 """Every so many pixels, in both directions, are read for the curve."""
+TIME_PRECISION = 2e-6
+"""Seconds by which the times of a constant frame rate are off: they are whole microseconds."""
 
 
 def describe_video(root: Path, view: StoreView, video: Video) -> dict[str, Any]:
@@ -31,6 +34,10 @@ def describe_video(root: Path, view: StoreView, video: Video) -> dict[str, Any]:
     flow = view.store.recipe.flow
     motion = video.motion
     neighbours = find_neighbours(view, video)
+    times, interval = list_times(video)
+    row = view.store.find(video.id)
+    patches = 0 if row is None else view.store.index.count("audio", row)
+    window_seconds = (view.store.recipe.audio or AudioRecipe()).hop_seconds
     return {
         "version": view.version,
         "id": video.id,
@@ -44,7 +51,8 @@ def describe_video(root: Path, view: StoreView, video: Video) -> dict[str, Any]:
         "streams": video.streams,
         "frames": video.num_frames,
         "fps": video.fps,
-        "times": list_times(video),
+        "times": times,
+        "interval": interval,
         "duration": video.duration,
         "width": video.width,
         "height": video.height,
@@ -56,7 +64,8 @@ def describe_video(root: Path, view: StoreView, video: Video) -> dict[str, Any]:
             "first": video.flow_frames.start,
             "count": video.num_flow,
         },
-        "patches": view.store.index.count("audio", view.store.find(video.id) or 0),
+        "patches": patches,
+        "sound_seconds": round(patches * PATCH_SHAPE[0] * window_seconds, 6),
         "motion": None if motion is None else {"mean": motion.mean, "p95": motion.p95},
         "source": video.source,
         "fingerprint": asdict(video.fingerprint),
@@ -74,39 +83,24 @@ def find_neighbours(view: StoreView, video: Video) -> tuple[str | None, str | No
     return previous, following
 
 
-def list_times(video: Video) -> list[float]:
-    """List when each frame is shown, in seconds; empty for a video without frames."""
+def list_times(video: Video) -> tuple[list[float] | None, float | None]:
+    """List when each frame is shown.
+
+    Returns:
+        The times in seconds, and None; or None, and the seconds from each frame to the next where
+        that is constant to `TIME_PRECISION`, since the list of an hour has 100,000 numbers. A
+        video without frames has an empty list.
+    """
     try:
-        return [round(float(time), 6) for time in video.times()]
+        times = video.times()
     except (UsageError, CorruptError):
-        return []
-
-
-def describe_records(root: Path, view: StoreView, video: Video) -> list[dict[str, Any]]:
-    """Describe what each shard's commit record says about a video: warnings and provenance."""
-    row, index, records = view.store.find(video.id), view.store.index, []
-    assert row is not None
-    seen = set()
-    for stream in video.streams:
-        location = index.locate(stream, row)
-        shard = index.shards[location[0]] if location else ""
-        if shard in seen:
-            continue
-        seen.add(shard)
-        try:
-            record = read_record((root / shard).with_suffix(".json"))
-            entry = next(entry for entry in record.videos if entry.id == video.id)
-            facts = {"warnings": entry.warnings, "provenance": entry.provenance}
-        except (FlowkitError, OSError, StopIteration) as error:
-            facts = {"error": " ".join(str(error).split()) or "the record lacks this video"}
-        folder = shard.rpartition("/")[0]
-        streams = [
-            name
-            for name in video.streams
-            if (STREAMS[name].folder if name in STREAMS else name) == folder
-        ]
-        records.append({"shard": shard, "streams": streams, **facts})
-    return records
+        return [], None
+    if len(times) > 1:
+        interval = float(times[-1] - times[0]) / (len(times) - 1)
+        even = times[0] + interval * np.arange(len(times))
+        if interval > 0 and np.abs(times - even).max() <= TIME_PRECISION:
+            return None, interval
+    return np.round(times, 6).tolist(), None
 
 
 def measure_motion(view: StoreView, video: Video) -> dict[str, Any]:
@@ -120,7 +114,8 @@ def measure_motion(view: StoreView, video: Video) -> dict[str, Any]:
         video: A video with flow.
 
     Returns:
-        The frames of the fields, and their mean length in pixels; None where a field is damaged.
+        The frames of the fields; their mean length in pixels, None where a field is damaged; and a
+        scale for colours: the length that few pixels of any field exceed, None without fields.
 
     Raises:
         UsageError: The video has no flow.
@@ -128,14 +123,27 @@ def measure_motion(view: StoreView, video: Video) -> dict[str, Any]:
     fields = video.flow_frames
     count = min(len(fields), MOTION_SAMPLES)
     chosen = [fields[round(k)] for k in np.linspace(0, len(fields) - 1, count)] if count else []
-    return {"frames": chosen, "pixels": [measure_field(video, t, view.store.bound) for t in chosen]}
+    lengths = [measure_field(video, t, view.store.bound) for t in chosen]
+    known = [pair[1] for pair in lengths if pair is not None]
+    return {
+        "frames": chosen,
+        "pixels": [None if pair is None else pair[0] for pair in lengths],
+        "scale": round(float(np.quantile(known, 0.9)), 4) if known else None,
+    }
 
 
-def measure_field(video: Video, t: int, bound: float) -> float | None:
-    """Measure the mean length of flow field t in pixels; None if it is damaged."""
+def measure_field(video: Video, t: int, bound: float) -> tuple[float, float] | None:
+    """Measure the mean length of flow field t in pixels, and that of its fastest 2 %.
+
+    Returns:
+        Both lengths; None if the field is damaged.
+    """
     try:
         x, y = (decode_grey(jpeg)[::MOTION_STEP, ::MOTION_STEP] for jpeg in video.flow_bytes(t))
     except CorruptError:
         return None
+    if x.shape != y.shape:
+        return None
     x, y = (np.maximum(q, 1).astype(np.float32) - 128 for q in (x, y))
-    return round(float(np.hypot(x, y).mean()) * bound / 127, 4)
+    lengths = np.hypot(x, y) * bound / 127
+    return round(float(lengths.mean()), 4), float(np.quantile(lengths, 0.98))
