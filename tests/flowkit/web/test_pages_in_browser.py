@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from threading import Thread
 
 import pytest
@@ -78,6 +79,14 @@ def wait_for_count(page, text):
     page.locator(".count", has_text=re.compile(f"^{text}$")).wait_for()
 
 
+def wait_until(page, expression):
+    """Wait for a JavaScript expression; the page's CSP forbids `wait_for_function`."""
+    deadline = time.monotonic() + 30
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        page.wait_for_timeout(20)
+
+
 def test_the_overview_counts_and_a_class_leads_to_its_videos(page):
     page.goto("/")
     numbers = page.locator(".numbers")
@@ -148,7 +157,7 @@ def test_only_tiles_in_view_exist_and_scrolling_loads_more(page):
     assert page.locator("[data-index='0']").count() == 0
     assert page.locator(".cell").count() < 40
     assert sum("/api/videos?" in url for url in requests) == 2
-    page.wait_for_function("location.search.startsWith('?at=')")
+    wait_until(page, "location.search.startsWith('?at=')")
     page.reload()
     page.locator("[data-index='69'] .id").wait_for()
 
@@ -163,12 +172,12 @@ def test_the_keyboard_moves_the_focus_and_opens_a_video(page):
         for key in keys:
             page.keyboard.press(key)
         focused = "document.activeElement.parentNode.dataset.index"
-        page.wait_for_function(f"{focused} === '{index}'")
+        wait_until(page, f"{focused} === '{index}'")
     page.keyboard.press("/")
     page.keyboard.type("07")
     wait_for_count(page, "1 of 70 videos")
     page.keyboard.press("Escape")
-    page.wait_for_function("document.activeElement.className === 'tile'")
+    wait_until(page, "document.activeElement.className === 'tile'")
     assert page.get_by_label("Text in the id").input_value() == "07"
     page.keyboard.press("Enter")
     page.wait_for_url("**/video/*")
