@@ -54,7 +54,7 @@ def estimate_frames(reader: FrameReader) -> int:
     info = getattr(reader, "info", None)  # of video files
     if info is None or not info.duration:
         return 0
-    return round(info.duration * reader.frame_rate)
+    return round(float(info.duration) * reader.frame_rate)
 
 
 class StoredRGBReader:
