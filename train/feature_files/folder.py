@@ -19,7 +19,12 @@ from flowkit.annotations import VIDEO_EXTENSIONS
 from flowkit.errors import CorruptError, RecipeError, UsageError
 from flowkit.interchange.file_names import MAX_BYTES, encode_id, truncate_name
 from flowkit.store.format.atomic import convert_disk_errors, write_atomic
-from flowkit.store.format.locks import GATE, make_lock_folder, wait_for_lock
+from flowkit.store.format.locks import (
+    GATE,
+    find_locked_parts,
+    make_lock_folder,
+    wait_for_lock,
+)
 from flowkit.store.format.schema import encode_json
 from train.feature_files.recipe import FileRecipe
 from train.feature_files.recipe_difference import describe_differences
@@ -132,13 +137,14 @@ class FeatureFolder:
         with convert_disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         with wait_for_lock(make_lock_folder(self.state) / GATE):
-            if not path.exists():
-                foreign = next(self.path.glob("*.npy"), None)
-                if foreign is not None:
-                    raise UsageError(
-                        f"{self.path} has files that flowkit did not write, such as "
-                        f"{foreign.name}: use another folder"
-                    )
+            file = next(self.path.glob("*.npy"), None)
+            if file is not None and not path.exists():
+                raise UsageError(
+                    f"{self.path} has files that flowkit did not write, such as {file.name}: use "
+                    "another folder"
+                )
+            # A folder without features may have the recipe of a run that was stopped at once.
+            if not path.exists() or (file is None and not find_locked_parts(self.state)):
                 write_atomic(path, encode_json(values))
                 return
             try:

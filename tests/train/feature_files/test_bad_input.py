@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from flowkit.cli import main
 from models.backbones.i3d_inception import InceptionI3D
 from models.backbones.resnet import ResNet
+from tests.conftest import write_clip, write_store
 from train.tasks.backbones import OPTIONS
 
 
@@ -31,21 +32,29 @@ def weights(tmp_path_factory):
     return files
 
 
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A folder of one video, an empty folder, and stores, which no test changes; by name."""
+    root = tmp_path_factory.mktemp("inputs")
+    write_clip(root / "v" / "a.mp4", frames=20)
+    (root / "empty").mkdir()
+    return {
+        "v": root / "v",
+        "empty": root / "empty",
+        "store": write_store(root / "store", ["a"]),
+        "rgb_store": write_store(root / "rgb_store", ["a"], streams=("rgb",)),
+        "step_store": write_store(root / "step_store", ["a"], step=2),
+        "bare_store": write_store(root / "bare_store", ["a"], annotated=False),
+    }
+
+
 @pytest.fixture
-def places(tmp_path, make_clip, make_store, weights, monkeypatch):
+def places(tmp_path, inputs, weights, monkeypatch):
     """Values for the templates of arguments; networks of `weights` are small in this process."""
     monkeypatch.setitem(OPTIONS, "i3d_inception", lambda settings: {"width": 8})
     monkeypatch.setitem(OPTIONS, "resnet", lambda settings: {"depth": settings.depth, "width": 8})
-    make_clip(tmp_path / "v" / "a.mp4", frames=20)
-    (tmp_path / "empty").mkdir()
-    stores = {
-        "store": make_store(["a"], frames=20),
-        "rgb_store": make_store(["a"], tmp_path / "rgb_store", streams=("rgb",)),
-        "step_store": make_store(["a"], tmp_path / "step_store", step=2),
-        "bare_store": make_store(["a"], tmp_path / "bare_store", annotated=False),
-    }
-    videos = {"v": tmp_path / "v", "empty": tmp_path / "empty", "out": tmp_path / "feats"}
-    return {**{name: str(path) for name, path in {**weights, **stores, **videos}.items()}}
+    paths = {**weights, **inputs, "out": tmp_path / "feats"}
+    return {name: str(path) for name, path in paths.items()}
 
 
 def run(places, line):
@@ -85,7 +94,6 @@ CASES = {
     "or --name NAME",
     NAME + "--out {out}": "expected either --out DIR, to write files, or --name NAME",
     "--name x --videos {v} --model {rgb} --backbone i3d": "--videos has an effect only with --out",
-    NAME + "--stride 4": "--stride has an effect only with --out",
     NAME + "--fps 0": "--fps has an effect only with --out",
     NAME + "--separate": "--separate has an effect only with --out",
     NAME + "--convention thumos14": "--convention has an effect only with --out",
@@ -106,8 +114,8 @@ CASES = {
     VIDEOS: "name a network: --model i3d with --weights rgb=FILE, or --model RUN",
     BOTH + "--weights rgb={rgb}": "--weights names two files of rgb; expected one for each stream",
     BOTH + "--weights {flow}": "--weights names two files of flow; expected one for each stream",
-    VIDEOS + "--model i3d --weights flow={rgb}": "it is a network of rgb (3 channels), but "
-    "--stream is flow: expected 2 input channels",
+    VIDEOS + "--model i3d --weights flow={rgb}": "it is a network of rgb (3 channels), but is "
+    "given for flow",
     VIDEOS + "--model i3d --weights rgb={flow}": "it is a network of flow (2 channels), but",
     VIDEOS + "--model i3d --weights rgb={resnet}": "it is a file of another network than i3d: "
     "expected the first convolution",
@@ -162,8 +170,10 @@ def test_the_arguments_are_good_without_the_bad_one(places):
     assert (info["rows"], info["recipe"]["windows"]["length"]) == (4, 1)
 
 
-def test_a_run_in_which_every_video_fails(places):
-    (Path(places["v"]) / "a.mp4").write_bytes(b"")
+def test_a_run_in_which_every_video_fails(places, tmp_path):
+    places["v"] = str(tmp_path / "v")
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "a.mp4").touch()
     result = run(places, RESNET + "--size 32 --workers 0 --device cpu")
     assert result.exit_code == 1
     assert "error: no video has features" in result.stderr

@@ -159,6 +159,7 @@ def test_an_interrupted_run_stops_and_the_next_one_continues(tmp_path, arguments
     assert read_files(out) == read_files(whole)
 
 
+@pytest.mark.slow
 def test_workers_of_ray_write_the_same_files(tmp_path, arguments):
     here, ray = tmp_path / "here", tmp_path / "ray"
     assert invoke(*arguments, "--workers", 0, "--out", here).exit_code == 0
