@@ -218,7 +218,8 @@ peak, folder, backbone, stride = 0.0, Path(sys.argv[3]), sys.argv[4], int(sys.ar
 threading.Thread(target=watch, daemon=True).start()
 length = 16 if backbone == "i3d_inception" else None
 request = FileRequest(
-    out=folder / "features", networks=make_networks(folder, backbone, length),
+    out=folder / "features",
+    networks=make_networks(folder, backbone, length, size=None if length else 32),
     windows=WindowSampling(length=length or 1, stride=stride),
     frames=Recipe(resize=Resize(mode="none"),
                   flow=FlowRecipe(tvl1=PRESETS["fast"])),
@@ -266,7 +267,7 @@ def main() -> None:
         folder = Path(name)
         if options.memory:
             for minutes, side, backbone, stride in (
-                (10, 64, "resnet18", 32), (120, 64, "resnet18", 32), (1, 256, "i3d_inception", 64),
+                (10, 32, "resnet18", 64), (120, 32, "resnet18", 64), (1, 256, "i3d_inception", 64),
             ):  # fmt: skip
                 measure_memory(folder, minutes, side, backbone, stride)
             return
