@@ -70,8 +70,9 @@ def run_in_turn(tasks: Sequence[WorkerTask], setup: WorkerFactory, callbacks: Ru
                 if callbacks.interrupt.is_requested:
                     break
                 current[worker] = task.id
-                callbacks.on_outcome(worker.extract(task))
+                outcome = worker.extract(task)
                 current.clear()
+                callbacks.on_outcome(outcome)
     finally:
         worker.close()
 

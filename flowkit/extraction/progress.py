@@ -34,6 +34,7 @@ class Meter:
         self._counted = counted
         self._finished = self._failed = self._count = self._weight = 0
         self._shares: dict[str, float] = {}  # of the videos in progress
+        self._ended: set[str] = set()
         self._lock = Lock()
         self._started = self._line_printed = time.monotonic()
         self._bar = Progress(
@@ -67,6 +68,7 @@ class Meter:
         self._weight += self._weights.get(outcome.id, 1)
         with self._lock:
             self._shares.pop(outcome.id, None)
+            self._ended.add(outcome.id)
         if outcome.status == "failed":
             self.log(f"failed: {describe_failure(outcome.id, outcome.reason)}")
         self._show()
@@ -79,6 +81,8 @@ class Meter:
             share: The share of it that is done; 1 and more counts as nearly all.
         """
         with self._lock:
+            if id in self._ended:  # meanwhile, in another thread
+                return
             self._shares[id] = min(share, MAX_SHARE)
         self._show()
 

@@ -39,7 +39,7 @@ from train.feature_files.settings import FileSettings
 from train.feature_files.summary import Summary
 from train.feature_files.windows import WindowSampling
 from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
-from train.features.network_loading import is_run, load_feature_network, name_files
+from train.features.network_loading import is_run, load_feature_network, make_worker_options
 
 BATCH_IMAGES = {"cpu": 32, "cuda": 256}
 CLIP_IMAGES = 16  # a clip counts as this many images in a batch
@@ -302,7 +302,7 @@ def make_absolute(options: NetworkOptions) -> NetworkOptions:
     if is_run(options.model) or is_file:
         return replace(options, model=str(Path(options.model).absolute()))
     # A short name of a weight file, or a model of timm with its own weights.
-    return name_files(options, load_feature_network(options))
+    return make_worker_options(options, load_feature_network(options))
 
 
 def choose_device(device: str) -> str:

@@ -54,7 +54,7 @@ def is_run(model: str) -> bool:
     return (Path(model) / "run.json").exists()
 
 
-def name_files(options: NetworkOptions, network: FeatureNetwork) -> NetworkOptions:
+def make_worker_options(options: NetworkOptions, network: FeatureNetwork) -> NetworkOptions:
     """Name the files of a loaded network, so that a worker in another folder loads the same ones.
 
     Args:

@@ -22,7 +22,7 @@ from flowkit.flow.backends import count_gpus
 from flowkit.store import Store, create_or_open, find_stale, read_header
 from flowkit.store.failures import Failure, read_failures
 from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
-from train.features.network_loading import load_feature_network, name_files
+from train.features.network_loading import load_feature_network, make_worker_options
 from train.features.plan import make_failure, make_plan, share_out
 from train.features.setup import WorkerSetup
 from train.features.summary import Summary
@@ -107,7 +107,7 @@ class FeatureRun(StoreRun):
     def open_folder(self) -> None:
         """Load the network and open the store for its features."""
         network = self.network = load_feature_network(self.network_options)
-        options = name_files(self.network_options, network)
+        options = make_worker_options(self.network_options, network)
         self.setup = make_setup(self.root.absolute(), self.name, options, network, self.options)
         self.summary.network = network.recipe.model
 

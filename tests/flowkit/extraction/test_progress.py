@@ -41,6 +41,7 @@ def test_a_video_in_progress_counts_by_its_share(clock):
     meter.show_share("long", 0.5)
     clock.now += 60
     meter.count(Outcome(id="short", status="done", pairs=240))
+    meter.show_share("short", 0.9)  # a report that came late counts no more
     clock.now += 60
     meter.show_share("long", 7.0)  # the container promised fewer frames
     clock.now += 60
