@@ -85,7 +85,7 @@ CASES = {
     "or --name NAME",
     NAME + "--out {out}": "expected either --out DIR, to write files, or --name NAME",
     "--name x --videos {v} --model {rgb} --backbone i3d": "--videos has an effect only with --out",
-    NAME + "--stride 4": "--stride has an effect only with --out",
+    NAME + "--placement covering": "--placement covering has an effect only with --out",
     NAME + "--fps 0": "--fps has an effect only with --out",
     NAME + "--separate": "--separate has an effect only with --out",
     NAME + "--convention thumos14": "--convention has an effect only with --out",
@@ -107,7 +107,7 @@ CASES = {
     BOTH + "--weights rgb={rgb}": "--weights names two files of rgb; expected one for each stream",
     BOTH + "--weights {flow}": "--weights names two files of flow; expected one for each stream",
     VIDEOS + "--model i3d --weights flow={rgb}": "it is a network of rgb (3 channels), but "
-    "--stream is flow: expected 2 input channels",
+    "is given for flow",
     VIDEOS + "--model i3d --weights rgb={flow}": "it is a network of flow (2 channels), but",
     VIDEOS + "--model i3d --weights rgb={resnet}": "it is a file of another network than i3d: "
     "expected the first convolution",
@@ -118,7 +118,7 @@ CASES = {
     VIDEOS + "--model i3d --weights rgb={missing}": "missing.pt",
     VIDEOS + "--model i3d --weights audio={rgb}": "audio",
     VIDEOS + "--model i3d --weights depth={rgb}": "depth",
-    VIDEOS + "--model i3d": "i3d",
+    VIDEOS + "--model i3d": "--model i3d names a backbone, which needs a weight file for each",
     RGB + "--backbone i3d": "leave out --backbone",
     RGB + "--split 1": "--split is for runs",
     # conventions
