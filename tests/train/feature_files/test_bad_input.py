@@ -113,7 +113,8 @@ CASES = {
     "expected the first convolution",
     VIDEOS + "--model resnet18 --weights rgb={rgb}": "it is a file of another network than "
     "resnet18: expected the first convolution conv1.weight",
-    VIDEOS + "--model i4d --weights rgb={rgb}": "i4d",
+    VIDEOS + "--model I4D --weights rgb={rgb}": "--model I4D: there is no such backbone; "
+    "did you mean i3d?",
     VIDEOS + "--model i3d --weights rgb={text}": "text.pt",
     VIDEOS + "--model i3d --weights rgb={missing}": "missing.pt",
     VIDEOS + "--model i3d --weights audio={rgb}": "audio",
