@@ -181,10 +181,11 @@ export class Grid {
     }
     // The part of the rows above the window, in pixels of the document.
     const shift = scrolled / this.ratio - scrolled;
-    for (let k = first; k < last; k++) {
+    for (let k = last - 1; k >= first; k--) {  // from the last, as each is inserted before the next
       const tile = this.tiles.get(k) ?? this.#add(k);
       const x = (k % this.columns) * (this.width + GAP);
-      tile.style.transform = `translate(${x}px, ${Math.floor(k / this.columns) * this.rowHeight + shift}px)`;
+      const y = Math.floor(k / this.columns) * this.rowHeight + shift;
+      tile.style.transform = `translate(${x}px, ${y}px)`;
       tile.style.width = `${this.width}px`;
     }
     clearTimeout(this.timer);
@@ -248,9 +249,8 @@ export class Grid {
       "aria-setsize": this.total});
     this.tiles.set(k, tile);
     this.#draw(tile, k);
-    // In the order of the list, for readers and the tab key.
-    const next = this.element.querySelector(`[data-index="${k + 1}"]`);
-    this.element.insertBefore(tile, next);
+    // In the order of the list, for screen readers.
+    this.element.insertBefore(tile, this.tiles.get(k + 1) ?? null);
     return tile;
   }
 
