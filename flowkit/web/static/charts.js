@@ -52,7 +52,7 @@ function drawBar({name, parts, href, total = sum(parts)}, max, series) {
 
 /** Draw a legend of the parts of bars. */
 export function drawLegend(series) {
-  return h("p", {class: "legend"}, series.map((name, k) => h("span", {},
+  return h("p", {class: "chart-legend"}, series.map((name, k) => h("span", {},
     svg("svg", {viewBox: "0 0 10 10", "aria-hidden": "true"},
       svg("rect", {width: 10, height: 10, class: `series-${k % 8}`})), name)));
 }

@@ -30,8 +30,8 @@ export function formatBytes(bytes) {
 /** Write a length of time: 1.28 s, 2 min 5 s, 694 h 26 min. */
 export function formatSeconds(seconds) {
   if (seconds < 60) return `${formatNumber(seconds)} s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
+  const whole = Math.round(seconds), minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes} min ${whole % 60} s`;
   return `${formatCount(Math.floor(minutes / 60))} h ${minutes % 60} min`;
 }
 
