@@ -167,6 +167,39 @@ def compute_maps(
     return maps
 
 
+def find_query(size: tuple[int, int], point: tuple[float, float]) -> tuple[int, int]:
+    """Find the query of a point of the picture.
+
+    Args:
+        size: Height and width of the grid of queries.
+        point: The point (x, y), as fractions of width and height.
+
+    Returns:
+        Row and column of the query.
+    """
+    column, row = (
+        min(int(fraction * n), n - 1) for fraction, n in zip(point, size[::-1], strict=True)
+    )
+    return row, column
+
+
+def list_arrows(attention: npt.NDArray[np.float32]) -> list[tuple[int, int, float]]:
+    """List where the arrows of a query lead: to its `ARROWS` highest weights.
+
+    Args:
+        attention: (h, w) weights of one query.
+
+    Returns:
+        Row, column and opacity (0.1–1) of each, the highest weight first.
+    """
+    arrows = []
+    for key in np.argsort(-attention, axis=None, kind="stable")[:ARROWS]:
+        y, x = np.unravel_index(key, attention.shape)
+        opacity = max(0.1, float(attention[y, x] / attention.max()))
+        arrows.append((int(y), int(x), opacity))
+    return arrows
+
+
 def draw_map(
     axes: Any,
     rgb: npt.NDArray[np.uint8],
@@ -186,18 +219,14 @@ def draw_map(
         point: Query point (x, y), as fractions of width and height.
     """
     height, width = rgb.shape[:2]
-    column, row = (
-        min(int(fraction * n), n - 1) for fraction, n in zip(point, size[::-1], strict=True)
-    )
+    row, column = find_query(size, point)
     attention = weights[row * size[1] + column].reshape(pooled)
     overlay = cv2.resize(attention, (width, height), interpolation=cv2.INTER_LINEAR)
     axes.imshow(rgb)
     axes.imshow(overlay, cmap="inferno", alpha=0.55)
     start = ((column + 0.5) * width / size[1], (row + 0.5) * height / size[0])
-    for key in np.argsort(-attention, axis=None)[:ARROWS]:
-        y, x = np.unravel_index(key, pooled)
+    for y, x, opacity in list_arrows(attention):
         end = ((x + 0.5) * width / pooled[1], (y + 0.5) * height / pooled[0])
-        opacity = max(0.1, float(attention[y, x] / attention.max()))
         arrow = {"arrowstyle": "->", "color": "#7CFC00", "lw": 1.2, "alpha": opacity}
         axes.annotate("", end, start, arrowprops=arrow)
     axes.plot(*start, "o", color="white", ms=3)

@@ -6,6 +6,7 @@ Only the tested classes are shown, those that have at least one tested video.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,59 @@ MAX_NAMED = 40
 """Greatest number of classes whose names a figure of all classes shows."""
 MAX_LETTERS = 28
 """Longest name of a class in a figure; longer ones are shortened."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusions:
+    """Counts of videos by true and predicted class, of the tested classes."""
+
+    tested: npt.NDArray[np.int64]
+    """Indices of the n tested classes, (n,), ascending."""
+    matrix: npt.NDArray[np.int64]
+    """Counts by (true class, predicted class) of the tested classes, (n, n)."""
+    others: npt.NDArray[np.int64]
+    """For each tested class, the number of predictions of classes that are not tested, (n,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gains:
+    """What a run gained over another one, by class."""
+
+    tested: npt.NDArray[np.int64]
+    """Indices of the n tested classes, (n,), ascending."""
+    ours: npt.NDArray[np.float64]
+    """Accuracy of the run for each class, (C,), 0–1; NaN for classes that are not tested."""
+    theirs: npt.NDArray[np.float64]
+    """The same of the other run."""
+
+    @property
+    def points(self) -> npt.NDArray[np.float64]:
+        """Return the gain of each class in percentage points, (C,)."""
+        gain: npt.NDArray[np.float64] = 100 * (self.ours - self.theirs)
+        return gain
+
+    def choose_largest(self, count: int) -> list[int]:
+        """Choose the classes with the largest gains, then those with the largest losses.
+
+        Args:
+            count: How many classes of each kind at most.
+
+        Returns:
+            Indices of classes, the largest gain first and the largest loss last.
+        """
+        gain = self.points
+        order = sort_classes(self.tested, gain)
+        gained = [int(i) for i in order[:count] if gain[i] > 0]
+        return gained + [int(i) for i in order[-count:] if gain[i] < 0]
+
+    def describe_shares(self) -> str:
+        """Say how many of the tested classes are better, and how many are worse."""
+        gain = self.points[self.tested]
+        better, worse = (100 * float((gain * sign > 0).mean()) for sign in (1, -1))
+        return (
+            f"Of the {len(self.tested)} tested classes, {better:.1f} % are better and "
+            f"{worse:.1f} % are worse."
+        )
 
 
 def draw_classes(source: Source) -> list[Drawing]:
@@ -76,27 +130,18 @@ def draw_gains(source: Source) -> list[Drawing]:
     """
     if source.against is None or source.run.recipe.labels == "many":
         return []
-    names, both_scores = (
-        shorten_names(source.run.classes),
-        load_both_scores(source, source.against),
-    )
-    ours, theirs = (measure_accuracies(source, scores) for scores in both_scores)
-    tested = np.unique(both_scores[0].labels)
-    gain = 100 * (ours - theirs)
-    order = sort_classes(tested, gain)
-    gained = [i for i in order[:MAX_GAINS] if gain[i] > 0]
-    shown = gained + [i for i in order[-MAX_GAINS:] if gain[i] < 0]
+    names = shorten_names(source.run.classes)
+    gains = measure_gains(source, source.against)
+    gain, shown = gains.points, gains.choose_largest(MAX_GAINS)
     figure, axes = make_figure(7, 1.2 + 0.2 * max(1, len(shown)))
     colours = ["#b03a2e" if gain[i] > 0 else "#0b6e99" for i in shown]
     axes.barh(np.arange(len(shown)), gain[shown], color=colours)
     axes.set_yticks(np.arange(len(shown)), names[shown], fontsize=7)
     axes.invert_yaxis()
     axes.set(xlabel=f"gain in accuracy over {source.against.path.name}, percentage points")
-    better, worse = (100 * float((gain[tested] * sign > 0).mean()) for sign in (1, -1))
     caption = (
         f"Up to {MAX_GAINS} classes with the largest gains and as many with the largest losses. "
-        f"Of the {len(tested)} tested classes, {better:.1f} % are better and "
-        f"{worse:.1f} % are worse."
+        f"{gains.describe_shares()}"
     )
     return [Drawing(name="gains", caption=caption, figure=figure)]
 
@@ -182,6 +227,35 @@ def load_both_scores(source: Source, against: Run) -> tuple[Scores, Scores]:
     return ours, theirs
 
 
+def measure_gains(source: Source, against: Run) -> Gains:
+    """Measure what a run gained over another one, by class.
+
+    Args:
+        source: The run.
+        against: The run to compare it with.
+
+    Raises:
+        RunError: If the runs were evaluated on different videos.
+    """
+    both_scores = load_both_scores(source, against)
+    ours, theirs = (measure_accuracies(source, scores) for scores in both_scores)
+    return Gains(tested=np.unique(both_scores[0].labels), ours=ours, theirs=theirs)
+
+
+def count_tested_confusions(source: Source, scores: Scores) -> Confusions:
+    """Count videos by true and predicted class, for the tested classes.
+
+    Args:
+        source: The run.
+        scores: Its scores, with one label for each video.
+    """
+    matrix = count_confusions(scores.get_averages(source.averaged_values), scores.labels)
+    tested = np.unique(scores.labels)
+    inner = matrix[np.ix_(tested, tested)]
+    others = matrix[tested].sum(axis=1) - inner.sum(axis=1)
+    return Confusions(tested=tested, matrix=inner, others=others)
+
+
 def list_resolved_confusions(source: Source, ours: Scores, theirs: Scores) -> Drawing:
     """List the pairs of classes that the other run confuses more often: Table 3.
 
@@ -228,17 +302,16 @@ def draw_confusion(source: Source) -> list[Drawing]:
         return []
     name = source.best_score()
     scores = source.scores(name)
-    matrix = count_confusions(scores.get_averages(source.averaged_values), scores.labels)
-    tested = np.unique(scores.labels)
+    confusions = count_tested_confusions(source, scores)
+    tested, matrix = confusions.tested, confusions.matrix
     columns = list(shorten_names(source.run.classes)[tested])
     caption = f"Confusion matrix of {name}."
-    if len(tested) < len(matrix):
-        caption += f" {len(tested)} of the {len(matrix)} classes occur in the tested videos."
-    others = matrix[tested].sum(axis=1, keepdims=True)
-    matrix = matrix[np.ix_(tested, tested)]
-    others -= matrix.sum(axis=1, keepdims=True)
-    if others.any():
-        matrix = np.hstack([matrix, others])
+    if len(tested) < len(source.run.classes):
+        caption += (
+            f" {len(tested)} of the {len(source.run.classes)} classes occur in the tested videos."
+        )
+    if confusions.others.any():
+        matrix = np.hstack([matrix, confusions.others[:, None]])
         columns.append("other classes")
         caption += " The last column counts the predictions of other classes."
     fractions = matrix / matrix.sum(axis=1, keepdims=True)

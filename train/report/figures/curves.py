@@ -1,12 +1,32 @@
 """Draw training curves: loss and accuracy of each phase."""
 
+from typing import Any
+
 from train.evaluation.scores import choose_metric
 from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
 from train.runs.journal import read_lines
 from train.runs.phases import list_phases
+from train.runs.run import Run
 
 WIDE = 300
 """If the largest loss is more than this many times the smallest, the axis is logarithmic."""
+
+TRAINING = ("loss", "train_top1")
+"""Logged values that are measured in training; the others are measured in validation."""
+
+
+def list_curves(metric: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """List the logged values that are drawn: the losses, and the accuracies.
+
+    Args:
+        metric: ``top1`` or ``mAP``, which is logged for validation only.
+    """
+    return ("loss", "val_loss"), ("train_top1", "top1") if metric == "top1" else (metric,)
+
+
+def read_epochs(run: Run, phase: str) -> list[dict[str, Any]]:
+    """Read the logged values of each finished epoch of a phase."""
+    return read_lines(run.folder(phase) / "epochs.jsonl")
 
 
 def draw_curves(source: Source) -> list[Drawing]:
@@ -23,12 +43,12 @@ def draw_curves(source: Source) -> list[Drawing]:
     """
     metric, title = choose_metric(source.run.recipe.labels)  # top1 or mAP
     # The line styles of the logged values: dotted for training, solid for validation.
-    loss_styles = {"loss": ":", "val_loss": "-"}
-    metric_styles = {"train_top1": ":", "top1": "-"} if metric == "top1" else {metric: "-"}
+    loss_styles, metric_styles = ({name: ":" if name in TRAINING else "-" for name in names}
+                                  for names in list_curves(metric))  # fmt: skip
     figure, (left, right) = make_figure(9, 3.6, ncols=2)
     has_epochs = False
     for phase_index, phase in enumerate(list_phases(source.run.recipe)):
-        records = read_lines(source.run.folder(phase.name) / "epochs.jsonl")
+        records = read_epochs(source.run, phase.name)
         colour = ACCENTS[phase_index % len(ACCENTS)]
         epochs = [record["epoch"] for record in records]
         for axes, styles, scale in ((left, loss_styles, 1), (right, metric_styles, 100)):

@@ -174,9 +174,25 @@ def mark_salient(
         threshold: The fraction.
         colour: Colour of the dots.
     """
-    rows, columns = np.nonzero(weights > threshold * weights.max())
+    rows, columns = find_salient(weights, threshold)
     step_y, step_x = size[0] / weights.shape[0], size[1] / weights.shape[1]
     axes.plot((columns + 0.5) * step_x, (rows + 0.5) * step_y, "o", color=colour, ms=3, alpha=0.7)
+
+
+def find_salient(
+    weights: F32, threshold: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Find the positions whose weight exceeds a fraction of the largest weight.
+
+    Args:
+        weights: (H, W) weights.
+        threshold: The fraction.
+
+    Returns:
+        The rows and the columns of the positions.
+    """
+    rows, columns = np.nonzero(weights > threshold * weights.max())
+    return rows, columns
 
 
 def draw_frames(source: Source) -> list[Drawing]:

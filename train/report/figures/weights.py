@@ -14,15 +14,18 @@ import numpy.typing as npt
 import torch
 
 from flowkit.catalog import data_root
+from flowkit.datasets.feature_sets import FeatureSetDataset
 from flowkit.errors import FlowkitError
 from flowkit.store import Store
 from flowkit.synthetic.flash_mnist import SPLITS, FlashMNIST
 from flowkit.synthetic.mnist import read_digits
+from models.networks.feature_sets import SetNetwork
 from train.flash_mnist.store import DATASET, digest_digits
 from train.recipe.recipe import FeatureSetRecipe
 from train.report.figures.attention import choose_videos
 from train.report.figures.drawing import Drawing, Source, make_figure, make_grid
-from train.runs.phases import list_phases
+from train.runs.phases import Phase, list_phases
+from train.runs.run import Run
 from train.tasks.sets import FeatureSetTask
 
 F32 = npt.NDArray[np.float32]
@@ -135,28 +138,59 @@ def compute_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]
     recipe, store = source.run.recipe, source.store
     if not isinstance(recipe, FeatureSetRecipe) or store is None:
         return {}
-    phase = list_phases(recipe)[0]
-    recipe = recipe.for_split(phase.split)
-    # Whole sets, so that all features have weights.
-    task = FeatureSetTask(replace(recipe, sets=replace(recipe.sets, test=0)))
-    network = task.load_finished_network(source.run, phase)
+    task, network, phase = load_attention(source.run)
     dataset = task.open_dataset(store, phase, "test")
     rows = [int(row) for row in dataset.subset.rows]
     chosen = choose_videos(source, rows)
     results: dict[str, list[tuple[str, list[U8], F32]]] = {}
-    for modality, name in task.sets.streams.items():
-        module: Any = network.parts[modality]
-        if not hasattr(module, "attention"):
-            continue
-        for index in chosen:
-            batch = dataset.batch([index])
-            if not batch[modality].shape[1]:
-                continue
-            with torch.no_grad():
-                weights = module.attention(batch[modality].float())[0].numpy()
-            images = load_feature_images(store, rows[index], name)
+    for index in chosen:
+        for modality, weights in compute_video_weights(task, network, dataset, index).items():
+            images = load_feature_images(store, rows[index], task.sets.streams[modality])
             video = (store.index.id(rows[index]), images, weights)
             results.setdefault(modality, []).append(video)
+    return {modality: results[modality] for modality in task.sets.streams if modality in results}
+
+
+def load_attention(run: Run) -> tuple[FeatureSetTask, SetNetwork, Phase]:
+    """Load the network of the first split of a run on feature sets.
+
+    Args:
+        run: The run.
+
+    Returns:
+        A task that reads whole sets, so that all features have weights; the network; its phase.
+
+    Raises:
+        RunError: The phase is not finished.
+    """
+    phase = list_phases(run.recipe)[0]
+    recipe = run.recipe.for_split(phase.split)
+    assert isinstance(recipe, FeatureSetRecipe)
+    task = FeatureSetTask(replace(recipe, sets=replace(recipe.sets, test=0)))
+    return task, task.load_finished_network(run, phase), phase
+
+
+def compute_video_weights(
+    task: FeatureSetTask, network: SetNetwork, dataset: FeatureSetDataset, index: int
+) -> dict[str, F32]:
+    """Compute the attention weights of one video.
+
+    Args:
+        task: The task, from `load_attention`.
+        network: The network.
+        dataset: Videos of the task.
+        index: Index of the video in the dataset.
+
+    Returns:
+        For each modality with attention of which the video has features, weights (N, L) of N
+        units over L features.
+    """
+    batch, results = dataset.batch([index]), {}
+    for modality in task.sets.streams:
+        module: Any = network.parts[modality]
+        if hasattr(module, "attention") and batch[modality].shape[1]:
+            with torch.no_grad():
+                results[modality] = module.attention(batch[modality].float())[0].numpy()
     return results
 
 

@@ -1,0 +1,146 @@
+"""Describe attention as JSON values: what the page of a video draws."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from flowkit.errors import UsageError
+from flowkit.store import Store
+from train.report.figures.attention import find_query, list_arrows
+from train.report.figures.receptive import FRAMES_THRESHOLD, find_salient
+from train.report.figures.weights import compute_video_weights, load_attention
+from train.runs.run import Run
+from train.web.attention_maps import (
+    F32,
+    PyramidMaps,
+    SnippetMaps,
+    Snippets,
+    choose_subset,
+)
+
+
+def describe_blocks(maps: SnippetMaps, snippet: int | None) -> dict[str, Any]:
+    """Describe the blocks of a network and the snippets of a video."""
+    return {
+        **describe_snippets(maps.snippets),
+        "snippet": len(maps.snippets.times) // 2 if snippet is None else snippet,
+        "blocks": [
+            {"name": block.name, "query": block.query, "key": block.key,
+             "size": block.size, "pooled": block.pooled}
+            for block in maps.blocks.values()
+        ],
+        "untrained": list(maps.untrained),
+    }  # fmt: skip
+
+
+def describe_snippets(snippets: Snippets) -> dict[str, Any]:
+    """Describe the frames of the snippets, and the crop that the network sees."""
+    return {"times": snippets.times, "box": snippets.box}
+
+
+def describe_point(maps: SnippetMaps, name: str, point: tuple[float, float]) -> dict[str, Any]:
+    """Describe where a block attends from one point of the picture.
+
+    Args:
+        maps: The maps of the snippet.
+        name: Name of a block.
+        point: The point (x, y) as fractions of the crop.
+
+    Returns:
+        ``query``, the row and column of the point's position in the grid of queries; ``weights``,
+        a row of the attention map as (h, w); ``arrows``, row, column and opacity of the highest.
+
+    Raises:
+        UsageError: There is no such block.
+    """
+    if name not in maps.blocks:
+        raise UsageError(f"no block {name!r}; there are {', '.join(maps.blocks) or 'none'}")
+    block = maps.blocks[name]
+    row, column = find_query(block.size, point)
+    weights = block.weights[row * block.size[1] + column].reshape(block.pooled)
+    return {
+        "block": name,
+        "query": [row, column],
+        "size": block.size,
+        "weights": round_weights(weights),
+        "arrows": list_arrows(weights),
+    }
+
+
+def describe_positions(maps: PyramidMaps, position: int) -> dict[str, Any]:
+    """Describe the salient positions of each scale for one position of the attended map.
+
+    Args:
+        maps: The weights of the video.
+        position: Index of the position.
+
+    Raises:
+        UsageError: The map has no such position.
+    """
+    height, width = maps.size
+    if not 0 <= position < height * width:
+        raise UsageError(f"the map has positions 0 to {height * width - 1}, got {position}")
+    return {
+        **describe_snippets(maps.snippets),
+        "size": maps.size,
+        "position": position,
+        "threshold": FRAMES_THRESHOLD,
+        "scales": [
+            [np.transpose(find_salient(frame, FRAMES_THRESHOLD)).tolist() for frame in weights]
+            for weights in (scale[position] for scale in maps.scales)
+        ],
+        "weights": [[round_weights(frame) for frame in scale[position]] for scale in maps.scales],
+    }
+
+
+def describe_sets(run: Run, store: Store, row: int) -> dict[str, Any]:
+    """Compute the attention weights of every unit over the features of a video.
+
+    Args:
+        run: A run on feature sets.
+        store: The store.
+        row: Row of the video in the store.
+
+    Raises:
+        UsageError: The video is in no subset, or has no features.
+    """
+    subset = choose_subset(store, row)
+    task, network, phase = load_attention(run)
+    dataset = task.open_dataset(store, phase, "test", subset)
+    index = int(np.flatnonzero(dataset.subset.rows == row)[0])
+    weights = compute_video_weights(task, network, dataset, index)
+    if not weights:
+        raise UsageError("the video has no features that this run attends to")
+    batch = dataset.batch([index])
+    modalities = []
+    for modality, values in weights.items():
+        module: Any = network.parts[modality]
+        with torch.no_grad():
+            relations = (
+                module.relations(batch[modality].float())[0].tolist()
+                if hasattr(module, "relations")
+                else None
+            )
+        modalities.append({
+            "name": modality,
+            "features": task.sets.streams[modality],
+            "frames": list_positions(store, row, task.sets.streams[modality]),
+            "weights": round_weights(values),
+            "relations": relations,
+        })  # fmt: skip
+    return {"modalities": modalities}
+
+
+def list_positions(store: Store, row: int, name: str) -> list[int]:
+    """List the frame of each feature of a video; empty if the features do not say it."""
+    video = store[row]
+    if "rgb" not in video.streams:
+        return []
+    positions = video.vectors(f"features/{name}", "position")
+    return [min(int(t), video.num_frames - 1) for t in positions]
+
+
+def round_weights(weights: F32) -> list[list[float]]:
+    """Return weights as nested lists of numbers with six digits, which JSON writes in few bytes."""
+    return [[float(f"{value:.6g}") for value in line] for line in weights.tolist()]

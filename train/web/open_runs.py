@@ -1,0 +1,114 @@
+"""Open the runs that `flowkit view` shows, and read their scores when they are asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from flowkit.errors import FlowkitError, UsageError
+from flowkit.path_text import printable_path
+from flowkit.store import Store
+from flowkit.web.keys import make_key
+from train.evaluation.scores import Scores, load_scores
+from train.report.figures.drawing import Source
+from train.runs.run import Run, RunError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenRun:
+    """A run that is shown."""
+
+    key: str
+    """Its key in URLs."""
+    name: str
+    """Its name on the page: that of its folder, with a number if another run has the same."""
+    run: Run
+    """The run folder."""
+    note: str | None
+    """What to know about the run and the store, in one line."""
+
+    @property
+    def source(self) -> Source:
+        """Return the inputs of the functions of the report."""
+        return Source(run=self.run)
+
+    def list_scores(self) -> list[str]:
+        """List the names of the run's scores; empty if it was not evaluated."""
+        try:
+            names = self.source.results()["scores"]
+        except RunError:
+            return []
+        return [name for name in names if not name.startswith("mean/")]
+
+    def choose_score(self, name: str) -> str:
+        """Return the name of a score, or for an empty one, of the score that represents the run.
+
+        Raises:
+            RunError: The run was not evaluated.
+            UsageError: It has no such score.
+        """
+        if not name:
+            return self.source.best_score()
+        if name not in self.list_scores():
+            raise UsageError(f"the run {self.name} has no score {name!r}")
+        return name
+
+    def load_scores(self, name: str) -> Scores:
+        """Load the scores of this name, which `choose_score` has checked."""
+        path = self.run.path / "scores" / f"{name}.npz"
+        try:
+            changed = path.stat().st_mtime_ns
+        except OSError:
+            changed = 0  # loading raises the error
+        return load_cached_scores(path, changed)
+
+
+@lru_cache(maxsize=8)
+def load_cached_scores(path: Path, changed: int) -> Scores:
+    """Load a file of scores, and keep it until the file changes."""
+    return load_scores(path)
+
+
+def open_runs(paths: Sequence[Path], store: Store) -> dict[str, OpenRun]:
+    """Open runs, and check that the store fits them.
+
+    Args:
+        paths: Folders of runs.
+        store: The store that is shown.
+
+    Returns:
+        The runs by key, in the order of the paths.
+
+    Raises:
+        UsageError: A path is no run, or the run is of another store.
+    """
+    runs: dict[str, OpenRun] = {}
+    names: set[str] = set()
+    for path in dict.fromkeys(path.resolve() for path in paths):
+        try:
+            run = Run(path)
+            run.check_store(store)
+        except FlowkitError as error:
+            raise UsageError(f"--run {printable_path(path)}: {error}") from error
+        name = choose_name(printable_path(path.name), names)
+        names.add(name)
+        key = make_key(name)
+        runs[key] = OpenRun(key=key, name=name, run=run, note=describe_difference(run, store))
+    return runs
+
+
+def choose_name(name: str, taken: set[str]) -> str:
+    """Return a name, with a number if it is taken."""
+    candidates = (name if n == 1 else f"{name} ({n})" for n in range(1, len(taken) + 2))
+    return next(candidate for candidate in candidates if candidate not in taken)
+
+
+def describe_difference(run: Run, store: Store) -> str | None:
+    """Say that a run was trained on another store with the same classes, if it was."""
+    trained_on = run.facts["store"]
+    if trained_on["created"] == store.header.created:
+        return None
+    return (
+        f"trained on another store with the same classes ({trained_on['path']}): videos that this "
+        "store does not have are listed without links"
+    )

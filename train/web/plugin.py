@@ -1,0 +1,34 @@
+"""Make the plugin that adds runs to the page of `flowkit view` (entry-point group flowkit.web)."""
+
+from pathlib import Path
+
+from flowkit.web.app import Plugin, WebContext
+
+STATIC = Path(__file__).parent / "static"
+
+
+def make_plugin(context: WebContext) -> Plugin:
+    """Open the runs and make the plugin; without runs, it is empty and torch is not imported.
+
+    Args:
+        context: The store and the runs.
+
+    Raises:
+        UsageError: A path is no run, or the run is of another store.
+    """
+    if not context.runs:
+        return Plugin()
+    from train.web.attention_routes import AttentionAnswers
+    from train.web.on_demand import Worker
+    from train.web.open_runs import open_runs
+    from train.web.routes import RunAnswers
+
+    worker = Worker()
+    answers = RunAnswers(context.store, open_runs(context.runs, context.store.get().store))
+    attention = AttentionAnswers(answers, worker)
+    return Plugin(
+        routes=[*answers.list_routes(), *attention.list_routes()],
+        scripts=["/static/runs/runs.js"],
+        static={"/static/runs": STATIC},
+        close=worker.close,
+    )

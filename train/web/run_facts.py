@@ -1,0 +1,190 @@
+"""Collect the facts of a run's page: tables, confusions, gains and curves, as JSON values."""
+
+from typing import Any
+
+import numpy as np
+
+from flowkit.errors import FlowkitError, UsageError
+from train.evaluation.scores import choose_metric, list_metrics
+from train.report.figures.classes import (
+    count_tested_confusions,
+    measure_accuracies,
+    measure_gains,
+)
+from train.report.figures.curves import list_curves, read_epochs
+from train.report.figures.drawing import Drawing
+from train.report.figures.tables import list_iterations, list_parameters
+from train.runs.phases import list_phases
+from train.web.attention_kind import find_kind
+from train.web.open_runs import OpenRun
+
+SHOWN_GAINS = 20
+"""Classes with the largest gains, and as many with the largest losses."""
+MAX_CELLS = 60 * 60
+"""A larger confusion matrix is sent as its most frequent confusions alone."""
+MAX_PAIRS = 100
+"""Confusions that are listed, the most frequent first."""
+
+
+def describe_run(run: OpenRun) -> dict[str, Any]:
+    """Describe a run as JSON values, for ``/api/runs`` and ``/api/runs/RUN``."""
+    recipe = run.run.recipe
+    unfinished = [phase.name for phase in run.run.list_unfinished_phases()]
+    names = run.list_scores()
+    kind = find_kind(run.run)
+    return {
+        "key": run.key,
+        "name": run.name,
+        "title": recipe.title,
+        "paper": recipe.paper,
+        "classes": len(run.run.classes),
+        "labels": recipe.labels,
+        "note": run.note,
+        "unfinished": unfinished,
+        "state": describe_state(unfinished, bool(names)),
+        "scores": names,
+        "best": run.source.best_score() if names else None,
+        "metrics": list_metrics(recipe),
+        "results": run.source.results()["scores"] if names else {},
+        "attention": {
+            "kind": kind.name,
+            "reason": kind.reason,
+            "phases": [phase.name for phase in kind.phases],
+        },
+    }
+
+
+def describe_state(unfinished: list[str], evaluated: bool) -> str:
+    """Say in one line what is missing of a run; empty if nothing is."""
+    if unfinished and not evaluated:
+        return (
+            f"Not finished (phases to train: {', '.join(unfinished)}); `flowkit train` continues it"
+        )
+    if not evaluated:
+        return "Not evaluated; `flowkit evaluate` writes its scores"
+    return ""
+
+
+def describe_tables(run: OpenRun) -> list[dict[str, Any]]:
+    """Return the tables of the report: scores, and parameters; empty if it was not evaluated."""
+    if not run.list_scores():
+        return []
+    drawings = [*list_iterations(run.source), *list_parameters(run.source)]
+    return [describe_table(drawing) for drawing in drawings]
+
+
+def describe_table(drawing: Drawing) -> dict[str, Any]:
+    """Return the rows of a table, the header first, and its caption."""
+    return {
+        "name": drawing.name,
+        "caption": drawing.caption,
+        "rows": [list(row) for row in drawing.rows],
+    }
+
+
+def describe_confusions(run: OpenRun, score: str) -> dict[str, Any]:
+    """Describe the confusion matrix of a score, for ``/api/runs/RUN/confusion``.
+
+    Args:
+        run: The run.
+        score: Name of the score.
+
+    Returns:
+        The tested classes with their accuracy, the counts by (true, predicted) class of the tested
+        ones (None if they are too many to show), and the most frequent confusions.
+    """
+    check_labels(run)
+    scores = run.load_scores(score)
+    names = run.run.classes
+    confusions = count_tested_confusions(run.source, scores)
+    accuracies = measure_accuracies(run.source, scores)
+    tested, matrix = confusions.tested.tolist(), confusions.matrix
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_PAIRS]
+    pairs = []
+    for true, predicted in (np.unravel_index(pair, wrong.shape) for pair in order):
+        if wrong[true, predicted]:
+            pairs.append({
+                "true": tested[true], "predicted": tested[predicted],
+                "videos": int(wrong[true, predicted]),
+            })  # fmt: skip
+    return {
+        "score": score,
+        "classes": [
+            {"class": c, "name": names[c], "accuracy": float(accuracies[c]),
+             "videos": int(matrix[i].sum() + confusions.others[i])}
+            for i, c in enumerate(tested)
+        ],
+        "matrix": matrix.tolist() if matrix.size <= MAX_CELLS else None,
+        "others": confusions.others.tolist(),
+        "pairs": [
+            {**pair, "true_name": names[pair["true"]], "predicted_name": names[pair["predicted"]]}
+            for pair in pairs
+        ],
+        "untested": len(names) - len(tested),
+    }  # fmt: skip
+
+
+def check_labels(run: OpenRun) -> None:
+    """Check that each video of a run has one label.
+
+    Raises:
+        UsageError: Videos have many labels, so no class is the right one.
+    """
+    if run.run.recipe.labels == "many":
+        raise UsageError("videos with many labels have no confusion matrix and no right class")
+
+
+def describe_gains(run: OpenRun, against: OpenRun) -> dict[str, Any]:
+    """Describe the classes that gained or lost against another run.
+
+    Args:
+        run: The run.
+        against: The run to compare it with.
+
+    Raises:
+        RunError: The runs have other classes or were evaluated on different videos.
+        UsageError: Videos have many labels.
+    """
+    check_labels(run)
+    check_labels(against)
+    gains = measure_gains(run.source, against.run)
+    points = gains.points
+    return {
+        "against": against.key,
+        "scores": [run.source.best_score(), against.source.best_score()],
+        "summary": gains.describe_shares(),
+        "classes": [
+            {"class": c, "name": run.run.classes[c], "gain": float(points[c]),
+             "ours": float(gains.ours[c]), "theirs": float(gains.theirs[c])}
+            for c in gains.choose_largest(SHOWN_GAINS)
+        ],
+    }  # fmt: skip
+
+
+def describe_curves(run: OpenRun) -> dict[str, Any]:
+    """Describe the training curves, for ``/api/runs/RUN/curves``.
+
+    Returns:
+        For each phase with a finished epoch: its epochs, and the logged losses and accuracies.
+    """
+    metric, title = choose_metric(run.run.recipe.labels)
+    losses, accuracies = list_curves(metric)
+    phases = []
+    for phase in list_phases(run.run.recipe):
+        try:
+            records = read_epochs(run.run, phase.name)
+            if records:
+                phases.append({
+                    "name": phase.name,
+                    "epochs": [record["epoch"] for record in records],
+                    "values": {
+                        name: [record[name] for record in records]
+                        for name in (*losses, *accuracies)
+                    },
+                })  # fmt: skip
+        except (ValueError, KeyError) as error:
+            path = run.run.folder(phase.name) / "epochs.jsonl"
+            raise FlowkitError(f"{path} is damaged ({error})") from error
+    return {"metric": title, "losses": losses, "accuracies": accuracies, "phases": phases}

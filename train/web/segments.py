@@ -1,0 +1,105 @@
+"""Score each segment of a video alone: files of scores have only the averages over segments."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from flowkit.errors import UsageError
+from flowkit.store import Store
+from train.evaluation.predict import choose_scoring, combine_scores
+from train.evaluation.scores import F32, average_views
+from train.recipe.recipe import Branch, ImageRecipe
+from train.runs.phases import list_phases
+from train.runs.run import Run
+from train.tasks.registry import find_task
+from train.web.attention_maps import choose_subset, describe_snippets, make_cancellable
+from train.web.predictions import TOP
+
+
+def find_reason(run: Run) -> str:
+    """Say why a run has no scores of single segments; empty if it has them."""
+    recipe = run.recipe
+    if not isinstance(recipe, ImageRecipe) or recipe.network.pyramid is not None:
+        return "The network of this run sees all segments at once."
+    missing = [name for name in choose_scoring(run).phases.values() if not run.is_finished(name)]
+    return f"The phase {missing[0]} is not finished." if missing else ""
+
+
+def describe_segments(
+    run: Run, store: Store, row: int, check: Callable[[], None]
+) -> dict[str, Any]:
+    """Compute the best classes of each segment with the last score of a finished run.
+
+    Args:
+        run: A run on images.
+        store: The store.
+        row: Row of the video in the store.
+        check: Called before each module of a network; raises an error to stop it.
+
+    Returns:
+        The frames at which the segments start, and for each branch and the fusion, the `TOP` best
+        classes of each segment.
+
+    Raises:
+        UsageError: The network sees all segments at once, or the video is in no subset.
+    """
+    reason = find_reason(run)
+    if reason:
+        raise UsageError(reason)
+    scoring, phases = choose_scoring(run), {p.name: p for p in list_phases(run.recipe)}
+    subset, times = choose_subset(store, row), ()
+    segments: dict[Branch, list[tuple[F32, F32]]] = {}
+    for name in dict.fromkeys(scoring.phases.values()):
+        branches = tuple(b for b, phase_name in scoring.phases.items() if phase_name == name)
+        recipe = run.recipe.for_split(phases[name].split)
+        task = find_task(recipe)
+        network = make_cancellable(task.load_finished_network(run, phases[name], branches), check)
+        dataset: Any = task.open_dataset(store, phases[name], "test", subset)
+        batch = dataset.batch([int(np.flatnonzero(dataset.subset.rows == row)[0])])
+        times = describe_snippets(dataset, row).times
+        scores = task.test_scores(network, batch, phases[name], torch.device("cpu"))
+        for branch in branches:
+            # The views of a sample are all crops of its first segment, then those of the second …
+            by_segment = scores[branch][0].unflatten(0, (len(times), -1))
+            views = recipe.testing.views
+            segments[branch] = [average_views(v, recipe.labels, views) for v in by_segment]
+    titles = find_task(run.recipe).score_titles
+    values = {
+        branch: [combine_branch(run, pair) for pair in pairs] for branch, pairs in segments.items()
+    }
+    if scoring.fusion is not None:
+        values["fusion"] = [  # type: ignore[index]
+            combine_scores(run, scoring, {b: pairs[k] for b, pairs in segments.items()})
+            for k in range(len(times))
+        ]
+    return {
+        "scoring": scoring.name,
+        "times": times,
+        "branches": [
+            {"branch": branch, "title": titles[branch],
+             "segments": [list_top(run, one) for one in values[branch]]}  # type: ignore[index]
+            for branch in titles
+            if branch in values
+        ],
+    }  # fmt: skip
+
+
+def combine_branch(run: Run, pair: tuple[F32, F32]) -> F32:
+    """Return the probabilities (C,) of one branch, from its averaged logits and probabilities."""
+    if run.recipe.testing.over == "softmax":
+        return pair[1]
+    logits = torch.from_numpy(pair[0])
+    probabilities: F32 = (
+        logits.softmax(0) if run.recipe.labels == "one" else logits.sigmoid()
+    ).numpy()
+    return probabilities
+
+
+def list_top(run: Run, probabilities: F32) -> list[dict[str, Any]]:
+    """List the `TOP` most probable classes."""
+    order = np.argsort(-probabilities, kind="stable")[:TOP].tolist()
+    return [
+        {"class": run.classes[c], "probability": round(float(probabilities[c]), 6)} for c in order
+    ]
