@@ -33,7 +33,7 @@ function makeModality({name, features, frames, weights, relations}, video, playe
       });
       return cell;
     })));
-  const sum = h("tr", {class: "sum"}, h("th", {scope: "row"}, "all units"), totals.map((total) => h("td", {}, (100 * total).toFixed(0))));
+  const sum = h("tr", {class: "sum"}, h("th", {scope: "row"}, "all units"), totals.map((total) => h("td", {}, (100 * total).toFixed(total < 0.0995 ? 1 : 0))));
   return h("section", {"aria-label": name}, h("h3", {}, `${name} (features/${features})`),
     h("div", {class: "scroll"}, h("table", {class: "weights"},
       h("thead", {}, h("tr", {}, h("td"), heads)), h("tbody", {}, rows, sum))),
