@@ -1,5 +1,6 @@
 """The documentation: its tutorials run, with small numbers, and it names only what exists."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -9,14 +10,19 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import click
+import numpy as np
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 
 from flowkit.cli import main
+from train.feature_files.windows import Placement, WindowSampling
+from train.features.network_loading import NETWORKS, make_feature_backbone
+from train.recipe.recipe import Network
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -40,6 +46,7 @@ SMALLER = {
     ),
     "evaluate": "--workers 0",
     "predict": "--workers 0",
+    "features --videos": "--workers 0 --resize 64x64 --fps 2 --preset fast",
 }
 
 
@@ -96,7 +103,7 @@ def run_block(block: Block, names: dict[str, Any]) -> None:
         exec(block.code.replace("num_workers=2", "num_workers=0"), names)
     elif block.language == "sh":
         lines: list[str] = []
-        for line in block.code.splitlines():
+        for line in block.code.replace("\\\n", " ").splitlines():
             if line.startswith("flowkit "):
                 run_shell("\n".join(lines))
                 lines = []
@@ -137,6 +144,55 @@ def test_your_own_data_runs(run_page: Callable[[str], dict[str, Any]], tmp_path:
     assert names["batch"]["label"].shape == (8,)
     assert (tmp_path / "runs/mine/report.html").is_file()
     assert (tmp_path / "stores/gestures/index.arrow").is_file()
+
+
+@pytest.fixture
+def matches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_clip: Any) -> None:
+    """The videos and weights of the page about features, with a small network in I3D's place."""
+    small = Network(backbone="i3d_inception", width=2)
+    monkeypatch.setitem(NETWORKS, "i3d_inception", small)
+    for stream, channels in (("rgb", 3), ("flow", 2)):
+        network = make_feature_backbone("i3d_inception", channels)
+        torch.save(network.state_dict(), tmp_path / f"{stream}_imagenet.pt")
+    for name, frames in (("game_01", 16), ("game_02", 13), ("game_03", 2)):
+        times = [500 * frame for frame in range(frames)]
+        make_clip(tmp_path / f"matches/{name}.mp4", width=64, height=64, times=times)
+
+
+@pytest.mark.usefixtures("matches")
+def test_the_page_about_features_runs(
+    run_page: Callable[[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    names = run_page("features.md")
+    assert names["features"].shape == (names["info"]["frames"], 64)  # of ms-tcn: a row a frame
+    assert names["columns"] == {"rgb": [0, 32], "flow": [32, 64]}
+    assert names["flow_features"].shape == (1, 32)
+    assert names["crops"].shape == (1, 10, 64)
+    assert np.load(tmp_path / "mstcn/transposed/game_01.npy").shape == (64, 16)
+    assert names["windows"].list_frames(9)[-1].tolist() == [6, 7, 8, 8]
+    database = json.loads((tmp_path / "feats/annotations.json").read_text())["database"]
+    assert {key: len(video["annotations"]) for key, video in database.items()} == {
+        "game_01": 2, "game_02": 2, "game_03": 1
+    }  # fmt: skip
+
+
+def test_the_drawing_of_windows_is_that_of_the_windows() -> None:
+    """The rows below each placement in docs/features.md are the frames that windows have."""
+    text = (DOCS / "features.md").read_text(encoding="utf-8")
+    drawn: dict[str, list[list[int]]] = {}
+    for line in text.partition("frames        0  1  2")[2].partition("```")[0].splitlines()[1:]:
+        if not line.strip():
+            continue
+        word = line.split()[0]
+        if not word.startswith("["):
+            drawn[word] = []
+        frames = re.search(r"\[([\d ]+)\]", line)
+        assert frames is not None, line
+        drawn[[*drawn][-1]].append([int(frame) for frame in frames[1].split()])
+    assert [*drawn] == [*get_args(Placement)]
+    for placement, rows in drawn.items():
+        windows = WindowSampling(length=4, stride=2, placement=placement)  # type: ignore[arg-type]
+        assert windows.list_frames(9).tolist() == rows
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)

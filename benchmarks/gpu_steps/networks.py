@@ -133,3 +133,41 @@ def measure_features(scale: Scale, recorder: Recorder) -> None:
                         alone=found.network,
                         ratio=found.extraction / found.network,
                     )
+        with recorder.attempt("feature files"):
+            measure_files(scale, recorder, Path(name))
+
+
+def measure_files(scale: Scale, recorder: Recorder, folder: Path) -> None:
+    """Time feature files from end to end: I3D on RGB and flow, straight from the clips."""
+    import feature_files
+
+    from flowkit.flow import PRESETS
+    from flowkit.recipe import FlowRecipe, Recipe, Resize
+    from train.feature_files import FileOptions, FileRequest
+    from train.feature_files.windows import WindowSampling
+
+    clips = sorted(path for path in (scale.data / "clips").iterdir() if path.is_file())
+    backbone, length, streams, size = "i3d_inception", 16, ("rgb", "flow"), None
+    if scale.rehearsal:  # flow is rehearsed by the step about extraction
+        clips, backbone, length, streams, size = clips[:1], "resnet18", None, ("rgb",), 32
+    for preset in ("paper", "fast")[: len(streams)]:
+        flow = FlowRecipe(tvl1=PRESETS[preset]) if "flow" in streams else None
+        request = FileRequest(
+            out=folder / f"files_{preset}",
+            networks=feature_files.make_networks(folder, backbone, length, streams, size),
+            windows=WindowSampling(length=length or 1, stride=16),
+            frames=Recipe(resize=Resize(mode="short-side", side=256, upsize=True), flow=flow),
+            keep_extension=True,
+        )
+        options = FileOptions(workers=0, device=scale.device)
+        summary, _ = feature_files.run(clips, request, options, scale.copies)
+        recorder.add(
+            "feature_files",
+            network=f"{backbone}, {' and '.join(streams)}",
+            preset=preset,
+            lanes=summary.workers,
+            frames=summary.frames,
+            rows=summary.rows,
+            rate=summary.frames / summary.work_seconds,
+            waited=summary.gpu.describe() if summary.gpu is not None else "",
+        )

@@ -88,6 +88,11 @@ TABLES = {
         ("stream", "stream", ""), ("extraction", "extraction, features/s", ",.0f"),
         ("alone", "network alone", ",.0f"), ("ratio", "ratio (bar ≥ 0.8)", ".2f"),
     )),
+    "feature_files": Table("features", (
+        ("network", "network", ""), ("preset", "preset", ""), ("lanes", "lanes", "d"),
+        ("frames", "frames", ",d"), ("rows", "rows", ",d"), ("rate", "frames/s", ",.0f"),
+        ("waited", "GPU", ""),
+    )),
     "tests": Table("tests", (
         ("passed", "passed", "d"), ("failed", "failed", "d"), ("skipped", "skipped", "d"),
         ("reasons", "why skipped", ""),

@@ -63,9 +63,24 @@ class PositionSampling:
     """Number of images at each position, at least 1."""
     stride: int = 1
     """Distance between two images of a position in time, at least 1."""
+    window_stride: int = 0
+    """Frames from the start of one window to the start of the next; 0 means that positions are not
+    the windows of the video.
+    """
+    window: int = 0
+    """Frames of a window, ``stride`` apart, with ``window_stride``. Positions are the windows that
+    lie in the video, from its first frame on; a video that is shorter has one. The last frame
+    counts, although no flow leads from it: beyond the last image, images repeat it.
+    """
 
     def __post_init__(self) -> None:
         """Check that no number is too small."""
+        if (self.window > 0) != (self.window_stride > 0) or (self.window and self.positions):
+            raise UsageError(
+                "windows need a length and a stride of at least 1, and no number of positions; got "
+                f"window {self.window}, window_stride {self.window_stride} and positions "
+                f"{self.positions}"
+            )
         if self.positions < 0 or self.length < 1 or self.stride < 1:
             raise UsageError(
                 "expected positions of at least 0, and length and stride of at least 1, got "
@@ -84,10 +99,27 @@ class PositionSampling:
         """
         if not available:
             return np.empty(0, np.int64), np.empty(0, np.int64)
+        if self.window_stride:
+            total = count_positions(self._count_frames(available), self._window_extent)
+            starts = np.arange(0, total, self.window_stride)
+            return starts, np.ones(len(starts), np.int64)
         total = count_positions(available, (self.length - 1) * self.stride + 1)
         chosen = sample_middles(total, self.positions) if self.positions else np.arange(total)
         starts, counts = np.unique(chosen, return_counts=True)
         return starts, counts
+
+    def is_padded(self, available: int) -> bool:
+        """Return whether a video has fewer frames than one window spans."""
+        return available > 0 and self._count_frames(available) < self._window_extent
+
+    @property
+    def _window_extent(self) -> int:
+        """Return the number of frames from the first to the last frame of a window."""
+        return (self.window - 1) * self.stride + 1
+
+    def _count_frames(self, available: int) -> int:
+        """Count the frames of a video with this many images: flow leads from each to the next."""
+        return available + (self.source == "flow")
 
     def list_image_times(self, starts: Times, available: int) -> Times:
         """List the times of the images at each start.

@@ -62,7 +62,7 @@ class Actor:
             raise FlowkitError(f"node {host}: {error}") from error
         self._crash_file = self._journal.open("w", encoding="utf-8")
         faulthandler.enable(self._crash_file, all_threads=False)
-        gpu_timer = GpuTimer()
+        gpu_timer = GpuTimer(self._setup.gpu_stages)
         self._workers = [self._setup.make_worker(host, gpu_timer) for _ in range(self._lanes)]
         self._open_lanes = set(range(self._lanes))
         try:
@@ -86,9 +86,10 @@ class Actor:
         except DeviceError as error:
             self._exit_process(error)
 
-    def read_heartbeat(self, lane: int = 0) -> int:
-        """Return a counter that grows while the lane makes progress."""
-        return int(self._workers[lane].heartbeat)
+    def read_heartbeat(self, lane: int = 0) -> tuple[int, float]:
+        """Return a counter that grows while the lane makes progress, and the share of its video."""
+        worker = self._workers[lane]
+        return int(worker.heartbeat), float(worker.share)
 
     def stop(self, lane: int = 0) -> None:
         """Ask the lane to end the video that it is extracting."""

@@ -18,6 +18,10 @@ class RunCallbacks:
     """Called once, with the number of workers and the backend, when the first worker is ready."""
     on_outcome: Callable[[Any], None]
     """Called with the outcome of each task."""
+    on_progress: Callable[[str, float], None]
+    """Called every few seconds, perhaps in another thread, with the id of a video in progress and
+    the share of it that is done.
+    """
     log: Callable[[str], None]
     """Called with each line to print."""
     interrupt: Interrupt

@@ -263,7 +263,9 @@ class Driver:
     def _read_heartbeat(self, lane: Lane, now: float) -> None:
         call, lane.heartbeat_call = lane.heartbeat_call, None
         with suppress(self.ray.exceptions.RayError):  # the call in progress tells what happened
-            heartbeat = self.ray.get(call)
+            heartbeat, share = self.ray.get(call)
+            if lane.task is not None:
+                self.callbacks.on_progress(lane.task.id, share)
             if heartbeat != lane.heartbeat:
                 lane.heartbeat, lane.progress_time = heartbeat, now
 

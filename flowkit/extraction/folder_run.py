@@ -15,17 +15,20 @@ from typing import ClassVar, NamedTuple
 
 from rich.console import Console
 
+from flowkit.annotations import LocatedVideos
 from flowkit.errors import DiskFullError, InternalError
 from flowkit.extraction.callbacks import RunCallbacks
 from flowkit.extraction.in_process import run_in_process
 from flowkit.extraction.internal_errors import FailureLog
 from flowkit.extraction.interrupt import Interrupt
 from flowkit.extraction.options import RunOptions
+from flowkit.extraction.plan import belongs
 from flowkit.extraction.progress import Meter
 from flowkit.extraction.ray_cluster import run_on_ray
 from flowkit.extraction.summary import RunSummary
 from flowkit.extraction.tasks import Outcome, WorkerTask
 from flowkit.extraction.worker_setup import WorkerFactory
+from flowkit.path_text import printable_path
 from flowkit.store import hold_store
 from flowkit.store.failures import Failure, append_failure
 
@@ -78,7 +81,7 @@ class FolderRun(ABC):
         """
         options, summary = self._options, self._summary
         self.open_folder()
-        with hold_store(self.root, options.part):
+        with hold_store(self.root, options.part, self.result_folder):
             summary.salvaged = len(self.recover(options.recover_seconds))
             work = self.plan_work()
             try:
@@ -97,6 +100,40 @@ class FolderRun(ABC):
     def log(self, text: str) -> None:
         """Print one line on the console."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @property
+    def result_folder(self) -> Path:
+        """Return the folder that messages name: the one that the user gave."""
+        return self.root
+
+    def record_rejected(
+        self, located: LocatedVideos, failures: Mapping[str, Failure], part: tuple[int, int]
+    ) -> None:
+        """Record files that cannot be sources as failed, unless they are for the same reason.
+
+        Args:
+            located: The located videos, with the rejected ones.
+            failures: Earlier failures by video id.
+            part: The part (i, n) of the videos that this run works on.
+        """
+        for rejected in located.rejected:
+            if not belongs(rejected.id, part):
+                continue
+            earlier = failures.get(rejected.id)
+            if earlier is not None and earlier.reason == rejected.reason:
+                self._summary.quarantined.append(earlier)
+                continue
+            failure = Failure(
+                id=rejected.id,
+                source=printable_path(rejected.path),
+                kind=rejected.kind,
+                reason=rejected.reason,
+                attempts=1,
+                time=time.time(),
+            )
+            append_failure(self.root, failure)
+            self._summary.failed.append(failure)
+            self.log(f"failed: {failure.reason}")
 
     def _execute(self, work: PlannedWork) -> InternalError | None:
         """Execute the tasks, with or without Ray, and count their outcomes.
@@ -136,7 +173,12 @@ class FolderRun(ABC):
                     saved = time.monotonic()
 
             callbacks = RunCallbacks(
-                on_start, on_outcome, meter.log, interrupt, lambda: self.recover(0.0)
+                on_start,
+                on_outcome,
+                meter.show_share,
+                meter.log,
+                interrupt,
+                lambda: self.recover(0.0),
             )
             try:
                 if options.workers == 0:

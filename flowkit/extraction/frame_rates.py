@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from flowkit.annotations import Source
+from flowkit.annotations import AnnotationTable, Source
 from flowkit.errors import UsageError
 from flowkit.extraction.source import is_folder
 from flowkit.extraction.tasks import ExtractionTask
@@ -39,12 +39,18 @@ class FrameRates:
     """The stated frame rates of frame folders.
 
     Args:
-        root: Folder of the store, whose annotations may state rates; None for no annotations.
+        root: Folder of the store, whose annotations may state rates; None for no store.
         default: Frames per second of all others; None if not stated.
+        table: Annotations that may state rates, where there is no store.
     """
 
-    def __init__(self, root: Path | None = None, default: float | None = None) -> None:
-        self._root, self._default = root, default
+    def __init__(
+        self,
+        root: Path | None = None,
+        default: float | None = None,
+        table: AnnotationTable | None = None,
+    ) -> None:
+        self._root, self._default, self._table = root, default, table
 
     def find(self, source: Source, video: Video | None, recipe: Recipe) -> FoundRate:
         """Find the frame rate of a source.
@@ -70,7 +76,7 @@ class FrameRates:
     @cached_property
     def _texts(self) -> Mapping[str, str]:
         """The values in the column of the labels, by id; read when the first folder is found."""
-        table = None if self._root is None else read_annotations(self._root)
+        table = self._table if self._root is None else read_annotations(self._root)
         texts = {}
         for annotation in table.annotations if table else ():
             for name, text in annotation.attributes.items():

@@ -1,13 +1,14 @@
 """Measure how long a GPU was busy, and which stage it waited for while it was idle.
 
-A GPU is busy while at least one of its lanes computes flow. While none does, the idle time is
-divided equally among the lanes that have a video, and counted under the stage that each lane is in.
+A GPU is busy while at least one of its lanes is in a stage that computes on it, such as flow. While
+none is, the idle time is divided equally among the lanes that have a video, and counted under the
+stage that each lane is in, or equally under its stages if it is in several at a time.
 """
 
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -22,7 +23,7 @@ class GpuTimes:
     """Busy and idle time in seconds of wall clock, summed over GPUs."""
 
     busy_seconds: float = 0.0
-    """Time during which at least one lane computed flow."""
+    """Time during which at least one lane computed on the GPU."""
     idle_seconds: dict[str, float] = field(default_factory=dict)
     """Idle time by the stage that the lanes were in, such as ``"decode"``."""
 
@@ -55,10 +56,13 @@ class GpuTimer:
     A lane enters ``timer.enter_stage("video")`` for a whole video, and within it the stages
     ``"flow"``, ``"encode"`` and so on. A lane that has a video but is in no other stage waits for
     its decoder.
+
+    Args:
+        busy_stages: The stages that compute on the GPU.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, busy_stages: Collection[str] = ("flow",)) -> None:
+        self._lock, self._busy_stages = threading.Lock(), busy_stages
         self._lanes: Counter[str] = Counter()
         self._times = GpuTimes()
         self._last_change = time.monotonic()
@@ -90,12 +94,13 @@ class GpuTimer:
         elapsed, self._last_change = now - self._last_change, now
         if not elapsed:
             return
-        if self._lanes["flow"]:
+        if any(self._lanes[stage] for stage in self._busy_stages):
             self._times.busy_seconds += elapsed
             return
         videos, idle = self._lanes["video"], self._times.idle_seconds
-        stages = {s: n for s, n in self._lanes.items() if n and s not in ("video", "flow")}
-        stages[DECODE] = videos - sum(stages.values())
+        stages = {stage: n for stage, n in self._lanes.items() if n and stage != "video"}
+        stages[DECODE] = max(0, videos - sum(stages.values()))
+        parts = max(1, sum(stages.values()))
         for stage, lanes in stages.items() if videos else [(NO_VIDEO, 1)]:
             if lanes:
-                idle[stage] = idle.get(stage, 0.0) + elapsed * lanes / max(1, videos)
+                idle[stage] = idle.get(stage, 0.0) + elapsed * lanes / parts

@@ -104,7 +104,10 @@ def read_stored_images(
         VideoError: ``broken``: a shard or a JPEG is damaged.
         Stopped: The run is to end.
     """
-    stored_times = video.read_stored_times()
+    try:
+        stored_times = video.read_stored_times()
+    except CorruptError as error:
+        raise VideoError("broken", " ".join(str(error).split())) from error
     for start in range(0, video.num_frames, STORED_FRAMES):
         if stop.is_set():
             raise Stopped

@@ -12,7 +12,8 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,8 @@ from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.tasks import WorkerTask
 from flowkit.extraction.worker_setup import WorkerFactory
 
+PROGRESS_SECONDS = 5.0
+"""Seconds between reports of the progress inside videos."""
 FINISH_SECONDS = 10.0
 """Seconds that each lane has to commit after a second Ctrl-C, or an error of a callback."""
 
@@ -60,13 +63,42 @@ def run_in_turn(tasks: Sequence[WorkerTask], setup: WorkerFactory, callbacks: Ru
     worker = setup.make_worker()
     callbacks.interrupt.on_request = worker.stop
     callbacks.on_start(0, setup.backend)
+    current: dict[Any, str] = {}
     try:
-        for task in tasks:
-            if callbacks.interrupt.is_requested:
-                break
-            callbacks.on_outcome(worker.extract(task))
+        with watch_progress(current, callbacks):
+            for task in tasks:
+                if callbacks.interrupt.is_requested:
+                    break
+                current[worker] = task.id
+                outcome = worker.extract(task)
+                current.clear()
+                callbacks.on_outcome(outcome)
     finally:
         worker.close()
+
+
+@contextmanager
+def watch_progress(current: Mapping[Any, str], callbacks: RunCallbacks) -> Iterator[None]:
+    """Report the progress of workers from a thread of its own while the context is open.
+
+    Args:
+        current: The id of the video that each worker is busy with; it may change meanwhile.
+        callbacks: Their ``on_progress`` is called.
+    """
+    done = threading.Event()
+
+    def report() -> None:
+        while not done.wait(PROGRESS_SECONDS):
+            for worker, id in dict(current).items():
+                callbacks.on_progress(id, worker.share)
+
+    thread = threading.Thread(target=report, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 class Lanes:
@@ -86,9 +118,10 @@ class Lanes:
     ) -> None:
         self._tasks = deque(tasks)
         self._setup, self._callbacks = setup, callbacks
-        self._gpu_timer = GpuTimer()
+        self._gpu_timer = GpuTimer(setup.gpu_stages)
         self._workers = [setup.make_worker(None, self._gpu_timer) for _ in range(setup.lanes)]
         self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._current: dict[Any, str] = {}
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -110,15 +143,16 @@ class Lanes:
         error: BaseException | None = None
         running = len(threads)
         try:
-            while running:
-                message = self._messages.get()
-                if message is None:
-                    running -= 1
-                elif isinstance(message, BaseException):
-                    error = error or message
-                    self.stop()
-                else:
-                    self._callbacks.on_outcome(message)
+            with watch_progress(self._current, self._callbacks):
+                while running:
+                    message = self._messages.get()
+                    if message is None:
+                        running -= 1
+                    elif isinstance(message, BaseException):
+                        error = error or message
+                        self.stop()
+                    else:
+                        self._callbacks.on_outcome(message)
         finally:
             self.stop()
             for thread in threads:
@@ -139,7 +173,9 @@ class Lanes:
                     task = self._tasks.popleft()
                 except IndexError:
                     break
+                self._current[worker] = task.id
                 self._messages.put(worker.extract(task))
+                del self._current[worker]
         except BaseException as error:  # noqa: BLE001 (raised again in the calling thread)
             self._messages.put(error)
         try:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from threading import Lock
 from typing import Self
 
 from rich.console import Console
@@ -10,6 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from flowkit.extraction.summary import describe_failure
 from flowkit.extraction.tasks import Outcome
 
+MAX_SHARE = 0.99
+"""Largest share of a video that is not finished: its number of frames is an estimate."""
 LINE_SECONDS = 15.0
 """Seconds between lines where there is no terminal."""
 
@@ -30,6 +33,9 @@ class Meter:
         self._weights = {id: max(1, weight) for id, weight in weights.items()}
         self._counted = counted
         self._finished = self._failed = self._count = self._weight = 0
+        self._shares: dict[str, float] = {}  # of the videos in progress
+        self._ended: set[str] = set()
+        self._lock = Lock()
         self._started = self._line_printed = time.monotonic()
         self._bar = Progress(
             BarColumn(),
@@ -60,13 +66,35 @@ class Meter:
         self._failed += outcome.status == "failed"
         self._count += getattr(outcome, self._counted)
         self._weight += self._weights.get(outcome.id, 1)
-        self._bar.update(self._task, completed=self._weight, line=self._describe())
+        with self._lock:
+            self._shares.pop(outcome.id, None)
+            self._ended.add(outcome.id)
         if outcome.status == "failed":
             self.log(f"failed: {describe_failure(outcome.id, outcome.reason)}")
+        self._show()
+
+    def show_share(self, id: str, share: float) -> None:
+        """Show how much of a video in progress is done; it may be called in any thread.
+
+        Args:
+            id: The video.
+            share: The share of it that is done; 1 and more counts as nearly all.
+        """
+        with self._lock:
+            if id in self._ended:  # meanwhile, in another thread
+                return
+            self._shares[id] = min(share, MAX_SHARE)
+        self._show()
+
+    def _show(self) -> None:
+        with self._lock:
+            begun = sum(share * self._weights.get(id, 1) for id, share in self._shares.items())
+        weight = self._weight + begun
+        self._bar.update(self._task, completed=weight, line=self._describe())
         now = time.monotonic()
         if not self.console.is_terminal and now - self._line_printed >= LINE_SECONDS:
             self._line_printed = now
-            share = self._weight / sum(self._weights.values())
+            share = weight / sum(self._weights.values())
             seconds = (now - self._started) * (1 - share) / share if share else 0.0
             self.log(f"{self._describe()}, ETA {seconds / 60:.0f} min")
 

@@ -49,6 +49,14 @@ def open_reader(
     return reader
 
 
+def estimate_frames(reader: FrameReader) -> int:
+    """Estimate the number of frames that a reader will yield, for progress; 0 if unknown."""
+    info = getattr(reader, "info", None)  # of video files
+    if info is None or not info.duration:
+        return 0
+    return round(float(info.duration) * reader.frame_rate)
+
+
 class StoredRGBReader:
     """Iterates over the RGB frames of a video in a store.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flowkit.annotations import AnnotationTable, LocatedVideos, RejectedVideo
+from flowkit.annotations import AnnotationTable, LocatedVideos
 from flowkit.errors import RecipeError, UsageError
 from flowkit.extraction.actors import uses_gpu
 from flowkit.extraction.folder_run import PlannedWork
@@ -25,7 +25,7 @@ from flowkit.extraction.frame_rates import (
 )
 from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.extraction.options import Options, RunOptions
-from flowkit.extraction.plan import Plan, belongs, make_plan
+from flowkit.extraction.plan import Plan, make_plan
 from flowkit.extraction.ray_cluster import find_address
 from flowkit.extraction.source import has_changed, measure_source
 from flowkit.extraction.store_run import StoreRun
@@ -40,7 +40,7 @@ from flowkit.path_text import printable_path
 from flowkit.recipe import Recipe
 from flowkit.store import Store, create_or_open
 from flowkit.store.annotations import update_annotations
-from flowkit.store.failures import Failure, append_failure, read_failures
+from flowkit.store.failures import Failure, read_failures
 
 
 def extract(
@@ -135,9 +135,7 @@ class ExtractionRun(StoreRun):
             check_flow_recomputable(self.recipe, self.root)
             summary.backend = choose_backend(options.backend, options, self.recipe, self.log)
         self._add_left_out_videos(plan)
-        for rejected in self.located.rejected:
-            if belongs(rejected.id, options.part):
-                self._record_rejected(rejected, failures)
+        self.record_rejected(self.located, failures, options.part)
         setup = WorkerSetup(
             root=self.root.absolute(),
             recipe=self.recipe,
@@ -192,24 +190,6 @@ class ExtractionRun(StoreRun):
         summary.missing = list(located.missing)
         summary.unannotated = [printable_path(path) for path in located.unannotated]
         summary.beyond = plan.beyond
-
-    def _record_rejected(self, rejected: RejectedVideo, failures: Mapping[str, Failure]) -> None:
-        """Record a file that cannot be a source as failed, unless it already is for this reason."""
-        earlier = failures.get(rejected.id)
-        if earlier is not None and earlier.reason == rejected.reason:
-            self.summary.quarantined.append(earlier)
-            return
-        failure = Failure(
-            id=rejected.id,
-            source=printable_path(rejected.path),
-            kind=rejected.kind,
-            reason=rejected.reason,
-            attempts=1,
-            time=time.time(),
-        )
-        append_failure(self.root, failure)
-        self.summary.failed.append(failure)
-        self.log(f"failed: {failure.reason}")
 
     def record_start(self, workers: int, backend: str) -> None:
         """See `StoreRun`."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.tasks import Seconds
@@ -10,6 +11,8 @@ from flowkit.extraction.tasks import Seconds
 
 class StageTimer:
     """Adds the time of stages to the seconds of one video, and tells the timer of the GPU.
+
+    Threads of one video may use it at the same time.
 
     Args:
         gpu_timer: Timer of the GPU that the worker uses.
@@ -20,7 +23,7 @@ class StageTimer:
 
     def __init__(self, gpu_timer: GpuTimer) -> None:
         self.seconds = Seconds()
-        self._gpu_timer = gpu_timer
+        self._gpu_timer, self._lock = gpu_timer, Lock()
 
     @contextmanager
     def enter_stage(self, stage: str) -> Iterator[None]:
@@ -29,4 +32,5 @@ class StageTimer:
         with self._gpu_timer.enter_stage(stage):
             yield
         elapsed = time.perf_counter() - start
-        setattr(self.seconds, stage, getattr(self.seconds, stage) + elapsed)
+        with self._lock:
+            setattr(self.seconds, stage, getattr(self.seconds, stage) + elapsed)

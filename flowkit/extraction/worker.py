@@ -27,7 +27,7 @@ from flowkit.extraction.frame_rows import FrameRows
 from flowkit.extraction.gpu_timer import GpuTimer
 from flowkit.extraction.learned_flow import check_frame_size, load_method
 from flowkit.extraction.prefetch import Prefetcher
-from flowkit.extraction.readers import open_reader
+from flowkit.extraction.readers import estimate_frames, open_reader
 from flowkit.extraction.source import (
     check_may_have_sound,
     check_unchanged,
@@ -73,6 +73,7 @@ class Worker:
         self.setup = setup
         self._host = host or socket.gethostname()
         self.heartbeat = 0  # grows with every frame that was decoded or computed
+        self.share = 0.0  # of the frames of the current video, by its container; 0 if unknown
         self._gpu_timer = gpu_timer or GpuTimer()
         self._stop = Event()
         self._writers: dict[str, ShardWriter] = {}
@@ -146,12 +147,15 @@ class Worker:
                 check_frame_size(setup.recipe.flow, task.source, reader.width, reader.height)
             writer.begin(task.id)
             frames = written = 0
+            expected = task.frames or estimate_frames(reader)
+            self.share = 0.0
             last_time = -1  # no frame has a time
             with Prefetcher(read_chunks(reader, setup, self._report_progress)) as chunks:
                 for row in rows.compute(chunks):
                     with timer.enter_stage("write"):
                         writer.append(**row)
                     frames += 1
+                    self.share = frames / expected if expected else 0.0
                     last_time = max(last_time, -1 if row["time"] is None else row["time"])
                     written += sum(len(v) for v in row.values() if isinstance(v, bytes))
             spent = timer.seconds

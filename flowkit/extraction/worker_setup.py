@@ -17,6 +17,11 @@ class WorkerFactory(WorkerSettings, ABC):
     """Settings that make workers, for the extraction of videos or of features."""
 
     @property
+    def gpu_stages(self) -> tuple[str, ...]:
+        """Return the stages of a worker that compute on its GPU."""
+        return ("flow",)
+
+    @property
     @abstractmethod
     def needs_gpu(self) -> bool:
         """Return whether each worker needs a GPU, alone or shared with other workers."""

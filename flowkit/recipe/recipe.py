@@ -37,6 +37,8 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
 """Fields that recipes of older stores lack, with their defaults, by part. A recipe is written
 without those that have their default, so that a store is the same with every version.
 """
+ADDED_FEATURE_FIELDS: dict[str, Any] = {"window": 0, "window_stride": 0}
+"""The same of each part of ``features``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +77,8 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Convert the recipe to JSON values.
 
-        Without features there is no key ``features``, and no key of `ADDED_FIELDS` has its default.
+        Without features there is no key ``features``, and no key of `ADDED_FIELDS` or
+        `ADDED_FEATURE_FIELDS` has its default.
 
         Returns:
             JSON values by name.
@@ -87,6 +90,10 @@ class Recipe:
             for name, default in defaults.items():
                 if values[part] is not None and values[part][name] == default:
                     del values[part][name]
+        for features in values.get("features", {}).values():
+            for name, default in ADDED_FEATURE_FIELDS.items():
+                if features[name] == default:
+                    del features[name]
         if self.flow is not None and self.flow.tvl1 is not None:
             values["flow"]["tvl1"] = self.flow.tvl1.to_dict()
         return values

@@ -1,6 +1,8 @@
 """Count what a store contains, and describe its recipe, for ``flowkit status``."""
 
+import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 from flowkit.path_text import printable_path
 from flowkit.recipe import FeatureRecipe, FlowRecipe, Recipe
 from flowkit.store.annotations import read_annotation_rows, read_split_records
-from flowkit.store.failures import read_failures
+from flowkit.store.failures import Failure, read_failures
 from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import find_locked_parts, is_locked
 from flowkit.store.format.schema import shard_folders
@@ -62,6 +64,20 @@ class Status:
     """Number of failures by kind, most frequent first, without videos extracted since."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShardFiles:
+    """The shard files of a store, by their names."""
+
+    sizes: dict[str, list[int]]
+    """Sizes of the committed shards in bytes, by shard folder."""
+    committed: set[str]
+    """The committed shards, as ``folder/uuid``."""
+    writing: list[str]
+    """Shards that a process is writing now."""
+    leftover: list[str]
+    """Shards that a killed run left."""
+
+
 def read_status(root: Path | str) -> Status:
     """Read the status of a store from its index and file names, without reading shards.
 
@@ -72,69 +88,101 @@ def read_status(root: Path | str) -> Status:
 
     root = Path(root)
     header = read_header(root)
-    sizes: dict[str, list[int]] = {}
-    writing: list[str] = []
-    leftover: list[str] = []
-    committed = set()
-    for folder in shard_folders(root):
-        for path in sorted((root / folder).iterdir()):
-            if path.name.endswith(".arrow.part"):
-                (writing if is_locked(path) else leftover).append(f"{folder}/{path.name}")
-            elif path.suffix == ".arrow" and path.with_suffix(".json").exists():
-                sizes.setdefault(folder, []).append(path.stat().st_size)
-                committed.add(f"{folder}/{path.stem}")
+    files = list_shard_files(root)
     annotations = read_annotation_rows(root)
-    annotated_ids = set(annotations["id"].to_pylist()) if annotations is not None else set()
-    ids, indexed, with_flow = set[str](), set(), set[str]()
+    index = IndexView(root) if (root / "index.arrow").exists() else None
     counts: dict[str, Any] = {"frames": 0, "streams": {}, "subsets": {}, "classes": 0}
-    if (root / "index.arrow").exists():
-        index = IndexView(root)
-        ids, indexed = set(index.batch.column("id").to_pylist()), set(index.shards)
+    if index is not None:
         counts["frames"] = int(pc.sum(index.batch.column("frames")).as_py() or 0)
-        for name in index.streams:
-            counts["streams"][name] = len(ids) - index.batch.column(name).null_count
-            if name == "flow":
-                has_flow = index.batch.column(name).is_valid()
-                with_flow = set(index.batch.column("id").filter(has_flow).to_pylist())
+        counts["streams"] = count_streams(index)
         counts["subsets"] = index.count_subsets()
         counts["classes"] = len(index.classes)
+    kinds = Counter(failure.kind for failure in list_failures(root, index))
     return Status(
         path=printable_path(root),
         dataset=header.dataset,
         recipe=header.recipe.to_dict(),
         creator=header.creator,
         created=header.created,
-        videos=len(ids),
-        annotated=len(annotated_ids) if annotations is not None else None,
-        missing=len(annotated_ids - ids),
+        videos=0 if index is None else index.rows,
+        annotated=None if annotations is None else annotations.num_rows,
+        missing=0 if annotations is None else len(find_missing(annotations, index)),
         splits=[asdict(record) for record in read_split_records(annotations)],
-        shards={folder: len(shard_sizes) for folder, shard_sizes in sizes.items()},
-        bytes={folder: sum(shard_sizes) for folder, shard_sizes in sizes.items()},
-        writing=writing,
-        leftover=leftover,
+        shards={folder: len(sizes) for folder, sizes in files.sizes.items()},
+        bytes={folder: sum(sizes) for folder, sizes in files.sizes.items()},
+        writing=files.writing,
+        leftover=files.leftover,
         running=[f"{i}/{n}" for i, n in find_locked_parts(root)],
-        stale=len(committed - indexed),
-        failures=count_failures(root, ids, with_flow),
+        stale=len(files.committed.difference(index.shards if index else ())),
+        failures=dict(kinds.most_common()),
         **counts,
     )
 
 
-def count_failures(root: Path, ids: set[str], with_flow: set[str]) -> dict[str, int]:
-    """Count the failures by kind, most frequent first, without those of videos extracted since.
+def list_shard_files(root: Path) -> ShardFiles:
+    """List the shard files of a store, without reading them."""
+    files = ShardFiles(sizes={}, committed=set(), writing=[], leftover=[])
+    for folder in shard_folders(root):
+        with os.scandir(root / folder) as entries:
+            by_name = {entry.name: entry for entry in entries}
+        for name in sorted(by_name):
+            if name.endswith(".arrow.part"):
+                is_written = is_locked(root / folder / name)
+                (files.writing if is_written else files.leftover).append(f"{folder}/{name}")
+            elif name.endswith(".arrow") and f"{name.removesuffix('.arrow')}.json" in by_name:
+                with suppress(FileNotFoundError):  # `verify --repair` has just moved it
+                    files.sizes.setdefault(folder, []).append(by_name[name].stat().st_size)
+                files.committed.add(f"{folder}/{name.removesuffix('.arrow')}")
+    return files
+
+
+def count_streams(index: IndexView) -> dict[str, int]:
+    """Count the videos that have each stream."""
+    return {name: index.rows - index.batch.column(name).null_count for name in index.streams}
+
+
+def find_missing(annotations: Any, index: IndexView | None) -> Any:
+    """Find the annotated videos that are not in the store.
+
+    Args:
+        annotations: The ``pyarrow.Table`` of the annotations.
+        index: The index of the store; None if it has none.
+
+    Returns:
+        Rows of ``annotations``, int64, ascending.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from flowkit.store.arrow_arrays import convert_to_mask
+
+    if index is None:
+        return np.arange(annotations.num_rows)
+    ids, stored_ids = annotations["id"].cast(pa.large_string()), index.batch.column("id")
+    if len(ids) == len(stored_ids) and ids.equals(pa.chunked_array([stored_ids])):
+        return np.arange(0)  # nearly always so for a complete store, and much faster
+    return np.flatnonzero(~convert_to_mask(pc.is_in(ids.combine_chunks(), value_set=stored_ids)))
+
+
+def list_failures(root: Path, index: IndexView | None) -> list[Failure]:
+    """List the failures of a store, without those of videos that were extracted since.
 
     Args:
         root: Folder of the store.
-        ids: The videos of the store.
-        with_flow: Those that have flow. A video whose flow could not be computed from its stored
-            RGB is in the store.
+        index: The index of the store; None if it has none.
     """
     stored = printable_path(root.absolute())
-    kinds = Counter(
-        failure.kind
-        for id, failure in read_failures(root).items()
-        if id not in (with_flow if failure.source == stored else ids)
-    )
-    return dict(kinds.most_common())
+
+    def is_solved(failure: Failure) -> bool:
+        row = -1 if index is None else index.find(failure.id.encode())
+        # A video whose flow could not be computed from its stored RGB is in the store.
+        needs_flow = failure.source == stored
+        return row >= 0 and not (
+            needs_flow and index is not None and index.locate("flow", row) is None
+        )
+
+    return [failure for failure in read_failures(root).values() if not is_solved(failure)]
 
 
 def describe_recipe(recipe: Recipe) -> str:
@@ -168,6 +216,10 @@ def describe_features(features: FeatureRecipe) -> str:
         clips = f"clips of {features.clip_length}" if features.clip_length > 1 else "frames"
         positions = f"{count} positions" if count else "every position"
         inputs = f"{clips} at {positions}, {features.crops}"
+    if features.window_stride:
+        inputs = (
+            f"windows of {features.window} every {features.window_stride} frames, {features.crops}"
+        )
     values = f"{features.dimension} values of {features.source} by {features.model}"
     return f"{values} ({features.weights[:8]}), {inputs}"
 

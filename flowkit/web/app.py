@@ -16,7 +16,6 @@ that is called with a `WebContext` and returns a `Plugin`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,23 +74,15 @@ class Answers:
 
     def __init__(self, store: OpenStore) -> None:
         self._store = store
-        self._overview = lru_cache(maxsize=1)(self._describe_store)
 
-    def get_overview(self, request: Request) -> Response:
+    def get_overview(self, _: Request) -> Response:
         """Answer with the facts of the overview page."""
-        view = self._store.get()
-        fresh = "fresh" in request.query_params
-        if fresh:
-            self._overview.cache_clear()
-        return answer_json(self._overview(view))
-
-    def _describe_store(self, view: StoreView) -> dict[str, Any]:
-        return describe_store(self._store.root, view)
+        return answer_json(describe_store(self._store))
 
     def list_videos(self, request: Request) -> Response:
         """Answer with one page of the grid."""
         selection = Selection.from_query(request.query_params)
-        return answer_json(list_page(self._store.get(), selection))
+        return answer_json(list_page(self._store, selection))
 
     def get_video(self, request: Request) -> Response:
         """Answer with the facts of one video."""

@@ -1,17 +1,24 @@
 """Select the videos of one page of the grid, from the index alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from flowkit.errors import UsageError
 from flowkit.store.conditions import Condition, parse_conditions
+from flowkit.store.label_columns import Rows
+from flowkit.store.video import Video
 from flowkit.store.video_list import SORT_KEYS
+from flowkit.web.absent import AbsentVideos
 from flowkit.web.keys import make_key
-from flowkit.web.open_store import StoreView
+from flowkit.web.open_store import OpenStore, StoreView
 
 MAX_LIMIT = 200
 """Videos of a page at most."""
+STATUSES = ("stored", "failed", "missing")
+"""Which videos a selection is made from: those of the store, those that could not be extracted, or
+those that are annotated but not in the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +31,10 @@ class Selection:
     """Only videos of this class."""
     subset: str = ""
     """Only videos of this subset."""
+    status: str = "stored"
+    """One of `STATUSES`."""
     text: str = ""
-    """Only videos whose id contains this."""
+    """Only videos whose id contains this, in upper or lower case."""
     sort: str = "id"
     """One of `SORT_KEYS`."""
     descending: bool = False
@@ -42,7 +51,8 @@ class Selection:
         Raises:
             UsageError: A parameter is unknown or malformed.
         """
-        names = {"where", "class", "subset", "text", "sort", "descending", "offset", "limit"}
+        names = {"where", "class", "subset", "status", "text", "sort", "descending"}
+        names |= {"offset", "limit"}
         unknown = sorted(query.keys() - names - {"token"})
         if unknown:
             raise UsageError(f"no parameter {unknown[0]!r}; there are {', '.join(sorted(names))}")
@@ -50,6 +60,7 @@ class Selection:
             where=query.get("where", ""),
             class_name=query.get("class", ""),
             subset=query.get("subset", ""),
+            status=query.get("status", "stored"),
             text=query.get("text", ""),
             sort=query.get("sort", "id"),
             descending=query.get("descending", "") in ("1", "true"),
@@ -58,6 +69,8 @@ class Selection:
         )
         if selection.sort not in SORT_KEYS:
             raise UsageError(f"sort is one of {', '.join(SORT_KEYS)}, got {selection.sort!r}")
+        if selection.status not in STATUSES:
+            raise UsageError(f"status is one of {', '.join(STATUSES)}, got {selection.status!r}")
         return selection
 
     def list_conditions(self) -> list[Condition]:
@@ -81,33 +94,94 @@ def parse_number(query: Mapping[str, str], name: str, default: int, low: int, hi
     return number
 
 
-def list_page(view: StoreView, selection: Selection) -> dict[str, Any]:
+def list_page(open_store: OpenStore, selection: Selection) -> dict[str, Any]:
     """List the videos of one page, for ``/api/videos``.
 
     Args:
-        view: The open store.
+        open_store: The open store.
         selection: The videos to show.
 
     Returns:
-        The number of all selected videos, and what the grid shows of those of the page.
+        The number of all selected videos and of all in the store, the largest displacement that
+        flow can have, and what the grid shows of the videos of the page.
 
     Raises:
         UsageError: The store has no such class or subset, or a condition is malformed.
     """
-    rows = view.videos.select(
+    view = open_store.get()
+    span = slice(selection.offset, selection.offset + selection.limit)
+    if selection.status == "stored":
+        rows = select_rows(view, replace(selection, offset=0, limit=1))
+        videos = describe_page(view, rows[span])
+    else:
+        absent = open_store.get_absent()
+        rows = select_absent(absent, selection)
+        videos = describe_absent_page(view, absent, rows[span])
+    return {
+        "version": view.version,
+        "bound": view.store.bound,
+        "stored": len(view.store),
+        "total": len(rows),
+        "offset": selection.offset,
+        "videos": videos,
+    }
+
+
+@lru_cache(maxsize=8)
+def select_rows(view: StoreView, selection: Selection) -> Rows:
+    """Select rows of the index; the last results are kept, as each page needs the same.
+
+    Args:
+        view: The open store.
+        selection: The videos to show, with one offset and limit for all pages.
+    """
+    return view.videos.select(
         selection.list_conditions(),
         id_contains=selection.text,
         sort=selection.sort,
         descending=selection.descending,
     )
-    page = rows[selection.offset : selection.offset + selection.limit]
-    videos = view.videos.describe(page)
-    for row, video in zip(page.tolist(), videos, strict=True):
+
+
+def describe_page(view: StoreView, rows: Rows) -> list[dict[str, Any]]:
+    """Describe videos of the store as the grid shows them."""
+    videos = view.videos.describe(rows)
+    for row, video in zip(rows.tolist(), videos, strict=True):
+        stored = view.store[row]
+        video["status"] = "stored"
         video["key"] = make_key(video["id"])
-        video["streams"] = view.store[row].streams
-    return {
-        "version": view.version,
-        "total": len(rows),
-        "offset": selection.offset,
-        "videos": videos,
-    }
+        video["streams"] = stored.streams
+        video["thumbnail"] = choose_thumbnail(stored)
+    return videos
+
+
+def choose_thumbnail(video: Video) -> dict[str, Any] | None:
+    """Choose the picture that stands for a video: the middle frame, or the middle flow field.
+
+    Returns:
+        Its part, ``"rgb"`` or ``"flow"``, and its frame; None if the video has neither.
+    """
+    if "rgb" in video.streams and video.num_frames:
+        return {"part": "rgb", "t": video.num_frames // 2}
+    fields = video.flow_frames
+    return {"part": "flow", "t": fields[len(fields) // 2]} if len(fields) else None
+
+
+def select_absent(absent: AbsentVideos, selection: Selection) -> Rows:
+    """Select videos that failed or are missing; they have no numbers to be sorted by."""
+    return absent.select(
+        "failed" if selection.status == "failed" else "missing",
+        selection.list_conditions(),
+        id_contains=selection.text,
+        descending=selection.descending and selection.sort == "id",
+    )
+
+
+def describe_absent_page(view: StoreView, absent: AbsentVideos, rows: Rows) -> list[dict[str, Any]]:
+    """Describe videos that failed or are missing; only those with a key have a page."""
+    videos = absent.describe(rows)
+    for video in videos:
+        video["status"] = "missing" if video["failure"] is None else "failed"
+        video["key"] = make_key(video["id"]) if view.store.find(video["id"]) is not None else None
+        video["thumbnail"] = None
+    return videos

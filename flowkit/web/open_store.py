@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flowkit.store import Store, Video
 from flowkit.store.video_list import VideoList
+from flowkit.web.absent import AbsentVideos, find_absent
 from flowkit.web.keys import parse_key
 
 
@@ -42,6 +43,7 @@ class OpenStore:
         self.root = root
         self._lock = threading.Lock()
         self._view = self._open()
+        self._absent: tuple[object, AbsentVideos] | None = None
 
     def get(self) -> StoreView:
         """Return the store as it is now.
@@ -55,13 +57,30 @@ class OpenStore:
                     self._view = self._open()
         return self._view
 
+    def get_absent(self) -> AbsentVideos:
+        """Return the videos that failed or are missing now.
+
+        Raises:
+            StoreError: The index was removed.
+            CorruptError: The index or the annotations are broken.
+        """
+        view = self.get()
+        state = (view.version, *map(self._read_version, ("annotations.arrow", "failures.jsonl")))
+        absent = self._absent
+        if absent is None or absent[0] != state:
+            with self._lock:
+                absent = self._absent
+                if absent is None or absent[0] != state:
+                    absent = self._absent = state, find_absent(self.root, view.store.index)
+        return absent[1]
+
     def _open(self) -> StoreView:
         version = self._read_version()
         return StoreView(Store(self.root), VideoList(self.root), version)
 
-    def _read_version(self) -> str:
+    def _read_version(self, name: str = "index.arrow") -> str:
         try:
-            status = (self.root / "index.arrow").stat()
+            status = (self.root / name).stat()
         except OSError:
-            return ""  # opening the store raises the error
-        return f"{status.st_ino:x}-{status.st_mtime_ns:x}"
+            return ""  # opening the store raises the error, if it needs the file
+        return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"

@@ -1,22 +1,29 @@
 """Collect the facts of the overview page: what a store holds, in numbers."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flowkit.store.annotations import read_annotation_rows
-from flowkit.store.failures import Failure, read_failures
-from flowkit.store.status import describe_features, describe_recipe, read_status
-from flowkit.web.open_store import StoreView
+from flowkit.store.format.locks import find_locked_parts
+from flowkit.store.status import (
+    count_streams,
+    describe_features,
+    describe_recipe,
+    list_shard_files,
+)
+from flowkit.web.absent import AbsentVideos, describe_failure
+from flowkit.web.open_store import OpenStore, StoreView
 
 HISTOGRAMS = ("duration", "fps", "motion", "frames")
 """Numbers of the videos whose distribution is shown."""
-BINS = 32
-"""Bars of a histogram."""
+BINS = 24
+"""Bars of a histogram, about."""
 LISTED = 200
 """Videos that are listed of those that failed or are missing; their number is always exact."""
 
@@ -28,66 +35,105 @@ class Histogram:
     edges: list[float]
     """Edges of the bars, one more than `counts`; empty if no video has the number."""
     counts: list[int]
-    """Number of videos in each bar."""
+    """Number of videos in each bar. A bar has its lower edge; the last one all above it."""
     unknown: int
     """Number of videos whose number is unknown."""
+    mean: float | None
+    """Mean of the known numbers."""
+    low: float | None
+    """The smallest number."""
+    high: float | None
+    """The largest number."""
 
 
-def describe_store(root: Path, view: StoreView) -> dict[str, Any]:
+def describe_store(open_store: OpenStore) -> dict[str, Any]:
     """Describe a store as JSON values, for ``/api/overview``.
 
+    What the index says is kept until it changes; files, failures and locks are read each time.
+
     Args:
-        root: Folder of the store.
-        view: The open store.
+        open_store: The open store.
     """
-    status = read_status(root)
-    recipe = view.store.recipe
-    failures = [f for f in read_failures(root).values() if view.store.find(f.id) is None]
+    root, view = open_store.root, open_store.get()
+    header, files, index = view.store.header, list_shard_files(root), view.store.index
+    features = header.recipe.features
     return {
         "name": root.resolve().name,
         "path": str(root.resolve()),
         "version": view.version,
         "read_at": time.time(),
-        "dataset": status.dataset,
-        "creator": status.creator,
-        "created": status.created,
-        "recipe": describe_recipe(recipe),
-        "features": {name: describe_features(f) for name, f in recipe.features.items()},
-        "videos": status.videos,
-        "frames": status.frames,
-        "duration": float(np.nansum(view.videos.read_numbers("duration"))),
-        "streams": status.streams,
-        "subsets": status.subsets,
+        "dataset": header.dataset,
+        "creator": header.creator,
+        "created": header.created,
+        "recipe": describe_recipe(header.recipe),
+        "features": {name: describe_features(features[name]) for name in features},
+        **describe_videos(view),
+        **describe_absent(open_store.get_absent()),
+        "shards": {
+            folder: {"count": len(sizes), "bytes": sum(sizes)}
+            for folder, sizes in files.sizes.items()
+        },
+        "writing": files.writing,
+        "running": [f"{i}/{n}" for i, n in find_locked_parts(root)],
+        "leftover": files.leftover,
+        "stale": len(files.committed.difference(index.shards)),
+        "quarantined": count_quarantined(root),
+    }
+
+
+@lru_cache(maxsize=1)
+def describe_videos(view: StoreView) -> dict[str, Any]:
+    """Describe the videos that the store has, from its index."""
+    videos = view.videos
+    duration = float(np.nansum(videos.read_numbers("duration")))
+    return {
+        "videos": len(videos),
+        "frames": int(np.nansum(videos.read_numbers("frames"))),
+        "duration": duration,
+        "streams": count_streams(view.store.index),
+        "subsets": view.store.subsets(),
         "classes": count_classes(view),
         "histograms": {
-            name: vars(make_histogram(view.videos.read_numbers(name))) for name in HISTOGRAMS
+            name: vars(make_histogram(videos.read_numbers(name))) for name in HISTOGRAMS
         },
-        "failures": {
-            "kinds": status.failures,
-            "total": len(failures),
-            "listed": [describe_failure(failure) for failure in failures[:LISTED]],
-        },
-        "missing": {"total": status.missing, "listed": list_missing(root, view)},
-        "shards": {
-            folder: {"count": count, "bytes": status.bytes[folder]}
-            for folder, count in status.shards.items()
-        },
-        "writing": status.writing,
-        "running": status.running,
-        "leftover": status.leftover,
-        "stale": status.stale,
     }
 
 
 def count_classes(view: StoreView) -> list[dict[str, Any]]:
-    """Count the videos of each class, the most frequent class first."""
-    counts = view.videos.count_classes()
-    names = sorted(counts, key=lambda name: (-counts[name], name))
-    return [{"name": name, "videos": counts[name]} for name in names]
+    """Count the videos of each class, the most frequent class first.
+
+    Returns:
+        For each class its name, its number of videos, and ``by_subset``, this number for each
+        subset in the order of their names.
+    """
+    labels = view.videos.labels
+    counts, by_subset = (array.tolist() for array in labels.count_by_class())
+    classes = zip(labels.classes, counts, by_subset, strict=True)
+    return [
+        {"name": name, "videos": count, "by_subset": parts}
+        for name, count, parts in sorted(classes, key=lambda entry: (-entry[1], entry[0]))
+    ]
+
+
+def describe_absent(absent: AbsentVideos) -> dict[str, Any]:
+    """Describe the videos that failed, and those that are annotated but not in the store."""
+    failures = sorted(absent.failures.values(), key=lambda failure: failure.id)
+    missing = np.flatnonzero(absent.is_missing)
+    return {
+        "failures": {
+            "kinds": dict(Counter(failure.kind for failure in failures).most_common()),
+            "total": len(failures),
+            "listed": [describe_failure(failure) for failure in failures[:LISTED]],
+        },
+        "missing": {
+            "total": len(missing),
+            "listed": [absent.ids[row].as_py() for row in missing[:LISTED].tolist()],
+        },
+    }
 
 
 def make_histogram(values: np.ndarray[Any, np.dtype[np.float64]]) -> Histogram:
-    """Count numbers in bars of equal width; numbers beyond the 99th percentile are in the last.
+    """Count numbers in bars of equal, round width; those above the 99th percentile in the last.
 
     Args:
         values: One number for each video, NaN where it is unknown.
@@ -95,35 +141,29 @@ def make_histogram(values: np.ndarray[Any, np.dtype[np.float64]]) -> Histogram:
     known = values[~np.isnan(values)]
     unknown = len(values) - len(known)
     if not len(known):
-        return Histogram(edges=[], counts=[], unknown=unknown)
-    low, high = float(known.min()), float(np.percentile(known, 99))
-    if high <= low:
-        return Histogram(edges=[low, low], counts=[len(known)], unknown=unknown)
-    counts, edges = np.histogram(known.clip(low, high), BINS, (low, high))
-    edges[-1] = known.max()
-    return Histogram(edges=edges.tolist(), counts=counts.tolist(), unknown=unknown)
+        return Histogram(edges=[], counts=[], unknown=unknown, mean=None, low=None, high=None)
+    low, high = float(known.min()), float(known.max())
+    facts = {"unknown": unknown, "mean": float(known.mean()), "low": low, "high": high}
+    top = float(np.percentile(known, 99))
+    if top <= low:
+        return Histogram(edges=[low, high], counts=[len(known)], **facts)
+    step = choose_step((top - low) / BINS)
+    if not (known % 1).any():
+        step = max(step, 1.0)  # a bar narrower than 1 would hold no whole number
+    first, last = math.floor(low / step), math.floor(top / step) + 1
+    edges = np.array([float(f"{k * step:.12g}") for k in range(first, last + 1)])
+    bars = np.searchsorted(edges, known, side="right") - 1
+    counts = np.bincount(bars.clip(0, len(edges) - 2), minlength=len(edges) - 1)
+    edges[-1] = max(edges[-1], high)
+    return Histogram(edges=edges.tolist(), counts=counts.tolist(), **facts)
 
 
-def describe_failure(failure: Failure) -> dict[str, Any]:
-    """Describe a video that could not be extracted, or whose features could not be computed."""
-    return {
-        "id": failure.id,
-        "kind": failure.kind,
-        "reason": failure.reason,
-        "attempts": failure.attempts,
-        "time": failure.time,
-    }
+def choose_step(width: float) -> float:
+    """Return the smallest of 1, 2 or 5 times a power of ten that is not below ``width``."""
+    power = 10.0 ** math.floor(math.log10(width))
+    return next(k * power for k in (1, 2, 5, 10) if k * power >= width * (1 - 1e-9))
 
 
-def list_missing(root: Path, view: StoreView) -> Sequence[str]:
-    """List the first videos that are annotated but not in the store."""
-    rows = read_annotation_rows(root)
-    if rows is None:
-        return []
-    missing = []
-    for id in rows["id"].to_pylist():
-        if view.store.find(id) is None:
-            missing.append(id)
-            if len(missing) == LISTED:
-                break
-    return missing
+def count_quarantined(root: Path) -> int:
+    """Count the damaged shards that `flowkit verify --repair` has moved aside."""
+    return sum(1 for _ in (root / "quarantine").rglob("*.arrow"))

@@ -60,15 +60,16 @@ def check_name(name: str) -> None:
     timm = import_timm()
     architecture, dot, _ = name.partition(".")
     if not timm.is_model(architecture):
-        known, kind = timm.list_models(), "model"
-        matches = get_close_matches(architecture, known, n=3)
+        problem = f"no model {PREFIX}{name}"
+        matches = get_close_matches(architecture, timm.list_models(), n=3)
     elif dot and name not in (known := timm.list_models(architecture, include_tags=True)):
-        kind, matches = f"weights of {architecture}", get_close_matches(name, known, n=3, cutoff=0)
+        problem = f"{PREFIX}{architecture}, but no weights {PREFIX}{name}"
+        matches = get_close_matches(name, known, n=3, cutoff=0)
     else:
         return
     hint = f"did you mean {' or '.join(PREFIX + match for match in matches)}? " if matches else ""
     raise ValueError(
-        f"timm {timm.__version__} has no {kind} {PREFIX}{name}; {hint}"
+        f"timm {timm.__version__} has {problem}; {hint}"
         f"timm.list_models('*', include_tags=True) lists all names"
     )
 

@@ -105,6 +105,8 @@ def find_in_hub_cache(hub_id: str, file_name: str | None) -> CachePlace:
 def load_timm_weights(backbone: TimmModel, weights: dict[str, Tensor]) -> None:
     """Load weights with timm's names into a model, in place. Classifiers are skipped.
 
+    If names or shapes differ, timm's own conversion of older and foreign files is tried.
+
     Args:
         backbone: The model.
         weights: Tensors by name, as `models.weights.pretrained.read_weights` returns them.
@@ -114,7 +116,43 @@ def load_timm_weights(backbone: TimmModel, weights: dict[str, Tensor]) -> None:
     """
     model = backbone.model
     check_channels(model, weights)
-    load_weights(model, drop_classifier(model, weights))
+    try:
+        load_weights(model, drop_classifier(model, weights))
+    except WeightsError as mismatch:
+        try:
+            converted = convert_by_timm(model, weights)
+        except WeightsError:
+            raise mismatch from None
+        load_weights(model, drop_classifier(model, converted))
+
+
+def convert_by_timm(model: Any, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Convert weights as timm does when it loads its own, which can be of an older version.
+
+    Published files of Swin, for example, have tables of positions that today's model computes.
+
+    Args:
+        model: timm's model without classes.
+        weights: Tensors by the file's names; not changed.
+
+    Returns:
+        Tensors by the model's names, with its classifier.
+
+    Raises:
+        WeightsError: They are not the weights of this model.
+    """
+    # Without a place to download from, and with the classes of the published file, timm either
+    # loads every tensor or raises an error.
+    nowhere = {"url": None, "file": None, "hf_hub_id": None, "hf_hub_filename": None}
+    config = {**model.pretrained_cfg, **nowhere, "custom_load": False, "state_dict": weights}
+    name = config["architecture"]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            complete = import_timm().create_model(name, pretrained=True, pretrained_cfg=config)
+    except Exception as error:  # conversions raise almost anything for files that they do not know
+        raise WeightsError(f"timm cannot convert the weights: {error}") from error
+    converted: dict[str, Tensor] = complete.state_dict()
+    return converted
 
 
 def check_channels(model: Any, weights: dict[str, Tensor]) -> None:

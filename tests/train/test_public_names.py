@@ -10,10 +10,12 @@ from flowkit.errors import UsageError
 
 
 def test_the_names_are_these():
-    assert train.__all__ == ["evaluate", "fit", "predict", "read_recipe"]
+    assert train.__all__ == [
+        "FeatureFiles", "compute_features", "evaluate", "fit", "predict", "read_recipe"
+    ]  # fmt: skip
     for name in train.__all__:
         assert callable(getattr(train, name))
-    with pytest.raises(AttributeError, match="no attribute 'fitt'; it has evaluate, fit"):
+    with pytest.raises(AttributeError, match="no attribute 'fitt'; it has FeatureFiles, c"):
         _ = train.fitt
 
 

@@ -5,7 +5,12 @@ from typing import Any
 
 import click
 
-from flowkit.commands.options import add_label_options, catalog_option, variant_option
+from flowkit.commands.options import (
+    add_label_options,
+    catalog_option,
+    label_options,
+    variant_option,
+)
 from flowkit.flow.params import PRESETS
 from flowkit.path_text import argument_to_text
 from flowkit.streams import STREAMS
@@ -53,7 +58,7 @@ network_options = (
     click.option("--split", type=int,
                  help="Which split of a multi-split run to use (1-based)."),
     click.option("--crops", type=click.Choice(["centre", "three", "ten"]),
-                 help="Crops of an image. [default: centre; three for clips in a store]"),
+                 help="Crops of an image. [default: centre; three for clips at --positions]"),
     click.option("--size", type=click.IntRange(8),
                  help="Crop size in pixels. [default: the network's]"),
 )  # fmt: skip
@@ -125,7 +130,8 @@ file_options = (
 """Where features are written as files."""
 
 store_options = (
-    click.option("--name", help="Store the features in the store, as its stream features/NAME."),
+    click.option("--name", help="Store the features in the store, as its stream features/NAME: at "
+                 "--positions, or of each window (--window, --stride)."),
     click.option("--positions", type=click.IntRange(0),
                  help="Evenly spaced positions per video; 0 for every position. [default: 25; 10 "
                  "for clips; 0 for audio]"),
@@ -155,21 +161,28 @@ run_options = (
     click.option("--retry-failed", is_flag=True,
                  help="Retry videos that failed in earlier runs."),
     click.option("--strict", is_flag=True, help="Exit with status 4 if any video has no features "
-                 "in the end. With --out, a video shorter than a window then fails."),
+                 "in the end. A video shorter than a window (--window, --out) then fails."),
     click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
 )  # fmt: skip
 """How the run is executed."""
 
-GROUPS = (
-    source_options, network_options, window_options, frame_options, file_options, store_options,
-    run_options,
-)  # fmt: skip
-"""All groups, in the order of the help."""
+OPTION_GROUPS = {
+    "Which videos": source_options,
+    "Labels": label_options,
+    "Which network, and which crops it sees": network_options,
+    "Windows: the frames of a row": window_options,
+    "Frames and flow": frame_options,
+    "Files, with --out": file_options,
+    "Into a store, with --name": store_options,
+    "How the run is executed": run_options,
+}
+"""All options by the headings of the help, in its order."""
 
 
 def add_feature_options(command: Command) -> Command:
     """Add all options to the command."""
-    for group in reversed(GROUPS):
-        for option in reversed(group):
-            command = option(command)
+    for group in reversed(OPTION_GROUPS.values()):
+        if group is not label_options:
+            for option in reversed(group):
+                command = option(command)
     return add_label_options(command)

@@ -6,27 +6,23 @@ With --out, features are files (train/feature_files); with --name, a stream of t
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
-from flowkit.commands.sources import SourceArguments, Sources, choose_sources
+from flowkit.commands.sources import LabelArguments, SourceArguments, Sources, choose_sources
 from flowkit.commands.terminal import print_lines
 from flowkit.errors import FlowkitError, UsageError
-from flowkit.extraction import RecipeOverrides, parse_part
-from flowkit.extraction.recipe_overrides import choose_flow, choose_resize
+from flowkit.extraction import parse_part
 from flowkit.interchange.activitynet import AnnotationOptions
-from flowkit.recipe import FlowRecipe, Recipe, Resize
-from flowkit.store import Store
-from flowkit.streams import StreamName
-from train.commands.feature_networks import choose_networks
-from train.feature_files import FileOptions, FileRequest, extract_feature_files
+from flowkit.streams import STREAMS, StreamName
+from train.feature_files import FileOptions, extract_feature_files
 from train.feature_files.annotation_file import annotate_features, check_annotation_request
-from train.feature_files.convention import Convention
-from train.feature_files.conventions import find_convention
 from train.feature_files.folder import FeatureFolder
+from train.feature_files.networks import choose_networks
+from train.feature_files.request import apply_convention, choose_windows, make_request
+from train.feature_files.request_options import RequestOptions, WeightFile
 from train.feature_files.summary import Summary as FileSummary
-from train.feature_files.windows import WindowSampling
 from train.features import NetworkOptions, Options, Summary, extract_features
 from train.features.network_loading import load_feature_network
 
@@ -34,10 +30,10 @@ Values = dict[str, Any]
 """Values of the options by the names of their parameters."""
 
 OUT_ONLY = (
-    "dataset", "variant", "videos", "frames", "catalog", "weights", "convention", "window",
-    "stride", "placement", "last_frame", "fps", "frame_rate", "short_side", "upscale", "resize",
-    "no_resize", "square_pixels", "preset", "method", "flow_weights", "bound", "separate",
-    "keep_extension", "update", "annotations", "annotation_split", "keep_subset_names",
+    "dataset", "variant", "videos", "frames", "catalog", "subset", "convention", "last_frame",
+    "fps", "frame_rate", "short_side", "upscale", "resize", "no_resize", "square_pixels", "preset",
+    "method", "flow_weights", "bound", "separate", "keep_extension", "update", "annotations",
+    "annotation_split", "keep_subset_names",
 )  # fmt: skip
 """Options that have an effect only with --out."""
 NAME_ONLY = ("positions", "clip_length", "readers")
@@ -47,10 +43,6 @@ FRAME_OPTIONS = (
     "method", "flow_weights", "bound",
 )  # fmt: skip
 """Options about decoding and flow, which have no effect on the images of a store."""
-WINDOW = 16
-"""Frames of a window of clips, unless an option says otherwise."""
-SHORT_SIDE = 256
-"""Shorter side of the frames in pixels, unless an option says otherwise."""
 
 
 def compute_stream(options: Values, strict: bool) -> tuple[Summary, str]:
@@ -67,16 +59,54 @@ def compute_stream(options: Values, strict: bool) -> tuple[Summary, str]:
         UsageError: An option is missing, or belongs to --out.
     """
     refuse_options(options, OUT_ONLY, "with --out")
+    if options["labels"] != LabelArguments():
+        raise UsageError("--labels and its options have an effect only with --out; leave them out")
     if options["store"] is None or options["model"] is None:
         raise UsageError("--name needs --store S and --model, the network")
-    keys = [field.name for field in fields(NetworkOptions)]
-    network_options = NetworkOptions(**{key: options[key] for key in keys})
+    network_options = choose_stream_network(options)
     names = ("device", "precision", "batch", "readers", "workers", "limit", "address",
              "retry_failed", "roll_seconds")  # fmt: skip
-    run_options = Options(part=read_part(options), **{name: options[name] for name in names})
+    run_options = Options(
+        part=read_part(options), strict=strict, **{name: options[name] for name in names}
+    )
     store, name = options["store"], options["name"]
     summary = extract_features(store, name, network_options, run_options)
     return summary, f"store: {store}, stream features/{name}"
+
+
+def choose_stream_network(options: Values) -> NetworkOptions:
+    """Choose the network of a feature stream, and the positions or windows that it sees.
+
+    Raises:
+        UsageError: The options contradict one another, or name several networks.
+    """
+    keys = {field.name for field in fields(NetworkOptions)} & options.keys()
+    network = NetworkOptions(**{key: options[key] for key in keys})
+    if options["weights"]:
+        networks = choose_networks(read_request_options(options))
+        if len(networks) > 1:
+            raise UsageError(
+                f"--name stores the features of one network, and --weights names those of "
+                f"{' and '.join(networks)}: give one, and run the command again with another --name"
+            )
+        (chosen,) = networks.values()
+        network = replace(
+            network, model=chosen.model, backbone=chosen.backbone, stream=chosen.stream
+        )
+    if options["placement"] not in (None, "whole"):
+        raise UsageError(
+            f"--placement {options['placement']} has an effect only with --out: the windows of a "
+            "store are whole"
+        )
+    if options["window"] is None and options["stride"] is None:
+        return network
+    if options["clip_length"] is not None:
+        raise UsageError("--clip-length and --window both give the frames of a clip: leave one out")
+    is_3d = load_feature_network(network).is_3d
+    windows = choose_windows(read_request_options(options), is_3d)
+    if is_3d:
+        network = replace(network, clip_length=windows.length, clip_stride=windows.step)
+    return replace(network, crops=options["crops"] or "centre", window_stride=windows.stride)
 
 
 def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
@@ -93,31 +123,16 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
         UsageError: An option is missing, or belongs to --name.
     """
     refuse_options(options, NAME_ONLY, "with --name")
-    options = apply_convention(options)
     sources = choose_videos(options)
     check_annotations(options, sources)
-    networks = choose_networks(options)
-    are_3d = {name: load_feature_network(network).is_3d for name, network in networks.items()}
-    windows = choose_windows(options, any(are_3d.values()))
-    request = FileRequest(
-        out=options["out"],
-        networks={
-            name: replace(network, clip_length=windows.length, clip_stride=windows.step)
-            if are_3d[name]
-            else network
-            for name, network in networks.items()
-        },
-        windows=windows,
-        frames=choose_frames(options, tuple(networks)),
-        store=options["store"],
-        layout="separate" if options["separate"] else "concatenated",
-        precision=options["precision"],
-        keep_extension=options["keep_extension"],
-    )
+    request = make_request(apply_convention(read_request_options(options)))
     names = ("device", "batch", "backend", "flow_weights", "frame_rate", "update", "workers",
              "limit", "address", "retry_failed")  # fmt: skip
     run_options = FileOptions(
-        part=read_part(options), strict=strict, **{name: options[name] for name in names}
+        part=read_part(options),
+        strict=strict,
+        table=sources.table,
+        **{name: options[name] for name in names},
     )
     summary = extract_feature_files(sources.videos, request, run_options)
     if options["annotations"] is not None and not summary.interrupted:
@@ -129,43 +144,20 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
     return summary, f"features: {options['out']}"
 
 
-def apply_convention(options: Values) -> Values:
-    """Return the options with the settings of --convention where none is given.
-
-    Raises:
-        UsageError: There is no such convention.
-    """
-    if options["convention"] is None:
-        return options
-    convention = find_convention(options["convention"])
-    windows = convention.windows
-    settings: Values = {
-        "window": windows.length,
-        "stride": windows.stride,
-        "clip_stride": windows.step,
-        "placement": windows.placement,
-        "last_frame": windows.last_frame,
-        "crops": convention.crops,
-        "size": convention.size,
-        "separate": convention.layout == "separate",
-    }
-    if options["store"] is None:
-        settings["fps"] = convention.fps
-        if not any(options[name] for name in ("resize", "short_side", "no_resize")):
-            settings |= make_resize_options(convention)
-    return {
-        name: settings.get(name, value) if value in (None, False) else value
-        for name, value in options.items()
-    }
+def read_request_options(options: Values) -> RequestOptions:
+    """Read the options that decide the features."""
+    names = {field.name for field in fields(RequestOptions)} & options.keys()
+    values = {name: options[name] for name in names}
+    values["weights"] = tuple(map(parse_weights, options["weights"]))
+    return RequestOptions(**values)
 
 
-def make_resize_options(convention: Convention) -> Values:
-    """Make the values of the options that resize frames as a convention does."""
-    if convention.frame_size is not None:
-        return {"resize": "{}x{}".format(*convention.frame_size)}
-    if convention.short_side is not None:
-        return {"short_side": convention.short_side, "upscale": True}
-    return {"no_resize": True}
+def parse_weights(value: str) -> WeightFile:
+    """Parse a value of --weights: STREAM=FILE, or a file."""
+    stream, sign, file = value.partition("=")
+    if sign and stream in STREAMS:
+        return WeightFile(cast(StreamName, stream), file)
+    return WeightFile(None, value)
 
 
 def check_annotations(options: Values, sources: Sources) -> None:
@@ -181,7 +173,7 @@ def check_annotations(options: Values, sources: Sources) -> None:
                 "--annotation-split and --keep-subset-names are about --annotations; give it too"
             )
         return
-    if sources.table is None:
+    if sources.table is None or not sources.table.classes:  # such as a folder of videos alone
         raise UsageError(
             "--annotations writes the segments of the labels, and there are none: give --labels "
             "FILE, --dataset NAME, or a store with labels"
@@ -221,7 +213,8 @@ def choose_annotation_options(options: Values) -> AnnotationOptions:
 
 def refuse_options(options: Values, names: tuple[str, ...], where: str) -> None:
     """Raise a UsageError if an option is given that has an effect only elsewhere."""
-    given = [name for name in names if options[name] not in (None, False, ())]
+    absent = (None, False, ())
+    given = [name for name in names if not any(options[name] is value for value in absent)]
     if given:
         option = f"--{given[0].replace('_', '-')}"
         raise UsageError(f"{option} has an effect only {where}; leave it out")
@@ -237,6 +230,13 @@ def choose_videos(options: Values) -> Sources:
     names = {field.name for field in fields(SourceArguments)} & options.keys()
     values = {name: options[name] for name in names}
     store = values.pop("store")
+    given = [name for name in ("videos", "frames", "dataset", "store") if options[name] is not None]
+    if len(given) != 1:
+        actual = " and ".join(f"--{name}" for name in given) or "none of them"
+        raise UsageError(
+            "name the videos by one of --videos DIR, --frames DIR, --dataset NAME and --store S; "
+            f"got {actual}"
+        )
     if store is not None:
         # Read as a source of `flowkit extract --from-store` would be.
         values["from_store"] = store
@@ -244,54 +244,3 @@ def choose_videos(options: Values) -> Sources:
     sources = choose_sources(SourceArguments(**values))
     print_lines(sources.report)
     return sources
-
-
-def choose_windows(options: Values, has_clips: bool) -> WindowSampling:
-    """Choose the windows: the options, or else the convention's, or the defaults.
-
-    Args:
-        options: The values of all options.
-        has_clips: Whether a network sees clips, or else all see single images.
-
-    Raises:
-        UsageError: A number is too small, or a window of several frames is for images.
-    """
-    values = {
-        "length": options["window"],
-        "stride": options["stride"],
-        "step": options["clip_stride"],
-        "placement": options["placement"],
-        "last_frame": options["last_frame"],
-    }
-    given = {name: value for name, value in values.items() if value is not None}
-    if not has_clips and given.get("length", 1) > 1:
-        raise UsageError(
-            f"--window {given['length']}: networks of images see one frame at a time, expected "
-            "--window 1"
-        )
-    given.setdefault("length", WINDOW if has_clips else 1)
-    given.setdefault("stride", given["length"])
-    return WindowSampling(**given)
-
-
-def choose_frames(options: Values, streams: tuple[StreamName, ...]) -> Recipe:
-    """Choose how frames and flow are computed; of a store, its recipe."""
-    if options["store"] is not None:
-        return Store(options["store"]).recipe
-    overrides = RecipeOverrides(
-        size=options["resize"],
-        short_side=options["short_side"],
-        no_resize=options["no_resize"],
-        upsize=options["upscale"],
-        square_pixels=options["square_pixels"],
-        fps=options["fps"],
-        preset=options["preset"],
-        method=options["method"],
-        flow_weights=options["flow_weights"],
-        bound=options["bound"],
-    )
-    default = Resize(mode="short-side", side=SHORT_SIDE)
-    flow = None
-    if "flow" in streams:
-        flow = choose_flow(Path(options["out"]), overrides, FlowRecipe(), None)
-    return Recipe(resize=choose_resize(overrides, default), fps=options["fps"], flow=flow)

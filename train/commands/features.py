@@ -4,14 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from train.commands.feature_options import add_feature_options
+from train.commands.feature_options import OPTION_GROUPS, add_feature_options
+from train.commands.grouped_help import GroupedCommand
 
 if TYPE_CHECKING:
     from train.feature_files.summary import Summary as FileSummary
     from train.features import Summary
 
 
-@click.command()
+@click.command(cls=GroupedCommand, option_groups=OPTION_GROUPS)
 @add_feature_options
 @click.pass_context
 def features(context: click.Context, /, as_json: bool, strict: bool, **options: Any) -> None:
@@ -54,4 +55,9 @@ def choose_exit_code(summary: "Summary | FileSummary", strict: bool) -> int:
     if summary.interrupted:
         click.echo("interrupted; run the same command again to continue", err=True)
         return 130
-    return 4 if strict and summary.faults else 0
+    if strict and summary.faults:
+        return 4
+    if getattr(summary, "is_failure", False):
+        click.echo("error: no video has features; the reasons are above", err=True)
+        return 1
+    return 0

@@ -188,8 +188,7 @@ _ALL = (
         crops="ten",
         streams=("rgb",),
         notes=(
-            "the code resizes frames to 340x256 pixels, whatever the shape of the video; we keep "
-            "the shape and make the shorter side 256",
+            "frames are resized to 340x256 pixels whatever the shape of the video, as in the code",
             "its crops are in another order: the centre is third, ours fifth",
             "frames that do not fill a last snippet are left out: the convention rtfm keeps them",
             "the code stops at videos of 16 or fewer frames; we write one row for them, and the "

@@ -18,16 +18,23 @@ from typing import Any
 from flowkit.annotations import VIDEO_EXTENSIONS
 from flowkit.errors import CorruptError, RecipeError, UsageError
 from flowkit.interchange.file_names import MAX_BYTES, encode_id, truncate_name
-from flowkit.recipe.recipe import compare_values
 from flowkit.store.format.atomic import convert_disk_errors, write_atomic
-from flowkit.store.format.locks import GATE, make_lock_folder, wait_for_lock
+from flowkit.store.format.locks import (
+    GATE,
+    find_locked_parts,
+    make_lock_folder,
+    wait_for_lock,
+)
 from flowkit.store.format.schema import encode_json
 from train.feature_files.recipe import FileRecipe
+from train.feature_files.recipe_difference import describe_differences
 
 LONGEST_SUFFIX = len(".flow.npy.01234567.part")
 """Bytes of the longest extension of a file."""
 FORMAT = 1
 """Version of the files; a folder of another version is refused."""
+INFO_KEYS = {"id", "fingerprint", "files", "rows", "frames", "source_frame_rate", "recipe"}
+"""Keys by which the JSON file of a video is recognized."""
 
 
 class FeatureFolder:
@@ -65,23 +72,53 @@ class FeatureFolder:
         """Read the JSON file of a video; None if there is none.
 
         Raises:
-            CorruptError: It is damaged, or no JSON file of a video.
+            CorruptError: It is damaged.
+            UsageError: It is that of another video, or no JSON file of a video.
         """
         path = self.get_info_path(id)
         try:
             values: dict[str, Any] = json.loads(path.read_bytes())
-            fingerprint = values["fingerprint"]
-            complete = values["id"] == id and {"size", "mtime_ns", "digest"} <= set(fingerprint)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise CorruptError(f"{path} is damaged ({error}): remove it, and run again") from error
-        if not complete:
-            raise CorruptError(
-                f"{path} belongs to the video {values['id']!r}, expected {id!r}: remove it, or use "
+        except (ValueError, OSError) as error:
+            raise CorruptError(f"{path} is damaged ({error})") from error
+        if not isinstance(values, dict) or not values.keys() >= INFO_KEYS:
+            raise UsageError(
+                f"{path} would be the description of {id!r}, and is another file: move it, or use "
                 "another folder"
             )
+        if values["id"] != id:
+            raise UsageError(
+                f"{path} has the features of {values['id']!r}, and {id!r} would have files of the "
+                "same name: use another folder, or give --keep-extension in a new one"
+            )
         return values
+
+    def identify_info(self, id: str) -> tuple[int, int] | None:
+        """Return what tells one JSON file of a video from a later one; None if there is none."""
+        try:
+            status = self.get_info_path(id).stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+    def remove_unfinished(self, ids: Iterable[str], recipe: FileRecipe) -> None:
+        """Remove the files that killed workers have left of some videos.
+
+        Args:
+            ids: Ids of the videos, which no other run works on.
+            recipe: The recipe of the folder.
+        """
+        unfinished = list(self.path.glob("*.part"))
+        if not unfinished:
+            return
+        names = {
+            path.name
+            for id in ids
+            for path in (*self.list_feature_files(id, recipe), self.get_info_path(id))
+        }
+        # Their names are NAME.npy.01234567.part.
+        remove_files([path for path in unfinished if path.name.rsplit(".", 2)[0] in names])
 
     def open(self, recipe: FileRecipe) -> None:
         """Create the folder for a recipe, or check that it has this recipe.
@@ -100,13 +137,14 @@ class FeatureFolder:
         with convert_disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         with wait_for_lock(make_lock_folder(self.state) / GATE):
-            if not path.exists():
-                foreign = next(self.path.glob("*.npy"), None)
-                if foreign is not None:
-                    raise UsageError(
-                        f"{self.path} has files that flowkit did not write, such as "
-                        f"{foreign.name}: use another folder"
-                    )
+            file = next(self.path.glob("*.npy"), None)
+            if file is not None and not path.exists():
+                raise UsageError(
+                    f"{self.path} has files that flowkit did not write, such as {file.name}: use "
+                    "another folder"
+                )
+            # A folder without features may have the recipe of a run that was stopped at once.
+            if not path.exists() or (file is None and not find_locked_parts(self.state)):
                 write_atomic(path, encode_json(values))
                 return
             try:
@@ -116,11 +154,16 @@ class FeatureFolder:
                     f"{path} is damaged ({error}): use another folder, or remove this one"
                 ) from error
         # Through JSON, so that tuples are lists in both.
-        lines = compare_values(own, json.loads(encode_json(values)), "")
-        if lines:
+        try:
+            differences = describe_differences(own, json.loads(encode_json(values)))
+        except (KeyError, TypeError, AttributeError) as error:
             raise RecipeError(
-                f"{self.path} has features of another recipe ({'; '.join(lines)}): use another "
-                "folder, or the settings of this one"
+                f"{self.path} has features of another version of flowkit: use another folder"
+            ) from error
+        if differences:
+            raise RecipeError(
+                f"{self.path} has features of another recipe: {'; '.join(differences)}. Use "
+                "another folder, or the settings of this one"
             )
 
     def check_names(self, ids: Iterable[str]) -> None:

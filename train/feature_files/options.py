@@ -5,13 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from flowkit.annotations import AnnotationTable
 from flowkit.decode import FrameReader, VideoReader
+from flowkit.errors import UsageError
 from flowkit.extraction.options import RunOptions
+from flowkit.recipe.recipe import MAX_FPS
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions(RunOptions):
-    """How a run is executed. These options change features only by rounding."""
+    """How a run is executed. These options change features only by rounding.
+
+    Raises:
+        UsageError: An option is out of range, or options contradict one another.
+    """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of the networks; "auto" uses a GPU if PyTorch finds one."""
@@ -22,7 +29,9 @@ class FileOptions(RunOptions):
     flow_weights: Path | None = None
     """Weight file of a learned method of optical flow."""
     frame_rate: float | None = None
-    """Frames per second of frame folders. None: not stated."""
+    """Frames per second of frame folders for which the labels state none. None: not stated."""
+    table: AnnotationTable | None = None
+    """Labels of the videos, whose column ``fps`` states frame rates of frame folders."""
     update: bool = False
     """Compute the features of videos again whose source has changed."""
     strict: bool = False
@@ -31,3 +40,10 @@ class FileOptions(RunOptions):
     """Seconds without a new frame or row after which a worker is killed."""
     open_video: Callable[..., FrameReader] = VideoReader
     """Function that opens a video, called as ``open_video(path, resize, fps)``."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frame_rate is not None and not 0 < self.frame_rate <= MAX_FPS:
+            raise UsageError(
+                f"--frame-rate must be above 0 and at most {MAX_FPS}, got {self.frame_rate:g}"
+            )

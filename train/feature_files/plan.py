@@ -1,8 +1,10 @@
 """Plan a run: which videos lack feature files, and why some are left out."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from flowkit.annotations import Source
 from flowkit.errors import CorruptError, UsageError
@@ -11,10 +13,14 @@ from flowkit.extraction.plan import arrange_tasks, belongs, is_replaced, make_ta
 from flowkit.extraction.source import has_changed
 from flowkit.extraction.tasks import ExtractionTask, StoredVideo
 from flowkit.store import Failure, Fingerprint, Store, Video
-from train.feature_files.folder import FeatureFolder
+from train.feature_files.folder import FeatureFolder, remove_files
 from train.feature_files.options import FileOptions
 from train.feature_files.recipe import FileRecipe
+from train.feature_files.video_info import count_needed
 from train.features.plan import make_failure
+
+SHORTER_THAN_WINDOW = "shorter-than-window"
+"""Kind of the failures that only a strict run has."""
 
 
 @dataclass(kw_only=True)
@@ -27,6 +33,8 @@ class FilePlan:
     """Number of videos that have their files."""
     changed: list[str] = field(default_factory=list)
     """Ids of the videos whose source has changed since."""
+    padded: list[Failure] = field(default_factory=list)
+    """Videos that are shorter than a window and have files, although the run is strict."""
     lacking: list[Failure] = field(default_factory=list)
     """Videos of a store that lack a stream."""
     quarantined: list[Failure] = field(default_factory=list)
@@ -65,18 +73,18 @@ class FilePlanner:
         Raises:
             UsageError: Frame folders without a stated frame rate are to be resampled.
         """
-        rates = FrameRates(None, self._options.frame_rate)
+        rates = FrameRates(None, self._options.frame_rate, self._options.table)
         for source in sources:
             if not belongs(source.id, self._options.part):
                 continue
-            stored = self._read_fingerprint(source.id)
-            if stored is not None and not has_changed(source.path, stored):
-                self._plan.done += 1
-            elif stored is not None and not self._options.update:
+            info = self._read_info(source.id)
+            rate = rates.find(source, None, self._recipe.frames).value
+            if info is not None and not is_outdated(source.path, rate, info):
+                self._add_done(info)
+            elif info is not None and not self._options.update:
                 self._plan.changed.append(source.id)
             elif not self._is_quarantined(source.id, source.path):
-                rate = rates.find(source, None, self._recipe.frames)
-                self._tasks.append(make_task(source, self._recipe.streams, rate.value))
+                self._tasks.append(make_task(source, self._recipe.streams, rate))
         check_resampling(self._tasks, self._recipe.frames)
         return self._finish()
 
@@ -93,9 +101,10 @@ class FilePlanner:
                 continue
             video = store[row]
             missing = [name for name in self._recipe.streams if name not in video.streams]
-            stored = self._read_fingerprint(source.id)
-            if stored is not None and stored.same_content(video.fingerprint):
-                self._plan.done += 1
+            info = self._read_info(source.id)
+            stored = None if info is None else Fingerprint(**info["fingerprint"])
+            if info is not None and stored is not None and stored.same_content(video.fingerprint):
+                self._add_done(info)
             elif stored is not None and not self._options.update:
                 self._plan.changed.append(source.id)
             elif missing:
@@ -112,17 +121,30 @@ class FilePlanner:
         plan.beyond = len(self._tasks) - len(plan.tasks)
         return plan
 
-    def _read_fingerprint(self, id: str) -> Fingerprint | None:
-        """Return the fingerprint of the source of a video that has all its files."""
+    def _read_info(self, id: str) -> dict[str, Any] | None:
+        """Return the JSON file of a video that has all its files; remove it if one is missing."""
         try:
-            info = self._folder.read_info(id)
+            info, reason = self._folder.read_info(id), "a feature file is missing"
         except CorruptError as error:
-            self._log(f"computed again: {error}")
-            return None
+            info, reason = None, str(error)
         files = self._folder.list_feature_files(id, self._recipe)
-        if info is None or not all(file.exists() for file in files):
-            return None
-        return Fingerprint(**info["fingerprint"])
+        if info is not None and all(file.exists() for file in files):
+            return info
+        if self._folder.get_info_path(id).exists():
+            self._log(f"computed again: {id}: {reason}")
+            remove_files([self._folder.get_info_path(id)])
+        return None
+
+    def _add_done(self, info: Mapping[str, Any]) -> None:
+        """Count a video that has its files, and those that a strict run would not have padded."""
+        self._plan.done += 1
+        frames = info["frames"]
+        if self._options.strict and self._recipe.windows.is_too_short(frames):
+            reason = (
+                f"a window needs {count_needed(self._recipe.windows)} frames, and the video has "
+                f"{frames}: an earlier run without --strict padded its rows"
+            )
+            self._plan.padded.append(make_failure(info["id"], SHORTER_THAN_WINDOW, reason, ""))
 
     def _is_quarantined(self, id: str, path: Path | None = None) -> bool:
         """Return whether a video failed before and is not tried again; record it if so.
@@ -138,6 +160,21 @@ class FilePlanner:
             return False
         self._plan.quarantined.append(failure)
         return True
+
+
+def is_outdated(path: Path, frame_rate: float | None, info: Mapping[str, Any]) -> bool:
+    """Return whether a source, or the frame rate stated for it, has changed since.
+
+    Args:
+        path: The file or frame folder.
+        frame_rate: Frames per second that are stated for a frame folder; None for a file, or if
+            none are stated.
+        info: The JSON file of the video.
+    """
+    before = info["source_frame_rate"]
+    if frame_rate is not None and (before is None or not math.isclose(frame_rate, before)):
+        return True
+    return has_changed(path, Fingerprint(**info["fingerprint"]))
 
 
 def make_stored_task(video: Video, root: Path, streams: tuple[str, ...]) -> ExtractionTask:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from flowkit.recipe import FeatureRecipe, Recipe
-from flowkit.streams import StreamName
+from flowkit.streams import STREAMS, StreamName
 from train.feature_files.windows import WindowSampling
 
 Layout = Literal["concatenated", "separate"]
@@ -25,6 +25,8 @@ class FileRecipe:
     """Whether the features of all streams are in one file, side by side, or in one file each."""
     precision: str = "float32"
     """Number format in which the networks compute; the files are always float32."""
+    source: Literal["videos", "store"] = "videos"
+    """Whether the images are those of videos, or those that a store has of them as JPEGs."""
     keep_extension: bool = False
     """Whether the names of the files keep the extensions of the videos, as in ``a.mp4.npy``."""
 
@@ -42,11 +44,15 @@ class FileRecipe:
         """Convert the recipe to JSON values."""
         frames = self.frames.to_dict()
         frames.pop("features", None)  # of a store; they do not matter here
+        frames |= {name: None for name in STREAMS if name not in self.networks}
+        if self.source == "videos":
+            frames["rgb"] = None
         networks = {name: asdict(network) for name, network in self.networks.items()}
         for network in networks.values():
             del network["positions"], network["clip_length"], network["clip_stride"]
-            del network["note"]
+            del network["note"], network["window"], network["window_stride"]
         return {
+            "source": self.source,
             "frames": frames,
             "networks": networks,
             "images": {name: network.clip_length for name, network in self.networks.items()},

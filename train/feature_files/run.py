@@ -3,6 +3,7 @@
 The steps of a run are those of flowkit/extraction/folder_run.py, which also extracts videos.
 """
 
+import os
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -19,6 +20,7 @@ from flowkit.extraction.actors import uses_gpu
 from flowkit.extraction.folder_run import FolderRun, PlannedWork
 from flowkit.extraction.frame_rates import check_has_folders
 from flowkit.extraction.gpu_timer import GpuTimes
+from flowkit.extraction.plan import belongs
 from flowkit.extraction.run import choose_backend
 from flowkit.extraction.source import measure_source
 from flowkit.extraction.summary import format_bytes
@@ -31,16 +33,17 @@ from flowkit.store.failures import Failure, read_failures
 from flowkit.streams import StreamName
 from train.feature_files.folder import FeatureFolder
 from train.feature_files.options import FileOptions
-from train.feature_files.plan import FilePlan, FilePlanner, check_store
+from train.feature_files.plan import SHORTER_THAN_WINDOW, FilePlan, FilePlanner, check_store
 from train.feature_files.recipe import FileRecipe, Layout
 from train.feature_files.settings import FileSettings
 from train.feature_files.summary import Summary
 from train.feature_files.windows import WindowSampling
 from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
-from train.features.network_loading import is_run, load_feature_network, name_files
+from train.features.network_loading import is_run, load_feature_network, make_worker_options
 
 BATCH_IMAGES = {"cpu": 32, "cuda": 256}
-CLIP_IMAGES = 8  # a clip counts as this many images in a batch
+CLIP_IMAGES = 16  # a clip counts as this many images in a batch
+MAX_THREADS = 8  # threads of a worker that run networks; each needs some 300 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +117,12 @@ class FeatureFileRun(FolderRun):
         super().__init__(self.folder.state, options, self.summary, console)
         self.located, self.request, self.options = located, request, options
         self.tasks: dict[str, ExtractionTask] = {}
+        self._outdated: dict[str, tuple[int, int] | None] = {}  # JSON files of changed sources
+
+    @property
+    def result_folder(self) -> Path:
+        """Return the folder of the feature files."""
+        return self.folder.path
 
     def open_folder(self) -> None:
         """Load the networks, check the videos, and create the folder or check its recipe."""
@@ -143,10 +152,15 @@ class FeatureFileRun(FolderRun):
         Args:
             wait_seconds: Not used: only workers of this run complete its videos.
         """
-        if not self.tasks and self.options.part == (0, 1):
-            for path in self.folder.path.glob("*.part"):
-                path.unlink(missing_ok=True)
-        return {id for id in self.tasks if self.folder.get_info_path(id).exists()}
+        if not self.tasks:
+            part = self.options.part
+            own = [source.id for source in self.located.sources if belongs(source.id, part)]
+            self.folder.remove_unfinished(own, self.recipe)
+        return {id for id in self.tasks if self._is_done(id)}
+
+    def _is_done(self, id: str) -> bool:
+        """Return whether a planned video has its files: a JSON file that this run has written."""
+        return self.folder.identify_info(id) not in (None, self._outdated.get(id))
 
     def plan_work(self) -> PlannedWork:
         """Plan the videos whose files are missing."""
@@ -159,7 +173,9 @@ class FeatureFileRun(FolderRun):
         else:
             plan = planner.plan_files(sources)
         self.tasks = {task.id: task for task in plan.tasks}
+        self._outdated = {id: self.folder.identify_info(id) for id in self.tasks}
         self._add_left_out_videos(plan)
+        self.record_rejected(self.located, failures, options.part)
         flow, weights = request.frames.flow, None
         if summary.backend and flow is not None and flow.is_learned:
             weights = find_weights_file(flow.method, options.flow_weights)
@@ -174,22 +190,37 @@ class FeatureFileRun(FolderRun):
             network_options={n: make_absolute(o) for n, o in request.networks.items()},
             device=summary.device,
             batch=self.batch,
+            threads=self._choose_threads(len(plan.tasks)),
             strict=options.strict,
             open_video=options.open_video,
         )
         return PlannedWork(plan.tasks, setup, {task.id: task.weight for task in plan.tasks})
+
+    def _choose_threads(self, tasks: int) -> int:
+        """Choose how many threads of a worker run networks: on a CPU, one for each stream.
+
+        With fewer videos than cores, a worker has an equal share of the cores of this machine.
+        """
+        if self.summary.device == "cuda" or uses_gpu(self.summary.backend):
+            return 1
+        streams, cores = len(self.request.networks), len(os.sched_getaffinity(0))
+        if self.options.workers is not None:
+            return streams
+        return max(streams, min(cores // max(1, min(cores, tasks)), MAX_THREADS))
 
     def _add_left_out_videos(self, plan: FilePlan) -> None:
         summary = self.summary
         summary.done_before, summary.beyond = plan.done, plan.beyond
         summary.changed, summary.lacking = plan.changed, plan.lacking
         summary.quarantined = plan.quarantined
+        summary.padded = plan.padded
         summary.missing = list(self.located.missing)
+        summary.unannotated = [printable_path(path) for path in self.located.unannotated]
 
     def record_start(self, workers: int, backend: str) -> None:
         """Record the number of workers and the time that they took to start."""
         self.summary.workers, self.summary.backend = workers, backend
-        if uses_gpu(backend):
+        if uses_gpu(backend) or self.summary.device == "cuda":
             self.summary.gpu = GpuTimes()
         self.summary.start_seconds = time.monotonic() - self.execution_started
 
@@ -214,12 +245,13 @@ class FeatureFileRun(FolderRun):
             size=size,
             mtime_ns=mtime_ns,
             traceback=outcome.traceback,
+            retry=outcome.kind == SHORTER_THAN_WINDOW,  # quickly seen, and a matter of --strict
         )
 
     def estimate_need(self) -> str:
         """Estimate the space that the remaining videos need from those that are done."""
         summary = self.summary
-        done = summary.computed or sum(self.folder.get_info_path(id).exists() for id in self.tasks)
+        done = sum(self._is_done(id) for id in self.tasks)
         if not summary.bytes or not done:
             return ""
         left = len(self.tasks) - done
@@ -229,7 +261,8 @@ class FeatureFileRun(FolderRun):
         """Count the videos that have their files."""
         failed = {failure.id for failure in self.summary.failed}
         not_failed = [id for id in self.tasks if id not in failed]
-        done = sum(self.folder.get_info_path(id).exists() for id in not_failed)
+        done = sum(self._is_done(id) for id in not_failed)
+        self.folder.remove_unfinished(self.tasks, self.recipe)  # of workers that have crashed
         self.summary.computed, self.summary.left = done, len(not_failed) - done
         self.summary.work_seconds = self.execution_seconds - self.summary.start_seconds
 
@@ -258,6 +291,7 @@ def make_recipe(request: FileRequest, networks: Mapping[StreamName, FeatureNetwo
         windows=request.windows,
         layout=request.layout,
         precision=request.precision,
+        source="videos" if request.store is None else "store",
         keep_extension=request.keep_extension,
     )
 
@@ -268,7 +302,7 @@ def make_absolute(options: NetworkOptions) -> NetworkOptions:
     if is_run(options.model) or is_file:
         return replace(options, model=str(Path(options.model).absolute()))
     # A short name of a weight file, or a model of timm with its own weights.
-    return name_files(options, load_feature_network(options))
+    return make_worker_options(options, load_feature_network(options))
 
 
 def choose_device(device: str) -> str:

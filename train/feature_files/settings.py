@@ -38,10 +38,18 @@ class FileSettings(WorkerFactory):
     """Device of the networks: "cpu" or "cuda"."""
     batch: int = 4
     """Images or clips per batch; crops count as images."""
+    threads: int = 1
+    """Threads of a worker that run networks; features do not depend on it."""
     strict: bool = False
     """Whether a video that is shorter than a window fails, instead of being padded."""
     open_video: "Callable[..., FrameReader]" = VideoReader
     """Function that opens a video, called as ``open_video(path, resize, fps)``."""
+
+    @property
+    def gpu_stages(self) -> tuple[str, ...]:
+        """Return the stages of a worker that compute on its GPU."""
+        stages = {"flow": uses_gpu(self.backend), "network": self.device == "cuda"}
+        return tuple(stage for stage, is_on_gpu in stages.items() if is_on_gpu)
 
     @property
     def needs_gpu(self) -> bool:

@@ -5,9 +5,10 @@ from threading import Event
 from typing import Protocol, Self
 
 from flowkit.decode import FrameReader
+from flowkit.errors import VideoError
 from flowkit.extraction.image_chunks import ComputedImages, ImageChunk, read_stored_images
 from flowkit.extraction.learned_flow import check_frame_size
-from flowkit.extraction.readers import open_reader
+from flowkit.extraction.readers import estimate_frames, open_reader
 from flowkit.extraction.source import check_unchanged, fingerprint_source
 from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import ExtractionTask
@@ -25,6 +26,8 @@ class Source(Protocol):
     """Path of the file, as printable text."""
     fingerprint: Fingerprint
     """Fingerprint of the file."""
+    expected_frames: int
+    """Number of frames that it will have, for progress; 0 if unknown."""
 
     def read_chunks(self) -> Iterator[ImageChunk]:
         """Yield the images."""
@@ -68,9 +71,11 @@ class FileSource:
         self.name = printable_path(task.source)
         self.fingerprint = fingerprint_source(task.source)
         self._path, self._streams = task.source, settings.file_recipe.streams
+        self._stated_rate = task.frame_rate
         self._reader: FrameReader = open_reader(
             task, settings.root, settings.recipe, settings.open_video
         )
+        self.expected_frames = estimate_frames(self._reader)
         self._flow = settings.recipe.flow if "flow" in self._streams else None
         self._images = ComputedImages(settings, self._streams, timer, report_progress, stop)
 
@@ -86,7 +91,7 @@ class FileSource:
         return FrameFacts(
             frames=images.frames,
             frame_rate=reader.frame_rate,
-            source_frame_rate=None if info is None else info.fps,
+            source_frame_rate=self._stated_rate if info is None else info.fps,
             width=reader.width,
             height=reader.height,
             times=images.times,
@@ -115,6 +120,9 @@ class StoredSource:
         settings: The settings of the worker.
         report_progress: Called with the number of frames that were read.
         stop: Set when the run is to end.
+
+    Raises:
+        VideoError: ``gone``: the store does not have the video any more.
     """
 
     def __init__(
@@ -124,8 +132,13 @@ class StoredSource:
         report_progress: Callable[[int], None],
         stop: Event,
     ) -> None:
-        self._video = Store(task.source)[task.id]
+        store = Store(task.source)
+        row = store.find(task.id)
+        if row is None:
+            raise VideoError("gone", f"{task.id} was removed from the store {store.path}")
+        self._video = store[row]
         self.name, self.fingerprint = self._video.source, self._video.fingerprint
+        self.expected_frames = self._video.num_frames
         self._streams = settings.file_recipe.streams
         self._report_progress, self._stop = report_progress, stop
 

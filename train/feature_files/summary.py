@@ -9,6 +9,7 @@ from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.extraction.summary import (
     RunSummary,
     count_kinds,
+    describe_failure,
     draw_counts,
     list_failures,
     list_first_lines,
@@ -39,6 +40,11 @@ class Summary(RunSummary):
     """Ids of the videos whose source has changed since their features were computed."""
     missing: list[str] = field(default_factory=list)
     """Videos that are annotated, but missing on disk."""
+    unannotated: list[str] = field(default_factory=list)
+    """Videos that are on disk, but have no annotation."""
+    padded: list[Failure] = field(default_factory=list)
+    """Videos that an earlier run padded, although they are shorter than a window and this run is
+    strict."""
     lacking: list[Failure] = field(default_factory=list)
     """Videos of a store that lack a stream that a network reads."""
     warned: list[str] = field(default_factory=list)
@@ -52,8 +58,17 @@ class Summary(RunSummary):
 
     @property
     def faults(self) -> int:
-        """Count the videos that have no features."""
-        return len(self.failed) + len(self.quarantined) + len(self.lacking)
+        """Count the videos that have no features, or none that a strict run accepts."""
+        lists = (self.failed, self.quarantined, self.lacking, self.padded)
+        return sum(map(len, lists))
+
+    @property
+    def is_failure(self) -> bool:
+        """Return whether videos failed and none has features."""
+        failures = self.failed or self.quarantined or self.lacking
+        return bool(failures) and not (
+            self.computed or self.done_before or self.changed or self.left or self.interrupted
+        )
 
     def add(self, outcome: Outcome) -> None:
         """Add a video that is done."""
@@ -61,7 +76,9 @@ class Summary(RunSummary):
         self.rows += outcome.features
         self.bytes += outcome.bytes
         self.seconds += outcome.seconds
-        self.warned += [f"{outcome.id}: {warning}" for warning in outcome.warnings]
+        if self.gpu is not None:
+            self.gpu += outcome.gpu
+        self.warned += [describe_failure(outcome.id, warning) for warning in outcome.warnings]
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the whole summary to JSON values."""
@@ -74,10 +91,12 @@ class Summary(RunSummary):
             draw_counts(self._rows()),
             *list_first_lines("warnings", self.warned),
             *list_first_lines("source changed since (--update computes them again)", self.changed),
-            *list_first_lines("annotated, but missing", self.missing),
+            *list_first_lines("annotated, but missing on disk", self.missing),
+            *list_first_lines("on disk without annotation", self.unannotated),
             *list_failures("failed", self.failed),
             *list_failures("failed before (retry with --retry-failed)", self.quarantined),
             *list_failures("cannot be computed", self.lacking),
+            *list_failures("padded before (remove their .json to refuse them)", self.padded),
         )
 
     def _rows(self) -> list[tuple[str, str]]:
@@ -94,6 +113,9 @@ class Summary(RunSummary):
             ),
             *self.list_counts(
                 (len(self.changed), "source changed since"),
+                (len(self.missing), "annotated but missing on disk"),
+                (len(self.unannotated), "on disk without annotation"),
+                (len(self.padded), "of the videos done before are shorter than a window"),
                 (len(self.lacking), f"cannot be computed ({count_kinds(self.lacking)})"),
             ),
             (f"{self.wall_seconds:.1f} s", text),

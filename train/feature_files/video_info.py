@@ -1,7 +1,32 @@
 """Describe the feature files of one video, for the JSON file beside them.
 
 The description does not depend on when or how fast the features were computed, so that a run that
-was killed and repeated leaves equal files.
+was killed and repeated leaves equal files. Its keys are:
+
+    format             version of the files: 1
+    id                 id of the video, from which the names of the files come (folder.py)
+    source             path of the video file or frame folder
+    fingerprint        size (bytes), mtime_ns and digest of the source, by which --update notices
+                       that it has changed
+    files              one entry for each .npy file:
+      name               its name
+      shape              (rows, features), or (rows, crops, features)
+      columns            first column of each stream, and the one after its last
+      digest             BLAKE2b digest (128 bits) of its values as little-endian float32
+    rows               number of rows (T), one for each window
+    frames             number of frames, after resampling
+    frame_rate         frames per second, after resampling; the average if it varies
+    source_frame_rate  frames per second that the file states, or that were stated for a frame
+                       folder; null if none were
+    duration           end of the last frame, in seconds from the first frame
+    width, height      size of the resized frames in pixels, before cropping
+    start_seconds      T times: when the first frame of each row's window appears
+    end_seconds        T times: when the last frame of each row's window disappears
+    padding            [row, frames] for each row whose window repeats the first or last frame of
+                       the video, and how many of its frames do
+    warnings           what the decoder noticed, and whether the video is shorter than a window
+    recipe             all settings that decide the values (recipe.py); equal in the whole folder
+    provenance         versions of flowkit and PyTorch, backend of the flow, device, host
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +39,7 @@ from flowkit.store import Fingerprint
 from flowkit.store.frame_times import list_bounds
 from train.feature_files.folder import FORMAT
 from train.feature_files.recipe import FileRecipe
+from train.feature_files.windows import WindowSampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +65,7 @@ class FrameFacts:
     frame_rate: float
     """Frames per second, after resampling; the average if it varies."""
     source_frame_rate: float | None
-    """Frames per second of the file; None if it is not known."""
+    """Frames per second of the file, or stated for a frame folder; None if not known."""
     width: int
     """Width of the resized frames in pixels."""
     height: int
@@ -55,6 +81,11 @@ class FrameFacts:
         if len(known) < self.frames:
             return np.arange(self.frames + 1) / self.frame_rate
         return list_bounds(np.array(known) / 1e6, self.frame_rate)
+
+
+def count_needed(windows: WindowSampling) -> int:
+    """Count the frames of the shortest video in which a window is not padded."""
+    return windows.extent + (windows.last_frame == "drop")
 
 
 def describe_video(
@@ -83,8 +114,8 @@ def describe_video(
     warnings = list(facts.warnings)
     if windows.is_too_short(facts.frames):
         warnings.append(
-            f"{facts.frames} frames are fewer than a window needs: rows repeat the first or the "
-            "last of them"
+            f"a window needs {count_needed(windows)} frames, and the video has {facts.frames}: "
+            "rows repeat the first or the last one"
         )
     return {
         "format": FORMAT,

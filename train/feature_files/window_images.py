@@ -56,26 +56,40 @@ class KeptImages:
 
     input: StreamInput
     """What its network sees."""
-    first: int = 0
-    """Index in the video of the first kept image."""
-    images: list[torch.Tensor] = field(default_factory=list)
-    """Cropped images, uint8 (V, C, H, W)."""
+    windows: WindowSampling
+    """Which frames each row sees."""
+    count: int = 0
+    """Number of images of the video that have arrived."""
+    images: dict[int, torch.Tensor] = field(default_factory=dict)
+    """Cropped images, uint8 (V, C, H, W), by their indices in the video."""
+    between: list[int] = field(default_factory=list)
+    """Indices of the last images that lie between windows, and are kept only for padding."""
 
-    @property
-    def count(self) -> int:
-        """Return how many images of the video have arrived."""
-        return self.first + len(self.images)
+    def add(self, images: Sequence[U8], stream: StreamName) -> None:
+        """Crop and keep the images that follow, as far as windows may need them."""
+        windows, end = self.windows, self.count + len(images)
+        phases = {i * windows.step % windows.stride for i in range(self.input.images)}
+        for image in images:
+            is_between = (self.count + windows.offset) % windows.stride not in phases
+            # Padding repeats the last image, or, if that is dropped, the one before.
+            if not is_between or self.count >= end - 2:
+                self.images[self.count] = crop_image(image, self.input.crops, stream)
+            if is_between:
+                self.between.append(self.count)
+            self.count += 1
+        while self.between and self.between[0] < end - 2:
+            self.images.pop(self.between.pop(0), None)
 
     def drop_before(self, index: int) -> None:
-        """Drop the images before an index of the video."""
-        dropped = min(max(0, index - self.first), len(self.images))
-        del self.images[:dropped]
-        self.first += dropped
+        """Drop the images before an index of the video, except the last two."""
+        end = min(index, self.count - 2)
+        for old in [known for known in self.images if known < end]:
+            del self.images[old]
 
     def assemble(self, indices: I64) -> torch.Tensor:
         """Assemble the input of the network from images (P, L) by their indices in the video."""
         used, positions = np.unique(indices, return_inverse=True)
-        images = torch.stack([self.images[index - self.first] for index in used])
+        images = torch.stack([self.images[index] for index in used.tolist()])
         positions = torch.from_numpy(positions.reshape(indices.shape))
         return assemble_views(images, positions, self.input.is_3d)
 
@@ -99,7 +113,7 @@ class WindowImages:
         self.frames = 0
         self.times: list[int | None] = []
         self._windows, self._batch_rows = windows, batch_rows
-        self._streams = {name: KeptImages(input) for name, input in inputs.items()}
+        self._streams = {name: KeptImages(input, windows) for name, input in inputs.items()}
         longest = max(input.images for input in inputs.values())
         # Snippets of flow may have more fields than the window has frames.
         self._beyond_window = max(0, longest - windows.length) * windows.step
@@ -126,7 +140,8 @@ class WindowImages:
         self.times += chunk.times
         images: dict[StreamName, Sequence[U8]] = {"rgb": chunk.rgb, "flow": chunk.flow}
         for name, kept in self._streams.items():
-            kept.images += crop_images(images[name], kept.input.crops, name)
+            kept.add(images[name], name)
+        self._drop_images()
 
     def _make_batch(self, rows: int) -> WindowBatch:
         windows, first = self._windows, self._rows
@@ -137,32 +152,33 @@ class WindowImages:
             last = min(windows.count_usable(self.frames), kept.count) - 1
             inputs[name] = kept.assemble(indices.clip(0, last))
         self._rows += rows
-        needed = windows.find_oldest_needed(self._rows)
-        for kept in self._streams.values():
-            kept.drop_before(min(needed, kept.count - 1))  # padding repeats the last image
+        self._drop_images()
         return WindowBatch(rows=rows, inputs=inputs)
 
+    def _drop_images(self) -> None:
+        """Drop the images that no later window needs."""
+        needed = self._windows.find_oldest_needed(self._rows)
+        for kept in self._streams.values():
+            kept.drop_before(needed)
 
-def crop_images(
-    images: Sequence[U8], crops: CropStrategy, stream: StreamName
-) -> Iterator[torch.Tensor]:
-    """Crop images of one size.
+
+def crop_image(image: U8, crops: CropStrategy, stream: StreamName) -> torch.Tensor:
+    """Crop an image.
 
     Args:
-        images: RGB frames (H, W, 3), or quantized flow (H, W, 2), uint8.
+        image: RGB frame (H, W, 3), or quantized flow (H, W, 2), uint8.
         crops: The crops.
         stream: ``rgb`` or ``flow``.
 
-    Yields:
-        The crops of each image, uint8 (V, C, size, size).
+    Returns:
+        The crops, uint8 (V, C, size, size).
     """
     views, size, channels = count_views(crops), crops.size, STREAMS[stream].channels
     is_flow = stream == "flow"
-    for image in images:
-        height, width = image.shape[:2]
-        boxes = crops(height, width, make_generator(0, 0, 0))  # unused by fixed crops
-        components = [image[..., 0], image[..., 1]] if is_flow else [image]
-        out = np.empty((views, channels, size, size), np.uint8)
-        for box, view in zip(boxes, out, strict=True):
-            apply_crop(components, box, view, flow=is_flow)
-        yield torch.from_numpy(out)
+    height, width = image.shape[:2]
+    boxes = crops(height, width, make_generator(0, 0, 0))  # unused by fixed crops
+    components = [image[..., 0], image[..., 1]] if is_flow else [image]
+    out = np.empty((views, channels, size, size), np.uint8)
+    for box, view in zip(boxes, out, strict=True):
+        apply_crop(components, box, view, flow=is_flow)
+    return torch.from_numpy(out)

@@ -27,17 +27,24 @@ from flowkit.extraction.stage_timer import StageTimer
 from flowkit.extraction.tasks import ExtractionTask, Outcome
 from flowkit.extraction.video_failures import convert_failures
 from flowkit.flow import tvl1_video_quantized
-from flowkit.store.format.atomic import sync_folder, write_atomic
+from flowkit.store.format.atomic import convert_disk_errors, sync_folder, write_atomic
 from flowkit.store.format.schema import encode_json
 from flowkit.streams import StreamName
 from flowkit.version import __version__
 from train.feature_files.feature_file import FeatureFileWriter
 from train.feature_files.folder import remove_files
+from train.feature_files.network_pool import NetworkPool
+from train.feature_files.plan import SHORTER_THAN_WINDOW
 from train.feature_files.settings import FileSettings
 from train.feature_files.sources import open_source
-from train.feature_files.video_info import FileDescription, FrameFacts, describe_video
-from train.feature_files.window_images import StreamInput, WindowBatch, WindowImages
-from train.features.embedding import convert_gpu_errors, embed_inputs, move_network
+from train.feature_files.video_info import (
+    FileDescription,
+    FrameFacts,
+    count_needed,
+    describe_video,
+)
+from train.feature_files.window_images import StreamInput, WindowImages
+from train.features.embedding import convert_gpu_errors, move_network
 from train.features.network import FeatureNetwork, NetworkOptions
 from train.features.network_loading import load_feature_network
 
@@ -64,8 +71,9 @@ class Worker:
         torch.set_num_threads(1)
         self.setup = setup
         self.heartbeat = 0  # grows with every frame and every row
+        self.share = 0.0  # of the rows of the current video; 0 if unknown
         self._host = host or socket.gethostname()
-        self._gpu_timer = gpu_timer or GpuTimer()
+        self._gpu_timer = gpu_timer or GpuTimer(setup.gpu_stages)
         self._stop = Event()
 
     def warm_up(self) -> None:
@@ -124,7 +132,6 @@ class Worker:
         setup, recipe, timer = self.setup, self.setup.file_recipe, StageTimer(self._gpu_timer)
         networks = self._load_networks()
         info_path = setup.folder.get_info_path(task.id)
-        remove_files([info_path])  # the video counts as missing until its new files are complete
         inputs = describe_inputs(networks, recipe.windows.length)
         views = max(network.views for network in networks.values())
         images = WindowImages(inputs, recipe.windows, max(1, setup.batch // views))
@@ -132,23 +139,28 @@ class Worker:
             open_source(task, setup, timer, self._report_progress, self._stop) as source,
             ExitStack() as stack,
         ):
-            writers = self._open_writers(task.id, networks)
-            for writer in writers:
-                stack.callback(writer.abandon)
-            with Prefetcher(images.make_batches(source.read_chunks())) as batches:
-                self._write_rows(batches, networks, writers, timer)
+            writers = self._open_writers(task.id, networks, stack)
+            with (
+                Prefetcher(images.make_batches(source.read_chunks())) as batches,
+                NetworkPool(networks, setup, timer) as pool,
+            ):
+                expected = recipe.windows.count_rows(source.expected_frames)
+                self._write_rows(pool.embed(batches), writers, expected, timer)
             facts = source.describe_frames(images)
             self._check_frames(task, facts)
             source.check_unchanged()
             digests = [writer.finish() for writer in writers]
+            # From here on the video counts as missing, until its new files are complete.
+            remove_files([info_path])
             for writer in writers:
                 writer.publish()
-        sync_folder(setup.folder.path)
+        with convert_disk_errors(setup.folder.path):
+            sync_folder(setup.folder.path)
         files = describe_files(writers, digests, networks)
         info = describe_video(
             task.id, source.name, source.fingerprint, facts, files, recipe, self._describe_machine()
         )
-        write_atomic(info_path, encode_json(info))
+        write_atomic(info_path, encode_json(info), is_shared=True)
         return Outcome(
             id=task.id,
             status="done",
@@ -161,54 +173,45 @@ class Worker:
         )
 
     def _open_writers(
-        self, id: str, networks: Mapping[StreamName, FeatureNetwork]
+        self, id: str, networks: Mapping[StreamName, FeatureNetwork], stack: ExitStack
     ) -> list[FeatureFileWriter]:
-        """Open one file for all streams, or one for each."""
+        """Open one file for all streams, or one for each; the stack removes unpublished ones."""
         paths = self.setup.folder.list_feature_files(id, self.setup.file_recipe)
         dimensions = [network.recipe.dimension for network in networks.values()]
         if self.setup.file_recipe.layout == "concatenated":
             dimensions = [sum(dimensions)]
         views = next(iter(networks.values())).views
         crops = (views,) if views > 1 else ()
-        return [
-            FeatureFileWriter(path, (*crops, dimension))
-            for path, dimension in zip(paths, dimensions, strict=True)
-        ]
+        writers = []
+        for path, dimension in zip(paths, dimensions, strict=True):
+            writers.append(FeatureFileWriter(path, (*crops, dimension)))
+            stack.callback(writers[-1].abandon)
+        return writers
 
     def _write_rows(
         self,
-        batches: Iterable[WindowBatch],
-        networks: Mapping[StreamName, FeatureNetwork],
+        features: Iterable[list[F32]],
         writers: Sequence[FeatureFileWriter],
+        expected: int,
         timer: StageTimer,
     ) -> None:
-        """Compute the rows of all batches and append them to the files."""
-        for batch in batches:
-            features = []
-            for stream, network in networks.items():
-                with timer.enter_stage("network"):
-                    inputs = batch.inputs[stream].to(self.setup.device, non_blocking=True)
-                    vectors = embed_inputs(network, inputs, self.setup.file_recipe.precision)
-                    rows = vectors.cpu().numpy().reshape(batch.rows, network.views, -1)
-                features.append(rows[:, 0] if network.views == 1 else rows)
-                if not np.isfinite(rows).all():
-                    raise VideoError(
-                        "not-finite",
-                        f"a feature of {stream} is not a number: use other weights, or --precision "
-                        "float32",
-                    )
+        """Append the rows of all batches, which have an array for each stream, to the files."""
+        self.share = 0.0
+        for streams in features:
             if self.setup.file_recipe.layout == "concatenated":
-                features = [np.concatenate(features, axis=-1)]
+                streams = [np.concatenate(streams, axis=-1)]
             with timer.enter_stage("write"):
-                for writer, rows in zip(writers, features, strict=True):
+                for writer, rows in zip(writers, streams, strict=True):
                     writer.append(rows)
-            self.heartbeat += batch.rows
+            self.heartbeat += len(streams[0])
+            self.share = writers[0].rows / expected if expected else 0.0
 
     def _check_frames(self, task: ExtractionTask, facts: FrameFacts) -> None:
         """Check that the video has enough frames.
 
         Raises:
-            VideoError: ``too-short``: it has no row, or is shorter than a window and ``strict``.
+            VideoError: ``too-short``: it has no row. ``shorter-than-window``: it is shorter than a
+                window, and the run is strict.
         """
         windows, frames = self.setup.file_recipe.windows, facts.frames
         count = f"{frames} frame{'' if frames == 1 else 's'}"
@@ -219,9 +222,9 @@ class Worker:
             raise VideoError("too-short", f"{task.id} has {count}{cause}; {reason}")
         if self.setup.strict and windows.is_too_short(frames):
             raise VideoError(
-                "too-short",
-                f"{task.id} has {count}{cause}, and a window needs more; without --strict its rows "
-                "would be padded",
+                SHORTER_THAN_WINDOW,
+                f"{task.id} has {count}{cause}, and a window needs {count_needed(windows)}; "
+                "without --strict its rows would be padded",
             )
 
     def _report_progress(self, frames: int) -> None:

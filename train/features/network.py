@@ -55,6 +55,9 @@ class NetworkOptions:
     """Number of frames or flow fields in a clip."""
     clip_stride: int | None = None
     """Distance between the frames of a clip."""
+    window_stride: int | None = None
+    """Frames from the start of one window to the start of the next, instead of `positions`: a clip,
+    or the frame of a 2-D network, is then a window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,8 @@ class FeatureNetwork:
             positions=recipe.positions,
             length=recipe.clip_length,
             stride=recipe.clip_stride,
+            window=recipe.window,
+            window_stride=recipe.window_stride,
         )
 
     @property
@@ -143,22 +148,53 @@ def build_feature_network(
         raise UsageError(f"--clip-length and --clip-stride are for 3-D networks, not {name}")
     if options.crops and options.crops not in CROPS:
         raise UsageError(f"expected crops {', '.join(CROPS)}, got {options.crops!r}")
+    check_windows(options, stream, is_image)
     positions = (CLIPS if is_3d else POSITIONS) if is_image else 0
+    if options.window_stride is not None:
+        positions = 0
+    clip_length = options.clip_length or length
     recipe = FeatureRecipe(
         source=stream,
         model=name,
         weights=digest_features(backbone),
         dimension=backbone.num_features,
         positions=positions if options.positions is None else options.positions,
-        clip_length=options.clip_length or length,
+        clip_length=clip_length,
         clip_stride=options.clip_stride or stride,
         crops=(options.crops or ("three" if is_3d else "centre")) if is_image else WHOLE,
         size=(options.size or size) if is_image else 0,
+        window=(clip_length if is_3d else 1) if options.window_stride else 0,
+        window_stride=options.window_stride or 0,
     )
     convention: InputConvention = getattr(backbone, f"{stream}_input")
     return FeatureNetwork(
         backbone=backbone, path=path, recipe=recipe, convention=convention, short_side=short_side
     )
+
+
+def check_windows(options: NetworkOptions, stream: StreamName, is_image: bool) -> None:
+    """Check that the options about windows fit each other and the stream.
+
+    Raises:
+        UsageError: They do not.
+    """
+    if options.window_stride is None:
+        return
+    if options.window_stride < 1:
+        raise UsageError(
+            f"--stride {options.window_stride}: the number of frames from one window to the next "
+            "must be at least 1"
+        )
+    if options.positions is not None:
+        raise UsageError(
+            "--positions chooses evenly spaced positions, and --window and --stride windows: give "
+            "either"
+        )
+    if not is_image:
+        raise UsageError(
+            f"--window and --stride are for frames, not for {stream} {STREAMS[stream].unit}: leave "
+            "them out"
+        )
 
 
 def digest_features(backbone: Backbone) -> str:

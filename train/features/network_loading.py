@@ -54,7 +54,7 @@ def is_run(model: str) -> bool:
     return (Path(model) / "run.json").exists()
 
 
-def name_files(options: NetworkOptions, network: FeatureNetwork) -> NetworkOptions:
+def make_worker_options(options: NetworkOptions, network: FeatureNetwork) -> NetworkOptions:
     """Name the files of a loaded network, so that a worker in another folder loads the same ones.
 
     Args:
@@ -283,8 +283,9 @@ def choose_source(
     if options.stream is not None and options.stream != stream:
         each = " for each field" if options.stream == "flow" and not is_3d else ""
         raise WeightsError(
-            f"it is a network of {stream} ({channels} channels), but --stream is {options.stream}: "
-            f"expected {STREAMS[options.stream].channels} input channels{each}, and {first} "
-            f"has the shape {shape}. Give a weight file of {options.stream}"
+            f"it is a network of {stream} ({channels} channels), but is given for {options.stream} "
+            f"(--stream, or --weights {options.stream}=): expected "
+            f"{STREAMS[options.stream].channels} input channels{each}, and {first} has the shape "
+            f"{shape}. Give a weight file of {options.stream}"
         )
     return cast(StreamName, stream)

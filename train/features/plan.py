@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from flowkit.datasets.views import PositionSampling
 from flowkit.extraction.plan import belongs
 from flowkit.extraction.tasks import Outcome, Status
 from flowkit.store import Failure, Store
@@ -42,6 +43,8 @@ class Plan:
     """Videos that failed in an earlier run."""
     beyond: int = 0
     """Number of videos left out by ``--limit``."""
+    padded: list[str] = field(default_factory=list)
+    """Videos to compute that are shorter than a window, whose last image is repeated."""
 
 
 def make_plan(
@@ -51,6 +54,8 @@ def make_plan(
     rows: tuple[int, int],
     failures: Mapping[str, Failure],
     *,
+    windows: PositionSampling | None = None,
+    strict: bool = False,
     stale: Collection[str] = (),
     part: tuple[int, int] = (0, 1),
     limit: int | None = None,
@@ -64,6 +69,8 @@ def make_plan(
         source: The stream that the network reads.
         rows: Positions per video (0 for all available ones), and views per position.
         failures: Failures of earlier runs by video id.
+        windows: The sampling, if the positions are the windows of a video.
+        strict: Whether a video that is shorter than a window is left out, instead of being padded.
         stale: Ids of videos whose source was extracted again since their features were made.
         part: (i, n) selects part i of n of the store, with i from 0.
         limit: Maximum number of videos to compute.
@@ -73,7 +80,7 @@ def make_plan(
     Returns:
         The plan.
     """
-    plan, targets = Plan(), []
+    plan, targets, padded = Plan(), [], set[str]()
     positions, views = rows
     stale_ids = frozenset(stale)
     for row in range(len(store)):
@@ -81,23 +88,52 @@ def make_plan(
         if not belongs(id, part):
             continue
         available = store.index.count(source, row)
+        is_padded = windows is not None and windows.is_padded(available)
         if store.index.locate(stream, row) is not None and id not in stale_ids:
             plan.done += 1
-        elif store.index.locate(source, row) is None:
-            reason = f"it has no {source}: extract it with --streams {source}"
-            plan.lacking.append(make_failure(id, f"no-{source}", reason, stream))
-        elif not available and STREAMS[source].is_image:
-            reason = f"it has no {source}: it has only 1 frame"
-            plan.lacking.append(make_failure(id, "too-short", reason, stream))
+        elif (lack := find_lack(store, row, source, strict and is_padded)) is not None:
+            plan.lacking.append(make_failure(id, *lack, stream))
         elif id in failures and not (retry_failed or failures[id].retry):
             plan.quarantined.append(failures[id])
         else:
-            weight = views * (positions if positions and available else available)
-            is_stale, weight = id in stale_ids, max(1, weight)
+            starts = positions if positions and available else available
+            if windows is not None:
+                starts = len(windows.sample_starts(available)[0])
+            padded.update([id] if is_padded else [])
+            is_stale, weight = id in stale_ids, max(1, views * starts)
             targets.append(Target(id=id, available=available, weight=weight, supersedes=is_stale))
     plan.targets = targets[:limit]
     plan.beyond = len(targets) - len(plan.targets)
+    plan.padded = [target.id for target in plan.targets if target.id in padded]
     return plan
+
+
+def find_lack(
+    store: Store, row: int, source: StreamName, is_too_short: bool
+) -> tuple[str, str] | None:
+    """Find out why a video cannot have features.
+
+    Args:
+        store: The store.
+        row: Row of the video.
+        source: The stream that the network reads.
+        is_too_short: Whether it is shorter than a window, in a strict run.
+
+    Returns:
+        The kind and the reason of the failure; None if there is none.
+    """
+    available = store.index.count(source, row)
+    if store.index.locate(source, row) is None:
+        return f"no-{source}", f"it has no {source}: extract it with --streams {source}"
+    if not available and STREAMS[source].is_image:
+        return "too-short", f"it has no {source}: it has only 1 frame"
+    if is_too_short:
+        return (
+            "shorter-than-window",
+            f"it has {available} {STREAMS[source].unit}, and a window needs more; without --strict "
+            "they would be padded",
+        )
+    return None
 
 
 def make_failure(

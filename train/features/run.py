@@ -22,7 +22,7 @@ from flowkit.flow.backends import count_gpus
 from flowkit.store import Store, create_or_open, find_stale, read_header
 from flowkit.store.failures import Failure, read_failures
 from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
-from train.features.network_loading import load_feature_network, name_files
+from train.features.network_loading import load_feature_network, make_worker_options
 from train.features.plan import make_failure, make_plan, share_out
 from train.features.setup import WorkerSetup
 from train.features.summary import Summary
@@ -45,6 +45,8 @@ class Options(RunOptions):
     """Images, clips or patches per batch. Default: a number for the device."""
     readers: int | None = None
     """Reader processes per worker. Default: a number for the device."""
+    strict: bool = False
+    """Whether a video that is shorter than a window has no features, instead of being padded."""
     stall_seconds: float = 600.0
     """Seconds after which a worker that has not finished its batch is killed."""
 
@@ -105,7 +107,7 @@ class FeatureRun(StoreRun):
     def open_folder(self) -> None:
         """Load the network and open the store for its features."""
         network = self.network = load_feature_network(self.network_options)
-        options = name_files(self.network_options, network)
+        options = make_worker_options(self.network_options, network)
         self.setup = make_setup(self.root.absolute(), self.name, options, network, self.options)
         self.summary.network = network.recipe.model
 
@@ -117,14 +119,16 @@ class FeatureRun(StoreRun):
             setup.stream,
             network.sampling.source,
             (network.recipe.positions, network.views),
-            read_failures(self.root, setup.stream),
+            windows=network.sampling if network.recipe.window_stride else None,
+            strict=options.strict,
+            failures=read_failures(self.root, setup.stream),
             stale=find_stale(self.root, self.name),
             part=options.part,
             limit=options.limit,
             retry_failed=options.retry_failed,
         )
         summary.done_before = plan.done
-        summary.lacking = plan.lacking
+        summary.lacking, summary.padded = plan.lacking, plan.padded
         summary.quarantined = plan.quarantined
         summary.beyond = plan.beyond
         shares = share_out(
@@ -178,7 +182,8 @@ def make_setup(
         The setup.
 
     Raises:
-        UsageError: The store lacks the stream that the network reads, or its frames are too small.
+        UsageError: The store lacks the stream that the network reads, its frames are too small, or
+            its flow does not fit windows.
     """
     header = read_header(root)
     source = network.sampling.source
@@ -186,6 +191,11 @@ def make_setup(
         raise UsageError(
             f"{root} has no {source}, only {', '.join(header.recipe.streams) or 'nothing'}: "
             f"extract it with --streams {source}"
+        )
+    step = header.recipe.flow.step if source == "flow" and header.recipe.flow else 1
+    if network.recipe.window_stride and step != 1:
+        raise UsageError(
+            f"the flow of {root} has step {step}; windows need flow to the next frame (step 1)"
         )
     check_sizes(network)
     if network.short_side is not None:

@@ -5,7 +5,13 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from flowkit.extraction.summary import RunSummary, count_kinds, draw_counts, list_failures
+from flowkit.extraction.summary import (
+    RunSummary,
+    count_kinds,
+    draw_counts,
+    list_failures,
+    list_first_lines,
+)
 from flowkit.store import Failure
 
 
@@ -25,6 +31,8 @@ class Summary(RunSummary):
     """Features that this run computed."""
     lacking: list[Failure] = field(default_factory=list)
     """Videos that lack the input stream or are too short."""
+    padded: list[str] = field(default_factory=list)
+    """Videos shorter than a window, whose last image is repeated."""
     work_seconds: float = 0.0
     """Seconds of computation, without the `start_seconds`."""
 
@@ -46,6 +54,9 @@ class Summary(RunSummary):
         """Format the summary for the terminal."""
         return Group(
             draw_counts(self._rows()),
+            *list_first_lines(
+                "shorter than a window, so that it repeats the last image", self.padded
+            ),
             *list_failures("failed", self.failed),
             *list_failures("failed before (retry with --retry-failed)", self.quarantined),
             *list_failures("cannot be computed", self.lacking),

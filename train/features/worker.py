@@ -65,6 +65,7 @@ class Worker:
         torch.set_num_threads(setup.threads)
         self.setup = setup
         self.heartbeat = 0  # grows with every batch
+        self.share = 0.0  # of a video; not known here, where videos are computed together
         self._host = host or socket.gethostname()
         self._stop = Event()
         self._store = Store(setup.root)

@@ -18,6 +18,10 @@ o = n / 2. If the first window begins at frame 0, n is the length of a window.
 
 from collections.abc import Iterable
 
+THUMOS_IGNORED_CLASS = 4
+"""Number of the class that ActionFormer's dataset ``thumos`` leaves out (libs/datasets/thumos14.py
+of happyharrycn/actionformer_release): CliffDiving of THUMOS14, but another class in other data."""
+
 
 def describe_loader_settings(
     *, window: int, stride: int, first_frame: int, channels: int, classes: int,
@@ -38,10 +42,14 @@ def describe_loader_settings(
     """
     num_frames = window + 2 * first_frame
     names = ", ".join(sorted(subsets))
+    note = ""
+    if classes > THUMOS_IGNORED_CLASS:
+        note = f"; dataset_name: anet, since thumos ignores class {THUMOS_IGNORED_CLASS}"
+        note += " (CliffDiving of THUMOS14)"
     return (
         f"ActionFormer: feat_stride: {stride}, num_frames: {num_frames}, default_fps: ~, "
         f"file_prefix: ~, file_ext: .npy, input_dim: {channels}, num_classes: {classes}; "
-        f"train_split and val_split: of {names}",
+        f"train_split and val_split: of {names}{note}",
         f"OpenTAD: ThumosPaddingDataset, feature_stride={stride}, sample_stride=1, "
         f"offset_frames={num_frames // 2}; subset_name: of {names}",
     )

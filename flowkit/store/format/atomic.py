@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,20 +44,23 @@ def free_space(folder: Path) -> str:
     return f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB free"
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes, *, is_shared: bool = False) -> None:
     """Replace a file: write ``<path>.part``, fsync, rename, fsync the folder.
 
-    Two processes that write the same path must hold a lock.
+    Two processes that write the same path must hold a lock, or name it as shared.
 
     Args:
         path: The file to replace.
         content: Its new content.
+        is_shared: Whether another process may write the same path now, such as a worker of a run
+            that was killed. The unfinished file then has a name of its own.
 
     Raises:
         DiskFullError: There is no room; the old content is kept.
         StoreError: Writing failed for another reason; the old content is kept.
     """
-    part = path.with_name(path.name + ".part")
+    own = f".{uuid.uuid4().hex[:8]}" if is_shared else ""
+    part = path.with_name(f"{path.name}{own}.part")
     with convert_disk_errors(path):
         try:
             with part.open("wb") as file:

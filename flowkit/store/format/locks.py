@@ -29,12 +29,15 @@ LOCK_ATTEMPTS = 5
 
 
 @contextmanager
-def hold_store(root: str | os.PathLike[str], part: tuple[int, int] = (0, 1)) -> Iterator[None]:
+def hold_store(
+    root: str | os.PathLike[str], part: tuple[int, int] = (0, 1), shown: Path | None = None
+) -> Iterator[None]:
     """Lock one part of a store for writing while the context is open, without waiting.
 
     Args:
         root: Folder of the store.
         part: The part (i, n) of the dataset; (0, 1) is the whole store.
+        shown: The folder that the message of an error names; None for ``root``.
 
     Raises:
         LockedError: Another process writes to this part, or to one that may share videos with it.
@@ -49,12 +52,12 @@ def hold_store(root: str | os.PathLike[str], part: tuple[int, int] = (0, 1)) -> 
         with wait_for_lock(folder / GATE):
             for locked_part in find_locked_parts(root):
                 if locked_part == part or locked_part[1] != part[1]:
-                    raise LockedError(describe_conflict(root, part, locked_part))
+                    raise LockedError(describe_conflict(root, part, locked_part, shown))
             path = get_part_lock_path(root, part)
             descriptor = open_lock_file(path)
             stack.callback(os.close, descriptor)
             if not try_lock(descriptor):
-                raise LockedError(describe_conflict(root, part, part))
+                raise LockedError(describe_conflict(root, part, part, shown))
             with convert_disk_errors(path):  # the holder's name is for people to read
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
@@ -90,7 +93,9 @@ def make_lock_folder(root: Path) -> Path:
     return folder
 
 
-def describe_conflict(root: Path, part: tuple[int, int], locked_part: tuple[int, int]) -> str:
+def describe_conflict(
+    root: Path, part: tuple[int, int], locked_part: tuple[int, int], shown: Path | None = None
+) -> str:
     """Describe which process has locked part ``locked_part``, so that ``part`` cannot be locked."""
     holder = ""
     with suppress(OSError):
@@ -99,8 +104,8 @@ def describe_conflict(root: Path, part: tuple[int, int], locked_part: tuple[int,
     i, n = locked_part
     locked = "all of it" if n == 1 else f"part {i}/{n}"
     return (
-        f"{root}: expected {requested} to be free, but {holder or 'another process'} is writing "
-        f"{locked}; wait for it, or stop it"
+        f"{shown or root}: expected {requested} to be free, but {holder or 'another process'} is "
+        f"writing {locked}; wait for it, or stop it"
     )
 
 

@@ -5,6 +5,8 @@ import {readGrey} from "./flow_view.js";
 
 const SPACING = 18;
 const SHORTEST = 0.06;
+/** Pixels of the screen of an arrow as long as the scale. */
+export const ARROW_PIXELS = 1.6 * SPACING;
 
 /**
  * Draw the RGB picture, and an arrow at the middle of each cell of a grid. An arrow of the scale is
@@ -50,7 +52,7 @@ function listArrows(frame, width, height, bound, scale) {
       const [dx, dy] = [toPixels(flowX[at], bound) / scale, toPixels(flowY[at], bound) / scale];
       const length = Math.hypot(dx, dy);
       if (length < SHORTEST) continue;
-      const drawn = SPACING * Math.min(1.6 * length, 2.4) / length;
+      const drawn = Math.min(ARROW_PIXELS * length, 2.4 * SPACING) / length;
       arrows.push([x, y, x + drawn * dx, y + drawn * dy]);
     }
   }

@@ -17,8 +17,8 @@ const AS_STORED = {colorSpaceConversion: "none", premultiplyAlpha: "none"};
 
 /**
  * One decoded frame.
- * @typedef {{t: number, rgb: ?ImageBitmap, flow_x: ?ImageBitmap, flow_y: ?ImageBitmap,
- *            error: ?string}} Frame
+ * @typedef {{t: number, rgb: ?Picture, flow_x: ?Picture, flow_y: ?Picture, error: ?string}} Frame
+ * @typedef {ImageBitmap|VideoFrame} Picture
  */
 
 /** The frames of one video. Everything stops when `signal` aborts, or after `close()`. */
@@ -196,12 +196,27 @@ export function splitBundle(content, parts) {
   return frames;
 }
 
+/** Decode a JPEG. The picture has `width` and `height`, both 0 once it is closed. */
 async function decode(jpeg) {
   if (!jpeg?.length) return null;
   try {
+    // Three times cheaper than by a blob, but only in secure contexts, and not in every browser.
+    if (window.ImageDecoder) return await decodeFrame(jpeg);
     return await createImageBitmap(new Blob([jpeg], {type: "image/jpeg"}), AS_STORED);
   } catch {
     return null;  // a damaged picture is shown as one
+  }
+}
+
+async function decodeFrame(jpeg) {
+  const decoder = new ImageDecoder({data: jpeg, type: "image/jpeg", colorSpaceConversion: "none"});
+  try {
+    const {image} = await decoder.decode();
+    return Object.defineProperties(image, {
+      width: {get: () => image.displayWidth}, height: {get: () => image.displayHeight},
+    });
+  } finally {
+    decoder.close();
   }
 }
 

@@ -1,10 +1,12 @@
 // Draw what the colours of flow mean: the wheel, or a bar, with its scale in pixels.
 
+import {ARROW_PIXELS} from "./arrows.js";
 import {flowToColour} from "./flow_colours.js";
-import {h} from "./dom.js";
+import {h, svg} from "./dom.js";
 
 const SIDE = 112;
 const BAR = [220, 14];
+const ARROW = `M2 6.5h${ARROW_PIXELS}m-5-3.2 5 3.2-5 3.2`;
 
 /**
  * Make a legend.
@@ -16,7 +18,9 @@ export function makeLegend(view, scale) {
   const pixels = `${formatScale(scale)} px`;
   if (view === "arrows") {
     return h("div", {class: "legend", role: "img", "aria-label": `The arrow of the legend is ${pixels} long`},
-      h("span", {class: "legend-arrow", "aria-hidden": "true"}, "⟶"), h("span", {}, pixels));
+      svg("svg", {class: "legend-arrow", viewBox: "0 0 33 13", "aria-hidden": "true"},
+        ["under", "over"].map((name) => svg("path", {class: name, d: ARROW}))),
+      h("span", {}, pixels));
   }
   if (view === "colour") {
     const description = "Colour wheel: right is red, down is yellow, left is cyan, up is violet; "

@@ -20,6 +20,7 @@ export class Pictures {
     Object.assign(this, {player, view, scale});
     const {video} = player;
     this.element = h("div", {class: "pictures"});
+    this.element.style.setProperty("--aspect", video.width / video.height);
     /** What the pointer reads, in words. */
     this.reading = h("p", {class: "reading"});
     if (video.streams.includes("rgb")) this.#addStage("rgb", "RGB", document.createElement("canvas"));
@@ -52,17 +53,17 @@ export class Pictures {
     const rgb = stages.get("rgb"), flow = stages.get("flow");
     if (rgb) {
       paint(rgb.querySelector("canvas"), frame.rgb);
-      setTile(rgb, this.#describeMissing(frame, "rgb"));
+      setTile(rgb, ...this.#describeMissing(frame, "rgb"));
     }
     if (flow) {
-      const missing = this.#describeMissing(frame, "flow");
+      const [missing, isBad] = this.#describeMissing(frame, "flow");
       this.arrows.hidden = this.view !== "arrows";
       if (this.view === "arrows") {
         drawArrows(this.arrows, frame, flow, {bound: this.player.video.flow.bound, scale: this.scale});
       } else if (!missing) {
         this.flowView.draw(frame.flow_x, frame.flow_y);
       }
-      setTile(flow, missing);
+      setTile(flow, missing, isBad);
     }
     this.#readPlace();
   }
@@ -74,7 +75,6 @@ export class Pictures {
     const stage = h("div", {class: "stage", "data-stage": name, role: "img", "aria-label": `${title} picture`},
       canvases, cross, h("p", {class: "tile", hidden: true}));
     stage.style.aspectRatio = `${video.width} / ${video.height}`;
-    stage.style.setProperty("--aspect", video.width / video.height);
     stage.addEventListener("pointermove", (event) => this.#point(event, name, stage, false));
     stage.addEventListener("click", (event) => this.#point(event, name, stage, true));
     stage.addEventListener("pointerleave", () => {
@@ -94,17 +94,17 @@ export class Pictures {
     this.player.setPlace({x, y, stage: name, isPinned: isClick && !place?.isPinned});
   }
 
-  /** Say why a picture is missing; "" if it is there. */
+  /** Say why a picture is missing, "" if it is there; and whether that is bad. */
   #describeMissing(frame, stream) {
-    if (stream === "rgb" ? frame.rgb : frame.flow_x && frame.flow_y) return "";
-    if (frame.error) return `Frame ${frame.t} cannot be read: ${frame.error}`;
+    if (stream === "rgb" ? frame.rgb : frame.flow_x && frame.flow_y) return ["", false];
+    if (frame.error) return [`⚠ Frame ${frame.t} cannot be read: ${frame.error}`, true];
     const {flow} = this.player.video;
     if (stream === "flow" && (frame.t < flow.first || frame.t >= flow.first + flow.count)) {
       const target = frame.t + flow.step;
-      return `Frame ${frame.t} has no flow: it would lead to frame ${target}, which the video lacks.`;
+      return [`Frame ${frame.t} has no flow: it would lead to frame ${target}, which the video lacks.`, false];
     }
-    return `The ${stream === "rgb" ? "picture" : "flow"} of frame ${frame.t} is damaged. `
-      + "`flowkit verify` tells more.";
+    return [`⚠ The ${stream === "rgb" ? "picture" : "flow"} of frame ${frame.t} is damaged. `
+      + "flowkit verify tells more.", true];
   }
 
   /** Read the displacement at the place, and mark it in both pictures. */
@@ -147,8 +147,9 @@ function paint(canvas, bitmap) {
   canvas.getContext("2d", {alpha: false}).drawImage(bitmap, 0, 0);
 }
 
-function setTile(stage, text) {
+function setTile(stage, text, isBad) {
   const tile = stage.querySelector(".tile");
+  tile.classList.toggle("bad", isBad);
   if (tile.textContent !== text) tile.textContent = text;
   tile.hidden = !text;
 }

@@ -8,7 +8,7 @@
 // While it plays, the clock stands still when the next frame is not decoded yet, so no frame is
 // left out for want of data; frames are left out only where the display is too slow for them.
 
-const SCREEN_RATE = 60;
+const TICK_MS = 1000 / 60;
 const LONGEST_STEP = 0.25;
 const WAITS_AFTER_MS = 200;
 
@@ -71,6 +71,7 @@ export class Player extends EventTarget {
     this.isPlaying = true;
     this.seconds = this.timeOf(this.t);
     this.ticked = performance.now();
+    this.tickMs = TICK_MS;  // time between two pictures of the screen, averaged
     this.resetStatistics();
     this.loader.aim(this.t, {stride: this.#stride(), loop: this.loop});
     this.#tell("state");
@@ -142,6 +143,7 @@ export class Player extends EventTarget {
     requestAnimationFrame((later) => this.#tick(later));
     const elapsed = now - this.ticked;
     this.ticked = now;
+    this.tickMs += (Math.min(elapsed, 1000 * LONGEST_STEP) - this.tickMs) / 16;
     let seconds = this.seconds + Math.min(elapsed / 1000, LONGEST_STEP) * this.speed;
     const end = this.#end();
     if (seconds >= end) {
@@ -183,9 +185,13 @@ export class Player extends EventTarget {
     return Math.max(video.duration || 0, last + (video.interval ?? 1 / (video.fps || 25)) / 2);
   }
 
-  /** At high speeds only every so many frames can be seen. */
+  /**
+   * At high speeds, or on a busy machine, only every so many frames can be seen, and only these are
+   * decoded. A power of two, so that frames decoded for one stride serve another one too.
+   */
   #stride() {
-    return Math.max(1, Math.ceil(this.speed * this.video.fps / SCREEN_RATE - 0.2));
+    const frames = this.speed * this.video.fps * this.tickMs / 1000;
+    return 2 ** Math.max(0, Math.ceil(Math.log2(frames / 1.2)));
   }
 
   #clamp(t, video) {

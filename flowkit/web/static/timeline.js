@@ -31,8 +31,8 @@ export class Timeline {
     if (segments.length) this.#addSegments(segments);
     this.#addTicks();
     if (!video.frames) return;
-    this.cursor = h("div", {class: "cursor", "aria-hidden": "true"});
-    this.tracks.append(this.cursor);
+    this.cursor = h("div", {class: "cursor"});
+    this.tracks.append(h("div", {class: "cursor-box", "aria-hidden": "true"}, this.cursor));
     player.addEventListener("frame", () => this.update());
     this.update();
   }
@@ -41,9 +41,10 @@ export class Timeline {
   update() {
     const {t, video} = this.player;
     const seconds = timeOf(video, t);
-    const at = `${100 * seconds / this.end}%`;
-    this.cursor.style.left = at;
-    this.played.style.width = at;
+    const at = seconds / this.end;
+    // Transforms need no new layout.
+    this.cursor.style.transform = `translateX(${100 * at}%)`;
+    this.played.style.transform = `scaleX(${at})`;
     this.slider.setAttribute("aria-valuenow", t);
     this.slider.setAttribute("aria-valuetext", `frame ${t} of ${video.frames}, ${formatTime(seconds)}`);
   }
@@ -117,7 +118,7 @@ export class Timeline {
     image.style.width = `${100 * video.sound_seconds / this.end}%`;
     const body = this.#addLane("Sound", "lane-sound", image);
     image.addEventListener("error", () => {
-      body.replaceChildren(h("p", {class: "quiet"}, "The sound cannot be read. `flowkit verify` tells more."));
+      body.replaceChildren(h("p", {class: "quiet"}, "The sound cannot be read. flowkit verify tells more."));
     });
   }
 

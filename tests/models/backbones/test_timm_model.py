@@ -66,6 +66,14 @@ def test_its_only_step_can_be_traced():
 
 
 @needs_timm
+def test_a_size_that_the_model_cannot_process():
+    with torch.device("meta"):
+        backbone, images = TimmModel("vit_tiny_patch16_224").eval(), torch.empty(1, 3, 160, 160)
+        with pytest.raises(ValueError, match=r"height \(160\) doesn't match model \(224\)"):
+            backbone.embed(images)
+
+
+@needs_timm
 def test_building_leaves_the_random_numbers_of_the_caller_alone():
     torch.manual_seed(3)
     expected = torch.rand(4)
@@ -81,7 +89,7 @@ def test_building_leaves_the_random_numbers_of_the_caller_alone():
         ("resnet18x", r"has no model timm/resnet18x; did you mean .*timm/resnet18.*\? .*list_mode"),
         (
             "vit_tiny_patch16_224.nowhere",
-            "no weights of vit_tiny_patch16_224 .* mean timm/vit_tiny",
+            r"has timm/vit_tiny_\S+, but no weights timm/vit_\S+\.nowhere; .* mean timm/vit_",
         ),
         ("§", r"has no model timm/§; timm\.list_models"),
         ("timm/resnet18", "has no model timm/timm/resnet18; "),

@@ -69,6 +69,34 @@ def test_files_of_both_formats(tmp_path):
         assert torch.equal(backbone.model.layer1[0].conv1.weight, weights["layer1.0.conv1.weight"])
 
 
+def test_files_of_older_versions_are_converted_by_timm():
+    """Older files of ViT have the kernels of the patches as a matrix."""
+    torch.manual_seed(0)
+    complete = import_timm().create_model("test_vit").state_dict()
+    kernels = complete["patch_embed.proj.weight"]
+    old = complete | {"patch_embed.proj.weight": kernels.flatten(1)}
+    backbone = TimmModel("test_vit")
+    load_timm_weights(backbone, old)
+    loaded = backbone.model.state_dict()
+    assert all(torch.equal(tensor, complete[name]) for name, tensor in loaded.items())
+    assert old["patch_embed.proj.weight"].ndim == 2
+    # What this conversion does not explain is still an error.
+    del old["blocks.0.attn.qkv.weight"]
+    with pytest.raises(WeightsError, match=r"missing: blocks\.0\.attn\.qkv\.weight"):
+        load_timm_weights(TimmModel("test_vit"), old)
+
+
+@pytest.mark.slow
+def test_published_files_of_swin_with_tables_of_positions():
+    name = "swin_tiny_patch4_window7_224"
+    complete = import_timm().create_model(name).state_dict()
+    table = "layers.0.blocks.0.attn.relative_position_index"
+    backbone = TimmModel(name)
+    load_timm_weights(backbone, complete | {table: torch.zeros(49, 49, dtype=torch.long)})
+    kernel = "layers.3.blocks.1.mlp.fc1.weight"
+    assert torch.equal(backbone.model.state_dict()[kernel], complete[kernel])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -83,7 +83,7 @@ def test_bad_files(weight_file, tmp_path):
         load_feature_network(NetworkOptions(model=file))
     with pytest.raises(UsageError, match=r"do not fit this ResNet.*use another --backbone"):
         load_feature_network(NetworkOptions(model=file, backbone="resnet50"))
-    with pytest.raises(UsageError, match=r"network of rgb \(3 channels\), but --stream is flow"):
+    with pytest.raises(UsageError, match=r"network of rgb \(3 channels\), but is given for flow"):
         load_feature_network(NetworkOptions(model=file, backbone="resnet18", stream="flow"))
     with pytest.raises(UsageError, match="has 7 input channels"):
         load_feature_network(NetworkOptions(model=str(weight_file(7)), backbone="resnet18"))

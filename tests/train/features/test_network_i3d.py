@@ -84,11 +84,11 @@ FIRST = r"Conv3d_1a_7x7\.conv3d\.weight"
     ("file", "backbone", "stream", "message"),
     [
         ("flow_charades.pt", "i3d", "rgb",
-         rf"a network of flow \(2 channels\), but --stream is rgb: expected 3 input channels, and "
-         rf"{FIRST} has the shape \(64, 2, 7, 7, 7\)\. Give a weight file of rgb"),
+         rf"a network of flow \(2 channels\), but is given for rgb .*: expected 3 input "
+         rf"channels, and {FIRST} has the shape \(64, 2, 7, 7, 7\)\. Give a weight file of rgb"),
         ("rgb_imagenet.pt", "i3d_inception", "flow",
-         rf"a network of rgb \(3 channels\), but --stream is flow: expected 2 input channels, and "
-         rf"{FIRST} has the shape \(64, 3, 7, 7, 7\)\. Give a weight file of flow"),
+         rf"a network of rgb \(3 channels\), but is given for flow .*: expected 2 input "
+         rf"channels, and {FIRST} has the shape \(64, 3, 7, 7, 7\)\. Give a weight file of flow"),
         ("resnet50.pth", "i3d", "rgb",
          rf"another network than i3d: expected .* conv1\.weight \(64, C, 5, 7, 7\), or {FIRST} of "
          r"i3d_inception, where C is 3 for RGB and 2 for flow; got conv1\.weight \(2, 3, 7, 7\), "
@@ -101,7 +101,8 @@ FIRST = r"Conv3d_1a_7x7\.conv3d\.weight"
         ("rgb_imagenet.pt", "resnet50", None,
          r"expected .* conv1\.weight \(64, C, 7, 7\).* got logits\.conv3d\.weight \(400, 1024, "),
         ("i3d_resnet50.pth", "resnet50", None, r"got conv1\.weight \(2, 3, 5, 7, 7\)"),
-        ("i3d_resnet50.pth", "i3d", "flow", r"is flow: expected 2 .* conv1.weight has the shape"),
+        ("i3d_resnet50.pth", "i3d", "flow",
+         r"is given for flow .*: expected 2 .* conv1.weight has the shape \(2, 3, 5, 7, 7\)"),
         ("i3d_resnet50.pth", "i3d", "rgb", "do not fit this I3D: wrong shape: conv1.weight"),
         ("empty.pth", "i3d", None, "got no kernels"),
     ],

@@ -9,7 +9,7 @@ def test_the_settings_of_the_thumos_configurations():
     ) == (
         "ActionFormer: feat_stride: 4, num_frames: 16, default_fps: ~, file_prefix: ~, file_ext: "
         ".npy, input_dim: 2048, num_classes: 20; train_split and val_split: of training, "
-        "validation",
+        "validation; dataset_name: anet, since thumos ignores class 4 (CliffDiving of THUMOS14)",
         "OpenTAD: ThumosPaddingDataset, feature_stride=4, sample_stride=1, offset_frames=8; "
         "subset_name: of training, validation",
     )  # fmt: skip
@@ -21,3 +21,13 @@ def test_a_centred_window_begins_before_the_video():
     )
     assert "num_frames: 1," in settings[0]
     assert "offset_frames=0;" in settings[1]
+
+
+def test_the_class_that_the_dataset_thumos_ignores_is_only_named_where_there_is_one():
+    lines = [
+        describe_loader_settings(
+            window=16, stride=4, first_frame=0, channels=2048, classes=classes, subsets=["training"]
+        )[0]
+        for classes in (4, 5)
+    ]
+    assert ["dataset_name: anet" in line for line in lines] == [False, True]

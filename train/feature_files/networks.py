@@ -1,44 +1,43 @@
-"""Read the options of `flowkit features` that name networks."""
+"""Choose the network of each stream from what the user asked for."""
 
 from typing import Any
 
 from flowkit.errors import UsageError
 from flowkit.streams import STREAMS, StreamName
+from train.feature_files.request_options import RequestOptions
 from train.features import NetworkOptions
-from train.features.network_loading import is_run, load_feature_network
+from train.features.network_loading import NETWORKS, is_run, load_feature_network
 from train.recipe.recipe import FeatureSetRecipe
 from train.runs.run import Run
 
 
-def choose_networks(options: dict[str, Any]) -> dict[StreamName, NetworkOptions]:
+def choose_networks(options: RequestOptions) -> dict[StreamName, NetworkOptions]:
     """Choose the network of each stream: RGB first.
 
     Args:
-        options: The values of all options by the names of their parameters.
+        options: What the user asked for.
 
     Raises:
         UsageError: The options contradict one another, or name no network.
     """
-    model, weights = options["model"], options["weights"]
-    common = {
-        "split": options["split"],
-        "crops": options["crops"] or "centre",
-        "size": options["size"],
+    model, weights = options.model, options.weights
+    common: dict[str, Any] = {
+        "split": options.split,
+        "crops": options.crops or "centre",
+        "size": options.size,
     }
     if model is None:
         raise UsageError("name a network: --model i3d with --weights rgb=FILE, or --model RUN")
     if not weights:
-        return choose_without_weights(options, common)
-    if is_run(model) or options["backbone"] is not None or options["stream"] is not None:
+        return choose_without_weights(model, options, common)
+    if is_run(model) or options.backbone is not None or options.stream is not None:
         raise UsageError(
             "--weights gives the files of a backbone that --model names; leave out --backbone and "
             "--stream, and name no run"
         )
     networks: dict[StreamName, NetworkOptions] = {}
-    for value in weights:
-        stream, sign, file = value.partition("=")
-        if not sign or stream not in STREAMS:
-            file, stream = value, find_stream(NetworkOptions(model=value, backbone=model))
+    for stream, file in weights:
+        stream = stream or find_stream(NetworkOptions(model=file, backbone=model))
         if stream in networks:
             raise UsageError(f"--weights names two files of {stream}; expected one for each stream")
         networks[stream] = NetworkOptions(model=file, backbone=model, stream=stream, **common)
@@ -46,16 +45,20 @@ def choose_networks(options: dict[str, Any]) -> dict[StreamName, NetworkOptions]
 
 
 def choose_without_weights(
-    options: dict[str, Any], common: dict[str, Any]
+    model: str, options: RequestOptions, common: dict[str, Any]
 ) -> dict[StreamName, NetworkOptions]:
     """Choose the networks of a run, or the one of a weight file."""
-    model, backbone, stream = options["model"], options["backbone"], options["stream"]
-    if not is_run(model):
+    backbone, stream = options.backbone, options.stream
+    if backbone is None and model in NETWORKS and not is_run(model):
+        raise UsageError(
+            f"--model {model} names a backbone, which needs a weight file for each stream: "
+            "--weights rgb=FILE, --weights flow=FILE"
+        )
+    recipe = Run(model).recipe if is_run(model) else None
+    if recipe is None or isinstance(recipe, FeatureSetRecipe):  # the latter is refused by loading
         network = NetworkOptions(model=model, backbone=backbone, stream=stream, **common)
         return {find_stream(network): network}
-    recipe = Run(model).recipe
-    streams = () if isinstance(recipe, FeatureSetRecipe) else recipe.streams
-    chosen = (stream,) if stream or not streams else streams
+    chosen = recipe.streams if stream is None else (stream,)
     return sort_streams(
         {
             name: NetworkOptions(model=model, backbone=backbone, stream=name, **common)

@@ -1,0 +1,146 @@
+"""List the videos that are not in the store: those that failed, and those that are missing.
+
+A video is missing if it is annotated but not in the store. A missing video may also have failed.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flowkit.errors import CorruptError, UsageError
+from flowkit.store.annotations import read_annotation_rows
+from flowkit.store.arrow_arrays import convert_to_mask, make_rows, make_texts
+from flowkit.store.conditions import Condition
+from flowkit.store.failures import Failure
+from flowkit.store.index import LABELS, SUBSETS
+from flowkit.store.index_view import IndexView
+from flowkit.store.label_columns import LabelColumns, Rows
+from flowkit.store.status import find_missing, list_failures
+
+Kind = Literal["failed", "missing"]
+
+
+@dataclass(frozen=True)
+class AbsentVideos:
+    """Videos that are not in the store, or whose flow could not be added to it."""
+
+    ids: Any
+    """Their ids, an Arrow array, sorted by their UTF-8 bytes."""
+    labels: LabelColumns
+    """Their classes and subsets."""
+    is_missing: np.ndarray[Any, np.dtype[np.bool_]]
+    """Whether each is annotated but not in the store, (videos,)."""
+    failures: dict[str, Failure]
+    """Why those that failed have failed, by id."""
+
+    def select(
+        self,
+        kind: Kind,
+        conditions: Sequence[Condition] = (),
+        *,
+        id_contains: str = "",
+        descending: bool = False,
+    ) -> Rows:
+        """Select videos, in the order of their ids.
+
+        Args:
+            kind: ``"failed"``, or ``"missing"``, which includes failed ones that are annotated.
+            conditions: All must hold. No video meets a condition on a number, as all are unknown.
+            id_contains: Text that the id contains, in upper or lower case.
+            descending: Whether the order is reversed.
+
+        Raises:
+            UsageError: The annotations have no such class or subset.
+        """
+        if kind == "missing":
+            mask = self.is_missing.copy()
+        else:
+            failed = make_texts(list(self.failures))
+            mask = convert_to_mask(pc.is_in(self.ids, value_set=failed))
+        for condition in conditions:
+            if condition.column in ("class", "subset"):
+                is_match = self.labels.match(condition.column, str(condition.value))
+                mask &= is_match if condition.operator == "=" else ~is_match
+            elif condition.column == "id":
+                raise UsageError(f"with status={kind}, filter ids by their text")
+            else:
+                mask[:] = False
+        if id_contains:
+            mask &= convert_to_mask(
+                pc.match_substring(pc.utf8_lower(self.ids), id_contains.lower())
+            )
+        rows = np.flatnonzero(mask)
+        return rows[::-1] if descending else rows
+
+    def describe(self, rows: Rows) -> list[dict[str, Any]]:
+        """Describe videos: the id, classes and subsets, and the failure if there is one."""
+        values = zip(
+            self.ids.take(make_rows(rows)).to_pylist(),
+            self.labels.list_classes(rows),
+            self.labels.list_subsets(rows),
+            strict=True,
+        )
+        return [
+            {
+                "id": id,
+                "classes": classes,
+                "subsets": subsets,
+                "failure": describe_failure(self.failures[id]) if id in self.failures else None,
+            }
+            for id, classes, subsets in values
+        ]
+
+
+def find_absent(root: Path, index: IndexView) -> AbsentVideos:
+    """Find the videos that failed or are missing.
+
+    Args:
+        root: Folder of the store.
+        index: The index of the store.
+
+    Raises:
+        CorruptError: The annotations are broken.
+    """
+    failures = {failure.id: failure for failure in list_failures(root, index)}
+    failed = make_texts(sorted(failures))
+    annotations = read_annotation_rows(root)
+    if annotations is None:
+        labels, subsets = (pa.nulls(len(failed), kind) for kind in (LABELS, SUBSETS))
+        none = np.zeros(len(failed), bool)
+        return AbsentVideos(failed, LabelColumns(labels, subsets, ()), none, failures)
+    missing = find_missing(annotations, index)
+    missing_ids = annotations["id"].cast(pa.large_string()).take(make_rows(missing))
+    ids = pc.unique(pa.chunked_array([*missing_ids.chunks, failed], pa.large_string()))
+    ids = ids.take(pc.sort_indices(ids))
+    rows = pc.index_in(ids, value_set=annotations["id"].cast(pa.large_string()).combine_chunks())
+    try:
+        classes = tuple(json.loads(annotations.schema.metadata[b"classes"]))
+        labels, subsets = (
+            # Null for failed videos without annotations, which has the length of an empty list.
+            annotations[name].cast(kind).take(rows).combine_chunks()
+            for name, kind in (("labels", LABELS), ("subsets", SUBSETS))
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptError(
+            f"{root / 'annotations.arrow'}: expected annotations ({error}); write them again with "
+            "`flowkit index --dataset NAME`"
+        ) from None
+    is_missing = convert_to_mask(pc.is_in(ids, value_set=missing_ids.combine_chunks()))
+    return AbsentVideos(ids, LabelColumns(labels, subsets, classes), is_missing, failures)
+
+
+def describe_failure(failure: Failure) -> dict[str, Any]:
+    """Describe a video that could not be extracted, or whose features could not be computed."""
+    return {
+        "id": failure.id,
+        "kind": failure.kind,
+        "reason": failure.reason,
+        "attempts": failure.attempts,
+        "time": failure.time,
+    }

@@ -1,0 +1,273 @@
+// Show a list of any length as a grid of tiles: only tiles in view exist, and only their pages of
+// the list are loaded.
+//
+// Tile k of the list is in row floor(k / columns). The grid is as tall as all its rows, up to the
+// height that browsers allow; beyond, one pixel of scrolling moves the rows by `ratio` pixels.
+
+import {h} from "./dom.js";
+
+const PAGE = 60;
+const KEPT_PAGES = 24;
+const MAX_REQUESTS = 3;
+const MAX_HEIGHT = 12_000_000;
+const GAP = 12;
+const MARGIN = 8;
+const MIN_WIDTH = 184;
+const TEXT_HEIGHT = 74;
+const PICTURE_SHAPE = 3 / 4;
+const SETTLE_MS = 80;
+const STOPPED = Symbol("the request was stopped");
+
+/** A grid that scrolls with the document. */
+export class Grid {
+  /**
+   * @param {{load: function(number, number, AbortSignal): Promise<{total: number, version: string,
+   *   videos: object[]}>, draw: function(object, number): HTMLElement,
+   *   onmove: function(number): void, onerror: function(Error): void,
+   *   onload: function(object): void, signal: AbortSignal}} options
+   *   `load` returns a page of the list, `draw` makes the content of a tile (its property
+   *   `showPicture`, if any, is called once the tile stays in view), `onmove` is told the tile that
+   *   is current or at the top, for the URL.
+   */
+  constructor(options) {
+    Object.assign(this, options);
+    this.element = h("ul", {class: "grid", "aria-label": "Videos", "aria-live": "off"});
+    this.tiles = new Map();  // index: element
+    this.pages = new Map();  // number of a page: its videos, or the AbortController of its request
+    this.total = 0;
+    this.current = 0;
+    this.top = 0;
+    const {signal} = this;
+    const update = () => this.#schedule();
+    window.addEventListener("scroll", update, {signal, passive: true});
+    this.observer = new ResizeObserver(() => this.#measure());
+    this.observer.observe(this.element);
+    this.element.addEventListener("focusin", ({target}) => {
+      const tile = target.closest(".cell");
+      if (tile) this.#setCurrent(Number(tile.dataset.index));
+    });
+    signal.addEventListener("abort", () => this.close(), {once: true});
+  }
+
+  /** Show another list, from its tile `at` on. The old one stays until the first answer. */
+  async reset(at = 0) {
+    this.#stopRequests();
+    const first = Math.floor(at / PAGE);
+    this.element.classList.add("stale");
+    const answer = await this.#request(first);
+    if (this.signal.aborted || answer === STOPPED) return;
+    this.element.classList.remove("stale");
+    this.total = answer ? answer.total : 0;
+    this.current = Math.max(0, Math.min(at, this.total - 1));
+    const hadFocus = this.hasFocus();
+    this.#dropTiles();
+    this.#measure();
+    if (at) this.#scrollTo(this.current, "start");
+    else if (this.element.getBoundingClientRect().top < 0) this.#scrollTo(0, "start");
+    this.#render();
+    if (hadFocus) this.focus(this.current);
+  }
+
+  /** Stop, and free what is shown. */
+  close() {
+    this.#stopRequests();
+    this.#dropTiles();
+    this.observer.disconnect();
+    cancelAnimationFrame(this.frame);
+    clearTimeout(this.timer);
+  }
+
+  /** Move the focus by some tiles, or by rows; the tile comes into view. */
+  move(step, {rows = false} = {}) {
+    if (!this.hasFocus()) return this.focus(this.current);
+    const next = this.current + step * (rows ? this.columns : 1);
+    if (next >= 0 && next < this.total) this.focus(next);
+  }
+
+  /** Focus tile k. */
+  focus(k) {
+    if (!this.total) return;
+    this.#setCurrent(Math.max(0, Math.min(k, this.total - 1)));
+    this.#scrollTo(this.current);
+    this.#render();
+    this.tiles.get(this.current)?.firstChild?.focus({preventScroll: true});
+  }
+
+  /** Return whether a tile has the focus. */
+  hasFocus() {
+    return this.element.contains(document.activeElement);
+  }
+
+  #stopRequests() {
+    for (const page of this.pages.values()) if (page instanceof AbortController) page.abort();
+    this.pages = new Map();
+  }
+
+  #dropTiles() {
+    for (const index of [...this.tiles.keys()]) this.#drop(index);
+  }
+
+  #setCurrent(k) {
+    this.tiles.get(this.current)?.firstChild?.setAttribute("tabindex", -1);
+    this.current = k;
+    this.tiles.get(k)?.firstChild?.setAttribute("tabindex", 0);
+    this.onmove(k);
+  }
+
+  /** Find how many columns there are, and how tall the grid is. */
+  #measure() {
+    const width = this.element.clientWidth;
+    if (!width) return;
+    const first = this.#firstInView();
+    this.columns = Math.max(2, Math.floor((width + GAP) / (MIN_WIDTH + GAP)));
+    this.width = (width - GAP * (this.columns - 1)) / this.columns;
+    this.pictureHeight = Math.round(this.width * PICTURE_SHAPE);
+    this.rowHeight = this.pictureHeight + TEXT_HEIGHT + GAP;
+    const whole = Math.ceil(this.total / this.columns) * this.rowHeight;
+    const height = Math.min(whole, MAX_HEIGHT), seen = window.innerHeight;
+    this.ratio = height < whole ? (whole - seen) / (height - seen) : 1;
+    const isNew = this.measured !== `${width} ${this.total}`;
+    this.measured = `${width} ${this.total}`;
+    this.element.style.height = `${height}px`;
+    this.element.style.setProperty("--picture-height", `${this.pictureHeight}px`);
+    if (isNew) this.#dropTiles();
+    if (isNew && first) this.#scrollTo(first, "start");
+    this.#render();
+  }
+
+  /** Return how far the list is scrolled, in pixels of rows. */
+  #scrolled() {
+    return Math.max(0, -this.element.getBoundingClientRect().top) * this.ratio;
+  }
+
+  #firstInView() {
+    return this.rowHeight ? Math.floor(this.#scrolled() / this.rowHeight) * this.columns : 0;
+  }
+
+  /** Bring tile k into view: as little as is needed, or to the top. */
+  #scrollTo(k, place = "nearest") {
+    const offset = this.element.getBoundingClientRect().top + window.scrollY;
+    const top = Math.floor(k / this.columns) * this.rowHeight - MARGIN;
+    const bottom = top + this.rowHeight + MARGIN;
+    const shown = top - this.#scrolled() + Math.max(0, offset - window.scrollY);
+    const scroll = (distance) =>
+      window.scrollTo(0, offset + (distance > 0 ? distance / this.ratio : distance));
+    if (place === "start" || shown < 0) scroll(top);
+    else if (shown + bottom - top > window.innerHeight) scroll(bottom - window.innerHeight);
+  }
+
+  #schedule() {
+    cancelAnimationFrame(this.frame);
+    this.frame = requestAnimationFrame(() => this.#render());
+  }
+
+  /** Make the tiles in view and a row around them, and drop all others. */
+  #render() {
+    if (this.signal.aborted || !this.columns) return;
+    const box = this.element.getBoundingClientRect(), scrolled = this.#scrolled();
+    const isJump = Math.abs(scrolled - this.top) > window.innerHeight, isMoved = scrolled !== this.top;
+    this.top = scrolled;
+    const rows = Math.ceil(this.total / this.columns);
+    const from = Math.max(0, Math.floor(scrolled / this.rowHeight) - 1);
+    const seen = window.innerHeight - Math.max(0, box.top);
+    const to = Math.min(rows, Math.ceil((scrolled + Math.max(0, seen)) / this.rowHeight) + 1);
+    const [first, last] = [from * this.columns, Math.min(this.total, to * this.columns)];
+    const focused = this.hasFocus() ? this.current : -1;
+    if (focused < 0 && isMoved && (this.current < first || this.current >= last)) {
+      this.#setCurrent(Math.min(this.#firstInView() + this.columns, last - 1));
+    }
+    for (const index of [...this.tiles.keys()]) {
+      if ((index < first || index >= last) && index !== focused) this.#drop(index);
+    }
+    // The part of the rows above the window, in pixels of the document.
+    const shift = scrolled / this.ratio - scrolled;
+    for (let k = first; k < last; k++) {
+      const tile = this.tiles.get(k) ?? this.#add(k);
+      const x = (k % this.columns) * (this.width + GAP);
+      tile.style.transform = `translate(${x}px, ${Math.floor(k / this.columns) * this.rowHeight + shift}px)`;
+      tile.style.width = `${this.width}px`;
+    }
+    clearTimeout(this.timer);
+    if (isJump) this.timer = setTimeout(() => this.#fill(first, last), SETTLE_MS);
+    else this.#fill(first, last);
+  }
+
+  /** Load the pages of tiles in view, and show their pictures. */
+  #fill(first, last) {
+    if (!this.total) return;
+    const [low, high] = [Math.floor(first / PAGE), Math.floor(Math.max(first, last - 1) / PAGE)];
+    let requests = 0;
+    for (const [number, page] of this.pages) {
+      if (!(page instanceof AbortController)) continue;
+      if (number < low || number > high) {
+        page.abort();
+        this.pages.delete(number);
+      } else requests++;
+    }
+    for (let number = low; number <= high && requests < MAX_REQUESTS; number++) {
+      if (this.pages.has(number)) continue;
+      requests++;
+      this.#request(number).then((answer) => answer?.videos && this.#render());
+    }
+    for (let k = first; k < last; k++) this.tiles.get(k)?.firstChild?.showPicture?.();
+    for (const number of this.pages.keys()) {
+      if (this.pages.size <= KEPT_PAGES) break;
+      if (number < low || number > high) this.pages.delete(number);
+    }
+  }
+
+  async #request(number) {
+    const controller = new AbortController();
+    this.pages.set(number, controller);
+    try {
+      const answer = await this.load(number * PAGE, PAGE, controller.signal);
+      if (controller.signal.aborted || this.signal.aborted) return STOPPED;
+      const hasGrown = answer.total !== this.total;
+      if (this.version !== undefined && answer.version !== this.version && this.pages.size > 1) {
+        for (const other of [...this.pages.keys()]) if (other !== number) this.pages.delete(other);
+      }
+      this.version = answer.version;
+      this.total = answer.total;
+      this.pages.set(number, answer.videos);
+      this.onload(answer);
+      for (const [k, tile] of this.tiles) {
+        if (Math.floor(k / PAGE) === number) this.#draw(tile, k);
+      }
+      if (hasGrown) this.#measure();
+      return answer;
+    } catch (error) {
+      if (this.pages.get(number) === controller) this.pages.delete(number);
+      if (controller.signal.aborted || this.signal.aborted) return STOPPED;
+      this.onerror(error);
+      return null;
+    }
+  }
+
+  #add(k) {
+    const tile = h("li", {class: "cell", "data-index": k, "aria-posinset": k + 1,
+      "aria-setsize": this.total});
+    this.tiles.set(k, tile);
+    this.#draw(tile, k);
+    // In the order of the list, for readers and the tab key.
+    const next = this.element.querySelector(`[data-index="${k + 1}"]`);
+    this.element.insertBefore(tile, next);
+    return tile;
+  }
+
+  #draw(tile, k) {
+    const page = this.pages.get(Math.floor(k / PAGE));
+    const video = Array.isArray(page) ? page[k % PAGE] : null;
+    const hadFocus = tile.contains(document.activeElement);
+    const content = video ? this.draw(video, k) : h("div", {class: "tile waiting"});
+    content.setAttribute("tabindex", k === this.current ? 0 : -1);
+    tile.replaceChildren(content);
+    if (hadFocus) content.focus({preventScroll: true});
+  }
+
+  #drop(index) {
+    const tile = this.tiles.get(index);
+    tile.querySelector("img")?.removeAttribute("src");  // its request ends
+    tile.remove();
+    this.tiles.delete(index);
+  }
+}

@@ -1,0 +1,150 @@
+"""Make the request of a run from what the user asked for, on the command line or in Python.
+
+`FileRequest` has a value for everything. `RequestOptions` has what was given; the rest is that of
+the convention, of the network, or a default.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from flowkit.errors import UsageError
+from flowkit.extraction import RecipeOverrides
+from flowkit.extraction.recipe_overrides import choose_flow, choose_resize
+from flowkit.recipe import FlowRecipe, Recipe, Resize
+from flowkit.store import Store
+from flowkit.streams import StreamName
+from train.feature_files.convention import Convention
+from train.feature_files.conventions import find_convention
+from train.feature_files.networks import choose_networks
+from train.feature_files.request_options import RequestOptions
+from train.feature_files.run import FileRequest
+from train.feature_files.windows import WindowSampling
+from train.features.network_loading import load_feature_network
+
+WINDOW = 16
+"""Frames of a window of clips, unless an option says otherwise."""
+SHORT_SIDE = 256
+"""Shorter side of the frames in pixels, unless an option says otherwise."""
+
+
+def make_request(options: RequestOptions) -> FileRequest:
+    """Choose the networks, the windows and the frames.
+
+    Args:
+        options: What the user asked for, with the settings of a convention; see `apply_convention`.
+
+    Raises:
+        UsageError: An option is missing, or options contradict one another.
+    """
+    assert options.out is not None
+    networks = choose_networks(options)
+    are_3d = {name: load_feature_network(network).is_3d for name, network in networks.items()}
+    windows = choose_windows(options, any(are_3d.values()))
+    return FileRequest(
+        out=options.out,
+        networks={
+            name: replace(network, clip_length=windows.length, clip_stride=windows.step)
+            if are_3d[name]
+            else network
+            for name, network in networks.items()
+        },
+        windows=windows,
+        frames=choose_frames(options, tuple(networks)),
+        store=options.store,
+        layout="separate" if options.separate else "concatenated",
+        precision=options.precision,
+        keep_extension=options.keep_extension,
+    )
+
+
+def apply_convention(options: RequestOptions) -> RequestOptions:
+    """Return the options with the settings of the convention where none is given.
+
+    Raises:
+        UsageError: There is no such convention.
+    """
+    if options.convention is None:
+        return options
+    convention = find_convention(options.convention)
+    windows = convention.windows
+    resize_options: dict[str, Any] = {}
+    settings: dict[str, Any] = {
+        "window": windows.length,
+        "stride": windows.stride,
+        "clip_stride": windows.step,
+        "placement": windows.placement,
+        "last_frame": windows.last_frame,
+        "crops": convention.crops,
+        "size": convention.size,
+        "separate": convention.layout == "separate",
+    }
+    if options.store is None:
+        settings["fps"] = convention.fps
+        if options.resize is None and options.short_side is None and not options.no_resize:
+            resize_options = make_resize_options(convention)
+    missing = {name: value for name, value in settings.items() if getattr(options, name) is None}
+    return replace(options, **missing, **resize_options)
+
+
+def make_resize_options(convention: Convention) -> dict[str, Any]:
+    """Make the values of the options that resize frames as a convention does."""
+    if convention.frame_size is not None:
+        return {"resize": "{}x{}".format(*convention.frame_size)}
+    if convention.short_side is not None:
+        return {"short_side": convention.short_side, "upscale": True}
+    return {"no_resize": True}
+
+
+def choose_windows(options: RequestOptions, has_clips: bool) -> WindowSampling:
+    """Choose the windows: the options, or else the defaults.
+
+    Args:
+        options: What the user asked for.
+        has_clips: Whether a network sees clips, or else all see single images.
+
+    Raises:
+        UsageError: A number is too small, or a window of several frames is for images.
+    """
+    values = {
+        "length": options.window,
+        "stride": options.stride,
+        "step": options.clip_stride,
+        "placement": options.placement,
+        "last_frame": options.last_frame,
+    }
+    given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    if not has_clips and given.get("length", 1) > 1:
+        name = options.convention
+        origin = f", of --convention {name}" if name else ""
+        advice = "a network of clips, or " if name else ""
+        raise UsageError(
+            f"--window {given['length']}{origin}: networks of images see one frame at a time, "
+            f"expected {advice}--window 1"
+        )
+    given.setdefault("length", WINDOW if has_clips else 1)
+    given.setdefault("stride", given["length"])
+    return WindowSampling(**given)
+
+
+def choose_frames(options: RequestOptions, streams: tuple[StreamName, ...]) -> Recipe:
+    """Choose how frames and flow are computed; of a store, its recipe."""
+    if options.store is not None:
+        return Store(options.store).recipe
+    overrides = RecipeOverrides(
+        size=options.resize,
+        short_side=options.short_side,
+        no_resize=options.no_resize,
+        upsize=options.upscale,
+        square_pixels=options.square_pixels,
+        fps=options.fps,
+        preset=options.preset,
+        method=options.method,
+        flow_weights=options.flow_weights,
+        bound=options.bound,
+    )
+    default = Resize(mode="short-side", side=SHORT_SIDE)
+    flow = None
+    if "flow" in streams:
+        assert options.out is not None
+        flow = choose_flow(options.out, overrides, FlowRecipe(), None)
+    return Recipe(resize=choose_resize(overrides, default), fps=options.fps, flow=flow)
