@@ -55,7 +55,7 @@ function makeMatrix({classes, matrix, others, untested}, chosen, open) {
     h("thead", {}, h("tr", {}, h("td"), columns.map(([name]) => h("th", {scope: "col"}, h("span", {title: name}, name))))),
     h("tbody", {}, rows));
   table.addEventListener("keydown", moveFocus);
-  return h("div", {class: "scroll"}, table);
+  return h("div", {class: "run-scroll"}, table);
 }
 
 /** Move the focus to the next cell with videos, in the direction of an arrow key. */

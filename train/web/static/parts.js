@@ -13,7 +13,7 @@ export function formatPercent(share) {
 /** Make a table of rows of texts, the header first. The first column names the row. */
 export function makeTable(rows, caption = "") {
   const [head, ...body] = rows;
-  return h("div", {class: "scroll"}, h("table", {class: "numbers"},
+  return h("div", {class: "run-scroll"}, h("table", {class: "run-table"},
     caption ? h("caption", {}, caption) : null,
     h("thead", {}, h("tr", {}, head.map((text) => h("th", {scope: "col"}, text)))),
     h("tbody", {}, body.map(([first, ...rest]) => h("tr", {},

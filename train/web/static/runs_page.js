@@ -30,7 +30,7 @@ function makeList(runs) {
       h("td", {}, run.attention.kind ?? "–"),
       h("td", {class: "quiet"}, run.state || run.note || ""));
   });
-  return h("div", {class: "scroll"}, h("table", {class: "numbers list"},
+  return h("div", {class: "run-scroll"}, h("table", {class: "run-table run-list"},
     h("caption", {}, "The score that represents each run: its last fusion, or its last score."),
     h("thead", {}, h("tr", {}, head.map((text) => h("th", {scope: "col"}, text)))),
     h("tbody", {}, rows)));
