@@ -1,6 +1,7 @@
 """Scores, confusions, gains, curves and predictions of runs, as JSON."""
 
 import json
+import re
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +21,7 @@ from train.evaluation.predict import combine_scores
 from train.evaluation.scores import Scores, load_scores
 from train.report.figures.drawing import Source
 from train.report.figures.tables import list_iterations
+from train.report.report import write_report
 from train.runs.phases import list_scorings
 from train.web.open_runs import choose_name, open_runs
 from train.web.plugin import make_plugin
@@ -215,6 +217,16 @@ def test_pictures_and_hostile_paths(run, store, ids, open_page):
         assert 400 <= client.get(path).status_code < 500, path
     assert client.get("/static/runs/runs.js").status_code == 200
     assert "/static/runs/runs.js" in client.get("/runs").text
+
+
+def test_the_report_links_to_the_page(run, score, open_page):
+    write_report(Source(run=score(run)), ["iterations"])
+    report = (run.path / "report.html").read_text()
+    assert f"flowkit view {run.facts['store']['path']} --run {run.path}" in report
+    (link,) = re.findall(r'href="http://127\.0\.0\.1:8080(/runs/[^"]+)"', report)
+    client = open_page(run)
+    assert get(client, f"/api{link}")["name"] == "run"
+    assert "runs.js" in client.get(link).text
 
 
 def test_without_runs_nothing_is_added(store):
