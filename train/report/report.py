@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from flowkit.errors import UsageError
 from flowkit.store.format.atomic import write_atomic
-from flowkit.web.keys import make_key
+from flowkit.web.keys import make_name_key
 from train.recipe.parsing import suggest
 from train.recipe.recipe import write_recipe
 from train.report.figures import FIGURES, SLOW_FIGURES, Drawing, Source
@@ -95,7 +95,7 @@ def format_html(source: Source, drawings: list[Drawing], images: dict[str, bytes
         facts=source.run.facts,
         command=f"flowkit view {quote(source.run.facts['store']['path'])} "
         f"--run {quote(str(source.run.path.absolute()))}",
-        address=f"{WEB_VIEW}/runs/{make_key(source.run.path.absolute().name)}",
+        address=f"{WEB_VIEW}/runs/{make_name_key(source.run.path.absolute().name)}",
         drawings=drawings,
         images={name: base64.b64encode(image).decode() for name, image in images.items()},
     )

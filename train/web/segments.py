@@ -69,7 +69,7 @@ def describe_segments(
             views = recipe.testing.views
             segments[branch] = [average_views(v, recipe.labels, views) for v in by_segment]
     titles = find_task(run.recipe).score_titles
-    values = {
+    values: dict[str, list[F32]] = {
         branch: [combine_branch(run, pair) for pair in pairs] for branch, pairs in segments.items()
     }
     if scoring.fusion is not None:
@@ -82,7 +82,7 @@ def describe_segments(
         "times": times,
         "branches": [
             {"branch": branch, "title": titles[branch],
-             "segments": [list_top(run, one) for one in values[branch]]}  # type: ignore[index]
+             "segments": [list_top(run, one) for one in values[branch]]}
             for branch in titles
             if branch in values
         ],
