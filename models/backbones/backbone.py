@@ -235,7 +235,8 @@ def initialize_convolutions(network: nn.Module) -> None:
         network: Any module. Layers other than 2-D and 3-D convolutions are not changed.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d):
+        # On the meta device PyTorch would import its compiler for this, which takes two seconds.
+        if isinstance(module, nn.Conv2d | nn.Conv3d) and not module.weight.is_meta:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

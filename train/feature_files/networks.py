@@ -1,9 +1,11 @@
 """Choose the network of each stream from what the user asked for."""
 
+from difflib import get_close_matches
 from typing import Any
 
 from flowkit.errors import UsageError
 from flowkit.streams import STREAMS, StreamName
+from models.backbones.timm_model import PREFIX
 from train.feature_files.request_options import RequestOptions
 from train.features import NetworkOptions
 from train.features.network_loading import NETWORKS, is_run, load_feature_network
@@ -35,6 +37,10 @@ def choose_networks(options: RequestOptions) -> dict[StreamName, NetworkOptions]
             "--weights gives the files of a backbone that --model names; leave out --backbone and "
             "--stream, and name no run"
         )
+    if model not in NETWORKS and not model.startswith(PREFIX):
+        near = get_close_matches(model.lower(), NETWORKS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NETWORKS)}"
+        raise UsageError(f"--model {model}: there is no such backbone; {hint}")
     networks: dict[StreamName, NetworkOptions] = {}
     for stream, file in weights:
         stream = stream or find_stream(NetworkOptions(model=file, backbone=model))

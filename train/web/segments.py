@@ -21,7 +21,9 @@ from train.web.predictions import TOP
 def find_reason(run: Run) -> str:
     """Say why a run has no scores of single segments; empty if it has them."""
     recipe = run.recipe
-    if not isinstance(recipe, ImageRecipe) or recipe.network.pyramid is not None:
+    if not isinstance(recipe, ImageRecipe):
+        return "The network of this run sees the whole video at once."
+    if recipe.network.pyramid is not None:
         return "The network of this run sees all segments at once."
     missing = [name for name in choose_scoring(run).phases.values() if not run.is_finished(name)]
     return f"The phase {missing[0]} is not finished." if missing else ""

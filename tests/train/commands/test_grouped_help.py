@@ -1,5 +1,4 @@
-"""The help of commands with headings: every option is listed once, under the heading of its group.
-"""
+"""The help of commands with headings: every option is listed once, below that of its group."""
 
 import re
 

@@ -94,6 +94,7 @@ CASES = {
     "or --name NAME",
     NAME + "--out {out}": "expected either --out DIR, to write files, or --name NAME",
     "--name x --videos {v} --model {rgb} --backbone i3d": "--videos has an effect only with --out",
+    NAME + "--placement covering": "--placement covering has an effect only with --out",
     NAME + "--fps 0": "--fps has an effect only with --out",
     NAME + "--separate": "--separate has an effect only with --out",
     NAME + "--convention thumos14": "--convention has an effect only with --out",
@@ -121,12 +122,13 @@ CASES = {
     "expected the first convolution",
     VIDEOS + "--model resnet18 --weights rgb={rgb}": "it is a file of another network than "
     "resnet18: expected the first convolution conv1.weight",
-    VIDEOS + "--model i4d --weights rgb={rgb}": "i4d",
+    VIDEOS + "--model I4D --weights rgb={rgb}": "--model I4D: there is no such backbone; "
+    "did you mean i3d?",
     VIDEOS + "--model i3d --weights rgb={text}": "text.pt",
     VIDEOS + "--model i3d --weights rgb={missing}": "missing.pt",
     VIDEOS + "--model i3d --weights audio={rgb}": "audio",
     VIDEOS + "--model i3d --weights depth={rgb}": "depth",
-    VIDEOS + "--model i3d": "i3d",
+    VIDEOS + "--model i3d": "--model i3d names a backbone, which needs a weight file for each",
     RGB + "--backbone i3d": "leave out --backbone",
     RGB + "--split 1": "--split is for runs",
     # conventions
