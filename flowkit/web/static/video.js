@@ -14,6 +14,7 @@ import {go, rememberState} from "./main.js";
 import {h} from "./dom.js";
 import {makeControls} from "./controls.js";
 import {makeFacts, makePanel} from "./facts.js";
+import {readPlace} from "./place.js";
 
 const SCALES = [0.5, 1, 2, 3, 5, 10, 20, 50];
 const REMEMBER_MS = 250;
@@ -161,7 +162,7 @@ async function loadMotion(timeline, player, signal) {
 }
 
 function listenToKeys(player, video, signal) {
-  const leave = (key) => key && go(pathOf(key, new URLSearchParams(location.search)));
+  const leave = (key) => key && go(pathOf(key, readPlace().query));
   const actions = {
     " ": () => player.toggle(),
     ArrowLeft: (event) => player.step(event.shiftKey ? -10 : -1),
