@@ -14,7 +14,7 @@ Other packages add routes and scripts: an entry point of the group ``flowkit.web
 that is called with a `WebContext` and returns a `Plugin`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class WebContext:
     """The store that is shown."""
     runs: tuple[Path, ...] = ()
     """Folders of the runs to show."""
+    is_static: bool = False
+    """Whether answers go into a folder without a server, which can compute nothing on demand."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ class Plugin:
     """Paths of its ES modules, which the page imports."""
     static: dict[str, Path] = field(default_factory=dict)
     """Folders of files by their path, such as ``/static/runs``."""
+    list_addresses: Callable[[], Iterable[str]] = tuple
+    """Lists the addresses below ``/api/`` that a folder without a server has the answers of."""
+    list_video_addresses: Callable[[str], Iterable[str]] = lambda key: ()
+    """Lists such addresses for the key of a video."""
     close: Callable[[], None] = lambda: None
     """Called when the server ends."""
 

@@ -48,7 +48,7 @@ class Worker:
         kept: Number of results that are kept.
     """
 
-    def __init__(self, kept: int = 48) -> None:
+    def __init__(self, kept: int = 24) -> None:
         self._kept = kept
         self._results: OrderedDict[Hashable, Any] = OrderedDict()
         self._waiting: deque[Job] = deque()
@@ -159,6 +159,8 @@ async def compute(
     job = worker.join(key, function)
     try:
         result = asyncio.wrap_future(job.future)
+        # Nobody reads the error of a job that nobody waits for; asyncio would log it.
+        result.add_done_callback(lambda done: done.cancelled() or done.exception())
         while True:
             done, _ = await asyncio.wait([result], timeout=POLL_SECONDS)
             if done:

@@ -1,6 +1,7 @@
 // Play the flow of the tile under the pointer, or that has the focus. A store without flow plays
 // its frames. There is one player for all tiles, as a browser allows few WebGL canvases.
 
+import {getBytes} from "./api.js";
 import {h} from "./dom.js";
 import {FlowView, estimateScale} from "./flow_view.js";
 import {FrameLoader} from "./frames.js";
@@ -118,9 +119,8 @@ export class Preview {
  */
 export async function drawField(key, t, bound, signal) {
   const bitmaps = await Promise.all(["flow_x", "flow_y"].map(async (part) => {
-    const response = await fetch(`/image/${key}/${part}/${t}.jpg`, {signal});
-    if (!response.ok) throw new Error("damaged");
-    return createImageBitmap(await response.blob(),
+    const jpeg = await getBytes(`/image/${key}/${part}/${t}.jpg`, signal);
+    return createImageBitmap(new Blob([jpeg], {type: "image/jpeg"}),
       {colorSpaceConversion: "none", premultiplyAlpha: "none"});
   }));
   const view = new FlowView({

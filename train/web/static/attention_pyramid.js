@@ -56,7 +56,7 @@ export async function showPyramid(box, {path, phase, video, player}, signal) {
       stage.addEventListener("click", () => player.seek(facts.times[k]));
       return element;
     }))),
-    h("ul", {class: "legend"}, facts.scales.map((_, i) => h("li", {}, h("span", {class: `swatch dot scale-${i + 1}`}), names[i]))),
+    h("ul", {class: "run-legend"}, facts.scales.map((_, i) => h("li", {}, h("span", {class: `run-swatch dot scale-${i + 1}`}), names[i]))),
     reading);
   draw(facts);
 }

@@ -33,9 +33,9 @@ function makeModality({name, features, frames, weights, relations}, video, playe
       });
       return cell;
     })));
-  const sum = h("tr", {class: "sum"}, h("th", {scope: "row"}, "all units"), totals.map((total) => h("td", {}, (100 * total).toFixed(0))));
+  const sum = h("tr", {class: "sum"}, h("th", {scope: "row"}, "all units"), totals.map((total) => h("td", {}, (100 * total).toFixed(total < 0.0995 ? 1 : 0))));
   return h("section", {"aria-label": name}, h("h3", {}, `${name} (features/${features})`),
-    h("div", {class: "scroll"}, h("table", {class: "weights"},
+    h("div", {class: "run-scroll"}, h("table", {class: "weights"},
       h("thead", {}, h("tr", {}, h("td"), heads)), h("tbody", {}, rows, sum))),
     h("p", {class: "quiet"}, `Most weight: features ${order.slice(0, 3).map((i) => i + 1).join(", ")} (percent of all weights in the last row).`));
 }

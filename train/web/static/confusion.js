@@ -51,11 +51,11 @@ function makeMatrix({classes, matrix, others, untested}, chosen, open) {
   });
   const caption = "Rows: true class and its accuracy. Columns: predicted class."
     + (untested ? ` ${untested} classes have no tested video.` : "");
-  const table = h("table", {class: "confusion"}, h("caption", {}, caption),
+  const table = h("table", {class: "confusion", "aria-label": caption},
     h("thead", {}, h("tr", {}, h("td"), columns.map(([name]) => h("th", {scope: "col"}, h("span", {title: name}, name))))),
     h("tbody", {}, rows));
   table.addEventListener("keydown", moveFocus);
-  return h("div", {class: "scroll"}, table);
+  return h("div", {}, h("p", {class: "quiet caption"}, caption), h("div", {class: "run-scroll"}, table));
 }
 
 /** Move the focus to the next cell with videos, in the direction of an arrow key. */

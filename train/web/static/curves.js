@@ -10,8 +10,8 @@ const WIDE = 300;  // as in report: beyond this ratio, losses have a logarithmic
 /** Make the charts of /api/runs/RUN/curves. */
 export function makeCurves({metric, losses, accuracies, phases}) {
   if (!phases.length) return h("p", {class: "quiet"}, "No epoch is finished yet.");
-  const legend = h("ul", {class: "legend"}, phases.map(({name}, i) => h("li", {},
-    h("span", {class: `swatch series-${i % 6}`}), name)),
+  const legend = h("ul", {class: "run-legend"}, phases.map(({name}, i) => h("li", {},
+    h("span", {class: `run-swatch run-series-${i % 6}`}), name)),
   h("li", {class: "quiet"}, "dotted: training, solid: validation"));
   return [
     h("div", {class: "charts"},
@@ -46,7 +46,7 @@ function makeChart(title, names, phases, {scale, unit}) {
       const isTraining = name === "loss" || name.startsWith("train");
       const points = phase.epochs.map((epoch, k) => [epoch, scale * phase.values[name][k]])
         .filter(([, value]) => Number.isFinite(value)).map(([epoch, value]) => `${x(epoch).toFixed(1)},${y(value).toFixed(1)}`);
-      chart.append(svg("polyline", {class: `line series-${i % 6}${isTraining ? " training" : ""}`, points: points.join(" ")},
+      chart.append(svg("polyline", {class: `line run-series-${i % 6}${isTraining ? " training" : ""}`, points: points.join(" ")},
         svg("title", {}, `${phase.name}, ${isTraining ? "training" : "validation"}`)));
     }
   });

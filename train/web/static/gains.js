@@ -9,16 +9,16 @@ export function makeGains({summary, classes, scores}, name) {
   if (!classes.length) return [about, h("p", {}, "No class changed.")];
   const largest = Math.max(...classes.map(({gain}) => Math.abs(gain)));
   const rows = classes.map(({name: label, gain, ours, theirs}) => {
-    const bar = h("span", {class: gain > 0 ? "bar gained" : "bar lost"});
+    const bar = h("span", {class: gain > 0 ? "gain-bar gained" : "gain-bar lost"});
     bar.style.width = `${50 * Math.abs(gain) / largest}%`;
     const text = `${gain > 0 ? "+" : "−"}${Math.abs(gain).toFixed(1)}`;
     return h("tr", {},
       h("th", {scope: "row"}, label),
-      h("td", {class: "bars", "aria-hidden": "true"}, bar),
+      h("td", {class: "gain-bars", "aria-hidden": "true"}, bar),
       h("td", {class: "number"}, text),
       h("td", {class: "number quiet"}, `${formatPercent(theirs)} → ${formatPercent(ours)}`));
   });
-  return [about, h("div", {class: "scroll"}, h("table", {class: "numbers gains"},
+  return [about, h("div", {class: "run-scroll"}, h("table", {class: "run-table gains"},
     h("thead", {}, h("tr", {}, ["class", "", "points", "accuracy"].map((text) => h("th", {scope: "col"}, text)))),
     h("tbody", {}, rows)))];
 }

@@ -46,7 +46,7 @@ export class Picture {
     this.stage.style.aspectRatio = `${width} / ${height}`;
     this.element = h("figure", {}, h("figcaption", {}, title), this.stage);
     this.image.addEventListener("error", () => {
-      this.stage.append(h("p", {class: "tile"}, `Frame ${t} has no ${stream} that can be read.`));
+      this.stage.append(h("p", {class: "ask-tile"}, `Frame ${t} has no ${stream} that can be read.`));
     }, {once: true});
   }
 

@@ -10,14 +10,13 @@ export function formatPercent(share) {
   return `${percent.toFixed(1)} %`;
 }
 
-/** Make a table of rows of texts, the header first. The first column names the row. */
+/** Make a table of rows of texts, the header first, and its caption. The first column names a row. */
 export function makeTable(rows, caption = "") {
   const [head, ...body] = rows;
-  return h("div", {class: "scroll"}, h("table", {class: "numbers"},
-    caption ? h("caption", {}, caption) : null,
+  return [caption ? h("p", {class: "quiet caption"}, caption) : null, h("div", {class: "run-scroll"}, h("table", {class: "run-table", "aria-label": caption || null},
     h("thead", {}, h("tr", {}, head.map((text) => h("th", {scope: "col"}, text)))),
     h("tbody", {}, body.map(([first, ...rest]) => h("tr", {},
-      h("th", {scope: "row"}, first), rest.map((cell) => h("td", {}, cell)))))));
+      h("th", {scope: "row"}, first), rest.map((cell) => h("td", {}, cell)))))))];
 }
 
 /**

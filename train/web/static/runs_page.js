@@ -30,8 +30,9 @@ function makeList(runs) {
       h("td", {}, run.attention.kind ?? "–"),
       h("td", {class: "quiet"}, run.state || run.note || ""));
   });
-  return h("div", {class: "scroll"}, h("table", {class: "numbers list"},
-    h("caption", {}, "The score that represents each run: its last fusion, or its last score."),
-    h("thead", {}, h("tr", {}, head.map((text) => h("th", {scope: "col"}, text)))),
-    h("tbody", {}, rows)));
+  const caption = "The score that represents each run: its last fusion, or its last score.";
+  return [h("p", {class: "quiet caption"}, caption),
+    h("div", {class: "run-scroll"}, h("table", {class: "run-table run-list", "aria-label": caption},
+      h("thead", {}, h("tr", {}, head.map((text) => h("th", {scope: "col"}, text)))),
+      h("tbody", {}, rows)))];
 }

@@ -22,7 +22,7 @@ export class VideoList {
     if (!ORDERS.some(([name]) => name === this.state.sort)) this.state.sort = "wrong";
     this.names = new Map();
     this.head = h("p", {class: "list-head", role: "status"});
-    this.list = h("div", {class: "tiles"});
+    this.list = h("div", {class: "run-tiles"});
     const choose = makeChoice("Order", ORDERS, this.state.sort, (sort) => {
       this.state.sort = sort;
       rememberState({sort: sort === "wrong" ? "" : sort});
@@ -78,7 +78,7 @@ export class VideoList {
       h("span", {class: "quiet"}, `${formatPercent(video.confidence)} sure, loss ${video.loss.toFixed(2)}`)));
     const next = offset + videos.length;
     if (next >= total) return tiles;
-    const more = h("button", {type: "button", class: "more", onclick: async () => {
+    const more = h("button", {type: "button", class: "run-more", onclick: async () => {
       more.disabled = true;
       try {
         more.replaceWith(...this.#makeTiles(await this.#ask(next)));

@@ -1,0 +1,129 @@
+"""Runs in a real browser: Chromium of the system, without a window."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from flowkit.web.keys import make_key
+from train.report.figures.attention import compute_maps, find_query
+from train.runs.phases import list_phases
+from train.tasks.backbones import describe_input
+from train.tasks.networks import load_phase_network
+from train.tasks.samples import make_dataset
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+PATIENCE = 60_000
+
+
+@pytest.fixture
+def browse(run, score, open_page) -> Iterator[Any]:
+    """``browse(path, width)``: a page of the evaluated run; no error of a script is accepted."""
+    server, errors = open_page(score(run)), []
+    with playwright.sync_playwright() as session:
+        browser = session.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+        def work(path: str, width: int = 1280) -> Any:
+            page = browser.new_page(viewport={"width": width, "height": 900})
+            page.set_default_timeout(PATIENCE)
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+            page.on(
+                "request",
+                lambda r: (
+                    None
+                    if r.url.startswith((f"http://127.0.0.1:{server.port}/", "blob:"))
+                    else errors.append(f"a request to {r.url}")
+                ),
+            )
+            page.goto(f"http://127.0.0.1:{server.port}{path}")
+            return page
+
+        yield work
+        browser.close()
+    assert errors == []
+
+
+def read_percent(text):
+    return float(re.search(r"([\d.e+-]+) %", text)[1]) / 100
+
+
+def click_inside(stage, box, x, y, act="click"):
+    """Click at fractions (x, y) of the crop that the network sees."""
+    outer = stage.bounding_box()
+    left, top, right, bottom = box
+    position = {
+        "x": outer["width"] * (left + (right - left) * x),
+        "y": outer["height"] * (top + (bottom - top) * y),
+    }
+    getattr(stage, act)(position=position)
+
+
+def test_the_heat_of_a_point_is_that_of_the_network(run, store, browse):
+    index, snippet = 2, 1
+    row = int(store.subset("test")[index])
+    phase = list_phases(run.recipe)[-1]
+    network = load_phase_network(run, phase, "rgb")
+    sample = make_dataset(run.recipe, store, ("rgb", "flow"), "validate")[0, index]
+    blocks = {"block": network.to_rgb["res3_1"]}
+    inputs = describe_input(run.recipe, 1)
+    weights, size, pooled = compute_maps(network, sample, snippet, phase, blocks, inputs)["block"]
+
+    page = browse(f"/video/{make_key(store.index.id(row))}?block=to_rgb/res3_1")
+    reading = page.locator(".ask .reading")
+    reading.filter(has_text="highest weight").wait_for()
+    box = (12 / 40, 4 / 24, 28 / 40, 20 / 24)  # 16×16 in the middle of 40×24
+    rgb, flow = (page.locator(f".ask-stage[data-stream={s}]") for s in ("rgb", "flow"))
+    for x, y in ((0.2, 0.8), (0.8, 0.3)):
+        click_inside(rgb, box, x, y)
+        query = find_query(size, (x, y))
+        expected = weights[query[0] * size[1] + query[1]].reshape(pooled)
+        words = f"From row {query[0] + 1}, column {query[1] + 1} of {size[0]} × {size[1]}"
+        reading.filter(has_text=words).wait_for()
+        assert f"{100 * expected.max():.1f} %" in reading.first.inner_text()
+        for i in range(pooled[0]):
+            for j in range(pooled[1]):
+                click_inside(flow, box, (j + 0.5) / pooled[1], (i + 0.5) / pooled[0], "hover")
+                text = reading.nth(1).filter(has_text=f"row {i + 1}, column {j + 1}:").inner_text()
+                assert read_percent(text.partition(": ")[2]) == pytest.approx(
+                    float(expected[i, j]), rel=2e-3
+                )
+    assert flow.locator(".arrow:not(.under)").count() > 0
+    assert flow.locator("canvas.heat").is_visible() and not rgb.locator("canvas").is_visible()
+    assert re.search(r"at=0\.(79\d|80\d),0\.(29\d|30\d)", page.url.replace("%2C", ","))
+
+    click_inside(flow, box, 0.5, 0.5)  # blocks of flow are not trained in this phase
+    reading.filter(has_text="No trained block of this phase attends from Flow").wait_for()
+    rgb.click(position={"x": 3, "y": 3})
+    reading.filter(has_text="The network does not see this point").wait_for()
+    click_inside(rgb, box, 0.1, 0.1)
+    reading.filter(has_text="From row 1, column 1 of").wait_for()
+    rgb.focus()
+    page.keyboard.press("ArrowDown")
+    reading.filter(has_text="From row 2, column 1 of").wait_for()
+
+
+def test_a_cell_of_the_matrix_opens_its_videos(store, browse):
+    page = browse("/runs/run", width=390)
+    cell = page.locator("table.confusion button").first
+    cell.wait_for()
+    count = int(cell.inner_text())
+    cell.click()
+    page.locator(".list-head").filter(has_text=f"{count} video").wait_for()
+    assert page.locator(".tile-video").count() == count
+    assert "true=" in page.url and "predicted=" in page.url
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.reload()  # the address holds the open cell
+    page.locator(".list-head").filter(has_text=f"{count} video").wait_for()
+    assert page.locator("table.confusion button[aria-current]").count() == 1
+    page.locator(".chart polyline").first.wait_for()
+    page.locator("a.tile-video").first.click()
+    page.locator(".predictions .top li").first.wait_for()
+    assert page.locator(".predictions .top").count() >= 3
+    page.get_by_text("Score each segment alone").click()
+    page.locator(".predictions .choice select").select_option("1")
+    page.get_by_text("iter_1, segment 2 alone").wait_for()
