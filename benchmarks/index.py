@@ -58,6 +58,7 @@ def write_records(root: Path, videos: int) -> None:
                 "fps": 29.97,
                 "width": 256,
                 "height": 256,
+                "motion": {"mean": number * 0.618 % 8, "p95": number * 0.618 % 8 * 3},
                 "warnings": [],
                 "provenance": {"backend": "numba", "host": "node17", "seconds": {"flow": 9.87}},
                 "batch": number - start,

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from flowkit.commands.options import PATH, store_argument
+from flowkit.errors import UsageError
 
 
 @click.command()
@@ -17,7 +19,23 @@ from flowkit.commands.options import PATH, store_argument
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
               help="Port to listen on; the next free one is taken if it is in use.")  # fmt: skip
 @click.option("--open", "opens_browser", is_flag=True, help="Open the page in a browser.")
-def view(store: Path, runs: tuple[Path, ...], host: str, port: int, opens_browser: bool) -> None:
+@click.option("--static", "static", metavar="OUT", type=PATH,
+              help="Start no server: write a folder whose index.html shows the same, to open or to "
+              "give away. What is computed when it is asked for, such as attention, is left out.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(1),
+              help="With --static: write this many videos at most, evenly spaced over all. Needed "
+              "beyond 500 videos or 2 GB.")  # fmt: skip
+@click.pass_context
+def view(
+    context: click.Context,
+    store: Path,
+    runs: tuple[Path, ...],
+    host: str,
+    port: int,
+    opens_browser: bool,
+    static: Path | None,
+    limit: int | None,
+) -> None:
     """Show STORE in a browser: its numbers, its videos beside their flow, its runs.
 
     The page is served by this machine, to this machine alone, and nothing can be changed there.
@@ -25,8 +43,30 @@ def view(store: Path, runs: tuple[Path, ...], host: str, port: int, opens_browse
     \b
     flowkit view S
     flowkit view S --run runs/cma --open
+    flowkit view S --static page --limit 100
     """
+    if static is not None:
+        for name in ("host", "port"):
+            if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                raise UsageError(f"--static starts no server, so --{name} says nothing")
+        write_folder(store, runs, static, limit, opens_browser)
+        return
+    if limit is not None:
+        raise UsageError("--limit goes with --static; the server shows all videos")
     from flowkit.web.server import ServerOptions, serve_store
 
     options = ServerOptions(host=host, port=port, opens_browser=opens_browser)
     serve_store(store, runs, options, lambda line: click.echo(line, err=False))
+
+
+def write_folder(
+    store: Path, runs: tuple[Path, ...], out: Path, limit: int | None, opens_browser: bool
+) -> None:
+    """Write the folder of ``--static``, and open it if that is wanted."""
+    from flowkit.web.static_site import StaticOptions, write_static_site
+
+    page = write_static_site(store, runs, StaticOptions(out=out, limit=limit), click.echo)
+    if opens_browser:
+        import webbrowser
+
+        webbrowser.open(page.as_uri())

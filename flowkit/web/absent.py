@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from flowkit.errors import CorruptError, UsageError
 from flowkit.store.annotations import read_annotation_rows
-from flowkit.store.arrow_arrays import convert_to_mask, make_rows, make_texts
+from flowkit.store.arrow_arrays import convert_to_mask, make_rows, make_texts, view_integers
 from flowkit.store.conditions import Condition
 from flowkit.store.failures import Failure
 from flowkit.store.index import LABELS, SUBSETS
@@ -24,6 +24,8 @@ from flowkit.store.label_columns import LabelColumns, Rows
 from flowkit.store.status import find_missing, list_failures
 
 Kind = Literal["failed", "missing"]
+COLUMNS = {"id": pa.large_string(), "labels": LABELS, "subsets": SUBSETS}
+"""Columns of the annotations that are read, and the types of the index."""
 
 
 @dataclass(frozen=True)
@@ -114,24 +116,38 @@ def find_absent(root: Path, index: IndexView) -> AbsentVideos:
         labels, subsets = (pa.nulls(len(failed), kind) for kind in (LABELS, SUBSETS))
         none = np.zeros(len(failed), bool)
         return AbsentVideos(failed, LabelColumns(labels, subsets, ()), none, failures)
-    missing = find_missing(annotations, index)
-    missing_ids = annotations["id"].cast(pa.large_string()).take(make_rows(missing))
-    ids = pc.unique(pa.chunked_array([*missing_ids.chunks, failed], pa.large_string()))
-    ids = ids.take(pc.sort_indices(ids))
-    rows = pc.index_in(ids, value_set=annotations["id"].cast(pa.large_string()).combine_chunks())
     try:
         classes = tuple(json.loads(annotations.schema.metadata[b"classes"]))
-        labels, subsets = (
-            # Null for failed videos without annotations, which has the length of an empty list.
-            annotations[name].cast(kind).take(rows).combine_chunks()
-            for name, kind in (("labels", LABELS), ("subsets", SUBSETS))
-        )
+        columns = [annotations[name].cast(kind) for name, kind in COLUMNS.items()]
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptError(
             f"{root / 'annotations.arrow'}: expected annotations ({error}); write them again with "
             "`flowkit index --dataset NAME`"
         ) from None
-    is_missing = convert_to_mask(pc.is_in(ids, value_set=missing_ids.combine_chunks()))
+    missing = find_missing(annotations, index)
+    is_missing = np.zeros(annotations.num_rows, bool)
+    is_missing[missing] = True
+    is_listed = is_missing
+    if failures:
+        is_listed = is_missing | convert_to_mask(pc.is_in(columns[0], failed).combine_chunks())
+    rows = np.flatnonzero(is_listed)
+    ids, labels, subsets = (column.take(make_rows(rows)).combine_chunks() for column in columns)
+    is_missing = is_missing[rows]
+    others = failed.filter(pc.invert(pc.is_in(failed, ids))) if failures else failed
+    if len(others):  # failed videos without annotations
+        ids, labels, subsets = (
+            pa.concat_arrays([array, more])
+            for array, more in (
+                (ids, others),
+                (labels, pa.nulls(len(others), LABELS)),
+                (subsets, pa.nulls(len(others), SUBSETS)),
+            )
+        )
+        order = pc.sort_indices(ids)
+        ids, labels, subsets = (array.take(order) for array in (ids, labels, subsets))
+        is_missing = np.append(is_missing, np.zeros(len(others), bool))[
+            view_integers(order.cast(pa.int32()))
+        ]
     return AbsentVideos(ids, LabelColumns(labels, subsets, classes), is_missing, failures)
 
 

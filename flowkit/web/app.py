@@ -14,7 +14,7 @@ Other packages add routes and scripts: an entry point of the group ``flowkit.web
 that is called with a `WebContext` and returns a `Plugin`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,9 @@ from flowkit.web.browse import Selection, list_page, parse_number
 from flowkit.web.images import MAX_FRAMES, PARTS, bundle_frames, draw_spectrogram, read_part
 from flowkit.web.open_store import OpenStore, StoreView
 from flowkit.web.overview import describe_store
-from flowkit.web.pages import render_page
+from flowkit.web.pages import STATIC, render_page
 from flowkit.web.video_facts import describe_video, measure_motion
 
-STATIC = Path(__file__).parent / "static"
 PAGES = ("/", "/browse", "/video/{key}", "/runs", "/runs/{run}")
 """Paths of the page."""
 
@@ -49,6 +48,8 @@ class WebContext:
     """The store that is shown."""
     runs: tuple[Path, ...] = ()
     """Folders of the runs to show."""
+    is_static: bool = False
+    """Whether answers go into a folder without a server, which can compute nothing on demand."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,10 @@ class Plugin:
     """Paths of its ES modules, which the page imports."""
     static: dict[str, Path] = field(default_factory=dict)
     """Folders of files by their path, such as ``/static/runs``."""
+    list_addresses: Callable[[], Iterable[str]] = tuple
+    """Lists the addresses below ``/api/`` that a folder without a server has the answers of."""
+    list_video_addresses: Callable[[str], Iterable[str]] = lambda key: ()
+    """Lists such addresses for the key of a video."""
     close: Callable[[], None] = lambda: None
     """Called when the server ends."""
 
@@ -140,8 +145,8 @@ def make_app(context: WebContext, plugins: Sequence[Plugin] = ()) -> Starlette:
     scripts = [script for plugin in plugins for script in plugin.scripts]
     folders = {"/static": STATIC, **{k: v for p in plugins for k, v in p.static.items()}}
 
-    def show_page(_: Request) -> Response:
-        return render_page(context.store.root, scripts)
+    def show_page(request: Request) -> Response:
+        return render_page(context.store.root, scripts, request.url.path.split("/")[1])
 
     routes: list[BaseRoute] = [
         *(Route(path, show_page) for path in PAGES),

@@ -143,10 +143,22 @@ def make_histogram(values: np.ndarray[Any, np.dtype[np.float64]]) -> Histogram:
     if not len(known):
         return Histogram(edges=[], counts=[], unknown=unknown, mean=None, low=None, high=None)
     low, high = float(known.min()), float(known.max())
-    facts = {"unknown": unknown, "mean": float(known.mean()), "low": low, "high": high}
-    top = float(np.percentile(known, 99))
-    if top <= low:
-        return Histogram(edges=[low, high], counts=[len(known)], **facts)
+    mean, top = float(known.mean()), float(np.percentile(known, 99))
+    edges, counts = [low, high], [len(known)]
+    if top > low:
+        edges, counts = count_in_bars(known, low, top)
+        edges[-1] = max(edges[-1], high)
+    return Histogram(edges=edges, counts=counts, unknown=unknown, mean=mean, low=low, high=high)
+
+
+def count_in_bars(
+    known: np.ndarray[Any, np.dtype[np.float64]], low: float, top: float
+) -> tuple[list[float], list[int]]:
+    """Count numbers in about `BINS` bars of round width from ``low`` to ``top``.
+
+    Returns:
+        The edges of the bars, and their counts; the last bar has all numbers above its lower edge.
+    """
     step = choose_step((top - low) / BINS)
     if not (known % 1).any():
         step = max(step, 1.0)  # a bar narrower than 1 would hold no whole number
@@ -154,8 +166,7 @@ def make_histogram(values: np.ndarray[Any, np.dtype[np.float64]]) -> Histogram:
     edges = np.array([float(f"{k * step:.12g}") for k in range(first, last + 1)])
     bars = np.searchsorted(edges, known, side="right") - 1
     counts = np.bincount(bars.clip(0, len(edges) - 2), minlength=len(edges) - 1)
-    edges[-1] = max(edges[-1], high)
-    return Histogram(edges=edges.tolist(), counts=counts.tolist(), **facts)
+    return edges.tolist(), counts.tolist()
 
 
 def choose_step(width: float) -> float:

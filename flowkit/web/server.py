@@ -112,7 +112,8 @@ def open_listener(host: str, port: int) -> tuple[socket.socket, int]:
     reason = "no port is free"
     for candidate in range(port, min(port + PORTS, 65536)) if port else (0,):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is named.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, candidate))

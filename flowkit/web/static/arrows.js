@@ -1,16 +1,16 @@
-// Draw flow as arrows over the RGB picture.
+// Draw flow as arrows, on a canvas that lies over the RGB picture.
 
 import {toPixels} from "./flow_colours.js";
 import {readGrey} from "./flow_view.js";
 
-const SPACING = 18;
+const SPACING = 22;
 const SHORTEST = 0.06;
 /** Pixels of the screen of an arrow as long as the scale. */
 export const ARROW_PIXELS = 1.6 * SPACING;
 
 /**
- * Draw the RGB picture, and an arrow at the middle of each cell of a grid. An arrow of the scale is
- * 1.6 cells long, and longer ones are cut to 2.4, so that arrows of neighbours stay apart.
+ * Draw an arrow from the middle of each cell of a grid. An arrow of the scale is 1.6 cells long, and
+ * longer ones are cut to 2.4, so that arrows of neighbours stay apart.
  * @param {HTMLCanvasElement} canvas
  * @param {import("./frames.js").Frame} frame
  * @param {HTMLElement} stage Box that the canvas fills.
@@ -23,13 +23,6 @@ export function drawArrows(canvas, frame, stage, {bound, scale}) {
   canvas.height = Math.max(1, Math.round(height * density));
   const context = canvas.getContext("2d");
   context.scale(density, density);
-  context.fillStyle = "#444";
-  context.fillRect(0, 0, width, height);
-  if (frame.rgb?.width) {
-    context.globalAlpha = 0.75;
-    context.drawImage(frame.rgb, 0, 0, width, height);
-    context.globalAlpha = 1;
-  }
   if (!frame.flow_x?.width || !frame.flow_y?.width) return;
   const arrows = listArrows(frame, width, height, bound, scale);
   context.lineCap = context.lineJoin = "round";

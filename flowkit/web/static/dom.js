@@ -1,5 +1,7 @@
 // Build elements. Texts are always text, never HTML.
 
+import {makeAddress} from "./place.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** Make an HTML element: h("a", {href: "/", onclick: f}, "text", child, …). */
@@ -21,6 +23,7 @@ function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "href" || name === "src") element.setAttribute(name, makeAddress(value));
     else element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));

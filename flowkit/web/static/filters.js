@@ -38,6 +38,7 @@ export class FilterForm {
    * @param {function(Record<string, string>): void} onchange
    */
   constructor(values, onchange) {
+    const isWide = matchMedia("(min-width: 700px)").matches;
     this.fields = new Map();
     this.onchange = onchange;
     const field = (name, element) => {
@@ -53,7 +54,8 @@ export class FilterForm {
     const choice = (name, title, options) => h("label", {}, h("span", {}, title),
       field(name, h("select", {}, options.map(([value, text]) => h("option", {value}, text)))));
     this.text = field("text", h("input", {
-      type: "search", placeholder: "Text in the id  (press /)", "aria-label": "Text in the id",
+      type: "search", placeholder: isWide ? "Text in the id  (press /)" : "Text in the id",
+      "aria-label": "Text in the id",
     }));
     this.order = field("descending", h("button", {type: "button", value: "", onclick: () => {
       this.#set("descending", this.order.value ? "" : "1");
@@ -67,7 +69,7 @@ export class FilterForm {
       h("label", {class: "conditions"}, h("span", {}, "Conditions"),
         field("where", h("input", {type: "text",
           placeholder: "fps<25 and warnings>0", title: "As in flowkit list --where"})))));
-    rest.open = matchMedia("(min-width: 700px)").matches;
+    rest.open = isWide;
     this.element = h("form", {class: "filters", role: "search", "aria-label": "Filters",
       onsubmit: (event) => event.preventDefault(),
       oninput: ({target}) => this.#wait(target),

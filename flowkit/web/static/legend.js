@@ -17,19 +17,19 @@ const ARROW = `M2 6.5h${ARROW_PIXELS}m-5-3.2 5 3.2-5 3.2`;
 export function makeLegend(view, scale) {
   const pixels = `${formatScale(scale)} px`;
   if (view === "arrows") {
-    return h("div", {class: "legend", role: "img", "aria-label": `The arrow of the legend is ${pixels} long`},
-      svg("svg", {class: "legend-arrow", viewBox: "0 0 33 13", "aria-hidden": "true"},
+    return h("div", {class: "flow-legend", role: "img", "aria-label": `The arrow of the legend is ${pixels} long`},
+      svg("svg", {class: "flow-legend-arrow", width: ARROW_PIXELS + 5, height: 13, "aria-hidden": "true"},
         ["under", "over"].map((name) => svg("path", {class: name, d: ARROW}))),
       h("span", {}, pixels));
   }
   if (view === "colour") {
     const description = "Colour wheel: right is red, down is yellow, left is cyan, up is violet; "
       + `white is no motion, full colour is ${pixels}, and longer is darker`;
-    return h("div", {class: "legend legend-wheel", role: "img", "aria-label": description, title: description},
+    return h("div", {class: "flow-legend flow-legend-wheel", role: "img", "aria-label": description, title: description},
       drawWheel(), h("span", {}, pixels));
   }
   const low = view === "magnitude" ? "0" : `−${formatScale(scale)}`;
-  return h("div", {class: "legend", role: "img", "aria-label": `Colours from ${low} to ${pixels}`},
+  return h("div", {class: "flow-legend", role: "img", "aria-label": `Colours from ${low} to ${pixels}`},
     h("span", {}, low), drawBar(view), h("span", {}, pixels));
 }
 

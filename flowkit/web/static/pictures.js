@@ -26,8 +26,8 @@ export class Pictures {
     if (video.streams.includes("rgb")) this.#addStage("rgb", "RGB", document.createElement("canvas"));
     if (video.flow) {
       this.flowView = new FlowView({bound: video.flow.bound, scale, view: view === "arrows" ? "colour" : view});
-      this.arrows = h("canvas", {class: "arrows", hidden: true, "aria-hidden": "true"});
-      this.#addStage("flow", "Flow", this.flowView.canvas, this.arrows);
+      [this.ground, this.arrows] = ["ground", "arrows"].map((name) => h("canvas", {class: name}));
+      this.#addStage("flow", "Flow", this.flowView.canvas, this.ground, this.arrows);
       signal.addEventListener("abort", () => this.flowView.close(), {once: true});
     }
     this.element.classList.toggle("alone", this.player.stages.size < 2);
@@ -57,8 +57,9 @@ export class Pictures {
     }
     if (flow) {
       const [missing, isBad] = this.#describeMissing(frame, "flow");
-      this.arrows.hidden = this.view !== "arrows";
+      flow.classList.toggle("has-arrows", this.view === "arrows");
       if (this.view === "arrows") {
+        paint(this.ground, frame.rgb);
         drawArrows(this.arrows, frame, flow, {bound: this.player.video.flow.bound, scale: this.scale});
       } else if (!missing) {
         this.flowView.draw(frame.flow_x, frame.flow_y);

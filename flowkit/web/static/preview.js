@@ -1,6 +1,7 @@
 // Play the flow of the tile under the pointer, or that has the focus. A store without flow plays
 // its frames. There is one player for all tiles, as a browser allows few WebGL canvases.
 
+import {getBytes} from "./api.js";
 import {h} from "./dom.js";
 import {FlowView, estimateScale} from "./flow_view.js";
 import {FrameLoader} from "./frames.js";
@@ -55,6 +56,10 @@ export class Preview {
     let shown = -1, started = null;
     const step = (now) => {
       if (this.loader !== loader) return;
+      if (!place.isConnected) {  // the tile was scrolled out of view
+        this.stop();
+        return;
+      }
       started ??= now;
       const t = this.isStill ? first : Math.floor((now - started) / interval) % video.frames;
       loader.aim(t, {loop: true});
@@ -114,9 +119,8 @@ export class Preview {
  */
 export async function drawField(key, t, bound, signal) {
   const bitmaps = await Promise.all(["flow_x", "flow_y"].map(async (part) => {
-    const response = await fetch(`/image/${key}/${part}/${t}.jpg`, {signal});
-    if (!response.ok) throw new Error("damaged");
-    return createImageBitmap(await response.blob(),
+    const jpeg = await getBytes(`/image/${key}/${part}/${t}.jpg`, signal);
+    return createImageBitmap(new Blob([jpeg], {type: "image/jpeg"}),
       {colorSpaceConversion: "none", premultiplyAlpha: "none"});
   }));
   const view = new FlowView({

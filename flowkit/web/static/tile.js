@@ -64,7 +64,7 @@ function showPicture(picture, {key, thumbnail: {part, t}}, bound, signal) {
     return;
   }
   // The tile says what the picture shows.
-  const image = h("img", {alt: "", decoding: "async", onerror: fail});
-  image.src = `/image/${key}/rgb/${t}.jpg`;
-  picture.prepend(image);
+  picture.prepend(h("img", {
+    alt: "", decoding: "async", onerror: fail, src: `/image/${key}/rgb/${t}.jpg`,
+  }));
 }

@@ -1,0 +1,56 @@
+"""What the page of a video is told: times, commit records."""
+
+import json
+
+import pytest
+
+from flowkit.store import Store
+from flowkit.web.commit_facts import describe_records
+from flowkit.web.keys import make_key
+from flowkit.web.open_store import OpenStore
+from flowkit.web.video_facts import list_times
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (None, (None, 0.04)),
+        (lambda t: round(t * 1e6 / 29.97), (None, pytest.approx(1 / 29.97, abs=1e-6))),
+        (lambda t: t * 40_000 + 7 * (t == 2), ([0.0, 0.04, 0.080007, 0.12, 0.16], None)),
+        (lambda t: 0, ([0.0] * 5, None)),
+    ],
+    ids=["no times", "constant", "one is late", "all at once"],
+)
+def test_times_are_listed_only_where_they_vary(make_store, times, expected):
+    assert list_times(Store(make_store(["a"], times=times))["a"]) == expected
+
+
+def test_the_scale_of_the_motion_is_a_length_that_it_reaches(get):
+    motion = get(f"/api/video/{make_key('a')}/motion").json()
+    assert max(motion["pixels"]) < motion["scale"] <= 20 * 2**0.5
+
+
+def test_a_commit_record_that_changes_is_read_again_and_its_damage_is_said(make_store):
+    root = make_store(["a", "b"])
+    view = OpenStore(root).get()
+    video = view.store["a"]
+    (facts,) = describe_records(root, view, video)
+    assert (facts["streams"], facts["warnings"], facts["provenance"]) == (["rgb", "flow"], [], {})
+    (path,) = (root / "frames").glob("*.json")
+    record = json.loads(path.read_bytes())
+    for change, expected in (
+        (lambda r: r["videos"][0].update(warnings=["late"], provenance={"host": "h"}), "late"),
+        (lambda r: r["videos"].pop(0), "lacks this video"),
+        (lambda r: r.update(videos=[7]), "expected a commit record"),
+        (lambda r: r.update(format=99), "update flowkit"),
+    ):
+        change(record)
+        write(path.with_suffix(".new"), record).replace(path)
+        assert expected in json.dumps(describe_records(root, view, video))
+    path.unlink()
+    assert "No such file" in describe_records(root, view, video)[0]["error"]
+
+
+def write(path, values):
+    path.write_text(json.dumps(values))
+    return path
