@@ -49,9 +49,7 @@ class RunAnswers:
         is_static: Whether answers go into a folder without a server, which computes nothing.
     """
 
-    def __init__(
-        self, store: OpenStore, runs: dict[str, OpenRun], is_static: bool = False
-    ) -> None:
+    def __init__(self, store: OpenStore, runs: dict[str, OpenRun], is_static: bool = False) -> None:
         self._store, self._runs, self._is_static = store, runs, is_static
 
     def list_routes(self) -> list[BaseRoute]:

@@ -9,14 +9,14 @@ from train.web.open_runs import OpenRun
 from train.web.predictions import ORDERS, Filter, list_videos
 
 LEFT_OUT = (
-    "Left out of this folder, as it is computed when it is asked for: flowkit view with the store "
-    "and the run shows it."
+    "Attention, and scores of single segments, are computed when they are asked for, which this "
+    "folder cannot do: flowkit view with the store and the run shows them."
 )
 """Why attention and the scores of segments are not in the folder."""
 
 
 def list_addresses(runs: dict[str, OpenRun]) -> Iterator[str]:
-    """List the addresses about runs; those of no result are among them, as errors are shown too.
+    """List the addresses about runs.
 
     Args:
         runs: The runs by key.
