@@ -33,10 +33,9 @@ from flowkit.web.browse import Selection, list_page, parse_number
 from flowkit.web.images import MAX_FRAMES, PARTS, bundle_frames, draw_spectrogram, read_part
 from flowkit.web.open_store import OpenStore, StoreView
 from flowkit.web.overview import describe_store
-from flowkit.web.pages import render_page
+from flowkit.web.pages import STATIC, render_page
 from flowkit.web.video_facts import describe_video, measure_motion
 
-STATIC = Path(__file__).parent / "static"
 PAGES = ("/", "/browse", "/video/{key}", "/runs", "/runs/{run}")
 """Paths of the page."""
 
@@ -146,8 +145,8 @@ def make_app(context: WebContext, plugins: Sequence[Plugin] = ()) -> Starlette:
     scripts = [script for plugin in plugins for script in plugin.scripts]
     folders = {"/static": STATIC, **{k: v for p in plugins for k, v in p.static.items()}}
 
-    def show_page(_: Request) -> Response:
-        return render_page(context.store.root, scripts)
+    def show_page(request: Request) -> Response:
+        return render_page(context.store.root, scripts, request.url.path.split("/")[1])
 
     routes: list[BaseRoute] = [
         *(Route(path, show_page) for path in PAGES),

@@ -6,6 +6,7 @@ An id may hold any characters, such as ``/``, ``..`` or quotes. Its key holds on
 
 import base64
 import binascii
+import re
 
 
 def make_key(id: str) -> str:
@@ -25,3 +26,14 @@ def parse_key(key: str) -> str | None:
     except (binascii.Error, ValueError):
         return None
     return id if make_key(id) == key else None
+
+
+def make_name_key(name: str) -> str:
+    """Convert the name of a folder to a key: a plain name stays as it is, for people to read.
+
+    Example:
+        >>> make_name_key("cma_2"), make_name_key("../x")
+        ('cma_2', '~Li4veA')
+    """
+    plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)
+    return name if plain else f"~{make_key(name)}"

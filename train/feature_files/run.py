@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +39,7 @@ from train.feature_files.settings import FileSettings
 from train.feature_files.summary import Summary
 from train.feature_files.windows import WindowSampling
 from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
-from train.features.network_loading import is_run, load_feature_network, make_worker_options
+from train.features.network_loading import load_feature_network, make_worker_options
 
 BATCH_IMAGES = {"cpu": 32, "cuda": 256}
 CLIP_IMAGES = 16  # a clip counts as this many images in a batch
@@ -137,6 +137,11 @@ class FeatureFileRun(FolderRun):
             check_has_folders(self.located.sources, options.frame_rate)
         self.folder.check_names(source.id for source in self.located.sources)
         self.recipe = make_recipe(request, networks)
+        # Absolute paths, because workers run in other folders.
+        self.worker_options = {
+            name: make_worker_options(request.networks[name], network)
+            for name, network in networks.items()
+        }
         self.summary.networks = {name: net.recipe.model for name, net in networks.items()}
         self.summary.device = choose_device(options.device)
         if "flow" in networks and request.store is None:
@@ -187,7 +192,7 @@ class FeatureFileRun(FolderRun):
             part=options.part,
             folder=FeatureFolder(self.folder.path.absolute(), request.keep_extension),
             file_recipe=self.recipe,
-            network_options={n: make_absolute(o) for n, o in request.networks.items()},
+            network_options=self.worker_options,
             device=summary.device,
             batch=self.batch,
             threads=self._choose_threads(len(plan.tasks)),
@@ -294,15 +299,6 @@ def make_recipe(request: FileRequest, networks: Mapping[StreamName, FeatureNetwo
         source="videos" if request.store is None else "store",
         keep_extension=request.keep_extension,
     )
-
-
-def make_absolute(options: NetworkOptions) -> NetworkOptions:
-    """Make the path of a network absolute, because workers run in other folders."""
-    is_file = options.backbone is not None and Path(options.model).exists()
-    if is_run(options.model) or is_file:
-        return replace(options, model=str(Path(options.model).absolute()))
-    # A short name of a weight file, or a model of timm with its own weights.
-    return make_worker_options(options, load_feature_network(options))
 
 
 def choose_device(device: str) -> str:

@@ -1,6 +1,7 @@
 """Load the network that computes features from a run of `flowkit train` or from a weight file."""
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -168,28 +169,53 @@ def load_from_file(options: NetworkOptions) -> FeatureNetwork:
     if options.split is not None:
         raise UsageError("--split is for runs with several splits; a weight file has none")
     path = find_weight_file(options.model)
+    status = path.stat()
     try:
-        weights = read_weights(path)
-        branch: StreamName = (
-            "flow" if options.stream == "flow" or not has_prefix(weights, "rgb.") else "rgb"
+        name, stream, channels, backbone = load_backbone(
+            path, (status.st_size, status.st_mtime_ns), options.backbone, options.stream
         )
-        backbone_weights, left_out = select_backbone_weights(weights, branch)
-        if left_out:
-            raise WeightsError(f"it has {', '.join(left_out)}, which is not part of a backbone")
-        name = identify_network(options.backbone, backbone_weights)
-        family = FAMILIES[NETWORKS[name].backbone]
-        first, shape = find_first_kernel(name, backbone_weights)
-        stream = choose_source(options, name, first, shape)
-        backbone = make_feature_backbone(name, in_channels=shape[1])
-        last_layer = (f"{backbone.last_layer_name}.",)
-        load_weights(backbone, convert_weights(backbone, backbone_weights), skip=last_layer)
     except WeightsError as error:
         raise UsageError(f"{path}: {error}; or use another --backbone") from error
-    convention: InputConvention = getattr(family, f"{stream}_input")
-    fields = shape[1] // 2 if stream == "flow" and family.dims == 2 else 1
-    length = convention.frames if family.dims == 3 else fields
+    convention: InputConvention = getattr(backbone, f"{stream}_input")
+    fields = channels // 2 if stream == "flow" and backbone.dims == 2 else 1
+    length = convention.frames if backbone.dims == 3 else fields
     sampling = (convention.size, length, 1)
-    return build_feature_network(options, backbone.eval(), path, name, stream, sampling, None)
+    return build_feature_network(options, backbone, path, name, stream, sampling, None)
+
+
+@lru_cache(maxsize=2)  # a command needs the networks of two streams several times
+def load_backbone(
+    path: Path, state: tuple[int, int], requested_name: str, requested_stream: StreamName | None
+) -> tuple[str, StreamName, int, Backbone]:
+    """Load a backbone from a weight file, once for each state of the file.
+
+    Args:
+        path: The file.
+        state: Its size and modification time, so that a changed file is loaded again.
+        requested_name: Name of the backbone, as the user gave it.
+        requested_stream: The stream that it must read; None for any.
+
+    Returns:
+        The name of the network, the stream that it reads, its input channels, and the backbone in
+        eval mode, which all callers share.
+
+    Raises:
+        WeightsError: The weights do not fit.
+    """
+    weights = read_weights(path)
+    branch: StreamName = (
+        "flow" if requested_stream == "flow" or not has_prefix(weights, "rgb.") else "rgb"
+    )
+    backbone_weights, left_out = select_backbone_weights(weights, branch)
+    if left_out:
+        raise WeightsError(f"it has {', '.join(left_out)}, which is not part of a backbone")
+    name = identify_network(requested_name, backbone_weights)
+    first, shape = find_first_kernel(name, backbone_weights)
+    stream = choose_source(requested_stream, name, first, shape)
+    backbone = make_feature_backbone(name, in_channels=shape[1])
+    last_layer = (f"{backbone.last_layer_name}.",)
+    load_weights(backbone, convert_weights(backbone, backbone_weights), skip=last_layer)
+    return name, stream, shape[1], backbone.eval()
 
 
 def identify_network(name: str, weights: dict[str, torch.Tensor]) -> str:
@@ -256,12 +282,12 @@ def find_first_kernel(name: str, weights: dict[str, torch.Tensor]) -> tuple[str,
 
 
 def choose_source(
-    options: NetworkOptions, name: str, first: str, shape: tuple[int, ...]
+    requested: StreamName | None, name: str, first: str, shape: tuple[int, ...]
 ) -> StreamName:
     """Determine the stream of a network from its input channels: 3 RGB, 1 audio, pairs flow.
 
     Args:
-        options: The options of the user.
+        requested: The stream that the network must read; None for any.
         name: Name of the network.
         first: Name of the kernel of its first convolution.
         shape: Shape of this kernel, (channels, input channels, …).
@@ -270,7 +296,7 @@ def choose_source(
         The stream.
 
     Raises:
-        WeightsError: The channels fit no stream, or not the one that `options` names.
+        WeightsError: The channels fit no stream, or not ``requested``.
     """
     channels, is_3d = shape[1], len(shape) == 5
     is_flow = channels == 2 if is_3d else channels >= 2 and channels % 2 == 0
@@ -280,12 +306,11 @@ def choose_source(
             f"its first convolution has {channels} input channels, but {name} reads "
             "RGB (3 channels) or flow (2 for each field; 2 for clips), and vgg16 also audio (1)"
         )
-    if options.stream is not None and options.stream != stream:
-        each = " for each field" if options.stream == "flow" and not is_3d else ""
+    if requested is not None and requested != stream:
+        each = " for each field" if requested == "flow" and not is_3d else ""
         raise WeightsError(
-            f"it is a network of {stream} ({channels} channels), but is given for {options.stream} "
-            f"(--stream, or --weights {options.stream}=): expected "
-            f"{STREAMS[options.stream].channels} input channels{each}, and {first} has the shape "
-            f"{shape}. Give a weight file of {options.stream}"
+            f"it is a network of {stream} ({channels} channels), but is given for {requested} "
+            f"(--stream, or --weights {requested}=): expected {STREAMS[requested].channels} input "
+            f"channels{each}, and {first} has the shape {shape}. Give a weight file of {requested}"
         )
     return cast(StreamName, stream)

@@ -4,14 +4,19 @@ import base64
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from flowkit.errors import UsageError
 from flowkit.store.format.atomic import write_atomic
+from flowkit.web.keys import make_name_key
 from train.recipe.parsing import suggest
 from train.recipe.recipe import write_recipe
 from train.report.figures import FIGURES, SLOW_FIGURES, Drawing, Source
+
+WEB_VIEW = "http://127.0.0.1:8080"
+"""Where `flowkit view` serves its page, unless it says otherwise."""
 
 
 def write_report(source: Source, names: Iterable[str] = ()) -> list[Path]:
@@ -88,6 +93,9 @@ def format_html(source: Source, drawings: list[Drawing], images: dict[str, bytes
         recipe=source.run.recipe,
         text=write_recipe(source.run.recipe),
         facts=source.run.facts,
+        command=f"flowkit view {quote(source.run.facts['store']['path'])} "
+        f"--run {quote(str(source.run.path.absolute()))}",
+        address=f"{WEB_VIEW}/runs/{make_name_key(source.run.path.absolute().name)}",
         drawings=drawings,
         images={name: base64.b64encode(image).decode() for name, image in images.items()},
     )

@@ -48,7 +48,7 @@ class Worker:
         kept: Number of results that are kept.
     """
 
-    def __init__(self, kept: int = 48) -> None:
+    def __init__(self, kept: int = 24) -> None:
         self._kept = kept
         self._results: OrderedDict[Hashable, Any] = OrderedDict()
         self._waiting: deque[Job] = deque()

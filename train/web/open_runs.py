@@ -8,7 +8,7 @@ from pathlib import Path
 from flowkit.errors import FlowkitError, UsageError
 from flowkit.path_text import printable_path
 from flowkit.store import Store
-from flowkit.web.keys import make_key
+from flowkit.web.keys import make_name_key
 from train.evaluation.scores import Scores, load_scores
 from train.report.figures.drawing import Source
 from train.runs.run import Run, RunError
@@ -92,7 +92,7 @@ def open_runs(paths: Sequence[Path], store: Store) -> dict[str, OpenRun]:
             raise UsageError(f"--run {printable_path(path)}: {error}") from error
         name = choose_name(printable_path(path.name), names)
         names.add(name)
-        key = make_key(name)
+        key = make_name_key(name)
         runs[key] = OpenRun(key=key, name=name, run=run, note=describe_difference(run, store))
     return runs
 

@@ -51,7 +51,8 @@ def describe_segments(
     if reason:
         raise UsageError(reason)
     scoring, phases = choose_scoring(run), {p.name: p for p in list_phases(run.recipe)}
-    subset, times = choose_subset(store, row), ()
+    subset = choose_subset(store, row)
+    times: tuple[int, ...] = ()
     segments: dict[Branch, list[tuple[F32, F32]]] = {}
     for name in dict.fromkeys(scoring.phases.values()):
         branches = tuple(b for b, phase_name in scoring.phases.items() if phase_name == name)
@@ -68,11 +69,11 @@ def describe_segments(
             views = recipe.testing.views
             segments[branch] = [average_views(v, recipe.labels, views) for v in by_segment]
     titles = find_task(run.recipe).score_titles
-    values = {
+    values: dict[str, list[F32]] = {
         branch: [combine_branch(run, pair) for pair in pairs] for branch, pairs in segments.items()
     }
     if scoring.fusion is not None:
-        values["fusion"] = [  # type: ignore[index]
+        values["fusion"] = [
             combine_scores(run, scoring, {b: pairs[k] for b, pairs in segments.items()})
             for k in range(len(times))
         ]
@@ -81,7 +82,7 @@ def describe_segments(
         "times": times,
         "branches": [
             {"branch": branch, "title": titles[branch],
-             "segments": [list_top(run, one) for one in values[branch]]}  # type: ignore[index]
+             "segments": [list_top(run, one) for one in values[branch]]}
             for branch in titles
             if branch in values
         ],

@@ -73,9 +73,8 @@ export async function show(main, path, search, signal) {
   main.append(h("h1", {class: "hidden"}, "Browse"), form.element, count, message, grid.element);
   addPreview(grid, preview, () => bound, signal);
   addKeys(grid, form, signal);
-  const first = grid.reset(Number(search.get("at")) || 0);
-  loadChoices(form, signal);
-  await first;
+  await grid.reset(Number(search.get("at")) || 0);
+  loadChoices(form, signal);  // later, as counting takes longer than the first page
 }
 
 /** Offer classes and subsets when the server has counted them; the grid does not wait for it. */

@@ -5,6 +5,10 @@ import {formatTime} from "./timeline.js";
 import {h} from "./dom.js";
 
 const RATE_MS = 1000;
+const KEYS = [
+  ["space", "play, pause"], ["← →", "one frame"], ["shift ← →", "10 frames"], ["Home, End", "first, last frame"],
+  ["j, k", "next, previous video"], ["l", "loop"], ["+ −", "speed"], ["Escape", "let the place go"],
+];
 
 /** Make the row of buttons of a player. */
 export function makeControls(player) {
@@ -55,5 +59,7 @@ export function makeControls(player) {
     play,
     button("+1", "One frame on", "→", () => player.step(1)),
     button("+10", "10 frames on", "shift and →", () => player.step(10)),
-    loop, h("label", {}, "Speed ", speed), position, rate);
+    loop, h("label", {}, "Speed ", speed), position, rate,
+    h("details", {class: "keys"}, h("summary", {}, "Keys"), h("dl", {}, KEYS.map(([keys, action]) =>
+      [h("dt", {}, keys), h("dd", {}, action)]))));
 }

@@ -5,10 +5,8 @@
 // height that browsers allow; beyond, one pixel of scrolling moves the rows by `ratio` pixels.
 
 import {h} from "./dom.js";
+import {ListPages, STOPPED} from "./list_pages.js";
 
-const PAGE = 60;
-const KEPT_PAGES = 24;
-const MAX_REQUESTS = 3;
 const MAX_HEIGHT = 12_000_000;
 const GAP = 12;
 const MARGIN = 8;
@@ -16,7 +14,6 @@ const MIN_WIDTH = 184;
 const TEXT_HEIGHT = 74;
 const PICTURE_SHAPE = 3 / 4;
 const SETTLE_MS = 80;
-const STOPPED = Symbol("the request was stopped");
 
 /** A grid that scrolls with the document. */
 export class Grid {
@@ -33,7 +30,7 @@ export class Grid {
     Object.assign(this, options);
     this.element = h("ul", {class: "grid", "aria-label": "Videos", "aria-live": "off"});
     this.tiles = new Map();  // index: element
-    this.pages = new Map();  // number of a page: its videos, or the AbortController of its request
+    this.list = new ListPages(this.load, this.onerror);
     this.total = 0;
     this.current = 0;
     this.top = 0;
@@ -51,13 +48,13 @@ export class Grid {
 
   /** Show another list, from its tile `at` on. The old one stays until the first answer. */
   async reset(at = 0) {
-    this.#stopRequests();
-    const first = Math.floor(at / PAGE);
+    this.list.clear();
     this.element.classList.add("stale");
-    const answer = await this.#request(first);
+    const answer = await this.list.request(at);
     if (this.signal.aborted || answer === STOPPED) return;
     this.element.classList.remove("stale");
-    this.total = answer ? answer.total : 0;
+    this.total = 0;
+    this.#take(answer);
     this.current = Math.max(0, Math.min(at, this.total - 1));
     const hadFocus = this.hasFocus();
     this.#dropTiles();
@@ -70,7 +67,7 @@ export class Grid {
 
   /** Stop, and free what is shown. */
   close() {
-    this.#stopRequests();
+    this.list.clear();
     this.#dropTiles();
     this.observer.disconnect();
     cancelAnimationFrame(this.frame);
@@ -96,11 +93,6 @@ export class Grid {
   /** Return whether a tile has the focus. */
   hasFocus() {
     return this.element.contains(document.activeElement);
-  }
-
-  #stopRequests() {
-    for (const page of this.pages.values()) if (page instanceof AbortController) page.abort();
-    this.pages = new Map();
   }
 
   #dropTiles() {
@@ -181,10 +173,11 @@ export class Grid {
     }
     // The part of the rows above the window, in pixels of the document.
     const shift = scrolled / this.ratio - scrolled;
-    for (let k = first; k < last; k++) {
+    for (let k = last - 1; k >= first; k--) {  // from the last, as each is inserted before the next
       const tile = this.tiles.get(k) ?? this.#add(k);
       const x = (k % this.columns) * (this.width + GAP);
-      tile.style.transform = `translate(${x}px, ${Math.floor(k / this.columns) * this.rowHeight + shift}px)`;
+      const y = Math.floor(k / this.columns) * this.rowHeight + shift;
+      tile.style.transform = `translate(${x}px, ${y}px)`;
       tile.style.width = `${this.width}px`;
     }
     clearTimeout(this.timer);
@@ -195,52 +188,23 @@ export class Grid {
   /** Load the pages of tiles in view, and show their pictures. */
   #fill(first, last) {
     if (!this.total) return;
-    const [low, high] = [Math.floor(first / PAGE), Math.floor(Math.max(first, last - 1) / PAGE)];
-    let requests = 0;
-    for (const [number, page] of this.pages) {
-      if (!(page instanceof AbortController)) continue;
-      if (number < low || number > high) {
-        page.abort();
-        this.pages.delete(number);
-      } else requests++;
-    }
-    for (let number = low; number <= high && requests < MAX_REQUESTS; number++) {
-      if (this.pages.has(number)) continue;
-      requests++;
-      this.#request(number).then((answer) => answer?.videos && this.#render());
+    for (const request of this.list.aim(first, last)) {
+      request.then((answer) => this.#take(answer) && this.#render());
     }
     for (let k = first; k < last; k++) this.tiles.get(k)?.firstChild?.showPicture?.();
-    for (const number of this.pages.keys()) {
-      if (this.pages.size <= KEPT_PAGES) break;
-      if (number < low || number > high) this.pages.delete(number);
-    }
   }
 
-  async #request(number) {
-    const controller = new AbortController();
-    this.pages.set(number, controller);
-    try {
-      const answer = await this.load(number * PAGE, PAGE, controller.signal);
-      if (controller.signal.aborted || this.signal.aborted) return STOPPED;
-      const hasGrown = answer.total !== this.total;
-      if (this.version !== undefined && answer.version !== this.version && this.pages.size > 1) {
-        for (const other of [...this.pages.keys()]) if (other !== number) this.pages.delete(other);
-      }
-      this.version = answer.version;
-      this.total = answer.total;
-      this.pages.set(number, answer.videos);
-      this.onload(answer);
-      for (const [k, tile] of this.tiles) {
-        if (Math.floor(k / PAGE) === number) this.#draw(tile, k);
-      }
-      if (hasGrown) this.#measure();
-      return answer;
-    } catch (error) {
-      if (this.pages.get(number) === controller) this.pages.delete(number);
-      if (controller.signal.aborted || this.signal.aborted) return STOPPED;
-      this.onerror(error);
-      return null;
+  /** Draw the tiles of a page that has come; return whether one has. */
+  #take(answer) {
+    if (!answer?.videos || this.signal.aborted) return false;
+    const hasGrown = answer.total !== this.total;
+    this.total = answer.total;
+    this.onload(answer);
+    for (const [k, tile] of this.tiles) {
+      if (k >= answer.offset && k < answer.offset + answer.videos.length) this.#draw(tile, k);
     }
+    if (hasGrown) this.#measure();
+    return true;
   }
 
   #add(k) {
@@ -248,15 +212,13 @@ export class Grid {
       "aria-setsize": this.total});
     this.tiles.set(k, tile);
     this.#draw(tile, k);
-    // In the order of the list, for readers and the tab key.
-    const next = this.element.querySelector(`[data-index="${k + 1}"]`);
-    this.element.insertBefore(tile, next);
+    // In the order of the list, for screen readers.
+    this.element.insertBefore(tile, this.tiles.get(k + 1) ?? null);
     return tile;
   }
 
   #draw(tile, k) {
-    const page = this.pages.get(Math.floor(k / PAGE));
-    const video = Array.isArray(page) ? page[k % PAGE] : null;
+    const video = this.list.get(k);
     const hadFocus = tile.contains(document.activeElement);
     const content = video ? this.draw(video, k) : h("div", {class: "tile waiting"});
     content.setAttribute("tabindex", k === this.current ? 0 : -1);

@@ -190,7 +190,7 @@ export class Player extends EventTarget {
    * decoded. A power of two, so that frames decoded for one stride serve another one too.
    */
   #stride() {
-    const frames = this.speed * this.video.fps * this.tickMs / 1000;
+    const frames = this.speed * (this.video.fps || 25) * this.tickMs / 1000;
     return 2 ** Math.max(0, Math.ceil(Math.log2(frames / 1.2)));
   }
 

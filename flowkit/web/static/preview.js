@@ -56,6 +56,10 @@ export class Preview {
     let shown = -1, started = null;
     const step = (now) => {
       if (this.loader !== loader) return;
+      if (!place.isConnected) {  // the tile was scrolled out of view
+        this.stop();
+        return;
+      }
       started ??= now;
       const t = this.isStill ? first : Math.floor((now - started) / interval) % video.frames;
       loader.aim(t, {loop: true});

@@ -18,6 +18,7 @@ import {readPlace} from "./place.js";
 
 const SCALES = [0.5, 1, 2, 3, 5, 10, 20, 50];
 const REMEMBER_MS = 250;
+const GUESSED_RATE = 25;
 const panels = [];
 let current = null;  // the page that is shown, for panels that come later
 
@@ -43,6 +44,9 @@ function addPanel({box, context, signal}, title, show) {
 export async function show(main, [, key], query, signal) {
   const video = await getJSON(`/api/video/${encodeURIComponent(key)}`, signal);
   if (signal.aborted) return;
+  if (video.frames && video.times && !video.times.length) {  // neither times nor a frame rate
+    Object.assign(video, {times: null, interval: 1 / GUESSED_RATE, hasNoRate: true});
+  }
   const parts = ["rgb", ...(video.flow ? ["flow_x", "flow_y"] : [])]
     .filter((part) => part !== "rgb" || video.streams.includes("rgb"));
   const loader = new FrameLoader(video.key, video, {parts, signal});
@@ -173,7 +177,7 @@ function listenToKeys(player, video, signal) {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
     const {target, key} = event;
     if (target.closest?.("input, select, textarea")) return;
-    if (key === " " && target.closest?.("button, a")) return;
+    if (key === " " && target.closest?.("button, a, summary")) return;
     const action = actions[key];
     if (!action) return;
     event.preventDefault();

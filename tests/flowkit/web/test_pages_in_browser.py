@@ -157,6 +157,13 @@ def test_only_tiles_in_view_exist_and_scrolling_loads_more(page):
     assert page.locator("[data-index='0']").count() == 0
     assert page.locator(".cell").count() < 40
     assert sum("/api/videos?" in url for url in requests) == 2
+    page.evaluate("window.scrollTo(0, 0)")
+    page.locator("[data-index='0'] .id").wait_for()
+    indices = [int(cell) for cell in page.locator(".cell").evaluate_all(
+        "cells => cells.map((cell) => cell.dataset.index)"
+    )]  # fmt: skip
+    assert indices == list(range(len(indices)))  # also in the order of readers
+    page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
     wait_until(page, "location.search.startsWith('?at=')")
     page.reload()
     page.locator("[data-index='69'] .id").wait_for()

@@ -307,6 +307,14 @@ def test_a_video_may_have_sound_only_or_flow_only(open_video):
     playwright.expect(page.locator("[data-stage=flow] .tile")).to_be_hidden()
 
 
+def test_a_video_without_a_frame_rate_can_be_played(open_video, serve, make_store):
+    page = open_video("a", at=serve(make_store(["a"], frames=FRAMES, fps=0.0)))
+    playwright.expect(page.locator(".facts")).to_contain_text("shown at 25 frames/s")
+    page.keyboard.press("Space")
+    wait_for_frame(page, FRAMES - 1)
+    playwright.expect(page.get_by_role("button", name="Play")).to_be_visible()
+
+
 def test_backward_flow_begins_later(open_video, serve, tmp_path):
     recipe = Recipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe(step=-2))
     create_or_open(tmp_path / "store", recipe)
@@ -329,6 +337,29 @@ def test_narrow_screens_stack_the_pictures(open_video):
     assert flow["y"] >= rgb["y"] + rgb["height"]
     assert (flow["width"], flow["height"]) == (rgb["width"], rgb["height"])
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_few_frames_are_kept_and_the_others_freed(open_video):
+    page = open_video(SOUND)
+    found = page.evaluate(
+        """async ([key, count]) => {
+      const {FrameLoader} = await import("/static/frames.js");
+      const loader = new FrameLoader(key, {frames: count, width: 64, height: 48});
+      loader.capacity = 4;
+      const frames = [];
+      for (let t = 0; t < count; t++) {
+        loader.position = t;
+        frames.push(await loader.load(t));
+      }
+      const kept = [...loader.decoded.keys()];
+      const open = frames.filter(({rgb}) => rgb.width).map(({t}) => t);
+      loader.close();
+      const areFreed = frames.every(({rgb}) => !rgb.width);
+      return [kept.length, open.sort().join() === kept.sort().join(), areFreed];
+    }""",
+        [make_key(MOVING), FRAMES],
+    )
+    assert found == [4, True, True]
 
 
 def test_leaving_the_page_stops_it(open_video):

@@ -47,16 +47,15 @@ class Mirror(Backbone):
 
 def load_mirror(options: NetworkOptions) -> FeatureNetwork:
     """Build the network that ``options.model`` names: ``clips``, ``images`` or a factor."""
+    name = Path(options.model).name  # workers get an absolute path
     stream, size = options.stream or "rgb", options.size or 8
-    dims = 2 if options.model.startswith("images") else 3
+    dims = 2 if name.startswith("images") else 3
     length = (options.clip_length or 4) if dims == 3 else 1
     channels = {"rgb": 3, "flow": 2}[stream]
-    factor = float(options.model.partition("*")[2] or 1)
+    factor = float(name.partition("*")[2] or 1)
     backbone = Mirror(dims, channels * length, size, factor).eval()
     sampling = (size, length, 1)
-    return build_feature_network(
-        options, backbone, Path(options.model), options.model, stream, sampling, None
-    )
+    return build_feature_network(options, backbone, Path(name), name, stream, sampling, None)
 
 
 @pytest.fixture

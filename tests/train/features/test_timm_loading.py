@@ -17,7 +17,6 @@ from flowkit.store import Store
 from models.backbones import timm_model
 from models.backbones.backbone import normalize
 from models.backbones.timm_model import TimmModel
-from train.feature_files.run import make_absolute
 from train.features import NetworkOptions, Options, extract_features, timm_loading
 from train.features.network import check_sizes
 from train.features.network_loading import load_feature_network, make_worker_options
@@ -78,9 +77,9 @@ def test_timms_own_weights_need_no_file(own_weights):
     assert (recipe.model, recipe.size, recipe.positions) == (NAME, 64, 3)
     assert network.path == own_weights
     options = NetworkOptions(model=NAME, size=64, positions=3)
-    for named in (make_worker_options(options, network), make_absolute(options)):  # for workers
-        assert (named.model, named.backbone) == (str(own_weights), NAME)
-        assert load_feature_network(named).recipe == recipe
+    named = make_worker_options(options, network)
+    assert (named.model, named.backbone) == (str(own_weights), NAME)
+    assert load_feature_network(named).recipe == recipe
 
 
 @needs_timm

@@ -27,7 +27,7 @@ def get(client, path, status=200):
 def path(store):
     """The path of the attention of the third test video."""
     id = store.index.id(int(store.subset("test")[2]))
-    return f"/api/runs/{make_key('run')}/attention/{make_key(id)}"
+    return f"/api/runs/run/attention/{make_key(id)}"
 
 
 def compute_expected(run, store, snippet):
@@ -73,14 +73,14 @@ def test_bad_questions(run, store, path, open_page):
     ):  # fmt: skip
         assert words in get(client, f"{path}/point?{query}", 400)["error"]
     assert "of the kind cross-modality" in get(client, f"{path}/sets", 400)["error"]
-    assert get(client, path.replace(make_key("run"), "x") + "/blocks", 404)
+    assert get(client, path.replace("run", "x") + "/blocks", 404)
     assert get(client, path.rpartition("/")[0] + "/x/blocks", 404)
 
 
 def test_runs_without_attention_say_so(begin, finish, store, path, open_page):
     run = finish(begin(iterations=0, testing__controls="[]"))
     client = open_page(run)
-    facts = get(client, f"/api/runs/{make_key('run')}")
+    facts = get(client, "/api/runs/run")
     reason = "The network of this run has no attention."
     assert facts["attention"] == {"kind": None, "reason": reason, "phases": []}
     for name in ("blocks", "point?x=0&y=0", "positions", "sets"):
@@ -149,7 +149,7 @@ def test_segments_average_to_the_scores_of_the_run(run, score, store, open_page)
 
     score(run)
     client, row = open_page(run), int(store.subset("test")[1])
-    path = f"/api/runs/{make_key('run')}/segments/{make_key(store.index.id(row))}"
+    path = f"/api/runs/run/segments/{make_key(store.index.id(row))}"
     answer = get(client, path)
     assert [branch["branch"] for branch in answer["branches"]] == ["rgb", "flow", "fusion"]
     assert answer["scoring"] == "iter_1" and len(answer["times"]) == 2

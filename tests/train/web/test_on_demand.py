@@ -136,7 +136,7 @@ def test_a_client_that_goes_away_cancels_its_computation(run, store, open_page, 
     page = open_page(run)
     key = make_key(store.index.id(int(store.subset("test")[0])))
     connection = HTTPConnection("127.0.0.1", page.port)
-    connection.request("GET", f"/api/runs/{make_key('run')}/attention/{key}/blocks")
+    connection.request("GET", f"/api/runs/run/attention/{key}/blocks")
     assert started.wait(20) and not cancelled.is_set()
     connection.close()
     assert cancelled.wait(20)

@@ -1,6 +1,7 @@
 """Scores, confusions, gains, curves and predictions of runs, as JSON."""
 
 import json
+import re
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +21,7 @@ from train.evaluation.predict import combine_scores
 from train.evaluation.scores import Scores, load_scores
 from train.report.figures.drawing import Source
 from train.report.figures.tables import list_iterations
+from train.report.report import write_report
 from train.runs.phases import list_scorings
 from train.web.open_runs import choose_name, open_runs
 from train.web.plugin import make_plugin
@@ -54,7 +56,7 @@ def ids(store):
 
 def test_the_facts_are_those_of_the_report(run, score, store, ids, open_page):
     score(run)
-    client, path = open_page(run), f"/api/runs/{make_key('run')}"
+    client, path = open_page(run), "/api/runs/run"
     facts = get(client, path)
     assert facts["scores"] == ["iter_0/rgb", "iter_0/flow", "iter_0/fusion", "iter_1/rgb",
                                "iter_1/flow", "iter_1/fusion"]  # fmt: skip
@@ -97,7 +99,7 @@ def test_probabilities_are_those_of_predict(begin, score, finish, store, over):
 def test_a_cell_has_its_videos_and_orders_are_right(run, store, ids, open_page):
     labels = [0, 0, 1, 1]
     write_scores(run, "iter_1/fusion", [0, 1, 0, 1], labels, ids)
-    client, path = open_page(run), f"/api/runs/{make_key('run')}"
+    client, path = open_page(run), "/api/runs/run"
     matrix = get(client, f"{path}/confusion")
     assert matrix["matrix"] == [[1, 1], [1, 1]] and matrix["others"] == [0, 0]
     assert [item["accuracy"] for item in matrix["classes"]] == [0.5, 0.5]
@@ -123,18 +125,18 @@ def test_classes_gain_and_lose_between_two_runs(run, begin, finish, ids, open_pa
     other = finish(begin("other", testing__controls="[]"))
     write_scores(run, "iter_1/fusion", [0, 0, 0, 0], [0, 0, 1, 1], ids)
     write_scores(other, "iter_1/fusion", [0, 1, 1, 1], [0, 0, 1, 1], ids)
-    client, path = open_page(run, other), f"/api/runs/{make_key('run')}"
-    gains = get(client, f"{path}/gains?against={make_key('other')}")
+    client, path = open_page(run, other), "/api/runs/run"
+    gains = get(client, f"{path}/gains?against=other")
     assert [(item["class"], item["gain"]) for item in gains["classes"]] == [(0, 50), (1, -100)]
     assert "50.0 % are better and 50.0 % are worse" in gains["summary"]
     write_scores(other, "iter_1/fusion", [0, 1, 1], [0, 0, 1], ids[:3])
-    different = get(client, f"{path}/gains?against={make_key('other')}", 409)
+    different = get(client, f"{path}/gains?against=other", 409)
     assert "different videos" in different["error"]
     assert get(client, f"{path}/gains?against=x", 404)
 
 
 def test_an_unfinished_run_says_what_is_missing(begin, open_page, ids):
-    client, path = open_page(begin()), f"/api/runs/{make_key('run')}"
+    client, path = open_page(begin()), "/api/runs/run"
     facts = get(client, path)
     assert "phases to train: flow, rgb, iter_1" in facts["state"] and facts["tables"] == []
     assert facts["attention"]["kind"] is None and "finished" in facts["attention"]["reason"]
@@ -146,7 +148,7 @@ def test_an_unfinished_run_says_what_is_missing(begin, open_page, ids):
 
 
 def test_a_damaged_file_of_scores_is_an_error_in_words(run, score, open_page):
-    client, path = open_page(score(run)), f"/api/runs/{make_key('run')}"
+    client, path = open_page(score(run)), "/api/runs/run"
     (run.path / "scores/iter_1/fusion.npz").write_bytes(b"PK damaged")
     assert "no scores at" in get(client, f"{path}/confusion", 409)["error"]
     (run.path / "phases/rgb/epochs.jsonl").write_text('{"epoch": 1}\n')
@@ -195,7 +197,7 @@ def test_runs_of_one_name_are_told_apart(run, store, tmp_path):
 
 def test_a_score_of_a_video_that_the_store_lacks_has_no_link(run, ids, open_page):
     write_scores(run, "iter_1/fusion", [0, 1], [0, 1], [ids[0], "elsewhere"])
-    listed = get(open_page(run), f"/api/runs/{make_key('run')}/videos?sort=id")["videos"]
+    listed = get(open_page(run), "/api/runs/run/videos?sort=id")["videos"]
     assert [video["key"] for video in listed] == [make_key(ids[0]), None]
 
 
@@ -208,13 +210,23 @@ def test_pictures_and_hostile_paths(run, store, ids, open_page):
         f"/api/video/{key}/picture/rgb/9999.png", f"/api/video/{key}/picture/depth/1.png",
         "/api/video/nokey/picture/rgb/1.png", "/api/runs/..%2f..%2fetc", "/api/runs/cnVu/none",
         "/static/runs/../plugin.py", "/static/runs/%2e%2e/plugin.py",
-        f"/api/runs/{make_key('run')}/videos?true=-1",
-        f"/api/runs/{make_key('run')}/videos?limit=x",
-        f"/api/runs/{make_key('run')}/confusion?score=../../run.json",
+        "/api/runs/run/videos?true=-1",
+        "/api/runs/run/videos?limit=x",
+        "/api/runs/run/confusion?score=../../run.json",
     ):  # fmt: skip
         assert 400 <= client.get(path).status_code < 500, path
     assert client.get("/static/runs/runs.js").status_code == 200
     assert "/static/runs/runs.js" in client.get("/runs").text
+
+
+def test_the_report_links_to_the_page(run, score, open_page):
+    write_report(Source(run=score(run)), ["iterations"])
+    report = (run.path / "report.html").read_text()
+    assert f"flowkit view {run.facts['store']['path']} --run {run.path}" in report
+    (link,) = re.findall(r'href="http://127\.0\.0\.1:8080(/runs/[^"]+)"', report)
+    client = open_page(run)
+    assert get(client, f"/api{link}")["name"] == "run"
+    assert "runs.js" in client.get(link).text
 
 
 def test_without_runs_nothing_is_added(store):
