@@ -51,7 +51,7 @@ class Asker:
             The answer as ``value``; or if it is an error, its words as ``error``.
         """
         path, _, query = address.partition("?")
-        scope = {
+        scope: dict[str, Any] = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
             "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "",
             "query_string": query.encode(), "headers": [], "client": None, "server": None,
@@ -184,7 +184,7 @@ def write_video(video: Video, number: int, write: Write) -> dict[str, Any]:
         text = base64.b64encode(bundle_frames(video, parts, start, chunk)).decode()
         name = f"frames-{number}-{k}"
         write(f"data/{name}.js", make_script(name, text).encode())
-    pictures = {
+    pictures: dict[str, tuple[str, Callable[[], bytes]]] = {
         "picture": (f"pictures/{number}.jpg", lambda: draw_picture(video)),
         "sound": (f"pictures/{number}-sound.png", lambda: draw_spectrogram(video)),
     }

@@ -18,8 +18,9 @@ from flowkit.store.label_columns import Rows
 from flowkit.store.status import list_shard_files
 from flowkit.streams import STREAMS
 from flowkit.version import __version__
-from flowkit.web.app import STATIC, Plugin, WebContext, make_app
+from flowkit.web.app import Plugin, WebContext, make_app
 from flowkit.web.open_store import OpenStore
+from flowkit.web.pages import STATIC
 from flowkit.web.server import load_plugins
 from flowkit.web.static_data import Asker, StaticData
 from flowkit.web.static_page import read_files, render_static_page

@@ -23,7 +23,8 @@ def test_the_modules_of_a_page_are_named(get, path, word):
 
 def test_other_pages_name_the_modules_of_all_pages(get):
     html = get("/runs").content.decode()
-    assert re.findall(r'rel="modulepreload" href="/static/([^"]+)"', html) == ["main.js", "dom.js"]
+    named = re.findall(r'rel="modulepreload" href="/static/([^"]+)"', html)
+    assert named == ["main.js", "dom.js", "place.js"]
 
 
 def test_the_pages_are_those_of_main_js():

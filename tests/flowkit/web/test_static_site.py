@@ -18,12 +18,12 @@ from flowkit.errors import DiskFullError, UsageError
 from flowkit.store import Store
 from flowkit.store.failures import Failure, append_failure
 from flowkit.web import static_site
-from flowkit.web.app import STATIC
 from flowkit.web.browse import Selection, list_page
 from flowkit.web.images import PARTS, bundle_frames
 from flowkit.web.keys import make_key
 from flowkit.web.open_store import OpenStore
 from flowkit.web.overview import describe_store
+from flowkit.web.pages import STATIC
 from flowkit.web.static_page import make_import_map, make_script, rename_imports
 from flowkit.web.static_site import StaticOptions, write_static_site
 

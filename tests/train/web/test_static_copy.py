@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import pytest
 
 from flowkit.web import static_site
-from flowkit.web.keys import make_key
+from flowkit.web.keys import make_key, make_name_key
 from flowkit.web.open_store import OpenStore
 from flowkit.web.static_site import StaticOptions, write_static_site
 from train.web.open_runs import open_runs
@@ -38,7 +38,7 @@ def read(path):
 
 def test_predictions_are_there_and_attention_is_left_out(shown, store):
     runs, out = shown
-    key, first = make_key("run"), store.ids[0]
+    key, first = make_name_key("run"), store.ids[0]
     answers = read(out / "data/video-0.js")
     told = answers[f"/api/video/{make_key(first)}/runs"]["value"]["runs"]
     assert told[0]["groups"] == describe_predictions(runs[key], first)["groups"] != []
@@ -52,7 +52,7 @@ def test_lists_of_videos_are_those_of_the_server(shown, store):
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed")
     runs, out = shown
-    key, problems = make_key("run"), []
+    key, problems = make_name_key("run"), []
     queries = [
         {"sort": sort, **cell}
         for sort in ("wrong", "loss", "confidence", "id")
