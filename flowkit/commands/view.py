@@ -21,7 +21,8 @@ from flowkit.errors import UsageError
 @click.option("--open", "opens_browser", is_flag=True, help="Open the page in a browser.")
 @click.option("--static", "static", metavar="OUT", type=PATH,
               help="Start no server: write a folder whose index.html shows the same, to open or to "
-              "give away. What is computed when it is asked for, such as attention, is left out.")  # fmt: skip
+              "give away. What is computed when it is asked for, such as attention, is left "
+              "out.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1),
               help="With --static: write this many videos at most, evenly spaced over all. Needed "
               "beyond 500 videos or 2 GB.")  # fmt: skip

@@ -9,6 +9,7 @@ import base64
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -50,7 +51,7 @@ class Asker:
             The answer as ``value``; or if it is an error, its words as ``error``.
         """
         path, _, query = address.partition("?")
-        scope = {
+        scope: dict[str, Any] = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
             "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "",
             "query_string": query.encode(), "headers": [], "client": None, "server": None,
@@ -115,6 +116,8 @@ class StaticData:
         facts = answers[addresses[0]].get("value")
         if facts is not None:
             facts.update(neighbours)
+            # A folder that is given away does not tell where this machine keeps its files.
+            facts["source"] = PurePath(facts["source"]).name
             for record in facts["committed"]:
                 record.get("provenance", {}).pop("host", None)
         return answers
@@ -137,7 +140,7 @@ class StaticData:
         for number, address in enumerate(addresses):
             answer, name = self.asker.ask(address), name_answer(address)
             if address == "/api/overview" and "value" in answer:
-                answer["value"]["path"] = ""  # a folder that is given away does not tell
+                answer["value"]["path"] = ""
             scripts[name] = f"answers-{number}"
             write_json(scripts[name], {name: answer}, write)
         return scripts
@@ -181,7 +184,7 @@ def write_video(video: Video, number: int, write: Write) -> dict[str, Any]:
         text = base64.b64encode(bundle_frames(video, parts, start, chunk)).decode()
         name = f"frames-{number}-{k}"
         write(f"data/{name}.js", make_script(name, text).encode())
-    pictures = {
+    pictures: dict[str, tuple[str, Callable[[], bytes]]] = {
         "picture": (f"pictures/{number}.jpg", lambda: draw_picture(video)),
         "sound": (f"pictures/{number}-sound.png", lambda: draw_spectrogram(video)),
     }

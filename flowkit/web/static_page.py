@@ -112,7 +112,7 @@ def render_static_page(
             note=note,
             styles=styles,
             modules=[name_module(path) for path in scripts],
-            import_map=Markup(escape_script(imports)),  # noqa: S704 - escaped for a script
+            import_map=Markup(escape_script(imports)),
             version=__version__,
         )
     )

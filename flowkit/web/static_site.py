@@ -160,8 +160,9 @@ def check_target(target: Path, root: Path) -> None:
 
 def is_static_site(folder: Path) -> bool:
     """Return whether a folder was written by `write_static_site`."""
-    with suppress(OSError, ValueError, AttributeError):
-        return "flowkit_static" in json.loads((folder / MARK).read_text()).keys()
+    with suppress(OSError, ValueError):
+        mark = json.loads((folder / MARK).read_text())
+        return isinstance(mark, dict) and "flowkit_static" in mark
     return False
 
 

@@ -22,13 +22,17 @@ def make_plugin(context: WebContext) -> Plugin:
     from train.web.on_demand import Worker
     from train.web.open_runs import open_runs
     from train.web.routes import RunAnswers
+    from train.web.static_copy import list_addresses, list_video_addresses
 
     worker = Worker()
-    answers = RunAnswers(context.store, open_runs(context.runs, context.store.get().store))
+    runs = open_runs(context.runs, context.store.get().store)
+    answers = RunAnswers(context.store, runs, context.is_static)
     attention = AttentionAnswers(answers, worker)
     return Plugin(
         routes=[*answers.list_routes(), *attention.list_routes()],
         scripts=["/static/runs/runs.js"],
         static={"/static/runs": STATIC},
+        list_addresses=lambda: list_addresses(runs),
+        list_video_addresses=list_video_addresses,
         close=worker.close,
     )

@@ -6,10 +6,13 @@
 /api/runs/RUN/gains?against=RUN            classes that gained or lost against another run
 /api/runs/RUN/curves                       training curves
 /api/runs/RUN/videos?score=…&sort=…        videos by how the run scored them
+/api/runs/RUN/scored?score=…               all videos of a score at once, in each order
 /api/runs/RUN/attention/KEY…               see attention_routes.py
 /api/video/KEY/runs                        the best classes of a video, by run
 /api/video/KEY/picture/STREAM/T.png        a frame, or a flow field in colours
 """
+
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -32,6 +35,7 @@ from train.web.run_facts import (
     describe_tables,
 )
 from train.web.segments import find_reason
+from train.web.static_copy import LEFT_OUT, list_scored_videos
 
 MAX_CLASS = 1 << 20
 
@@ -42,10 +46,11 @@ class RunAnswers:
     Args:
         store: The store that is shown.
         runs: The runs by key.
+        is_static: Whether answers go into a folder without a server, which computes nothing.
     """
 
-    def __init__(self, store: OpenStore, runs: dict[str, OpenRun]) -> None:
-        self._store, self._runs = store, runs
+    def __init__(self, store: OpenStore, runs: dict[str, OpenRun], is_static: bool = False) -> None:
+        self._store, self._runs, self._is_static = store, runs, is_static
 
     def list_routes(self) -> list[BaseRoute]:
         """List the routes of the functions."""
@@ -56,18 +61,19 @@ class RunAnswers:
             Route("/api/runs/{run}/gains", self.get_gains),
             Route("/api/runs/{run}/curves", self.get_curves),
             Route("/api/runs/{run}/videos", self.list_videos),
+            Route("/api/runs/{run}/scored", self.list_scored),
             Route("/api/video/{key}/runs", self.get_predictions),
             Route("/api/video/{key}/picture/{stream}/{t:int}.png", self.get_picture),
         ]
 
     def list_runs(self, _: Request) -> Response:
         """Answer with all runs."""
-        return answer_json({"runs": [describe_run(run) for run in self._runs.values()]})
+        return answer_json({"runs": [self._describe_run(run) for run in self._runs.values()]})
 
     def get_run(self, request: Request) -> Response:
         """Answer with one run and its tables."""
         run = self.find_run(request.path_params["run"])
-        return answer_json({**describe_run(run), "tables": describe_tables(run)})
+        return answer_json({**self._describe_run(run), "tables": describe_tables(run)})
 
     def get_confusion(self, request: Request) -> Response:
         """Answer with the confusion matrix of a score."""
@@ -100,14 +106,20 @@ class RunAnswers:
         score = run.choose_score(query.get("score", ""))
         return answer_json(list_videos(run, score, self._store.get().store, chosen))
 
+    def list_scored(self, request: Request) -> Response:
+        """Answer with all videos of a score, for a folder without a server."""
+        run = self.find_run(request.path_params["run"])
+        score = run.choose_score(request.query_params.get("score", ""))
+        return answer_json(list_scored_videos(run, score, self._store.get().store))
+
     def get_predictions(self, request: Request) -> Response:
         """Answer with the best classes of a video, and what attention its runs have."""
         _, video = self.find_video(request)
         runs = []
         for run in self._runs.values():
-            facts = describe_run(run)
+            facts = self._describe_run(run)
             kept = {name: facts[name] for name in ("state", "attention")}
-            kept["segments"] = find_reason(run.run)
+            kept["segments"] = LEFT_OUT if self._is_static else find_reason(run.run)
             runs.append({**describe_predictions(run, video.id), **kept})
         return answer_json({"runs": runs})
 
@@ -125,6 +137,12 @@ class RunAnswers:
         encoded = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
         headers = {"cache-control": "private, max-age=60"}
         return Response(encoded, media_type="image/png", headers=headers)
+
+    def _describe_run(self, run: OpenRun) -> dict[str, Any]:
+        facts = describe_run(run)
+        if self._is_static and facts["attention"]["kind"]:
+            facts["attention"] = {"kind": None, "reason": LEFT_OUT, "phases": []}
+        return facts
 
     def find_run(self, key: str) -> OpenRun:
         """Return the run of a key.

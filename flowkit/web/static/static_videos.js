@@ -7,6 +7,7 @@ const TOKEN = /\s*(?:(<=|>=|==|!=|=|<|>)|('[^']*'|"[^"]*")|([^\s<>=!'"]+))/y;
 const NUMBER = /^[+-]?(?:\d+(?:_\d+)*\.?(?:\d+(?:_\d+)*)?|\.\d+(?:_\d+)*)(?:e[+-]?\d+(?:_\d+)*)?$/i;
 const NUMBERS = ["frames", "fps", "duration", "width", "height", "motion", "p95", "warnings"];
 const TEXTS = ["id", "class", "subset"];
+const STATUSES = ["stored", "failed", "missing"];
 const SORTS = ["id", "motion", "frames", "fps", "duration"];
 const COMPARE = {
   "<": (a, b) => a < b, "<=": (a, b) => a <= b, ">": (a, b) => a > b, ">=": (a, b) => a >= b,
@@ -26,6 +27,7 @@ export function listVideos(store, query, table) {
     if (get(column)) conditions.push({column, operator: "=", value: get(column)});
   }
   const status = get("status") || "stored", sort = get("sort") || "id";
+  if (!STATUSES.includes(status)) throw new Error(`status is one of ${STATUSES.join(", ")}, got ${status}`);
   if (!SORTS.includes(sort)) throw new Error(`sort is one of ${SORTS.join(", ")}, got ${sort}`);
   let videos = table.videos;
   if (status !== "stored") videos = videos.filter((video) => (status === "failed" ? video.failure : video.missing));

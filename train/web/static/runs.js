@@ -4,7 +4,9 @@
 import {addPage} from "/static/main.js";
 import {addVideoPanel} from "/static/video.js";
 import {h} from "/static/dom.js";
+import {folder} from "/static/place.js";
 
+if (folder) (await import("./static_runs.js")).addRunAnswers();
 document.head.append(h("link", {rel: "stylesheet", href: "/static/runs/runs.css"}));
 addPage("runs", "Runs", () => import("./runs_page.js"));
 addVideoPanel("Predictions", (element, context, signal) => {
