@@ -56,7 +56,7 @@ def serve_store(
     context = WebContext(OpenStore(root), tuple(runs))
     plugins = load_plugins(context)
     listener, port = open_listener(options.host, options.port)
-    if port != options.port:
+    if options.port not in (0, port):
         log(f"port {options.port} is in use; {port} is taken instead")
     token = None if options.host == LOOPBACK else secrets.token_urlsafe(24)
     hosts = list_hosts(options.host, port)
