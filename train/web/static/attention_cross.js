@@ -103,7 +103,7 @@ class Question {
     const {block, path, phase, facts, signal} = this;
     const number = ++this.asked;
     this.hint.textContent = `Click a point of the ${TITLES[block.query]} picture to see where it attends`
-      + ` in ${block.key === block.query ? "the same picture" : TITLES[block.key]}.`;
+      + ` in ${block.key === block.query ? "the same picture" : TITLES[block.key]}: from dark (no weight) to bright (the highest weight).`;
     for (const [stream, {stage}] of Object.entries(this.pictures)) {
       stage.classList.toggle("asking", stream === block.query);
       if (stream === block.query) stage.setAttribute("tabindex", "0");
