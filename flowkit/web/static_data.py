@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from starlette.applications import Starlette
 
-from flowkit.errors import CorruptError, UsageError
+from flowkit.errors import CorruptError, StoreError, UsageError
 from flowkit.flow import flow_to_color
 from flowkit.store import Video
 from flowkit.store.label_columns import LabelColumns, Rows
@@ -83,7 +83,11 @@ class StaticData:
     """Answers for the server."""
 
     def write(self, write: Write) -> None:
-        """Write all scripts and pictures."""
+        """Write all scripts and pictures.
+
+        Raises:
+            StoreError: A run changed the index of the store meanwhile.
+        """
         view = self.store.get()
         videos = describe_page(view, self.rows)
         keys = [video["key"] for video in videos]
@@ -106,6 +110,10 @@ class StaticData:
             "bound": view.store.bound, "version": view.version,
         }  # fmt: skip
         write("data/site.js", make_site_script(site).encode())
+        if self.store.get().version != view.version:
+            raise StoreError(
+                "the store was changed while its videos were written; run the same command again"
+            )
 
     def _answer_video(self, key: str, neighbours: dict[str, str | None]) -> dict[str, Any]:
         """Collect the answers about one video."""

@@ -3,6 +3,7 @@
 import base64
 import errno
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from flowkit.cli import main
-from flowkit.errors import DiskFullError, UsageError
+from flowkit.errors import DiskFullError, StoreError, UsageError
 from flowkit.store import Store
 from flowkit.store.failures import Failure, append_failure
 from flowkit.web import static_site
@@ -167,6 +168,19 @@ def test_a_full_disk_keeps_the_old_folder(root, tmp_path, monkeypatch):
         write(root, out)
     assert len(read_site(out)["videos"]) == 1
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_store_that_changes_meanwhile(root, tmp_path, monkeypatch):
+    real = Path.write_bytes
+
+    def change(path, content):
+        os.utime(root / "index.arrow", ns=(1, 1))
+        return real(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", change)
+    with pytest.raises(StoreError, match="run the same command again"):
+        write(root, tmp_path / "page")
+    assert not (tmp_path / "page").exists()
 
 
 def test_many_videos_need_a_limit(root, tmp_path, monkeypatch):
