@@ -202,13 +202,18 @@ class FeatureFileRun(FolderRun):
         return PlannedWork(plan.tasks, setup, {task.id: task.weight for task in plan.tasks})
 
     def _choose_threads(self, tasks: int) -> int:
-        """Choose how many threads of a worker run networks: on a CPU, one for each stream.
+        """Choose how many threads of a worker run networks on a CPU.
 
-        With fewer videos than cores, a worker has an equal share of the cores of this machine.
+        With many videos there is one, since each worker has a core. With few, one for each stream,
+        so that the last long video uses cores that have no video any more; and with fewer videos
+        than cores, an equal share of the cores of this machine.
         """
         if self.summary.device == "cuda" or uses_gpu(self.summary.backend):
             return 1
         streams, cores = len(self.request.networks), len(os.sched_getaffinity(0))
+        workers = cores if self.options.workers is None else self.options.workers
+        if workers and tasks >= 2 * workers:
+            return 1
         if self.options.workers is not None:
             return streams
         return max(streams, min(cores // max(1, min(cores, tasks)), MAX_THREADS))
