@@ -56,6 +56,7 @@ class VideoList:
         *,
         id_contains: str = "",
         sort: str = "id",
+        numbers: npt.NDArray[np.float64] | None = None,
         descending: bool = False,
         limit: int | None = None,
     ) -> Rows:
@@ -65,6 +66,7 @@ class VideoList:
             conditions: The conditions.
             id_contains: Text that the id contains, in upper or lower case.
             sort: One of `SORT_KEYS`; videos with the same value are in the order of their ids.
+            numbers: Numbers to sort by instead, one for each video; NaN where unknown.
             descending: Whether the largest value comes first.
             limit: Largest number of videos; None for all.
 
@@ -82,8 +84,8 @@ class VideoList:
             found = pc.match_substring(self._lower_ids, id_contains.lower())
             mask &= convert_to_mask(found)
         rows = np.flatnonzero(mask)
-        if sort != "id":
-            values = self.read_numbers(sort)[rows]
+        if sort != "id" or numbers is not None:
+            values = (self.read_numbers(sort) if numbers is None else numbers)[rows]
             # NaN sorts last, whatever the sign.
             rows = rows[np.argsort(-values if descending else values, kind="stable")]
         elif descending:

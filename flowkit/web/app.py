@@ -14,7 +14,7 @@ Other packages add routes and scripts: an entry point of the group ``flowkit.web
 that is called with a `WebContext` and returns a `Plugin`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from starlette.staticfiles import StaticFiles
 from flowkit.errors import CorruptError, FlowkitError, UsageError
 from flowkit.path_text import replace_surrogates_in_json
 from flowkit.store import Video
-from flowkit.web.browse import Selection, list_page, parse_number
+from flowkit.web.browse import Order, Selection, list_page, parse_number
 from flowkit.web.images import MAX_FRAMES, PARTS, bundle_frames, draw_spectrogram, read_part
 from flowkit.web.open_store import OpenStore, StoreView
 from flowkit.web.overview import describe_store
@@ -62,6 +62,8 @@ class Plugin:
     """Paths of its ES modules, which the page imports."""
     static: dict[str, Path] = field(default_factory=dict)
     """Folders of files by their path, such as ``/static/runs``."""
+    orders: Mapping[str, Order] = field(default_factory=dict)
+    """Orders in which the grid can show videos, by name."""
     list_addresses: Callable[[], Iterable[str]] = tuple
     """Lists the addresses below ``/api/`` that a folder without a server has the answers of."""
     list_video_addresses: Callable[[str], Iterable[str]] = lambda key: ()
@@ -75,19 +77,20 @@ class Answers:
 
     Args:
         store: The store that is shown.
+        orders: The orders that plugins add, by name.
     """
 
-    def __init__(self, store: OpenStore) -> None:
-        self._store = store
+    def __init__(self, store: OpenStore, orders: Mapping[str, Order]) -> None:
+        self._store, self._orders = store, orders
 
     def get_overview(self, _: Request) -> Response:
-        """Answer with the facts of the overview page."""
-        return answer_json(describe_store(self._store))
+        """Answer with the facts of the overview page, and the orders of the grid."""
+        return answer_json(describe_store(self._store) | {"orders": list(self._orders)})
 
     def list_videos(self, request: Request) -> Response:
         """Answer with one page of the grid."""
-        selection = Selection.from_query(request.query_params)
-        return answer_json(list_page(self._store, selection))
+        selection = Selection.from_query(request.query_params, self._orders)
+        return answer_json(list_page(self._store, selection, self._orders))
 
     def get_video(self, request: Request) -> Response:
         """Answer with the facts of one video."""
@@ -141,7 +144,8 @@ def make_app(context: WebContext, plugins: Sequence[Plugin] = ()) -> Starlette:
         context: The store and the runs to show.
         plugins: What other packages add.
     """
-    answers = Answers(context.store)
+    orders = {name: order for plugin in plugins for name, order in plugin.orders.items()}
+    answers = Answers(context.store, orders)
     scripts = [script for plugin in plugins for script in plugin.scripts]
     folders = {"/static": STATIC, **{k: v for p in plugins for k, v in p.static.items()}}
 

@@ -1,9 +1,12 @@
 """Select the videos of one page of the grid, from the index alone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from flowkit.errors import UsageError
 from flowkit.store.conditions import Condition, parse_conditions
@@ -14,6 +17,8 @@ from flowkit.web.absent import AbsentVideos
 from flowkit.web.keys import make_key
 from flowkit.web.open_store import OpenStore, StoreView
 
+Order = Callable[[StoreView], npt.NDArray[np.float64]]
+"""Returns a number for each video of the store, by which they are sorted; NaN where unknown."""
 MAX_LIMIT = 200
 """Videos of a page at most."""
 STATUSES = ("stored", "failed", "missing")
@@ -36,7 +41,7 @@ class Selection:
     text: str = ""
     """Only videos whose id contains this, in upper or lower case."""
     sort: str = "id"
-    """One of `SORT_KEYS`."""
+    """One of `SORT_KEYS`, or the name of an order of a plugin."""
     descending: bool = False
     """Whether the largest value comes first."""
     offset: int = 0
@@ -45,8 +50,12 @@ class Selection:
     """Videos of a page, 1 to `MAX_LIMIT`."""
 
     @classmethod
-    def from_query(cls, query: Mapping[str, str]) -> "Selection":
+    def from_query(cls, query: Mapping[str, str], orders: Collection[str] = ()) -> "Selection":
         """Read a selection from the query of a URL.
+
+        Args:
+            query: The query.
+            orders: Names of orders that plugins add.
 
         Raises:
             UsageError: A parameter is unknown or malformed.
@@ -67,8 +76,9 @@ class Selection:
             offset=parse_number(query, "offset", 0, 0, 1 << 40),
             limit=parse_number(query, "limit", 60, 1, MAX_LIMIT),
         )
-        if selection.sort not in SORT_KEYS:
-            raise UsageError(f"sort is one of {', '.join(SORT_KEYS)}, got {selection.sort!r}")
+        keys = (*SORT_KEYS, *orders)
+        if selection.sort not in keys:
+            raise UsageError(f"sort is one of {', '.join(keys)}, got {selection.sort!r}")
         if selection.status not in STATUSES:
             raise UsageError(f"status is one of {', '.join(STATUSES)}, got {selection.status!r}")
         return selection
@@ -94,12 +104,15 @@ def parse_number(query: Mapping[str, str], name: str, default: int, low: int, hi
     return number
 
 
-def list_page(open_store: OpenStore, selection: Selection) -> dict[str, Any]:
+def list_page(
+    open_store: OpenStore, selection: Selection, orders: Mapping[str, Order] | None = None
+) -> dict[str, Any]:
     """List the videos of one page, for ``/api/videos``.
 
     Args:
         open_store: The open store.
         selection: The videos to show.
+        orders: The orders that plugins add, by name.
 
     Returns:
         The number of all selected videos and of all in the store, the largest displacement that
@@ -111,7 +124,10 @@ def list_page(open_store: OpenStore, selection: Selection) -> dict[str, Any]:
     view = open_store.get()
     span = slice(selection.offset, selection.offset + selection.limit)
     if selection.status == "stored":
-        rows = select_rows(view, replace(selection, offset=0, limit=1))
+        order = (orders or {}).get(selection.sort)
+        # Numbers of plugins can change while the store does not, so they are not kept.
+        select = select_rows if order is None else select_rows.__wrapped__
+        rows = select(view, replace(selection, offset=0, limit=1), order)
         videos = describe_page(view, rows[span])
     else:
         absent = open_store.get_absent()
@@ -128,17 +144,19 @@ def list_page(open_store: OpenStore, selection: Selection) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=8)
-def select_rows(view: StoreView, selection: Selection) -> Rows:
+def select_rows(view: StoreView, selection: Selection, order: Order | None = None) -> Rows:
     """Select rows of the index; the last results are kept, as each page needs the same.
 
     Args:
         view: The open store.
         selection: The videos to show, with one offset and limit for all pages.
+        order: Returns the numbers to sort by; None for the column that the selection names.
     """
     return view.videos.select(
         selection.list_conditions(),
         id_contains=selection.text,
         sort=selection.sort,
+        numbers=None if order is None else order(view),
         descending=selection.descending,
     )
 

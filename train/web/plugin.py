@@ -21,6 +21,7 @@ def make_plugin(context: WebContext) -> Plugin:
     from train.web.attention_routes import AttentionAnswers
     from train.web.on_demand import Worker
     from train.web.open_runs import open_runs
+    from train.web.orders import make_orders
     from train.web.routes import RunAnswers
     from train.web.static_copy import list_addresses, list_video_addresses
 
@@ -32,6 +33,7 @@ def make_plugin(context: WebContext) -> Plugin:
         routes=[*answers.list_routes(), *attention.list_routes()],
         scripts=["/static/runs/runs.js"],
         static={"/static/runs": STATIC},
+        orders={} if context.is_static else make_orders(runs),  # a folder has no numbers for them
         list_addresses=lambda: list_addresses(runs),
         list_video_addresses=list_video_addresses,
         close=worker.close,

@@ -80,11 +80,7 @@ def list_videos(run: OpenRun, name: str, store: Store, chosen: Filter) -> dict[s
         raise UsageError(f"sort is one of {', '.join(ORDERS)}, got {chosen.order!r}")
     scores = run.load_scores(name)
     labels = scores.labels
-    predicted = scores.get_averages(run.run.recipe.testing.over).argmax(axis=1)
-    probabilities = compute_probabilities(run, name, scores)
-    rows = np.arange(len(labels))
-    confidence = probabilities[rows, predicted]
-    loss = -np.log(probabilities[rows, labels].clip(1e-30))
+    predicted, confidence, loss = judge_videos(run, name, scores)
     keep = np.ones(len(labels), bool)
     if chosen.true is not None:
         keep &= labels == chosen.true
@@ -113,6 +109,25 @@ def list_videos(run: OpenRun, name: str, store: Store, chosen: Filter) -> dict[s
             for n in page
         ],
     }
+
+
+def judge_videos(run: OpenRun, name: str, scores: Scores) -> tuple[npt.NDArray[np.int64], F32, F32]:
+    """Compute what a score says about each of its videos, which have one label each.
+
+    Args:
+        run: The run.
+        name: Name of the score.
+        scores: The score.
+
+    Returns:
+        The predicted class, its probability, and the negative log probability of the true class,
+        (N,) each.
+    """
+    predicted = scores.get_averages(run.run.recipe.testing.over).argmax(axis=1)
+    probabilities = compute_probabilities(run, name, scores)
+    rows = np.arange(len(scores.labels))
+    loss = -np.log(probabilities[rows, scores.labels].clip(1e-30))
+    return predicted, probabilities[rows, predicted], loss
 
 
 def sort_videos(

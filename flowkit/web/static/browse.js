@@ -82,7 +82,7 @@ async function loadChoices(form, signal) {
   try {
     const facts = await getJSON("/api/overview", signal);
     const names = facts.classes.map(({name}) => name).sort((a, b) => a.localeCompare(b, "en"));
-    form.setChoices(names, Object.keys(facts.subsets));
+    form.setChoices(names, Object.keys(facts.subsets), facts.orders);
   } catch { /* the grid says what is wrong with the server */ }
 }
 

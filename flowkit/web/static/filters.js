@@ -78,8 +78,12 @@ export class FilterForm {
     this.setValues(values);
   }
 
-  /** Offer the classes and subsets of the store. */
-  setChoices(classes, subsets) {
+  /** Offer the classes and subsets of the store, and further orders of its videos. */
+  setChoices(classes, subsets, orders = []) {
+    const sort = this.fields.get("sort"), chosen = sort.value;
+    const titles = [...SORTS, ...orders.map((name) => [name, name])];
+    sort.replaceChildren(...titles.map(([value, text]) => h("option", {value}, text)));
+    this.#set("sort", chosen);
     for (const [name, names] of [["class", classes], ["subset", subsets]]) {
       const select = this.fields.get(name), {value} = select;
       select.replaceChildren(select.options[0],

@@ -5,6 +5,7 @@ import re
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -244,3 +245,23 @@ def test_a_store_is_no_run(store, tmp_path):
     assert isinstance(store, Store)
     with pytest.raises(UsageError, match="expected a run folder"):
         open_runs([store.path], store)
+
+
+def test_the_grid_has_the_orders_of_a_run(run, store, ids, open_page):
+    write_scores(run, "iter_1/fusion", [0, 1, 0, 1], [0, 0, 1, 1], ids)
+    client, others = open_page(run), len(store) - len(ids)
+    names = [f"run: {kind}" for kind in ("wrong first", "loss", "confidence")]
+    assert get(client, "/api/overview")["orders"] == names
+
+    def order(kind, more=""):
+        page = get(client, f"/api/videos?sort={quote(f'run: {kind}')}&limit=200{more}")
+        listed = [video["id"] for video in page["videos"]]
+        assert page["total"] == len(store) and set(listed[len(ids) :]).isdisjoint(ids)
+        return [ids.index(id) for id in listed[: len(ids)]]
+
+    # Video n is n + 1 times as sure as video 0; videos 1 and 2 are wrong. Others are not tested.
+    assert others > 0
+    assert order("wrong first") == [2, 1, 0, 3]
+    assert order("loss", "&descending=1") == [2, 1, 0, 3]
+    assert order("confidence") == [0, 1, 2, 3]
+    assert "run: loss" in get(client, "/api/videos?sort=run", 400)["error"]
