@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from flowkit.store import Store
+from flowkit.web.app import WebContext, make_app
 from flowkit.web.images import MAX_FRAMES
 from flowkit.web.keys import make_key
+from flowkit.web.open_store import OpenStore
+from flowkit.web.safety import Safety, list_hosts
 
 from .conftest import IDS, request
 
@@ -160,3 +163,13 @@ def test_a_store_that_grows_is_shown_as_it_is(app, root, make_store):
     assert request(app, "/api/overview").json()["videos"] == len(IDS) + 1
     (root / "index.arrow").unlink()
     assert request(app, "/api/videos").status == 409
+
+
+def test_an_empty_store_has_an_empty_page(make_store):
+    app = Safety(make_app(WebContext(OpenStore(make_store(())))), list_hosts("127.0.0.1", 8080))
+    facts = request(app, "/api/overview").json()
+    assert (facts["videos"], facts["streams"], facts["missing"]["total"]) == (0, {}, 0)
+    assert all(row["videos"] == 0 for row in facts["classes"])
+    assert all(not histogram["counts"] for histogram in facts["histograms"].values())
+    assert request(app, "/api/videos").json()["videos"] == []
+    assert request(app, "/").status == 200

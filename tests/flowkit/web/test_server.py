@@ -1,8 +1,10 @@
 """`flowkit view` as a process: its address, its port, its end."""
 
+import json
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import urllib.error
@@ -13,6 +15,7 @@ from click.testing import CliRunner
 
 from flowkit.cli import main
 from flowkit.store.format.header import create_or_open
+from flowkit.web.keys import make_key
 from flowkit.web.server import open_listener
 
 
@@ -91,6 +94,28 @@ def test_an_empty_store_without_an_index_is_a_line(tmp_path, root):
     result = CliRunner().invoke(main, ["view", str(tmp_path / "empty")])
     assert result.exit_code == 1
     assert "index" in result.output
+
+
+def test_a_store_of_a_newer_format_is_a_line(root):
+    header = json.loads((root / "store.json").read_text())
+    (root / "store.json").write_text(json.dumps(header | {"format": header["format"] + 1}))
+    result = CliRunner().invoke(main, ["view", str(root)])
+    assert result.exit_code == 1
+    assert result.output.count("\n") == 1
+    assert "newer" in result.output
+
+
+def test_a_client_that_goes_away_harms_nobody(view):
+    _, lines = view("--port", "0")
+    port = int(re.match(r"http://127\.0\.0\.1:(\d+)/", lines[-1])[1])
+    target = f"/api/video/{make_key('a')}/frames?count=64"
+    for sent in (f"GET {target} HTTP/1.1\r\nhost: localhost:{port}\r\n\r\n", "GET / HT", ""):
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(sent.encode())
+                # Closed at once, with a reset.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert b'"videos":5' in read(f"http://127.0.0.1:{port}/api/overview")
 
 
 def test_any_free_port():
