@@ -26,10 +26,16 @@ def verify(store: Path, deep: bool, repair: bool, workers: int | None, as_json: 
     from dataclasses import asdict
 
     from flowkit.commands.terminal import print_json, progress_bar
+    from flowkit.errors import StoreError
+    from flowkit.store.integrity.outcome import record_outcome
     from flowkit.store.integrity.verify import verify as verify_store
 
     with progress_bar("verify", in_bytes=True) as progress:
         report = verify_store(store, deep=deep, repair=repair, progress=progress, workers=workers)
+    try:
+        record_outcome(store, report, deep)
+    except StoreError as error:  # a store that can only be read is verified all the same
+        click.echo(f"the outcome is not recorded in the store: {error}", err=True)
     if as_json:
         print_json(asdict(report), indent=1)
     else:

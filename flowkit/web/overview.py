@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from flowkit.store.format.locks import find_locked_parts
+from flowkit.store.integrity.outcome import read_outcome
 from flowkit.store.status import (
     count_streams,
     describe_features,
@@ -56,7 +57,7 @@ def describe_store(open_store: OpenStore) -> dict[str, Any]:
     """
     root, view = open_store.root, open_store.get()
     header, files, index = view.store.header, list_shard_files(root), view.store.index
-    features = header.recipe.features
+    features, outcome = header.recipe.features, read_outcome(root)
     return {
         "name": root.resolve().name,
         "path": str(root.resolve()),
@@ -78,6 +79,7 @@ def describe_store(open_store: OpenStore) -> dict[str, Any]:
         "leftover": files.leftover,
         "stale": len(files.committed.difference(index.shards)),
         "quarantined": count_quarantined(root),
+        "verified": None if outcome is None else asdict(outcome),
     }
 
 

@@ -176,7 +176,7 @@ function drawAbsent({failures, missing}) {
   return panel(title, parts);
 }
 
-function drawFiles({shards}) {
+function drawFiles({shards, verified}) {
   const rows = Object.entries(shards);
   if (!rows.length) return panel("Shards", quiet("No shard has been committed yet."));
   return panel("Shards", h("table", {},
@@ -184,7 +184,18 @@ function drawFiles({shards}) {
       ["Shards", "Size"].map((title) => h("th", {scope: "col", class: "number"}, title)))),
     h("tbody", {}, rows.map(([folder, {count, bytes}]) => h("tr", {}, h("th", {scope: "row"}, folder),
       h("td", {class: "number"}, formatCount(count)),
-      h("td", {class: "number"}, formatBytes(bytes)))))));
+      h("td", {class: "number"}, formatBytes(bytes)))))), drawVerified(verified));
+}
+
+/** When `flowkit verify` last checked the store, and what it found. */
+function drawVerified(verified) {
+  if (!verified) return quiet("Not verified yet: `flowkit verify`.");
+  const {time, deep, problems, first} = verified;
+  const when = new Date(1000 * time).toISOString().slice(0, 16).replace("T", " ");
+  const text = `Verified ${when} UTC${deep ? ", every image decoded" : ""}: `;
+  if (!problems) return quiet(`${text}all good.`);
+  return [h("p", {class: "error"}, `${text}${formatCount(problems)} problems.`),
+    h("ul", {}, first.map((line) => h("li", {}, line)))];
 }
 
 function quiet(text) {

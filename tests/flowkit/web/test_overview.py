@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
+from flowkit.cli import main
+from flowkit.errors import StoreError
 from flowkit.recipe import FlowRecipe, Recipe, RGBRecipe
 from flowkit.store import Store, create_or_open, rebuild_index, write_annotations
 from flowkit.store.annotations import read_annotations
@@ -141,3 +144,28 @@ def test_shards_in_quarantine_are_counted(root):
     (root / "quarantine" / "frames").mkdir(parents=True)
     (root / "quarantine" / "frames" / "x.arrow").touch()
     assert describe_store(OpenStore(root))["quarantined"] == 1
+
+
+def test_the_outcome_of_the_last_check_is_shown(get, root):
+    assert get("/api/overview").json()["verified"] is None
+    assert CliRunner().invoke(main, ["verify", str(root)]).exit_code == 0
+    good = get("/api/overview").json()["verified"]
+    assert (good["problems"], good["first"], good["deep"], good["videos"]) == (0, [], False, 5)
+    shard = next((root / "frames").glob("*.arrow"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"!")
+    assert CliRunner().invoke(main, ["verify", str(root), "--deep"]).exit_code == 1
+    bad = get("/api/overview").json()["verified"]
+    assert bad["problems"] >= 1 and bad["deep"] and shard.stem in bad["first"][0]
+    (root / "verified.json").write_text("{")
+    assert get("/api/overview").json()["verified"] is None
+
+
+def test_a_store_that_cannot_be_written_is_verified(root, monkeypatch):
+    def refuse(path, content):
+        raise StoreError(f"cannot write {path}: Read-only file system; check the disk")
+
+    monkeypatch.setattr("flowkit.store.integrity.outcome.write_atomic", refuse)
+    result = CliRunner().invoke(main, ["verify", str(root)])
+    assert result.exit_code == 0
+    assert "all good" in result.output
+    assert "the outcome is not recorded in the store: cannot write" in result.output
