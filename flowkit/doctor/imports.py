@@ -27,7 +27,8 @@ DISTRIBUTIONS = {
     "av": "av", "click": "click", "jinja2": "jinja2", "matplotlib": "matplotlib", "numba": "numba",
     "numpy": "numpy", "packaging": "packaging", "psutil": "psutil", "pyarrow": "pyarrow",
     "pydantic": "pydantic", "ray": "ray", "rich": "rich", "safetensors": "safetensors",
-    "simplejpeg": "simplejpeg", "tensorboardX": "tensorboardX", "torch": "torch",
+    "simplejpeg": "simplejpeg", "starlette": "starlette", "tensorboardX": "tensorboardX",
+    "torch": "torch", "uvicorn": "uvicorn",
 }  # fmt: skip
 """Distribution of each module, for all dependencies in pyproject.toml."""
 MISSING_LIBRARY = "cannot open shared object file"

@@ -163,6 +163,7 @@ def test_only_tiles_in_view_exist_and_scrolling_loads_more(page):
         "cells => cells.map((cell) => cell.dataset.index)"
     )]  # fmt: skip
     assert indices == list(range(len(indices)))  # also in the order of readers
+    wait_until(page, "!location.search")  # the place of the first scrolling is forgotten
     page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
     wait_until(page, "location.search.startsWith('?at=')")
     page.reload()

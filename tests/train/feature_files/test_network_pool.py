@@ -137,13 +137,17 @@ def test_views_are_computed_in_parts_of_the_batch(networks, settings, monkeypatc
 @pytest.mark.parametrize(
     ("cores", "videos", "options", "expected"),
     [
-        (2, 10, {}, 2),  # one for each stream
+        (2, 10, {}, 1),  # many videos: each worker has a core
+        (2, 4, {}, 1),
+        (2, 3, {}, 2),  # few: one for each stream
         (2, 1, {}, 2),
         (16, 2, {}, 8),
         (16, 1, {}, 8),  # no more: their memory adds up
         (16, 5, {}, 3),
         (16, 1, {"workers": 1}, 2),  # the user said how much of the machine to use
+        (16, 10, {"workers": 2}, 1),
         (16, 1, {"workers": 0}, 2),
+        (16, 10, {"workers": 0}, 2),
     ],
 )
 def test_a_worker_uses_the_cores_that_have_no_video(
