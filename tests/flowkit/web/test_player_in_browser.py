@@ -214,6 +214,8 @@ def test_flow_has_the_colours_of_the_wheel(open_video, root, has_card):
       };"""
     page = open_video(MOVING, "?t=2&scale=3", script=None if has_card else script)
     wait_for_frame(page, 2)
+    flow = page.locator("[data-stage=flow] canvas").first
+    playwright.expect(flow).to_have_js_property("width", WIDTH)  # it is drawn after the position
     pixels = page.evaluate("""() => {
       const shown = document.querySelector("[data-stage=flow] canvas");
       const copy = new OffscreenCanvas(shown.width, shown.height).getContext("2d");
