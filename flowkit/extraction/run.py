@@ -27,10 +27,11 @@ from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.extraction.options import Options, RunOptions
 from flowkit.extraction.plan import Plan, make_plan
 from flowkit.extraction.ray_cluster import find_address
-from flowkit.extraction.source import has_changed, measure_source
+from flowkit.extraction.source import has_changed
 from flowkit.extraction.store_run import StoreRun
 from flowkit.extraction.summary import Summary, format_bytes
 from flowkit.extraction.tasks import ExtractionTask, Outcome
+from flowkit.extraction.video_failures import record_failure
 from flowkit.extraction.worker_setup import WorkerSetup
 from flowkit.flow import resolve_backend
 from flowkit.flow.backends import check_backend, explain_fallback
@@ -205,22 +206,7 @@ class ExtractionRun(StoreRun):
 
     def make_failure(self, outcome: Outcome) -> Failure:
         """See `StoreRun`."""
-        source = self.tasks[outcome.id].source
-        try:
-            size, mtime_ns = measure_source(source)
-        except OSError:
-            size = mtime_ns = 0
-        return Failure(
-            id=outcome.id,
-            source=printable_path(source),
-            kind=outcome.kind,
-            reason=outcome.reason,
-            attempts=outcome.attempts,
-            time=time.time(),
-            size=size,
-            mtime_ns=mtime_ns,
-            traceback=outcome.traceback,
-        )
+        return record_failure(self.tasks[outcome.id], outcome)
 
     def estimate_need(self) -> str:
         """Estimate from what has been extracted so far; see `StoreRun`."""

@@ -19,7 +19,7 @@ from flowkit.extraction.summary import Summary
 from flowkit.extraction.tasks import ExtractionTask, StoredVideo
 from flowkit.path_text import printable_path
 from flowkit.recipe import Recipe
-from flowkit.store import Store, read_header
+from flowkit.store import Store, Video, read_header
 from flowkit.store.failures import Failure
 
 STREAMS = ("flow",)
@@ -121,15 +121,7 @@ class StoredFlowRun(ExtractionRun):
             elif failure and not (options.retry_failed or failure.retry):
                 quarantined.append(failure)
             else:
-                task = ExtractionTask(
-                    id=video.id,
-                    source=self.root.absolute(),
-                    streams=STREAMS,
-                    weight=video.num_frames * video.width * video.height,
-                    stored=StoredVideo(video.source, video.fingerprint),
-                    frames=video.num_frames,
-                )
-                tasks.append(task)
+                tasks.append(make_stored_task(video, self.root, STREAMS))
         within_limit = arrange_tasks(tasks, options.limit)
         return Plan(
             tasks=within_limit,
@@ -137,3 +129,15 @@ class StoredFlowRun(ExtractionRun):
             quarantined=tuple(quarantined),
             beyond=len(tasks) - len(within_limit),
         )
+
+
+def make_stored_task(video: Video, root: Path, streams: tuple[str, ...]) -> ExtractionTask:
+    """Make the task of a video whose images are read from a store."""
+    return ExtractionTask(
+        id=video.id,
+        source=root.absolute(),
+        streams=streams,
+        weight=video.num_frames * video.width * video.height,
+        stored=StoredVideo(video.source, video.fingerprint),
+        frames=video.num_frames,
+    )

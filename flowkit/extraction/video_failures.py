@@ -1,13 +1,17 @@
 """Convert the exceptions that one video causes to its outcome, so that a run continues."""
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from flowkit.errors import FlowkitError, VideoError
 from flowkit.extraction.flow_solver import Stopped
 from flowkit.extraction.internal_errors import check_disk, fail_internally, is_about
+from flowkit.extraction.source import measure_source
 from flowkit.extraction.tasks import ExtractionTask, Outcome
 from flowkit.path_text import printable_path
+from flowkit.store.failures import Failure
 
 
 def convert_failures(task: ExtractionTask, root: Path, work: Callable[[], Outcome]) -> Outcome:
@@ -42,3 +46,33 @@ def convert_failures(task: ExtractionTask, root: Path, work: Callable[[], Outcom
             return task.make_outcome("failed", "unreadable", f"{source} cannot be read: {error}")
         check_disk(error, root)
         return fail_internally(task.make_outcome("failed"), error)
+
+
+def record_failure(task: ExtractionTask, outcome: Outcome, retry: bool = False) -> Failure:
+    """Describe the failure of a task for ``failures.jsonl``.
+
+    Args:
+        task: The task.
+        outcome: Its outcome, which is ``failed``.
+        retry: Whether the next run tries the video again.
+
+    Returns:
+        The failure, with the size and time of a file or frame folder, by which a later run sees
+        that it was replaced.
+    """
+    size = mtime_ns = 0
+    if task.stored is None:
+        with suppress(OSError):
+            size, mtime_ns = measure_source(task.source)
+    return Failure(
+        id=outcome.id,
+        source=printable_path(task.source),
+        kind=outcome.kind,
+        reason=outcome.reason,
+        attempts=outcome.attempts,
+        time=time.time(),
+        size=size,
+        mtime_ns=mtime_ns,
+        traceback=outcome.traceback,
+        retry=retry,
+    )

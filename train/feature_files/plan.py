@@ -11,8 +11,9 @@ from flowkit.errors import CorruptError, UsageError
 from flowkit.extraction.frame_rates import FrameRates, check_resampling
 from flowkit.extraction.plan import arrange_tasks, belongs, is_replaced, make_task
 from flowkit.extraction.source import has_changed
-from flowkit.extraction.tasks import ExtractionTask, StoredVideo
-from flowkit.store import Failure, Fingerprint, Store, Video
+from flowkit.extraction.stored_flow import make_stored_task
+from flowkit.extraction.tasks import ExtractionTask
+from flowkit.store import Failure, Fingerprint, Store
 from train.feature_files.folder import FeatureFolder, remove_files
 from train.feature_files.options import FileOptions
 from train.feature_files.recipe import FileRecipe
@@ -175,18 +176,6 @@ def is_outdated(path: Path, frame_rate: float | None, info: Mapping[str, Any]) -
     if frame_rate is not None and (before is None or not math.isclose(frame_rate, before)):
         return True
     return has_changed(path, Fingerprint(**info["fingerprint"]))
-
-
-def make_stored_task(video: Video, root: Path, streams: tuple[str, ...]) -> ExtractionTask:
-    """Make the task of a video whose images are read from a store."""
-    return ExtractionTask(
-        id=video.id,
-        source=root.absolute(),
-        streams=streams,
-        weight=video.num_frames * video.width * video.height,
-        stored=StoredVideo(video.source, video.fingerprint),
-        frames=video.num_frames,
-    )
 
 
 def check_store(store: Store, streams: Sequence[str]) -> None:

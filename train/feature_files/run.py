@@ -6,7 +6,6 @@ The steps of a run are those of flowkit/extraction/folder_run.py, which also ext
 import os
 import time
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,9 +21,9 @@ from flowkit.extraction.frame_rates import check_has_folders
 from flowkit.extraction.gpu_timer import GpuTimes
 from flowkit.extraction.plan import belongs
 from flowkit.extraction.run import choose_backend
-from flowkit.extraction.source import measure_source
 from flowkit.extraction.summary import format_bytes
 from flowkit.extraction.tasks import ExtractionTask, Outcome
+from flowkit.extraction.video_failures import record_failure
 from flowkit.flow.learned.weights import find_weights_file
 from flowkit.path_text import printable_path
 from flowkit.recipe import Recipe
@@ -240,23 +239,9 @@ class FeatureFileRun(FolderRun):
 
     def make_failure(self, outcome: Outcome) -> Failure:
         """Describe a video that failed."""
-        source = self.tasks[outcome.id].source
-        size = mtime_ns = 0
-        if self.request.store is None:
-            with suppress(OSError):
-                size, mtime_ns = measure_source(source)
-        return Failure(
-            id=outcome.id,
-            source=printable_path(source),
-            kind=outcome.kind,
-            reason=outcome.reason,
-            attempts=outcome.attempts,
-            time=time.time(),
-            size=size,
-            mtime_ns=mtime_ns,
-            traceback=outcome.traceback,
-            retry=outcome.kind == SHORTER_THAN_WINDOW,  # quickly seen, and a matter of --strict
-        )
+        # Quickly seen, and a matter of --strict: the next run looks again.
+        is_strict = outcome.kind == SHORTER_THAN_WINDOW
+        return record_failure(self.tasks[outcome.id], outcome, retry=is_strict)
 
     def estimate_need(self) -> str:
         """Estimate the space that the remaining videos need from those that are done."""

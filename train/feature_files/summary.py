@@ -115,7 +115,7 @@ class Summary(RunSummary):
                 (len(self.changed), "source changed since"),
                 (len(self.missing), "annotated but missing on disk"),
                 (len(self.unannotated), "on disk without annotation"),
-                (len(self.padded), "of the videos done before are shorter than a window"),
+                (len(self.padded), "videos done before that are shorter than a window"),
                 (len(self.lacking), f"cannot be computed ({count_kinds(self.lacking)})"),
             ),
             (f"{self.wall_seconds:.1f} s", text),

@@ -142,7 +142,7 @@ class AttentionAnswers:
         if kind.name is None:
             raise UsageError(kind.reason)
         if kind.name != expected:
-            raise UsageError(f"the attention of this run is of the kind {kind.name}")
+            raise UsageError(f"this run has another kind of attention: {kind.name}")
         phases = {phase.name: phase for phase in kind.phases}
         name = request.query_params.get("phase", kind.phases[-1].name)
         if name not in phases:

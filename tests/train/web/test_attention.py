@@ -72,7 +72,7 @@ def test_bad_questions(run, store, path, open_page):
         (f"block={BLOCK}&x=.5&y=.5&phase=rgb", "no finished phase 'rgb'; there are iter_1"),
     ):  # fmt: skip
         assert words in get(client, f"{path}/point?{query}", 400)["error"]
-    assert "of the kind cross-modality" in get(client, f"{path}/sets", 400)["error"]
+    assert "another kind of attention: cross-modality" in get(client, f"{path}/sets", 400)["error"]
     assert get(client, path.replace("run", "x") + "/blocks", 404)
     assert get(client, path.rpartition("/")[0] + "/x/blocks", 404)
 
