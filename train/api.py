@@ -27,6 +27,7 @@ def fit(
     store: PathLike | Store,
     run: PathLike,
     *,
+    row: str | None = None,
     quick: bool = False,
     device: str = "auto",
     workers: int | None = None,
@@ -47,6 +48,8 @@ def fit(
         recipe: Name of a recipe (`flowkit recipes` lists them), a YAML file, or a `Recipe`.
         store: The store of frames, flow, audio or features, or its folder.
         run: Folder of the run, which is created if it does not exist.
+        row: Train this row of the paper's tables; `flowkit recipes NAME` lists them. Default: the
+            recipe as it is.
         quick: Train a smaller network for fewer epochs, as the recipe's section ``quick`` says.
         device: "cpu", "cuda", or "auto" to use a GPU if PyTorch finds one.
         workers: Number of processes that load data. Default: half of the CPU cores when training
@@ -61,7 +64,7 @@ def fit(
         The run. Its method `is_finished()` tells whether all phases are trained.
 
     Raises:
-        UsageError: The recipe or an override is invalid.
+        UsageError: The recipe or an override is invalid, or there is no such row.
         StoreError: The store lacks data that the recipe needs.
         RunError: The folder is a run with another recipe or store.
 
@@ -75,6 +78,7 @@ def fit(
     """
     draft = draft_of(recipe) if isinstance(recipe, Recipe) else read_draft(os.fspath(recipe))
     changes = {name.replace("__", "."): str(value) for name, value in overrides.items()}
+    draft = draft if row is None else draft.take_row(row)
     draft = (draft.make_quick() if quick else draft).change(changes)
     if workers is None:
         workers = find_task(draft.make_example()).default_workers
