@@ -85,16 +85,19 @@ def list_commands(name: str, values: Mapping[str, Any]) -> Iterator[str]:
         name: Name of the recipe, or path of its file.
         values: Its values.
     """
+    from train.recipe.reported import name_table
+
     if not values["rows"]:
         return
     yield ""
-    yield f"Commands for S, a store of {values['dataset']}; R is the folder of a new run."
+    yield f"Commands for S, a store of {values['dataset']}; R is the folder of a new run. Numbers are"
+    yield "the paper's, in percent."
     yield ""
     yield write_command(name)
     yield f"    {values['paper']}: {format_reported(values['reported'])}"
     for row_name, row in values["rows"].items():
         yield write_command(name, row_name)
-        source = f"Table {row['table']}" if row["table"] else "not in the paper"
+        source = name_table(row["table"]) if row["table"] else "not in the paper"
         reported = f": {format_reported(row['reported'])}" if row["reported"] else ""
         for line in textwrap.wrap(f"{source}{reported}. {row['note']}".rstrip(), 92):
             yield f"    {line}"

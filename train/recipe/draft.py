@@ -182,6 +182,13 @@ def draft_of(recipe: Recipe, name: str = "recipe") -> RecipeDraft:
 
 
 def dump_draft(draft: RecipeDraft) -> dict[str, Any]:
-    """Return the values of a draft, as YAML can write them, with ``quick`` if it has any."""
+    """Return the values of a draft, as YAML can write them, with ``quick`` if it has any.
+
+    Fields of rows that are empty are left out.
+    """
     values = restore_store_keys(dump_values(draft.make_example()), draft.values)
+    values["rows"] = {
+        name: {key: value for key, value in row.items() if value}
+        for name, row in values["rows"].items()
+    }
     return {**values, "quick": draft.quick} if draft.quick else values

@@ -77,7 +77,12 @@ def update_reported(
 
 def apply_row(values: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a recipe with those of a row."""
-    changed = copy.deepcopy({key: value for key, value in values.items() if key not in TEXTS})
+    touched = {key.partition(".")[0] for key in row["set"]}
+    changed = {
+        key: copy.deepcopy(value) if key in touched else value
+        for key, value in values.items()
+        if key not in TEXTS
+    }
     for key, value in row["set"].items():
         set_value(changed, key, copy.deepcopy(value))
     return changed
@@ -92,7 +97,14 @@ def name_source(paper: str, table: str, row_name: str) -> str:
         row_name: The row's name.
     """
     stem = re.split(r", (?:the \w+ of )?(?:Tables?|§)", paper)[0]
-    return f"{stem}, Table {table} ({row_name})" if table else f"{stem} ({row_name})"
+    return f"{stem}, {name_table(table)} ({row_name})" if table else f"{stem} ({row_name})"
+
+
+def name_table(table: str) -> str:
+    """Return the name of a row's table, such as ``Table 2``, ``Tables 1 and 4`` or ``Fig. 3(a)``."""
+    if table.startswith("Fig"):
+        return table
+    return f"Table{'s' if ',' in table or ' and ' in table else ''} {table}"
 
 
 def list_differences(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +128,9 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) -> Iter
     """
     for key, value in new.items():
         former = old[key]
-        if isinstance(value, Mapping) and isinstance(former, Mapping) and {*value} == {*former}:
+        if former == value:
+            continue
+        if isinstance(value, dict) and isinstance(former, dict) and {*value} == {*former}:
             yield from compare(former, value, f"{prefix}{key}.")
         elif make_lists(former) != make_lists(value):
             yield f"{prefix}{key}", value
@@ -126,7 +140,7 @@ def make_lists(value: Any) -> Any:
     """Return a value with lists in place of tuples, since both are the same in YAML."""
     if isinstance(value, list | tuple):
         return [make_lists(item) for item in value]
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: make_lists(item) for key, item in value.items()}
     return value
 

@@ -55,5 +55,5 @@ def find_row(rows: Mapping[str, Any], name: str, recipe_name: str) -> Any:
         raise UsageError(f"{recipe_name}: the recipe has no rows; leave out --row")
     similar = difflib.get_close_matches(name, rows, n=1, cutoff=0.4)
     hint = f"; did you mean {similar[0]!r}?" if similar else "."
-    names = "\n".join(f"  {row}" for row in rows)
-    raise UsageError(f"{recipe_name}: no row {name!r}{hint} The rows are:\n{names}")
+    names = "; ".join(rows)  # names contain commas
+    raise UsageError(f"{recipe_name}: no row {name!r}{hint} The rows are: {names}")
