@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", required=False)
 @click.option("--json", is_flag=True,
-              help="Print the list as JSON, one object per recipe; with NAME, its values too.")  # fmt: skip
+              help="Print the list as JSON, one object per recipe; with NAME, its values too."
+              )  # fmt: skip
 @click.option("--explain", is_flag=True, help="With NAME: explain each key in a comment above it.")
 def recipes(name: str | None, json: bool, explain: bool) -> None:
     """List the training recipes, or print the recipe NAME with all its values.
@@ -90,8 +91,8 @@ def list_commands(name: str, values: Mapping[str, Any]) -> Iterator[str]:
     if not values["rows"]:
         return
     yield ""
-    yield f"Commands for S, a store of {values['dataset']}; R is the folder of a new run. Numbers are"
-    yield "the paper's, in percent."
+    yield f"Commands for S, a store of {values['dataset']}; R is the folder of a new run."
+    yield "Numbers are the paper's, in percent."
     yield ""
     yield write_command(name)
     yield f"    {values['paper']}: {format_reported(values['reported'])}"

@@ -6,8 +6,8 @@ training runs and how fast are in `Settings` (runs/run.py). sections.py defines 
 recipe, and recipe_file.py the kinds of recipes.
 
 Recipe files can build on others (inheritance.py), and leave values to the store (draft.py). They
-have the results of a paper, also for other settings (rows.py); reported.py says which results belong
-to which settings.
+have the results of a paper, also for other settings (rows.py); reported.py decides which results
+are shown.
 """
 
 from pathlib import Path
@@ -82,6 +82,6 @@ def write_recipe(recipe: Recipe | RecipeDraft) -> str:
 __all__ = [
     "AudioRecipe", "Branch", "Family", "FeatureSetRecipe", "ImageRecipe", "Network", "Recipe",
     "RecipeDraft", "RecipeT", "Row", "Sets", "Training", "change_recipe", "draft_of",
-    "drop_reported", "dump_draft", "keep_testing_rows", "list_recipes", "list_settings", "list_values",
-    "read_draft", "read_recipe", "write_recipe",
+    "drop_reported", "dump_draft", "keep_testing_rows", "list_recipes", "list_settings",
+    "list_values", "read_draft", "read_recipe", "write_recipe",
 ]  # fmt: skip

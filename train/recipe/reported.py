@@ -101,7 +101,7 @@ def name_source(paper: str, table: str, row_name: str) -> str:
 
 
 def name_table(table: str) -> str:
-    """Return the name of a row's table, such as ``Table 2``, ``Tables 1 and 4`` or ``Fig. 3(a)``."""
+    """Return the name of a row's table, such as ``Tables 1 and 4`` or ``Fig. 3(a)``."""
     if table.startswith("Fig"):
         return table
     return f"Table{'s' if ',' in table or ' and ' in table else ''} {table}"
@@ -121,7 +121,9 @@ def list_differences(values: Mapping[str, Any], settings: Mapping[str, Any]) -> 
     return dict(compare(values, aligned, ""))
 
 
-def compare(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def compare(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str
+) -> Iterator[tuple[str, Any]]:
     """Yield the dotted key and the new value of each difference.
 
     Mappings with other keys are replaced as a whole.

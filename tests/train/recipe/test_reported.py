@@ -28,6 +28,12 @@ RGB, RANDOM = "kinetics_clusters_rgb", settings(
 FREE = ("title", "paper", "needs", "choices", "seed", "testing.controls", "sets.made_with",
         "network.weights", "sets.weights")  # fmt: skip
 
+CHANGES = [
+    *(("sets.units", units) for units in (1, 8, 32, 128)),
+    *(("sets.shifting", shifting) for shifting in (True, False)),
+    *(("training.epochs", epochs) for epochs in (3, 30)),
+]
+
 
 def list_leaves(values, prefix=""):
     """The dotted keys of a recipe, and their values; lists and empty mappings are values."""
@@ -123,9 +129,7 @@ def test_every_key_is_covered(name):
     assert left > 25
 
 
-@given(st.lists(st.sampled_from([("sets.units", u) for u in (1, 8, 32, 128)]
-                                + [("sets.shifting", s) for s in (True, False)]
-                                + [("training.epochs", e) for e in (3, 30)]), max_size=6))  # fmt: skip
+@given(st.lists(st.sampled_from(CHANGES), max_size=6))
 @RANDOM
 def test_results_depend_on_the_values_and_not_on_the_way_to_them(changes):
     one_by_one = DRAFTS[RGB]
@@ -225,7 +229,7 @@ def test_a_draft_whose_weights_are_not_here_has_no_results(tmp_path):
 def test_stated_results_are_kept_and_rows_cannot_be_set():
     own = DRAFTS[RGB].change({"training.epochs": "2", "reported": "{sets: [50.0]}"})
     assert (own.values["reported"], own.values["rows"]) == ({"sets": (50.0,)}, {})
-    with pytest.raises(UsageError, match="rows belong to the file of a recipe.*--row"):
+    with pytest.raises(UsageError, match=r"rows belong to the file of a recipe.*--row"):
         DRAFTS[RGB].change({"rows.N=1.table": "3"})
 
 
@@ -246,4 +250,4 @@ def test_the_source_of_a_row(paper, table, expected):
 def test_every_setting_of_a_phase_decides():
     """A new key of the section training is covered by the rule without a change."""
     base = DRAFTS["kinetics_cma"].values["training"]
-    assert base.keys() == {name for name in Training.__dataclass_fields__}
+    assert base.keys() == set(Training.__dataclass_fields__)
