@@ -22,6 +22,7 @@ from train.recipe.recipe import (
     keep_testing_rows,
     list_values,
 )
+from train.recipe.reported import OWN_ROW
 from train.runs.journal import Log
 from train.runs.run import Run, RunError, check_class_count, find_short_side
 from train.tasks.store_values import (
@@ -194,12 +195,16 @@ def find_optional_weights(
 def leave_out_reported(recipe: Recipe, store: Store, log: Log) -> Recipe:
     """Return a recipe without the results of its paper if a store is of another dataset.
 
-    Of the rows, those remain that differ from the recipe in test settings alone.
+    Of the rows, those remain that differ from the recipe in test settings alone. A line is logged
+    if the paper's results are left out, also if they were because settings were changed.
     """
-    dataset = store.header.dataset
+    dataset, own = store.header.dataset, recipe.rows.get(OWN_ROW)
     if dataset == recipe.dataset:
+        if own is not None and own.reported and not recipe.reported:
+            keys = ", ".join(own.set)
+            log(f"the paper has no results for these settings, which differ in {keys}")
         return keep_testing_rows(recipe)
-    if recipe.reported:
+    if recipe.reported or (own is not None and own.reported):
         log(
             f"the recipe's results are of {recipe.dataset}, and the store has "
             f"{dataset or 'other videos'}: they are not shown beside yours"
