@@ -22,7 +22,7 @@ from train.recipe.sections import Training
 DRAFTS = {name: read_draft(name) for name in list_recipes()}
 WITH_RESULTS = [name for name, draft in DRAFTS.items() if draft.values["reported"]]
 RGB, RANDOM = "kinetics_clusters_rgb", settings(
-    max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )  # fmt: skip
 # What decides nothing, as the docstring of train/recipe/reported.py says.
 FREE = ("title", "paper", "needs", "choices", "seed", "testing.controls", "sets.made_with",
@@ -78,6 +78,13 @@ def list_others(key, value):
 def find_settings(draft):
     """Every value of a recipe, except what the rule leaves free, as text."""
     flat = {k: v for k, v in list_leaves(draft.values) if k not in FREE}
+    streams = (draft.values["sets"] or {"streams": {}})["streams"]
+    ranges = {f"sets.{name}": streams for name in ("units", "sample", "test", "dimensions")}
+    ranges["network.dropout"] = draft.values["streams"]
+    for key, names in ranges.items():  # one number stands for all of them
+        if key in flat:
+            flat |= {f"{key}.{name}": flat[key] for name in names}
+            del flat[key]
     return json.dumps(flat, sort_keys=True)
 
 
