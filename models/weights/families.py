@@ -6,7 +6,6 @@ Networks are built on PyTorch's meta device, where tensors have shapes and no va
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -14,10 +13,11 @@ from torch import Tensor
 
 from models.backbones.backbone import Backbone
 from models.backbones.p3d import BLOCKS as P3D_BLOCKS
-from models.backbones.registry import build_backbone
+from models.backbones.registry import BACKBONES, build_backbone
 from models.backbones.resnet import BOTTLENECKS_FROM, DEPTHS
 from models.weights.errors import WeightsError
 from models.weights.foreign_families import name_foreign_family
+from models.weights.layouts import rename_tensor
 from models.weights.pretrained import MAX_LISTED_NAMES
 from models.weights.publishers import name_publisher
 from models.weights.weight_files import convert_weights
@@ -156,27 +156,29 @@ def _list_families(weights: dict[str, Tensor]) -> Iterator[Family]:
     for backbone, (first, ndim, _) in FIRST_KERNELS.items():
         if depths and backbone.startswith("resnet") and backbone not in depths:
             continue
-        with torch.device("meta"):
-            small = _build_small(backbone)
-        try:
-            converted = convert_weights(small, weights)
-        except WeightsError:  # two of its tensors would get the same name
-            continue
-        kernel = converted.get(first)
+        kernel = rename_tensors(backbone, weights).get(first)
         if kernel is not None and kernel.ndim == ndim and 0 not in kernel.shape:
-            family = _compare(backbone, weights, converted)
+            family = _compare(backbone, weights)
             if family.share >= NEAREST:
                 yield family
 
 
-def _list_depths(weights: dict[str, Tensor]) -> list[str]:
+def rename_tensors(backbone: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of a file as a network names them, without changing their shapes."""
+    kind = _find_class(backbone)
+    return {rename_tensor(kind, name): tensor for name, tensor in weights.items()}
+
+
+def _find_class(backbone: str) -> type[Backbone]:
+    """Find the class of a network."""
+    builder: Any = BACKBONES[backbone]
+    kind: type[Backbone] = getattr(builder, "func", builder)
+    return kind
+
+
+def _list_depths(weights: Mapping[str, Tensor]) -> list[str]:
     """List the ResNets that have as many blocks as a file; all are compared if there is none."""
-    with torch.device("meta"):
-        resnet = _build_small("resnet50")
-    try:
-        names = convert_weights(resnet, weights)
-    except WeightsError:  # two of its tensors would get the same name
-        return []
+    names = rename_tensors("resnet50", weights)
     counts = _count_blocks(names)
     has_bottlenecks = any(re.match(r"layer1\.\d+\.conv3\.", name) for name in names)
     return [
@@ -196,29 +198,22 @@ def _count_blocks(names: Iterable[str]) -> tuple[int, ...]:
     return tuple(counts.values())
 
 
-@cache
-def _build_small(backbone: str) -> Backbone:
-    """Build a thin network, whose class decides how names are converted."""
-    options = {} if backbone == "inception_resnet_v2" else {"width": 0.1}
-    if backbone != "bn_inception" and options:
-        options = {"width": 4}
-    return build_backbone(backbone, 1, **options)
-
-
-def _compare(backbone: str, weights: dict[str, Tensor], converted: dict[str, Tensor]) -> Family:
+def _compare(backbone: str, weights: dict[str, Tensor]) -> Family:
     """Compare weights with one network, built with the options that their shapes show."""
-    kernel = converted[FIRST_KERNELS[backbone][0]]
-    last_layer = _build_small(backbone).last_layer_name
-    last = converted.get(f"{last_layer}.weight")
-    if last is None and backbone == "i3d_inception":
-        last = converted.get(f"{last_layer}.conv3d.weight")
+    renamed = rename_tensors(backbone, weights)
+    kernel, last_layer = renamed[FIRST_KERNELS[backbone][0]], _find_class(backbone).last_layer_name
+    inner = "conv3d." if backbone == "i3d_inception" else ""
+    last = renamed.get(f"{last_layer}.{inner}weight")
     num_classes = 0 if last is None or last.ndim == 0 else last.shape[0]
-    options = _find_options(backbone, kernel.shape[0], converted)
+    options = _find_options(backbone, kernel.shape[0], renamed)
     with torch.device("meta"):
         network = build_backbone(
             backbone, num_classes=num_classes, in_channels=kernel.shape[1], **options
         )
-    converted = convert_weights(network, weights)
+    try:
+        converted = convert_weights(network, weights)
+    except WeightsError:  # two of its tensors would get the same name
+        converted = renamed
     state = network.state_dict()
     names = {name for name in state if not name.endswith("num_batches_tracked")}
     given = {name for name in converted if not name.endswith("num_batches_tracked")}

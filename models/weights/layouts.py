@@ -23,8 +23,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from torch import nn
-
+from models.backbones.backbone import Backbone
 from models.backbones.bn_inception import BNInception
 from models.backbones.i3d import I3D
 from models.backbones.i3d_inception import BLOCKS, InceptionI3D
@@ -54,9 +53,9 @@ def make_rule(pattern: str, replacement: str | Callable[[re.Match[str]], str]) -
 WRAPPERS = (make_rule(r"^(?:.*\.)?base_model\.|^backbone\.", ""),)
 # Names of the last layer, which become the network's. A linear layer can be the second of two in a
 # container, after one without weights.
-LAST_LAYERS = (
-    "fc|new_fc|last_linear|classif|cls_head\\.fc_cls|fc[_-]action|fc1000|head\\.fc|"
-    "logits\\.conv3d|fc8"
+LAST_LAYERS = re.compile(
+    r"(?:fc|new_fc|last_linear|classif|cls_head\.fc_cls|fc[_-]action|fc1000|head\.fc|fc8)"
+    r"(?:\.1)?\.(weight|bias)"
 )
 
 
@@ -95,7 +94,7 @@ CAFFE_CONVOLUTIONS = {
 # Layers of a block of I3D by hassony2's names, and by piergiaj's.
 TOWERS = {"0": "0", "1.0": "1a", "1.1": "1b", "2.0": "2a", "2.1": "2b", "3.1": "3b"}
 # By network, prefixes of other publishers' names, and what replaces them.
-PREFIXES: dict[type[nn.Module], dict[str, str]] = {
+PREFIXES: dict[type[Backbone], dict[str, str]] = {
     VGG16: {
         "_features.": "features.",
         "features.module.": "features.",
@@ -113,7 +112,7 @@ PREFIXES: dict[type[nn.Module], dict[str, str]] = {
         },
     },
 }
-RULES: dict[type[nn.Module], tuple[Rule, ...]] = {
+RULES: dict[type[Backbone], tuple[Rule, ...]] = {
     ResNet: RESIDUAL_RULES,
     I3D: RESIDUAL_RULES,
     P3D199: WRAPPERS,
@@ -128,12 +127,11 @@ RULES: dict[type[nn.Module], tuple[Rule, ...]] = {
 }
 
 
-def rename_tensor(network: nn.Module, kind: type[nn.Module], name: str) -> str:
+def rename_tensor(kind: type[Backbone], name: str) -> str:
     """Rename a tensor of a file as a network names it.
 
     Args:
-        network: The network.
-        kind: Its class, a key of `RULES`.
+        kind: The class of the network, a key of `RULES`.
         name: Name in the file.
 
     Returns:
@@ -144,7 +142,6 @@ def rename_tensor(network: nn.Module, kind: type[nn.Module], name: str) -> str:
     prefixes = PREFIXES.get(kind, {})
     old_prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
     name = prefixes.get(old_prefix, "") + name.removeprefix(old_prefix)
-    last_layer_name = str(getattr(network, "last_layer_name", "fc"))
-    if kind is not InceptionI3D:
-        name = re.sub(rf"^(?:{LAST_LAYERS})(?:\.1)?\.(weight|bias)$", rf"{last_layer_name}.\1", name)
-    return name
+    match = LAST_LAYERS.fullmatch(name)
+    is_linear = match is not None and kind is not InceptionI3D
+    return f"{kind.last_layer_name}.{match[1]}" if match is not None and is_linear else name

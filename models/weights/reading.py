@@ -82,6 +82,11 @@ def check_content(path: Path) -> None:
     """
     with path.open("rb") as file:
         start = file.read(START)
+    if path.suffix == ".caffemodel":
+        raise WeightsError(
+            "files of Caffe itself are not read: convert it to PyTorch first, with the names of "
+            "its layers"
+        )
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not start:
         raise WeightsError("it is empty. Get it again")
@@ -212,13 +217,22 @@ def _list_module_tensors(network: Any) -> Iterator[tuple[str, TensorView]]:
         prefix, node = parts.pop()
         if not _is_module(node):
             continue
+        unsaved = _list_unsaved_buffers(node.state)
         for kind in ("_parameters", "_buffers"):
             for name, value in (_get_items(node.state.get(kind)) or {}).items():
                 view = find_tensor(value)
-                if view is not None:
+                if view is not None and (kind == "_parameters" or name not in unsaved):
                     yield f"{prefix}{name}", view
         children = _get_items(node.state["_modules"]) or {}
         parts += [(f"{prefix}{name}.", child) for name, child in reversed(children.items())]
+
+
+def _list_unsaved_buffers(state: dict[Any, Any]) -> list[Any]:
+    """List the buffers of a pickled network that its state dict does not have."""
+    names = state.get("_non_persistent_buffers_set")
+    if isinstance(names, Call) and isinstance(names.arguments, tuple) and names.arguments:
+        names = names.arguments[0]
+    return names if isinstance(names, list) else []
 
 
 def _has_tensors(node: Any) -> bool:

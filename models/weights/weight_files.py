@@ -51,7 +51,7 @@ def convert_weights(network: nn.Module, weights: dict[str, Tensor]) -> dict[str,
         return weights
     converted: dict[str, Tensor] = {}
     for old_name, tensor in weights.items():
-        name = rename_tensor(network, kind, old_name)
+        name = rename_tensor(kind, old_name)
         if name in converted:
             raise WeightsError(
                 f"two tensors of the file would be named {name}; one of them is {old_name}. "
