@@ -1,8 +1,8 @@
 """Read the tensors of a weight file, without running any code in it.
 
-Files of `torch.save` in its zip format and in the older one, and safetensors, are read. Everything in a file that is not a named tensor is ignored: the arguments of a training
-script, an optimizer, objects of any class. It is never imported or called
-(`models.weights.pickle_data`).
+Files of `torch.save` in its zip format and in the older one, and safetensors, are read. Everything
+in a file that is not a named tensor is ignored: the arguments of a training script, an optimizer,
+objects of any class. It is never imported or called (`models.weights.pickle_data`).
 """
 
 import itertools
@@ -149,7 +149,8 @@ def find_weights(content: Any) -> dict[str, TensorView]:
         The tensors by name; other entries of the dictionary that has them are left out.
 
     Raises:
-        WeightsError: There are none in a dictionary that is not empty, or it is not clear which ones are meant.
+        WeightsError: There are none in a dictionary that is not empty, or it is not clear which
+            ones are meant.
     """
     top = content
     for _ in range(MAX_NESTING):

@@ -270,9 +270,7 @@ def read_tensors(file: TorchFile, views: dict[str, TensorView]) -> dict[str, Ten
         pairs = zip(view.shape, view.strides, strict=True)
         end = first + 1 + sum((size - 1) * stride for size, stride in pairs)
         count, itemsize = math.prod(view.shape), view.dtype.itemsize
-        if count and (
-            end * itemsize > len(storages[key]) or count * itemsize > file.num_bytes
-        ):
+        if count and (end * itemsize > len(storages[key]) or count * itemsize > file.num_bytes):
             raise WeightsError(f"it is damaged: {name} {view.shape} is larger than its storage")
         if not count:
             tensors[name] = torch.empty(view.shape, dtype=view.dtype)

@@ -75,9 +75,7 @@ def suggest_network(weights: Mapping[str, Tensor], network: Mapping[str, Any], s
     return f"{what}: {options}"
 
 
-def _suggest_for_unknown(
-    weights: Mapping[str, Tensor], family: Family | None, wanted: str
-) -> str:
+def _suggest_for_unknown(weights: Mapping[str, Tensor], family: Family | None, wanted: str) -> str:
     """Say which network weights are nearest to, if they fit none here."""
     foreign = name_foreign_family(weights)
     is_clip_file = any(tensor.ndim == 5 for tensor in weights.values())

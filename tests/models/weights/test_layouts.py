@@ -78,7 +78,9 @@ RESNET_LAYOUTS = {
     "TSM": lambda w: rename(w, (r"(layer\d\.\d+\.conv1)\.", r"\1.net."), *TSN),
     "TSM by block": lambda w: rename(w, (r"(layer\d\.\d+)\.", r"\1.net."), *TSN),
     "TSN without dropout": lambda w: rename(w, (r"^", "base_model.")),
-    "MMAction": lambda w: rename(w, (r"^fc\.", "cls_head.fc_cls."), (r"^(?!cls_head)", "backbone.")),
+    "MMAction": lambda w: rename(
+        w, (r"^fc\.", "cls_head.fc_cls."), (r"^(?!cls_head)", "backbone.")
+    ),
     "MMAction2": lambda w: rename(w, *MMACTION2),
     "MMAction2 TSM": lambda w: rename(
         w, *MMACTION2, (r"(layer\d\.\d+\.conv1\.conv)\.", r"\1.net.")
@@ -136,7 +138,7 @@ VGG_LAYOUTS = {
     ),
     "on several GPUs": lambda w: rename(w, (r"^features", "features.module")),
     "Caffe": lambda w: rename(
-        w, *((rf"^features\.{number}\.", f"{name}.") for name, number in CAFFE_CONVOLUTIONS.items()),
+        w, *((rf"^features\.{i}\.", f"{name}.") for name, i in CAFFE_CONVOLUTIONS.items()),
         (r"classifier\.0", "fc6"), (r"classifier\.3", "fc7"), (r"classifier\.6", "fc8"),
     ),
     "timm": name_as_timm,
