@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from flowkit.streams import StreamName
 from models.weights.families import Family, identify_family
 from models.weights.foreign_families import name_foreign_family
 from models.weights.pretrained import digest_weights, read_weights
@@ -18,7 +19,6 @@ from train.tasks.weights import BRANCHES, find_weight_file, has_prefix, select_b
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 SET_NETWORK = ("parts.", "classifier.")  # of networks for sets of features
-MAX_LISTED_RECIPES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,10 @@ def describe_weights(name: str) -> WeightDescription:
     is_set_network = all(has_prefix(weights, prefix) for prefix in SET_NETWORK)
     left_out: set[str] = set()
     networks = []
-    for branch in branches or ([] if is_set_network else [None]):
+    parts: list[StreamName | None] = [*branches]
+    if not branches and not is_set_network:
+        parts.append(None)
+    for branch in parts:
         backbone, others = select_backbone_weights(weights, branch or "rgb")
         left_out |= {part for part in others if part.split(".")[0] not in branches}
         networks.append(_describe_network(backbone, branch, len(branches) == len(BRANCHES)))

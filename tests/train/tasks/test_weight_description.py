@@ -36,7 +36,8 @@ def keep(tmp_path):
 
 
 def describe(path):
-    return make_json(describe_weights(path)), "\n".join(format_description(describe_weights(path)))
+    description = describe_weights(path)
+    return make_json(description), "\n".join(format_description(description))
 
 
 def test_a_flow_file_of_tsn(keep):
