@@ -27,8 +27,9 @@ def list_settings(family: Family) -> dict[str, str]:
     settings = {"network.backbone": name}
     if name == "resnet":
         settings["network.depth"] = family.backbone.removeprefix("resnet")
-    if "width" in family.options:
-        width = family.options["width"] * (64 if name == "bn_inception" else 1)
+    if name != "inception_resnet_v2":
+        is_factor = name == "bn_inception"
+        width = family.options.get("width", 1 if is_factor else 64) * (64 if is_factor else 1)
         settings["network.width"] = f"{width:g}"
     if "blocks" in family.options:
         settings["network.blocks"] = f"[{', '.join(map(str, family.options['blocks']))}]"

@@ -98,7 +98,7 @@ def _match_network(family: Family, network: Mapping[str, Any]) -> str | None:
         return INFLATION if int(network["width"]) == 64 else None
     if wanted != family.backbone:
         return None
-    settings = {"network.width": "64", **list_settings(family)}
+    settings = list_settings(family)
     blocks = ", ".join(map(str, network["blocks"]))
     fits_width = wanted == "inception_resnet_v2" or settings["network.width"] == str(
         network["width"]

@@ -111,21 +111,22 @@ def test_what_is_listed_really_loads(backbone, options, recipe, stream):
 
 
 def test_a_phase_with_both_branches(keep):
-    state = {}
+    state = {"to_rgb.res3_1.query.weight": torch.zeros(2)}
     for branch, channels in (("rgb", 3), ("flow", 10)):
-        for name, tensor in make_shapes("resnet50", in_channels=channels).items():
-            state[f"{branch}.{name}"] = torch.zeros(1).expand(tensor.shape)
-    state["to_rgb.res3_1.query.weight"] = torch.zeros(2)
-    with pytest.raises(UsageError, match="no weights"):
-        describe_weights("nowhere/weights.pt")
-    values, text = describe(keep({n: t[:1].clone() if t.ndim > 4 else t.clone()
-                                  for n, t in state.items()}))  # fmt: skip
+        network = build_backbone("resnet18", 5, width=4, in_channels=channels)
+        state |= {f"{branch}.{name}": tensor for name, tensor in network.state_dict().items()}
+    values, text = describe(keep(state))
     assert [network["branch"] for network in values["networks"]] == ["rgb", "flow"]
     assert [network["channels"] for network in values["networks"]] == [3, 10]
     assert values["left_out"] == ["to_rgb.*"]
-    options = {r["option"] for r in values["networks"][0]["recipes"] if "transfer" in r["recipe"]}
-    assert "--weights both=FILE" in options
     assert "branch rgb:" in text and "not used" in text
+    starts = list_starts(identify_family(make_shapes("resnet50")), has_both=True)
+    assert ("ucf101_cma_transfer", "both") in {(start.recipe, start.branch) for start in starts}
+
+
+def test_files_that_are_not_there():
+    with pytest.raises(UsageError, match="no weights"):
+        describe_weights("nowhere/weights.pt")
 
 
 def test_a_phase_of_a_run_with_pyramid_attention(begin, keep):
