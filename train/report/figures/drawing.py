@@ -33,6 +33,14 @@ class Source:
     """Run to compare with."""
     beside: tuple[Run, ...] = ()
     """Other runs to draw into the same figure."""
+    score: str | None = None
+    """Name of the scores to show, such as ``iter_1/rgb``; None for those of the paper's figure."""
+    against_score: str | None = None
+    """Name of the scores to compare with; None for those of the paper's figure."""
+    phase: str | None = None
+    """Name of the phase whose network or log is shown; None to let each figure choose."""
+    evaluation: str | None = None
+    """Name of the evaluation whose results and scores are shown; None for the default one."""
     videos: tuple[str, ...] = ()
     """Ids of the videos to show; empty to let each figure choose."""
     points: tuple[tuple[float, float], ...] = ((0.5, 0.5), (0.25, 0.3), (0.75, 0.7))
