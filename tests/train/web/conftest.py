@@ -73,6 +73,17 @@ def run(begin, finish) -> Run:
     return finish(begin(testing__controls="[]"))
 
 
+@pytest.fixture
+def clip_run(begin, finish) -> Run:
+    """A finished run with cross-modality attention between clips of 8 frames."""
+    return finish(
+        begin(
+            "clips", testing__controls="[]", network__backbone="p3d", network__blocks=[2, 2, 1, 1],
+            network__positions=["res2_1", "res3_1"], data__clip={"length": 8}, data__size=24,
+        )
+    )  # fmt: skip
+
+
 class Answer:
     """An answer of the server."""
 
