@@ -23,9 +23,9 @@ from train.web.attention_maps import (
 def describe_blocks(maps: SnippetMaps, snippet: int | None) -> dict[str, Any]:
     """Describe the blocks of a network and the snippets of a video.
 
-    Grids are (h, w), for clips (t, h, w). For clips, there are the ``frames`` of the video that the
-    clip has, and for each block the ``steps`` of its features: the frame that is shown for each, and
-    the first and last frame that it stands for.
+    Grids are (h, w), for clips (t, h, w). For clips, there are the frames of the video that the
+    clip has, and for each block the ``steps`` of its features: the frame that is shown for each,
+    and the first and last frame that it stands for.
     """
     index = len(maps.snippets.times) // 2 if snippet is None else snippet
     clip = maps.snippets.clips[index] if maps.snippets.clips else None

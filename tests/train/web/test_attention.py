@@ -84,24 +84,29 @@ def test_a_point_of_a_clip_attends_over_its_frames(clip_run, store, path, open_p
     """Clips of 8 frames have 4 steps in res2 of P3D, and 2 in res3."""
     client, path = open_page(clip_run), path.replace("/run/", "/clips/")
     facts = get(client, f"{path}/blocks")
-    assert [block["name"] for block in facts["blocks"]] == ["to_rgb/res2_1", "to_rgb/res3_1"]
+    names = [block["name"] for block in facts["blocks"]]
+    assert names == [f"to_{b}/{step}" for b in ("rgb", "flow") for step in ("res2_1", "res3_1")]
     assert facts["times"] == [3] and facts["clip"] == [*range(3, 11)]
-    first, last = facts["blocks"]
+    first, last, *_ = facts["blocks"]
     assert (first["size"], first["pooled"], last["size"]) == ([4, 6, 6], [4, 3, 3], [2, 3, 3])
     assert last["steps"] == [
         {"frame": 5, "first": 3, "last": 6}, {"frame": 9, "first": 7, "last": 10},
     ]  # fmt: skip
     assert [step["first"] for step in first["steps"]] == [3, 5, 7, 9]
     phase = list_phases(clip_run.recipe)[-1]
-    network = load_phase_network(clip_run, phase, "rgb")
+    network = load_phase_network(clip_run, phase, "both")
     sample = make_dataset(clip_run.recipe, store, ("rgb", "flow"), "validate")[0, 2]
-    blocks, inputs = {"x": network.to_rgb["res2_1"]}, describe_input(clip_run.recipe, 1)
-    expected = compute_maps(network, sample, 0, phase, blocks, inputs)["x"]
-    for step in (0, 3, None):
+    inputs = describe_input(clip_run.recipe, 1)
+    blocks = {
+        "to_rgb/res2_1": network.to_rgb["res2_1"],
+        "to_flow/res2_1": network.to_flow["res2_1"],
+    }
+    maps = compute_maps(network, sample, 0, phase, blocks, inputs)
+    for step, name in ((0, "to_rgb/res2_1"), (3, "to_flow/res2_1"), (None, "to_rgb/res2_1")):
         asked = "" if step is None else f"&step={step}"
-        answer = get(client, f"{path}/point?block=to_rgb/res2_1&x=.9&y=.2{asked}")
+        answer = get(client, f"{path}/point?block={name}&x=.9&y=.2{asked}")
         query = (2 if step is None else step, 1, 5)
-        weights = expected.read_weights(query)
+        weights = maps[name].read_weights(query)
         assert answer["query"] == list(query) and weights.shape == tuple(first["pooled"])
         np.testing.assert_allclose(answer["weights"], weights, rtol=1e-5)
         np.testing.assert_allclose(answer["shares"], weights.sum(axis=(1, 2)), rtol=1e-5)

@@ -275,7 +275,10 @@ def list_prefixes(runs: list[Run]) -> list[str]:
     if len(runs) == 1:
         return [""]
     names = [run.path.name for run in runs]
-    return [f"{name}: " for name in (names if len(set(names)) == len(names) else (str(run.path) for run in runs))]
+    return [
+        f"{name}: "
+        for name in (names if len(set(names)) == len(names) else (str(run.path) for run in runs))
+    ]
 
 
 def choose_videos(source: Source, rows: list[int]) -> list[int]:
