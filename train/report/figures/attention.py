@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from flowkit.errors import UsageError
 from models.networks.two_stream import TwoStream
 from train.recipe.recipe import ImageRecipe
 from train.report.figures.drawing import Drawing, Source, draw_image, make_grid
 from train.runs.phases import Phase, list_phases
-from train.runs.run import RunError
 from train.tasks.backbones import InputDescription, describe_input
 from train.tasks.networks import load_phase_network
 from train.tasks.samples import list_network_streams, make_dataset, prepare_images
@@ -111,14 +111,14 @@ def choose_videos(source: Source, rows: list[int]) -> list[int]:
         Indices of the videos in the dataset.
 
     Raises:
-        RunError: If a named video is not in the dataset.
+        UsageError: If a named video is not in the dataset.
     """
     assert source.store is not None
     if source.videos:
         named_rows = [source.store.find(id) for id in source.videos]
         absent = [id for id, row in zip(source.videos, named_rows, strict=True) if row not in rows]
         if absent:
-            raise RunError(f"{', '.join(absent)}: not in the subset that the run validates on")
+            raise UsageError(f"{', '.join(absent)}: not in the subset that the run validates on")
         return [rows.index(row) for row in named_rows if row is not None]
     evenly_spaced = np.linspace(0, len(rows) - 1, min(VIDEOS, len(rows)))
     return sorted({int(index) for index in evenly_spaced})
