@@ -162,7 +162,7 @@ def test_figures_of_where_it_looks_and_what_frames_do(begin_pyramid, store, monk
 
 
 def test_salient_positions_are_those_above_a_share_of_the_largest_of_their_place():
-    """The place attends to the second frame most, so that few positions of the first are salient."""
+    """The place attends most to the second frame, so fewer positions of the first are salient."""
     frames = np.array([[[0.1, 0.45], [0.2, 0.41]], [[0.8, 0.3], [0.1, 0.1]]], np.float32)
     other_place = np.full((2, 2, 2), 0.9, np.float32)
     (threshold,) = find_thresholds([np.stack([frames, other_place])], 0, 0.5)
