@@ -10,6 +10,7 @@
     │   └── epochs.jsonl         one line per epoch
     ├── tensorboard/
     ├── scores/, results.json    written by `flowkit evaluate`
+    ├── evaluations/<name>/      the same files of evaluations with other test settings
     └── figures/, report.html    written by `flowkit report`
 
 A phase is one part of a run with weights of its own, such as training the RGB branch. It is

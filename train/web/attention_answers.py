@@ -8,7 +8,7 @@ import torch
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.report.figures.attention_maps import choose_frame, list_arrows, split_frames
-from train.report.figures.receptive import FRAMES_THRESHOLD, find_salient
+from train.report.figures.receptive import FRAMES_THRESHOLD, find_salient, find_thresholds
 from train.report.figures.weights import compute_video_weights, load_attention
 from train.runs.run import Run
 from train.web.attention_maps import (
@@ -109,14 +109,15 @@ def describe_positions(maps: PyramidMaps, position: int) -> dict[str, Any]:
     height, width = maps.size
     if not 0 <= position < height * width:
         raise UsageError(f"the map has positions 0 to {height * width - 1}, got {position}")
+    thresholds = find_thresholds(maps.scales, position, FRAMES_THRESHOLD)
     return {
         **describe_snippets(maps.snippets),
         "size": maps.size,
         "position": position,
         "threshold": FRAMES_THRESHOLD,
         "scales": [
-            [np.transpose(find_salient(frame, FRAMES_THRESHOLD)).tolist() for frame in weights]
-            for weights in (scale[position] for scale in maps.scales)
+            [np.transpose(find_salient(frame, threshold)).tolist() for frame in scale[position]]
+            for scale, threshold in zip(maps.scales, thresholds, strict=True)
         ],
         "weights": [[round_weights(frame) for frame in scale[position]] for scale in maps.scales],
     }

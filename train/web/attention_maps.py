@@ -4,8 +4,8 @@ The weights are those of the figures ``attention`` and ``receptive`` of `flowkit
 by the same functions. Everything here runs in the worker thread (on_demand.py), which stops it
 between two modules of a network if nobody waits for the result.
 
-A *snippet* is one input of a network: a frame, and the flow fields from it on. Networks on clips have
-a clip instead, and attend over its frames too. A *block* is one attention block, such as
+A *snippet* is one input of a network: a frame, and the flow fields from it on. Networks on clips
+have a clip instead, and attend over its frames too. A *block* is one attention block, such as
 ``to_rgb/res4_1``: where RGB attends in flow, after step res4_1.
 """
 

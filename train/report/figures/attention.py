@@ -1,7 +1,7 @@
 """Draw attention maps with arrows: Fig. 5, 6 and 7 of Chi et al. 2019.
 
 For a few videos, the figure shows the RGB frame, the colour-coded flow, and the attention map of
-the last attention block for each query point (in the paper, the last block of res4, of CMA_iter1-R).
+the last attention block for each query point; in the paper, the last block of res4 of CMA_iter1-R.
 If the network has CMA (cross-modality attention) and non-local blocks, both are shown. Arrows lead
 from the query to the positions of highest weight; the arrows of lower weights are fainter.
 
@@ -30,15 +30,16 @@ from models.networks.two_stream import TwoStream
 from train.recipe.recipe import ImageRecipe
 from train.report.figures.attention_maps import AttentionMap, compute_maps
 from train.report.figures.attention_pictures import Row, draw_clips, draw_snippets
-from train.report.figures.drawing import Drawing, Source
+from train.report.figures.drawing import Drawing, NotApplicable, Source
 from train.runs.phases import Phase, list_phases
-from train.runs.run import Run, RunError, describe_changes
+from train.runs.run import Run, describe_changes
 from train.tasks.backbones import describe_input
 from train.tasks.networks import get_image_recipe, load_phase_network
 from train.tasks.samples import list_network_streams, make_dataset
 
 VIDEOS = 4
 """Number of videos, if none are named."""
+KINDS = "cross-modality or non-local attention"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,27 +71,28 @@ def draw_attention(source: Source) -> list[Drawing]:
             run to show beside it.
 
     Returns:
-        A figure, in a list; an empty list without a store or attention blocks.
+        A figure, in a list.
 
     Raises:
-        UsageError: The phase has no attention, or the second run has none or sees other pictures.
-        RunError: A named video is not one that the run validates on, or a phase is not finished.
+        NotApplicable: There is no store; a run or the named phase has no attention; or the second
+            run sees other pictures.
+        UsageError: A named video is not one that the run validates on.
+        RunError: The phase is not finished.
     """
     phase = choose_phase(source.run, source.phase)
-    if source.store is None or phase is None:
-        return []
+    if source.store is None:
+        raise NotApplicable("it shows frames; give their store with --store")
     networks = [open_network(source.run, phase)]
     if source.against is not None:
         networks.append(open_second_network(source, source.against))
     rows = collect_rows(source, source.store, networks)
     steps = " and ".join(dict.fromkeys(step for network in networks for step in network.steps))
-    names = [
-        f"{network.run.path.name}, {network.phase.name}" if source.against else network.phase.name
-        for network in networks
-    ]
+    prefixes = list_prefixes([network.run for network in networks])
+    pairs = zip(prefixes, networks, strict=True)
+    names = "; ".join(f"{prefix}{network.phase.name}" for prefix, network in pairs)
     has_clips = networks[0].recipe.data.clip is not None
     figure, words = (draw_clips if has_clips else draw_snippets)(rows, source.points)
-    caption = f"Attention of the last block, after {steps} ({'; '.join(names)}): {words}"
+    caption = f"Attention of the last block, after {steps} ({names}): {words}"
     return [Drawing(name="attention", caption=caption, figure=figure)]
 
 
@@ -106,7 +108,7 @@ def list_attention_phases(run: Run) -> list[Phase]:
     ]
 
 
-def choose_phase(run: Run, name: str | None = None) -> Phase | None:
+def choose_phase(run: Run, name: str | None = None) -> Phase:
     """Choose the phase whose attention is drawn.
 
     Args:
@@ -115,21 +117,21 @@ def choose_phase(run: Run, name: str | None = None) -> Phase | None:
             with attention, or else the first with attention.
 
     Returns:
-        The phase; None if no phase of the run has attention.
+        The phase.
 
     Raises:
-        UsageError: The phase has no attention, but others have.
+        NotApplicable: No phase of the run has attention, or the named one has none.
     """
     phases = list_attention_phases(run)
     if not phases:
-        return None
+        raise NotApplicable(f"no network of {run.path} has {KINDS}")
     if name is None:
         crossing = [p for p in phases if p.cma and p.branch == "rgb"]
         return (crossing or [p for p in phases if p.branch == "rgb"] or phases)[0]
     matches = [phase for phase in phases if phase.name == name]
     if not matches:
         others = ", ".join(phase.name for phase in phases)
-        raise UsageError(f"--phase {name}: no such phase with attention in {run.path}: {others}")
+        raise NotApplicable(f"--phase: {name!r} of {run.path} has no {KINDS}; {others} have")
     return matches[0]
 
 
@@ -160,22 +162,15 @@ def open_second_network(source: Source, run: Run) -> AskedNetwork:
         run: The second run.
 
     Raises:
-        UsageError: The run has no attention, or does not fit the store.
+        NotApplicable: The run has no attention, or does not fit the store.
     """
     assert source.store is not None
-    phases = list_attention_phases(run)
-    if not phases:
-        raise UsageError(
-            f"--against {run.path}: the network of this run has no cross-modality or non-local "
-            "attention; name a run that has it, or leave out --against"
-        )
+    names = [phase.name for phase in list_attention_phases(run)]
     try:
         run.check_store(source.store)
+        phase = choose_phase(run, source.phase if source.phase in names else None)
     except FlowkitError as error:
-        raise UsageError(f"--against {run.path}: {error}") from error
-    has_phase = source.phase in [phase.name for phase in phases]
-    phase = choose_phase(run, source.phase if has_phase else None)
-    assert phase is not None
+        raise NotApplicable(f"--against: {error}") from error
     return open_network(run, phase)
 
 
@@ -188,8 +183,8 @@ def collect_rows(source: Source, store: Store, networks: list[AskedNetwork]) -> 
         networks: One or two networks.
 
     Raises:
-        UsageError: The second network validates on other videos, or sees other pictures of them.
-        RunError: A named video is not one that the first network validates on.
+        NotApplicable: The second network validates on other videos, or sees other pictures of them.
+        UsageError: A named video is not one that the first network validates on.
     """
     datasets = open_datasets(store, networks)
     video_rows = datasets[0].subset.rows.tolist()
@@ -225,7 +220,7 @@ def open_datasets(store: Store, networks: list[AskedNetwork]) -> list[VideoDatas
 
 
 def list_sample_times(dataset: VideoDataset, row: int) -> npt.NDArray[np.int64]:
-    """Return the times (K, T) of the images that a dataset reads of a video; T is 1 for snippets."""
+    """Return the times (K, T) of the images that a dataset reads of a video (snippets: T = 1)."""
     times: npt.NDArray[np.int64]
     times, _ = dataset.sample_times(row, make_generator(dataset.seed, 0, row))
     return times
@@ -235,11 +230,11 @@ def read_sample(dataset: VideoDataset, row: int) -> dict[str, torch.Tensor]:
     """Read the sample of a video by its row in the store.
 
     Raises:
-        UsageError: The dataset does not have the video.
+        NotApplicable: The dataset does not have the video.
     """
     (indices,) = np.nonzero(dataset.subset.rows == row)
     if not len(indices):
-        raise UsageError(
+        raise NotApplicable(
             f"--against: this run validates on {dataset.subset.name!r}, without the video "
             f"{dataset.subset.store.index.id(row)!r}; compare runs that validate on the same "
             "videos, or name one that both have (--video)"
@@ -253,7 +248,7 @@ def check_pictures(
     """Check that all networks see the same pictures of a video, so that points are the same.
 
     Raises:
-        UsageError: They do not.
+        NotApplicable: They do not.
     """
     first, *others = samples
     for asked, other in zip(networks[1:], others, strict=True):
@@ -264,8 +259,8 @@ def check_pictures(
             continue
         ours, theirs = (asdict(network.recipe.data) for network in (networks[0], asked))
         changed = describe_changes(ours, theirs) or "different splits"
-        raise UsageError(
-            f"--against {asked.run.path}: this run sees other pictures of {id!r} ({changed}), so "
+        raise NotApplicable(
+            f"--against: {asked.run.path} sees other pictures of {id!r} ({changed}), so "
             "its points would not be the same; compare runs with the same segments and crops"
         )
 
@@ -275,10 +270,9 @@ def list_prefixes(runs: list[Run]) -> list[str]:
     if len(runs) == 1:
         return [""]
     names = [run.path.name for run in runs]
-    return [
-        f"{name}: "
-        for name in (names if len(set(names)) == len(names) else (str(run.path) for run in runs))
-    ]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({number})" for number, name in enumerate(names, start=1)]
+    return [f"{name}: " for name in names]
 
 
 def choose_videos(source: Source, rows: list[int]) -> list[int]:
@@ -292,14 +286,14 @@ def choose_videos(source: Source, rows: list[int]) -> list[int]:
         Indices of the videos in the dataset.
 
     Raises:
-        RunError: If a named video is not in the dataset.
+        UsageError: If a named video is not in the dataset.
     """
     assert source.store is not None
     if source.videos:
         named_rows = [source.store.find(id) for id in source.videos]
         absent = [id for id, row in zip(source.videos, named_rows, strict=True) if row not in rows]
         if absent:
-            raise RunError(f"{', '.join(absent)}: not in the subset that the run validates on")
+            raise UsageError(f"{', '.join(absent)}: not in the subset that the run validates on")
         return [rows.index(row) for row in named_rows if row is not None]
     evenly_spaced = np.linspace(0, len(rows) - 1, min(VIDEOS, len(rows)))
     return sorted({int(index) for index in evenly_spaced})

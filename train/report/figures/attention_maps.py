@@ -1,8 +1,8 @@
 """Compute attention maps of cross-modality and non-local blocks, for one snippet or clip.
 
-The figure ``attention`` of `flowkit report` and the page of `flowkit view` draw these maps. Features
-of a snippet have a grid (h, w) of positions, those of a clip a grid (t, h, w). A position along t is
-called a *step*: pooling over time makes each step stand for several frames of the clip.
+The figure ``attention`` of `flowkit report` and the page of `flowkit view` draw these maps.
+Features of a snippet have a grid (h, w) of positions, those of a clip a grid (t, h, w). A position
+along t is called a *step*: pooling over time makes each step stand for several frames of the clip.
 
     N M  positions of the queries and of the keys        t h w  steps, rows and columns of a grid
 """

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 HEAVIEST = 3
 """Frames of a clip that are shown for each query."""
-ARROW_COLOUR = "#7CFC00"
+ARROW_COLOUR = "#56B4E9"  # also seen by the colour-blind; no colour of the heat is near it
 NAMES = {"rgb": "RGB", "flow": "flow"}
 Points = tuple[tuple[float, float], ...]
 
@@ -116,9 +116,9 @@ def draw_clips(rows: list[Row], points: Points) -> tuple["Figure", str]:
         draw_query(row_axes, row, title, point, shown)
     words = (
         f"a point (white dot) of a frame, in {' and '.join(NAMES[s] for s in streams)}, and the "
-        f"{shown} steps of the clip that have the most weight, each with its share, the frames that "
-        "it stands for, and arrows to the positions of highest weight. Bars: the share of every "
-        "step; the query's own is orange."
+        f"{shown} steps of the clip that have the most weight, each with its share, the frames "
+        "that it stands for, and arrows to the positions of highest weight. Bars: the share of "
+        "every step; the query's own is orange."
     )
     return figure, words
 
@@ -223,7 +223,13 @@ def draw_arrows(
         start: The query (x, y) in pixels of the picture.
         largest: The weight whose arrow is opaque.
     """
+    from matplotlib.patheffects import Normal, Stroke
+
     for y, x, opacity in list_arrows(weights, largest):
         end = place_cell(picture, (y, x), weights.shape)
-        arrow = {"arrowstyle": "->", "color": ARROW_COLOUR, "lw": 1.2, "alpha": opacity}
+        outline = [Stroke(linewidth=2.4, foreground="black", alpha=opacity), Normal()]
+        arrow = {
+            "arrowstyle": "->", "color": ARROW_COLOUR, "lw": 1.2, "alpha": opacity,
+            "path_effects": outline,
+        }  # fmt: skip
         axes.annotate("", end, start, arrowprops=arrow)
