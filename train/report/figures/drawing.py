@@ -11,7 +11,7 @@ import torch
 
 from flowkit.flow import dequantize, flow_to_color
 from train.evaluation.scores import Scores, load_scores
-from train.runs.run import Run, RunError
+from train.runs.run import Run, RunError, Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +37,9 @@ class Source:
     """Ids of the videos to show; empty to let each figure choose."""
     points: tuple[tuple[float, float], ...] = ((0.5, 0.5), (0.25, 0.3), (0.75, 0.7))
     """Query points (x, y) of attention maps, as fractions of width and height."""
+    settings: Settings | None = None
+    """Device, precision, processes and batch of figures that score videos. Default: one thread of
+    this process on the CPU."""
 
     @property
     def averaged_values(self) -> Literal["logits", "softmax"]:

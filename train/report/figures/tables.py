@@ -6,7 +6,7 @@ other.
 """
 
 from train.evaluation.evaluate import join_name
-from train.evaluation.scores import list_metrics
+from train.evaluation.scores import format_gflops, list_metrics
 from train.report.figures.drawing import Drawing, Source
 from train.tasks.registry import find_task
 
@@ -76,16 +76,24 @@ def list_parameters(source: Source) -> list[Drawing]:
         "network": ("sets", "audio"),
     }
     keys = list(list_metrics(source.run.recipe).items())[:-1]
-    rows = [["score", "parameters", "relative", *(title for _, title in keys)]]
-    for name, cost in results["costs"].items():
-        candidates = (*score_names.get(name, ()), name.partition(",")[0])
-        row = next((results["scores"][n] for n in candidates if n in results["scores"]), None)
+    titles = [title for _, title in keys]
+    rows = [["score", "parameters", "relative", "GFLOPs/view", "GFLOPs/video", *titles]]
+    scores, costs = results["scores"], results["costs"]
+    for name, cost in costs.items():
+        own = name.partition(",")[0]
+        # A row of the comparison shows the score only if it is that of such a network.
+        others = [n for n in score_names.get(name, ()) if costs.get(n, cost) == cost]
+        candidates = [n for name in (own, *others) for n in (name, f"mean/{name}")]
+        row = next((scores[n] for n in candidates if n in scores), None)
         accuracy = (
             ["–"] * len(keys) if row is None else [f"{100 * row[key]:.2f}" for key, _ in keys]
         )
-        rows.append([name, f"{cost['parameters']:,}", f"{cost['ratio']:.2f}×", *accuracy])
+        flops = [format_gflops(cost.get(key)) for key in ("flops_per_view", "flops_per_video")]
+        rows.append([name, f"{cost['parameters']:,}", f"{cost['ratio']:.2f}×", *flops, *accuracy])
     caption = (
         "Parameters of the layers that a score needs. Attention blocks that no phase has "
-        "trained pass their input on unchanged, and can be removed without changing the score."
+        "trained pass their input on unchanged, and can be removed without changing the score. "
+        "GFLOPs are 10⁹ operations of convolutions and matrix products, where a multiply-add is "
+        "two; the views of a video are its segments times crops."
     )
     return [Drawing(name="parameters", caption=caption, rows=rows)]
