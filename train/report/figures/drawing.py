@@ -18,7 +18,7 @@ from train.report.figures.score_names import (
     list_score_names,
 )
 from train.runs.phases import Phase, list_phases
-from train.runs.run import Run
+from train.runs.run import Run, Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,6 +58,9 @@ class Source:
     """Ids of the videos to show; empty to let each figure choose."""
     points: tuple[tuple[float, float], ...] = ((0.5, 0.5), (0.25, 0.3), (0.75, 0.7))
     """Query points (x, y) of attention maps, as fractions of width and height."""
+    settings: Settings | None = None
+    """Device, precision, processes and batch of figures that score videos. Default: one thread of
+    this process on the CPU."""
 
     @property
     def averaged_values(self) -> AveragedValues:

@@ -30,8 +30,11 @@ import torch
 
 from flowkit.errors import UsageError
 from models.networks.pyramid import PyramidNetwork
-from train.evaluation.evaluate import join_name, score_phases
+from train.evaluation.evaluate import join_name
+from train.evaluation.processes import open_processes
 from train.evaluation.scores import choose_metric, measure
+from train.evaluation.scoring import score_phases
+from train.evaluation.test_settings import check_test_settings
 from train.recipe.recipe import ImageRecipe
 from train.report.figures.attention import choose_videos
 from train.report.figures.drawing import (
@@ -285,6 +288,8 @@ def draw_frames(source: Source) -> list[Drawing]:
         raise UsageError(f"--against: {runs[-1].path} is not a run on images, which have frames")
     rows = [["K in training", "score", *map(str, COUNTS)]]
     for run in runs:
+        if source.store is not None:
+            run.check_store(source.store)
         split = list_scorings(run.recipe)[0].name
         accuracies = {
             join_name(split, branch): values
@@ -315,19 +320,22 @@ def measure_accuracies(run: Run, source: Source) -> dict[str, list[float]]:
 
     Args:
         run: The run.
-        source: The store.
+        source: The store, and the device, precision, processes and batch to use.
 
     Returns:
         Accuracies in percent by name of the scores.
     """
     assert source.store is not None
+    settings = source.settings or Settings()
     scoring, (metric, _) = list_scorings(run.recipe)[0], choose_metric(run.recipe.labels)
     accuracies: dict[str, list[float]] = {}
-    for count in COUNTS:
-        changed = Run(run.path)
-        changed.recipe = replace(run.recipe, testing=replace(run.recipe.testing, segments=count))
-        scores = score_phases(changed, scoring, source.store, Settings())
-        for name, value in scores.items():
-            metrics = measure(value.get_averages(run.recipe.testing.over), value.labels)
-            accuracies.setdefault(name, []).append(100 * metrics[metric])
+    with open_processes(settings) as processes:
+        for count in COUNTS:
+            testing = replace(run.recipe.testing, segments=count)
+            changed = run.with_recipe(replace(run.recipe, testing=testing))
+            check_test_settings(changed, source.store, settings)
+            scores = score_phases(changed, scoring, source.store, settings, processes=processes)
+            for name, value in scores.items():
+                metrics = measure(value.get_averages(run.recipe.testing.over), value.labels)
+                accuracies.setdefault(name, []).append(100 * metrics[metric])
     return accuracies
