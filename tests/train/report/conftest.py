@@ -36,14 +36,14 @@ VIDEOS, POSITIONS = 12, 4
 CLASSES = ("wave", "jump high", "riding a very small bicycle uphill")
 PLAIN = {"iterations": 0, "testing.controls": "[]"}
 P3D = {
-    "network.backbone": "p3d", "network.blocks": "[1, 1, 2, 1]", "data.clip": "{length: 4}",
-    "data.size": 24, "data.num_segments": 1, "testing.segments": 1,
+    "testing.controls": "[]", "network.backbone": "p3d", "network.blocks": "[1, 1, 2, 1]",
+    "data.clip": "{length: 4}", "data.size": 24, "data.num_segments": 1, "testing.segments": 1,
 }  # fmt: skip
 I3D = {
-    "network.backbone": "i3d", "network.stem": 8, "network.width": 2, "data.clip": "{length: 4}",
-    "data.num_segments": 1, "testing.segments": 1,
+    "testing.controls": "[]", "network.backbone": "i3d", "network.stem": 8, "network.width": 2,
+    "data.clip": "{length: 4}", "data.num_segments": 1, "testing.segments": 1,
 }  # fmt: skip
-PYRAMID = {**PLAIN, "network.pyramid": {"taps": ["res2_0", "res3_1", "res4_1"]}}
+PYRAMID = {**PLAIN, "data.size": 24, "network.pyramid": {"taps": ["res2_0", "res3_1", "res4_1"]}}
 SUBSETS = {"train": "train", "validate": "test", "test": "test"}
 SPLITS = {"train": "train{split}", "validate": "test{split}", "test": "test{split}"}
 SETS = {
@@ -64,8 +64,10 @@ class Kind:
 
 
 KINDS = {
-    "CMA": Kind(changes={"iterations": 2}),
-    "CMA after non-local": Kind(changes={"network.non_local": "[rgb]"}),
+    "CMA": Kind(changes={"iterations": 2, "testing.controls": "[]"}),
+    "CMA after non-local": Kind(
+        changes={"network.non_local": "[rgb]", "testing.controls": "[uniform]"}
+    ),
     "CMA of P3D": Kind(changes=P3D),
     "CMA of I3D": Kind(changes=I3D),
     "non-local": Kind(changes={**PLAIN, "network.non_local": "[rgb, flow]"}),

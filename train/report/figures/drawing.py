@@ -226,6 +226,11 @@ def make_grid(
     return figure, axes
 
 
+def write_beside(axes: Any, x: float, y: float, text: str, **options: Any) -> None:
+    """Write small text at a position that is given as fractions of the axes."""
+    axes.text(x, y, text, transform=axes.transAxes, fontsize=6, **options)
+
+
 def draw_image(image: torch.Tensor, bound: float) -> npt.NDArray[np.uint8]:
     """Draw an RGB frame, or the first flow field of a stack in colours.
 

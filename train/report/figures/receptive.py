@@ -46,6 +46,7 @@ from train.report.figures.drawing import (
     draw_image,
     make_figure,
     make_grid,
+    write_beside,
 )
 from train.report.figures.score_names import check_score
 from train.runs.phases import Phase, list_scorings
@@ -65,7 +66,7 @@ POSITIONS_THRESHOLD = 0.7
 """The same fraction in Fig. 5."""
 COUNTS = (1, 5, 10, 15, 20, 25, 30)
 """Values of K in testing."""
-SCALES = (("#0072b2", "o", 5.5), ("#009e73", "s", 4.0), ("#d55e00", "^", 2.5))
+SCALES = (("#0072b2", "o", 7.5), ("#009e73", "s", 5.5), ("#d55e00", "^", 4.0))
 """Colour, marker and its size in points of 1, 2 and 3 scales. Blue, green and red are the paper's;
 these are told apart by people who are colour-blind."""
 F32 = npt.NDArray[np.float32]
@@ -123,10 +124,11 @@ def draw_branch(source: Source, phase: Phase) -> list[Drawing]:
     dataset = make_dataset(shown_recipe, source.store, list_network_streams(phase), "validate")
     chosen = choose_videos(source, [int(row) for row in dataset.subset.rows])
     network = getattr(load_phase_network(source.run, phase, phase.stream), phase.branch)
-    videos = []
+    videos, names = [], []
     for index in chosen:
         inputs = dataset[0, index][phase.branch]
         images = [draw_image(image, source.store.bound) for image in inputs]
+        names.append(source.store.index.id(int(dataset.subset.rows[index]))[-24:])
         videos.append((images, compute_weights(network, shown_recipe, phase, inputs)))
     height, width = network.attention.size
     places = np.unique(np.linspace(0, height * width - 1, SHOWN).round().astype(int))
@@ -142,7 +144,7 @@ def draw_branch(source: Source, phase: Phase) -> list[Drawing]:
             (images[0], [(last[m, 0], *find_thresholds([last], m, POSITIONS_THRESHOLD), style)])
             for m in places.tolist()
         ])  # fmt: skip
-    names = ", ".join(
+    scales = ", ".join(
         ("1 scale: blue circles", "2 scales: green squares", "3 scales: orange triangles")[
             : len(network.taps)
         ]
@@ -152,17 +154,17 @@ def draw_branch(source: Source, phase: Phase) -> list[Drawing]:
         Drawing(
             name=f"salient_frames_{phase.branch}",
             caption=f"Positions in {SHOWN} frames whose weight for the first place of the attended "
-            f"map is above {FRAMES_THRESHOLD} of the largest one ({phase.name}). {names}; these "
+            f"map is above {FRAMES_THRESHOLD} of the largest one ({phase.name}). {scales}; these "
             "are the top levels of the run's own pyramid.",
-            figure=draw_rows(over_frames, titles[0]),
+            figure=draw_rows(over_frames, titles[0], names),
         ),
         Drawing(
             name=f"salient_places_{phase.branch}",
             caption=f"Positions in the first of {SHOWN} frames whose weight for a place of the "
             f"attended map is above {POSITIONS_THRESHOLD} of the place's largest one in all frames "
-            f"({phase.name}; {len(places)} places of {height}×{width}, counted row by row). A "
-            "picture without marks: the place attends more to other frames.",
-            figure=draw_rows(over_places, titles[1]),
+            f"({phase.name}; the {height}×{width} places are counted row by row). A picture "
+            "without marks: the place attends more to other frames.",
+            figure=draw_rows(over_places, titles[1], names),
         ),
     ]
 
@@ -205,12 +207,13 @@ def find_thresholds(maps: list[F32], place: int, fraction: float) -> list[float]
     return [fraction * float(weights[place].max()) for weights in maps]
 
 
-def draw_rows(rows: list[list[Cell]], titles: list[str]) -> "Figure":
+def draw_rows(rows: list[list[Cell]], titles: list[str], names: list[str]) -> "Figure":
     """Draw images with marks at salient positions, a colour for each number of scales.
 
     Args:
         rows: The cells of each row.
         titles: Titles of the columns.
+        names: Names of the rows.
 
     Returns:
         The figure.
@@ -218,7 +221,8 @@ def draw_rows(rows: list[list[Cell]], titles: list[str]) -> "Figure":
     figure, axes = make_grid(len(rows), len(rows[0]))
     for cell_axes, title in zip(axes[0], titles, strict=True):
         cell_axes.set_title(title, fontsize=7)
-    for row_axes, cells in zip(axes, rows, strict=True):
+    for row_axes, cells, name in zip(axes, rows, names, strict=True):
+        write_beside(row_axes[0], -0.05, 0, name, rotation=90, ha="right")
         for cell_axes, (image, marked) in zip(row_axes, cells, strict=True):
             cell_axes.imshow(image)
             for weights, threshold, style in marked:
@@ -302,11 +306,11 @@ def draw_frames(source: Source) -> list[Drawing]:
             trained = get_image_recipe(run).data.num_segments
             colour = ACCENTS[(len(rows) - 1) % len(ACCENTS)]
             marker = MARKERS[(len(rows) - 1) % len(MARKERS)]
-            axes.plot(COUNTS, values, marker=marker, ms=4, color=colour,
-                      label=f"K = {trained}, {name}")  # fmt: skip
+            label = f"K = {trained}, {name}" + (f" ({run.path.name})" if len(runs) > 1 else "")
+            axes.plot(COUNTS, values, marker=marker, ms=4, color=colour, label=label)
             rows.append([str(trained), name, *(f"{value:.1f}" for value in values)])
     _, title = choose_metric(source.run.recipe.labels)
-    axes.set(xlabel="K in testing", ylabel=f"{title}, %")
+    axes.set(xlabel="K in testing", ylabel=f"{title}, %", xticks=COUNTS)
     axes.legend(fontsize=8, frameon=False)
     caption = f"{title} over the number of frames K that a prediction uses."
     return [
