@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from flowkit.path_text import argument_to_text
-from train.commands.options import PATH, run_argument
+from train.commands.options import PATH, machine_options, run_argument, scoring_options
 
 
 @click.command()
@@ -34,10 +34,14 @@ from train.commands.options import PATH, run_argument
 @click.option("--point", "points", multiple=True, type=(float, float), metavar="X Y",
               help="Query position of attention maps, as fractions of width and "
                    "height.")  # fmt: skip
+@scoring_options
+@machine_options
 def report(
     run: Path, figures: tuple[str, ...], store: Path | None, against: Path | None,
     score: str | None, against_score: str | None, phase: str | None, evaluation: str | None,
     beside: tuple[Path, ...], videos: tuple[str, ...], points: tuple[tuple[float, float], ...],
+    processes: int, precision: str, test_batch: int | None,
+    device: str, workers: int | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Draw figures and tables of an evaluated RUN, and write its report.html.
 
@@ -60,12 +64,16 @@ def report(
     flowkit report R epochs --beside R1 --beside R2   accuracy by epoch of several runs
     flowkit report R weights --store S --video ID     weights of each attention unit over a set
     flowkit report R heaviest --store S --video ID    frames by their weight over a set
+
+    --processes, --precision, --batch, --device, --workers and --threads are for the figure frames,
+    which scores videos.
     """
     from flowkit.errors import UsageError
     from flowkit.store import Store
     from train.report.figures import Source
     from train.report.report import write_report
     from train.runs.run import Run
+    from train.runs.settings import make_settings
 
     if any(not (0 <= x <= 1 and 0 <= y <= 1) for x, y in points):
         raise UsageError("--point expects two numbers from 0 to 1, such as 0.5 0.5 for the middle")
@@ -83,6 +91,9 @@ def report(
         phase=phase,
         evaluation=evaluation,
         videos=videos,
+        settings=make_settings(
+            device, workers, threads, processes, precision=precision, test_batch=test_batch
+        ),
         **({"points": points} if points else {}),
     )
     for path in write_report(source, figures):

@@ -84,7 +84,10 @@ def check_table(rows):
 def test_every_figure_of_a_kind(make_kind, videos, kind, monkeypatch):
     monkeypatch.setattr("train.report.figures.receptive.COUNTS", (1, 3))
     run, other = make_kind(kind), make_kind(kind, 1)
-    source = Source(run=run, store=videos, against=other, beside=(other,))
+    shown = tuple(videos.index.id(int(row)) for row in videos.subset("test")[:2])
+    source = Source(
+        run=run, store=videos, against=other, beside=(other,), videos=shown, points=((0.3, 0.6),)
+    )
     for name in FIGURES:
         if name not in APPLICABLE[kind]:
             with pytest.raises(UsageError, match=f"^{name} cannot be drawn: ") as error:

@@ -18,6 +18,8 @@ MAX_NAMED = 40
 """Greatest number of classes whose names a figure of all classes shows."""
 MAX_LETTERS = 28
 """Longest name of a class in a figure; longer ones are shortened."""
+LETTER = 0.075
+"""Room for a letter of a label of a class, in inches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +53,12 @@ def draw_accuracies(source: Source) -> list[Drawing]:
     order = sort_classes(np.unique(scores.labels), accuracy)
     accuracy = accuracy[order]
     has_names = len(order) <= MAX_NAMED
-    figure, axes = make_figure(7, 4.2 if has_names else 3.2)
+    names = shorten_names(source.run.classes)[order]
+    height = 2.6 + LETTER * max(map(len, names)) if has_names else 3.2
+    figure, axes = make_figure(7 if len(order) > 10 else 4.5, height)
     axes.bar(np.arange(len(order)), accuracy, 0.8 if has_names else 1.0, color=ACCENTS[0])
     axes.set(xlabel="classes, best first", ylabel="accuracy, %", ylim=(0, 100))
     if has_names:
-        names = shorten_names(source.run.classes)[order]
         axes.set_xticks(np.arange(len(order)), names, rotation=90)
     shares = [(100 * float((accuracy > bound).mean()), bound) for bound in (80, 50)]
     caption = f"Accuracy of each class ({name}): " + ", ".join(
@@ -95,8 +98,10 @@ def draw_confusion(source: Source) -> list[Drawing]:
         caption += " The last column counts the predictions of other classes."
     fractions = matrix / matrix.sum(axis=1, keepdims=True)
     has_names = len(tested) <= MAX_NAMED
-    side = 4.5 if not has_names else 2.5 + 0.22 * len(tested)
-    figure, axes = make_figure(side + 1, side)
+    side, names = 4.0, 0.5
+    if has_names:
+        side, names = max(1.5, 0.22 * len(tested)), 0.5 + LETTER * max(map(len, columns))
+    figure, axes = make_figure(side + names + 1, side + names)
     image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, shrink=0.8)
     if has_names:

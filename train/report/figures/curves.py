@@ -65,6 +65,8 @@ def draw_curves(source: Source) -> list[Drawing]:
     if not has_epochs:
         names = ", ".join(phase.name for phase in phases)
         raise NotApplicable(f"no epoch is finished of {names}; flowkit train continues the run")
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     left.set(xlabel="epoch", ylabel="loss")
     losses = [value for line in left.lines for value in line.get_ydata() if value > 0]
     if losses and max(losses) > WIDE * min(losses):

@@ -18,7 +18,7 @@ from train.report.figures.score_names import (
     list_score_names,
 )
 from train.runs.phases import Phase, list_phases
-from train.runs.run import Run
+from train.runs.run import Run, Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,6 +58,9 @@ class Source:
     """Ids of the videos to show; empty to let each figure choose."""
     points: tuple[tuple[float, float], ...] = ((0.5, 0.5), (0.25, 0.3), (0.75, 0.7))
     """Query points (x, y) of attention maps, as fractions of width and height."""
+    settings: Settings | None = None
+    """Device, precision, processes and batch of figures that score videos. Default: one thread of
+    this process on the CPU."""
 
     @property
     def averaged_values(self) -> AveragedValues:
@@ -221,6 +224,11 @@ def make_grid(
     for subplot in axes.flat:
         subplot.set_axis_off()
     return figure, axes
+
+
+def write_beside(axes: Any, x: float, y: float, text: str, **options: Any) -> None:
+    """Write small text at a position that is given as fractions of the axes."""
+    axes.text(x, y, text, transform=axes.transAxes, fontsize=6, **options)
 
 
 def draw_image(image: torch.Tensor, bound: float) -> npt.NDArray[np.uint8]:

@@ -30,8 +30,11 @@ import torch
 
 from flowkit.errors import UsageError
 from models.networks.pyramid import PyramidNetwork
-from train.evaluation.evaluate import join_name, score_phases
+from train.evaluation.evaluate import join_name
+from train.evaluation.processes import open_processes
 from train.evaluation.scores import choose_metric, measure
+from train.evaluation.scoring import score_phases
+from train.evaluation.test_settings import check_test_settings
 from train.recipe.recipe import ImageRecipe
 from train.report.figures.attention import choose_videos
 from train.report.figures.drawing import (
@@ -43,6 +46,7 @@ from train.report.figures.drawing import (
     draw_image,
     make_figure,
     make_grid,
+    write_beside,
 )
 from train.report.figures.score_names import check_score
 from train.runs.phases import Phase, list_scorings
@@ -62,7 +66,7 @@ POSITIONS_THRESHOLD = 0.7
 """The same fraction in Fig. 5."""
 COUNTS = (1, 5, 10, 15, 20, 25, 30)
 """Values of K in testing."""
-SCALES = (("#0072b2", "o", 5.5), ("#009e73", "s", 4.0), ("#d55e00", "^", 2.5))
+SCALES = (("#0072b2", "o", 7.5), ("#009e73", "s", 5.5), ("#d55e00", "^", 4.0))
 """Colour, marker and its size in points of 1, 2 and 3 scales. Blue, green and red are the paper's;
 these are told apart by people who are colour-blind."""
 F32 = npt.NDArray[np.float32]
@@ -120,10 +124,11 @@ def draw_branch(source: Source, phase: Phase) -> list[Drawing]:
     dataset = make_dataset(shown_recipe, source.store, list_network_streams(phase), "validate")
     chosen = choose_videos(source, [int(row) for row in dataset.subset.rows])
     network = getattr(load_phase_network(source.run, phase, phase.stream), phase.branch)
-    videos = []
+    videos, names = [], []
     for index in chosen:
         inputs = dataset[0, index][phase.branch]
         images = [draw_image(image, source.store.bound) for image in inputs]
+        names.append(source.store.index.id(int(dataset.subset.rows[index]))[-24:])
         videos.append((images, compute_weights(network, shown_recipe, phase, inputs)))
     height, width = network.attention.size
     places = np.unique(np.linspace(0, height * width - 1, SHOWN).round().astype(int))
@@ -139,7 +144,7 @@ def draw_branch(source: Source, phase: Phase) -> list[Drawing]:
             (images[0], [(last[m, 0], *find_thresholds([last], m, POSITIONS_THRESHOLD), style)])
             for m in places.tolist()
         ])  # fmt: skip
-    names = ", ".join(
+    scales = ", ".join(
         ("1 scale: blue circles", "2 scales: green squares", "3 scales: orange triangles")[
             : len(network.taps)
         ]
@@ -149,17 +154,17 @@ def draw_branch(source: Source, phase: Phase) -> list[Drawing]:
         Drawing(
             name=f"salient_frames_{phase.branch}",
             caption=f"Positions in {SHOWN} frames whose weight for the first place of the attended "
-            f"map is above {FRAMES_THRESHOLD} of the largest one ({phase.name}). {names}; these "
+            f"map is above {FRAMES_THRESHOLD} of the largest one ({phase.name}). {scales}; these "
             "are the top levels of the run's own pyramid.",
-            figure=draw_rows(over_frames, titles[0]),
+            figure=draw_rows(over_frames, titles[0], names),
         ),
         Drawing(
             name=f"salient_places_{phase.branch}",
             caption=f"Positions in the first of {SHOWN} frames whose weight for a place of the "
             f"attended map is above {POSITIONS_THRESHOLD} of the place's largest one in all frames "
-            f"({phase.name}; {len(places)} places of {height}×{width}, counted row by row). A "
-            "picture without marks: the place attends more to other frames.",
-            figure=draw_rows(over_places, titles[1]),
+            f"({phase.name}; the {height}×{width} places are counted row by row). A picture "
+            "without marks: the place attends more to other frames.",
+            figure=draw_rows(over_places, titles[1], names),
         ),
     ]
 
@@ -202,12 +207,13 @@ def find_thresholds(maps: list[F32], place: int, fraction: float) -> list[float]
     return [fraction * float(weights[place].max()) for weights in maps]
 
 
-def draw_rows(rows: list[list[Cell]], titles: list[str]) -> "Figure":
+def draw_rows(rows: list[list[Cell]], titles: list[str], names: list[str]) -> "Figure":
     """Draw images with marks at salient positions, a colour for each number of scales.
 
     Args:
         rows: The cells of each row.
         titles: Titles of the columns.
+        names: Names of the rows.
 
     Returns:
         The figure.
@@ -215,7 +221,8 @@ def draw_rows(rows: list[list[Cell]], titles: list[str]) -> "Figure":
     figure, axes = make_grid(len(rows), len(rows[0]))
     for cell_axes, title in zip(axes[0], titles, strict=True):
         cell_axes.set_title(title, fontsize=7)
-    for row_axes, cells in zip(axes, rows, strict=True):
+    for row_axes, cells, name in zip(axes, rows, names, strict=True):
+        write_beside(row_axes[0], -0.05, 0, name, rotation=90, ha="right")
         for cell_axes, (image, marked) in zip(row_axes, cells, strict=True):
             cell_axes.imshow(image)
             for weights, threshold, style in marked:
@@ -285,6 +292,8 @@ def draw_frames(source: Source) -> list[Drawing]:
         raise UsageError(f"--against: {runs[-1].path} is not a run on images, which have frames")
     rows = [["K in training", "score", *map(str, COUNTS)]]
     for run in runs:
+        if source.store is not None:
+            run.check_store(source.store)
         split = list_scorings(run.recipe)[0].name
         accuracies = {
             join_name(split, branch): values
@@ -297,11 +306,11 @@ def draw_frames(source: Source) -> list[Drawing]:
             trained = get_image_recipe(run).data.num_segments
             colour = ACCENTS[(len(rows) - 1) % len(ACCENTS)]
             marker = MARKERS[(len(rows) - 1) % len(MARKERS)]
-            axes.plot(COUNTS, values, marker=marker, ms=4, color=colour,
-                      label=f"K = {trained}, {name}")  # fmt: skip
+            label = f"K = {trained}, {name}" + (f" ({run.path.name})" if len(runs) > 1 else "")
+            axes.plot(COUNTS, values, marker=marker, ms=4, color=colour, label=label)
             rows.append([str(trained), name, *(f"{value:.1f}" for value in values)])
     _, title = choose_metric(source.run.recipe.labels)
-    axes.set(xlabel="K in testing", ylabel=f"{title}, %")
+    axes.set(xlabel="K in testing", ylabel=f"{title}, %", xticks=COUNTS)
     axes.legend(fontsize=8, frameon=False)
     caption = f"{title} over the number of frames K that a prediction uses."
     return [
@@ -315,19 +324,22 @@ def measure_accuracies(run: Run, source: Source) -> dict[str, list[float]]:
 
     Args:
         run: The run.
-        source: The store.
+        source: The store, and the device, precision, processes and batch to use.
 
     Returns:
         Accuracies in percent by name of the scores.
     """
     assert source.store is not None
+    settings = source.settings or Settings()
     scoring, (metric, _) = list_scorings(run.recipe)[0], choose_metric(run.recipe.labels)
     accuracies: dict[str, list[float]] = {}
-    for count in COUNTS:
-        changed = Run(run.path)
-        changed.recipe = replace(run.recipe, testing=replace(run.recipe.testing, segments=count))
-        scores = score_phases(changed, scoring, source.store, Settings())
-        for name, value in scores.items():
-            metrics = measure(value.get_averages(run.recipe.testing.over), value.labels)
-            accuracies.setdefault(name, []).append(100 * metrics[metric])
+    with open_processes(settings) as processes:
+        for count in COUNTS:
+            testing = replace(run.recipe.testing, segments=count)
+            changed = run.with_recipe(replace(run.recipe, testing=testing))
+            check_test_settings(changed, source.store, settings)
+            scores = score_phases(changed, scoring, source.store, settings, processes=processes)
+            for name, value in scores.items():
+                metrics = measure(value.get_averages(run.recipe.testing.over), value.labels)
+                accuracies.setdefault(name, []).append(100 * metrics[metric])
     return accuracies

@@ -5,12 +5,12 @@ trains both branches without attention, and each later one trains one branch wit
 other.
 """
 
-from collections.abc import Iterable
+from typing import Any
 
 from train.evaluation.evaluate import join_name
-from train.evaluation.scores import list_metrics
+from train.evaluation.scores import format_gflops, list_metrics
 from train.report.figures.drawing import Drawing, NotApplicable, Source
-from train.report.figures.score_names import check_score, find_split
+from train.report.figures.score_names import MEANS, check_score, find_split
 from train.tasks.registry import find_task
 
 
@@ -86,20 +86,26 @@ def list_parameters(source: Source) -> list[Drawing]:
     """
     results = source.results()
     keys = list(list_metrics(source.run.recipe).items())[:-1]
-    rows = [["score", "parameters", "relative", *(title for _, title in keys)]]
+    titles = [title for _, title in keys]
+    rows = [["score", "parameters", "relative", "GFLOPs/view", "GFLOPs/video", *titles]]
     chosen = None if source.score is None else source.choose_score()
     for name, cost in results["costs"].items():
-        score = find_score(name, results["scores"], chosen)
+        score = find_score(name, results, chosen)
         if chosen is not None and score != chosen:
             continue
         row = results["scores"].get(score)
         accuracy = (
             ["–"] * len(keys) if row is None else [f"{100 * row[key]:.2f}" for key, _ in keys]
         )
-        rows.append([name, f"{cost['parameters']:,}", f"{cost['ratio']:.2f}×", *accuracy])
+        flops = [format_gflops(cost.get(key)) for key in ("flops_per_view", "flops_per_video")]
+        rows.append([name, f"{cost['parameters']:,}", f"{cost['ratio']:.2f}×", *flops, *accuracy])
     if len(rows) == 1:
         raise NotApplicable(f"the parameters of {chosen or 'its scores'} were not counted")
-    caption = "Parameters of the layers that a score needs."
+    caption = (
+        "Parameters of the layers that a score needs. GFLOPs are 10⁹ operations of convolutions "
+        "and matrix products, where a multiply-add is two; the views of a video are its segments "
+        "times crops."
+    )
     if any("identities" in row[0] for row in rows):
         caption += (
             " Attention blocks that no phase has trained pass their input on unchanged (they are "
@@ -108,24 +114,27 @@ def list_parameters(source: Source) -> list[Drawing]:
     return [Drawing(name="parameters", caption=caption, rows=rows)]
 
 
-def find_score(cost: str, scores: Iterable[str], chosen: str | None) -> str | None:
+def find_score(cost: str, results: dict[str, Any], chosen: str | None) -> str | None:
     """Find the score that costs belong to.
 
     Args:
-        cost: Name of the costs in ``results.json``.
-        scores: Names of the scores that the run has.
+        cost: Name of the costs.
+        results: The content of ``results.json``.
         chosen: A score that the user named, whose split is preferred.
 
     Returns:
-        The score; of several splits, their mean, or else the first split. None if the costs are
-        those of a part of the network, which has no score of its own.
+        The score; of several splits, their mean, or else the first split. None if no score is
+        that of such a network: costs of a part of it, or of one to compare with.
     """
-    names = {
+    scores, costs = results["scores"], results["costs"]
+    compared = {
         "one branch": ("iter_0/rgb", "rgb", "flow"),
         "two branches": ("iter_0/fusion", "fusion"),
         "network": ("sets", "audio"),
-    }.get(cost, (cost.partition(",")[0],))
-    splits = [find_split(chosen)] if chosen is not None else ["", "mean/"]
+    }.get(cost, ())
+    # A network to compare with has the score of a network that costs the same.
+    same = [name for name in compared if costs.get(name, costs[cost]) == costs[cost]]
+    splits = [find_split(chosen)] if chosen is not None else ["", MEANS]
     splits += dict.fromkeys(find_split(name) for name in scores)
-    candidates = (split + name for split in splits for name in names)
+    candidates = (split + name for name in (cost.partition(",")[0], *same) for split in splits)
     return next((name for name in candidates if name in scores), None)

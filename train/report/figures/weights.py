@@ -23,7 +23,14 @@ from models.networks.feature_sets import SetNetwork
 from train.flash_mnist.store import DATASET, digest_digits
 from train.recipe.recipe import FeatureSetRecipe
 from train.report.figures.attention import choose_videos
-from train.report.figures.drawing import Drawing, NotApplicable, Source, make_figure, make_grid
+from train.report.figures.drawing import (
+    Drawing,
+    NotApplicable,
+    Source,
+    make_figure,
+    make_grid,
+    write_beside,
+)
 from train.runs.phases import Phase, list_phases
 from train.runs.run import Run
 from train.tasks.sets import FeatureSetTask
@@ -90,15 +97,18 @@ def draw_heaviest(source: Source) -> list[Drawing]:
         shown = [video for video in videos if video[1]]
         if not shown:
             continue
-        figure, axes = make_grid(len(shown), HIGHEST + MIDDLE + LOWEST, 1.1, 1.2)
-        for column, group in ((0, "highest"), (HIGHEST, "middle"), (HIGHEST + MIDDLE, "lowest")):
-            write_beside(axes[0, column], 0, 1.3, group)
-        for row_axes, (name, images, weights) in zip(axes, shown, strict=True):
-            total = weights.sum(axis=0)
+        cells = [choose_features(weights.sum(axis=0)) for _, _, weights in shown]
+        # Short sets have no features in the middle.
+        columns = sorted({column for row in cells for column, _ in row})
+        groups = {0: "highest", HIGHEST: "middle", HIGHEST + MIDDLE: "lowest"}
+        figure, axes = make_grid(len(shown), len(columns), 1.1, 1.2)
+        for row_axes, row, (name, images, weights) in zip(axes, cells, shown, strict=True):
             write_beside(row_axes[0], -0.05, 0, name[-20:], rotation=90, ha="right")
-            for column, feature in choose_features(total):
-                row_axes[column].imshow(images[feature], cmap="gray")
-                row_axes[column].set_title(f"{total[feature]:.2f}", fontsize=6)
+            for column, feature in row:
+                cell = row_axes[columns.index(column)]
+                cell.imshow(images[feature], cmap="gray")
+                group = f"{groups[column]}\n" if column in groups and row is cells[0] else ""
+                cell.set_title(f"{group}{weights[:, feature].sum():.2f}", fontsize=6)
         caption = (
             f"Frames of the {HIGHEST} features of {modality} with the highest sum of weights over "
             f"all units, of {MIDDLE} in the middle, and of the {LOWEST} lowest; one video per row."
@@ -108,11 +118,6 @@ def draw_heaviest(source: Source) -> list[Drawing]:
         assert source.store is not None
         raise NotApplicable(f"{source.store.path} has no frames of the videos to show")
     return drawings
-
-
-def write_beside(axes: Any, x: float, y: float, text: str, **options: Any) -> None:
-    """Write small text at a position that is given as fractions of the axes."""
-    axes.text(x, y, text, transform=axes.transAxes, fontsize=6, **options)
 
 
 def choose_features(total: F32) -> list[tuple[int, int]]:
