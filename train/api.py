@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.store import Store
-from train.evaluation.evaluate import evaluate as evaluate_run
+from train.evaluation.evaluations import make_evaluation
 from train.evaluation.predict import Prediction, predict_stored, predict_video
 from train.loop import session as training_session
 from train.recipe.recipe import Recipe, draft_of, read_draft
@@ -91,10 +91,16 @@ def evaluate(
     device: str = "auto",
     workers: int | None = None,
     threads: int | None = None,
+    name: str | None = None,
+    processes: int = 1,
+    precision: str = "float32",
+    batch: int | None = None,
+    **overrides: Any,
 ) -> dict[str, dict[str, float]]:
     """Score the test videos of a store with the networks of all phases of a finished run.
 
-    The scores of the videos are saved in the run folder.
+    The scores of the videos and the results are saved in the run folder, and with a name or other
+    test settings in its subfolder ``evaluations``, beside the default ones.
 
     Args:
         run: The run, or its folder.
@@ -102,6 +108,13 @@ def evaluate(
         device: As for `fit`.
         workers: As for `fit`.
         threads: As for `fit`.
+        name: Name of the evaluation. Default: made of the overrides, such as "segments=10"; without
+            overrides, the evaluation is the default one.
+        processes: Number of processes that divide the videos: one for each GPU, or on CPU cores.
+        precision: As for `fit`.
+        batch: Videos that the network scores at once. Default: 1, or 256 sets of features.
+        **overrides: Test settings that replace those of the run's recipe, with two underscores for
+            the dot: `testing__segments=10` sets testing.segments.
 
     Returns:
         Metrics by the name of the score, such as {"iter_1/fusion": {"top1": 0.9, …, "n": 400}}:
@@ -110,9 +123,14 @@ def evaluate(
 
     Raises:
         RunError: The run is not finished, or the store has classes other than the run's.
+        UsageError: An override is not a test setting, the store cannot serve it, or the run has an
+            evaluation of this name with other test settings.
     """
-    settings = make_settings(device, workers, threads)
-    return evaluate_run(open_run(run), open_store(store), settings)
+    settings = make_settings(
+        device, workers, threads, processes, precision=precision, test_batch=batch
+    )
+    changes = {key.replace("__", "."): str(value) for key, value in overrides.items()}
+    return make_evaluation(open_run(run), open_store(store), settings, changes, name).scores
 
 
 def predict(

@@ -10,6 +10,7 @@
     │   └── epochs.jsonl         one line per epoch
     ├── tensorboard/
     ├── scores/, results.json    written by `flowkit evaluate`
+    ├── evaluations/<name>/      the same files of evaluations with other test settings
     └── figures/, report.html    written by `flowkit report`
 
 A phase is one part of a run with weights of its own, such as training the RGB branch. It is
@@ -17,6 +18,7 @@ finished when its weights.pt exists, which is written under another name first. 
 when all its phases are. A session is one execution of `flowkit train` on the run.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator
@@ -65,6 +67,8 @@ class Settings:
     """Whether to compile the network with `torch.compile`."""
     checkpoint_seconds: float = 300.0
     """Seconds between checkpoints within an epoch."""
+    test_batch: int | None = None
+    """Videos in a batch of testing. Default: the number that the network's task chooses."""
 
     def __post_init__(self) -> None:
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -103,6 +107,12 @@ class Run:
     def classes(self) -> tuple[str, ...]:
         """Return the names of the classes by class id."""
         return tuple(self.facts["classes"])
+
+    def with_recipe(self, recipe: Recipe) -> "Run":
+        """Return this run with another recipe, such as other test settings; no file changes."""
+        run = copy.copy(self)
+        run.recipe = recipe
+        return run
 
     def folder(self, phase: str) -> Path:
         """Return the folder of a phase."""
