@@ -36,6 +36,7 @@ def make_thin(name):
     changes = {"network.width": "16"}  # BN-Inception needs a multiple
     if recipe.network.backbone == "p3d":
         changes["network.blocks"] = "[1, 1, 2, 1]"
+        changes["network.positions"] = "[res4_1]" if recipe.network.positions else "[]"
     if recipe.network.backbone == "resnet" and recipe.network.pyramid is None:
         changes["network.depth"] = "18" if not recipe.network.positions else "50"
     return draft.change(changes).make_example()
