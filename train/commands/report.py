@@ -54,6 +54,7 @@ def report(
     flowkit report R classes --score iter_2/flow --against-score iter_0/flow
     flowkit report R fusion                           accuracy over fusion weights
     flowkit report R attention --store S --video ID   attention maps with arrows
+    flowkit report R attention --store S --against R1 the maps of two networks beside each other
     flowkit report R receptive --store S              where pyramid attention is high
     flowkit report R frames --store S --against R1    accuracy over K frames (evaluates for each K)
     flowkit report R gains --against R0               classes that gained and lost most

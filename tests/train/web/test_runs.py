@@ -158,9 +158,9 @@ def test_a_damaged_file_of_scores_is_an_error_in_words(run, score, open_page):
 
 def test_a_run_of_another_store_is_refused(run, make_store, tmp_path, monkeypatch):
     facts = json.loads((run.path / "run.json").read_text())
-    (run.path / "run.json").write_text(json.dumps({**facts, "classes": ["red", "green"]}))
+    (run.path / "run.json").write_text(json.dumps({**facts, "classes": ["red\nor", "green"]}))
     store = OpenStore(tmp_path / "store")
-    with pytest.raises(UsageError, match=r"--run .*the run .* 2 \(red, green"):
+    with pytest.raises(UsageError, match=r"--run .*the run .* 2 \(red or, green"):
         make_plugin(WebContext(store, (run.path,)))
     with pytest.raises(UsageError, match=r"expected a run folder with run\.json"):
         make_plugin(WebContext(store, (tmp_path,)))
@@ -174,7 +174,7 @@ def test_a_run_of_another_store_is_refused(run, make_store, tmp_path, monkeypatc
     monkeypatch.setattr("flowkit.web.server.entry_points", lambda group: [Entry()])
     result = CliRunner().invoke(main, ["view", str(tmp_path / "store"), "--run", str(run.path)])
     assert result.exit_code == 2 and len(result.output.splitlines()) == 1
-    assert "use a store of the run's dataset" in result.output
+    assert "use a store of the run's dataset, or leave out this run" in result.output
 
 
 def test_a_run_of_another_store_with_the_same_classes_has_a_note(run, store):

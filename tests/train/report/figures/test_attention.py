@@ -154,7 +154,7 @@ def test_two_runs_that_cannot_be_compared(make_run, store, tmp_path):
     facts = json.loads((other_classes.path / "run.json").read_text())
     (other_classes.path / "run.json").write_text(json.dumps({**facts, "classes": ["red", "blue"]}))
     others = [
-        (make_run("plain", iterations=0), "--against: no network of .* has cross-modality or non-local"),
+        (make_run("plain", iterations=0), "--against: no network of .* has cross-modality"),
         (make_run("segments", data__num_segments=1),
          "sees other pictures of 'video 00' .num_segments: 2 → 1., so its points"),
         (make_run("clips", **CLIPS), "sees other pictures of 'video 00' .*clip"),
