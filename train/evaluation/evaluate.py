@@ -14,7 +14,7 @@ feature sets have sets. Every video of the subset is scored exactly once. Runs o
 videos that have sound; `n` is the number of scored videos.
 
 `evaluate` computes and saves scores; `evaluations.py` keeps them with their results, and
-`test_settings.py` changes the test settings of a run.
+`testing.py` changes the test settings of a run.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from flowkit.store import Store
 from train.evaluation.processes import open_processes
 from train.evaluation.scores import measure
 from train.evaluation.scoring import Progress, score_phases
-from train.evaluation.test_settings import check_test_settings
+from train.evaluation.testing import check_test_settings
 from train.recipe.recipe import Recipe
 from train.runs.phases import list_scorings, list_split_scorings
 from train.runs.run import Run, RunError, Settings

@@ -22,7 +22,7 @@ from flowkit.version import __version__
 from train.evaluation.evaluate import evaluate
 from train.evaluation.results import FOLDER, find_folder, list_evaluations, read_results
 from train.evaluation.scoring import Progress
-from train.evaluation.test_settings import (
+from train.evaluation.testing import (
     change_test_settings,
     check_segments,
     list_test_changes,

@@ -77,7 +77,8 @@ class ScoringProcesses:
 
     def _convert_error(self, error: Exception) -> FlowkitError:
         """Return the error to raise in place of one of Ray's."""
-        cause = getattr(error, "cause", None)
+        is_raised = isinstance(error, self.ray.exceptions.RayTaskError)
+        cause: Any = getattr(error, "cause", None) if is_raised else None
         if isinstance(cause, FlowkitError):
             return cause
         if cause is not None:

@@ -31,6 +31,8 @@ APPLICABLE = {
     "average of sets": ALWAYS | CLASSES,
 }
 """The figures that apply to each kind of run."""
+SLOW = {"CMA of I3D", "CMA after non-local", "clips of I3D", "flow alone"}
+"""Kinds that resemble another one."""
 
 
 def check_picture(figure):
@@ -80,7 +82,10 @@ def check_table(rows):
     assert all(isinstance(cell, str) for row in rows for cell in row)
 
 
-@pytest.mark.parametrize("kind", APPLICABLE)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW)) for kind in APPLICABLE],
+)
 def test_every_figure_of_a_kind(make_kind, videos, kind, monkeypatch):
     monkeypatch.setattr("train.report.figures.receptive.COUNTS", (1, 3))
     run, other = make_kind(kind), make_kind(kind, 1)

@@ -34,7 +34,7 @@ from train.evaluation.evaluate import join_name
 from train.evaluation.processes import open_processes
 from train.evaluation.scores import choose_metric, measure
 from train.evaluation.scoring import score_phases
-from train.evaluation.test_settings import check_test_settings
+from train.evaluation.testing import check_test_settings
 from train.recipe.recipe import ImageRecipe
 from train.report.figures.attention import choose_videos
 from train.report.figures.drawing import (
