@@ -13,7 +13,19 @@ from train.commands.options import PATH, machine_options, run_argument, scoring_
 @click.argument("figures", nargs=-1, metavar="[FIGURE]...")
 @click.option("--store", type=PATH,
               help="Store to read frames from, for figures that show videos.")  # fmt: skip
-@click.option("--against", type=PATH, help="Another run to compare classes with.")
+@click.option("--against", type=PATH, help="Another run to compare with.")
+@click.option("--score", metavar="NAME",
+              help="Score to show, such as iter_1/rgb. [default: that of the paper's figure]"
+              )  # fmt: skip
+@click.option("--against-score", metavar="NAME",
+              help="Score to compare with, of the run of --against, or else of RUN. [default: that "
+                   "of the paper's figure]")  # fmt: skip
+@click.option("--phase", metavar="NAME",
+              help="Phase whose attention or epochs to show, such as iter_1. [default: that of the "
+                   "paper's figure]")  # fmt: skip
+@click.option("--evaluation", metavar="NAME",
+              help="Evaluation whose scores to show, from flowkit evaluate --name. [default: the "
+                   "one without a name]")  # fmt: skip
 @click.option("--beside", type=PATH, multiple=True, metavar="RUN",
               help="Another run to draw into the same figure; can be given more than "
                    "once.")  # fmt: skip
@@ -26,6 +38,7 @@ from train.commands.options import PATH, machine_options, run_argument, scoring_
 @machine_options
 def report(
     run: Path, figures: tuple[str, ...], store: Path | None, against: Path | None,
+    score: str | None, against_score: str | None, phase: str | None, evaluation: str | None,
     beside: tuple[Path, ...], videos: tuple[str, ...], points: tuple[tuple[float, float], ...],
     processes: int, precision: str, test_batch: int | None,
     device: str, workers: int | None, threads: int | None,
@@ -36,9 +49,12 @@ def report(
     flowkit report R --store S                        all figures that apply to the run
     flowkit report R iterations                       accuracy per iteration of attention
     flowkit report R parameters                       parameters of each score
-    flowkit report R classes --against R0             most improved classes, resolved confusions
+    flowkit report R classes                          most improved classes, resolved confusions
+    flowkit report R classes --against R0             the same, over another run
+    flowkit report R classes --score iter_2/flow --against-score iter_0/flow
     flowkit report R fusion                           accuracy over fusion weights
     flowkit report R attention --store S --video ID   attention maps with arrows
+    flowkit report R attention --store S --against R1 the maps of two networks beside each other
     flowkit report R receptive --store S              where pyramid attention is high
     flowkit report R frames --store S --against R1    accuracy over K frames (evaluates for each K)
     flowkit report R gains --against R0               classes that gained and lost most
@@ -70,6 +86,10 @@ def report(
         store=opened_store,
         against=Run(against) if against else None,
         beside=tuple(map(Run, beside)),
+        score=score,
+        against_score=against_score,
+        phase=phase,
+        evaluation=evaluation,
         videos=videos,
         settings=make_settings(
             device, workers, threads, processes, precision=precision, test_batch=test_batch
