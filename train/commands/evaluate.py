@@ -176,7 +176,7 @@ def format_evaluations(run: "Run", json: bool) -> str:
     if not found:
         return f"{run.path} has no evaluation yet; run flowkit evaluate {run.path} --store S"
     metric, title = choose_metric(run.recipe.labels)
-    width = max(9, *(len(name) for name in found))
+    width = max(len("evaluation"), *(len(name) for name in found))
     lines = [f"{'evaluation':{width}}  {title:>6}  score; test settings that differ"]
     for name, results in found.items():
         best = max(results["scores"], key=lambda score: results["scores"][score][metric])
