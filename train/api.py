@@ -27,6 +27,7 @@ def fit(
     store: PathLike | Store,
     run: PathLike,
     *,
+    row: str | None = None,
     quick: bool = False,
     device: str = "auto",
     workers: int | None = None,
@@ -40,13 +41,13 @@ def fit(
     A general recipe, such as "two_stream", takes the classes, the subsets and the sizes from the
     store. A store without subsets is divided into train, val and test first.
 
-    After an interruption, call it again with the same arguments: training resumes from the last
-    checkpoint.
+    After an interruption, call it again with the same arguments: training then continues.
 
     Args:
         recipe: Name of a recipe (`flowkit recipes` lists them), a YAML file, or a `Recipe`.
         store: The store of frames, flow, audio or features, or its folder.
         run: Folder of the run, which is created if it does not exist.
+        row: Train this row of the paper's tables; `flowkit recipes NAME` lists them.
         quick: Train a smaller network for fewer epochs, as the recipe's section ``quick`` says.
         device: "cpu", "cuda", or "auto" to use a GPU if PyTorch finds one.
         workers: Number of processes that load data. Default: half of the CPU cores when training
@@ -61,20 +62,19 @@ def fit(
         The run. Its method `is_finished()` tells whether all phases are trained.
 
     Raises:
-        UsageError: The recipe or an override is invalid.
+        UsageError: The recipe or an override is invalid, or there is no such row.
         StoreError: The store lacks data that the recipe needs.
         RunError: The folder is a run with another recipe or store.
 
     Example:
         >>> run = train.fit("motion8_cma", "S", "R", training__epochs=2)  # doctest: +SKIP
 
-        The score iter_1/fusion combines RGB and flow after the phase iter_1:
-
         >>> train.evaluate(run, "S")["iter_1/fusion"]["top1"]  # doctest: +SKIP
         0.948
     """
     draft = draft_of(recipe) if isinstance(recipe, Recipe) else read_draft(os.fspath(recipe))
     changes = {name.replace("__", "."): str(value) for name, value in overrides.items()}
+    draft = draft if row is None else draft.take_row(row)
     draft = (draft.make_quick() if quick else draft).change(changes)
     if workers is None:
         workers = find_task(draft.make_example()).default_workers

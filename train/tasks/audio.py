@@ -26,8 +26,7 @@ from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
 from flowkit.streams import PATCH_SHAPE
 from models.backbones.backbone import Backbone
-from models.weights.pretrained import load_weights, read_weights
-from models.weights.weight_files import convert_weights
+from models.weights.pretrained import read_weights
 from train.recipe.recipe import AudioRecipe
 from train.runs.journal import Log
 from train.runs.phases import Phase, list_phases
@@ -41,6 +40,7 @@ from train.tasks.weights import (
     convert_weights_errors,
     describe_loaded_weights,
     find_weight_file,
+    load_backbone_weights,
     select_backbone_weights,
 )
 
@@ -105,12 +105,7 @@ class AudioTask(Task[AudioRecipe, Backbone]):
             return
         with convert_weights_errors(name, "audio"):
             weights, left_out = select_backbone_weights(read_weights(find_weight_file(name)), "rgb")
-            loaded = load_weights(
-                network,
-                convert_weights(network, weights),
-                skip=(f"{network.last_layer_name}.",),
-                inflate_channels=True,
-            )
+            loaded = load_backbone_weights(network, weights, self.recipe, "audio")
         log(f"{phase.name}: {describe_loaded_weights(loaded, name, left_out)}")
 
     def set_train_mode(self, network: Backbone, phase: Phase) -> None:

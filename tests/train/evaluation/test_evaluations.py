@@ -11,6 +11,7 @@ import train
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.commands.evaluate import evaluate as evaluate_command
+from train.commands.report import report
 from train.evaluation.evaluations import derive_name, make_evaluation
 from train.evaluation.results import (
     list_evaluations,
@@ -20,6 +21,7 @@ from train.evaluation.results import (
     read_testing,
 )
 from train.loop.session import train as train_run
+from train.report.figures.receptive import measure_accuracies
 from train.runs.run import RunError, Settings, create_run
 from train.tasks.registry import find_task
 
@@ -264,6 +266,29 @@ def test_scores_that_are_not_finite_are_refused(trained, monkeypatch):
     monkeypatch.setattr(type(find_task(run.recipe)), "test_scores", overflow)
     with pytest.raises(RunError, match=r"scores of 4 videos are not finite.*use float32"):
         make_evaluation(run, store, Settings(precision="bfloat16"), {}, "overflow")
+
+
+def test_frames_are_scored_with_the_options_of_the_report(trained, monkeypatch):
+    store, run, _ = trained
+    seen, sources = [], []
+
+    def score(changed, scoring, store, settings, processes=None):
+        seen.append((changed.recipe.testing.segments, settings))
+        return {"rgb": load_run_scores(run, "iter_0/rgb")}
+
+    monkeypatch.setattr("train.report.figures.receptive.score_phases", score)
+    monkeypatch.setattr("train.report.figures.receptive.COUNTS", (1, 3))
+    monkeypatch.setattr(
+        "train.report.report.write_report", lambda source, figures: sources.append(source) or []
+    )
+    options = ["--precision", "bfloat16", "--batch", "2", *QUICK]
+    arguments = [str(run.path), "frames", "--store", str(store.path), *options]
+    result = CliRunner().invoke(report, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    accuracies = measure_accuracies(run, sources[0])
+    expected = Settings(precision="bfloat16", test_batch=2)
+    assert seen == [(1, expected), (3, expected)]
+    assert accuracies["rgb"] == [100 * read_results(run)["scores"]["iter_0/rgb"]["top1"]] * 2
 
 
 def test_names_are_made_of_the_changes():
