@@ -1,0 +1,60 @@
+"""Trials: a file of a finished run is damaged; everything that reads runs ends in one line."""
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tests.torture.mutations import mutate_file
+from tests.torture.tiny_store import refuse_others
+from tests.torture.trial import Outcome
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "run"
+
+
+def prepare(workshop: Any) -> Path:
+    """Copy the run of an earlier version that the tests have."""
+    if not GOLDEN.is_dir():
+        raise FileNotFoundError(f"{GOLDEN}: it is not part of the sdist")
+    root = workshop.folder / "run"
+    shutil.copytree(GOLDEN, root)
+    return root
+
+
+def run_trial(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
+    """Damage one file of the run, and read all of it."""
+    from train.loop.checkpoint import read_tensors
+
+    root = folder / "run"
+    shutil.copytree(workshop.get("runs"), root)
+    suffixes = (".json", ".yaml", ".pt", ".npz", ".jsonl")
+    suffix = rng.choice(suffixes)
+    files = sorted(path for path in root.rglob(f"*{suffix}"))
+    path = rng.choice(files)
+    outcome.what = f"{path.relative_to(root)}: {mutate_file(path, rng, files)}"
+    outcome.counts["mutations"] += 1
+    with refuse_others("run", outcome.problems):
+        look_at_run(root)
+    if suffix == ".pt":
+        with refuse_others("weights", outcome.problems):
+            read_tensors(path)
+    if suffix == ".npz":
+        from train.evaluation.scores import load_scores
+
+        with refuse_others("scores", outcome.problems):
+            load_scores(path)
+
+
+def look_at_run(root: Path) -> None:
+    """Read what the report and the web view show of a run."""
+    from train.report.figures.drawing import Source
+    from train.runs.journal import read_lines
+    from train.runs.run import Run
+
+    run = Run(root)
+    assert run.classes
+    run.is_finished()
+    for path in sorted(root.rglob("*.jsonl")):
+        read_lines(path)
+    source = Source(run, None)
+    source.best_score()
