@@ -56,5 +56,5 @@ def look_at_run(root: Path) -> None:
     run.is_finished()
     for path in sorted(root.rglob("*.jsonl")):
         read_lines(path)
-    source = Source(run, None)
+    source = Source(run=run)
     source.best_score()

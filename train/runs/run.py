@@ -85,13 +85,16 @@ class Run:
         """
         self.path = Path(path)
         try:
-            self.facts: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+            self.facts: dict[str, Any] = json.loads((self.path / "run.json").read_bytes())
+            check_facts(self.facts)
         except (FileNotFoundError, NotADirectoryError):
             raise RunError(
                 f"{self.path}: expected a run folder with run.json; flowkit train creates one"
             ) from None
         except ValueError as error:
-            raise RunError(f"{self.path}/run.json is damaged: {error}") from error
+            raise RunError(
+                f"{self.path}/run.json is damaged ({error}); restore it from a copy, or train again"
+            ) from error
         if self.facts.get("format") != FORMAT:
             raise RunError(
                 f"{self.path}: expected a run of format {FORMAT}, got "
@@ -188,6 +191,33 @@ class Run:
                 )
             yield
         # Closing the descriptor releases the lock, however the process ends.
+
+
+def check_facts(facts: Any) -> None:
+    """Check the values of run.json that the code reads.
+
+    Raises:
+        ValueError: One is missing or of a wrong type.
+    """
+    kinds = {"format": int, "store": dict, "store_recipe": dict, "classes": list}
+    if not isinstance(facts, dict):
+        raise ValueError("expected an object")
+    for name, kind in kinds.items():
+        if type(facts.get(name)) is not kind:
+            raise ValueError(f"{name} is {facts.get(name)!a:.40}")
+        if name == "format" and facts[name] != FORMAT:
+            return  # another version's; the caller says so
+    store, sessions = facts["store"], facts.get("sessions", [])
+    if not all(isinstance(name, str) for name in facts["classes"]):
+        raise ValueError("a class has no name")
+    if not (isinstance(store.get("path"), str) and isinstance(store.get("created"), str)):
+        raise ValueError(f"store is {store!a:.40}")
+    if not isinstance(sessions, list) or not all(isinstance(s, dict) for s in sessions):
+        raise ValueError(f"sessions is {sessions!a:.40}")
+    try:
+        StoreRecipe.from_dict(facts["store_recipe"])
+    except (UsageError, TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"store_recipe: {error}") from None
 
 
 def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:

@@ -69,8 +69,10 @@ class Source:
         """
         path = (run or self.run).path / "results.json"
         try:
-            results: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+            results: dict[str, Any] = json.loads(path.read_bytes())
+            if not all(isinstance(v, dict) for v in (results, results["scores"])):
+                raise ValueError("no scores")
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"no results at {path}; run flowkit evaluate first") from error
         return results
 
