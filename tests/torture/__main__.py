@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--only", metavar="KINDS", help="such as damage,commits")
     parser.add_argument("--without", metavar="KINDS", default="", help="such as ray")
+    parser.add_argument("--short", action="store_true", help="run a few trials of each kind")
     parser.add_argument("--trial", metavar="KIND:NUMBER", help="repeat one trial of the seed")
     arguments = parser.parse_args()
     names = arguments.only.split(",") if arguments.only else [kind.name for kind in KINDS]
@@ -38,9 +39,14 @@ def main() -> int:
             return repeat(workshop, arguments.trial, arguments.seed)
         started = time.monotonic()
         room = Room(workshop, kinds, arguments.seed, lambda text: print(text, flush=True))
-        room.run(arguments.minutes, arguments.jobs)
+        if arguments.short:
+            room.run(jobs=arguments.jobs, counts={kind.name: kind.short for kind in kinds})
+        else:
+            room.run(arguments.minutes, arguments.jobs)
         minutes = (time.monotonic() - started) / 60
         print_table(room, f"seed {arguments.seed}, {minutes:.1f} minutes")
+        for name, reason in room.skipped.items():
+            print(f"{name} was left out: {reason}")
         return int(any(tally.findings for tally in room.tallies.values()))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

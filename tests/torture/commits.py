@@ -175,7 +175,7 @@ def run_trial(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome)
     root = folder / "store"
     shutil.copytree(commits.before[name], root)
     faults = rng.choices(
-        [f for f in get_args(Fault) if f != "none"], (3, 3, 3, 2, 1, 1), k=rng.choice((1, 1, 2))
+        [f for f in get_args(Fault) if f != "none"], (3, 3, 3, 2, 1, 1), k=rng.choice((1, 2, 3))
     )
     expected = commits.after[name]
     done: Content = {}

@@ -28,16 +28,16 @@ def run_damage(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome
 
 
 KINDS = (
-    Kind("damage", "one line each, and nothing wrong unnoticed", run_damage, prepare_damage, 4, 60),
+    Kind("damage", "one line each, and nothing wrong unnoticed", run_damage, prepare_damage, 4, 50),
     Kind("commits", "after the next session, as if nothing had happened", commits.run_trial,
-         commits.prepare, 3, 30),
+         commits.prepare, 4, 24),
     Kind("signals", "after the next run, the bytes of an undisturbed one", signals.run_trial,
          signals.prepare, 3, 4),
     Kind("ray", "the same, with workers on Ray", signals.run_ray_trial, signals.prepare_ray, 2, 0,
          240),
     Kind("videos", "extracted or refused", inputs.run_video, inputs.prepare_video, 2, 40),
-    Kind("images", "extracted or refused", inputs.run_images, inputs.prepare_images, 1, 25),
-    Kind("labels", "read or refused", inputs.run_labels, inputs.prepare_labels, 1, 80),
+    Kind("images", "extracted or refused", inputs.run_images, inputs.prepare_images, 0.5, 25),
+    Kind("labels", "read or refused", inputs.run_labels, inputs.prepare_labels, 0.5, 80),
     Kind("giants", "refused without the memory that they claim", inputs.run_giant,
          inputs.prepare_giants, 0.2, 2),
     Kind("neighbours", "writers, readers and repairs at once, nothing wrong read",

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tests.torture.trial import Kind, Outcome, from_json, to_json
+from tests.torture.trial import Kind, Outcome, Unavailable, from_json, to_json
 
 CHUNK_SECONDS = 4.0
 """Seconds after which a chunk ends, so that kinds take turns."""
@@ -107,6 +107,10 @@ class Room:
         kinds: The kinds of trials.
         seed: Decides all trials.
         log: Called with each finding.
+
+    Attributes:
+        tallies: What was done and found, by kind.
+        skipped: Why kinds were left out.
     """
 
     def __init__(
@@ -115,7 +119,7 @@ class Room:
         self.workshop, self.kinds, self.seed, self.log = workshop, kinds, seed, log
         self.tallies = {kind.name: Tally() for kind in kinds}
         self._next = dict.fromkeys(self.tallies, 0)
-        self._failed_to_prepare: set[str] = set()
+        self.skipped: dict[str, str] = {}
 
     def run(
         self, minutes: float | None = None, jobs: int = 2, counts: dict[str, int] | None = None
@@ -139,7 +143,7 @@ class Room:
         open_kinds = [
             kind
             for kind in self.kinds
-            if kind.name not in self._failed_to_prepare
+            if kind.name not in self.skipped
             and kind.name not in busy
             and (counts is None or self._next[kind.name] < counts.get(kind.name, kind.short))
         ]
@@ -148,8 +152,11 @@ class Room:
     def _start(self, kind: Kind, counts: dict[str, int] | None) -> Chunk | None:
         try:
             self.workshop.prepare(kind)
+        except Unavailable as error:
+            self.skipped[kind.name] = str(error)
+            return None
         except Exception:  # noqa: BLE001 (that is a finding)
-            self._failed_to_prepare.add(kind.name)
+            self.skipped[kind.name] = "it could not be prepared"
             self._add(kind, -1, Outcome("preparing", [traceback.format_exc()[-1500:]]), 0.0)
             return None
         first = self._next[kind.name]

@@ -21,6 +21,10 @@ REFUSED = 75
 """Exit code of a forked process that ended by a `FlowkitError`."""
 
 
+class Unavailable(Exception):
+    """This machine, or this copy of the project, lacks what a kind of trials needs."""
+
+
 @dataclass
 class Outcome:
     """What a trial did and found."""
