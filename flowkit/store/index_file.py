@@ -83,10 +83,7 @@ def open_index(root: Path, *, in_memory: bool = False) -> IndexFile:
     """
     path = root / "index.arrow"
     try:
-        if in_memory:
-            source = pa.py_buffer(path.read_bytes())
-        else:
-            source = pa.memory_map(os.fsencode(path))
+        source = path.read_bytes() if in_memory else pa.memory_map(os.fsencode(path))
         reader = pa.ipc.open_file(source)
         if reader.num_record_batches != 1:
             raise InvalidIndex(f"{reader.num_record_batches} batches instead of one")

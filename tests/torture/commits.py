@@ -5,7 +5,6 @@ each fault the store is opened: all that was committed before is there, and righ
 session without faults, the store holds what it would hold had nothing happened, byte for byte.
 """
 
-import os
 import random
 import shutil
 import time
@@ -220,7 +219,7 @@ def check_after(root: Path, expected: Content, outcome: Outcome) -> None:
     if not report.clean:
         outcome.problems.append(f"verify: {[str(p) for p in report.problems]}")
     left = [
-        p.name for p in root.rglob("*") if p.suffix in (".part", ".salvage") and os.stat(p).st_size
+        p.name for p in root.rglob("*") if p.suffix in (".part", ".salvage") and p.stat().st_size
     ]
     left = [name for name in left if not name.startswith("store.json")]
     if left:

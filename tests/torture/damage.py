@@ -28,10 +28,9 @@ def read_content(root: Path, problems: list[str]) -> Content:
 
 def list_ids(store: Store, problems: list[str]) -> list[str]:
     """List the ids of a store that may be damaged."""
-    ids: list[str] = []
     with refuse_others("ids", problems):
-        ids = [store.ids[row] for row in range(len(store))]
-    return ids
+        return [store.ids[row] for row in range(len(store))]
+    return []
 
 
 def damage_store(template: Path, root: Path, rng: random.Random, path: Path | None = None) -> Any:

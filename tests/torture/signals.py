@@ -1,4 +1,4 @@
-"""Trials: an extraction of real videos is killed or interrupted at random moments, then completed."""
+"""Trials: an extraction of videos is killed or interrupted at random moments, then completed."""
 
 import json
 import os

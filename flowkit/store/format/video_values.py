@@ -167,7 +167,7 @@ def check_video(values: Any, required: Mapping[str, Check] = VIDEO) -> None:
 
 
 def check_record(values: Any) -> None:
-    """Check the values of a commit record, with those of all its videos; ValueError if one is wrong."""
+    """Check the values of a commit record and of its videos; ValueError if one is wrong."""
     check_values(values, RECORD)
     for video in values["videos"]:
         check_video(video, COMMITTED)
