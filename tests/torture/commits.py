@@ -5,6 +5,7 @@ each fault the store is opened: all that was committed before is there, and righ
 session without faults, the store holds what it would hold had nothing happened, byte for byte.
 """
 
+import os
 import random
 import shutil
 import time
@@ -183,9 +184,19 @@ def run_trial(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome)
         step = rng.randrange(commits.steps[name])
         outcome.what += f", {fault} at step {step} of {commits.steps[name]}"
         run_session(name, root, fault, step, f"{rng.random()}", outcome)
+        if rng.random() < 0.2:
+            shift_times(root, rng)
         done = check_between(root, expected, done, name, outcome)
     run_session(name, root, "none", 10**9, "", outcome)
     check_after(root, expected, outcome)
+
+
+def shift_times(root: Path, rng: random.Random) -> None:
+    """Change the times of some files by up to a day, as a copy or a wrong clock does."""
+    for path in tiny_store.list_files(root):
+        if rng.random() < 0.5:
+            seconds = path.stat().st_mtime + rng.uniform(-86400, 86400)
+            os.utime(path, (seconds, seconds))
 
 
 def check_between(
