@@ -2,9 +2,12 @@
 
 import random
 import shutil
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tests.torture.mutations import mutate_file
 from tests.torture.tiny_store import refuse_others
@@ -28,24 +31,36 @@ def run_trial(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome)
     """Damage one file of the run, and read all of it."""
     from train.loop.checkpoint import read_tensors
 
-    root = folder / "run"
-    shutil.copytree(workshop.get("runs"), root)
+    original, root = workshop.get("runs"), folder / "run"
+    shutil.copytree(original, root)
     suffixes = (".json", ".yaml", ".pt", ".npz", ".jsonl")
     suffix = rng.choice(suffixes)
     files = sorted(path for path in root.rglob(f"*{suffix}"))
     path = rng.choice(files)
+    source = original / path.relative_to(root)
     outcome.what = f"{path.relative_to(root)}: {mutate_file(path, rng, files)}"
     outcome.counts["mutations"] += 1
     with refuse_others("run", outcome.problems):
         look_at_run(root)
     if suffix == ".pt":
         with refuse_others("weights", outcome.problems):
-            read_tensors(path)
+            compare(read_tensors(path), read_tensors(source), outcome)
     if suffix == ".npz":
         from train.evaluation.scores import load_scores
 
         with refuse_others("scores", outcome.problems):
-            load_scores(path)
+            compare(asdict(load_scores(path)), asdict(load_scores(source)), outcome)
+
+
+def compare(values: Any, expected: Any, outcome: Outcome) -> None:
+    """Compare what a damaged file gives with what it held; another file's content is no damage."""
+    if "content of" in outcome.what:
+        return
+    wrong = values.keys() ^ expected.keys() or {
+        name for name in values if not np.array_equal(values[name], expected[name])
+    }
+    if wrong:
+        outcome.problems.append(f"wrong and not noticed: {sorted(wrong)}")
 
 
 def look_at_run(root: Path) -> None:

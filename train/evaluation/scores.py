@@ -85,7 +85,7 @@ def load_scores(path: Path) -> Scores:
         RunError: The file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             ids = tuple(map(str, file["ids"].tolist()))
             scores = Scores(ids, file["labels"], file["logits"], file["softmax"])
         check_shapes(scores)

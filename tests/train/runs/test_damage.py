@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import torch
 
+from train.loop.checkpoint import read_tensors, write_tensors
 from train.runs.journal import read_lines
 from train.runs.run import Run, RunError
 
@@ -55,3 +57,24 @@ def test_the_last_line_of_a_journal_may_be_incomplete(tmp_path):
     path.write_bytes(b'{"step": 1}\n{"step": \xff')
     assert read_lines(path) == [{"step": 1}]
     assert read_lines(tmp_path / "absent.jsonl") == []
+
+
+def test_a_changed_weight_is_noticed(tmp_path):
+    """torch.load reads it without a word."""
+    path = tmp_path / "weights.pt"
+    write_tensors(path, {"layer.weight": torch.full((300,), 0.5)})
+    content = bytearray(path.read_bytes())
+    start = content.index(torch.full((300,), 0.5).numpy().tobytes())
+    content[start + 403] ^= 64
+    path.write_bytes(content)
+    assert not torch.equal(torch.load(path)["layer.weight"], torch.full((300,), 0.5))
+    with pytest.raises(RunError, match=r"weights\.pt cannot be read: the checksum"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"\x80\2}.", b"PK\5\6" + bytes(18)])
+def test_files_that_are_no_archive(tmp_path, content):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"weights\.pt cannot be read"):
+        read_tensors(path)
