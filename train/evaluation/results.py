@@ -85,8 +85,8 @@ def check_results(results: Any, has_testing: bool) -> None:
     scores = results.get("scores")
     if not isinstance(scores, dict) or not all(isinstance(v, dict) for v in scores.values()):
         raise ValueError(f"scores is {scores!a:.40}")
-    if not isinstance(results.get("costs", {}), dict):
-        raise ValueError(f"costs is {results['costs']!a:.40}")
+    if not isinstance(results.get("costs"), dict):
+        raise ValueError(f"costs is {results.get('costs')!a:.40}")
     if has_testing and not isinstance(results.get("testing"), dict):
         raise ValueError(f"testing is {results.get('testing')!a:.40}")
 

@@ -21,7 +21,6 @@ from models.networks.two_stream import TwoStream
 from models.weights.pretrained import LoadedWeights, WeightsError, load_weights, read_weights
 from models.weights.weight_files import convert_weights
 from train.recipe.recipe import AudioRecipe, ImageRecipe
-from train.recipe.recipe import ImageRecipe
 from train.runs.archive import check_archive
 from train.runs.phases import INITIAL, Phase
 from train.runs.run import Run, RunError

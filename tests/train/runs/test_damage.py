@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from train.evaluation.results import read_results
 from train.loop.checkpoint import read_tensors, write_tensors
 from train.runs.journal import read_lines
 from train.runs.run import Run, RunError
@@ -78,3 +79,13 @@ def test_files_that_are_no_archive(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(RunError, match=r"weights\.pt cannot be read"):
         read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    "results", [[], {}, {"scores": []}, {"scores": {"rgb": 3}}, {"scores": {}, "costs": 1}, None]
+)
+def test_damaged_results(begin, results):
+    run = begin()
+    (run.path / "results.json").write_text(json.dumps(results))
+    with pytest.raises(RunError, match=r"results\.json is damaged .*flowkit evaluate again"):
+        read_results(run)
