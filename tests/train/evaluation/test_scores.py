@@ -102,7 +102,7 @@ def test_scores_come_back_from_their_file(tmp_path):
         np.testing.assert_array_equal(getattr(back, name), getattr(scores, name))
     path.write_bytes(b"no")
     for broken in (path, tmp_path / "absent.npz"):
-        with pytest.raises(RunError, match="run flowkit evaluate (first|again)"):
+        with pytest.raises(RunError, match=r"run flowkit evaluate (first|again)"):
             load_scores(broken)
 
 
