@@ -67,6 +67,7 @@ def read_results(run: Run, evaluation: str | None = None) -> dict[str, Any]:
         raise RunError(_describe_missing(run, evaluation)) from error
     except ValueError as error:
         raise RunError(f"{path} is damaged ({error}); run flowkit evaluate again") from error
+    results.setdefault("costs", {})
     return results
 
 
@@ -85,8 +86,8 @@ def check_results(results: Any, has_testing: bool) -> None:
     scores = results.get("scores")
     if not isinstance(scores, dict) or not all(isinstance(v, dict) for v in scores.values()):
         raise ValueError(f"scores is {scores!a:.40}")
-    if not isinstance(results.get("costs"), dict):
-        raise ValueError(f"costs is {results.get('costs')!a:.40}")
+    if not isinstance(results.get("costs", {}), dict):
+        raise ValueError(f"costs is {results['costs']!a:.40}")
     if has_testing and not isinstance(results.get("testing"), dict):
         raise ValueError(f"testing is {results.get('testing')!a:.40}")
 
