@@ -64,6 +64,7 @@ def evaluate(
     from train.evaluation.cautions import list_cautions
     from train.evaluation.evaluations import make_evaluation
     from train.evaluation.fusion import fuse_kept_scores, parse_ratio
+    from train.recipe.recipe import drop_reported
     from train.runs.run import Run
     from train.runs.settings import make_settings
 
@@ -81,7 +82,8 @@ def evaluate(
             click.echo(format_evaluations(opened_run, json))
             return
         fused = fuse_kept_scores(opened_run, parse_ratio(str(fusion)), name)
-        click.echo(json_text.dumps(fused) if json else format_scores(fused, opened_run.recipe))
+        recipe = drop_reported(opened_run.recipe)  # the paper's results have its own weights
+        click.echo(json_text.dumps(fused) if json else format_scores(fused, recipe))
         return
     if store is None:
         raise UsageError("expected --store, the store with the test videos")
@@ -174,7 +176,7 @@ def format_evaluations(run: "Run", json: bool) -> str:
     if not found:
         return f"{run.path} has no evaluation yet; run flowkit evaluate {run.path} --store S"
     metric, title = choose_metric(run.recipe.labels)
-    width = max(9, *(len(name) for name in found))
+    width = max(len("evaluation"), *(len(name) for name in found))
     lines = [f"{'evaluation':{width}}  {title:>6}  score; test settings that differ"]
     for name, results in found.items():
         best = max(results["scores"], key=lambda score: results["scores"][score][metric])

@@ -27,6 +27,7 @@ from train.evaluation.testing import (
     check_segments,
     list_test_changes,
 )
+from train.recipe.recipe import drop_reported
 from train.recipe.sections import Testing
 from train.runs.run import Run, RunError, Settings, describe_changes, describe_store, encode_json
 from train.tasks.registry import find_task
@@ -76,11 +77,15 @@ def make_evaluation(
         RunError: The run is not finished, or another process makes the same evaluation.
     """
     changed = change_test_settings(run, changes)
+    if store.header.dataset != run.recipe.dataset:
+        changed = changed.with_recipe(drop_reported(changed.recipe))
     different = list_test_changes(run, changed)
+    reported = {"paper": changed.recipe.paper, "reported": changed.recipe.reported}
     if name is None and not changes:
         scores = evaluate(changed, store, settings, progress)
         costs = find_task(changed.recipe).count_costs(changed)
-        write_atomic(run.path / "results.json", encode_json({"scores": scores, "costs": costs}))
+        results = {"scores": scores, "costs": costs, **reported}
+        write_atomic(run.path / "results.json", encode_json(results))
         return Evaluation(name=None, run=changed, scores=scores, costs=costs, changes={})
     name = derive_name(changes) if name is None else name
     check_name(run, name, changed)
@@ -92,6 +97,7 @@ def make_evaluation(
         results = {
             "scores": scores,
             "costs": costs,
+            **reported,
             "changes": different,
             "testing": dump_testing(changed),
             "made_with": {

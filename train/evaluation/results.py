@@ -7,8 +7,15 @@ times, with results and scores of its own:
                                                test settings of the run's recipe
     R/evaluations/NAME/results.json, scores/   an evaluation with a name
 
-``results.json`` has ``scores`` (metrics by the name of a score) and ``costs`` (by the name of a
-cost). That of an evaluation with a name also has:
+``results.json`` has:
+
+    scores       metrics by the name of a score
+    costs        costs by the name of a cost
+    reported     the results of the paper that belong to the dataset and the settings of the
+                 evaluation, by the name of a score; evaluations of older versions lack them
+    paper        the paper, and the table of it that has these results
+
+That of an evaluation with a name also has:
 
     changes      the test settings that differ from the recipe, by dotted key
     testing      all its test settings: the section ``testing`` of a recipe

@@ -27,14 +27,16 @@ def list_iterations(source: Source) -> list[Drawing]:
     Raises:
         UsageError: The run has no such score.
     """
-    scores, reported = source.results()["scores"], source.run.recipe.reported
+    results, recipe = source.results(), source.run.recipe
+    scores: dict[str, dict[str, float]] = results["scores"]
+    reported = results.get("reported", recipe.reported if source.evaluation is None else {})
     if source.score is not None:
         name = check_score(source.score, scores, source.run, "--score")
         scores = {name: scores[name]}
-    *shown, third = list_metrics(source.run.recipe).items()
+    *shown, third = list_metrics(recipe).items()
     keys = tuple(key for key, _ in shown)
     groups = list(dict.fromkeys(name.rpartition("/")[0] for name in scores))
-    titles = find_task(source.run.recipe).score_titles
+    titles = find_task(recipe).score_titles
     present = {name.rpartition("/")[2] for name in scores}
     branches = {branch: title for branch, title in titles.items() if branch in present}
     rows = [["", *branches.values(), f"{third[1]} (last)", "videos"]]
@@ -48,7 +50,7 @@ def list_iterations(source: Source) -> list[Drawing]:
         rows.append([group or "all", *cells, f"{100 * last[third[0]]:.1f}", str(last["n"])])
     caption = f"{' / '.join(title for _, title in shown)} in percent."
     if reported:
-        caption += f" In brackets: {source.run.recipe.paper}."
+        caption += f" In brackets: {results.get('paper', recipe.paper)}."
     return [Drawing(name="iterations", caption=caption, rows=rows)]
 
 
