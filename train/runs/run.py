@@ -38,6 +38,7 @@ from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.locks import try_lock
 from flowkit.version import __version__
 from train.recipe.recipe import Recipe, list_settings, read_recipe, write_recipe
+from train.runs.facts import check_facts
 from train.runs.phases import Phase, list_phases
 
 FORMAT = 1
@@ -90,7 +91,7 @@ class Run:
         self.path = Path(path)
         try:
             self.facts: dict[str, Any] = json.loads((self.path / "run.json").read_bytes())
-            check_facts(self.facts)
+            check_facts(self.facts, FORMAT)
         except (FileNotFoundError, NotADirectoryError):
             raise RunError(
                 f"{self.path}: expected a run folder with run.json; flowkit train creates one"
@@ -201,33 +202,6 @@ class Run:
                 )
             yield
         # Closing the descriptor releases the lock, however the process ends.
-
-
-def check_facts(facts: Any) -> None:
-    """Check the values of run.json that the code reads.
-
-    Raises:
-        ValueError: One is missing or of a wrong type.
-    """
-    kinds = {"format": int, "store": dict, "store_recipe": dict, "classes": list}
-    if not isinstance(facts, dict):
-        raise ValueError("expected an object")
-    for name, kind in kinds.items():
-        if type(facts.get(name)) is not kind:
-            raise ValueError(f"{name} is {facts.get(name)!a:.40}")
-        if name == "format" and facts[name] != FORMAT:
-            return  # another version's; the caller says so
-    store, sessions = facts["store"], facts.get("sessions", [])
-    if not all(isinstance(name, str) for name in facts["classes"]):
-        raise ValueError("a class has no name")
-    if not (isinstance(store.get("path"), str) and isinstance(store.get("created"), str)):
-        raise ValueError(f"store is {store!a:.40}")
-    if not isinstance(sessions, list) or not all(isinstance(s, dict) for s in sessions):
-        raise ValueError(f"sessions is {sessions!a:.40}")
-    try:
-        StoreRecipe.from_dict(facts["store_recipe"])
-    except (UsageError, TypeError, AttributeError, KeyError) as error:
-        raise ValueError(f"store_recipe: {error}") from None
 
 
 def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
