@@ -26,7 +26,7 @@ CROWDED = (
     "flowkit/extraction/test_internal_errors", "flowkit/extraction/test_kills",
     "flowkit/extraction/test_machines", "flowkit/extraction/test_one_process",
     "flowkit/extraction/test_ray_cluster", "flowkit/commands/test_extract",
-    "train/feature_files/test_kills", "train/features/test_kills",
+    "torture/test_torture", "train/feature_files/test_kills", "train/features/test_kills",
 )  # fmt: skip
 # Where xdist shares tests out, groups that take longest begin first, so that none is left to one
 # process in the end. Other files follow in their order; they take seconds.

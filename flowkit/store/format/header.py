@@ -12,6 +12,7 @@ from flowkit.recipe import FEATURES, Recipe
 from flowkit.store.format.atomic import convert_disk_errors, sync_folder, write_atomic
 from flowkit.store.format.locks import GATE, make_lock_folder, wait_for_lock
 from flowkit.store.format.schema import FOLDERS, FORMAT, encode_json
+from flowkit.store.format.video_values import Check, check_values, is_count, is_object, is_text
 from flowkit.version import __version__
 
 
@@ -129,14 +130,14 @@ def read_header(root: str | os.PathLike[str]) -> StoreHeader:
     path = Path(root) / "store.json"
     try:
         values: Any = json.loads(path.read_bytes())
+        check_values(values, {"format": is_count})
         version = values["format"]
-        if not isinstance(version, int):
-            raise TypeError(f"format {version!r}")
         if version > FORMAT:
             raise FormatError(
                 f"{root}: expected a store of format {FORMAT} at most, got {version}; update "
                 "flowkit"
             )
+        check_values(values, HEADER)
         fields = {name: values[name] for name in StoreHeader.__dataclass_fields__}
         return StoreHeader(**fields | {"recipe": Recipe.from_dict(values["recipe"])})
     except (FileNotFoundError, NotADirectoryError):
@@ -145,7 +146,16 @@ def read_header(root: str | os.PathLike[str]) -> StoreHeader:
         ) from None
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}; check its permissions") from None
-    except (ValueError, KeyError, TypeError, UsageError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
+        reason = " ".join(f"{error}".split())
         raise CorruptError(
-            f"{path}: expected the header of a store ({error!r}); restore it from a copy"
+            f"{path}: expected the header of a store ({reason}); restore it from a copy, or from "
+            "the recipe that each shard has in its schema metadata"
         ) from None
+
+
+HEADER: dict[str, Check] = {
+    "dataset": lambda value: isinstance(value, str | None),
+    "recipe": is_object, "creator": is_text, "created": is_text,
+}  # fmt: skip
+"""Values of ``store.json`` besides the format."""
