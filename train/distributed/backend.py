@@ -1,0 +1,55 @@
+"""Ray Train's backend for PyTorch, with a network interface chosen on each node.
+
+Gloo, through which CPU processes exchange gradients, binds to the address of the host's name. On
+many machines /etc/hosts says 127.0.0.1 or 127.0.1.1, which no other node can reach.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+from ray.train.torch import TorchConfig
+from ray.train.torch.config import _TorchBackend
+
+INTERFACE_VARIABLE = "GLOO_SOCKET_IFNAME"
+
+
+@dataclass
+class NodeTorchConfig(TorchConfig):  # type: ignore[misc]  # ray.train has no types
+    """Ray Train's settings of PyTorch, with the backend of this module."""
+
+    @property
+    def backend_cls(self) -> type[Any]:
+        """Return the class that sets the processes up."""
+        return NodeTorchBackend
+
+
+class NodeTorchBackend(_TorchBackend):  # type: ignore[misc]  # ray.train has no types
+    """Ray Train's backend, which lets each process choose its interface first."""
+
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
+        """Set up the process group of all workers."""
+        worker_group.execute(choose_interface)
+        super().on_start(worker_group, backend_config)
+
+
+def choose_interface() -> None:
+    """Let Gloo use the interface by which Ray reaches this node, unless the user named another."""
+    import ray
+
+    interface = find_interface(ray.util.get_node_ip_address())
+    if interface is not None:
+        os.environ.setdefault(INTERFACE_VARIABLE, interface)
+
+
+def find_interface(address: str) -> str | None:
+    """Return the name of the network interface that has an address; None if none has."""
+    return next(
+        (
+            name
+            for name, addresses in psutil.net_if_addrs().items()
+            if any(found.address == address for found in addresses)
+        ),
+        None,
+    )
