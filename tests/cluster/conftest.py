@@ -1,7 +1,7 @@
 """Machines of a network on this one: each has namespaces of its own for all that hosts differ in.
 
-A host has an address on a bridge, a name, processes, a /tmp and a /dev/shm of its own. What hosts
-share is one folder, as a network file system would give it to them.
+A host has an address on a bridge, a name, processes, a /tmp and a /dev/shm of its own. Its name is
+127.0.1.1 to itself, as on Debian. What hosts share is one folder, as if by a network file system.
 """
 
 import os
@@ -28,7 +28,7 @@ mount -t tmpfs tmpfs /tmp
 mount -t tmpfs -o size=512m tmpfs /dev/shm
 mkdir -p "$2" /tmp/home/.ray
 mount --move /mnt "$2"
-printf '127.0.0.1 localhost\\n' > /tmp/hosts
+printf '127.0.0.1 localhost\\n127.0.1.1 %s\\n' "$1" > /tmp/hosts
 mount --bind /tmp/hosts /etc/hosts
 touch /tmp/ready
 exec sleep infinity
@@ -60,17 +60,20 @@ class Host:
         outer = subprocess.Popen(
             ["ip", "netns", "exec", self.name, "unshare", "--mount", "--uts", "--pid", "--fork",
              "--mount-proc", "sh", "-c", SETUP, "sh", self.name, str(shared)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self.outer, self.first = outer, 0
+        self.started: list[subprocess.Popen] = []
         deadline = time.monotonic() + 30
         while not self.first or self.run("test", "-e", "/tmp/ready").returncode:
-            assert outer.poll() is None and time.monotonic() < deadline, outer.stderr.read()
+            assert outer.poll() is None and time.monotonic() < deadline, "no such host"
             children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
             self.first = int(children[0]) if children else 0
             time.sleep(0.1)
 
-    def start(self, *words: object, **variables: str) -> subprocess.Popen:
+    def start(
+        self, *words: object, output: int = subprocess.PIPE, **variables: str
+    ) -> subprocess.Popen:
         """Start a command on this host."""
         environment = {
             "PATH": os.environ["PATH"],
@@ -84,7 +87,7 @@ class Host:
         return subprocess.Popen(
             ["nsenter", "-t", str(self.first), "-m", "-u", "-n", "-p", "--", *map(str, words)],
             env=environment, cwd="/", text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdout=output, stderr=output,
         )  # fmt: skip
 
     def run(self, *words: object, timeout: float = 280, **variables: str):
@@ -102,20 +105,19 @@ class Host:
         """Run flowkit on this host."""
         return self.run(sys.executable, "-m", "flowkit", *words, **variables)
 
-    def start_flowkit(self, *words: object, **variables: str) -> subprocess.Popen:
-        """Start flowkit on this host."""
-        return self.start(sys.executable, "-m", "flowkit", *words, **variables)
-
     def write_token(self) -> None:
         """Give the user of this host the token of the cluster, as docs/clusters.md says."""
         done = self.run("sh", "-c", f"umask 077; printf {TOKEN} > ~/.ray/auth_token")
         assert done.returncode == 0, done.stderr
 
-    def ray(self, *words: object) -> subprocess.Popen:
+    def ray(self, *words: object) -> None:
         """Start a node of Ray on this host; it runs until the host is killed."""
         command = (sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start")
         options = ("--node-ip-address", self.address, "--object-store-memory", 80 << 20, "--block")
-        return self.start(*command, *options, *words, RAY_AUTH_MODE="token")
+        node = self.start(
+            *command, *options, *words, output=subprocess.DEVNULL, RAY_AUTH_MODE="token"
+        )
+        self.started.append(node)
 
     def cut(self) -> None:
         """Let no packet through, as if a switch had failed."""
@@ -130,7 +132,8 @@ class Host:
         with suppress(ProcessLookupError):
             if self.first:
                 os.kill(self.first, signal.SIGKILL)
-        self.outer.wait()
+        for process in (self.outer, *self.started):
+            process.wait()
 
     def remove(self) -> None:
         """Kill this host and take it out of the network."""
@@ -157,14 +160,14 @@ class Network:
         """Add a host with a node of Ray, which joins the cluster of the first host."""
         host = self.add_host()
         host.ray("--address", self.address, "--num-cpus", cores)
-        wait_until(lambda: host.address in self.list_addresses(), 120)
+        wait_until(lambda: host.address in self.list_addresses(), 300)
         return host
 
     def start_head(self) -> Host:
         """Add the first host, which has Ray's head and none of the work."""
         host = self.add_host()
         host.ray("--head", "--port", 6379, "--num-cpus", 0, "--include-dashboard", "false")
-        wait_until(self.list_addresses, 120)
+        wait_until(self.list_addresses, 300)
         return host
 
     def prepare_nodes(self) -> list[Host]:

@@ -1,4 +1,4 @@
-"""Several hosts, really: a cluster whose nodes have addresses, processes and a /tmp of their own."""
+"""A cluster whose nodes have addresses, processes and a /tmp of their own."""
 
 import json
 import subprocess

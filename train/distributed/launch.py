@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,13 +22,21 @@ import torch
 
 from flowkit.extraction.failure_diagnosis import shorten_ray_error
 from flowkit.extraction.ray_cluster import find_address, open_ray
-from train.distributed.mailbox import Failure, describe_failure, make_mailbox, show_lines
+from train.distributed.mailbox import (
+    POLL_SECONDS,
+    Failure,
+    describe_failure,
+    make_mailbox,
+    show_lines,
+)
 from train.distributed.parallel import Process
 from train.runs.journal import Log
 from train.runs.run import RunError, Settings
 
 START_SECONDS = "600"
 """Seconds for all processes to start."""
+JOIN_SECONDS = 120.0
+"""How long to wait for nodes that join the cluster."""
 LOG_NAME = "failure.log"
 """File of the run folder with the tracebacks of the last failure."""
 CONTINUE = "Run the same command again to continue from the last checkpoint"
@@ -77,7 +86,7 @@ def launch(
     log_file.unlink(missing_ok=True)
     try:
         with open_ray(find_address(None), cores, gpus, environment) as ray:
-            check_resources(ray, settings.processes, share["CPU"], on_gpu)
+            wait_for_resources(ray, settings.processes, share["CPU"], on_gpu, log)
             logging.getLogger("ray.train").setLevel(logging.CRITICAL)
             mailbox = make_mailbox(ray)
             facts = (run / "run.json").read_bytes()
@@ -94,16 +103,40 @@ def launch(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def check_resources(ray: Any, processes: int, cores: int, on_gpu: bool) -> None:
-    """Raise a RunError if the cluster is too small; Ray Train would wait without end."""
-    total = ray.cluster_resources()
+def wait_for_resources(
+    ray: Any, processes: int, cores: int, on_gpu: bool, log: Log, seconds: float = JOIN_SECONDS
+) -> None:
+    """Wait until the cluster is large enough, since its nodes may still be joining it.
+
+    Args:
+        ray: The module ``ray``.
+        processes: Number of training processes.
+        cores: CPU cores of a process.
+        on_gpu: Whether each process needs a GPU.
+        log: Receives a line of text if there is something to wait for.
+        seconds: How long to wait.
+
+    Raises:
+        RunError: The cluster is too small; Ray Train would wait without end.
+    """
     needed = {"CPU": processes * cores} | ({"GPU": processes} if on_gpu else {})
-    for kind, count in needed.items():
-        if total.get(kind, 0) < count:
-            raise RunError(
-                f"{processes} training processes need {count} {kind}s, the Ray cluster has "
-                f"{total.get(kind, 0):g}; use fewer --processes, or add nodes to the cluster"
-            )
+    end = time.monotonic() + seconds
+    is_waiting = False
+    while True:
+        total = ray.cluster_resources()
+        missing = [kind for kind, count in needed.items() if total.get(kind, 0) < count]
+        if not missing:
+            return
+        problem = (
+            f"{processes} training processes need {needed[missing[0]]} {missing[0]}s, the Ray "
+            f"cluster has {total.get(missing[0], 0):g}"
+        )
+        if time.monotonic() > end:
+            raise RunError(f"{problem}; use fewer --processes, or add nodes to the cluster")
+        if not is_waiting:
+            log(f"{problem}; waiting for nodes to join it")
+        is_waiting = True
+        time.sleep(POLL_SECONDS)
 
 
 def make_trainer(

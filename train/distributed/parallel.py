@@ -1,9 +1,9 @@
 """Training in several processes, on GPUs or CPUs of one or more machines.
 
-One process is the default. With several, which `train.distributed.launch` starts, each process takes its share of
-every batch. Gradients are averaged (DistributedDataParallel) and batch normalization sees the
-whole batch. The result is therefore that of one process with the same batch, except for rounding
-and for dropout, which is random in each process.
+One process is the default. With several, which `train.distributed.launch` starts, each process
+takes its share of every batch. Gradients are averaged (DistributedDataParallel) and batch
+normalization sees the whole batch. The result is therefore that of one process with the same batch,
+except for rounding and for dropout, which is random in each process.
 """
 
 from collections.abc import Sequence

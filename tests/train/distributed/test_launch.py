@@ -95,7 +95,11 @@ class Handle:
     """The handle of a mailbox in this process."""
 
     def __init__(self, mailbox, error=None):
-        self.mailbox, self.error, self.remote = mailbox, error, lambda: error or mailbox.take_lines()
+        self.mailbox, self.error, self.remote = (
+            mailbox,
+            error,
+            lambda: error or mailbox.take_lines(),
+        )
 
     @property
     def take_lines(self):
@@ -155,7 +159,9 @@ def test_two_processes_print_what_one_prints(store, tmp_path, tiny_changes, monk
     """The README's own recipe, with all its phases."""
     shown = {}
     for processes in (1, 2):
-        changes = [word for key, value in tiny_changes.items() for word in ("--set", f"{key}={value}")]
+        changes = [
+            word for key, value in tiny_changes.items() for word in ("--set", f"{key}={value}")
+        ]
         command = ["train", "motion8_cma", "--store", str(store.path), "--workers", "0"]
         command += ["--run", str(tmp_path / f"R{processes}"), "--processes", str(processes)]
         result = CliRunner().invoke(main, [*command, *changes, "--threads", "1"])

@@ -49,7 +49,7 @@ def shrink(name: str) -> Recipe:
     draft = read_draft(name)
     recipe = read_recipe(name) if draft.is_complete else draft.make_example()
     if isinstance(recipe, FeatureSetRecipe):
-        dimensions = {modality: 6 for modality in recipe.sets.streams}
+        dimensions = dict.fromkeys(recipe.sets.streams, 6)
         sets = replace(recipe.sets, dimensions=dimensions, units=3, heads=3, sample=4, test=4)
         return replace(recipe, sets=sets)
     if isinstance(recipe, AudioRecipe):
