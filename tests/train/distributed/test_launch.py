@@ -17,7 +17,15 @@ from flowkit.cli import main
 from flowkit.errors import DiskFullError, UsageError
 from flowkit.extraction.ray_cluster import open_ray
 from train.distributed.backend import find_interface
-from train.distributed.launch import LOG_NAME, Job, check_folders, launch, make_run_error, write_log
+from train.distributed.launch import (
+    LOG_NAME,
+    Job,
+    check_folders,
+    launch,
+    make_run_error,
+    wait_for_resources,
+    write_log,
+)
 from train.distributed.mailbox import Failure, Mailbox, describe_failure, show_lines
 from train.loop.session import train
 from train.runs.run import RunError, Settings
@@ -137,6 +145,28 @@ def test_folders_that_a_node_does_not_see(tmp_path):
         check_folders(job, "a")
     store.mkdir()
     check_folders(job, "a")
+
+
+class Growing:
+    """Ray, whose cluster has one more core each time that it is asked."""
+
+    def __init__(self):
+        self.cores = 0
+
+    def cluster_resources(self):
+        self.cores += 1
+        return {"CPU": float(self.cores)}
+
+
+def test_nodes_that_are_joining_are_waited_for():
+    lines = []
+    wait_for_resources(Growing(), 1, 1, False, lines.append)
+    assert lines == []
+    wait_for_resources(Growing(), 2, 1, False, lines.append)
+    expected = "2 training processes need 2 CPUs, the Ray cluster has 1"
+    assert lines == [f"{expected}; waiting for nodes to join it"]
+    with pytest.raises(RunError, match=r"need 2 GPUs, the Ray cluster has 0; use fewer --proc"):
+        wait_for_resources(Growing(), 2, 1, True, lines.append, seconds=0.5)
 
 
 def test_the_interface_of_an_address():
