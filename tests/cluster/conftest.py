@@ -82,6 +82,7 @@ class Host:
             "NUMBA_CACHE_DIR": str(self.shared / "numba"),
             "OMP_NUM_THREADS": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # else a busy machine's other processes starve Ray's
             **variables,
         }
         return subprocess.Popen(

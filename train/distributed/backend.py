@@ -1,4 +1,4 @@
-"""Ray Train's backend for PyTorch, with a network interface chosen on each node.
+"""Ray Train's trainer and backend for PyTorch, with a network interface chosen on each node.
 
 Gloo, through which CPU processes exchange gradients, binds to the address of the host's name. On
 many machines /etc/hosts says 127.0.0.1 or 127.0.1.1, which no other node can reach.
@@ -9,10 +9,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import psutil
-from ray.train.torch import TorchConfig
+import ray
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.torch.config import _TorchBackend
 
 INTERFACE_VARIABLE = "GLOO_SOCKET_IFNAME"
+
+
+class Trainer(TorchTrainer):  # type: ignore[misc]  # ray.train has no types
+    """Ray Train's trainer, which leaves signals to the process that calls it."""
+
+    controller: Any = None
+    """The actor that owns the training processes, once it has been started."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Keep the actor, and do not handle SIGINT: Ray Train would exit with code 0."""
+        self.controller = controller
+
+    def kill(self) -> None:
+        """Kill the training processes, which end with their owner."""
+        if self.controller is not None:
+            ray.kill(self.controller)
 
 
 @dataclass
@@ -36,8 +53,6 @@ class NodeTorchBackend(_TorchBackend):  # type: ignore[misc]  # ray.train has no
 
 def choose_interface() -> None:
     """Let Gloo use the interface by which Ray reaches this node, unless the user named another."""
-    import ray
-
     interface = find_interface(ray.util.get_node_ip_address())
     if interface is not None:
         os.environ.setdefault(INTERFACE_VARIABLE, interface)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -72,7 +71,7 @@ def launch(
 
     Raises:
         RunError: A process failed, or the cluster is too small. The message has the cause.
-        KeyboardInterrupt: SIGINT or SIGTERM came; the processes have ended.
+        KeyboardInterrupt: SIGINT or SIGTERM came; Ray ends the processes.
     """
     on_gpu = settings.device == "cuda"
     share = {"CPU": 1 if not on_gpu else max(1, settings.workers)}
@@ -95,6 +94,9 @@ def launch(
             try:
                 with show_lines(ray, mailbox, log), interrupt_on_signals():
                     trainer.fit()
+            except KeyboardInterrupt:
+                trainer.kill()
+                raise
             except Exception as error:
                 failures = ray.get(mailbox.list_failures.remote())
                 write_log(log_file, failures, error)
@@ -152,12 +154,11 @@ def make_trainer(
         scratch: Folder for Ray Train's files, which all nodes must see.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
 
-    from train.distributed.backend import NodeTorchConfig
+    from train.distributed.backend import NodeTorchConfig, Trainer
 
     scratch.mkdir(exist_ok=True)
-    return TorchTrainer(
+    return Trainer(
         run_worker,
         train_loop_config={"job": job},
         torch_config=NodeTorchConfig(),
@@ -172,23 +173,14 @@ def make_trainer(
 
 @contextmanager
 def interrupt_on_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt after SIGINT or SIGTERM, once Ray Train has ended its processes.
-
-    Ray Train handles SIGINT, and then exits with code 0.
-    """
+    """Raise KeyboardInterrupt on SIGINT and SIGTERM, for which Ray has set handlers of its own."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python delivers signals to the main thread only
         return
-
-    def handle_sigterm(signal_number: int, frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGTERM, handle_sigterm)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield
-    except SystemExit:
-        raise KeyboardInterrupt from None
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
