@@ -97,7 +97,7 @@ def test_two_hosts_train_and_make_features(network, nodes):
     assert [line.partition(":")[0] for line in lines if "epoch 1/1" in line] == list(phases)
     assert all((run / "phases" / phase / "weights.pt").is_file() for phase in phases)
     done = network.hosts[0].flowkit(
-        "features", "--store", store, "--model", run / "phases" / "rgb", "--name", "rgb",
+        "features", "--store", store, "--model", run, "--stream", "rgb", "--name", "rgb",
         "--positions", 3, "--address", network.address, "--workers", 2,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

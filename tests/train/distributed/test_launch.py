@@ -11,12 +11,10 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 from click.testing import CliRunner
-from ray.exceptions import ActorDiedError
 
 from flowkit.cli import main
 from flowkit.errors import DiskFullError, UsageError
-from flowkit.extraction.ray_cluster import open_ray
-from train.distributed.backend import find_interface
+from flowkit.extraction.ray_cluster import import_ray, open_ray
 from train.distributed.launch import (
     LOG_NAME,
     Job,
@@ -47,28 +45,30 @@ class Died(Exception):
 
     def __init__(self, *ranks: int) -> None:
         super().__init__("Training failed due to worker errors:\nmany\nlines")
-        self.worker_failures = {rank: ActorDiedError() for rank in ranks}
+        died = import_ray().exceptions.ActorDiedError
+        self.worker_failures = {rank: died() for rank in ranks}
 
 
 CONNECTION = RuntimeError("[enforce fail at …] Connection closed by peer [10.0.0.3]:38107")
-# What the processes reported in order, what Ray Train raised, and the line.
+# What the processes reported in order, what makes what Ray Train raised, and the line.
 FAILURES = {
     "an error of a library": (
-        [ValueError("too\nlarge"), CONNECTION], Died(),
+        [ValueError("too\nlarge"), CONNECTION], Died,
         r"process 2 of 2 on node-a \(10.0.0.2\): ValueError: too large\. .*failure.log has all",
     ),
-    "an error of flowkit's": ([RunError("no such thing; do that"), CONNECTION], Died(),
+    "an error of flowkit's": ([RunError("no such thing; do that"), CONNECTION], Died,
                               r"^no such thing; do that$"),
     "a death, which the other process notices": (
-        [CONNECTION], Died(1), r"process 2 of 2 died: it was killed, or its node was lost"),
+        [CONNECTION], lambda: Died(1), r"process 2 of 2 died: it was killed, or its node was lost"),
     "an error that only Ray Train has": (
-        [], OSError("no space\nfor logs"), r"failed: Ray Train: no space\. "),
+        [], lambda: OSError("no space\nfor logs"), r"failed: Ray Train: no space\. "),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", FAILURES)
 def test_the_cause_of_a_failure_is_one_line(case, tmp_path):
-    errors, raised, expected = FAILURES[case]
+    errors, make_raised, expected = FAILURES[case]
+    raised = make_raised()
     failures = [fail(error) for error in errors]
     path = tmp_path / LOG_NAME
     write_log(path, failures, raised)
@@ -170,6 +170,9 @@ def test_nodes_that_are_joining_are_waited_for():
 
 
 def test_the_interface_of_an_address():
+    import_ray()  # before the next line imports Ray without our settings
+    from train.distributed.backend import find_interface
+
     assert find_interface("127.0.0.1").startswith("lo")
     assert find_interface("192.0.2.1") is None  # reserved for documentation
 
@@ -263,7 +266,7 @@ def test_a_signal_ends_all_processes(store, tmp_path, tiny_changes, sent):
         time.sleep(0.2)
     process.send_signal(sent)
     _, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors) == (130, "interrupted\n")
+    assert (process.returncode, errors) == (130, "\ninterrupted\n")
     assert not any("R" in line for line in list_processes(str(tmp_path)))
     assert (Path(epochs).parent / "checkpoint.pt").is_file()
 
