@@ -71,11 +71,9 @@ class Host:
             self.first = int(children[0]) if children else 0
             time.sleep(0.1)
 
-    def start(
-        self, *words: object, output: int = subprocess.PIPE, **variables: str
-    ) -> subprocess.Popen:
-        """Start a command on this host."""
-        environment = {
+    def make_environment(self, **variables: str) -> dict[str, str]:
+        """Make the environment of a command on this host."""
+        return {
             "PATH": os.environ["PATH"],
             "HOME": "/tmp/home",
             "PYTHONPATH": str(ROOT),
@@ -85,9 +83,14 @@ class Host:
             "RAY_worker_niceness": "0",  # else a busy machine's other processes starve Ray's
             **variables,
         }
+
+    def start(
+        self, *words: object, output: int = subprocess.PIPE, **variables: str
+    ) -> subprocess.Popen:
+        """Start a command on this host."""
         return subprocess.Popen(
             ["nsenter", "-t", str(self.first), "-m", "-u", "-n", "-p", "--", *map(str, words)],
-            env=environment, cwd="/", text=True, stdin=subprocess.DEVNULL,
+            env=self.make_environment(**variables), cwd="/", text=True, stdin=subprocess.DEVNULL,
             stdout=output, stderr=output,
         )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """A cluster whose nodes have addresses, processes and a /tmp of their own."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from flowkit.store.format.records import read_record, record_paths
 from flowkit.store.integrity.verify import verify
 from tests.cluster import extract as script
 from tests.cluster.conftest import Host, Network, wait_until
+from tests.cluster.test_slurm import read_script
 from tests.conftest import write_clip, write_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -162,6 +164,53 @@ def test_the_token_that_a_cluster_asks_for(network, nodes):
     host.run("sh", "-c", "printf wrong-wrong-wrong > ~/.ray/auth_token")
     assert find()["status"] == "fail"
     host.write_token()
+
+
+# Slurm's commands, on the machine that runs the script of a job and on the nodes.
+BATCH = {
+    "srun": """
+while [ "${1#-}" != "$1" ]; do case "$1" in --nodelist=*) node=${1#*=};; esac; shift; done
+exec nsenter -t "$(cat "$FOLDER/$node")" -m -u -n -p -- env PATH="$FOLDER/node:$PATH" "$@"
+""",
+    "scontrol": 'cat "$FOLDER/nodes"',
+    "ray": 'exec srun --nodelist="$(head -n 1 "$FOLDER/nodes")" ray "$@"',
+    "flowkit": 'exec srun --nodelist="$(head -n 1 "$FOLDER/nodes")" flowkit "$@"',
+}
+NODE = {
+    "ray": f'exec {sys.executable} -c "from ray.scripts.scripts import main; main()" "$@"',
+    "flowkit": f'exec {sys.executable} -m flowkit "$@"',
+}
+
+
+def test_the_script_for_slurm_on_two_nodes(network, clips):
+    hosts, folder = [network.add_host() for _ in range(2)], network.shared / "slurm"
+    for name, commands in (("batch", BATCH), ("node", NODE)):
+        (folder / name).mkdir(parents=True)
+        for command, lines in commands.items():
+            path = folder / name / command
+            path.write_text(f"#!/bin/sh\n{lines}\n")
+            path.chmod(0o755)
+    for host in hosts:
+        (folder / host.name).write_text(str(host.first))
+    (folder / "nodes").write_text("".join(f"{host.name}\n" for host in hosts))
+    (folder / "ray.sbatch").write_text(read_script("ray.sbatch"))
+    root = network.shared / "by-slurm"
+    variables = hosts[0].make_environment(
+        FOLDER=str(folder), HOME=str(folder), PATH=f"{folder / 'batch'}:{os.environ['PATH']}",
+        SLURM_JOB_ID="7", SLURM_JOB_NODELIST="node[1-2]", SLURM_CPUS_PER_TASK="1",
+    )  # fmt: skip
+    command = ["flowkit", "extract", *clips, "--store", root, "--size", "32x32"]
+    # What it leaves on the hosts would keep a pipe open.
+    with (folder / "errors").open("w") as errors:
+        done = subprocess.run(
+            ["bash", folder / "ray.sbatch", *command], env=variables, stdin=subprocess.DEVNULL,
+            stdout=errors, stderr=errors, timeout=600,
+        )  # fmt: skip
+    assert done.returncode == 0, (folder / "errors").read_text()
+    assert sorted(Store(root)) == sorted(clip.name for clip in clips)
+    assert not (folder / ".ray-token-7").exists()
+    for host in hosts:
+        host.kill()
 
 
 def test_a_link_that_is_cut_for_a_minute(network, nodes, clips):
