@@ -16,7 +16,7 @@ from ray.train.torch.config import _TorchBackend
 INTERFACE_VARIABLE = "GLOO_SOCKET_IFNAME"
 
 
-class Trainer(TorchTrainer):  # type: ignore[misc]  # ray.train has no types
+class Trainer(TorchTrainer):
     """Ray Train's trainer, which leaves signals to the process that calls it."""
 
     controller: Any = None
@@ -33,7 +33,7 @@ class Trainer(TorchTrainer):  # type: ignore[misc]  # ray.train has no types
 
 
 @dataclass
-class NodeTorchConfig(TorchConfig):  # type: ignore[misc]  # ray.train has no types
+class NodeTorchConfig(TorchConfig):
     """Ray Train's settings of PyTorch, with the backend of this module."""
 
     @property
@@ -42,7 +42,7 @@ class NodeTorchConfig(TorchConfig):  # type: ignore[misc]  # ray.train has no ty
         return NodeTorchBackend
 
 
-class NodeTorchBackend(_TorchBackend):  # type: ignore[misc]  # ray.train has no types
+class NodeTorchBackend(_TorchBackend):
     """Ray Train's backend, which lets each process choose its interface first."""
 
     def on_start(self, worker_group: Any, backend_config: Any) -> None:

@@ -29,8 +29,14 @@ from train.loop.session import train
 from train.runs.run import RunError, Settings
 
 TWO = Settings(threads=1, workers=0, processes=2)
-# Ray's own use of Ray, and what it leaves open.
-ray_train = pytest.mark.filterwarnings("ignore")
+
+
+def ray_train(test):
+    """Mark a test that starts Ray Train, which takes minutes on a busy machine."""
+    marks = pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")
+    for mark in marks:  # the last: Ray's own use of Ray, and what it leaves open
+        test = mark(test)
+    return test
 
 
 def fail(error: Exception, rank: int = 1) -> Failure:
@@ -186,7 +192,6 @@ def test_a_batch_that_cannot_be_divided_starts_no_process(begin, store):
 # --- with Ray ------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @ray_train
 def test_two_processes_print_what_one_prints(store, tmp_path, tiny_changes, monkeypatch, capfd):
     """The README's own recipe, with all its phases."""
@@ -228,7 +233,6 @@ def work_and_fail(kind: str):
     return work
 
 
-@pytest.mark.slow
 @ray_train
 def test_a_process_that_fails_is_named(begin, store, capfd):
     run, lines = begin(), []
@@ -249,7 +253,7 @@ def test_a_process_that_fails_is_named(begin, store, capfd):
     assert not (run.path / ".ray_train").exists()
 
 
-@pytest.mark.slow
+@ray_train
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_all_processes(store, tmp_path, tiny_changes, sent):
     changes = [word for key, value in tiny_changes.items() for word in ("--set", f"{key}={value}")]
@@ -260,12 +264,12 @@ def test_a_signal_ends_all_processes(store, tmp_path, tiny_changes, sent):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     epochs = tmp_path / "R" / "phases" / "flow" / "epochs.jsonl"
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while not (epochs.exists() and epochs.read_text()) and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         time.sleep(0.2)
     process.send_signal(sent)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=200)
     assert (process.returncode, errors) == (130, "\ninterrupted\n")
     assert not any("R" in line for line in list_processes(str(tmp_path)))
     assert (Path(epochs).parent / "checkpoint.pt").is_file()
