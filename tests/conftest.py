@@ -21,6 +21,7 @@ settings.load_profile("no deadline")
 TESTS = Path(__file__).parent
 # Many processes at a time, and seconds that count: one of these after another.
 CROWDED = (
+    "cluster/test_hosts", "train/distributed/test_launch",
     "flowkit/doctor/test_command", "flowkit/doctor/test_ray_worker",
     "flowkit/extraction/test_disk_full", "flowkit/extraction/test_gpu.py",
     "flowkit/extraction/test_internal_errors", "flowkit/extraction/test_kills",
