@@ -228,6 +228,7 @@ class FeatureSets:
 
         The start is counted in float16 values, of two bytes each; the store counts it in bytes.
         """
+        self.store.shards.fetch(shard)
         path, extent = self.store.shards.locate(shard, batch, "vector")
         if extent.values_bytes != 2 * self.dimension * extent.rows or extent.values_position % 2:
             raise CorruptError(
@@ -240,7 +241,7 @@ class FeatureSets:
     def _map(self, shard: int) -> F16:
         """Map a whole shard file as float16 values; most of them are vectors."""
         if shard not in self._maps:
-            path, _ = self.store.shards.locate(shard, 0, "vector")
+            path = self.store.shards.fetch(shard)
             mapped = np.memmap(path, np.float16, "r", shape=(path.stat().st_size // 2,))
             self._maps[shard] = mapped.view(np.ndarray)  # plain arrays are cheaper to slice
         return self._maps[shard]

@@ -1,4 +1,4 @@
-"""Read committed shards with ``pread``, through bounded caches.
+"""Read committed shards with ``pread``, or from object storage, through bounded caches.
 
 The caches are ``functools.lru_cache``, which is thread-safe and has no lock that a forked child
 could inherit in a locked state. A descriptor is closed when its last reference is dropped, so never
@@ -7,6 +7,7 @@ during a read. After a fork, both processes can use it, since ``pread`` has no f
 
 import os
 import resource
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,22 @@ from flowkit.errors import CorruptError, StoreError, UsageError
 from flowkit.recipe import Recipe
 from flowkit.store.format.column_rows import read_bytes_rows, read_fixed_rows, read_offsets
 from flowkit.store.format.columns import MISSING
-from flowkit.store.format.layout import Extent, locate_columns, read_footer, read_message
-from flowkit.store.format.schema import shard_columns, vector_dimension
+from flowkit.store.format.layout import (
+    Descriptor,
+    Extent,
+    locate_columns,
+    read_footer,
+    read_message,
+)
+from flowkit.store.format.schema import BATCH_ROWS, shard_columns, vector_dimension
 from flowkit.store.index_view import Location
+from flowkit.store.remote.files import RemoteFile, WantedRange
+from flowkit.store.remote.page_cache import PAGE
+from flowkit.store.remote.shards import (
+    fetch_remote_shard,
+    find_remote_files,
+    open_remote_shards,
+)
 
 OPEN_SHARDS = 128
 """Shards that are kept open; fewer if the process may open only few files."""
@@ -33,7 +47,7 @@ class ShardReader:
     """One open shard.
 
     Args:
-        root: Folder of the store.
+        root: Folder of the store, or the mirror of a remote one.
         name: Name of the shard, ``folder/uuid``.
 
     Raises:
@@ -41,12 +55,20 @@ class ShardReader:
         StoreError: The file cannot be opened.
     """
 
+    descriptor: Descriptor
+    """The descriptor of the file, or what reads it from object storage."""
+
     def __init__(self, root: Path, name: str) -> None:
         self.path = root / f"{name}.arrow"
         self.columns = shard_columns(name.rpartition("/")[0])
         try:
             self.descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
+            remote = open_remote_shards(root, [name])
+            if remote:
+                self.descriptor = remote[0]
+                self.blocks = read_footer(self.descriptor, remote[0].location)
+                return
             raise CorruptError(
                 f"{self.path}: expected a committed shard, found no file; run `flowkit verify "
                 "--repair`, or open the store again if that was done meanwhile"
@@ -60,7 +82,7 @@ class ShardReader:
         self.blocks = read_footer(self.descriptor, self.path)
 
     def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
+        if isinstance(getattr(self, "descriptor", None), int):
             os.close(self.descriptor)
 
     def locate_columns(self, batch: int) -> dict[str, Extent]:
@@ -87,12 +109,14 @@ class ShardReader:
 
     def make_error(self, error: CorruptError) -> CorruptError:
         """Add the path of this shard to an error, and what to do."""
+        if isinstance(self.descriptor, RemoteFile):
+            return self.descriptor.make_error(error)
         return CorruptError(f"{self.path}: {error}; run `flowkit verify --repair`")
 
 
-def advise_kernel(descriptor: int, start: int, length: int, advice: str) -> None:
+def advise_kernel(descriptor: Descriptor, start: int, length: int, advice: str) -> None:
     """Advise the kernel how a file will be read, where this is supported (Linux)."""
-    if hasattr(os, "posix_fadvise"):
+    if isinstance(descriptor, int) and hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, start, length, getattr(os, f"POSIX_FADV_{advice}"))
 
 
@@ -111,6 +135,9 @@ class Shards:
         opened = lru_cache(count)(lambda shard: ShardReader(root, names[shard]))
         located = lru_cache(BATCHES)(lambda shard, batch: opened(shard).locate_columns(batch))
         self._open, self._locate, self._recipe = opened, located, recipe
+        self._root, self._names = root, names
+        self._remote = find_remote_files(root)
+        self._requested: set[tuple[Any, ...]] = set()  # what prefetch has requested already
         self._offsets = lru_cache(OFFSETS)(
             lambda shard, batch, column: opened(shard).read_offsets(located(shard, batch)[column])
         )
@@ -130,6 +157,99 @@ class Shards:
             CorruptError: The file is not what was committed.
         """
         return self._open(shard).path, self._locate(shard, batch)[column]
+
+    def fetch(self, shard: int) -> Path:
+        """Return the path of a whole shard file, for mapping; a remote one is downloaded first."""
+        fetch_remote_shard(self._root, self._names[shard])
+        return self._root / f"{self._names[shard]}.arrow"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the shards are on object storage, so that reads should be announced."""
+        return self._remote is not None
+
+    def prefetch(self, reads: Iterable[tuple[Location, tuple[str, ...], int, int]]) -> None:
+        """Request what many reads of a remote store need side by side, before they are made.
+
+        This takes one round of requests, and up to three more where shards and batches are new. It
+        does nothing for a local store.
+
+        Args:
+            reads: The arguments of later calls of `read_bytes`.
+        """
+        if self._remote is None:
+            return
+        reads = list(reads)
+        # 1. the footers of the shards
+        new_shards = self._list_new((shard,) for (shard, *_), *_ in reads)
+        open_remote_shards(self._root, [self._names[shard] for (shard,) in new_shards])
+        # 2. the headers of the batches, each with the page behind it, where the offsets begin
+        batches = [
+            (shard, batch + k, columns)
+            for (shard, batch, first_row, _), columns, t, length in reads
+            for k in range(
+                (first_row + t) // BATCH_ROWS, (first_row + t + length - 1) // BATCH_ROWS + 1
+            )
+            if batch + k < len(self._open(shard).blocks)
+        ]
+        ranges = []
+        for shard, batch in self._list_new((shard, batch) for shard, batch, _ in batches):
+            block = self._open(shard).blocks[batch]
+            ranges.append((shard, block.position, block.position + block.header + PAGE))
+        self._load(ranges)
+        # 3. the offsets of the columns
+        ranges = []
+        for shard, batch, column in self._list_new(
+            (shard, batch, column) for shard, batch, columns in batches for column in columns
+        ):
+            extent = self._locate(shard, batch)[column]
+            if extent.offsets_position is not None:
+                stop = extent.offsets_position + 8 * (extent.rows + 1)
+                ranges.append((shard, extent.offsets_position, stop))
+        self._load(ranges)
+        # 4. the values
+        self._load(
+            (location[0], *values)
+            for location, columns, t, length in reads
+            for values in self._list_value_ranges(location, columns, t, length)
+        )
+
+    def _list_new(self, keys: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Return the distinct keys that were not requested before."""
+        if len(self._requested) > 4 * OFFSETS:  # the caches have dropped the first ones by now
+            self._requested.clear()
+        new = dict.fromkeys(key for key in keys if key not in self._requested)
+        self._requested.update(new)
+        return list(new)
+
+    def _load(self, ranges: Iterable[tuple[int, int, int]]) -> None:
+        """Load ranges (shard, start, stop) of remote shards side by side."""
+        wanted = []
+        for shard, start, stop in ranges:
+            descriptor = self._open(shard).descriptor
+            if isinstance(descriptor, RemoteFile) and start < stop:
+                wanted.append(WantedRange(descriptor, start, min(stop, descriptor.size)))
+        if self._remote is not None and wanted:
+            self._remote.load(wanted)
+
+    def _list_value_ranges(
+        self, location: Location, columns: tuple[str, ...], t: int, length: int
+    ) -> list[tuple[int, int]]:
+        """List where the values of some rows are in their shard, as (start, stop)."""
+        shard, batch, first_row, _ = location
+        ranges = []
+        for span_batch, row, rows in self.list_spans((shard, batch, first_row + t, length)):
+            for column in columns:
+                extent = self._locate(shard, span_batch)[column]
+                if extent.offsets_position is None:
+                    row_bytes = extent.values_bytes // max(1, extent.rows)
+                    start, stop = row_bytes * row, row_bytes * (row + rows)
+                else:
+                    offsets = self._offsets(shard, span_batch, column)
+                    start, stop = offsets[row], offsets[row + rows]
+                if 0 <= start < stop <= extent.values_bytes:  # otherwise reading raises an error
+                    ranges.append((extent.values_position + start, extent.values_position + stop))
+        return ranges
 
     def list_spans(self, location: Location) -> list[tuple[int, int, int]]:
         """List the batches that hold the rows at a location, as (batch, first row, rows)."""

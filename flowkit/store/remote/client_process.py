@@ -28,7 +28,7 @@ class ProcessClient:
     def __init__(self, url: str) -> None:
         self.url = url
         self._lock = threading.Lock()  # one request at a time
-        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "flowkit.store.remote.client_process", url],
             stdin=subprocess.PIPE,

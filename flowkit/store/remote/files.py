@@ -57,6 +57,20 @@ class RemoteFile:
         self.size = state.size
         self.key = make_key(name, state)
 
+    @property
+    def location(self) -> str:
+        """Return the URL of the object."""
+        return f"{self.files.url}/{self.name}"
+
+    def make_error(self, error: CorruptError) -> CorruptError:
+        """Add the URL of this shard to an error, and what to do, unless it says both."""
+        if str(error).startswith(self.files.url):
+            return error
+        return CorruptError(
+            f"{self.location}: {error}; run `flowkit verify {self.files.url}`, and copy the store "
+            "again"
+        )
+
     def pread(self, length: int, position: int) -> bytes:
         """Read up to ``length`` bytes at ``position``; fewer at the end, as ``os.pread``."""
         stop = min(position + length, self.size)
@@ -222,4 +236,3 @@ def make_state_name(name: str) -> str:
 def get_files(url: str, mirror: Path) -> RemoteFiles:
     """Return the shards of a store in this process."""
     return RemoteFiles(url, mirror)
-

@@ -1,6 +1,6 @@
 """Read the objects of a store through fsspec, such as those of a dataset on Hugging Face.
 
-    hf://datasets/USER/NAME/path/of/store   needs huggingface_hub, which brings fsspec
+hf://datasets/USER/NAME/path/of/store   needs huggingface_hub, which brings fsspec
 """
 
 from collections.abc import Sequence
@@ -58,17 +58,13 @@ class FsspecClient:
 
     def find_state(self, name: str) -> ObjectState:
         """Return the state of an object."""
-        info = call_with_retries(
-            lambda: self._files.info(f"{self._root}/{name}"), self.url, name
-        )
+        info = call_with_retries(lambda: self._files.info(f"{self._root}/{name}"), self.url, name)
         self._states[name] = make_state(info)
         return self._states[name]
 
     def list_objects(self) -> dict[str, ObjectState] | None:
         """List all objects by name."""
-        found = call_with_retries(
-            lambda: self._files.find(self._root, detail=True), self.url, ""
-        )
+        found = call_with_retries(lambda: self._files.find(self._root, detail=True), self.url, "")
         start = len(self._root.lstrip("/")) + 1
         return {path.lstrip("/")[start:]: make_state(info) for path, info in found.items()}
 

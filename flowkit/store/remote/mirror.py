@@ -30,8 +30,13 @@ from flowkit.store.format.location import (
 )
 from flowkit.store.format.records import load_record, make_record_error
 from flowkit.store.format.schema import encode_json
-from flowkit.store.remote.client import ObjectClient, Range, get_client, read_if_present
-from flowkit.store.remote.client import PART_BYTES as REQUEST_BYTES
+from flowkit.store.remote.client import (
+    PART_BYTES,
+    ObjectClient,
+    Range,
+    get_client,
+    read_if_present,
+)
 from flowkit.store.remote.failures import MissingObjectError
 from flowkit.store.remote.settings import find_folder
 
@@ -54,9 +59,10 @@ def find_store_folder(path: str | os.PathLike[str], *, complete: bool = False) -
         StoreError: It cannot be reached; the message says what to do.
     """
     url = find_url(path)
+    if url is None and complete:
+        url = read_mirror_url(Path(path))
     if url is None:
-        if not complete or (url := read_mirror_url(Path(path))) is None:
-            return Path(path)
+        return Path(path)
     return refresh_mirror(url, complete=complete)
 
 
@@ -132,7 +138,9 @@ def read_others(client: ObjectClient, index: bytes) -> tuple[dict[str, int], dic
         wanted = [name for name in OPTIONAL_FILES if name in sizes] + kept
     with ThreadPoolExecutor(16) as pool:
         found = pool.map(lambda name: read_if_present(client, name), wanted)
-        contents = {name: data for name, data in zip(wanted, found, strict=True) if data is not None}
+        contents = {
+            name: data for name, data in zip(wanted, found, strict=True) if data is not None
+        }
     sizes |= {name: len(data) for name, data in contents.items()}
     return sizes, contents
 
@@ -258,9 +266,9 @@ def download(
     digest, state, position = hashlib.sha256(), client.find_state(name), 0
     with path.open("wb") as file:
         while position < state.size:
-            stop = min(state.size, position + DOWNLOADS * REQUEST_BYTES)
-            starts = range(position, stop, REQUEST_BYTES)
-            ranges = [Range(name, start, min(REQUEST_BYTES, stop - start)) for start in starts]
+            stop = min(state.size, position + DOWNLOADS * PART_BYTES)
+            starts = range(position, stop, PART_BYTES)
+            ranges = [Range(name, start, min(PART_BYTES, stop - start)) for start in starts]
             for data, answered in client.read_ranges(ranges):
                 if answered != state:
                     raise CorruptError(f"{name}: the object was replaced while it was downloaded")

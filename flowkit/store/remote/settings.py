@@ -1,8 +1,8 @@
 """Settings of remote stores, most of which environment variables change.
 
-    FLOWKIT_CACHE            folder of the cache; default: flowkit in the user's cache folder
-    FLOWKIT_CACHE_SIZE       its largest size, such as 200GB or 500MB; 0 caches no images
-    FLOWKIT_REMOTE_TIMEOUT   seconds that one request may take
+FLOWKIT_CACHE            folder of the cache; default: flowkit in the user's cache folder
+FLOWKIT_CACHE_SIZE       its largest size, such as 200GB or 500MB; 0 caches no images
+FLOWKIT_REMOTE_TIMEOUT   seconds that one request may take
 """
 
 import os
