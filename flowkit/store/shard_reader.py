@@ -25,13 +25,13 @@ from flowkit.store.format.layout import (
     read_footer,
     read_message,
 )
-from flowkit.store.format.schema import BATCH_ROWS, shard_columns, vector_dimension
+from flowkit.store.format.location import read_mirror_url
+from flowkit.store.format.schema import shard_columns, vector_dimension
 from flowkit.store.index_view import Location
-from flowkit.store.remote.files import RemoteFile, WantedRange
-from flowkit.store.remote.page_cache import PAGE
+from flowkit.store.prefetch import Prefetcher, Read
+from flowkit.store.remote.files import RemoteFile
 from flowkit.store.remote.shards import (
     fetch_remote_shard,
-    find_remote_files,
     open_remote_shards,
 )
 
@@ -136,11 +136,14 @@ class Shards:
         located = lru_cache(BATCHES)(lambda shard, batch: opened(shard).locate_columns(batch))
         self._open, self._locate, self._recipe = opened, located, recipe
         self._root, self._names = root, names
-        self._remote = find_remote_files(root)
-        self._requested: set[tuple[Any, ...]] = set()  # what prefetch has requested already
         self._offsets = lru_cache(OFFSETS)(
             lambda shard, batch, column: opened(shard).read_offsets(located(shard, batch)[column])
         )
+        is_remote = read_mirror_url(root) is not None
+        self._prefetcher = None if not is_remote else Prefetcher(
+            open_shards=lambda shards: open_remote_shards(root, [names[k] for k in shards]),
+            open=opened, locate=located, read_offsets=self._offsets, list_spans=self.list_spans,
+        )  # fmt: skip
 
     def locate(self, shard: int, batch: int, column: str) -> tuple[Path, Extent]:
         """Locate a column of one batch.
@@ -166,90 +169,12 @@ class Shards:
     @property
     def is_remote(self) -> bool:
         """Whether the shards are on object storage, so that reads should be announced."""
-        return self._remote is not None
+        return self._prefetcher is not None
 
-    def prefetch(self, reads: Iterable[tuple[Location, tuple[str, ...], int, int]]) -> None:
-        """Request what many reads of a remote store need side by side, before they are made.
-
-        This takes one round of requests, and up to three more where shards and batches are new. It
-        does nothing for a local store.
-
-        Args:
-            reads: The arguments of later calls of `read_bytes`.
-        """
-        if self._remote is None:
-            return
-        reads = list(reads)
-        # 1. the footers of the shards
-        new_shards = self._list_new((shard,) for (shard, *_), *_ in reads)
-        open_remote_shards(self._root, [self._names[shard] for (shard,) in new_shards])
-        # 2. the headers of the batches, each with the page behind it, where the offsets begin
-        batches = [
-            (shard, batch + k, columns)
-            for (shard, batch, first_row, _), columns, t, length in reads
-            for k in range(
-                (first_row + t) // BATCH_ROWS, (first_row + t + length - 1) // BATCH_ROWS + 1
-            )
-            if batch + k < len(self._open(shard).blocks)
-        ]
-        ranges = []
-        for shard, batch in self._list_new((shard, batch) for shard, batch, _ in batches):
-            block = self._open(shard).blocks[batch]
-            ranges.append((shard, block.position, block.position + block.header + PAGE))
-        self._load(ranges)
-        # 3. the offsets of the columns
-        ranges = []
-        for shard, batch, column in self._list_new(
-            (shard, batch, column) for shard, batch, columns in batches for column in columns
-        ):
-            extent = self._locate(shard, batch)[column]
-            if extent.offsets_position is not None:
-                stop = extent.offsets_position + 8 * (extent.rows + 1)
-                ranges.append((shard, extent.offsets_position, stop))
-        self._load(ranges)
-        # 4. the values
-        self._load(
-            (location[0], *values)
-            for location, columns, t, length in reads
-            for values in self._list_value_ranges(location, columns, t, length)
-        )
-
-    def _list_new(self, keys: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-        """Return the distinct keys that were not requested before."""
-        if len(self._requested) > 4 * OFFSETS:  # the caches have dropped the first ones by now
-            self._requested.clear()
-        new = dict.fromkeys(key for key in keys if key not in self._requested)
-        self._requested.update(new)
-        return list(new)
-
-    def _load(self, ranges: Iterable[tuple[int, int, int]]) -> None:
-        """Load ranges (shard, start, stop) of remote shards side by side."""
-        wanted = []
-        for shard, start, stop in ranges:
-            descriptor = self._open(shard).descriptor
-            if isinstance(descriptor, RemoteFile) and start < stop:
-                wanted.append(WantedRange(descriptor, start, min(stop, descriptor.size)))
-        if self._remote is not None and wanted:
-            self._remote.load(wanted)
-
-    def _list_value_ranges(
-        self, location: Location, columns: tuple[str, ...], t: int, length: int
-    ) -> list[tuple[int, int]]:
-        """List where the values of some rows are in their shard, as (start, stop)."""
-        shard, batch, first_row, _ = location
-        ranges = []
-        for span_batch, row, rows in self.list_spans((shard, batch, first_row + t, length)):
-            for column in columns:
-                extent = self._locate(shard, span_batch)[column]
-                if extent.offsets_position is None:
-                    row_bytes = extent.values_bytes // max(1, extent.rows)
-                    start, stop = row_bytes * row, row_bytes * (row + rows)
-                else:
-                    offsets = self._offsets(shard, span_batch, column)
-                    start, stop = offsets[row], offsets[row + rows]
-                if 0 <= start < stop <= extent.values_bytes:  # otherwise reading raises an error
-                    ranges.append((extent.values_position + start, extent.values_position + stop))
-        return ranges
+    def prefetch(self, reads: Iterable[Read]) -> None:
+        """Request what later calls of `read_bytes` need side by side; only for a remote store."""
+        if self._prefetcher is not None:
+            self._prefetcher.prefetch(list(reads))
 
     def list_spans(self, location: Location) -> list[tuple[int, int, int]]:
         """List the batches that hold the rows at a location, as (batch, first row, rows)."""

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.errors import StoreError
-from flowkit.store.remote.client import ObjectState, ObstoreClient, Range
+from flowkit.store.remote.objects import ObjectState, Range
+from flowkit.store.remote.obstore_client import ObstoreClient
 
 
 class ProcessClient:

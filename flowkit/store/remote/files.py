@@ -17,8 +17,9 @@ from typing import NamedTuple
 from flowkit.errors import CorruptError, StoreError
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.schema import encode_json
-from flowkit.store.remote.client import ObjectState, Range, get_client
+from flowkit.store.remote.client import get_client
 from flowkit.store.remote.failures import MissingObjectError
+from flowkit.store.remote.objects import ObjectState, Range
 from flowkit.store.remote.page_cache import PAGE, get_cache, make_key, split_runs
 from flowkit.store.remote.settings import find_folder, read_cache_size
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.errors import StoreError, UsageError
-from flowkit.store.remote.client import ObjectState, Range
 from flowkit.store.remote.failures import call_with_retries
+from flowkit.store.remote.objects import ObjectState, Range
 from flowkit.store.remote.settings import REQUESTS
 
 TAGS = ("ETag", "etag", "blob_id", "mtime", "created", "LastModified", "last_commit")

@@ -30,14 +30,9 @@ from flowkit.store.format.location import (
 )
 from flowkit.store.format.records import load_record, make_record_error
 from flowkit.store.format.schema import encode_json
-from flowkit.store.remote.client import (
-    PART_BYTES,
-    ObjectClient,
-    Range,
-    get_client,
-    read_if_present,
-)
+from flowkit.store.remote.client import get_client
 from flowkit.store.remote.failures import MissingObjectError
+from flowkit.store.remote.objects import PART_BYTES, ObjectClient, Range, read_if_present
 from flowkit.store.remote.settings import find_folder
 
 OPTIONAL_FILES = ("annotations.arrow", "failures.jsonl", "verified.json")

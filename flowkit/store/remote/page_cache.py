@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from flowkit.store.remote.client import ObjectState
+from flowkit.store.remote.objects import ObjectState
 
 PAGE = 16 << 10
 """Bytes of a page."""

@@ -1,4 +1,5 @@
 """A small S3 server with faults, and stores on it."""
+# ruff: noqa: N802, N815 (names that http.server asks for)
 
 import hashlib
 import re
@@ -9,7 +10,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 import pytest
 
@@ -140,10 +141,17 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, ETag=f'"{hashlib.md5(body).hexdigest()}"')
 
     def answer_POST(self, key: str, query: dict, body: bytes, truncated: bool) -> None:
-        if "uploads" in query:
+        if "delete" in query:
+            keys = re.findall(r"<Key>(.*?)</Key>", body.decode())
+            for name in map(unescape, keys):
+                self.server.objects.pop(name, None)
+            deleted = "".join(f"<Deleted><Key>{name}</Key></Deleted>" for name in keys)
+            xml = f"<DeleteResult>{deleted}</DeleteResult>"
+        elif "uploads" in query:
             id = f"upload-{len(self.server.uploads)}"
             self.server.uploads[id] = {}
-            xml = f"<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
+            result = "InitiateMultipartUploadResult"
+            xml = f"<{result}><UploadId>{id}</UploadId></{result}>"
         else:
             parts = self.server.uploads.pop(query["uploadId"][0])
             self.server.objects[key] = b"".join(parts[n] for n in sorted(parts))

@@ -15,7 +15,9 @@ IDS = [f"video {n}/ü#{n}" for n in range(6)]
 
 @pytest.fixture
 def local(make_store) -> Path:
-    return make_store(IDS, frames=12, width=160, height=120, per_shard=2, times=lambda t: 40_000 * t)
+    return make_store(
+        IDS, frames=12, width=160, height=120, per_shard=2, times=lambda t: 40_000 * t
+    )
 
 
 def test_everything_is_the_same(local, upload, s3):
@@ -100,7 +102,7 @@ def test_a_batch_of_samples_needs_few_rounds(local, upload, s3):
 
 def count_waves(s3):
     """Count how often ranges were requested after others were answered."""
-    from flowkit.store.remote.client import ObstoreClient
+    from flowkit.store.remote.obstore_client import ObstoreClient
 
     calls = []
     original = ObstoreClient.read_ranges
@@ -125,7 +127,10 @@ def test_loader_workers(local, upload, s3, method):
 
     url = upload(local)
     options = {"num_segments": 2, "flow_length": 2, "as_bytes": True}
-    remote, expected = SnippetDataset(url, "train", **options), SnippetDataset(local, "train", **options)
+    remote, expected = (
+        SnippetDataset(url, "train", **options),
+        SnippetDataset(local, "train", **options),
+    )
     assert (remote[0]["rgb"] == expected[0]["rgb"]).all()  # obstore runs in this process now
     loader = DataLoader(remote, 2, num_workers=1, multiprocessing_context=method)
     rgb = [sample for batch in loader for sample in batch["rgb"]]
@@ -183,7 +188,9 @@ def test_wrong_credentials(local, upload, s3, monkeypatch):
 
 
 def test_no_bucket(s3):
-    with pytest.raises(StoreError, match="s3://other/store: there is no such bucket; check its name"):
+    with pytest.raises(
+        StoreError, match="s3://other/store: there is no such bucket; check its name"
+    ):
         Store("s3://other/store")
 
 
