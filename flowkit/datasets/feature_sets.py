@@ -162,7 +162,7 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
         count = int(sets.lengths.sum())
         if not count:
             raise StoreError(
-                f"{self.subset.store.path}: expected at least one vector in {sets.stream} of "
+                f"{self.subset.store.location}: expected at least one vector in {sets.stream} of "
                 f"subset {self.subset.name!r} to compute their mean, got none; leave {modality} out"
             )
         total = np.zeros(sets.dimension)
@@ -190,7 +190,7 @@ class FeatureSets:
         if self.stream not in index.streams:
             names = [s.removeprefix(FEATURES) for s in index.streams if s.startswith(FEATURES)]
             raise StoreError(
-                f"{self.store.path}: expected one of its features "
+                f"{self.store.location}: expected one of its features "
                 f"({', '.join(names) or 'none'}), got {name!r}; compute them with "
                 f"`flowkit features --name {name}`"
             )

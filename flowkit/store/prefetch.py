@@ -64,9 +64,7 @@ class Prefetcher:
             (shard, batch, column) for shard, batch, columns in batches for column in columns
         )
         self._load(self._find_offsets(*key) for key in new_columns)
-        self._load(
-            values for location, *read in reads for values in self._list_values(location, *read)
-        )
+        self._load(values for read in reads for values in self._list_values(*read))
 
     def _list_new(self, keys: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         """Return the distinct keys that were not requested before."""

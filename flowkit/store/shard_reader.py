@@ -82,8 +82,9 @@ class ShardReader:
         self.blocks = read_footer(self.descriptor, self.path)
 
     def __del__(self) -> None:
-        if isinstance(getattr(self, "descriptor", None), int):
-            os.close(self.descriptor)
+        descriptor = getattr(self, "descriptor", None)
+        if isinstance(descriptor, int):
+            os.close(descriptor)
 
     def locate_columns(self, batch: int) -> dict[str, Extent]:
         """Read from the header of a batch where its columns are."""

@@ -172,7 +172,7 @@ def test_shards_that_are_gone(local, s3):
 
 
 def test_what_cannot_be_copied(local, s3, tmp_path, make_store):
-    with pytest.raises(FormatError, match="found no store.json"):
+    with pytest.raises(FormatError, match=r"found no store.json"):
         copy_store(tmp_path / "nothing", "s3://bucket/x")
     with pytest.raises(UsageError, match="expected a copy outside of"):
         copy_store(local, local / "inside")

@@ -149,6 +149,6 @@ def test_settings_that_mean_nothing(monkeypatch, name, text):
     from flowkit.store.remote import settings
 
     monkeypatch.setenv(name, text)
+    read = settings.read_cache_size if name == "FLOWKIT_CACHE_SIZE" else settings.read_timeout
     with pytest.raises(UsageError, match=f"{name}: expected"):
-        settings.read_cache_size()
-        settings.read_timeout()
+        read()

@@ -164,7 +164,7 @@ def test_lasting_faults_are_one_line(local, upload, s3, monkeypatch):
     url = upload(local)
     store = Store(url)
     s3.fault = lambda method, key: "503"
-    with pytest.raises(StoreError, match="cannot be reached or read .*run the same command again"):
+    with pytest.raises(StoreError, match=r"cannot be reached or read .*run the same command again"):
         store[0].rgb_bytes(0)
 
 
@@ -175,7 +175,7 @@ def test_a_slow_server(local, upload, s3, monkeypatch):
     monkeypatch.setenv("FLOWKIT_REMOTE_TIMEOUT", "0.2")
     url = upload(local)
     s3.fault = lambda method, key: 1.0
-    with pytest.raises(StoreError, match="no answer within 0.2 s.*region.*FLOWKIT_REMOTE_TIMEOUT"):
+    with pytest.raises(StoreError, match=r"no answer within 0.2 s.*region.*FLOWKIT_REMOTE_TIMEOUT"):
         Store(url)
 
 
@@ -195,7 +195,7 @@ def test_no_bucket(s3):
 
 
 def test_no_store(s3):
-    with pytest.raises(FormatError, match="expected a store, found no store.json; check the URL"):
+    with pytest.raises(FormatError, match=r"expected a store, found no store.json; check the URL"):
         Store("s3://bucket/nothing")
 
 
@@ -213,8 +213,7 @@ def test_an_object_that_was_deleted(local, upload, s3):
     for name in [name for name in s3.objects if name.endswith(".arrow") and "frames" in name]:
         del s3.objects[name]
     with pytest.raises(CorruptError, match=r"frames/.*\.arrow: .* found no object: it was deleted"):
-        for video in map(store.__getitem__, IDS):
-            video.frames()
+        [video.frames() for video in map(store.__getitem__, IDS)]
 
 
 @pytest.mark.parametrize("change", ["size", "bytes"])
@@ -244,7 +243,7 @@ def test_a_shard_of_another_size_than_the_index_says(local, upload, s3):
     for name in s3.objects:
         if "frames" in name and name.endswith(".arrow"):
             s3.objects[name] = s3.objects[name][:-8]
-    with pytest.raises(CorruptError, match="expected .* bytes, as the index says, got"):
+    with pytest.raises(CorruptError, match=r"expected .* bytes, as the index says, got"):
         Store(url)[0].rgb_bytes(0)
 
 
