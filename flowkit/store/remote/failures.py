@@ -69,6 +69,7 @@ def is_final(error: Exception) -> bool:
         or any(service in text for service in METADATA_SERVICES)
         or "must be specified" in text
         or "redirect" in text.lower()
+        or "416 Range Not Satisfiable" in text
     )
 
 

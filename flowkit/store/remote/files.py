@@ -111,29 +111,51 @@ class RemoteFiles:
         Raises:
             CorruptError: A shard is gone, or has another size or tag than before.
         """
-        known = [self._read_state(name) for name in names]
+        states = {name: self._read_state(name) for name in names}
+        known_sizes = {name: size or -1 for name, size in zip(names, sizes, strict=True)}
+        new = [name for name, state in states.items() if state is None]
+        if new:
+            states.update(self._find_states(new, known_sizes))
         files = []
-        for name, state, size in zip(names, known, sizes, strict=True):
-            if state is None:
-                state = self._find_state(name)
-                self._write_state(name, state)
-            if size is not None and size >= 0 and state.size != size:
+        for name in names:
+            state, size = states[name], known_sizes[name]
+            assert state is not None
+            if size >= 0 and state.size != size:
                 raise CorruptError(
                     f"{self.url}/{name}: expected {size:,} bytes, as the index says, got "
                     f"{state.size:,}; copy the store again"
                 )
             files.append(RemoteFile(self, name, state))
-        self.load(
-            WantedRange(file, max(0, (file.size - 1) // PAGE + 1 - END_PAGES) * PAGE, file.size)
-            for file in files
-        )
+        for file in files:
+            if file.name in new:
+                self._write_state(file.name, file.state)
+        self.load(WantedRange(file, find_end(file.size), file.size) for file in files)
         return files
 
-    def _find_state(self, name: str) -> ObjectState:
-        try:
-            return get_client(self.url).find_state(name)
-        except MissingObjectError:
-            raise self._make_missing_error(name) from None
+    def _find_states(self, names: Sequence[str], sizes: dict[str, int]) -> dict[str, ObjectState]:
+        """Find the states of objects side by side, by reading their ends where sizes are known."""
+        client = get_client(self.url)
+        ends = [Range(n, find_end(sizes[n]), sizes[n] - find_end(sizes[n])) for n in names]
+        states = {}
+        if all(end.length > 0 for end in ends):
+            # An object of another size than the index says can make this fail.
+            with suppress(StoreError):
+                for end, (data, state) in zip(ends, client.read_ranges(ends), strict=True):
+                    states[end.name] = state
+                    if state.size == sizes[end.name]:
+                        first = end.start // PAGE
+                        pages = {first + k: data[k * PAGE : (k + 1) * PAGE]
+                                 for k in range((len(data) - 1) // PAGE + 1)}  # fmt: skip
+                        file = RemoteFile(self, end.name, state)
+                        self._keep(file, pages, {})
+                        self._cache.write(file.key, pages)
+        for name in names:
+            if name not in states:
+                try:
+                    states[name] = client.find_state(name)
+                except MissingObjectError:
+                    raise self._make_missing_error(name) from None
+        return states
 
     def load(self, wanted: Iterable[WantedRange]) -> dict[tuple[str, int], bytes]:
         """Read the pages of ranges, and keep them in memory and on disk.
@@ -226,6 +248,11 @@ class RemoteFiles:
     def forget_state(self, name: str) -> None:
         """Forget the state of an object, because its present content is known to be right."""
         (self.mirror / "states" / make_state_name(name)).unlink(missing_ok=True)
+
+
+def find_end(size: int) -> int:
+    """Return where the pages at the end of an object begin that hold its footer."""
+    return max(0, (size - 1) // PAGE + 1 - END_PAGES) * PAGE
 
 
 def make_state_name(name: str) -> str:

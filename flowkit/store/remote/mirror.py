@@ -1,7 +1,7 @@
 """Keep the small files of a remote store in a local folder, its mirror.
 
     <cache>/mirrors/<digest of the URL>/<name of the store>/
-      remote.json     the URL, and the names and sizes of all objects once they were listed
+      remote.json     the URL, the size and ETag of the index, and all objects once they were listed
       store.json, index.arrow, …   as in the store; commit records once they are needed
       states/         size and tag of each shard that was opened
 
@@ -16,6 +16,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,13 @@ from flowkit.store.format.records import load_record, make_record_error
 from flowkit.store.format.schema import encode_json
 from flowkit.store.remote.client import get_client
 from flowkit.store.remote.failures import MissingObjectError
-from flowkit.store.remote.objects import PART_BYTES, ObjectClient, Range, read_if_present
+from flowkit.store.remote.objects import (
+    PART_BYTES,
+    ObjectClient,
+    ObjectState,
+    Range,
+    read_if_present,
+)
 from flowkit.store.remote.settings import find_folder
 
 OPTIONAL_FILES = ("annotations.arrow", "failures.jsonl", "verified.json")
@@ -84,9 +91,10 @@ def refresh_mirror(url: str, *, complete: bool = False) -> Path:
         Its folder.
     """
     client, mirror = get_client(url), locate_mirror(url)
-    with ThreadPoolExecutor(4) as pool:
-        header, index = pool.map(lambda name: read_if_present(client, name),
-                                 ("store.json", "index.arrow"))  # fmt: skip
+    with ThreadPoolExecutor(2) as pool:
+        header_read = pool.submit(read_if_present, client, "store.json")
+        index_read = pool.submit(read_index, client, mirror)
+        header, (index, identity) = header_read.result(), index_read.result()
     if header is None or index is None:
         if read_if_present(client, COPYING_FILE) is not None:
             raise make_half_copied_error(url)
@@ -99,12 +107,37 @@ def refresh_mirror(url: str, *, complete: bool = False) -> Path:
         contents |= others
     elif objects is not None and not is_same_index(mirror, index):
         objects = None
-    contents[REMOTE_FILE] = encode_json({"url": url, "objects": objects})
+    contents[REMOTE_FILE] = encode_json({"url": url, "objects": objects, "index": identity})
     try:
         update_files(mirror, contents)
     except (OSError, StoreError) as error:
         mirror = make_temporary_mirror(url, contents, error)
     return mirror
+
+
+def read_index(client: ObjectClient, mirror: Path) -> tuple[bytes | None, list[Any] | None]:
+    """Read the index of a store, from its mirror if that has the same.
+
+    Returns:
+        The index, and its size, tag and digest, by which it is recognized; None without an index.
+    """
+    try:
+        state = client.find_state("index.arrow")
+        known = read_remote_file(mirror).get("index")
+        if state.tag is not None and isinstance(known, list) and known[:2] == list(state):
+            with suppress(OSError):
+                index = (mirror / "index.arrow").read_bytes()
+                if known == identify(index, state):
+                    return index, known
+        index, state = client.read_object("index.arrow")
+    except MissingObjectError:
+        return None, None
+    return index, identify(index, state)
+
+
+def identify(index: bytes, state: ObjectState) -> list[Any]:
+    """Return size, tag and digest of an index."""
+    return [*state, hashlib.blake2b(index, digest_size=16).hexdigest()]
 
 
 def is_same_index(mirror: Path, index: bytes) -> bool:
@@ -201,11 +234,17 @@ def make_temporary_mirror(url: str, contents: dict[str, bytes], error: Exception
 
 def read_listing(mirror: Path) -> dict[str, int] | None:
     """Read the names and sizes of a remote store's objects; None if they were not listed."""
-    try:
-        objects: Any = json.loads((mirror / REMOTE_FILE).read_bytes())["objects"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    objects = read_remote_file(mirror).get("objects")
     return objects if isinstance(objects, dict) else None
+
+
+def read_remote_file(mirror: Path) -> dict[str, Any]:
+    """Read the content of remote.json; empty if there is none, or it is damaged."""
+    try:
+        values = json.loads((mirror / REMOTE_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def fetch_shard(

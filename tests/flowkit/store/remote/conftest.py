@@ -110,6 +110,9 @@ class Handler(BaseHTTPRequestHandler):
         status, data = 200, content
         if match := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or ""):
             start, stop = int(match[1]), min(int(match[2]) + 1, len(content))
+            if start >= len(content):
+                self.refuse(416, "InvalidRange")
+                return
             status, data = 206, content[start:stop]
             headers["Content_Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
         headers["Content_Length"] = str(len(data))
