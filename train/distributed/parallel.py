@@ -51,6 +51,12 @@ def choose_layout(device: torch.device) -> torch.memory_format:
     return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
 
+def make_autocast(settings: Settings, device: torch.device) -> Any:
+    """Make an autocast context, in which a network computes in the precision of the settings."""
+    dtype: torch.dtype = getattr(torch, settings.precision)
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
 def wrap(
     network: TwoStream, device: torch.device, process: Process, compiled: bool
 ) -> tuple[nn.Module, TwoStream]:

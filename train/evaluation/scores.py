@@ -142,6 +142,14 @@ def average_views(
     return average(logits, dim=0).numpy(), average(probabilities, dim=0).numpy()
 
 
+def format_gflops(flops: float | None) -> str:
+    """Format floating-point operations as 10⁹ (GFLOPs), with three digits; – if unknown."""
+    if flops is None:
+        return "–"
+    billions = flops / 1e9
+    return f"{billions:,.0f}" if billions >= 100 else f"{billions:.3g}"
+
+
 # --- metrics -------------------------------------------------------------------------------------
 
 
