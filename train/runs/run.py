@@ -305,7 +305,7 @@ def digest_training_videos(recipe: Recipe, store: Store) -> str:
 def describe_store(store: Store) -> dict[str, Any]:
     """Return the values that identify a store and its current state."""
     return {
-        "path": str(store.path.absolute()),
+        "path": store.location,
         "dataset": store.header.dataset,
         "created": store.header.created,
         "version": store.version,

@@ -10,6 +10,12 @@ from typing import Any
 from flowkit.errors import CorruptError, FormatError, RecipeError, StoreError, UsageError
 from flowkit.recipe import FEATURES, Recipe
 from flowkit.store.format.atomic import convert_disk_errors, sync_folder, write_atomic
+from flowkit.store.format.location import (
+    find_url,
+    is_half_copied,
+    make_half_copied_error,
+    refuse_remote,
+)
 from flowkit.store.format.locks import GATE, make_lock_folder, wait_for_lock
 from flowkit.store.format.schema import FOLDERS, FORMAT, encode_json
 from flowkit.store.format.video_values import Check, check_values, is_count, is_object, is_text
@@ -124,9 +130,12 @@ def read_header(root: str | os.PathLike[str]) -> StoreHeader:
 
     Raises:
         FormatError: There is no store at ``root``, or it has a newer format.
-        StoreError: The file cannot be read.
+        StoreError: The file cannot be read, or the store is a half copy, or on object storage:
+            what reads such stores reads their mirror (flowkit/store/remote/mirror.py).
         CorruptError: The file is damaged.
     """
+    if find_url(root) is not None:
+        refuse_remote(root)
     path = Path(root) / "store.json"
     try:
         values: Any = json.loads(path.read_bytes())
@@ -141,6 +150,8 @@ def read_header(root: str | os.PathLike[str]) -> StoreHeader:
         fields = {name: values[name] for name in StoreHeader.__dataclass_fields__}
         return StoreHeader(**fields | {"recipe": Recipe.from_dict(values["recipe"])})
     except (FileNotFoundError, NotADirectoryError):
+        if is_half_copied(Path(root)):
+            raise make_half_copied_error(os.fspath(root)) from None
         raise FormatError(
             f"{root}: expected a store, found no store.json; check the path"
         ) from None

@@ -24,6 +24,7 @@ from flowkit.store.format.complete_videos import CompleteVideos, VideoPart
 from flowkit.store.format.layout import (
     RECORD_BATCH,
     Block,
+    Descriptor,
     Extent,
     Message,
     column_crc,
@@ -60,7 +61,7 @@ class Batch:
     crc32: dict[str, int]
     """CRC-32 of each column."""
 
-    def find_changed_columns(self, descriptor: int) -> list[str]:
+    def find_changed_columns(self, descriptor: Descriptor) -> list[str]:
         """Return the names of the columns whose bytes do not have the CRC-32 of the header."""
         return [
             name
@@ -237,7 +238,7 @@ def parse_batch(block: Block, message: Message, columns: tuple[Column, ...]) -> 
 
 
 def check_batch(
-    descriptor: int, block: Block, message: Message, columns: tuple[Column, ...]
+    descriptor: Descriptor, block: Block, message: Message, columns: tuple[Column, ...]
 ) -> Batch:
     """Parse a batch and read all its bytes; CorruptError if a checksum or its header is wrong."""
     batch = parse_batch(block, message, columns)
