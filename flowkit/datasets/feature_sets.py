@@ -11,7 +11,7 @@ network is given at once; a record batch is a part of an Arrow file (shard) of t
     N  videos in the subset
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +205,7 @@ class FeatureSets:
             column.field(k).to_numpy()[subset.rows].astype(np.int64) for k in range(4)
         )
         self._maps: dict[int, F16] = {}
+        self._rows = subset.rows
         self._locate_sets(record_batches, first_rows)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -246,10 +247,17 @@ class FeatureSets:
             self._maps[shard] = mapped.view(np.ndarray)  # plain arrays are cheaper to slice
         return self._maps[shard]
 
+    def _check_sets(self, indices: Iterable[int]) -> None:
+        """Check the record batches of sets, each of them once, if the store is opened for that."""
+        if self.store.verify == "read":
+            for index in indices:
+                self.store[int(self._rows[index])].check_column(self.stream, "vector")
+
     def read(self, index: int) -> F16:
         """Return one set, (L, D); it must not be changed."""
         if index in self._spanning_sets:
             return self.store.shards.read_fixed(self._spanning_sets[index], self.stream, "vector")
+        self._check_sets([index])
         start, rows = int(self._starts[index]), int(self.lengths[index])
         values = self._map(int(self._shards[index]))[start : start + rows * self.dimension]
         return values.reshape(rows, self.dimension)
@@ -257,6 +265,7 @@ class FeatureSets:
     def read_equal_lengths(self, indices: I64, out: F16) -> None:
         """Read sets that all have the length L into ``out`` (B, L·D)."""
         shards = self._shards[indices]
+        self._check_sets(indices)
         for shard in np.unique(shards).tolist() if out.size else []:
             values = sliding_window_view(self._map(shard), out.shape[1])
             in_shard = np.flatnonzero(shards == shard)

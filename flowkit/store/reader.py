@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -40,16 +40,25 @@ class Store:
 
     Args:
         path: Folder of the store, or its URL on object storage, such as ``s3://bucket/store``.
+        verify: ``"read"`` compares the bytes of shards with their checksums whenever they are read,
+            and raises a CorruptError for damaged ones; None, the default, does not. Each image is
+            checked alone. Images of stores that an older version wrote, features, audio and times
+            are checked when a process first reads from their batch, by reading a column of it.
 
     Attributes:
         location: Folder or URL of the store, as text.
+        verify: As given.
 
     Raises:
         FormatError: There is no store at ``path``, or it needs a newer flowkit.
         StoreError: The store has no index, or its URL cannot be reached.
+        UsageError: ``verify`` is neither ``"read"`` nor None.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], verify: Literal["read"] | None = None) -> None:
+        if verify not in (None, "read"):
+            raise UsageError(f'expected verify="read" or verify=None, got {verify!r}')
+        self.verify = verify
         url = find_url(path)
         folder = find_store_folder(path) if url is not None else Path(path).resolve()
         self.location = url or read_mirror_url(folder) or str(folder)
@@ -70,10 +79,11 @@ class Store:
         return mirror if has_index(mirror) else find_store_folder(self.location)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"location": self.location, "version": self.version}
+        return {"location": self.location, "version": self.version, "verify": self.verify}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.location, self._version = state["location"], state["version"]
+        self.verify = state["verify"]
 
     def __repr__(self) -> str:
         return f"Store({self.location!r}: {len(self)} videos)"
@@ -117,7 +127,7 @@ class Store:
     @cached_property
     def shards(self) -> Shards:
         """Return the reader of the store's shards."""
-        return Shards(self.path, self.index.shards, self.recipe)
+        return Shards(self.path, self.index.shards, self.recipe, self.verify == "read")
 
     def prefetch(self, reads: Iterable[tuple[int, str, int, int]]) -> None:
         """Announce reads, so that a remote store requests all of their bytes side by side.

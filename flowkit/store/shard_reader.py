@@ -16,6 +16,7 @@ import numpy as np
 
 from flowkit.errors import CorruptError, StoreError, UsageError
 from flowkit.recipe import Recipe
+from flowkit.store.format.checksums import Checksums, parse_checksums
 from flowkit.store.format.column_rows import read_bytes_rows, read_fixed_rows, read_offsets
 from flowkit.store.format.columns import MISSING
 from flowkit.store.format.layout import (
@@ -29,6 +30,7 @@ from flowkit.store.format.location import read_mirror_url
 from flowkit.store.format.schema import shard_columns, vector_dimension
 from flowkit.store.index_view import Location
 from flowkit.store.prefetch import Prefetcher, Read
+from flowkit.store.read_checks import ReadChecks
 from flowkit.store.remote.files import RemoteFile
 from flowkit.store.remote.shards import (
     fetch_remote_shard,
@@ -108,6 +110,13 @@ class ShardReader:
         """Read the rows + 1 offsets of a byte-string column, int64, in one read."""
         return read_offsets(self.descriptor, extent, 0, extent.rows)
 
+    def read_checksums(self, batch: int) -> Checksums:
+        """Read the checksums of a batch from its header."""
+        try:
+            return parse_checksums(read_message(self.descriptor, self.blocks[batch]))
+        except CorruptError as error:
+            raise self.make_error(error) from None
+
     def make_error(self, error: CorruptError) -> CorruptError:
         """Add the path of this shard to an error, and what to do."""
         if isinstance(self.descriptor, RemoteFile):
@@ -128,15 +137,19 @@ class Shards:
         root: Folder of the store.
         names: Names of the shards, ``folder/uuid``, by shard index.
         recipe: The recipe of the store.
+        with_checks: Whether to compare all that is read with its checksums.
     """
 
-    def __init__(self, root: Path, names: list[str], recipe: Recipe) -> None:
+    def __init__(
+        self, root: Path, names: list[str], recipe: Recipe, with_checks: bool = False
+    ) -> None:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         count = OPEN_SHARDS if limit < 0 else max(4, min(OPEN_SHARDS, limit // 8))
         opened = lru_cache(count)(lambda shard: ShardReader(root, names[shard]))
         located = lru_cache(BATCHES)(lambda shard, batch: opened(shard).locate_columns(batch))
         self._open, self._locate, self._recipe = opened, located, recipe
         self._root, self._names = root, names
+        self._checks = ReadChecks(opened, located) if with_checks else None
         self._offsets = lru_cache(OFFSETS)(
             lambda shard, batch, column: opened(shard).read_offsets(located(shard, batch)[column])
         )
@@ -182,6 +195,8 @@ class Shards:
         shard, batch, row, length = location
         spans = []
         while length:
+            if self._checks is not None:
+                self._checks.check_header(shard, batch)
             rows = next(iter(self._locate(shard, batch).values())).rows
             if row < rows:
                 spans.append((batch, row, min(length, rows - row)))
@@ -209,9 +224,14 @@ class Shards:
         shard, batch, first_row, _ = location
         row = first_row + t
         if row + length <= self._locate(shard, batch)[columns[0]].rows:
-            return self._read_span(shard, columns, batch, row, length)
-        spans = self.list_spans((shard, batch, row, length))
-        parts = [self._read_span(shard, columns, *span) for span in spans]
+            values = self._read_span(shard, columns, batch, row, length)
+            self._check_span(shard, columns, batch, row, t, values)
+            return values
+        parts = []
+        for span in self.list_spans((shard, batch, row, length)):
+            parts.append(self._read_span(shard, columns, *span))
+            self._check_span(shard, columns, *span[:2], t, parts[-1])
+            t += span[2]
         return [[value for part in parts for value in part[k]] for k in range(len(columns))]
 
     def _read_span(
@@ -234,6 +254,40 @@ class Shards:
             ]
         except CorruptError as error:
             raise reader.make_error(error) from None
+
+    def _check_span(
+        self,
+        shard: int,
+        columns: tuple[str, ...],
+        batch: int,
+        row: int,
+        t: int,
+        values: list[list[bytes]],
+    ) -> None:
+        """Check what `_read_span` returned; ``t`` is the first row, counted in the video."""
+        if self._checks is None:
+            return
+        for column, data in zip(columns, values, strict=True):
+            k = self._checks.check_rows(shard, batch, column, row, data)
+            if k is not None:
+                message = f"checksum mismatch in column {column}, row {t + k} (batch {batch})"
+                raise self._open(shard).make_error(CorruptError(message))
+
+    def check_column(self, location: Location, column: str) -> None:
+        """Check a column of all batches that hold the rows of a video, each of them once.
+
+        Nothing is done unless the shards are read with checks.
+
+        Args:
+            location: Where the stream of the video is stored.
+            column: Name of the column.
+
+        Raises:
+            CorruptError: The bytes do not have their checksum.
+        """
+        if self._checks is not None:
+            for batch, _, _ in self.list_spans(location):
+                self._checks.check_column(location[0], batch, column)
 
     def read_optional(
         self, location: Location, stream: str, column: str
@@ -276,6 +330,8 @@ class Shards:
                 part = read_fixed_rows(reader.descriptor, extent, fixed_columns[column], row, rows)
             except CorruptError as error:
                 raise reader.make_error(error) from None
+            if self._checks is not None:
+                self._checks.check_column(location[0], batch, column)
             parts.append(part)
         if parts:
             return np.concatenate(parts)

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from flowkit.annotations.table import Label
-from flowkit.errors import UsageError
+from flowkit.errors import CorruptError, UsageError
 from flowkit.recipe import FEATURES
 from flowkit.store import frame_times
 from flowkit.store.format.jpeg import decode_rgb
@@ -133,7 +133,10 @@ class Video:
         for stream in ("rgb", "flow"):
             location = self._store.index.locate(stream, self._row)
             if location is not None:
-                microseconds = self._store.shards.read_optional(location, stream, TIME.name)
+                try:
+                    microseconds = self._store.shards.read_optional(location, stream, TIME.name)
+                except CorruptError as error:
+                    raise self._make_error(error) from None
                 if microseconds is not None:
                     return microseconds
         return None
@@ -281,7 +284,32 @@ class Video:
         Returns:
             (rows, dimension) floats or (rows,) integers.
         """
-        return self._store.shards.read_fixed(self._locate(stream), stream, column)
+        try:
+            return self._store.shards.read_fixed(self._locate(stream), stream, column)
+        except CorruptError as error:
+            raise self._make_error(error) from None
+
+    def check_column(self, stream: str, column: str) -> None:
+        """Check a column of the batches that hold a stream, if the store was opened to check reads.
+
+        What maps the shards, rather than reading them, calls this before it uses their bytes. A
+        batch is checked once.
+
+        Args:
+            stream: Name of the stream.
+            column: Name of the column.
+
+        Raises:
+            CorruptError: The bytes do not have their checksum.
+        """
+        try:
+            self._store.shards.check_column(self._locate(stream), column)
+        except CorruptError as error:
+            raise self._make_error(error) from None
+
+    def _make_error(self, error: CorruptError) -> CorruptError:
+        """Add the id of this video to an error."""
+        return CorruptError(f"video {self.id!r}: {error}")
 
     def _locate(self, stream: str) -> Location:
         location = self._store.index.locate(stream, self._row)
@@ -309,4 +337,7 @@ class Video:
                 f"video {self.id!r} has {max(0, stop - start)} of {stream}, at {start} ≤ t < "
                 f"{stop}{reason}; got t = {t}, length {length}"
             )
-        return self._store.shards.read_bytes(location, columns, t, length)
+        try:
+            return self._store.shards.read_bytes(location, columns, t, length)
+        except CorruptError as error:
+            raise self._make_error(error) from None

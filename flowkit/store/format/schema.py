@@ -24,6 +24,8 @@ FOLDERS: dict[str, tuple[str, ...]] = {
 """The streams in each shard folder, features aside."""
 BATCH_KEY = "flowkit.batch"
 BATCH_CRC_KEY = "flowkit.batch.crc32"
+ROW_CRC_NAME = "row_crc32"
+"""Key in the metadata of a batch of the checksums of its rows, which older versions lack."""
 BATCH_ROWS = 1024
 OMITTED_FIELDS = ("supersedes", "duration", "motion")
 """Fields of `VideoMeta` that are left out of a file if they are false or None."""

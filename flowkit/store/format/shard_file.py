@@ -17,10 +17,17 @@ import pyarrow as pa
 
 from flowkit.errors import StoreError
 from flowkit.store.format.atomic import convert_disk_errors, sync_folder
+from flowkit.store.format.checksums import compute_row_checksums
 from flowkit.store.format.complete_videos import CompleteVideos
 from flowkit.store.format.locks import OPEN_FLAGS, lock
 from flowkit.store.format.records import record_shard
-from flowkit.store.format.schema import BATCH_CRC_KEY, BATCH_KEY, CommitRecord, encode_json
+from flowkit.store.format.schema import (
+    BATCH_CRC_KEY,
+    BATCH_KEY,
+    ROW_CRC_NAME,
+    CommitRecord,
+    encode_json,
+)
 
 
 class HashedFile:
@@ -128,7 +135,11 @@ class ShardFile:
             crc32: CRC-32 of each column.
             videos: Metadata of the parts of videos in the batch, as JSON values.
         """
-        text = encode_json({"videos": videos, "crc32": crc32})
+        values = {"videos": videos, "crc32": crc32}
+        row_crc32 = compute_row_checksums(batch)
+        if row_crc32:
+            values[ROW_CRC_NAME] = row_crc32
+        text = encode_json(values)
         with self._close_on_error():
             metadata = {BATCH_KEY: text, BATCH_CRC_KEY: str(zlib.crc32(text))}
             self._writer.write_batch(batch, custom_metadata=metadata)

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from flowkit.errors import CorruptError
+from flowkit.store.format.checksums import decode_row_checksums
 from flowkit.store.format.column_rows import read_bytes_rows, read_fixed_rows, read_offsets
 from flowkit.store.format.columns import build_arrays
 from flowkit.store.format.complete_videos import CompleteVideos, VideoPart
@@ -231,6 +232,7 @@ def parse_batch(block: Block, message: Message, columns: tuple[Column, ...]) -> 
         crc32 = {column.name: int(metadata["crc32"][column.name]) for column in located}
         if any(column.name in metadata["crc32"] for column in absent):
             raise ValueError(f"no column {absent[0].name}")
+        decode_row_checksums(metadata, message.rows)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CorruptError(f"expected the metadata of a batch ({error!r})") from None
     names = [column.name for column in located]
