@@ -7,7 +7,9 @@
 2. Making the index of N videos, and opening it: time, and memory, each in a fresh process.
 3. Random snippets (1 RGB frame, 5 + 5 flow planes) per second, warm, one thread, beside the same
    bytes as loose JPEG files on the same disk.
-4. Bytes of a store over the JPEG bytes in it.
+4. The same snippets with ``Store(path, verify="read")``, which compares them with their checksums:
+   its time over that of the unchecked reader, alone and with the decoding of the JPEGs.
+5. Bytes of a store over the JPEG bytes in it.
 """
 
 import argparse
@@ -246,6 +248,34 @@ def measure_reading(store: Store, loose: Path, count: int) -> None:
     console.print()
 
 
+def measure_checks(root: Path, count: int) -> None:
+    """Time of the checked reader over that of the unchecked one, in turns."""
+    stores = {"plain": Store(root), "checked": Store(root, verify="read")}
+    for decoding in (False, True):
+        wanted = list(draw(stores["plain"], count // 40 if decoding else count))
+        wall: dict[str, list[float]] = {name: [] for name in stores}
+        cpu: dict[str, list[float]] = {name: [] for name in stores}
+        for _ in range(6):  # the first round warms the caches
+            for name, store in stores.items():
+                start, start_cpu = time.perf_counter(), time.process_time()
+                for id, t in wanted:
+                    snippet = store[id].snippet(t, SNIPPET)
+                    if decoding:
+                        snippet.decode()
+                wall[name].append((time.perf_counter() - start) / len(wanted))
+                cpu[name].append((time.process_time() - start_cpu) / len(wanted))
+        times = {name: float(np.median(rounds[1:])) * 1e6 for name, rounds in wall.items()}
+        cpu_times = {name: float(np.median(rounds[1:])) for name, rounds in cpu.items()}
+        console.print(
+            f"Checked snippets, {'decoded' if decoding else 'bytes alone'}: "
+            f"{times['checked']:,.0f} µs each, {times['plain']:,.0f} µs unchecked: "
+            f"{times['checked'] / times['plain']:.2f}× the time, "
+            f"{cpu_times['checked'] / cpu_times['plain']:.2f}× the CPU time  "
+            f"[median of 5 rounds of {len(wanted):,}]"
+        )
+    console.print()
+
+
 def measure_disk(root: Path, jpeg_bytes: int) -> None:
     sizes = {
         ending: sum(path.stat().st_size for path in root.rglob(f"*{ending}"))
@@ -284,6 +314,7 @@ def main() -> None:
         store = Store(work / "reading")
         write_loose(store, work / "loose")
         measure_reading(store, work / "loose", options.snippets)
+        measure_checks(work / "reading", options.snippets)
         measure_disk(work / "reading", jpeg_bytes)
 
 

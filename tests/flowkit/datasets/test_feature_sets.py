@@ -333,3 +333,23 @@ def test_a_shard_that_is_cut_or_gone(make_sets):
     shard.unlink()
     with pytest.raises(CorruptError, match="found no file"):
         FeatureSetDataset(Store(root), "train", {"rgb": "rgb"})
+
+
+@pytest.mark.parametrize("counts", [[4, 4], [4, 7]])
+def test_damaged_vectors_are_refused_by_a_store_that_checks_what_is_read(make_sets, counts):
+    root = make_sets(rgb=counts)
+    (shard,) = (root / "features/rgb").glob("*.arrow")
+
+    def read(**options):
+        return FeatureSetDataset(Store(root, **options), "train", {"rgb": "rgb"}).batch([0, 1])
+
+    intact = read(verify="read")["rgb"]
+    store = Store(root)
+    location = store.index.locate("features/rgb", 0)
+    _, extent = store.shards.locate(*location[:2], "vector")
+    data = bytearray(shard.read_bytes())
+    data[extent.values_position] ^= 1
+    shard.write_bytes(data)
+    assert not torch.equal(read()["rgb"], intact)
+    with pytest.raises(CorruptError, match=r"video '.*': .*checksum mismatch in column vector"):
+        read(verify="read")

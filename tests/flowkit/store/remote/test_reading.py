@@ -269,3 +269,25 @@ def test_without_obstore(monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(UsageError, match=r"pip install 'flowkit-video\[remote\]'"):
         Store("s3://bucket/store")
+
+
+def test_damaged_bytes_are_refused_by_a_store_that_checks_what_is_read(local, upload, s3):
+    url, expected = upload(local), Store(local)
+    assert Store(url, verify="read")[0].snippet(3, 2) == expected[0].snippet(3, 2)
+    location = expected.index.locate("rgb", 0)
+    path, extent = expected.shards.locate(*location[:2], "rgb")
+    key = next(key for key in s3.objects if key.endswith(path.name))
+    content = bytearray(s3.objects[key])
+    content[extent.values_position + 20] ^= 1
+    damaged = f"{url}-damaged"
+    prefix = key.removesuffix(f"frames/{path.name}")
+    for name in [name for name in s3.objects if name.startswith(prefix)]:
+        s3.objects[f"{prefix[:-1]}-damaged/{name.removeprefix(prefix)}"] = s3.objects[name]
+    s3.objects[f"{prefix[:-1]}-damaged/frames/{path.name}"] = bytes(content)
+    assert Store(damaged)[0].rgb_bytes(0) != expected[0].rgb_bytes(0)
+    checked = Store(damaged, verify="read")[0]
+    assert checked.rgb_bytes(1) == expected[0].rgb_bytes(1)
+    with pytest.raises(
+        CorruptError, match=r"video '.*': s3://.*checksum mismatch in column rgb, row 0"
+    ):
+        checked.rgb_bytes(0)
