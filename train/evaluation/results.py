@@ -69,11 +69,34 @@ def read_results(run: Run, evaluation: str | None = None) -> dict[str, Any]:
     path = find_folder(run, evaluation) / "results.json"
     try:
         results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        check_results(results, has_testing=evaluation is not None)
     except OSError as error:
         raise RunError(_describe_missing(run, evaluation)) from error
     except ValueError as error:
         raise RunError(f"{path} is damaged ({error}); run flowkit evaluate again") from error
+    results.setdefault("costs", {})
     return results
+
+
+def check_results(results: Any, has_testing: bool) -> None:
+    """Check the values of results.json that the code reads.
+
+    Args:
+        results: The JSON value.
+        has_testing: Whether it must have the test settings, as that of an evaluation with a name.
+
+    Raises:
+        ValueError: One is missing or of a wrong type.
+    """
+    if not isinstance(results, dict):
+        raise ValueError("expected an object")
+    scores = results.get("scores")
+    if not isinstance(scores, dict) or not all(isinstance(v, dict) for v in scores.values()):
+        raise ValueError(f"scores is {scores!a:.40}")
+    if not isinstance(results.get("costs", {}), dict):
+        raise ValueError(f"costs is {results['costs']!a:.40}")
+    if has_testing and not isinstance(results.get("testing"), dict):
+        raise ValueError(f"testing is {results.get('testing')!a:.40}")
 
 
 def load_run_scores(run: Run, score: str, evaluation: str | None = None) -> Scores:

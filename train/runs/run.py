@@ -38,6 +38,7 @@ from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.locks import try_lock
 from flowkit.version import __version__
 from train.recipe.recipe import Recipe, list_settings, read_recipe, write_recipe
+from train.runs.facts import check_facts
 from train.runs.phases import Phase, list_phases
 
 FORMAT = 1
@@ -89,13 +90,16 @@ class Run:
         """
         self.path = Path(path)
         try:
-            self.facts: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+            self.facts: dict[str, Any] = json.loads((self.path / "run.json").read_bytes())
+            check_facts(self.facts, FORMAT)
         except (FileNotFoundError, NotADirectoryError):
             raise RunError(
                 f"{self.path}: expected a run folder with run.json; flowkit train creates one"
             ) from None
         except ValueError as error:
-            raise RunError(f"{self.path}/run.json is damaged: {error}") from error
+            raise RunError(
+                f"{self.path}/run.json is damaged ({error}); restore it from a copy, or train again"
+            ) from error
         if self.facts.get("format") != FORMAT:
             raise RunError(
                 f"{self.path}: expected a run of format {FORMAT}, got "
@@ -301,7 +305,7 @@ def digest_training_videos(recipe: Recipe, store: Store) -> str:
 def describe_store(store: Store) -> dict[str, Any]:
     """Return the values that identify a store and its current state."""
     return {
-        "path": str(store.path.absolute()),
+        "path": store.location,
         "dataset": store.header.dataset,
         "created": store.header.created,
         "version": store.version,

@@ -21,6 +21,7 @@ from models.networks.two_stream import TwoStream
 from models.weights.pretrained import LoadedWeights, WeightsError, load_weights, read_weights
 from models.weights.weight_files import convert_weights
 from train.recipe.recipe import AudioRecipe, ImageRecipe
+from train.runs.archive import check_archive
 from train.runs.phases import INITIAL, Phase
 from train.runs.run import Run, RunError
 from train.tasks.weight_hints import suggest_network
@@ -200,8 +201,9 @@ def read_phase_weights(run: Run, phase: str) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise RunError(f"{run.path}: phase {phase} is not finished; run flowkit train again")
     try:
+        check_archive(path)
         return read_weights(path)
-    except WeightsError as error:
+    except (WeightsError, RunError) as error:
         raise RunError(f"{error}. Remove this file and train phase {phase} again") from error
 
 

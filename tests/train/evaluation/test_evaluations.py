@@ -1,6 +1,7 @@
 """Test settings change after training; results and scores are kept beside the default ones."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -21,7 +22,9 @@ from train.evaluation.results import (
     read_testing,
 )
 from train.loop.session import train as train_run
+from train.report.figures.drawing import Source
 from train.report.figures.receptive import measure_accuracies
+from train.report.figures.tables import list_iterations
 from train.runs.run import RunError, Settings, create_run
 from train.tasks.registry import find_task
 
@@ -114,7 +117,7 @@ def test_the_default_evaluation_stays_as_it_was(trained):
     assert made.name == "segments=1"
     assert [path.read_bytes() for path in files] == before
     default = read_results(run)
-    assert set(default) == {"scores", "costs"}
+    assert set(default) == {"scores", "costs", "paper", "reported"}
     assert set(default["costs"]["one branch"]) >= {"parameters", "ratio"}
 
 
@@ -126,6 +129,26 @@ def test_an_evaluation_of_the_same_name_needs_the_same_settings(trained):
     with pytest.raises(UsageError, match=r"'same' with other test settings \(segments: 1 → 2\)"):
         make_evaluation(run, store, SETTINGS, {"testing.segments": "2"}, "same")
     assert (run.path / "evaluations/same/results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("dataset", "changes", "kept"),
+    [
+        (None, {}, True),
+        (None, {"testing.segments": "1"}, False),
+        ("another", {}, False),
+    ],
+)
+def test_results_of_the_paper_belong_to_its_dataset_and_settings(trained, dataset, changes, kept):
+    store, run, _ = trained
+    paper = {"iter_1/rgb": (50.0,)}
+    recipe = replace(run.recipe, reported=paper, dataset=dataset or store.header.dataset)
+    name = f"reported-{dataset}-{len(changes)}"
+    made = make_evaluation(run.with_recipe(recipe), store, SETTINGS, changes, name)
+    assert made.run.recipe.reported == (paper if kept else {})
+    (table,) = list_iterations(Source(run=run, evaluation=name))
+    assert ("[50.00]" in str(table.rows)) is kept
+    assert ("In brackets" in table.caption) is kept
 
 
 def test_an_interrupted_evaluation_leaves_what_was_there(trained):

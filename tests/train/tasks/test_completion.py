@@ -133,9 +133,7 @@ def test_a_run_has_the_results_of_its_row(own_recipe, divided, tmp_path):
     said = []
     draft = own_recipe().change({"training.epochs": "3"})
     changed = start_run(tmp_path / "changed", draft, divided, said.append)[0].recipe
-    assert (
-        "the paper has no results for these settings, which differ in training.epochs" in said
-    )
+    assert "the paper has no results for these settings, which differ in training.epochs" in said
     assert (changed.reported, changed.rows) == ({}, {})
     assert Run(tmp_path / "own").recipe == own
     assert Run(tmp_path / "own").recipe.reported == own.reported
