@@ -123,7 +123,8 @@ def test_figures_of_a_line_are_drawn(line, make_kind, videos, tmp_path, monkeypa
         assert len(figures) == 1, command
         names = {"S": str(videos.path)} | {name: str(tmp_path / name) for name in line.runs}
         run = names[words[1]]
-        invoke([names.get(word, word) for word in words])
+        words = [names.get(word, word) for word in words]
+        invoke([*words, "--workers", "0", "--threads", "1"])  # frames loads data
         drawn = sorted((Path(run) / "figures").iterdir())
         assert any(figures[0] in path.name for path in drawn), drawn
 
