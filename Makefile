@@ -4,6 +4,7 @@
 #   make lint    ruff, mypy, import-linter
 #   make docs    install with the docs extra, build the documentation into build/docs
 #   make bench   the ratios of RESULTS.md
+#   make torture kills, damage, full disks and signals for MINUTES, by the seed SEED
 #   make gpu     on a machine with a GPU: the GPU rows of RESULTS.md, in eight minutes
 #   make flash-mnist   Table 1 of Attention Clusters, trained and put into RESULTS.md
 # For releases:
@@ -19,7 +20,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # The folder docs/ is there, so `docs` must be phony.
-.PHONY: demo test lint docs bench gpu flash-mnist dist test-matrix clean always
+.PHONY: demo test torture lint docs bench gpu flash-mnist dist test-matrix clean always
 .DELETE_ON_ERROR:
 
 # Checked each time; the stamp changes only when the environment is made, or remade.
@@ -46,6 +47,12 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest -n $(TESTERS) --dist loadgroup
+
+# Not beside other work: a trial that takes a minute counts as hanging.
+MINUTES ?= 30
+SEED ?= 1
+torture: $(VENV)/.tested
+	$(BIN)/python -W ignore -m tests.torture --minutes $(MINUTES) --seed $(SEED)
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff format --check .

@@ -28,20 +28,12 @@ from machine import describe_machine
 from rich.console import Console
 from rich.table import Table
 
+from train.recipe.recipe import read_draft
+
 RECIPE = "flash_mnist_clusters"
 SECTION = "## Table 1 of Attention Clusters, on Flash-MNIST"
 UNITS = (1, 2, 4, 8, 16, 32, 64, 128)
 COLUMNS = ("average", "fc1", "fc2", "fc1+", "fc2+")
-PAPER = {  # N: Average, FC1 and FC2 without shifting, FC1 and FC2 with it; percent
-    1: (0.2, 0.2, 0.2, 51.2, 53.7),
-    2: (0.4, 0.4, 0.5, 64.8, 66.8),
-    4: (0.6, 2.2, 2.3, 75.9, 76.8),
-    8: (0.9, 31.7, 22.5, 80.6, 83.1),
-    16: (1.2, 82.3, 82.0, 86.9, 84.9),
-    32: (2.4, 83.3, 83.2, 87.1, 85.6),
-    64: (5.0, 83.2, 82.4, 87.1, 85.6),
-    128: (8.9, 81.8, 80.9, 87.1, 85.7),
-}
 USUAL = ("average:8", *(f"fc1:{n}{sign}" for n in (1, 8, 32) for sign in ("", "+")))
 WITHIN, BEATS = 4.0, 30.0
 
@@ -72,8 +64,10 @@ class Row:
 
     @property
     def paper(self) -> float:
-        """The paper's accuracy in percent."""
-        return PAPER[self.units][COLUMNS.index(self.column)]
+        """The paper's accuracy in percent, as the recipe has it."""
+        draft = read_draft(RECIPE)
+        reported = draft.change(dict(change.split("=") for change in self.changes()))
+        return float(reported.values["reported"]["sets"][0])
 
     @property
     def folder(self) -> str:
@@ -91,7 +85,12 @@ class Row:
 
 def every_row() -> list[Row]:
     """The whole table."""
-    return [Row.parse(f"{c.rstrip('+')}:{n}{'+' * c.count('+')}") for n in UNITS for c in COLUMNS]
+    return [Row.parse(name_row(units, column)) for units in UNITS for column in COLUMNS]
+
+
+def name_row(units: int, column: str) -> str:
+    """The row of a column, such as ``fc1:32+``."""
+    return f"{column.rstrip('+')}:{units}{'+' * column.count('+')}"
 
 
 def train_row(row: Row, options: argparse.Namespace) -> tuple[float, float]:
@@ -133,8 +132,8 @@ def draw_table(found: dict[Row, float]) -> Table:
     ours = {(row.units, row.column): value for row, value in found.items()}
     for units in sorted({row.units for row in found}):
         cells = []
-        for column, paper in zip(COLUMNS, PAPER[units], strict=True):
-            value = ours.get((units, column))
+        for column in COLUMNS:
+            value, paper = ours.get((units, column)), Row.parse(name_row(units, column)).paper
             cells.append(f"{'–' if value is None else format(value, '.1f')} / {paper:.1f}")
         table.add_row(str(units), *cells)
     return table

@@ -23,6 +23,8 @@ from flowkit.path_text import ESCAPE_HANDLER, printable_path
 from flowkit.version import __version__
 
 HELP = {
+    "copy": "Copy store A to B: folders, or URLs such as s3://bucket/store; "
+    "run it again to continue",
     "datasets": "List the datasets of the catalogue, and count their videos on this machine",
     "demo": "Render motion8, extract it, and show the error of the computed flow",
     "doctor": "Check this machine, and suggest how to solve each problem",

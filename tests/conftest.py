@@ -21,12 +21,13 @@ settings.load_profile("no deadline")
 TESTS = Path(__file__).parent
 # Many processes at a time, and seconds that count: one of these after another.
 CROWDED = (
+    "cluster/test_hosts", "train/distributed/test_launch",
     "flowkit/doctor/test_command", "flowkit/doctor/test_ray_worker",
     "flowkit/extraction/test_disk_full", "flowkit/extraction/test_gpu.py",
     "flowkit/extraction/test_internal_errors", "flowkit/extraction/test_kills",
     "flowkit/extraction/test_machines", "flowkit/extraction/test_one_process",
     "flowkit/extraction/test_ray_cluster", "flowkit/commands/test_extract",
-    "train/feature_files/test_kills", "train/features/test_kills",
+    "torture/test_torture", "train/feature_files/test_kills", "train/features/test_kills",
 )  # fmt: skip
 # Where xdist shares tests out, groups that take longest begin first, so that none is left to one
 # process in the end. Other files follow in their order; they take seconds.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.store import Store
-from train.evaluation.evaluate import evaluate as evaluate_run
+from train.evaluation.evaluations import make_evaluation
 from train.evaluation.predict import Prediction, predict_stored, predict_video
 from train.loop import session as training_session
 from train.recipe.recipe import Recipe, draft_of, read_draft
@@ -27,6 +27,7 @@ def fit(
     store: PathLike | Store,
     run: PathLike,
     *,
+    row: str | None = None,
     quick: bool = False,
     device: str = "auto",
     workers: int | None = None,
@@ -40,13 +41,13 @@ def fit(
     A general recipe, such as "two_stream", takes the classes, the subsets and the sizes from the
     store. A store without subsets is divided into train, val and test first.
 
-    After an interruption, call it again with the same arguments: training resumes from the last
-    checkpoint.
+    After an interruption, call it again with the same arguments: training then continues.
 
     Args:
         recipe: Name of a recipe (`flowkit recipes` lists them), a YAML file, or a `Recipe`.
         store: The store of frames, flow, audio or features, or its folder.
         run: Folder of the run, which is created if it does not exist.
+        row: Train this row of the paper's tables; `flowkit recipes NAME` lists them.
         quick: Train a smaller network for fewer epochs, as the recipe's section ``quick`` says.
         device: "cpu", "cuda", or "auto" to use a GPU if PyTorch finds one.
         workers: Number of processes that load data. Default: half of the CPU cores when training
@@ -61,20 +62,19 @@ def fit(
         The run. Its method `is_finished()` tells whether all phases are trained.
 
     Raises:
-        UsageError: The recipe or an override is invalid.
+        UsageError: The recipe or an override is invalid, or there is no such row.
         StoreError: The store lacks data that the recipe needs.
         RunError: The folder is a run with another recipe or store.
 
     Example:
         >>> run = train.fit("motion8_cma", "S", "R", training__epochs=2)  # doctest: +SKIP
 
-        The score iter_1/fusion combines RGB and flow after the phase iter_1:
-
         >>> train.evaluate(run, "S")["iter_1/fusion"]["top1"]  # doctest: +SKIP
         0.948
     """
     draft = draft_of(recipe) if isinstance(recipe, Recipe) else read_draft(os.fspath(recipe))
     changes = {name.replace("__", "."): str(value) for name, value in overrides.items()}
+    draft = draft if row is None else draft.take_row(row)
     draft = (draft.make_quick() if quick else draft).change(changes)
     if workers is None:
         workers = find_task(draft.make_example()).default_workers
@@ -91,10 +91,16 @@ def evaluate(
     device: str = "auto",
     workers: int | None = None,
     threads: int | None = None,
+    name: str | None = None,
+    processes: int = 1,
+    precision: str = "float32",
+    batch: int | None = None,
+    **overrides: Any,
 ) -> dict[str, dict[str, float]]:
     """Score the test videos of a store with the networks of all phases of a finished run.
 
-    The scores of the videos are saved in the run folder.
+    The scores of the videos and the results are saved in the run folder, and with a name or other
+    test settings in its subfolder ``evaluations``, beside the default ones.
 
     Args:
         run: The run, or its folder.
@@ -102,6 +108,13 @@ def evaluate(
         device: As for `fit`.
         workers: As for `fit`.
         threads: As for `fit`.
+        name: Name of the evaluation. Default: made of the overrides, such as "segments=10"; without
+            overrides, the evaluation is the default one.
+        processes: Number of processes that divide the videos: one for each GPU, or on CPU cores.
+        precision: As for `fit`.
+        batch: Videos that the network scores at once. Default: 1, or 256 sets of features.
+        **overrides: Test settings that replace those of the run's recipe, with two underscores for
+            the dot: `testing__segments=10` sets testing.segments.
 
     Returns:
         Metrics by the name of the score, such as {"iter_1/fusion": {"top1": 0.9, …, "n": 400}}:
@@ -110,9 +123,14 @@ def evaluate(
 
     Raises:
         RunError: The run is not finished, or the store has classes other than the run's.
+        UsageError: An override is not a test setting, the store cannot serve it, or the run has an
+            evaluation of this name with other test settings.
     """
-    settings = make_settings(device, workers, threads)
-    return evaluate_run(open_run(run), open_store(store), settings)
+    settings = make_settings(
+        device, workers, threads, processes, precision=precision, test_batch=batch
+    )
+    changes = {key.replace("__", "."): str(value) for key, value in overrides.items()}
+    return make_evaluation(open_run(run), open_store(store), settings, changes, name).scores
 
 
 def predict(

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 @click.option("--store", type=PATH, default=Path(), show_default=True,
               help="Folder where the store is, or will be.")  # fmt: skip
 @catalog_option
+@click.option("--address", metavar="HOST:PORT", help="Also check the Ray cluster at this address: "
+              "that it answers and takes this user's token. [default: RAY_ADDRESS]")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Skip the slow checks: starting a Ray worker, and a "
               "training step.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(
-    dataset_name: str | None, variant: str | None, store: Path, catalog: Path | None, quick: bool,
-    as_json: bool,
+    dataset_name: str | None, variant: str | None, store: Path, catalog: Path | None,
+    address: str | None, quick: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Check this machine, and suggest how to solve each problem.
 
@@ -38,6 +40,7 @@ def doctor(
     \b
     flowkit doctor
     flowkit doctor --dataset ucf101 --store /data/stores/ucf101
+    flowkit doctor --address ray-head:6379
     """
     from dataclasses import asdict
 
@@ -56,7 +59,7 @@ def doctor(
             click.echo(f"\r\x1b[K{topic} …", err=True, nl=False)
 
     with interrupt_on_signals():
-        findings = diagnose(store, dataset, quick=quick, progress=show_topic)
+        findings = diagnose(store, dataset, address=address, quick=quick, progress=show_topic)
     if is_terminal:
         click.echo("\r\x1b[K", err=True, nl=False)
     if as_json:

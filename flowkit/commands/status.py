@@ -27,10 +27,11 @@ def status(store: Path, list_failures: bool, as_json: bool) -> None:
 
     from flowkit.commands.terminal import print_json
     from flowkit.store.failures import read_failures
+    from flowkit.store.remote.mirror import find_store_folder
     from flowkit.store.status import read_status
 
     report = read_status(store)
-    failures = read_failures(store) if list_failures else {}
+    failures = read_failures(find_store_folder(store)) if list_failures else {}
     if as_json:
         values = asdict(report)
         if list_failures:

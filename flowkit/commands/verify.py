@@ -27,13 +27,15 @@ def verify(store: Path, deep: bool, repair: bool, workers: int | None, as_json: 
 
     from flowkit.commands.terminal import print_json, progress_bar
     from flowkit.errors import StoreError
+    from flowkit.store.format.location import find_url
     from flowkit.store.integrity.outcome import record_outcome
     from flowkit.store.integrity.verify import verify as verify_store
 
     with progress_bar("verify", in_bytes=True) as progress:
         report = verify_store(store, deep=deep, repair=repair, progress=progress, workers=workers)
     try:
-        record_outcome(store, report, deep)
+        if find_url(store) is None:
+            record_outcome(store, report, deep)
     except StoreError as error:  # a store that can only be read is verified all the same
         click.echo(f"the outcome is not recorded in the store: {error}", err=True)
     if as_json:

@@ -162,7 +162,7 @@ class FeatureSetDataset(Dataset[dict[str, torch.Tensor]]):
         count = int(sets.lengths.sum())
         if not count:
             raise StoreError(
-                f"{self.subset.store.path}: expected at least one vector in {sets.stream} of "
+                f"{self.subset.store.location}: expected at least one vector in {sets.stream} of "
                 f"subset {self.subset.name!r} to compute their mean, got none; leave {modality} out"
             )
         total = np.zeros(sets.dimension)
@@ -190,7 +190,7 @@ class FeatureSets:
         if self.stream not in index.streams:
             names = [s.removeprefix(FEATURES) for s in index.streams if s.startswith(FEATURES)]
             raise StoreError(
-                f"{self.store.path}: expected one of its features "
+                f"{self.store.location}: expected one of its features "
                 f"({', '.join(names) or 'none'}), got {name!r}; compute them with "
                 f"`flowkit features --name {name}`"
             )
@@ -228,6 +228,7 @@ class FeatureSets:
 
         The start is counted in float16 values, of two bytes each; the store counts it in bytes.
         """
+        self.store.shards.fetch(shard)
         path, extent = self.store.shards.locate(shard, batch, "vector")
         if extent.values_bytes != 2 * self.dimension * extent.rows or extent.values_position % 2:
             raise CorruptError(
@@ -240,7 +241,7 @@ class FeatureSets:
     def _map(self, shard: int) -> F16:
         """Map a whole shard file as float16 values; most of them are vectors."""
         if shard not in self._maps:
-            path, _ = self.store.shards.locate(shard, 0, "vector")
+            path = self.store.shards.fetch(shard)
             mapped = np.memmap(path, np.float16, "r", shape=(path.stat().st_size // 2,))
             self._maps[shard] = mapped.view(np.ndarray)  # plain arrays are cheaper to slice
         return self._maps[shard]

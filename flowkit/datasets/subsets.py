@@ -157,7 +157,7 @@ class Subset:
                 else ""
             )
             raise StoreError(
-                f"{self.store.path}: {len(rows)} of {len(self.rows)} videos of subset "
+                f"{self.store.location}: {len(rows)} of {len(self.rows)} videos of subset "
                 f"{self.name!r} have {problem} ({ids}{more})"
             )
 

@@ -105,11 +105,39 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
         Returns:
             The images of each stream, ``label``, and ``row``: the video's row in the store.
         """
+        self.prefetch([key])
         images = {s: torch.empty(shape, dtype=torch.uint8) for s, shape in self.list_image_shapes()}
         annotations = self.fill_sample(key, images)
         if not self.as_bytes:
             images = {stream: scale_bytes(image, stream) for stream, image in images.items()}
         return {**images, **annotations}
+
+    def __getitems__(self, keys: Sequence[int | Key]) -> list[dict[str, torch.Tensor]]:
+        """Read several samples, as a DataLoader does for a batch."""
+        self.prefetch(keys)
+        return [self[key] for key in keys]
+
+    def prefetch(self, keys: Sequence[int | Key]) -> None:
+        """Request the images of several samples side by side, if the store is remote."""
+        if not self.subset.store.is_remote:
+            return
+        reads = []
+        for epoch, index in map(split_key, keys):
+            row = int(self.subset.rows[index])
+            times, _ = self.sample_times(row, make_generator(self.seed, epoch, row))
+            reads += [
+                self.plan_read(row, stream, int(t))
+                for t in times.ravel()
+                for stream in self.subset.streams
+            ]
+        self.subset.store.prefetch(reads)
+
+    def plan_read(self, row: int, stream: str, t: int) -> tuple[int, str, int, int]:
+        """Return what `read_images` reads: row, stream, first frame and number of frames."""
+        if stream == "rgb":
+            return row, stream, t, 1
+        stop = self.first_time + self.subset.count(row, "flow")
+        return row, stream, t, int(list_times(t, self.flow_length, stop)[-1]) - t + 1
 
     def labels(self) -> torch.Tensor:
         """Return the labels of all videos.
@@ -128,6 +156,7 @@ class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):
         Returns:
             The fields of a sample, stacked to (B, …); images are uint8 whatever ``as_bytes`` is.
         """
+        self.prefetch(keys)
         batch = {s: make_tensor((len(keys), *shape)) for s, shape in self.list_image_shapes()}
         annotations = [
             self.fill_sample(key, {stream: images[i] for stream, images in batch.items()})

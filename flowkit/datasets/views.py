@@ -262,6 +262,7 @@ class ViewReader(Dataset[dict[str, Any]]):
         """Read the images of one batch of chunks."""
         if self._store is None:
             self._store = Store(self.root)
+        self._prefetch(self._store, chunks)
         images = self._make_images(sum(len(chunk.times) for chunk in chunks))
         array = images.numpy()
         errors: dict[int, str] = {}
@@ -275,6 +276,14 @@ class ViewReader(Dataset[dict[str, Any]]):
                 out[...] = 0
                 errors[chunk_index] = " ".join(str(error).split())
         return {"images": images, "errors": errors}
+
+    def _prefetch(self, store: Store, chunks: list[VideoChunk]) -> None:
+        """Request the images of all chunks side by side, if the store is remote."""
+        if store.is_remote:
+            rows = [(store.find(chunk.id), chunk.times.tolist()) for chunk in chunks]
+            store.prefetch(
+                (row, self.source, t, 1) for row, times in rows if row is not None for t in times
+            )
 
     def _make_images(self, count: int) -> torch.Tensor:
         stream = STREAMS[self.source]

@@ -201,7 +201,7 @@ class WindowDataset(SnippetDataset):
             else ""
         )
         raise StoreError(
-            f"{self.subset.store.path}: expected labels that start in their video, do not end "
+            f"{self.subset.store.location}: expected labels that start in their video, do not end "
             f"before they start, and end at most {OVERRUN:g} s after the video; {len(videos)} of "
             f"{len(rows)} videos of subset {self.subset.name!r} have others ("
             f"{'; '.join(shown)}{more}): correct the annotations, or extract truncated videos again"

@@ -22,6 +22,13 @@ from flowkit.recipe import RGBRecipe
 
 READ_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 JPEG_START = b"\xff\xd8\xff"
+LARGE_IMAGE = 1 << 26
+"""Pixels from which on the size that a JPEG claims is compared with its bytes."""
+PIXELS_PER_BYTE = 2048
+"""Pixels that a byte of a JPEG can hold at most: a block of 8×8 pixels takes a bit or more, and
+this leaves room for arithmetic coding. A damaged header can claim any size, and decoding billions
+of absent pixels takes minutes and gigabytes.
+"""
 
 
 class Image(NamedTuple):
@@ -74,7 +81,10 @@ def decode_image(data: bytes, path: Path) -> Image:
     try:
         if is_jpeg:
             # OpenCV converts the colours of print, and older versions overlook that a file is cut.
-            is_cmyk = simplejpeg.decode_jpeg_header(data)[2] in ("CMYK", "YCCK")
+            height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+            if height * width > max(LARGE_IMAGE, PIXELS_PER_BYTE * len(data)):
+                raise ValueError(f"{len(data):,} bytes cannot hold {width}×{height} pixels")
+            is_cmyk = colours in ("CMYK", "YCCK")
             pixels = simplejpeg.decode_jpeg(
                 data, "CMYK" if is_cmyk else "RGB", fastdct=False, fastupsample=False
             )

@@ -10,6 +10,7 @@ Only modules that are fast to import are imported here, because every command of
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ def diagnose(
     store_path: Path,
     dataset: "Dataset | None" = None,
     *,
+    address: str | None = None,
     quick: bool = False,
     progress: Callable[[str], object] = lambda topic: None,
 ) -> list[Finding]:
@@ -35,6 +37,7 @@ def diagnose(
     Args:
         store_path: Path where the store is or will be. Only a temporary file is written there.
         dataset: Dataset whose videos are counted, and whose store must fit on the disk.
+        address: Address of a Ray cluster to check. Default: the environment variable RAY_ADDRESS.
         quick: Whether to skip the slow steps: starting a Ray worker, and a training step.
         progress: Called with the topic of each check and step before it runs.
 
@@ -48,18 +51,21 @@ def diagnose(
     from flowkit.doctor.steps import run_check
 
     findings = []
-    for topic, check in list_checks(store_path, dataset):
+    for topic, check in list_checks(store_path, dataset, address):
         progress(topic)
         findings += run_check(topic, check)
-    return findings + run_trial(quick, progress)
+    return findings + run_trial(quick, progress, address)
 
 
-def list_checks(store_path: Path, dataset: "Dataset | None") -> "list[tuple[str, CheckFunction]]":
+def list_checks(
+    store_path: Path, dataset: "Dataset | None", address: str | None = None
+) -> "list[tuple[str, CheckFunction]]":
     """List the checks, which inspect the machine but extract and train nothing.
 
     Args:
         store_path: Path where the store is or will be.
         dataset: Dataset to check, if there is one.
+        address: Address of a Ray cluster to check. Default: the environment variable RAY_ADDRESS.
 
     Returns:
         The topic and the function of each check.
@@ -73,7 +79,7 @@ def list_checks(store_path: Path, dataset: "Dataset | None") -> "list[tuple[str,
         ("codecs", codecs.check_codecs),
         ("flow", backends.check_flow),
         ("gpu", backends.check_gpu),
-        ("ray", backends.check_ray),
+        ("ray", lambda: backends.check_ray(address)),
         ("cores", machine.check_cores),
         ("memory", machine.check_memory),
         ("open files", machine.check_open_files),
@@ -91,7 +97,9 @@ def list_checks(store_path: Path, dataset: "Dataset | None") -> "list[tuple[str,
     ]
 
 
-def run_trial(quick: bool, progress: Callable[[str], object]) -> list[Finding]:
+def run_trial(
+    quick: bool, progress: Callable[[str], object], address: str | None = None
+) -> list[Finding]:
     """Extract, verify and read clips, start a Ray worker, and train a step on the extracted store.
 
     All files go into a temporary folder, which is always removed.
@@ -99,6 +107,8 @@ def run_trial(quick: bool, progress: Callable[[str], object]) -> list[Finding]:
     Args:
         quick: Whether to skip the Ray worker and the training step.
         progress: Called with the topic of each step before it runs.
+        address: Address of the Ray cluster in which the worker is started. Default: the environment
+            variable RAY_ADDRESS; without it, this machine.
 
     Returns:
         One finding for each step.
@@ -113,7 +123,8 @@ def run_trial(quick: bool, progress: Callable[[str], object]) -> list[Finding]:
             steps = trial.list_steps()
             if not quick:
                 advice = "--workers 0 works without Ray"
-                steps.append(TrialStep("ray worker", ray_worker.try_ray_worker, (), advice))
+                try_worker = partial(ray_worker.try_ray_worker, address=address)
+                steps.append(TrialStep("ray worker", try_worker, (), advice))
                 steps += plugin_steps.list_plugin_steps(
                     trial.store_path, folder, (pipeline.LAST_TOPIC,)
                 )

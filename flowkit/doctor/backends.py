@@ -99,7 +99,7 @@ def check_torch(has_gpu: bool) -> list[Finding]:
 
 
 def check_ray(address: str | None = None) -> list[Finding]:
-    """Check that Ray can be imported and that its cluster, if one is named, answers.
+    """Check that Ray can be imported, and that its cluster answers and takes this user's token.
 
     Args:
         address: Address of the cluster; "" or ``local`` for this machine alone. Default: the
@@ -112,20 +112,39 @@ def check_ray(address: str | None = None) -> list[Finding]:
 
     ray = import_ray()
     findings = [Finding("ray", "ok", f"Ray {ray.__version__}")]
+    origin = "RAY_ADDRESS" if address is None else "--address"
     address = os.environ.get("RAY_ADDRESS", "") if address is None else address
     if address in ("", "local"):
         return findings
     if address == "auto":
-        message = "RAY_ADDRESS=auto: flowkit uses the Ray cluster that runs on this machine"
+        message = f"{origin}=auto: flowkit uses the Ray cluster that runs on this machine"
         return [*findings, Finding("ray", "ok", message)]
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    advice = "start it (ray start --head), or unset RAY_ADDRESS to work on this machine alone"
+    advice = "start it (ray start --head), or work on this machine alone without " + origin
     if not host or not port.isdigit():
-        message = f"expected RAY_ADDRESS as host:port, got {address!r}"
+        message = f"expected {origin} as host:port, got {address!r}"
         return [*findings, Finding("ray", "fail", message, advice)]
     try:
         socket.create_connection((host, int(port)), timeout=TIMEOUT_SECONDS).close()
     except OSError as error:
-        message = f"no answer from RAY_ADDRESS={address}: {error}"
+        message = f"no answer from {origin}={address}: {error}"
         return [*findings, Finding("ray", "fail", message, advice)]
-    return [*findings, Finding("ray", "ok", f"the cluster at {address} answers")]
+    return [*findings, check_token(address)]
+
+
+def check_token(address: str) -> Finding:
+    """Check that the cluster at an address takes the token of this user, if it asks for one.
+
+    Args:
+        address: Address of a cluster that answers.
+
+    Returns:
+        The finding.
+    """
+    from flowkit.extraction.ray_token import find_token_problem
+
+    # The server of ray:// addresses does not answer such questions.
+    problem = None if address.startswith("ray://") else find_token_problem(address)
+    if problem is not None:
+        return Finding("ray", "fail", *problem)
+    return Finding("ray", "ok", f"the cluster at {address} answers")

@@ -26,11 +26,13 @@ START = (
 )
 
 
-def try_ray_worker(seconds: float = LIMIT_SECONDS) -> str:
-    """Start Ray (or connect to RAY_ADDRESS), call a function in a worker, and disconnect.
+def try_ray_worker(seconds: float = LIMIT_SECONDS, address: str | None = None) -> str:
+    """Start Ray (or connect to a cluster), call a function in a worker, and disconnect.
 
     Args:
         seconds: How long to wait for an answer.
+        address: Address of the cluster. Default: the environment variable RAY_ADDRESS; without it,
+            Ray is started on this machine.
 
     Returns:
         What was done, in words.
@@ -44,6 +46,8 @@ def try_ray_worker(seconds: float = LIMIT_SECONDS) -> str:
         answer_file = folder / "answer.json"
         arguments = [json.dumps(sys.path), str(answer_file), str(seconds)]
         environment = os.environ | {"RAY_TMPDIR": str(folder)}
+        if address is not None:
+            environment["RAY_ADDRESS"] = address
         with (folder / "output").open("w+") as output:
             # In a session of its own, the child does not get Ctrl-C; this process then stops it.
             child = subprocess.Popen(

@@ -39,6 +39,8 @@ HEARTBEAT_SECONDS = 5.0
 """Seconds without progress after which a worker's frame counter is read."""
 FINISH_SECONDS = 120.0
 """Time in seconds that workers have to commit when the run is asked to stop."""
+NODE_SECONDS = 10.0
+"""How often to ask the cluster whether nodes have joined it, in seconds."""
 MAX_FAILED_STARTS = 3
 """Number of workers in a row that die while they start, after which the run fails."""
 MAX_GPU_FAILURES = 5
@@ -71,7 +73,9 @@ class Driver:
         self.journals = setup.root / "journal"
         self.prefix = "{}-of-{}.".format(*setup.part)
         self.token = f"{self.prefix}seen-{uuid.uuid4().hex}"
+        self.num_tasks = len(tasks)
         self.size = setup.choose_size(ray.nodes(), options.workers, len(tasks))
+        self.size_time = time.monotonic()
         self.setup = replace(setup, lanes=self.size.lanes)
         self.actor_class = ray.remote(max_restarts=0, max_task_retries=0)(Actor)
 
@@ -87,6 +91,7 @@ class Driver:
             while self.queue or self.suspects or self._count_working():
                 if self.callbacks.interrupt.is_requested or self.error is not None:
                     break
+                self._use_new_nodes()
                 self._start_actors()
                 self._assign_tasks()
                 self._process_calls(POLL_SECONDS)
@@ -101,6 +106,20 @@ class Driver:
 
     def _count_working(self) -> int:
         return sum(lane.state == "working" for lane in self.lanes)
+
+    def _use_new_nodes(self) -> None:
+        """Allow more actors if the cluster has grown; it is asked from time to time.
+
+        The limits do not fall when a node dies: its actors then wait for a node that replaces it.
+        """
+        if time.monotonic() - self.size_time < NODE_SECONDS:
+            return
+        self.size_time = time.monotonic()
+        # No node may be alive that can run the backend, or the cluster may not answer for a moment.
+        with suppress(FlowkitError, self.ray.exceptions.RayError):
+            size = self.setup.choose_size(self.ray.nodes(), self.options.workers, self.num_tasks)
+            if size.workers > self.size.workers:
+                self.size = replace(self.size, workers=size.workers, actors=size.actors)
 
     def _start_actors(self) -> None:
         """Start actors until each task has a lane, or the limits of `PoolSize` are reached.

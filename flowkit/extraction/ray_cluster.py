@@ -10,7 +10,6 @@ import inspect
 import logging
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -24,6 +23,7 @@ from flowkit.extraction.driver import Driver
 from flowkit.extraction.failure_diagnosis import shorten_ray_error
 from flowkit.extraction.options import RunOptions
 from flowkit.extraction.ray_session import find_start_error, kill_processes, make_session
+from flowkit.extraction.ray_token import COPY_ADVICE, choose_auth_mode
 from flowkit.extraction.tasks import WorkerTask
 from flowkit.extraction.worker_setup import WorkerFactory
 from flowkit.flow import BACKENDS
@@ -189,9 +189,9 @@ def connect_to_cluster(ray: Any, address: str, options: Mapping[str, Any]) -> No
         ray.init(address=address, logging_level="ERROR", **options)
     except Exception as error:
         raise FlowkitError(
-            f"cannot use Ray cluster at {address}: {shorten_ray_error(error)}; `flowkit doctor` "
-            "says more, --workers 0 works without Ray (if the reason above is about tokens: copy "
-            "~/.ray/auth_token from the head node to this machine)"
+            f"cannot use Ray cluster at {address}: {shorten_ray_error(error)}; `flowkit doctor "
+            f"--address {address}` says more, --workers 0 works without Ray (if the reason above "
+            f"is about tokens: {COPY_ADVICE})"
         ) from error
 
 
@@ -218,33 +218,6 @@ def start_local_cluster(
             "`flowkit doctor` checks the machine"
         ) from error
     logging.getLogger("ray").setLevel(logging.ERROR)
-
-
-def choose_auth_mode(address: str) -> None:
-    """Set Ray's authentication mode, before its import, to that of the cluster at ``address``.
-
-    A cluster started with `ray start` requires a token if its user has one in ``~/.ray``, and an
-    earlier local cluster may have written one there. ``ray.init`` sends the token only if the mode
-    is set, but a client that sends it to a cluster without authentication cannot start actors. The
-    mode of the cluster is therefore found first, by `ray health-check` without a token: it fails
-    with an error about the token if the cluster requires one.
-    """
-    if "RAY_AUTH_MODE" in os.environ:
-        return
-    command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
-    try:
-        answer = subprocess.run(
-            [*command, "health-check", "--address", address],
-            env=os.environ | {"RAY_AUTH_MODE": "disabled"},
-            capture_output=True,
-            text=True,
-            timeout=6 * CONNECT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return  # ray.init fails as well, with a better message
-    if "AuthToken" in answer.stdout + answer.stderr:
-        os.environ["RAY_AUTH_MODE"] = "token"
 
 
 def check_address(address: str) -> None:

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from flowkit.errors import CorruptError
+from flowkit.errors import CorruptError, StoreError
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import make_lock_folder, wait_for_lock
+from flowkit.store.format.video_values import Check, check_values, is_amount
+from flowkit.store.index_file import LABELS, SUBSETS, check_class_ids
 from flowkit.store.split_summary import SplitRecord
 
 if TYPE_CHECKING:
@@ -134,12 +137,24 @@ def read_split_records(rows: Any) -> list[SplitRecord]:
     """
     text = (rows.schema.metadata or {}).get(b"splits", b"[]") if rows is not None else b"[]"
     try:
-        return [SplitRecord(**values) for values in json.loads(text)]
-    except (ValueError, TypeError) as error:
+        records = json.loads(text)
+        for values in records:
+            check_values(values, SPLIT)
+        return [SplitRecord(**values) for values in records]
+    except (ValueError, TypeError, RecursionError) as error:
         raise CorruptError(
             f"annotations.arrow: expected how the subsets were made ({error}); write the "
             "annotations again with `flowkit index`"
         ) from None
+
+
+SPLIT: dict[str, Check] = {
+    "fractions": lambda value: isinstance(value, dict) and all(map(is_amount, value.values())),
+    "group_by": lambda value: isinstance(value, str | None),
+    "seed": lambda value: type(value) is int,
+    "only": lambda value: isinstance(value, str | None),
+}
+"""Values of the record of a division."""
 
 
 def read_annotation_rows(root: Path) -> Any:
@@ -150,14 +165,49 @@ def read_annotation_rows(root: Path) -> Any:
     """
     path = root / "annotations.arrow"
     try:
-        return read_table(path)
+        table = read_table(path)
+        check_annotation_rows(table)
     except FileNotFoundError:
         return None
-    except pa.ArrowException as error:
+    except PermissionError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}; check its permissions") from None
+    except (pa.ArrowException, OSError, ValueError, MemoryError, RecursionError) as error:
+        reason = " ".join(str(error).split())
         raise CorruptError(
-            f"{path}: expected annotations ({error}); write them again with `flowkit "
+            f"{path}: expected annotations ({reason}); write them again with `flowkit "
             "index --dataset NAME`"
         ) from None
+    return table
+
+
+def check_annotation_rows(table: Any) -> None:
+    """Check the columns, classes and values of annotations, since Arrow trusts those of a file.
+
+    Raises:
+        ValueError: They are not those that `AnnotationTable.to_arrow` makes.
+    """
+    table.validate(full=True)
+    classes = json.loads((table.schema.metadata or {}).get(b"classes", b"null"))
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError("no class names")
+    kinds = {"id": (pa.string(), pa.large_string()), "labels": (LABELS,), "subsets": (SUBSETS,)}
+    for name, allowed in kinds.items():
+        if table.schema.get_all_field_indices(name) != [table.schema.get_field_index(name)]:
+            raise ValueError(f"no column {name}")
+        column = table[name]
+        if column.type not in allowed or column.null_count:
+            raise ValueError(f"no column {name} of type {allowed[0]}")
+        for chunk in column.chunks:
+            if name == "labels":
+                check_class_ids(chunk, len(classes))
+            if name == "subsets" and chunk.values.null_count:
+                raise ValueError("no name of a subset")
+    if "attributes" in table.schema.names and not pa.types.is_map(
+        table.schema.field("attributes").type
+    ):
+        raise ValueError("attributes of another type")
+    if pc.count_distinct(table["id"]).as_py() != table.num_rows:
+        raise ValueError("an id that occurs twice")
 
 
 def read_table(path: Path) -> Any:

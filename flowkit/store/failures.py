@@ -7,9 +7,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from flowkit.errors import StoreError
 from flowkit.path_text import replace_surrogates
 from flowkit.store.format.atomic import convert_disk_errors, write_atomic
 from flowkit.store.format.schema import encode_json
+from flowkit.store.format.video_values import (
+    Check,
+    check_values,
+    is_count,
+    is_flag,
+    is_number,
+    is_size,
+    is_time,
+)
 
 OPTIONAL_FIELDS = ("traceback", "retry")
 """Fields that are left out of the file if they are empty."""
@@ -91,15 +101,47 @@ def forget_failures(root: str | os.PathLike[str], stream: str) -> None:
 
 
 def read_lines(root: Path) -> Iterator[tuple[bytes, Failure | None]]:
-    """Yield each line and its failure; None for a blank line or one cut off by a crash."""
+    """Yield each line and its failure; None for a line that is blank, cut off or damaged.
+
+    Raises:
+        StoreError: The file cannot be read.
+    """
+    path = root / "failures.jsonl"
     try:
-        content = (root / "failures.jsonl").read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         return
-    for line in content.splitlines():
-        try:
-            values = json.loads(line)
-            names = Failure.__dataclass_fields__.keys() & values.keys()
-            yield line, Failure(**{name: values[name] for name in names})
-        except (ValueError, AttributeError, TypeError):
-            yield line, None
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}; check its permissions") from None
+    for line in content.split(b"\n"):
+        if line:
+            yield line, parse_line(line)
+
+
+def parse_line(line: bytes) -> Failure | None:
+    """Parse one line; None if it is cut off or damaged."""
+    try:
+        values = json.loads(line)
+        check_values(values, REQUIRED)
+        names = Failure.__dataclass_fields__.keys() & values.keys()
+        check_values(values, {name: OPTIONAL[name] for name in names & OPTIONAL.keys()})
+        return Failure(**{name: values[name] for name in names})
+    except (ValueError, RecursionError):
+        return None
+
+
+def is_any_text(value: Any) -> bool:
+    """Return whether a value is a text, which may be empty."""
+    return isinstance(value, str)
+
+
+REQUIRED: dict[str, Check] = {
+    "id": is_any_text, "source": is_any_text, "kind": is_any_text, "reason": is_any_text,
+    "attempts": is_count, "time": is_number,
+}  # fmt: skip
+"""Values of each line."""
+OPTIONAL: dict[str, Check] = {
+    "size": is_size, "mtime_ns": is_time, "stream": is_any_text, "traceback": is_any_text,
+    "retry": is_flag,
+}  # fmt: skip
+"""Values that a line may lack."""

@@ -25,41 +25,23 @@ from flowkit.errors import CorruptError, StoreError
 from flowkit.store.annotations import (
     annotations_digest,
     read_annotation_rows,
-    read_table,
     serialize_batches,
 )
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import make_lock_folder, wait_for_lock
-from flowkit.store.format.records import load_record, make_record_error, record_paths
+from flowkit.store.format.records import load_record, record_paths
 from flowkit.store.format.schema import FORMAT
+from flowkit.store.index_file import (
+    ADDED_COLUMNS,
+    LABELS,
+    LOCATION,
+    METADATA,
+    SUBSETS,
+    open_index,
+)
 from flowkit.store.latest_videos import LatestVideos, VideoCommit
 from flowkit.streams import STREAMS
-
-LABELS = pa.list_(
-    pa.struct([("class", pa.int32()), ("start", pa.float64()), ("end", pa.float64())])
-)
-SUBSETS = pa.list_(pa.string())
-LOCATION = pa.struct([(name, pa.int32()) for name in ("shard", "batch", "first_row", "rows")])
-"""Type of a stream's column: where the rows of a video are stored."""
-METADATA = [
-    ("id", pa.large_string()),
-    ("frames", pa.int32()),
-    ("fps", pa.float64()),
-    ("width", pa.int32()),
-    ("height", pa.int32()),
-    ("source", pa.large_string()),
-    ("size", pa.int64()),
-    ("mtime_ns", pa.int64()),
-    ("digest", pa.binary(16)),
-    ("warnings", pa.int32()),
-    ("duration", pa.float64()),
-    ("motion", pa.float64()),
-    ("motion_p95", pa.float64()),
-]
-"""Columns that describe a video, with their types."""
-ADDED_COLUMNS = ("duration", "motion", "motion_p95")
-"""Columns that an index of an older version lacks. They are null where they are unknown."""
 
 
 class RecordState(NamedTuple):
@@ -148,15 +130,15 @@ def rebuild_index(root: str | os.PathLike[str], *, scratch: bool = False) -> int
 def read_index(root: Path, dataset: str | None) -> Index:
     """Read the present index; as it is a cache, a missing or broken one counts as empty."""
     try:
-        table = read_table(root / "index.arrow")
-        metadata = {key.decode(): json.loads(value) for key, value in table.schema.metadata.items()}
-        if metadata["flowkit.dataset"] != dataset:
-            return Index(version=metadata["flowkit.version"])
-        pairs = zip(metadata["flowkit.shards"], metadata["flowkit.records"], strict=True)
-        records = [RecordState(shard, *state) for shard, state in pairs]
-        return Index(table, records, metadata["flowkit.version"], metadata["flowkit.annotations"])
-    except (FileNotFoundError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError):
+        index = open_index(root, in_memory=True)
+    except StoreError:
         return Index()
+    if index.dataset != dataset:
+        return Index(version=index.version)
+    pairs = zip(index.shards, index.records, strict=True)
+    records = [RecordState(shard, *state) for shard, state in pairs]
+    table = pa.Table.from_batches([index.batch])
+    return Index(table, records, index.version, index.annotations)
 
 
 def lacks_columns(table: Any) -> bool:
@@ -216,17 +198,14 @@ def add_shard(
     """
     path = root / f"{state.shard}.json"
     record = load_record(path)
-    try:
-        if state.shard_bytes != record["bytes"]:
-            size = state.shard_bytes
-            problem = "the file is missing" if size < 0 else f"it has {size:,} bytes"
-            raise CorruptError(
-                f"{path.with_suffix('.arrow')}: expected {record['bytes']:,} bytes as committed, "
-                f"but {problem}; run `flowkit verify --repair`, then extract again what it requeues"
-            )
-        latest.add_record(shard_index, record, ids)
-    except (KeyError, TypeError) as error:
-        raise make_record_error(path, error) from None
+    if state.shard_bytes != record["bytes"]:
+        size = state.shard_bytes
+        problem = "the file is missing" if size < 0 else f"it has {size:,} bytes"
+        raise CorruptError(
+            f"{path.with_suffix('.arrow')}: expected {record['bytes']:,} bytes as committed, "
+            f"but {problem}; run `flowkit verify --repair`, then extract again what it requeues"
+        )
+    latest.add_record(shard_index, record, ids)
 
 
 def stream_names(schema: Any) -> list[str]:

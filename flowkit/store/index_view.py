@@ -1,7 +1,5 @@
 """Read single fields of a memory-mapped ``index.arrow`` without decoding the rest."""
 
-import json
-import os
 from bisect import bisect_left
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from flowkit.errors import CorruptError, StoreError
+from flowkit.store.index_file import check_column, check_rows, make_index_error, open_index
 from flowkit.streams import STEP_STREAMS, count_empty_rows
 
 Location = tuple[int, int, int, int]
@@ -40,35 +38,33 @@ class IndexView:
 
     def __init__(self, root: Path, flow_step: int = 1) -> None:
         self.empty_rows = {name: count_empty_rows(name, flow_step) for name in STEP_STREAMS}
-        path = root / "index.arrow"
+        self._root, self._file = root, open_index(root)
+        self.version, self.classes = self._file.version, self._file.classes
+        self.shards = self._file.shards
+        self._checked: dict[str, Any] = {}
         try:
-            self.batch = pa.ipc.open_file(pa.memory_map(os.fsencode(path))).get_batch(0)
-            metadata = self.batch.schema.metadata
-            self.version = int(metadata[b"flowkit.version"])
-            self.classes = tuple(json.loads(metadata[b"flowkit.classes"]))
-            self.shards: list[str] = json.loads(metadata[b"flowkit.shards"])
             self._read_columns()
-        except FileNotFoundError:
-            raise StoreError(
-                f"{root}: expected an index, found none; make it with `flowkit index {root}`"
-            ) from None
-        except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-            raise CorruptError(
-                f"{path}: expected an index ({error}); make it again with "
-                f"`flowkit index --scratch {root}`"
-            ) from None
+        except (ValueError, TypeError) as error:
+            raise make_index_error(root, error) from None
+
+    @cached_property
+    def batch(self) -> Any:
+        """Return all rows as a ``pyarrow.RecordBatch``, whose values are checked once."""
+        check_rows(self._root, self._file)
+        return self._file.batch
 
     def _read_columns(self) -> None:
         """Find the columns of ids, frame counts and locations in the memory map."""
-        self.rows: int = self.batch.num_rows
-        _, offsets, data = self.batch.column("id").buffers()
+        batch = self._file.batch
+        self.rows: int = batch.num_rows
+        _, offsets, data = batch.column("id").buffers()
         self._offsets = memoryview(offsets)[: 8 * (self.rows + 1)].cast("q")
         self._data = memoryview(data) if data is not None else memoryview(b"")
-        self.frames = view_int32(self.batch.column("frames"), self.rows)
+        self.frames = view_int32(batch.column("frames"), self.rows)
         self._locations: dict[str, tuple[memoryview | None, list[memoryview]]] = {}
-        for field in self.batch.schema:
+        for field in batch.schema:
             if pa.types.is_struct(field.type):
-                column = self.batch.column(field.name)
+                column = batch.column(field.name)
                 valid = column.buffers()[0] if column.null_count else None
                 fields = [view_int32(column.field(k), self.rows) for k in range(4)]
                 self._locations[field.name] = (memoryview(valid) if valid else None, fields)
@@ -76,7 +72,10 @@ class IndexView:
 
     def id(self, row: int) -> str:
         """Return the id of a row."""
-        return str(self._data[self._offsets[row] : self._offsets[row + 1]], "utf-8")
+        try:
+            return str(self._data[self._offsets[row] : self._offsets[row + 1]], "utf-8")
+        except UnicodeDecodeError as error:
+            raise make_index_error(self._root, error) from None
 
     def bisect(self, key: bytes) -> int:
         """Return the first row whose id is not below ``key``."""
@@ -123,7 +122,10 @@ class IndexView:
         valid, (shard, batch, first_row, rows) = self._locations[stream]
         if valid is not None and not valid[row >> 3] >> (row & 7) & 1:
             return None
-        return shard[row], batch[row], first_row[row], rows[row]
+        location = shard[row], batch[row], first_row[row], rows[row]
+        if min(location) < 0 or location[0] >= len(self.shards):
+            raise make_index_error(self._root, f"{stream} of row {row} is at {location}")
+        return location
 
     def count(self, stream: str, row: int) -> int:
         """Count the frames, flow fields, patches or features of a row, 0 without the stream."""
@@ -133,12 +135,12 @@ class IndexView:
 
     def value(self, name: str, row: int) -> Any:
         """Return any other field of a row; None if the index is older than that field."""
-        column = self._columns.get(name)
-        return None if column is None else column[row].as_py()
-
-    @cached_property
-    def _columns(self) -> dict[str, Any]:
-        return dict(zip(self.batch.schema.names, self.batch.columns, strict=True))
+        column = self._checked.get(name)
+        if column is None:
+            if name not in self._file.batch.schema.names:
+                return None
+            column = self._checked[name] = check_column(self._root, self._file, name)
+        return column[row].as_py()
 
 
 def view_int32(column: Any, rows: int) -> memoryview:

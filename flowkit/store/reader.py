@@ -9,7 +9,7 @@ Example:
 import difflib
 import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -19,9 +19,12 @@ import numpy as np
 from flowkit.errors import StoreError, UsageError
 from flowkit.recipe import Recipe
 from flowkit.store.format.header import StoreHeader, read_header
+from flowkit.store.format.location import find_url, read_mirror_url
 from flowkit.store.index_view import IndexView
+from flowkit.store.remote.mirror import find_store_folder, has_index, locate_mirror
 from flowkit.store.shard_reader import Shards
 from flowkit.store.video import Video
+from flowkit.streams import STREAMS
 
 NEIGHBOURS = 200
 """Ids on each side of an unknown id that are searched for similar ones."""
@@ -36,26 +39,44 @@ class Store:
     been rebuilt since, because row numbers may have changed.
 
     Args:
-        path: Folder of the store.
+        path: Folder of the store, or its URL on object storage, such as ``s3://bucket/store``.
+
+    Attributes:
+        location: Folder or URL of the store, as text.
 
     Raises:
         FormatError: There is no store at ``path``, or it needs a newer flowkit.
-        StoreError: The store has no index.
+        StoreError: The store has no index, or its URL cannot be reached.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).resolve()
+        url = find_url(path)
+        folder = find_store_folder(path) if url is not None else Path(path).resolve()
+        self.location = url or read_mirror_url(folder) or str(folder)
         self._version: int | None = None
+        self.path = folder
         self._version = self.index.version
 
+    @cached_property
+    def path(self) -> Path:
+        """Return the folder of the store; of a remote store, the local folder of its small files.
+
+        A remote store that was unpickled is looked for at its URL only if this machine does not
+        know it yet.
+        """
+        if find_url(self.location) is None:
+            return Path(self.location)
+        mirror = locate_mirror(self.location)
+        return mirror if has_index(mirror) else find_store_folder(self.location)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "version": self.version}
+        return {"location": self.location, "version": self.version}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.path, self._version = state["path"], state["version"]
+        self.location, self._version = state["location"], state["version"]
 
     def __repr__(self) -> str:
-        return f"Store({str(self.path)!r}: {len(self)} videos)"
+        return f"Store({self.location!r}: {len(self)} videos)"
 
     @cached_property
     def header(self) -> StoreHeader:
@@ -82,10 +103,14 @@ class Store:
         """Return the memory-mapped index; ``index.batch`` is its ``pyarrow.RecordBatch``."""
         _ = self.header
         index = IndexView(self.path, self.flow_step)
+        if self._version not in (None, index.version) and find_url(self.location) is not None:
+            self.path = find_store_folder(self.location)  # the mirror may be older than the store
+            index = IndexView(self.path, self.flow_step)
         if self._version not in (None, index.version):
             raise StoreError(
-                f"{self.path}: expected index version {self._version}, which the store was opened "
-                f"with, got {index.version}, as it was rebuilt meanwhile; open the store again"
+                f"{self.location}: expected index version {self._version}, which the store was "
+                f"opened with, got {index.version}, as it was rebuilt meanwhile; open the store "
+                "again"
             )
         return index
 
@@ -93,6 +118,32 @@ class Store:
     def shards(self) -> Shards:
         """Return the reader of the store's shards."""
         return Shards(self.path, self.index.shards, self.recipe)
+
+    def prefetch(self, reads: Iterable[tuple[int, str, int, int]]) -> None:
+        """Announce reads, so that a remote store requests all of their bytes side by side.
+
+        Reading without it gives the same, but waits for each read on its own. It does nothing for
+        a local store.
+
+        Args:
+            reads: Row of the video, stream, first frame and number of frames of each read.
+        """
+        if not self.is_remote:
+            return
+        located = []
+        for row, stream, t, length in reads:
+            location = self.index.locate(stream, row)
+            if location is not None and stream in STREAMS:
+                names = tuple(column.name for column in STREAMS[stream].columns)
+                length = min(length, location[3] - t)
+                if t >= 0 and length > 0:
+                    located.append((location, names, t, length))
+        self.shards.prefetch(located)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the store is on object storage."""
+        return self.shards.is_remote
 
     @property
     def version(self) -> int:
@@ -134,7 +185,7 @@ class Store:
             return Video(self, row)
         row, rows = operator.index(key), len(self)
         if not -rows <= row < rows:
-            raise UsageError(f"{self.path}: expected a row below {rows}, got {row}")
+            raise UsageError(f"{self.location}: expected a row below {rows}, got {row}")
         return Video(self, row % rows)
 
     def _describe_unknown_id(self, id: str) -> str:
@@ -143,7 +194,7 @@ class Store:
             id, self.ids[max(0, row - NEIGHBOURS) : row + NEIGHBOURS]
         )
         hint = f"; did you mean {' or '.join(map(repr, similar))}?" if similar else ""
-        return f"{self.path}: expected the id of one of {len(self)} videos, got {id!r}{hint}"
+        return f"{self.location}: expected the id of one of {len(self)} videos, got {id!r}{hint}"
 
     @property
     def ids(self) -> "Ids":
@@ -170,7 +221,7 @@ class Store:
         ]
         if not len(rows):
             known = ", ".join(self.subsets()) or "none"
-            raise UsageError(f"{self.path}: expected a subset ({known}), got {name!r}")
+            raise UsageError(f"{self.location}: expected a subset ({known}), got {name!r}")
         return rows
 
     def subsets(self) -> dict[str, int]:

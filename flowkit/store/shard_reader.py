@@ -1,4 +1,4 @@
-"""Read committed shards with ``pread``, through bounded caches.
+"""Read committed shards with ``pread``, or from object storage, through bounded caches.
 
 The caches are ``functools.lru_cache``, which is thread-safe and has no lock that a forked child
 could inherit in a locked state. A descriptor is closed when its last reference is dropped, so never
@@ -7,6 +7,7 @@ during a read. After a fork, both processes can use it, since ``pread`` has no f
 
 import os
 import resource
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,22 @@ from flowkit.errors import CorruptError, StoreError, UsageError
 from flowkit.recipe import Recipe
 from flowkit.store.format.column_rows import read_bytes_rows, read_fixed_rows, read_offsets
 from flowkit.store.format.columns import MISSING
-from flowkit.store.format.layout import Extent, locate_columns, read_footer, read_message
+from flowkit.store.format.layout import (
+    Descriptor,
+    Extent,
+    locate_columns,
+    read_footer,
+    read_message,
+)
+from flowkit.store.format.location import read_mirror_url
 from flowkit.store.format.schema import shard_columns, vector_dimension
 from flowkit.store.index_view import Location
+from flowkit.store.prefetch import Prefetcher, Read
+from flowkit.store.remote.files import RemoteFile
+from flowkit.store.remote.shards import (
+    fetch_remote_shard,
+    open_remote_shards,
+)
 
 OPEN_SHARDS = 128
 """Shards that are kept open; fewer if the process may open only few files."""
@@ -33,7 +47,7 @@ class ShardReader:
     """One open shard.
 
     Args:
-        root: Folder of the store.
+        root: Folder of the store, or the mirror of a remote one.
         name: Name of the shard, ``folder/uuid``.
 
     Raises:
@@ -41,12 +55,20 @@ class ShardReader:
         StoreError: The file cannot be opened.
     """
 
+    descriptor: Descriptor
+    """The descriptor of the file, or what reads it from object storage."""
+
     def __init__(self, root: Path, name: str) -> None:
         self.path = root / f"{name}.arrow"
         self.columns = shard_columns(name.rpartition("/")[0])
         try:
             self.descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
+            remote = open_remote_shards(root, [name])
+            if remote:
+                self.descriptor = remote[0]
+                self.blocks = read_footer(self.descriptor, remote[0].location)
+                return
             raise CorruptError(
                 f"{self.path}: expected a committed shard, found no file; run `flowkit verify "
                 "--repair`, or open the store again if that was done meanwhile"
@@ -60,8 +82,9 @@ class ShardReader:
         self.blocks = read_footer(self.descriptor, self.path)
 
     def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
+        descriptor = getattr(self, "descriptor", None)
+        if isinstance(descriptor, int):
+            os.close(descriptor)
 
     def locate_columns(self, batch: int) -> dict[str, Extent]:
         """Read from the header of a batch where its columns are."""
@@ -87,12 +110,14 @@ class ShardReader:
 
     def make_error(self, error: CorruptError) -> CorruptError:
         """Add the path of this shard to an error, and what to do."""
+        if isinstance(self.descriptor, RemoteFile):
+            return self.descriptor.make_error(error)
         return CorruptError(f"{self.path}: {error}; run `flowkit verify --repair`")
 
 
-def advise_kernel(descriptor: int, start: int, length: int, advice: str) -> None:
+def advise_kernel(descriptor: Descriptor, start: int, length: int, advice: str) -> None:
     """Advise the kernel how a file will be read, where this is supported (Linux)."""
-    if hasattr(os, "posix_fadvise"):
+    if isinstance(descriptor, int) and hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, start, length, getattr(os, f"POSIX_FADV_{advice}"))
 
 
@@ -111,9 +136,15 @@ class Shards:
         opened = lru_cache(count)(lambda shard: ShardReader(root, names[shard]))
         located = lru_cache(BATCHES)(lambda shard, batch: opened(shard).locate_columns(batch))
         self._open, self._locate, self._recipe = opened, located, recipe
+        self._root, self._names = root, names
         self._offsets = lru_cache(OFFSETS)(
             lambda shard, batch, column: opened(shard).read_offsets(located(shard, batch)[column])
         )
+        is_remote = read_mirror_url(root) is not None
+        self._prefetcher = None if not is_remote else Prefetcher(
+            open_shards=lambda shards: open_remote_shards(root, [names[k] for k in shards]),
+            open=opened, locate=located, read_offsets=self._offsets, list_spans=self.list_spans,
+        )  # fmt: skip
 
     def locate(self, shard: int, batch: int, column: str) -> tuple[Path, Extent]:
         """Locate a column of one batch.
@@ -130,6 +161,21 @@ class Shards:
             CorruptError: The file is not what was committed.
         """
         return self._open(shard).path, self._locate(shard, batch)[column]
+
+    def fetch(self, shard: int) -> Path:
+        """Return the path of a whole shard file, for mapping; a remote one is downloaded first."""
+        fetch_remote_shard(self._root, self._names[shard])
+        return self._root / f"{self._names[shard]}.arrow"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the shards are on object storage, so that reads should be announced."""
+        return self._prefetcher is not None
+
+    def prefetch(self, reads: Iterable[Read]) -> None:
+        """Request what later calls of `read_bytes` need side by side; only for a remote store."""
+        if self._prefetcher is not None:
+            self._prefetcher.prefetch(list(reads))
 
     def list_spans(self, location: Location) -> list[tuple[int, int, int]]:
         """List the batches that hold the rows at a location, as (batch, first row, rows)."""

@@ -12,9 +12,11 @@ from flowkit.recipe import FeatureRecipe, FlowRecipe, Recipe
 from flowkit.store.annotations import read_annotation_rows, read_split_records
 from flowkit.store.failures import Failure, read_failures
 from flowkit.store.format.header import read_header
+from flowkit.store.format.location import describe_location, read_mirror_url
 from flowkit.store.format.locks import find_locked_parts, is_locked
 from flowkit.store.format.schema import shard_folders
 from flowkit.store.index_view import IndexView
+from flowkit.store.remote.mirror import find_store_folder, read_listing
 from flowkit.streams import STREAMS
 
 
@@ -23,7 +25,7 @@ class Status:
     """The content and the state of a store in numbers."""
 
     path: str
-    """Folder of the store."""
+    """Folder or URL of the store."""
     dataset: str | None
     """Name of the dataset, if recorded."""
     recipe: dict[str, Any]
@@ -86,7 +88,7 @@ def read_status(root: Path | str) -> Status:
     """
     import pyarrow.compute as pc
 
-    root = Path(root)
+    root = find_store_folder(root, complete=True)
     header = read_header(root)
     files = list_shard_files(root)
     annotations = read_annotation_rows(root)
@@ -99,7 +101,7 @@ def read_status(root: Path | str) -> Status:
         counts["classes"] = len(index.classes)
     kinds = Counter(failure.kind for failure in list_failures(root, index))
     return Status(
-        path=printable_path(root),
+        path=printable_path(describe_location(root)),
         dataset=header.dataset,
         recipe=header.recipe.to_dict(),
         creator=header.creator,
@@ -122,6 +124,14 @@ def read_status(root: Path | str) -> Status:
 def list_shard_files(root: Path) -> ShardFiles:
     """List the shard files of a store, without reading them."""
     files = ShardFiles(sizes={}, committed=set(), writing=[], leftover=[])
+    objects = None if read_mirror_url(root) is None else read_listing(root)
+    for name, size in sorted((objects or {}).items()):
+        folder, _, file_name = name.rpartition("/")
+        if folder and file_name.endswith(".arrow") and (root / name).with_suffix(".json").exists():
+            files.sizes.setdefault(folder, []).append(size)
+            files.committed.add(name.removesuffix(".arrow"))
+    if objects is not None:
+        return files
     for folder in shard_folders(root):
         with os.scandir(root / folder) as entries:
             by_name = {entry.name: entry for entry in entries}

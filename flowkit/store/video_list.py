@@ -20,6 +20,7 @@ from flowkit.store.conditions import NUMBERS, Condition
 from flowkit.store.format.header import read_header
 from flowkit.store.index_view import IndexView
 from flowkit.store.label_columns import LabelColumns, Mask, Rows
+from flowkit.store.remote.mirror import find_store_folder
 
 INDEX_COLUMNS = {"p95": "motion_p95"}
 """Names of columns of the index that have another name here."""
@@ -36,7 +37,7 @@ class VideoList:
     """The videos of a store as a table.
 
     Args:
-        root: Folder of the store.
+        root: Folder or URL of the store.
 
     Raises:
         FormatError: There is no store at ``root``.
@@ -44,6 +45,7 @@ class VideoList:
     """
 
     def __init__(self, root: Path) -> None:
+        root = find_store_folder(root)
         read_header(root)
         self._index = IndexView(root)
 

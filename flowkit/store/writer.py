@@ -30,6 +30,7 @@ from flowkit.store.format.schema import (
     vector_dimension,
 )
 from flowkit.store.format.shard_file import ShardFile
+from flowkit.store.format.video_values import check_video
 from flowkit.streams import Column
 
 BATCH_BYTES = 32 << 20
@@ -216,6 +217,10 @@ class ShardWriter:
             raise StoreError(f"expected streams of {self._streams}, got {meta.streams}")
         if self._one_video_per_batch and not rows:
             raise StoreError(f"video {meta.id!r} has no frames; abandon it")
+        try:
+            check_video(meta.to_dict())
+        except ValueError as error:
+            raise StoreError(f"video {meta.id!r}: its metadata are wrong: {error}") from None
         self._close_part(meta)
         self._id = None
         if self._one_video_per_batch or self._is_full():

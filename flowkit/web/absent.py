@@ -18,7 +18,7 @@ from flowkit.store.annotations import read_annotation_rows
 from flowkit.store.arrow_arrays import convert_to_mask, make_rows, make_texts, view_integers
 from flowkit.store.conditions import Condition
 from flowkit.store.failures import Failure
-from flowkit.store.index import LABELS, SUBSETS
+from flowkit.store.index_file import LABELS, SUBSETS
 from flowkit.store.index_view import IndexView
 from flowkit.store.label_columns import LabelColumns, Rows
 from flowkit.store.status import find_missing, list_failures

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowkit.store import Store, Video
+from flowkit.store.remote.mirror import find_store_folder
 from flowkit.store.video_list import VideoList
 from flowkit.web.absent import AbsentVideos, find_absent
 from flowkit.web.keys import parse_key
@@ -32,7 +33,7 @@ class OpenStore:
     """Opens a store, and opens it again when a run has written a new index.
 
     Args:
-        root: Folder of the store.
+        root: Folder or URL of the store.
 
     Raises:
         FormatError: There is no store at ``root``, or it needs a newer flowkit.
@@ -40,7 +41,7 @@ class OpenStore:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = find_store_folder(root, complete=True)
         self._lock = threading.Lock()
         self._view = self._open()
         self._absent: tuple[object, AbsentVideos] | None = None

@@ -60,7 +60,7 @@ def describe_store(open_store: OpenStore) -> dict[str, Any]:
     features, outcome = header.recipe.features, read_outcome(root)
     return {
         "name": root.resolve().name,
-        "path": str(root.resolve()),
+        "path": view.store.location,
         "version": view.version,
         "read_at": time.time(),
         "dataset": header.dataset,

@@ -24,11 +24,11 @@ space. The pools after the stages round up, like those of Caffe, in which the or
 So the 12 frames of Table 5 are accepted, 12 → 6 → 3 → 2 → 1, and nothing changes for 16. Unlike in
 `models.backbones.resnet`, the first 1×1×1 convolution has the stride.
 
-The state-dict keys should be those of the public PyTorch port. Descriptions of its layers and its
-parameter counts confirm the layers, their shapes, their order, and that only the last layer has
-biases. These names were written from memory and not compared with a file: ``conv1_custom``,
-``conv2`` and ``bn2`` of S, ``conv3`` and ``bn3`` of T, ``conv_normal`` and ``bn_normal`` of res5's
-3×3, ``conv4`` and ``bn4`` of the last 1×1×1. Loading is strict and would list any difference.
+The state-dict keys are those of the public PyTorch port (github.com/qijiezhao/pseudo-3d-pytorch,
+p3d_model.py): ``conv1_custom``, ``conv2`` and ``bn2`` of S, ``conv3`` and ``bn3`` of T,
+``conv_normal`` and ``bn_normal`` of res5's 3×3, ``conv4`` and ``bn4`` of the last 1×1×1. The
+authors' Caffe network (github.com/ZhaofanQiu/pseudo-3d-residual-networks) adds S and T before the
+ReLU in B, and averages them before it in C; docs/weights.md compares the three.
 
 Deviations from the port: features are averaged over all of space, which for 160² equals the
 port's 5×5 average pool. Clips that are longer than 1 in time at res5 are refused; the port treats

@@ -105,7 +105,8 @@ class VGG16(Backbone):
     def _initialize_classifier(self) -> None:
         """Initialize the classifier as torchvision does: normal with standard deviation 0.01."""
         for layer in self.classifier:
-            if isinstance(layer, nn.Linear):
+            # On the meta device PyTorch would import its compiler, as in initialize_convolutions.
+            if isinstance(layer, nn.Linear) and not layer.weight.is_meta:
                 nn.init.normal_(layer.weight, std=0.01)
                 nn.init.zeros_(layer.bias)
 

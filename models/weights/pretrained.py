@@ -1,8 +1,8 @@
 """Load weight files into networks, and convert them from RGB to flow and from 2-D to 3-D.
 
-Files are read without running any code in them. A weight is loaded if its name and shape match
-the network's. Every other weight is either named by the caller, as one to skip (such as a last
-layer with other classes), or reported in an error.
+`models.weights.reading` reads the files, without running any code in them. A weight is loaded if
+its name and shape match the network's. Every other weight is either named by the caller, as one to
+skip (such as a last layer with other classes), or reported in an error.
 
 Cross-modality initialization: Wang et al., "Temporal Segment Networks", ECCV 2016, §3.2; Chi et
 al. 2019, §4.1: the first convolution of a flow network has, for each input channel, the mean of
@@ -16,21 +16,17 @@ reaches into the padding in time.
 
 import hashlib
 import logging
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models.weights.errors import WeightsError
+from models.weights.reading import read_weights
+
 MAX_LISTED_NAMES = 8
 logger = logging.getLogger(__name__)
-
-
-class WeightsError(ValueError):
-    """A weight file is unreadable, or its weights do not fit the network."""
 
 
 @dataclass(frozen=True)
@@ -42,54 +38,6 @@ class LoadedWeights:
 
     skipped: tuple[str, ...]
     """Names of the tensors, of the file or the network, that the caller asked to skip, sorted."""
-
-
-def read_weights(path: Path | str) -> dict[str, Tensor]:
-    """Read the tensors of a weight file.
-
-    A dictionary inside ``state_dict`` or ``model``, as training scripts save it, is unwrapped.
-    The prefix ``module.`` of networks that were trained on several GPUs is removed.
-
-    Args:
-        path: A .pth, .pt or .safetensors file.
-
-    Returns:
-        Tensors by name, on the CPU.
-
-    Raises:
-        WeightsError: If the file cannot be read, or holds something other than named tensors.
-    """
-    path = Path(path)
-    weights: Any
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            weights = load_file(path)
-        else:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can raise almost any exception
-        reason = " ".join(str(error).split())[:200]
-        if isinstance(error, pickle.UnpicklingError) and _is_torch_file(path):
-            raise WeightsError(
-                f"{path} holds more than tensors, which cannot be loaded safely: save its "
-                f"state_dict alone ({reason})"
-            ) from error
-        raise WeightsError(f"{path} is not a weight file: {reason}") from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(weights, dict) and isinstance(weights.get(wrapper), dict):
-            weights = weights[wrapper]
-    if not isinstance(weights, dict) or not all(
-        isinstance(name, str) and torch.is_tensor(value) for name, value in weights.items()
-    ):
-        raise WeightsError(f"{path}: expected tensors by name, got {type(weights).__name__}")
-    return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
-
-
-def _is_torch_file(path: Path) -> bool:
-    """Tell whether the first bytes are those of a file of torch.save: a zip archive or a pickle."""
-    with path.open("rb") as file:
-        return file.read(2) in (b"PK", b"\x80\x02")
 
 
 def load_weights(
@@ -237,3 +185,9 @@ def _join_names(names: list[str]) -> str:
     hidden = len(names) - MAX_LISTED_NAMES
     more = f" and {hidden} more" if hidden > 0 else ""
     return ", ".join(names[:MAX_LISTED_NAMES]) + more
+
+
+__all__ = [
+    "LoadedWeights", "WeightsError", "cross_modality_init", "digest_weights", "inflate_time",
+    "load_weights", "read_weights",
+]  # fmt: skip

@@ -75,7 +75,7 @@ def test_a_wrong_name_gets_the_nearest(wrong: str, nearest: str) -> None:
 def test_a_name_like_none_gets_them_all() -> None:
     result = CliRunner().invoke(main, ["zzz"])
     assert result.exit_code == 2
-    assert "there are datasets, demo, doctor, " in result.stderr
+    assert "there are copy, datasets, demo, doctor, " in result.stderr
 
 
 def raising(error: BaseException) -> click.Command:

@@ -102,7 +102,7 @@ def test_single_figures_and_what_they_refuse(finished, store):
         call(report, finished, "fushion")
     with pytest.raises(UsageError, match="numbers from 0 to 1"):
         call(report, finished, "attention", "--store", store.path, "--point", "3", "0.5")
-    with pytest.raises(RunError, match="not in the subset"):
+    with pytest.raises(UsageError, match="not in the subset"):
         call(report, finished, "attention", "--store", store.path, "--video", "video 01")
     code, _ = call(report, finished, "attention", "--store", store.path, "--video", "video 03")
     assert code == 0

@@ -13,7 +13,7 @@ from train.evaluation.evaluate import evaluate
 from train.loop.session import train
 from train.recipe.recipe import change_recipe
 from train.report.figures import FIGURES, Source
-from train.report.figures.receptive import mark_salient
+from train.report.figures.receptive import SCALES, find_thresholds, mark_salient
 from train.report.report import write_report
 from train.runs.phases import list_phases
 from train.runs.run import Run, Settings
@@ -161,9 +161,14 @@ def test_figures_of_where_it_looks_and_what_frames_do(begin_pyramid, store, monk
         assert row[3] == f"{100 * expected[row[1]]['top1']:.1f}"
 
 
-def test_salient_positions_are_those_above_a_share_of_the_largest():
-    weights = np.array([[0.1, 0.9], [0.46, 0.44]], np.float32)
+def test_salient_positions_are_those_above_a_share_of_the_largest_of_their_place():
+    """The place attends most to the second frame, so fewer positions of the first are salient."""
+    frames = np.array([[[0.1, 0.45], [0.2, 0.41]], [[0.8, 0.3], [0.1, 0.1]]], np.float32)
+    other_place = np.full((2, 2, 2), 0.9, np.float32)
+    (threshold,) = find_thresholds([np.stack([frames, other_place])], 0, 0.5)
+    assert threshold == pytest.approx(0.4)
     dots = []
     cell = SimpleNamespace(plot=lambda x, y, *_, **__: dots.append((x.tolist(), y.tolist())))
-    mark_salient(cell, (20, 40), weights, 0.5, "red")
-    assert dots == [([30.0, 10.0], [5.0, 15.0])]
+    for frame in frames:
+        mark_salient(cell, (20, 40), frame, threshold, SCALES[0])
+    assert dots == [([30.0, 30.0], [5.0, 15.0]), ([10.0], [5.0])]

@@ -157,9 +157,7 @@ def test_a_step_of_every_phase_by_its_shapes(name, monkeypatch):
         parts = wholes.get(phase.branch, (phase.branch,))
         assert all(any(part in n.split(".")[0] for part in parts) for n in trained)
         got = {n for n, p in network.named_parameters() if p.grad is not None}
-        # With equal weights nothing asks, and nothing answers to a query.
-        idle = {n for n in trained if phase.uniform and (".query." in n or ".key." in n)}
-        assert got == trained - idle
+        assert got == trained  # DistributedDataParallel waits for the gradients of all of them
 
 
 @pytest.mark.slow

@@ -27,6 +27,22 @@ threads_option = click.option(
     help="CPU threads per process for PyTorch. [default: cores not used by loader workers]",
 )  # fmt: skip
 
+test_batch_option = click.option(
+    "--batch", "test_batch", type=click.IntRange(1), metavar="VIDEOS",
+    help="Videos that the network scores at once; more use more memory. [default: 1, or 256 "
+         "sets of features]",
+)  # fmt: skip
+test_processes_option = click.option(
+    "--processes", type=click.IntRange(1), default=1, show_default=True,
+    help="Processes that divide the test videos, started with Ray: one for each GPU, or on CPU "
+         "cores.",
+)  # fmt: skip
+
+
+def scoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --processes, --precision and --batch to a command that scores test videos."""
+    return test_processes_option(precision_option(test_batch_option(command)))
+
 
 def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options --device, --workers and --threads to a command."""

@@ -16,6 +16,9 @@ INTERRUPTED = 130
               help="Store of frames, flow, audio or features to train on.")  # fmt: skip
 @click.option("--run", type=PATH, required=True,
               help="Folder of the run; created if it does not exist.")  # fmt: skip
+@click.option("--row", metavar="ROW",
+              help="Train this row of the paper's tables; `flowkit recipes RECIPE` lists them. "
+                   "--set is applied after it.")  # fmt: skip
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
               help="Change a value of the recipe, such as training.epochs=10; can be given more "
                    "than once.")  # fmt: skip
@@ -36,9 +39,9 @@ INTERRUPTED = 130
               help="Write a checkpoint and stop after this many steps.")  # fmt: skip
 @machine_options
 def train(
-    recipe: str, store: Path, run: Path, changes: tuple[str, ...], weights: tuple[str, ...],
-    quick: bool, seed: int | None, processes: int | None, precision: str, compiled: bool,
-    checkpoint_seconds: float, stop_after: int | None,
+    recipe: str, store: Path, run: Path, row: str | None, changes: tuple[str, ...],
+    weights: tuple[str, ...], quick: bool, seed: int | None, processes: int | None, precision: str,
+    compiled: bool, checkpoint_seconds: float, stop_after: int | None,
     device: str, workers: int | None, threads: int | None,
 ) -> int:  # fmt: skip
     """Train RECIPE (a name of `flowkit recipes`, or a YAML file) on a store.
@@ -47,9 +50,14 @@ def train(
     flowkit train two_stream --store stores/mine --run runs/mine
     flowkit train two_stream --store stores/mine --run runs/quick --quick
     flowkit train kinetics_cma --store S --run R --processes 8 --precision bfloat16
+    flowkit train kinetics_clusters_rgb --store S --run R --row "N=32, no shifting"
 
     A general recipe, such as two_stream, takes the classes, the subsets and the sizes from the
     store. A store without subsets is divided into train, val and test first.
+
+    The results of the recipe's paper are shown beside those of the run only while its settings are
+    the paper's: not after --set, unless these are the settings of another row, nor with --quick or
+    a store of another dataset.
 
     Run the same command again to continue after an interruption. Ctrl-C stops after the current
     step and writes a checkpoint; a killed training continues from its last checkpoint.
@@ -71,6 +79,7 @@ def train(
     if seed is not None:
         recipe_values["seed"] = str(seed)
     draft = read_draft(recipe)
+    draft = draft if row is None else draft.take_row(row)
     draft = (draft.make_quick() if quick else draft).change(recipe_values)
     if workers is None:
         workers = find_task(draft.make_example()).default_workers

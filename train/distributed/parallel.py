@@ -1,14 +1,12 @@
-"""Training in several processes, on GPUs or CPUs of one or more machines, with Ray Train.
+"""Training in several processes, on GPUs or CPUs of one or more machines.
 
-One process is the default and does not need Ray. With several, each process takes its share of
-every batch. Gradients are averaged (DistributedDataParallel) and batch normalization sees the
-whole batch. The result is therefore that of one process with the same batch, except for rounding
-and for dropout, which is random in each process.
+One process is the default. With several, which `train.distributed.launch` starts, each process
+takes its share of every batch. Gradients are averaged (DistributedDataParallel) and batch
+normalization sees the whole batch. The result is therefore that of one process with the same batch,
+except for rounding and for dropout, which is random in each process.
 """
 
-import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +15,9 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from flowkit.extraction.ray_cluster import find_address, open_ray
 from models.networks.two_stream import TwoStream
 from train.distributed.synchronize import synchronize_batch_norms
-from train.runs.run import RunError, Settings
-
-START_SECONDS = "600"  # for all processes to start
+from train.runs.run import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +44,12 @@ def choose_layout(device: torch.device) -> torch.memory_format:
     "corrupted double-linked list" within 60 steps).
     """
     return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
+def make_autocast(settings: Settings, device: torch.device) -> Any:
+    """Make an autocast context, in which a network computes in the precision of the settings."""
+    dtype: torch.dtype = getattr(torch, settings.precision)
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def wrap(
@@ -93,57 +94,3 @@ def gather_from_processes(value: Any, process: Process) -> list[Any]:
     values = [None] * process.world
     dist.all_gather_object(values, value)
     return values
-
-
-def launch(work: Callable[[Process], None], settings: Settings) -> None:
-    """Run a function in each of several training processes.
-
-    Args:
-        work: The function. It must be picklable, and the folders that it names must be the same on
-            all nodes.
-        settings: The number of processes and their resources.
-
-    Raises:
-        RunError: A process failed.
-    """
-    on_gpu = settings.device == "cuda"
-    share = {"CPU": 1 if not on_gpu else max(1, settings.workers)}
-    # One core more than needed, because the trainer of older Ray versions uses one itself.
-    cores = max(len(os.sched_getaffinity(0)), settings.processes * share["CPU"] + 1)
-    gpus = torch.cuda.device_count() if on_gpu else 0
-    # On a busy machine importing PyTorch may take more than 30 s. After this time Ray Train would
-    # stop the processes and start them again, without end.
-    environment = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": START_SECONDS}
-    with (
-        open_ray(find_address(None), cores, gpus, environment),
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
-
-        trainer = TorchTrainer(
-            run_worker,
-            train_loop_config={"work": work},
-            scaling_config=ScalingConfig(
-                num_workers=settings.processes, use_gpu=on_gpu, resources_per_worker=share
-            ),
-            run_config=RunConfig(storage_path=folder, failure_config=FailureConfig(max_failures=0)),
-        )
-        try:
-            trainer.fit()
-        except Exception as error:
-            reason = str(error.__cause__ or error).strip().splitlines()
-            raise RunError(
-                f"a training process failed: {reason[-1] if reason else type(error).__name__}. "
-                "Run the same command again to continue from the last checkpoint"
-            ) from error
-
-
-def run_worker(config: dict[str, Any]) -> None:
-    """Run the work of one Ray Train worker."""
-    from ray.train import get_context
-
-    context = get_context()
-    gpu = context.get_local_rank() if torch.cuda.device_count() > 1 else 0
-    rank, world = context.get_world_rank(), context.get_world_size()
-    config["work"](Process(rank=rank, world=world, gpu=gpu))

@@ -13,27 +13,25 @@ Without iterations the names are just rgb, flow and fusion. Runs on audio have a
 feature sets have sets. Every video of the subset is scored exactly once. Runs on audio score only
 videos that have sound; `n` is the number of scored videos.
 
-A branch is the network of one stream, after which its score is named. A `Scoring` is one group of
-scores, such as iter_1: it lists the phase whose network computes the score of each branch.
+`evaluate` computes and saves scores; `evaluations.py` keeps them with their results, and
+`testing.py` changes the test settings of a run.
 """
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from flowkit.datasets.loading import EpochSampler
 from flowkit.store import Store
-from train.distributed.parallel import choose_layout
-from train.evaluation.scores import Scores, average_views, fuse_scores, measure
-from train.recipe.recipe import Branch, Recipe
-from train.runs.phases import Phase, Scoring, list_phases, list_scorings, list_split_scorings
+from train.evaluation.processes import open_processes
+from train.evaluation.scores import measure
+from train.evaluation.scoring import Progress, score_phases
+from train.evaluation.testing import check_test_settings
+from train.recipe.recipe import Recipe
+from train.runs.phases import list_scorings, list_split_scorings
 from train.runs.run import Run, RunError, Settings
 from train.tasks.registry import find_task
-from train.tasks.samples import OtherClassFlow, make_loader
-
-Progress = Callable[[int, int], None]
 
 
 def evaluate(
@@ -41,21 +39,24 @@ def evaluate(
     store: Store,
     settings: Settings,
     progress: Callable[[str], Progress] = lambda name: lambda done, total: None,
+    folder: Path | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Score the test videos with every phase, and save scores in the run folder.
+    """Score the test videos with every phase, and save scores.
 
     Args:
         run: The finished run.
         store: The store with the test videos.
-        settings: Device, precision and processes.
+        settings: Device, precision, processes and batch.
         progress: Called with the name of each step. It returns a function that is then called with
             the number of videos scored so far and their total.
+        folder: The folder whose subfolder ``scores`` the scores are saved in. Default: the run's.
 
     Returns:
         Metrics by the name of the score, as listed in the module docstring.
 
     Raises:
         RunError: The run is not finished, or the store has classes other than the run's.
+        UsageError: The store cannot serve the test settings.
     """
     unfinished = [phase.name for phase in run.list_unfinished_phases()]
     if unfinished:
@@ -64,105 +65,18 @@ def evaluate(
             "train again to continue it"
         )
     run.check_store(store)
+    check_test_settings(run, store, settings)
     torch.set_num_threads(settings.threads)
     results: dict[str, dict[str, float]] = {}
-    for scoring in list_scorings(run.recipe):
-        for branch, scores in score_phases(run, scoring, store, settings, progress).items():
-            name = join_name(scoring.name, branch)
-            scores.save(run.path / "scores" / f"{name}.npz")
-            results[name] = measure(scores.get_averages(run.recipe.testing.over), scores.labels)
+    with open_processes(settings) as processes:
+        for scoring in list_scorings(run.recipe):
+            scored = score_phases(run, scoring, store, settings, progress, processes=processes)
+            for branch, scores in scored.items():
+                name = join_name(scoring.name, branch)
+                scores.save((folder or run.path) / "scores" / f"{name}.npz")
+                results[name] = measure(scores.get_averages(run.recipe.testing.over), scores.labels)
     results.update(average_splits(run.recipe, results))
     return results
-
-
-def score_phases(
-    run: Run,
-    scoring: Scoring,
-    store: Store,
-    settings: Settings,
-    progress: Callable[[str], Progress] = lambda name: lambda done, total: None,
-    video: tuple[str, int] | None = None,
-) -> dict[str, Scores]:
-    """Compute the scores of each branch of a scoring, and of their fusion.
-
-    Args:
-        run: The run.
-        scoring: Which phases compute the scores, and how they are fused.
-        store: The store with the videos.
-        settings: Device, precision and processes.
-        progress: See `evaluate`.
-        video: The only video to score, which needs no label: the name of a subset that it is in,
-            and its row in the store. Default: all test videos.
-
-    Returns:
-        The scores by branch, and ``fusion`` if the scoring has one.
-    """
-    phases = {phase.name: phase for phase in list_phases(run.recipe)}
-    scores: dict[str, Scores] = {}
-    for name in dict.fromkeys(scoring.phases.values()):
-        branches = tuple(branch for branch, phase in scoring.phases.items() if phase == name)
-        report = progress(f"{scoring.name or 'scores'}: {' and '.join(branches)}")
-        scores |= score_videos(
-            run, phases[name], branches, scoring.control, store, settings, report, video
-        )
-    if scoring.fusion is not None:
-        over = run.recipe.testing.over
-        scores["fusion"] = fuse_scores(scores["rgb"], scores["flow"], scoring.fusion, over)
-    return scores
-
-
-def score_videos(
-    run: Run,
-    phase: Phase,
-    branches: tuple[Branch, ...],
-    control: str | None,
-    store: Store,
-    settings: Settings,
-    report: Progress,
-    video: tuple[str, int] | None,
-) -> dict[str, Scores]:
-    """Score videos with the network of one phase.
-
-    Args:
-        run: The run.
-        phase: The phase whose network is used.
-        branches: Branches to score.
-        control: How the flow is changed in a control experiment, or None.
-        store: The store with the videos.
-        settings: Device, precision and processes.
-        report: Called with the number of videos scored so far and their total.
-        video: See `score_phases`.
-
-    Returns:
-        The scores of each branch.
-    """
-    recipe = run.recipe.for_split(phase.split)
-    device, task = torch.device(settings.device), find_task(recipe)
-    network = task.load_finished_network(run, phase, branches)
-    network.to(device, memory_format=choose_layout(device))
-    dataset: Any = task.open_dataset(store, phase, "test", video[0] if video else None)
-    if control == "other-class-flow":
-        dataset = OtherClassFlow(dataset, recipe.seed)
-    keys: Any = EpochSampler(len(dataset), training=False)
-    if video:
-        keys = [(0, int(np.flatnonzero(dataset.subset.rows == video[1])[0]))]
-    loader = make_loader(dataset, keys, task.test_batch_size, settings, training=False)
-    rows: list[int] = []
-    labels: list[Any] = []
-    averages: dict[str, list[Any]] = {branch: [] for branch in branches}
-    for batch in loader:
-        for branch, videos in task.test_scores(network, batch, phase, device).items():
-            for logits in videos:
-                pair = average_views(logits, recipe.labels, recipe.testing.views)
-                averages[branch].append(pair)
-        rows += batch["row"].tolist()
-        labels += list(batch["label"].numpy())
-        report(len(rows), len(keys))
-    ids = tuple(store.index.id(row) for row in rows)
-    return {
-        branch: Scores(ids, np.array(labels), *map(np.stack, zip(*pairs, strict=True)))
-        for branch, pairs in averages.items()
-    }
 
 
 def average_splits(

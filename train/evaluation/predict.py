@@ -24,8 +24,8 @@ from flowkit.extraction.run import extract
 from flowkit.flow.color import flow_to_color
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store, Video
-from train.evaluation.evaluate import score_phases
 from train.evaluation.scores import F32
+from train.evaluation.scoring import score_phases
 from train.recipe.recipe import Branch
 from train.runs.phases import Scoring, list_phases, list_scorings
 from train.runs.run import Run, RunError, Settings

@@ -85,12 +85,34 @@ def load_scores(path: Path) -> Scores:
         RunError: The file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return Scores(
-                tuple(file["ids"].tolist()), file["labels"], file["logits"], file["softmax"]
-            )
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"no scores at {path} ({error}); run flowkit evaluate first") from error
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            ids = tuple(map(str, file["ids"].tolist()))
+            scores = Scores(ids, file["labels"], file["logits"], file["softmax"])
+        check_shapes(scores)
+    except FileNotFoundError as error:
+        raise RunError(f"no scores at {path}; run flowkit evaluate first") from error
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"{path}: expected scores ({reason}); remove it and run flowkit evaluate again"
+        ) from error
+    return scores
+
+
+def check_shapes(scores: Scores) -> None:
+    """Raise a ValueError if the arrays of scores do not fit one another."""
+    videos = (len(scores.ids),)
+    shape = scores.logits.shape
+    is_valid = (
+        len(shape) == 2
+        and shape[:1] == videos == scores.labels.shape[:1]
+        and scores.softmax.shape == shape
+        and scores.logits.dtype.kind == scores.softmax.dtype.kind == "f"
+        and scores.labels.shape in (videos, shape)
+        and scores.labels.dtype.kind in "iufb"
+    )
+    if not is_valid:
+        raise ValueError(f"logits {shape} and labels {scores.labels.shape} of {len(scores.ids)}")
 
 
 def fuse_scores(
@@ -140,6 +162,14 @@ def average_views(
     probabilities = logits.softmax(dim=1) if labels == "one" else logits.sigmoid()
     average = torch.amax if views == "max" else torch.mean
     return average(logits, dim=0).numpy(), average(probabilities, dim=0).numpy()
+
+
+def format_gflops(flops: float | None) -> str:
+    """Format floating-point operations as 10⁹ (GFLOPs), with three digits; – if unknown."""
+    if flops is None:
+        return "–"
+    billions = flops / 1e9
+    return f"{billions:,.0f}" if billions >= 100 else f"{billions:.3g}"
 
 
 # --- metrics -------------------------------------------------------------------------------------

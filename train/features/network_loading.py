@@ -10,6 +10,7 @@ import torch
 from flowkit.errors import UsageError
 from flowkit.streams import STREAMS, StreamName
 from models.backbones.backbone import Backbone, InputConvention, name_first_convolution
+from models.weights.families import describe_family, identify_family
 from models.weights.pretrained import WeightsError, load_weights, read_weights
 from models.weights.weight_files import convert_weights
 from train.features.network import FeatureNetwork, NetworkOptions, build_feature_network
@@ -210,12 +211,25 @@ def load_backbone(
     if left_out:
         raise WeightsError(f"it has {', '.join(left_out)}, which is not part of a backbone")
     name = identify_network(requested_name, backbone_weights)
-    first, shape = find_first_kernel(name, backbone_weights)
-    stream = choose_source(requested_stream, name, first, shape)
-    backbone = make_feature_backbone(name, in_channels=shape[1])
-    last_layer = (f"{backbone.last_layer_name}.",)
-    load_weights(backbone, convert_weights(backbone, backbone_weights), skip=last_layer)
+    try:
+        first, shape = find_first_kernel(name, backbone_weights)
+        stream = choose_source(requested_stream, name, first, shape)
+        backbone = make_feature_backbone(name, in_channels=shape[1])
+        last_layer = (f"{backbone.last_layer_name}.",)
+        load_weights(backbone, convert_weights(backbone, backbone_weights), skip=last_layer)
+    except WeightsError as error:
+        raise WeightsError(f"{error}{suggest_backbone(name, backbone_weights)}") from error
     return name, stream, shape[1], backbone.eval()
+
+
+def suggest_backbone(name: str, weights: dict[str, torch.Tensor]) -> str:
+    """Say which network weights are of, as the end of a message; empty if it is the named one."""
+    family = identify_family(weights)
+    if family is not None and family.is_exact:
+        if family.backbone == name:
+            return ""
+        return f". These are weights of {family.title}: --backbone {family.backbone}"
+    return f". These are {describe_family(weights)}"
 
 
 def identify_network(name: str, weights: dict[str, torch.Tensor]) -> str:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from flowkit.store.format.atomic import write_atomic
 from train.loop.schedule import Schedule
+from train.runs.archive import check_archive
 from train.runs.run import RunError
 
 
@@ -86,6 +87,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
     Raises:
         RunError: The file is damaged.
     """
+    check_archive(path)
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -8,7 +8,7 @@ import torch
 
 from flowkit.store import Store
 from models.layers.segments import average_segments
-from train.distributed.parallel import Process
+from train.distributed.parallel import Process, make_autocast
 from train.recipe.recipe import Recipe
 from train.runs.journal import Log
 from train.runs.phases import Phase
@@ -72,8 +72,7 @@ class PhaseContext:
 
     def autocast(self) -> Any:
         """Return an autocast context for the precision of the settings."""
-        dtype = DTYPES[self.settings.precision]
-        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+        return make_autocast(self.settings, self.device)
 
 
 def read_batches(loader: Any, context: PhaseContext) -> Any:

@@ -5,6 +5,7 @@ A session is one execution of `flowkit train`. Later sessions continue an interr
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,14 +13,22 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from flowkit.errors import UsageError
 from flowkit.store import Store
-from train.distributed.parallel import Process, launch
+from train.distributed.launch import launch
+from train.distributed.parallel import Process, sum_over_processes
 from train.loop.epochs import train_phase
 from train.recipe.recipe import Recipe, RecipeDraft
 from train.runs.journal import Log
-from train.runs.run import Run, Settings, create_run
+from train.runs.phases import Phase
+from train.runs.run import Run, RunError, Settings, create_run
 from train.tasks.completion import complete_like, complete_recipe, prepare_store
 from train.tasks.registry import find_task
+
+FILE_SECONDS = 90.0
+"""How long another node may not see a new file; NFS remembers for up to 60 s that it is missing."""
+FILE_POLL_SECONDS = 0.1
+"""How often to look for a file."""
 
 
 def start_run(folder: Path, draft: RecipeDraft, store: Store, log: Log) -> tuple[Run, Store]:
@@ -121,6 +130,37 @@ def train_phases(
     for phase in opened_run.list_unfinished_phases():
         if not train_phase(opened_run, phase, opened_store, settings, process, stop, log):
             return
+        wait_for_weights(opened_run, phase, process)
+
+
+def wait_for_weights(run: Run, phase: Phase, process: Process) -> None:
+    """Wait until the process of rank 0 has written a phase's weights, and this node sees them.
+
+    The next phase may start from them.
+
+    Raises:
+        RunError: They do not appear.
+    """
+    sum_over_processes([0.0], process)
+    end = time.monotonic() + FILE_SECONDS
+    while not run.is_finished(phase.name):
+        if time.monotonic() > end:
+            raise RunError(
+                f"{run.folder(phase.name)}: the weights of a finished phase did not appear within "
+                f"{FILE_SECONDS:.0f} s; the run must be on a path that every node mounts"
+            )
+        time.sleep(FILE_POLL_SECONDS)
+
+
+def check_batches(run: Run, processes: int) -> None:
+    """Raise a UsageError if a batch cannot be divided among the processes."""
+    for phase in run.list_unfinished_phases():
+        batch = phase.training.batch
+        if batch % processes:
+            raise UsageError(
+                f"phase {phase.name}: a batch of {batch} videos cannot be divided among "
+                f"{processes} processes; use another number of --processes"
+            )
 
 
 def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | None = None) -> bool:
@@ -149,9 +189,11 @@ def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | Non
             log(f"{run.path} is finished: flowkit evaluate {run.path} --store {store.path}")
             return True
         run.record_session(settings)
-        work = partial(train_phases, run.path.absolute(), store.path.absolute(), settings, stop)
+        paths = run.path.absolute(), store.path.absolute()
+        work = partial(train_phases, *paths, settings, stop)
         if settings.processes > 1:
-            launch(work, settings)
+            check_batches(run, settings.processes)
+            launch(work, *paths, settings, log)
         else:
             with stop.handle_signals(log):
                 work(Process(), log)

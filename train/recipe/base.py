@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import asdict, replace
+from dataclasses import asdict, field, replace
 from typing import Any, Literal, Self
 
 from pydantic import Field
@@ -10,17 +10,21 @@ from pydantic.dataclasses import dataclass
 
 from flowkit.errors import UsageError
 from train.recipe.parsing import parse, suggest
+from train.recipe.rows import Row
 from train.recipe.sections import STRICT, Branch, Subsets, Testing, Training
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class CommonFields:
-    """The fields that recipes of all kinds share."""
+    """The fields that recipes of all kinds share.
 
-    title: str
+    Recipes that differ in texts and results of papers alone are equal: they train the same.
+    """
+
+    title: str = field(compare=False)
     """One line that describes this training."""
 
-    paper: str = ""
+    paper: str = field(default="", compare=False)
     """The paper, and the table of it whose result the training reproduces."""
 
     dataset: str
@@ -53,12 +57,19 @@ class CommonFields:
     testing: Testing = Testing()
     """How videos are scored by `flowkit evaluate` and `flowkit predict`."""
 
-    reported: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    reported: dict[str, tuple[float, ...]] = field(default_factory=dict, compare=False)
     """The paper's results in percent, by name of score: [top-1, top-5], or [mAP, wAP] if videos
-    have many labels."""
+    have many labels. They are those of these settings, and are left out when a setting changes."""
 
-    needs: str = ""
+    needs: str = field(default="", compare=False)
     """What you need besides the frames of the store, such as weight files."""
+
+    choices: dict[str, str] = field(default_factory=dict, compare=False)
+    """What the paper leaves open or prints in several ways, and what is chosen here, by subject."""
+
+    rows: dict[str, Row] = field(default_factory=dict, compare=False)
+    """Other rows of the paper's tables, by name (`flowkit train NAME --row ROW`): their table, the
+    values that they set, and the paper's results."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

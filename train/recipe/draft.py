@@ -13,39 +13,24 @@ recipe. A recipe without such values is a complete draft.
 """
 
 import copy
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import yaml
 
 from flowkit.errors import UsageError
-from train.recipe.parsing import suggest
 from train.recipe.recipe_file import Recipe, dump_values, list_values, make_recipe
-
-# A value from the store, with an optional limit.
-FROM_STORE = re.compile(r"from store(?:, at most (\d+(?:\.\d+)?))?")
-OR_RANDOM = " or random"
-"""The end of the name of a weight file without which training starts from random weights."""
-# The keys that can come from the store, each with a value for checks of an incomplete recipe.
-# None stands for the default of the key.
-PLACEHOLDERS: dict[str, Any] = {
-    "dataset": "store",
-    "classes": 2,
-    "labels": None,
-    "subsets": None,
-    "streams": None,
-    "data.short_side": None,
-    "data.size": None,
-    "data.mirror": None,
-    "training.batch": None,
-    "training.rate": None,
-    "sets.streams": {"features": "features"},
-    "sets.dimensions": 1,
-    "sets.may_be_empty": None,
-}
-WITH_LIMIT = ("data.size", "training.batch", "training.rate")
+from train.recipe.reported import drop_reported, update_reported
+from train.recipe.rows import find_row
+from train.recipe.values import (
+    OR_RANDOM,
+    complete_defaults,
+    fill_placeholders,
+    find_store_keys,
+    restore_store_keys,
+    set_value,
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +70,9 @@ class RecipeDraft:
     def set_values(self, changes: Mapping[str, Any]) -> Self:
         """Return the draft with other values.
 
+        The results of the paper are then those of the row whose settings these are, or none
+        (reported.py). If ``reported`` is given, these are the results, and there are no rows.
+
         Args:
             changes: New values by dotted key, such as ``training.epochs``. A mapping is replaced,
                 not merged.
@@ -92,10 +80,36 @@ class RecipeDraft:
         Raises:
             UsageError: A key is unknown, or the new values are invalid.
         """
-        values = copy.deepcopy(self.values)
+        sections = {name.partition(".")[0] for name in changes}
+        if "rows" in sections:
+            raise UsageError(
+                f"{self.name}: rows belong to the file of a recipe and cannot be set; take one "
+                "with --row"
+            )
+        values = self._set(changes)
+        if "reported" in sections:
+            return replace(self, values={**values, "rows": {}})
+        return replace(self, values=update_reported(self.values, values))
+
+    def take_row(self, name: str) -> Self:
+        """Return the draft with the values and the results of one of its rows.
+
+        Raises:
+            UsageError: There is no such row, or its values are invalid.
+        """
+        row = find_row(self.values["rows"], name, self.name)
+        try:
+            values = self._set(row["set"])
+        except UsageError as error:
+            raise UsageError(f"{self.name}: row {name!r}: {error}") from error
+        return replace(self, values=update_reported(self.values, values, name))
+
+    def _set(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        rows = self.values["rows"]  # are many and do not change here
+        values = copy.deepcopy({**self.values, "rows": {}})
         for name, value in changes.items():
-            set_value(values, name, value)
-        return replace(self, values=complete_defaults(values, self.name))
+            set_value(values, name, copy.deepcopy(value))
+        return {**complete_defaults(values, self.name), "rows": rows}
 
     def change(self, changes: Mapping[str, str]) -> Self:
         """Return the draft with other values, which are given as YAML text by dotted key."""
@@ -136,7 +150,9 @@ class RecipeDraft:
                 del values["network"]["weights"][path.rpartition(".")[2]]
             else:
                 set_value(values, path, "" if value is None else value)
-        return make_recipe(values, self.name)
+        recipe = make_recipe(values, self.name)
+        from_scratch = any(found.get(key) is None for key in self.optional_weights)
+        return drop_reported(recipe) if from_scratch else recipe
 
     def make_example(self) -> Recipe:
         """Return a recipe in which an arbitrary valid value replaces each from the store."""
@@ -166,86 +182,13 @@ def draft_of(recipe: Recipe, name: str = "recipe") -> RecipeDraft:
 
 
 def dump_draft(draft: RecipeDraft) -> dict[str, Any]:
-    """Return the values of a draft, as YAML can write them, with ``quick`` if it has any."""
-    values = restore_store_keys(dump_values(draft.make_example()), draft.values)
-    return {**values, "quick": draft.quick} if draft.quick else values
+    """Return the values of a draft, as YAML can write them, with ``quick`` if it has any.
 
-
-def complete_defaults(content: dict[str, Any], name: str) -> dict[str, Any]:
-    """Check the values of a recipe file, and return the values of all keys."""
-    check_spelling(content, name)
-    for path, limit in find_store_keys(content):
-        if path not in PLACEHOLDERS:
-            raise UsageError(
-                f"{name}: {path} cannot come from the store{suggest(path, PLACEHOLDERS)}"
-            )
-        if limit is not None and path not in WITH_LIMIT:
-            raise UsageError(f"{name}: {path}: expected 'from store', without a limit")
-    example = make_recipe(fill_placeholders(content), name)
-    return restore_store_keys(list_values(example), content)
-
-
-def check_spelling(content: Mapping[str, Any], name: str) -> None:
-    """Raise a UsageError if a value that can come from the store is almost ``from store``."""
-    for path in PLACEHOLDERS:
-        value: Any = content
-        for key in path.split("."):
-            value = value.get(key) if isinstance(value, Mapping) else None
-        is_similar = isinstance(value, str) and value.strip().lower().startswith("from ")
-        if is_similar and not FROM_STORE.fullmatch(value):
-            limited = " or 'from store, at most N'" if path in WITH_LIMIT else ""
-            raise UsageError(f"{name}: {path}: expected 'from store'{limited}, got {value!r}")
-
-
-def fill_placeholders(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace each value that comes from the store by its placeholder."""
-    values = copy.deepcopy(dict(content))
-    for path, _ in find_store_keys(content):
-        *sections, last = path.split(".")
-        section = values
-        for name in sections:
-            section = section[name]
-        if PLACEHOLDERS[path] is None:
-            del section[last]
-        else:
-            section[last] = PLACEHOLDERS[path]
-    return values
-
-
-def restore_store_keys(values: dict[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values in which those that come from the store are written as in another mapping."""
-    restored = copy.deepcopy(values)
-    for path, _ in find_store_keys(content):
-        source: Any = content
-        for name in path.split("."):
-            source = source[name]
-        set_value(restored, path, source)
-    return restored
-
-
-def find_store_keys(values: Any, prefix: str = "") -> Iterator[tuple[str, int | float | None]]:
-    """Yield the dotted key and the limit of each value that comes from the store."""
-    for key, value in values.items() if isinstance(values, Mapping) else ():
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from find_store_keys(value, f"{path}.")
-        elif isinstance(value, str) and (match := FROM_STORE.fullmatch(value)):
-            yield path, None if match[1] is None else yaml.safe_load(match[1])
-
-
-def set_value(values: dict[str, Any], name: str, value: Any) -> None:
-    """Set the value of a dotted key in nested mappings.
-
-    Raises:
-        UsageError: A section of the key does not exist.
+    Fields of rows that are empty are left out.
     """
-    *sections, last = name.split(".")
-    for depth, section in enumerate(sections):
-        inner = values.get(section)
-        from_store = isinstance(inner, str) and FROM_STORE.fullmatch(inner)
-        if from_store or (inner is None and depth and sections[0] == "phases"):
-            values[section] = {}
-        if not isinstance(values.get(section), dict):
-            raise UsageError(f"recipe: no key {section!r} in {name!r}{suggest(section, values)}")
-        values = values[section]
-    values[last] = value
+    values = restore_store_keys(dump_values(draft.make_example()), draft.values)
+    values["rows"] = {
+        name: {key: value for key, value in row.items() if value}
+        for name, row in values["rows"].items()
+    }
+    return {**values, "quick": draft.quick} if draft.quick else values

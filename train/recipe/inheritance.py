@@ -4,7 +4,8 @@ A file with ``extends: NAME`` has all keys of the recipe NAME, and changes some 
 
 - A mapping, such as ``training``, is merged key by key. Any other value replaces the inherited one.
 - ``null`` removes what was inherited, so that the default holds.
-- The results of a paper (``reported``) are not inherited, since they belong to one recipe.
+- The results of a paper (``reported`` and ``rows``) are not inherited, since they belong to one
+  recipe.
 
 NAME is a recipe of this package or the path of a YAML file, relative to the file that names it.
 """
@@ -20,7 +21,7 @@ from flowkit.errors import UsageError
 from train.recipe.parsing import suggest
 
 FOLDER = Path(__file__).parents[1] / "recipes"
-NOT_INHERITED = ("reported",)
+NOT_INHERITED = ("reported", "rows")
 
 
 def list_recipes() -> list[str]:
@@ -69,7 +70,9 @@ def read_merged(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
     inherited = read_merged(base_path, chain)
     for key in NOT_INHERITED:
         inherited.pop(key, None)
-    return merge(inherited, content)
+    # In rows, null is a value and removes nothing.
+    own = {"rows": content.pop("rows")} if content.get("rows") is not None else {}
+    return {**merge(inherited, content), **own}
 
 
 def find_recipe(name: str | Path, folder: Path) -> Path:

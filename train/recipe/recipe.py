@@ -5,10 +5,13 @@ the bytes of a store are another recipe, `flowkit.recipe.Recipe`.) Settings that
 training runs and how fast are in `Settings` (runs/run.py). sections.py defines the sections of a
 recipe, and recipe_file.py the kinds of recipes.
 
-Recipe files can build on others (inheritance.py), and leave values to the store (draft.py).
+Recipe files can build on others (inheritance.py), and leave values to the store (draft.py). They
+have the results of a paper, also for other settings (rows.py); reported.py decides which results
+are shown.
 """
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,6 +21,8 @@ from train.recipe.feature_sets import FeatureSetRecipe
 from train.recipe.images import ImageRecipe
 from train.recipe.inheritance import list_recipes, read_content
 from train.recipe.recipe_file import Recipe, RecipeT, list_values
+from train.recipe.reported import drop_reported, keep_testing_rows, list_settings
+from train.recipe.rows import Row
 from train.recipe.sections import Branch, Family, Network, Sets, Training
 
 
@@ -66,11 +71,17 @@ def change_recipe(recipe: Recipe, changes: dict[str, str]) -> Recipe:
 def write_recipe(recipe: Recipe | RecipeDraft) -> str:
     """Return the recipe as YAML with all its values, which `read_draft` reads."""
     draft = recipe if isinstance(recipe, RecipeDraft) else draft_of(recipe)
-    return yaml.safe_dump(dump_draft(draft), sort_keys=False, allow_unicode=True, width=100)
+    values = dump_draft(draft)
+    rows = {"rows": values.pop("rows")}
+    options: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 100}
+    text: str = yaml.safe_dump(values, **options)
+    # Rows are many and short.
+    return text + (yaml.safe_dump(rows, default_flow_style=None, **options) if rows["rows"] else "")
 
 
 __all__ = [
     "AudioRecipe", "Branch", "Family", "FeatureSetRecipe", "ImageRecipe", "Network", "Recipe",
-    "RecipeDraft", "RecipeT", "Sets", "Training", "change_recipe", "draft_of", "list_recipes",
+    "RecipeDraft", "RecipeT", "Row", "Sets", "Training", "change_recipe", "draft_of",
+    "drop_reported", "dump_draft", "keep_testing_rows", "list_recipes", "list_settings",
     "list_values", "read_draft", "read_recipe", "write_recipe",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
@@ -11,9 +12,11 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from flowkit.errors import UsageError
 from flowkit.store.format.atomic import write_atomic
 from flowkit.web.keys import make_name_key
+from train.evaluation.results import list_evaluations
 from train.recipe.parsing import suggest
 from train.recipe.recipe import write_recipe
-from train.report.figures import FIGURES, SLOW_FIGURES, Drawing, Source
+from train.report.figures import FIGURES, SLOW_FIGURES, Drawing, NotApplicable, Source
+from train.report.figures.score_names import MEANS
 
 WEB_VIEW = "http://127.0.0.1:8080"
 """Where `flowkit view` serves its page, unless it says otherwise."""
@@ -23,7 +26,7 @@ def write_report(source: Source, names: Iterable[str] = ()) -> list[Path]:
     """Draw figures into the folder ``figures`` of a run, and write its ``report.html``.
 
     The report shows the figures that this call draws. Figures that do not apply to the run are left
-    out.
+    out, unless they are named.
 
     Args:
         source: The run, and other inputs of the figures.
@@ -33,14 +36,20 @@ def write_report(source: Source, names: Iterable[str] = ()) -> list[Path]:
         Paths of the written files.
 
     Raises:
-        UsageError: If a name is unknown.
+        UsageError: If the name of a figure, a score, a phase or an evaluation is unknown, or a
+            named figure does not apply to the run or lacks an input.
         RunError: If the run was not evaluated.
     """
-    chosen = list(names) or [name for name in FIGURES if name not in SLOW_FIGURES]
-    for name in chosen:
+    named = list(names)
+    for name in named:
         if name not in FIGURES:
             raise UsageError(f"no figure {name!r}{suggest(name, FIGURES)}")
-    drawings = [drawing for name in chosen for drawing in FIGURES[name](source)]
+    check_names(source)
+    if named:
+        drawings = [drawing for name in named for drawing in draw_named(source, name)]
+    else:
+        all_names = [name for name in FIGURES if name not in SLOW_FIGURES]
+        drawings = [drawing for name in all_names for drawing in draw_applicable(source, name)]
     folder = source.run.path / "figures"
     folder.mkdir(exist_ok=True)
     images = {d.name: format_png(d) for d in drawings if d.figure is not None}
@@ -53,6 +62,52 @@ def write_report(source: Source, names: Iterable[str] = ()) -> list[Path]:
     for path, content in contents.items():
         write_atomic(path, content)
     return list(contents)
+
+
+def check_names(source: Source) -> None:
+    """Check that the run has the score, the phase and the evaluation that a source names.
+
+    Raises:
+        UsageError: It has no such one; the message lists those that it has.
+        RunError: If the run was not evaluated.
+    """
+    evaluations = list_evaluations(source.run)
+    if source.evaluation is not None and source.evaluation not in evaluations:
+        has = f"has {', '.join(evaluations)}" if evaluations else "has none with a name"
+        raise UsageError(
+            f"--evaluation: {source.run.path} has no evaluation {source.evaluation!r}; it {has}"
+        )
+    if source.score is not None and not source.score.startswith(MEANS):
+        source.choose_score()
+    source.list_phases()
+
+
+def draw_named(source: Source, name: str) -> list[Drawing]:
+    """Draw a figure that the user named.
+
+    Raises:
+        UsageError: If it does not apply to the run, or lacks an input.
+    """
+    try:
+        drawings = FIGURES[name](source)
+    except NotApplicable as error:
+        raise UsageError(f"{name} cannot be drawn: {error}") from error
+    if not drawings:
+        raise UsageError(f"{name} cannot be drawn: it does not apply to {source.run.path}")
+    return drawings
+
+
+def draw_applicable(source: Source, name: str) -> list[Drawing]:
+    """Draw a figure that the user did not name; an empty list if it does not apply to the run.
+
+    If it does not apply to the run to compare with, it shows the run of the source alone.
+    """
+    for inputs in dict.fromkeys((source, replace(source, against=None))):
+        try:
+            return FIGURES[name](inputs)
+        except NotApplicable:
+            continue
+    return []
 
 
 def format_png(drawing: Drawing) -> bytes:

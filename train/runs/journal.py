@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from train.runs.run import RunError
+
 Log = Callable[[str], None]
 # Minimum time between two steps logged to TensorBoard. Logging one takes a millisecond, as long as
 # some steps do. steps.jsonl has all steps.
@@ -103,8 +105,18 @@ def open_lines(path: Path, key: str, last: int) -> Any:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read all complete lines of a journal; return an empty list if there is no file."""
-    if not path.exists():
+    """Read all complete lines of a journal; return an empty list if there is no file.
+
+    Raises:
+        RunError: A line is damaged, or the file cannot be read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+        entries: list[dict[str, Any]] = [json.loads(line) for line in lines if line.strip()]
+        if not all(isinstance(entry, dict) for entry in entries):
+            raise ValueError("expected an object in each line")
+    except FileNotFoundError:
         return []
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error}); remove the line, or train again") from error
+    return entries

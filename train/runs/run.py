@@ -10,6 +10,7 @@
     │   └── epochs.jsonl         one line per epoch
     ├── tensorboard/
     ├── scores/, results.json    written by `flowkit evaluate`
+    ├── evaluations/<name>/      the same files of evaluations with other test settings
     └── figures/, report.html    written by `flowkit report`
 
 A phase is one part of a run with weights of its own, such as training the RGB branch. It is
@@ -17,6 +18,7 @@ finished when its weights.pt exists, which is written under another name first. 
 when all its phases are. A session is one execution of `flowkit train` on the run.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator
@@ -35,7 +37,8 @@ from flowkit.store import Store
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.locks import try_lock
 from flowkit.version import __version__
-from train.recipe.recipe import Recipe, list_values, read_recipe, write_recipe
+from train.recipe.recipe import Recipe, list_settings, read_recipe, write_recipe
+from train.runs.facts import check_facts
 from train.runs.phases import Phase, list_phases
 
 FORMAT = 1
@@ -65,6 +68,8 @@ class Settings:
     """Whether to compile the network with `torch.compile`."""
     checkpoint_seconds: float = 300.0
     """Seconds between checkpoints within an epoch."""
+    test_batch: int | None = None
+    """Videos in a batch of testing. Default: the number that the network's task chooses."""
 
     def __post_init__(self) -> None:
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -85,13 +90,16 @@ class Run:
         """
         self.path = Path(path)
         try:
-            self.facts: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+            self.facts: dict[str, Any] = json.loads((self.path / "run.json").read_bytes())
+            check_facts(self.facts, FORMAT)
         except (FileNotFoundError, NotADirectoryError):
             raise RunError(
                 f"{self.path}: expected a run folder with run.json; flowkit train creates one"
             ) from None
         except ValueError as error:
-            raise RunError(f"{self.path}/run.json is damaged: {error}") from error
+            raise RunError(
+                f"{self.path}/run.json is damaged ({error}); restore it from a copy, or train again"
+            ) from error
         if self.facts.get("format") != FORMAT:
             raise RunError(
                 f"{self.path}: expected a run of format {FORMAT}, got "
@@ -103,6 +111,12 @@ class Run:
     def classes(self) -> tuple[str, ...]:
         """Return the names of the classes by class id."""
         return tuple(self.facts["classes"])
+
+    def with_recipe(self, recipe: Recipe) -> "Run":
+        """Return this run with another recipe, such as other test settings; no file changes."""
+        run = copy.copy(self)
+        run.recipe = recipe
+        return run
 
     def folder(self, phase: str) -> Path:
         """Return the folder of a phase."""
@@ -214,7 +228,7 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
     if (path / "run.json").exists():
         run = Run(path)
         if run.recipe != recipe:
-            changed = describe_changes(list_values(run.recipe), list_values(recipe))
+            changed = describe_changes(list_settings(run.recipe), list_settings(recipe))
             raise RunError(f"{path} is a run with another recipe ({changed}); use another folder")
         run.check_store(store, unchanged=True)
         return run
@@ -291,7 +305,7 @@ def digest_training_videos(recipe: Recipe, store: Store) -> str:
 def describe_store(store: Store) -> dict[str, Any]:
     """Return the values that identify a store and its current state."""
     return {
-        "path": str(store.path.absolute()),
+        "path": store.location,
         "dataset": store.header.dataset,
         "created": store.header.created,
         "version": store.version,

@@ -24,15 +24,15 @@ from flowkit.datasets.patches import PatchDataset
 from flowkit.errors import UsageError, VideoError
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
+from flowkit.streams import PATCH_SHAPE
 from models.backbones.backbone import Backbone
-from models.networks.two_stream import count_parameters
-from models.weights.pretrained import load_weights, read_weights
-from models.weights.weight_files import convert_weights
+from models.weights.pretrained import read_weights
 from train.recipe.recipe import AudioRecipe
 from train.runs.journal import Log
 from train.runs.phases import Phase, list_phases
 from train.runs.run import Run
 from train.tasks.backbones import make_backbone, seed_initial_weights
+from train.tasks.costs import Cost, measure_cost
 from train.tasks.networks import train_last_layer, train_parts
 from train.tasks.samples import USES, TensorDict, Use, check_labels
 from train.tasks.task import Task
@@ -40,6 +40,7 @@ from train.tasks.weights import (
     convert_weights_errors,
     describe_loaded_weights,
     find_weight_file,
+    load_backbone_weights,
     select_backbone_weights,
 )
 
@@ -55,6 +56,7 @@ class AudioTask(Task[AudioRecipe, Backbone]):
 
     name = "audio"
     test_batch_size = 1
+    max_test_batch_size = 1
     score_titles: ClassVar[Mapping[str, str]] = {"audio": "audio"}
 
     # --- networks --------------------------------------------------------------------------------
@@ -103,12 +105,7 @@ class AudioTask(Task[AudioRecipe, Backbone]):
             return
         with convert_weights_errors(name, "audio"):
             weights, left_out = select_backbone_weights(read_weights(find_weight_file(name)), "rgb")
-            loaded = load_weights(
-                network,
-                convert_weights(network, weights),
-                skip=(f"{network.last_layer_name}.",),
-                inflate_channels=True,
-            )
+            loaded = load_backbone_weights(network, weights, self.recipe, "audio")
         log(f"{phase.name}: {describe_loaded_weights(loaded, name, left_out)}")
 
     def set_train_mode(self, network: Backbone, phase: Phase) -> None:
@@ -120,11 +117,12 @@ class AudioTask(Task[AudioRecipe, Backbone]):
         elif phase.training.only:
             train_parts(network, phase.training.only)
 
-    def count_parameters(self) -> tuple[dict[str, int], int]:
-        """Count the parameters of the network."""
-        with torch.device("meta"):  # parameters are counted, so no values are needed
-            count = count_parameters(make_backbone(self.recipe, "audio"))
-        return {"network": count}, count
+    def measure_costs(self, run: Run | None = None) -> dict[str, Cost]:
+        """Measure the network on one patch. The number of patches depends on the video."""
+        with torch.device("meta"):  # shapes are enough, so no values are needed
+            network = make_backbone(self.recipe, "audio").eval()
+            patch = torch.empty(1, 1, *PATCH_SHAPE)
+        return {"network": measure_cost(lambda: network(patch))}
 
     # --- data and scores -------------------------------------------------------------------------
 

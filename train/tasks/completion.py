@@ -5,7 +5,6 @@ lines that are logged say what was found, so that nothing is chosen silently.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,15 @@ from flowkit.datasets.subsets import find_rows
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from flowkit.store.split import split_store
-from train.recipe.recipe import FeatureSetRecipe, Recipe, RecipeDraft, list_values
+from train.recipe.recipe import (
+    FeatureSetRecipe,
+    Recipe,
+    RecipeDraft,
+    drop_reported,
+    keep_testing_rows,
+    list_values,
+)
+from train.recipe.reported import OWN_ROW
 from train.runs.journal import Log
 from train.runs.run import Run, RunError, check_class_count, find_short_side
 from train.tasks.store_values import (
@@ -186,15 +193,23 @@ def find_optional_weights(
 
 
 def leave_out_reported(recipe: Recipe, store: Store, log: Log) -> Recipe:
-    """Return a recipe without the results of its paper if a store is of another dataset."""
-    dataset = store.header.dataset
-    if not recipe.reported or dataset == recipe.dataset:
-        return recipe
-    log(
-        f"the recipe's results are of {recipe.dataset}, and the store has "
-        f"{dataset or 'other videos'}: they are not shown beside yours"
-    )
-    return replace(recipe, reported={})
+    """Return a recipe without the results of its paper if a store is of another dataset.
+
+    Of the rows, those remain that differ from the recipe in test settings alone. A line is logged
+    if the paper's results are left out, also if they were because settings were changed.
+    """
+    dataset, own = store.header.dataset, recipe.rows.get(OWN_ROW)
+    if dataset == recipe.dataset:
+        if own is not None and own.reported and not recipe.reported:
+            keys = ", ".join(own.set)
+            log(f"the paper has no results for these settings, which differ in {keys}")
+        return keep_testing_rows(recipe)
+    if recipe.reported or (own is not None and own.reported):
+        log(
+            f"the recipe's results are of {recipe.dataset}, and the store has "
+            f"{dataset or 'other videos'}: they are not shown beside yours"
+        )
+    return drop_reported(recipe)
 
 
 def describe(recipe: Recipe, store: Store, found: dict[str, Any]) -> Iterator[str]:

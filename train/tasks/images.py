@@ -11,13 +11,14 @@ from flowkit.datasets.video_dataset import VideoDataset
 from flowkit.recipe import Recipe as StoreRecipe
 from flowkit.store import Store
 from flowkit.streams import StreamName
-from models.networks.two_stream import Scores, TwoStream, count_parameters
+from models.networks.two_stream import Scores, TwoStream
 from train.recipe.recipe import Branch, ImageRecipe
 from train.runs.journal import Log
 from train.runs.phases import Phase, list_split_phases
 from train.runs.run import Run
 from train.tasks import networks, samples
-from train.tasks.backbones import InputDescription, describe_input, make_backbone
+from train.tasks.backbones import InputDescription, describe_input
+from train.tasks.costs import Cost, measure_image_costs
 from train.tasks.samples import USES, TensorDict, Use, list_network_streams, prepare_images
 from train.tasks.task import Task
 from train.tasks.weights import load_initial_weights
@@ -38,6 +39,7 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
 
     name = "images"
     test_batch_size = 1
+    test_keys = ("segments", "crops", "over", "views", "fusion", "controls")
     score_titles: ClassVar[Mapping[str, str]] = {"rgb": "RGB", "flow": "flow", "fusion": "fusion"}
 
     def check(self, store: Store) -> None:
@@ -85,26 +87,9 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
         network.drop_identities()
         return network
 
-    def count_parameters(self) -> tuple[dict[str, int], int]:
-        """Count parameters, to compare with one branch without CMA (Chi et al. 2019, Table 2).
-
-        The RGB score of the phase iter_1 is counted twice: with the blocks of the flow branch,
-        which are still the identity in that phase, and without them.
-        """
-        recipe = self.recipe
-        with torch.device("meta"):  # parameters are counted, so no values are needed
-            backbone = make_backbone(recipe, "rgb")
-            branch = networks.add_pyramid(recipe, backbone) if recipe.network.pyramid else backbone
-        reference = count_parameters(branch)
-        counts = {"one branch": reference, "two branches": 2 * reference}
-        for phase in list_split_phases(recipe, None):
-            if phase.name == "iter_1":
-                with torch.device("meta"):
-                    network = self.build_network(phase)
-                counts["iter_1/rgb, identities kept"] = network.count_used_parameters()
-                network.to_flow.clear()  # the blocks inside the flow branch
-                counts["iter_1/rgb, identities dropped"] = network.count_used_parameters()
-        return counts, reference
+    def measure_costs(self, run: Run | None = None) -> dict[str, Cost]:
+        """Measure the costs of all scores, and of branches without attention (Table 2 of CMA)."""
+        return measure_image_costs(self.recipe, run)
 
     def open_dataset(
         self, store: Store, phase: Phase, use: Use, subset: str | None = None
@@ -124,10 +109,11 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
     def test_scores(
         self, network: TwoStream, batch: TensorDict, phase: Phase, device: torch.device
     ) -> TensorDict:
-        """Return logits (1, V, C) of one video, by branch."""
+        """Return logits (B, V, C), by branch."""
         inputs = describe_input(self.recipe, self.recipe.testing.segments)
         logits = score_views(network, batch, list_network_streams(phase), device, inputs)
-        return {branch: logits_VC[None] for branch, logits_VC in logits.items()}
+        videos = len(batch["label"])
+        return {branch: views.unflatten(0, (videos, -1)) for branch, views in logits.items()}
 
     def add_losses(
         self, loss: torch.Tensor, outputs: TensorDict
@@ -154,17 +140,17 @@ def score_views(
     device: torch.device,
     inputs: InputDescription,
 ) -> TensorDict:
-    """Run a network on all views of one video, at most `IMAGES_AT_ONCE` images at a time.
+    """Run a network on all views of videos, at most `IMAGES_AT_ONCE` images at a time.
 
     Args:
         network: A two-stream network in eval mode.
-        batch: One video: (1, V, …) uint8 for each stream.
+        batch: B videos: (B, V, …) uint8 for each stream.
         streams: The streams that the network reads.
         device: The device of the network.
         inputs: Describes one input of the network.
 
     Returns:
-        Logits (V, C) by branch; (V / K, C) for a network that sees K frames at once.
+        Logits (B·V, C) by branch; (B·V / K, C) for a network that sees K frames at once.
     """
     chunks: list[TensorDict] = []
     with torch.inference_mode():

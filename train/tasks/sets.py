@@ -7,6 +7,7 @@ counts as one branch, ``sets``, which is trained in one phase.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -27,6 +28,7 @@ from train.runs.journal import Log
 from train.runs.phases import Phase, list_phases
 from train.runs.run import Run
 from train.tasks.backbones import seed_initial_weights
+from train.tasks.costs import Cost, measure_cost
 from train.tasks.samples import USES, TensorDict, Use, check_labels
 from train.tasks.task import Task
 from train.tasks.weights import convert_weights_errors, describe_loaded_weights, find_weight_file
@@ -141,13 +143,26 @@ class FeatureSetTask(Task[FeatureSetRecipe, SetNetwork]):
         names = super().find_invalid_weights(network)
         return [name for name in names if not name.startswith("mean.")]
 
-    def count_parameters(self) -> tuple[dict[str, int], int]:
-        """Count the parameters of the attention, of the classifier, and of both."""
-        with torch.device("meta"):  # parameters are counted, so no values are needed
-            network = self.build_network(list_phases(self.recipe)[0])
-        modules = {"attention": network.parts, "classifier": network.classifier, "network": network}
-        counts = {name: count_parameters(module) for name, module in modules.items()}
-        return counts, counts["network"]
+    def measure_costs(self, run: Run | None = None) -> dict[str, Cost]:
+        """Measure the whole network, the attention and the classifier.
+
+        The operations are those of the sets of testing, or of training where testing uses all
+        features of a video. If training does too, their number depends on the video.
+        """
+        with torch.device("meta"):  # shapes are enough, so no values are needed
+            network = self.build_network(list_phases(self.recipe)[0]).eval()
+            dimensions = self.sets.get_by_modality("dimensions")
+            sample, test = (self.sets.get_by_modality(key) for key in ("sample", "test"))
+            lengths = {m: test[m] or sample[m] for m in self.sets.streams}
+            sets = {m: torch.empty(1, lengths[m] or 1, dimensions[m]) for m in lengths}
+        cost = measure_cost(lambda: network(sets), views=1)
+        if not all(lengths.values()):
+            cost = replace(cost, flops=None)
+        parts = {"attention": network.parts, "classifier": network.classifier}
+        return {
+            "network": cost,
+            **{name: Cost(parameters=count_parameters(part)) for name, part in parts.items()},
+        }
 
     # --- data and scores -------------------------------------------------------------------------
 

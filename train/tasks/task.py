@@ -25,6 +25,7 @@ from train.recipe.recipe import Branch, RecipeT
 from train.runs.journal import Log
 from train.runs.phases import Phase
 from train.runs.run import Run
+from train.tasks.costs import Cost
 from train.tasks.samples import TaskDataset, TensorDict, Use
 from train.tasks.weights import load_phase_weights
 
@@ -45,13 +46,22 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
     """What the network is trained on, for messages."""
 
     test_batch_size: ClassVar[int]
-    """Videos in a batch of `test_scores`."""
+    """Videos in a batch of `test_scores`, where the user gives no number."""
+
+    max_test_batch_size: ClassVar[int | None] = None
+    """Most videos that `test_scores` processes together; None for any number."""
+
+    test_keys: ClassVar[tuple[str, ...]] = ("over", "views")
+    """Keys of the recipe's section ``testing`` that have an effect on scores."""
 
     score_titles: ClassVar[Mapping[str, str]]
     """The title of each score in tables, by the score's name."""
 
     default_workers: ClassVar[int | None] = None
     """Loader workers where the user gives no number; None for the machine's default."""
+
+    measured_costs: ClassVar[dict[str, dict[str, Cost]]] = {}
+    """Costs that this process has measured, by recipe and run."""
 
     def __init__(self, recipe: RecipeT) -> None:
         self.recipe = recipe
@@ -141,21 +151,35 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
         return network
 
     @abstractmethod
-    def count_parameters(self) -> tuple[dict[str, int], int]:
-        """Count the parameters that each score needs.
+    def measure_costs(self, run: Run | None = None) -> dict[str, Cost]:
+        """Measure what each score costs: parameters and floating-point operations.
+
+        Args:
+            run: The finished run, if there is one. Its weights tell which attention blocks are
+                trained; without it the recipe tells.
 
         Returns:
-            The numbers of parameters by name, and the number of parameters of a whole network or
-            of one branch, with which they are compared.
+            Costs by name. The first one is that of a whole network or of one branch, with whose
+            parameters the others are compared.
         """
 
-    def count_costs(self) -> dict[str, dict[str, float]]:
-        """Return the costs of each score: ``parameters``, a number, and ``ratio``.
+    def count_costs(self, run: Run | None = None) -> dict[str, dict[str, float]]:
+        """Return the costs of each score, as results.json has them.
 
-        The ratio is relative to the reference of `count_parameters`.
+        Args:
+            run: See `measure_costs`.
+
+        Returns:
+            By name: ``parameters``; ``ratio``, relative to the first cost; and, as far as they do
+            not depend on the video, ``flops_per_view``, ``views`` and ``flops_per_video``
+            (train/tasks/costs.py says what is counted).
         """
-        counts, reference = self.count_parameters()
-        return {n: {"parameters": count, "ratio": count / reference} for n, count in counts.items()}
+        key = repr((self.recipe, run and run.path.absolute()))
+        if key not in self.measured_costs:
+            self.measured_costs[key] = self.measure_costs(run)
+        costs = self.measured_costs[key]
+        reference = next(iter(costs.values())).parameters
+        return {name: cost.to_dict(reference) for name, cost in costs.items()}
 
     # --- data and scores -------------------------------------------------------------------------
 
@@ -202,7 +226,7 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
 
         Args:
             network: A network from `load_finished_network`.
-            batch: A batch of at most `test_batch_size` videos.
+            batch: A batch of at most `max_test_batch_size` videos.
             phase: The phase of the network.
             device: The device of the network.
 

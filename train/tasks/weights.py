@@ -6,7 +6,7 @@ backbone with pyramid attention inside, whose weights then have the prefix ``tru
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -20,12 +20,14 @@ from models.networks.pyramid import PyramidNetwork
 from models.networks.two_stream import TwoStream
 from models.weights.pretrained import LoadedWeights, WeightsError, load_weights, read_weights
 from models.weights.weight_files import convert_weights
-from train.recipe.recipe import ImageRecipe
+from train.recipe.recipe import AudioRecipe, ImageRecipe
+from train.runs.archive import check_archive
 from train.runs.phases import INITIAL, Phase
 from train.runs.run import Run, RunError
+from train.tasks.weight_hints import suggest_network
 
 BRANCHES: tuple[StreamName, ...] = ("rgb", "flow")
-SUFFIXES = (".pth", ".pt", ".safetensors")
+SUFFIXES = (".pth", ".pt", ".safetensors", ".pth.tar")
 
 
 def load_initial_weights(
@@ -52,6 +54,11 @@ def load_initial_weights(
     if "both" in files:
         with convert_weights_errors(files["both"], "both"):
             weights = read_weights(find_weight_file(files["both"]))
+            if not all(has_prefix(weights, f"{branch}.") for branch in BRANCHES):
+                raise WeightsError(
+                    "it has not both branches, as a phase with cross-modality attention has: "
+                    "--weights rgb=FILE, and --weights flow=FILE"
+                )
             # A phase does not save blocks that are still the identity.
             absent = (f"to_{b}." for b in BRANCHES if not has_prefix(weights, f"to_{b}."))
             last = tuple(get_last_layer_prefix(network, branch) for branch in BRANCHES)
@@ -65,16 +72,40 @@ def load_initial_weights(
             weights, left_out = select_backbone_weights(
                 read_weights(find_weight_file(name)), branch
             )
-            backbone = get_backbone(network, branch)
-            report = load_weights(
-                backbone,
-                convert_weights(backbone, weights),
-                skip=(f"{backbone.last_layer_name}.",),
-                inflate_channels=not STREAMS[branch].fits_rgb_weights,
-                inflate_time=backbone.dims == 3,
-            )
+            report = load_backbone_weights(get_backbone(network, branch), weights, recipe, branch)
         loaded[f"{name} for {branch}"] = replace(report, skipped=(*report.skipped, *left_out))
     return loaded
+
+
+def load_backbone_weights(
+    backbone: Backbone,
+    weights: dict[str, torch.Tensor],
+    recipe: ImageRecipe | AudioRecipe,
+    branch: StreamName,
+) -> LoadedWeights:
+    """Load the weights of any publisher into the backbone of a branch, except its last layer.
+
+    Args:
+        backbone: The backbone, which is changed.
+        weights: Its weights, by the names of any publisher.
+        recipe: The recipe.
+        branch: The branch.
+
+    Raises:
+        WeightsError: The weights do not fit. The message says what they are, and with which option
+            they would fit.
+    """
+    try:
+        return load_weights(
+            backbone,
+            convert_weights(backbone, weights),
+            skip=(f"{backbone.last_layer_name}.",),
+            inflate_channels=not STREAMS[branch].fits_rgb_weights,
+            inflate_time=backbone.dims == 3,
+        )
+    except WeightsError as error:
+        hint = suggest_network(weights, asdict(recipe.network), branch)
+        raise WeightsError(f"{hint}. In detail: {error}") from error
 
 
 def select_backbone_weights(
@@ -170,8 +201,9 @@ def read_phase_weights(run: Run, phase: str) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise RunError(f"{run.path}: phase {phase} is not finished; run flowkit train again")
     try:
+        check_archive(path)
         return read_weights(path)
-    except WeightsError as error:
+    except (WeightsError, RunError) as error:
         raise RunError(f"{error}. Remove this file and train phase {phase} again") from error
 
 
@@ -180,7 +212,7 @@ def find_weight_file(name: str) -> Path:
 
     Args:
         name: A path of a file, the folder of a finished phase, or the beginning of a file's name.
-            ``resnet50`` finds resnet50*.pth and resnet50*.safetensors in
+            ``resnet50`` finds resnet50*.pth, *.pt, *.pth.tar and *.safetensors in
             ``$FLOWKIT_DATA/weights`` and in torch's cache.
 
     Raises:
@@ -194,9 +226,9 @@ def find_weight_file(name: str) -> Path:
     folders = [data_root() / "weights", Path(torch.hub.get_dir()) / "checkpoints"]
     for folder in folders:
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if file.name.startswith(name) and file.suffix in SUFFIXES and file.is_file():
+            if file.name.startswith(name) and file.name.endswith(SUFFIXES) and file.is_file():
                 return file
-    if len(path.parts) > 1 or path.suffix in SUFFIXES:
+    if len(path.parts) > 1 or path.name.endswith(SUFFIXES):
         raise UsageError(
             f"no weights {name!r}: expected an existing file, or the folder of a finished phase "
             "(with weights.pt)"

@@ -7,8 +7,8 @@ import torch
 
 from flowkit.errors import UsageError
 from flowkit.store import Store
-from train.report.figures.attention import find_query, list_arrows
-from train.report.figures.receptive import FRAMES_THRESHOLD, find_salient
+from train.report.figures.attention_maps import choose_frame, list_arrows, split_frames
+from train.report.figures.receptive import FRAMES_THRESHOLD, find_salient, find_thresholds
 from train.report.figures.weights import compute_video_weights, load_attention
 from train.runs.run import Run
 from train.web.attention_maps import (
@@ -21,17 +21,34 @@ from train.web.attention_maps import (
 
 
 def describe_blocks(maps: SnippetMaps, snippet: int | None) -> dict[str, Any]:
-    """Describe the blocks of a network and the snippets of a video."""
+    """Describe the blocks of a network and the snippets of a video.
+
+    Grids are (h, w), for clips (t, h, w). For clips, there are the frames of the video that the
+    clip has, and for each block the ``steps`` of its features: the frame that is shown for each,
+    and the first and last frame that it stands for.
+    """
+    index = len(maps.snippets.times) // 2 if snippet is None else snippet
+    clip = maps.snippets.clips[index] if maps.snippets.clips else None
     return {
         **describe_snippets(maps.snippets),
-        "snippet": len(maps.snippets.times) // 2 if snippet is None else snippet,
+        "snippet": index,
+        "clip": clip,
         "blocks": [
             {"name": block.name, "query": block.query, "key": block.key,
-             "size": block.size, "pooled": block.pooled}
+             "size": block.map.query, "pooled": block.map.key,
+             "steps": clip and list_steps(clip, block.map.query[0])}
             for block in maps.blocks.values()
         ],
         "untrained": list(maps.untrained),
     }  # fmt: skip
+
+
+def list_steps(clip: tuple[int, ...], count: int) -> list[dict[str, int]]:
+    """List the steps of the features of a clip, by the frames of the video."""
+    return [
+        {"frame": clip[choose_frame(step)], "first": clip[step[0]], "last": clip[step[-1]]}
+        for step in split_frames(len(clip), count)
+    ]
 
 
 def describe_snippets(snippets: Snippets) -> dict[str, Any]:
@@ -39,32 +56,43 @@ def describe_snippets(snippets: Snippets) -> dict[str, Any]:
     return {"times": snippets.times, "box": snippets.box}
 
 
-def describe_point(maps: SnippetMaps, name: str, point: tuple[float, float]) -> dict[str, Any]:
-    """Describe where a block attends from one point of the picture.
+def describe_point(
+    maps: SnippetMaps, name: str, point: tuple[float, float], step: int | None
+) -> dict[str, Any]:
+    """Describe where a block attends from one point of a picture.
 
     Args:
         maps: The maps of the snippet.
         name: Name of a block.
         point: The point (x, y) as fractions of the crop.
+        step: For a clip, the step of the block's features that has the point; None for the middle
+            one.
 
     Returns:
         ``query``, the row and column of the point's position in the grid of queries; ``weights``,
         a row of the attention map as (h, w); ``arrows``, row, column and opacity of the highest.
+        For a clip, ``query`` has the step first, ``weights`` are (t, h, w), ``arrows`` are listed
+        for each step, and ``shares`` are the sums of the weights of each step.
 
     Raises:
-        UsageError: There is no such block.
+        UsageError: There is no such block, or it has no such step.
     """
     if name not in maps.blocks:
         raise UsageError(f"no block {name!r}; there are {', '.join(maps.blocks) or 'none'}")
-    block = maps.blocks[name]
-    row, column = find_query(block.size, point)
-    weights = block.weights[row * block.size[1] + column].reshape(block.pooled)
-    return {
-        "block": name,
-        "query": [row, column],
-        "size": block.size,
-        "weights": round_weights(weights),
-        "arrows": list_arrows(weights),
+    attention = maps.blocks[name].map
+    steps = attention.query[0] if maps.snippets.clips else 1
+    if step is not None and step >= steps:
+        raise UsageError(f"the block {name} has steps 0 to {steps - 1}, got {step}")
+    query = attention.find_query(point, step)
+    weights = attention.read_weights(query)
+    answer = {"block": name, "query": query, "size": attention.query}
+    if weights.ndim == 2:
+        return answer | {"weights": round_weights(weights), "arrows": list_arrows(weights)}
+    largest = float(weights.max())
+    return answer | {
+        "weights": [round_weights(plane) for plane in weights],
+        "arrows": [list_arrows(plane, largest) for plane in weights],
+        "shares": round_weights(weights.sum(axis=(1, 2))[None])[0],
     }
 
 
@@ -81,14 +109,15 @@ def describe_positions(maps: PyramidMaps, position: int) -> dict[str, Any]:
     height, width = maps.size
     if not 0 <= position < height * width:
         raise UsageError(f"the map has positions 0 to {height * width - 1}, got {position}")
+    thresholds = find_thresholds(maps.scales, position, FRAMES_THRESHOLD)
     return {
         **describe_snippets(maps.snippets),
         "size": maps.size,
         "position": position,
         "threshold": FRAMES_THRESHOLD,
         "scales": [
-            [np.transpose(find_salient(frame, FRAMES_THRESHOLD)).tolist() for frame in weights]
-            for weights in (scale[position] for scale in maps.scales)
+            [np.transpose(find_salient(frame, threshold)).tolist() for frame in scale[position]]
+            for scale, threshold in zip(maps.scales, thresholds, strict=True)
         ],
         "weights": [[round_weights(frame) for frame in scale[position]] for scale in maps.scales],
     }

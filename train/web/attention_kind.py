@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from train.recipe.recipe import FeatureSetRecipe, ImageRecipe
+from train.report.figures.attention import list_attention_phases
 from train.runs.phases import Phase, list_phases
 from train.runs.run import Run
 
@@ -35,14 +36,11 @@ def find_kind(run: Run) -> Kind:
         name, phases = "sets", phases[:1]
     elif not isinstance(recipe, ImageRecipe):
         return Kind(None, "The network of this run, on audio, has no attention.")
-    elif recipe.data.clip is not None:
-        return Kind(None, "Attention of networks on clips is not shown here.")
     elif recipe.network.pyramid is not None:
         name = "pyramid"
     else:
         name = "cross-modality"
-        non_local = recipe.network.non_local
-        phases = [p for p in phases if not p.uniform and (p.cma or p.branch in non_local)]
+        phases = list_attention_phases(run)
         if not phases:
             return Kind(None, "The network of this run has no attention.")
     finished = tuple(phase for phase in phases if run.is_finished(phase.name))

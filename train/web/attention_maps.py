@@ -4,8 +4,9 @@ The weights are those of the figures ``attention`` and ``receptive`` of `flowkit
 by the same functions. Everything here runs in the worker thread (on_demand.py), which stops it
 between two modules of a network if nobody waits for the result.
 
-A *snippet* is one input of a network: a frame, and the flow fields from it on. A *block* is one
-attention block, such as ``to_rgb/res4_1``: where RGB attends in flow, after step res4_1.
+A *snippet* is one input of a network: a frame, and the flow fields from it on. Networks on clips
+have a clip instead, and attend over its frames too. A *block* is one attention block, such as
+``to_rgb/res4_1``: where RGB attends in flow, after step res4_1.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from flowkit.store import Store
 from flowkit.streams import StreamName
 from models.networks.pyramid import PyramidNetwork
 from models.networks.two_stream import BRANCHES, Scores, TwoStream, is_identity
-from train.report.figures.attention import compute_maps
+from train.report.figures.attention_maps import AttentionMap, compute_maps
 from train.report.figures.receptive import SHOWN, compute_weights
 from train.runs.phases import Phase, list_phases
 from train.runs.run import Run
@@ -38,7 +39,7 @@ NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """The attention map of one block for one snippet."""
+    """One block, and its attention map for one snippet."""
 
     name: str
     """Name of the block, such as ``to_rgb/res4_1``."""
@@ -46,12 +47,8 @@ class Block:
     """The stream that attends."""
     key: StreamName
     """The stream that it attends to."""
-    weights: F32
-    """(N, M) weights of N queries and M keys; rows sum to 1."""
-    size: tuple[int, int]
-    """Height and width of the grid of queries."""
-    pooled: tuple[int, int]
-    """Height and width of the grid of keys."""
+    map: AttentionMap
+    """Its attention map, and the grids of its queries and keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +56,9 @@ class Snippets:
     """The snippets of a video that a network sees."""
 
     times: tuple[int, ...]
-    """The frame of each snippet."""
+    """The frame of each snippet, of a clip its first."""
+    clips: tuple[tuple[int, ...], ...] | None
+    """For a network on clips, the frames of each clip."""
     box: tuple[float, float, float, float]
     """Left, top, right and bottom of the crop that it sees, as fractions of the frame."""
 
@@ -75,6 +74,11 @@ class SnippetMaps:
     untrained: tuple[str, ...]
     """Names of blocks that no phase has trained yet: they change nothing."""
 
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes that the maps take up."""
+        return sum(block.map.weights.nbytes for block in self.blocks.values())
+
 
 @dataclass(frozen=True, kw_only=True)
 class PyramidMaps:
@@ -86,6 +90,11 @@ class PyramidMaps:
     """Height and width of the map that attention computes."""
     scales: list[F32]
     """For the top 1, 2, … levels: (D, K, h, w) weights of D positions of the map."""
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes that the weights take up."""
+        return sum(scale.nbytes for scale in self.scales)
 
 
 class ImageAttention:
@@ -127,7 +136,7 @@ class ImageAttention:
         maps = compute_maps(network, sample, middle, phase, blocks, describe_input(recipe, 1))
         return SnippetMaps(
             snippets=snippets,
-            blocks={name: make_block(name, *values) for name, values in maps.items()},
+            blocks={name: make_block(name, attention) for name, attention in maps.items()},
             untrained=untrained,
         )
 
@@ -206,7 +215,8 @@ def describe_snippets(dataset: VideoDataset, row: int) -> Snippets:
     times, _ = dataset.sample_times(row, random)
     crop = dataset.crops(video.height, video.width, random)[0]
     return Snippets(
-        times=tuple(int(t) for t in times[:, 0]),
+        times=tuple(times[:, 0].tolist()),
+        clips=tuple(map(tuple, times.tolist())) if dataset.clip_shape else None,
         box=(
             crop.left / video.width,
             crop.top / video.height,
@@ -235,16 +245,9 @@ def list_blocks(network: TwoStream) -> tuple[dict[str, Any], tuple[str, ...]]:
     return blocks, tuple(untrained)
 
 
-def make_block(name: str, weights: F32, size: tuple[int, int], pooled: tuple[int, int]) -> Block:
+def make_block(name: str, attention: AttentionMap) -> Block:
     """Make the description of a block from its name and its attention map."""
     prefix, _, branch = name.partition("/")[0].rpartition("_")
     query: StreamName = "rgb" if branch == "rgb" else "flow"
     other: StreamName = "flow" if query == "rgb" else "rgb"
-    return Block(
-        name=name,
-        query=query,
-        key=other if prefix == "to" else query,
-        weights=weights,
-        size=size,
-        pooled=pooled,
-    )
+    return Block(name=name, query=query, key=other if prefix == "to" else query, map=attention)

@@ -1,7 +1,7 @@
 """Answer requests for which a network is run on demand: attention, and scores of segments.
 
 /api/runs/RUN/attention/KEY/blocks?phase=…&snippet=…       blocks of cross-modality attention
-/api/runs/RUN/attention/KEY/point?phase=…&snippet=…&block=…&x=…&y=…   where one point attends
+/api/runs/RUN/attention/KEY/point?phase=…&snippet=…&block=…&x=…&y=…&step=…   where one point attends
 /api/runs/RUN/attention/KEY/positions?phase=…&position=…   salient positions of a pyramid
 /api/runs/RUN/attention/KEY/sets                           weights of units over a set
 """
@@ -75,14 +75,15 @@ class AttentionAnswers:
 
     async def get_blocks(self, request: Request) -> Response:
         """Answer with the attention blocks of a network and the snippets of a video."""
-        snippet = parse_snippet(request)
+        snippet = parse_index(request, "snippet")
         return answer_json(describe_blocks(await self._compute_maps(request, snippet), snippet))
 
     async def get_point(self, request: Request) -> Response:
         """Answer with where a block attends from one point."""
         point = parse_fraction(request, "x"), parse_fraction(request, "y")
-        maps = await self._compute_maps(request, parse_snippet(request))
-        return answer_json(describe_point(maps, request.query_params.get("block", ""), point))
+        step = parse_index(request, "step")
+        maps = await self._compute_maps(request, parse_index(request, "snippet"))
+        return answer_json(describe_point(maps, request.query_params.get("block", ""), point, step))
 
     async def get_positions(self, request: Request) -> Response:
         """Answer with the salient positions of a pyramid."""
@@ -154,10 +155,10 @@ class AttentionAnswers:
         return Question(run=run, phase=phases[name], store=view.store, row=row, id=id)
 
 
-def parse_snippet(request: Request) -> int | None:
-    """Read the index of a snippet; None for the middle one."""
+def parse_index(request: Request, name: str) -> int | None:
+    """Read the index of a snippet or of a step; None for the middle one."""
     query = request.query_params
-    return parse_number(query, "snippet", 0, 0, MAX_POSITION) if query.get("snippet") else None
+    return parse_number(query, name, 0, 0, MAX_POSITION) if query.get(name) else None
 
 
 def parse_fraction(request: Request, name: str) -> float:

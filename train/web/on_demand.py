@@ -18,6 +18,8 @@ from flowkit.errors import FlowkitError
 
 MAX_JOBS = 32
 """Jobs that wait at most."""
+MAX_KEPT_BYTES = 256 << 20
+"""Bytes of all kept results that say their size, besides the newest one."""
 POLL_SECONDS = 0.1
 """How often a waiting request looks whether its client is still there."""
 
@@ -119,6 +121,16 @@ class Worker:
         if thread is not None:
             thread.join(timeout=5)
 
+    def _forget_old_results(self) -> None:
+        """Drop the results that were not asked for the longest time, but never the newest."""
+        sizes = [getattr(result, "nbytes", 0) for result in self._results.values()]
+        total = sum(sizes)
+        for size in sizes[:-1]:
+            if len(self._results) <= self._kept and total <= MAX_KEPT_BYTES:
+                return
+            self._results.popitem(last=False)
+            total -= size
+
     def _work(self) -> None:
         while True:
             with self._changed:
@@ -136,8 +148,7 @@ class Worker:
             with self._changed:
                 self.computed += 1
                 self._results[job.key] = result
-                while len(self._results) > self._kept:
-                    self._results.popitem(last=False)
+                self._forget_old_results()
             job.future.set_result(result)
 
 

@@ -79,8 +79,11 @@ def open_runs(paths: Sequence[Path], store: Store) -> dict[str, OpenRun]:
     Returns:
         The runs by key, in the order of the paths.
 
+    A run may be of another store than it was trained on, if both have the same classes and features
+    (`Run.check_store`), as for `flowkit evaluate`; then its `note` says so.
+
     Raises:
-        UsageError: A path is no run, or the run is of another store.
+        UsageError: A path is no run, or the store does not fit the run.
     """
     runs: dict[str, OpenRun] = {}
     names: set[str] = set()
@@ -89,7 +92,10 @@ def open_runs(paths: Sequence[Path], store: Store) -> dict[str, OpenRun]:
             run = Run(path)
             run.check_store(store)
         except FlowkitError as error:
-            raise UsageError(f"--run {printable_path(path)}: {error}") from error
+            reason = " ".join(str(error).split())  # one line, whatever the names of classes are
+            raise UsageError(
+                f"--run {printable_path(path)}: {reason}, or leave out this run"
+            ) from error
         name = choose_name(printable_path(path.name), names)
         names.add(name)
         key = make_name_key(name)

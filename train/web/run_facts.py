@@ -1,16 +1,14 @@
 """Collect the facts of a run's page: tables, confusions, gains and curves, as JSON values."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from flowkit.errors import FlowkitError, UsageError
 from train.evaluation.scores import choose_metric, list_metrics
-from train.report.figures.classes import (
-    count_tested_confusions,
-    measure_accuracies,
-    measure_gains,
-)
+from train.report.figures.classes import count_tested_confusions, measure_accuracies
+from train.report.figures.comparison import measure_gains
 from train.report.figures.curves import list_curves, read_epochs
 from train.report.figures.drawing import Drawing
 from train.report.figures.tables import list_iterations, list_parameters
@@ -149,11 +147,11 @@ def describe_gains(run: OpenRun, against: OpenRun) -> dict[str, Any]:
     """
     check_labels(run)
     check_labels(against)
-    gains = measure_gains(run.source, against.run)
+    gains = measure_gains(replace(run.source, against=against.run))
     points = gains.points
     return {
         "against": against.key,
-        "scores": [run.source.best_score(), against.source.best_score()],
+        "scores": list(gains.names),
         "summary": gains.describe_shares(),
         "classes": [
             {"class": c, "name": run.run.classes[c], "gain": float(points[c]),

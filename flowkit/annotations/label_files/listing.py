@@ -218,7 +218,7 @@ def make_subset_column(
     if roles.subset is None:
         return [(file_subset,) if file_subset else ()] * len(file)
     values = file.columns[roles.subset]
-    keys = [tuple(v) if isinstance(v, list) else v for v in values]
+    keys = [make_key(value) if isinstance(value, list | dict) else value for value in values]
     subsets: dict[Any, tuple[str, ...]] = {}
     for key in set(keys):
         texts = filter(None, map(to_text, key if isinstance(key, tuple) else (key,)))
@@ -226,6 +226,11 @@ def make_subset_column(
         for text in subsets[key]:
             check_encodable(text, f"{file.path}: the subset")
     return [subsets[key] for key in keys]
+
+
+def make_key(value: list[Any] | dict[str, Any]) -> Any:
+    """Convert a list of subsets, or an object, to what a dictionary can have as its key."""
+    return tuple(map(to_text, value)) if isinstance(value, list) else to_text(value)
 
 
 def make_attributes(file: FileRows, roles: Roles) -> Sequence[Mapping[str, str]]:

@@ -38,7 +38,8 @@ def read_parquet(path: Path, mapping: Mapping[str, str]) -> FileRows:
             table = file.read(columns=list(wanted.values()))
             columns = {name: flatten(table, name) for name in wanted}
             class_names = read_class_names(schema)
-    except (pa.ArrowException, KeyError, OSError) as error:  # KeyError: two columns of one name
+    except (pa.ArrowException, KeyError, OSError, ValueError, MemoryError) as error:
+        # KeyError: two columns of one name; UnicodeDecodeError: a name or value that is not UTF-8
         reason = " ".join(str(error).split())
         raise AnnotationError(f"{path}: cannot be read as Parquet: {reason}; check it") from error
     label = find_usual_column("label", schema.names)

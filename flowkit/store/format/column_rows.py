@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flowkit.errors import CorruptError
-from flowkit.store.format.layout import Extent, read_exactly
+from flowkit.store.format.layout import Descriptor, Extent, read_exactly
 from flowkit.streams import Column
 
 OFFSET_BYTES = 8
@@ -19,12 +19,12 @@ OFFSET_BYTES = 8
 
 
 def read_fixed_rows(
-    descriptor: int, extent: Extent, column: Column, first_row: int, rows: int
+    descriptor: Descriptor, extent: Extent, column: Column, first_row: int, rows: int
 ) -> np.ndarray[Any, Any]:
     """Read rows of a column whose values have a fixed size, in one read.
 
     Args:
-        descriptor: File descriptor of the shard.
+        descriptor: File descriptor of the shard, or what is read like one.
         extent: Where the column is in the file.
         column: The column.
         first_row: First row to read, counted in the batch from 0.
@@ -42,11 +42,11 @@ def read_fixed_rows(
     return table if column.kind == "vector" else table.reshape(-1)
 
 
-def read_offsets(descriptor: int, extent: Extent, first_row: int, rows: int) -> memoryview:
+def read_offsets(descriptor: Descriptor, extent: Extent, first_row: int, rows: int) -> memoryview:
     """Read the rows + 1 offsets of some rows of a bytes column, in one read.
 
     Args:
-        descriptor: File descriptor of the shard.
+        descriptor: File descriptor of the shard, or what is read like one.
         extent: Where the column is in the file.
         first_row: First row, counted in the batch from 0.
         rows: Number of rows.
@@ -61,12 +61,12 @@ def read_offsets(descriptor: int, extent: Extent, first_row: int, rows: int) -> 
 
 
 def read_bytes_rows(
-    descriptor: int, extent: Extent, offsets: memoryview, start: int, rows: int
+    descriptor: Descriptor, extent: Extent, offsets: memoryview, start: int, rows: int
 ) -> list[bytes]:
     """Read some rows of a bytes column, in one read.
 
     Args:
-        descriptor: File descriptor of the shard.
+        descriptor: File descriptor of the shard, or what is read like one.
         extent: Where the column is in the file.
         offsets: Offsets of consecutive rows, from :func:`read_offsets`.
         start: First row to read, as an index into ``offsets``.

@@ -10,8 +10,15 @@ from typing import Any
 from flowkit.errors import CorruptError, FormatError, RecipeError, StoreError, UsageError
 from flowkit.recipe import FEATURES, Recipe
 from flowkit.store.format.atomic import convert_disk_errors, sync_folder, write_atomic
+from flowkit.store.format.location import (
+    find_url,
+    is_half_copied,
+    make_half_copied_error,
+    refuse_remote,
+)
 from flowkit.store.format.locks import GATE, make_lock_folder, wait_for_lock
 from flowkit.store.format.schema import FOLDERS, FORMAT, encode_json
+from flowkit.store.format.video_values import Check, check_values, is_count, is_object, is_text
 from flowkit.version import __version__
 
 
@@ -123,29 +130,43 @@ def read_header(root: str | os.PathLike[str]) -> StoreHeader:
 
     Raises:
         FormatError: There is no store at ``root``, or it has a newer format.
-        StoreError: The file cannot be read.
+        StoreError: The file cannot be read, or the store is a half copy, or on object storage:
+            what reads such stores reads their mirror (flowkit/store/remote/mirror.py).
         CorruptError: The file is damaged.
     """
+    if find_url(root) is not None:
+        refuse_remote(root)
     path = Path(root) / "store.json"
     try:
         values: Any = json.loads(path.read_bytes())
+        check_values(values, {"format": is_count})
         version = values["format"]
-        if not isinstance(version, int):
-            raise TypeError(f"format {version!r}")
         if version > FORMAT:
             raise FormatError(
                 f"{root}: expected a store of format {FORMAT} at most, got {version}; update "
                 "flowkit"
             )
+        check_values(values, HEADER)
         fields = {name: values[name] for name in StoreHeader.__dataclass_fields__}
         return StoreHeader(**fields | {"recipe": Recipe.from_dict(values["recipe"])})
     except (FileNotFoundError, NotADirectoryError):
+        if is_half_copied(Path(root)):
+            raise make_half_copied_error(os.fspath(root)) from None
         raise FormatError(
             f"{root}: expected a store, found no store.json; check the path"
         ) from None
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}; check its permissions") from None
-    except (ValueError, KeyError, TypeError, UsageError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
+        reason = " ".join(f"{error}".split())
         raise CorruptError(
-            f"{path}: expected the header of a store ({error!r}); restore it from a copy"
+            f"{path}: expected the header of a store ({reason}); restore it from a copy, or from "
+            "the recipe that each shard has in its schema metadata"
         ) from None
+
+
+HEADER: dict[str, Check] = {
+    "dataset": lambda value: isinstance(value, str | None),
+    "recipe": is_object, "creator": is_text, "created": is_text,
+}  # fmt: skip
+"""Values of ``store.json`` besides the format."""

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from flowkit.errors import CorruptError
 from flowkit.streams import Column
@@ -88,11 +88,31 @@ class Extent(NamedTuple):
     """Length of its values in bytes."""
 
 
-def read_exactly(descriptor: int, length: int, position: int) -> bytes:
+class RangeReader(Protocol):
+    """A file that is read like a descriptor, such as a shard on object storage."""
+
+    @property
+    def size(self) -> int:
+        """Return its size in bytes."""
+
+    def pread(self, length: int, position: int) -> bytes:
+        """Read up to ``length`` bytes at ``position``; fewer at the end of the file."""
+
+
+Descriptor = int | RangeReader
+"""The descriptor of an open file, or what is read like one."""
+
+
+def read_exactly(descriptor: Descriptor, length: int, position: int) -> bytes:
     """Read ``length`` bytes at ``position``; CorruptError if the file ends earlier."""
     if length < 0 or position < 0:
         raise CorruptError(f"expected a range of bytes, got {length} bytes at {position}")
     data = b""
+    if not isinstance(descriptor, int):
+        data = descriptor.pread(length, position)
+        if len(data) < length:
+            raise CorruptError(f"expected {length} bytes at {position}, got {len(data)}")
+        return data
     while len(data) < length:  # one pread may return fewer bytes
         more = os.pread(descriptor, length - len(data), position + len(data))
         if not more:
@@ -101,10 +121,10 @@ def read_exactly(descriptor: int, length: int, position: int) -> bytes:
     return data
 
 
-def read_footer(descriptor: int, path: Path) -> list[Block]:
+def read_footer(descriptor: Descriptor, path: Path | str) -> list[Block]:
     """Return the record batches of a finished file; a CorruptError names ``path``."""
     try:
-        size = os.fstat(descriptor).st_size
+        size = os.fstat(descriptor).st_size if isinstance(descriptor, int) else descriptor.size
         tail = read_exactly(descriptor, 10, size - 10)
         length = I32.unpack_from(tail)[0]
         if tail[4:] != MAGIC or not 0 < length <= size - 10 - FIRST_MESSAGE:
@@ -119,7 +139,7 @@ def read_footer(descriptor: int, path: Path) -> list[Block]:
     return blocks
 
 
-def read_message(descriptor: int, block: Block, with_metadata: bool = True) -> Message:
+def read_message(descriptor: Descriptor, block: Block, with_metadata: bool = True) -> Message:
     """Parse the header of one message, with or without its custom metadata."""
     data = read_exactly(descriptor, block.header, block.position)
     try:
@@ -202,7 +222,7 @@ def locate_columns(block: Block, message: Message, columns: tuple[Column, ...]) 
     return extents
 
 
-def column_crc(descriptor: int, extent: Extent) -> int:
+def column_crc(descriptor: Descriptor, extent: Extent) -> int:
     """Compute the CRC-32 of a column's offsets and values in the file, in bounded memory."""
     crc = 0
     if extent.offsets_position is not None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from flowkit.errors import LockedError, StoreError, UsageError
 from flowkit.store.format.atomic import convert_disk_errors
+from flowkit.store.format.location import refuse_remote
 
 GATE = "gate"
 """Lock file that a process holds for a moment while it locks a part or changes ``store.json``."""
@@ -86,7 +87,12 @@ def get_part_lock_path(root: Path, part: tuple[int, int]) -> Path:
 
 
 def make_lock_folder(root: Path) -> Path:
-    """Create the folder ``locks`` of a store if it is missing, and return its path."""
+    """Create the folder ``locks`` of a store if it is missing, and return its path.
+
+    Raises:
+        StoreError: The folder cannot be created, or the store is on object storage.
+    """
+    refuse_remote(root)
     folder = root / "locks"
     with convert_disk_errors(root):
         folder.mkdir(parents=True, exist_ok=True)

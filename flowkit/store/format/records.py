@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from flowkit.errors import CorruptError, FormatError
+from flowkit.errors import CorruptError, FormatError, StoreError
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.complete_videos import CompleteVideos
 from flowkit.store.format.schema import (
@@ -16,6 +16,7 @@ from flowkit.store.format.schema import (
     encode_json,
     shard_folders,
 )
+from flowkit.store.format.video_values import check_record, check_values, is_count
 
 
 def record_shard(
@@ -73,24 +74,34 @@ def read_record(path: Path) -> CommitRecord:
         CorruptError: The record is damaged.
     """
     values = load_record(path)
-    try:
-        videos = tuple(CommittedVideo.from_dict(video) for video in values["videos"])
-        fields = {name: values[name] for name in CommitRecord.__dataclass_fields__}
-        return CommitRecord(**fields | {"videos": videos})
-    except (KeyError, TypeError) as error:
-        raise make_record_error(path, error) from None
+    videos = tuple(CommittedVideo.from_dict(video) for video in values["videos"])
+    fields = {name: values[name] for name in CommitRecord.__dataclass_fields__}
+    return CommitRecord(**fields | {"videos": videos})
 
 
 def load_record(path: Path) -> dict[str, Any]:
-    """Read the JSON values of a commit record, which is faster than :func:`read_record`."""
+    """Read the JSON values of a commit record, which is faster than :func:`read_record`.
+
+    Raises:
+        FileNotFoundError: There is no record.
+        StoreError: The record cannot be read.
+        FormatError: The record has a newer format.
+        CorruptError: The record is damaged: a value is missing, of a wrong type or out of range.
+    """
     try:
         values: dict[str, Any] = json.loads(path.read_bytes())
-        version = values["format"]
-    except (ValueError, KeyError, TypeError) as error:
+        check_values(values, {"format": is_count})
+        if values["format"] <= FORMAT:
+            check_record(values)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}; check its permissions") from None
+    except (ValueError, RecursionError) as error:
         raise make_record_error(path, error) from None
-    if version > FORMAT:
+    if values["format"] > FORMAT:
         raise FormatError(
-            f"{path}: expected format {FORMAT} at most, got {version}; update flowkit"
+            f"{path}: expected format {FORMAT} at most, got {values['format']}; update flowkit"
         )
     return values
 
@@ -98,5 +109,5 @@ def load_record(path: Path) -> dict[str, Any]:
 def make_record_error(path: Path, error: Exception) -> CorruptError:
     """Make the error for a commit record that is damaged."""
     return CorruptError(
-        f"{path}: expected a commit record ({error!r}); run `flowkit verify --repair`"
+        f"{path}: expected a commit record ({error}); run `flowkit verify --repair`"
     )

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from flowkit.errors import CorruptError, StoreError
+from flowkit.errors import CorruptError
 from flowkit.store.format.column_rows import read_bytes_rows, read_fixed_rows, read_offsets
 from flowkit.store.format.columns import build_arrays
 from flowkit.store.format.complete_videos import CompleteVideos, VideoPart
 from flowkit.store.format.layout import (
     RECORD_BATCH,
     Block,
+    Descriptor,
     Extent,
     Message,
     column_crc,
@@ -36,10 +37,16 @@ from flowkit.store.format.schema import (
     BATCH_CRC_KEY,
     BATCH_KEY,
     CommittedVideo,
-    VideoMeta,
     shard_columns,
 )
 from flowkit.store.format.shard_file import ShardFile
+from flowkit.store.format.video_values import (
+    PART,
+    check_values,
+    check_video,
+    is_list,
+    is_object,
+)
 from flowkit.streams import Column
 
 
@@ -54,7 +61,7 @@ class Batch:
     crc32: dict[str, int]
     """CRC-32 of each column."""
 
-    def find_changed_columns(self, descriptor: int) -> list[str]:
+    def find_changed_columns(self, descriptor: Descriptor) -> list[str]:
         """Return the names of the columns whose bytes do not have the CRC-32 of the header."""
         return [
             name
@@ -213,24 +220,25 @@ def parse_batch(block: Block, message: Message, columns: tuple[Column, ...]) -> 
         if zlib.crc32(text.encode()) != int(message.metadata[BATCH_CRC_KEY]):
             raise ValueError("checksum mismatch")
         metadata: dict[str, Any] = json.loads(text)
-        rows = [entry["rows"] + 0 * entry["part"] for entry in metadata["videos"]]
-        if sum(rows) != message.rows or min(rows, default=0) < 0:
-            raise ValueError(f"{sum(rows)} rows instead of {message.rows}")
+        check_values(metadata, {"videos": is_list, "crc32": is_object})
         for entry in metadata["videos"]:
+            check_values(entry, PART)
             if entry["last"]:
-                VideoMeta.from_dict(entry)
-            entry["id"].encode()
+                check_video(entry)
+        rows = sum(entry["rows"] for entry in metadata["videos"])
+        if rows != message.rows:
+            raise ValueError(f"{rows} rows instead of {message.rows}")
         crc32 = {column.name: int(metadata["crc32"][column.name]) for column in located}
         if any(column.name in metadata["crc32"] for column in absent):
             raise ValueError(f"no column {absent[0].name}")
-    except (KeyError, TypeError, ValueError, AttributeError, StoreError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CorruptError(f"expected the metadata of a batch ({error!r})") from None
     names = [column.name for column in located]
     return Batch(dict(zip(names, extents, strict=True)), metadata["videos"], crc32)
 
 
 def check_batch(
-    descriptor: int, block: Block, message: Message, columns: tuple[Column, ...]
+    descriptor: Descriptor, block: Block, message: Message, columns: tuple[Column, ...]
 ) -> Batch:
     """Parse a batch and read all its bytes; CorruptError if a checksum or its header is wrong."""
     batch = parse_batch(block, message, columns)

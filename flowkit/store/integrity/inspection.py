@@ -30,13 +30,13 @@ from flowkit.store.format.schema import (
     vector_dimension,
 )
 from flowkit.store.index import (
-    ADDED_COLUMNS,
     Index,
     RecordState,
     merge_annotations,
     merge_records,
     read_index,
 )
+from flowkit.store.index_file import ADDED_COLUMNS
 from flowkit.store.integrity.batches import open_shard
 from flowkit.store.integrity.contents import check_rows
 from flowkit.store.integrity.damage import find_damage

@@ -8,6 +8,15 @@ from typing import Any
 
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.schema import encode_json
+from flowkit.store.format.video_values import (
+    Check,
+    check_values,
+    is_amount,
+    is_count,
+    is_flag,
+    is_size,
+    is_text_list,
+)
 from flowkit.store.integrity.report import Report
 
 NAME = "verified.json"
@@ -63,7 +72,15 @@ def read_outcome(root: Path) -> VerifyOutcome | None:
     """Read the outcome of the last check; None if there was none, or its file is damaged."""
     try:
         values: dict[str, Any] = json.loads((root / NAME).read_bytes())
-        known = {field.name: values[field.name] for field in fields(VerifyOutcome)}
-        return VerifyOutcome(**known | {"first": tuple(map(str, known["first"]))})
-    except (OSError, ValueError, KeyError, TypeError):
+        check_values(values, OUTCOME)
+    except (OSError, ValueError, RecursionError):
         return None
+    known = {field.name: values[field.name] for field in fields(VerifyOutcome)}
+    return VerifyOutcome(**known | {"first": tuple(known["first"])})
+
+
+OUTCOME: dict[str, Check] = {
+    "time": is_amount, "deep": is_flag, "shards": is_count, "videos": is_count, "bytes": is_size,
+    "problems": is_count, "first": is_text_list,
+}  # fmt: skip
+"""Values of the file."""

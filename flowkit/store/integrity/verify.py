@@ -6,10 +6,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from flowkit.store.format.header import read_header
+from flowkit.store.format.location import read_mirror_url, refuse_remote
 from flowkit.store.format.locks import find_locked_parts, hold_store
 from flowkit.store.integrity.inspection import Inspection, Progress
+from flowkit.store.integrity.remote_inspection import RemoteInspection
 from flowkit.store.integrity.repair import repair_store
 from flowkit.store.integrity.report import Problem, Report
+from flowkit.store.remote.mirror import find_store_folder
 
 __all__ = ["Problem", "Progress", "Report", "verify"]
 
@@ -25,7 +28,7 @@ def verify(
     """Check a store, and repair it if asked to.
 
     Args:
-        root: Folder of the store.
+        root: Folder or URL of the store; one at a URL is downloaded shard by shard.
         deep: Also decode every image and check every number.
         repair: Under the store's lock, move damaged shards to ``quarantine/``, copy their intact
             videos into new shards, and rebuild the index. Nothing is deleted.
@@ -39,12 +42,18 @@ def verify(
         FormatError: There is no store at ``root``, or it has a newer format.
         LockedError: Another process writes to the store, and ``repair`` is set.
     """
-    root = Path(root)
-    header = read_header(root)
+    if repair:
+        refuse_remote(root)
+    root = find_store_folder(root, complete=True)
+    header, url = read_header(root), read_mirror_url(root)
     busy = bool(find_locked_parts(root))  # by other processes: a repair locks the store below
     with hold_store(root) if repair else nullcontext():
         with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-            inspection = Inspection(root, header, pool if deep else None, progress, busy)
+            checked_pool = pool if deep else None
+            if url is None:
+                inspection = Inspection(root, header, checked_pool, progress, busy)
+            else:
+                inspection = RemoteInspection(url, root, header, checked_pool, progress)
             report = inspection.run()
         if repair:
             repair_store(inspection)

@@ -216,3 +216,21 @@ def test_any_damage_is_an_image_or_a_failure_of_the_video(data):
         assert image.pixels.dtype == np.uint8
         assert image.pixels.shape[2] == 3
         may_keep(bytes(file), image, KEEP)
+
+
+@pytest.mark.parametrize("side", [8200, 60000])
+def test_a_jpeg_that_claims_more_pixels_than_its_bytes_can_hold(tmp_path, picture, side):
+    data = bytearray(simplejpeg.encode_jpeg(picture))
+    start = data.index(b"\xff\xc0")
+    data[start + 5 : start + 9] = struct.pack(">HH", side, side)
+    with pytest.raises(VideoError, match=f"cannot hold {side}×{side} pixels") as error:
+        decode_image(bytes(data), tmp_path / "video" / "img_00001.jpg")
+    assert error.value.kind == "broken"
+
+
+def test_a_large_picture_of_one_colour_is_decoded(tmp_path):
+    """Nothing takes fewer bytes for so many pixels."""
+    grey = np.full((8200, 8200), 128, np.uint8)
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    data = cv2.imencode(".jpg", grey, options)[1].tobytes()
+    assert decode_image(data, tmp_path / "img_00001.jpg").pixels.shape == (8200, 8200, 3)

@@ -36,7 +36,7 @@ def test_a_healthy_machine_has_no_finding_and_nothing_is_left(
 
 
 # The true Ray worker is in the first test, and takes longest.
-SKIP_RAY = "import flowkit.doctor.ray_worker as r; r.try_ray_worker = lambda: 'not tried'"
+SKIP_RAY = "import flowkit.doctor.ray_worker as r; r.try_ray_worker = lambda **_: 'not tried'"
 
 # Files that are there once a stage has begun. Ray's session may be in either folder, whichever
 # has a path that is short enough for its sockets.

@@ -1,7 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 
 from flowkit.errors import FlowkitError
+from flowkit.extraction import Options, WorkerSetup
+from flowkit.extraction import driver as driver_module
 from flowkit.extraction.actors import PoolSize, choose_size, uses_gpu
+from flowkit.extraction.driver import Driver
 
 
 def node(cpus, gpus=0, alive=True):
@@ -49,3 +54,52 @@ def test_which_backends_compute_on_gpus():
     assert [uses_gpu(name) for name in ("triton", "opencv-cuda", "numba", "auto", "")] == [
         True, True, False, False, False,
     ]  # fmt: skip
+
+
+class Cluster:
+    """Ray, as far as a driver asks it about its nodes."""
+
+    exceptions = SimpleNamespace(RayError=OSError)
+
+    def __init__(self, *nodes):
+        self.found = list(nodes)
+
+    def nodes(self):
+        if not self.found:
+            raise OSError("the head does not answer")
+        return self.found
+
+    def remote(self, **options):
+        return lambda actor_class: actor_class
+
+
+@pytest.mark.parametrize(
+    ("later", "workers"),
+    [
+        ([node(1), node(3)], 4),
+        ([node(1, alive=False), node(2)], 2),
+        ([node(1, alive=False)], 1),  # until another one joins
+        ([node(50)], 9),  # of nine tasks
+        ([], 1),
+    ],
+)
+def test_nodes_that_join_are_used(later, workers, tmp_path, recipe, monkeypatch):
+    ray, tasks = Cluster(node(1)), [SimpleNamespace(source=tmp_path)] * 9
+    setup = WorkerSetup(root=tmp_path, recipe=recipe, backend="numba")
+    driver = Driver(ray, tasks, setup, Options(), None)
+    ray.found = later
+    driver._use_new_nodes()
+    assert driver.size.workers == 1  # it asks from time to time
+    monkeypatch.setattr(driver_module, "NODE_SECONDS", 0)
+    driver._use_new_nodes()
+    assert driver.size == PoolSize(workers, 1, workers, 0)
+
+
+def test_a_user_who_asks_for_workers_gets_no_more(tmp_path, recipe, monkeypatch):
+    ray, tasks = Cluster(node(1)), [SimpleNamespace(source=tmp_path)] * 9
+    setup = WorkerSetup(root=tmp_path, recipe=recipe, backend="numba")
+    driver = Driver(ray, tasks, setup, Options(workers=2), None)
+    ray.found = [node(8)]
+    monkeypatch.setattr(driver_module, "NODE_SECONDS", 0)
+    driver._use_new_nodes()
+    assert driver.size.workers == 2

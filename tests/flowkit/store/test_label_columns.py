@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowkit.errors import UsageError
-from flowkit.store.index import LABELS, SUBSETS
+from flowkit.store.index_file import LABELS, SUBSETS
 from flowkit.store.label_columns import LabelColumns
 
 CLASSES = ("run", "brush hair", "swim")

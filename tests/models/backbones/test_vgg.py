@@ -187,8 +187,8 @@ def test_known_names_stay_and_unknown_names_are_reported(make_small):
     network = make_small()
     weights = dict(network.state_dict())
     assert convert_weights(network, weights) == weights
-    with pytest.raises(WeightsError, match=r"unexpected: fc8\.weight"):
-        load_weights(network, convert_weights(network, {**weights, "fc8.weight": torch.zeros(1)}))
+    with pytest.raises(WeightsError, match=r"unexpected: fc9\.weight"):
+        load_weights(network, convert_weights(network, {**weights, "fc9.weight": torch.zeros(1)}))
 
 
 def test_two_names_for_one_weight_are_refused(make_small):

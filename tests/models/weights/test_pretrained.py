@@ -137,7 +137,7 @@ class Harmful:
 def test_code_in_files_is_never_run(tmp_path):
     path, trace = tmp_path / "w.pth", tmp_path / "trace"
     torch.save({"a": Harmful(trace)}, path)
-    with pytest.raises(WeightsError, match=r"w\.pth holds more than tensors"):
+    with pytest.raises(WeightsError, match=r"w\.pth .*objects such as \S+exec, which are not"):
         read_weights(path)
     path.write_bytes(pickle.dumps(Harmful(trace), protocol=2))
     with pytest.raises(WeightsError, match=r"w\.pth"):
@@ -145,12 +145,6 @@ def test_code_in_files_is_never_run(tmp_path):
     assert not trace.exists()
     pickle.loads(path.read_bytes())
     assert trace.exists()  # without weights_only the code runs
-
-
-def test_pickled_network_is_refused(tmp_path):
-    torch.save(make_resnet(), tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="save its state_dict alone"):
-        read_weights(tmp_path / "w.pth")
 
 
 def test_other_files_are_refused(tmp_path):

@@ -1,9 +1,6 @@
 """Processes that train together: BN over all of them, and the same weights as one."""
 
-import multiprocessing
 import os
-import socket
-import traceback
 
 import pytest
 import torch
@@ -12,6 +9,7 @@ from torch import nn
 
 from flowkit.store import Store
 from models.weights.pretrained import read_weights
+from tests.train.distributed.conftest import free_port
 from train.distributed.parallel import Process, sum_over_processes, wrap
 from train.distributed.synchronize import AllReduceBatchNorm, synchronize_batch_norms
 from train.loop.context import PhaseContext
@@ -27,59 +25,6 @@ from train.tasks.networks import make_network, set_train_mode
 from train.tasks.registry import find_task
 
 SETTINGS = Settings(threads=1, workers=0)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def serve(rank, world, port, connection):
-    """A process that does ``work(rank, world, …)`` for each message, until an empty one."""
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=world)
-    while message := connection.recv():
-        work, *arguments = message
-        try:
-            work(rank, world, *arguments)
-            connection.send("")
-        except BaseException:
-            connection.send(traceback.format_exc())
-            raise
-    dist.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
-def together():
-    """``together(work, …)``: ``work(rank, world, …)`` in two processes that know each other.
-
-    Both serve all tests of this module, since each imports for seconds.
-    """
-    context, port, world = multiprocessing.get_context("spawn"), free_port(), 2
-    pipes = [context.Pipe() for _ in range(world)]
-    children = [
-        context.Process(target=serve, args=(rank, world, port, pipes[rank][1]), daemon=True)
-        for rank in range(world)
-    ]
-    for child in children:
-        child.start()
-    for _, theirs in pipes:
-        theirs.close()  # so that a process that dies ends the wait for its answer
-
-    def work_together(work, *arguments):
-        for ours, _ in pipes:
-            ours.send((work, *arguments))
-        answers = [ours.recv() for ours, _ in pipes]
-        assert answers == [""] * world, "\n".join(answers)
-
-    yield work_together
-    for ours, _ in pipes:
-        ours.send(None)
-    for child in children:
-        child.join()
-    assert [child.exitcode for child in children] == [0] * world
 
 
 def inputs():
@@ -300,14 +245,6 @@ def test_two_processes_attend_validate_and_round_as_one(together, tiny, make_sto
 def test_other_dimensions_are_refused():
     with pytest.raises(ValueError, match="expected 2 dimensions or more, got 1"):
         AllReduceBatchNorm(3)(torch.zeros(3))
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of Ray's own use of Ray
-def test_ray_train_runs_two_processes(begin, store):
-    run = begin(iterations=0, streams="[flow]", testing__controls="[]")
-    assert train(run, store, Settings(threads=1, workers=0, processes=2), lambda text: None)
-    assert run.is_finished()
 
 
 @pytest.mark.gpu

@@ -102,5 +102,36 @@ def test_scores_come_back_from_their_file(tmp_path):
         np.testing.assert_array_equal(getattr(back, name), getattr(scores, name))
     path.write_bytes(b"no")
     for broken in (path, tmp_path / "absent.npz"):
-        with pytest.raises(RunError, match="run flowkit evaluate first"):
+        with pytest.raises(RunError, match=r"run flowkit evaluate (first|again)"):
             load_scores(broken)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.99])
+def test_damaged_scores_end_in_one_line(tmp_path, share):
+    path = tmp_path / "rgb.npz"
+    make_scores(np.random.default_rng(0)).save(path)
+    data = bytearray(path.read_bytes())
+    for damaged in (data[: int(share * len(data))], data.replace(b"PK", b"\xff\x00", 2)):
+        path.write_bytes(damaged)
+        with pytest.raises(RunError, match="run flowkit evaluate again") as error:
+            load_scores(path)
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"logits": np.zeros((2, 4), np.float32)},
+        {"labels": np.arange(2)},
+        {"softmax": np.zeros((3, 5), np.float32)},
+        {"labels": np.array(["x", "y", "z"])},
+        {"logits": np.zeros((3, 4), np.int64)},
+    ],
+)
+def test_scores_that_do_not_fit_one_another(tmp_path, changes):
+    path = tmp_path / "rgb.npz"
+    scores = make_scores(np.random.default_rng(0))
+    np.savez(path, **({name: getattr(scores, name) for name in
+                       ("ids", "labels", "logits", "softmax")} | changes))  # fmt: skip
+    with pytest.raises(RunError, match="expected scores"):
+        load_scores(path)

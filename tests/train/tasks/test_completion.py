@@ -1,11 +1,14 @@
 """What is said, and left alone, when a recipe does not fit the labels and subsets of a store."""
 
 import pytest
+import yaml
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.errors import UsageError
 from flowkit.store import Store, rebuild_index, write_annotations
-from train.recipe.recipe import read_draft
+from train.loop.session import start_run
+from train.recipe.recipe import change_recipe, read_draft
+from train.runs.run import Run, RunError
 from train.tasks.completion import complete_recipe, prepare_store
 
 VIDEOS = 12
@@ -88,3 +91,67 @@ def test_weights_are_named_after_the_stream_that_starts_from_them(annotated, mon
     weights = {"network.weights": {"rgb": "no_such_net or random"}}
     assert "flow: training starts from scratch" in complete(store, "tsn_flow", **weights)[1][0]
     assert "rgb: training starts from scratch" in complete(store, **weights)[1][0]
+
+
+@pytest.fixture
+def own_recipe(tmp_path):
+    """``own_recipe(dataset=…)``: the file of a general recipe with results and rows."""
+
+    def make(**changes):
+        path = tmp_path / "own.yaml"
+        rows = {
+            "two views": {"set": {"testing.segments": 2}, "reported": {"rgb": [60.0]}},
+            "thin": {"table": "1", "set": {"network.width": 8}, "reported": {"rgb": [55.0]}},
+        }
+        content = {
+            "extends": "tsn_rgb", "dataset": "tiny", "network": {"weights": None, "width": 4,
+            "depth": 18}, "data": {"size": 16}, "reported": {"rgb": [50.0]}, "rows": rows,
+        }  # fmt: skip
+        path.write_text(yaml.safe_dump({**content, **changes}))
+        return read_draft(path)
+
+    return make
+
+
+@pytest.fixture
+def divided(annotated):
+    return annotated(lambda n: ("train",) if n < 8 else ("val", "test"))
+
+
+def test_a_run_has_the_results_of_its_row(own_recipe, divided, tmp_path):
+    def start(draft, folder):
+        return start_run(tmp_path / folder, draft, divided, print)[0].recipe
+
+    own = start(own_recipe(), "own")
+    assert own.reported == {"rgb": (50.0,)}
+    assert list(own.rows) == ["two views"]  # another width cannot be tested after training
+    assert change_recipe(own, {"testing.segments": "2"}).reported == {"rgb": (60.0,)}
+    assert change_recipe(own, {"testing.segments": "3"}).reported == {}
+    thin = start(own_recipe().take_row("thin"), "thin")
+    assert thin.reported == {"rgb": (55.0,)}
+    assert thin.paper == "Wang et al. 2016 (TSN), Table 1 (thin)"
+    said = []
+    draft = own_recipe().change({"training.epochs": "3"})
+    changed = start_run(tmp_path / "changed", draft, divided, said.append)[0].recipe
+    assert "the paper has no results for these settings, which differ in training.epochs" in said
+    assert (changed.reported, changed.rows) == ({}, {})
+    assert Run(tmp_path / "own").recipe == own
+    assert Run(tmp_path / "own").recipe.reported == own.reported
+
+
+def test_a_run_on_other_data_never_has_results(own_recipe, divided, tmp_path):
+    said = []
+    draft = own_recipe(dataset="other")
+    recipe = start_run(tmp_path / "run", draft, divided, said.append)[0].recipe
+    assert any("the recipe's results are of other" in line for line in said)
+    assert recipe.reported == {}
+    assert change_recipe(recipe, {"testing.segments": "2"}).reported == {}
+
+
+def test_new_texts_of_a_recipe_do_not_stop_its_run(own_recipe, divided, tmp_path):
+    start_run(tmp_path / "run", own_recipe(rows={}), divided, print)
+    draft = own_recipe(title="new", choices={"rate": "ours"}, needs="more", reported={})
+    run, _ = start_run(tmp_path / "run", draft, divided, print)
+    assert run.recipe.reported == {"rgb": (50.0,)}  # the run keeps what it was created with
+    with pytest.raises(RunError, match=r"another recipe \(training.epochs: 40 → 3\)"):
+        start_run(tmp_path / "run", draft.change({"training.epochs": "3"}), divided, print)

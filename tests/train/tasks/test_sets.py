@@ -346,7 +346,7 @@ def test_commands_from_end_to_end(features, tmp_path):
         said = call("evaluate", tmp_path / name, "--store", features.path, "--device", "cpu")
         assert "sets" in said and "classifier" in said and "87.10" in said
     assert Run(tmp_path / "run").facts["sessions"][0]["workers"] == 0
-    drawn = ["iterations", "parameters", "gains", "accuracies", "weights", "heaviest", "epochs"]
+    drawn = ["iterations", "parameters", "gains", "accuracies", "weights", "epochs"]
     said = call("report", tmp_path / "run", *drawn, "--store", features.path, "--against",
                 tmp_path / "other", "--beside", tmp_path / "other")  # fmt: skip
     names = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
@@ -355,6 +355,9 @@ def test_commands_from_end_to_end(features, tmp_path):
         "weights_sound.png", "epochs.png",
     }  # fmt: skip
     assert "| all " in said and "| network " in said
+    heaviest = ["report", str(tmp_path / "run"), "heaviest", "--store", str(features.path)]
+    refused = CliRunner().invoke(main, heaviest)
+    assert refused.exit_code == 2 and "has no frames of the videos to show" in refused.output
     out = tmp_path / "p.png"
     top = json.loads(
         call("predict", tmp_path / "run", "v03", "--store", features.path, "-o", out, "--json")

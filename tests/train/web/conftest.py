@@ -73,6 +73,24 @@ def run(begin, finish) -> Run:
     return finish(begin(testing__controls="[]"))
 
 
+@pytest.fixture
+def clip_run(begin, finish) -> Run:
+    """A finished run with attention between clips of 8 frames, from RGB to flow and back."""
+    run = finish(
+        begin(
+            "clips", testing__controls="[]", network__backbone="p3d", network__blocks=[2, 2, 1, 1],
+            network__positions=["res2_1", "res3_1"], data__clip={"length": 8}, data__size=24,
+        )
+    )  # fmt: skip
+    path = run.folder("iter_1") / "weights.pt"
+    weights = read_weights(path)
+    for name in weights:
+        if name.startswith("to_flow.") and name.endswith("norm.weight"):
+            weights[name] = torch.full_like(weights[name], 0.5)
+    write_tensors(path, weights)
+    return run
+
+
 class Answer:
     """An answer of the server."""
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flowkit.web.keys import make_key
-from train.report.figures.attention import compute_maps, find_query, list_arrows
+from train.report.figures.attention_maps import compute_maps, list_arrows
 from train.report.figures.receptive import compute_weights, find_salient
 from train.runs.phases import list_phases
 from train.tasks.backbones import describe_input
@@ -47,17 +47,19 @@ def test_a_point_attends_where_the_report_says(run, store, path, open_page):
     assert facts["untrained"] == ["to_flow/res3_1", "to_flow/res4_1"]
     assert facts["blocks"][0] | {"size": 0, "pooled": 0} == {
         "name": "to_rgb/res3_1", "query": "rgb", "key": "flow", "size": 0, "pooled": 0,
+        "steps": None,
     }  # fmt: skip
+    assert facts["clip"] is None
     assert len(facts["times"]) == 2 and facts["snippet"] == 1
     assert facts["box"] == [12 / 40, 4 / 24, 28 / 40, 20 / 24]  # 16×16 in the middle of 40×24
     for snippet in (0, 1):
-        weights, size, pooled = compute_expected(run, store, snippet)
+        attention = compute_expected(run, store, snippet)
         for x, y in ((0.1, 0.1), (0.5, 0.9), (1, 1)):
-            query = f"snippet={snippet}&block={BLOCK}&x={x}&y={y}"
-            answer = get(client, f"{path}/point?{query}")
-            row, column = find_query(size, (x, y))
-            expected = weights[row * size[1] + column].reshape(pooled)
-            assert answer["query"] == [row, column]
+            asked = f"snippet={snippet}&block={BLOCK}&x={x}&y={y}"
+            answer = get(client, f"{path}/point?{asked}")
+            query = attention.find_query((x, y))
+            expected = attention.read_weights(query)
+            assert answer["query"] == list(query)
             np.testing.assert_allclose(answer["weights"], expected, rtol=1e-5)
             assert answer["arrows"] == [list(arrow) for arrow in list_arrows(expected)]
     assert client.plugin_worker.computed == 3  # the middle one without an index, and each once
@@ -69,12 +71,50 @@ def test_bad_questions(run, store, path, open_page):
         ("x=.5&y=.5", "no block ''"), (f"block={BLOCK}&x=2&y=.5", "x is a number from 0 to 1"),
         (f"block={BLOCK}&x=nan&y=.5", "x is a number"), (f"block={BLOCK}&x=.5", "y is a number"),
         (f"block={BLOCK}&x=.5&y=.5&snippet=2", "the video has snippets 0 to 1, got 2"),
+        (f"block={BLOCK}&x=.5&y=.5&step=1", "steps 0 to 0, got 1"),
         (f"block={BLOCK}&x=.5&y=.5&phase=rgb", "no finished phase 'rgb'; there are iter_1"),
     ):  # fmt: skip
         assert words in get(client, f"{path}/point?{query}", 400)["error"]
     assert "another kind of attention: cross-modality" in get(client, f"{path}/sets", 400)["error"]
     assert get(client, path.replace("run", "x") + "/blocks", 404)
     assert get(client, path.rpartition("/")[0] + "/x/blocks", 404)
+
+
+def test_a_point_of_a_clip_attends_over_its_frames(clip_run, store, path, open_page):
+    """Clips of 8 frames have 4 steps in res2 of P3D, and 2 in res3."""
+    client, path = open_page(clip_run), path.replace("/run/", "/clips/")
+    facts = get(client, f"{path}/blocks")
+    names = [block["name"] for block in facts["blocks"]]
+    assert names == [f"to_{b}/{step}" for b in ("rgb", "flow") for step in ("res2_1", "res3_1")]
+    assert facts["times"] == [3] and facts["clip"] == [*range(3, 11)]
+    first, last, *_ = facts["blocks"]
+    assert (first["size"], first["pooled"], last["size"]) == ([4, 6, 6], [4, 3, 3], [2, 3, 3])
+    assert last["steps"] == [
+        {"frame": 5, "first": 3, "last": 6}, {"frame": 9, "first": 7, "last": 10},
+    ]  # fmt: skip
+    assert [step["first"] for step in first["steps"]] == [3, 5, 7, 9]
+    phase = list_phases(clip_run.recipe)[-1]
+    network = load_phase_network(clip_run, phase, "both")
+    sample = make_dataset(clip_run.recipe, store, ("rgb", "flow"), "validate")[0, 2]
+    inputs = describe_input(clip_run.recipe, 1)
+    blocks = {
+        "to_rgb/res2_1": network.to_rgb["res2_1"],
+        "to_flow/res2_1": network.to_flow["res2_1"],
+    }
+    maps = compute_maps(network, sample, 0, phase, blocks, inputs)
+    for step, name in ((0, "to_rgb/res2_1"), (3, "to_flow/res2_1"), (None, "to_rgb/res2_1")):
+        asked = "" if step is None else f"&step={step}"
+        answer = get(client, f"{path}/point?block={name}&x=.9&y=.2{asked}")
+        query = (2 if step is None else step, 1, 5)
+        weights = maps[name].read_weights(query)
+        assert answer["query"] == list(query) and weights.shape == tuple(first["pooled"])
+        np.testing.assert_allclose(answer["weights"], weights, rtol=1e-5)
+        np.testing.assert_allclose(answer["shares"], weights.sum(axis=(1, 2)), rtol=1e-5)
+        largest = float(weights.max())
+        assert answer["arrows"] == [[list(a) for a in list_arrows(w, largest)] for w in weights]
+    error = get(client, f"{path}/point?block=to_rgb/res2_1&x=.9&y=.2&step=4", 400)["error"]
+    assert error == "the block to_rgb/res2_1 has steps 0 to 3, got 4"
+    assert client.plugin_worker.computed == 1
 
 
 def test_runs_without_attention_say_so(begin, finish, store, path, open_page):
@@ -117,7 +157,8 @@ def test_a_pyramid_has_the_salient_positions_of_the_report(begin, finish, store,
     assert len(answer["scales"]) == len(expected) == 2
     for scale, weights in zip(answer["scales"], expected, strict=True):
         for cells, frame in zip(scale, weights[0], strict=True):
-            assert cells == np.transpose(find_salient(frame, 0.5)).tolist()
+            salient = find_salient(frame, 0.5 * weights[0].max())  # of all frames
+            assert cells == np.transpose(salient).tolist()
     height, width = answer["size"]
     error = get(open_page(run), f"{path}/positions?position={height * width}", 400)["error"]
     assert error.startswith("the map has positions 0 to")

@@ -3,6 +3,7 @@
 import threading
 import time
 from http.client import HTTPConnection
+from types import SimpleNamespace
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -37,6 +38,17 @@ def test_results_are_kept_and_the_oldest_is_dropped(worker):
     compute("c")  # drops a, which was used before b
     assert [compute(key) for key in "ba"] == ["b", "a"]
     assert calls == ["a", "b", "c", "a"]
+
+
+def test_large_results_are_dropped_earlier_but_never_the_newest(worker, monkeypatch):
+    monkeypatch.setattr("train.web.on_demand.MAX_KEPT_BYTES", 100)
+    for key, size in (("a", 60), ("b", 60), ("c", 30), ("d", 500)):
+        worker.join(key, lambda size=size: SimpleNamespace(nbytes=size)).future.result(5)
+        if key == "c":
+            assert worker.join("b", dict).future.done()  # 60 and 30 bytes are kept, and two results
+            assert not worker.join("a", dict).future.result(5)
+    assert worker.join("d", dict).future.done()
+    assert worker.join("c", dict).future.result(5) == {}
 
 
 def test_one_job_runs_at_a_time_and_equal_ones_are_shared(worker):

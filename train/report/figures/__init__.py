@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from train.report.figures.attention import draw_attention
-from train.report.figures.classes import draw_accuracies, draw_classes, draw_confusion, draw_gains
+from train.report.figures.classes import draw_accuracies, draw_confusion
+from train.report.figures.comparison import draw_classes, draw_gains
 from train.report.figures.curves import draw_curves
-from train.report.figures.drawing import Drawing, Source
+from train.report.figures.drawing import Drawing, NotApplicable, Source
 from train.report.figures.epochs import draw_epochs
 from train.report.figures.fusion import draw_fusion
 from train.report.figures.receptive import draw_frames, draw_receptive
@@ -28,8 +29,8 @@ FIGURES: dict[str, Callable[[Source], list[Drawing]]] = {
     "curves": draw_curves,
     "epochs": draw_epochs,
 }
-"""Functions that draw the figures, by name. They return [] if a figure does not apply."""
+"""Functions that draw the figures, by name; they raise `NotApplicable` if one does not apply."""
 SLOW_FIGURES = frozenset({"frames"})
 """Figures that need minutes or more, and are drawn only if the user names them."""
 
-__all__ = ["FIGURES", "SLOW_FIGURES", "Drawing", "Source"]
+__all__ = ["FIGURES", "SLOW_FIGURES", "Drawing", "NotApplicable", "Source"]

@@ -1,103 +1,278 @@
 """Draw attention maps with arrows: Fig. 5, 6 and 7 of Chi et al. 2019.
 
 For a few videos, the figure shows the RGB frame, the colour-coded flow, and the attention map of
-the last block of res4 for each query point. If the network has CMA (cross-modality attention) and
-non-local blocks, both are shown. Arrows lead from the query to the positions of highest weight; the
-arrows of lower weights are fainter.
+the last attention block for each query point; in the paper, the last block of res4 of CMA_iter1-R.
+If the network has CMA (cross-modality attention) and non-local blocks, both are shown. Arrows lead
+from the query to the positions of highest weight; the arrows of lower weights are fainter.
+
+Fig. 7 shows the maps of two networks beside each other for the same query points, one with
+non-local blocks in RGB and one with CMA: two runs, of which the second is `Source.against`.
+
+A network on clips attends over the frames of the clip as well. The query is then a point of one
+frame, and each query has a row of its own: its frame, the frames with the highest weights, and the
+share of the weight that falls on each step of the features (attention_maps.py explains steps).
 """
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from flowkit.datasets.sampling import make_generator
+from flowkit.datasets.subsets import find_rows
+from flowkit.datasets.video_dataset import VideoDataset
+from flowkit.errors import FlowkitError, UsageError
+from flowkit.store import Store
+from flowkit.streams import StreamName
 from models.networks.two_stream import TwoStream
 from train.recipe.recipe import ImageRecipe
-from train.report.figures.drawing import Drawing, Source, draw_image, make_grid
+from train.report.figures.attention_maps import AttentionMap, compute_maps
+from train.report.figures.attention_pictures import Row, draw_clips, draw_snippets
+from train.report.figures.drawing import Drawing, NotApplicable, Source
 from train.runs.phases import Phase, list_phases
-from train.runs.run import RunError
-from train.tasks.backbones import InputDescription, describe_input
-from train.tasks.networks import load_phase_network
-from train.tasks.samples import list_network_streams, make_dataset, prepare_images
+from train.runs.run import Run, describe_changes
+from train.tasks.backbones import describe_input
+from train.tasks.networks import get_image_recipe, load_phase_network
+from train.tasks.samples import list_network_streams, make_dataset
 
 VIDEOS = 4
 """Number of videos, if none are named."""
-ARROWS = 5
-"""Number of arrows in a map."""
+KINDS = "cross-modality or non-local attention"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedNetwork:
+    """A network whose attention is drawn."""
+
+    run: Run
+    """Its run."""
+    phase: Phase
+    """The phase that trained it."""
+    network: TwoStream
+    """The network."""
+    blocks: dict[str, Any]
+    """The last block of each kind, by kind: ``CMA`` or ``non-local``."""
+    steps: tuple[str, ...]
+    """The steps of the backbone after which these blocks are."""
+
+    @property
+    def recipe(self) -> ImageRecipe:
+        """Return the recipe of the phase's split."""
+        return get_image_recipe(self.run).for_split(self.phase.split)
 
 
 def draw_attention(source: Source) -> list[Drawing]:
-    """Draw attention maps, a row for each video.
+    """Draw attention maps: a row for each video, or for each query of a video of clips.
 
     Args:
-        source: The run, its store, and the videos and query points to show.
+        source: The run, its store, the videos and query points to show, and the phase; a second
+            run to show beside it.
 
     Returns:
-        A figure, in a list; an empty list without a store or attention blocks.
+        A figure, in a list.
+
+    Raises:
+        NotApplicable: There is no store; a run or the named phase has no attention; or the second
+            run sees other pictures.
+        UsageError: A named video is not one that the run validates on.
+        RunError: The phase is not finished.
     """
-    phase, run_recipe = choose_phase(source), source.run.recipe
-    if source.store is None or phase is None or not isinstance(run_recipe, ImageRecipe):
-        return []
-    network = load_phase_network(source.run, phase, phase.stream)
-    blocks = choose_blocks(network, phase.branch)
-    recipe = run_recipe.for_split(phase.split)
-    dataset = make_dataset(recipe, source.store, ("rgb", "flow"), "validate")
-    rows = [int(row) for row in dataset.subset.rows]
-    chosen = choose_videos(source, rows)
-    columns = 2 + len(blocks) * len(source.points)
-    figure, axes = make_grid(len(chosen), columns)
-    for row_axes, index in zip(axes, chosen, strict=True):
-        sample = dataset[0, index]
-        middle = recipe.data.num_segments // 2
-        rgb, flow = (draw_image(sample[s][middle], source.store.bound) for s in ("rgb", "flow"))
-        maps = compute_maps(network, sample, middle, phase, blocks, describe_input(recipe, 1))
-        row_axes[0].imshow(rgb)
-        row_axes[0].set_title(source.store.index.id(rows[index])[-28:], fontsize=6)
-        row_axes[1].imshow(flow)
-        cells = [(name, point) for name in blocks for point in source.points]
-        for cell_axes, (name, point) in zip(row_axes[2:], cells, strict=True):
-            draw_map(cell_axes, rgb, *maps[name], point)
-            cell_axes.set_title(name, fontsize=6)
-    caption = (
-        f"Attention of the last block of res4 ({phase.name}): frame, flow, and the attention map "
-        "of each query point, with arrows to the positions of highest weight."
-    )
+    phase = choose_phase(source.run, source.phase)
+    if source.store is None:
+        raise NotApplicable("it shows frames; give their store with --store")
+    networks = [open_network(source.run, phase)]
+    if source.against is not None:
+        networks.append(open_second_network(source, source.against))
+    rows = collect_rows(source, source.store, networks)
+    steps = " and ".join(dict.fromkeys(step for network in networks for step in network.steps))
+    prefixes = list_prefixes([network.run for network in networks])
+    pairs = zip(prefixes, networks, strict=True)
+    names = "; ".join(f"{prefix}{network.phase.name}" for prefix, network in pairs)
+    has_clips = networks[0].recipe.data.clip is not None
+    figure, words = (draw_clips if has_clips else draw_snippets)(rows, source.points)
+    caption = f"Attention of the last block, after {steps} ({names}): {words}"
     return [Drawing(name="attention", caption=caption, figure=figure)]
 
 
-def choose_phase(source: Source) -> Phase | None:
-    """Choose the last phase with attention blocks, preferring CMA phases that train the RGB branch.
+def list_attention_phases(run: Run) -> list[Phase]:
+    """List the phases of a run whose network has attention blocks, in the order of training."""
+    recipe = run.recipe
+    if not isinstance(recipe, ImageRecipe) or recipe.network.pyramid is not None:
+        return []
+    return [
+        phase
+        for phase in list_phases(recipe)
+        if not phase.uniform and (phase.cma or phase.branch in recipe.network.non_local)
+    ]
+
+
+def choose_phase(run: Run, name: str | None = None) -> Phase:
+    """Choose the phase whose attention is drawn.
 
     Args:
-        source: The run.
+        run: The run.
+        name: Name of the phase. Default: that of the paper's figures, the first one that trains RGB
+            with attention, or else the first with attention.
 
     Returns:
-        The phase; None if no phase has attention.
+        The phase.
+
+    Raises:
+        NotApplicable: No phase of the run has attention, or the named one has none.
     """
-    recipe = source.run.recipe
-    if not isinstance(recipe, ImageRecipe):
-        return None
-    phases = [phase for phase in list_phases(recipe) if not phase.uniform]
-    matches = [phase for phase in phases if phase.cma and phase.branch == "rgb"]
-    matches = matches or [phase for phase in phases if phase.branch in recipe.network.non_local]
-    return matches[-1] if matches else None
+    phases = list_attention_phases(run)
+    if not phases:
+        raise NotApplicable(f"no network of {run.path} has {KINDS}")
+    if name is None:
+        crossing = [p for p in phases if p.cma and p.branch == "rgb"]
+        return (crossing or [p for p in phases if p.branch == "rgb"] or phases)[0]
+    matches = [phase for phase in phases if phase.name == name]
+    if not matches:
+        others = ", ".join(phase.name for phase in phases)
+        raise NotApplicable(f"--phase: {name!r} of {run.path} has no {KINDS}; {others} have")
+    return matches[0]
 
 
-def choose_blocks(network: TwoStream, branch: str) -> dict[str, Any]:
-    """Choose the deepest attention block of each kind in a branch.
+def open_network(run: Run, phase: Phase) -> AskedNetwork:
+    """Load the network of a phase, and choose the last block of each kind in its branch.
 
-    Args:
-        network: Two-stream network.
-        branch: ``rgb`` or ``flow``.
-
-    Returns:
-        Blocks by the name of their kind, ``CMA`` or ``non-local``.
+    Raises:
+        RunError: The phase is not finished.
     """
+    network, branch = load_phase_network(run, phase, phase.stream), phase.branch
     kinds = {"CMA": getattr(network, f"to_{branch}"),
              "non-local": getattr(network, f"non_local_{branch}")}  # fmt: skip
-    return {kind: list(blocks.values())[-1] for kind, blocks in kinds.items() if len(blocks)}
+    last = {kind: list(blocks.items())[-1] for kind, blocks in kinds.items() if len(blocks)}
+    return AskedNetwork(
+        run=run,
+        phase=phase,
+        network=network,
+        blocks={kind: block for kind, (_, block) in last.items()},
+        steps=tuple(step for step, _ in last.values()),
+    )
+
+
+def open_second_network(source: Source, run: Run) -> AskedNetwork:
+    """Load the network of the run that is shown beside another one.
+
+    Args:
+        source: The store, and the phase of the first run, which is used if this run has it too.
+        run: The second run.
+
+    Raises:
+        NotApplicable: The run has no attention, or does not fit the store.
+    """
+    assert source.store is not None
+    names = [phase.name for phase in list_attention_phases(run)]
+    try:
+        run.check_store(source.store)
+        phase = choose_phase(run, source.phase if source.phase in names else None)
+    except FlowkitError as error:
+        raise NotApplicable(f"--against: {error}") from error
+    return open_network(run, phase)
+
+
+def collect_rows(source: Source, store: Store, networks: list[AskedNetwork]) -> list[Row]:
+    """Compute what is drawn of each video.
+
+    Args:
+        source: The videos to show.
+        store: The store.
+        networks: One or two networks.
+
+    Raises:
+        NotApplicable: The second network validates on other videos, or sees other pictures of them.
+        UsageError: A named video is not one that the first network validates on.
+    """
+    datasets = open_datasets(store, networks)
+    video_rows = datasets[0].subset.rows.tolist()
+    prefixes = list_prefixes([asked.run for asked in networks])
+    rows = []
+    for row in (video_rows[index] for index in choose_videos(source, video_rows)):
+        samples = [read_sample(dataset, row) for dataset in datasets]
+        check_pictures(samples, networks, store.index.id(row))
+        times = list_sample_times(datasets[0], row)
+        k = len(times) // 2
+        maps: dict[str, AttentionMap] = {}
+        for prefix, asked, sample in zip(prefixes, networks, samples, strict=True):
+            inputs = describe_input(asked.recipe, 1)
+            found = compute_maps(asked.network, sample, k, asked.phase, asked.blocks, inputs)
+            maps |= {f"{prefix}{kind}": attention for kind, attention in found.items()}
+        pictures = {stream: sample[stream][k] for stream in datasets[0].subset.streams}
+        id, bound = store.index.id(row), store.bound
+        rows.append(Row(id=id, pictures=pictures, times=times[k], maps=maps, bound=bound))
+    return rows
+
+
+def open_datasets(store: Store, networks: list[AskedNetwork]) -> list[VideoDataset]:
+    """Open the validation videos of each network, with RGB and flow where the store has both."""
+    needed = {stream for asked in networks for stream in list_network_streams(asked.phase)}
+    rows = find_rows(store, networks[0].recipe.subsets.validate).tolist()
+    names: tuple[StreamName, ...] = ("rgb", "flow")
+    shown = tuple(
+        stream
+        for stream in names
+        if stream in needed or all(store.index.count(stream, row) for row in rows)
+    )
+    return [make_dataset(asked.recipe, store, shown, "validate") for asked in networks]
+
+
+def list_sample_times(dataset: VideoDataset, row: int) -> npt.NDArray[np.int64]:
+    """Return the times (K, T) of the images that a dataset reads of a video (snippets: T = 1)."""
+    times: npt.NDArray[np.int64]
+    times, _ = dataset.sample_times(row, make_generator(dataset.seed, 0, row))
+    return times
+
+
+def read_sample(dataset: VideoDataset, row: int) -> dict[str, torch.Tensor]:
+    """Read the sample of a video by its row in the store.
+
+    Raises:
+        NotApplicable: The dataset does not have the video.
+    """
+    (indices,) = np.nonzero(dataset.subset.rows == row)
+    if not len(indices):
+        raise NotApplicable(
+            f"--against: this run validates on {dataset.subset.name!r}, without the video "
+            f"{dataset.subset.store.index.id(row)!r}; compare runs that validate on the same "
+            "videos, or name one that both have (--video)"
+        )
+    return dataset[0, int(indices[0])]
+
+
+def check_pictures(
+    samples: list[dict[str, torch.Tensor]], networks: list[AskedNetwork], id: str
+) -> None:
+    """Check that all networks see the same pictures of a video, so that points are the same.
+
+    Raises:
+        NotApplicable: They do not.
+    """
+    first, *others = samples
+    for asked, other in zip(networks[1:], others, strict=True):
+        streams = [stream for stream in ("rgb", "flow") if stream in first]
+        same = [first[s].shape[0] == other[s].shape[0] for s in streams]
+        same += [torch.equal(first[s][:, :2], other[s][:, :2]) for s in streams if all(same)]
+        if all(same):
+            continue
+        ours, theirs = (asdict(network.recipe.data) for network in (networks[0], asked))
+        changed = describe_changes(ours, theirs) or "different splits"
+        raise NotApplicable(
+            f"--against: {asked.run.path} sees other pictures of {id!r} ({changed}), so "
+            "its points would not be the same; compare runs with the same segments and crops"
+        )
+
+
+def list_prefixes(runs: list[Run]) -> list[str]:
+    """List what the titles of the maps of each run begin with: nothing if there is only one."""
+    if len(runs) == 1:
+        return [""]
+    names = [run.path.name for run in runs]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({number})" for number, name in enumerate(names, start=1)]
+    return [f"{name}: " for name in names]
 
 
 def choose_videos(source: Source, rows: list[int]) -> list[int]:
@@ -111,122 +286,14 @@ def choose_videos(source: Source, rows: list[int]) -> list[int]:
         Indices of the videos in the dataset.
 
     Raises:
-        RunError: If a named video is not in the dataset.
+        UsageError: If a named video is not in the dataset.
     """
     assert source.store is not None
     if source.videos:
         named_rows = [source.store.find(id) for id in source.videos]
         absent = [id for id, row in zip(source.videos, named_rows, strict=True) if row not in rows]
         if absent:
-            raise RunError(f"{', '.join(absent)}: not in the subset that the run validates on")
+            raise UsageError(f"{', '.join(absent)}: not in the subset that the run validates on")
         return [rows.index(row) for row in named_rows if row is not None]
     evenly_spaced = np.linspace(0, len(rows) - 1, min(VIDEOS, len(rows)))
     return sorted({int(index) for index in evenly_spaced})
-
-
-def compute_maps(
-    network: TwoStream,
-    sample: dict[str, torch.Tensor],
-    k: int,
-    phase: Phase,
-    blocks: dict[str, Any],
-    inputs: InputDescription,
-) -> dict[str, tuple[npt.NDArray[np.float32], tuple[int, int], tuple[int, int]]]:
-    """Compute the attention maps of blocks for one snippet.
-
-    Args:
-        network: Two-stream network.
-        sample: A sample with uint8 images.
-        k: Index of the snippet in the sample.
-        phase: Phase of the network.
-        blocks: Attention blocks by kind.
-        inputs: Describes one input of the network.
-
-    Returns:
-        For each kind: the map (N, M) of N queries and M keys, and the sizes (h, w) of the grids of
-        queries and keys.
-    """
-    block_inputs: dict[str, tuple[torch.Tensor, ...]] = {}
-    hooks = [
-        block.register_forward_pre_hook(
-            lambda _, inputs, kind=kind: block_inputs.update({kind: inputs})
-        )
-        for kind, block in blocks.items()
-    ]
-    streams = list_network_streams(phase)
-    batch: dict[str, torch.Tensor] = {stream: sample[stream][None, k : k + 1] for stream in streams}
-    maps = {}
-    with torch.no_grad():
-        network(**prepare_images(batch, streams, torch.device("cpu"), inputs))
-        for kind, block in blocks.items():
-            x, y = block_inputs[kind][0], block_inputs[kind][-1]
-            sizes = tuple(x.shape[2:]), block.pooled_size(y)
-            maps[kind] = (block.attention(x, y)[0].numpy(), *sizes)
-    for hook in hooks:
-        hook.remove()
-    return maps
-
-
-def find_query(size: tuple[int, int], point: tuple[float, float]) -> tuple[int, int]:
-    """Find the query of a point of the picture.
-
-    Args:
-        size: Height and width of the grid of queries.
-        point: The point (x, y), as fractions of width and height.
-
-    Returns:
-        Row and column of the query.
-    """
-    column, row = (
-        min(int(fraction * n), n - 1) for fraction, n in zip(point, size[::-1], strict=True)
-    )
-    return row, column
-
-
-def list_arrows(attention: npt.NDArray[np.float32]) -> list[tuple[int, int, float]]:
-    """List where the arrows of a query lead: to its `ARROWS` highest weights.
-
-    Args:
-        attention: (h, w) weights of one query.
-
-    Returns:
-        Row, column and opacity (0.1–1) of each, the highest weight first.
-    """
-    arrows = []
-    for key in np.argsort(-attention, axis=None, kind="stable")[:ARROWS]:
-        y, x = np.unravel_index(key, attention.shape)
-        opacity = max(0.1, float(attention[y, x] / attention.max()))
-        arrows.append((int(y), int(x), opacity))
-    return arrows
-
-
-def draw_map(
-    axes: Any,
-    rgb: npt.NDArray[np.uint8],
-    weights: npt.NDArray[np.float32],
-    size: tuple[int, int],
-    pooled: tuple[int, int],
-    point: tuple[float, float],
-) -> None:
-    """Draw the attention map of one query over the frame, with arrows to the highest weights.
-
-    Args:
-        axes: Axes to draw into.
-        rgb: (H, W, 3) uint8 frame.
-        weights: (N, M) attention map.
-        size: Height and width of the grid of queries.
-        pooled: Height and width of the grid of keys.
-        point: Query point (x, y), as fractions of width and height.
-    """
-    height, width = rgb.shape[:2]
-    row, column = find_query(size, point)
-    attention = weights[row * size[1] + column].reshape(pooled)
-    overlay = cv2.resize(attention, (width, height), interpolation=cv2.INTER_LINEAR)
-    axes.imshow(rgb)
-    axes.imshow(overlay, cmap="inferno", alpha=0.55)
-    start = ((column + 0.5) * width / size[1], (row + 0.5) * height / size[0])
-    for y, x, opacity in list_arrows(attention):
-        end = ((x + 0.5) * width / pooled[1], (y + 0.5) * height / pooled[0])
-        arrow = {"arrowstyle": "->", "color": "#7CFC00", "lw": 1.2, "alpha": opacity}
-        axes.annotate("", end, start, arrowprops=arrow)
-    axes.plot(*start, "o", color="white", ms=3)

@@ -3,9 +3,8 @@
 from typing import Any
 
 from train.evaluation.scores import choose_metric
-from train.report.figures.drawing import ACCENTS, Drawing, Source, make_figure
+from train.report.figures.drawing import ACCENTS, Drawing, NotApplicable, Source, make_figure
 from train.runs.journal import read_lines
-from train.runs.phases import list_phases
 from train.runs.run import Run
 
 WIDE = 300
@@ -36,18 +35,24 @@ def draw_curves(source: Source) -> list[Drawing]:
     validation videos, so there is no training curve of it.
 
     Args:
-        source: The run to draw; a `Source` has the inputs of all figures.
+        source: The run to draw; a `Source` has the inputs of all figures. If it names a phase, only
+            that one is drawn.
 
     Returns:
-        One figure, in a list; an empty list if no epoch is finished.
+        One figure, in a list.
+
+    Raises:
+        NotApplicable: No epoch is finished.
+        UsageError: The run has no such phase.
     """
     metric, title = choose_metric(source.run.recipe.labels)  # top1 or mAP
     # The line styles of the logged values: dotted for training, solid for validation.
     loss_styles, metric_styles = ({name: ":" if name in TRAINING else "-" for name in names}
                                   for names in list_curves(metric))  # fmt: skip
+    phases = source.list_phases()
     figure, (left, right) = make_figure(9, 3.6, ncols=2)
     has_epochs = False
-    for phase_index, phase in enumerate(list_phases(source.run.recipe)):
+    for phase_index, phase in enumerate(phases):
         records = read_epochs(source.run, phase.name)
         colour = ACCENTS[phase_index % len(ACCENTS)]
         epochs = [record["epoch"] for record in records]
@@ -58,7 +63,10 @@ def draw_curves(source: Source) -> list[Drawing]:
                 axes.plot(epochs, values, style, color=colour, label=label)
         has_epochs = has_epochs or bool(records)
     if not has_epochs:
-        return []
+        names = ", ".join(phase.name for phase in phases)
+        raise NotApplicable(f"no epoch is finished of {names}; flowkit train continues the run")
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     left.set(xlabel="epoch", ylabel="loss")
     losses = [value for line in left.lines for value in line.get_ydata() if value > 0]
     if losses and max(losses) > WIDE * min(losses):

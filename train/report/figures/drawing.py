@@ -1,6 +1,5 @@
 """Define the inputs of figures, `Source`, and their output, `Drawing`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,16 +8,30 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from flowkit.errors import UsageError
 from flowkit.flow import dequantize, flow_to_color
-from train.evaluation.scores import Scores, load_scores
-from train.runs.run import Run, RunError
+from train.evaluation.results import load_run_scores, read_results, read_testing
+from train.evaluation.scores import Scores
+from train.report.figures.score_names import (
+    check_score,
+    choose_default_score,
+    list_score_names,
+)
+from train.runs.phases import Phase, list_phases
+from train.runs.run import Run, Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from flowkit.store import Store
 
-TEXT_COLOUR, ACCENTS = "#222222", ("#0b6e99", "#d9730d", "#5b8c5a", "#8e5ea2", "#b03a2e", "#777777")
+AveragedValues = Literal["logits", "softmax"]
+TEXT_COLOUR = "#222222"
+ACCENTS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#777777")
+"""Colours of series: blue, orange, green, pink, light blue, grey. People who are colour-blind can
+tell the first five apart (Okabe and Ito 2008, "Color Universal Design")."""
+MARKERS = ("o", "s", "^", "D", "v", "x")
+"""Markers of series, so that they differ in print too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +46,30 @@ class Source:
     """Run to compare with."""
     beside: tuple[Run, ...] = ()
     """Other runs to draw into the same figure."""
+    score: str | None = None
+    """Name of the scores to show, such as ``iter_1/rgb``; None for those of the paper's figure."""
+    against_score: str | None = None
+    """Name of the scores to compare with; None for those of the paper's figure."""
+    phase: str | None = None
+    """Name of the phase whose network or log is shown; None to let each figure choose."""
+    evaluation: str | None = None
+    """Name of the evaluation whose results and scores are shown; None for the default one."""
     videos: tuple[str, ...] = ()
     """Ids of the videos to show; empty to let each figure choose."""
     points: tuple[tuple[float, float], ...] = ((0.5, 0.5), (0.25, 0.3), (0.75, 0.7))
     """Query points (x, y) of attention maps, as fractions of width and height."""
+    settings: Settings | None = None
+    """Device, precision, processes and batch of figures that score videos. Default: one thread of
+    this process on the CPU."""
 
     @property
-    def averaged_values(self) -> Literal["logits", "softmax"]:
+    def averaged_values(self) -> AveragedValues:
         """Return whether the run is evaluated on averaged logits or averaged probabilities."""
-        return self.run.recipe.testing.over
+        return self.get_averaged_values(self.run)
+
+    def get_averaged_values(self, run: Run) -> AveragedValues:
+        """Return the same of another run, such as that to compare with."""
+        return read_testing(run, self.evaluation).over
 
     def scores(self, name: str, run: Run | None = None) -> Scores:
         """Load the scores of a run.
@@ -53,7 +81,7 @@ class Source:
         Returns:
             The scores.
         """
-        return load_scores((run or self.run).path / "scores" / f"{name}.npz")
+        return load_run_scores(run or self.run, name, self.evaluation)
 
     def results(self, run: Run | None = None) -> dict[str, Any]:
         """Read the results that `flowkit evaluate` wrote.
@@ -67,28 +95,63 @@ class Source:
         Raises:
             RunError: If the run was not evaluated.
         """
-        path = (run or self.run).path / "results.json"
-        try:
-            results: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise RunError(f"no results at {path}; run flowkit evaluate first") from error
-        return results
+        return read_results(run or self.run, self.evaluation)
 
     def best_score(self, run: Run | None = None) -> str:
-        """Choose the scores that represent a run.
+        """Choose the scores that represent a run, see `choose_default_score`.
 
         Args:
             run: The run. Default: the run of this source.
 
         Returns:
-            The name of its last fusion, or of its last scores if there is no fusion.
+            The name of the scores.
 
         Raises:
             RunError: If the run was not evaluated.
         """
-        names = [name for name in self.results(run)["scores"] if not name.startswith("mean/")]
-        fused = [name for name in names if name.endswith("fusion")]
-        return str((fused or names)[-1])
+        return choose_default_score(list_score_names(self.results(run)))
+
+    def choose_score(self) -> str:
+        """Choose the scores that figures of one score show.
+
+        Returns:
+            The name of the user's choice, or else of those that represent the run.
+
+        Raises:
+            UsageError: If the run has no such scores; the message lists those that it has.
+            RunError: If the run was not evaluated.
+        """
+        if self.score is None:
+            return self.best_score()
+        return check_score(self.score, list_score_names(self.results()), self.run, "--score")
+
+    def list_phases(self, run: Run | None = None) -> list[Phase]:
+        """List the phases that the user chose: all, or the named one.
+
+        Args:
+            run: The run. Default: the run of this source.
+
+        Returns:
+            The phases in the order in which they are trained.
+
+        Raises:
+            UsageError: If the run has no such phase; the message lists those that it has.
+        """
+        run = run or self.run
+        phases = list_phases(run.recipe)
+        chosen = [phase for phase in phases if self.phase in (None, phase.name)]
+        if not chosen:
+            names = ", ".join(phase.name for phase in phases)
+            raise UsageError(f"--phase: {run.path} has no phase {self.phase!r}; it has {names}")
+        return chosen
+
+
+class NotApplicable(UsageError):
+    """A figure does not apply to a run, or lacks an input such as a store.
+
+    The figure is left out, unless the user has named it. The message is a part of a sentence that
+    says why: what the run lacks, or which option to give.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +189,21 @@ def make_figure(width: float = 7.0, height: float = 4.0, **options: Any) -> tupl
     return figure, axes
 
 
+def make_notice(text: str) -> "Figure":
+    """Make a figure that says in words that there is nothing to draw.
+
+    Args:
+        text: A sentence.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = make_figure(7, 1)
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=TEXT_COLOUR, wrap=True)
+    return figure
+
+
 def make_grid(
     rows: int, columns: int, width: float = 1.7, height: float = 1.8
 ) -> tuple["Figure", Any]:
@@ -146,6 +224,11 @@ def make_grid(
     for subplot in axes.flat:
         subplot.set_axis_off()
     return figure, axes
+
+
+def write_beside(axes: Any, x: float, y: float, text: str, **options: Any) -> None:
+    """Write small text at a position that is given as fractions of the axes."""
+    axes.text(x, y, text, transform=axes.transAxes, fontsize=6, **options)
 
 
 def draw_image(image: torch.Tensor, bound: float) -> npt.NDArray[np.uint8]:

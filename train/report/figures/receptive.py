@@ -1,52 +1,79 @@
 """Draw the salient positions of pyramid attention, and accuracy over K: Du et al. 2018, Figs. 3–5.
 
-K is the number of frames of a video that the network sees. An input position is *salient* for a
-position of the attention's output map if its weight is more than a
-fraction of the largest weight of that map position: 0.5 over frames, 0.7 within a frame. Deviation:
-the paper applies the threshold to the weights themselves, whose rows have norm 1, so that with
-equal weights over 25 frames none would reach 0.5.
+K is the number of frames of a video that the network sees. Attention combines their feature maps
+into one *attended map* M′. A row m of the weights A (equation 3) belongs to one place of M′ and has
+a weight for every position of all K frames. §4.4 calls a position *salient* for the place m if its
+weight in this row exceeds a threshold:
+
+    Fig. 4   the place is fixed (w_m = h_m = 1, the first one); all frames; threshold 0.5
+    Fig. 5   the frame is fixed (k_j = 1, the first one); all places; threshold 0.7
+
+The threshold belongs to the place, not to the frame: a frame to which the place attends less than
+to others has fewer salient positions, or none.
+
+Deviations. The paper applies the thresholds to the weights themselves. Their rows have norm 1, so
+at most three weights of a row can exceed 0.5, and two 0.7; with equal weights over K frames none
+does. Its figures show many more. Here the threshold is a fraction of the largest weight of the row,
+over all frames. Fig. 5 shows all places of the map; here it is five, evenly spaced. The paper
+trained a network for each of 1, 2 and 3 scales; here they are the top levels of one pyramid.
 
 `draw_frames` evaluates the run again for every K. Because this takes long, it is drawn only if it
 is named.
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from flowkit.errors import UsageError
 from models.networks.pyramid import PyramidNetwork
-from train.evaluation.evaluate import score_phases
+from train.evaluation.evaluate import join_name
+from train.evaluation.processes import open_processes
 from train.evaluation.scores import choose_metric, measure
+from train.evaluation.scoring import score_phases
+from train.evaluation.testing import check_test_settings
 from train.recipe.recipe import ImageRecipe
 from train.report.figures.attention import choose_videos
 from train.report.figures.drawing import (
     ACCENTS,
+    MARKERS,
     Drawing,
+    NotApplicable,
     Source,
     draw_image,
     make_figure,
     make_grid,
+    write_beside,
 )
-from train.runs.phases import Phase, list_phases, list_scorings
+from train.report.figures.score_names import check_score
+from train.runs.phases import Phase, list_scorings
 from train.runs.run import Run, Settings
 from train.tasks.backbones import describe_input
 from train.tasks.networks import get_image_recipe, load_phase_network
 from train.tasks.samples import list_network_streams, make_dataset, prepare_images
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 SHOWN = 5
 """Frames of a video, and positions of a map, that are shown."""
 FRAMES_THRESHOLD = 0.5
-"""Fraction of the largest weight above which a position is salient, over frames."""
+"""Fraction of the largest weight of a place above which a position is salient, in Fig. 4."""
 POSITIONS_THRESHOLD = 0.7
-"""The same fraction, for positions of the map within one frame."""
+"""The same fraction in Fig. 5."""
 COUNTS = (1, 5, 10, 15, 20, 25, 30)
 """Values of K in testing."""
-SCALES = ("#1f77ff", "#2ca02c", "#d62728")
-"""Colours of 1, 2 and 3 scales: blue, green, red."""
+SCALES = (("#0072b2", "o", 7.5), ("#009e73", "s", 5.5), ("#d55e00", "^", 4.0))
+"""Colour, marker and its size in points of 1, 2 and 3 scales. Blue, green and red are the paper's;
+these are told apart by people who are colour-blind."""
 F32 = npt.NDArray[np.float32]
+Style = tuple[str, str, float]
+Cell = tuple[npt.NDArray[np.uint8], list[tuple[F32, float, Style]]]
+"""An image (H, W, 3), and for each number of scales the weights (h, w), the threshold above which
+they are marked, and the style of the marks."""
 
 
 def draw_receptive(source: Source) -> list[Drawing]:
@@ -56,18 +83,29 @@ def draw_receptive(source: Source) -> list[Drawing]:
         source: The run, its store, and the videos to show.
 
     Returns:
-        Two figures for each branch; an empty list without a store or pyramid attention.
+        Two figures for each branch of the first split, or of the named phase.
+
+    Raises:
+        NotApplicable: There is no store, or no pyramid attention.
+        UsageError: The run has no such phase, or a named video is not in the subset.
     """
-    if source.store is None or not has_pyramid(source.run):
-        return []
-    phases = list_phases(source.run.recipe)
+    check_pyramid(source)
+    phases = source.list_phases()
     first_split = [phase for phase in phases if phase.split == phases[0].split]
     return [drawing for phase in first_split for drawing in draw_branch(source, phase)]
 
 
-def has_pyramid(run: Run) -> bool:
-    """Return whether a run was trained with pyramid attention."""
-    return isinstance(run.recipe, ImageRecipe) and run.recipe.network.pyramid is not None
+def check_pyramid(source: Source) -> None:
+    """Check that a run has pyramid attention, and that there is a store.
+
+    Raises:
+        NotApplicable: One of them is missing.
+    """
+    recipe = source.run.recipe
+    if not isinstance(recipe, ImageRecipe) or recipe.network.pyramid is None:
+        raise NotApplicable(f"the network of {source.run.path} has no pyramid attention")
+    if source.store is None:
+        raise NotApplicable("the frames of videos are needed; give --store STORE")
 
 
 def draw_branch(source: Source, phase: Phase) -> list[Drawing]:
@@ -86,34 +124,47 @@ def draw_branch(source: Source, phase: Phase) -> list[Drawing]:
     dataset = make_dataset(shown_recipe, source.store, list_network_streams(phase), "validate")
     chosen = choose_videos(source, [int(row) for row in dataset.subset.rows])
     network = getattr(load_phase_network(source.run, phase, phase.stream), phase.branch)
-    videos = []
+    videos, names = [], []
     for index in chosen:
         inputs = dataset[0, index][phase.branch]
         images = [draw_image(image, source.store.bound) for image in inputs]
+        names.append(source.store.index.id(int(dataset.subset.rows[index]))[-24:])
         videos.append((images, compute_weights(network, shown_recipe, phase, inputs)))
     height, width = network.attention.size
-    positions = np.unique(np.linspace(0, height * width - 1, SHOWN).round().astype(int))
-    over_frames = [
-        [(image, [m[0, k] for m in maps], FRAMES_THRESHOLD) for k, image in enumerate(images)]
-        for images, maps in videos
-    ]
-    over_positions = [
-        [(images[0], [maps[-1][position, 0]], POSITIONS_THRESHOLD) for position in positions]
-        for images, maps in videos
-    ]
-    names = ", ".join(("1 scale blue", "2 green", "3 red")[: len(network.taps)])
+    places = np.unique(np.linspace(0, height * width - 1, SHOWN).round().astype(int))
+    over_frames, over_places = [], []
+    for images, maps in videos:
+        limits = find_thresholds(maps, 0, FRAMES_THRESHOLD)
+        over_frames.append([
+            (image, [(m[0, k], *rest) for m, *rest in zip(maps, limits, SCALES, strict=False)])
+            for k, image in enumerate(images)
+        ])  # fmt: skip
+        last, style = maps[-1], SCALES[len(maps) - 1]
+        over_places.append([
+            (images[0], [(last[m, 0], *find_thresholds([last], m, POSITIONS_THRESHOLD), style)])
+            for m in places.tolist()
+        ])  # fmt: skip
+    scales = ", ".join(
+        ("1 scale: blue circles", "2 scales: green squares", "3 scales: orange triangles")[
+            : len(network.taps)
+        ]
+    )
+    titles = [[f"frame {k + 1}" for k in range(SHOWN)], [f"place {place}" for place in places]]
     return [
         Drawing(
             name=f"salient_frames_{phase.branch}",
-            caption=f"Salient positions of {SHOWN} frames for the first position of the map "
-            f"({phase.name}; {names}: the top levels of the run's own pyramid).",
-            figure=draw_rows(over_frames),
+            caption=f"Positions in {SHOWN} frames whose weight for the first place of the attended "
+            f"map is above {FRAMES_THRESHOLD} of the largest one ({phase.name}). {scales}; these "
+            "are the top levels of the run's own pyramid.",
+            figure=draw_rows(over_frames, titles[0], names),
         ),
         Drawing(
             name=f"salient_places_{phase.branch}",
-            caption=f"Salient positions of one frame for positions of the map ({phase.name}; "
-            f"positions {', '.join(map(str, positions))} of {height}×{width}).",
-            figure=draw_rows(over_positions),
+            caption=f"Positions in the first of {SHOWN} frames whose weight for a place of the "
+            f"attended map is above {POSITIONS_THRESHOLD} of the place's largest one in all frames "
+            f"({phase.name}; the {height}×{width} places are counted row by row). A picture "
+            "without marks: the place attends more to other frames.",
+            figure=draw_rows(over_places, titles[1], names),
         ),
     ]
 
@@ -142,56 +193,81 @@ def compute_weights(
         return [network.attention.attention(levels, SHOWN, n)[0].numpy() for n in counts]
 
 
-def draw_rows(rows: list[list[tuple[npt.NDArray[np.uint8], list[F32], float]]]) -> Any:
-    """Draw images with dots at salient positions, a colour for each number of scales.
+def find_thresholds(maps: list[F32], place: int, fraction: float) -> list[float]:
+    """Find the weight above which a position is salient for a place of the attended map.
 
     Args:
-        rows: For each cell of each row: the (H, W, 3) image, a weight map for each number of
-            scales, and the threshold as a fraction of the largest weight.
+        maps: For each number of scales, the weights (D, K, H, W).
+        place: The place, an index below D.
+        fraction: The threshold as a fraction of the largest weight of the place in all K frames.
+
+    Returns:
+        The threshold for each number of scales.
+    """
+    return [fraction * float(weights[place].max()) for weights in maps]
+
+
+def draw_rows(rows: list[list[Cell]], titles: list[str], names: list[str]) -> "Figure":
+    """Draw images with marks at salient positions, a colour for each number of scales.
+
+    Args:
+        rows: The cells of each row.
+        titles: Titles of the columns.
+        names: Names of the rows.
 
     Returns:
         The figure.
     """
     figure, axes = make_grid(len(rows), len(rows[0]))
-    for row_axes, cells in zip(axes, rows, strict=True):
-        for cell_axes, (image, maps, threshold) in zip(row_axes, cells, strict=True):
+    for cell_axes, title in zip(axes[0], titles, strict=True):
+        cell_axes.set_title(title, fontsize=7)
+    for row_axes, cells, name in zip(axes, rows, names, strict=True):
+        write_beside(row_axes[0], -0.05, 0, name, rotation=90, ha="right")
+        for cell_axes, (image, marked) in zip(row_axes, cells, strict=True):
             cell_axes.imshow(image)
-            colours = SCALES[-1:] if len(maps) == 1 else SCALES
-            for colour, weights in zip(colours, maps, strict=False):
-                mark_salient(cell_axes, image.shape[:2], weights, threshold, colour)
+            for weights, threshold, style in marked:
+                mark_salient(cell_axes, image.shape[:2], weights, threshold, style)
     return figure
 
 
 def mark_salient(
-    axes: Any, size: tuple[int, ...], weights: F32, threshold: float, colour: str
+    axes: Any,
+    size: tuple[int, ...],
+    weights: F32,
+    threshold: float,
+    style: Style,
 ) -> None:
-    """Draw dots at the positions whose weight exceeds a fraction of the largest weight.
+    """Draw marks at the salient positions of one frame.
 
     Args:
         axes: Axes that show the image.
         size: Height and width of the image in pixels.
         weights: (H, W) weights.
-        threshold: The fraction.
-        colour: Colour of the dots.
+        threshold: The weight above which a position is salient.
+        style: Colour, marker and its size in points.
     """
     rows, columns = find_salient(weights, threshold)
     step_y, step_x = size[0] / weights.shape[0], size[1] / weights.shape[1]
-    axes.plot((columns + 0.5) * step_x, (rows + 0.5) * step_y, "o", color=colour, ms=3, alpha=0.7)
+    colour, marker, points = style
+    axes.plot(
+        (columns + 0.5) * step_x, (rows + 0.5) * step_y, marker, color=colour, ms=points,
+        mec="white", mew=0.4, ls="none",
+    )  # fmt: skip
 
 
 def find_salient(
     weights: F32, threshold: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Find the positions whose weight exceeds a fraction of the largest weight.
+    """Find the positions of a frame whose weight exceeds a threshold.
 
     Args:
         weights: (H, W) weights.
-        threshold: The fraction.
+        threshold: The weight, from `find_thresholds`: one for all frames of a place.
 
     Returns:
         The rows and the columns of the positions.
     """
-    rows, columns = np.nonzero(weights > threshold * weights.max())
+    rows, columns = np.nonzero(weights > threshold)
     return rows, columns
 
 
@@ -199,27 +275,44 @@ def draw_frames(source: Source) -> list[Drawing]:
     """Draw accuracy over K in testing, a line for each run and score (Fig. 3).
 
     Args:
-        source: The run, its store, and a run that was trained with another K.
+        source: The run, its store, the score to show (default: all of the first split), and a run
+            that was trained with another K.
 
     Returns:
-        A figure and a table; an empty list without a store or pyramid attention.
+        A figure and a table.
+
+    Raises:
+        NotApplicable: There is no store, or no pyramid attention.
+        UsageError: The other run is not on images, or a run has no such score.
     """
-    if source.store is None or not has_pyramid(source.run):
-        return []
+    check_pyramid(source)
     figure, axes = make_figure()
     runs = [source.run, *([source.against] if source.against else [])]
-    runs = [run for run in runs if isinstance(run.recipe, ImageRecipe)]
+    if not all(isinstance(run.recipe, ImageRecipe) for run in runs):
+        raise UsageError(f"--against: {runs[-1].path} is not a run on images, which have frames")
     rows = [["K in training", "score", *map(str, COUNTS)]]
     for run in runs:
-        for name, values in measure_accuracies(run, source).items():
+        if source.store is not None:
+            run.check_store(source.store)
+        split = list_scorings(run.recipe)[0].name
+        accuracies = {
+            join_name(split, branch): values
+            for branch, values in measure_accuracies(run, source).items()
+        }
+        if source.score is not None:
+            name = check_score(source.score, accuracies, run, "--score")
+            accuracies = {name: accuracies[name]}
+        for name, values in accuracies.items():
             trained = get_image_recipe(run).data.num_segments
             colour = ACCENTS[(len(rows) - 1) % len(ACCENTS)]
-            axes.plot(COUNTS, values, "o-", ms=3, color=colour, label=f"K = {trained}, {name}")
+            marker = MARKERS[(len(rows) - 1) % len(MARKERS)]
+            label = f"K = {trained}, {name}" + (f" ({run.path.name})" if len(runs) > 1 else "")
+            axes.plot(COUNTS, values, marker=marker, ms=4, color=colour, label=label)
             rows.append([str(trained), name, *(f"{value:.1f}" for value in values)])
     _, title = choose_metric(source.run.recipe.labels)
-    axes.set(xlabel="K in testing", ylabel=f"{title}, %")
+    axes.set(xlabel="K in testing", ylabel=f"{title}, %", xticks=COUNTS)
     axes.legend(fontsize=8, frameon=False)
-    caption = "Accuracy over the number of frames K that a prediction uses."
+    caption = f"{title} over the number of frames K that a prediction uses."
     return [
         Drawing(name="frames", caption=caption, figure=figure),
         Drawing(name="frames_table", caption=caption, rows=rows),
@@ -231,19 +324,22 @@ def measure_accuracies(run: Run, source: Source) -> dict[str, list[float]]:
 
     Args:
         run: The run.
-        source: The store.
+        source: The store, and the device, precision, processes and batch to use.
 
     Returns:
         Accuracies in percent by name of the scores.
     """
     assert source.store is not None
+    settings = source.settings or Settings()
     scoring, (metric, _) = list_scorings(run.recipe)[0], choose_metric(run.recipe.labels)
     accuracies: dict[str, list[float]] = {}
-    for count in COUNTS:
-        changed = Run(run.path)
-        changed.recipe = replace(run.recipe, testing=replace(run.recipe.testing, segments=count))
-        scores = score_phases(changed, scoring, source.store, Settings())
-        for name, value in scores.items():
-            metrics = measure(value.get_averages(run.recipe.testing.over), value.labels)
-            accuracies.setdefault(name, []).append(100 * metrics[metric])
+    with open_processes(settings) as processes:
+        for count in COUNTS:
+            testing = replace(run.recipe.testing, segments=count)
+            changed = run.with_recipe(replace(run.recipe, testing=testing))
+            check_test_settings(changed, source.store, settings)
+            scores = score_phases(changed, scoring, source.store, settings, processes=processes)
+            for name, value in scores.items():
+                metrics = measure(value.get_averages(run.recipe.testing.over), value.labels)
+                accuracies.setdefault(name, []).append(100 * metrics[metric])
     return accuracies

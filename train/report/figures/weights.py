@@ -23,13 +23,22 @@ from models.networks.feature_sets import SetNetwork
 from train.flash_mnist.store import DATASET, digest_digits
 from train.recipe.recipe import FeatureSetRecipe
 from train.report.figures.attention import choose_videos
-from train.report.figures.drawing import Drawing, Source, make_figure, make_grid
+from train.report.figures.drawing import (
+    Drawing,
+    NotApplicable,
+    Source,
+    make_figure,
+    make_grid,
+    write_beside,
+)
 from train.runs.phases import Phase, list_phases
 from train.runs.run import Run
 from train.tasks.sets import FeatureSetTask
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
+ATTENTION = ("clusters", "catnet")
+"""Methods of recipes on feature sets that have attention weights."""
 HIGHEST, MIDDLE, LOWEST = 3, 4, 4
 """Numbers of frames in the three groups, as in the figure of CATNet."""
 
@@ -41,7 +50,10 @@ def draw_weights(source: Source) -> list[Drawing]:
         source: The run, its store, and the videos to show.
 
     Returns:
-        A figure for each modality; an empty list without a store or attention over sets.
+        A figure for each modality.
+
+    Raises:
+        NotApplicable: There is no store, or the network has no attention over sets.
     """
     drawings = []
     for modality, videos in compute_weights(source).items():
@@ -75,32 +87,37 @@ def draw_heaviest(source: Source) -> list[Drawing]:
 
     Returns:
         A figure for each modality whose videos can be shown.
+
+    Raises:
+        NotApplicable: There is no store, the network has no attention over sets, or the store has
+            no frames of the videos.
     """
     drawings = []
     for modality, videos in compute_weights(source).items():
         shown = [video for video in videos if video[1]]
         if not shown:
             continue
-        figure, axes = make_grid(len(shown), HIGHEST + MIDDLE + LOWEST, 1.1, 1.2)
-        for column, group in ((0, "highest"), (HIGHEST, "middle"), (HIGHEST + MIDDLE, "lowest")):
-            write_beside(axes[0, column], 0, 1.3, group)
-        for row_axes, (name, images, weights) in zip(axes, shown, strict=True):
-            total = weights.sum(axis=0)
+        cells = [choose_features(weights.sum(axis=0)) for _, _, weights in shown]
+        # Short sets have no features in the middle.
+        columns = sorted({column for row in cells for column, _ in row})
+        groups = {0: "highest", HIGHEST: "middle", HIGHEST + MIDDLE: "lowest"}
+        figure, axes = make_grid(len(shown), len(columns), 1.1, 1.2)
+        for row_axes, row, (name, images, weights) in zip(axes, cells, shown, strict=True):
             write_beside(row_axes[0], -0.05, 0, name[-20:], rotation=90, ha="right")
-            for column, feature in choose_features(total):
-                row_axes[column].imshow(images[feature], cmap="gray")
-                row_axes[column].set_title(f"{total[feature]:.2f}", fontsize=6)
+            for column, feature in row:
+                cell = row_axes[columns.index(column)]
+                cell.imshow(images[feature], cmap="gray")
+                group = f"{groups[column]}\n" if column in groups and row is cells[0] else ""
+                cell.set_title(f"{group}{weights[:, feature].sum():.2f}", fontsize=6)
         caption = (
             f"Frames of the {HIGHEST} features of {modality} with the highest sum of weights over "
             f"all units, of {MIDDLE} in the middle, and of the {LOWEST} lowest; one video per row."
         )
         drawings.append(Drawing(name=f"heaviest_{modality}", caption=caption, figure=figure))
+    if not drawings:
+        assert source.store is not None
+        raise NotApplicable(f"{source.store.path} has no frames of the videos to show")
     return drawings
-
-
-def write_beside(axes: Any, x: float, y: float, text: str, **options: Any) -> None:
-    """Write small text at a position that is given as fractions of the axes."""
-    axes.text(x, y, text, transform=axes.transAxes, fontsize=6, **options)
 
 
 def choose_features(total: F32) -> list[tuple[int, int]]:
@@ -125,20 +142,25 @@ def choose_features(total: F32) -> list[tuple[int, int]]:
 
 
 def compute_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]]:
-    """Compute the attention weights of the chosen videos, with the network of the first split.
+    """Compute the attention weights of the chosen videos.
 
     Args:
-        source: The run, its store, and the videos to show.
+        source: The run, its store, the videos to show, and the phase (default: of the first split).
 
     Returns:
         For each modality with attention, a list of videos: the id, an image of each feature (or an
-        empty list), and the weights (N, L) of N units over L features. Empty without a store, or
-        if the run is not on feature sets.
+        empty list), and the weights (N, L) of N units over L features.
+
+    Raises:
+        NotApplicable: There is no store, or the network has no attention over sets.
+        UsageError: A named video is not in the subset, or the run has no such phase.
     """
     recipe, store = source.run.recipe, source.store
-    if not isinstance(recipe, FeatureSetRecipe) or store is None:
-        return {}
-    task, network, phase = load_attention(source.run)
+    if not isinstance(recipe, FeatureSetRecipe) or recipe.sets.method not in ATTENTION:
+        raise NotApplicable(f"the network of {source.run.path} has no attention over feature sets")
+    if store is None:
+        raise NotApplicable("the features of videos are needed; give --store STORE")
+    task, network, phase = load_attention(source.run, source.list_phases()[0])
     dataset = task.open_dataset(store, phase, "test")
     rows = [int(row) for row in dataset.subset.rows]
     chosen = choose_videos(source, rows)
@@ -148,14 +170,19 @@ def compute_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]
             images = load_feature_images(store, rows[index], task.sets.streams[modality])
             video = (store.index.id(rows[index]), images, weights)
             results.setdefault(modality, []).append(video)
+    if not results:
+        raise NotApplicable("the videos to show have no features")
     return {modality: results[modality] for modality in task.sets.streams if modality in results}
 
 
-def load_attention(run: Run) -> tuple[FeatureSetTask, SetNetwork, Phase]:
-    """Load the network of the first split of a run on feature sets.
+def load_attention(
+    run: Run, phase: Phase | None = None
+) -> tuple[FeatureSetTask, SetNetwork, Phase]:
+    """Load the network of a phase of a run on feature sets.
 
     Args:
         run: The run.
+        phase: The phase. Default: that of the first split.
 
     Returns:
         A task that reads whole sets, so that all features have weights; the network; its phase.
@@ -163,7 +190,7 @@ def load_attention(run: Run) -> tuple[FeatureSetTask, SetNetwork, Phase]:
     Raises:
         RunError: The phase is not finished.
     """
-    phase = list_phases(run.recipe)[0]
+    phase = phase or list_phases(run.recipe)[0]
     recipe = run.recipe.for_split(phase.split)
     assert isinstance(recipe, FeatureSetRecipe)
     task = FeatureSetTask(replace(recipe, sets=replace(recipe.sets, test=0)))

@@ -2,6 +2,7 @@
 // highest weights, and dots at salient positions.
 
 import {h, svg} from "/static/dom.js";
+import {makeAddress} from "/static/place.js";
 
 // Inferno, as in report: its lightness rises evenly, so that it reads without colours too.
 const INFERNO = [[0, 0, 4], [40, 11, 84], [101, 21, 110], [159, 42, 99], [212, 72, 66], [245, 125, 21], [250, 193, 39], [252, 255, 164]];
@@ -14,13 +15,12 @@ export function colourOf(share) {
 }
 
 /** Paint weights (rows of numbers) into a canvas with a pixel for each; the largest is brightest. */
-export function paintHeat(canvas, weights) {
+export function paintHeat(canvas, weights, largest = Math.max(...weights.flat())) {
   const [height, width] = [weights.length, weights[0].length];
   Object.assign(canvas, {width, height});
-  const largest = Math.max(...weights.flat()) || 1;
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
-  weights.flat().forEach((weight, i) => image.data.set([...colourOf(weight / largest), 255], 4 * i));
+  weights.flat().forEach((weight, i) => image.data.set([...colourOf(weight / (largest || 1)), 255], 4 * i));
   context.putImageData(image, 0, 0);
 }
 
@@ -32,7 +32,7 @@ export class Picture {
   constructor({video, stream, t, box, title}) {
     this.box = box;
     const {width, height} = video;
-    this.image = h("img", {alt: "", draggable: "false", src: `/api/video/${video.key}/picture/${stream}/${t}.png`});
+    this.image = h("img", {alt: "", draggable: "false"});
     this.heat = h("canvas", {class: "heat", hidden: true, "aria-hidden": "true"});
     const [left, top, right, bottom] = box;
     Object.assign(this.heat.style, {
@@ -42,12 +42,28 @@ export class Picture {
     const crop = svg("rect", {class: "crop", x: left * width, y: top * height, width: (right - left) * width, height: (bottom - top) * height});
     const drawing = svg("svg", {viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true"}, crop, this.marks);
     this.size = [width, height];
-    this.stage = h("div", {class: "ask-stage", "data-stream": stream, role: "img", "aria-label": title}, this.image, this.heat, drawing);
+    this.tile = h("p", {class: "ask-tile", hidden: true});
+    this.stage = h("div", {class: "ask-stage", role: "img"}, this.image, this.heat, drawing, this.tile);
     this.stage.style.aspectRatio = `${width} / ${height}`;
-    this.element = h("figure", {}, h("figcaption", {}, title), this.stage);
+    this.caption = h("figcaption");
+    this.element = h("figure", {}, this.caption, this.stage);
+    this.key = video.key;
     this.image.addEventListener("error", () => {
-      this.stage.append(h("p", {class: "ask-tile"}, `Frame ${t} has no ${stream} that can be read.`));
-    }, {once: true});
+      this.tile.hidden = false;
+      this.tile.textContent = `${this.caption.textContent} cannot be read.`;
+    });
+    this.setFrame(stream, t, title);
+  }
+
+  /** Show a frame or a flow field of the video. */
+  setFrame(stream, t, title) {
+    const source = makeAddress(`/api/video/${this.key}/picture/${stream}/${t}.png`);
+    if (this.image.getAttribute("src") === source) return;
+    this.tile.hidden = true;
+    this.image.src = source;
+    this.stage.dataset.stream = stream;
+    this.stage.setAttribute("aria-label", title);
+    this.caption.textContent = title;
   }
 
   /** Return the point of an event as fractions [x, y] of the crop; null outside of it. */
@@ -59,10 +75,10 @@ export class Picture {
     return x >= 0 && x < 1 && y >= 0 && y < 1 ? [x, y] : null;
   }
 
-  /** Show weights as heat; null hides it. */
-  showHeat(weights) {
+  /** Show weights as heat; null hides it. The largest weight may be in another picture. */
+  showHeat(weights, largest) {
     this.heat.hidden = !weights;
-    if (weights) paintHeat(this.heat, weights);
+    if (weights) paintHeat(this.heat, weights, largest);
   }
 
   /** Remove all marks. */
@@ -80,11 +96,11 @@ export class Picture {
     ];
   }
 
-  /** Mark the cell that asks. */
-  markCell(cell, grid) {
+  /** Mark the cell that asks; dashed in another frame than that which asks. */
+  markCell(cell, grid, isElsewhere = false) {
     const [x, y] = this.middleOf(cell, grid);
     const radius = Math.max(...this.size) / 60;
-    this.marks.append(svg("circle", {class: "asks under", cx: x, cy: y, r: radius}), svg("circle", {class: "asks", cx: x, cy: y, r: radius}));
+    this.marks.append(svg("circle", {class: "asks under", cx: x, cy: y, r: radius}), svg("circle", {class: isElsewhere ? "asks elsewhere" : "asks", cx: x, cy: y, r: radius}));
   }
 
   /** Draw an arrow between two points in pixels. */

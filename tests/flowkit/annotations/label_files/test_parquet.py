@@ -30,3 +30,12 @@ def test_two_columns_of_one_name(tmp_path):
     pq.write_table(table, tmp_path / "l.parquet")
     with pytest.raises(AnnotationError, match=r"cannot be read as Parquet: .*'?label.* 2 times"):
         read_label_files([tmp_path / "l.parquet"])
+
+
+def test_values_that_are_not_utf_8(tmp_path):
+    path = tmp_path / "labels.parquet"
+    pq.write_table(pa.table({"id": ["clip 7"], "label": ["wave"]}), path, compression="none")
+    path.write_bytes(path.read_bytes().replace(b"clip 7", b"clip \xb5"))
+    with pytest.raises(AnnotationError, match=r"cannot be read as Parquet: .*utf-8") as error:
+        read_label_files([path])
+    assert "\n" not in str(error.value)

@@ -1,41 +1,17 @@
 """Figures by class show the classes that the tested videos have, with their names."""
 
-import json
-from types import SimpleNamespace
-
 import numpy as np
-import pytest
 
-from train.evaluation.scores import Scores
 from train.report.figures.classes import (
     MAX_NAMED,
     draw_accuracies,
-    draw_classes,
     draw_confusion,
-    draw_gains,
     shorten_names,
 )
 from train.report.figures.drawing import Source
 from train.report.report import format_png
 
 CLASSES = ("bow", "clap", "run", "sit", "wave")
-
-
-@pytest.fixture
-def make_run(tmp_path):
-    """``make_run(labels, predicted, classes, name)``: an evaluated run of these class ids."""
-
-    def make(labels, predicted, classes=CLASSES, name="run"):
-        path = tmp_path / name
-        logits = np.eye(len(classes), dtype=np.float32)[predicted]
-        ids = tuple(f"v{n}" for n in range(len(labels)))
-        Scores(ids, np.array(labels), logits, logits).save(path / "scores" / "fusion.npz")
-        (path / "results.json").write_text(json.dumps({"scores": {"rgb": {}, "fusion": {}}}))
-        testing = SimpleNamespace(over="logits")
-        recipe = SimpleNamespace(labels="one", testing=testing)
-        return SimpleNamespace(path=path, recipe=recipe, classes=classes)
-
-    return make
 
 
 def read_labels(axis):
@@ -99,15 +75,3 @@ def test_accuracies_are_sorted_and_named(make_run):
     axes = drawing.figure.axes[0]
     assert read_labels(axes.xaxis) == ["sit", "clap", "wave"]
     assert [bar.get_height() for bar in axes.patches] == [100, 50, 0]
-
-
-def test_comparisons_have_the_tested_classes(make_run):
-    labels = [1, 1, 3, 3, 4]
-    run = make_run(labels, [1, 1, 3, 0, 4])
-    other = make_run(labels, [1, 0, 3, 3, 4], name="other")
-    source = Source(run=run, against=other)
-    improved, _ = draw_classes(source)
-    assert read_labels(improved.figure.axes[0].xaxis) == ["clap", "wave", "sit"]
-    (gains,) = draw_gains(source)
-    assert read_labels(gains.figure.axes[0].yaxis) == ["clap", "sit"]
-    assert "Of the 3 tested classes, 33.3 % are better and 33.3 % are worse" in gains.caption

@@ -1,0 +1,81 @@
+"""Recognize the URL of a store on object storage, and the local folder that stands for it.
+
+A store at a URL is only read. What is small (store.json, the index, commit records) is kept in a
+local folder, its *mirror* (remote/mirror.py), which holds the file ``remote.json`` with the URL.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+
+from flowkit.errors import CorruptError, StoreError
+
+REMOTE_FILE = "remote.json"
+"""File in a mirror that names the URL of the store."""
+COPYING_FILE = "copying.json"
+"""File in a store that `flowkit copy` has begun to write and not finished."""
+SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "hf", "http", "https")
+# A Path turns // into /.
+URL = re.compile(rf"({'|'.join(SCHEMES)}):/{{1,2}}([^/].*)", re.DOTALL)
+
+
+def find_url(path: str | os.PathLike[str]) -> str | None:
+    """Return the URL of a store on object storage, without a slash at its end.
+
+    Args:
+        path: The URL, also as a ``Path``; or the path of a folder.
+
+    Returns:
+        The URL; None if ``path`` is the path of a folder.
+    """
+    match = URL.fullmatch(os.fspath(path))
+    return f"{match[1]}://{match[2].rstrip('/')}" if match else None
+
+
+def read_mirror_url(root: Path) -> str | None:
+    """Return the URL of the store that a folder is the mirror of; None if it is no mirror.
+
+    Raises:
+        CorruptError: ``remote.json`` is damaged.
+    """
+    path = root / REMOTE_FILE
+    try:
+        url = json.loads(path.read_bytes())["url"]
+        if find_url(url) != url:
+            raise ValueError(f"url {url!r}")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptError(
+            f"{path}: expected the URL of a store ({error!r}); delete this folder, which is a cache"
+        ) from None
+    return str(url)
+
+
+def describe_location(root: str | os.PathLike[str]) -> str:
+    """Return what names a store to people: the URL of a mirror, otherwise the folder."""
+    return find_url(root) or read_mirror_url(Path(root)) or os.fspath(root)
+
+
+def refuse_remote(root: str | os.PathLike[str]) -> None:
+    """Raise a StoreError if ``root`` is a URL or a mirror, because it cannot be written."""
+    url = find_url(root) or read_mirror_url(Path(root))
+    if url is not None:
+        raise StoreError(
+            f"{url} is on object storage, where stores are only read; `flowkit copy {url} FOLDER`, "
+            "change FOLDER, and copy it back"
+        )
+
+
+def is_half_copied(root: Path) -> bool:
+    """Return whether `flowkit copy` has begun to write a store here and was interrupted."""
+    return (root / COPYING_FILE).exists()
+
+
+def make_half_copied_error(location: str) -> StoreError:
+    """Make the error for a store that `flowkit copy` has not finished."""
+    return StoreError(
+        f"{location}: a store copied half; run the same `flowkit copy SOURCE {location}` again to "
+        "complete it"
+    )

@@ -1,0 +1,65 @@
+"""Settings of remote stores, most of which environment variables change.
+
+FLOWKIT_CACHE            folder of the cache; default: flowkit in the user's cache folder
+FLOWKIT_CACHE_SIZE       its largest size, such as 200GB or 500MB; 0 caches no images
+FLOWKIT_REMOTE_TIMEOUT   seconds that one request may take
+"""
+
+import os
+import re
+from pathlib import Path
+
+from flowkit.caches import find_cache_folder
+from flowkit.errors import UsageError
+
+CACHE_SIZE = "20GB"
+"""Largest size of the cache if ``FLOWKIT_CACHE_SIZE`` does not say."""
+TIMEOUT = 60.0
+"""Seconds that a request may take if ``FLOWKIT_REMOTE_TIMEOUT`` does not say."""
+REQUESTS = 32
+"""Requests that one process has under way at most."""
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def find_folder() -> Path:
+    """Return the folder of the cache, which need not exist.
+
+    Raises:
+        UsageError: Nothing is writable.
+    """
+    chosen = os.environ.get("FLOWKIT_CACHE")
+    if chosen:
+        return Path(chosen).absolute()
+    folder = find_cache_folder(Path(os.path.expanduser("~")))  # noqa: PTH111
+    if folder is None:
+        raise UsageError("no folder for the cache of remote stores; set FLOWKIT_CACHE to one")
+    return folder
+
+
+def read_cache_size() -> int:
+    """Return the largest size of the cache in bytes.
+
+    Raises:
+        UsageError: ``FLOWKIT_CACHE_SIZE`` is not a size.
+    """
+    text = os.environ.get("FLOWKIT_CACHE_SIZE") or CACHE_SIZE
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"FLOWKIT_CACHE_SIZE: expected a size such as 200GB, got {text!r}")
+    return int(float(match[1]) * UNITS[match[2].upper()])
+
+
+def read_timeout() -> float:
+    """Return the seconds that a request may take.
+
+    Raises:
+        UsageError: ``FLOWKIT_REMOTE_TIMEOUT`` is not a positive number.
+    """
+    text = os.environ.get("FLOWKIT_REMOTE_TIMEOUT") or str(TIMEOUT)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 86400:
+        raise UsageError(f"FLOWKIT_REMOTE_TIMEOUT: expected seconds such as 60, got {text!r}")
+    return seconds

@@ -1,0 +1,51 @@
+"""Find the objects that hold the shards of a mirror, and check what their index says of them."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from flowkit.store.format.location import read_mirror_url
+from flowkit.store.remote.files import RemoteFile, RemoteFiles, get_files
+from flowkit.store.remote.mirror import fetch_shard, read_shard_sizes
+
+
+def find_remote_files(root: Path) -> RemoteFiles | None:
+    """Return the shards of the remote store that a folder is the mirror of; None if it is none."""
+    url = read_mirror_url(root)
+    return None if url is None else get_files(url, root)
+
+
+def open_remote_shards(root: Path, names: Sequence[str]) -> list[RemoteFile]:
+    """Open shards of a remote store side by side.
+
+    Args:
+        root: Folder of a store, or a mirror.
+        names: Names of the shards, ``folder/uuid``.
+
+    Returns:
+        The shards; none if the folder is no mirror.
+
+    Raises:
+        CorruptError: A shard is gone, or not as the index says.
+    """
+    files = find_remote_files(root)
+    if files is None:
+        return []
+    path = root / "index.arrow"
+    sizes = load_sizes(path, path.stat().st_mtime_ns)
+    return files.open([f"{name}.arrow" for name in names], [sizes.get(name) for name in names])
+
+
+def fetch_remote_shard(root: Path, name: str) -> bool:
+    """Download a whole shard into a mirror; return False if the folder is no mirror."""
+    url = read_mirror_url(root)
+    if url is None:
+        return False
+    fetch_shard(url, root, name)
+    return True
+
+
+@lru_cache(maxsize=8)
+def load_sizes(path: Path, mtime_ns: int) -> dict[str, int]:
+    """Read the sizes of all shards from the index of a mirror."""
+    return read_shard_sizes(path.read_bytes())

@@ -1,0 +1,109 @@
+"""Every figure is drawn from every kind of run: none fails, is empty, or has text cut off."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flowkit.errors import UsageError
+from train.report.figures import FIGURES, Source
+from train.report.report import write_report
+
+ALWAYS = {"iterations", "parameters", "curves", "epochs"}
+CLASSES = {"classes", "gains", "accuracies", "confusion"}
+APPLICABLE = {
+    "CMA": ALWAYS | CLASSES | {"fusion", "attention"},
+    "CMA after non-local": ALWAYS | CLASSES | {"fusion", "attention"},
+    "CMA of P3D": ALWAYS | CLASSES | {"fusion", "attention"},
+    "CMA of I3D": ALWAYS | CLASSES | {"fusion", "attention"},
+    "non-local": ALWAYS | CLASSES | {"fusion", "attention"},
+    "two streams": ALWAYS | CLASSES | {"fusion"},
+    "RGB alone": ALWAYS | CLASSES,
+    "flow alone": ALWAYS | CLASSES,
+    "clips of I3D": ALWAYS | CLASSES,
+    "pyramid": ALWAYS | CLASSES | {"fusion", "receptive", "frames"},
+    "many labels": ALWAYS | {"receptive", "frames"},
+    "splits": ALWAYS | CLASSES | {"fusion"},
+    "audio": ALWAYS | CLASSES,
+    "clusters": ALWAYS | CLASSES | {"weights", "heaviest"},
+    "CATNet": ALWAYS | CLASSES | {"weights", "heaviest"},
+    "average of sets": ALWAYS | CLASSES,
+}
+"""The figures that apply to each kind of run."""
+SLOW = {"CMA of I3D", "CMA after non-local", "clips of I3D", "flow alone"}
+"""Kinds that resemble another one."""
+
+
+def check_picture(figure):
+    """Check that every axes shows something, and that no text is cut off."""
+    picture = np.asarray(Image.open(io.BytesIO(format_png_of(figure))).convert("RGB"))
+    assert (picture != picture[0, 0]).any(axis=2).mean() > 0.005
+    drawn = [axes for axes in figure.axes if axes.images or axes.lines or axes.patches or axes.texts
+             or axes.collections]  # fmt: skip
+    assert drawn, "nothing is drawn"
+    for axes in drawn:
+        for line in axes.lines:
+            x, y = line.get_data()
+            assert len(x) == len(y) and np.isfinite(np.asarray(y, float)).all()
+    frame, renderer = figure.bbox, figure.canvas.get_renderer()
+    for text in list_texts(figure):
+        box = text.get_window_extent(renderer)
+        inside = box.x0 > -1 and box.y0 > -1 and box.x1 < frame.x1 + 1 and box.y1 < frame.y1 + 1
+        assert inside, f"{text.get_text()!r} is cut off"
+
+
+def list_texts(figure):
+    """List the texts that a picture shows: titles, labels, legends, and ticks inside the axes."""
+    texts = [*figure.texts]
+    for legend in (*figure.legends, *(axes.get_legend() for axes in figure.axes)):
+        texts += legend.get_texts() if legend is not None else []
+    for axes in figure.axes:
+        texts += [axes.title, *axes.texts]
+        for axis in (axes.xaxis, axes.yaxis) if axes.axison else ():
+            low, high = sorted(axis.get_view_interval())
+            ticks = zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
+            texts += [axis.label, *(label for place, label in ticks if low <= place <= high)]
+    return [text for text in texts if text.get_visible() and text.get_text().strip()]
+
+
+def format_png_of(figure):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    canvas.print_png(buffer)
+    return buffer.getvalue()
+
+
+def check_table(rows):
+    assert len(rows) > 1, "the table has no rows"
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert all(isinstance(cell, str) for row in rows for cell in row)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW)) for kind in APPLICABLE],
+)
+def test_every_figure_of_a_kind(make_kind, videos, kind, monkeypatch):
+    monkeypatch.setattr("train.report.figures.receptive.COUNTS", (1, 3))
+    run, other = make_kind(kind), make_kind(kind, 1)
+    shown = tuple(videos.index.id(int(row)) for row in videos.subset("test")[:2])
+    source = Source(
+        run=run, store=videos, against=other, beside=(other,), videos=shown, points=((0.3, 0.6),)
+    )
+    for name in FIGURES:
+        if name not in APPLICABLE[kind]:
+            with pytest.raises(UsageError, match=f"^{name} cannot be drawn: ") as error:
+                write_report(source, [name])
+            assert "\n" not in str(error.value)
+            continue
+        drawings = FIGURES[name](source)
+        assert drawings, name
+        for drawing in drawings:
+            assert drawing.caption.endswith("."), drawing.caption
+            if drawing.figure is None:
+                check_table(drawing.rows)
+            else:
+                check_picture(drawing.figure)

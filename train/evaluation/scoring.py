@@ -1,0 +1,247 @@
+"""Compute the scores of videos with the networks of a run, in this process or in several.
+
+A branch is the network of one stream, after which its score is named. A `Scoring` is one group of
+scores, such as iter_1: it lists the phase whose network computes the score of each branch. The
+videos are read in *batches*. Several processes compute whole batches, the same as one process does,
+so that the scores do not depend on the number of processes.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from flowkit.datasets.loading import EpochSampler, Key
+from flowkit.errors import UsageError
+from flowkit.store import Store
+from train.distributed.parallel import choose_layout, make_autocast
+from train.evaluation.processes import ScoringProcesses, open_processes
+from train.evaluation.scores import Scores, average_views, fuse_scores
+from train.recipe.recipe import Branch
+from train.runs.phases import Phase, Scoring, list_phases
+from train.runs.run import Run, RunError, Settings
+from train.tasks.registry import find_task
+from train.tasks.samples import OtherClassFlow, TaskDataset, make_loader
+from train.tasks.task import AnyTask
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringTask:
+    """The network of a phase, and the videos that it scores. It is sent to other processes."""
+
+    run: Run
+    """The run, with the test settings to use in its recipe."""
+    phase: Phase
+    """The phase whose network is used."""
+    branches: tuple[Branch, ...]
+    """The branches to score."""
+    control: str | None
+    """How the flow is changed in a control experiment, or None."""
+    settings: Settings
+    """Device, precision, loader workers and batch."""
+    video: tuple[str, int] | None = None
+    """The only video to score, see `score_phases`."""
+
+    def find_task(self) -> AnyTask:
+        """Return the task of the run's recipe."""
+        return find_task(self.run.recipe)
+
+    def open_videos(self, store: Store) -> tuple[TaskDataset, list[Key]]:
+        """Open the videos, and list the keys of those to score, in the order of the store."""
+        subset = self.video[0] if self.video else None
+        dataset: Any = self.find_task().open_dataset(store, self.phase, "test", subset)
+        if self.control == "other-class-flow":
+            dataset = OtherClassFlow(dataset, self.run.recipe.seed)
+        keys = list(EpochSampler(len(dataset), training=False))
+        if self.video:
+            keys = [(0, int(np.flatnonzero(dataset.subset.rows == self.video[1])[0]))]
+        return dataset, keys
+
+    def choose_batch_size(self) -> int:
+        """Return the number of videos in a batch.
+
+        Raises:
+            UsageError: The settings ask for more than the network can process together.
+        """
+        task, size = self.find_task(), self.settings.test_batch
+        limit = task.max_test_batch_size
+        if size is not None and limit is not None and size > limit:
+            raise UsageError(
+                f"--batch {size}: a network of {task.name} scores {limit} video at a time, because "
+                "the number of views differs between videos; leave out --batch"
+            )
+        return size or task.test_batch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredBatch:
+    """The scores of a batch of videos."""
+
+    number: int
+    """Index of the batch among all batches."""
+    rows: list[int]
+    """Rows of the videos in the store."""
+    labels: list[Any]
+    """Label of each video."""
+    averages: dict[Branch, list[Any]]
+    """By branch, logits and probabilities (C,) of each video, averaged over its views."""
+
+
+def score_phases(
+    run: Run,
+    scoring: Scoring,
+    store: Store,
+    settings: Settings,
+    progress: Callable[[str], Progress] = lambda name: lambda done, total: None,
+    video: tuple[str, int] | None = None,
+    processes: ScoringProcesses | None = None,
+) -> dict[str, Scores]:
+    """Compute the scores of each branch of a scoring, and of their fusion.
+
+    Args:
+        run: The run.
+        scoring: Which phases compute the scores, and how they are fused.
+        store: The store with the videos.
+        settings: Device, precision and processes.
+        progress: Called with the name of each step. It returns a function that is then called with
+            the number of videos scored so far and their total.
+        video: The only video to score, which needs no label: the name of a subset that it is in,
+            and its row in the store. Default: all test videos.
+        processes: The processes that score the videos. Default: start those of the settings.
+
+    Returns:
+        The scores by branch, and ``fusion`` if the scoring has one.
+    """
+    phases = {phase.name: phase for phase in list_phases(run.recipe)}
+    scores: dict[str, Scores] = {}
+    with nullcontext(processes) if processes else open_processes(settings) as pool:
+        for name in dict.fromkeys(scoring.phases.values()):
+            branches = tuple(branch for branch, phase in scoring.phases.items() if phase == name)
+            task = ScoringTask(
+                run=with_split(run, phases[name].split), phase=phases[name], branches=branches,
+                control=scoring.control, settings=settings, video=video,
+            )  # fmt: skip
+            report = progress(f"{scoring.name or 'scores'}: {' and '.join(branches)}")
+            scores |= score_videos(task, store, report, pool)
+    if scoring.fusion is not None:
+        over = run.recipe.testing.over
+        scores["fusion"] = fuse_scores(scores["rgb"], scores["flow"], scoring.fusion, over)
+    return scores
+
+
+def with_split(run: Run, split: int | None) -> Run:
+    """Return the run with the recipe of one split."""
+    return run if split is None else run.with_recipe(run.recipe.for_split(split))
+
+
+def score_videos(
+    task: ScoringTask, store: Store, report: Progress, processes: ScoringProcesses | None
+) -> dict[str, Scores]:
+    """Score videos with the network of one phase.
+
+    Args:
+        task: The network and the videos.
+        store: The store with the videos.
+        report: Called with the number of videos scored so far and their total.
+        processes: The processes that compute the scores; None for this one.
+
+    Returns:
+        The scores of each branch, in the order of the store.
+
+    Raises:
+        RunError: Scores are not finite, the GPU's memory is too small, or a process died.
+    """
+    total, done = len(task.open_videos(store)[1]), 0
+    batches = []
+    for batch in processes.score(task, store) if processes else score_batches(task, store):
+        batches.append(batch)
+        done += len(batch.rows)
+        report(done, total)
+    batches.sort(key=lambda batch: batch.number)
+    ids = tuple(store.index.id(row) for batch in batches for row in batch.rows)
+    labels = np.array([label for batch in batches for label in batch.labels])
+    scores = {}
+    for branch in task.branches:
+        pairs = [pair for batch in batches for pair in batch.averages[branch]]
+        scores[branch] = Scores(ids, labels, *map(np.stack, zip(*pairs, strict=True)))
+        check_finite(scores[branch], task)
+    return {str(branch): value for branch, value in scores.items()}
+
+
+def score_batches(
+    task: ScoringTask, store: Store, part: tuple[int, int] = (0, 1)
+) -> Iterator[ScoredBatch]:
+    """Score batches of videos in this process, one after another.
+
+    Args:
+        task: The network and the videos.
+        store: The store with the videos.
+        part: (i, n) scores batch i and each n-th one after it.
+
+    Yields:
+        The scores of each batch.
+    """
+    settings, recipe, size = task.settings, task.run.recipe, task.choose_batch_size()
+    torch.set_num_threads(settings.threads)
+    device, kind = torch.device(settings.device), task.find_task()
+    dataset, keys = task.open_videos(store)
+    numbers = range(part[0], -(-len(keys) // size), part[1])
+    if not numbers:
+        return
+    network = kind.load_finished_network(task.run, task.phase, task.branches)
+    network.to(device, memory_format=choose_layout(device))
+    own_keys = [key for n in numbers for key in keys[n * size : (n + 1) * size]]
+    loader = make_loader(dataset, own_keys, size, settings, training=False)
+    with convert_errors(size):
+        for number, batch in zip(numbers, loader, strict=True):
+            with make_autocast(settings, device):
+                logits = kind.test_scores(network, batch, task.phase, device)
+            averages: dict[Branch, list[Any]] = {
+                branch: [
+                    average_views(views, recipe.labels, recipe.testing.views)
+                    for views in logits[branch]
+                ]
+                for branch in task.branches
+            }
+            rows, labels = batch["row"].tolist(), list(batch["label"].numpy())
+            yield ScoredBatch(number=number, rows=rows, labels=labels, averages=averages)
+
+
+@contextmanager
+def convert_errors(batch: int) -> Iterator[None]:
+    """Turn errors of the GPU's memory and of loader processes into a `RunError` of one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        advice = "use a smaller --batch" if batch > 1 else "use --device cpu"
+        raise RunError(
+            f"the memory of the GPU is too small for a batch of {batch} videos; {advice}, or fewer "
+            "views (--set testing.segments=N)"
+        ) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError(
+            f"a process that loads videos died ({' '.join(str(error).split())[:160]}). If it was "
+            "short of memory, use fewer --workers or a smaller --batch"
+        ) from error
+
+
+def check_finite(scores: Scores, task: ScoringTask) -> None:
+    """Raise a RunError if scores are not finite, because they would count as right."""
+    finite = np.isfinite(scores.logits).all(axis=1)
+    if finite.all():
+        return
+    video, precision = scores.ids[int(np.argmin(finite))], task.settings.precision
+    reason = "the weights are damaged, or the training diverged"
+    if precision != "float32":
+        reason = f"they may be beyond the range of --precision {precision}: use float32"
+    raise RunError(
+        f"phase {task.phase.name}: the scores of {int((~finite).sum())} videos are not finite, "
+        f"such as those of {video!r}; {reason}"
+    )

@@ -1,0 +1,235 @@
+"""Draw attention maps over pictures: heat, arrows from the query, and shares over a clip.
+
+The heat of all pictures of a query has one scale, from black (no weight) to yellow (the highest
+weight of this query), so that the frames of a clip can be compared.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from train.report.figures.attention_maps import (
+    F32,
+    AttentionMap,
+    choose_frame,
+    list_arrows,
+    split_frames,
+)
+from train.report.figures.drawing import ACCENTS, draw_image, make_figure, make_grid
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HEAVIEST = 3
+"""Frames of a clip that are shown for each query."""
+ARROW_COLOUR = "#56B4E9"  # also seen by the colour-blind; no colour of the heat is near it
+NAMES = {"rgb": "RGB", "flow": "flow"}
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What is drawn of one video."""
+
+    id: str
+    """Id of the video."""
+    pictures: dict[str, torch.Tensor]
+    """uint8 images by stream, what a network sees: (C, H, W) of a snippet, (C, T, H, W) of a
+    clip."""
+    times: npt.NDArray[np.int64]
+    """(T,) frames of the video that they show; of a snippet, its first."""
+    maps: dict[str, AttentionMap]
+    """Attention maps by title."""
+    bound: float
+    """Bound of the store's flow in pixels."""
+
+    def draw_picture(self, stream: str, frame: int = 0) -> npt.NDArray[np.uint8]:
+        """Draw an image of a stream, for a clip that of a frame (counted from 0 in the clip)."""
+        images = self.pictures[stream]
+        return draw_image(images if images.ndim == 3 else images[:, frame], self.bound)
+
+
+def draw_snippets(rows: list[Row], points: Points) -> tuple["Figure", str]:
+    """Draw a row for each video: frame, flow, and for each point the maps beside each other.
+
+    Args:
+        rows: The videos, with maps over (h, w).
+        points: Query points (x, y), as fractions of width and height.
+
+    Returns:
+        The figure, and the end of its caption.
+    """
+    streams = list(rows[0].pictures)
+    figure, axes = make_grid(len(rows), len(streams) + len(points) * len(rows[0].maps))
+    for row_axes, row in zip(axes, rows, strict=True):
+        for cell_axes, stream in zip(row_axes, streams, strict=False):
+            cell_axes.imshow(row.draw_picture(stream))
+            cell_axes.set_title(f"{NAMES[stream]}, frame {row.times[0]}", fontsize=6)
+        write_id(row_axes[0], row.id)
+        cells = [(title, point) for point in points for title in row.maps]
+        picture = row.draw_picture(streams[0])
+        for cell_axes, (title, point) in zip(row_axes[len(streams) :], cells, strict=True):
+            attention = row.maps[title]
+            query = attention.find_query(point)
+            weights = attention.read_weights(query)
+            draw_heat(cell_axes, picture, weights, float(weights.max()))
+            start = place_cell(picture, query, attention.query)
+            draw_arrows(cell_axes, picture, weights, start, float(weights.max()))
+            cell_axes.plot(*start, "o", color="white", ms=3)
+            cell_axes.set_title(title, fontsize=6)
+    shown = " and ".join(NAMES[stream] for stream in streams)
+    return figure, (
+        f"{shown} as the network sees them, and the attention map of each query point (white dot), "
+        "with arrows to the positions of highest weight."
+    )
+
+
+def draw_clips(rows: list[Row], points: Points) -> tuple["Figure", str]:
+    """Draw a row for each query of a clip: its frame, the heaviest frames, and the shares of all.
+
+    Args:
+        rows: The videos, with maps over (t, h, w).
+        points: Query points (x, y), as fractions of width and height. The query is in the middle
+            step of the clip.
+
+    Returns:
+        The figure, and the end of its caption.
+    """
+    streams = list(rows[0].pictures)
+    queries = [
+        (row, title, point) for row in rows for point in points for title in row.maps
+    ]  # fmt: skip
+    steps = max(attention.key[0] for row in rows for attention in row.maps.values())
+    shown = min(HEAVIEST, steps)
+    figure, axes = make_figure(
+        1.8 * (len(streams) + shown) + 2.4, 1.75 * len(queries), squeeze=False,
+        nrows=len(queries), ncols=len(streams) + shown + 1,
+        gridspec_kw={"width_ratios": [1.0] * (len(streams) + shown) + [1.2]},
+    )  # fmt: skip
+    for row_axes, (row, title, point) in zip(axes, queries, strict=True):
+        for cell_axes in row_axes[:-1]:
+            cell_axes.set_axis_off()
+        draw_query(row_axes, row, title, point, shown)
+    words = (
+        f"a point (white dot) of a frame, in {' and '.join(NAMES[s] for s in streams)}, and the "
+        f"{shown} steps of the clip that have the most weight, each with its share, the frames "
+        "that it stands for, and arrows to the positions of highest weight. Bars: the share of "
+        "every step; the query's own is orange."
+    )
+    return figure, words
+
+
+def draw_query(row_axes: Any, row: Row, title: str, point: tuple[float, float], shown: int) -> None:
+    """Draw the row of one query of a clip.
+
+    Args:
+        row_axes: Axes of the row: one for each stream, those of the heaviest steps, and the bars.
+        row: The video.
+        title: Title of the map.
+        point: Query point (x, y), as fractions of width and height.
+        shown: Number of the heaviest steps to show.
+    """
+    attention, streams = row.maps[title], list(row.pictures)
+    query = attention.find_query(point)
+    query_frames = split_frames(len(row.times), attention.query[0])
+    key_frames = split_frames(len(row.times), attention.key[0])
+    weights = attention.read_weights(query)
+    shares = weights.sum(axis=(1, 2))
+    frame = choose_frame(query_frames[query[0]])
+    for cell_axes, stream in zip(row_axes, streams, strict=False):
+        picture = row.draw_picture(stream, frame)
+        start = place_cell(picture, query, attention.query)
+        cell_axes.imshow(picture)
+        cell_axes.plot(*start, "o", color="white", mec="black", ms=5)
+        cell_axes.set_title(f"query: {NAMES[stream]}, frame {row.times[frame]}", fontsize=7)
+    write_id(row_axes[0], f"{row.id[-24:]}\n{title}")
+    heaviest = np.argsort(-shares, kind="stable")[:shown].tolist()
+    for cell_axes, step in zip(row_axes[len(streams) : -1], heaviest, strict=False):
+        picture = row.draw_picture(streams[0], choose_frame(key_frames[step]))
+        start = place_cell(picture, query, attention.query)
+        draw_heat(cell_axes, picture, weights[step], float(weights.max()))
+        draw_arrows(cell_axes, picture, weights[step], start, float(weights.max()))
+        is_own = step == query[0] and attention.query[0] == attention.key[0]
+        face = "white" if is_own else "none"
+        cell_axes.plot(*start, "o", color=face, mec="white", ms=4)
+        named = name_frames(row.times, key_frames[step])
+        own = " (query's)" if is_own else ""
+        cell_axes.set_title(f"{100 * shares[step]:.0f} %: {named}{own}", fontsize=7)
+    draw_shares(row_axes[-1], shares, [name_frames(row.times, f, "") for f in key_frames], query[0])
+
+
+def draw_shares(axes: Any, shares: F32, names: list[str], own: int) -> None:
+    """Draw a bar for the share of each step; that of the query has another colour."""
+    colours = [ACCENTS[1] if step == own else ACCENTS[0] for step in range(len(shares))]
+    axes.bar(np.arange(len(shares)), 100 * shares, 0.8, color=colours)
+    every = -(-len(names) // 8)
+    ticks = list(range(0, len(names), every))
+    axes.set_xticks(ticks, [names[tick] for tick in ticks], fontsize=6)
+    if max(map(len, names)) * len(ticks) > 24:
+        axes.tick_params(axis="x", labelrotation=45)
+    axes.tick_params(axis="y", labelsize=6)
+    axes.set_title("share of the weight by frames, %", fontsize=7)
+    axes.set_ylim(bottom=0)
+
+
+def name_frames(times: npt.NDArray[np.int64], frames: range, word: str = "frame") -> str:
+    """Name the frames of the video that a step stands for, such as ``frames 8–15``."""
+    first, last = int(times[frames[0]]), int(times[frames[-1]])
+    numbers = f"{first}" if first == last else f"{first}–{last}"
+    return f"{word}{'' if first == last else 's'} {numbers}" if word else numbers
+
+
+def write_id(axes: Any, id: str) -> None:
+    """Write what a row shows at its left."""
+    axes.text(
+        -0.06, 0.5, id if "\n" in id else id[-28:], transform=axes.transAxes, fontsize=6,
+        rotation=90, ha="right", va="center",
+    )  # fmt: skip
+
+
+def place_cell(
+    picture: npt.NDArray[np.uint8], cell: tuple[int, ...], grid: tuple[int, ...]
+) -> tuple[float, float]:
+    """Return the middle (x, y) of a cell of a grid in pixels of a picture; steps do not matter."""
+    height, width = picture.shape[:2]
+    return (cell[-1] + 0.5) * width / grid[-1], (cell[-2] + 0.5) * height / grid[-2]
+
+
+def draw_heat(axes: Any, picture: npt.NDArray[np.uint8], weights: F32, largest: float) -> None:
+    """Draw weights (h, w) over a picture; the largest weight is the lightest."""
+    height, width = picture.shape[:2]
+    heat = cv2.resize(weights, (width, height), interpolation=cv2.INTER_LINEAR)
+    axes.imshow(picture)
+    axes.imshow(heat, cmap="inferno", alpha=0.55, vmin=0, vmax=largest)
+
+
+def draw_arrows(
+    axes: Any,
+    picture: npt.NDArray[np.uint8],
+    weights: F32,
+    start: tuple[float, float],
+    largest: float,
+) -> None:
+    """Draw arrows from a query to its highest weights in a picture.
+
+    Args:
+        axes: Axes that show the picture.
+        picture: The picture.
+        weights: (h, w) weights.
+        start: The query (x, y) in pixels of the picture.
+        largest: The weight whose arrow is opaque.
+    """
+    from matplotlib.patheffects import Normal, Stroke
+
+    for y, x, opacity in list_arrows(weights, largest):
+        end = place_cell(picture, (y, x), weights.shape)
+        outline = [Stroke(linewidth=2.4, foreground="black", alpha=opacity), Normal()]
+        arrow = {
+            "arrowstyle": "->", "color": ARROW_COLOUR, "lw": 1.2, "alpha": opacity,
+            "path_effects": outline,
+        }  # fmt: skip
+        axes.annotate("", end, start, arrowprops=arrow)
