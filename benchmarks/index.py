@@ -5,7 +5,7 @@
 The videos are empty files of the sizes of clips, listed in a CSV file with their classes; one more,
 with the first id, is a real video. Planning and resuming are whole commands: `flowkit extract
 --limit 1` on a new store, and on one that was killed when 90 % of the videos were committed, of
-which its index has 89 %. Their commit records are synthetic, and their shards hold nothing. store.py
+which its index has 89 %. Their commit records are synthetic, and their shards are empty. store.py
 and web.py use the functions that make such stores.
 """
 
