@@ -73,7 +73,7 @@ class StoredVideo:
     """Fingerprint of that source."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExtractionTask:
     """The task to extract one video."""
 

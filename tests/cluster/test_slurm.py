@@ -1,4 +1,4 @@
-"""The scripts of docs/slurm.md, with a Slurm of our own that starts commands on this machine."""
+"""The scripts of docs/slurm.md. That for Ray runs in tests/cluster/test_hosts.py."""
 
 import os
 import re
@@ -16,14 +16,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "slurm.md").read_text(encoding="utf-8")
 BASH = shutil.which("bash")
 pytestmark = pytest.mark.skipif(BASH is None, reason="needs bash")
-PYTHON = f'exec "{sys.executable}"'
-COMMANDS = {
-    # Options come before the command.
-    "srun": 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"',
-    "scontrol": 'echo "$3"',
-    "ray": f'{PYTHON} -c "from ray.scripts.scripts import main; main()" "$@"',
-    "flowkit": f'{PYTHON} -m flowkit "$@"',
-}
 
 
 def read_script(title: str) -> str:
@@ -35,16 +27,15 @@ def read_script(title: str) -> str:
 
 @pytest.fixture
 def run_script(tmp_path):
-    """``run_script(title, words, **variables)``: a script of the page on two small videos."""
+    """``run_script(title, **variables)``: a script of the page on two small videos."""
     for number in range(2):
         write_clip(tmp_path / "videos" / f"{number}.mp4", seed=number)
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name, line in COMMANDS.items():
-        (folder / name).write_text(f"#!/bin/sh\n{line}\n")
-        (folder / name).chmod(0o755)
+    (folder / "flowkit").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m flowkit "$@"\n')
+    (folder / "flowkit").chmod(0o755)
 
-    def run(title: str, *words: str, **variables: str) -> subprocess.CompletedProcess:
+    def run(title: str, **variables: str) -> subprocess.CompletedProcess:
         script = tmp_path / title
         script.write_text(
             read_script(title)
@@ -59,7 +50,7 @@ def run_script(tmp_path):
         for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
             environment.pop(name, None)
         return subprocess.run(
-            [BASH, str(script), *words], env=environment, capture_output=True, text=True,
+            [BASH, str(script)], env=environment, capture_output=True, text=True,
             timeout=280, cwd=tmp_path,
         )  # fmt: skip
 
@@ -80,16 +71,3 @@ def test_the_job_array(run_script, tmp_path):
         done = run_script("extract.sbatch", SLURM_ARRAY_TASK_ID=str(task))
         assert done.returncode == 0, done.stderr
     assert len(Store(tmp_path / "S")) == 2
-
-
-@pytest.mark.slow
-def test_ray_on_one_node(run_script, tmp_path):
-    """A job of one node; tests/cluster/test_hosts.py has one of two."""
-    words = ["extract", "--videos", f"{tmp_path}/videos", "--store", f"{tmp_path}/S"]
-    done = run_script(
-        "ray.sbatch", "flowkit", *words, "--size", "32x32", SLURM_JOB_ID="7",
-        SLURM_JOB_NODELIST="here", SLURM_CPUS_PER_TASK="1",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert len(Store(tmp_path / "S")) == 2
-    assert not (tmp_path / ".ray-token-7").exists()
