@@ -25,6 +25,7 @@ MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
 MAX_DIMENSIONS = 16
 MAX_NESTING = 8  # of calls around a tensor, and of dictionaries around the weights
+MAX_REPEATED = 1 << 28  # bytes of a tensor whose numbers the file has only once
 DTYPES = {
     "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
@@ -270,7 +271,8 @@ def read_tensors(file: TorchFile, views: dict[str, TensorView]) -> dict[str, Ten
         pairs = zip(view.shape, view.strides, strict=True)
         end = first + 1 + sum((size - 1) * stride for size, stride in pairs)
         count, itemsize = math.prod(view.shape), view.dtype.itemsize
-        if count and (end * itemsize > len(storages[key]) or count * itemsize > file.num_bytes):
+        largest = max(file.num_bytes, MAX_REPEATED)  # a view may show the same numbers repeatedly
+        if count and (end * itemsize > len(storages[key]) or count * itemsize > largest):
             raise WeightsError(f"it is damaged: {name} {view.shape} is larger than its storage")
         if not count:
             tensors[name] = torch.empty(view.shape, dtype=view.dtype)

@@ -6,7 +6,8 @@ normalization sees the whole batch. The result is therefore that of one process 
 except for rounding and for dropout, which is random in each process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from models.attention.cross_modality import CrossModalityBlock
 from models.networks.two_stream import TwoStream
 from train.distributed.synchronize import synchronize_batch_norms
 from train.runs.run import Settings
@@ -70,10 +72,37 @@ def wrap(
     if process.world > 1:
         network = synchronize_batch_norms(network, device)
         devices = [device.index] if device.type == "cuda" else None
-        outer = DistributedDataParallel(network, device_ids=devices)
+        with freeze(list_unused_parameters(network)):
+            outer = DistributedDataParallel(network, device_ids=devices)
     if compiled:
         outer = torch.compile(outer)
     return outer, network
+
+
+def list_unused_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """List the trainable queries and keys of attention blocks with equal weights.
+
+    Such blocks do not use them, so they get no gradient, for which DistributedDataParallel would
+    wait. Optimizers leave parameters without a gradient as they are.
+    """
+    return [
+        parameter
+        for block in network.modules()
+        if isinstance(block, CrossModalityBlock) and block.uniform
+        for part in (block.query, block.key)
+        for parameter in part.parameters()
+        if parameter.requires_grad
+    ]
+
+
+@contextmanager
+def freeze(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Freeze parameters inside the context."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    yield
+    for parameter in parameters:
+        parameter.requires_grad_(True)
 
 
 def sum_over_processes(values: Sequence[float], process: Process) -> list[float]:

