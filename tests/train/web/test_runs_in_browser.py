@@ -195,7 +195,9 @@ def test_a_cell_of_the_matrix_opens_its_videos(store, browse):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.reload()  # the address holds the open cell
     page.locator(".list-head").filter(has_text=f"{count} video").wait_for()
-    assert page.locator("table.confusion button[aria-current]").count() == 1
+    current = page.locator("table.confusion button[aria-current]")
+    current.first.wait_for()  # the matrix comes by a request of its own, perhaps after the list
+    assert current.count() == 1
     page.locator(".chart polyline").first.wait_for()
     page.locator("a.tile-video").first.click()
     page.locator(".predictions .top li").first.wait_for()
