@@ -220,6 +220,12 @@ def list_small_options(recipe_name: str, row: str | None) -> list[str]:
         if kind.recipe == "motion8_cma" and "network.backbone" not in kind.changes:
             values |= {"network.backbone": "resnet", "network.depth": 18}
         values |= {"training.schedule": "constant", "training.steps": "[]"}
+        if recipe.data.clip is not None and recipe.network.positions:
+            values["network.positions"] = "[res4_1]"
+        if recipe.data.window is not None:  # labels of the small store have no times
+            values["data.window"] = "null"
+    if isinstance(recipe, FeatureSetRecipe):
+        values |= {"sets.weights": "''", "sets.test": 0}
     values["subsets"] = SUBSETS
     if recipe.splits:
         values |= {"splits": [1, 2][: len(recipe.splits)], "subsets": SPLITS}
