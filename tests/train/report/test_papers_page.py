@@ -225,7 +225,7 @@ def list_small_options(recipe_name: str, row: str | None) -> list[str]:
         if recipe.data.window is not None:  # labels of the small store have no times
             values["data.window"] = "null"
     if isinstance(recipe, FeatureSetRecipe):
-        values |= {"sets.weights": "''", "sets.test": 0}
+        values = {"sets.may_be_empty": "[]", **values, "sets.weights": "''", "sets.test": 0}
     values["subsets"] = SUBSETS
     if recipe.splits:
         values |= {"splits": [1, 2][: len(recipe.splits)], "subsets": SPLITS}
