@@ -69,7 +69,7 @@ def source_facts(number: int) -> tuple[int, int]:
 
 
 def fingerprint(number: int) -> dict[str, int | str]:
-    """Of a source, as a record has it."""
+    """Return the fingerprint of a source, as commit records have it."""
     size, mtime_ns = source_facts(number)
     return {"size": size, "mtime_ns": mtime_ns, "digest": "ab" * 16}
 

@@ -92,7 +92,7 @@ def is_kept(what: str, value: Any, expected: Content) -> bool:
 
 
 def is_left(report: Any) -> bool:
-    """Whether only the user can mend what is left: annotations, or a file of another version."""
+    """Whether only the user can repair what is left: annotations, or a file of another version."""
     return all(
         any(word in problem.what for word in ("annotations.arrow", "newer", "recipe"))
         for problem in report.problems

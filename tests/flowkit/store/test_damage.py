@@ -192,7 +192,7 @@ def test_damaged_values_of_an_index_are_refused_when_they_are_read(make_store, e
 
 
 def check_index_is_rebuilt(root: Path) -> None:
-    """Check that verify reports the index, and that a rebuild mends it."""
+    """Check that verify reports the index, and that a rebuild corrects it."""
     assert [p.what for p in verify(root).problems] == ["index.arrow is broken; run `flowkit index`"]
     rebuild_index(root)
     assert verify(root).clean

@@ -214,7 +214,8 @@ def list_small_options(recipe_name: str, row: str | None) -> list[str]:
     recipe = (draft if row is None else draft.take_row(row)).complete()
     kind = KINDS[choose_kind(recipe)]
     values = {**(TINY if kind.recipe == "motion8_cma" else {}), **kind.changes}
-    values |= {"dataset": "tiny", "classes": 3, "training.epochs": 1}
+    values |= {"dataset": "tiny", "classes": 3, "training.batch": 4}
+    values |= {"training.epochs": 1, "training.iterations": 0}
     if isinstance(recipe, ImageRecipe):
         values |= {"iterations": min(recipe.iterations, 2), "network.weights": "{}"}
         if kind.recipe == "motion8_cma" and "network.backbone" not in kind.changes:
