@@ -21,6 +21,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from models.layers.shapes import ShapesOnly
+
 Step = Callable[[Tensor], Tensor]
 
 
@@ -221,7 +223,7 @@ def trace_shapes(network: Backbone, image: tuple[int, ...]) -> dict[str, tuple[i
     """
     meta_network = copy.deepcopy(network).to("meta").eval()
     x, shapes = torch.empty(1, *image, device="meta"), {}
-    with torch.no_grad():
+    with torch.no_grad(), ShapesOnly():
         for name, step in meta_network.steps():
             x = step(x)
             shapes[name] = tuple(x.shape[1:])

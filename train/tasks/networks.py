@@ -22,6 +22,7 @@ from flowkit.errors import UsageError
 from flowkit.streams import StreamName
 from models.backbones.backbone import Backbone
 from models.layers.batch_norm import freeze_batch_norms
+from models.layers.shapes import ShapesOnly
 from models.networks.pyramid import PyramidNetwork, PyramidTwoStream
 from models.networks.two_stream import Scores, TwoStream
 from models.weights.pretrained import load_weights
@@ -122,7 +123,7 @@ def check_networks(recipe: ImageRecipe) -> None:
             raise UsageError(f"recipe: phase {phase.name} trains no weights of the network")
         network.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), ShapesOnly():
                 network(**samples)
         except (ValueError, RuntimeError) as error:
             size, clip = recipe.data.size, recipe.data.clip
