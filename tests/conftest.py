@@ -45,7 +45,7 @@ LONGEST = (
     "flowkit/flow/test_solver", "train/test_commands", "flowkit/test_other_distributions",
     "train/test_pyramid", "train/evaluation", "train/loop", "train/flash_mnist",
 )  # fmt: skip
-# Where the tests' folders are, if there is room: stores sync each file, and disks take milliseconds.
+# Where tests have their folders, if there is room: stores sync each file, which disks do slowly.
 MEMORY, MEMORY_BYTES = Path("/dev/shm"), 8 << 30
 # benchmarks/gpu.py brings its own copy to machines where nothing lies beside the checkout.
 SHARED = Path(

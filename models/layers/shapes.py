@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch.nn import functional as F
+from torch.nn.functional import batch_norm
 from torch.overrides import TorchFunctionMode
 
 
@@ -17,7 +17,7 @@ class ShapesOnly(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run a function of PyTorch, or skip it."""
-        if func is F.batch_norm and args[0].is_meta and len(args) > 1:
+        if func is batch_norm and args[0].is_meta and len(args) > 1:
             x, mean = args[:2]
             if mean is not None and x.shape[1] == len(mean):
                 return x

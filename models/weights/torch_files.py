@@ -149,7 +149,7 @@ def _open_zip(path: Path, file: BinaryIO) -> TorchFile:
     if order in names and archive.read(order) != b"little":
         raise WeightsError("it was written on a big-endian machine, which is not supported")
     # Its instructions are read byte by byte, which is slow in the archive itself.
-    with io.BufferedReader(archive.open(pickled)) as stream:  # type: ignore[arg-type]
+    with io.BufferedReader(archive.open(pickled)) as stream:  # type: ignore[type-var]
         content, _ = read_pickle(stream)
 
     def read_storage(storage: Storage) -> bytearray:
