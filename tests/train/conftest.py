@@ -26,7 +26,7 @@ TINY = {
 SETTINGS = Settings(threads=1, workers=0)
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Use one thread: see `keep_one_thread`."""
     with keep_one_thread():
