@@ -223,6 +223,7 @@ def read_scores(row: TableRow) -> list[str]:
 def run_flowkit(*words: object) -> None:
     """Run a command of flowkit in this process, so that PyTorch is imported once."""
     import torch
+
     from flowkit.cli import main
 
     torch.set_flush_denormal(True)  # they slow small networks down
