@@ -117,7 +117,7 @@ def save(picture: Image.Image, name: str) -> None:
         height = round(picture.height * MAX_WIDTH / picture.width)
         picture = picture.resize((MAX_WIDTH, height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.quantize(64).save(buffer, "PNG", optimize=True)
+    picture.quantize(256).save(buffer, "PNG", optimize=True)
     path = DOCS / f"{name}.png"
     for quality in (85, 75, 65, 50):
         if buffer.tell() <= MAX_BYTES:

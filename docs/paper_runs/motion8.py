@@ -42,13 +42,10 @@ TRAINED = {
     "two_stream_transfer": PaperRun("cma_transfer", "two streams", on_other=True),
     "i3d": PaperRun("i3d"),
     "pyramid": PaperRun("pyramid"),
-    "pyramid_res2": PaperRun("pyramid", "top level res2"),
-    "pyramid_res3": PaperRun("pyramid", "top level res3"),
     "pyramid_res4": PaperRun("pyramid", "top level res4"),
     "pyramid_fc": PaperRun("pyramid", "top level FC"),
     "pyramid_2": PaperRun("pyramid", "2 scales"),
     "pyramid_3": PaperRun("pyramid", "3 scales"),
-    "pyramid_4": PaperRun("pyramid", "4 scales"),
     "pyramid_both": PaperRun("pyramid", "both streams", on_other=True),
     "pyramid_many": PaperRun("pyramid", "many labels"),
     "clusters": PaperRun("clusters"),
@@ -91,8 +88,6 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[TableRow, ...]]] = {
         TableRow("CMA", "cma_transfer", BRANCHES),
     )),
     "Pyramid attention, Table 1(a)": (("flow",), (
-        TableRow("top level res2", "pyramid_res2", ("flow",)),
-        TableRow("top level res3", "pyramid_res3", ("flow",)),
         TableRow("top level res4", "pyramid_res4", ("flow",)),
         TableRow("top level FC", "pyramid_fc", ("flow",)),
     )),
@@ -100,7 +95,6 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[TableRow, ...]]] = {
         TableRow("1 scale", "pyramid_res4", ("flow",)),
         TableRow("2 scales", "pyramid_2", ("flow",)),
         TableRow("3 scales", "pyramid_3", ("flow",)),
-        TableRow("4 scales", "pyramid_4", ("flow",)),
     )),
     "Pyramid attention, Table 2(a)": (("RGB", "flow", "fusion"), (
         TableRow("both streams, other store", "pyramid_both", BRANCHES),
@@ -173,9 +167,11 @@ def train_all(store: Path, other: Path) -> None:
         store: The store of motion8.
         other: The other store, to which networks are transferred.
     """
+    are_computed = False
     for name, run in TRAINED.items():
-        if run.recipe in ("clusters", "catnet"):
+        if run.recipe in ("clusters", "catnet") and not are_computed:
             compute_features(store, other)
+            are_computed = True
         train(name, other if run.on_other else store)
 
 
@@ -191,12 +187,11 @@ def train(name: str, store: Path) -> None:
 
 
 def compute_features(*stores: Path) -> None:
-    """Compute the features of both stores, unless that has been done."""
+    """Compute the features of both stores; those that are there are not computed again."""
     for store in stores:
         for name, (run, stream) in FEATURES.items():
-            if not (store / "features" / name).is_dir():
-                model = ("--model", RUNS / run, "--stream", stream, "--positions", 0)
-                run_flowkit("features", "--store", store, *model, "--name", name, "--workers", 0)
+            model = ("--model", RUNS / run, "--stream", stream, "--positions", 0)
+            run_flowkit("features", "--store", store, *model, "--name", name, "--workers", 0)
 
 
 def format_tables() -> str:
