@@ -148,7 +148,8 @@ FIGURES: dict[str, tuple[str, list[str]]] = {
     "cma_classes": ("cma", ["classes"]),
     "cma_attention": ("cma", ["attention", "--video", VIDEO]),
     "cma_against_non_local": (
-        "non_local", ["attention", "--video", VIDEO, "--against", str(RUNS / "cma")],
+        "non_local",
+        ["attention", "--video", VIDEO, "--against", str(RUNS / "cma"), "--point", "0.25", "0.3"],
     ),
     "pyramid_receptive": ("pyramid", ["receptive", "--video", VIDEO]),
     "catnet_gains": ("catnet", ["gains", "--against", str(RUNS / "i3d")]),
