@@ -13,7 +13,7 @@
     flowkit evaluate R --store F
     python docs/draw_paper_figures.py flash-mnist --data MNIST --store F --run R
 
-motion8: trains the small networks of docs/paper_runs in runs/papers, in about 20 minutes of a CPU
+motion8: trains the small networks of docs/paper_runs in runs/papers, in about ten minutes of a CPU
 core, prints their tables and draws their figures; what is finished there is not trained again.
 flash-mnist: draws videos of MNIST's digits; with a store and a run, also the weights of the run.
 Both write docs/paper_*.
