@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from flowkit.store import Store
+from tests.conftest import keep_one_thread
 from train.recipe.recipe import Recipe, change_recipe, read_recipe
 from train.runs.run import Run, Settings, create_run
 
@@ -25,10 +26,11 @@ TINY = {
 SETTINGS = Settings(threads=1, workers=0)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """Small networks are fastest on one thread, the more so beside other processes."""
-    torch.set_num_threads(1)
+@pytest.fixture(autouse=True, scope="package")
+def one_thread() -> Iterator[None]:
+    """Use one thread: see `keep_one_thread`."""
+    with keep_one_thread():
+        yield
 
 
 @pytest.fixture(autouse=True)
