@@ -13,9 +13,10 @@
     flowkit evaluate R --store F
     python docs/draw_paper_figures.py flash-mnist --data MNIST --store F --run R
 
-motion8: trains the small networks of docs/paper_runs in runs/papers, prints their tables and draws
-their figures; what is finished there is not trained again. flash-mnist: draws videos of MNIST's digits; with a store and a run, also the
-weights of the run. Both write docs/paper_*.
+motion8: trains the small networks of docs/paper_runs in runs/papers, in about ten minutes of a CPU
+core, prints their tables and draws their figures; what is finished there is not trained again.
+flash-mnist: draws videos of MNIST's digits; with a store and a run, also the weights of the run.
+Both write docs/paper_*.
 """
 
 import argparse
@@ -116,7 +117,7 @@ def save(picture: Image.Image, name: str) -> None:
         height = round(picture.height * MAX_WIDTH / picture.width)
         picture = picture.resize((MAX_WIDTH, height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.quantize(64).save(buffer, "PNG", optimize=True)
+    picture.quantize(256).save(buffer, "PNG", optimize=True)
     path = DOCS / f"{name}.png"
     for quality in (85, 75, 65, 50):
         if buffer.tell() <= MAX_BYTES:

@@ -39,35 +39,18 @@ TRAINED = {
     "p3d": PaperRun("p3d"),
     "p3d_2": PaperRun("p3d", "2 frames"),
     "cma_transfer": PaperRun("cma_transfer", on_other=True),
-    "two_stream_transfer": PaperRun("cma_transfer", "two streams", on_other=True),
     "i3d": PaperRun("i3d"),
     "pyramid": PaperRun("pyramid"),
-    "pyramid_res2": PaperRun("pyramid", "top level res2"),
-    "pyramid_res3": PaperRun("pyramid", "top level res3"),
-    "pyramid_res4": PaperRun("pyramid", "top level res4"),
-    "pyramid_fc": PaperRun("pyramid", "top level FC"),
-    "pyramid_2": PaperRun("pyramid", "2 scales"),
+    "pyramid_res4": PaperRun("pyramid", "1 scale"),
     "pyramid_3": PaperRun("pyramid", "3 scales"),
-    "pyramid_4": PaperRun("pyramid", "4 scales"),
-    "pyramid_both": PaperRun("pyramid", "both streams", on_other=True),
-    "pyramid_many": PaperRun("pyramid", "many labels"),
     "clusters": PaperRun("clusters"),
     "clusters_1": PaperRun("clusters", "N=1, 1"),
-    "clusters_4": PaperRun("clusters", "N=4, 4"),
-    "clusters_16_8": PaperRun("clusters", "N=16, 8"),
-    "clusters_16": PaperRun("clusters", "N=16, 16"),
     "clusters_average": PaperRun("clusters", "average"),
-    "clusters_flatten": PaperRun("clusters", "flatten"),
-    "clusters_ts_lstm": PaperRun("clusters", "TS-LSTM"),
-    "clusters_inception": PaperRun("clusters", "Temporal-Inception"),
-    "clusters_bilstm": PaperRun("clusters", "bidirectional LSTM"),
     "clusters_other": PaperRun("clusters_other", on_other=True),
     "catnet": PaperRun("catnet"),
     "catnet_1": PaperRun("catnet", "n=1"),
     "catnet_1_sum": PaperRun("catnet", "n=1, summation"),
     "catnet_8_sum": PaperRun("catnet", "n=8, summation"),
-    "catnet_32": PaperRun("catnet", "n=32"),
-    "catnet_32_sum": PaperRun("catnet", "n=32, summation"),
     "catnet_transfer": PaperRun("catnet_transfer", on_other=True),
 }
 """All runs, in the order in which they are trained."""
@@ -87,42 +70,20 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[TableRow, ...]]] = {
         TableRow("CMA, 4 frames", "p3d", ITERATION),
     )),
     "Cross-Modality Attention, Table 6": (("RGB", "flow", "fusion"), (
-        TableRow("two streams", "two_stream_transfer", BRANCHES),
         TableRow("CMA", "cma_transfer", BRANCHES),
-    )),
-    "Pyramid attention, Table 1(a)": (("flow",), (
-        TableRow("top level res2", "pyramid_res2", ("flow",)),
-        TableRow("top level res3", "pyramid_res3", ("flow",)),
-        TableRow("top level res4", "pyramid_res4", ("flow",)),
-        TableRow("top level FC", "pyramid_fc", ("flow",)),
     )),
     "Pyramid attention, Table 1(b)": (("flow",), (
         TableRow("1 scale", "pyramid_res4", ("flow",)),
-        TableRow("2 scales", "pyramid_2", ("flow",)),
         TableRow("3 scales", "pyramid_3", ("flow",)),
-        TableRow("4 scales", "pyramid_4", ("flow",)),
-    )),
-    "Pyramid attention, Table 2(a)": (("RGB", "flow", "fusion"), (
-        TableRow("both streams, other store", "pyramid_both", BRANCHES),
-    )),
-    "Pyramid attention, Table 2(b)": (("mAP of flow",), (
-        TableRow("many labels", "pyramid_many", ("flow",)),
     )),
     "Attention Clusters, Table 3": (("top-1",), (
         TableRow("N = 1 for RGB and 1 for flow", "clusters_1", ("sets",)),
-        TableRow("N = 4 and 4", "clusters_4", ("sets",)),
         TableRow("N = 8 and 8", "clusters", ("sets",)),
-        TableRow("N = 16 and 8", "clusters_16_8", ("sets",)),
-        TableRow("N = 16 and 16", "clusters_16", ("sets",)),
     )),
     "Attention Clusters, Table 4": (("top-1",), (
         TableRow("network of the features, RGB", "p3d_2", ("iter_0/rgb",)),
         TableRow("network of the features, flow", "p3d_2", ("iter_0/flow",)),
         TableRow("average", "clusters_average", ("sets",)),
-        TableRow("flatten", "clusters_flatten", ("sets",)),
-        TableRow("TS-LSTM", "clusters_ts_lstm", ("sets",)),
-        TableRow("Temporal-Inception", "clusters_inception", ("sets",)),
-        TableRow("bidirectional LSTM", "clusters_bilstm", ("sets",)),
         TableRow("clusters", "clusters", ("sets",)),
     )),
     "Attention Clusters, Table 5": (("top-1",), (
@@ -133,8 +94,6 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[TableRow, ...]]] = {
         TableRow("n = 1, summation", "catnet_1_sum", ("sets",)),
         TableRow("n = 8, concatenation", "catnet", ("sets",)),
         TableRow("n = 8, summation", "catnet_8_sum", ("sets",)),
-        TableRow("n = 32, concatenation", "catnet_32", ("sets",)),
-        TableRow("n = 32, summation", "catnet_32_sum", ("sets",)),
     )),
     "CATNet, Table 3": (("top-1",), (
         TableRow("I3D, the network of the clips", "i3d", ("flow",)),
@@ -154,7 +113,8 @@ FIGURES: dict[str, tuple[str, list[str]]] = {
     "cma_classes": ("cma", ["classes"]),
     "cma_attention": ("cma", ["attention", "--video", VIDEO]),
     "cma_against_non_local": (
-        "non_local", ["attention", "--video", VIDEO, "--against", str(RUNS / "cma")],
+        "non_local",
+        ["attention", "--video", VIDEO, "--against", str(RUNS / "cma"), "--point", "0.25", "0.3"],
     ),
     "pyramid_receptive": ("pyramid", ["receptive", "--video", VIDEO]),
     "catnet_gains": ("catnet", ["gains", "--against", str(RUNS / "i3d")]),
@@ -173,9 +133,11 @@ def train_all(store: Path, other: Path) -> None:
         store: The store of motion8.
         other: The other store, to which networks are transferred.
     """
+    are_computed = False
     for name, run in TRAINED.items():
-        if run.recipe in ("clusters", "catnet"):
+        if run.recipe in ("clusters", "catnet") and not are_computed:
             compute_features(store, other)
+            are_computed = True
         train(name, other if run.on_other else store)
 
 
@@ -191,12 +153,11 @@ def train(name: str, store: Path) -> None:
 
 
 def compute_features(*stores: Path) -> None:
-    """Compute the features of both stores, unless that has been done."""
+    """Compute the features of both stores; those that are there are not computed again."""
     for store in stores:
         for name, (run, stream) in FEATURES.items():
-            if not (store / "features" / name).is_dir():
-                model = ("--model", RUNS / run, "--stream", stream, "--positions", 0)
-                run_flowkit("features", "--store", store, *model, "--name", name, "--workers", 0)
+            model = ("--model", RUNS / run, "--stream", stream, "--positions", 0)
+            run_flowkit("features", "--store", store, *model, "--name", name, "--workers", 0)
 
 
 def format_tables() -> str:
@@ -223,6 +184,7 @@ def read_scores(row: TableRow) -> list[str]:
 def run_flowkit(*words: object) -> None:
     """Run a command of flowkit in this process, so that PyTorch is imported once."""
     import torch
+
     from flowkit.cli import main
 
     torch.set_flush_denormal(True)  # they slow small networks down

@@ -4,7 +4,9 @@ import json
 import re
 import shlex
 import shutil
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -38,6 +40,9 @@ CODE = re.compile(r"`([^`]+)`")
 RUN = re.compile(r"\b(R\d?): `(\w+)`(?: row `([^`]+)`)?")
 FILES = {"receptive": "salient"}
 """The beginning of the names of a figure's files, where it is not the name of the figure."""
+REASON = re.compile(r"none: \S.{20,}")
+SMALL = "### Tables of "
+"""The beginning of the headings above the tables of small runs."""
 QUICK = {("Cross-Modality Attention", "Table 1"), ("CATNet", "Table 2")}
 """The lines whose trainings are quick tests: one on images, one on sets."""
 
@@ -93,6 +98,72 @@ def test_every_table_and_figure_has_a_line():
         # Commands, or the module that is drawn.
         assert line.commands or "models." in line.ours, name_line(line)
         assert line.ours, name_line(line)
+
+
+@pytest.mark.parametrize("line", LINES, ids=name_line)
+def test_a_line_has_a_result_of_our_own_or_a_reason(line):
+    """A link to a result on this page or another one, a figure of this page, or "none: why"."""
+    if line.ours.startswith("none"):
+        assert REASON.fullmatch(line.ours), line.ours
+        return
+    assert "](" in line.ours or re.search(r"\bFig\. \d", line.ours), line.ours
+    text = (DOCS / "papers.md").read_text(encoding="utf-8")
+    headings = {make_anchor(title) for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+    for anchor in re.findall(r"\]\(#([^)]+)\)", line.ours):
+        assert anchor in headings, anchor
+
+
+def make_anchor(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def test_tables_of_small_runs_are_those_of_the_script(small_runs):
+    """Each row names its recipe and row, and has a percentage for each column."""
+    found = read_small_tables()
+    assert list(found) == list(small_runs.TABLES)
+    for title, (columns, rows) in small_runs.TABLES.items():
+        header, *lines = found[title]
+        assert header == ["", "recipe and row", *columns]
+        assert [line[0] for line in lines] == [row.name for row in rows]
+        for line, row in zip(lines, rows, strict=True):
+            recipe, recipe_row, _ = small_runs.TRAINED[row.run]
+            assert CODE.findall(line[1]) == [recipe, *([recipe_row] if recipe_row else [])]
+            assert all(cell.isdecimal() and int(cell) <= 100 for cell in line[2:]), line
+
+
+def test_recipes_of_small_runs_are_complete(small_runs):
+    named = {(run.recipe, run.row) for run in small_runs.TRAINED.values()}
+    files = sorted((DOCS / "paper_runs").glob("*.yaml"))
+    rows = {(path.stem, row) for path in files for row in read_draft(path).values["rows"]}
+    assert named == rows | {(path.stem, None) for path in files}
+    for recipe, row in named:
+        draft = read_draft(DOCS / "paper_runs" / f"{recipe}.yaml")
+        complete = (draft if row is None else draft.take_row(row)).complete()
+        assert (complete.dataset, complete.reported) == ("motion8", {})
+
+
+@pytest.fixture(scope="module")
+def small_runs() -> ModuleType:
+    """The script of the small runs, docs/paper_runs/motion8.py."""
+    spec = spec_from_file_location("motion8_runs", DOCS / "paper_runs" / "motion8.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read_small_tables() -> dict[str, list[list[str]]]:
+    """The tables of small runs by "PAPER, TABLE", each a list of rows without the line below."""
+    tables = {}
+    for part in (DOCS / "papers.md").read_text(encoding="utf-8").split(SMALL)[1:]:
+        paper = part.partition(" on motion8\n")[0]
+        paper = next(name for name in PAPERS if name.lower() == paper.lower())
+        for name, rows in re.findall(
+            r"^(Table [^:\n]+):.*\n\n((?:\|.*\n)+)", part.partition("\n#")[0], re.MULTILINE
+        ):
+            lines = [row.strip()[1:-1].split("|") for row in rows.strip().splitlines()]
+            cells = [[cell.strip() for cell in line] for line in lines]
+            tables[f"{paper}, {name}"] = [cells[0], *cells[2:]]
+    return tables
 
 
 @pytest.mark.parametrize("line", LINES, ids=name_line)
