@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from flowkit.store import Store
+from tests.s3_server import s3, upload  # noqa: F401 (fixtures)
 from train.recipe.recipe import Recipe, change_recipe, read_recipe
 from train.runs.run import Run, Settings, create_run
 
