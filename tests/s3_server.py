@@ -21,8 +21,9 @@ BUCKET = "bucket"
 class S3Server(ThreadingHTTPServer):
     """Objects in memory, below /bucket/; GET, HEAD, PUT, DELETE, lists and uploads in parts.
 
-    ``fault`` is asked before each request: fault(method, key) returns None or one of "403", "500",
-    "503", "reset" (the connection breaks), "truncate" (the body ends early), or seconds to wait.
+    ``fault`` is asked before each request: fault(method, key) returns None or one of "301", "403",
+    "500", "503", "reset" (the connection breaks), "truncate" (the body ends early), or seconds to
+    wait.
     """
 
     daemon_threads = True
@@ -79,6 +80,8 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.server.fault(self.command, key)
         if isinstance(fault, float):
             time.sleep(fault)
+        elif fault == "301":
+            self.refuse(301, "PermanentRedirect")
         elif fault in ("403", "500", "503"):
             self.refuse(int(fault), "AccessDenied" if fault == "403" else "SlowDown")
             return

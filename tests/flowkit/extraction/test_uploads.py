@@ -18,9 +18,10 @@ from click.testing import CliRunner
 import flowkit
 from flowkit.annotations import explicit_files
 from flowkit.cli import main
-from flowkit.errors import LockedError, StoreError, UsageError
+from flowkit.errors import DiskFullError, LockedError, StoreError, UsageError
 from flowkit.extraction import Options, extract, open_target, uploads
 from flowkit.store import Store
+from flowkit.store.format.shard_file import HashedFile
 from flowkit.store.integrity.verify import verify
 from flowkit.store.remote import failures
 from flowkit.store.remote.copying import copy_store
@@ -156,6 +157,24 @@ def test_uploads_that_fail_lose_nothing(run, s3, expected, contents, tmp_path, m
     s3.fault = lambda method, key: None
     s3.forget()
     assert run().done_before >= waiting
+    assert contents(URL) == expected and verify(URL).clean
+
+
+def test_a_full_disk(run, s3, expected, contents, tmp_path, monkeypatch):
+    write, left = HashedFile.write, 40_000
+
+    def fill(self, data):
+        nonlocal left
+        left -= len(memoryview(data).cast("B"))
+        if left < 0:
+            raise OSError(28, "No space left on device")
+        return write(self, data)
+
+    monkeypatch.setattr(HashedFile, "write", fill)
+    with pytest.raises(DiskFullError, match=rf"disk full while writing {tmp_path}/cache/working"):
+        run()
+    monkeypatch.setattr(HashedFile, "write", write)
+    assert run().done_before >= 1
     assert contents(URL) == expected and verify(URL).clean
 
 
