@@ -2,6 +2,10 @@
 
     flowkit demo --write --videos 480 --test-videos 80 --frames 6 --size 64x64
     flowkit extract --dataset motion8 --size 64x64 --bound 5
+    flowkit demo --write --seed 1 --videos 80 --test-videos 160 --frames 6 --size 64x64 \\
+        --data OTHER/motion8
+    FLOWKIT_DATA=OTHER flowkit extract --dataset motion8 --size 64x64 --bound 5 \\
+        --store stores/motion8_other
     python docs/draw_paper_figures.py motion8 --store stores/motion8
     flowkit flash-mnist --data MNIST --store F
     flowkit train flash_mnist_clusters --store F --run R \\
@@ -9,42 +13,20 @@
     flowkit evaluate R --store F
     python docs/draw_paper_figures.py flash-mnist --data MNIST --store F --run R
 
-motion8: trains small networks in runs/papers, in minutes on a quiet machine; what is finished there
-is not trained again. flash-mnist: draws videos of MNIST's digits; with a store and a run, also the
+motion8: trains the small networks of docs/paper_runs in runs/papers, prints their tables and draws
+their figures; what is finished there is not trained again. flash-mnist: draws videos of MNIST's digits; with a store and a run, also the
 weights of the run. Both write docs/paper_*.
 """
 
 import argparse
 import io
-import subprocess
-import sys
 from pathlib import Path
 
+from paper_runs.motion8 import FIGURES, RUNS, format_tables, run_flowkit, train_all
 from PIL import Image
 
 DOCS = Path(__file__).parent
-RUNS = Path("runs/papers")
 MAX_WIDTH, MAX_BYTES = 900, 95_000
-SMALL = {"data.size": 48, "network.dropout": 0}
-CMA = {
-    **SMALL, "network.width": 12, "testing.controls": [], "training.epochs": 30,
-    "training.steps": [24, 28],
-    "phases": "{rgb: {epochs: 3, steps: [2]}, iter_1: {epochs: 6, steps: [5]}}",
-}  # fmt: skip
-PYRAMID = {"data.size": 48, "network.width": 8, "training.epochs": 14, "training.steps": [10, 13]}
-RECIPES: dict[str, tuple[str, dict[str, object]]] = {
-    "cma": ("motion8_cma", CMA),
-    "pyramid": ("motion8_pyramid", PYRAMID),
-}
-"""The runs on motion8: recipe and changed values."""
-VIDEO = "clockwise/test_00004.mp4"
-FIGURES: dict[str, tuple[str, list[str]]] = {
-    "cma_fusion": ("cma", ["fusion"]),
-    "cma_classes": ("cma", ["classes"]),
-    "cma_attention": ("cma", ["attention", "--video", VIDEO]),
-    "pyramid_receptive": ("pyramid", ["receptive", "--video", VIDEO]),
-}
-"""The pictures on motion8: run, figure and options of `flowkit report`."""
 
 
 def main() -> None:
@@ -52,37 +34,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", choices=("motion8", "flash-mnist"))
     parser.add_argument("--store", type=Path, help="store of the dataset")
+    parser.add_argument("--other", type=Path, default=Path("stores/motion8_other"),
+                        help="other store of motion8, to which networks are transferred"
+                        )  # fmt: skip
     parser.add_argument("--run", type=Path, help="run of flash_mnist_clusters")
     parser.add_argument("--data", type=Path, default=Path("mnist"))
     parser.add_argument("--only", action="append", help="draw this picture only")
     options = parser.parse_args()
     if options.dataset == "motion8":
-        draw_motion8(options.store or Path("stores/motion8"), options.only or [*FIGURES])
+        store = options.store or Path("stores/motion8")
+        draw_motion8(store, options.other, options.only or [*FIGURES])
     else:
         draw_flash_mnist(options.data, options.store, options.run)
 
 
-def draw_motion8(store: Path, names: list[str]) -> None:
-    """Train the runs that the pictures need, and draw the pictures."""
+def draw_motion8(store: Path, other: Path, names: list[str]) -> None:
+    """Train the runs, print their tables, and draw the pictures."""
+    train_all(store, other)
+    print(format_tables())
     for name in names:
         run, words = FIGURES[name]
-        train_motion8(run, store)
         before = list_pictures(RUNS / run)
         run_flowkit("report", RUNS / run, *words, "--store", store)
         drawn = [path for path, time in list_pictures(RUNS / run).items()
                  if before.get(path) != time]  # fmt: skip
         for number, path in enumerate(sorted(drawn), 1):
             save(Image.open(path), f"paper_{name}" + (f"_{number}" if number > 1 else ""))
-
-
-def train_motion8(name: str, store: Path) -> None:
-    """Train and evaluate a run, unless that has been done."""
-    recipe, values = RECIPES[name]
-    if (RUNS / name / "results.json").is_file():
-        return
-    changes = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
-    run_flowkit("train", recipe, "--store", store, "--run", RUNS / name, *changes)
-    run_flowkit("evaluate", RUNS / name, "--store", store)
 
 
 def list_pictures(run: Path) -> dict[Path, int]:
@@ -148,11 +125,6 @@ def save(picture: Image.Image, name: str) -> None:
         picture.save(buffer, "JPEG", quality=quality)
     path.write_bytes(buffer.getvalue())
     print(f"{path}: {buffer.tell():,} bytes")
-
-
-def run_flowkit(*words: object) -> None:
-    """Run a command of flowkit; its output is shown."""
-    subprocess.run([sys.executable, "-m", "flowkit", *map(str, words)], check=True)
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def read_rows(path: Path, classes: list[str], class_ids: dict[str, int]) -> Iter
 
 
 def locate_videos(root: Path, table: AnnotationTable) -> LocatedVideos:
-    """Find files such as ``v_X_g01_c01.avi`` below ``root``, in any folder and in any case.
+    """Find files such as ``v_X_g01_c01.avi`` below ``root`` in any folder, in upper or lower case.
 
     Args:
         root: The folder of videos.

@@ -1,7 +1,8 @@
-"""Read what the header of a JPEG file states: orientation, quality and kind of samples.
+"""Read the orientation of a JPEG file from its header, and estimate its quality.
 
 ITU-T T.81 defines the segments of the header, and Exif (CIPA DC-008) the orientation in the segment
-APP1. The quality is not stated: it is that of libjpeg whose luma table is the most similar one.
+APP1. No segment states the quality: it is estimated as the quality for which libjpeg's luma table
+is most similar to the file's.
 """
 
 import struct
@@ -29,7 +30,7 @@ ORIENTATIONS = {
     7: Orientation(transpose=True, flip_x=True, flip_y=True),
     8: Orientation(transpose=True, flip_y=True, rotation=270),
 }
-"""What must be done to an image, by the Exif orientation; all others leave it as it is."""
+"""What must be done to an image, by the Exif orientation; any other value means no change."""
 
 
 def list_segments(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -91,8 +91,8 @@ def compare_versions(
         tested: Tested versions by normalized name.
 
     Returns:
-        A ``fail`` for each distribution that is missing or out of its range; if there are none,
-        one finding with all versions.
+        A ``fail`` for each distribution that is missing or out of its range; otherwise one
+        finding with the untested versions, or with all versions if all are tested.
     """
     from packaging.specifiers import SpecifierSet
     from packaging.utils import canonicalize_name
@@ -159,7 +159,7 @@ def check_distributions(
 
     Args:
         path: Folders to search for metadata (default: ``sys.path``).
-        reported: Folders whose distributions are reported already.
+        reported: Folders that `check_names` has reported already.
 
     Returns:
         A finding for each problem.
@@ -171,7 +171,7 @@ def check_distributions(
     if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         message = f"files of {DISTRIBUTION} are missing or changed: {', '.join(changed[:3])}{more}"
-        advice = f"{REINSTALL}{', after the line above' if others else ''}"
+        advice = f"{REINSTALL}{', after the removal above' if others else ''}"
         findings.append(Finding("names", "fail", message, advice))
     return findings
 

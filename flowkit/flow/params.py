@@ -10,9 +10,9 @@ default values are those of OpenCV's CUDA class, which the action-recognition pa
 u is the flow, and v a second flow that fits the two images and is coupled to u; the equations are
 in `flow/cpu/tvl1.py`.
 
-The finest level, the full image, has more pixels than all other levels together, so a fast schedule
-does less work there. `warps`, `epsilon` and `median_side` hold for every level; the three fields
-that begin with `finest_` replace them at the finest one.
+`warps`, `epsilon` and `median_side` hold for every level; the three fields that begin with
+`finest_` replace them at the finest one, the full image. With `scale_step` 0.5 it has three times
+the pixels of all other levels together, so a fast preset does less work there.
 """
 
 from dataclasses import asdict, dataclass
@@ -29,7 +29,7 @@ class TVL1Params:
     tau: float = 0.25
     """Step size of the dual update, above 0."""
     lambda_: float = 0.15
-    """Weight of the data term (equal brightness), for intensities 0–255, above 0."""
+    """Weight of the data term (brightness constancy), for intensities 0–255, above 0."""
     theta: float = 0.3
     """How far v may differ from u, above 0; a smaller value couples them more tightly."""
     epsilon: float = 0.01
@@ -95,7 +95,7 @@ class TVL1Params:
 
     @property
     def is_uniform(self) -> bool:
-        """Whether all levels have the same settings and no median filter, as in OpenCV."""
+        """Whether all levels have equal settings and no median filter, like OpenCV's CUDA class."""
         coarse = self.get_schedule(finest=False)
         return coarse.median_side == 1 and coarse == self.get_schedule(finest=True)
 

@@ -9,6 +9,7 @@ damaged one could end the process.
 import json
 import os
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +137,11 @@ def parse_metadata(batch: Any) -> IndexFile:
     records = [tuple(state) for state in values["records"]]
     is_valid = (
         type(values["version"]) is int
-        and all(isinstance(name, str) for name in (*values["classes"], *values["shards"]))
+        and set(map(type, (*values["classes"], *values["shards"]))) <= {str}
         and all(isinstance(values[key], list) for key in ("classes", "shards", "records"))
         and len(records) == len(values["shards"])
-        and all(len(state) == 3 and set(map(type, state)) == {int} for state in records)
+        and set(map(len, records)) <= {3}
+        and set(map(type, chain.from_iterable(records))) <= {int}
         and all(isinstance(values[key], str | None) for key in ("annotations", "dataset"))
     )
     if not is_valid:

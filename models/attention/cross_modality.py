@@ -26,6 +26,7 @@ Deviations and choices:
     T H W    time, height, width       N M positions of x, and of the pooled y
 """
 
+import math
 from typing import Any
 
 from torch import Tensor, nn
@@ -121,10 +122,11 @@ class CrossModalityBlock(nn.Module):
         Returns:
             A tensor of the shape of x.
         """
-        query_BND, (key_BMD, value_BMD) = self._project_query(x), self._project_key_value(y)
-        if self.uniform:
-            z_BND = value_BMD.mean(dim=1, keepdim=True).expand_as(query_BND)
+        if self.uniform:  # without queries and keys, which would have no effect
+            value_BMD = self.value(self._pool_features(y)).flatten(2).transpose(1, 2)
+            z_BND = value_BMD.mean(dim=1, keepdim=True).expand(-1, math.prod(x.shape[2:]), -1)
         else:
+            query_BND, (key_BMD, value_BMD) = self._project_query(x), self._project_key_value(y)
             z_BND = compute_attention(query_BND, key_BMD, value_BMD)
         z = z_BND.transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:])
         # Keep the memory format of x: another one would select other kernels, which round

@@ -4,8 +4,6 @@ He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, 
 
 Deviation from the paper, as in torchvision: in bottlenecks the 3×3 convolution has the stride,
 not the first 1×1 convolution ("ResNet v1.5"). The public weights expect this.
-
-    B C H W  batch, channels, height, width
 """
 
 from typing import ClassVar, Literal

@@ -26,10 +26,16 @@ TINY = {
 SETTINGS = Settings(threads=1, workers=0)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """Small networks are fastest on one thread, the more so beside other processes."""
+@pytest.fixture(autouse=True, scope="package")
+def one_thread() -> Iterator[None]:
+    """Keep to one thread, whatever a run asks for: several would wait for each other at each layer.
+
+    Beside other processes each wait is as long as the turn of one of those.
+    """
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "set_num_threads", lambda number: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,15 @@
 """Read the options of `flowkit features`, and compute the features that they ask for.
 
 With --out, features are files (train/feature_files); with --name, a stream of the store
-(train/features). Options of the one that are given with the other are errors.
+(train/features). An option that has no effect with the chosen one is refused.
 """
 
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from flowkit.commands.sources import LabelArguments, SourceArguments, Sources, choose_sources
@@ -33,11 +35,13 @@ OUT_ONLY = (
     "dataset", "variant", "videos", "frames", "catalog", "subset", "convention", "last_frame",
     "fps", "frame_rate", "short_side", "upscale", "resize", "no_resize", "square_pixels", "preset",
     "method", "flow_weights", "bound", "separate", "keep_extension", "update", "annotations",
-    "annotation_split", "keep_subset_names",
+    "annotation_split", "keep_subset_names", "backend",
 )  # fmt: skip
 """Options that have an effect only with --out."""
-NAME_ONLY = ("positions", "clip_length", "readers")
+NAME_ONLY = ("positions", "clip_length", "readers", "roll_seconds")
 """Options that have an effect only with --name."""
+OPTION_NAMES = {"roll_seconds": "commit-seconds"}
+"""Names of options, without dashes, that differ from those of their values."""
 FRAME_OPTIONS = (
     "short_side", "upscale", "resize", "no_resize", "square_pixels", "fps", "frame_rate", "preset",
     "method", "flow_weights", "bound",
@@ -58,7 +62,7 @@ def compute_stream(options: Values, strict: bool) -> tuple[Summary, str]:
     Raises:
         UsageError: An option is missing, or belongs to --out.
     """
-    refuse_options(options, OUT_ONLY, "with --out")
+    refuse_options(OUT_ONLY, "with --out")
     if options["labels"] != LabelArguments():
         raise UsageError("--labels and its options have an effect only with --out; leave them out")
     if options["store"] is None or options["model"] is None:
@@ -75,7 +79,7 @@ def compute_stream(options: Values, strict: bool) -> tuple[Summary, str]:
 
 
 def choose_stream_network(options: Values) -> NetworkOptions:
-    """Choose the network of a feature stream, and the positions or windows that it sees.
+    """Choose the network of a feature stream, and the frames or windows that it sees.
 
     Raises:
         UsageError: The options contradict one another, or name several networks.
@@ -95,8 +99,8 @@ def choose_stream_network(options: Values) -> NetworkOptions:
         )
     if options["placement"] not in (None, "whole"):
         raise UsageError(
-            f"--placement {options['placement']} has an effect only with --out: the windows of a "
-            "store are whole"
+            f"--placement {options['placement']} has an effect only with --out: in a "
+            "store, windows lie inside the video"
         )
     if options["window"] is None and options["stride"] is None:
         return network
@@ -122,7 +126,7 @@ def compute_files(options: Values, strict: bool) -> tuple[FileSummary, str]:
     Raises:
         UsageError: An option is missing, or belongs to --name.
     """
-    refuse_options(options, NAME_ONLY, "with --name")
+    refuse_options(NAME_ONLY, "with --name")
     sources = choose_videos(options)
     check_annotations(options, sources)
     request = make_request(apply_convention(read_request_options(options)))
@@ -154,8 +158,8 @@ def read_request_options(options: Values) -> RequestOptions:
 
 def parse_weights(value: str) -> WeightFile:
     """Parse a value of --weights: STREAM=FILE, or a file."""
-    stream, sign, file = value.partition("=")
-    if sign and stream in STREAMS:
+    stream, equals, file = value.partition("=")
+    if equals and stream in STREAMS:
         return WeightFile(cast(StreamName, stream), file)
     return WeightFile(None, value)
 
@@ -211,13 +215,13 @@ def choose_annotation_options(options: Values) -> AnnotationOptions:
     )
 
 
-def refuse_options(options: Values, names: tuple[str, ...], where: str) -> None:
+def refuse_options(names: tuple[str, ...], where: str) -> None:
     """Raise a UsageError if an option is given that has an effect only elsewhere."""
-    absent = (None, False, ())
-    given = [name for name in names if not any(options[name] is value for value in absent)]
+    find_source = click.get_current_context().get_parameter_source
+    given = [n for n in names if find_source(n) not in (None, ParameterSource.DEFAULT)]
     if given:
-        option = f"--{given[0].replace('_', '-')}"
-        raise UsageError(f"{option} has an effect only {where}; leave it out")
+        option = OPTION_NAMES.get(given[0], given[0].replace("_", "-"))
+        raise UsageError(f"--{option} has an effect only {where}; leave it out")
 
 
 def read_part(options: Values) -> tuple[int, int]:
@@ -240,7 +244,7 @@ def choose_videos(options: Values) -> Sources:
     if store is not None:
         # Read as a source of `flowkit extract --from-store` would be.
         values["from_store"] = store
-        refuse_options(options, FRAME_OPTIONS, "with videos, not with a store")
+        refuse_options(FRAME_OPTIONS, "with videos, not with a store")
     sources = choose_sources(SourceArguments(**values))
     print_lines(sources.report)
     return sources

@@ -21,10 +21,10 @@ def weights(files: tuple[str, ...], json: bool) -> None:
     flowkit weights p3d_rgb_199.checkpoint.pth.tar --json
     flowkit weights runs/tsn/phases/rgb
 
-    Shown are the network and whose names the file has, the classes and the last layer, the channels
-    of the input and how the publisher normalizes it, the digest, the tensors that are skipped, and
-    the recipes with the option of flowkit train. For an unknown file, it is the nearest network and
-    how the file differs.
+    Shown are the network and the publisher whose parameter names the file has, the classes and the
+    last layer, the channels of the input and how the publisher normalizes it, the digest, the
+    tensors that training would skip, and the recipes with the option of flowkit train. For an
+    unknown file, the nearest network is shown, and how the file differs from it.
     """
     from flowkit.errors import UsageError
     from models.weights.pretrained import WeightsError

@@ -1,7 +1,8 @@
 """What training processes tell the process that started them: lines for the user, and failures.
 
-The lines are those that one process would print. Of several failures, which follow each other
-quickly because the processes wait for each other, the first to arrive is the cause.
+Only the first process sends lines, so they are those that a single process would print. Several
+failures follow each other quickly, because the processes wait for each other; the first to arrive
+is the cause.
 """
 
 import threading
@@ -96,7 +97,7 @@ def show_lines(ray: Any, mailbox: Any, log: Callable[[str], None]) -> Iterator[N
 
     def show() -> None:
         is_last = False
-        # Ray's errors end the lines, and not the training: it reports them itself.
+        # An error of Ray ends only this display: the call that trains raises it too.
         with suppress(ray.exceptions.RayError):
             while not is_last:
                 is_last = is_closing.wait(POLL_SECONDS)

@@ -28,6 +28,6 @@ def list_cautions(run: Run, store: Store, results: dict[str, dict[str, float]]) 
     videos = int(min((row["n"] for row in results.values()), default=0))
     if 0 < videos < FEW:
         yield (
-            f"{videos} test videos: each of them counts {100 / videos:.0f} percentage points, so "
+            f"{videos} test videos: each of them counts {100 / videos:.3g} percentage points, so "
             "small differences say nothing"
         )

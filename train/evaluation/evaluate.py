@@ -1,17 +1,17 @@
 """Evaluate a finished run: score its test videos with the network of each phase.
 
-The metrics of a run have these names:
+The scores of a run have these names, where fusion weights are RGB : flow by default:
 
-    iter_0/rgb, iter_0/flow, iter_0/fusion     the branches alone, fused 1:1
-    iter_1/rgb, iter_1/flow, iter_1/fusion     after the phase iter_1, fused 5:1
-    iter_2/…                                   after the phase iter_2, fused 1:5, and so on
+    iter_0/rgb, iter_0/flow, iter_0/fusion     the branches alone, fused 1 : 1
+    iter_1/rgb, iter_1/flow, iter_1/fusion     after the phase iter_1, fused 5 : 1
+    iter_2/…                                   after the phase iter_2, fused 1 : 5, and so on
     NAME/rgb                                   of a control experiment: the RGB score of iter_1 with
-                                               one component removed or changed
-    mean/…                                     means over splits, where there are several
+                                               other flow, or of a phase with uniform weights
+    split_K/…, mean/…                          where the recipe has splits: of each, and their means
 
-Without iterations the names are just rgb, flow and fusion. Runs on audio have audio, and runs on
-feature sets have sets. Every video of the subset is scored exactly once. Runs on audio score only
-videos that have sound; `n` is the number of scored videos.
+Without the phases iter_1, iter_2, … the names are just rgb, flow and fusion. Runs on audio have
+audio, and runs on feature sets have sets. Every video of the subset is scored exactly once. Runs on
+audio score only videos that have sound; `n` is the number of scored videos.
 
 `evaluate` computes and saves scores; `evaluations.py` keeps them with their results, and
 `testing.py` changes the test settings of a run.
@@ -46,7 +46,7 @@ def evaluate(
     Args:
         run: The finished run.
         store: The store with the test videos.
-        settings: Device, precision, processes and batch.
+        settings: Device, precision, processes, threads and batch.
         progress: Called with the name of each step. It returns a function that is then called with
             the number of videos scored so far and their total.
         folder: The folder whose subfolder ``scores`` the scores are saved in. Default: the run's.
@@ -100,5 +100,5 @@ def average_splits(
 
 
 def join_name(scoring: str, branch: str) -> str:
-    """Join the names of a scoring and a branch into the name of a score."""
+    """Join the name of a scoring, such as ``iter_1``, and a branch into the name of a score."""
     return f"{scoring}/{branch}" if scoring else branch

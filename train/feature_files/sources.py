@@ -20,7 +20,7 @@ from train.feature_files.window_images import WindowImages
 
 
 class Source(Protocol):
-    """The images of one video, and what the JSON file says about it."""
+    """The images of one video, and what the JSON file beside its features says about it."""
 
     name: str
     """Path of the file, as printable text."""
@@ -113,7 +113,7 @@ class FileSource:
 
 
 class StoredSource:
-    """A video of a store, which has the streams of the networks.
+    """A video of a store; the store has the streams that the networks read.
 
     Args:
         task: The task, whose source is the folder of the store.

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
+from itertools import count as count_from
 from threading import Event, Lock
 
 import cv2
@@ -50,7 +51,7 @@ from train.features.network_loading import load_feature_network
 
 F32 = npt.NDArray[np.float32]
 NETWORK_LOCK = Lock()
-"""Held while a network is loaded, since the lanes of a GPU share the networks of their process."""
+"""Held while a network is loaded, since the workers of a GPU share the networks of a process."""
 
 
 class Worker:
@@ -71,7 +72,7 @@ class Worker:
         torch.set_num_threads(1)
         self.setup = setup
         self.heartbeat = 0  # grows with every frame and every row
-        self.share = 0.0  # of the rows of the current video; 0 if unknown
+        self.share = 0.0  # fraction of the rows of the current video that is written; 0 if unknown
         self._host = host or socket.gethostname()
         self._gpu_timer = gpu_timer or GpuTimer(setup.gpu_stages)
         self._stop = Event()
@@ -99,7 +100,7 @@ class Worker:
     def extract(self, task: ExtractionTask) -> Outcome:
         """Compute the feature files of one video.
 
-        If that is not possible, the outcome tells why; no exception is raised.
+        If the video is the cause that this is not possible, the outcome tells why.
 
         Args:
             task: The video, and the streams of the networks.
@@ -175,16 +176,16 @@ class Worker:
     def _open_writers(
         self, id: str, networks: Mapping[StreamName, FeatureNetwork], stack: ExitStack
     ) -> list[FeatureFileWriter]:
-        """Open one file for all streams, or one for each; the stack removes unpublished ones."""
+        """Open a file for all streams, or one each; closing ``stack`` removes unpublished files."""
         paths = self.setup.folder.list_feature_files(id, self.setup.file_recipe)
         dimensions = [network.recipe.dimension for network in networks.values()]
         if self.setup.file_recipe.layout == "concatenated":
             dimensions = [sum(dimensions)]
         views = next(iter(networks.values())).views
-        crops = (views,) if views > 1 else ()
+        view_axis = (views,) if views > 1 else ()
         writers = []
         for path, dimension in zip(paths, dimensions, strict=True):
-            writers.append(FeatureFileWriter(path, (*crops, dimension)))
+            writers.append(FeatureFileWriter(path, (*view_axis, dimension)))
             stack.callback(writers[-1].abandon)
         return writers
 
@@ -218,7 +219,8 @@ class Worker:
         cause = f" ({facts.warnings[-1]})" if facts.warnings else ""
         has_flow = "flow" in self.setup.network_options
         if not windows.count_rows(frames) or (has_flow and frames < 2):
-            reason = "flow needs 2" if has_flow else "expected at least 1"
+            needed = next(n for n in count_from(1) if windows.count_rows(n))
+            reason = "flow needs 2" if has_flow else f"expected at least {needed}"
             raise VideoError("too-short", f"{task.id} has {count}{cause}; {reason}")
         if self.setup.strict and windows.is_too_short(frames):
             raise VideoError(

@@ -24,7 +24,7 @@ from flowkit.synthetic.flash_mnist import DIGITS, FlashMNIST, draw_noise
 from flowkit.synthetic.mnist import SIDE, Digits
 from models.networks.digits import DigitNetwork
 
-NOISE = DIGITS
+NOISE = DIGITS  # classes 0 to 9 are the digits
 """The class of a frame without a digit."""
 
 COPIES = 5
@@ -182,8 +182,8 @@ def extract_features(
     """Extract the local features of videos.
 
     The features are the log-softmax of the 50 hidden units, as in the authors' code. With dropout,
-    attention clusters without the shifting operation learn nothing from these features, but would
-    learn most from the hidden units themselves.
+    attention clusters without the shifting operation learn nothing from these features; they would
+    learn best from the hidden units themselves.
 
     Args:
         network: The digit CNN in eval mode.

@@ -22,7 +22,13 @@ from train.recipe.recipe import Recipe, RecipeDraft
 from train.runs.journal import Log
 from train.runs.phases import Phase
 from train.runs.run import Run, RunError, Settings, create_run
-from train.tasks.completion import complete_like, complete_recipe, prepare_store
+from train.tasks.completion import (
+    complete_like,
+    complete_recipe,
+    explain_left_out,
+    leave_out_reported,
+    prepare_store,
+)
 from train.tasks.registry import find_task
 
 FILE_SECONDS = 90.0
@@ -53,7 +59,13 @@ def start_run(folder: Path, draft: RecipeDraft, store: Store, log: Log) -> tuple
     if (folder / "run.json").exists():
         return open_run(folder, complete_like(draft, Run(folder), store), store), store
     store = prepare_store(draft, store, log)
-    return open_run(folder, complete_recipe(draft, store, log), store), store
+    recipe = complete_recipe(draft, store, log)
+    run = open_run(folder, leave_out_reported(recipe, store), store)
+    # After the checks: where one fails, nothing is trained that could have results.
+    explanation = explain_left_out(recipe, store)
+    if explanation is not None:
+        log(explanation)
+    return run, store
 
 
 def open_run(folder: Path, recipe: Recipe, store: Store) -> Run:

@@ -10,7 +10,9 @@ A file with ``extends: NAME`` has all keys of the recipe NAME, and changes some 
 NAME is a recipe of this package or the path of a YAML file, relative to the file that names it.
 """
 
+import copy
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +99,26 @@ def find_recipe(name: str | Path, folder: Path) -> Path:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML file that has keys and values."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)
+        content = copy.deepcopy(parse_yaml(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"cannot read the recipe {path}: {reason}") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path}: expected keys and values, got {type(content).__name__}")
     return content
+
+
+@lru_cache(maxsize=64)
+def parse_yaml(text: str) -> Any:
+    """Parse YAML. Results are kept, since many recipes extend the same few; copy what you change.
+
+    Args:
+        text: Content of a file.
+
+    Raises:
+        yaml.YAMLError: It is not YAML, or a key is repeated.
+    """
+    return yaml.load(text, Loader=UniqueKeyLoader)
 
 
 def merge(inherited: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ The text below each field is shown to users by ``flowkit recipes NAME --explain`
 
 The defaults are those of the CMA (cross-modality attention) paper: Chi, Tian, Mu, Tian, "Two-Stream
 Video Classification with Cross-Modality Attention", 2019, §4.2–4.4. The defaults of `Sets` are
-those of Attention Clusters (Long et al., CVPR 2018, §5.4).
+those of Attention Clusters (Long et al., CVPR 2018, §5.4). Pyramid attention is that of Du et al.
+2018, the method catnet that of Wang, Peng, Qiao 2020.
 
 The CMA paper prints the weight decay as "5⁻⁴": TSN's 5e-4 is meant. It does not say how long a
 plateau is; `Training.patience` is our choice.
@@ -117,17 +118,17 @@ class Pyramid:
     """How the attention maps of the levels are combined."""
 
     interactive: float = Field(default=1e-4, ge=0)
-    """Weight of the loss l_interactive (β in equation 9 of the paper)."""
+    """Weight of the loss l_interactive (β in equation 9 of Du et al. 2018)."""
 
     attention: float = Field(default=1e-4, ge=0)
-    """Weight of the loss l_attn (γ in equation 9 of the paper)."""
+    """Weight of the loss l_attn (γ in equation 9 of Du et al. 2018)."""
 
     moves_features: bool = False
     """Let the gradient of l_interactive change the features too, not only the attention."""
 
     energy: Literal["sum", "share"] = "sum"
-    """How l_interactive measures the energy of the attended features: as a sum, as in the paper, or
-    as a share of the energy of all features (models/attention/pyramid.py)."""
+    """How l_interactive measures the energy of the attended features: as a sum (Du et al. 2018),
+    or as a share of the energy of all features (models/attention/pyramid.py)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -135,34 +136,34 @@ class Network:
     """The backbones of the branches, and the attention between the branches or inside them."""
 
     backbone: Family = "resnet"
-    """Backbone: the convolutional network of each branch. i3d is I3D on ResNet-50, i3d_inception
-    the one on Inception-v1, with public weights for RGB and flow."""
+    """Backbone: the convolutional network of each branch. i3d is I3D on ResNet-50, and
+    i3d_inception is I3D on Inception-v1, for which there are public weights for RGB and flow."""
 
     depth: Literal[18, 34, 50, 101, 152] = 50
-    """Number of layers, of resnet."""
+    """Number of layers of a resnet."""
 
     width: int = Field(default=64, ge=2)
-    """Channels of the first convolution; fewer make a thinner, faster network. 64 in the papers.
+    """Channels of the first convolution; fewer make a thinner, faster network. 64 in all papers.
     Has no effect on inception_resnet_v2."""
 
     stem: Literal[32, 8] = 32
-    """Clip length in frames that the first layers are built for, of i3d."""
+    """Length of the clips in frames that the first layers of i3d are built for."""
 
     blocks: tuple[int, int, int, int] = (3, 8, 36, 3)
-    """Number of residual blocks in each of the four stages, of p3d."""
+    """Number of residual blocks in each of the four stages of p3d."""
 
     dropout: Dropout | dict[StreamName, Dropout] = 0.7
     """Dropout probability before the last layer: one number, or one for each branch."""
 
     cma: bool = False
-    """Use cross-modality attention (CMA) blocks in every phase, not only from iter_1 on. For
-    transfer from a network that has them."""
+    """Use cross-modality attention (CMA) blocks in every phase, for transfer from a network that
+    has them. Otherwise the phases iter_1, iter_2, … have them, and rgb and flow do not."""
 
     non_local: tuple[StreamName, ...] = ()
     """Branches that have non-local attention blocks."""
 
     positions: tuple[str, ...] = ()
-    """Steps of the backbone after which CMA and non-local blocks are inserted. Default: those of
+    """Layers of the backbone after which CMA and non-local blocks are inserted. Default: those of
     the CMA paper."""
 
     rgb_from: Literal["initial", "rgb"] = "initial"
@@ -209,7 +210,7 @@ class Training:
     """Videos in one optimizer step, summed over all processes."""
 
     optimizer: Optimizer = "sgd"
-    """SGD with momentum; RMSProp (squares decay by 0.99, ε 1e-8, not centred) with momentum; or
+    """SGD with momentum; RMSProp (α 0.99, ε 1e-8, not centred) with momentum; or
     Adam (β 0.9 and 0.999, ε 1e-8), which ignores ``momentum``."""
 
     rate: float = Field(default=0.01, gt=0)
@@ -279,7 +280,7 @@ class Testing:
 
     controls: tuple[Literal["other-class-flow", "uniform"], ...] = ()
     """Control experiments, scored as well: other-class-flow (each video with the flow of a video of
-    another class) and uniform (a phase with equal attention weights)."""
+    another class) and uniform (a phase trained with equal attention weights)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -313,35 +314,35 @@ class Sets:
     """How the set of a modality is turned into one vector."""
 
     units: int | dict[str, int] = 32
-    """Number of attention units (N), of method clusters."""
+    """For method clusters: number of attention units (N)."""
 
     weighting: Literal["fc1", "fc2", "average"] = "fc1"
-    """Layers that compute the attention weights, of method clusters: one (fc1), two (fc2), or none,
-    for equal weights (average)."""
+    """For method clusters: layers that compute the attention weights, one (fc1), two (fc2), or
+    none, for equal weights (average)."""
 
     shifting: bool = True
-    """Use the shifting operation, of method clusters."""
+    """For method clusters: use the shifting operation."""
 
     hidden: int = Field(default=10, ge=1)
-    """Hidden units for weighting fc2, of method clusters."""
+    """For method clusters: hidden units of weighting fc2."""
 
     heads: int = Field(default=32, ge=1)
-    """Number of attention heads, of method catnet."""
+    """For method catnet: number of attention heads."""
 
     normalize: bool = True
-    """Use the second fully connected layer and the L2 normalization, of method catnet."""
+    """For method catnet: use the second fully connected layer and the L2 normalization."""
 
     global_attention: bool = True
-    """Use the global attention (equations 5 and 6), of method catnet."""
+    """For method catnet: use the global attention (equations 5 and 6 of its paper)."""
 
     aggregation: Literal["concatenation", "summation"] = "concatenation"
-    """How heads are combined, of method catnet."""
+    """For method catnet: how heads are combined."""
 
     shared: bool = True
-    """Share the linear layer of equation 4 between all heads, of method catnet."""
+    """For method catnet: share the linear layer of equation 4 between all heads."""
 
     takes: Literal["normalized", "transformed"] = "normalized"
-    """Which vectors of equation 4 are used in equations 5 to 8, of method catnet."""
+    """For method catnet: which vectors of equation 4 are used in equations 5 to 8."""
 
     dropout: Dropout = 0.9
     """Dropout probability before the last layer, which classifies the vectors of all modalities."""

@@ -1,4 +1,4 @@
-"""Check the facts of a run, which its run.json holds."""
+"""Check the content of run.json, which describes a run."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ def check_facts(facts: Any, version: int) -> None:
 
     Args:
         facts: The JSON value.
-        version: The version of the format; those of another one are not checked.
+        version: The version of the format; a file of another version is not checked.
 
     Raises:
         ValueError: One is missing or of a wrong type.
@@ -26,7 +26,7 @@ def check_facts(facts: Any, version: int) -> None:
             return  # another version's; the caller says so
     store, sessions = facts["store"], facts.get("sessions", [])
     if not all(isinstance(name, str) for name in facts["classes"]):
-        raise ValueError("a class has no name")
+        raise ValueError("the name of a class is not a text")
     if not (isinstance(store.get("path"), str) and isinstance(store.get("created"), str)):
         raise ValueError(f"store is {store!a:.40}")
     if not isinstance(sessions, list) or not all(isinstance(s, dict) for s in sessions):

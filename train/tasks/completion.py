@@ -49,7 +49,7 @@ def complete_recipe(draft: RecipeDraft, store: Store, log: Log) -> Recipe:
         log: Called with a line about each thing that was found or chosen.
 
     Returns:
-        The complete recipe. It has no results of a paper if the store is of another dataset.
+        The complete recipe, with the results of its paper (`leave_out_reported`).
 
     Raises:
         UsageError: The store lacks a stream that the recipe needs, has too few classes or videos,
@@ -61,7 +61,7 @@ def complete_recipe(draft: RecipeDraft, store: Store, log: Log) -> Recipe:
             found[key] = find(StoreValues(draft, store, found))
     for key, name in draft.optional_weights.items():
         found[key] = find_optional_weights(key, name, draft.values["streams"], log)
-    recipe = leave_out_reported(draft.complete(found), store, log)
+    recipe = draft.complete(found)
     if "data.short_side" in found and not isinstance(recipe, FeatureSetRecipe):
         check_size(recipe.data.size, found["data.short_side"], store)
     if "classes" in found and not recipe.splits:
@@ -91,7 +91,7 @@ def complete_like(draft: RecipeDraft, run: Run, store: Store) -> Recipe:
         if value is None and key in draft.store_keys:
             raise RunError(f"{run.path} is a run with another recipe; use another folder")
         found[key] = value or None if key in draft.optional_weights else value
-    return leave_out_reported(draft.complete(found), store, lambda line: None)
+    return leave_out_reported(draft.complete(found), store)
 
 
 def prepare_store(draft: RecipeDraft, store: Store, log: Log) -> Store:
@@ -192,24 +192,39 @@ def find_optional_weights(
     return name
 
 
-def leave_out_reported(recipe: Recipe, store: Store, log: Log) -> Recipe:
+def leave_out_reported(recipe: Recipe, store: Store) -> Recipe:
     """Return a recipe without the results of its paper if a store is of another dataset.
 
-    Of the rows, those remain that differ from the recipe in test settings alone. A line is logged
-    if the paper's results are left out, also if they were because settings were changed.
+    Of the rows, those remain that differ from the recipe in test settings alone.
+    """
+    if store.header.dataset == recipe.dataset:
+        return keep_testing_rows(recipe)
+    return drop_reported(recipe)
+
+
+def explain_left_out(recipe: Recipe, store: Store) -> str | None:
+    """Say why the results of a recipe's paper are not shown beside those of a run.
+
+    Args:
+        recipe: The complete recipe, before `leave_out_reported`.
+        store: The store to train on.
+
+    Returns:
+        A line for the user, or None if the paper's results are shown or there are none.
     """
     dataset, own = store.header.dataset, recipe.rows.get(OWN_ROW)
+    has_own = own is not None and bool(own.reported)
     if dataset == recipe.dataset:
-        if own is not None and own.reported and not recipe.reported:
-            keys = ", ".join(own.set)
-            log(f"the paper has no results for these settings, which differ in {keys}")
-        return keep_testing_rows(recipe)
-    if recipe.reported or (own is not None and own.reported):
-        log(
+        if own is None or not has_own or recipe.reported:
+            return None
+        keys = ", ".join(own.set)
+        return f"the paper has no results for these settings, which differ in {keys}"
+    if recipe.reported or has_own:
+        return (
             f"the recipe's results are of {recipe.dataset}, and the store has "
             f"{dataset or 'other videos'}: they are not shown beside yours"
         )
-    return drop_reported(recipe)
+    return None
 
 
 def describe(recipe: Recipe, store: Store, found: dict[str, Any]) -> Iterator[str]:

@@ -20,7 +20,6 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from flowkit.datasets.sampling import make_generator
 from flowkit.streams import StreamName
@@ -35,6 +34,9 @@ from train.tasks.weights import BRANCHES, read_phase_weights
 BLOCKS = tuple(f"{kind}_{branch}" for branch in BRANCHES for kind in ("to", "non_local"))
 """Names of the parts of a two-stream network that hold attention blocks by position."""
 BATCH_NORM = torch.ops.aten._native_batch_norm_legit_no_training.default
+"""Batch normalization with stored statistics, in older versions of PyTorch."""
+ANY_BATCH_NORM = torch.ops.aten.native_batch_norm.default
+"""The operation of today's PyTorch, whose sixth argument says whether to compute statistics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,10 @@ class CostCounter(TorchDispatchMode):
     """Record which parameters operations read, and count floating-point operations."""
 
     def __init__(self) -> None:
+        from torch.utils.flop_counter import flop_registry  # imports Triton
+
         super().__init__()
+        self.formulas = flop_registry
         self.flops = 0
         self.sizes: dict[int, int] = {}  # numbers of values of the parameters, by their identity
 
@@ -86,11 +91,11 @@ class CostCounter(TorchDispatchMode):
         for value in tree_leaves((args, kwargs)):
             if isinstance(value, nn.Parameter):
                 self.sizes[id(value)] = value.numel()
-        if func is BATCH_NORM:
+        if func is BATCH_NORM or (func is ANY_BATCH_NORM and not args[5]):
             # Its implementation for the meta device is slow, and the shape is known.
             return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
         output = func(*args, **kwargs)
-        formula = flop_registry.get(func.overloadpacket)
+        formula = self.formulas.get(func.overloadpacket)
         if formula is not None:
             self.flops += formula(*args, **kwargs, out_val=output)
         return output

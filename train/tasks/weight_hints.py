@@ -1,4 +1,4 @@
-"""Say what weights that do not fit a network are, and with which option they would fit."""
+"""Say which network weights are from that do not fit, and with which option they would fit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +10,10 @@ from models.weights.foreign_families import name_foreign_family
 from models.weights.publishers import shorten_family
 
 INFLATED = "resnet50"
-"""The network of images whose weights fit I3D-ResNet-50 (``i3d``), whose kernels are repeated along
-time."""
+"""The network of images whose weights fit I3D-ResNet-50 (``i3d``) once its kernels are repeated
+along time."""
 USUAL_CLIPS = {"i3d": 32, "i3d_inception": 64, "p3d": 16}
+"""Frames of a clip that each network of clips usually processes."""
 
 
 def name_recipe_network(network: Mapping[str, Any]) -> str:
@@ -22,13 +23,13 @@ def name_recipe_network(network: Mapping[str, Any]) -> str:
 
 
 def list_settings(family: Family) -> dict[str, str]:
-    """List the settings of a recipe, by key, with which a network has the shapes of weights."""
+    """List the settings of a recipe that build a network of this family, by key."""
     name = shorten_family(family.backbone)
     settings = {"network.backbone": name}
     if name == "resnet":
         settings["network.depth"] = family.backbone.removeprefix("resnet")
     if name != "inception_resnet_v2":
-        is_factor = name == "bn_inception"
+        is_factor = name == "bn_inception"  # whose width multiplies all channels; 1 is the usual
         width = family.options.get("width", 1 if is_factor else 64) * (64 if is_factor else 1)
         settings["network.width"] = f"{width:g}"
     if "blocks" in family.options:
@@ -69,15 +70,24 @@ def suggest_network(weights: Mapping[str, Tensor], network: Mapping[str, Any], s
     if family.dims == 2 and is_clip_network:
         hint = f"--set network.backbone=i3d, which inflates {INFLATED}"
         if wanted == "i3d":
-            hint = f"only weights of {INFLATED} are inflated to i3d"
+            hint = _suggest_inflated(family, changes)
         elif family.backbone != INFLATED:
             hint = f"{options} --set data.clip=null"
         return f"{what}, whose kernels are 2-D, but {wanted} processes clips: {hint}"
     return f"{what}: {options}"
 
 
+def _suggest_inflated(family: Family, changes: Mapping[str, str]) -> str:
+    """Say why weights of a network of images are not inflated to I3D-ResNet-50."""
+    if family.backbone != INFLATED:
+        return f"only weights of {INFLATED} are inflated to i3d"
+    if "network.width" in changes:
+        return f"--set network.width={changes['network.width']} inflates them"
+    return f"only those for RGB are inflated, and these have {family.in_channels} channels"
+
+
 def _suggest_for_unknown(weights: Mapping[str, Tensor], family: Family | None, wanted: str) -> str:
-    """Say which network weights are nearest to, if they fit none here."""
+    """Name the network that is nearest to weights that match none exactly."""
     foreign = name_foreign_family(weights)
     is_clip_file = any(tensor.ndim == 5 for tensor in weights.values())
     kernels = "3-D" if is_clip_file else "2-D"

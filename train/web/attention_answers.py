@@ -23,9 +23,9 @@ from train.web.attention_maps import (
 def describe_blocks(maps: SnippetMaps, snippet: int | None) -> dict[str, Any]:
     """Describe the blocks of a network and the snippets of a video.
 
-    Grids are (h, w), for clips (t, h, w). For clips, there are the frames of the video that the
-    clip has, and for each block the ``steps`` of its features: the frame that is shown for each,
-    and the first and last frame that it stands for.
+    Grids are (h, w), for clips (t, h, w). Of a clip there are also ``clip``, the frames of the
+    video that are in it, and ``steps`` of each block: for each t the frame that is shown, and the
+    first and last frame that t stands for.
     """
     index = len(maps.snippets.times) // 2 if snippet is None else snippet
     clip = maps.snippets.clips[index] if maps.snippets.clips else None
@@ -97,7 +97,7 @@ def describe_point(
 
 
 def describe_positions(maps: PyramidMaps, position: int) -> dict[str, Any]:
-    """Describe the salient positions of each scale for one position of the attended map.
+    """Describe the salient positions of each number of levels for one position of the map.
 
     Args:
         maps: The weights of the video.
@@ -162,7 +162,7 @@ def describe_sets(run: Run, store: Store, row: int) -> dict[str, Any]:
 
 
 def list_positions(store: Store, row: int, name: str) -> list[int]:
-    """List the frame of each feature of a video; empty if the features do not say it."""
+    """List the frame of each feature of a video; empty if the store has no RGB of it."""
     video = store[row]
     if "rgb" not in video.streams:
         return []
@@ -171,5 +171,5 @@ def list_positions(store: Store, row: int, name: str) -> list[int]:
 
 
 def round_weights(weights: F32) -> list[list[float]]:
-    """Return weights as nested lists of numbers with six digits, which JSON writes in few bytes."""
+    """Return weights as nested lists of numbers with six significant digits, short in JSON."""
     return [[float(f"{value:.6g}") for value in line] for line in weights.tolist()]

@@ -32,5 +32,5 @@ def describe_mismatch(weights: Weights, expected: Shapes, limit: int = 2) -> str
     missing = (n for n in expected if n not in weights and not n.endswith("num_batches_tracked"))
     lines += [f"{name} is missing" for name in missing]
     lines += [f"{name} is unknown" for name in weights if name not in expected]
-    more = f" (and {len(lines) - limit} more differences)" if len(lines) > limit else ""
+    more = f" (and {len(lines) - limit} more)" if len(lines) > limit else ""
     return "; ".join(lines[:limit]) + more

@@ -1,4 +1,4 @@
-"""Choose the one subset of a video that a file in the style of ActivityNet can have."""
+"""Choose the subset of each video: a file in the style of ActivityNet has one for each video."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ ACTIVITYNET_NAMES = {"train": "training", "val": "validation", "test": "testing"
 TRAINING = frozenset({"train", "training"})
 """Names of subsets that networks are trained on."""
 UNASSIGNED = "unassigned"
-"""The subset that is written for a video without one. It is no part of the usual names."""
+"""The subset that is written for a video without one. None of the usual subsets has this name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

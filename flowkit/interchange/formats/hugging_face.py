@@ -15,9 +15,10 @@ The columns of a frame are
     rgb     Image
     flow_x, flow_y    Image: grey, the quantized flow to the next frame; null at the last frame
 
-Features are described in the metadata of the schema under the key ``huggingface``, so that
-``load_dataset("parquet", …)`` shows images and class names. The bytes of the images are those of
-the store. A row group holds at most `GROUP_ROWS` rows, so that files can be streamed.
+The columns are described as `Features` of Hugging Face in the metadata of the schema under the key
+``huggingface``, so that ``load_dataset("parquet", …)`` shows images and class names. The bytes of
+the images are those of the store. A row group holds at most `GROUP_ROWS` rows, so that files can be
+streamed.
 """
 
 import json
@@ -80,7 +81,7 @@ class HuggingFace(ShardedFormat):
             "write_statistics": ["id", "frame", "time"],
         }
         with (
-            path.open("wb") as file,  # so that an error of the disk is an OSError with its number
+            path.open("wb") as file,  # so that an error of the disk is an OSError with its errno
             pq.ParquetWriter(file, self.schema, **options) as table,
         ):
             writer = FrameTableWriter(table, self.store, self.schema)
@@ -234,7 +235,7 @@ def add_features(fields: dict[str, tuple[Any, Any]], quantization: dict[str, Any
 
 
 def make_value(dtype: str) -> dict[str, str]:
-    """Describe a feature of plain values, such as ``int64``."""
+    """Describe a column of plain values, such as ``int64``."""
     return {"dtype": dtype, "_type": "Value"}
 
 

@@ -11,7 +11,12 @@ from train.recipe.recipe import read_recipe
 
 @pytest.mark.parametrize(
     ("videos", "note"),
-    [(2, "2 test videos: each of them counts 50 percentage"), (FEW, None), (5000, None)],
+    [
+        (2, "2 test videos: each of them counts 50 percentage"),
+        (80, "80 test videos: each of them counts 1.25 percentage"),
+        (FEW, None),
+        (5000, None),
+    ],
 )
 def test_few_test_videos(begin, store, videos, note):
     notes = list(list_cautions(begin(), store, {"rgb": {"n": videos}, "flow": {"n": videos}}))

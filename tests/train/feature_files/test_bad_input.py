@@ -93,6 +93,8 @@ CASES = {
     "--videos {v} --model i3d --weights rgb={rgb}": "expected either --out DIR, to write files, "
     "or --name NAME",
     NAME + "--out {out}": "expected either --out DIR, to write files, or --name NAME",
+    NAME + "--backend auto": "--backend has an effect only with --out; leave it out",
+    RGB + "--commit-seconds 300": "--commit-seconds has an effect only with --name; leave it out",
     "--name x --videos {v} --model {rgb} --backbone i3d": "--videos has an effect only with --out",
     NAME + "--placement covering": "--placement covering has an effect only with --out",
     NAME + "--fps 0": "--fps has an effect only with --out",

@@ -3,14 +3,17 @@
 import json
 import os
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
+from flowkit.errors import VideoError
 from tests.flowkit.decode.conftest import count_picture, mux  # noqa: F401 (a fixture)
 from tests.train.feature_files.conftest import compute, locate, read_info
 from train.feature_files.windows import WindowSampling
+from train.feature_files.worker import Worker
 
 pytestmark = pytest.mark.usefixtures("mirrors")
 
@@ -214,3 +217,15 @@ def test_a_strict_run_refuses_what_would_be_padded(tmp_path, mux, make_request):
     assert [failure.id for failure in again.padded] == ["2.mp4", "3.mp4"]
     assert again.faults == 2
     assert "an earlier run without --strict padded its rows" in again.padded[0].reason
+
+
+@pytest.mark.parametrize(("last_frame", "needed"), [("keep", 1), ("drop", 2)])
+def test_too_short_a_video_tells_how_many_frames_it_needs(last_frame, needed):
+    recipe = SimpleNamespace(windows=WindowSampling(last_frame=last_frame))
+    setup = SimpleNamespace(file_recipe=recipe, network_options={"rgb": None}, strict=False)
+    worker = SimpleNamespace(setup=setup)
+    facts = SimpleNamespace(frames=needed, warnings=[])
+    Worker._check_frames(worker, SimpleNamespace(id="a"), facts)
+    facts.frames -= 1
+    with pytest.raises(VideoError, match=f"expected at least {needed}$"):
+        Worker._check_frames(worker, SimpleNamespace(id="a"), facts)

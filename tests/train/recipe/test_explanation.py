@@ -37,10 +37,9 @@ def test_each_setting_has_a_text_above_it(name):
 def test_the_command_explains_one_recipe():
     result = CliRunner().invoke(recipes, ["motion8_clusters", "--explain"])
     assert result.exit_code == 0
-    assert (
-        "    # Number of attention units (N), of method clusters.\n    units: " not in result.output
-    )
-    assert "  # Number of attention units (N), of method clusters.\n  units: " in result.output
+    text = "  # For method clusters: number of attention units (N).\n"
+    assert f"  {text}    units: " not in result.output
+    assert f"{text}  units: " in result.output
     refused = CliRunner().invoke(recipes, ["--explain"])
     assert refused.exit_code == 2
     assert "--explain needs the NAME of a recipe" in refused.output

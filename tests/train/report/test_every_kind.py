@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from flowkit.errors import UsageError
+from tests.train.report.conftest import POSITIONS
 from train.report.figures import FIGURES, Source
+from train.report.figures.drawing import shorten_id
 from train.report.report import write_report
 
 ALWAYS = {"iterations", "parameters", "curves", "epochs"}
@@ -107,3 +109,26 @@ def test_every_figure_of_a_kind(make_kind, videos, kind, monkeypatch):
                 check_table(drawing.rows)
             else:
                 check_picture(drawing.figure)
+
+
+def test_ids_that_are_cut_have_an_ellipsis(make_kind, videos):
+    source = Source(run=make_kind("CATNet"), store=videos)
+    shown = [text.get_text() for text in FIGURES["heaviest"](source)[0].figure.axes[0].texts]
+    assert shown[0].startswith("…") and shown[0].endswith("video 00") and len(shown[0]) == 20
+    assert shorten_id("video 00", 8) == "video 00"
+
+
+def test_groups_of_short_sets_are_named(make_kind, videos):
+    """Four features: three of the highest, and one in the middle."""
+    axes = FIGURES["heaviest"](Source(run=make_kind("CATNet"), store=videos))[0].figure.axes
+    titles = [axis.get_title() for axis in axes[:POSITIONS]]
+    assert titles[0].startswith("highest\n") and titles[3].startswith("middle\n")
+    assert [title for title in titles if "\n" in title] == [titles[0], titles[3]]
+
+
+def test_runs_of_the_same_settings_are_told_apart(make_kind, videos):
+    runs = make_kind("clusters"), make_kind("clusters", 1)
+    (drawing,) = FIGURES["epochs"](Source(run=runs[0], store=videos, beside=(runs[1],)))
+    names = [text.get_text() for text in drawing.figure.axes[0].get_legend().get_texts()]
+    assert [name.partition(" (")[0] for name in names] == ["N = 4/4, fc1, w/ shifting"] * 2
+    assert [name.partition(" (")[2] for name in names] == ["clusters 0)", "clusters 1)"]

@@ -139,6 +139,15 @@ def test_a_run_has_the_results_of_its_row(own_recipe, divided, tmp_path):
     assert Run(tmp_path / "own").recipe.reported == own.reported
 
 
+def test_missing_results_are_explained_only_where_training_starts(own_recipe, divided, tmp_path):
+    said = []
+    weights = {"network.weights": f"{{rgb: {tmp_path / 'missing.pth'}}}"}
+    draft = own_recipe().change({"training.epochs": "3", **weights})
+    with pytest.raises(UsageError, match=r"missing\.pth"):
+        start_run(tmp_path / "run", draft, divided, said.append)
+    assert not any("no results" in line for line in said)
+
+
 def test_a_run_on_other_data_never_has_results(own_recipe, divided, tmp_path):
     said = []
     draft = own_recipe(dataset="other")

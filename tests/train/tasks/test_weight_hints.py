@@ -47,6 +47,12 @@ def rename_as_tsn(state):
         (make_shapes("resnet101"), {"backbone": "i3d"},
          "these are weights of ResNet-101 (torchvision or timm), whose kernels are 2-D, but i3d "
          "processes clips: only weights of resnet50 are inflated to i3d"),
+        (make_shapes("resnet50", width=4), {"backbone": "i3d"},
+         "these are weights of ResNet-50, width 4 (torchvision or timm), whose kernels are 2-D, "
+         "but i3d processes clips: --set network.width=4 inflates them"),
+        (make_shapes("resnet50", in_channels=10), {"backbone": "i3d"},
+         "these are weights of ResNet-50 (torchvision or timm), whose kernels are 2-D, but i3d "
+         "processes clips: only those for RGB are inflated, and these have 10 channels"),
         (make_shapes("resnet50", in_channels=10), {},
          "these are weights of ResNet-50 (torchvision or timm) for optical flow (10 channels: 5 "
          "fields), but the branch rgb has 3 channels: --weights flow=FILE"),

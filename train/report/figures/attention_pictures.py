@@ -19,7 +19,13 @@ from train.report.figures.attention_maps import (
     list_arrows,
     split_frames,
 )
-from train.report.figures.drawing import ACCENTS, draw_image, make_figure, make_grid
+from train.report.figures.drawing import (
+    ACCENTS,
+    draw_image,
+    make_figure,
+    make_grid,
+    shorten_id,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,7 +75,7 @@ def draw_snippets(rows: list[Row], points: Points) -> tuple["Figure", str]:
         for cell_axes, stream in zip(row_axes, streams, strict=False):
             cell_axes.imshow(row.draw_picture(stream))
             cell_axes.set_title(f"{NAMES[stream]}, frame {row.times[0]}", fontsize=6)
-        write_id(row_axes[0], row.id)
+        write_id(row_axes[0], shorten_id(row.id, 28))
         cells = [(title, point) for point in points for title in row.maps]
         picture = row.draw_picture(streams[0])
         for cell_axes, (title, point) in zip(row_axes[len(streams) :], cells, strict=True):
@@ -146,7 +152,7 @@ def draw_query(row_axes: Any, row: Row, title: str, point: tuple[float, float], 
         cell_axes.imshow(picture)
         cell_axes.plot(*start, "o", color="white", mec="black", ms=5)
         cell_axes.set_title(f"query: {NAMES[stream]}, frame {row.times[frame]}", fontsize=7)
-    write_id(row_axes[0], f"{row.id[-24:]}\n{title}")
+    write_id(row_axes[0], f"{shorten_id(row.id, 24)}\n{title}")
     heaviest = np.argsort(-shares, kind="stable")[:shown].tolist()
     for cell_axes, step in zip(row_axes[len(streams) : -1], heaviest, strict=False):
         picture = row.draw_picture(streams[0], choose_frame(key_frames[step]))
@@ -183,11 +189,10 @@ def name_frames(times: npt.NDArray[np.int64], frames: range, word: str = "frame"
     return f"{word}{'' if first == last else 's'} {numbers}" if word else numbers
 
 
-def write_id(axes: Any, id: str) -> None:
+def write_id(axes: Any, text: str) -> None:
     """Write what a row shows at its left."""
     axes.text(
-        -0.06, 0.5, id if "\n" in id else id[-28:], transform=axes.transAxes, fontsize=6,
-        rotation=90, ha="right", va="center",
+        -0.06, 0.5, text, transform=axes.transAxes, fontsize=6, rotation=90, ha="right", va="center"
     )  # fmt: skip
 
 

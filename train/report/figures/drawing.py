@@ -226,6 +226,14 @@ def make_grid(
     return figure, axes
 
 
+def shorten_id(id: str, length: int) -> str:
+    """Return the end of a video's id, after an ellipsis if it is longer than a number of letters.
+
+    The end is kept, since the beginning is often a folder that many videos share.
+    """
+    return id if len(id) <= length else f"…{id[1 - length :]}"
+
+
 def write_beside(axes: Any, x: float, y: float, text: str, **options: Any) -> None:
     """Write small text at a position that is given as fractions of the axes."""
     axes.text(x, y, text, transform=axes.transAxes, fontsize=6, **options)

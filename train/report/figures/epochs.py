@@ -3,6 +3,8 @@
 Long et al., "Attention Clusters", CVPR 2018.
 """
 
+from collections.abc import Sequence
+
 from flowkit.errors import UsageError
 from train.evaluation.scores import choose_metric
 from train.recipe.recipe import FeatureSetRecipe, Sets
@@ -43,7 +45,7 @@ def draw_epochs(source: Source) -> list[Drawing]:
     runs = [source.run, *source.beside]
     sizes = sorted({name_size(run) for run in runs}, key=lambda size: (len(size), size))
     drawn = {}
-    for index, run in enumerate(runs):
+    for index, (run, name) in enumerate(zip(runs, name_runs(runs), strict=True)):
         if choose_metric(run.recipe.labels) != (metric, title):
             raise UsageError(
                 f"--beside: {run.path} is not measured by {title}, as {source.run.path} is"
@@ -53,7 +55,7 @@ def draw_epochs(source: Source) -> list[Drawing]:
         if not records:
             raise NotApplicable(f"{run.path} has no finished epoch of {phase.name}")
         clusters = find_clusters(run)
-        drawn[name_run(run)] = phase.name
+        drawn[name] = phase.name
         axes.plot(
             [record["epoch"] for record in records],
             [100 * record[metric] for record in records],
@@ -61,7 +63,7 @@ def draw_epochs(source: Source) -> list[Drawing]:
             color=ACCENTS[sizes.index(name_size(run)) % len(ACCENTS)],
             marker=MARKERS[index % len(MARKERS)],
             ms=4,
-            label=name_run(run),
+            label=name,
         )
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel="epoch", ylabel=f"{title}, %")
@@ -109,8 +111,24 @@ def name_size(run: Run) -> str:
     return "/".join(str(units[modality]) for modality in clusters.streams)
 
 
+def name_runs(runs: Sequence[Run]) -> list[str]:
+    """Name runs in the legend; the names of those that would be the same get their folders."""
+    names = [name_run(run) for run in runs]
+    folders = [run.path.name for run in runs]
+    if len(set(folders)) < len(runs):
+        folders = [str(run.path) for run in runs]
+    return [
+        name
+        if names.count(name) == 1
+        else folder
+        if name == run.path.name
+        else f"{name} ({folder})"
+        for run, name, folder in zip(runs, names, folders, strict=True)
+    ]
+
+
 def name_run(run: Run) -> str:
-    """Name a run in the legend."""
+    """Name a run by its settings if it has attention clusters, else by its folder."""
     clusters = find_clusters(run)
     if clusters is None:
         return run.path.name

@@ -46,6 +46,7 @@ from train.report.figures.drawing import (
     draw_image,
     make_figure,
     make_grid,
+    shorten_id,
     write_beside,
 )
 from train.report.figures.score_names import check_score
@@ -128,7 +129,7 @@ def draw_branch(source: Source, phase: Phase) -> list[Drawing]:
     for index in chosen:
         inputs = dataset[0, index][phase.branch]
         images = [draw_image(image, source.store.bound) for image in inputs]
-        names.append(source.store.index.id(int(dataset.subset.rows[index]))[-24:])
+        names.append(shorten_id(source.store.index.id(int(dataset.subset.rows[index])), 24))
         videos.append((images, compute_weights(network, shown_recipe, phase, inputs)))
     height, width = network.attention.size
     places = np.unique(np.linspace(0, height * width - 1, SHOWN).round().astype(int))

@@ -29,6 +29,7 @@ from train.report.figures.drawing import (
     Source,
     make_figure,
     make_grid,
+    shorten_id,
     write_beside,
 )
 from train.runs.phases import Phase, list_phases
@@ -64,7 +65,7 @@ def draw_weights(source: Source) -> list[Drawing]:
         )  # fmt: skip
         for index, (name, images, weights) in enumerate(videos):
             above, below = axes[2 * index, 0], axes[2 * index + 1, 0]
-            above.set_title(name[-40:], fontsize=7)
+            above.set_title(shorten_id(name, 40), fontsize=7)
             for x, image in enumerate(images):
                 above.imshow(image, extent=(x - 0.46, x + 0.46, 0, 1), cmap="gray")
             above.set(xlim=(-0.5, weights.shape[1] - 0.5), ylim=(0, 1), aspect="auto")
@@ -100,18 +101,22 @@ def draw_heaviest(source: Source) -> list[Drawing]:
         cells = [choose_features(weights.sum(axis=0)) for _, _, weights in shown]
         # Short sets have no features in the middle.
         columns = sorted({column for row in cells for column, _ in row})
-        groups = {0: "highest", HIGHEST: "middle", HIGHEST + MIDDLE: "lowest"}
+        groups = name_groups(columns)
         figure, axes = make_grid(len(shown), len(columns), 1.1, 1.2)
         for row_axes, row, (name, images, weights) in zip(axes, cells, shown, strict=True):
-            write_beside(row_axes[0], -0.05, 0, name[-20:], rotation=90, ha="right")
+            title = shorten_id(name, 20)
+            write_beside(row_axes[0], -0.05, 0, title, rotation=90, ha="right")
             for column, feature in row:
                 cell = row_axes[columns.index(column)]
                 cell.imshow(images[feature], cmap="gray")
-                group = f"{groups[column]}\n" if column in groups and row is cells[0] else ""
-                cell.set_title(f"{group}{weights[:, feature].sum():.2f}", fontsize=6)
+                cell.set_title(f"{weights[:, feature].sum():.2f}", fontsize=6)
+        for column, group in groups.items():
+            top = axes[0][columns.index(column)]
+            top.set_title(f"{group}\n{top.get_title()}".rstrip(), fontsize=6)
         caption = (
-            f"Frames of the {HIGHEST} features of {modality} with the highest sum of weights over "
-            f"all units, of {MIDDLE} in the middle, and of the {LOWEST} lowest; one video per row."
+            f"Frames of features of {modality} by the sum of their weights over all units (the "
+            f"numbers): up to {HIGHEST} of the highest, {MIDDLE} of the middle and {LOWEST} of the "
+            "lowest; one video per row."
         )
         drawings.append(Drawing(name=f"heaviest_{modality}", caption=caption, figure=figure))
     if not drawings:
@@ -139,6 +144,17 @@ def choose_features(total: F32) -> list[tuple[int, int]]:
                 chosen.append((start + column, feature))
             seen.add(feature)
     return chosen
+
+
+def name_groups(columns: list[int]) -> dict[int, str]:
+    """Return the first shown column of each group that has any, with the name of the group."""
+    ends = {"highest": HIGHEST, "middle": HIGHEST + MIDDLE, "lowest": HIGHEST + MIDDLE + LOWEST}
+    names: dict[int, str] = {}
+    for column in columns:
+        group = next(name for name, end in ends.items() if column < end)
+        if group not in names.values():
+            names[column] = group
+    return names
 
 
 def compute_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]]:

@@ -108,7 +108,7 @@ def test_weights_are_chosen_only_if_they_fit(reds, make_weights, tmp_path):
         ({"a.weight": (2, 3)}, "b is unknown"),
         ({"a.weight": (2, 3), "b": (1,), "c": (4,)}, "c is missing"),
         ({"b": (2,), "c": (4,)},
-         "b has shape (1,), expected (2,); c is missing (and 1 more differences)"),
+         "b has shape (1,), expected (2,); c is missing (and 1 more)"),
     ],
 )  # fmt: skip
 def test_differences_are_named_with_their_shapes(expected, message):
