@@ -45,6 +45,10 @@ demo: $(VENV)/.installed
 	$(BIN)/flowkit extract --dataset motion8
 	$(BIN)/flowkit demo --check
 
+# A thread for each process, since there are as many processes as cores. Each of the processes that
+# tests start would compile flowkit anew without Python's cache.
+test: export OMP_NUM_THREADS = 1
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest -n $(TESTERS) --dist loadgroup
 

@@ -1,7 +1,9 @@
 """Fixtures shared by all tests."""
 
 import os
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,24 +21,32 @@ from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 TESTS = Path(__file__).parent
-# Many processes at a time, and seconds that count: one of these after another.
-CROWDED = (
-    "cluster/test_hosts", "train/distributed/test_launch",
-    "flowkit/doctor/test_command", "flowkit/doctor/test_ray_worker",
-    "flowkit/extraction/test_disk_full", "flowkit/extraction/test_gpu.py",
-    "flowkit/extraction/test_internal_errors", "flowkit/extraction/test_kills",
-    "flowkit/extraction/test_machines", "flowkit/extraction/test_one_process",
-    "flowkit/extraction/test_ray_cluster", "flowkit/commands/test_extract",
-    "torture/test_torture", "train/feature_files/test_kills", "train/features/test_kills",
-)  # fmt: skip
+# Many processes at a time, and seconds that count: the files of a crowd run one after another. Two
+# crowds may run at a time; one would take longer than all other tests together.
+CROWDS = {
+    "crowd of clusters": (
+        "cluster/test_hosts", "flowkit/extraction/test_gpu.py", "flowkit/extraction/test_kills",
+        "flowkit/extraction/test_one_process", "flowkit/extraction/test_ray_cluster",
+        "torture/test_torture", "train/distributed/test_launch", "train/feature_files/test_kills",
+        "train/features/test_kills",
+    ),
+    "crowd of commands": (
+        "flowkit/commands/test_extract", "flowkit/doctor/test_command",
+        "flowkit/doctor/test_ray_worker", "flowkit/extraction/test_disk_full",
+        "flowkit/extraction/test_internal_errors", "flowkit/extraction/test_machines",
+    ),
+}  # fmt: skip
 # Where xdist shares tests out, groups that take longest begin first, so that none is left to one
 # process in the end. Other files follow in their order; they take seconds.
 LONGEST = (
-    "crowded", "benchmarks/test_gpu_rehearsal", "flowkit/flow/gpu", "train/test_recipes",
-    "train/distributed", "train/features", "test_docs", "flowkit/test_locales",
+    "crowd of clusters", "crowd of commands", "benchmarks/test_gpu_rehearsal", "test_docs",
+    "train/test_recipes", "train/distributed", "flowkit/flow/gpu",
+    "train/features", "flowkit/test_locales",
     "flowkit/flow/test_solver", "train/test_commands", "flowkit/test_other_distributions",
     "train/test_pyramid", "train/evaluation", "train/loop", "train/flash_mnist",
 )  # fmt: skip
+# Where the tests' folders are, if there is room: stores sync each file, and disks take milliseconds.
+MEMORY, MEMORY_BYTES = Path("/dev/shm"), 8 << 30
 # benchmarks/gpu.py brings its own copy to machines where nothing lies beside the checkout.
 SHARED = Path(
     os.environ.get("FLOWKIT_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -46,6 +56,8 @@ SHARED = Path(
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the order of groups, and overlook what Ray leaves open itself before 2.56."""
     config.option.loadscopereorder = False  # xdist would begin with groups of many tests
+    if has_memory_folder():
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     try:
         ray = tuple(map(int, version("ray").split(".")[:2]))
     except PackageNotFoundError:  # a GPU machine without it, where benchmarks/gpu.py runs -m gpu
@@ -55,9 +67,18 @@ def pytest_configure(config: pytest.Config) -> None:
             config.addinivalue_line("filterwarnings", f"ignore:{message}:ResourceWarning")
 
 
+def has_memory_folder() -> bool:
+    """Whether there is a file system in memory with room, from which programs can be started."""
+    if not os.access(MEMORY, os.W_OK | os.X_OK):
+        return False
+    status = os.statvfs(MEMORY)
+    is_large = status.f_bavail * status.f_frsize >= MEMORY_BYTES
+    return is_large and not status.f_flag & os.ST_NOEXEC
+
+
 def find_group(file: str) -> str:
     """The group of a file's tests, of its path below tests/: xdist gives them to one process."""
-    return "crowded" if file.startswith(CROWDED) else file
+    return next((name for name, files in CROWDS.items() if file.startswith(files)), file)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -144,14 +165,50 @@ def write_clip(
     return path
 
 
+@contextmanager
+def keep_one_thread() -> Iterator[None]:
+    """Keep PyTorch to one thread, whatever a run asks for.
+
+    Threads of small networks wait for each other at each layer, and beside other processes each
+    wait is as long as the turn of one of those.
+    """
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        torch.set_num_threads(1)
+        patch.setattr(torch, "set_num_threads", lambda number: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def store_templates(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``store_templates(ids, …)``: a store of :func:`write_store`, which is written once."""
+    folder, written = tmp_path_factory.mktemp("stores"), {}
+
+    def find(ids: Sequence[str], **options: Any) -> Path:
+        key = (tuple(ids), *sorted(options.items()))
+        if key not in written:
+            written[key] = write_store(folder / str(len(written)), ids, **options)
+        return written[key]
+
+    return find
+
+
 @pytest.fixture
-def make_store(tmp_path: Path) -> Callable[..., Path]:
-    """``make_store(ids, …)``: see :func:`write_store`; the path defaults to ``tmp_path/store``."""
+def make_store(tmp_path: Path, store_templates: Callable[..., Path]) -> Callable[..., Path]:
+    """``make_store(ids, …)``: see :func:`write_store`; the path defaults to ``tmp_path/store``.
+
+    Most tests want the same few stores, so it is a copy, a twentieth of the work: stores that are
+    asked for twice have the same names of shards. One that is there already is written to.
+    """
 
     def make(
         ids: Sequence[str] = ("a", "b/ü #1", "c"), root: Path | None = None, **options
     ) -> Path:
-        return write_store(root or tmp_path / "store", ids, **options)
+        root = root or tmp_path / "store"
+        if root.exists():
+            return write_store(root, ids, **options)
+        return Path(shutil.copytree(store_templates(ids, **options), root))
 
     return make
 

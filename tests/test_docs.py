@@ -20,6 +20,7 @@ import yaml
 from click.testing import CliRunner
 
 from flowkit.cli import main
+from tests.conftest import keep_one_thread
 from train.feature_files.windows import Placement, WindowSampling
 from train.features.network_loading import NETWORKS, make_feature_backbone
 from train.recipe.recipe import Network
@@ -48,6 +49,13 @@ SMALLER = {
     "predict": "--workers 0",
     "features --videos": "--workers 0 --resize 64x64 --fps 2 --preset fast",
 }
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Use one thread: see `keep_one_thread`."""
+    with keep_one_thread():
+        yield
 
 
 class Block(NamedTuple):

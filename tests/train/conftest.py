@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from flowkit.store import Store
+from tests.conftest import keep_one_thread
 from tests.s3_server import s3, upload  # noqa: F401 (fixtures)
 from train.recipe.recipe import Recipe, change_recipe, read_recipe
 from train.runs.run import Run, Settings, create_run
@@ -28,13 +29,8 @@ SETTINGS = Settings(threads=1, workers=0)
 
 @pytest.fixture(autouse=True, scope="package")
 def one_thread() -> Iterator[None]:
-    """Keep to one thread, whatever a run asks for: several would wait for each other at each layer.
-
-    Beside other processes each wait is as long as the turn of one of those.
-    """
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "set_num_threads", lambda number: None)
+    """Use one thread: see `keep_one_thread`."""
+    with keep_one_thread():
         yield
 
 
