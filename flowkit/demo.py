@@ -66,7 +66,8 @@ def measure_errors(
         video, clip = store[video_id], load_clip(dataset, video_id)
         if video.num_flow != clip.config.frames - 1:
             raise UsageError(
-                f"{store.path} has {video.num_flow} flow fields for {video_id}, but its video in "
+                f"{store.location} has {video.num_flow} flow fields for {video_id}, but its "
+                "video in "
                 f"{dataset} has {clip.config.frames} frames, so {clip.config.frames - 1} were "
                 "expected: extract motion8 with the stream flow and without --fps"
             )

@@ -17,6 +17,8 @@ from flowkit.flow.params import PRESETS
 from flowkit.path_text import argument_to_text
 
 if TYPE_CHECKING:
+    from flowkit.commands.sources import Sources
+    from flowkit.extraction import Options, RecipeOverrides, Target
     from flowkit.extraction.summary import Summary
     from flowkit.recipe import Recipe
 
@@ -38,7 +40,13 @@ if TYPE_CHECKING:
 @catalog_option
 @click.option("--subset", metavar="NAME", type=argument_to_text,
               help="Extract only videos of this subset, such as val.")  # fmt: skip
-@click.option("--store", type=PATH, help="Folder of the store. [default: stores/<dataset>]")
+@click.option("--store", type=PATH, help="Folder of the store, or its URL, such as "
+              "s3://bucket/store. [default: stores/<dataset>]")  # fmt: skip
+@click.option("--working-store", metavar="DIR", type=PATH, help="With a store at a URL: folder in "
+              "which shards are written before they are uploaded. [default: one in $FLOWKIT_CACHE]",
+              )  # fmt: skip
+@click.option("--break-lock", is_flag=True, help="With a store at a URL: replace the lock that a "
+              "run left there which has ended.")  # fmt: skip
 @click.option("--streams", metavar="S", help="Streams to extract, separated by commas: rgb, flow, "
               "audio. [default: rgb,flow]")  # fmt: skip
 @click.option("--audio/--no-audio", default=None,
@@ -111,6 +119,8 @@ def extract(
     as_json: bool,
     upscale: bool,
     upsize: bool,
+    working_store: Path | None,
+    break_lock: bool,
     **options: Any,
 ) -> None:
     """Extract videos into a frame store; run it again to continue after an interruption.
@@ -122,12 +132,12 @@ def extract(
     flowkit extract a.mp4 b.avi --store S --audio
     flowkit extract --frames my_frames/ --frame-rate 12 --store S
     flowkit extract --from-store S --streams flow
+    flowkit extract --videos my_videos/ --store s3://bucket/store
     """
     from flowkit.commands.sources import SourceArguments, choose_sources
     from flowkit.commands.terminal import print_lines
-    from flowkit.extraction import Options, RecipeOverrides, choose_recipe, parse_part
-    from flowkit.extraction import extract as extract_videos
-    from flowkit.extraction.stored_flow import extract_stored_flow
+    from flowkit.extraction import Options, RecipeOverrides, open_target, parse_part
+    from flowkit.store.format.location import refuse_remote
 
     from_store = options["from_store"]
     names = [field.name for field in fields(SourceArguments)]
@@ -145,15 +155,30 @@ def extract(
     overrides = RecipeOverrides(
         upsize=upscale or upsize, from_store=from_store is not None, **options
     )
-    recipe = choose_recipe(sources.store_path, chosen_streams, overrides, sources.recipe)
     if from_store is not None:
-        summary = extract_stored_flow(sources.videos, from_store, recipe, run_options)
-    else:
-        summary = extract_videos(
-            sources.videos, sources.store_path, recipe, run_options,
-            table=sources.table, dataset=sources.dataset,
-        )  # fmt: skip
+        refuse_remote(from_store)
+    with open_target(
+        sources.store_path, working_store=working_store, part=run_options.part,
+        break_lock=break_lock,
+    ) as target:  # fmt: skip
+        summary = extract_sources(sources, target, overrides, run_options)
     context.exit(report_summary(summary, strict, as_json))
+
+
+def extract_sources(
+    sources: "Sources", target: "Target", overrides: "RecipeOverrides", options: "Options"
+) -> "Summary":
+    """Extract the videos that the options name, from their files or from the RGB of their store."""
+    from flowkit.extraction import choose_recipe, extract_stored_flow
+    from flowkit.extraction import extract as extract_videos
+
+    recipe = choose_recipe(target.root, options.streams, overrides, sources.recipe)
+    if overrides.from_store:
+        return extract_stored_flow(sources.videos, target.root, recipe, options)
+    return extract_videos(
+        sources.videos, target.root, recipe, options,
+        table=sources.table, dataset=sources.dataset, uploads=target.uploads,
+    )  # fmt: skip
 
 
 def report_summary(summary: "Summary", strict: bool, as_json: bool) -> int:

@@ -8,8 +8,10 @@ from flowkit.extraction.stored_flow import extract_stored_flow, locate_stored_vi
 from flowkit.extraction.summary import Summary
 from flowkit.extraction.tasks import ExtractionTask, Outcome
 from flowkit.extraction.worker_setup import WorkerSetup
+from flowkit.extraction.working_store import Target, open_target
 
 __all__ = [
-    "ExtractionTask", "Options", "Outcome", "RecipeOverrides", "Summary", "WorkerSetup",
-    "choose_recipe", "extract", "extract_stored_flow", "locate_stored_videos", "parse_part",
+    "ExtractionTask", "Options", "Outcome", "RecipeOverrides", "Summary", "Target", "WorkerSetup",
+    "choose_recipe", "extract", "extract_stored_flow", "locate_stored_videos", "open_target",
+    "parse_part",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -19,6 +20,7 @@ from flowkit.extraction.options import Options
 from flowkit.extraction.recipe_overrides import RecipeOverrides, choose_recipe
 from flowkit.extraction.run import extract as extract_located
 from flowkit.extraction.summary import Summary
+from flowkit.extraction.working_store import Target, open_target
 from flowkit.streams import DEFAULT_STREAMS
 
 PathLike = str | os.PathLike[str]
@@ -69,19 +71,18 @@ def extract(
     backend: str = "auto",
     update: bool = False,
     retry_failed: bool = False,
+    working_store: PathLike | None = None,
+    break_lock: bool = False,
     progress: bool = True,
     **settings: Unpack[RecipeSettings],
 ) -> Summary:
     """Extract videos into a frame store; call it again to continue after an interruption.
 
     Args:
-        videos: A folder with one folder per class, whose names are labels, or with any videos and
-            `labels`; or files, or folders of videos or of images.
-        store: Folder of the store, created if missing.
-        labels: Label files for the videos of a folder: CSV, JSON, JSON lines, Parquet or plain
-            lines. Videos that they do not list are not extracted.
-        columns: What columns of the label files mean that are not recognized, by role, such as
-            ``{"id": "clip", "label": "gesture"}``.
+        videos: A folder with one folder per class, or any with `labels`; or files or folders.
+        store: Folder of the store, or its URL, such as ``s3://bucket/store``; created if missing.
+        labels: Label files of a folder: CSV, JSON, Parquet or lines; other videos are left out.
+        columns: What columns of the label files mean: ``{"id": "clip", "label": "gesture"}``.
         classes: A file that lists the classes, which gives numeric labels their names.
         file_template: The video of a row, if the id does not name it: ``"{id}_color.mp4"``.
         streams: Any of "rgb", "flow" and "audio".
@@ -90,6 +91,8 @@ def extract(
         backend: Flow backend: a key of `flowkit.flow.BACKENDS`, or "auto".
         update: Extract videos again whose file has changed.
         retry_failed: Try videos again that failed before.
+        working_store: Folder for shards until they are at their URL. Default: one in the cache.
+        break_lock: Replace the lock at a URL that a run left which has ended.
         progress: Show progress on the terminal.
         **settings: What the store contains: see `RecipeSettings`.
 
@@ -97,9 +100,8 @@ def extract(
         The results: what was extracted, and which videos failed, and why.
 
     Raises:
-        FlowkitError: UsageError (an argument is wrong, or no video is given), AnnotationError (of
-            a label file), RecipeError (the store was made with other settings), LockedError
-            (another extraction writes to the store) or DiskFullError.
+        FlowkitError: UsageError (a wrong argument), AnnotationError (of a label file), RecipeError
+            (the store has other settings), LockedError (another run), StoreError (disk or URL).
 
     Example:
         >>> summary = flowkit.extract(["a.mp4"], store="S", preset="fast")  # doctest: +SKIP
@@ -107,14 +109,31 @@ def extract(
     """
     console = Console(stderr=True, quiet=not progress)
     label_options = make_label_options(columns, classes, file_template)
-    located, table = choose_videos(videos, labels, label_options, console)
+    sources = choose_videos(videos, labels, label_options, console)
     overrides = make_overrides(settings)
     options = Options(
         streams=tuple(streams), workers=workers, backend=backend, update=update,
         retry_failed=retry_failed, flow_weights=overrides.flow_weights, frame_rate=frame_rate,
     )  # fmt: skip
-    recipe = choose_recipe(Path(store), options.streams, overrides)
-    return extract_located(located, Path(store), recipe, options, table=table, console=console)
+    target = open_target(store, working_store=working_store, break_lock=break_lock, console=console)
+    return extract_to(target, sources, overrides, options, console)
+
+
+def extract_to(
+    opening: AbstractContextManager[Target],
+    sources: tuple[LocatedVideos, AnnotationTable | None],
+    overrides: RecipeOverrides,
+    options: Options,
+    console: Console,
+) -> Summary:
+    """Extract videos, with their annotations, into a store that is open in the meantime."""
+    located, table = sources
+    with opening as target:
+        recipe = choose_recipe(target.root, options.streams, overrides)
+        return extract_located(
+            located, target.root, recipe, options, table=table, console=console,
+            uploads=target.uploads,
+        )  # fmt: skip
 
 
 def make_label_options(

@@ -147,6 +147,7 @@ class FolderRun(ABC):
             Interrupt(self._console) as interrupt,
             Meter(work.weights, self._console, self.counted) as meter,
         ):
+            self.watch(interrupt)
 
             def record(failure: Failure) -> None:
                 append_failure(root, failure)
@@ -223,6 +224,9 @@ class FolderRun(ABC):
     @abstractmethod
     def make_failure(self, outcome: Outcome) -> Failure:
         """Describe a video that failed, for ``failures.jsonl``."""
+
+    def watch(self, interrupt: Interrupt) -> None:  # noqa: B027 (only a store may have uploads)
+        """Prepare to end the run early; called before the tasks are executed."""
 
     def save_progress(self) -> None:  # noqa: B027 (only a store has something to do here)
         """Make the results so far visible to readers; called now and then during a long run."""

@@ -31,6 +31,7 @@ from flowkit.extraction.source import has_changed
 from flowkit.extraction.store_run import StoreRun
 from flowkit.extraction.summary import Summary, format_bytes
 from flowkit.extraction.tasks import ExtractionTask, Outcome
+from flowkit.extraction.uploads import Uploads
 from flowkit.extraction.video_failures import record_failure
 from flowkit.extraction.worker_setup import WorkerSetup
 from flowkit.flow import resolve_backend
@@ -53,6 +54,7 @@ def extract(
     table: AnnotationTable | None = None,
     dataset: str | None = None,
     console: Console | None = None,
+    uploads: Uploads | None = None,
 ) -> Summary:
     """Extract every located video that the store at ``root`` does not have yet.
 
@@ -67,6 +69,7 @@ def extract(
         table: Labels and subsets to add to the store.
         dataset: Name of the dataset, recorded in a new store.
         console: Where progress is shown; None for stderr.
+        uploads: What uploads the shards if ``root`` is a working store, as `open_target` makes it.
 
     Returns:
         What was extracted, what failed, and where the time went.
@@ -79,6 +82,8 @@ def extract(
         InternalError: All videos, or a hundred in a row, failed with the same internal error.
     """
     run = ExtractionRun(located, root, recipe, options or Options(), table, dataset, console)
+    if uploads is not None:
+        run.uploads, run.summary.store = uploads, uploads.url
     run.run()
     return run.summary
 

@@ -13,6 +13,8 @@ from contextlib import suppress
 
 from flowkit.errors import DiskFullError
 from flowkit.extraction.folder_run import FolderRun, PlannedWork
+from flowkit.extraction.interrupt import Interrupt
+from flowkit.extraction.uploads import Uploads
 from flowkit.store import Store, rebuild_index, recover
 
 
@@ -26,6 +28,9 @@ class StoreRun(FolderRun):
         console: Where progress is shown; None for stderr.
     """
 
+    uploads: Uploads | None = None
+    """What uploads the shards of a working store; None for a store in a folder."""
+
     def recover(self, wait_seconds: float) -> Collection[str]:
         """Salvage the complete videos of shards that killed workers left; see `FolderRun`."""
         recovery = recover(
@@ -37,7 +42,14 @@ class StoreRun(FolderRun):
         """Rebuild the index, and plan the tasks with it."""
         self.prepare_index()
         rebuild_index(self.root)
+        if self.uploads is not None:
+            self.uploads.begin()
         return self.make_plan(Store(self.root))
+
+    def watch(self, interrupt: Interrupt) -> None:
+        """End the run if its shards cannot be uploaded."""
+        if self.uploads is not None:
+            self.uploads.watch(interrupt.request_stop)
 
     def save_progress(self) -> None:
         """Rebuild the index, which shows new videos to readers."""
@@ -49,7 +61,10 @@ class StoreRun(FolderRun):
             rebuild_index(self.root)
 
     def complete(self, work: PlannedWork) -> None:
-        """Recover the shards of killed workers, rebuild the index, and count what is committed."""
+        """Recover the shards of killed workers, rebuild the index, and count what is committed.
+
+        Then what was not uploaded yet is.
+        """
         self.recover(0.0)
         rebuild_index(self.root)
         store, summary = Store(self.root), self._summary
@@ -58,6 +73,8 @@ class StoreRun(FolderRun):
         committed = sum(self.is_committed(store, id) for id in not_failed)
         summary.left = len(not_failed) - committed
         self.summarize(committed)
+        if self.uploads is not None:
+            self.uploads.finish()
 
     # --- steps that subclasses define ------------------------------------------------------------
 

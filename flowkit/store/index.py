@@ -29,6 +29,7 @@ from flowkit.store.annotations import (
 )
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.header import read_header
+from flowkit.store.format.location import read_uploaded_size
 from flowkit.store.format.locks import make_lock_folder, wait_for_lock
 from flowkit.store.format.records import load_record, record_paths
 from flowkit.store.format.schema import FORMAT
@@ -54,14 +55,17 @@ class RecordState(NamedTuple):
     mtime_ns: int
     """Modification time of the commit record in nanoseconds."""
     shard_bytes: int
-    """Size of the shard file in bytes, −1 if it is missing."""
+    """Size of the shard in bytes, −1 if it is missing; one of a working store can be at its URL."""
 
     @classmethod
     def read(cls, root: Path, path: Path) -> Self:
         """Read the present state of the commit record at ``path`` and of its shard."""
         status, shard = path.stat(), path.with_suffix(".arrow")
         name = path.relative_to(root).with_suffix("").as_posix()
-        shard_bytes = shard.stat().st_size if shard.exists() else -1
+        try:
+            shard_bytes = shard.stat().st_size
+        except FileNotFoundError:
+            shard_bytes = read_uploaded_size(shard)
         return cls(name, status.st_size, status.st_mtime_ns, shard_bytes)
 
 

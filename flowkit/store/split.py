@@ -120,7 +120,9 @@ def divide_videos(
     stored_ids = set(store.ids)
     pool = select_annotations(table, stored_ids, record, overwrite)
     if not pool:
-        raise UsageError(f"{store.path}: expected videos to divide, found none; extract some first")
+        raise UsageError(
+            f"{store.location}: expected videos to divide, found none; extract some first"
+        )
     has_labels = any(annotation.labels for annotation in pool)
     divided = [a for a in pool if a.labels or not has_labels]
     group_of = make_grouping(divided, record.group_by)
@@ -170,7 +172,7 @@ def check_subsets(store: Store, record: SplitRecord, overwrite: bool) -> None:
     else:
         if record.only not in subsets:
             raise UsageError(
-                f"{store.path}: expected a subset {record.only!r} to divide, found "
+                f"{store.location}: expected a subset {record.only!r} to divide, found "
                 f"{described or 'no subsets'}"
             )
         names = [name for name in record.fractions if name != record.only]
@@ -180,7 +182,7 @@ def check_subsets(store: Store, record: SplitRecord, overwrite: bool) -> None:
         records = read_splits(store.path)
         origin = f", made by `flowkit split` with seed {records[-1].seed}" if records else ""
         raise UsageError(
-            f"{store.path}: expected {expected}, found {described}{origin}; "
+            f"{store.location}: expected {expected}, found {described}{origin}; "
             "give --replace to replace them"
         )
 

@@ -12,7 +12,7 @@ from flowkit.recipe import FeatureRecipe, FlowRecipe, Recipe
 from flowkit.store.annotations import read_annotation_rows, read_split_records
 from flowkit.store.failures import Failure, read_failures
 from flowkit.store.format.header import read_header
-from flowkit.store.format.location import describe_location, read_mirror_url
+from flowkit.store.format.location import WRITING_FILE, describe_location, read_mirror_url
 from flowkit.store.format.locks import find_locked_parts, is_locked
 from flowkit.store.format.schema import shard_folders
 from flowkit.store.index_view import IndexView
@@ -114,11 +114,18 @@ def read_status(root: Path | str) -> Status:
         bytes={folder: sum(sizes) for folder, sizes in files.sizes.items()},
         writing=files.writing,
         leftover=files.leftover,
-        running=[f"{i}/{n}" for i, n in find_locked_parts(root)],
+        running=list_running_parts(root),
         stale=len(files.committed.difference(index.shards if index else ())),
         failures=dict(kinds.most_common()),
         **counts,
     )
+
+
+def list_running_parts(root: Path) -> list[str]:
+    """List the parts i/n of a store that are being extracted now."""
+    if WRITING_FILE in (read_listing(root) or {}):
+        return ["0/1"]
+    return [f"{i}/{n}" for i, n in find_locked_parts(root)]
 
 
 def list_shard_files(root: Path) -> ShardFiles:

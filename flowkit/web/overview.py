@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from flowkit.store.format.locks import find_locked_parts
 from flowkit.store.integrity.outcome import read_outcome
 from flowkit.store.status import (
     count_streams,
     describe_features,
     describe_recipe,
+    list_running_parts,
     list_shard_files,
 )
 from flowkit.web.absent import AbsentVideos, describe_failure
@@ -75,7 +75,7 @@ def describe_store(open_store: OpenStore) -> dict[str, Any]:
             for folder, sizes in files.sizes.items()
         },
         "writing": files.writing,
-        "running": [f"{i}/{n}" for i, n in find_locked_parts(root)],
+        "running": list_running_parts(root),
         "leftover": files.leftover,
         "stale": len(files.committed.difference(index.shards)),
         "quarantined": count_quarantined(root),

@@ -1,10 +1,12 @@
-"""The wheel of this checkout, for the tests that install it."""
+"""The wheel of this checkout, for the tests that install it, and stores on object storage."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.s3_server import s3, upload  # noqa: F401 (fixtures)
 
 ROOT = Path(__file__).resolve().parents[2]
 

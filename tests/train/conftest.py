@@ -7,6 +7,7 @@ import torch
 
 from flowkit.store import Store
 from tests.conftest import keep_one_thread
+from tests.s3_server import s3, upload  # noqa: F401 (fixtures)
 from train.recipe.recipe import Recipe, change_recipe, read_recipe
 from train.runs.run import Run, Settings, create_run
 

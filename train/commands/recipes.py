@@ -164,7 +164,7 @@ def find_needs(recipe: "Recipe") -> dict[str, str | None]:
     stored_features: Container[str] = ()
     with suppress(FlowkitError):
         store = Store(folder)
-        paths["store"], stored_features = str(store.path), store.recipe.features
+        paths["store"], stored_features = store.location, store.recipe.features
     for split_recipe in recipe.list_split_recipes():
         for name in split_recipe.feature_names:
             path = str(folder / "features" / name)

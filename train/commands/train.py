@@ -64,6 +64,7 @@ def train(
     """
     from flowkit.errors import UsageError
     from flowkit.store import Store
+    from flowkit.store.format.location import describe_location
     from train.loop.session import start_run
     from train.loop.session import train as train_run
     from train.recipe.recipe import read_draft
@@ -89,7 +90,7 @@ def train(
     )  # fmt: skip
     opened_run, opened_store = start_run(run, draft, Store(store), click.echo)
     if train_run(opened_run, opened_store, settings, click.echo, stop_after):
-        click.echo(f"finished. flowkit evaluate {run} --store {store}")
+        click.echo(f"finished. flowkit evaluate {run} --store {describe_location(store)}")
         return 0
     click.echo("stopped; run the same command again to continue", err=True)
     return 0 if stop_after is not None else INTERRUPTED

@@ -21,6 +21,7 @@ import torch
 
 from flowkit.extraction.failure_diagnosis import shorten_ray_error
 from flowkit.extraction.ray_cluster import find_address, open_ray
+from flowkit.store.format.location import find_url
 from train.distributed.mailbox import (
     POLL_SECONDS,
     Failure,
@@ -50,7 +51,7 @@ class Job:
     run: Path
     """Folder of the run, absolute."""
     store: Path
-    """Folder of the store, absolute."""
+    """Folder of the store, absolute; or its URL."""
     facts: bytes
     """Content of the run's file run.json, by which another node recognizes the folder."""
     mailbox: Any
@@ -65,7 +66,7 @@ def launch(
     Args:
         work: The function. It must be picklable.
         run: Folder of the run, on a path that all nodes mount.
-        store: Folder of the store, on a path that all nodes mount.
+        store: Folder of the store, on a path that all nodes mount; or its URL.
         settings: The number of processes and their resources.
         log: Receives lines of text for the user.
 
@@ -272,5 +273,5 @@ def check_folders(job: Job, node: str) -> None:
     facts = job.run / "run.json"
     if not facts.is_file() or facts.read_bytes() != job.facts:
         raise RunError(f"node {node} does not see the run at {job.run}: {advice}")
-    if not job.store.is_dir():
+    if find_url(job.store) is None and not job.store.is_dir():
         raise RunError(f"node {node} does not see the store at {job.store}: {advice}")

@@ -21,7 +21,7 @@ def list_cautions(run: Run, store: Store, results: dict[str, dict[str, float]]) 
     same_store = run.facts["store"]["created"] == store.header.created
     if trained_on and same_store and trained_on != digest_training_videos(run.recipe, store):
         yield (
-            f"the training videos of {store.path} are not those that {run.path} was trained on "
+            f"the training videos of {store.location} are not those that {run.path} was trained on "
             "(another split, or other videos): it may have been trained on videos that are tested "
             "now. Train another run on this store to be sure"
         )

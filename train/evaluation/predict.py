@@ -114,10 +114,12 @@ def predict_stored(run: Run, store: Store, id: str, settings: Settings) -> Predi
     run.check_store(store)
     row = store.find(id)
     if row is None:
-        raise UsageError(f"{store.path} has no video {id!r}; use the id of a video of this store")
+        raise UsageError(
+            f"{store.location} has no video {id!r}; use the id of a video of this store"
+        )
     subsets = store.index.value("subsets", row)
     if not subsets:
-        raise UsageError(f"{store.path}: video {id!r} is in no subset; index the store again")
+        raise UsageError(f"{store.location}: video {id!r} is in no subset; index the store again")
     return score_video(run, store, subsets[0], row, settings)
 
 

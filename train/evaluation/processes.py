@@ -58,7 +58,7 @@ class ScoringProcesses:
             RunError: A process died, or failed.
             FlowkitError: What a process raised on purpose.
         """
-        path, world = str(store.path.absolute()), len(self.actors)
+        path, world = store.location, len(self.actors)
         reference = self.ray.put(task)
         streams = [
             actor.score.options(num_returns="streaming").remote(reference, path, (rank, world))

@@ -91,7 +91,7 @@ def check_test_settings(run: Run, store: Store, settings: Settings) -> None:
                 dataset, keys = task.open_videos(store)
                 if not keys:
                     raise UsageError(
-                        f"{store.path}: subset {dataset.subset.name!r} has no videos to score"
+                        f"{store.location}: subset {dataset.subset.name!r} has no videos to score"
                     )
 
 
@@ -103,8 +103,8 @@ def check_frames(run: Run, store: Store) -> None:
     if side < data.size and side != data.short_side:
         raise UsageError(
             f"the network sees crops of {data.size}×{data.size} pixels, but the shorter side of "
-            f"the frames of {store.path} is {side}; use a store of larger frames, such as that of "
-            f"the training ({data.short_side} pixels)"
+            f"the frames of {store.location} is {side}; use a store of larger frames, such as "
+            f"that of the training ({data.short_side} pixels)"
         )
 
 
@@ -132,7 +132,7 @@ def check_segments(run: Run, store: Store) -> None:
             if most >= segments:
                 return
     raise UsageError(
-        f"--set testing.segments={segments}: the longest test video of {store.path} has {most} "
+        f"--set testing.segments={segments}: the longest test video of {store.location} has {most} "
         f"different {'clips' if run.recipe.data.clip else 'snippets'}, so that more segments would "
         f"repeat the same {task.name}; use at most {most}"
     )

@@ -188,11 +188,11 @@ def check_store(store: Store, streams: Sequence[str]) -> None:
     missing = [name for name in streams if name not in recipe.streams]
     if missing:
         raise UsageError(
-            f"{store.path} has no {missing[0]}, only {', '.join(recipe.streams) or 'nothing'}: "
+            f"{store.location} has no {missing[0]}, only {', '.join(recipe.streams) or 'nothing'}: "
             f"extract it with --streams {missing[0]}"
         )
     if "flow" in streams and store.flow_step != 1:
         raise UsageError(
-            f"the flow of {store.path} has step {store.flow_step}; feature files need flow to the "
-            "next frame (step 1)"
+            f"the flow of {store.location} has step {store.flow_step}; feature files need flow "
+            "to the next frame (step 1)"
         )

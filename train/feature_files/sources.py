@@ -135,7 +135,7 @@ class StoredSource:
         store = Store(task.source)
         row = store.find(task.id)
         if row is None:
-            raise VideoError("gone", f"{task.id} was removed from the store {store.path}")
+            raise VideoError("gone", f"{task.id} was removed from the store {store.location}")
         self._video = store[row]
         self.name, self.fingerprint = self._video.source, self._video.fingerprint
         self.expected_frames = self._video.num_frames

@@ -171,7 +171,7 @@ def make_training_loader(context: PhaseContext, dataset: TaskDataset) -> tuple[E
     share = batch // process.world
     if len(sampler) < share:
         raise RunError(
-            f"{context.store.path}: {len(dataset)} training videos are fewer than a batch of "
+            f"{context.store.location}: {len(dataset)} training videos are fewer than a batch of "
             f"{batch}; use a smaller batch (--set training.batch=N)"
         )
     return sampler, make_loader(dataset, sampler, share, context.settings, training=True)

@@ -198,10 +198,10 @@ def train(run: Run, store: Store, settings: Settings, log: Log, steps: int | Non
     with run.lock():
         run.check_store(store, unchanged=True)
         if run.is_finished():
-            log(f"{run.path} is finished: flowkit evaluate {run.path} --store {store.path}")
+            log(f"{run.path} is finished: flowkit evaluate {run.path} --store {store.location}")
             return True
         run.record_session(settings)
-        paths = run.path.absolute(), store.path.absolute()
+        paths = run.path.absolute(), Path(store.location)
         work = partial(train_phases, *paths, settings, stop)
         if settings.processes > 1:
             check_batches(run, settings.processes)

@@ -143,7 +143,8 @@ class Run:
         """
         if store.classes != self.classes:
             raise RunError(
-                f"{store.path} has {len(store.classes)} classes ({', '.join(store.classes[:3])} …),"
+                f"{store.location} has {len(store.classes)} classes "
+                f"({', '.join(store.classes[:3])} …),"
                 f" the run {self.path} {len(self.classes)} ({', '.join(self.classes[:3])} …); "
                 "use a store of the run's dataset"
             )
@@ -153,7 +154,7 @@ class Run:
             changed = describe_changes(then, {**now, "path": then["path"]})
             if changed:
                 raise RunError(
-                    f"the store {store.path} has changed since the run {self.path} was created "
+                    f"the store {store.location} has changed since the run {self.path} was created "
                     f"({changed}). Create another run, or use the unchanged store"
                 )
 
@@ -169,15 +170,16 @@ class Run:
             expected, stored = trained_on[name], store.recipe.features.get(name)
             if stored is None:
                 raise RunError(
-                    f"{store.path} has no features {name!r}, which the run {self.path} was trained "
-                    f"on; extract them with {expected.model} (flowkit features --name {name})"
+                    f"{store.location} has no features {name!r}, which the run {self.path} was "
+                    f"trained on; extract them with {expected.model} (flowkit features --name "
+                    f"{name})"
                 )
             changed = describe_changes(
                 *({key: getattr(r, key) for key in VALUE_FIELDS} for r in (expected, stored))
             )
             if changed:
                 raise RunError(
-                    f"{store.path}: features/{name} are not those that the run {self.path} was "
+                    f"{store.location}: features/{name} are not those that the run {self.path} was "
                     f"trained on ({changed}); use a store with those features, or train another run"
                 )
 
@@ -255,7 +257,7 @@ def check_class_count(classes: int, store: Store) -> None:
     """Raise a UsageError if a recipe has another number of classes than a store."""
     if len(store.classes) != classes:
         raise UsageError(
-            f"the recipe is for {classes} classes, {store.path} has {len(store.classes)}; "
+            f"the recipe is for {classes} classes, {store.location} has {len(store.classes)}; "
             "use another store, or change the recipe (--set classes=N)"
         )
 
@@ -273,8 +275,8 @@ def check_frame_size(recipe: Recipe, store: Store) -> None:
     if side != expected:
         raise UsageError(
             f"the recipe is for frames whose shorter side is {expected} pixels, "
-            f"{store.path} has {side}; extract that size (flowkit extract --short-side or --size)"
-            f", or use --set data.short_side={side} and choose data.size to fit"
+            f"{store.location} has {side}; extract that size (flowkit extract --short-side or "
+            f"--size), or use --set data.short_side={side} and choose data.size to fit"
         )
 
 
@@ -285,7 +287,7 @@ def find_short_side(store: Store) -> int:
         UsageError: The store is empty.
     """
     if not len(store):
-        raise UsageError(f"{store.path} has no videos yet; extract some first")
+        raise UsageError(f"{store.location} has no videos yet; extract some first")
     width, height = (store.index.batch.column(name).to_numpy() for name in ("width", "height"))
     short = np.minimum(width, height)
     # Videos of which only sound or features are stored have the size 0.

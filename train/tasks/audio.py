@@ -69,7 +69,7 @@ class AudioTask(Task[AudioRecipe, Backbone]):
                 dataset = AudioTask(recipe).open_dataset(store, phase, use)
                 if not len(dataset):
                     raise UsageError(
-                        f"{store.path}: expected videos with sound, but none of the "
+                        f"{store.location}: expected videos with sound, but none of the "
                         f"{dataset.silent} videos of subset {dataset.subset.name!r} has any"
                     )
         network = self.build_network(phase)

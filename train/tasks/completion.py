@@ -122,7 +122,7 @@ def prepare_store(draft: RecipeDraft, store: Store, log: Log) -> Store:
         return store
     summary = split_store(store.path, FRACTIONS)
     divided, *details = summary.format_lines()
-    log(f"{store.path} has no subsets: {divided}")
+    log(f"{store.location} has no subsets: {divided}")
     for line in details:
         log(f"  {line}")
     return Store(store.path)
@@ -134,8 +134,8 @@ def check_streams(draft: RecipeDraft, store: Store) -> None:
     if draft.values["sets"] is not None:
         if "sets.streams" in draft.store_keys and not recipe.features:
             raise UsageError(
-                f"{store.path} has no features, which {name} combines; add some (flowkit features "
-                f"--store {store.path} --model RUN --name NAME)"
+                f"{store.location} has no features, which {name} combines; add some (flowkit "
+                f"features --store {store.location} --model RUN --name NAME)"
             )
         return
     streams = draft.values["streams"]
@@ -143,11 +143,11 @@ def check_streams(draft: RecipeDraft, store: Store) -> None:
         streams = ("rgb",) if recipe.rgb is None and recipe.flow is None else ()
     for stream in streams:
         if getattr(recipe, stream) is None:
-            source = f"--videos DIR --store {store.path}"
+            source = f"--videos DIR --store {store.location}"
             if stream == "flow" and recipe.rgb is not None:
-                source = f"--from-store {store.path}"
+                source = f"--from-store {store.location}"
             raise UsageError(
-                f"{store.path} has no {stream}, which {name} is trained on. Add it: flowkit "
+                f"{store.location} has no {stream}, which {name} is trained on. Add it: flowkit "
                 f"extract {source} --streams {stream}"
             )
 
@@ -162,8 +162,8 @@ def check_size(size: int, short_side: int, store: Store) -> None:
     """
     if size > short_side > 0:
         raise UsageError(
-            f"{store.path}: the shorter side of the frames is {short_side} pixels, which is less "
-            f"than the network's input of {size}; extract larger frames (flowkit extract "
+            f"{store.location}: the shorter side of the frames is {short_side} pixels, which is "
+            f"less than the network's input of {size}; extract larger frames (flowkit extract "
             f"--short-side), or use --set data.size={short_side} or less"
         )
 

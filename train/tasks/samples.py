@@ -142,7 +142,8 @@ def check_labels(subset: Subset, classes: int) -> None:
     labels = column.flatten().field("class").to_numpy()
     for index in np.flatnonzero((labels >= classes) & np.isin(rows, subset.rows))[:1]:
         raise UsageError(
-            f"{store.path}: video {store.index.id(int(rows[index]))!r} has class {labels[index]}, "
+            f"{store.location}: video {store.index.id(int(rows[index]))!r} has class "
+            f"{labels[index]}, "
             f"the recipe {classes} classes (0 … {classes - 1}). Set classes in the recipe (--set "
             "classes=N), or rebuild the index"
         )
@@ -156,7 +157,7 @@ def check_times(dataset: WindowDataset) -> None:
     ]
     if all(label["start"] is None and label["end"] is None for label in labels):
         raise UsageError(
-            f"{store.path}: data.window trains on what happens in a window, so it needs labels "
+            f"{store.location}: data.window trains on what happens in a window, so it needs labels "
             f"with times; none of the {len(labels)} labels of subset {dataset.subset.name!r} has "
             "one. "
             "Index the store again with annotations that have (start, end), or train on whole "

@@ -229,7 +229,7 @@ def check_features(sets: Sets, store: Store) -> None:
     for modality, name in sets.streams.items():
         if name not in stored:
             raise UsageError(
-                f"{store.path} has no features {name!r} for the modality {modality}; it has "
+                f"{store.location} has no features {name!r} for the modality {modality}; it has "
                 f"{', '.join(stored) or 'none'}. Extract them (flowkit features --name {name}), or "
                 f"name others (--set sets.streams.{modality}=NAME)"
             )
@@ -237,13 +237,13 @@ def check_features(sets: Sets, store: Store) -> None:
         if features.dimension != dimensions[modality]:
             key = "dimensions" if isinstance(sets.dimensions, int) else f"dimensions.{modality}"
             raise UsageError(
-                f"{store.path}: features/{name} have {features.dimension} dimensions, but the "
+                f"{store.location}: features/{name} have {features.dimension} dimensions, but the "
                 f"recipe expects {dimensions[modality]} for {modality}. Use other features, or add "
                 f"--set sets.{key}={features.dimension}"
             )
         if expected is not None and features.weights != expected:
             raise UsageError(
-                f"{store.path}: features/{name} were computed by {features.model} with the weights "
-                f"{features.weights}, but the recipe expects the weights {expected} for "
+                f"{store.location}: features/{name} were computed by {features.model} with the "
+                f"weights {features.weights}, but the recipe expects the weights {expected} for "
                 f"{modality}. Extract the features with those, or change sets.made_with.{modality}"
             )

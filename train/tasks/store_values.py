@@ -87,8 +87,8 @@ class StoreValues:
         videos = len(find_rows(self.store, name))
         if videos < 2:
             raise UsageError(
-                f"{self.store.path}: the subset {name!r} has {videos} video, and training needs at "
-                "least 2; extract more videos"
+                f"{self.store.location}: the subset {name!r} has {videos} video, and training "
+                "needs at least 2; extract more videos"
             )
         return self.limit("training.batch", max(2, videos // 4))
 
@@ -162,8 +162,9 @@ def choose_subsets(store: Store) -> dict[str, str]:
     train, test = f"train{split}", f"test{split}"
     if train not in subsets:
         raise UsageError(
-            f"{store.path}: expected a subset train, found {', '.join(subsets) or 'none'}; name "
-            "the subsets (--set subsets.train=NAME, and also subsets.validate and subsets.test)"
+            f"{store.location}: expected a subset train, found {', '.join(subsets) or 'none'}; "
+            "name the subsets (--set subsets.train=NAME, and also subsets.validate and "
+            "subsets.test)"
         )
     names = (name for name in VALIDATION if name in subsets and not split)
     validate = next((n for n in names if len(list_classes(store, store.subset(n)))), None)
@@ -198,11 +199,12 @@ def check_classes(store: Store, subset: str | None = None) -> None:
     if not len(classes):
         problem = "no video has a label" if subset is None else f"none of {videos} has a label"
         raise UsageError(
-            f"{store.path}: {problem}; give the labels (flowkit index {store.path} --labels FILE)"
+            f"{store.location}: {problem}; give the labels (flowkit index {store.location} "
+            "--labels FILE)"
         )
     raise UsageError(
-        f"{store.path}: {videos} are of one class, {store.classes[int(classes[0])]!r}, so there "
-        "is nothing to tell apart; add videos of other classes, and their labels"
+        f"{store.location}: {videos} are of one class, {store.classes[int(classes[0])]!r}, so "
+        "there is nothing to tell apart; add videos of other classes, and their labels"
     )
 
 

@@ -211,7 +211,7 @@ def make_frame_schema(store: Store) -> Any:
         fields["flow_x"] = fields["flow_y"] = IMAGE, image
     if "rgb" not in fields and "flow_x" not in fields:
         raise UsageError(
-            f"{store.path} has no rgb and no flow, which are all that huggingface can hold; "
+            f"{store.location} has no rgb and no flow, which are all that huggingface can hold; "
             "export it with --format webdataset"
         )
     return add_features(fields, describe_quantization(store))

@@ -98,7 +98,8 @@ class ImageFolders(ExportFormat):
         """
         if step < 0:
             raise UsageError(
-                f"{self.name} holds flow to later frames only, and the flow of {self.store.path} "
+                f"{self.name} holds flow to later frames only, and the flow of "
+                f"{self.store.location} "
                 f"leads from frame t to frame t{step}; export it with --format denseflow, "
                 "webdataset or huggingface"
             )

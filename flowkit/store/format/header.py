@@ -11,6 +11,8 @@ from flowkit.errors import CorruptError, FormatError, RecipeError, StoreError, U
 from flowkit.recipe import FEATURES, Recipe
 from flowkit.store.format.atomic import convert_disk_errors, sync_folder, write_atomic
 from flowkit.store.format.location import (
+    WORKING_FILE,
+    describe_location,
     find_url,
     is_half_copied,
     make_half_copied_error,
@@ -97,7 +99,7 @@ def check_new_folder(path: Path) -> None:
     if not path.is_dir():
         raise FormatError(f"{path}: expected a store's folder, got a file; name a folder")
     foreign_names = {entry.name for entry in path.iterdir()} - {
-        "locks", "store.json.part", *FOLDERS
+        "locks", "store.json.part", WORKING_FILE, *FOLDERS
     }  # fmt: skip
     if foreign_names:
         raise FormatError(
@@ -111,15 +113,16 @@ def extend_header(
 ) -> StoreHeader:
     """Add the streams of ``recipe`` to a header; RecipeError if a common setting differs."""
     differences = header.recipe.list_differences(recipe)
+    location = describe_location(path)
     if differences:
         raise RecipeError(
-            f"{path} has another recipe (store ≠ requested): {'; '.join(differences)}; "
+            f"{location} has another recipe (store ≠ requested): {'; '.join(differences)}; "
             "use the store's values, another name for features (or remove the old ones: flowkit "
             "remove), or another store"
         )
     if dataset is not None and header.dataset is not None and dataset != header.dataset:
         raise RecipeError(
-            f"{path}: expected dataset {header.dataset!r}, which the store holds, got "
+            f"{location}: expected dataset {header.dataset!r}, which the store holds, got "
             f"{dataset!r}; use another store"
         )
     return replace(header, recipe=header.recipe.extended_with(recipe))

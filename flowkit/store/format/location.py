@@ -1,7 +1,9 @@
 """Recognize the URL of a store on object storage, and the local folder that stands for it.
 
-A store at a URL is only read. What is small (store.json, the index, commit records) is kept in a
-local folder, its *mirror* (remote/mirror.py), which holds the file ``remote.json`` with the URL.
+What is small (store.json, the index, commit records) of a store that is read is kept in a local
+folder, its *mirror* (remote/mirror.py), which holds the file ``remote.json`` with the URL.
+An extraction into a store at a URL has a *working store*, a folder with the file ``working.json``:
+its shards are uploaded when they are committed, and deleted (flowkit/extraction/working_store.py).
 """
 
 import json
@@ -15,6 +17,12 @@ REMOTE_FILE = "remote.json"
 """File in a mirror that names the URL of the store."""
 COPYING_FILE = "copying.json"
 """File in a store that `flowkit copy` has begun to write and not finished."""
+WORKING_FILE = "working.json"
+"""File in a working store that names the URL to which its shards are uploaded."""
+WRITING_FILE = "writing.json"
+"""Object of a store at a URL that an extraction writes to: it names the run."""
+UPLOADED_SUFFIX = ".uploaded"
+"""Suffix of a file in a working store that replaces a shard which is at the URL: its size."""
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "hf", "http", "https")
 # A Path turns // into /.
 URL = re.compile(rf"({'|'.join(SCHEMES)}):/{{1,2}}([^/].*)", re.DOTALL)
@@ -39,7 +47,15 @@ def read_mirror_url(root: Path) -> str | None:
     Raises:
         CorruptError: ``remote.json`` is damaged.
     """
-    path = root / REMOTE_FILE
+    return read_url(root / REMOTE_FILE, "delete this folder, which is a cache")
+
+
+def read_url(path: Path, advice: str) -> str | None:
+    """Return the URL that a file names; None if there is no file.
+
+    Raises:
+        CorruptError: The file is damaged; the message ends with ``advice``.
+    """
     try:
         url = json.loads(path.read_bytes())["url"]
         if find_url(url) != url:
@@ -47,15 +63,31 @@ def read_mirror_url(root: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptError(
-            f"{path}: expected the URL of a store ({error!r}); delete this folder, which is a cache"
-        ) from None
+        raise CorruptError(f"{path}: expected the URL of a store ({error!r}); {advice}") from None
     return str(url)
 
 
 def describe_location(root: str | os.PathLike[str]) -> str:
-    """Return what names a store to people: the URL of a mirror, otherwise the folder."""
-    return find_url(root) or read_mirror_url(Path(root)) or os.fspath(root)
+    """Return what names a store to people: the URL of a mirror or working store, or the folder."""
+    path = Path(root)
+    return find_url(root) or read_mirror_url(path) or read_working_url(path) or os.fspath(root)
+
+
+def read_working_url(root: Path) -> str | None:
+    """Return the URL to which a working store is uploaded; None if the folder is none.
+
+    Raises:
+        CorruptError: ``working.json`` is damaged.
+    """
+    return read_url(root / WORKING_FILE, 'write {"url": "URL"} with its URL into it')
+
+
+def read_uploaded_size(shard: Path) -> int:
+    """Return the size in bytes of a shard that is at the URL of its working store; −1 if not."""
+    try:
+        return int(shard.with_suffix(UPLOADED_SUFFIX).read_text())
+    except (OSError, ValueError):
+        return -1
 
 
 def refuse_remote(root: str | os.PathLike[str]) -> None:
@@ -63,8 +95,8 @@ def refuse_remote(root: str | os.PathLike[str]) -> None:
     url = find_url(root) or read_mirror_url(Path(root))
     if url is not None:
         raise StoreError(
-            f"{url} is on object storage, where stores are only read; `flowkit copy {url} FOLDER`, "
-            "change FOLDER, and copy it back"
+            f"{url} is on object storage, where only `flowkit extract` and `flowkit copy` write; "
+            f"`flowkit copy {url} FOLDER`, change FOLDER, and copy it back"
         )
 
 

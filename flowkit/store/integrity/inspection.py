@@ -21,6 +21,7 @@ from flowkit.errors import FlowkitError, FormatError, StoreError
 from flowkit.store.annotations import read_annotations
 from flowkit.store.format.header import StoreHeader
 from flowkit.store.format.layout import CHUNK
+from flowkit.store.format.location import read_uploaded_size
 from flowkit.store.format.locks import is_locked
 from flowkit.store.format.records import read_record, record_paths
 from flowkit.store.format.schema import (
@@ -328,8 +329,13 @@ class Inspection:
 
 
 def find_shards(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield (folder, uuid) of every shard that has a file or a record."""
+    """Yield (folder, uuid) of every shard that has a file or a record.
+
+    Shards of a working store that are at its URL are left out; they are checked there.
+    """
     for folder in shard_folders(root):
-        paths = [*(root / folder).glob("*.arrow"), *(root / folder).glob("*.json")]
+        paths = {*(root / folder).glob("*.arrow"), *(root / folder).glob("*.json")}
         for uuid in sorted({path.stem for path in paths}):
-            yield folder, uuid
+            shard = root / folder / f"{uuid}.arrow"
+            if shard in paths or read_uploaded_size(shard) < 0:
+                yield folder, uuid

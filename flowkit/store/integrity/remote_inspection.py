@@ -5,6 +5,7 @@ from pathlib import Path
 
 from flowkit.store.format.atomic import convert_disk_errors
 from flowkit.store.format.header import StoreHeader
+from flowkit.store.format.location import WRITING_FILE
 from flowkit.store.integrity.inspection import InspectedShard, Inspection, Progress
 from flowkit.store.remote.client import get_client
 from flowkit.store.remote.failures import MissingObjectError
@@ -31,9 +32,9 @@ class RemoteInspection(Inspection):
         pool: Executor | None,
         progress: Progress | None,
     ) -> None:
-        super().__init__(mirror, header, pool, progress, busy=False)
-        self._url = url
         sizes = read_listing(mirror) or {}
+        super().__init__(mirror, header, pool, progress, busy=WRITING_FILE in sizes)
+        self._url = url
         shards = {name: size for name, size in sizes.items() if name.endswith(".arrow")}
         self._total_bytes = sum(size for name, size in shards.items() if "/" in name)
 

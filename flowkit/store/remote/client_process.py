@@ -80,6 +80,11 @@ class ProcessClient:
         """Write a small object."""
         self._call("write_object", name, content)
 
+    def create_object(self, name: str, content: bytes) -> bool:
+        """Write a small object unless there is one; return whether it was written."""
+        is_written: bool = self._call("create_object", name, content)
+        return is_written
+
     def upload(self, path: Path, name: str) -> None:
         """Write the content of a file as an object."""
         self._call("upload", path, name)

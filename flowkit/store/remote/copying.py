@@ -20,7 +20,7 @@ from flowkit.errors import CorruptError, FormatError, StoreError, UsageError
 from flowkit.store.format.location import COPYING_FILE, make_half_copied_error
 from flowkit.store.format.schema import encode_json
 from flowkit.store.remote.mirror import OPTIONAL_FILES, read_shard_sizes
-from flowkit.store.remote.store_files import FolderFiles, StoreFiles, open_files
+from flowkit.store.remote.store_files import BytesDone, FolderFiles, StoreFiles, open_files
 
 IDENTITY = ("format", "dataset", "created", "creator")
 """Keys of store.json that two copies of one store share."""
@@ -190,11 +190,32 @@ def copy_shards(
         if is_there and copy.read(f"{name}.json") == record:
             count(size)
             continue
-        copy.take(origin, f"{name}.arrow", read_digest(origin, name, record, size), count)
-        copy.write(f"{name}.json", record)
+        copy_shard(origin, copy, name, record, size, count)
         report.copied += 1
         report.copied_bytes += size
     return report
+
+
+def copy_shard(
+    origin: StoreFiles,
+    copy: StoreFiles,
+    name: str,
+    record: bytes,
+    size: int,
+    progress: BytesDone = lambda number: None,
+) -> None:
+    """Copy a shard, checked by its commit record, and then the record, so that it counts.
+
+    Args:
+        origin: The store.
+        copy: Its copy.
+        name: Name of the shard, ``folder/uuid``.
+        record: Its commit record.
+        size: Size of the shard in bytes.
+        progress: Called with numbers of bytes as they are copied.
+    """
+    copy.take(origin, f"{name}.arrow", read_digest(origin, name, record, size), progress)
+    copy.write(f"{name}.json", record)
 
 
 def read_digest(origin: StoreFiles, name: str, record: bytes, size: int) -> str:

@@ -72,6 +72,11 @@ class FsspecClient:
         """Raise a StoreError: only reading is supported."""
         raise StoreError(f"{self.url}: flowkit only reads here; copy to a folder and upload that")
 
+    def create_object(self, name: str, content: bytes) -> bool:
+        """Raise a StoreError: only reading is supported."""
+        self.write_object(name, content)
+        return False
+
     def upload(self, path: Path, name: str) -> None:
         """Raise a StoreError: only reading is supported."""
         self.write_object(name, b"")

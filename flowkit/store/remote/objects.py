@@ -52,6 +52,12 @@ class ObjectClient(Protocol):
     def write_object(self, name: str, content: bytes) -> None:
         """Write a small object."""
 
+    def create_object(self, name: str, content: bytes) -> bool:
+        """Write a small object unless there is one; return whether it was written.
+
+        If a request was repeated, False can also mean that this call wrote the object.
+        """
+
     def upload(self, path: Path, name: str) -> None:
         """Write the content of a file as an object."""
 

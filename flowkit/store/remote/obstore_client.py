@@ -102,6 +102,30 @@ class ObstoreClient:
         """Write a small object."""
         call_with_retries(lambda: self._obstore.put(self._store, name, content), self.url, name)
 
+    def create_object(self, name: str, content: bytes) -> bool:
+        """Write a small object unless there is one; return whether it was written."""
+
+        def create() -> bool:
+            try:
+                self._obstore.put(self._store, name, content, mode="create")
+            except Exception as error:
+                if type(error).__name__ == "NotSupportedError" or "NotImplemented" in str(error):
+                    return write_if_absent()
+                if type(error).__name__ not in ("AlreadyExistsError", "PreconditionError"):
+                    raise
+                return False
+            return True
+
+        def write_if_absent() -> bool:  # a server without conditional requests
+            try:
+                self._obstore.head(self._store, name)
+            except FileNotFoundError:
+                self._obstore.put(self._store, name, content)
+                return True
+            return False
+
+        return call_with_retries(create, self.url, name)
+
     def upload(self, path: Path, name: str) -> None:
         """Write the content of a file as an object."""
         store = self._open(retries=10)

@@ -13,13 +13,19 @@ from flowkit.errors import CorruptError, StoreError, UsageError
 from flowkit.store.format.atomic import convert_disk_errors, sync_folder, write_atomic
 from flowkit.store.format.header import check_new_folder
 from flowkit.store.format.layout import CHUNK
-from flowkit.store.format.location import COPYING_FILE, find_url, read_mirror_url
+from flowkit.store.format.location import (
+    COPYING_FILE,
+    WRITING_FILE,
+    find_url,
+    read_mirror_url,
+)
 from flowkit.store.format.locks import hold_store
 from flowkit.store.format.schema import FOLDERS
 from flowkit.store.remote.client import get_client
 from flowkit.store.remote.mirror import OPTIONAL_FILES, download, read_shard_sizes
 from flowkit.store.remote.objects import read_if_present
 from flowkit.store.remote.settings import find_folder
+from flowkit.store.remote.writer_lock import refuse_writing
 
 SHARD_FILE = re.compile(rf"({'|'.join(FOLDERS)}|features/[^/]+)/[^/]+\.(arrow|json)")
 """Names of shards and commit records."""
@@ -206,17 +212,19 @@ class UrlFiles(StoreFiles):
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Do nothing: object storage has no locks."""
+        """Raise an error if nothing can be written here, or an extraction writes here now."""
         if self.location.startswith(("http://", "https://", "hf://")):
             raise UsageError(
                 f"{self.location}: flowkit only reads here; copy to s3://, gs:// or az://, or to a "
                 "folder"
             )
+        refuse_writing(self.location, self.client)
         yield
 
     def check_new(self) -> None:
         """Raise a StoreError if there are objects that are no store's."""
-        if self.read(COPYING_FILE) is None and (objects := self.client.list_objects()):
+        objects = (self.client.list_objects() or {}).keys() - {WRITING_FILE}
+        if objects and self.read(COPYING_FILE) is None:
             raise StoreError(
                 f"{self.location}: expected a store or nothing, found {min(objects)!r}; name "
                 "another URL"

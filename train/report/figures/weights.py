@@ -121,7 +121,7 @@ def draw_heaviest(source: Source) -> list[Drawing]:
         drawings.append(Drawing(name=f"heaviest_{modality}", caption=caption, figure=figure))
     if not drawings:
         assert source.store is not None
-        raise NotApplicable(f"{source.store.path} has no frames of the videos to show")
+        raise NotApplicable(f"{source.store.location} has no frames of the videos to show")
     return drawings
 
 

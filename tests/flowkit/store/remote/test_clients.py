@@ -61,7 +61,7 @@ def test_a_process_of_its_own(s3):
     assert client._process.poll() is not None
 
 
-def test_moto(make_store, tmp_path, monkeypatch, s3):
+def test_moto(make_store, make_clip, tmp_path, monkeypatch, s3):
     """Another server's idea of S3."""
     pytest.importorskip("moto", reason="pip install 'moto[server]': a second S3 server")
     from flowkit.store import Store
@@ -87,9 +87,27 @@ def test_moto(make_store, tmp_path, monkeypatch, s3):
         assert Store("s3://films/store")[0].snippet(0, 2) == Store(local)[0].snippet(0, 2)
         copy_store("s3://films/store", tmp_path / "back")
         assert list(Store(tmp_path / "back")) == list(Store(local))
+        extract_twice("s3://films/more", make_clip(tmp_path / "clips/a.mp4", frames=3))
     finally:
         server.kill()
         server.wait()
+
+
+def extract_twice(url: str, clip: Path) -> None:
+    import flowkit
+    from flowkit.errors import LockedError
+    from flowkit.extraction import open_target
+    from flowkit.store.remote.client import get_client
+
+    def extract(**more):
+        return flowkit.extract([clip], url, streams=["rgb"], workers=0, progress=False, **more)
+
+    assert extract().extracted == 1
+    assert extract().done_before == 1
+    assert not get_client(url).create_object("store.json", b"")  # its conditional requests work
+    with open_target(url), pytest.raises(LockedError, match="--break-lock"):
+        extract(working_store=clip.with_name("w"))
+    assert flowkit.Store(url)["a.mp4"].num_frames == 3
 
 
 def wait_for(port: int) -> None:

@@ -21,8 +21,9 @@ BUCKET = "bucket"
 class S3Server(ThreadingHTTPServer):
     """Objects in memory, below /bucket/; GET, HEAD, PUT, DELETE, lists and uploads in parts.
 
-    ``faults`` is asked before each request: fault(method, key) returns None or one of "500", "503",
-    "reset" (the connection breaks), "truncate" (the body ends early), or seconds to wait.
+    ``fault`` is asked before each request: fault(method, key) returns None or one of "301", "403",
+    "500", "503", "reset" (the connection breaks), "truncate" (the body ends early), or seconds to
+    wait.
     """
 
     daemon_threads = True
@@ -34,6 +35,7 @@ class S3Server(ThreadingHTTPServer):
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.requests: list[tuple[str, str, str | None]] = []
         self.fault: Callable[[str, str], str | float | None] = lambda method, key: None
+        self.has_conditions = True  # False: conditions of requests are ignored
         self.lock = threading.Lock()
 
     @property
@@ -78,8 +80,10 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.server.fault(self.command, key)
         if isinstance(fault, float):
             time.sleep(fault)
-        elif fault in ("500", "503"):
-            self.refuse(int(fault), "SlowDown")
+        elif fault == "301":
+            self.refuse(301, "PermanentRedirect")
+        elif fault in ("403", "500", "503"):
+            self.refuse(int(fault), "AccessDenied" if fault == "403" else "SlowDown")
             return
         elif fault == "reset":
             self.connection.close()
@@ -137,7 +141,13 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def answer_PUT(self, key: str, query: dict, body: bytes, truncated: bool) -> None:
-        if "uploadId" in query:
+        if self.headers.get("If-None-Match") == "*" and self.server.has_conditions:
+            with self.server.lock:
+                if key in self.server.objects:
+                    self.refuse(412, "PreconditionFailed")
+                    return
+                self.server.objects[key] = body
+        elif "uploadId" in query:
             self.server.uploads[query["uploadId"][0]][int(query["partNumber"][0])] = body
         else:
             self.server.objects[key] = body
