@@ -25,16 +25,13 @@ from typing import Any, Self
 import av
 import numpy as np
 
+from flowkit.decode.closable import ClosableIterator
 from flowkit.decode.container import format_error, get_display_name, open_container
 from flowkit.decode.conversion import FrameConverter
 from flowkit.decode.frame import RGBFrame, VideoFrame
 from flowkit.decode.orientation import Orientation
 from flowkit.decode.packets import PacketReader
-from flowkit.decode.resample import (
-    bridge_clock_jumps,
-    compute_presentation_times,
-    resample_frames,
-)
+from flowkit.decode.resample import bridge_clock_jumps, compute_presentation_times, resample_frames
 from flowkit.decode.stream import (
     find_video_stream,
     get_average_fps,
@@ -152,7 +149,8 @@ class VideoReader:
                 problem = f"{name} is {w}×{h}, expected sides of 1..{MAX_SIDE}"
                 raise VideoError("bad-size", f"{self._display_name}: {problem}")
         self._converter = FrameConverter(size, area, orientation, self._display_name)
-        self._decoded_frames = chain([first_frame], frames)
+        decoded_frames = chain([first_frame], frames)
+        self._decoded_frames = ClosableIterator(decoded_frames, self._container.close)
 
     def _make_no_frame_error(self) -> VideoError:
         """Make the error for a file without a frame that can be decoded."""
@@ -301,8 +299,8 @@ class VideoReader:
         return [f for f in frames if None in (before, f.pts) or f.pts < before]
 
     def close(self) -> None:
-        """Close the file, which ends the iteration."""
-        self._container.close()
+        """Close the file, which ends the iteration; any thread may call it."""
+        self._decoded_frames.close()
 
     def __enter__(self) -> Self:
         """Return the reader itself."""

@@ -320,6 +320,8 @@ class Shards:
         fixed_columns = {c.name: c for c in reader.columns if c.kind != "bytes"}
         if column not in fixed_columns or not self.has_column(location, column):
             raise UsageError(f"stream {stream} has no column {column!r} of fixed size")
+        is_vector, dtype = fixed_columns[column].kind == "vector", fixed_columns[column].dtype
+        shape = (vector_dimension(stream, self._recipe) or 0,) if is_vector else ()
         parts = []
         for batch, row, rows in self.list_spans(location):
             located = self._locate(location[0], batch)
@@ -328,12 +330,12 @@ class Shards:
                     raise CorruptError(f"expected column {column} in batch {batch}")
                 extent = located[column]
                 part = read_fixed_rows(reader.descriptor, extent, fixed_columns[column], row, rows)
+                if part.shape[1:] != shape:
+                    message = f"expected vectors of {shape[0]} values in batch {batch}"
+                    raise CorruptError(f"{message}, got {part.shape[1]}")
             except CorruptError as error:
                 raise reader.make_error(error) from None
             if self._checks is not None:
                 self._checks.check_column(location[0], batch, column)
             parts.append(part)
-        if parts:
-            return np.concatenate(parts)
-        is_vector, dtype = fixed_columns[column].kind == "vector", fixed_columns[column].dtype
-        return np.empty((0, vector_dimension(stream, self._recipe) or 0) if is_vector else 0, dtype)
+        return np.concatenate(parts) if parts else np.empty((0, *shape), dtype)

@@ -76,7 +76,7 @@ def mutate_json(data: bytes, rng: random.Random) -> tuple[bytes, str] | None:
         values = json.loads(lines[number])
     except ValueError:
         return None
-    nodes = list(list_nodes(values, ""))
+    nodes = list(list_nodes(values, "")) if isinstance(values, dict | list) else []
     if not nodes:
         return None
     parent, key, name = rng.choice(nodes)

@@ -21,7 +21,7 @@ from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
 from flowkit.store import Store, read_failures
 from flowkit.store.format.records import read_record, record_paths
 from flowkit.store.integrity.verify import verify
-from tests.torture.trial import REFUSED, Outcome, describe_end, fork, wait
+from tests.torture.trial import INTERRUPTED, REFUSED, Outcome, describe_end, fork, wait
 
 RECIPE = Recipe(
     resize=Resize(width=16, height=16),
@@ -40,22 +40,11 @@ extract(explicit_files([Path(clip) for clip in clips]), Path(root),
         Recipe.from_dict(json.loads(recipe)), Options(workers=2, roll_seconds=0.05))
 """
 """An extraction with workers on Ray."""
-INTERRUPTED = 130
-"""Exit code of a command that was interrupted."""
 
 
 def extract_clips(root: Path, clips: list[Path], roll_seconds: float = 0.001) -> None:
     """Extract the clips in this process, with a shard for each."""
     extract(explicit_files(clips), root, RECIPE, Options(workers=0, roll_seconds=roll_seconds))
-
-
-def extract_as_command(root: Path, clips: list[Path]) -> int:
-    """Extract the clips, and end as the command line does after Ctrl-C."""
-    try:
-        extract_clips(root, clips)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
 
 
 def read_bytes(root: Path) -> dict[str, Any]:
@@ -88,7 +77,7 @@ def run_trial(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome)
     root, done = folder / "store", set[str]()
     for number in range(rng.choice((1, 2, 4))):
         log = folder / f"log{number}"
-        process = fork(lambda: extract_as_command(root, workshop.clips), log)
+        process = fork(lambda: extract_clips(root, workshop.clips), log)
         kind = rng.choice(("KILL", "KILL", "INT", "TERM", "INT twice", "TERM twice"))
         outcome.what += f"{kind} "
         time.sleep(rng.uniform(0, 1.1 * seconds))

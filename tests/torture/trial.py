@@ -17,6 +17,8 @@ from flowkit.errors import FlowkitError
 
 TRACEBACK = 76
 """Exit code of a forked process that ended by an exception which is no `FlowkitError`."""
+INTERRUPTED = 130
+"""Exit code of a command that was interrupted."""
 REFUSED = 75
 """Exit code of a forked process that ended by a `FlowkitError`."""
 
@@ -82,6 +84,8 @@ def fork(work: Callable[[], Any], log: Path) -> int:
         code = REFUSED
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
+    except KeyboardInterrupt:  # as the command line does, also before the work has begun
+        code = INTERRUPTED
     except BaseException:  # noqa: BLE001
         os.write(2, traceback.format_exc().encode(errors="replace"))
     finally:

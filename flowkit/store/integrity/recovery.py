@@ -94,6 +94,30 @@ def recover(
     )
 
 
+def commit_intact_shards(root: Path) -> list[str]:
+    """Write the commit records that finished shards lack; damaged shards are left as they are.
+
+    Returns:
+        These shards, as ``folder/uuid``.
+    """
+    committed = []
+    for shard in find_leftovers(root):
+        path = (root / shard).with_suffix(".arrow")
+        if not path.exists() or path.with_suffix(".json").exists():
+            continue
+        with lock_file(path) as descriptor:
+            if descriptor is None:
+                continue
+            folder = shard.rpartition("/")[0]
+            try:
+                contents = check_shard(descriptor, path, folder)
+            except CorruptError:
+                continue  # a repair saves its intact videos
+            record_shard(path, folder, contents, *hash_file(descriptor))
+            committed.append(shard)
+    return committed
+
+
 def find_leftovers(root: Path) -> list[str]:
     """Return the shards, as ``folder/uuid``, that a crash or a live writer left unfinished."""
     shards = []

@@ -9,6 +9,7 @@ from flowkit.store.format.header import read_header
 from flowkit.store.format.location import read_mirror_url, refuse_remote
 from flowkit.store.format.locks import find_locked_parts, hold_store
 from flowkit.store.integrity.inspection import Inspection, Progress
+from flowkit.store.integrity.recovery import commit_intact_shards
 from flowkit.store.integrity.remote_inspection import RemoteInspection
 from flowkit.store.integrity.repair import repair_store
 from flowkit.store.integrity.report import Problem, Report
@@ -48,6 +49,8 @@ def verify(
     header, url = read_header(root), read_mirror_url(root)
     busy = bool(find_locked_parts(root))  # by other processes: a repair locks the store below
     with hold_store(root) if repair else nullcontext():
+        # First, since a killed repair may have left one that has the videos to copy.
+        committed = commit_intact_shards(root) if repair else []
         with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
             checked_pool = pool if deep else None
             if url is None:
@@ -56,5 +59,6 @@ def verify(
                 inspection = RemoteInspection(url, root, header, checked_pool, progress)
             report = inspection.run()
         if repair:
+            report.repaired += [f"wrote the missing commit record of {name}" for name in committed]
             repair_store(inspection)
     return report

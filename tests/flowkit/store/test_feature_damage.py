@@ -1,6 +1,7 @@
 """Features after kills, cuts and flipped bytes: what counted stays, what is bad is named."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowkit.errors import StoreError
+from flowkit.errors import CorruptError, StoreError
 from flowkit.store import Recovery, ShardWriter, Store, create_or_open, rebuild_index, recover
 from flowkit.store import writer as writer_module
 from flowkit.store.integrity.verify import verify
@@ -256,3 +257,19 @@ def test_status_counts_features(stores, make_root, wanted):
     assert found.bytes["features/net"] == shards(root)[0].stat().st_size
     assert found.leftover == ["features/net/dead.arrow.part"]
     assert found.recipe["features"]["net"]["weights"] == stores.NET.weights
+
+
+def test_a_shard_that_another_has_replaced_is_damaged(stores, tmp_path):
+    root = stores.fill_features(tmp_path / "root", {"a": stores.draw_features(1, 4)})
+    features = {"net": replace(stores.RECIPE.features["net"], dimension=5)}
+    recipe, other = replace(stores.RECIPE, features=features), tmp_path / "other"
+    create_or_open(other, recipe)
+    writer = ShardWriter(other, "features/net", recipe=recipe)
+    writer.begin("a")
+    writer.append_rows(np.ones((4, 5)), np.arange(4), np.zeros(4, int))
+    writer.end(stores.meta("a", 4, ("features/net",)))
+    writer.close()
+    (shard,), (foreign,) = ((folder / "features/net").glob("*.arrow") for folder in (root, other))
+    shard.write_bytes(foreign.read_bytes())
+    with pytest.raises(CorruptError, match="expected vectors of 3 values in batch 0, got 5"):
+        Store(root)["a"].features("net")

@@ -284,6 +284,28 @@ def test_a_killed_repair_is_finished_without_copies(make_store, moved):
     assert contents(root) == before
 
 
+def test_a_repair_that_was_killed_before_a_record_leaves_no_copy(make_store, monkeypatch):
+    root = make_store(IDS)
+    before = contents(root)
+    (bad,) = shards(root)
+    flip(bad, bad.stat().st_size - 3)
+
+    def die(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flowkit.store.format.shard_file.record_shard", die)
+        with pytest.raises(KeyboardInterrupt):
+            verify(root, repair=True)
+    (copied,) = set(shards(root)) - {bad}
+    assert not copied.with_suffix(".json").exists()
+    report = verify(root, repair=True)
+    assert f"wrote the missing commit record of frames/{copied.stem}" in report.repaired
+    assert verify(root).clean
+    assert contents(root) == before
+    assert not list((root / "frames").glob(f"*{bad.stem}*"))
+
+
 def test_an_index_that_differs_from_the_records_is_found(make_store):
     root = make_store(IDS, per_shard=1)
     stale = (root / "index.arrow").read_bytes()
