@@ -321,7 +321,9 @@ class Shards:
         if column not in fixed_columns or not self.has_column(location, column):
             raise UsageError(f"stream {stream} has no column {column!r} of fixed size")
         is_vector, dtype = fixed_columns[column].kind == "vector", fixed_columns[column].dtype
-        shape = (vector_dimension(stream, self._recipe) or 0,) if is_vector else ()
+        shape: tuple[int, ...] = ()
+        if is_vector:
+            shape = (vector_dimension(stream, self._recipe) or 0,)
         parts = []
         for batch, row, rows in self.list_spans(location):
             located = self._locate(location[0], batch)

@@ -261,6 +261,7 @@ def test_status_counts_features(stores, make_root, wanted):
 
 def test_a_shard_that_another_has_replaced_is_damaged(stores, tmp_path):
     root = stores.fill_features(tmp_path / "root", {"a": stores.draw_features(1, 4)})
+    rebuild_index(root)
     features = {"net": replace(stores.RECIPE.features["net"], dimension=5)}
     recipe, other = replace(stores.RECIPE, features=features), tmp_path / "other"
     create_or_open(other, recipe)
