@@ -26,7 +26,7 @@ import torch
 from machine import describe_machine
 from rich.console import Console
 
-from flowkit.datasets import views
+from flowkit.datasets import stream_readers, views
 from flowkit.datasets.transforms import ThreeCrop
 from flowkit.errors import FlowkitError
 from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
@@ -180,16 +180,16 @@ def show(stream: str, options: argparse.Namespace, found: FeatureRates) -> None:
 def counting() -> Iterator[list[int]]:
     """The sizes of all JPEGs that are decoded meanwhile in this process."""
     decoded: list[int] = []
-    real = views.decode_rgb, views.decode_grey
+    real = stream_readers.decode_rgb, stream_readers.decode_grey
 
     def watch(decode):  # type: ignore[no-untyped-def]
         return lambda data: decoded.append(len(data)) or decode(data)
 
-    views.decode_rgb, views.decode_grey = map(watch, real)
+    stream_readers.decode_rgb, stream_readers.decode_grey = map(watch, real)
     try:
         yield decoded
     finally:
-        views.decode_rgb, views.decode_grey = real
+        stream_readers.decode_rgb, stream_readers.decode_grey = real
 
 
 def count_decoded(root: Path) -> None:

@@ -20,7 +20,7 @@ each of its positions.
     C H W  channels, height, width
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,10 @@ from flowkit.datasets.sampling import (
     make_generator,
     sample_middles,
 )
-from flowkit.datasets.transforms import CropStrategy, apply_crop
+from flowkit.datasets.stream_readers import READERS
+from flowkit.datasets.transforms import CropStrategy
 from flowkit.errors import CorruptError, UsageError
-from flowkit.store import Store, Video
-from flowkit.store.format.jpeg import decode_grey, decode_rgb
+from flowkit.store import Store
 from flowkit.streams import STREAMS, StreamName
 
 Int = npt.NDArray[np.int64]
@@ -296,75 +296,6 @@ class ViewReader(Dataset[dict[str, Any]]):
 def count_views(crops: CropStrategy) -> int:
     """Count the views of one image, which are its crops."""
     return len(crops(crops.size, crops.size, make_generator(0, 0, 0)))
-
-
-def read_rgb(video: Video, times: list[int], crops: CropStrategy, out: npt.NDArray[Any]) -> None:
-    """Read RGB frames.
-
-    Args:
-        video: Video of the store.
-        times: Times of the frames, ascending.
-        crops: Which crops to use.
-        out: (times, V, 3, H, W) uint8 array to write to.
-    """
-    boxes = crops(video.height, video.width, make_generator(0, 0, 0))  # unused by fixed crops
-    for t, views in zip(times, out, strict=True):
-        frame = decode_rgb(video.rgb_bytes(t))
-        for crop, view in zip(boxes, views, strict=True):
-            apply_crop([frame], crop, view)
-
-
-def read_flow(video: Video, times: list[int], crops: CropStrategy, out: npt.NDArray[Any]) -> None:
-    """Read flow fields.
-
-    Args:
-        video: Video of the store.
-        times: Times of the flow fields, ascending.
-        crops: Which crops to use.
-        out: (times, V, 2, H, W) uint8 array to write to.
-    """
-    boxes = crops(video.height, video.width, make_generator(0, 0, 0))  # unused by fixed crops
-    field_index = 0
-    for start, length in find_runs(times):
-        for jpegs in video.flow_jpegs(start, length):
-            components = [decode_grey(jpeg) for jpeg in jpegs]  # x and y
-            for crop, view in zip(boxes, out[field_index], strict=True):
-                apply_crop(components, crop, view, flow=True)
-            field_index += 1
-
-
-def read_audio(video: Video, times: list[int], crops: CropStrategy, out: npt.NDArray[Any]) -> None:
-    """Read log-mel patches.
-
-    Args:
-        video: Video of the store.
-        times: Indices of the patches, ascending.
-        crops: Not used: a patch has one view.
-        out: (times, 1, 1, 96, 64) float32 array to write to.
-    """
-    if times:
-        out[:, 0, 0] = video.audio()[times]
-
-
-READERS: dict[str, Callable[[Video, list[int], CropStrategy, npt.NDArray[Any]], None]] = {
-    "rgb": read_rgb,
-    "flow": read_flow,
-    "audio": read_audio,
-}
-"""The function that reads each stream."""
-
-
-def find_runs(times: list[int]) -> list[tuple[int, int]]:
-    """Group ascending times into runs of consecutive times, each of which is one read.
-
-    Args:
-        times: Times in ascending order.
-
-    Returns:
-        The first time and the length of each run.
-    """
-    runs = np.split(times, np.flatnonzero(np.diff(times) != 1) + 1)
-    return [(int(run[0]), len(run)) for run in runs if len(run)]
 
 
 def assemble_views(images: torch.Tensor, index: torch.Tensor, clips: bool) -> torch.Tensor:

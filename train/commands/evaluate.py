@@ -71,11 +71,8 @@ def evaluate(
     opened_run = Run(run)
     if listed or fusion is not None:
         option = "--list" if listed else "--fusion"
-        for other, given in (
-            ("--store", store),
-            ("--set", changes),
-            ("--fusion", listed and fusion),
-        ):
+        given_options = {"--store": store, "--set": changes, "--fusion": listed and fusion}
+        for other, given in given_options.items():
             if given:
                 raise UsageError(f"{option} reads what is kept in the run: leave out {other}")
         if listed:

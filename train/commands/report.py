@@ -50,7 +50,6 @@ def report(
     flowkit report R iterations                       accuracy per iteration of attention
     flowkit report R parameters                       parameters of each score
     flowkit report R classes                          most improved classes, resolved confusions
-    flowkit report R classes --against R0             the same, over another run
     flowkit report R classes --score iter_2/flow --against-score iter_0/flow
     flowkit report R fusion                           accuracy over fusion weights
     flowkit report R attention --store S --video ID   attention maps with arrows
@@ -65,8 +64,7 @@ def report(
     flowkit report R weights --store S --video ID     weights of each attention unit over a set
     flowkit report R heaviest --store S --video ID    frames by their weight over a set
 
-    --processes, --precision, --batch, --device, --workers and --threads are for the figure frames,
-    which scores videos.
+    --processes, --precision, --batch, --device, --workers and --threads are for the figure frames.
     """
     from flowkit.errors import UsageError
     from flowkit.store import Store

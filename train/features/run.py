@@ -19,6 +19,7 @@ from flowkit.extraction.options import RunOptions
 from flowkit.extraction.store_run import StoreRun
 from flowkit.extraction.tasks import Outcome
 from flowkit.flow.backends import count_gpus
+from flowkit.recipe import Recipe
 from flowkit.store import Store, create_or_open, find_stale, read_header
 from flowkit.store.failures import Failure, read_failures
 from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
@@ -162,6 +163,25 @@ class FeatureRun(StoreRun):
         self.summary.work_seconds = self.execution_seconds - self.summary.start_seconds
 
 
+def check_stream(root: Path, recipe: Recipe, network: FeatureNetwork) -> None:
+    """Check that a store has the stream that a network reads, and flow that fits its windows.
+
+    Raises:
+        UsageError: It does not.
+    """
+    source = network.sampling.source
+    if source not in recipe.streams:
+        raise UsageError(
+            f"{root} has no {source}, only {', '.join(recipe.streams) or 'nothing'}: "
+            f"extract it with --streams {source}"
+        )
+    step = recipe.flow.step if source == "flow" and recipe.flow else 1
+    if network.recipe.window_stride and step != 1:
+        raise UsageError(
+            f"the flow of {root} has step {step}; windows need flow to the next frame (step 1)"
+        )
+
+
 def make_setup(
     root: Path,
     name: str,
@@ -186,17 +206,7 @@ def make_setup(
             its flow does not fit windows.
     """
     header = read_header(root)
-    source = network.sampling.source
-    if source not in header.recipe.streams:
-        raise UsageError(
-            f"{root} has no {source}, only {', '.join(header.recipe.streams) or 'nothing'}: "
-            f"extract it with --streams {source}"
-        )
-    step = header.recipe.flow.step if source == "flow" and header.recipe.flow else 1
-    if network.recipe.window_stride and step != 1:
-        raise UsageError(
-            f"the flow of {root} has step {step}; windows need flow to the next frame (step 1)"
-        )
+    check_stream(root, header.recipe, network)
     check_sizes(network)
     if network.short_side is not None:
         check_frame_size(Run(network_options.model).recipe, Store(root))

@@ -13,7 +13,8 @@ from pydantic.dataclasses import dataclass
 from flowkit.errors import UsageError
 from train.recipe.base import BaseRecipe, fill_split
 from train.recipe.parsing import suggest
-from train.recipe.sections import STRICT, Branch, Sets
+from train.recipe.sections import STRICT, Branch
+from train.recipe.set_section import Sets
 
 # Names that a modality cannot have: keys that a batch has besides its modalities
 # (flowkit/datasets/feature_sets.py), and names that cannot be part of a module's name.

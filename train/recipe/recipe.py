@@ -23,7 +23,8 @@ from train.recipe.inheritance import list_recipes, read_content
 from train.recipe.recipe_file import Recipe, RecipeT, list_values
 from train.recipe.reported import drop_reported, keep_testing_rows, list_settings
 from train.recipe.rows import Row
-from train.recipe.sections import Branch, Family, Network, Sets, Training
+from train.recipe.sections import Branch, Family, Network, Training
+from train.recipe.set_section import Sets
 
 
 def read_draft(name: str | Path) -> RecipeDraft:

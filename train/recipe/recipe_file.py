@@ -22,7 +22,8 @@ from train.recipe.base import BaseRecipe, CommonFields
 from train.recipe.feature_sets import FeatureSetRecipe
 from train.recipe.images import ImageRecipe
 from train.recipe.parsing import parse
-from train.recipe.sections import STRICT, Data, Network, Sets
+from train.recipe.sections import STRICT, Data, Network
+from train.recipe.set_section import Sets
 
 Recipe = ImageRecipe | AudioRecipe | FeatureSetRecipe
 RecipeT = TypeVar("RecipeT", bound=BaseRecipe)

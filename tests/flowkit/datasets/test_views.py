@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowkit.datasets import views
+from flowkit.datasets import stream_readers
 from flowkit.datasets.clips import ClipDataset
 from flowkit.datasets.sampling import ClipSampling, sample_middles
 from flowkit.datasets.snippets import SnippetDataset
@@ -118,8 +118,10 @@ def test_clips_are_those_of_the_dataset(make_store, stream):
 def test_each_jpeg_is_decoded_once(make_store, monkeypatch):
     decoded = []
     for name in ("decode_rgb", "decode_grey"):
-        real = getattr(views, name)
-        monkeypatch.setattr(views, name, lambda data, real=real: decoded.append(data) or real(data))
+        real = getattr(stream_readers, name)
+        monkeypatch.setattr(
+            stream_readers, name, lambda data, real=real: decoded.append(data) or real(data)
+        )
     store = Store(make_store(["a"], frames=20))
     read(store, ["a"], PositionSampling(source="flow", positions=25, length=5), TenCrop(16))
     assert len(decoded) == 2 * 19
@@ -133,14 +135,14 @@ def test_one_broken_video_spoils_no_other(make_store, monkeypatch):
     store = Store(make_store(["a", "b"], frames=6))
     sampling, first = PositionSampling(source="rgb", positions=3), []
 
-    def decode(data, real=views.decode_rgb):
+    def decode(data, real=stream_readers.decode_rgb):
         if not first:
             first.append(data)
             raise CorruptError("expected a JPEG image")
         return real(data)
 
     whole = read(store, ["b"], sampling, CentreCrop(16))
-    monkeypatch.setattr(views, "decode_rgb", decode)
+    monkeypatch.setattr(stream_readers, "decode_rgb", decode)
     chunks = [p for id, n in (("a", 6), ("b", 7)) for p in cut_video(id, n, sampling, 10)]
     item = ViewReader(store.path, "rgb", CentreCrop(16))[chunks]
     assert item["errors"] == {0: "expected a JPEG image"}

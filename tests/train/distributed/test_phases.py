@@ -24,7 +24,7 @@ from train.recipe.recipe import (
     read_draft,
     read_recipe,
 )
-from train.recipe.sections import Method
+from train.recipe.set_section import Method
 from train.runs.phases import Phase, list_phases
 from train.runs.run import Settings
 from train.tasks.registry import find_task

@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from flowkit.datasets import views
+from flowkit.datasets import stream_readers
 from flowkit.errors import DeviceError, DiskFullError, FlowkitError, InternalError
 from flowkit.store import Store
 from flowkit.store.failures import read_failures
@@ -41,12 +41,12 @@ def run(store, wanted, name="flow", **changes):
 def plant(monkeypatch, error, ids=None):
     """Reading raises ``error``; of videos ``ids`` alone where they are given."""
 
-    def read(video, times, crops, out, real=views.read_flow):
+    def read(video, times, crops, out, real=stream_readers.read_flow):
         if ids is None or video.id in ids:
             raise error
         real(video, times, crops, out)
 
-    monkeypatch.setitem(views.READERS, "flow", read)
+    monkeypatch.setitem(stream_readers.READERS, "flow", read)
 
 
 def test_only_the_videos_at_fault_fail(store, wanted, monkeypatch):

@@ -247,14 +247,14 @@ def test_frames_of_another_size_than_the_runs_are_refused(make_store, tmp_path, 
 
 
 def test_a_broken_video_is_quarantined_alone(store, wanted, monkeypatch):
-    from flowkit.datasets import views
+    from flowkit.datasets import stream_readers
 
-    def read(video, times, crops, out, real=views.read_flow):
+    def read(video, times, crops, out, real=stream_readers.read_flow):
         if video.id == "video 04":
             raise CorruptError("expected a JPEG image")
         real(video, times, crops, out)
 
-    monkeypatch.setitem(views.READERS, "flow", read)
+    monkeypatch.setitem(stream_readers.READERS, "flow", read)
     summary = run(store, wanted)
     assert summary.computed == 11
     assert [(f.id, f.kind) for f in summary.failed] == [("video 04", "corrupt")]

@@ -27,7 +27,7 @@ from train.evaluation.scores import load_scores
 from train.loop.losses import measure_loss, weigh_classes
 from train.loop.session import train
 from train.recipe.recipe import change_recipe, read_recipe
-from train.recipe.sections import Method
+from train.recipe.set_section import Method
 from train.report.figures.drawing import Source
 from train.report.figures.weights import (
     choose_features,
