@@ -116,12 +116,14 @@ def make_index_error(root: Path, error: object) -> CorruptError:
 
 def check_schema(schema: Any) -> None:
     """Raise an `InvalidIndex` if a column is missing or has another type than ours."""
+    if len(set(schema.names)) < len(schema):  # an error if a name is not UTF-8
+        raise InvalidIndex("two columns of one name")
     expected = [*METADATA, ("labels", LABELS), ("subsets", SUBSETS)]
     for name, kind in expected:
         fields = schema.get_all_field_indices(name)
         if not fields and name in ADDED_COLUMNS:
             continue
-        if len(fields) != 1 or schema.field(fields[0]).type != kind:
+        if not fields or schema.field(fields[0]).type != kind:
             raise InvalidIndex(f"no column {name} of type {kind}")
     for field in schema:
         if pa.types.is_struct(field.type) and field.type != LOCATION:

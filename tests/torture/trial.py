@@ -67,8 +67,11 @@ def fork(work: Callable[[], Any], log: Path) -> int:
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    # Signals wait until Python has renewed its locks after the fork, and the handlers are set.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     process = os.fork()
     if process:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return process
     code = TRACEBACK
     try:
@@ -78,6 +81,7 @@ def fork(work: Callable[[], Any], log: Path) -> int:
         os.dup2(descriptor, 2)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = work() or 0
     except FlowkitError as error:
         os.write(2, f"refused: {error}\n".encode(errors="replace"))

@@ -134,6 +134,11 @@ def same(table: pa.Table) -> pa.Table:
     return table
 
 
+def replace_text(old: bytes, new: bytes):
+    """Make a function that replaces a text of a file wherever it stands."""
+    return lambda path: path.write_bytes(path.read_bytes().replace(old, new))
+
+
 LOCATED = {"shard": 0, "batch": 0, "first_row": 0, "rows": 5}
 LABEL = [{"class": 0, "start": None, "end": None}]
 INDEX_DAMAGE = {
@@ -145,6 +150,8 @@ INDEX_DAMAGE = {
     "classes": rewrite_index(same, {b"flowkit.classes": b"[1]"}),
     "no JSON": rewrite_index(same, {b"flowkit.shards": b"\xff"}),
     "too few records": rewrite_index(same, {b"flowkit.records": b"[]"}),
+    "a name that is not UTF-8": replace_text(b"motion_p95", b"motion_p9\xff"),
+    "a name twice": rewrite_index(lambda table: table.append_column("fps", table["fps"])),
     "no id": rewrite_index(lambda table: table.drop_columns("id")),
     "a column of another type": rewrite_index(
         lambda t: t.set_column(3, t.schema.names[3], pa.array(["x"] * 3))

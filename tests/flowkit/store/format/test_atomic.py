@@ -4,7 +4,7 @@ import os
 import pytest
 
 from flowkit.errors import DiskFullError, StoreError
-from flowkit.store.format.atomic import convert_disk_errors, write_atomic
+from flowkit.store.format.atomic import convert_disk_errors, sync_folder, write_atomic
 
 
 def test_replaces_or_keeps(stores, tmp_path, monkeypatch):
@@ -33,6 +33,20 @@ def test_a_full_disk(tmp_path, monkeypatch, code):
         write_atomic(path, b"two")
     assert path.read_bytes() == b"one"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(errno.ENOSPC, DiskFullError), (errno.EIO, StoreError)]
+)
+def test_a_folder_that_cannot_be_synced(tmp_path, monkeypatch, code, expected):
+    def fail(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("flowkit.store.format.atomic.os.fsync", fail)
+    with pytest.raises(expected) as error:
+        sync_folder(tmp_path)
+    assert type(error.value) is expected
+    assert str(tmp_path) in str(error.value)
 
 
 def test_other_errors(tmp_path):
