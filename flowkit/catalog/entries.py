@@ -1,7 +1,7 @@
 """Read and check the entries of a catalogue file, and name the key that is wrong."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,15 @@ class UniqueKeyLoader(yaml.SafeLoader):
             The mapping.
 
         Raises:
-            yaml.MarkedYAMLError: A key is repeated; the error has the line of the mapping.
+            yaml.MarkedYAMLError: A key is repeated, or is no plain value; the error has the line of
+                the mapping.
         """
         keys: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                problem = "a key is a list or a mapping"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
             if key in keys:
                 problem = f"the key {key!r} is given twice"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)

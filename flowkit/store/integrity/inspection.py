@@ -87,7 +87,7 @@ class Inspection:
         header: Its header.
         pool: Threads that decode images for a deep check; None for a check of bytes only.
         progress: Called with (bytes read, total bytes), or None.
-        busy: Whether another process writes to the store.
+        is_busy: Returns whether another process writes to the store now.
 
     Attributes:
         report: What was found.
@@ -101,9 +101,9 @@ class Inspection:
         header: StoreHeader,
         pool: Executor | None,
         progress: Progress | None,
-        busy: bool,
+        is_busy: Callable[[], bool],
     ) -> None:
-        self.root, self.header, self.pool, self.busy = root, header, pool, busy
+        self.root, self.header, self.pool, self.is_busy = root, header, pool, is_busy
         self.report = Report()
         self.copies: dict[tuple[str, str], list[VideoCommit]] = {}
         self.shards = [
@@ -271,12 +271,21 @@ class Inspection:
                     self._report_problem(shard, what, id)
                     shard.action = shard.action or "copy-videos"
 
+    def _excuse_index(self, what: str) -> str | None:
+        """Return a problem of the index, or only note it while an extraction is running."""
+        if not self.is_busy():
+            return f"{what}; run `flowkit index`"
+        self.report.notes.append(f"{what}: an extraction is running")
+        return None
+
     def _find_index_problem(self) -> str | None:
         """Compare the index with the commit records and annotations; return what is wrong."""
         records = [RecordState.read(self.root, path) for path in record_paths(self.root)]
         index = read_index(self.root, self.header.dataset)
         if not (self.root / "index.arrow").exists():
-            return "index.arrow is missing; run `flowkit index`" if records else None
+            if not records:
+                return None
+            return self._excuse_index("index.arrow is missing")
         if index.table is None:
             return "index.arrow is broken; run `flowkit index`"
         # Modification times are not compared, since a copied store has others.
@@ -286,10 +295,7 @@ class Inspection:
                 f"index.arrow lacks {len(present - indexed)} commit records and names "
                 f"{len(indexed - present)} that are gone"
             )
-            if not self.busy:
-                return f"{what}; run `flowkit index`"
-            self.report.notes.append(f"{what}: an extraction is running")
-            return None
+            return self._excuse_index(what)
         try:
             rows = merge_records(self.root, Index(), index.records)
             table, classes = merge_annotations(self.root, rows)

@@ -33,7 +33,7 @@ class RemoteInspection(Inspection):
         progress: Progress | None,
     ) -> None:
         sizes = read_listing(mirror) or {}
-        super().__init__(mirror, header, pool, progress, busy=WRITING_FILE in sizes)
+        super().__init__(mirror, header, pool, progress, lambda: WRITING_FILE in sizes)
         self._url = url
         shards = {name: size for name, size in sizes.items() if name.endswith(".arrow")}
         self._total_bytes = sum(size for name, size in shards.items() if "/" in name)

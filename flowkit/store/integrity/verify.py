@@ -47,14 +47,18 @@ def verify(
         refuse_remote(root)
     root = find_store_folder(root, complete=True)
     header, url = read_header(root), read_mirror_url(root)
-    busy = bool(find_locked_parts(root))  # by other processes: a repair locks the store below
+    was_busy = bool(find_locked_parts(root))  # by other processes: a repair locks the store below
+
+    def is_busy() -> bool:
+        return was_busy or (not repair and bool(find_locked_parts(root)))
+
     with hold_store(root) if repair else nullcontext():
         # First, since a killed repair may have left one that has the videos to copy.
         committed = commit_intact_shards(root) if repair else []
         with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
             checked_pool = pool if deep else None
             if url is None:
-                inspection = Inspection(root, header, checked_pool, progress, busy)
+                inspection = Inspection(root, header, checked_pool, progress, is_busy)
             else:
                 inspection = RemoteInspection(url, root, header, checked_pool, progress)
             report = inspection.run()

@@ -439,13 +439,30 @@ def test_a_record_is_as_it_was_after_repair(make_store):
     assert after == before
 
 
+@pytest.mark.parametrize("is_busy", [False, True])
+@pytest.mark.parametrize("index", ["missing", "old"])
+def test_an_index_that_a_running_extraction_will_write_is_only_noted(make_store, is_busy, index):
+    root = make_store(IDS)
+    stale = (root / "index.arrow").read_bytes()
+    append(root, "d", rows_of(root, "a"))
+    (root / "index.arrow").write_bytes(stale)
+    if index == "missing":
+        (root / "index.arrow").unlink()
+    answers = iter([is_busy])  # asked when the index is compared, not before
+    report = Inspection(root, read_header(root), None, None, lambda: next(answers)).run()
+    assert report.clean == is_busy
+    texts = report.notes if is_busy else [str(problem) for problem in report.problems]
+    assert any("index.arrow" in text for text in texts)
+    assert next(answers, None) is None
+
+
 def test_inspection_reads_a_hostile_shard(make_store):
     """Random bytes where a shard was: named, not crashed upon."""
     root = make_store(IDS)
     (shard,) = shards(root)
     rng = np.random.default_rng(0)
     shard.write_bytes(rng.integers(0, 256, shard.stat().st_size, np.uint8).tobytes())
-    report: Report = Inspection(root, read_header(root), None, None, busy=False).run()
+    report: Report = Inspection(root, read_header(root), None, None, lambda: False).run()
     assert {problem.video for problem in report.problems} >= set(IDS)
 
 
