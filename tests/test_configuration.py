@@ -22,8 +22,9 @@ CONFIGURATION = {
     "train/recipe/feature_sets.py": ("FeatureSetRecipe",),
     "train/recipe/images.py": ("ImageRecipe",),
     "train/recipe/sections.py": (
-        "Clip", "Data", "Network", "Pyramid", "Sets", "Subsets", "Testing", "Training",
+        "Clip", "Data", "Network", "Pyramid", "Subsets", "Testing", "Training",
     ),
+    "train/recipe/set_section.py": ("Sets",),
     "train/runs/run.py": ("Settings",),
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -21,6 +22,8 @@ INTERRUPTED = 130
 """Exit code of a command that was interrupted."""
 REFUSED = 75
 """Exit code of a forked process that ended by a `FlowkitError`."""
+IGNORED = re.compile(r"^Exception ignored in:.*?^KeyboardInterrupt: ?$", re.DOTALL | re.MULTILINE)
+"""What Python prints of a signal that came in a destructor, from which no exception is raised."""
 
 
 class Unavailable(Exception):
@@ -114,6 +117,7 @@ def wait(process: int, seconds: float = 30.0) -> int | None:
 def describe_end(code: int | None, log: Path, allowed: set[int]) -> str | None:
     """Describe how a process ended that must end in one of some ways; None if it did."""
     text = log.read_text(errors="replace").strip() if log.exists() else ""
+    text = IGNORED.sub("", text)
     if "Traceback (most recent call last)" in text:
         return f"traceback: {text[-600:]}"
     if code is None:

@@ -198,7 +198,7 @@ def test_the_command_stores_windows(store, weight_file, clips):
     [
         (["--stride", 0], "--stride 0: the number of frames"),
         (["--window", 0], "--window 0: the number of frames"),
-        (["--window", 4, "--placement", "centred"], "the windows of a store are whole"),
+        (["--window", 4, "--placement", "centred"], "in a store, windows lie inside the video"),
         (["--window", 4, "--positions", 3], "--positions chooses evenly spaced positions"),
         (["--window", 4, "--clip-length", 4], "--clip-length and --window both"),
         (["--window", 4, "--last-frame", "drop"], "--last-frame has an effect only with --out"),
