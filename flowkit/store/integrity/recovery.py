@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowkit.errors import CorruptError
-from flowkit.store.format.atomic import sync_folder
+from flowkit.store.format.atomic import convert_disk_errors, sync_folder
 from flowkit.store.format.header import read_header
 from flowkit.store.format.locks import get_part_lock_path, is_locked, try_lock
 from flowkit.store.format.records import (
@@ -171,14 +171,15 @@ class ShardRecovery:
             writer_part = self._read_part(shard)
             if writer_part is not None and is_locked(get_part_lock_path(self.root, writer_part)):
                 return False  # the run on that part is alive, and recovers it at its end
-        for suffix, recover_file in (
-            (".arrow.part", self._recover_part),
-            (".arrow", self._recover_finished),
-        ):
-            if path.with_suffix(suffix).exists():
-                with lock_file(path.with_suffix(suffix)) as descriptor:
-                    return descriptor is not None and recover_file(shard, path, descriptor)
-        self._remove_leftovers(path)
+        with convert_disk_errors(path.with_suffix(".arrow")):
+            for suffix, recover_file in (
+                (".arrow.part", self._recover_part),
+                (".arrow", self._recover_finished),
+            ):
+                if path.with_suffix(suffix).exists():
+                    with lock_file(path.with_suffix(suffix)) as descriptor:
+                        return descriptor is not None and recover_file(shard, path, descriptor)
+            self._remove_leftovers(path)
         return True
 
     def _recover_part(self, shard: str, path: Path, descriptor: int) -> bool:

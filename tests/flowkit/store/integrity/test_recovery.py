@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowkit.errors import DiskFullError, FormatError
+from flowkit.errors import DiskFullError, FormatError, StoreError
 from flowkit.store import (
     Recovery,
     ShardWriter,
@@ -362,3 +363,19 @@ def test_a_video_that_was_committed_meanwhile_is_not_saved_again(stores, tmp_pat
     ids = [video.id for path in record_paths(root) for video in read_record(path).videos]
     assert sorted(ids) == ["a", "b"]
     assert stores.contents(root).keys() == {"a", "b"}
+
+
+def test_a_leftover_that_must_not_be_removed(stores, tmp_path, monkeypatch):
+    root = tmp_path / "store"
+    abandon_part(stores, root, {"a": stores.draw_rows(1, 3)})
+    (part,) = root.glob("frames/*.arrow.part")
+
+    def refuse(path, missing_ok=False):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(StoreError, match=f"cannot write .*{part.stem}.*Permission denied"):
+            recover(root)
+    recover(root)
+    assert stores.contents(root).keys() == {"a"}
