@@ -1,12 +1,13 @@
 """Training samples from a store over HTTP, by latency and loader workers, beside the local store.
 
-    python benchmarks/remote.py [--latencies MS …] [--workers N …] [--videos N] [--batches N]
+    python benchmarks/remote.py [--latencies MS …] [--workers N …] [--rounds N]
 
 A server in a process of its own answers range requests after a given time. A sample is TSN's: 3
 segments, in each an RGB frame and 5 flow fields (33 JPEGs of 256×256), one crop to 224 for all, as
 uint8, through torch's DataLoader. Each video gives one sample of an epoch, so with a cold cache
 nothing was read before: neither its shard's footer, nor its headers, nor its images. The warm cache
-is that of the epoch before. Rates are those after the first batch of each worker.
+is that of the epoch before. Rates are those after the first batch of each worker; local, cold and
+warm are measured in turn, and ratios are medians over the rounds.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import ClassVar
 
 import cv2
@@ -166,9 +168,10 @@ def main() -> None:
     parser.add_argument("--latencies", type=float, nargs="+", default=[0, 5, 20, 80])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--videos", type=int, default=400)
-    parser.add_argument("--frames", type=int, default=40)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--batches", type=int, default=30)
+    parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--batches", type=int, default=80, help="far more than workers")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--work", type=Path, help="folder for the store and the cache")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
@@ -185,12 +188,17 @@ def main() -> None:
         work = Path(name)
         make_store(work / "store", work, options)
         for workers in options.workers:
-            local = run_alone(work / "store", work / "cache", workers, options)
             for latency in options.latencies:
-                rates = measure_latency(work / "store", work / "cache", latency, workers, options)
-                cells = [f"{latency:g}", str(workers), f"{local:.0f}"]
+                rounds = []
+                for _ in range(options.rounds):
+                    local = run_alone(work / "store", work / "cache", workers, options)
+                    rounds.append({"local": local} | measure_latency(
+                        work / "store", work / "cache", latency, workers, options
+                    ))  # fmt: skip
+                cells = [f"{latency:g}", str(workers), f"{median(r['local'] for r in rounds):.0f}"]
                 for state in BARS:
-                    cells += [f"{rates[state]:.0f}", f"{rates[state] / local:.2f}"]
+                    ratio = median(r[state] / r["local"] for r in rounds)
+                    cells += [f"{median(r[state] for r in rounds):.0f}", f"{ratio:.2f}"]
                 table.add_row(*cells)
     console.print("Samples per second through the DataLoader (bars at 20 ms and 8 workers: cold ≥ "
                   f"{BARS['cold']} of local, warm ≥ {BARS['warm']})")  # fmt: skip

@@ -1,5 +1,7 @@
 """Plan a run: which videos of a dataset are extracted now, and why the others are not."""
 
+import os
+import stat
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,11 +9,12 @@ from pathlib import Path
 
 from flowkit.annotations import Source
 from flowkit.errors import UsageError
-from flowkit.extraction.frame_rates import FrameRates
+from flowkit.extraction.frame_rates import FoundRate, FrameRates
 from flowkit.extraction.source import has_changed, measure_source
 from flowkit.extraction.tasks import ExtractionTask
+from flowkit.garbage_collection import pause_garbage_collection
 from flowkit.recipe import FEATURES
-from flowkit.store import Store, Video
+from flowkit.store import Fingerprint, Store, Video
 from flowkit.store.failures import Failure
 
 
@@ -31,6 +34,7 @@ class Plan:
     """Number of videos left out by ``--limit``."""
 
 
+@pause_garbage_collection()
 def make_plan(
     sources: tuple[Source, ...],
     store: Store,
@@ -69,13 +73,17 @@ def make_plan(
             continue
         row = store.find(source.id)
         video = None if row is None else store[row]
-        missing_streams = tuple(s for s in streams if video is None or s not in video.streams)
+        stored_streams = () if video is None else video.streams
+        missing_streams = tuple(s for s in streams if s not in stored_streams)
         failure = failures.get(source.id)
-        rate = rates.find(source, video, store.recipe)
-        if video is not None and (rate.differs or has_changed(source.path, video.fingerprint)):
+        file = stat_file(source.path)
+        rate = FoundRate() if file is not None else rates.find(source, video, store.recipe)
+        if video is not None and (
+            rate.differs or differs_from(file, source.path, video.fingerprint)
+        ):
             if update:
                 all_streams = merge_streams(video, streams)
-                tasks.append(make_task(source, all_streams, rate.value, supersedes=True))
+                tasks.append(make_task(source, file, all_streams, rate.value, supersedes=True))
             else:
                 changed.append(source.id)
         elif not missing_streams:
@@ -84,12 +92,30 @@ def make_plan(
             quarantined.append(failure)
         else:
             frames = None if video is None else video.num_frames or None
-            tasks.append(make_task(source, missing_streams, rate.value, frames=frames))
+            tasks.append(make_task(source, file, missing_streams, rate.value, frames=frames))
     within_limit = arrange_tasks(tasks, limit)
     return Plan(
         tasks=within_limit, done=tuple(done), changed=tuple(changed),
         quarantined=tuple(quarantined), beyond=len(tasks) - len(within_limit),
     )  # fmt: skip
+
+
+def stat_file(path: Path) -> os.stat_result | None:
+    """Ask for the size and time of a video file; None for a folder, or if it cannot be accessed."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (there may be a million)
+    except OSError:
+        return None
+    return None if stat.S_ISDIR(status.st_mode) else status
+
+
+def differs_from(file: os.stat_result | None, path: Path, stored: Fingerprint) -> bool:
+    """Return whether a source, whose file was asked for already, differs from the stored one."""
+    is_same = file is not None and (file.st_size, file.st_mtime_ns) == (
+        stored.size,
+        stored.mtime_ns,
+    )
+    return not is_same and has_changed(path, stored)
 
 
 def merge_streams(video: Video, streams: tuple[str, ...]) -> tuple[str, ...]:
@@ -144,6 +170,7 @@ def parse_part(text: str) -> tuple[int, int]:
 
 def make_task(
     source: Source,
+    file: os.stat_result | None,
     streams: tuple[str, ...],
     frame_rate: float | None = None,
     *,
@@ -154,13 +181,14 @@ def make_task(
 
     Args:
         source: The video to extract.
+        file: Size and time of its file; None for a folder, or if it cannot be accessed.
         streams: The streams that are missing in the store.
         frame_rate: Frames per second of a frame folder; None for a file, or if unknown.
         frames: Number of frames that the store already holds of the video, if any.
         supersedes: Whether the result replaces an extraction of an older source.
     """
     try:
-        weight = measure_source(source.path)[0]
+        weight = measure_source(source.path)[0] if file is None else file.st_size
     except OSError:
         weight = 0  # the worker reports why the file cannot be read
     return ExtractionTask(

@@ -17,7 +17,6 @@ from flowkit.annotations.label_files.cells import (
 from flowkit.annotations.label_files.classes import ClassList, read_classes
 from flowkit.annotations.label_files.columns import Roles, choose_roles
 from flowkit.annotations.label_files.formats import read_rows
-from flowkit.annotations.label_files.garbage_collection import pause_garbage_collection
 from flowkit.annotations.label_files.label_list import LabelList, merge_row
 from flowkit.annotations.label_files.matching import normalize_path
 from flowkit.annotations.label_files.options import LabelOptions
@@ -26,6 +25,7 @@ from flowkit.annotations.label_files.rows import FileRows, to_text, to_texts
 from flowkit.annotations.label_files.templates import make_file_names
 from flowkit.annotations.table import NO_ATTRIBUTES
 from flowkit.errors import AnnotationError, UsageError
+from flowkit.garbage_collection import pause_garbage_collection
 
 
 @pause_garbage_collection()

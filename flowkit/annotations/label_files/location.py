@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowkit.annotations.label_files.garbage_collection import pause_garbage_collection
 from flowkit.annotations.label_files.label_list import LabelList
 from flowkit.annotations.label_files.matching import Matches, match_rows
 from flowkit.annotations.label_files.report import (
@@ -18,6 +17,7 @@ from flowkit.annotations.source import LocatedVideos, RejectedVideo, Source
 from flowkit.annotations.table import Annotation, AnnotationTable, normalize_unicode
 from flowkit.annotations.video_files import list_videos
 from flowkit.errors import AnnotationError
+from flowkit.garbage_collection import pause_garbage_collection
 from flowkit.path_text import path_to_text, printable_path, replace_surrogates, text_to_path
 
 
