@@ -83,7 +83,7 @@ def make_plan(
         ):
             if update:
                 all_streams = merge_streams(video, streams)
-                tasks.append(make_task(source, file, all_streams, rate.value, supersedes=True))
+                tasks.append(make_task(source, all_streams, rate.value, file=file, supersedes=True))
             else:
                 changed.append(source.id)
         elif not missing_streams:
@@ -92,7 +92,7 @@ def make_plan(
             quarantined.append(failure)
         else:
             frames = None if video is None else video.num_frames or None
-            tasks.append(make_task(source, file, missing_streams, rate.value, frames=frames))
+            tasks.append(make_task(source, missing_streams, rate.value, file=file, frames=frames))
     within_limit = arrange_tasks(tasks, limit)
     return Plan(
         tasks=within_limit, done=tuple(done), changed=tuple(changed),
@@ -170,10 +170,10 @@ def parse_part(text: str) -> tuple[int, int]:
 
 def make_task(
     source: Source,
-    file: os.stat_result | None,
     streams: tuple[str, ...],
     frame_rate: float | None = None,
     *,
+    file: os.stat_result | None = None,
     frames: int | None = None,
     supersedes: bool = False,
 ) -> ExtractionTask:
@@ -181,9 +181,9 @@ def make_task(
 
     Args:
         source: The video to extract.
-        file: Size and time of its file; None for a folder, or if it cannot be accessed.
         streams: The streams that are missing in the store.
         frame_rate: Frames per second of a frame folder; None for a file, or if unknown.
+        file: Size and time of its file, if they were asked for already.
         frames: Number of frames that the store already holds of the video, if any.
         supersedes: Whether the result replaces an extraction of an older source.
     """
