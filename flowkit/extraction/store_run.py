@@ -15,6 +15,7 @@ from flowkit.errors import DiskFullError
 from flowkit.extraction.folder_run import FolderRun, PlannedWork
 from flowkit.extraction.interrupt import Interrupt
 from flowkit.extraction.uploads import Uploads
+from flowkit.garbage_collection import pause_garbage_collection
 from flowkit.store import Store, rebuild_index, recover
 
 
@@ -40,8 +41,9 @@ class StoreRun(FolderRun):
 
     def plan_work(self) -> PlannedWork:
         """Rebuild the index, and plan the tasks with it."""
-        self.prepare_index()
-        rebuild_index(self.root)
+        with pause_garbage_collection():
+            self.prepare_index()
+            rebuild_index(self.root)
         if self.uploads is not None:
             self.uploads.begin()
         return self.make_plan(Store(self.root))
