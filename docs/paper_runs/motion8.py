@@ -43,6 +43,10 @@ TRAINED = {
     "pyramid": PaperRun("pyramid"),
     "pyramid_res4": PaperRun("pyramid", "1 scale"),
     "pyramid_3": PaperRun("pyramid", "3 scales"),
+    "pyramid_res2": PaperRun("pyramid", "top level res2"),
+    "pyramid_res3": PaperRun("pyramid", "top level res3"),
+    "pyramid_fc": PaperRun("pyramid", "top level FC"),
+    "pyramid_two_streams": PaperRun("pyramid_two_streams"),
     "clusters": PaperRun("clusters"),
     "clusters_1": PaperRun("clusters", "N=1, 1"),
     "clusters_average": PaperRun("clusters", "average"),
@@ -72,9 +76,18 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[TableRow, ...]]] = {
     "Cross-Modality Attention, Table 6": (("RGB", "flow", "fusion"), (
         TableRow("CMA", "cma_transfer", BRANCHES),
     )),
+    "Pyramid attention, Table 1(a)": (("flow",), (
+        TableRow("end of res2", "pyramid_res2", ("flow",)),
+        TableRow("end of res3", "pyramid_res3", ("flow",)),
+        TableRow("end of res4", "pyramid_res4", ("flow",)),
+        TableRow("FC", "pyramid_fc", ("flow",)),
+    )),
     "Pyramid attention, Table 1(b)": (("flow",), (
         TableRow("1 scale", "pyramid_res4", ("flow",)),
         TableRow("3 scales", "pyramid_3", ("flow",)),
+    )),
+    "Pyramid attention, Table 2(a)": (("RGB", "flow", "fusion"), (
+        TableRow("pyramid attention", "pyramid_two_streams", BRANCHES),
     )),
     "Attention Clusters, Table 3": (("top-1",), (
         TableRow("N = 1 for RGB and 1 for flow", "clusters_1", ("sets",)),
