@@ -14,7 +14,7 @@ from flowkit.extraction.source import has_changed, measure_source
 from flowkit.extraction.tasks import ExtractionTask
 from flowkit.garbage_collection import pause_garbage_collection
 from flowkit.recipe import FEATURES
-from flowkit.store import Fingerprint, Store, Video
+from flowkit.store import Store, Video
 from flowkit.store.failures import Failure
 
 
@@ -79,7 +79,7 @@ def make_plan(
         file = stat_file(source.path)
         rate = FoundRate() if file is not None else rates.find(source, video, store.recipe)
         if video is not None and (
-            rate.differs or differs_from(file, source.path, video.fingerprint)
+            rate.differs or has_changed(source.path, video.fingerprint, file)
         ):
             if update:
                 all_streams = merge_streams(video, streams)
@@ -107,15 +107,6 @@ def stat_file(path: Path) -> os.stat_result | None:
     except OSError:
         return None
     return None if stat.S_ISDIR(status.st_mode) else status
-
-
-def differs_from(file: os.stat_result | None, path: Path, stored: Fingerprint) -> bool:
-    """Return whether a source, whose file was asked for already, differs from the stored one."""
-    is_same = file is not None and (file.st_size, file.st_mtime_ns) == (
-        stored.size,
-        stored.mtime_ns,
-    )
-    return not is_same and has_changed(path, stored)
 
 
 def merge_streams(video: Video, streams: tuple[str, ...]) -> tuple[str, ...]:

@@ -159,7 +159,7 @@ def measure_source(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def has_changed(path: Path, stored: Fingerprint) -> bool:
+def has_changed(path: Path, stored: Fingerprint, file: os.stat_result | None = None) -> bool:
     """Return whether a source differs from the one that was extracted.
 
     A source with the same size and modification time has not changed. Otherwise its content is
@@ -169,9 +169,11 @@ def has_changed(path: Path, stored: Fingerprint) -> bool:
     Args:
         path: The source.
         stored: Fingerprint of the source that was extracted.
+        file: Size and time of the source, if it is a file and they were asked for already.
     """
     try:
-        if measure_source(path) == (stored.size, stored.mtime_ns):
+        current = measure_source(path) if file is None else (file.st_size, file.st_mtime_ns)
+        if current == (stored.size, stored.mtime_ns):
             return False
         return not compute_fingerprint(path).same_content(stored)
     except VideoError:  # images of a frame folder were removed or renamed

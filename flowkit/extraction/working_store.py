@@ -224,8 +224,8 @@ def download_small_files(root: Path, remote: UrlFiles) -> dict[str, bytes]:
             check_identity(local, header, local_header)
         except StoreError:
             raise StoreError(
-                f"{root}: expected the working store of {remote.location}, found one of another "
-                "store, which was there before; delete this folder, or name another one with "
+                f"{root}: expected the working store of {remote.location}, found one of an "
+                "earlier store at that URL; delete this folder, or name another one with "
                 "--working-store"
             ) from None
     shards = {name: size for name, size in objects.items() if "/" in name}

@@ -293,7 +293,7 @@ def test_another_store_at_the_same_url(run, s3, tmp_path, expected, contents):
     run(limit=1)
     header = json.loads(s3.objects["stores/mine/store.json"]) | {"created": "2001-01-01T00:00:00Z"}
     s3.objects["stores/mine/store.json"] = json.dumps(header).encode()
-    with pytest.raises(StoreError, match="of another store, which was there before; delete this"):
+    with pytest.raises(StoreError, match="one of an earlier store at that URL; delete this folder"):
         run()
     s3.objects.clear()  # a store that was deleted is made again
     assert run().extracted == COUNT
