@@ -1,16 +1,17 @@
 """Plan a run: which videos of a dataset are extracted now, and why the others are not."""
 
-import os
-import stat
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from flowkit.annotations import Source
 from flowkit.errors import UsageError
 from flowkit.extraction.frame_rates import FoundRate, FrameRates
-from flowkit.extraction.source import has_changed, measure_source
+from flowkit.extraction.source import has_changed, measure_file, measure_source
 from flowkit.extraction.tasks import ExtractionTask
 from flowkit.garbage_collection import pause_garbage_collection
 from flowkit.recipe import FEATURES
@@ -65,18 +66,15 @@ def make_plan(
         frame_rates: Frame rates that are stated for frame folders; None if there are none.
     """
     rates = frame_rates or FrameRates()
-    tasks: list[ExtractionTask] = []
+    tasks, quarantined = list[ExtractionTask](), list[Failure]()
     done, changed = list[str](), list[str]()
-    quarantined: list[Failure] = []
-    for source in sources:
-        if not belongs(source.id, part):
+    for source, file, video, is_done in look_up_sources(sources, store, streams, part):
+        if is_done:
+            done.append(source.id)
             continue
-        row = store.find(source.id)
-        video = None if row is None else store[row]
         stored_streams = () if video is None else video.streams
         missing_streams = tuple(s for s in streams if s not in stored_streams)
         failure = failures.get(source.id)
-        file = stat_file(source.path)
         rate = FoundRate() if file is not None else rates.find(source, video, store.recipe)
         if video is not None and (
             rate.differs or has_changed(source.path, video.fingerprint, file)
@@ -100,13 +98,57 @@ def make_plan(
     )  # fmt: skip
 
 
-def stat_file(path: Path) -> os.stat_result | None:
-    """Ask for the size and time of a video file; None for a folder, or if it cannot be accessed."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 (there may be a million)
-    except OSError:
-        return None
-    return None if stat.S_ISDIR(status.st_mode) else status
+def look_up_sources(
+    sources: Iterable[Source], store: Store, streams: tuple[str, ...], part: tuple[int, int]
+) -> Iterator[tuple[Source, tuple[int, int] | None, Video | None, bool]]:
+    """Look up the sources of a part in a store, and compare the sizes and times of their files.
+
+    Args:
+        sources: The videos of the dataset.
+        store: The open store.
+        streams: The streams to extract.
+        part: The part (i, n) of the videos.
+
+    Yields:
+        The source; what `measure_file` returns for it; the video in the store, if it has it; and
+        whether the store has all streams of it from a file of this size and time.
+    """
+    selected = [source for source in sources if belongs(source.id, part)]
+    rows = store.index.find_rows([source.id for source in selected])
+    extracted_files = find_extracted_files(store, rows, streams)
+    for source, row, extracted in zip(selected, rows.tolist(), extracted_files, strict=True):
+        file = measure_file(source.path)
+        is_done = file is not None and file == extracted
+        yield source, file, None if row < 0 else store[row], is_done
+
+
+def find_extracted_files(
+    store: Store, rows: np.ndarray[Any, Any], streams: tuple[str, ...]
+) -> Iterator[tuple[int, int] | None]:
+    """Find the files that the streams of many videos were extracted from.
+
+    The values are read as whole columns: there may be a million videos.
+
+    Args:
+        store: The open store.
+        rows: (videos,) row of each video in the store, −1 if it does not have the video.
+        streams: The streams.
+
+    Yields:
+        Size in bytes and modification time in nanoseconds of the file of each video; None if the
+        store does not have all streams of it.
+    """
+    columns = [store.index.column(name) for name in streams]
+    if not len(store) or any(column is None for column in columns):
+        yield from [None] * len(rows)
+        return
+    is_complete = np.logical_and.reduce([np.asarray(column.is_valid()) for column in columns])
+    sizes, times = (store.index.column(name).to_numpy() for name in ("size", "mtime_ns"))
+    found = (rows >= 0) & is_complete[rows]
+    for is_found, size, time in zip(
+        found.tolist(), sizes[rows].tolist(), times[rows].tolist(), strict=True
+    ):
+        yield (size, time) if is_found else None
 
 
 def merge_streams(video: Video, streams: tuple[str, ...]) -> tuple[str, ...]:
@@ -164,7 +206,7 @@ def make_task(
     streams: tuple[str, ...],
     frame_rate: float | None = None,
     *,
-    file: os.stat_result | None = None,
+    file: tuple[int, int] | None = None,
     frames: int | None = None,
     supersedes: bool = False,
 ) -> ExtractionTask:
@@ -179,7 +221,7 @@ def make_task(
         supersedes: Whether the result replaces an extraction of an older source.
     """
     try:
-        weight = measure_source(source.path)[0] if file is None else file.st_size
+        weight = (file or measure_source(source.path))[0]
     except OSError:
         weight = 0  # the worker reports why the file cannot be read
     return ExtractionTask(

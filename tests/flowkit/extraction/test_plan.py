@@ -12,7 +12,7 @@ from flowkit.annotations import explicit_files
 from flowkit.errors import UsageError
 from flowkit.extraction import Options, extract, parse_part
 from flowkit.extraction.plan import belongs, make_plan
-from flowkit.store import Store
+from flowkit.store import Store, create_or_open, rebuild_index
 from flowkit.store.failures import read_failures
 
 
@@ -48,6 +48,26 @@ def test_what_is_done_is_not_planned_again(extracted):
     plan = plan_for(folder, clips)
     assert not plan.tasks
     assert plan.done == ("a.mp4", "b.mp4", "c.mp4")
+
+
+def test_each_video_is_planned_for_the_streams_that_it_lacks(extracted, recipe, make_clip):
+    folder, clips = extracted
+    more = [make_clip(folder / f"{name}.mp4", seed=ord(name)) for name in "0d"]
+    extract(explicit_files(more), folder / "S", recipe, Options(workers=0, streams=("rgb",)))
+    plan = plan_for(folder, clips + more)
+    assert plan.done == ("a.mp4", "b.mp4", "c.mp4")
+    assert {task.id: task.streams for task in plan.tasks} == {
+        "0.mp4": ("flow",),
+        "d.mp4": ("flow",),
+    }
+    assert not plan_for(folder, clips + more, streams=("rgb",)).tasks
+
+
+def test_an_empty_store_has_nothing(tmp_path, recipe, make_clip):
+    create_or_open(tmp_path / "S", recipe)
+    rebuild_index(tmp_path / "S")
+    plan = plan_for(tmp_path, [make_clip(tmp_path / "a.mp4")])
+    assert [(task.id, task.streams) for task in plan.tasks] == [("a.mp4", ("rgb", "flow"))]
 
 
 def test_a_new_stream_is_planned_with_the_frames_it_must_match(extracted):

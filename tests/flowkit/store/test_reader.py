@@ -281,3 +281,12 @@ def test_a_search_finds_every_id_among_many(stores, make_root, tmp_path):
                 assert store.find(id) == row
                 assert store.find(id + "x") is store.find(id[:-1]) is None
             assert store.find("") is store.find("zzz") is store.find("\U0010ffff") is None
+
+
+def test_many_ids_are_found_at_once(stores, make_root):
+    root = make_root({f"{k * k % 997:04d}ü": [(b"x", None, None)] for k in range(40)})
+    rebuild_index(root)
+    store = Store(root)
+    ids = ["zzz", *reversed(store.ids), "", "a\udcff", store.ids[3]]
+    assert store.index.find_rows(ids).tolist() == [-1, *reversed(range(40)), -1, -1, 3]
+    assert store.index.find_rows([]).tolist() == []
