@@ -5,9 +5,9 @@ as another user (`docker run --user 2000:2000`) there may be no home folder, or 
 written to. The libraries are then given a folder that is writable, and so is every process that
 this one starts.
 
-The path of a socket has at most 107 bytes, and Ray and Python's multiprocessing put their sockets
-below ``$TMPDIR``. If that path is too long, as in scratch folders of clusters, they are given a
-folder with a short path.
+The path of a socket has at most 107 bytes (103 outside Linux), and Ray and Python's multiprocessing
+put their sockets below ``$TMPDIR``. If that path is too long, as in scratch folders of clusters,
+they are given a folder with a short path.
 """
 
 import os
@@ -19,7 +19,7 @@ from pathlib import Path
 SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 """Largest length of the path of a socket, in bytes."""
 MULTIPROCESSING_BYTES = len("/listener-12345678")
-"""Bytes that multiprocessing appends to the path of its folder."""
+"""Bytes that multiprocessing appends to the path of its temporary folder, ``pymp-…``."""
 CACHE_VARIABLES = {
     "MPLCONFIGDIR": "matplotlib",
     "NUMBA_CACHE_DIR": "numba",
@@ -33,16 +33,17 @@ CACHE_VARIABLES = {
 def set_cache_folders() -> None:
     """Point libraries to a writable cache folder if the home folder is not writable.
 
-    Sets only environment variables that are not set, and none if the home folder is writable. Call
-    it in each process before any of the libraries is imported.
+    Sets only environment variables that are not set, and none if the home folder is writable; HOME
+    is also replaced if it is not an absolute path. Call it in each process before any of the
+    libraries is imported.
     """
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 (Path.home() raises where there is none)
     if is_writable(home):
         return
-    folder = find_cache_folder(home)
+    folder = make_cache_folder(home)
     if folder is None:
         return  # each library reports this in its own way
-    if not home.is_absolute():  # neither $HOME nor an entry in passwd: Path.home() would raise
+    if not home.is_absolute():  # $HOME is relative, or there is no home: Path.home() would raise
         os.environ["HOME"] = str(folder)
     for variable, name in CACHE_VARIABLES.items():
         os.environ.setdefault(variable, str(folder / name))
@@ -50,15 +51,20 @@ def set_cache_folders() -> None:
 
 def is_writable(folder: Path) -> bool:
     """Return whether this user can create files in an existing folder."""
-    return folder.is_absolute() and folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    return folder.is_absolute() and is_folder(folder) and os.access(folder, os.W_OK | os.X_OK)
 
 
-def find_cache_folder(home: Path) -> Path | None:
-    """Find a folder for caches, and create it.
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder; False if this user cannot see it."""
+    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir raises below a locked folder)
+
+
+def make_cache_folder(home: Path) -> Path | None:
+    """Choose a folder for caches, and create it.
 
     It is ``flowkit`` below ``$XDG_CACHE_HOME`` or ``~/.cache``. If neither is writable, it is a
-    folder of this user below the folder for temporary files; that one is kept, so that kernels are
-    compiled only once.
+    folder of this user below the folder for temporary files, which later processes find again: it
+    has a fixed name, unless another user has taken that.
 
     Args:
         home: The user's home folder, which need not exist.
@@ -70,7 +76,9 @@ def find_cache_folder(home: Path) -> Path | None:
 
     cache_home = os.environ.get("XDG_CACHE_HOME")
     parents = [Path(cache_home)] if cache_home else []
-    for parent in [*parents, home / ".cache"] if home.is_dir() else parents:
+    if is_folder(home):
+        parents.append(home / ".cache")
+    for parent in parents:
         folder = parent / "flowkit"
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
@@ -144,6 +152,9 @@ def shorten_socket_paths() -> None:
 
     Call it before worker processes are started, such as those of a torch DataLoader; the processes
     that they start inherit it. It does nothing if ``$TMPDIR`` is short enough.
+
+    Raises:
+        OSError: No folder with a path that is short enough can be written to.
     """
     import shutil
     import tempfile

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 @click.command()
 @store_argument
 @click.option(
-    "--failures", "list_failures", is_flag=True, help="List every video that failed, and why."
+    "--failures", "shows_failures", is_flag=True,
+    help="List every video that failed and has not been extracted since, and why.",
+)  # fmt: skip
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the status as JSON, with --failures also those."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def status(store: Path, list_failures: bool, as_json: bool) -> None:
+def status(store: Path, shows_failures: bool, as_json: bool) -> None:
     """Show what STORE holds: videos by stream, what is missing, failures by kind.
 
     \b
@@ -26,21 +29,23 @@ def status(store: Path, list_failures: bool, as_json: bool) -> None:
     from dataclasses import asdict
 
     from flowkit.commands.terminal import print_json
-    from flowkit.store.failures import read_failures
     from flowkit.store.remote.mirror import find_store_folder
-    from flowkit.store.status import read_status
+    from flowkit.store.status import list_failures, open_index_view, read_status
 
     report = read_status(store)
-    failures = read_failures(find_store_folder(store)) if list_failures else {}
+    root = find_store_folder(store)
+    failures = list_failures(root, open_index_view(root)) if shows_failures else []
     if as_json:
         values = asdict(report)
-        if list_failures:
-            values["failed"] = [asdict(failure) for failure in failures.values()]
+        if shows_failures:
+            values["failed"] = [asdict(failure) for failure in failures]
         print_json(values, indent=1)
         return
     print_status(report)
-    for id, failure in sorted(failures.items()):
-        click.echo(f"{failure.kind}\t{id}\t{failure.reason} (attempt {failure.attempts})")
+    for failure in failures:
+        stream = f"{failure.stream}: " if failure.stream else ""
+        reason = f"{stream}{failure.reason} (attempt {failure.attempts})"
+        click.echo(f"{failure.kind}\t{failure.id}\t{reason}")
 
 
 def print_status(report: "Status") -> None:
@@ -74,7 +79,7 @@ def print_status(report: "Status") -> None:
         rows["subsets"] = ", ".join(f"{name} {count:,}" for name, count in report.subsets.items())
     if report.splits:
         made = " and ".join(SplitRecord(**record).describe() for record in report.splits)
-        rows["subsets"] += f"  (by flowkit split: {made})"
+        rows["subsets"] = rows.get("subsets", "no videos") + f"  (by flowkit split: {made})"
     for folder, count in report.shards.items():
         rows[f"shards of {folder}"] = f"{count:,}, {report.bytes[folder] / 1e9:.3f} GB"
     if report.running or report.writing:
@@ -82,10 +87,11 @@ def print_status(report: "Status") -> None:
         rows["running"] = f"part {parts} of the videos, writing {len(report.writing)} shards"
     if report.leftover:
         rows["leftover"] = (
-            f"{len(report.leftover)} shards of a killed extraction; extract again to salvage"
+            f"{len(report.leftover)} shards of a killed extraction; the next `flowkit extract` "
+            "recovers their complete videos"
         )
     if report.stale:
-        rows["not indexed"] = f"{report.stale} shards are newer than the index; run `flowkit index`"
+        rows["not indexed"] = f"{report.stale} shards are not in the index yet; run `flowkit index`"
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in report.failures.items())
     rows["failures"] = f"{sum(report.failures.values()):,}" + (f": {kinds}" if kinds else "")
     table = Table(box=box.SIMPLE_HEAD, show_header=False)

@@ -1,4 +1,4 @@
-"""Read the packets of a stream, with a look at those that follow.
+"""Read the packets of a stream, and look ahead to tell a cut file from an interrupted stream.
 
 libavformat marks a packet as corrupt in two cases that need different treatment. Where the file is
 cut, hardly anything follows, and half a picture must not be decoded. In a transport stream, a jump
@@ -48,21 +48,28 @@ class PacketReader:
         return next(self._packets)
 
     def is_cut(self, packet: Any, frames: int) -> bool:
-        """Return whether the file ends in a packet or in the next one; count interruptions.
+        """Return whether the file ends at a packet: at most one more follows.
+
+        If more packets follow one that is marked as corrupt, it is noted as an interruption.
 
         Args:
             packet: The packet that was returned last.
-            frames: Number of frames that have been decoded so far, to name a place.
+            frames: Number of frames that have been decoded so far, for the warning.
+
+        Raises:
+            FFmpegError: The packets that follow cannot be read, so that this is not known.
         """
         if not packet.is_corrupt:
             return False
         count: int = sum(following.size > 0 for following in self._following)
-        while count <= PARSER_DELAY and self._error is None:
+        while count <= PARSER_DELAY:
+            if self._error is not None:
+                raise self._error
             try:
                 following = next(self._packets, None)
             except av.error.FFmpegError as error:
                 self._error = error
-                break
+                raise
             if following is None:
                 break
             self._following.append(following)
@@ -72,7 +79,7 @@ class PacketReader:
         return count <= PARSER_DELAY
 
     def list_warnings(self) -> list[str]:
-        """Return a line about the packets that were not cut, but marked as corrupt, if any."""
+        """Return a line about corrupt packets in the middle of the stream, if there are any."""
         places = self._interruptions
         more = f" and {len(places) - 1} times later" if len(places) > 1 else ""
         problem = "packets are lost, or another recording follows"

@@ -1,11 +1,13 @@
 """Start a Ray worker as `flowkit extract` does, let it import flowkit, and stop it.
 
 This happens in a child process, because the start of Ray can hang and must then be killed, and
-because Ray must leave nothing behind in this process. Ray's files go into a temporary folder.
+because Ray must leave nothing behind in this process. Ray's files go into a temporary folder, or
+into another one if its path is too long for sockets.
 """
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from flowkit.doctor.steps import WrongResultError, describe_error
 LIMIT_SECONDS = 120.0
 """How long to wait for the Ray worker."""
 STOP_SECONDS = 30.0
-"""How long to wait for the child process to stop."""
+"""How long the child process may take beside that, to start and to stop."""
 # The child imports packages from where this process does, as Ray workers do for their driver.
 START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
@@ -27,7 +29,7 @@ START = (
 
 
 def try_ray_worker(seconds: float = LIMIT_SECONDS, address: str | None = None) -> str:
-    """Start Ray (or connect to a cluster), call a function in a worker, and disconnect.
+    """Start Ray (or connect to a cluster), import flowkit in a worker, and disconnect.
 
     Args:
         seconds: How long to wait for an answer.
@@ -75,7 +77,7 @@ def try_ray_worker(seconds: float = LIMIT_SECONDS, address: str | None = None) -
 
 
 def make_ray_folder() -> "tempfile.TemporaryDirectory[str]":
-    """Make a temporary folder for Ray, whose path is short enough for Ray's sockets."""
+    """Make a temporary folder for Ray, with a short path unless $RAY_TMPDIR has a long one."""
     preferred = os.environ.get("RAY_TMPDIR") or "/tmp"
     base = preferred if os.access(preferred, os.W_OK | os.X_OK) else None
     # Ray's last processes may still be writing their logs.
@@ -144,6 +146,11 @@ def call_worker(seconds: float) -> str:
     return f"a Ray {ray.__version__} worker {where} imported flowkit"
 
 
+def drop_doctor_advice(message: str) -> str:
+    """Remove the advice to run `flowkit doctor` from a message that this command itself shows."""
+    return re.sub(r"`flowkit doctor[^`]*` says more, ", "", message)
+
+
 def main(answer_file: str, seconds: float) -> None:
     """Run the child process: call a Ray worker, and write the answer as JSON.
 
@@ -155,6 +162,5 @@ def main(answer_file: str, seconds: float) -> None:
     try:
         answer = {"done": call_worker(seconds)}
     except Exception as error:  # noqa: BLE001
-        # The user runs this command already.
-        answer = {"error": describe_error(error).replace("`flowkit doctor` says more, ", "")}
+        answer = {"error": drop_doctor_advice(describe_error(error))}
     Path(answer_file).write_text(json.dumps(answer), encoding="utf-8")

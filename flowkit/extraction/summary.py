@@ -140,7 +140,7 @@ class Summary(RunSummary):
         return Group(
             draw_counts(self._rows()),
             *list_failures("failed", self.failed),
-            *list_failures("quarantined before (again with --retry-failed)", self.quarantined),
+            *list_failures("quarantined before (retry with --retry-failed)", self.quarantined),
             *list_first_lines("changed since extracted (redo with --update)", self.changed),
             *list_first_lines("missing on disk", self.missing),
             *list_first_lines("on disk without annotation", self.unannotated),

@@ -30,15 +30,15 @@ def tvl1(
     released during the computation.
 
     Args:
-        frames0: Grey frames (H, W) or (N, H, W), uint8 or float32 with values 0–255, of any size
-            from 1×1 on.
+        frames0: Grey frames (H, W) or (N, H, W), uint8 or float32 with values 0–255, at
+            least 1×1.
         frames1: Grey frames of the same shape and dtype.
         params: The name of a preset (a key of `PRESETS`, such as "paper"), or `TVL1Params`.
         backend: A key of `BACKENDS`, or "auto" for the best one that can run here.
 
     Returns:
         float32 (H, W, 2) or (N, H, W, 2), displacement (x, y) in pixels from a frame of `frames0`
-        to the same frame of `frames1`.
+        to the frame of `frames1` at the same index.
 
     Raises:
         FlowError: The frames cannot be used, or the backend cannot run here.
@@ -102,8 +102,8 @@ def tvl1_video_quantized(
 ) -> Bytes:
     """Compute the TV-L1 optical flow from each frame to the next, as the bytes that a store holds.
 
-    The result is that of `quantize(tvl1_video(frames, params, backend), bound)`, bit for bit. A GPU
-    backend quantizes before it sends the fields back, which is a quarter of the bytes.
+    The result is that of `quantize(tvl1_video(frames, params, backend), bound)`, bit for bit. The
+    backends of TV-L1 here quantize on their device, so that a GPU sends a quarter of the bytes.
 
     Args:
         frames: Grey frames (T, H, W), T ≥ 1, uint8 or float32 with values 0–255.
@@ -115,15 +115,15 @@ def tvl1_video_quantized(
         uint8 (T−1, H, W, 2), 1–255; 128 means no motion.
 
     Raises:
-        FlowError: The frames cannot be used, or the backend cannot run here.
+        FlowError: The frames or the bound cannot be used, or the backend cannot run here.
         UsageError: No backend or preset has that name.
     """
     params = resolve_params(params)
     check_frames(frames, "frames", (3,))
+    check_bound(bound)
     module = load_backend(resolve_backend(backend))
     if len(frames) < 2 or not hasattr(module, "solve_video_quantized"):
         return quantize(tvl1_video(frames, params, backend), bound)
-    check_bound(bound)
     return module.solve_video_quantized(frames, params, bound)  # type: ignore[no-any-return]
 
 

@@ -1,7 +1,8 @@
-"""Convert video ids to folder names for export, and back.
+"""Convert video ids to folder names for export.
 
-An id is any UTF-8 string. A folder name must stay within its parent folder and be valid on every
-file system. Every byte except ``A–Z a–z 0–9 - _ . ~`` is therefore percent-encoded, including ``/``
+An id is any UTF-8 string. A folder name must stay within its parent folder and be valid on the file
+systems of Linux and macOS; Windows also refuses names such as ``CON`` and those with a dot at the
+end. Every byte except ``A–Z a–z 0–9 - _ . ~`` is therefore percent-encoded, including ``/``
 (so ``class/video`` becomes ``class%2Fvideo``), NUL and blanks. A leading dot is encoded too, which
 rules out ``.``, ``..`` and hidden folders. The empty id becomes ``%``.
 
@@ -20,7 +21,8 @@ from urllib.parse import quote
 MAX_BYTES = 255
 """Longest folder name in bytes that all common file systems accept."""
 MAX_KEY_BYTES = MAX_BYTES - len(".flow_x.0000000.jpg")
-"""Longest key of a sample in bytes: its files have common names too once they are unpacked."""
+"""Longest key of a sample in bytes. It leaves room for the longest suffix, so that the names of the
+unpacked files stay within `MAX_BYTES`."""
 TRUNCATED = "%~"
 """Separator before the digest of a truncated name."""
 
@@ -47,7 +49,7 @@ def encode_id(id: str) -> str:
 
 
 def encode_key(id: str) -> str:
-    """Convert a video id to the key of a sample of WebDataset, which ends before the first dot.
+    """Convert a video id to a sample key for WebDataset, which must contain no dot.
 
     Args:
         id: Any UTF-8 string.

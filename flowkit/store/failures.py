@@ -91,6 +91,12 @@ def read_failures(root: str | os.PathLike[str], stream: str = "") -> dict[str, F
     }
 
 
+def read_all_failures(root: str | os.PathLike[str]) -> list[Failure]:
+    """Read the failures of all streams; the last line of each id and stream is used."""
+    failures = (failure for _, failure in read_lines(Path(root)) if failure is not None)
+    return list({(failure.id, failure.stream): failure for failure in failures}.values())
+
+
 def forget_failures(root: str | os.PathLike[str], stream: str) -> None:
     """Remove the failures of a stream; no other process may write to the file meanwhile."""
     path = Path(root) / "failures.jsonl"

@@ -10,7 +10,7 @@ from typing import Any
 from flowkit.path_text import printable_path
 from flowkit.recipe import FeatureRecipe, FlowRecipe, Recipe
 from flowkit.store.annotations import read_annotation_rows, read_split_records
-from flowkit.store.failures import Failure, read_failures
+from flowkit.store.failures import Failure, read_all_failures
 from flowkit.store.format.header import read_header
 from flowkit.store.format.location import WRITING_FILE, describe_location, read_mirror_url
 from flowkit.store.format.locks import find_locked_parts, is_locked
@@ -63,7 +63,7 @@ class Status:
     stale: int
     """Number of commit records that the index has not read; their videos are not counted."""
     failures: dict[str, int]
-    """Number of failures by kind, most frequent first, without videos extracted since."""
+    """Number of failures by kind, most frequent first; see `list_failures`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def read_status(root: Path | str) -> Status:
     header = read_header(root)
     files = list_shard_files(root)
     annotations = read_annotation_rows(root)
-    index = IndexView(root) if (root / "index.arrow").exists() else None
+    index = open_index_view(root)
     counts: dict[str, Any] = {"frames": 0, "streams": {}, "subsets": {}, "classes": 0}
     if index is not None:
         counts["frames"] = int(pc.sum(index.batch.column("frames")).as_py() or 0)
@@ -119,6 +119,11 @@ def read_status(root: Path | str) -> Status:
         failures=dict(kinds.most_common()),
         **counts,
     )
+
+
+def open_index_view(root: Path) -> IndexView | None:
+    """Open the index of a store; None if it has none yet."""
+    return IndexView(root) if (root / "index.arrow").exists() else None
 
 
 def list_running_parts(root: Path) -> list[str]:
@@ -183,23 +188,29 @@ def find_missing(annotations: Any, index: IndexView | None) -> Any:
 
 
 def list_failures(root: Path, index: IndexView | None) -> list[Failure]:
-    """List the failures of a store, without those of videos that were extracted since.
+    """List the failures of a store, without those of videos that succeeded since.
 
     Args:
         root: Folder of the store.
         index: The index of the store; None if it has none.
+
+    Returns:
+        Failures of extractions and of features, sorted by video and stream.
     """
     stored = printable_path(root.absolute())
 
     def is_solved(failure: Failure) -> bool:
         row = -1 if index is None else index.find(failure.id.encode())
+        if index is None or row < 0:
+            return False
+        if failure.stream:
+            return index.locate(failure.stream, row) is not None
         # A video whose flow could not be computed from its stored RGB is in the store.
         needs_flow = failure.source == stored
-        return row >= 0 and not (
-            needs_flow and index is not None and index.locate("flow", row) is None
-        )
+        return not needs_flow or index.locate("flow", row) is not None
 
-    return [failure for failure in read_failures(root).values() if not is_solved(failure)]
+    unsolved = [failure for failure in read_all_failures(root) if not is_solved(failure)]
+    return sorted(unsolved, key=lambda failure: (failure.id, failure.stream))
 
 
 def describe_recipe(recipe: Recipe) -> str:

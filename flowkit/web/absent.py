@@ -109,7 +109,7 @@ def find_absent(root: Path, index: IndexView) -> AbsentVideos:
     Raises:
         CorruptError: The annotations are broken.
     """
-    failures = {failure.id: failure for failure in list_failures(root, index)}
+    failures = {f.id: f for f in list_failures(root, index) if not f.stream}
     failed = make_texts(sorted(failures))
     annotations = read_annotation_rows(root)
     if annotations is None:

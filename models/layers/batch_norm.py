@@ -1,7 +1,8 @@
 """Freeze the batch normalization layers of a network (partial BN).
 
-Wang et al., "Temporal Segment Networks" (TSN), ECCV 2016, §3.2: every batch normalization (BN)
-layer except the first keeps its pretrained running mean, running variance, scale and shift.
+Wang et al., "Temporal Segment Networks" (TSN), ECCV 2016, §3.2: the mean and variance of every
+batch normalization (BN) layer but the first are frozen. As in the authors' code, its scale and
+shift are frozen too. The first layer is the one that is registered first.
 """
 
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ def find_batch_norms(network: nn.Module) -> Iterator[nn.Module]:
     return (module for module in network.modules() if isinstance(module, _BatchNorm))
 
 
-def freeze_batch_norms(network: nn.Module, keep_first: bool = True) -> int:
+def freeze_batch_norms(network: nn.Module, skip_first: bool = True) -> int:
     """Freeze the batch normalization layers of a network, in place.
 
     A frozen layer is in eval mode and its parameters need no gradient. ``network.train()`` puts
@@ -31,12 +32,12 @@ def freeze_batch_norms(network: nn.Module, keep_first: bool = True) -> int:
 
     Args:
         network: Any module.
-        keep_first: Leave the first BN layer trainable, as TSN does. Default: True.
+        skip_first: Leave the first BN layer trainable, as TSN does. Default: True.
 
     Returns:
         The number of frozen layers.
     """
-    layers = list(find_batch_norms(network))[1 if keep_first else 0 :]
+    layers = list(find_batch_norms(network))[1 if skip_first else 0 :]
     for layer in layers:
         layer.eval().requires_grad_(False)
     return len(layers)

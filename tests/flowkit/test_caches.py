@@ -44,7 +44,16 @@ def test_without_a_home_each_library_gets_a_folder_of_this_user(tmp_path, monkey
         for name, below in caches.CACHE_VARIABLES.items()
     }
     assert os.environ["HOME"] == HOMELESS  # it may say more than where caches are
-    assert caches.find_cache_folder(tmp_path / "none") == folder  # the same for the next process
+    assert caches.make_cache_folder(tmp_path / "none") == folder  # the same for the next process
+
+
+def test_a_home_that_cannot_be_looked_at_is_no_home(tmp_path, monkeypatch):
+    """Path.is_dir raises for a name that is too long, as it does below a locked folder."""
+    for variable in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, "/" + "x" * 300)
+    caches.set_cache_folders()
+    folder = tmp_path / f"flowkit-{os.getuid()}"
+    assert os.environ["NUMBA_CACHE_DIR"] == str(folder / "numba")
 
 
 def test_a_cache_folder_that_is_named_comes_first(tmp_path, monkeypatch):
@@ -63,7 +72,7 @@ def test_a_folder_that_others_could_have_made_is_not_used(tmp_path, kind):
     else:
         usual.mkdir()
         usual.chmod(0o777)
-    folder = caches.find_cache_folder(tmp_path / "none")
+    folder = caches.make_cache_folder(tmp_path / "none")
     assert folder != usual and folder.parent == tmp_path
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 

@@ -168,7 +168,8 @@ def test_weights_and_runs_that_are_here_are_shown(tmp_path, monkeypatch):
 def test_wrong_options(tmp_path, store):
     command = [train, "motion8_cma", "--store", store.path, "--run", tmp_path / "r"]
     for arguments, reason in [
-        (["--set", "training.epochs"], "--set expects NAME=VALUE"),
+        (["--set", "training.epochs"], "--set expects NAME=VALUE, got 'training.epochs'"),
+        (["--set", "a=1", "--set", "a=2"], "--set a is given twice, with different values"),
         (["--weights", "rgb"], "--weights expects NAME=VALUE"),
         (["--set", "training.epcohs=3"], "did you mean 'epochs'"),
         (["--weights", "audio=x"], "network.weights.audio"),

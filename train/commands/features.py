@@ -55,9 +55,9 @@ def choose_exit_code(summary: "Summary | FileSummary", strict: bool) -> int:
     if summary.interrupted:
         click.echo("interrupted; run the same command again to continue", err=True)
         return 130
-    if strict and summary.faults:
+    if strict and summary.without_features:
         return 4
-    if getattr(summary, "is_failure", False):
+    if summary.is_failure:
         click.echo("error: no video has features; the reasons are above", err=True)
         return 1
     return 0

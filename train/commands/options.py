@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 PATH = click.Path(path_type=Path)
-"""A path, which need not exist."""
+"""A path; click does not check whether it exists."""
 
 run_argument = click.argument("run", type=PATH)
 device_option = click.option(
@@ -20,7 +20,8 @@ precision_option = click.option(
 )  # fmt: skip
 workers_option = click.option(
     "--workers", type=click.IntRange(0),
-    help="Data-loading processes. [default: half of the cores on CPU, all but one on GPU]",
+    help="Data-loading processes. [default: half of the cores on CPU, all but one on GPU; 0 where "
+         "the input is feature sets]",
 )  # fmt: skip
 threads_option = click.option(
     "--threads", type=click.IntRange(1),
@@ -29,8 +30,8 @@ threads_option = click.option(
 
 test_batch_option = click.option(
     "--batch", "test_batch", type=click.IntRange(1), metavar="VIDEOS",
-    help="Videos that the network scores at once; more use more memory. [default: 1, or 256 "
-         "sets of features]",
+    help="Videos that the network scores at once; more use more memory. [default: 1; 256 where "
+         "the input is feature sets]",
 )  # fmt: skip
 test_processes_option = click.option(
     "--processes", type=click.IntRange(1), default=1, show_default=True,
@@ -57,12 +58,15 @@ def parse_changes(changes: tuple[str, ...], option: str) -> dict[str, str]:
         option: Name of their option, for the error message.
 
     Raises:
-        UsageError: A string is not of the form NAME=VALUE.
+        UsageError: A string is not of the form NAME=VALUE, or a name has two values.
     """
     from flowkit.errors import UsageError
 
-    pairs = [change.partition("=") for change in changes]
-    for name, sign, _ in pairs:
+    values: dict[str, str] = {}
+    for change in changes:
+        name, sign, value = change.partition("=")
         if not name or not sign:
-            raise UsageError(f"{option} expects NAME=VALUE, got {name!r}")
-    return {name: value for name, _, value in pairs}
+            raise UsageError(f"{option} expects NAME=VALUE, got {change!r}")
+        if values.setdefault(name, value) != value:
+            raise UsageError(f"{option} {name} is given twice, with different values")
+    return values

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from train.commands.options import PATH, machine_options, run_argument
+from train.commands.options import PATH, device_option, run_argument, threads_option
 
 
 @click.command()
@@ -20,10 +20,13 @@ from train.commands.options import PATH, machine_options, run_argument
 @click.option("--json", is_flag=True,
               help="Print the five most probable classes and their probabilities as "
                    "JSON.")  # fmt: skip
-@machine_options
+@device_option
+@threads_option
+# One video needs no loader processes; older versions accepted their number, and ignored it.
+@click.option("--workers", type=click.IntRange(0), hidden=True, expose_value=False)
 def predict(
     run: Path, video: str, store: Path | None, out: Path, backend: str, json: bool,
-    device: str, workers: int | None, threads: int | None,
+    device: str, threads: int | None,
 ) -> None:  # fmt: skip
     """Classify VIDEO with a finished RUN, and print the five most probable classes.
 
@@ -39,7 +42,7 @@ def predict(
     from train.runs.run import Run
     from train.runs.settings import make_settings
 
-    settings = make_settings(device, workers, threads)
+    settings = make_settings(device, 0, threads)
     if store is not None:
         prediction = predict_stored(Run(run), Store(store), argument_to_text(video), settings)
     elif not (Path(video).is_file() or holds_images(Path(video))):

@@ -74,17 +74,17 @@ def make_evaluation(
     Raises:
         UsageError: A change is not allowed, the store cannot serve it, or the run has an evaluation
             of this name with other test settings.
-        RunError: The run is not finished, or another process makes the same evaluation.
+        RunError: The run is not finished, or another process is writing this evaluation.
     """
     changed = change_test_settings(run, changes)
     if store.header.dataset != run.recipe.dataset:
         changed = changed.with_recipe(drop_reported(changed.recipe))
     different = list_test_changes(run, changed)
-    reported = {"paper": changed.recipe.paper, "reported": changed.recipe.reported}
+    paper = {"paper": changed.recipe.paper, "reported": changed.recipe.reported}
     if name is None and not changes:
         scores = evaluate(changed, store, settings, progress)
         costs = find_task(changed.recipe).count_costs(changed)
-        results = {"scores": scores, "costs": costs, **reported}
+        results = {"scores": scores, "costs": costs, **paper}
         write_atomic(run.path / "results.json", encode_json(results))
         return Evaluation(name=None, run=changed, scores=scores, costs=costs, changes={})
     name = derive_name(changes) if name is None else name
@@ -97,7 +97,7 @@ def make_evaluation(
         results = {
             "scores": scores,
             "costs": costs,
-            **reported,
+            **paper,
             "changes": different,
             "testing": dump_testing(changed),
             "made_with": {
@@ -149,28 +149,36 @@ def dump_testing(run: Run) -> dict[str, Any]:
 def replace_folder(run: Run, name: str) -> Iterator[Path]:
     """Provide an empty folder, which replaces that of an evaluation when the context ends.
 
-    If the context ends with an exception, the evaluation stays as it was.
+    If the context ends with an exception, the evaluation stays as it was. If the process is killed
+    while one folder replaces the other, the next evaluation of this name restores the older one.
 
     Args:
         run: The run.
         name: Name of the evaluation.
 
     Raises:
-        RunError: Another process makes the same evaluation.
+        RunError: Another process is writing this evaluation.
     """
     parent, final = run.path / FOLDER, find_folder(run, name)
     parent.mkdir(exist_ok=True)
-    incomplete = parent / f".{name}.part"
+    incomplete, replaced = parent / f".{name}.part", parent / f".{name}.old"
     lock_path = parent / f".{name}.lock"
     with lock_path.open("w") as lock:
         if not try_lock(lock.fileno()):
-            raise RunError(f"another process makes the evaluation {name!r} of {run.path}; wait")
+            raise RunError(
+                f"another process is writing the evaluation {name!r} of {run.path}; wait"
+            )
+        if replaced.exists() and not final.exists():
+            replaced.rename(final)
         shutil.rmtree(incomplete, ignore_errors=True)
         incomplete.mkdir()
         try:
             yield incomplete
-            if final.exists():
-                shutil.rmtree(final)
-            incomplete.rename(final)
-        finally:
+        except BaseException:
             shutil.rmtree(incomplete, ignore_errors=True)
+            raise
+        shutil.rmtree(replaced, ignore_errors=True)
+        if final.exists():
+            final.rename(replaced)
+        incomplete.rename(final)
+        shutil.rmtree(replaced, ignore_errors=True)

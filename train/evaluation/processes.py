@@ -18,14 +18,14 @@ from flowkit.store import Store
 from train.runs.run import RunError, Settings
 
 if TYPE_CHECKING:
-    from train.evaluation.scoring import ScoredBatch, ScoringTask
+    from train.evaluation.scoring import ScoredBatch, ScoringJob
 
 
 class ScoringActor:
     """A process that scores batches of videos."""
 
     def score(
-        self, task: "ScoringTask", store: str, part: tuple[int, int]
+        self, task: "ScoringJob", store: str, part: tuple[int, int]
     ) -> Iterator["ScoredBatch"]:
         """Score the batches of one part; see `train.evaluation.scoring.score_batches`."""
         from train.evaluation.scoring import score_batches
@@ -44,7 +44,7 @@ class ScoringProcesses:
     def __init__(self, ray: Any, actors: list[Any]) -> None:
         self.ray, self.actors = ray, actors
 
-    def score(self, task: "ScoringTask", store: Store) -> Iterator["ScoredBatch"]:
+    def score(self, task: "ScoringJob", store: Store) -> Iterator["ScoredBatch"]:
         """Score videos in all processes.
 
         Args:

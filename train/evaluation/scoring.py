@@ -1,8 +1,8 @@
 """Compute the scores of videos with the networks of a run, in this process or in several.
 
-A branch is the network of one stream, after which its score is named. A `Scoring` is one group of
-scores, such as iter_1: it lists the phase whose network computes the score of each branch. The
-videos are read in *batches*. Several processes compute whole batches, the same as one process does,
+A branch is the network of one stream, after which its score is named. A `Scoring`, such as iter_1,
+says which phase's network scores each branch, and how these scores are fused. The videos are read
+in batches. Several processes compute whole batches, the same as one process does,
 so that the scores do not depend on the number of processes.
 """
 
@@ -25,13 +25,12 @@ from train.runs.phases import Phase, Scoring, list_phases
 from train.runs.run import Run, RunError, Settings
 from train.tasks.registry import find_task
 from train.tasks.samples import OtherClassFlow, TaskDataset, make_loader
-from train.tasks.task import AnyTask
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoringTask:
+class ScoringJob:
     """The network of a phase, and the videos that it scores. It is sent to other processes."""
 
     run: Run
@@ -41,20 +40,16 @@ class ScoringTask:
     branches: tuple[Branch, ...]
     """The branches to score."""
     control: str | None
-    """How the flow is changed in a control experiment, or None."""
+    """How the flow is changed in a control experiment, such as "other-class-flow", or None."""
     settings: Settings
     """Device, precision, loader workers and batch."""
     video: tuple[str, int] | None = None
     """The only video to score, see `score_phases`."""
 
-    def find_task(self) -> AnyTask:
-        """Return the task of the run's recipe."""
-        return find_task(self.run.recipe)
-
     def open_videos(self, store: Store) -> tuple[TaskDataset, list[Key]]:
         """Open the videos, and list the keys of those to score, in the order of the store."""
         subset = self.video[0] if self.video else None
-        dataset: Any = self.find_task().open_dataset(store, self.phase, "test", subset)
+        dataset: Any = find_task(self.run.recipe).open_dataset(store, self.phase, "test", subset)
         if self.control == "other-class-flow":
             dataset = OtherClassFlow(dataset, self.run.recipe.seed)
         keys = list(EpochSampler(len(dataset), training=False))
@@ -68,7 +63,7 @@ class ScoringTask:
         Raises:
             UsageError: The settings ask for more than the network can process together.
         """
-        task, size = self.find_task(), self.settings.test_batch
+        task, size = find_task(self.run.recipe), self.settings.test_batch
         limit = task.max_test_batch_size
         if size is not None and limit is not None and size > limit:
             raise UsageError(
@@ -110,8 +105,8 @@ def score_phases(
         settings: Device, precision and processes.
         progress: Called with the name of each step. It returns a function that is then called with
             the number of videos scored so far and their total.
-        video: The only video to score, which needs no label: the name of a subset that it is in,
-            and its row in the store. Default: all test videos.
+        video: The only video to score: the name of a subset that it is in, and its row in the
+            store. It needs no label. Default: all test videos.
         processes: The processes that score the videos. Default: start those of the settings.
 
     Returns:
@@ -122,12 +117,12 @@ def score_phases(
     with nullcontext(processes) if processes else open_processes(settings) as pool:
         for name in dict.fromkeys(scoring.phases.values()):
             branches = tuple(branch for branch, phase in scoring.phases.items() if phase == name)
-            task = ScoringTask(
+            job = ScoringJob(
                 run=with_split(run, phases[name].split), phase=phases[name], branches=branches,
                 control=scoring.control, settings=settings, video=video,
             )  # fmt: skip
             report = progress(f"{scoring.name or 'scores'}: {' and '.join(branches)}")
-            scores |= score_videos(task, store, report, pool)
+            scores |= score_videos(job, store, report, pool)
     if scoring.fusion is not None:
         over = run.recipe.testing.over
         scores["fusion"] = fuse_scores(scores["rgb"], scores["flow"], scoring.fusion, over)
@@ -140,12 +135,12 @@ def with_split(run: Run, split: int | None) -> Run:
 
 
 def score_videos(
-    task: ScoringTask, store: Store, report: Progress, processes: ScoringProcesses | None
+    job: ScoringJob, store: Store, report: Progress, processes: ScoringProcesses | None
 ) -> dict[str, Scores]:
     """Score videos with the network of one phase.
 
     Args:
-        task: The network and the videos.
+        job: The network and the videos.
         store: The store with the videos.
         report: Called with the number of videos scored so far and their total.
         processes: The processes that compute the scores; None for this one.
@@ -156,9 +151,9 @@ def score_videos(
     Raises:
         RunError: Scores are not finite, the GPU's memory is too small, or a process died.
     """
-    total, done = len(task.open_videos(store)[1]), 0
+    total, done = len(job.open_videos(store)[1]), 0
     batches = []
-    for batch in processes.score(task, store) if processes else score_batches(task, store):
+    for batch in processes.score(job, store) if processes else score_batches(job, store):
         batches.append(batch)
         done += len(batch.rows)
         report(done, total)
@@ -166,82 +161,87 @@ def score_videos(
     ids = tuple(store.index.id(row) for batch in batches for row in batch.rows)
     labels = np.array([label for batch in batches for label in batch.labels])
     scores = {}
-    for branch in task.branches:
+    for branch in job.branches:
         pairs = [pair for batch in batches for pair in batch.averages[branch]]
         scores[branch] = Scores(ids, labels, *map(np.stack, zip(*pairs, strict=True)))
-        check_finite(scores[branch], task)
+        check_finite(scores[branch], job)
     return {str(branch): value for branch, value in scores.items()}
 
 
 def score_batches(
-    task: ScoringTask, store: Store, part: tuple[int, int] = (0, 1)
+    job: ScoringJob, store: Store, part: tuple[int, int] = (0, 1)
 ) -> Iterator[ScoredBatch]:
     """Score batches of videos in this process, one after another.
 
     Args:
-        task: The network and the videos.
+        job: The network and the videos.
         store: The store with the videos.
         part: (i, n) scores batch i and each n-th one after it.
 
     Yields:
         The scores of each batch.
     """
-    settings, recipe, size = task.settings, task.run.recipe, task.choose_batch_size()
+    settings, recipe, size = job.settings, job.run.recipe, job.choose_batch_size()
     torch.set_num_threads(settings.threads)
-    device, kind = torch.device(settings.device), task.find_task()
-    dataset, keys = task.open_videos(store)
+    device, task = torch.device(settings.device), find_task(recipe)
+    dataset, keys = job.open_videos(store)
     numbers = range(part[0], -(-len(keys) // size), part[1])
     if not numbers:
         return
-    network = kind.load_finished_network(task.run, task.phase, task.branches)
+    network = task.load_finished_network(job.run, job.phase, job.branches)
     network.to(device, memory_format=choose_layout(device))
     own_keys = [key for n in numbers for key in keys[n * size : (n + 1) * size]]
     loader = make_loader(dataset, own_keys, size, settings, training=False)
-    with convert_errors(size):
+    with convert_errors(job, size):
         for number, batch in zip(numbers, loader, strict=True):
             with make_autocast(settings, device):
-                logits = kind.test_scores(network, batch, task.phase, device)
+                logits = task.test_scores(network, batch, job.phase, device)
             averages: dict[Branch, list[Any]] = {
                 branch: [
                     average_views(views, recipe.labels, recipe.testing.views)
                     for views in logits[branch]
                 ]
-                for branch in task.branches
+                for branch in job.branches
             }
             rows, labels = batch["row"].tolist(), list(batch["label"].numpy())
             yield ScoredBatch(number=number, rows=rows, labels=labels, averages=averages)
 
 
 @contextmanager
-def convert_errors(batch: int) -> Iterator[None]:
-    """Turn errors of the GPU's memory and of loader processes into a `RunError` of one line."""
+def convert_errors(job: ScoringJob, batch: int) -> Iterator[None]:
+    """Turn errors of the GPU's memory and of loader processes into a `RunError` of one line.
+
+    Args:
+        job: What is computed; only the batch of an evaluation can be made smaller.
+        batch: Number of videos in a batch.
+    """
+    smaller = "use a smaller --batch, or " if batch > 1 and job.video is None else ""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        advice = "use a smaller --batch" if batch > 1 else "use --device cpu"
+        what = "this video" if job.video else f"a batch of {batch} videos"
         raise RunError(
-            f"the memory of the GPU is too small for a batch of {batch} videos; {advice}, or fewer "
-            "views (--set testing.segments=N)"
+            f"the memory of the GPU is too small for {what}; {smaller}--device cpu"
         ) from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise RunError(
             f"a process that loads videos died ({' '.join(str(error).split())[:160]}). If it was "
-            "short of memory, use fewer --workers or a smaller --batch"
+            f"short of memory, {smaller}fewer --workers"
         ) from error
 
 
-def check_finite(scores: Scores, task: ScoringTask) -> None:
-    """Raise a RunError if scores are not finite, because they would count as right."""
+def check_finite(scores: Scores, job: ScoringJob) -> None:
+    """Raise a RunError if scores are not finite: NaN would count as a correct prediction."""
     finite = np.isfinite(scores.logits).all(axis=1)
     if finite.all():
         return
-    video, precision = scores.ids[int(np.argmin(finite))], task.settings.precision
+    video, precision = scores.ids[int(np.argmin(finite))], job.settings.precision
     reason = "the weights are damaged, or the training diverged"
-    if precision != "float32":
+    if precision == "float16":  # bfloat16 has the range of float32
         reason = f"they may be beyond the range of --precision {precision}: use float32"
     raise RunError(
-        f"phase {task.phase.name}: the scores of {int((~finite).sum())} videos are not finite, "
+        f"phase {job.phase.name}: the scores of {int((~finite).sum())} videos are not finite, "
         f"such as those of {video!r}; {reason}"
     )

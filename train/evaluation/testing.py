@@ -13,7 +13,7 @@ from flowkit.datasets.sampling import count_positions
 from flowkit.datasets.snippets import SnippetDataset
 from flowkit.errors import UsageError
 from flowkit.store import Store
-from train.evaluation.scoring import ScoringTask, with_split
+from train.evaluation.scoring import ScoringJob, with_split
 from train.recipe.parsing import suggest
 from train.recipe.recipe import ImageRecipe, change_recipe
 from train.runs.phases import Phase, list_phases, list_scorings
@@ -80,7 +80,7 @@ def check_test_settings(run: Run, store: Store, settings: Settings) -> None:
     for scoring in list_scorings(run.recipe):
         for branch, name in scoring.phases.items():
             phase = phases[name]
-            task = ScoringTask(
+            task = ScoringJob(
                 run=with_split(run, phase.split), phase=phase, branches=(branch,),
                 control=scoring.control, settings=settings,
             )  # fmt: skip

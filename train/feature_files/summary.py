@@ -57,7 +57,7 @@ class Summary(RunSummary):
     """Busy and idle time of the GPUs; None without one."""
 
     @property
-    def faults(self) -> int:
+    def without_features(self) -> int:
         """Count the videos that have no features, or none that a strict run accepts."""
         lists = (self.failed, self.quarantined, self.lacking, self.padded)
         return sum(map(len, lists))
@@ -94,7 +94,7 @@ class Summary(RunSummary):
             *list_first_lines("annotated, but missing on disk", self.missing),
             *list_first_lines("on disk without annotation", self.unannotated),
             *list_failures("failed", self.failed),
-            *list_failures("failed before (retry with --retry-failed)", self.quarantined),
+            *list_failures("quarantined before (retry with --retry-failed)", self.quarantined),
             *list_failures("cannot be computed", self.lacking),
             *list_failures("padded before (remove their .json to refuse them)", self.padded),
         )

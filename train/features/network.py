@@ -1,4 +1,4 @@
-"""Describe the networks that compute features, and how they sample videos.
+"""Build the networks that compute features, and describe how they sample videos.
 
 A feature is the output of a backbone's `embed`: the pooled features before dropout and the last
 layer. The last layer is therefore not used, and the digest of the weights does not include it.
@@ -29,8 +29,11 @@ CROPS: Mapping[str, type[CentreCrop] | type[TenCrop] | type[ThreeCrop]] = {
     "three": ThreeCrop,
     "ten": TenCrop,
 }
-WHOLE = "whole"  # crops of audio patches, which are not cropped
-POSITIONS, CLIPS = 25, 10  # of Attention Clusters on Kinetics; of CATNet, with three crops each
+UNCROPPED = "whole"
+"""Name of the crops in recipes of audio features: a patch is used as a whole."""
+DEFAULT_FRAMES, DEFAULT_CLIPS = 25, 10
+"""Positions of a video by default: frames, as in Attention Clusters on Kinetics; clips for a 3-D
+network, as in CATNet, which uses three crops of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +59,8 @@ class NetworkOptions:
     clip_stride: int | None = None
     """Distance between the frames of a clip."""
     window_stride: int | None = None
-    """Frames from the start of one window to the start of the next, instead of `positions`: a clip,
-    or the frame of a 2-D network, is then a window."""
+    """Frames from the start of one window to the start of the next, instead of `positions`. A
+    window is then a clip of `clip_length`, or one frame for a 2-D network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +121,7 @@ def build_feature_network(
     path: Path,
     name: str,
     stream: StreamName,
-    sampling: tuple[int, int, int],
+    defaults: tuple[int, int, int],
     short_side: int | None,
 ) -> FeatureNetwork:
     """Build the feature network. Where the options name no sampling, the defaults are used.
@@ -129,7 +132,7 @@ def build_feature_network(
         path: File of the weights.
         name: Name of the network in the recipe.
         stream: The stream that it reads.
-        sampling: Default size in pixels, clip length and clip stride.
+        defaults: Size in pixels, clip length and clip stride where the options name none.
         short_side: Shorter side of its training frames, or None if unknown.
 
     Returns:
@@ -139,7 +142,7 @@ def build_feature_network(
         UsageError: An option does not apply to this network.
     """
     is_3d, is_image = backbone.dims == 3, STREAMS[stream].is_image
-    size, length, stride = sampling
+    size, length, stride = defaults
     if not is_image and (options.crops or options.size):
         raise UsageError(
             f"{stream} {STREAMS[stream].unit} are not cropped: leave out --crops and --size"
@@ -149,19 +152,20 @@ def build_feature_network(
     if options.crops and options.crops not in CROPS:
         raise UsageError(f"expected crops {', '.join(CROPS)}, got {options.crops!r}")
     check_windows(options, stream, is_image)
-    positions = (CLIPS if is_3d else POSITIONS) if is_image else 0
+    # 0 means all positions.
+    positions = (DEFAULT_CLIPS if is_3d else DEFAULT_FRAMES) if is_image else 0
     if options.window_stride is not None:
         positions = 0
     clip_length = options.clip_length or length
     recipe = FeatureRecipe(
         source=stream,
         model=name,
-        weights=digest_features(backbone),
+        weights=digest_used_weights(backbone),
         dimension=backbone.num_features,
         positions=positions if options.positions is None else options.positions,
         clip_length=clip_length,
         clip_stride=options.clip_stride or stride,
-        crops=(options.crops or ("three" if is_3d else "centre")) if is_image else WHOLE,
+        crops=(options.crops or ("three" if is_3d else "centre")) if is_image else UNCROPPED,
         size=(options.size or size) if is_image else 0,
         window=(clip_length if is_3d else 1) if options.window_stride else 0,
         window_stride=options.window_stride or 0,
@@ -187,8 +191,7 @@ def check_windows(options: NetworkOptions, stream: StreamName, is_image: bool) -
         )
     if options.positions is not None:
         raise UsageError(
-            "--positions chooses evenly spaced positions, and --window and --stride windows: give "
-            "either"
+            "give either --positions, which are evenly spaced, or --window and --stride"
         )
     if not is_image:
         raise UsageError(
@@ -197,7 +200,7 @@ def check_windows(options: NetworkOptions, stream: StreamName, is_image: bool) -
         )
 
 
-def digest_features(backbone: Backbone) -> str:
+def digest_used_weights(backbone: Backbone) -> str:
     """Digest the weights that determine the features: all but the last layer."""
     last = f"{backbone.last_layer_name}."
     state = backbone.state_dict()
@@ -221,5 +224,13 @@ def check_sizes(network: FeatureNetwork) -> None:
     except (ValueError, RuntimeError) as error:
         raise UsageError(
             f"{recipe.model} cannot process {length} images of {image[0]}×{image[1]} pixels at a "
-            f"time: {' '.join(str(error).split())[:200]}; change --size or --clip-length"
+            f"time: {' '.join(str(error).split())[:200]}{advise_sizes(network)}"
         ) from error
+
+
+def advise_sizes(network: FeatureNetwork) -> str:
+    """Name the options that change the size of a network's input, for messages."""
+    options = ["--size"] if STREAMS[network.recipe.source].is_image else []
+    if network.is_3d:
+        options.append("--clip-length (--window of `flowkit features --out`)")
+    return f"; change {' or '.join(options)}" if options else ""

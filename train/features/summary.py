@@ -28,9 +28,10 @@ class Summary(RunSummary):
     computed: int = 0
     """Videos that this run committed."""
     rows: int = 0
-    """Features that this run computed."""
+    """Features that this run computed, one row each."""
     lacking: list[Failure] = field(default_factory=list)
-    """Videos that lack the input stream or are too short."""
+    """Videos that lack the input stream, have no image, or are shorter than a window in a strict
+    run."""
     padded: list[str] = field(default_factory=list)
     """Videos shorter than a window, whose last image is repeated."""
     work_seconds: float = 0.0
@@ -42,9 +43,16 @@ class Summary(RunSummary):
         return self.rows / self.work_seconds if self.work_seconds > 0 else 0.0
 
     @property
-    def faults(self) -> int:
-        """Count the videos that have no features for a reason in the video."""
+    def without_features(self) -> int:
+        """Count the videos that have no features, which a strict run does not accept."""
         return len(self.failed) + len(self.quarantined) + len(self.lacking)
+
+    @property
+    def is_failure(self) -> bool:
+        """Return whether videos failed and none has features."""
+        return self.without_features > 0 and not (
+            self.computed or self.done_before or self.left or self.interrupted
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the whole summary to JSON values."""
@@ -54,11 +62,9 @@ class Summary(RunSummary):
         """Format the summary for the terminal."""
         return Group(
             draw_counts(self._rows()),
-            *list_first_lines(
-                "shorter than a window, so that it repeats the last image", self.padded
-            ),
+            *list_first_lines("shorter than a window (the last image is repeated)", self.padded),
             *list_failures("failed", self.failed),
-            *list_failures("failed before (retry with --retry-failed)", self.quarantined),
+            *list_failures("quarantined before (retry with --retry-failed)", self.quarantined),
             *list_failures("cannot be computed", self.lacking),
         )
 

@@ -14,17 +14,18 @@ from train.recipe.sections import STRICT, Branch, Data, Network
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class AudioRecipe(BaseRecipe):
-    """The recipe for audio alone. The network reads log-mel patches, as others read frames."""
+    """The training recipe for audio alone. The network reads log-mel patches instead of frames."""
 
     streams: tuple[Literal["audio"]] = ("audio",)
-    """The stream that is trained on, which is audio alone."""
+    """Always ``audio``."""
 
     data: Data = Data()
     """Which patches of the videos the network is trained on. Only ``num_segments`` is used: one
     patch is read from each segment."""
 
     network: Network = Network(backbone="vgg16")
-    """The network, which must be a VGG-16. Settings for images have no effect."""
+    """The network, which must be a VGG-16. `check` refuses attention and clips; other settings for
+    images, such as the size of crops, have no effect."""
 
     @property
     def branches(self) -> tuple[Branch, ...]:
@@ -46,16 +47,19 @@ class AudioRecipe(BaseRecipe):
         if set(network.weights) - {"audio"}:
             raise UsageError(
                 f"network.weights: expected audio, got {', '.join(network.weights)}. The "
-                "weight file of an RGB network can be used for audio"
+                "weight file of an RGB network can be given as network.weights.audio"
             )
-        attention = network.cma or network.non_local or network.pyramid
-        if attention or data.clip or data.window or testing.controls or testing.fusion:
-            refuse_image_settings()
+        image_settings = {
+            "network.cma": network.cma, "network.non_local": network.non_local,
+            "network.pyramid": network.pyramid, "data.clip": data.clip,
+            "data.window": data.window, "testing.controls": testing.controls,
+            "testing.fusion": testing.fusion,
+        }  # fmt: skip
+        for name, value in image_settings.items():
+            if value:
+                raise_image_setting(name)
 
 
-def refuse_image_settings() -> None:
-    """Raise UsageError for settings that only networks of images have."""
-    raise UsageError(
-        "network.cma, network.non_local, network.pyramid, data.clip, data.window, iterations, "
-        "testing.controls and testing.fusion are for images: leave them out with streams: [audio]"
-    )
+def raise_image_setting(name: str) -> None:
+    """Raise the UsageError for a setting that only networks of images have."""
+    raise UsageError(f"{name} is for images: leave it out with streams: [audio]")

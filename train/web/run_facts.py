@@ -54,7 +54,7 @@ def describe_run(run: OpenRun) -> dict[str, Any]:
 
 
 def describe_state(unfinished: list[str], evaluated: bool) -> str:
-    """Say in one line what is missing of a run; empty if nothing is."""
+    """Say in one line what a run needs before it has scores; empty if it has them."""
     if unfinished and not evaluated:
         return (
             f"Not finished (phases to train: {', '.join(unfinished)}); `flowkit train` continues it"
@@ -67,7 +67,7 @@ def describe_state(unfinished: list[str], evaluated: bool) -> str:
 def describe_tables(run: OpenRun) -> list[dict[str, Any]]:
     """Return the tables of the report: scores, and parameters; empty if it was not evaluated.
 
-    Parameters that were not counted are left out.
+    The table of parameters is left out if they were not counted.
     """
     if not run.list_scores():
         return []
@@ -148,8 +148,8 @@ def describe_gains(run: OpenRun, against: OpenRun) -> dict[str, Any]:
         against: The run to compare it with.
 
     Raises:
-        RunError: The runs have other classes or were evaluated on different videos.
-        UsageError: Videos have many labels.
+        UsageError: The runs have other classes, were evaluated on different videos or are the same
+            run, or videos have many labels.
     """
     check_labels(run)
     check_labels(against)

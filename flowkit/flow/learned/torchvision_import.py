@@ -1,7 +1,7 @@
 """Import torchvision, for RAFT and timm, also where its compiled operators do not load.
 
-torchvision's compiled operators (non-maximum suppression, pooling of regions, …) load only beside
-the build of PyTorch that they were compiled for. A common environment in which they do not is a
+torchvision's compiled operators (non-maximum suppression, RoI pooling, …) load only with the
+build of PyTorch that they were compiled for. A common environment in which they do not is a
 CPU build of PyTorch with the torchvision of the package index, which is compiled for CUDA: pip
 accepts the pair, since the version numbers agree. ``import torchvision`` then fails, because it
 registers two of the missing operators by name, although neither RAFT nor timm's networks use them:
@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-EXTRA = "pip install 'flowkit-video[learned]'"
+INSTALL_COMMAND = "pip install 'flowkit-video[learned]'"
 """Command that installs torchvision."""
 MISSING_OPERATOR = re.compile(r"operator torchvision::\w+ does not exist")
 """The error of ``import torchvision`` if the compiled operators did not load."""
@@ -63,19 +63,19 @@ def import_torchvision(module: str = "torchvision") -> ModuleType:
         TorchvisionError: torchvision is not installed, or cannot be imported.
     """
     if find_spec("torchvision") is None:
-        raise TorchvisionError(f"torchvision is not installed: {EXTRA}")
+        raise TorchvisionError(f"torchvision is not installed: {INSTALL_COMMAND}")
     try:
         try:
             import_module("torchvision")
         except RuntimeError as error:
-            if not MISSING_OPERATOR.search(str(error)):
+            if _declarations or not MISSING_OPERATOR.search(str(error)):
                 raise
             declare_operators()
         return import_module(module)
     except Exception as error:  # a broken installation raises almost anything
         reason = " ".join(str(error).split())[:200]
         raise TorchvisionError(
-            f"torchvision {find_version('torchvision')} cannot be imported beside torch "
+            f"torchvision {find_version('torchvision')} cannot be imported with torch "
             f"{find_version('torch')} ({reason}): install the version of torchvision that belongs "
             "to this version of torch, from the same package index"
         ) from error

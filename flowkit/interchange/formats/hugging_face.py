@@ -64,7 +64,7 @@ class HuggingFace(ShardedFormat):
     suffix = ".parquet"
     subfolder = "data"
     default_shard_bytes = 500_000_000
-    whole = "train"
+    single_partition = "train"
 
     def __init__(self, store: Store, out: Path, options: ExportOptions) -> None:
         """Choose the columns."""

@@ -40,7 +40,7 @@ class Partitions:
 
 
 def divide_videos(
-    store: Store, ids: Iterable[str], chosen: tuple[str, ...], whole: str
+    store: Store, ids: Iterable[str], chosen: tuple[str, ...], single: str
 ) -> Partitions:
     """Divide videos by their subsets.
 
@@ -48,7 +48,7 @@ def divide_videos(
         store: Store that holds the videos.
         ids: Ids of the videos.
         chosen: Names of the subsets that count; empty means all of them.
-        whole: Name of the only partition where the store has no subsets.
+        single: Name of the only partition where the store has no subsets.
 
     Returns:
         The partitions.
@@ -61,7 +61,7 @@ def divide_videos(
         id: tuple(names[name] for name in sorted(store[id].subsets) if not chosen or name in chosen)
         for id in ids
     }
-    unassigned = UNASSIGNED if names else whole
+    unassigned = UNASSIGNED if names else single
     groups = {
         members: name_partition(members) if members else unassigned
         for members in sorted(set(memberships.values()))

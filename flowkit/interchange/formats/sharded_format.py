@@ -53,10 +53,12 @@ class ShardWriter(Protocol):
 class ShardedFormat(ExportFormat):
     """A format of shards; subclasses write the file of one shard.
 
+    A shard is a file of the export with several videos, not a shard of the store.
+
     Args:
         store: Store to export.
         out: Folder to write to.
-        options: Options of the export; ``shard_bytes`` and ``subsets`` are those of the shards.
+        options: Options of the export.
 
     Attributes:
         folder: Folder of the shards.
@@ -68,12 +70,12 @@ class ShardedFormat(ExportFormat):
     subfolder: ClassVar[str] = ""
     """Name of the folder of the shards in the export."""
     default_shard_bytes: ClassVar[int]
-    """Bytes of images at which a shard is closed, where the options name none."""
-    whole: ClassVar[str]
-    """Name of the only partition where the store has no subsets."""
+    """Bytes of images and audio patches at which a shard is closed, where the options name none."""
+    single_partition: ClassVar[str]
+    """Name of the only partition where the store has no subsets; see `divide_videos`."""
 
     def __init__(self, store: Store, out: Path, options: ExportOptions) -> None:
-        """Compute the settings."""
+        """Add the settings that the export records."""
         super().__init__(store, out, options)
         self._refuse_options("bound", "quality")
         self.shard_bytes = options.shard_bytes or self.default_shard_bytes
@@ -105,7 +107,7 @@ class ShardedFormat(ExportFormat):
             (self.out / RECORDS).mkdir(exist_ok=True)
         self.records = read_records(self.out, self.folder, self.suffix)
         self._remove_unrecorded_shards()
-        partitions = divide_videos(self.store, ids, self.options.subsets, self.whole)
+        partitions = divide_videos(self.store, ids, self.options.subsets, self.single_partition)
         finished = self._check_finished_videos(partitions)
         yield from ((id, None) for id in ids if id in finished)
         remaining = []
@@ -166,8 +168,8 @@ class ShardedFormat(ExportFormat):
             Ids of the finished videos, also of those that are not part of this run.
 
         Raises:
-            UsageError: If some have changed in the store, or their labels or subsets, or if this
-                run divides them in another way.
+            UsageError: Some were removed from the store or changed in it, or their labels or
+                subsets did, or this run divides them in another way.
         """
         finished, changed, moved = set(), set(), set()
         for record in self.records.values():
@@ -179,8 +181,9 @@ class ShardedFormat(ExportFormat):
                     moved.add(id)
         if changed:
             raise UsageError(
-                f"{len(changed)} videos (first: {min(changed)!r}) have other labels, subsets or "
-                f"frames than when they were exported to {self.out}; export to a new folder"
+                f"{len(changed)} videos (first: {min(changed)!r}) are no longer in the store, or "
+                f"have other labels, subsets or frames than when they were exported to {self.out}; "
+                "export to a new folder"
             )
         if moved:
             raise UsageError(

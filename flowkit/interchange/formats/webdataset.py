@@ -60,7 +60,7 @@ class WebDataset(ShardedFormat):
     streams = ("rgb", "flow", "audio")
     suffix = ".tar"
     default_shard_bytes = 1_000_000_000
-    whole = "all"
+    single_partition = "all"
 
     def __init__(self, store: Store, out: Path, options: ExportOptions) -> None:
         """Describe the names of the members."""

@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from flowkit.caches import find_cache_folder
+from flowkit.caches import make_cache_folder
 from flowkit.errors import UsageError
 
 CACHE_SIZE = "20GB"
@@ -30,7 +30,7 @@ def find_folder() -> Path:
     chosen = os.environ.get("FLOWKIT_CACHE")
     if chosen:
         return Path(chosen).absolute()
-    folder = find_cache_folder(Path(os.path.expanduser("~")))  # noqa: PTH111
+    folder = make_cache_folder(Path(os.path.expanduser("~")))  # noqa: PTH111
     if folder is None:
         raise UsageError("no folder for the cache of remote stores; set FLOWKIT_CACHE to one")
     return folder

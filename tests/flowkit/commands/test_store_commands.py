@@ -48,6 +48,19 @@ def test_status_counts(make_store):
     text = run(status, root, "--failures")
     assert "no frames (attempt 2)" in text
     assert "TV-L1 paper, ±20 px" in text
+    assert "was repaired since" not in text
+
+
+def test_status_lists_failures_of_features_too(make_store):
+    root = make_store(IDS)
+    failure = Failure("a", "S", "broken", "no features of it", 1, 0.0, stream="features/rgb")
+    append_failure(root, failure)
+    found = json.loads(run(status, root, "--json", "--failures"))
+    assert found["failures"] == {"broken": 1}
+    assert [(failure["id"], failure["stream"]) for failure in found["failed"]] == [
+        ("a", "features/rgb")
+    ]
+    assert "features/rgb: no features of it (attempt 1)" in run(status, root, "--failures")
 
 
 def test_status_says_which_network_made_features(make_store):

@@ -6,12 +6,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from flowkit.doctor import ray_worker
 from flowkit.doctor.steps import WrongResultError
+from flowkit.errors import FlowkitError
+from flowkit.extraction.ray_cluster import connect_to_cluster
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +101,18 @@ def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(WrongResultError, match=r"no Ray cluster answers at 127\.0\.0\.1:1"):
         ray_worker.try_ray_worker(60)
+
+
+def test_doctor_does_not_advise_to_run_doctor() -> None:
+    def fail(**options: Any) -> None:
+        raise ConnectionError("refused")
+
+    with pytest.raises(FlowkitError) as caught:
+        connect_to_cluster(SimpleNamespace(init=fail), "host:6379", {})
+    message = ray_worker.drop_doctor_advice(str(caught.value))
+    assert "doctor" in str(caught.value)
+    assert "doctor" not in message
+    assert "refused; --workers 0 works without Ray" in message
 
 
 def test_a_worker_that_finds_another_flowkit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_first_layer_of_a_branch_stays_trainable():
 
 def test_all_can_be_frozen():
     network = ResNet(18, width=4)
-    assert freeze_batch_norms(network, keep_first=False) == 20
+    assert freeze_batch_norms(network, skip_first=False) == 20
     assert not any(layer.training for layer in find_batch_norms(network))
 
 

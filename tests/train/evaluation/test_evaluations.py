@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -172,6 +173,32 @@ def test_an_interrupted_evaluation_leaves_what_was_there(trained):
         read_results(run, "new")
 
 
+def test_a_kill_while_one_evaluation_replaces_another_loses_neither(trained, monkeypatch):
+    store, run, _ = trained
+    make_evaluation(run, store, SETTINGS, {"testing.segments": "1"}, "replaced")
+    before, rename = load_all(run, "replaced"), Path.rename
+    calls = []
+
+    def stop(path, target):
+        calls.append(path.name)
+        if path.name.endswith(".part"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", stop)
+    with pytest.raises(KeyboardInterrupt):
+        make_evaluation(run, store, SETTINGS, {"testing.segments": "1"}, "replaced")
+    assert calls == ["replaced", ".replaced.part"]
+    monkeypatch.undo()
+
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_evaluation(run, store, SETTINGS, {"testing.segments": "1"}, "replaced", interrupt)
+    assert_equal(load_all(run, "replaced"), before)
+
+
 def test_the_command_names_lists_and_fuses(trained):
     store, run, _ = trained
     said = call(run.path, "--store", store.path, "--set", "testing.crops=three", "--name", "wide",
@@ -280,7 +307,12 @@ def test_batches_and_precision_change_scores_by_rounding_only(trained):
     assert not np.array_equal(half, expected["iter_0/rgb"].logits)
 
 
-def test_scores_that_are_not_finite_are_refused(trained, monkeypatch):
+@pytest.mark.parametrize(
+    ("precision", "reason"),
+    [("float16", "beyond the range of --precision float16: use float32"),
+     ("bfloat16", "weights are damaged, or the training diverged")],
+)  # fmt: skip
+def test_scores_that_are_not_finite_are_refused(trained, monkeypatch, precision, reason):
     store, run, _ = trained
     score = type(find_task(run.recipe)).test_scores
 
@@ -288,8 +320,8 @@ def test_scores_that_are_not_finite_are_refused(trained, monkeypatch):
         return {branch: logits / 0 for branch, logits in score(*arguments).items()}
 
     monkeypatch.setattr(type(find_task(run.recipe)), "test_scores", overflow)
-    with pytest.raises(RunError, match=r"scores of 4 videos are not finite.*use float32"):
-        make_evaluation(run, store, Settings(precision="bfloat16"), {}, "overflow")
+    with pytest.raises(RunError, match=rf"scores of 4 videos are not finite.*{reason}"):
+        make_evaluation(run, store, Settings(precision=precision), {}, "overflow")
 
 
 def test_frames_are_scored_with_the_options_of_the_report(trained, monkeypatch):

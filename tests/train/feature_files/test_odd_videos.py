@@ -207,15 +207,15 @@ def test_a_strict_run_refuses_what_would_be_padded(tmp_path, mux, make_request):
     )
     (reason,) = (failure.reason for failure in strict.failed if failure.id == "3.mp4")
     assert "3.mp4 has 3 frames, and a window needs 4" in reason
-    assert (strict.computed, strict.faults) == (2, 2)
+    assert (strict.computed, strict.without_features) == (2, 2)
     # Without --strict they are computed, without --retry-failed.
     relaxed = compute(locate(*paths), request)
-    assert (relaxed.computed, relaxed.faults, relaxed.quarantined) == (2, 0, [])
+    assert (relaxed.computed, relaxed.without_features, relaxed.quarantined) == (2, 0, [])
     # Now they have files. A strict run says so, and counts them as faults.
     again = compute(locate(*paths), request, strict=True)
     assert (again.computed, again.done_before, again.failed) == (0, 4, [])
     assert [failure.id for failure in again.padded] == ["2.mp4", "3.mp4"]
-    assert again.faults == 2
+    assert again.without_features == 2
     assert "an earlier run without --strict padded its rows" in again.padded[0].reason
 
 

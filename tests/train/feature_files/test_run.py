@@ -243,7 +243,7 @@ def test_missing_rejected_and_unannotated_videos_are_reported(tmp_path, clips, m
     summary = compute(located, request)
     assert (summary.missing, summary.unannotated) == (["gone.mp4"], [str(tmp_path / "extra.mp4")])
     assert [(failure.id, failure.kind) for failure in summary.failed] == [("x.mp4", "duplicate-id")]
-    assert summary.faults == 1
+    assert summary.without_features == 1
     assert read_failures(request.out / ".flowkit")["x.mp4"].reason == "two files are x.mp4"
     console = Console(width=100, file=io.StringIO())
     console.print(summary.render())

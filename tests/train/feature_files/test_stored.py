@@ -247,7 +247,7 @@ def test_videos_that_a_store_has_lost(make_store, make_stored_request):
     rebuild_index(root)
     for sources in (located, locate_stored_videos(root)):
         summary = compute(sources, request)
-        assert (summary.done_before, summary.computed, summary.faults) == (1, 0, 0)
+        assert (summary.done_before, summary.computed, summary.without_features) == (1, 0, 0)
     assert read_files(request.out) == before
 
 

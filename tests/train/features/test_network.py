@@ -7,7 +7,7 @@ from flowkit.errors import UsageError
 from models.backbones import vgg
 from models.backbones.vgg import VGG16
 from models.weights.pretrained import digest_weights
-from train.features.network import NetworkOptions, digest_features
+from train.features.network import NetworkOptions, digest_used_weights
 from train.features.network_loading import NETWORKS, load_feature_network
 from train.recipe.recipe import read_recipe, write_recipe
 from train.runs.run import RunError
@@ -30,9 +30,9 @@ def test_a_phase_is_the_same_as_its_weights(finished):
     plain = {n: t for n, t in state.items() if not n.startswith("fc.")}
     assert one.recipe.weights == digest_weights(plain)
     one.backbone.last_layer.weight.data.add_(1)
-    assert digest_features(one.backbone) == one.recipe.weights
+    assert digest_used_weights(one.backbone) == one.recipe.weights
     one.backbone.conv1.weight.data.add_(1)
-    assert digest_features(one.backbone) != one.recipe.weights
+    assert digest_used_weights(one.backbone) != one.recipe.weights
     assert load_feature_network(
         NetworkOptions(model=str(finished.path), stream="flow")
     ).recipe.weights != (one.recipe.weights)

@@ -216,6 +216,13 @@ def test_videos_that_lack_the_stream_are_named(make_store, tmp_path, wanted):
     assert "extract it with --streams flow" in call(root, wanted).output
 
 
+def test_a_run_without_any_features_is_a_failure(make_store, tmp_path, wanted):
+    root = make_store(["short"], root=tmp_path / "short", frames=1)
+    result = call(root, wanted)
+    assert result.exit_code == 1
+    assert "no video has features" in result.stderr
+
+
 def call(root, wanted, *more):
     words = ["--store", root, "--model", wanted.model, "--stream", "flow", "--positions", "4",
              "--name", "flow", "--workers", "0", "--device", "cpu", *more]  # fmt: skip
@@ -227,7 +234,8 @@ def test_clips_that_are_too_short_for_the_network_are_refused(store, begin, fini
               "streams": "[rgb]", "iterations": 0, "testing__controls": "[]"}  # fmt: skip
     wanted = NetworkOptions(model=str(finish(begin("clips", **recipe)).path), clip_length=2)
     with pytest.raises(
-        UsageError, match=r"cannot process 2 images of 16×16 .* change --size or --clip"
+        UsageError,
+        match=r"cannot process 2 images of 16×16 .* change --size or --clip-length \(--window",
     ):
         run(store, wanted)
     assert not Store(store.path).recipe.features

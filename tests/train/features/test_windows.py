@@ -133,7 +133,7 @@ def test_videos_shorter_than_a_window_are_left_out_if_the_run_is_strict(
         model=clips, stream="flow", crops="centre", clip_length=6, clip_stride=1, window_stride=6
     )
     summary = run(store, options, strict=True)
-    assert (summary.computed, summary.padded, summary.faults) == (1, [], 1)
+    assert (summary.computed, summary.padded, summary.without_features) == (1, [], 1)
     assert [(lack.id, lack.kind) for lack in summary.lacking] == [("a", "shorter-than-window")]
     assert "it has 4 flow fields, and a window needs more" in summary.lacking[0].reason
     assert run(store, options).padded == ["a"]
