@@ -1,4 +1,4 @@
-"""Run workers inside a Ray actor, which checks its node and records crashes in a journal."""
+"""Run workers inside a Ray actor, which checks its node and records crashes in a file."""
 
 import faulthandler
 import os
@@ -21,16 +21,16 @@ class Actor:
 
     Args:
         setup: The settings from which the workers are made.
-        journal: File to which the process writes a crash; removed when all lanes are closed.
-        token: Name of a file in the store's journal folder, to check that the node sees the store.
+        crash_path: File to which the process writes a crash; removed when all lanes are closed.
+        token: Name of a file in the folder ``journal`` of the store, to check that the node sees it.
         sample: Path of one source, to check that the node sees the dataset.
         lanes: Number of lanes.
     """
 
     def __init__(
-        self, setup: WorkerFactory, journal: Path, token: str, sample: Path, lanes: int = 1
+        self, setup: WorkerFactory, crash_path: Path, token: str, sample: Path, lanes: int = 1
     ) -> None:
-        self._setup, self._journal = setup, journal
+        self._setup, self._crash_path = setup, crash_path
         self._token, self._sample = token, sample
         self._lanes = lanes
 
@@ -60,7 +60,7 @@ class Actor:
             self._setup.check_node()
         except FlowkitError as error:
             raise FlowkitError(f"node {host}: {error}") from error
-        self._crash_file = self._journal.open("w", encoding="utf-8")
+        self._crash_file = self._crash_path.open("w", encoding="utf-8")
         faulthandler.enable(self._crash_file, all_threads=False)
         gpu_timer = GpuTimer(self._setup.gpu_stages)
         self._workers = [self._setup.make_worker(host, gpu_timer) for _ in range(self._lanes)]
@@ -107,7 +107,7 @@ class Actor:
             return error
         self._open_lanes.discard(lane)
         if not self._open_lanes:
-            self._journal.unlink(missing_ok=True)
+            self._crash_path.unlink(missing_ok=True)
         return None
 
     def _exit_process(self, error: DeviceError) -> NoReturn:

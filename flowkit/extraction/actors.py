@@ -23,12 +23,12 @@ class ActorHandle:
 
     actor: Any
     """Handle that Ray returned."""
-    journal: Path
+    crash_path: Path
     """File that the process writes a crash to."""
     lanes: int
     """Number of lanes."""
     trace: str | None = None
-    """Content of the journal when the actor was found dead, read once for all lanes."""
+    """Crash that the process wrote, read when the actor was found dead, once for all lanes."""
 
 
 @dataclass(eq=False)

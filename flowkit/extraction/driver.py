@@ -70,7 +70,7 @@ class Driver:
         self.failed_starts = 0
         self.gpu_failures = 0
         self.error: StoreError | None = None
-        self.journals = setup.root / "journal"
+        self.crash_folder = setup.root / "journal"
         self.prefix = "{}-of-{}.".format(*setup.part)
         self.token = f"{self.prefix}seen-{uuid.uuid4().hex}"
         self.num_tasks = len(tasks)
@@ -81,12 +81,12 @@ class Driver:
 
     def run(self) -> None:
         """Run all tasks; commit complete videos before an error of the store is raised."""
-        self.journals.mkdir(exist_ok=True)
-        # This run holds the lock, so any journal in the folder was left by a killed run.
-        for journal in self.journals.iterdir():
-            if self.setup.part == (0, 1) or journal.name.startswith(self.prefix):
-                journal.unlink(missing_ok=True)
-        (self.journals / self.token).touch()
+        self.crash_folder.mkdir(exist_ok=True)
+        # This run holds the lock, so any crash file in the folder was left by a killed run.
+        for path in self.crash_folder.iterdir():
+            if self.setup.part == (0, 1) or path.name.startswith(self.prefix):
+                path.unlink(missing_ok=True)
+        (self.crash_folder / self.token).touch()
         try:
             while self.queue or self.suspects or self._count_working():
                 if self.callbacks.interrupt.is_requested or self.error is not None:
@@ -100,7 +100,7 @@ class Driver:
         finally:
             for lane in self.lanes:
                 self.ray.kill(lane.handle.actor)
-            (self.journals / self.token).unlink(missing_ok=True)
+            (self.crash_folder / self.token).unlink(missing_ok=True)
         if self.error is not None:
             raise self.error
 
@@ -138,11 +138,11 @@ class Driver:
             actors, new_lanes = actors + 1, new_lanes - lanes
 
     def _start_actor(self, lanes: int) -> None:
-        journal = self.journals / f"{self.prefix}{uuid.uuid4().hex}"
+        crash_path = self.crash_folder / f"{self.prefix}{uuid.uuid4().hex}"
         actor = self.actor_class.options(
             num_cpus=lanes * self.size.cores, num_gpus=self.size.gpus, max_concurrency=2 * lanes + 1
-        ).remote(self.setup, journal, self.token, self.sample, lanes)
-        handle, start = ActorHandle(actor, journal, lanes), actor.start.remote()
+        ).remote(self.setup, crash_path, self.token, self.sample, lanes)
+        handle, start = ActorHandle(actor, crash_path, lanes), actor.start.remote()
         self.lanes += [Lane(handle, index, start) for index in range(lanes)]
 
     def _assign_tasks(self) -> None:
@@ -233,14 +233,15 @@ class Driver:
         if remaining is None:
             return
         diagnosis = diagnose_failure(error, trace, lane.hung, self.options.stall_seconds)
-        if remaining.attempt < diagnosis.tries:
+        if diagnosis.has_tries_left(remaining.deaths):
             callbacks.log(f"retrying {remaining.id} in a fresh worker: {diagnosis.reason}")
-            self.suspects.extend(remaining.make_retries())
+            self.suspects.extend(remaining.make_retries(diagnosis.kind))
             return
         status: Status = "failed" if diagnosis.blames_video else "stopped"
-        reason = (
-            f"{printable_path(remaining.source)}: {diagnosis.reason}, {remaining.attempt} times"
-        )
+        source, deaths = printable_path(remaining.source), diagnosis.count_deaths(remaining.deaths)
+        reason = f"{source}: {diagnosis.reason}, {deaths} times"
+        if status == "stopped":
+            callbacks.log(f"left for the next run: {reason}")
         callbacks.on_outcome(remaining.make_outcome(status, diagnosis.kind, reason))
 
     def _read_trace(self, lane: Lane, error: Exception) -> str:
@@ -248,7 +249,7 @@ class Driver:
         handle = lane.handle
         if handle.trace is not None:
             return handle.trace
-        handle.trace = read_trace(handle.journal)
+        handle.trace = read_trace(handle.crash_path)
         if lane.state == "starting":
             self.failed_starts += 1
             if self.failed_starts >= MAX_FAILED_STARTS:
@@ -312,7 +313,7 @@ class Driver:
         if any(other.handle is lane.handle for other in self.lanes):
             return
         self.ray.kill(lane.handle.actor)
-        lane.handle.journal.unlink(missing_ok=True)
+        lane.handle.crash_path.unlink(missing_ok=True)
 
     def _check_version(self, answer: str) -> None:
         host, version = answer.rsplit(" ", 1)

@@ -51,7 +51,7 @@ class FolderRun(ABC):
     """One run whose results are in a folder; :meth:`run` may be called once.
 
     Args:
-        root: Folder with the locks, the failures and the journals of the run.
+        root: Folder with the locks, the failures and the crash files of the run.
         options: The options that every run has.
         summary: The results, which the run fills in.
         console: Where progress is shown; None for stderr.

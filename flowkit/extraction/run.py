@@ -32,7 +32,7 @@ from flowkit.extraction.store_run import StoreRun
 from flowkit.extraction.summary import Summary, format_bytes
 from flowkit.extraction.tasks import ExtractionTask, Outcome
 from flowkit.extraction.uploads import Uploads
-from flowkit.extraction.video_failures import record_failure
+from flowkit.extraction.video_failures import make_failure
 from flowkit.extraction.worker_setup import WorkerSetup
 from flowkit.flow import resolve_backend
 from flowkit.flow.backends import check_backend, explain_fallback
@@ -211,7 +211,7 @@ class ExtractionRun(StoreRun):
 
     def make_failure(self, outcome: Outcome) -> Failure:
         """See `StoreRun`."""
-        return record_failure(self.tasks[outcome.id], outcome)
+        return make_failure(self.tasks[outcome.id], outcome)
 
     def estimate_need(self) -> str:
         """Estimate from what has been extracted so far; see `StoreRun`."""

@@ -50,14 +50,18 @@ class WorkerTask(Protocol):
         """Return the path of the source file."""
 
     @property
-    def attempt(self) -> int:
-        """Return the number of this attempt, from 1."""
+    def deaths(self) -> tuple[str, ...]:
+        """Return the kinds of death of the workers that had the task, as `Diagnosis` names them."""
 
     def divide(self, done: Collection[str]) -> tuple[Self | None, Self | None]:
         """Divide the task into its videos that are in ``done`` and the others; None if empty."""
 
-    def make_retries(self) -> tuple[Self, ...]:
-        """Return the tasks to retry after a worker died, to find the video that caused it."""
+    def make_retries(self, death: str) -> tuple[Self, ...]:
+        """Return the tasks to retry after a worker died, to find the video that caused it.
+
+        Args:
+            death: Kind of the death.
+        """
 
     def make_outcome(self, status: Status, kind: str = "", reason: str = "") -> Any:
         """Make the outcome of the whole task."""
@@ -93,8 +97,13 @@ class ExtractionTask:
     """Number of frames that the store already has of the video, which must match; or None."""
     supersedes: bool = False
     """Whether the result replaces an extraction of an older source."""
-    attempt: int = 1
-    """Number of this attempt, from 1."""
+    deaths: tuple[str, ...] = ()
+    """Kinds of death of the workers that had the task in this run."""
+
+    @property
+    def attempt(self) -> int:
+        """Return the number of this attempt, from 1."""
+        return len(self.deaths) + 1
 
     def divide(
         self, done: Collection[str]
@@ -102,9 +111,9 @@ class ExtractionTask:
         """See `WorkerTask`."""
         return (self, None) if self.id in done else (None, self)
 
-    def make_retries(self) -> tuple["ExtractionTask", ...]:
-        """Return the same task, one attempt later."""
-        return (replace(self, attempt=self.attempt + 1),)
+    def make_retries(self, death: str) -> tuple["ExtractionTask", ...]:
+        """Return the same task, one death later."""
+        return (replace(self, deaths=(*self.deaths, death)),)
 
     def make_outcome(self, status: Status, kind: str = "", reason: str = "") -> "Outcome":
         """Make the outcome of a task whose worker did not return one."""

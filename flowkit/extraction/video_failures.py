@@ -48,8 +48,8 @@ def convert_failures(task: ExtractionTask, root: Path, work: Callable[[], Outcom
         return fail_internally(task.make_outcome("failed"), error)
 
 
-def record_failure(task: ExtractionTask, outcome: Outcome, retry: bool = False) -> Failure:
-    """Describe the failure of a task for ``failures.jsonl``.
+def make_failure(task: ExtractionTask, outcome: Outcome, retry: bool = False) -> Failure:
+    """Make the record of the failure of a task, for ``failures.jsonl``.
 
     Args:
         task: The task.

@@ -23,7 +23,7 @@ from flowkit.extraction.plan import belongs
 from flowkit.extraction.run import choose_backend
 from flowkit.extraction.summary import format_bytes
 from flowkit.extraction.tasks import ExtractionTask, Outcome
-from flowkit.extraction.video_failures import record_failure
+from flowkit.extraction.video_failures import make_failure
 from flowkit.flow.learned.weights import find_weights_file
 from flowkit.path_text import printable_path
 from flowkit.recipe import Recipe
@@ -241,7 +241,7 @@ class FeatureFileRun(FolderRun):
         """Describe a video that failed."""
         # Quickly seen, and a matter of --strict: the next run looks again.
         is_strict = outcome.kind == SHORTER_THAN_WINDOW
-        return record_failure(self.tasks[outcome.id], outcome, retry=is_strict)
+        return make_failure(self.tasks[outcome.id], outcome, retry=is_strict)
 
     def estimate_need(self) -> str:
         """Estimate the space that the remaining videos need from those that are done."""

@@ -163,8 +163,13 @@ class Share:
     """The videos."""
     source: Path
     """File of the weights, which every node must be able to read."""
-    attempt: int = 1
-    """Number of this attempt, from 1."""
+    deaths: tuple[str, ...] = ()
+    """Kinds of death of the workers that had the video alone in this run."""
+
+    @property
+    def attempt(self) -> int:
+        """Return the number of this attempt, from 1."""
+        return len(self.deaths) + 1
 
     @property
     def id(self) -> str:
@@ -181,16 +186,22 @@ class Share:
         finished, unfinished = (replace(self, targets=part) if part else None for part in parts)
         return finished, unfinished
 
-    def make_retries(self) -> tuple["Share", ...]:
-        """Return the shares to retry.
+    def make_retries(self, death: str) -> tuple["Share", ...]:
+        """Return the shares to retry after a worker died.
 
-        A share is halved, again and again, until the video that causes the failure is alone. A
-        single video is retried as its next attempt.
+        A share is halved, again and again, until the video that causes the failure is alone. Only
+        the deaths of a single video are counted.
         """
         if len(self.targets) == 1:
-            return (replace(self, attempt=self.attempt + 1),)
+            return (replace(self, deaths=(*self.deaths, death)),)
+        return self.halve()
+
+    def halve(self) -> tuple["Share", "Share"]:
+        """Return the two halves of a share of several videos."""
         half = len(self.targets) // 2
-        return tuple(replace(self, targets=t) for t in (self.targets[:half], self.targets[half:]))
+        return replace(self, targets=self.targets[:half]), replace(
+            self, targets=self.targets[half:]
+        )
 
     def make_outcome(self, status: Status, kind: str = "", reason: str = "") -> tuple[Outcome, ...]:
         """Return the same outcome for each video."""

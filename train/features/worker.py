@@ -142,7 +142,7 @@ class Worker:
             if len(unfinished) == 1:
                 outcomes[unfinished[0].id] = describe_failure(unfinished[0].id, error)
                 return
-            for half in replace(share, targets=unfinished).make_retries():
+            for half in replace(share, targets=unfinished).halve():
                 self._extract_by_halves(half, outcomes)
 
     def _extract_videos(self, targets: Sequence[Target], outcomes: dict[str, Outcome]) -> None:

@@ -16,7 +16,6 @@ from flowkit.decode import VideoReader
 from flowkit.errors import FlowkitError, StoreError
 from flowkit.extraction import Options, WorkerSetup, extract
 from flowkit.extraction.actor import Actor
-from flowkit.extraction.failure_diagnosis import read_trace
 from flowkit.extraction.ray_cluster import check_address, import_ray
 from flowkit.store import Store
 
@@ -195,17 +194,6 @@ def test_a_dead_node_is_survived(two_nodes, tmp_path, make_clip, recipe, content
     assert (summary.extracted, summary.failed, summary.left) == (8, [], 0)
     extract(explicit_files(clips), tmp_path / "T", recipe, Options(workers=0))
     assert contents(tmp_path / "S") == contents(tmp_path / "T")
-
-
-def test_a_trace_names_signal_and_place(tmp_path):
-    journal = tmp_path / "j"
-    journal.write_text(
-        "Fatal Python error: Segmentation fault\n\nCurrent thread 0x01 (most recent call first):\n"
-        '  File "/x/flowkit/decode/reader.py", line 120 in _decode\n'
-    )
-    assert read_trace(journal) == "Segmentation fault at reader.py:120"
-    journal.write_text("")
-    assert read_trace(journal) == ""
 
 
 def test_an_address_where_nothing_listens_is_said_at_once():

@@ -38,7 +38,7 @@ def test_halving_finds_the_video_at_fault(count, data):
             found += [target.id for target in share.targets]
         elif share.attempt < 2:
             died += 1
-            suspects += share.make_retries()
+            suspects += share.make_retries("crash")
         else:
             assert [target.id for target in share.targets] == [bad]
     assert sorted([*found, bad]) == sorted(map(str, range(count)))
