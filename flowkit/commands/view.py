@@ -39,7 +39,8 @@ def view(
 ) -> None:
     """Show STORE in a browser: its numbers, its videos beside their flow, its runs.
 
-    The page is served by this machine, to this machine alone, and nothing can be changed there.
+    The page is served by this machine, by default to this machine alone, and nothing can be changed
+    there.
 
     \b
     flowkit view S
@@ -63,7 +64,13 @@ def view(
 def write_folder(
     store: Path, runs: tuple[Path, ...], out: Path, limit: int | None, opens_browser: bool
 ) -> None:
-    """Write the folder of ``--static``, and open it if that is wanted."""
+    """Write the folder of ``--static``, and open it if that is wanted.
+
+    Raises:
+        FormatError: There is no store.
+        UsageError: The folder is not to be replaced, or the options do not fit the store.
+        StoreError: A file cannot be written.
+    """
     from flowkit.web.static_site import StaticOptions, write_static_site
 
     page = write_static_site(store, runs, StaticOptions(out=out, limit=limit), click.echo)

@@ -22,7 +22,7 @@ class Actor:
     Args:
         setup: The settings from which the workers are made.
         crash_path: File to which the process writes a crash; removed when all lanes are closed.
-        token: Name of a file in the folder ``journal`` of the store, to check that the node sees it.
+        token: Name of a file in ``journal`` of the store, to check that the node sees the store.
         sample: Path of one source, to check that the node sees the dataset.
         lanes: Number of lanes.
     """

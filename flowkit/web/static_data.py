@@ -34,8 +34,8 @@ Write = Callable[[str, bytes], None]
 """Writes a file of the folder: its path below the folder, and its content."""
 
 
-class Asker:
-    """Sends requests to an application in this process.
+class ApiClient:
+    """Sends requests to the JSON API in this process, without a server.
 
     Args:
         app: The application.
@@ -44,8 +44,8 @@ class Asker:
     def __init__(self, app: Starlette) -> None:
         self._app = app
 
-    def ask(self, address: str) -> dict[str, Any]:
-        """Ask for an address below ``/api/``.
+    def get(self, address: str) -> dict[str, Any]:
+        """Request an address below ``/api/``.
 
         Returns:
             The answer as ``value``; or if it is an error, its words as ``error``.
@@ -79,7 +79,7 @@ class StaticData:
     """Rows of the videos that the folder has, in the order of their ids."""
     plugins: Sequence[Plugin]
     """What other packages add."""
-    asker: Asker
+    client: ApiClient
     """Answers for the server."""
 
     def write(self, write: Write) -> None:
@@ -120,7 +120,7 @@ class StaticData:
         addresses = [f"/api/video/{key}", f"/api/video/{key}/motion"]
         for plugin in self.plugins:
             addresses += plugin.list_video_addresses(key)
-        answers = {name_answer(address): self.asker.ask(address) for address in addresses}
+        answers = {name_answer(address): self.client.get(address) for address in addresses}
         facts = answers[addresses[0]].get("value")
         if facts is not None:
             facts.update(neighbours)
@@ -146,7 +146,7 @@ class StaticData:
             addresses += plugin.list_addresses()
         scripts = {}
         for number, address in enumerate(addresses):
-            answer, name = self.asker.ask(address), name_answer(address)
+            answer, name = self.client.get(address), name_answer(address)
             if address == "/api/overview" and "value" in answer:
                 answer["value"]["path"] = ""
             scripts[name] = f"answers-{number}"

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +22,17 @@ from flowkit.web.app import Plugin, WebContext, make_app
 from flowkit.web.open_store import OpenStore
 from flowkit.web.pages import STATIC
 from flowkit.web.server import load_plugins
-from flowkit.web.static_data import Asker, StaticData
+from flowkit.web.static_data import ApiClient, StaticData
 from flowkit.web.static_page import read_files, render_static_page
 
 MARK = "flowkit_static.json"
-"""File by which such a folder is recognized."""
+"""File that marks a folder of `flowkit view --static`, and lists the other files written there."""
 MAX_VIDEOS = 500
-"""Videos that are written without a limit, at most."""
+"""Largest number of videos that are written without ``--limit``."""
 MAX_BYTES = 2_000_000_000
-"""Bytes that are written without a limit, at most."""
+"""Largest number of bytes that are written without ``--limit``."""
 BASE64 = 4 / 3
-"""Bytes of a script for each byte of its frames."""
+"""Number of bytes in a script for each byte of its frames, which are base64 text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +40,11 @@ class StaticOptions:
     """What is written, and where."""
 
     out: Path
-    """The folder. One that was written before is replaced; any other must be empty or not exist."""
+    """The folder. One that was written before, and to which nothing was added, is replaced; any
+    other must be empty or not exist."""
     limit: int | None = None
-    """Number of videos at most, evenly spaced over all in the order of their ids. Default: all,
-    if they are not more than `MAX_VIDEOS` and about `MAX_BYTES`."""
+    """Largest number of videos, evenly spaced over all in the order of their ids. Default: all, if
+    they are not more than `MAX_VIDEOS` and about `MAX_BYTES`."""
 
 
 class Folder:
@@ -56,6 +57,7 @@ class Folder:
     def __init__(self, target: Path) -> None:
         self.target = target
         self.bytes = 0
+        self.files: list[str] = []
         self._part = target.with_name(f".{uuid.uuid4().hex}.part")
 
     def write(self, path: str, content: bytes) -> None:
@@ -69,6 +71,7 @@ class Folder:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
         self.bytes += len(content)
+        self.files.append(path)
 
     def finish(self) -> None:
         """Put the files in place of the target."""
@@ -108,8 +111,10 @@ def write_static_site(
 
     Raises:
         FormatError: There is no store at ``root``.
-        UsageError: The target is not to be replaced, or there are too many videos.
+        UsageError: The target is not to be replaced, there are too many videos, or a run does not
+            belong to the store.
         StoreError: A file cannot be written.
+        FlowkitError: The package that shows the runs cannot be imported.
     """
     target = options.out.expanduser().resolve()
     store = OpenStore(root)
@@ -119,8 +124,8 @@ def write_static_site(
     folder = Folder(target)
     try:
         rows = choose_rows(store, options.limit)
-        asker = Asker(make_app(context, plugins))
-        StaticData(store=store, rows=rows, plugins=plugins, asker=asker).write(folder.write)
+        client = ApiClient(make_app(context, plugins))
+        StaticData(store=store, rows=rows, plugins=plugins, client=client).write(folder.write)
         write_page(store, len(rows), plugins, folder)
         folder.finish()
     finally:
@@ -139,31 +144,75 @@ def check_target(target: Path, root: Path) -> None:
     """Check that a folder may be written or replaced.
 
     Raises:
-        UsageError: It is in the store, is a file, or holds other files.
+        UsageError: It is in the store or around it, is a file, or has files that
+            `write_static_site` did not write.
     """
     shown = printable_path(target)
     if target == root or root in target.parents:
         raise UsageError(f"--static {shown} is in the store, where nothing is written")
     if target.parent == target or not target.name:
         raise UsageError(f"--static {shown} is no folder that can be made")
+    if target in root.parents:
+        raise UsageError(f"--static {shown} has the store in it; choose a new folder")
     with convert_disk_errors(target):
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             return
         if not target.is_dir():
             raise UsageError(f"--static {shown} is a file; choose a folder")
-        if any(target.iterdir()) and not is_static_site(target):
+        if not any(target.iterdir()):
+            return
+        written = read_written_files(target)
+        if written is None:
             raise UsageError(
                 f"--static {shown} holds other files, and is not replaced; choose a new folder"
             )
+        if (added := find_added_file(target, written)) is not None:
+            raise UsageError(
+                f"--static {shown} holds {printable_path(added)}, which is not among the files "
+                f"that flowkit wrote there (listed in {MARK}), and is not replaced; move that "
+                "away, or choose a new folder"
+            )
 
 
-def is_static_site(folder: Path) -> bool:
-    """Return whether a folder was written by `write_static_site`."""
-    with suppress(OSError, ValueError):
+def read_written_files(folder: Path) -> set[str] | None:
+    """Read which files `write_static_site` wrote in a folder.
+
+    Returns:
+        Their paths below the folder; None if it did not write the folder.
+    """
+    with suppress(OSError, ValueError, TypeError):
         mark = json.loads((folder / MARK).read_text())
-        return isinstance(mark, dict) and "flowkit_static" in mark
-    return False
+        if isinstance(mark, dict) and "flowkit_static" in mark:
+            return {MARK, *map(str, mark.get("files", ()))}
+    return None
+
+
+def find_added_file(folder: Path, written: Collection[str]) -> str | None:
+    """Find a file or link in a folder that is not among the written files.
+
+    Args:
+        folder: The folder.
+        written: Paths of the written files below the folder.
+
+    Returns:
+        The path of the first one below the folder; None if there is none.
+
+    Raises:
+        OSError: A folder in it cannot be listed.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        place = Path(parent)
+        links = [name for name in folders if (place / name).is_symlink()]
+        for name in sorted([*files, *links]):
+            path = (place / name).relative_to(folder).as_posix()
+            if path not in written:
+                return path
+    return None
 
 
 def choose_rows(store: OpenStore, limit: int | None) -> Rows:
@@ -213,7 +262,9 @@ def write_page(store: OpenStore, count: int, plugins: Sequence[Plugin], folder: 
         title, describe_folder(count, total), read_files(folders, (".js",)), scripts, styles
     )
     folder.write("index.html", page.encode())
-    mark = {"flowkit_static": 1, "flowkit": __version__, "videos": count}
+    mark = {
+        "flowkit_static": 1, "flowkit": __version__, "videos": count, "files": folder.files,
+    }  # fmt: skip
     folder.write(MARK, (json.dumps(mark) + os.linesep).encode())
 
 

@@ -1,4 +1,4 @@
-"""The driver, with a Ray that is pretended: which videos are tried again after their worker died."""
+"""The driver, with a pretended Ray: which videos are tried again after their worker died."""
 
 from collections import defaultdict
 from dataclasses import dataclass

@@ -135,9 +135,9 @@ def test_modules_import_each_other_by_name():
 def test_an_own_folder_is_replaced_and_no_other(root, tmp_path):
     out = tmp_path / "page"
     write(root, out)
-    (out / "data/old.js").write_text("")
+    assert (out / "data/video-4.js").exists()
     write(root, out, limit=2)
-    assert not (out / "data/old.js").exists()
+    assert not (out / "data/video-4.js").exists()
     assert len(read_site(out)["videos"]) == 2
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     other = tmp_path / "other"
@@ -151,6 +151,32 @@ def test_an_own_folder_is_replaced_and_no_other(root, tmp_path):
         with pytest.raises(UsageError, match=reason):
             write(root, target)
     assert (other / "letter.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize("name", ["README.md", ".git/config", "data/sub/notes.txt", "link"])
+def test_a_folder_to_which_something_was_added_is_not_replaced(root, tmp_path, name):
+    out = tmp_path / "page"
+    write(root, out)
+    added = out / name
+    added.parent.mkdir(parents=True, exist_ok=True)
+    if name == "link":
+        added.symlink_to(tmp_path)
+    else:
+        added.write_text("dear")
+    with pytest.raises(UsageError, match=f"holds {re.escape(name)}, which is not among the files"):
+        write(root, out, limit=2)
+    assert added.exists() and len(read_site(out)["videos"]) == len(IDS)
+    added.unlink()
+    write(root, out, limit=2)
+
+
+def test_a_folder_around_the_store_is_not_replaced(root, tmp_path):
+    out = tmp_path / "page"
+    write(root, out)
+    shutil.copytree(root, out / "store")
+    with pytest.raises(UsageError, match="has the store in it"):
+        write(out / "store", out)
+    assert len(Store(out / "store")) == len(IDS)
 
 
 def test_a_full_disk_keeps_the_old_folder(root, tmp_path, monkeypatch):
