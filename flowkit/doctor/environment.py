@@ -1,12 +1,13 @@
 """Check the environment of the process: temporary folder, home folder, encoding of file names."""
 
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from flowkit.caches import SOCKET_PATH_BYTES
+from flowkit.caches import CACHE_VARIABLES, SOCKET_PATH_BYTES
 from flowkit.doctor.finding import Finding
 
 RAY_PATH = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
@@ -15,8 +16,6 @@ MULTIPROCESSING_PATH = "/pymp-xxxxxxxx/listener-xxxxxxxx"
 """Longest path that Python's multiprocessing appends to TMPDIR for a socket."""
 TMPDIR_NAMES = ("TMPDIR", "TEMP", "TMP")
 """Variables that name the temporary folder, in the order in which Python reads them."""
-CACHE_VARIABLES = "NUMBA_CACHE_DIR, TRITON_CACHE_DIR, MPLCONFIGDIR and TORCH_HOME"
-"""Variables that put the caches of libraries into other folders than the home folder."""
 
 
 def check_temporary_folder(environment: Mapping[str, str] | None = None) -> list[Finding]:
@@ -99,9 +98,17 @@ def check_home(environment: Mapping[str, str] | None = None) -> list[Finding]:
     message = f"HOME={home}: {problem}" if home else "HOME is not set"
     cache_folder = environment.get("NUMBA_CACHE_DIR")
     if cache_folder:
-        return [Finding("home", "ok", f"{message}; compiled kernels are kept in {cache_folder}")]
+        problem = find_creation_problem(Path(cache_folder))
+        if problem is None:
+            return [
+                Finding("home", "ok", f"{message}; compiled functions are kept in {cache_folder}")
+            ]
+        message += f"; NUMBA_CACHE_DIR={cache_folder}: {problem}"
     message += "; libraries keep their caches elsewhere, or compile again in each process"
-    advice = f"set HOME to a folder that can be written, or {CACHE_VARIABLES}"
+    *variables, last = CACHE_VARIABLES
+    advice = (
+        f"set HOME to a folder that can be written, or all of {', '.join(variables)} and {last}"
+    )
     return [Finding("home", "warn", message, advice)]
 
 
@@ -114,14 +121,38 @@ def find_write_problem(folder: Path) -> str | None:
     Returns:
         The reason; None if files can be created.
     """
-    if not folder.is_dir():
-        return "is a file" if folder.exists() else "does not exist"
+    try:
+        mode = folder.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "does not exist"
+    except OSError as error:  # such as a folder of another user above it, which is locked
+        return f"cannot be reached ({error.strerror})"
+    if not stat.S_ISDIR(mode):
+        return "is a file"
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"x")
     except OSError as error:
         return f"cannot be written ({error.strerror})"
     return None
+
+
+def find_creation_problem(folder: Path) -> str | None:
+    """Find out why a folder cannot be used, which is created if it does not exist.
+
+    Args:
+        folder: Path of the folder.
+
+    Returns:
+        The reason; None if files can be created in it.
+    """
+    for parent in (folder, *folder.absolute().parents):
+        problem = find_write_problem(parent)
+        if problem != "does not exist":
+            break
+    if problem is None or parent == folder:
+        return problem
+    return f"cannot be created: {parent} {problem}"
 
 
 def check_encoding(encoding: str | None = None) -> list[Finding]:

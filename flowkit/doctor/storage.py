@@ -5,9 +5,11 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowkit.caches import is_folder
 from flowkit.doctor.finding import Finding
 
 GB = 1_000_000_000
@@ -55,9 +57,9 @@ def check_storage(store_path: Path, required: RequiredSpace | None = None) -> li
 
 
 def find_existing_folder(path: Path) -> Path:
-    """Find the nearest folder at or above a path that exists."""
+    """Find the nearest folder at or above a path that exists and that this user can see."""
     path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+    return next(folder for folder in (path, *path.parents) if is_folder(folder))
 
 
 def check_free_space(store_path: Path, required: RequiredSpace | None) -> list[Finding]:
@@ -83,7 +85,7 @@ def check_free_space(store_path: Path, required: RequiredSpace | None) -> list[F
         + (f" more ({stored / GB:.1f} GB are there)" if stored else "")
     )
     if free < missing_bytes:
-        advice = "choose a larger disk with --store, or a part of the dataset with --subset"
+        advice = "choose a larger disk with --store, or extract less: flowkit extract --subset"
         return [Finding("disk", "fail", message, advice)]
     # The estimate is rough, and nearly full file systems are slow, so a fifth more is required.
     if free < missing_bytes * 1.2:
@@ -92,14 +94,14 @@ def check_free_space(store_path: Path, required: RequiredSpace | None) -> list[F
 
 
 def count_stored_bytes(store_path: Path) -> int:
-    """Count the bytes of the files in a store; 0 if it does not exist yet."""
-    if not (store_path / "store.json").is_file():
-        return 0
-    return sum(
-        (Path(folder) / name).lstat().st_size
-        for folder, _, names in os.walk(store_path)
-        for name in names
-    )
+    """Count the bytes of the files in a store; 0 if it does not exist yet, or cannot be seen."""
+    size = 0
+    if os.path.isfile(store_path / "store.json"):  # noqa: PTH113 (is_file raises below a locked folder)
+        for folder, _, names in os.walk(store_path):
+            for name in names:
+                with suppress(OSError):  # such as a file that a running extraction has removed
+                    size += (Path(folder) / name).lstat().st_size
+    return size
 
 
 def find_filesystem_type(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
@@ -107,7 +109,7 @@ def find_filesystem_type(folder: Path, mounts: Path = Path("/proc/self/mountinfo
 
     Args:
         folder: The folder.
-        mounts: File of the kernel that lists the mounted file systems.
+        mounts: File of Linux that lists the mounted file systems.
 
     Returns:
         The type, such as ``ext4``; "" if the file does not exist or does not tell.
@@ -138,9 +140,7 @@ def check_filesystem(filesystem_type: str, folder: Path) -> list[Finding]:
     """
     if filesystem_type in NETWORK_TYPES:
         message = f"{folder} is on a network file system ({filesystem_type})"
-        advice = (
-            "good for a cluster if locks reach every node: NFS 4, or Lustre mounted with 'flock'"
-        )
+        advice = "check that locks reach every node: use NFS 4, or mount Lustre with 'flock'"
         return [Finding("file system", "warn", message, advice)]
     if filesystem_type in MEMORY_TYPES:
         message = f"{folder} is in memory ({filesystem_type}) and is gone after a restart"
@@ -162,8 +162,9 @@ def check_writing(folder: Path) -> list[Finding]:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".flowkit-doctor-") as file:
             file.write(b"x")
             file.flush()
-            os.fsync(file.fileno())
-            skew = os.fstat(file.fileno()).st_mtime - time.time()
+            written = time.time()
+            os.fsync(file.fileno())  # may take long, and gives a file server the content
+            skew = os.fstat(file.fileno()).st_mtime - written
             locks = check_lock(file.fileno(), folder)
     except OSError as error:
         message = f"cannot write to {folder}: {error.strerror}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from flowkit.caches import CACHE_VARIABLES
 from flowkit.doctor import environment
 from flowkit.doctor.finding import Finding
 
@@ -106,7 +107,7 @@ def test_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert check(HOME="").message.startswith("HOME is not set; ")
     elsewhere = check(HOME=str(tmp_path / "no"), NUMBA_CACHE_DIR="/caches")
     assert elsewhere.status == "ok"
-    assert "compiled kernels are kept in /caches" in elsewhere.message
+    assert "compiled functions are kept in /caches" in elsewhere.message
     assert check().status == "ok"  # the system knows the user's
 
     def unknown() -> Path:
@@ -114,6 +115,39 @@ def test_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "home", unknown)
     assert check().message.startswith("HOME is not set; ")
+
+
+def test_the_folder_of_numbas_cache_is_checked(tmp_path: Path) -> None:
+    home, file = str(tmp_path / "no"), tmp_path / "file"
+    file.touch()
+    below = only(environment.check_home({"HOME": home, "NUMBA_CACHE_DIR": f"{file}/caches"}))
+    assert below.status == "warn"
+    reason = f"NUMBA_CACHE_DIR={file}/caches: cannot be created: {file} is a file; libraries"
+    assert reason in below.message
+    itself = only(environment.check_home({"HOME": home, "NUMBA_CACHE_DIR": str(file)}))
+    assert f"NUMBA_CACHE_DIR={file}: is a file; libraries" in itself.message
+
+
+def test_the_advice_names_the_variables_that_flowkit_sets(tmp_path: Path) -> None:
+    advice = only(environment.check_home({"HOME": str(tmp_path / "no")})).advice
+    assert [name for name in CACHE_VARIABLES if name not in advice] == []
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "HOME"])
+def test_a_folder_below_a_locked_one_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Root may enter any folder, so the refusal is played."""
+    monkeypatch.setattr(Path, "stat", refuse_to_enter)
+    folder = {name: str(tmp_path / "x")}
+    check = environment.check_home if name == "HOME" else environment.check_temporary_folder
+    finding = only(check(folder))
+    assert finding.status == "warn"
+    assert f"{name}={tmp_path}/x: cannot be reached (Permission denied);" in finding.message
+
+
+def refuse_to_enter(path: Path, **_: object) -> None:
+    raise PermissionError(13, "Permission denied", str(path))
 
 
 def test_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

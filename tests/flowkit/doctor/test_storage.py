@@ -1,5 +1,8 @@
 """Room, file system, locks and clock of the store's place, and the videos of a dataset."""
 
+import os
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,7 @@ def test_room_for_the_rest_of_a_dataset(tmp_path: Path, monkeypatch: pytest.Monk
 
     need = 100 * GB
     assert check(need - 1).status == "fail"
+    assert "flowkit extract --subset" in check(need - 1).advice
     assert check(need + 1).status == "warn"
     assert check(2 * need).status == "ok"
     assert "1,000 videos of mine need about 100.0 GB" in check(need).message
@@ -93,3 +97,47 @@ def test_writing_locking_and_the_clock(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_nearest_folder_that_exists(tmp_path: Path) -> None:
     assert storage.find_existing_folder(tmp_path / "a/b") == tmp_path
+
+
+def test_a_store_below_a_locked_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may enter any folder, so the refusal is played: where the folder starts with ``locked``.
+
+    Path.is_dir and Path.is_file raise there, and os.path says that nothing exists.
+    """
+    real_stat, real_file = os.stat, tempfile.NamedTemporaryFile
+
+    def stat(path: object, *args: object, **options: object) -> os.stat_result:
+        if "locked/" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real_stat(path, *args, **options)
+
+    def create(dir: Path, **options: object) -> object:
+        if dir.name == "locked":
+            raise PermissionError(13, "Permission denied", str(dir))
+        return real_file(dir=dir, **options)
+
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr("os.stat", stat)
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", create)
+    findings = storage.check_storage(tmp_path / "locked/a/store", NEED)
+    writing = findings[-1]
+    assert (writing.status, writing.advice) == ("fail", "choose another path with --store")
+    assert writing.message == f"cannot write to {tmp_path}/locked: Permission denied"
+
+
+def test_files_that_vanish_while_they_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "store.json").write_text("{}")
+    walk = [(str(tmp_path), [], ["store.json", "gone.arrow"])]
+    monkeypatch.setattr("os.walk", lambda path: walk)
+    assert storage.count_stored_bytes(tmp_path) == 2
+
+
+def test_the_time_of_writing_to_disk_is_no_skew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, late = time.time(), [0.0]
+    monkeypatch.setattr("time.time", lambda: now + late[0])
+    monkeypatch.setattr("os.fsync", lambda descriptor: late.append(late.pop() + 60.0))
+    assert [finding.status for finding in storage.check_writing(tmp_path)] == ["ok", "ok"]
