@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+import numpy as np
 from rich.console import Console
 
 from flowkit.annotations import AnnotationTable, LocatedVideos, explicit_files, folder
@@ -24,6 +26,10 @@ from flowkit.extraction.working_store import Target, open_target
 from flowkit.streams import DEFAULT_STREAMS
 
 PathLike = str | os.PathLike[str]
+OPTION_NAMES = {field.name: field.name for field in fields(RecipeOverrides)} | {
+    "no_resize": "keep_size", "upsize": "upscale", "streams": "streams",
+}  # fmt: skip
+"""How messages call the values of `RecipeOverrides` in Python."""
 
 
 class RecipeSettings(TypedDict, total=False):
@@ -50,7 +56,7 @@ class RecipeSettings(TypedDict, total=False):
     keep_size: bool
     """Store frames in the size that each video has."""
     square_pixels: bool
-    """Undo non-square pixels, with ``short_side`` or ``keep_size``."""
+    """Stretch frames whose pixels are not square, with ``short_side`` or ``keep_size``."""
     fps: float
     """Frame rate to resample to. Default: every frame."""
     keep_jpegs: bool
@@ -79,7 +85,8 @@ def extract(
     """Extract videos into a frame store; call it again to continue after an interruption.
 
     Args:
-        videos: A folder with one folder per class, or any with `labels`; or files or folders.
+        videos: A folder whose subfolders are the classes; with `labels`, any folder; or a list of
+            files and folders of images.
         store: Folder of the store, or its URL, such as ``s3://bucket/store``; created if missing.
         labels: Label files of a folder: CSV, JSON, Parquet or lines; other videos are left out.
         columns: What columns of the label files mean: ``{"id": "clip", "label": "gesture"}``.
@@ -93,7 +100,7 @@ def extract(
         retry_failed: Try videos again that failed before.
         working_store: Folder for shards until they are at their URL. Default: one in the cache.
         break_lock: Replace the lock at a URL that a run left which has ended.
-        progress: Show progress on the terminal.
+        progress: Show progress, failures and what was understood of labels on the terminal.
         **settings: What the store contains: see `RecipeSettings`.
 
     Returns:
@@ -101,7 +108,8 @@ def extract(
 
     Raises:
         FlowkitError: UsageError (a wrong argument), AnnotationError (of a label file), RecipeError
-            (the store has other settings), LockedError (another run), StoreError (disk or URL).
+            (the store has other settings), LockedError (another run), StoreError (disk or URL),
+            FlowError (a learned method cannot run here, or its weights cannot be used).
 
     Example:
         >>> summary = flowkit.extract(["a.mp4"], store="S", preset="fast")  # doctest: +SKIP
@@ -120,15 +128,19 @@ def extract(
 
 
 def extract_to(
-    opening: AbstractContextManager[Target],
+    target_context: AbstractContextManager[Target],
     sources: tuple[LocatedVideos, AnnotationTable | None],
     overrides: RecipeOverrides,
     options: Options,
     console: Console,
 ) -> Summary:
-    """Extract videos, with their annotations, into a store that is open in the meantime."""
+    """Extract videos, with their annotations, into a store that is open in the meantime.
+
+    Raises:
+        FlowkitError: As `extract` describes.
+    """
     located, table = sources
-    with opening as target:
+    with target_context as target:
         recipe = choose_recipe(target.root, options.streams, overrides)
         return extract_located(
             located, target.root, recipe, options, table=table, console=console,
@@ -139,7 +151,7 @@ def extract_to(
 def make_label_options(
     columns: Mapping[str, str] | None, classes: PathLike | None, file_template: str | None
 ) -> LabelOptions:
-    """Make the options for reading label files of the arguments of `extract`."""
+    """Make the options for label files from the arguments of `extract`."""
     return LabelOptions(
         columns=columns or {},
         classes=None if classes is None else Path(classes),
@@ -151,7 +163,7 @@ def make_overrides(settings: RecipeSettings) -> RecipeOverrides:
     """Make the values of the store recipe that the caller of `extract` set.
 
     Raises:
-        UsageError: A setting is unknown.
+        UsageError: A setting is unknown, or the size is not a width and a height.
     """
     values: dict[str, Any] = dict(settings)
     unknown = sorted(values.keys() - RecipeSettings.__annotations__.keys())
@@ -159,10 +171,25 @@ def make_overrides(settings: RecipeSettings) -> RecipeOverrides:
         known = ", ".join(RecipeSettings.__annotations__)
         raise UsageError(f"extract has no setting {unknown[0]!r}; settings of the store: {known}")
     if values.get("size") is not None:
-        values["size"] = "{}x{}".format(*values["size"])
+        values["size"] = format_size(values["size"])
     if values.get("flow_weights") is not None:
         values["flow_weights"] = Path(values["flow_weights"])
-    return RecipeOverrides(no_resize=values.pop("keep_size", False), **values)
+    no_resize = bool(values.pop("keep_size", False))
+    return RecipeOverrides(no_resize=no_resize, names=OPTION_NAMES, **values)
+
+
+def format_size(size: Any) -> str:
+    """Write a size that the caller gave as ``256x256``.
+
+    Args:
+        size: Width and height in pixels.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if not isinstance(size, str) and np.shape(size) == (2,):
+        return "{}x{}".format(*size)
+    raise UsageError(f"size is (width, height) in pixels, such as (256, 256); got {size!r}")
 
 
 def choose_videos(

@@ -4,7 +4,7 @@ TV-L1 reads grey frames, and learned methods read RGB. The fields of both are qu
 in the same way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def choose_method(
     method: str | None,
     weights_file: Path | None,
     preset: str | None,
+    name_option: Callable[[str], str],
 ) -> FlowRecipe:
     """Choose the method of optical flow of a run.
 
@@ -45,6 +46,7 @@ def choose_method(
         method: Name of the method; None for that of ``flow``.
         weights_file: The weight file; None for the file in PyTorch's cache.
         preset: The preset of TV-L1 that the user set.
+        name_option: Returns how messages call an option; see `RecipeOverrides.name_option`.
 
     Returns:
         The part with the method, and the digest of its weights if it is learned.
@@ -58,19 +60,21 @@ def choose_method(
     if name != TVL1:
         find_method(name)
         if preset is not None:
+            option = name_option("preset")
             raise UsageError(
-                f"--preset {preset} sets parameters of TV-L1; expected no --preset with the "
+                f"{option} {preset} sets parameters of TV-L1; expected no {option} with the "
                 f"method {name}"
             )
     elif weights_file is not None:
         raise UsageError(
-            "--flow-weights is for learned methods; expected --method raft_large or raft_small "
-            "with it"
+            f"{name_option('flow_weights')} is for learned methods; expected "
+            f"{name_option('method')} raft_large or raft_small with it"
         )
     if stored is not None and stored.method != name:
         raise RecipeError(
             f"the flow of {printable_path(root)} was computed with another method (flow.method: "
-            f"{stored.method} ≠ {name}): leave out --method {name}, or use another store"
+            f"{stored.method} ≠ {name}): leave out {name_option('method')} {name}, or use another "
+            "store"
         )
     if name == TVL1 and flow.is_learned:  # the dataset's recipe has a learned method
         params, grey = flow.tvl1 or PRESETS["paper"], FlowRecipe().grey
@@ -82,7 +86,8 @@ def choose_method(
         raise RecipeError(
             f"the flow of {printable_path(root)} was computed with other weights of {name} "
             f"(flow.weights: {stored.weights} ≠ {found.digest} of {printable_path(found.path)}): "
-            "name the former weight file with --flow-weights FILE, or use another store"
+            f"name the former weight file with {name_option('flow_weights')} FILE, or use another "
+            "store"
         )
     return replace(flow, tvl1=None, grey=NO_GREY, method=name, weights=found.digest)
 

@@ -1,18 +1,22 @@
 """Choose the store recipe of a run: what the user set, else the store's, else the dataset's."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from flowkit.errors import RecipeError, UsageError
 from flowkit.extraction.learned_flow import check_stored_size, choose_method
-from flowkit.flow import PRESETS
+from flowkit.flow.params import resolve_params
 from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe, Resize, RGBRecipe, Subsampling
 from flowkit.store import read_header
 
 STORED_RGB = {"source": "stored rgb", "grey": "opencv-rgb2gray of the stored RGB JPEG"}
 """Values of the flow recipe if flow is computed from the RGB frames of the store."""
+RGB_OPTIONS = ("rgb_quality", "subsampling", "keep_jpegs")
+"""Values that have an effect only where RGB is extracted."""
+FLOW_OPTIONS = ("method", "flow_weights", "preset", "bound", "step", "flow_quality")
+"""Values that have an effect only where flow is extracted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,20 @@ class RecipeOverrides:
     """Whether JPEG files of frame folders keep their bytes where the recipe allows it."""
     from_store: bool = False
     """Whether flow is computed from the RGB frames of the store."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """How messages call a value, by its name here; the others are called as the options of `flowkit
+    extract`, such as ``--short-side``."""
+
+    def name_option(self, name: str) -> str:
+        """Return how messages call a value."""
+        option = "upscale" if name == "upsize" else name
+        return self.names.get(name, f"--{option.replace('_', '-')}")
+
+    def find_given(self, names: Sequence[str]) -> str | None:
+        """Return how messages call the first of some values that was set; None if none was."""
+        values = ((name, getattr(self, name)) for name in names)
+        given = (name for name, value in values if value is not None and value is not False)
+        return next(map(self.name_option, given), None)
 
 
 def choose_recipe(
@@ -71,7 +89,8 @@ def choose_recipe(
     Raises:
         RecipeError: Flow is requested, but the store's flow was imported, or computed with another
             method or other weights.
-        UsageError: The options contradict one another.
+        UsageError: The options contradict one another, or are about a stream that is neither
+            extracted nor in the store.
         FlowError: The learned method cannot run here, or its weights cannot be used.
     """
     base = base or Recipe()
@@ -80,18 +99,41 @@ def choose_recipe(
     defaults = common.extended_with(base)
     fps = overrides.fps if overrides.fps is not None else defaults.fps
     recipe = replace(common, resize=choose_resize(overrides, defaults.resize), fps=fps)
+    check_stream_options(streams, common, overrides)
     if "rgb" in streams:
         recipe = replace(recipe, rgb=choose_rgb(overrides, defaults.rgb))
     if "flow" in streams:
         flow = choose_flow(root, overrides, defaults.flow, common.flow)
         check_stored_size(flow, recipe.resize)
         recipe = replace(recipe, flow=flow)
-    elif common.flow is None and (overrides.method or overrides.flow_weights):
-        option = "--method" if overrides.method else "--flow-weights"
-        raise UsageError(f"{option} is for flow, and --streams names none: leave out one of them")
     if "audio" in streams:
         recipe = replace(recipe, audio=defaults.audio or AudioRecipe())
     return recipe
+
+
+def check_stream_options(
+    streams: tuple[str, ...], stored: Recipe, overrides: RecipeOverrides
+) -> None:
+    """Check that no value was set that has no effect, since its stream is not extracted.
+
+    The stream may be in the store: videos whose source has changed are then extracted again with
+    all their streams.
+
+    Args:
+        streams: The streams to extract.
+        stored: Recipe of the store.
+        overrides: Values that the user set.
+
+    Raises:
+        UsageError: A value has no effect.
+    """
+    for stream, names in (("rgb", RGB_OPTIONS), ("flow", FLOW_OPTIONS)):
+        option = overrides.find_given(names)
+        if option is not None and stream not in streams and getattr(stored, stream) is None:
+            raise UsageError(
+                f"{option} is for {stream}, and {overrides.name_option('streams')} names none: "
+                "leave out one of them"
+            )
 
 
 def choose_rgb(overrides: RecipeOverrides, default: RGBRecipe | None) -> RGBRecipe:
@@ -120,7 +162,8 @@ def choose_flow(
 
     Raises:
         RecipeError: The store's flow was imported, or computed with another method.
-        UsageError: The options contradict one another.
+        UsageError: The options contradict one another, or there is no such preset or method.
+        FlowError: The learned method cannot run here, or its weights cannot be used.
     """
     flow = default or FlowRecipe()
     if flow.is_imported:
@@ -129,7 +172,7 @@ def choose_flow(
             "expected --streams without flow, or another store"
         )
     flow_overrides = {
-        "tvl1": None if overrides.preset is None else PRESETS[overrides.preset],
+        "tvl1": None if overrides.preset is None else resolve_params(overrides.preset),
         "bound": overrides.bound,
         "quality": overrides.flow_quality,
         **(STORED_RGB if overrides.from_store else {}),
@@ -137,7 +180,7 @@ def choose_flow(
     }
     return choose_method(
         root, replace(flow, **without_unset(flow_overrides)), stored,
-        overrides.method, overrides.flow_weights, overrides.preset,
+        overrides.method, overrides.flow_weights, overrides.preset, overrides.name_option,
     )  # fmt: skip
 
 
@@ -152,24 +195,26 @@ def choose_resize(overrides: RecipeOverrides, default: Resize) -> Resize:
         UsageError: The options contradict one another.
     """
     is_set = [overrides.size is not None, overrides.short_side is not None, overrides.no_resize]
+    size, short_side, no_resize, upsize, square_pixels = map(
+        overrides.name_option, ("size", "short_side", "no_resize", "upsize", "square_pixels")
+    )
     if sum(is_set) > 1:
-        raise UsageError("--size, --short-side and --no-resize exclude one another; give one")
+        raise UsageError(f"{size}, {short_side} and {no_resize} exclude one another; give one")
     if overrides.upsize and overrides.short_side is None:
-        raise UsageError("--upscale has an effect only with --short-side; give both")
+        raise UsageError(f"{upsize} has an effect only with {short_side}; give both")
     square = overrides.square_pixels
     if square and (overrides.size is not None or (not any(is_set) and default.mode == "exact")):
         raise UsageError(
-            "--square-pixels has an effect only with --short-side or --no-resize; give one of them"
+            f"{square_pixels} has an effect only with {short_side} or {no_resize}; give one of them"
         )
     if overrides.size is not None:
         width, height = parse_size(overrides.size)
         return Resize(mode="exact", width=width, height=height, filter=default.filter)
     if overrides.short_side is not None:
-        side, upsize = overrides.short_side, overrides.upsize
         return Resize(
             mode="short-side",
-            side=side,
-            upsize=upsize,
+            side=overrides.short_side,
+            upsize=overrides.upsize,
             filter=default.filter,
             square_pixels=square,
         )

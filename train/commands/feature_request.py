@@ -44,7 +44,7 @@ OPTION_NAMES = {"roll_seconds": "commit-seconds"}
 """Names of options, without dashes, that differ from those of their values."""
 FRAME_OPTIONS = (
     "short_side", "upscale", "resize", "no_resize", "square_pixels", "fps", "frame_rate", "preset",
-    "method", "flow_weights", "bound",
+    "method", "flow_weights", "bound", "backend",
 )  # fmt: skip
 """Options about decoding and flow, which have no effect on the images of a store."""
 

@@ -11,7 +11,7 @@ from flowkit.annotations import AnnotationTable, LocatedVideos
 from flowkit.annotations.label_files import LabelOptions
 from flowkit.errors import UsageError
 from flowkit.extraction import locate_stored_videos
-from flowkit.extraction.api import choose_videos
+from flowkit.extraction.api import OPTION_NAMES, choose_videos, format_size
 from flowkit.streams import StreamName
 from train.feature_files.options import FileOptions
 from train.feature_files.request import apply_convention, make_request
@@ -22,17 +22,17 @@ from train.feature_files.windows import LastFrame, Placement
 
 PathLike = str | os.PathLike[str]
 NAMES = {"size": "resize", "keep_size": "no_resize", "crop_size": "size"}
-"""Names of `RequestOptions` of the settings that have another name there."""
+"""Setting of `compute_features` → field of `RequestOptions`, where their names differ."""
 
 FRAME_SETTINGS = (
-    "fps", "size", "short_side", "upscale", "keep_size", "square_pixels", "preset", "method",
-    "flow_weights", "bound",
+    "fps", "frame_rate", "size", "short_side", "upscale", "keep_size", "square_pixels", "preset",
+    "method", "flow_weights", "bound", "backend",
 )  # fmt: skip
 """Settings of decoding and flow, which have no effect on the images of a store."""
 
 
 class RunSettings(TypedDict, total=False):
-    """Settings of `compute_features` that change features only by rounding."""
+    """Settings of `compute_features` that the recipe of the folder does not record."""
 
     batch: int
     """Images or clips per batch. Default: a number for the device."""
@@ -72,7 +72,7 @@ class FeatureSettings(RunSettings, total=False):
     keep_size: bool
     """Keep the size of each video."""
     square_pixels: bool
-    """Undo non-square pixels, with ``short_side`` or ``keep_size``."""
+    """Stretch frames whose pixels are not square, with ``short_side`` or ``keep_size``."""
     preset: str
     """Flow preset: "paper" (the default), "accurate" or "fast"."""
     method: str
@@ -121,7 +121,7 @@ def compute_features(
         model: A run of `fit`, or the name of a backbone whose `weights` are given.
         weights: Weight file of the network of each stream, or of the only one.
         window: Frames of a window, which gives one row. Default: 16; 1 for networks of images.
-        stride: Frames from the start of a window to that of the next. Default: those of a window.
+        stride: Frames from the start of a window to that of the next. Default: `window`.
         convention: Name of a public pipeline, whose settings replace those that are not given.
         device: Device of the networks; "auto" uses a GPU if PyTorch finds one.
         workers: Videos to compute at once. None: one per core; 0: this process, without Ray.
@@ -157,7 +157,8 @@ def make_options(settings: FeatureSettings, **given: Any) -> RequestOptions:
     """Make the options of a request from the arguments of `compute_features`.
 
     Raises:
-        UsageError: A setting is unknown, or is about videos and there is a store.
+        UsageError: A setting is unknown, or is about videos and there is a store; or the size is
+            not a width and a height.
     """
     unknown = sorted(settings.keys() - FeatureSettings.__annotations__.keys())
     if unknown:
@@ -169,12 +170,13 @@ def make_options(settings: FeatureSettings, **given: Any) -> RequestOptions:
         if value is not None and name not in RunSettings.__annotations__
     }
     if "resize" in values:
-        values["resize"] = "{}x{}".format(*values["resize"])
+        values["resize"] = format_size(values["resize"])
     if "flow_weights" in values:
         values["flow_weights"] = Path(values["flow_weights"])
-    options = RequestOptions(**given, **values)
+    options = RequestOptions(**given, **values, option_names=OPTION_NAMES)
     if options.store is not None:
-        ineffective = [name for name in FRAME_SETTINGS if name in settings]
+        unset = {name for name, value in settings.items() if value is None or value is False}
+        ineffective = [n for n in FRAME_SETTINGS if n in settings and n not in unset]
         if ineffective:
             raise UsageError(
                 f"{ineffective[0]} has an effect only with videos, not with a store; leave it out"

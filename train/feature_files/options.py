@@ -14,7 +14,7 @@ from flowkit.recipe.recipe import MAX_FPS
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions(RunOptions):
-    """How a run is executed. These options change features only by rounding.
+    """How a run is executed. The recipe of the folder does not record these options.
 
     Raises:
         UsageError: An option is out of range, or options contradict one another.

@@ -16,7 +16,8 @@ class FileRecipe:
     """All settings that decide the values of the feature files in a folder."""
 
     frames: Recipe
-    """How frames are resized and resampled, and how flow is computed. Of a store, its recipe."""
+    """How frames are resized and resampled, and how flow is computed. With a store, the store's
+    recipe."""
     networks: Mapping[StreamName, FeatureRecipe]
     """The network of each stream, in the order of their columns."""
     windows: WindowSampling
@@ -46,7 +47,7 @@ class FileRecipe:
         frames.pop("features", None)  # of a store; they do not matter here
         frames |= {name: None for name in STREAMS if name not in self.networks}
         if self.source == "videos":
-            frames["rgb"] = None
+            frames["rgb"] = None  # how RGB frames are stored as JPEGs, and none are
         networks = {name: asdict(network) for name, network in self.networks.items()}
         for network in networks.values():
             del network["positions"], network["clip_length"], network["clip_stride"]
@@ -55,6 +56,7 @@ class FileRecipe:
             "source": self.source,
             "frames": frames,
             "networks": networks,
+            # Frames that each network sees at once, by stream.
             "images": {name: network.clip_length for name, network in self.networks.items()},
             "windows": asdict(self.windows),
             "layout": self.layout,

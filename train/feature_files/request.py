@@ -9,7 +9,7 @@ from typing import Any
 
 from flowkit.errors import UsageError
 from flowkit.extraction import RecipeOverrides
-from flowkit.extraction.recipe_overrides import choose_flow, choose_resize
+from flowkit.extraction.recipe_overrides import FLOW_OPTIONS, choose_flow, choose_resize
 from flowkit.recipe import FlowRecipe, Recipe, Resize
 from flowkit.store import Store
 from flowkit.streams import StreamName
@@ -127,7 +127,13 @@ def choose_windows(options: RequestOptions, has_clips: bool) -> WindowSampling:
 
 
 def choose_frames(options: RequestOptions, streams: tuple[StreamName, ...]) -> Recipe:
-    """Choose how frames and flow are computed; of a store, its recipe."""
+    """Choose how frames and flow are computed; of a store, its recipe.
+
+    Raises:
+        UsageError: Options contradict one another, or are about flow and no network reads it.
+        FlowError: The learned method cannot run here, or its weights cannot be used.
+        FormatError: There is no store.
+    """
     if options.store is not None:
         return Store(options.store).recipe
     overrides = RecipeOverrides(
@@ -141,10 +147,13 @@ def choose_frames(options: RequestOptions, streams: tuple[StreamName, ...]) -> R
         method=options.method,
         flow_weights=options.flow_weights,
         bound=options.bound,
+        names=options.option_names,
     )
     default = Resize(mode="short-side", side=SHORT_SIDE)
     flow = None
     if "flow" in streams:
         assert options.out is not None
         flow = choose_flow(options.out, overrides, FlowRecipe(), None)
+    elif (option := overrides.find_given(FLOW_OPTIONS)) is not None:
+        raise UsageError(f"{option} is for flow, and no network reads flow; leave it out")
     return Recipe(resize=choose_resize(overrides, default), fps=options.fps, flow=flow)

@@ -1,6 +1,7 @@
 """Define what a user asks for when features are computed as files."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -77,3 +78,5 @@ class RequestOptions:
     """Number format in which the networks compute."""
     keep_extension: bool = False
     """Whether the names of the files keep the extensions of the videos."""
+    option_names: Mapping[str, str] = field(default_factory=lambda: {"size": "--resize"})
+    """How messages call the values of `RecipeOverrides`, where not as `flowkit extract` does."""

@@ -168,8 +168,16 @@ def test_the_videos_of_a_store_and_one_stream(tmp_path, make_store, weights):
         train.compute_features(
             tmp_path / "out", store=root, weights=weights["flow"], stride=2, **options
         )
-    with pytest.raises(UsageError, match="fps has an effect only with videos, not with a store"):
-        train.compute_features(tmp_path / "x", store=root, fps=5, weights=weights, **options)
+    for setting in ({"fps": 5}, {"frame_rate": 5}, {"backend": "numba"}, {"bound": 0.0}):
+        words = f"{next(iter(setting))} has an effect only with videos, not with a store"
+        with pytest.raises(UsageError, match=words):
+            train.compute_features(
+                tmp_path / "x", store=root, weights=weights, **setting, **options
+            )
+    train.compute_features(  # as if they were not given
+        tmp_path / "out", store=root, weights=weights["flow"], stride=3, fps=None, keep_size=False,
+        **options,
+    )  # fmt: skip
     assert Store(root).recipe.features == {}
 
 
@@ -181,12 +189,33 @@ def test_the_videos_of_a_store_and_one_stream(tmp_path, make_store, weights):
         ({"videos": [], "model": "resnet18"}, "videos is empty"),
         ({"store": "y", "labels": "l.csv"}, "labels choose videos of a folder"),
         ({"videos": "v", "stide": 4}, "compute_features has no setting 'stide'"),
+        ({"videos": "v", "size": 256}, r"size is \(width, height\) in pixels.*; got 256"),
+        ({"videos": "v", "size": (256,)}, r"size is \(width, height\) in pixels"),
     ],
 )
 def test_wrong_arguments(tmp_path, arguments, message):
     with pytest.raises(UsageError, match=message):
         train.compute_features(tmp_path / "out", **{"model": "resnet18", **arguments})
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"preset": "fastt"}, "unknown flow preset 'fastt'; did you mean 'fast'"),
+        (
+            {"size": (9, 9), "keep_size": True},
+            "^size, short_side and keep_size exclude one another",
+        ),
+        ({"square_pixels": True, "size": (9, 9)}, "only with short_side or keep_size"),
+    ],
+)
+def test_messages_call_settings_as_python_does(tmp_path, videos, weights, settings, message):
+    with pytest.raises(UsageError, match=message):
+        train.compute_features(
+            tmp_path / "out", videos, model="resnet18", weights=weights, workers=0, progress=False,
+            **settings,
+        )  # fmt: skip
 
 
 def test_a_convention_gives_what_is_not_given(tmp_path):

@@ -89,6 +89,9 @@ CASES = {
     BOTH + "--preset fastest": "'fastest' is not one of",
     BOTH + "--method raft": "raft",
     BOTH + "--backend cuda9": "cuda9",
+    BOTH + "--resize 9x9 --no-resize": "--resize, --short-side and --no-resize exclude one another",
+    RGB + "--preset fast": "--preset is for flow, and no network reads flow; leave it out",
+    RGB + "--bound 0": "--bound is for flow, and no network reads flow; leave it out",
     # out and name
     "--videos {v} --model i3d --weights rgb={rgb}": "expected either --out DIR, to write files, "
     "or --name NAME",
@@ -141,6 +144,7 @@ CASES = {
     # stores
     STORE + "--fps 25": "--fps has an effect only with videos, not with a store",
     STORE + "--preset fast": "--preset has an effect only with videos, not with a store",
+    STORE + "--backend numba": "--backend has an effect only with videos, not with a store",
     STORE.replace("{store}", "{rgb_store}"): "has no flow, only rgb: extract it with --streams",
     STORE.replace("{store}", "{step_store}"): "has step 2; feature files need flow to the next",
     # annotations
