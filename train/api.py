@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.evaluation.evaluations import make_evaluation
 from train.evaluation.predict import Prediction, predict_stored, predict_video
@@ -158,8 +159,11 @@ def predict(
         VideoError: The file cannot be used.
         RunError: The run is not finished; it is on feature sets and needs `store`; or it classifies
             video files and `store` was given.
+        UsageError: `backend` and `store` are both given, or the store has no such video.
     """
     settings = make_settings(device, 0, None)
+    if store is not None and backend != "auto":
+        raise UsageError("backend has an effect only with a video file, not with store")
     if store is None:
         return predict_video(open_run(run), Path(video), settings, backend)
     return predict_stored(open_run(run), open_store(store), os.fspath(video), settings)

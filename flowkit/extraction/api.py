@@ -85,8 +85,7 @@ def extract(
     """Extract videos into a frame store; call it again to continue after an interruption.
 
     Args:
-        videos: A folder whose subfolders are the classes; with `labels`, any folder; or a list of
-            files and folders of images.
+        videos: A folder with one folder per class; with `labels`, any folder; or a list of files.
         store: Folder of the store, or its URL, such as ``s3://bucket/store``; created if missing.
         labels: Label files of a folder: CSV, JSON, Parquet or lines; other videos are left out.
         columns: What columns of the label files mean: ``{"id": "clip", "label": "gesture"}``.
@@ -108,8 +107,7 @@ def extract(
 
     Raises:
         FlowkitError: UsageError (a wrong argument), AnnotationError (of a label file), RecipeError
-            (the store has other settings), LockedError (another run), StoreError (disk or URL),
-            FlowError (a learned method cannot run here, or its weights cannot be used).
+            (other settings than the store's), LockedError, StoreError, or FlowError (flow weights).
 
     Example:
         >>> summary = flowkit.extract(["a.mp4"], store="S", preset="fast")  # doctest: +SKIP

@@ -62,8 +62,7 @@ def choose_method(
         if preset is not None:
             option = name_option("preset")
             raise UsageError(
-                f"{option} {preset} sets parameters of TV-L1; expected no {option} with the "
-                f"method {name}"
+                f"{option} {preset} sets parameters of TV-L1; expected no {option} with {name}"
             )
     elif weights_file is not None:
         raise UsageError(
@@ -73,8 +72,7 @@ def choose_method(
     if stored is not None and stored.method != name:
         raise RecipeError(
             f"the flow of {printable_path(root)} was computed with another method (flow.method: "
-            f"{stored.method} ≠ {name}): leave out {name_option('method')} {name}, or use another "
-            "store"
+            f"{stored.method} ≠ {name}): leave out {name_option('method')}, or use another store"
         )
     if name == TVL1 and flow.is_learned:  # the dataset's recipe has a learned method
         params, grey = flow.tvl1 or PRESETS["paper"], FlowRecipe().grey

@@ -73,6 +73,22 @@ def predict_video(run: Run, video: Path, settings: Settings, backend: str = "aut
         VideoError: The video cannot be used, or has no sound for a run on audio.
         RunError: The run is not finished, or was trained on feature sets.
     """
+    store_recipe = choose_store_recipe(run)
+    if not run.is_finished():
+        raise RunError(f"{run.path} is not finished; run flowkit train again to continue it")
+    torch.set_num_threads(settings.threads)
+    with tempfile.TemporaryDirectory(prefix="flowkit-") as folder:
+        store = extract_one(video, store_recipe, run.classes, Path(folder) / "store", backend)
+        find_task(run.recipe).check_video_file(run, video, store)
+        return score_video(run, store, SUBSET, 0, settings)
+
+
+def choose_store_recipe(run: Run) -> StoreRecipe:
+    """Choose how a video file is extracted for a run.
+
+    Raises:
+        RunError: The run was trained on feature sets, which a video file does not have.
+    """
     task = find_task(run.recipe)
     store_recipe = task.recipe_for_video_file(StoreRecipe.from_dict(run.facts["store_recipe"]))
     if store_recipe is None:
@@ -81,13 +97,7 @@ def predict_video(run: Run, video: Path, settings: Settings, backend: str = "aut
             "into a store (flowkit extract, flowkit features), and name the store and the id of "
             "the video: flowkit predict RUN ID --store S"
         )
-    if not run.is_finished():
-        raise RunError(f"{run.path} is not finished; run flowkit train again to continue it")
-    torch.set_num_threads(settings.threads)
-    with tempfile.TemporaryDirectory(prefix="flowkit-") as folder:
-        store = extract_one(video, store_recipe, run.classes, Path(folder) / "store", backend)
-        task.check_video_file(run, video, store)
-        return score_video(run, store, SUBSET, 0, settings)
+    return store_recipe
 
 
 def predict_stored(run: Run, store: Store, id: str, settings: Settings) -> Prediction:

@@ -21,6 +21,7 @@ from flowkit.store.format.header import create_or_open
 from flowkit.store.format.schema import Fingerprint, VideoMeta
 from flowkit.store.writer import ShardWriter
 from models.weights.pretrained import read_weights
+from train.api import predict
 from train.evaluation.evaluate import evaluate
 from train.evaluation.predict import predict_stored, predict_video
 from train.evaluation.scores import load_scores
@@ -339,10 +340,11 @@ def call(*words):
 
 
 def test_commands_from_end_to_end(features, tmp_path):
-    words = [w for key, value in {**TINY, **BOTH}.items() for w in ("--set", f"{key}={value}")]
     for name, units in (("run", "4"), ("other", "2")):
+        values = {**TINY, **BOTH, "sets.units": units}
+        words = [w for key, value in values.items() for w in ("--set", f"{key}={value}")]
         fixed = ["--store", features.path, "--run", tmp_path / name, "--device", "cpu"]
-        call("train", "flash_mnist_clusters", *fixed, *words, "--set", f"sets.units={units}")
+        call("train", "flash_mnist_clusters", *fixed, *words)
         said = call("evaluate", tmp_path / name, "--store", features.path, "--device", "cpu")
         # Not the paper's settings, so its 87.1 is not shown.
         assert "sets" in said and "classifier" in said and "87.10" not in said
@@ -367,10 +369,34 @@ def test_commands_from_end_to_end(features, tmp_path):
     expected = scores.softmax[scores.ids.index("v03")]
     assert [top["even"], top["odd"]] == pytest.approx(expected.tolist(), abs=1e-5)
     assert out.read_bytes()[:4] == b"\x89PNG"
+    plain = tmp_path / "plain"
+    said = call("predict", tmp_path / "run", "v03", "--store", features.path, "-o", plain)
+    assert said.splitlines()[-1] == f"{plain}.png"
+    assert (tmp_path / "plain.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["v03"], "was trained on features, which a video file does not have: extract them"),
+        (["v03", "--store", "S", "--backend", "auto"], "--backend has an effect only with a video"),
+        (["v03", "-o", "{tmp}/x.mp4"], "x.mp4: .mp4 is no kind of image that can be written; exp"),
+        (["v03", "-o", "{tmp}/no/x.png"], "there is no folder {tmp}/no; create it first"),
+        (["v03", "-o", "{tmp}"], "-o {tmp} is a folder; name an image file in it"),
+    ],
+)
+def test_what_predict_refuses_before_it_computes(features, tmp_path, words, message):
+    begin(tmp_path / "run", features)
+    words = [word.format(tmp=tmp_path) for word in words]
+    result = CliRunner().invoke(main, ["predict", str(tmp_path / "run"), *words])
+    assert result.exit_code in (1, 2)
+    assert message.format(tmp=tmp_path) in " ".join(result.output.split())
 
 
 def test_what_cannot_be_classified(features, tmp_path):
     run = begin(tmp_path / "run", features)
+    with pytest.raises(UsageError, match="backend has an effect only with a video file"):
+        predict(run, "v03", store=features, backend="numba")
     with pytest.raises(RunError, match=r"trained on features.*--store S"):
         predict_video(run, tmp_path / "a.mp4", SETTINGS)
     with pytest.raises(UsageError, match="has no video 'v99'"):
