@@ -49,7 +49,7 @@ from train.feature_files.windows import WindowSampling
 from train.feature_files.worker import describe_inputs
 from train.features.embedding import embed_inputs
 from train.features.network import FeatureNetwork, NetworkOptions
-from train.features.network_loading import make_feature_backbone
+from train.features.weight_checks import make_feature_backbone
 
 CHUNK, REPEAT, SHORT_SIDE = 16, 3, 256
 Networks = dict[str, FeatureNetwork]

@@ -35,10 +35,11 @@ from flowkit.store.format.jpeg import encode_grey, encode_rgb
 from models.backbones.backbone import normalize
 from train.distributed.parallel import choose_layout
 from train.features.network import NetworkOptions
-from train.features.network_loading import NETWORKS, load_feature_network
+from train.features.network_loading import load_feature_network
 from train.features.plan import make_plan, share_out
 from train.features.run import Options, make_setup
 from train.features.setup import WorkerSetup
+from train.features.weight_checks import NETWORKS
 from train.features.worker import Worker
 from train.loop.context import DTYPES
 from train.tasks.backbones import FAMILIES, OPTIONS

@@ -84,8 +84,9 @@ def load_weights(
     problems = _find_mismatches(sources, targets)
     if problems:
         raise WeightsError(
-            f"the weights do not fit this {type(network).__name__}: {problems}. Load them into "
-            "the network that they belong to, or name in `skip` the layers that differ on purpose"
+            f"the weights do not fit this {type(network).__name__}: {problems}",
+            "Load them into the network that they belong to, or name in `skip` the layers that "
+            "differ on purpose",
         )
     network.load_state_dict({**state, **sources})
     if skipped:

@@ -158,7 +158,7 @@ def convert_weights_errors(name: str, branch: str) -> Iterator[None]:
         yield
     except WeightsError as error:
         raise UsageError(
-            f"recipe: {key}: {name}: {error} (--weights {branch}=FILE, or {alternative})"
+            f"recipe: {key}: {name}: {error.reason} (--weights {branch}=FILE, or {alternative})"
         ) from error
 
 
@@ -183,7 +183,9 @@ def load_phase_weights(network: nn.Module, run: Run, phase: Phase) -> None:
     try:
         load_weights(network, weights)
     except WeightsError as error:
-        raise RunError(f"{error}. Remove this file and train phase {phase.name} again") from error
+        raise RunError(
+            f"{error.reason}. Remove this file and train phase {phase.name} again"
+        ) from error
     network.eval()
 
 
@@ -204,7 +206,7 @@ def read_phase_weights(run: Run, phase: str) -> dict[str, torch.Tensor]:
         check_archive(path)
         return read_weights(path)
     except (WeightsError, RunError) as error:
-        raise RunError(f"{error}. Remove this file and train phase {phase} again") from error
+        raise RunError(f"{error.reason}. Remove this file and train phase {phase} again") from error
 
 
 def find_weight_file(name: str) -> Path:

@@ -13,7 +13,7 @@ from tests.train.feature_files.conftest import read_files
 from train.commands.features import features
 from train.feature_files.request import apply_convention, choose_windows
 from train.feature_files.request_options import RequestOptions
-from train.features import network_loading
+from train.features import weight_checks
 
 SETTINGS = {"size": (40, 32), "crop_size": 32, "preset": "fast", "batch": 4, "device": "cpu",
             "workers": 0, "progress": False}  # fmt: skip
@@ -27,7 +27,7 @@ def weights(tmp_path_factory):
     folder, files = tmp_path_factory.mktemp("weights"), {}
     for stream, channels in {"rgb": 3, "flow": 2}.items():
         torch.manual_seed(channels)
-        network = network_loading.make_feature_backbone("resnet18", in_channels=channels)
+        network = weight_checks.make_feature_backbone("resnet18", in_channels=channels)
         files[stream] = folder / f"{stream}.pth"
         torch.save(network.state_dict(), files[stream])
     return files

@@ -8,7 +8,8 @@ from models.backbones import vgg
 from models.backbones.vgg import VGG16
 from models.weights.pretrained import digest_weights
 from train.features.network import NetworkOptions, digest_used_weights
-from train.features.network_loading import NETWORKS, load_feature_network
+from train.features.network_loading import load_feature_network
+from train.features.weight_checks import NETWORKS
 from train.recipe.recipe import read_recipe, write_recipe
 from train.runs.run import RunError
 
@@ -81,7 +82,7 @@ def test_bad_files(weight_file, tmp_path):
     file = str(weight_file())
     with pytest.raises(UsageError, match=r"is not a run folder.*got none"):
         load_feature_network(NetworkOptions(model=file))
-    with pytest.raises(UsageError, match=r"do not fit this ResNet.*use another --backbone"):
+    with pytest.raises(UsageError, match=r"fit this ResNet.*ResNet-18: --backbone resnet18$"):
         load_feature_network(NetworkOptions(model=file, backbone="resnet50"))
     with pytest.raises(UsageError, match=r"network of rgb \(3 channels\), but is given for flow"):
         load_feature_network(NetworkOptions(model=file, backbone="resnet18", stream="flow"))

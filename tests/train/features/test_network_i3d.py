@@ -35,11 +35,13 @@ def files(tmp_path_factory):
         "resnet50.pth": ResNet(50, width=2).state_dict(),
         "i3d_resnet50.pth": I3D(width=2).state_dict(),
         "bn_inception.pth": BNInception(width=0.05).state_dict(),
+        "branches.pt": {"rgb.conv1.weight": torch.ones(1), "flow.conv1.weight": torch.ones(1)},
         "empty.pth": {},
     }
     for name, state in states.items():
         torch.save(state, folder / name)
-    return {name: str(folder / name) for name in states}
+    (folder / "text.pth").write_text("no weights")
+    return {name: str(folder / name) for name in (*states, "text.pth")}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +106,19 @@ FIRST = r"Conv3d_1a_7x7\.conv3d\.weight"
         ("i3d_resnet50.pth", "i3d", "flow",
          r"is given for flow .*: expected 2 .* conv1.weight has the shape \(2, 3, 5, 7, 7\)"),
         ("i3d_resnet50.pth", "i3d", "rgb", "do not fit this I3D: wrong shape: conv1.weight"),
+        ("i3d_resnet50.pth", "i3d", "rgb",
+         r"These are weights of I3D-ResNet-50, width 2, a network that --backbone does not offer: "
+         r"use the run that trained it, or another file$"),
+        ("resnet50.pth", "resnet50", None, "ResNet-50, width 2, a network that --backbone does no"),
+        ("rgb_imagenet.pt", "resnet50", None,
+         "These are weights of I3D on Inception-v1: --backbone i3d_inception$"),
+        ("rgb_imagenet.pt", "vgg16", None,
+         "C is 3 for RGB, 2 for each field of flow and 1 for audio"),
+        ("text.pth", "resnet50", None, "(?<!--backbone)$"),
+        ("flow_charades.pt", "i3d", "rgb", "Give a weight file of rgb$"),
+        ("branches.pt", "resnet50", None,
+         r"it has flow\.\* beside a backbone: expected a file of one backbone, or the folder of "
+         "the run that the file is from, as --model RUN without --backbone$"),
         ("empty.pth", "i3d", None, "got no kernels"),
     ],
 )  # fmt: skip
@@ -113,6 +128,7 @@ def test_other_files_are_refused_in_one_line(files, file, backbone, stream, mess
         load_feature_network(options)
     assert str(error.value).startswith(f"{files[file]}: ")
     assert "\n" not in str(error.value)
+    assert "`skip`" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from train.features.network import NetworkOptions, check_sizes
-from train.features.network_loading import NETWORKS, load_feature_network, make_feature_backbone
+from train.features.network_loading import load_feature_network
+from train.features.weight_checks import NETWORKS, make_feature_backbone
 
 # By name: features, side of the images, RGB frames at a time, channels of a file of flow, flow
 # fields at a time, positions for each video, crops.

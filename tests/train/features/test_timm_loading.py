@@ -127,7 +127,7 @@ def test_files_that_do_not_fit(timm_file, weight_file, tmp_path, monkeypatch):
     file = str(timm_file())
     for options, message in (
         (NetworkOptions(model=file, backbone="timm/resnet18"),
-         r"resnet10t-0\.pth: the weights do not fit .*or use another --backbone than timm/resnet1"),
+         r"resnet10t-0\.pth: the weights do not fit .*or another --backbone than timm/resnet1"),
         (NetworkOptions(model=str(weight_file(10)), backbone="timm/resnet18"),
          r"its first convolution has 10 input channels, but models of timm read RGB"),
         (NetworkOptions(model=file, backbone="timm/resnet10"),

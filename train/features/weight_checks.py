@@ -1,0 +1,186 @@
+"""Check which network and which stream a weight file is of, by its tensors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+
+from flowkit.streams import STREAMS, StreamName
+from models.backbones.backbone import Backbone, name_first_convolution
+from models.weights.errors import WeightsError
+from models.weights.families import Family, describe_family, identify_family
+from models.weights.weight_files import convert_weights
+from train.recipe.recipe import Network
+from train.tasks.backbones import FAMILIES, OPTIONS
+from train.tasks.weights import has_prefix
+
+NETWORKS: dict[str, Network] = {
+    **{f"resnet{d}": Network(backbone="resnet", depth=d) for d in (18, 34, 50, 101, 152)},
+    "vgg16": Network(backbone="vgg16"),
+    "bn_inception": Network(backbone="bn_inception"),
+    "inception_resnet_v2": Network(backbone="inception_resnet_v2"),
+    "i3d": Network(backbone="i3d"),
+    "i3d_inception": Network(backbone="i3d_inception"),
+    "p3d": Network(backbone="p3d"),
+}
+# Prefixes of the names of i3d_inception's first layer, as two publishers write them.
+INCEPTION_PREFIXES = ("Conv3d_1a_7x7.", "conv3d_1a_7x7.")
+MAX_LISTED_TENSORS = 3
+
+
+@contextmanager
+def suggest_backbone(name: str, weights: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Add to an error of weights that do not fit a network which network they are of.
+
+    Args:
+        name: Name of the network.
+        weights: Its tensors by the names of any publisher.
+
+    Raises:
+        WeightsError: The block raised WeightsError.
+    """
+    try:
+        yield
+    except WeightsError as error:
+        family = identify_family(weights)
+        if family is None or not family.is_exact:
+            words = f"{describe_family(weights)}: use another file, or another --backbone"
+        elif not is_offered(family):
+            words = (
+                f"weights of {family.title}, a network that --backbone does not offer: use the run "
+                "that trained it, or another file"
+            )
+        elif family.backbone != name:
+            words = f"weights of {family.title}: --backbone {family.backbone}"
+        else:
+            raise WeightsError(error.reason) from error
+        raise WeightsError(f"{error.reason}. These are {words}") from error
+
+
+def is_offered(family: Family) -> bool:
+    """Return whether ``--backbone`` has a network with the width and blocks of weights."""
+    settings = NETWORKS[family.backbone]
+    make_options = OPTIONS.get(settings.backbone)
+    options = make_options(settings) if make_options else {}
+    return all(options.get(key) == value for key, value in family.options.items())
+
+
+def identify_network(name: str, weights: dict[str, torch.Tensor]) -> str:
+    """Decide which I3D ``i3d`` means by the names of a file's tensors.
+
+    Args:
+        name: Name of a network, as the user gave it.
+        weights: Tensors by name.
+
+    Returns:
+        ``i3d_inception`` for "i3d" and the weights of that network; otherwise the name itself.
+    """
+    is_inception = name == "i3d" and any(
+        has_prefix(weights, prefix) for prefix in INCEPTION_PREFIXES
+    )
+    return "i3d_inception" if is_inception else name
+
+
+def make_feature_backbone(name: str, in_channels: int) -> Backbone:
+    """Build a network of `NETWORKS` with random weights and no last layer."""
+    settings = NETWORKS[name]
+    arguments = OPTIONS.get(settings.backbone)
+    backbone: Backbone = FAMILIES[settings.backbone](
+        in_channels=in_channels, num_classes=0, **(arguments(settings) if arguments else {})
+    )
+    return backbone
+
+
+def find_first_kernel(name: str, weights: dict[str, torch.Tensor]) -> tuple[str, tuple[int, ...]]:
+    """Find the kernel of a network's first convolution in a file.
+
+    It is found by its name, since a file may list its tensors in any order: the public files of
+    i3d_inception start with the last layer.
+
+    Args:
+        name: Name of the network.
+        weights: Tensors of the file by name, also by the names of other publishers.
+
+    Returns:
+        Its name in the network, and its shape (channels, input channels, …).
+
+    Raises:
+        WeightsError: The file has no such kernel, or one of another number of dimensions, so it is
+            of another network.
+    """
+    with torch.device("meta"):
+        network = make_feature_backbone(name, in_channels=3)
+    first = name_first_convolution(network)
+    kernel = convert_weights(network, weights).get(first)
+    out_channels, _, *sides = network.state_dict()[first].shape
+    expected = f"{first} ({', '.join(map(str, (out_channels, 'C', *sides)))})"
+    if name == "i3d":
+        expected += f", or {INCEPTION_PREFIXES[0]}conv3d.weight of i3d_inception"
+    if kernel is None or kernel.ndim != len(sides) + 2:
+        listed = [f"{n} {tuple(t.shape)}" for n, t in weights.items() if t.ndim >= 2]
+        hidden = len(listed) - MAX_LISTED_TENSORS
+        got = ", ".join(listed[:MAX_LISTED_TENSORS]) + (f" and {hidden} more" if hidden > 0 else "")
+        raise WeightsError(
+            f"it is a file of another network than {name}: expected the first convolution "
+            f"{expected}, where C is {describe_channels(name, network.dims)}; got "
+            f"{got or 'no kernels'}. Give a weight file of {name}"
+        )
+    return first, tuple(kernel.shape)
+
+
+def describe_channels(name: str, dims: int) -> str:
+    """Describe the input channels of a network of images (2 dimensions) or clips (3)."""
+    if dims == 3:
+        return "3 for RGB and 2 for flow"
+    if name == "vgg16":
+        return "3 for RGB, 2 for each field of flow and 1 for audio"
+    return "3 for RGB and 2 for each field of flow"
+
+
+def determine_stream(name: str, shape: tuple[int, ...]) -> StreamName:
+    """Determine the stream of a network from its input channels: 3 RGB, 1 audio, pairs flow.
+
+    Args:
+        name: Name of the network.
+        shape: Shape of the kernel of its first convolution, (channels, input channels, …).
+
+    Returns:
+        The stream.
+
+    Raises:
+        WeightsError: The channels fit no stream.
+    """
+    channels, is_3d = shape[1], len(shape) == 5
+    is_flow = channels == 2 if is_3d else channels >= 2 and channels % 2 == 0
+    stream = {3: "rgb", 1: "" if is_3d else "audio"}.get(channels, "flow" if is_flow else "")
+    if not stream or (stream == "audio" and name != "vgg16"):
+        raise WeightsError(
+            f"its first convolution has {channels} input channels, but {name} reads "
+            "RGB (3 channels) or flow (2 for each field; 2 for clips), and vgg16 also audio (1)"
+        )
+    return cast(StreamName, stream)
+
+
+def check_stream(
+    requested: StreamName | None, stream: StreamName, first: str, shape: tuple[int, ...]
+) -> None:
+    """Check that a network reads the stream that it must read.
+
+    Args:
+        requested: The stream that it must read; None for any.
+        stream: The stream that it reads.
+        first: Name of the kernel of its first convolution.
+        shape: Shape of this kernel, (channels, input channels, …).
+
+    Raises:
+        WeightsError: It reads another stream.
+    """
+    channels, is_3d = shape[1], len(shape) == 5
+    if requested is not None and requested != stream:
+        each = " for each field" if requested == "flow" and not is_3d else ""
+        raise WeightsError(
+            f"it is a network of {stream} ({channels} channels), but is given for {requested} "
+            f"(--stream, or --weights {requested}=): expected {STREAMS[requested].channels} input "
+            f"channels{each}, and {first} has the shape {shape}. Give a weight file of {requested}"
+        )
