@@ -4,10 +4,11 @@
     S.pt        weights of the digit CNN
     S.json      accuracy of the digit CNN, its data and its training settings
 
-S.pt and S.json are written first, so that a command that was interrupted continues with the same
-network.
+S is the folder of the store. S.pt and S.json are written first, so that a command that was
+interrupted continues with the same network.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 
 from flowkit.annotations import Annotation, AnnotationTable, Label
-from flowkit.errors import UsageError
+from flowkit.errors import StoreError, UsageError
 from flowkit.recipe import FeatureRecipe, Recipe, Resize
 from flowkit.store import (
     Fingerprint,
@@ -69,8 +70,11 @@ def make_store(
         The content of ``<path>.json``.
 
     Raises:
-        UsageError: The existing digit CNN was trained with other digits, seed or settings.
+        UsageError: The existing digit CNN is damaged, or was trained with other digits, seed or
+            settings.
         RecipeError: The store belongs to another network.
+        LockedError: Another run writes to the store.
+        StoreError: A file cannot be read or written.
     """
     network, facts = find_network(path, videos, training, progress)
     recipe = Recipe(resize=Resize(mode="none"), features={NAME: describe_features(facts)})
@@ -79,8 +83,8 @@ def make_store(
         recover(path)
         write_annotations(path, annotate(videos))
         rebuild_index(path)
-        with progress("features") as count:
-            write_features(path, recipe, videos, network, count)
+        with progress("features") as report:
+            write_features(path, recipe, videos, network, report)
         rebuild_index(path)
     return facts
 
@@ -122,9 +126,17 @@ def write_features(
     recipe: Recipe,
     videos: FlashMNIST,
     network: DigitNetwork,
-    count: Callable[[int, int], object],
+    report: Callable[[int, int], object],
 ) -> None:
-    """Extract and commit the features of videos that have none in the store."""
+    """Extract and commit the features of videos that have none in the store.
+
+    Args:
+        path: Folder of the store.
+        recipe: Its recipe.
+        videos: The Flash-MNIST data set.
+        network: The digit CNN.
+        report: Called with the number of videos done and their total.
+    """
     store, fingerprint = Store(path), digest_digits(videos)
     total = sum(videos.count(split) for split in SPLITS)
     done = 0
@@ -145,7 +157,7 @@ def write_features(
                     )
                 )  # fmt: skip
             done += len(block)
-            count(done, total)
+            report(done, total)
     writer.close()
 
 
@@ -178,6 +190,7 @@ def find_network(
 
     Raises:
         UsageError: The existing network is damaged, or was trained with other data or settings.
+        StoreError: Its files cannot be read.
     """
     expected = {
         "seed": videos.seed,
@@ -187,8 +200,8 @@ def find_network(
     weights_file, facts_file = (path.with_name(f"{path.name}.{end}") for end in ("pt", "json"))
     if facts_file.is_file():
         return load_network(weights_file, facts_file, expected)
-    with progress("the digit CNN") as count:
-        network = train_digits(videos, training, count)
+    with progress("the digit CNN") as report:
+        network = train_digits(videos, training, report)
     facts = {
         **expected,
         "digits": {split: len(videos.digits[split]) for split in SPLITS},
@@ -217,6 +230,7 @@ def load_network(
 
     Raises:
         UsageError: It is damaged, or its facts differ from those that are expected.
+        StoreError: A file cannot be read, such as without permission.
     """
     advice = f"remove {facts_file.name} and {weights_file.name} and build another store"
     network = DigitNetwork()
@@ -230,6 +244,13 @@ def load_network(
             if facts[name] != value
         ]
     except (OSError, ValueError, KeyError, TypeError, WeightsError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__  # of a WeightsError
+        if isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT, errno.EINVAL):
+            raise StoreError(
+                f"the digit CNN {weights_file} or {facts_file} cannot be read "
+                f"({cause.strerror or cause}); check their permissions and the disk, and run the "
+                "same command again"
+            ) from error
         raise UsageError(
             f"the digit CNN {weights_file} or {facts_file} is damaged ({error!r}); {advice}"
         ) from error

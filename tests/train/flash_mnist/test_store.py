@@ -5,12 +5,13 @@ import json
 import struct
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from flowkit.errors import RecipeError, UsageError
+from flowkit.errors import RecipeError, StoreError, UsageError
 from flowkit.store import Store
 from flowkit.synthetic.flash_mnist import CLASS_NAMES, FlashMNIST
 from flowkit.synthetic.mnist import FILES, Digits
@@ -153,6 +154,24 @@ def test_a_damaged_network_is_refused(tmp_path: Path, damage: str) -> None:
         torch.save(DigitNetwork().state_dict(), weights)
     with pytest.raises(UsageError, match=r"remove flash\.json and flash\.pt"):
         make_store(path, make_videos(copies=1), TRAINING)
+
+
+@pytest.mark.parametrize("name", ["flash.json", "flash.pt"])
+def test_a_network_that_cannot_be_read_is_not_called_damaged(
+    made: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Root may read anything, so the refusal is played."""
+    real = Path.open
+
+    def refuse(path: Path, *args: Any, **options: Any) -> Any:
+        if path.name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StoreError, match=r"cannot be read \(Permission denied\); check") as error:
+        make_store(made, make_videos(), TRAINING)
+    assert "remove" not in str(error.value)
 
 
 # --- the command ---------------------------------------------------------------------------------
