@@ -16,9 +16,9 @@ from flowkit.web.keys import make_key
 from flowkit.web.open_store import StoreView
 
 MOTION_SAMPLES = 200
-"""Flow fields at most whose mean length the curve under the player shows."""
+"""Largest number of flow fields that are read for the curve of motion under the player."""
 MOTION_STEP = 4
-"""Every so many pixels, in both directions, are read for the curve."""
+"""Step in both directions between the pixels of a field that are read for the curve."""
 TIME_PRECISION = 2e-6
 """Seconds by which the times of a constant frame rate are off: they are whole microseconds."""
 
@@ -34,10 +34,10 @@ def describe_video(root: Path, view: StoreView, video: Video) -> dict[str, Any]:
     flow = view.store.recipe.flow
     motion = video.motion
     neighbours = find_neighbours(view, video)
-    times, interval = list_times(video)
+    times, interval, times_error = list_times(video)
     row = view.store.find(video.id)
     patches = 0 if row is None else view.store.index.count("audio", row)
-    window_seconds = (view.store.recipe.audio or AudioRecipe()).hop_seconds
+    hop_seconds = (view.store.recipe.audio or AudioRecipe()).hop_seconds
     return {
         "version": view.version,
         "id": video.id,
@@ -53,6 +53,7 @@ def describe_video(root: Path, view: StoreView, video: Video) -> dict[str, Any]:
         "fps": video.fps,
         "times": times,
         "interval": interval,
+        "times_error": times_error,
         "duration": video.duration,
         "width": video.width,
         "height": video.height,
@@ -65,7 +66,7 @@ def describe_video(root: Path, view: StoreView, video: Video) -> dict[str, Any]:
             "count": video.num_flow,
         },
         "patches": patches,
-        "sound_seconds": round(patches * PATCH_SHAPE[0] * window_seconds, 6),
+        "sound_seconds": round(patches * PATCH_SHAPE[0] * hop_seconds, 6),
         "motion": None if motion is None else {"mean": motion.mean, "p95": motion.p95},
         "source": video.source,
         "fingerprint": asdict(video.fingerprint),
@@ -83,24 +84,27 @@ def find_neighbours(view: StoreView, video: Video) -> tuple[str | None, str | No
     return previous, following
 
 
-def list_times(video: Video) -> tuple[list[float] | None, float | None]:
+def list_times(video: Video) -> tuple[list[float] | None, float | None, str | None]:
     """List when each frame is shown.
 
     Returns:
         The times in seconds, and None; or None, and the seconds from each frame to the next where
         that is constant to `TIME_PRECISION`, since the list of an hour has 100,000 numbers. A
-        video without frames has an empty list.
+        video without frames, or with neither times nor a frame rate, has an empty list. Then the
+        error if the times are damaged, with an empty list; None without one.
     """
     try:
         times = video.times()
-    except (UsageError, CorruptError):
-        return [], None
+    except UsageError:
+        return [], None, None
+    except CorruptError as error:
+        return [], None, " ".join(str(error).split())
     if len(times) > 1:
         interval = float(times[-1] - times[0]) / (len(times) - 1)
         even = times[0] + interval * np.arange(len(times))
         if interval > 0 and np.abs(times - even).max() <= TIME_PRECISION:
-            return None, interval
-    return np.round(times, 6).tolist(), None
+            return None, interval, None
+    return np.round(times, 6).tolist(), None, None
 
 
 def measure_motion(view: StoreView, video: Video) -> dict[str, Any]:
@@ -111,14 +115,12 @@ def measure_motion(view: StoreView, video: Video) -> dict[str, Any]:
 
     Args:
         view: The open store.
-        video: A video with flow.
+        video: The video.
 
     Returns:
-        The frames of the fields; their mean length in pixels, None where a field is damaged; and a
-        scale for colours: the length that few pixels of any field exceed, None without fields.
-
-    Raises:
-        UsageError: The video has no flow.
+        The frames of the fields, none for a video without flow; their mean length in pixels, None
+        where a field is damaged; and a scale for colours, None without fields: nine fields of ten
+        have at most 2 % of their pixels above it.
     """
     fields = video.flow_frames
     count = min(len(fields), MOTION_SAMPLES)
@@ -133,7 +135,7 @@ def measure_motion(view: StoreView, video: Video) -> dict[str, Any]:
 
 
 def measure_field(video: Video, t: int, bound: float) -> tuple[float, float] | None:
-    """Measure the mean length of flow field t in pixels, and that of its fastest 2 %.
+    """Measure the mean length of flow field t in pixels, and the one that its fastest 2 % exceed.
 
     Returns:
         Both lengths; None if the field is damaged.

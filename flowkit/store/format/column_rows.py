@@ -32,6 +32,9 @@ def read_fixed_rows(
 
     Returns:
         Vectors (rows, dimension), or numbers (rows,), of ``column.dtype``.
+
+    Raises:
+        CorruptError: The file ends before the last row.
     """
     dtype = np.dtype(column.dtype)
     dimension = extent.values_bytes // (dtype.itemsize * extent.rows) if extent.rows else 0
@@ -53,6 +56,9 @@ def read_offsets(descriptor: Descriptor, extent: Extent, first_row: int, rows: i
 
     Returns:
         (rows + 1,) int64: where each row starts in the values, and where the last one ends.
+
+    Raises:
+        CorruptError: The file ends before the last offset.
     """
     assert extent.offsets_position is not None
     position = extent.offsets_position + OFFSET_BYTES * first_row
@@ -72,8 +78,12 @@ def read_bytes_rows(
         start: First row to read, as an index into ``offsets``.
         rows: Number of rows to read.
 
+    Returns:
+        The bytes of each row; empty for a row without data.
+
     Raises:
-        CorruptError: The first or last offset is outside of the column.
+        CorruptError: An offset is outside of the column or below the one before it, or the file
+            ends before the last row.
     """
     low, high = offsets[start], offsets[start + rows]
     if not 0 <= low <= high <= extent.values_bytes:
@@ -83,4 +93,6 @@ def read_bytes_rows(
     if rows == 1:
         return [data]
     bounds = offsets[start : start + rows + 1].tolist()
+    if bounds != sorted(bounds):  # a slice that ends before it starts would be other bytes
+        raise CorruptError(f"expected rising offsets from {low} to {high}, got others between them")
     return [data[row_start - low : row_end - low] for row_start, row_end in pairwise(bounds)]

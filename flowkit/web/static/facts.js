@@ -38,7 +38,8 @@ function writeTime(seconds, missing) {
 
 function describeVideo(video) {
   const {frames, fps, motion, flow} = video;
-  const rate = video.hasNoRate ? "unknown; shown at 25 frames/s" : video.interval === null && frames > 1 ? `${round(fps)} frames/s on average; it varies`
+  const rate = video.times_error ? h("span", {class: "error"}, `its times cannot be read: ${video.times_error}; shown at 25 frames/s`)
+    : video.hasNoRate ? "unknown; shown at 25 frames/s" : video.interval === null && frames > 1 ? `${round(fps)} frames/s on average; it varies`
     : `${round(fps)} frames/s`;
   return makePanel("Video", makeTerms([
     ["Id", h("span", {class: "code"}, video.id)],

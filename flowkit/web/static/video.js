@@ -44,7 +44,7 @@ function addPanel({box, context, signal}, title, show) {
 export async function show(main, [, key], query, signal) {
   const video = await getJSON(`/api/video/${encodeURIComponent(key)}`, signal);
   if (signal.aborted) return;
-  if (video.frames && video.times && !video.times.length) {  // neither times nor a frame rate
+  if (video.frames && video.times && !video.times.length) {  // neither times nor a frame rate, or damaged times
     Object.assign(video, {times: null, interval: 1 / GUESSED_RATE, hasNoRate: true});
   }
   const parts = ["rgb", ...(video.flow ? ["flow_x", "flow_y"] : [])]
