@@ -30,7 +30,7 @@ FLOW_SCALES = (1.0, 0.875, 0.75)
 """Sides of multi-scale flow crops, relative to the shorter side of the image."""
 SNAP_DISTANCE = 3
 """If the side of a multi-scale crop differs from the input size by fewer pixels than this, the
-input size is used instead, so that the crop need not be resized.
+input size is used instead: a crop of which both sides do need not be resized.
 """
 
 
@@ -174,8 +174,9 @@ def list_crop_positions(spare_height: int, spare_width: int) -> list[tuple[int, 
 class JitteredCrop:
     """A square at a random position of the image, after the image is scaled to a random size.
 
-    The same pixels are obtained from the unscaled image: the square is cut out of it with a
-    side that is divided by the scale, and is then resized to ``size``.
+    The same pixels, up to the rounding of side and position, are obtained from the unscaled image:
+    the square is cut out of it with a side that is divided by the scale, and is then resized to
+    ``size``.
     """
 
     shorter_sides: tuple[int, int] = (256, 320)

@@ -45,7 +45,7 @@ from flowkit.errors import UsageError, VideoError
 from flowkit.recipe import Resize
 
 MAX_SIDE = 65500
-"""Longest side in pixels that JPEG can hold."""
+"""Longest side in pixels of a JPEG that libjpeg writes."""
 # Formats whose headers do not state the frame size; only a key frame has it.
 FORMATS_WITHOUT_SIZE = frozenset(
     {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "vvc", "m4v", "mjpeg", "vc1", "obu", "av1"}
@@ -74,7 +74,8 @@ class VideoReader:
     Raises:
         VideoError: When the file is opened: ``missing``, ``not-a-file``, ``empty``,
             ``unreadable``, ``not-a-video``, ``no-video-stream``, ``no-decoder``, ``bad-size`` or
-            ``broken`` (not one frame could be decoded). During iteration: ``size-change``.
+            ``broken`` (not one frame could be decoded). During iteration: ``size-change`` or
+            ``broken`` (a frame has a format that cannot become RGB).
         UsageError: ``fps`` is not a positive number, or the reader is iterated twice.
 
     Example:
@@ -326,6 +327,7 @@ def read_video(
 
     Raises:
         VideoError: The file cannot be decoded; see :class:`VideoReader`.
+        UsageError: ``fps`` is not a positive number.
     """
     with VideoReader(path, resize or Resize(mode="none"), fps) as reader:
         return np.stack(list(reader))

@@ -21,7 +21,7 @@ from train.recipe.feature_sets import FeatureSetRecipe
 from train.recipe.images import ImageRecipe
 from train.recipe.inheritance import list_recipes, read_content
 from train.recipe.recipe_file import Recipe, RecipeT, list_values
-from train.recipe.reported import drop_reported, keep_testing_rows, list_settings
+from train.recipe.reported import drop_reported, keep_testing_rows, list_compared_values
 from train.recipe.rows import Row
 from train.recipe.sections import Branch, Family, Network, Training
 from train.recipe.set_section import Sets
@@ -83,6 +83,6 @@ def write_recipe(recipe: Recipe | RecipeDraft) -> str:
 __all__ = [
     "AudioRecipe", "Branch", "Family", "FeatureSetRecipe", "ImageRecipe", "Network", "Recipe",
     "RecipeDraft", "RecipeT", "Row", "Sets", "Training", "change_recipe", "draft_of",
-    "drop_reported", "dump_draft", "keep_testing_rows", "list_recipes", "list_settings",
+    "drop_reported", "dump_draft", "keep_testing_rows", "list_compared_values", "list_recipes",
     "list_values", "read_draft", "read_recipe", "write_recipe",
 ]  # fmt: skip

@@ -31,9 +31,11 @@ TEXTS = ("title", "paper", "needs", "choices", "reported", "rows")
 """Keys that describe a recipe. They change no training, and recipes that differ in them alone are
 equal."""
 UNDECISIVE = ("seed",)
+"""Keys, besides the texts, that do not decide which results belong to a recipe."""
 OWN_ROW = "the recipe without changes"
 """The row with the recipe's own settings, which changed recipes have besides the others."""
 BY_MODALITY = ("dimensions", "sample", "test", "units")
+"""Keys of the section ``sets`` that have one value for all modalities, or one for each."""
 
 
 def update_reported(
@@ -48,8 +50,8 @@ def update_reported(
 
     Returns:
         The values ``after``, in which ``reported`` and ``paper`` are those of the row whose
-        settings these are. ``rows`` differ from the new values, as they did from the old ones; the
-        settings of the recipe's file have become the row `OWN_ROW`.
+        settings these are. The ``set`` of each row is computed again, as what differs from the new
+        values; the settings of the recipe's file have become the row `OWN_ROW`.
     """
     values = dict(after)
     if not before["reported"] and not before["rows"]:
@@ -66,10 +68,10 @@ def update_reported(
     values |= {"reported": {}, "paper": paper}
     if matching:
         row = rows[matching[0]]
-        values |= {
-            "reported": row["reported"],
-            "paper": row["paper"] or name_source(paper, row["table"], matching[0]),
-        }
+        source = row["paper"]  # of the recipe's own settings; may be empty
+        if not source and matching[0] != OWN_ROW:
+            source = name_source(paper, row["table"], matching[0])
+        values |= {"reported": row["reported"], "paper": source}
         if matching[0] == OWN_ROW:
             del rows[OWN_ROW]
     return {**values, "rows": rows}
@@ -92,11 +94,13 @@ def name_source(paper: str, table: str, row_name: str) -> str:
     """Return the paper, the table and the name of a row, for captions.
 
     Args:
-        paper: The recipe's ``paper``, which names the paper first.
+        paper: The recipe's ``paper``, which names the paper first; empty if it names none.
         table: The row's table; empty if the paper does not have this row.
         row_name: The row's name.
     """
     stem = re.split(r", (?:the \w+ of )?(?:Tables?|§)", paper)[0]
+    if not stem:
+        return f"{name_table(table)} ({row_name})" if table else row_name
     return f"{stem}, {name_table(table)} ({row_name})" if table else f"{stem} ({row_name})"
 
 
@@ -159,7 +163,7 @@ def align(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     network, other = dict(settings["network"]), values["network"]
     if {*network["weights"]} == {*other["weights"]}:
         network["weights"] = other["weights"]
-    if spread(network["dropout"], settings["streams"]) == spread(
+    if expand(network["dropout"], settings["streams"]) == expand(
         other["dropout"], values["streams"]
     ):
         network["dropout"] = other["dropout"]
@@ -171,20 +175,20 @@ def align(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     if bool(sets["weights"]) == bool(other["weights"]):
         sets["weights"] = other["weights"]
     for name in BY_MODALITY:
-        if spread(sets[name], sets["streams"]) == spread(other[name], other["streams"]):
+        if expand(sets[name], sets["streams"]) == expand(other[name], other["streams"]):
             sets[name] = other[name]
     aligned["sets"] = sets
     return aligned
 
 
-def spread(value: Any, names: Any) -> Any:
+def expand(value: Any, names: Any) -> Any:
     """Return a value for each name, where one value can stand for all of them."""
     if isinstance(value, Mapping) or isinstance(names, str):
         return value
     return dict.fromkeys(names, value)
 
 
-def list_settings(recipe: Recipe) -> dict[str, Any]:
+def list_compared_values(recipe: Recipe) -> dict[str, Any]:
     """Return the values of a recipe without its texts: those that recipes are compared by."""
     return {key: value for key, value in list_values(recipe).items() if key not in TEXTS}
 

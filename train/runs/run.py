@@ -37,7 +37,7 @@ from flowkit.store import Store
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.locks import try_lock
 from flowkit.version import __version__
-from train.recipe.recipe import Recipe, list_settings, read_recipe, write_recipe
+from train.recipe.recipe import Recipe, list_compared_values, read_recipe, write_recipe
 from train.runs.facts import check_facts
 from train.runs.phases import Phase, list_phases
 
@@ -230,7 +230,9 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
     if (path / "run.json").exists():
         run = Run(path)
         if run.recipe != recipe:
-            changed = describe_changes(list_settings(run.recipe), list_settings(recipe))
+            changed = describe_changes(
+                list_compared_values(run.recipe), list_compared_values(recipe)
+            )
             raise RunError(f"{path} is a run with another recipe ({changed}); use another folder")
         run.check_store(store, unchanged=True)
         return run

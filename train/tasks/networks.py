@@ -161,6 +161,10 @@ def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoSt
         phase: The phase to start.
         log: Called with a line about each file: how many of its weights were used, and which were
             skipped; and if the trained branch starts from random weights.
+
+    Raises:
+        UsageError: A weight file cannot be read, or does not fit the network.
+        RunError: An earlier phase is not finished, or its weights are damaged.
     """
     recipe = get_image_recipe(run)
     network = make_network(recipe, phase, phase.stream)

@@ -6,9 +6,9 @@ inputs and computes its scores.
 
 A *branch* is one network of a two-stream model, named after the stream that it reads (``rgb``,
 ``flow``). A network of audio or of feature sets is a single branch (``audio``, ``sets``). Its
-*scores* are its logits: one number for each class. Scores have the name of their branch; together
-with the ``fusion`` of two branches these are the scores of a recipe. A *phase* is a part of a run
-in which one branch is trained.
+*scores* are its logits: one number for each class. A recipe has one score for each branch, by the
+name of the branch, and ``fusion`` if it has two. A *phase* is a part of a run in which one branch is
+trained.
 """
 
 from abc import ABC, abstractmethod
@@ -102,6 +102,11 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             phase: The phase to start.
             store: The store to train on.
             log: Called with a line about each weight file, and about videos that are left out.
+
+        Raises:
+            UsageError: A weight file cannot be read, or does not fit the network.
+            RunError: An earlier phase is not finished, or its weights are damaged.
+            StoreError: The store lacks data that the recipe reads.
         """
 
     @abstractmethod
@@ -215,7 +220,8 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             device: The device of the network.
 
         Returns:
-            Logits (B·V, C) by branch, and the network's own losses by name.
+            Logits (B·V, C) by branch, and the network's own losses, such as those of attention, by
+            name.
         """
 
     @abstractmethod

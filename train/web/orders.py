@@ -15,8 +15,8 @@ from train.web.run_facts import check_labels
 
 F64 = npt.NDArray[np.float64]
 KINDS = ("wrong first", "loss", "confidence")
-"""Orders of each run: wrong videos, the surest first, and then right ones, the least sure first;
-the loss; and the probability of the predicted class.
+"""Orders of each run: wrong videos, the most confident first, and then right ones, the least
+confident first; the loss; and the probability of the predicted class.
 """
 
 
@@ -51,6 +51,9 @@ def rank_videos(run: OpenRun, kind: str, view: StoreView) -> F64:
 
     Returns:
         NaN for videos that the run did not test.
+
+    Raises:
+        RunError: The run was not evaluated, or its scores cannot be read.
     """
     name = run.choose_score("")
     scores = run.load_scores(name)

@@ -6,8 +6,8 @@ looks up these correlations 12 times to refine the flow field, which is then enl
 the frames. ``raft_large`` has 5.3 million parameters and ``raft_small`` 1.0 million.
 
 Frames become values in [-1, 1], as in torchvision's ``OpticalFlow`` transform. The correlations are
-averaged to an eighth of their resolution, so the features must have 16 positions on each side, and
-the frames 128 pixels.
+averaged to an eighth of their resolution, so the features must have at least 16 positions on each
+side, and the frames at least 128 pixels.
 """
 
 from functools import partial
@@ -114,6 +114,9 @@ def make_method(variant: str, weights_file: str, pixel_bytes: int) -> LearnedMet
         variant: One of `VARIANTS`.
         weights_file: File name of torchvision's default weights.
         pixel_bytes: See `estimate_bytes`.
+
+    Returns:
+        The method, which `METHODS` of registry.py lists.
     """
     statement = f"from torchvision.models.optical_flow import {variant} as f; f(weights='DEFAULT')"
     return LearnedMethod(

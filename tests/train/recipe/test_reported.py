@@ -233,6 +233,13 @@ def test_a_draft_whose_weights_are_not_here_has_no_results(tmp_path):
     assert draft.complete({key: None}).reported == {}
 
 
+def test_results_without_a_paper_keep_having_none(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("extends: kinetics_cma\npaper: ''\nreported: {iter_1/rgb: [50.0]}\n")
+    values = read_draft(path).set_values({"seed": 1}).values
+    assert (values["reported"], values["paper"]) == ({"iter_1/rgb": (50.0,)}, "")
+
+
 def test_stated_results_are_kept_and_rows_cannot_be_set():
     own = DRAFTS[RGB].change({"training.epochs": "2", "reported": "{sets: [50.0]}"})
     assert (own.values["reported"], own.values["rows"]) == ({"sets": (50.0,)}, {})
@@ -248,6 +255,8 @@ def test_stated_results_are_kept_and_rows_cannot_be_set():
         ("Chi, Tian 2019, the schedule of Table 1", "", "Chi, Tian 2019 (a)"),
         ("Du 2018, Tables 1(e)", "Fig. 3(b)", "Du 2018, Fig. 3(b) (a)"),
         ("A. Clusters, §5.2", "5", "A. Clusters, Table 5 (a)"),
+        ("", "5", "Table 5 (a)"),
+        ("", "", "a"),
     ],
 )
 def test_the_source_of_a_row(paper, table, expected):
