@@ -7,8 +7,8 @@ inputs and computes its scores.
 A *branch* is one network of a two-stream model, named after the stream that it reads (``rgb``,
 ``flow``). A network of audio or of feature sets is a single branch (``audio``, ``sets``). Its
 *scores* are its logits: one number for each class. A recipe has one score for each branch, by the
-name of the branch, and ``fusion`` if it has two. A *phase* is a part of a run in which one branch is
-trained.
+name of the branch, and ``fusion`` if it has two. A *phase* is a part of a run in which one branch
+is trained.
 """
 
 from abc import ABC, abstractmethod

@@ -206,7 +206,7 @@ def read_phase_weights(run: Run, phase: str) -> dict[str, torch.Tensor]:
         check_archive(path)
         return read_weights(path)
     except (WeightsError, RunError) as error:
-        raise RunError(f"{error.reason}. Remove this file and train phase {phase} again") from error
+        raise RunError(f"{error}. Remove this file and train phase {phase} again") from error
 
 
 def find_weight_file(name: str) -> Path:
