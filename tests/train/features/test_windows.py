@@ -187,7 +187,7 @@ def test_the_command_stores_windows(store, weight_file, clips):
          "flow", "--window", "12", "--clip-stride", "1", "--limit", "1", "--crops", "three"],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "shorter than a window, so that it repeats" in done.output
+    assert "shorter than a window (the last image is repeated)" in done.output
     recipe = read_header(store.path).recipe.features["y"]
     assert (recipe.clip_length, recipe.window, recipe.window_stride) == (12, 12, 12)
     assert recipe.crops == "three"
@@ -199,7 +199,7 @@ def test_the_command_stores_windows(store, weight_file, clips):
         (["--stride", 0], "--stride 0: the number of frames"),
         (["--window", 0], "--window 0: the number of frames"),
         (["--window", 4, "--placement", "centred"], "in a store, windows lie inside the video"),
-        (["--window", 4, "--positions", 3], "--positions chooses evenly spaced positions"),
+        (["--window", 4, "--positions", 3], "give either --positions, which are evenly spaced, or"),
         (["--window", 4, "--clip-length", 4], "--clip-length and --window both"),
         (["--window", 4, "--last-frame", "drop"], "--last-frame has an effect only with --out"),
     ],
