@@ -20,7 +20,7 @@ SUBSAMPLINGS: dict[str, Subsampling] = {"420": "4:2:0", "422": "4:2:2", "444": "
 """Names of chroma subsampling in a recipe, by their names in simplejpeg."""
 
 
-def read_recipe(video_folders: list[Path], format: str, bound: float, quality: int) -> Recipe:
+def derive_recipe(video_folders: list[Path], format: str, bound: float, quality: int) -> Recipe:
     """Derive the recipe of the store from the first readable images.
 
     Args:
@@ -60,10 +60,11 @@ def read_rgb_recipe(file: Path) -> RGBRecipe | None:
         file: The JPEG file.
 
     Returns:
-        The recipe; None if the file is damaged or its subsampling cannot be recorded.
+        The recipe; None if the file cannot be read or is damaged, or its subsampling cannot be
+        recorded.
     """
-    data = file.read_bytes()
-    with suppress(ValueError, KeyError):
+    with suppress(ValueError, KeyError, OSError):
+        data = file.read_bytes()
         subsampling = SUBSAMPLINGS[simplejpeg.decode_jpeg_header(data)[3]]
         return RGBRecipe(quality=estimate_quality(data), subsampling=subsampling)
     return None

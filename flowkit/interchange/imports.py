@@ -23,7 +23,7 @@ import numpy as np
 from flowkit.errors import FlowkitError, UsageError, VideoError
 from flowkit.flow.quantization import from_denseflow, quantize
 from flowkit.interchange.folders import FORMATS, FrameFolder, find_folders, read_folder
-from flowkit.interchange.import_recipe import read_recipe
+from flowkit.interchange.import_recipe import derive_recipe
 from flowkit.interchange.video_lists import read_videos
 from flowkit.path_text import path_to_text, printable_path, text_to_path
 from flowkit.recipe import FlowRecipe, Recipe
@@ -100,7 +100,7 @@ def import_folders(
             f"no folder below {folder} has files named img_00000.jpg or flow_x_00000.jpg"
         )
     videos = name_videos(folder, video_folders, fps)
-    recipe = read_recipe(video_folders, format, bound, quality)
+    recipe = derive_recipe(video_folders, format, bound, quality)
     create_or_open(root, recipe, dataset)
     with hold_store(root):
         recover(root)

@@ -166,6 +166,13 @@ def test_a_bad_folder_is_listed_and_the_others_imported(
     assert read_failures(tmp_path / "s")["class/y"].attempts == 2
 
 
+def test_an_image_that_cannot_be_read_does_not_hide_the_recipe(folders, tmp_path):
+    (folders / "class/a/img_00001.jpg").mkdir(parents=True)
+    report = import_folders(folders, tmp_path / "s", fps=30.0)
+    assert report.imported == 2
+    assert list(report.failures) == ["class/a"]
+
+
 def test_one_based_folders_are_understood(folders, tmp_path):
     for folder in (folders / "class").iterdir():
         for path in sorted(folder.iterdir(), reverse=True):
