@@ -98,6 +98,8 @@ def test_failed_and_missing_videos_are_listed(partial):
         ("status=failed", ["broken/ü.mp4", "zz failed"]),
         ("status=failed&text=%C3%BC", ["broken/ü.mp4"]),
         ("status=failed&class=jump+high", ["zz failed"]),
+        ("status=failed&subset=test", []),  # in which no video failed
+        ("status=missing&subset=train", []),
     ],
 )
 def test_the_grid_shows_them_too(partial, get, query, ids):
@@ -129,6 +131,15 @@ def test_a_video_whose_flow_failed_is_in_the_store_and_failed(make_store):
     absent = OpenStore(root).get_absent()
     assert [video["id"] for video in absent.describe(absent.select("failed"))] == ["a"]
     assert not len(absent.select("missing"))
+
+
+def test_failed_videos_without_annotations_know_the_subsets_of_the_store(root, get):
+    """The page offers the subsets and classes of the store also where a failed video has none."""
+    append_failure(root, FAILURE)
+    (root / "annotations.arrow").unlink()
+    for query in ("subset=test", "class=wave"):
+        answer = get(f"/api/videos?status=failed&{query}")
+        assert answer.json()["total"] == 0
 
 
 def test_an_empty_store(tmp_path):
