@@ -16,6 +16,7 @@ from flowkit.store import Store, create_or_open, rebuild_index, write_annotation
 from flowkit.store.annotations import read_annotations
 from flowkit.store.failures import Failure, append_failure
 from flowkit.store.status import read_status
+from flowkit.store.video_list import VideoList
 from flowkit.web.open_store import OpenStore
 from flowkit.web.overview import choose_step, describe_store, make_histogram
 
@@ -123,6 +124,30 @@ def test_what_happens_meanwhile_is_shown(root):
     append_failure(root, FAILURE)
     assert describe_store(store)["failures"]["total"] == 1
     assert store.get_absent() is store.get_absent()
+
+
+def test_the_reader_and_the_table_have_the_same_index(root, monkeypatch):
+    """A run may write a new index between the two."""
+    store, opened = OpenStore(root), []
+
+    def change_subsets(name):
+        table = read_annotations(root)
+        assert table is not None
+        rows = tuple(replace(row, subsets=(name,)) for row in table.annotations)
+        write_annotations(root, AnnotationTable(table.classes, rows))
+        rebuild_index(root)
+
+    def open_late(path):
+        if not opened:
+            change_subsets("late")
+        opened.append(VideoList(path))
+        return opened[-1]
+
+    change_subsets("early")
+    monkeypatch.setattr("flowkit.web.open_store.VideoList", open_late)
+    view = store.get()
+    assert list(view.store.index.count_subsets()) == ["late"]
+    assert view.videos.labels.subset_names == ("late",)
 
 
 def test_a_video_whose_flow_failed_is_in_the_store_and_failed(make_store):
