@@ -18,7 +18,7 @@ from flowkit.commands.options import IMAGE_FOLDERS, PATH
     help="Flow bound of the imported images in pixels (denseflow's -b, by default 32 there).",
 )  # fmt: skip
 @click.option("--fps", type=float,
-              help="Frame rate of the videos, which only videos.csv of an export records.")  # fmt: skip
+              help="Frame rate of the videos; only an export records it.")  # fmt: skip
 @click.option("--dataset", help="Dataset name to record in the store.")
 def import_(
     folder: Path, store: Path, format: str, bound: float | None, fps: float | None,
@@ -26,7 +26,8 @@ def import_(
 ) -> None:  # fmt: skip
     """Import every video folder below FOLDER: img_*.jpg, flow_x_*.jpg, flow_y_*.jpg.
 
-    RGB JPEG files are copied unchanged; flow is quantized and encoded again. Add labels afterwards with `flowkit index`.
+    RGB JPEG files are copied unchanged; flow is quantized and encoded again. Add labels afterwards
+    with `flowkit index`.
 
     \b
     flowkit import rawframes --store S --format mmaction2 --bound 20 --fps 25

@@ -148,8 +148,9 @@ def import_videos(
                 report.failures[printable_id] = str(problem)
                 earlier = earlier_failures.get(printable_id)
                 failure = Failure(
-                    id=printable_id, source=printable_path(path), kind=problem.kind, reason=str(problem),
-                    attempts=1 if earlier is None else earlier.attempts + 1, time=time(),
+                    id=printable_id, source=printable_path(path), kind=problem.kind,
+                    reason=str(problem), attempts=1 if earlier is None else earlier.attempts + 1,
+                    time=time(),
                 )  # fmt: skip
                 append_failure(store.path, failure)
             if progress is not None:

@@ -88,7 +88,10 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
         return network
 
     def measure_costs(self, run: Run | None = None) -> dict[str, Cost]:
-        """Measure the costs of all scores, and of branches without attention (Table 2 of Chi et al. 2019)."""
+        """Measure the costs of all scores, and of branches without attention.
+
+        These are the costs in Table 2 of Chi et al. 2019.
+        """
         return measure_image_costs(self.recipe, run)
 
     def open_dataset(

@@ -168,8 +168,8 @@ async def compute(
 
     Raises:
         HTTPException: The client went away, or too many computations wait.
-        FlowkitError: What the function raised. Errors of PyTorch, which cannot be told from faults of
-            this program, are logged with their traceback.
+        FlowkitError: What the function raised. Errors of PyTorch, which cannot be told from faults
+            of this program, are logged with their traceback.
     """
     job = worker.join(key, function)
     try:
@@ -189,8 +189,8 @@ async def compute(
         except (ValueError, RuntimeError, KeyError) as error:
             logger.error("%s %s", request.method, request.url.path, exc_info=error)
             raise FlowkitError(
-                f"the network cannot compute this ({type(error).__name__}: {error}); the terminal of "
-                "flowkit view has the traceback"
+                f"the network cannot compute this ({type(error).__name__}: {error}); the terminal "
+                "of flowkit view has the traceback"
             ) from error
     finally:
         worker.leave(job)

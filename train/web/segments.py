@@ -11,7 +11,7 @@ from flowkit.store import Store
 from train.evaluation.predict import choose_scoring, combine_scores
 from train.evaluation.scores import F32, average_views
 from train.recipe.recipe import AudioRecipe, Branch, ImageRecipe
-from train.runs.phases import list_phases
+from train.runs.phases import Scoring, list_phases
 from train.runs.run import Run
 from train.tasks.registry import find_task
 from train.web.attention_maps import choose_subset, describe_snippets, make_cancellable
@@ -58,10 +58,52 @@ def describe_segments(
     reason = find_reason(run)
     if reason:
         raise UsageError(reason)
-    scoring, phases = choose_scoring(run), {p.name: p for p in list_phases(run.recipe)}
+    scoring = choose_scoring(run)
+    segments, starts = score_segments(run, scoring, store, row, check)
+    times: dict[str, tuple[int, ...] | None] = {**starts}
+    titles = find_task(run.recipe).score_titles
+    values: dict[str, list[F32]] = {
+        branch: [combine_branch(run, pair) for pair in pairs] for branch, pairs in segments.items()
+    }
+    if scoring.fusion is not None:
+        values["fusion"] = [
+            combine_scores(run, scoring, dict(zip(segments, pairs, strict=True)))
+            for pairs in zip(*segments.values(), strict=True)
+        ]
+        differ = len({*times.values()}) > 1
+        times["fusion"] = None if differ else next(iter(times.values()))
+    return {
+        "scoring": scoring.name,
+        "times": next(times[branch] for branch in titles if branch in times),
+        "branches": [
+            {"branch": branch, "title": titles[branch], "times": times[branch],
+             "segments": [list_top(run, one) for one in values[branch]]}
+            for branch in titles
+            if branch in values
+        ],
+    }  # fmt: skip
+
+
+def score_segments(
+    run: Run, scoring: Scoring, store: Store, row: int, check: Callable[[], None]
+) -> tuple[dict[Branch, list[tuple[F32, F32]]], dict[Branch, tuple[int, ...]]]:
+    """Score each segment of a video with each branch.
+
+    Args:
+        run: A run on images.
+        scoring: The phases of the branches.
+        store: The store.
+        row: Row of the video in the store.
+        check: Called before each module of a network; raises an error to stop it.
+
+    Returns:
+        By branch: the averaged logits and probabilities of each segment, and the first frame of
+        what is read in it.
+    """
+    phases = {phase.name: phase for phase in list_phases(run.recipe)}
     subset = choose_subset(store, row)
-    times: dict[str, tuple[int, ...] | None] = {}
     segments: dict[Branch, list[tuple[F32, F32]]] = {}
+    times: dict[Branch, tuple[int, ...]] = {}
     for name in dict.fromkeys(scoring.phases.values()):
         branches = tuple(b for b, phase_name in scoring.phases.items() if phase_name == name)
         recipe = run.recipe.for_split(phases[name].split)
@@ -76,26 +118,7 @@ def describe_segments(
             by_segment = scores[branch][0].unflatten(0, (len(starts), -1))
             views, times[branch] = recipe.testing.views, starts
             segments[branch] = [average_views(v, recipe.labels, views) for v in by_segment]
-    titles = find_task(run.recipe).score_titles
-    values: dict[str, list[F32]] = {
-        branch: [combine_branch(run, pair) for pair in pairs] for branch, pairs in segments.items()
-    }
-    if scoring.fusion is not None:
-        values["fusion"] = [
-            combine_scores(run, scoring, {b: pairs[k] for b, pairs in segments.items()})
-            for k in range(len(starts))
-        ]
-        times["fusion"] = starts if len({*times.values()}) == 1 else None
-    return {
-        "scoring": scoring.name,
-        "times": next(times[branch] for branch in titles if branch in times),
-        "branches": [
-            {"branch": branch, "title": titles[branch], "times": times[branch],
-             "segments": [list_top(run, one) for one in values[branch]]}
-            for branch in titles
-            if branch in values
-        ],
-    }  # fmt: skip
+    return segments, times
 
 
 def combine_branch(run: Run, pair: tuple[F32, F32]) -> F32:

@@ -264,7 +264,10 @@ def test_a_frame_rate_out_of_range_creates_no_store(folders, tmp_path, fps):
     [
         (b"path,label\nclass/x,1\n", ":1: .*column name is missing"),
         (b"name,id,frames,flow,fps,width,height,labels,subsets\nx,x,6\n", ":2: .*line is cut"),
-        (b"name,id,frames,flow,fps,width,height,labels,subsets\nx,x,6,5,?,4,4,[],[]\n", ":2: .*could"),
+        (
+            b"name,id,frames,flow,fps,width,height,labels,subsets\nx,x,6,5,?,4,4,[],[]\n",
+            ":2: .*could",
+        ),
         (b"name,id\n\xff\n", ":1: .*codec"),
     ],
 )

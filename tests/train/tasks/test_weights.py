@@ -244,7 +244,9 @@ def test_files_of_something_else(begin, tmp_path, make, message):
 def test_flow_of_other_fields_is_refused(begin, keep):
     given = ResNet(18, width=4, in_channels=20).state_dict()
     run = begin(**PYRAMID, network__weights=f"{{flow: {keep(given)}}}")
-    with pytest.raises(UsageError, match=r"network\.weights\.flow: .*--set data\.flow_length=10\. In"):
+    with pytest.raises(
+        UsageError, match=r"network\.weights\.flow: .*--set data\.flow_length=10\. In"
+    ):
         start_network(run, phase_of(run, "flow"))
 
 
@@ -268,7 +270,10 @@ def test_a_finished_phase_whose_file_is_damaged(begin, trained):
 
 
 def test_a_finished_phase_whose_file_is_of_another_network(begin, trained):
-    run, other = trained("run", **PYRAMID, streams="[rgb]"), trained("other", **I3D, streams="[rgb]")
+    run, other = (
+        trained("run", **PYRAMID, streams="[rgb]"),
+        trained("other", **I3D, streams="[rgb]"),
+    )
     shutil.copy(other.folder("rgb") / "weights.pt", run.folder("rgb"))
     message = r"rgb/weights\.pt: the weights do not fit.*Remove this file and train phase rgb again"
     with pytest.raises(RunError, match=message):

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from flowkit.web.keys import make_key
+from train.recipe.recipe import read_recipe
 from train.report.figures.attention_maps import compute_maps, list_arrows
 from train.report.figures.receptive import compute_weights, find_salient
-from train.recipe.recipe import read_recipe
 from train.runs.phases import list_phases
 from train.tasks.backbones import describe_input
 from train.tasks.networks import load_phase_network
@@ -216,7 +216,10 @@ def test_branches_that_were_trained_alone_read_other_frames(begin, finish, store
 @pytest.mark.parametrize(
     ("recipe", "reason"),
     [
-        ("kinetics_audio_vgg16", "Only segments of images are scored alone; this run scores patches"),
+        (
+            "kinetics_audio_vgg16",
+            "Only segments of images are scored alone; this run scores patches",
+        ),
         ("flash_mnist_clusters", "The network of this run sees the whole video at once."),
     ],
 )

@@ -159,7 +159,9 @@ def test_a_fault_of_a_computation_is_logged(run, store, open_page, monkeypatch, 
         raise KeyError("x")
 
     monkeypatch.setattr("train.web.attention_maps.ImageAttention.compute_snippet", fail)
-    path = f"/api/runs/run/attention/{make_key(store.index.id(int(store.subset('test')[0])))}/blocks"
+    path = (
+        f"/api/runs/run/attention/{make_key(store.index.id(int(store.subset('test')[0])))}/blocks"
+    )
     answer = open_page(run).get(path)
     assert answer.status_code == 409
     assert "cannot compute this (KeyError: 'x'); the terminal" in answer.json()["error"]
