@@ -59,8 +59,7 @@ def describe_segments(
     if reason:
         raise UsageError(reason)
     scoring = choose_scoring(run)
-    segments, starts = score_segments(run, scoring, store, row, check)
-    times: dict[str, tuple[int, ...] | None] = {**starts}
+    segments, times = score_segments(run, scoring, store, row, check)
     titles = find_task(run.recipe).score_titles
     values: dict[str, list[F32]] = {
         branch: [combine_branch(run, pair) for pair in pairs] for branch, pairs in segments.items()
@@ -86,7 +85,7 @@ def describe_segments(
 
 def score_segments(
     run: Run, scoring: Scoring, store: Store, row: int, check: Callable[[], None]
-) -> tuple[dict[Branch, list[tuple[F32, F32]]], dict[Branch, tuple[int, ...]]]:
+) -> tuple[dict[Branch, list[tuple[F32, F32]]], dict[str, tuple[int, ...] | None]]:
     """Score each segment of a video with each branch.
 
     Args:
@@ -103,7 +102,7 @@ def score_segments(
     phases = {phase.name: phase for phase in list_phases(run.recipe)}
     subset = choose_subset(store, row)
     segments: dict[Branch, list[tuple[F32, F32]]] = {}
-    times: dict[Branch, tuple[int, ...]] = {}
+    times: dict[str, tuple[int, ...] | None] = {}
     for name in dict.fromkeys(scoring.phases.values()):
         branches = tuple(b for b, phase_name in scoring.phases.items() if phase_name == name)
         recipe = run.recipe.for_split(phases[name].split)
