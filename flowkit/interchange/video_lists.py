@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import quote
@@ -16,6 +17,8 @@ from flowkit.store.video import Video
 
 COLUMNS = ("name", "id", "frames", "flow", "fps", "width", "height", "labels", "subsets")
 """Columns of ``videos.csv``."""
+NEEDED = ("name", "id", "fps")
+"""Columns that are read again; the others are for people and other tools."""
 
 
 def describe_video(video: Video) -> dict[str, str]:
@@ -46,7 +49,7 @@ def read_videos(folder: Path) -> list[dict[str, str]]:
 
     Raises:
         UsageError: The file cannot be read, lacks a column, or has a line that is cut or whose
-            frame rate is not a number.
+            frame rate is not a number of at least 0.
     """
     path = folder / "videos.csv"
     if not path.exists():
@@ -55,15 +58,16 @@ def read_videos(folder: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             table = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
+            missing = [name for name in NEEDED if name not in (table.fieldnames or ())]
             if missing:
                 raise ValueError(f"column {missing[0]} is missing")
             rows = []
             for row in table:
                 line = table.line_num
-                if None in row.values():
+                if any(row[name] is None for name in NEEDED):
                     raise ValueError("the line is cut")
-                float(row["fps"])
+                if not 0 <= float(row["fps"]) < math.inf:
+                    raise ValueError(f"fps is {row['fps']}")
                 rows.append(row)
             return rows
     except (OSError, ValueError, csv.Error) as error:

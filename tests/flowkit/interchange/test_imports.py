@@ -268,6 +268,7 @@ def test_a_frame_rate_out_of_range_creates_no_store(folders, tmp_path, fps):
             b"name,id,frames,flow,fps,width,height,labels,subsets\nx,x,6,5,?,4,4,[],[]\n",
             ":2: .*could",
         ),
+        (b"name,id,fps\nx,x,-5\n", ":2: .*fps is -5"),
         (b"name,id\n\xff\n", ":1: .*codec"),
     ],
 )
