@@ -71,7 +71,7 @@ def predict_video(run: Run, video: Path, settings: Settings, backend: str = "aut
 
     Raises:
         VideoError: The video cannot be used, or has no sound for a run on audio.
-        RunError: The run is not finished, or was trained on feature sets.
+        RunError: The run is not finished, or was trained on feature sets or imported flow.
     """
     task = find_task(run.recipe)
     store_recipe = task.recipe_for_video_file(StoreRecipe.from_dict(run.facts["store_recipe"]))
@@ -80,6 +80,12 @@ def predict_video(run: Run, video: Path, settings: Settings, backend: str = "aut
             f"{run.path} was trained on features, which a video file does not have: extract them "
             "into a store (flowkit extract, flowkit features), and name the store and the id of "
             "the video: flowkit predict RUN ID --store S"
+        )
+    if store_recipe.flow is not None and store_recipe.flow.is_imported:
+        raise RunError(
+            f"{run.path} was trained on imported flow, and nothing records how it was computed, so "
+            f"that of {video} cannot be computed in the same way: import its frames and flow "
+            "(flowkit import), and score them with flowkit evaluate RUN --store S"
         )
     if not run.is_finished():
         raise RunError(f"{run.path} is not finished; run flowkit train again to continue it")

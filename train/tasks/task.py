@@ -215,7 +215,8 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             device: The device of the network.
 
         Returns:
-            Logits (B·V, C) by branch, and the network's own losses by name.
+            Logits (B·V, C) by branch, (B·V / K, C) if a network sees K frames at once; and the
+            network's own losses by name.
         """
 
     @abstractmethod
@@ -231,7 +232,7 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             device: The device of the network.
 
         Returns:
-            Logits (B, V, C) by branch.
+            Logits (B, V, C) by branch; (B, V / K, C) if a network sees K frames at once.
         """
 
     def add_losses(
@@ -258,8 +259,8 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             store_recipe: The recipe of the store that the run was trained on.
 
         Returns:
-            The same recipe with the streams that the network reads, or None if the network reads
-            features, which cannot be extracted from a file alone.
+            The same recipe, without streams that are expensive to extract and that the network does
+            not read; None if it reads features, which cannot be extracted from a file alone.
         """
 
     def check_video_file(self, run: Run, video: Path, store: Store) -> None:
