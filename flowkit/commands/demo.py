@@ -149,7 +149,7 @@ def check_store(path: Path, folder: Path) -> None:
     pairs = sum(row.pairs for row in errors)
     mean = sum(row.endpoint_error * row.pairs for row in errors) / max(1, pairs)
     click.echo(f"end-to-end AEE: {mean:.3f} px over {pairs} pairs (codec, TV-L1, JPEG included)")
-    image = path.with_name(f"{path.name}.png")
+    image = path.resolve().with_name(f"{path.resolve().name}.png")
     preview_sheet(store, choose_video_per_class(store), image)
     click.echo(f"picture: {image}")
     if failed:

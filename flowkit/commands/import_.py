@@ -11,23 +11,27 @@ from flowkit.commands.options import IMAGE_FOLDERS, PATH
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--store", required=True, type=PATH,
               help="Folder of the store; created if it does not exist.")  # fmt: skip
-@click.option("--format", required=True, type=IMAGE_FOLDERS)
+@click.option("--format", required=True, type=IMAGE_FOLDERS,
+              help="Tool that wrote the folders; recorded in the recipe.")  # fmt: skip
 @click.option(
-    "--bound", type=float, default=20.0, show_default=True,
+    "--bound", type=float, show_default="that of export.json, else 20",
     help="Flow bound of the imported images in pixels (denseflow's -b, by default 32 there).",
 )  # fmt: skip
 @click.option("--fps", type=float,
-              help="Frame rate of the videos, which the folders do not record.")  # fmt: skip
+              help="Frame rate of the videos; only an export records it.")  # fmt: skip
 @click.option("--dataset", help="Dataset name to record in the store.")
 def import_(
-    folder: Path, store: Path, format: str, bound: float, fps: float | None, dataset: str | None
-) -> None:
+    folder: Path, store: Path, format: str, bound: float | None, fps: float | None,
+    dataset: str | None,
+) -> None:  # fmt: skip
     """Import every video folder below FOLDER: img_*.jpg, flow_x_*.jpg, flow_y_*.jpg.
 
-    RGB bytes are kept; flow is re-quantized. Add labels afterwards with `flowkit index`.
+    RGB JPEG files are copied unchanged; flow is quantized and encoded again. Add labels afterwards
+    with `flowkit index`.
 
     \b
     flowkit import rawframes --store S --format mmaction2 --bound 20 --fps 25
+    flowkit import exported --store S --format denseflow      written by flowkit export
     """
     from flowkit.commands.terminal import progress_bar
     from flowkit.interchange.imports import import_folders

@@ -90,6 +90,11 @@ def print_status(report: "Status") -> None:
             f"{len(report.leftover)} shards of a killed extraction; the next `flowkit extract` "
             "recovers their complete videos"
         )
+    if report.mixed:
+        rows["mixed sources"] = (
+            f"{report.mixed:,} videos have frames of one file and audio of another; extract with "
+            "--update"
+        )
     if report.stale:
         rows["not indexed"] = f"{report.stale} shards are not in the index yet; run `flowkit index`"
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in report.failures.items())

@@ -41,7 +41,7 @@ class ClipDataset(VideoDataset):
         as_bytes: Whether images stay uint8 as in the store; see `SnippetDataset`.
 
     Raises:
-        UsageError: If a name is unknown.
+        UsageError: If a name is unknown, or no stream is named.
         StoreError: If a video of the subset does not have all streams or a label.
 
     Example:
@@ -66,7 +66,7 @@ class ClipDataset(VideoDataset):
         """Open the store and check the videos of the subset."""
         super().__init__(store, subset, streams, training, crops, multi_label, seed, as_bytes)
         self.sampling, self.clip_shape = sampling, (sampling.length,)
-        self.num_segments = 1 if training else sampling.clips
+        self.num_segments = 1 if training else sampling.clips  # one clip of each
 
     def sample_times(self, row: int, random: np.random.Generator) -> tuple[Times, torch.Tensor]:
         """Choose the times of the clips' images, (clips, T), and return the label of the video."""

@@ -192,14 +192,14 @@ class FeatureSets:
             raise StoreError(
                 f"{self.store.location}: expected one of its features "
                 f"({', '.join(names) or 'none'}), got {name!r}; compute them with "
-                f"`flowkit features --name {name}`"
+                f"`flowkit features --store {self.store.location} --name {name} --model …`"
             )
         self.dimension = vector_dimension(self.stream, self.store.recipe) or 0
         column = index.batch.column(self.stream)
         is_missing = column.is_null().to_numpy(zero_copy_only=False)[subset.rows]
         subset.raise_if_any(
             list(subset.rows[is_missing]),
-            f"no {self.stream}: compute them with `flowkit features --name {name}`",
+            f"no {self.stream}: compute them with `flowkit features --name {name} …`",
         )
         self._shards, record_batches, first_rows, self.lengths = (
             column.field(k).to_numpy()[subset.rows].astype(np.int64) for k in range(4)
@@ -235,7 +235,7 @@ class FeatureSets:
             raise CorruptError(
                 f"{path}: expected vectors of {self.dimension} float16 values, as the store's "
                 f"recipe says, got {extent.values_bytes} bytes in {extent.rows} rows; run `flowkit "
-                "verify`"
+                f"verify {self.store.location}`"
             )
         return extent.values_position // 2, extent.rows
 

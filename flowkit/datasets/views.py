@@ -3,18 +3,19 @@
     positions ─ times of each ─ chunks of videos ─ batches ─ images ─ assemble → input of a network
 
 An image is an RGB frame, a flow field or an audio patch. A time is the index of an image in its
-video, as in sampling.py. A position is here a snippet or clip whose features are requested; its
-start is the time of its first image. Each crop of its images is a view, and gives one feature.
+video, as in sampling.py. A position is a place where a snippet or clip is read whose features are
+requested; its start is the time of its first image. (In sampling.py, positions are all times at
+which one can start.) Each crop of its images is a view, and gives one feature.
 
 Neighbouring snippets and clips share images. The datasets for training and testing (snippets.py)
-decode them again for each sample. Here a chunk, which is a run of positions in one video, decodes
-every image that it needs once, and has the indices of the images of each position. If a video is
-too long for one chunk, the images that the next chunk needs again are kept.
+decode them again for each sample. Here a chunk, which has consecutive starts of one video, decodes
+every image that it needs once, and has the indices of the images of each start. If a video is too
+long for one chunk, the images that the next chunk needs again are kept.
 
-Positions are the middles of segments, and a time beyond the last image is the last image, as in
-sampling.py. If a video has fewer possible starts than positions are requested, neighbouring
-positions have the same start. The features of a start are computed once, and are written once for
-each of its positions.
+Starts are at the middles of segments, as in sampling.py, except for windows and with ``positions``
+0, which means every possible start. A time beyond the last image is the last image. If a video has
+fewer possible starts than positions are requested, neighbouring positions have the same start. The
+features of a start are computed once, and are written once for each of its positions.
 
     U  images    P  starts    L  images of a position    V  views
     C H W  channels, height, width
@@ -137,9 +138,9 @@ class PositionSampling:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VideoChunk:
-    """A run of starts in one video, and the images that they need.
+    """Consecutive starts in one video, and the images that they need.
 
-    Images are kept in one list: those kept from the chunk before, then those that this chunk
+    The list of images has first those kept from the chunk before, then those that this chunk
     decodes. ``image_indices`` refers to this list.
 
     Example: the positions of a video start at 0, 1, 2, 3 and have three consecutive images. A chunk

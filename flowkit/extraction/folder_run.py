@@ -109,7 +109,10 @@ class FolderRun(ABC):
     def record_rejected(
         self, located: LocatedVideos, failures: Mapping[str, Failure], part: tuple[int, int]
     ) -> None:
-        """Record files that cannot be sources as failed, unless they are for the same reason.
+        """Record files that cannot be sources as failed.
+
+        Those that are recorded for the same reason already are quarantined, as videos are, unless
+        all failures are to be tried again.
 
         Args:
             located: The located videos, with the rejected ones.
@@ -120,7 +123,8 @@ class FolderRun(ABC):
             if not belongs(rejected.id, part):
                 continue
             earlier = failures.get(rejected.id)
-            if earlier is not None and earlier.reason == rejected.reason:
+            is_known = earlier is not None and earlier.reason == rejected.reason
+            if earlier is not None and is_known and not self._options.retry_failed:
                 self._summary.quarantined.append(earlier)
                 continue
             failure = Failure(
@@ -128,7 +132,7 @@ class FolderRun(ABC):
                 source=printable_path(rejected.path),
                 kind=rejected.kind,
                 reason=rejected.reason,
-                attempts=1,
+                attempts=1 if earlier is None else earlier.attempts + 1,
                 time=time.time(),
             )
             append_failure(self.root, failure)

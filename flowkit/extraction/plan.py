@@ -52,7 +52,7 @@ def make_plan(
 
     A video is done if the store has all streams of it, from a source with the same content and, if
     one is stated, the same frame rate. One that failed is tried again if its source was replaced or
-    the installation caused the failure.
+    the installation caused the failure, and in each run with ``update`` if the store has it.
 
     Args:
         sources: The videos of the dataset.
@@ -61,7 +61,8 @@ def make_plan(
         streams: The streams to extract.
         part: The part (i, n) of the videos that this run extracts.
         limit: Largest number of tasks, or None for all.
-        update: Extract changed sources again, in all streams that the store has of them.
+        update: Extract changed sources again, in all streams that the store has of them, but not
+            features.
         retry_failed: Try all quarantined videos again.
         frame_rates: Frame rates that are stated for frame folders; None if there are none.
     """
@@ -76,9 +77,7 @@ def make_plan(
         missing_streams = tuple(s for s in streams if s not in stored_streams)
         failure = failures.get(source.id)
         rate = FoundRate() if file is not None else rates.find(source, video, store.recipe)
-        if video is not None and (
-            rate.differs or has_changed(source.path, video.fingerprint, file)
-        ):
+        if video is not None and (rate.differs or is_outdated(video, source, file)):
             if update:
                 all_streams = merge_streams(video, streams)
                 tasks.append(make_task(source, all_streams, rate.value, file=file, supersedes=True))
@@ -111,7 +110,7 @@ def look_up_sources(
 
     Yields:
         The source; what `measure_file` returns for it; the video in the store, if it has it; and
-        whether the store has all streams of it from a file of this size and time.
+        whether the store has all streams of it from one file of this size and time.
     """
     selected = [source for source in sources if belongs(source.id, part)]
     rows = store.index.find_rows([source.id for source in selected])
@@ -136,7 +135,7 @@ def find_extracted_files(
 
     Yields:
         Size in bytes and modification time in nanoseconds of the file of each video; None if the
-        store does not have all streams of it.
+        store does not have all streams of it, from one content of the file.
     """
     columns = [store.index.column(name) for name in streams]
     if not len(store) or any(column is None for column in columns):
@@ -144,11 +143,19 @@ def find_extracted_files(
         return
     is_complete = np.logical_and.reduce([np.asarray(column.is_valid()) for column in columns])
     sizes, times = (store.index.column(name).to_numpy() for name in ("size", "mtime_ns"))
+    mixed = store.index.column("mixed_sources")
+    if mixed is not None:
+        is_complete &= ~np.asarray(mixed.fill_null(False))
     found = (rows >= 0) & is_complete[rows]
     for is_found, size, time in zip(
         found.tolist(), sizes[rows].tolist(), times[rows].tolist(), strict=True
     ):
         yield (size, time) if is_found else None
+
+
+def is_outdated(video: Video, source: Source, file: tuple[int, int] | None) -> bool:
+    """Return whether a stream of a video is not of its present source; see `has_changed`."""
+    return video.has_mixed_sources or has_changed(source.path, video.fingerprint, file)
 
 
 def merge_streams(video: Video, streams: tuple[str, ...]) -> tuple[str, ...]:
@@ -214,7 +221,8 @@ def make_task(
 
     Args:
         source: The video to extract.
-        streams: The streams that are missing in the store.
+        streams: The streams to extract: those that are missing in the store, or all of a source
+            that changed.
         frame_rate: Frames per second of a frame folder; None for a file, or if unknown.
         file: Size and time of its file, if they were asked for already.
         frames: Number of frames that the store already holds of the video, if any.

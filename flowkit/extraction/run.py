@@ -8,7 +8,7 @@
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -222,6 +222,11 @@ class ExtractionRun(StoreRun):
         need = max(summary.bytes * source_bytes / summary.source_bytes, 1 << 20)
         return f"the remaining videos need about {format_bytes(need)}"
 
+    def is_complete(self, id: str, streams: Collection[str]) -> bool:
+        """See `StoreRun`."""
+        task = self.tasks.get(id)
+        return task is None or set(task.streams) <= set(streams)
+
     def is_committed(self, store: Store, id: str) -> bool:
         """See `StoreRun`."""
         task, row = self.tasks[id], store.find(id)
@@ -229,7 +234,8 @@ class ExtractionRun(StoreRun):
             return False
         video, rate = store[row], task.frame_rate
         if task.supersedes and (
-            has_changed(task.source, video.fingerprint)
+            video.has_mixed_sources
+            or has_changed(task.source, video.fingerprint)
             or (rate is not None and has_other_rate(rate, video, self.recipe))
         ):
             return False

@@ -33,11 +33,15 @@ class StoreRun(FolderRun):
     """What uploads the shards of a working store; None for a store in a folder."""
 
     def recover(self, wait_seconds: float) -> Collection[str]:
-        """Salvage the complete videos of shards that killed workers left; see `FolderRun`."""
+        """Salvage the complete videos of shards that killed workers left; see `FolderRun`.
+
+        A video of which only a part was saved, such as its frames without its audio, is not among
+        those that are returned.
+        """
         recovery = recover(
             self.root, part=self._options.part, wait_seconds=wait_seconds, log=self.log
         )
-        return recovery.salvaged
+        return [id for id, streams in recovery.streams.items() if self.is_complete(id, streams)]
 
     def plan_work(self) -> PlannedWork:
         """Rebuild the index, and plan the tasks with it."""
@@ -86,6 +90,10 @@ class StoreRun(FolderRun):
     @abstractmethod
     def make_plan(self, store: Store) -> PlannedWork:
         """Plan the tasks, and record in the summary the videos that are left out."""
+
+    def is_complete(self, id: str, streams: Collection[str]) -> bool:
+        """Return whether streams of a video are all that is planned for it; by default they are."""
+        return True
 
     @abstractmethod
     def is_committed(self, store: Store, id: str) -> bool:

@@ -6,6 +6,7 @@ never share a store, and ``flow.tvl1`` is null. RGB quality is estimated from th
 of the first RGB image, and its chroma subsampling is recorded.
 """
 
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,9 +19,43 @@ from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe, Subsampling
 
 SUBSAMPLINGS: dict[str, Subsampling] = {"420": "4:2:0", "422": "4:2:2", "444": "4:4:4"}
 """Names of chroma subsampling in a recipe, by their names in simplejpeg."""
+DEFAULT_BOUND = 20.0
+"""Bound in pixels of flow whose bound is neither stated nor recorded."""
 
 
-def read_recipe(video_folders: list[Path], format: str, bound: float, quality: int) -> Recipe:
+def choose_bound(folder: Path, bound: float | None) -> float:
+    """Choose the bound of the flow that is imported.
+
+    Args:
+        folder: Folder that is imported. If `export` wrote it, its ``export.json`` has the bound.
+        bound: Bound in pixels that the caller states; None if it does not.
+
+    Returns:
+        The recorded bound, or else the stated one, or else `DEFAULT_BOUND`.
+
+    Raises:
+        UsageError: If another bound is stated than is recorded, or the record is damaged.
+    """
+    path = folder / "export.json"
+    if not path.exists():
+        return DEFAULT_BOUND if bound is None else bound
+    try:
+        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        recorded = float(record["bound"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(
+            f"{path}: expected the record of an export, with the bound of its flow ({error!r}); "
+            "export to a new folder, or, if another tool wrote the file, move it away"
+        ) from None
+    if bound is not None and bound != recorded:
+        raise UsageError(
+            f"{path}: the flow of this folder has the bound {recorded:g}, got --bound {bound:g}; "
+            "leave out --bound"
+        )
+    return recorded
+
+
+def derive_recipe(video_folders: list[Path], format: str, bound: float, quality: int) -> Recipe:
     """Derive the recipe of the store from the first readable images.
 
     Args:
@@ -60,10 +95,11 @@ def read_rgb_recipe(file: Path) -> RGBRecipe | None:
         file: The JPEG file.
 
     Returns:
-        The recipe; None if the file is damaged or its subsampling cannot be recorded.
+        The recipe; None if the file cannot be read or is damaged, or its subsampling cannot be
+        recorded.
     """
-    data = file.read_bytes()
-    with suppress(ValueError, KeyError):
+    with suppress(ValueError, KeyError, OSError):
+        data = file.read_bytes()
         subsampling = SUBSAMPLINGS[simplejpeg.decode_jpeg_header(data)[3]]
         return RGBRecipe(quality=estimate_quality(data), subsampling=subsampling)
     return None

@@ -23,10 +23,11 @@ import numpy as np
 from flowkit.errors import FlowkitError, UsageError, VideoError
 from flowkit.flow.quantization import from_denseflow, quantize
 from flowkit.interchange.folders import FORMATS, FrameFolder, find_folders, read_folder
-from flowkit.interchange.import_recipe import read_recipe
+from flowkit.interchange.import_recipe import choose_bound, derive_recipe
 from flowkit.interchange.video_lists import read_videos
-from flowkit.path_text import path_to_text, printable_path, text_to_path
+from flowkit.path_text import path_to_text, printable_path, replace_surrogates, text_to_path
 from flowkit.recipe import FlowRecipe, Recipe
+from flowkit.recipe.recipe import MAX_FPS
 from flowkit.store.failures import Failure, append_failure, read_failures
 from flowkit.store.format import jpeg
 from flowkit.store.format.header import create_or_open
@@ -57,7 +58,7 @@ def import_folders(
     root: Path | str,
     format: str = "denseflow",
     *,
-    bound: float = 20.0,
+    bound: float | None = None,
     fps: float | None = None,
     quality: int = 95,
     dataset: str | None = None,
@@ -70,9 +71,10 @@ def import_folders(
         root: Path of the store; the store is created if it does not exist.
         format: Tool that wrote the files, ``denseflow`` or ``mmaction2``; it is recorded. Whether
             numbers start at 0 or 1 is detected.
-        bound: Bound in pixels of the quantization of the files, which the store keeps.
-        fps: Frames per second of the videos. None is allowed only if ``videos.csv`` of an export
-            records it.
+        bound: Bound in pixels of the quantization of the files, which the store keeps. Default:
+            that of ``export.json``, if `export` wrote the folder, else 20.
+        fps: Frames per second of the videos, above 0 and at most `MAX_FPS`. None is allowed only if
+            ``videos.csv`` of an export records it.
         quality: JPEG quality of the flow images in the store, 1–100.
         dataset: Name of the dataset to record in a new store.
         progress: Called after each video with the number of finished videos and the total.
@@ -82,8 +84,9 @@ def import_folders(
         the store. Videos that the store already has are kept.
 
     Raises:
-        UsageError: If there is nothing to import, or the frame rate is unknown.
-        RecipeError: If the store was made with a different recipe.
+        UsageError: If there is nothing to import, the frame rate is unknown or out of range, the
+            bound is not the recorded one, or the lists of an export are damaged.
+        RecipeError: If the store was made with a different recipe, or of another dataset.
         LockedError: If another process is writing to the store.
 
     Example:
@@ -93,6 +96,8 @@ def import_folders(
     """
     if format not in FORMATS:
         raise UsageError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    if fps is not None and not 0 < fps <= MAX_FPS:
+        raise UsageError(f"fps must be above 0 and at most {MAX_FPS}, got {fps:g}")
     folder, root = Path(folder), Path(root)
     video_folders = find_folders(folder)
     if not video_folders:
@@ -100,7 +105,7 @@ def import_folders(
             f"no folder below {folder} has files named img_00000.jpg or flow_x_00000.jpg"
         )
     videos = name_videos(folder, video_folders, fps)
-    recipe = read_recipe(video_folders, format, bound, quality)
+    recipe = derive_recipe(video_folders, format, choose_bound(folder, bound), quality)
     create_or_open(root, recipe, dataset)
     with hold_store(root):
         recover(root)
@@ -131,6 +136,7 @@ def import_videos(
     with closing(ShardWriter(store.path, recipe=recipe)) as writer:
         for finished_videos, (path, id, fps) in enumerate(videos, 1):
             try:
+                check_name(id)
                 if id in store:
                     report.skipped += 1
                 else:
@@ -138,16 +144,27 @@ def import_videos(
                     report.frames += import_video(writer, video, recipe.flow)
                     report.imported += 1
             except VideoError as problem:
-                report.failures[id] = str(problem)
-                earlier = earlier_failures.get(id)
+                printable_id = replace_surrogates(id)
+                report.failures[printable_id] = str(problem)
+                earlier = earlier_failures.get(printable_id)
                 failure = Failure(
-                    id=id, source=printable_path(path), kind=problem.kind, reason=str(problem),
-                    attempts=1 if earlier is None else earlier.attempts + 1, time=time(),
+                    id=printable_id, source=printable_path(path), kind=problem.kind,
+                    reason=str(problem), attempts=1 if earlier is None else earlier.attempts + 1,
+                    time=time(),
                 )  # fmt: skip
                 append_failure(store.path, failure)
             if progress is not None:
                 progress(finished_videos, len(videos))
     return report
+
+
+def check_name(id: str) -> None:
+    """Raise a VideoError if the name of a folder is not UTF-8, so that it cannot be an id."""
+    printable = replace_surrogates(id)
+    if printable != id:
+        raise VideoError(
+            "bad-name", f"{printable}: its name is not UTF-8, so it cannot be an id; rename it"
+        )
 
 
 def name_videos(
@@ -164,9 +181,9 @@ def name_videos(
         Folder, id and frames per second of each video.
 
     Raises:
-        UsageError: If the frame rate of a video is unknown.
+        UsageError: If the frame rate of a video is unknown, or ``videos.csv`` is damaged.
     """
-    exported = {folder / text_to_path(row["name"]): row for row in read_videos(folder)}
+    exported = {folder / text_to_path(row["name"]): row for row in read_exported(folder)}
     videos = []
     for path in video_folders:
         row = exported.get(path)
@@ -179,6 +196,20 @@ def name_videos(
         else:
             raise UsageError(f"{path}: the files do not record the frame rate; pass it with --fps")
     return videos
+
+
+def read_exported(folder: Path) -> list[dict[str, str]]:
+    """Read the ``videos.csv`` of an export; empty if another tool wrote a file of this name.
+
+    Raises:
+        UsageError: If the folder is an export, and the file is damaged.
+    """
+    try:
+        return read_videos(folder)
+    except UsageError:
+        if (folder / "export.json").exists():
+            raise
+        return []
 
 
 class VideoFileReader:

@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from flowkit.errors import UsageError
 from flowkit.interchange.file_names import encode_id
 from flowkit.interchange.formats.shards import ShardRecord
 from flowkit.store.format.atomic import write_atomic
@@ -15,6 +17,8 @@ from flowkit.store.video import Video
 
 COLUMNS = ("name", "id", "frames", "flow", "fps", "width", "height", "labels", "subsets")
 """Columns of ``videos.csv``."""
+NEEDED = ("name", "id", "fps")
+"""Columns that are read again; the others are for people and other tools."""
 
 
 def describe_video(video: Video) -> dict[str, str]:
@@ -42,12 +46,34 @@ def read_videos(folder: Path) -> list[dict[str, str]]:
 
     Returns:
         One dict per row; empty if there is no such file.
+
+    Raises:
+        UsageError: The file cannot be read, lacks a column, or has a line that is cut or whose
+            frame rate is not a number of at least 0.
     """
     path = folder / "videos.csv"
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    line = 1
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            missing = [name for name in NEEDED if name not in (table.fieldnames or ())]
+            if missing:
+                raise ValueError(f"column {missing[0]} is missing")
+            rows = []
+            for row in table:
+                line = table.line_num
+                if any(row[name] is None for name in NEEDED):
+                    raise ValueError("the line is cut")
+                if not 0 <= float(row["fps"]) < math.inf:
+                    raise ValueError(f"fps is {row['fps']}")
+                rows.append(row)
+            return rows
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(
+            f"{path}:{line}: expected the videos of an export ({error}); export to a new folder"
+        ) from None
 
 
 def write_lists(store: Store, out: Path, rows: dict[str, dict[str, str]], has_lists: bool) -> int:

@@ -21,7 +21,7 @@ from flowkit.streams import STREAMS
 T = TypeVar("T")
 
 MAX_FPS = 1000
-"""Largest frame rate; it is above that of any camera, so a larger one is a typing error."""
+"""Largest frame rate; larger ones are taken for typing errors."""
 
 PARTS = (*STREAMS, "features")
 """Parts of a recipe that may be missing."""
@@ -35,7 +35,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "flow": {"step": 1, "method": "tvl1", "weights": "", "source": "video"},
 }
 """Fields that recipes of older stores lack, with their defaults, by part. A recipe is written
-without those that have their default, so that a store is the same with every version.
+without those that have their default, so that new versions write the same bytes.
 """
 ADDED_FEATURE_FIELDS: dict[str, Any] = {"window": 0, "window_stride": 0}
 """The same of each part of ``features``."""
@@ -65,7 +65,8 @@ class Recipe:
         for name in self.features:
             if not FEATURE_NAME.fullmatch(name):
                 raise UsageError(
-                    f"a feature name may hold letters, digits, '.', '_' and '-', got {name!r}"
+                    "a feature name begins with a letter or digit, and may hold letters, digits, "
+                    f"'.', '_' and '-'; got {name!r}"
                 )
 
     @property
@@ -109,19 +110,21 @@ class Recipe:
             The recipe.
 
         Raises:
-            UsageError: A key is unknown (the message names it), or a value is invalid.
+            UsageError: A key is unknown (the message names it), a part is not a mapping, or a value
+                is out of range.
+            TypeError: A value has another type, such as a text where a number is expected.
         """
         parts = dict(values)
         nested = {"resize": Resize, "rgb": RGBRecipe, "flow": FlowRecipe, "audio": AudioRecipe}
         for name, part_class in nested.items():
-            if parts.get(name) is not None:
-                body = dict(parts[name])
+            if parts.get(name) is not None or (name == "resize" and name in parts):
+                body = check_is_mapping(parts[name], name)
                 if name == "flow" and body.get("tvl1") is not None:
-                    body["tvl1"] = build_part(TVL1Params, body["tvl1"], "flow.tvl1")
+                    body = {**body, "tvl1": build_part(TVL1Params, body["tvl1"], "flow.tvl1")}
                 parts[name] = build_part(part_class, body, name)
         parts["features"] = {
             name: build_part(FeatureRecipe, body, f"features.{name}")
-            for name, body in parts.get("features", {}).items()
+            for name, body in check_is_mapping(parts.get("features", {}), "features").items()
         }
         return build_part(cls, parts, "recipe")
 
@@ -137,7 +140,7 @@ class Recipe:
         return compare_values(asdict(self), asdict(other), "")
 
     def extended_with(self, other: "Recipe") -> "Recipe":
-        """Return this recipe with the parts for streams that only ``other`` has added to it.
+        """Return this recipe, extended by the parts that only ``other`` has.
 
         Args:
             other: A recipe with more streams.
@@ -149,6 +152,13 @@ class Recipe:
             name: getattr(other, name) for name in STREAMS if getattr(self, name) is None
         }
         return replace(self, **missing_parts, features={**self.features, **other.features})
+
+
+def check_is_mapping(values: Any, where: str) -> Mapping[str, Any]:
+    """Return the values of a part of a recipe; raise a UsageError if they are not a mapping."""
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{where}: expected a mapping of settings, got {values!r}")
+    return values
 
 
 def build_part(part_class: type[T], values: Mapping[str, Any], where: str) -> T:
@@ -163,8 +173,9 @@ def build_part(part_class: type[T], values: Mapping[str, Any], where: str) -> T:
         The instance.
 
     Raises:
-        UsageError: A key is unknown.
+        UsageError: A key is unknown, or ``values`` is not a mapping.
     """
+    check_is_mapping(values, where)
     known_keys = part_class.__dataclass_fields__  # type: ignore[attr-defined]
     unknown = [name for name in values if name not in known_keys]
     if unknown:

@@ -247,13 +247,23 @@ def build_rows(latest: LatestVideos) -> Any:
     return pa.table(arrays, schema=schema)
 
 
-def find_measures(commits: Mapping[str, VideoCommit]) -> list[float | None]:
+def find_measures(commits: Mapping[str, VideoCommit]) -> list[float | bool | None]:
     """Return the values of `ADDED_COLUMNS` of a video; None where they are unknown."""
     frames = [commits[stream].video for stream in ("rgb", "flow") if stream in commits]
     durations = (video.get("duration") for video in frames)
     duration = next((value for value in durations if value is not None), None)
     motion = (commits["flow"].video.get("motion") if "flow" in commits else None) or {}
-    return [duration, motion.get("mean"), motion.get("p95")]
+    return [duration, motion.get("mean"), motion.get("p95"), has_mixed_sources(commits)]
+
+
+def has_mixed_sources(commits: Mapping[str, VideoCommit]) -> bool:
+    """Return whether the streams of a video come from source files with different content.
+
+    This is so when a video was to be extracted again, and the run was killed between its frames and
+    its audio. Features may be older than the frames; `find_stale` finds those.
+    """
+    contents = {commit.source_content for name, commit in commits.items() if name in STREAMS}
+    return len(contents) > 1
 
 
 def make_location(commit: VideoCommit | None) -> dict[str, int] | None:

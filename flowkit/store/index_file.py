@@ -38,9 +38,10 @@ METADATA = [
     ("duration", pa.float64()),
     ("motion", pa.float64()),
     ("motion_p95", pa.float64()),
+    ("mixed_sources", pa.bool_()),
 ]
 """Columns that describe a video, with their types."""
-ADDED_COLUMNS = ("duration", "motion", "motion_p95")
+ADDED_COLUMNS = ("duration", "motion", "motion_p95", "mixed_sources")
 """Columns that an index of an older version lacks. They are null where they are unknown."""
 COUNTS = ("frames", "width", "height", "warnings")
 """Columns whose values are at least 0."""

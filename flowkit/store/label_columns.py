@@ -1,5 +1,6 @@
 """Read the classes and subsets of many videos from columns of the index or of the annotations."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
@@ -21,10 +22,18 @@ class LabelColumns:
         labels: Arrow array of lists of labels, one list for each video.
         subsets: Arrow array of lists of names, one list for each video.
         classes: Class names, by class id.
+        other_subsets: Names of subsets that need not have any of these videos.
     """
 
-    def __init__(self, labels: Any, subsets: Any, classes: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        labels: Any,
+        subsets: Any,
+        classes: tuple[str, ...],
+        other_subsets: Iterable[str] = (),
+    ) -> None:
         self.classes = classes
+        self._other_subsets = frozenset(other_subsets)
         self._labels, self._subsets = labels, subsets
 
     def __len__(self) -> int:
@@ -32,8 +41,8 @@ class LabelColumns:
 
     @cached_property
     def subset_names(self) -> tuple[str, ...]:
-        """Return the names of all subsets that have videos, sorted."""
-        return tuple(sorted(str(name) for name in self._subset_codes[2]))
+        """Return the names of the subsets of these videos and of the other ones, sorted."""
+        return tuple(sorted({*map(str, self._subset_codes[2]), *self._other_subsets}))
 
     def match(self, column: str, name: str) -> Mask:
         """Return which videos have a class or are in a subset.
@@ -53,7 +62,7 @@ class LabelColumns:
             code = known.index(name)
         else:
             offsets, codes, names = self._subset_codes
-            code = names.tolist().index(name)
+            code = names.tolist().index(name) if name in names else -1
         is_match = np.zeros(len(self), bool)
         is_match[find_parents(offsets)[codes == code]] = True
         return is_match

@@ -23,6 +23,12 @@ class VideoCommit:
     video: Any
     """The description of the video in the commit record."""
 
+    @property
+    def source_content(self) -> tuple[int, str]:
+        """Return the size and digest that identify the content of the video's source file."""
+        fingerprint = self.video["fingerprint"]
+        return fingerprint["size"], fingerprint["digest"]
+
     def outranks(self, other: "VideoCommit") -> bool:
         """Return whether this commit is used rather than ``other``.
 

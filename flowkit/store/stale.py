@@ -7,7 +7,7 @@ from flowkit.errors import UsageError
 from flowkit.recipe import FEATURES
 from flowkit.store.format.header import read_header
 from flowkit.store.format.records import load_record, record_paths
-from flowkit.store.latest_videos import LatestVideos, VideoCommit
+from flowkit.store.latest_videos import LatestVideos
 
 
 def find_stale(root: str | os.PathLike[str], name: str) -> list[str]:
@@ -40,11 +40,5 @@ def find_stale(root: str | os.PathLike[str], name: str) -> list[str]:
         for id, commits in latest.videos.items()
         if features in commits
         and source in commits
-        and source_content(commits[features]) != source_content(commits[source])
+        and commits[features].source_content != commits[source].source_content
     )
-
-
-def source_content(commit: VideoCommit) -> tuple[int, str]:
-    """Return the size and digest that identify the content of a video's source file."""
-    fingerprint = commit.video["fingerprint"]
-    return fingerprint["size"], fingerprint["digest"]

@@ -60,6 +60,8 @@ class Status:
     """Shards that a killed run left; the next run recovers their complete videos."""
     running: list[str]
     """The parts i/n that are being extracted now."""
+    mixed: int
+    """Number of videos whose streams come from source files with different content."""
     stale: int
     """Number of commit records that the index has not read; their videos are not counted."""
     failures: dict[str, int]
@@ -93,12 +95,14 @@ def read_status(root: Path | str) -> Status:
     files = list_shard_files(root)
     annotations = read_annotation_rows(root)
     index = open_index_view(root)
-    counts: dict[str, Any] = {"frames": 0, "streams": {}, "subsets": {}, "classes": 0}
+    counts: dict[str, Any] = {"frames": 0, "streams": {}, "subsets": {}, "classes": 0, "mixed": 0}
     if index is not None:
         counts["frames"] = int(pc.sum(index.batch.column("frames")).as_py() or 0)
         counts["streams"] = count_streams(index)
         counts["subsets"] = index.count_subsets()
         counts["classes"] = len(index.classes)
+        mixed = index.column("mixed_sources")
+        counts["mixed"] = 0 if mixed is None else int(pc.sum(mixed).as_py() or 0)
     kinds = Counter(failure.kind for failure in list_failures(root, index))
     return Status(
         path=printable_path(describe_location(root)),

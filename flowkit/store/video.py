@@ -181,6 +181,11 @@ class Video:
         return Fingerprint(size, mtime_ns, value("digest", self._row).hex())
 
     @property
+    def has_mixed_sources(self) -> bool:
+        """Whether RGB, flow and audio are of different files, as a killed update leaves them."""
+        return bool(self._store.index.value("mixed_sources", self._row))
+
+    @property
     def warnings(self) -> int:
         """Return the number of decoder warnings; their text is in the commit record."""
         return int(self._store.index.value("warnings", self._row))

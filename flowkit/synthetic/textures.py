@@ -65,7 +65,7 @@ def make_palette(hue: float, saturation: float, steps: int = 256) -> NDArray[np.
     return (np.array(colours) * 255).astype(np.float32)
 
 
-def apply_palette(noise: NDArray[np.float32], palette: NDArray[np.float32]) -> NDArray[np.float32]:
+def apply_palette(noise: NDArray[np.float32], palette: NDArray[np.float32]) -> NDArray[np.float64]:
     """Turn noise into an image with the colours of a palette.
 
     Args:
@@ -73,10 +73,10 @@ def apply_palette(noise: NDArray[np.float32], palette: NDArray[np.float32]) -> N
         palette: float32 RGB (steps, 3) in 0–255.
 
     Returns:
-        float32 RGB (H, W, 3) in 0–255.
+        float64 RGB (H, W, 3) in 0–255.
     """
     position = noise * (len(palette) - 1)
     low = np.minimum(position.astype(np.int32), len(palette) - 2)
     blend = (position - low)[..., None]
-    painted: NDArray[np.float32] = palette[low] * (1 - blend) + palette[low + 1] * blend
+    painted: NDArray[np.float64] = palette[low] * (1 - blend) + palette[low + 1] * blend
     return painted

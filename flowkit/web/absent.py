@@ -58,7 +58,7 @@ class AbsentVideos:
             descending: Whether the order is reversed.
 
         Raises:
-            UsageError: The annotations have no such class or subset.
+            UsageError: Neither the annotations nor the index have such a class or subset.
         """
         if kind == "missing":
             mask = self.is_missing.copy()
@@ -111,11 +111,12 @@ def find_absent(root: Path, index: IndexView) -> AbsentVideos:
     """
     failures = {f.id: f for f in list_failures(root, index) if not f.stream}
     failed = make_texts(sorted(failures))
-    annotations = read_annotation_rows(root)
+    annotations, stored_subsets = read_annotation_rows(root), index.count_subsets()
     if annotations is None:
         labels, subsets = (pa.nulls(len(failed), kind) for kind in (LABELS, SUBSETS))
         none = np.zeros(len(failed), bool)
-        return AbsentVideos(failed, LabelColumns(labels, subsets, ()), none, failures)
+        unlabelled = LabelColumns(labels, subsets, index.classes, stored_subsets)
+        return AbsentVideos(failed, unlabelled, none, failures)
     try:
         classes = tuple(json.loads(annotations.schema.metadata[b"classes"]))
         columns = [annotations[name].cast(kind) for name, kind in COLUMNS.items()]
@@ -124,6 +125,7 @@ def find_absent(root: Path, index: IndexView) -> AbsentVideos:
             f"{root / 'annotations.arrow'}: expected annotations ({error}); write them again with "
             "`flowkit index --dataset NAME`"
         ) from None
+    all_subsets = {*stored_subsets, *pc.list_flatten(columns[2]).unique().to_pylist()}
     missing = find_missing(annotations, index)
     is_missing = np.zeros(annotations.num_rows, bool)
     is_missing[missing] = True
@@ -148,7 +150,8 @@ def find_absent(root: Path, index: IndexView) -> AbsentVideos:
         is_missing = np.append(is_missing, np.zeros(len(others), bool))[
             view_integers(order.cast(pa.int32()))
         ]
-    return AbsentVideos(ids, LabelColumns(labels, subsets, classes), is_missing, failures)
+    label_columns = LabelColumns(labels, subsets, classes, all_subsets)
+    return AbsentVideos(ids, label_columns, is_missing, failures)
 
 
 def describe_failure(failure: Failure) -> dict[str, Any]:

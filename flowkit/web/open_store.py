@@ -20,10 +20,10 @@ class StoreView:
     videos: VideoList
     """The table of its videos."""
     version: str
-    """Changes whenever the index does; part of the tags of cached answers."""
+    """Changes whenever the index does; part of the ETags of HTTP responses."""
 
     def find_video(self, key: str) -> Video | None:
-        """Find a video by its key; None if there is none."""
+        """Find a video by its key (flowkit/web/keys.py); None if there is none."""
         id = parse_key(key)
         row = None if id is None else self.store.find(id)
         return None if row is None else self.store[row]
@@ -32,12 +32,15 @@ class StoreView:
 class OpenStore:
     """Opens a store, and opens it again when a run has written a new index.
 
+    A store at a URL is shown as it was when it was opened: its mirror is brought up to date once.
+
     Args:
         root: Folder or URL of the store.
 
     Raises:
         FormatError: There is no store at ``root``, or it needs a newer flowkit.
-        StoreError: The store has no index.
+        StoreError: The store has no index, or cannot be reached at its URL.
+        CorruptError: The index is damaged.
     """
 
     def __init__(self, root: Path) -> None:
@@ -62,7 +65,7 @@ class OpenStore:
         """Return the videos that failed or are missing now.
 
         Raises:
-            StoreError: The index was removed.
+            StoreError: The index was removed, or the failures cannot be read.
             CorruptError: The index or the annotations are broken.
         """
         view = self.get()
@@ -76,8 +79,12 @@ class OpenStore:
         return absent[1]
 
     def _open(self) -> StoreView:
-        version = self._read_version()
-        return StoreView(Store(self.root), VideoList(self.root), version)
+        """Open the reader and the table of videos, both of the same index."""
+        while True:
+            version = self._read_version()
+            view = StoreView(Store(self.root), VideoList(self.root), version)
+            if self._read_version() == version:
+                return view
 
     def _read_version(self, name: str = "index.arrow") -> str:
         try:

@@ -26,6 +26,7 @@ from models.weights.errors import WeightsError
 from models.weights.reading import read_weights
 
 MAX_LISTED_NAMES = 8
+RGB_CHANNELS = 3
 logger = logging.getLogger(__name__)
 
 
@@ -57,10 +58,11 @@ def load_weights(
         weights: Tensors by the network's names; see `convert_weights` for files of other
             publishers. Not changed.
         skip: Prefixes of names that are ignored in both, such as ``"fc."``.
-        inflate_channels: If the first convolution of ``weights`` has another number of input
-            channels, convert it by cross-modality initialization. Default: False.
+        inflate_channels: If the first convolution of ``weights`` has the three input channels of
+            RGB, and that of the network has another number, convert it by cross-modality
+            initialization. Default: False.
         inflate_time: Convert 2-D kernels by inflation where the network has a 3-D kernel of the
-            same name and spatial size. May be combined with ``inflate_channels``, to turn RGB
+            same name, height and width. May be combined with ``inflate_channels``, to turn RGB
             images into clips of flow. Default: False.
 
     Returns:
@@ -79,18 +81,17 @@ def load_weights(
     first = next((name for name, tensor in targets.items() if tensor.ndim >= 4), None)
     if inflate_channels and first in sources and sources[first].ndim == targets[first].ndim:
         channels = targets[first].shape[1]
-        if sources[first].shape[1] != channels:
+        if channels != RGB_CHANNELS == sources[first].shape[1]:
             sources[first] = cross_modality_init(sources[first], channels)
     problems = _find_mismatches(sources, targets)
     if problems:
         raise WeightsError(
-            f"the weights do not fit this {type(network).__name__}: {problems}",
-            "Load them into the network that they belong to, or name in `skip` the layers that "
-            "differ on purpose",
+            f"the weights do not fit this {type(network).__name__}: {problems}. Expected those of "
+            "a network with the same layers"
         )
     network.load_state_dict({**state, **sources})
     if skipped:
-        logger.info("weights left unchanged: %s", ", ".join(skipped))
+        logger.info("weights skipped: %s", ", ".join(skipped))
     return LoadedWeights(tuple(sorted(sources)), skipped)
 
 
@@ -126,7 +127,12 @@ def cross_modality_init(weight: Tensor, channels: int) -> Tensor:
 
     Returns:
         A kernel (out, channels, …) whose input channels are all the mean of the three.
+
+    Raises:
+        ValueError: If ``weight`` has not three input channels.
     """
+    if weight.ndim < 2 or weight.shape[1] != RGB_CHANNELS:
+        raise ValueError(f"expected a kernel (out, 3, …) of RGB, got {tuple(weight.shape)}")
     mean = weight.mean(dim=1, keepdim=True)
     return mean.expand(-1, channels, *weight.shape[2:]).clone()
 
@@ -153,11 +159,14 @@ def inflate_time(weight: Tensor, frames: int) -> Tensor:
 
 
 def _inflate_kernels(sources: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Inflate the 2-D kernels of ``sources`` whose namesakes in ``targets`` are 3-D."""
+    """Inflate the 2-D kernels of ``sources`` whose namesakes are 3-D, and as high and wide."""
     return {
         name: inflate_time(sources[name], target.shape[2])
         for name, target in targets.items()
-        if target.ndim == 5 and name in sources and sources[name].ndim == 4
+        if target.ndim == 5
+        and name in sources
+        and sources[name].ndim == 4
+        and sources[name].shape[2:] == target.shape[3:]
     }
 
 

@@ -118,6 +118,26 @@ def test_where_the_catalogue_is_looked_for(tmp_path: Path, monkeypatch: pytest.M
         ({"mine": ENTRY | {"recipe": {"flow": {"bound": -1}}}}, "mine: recipe: flow bound must"),
         ({"mine": ENTRY | {"recipe": {"flow": {"bound": "x"}}}}, "mine: recipe: "),
         ({"mine": ENTRY | {"recipe": {"flow": 3}}}, "mine: recipe: "),
+        (
+            {"mine": ENTRY | {"recipe": {"rgb": "high"}}},
+            "mine: recipe: rgb: expected a mapping of settings, got 'high'",
+        ),
+        (
+            {"mine": ENTRY | {"recipe": {"resize": None}}},
+            "mine: recipe: resize: expected a mapping",
+        ),
+        (
+            {"mine": ENTRY | {"recipe": {"flow": {"tvl1": "paper"}}}},
+            "mine: recipe: flow.tvl1: expected a mapping",
+        ),
+        (
+            {"mine": ENTRY | {"recipe": {"features": ["a"]}}},
+            "mine: recipe: features: expected a mapping of settings, got ['a']",
+        ),
+        (
+            {"mine": ENTRY | {"recipe": {"features": {"a": 3}}}},
+            "mine: recipe: features.a: expected a mapping",
+        ),
         ({"mine": ENTRY | {"recipe": 3}}, "mine: recipe: expected a recipe as a mapping, got 3"),
         ({"mine": {"format": "folder"}}, "mine: the key 'title' is required"),
         ({"mine": 3}, "mine: expected an entry as a mapping, got 3"),

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.torture.kinds import KINDS
-from tests.torture.room import Room, Workshop, run_trial
+from tests.torture.runner import Runner, SharedData, run_trial
 
 COUNTED = ("fork kills", "power cuts", "SIGKILL", "signals", "faults", "mutations")
 """Columns of the table."""
@@ -33,36 +33,36 @@ def main() -> int:
     # In memory where there is room: trials write and sync thousands of small files.
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="torture-", dir=memory if memory.is_dir() else None))
-    workshop = Workshop(folder)
+    shared = SharedData(folder)
     try:
         if arguments.trial:
-            return repeat(workshop, arguments.trial, arguments.seed)
+            return repeat(shared, arguments.trial, arguments.seed)
         started = time.monotonic()
-        room = Room(workshop, kinds, arguments.seed, lambda text: print(text, flush=True))
+        runner = Runner(shared, kinds, arguments.seed, lambda text: print(text, flush=True))
         if arguments.short:
-            room.run(jobs=arguments.jobs, counts={kind.name: kind.short for kind in kinds})
+            runner.run(jobs=arguments.jobs, counts={kind.name: kind.short for kind in kinds})
         else:
-            room.run(arguments.minutes, arguments.jobs)
+            runner.run(arguments.minutes, arguments.jobs)
         minutes = (time.monotonic() - started) / 60
-        print_table(room, f"seed {arguments.seed}, {minutes:.1f} minutes")
-        for name, reason in room.skipped.items():
+        print_table(runner, f"seed {arguments.seed}, {minutes:.1f} minutes")
+        for name, reason in runner.skipped.items():
             print(f"{name} was left out: {reason}")
-        return int(any(tally.findings for tally in room.tallies.values()))
+        return int(any(tally.findings for tally in runner.tallies.values()))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def repeat(workshop: Workshop, trial: str, seed: int) -> int:
+def repeat(shared: SharedData, trial: str, seed: int) -> int:
     """Repeat one trial."""
     name, _, number = trial.partition(":")
     (kind,) = (kind for kind in KINDS if kind.name == name)
-    workshop.prepare(kind)
-    outcome = run_trial(workshop, kind, seed, int(number))
+    shared.prepare(kind)
+    outcome = run_trial(shared, kind, seed, int(number))
     print(outcome.what, *(outcome.problems or ["nothing is wrong"]), sep="\n")
     return int(bool(outcome.problems))
 
 
-def print_table(room: Room, title: str) -> None:
+def print_table(runner: Runner, title: str) -> None:
     """Print what was done and found, one row for each kind."""
     table = Table(title=f"Torture: {title}")
     table.add_column("kind")
@@ -70,8 +70,8 @@ def print_table(room: Room, title: str) -> None:
         table.add_column(name, justify="right")
     table.add_column("what must hold")
     total = [0] * (len(COUNTED) + 2)
-    for kind in room.kinds:
-        tally = room.tallies[kind.name]
+    for kind in runner.kinds:
+        tally = runner.tallies[kind.name]
         numbers = [tally.trials, *(tally.counts[name] for name in COUNTED), len(tally.findings)]
         total = [a + b for a, b in zip(total, numbers, strict=True)]
         seconds = f"{tally.seconds / max(1, tally.trials):.2f}"

@@ -137,9 +137,9 @@ def count_steps(session: Callable[[Path], None], root: Path) -> int:
     return int(note.read_text())
 
 
-def prepare(workshop: Any) -> Commits:
+def prepare(shared: Any) -> Commits:
     """Make the stores before and after each session."""
-    folder = workshop.folder / "commits"
+    folder = shared.folder / "commits"
     folder.mkdir()
     return Commits(folder)
 
@@ -168,9 +168,9 @@ def run_session(
     return code == 0
 
 
-def run_trial(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
+def run_trial(shared: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
     """Interrupt a session once or several times, and complete it."""
-    commits: Commits = workshop.get("commits")
+    commits: Commits = shared.get("commits")
     name = rng.choice(list(SESSIONS))
     root = folder / "store"
     shutil.copytree(commits.before[name], root)

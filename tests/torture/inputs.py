@@ -25,11 +25,11 @@ LIMIT_MB = 700
 """Megabytes that a process may take beyond those it has, to refuse a file."""
 
 
-def prepare_video(workshop: Any) -> list[Path]:
+def prepare_video(shared: Any) -> list[Path]:
     """Return small videos, one with sound."""
     from tests.conftest import write_clip
 
-    return [*workshop.clips, write_clip(workshop.folder / "sound.mp4", 5, sound=True)]
+    return [*shared.clips, write_clip(shared.folder / "sound.mp4", 5, sound=True)]
 
 
 def decode(path: Path) -> int:
@@ -57,9 +57,9 @@ def expect_decoded_or_refused(path: Path, outcome: Outcome) -> None:
             outcome.problems.append(f"several lines: {error}")
 
 
-def run_video(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
+def run_video(shared: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
     """Damage a video."""
-    source = rng.choice(workshop.get("videos"))
+    source = rng.choice(shared.get("videos"))
     data, outcome.what = source.read_bytes(), source.name
     for _ in range(rng.choice((1, 1, 3, 10))):
         data, what = mutate_bytes(data, rng)
@@ -70,9 +70,9 @@ def run_video(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome)
     expect_decoded_or_refused(path, outcome)
 
 
-def prepare_images(workshop: Any) -> Path:
+def prepare_images(shared: Any) -> Path:
     """Make a folder of images."""
-    folder = workshop.folder / "images"
+    folder = shared.folder / "images"
     folder.mkdir()
     rng = np.random.default_rng(0)
     for t in range(4):
@@ -81,10 +81,10 @@ def prepare_images(workshop: Any) -> Path:
     return folder
 
 
-def run_images(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
+def run_images(shared: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
     """Damage an image of a folder, or remove one, or add a file."""
     path = folder / "video"
-    shutil.copytree(workshop.get("images"), path)
+    shutil.copytree(shared.get("images"), path)
     image = rng.choice(sorted(path.iterdir()))
     if rng.random() < 0.1:
         image.unlink()
@@ -97,9 +97,9 @@ def run_images(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome
         expect_decoded_or_refused(path, outcome)
 
 
-def prepare_labels(workshop: Any) -> Path:
+def prepare_labels(shared: Any) -> Path:
     """Make label files of several kinds, and the videos that they list."""
-    folder = workshop.folder / "labels"
+    folder = shared.folder / "labels"
     (folder / "videos").mkdir(parents=True)
     names = [f"clip {n}" for n in range(6)]
     for name in names:
@@ -119,9 +119,9 @@ def prepare_labels(workshop: Any) -> Path:
     return folder
 
 
-def run_labels(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
+def run_labels(shared: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
     """Damage a label file."""
-    source = workshop.get("labels")
+    source = shared.get("labels")
     files = sorted(path for path in source.iterdir() if path.is_file())
     path = folder / (chosen := rng.choice(files)).name
     shutil.copy(chosen, path)
@@ -134,9 +134,9 @@ def run_labels(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome
             outcome.problems.append(f"several lines: {error}")
 
 
-def prepare_giants(workshop: Any) -> dict[str, Path]:
+def prepare_giants(shared: Any) -> dict[str, Path]:
     """Make a JPEG that claims 60,000 × 60,000 pixels, and a video that claims 16,384 × 16,384."""
-    folder = workshop.folder / "giants"
+    folder = shared.folder / "giants"
     images = folder / "images"
     images.mkdir(parents=True)
     data = bytearray(jpeg.encode_rgb(np.zeros((16, 16, 3), np.uint8)))
@@ -166,10 +166,10 @@ def write_mjpeg(path: Path, data: bytearray, side: int) -> None:
             container.mux(packet)
 
 
-def run_giant(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
+def run_giant(shared: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
     """Decode a file that claims a giant picture, with little memory."""
     outcome.what = rng.choice(("image", "video"))
-    path = workshop.get("giants")[outcome.what]
+    path = shared.get("giants")[outcome.what]
     outcome.counts["mutations"] += 1
 
     def work() -> int:

@@ -8,20 +8,20 @@ from tests.torture import commits, damage, inputs, neighbours, run_files, signal
 from tests.torture.trial import Kind, Outcome
 
 
-def prepare_damage(workshop: Any) -> Any:
+def prepare_damage(shared: Any) -> Any:
     """Make the store that is damaged, and read all of it."""
     from tests.torture import tiny_store
 
-    template = tiny_store.make_store(workshop.folder / "template")
+    template = tiny_store.make_store(shared.folder / "template")
     problems: list[str] = []
     content = damage.read_content(template, problems)
     assert not problems
     return template, content
 
 
-def run_damage(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
+def run_damage(shared: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
     """Damage one file of a store."""
-    template, content = workshop.get("damage")
+    template, content = shared.get("damage")
     _, outcome.what = damage.damage_store(template, folder / "store", rng)
     outcome.problems += damage.check_damaged(folder / "store", content, rng)
     outcome.counts["mutations"] += 1

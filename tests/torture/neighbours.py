@@ -17,9 +17,9 @@ SECONDS = 1.0
 """How long readers read."""
 
 
-def prepare(workshop: Any) -> Content:
+def prepare(shared: Any) -> Content:
     """Make the store that results, and read it."""
-    folder = workshop.folder / "neighbours"
+    folder = shared.folder / "neighbours"
     folder.mkdir()
     commits.fill(folder / "store")
     return commits.read_content(folder / "store", [])
@@ -66,9 +66,9 @@ def check_all(root: Path, until: float) -> None:
         time.sleep(0.01)
 
 
-def run_trial(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
+def run_trial(shared: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
     """Run several processes on one store."""
-    expected: Content = workshop.get("neighbours")
+    expected: Content = shared.get("neighbours")
     root = folder / "store"
     until = time.monotonic() + SECONDS
     kind = rng.choice(("write", "write", "collide", "remove", "repair"))

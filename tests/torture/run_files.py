@@ -16,22 +16,22 @@ from tests.torture.trial import Outcome, Unavailable
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
 
 
-def prepare(workshop: Any) -> Path:
+def prepare(shared: Any) -> Path:
     """Copy the run of an earlier version that the tests have."""
     if not GOLDEN.is_dir():
         raise Unavailable("tests/golden is not part of the sdist")
-    root = workshop.folder / "run"
+    root = shared.folder / "run"
     for name in ("loop.checkpoint", "evaluation.scores", "report.figures.drawing", "runs.journal"):
         import_module(f"train.{name}")  # once, before processes are forked
     shutil.copytree(GOLDEN, root)
     return root
 
 
-def run_trial(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
+def run_trial(shared: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
     """Damage one file of the run, and read all of it."""
     from train.loop.checkpoint import read_tensors
 
-    original, root = workshop.get("runs"), folder / "run"
+    original, root = shared.get("runs"), folder / "run"
     shutil.copytree(original, root)
     suffixes = (".json", ".yaml", ".pt", ".npz", ".jsonl")
     suffix = rng.choice(suffixes)

@@ -61,23 +61,23 @@ def read_bytes(root: Path) -> dict[str, Any]:
     }
 
 
-def prepare(workshop: Any) -> tuple[dict[str, Any], float]:
+def prepare(shared: Any) -> tuple[dict[str, Any], float]:
     """Extract the clips undisturbed; return what the store holds, and the seconds that took."""
-    root = workshop.folder / "undisturbed"
-    extract_clips(root, workshop.clips)
+    root = shared.folder / "undisturbed"
+    extract_clips(root, shared.clips)
     shutil.rmtree(root)
     started = time.monotonic()
-    extract_clips(root, workshop.clips)
+    extract_clips(root, shared.clips)
     return read_bytes(root), time.monotonic() - started
 
 
-def run_trial(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
+def run_trial(shared: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
     """Kill or interrupt runs, and complete the last one."""
-    expected, seconds = workshop.get("signals")
+    expected, seconds = shared.get("signals")
     root, done = folder / "store", set[str]()
     for number in range(rng.choice((1, 2, 4))):
         log = folder / f"log{number}"
-        process = fork(lambda: extract_clips(root, workshop.clips), log)
+        process = fork(lambda: extract_clips(root, shared.clips), log)
         kind = rng.choice(("KILL", "KILL", "INT", "TERM", "INT twice", "TERM twice"))
         outcome.what += f"{kind} "
         time.sleep(rng.uniform(0, 1.1 * seconds))
@@ -95,7 +95,7 @@ def run_trial(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome)
         if done - counted:
             outcome.problems.append(f"lost: {sorted(done - counted)}")
         done = counted
-    check(root, workshop.clips, expected, outcome)
+    check(root, shared.clips, expected, outcome)
 
 
 def list_committed(root: Path) -> set[str]:
@@ -118,18 +118,18 @@ def check(root: Path, clips: list[Path], expected: dict[str, Any], outcome: Outc
         outcome.problems.append(f"left: {report.problems} {list(root.rglob('*.part'))}")
 
 
-def prepare_ray(workshop: Any) -> tuple[dict[str, Any], float]:
+def prepare_ray(shared: Any) -> tuple[dict[str, Any], float]:
     """Use the same clips; a run with its start takes about this many seconds."""
-    if "signals" not in workshop._prepared:
-        workshop._prepared["signals"] = prepare(workshop)
-    return workshop.get("signals")
+    if "signals" not in shared._prepared:
+        shared._prepared["signals"] = prepare(shared)
+    return shared.get("signals")
 
 
-def run_ray_trial(workshop: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
+def run_ray_trial(shared: Any, folder: Path, rng: random.Random, outcome: Outcome) -> None:
     """Kill a worker, the driver or the whole group of a run on Ray, and complete it."""
-    expected, _ = workshop.get("ray")
+    expected, _ = shared.get("ray")
     root, log = folder / "store", folder / "log"
-    arguments = [str(root), json.dumps(RECIPE.to_dict()), *map(str, workshop.clips)]
+    arguments = [str(root), json.dumps(RECIPE.to_dict()), *map(str, shared.clips)]
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-c", RUN, *arguments],
@@ -152,7 +152,7 @@ def run_ray_trial(workshop: Any, folder: Path, rng: random.Random, outcome: Outc
         process.wait()
     if "Traceback (most recent call last)" in log.read_text(errors="replace"):
         outcome.problems.append(f"traceback: {log.read_text(errors='replace')[-600:]}")
-    check(root, workshop.clips, expected, outcome)
+    check(root, shared.clips, expected, outcome)
 
 
 def kill(process: subprocess.Popen, outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""A few trials of each kind, and that the room finds what is wrong."""
+"""A few trials of each kind, and that the runner reports what is wrong."""
 
 import subprocess
 import sys
@@ -10,35 +10,35 @@ ROOT = Path(__file__).resolve().parents[2]
 BROKEN = """
 import os, sys, time
 from pathlib import Path
-from tests.torture.room import Room, Workshop
+from tests.torture.runner import Runner, SharedData
 from tests.torture.trial import Kind
 
-def die(workshop, folder, rng, outcome):
+def die(shared, folder, rng, outcome):
     outcome.counts["mutations"] += 1
     if folder.name.endswith("-1"):
         os._exit(9)
 
-def hang(workshop, folder, rng, outcome):
+def hang(shared, folder, rng, outcome):
     time.sleep(60 * (folder.name.endswith("-0")))
 
-def fail(workshop, folder, rng, outcome):
+def fail(shared, folder, rng, outcome):
     raise KeyError(rng.randrange(1000))
 
 kinds = [Kind("die", "", die), Kind("hang", "", hang, limit=0.5), Kind("fail", "", fail)]
-room = Room(Workshop(Path(sys.argv[1])), kinds, 5, lambda text: None)
-room.run(counts={"die": 4, "hang": 2, "fail": 2})
+runner = Runner(SharedData(Path(sys.argv[1])), kinds, 5, lambda text: None)
+runner.run(counts={"die": 4, "hang": 2, "fail": 2})
 for kind in kinds:
-    tally = room.tallies[kind.name]
+    tally = runner.tallies[kind.name]
     print(kind.name, tally.trials, len(tally.findings), tally.counts["mutations"])
-print(*room.tallies["die"].findings, *room.tallies["hang"].findings)
-print(*room.tallies["fail"].findings)
+print(*runner.tallies["die"].findings, *runner.tallies["hang"].findings)
+print(*runner.tallies["fail"].findings)
 """
 LOSSY = """
 import sys
 from pathlib import Path
 from flowkit.store.format import atomic, shard_file
 from tests.torture.kinds import KINDS
-from tests.torture.room import Room, Workshop
+from tests.torture.runner import Runner, SharedData
 
 class Unsynced:  # a store that forgets to sync what it commits
     def __getattr__(self, name):
@@ -47,9 +47,9 @@ class Unsynced:  # a store that forgets to sync what it commits
 real = atomic.os
 atomic.os = shard_file.os = Unsynced()
 kinds = [kind for kind in KINDS if kind.name == "commits"]
-room = Room(Workshop(Path(sys.argv[1])), kinds, 1, lambda text: None)
-room.run(counts={"commits": 40})
-print(len(room.tallies["commits"].findings))
+runner = Runner(SharedData(Path(sys.argv[1])), kinds, 1, lambda text: None)
+runner.run(counts={"commits": 40})
+print(len(runner.tallies["commits"].findings))
 """
 
 
@@ -67,7 +67,7 @@ def test_a_few_trials_of_each_kind():
     assert "what must hold" in done.stdout
 
 
-def test_the_room_reports_trials_that_die_hang_or_fail(tmp_path):
+def test_the_runner_reports_trials_that_die_hang_or_fail(tmp_path):
     done = run("-c", BROKEN, str(tmp_path))
     lines = done.stdout.splitlines()
     assert lines[:3] == ["die 4 1 3", "hang 2 1 0", "fail 2 2 0"], done.stderr

@@ -51,8 +51,8 @@ class Kind:
     invariant: str
     """What must hold."""
     run: Callable[[Any, Path, random.Random, Outcome], None]
-    """``run(workshop, folder, rng, outcome)``: one trial in an empty folder."""
-    prepare: Callable[[Any], Any] = lambda workshop: None
+    """``run(shared, folder, rng, outcome)``: one trial in an empty folder."""
+    prepare: Callable[[Any], Any] = lambda shared: None
     """Makes what all trials share, once."""
     weight: float = 1.0
     """Share of the time of a long run."""

@@ -1,6 +1,7 @@
 """Pyramid attention from recipe to results."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -135,7 +136,7 @@ def test_a_phase_ends_after_so_many_steps(begin_pyramid, store):
 
 
 def test_figures_of_where_it_looks_and_what_frames_do(begin_pyramid, store, monkeypatch):
-    monkeypatch.setattr("train.report.figures.receptive.COUNTS", (1, 3))
+    monkeypatch.setattr("train.report.figures.frame_counts.COUNTS", (1, 3))
     run, other = begin_pyramid(), begin_pyramid("other", data__num_segments=1)
     for one in (run, other):
         train(one, store, SETTINGS, lambda text: None)
@@ -153,6 +154,13 @@ def test_figures_of_where_it_looks_and_what_frames_do(begin_pyramid, store, monk
     assert table.rows[0] == ["K in training", "score", "1", "3"]
     assert [row[:2] for row in table.rows[1:4]] == [["2", "rgb"], ["2", "flow"], ["2", "fusion"]]
     assert len(table.rows) == 7
+    [_, two] = FIGURES["frames"](replace(source, score="rgb", against_score="flow"))
+    assert [row[1] for row in two.rows[1:]] == ["rgb", "flow"]
+    with monkeypatch.context() as patch:
+        patch.setattr("train.report.figures.frame_counts.score_phases", pytest.fail)
+        for changed in ({"score": "audio"}, {"against_score": "audio"}):
+            with pytest.raises(UsageError, match="no scores of videos named 'audio'"):
+                FIGURES["frames"](replace(source, **changed))
     own = change_recipe(run.recipe, {"testing.segments": "3"})
     changed = Run(run.path)
     changed.recipe = own

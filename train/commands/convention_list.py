@@ -1,4 +1,7 @@
-"""Draw the list of conventions that `flowkit features --conventions` prints."""
+"""Draw the list of conventions that `flowkit features --conventions` prints.
+
+A convention has the settings of a public project's feature files (feature_files/convention.py).
+"""
 
 from rich.console import Group, RenderableType
 from rich.text import Text

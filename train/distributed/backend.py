@@ -27,7 +27,7 @@ class Trainer(TorchTrainer):
         self.controller = controller
 
     def kill(self) -> None:
-        """Kill the training processes, which end with their owner."""
+        """Kill the training processes by killing the actor that owns them."""
         if self.controller is not None:
             ray.kill(self.controller)
 

@@ -1,8 +1,8 @@
 """Batch normalization over the batches of all processes, on CPUs as well as GPUs.
 
 Peng et al., "MegDet", CVPR 2018, §3.2. PyTorch's SyncBatchNorm supports GPUs only.
-`AllReduceBatchNorm` is its counterpart for the CPU: two sums over the processes give the mean and
-the variance of the whole batch, and gradients flow through both sums.
+`AllReduceBatchNorm` is its counterpart for the CPU: sums over the processes give the mean and the
+variance of the whole batch, and gradients flow through them.
 """
 
 from typing import Any

@@ -71,7 +71,7 @@ def predict_video(run: Run, video: Path, settings: Settings, backend: str = "aut
 
     Raises:
         VideoError: The video cannot be used, or has no sound for a run on audio.
-        RunError: The run is not finished, or was trained on feature sets.
+        RunError: The run is not finished, or was trained on feature sets or imported flow.
     """
     store_recipe = choose_store_recipe(run)
     if not run.is_finished():
@@ -87,7 +87,8 @@ def choose_store_recipe(run: Run) -> StoreRecipe:
     """Choose how a video file is extracted for a run.
 
     Raises:
-        RunError: The run was trained on feature sets, which a video file does not have.
+        RunError: The run was trained on feature sets, which a video file does not have, or on
+            imported flow.
     """
     task = find_task(run.recipe)
     store_recipe = task.recipe_for_video_file(StoreRecipe.from_dict(run.facts["store_recipe"]))
@@ -96,6 +97,12 @@ def choose_store_recipe(run: Run) -> StoreRecipe:
             f"{run.path} was trained on features, which a video file does not have: extract them "
             "into a store (flowkit extract, flowkit features), and name the store and the id of "
             "the video: flowkit predict RUN ID --store S"
+        )
+    if store_recipe.flow is not None and store_recipe.flow.is_imported:
+        raise RunError(
+            f"{run.path} was trained on imported flow, and nothing records how it was computed, so "
+            "that of a video file cannot be computed in the same way: import its frames and flow "
+            "(flowkit import), and score them with flowkit evaluate RUN --store S"
         )
     return store_recipe
 

@@ -84,7 +84,7 @@ class FrameFacts:
 
 
 def count_needed(windows: WindowSampling) -> int:
-    """Count the frames of the shortest video in which a window is not padded."""
+    """Count the frames that a window spans, and one more if the last frame is dropped."""
     return windows.extent + (windows.last_frame == "drop")
 
 

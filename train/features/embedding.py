@@ -61,7 +61,9 @@ def convert_gpu_errors(batch: int) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise FlowkitError(
-            f"the GPU has not enough memory for batches of {batch}: use a smaller --batch"
+            f"the GPU has not enough memory for batches of {batch}: use a smaller --batch; all "
+            "crops of an image are in one batch, so below their number only --crops centre or a "
+            "smaller --size needs less"
         ) from error
     except DEVICE_ERRORS as error:
         raise DeviceError(" ".join(str(error).split())) from error

@@ -52,7 +52,7 @@ def load_from_timm(options: NetworkOptions, name: str) -> FeatureNetwork:
         load_timm_weights(backbone, read_weights(path))
     except WeightsError as error:
         raise UsageError(
-            f"{path}: {error.reason}: use another file, or another --backbone than {name}"
+            f"{path}: {error}: use another file, or another --backbone than {name}"
         ) from error
     sampling = (backbone.rgb_input.size, 1, 1)
     return build_feature_network(options, backbone.eval(), path, name, "rgb", sampling, None)

@@ -54,8 +54,8 @@ def suggest_backbone(name: str, weights: dict[str, torch.Tensor]) -> Iterator[No
         elif family.backbone != name:
             words = f"weights of {family.title}: --backbone {family.backbone}"
         else:
-            raise WeightsError(error.reason) from error
-        raise WeightsError(f"{error.reason}. These are {words}") from error
+            raise
+        raise WeightsError(f"{error}. These are {words}") from error
 
 
 def is_offered(family: Family) -> bool:

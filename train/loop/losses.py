@@ -14,21 +14,24 @@ LOSSES: dict[str, Callable[..., torch.Tensor]] = {
 
 
 def measure_loss(
-    labels: str, scores: torch.Tensor, targets: torch.Tensor, balance: torch.Tensor | None = None
+    label_kind: str,
+    scores: torch.Tensor,
+    targets: torch.Tensor,
+    balance: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Compute the mean loss over videos, each weighted by its class.
 
     Args:
-        labels: "one" for one label per video, "many" for many.
+        label_kind: The recipe's ``labels``: "one" for one label per video, "many" for many.
         scores: Logits (B, C).
         targets: Class ids (B,), or 0 and 1 (B, C) with many labels.
-        balance: Weights of the classes (C,). None weighs all equally.
+        balance: Weights of the classes (C,), only with one label. None weighs all equally.
 
     Returns:
         The loss, a scalar.
     """
     if balance is None:
-        return LOSSES[labels](scores, targets)
+        return LOSSES[label_kind](scores, targets)
     losses = functional.cross_entropy(scores, targets, reduction="none")
     return (losses * balance[targets]).mean()
 
@@ -39,9 +42,9 @@ def weigh_classes(labels: torch.Tensor, classes: int) -> torch.Tensor:
     Long et al., "Attention Clusters", CVPR 2018, §5.4: "we set the sample weight to 1/S if a given
     sample belongs to a class that contains S samples". Here the weights are scaled so that their
     mean over the videos is 1. With the weights as printed, the loss and the gradients would be
-    smaller by the class size, but the learning rates and the clipping of gradients at 5 are meant
-    for a loss of the usual size. Weights are not normalized within a batch. A class without videos
-    has weight 0.
+    smaller by a factor of the class size, but the learning rates and the clipping of gradients at 5
+    are meant for a loss of the usual size. Weights are not normalized within a batch. A class
+    without videos has weight 0.
     """
     counts = torch.bincount(labels, minlength=classes)
     present = counts > 0

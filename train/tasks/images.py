@@ -88,7 +88,10 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
         return network
 
     def measure_costs(self, run: Run | None = None) -> dict[str, Cost]:
-        """Measure the costs of all scores, and of branches without attention (Table 2 of CMA)."""
+        """Measure the costs of all scores, and of branches without attention.
+
+        These are the costs in Table 2 of Chi et al. 2019.
+        """
         return measure_image_costs(self.recipe, run)
 
     def open_dataset(
@@ -100,7 +103,10 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
     def train_scores(
         self, network: nn.Module, batch: TensorDict, phase: Phase, device: torch.device
     ) -> TensorDict:
-        """Return logits (B·V, C) of the trained branch, and the losses of pyramid attention."""
+        """Return logits of the trained branch, and the losses of pyramid attention.
+
+        Logits are (B·V, C); (B·V / K, C) for a network that sees K frames at once.
+        """
         inputs = describe_input(self.recipe, self.recipe.data.num_segments)
         images = prepare_images(batch, list_network_streams(phase), device, inputs)
         outputs: TensorDict = network(**images)
@@ -109,7 +115,7 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
     def test_scores(
         self, network: TwoStream, batch: TensorDict, phase: Phase, device: torch.device
     ) -> TensorDict:
-        """Return logits (B, V, C), by branch."""
+        """Return logits by branch: (B, V, C), or (B, V / K, C) if K frames are seen at once."""
         inputs = describe_input(self.recipe, self.recipe.testing.segments)
         logits = score_views(network, batch, list_network_streams(phase), device, inputs)
         videos = len(batch["label"])
@@ -129,8 +135,13 @@ class ImageTask(Task[ImageRecipe, TwoStream]):
         return loss, terms
 
     def recipe_for_video_file(self, store_recipe: StoreRecipe) -> StoreRecipe:
-        """Extract frames and flow, without audio and features."""
-        return replace(store_recipe, audio=None, features={})
+        """Extract frames, and flow only if a branch reads it.
+
+        Frames are kept for a network of flow alone: they cost little, are drawn, and may be what
+        flow is computed from (`FlowRecipe.source`).
+        """
+        flow = store_recipe.flow if "flow" in self.recipe.streams else None
+        return replace(store_recipe, flow=flow, audio=None, features={})
 
 
 def score_views(
@@ -141,6 +152,8 @@ def score_views(
     inputs: InputDescription,
 ) -> TensorDict:
     """Run a network on all views of videos, at most `IMAGES_AT_ONCE` images at a time.
+
+    One input of a network is never divided, even if it has more images.
 
     Args:
         network: A two-stream network in eval mode.

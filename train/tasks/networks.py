@@ -25,7 +25,7 @@ from models.layers.batch_norm import freeze_batch_norms
 from models.layers.shapes import ShapesOnly
 from models.networks.pyramid import PyramidNetwork, PyramidTwoStream
 from models.networks.two_stream import Scores, TwoStream
-from models.weights.pretrained import load_weights
+from models.weights.pretrained import WeightsError, load_weights
 from train.recipe.recipe import ImageRecipe
 from train.runs.journal import Log
 from train.runs.phases import INITIAL, Phase, list_split_phases
@@ -38,6 +38,7 @@ from train.tasks.weights import (
     has_prefix,
     list_branch_prefixes,
     load_initial_weights,
+    make_misfit_error,
     read_phase_weights,
 )
 
@@ -163,8 +164,8 @@ def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoSt
             skipped; and if the trained branch starts from random weights.
 
     Raises:
-        UsageError: A weight file cannot be read, or does not fit the network.
-        RunError: An earlier phase is not finished, or its weights are damaged.
+        UsageError: A weight file does not exist, or does not fit the network.
+        RunError: An earlier phase is not finished, or its weight file is damaged or does not fit.
     """
     recipe = get_image_recipe(run)
     network = make_network(recipe, phase, phase.stream)
@@ -188,7 +189,7 @@ def load_phase_network(run: Run, phase: Phase, scores: Scores) -> TwoStream:
         scores: The branches whose scores the network returns.
 
     Raises:
-        RunError: The phase is not finished, or its weight file is damaged.
+        RunError: The phase is not finished, or its weight file is damaged or does not fit.
     """
     network = make_network(get_image_recipe(run), phase, scores)
     for branch in BRANCHES if phase.cma else (phase.stream,):
@@ -208,6 +209,9 @@ def load_branch(network: TwoStream, branch: StreamName, run: Run, phase: str) ->
         branch: The branch.
         run: The run of the finished phase.
         phase: Name of the finished phase.
+
+    Raises:
+        RunError: The phase is not finished, or its weight file is damaged or does not fit.
     """
     prefixes, phase_weights = list_branch_prefixes(branch), read_phase_weights(run, phase)
     weights = {name: t for name, t in phase_weights.items() if name.startswith(prefixes)}
@@ -215,7 +219,10 @@ def load_branch(network: TwoStream, branch: StreamName, run: Run, phase: str) ->
     skipped = [p for b in BRANCHES if b != branch for p in list_branch_prefixes(b)]
     if not has_prefix(weights, f"to_{branch}."):
         skipped.append(f"to_{branch}.")
-    load_weights(network, weights, skip=tuple(skipped))
+    try:
+        load_weights(network, weights, skip=tuple(skipped))
+    except WeightsError as error:
+        raise make_misfit_error(error, run, phase) from error
 
 
 def select_weights(network: TwoStream, phase: Phase) -> dict[str, torch.Tensor]:

@@ -104,8 +104,9 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             log: Called with a line about each weight file, and about videos that are left out.
 
         Raises:
-            UsageError: A weight file cannot be read, or does not fit the network.
-            RunError: An earlier phase is not finished, or its weights are damaged.
+            UsageError: A weight file does not exist, or does not fit the network.
+            RunError: An earlier phase is not finished, or its weight file is damaged or does not
+                fit.
             StoreError: The store lacks data that the recipe reads.
         """
 
@@ -220,8 +221,8 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             device: The device of the network.
 
         Returns:
-            Logits (B·V, C) by branch, and the network's own losses, such as those of attention, by
-            name.
+            Logits (B·V, C) by branch, (B·V / K, C) if a network sees K frames at once; and the
+            network's own losses by name.
         """
 
     @abstractmethod
@@ -237,7 +238,7 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             device: The device of the network.
 
         Returns:
-            Logits (B, V, C) by branch.
+            Logits (B, V, C) by branch; (B, V / K, C) if a network sees K frames at once.
         """
 
     def add_losses(
@@ -264,8 +265,8 @@ class Task(ABC, Generic[RecipeT, NetworkT]):
             store_recipe: The recipe of the store that the run was trained on.
 
         Returns:
-            The same recipe with the streams that the network reads, or None if the network reads
-            features, which cannot be extracted from a file alone.
+            The same recipe, without streams that are expensive to extract and that the network does
+            not read; None if it reads features, which cannot be extracted from a file alone.
         """
 
     def check_video_file(self, run: Run, video: Path, store: Store) -> None:

@@ -60,7 +60,8 @@ def suggest_network(weights: Mapping[str, Tensor], network: Mapping[str, Any], s
     own = {f"network.{key}": _format(value) for key, value in network.items()}
     changes = {key: text for key, text in list_settings(family).items() if own.get(key) != text}
     if not changes:
-        return what
+        has_other_channels = stream == "flow" and find_stream(family) != "rgb"
+        return what + (_suggest_fields(family) if has_other_channels else "")
     options = " ".join(f"--set {key}={_quote(text)}" for key, text in changes.items())
     is_clip_network = wanted in USUAL_CLIPS
     if family.dims == 3 and not is_clip_network:
@@ -75,6 +76,14 @@ def suggest_network(weights: Mapping[str, Tensor], network: Mapping[str, Any], s
             hint = f"{options} --set data.clip=null"
         return f"{what}, whose kernels are 2-D, but {wanted} processes clips: {hint}"
     return f"{what}: {options}"
+
+
+def _suggest_fields(family: Family) -> str:
+    """Say how a flow branch can have the channels of weights of the same network."""
+    text = f" for {describe_channels(family.in_channels, family.dims)}"
+    if family.dims == 2 and find_stream(family) == "flow":
+        return f"{text}: --set data.flow_length={family.in_channels // 2}"
+    return f"{text}, and only weights for RGB can start a flow branch of other channels"
 
 
 def _suggest_inflated(family: Family, changes: Mapping[str, str]) -> str:

@@ -68,6 +68,8 @@ def _list_branches(name: str, family: Family, has_both: bool) -> Iterator[Start]
     fields_per_image = 1 if data["clip"] else data["flow_length"]
     expected = {"rgb": 3, "flow": 2 * fields_per_image, "audio": 1}[branch]
     is_averaged = expected != family.in_channels
+    if is_averaged and stream != "rgb":
+        return  # only the first layer of RGB can be averaged
     yield Start(name, branch, "; ".join(filter(None, (
         how if how != AS_IT_IS or not is_averaged else "", AVERAGED if is_averaged else ""
     ))))  # fmt: skip

@@ -158,7 +158,7 @@ def convert_weights_errors(name: str, branch: str) -> Iterator[None]:
         yield
     except WeightsError as error:
         raise UsageError(
-            f"recipe: {key}: {name}: {error.reason} (--weights {branch}=FILE, or {alternative})"
+            f"recipe: {key}: {name}: {error} (--weights {branch}=FILE, or {alternative})"
         ) from error
 
 
@@ -183,10 +183,20 @@ def load_phase_weights(network: nn.Module, run: Run, phase: Phase) -> None:
     try:
         load_weights(network, weights)
     except WeightsError as error:
-        raise RunError(
-            f"{error.reason}. Remove this file and train phase {phase.name} again"
-        ) from error
+        raise make_misfit_error(error, run, phase.name) from error
     network.eval()
+
+
+def make_misfit_error(error: WeightsError, run: Run, phase: str) -> RunError:
+    """Make the error that the weights of a finished phase do not fit its network.
+
+    Args:
+        error: The error of `load_weights`.
+        run: The run.
+        phase: Name of the phase.
+    """
+    path = run.folder(phase) / "weights.pt"
+    return RunError(f"{path}: {error}. Remove this file and train phase {phase} again")
 
 
 def read_phase_weights(run: Run, phase: str) -> dict[str, torch.Tensor]:

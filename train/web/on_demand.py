@@ -5,6 +5,7 @@ left the page), the job is taken from the queue, or stopped at the next step of 
 """
 
 import asyncio
+import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
@@ -16,10 +17,12 @@ from starlette.requests import Request
 
 from flowkit.errors import FlowkitError
 
+logger = logging.getLogger(__name__)
+
 MAX_JOBS = 32
-"""Jobs that wait at most."""
+"""Most jobs in the queue."""
 MAX_KEPT_BYTES = 256 << 20
-"""Bytes of all kept results that say their size, besides the newest one."""
+"""Most bytes of all kept results that say their size; the newest is kept even if it is larger."""
 POLL_SECONDS = 0.1
 """How often a waiting request looks whether its client is still there."""
 
@@ -39,7 +42,7 @@ class Job:
     def __init__(self, key: Hashable, function: Callable[[], Any]) -> None:
         self.key, self.function = key, function
         self.future: Future[Any] = Future()
-        self.waiting = 0
+        self.waiters = 0  # requests that wait for it
         self.cancelled = threading.Event()
 
 
@@ -53,7 +56,7 @@ class Worker:
     def __init__(self, kept: int = 24) -> None:
         self._kept = kept
         self._results: OrderedDict[Hashable, Any] = OrderedDict()
-        self._waiting: deque[Job] = deque()
+        self._queue: deque[Job] = deque()
         self._current: Job | None = None
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -83,17 +86,17 @@ class Worker:
                 job.future.set_result(self._results[key])
                 return job
             running = [self._current] if self._current else []
-            for job in (*running, *self._waiting):
+            for job in (*running, *self._queue):
                 if job.key == key and not job.cancelled.is_set():
-                    job.waiting += 1
+                    job.waiters += 1
                     return job
-            if len(self._waiting) >= MAX_JOBS or self._closed:
+            if len(self._queue) >= MAX_JOBS or self._closed:
                 raise HTTPException(503, "too many computations wait; try again in a moment")
             job = Job(key, function)
-            job.waiting = 1
-            self._waiting.append(job)
+            job.waiters = 1
+            self._queue.append(job)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="attention", daemon=True)
+                self._thread = threading.Thread(target=self._work, name="networks", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
             return job
@@ -101,19 +104,19 @@ class Worker:
     def leave(self, job: Job) -> None:
         """Stop waiting for a job; it is cancelled if nobody else waits for it."""
         with self._changed:
-            job.waiting -= 1
-            if job.waiting <= 0 and not job.future.done():
+            job.waiters -= 1
+            if job.waiters <= 0 and not job.future.done():
                 job.cancelled.set()
-                if job in self._waiting:
-                    self._waiting.remove(job)
+                if job in self._queue:
+                    self._queue.remove(job)
 
     def close(self) -> None:
         """Cancel all jobs, and end the thread."""
         with self._changed:
             self._closed = True
-            for job in self._waiting:
+            for job in self._queue:
                 job.cancelled.set()
-            self._waiting.clear()
+            self._queue.clear()
             if self._current:
                 self._current.cancelled.set()
             self._changed.notify_all()
@@ -135,11 +138,11 @@ class Worker:
         while True:
             with self._changed:
                 self._current = None
-                while not self._waiting and not self._closed:
+                while not self._queue and not self._closed:
                     self._changed.wait()
                 if self._closed:
                     return
-                job = self._current = self._waiting.popleft()
+                job = self._current = self._queue.popleft()
             try:
                 result = job.function()
             except BaseException as error:  # noqa: BLE001 — the request that waits raises it
@@ -165,7 +168,8 @@ async def compute(
 
     Raises:
         HTTPException: The client went away, or too many computations wait.
-        FlowkitError: What the function raised.
+        FlowkitError: What the function raised. Errors of PyTorch, which cannot be told from faults
+            of this program, are logged with their traceback.
     """
     job = worker.join(key, function)
     try:
@@ -183,6 +187,10 @@ async def compute(
         except CancelledError:
             raise HTTPException(499, "the computation was cancelled") from None
         except (ValueError, RuntimeError, KeyError) as error:
-            raise FlowkitError(f"the network cannot compute this: {error}") from error
+            logger.error("%s %s", request.method, request.url.path, exc_info=error)
+            raise FlowkitError(
+                f"the network cannot compute this ({type(error).__name__}: {error}); the terminal "
+                "of flowkit view has the traceback"
+            ) from error
     finally:
         worker.leave(job)

@@ -14,7 +14,7 @@ def make_plugin(context: WebContext) -> Plugin:
         context: The store and the runs.
 
     Raises:
-        UsageError: A path is no run, or the run is of another store.
+        UsageError: A path is no run, or the store does not fit the run.
     """
     if not context.runs:
         return Plugin()
@@ -33,7 +33,8 @@ def make_plugin(context: WebContext) -> Plugin:
         routes=[*answers.list_routes(), *attention.list_routes()],
         scripts=["/static/runs/runs.js"],
         static={"/static/runs": STATIC},
-        orders={} if context.is_static else make_orders(runs),  # a folder has no numbers for them
+        # The written folder lacks the values by which these orders sort.
+        orders={} if context.is_static else make_orders(runs),
         list_addresses=lambda: list_addresses(runs),
         list_video_addresses=list_video_addresses,
         close=worker.close,

@@ -10,8 +10,8 @@ from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.evaluation.predict import choose_scoring, combine_scores
 from train.evaluation.scores import F32, average_views
-from train.recipe.recipe import Branch, ImageRecipe
-from train.runs.phases import list_phases
+from train.recipe.recipe import AudioRecipe, Branch, ImageRecipe
+from train.runs.phases import Scoring, list_phases
 from train.runs.run import Run
 from train.tasks.registry import find_task
 from train.web.attention_maps import choose_subset, describe_snippets, make_cancellable
@@ -21,6 +21,8 @@ from train.web.predictions import TOP
 def find_reason(run: Run) -> str:
     """Say why a run has no scores of single segments; empty if it has them."""
     recipe = run.recipe
+    if isinstance(recipe, AudioRecipe):
+        return "Only segments of images are scored alone; this run scores patches of sound."
     if not isinstance(recipe, ImageRecipe):
         return "The network of this run sees the whole video at once."
     if recipe.network.pyramid is not None:
@@ -41,19 +43,66 @@ def describe_segments(
         check: Called before each module of a network; raises an error to stop it.
 
     Returns:
-        The frames at which the segments start, and for each branch and the fusion, the `TOP` best
-        classes of each segment.
+        ``branches`` has for each branch, and for the fusion, the `TOP` best classes of each
+        segment, and ``times``: the first frame of what is read in the middle of each segment.
+        Branches that were trained alone may read other frames; those of the fusion are then null,
+        and ``times`` beside ``branches`` are those of the first branch.
 
     Raises:
-        UsageError: The network sees all segments at once, or the video is in no subset.
+        UsageError: The run has no scores of single segments (`find_reason`), or the video is in no
+            subset.
+        RunError: The weights of a phase are damaged.
+        StoreError: A video of the subset lacks a stream that a network reads, or its data are
+            damaged.
     """
     reason = find_reason(run)
     if reason:
         raise UsageError(reason)
-    scoring, phases = choose_scoring(run), {p.name: p for p in list_phases(run.recipe)}
+    scoring = choose_scoring(run)
+    segments, times = score_segments(run, scoring, store, row, check)
+    titles = find_task(run.recipe).score_titles
+    values: dict[str, list[F32]] = {
+        branch: [combine_branch(run, pair) for pair in pairs] for branch, pairs in segments.items()
+    }
+    if scoring.fusion is not None:
+        values["fusion"] = [
+            combine_scores(run, scoring, dict(zip(segments, pairs, strict=True)))
+            for pairs in zip(*segments.values(), strict=True)
+        ]
+        differ = len({*times.values()}) > 1
+        times["fusion"] = None if differ else next(iter(times.values()))
+    return {
+        "scoring": scoring.name,
+        "times": next(times[branch] for branch in titles if branch in times),
+        "branches": [
+            {"branch": branch, "title": titles[branch], "times": times[branch],
+             "segments": [list_top(run, one) for one in values[branch]]}
+            for branch in titles
+            if branch in values
+        ],
+    }  # fmt: skip
+
+
+def score_segments(
+    run: Run, scoring: Scoring, store: Store, row: int, check: Callable[[], None]
+) -> tuple[dict[Branch, list[tuple[F32, F32]]], dict[str, tuple[int, ...] | None]]:
+    """Score each segment of a video with each branch.
+
+    Args:
+        run: A run on images.
+        scoring: The phases of the branches.
+        store: The store.
+        row: Row of the video in the store.
+        check: Called before each module of a network; raises an error to stop it.
+
+    Returns:
+        By branch: the averaged logits and probabilities of each segment, and the first frame of
+        what is read in it.
+    """
+    phases = {phase.name: phase for phase in list_phases(run.recipe)}
     subset = choose_subset(store, row)
-    times: tuple[int, ...] = ()
     segments: dict[Branch, list[tuple[F32, F32]]] = {}
+    times: dict[str, tuple[int, ...] | None] = {}
     for name in dict.fromkeys(scoring.phases.values()):
         branches = tuple(b for b, phase_name in scoring.phases.items() if phase_name == name)
         recipe = run.recipe.for_split(phases[name].split)
@@ -61,32 +110,14 @@ def describe_segments(
         network = make_cancellable(task.load_finished_network(run, phases[name], branches), check)
         dataset: Any = task.open_dataset(store, phases[name], "test", subset)
         batch = dataset.batch([int(np.flatnonzero(dataset.subset.rows == row)[0])])
-        times = describe_snippets(dataset, row).times
+        starts = describe_snippets(dataset, row).times
         scores = task.test_scores(network, batch, phases[name], torch.device("cpu"))
         for branch in branches:
             # The views of a sample are all crops of its first segment, then those of the second …
-            by_segment = scores[branch][0].unflatten(0, (len(times), -1))
-            views = recipe.testing.views
+            by_segment = scores[branch][0].unflatten(0, (len(starts), -1))
+            views, times[branch] = recipe.testing.views, starts
             segments[branch] = [average_views(v, recipe.labels, views) for v in by_segment]
-    titles = find_task(run.recipe).score_titles
-    values: dict[str, list[F32]] = {
-        branch: [combine_branch(run, pair) for pair in pairs] for branch, pairs in segments.items()
-    }
-    if scoring.fusion is not None:
-        values["fusion"] = [
-            combine_scores(run, scoring, {b: pairs[k] for b, pairs in segments.items()})
-            for k in range(len(times))
-        ]
-    return {
-        "scoring": scoring.name,
-        "times": times,
-        "branches": [
-            {"branch": branch, "title": titles[branch],
-             "segments": [list_top(run, one) for one in values[branch]]}
-            for branch in titles
-            if branch in values
-        ],
-    }  # fmt: skip
+    return segments, times
 
 
 def combine_branch(run: Run, pair: tuple[F32, F32]) -> F32:

@@ -52,7 +52,7 @@ def read_classes(path: Path) -> ClassList:
     """
     pairs = read_json_pairs(path) if path.suffix.lower() == ".json" else read_line_pairs(path)
     if not pairs:
-        raise make_empty_error(path)
+        raise make_empty_error(path, "the names of the classes")
     names_by_number: dict[int, str] = {}
     seen: set[str] = set()
     for location, number, name in sorted(pairs, key=lambda pair: pair[1]):

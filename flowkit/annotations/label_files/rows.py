@@ -23,7 +23,7 @@ class FileRows:
     path: Path
     """The file."""
     kind: str
-    """The format, to show to users, such as "CSV separated by ;"."""
+    """The format, to show to users, such as "CSV with semicolons"."""
     columns: dict[str, list[Any]]
     """Values by column name, one for each row: strings, or JSON values. Columns without a name are
     called "1", "2", ….
@@ -146,15 +146,16 @@ def to_texts(values: list[Any]) -> list[str]:
     return list(map(to_text, values))
 
 
-def make_empty_error(path: Path) -> AnnotationError:
+def make_empty_error(path: Path, expected: str = "a row for each video") -> AnnotationError:
     """Make the error for a file without rows.
 
     Args:
         path: The file.
+        expected: What the file should hold.
 
     Returns:
         The error, to be raised.
     """
     return AnnotationError(
-        f"{path}: expected a row for each video, but the file is empty; check that it is complete"
+        f"{path}: expected {expected}, but the file is empty; check that it is complete"
     )

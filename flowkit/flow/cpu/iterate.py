@@ -8,13 +8,14 @@ memory each time. So DEPTH iterations move down the image as one wavefront, each
 previous one, and a row is updated DEPTH times while it is in the cache:
 
     front = 5        row:  1   2   3   4   5
-                     k=0                   u     iteration k updates u in row front − k,
-                     k=1               u,p        then p in the row above, which needs
-                     k=2           u,p            the new u of both rows
+                     k=0               p   u      iteration k updates u in row front − k,
+                     k=1           p   u          then p in the row above, which needs
+                     k=2       p   u              the new u of both rows
 
-All updates are in place. Iteration k+1 at row y finds u and p of rows y and y−1 as iteration k left
-them, because k has already updated p in row y, and k no longer needs the u that k+1 overwrites. So
-the result is that of DEPTH separate sweeps, bit for bit.
+All updates are in place. Iteration k+1 at row y finds u of row y, and p of rows y and y−1, as
+iteration k left them: k has already updated p in row y, and no longer needs the u that k+1
+overwrites. The u of row y−1, which p needs, is that of k+1 itself. So the result is that of DEPTH
+separate sweeps, bit for bit.
 """
 
 import numpy as np

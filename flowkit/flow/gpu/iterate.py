@@ -8,10 +8,10 @@ rate. So each warp (32 threads, called lanes) moves down the image in a strip of
 DEPTH iterations in flight, all in registers, each one row behind the previous one:
 
     front = y        row:  y−4  y−3  y−2  y−1   y
-                     k=0                        u     iteration k updates u in row y − k,
-                     k=1                   u,p        then p in the row above, which
-                     k=2              u,p             needs the new u of both rows
-                     k=3         u,p
+                     k=0                   p    u     iteration k updates u in row y − k,
+                     k=1              p    u          then p in the row above, which
+                     k=2         p    u               needs the new u of both rows
+                     k=3    p    u
                             p → memory
 
 Lanes exchange p of the pixel to the left and u of the pixel to the right by shuffles, two each per

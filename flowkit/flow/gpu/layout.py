@@ -31,8 +31,8 @@ class PyramidLayout:
     """Sizes and offsets of a pyramid and of a pair's state; level 0 is the full image."""
 
     table: npt.NDArray[np.int32]
-    """int32 (levels, 5): height, width, blocks in a row, chunks of rows that a sweep is divided
-    into, and offset of the level in a frame's pyramid.
+    """int32 (levels, 5): height, width, blocks of SPAN pixels in a row, chunks of rows that a sweep
+    is divided into, and offset of the level in a frame's pyramid.
     """
     pyramid_size: int
     """Number of floats in the pyramid of a frame."""
@@ -43,10 +43,9 @@ class PyramidLayout:
 
     @property
     def bytes_per_pair(self) -> int:
-        """Memory of a pair in bytes, at most: two frames and the state; pairs may share frames."""
-        return (
-            4 * (2 * self.pyramid_size + 2 * self.moving_size + self.frozen_size) + 12 * self.area
-        )
+        """Memory of a pair of uint8 frames in bytes, at most; pairs may share frames."""
+        floats = 2 * self.pyramid_size + 2 * self.moving_size + self.frozen_size
+        return 4 * floats + 12 * self.area  # two frames, 2 bytes a pixel, and their flow, 8 or less
 
     @property
     def area(self) -> int:
@@ -76,7 +75,8 @@ def plan_levels(height: int, width: int, params: TVL1Params) -> PyramidLayout:
     if max(offset, MOVING.value * span) >= 1 << 31:  # offsets within a pair are 32-bit
         raise FlowError(
             f"frames of {width}×{height} are too large for the triton backend, which supports "
-            "at most 250 million pixels. Use --backend numba"
+            "at most 250 million pixels with the pyramids of the presets, and fewer if scale_step "
+            "is nearer to 1. Use --backend numba"
         )
     return PyramidLayout(np.array(rows, np.int32), offset, MOVING.value * span, FROZEN.value * span)
 

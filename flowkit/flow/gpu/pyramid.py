@@ -19,14 +19,17 @@ def build_level(
     sources, source_offset, source_pitch, source_height, source_width,
     pyramids, offset, pitch, height, width, step, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Compute one level of each frame from the next finer one; pitches are from frame to frame.
+    """Compute one level of each frame from the next finer one.
 
-    Level 0 is computed from the frames themselves, with `step` 1.
+    A pitch is the number of values from one frame to the next. `step` is the distance of two pixels
+    in pixels of the finer level, 1 / `scale_step`; it is 1 for level 0, which is computed from the
+    frames themselves. The pixels are on the first axis of the grid: CUDA has at most 65,535
+    programs on the others, which 17 million pixels would exceed.
     """
-    frame = tl.program_id(0).to(tl.int64)
+    frame = tl.program_id(1).to(tl.int64)
     source = sources + frame * source_pitch + source_offset
     level = pyramids + frame * pitch + offset
-    pixel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < height * width
     pixel = tl.minimum(pixel, height * width - 1)
     y, x = pixel // width, pixel % width

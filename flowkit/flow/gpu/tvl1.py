@@ -286,7 +286,7 @@ def build_pyramids(
     sources, source_offset, source_pitch = frames_THW, 0, levels.area
     (source_height, source_width), step = frames_THW.shape[1:], 1.0
     for height, width, _, _, offset in levels.table.tolist():
-        build_level[(len(frames_THW), triton.cdiv(height * width, BLOCK))](
+        build_level[(triton.cdiv(height * width, BLOCK), len(frames_THW))](
             sources, source_offset, source_pitch, source_height, source_width,
             pyramids, offset, levels.pyramid_size, height, width, step,
             BLOCK=BLOCK, enable_fp_fusion=True,

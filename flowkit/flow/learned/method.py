@@ -38,7 +38,8 @@ class LearnedMethod:
     """Command that downloads the weight file into PyTorch's cache, on a machine with a network."""
     estimate_bytes: Callable[[int, int], int] = lambda height, width: 1 << 10
     """Estimates the bytes of memory that one pair of frames needs, as
-    ``estimate_bytes(height, width)`` of the padded frames in pixels.
+    ``estimate_bytes(height, width)`` of the padded frames in pixels. Default: no estimate, so that
+    memory does not limit a batch.
     """
     multiple: int = 1
     """Height and width of the frames that ``compute`` gets are multiples of this number."""

@@ -1,18 +1,24 @@
 """Export a store as tar shards for WebDataset: one sample for each video.
 
-    <out>/<subset>-000000.tar      shards
+    <out>/<partition>-000000.tar   shards
     <out>/shards.json              the shards and number of samples of each subset, class names
     <out>/export.json, videos.csv, classes.txt
+
+A partition is the videos that are in the same subsets (partitions.py): it is named after a subset,
+or after several, as in ``test2.train1``. Subsets have names of ASCII letters, digits and ``_`` in
+names of files and as keys of ``shards.json``, whose ``name`` is that of the store: ``train_1`` is
+``train/1``.
 
 A shard holds the files of one video after another. WebDataset takes what is before the first dot of
 a name as the key of the sample, and the rest as the name of a field:
 
     <key>.json                 id, counts, fps, size, labels, subsets, time of each frame in µs,
-                               bound of the flow, and frames from one end of it to the other (step)
+                               bound of the flow, and frames from a frame to the one that its flow
+                               leads to (step)
     <key>.cls                  class index, only of a video with exactly one class
     <key>.audio.npy            log-mel patches, (patches, 96, 64) float32, if the video has sound
     <key>.rgb.000000.jpg       RGB frame 0
-    <key>.flow_x.000000.jpg    x component of the flow from frame 0 to frame 1
+    <key>.flow_x.000000.jpg    x component of the flow from frame 0 to frame 0 + step
     <key>.flow_y.000000.jpg    y component of the same flow field
 
 ``<key>`` is the id, encoded by `file_names.encode_key`. The bytes of the images are those of the
@@ -32,6 +38,7 @@ import numpy as np
 
 from flowkit.interchange.file_names import encode_key
 from flowkit.interchange.formats.export_format import ExportOptions
+from flowkit.interchange.formats.partitions import name_subsets
 from flowkit.interchange.formats.sharded_format import ShardedFormat
 from flowkit.interchange.formats.stored_frames import (
     describe_video,
@@ -76,11 +83,17 @@ class WebDataset(ShardedFormat):
             writer.finish()
 
     def write_lists(self, complete_ids: list[str]) -> int:
-        """Write ``videos.csv``, ``classes.txt`` and ``shards.json``."""
+        """Write ``videos.csv``, ``classes.txt`` and ``shards.json``.
+
+        In ``shards.json``, the name of what is no subset of the store is null.
+        """
         subsets: dict[str, dict[str, Any]] = {}
+        names = {file: name for name, file in name_subsets(self.store.subsets()).items()}
         for record in sorted(self.records.values(), key=lambda record: record.name):
             for subset in record.subsets:
-                entry = subsets.setdefault(subset, {"shards": [], "samples": 0})
+                entry = subsets.setdefault(
+                    subset, {"name": names.get(subset), "shards": [], "samples": 0}
+                )
                 entry["shards"].append(f"{record.name}{self.suffix}")
                 entry["samples"] += len(record.videos)
         values = {"subsets": dict(sorted(subsets.items())), "classes": list(self.store.classes)}

@@ -50,7 +50,7 @@ def create_or_open(
 ) -> StoreHeader:
     """Create a store, or check that the store at ``root`` has this recipe and dataset.
 
-    Streams that only ``recipe`` has are added to an existing store.
+    Streams that only ``recipe`` has are added to an existing store, and the dataset if it has none.
 
     Args:
         root: Folder of the store.
@@ -111,7 +111,11 @@ def check_new_folder(path: Path) -> None:
 def extend_header(
     path: Path, header: StoreHeader, recipe: Recipe, dataset: str | None
 ) -> StoreHeader:
-    """Add the streams of ``recipe`` to a header; RecipeError if a common setting differs."""
+    """Add the streams of ``recipe``, and the dataset if the header has none, to a header.
+
+    Raises:
+        RecipeError: A common setting or the dataset differs.
+    """
     differences = header.recipe.list_differences(recipe)
     location = describe_location(path)
     if differences:
@@ -125,7 +129,9 @@ def extend_header(
             f"{location}: expected dataset {header.dataset!r}, which the store holds, got "
             f"{dataset!r}; use another store"
         )
-    return replace(header, recipe=header.recipe.extended_with(recipe))
+    return replace(
+        header, recipe=header.recipe.extended_with(recipe), dataset=header.dataset or dataset
+    )
 
 
 def read_header(root: str | os.PathLike[str]) -> StoreHeader:

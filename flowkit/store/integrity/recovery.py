@@ -9,9 +9,9 @@ recovery continues.
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flowkit.errors import CorruptError
@@ -38,7 +38,9 @@ class Recovery:
     """What a recovery did."""
 
     salvaged: tuple[str, ...] = ()
-    """Ids of the videos that count now and did not before."""
+    """Ids of the videos of which streams count now and did not before."""
+    streams: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """These streams, by video id."""
     committed: tuple[str, ...] = ()
     """Shards of these videos, as ``folder/uuid``."""
     quarantined: tuple[str, ...] = ()
@@ -85,8 +87,13 @@ def recover(
         time.sleep(POLL_SECONDS)
     for shard in own_shards:
         log(f"{shard}: still being written after {wait_seconds:.0f} s; left alone")
+    streams: dict[str, set[str]] = defaultdict(set)
+    for record in recovery.records:
+        for video in record.videos:
+            streams[video.id].update(video.streams)
     return Recovery(
-        salvaged=tuple(video.id for record in recovery.records for video in record.videos),
+        salvaged=tuple(streams),
+        streams={id: frozenset(names) for id, names in streams.items()},
         committed=tuple(record.name for record in recovery.records),
         quarantined=tuple(recovery.quarantined),
         waiting=tuple(waiting),

@@ -1,9 +1,10 @@
 """Repair a store: move damaged shards to quarantine, and keep their intact videos.
 
 Nothing is deleted: a damaged shard and its commit record move to ``quarantine/``, with the same
-path below it. Before that, the intact videos are committed in a new shard, so a repair that is
-killed loses nothing; the next repair sees that they were copied, and does not copy them again. The
-other videos are then in no commit record, so the next extraction extracts them again.
+path below it, or a numbered one if that is taken. Before that, the intact videos are committed in a
+new shard, so a repair that is killed loses nothing; the next repair sees that they were copied, and
+does not copy them again. The other videos are then in no commit record, so the next extraction
+extracts them again.
 """
 
 from dataclasses import replace

@@ -283,6 +283,7 @@ def make_clip(config: Motion8, clip_id: str) -> Clip:
         if clip.id == clip_id:
             return clip
     raise UsageError(
-        f"no clip {clip_id!r} in this motion8; expected <class>/train_<5 digits>.mp4 below "
-        f"{config.videos}, or <class>/test_<5 digits>.mp4 below {config.test_videos}"
+        f"no clip {clip_id!r} in this motion8; expected <class>/train_<5 digits>.mp4 with a number "
+        f"below {config.videos}, or <class>/test_<5 digits>.mp4 with one below "
+        f"{config.test_videos}; the class of number n is number n mod {len(CLASSES)}"
     )

@@ -72,7 +72,7 @@ class Renderer:
         return frame
 
     def _draw_shape(
-        self, canvas: NDArray[np.float32], sprite: NDArray[np.float32], state: NDArray[np.float64]
+        self, canvas: NDArray[np.float64], sprite: NDArray[np.float64], state: NDArray[np.float64]
     ) -> None:
         """Draw a shape on the canvas, with every copy of it that is visible on the torus."""
         height, width = canvas.shape[:2]
@@ -114,7 +114,7 @@ def render_clip(clip: Clip) -> Iterator[NDArray[np.uint8]]:
 
 def make_sprite(
     name: str, hue: float, config: Motion8, rng: np.random.Generator
-) -> NDArray[np.float32]:
+) -> NDArray[np.float64]:
     """Make the image of a shape, as large as the largest shape.
 
     Args:
@@ -124,7 +124,7 @@ def make_sprite(
         rng: Random generator.
 
     Returns:
-        float32 (S, S, 4): RGB in 0–255, and the distance to the outline in radii.
+        float64 (S, S, 4): RGB in 0–255, and the distance to the outline in radii.
     """
     half = math.ceil(LARGEST * config.side * SPRITE_EXTENT)
     axis = np.linspace(-SPRITE_EXTENT, SPRITE_EXTENT, 2 * half + 1, dtype=np.float32)
@@ -172,19 +172,19 @@ def list_copies(centre: float, extent: float, period: float) -> list[float]:
     return [c for c in candidates if c + extent > 0 and c - extent < period - 1]
 
 
-def shift_periodic(tiled: NDArray[np.float32], offset: NDArray[np.float64]) -> NDArray[np.float32]:
+def shift_periodic(tiled: NDArray[np.float64], offset: NDArray[np.float64]) -> NDArray[np.float64]:
     """Shift a periodic image by ``offset``, bilinearly between pixels.
 
     Args:
-        tiled: float32 RGB, two periods and a pixel in each direction, so the window never wraps.
+        tiled: float64 RGB, two periods and a pixel in each direction, so the window never wraps.
         offset: float64 (2,), x and y in pixels.
 
     Returns:
-        float32 RGB (height, width, 3), one period.
+        float64 RGB (height, width, 3), one period.
     """
     height, width = tiled.shape[0] // 2, tiled.shape[1] // 2
     window = np.array([[1, 0, -offset[0] % width], [0, 1, -offset[1] % height]])
-    moved: NDArray[np.float32] = cv2.warpAffine(
+    moved: NDArray[np.float64] = cv2.warpAffine(
         tiled, window, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     )
     return moved

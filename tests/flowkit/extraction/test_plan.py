@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -12,8 +14,10 @@ from flowkit.annotations import explicit_files
 from flowkit.errors import UsageError
 from flowkit.extraction import Options, extract, parse_part
 from flowkit.extraction.plan import belongs, make_plan
-from flowkit.store import Store, create_or_open, rebuild_index
+from flowkit.recipe import AudioRecipe
+from flowkit.store import Store, create_or_open, rebuild_index, recover
 from flowkit.store.failures import read_failures
+from flowkit.store.status import read_status
 
 
 @given(st.lists(st.text(), unique=True), st.integers(1, 9))
@@ -96,6 +100,38 @@ def test_a_changed_source_is_said_and_redone_only_with_update(extracted, make_cl
     assert task.supersedes
     assert task.streams == ("rgb", "flow")
     assert task.frames is None
+
+
+def test_an_update_that_was_killed_between_frames_and_audio_is_not_done(
+    tmp_path, recipe, make_clip
+):
+    recipe = replace(recipe, audio=AudioRecipe())
+    clips = [make_clip(tmp_path / f"{name}.mp4", sound=True) for name in "ab"]
+    options = Options(workers=0, streams=("rgb", "flow", "audio"))
+    extract(explicit_files(clips), tmp_path / "S", recipe, options)
+    make_clip(clips[0], frames=7, seed=5, sound=True)
+
+    killed = (
+        "import os, sys; from flowkit.cli import main; "
+        "from flowkit.extraction.worker import Worker; "
+        "Worker._extract_audio = lambda *_: os._exit(9); main()"
+    )
+    arguments = ["extract", *clips, "--store", "S", "--update", "--workers", "0"]
+    arguments += ["--streams", "rgb,flow,audio", "--backend", "numba"]
+    command = [sys.executable, "-c", killed, *map(str, arguments)]
+    assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 9
+    recover(tmp_path / "S")
+    rebuild_index(tmp_path / "S")
+    video = Store(tmp_path / "S")["a.mp4"]
+    assert video.num_frames == 7
+    assert video.has_mixed_sources
+    assert read_status(tmp_path / "S").mixed == 1
+    plan = plan_for(tmp_path, clips, streams=options.streams)
+    assert (plan.changed, plan.done, plan.tasks) == (("a.mp4",), ("b.mp4",), ())
+    summary = extract(explicit_files(clips), tmp_path / "S", recipe, replace(options, update=True))
+    assert (summary.extracted, summary.done_before) == (1, 1)
+    assert not Store(tmp_path / "S")["a.mp4"].has_mixed_sources
+    assert read_status(tmp_path / "S").mixed == 0
 
 
 def test_limit_takes_the_first_ids_and_counts_the_rest(extracted, make_clip):

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from flowkit.annotations import FORMATS, explicit_files
 from flowkit.decode import VideoReader, read_video
 from flowkit.errors import LockedError, RecipeError, UsageError
 from flowkit.extraction import Options, RecipeOverrides, choose_recipe, extract
+from flowkit.extraction.run import ExtractionRun
 from flowkit.extraction.summary import describe_failure
+from flowkit.extraction.tasks import ExtractionTask
 from flowkit.flow import quantize, tvl1_video
 from flowkit.recipe import AudioRecipe, Recipe, Resize, RGBRecipe
 from flowkit.store import Store, hold_store
@@ -344,6 +347,14 @@ def test_a_signal_in_the_middle_of_a_message_waits_for_its_end():
     assert "stopping: committing" in console.file.getvalue()
 
 
+def test_a_video_whose_frames_alone_were_saved_is_not_complete(tmp_path):
+    task = ExtractionTask(id="a", source=tmp_path, streams=("rgb", "flow", "audio"))
+    run = SimpleNamespace(tasks={"a": task})
+    assert not ExtractionRun.is_complete(run, "a", {"rgb", "flow"})
+    assert ExtractionRun.is_complete(run, "a", {"rgb", "flow", "audio"})
+    assert ExtractionRun.is_complete(run, "of an earlier run", {"rgb"})
+
+
 def test_a_store_gets_no_part_for_a_stream_that_nobody_asked_for(tmp_path, make_clip, recipe):
     from dataclasses import replace
 
@@ -369,6 +380,9 @@ def test_two_sources_with_one_id_and_a_bad_name_leave_the_others_untouched(
     assert read_failures(tmp_path / "S").keys() == {"a.mp4", r"caf\xe9.mp4"}
     again = extract(located, tmp_path / "S", recipe, HERE)
     assert (len(again.failed), len(again.quarantined)) == (0, 2)
+    retried = extract(located, tmp_path / "S", recipe, Options(workers=0, retry_failed=True))
+    assert [failure.attempts for failure in retried.failed] == [2, 2]
+    assert retried.quarantined == []
     settled = explicit_files([twins[0], other])
     assert extract(settled, tmp_path / "S", recipe, HERE).extracted == 1
 

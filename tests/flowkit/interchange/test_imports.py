@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -166,6 +167,14 @@ def test_a_bad_folder_is_listed_and_the_others_imported(
     assert read_failures(tmp_path / "s")["class/y"].attempts == 2
 
 
+def test_an_image_that_cannot_be_read_does_not_hide_the_recipe(folders, tmp_path):
+    (folders / "class/a").mkdir()
+    (folders / "class/a/img_00001.jpg").symlink_to("nowhere")
+    report = import_folders(folders, tmp_path / "s", fps=30.0)
+    assert report.imported == 2
+    assert list(report.failures) == ["class/a"]
+
+
 def test_one_based_folders_are_understood(folders, tmp_path):
     for folder in (folders / "class").iterdir():
         for path in sorted(folder.iterdir(), reverse=True):
@@ -229,3 +238,74 @@ def test_flow_of_another_step_is_refused(folders, tmp_path, name, step):
         f"{name} is flow with step {step}, and only flow to the next frame"
         in (report.failures["class/x"])
     )
+
+
+def test_the_bound_of_an_export_is_kept(make_store, tmp_path):
+    root = make_store(("a",), bound=32.0)
+    export(Store(root), tmp_path / "out", "denseflow")
+    import_folders(tmp_path / "out", tmp_path / "s")
+    first, again = Store(root), Store(tmp_path / "s")
+    assert again.recipe.flow.bound == 32
+    assert abs(again["a"].flow(0) - first["a"].flow(0)).mean() <= 1.5 * 32 / 127
+    with pytest.raises(UsageError, match=r"export.json: .* bound 32, got --bound 20; leave out"):
+        import_folders(tmp_path / "out", tmp_path / "t", bound=20.0)
+    assert not (tmp_path / "t").exists()
+    assert import_folders(tmp_path / "out", tmp_path / "s", bound=32.0).skipped == 1
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "{}", '{"bound": null}'])
+def test_a_damaged_record_of_an_export_is_named(folders, tmp_path, content):
+    (folders / "export.json").write_text(content)
+    with pytest.raises(UsageError, match=r"export.json: expected the record of an export"):
+        import_folders(folders, tmp_path / "s", fps=25.0)
+
+
+@pytest.mark.parametrize("fps", [0.0, -5.0, 1001.0, float("inf"), float("nan")])
+def test_a_frame_rate_out_of_range_creates_no_store(folders, tmp_path, fps):
+    with pytest.raises(UsageError, match="fps must be above 0 and at most 1000, got"):
+        import_folders(folders, tmp_path / "s", fps=fps)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"path,label\nclass/x,1\n", ":1: .*column name is missing"),
+        (b"name,id,frames,flow,fps,width,height,labels,subsets\nx,x,6\n", ":2: .*line is cut"),
+        (
+            b"name,id,frames,flow,fps,width,height,labels,subsets\nx,x,6,5,?,4,4,[],[]\n",
+            ":2: .*could",
+        ),
+        (b"name,id,fps\nx,x,-5\n", ":2: .*fps is -5"),
+        (b"name,id\n\xff\n", ":1: .*codec"),
+    ],
+)
+def test_a_table_of_another_tool_is_ignored_and_a_damaged_one_named(
+    folders, tmp_path, content, reason
+):
+    (folders / "videos.csv").write_bytes(content)
+    assert import_folders(folders, tmp_path / "s", fps=25.0).imported == 2
+    (folders / "export.json").write_text('{"bound": 20.0}')
+    with pytest.raises(UsageError, match=rf"videos.csv{reason}"):
+        import_folders(folders, tmp_path / "t", fps=25.0)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_listed(folders, tmp_path):
+    (folders / "class/y").rename(folders / "class" / os.fsdecode(b"y\xff"))
+    for attempts in (1, 2):
+        report = import_folders(folders, tmp_path / "s", fps=25.0)
+        assert report.imported == 2 - attempts
+        assert list(report.failures) == ["class/y\\xff"]
+        failure = read_failures(tmp_path / "s")["class/y\\xff"]
+        assert (failure.kind, failure.attempts) == ("bad-name", attempts)
+    assert list(Store(tmp_path / "s")) == ["class/x"]
+
+
+def test_a_store_without_a_dataset_gets_its_name(folders, tmp_path):
+    import_folders(folders, tmp_path / "s", fps=25.0)
+    import_folders(folders, tmp_path / "s", fps=25.0, dataset="ucf101")
+    assert Store(tmp_path / "s").header.dataset == "ucf101"
+    import_folders(folders, tmp_path / "s", fps=25.0)
+    assert Store(tmp_path / "s").header.dataset == "ucf101"
+    with pytest.raises(RecipeError, match="expected dataset 'ucf101'"):
+        import_folders(folders, tmp_path / "s", fps=25.0, dataset="hmdb51")

@@ -193,7 +193,7 @@ def test_another_network_under_the_same_name_is_refused(stores, tmp_path):
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".a", "-a", "a b", "ü", "a\n"])
 def test_a_name_becomes_a_folder(stores, name):
-    with pytest.raises(UsageError, match="a feature name may hold"):
+    with pytest.raises(UsageError, match="a feature name begins with a letter or digit, and"):
         Recipe(features={name: stores.NET})
 
 

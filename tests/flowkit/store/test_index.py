@@ -64,6 +64,7 @@ def test_the_columns_are_those_of_the_format(stores, make_root):
         "id": "large_string",
         "labels": "list<item: struct<class: int32, start: double, end: double>>",
         "subsets": "list<item: string>",
+        "mixed_sources": "bool",
         "frames": "int32",
         "fps": "double",
         "width": "int32",

@@ -60,6 +60,15 @@ def test_no_videos_and_no_classes():
     assert by_subset.shape == (0, 0)
 
 
+def test_a_subset_of_other_videos_matches_none():
+    columns = LabelColumns(
+        pa.array([[]], LABELS), pa.array([["val"]], SUBSETS), CLASSES, ["val", "test 1"]
+    )
+    assert columns.subset_names == ("test 1", "val")
+    assert columns.match("subset", "test 1").tolist() == [False]
+    assert columns.match("subset", "val").tolist() == [True]
+
+
 @pytest.mark.parametrize(
     ("column", "name", "reason"),
     [("class", "rum", "did you mean 'run'"), ("subset", "test", "there are train")],

@@ -201,7 +201,9 @@ def test_a_killed_writer_leaves_rows_with_and_without_times(
         writer = ShardWriter(tmp_path, recipe=stores.RECIPE)
         write_video(stores, writer, "a", rows, None if is_older else times)
         writer._shard.file.close()  # as the kernel does
-    assert recover(tmp_path).salvaged == ("a",)
+    recovery = recover(tmp_path)
+    assert recovery.salvaged == ("a",)
+    assert recovery.streams == {"a": {"rgb", "flow"}}
     assert stores.contents(tmp_path) == {"a": rows}
     assert ("time" in list_columns(tmp_path)[0]) == (not is_older)
     expected = [0, 0.04, 0.08, 0.12] if is_older else [t / 1e6 for t in times]

@@ -16,6 +16,7 @@ from flowkit.store import Store, create_or_open, rebuild_index, write_annotation
 from flowkit.store.annotations import read_annotations
 from flowkit.store.failures import Failure, append_failure
 from flowkit.store.status import read_status
+from flowkit.store.video_list import VideoList
 from flowkit.web.open_store import OpenStore
 from flowkit.web.overview import choose_step, describe_store, make_histogram
 
@@ -98,6 +99,8 @@ def test_failed_and_missing_videos_are_listed(partial):
         ("status=failed", ["broken/ü.mp4", "zz failed"]),
         ("status=failed&text=%C3%BC", ["broken/ü.mp4"]),
         ("status=failed&class=jump+high", ["zz failed"]),
+        ("status=failed&subset=test", []),  # in which no video failed
+        ("status=missing&subset=train", []),
     ],
 )
 def test_the_grid_shows_them_too(partial, get, query, ids):
@@ -123,12 +126,45 @@ def test_what_happens_meanwhile_is_shown(root):
     assert store.get_absent() is store.get_absent()
 
 
+def test_the_reader_and_the_table_have_the_same_index(root, monkeypatch):
+    """A run may write a new index between the two."""
+    store, opened = OpenStore(root), []
+
+    def change_subsets(name):
+        table = read_annotations(root)
+        assert table is not None
+        rows = tuple(replace(row, subsets=(name,)) for row in table.annotations)
+        write_annotations(root, AnnotationTable(table.classes, rows))
+        rebuild_index(root)
+
+    def open_late(path):
+        if not opened:
+            change_subsets("late")
+        opened.append(VideoList(path))
+        return opened[-1]
+
+    change_subsets("early")
+    monkeypatch.setattr("flowkit.web.open_store.VideoList", open_late)
+    view = store.get()
+    assert list(view.store.index.count_subsets()) == ["late"]
+    assert view.videos.labels.subset_names == ("late",)
+
+
 def test_a_video_whose_flow_failed_is_in_the_store_and_failed(make_store):
     root = make_store(("a", "b"), streams=("rgb",), annotated=False)
     append_failure(root, replace(FAILURE, id="a", source=str(root.absolute())))
     absent = OpenStore(root).get_absent()
     assert [video["id"] for video in absent.describe(absent.select("failed"))] == ["a"]
     assert not len(absent.select("missing"))
+
+
+def test_failed_videos_without_annotations_know_the_subsets_of_the_store(root, get):
+    """The page offers the subsets and classes of the store also where a failed video has none."""
+    append_failure(root, FAILURE)
+    (root / "annotations.arrow").unlink()
+    for query in ("subset=test", "class=wave"):
+        answer = get(f"/api/videos?status=failed&{query}")
+        assert answer.json()["total"] == 0
 
 
 def test_an_empty_store(tmp_path):

@@ -239,6 +239,17 @@ def test_flow_weights_are_not_converted():
     assert torch.equal(flow.conv1.weight, weights["conv1.weight"])
 
 
+def test_only_weights_of_rgb_are_averaged():
+    """Flow of ten fields is no RGB: a mean over its channels mixes x, y and ten moments."""
+    weights, flow = make_resnet(in_channels=20).state_dict(), make_resnet(1, in_channels=10)
+    before = {name: tensor.clone() for name, tensor in flow.state_dict().items()}
+    with pytest.raises(WeightsError, match=r"\(4, 20, 7, 7\) instead of \(4, 10, 7, 7\). Expected"):
+        load_weights(flow, weights, inflate_channels=True)
+    assert same(flow.state_dict(), before)
+    with pytest.raises(ValueError, match=r"kernel \(out, 3, …\) of RGB, got \(4, 20, 7, 7\)"):
+        cross_modality_init(weights["conv1.weight"], 10)
+
+
 # --- from images to clips ------------------------------------------------------------------------
 
 
@@ -257,6 +268,13 @@ def test_inflated_kernels_sum_to_the_kernel(frames):
 def test_other_kernels_cannot_be_inflated(shape, frames):
     with pytest.raises(ValueError, match=rf"1 frame or more, got \({shape[0]}, .* and {frames}$"):
         inflate_time(torch.zeros(shape), frames)
+
+
+def test_kernels_of_another_size_are_refused_with_their_own_shape():
+    images, clips = dict(make_images_network().state_dict()), I3D(width=4, num_classes=7)
+    images["conv1.weight"] = torch.zeros(4, 3, 5, 5)
+    with pytest.raises(WeightsError, match=r"conv1\.weight \(4, 3, 5, 5\) instead of \(4, 3, 5, 7"):
+        load_weights(clips, images, inflate_time=True)
 
 
 def make_images_network(**options):

@@ -25,7 +25,7 @@ from train.evaluation.results import (
 )
 from train.loop.session import train as train_run
 from train.report.figures.drawing import Source
-from train.report.figures.receptive import measure_accuracies
+from train.report.figures.frame_counts import measure_accuracies
 from train.report.figures.tables import list_iterations
 from train.runs.run import RunError, Settings, create_run
 from train.tasks.registry import find_task
@@ -332,8 +332,8 @@ def test_frames_are_scored_with_the_options_of_the_report(trained, monkeypatch):
         seen.append((changed.recipe.testing.segments, settings))
         return {"rgb": load_run_scores(run, "iter_0/rgb")}
 
-    monkeypatch.setattr("train.report.figures.receptive.score_phases", score)
-    monkeypatch.setattr("train.report.figures.receptive.COUNTS", (1, 3))
+    monkeypatch.setattr("train.report.figures.frame_counts.score_phases", score)
+    monkeypatch.setattr("train.report.figures.frame_counts.COUNTS", (1, 3))
     monkeypatch.setattr(
         "train.report.report.write_report", lambda source, figures: sources.append(source) or []
     )
@@ -344,7 +344,7 @@ def test_frames_are_scored_with_the_options_of_the_report(trained, monkeypatch):
     accuracies = measure_accuracies(run, sources[0])
     expected = Settings(precision="bfloat16", test_batch=2)
     assert seen == [(1, expected), (3, expected)]
-    assert accuracies["rgb"] == [100 * read_results(run)["scores"]["iter_0/rgb"]["top1"]] * 2
+    assert accuracies["iter_0/rgb"] == [100 * read_results(run)["scores"]["iter_0/rgb"]["top1"]] * 2
 
 
 def test_names_are_made_of_the_changes():

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from flowkit.errors import UsageError
+from flowkit.interchange.export import export
+from flowkit.interchange.imports import import_folders
 from flowkit.recipe import FeatureRecipe
-from flowkit.store import Store, create_or_open
+from flowkit.store import Store, create_or_open, read_annotations, rebuild_index, write_annotations
 from train.evaluation.predict import choose_scoring, combine_scores, draw_prediction, predict_video
 from train.loop.session import train
 from train.recipe.recipe import change_recipe
-from train.runs.run import Settings, create_run
+from train.runs.run import RunError, Settings, create_run
 
 SETTINGS = Settings(threads=1, workers=0)
 ALONE = {"iterations": 0, "testing__controls": "[]", "training__epochs": 1}
@@ -105,6 +107,28 @@ def test_a_run_on_a_store_of_one_stream(tiny, make_store, tmp_path, video, strea
     assert len(prediction.frames) == (3 if stream == "rgb" else 0)
     assert len(prediction.flows) == (3 if stream == "flow" else 0)
     draw_prediction(prediction, "a")
+
+
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+def test_a_run_on_imported_flow(tiny, store, tmp_path, video, stream):
+    """A network of RGB needs no flow, and imported flow cannot be computed for another network."""
+    export(store, tmp_path / "folders", "denseflow")
+    import_folders(tmp_path / "folders", tmp_path / "imported")
+    table = read_annotations(store.path)
+    assert table is not None
+    write_annotations(tmp_path / "imported", table)
+    rebuild_index(tmp_path / "imported")
+    imported = Store(tmp_path / "imported")
+    changes = {**ALONE, **KINDS["frames together"], "streams": f"[{stream}]"}
+    run = create_run(tmp_path / "run", tiny(**changes), imported)
+    assert train(run, imported, SETTINGS, lambda text: None)
+    if stream == "flow":
+        with pytest.raises(RunError, match="was trained on imported flow, and nothing records"):
+            predict_video(run, video, SETTINGS)
+        return
+    prediction = predict_video(run, video, SETTINGS)
+    assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert (len(prediction.frames), len(prediction.flows)) == (3, 0)
 
 
 def test_a_folder_of_several_videos_is_refused(begin, store, video, tmp_path):

@@ -89,7 +89,7 @@ def check_table(rows):
     [pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW)) for kind in APPLICABLE],
 )
 def test_every_figure_of_a_kind(make_kind, videos, kind, monkeypatch):
-    monkeypatch.setattr("train.report.figures.receptive.COUNTS", (1, 3))
+    monkeypatch.setattr("train.report.figures.frame_counts.COUNTS", (1, 3))
     run, other = make_kind(kind), make_kind(kind, 1)
     shown = tuple(videos.index.id(int(row)) for row in videos.subset("test")[:2])
     source = Source(

@@ -184,7 +184,7 @@ def test_recipes_and_rows_of_a_line_exist(line):
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.list("report")], ids=name_line)
 def test_figures_of_a_line_are_drawn(line, make_kind, videos, tmp_path, monkeypatch):
-    monkeypatch.setattr("train.report.figures.receptive.COUNTS", (1, 3))
+    monkeypatch.setattr("train.report.figures.frame_counts.COUNTS", (1, 3))
     for name, (recipe, row) in line.runs.items():
         draft = read_draft(recipe)
         complete = (draft if row is None else draft.take_row(row)).complete()

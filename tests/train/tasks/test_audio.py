@@ -231,9 +231,9 @@ def test_what_is_trained(sounds):
         ({"network__backbone": "resnet"}, "expected vgg16 for audio, got resnet"),
         ({"network__weights": "{rgb: vgg16}"}, "expected audio, got rgb"),
         ({"network__dropout": "{rgb: 0.5}"}, "expected a number, or one for each of audio"),
-        ({"network__cma": "true"}, "are for images"),
-        ({"data__clip": "{length: 4}"}, "are for images"),
-        ({"iterations": 1}, "are for images"),
+        ({"network__cma": "true"}, "is for images"),
+        ({"data__clip": "{length: 4}"}, "is for images"),
+        ({"iterations": 1}, "is for images"),
         ({"phases": "{rgb: {rate: 1}}"}, "no phase 'rgb'"),
     ],
 )

@@ -74,6 +74,7 @@ def test_the_digest_is_that_of_the_stored_features(keep):
         ("resnet50", {}, {("kinetics_cma", "rgb"), ("kinetics_flow", "flow"),
                           ("kinetics_i3d", "rgb")}, {"kinetics_p3d_16", "ucf101_pyramid_vgg16"}),
         ("resnet50", {"in_channels": 10}, {("kinetics_cma", "flow")}, {"kinetics_i3d", "tsn_rgb"}),
+        ("resnet50", {"in_channels": 20}, set(), {"kinetics_cma", "kinetics_flow"}),
         ("resnet152", {}, {("ucf101_resnet152", "rgb")}, {"kinetics_cma"}),
         ("p3d", {"in_channels": 2}, {("kinetics_p3d_cma_16", "flow")}, {"kinetics_cma"}),
         ("p3d", {"blocks": (3, 4, 6, 3)}, set(), {"kinetics_p3d_16"}),

@@ -69,6 +69,19 @@ def test_hints(weights, network, hint):
 
 
 @pytest.mark.parametrize(
+    ("channels", "end"),
+    [
+        (20, " for optical flow (20 channels: 10 fields): --set data.flow_length=10"),
+        (5, " for 5 channels, and only weights for RGB can start a flow branch of other channels"),
+        (3, ""),
+    ],
+)
+def test_hints_for_flow_of_other_channels(channels, end):
+    hint = suggest_network(make_shapes("resnet50", in_channels=channels), asdict(Network()), "flow")
+    assert hint == f"these are weights of ResNet-50 (torchvision or timm){end}"
+
+
+@pytest.mark.parametrize(
     ("channels", "dims", "text"),
     [
         (3, 2, "RGB (3 channels)"),

@@ -1,5 +1,7 @@
 """What the new networks start from: files of several publishers, and phases of finished runs."""
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -239,6 +241,15 @@ def test_files_of_something_else(begin, tmp_path, make, message):
         start_network(run, phase_of(run, "rgb"))
 
 
+def test_flow_of_other_fields_is_refused(begin, keep):
+    given = ResNet(18, width=4, in_channels=20).state_dict()
+    run = begin(**PYRAMID, network__weights=f"{{flow: {keep(given)}}}")
+    with pytest.raises(
+        UsageError, match=r"network\.weights\.flow: .*--set data\.flow_length=10\. In"
+    ):
+        start_network(run, phase_of(run, "flow"))
+
+
 def test_files_that_are_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("FLOWKIT_DATA", str(tmp_path / "data"))
     for name in (str(tmp_path / "absent.pth"), "runs/x/phases/rgb", str(tmp_path), "own.pt"):
@@ -255,4 +266,15 @@ def test_a_finished_phase_whose_file_is_damaged(begin, trained):
     run = trained("run", **PYRAMID, streams="[rgb]")
     (run.folder("rgb") / "weights.pt").write_bytes(b"nonsense")
     with pytest.raises(RunError, match=r"cannot be read.*train phase rgb again"):
+        load_phase_network(run, phase_of(run, "rgb"), "rgb")
+
+
+def test_a_finished_phase_whose_file_is_of_another_network(begin, trained):
+    run, other = (
+        trained("run", **PYRAMID, streams="[rgb]"),
+        trained("other", **I3D, streams="[rgb]"),
+    )
+    shutil.copy(other.folder("rgb") / "weights.pt", run.folder("rgb"))
+    message = r"rgb/weights\.pt: the weights do not fit.*Remove this file and train phase rgb again"
+    with pytest.raises(RunError, match=message):
         load_phase_network(run, phase_of(run, "rgb"), "rgb")

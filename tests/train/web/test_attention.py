@@ -1,18 +1,21 @@
 """The attention that the page shows is that of `report`, for each kind of run."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from flowkit.web.keys import make_key
+from train.recipe.recipe import read_recipe
 from train.report.figures.attention_maps import compute_maps, list_arrows
 from train.report.figures.receptive import compute_weights, find_salient
 from train.runs.phases import list_phases
 from train.tasks.backbones import describe_input
 from train.tasks.networks import load_phase_network
 from train.tasks.samples import make_dataset
+from train.web.segments import find_reason
 
 BLOCK = "to_rgb/res4_1"
 
@@ -199,3 +202,26 @@ def test_segments_average_to_the_scores_of_the_run(run, score, store, open_page)
         shown = [{i["class"]: i["probability"] for i in top} for top in branch["segments"]]
         mean = [np.mean([one[name] for one in shown]) for name in run.classes]
         np.testing.assert_allclose(mean, scores.softmax[1], atol=1e-5)
+
+
+def test_branches_that_were_trained_alone_read_other_frames(begin, finish, store, path, open_page):
+    """RGB starts at any of 15 frames; five flow fields start at one of the first 10."""
+    run = finish(begin(iterations=0, testing__controls="[]"))
+    answer = get(open_page(run), path.replace("attention", "segments"))
+    assert answer["times"] == [3, 11]
+    times = {branch["branch"]: branch["times"] for branch in answer["branches"]}
+    assert times == {"rgb": [3, 11], "flow": [2, 7], "fusion": None}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "reason"),
+    [
+        (
+            "kinetics_audio_vgg16",
+            "Only segments of images are scored alone; this run scores patches",
+        ),
+        ("flash_mnist_clusters", "The network of this run sees the whole video at once."),
+    ],
+)
+def test_runs_without_scores_of_segments_say_why(recipe, reason):
+    assert find_reason(SimpleNamespace(recipe=read_recipe(recipe))).startswith(reason)

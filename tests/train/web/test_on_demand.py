@@ -107,7 +107,7 @@ def test_an_error_is_raised_where_it_is_awaited_and_not_kept(worker):
 def test_too_many_jobs_are_refused(worker):
     gate = threading.Event()
     worker.join("first", lambda: gate.wait(20))
-    wait(lambda: not worker._waiting)
+    wait(lambda: not worker._queue)
     for number in range(MAX_JOBS):
         worker.join(number, lambda: None)
     with pytest.raises(HTTPException, match="too many"):
@@ -152,3 +152,18 @@ def test_a_client_that_goes_away_cancels_its_computation(run, store, open_page, 
     assert started.wait(20) and not cancelled.is_set()
     connection.close()
     assert cancelled.wait(20)
+
+
+def test_a_fault_of_a_computation_is_logged(run, store, open_page, monkeypatch, caplog):
+    def fail(self, *_):
+        raise KeyError("x")
+
+    monkeypatch.setattr("train.web.attention_maps.ImageAttention.compute_snippet", fail)
+    path = (
+        f"/api/runs/run/attention/{make_key(store.index.id(int(store.subset('test')[0])))}/blocks"
+    )
+    answer = open_page(run).get(path)
+    assert answer.status_code == 409
+    assert "cannot compute this (KeyError: 'x'); the terminal" in answer.json()["error"]
+    (record,) = (record for record in caplog.records if record.name == "train.web.on_demand")
+    assert path in record.getMessage() and record.exc_info[0] is KeyError

@@ -205,3 +205,19 @@ def test_a_cell_of_the_matrix_opens_its_videos(store, browse):
     page.get_by_text("Score each segment alone").click()
     page.locator(".predictions .choice select").select_option("1")
     page.get_by_text("iter_1, segment 2 alone").wait_for()
+
+
+def test_segments_of_branches_that_read_other_frames(begin, finish, store, browse_runs):
+    page = browse_runs(finish(begin(iterations=0, testing__controls="[]")))(
+        f"/video/{make_key(store.index.id(int(store.subset('test')[2])))}"
+    )
+    page.get_by_text("Score each segment alone").click()
+    select = page.locator(".predictions .choice select")
+    select.wait_for()
+    assert select.locator("option").all_inner_texts() == [
+        "1 of 2, frames 3 and 2", "2 of 2, frames 11 and 7"
+    ]  # fmt: skip
+    select.select_option("1")
+    assert page.locator(".predictions h5").all_inner_texts()[:2] == [
+        "RGB, frame 11", "flow, frame 7"
+    ]  # fmt: skip

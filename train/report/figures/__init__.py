@@ -8,8 +8,9 @@ from train.report.figures.comparison import draw_classes, draw_gains
 from train.report.figures.curves import draw_curves
 from train.report.figures.drawing import Drawing, NotApplicable, Source
 from train.report.figures.epochs import draw_epochs
+from train.report.figures.frame_counts import draw_frames
 from train.report.figures.fusion import draw_fusion
-from train.report.figures.receptive import draw_frames, draw_receptive
+from train.report.figures.receptive import draw_receptive
 from train.report.figures.tables import list_iterations, list_parameters
 from train.report.figures.weights import draw_heaviest, draw_weights
 

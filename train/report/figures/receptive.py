@@ -1,4 +1,4 @@
-"""Draw the salient positions of pyramid attention, and accuracy over K: Du et al. 2018, Figs. 3–5.
+"""Draw the salient positions of pyramid attention: Du et al. 2018, Figs. 4 and 5.
 
 K is the number of frames of a video that the network sees. Attention combines their feature maps
 into one *attended map* M′. A row m of the weights A (equation 3) belongs to one place of M′ and has
@@ -16,9 +16,6 @@ at most three weights of a row can exceed 0.5, and two 0.7; with equal weights o
 does. Its figures show many more. Here the threshold is a fraction of the largest weight of the row,
 over all frames. Fig. 5 shows all places of the map; here it is five, evenly spaced. The paper
 trained a network for each of 1, 2 and 3 scales; here they are the top levels of one pyramid.
-
-`draw_frames` evaluates the run again for every K. Because this takes long, it is drawn only if it
-is named.
 """
 
 from dataclasses import replace
@@ -28,30 +25,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from flowkit.errors import UsageError
 from models.networks.pyramid import PyramidNetwork
-from train.evaluation.evaluate import join_name
-from train.evaluation.processes import open_processes
-from train.evaluation.scores import choose_metric, measure
-from train.evaluation.scoring import score_phases
-from train.evaluation.testing import check_test_settings
 from train.recipe.recipe import ImageRecipe
 from train.report.figures.attention import choose_videos
 from train.report.figures.drawing import (
-    ACCENTS,
-    MARKERS,
     Drawing,
     NotApplicable,
     Source,
     draw_image,
-    make_figure,
     make_grid,
     shorten_id,
     write_beside,
 )
-from train.report.figures.score_names import check_score
-from train.runs.phases import Phase, list_scorings
-from train.runs.run import Run, Settings
+from train.runs.phases import Phase
 from train.tasks.backbones import describe_input
 from train.tasks.networks import get_image_recipe, load_phase_network
 from train.tasks.samples import list_network_streams, make_dataset, prepare_images
@@ -65,8 +51,6 @@ FRAMES_THRESHOLD = 0.5
 """Fraction of the largest weight of a place above which a position is salient, in Fig. 4."""
 POSITIONS_THRESHOLD = 0.7
 """The same fraction in Fig. 5."""
-COUNTS = (1, 5, 10, 15, 20, 25, 30)
-"""Values of K in testing."""
 SCALES = (("#0072b2", "o", 7.5), ("#009e73", "s", 5.5), ("#d55e00", "^", 4.0))
 """Colour, marker and its size in points of 1, 2 and 3 scales. Blue, green and red are the paper's;
 these are told apart by people who are colour-blind."""
@@ -270,77 +254,3 @@ def find_salient(
     """
     rows, columns = np.nonzero(weights > threshold)
     return rows, columns
-
-
-def draw_frames(source: Source) -> list[Drawing]:
-    """Draw accuracy over K in testing, a line for each run and score (Fig. 3).
-
-    Args:
-        source: The run, its store, the score to show (default: all of the first split), and a run
-            that was trained with another K.
-
-    Returns:
-        A figure and a table.
-
-    Raises:
-        NotApplicable: There is no store, or no pyramid attention.
-        UsageError: The other run is not on images, or a run has no such score.
-    """
-    check_pyramid(source)
-    figure, axes = make_figure()
-    runs = [source.run, *([source.against] if source.against else [])]
-    if not all(isinstance(run.recipe, ImageRecipe) for run in runs):
-        raise UsageError(f"--against: {runs[-1].path} is not a run on images, which have frames")
-    rows = [["K in training", "score", *map(str, COUNTS)]]
-    for run in runs:
-        if source.store is not None:
-            run.check_store(source.store)
-        split = list_scorings(run.recipe)[0].name
-        accuracies = {
-            join_name(split, branch): values
-            for branch, values in measure_accuracies(run, source).items()
-        }
-        if source.score is not None:
-            name = check_score(source.score, accuracies, run, "--score")
-            accuracies = {name: accuracies[name]}
-        for name, values in accuracies.items():
-            trained = get_image_recipe(run).data.num_segments
-            colour = ACCENTS[(len(rows) - 1) % len(ACCENTS)]
-            marker = MARKERS[(len(rows) - 1) % len(MARKERS)]
-            label = f"K = {trained}, {name}" + (f" ({run.path.name})" if len(runs) > 1 else "")
-            axes.plot(COUNTS, values, marker=marker, ms=4, color=colour, label=label)
-            rows.append([str(trained), name, *(f"{value:.1f}" for value in values)])
-    _, title = choose_metric(source.run.recipe.labels)
-    axes.set(xlabel="K in testing", ylabel=f"{title}, %", xticks=COUNTS)
-    axes.legend(fontsize=8, frameon=False)
-    caption = f"{title} over the number of frames K that a prediction uses."
-    return [
-        Drawing(name="frames", caption=caption, figure=figure),
-        Drawing(name="frames_table", caption=caption, rows=rows),
-    ]
-
-
-def measure_accuracies(run: Run, source: Source) -> dict[str, list[float]]:
-    """Measure the accuracy of a run for each K of `COUNTS`, on its first split.
-
-    Args:
-        run: The run.
-        source: The store, and the device, precision, processes and batch to use.
-
-    Returns:
-        Accuracies in percent by name of the scores.
-    """
-    assert source.store is not None
-    settings = source.settings or Settings()
-    scoring, (metric, _) = list_scorings(run.recipe)[0], choose_metric(run.recipe.labels)
-    accuracies: dict[str, list[float]] = {}
-    with open_processes(settings) as processes:
-        for count in COUNTS:
-            testing = replace(run.recipe.testing, segments=count)
-            changed = run.with_recipe(replace(run.recipe, testing=testing))
-            check_test_settings(changed, source.store, settings)
-            scores = score_phases(changed, scoring, source.store, settings, processes=processes)
-            for name, value in scores.items():
-                metrics = measure(value.get_averages(run.recipe.testing.over), value.labels)
-                accuracies.setdefault(name, []).append(100 * metrics[metric])
-    return accuracies

@@ -42,19 +42,30 @@ function makeGroup({name, branches}) {
       h("h5", {}, title), h("ol", {class: "top"}, top.map(makeClass))))));
 }
 
-/** Make the best classes of one segment, and the choice of it; the player shows its frame. */
+/**
+ * Make the best classes of one segment, and the choice of it; the player shows its frame. Branches
+ * that were trained alone may read other frames; then each one says which.
+ */
 function makeSegments({scoring, times, branches}, player) {
   const box = h("div");
+  const listFrames = (k) => [...new Set(branches.flatMap((branch) => (branch.times ? [branch.times[k]] : [])))];
   const show = (k) => {
-    const lists = branches.map(({title, segments}) => ({title, top: segments[k]}));
+    const differ = listFrames(k).length > 1;
+    const lists = branches.map(({title, times: own, segments}) => ({
+      title: differ && own ? `${title}, frame ${own[k]}` : title, top: segments[k],
+    }));
     box.replaceChildren(makeGroup({name: `${scoring ? `${scoring}, ` : ""}segment ${k + 1} alone`, branches: lists}));
   };
-  const options = times.map((t, k) => [String(k), `${k + 1} of ${times.length}, frame ${t}`]);
+  const options = times.map((_, k) => [String(k), `${k + 1} of ${times.length}, ${nameFrames(listFrames(k))}`]);
   show(0);
   return [makeChoice("Segment", options, "0", (k) => {
     show(Number(k));
     player.seek(times[k]);
   }), box];
+}
+
+function nameFrames(frames) {
+  return `${frames.length > 1 ? "frames" : "frame"} ${frames.join(" and ")}`;
 }
 
 function makeClass({class: name, probability, right}) {

@@ -441,6 +441,21 @@ def test_frames_beyond_all_reason_are_refused(solver):
     assert solver.plan_levels(12000, 12000, PAPER).pyramid_size < 1 << 31
 
 
+def test_large_frames_stay_within_the_grids_of_cuda(solver, monkeypatch):
+    grids = []
+
+    class Launcher:
+        def __getitem__(self, grid):
+            grids.append(grid)
+            return lambda *arguments, **options: None
+
+    monkeypatch.setattr(solver, "build_level", Launcher())
+    frames = torch.empty(2, 12000, 12000, dtype=torch.uint8, device="meta")
+    solver.build_pyramids(frames, solver.plan_levels(12000, 12000, PAPER), PAPER)
+    assert grids[0] == (-(-12000 * 12000 // solver.BLOCK), 2)
+    assert {grid[1:] for grid in grids} == {(2,)}
+
+
 def test_memory_decides_how_many_pairs_are_solved_at_once(solver, monkeypatch):
     levels = solver.plan_levels(256, 256, PAPER)
     assert levels.bytes_per_pair == pytest.approx(

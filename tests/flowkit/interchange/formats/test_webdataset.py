@@ -73,6 +73,17 @@ def test_shards_of_subsets_hold_each_video_once(make_store, tmp_path, annotate, 
     assert lists["classes"] == ["wave", "jump high", "ü/#"]
 
 
+def test_the_list_of_shards_has_the_names_of_subsets(make_store, tmp_path, annotate, read_videos):
+    root = make_store(("a", "b"))
+    annotate(root, {"a": ([], ["train/1"])})
+    export(root, tmp_path / "out", "webdataset")
+    lists = json.loads((tmp_path / "out/shards.json").read_text())["subsets"]
+    assert {key: entry["name"] for key, entry in lists.items()} == {
+        "train_1": "train/1", "unassigned": None
+    }  # fmt: skip
+    assert json.loads(read_videos(tmp_path / "out")["a"]["json"])["subsets"] == ["train/1"]
+
+
 def test_equal_stores_give_equal_bytes(make_store, tmp_path, hash_files):
     root = make_store(IDS)
     for name, workers in (("one", 1), ("two", 3)):

@@ -24,7 +24,7 @@ CHUNK_SECONDS = 4.0
 """Seconds after which a chunk ends, so that kinds take turns."""
 
 
-class Workshop:
+class SharedData:
     """What trials share: a folder, and what each kind has prepared in it."""
 
     def __init__(self, folder: Path) -> None:
@@ -66,13 +66,13 @@ class Tally:
     """One text for each trial in which an invariant did not hold."""
 
 
-def run_trial(workshop: Workshop, kind: Kind, seed: int, number: int) -> Outcome:
+def run_trial(shared: SharedData, kind: Kind, seed: int, number: int) -> Outcome:
     """Run one trial in this process."""
     outcome = Outcome()
-    folder = workshop.folder / f"{kind.name}-{number}"
+    folder = shared.folder / f"{kind.name}-{number}"
     folder.mkdir()
     try:
-        kind.run(workshop, folder, random.Random(f"{seed}/{kind.name}/{number}"), outcome)
+        kind.run(shared, folder, random.Random(f"{seed}/{kind.name}/{number}"), outcome)
     except Exception:  # noqa: BLE001 (that is a finding)
         outcome.problems.append(traceback.format_exc()[-1500:])
     shutil.rmtree(folder, ignore_errors=True)
@@ -99,11 +99,11 @@ class Chunk:
     """The beginning of its next line."""
 
 
-class Room:
+class Runner:
     """Runs trials, several processes at a time.
 
     Args:
-        workshop: What trials share.
+        shared: What trials share.
         kinds: The kinds of trials.
         seed: Decides all trials.
         log: Called with each finding.
@@ -114,9 +114,9 @@ class Room:
     """
 
     def __init__(
-        self, workshop: Workshop, kinds: Sequence[Kind], seed: int, log: Callable[[str], None]
+        self, shared: SharedData, kinds: Sequence[Kind], seed: int, log: Callable[[str], None]
     ) -> None:
-        self.workshop, self.kinds, self.seed, self.log = workshop, kinds, seed, log
+        self.shared, self.kinds, self.seed, self.log = shared, kinds, seed, log
         self.tallies = {kind.name: Tally() for kind in kinds}
         self._next = dict.fromkeys(self.tallies, 0)
         self.skipped: dict[str, str] = {}
@@ -151,7 +151,7 @@ class Room:
 
     def _start(self, kind: Kind, counts: dict[str, int] | None) -> Chunk | None:
         try:
-            self.workshop.prepare(kind)
+            self.shared.prepare(kind)
         except Unavailable as error:
             self.skipped[kind.name] = str(error)
             return None
@@ -168,7 +168,7 @@ class Room:
             os.close(reader)
             until = time.monotonic() + CHUNK_SECONDS
             for number in range(first, last):
-                outcome = run_trial(self.workshop, kind, self.seed, number)
+                outcome = run_trial(self.shared, kind, self.seed, number)
                 data = to_json(outcome).encode() + b"\n"
                 while data:
                     data = data[os.write(writer, data) :]
