@@ -33,6 +33,8 @@ class UniqueKeyLoader(yaml.SafeLoader):
         """
         keys: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # <<, which the base class resolves
+                continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 problem = "a key is a list or a mapping"
@@ -63,7 +65,8 @@ def read_entry(path: Path, name: str, entry: Any) -> list[Dataset]:
     variants = check_mapping(f"{location}: variants", values.pop("variants", {}), "variants")
     if variants and "variant" not in values:
         raise CatalogError(
-            f"{location}: the key 'variant' is required: it names the default one of the variants"
+            f"{location}: the key 'variant' is required: it names the variant that the entry "
+            "itself describes, and 'variants' has the others"
         )
     datasets = [build_dataset(location, path, name, values)]
     for variant, overrides in variants.items():

@@ -107,12 +107,13 @@ class StoredFlowRun(ExtractionRun):
         tasks: list[ExtractionTask] = []
         done: list[str] = []
         quarantined: list[Failure] = []
+        own_paths = {printable_path(path) for path in (self.root.absolute(), self.root.resolve())}
         for source in self.located.sources:
             row = store.find(source.id)
             if row is None or not belongs(source.id, options.part):
                 continue
             video, failure = store[row], failures.get(source.id)
-            if failure and failure.source != printable_path(self.root.absolute()):
+            if failure and failure.source not in own_paths:
                 failure = None  # of the file or the folder, which is not read here
             if "flow" in video.streams:
                 done.append(video.id)

@@ -75,4 +75,5 @@ def make_failure(task: ExtractionTask, outcome: Outcome, retry: bool = False) ->
         mtime_ns=mtime_ns,
         traceback=outcome.traceback,
         retry=retry,
+        streams=task.streams,
     )

@@ -15,8 +15,10 @@ from flowkit.store.format.atomic import write_atomic
 from flowkit.store.reader import Store
 from flowkit.store.video import Video
 
-COLUMNS = ("name", "id", "frames", "flow", "fps", "width", "height", "labels", "subsets")
-"""Columns of ``videos.csv``."""
+COLUMNS = (
+    "name", "id", "frames", "flow", "fps", "width", "height", "labels", "subsets", "source_digest"
+)  # fmt: skip
+"""Columns of ``videos.csv``. The last one identifies the content of the source file."""
 NEEDED = ("name", "id", "fps")
 """Columns that are read again; the others are for people and other tools."""
 
@@ -34,6 +36,7 @@ def describe_video(video: Video) -> dict[str, str]:
     values = (
         encode_id(video.id), video.id, video.num_frames, video.num_flow, video.fps, video.width,
         video.height, *(json.dumps(names, ensure_ascii=False) for names in (labels, video.subsets)),
+        video.fingerprint.digest,
     )  # fmt: skip
     return dict(zip(COLUMNS, map(str, values), strict=True))
 

@@ -18,10 +18,11 @@ from flowkit.store.format.video_values import (
     is_flag,
     is_number,
     is_size,
+    is_text_list,
     is_time,
 )
 
-OPTIONAL_FIELDS = ("traceback", "retry")
+OPTIONAL_FIELDS = ("traceback", "retry", "streams")
 """Fields that are left out of the file if they are empty."""
 
 
@@ -51,6 +52,8 @@ class Failure:
     """Traceback of an internal error, else empty."""
     retry: bool = False
     """Whether the next run tries again, because the installation caused the failure."""
+    streams: tuple[str, ...] = ()
+    """The streams that were to be extracted; empty for features, and if an older version failed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the failure as a JSON object, without optional fields that are empty."""
@@ -63,6 +66,7 @@ class Failure:
         # Paths and messages may hold surrogates, which UTF-8 in the file cannot.
         for name in ("id", "source", "reason"):
             object.__setattr__(self, name, replace_surrogates(getattr(self, name)))
+        object.__setattr__(self, "streams", tuple(self.streams))
 
 
 def append_failure(root: str | os.PathLike[str], failure: Failure) -> None:
@@ -148,6 +152,6 @@ REQUIRED: dict[str, Check] = {
 """Values of each line."""
 OPTIONAL: dict[str, Check] = {
     "size": is_size, "mtime_ns": is_time, "stream": is_any_text, "traceback": is_any_text,
-    "retry": is_flag,
+    "retry": is_flag, "streams": is_text_list,
 }  # fmt: skip
 """Values that a line may lack."""

@@ -148,6 +148,11 @@ class IndexView:
             raise make_index_error(self._root, f"{stream} of row {row} is at {location}")
         return location
 
+    def read_commit_time(self, stream: str, row: int) -> float | None:
+        """Return when a stream of a row was committed, in seconds since 1970; None without it."""
+        location = self.locate(stream, row)
+        return None if location is None else self._file.records[location[0]][1] / 1e9
+
     def count(self, stream: str, row: int) -> int:
         """Count the frames, flow fields, patches or features of a row, 0 without the stream."""
         location = self.locate(stream, row)

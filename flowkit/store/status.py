@@ -192,7 +192,7 @@ def find_missing(annotations: Any, index: IndexView | None) -> Any:
 
 
 def list_failures(root: Path, index: IndexView | None) -> list[Failure]:
-    """List the failures of a store, without those of videos that succeeded since.
+    """List the failures of a store, without those of streams that were committed since.
 
     Args:
         root: Folder of the store.
@@ -201,7 +201,7 @@ def list_failures(root: Path, index: IndexView | None) -> list[Failure]:
     Returns:
         Failures of extractions and of features, sorted by video and stream.
     """
-    stored = printable_path(root.absolute())
+    stored = {printable_path(path) for path in (root.absolute(), root.resolve())}
 
     def is_solved(failure: Failure) -> bool:
         row = -1 if index is None else index.find(failure.id.encode())
@@ -209,9 +209,12 @@ def list_failures(root: Path, index: IndexView | None) -> list[Failure]:
             return False
         if failure.stream:
             return index.locate(failure.stream, row) is not None
-        # A video whose flow could not be computed from its stored RGB is in the store.
-        needs_flow = failure.source == stored
-        return not needs_flow or index.locate("flow", row) is not None
+        if failure.streams:
+            commits = [index.read_commit_time(stream, row) for stream in failure.streams]
+            return all(time is not None and time >= failure.time for time in commits)
+        # An older version recorded no streams. A video whose flow could not be computed from its
+        # stored RGB is in the store.
+        return failure.source not in stored or index.locate("flow", row) is not None
 
     unsolved = [failure for failure in read_all_failures(root) if not is_solved(failure)]
     return sorted(unsolved, key=lambda failure: (failure.id, failure.stream))

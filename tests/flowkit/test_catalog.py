@@ -167,6 +167,9 @@ def test_repeated_keys_and_broken_yaml(tmp_path: Path) -> None:
     path.write_text("a: {title: x, title: y}\n")
     with pytest.raises(CatalogError, match="'title' is given twice"):
         load_catalog(path)
+    path.write_text("a: {title: x, <<: {title: y}}\n")
+    with pytest.raises(CatalogError, match=r"a: .*required"):  # read, but not complete
+        load_catalog(path)
     path.write_text("? {a: b}\n: {title: x}\n")
     with pytest.raises(CatalogError, match="a key is a list or a mapping"):
         load_catalog(path)

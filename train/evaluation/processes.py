@@ -117,10 +117,13 @@ def open_processes(settings: Settings) -> Iterator[ScoringProcesses | None]:
     share = {"num_cpus": max(1, settings.workers) if on_gpu else 1, "num_gpus": int(on_gpu)}
     cores = max(len(os.sched_getaffinity(0)), settings.processes * share["num_cpus"])
     with open_ray(address, cores, gpus) as ray:
-        if address is not None:
-            resources = ray.cluster_resources()
-            kind, name = ("GPU", "GPUs") if on_gpu else ("CPU", "cores")
-            check_resources(settings.processes, int(resources.get(kind, 0)), name)
+        resources = ray.cluster_resources()
+        for kind, name, count in (
+            ("GPU", "GPUs", int(on_gpu)),
+            ("CPU", "cores", share["num_cpus"]),
+        ):
+            if count:
+                check_resources(settings.processes * count, int(resources.get(kind, 0)), name)
         actor_class = ray.remote(max_restarts=0, max_task_retries=0, **share)(ScoringActor)
         actors = [actor_class.remote() for _ in range(settings.processes)]
         try:

@@ -113,6 +113,12 @@ def set_value(values: dict[str, Any], name: str, value: Any) -> None:
         from_store = isinstance(inner, str) and FROM_STORE.fullmatch(inner)
         if from_store or (inner is None and depth and sections[0] == "phases"):
             values[section] = {}
+        if section in values and values[section] is None:
+            key = ".".join(sections[: depth + 1])
+            raise UsageError(
+                f"recipe: {key} is not set, so {name} cannot be changed alone; give all of it, as "
+                f"in {key}={{{'.'.join([*sections[depth + 1 :], last])}: …, …}}"
+            )
         if not isinstance(values.get(section), dict):
             raise UsageError(f"recipe: no key {section!r} in {name!r}{suggest(section, values)}")
         values = values[section]

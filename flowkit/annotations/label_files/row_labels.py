@@ -64,7 +64,9 @@ def make_label_reader(
         labels, interval = read_whole(row), read_interval(row)
         if interval is None:
             return labels
-        return tuple(Label(label.name, *interval) for label in labels)
+        return tuple(
+            label if label.start is not None else Label(label.name, *interval) for label in labels
+        )
 
     return read_timed
 

@@ -1,7 +1,7 @@
 """Define how the Numba kernels are compiled, as decorators over `numba.njit`.
 
-All kernels release the GIL, cache machine code on disk, and use fast-math without reciprocal
-estimates, whose bits differ between CPU makers.
+All kernels release the GIL and cache machine code on disk. Those that are not exact use fast-math
+without reciprocal estimates, whose bits differ between CPU makers.
 
 Numba renews its cache when the file of a kernel changes, but not when a file changes from which the
 kernel inlines code. So a digest of all sources is stored in the cache folder beside them, and the

@@ -112,6 +112,10 @@ def read_weights(path: Path) -> Weights:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about files that are then refused
                 content = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise FlowError(
+            f"cannot read {printable_path(path)}: {error.strerror}; check its permissions"
+        ) from error
     except Exception as error:  # a damaged file can raise almost any exception
         raise FlowError(f"{printable_path(path)} {explain_read_error(path, error)}") from error
     for wrapper in ("state_dict", "model"):
@@ -121,9 +125,12 @@ def read_weights(path: Path) -> Weights:
         isinstance(name, str) and torch.is_tensor(value) for name, value in content.items()
     )
     if not is_named or not content:
+        actual = "nothing" if is_named else type(content).__name__
+        if isinstance(content, dict) and content:
+            name, value = next((n, v) for n, v in content.items() if not torch.is_tensor(v))
+            actual = f"{type(value).__name__} as {name!r}"
         raise FlowError(
-            f"{printable_path(path)} holds no weights: expected tensors by name, got "
-            f"{'nothing' if is_named else type(content).__name__}"
+            f"{printable_path(path)} holds no weights: expected tensors by name, got {actual}"
         )
     for name, tensor in content.items():
         if kind := find_unusual_kind(tensor):

@@ -17,8 +17,8 @@ again. A quantization step is 2B/255 px, so rounding adds an error of at most B/
 B = 20). The second JPEG compression adds a little more, which the report measures.
 
 The folder of a video is written under a temporary name and then renamed, so an existing folder is
-complete, and a second run skips it. Files are not fsynced: after a power failure, export to a new
-folder.
+complete. A second run skips it, unless the video was extracted again from another file. Files are
+not fsynced: after a power failure, export to a new folder.
 """
 
 import os
@@ -111,6 +111,8 @@ class ImageFolders(ExportFormat):
 
     def write_videos(self, ids: list[str]) -> Iterator[tuple[str, Outcome]]:
         """Write the folders of videos in threads; see `ExportFormat.write_videos`."""
+        # An export of an older version recorded no digests.
+        self._digests = {row["id"]: row.get("source_digest") for row in read_videos(self.out)}
         pool = ThreadPoolExecutor(self.options.workers)
         try:
             outcomes = pool.map(lambda id: self._write_video(self.store[id]), ids)
@@ -125,13 +127,14 @@ class ImageFolders(ExportFormat):
         return write_lists(self.store, self.out, rows, has_lists=self.has_lists)
 
     def _write_video(self, video: Video) -> Outcome:
-        """Write the folder of one video, unless a complete one exists."""
+        """Write the folder of one video, unless a complete one of the same source exists."""
         folder = self.out / encode_id(video.id)
         files = video.num_flow * 2 + (video.num_frames if "rgb" in video.streams else 0)
         if not files:
             return f"it has no rgb or flow to write, only {', '.join(video.streams)}"
         if folder.is_dir():
-            if len(list(folder.iterdir())) == files:
+            digest = self._digests.get(video.id) or video.fingerprint.digest
+            if digest == video.fingerprint.digest and len(list(folder.iterdir())) == files:
                 return None
             shutil.rmtree(folder)
         temporary = self.out / f".part-{os.urandom(8).hex()}"

@@ -90,7 +90,7 @@ def explain(error: Exception, url: str, name: str) -> StoreError:
     ):
         advice = f"; check {credentials}, and what they may read" if credentials else ""
         return StoreError(f"{where}: access was refused{advice}")
-    if "redirect" in text.lower():
+    if "redirect" in text.lower() and scheme in ("s3", "s3a"):
         return StoreError(f"{url}: the bucket is in another region; set AWS_REGION to it")
     if "timed out" in text or "TimedOut" in text:
         return StoreError(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -49,6 +50,20 @@ def test_status_counts(make_store):
     assert "no frames (attempt 2)" in text
     assert "TV-L1 paper, ±20 px" in text
     assert "was repaired since" not in text
+
+
+def test_status_lists_failures_of_further_streams_and_of_updates(make_store):
+    """The store has videos a, b and c; what failed for them is not what it has."""
+    root, later = make_store(IDS), time.time() + 60
+    for id, streams, when in (
+        ("a", ("audio",), 0.0),  # not committed
+        ("b/ü #1", ("rgb", "flow"), later),  # an update, after the commit
+        ("c", ("rgb", "flow"), 0.0),  # committed since
+    ):
+        append_failure(root, Failure(id, f"{id}.mp4", "broken", "…", 1, when, streams=streams))
+    found = json.loads(run(status, root, "--json", "--failures"))
+    assert [failure["id"] for failure in found["failed"]] == ["a", "b/ü #1"]
+    assert found["failed"][0]["streams"] == ["audio"]
 
 
 def test_status_lists_failures_of_features_too(make_store):

@@ -140,6 +140,17 @@ def test_an_interrupted_run_is_finished(make_store, tmp_path, monkeypatch):
     assert not list((tmp_path / "out").glob(".part-*"))
 
 
+def test_a_video_that_was_extracted_again_is_written_again(make_store, tmp_path):
+    """It has as many frames as before, and the folder as many files."""
+    old, out = Store(make_store(IDS)), tmp_path / "out"
+    export(old, out, "denseflow")
+    rows = (out / "videos.csv").read_text()
+    digest = old["a"].fingerprint.digest
+    (out / "videos.csv").write_text(rows.replace(digest, "of another file", 1))
+    assert export(old, out, "denseflow").written == 1
+    assert (out / "videos.csv").read_text() == rows
+
+
 def test_a_folder_with_files_missing_is_redone(make_store, tmp_path):
     store = Store(make_store(IDS))
     export(store, tmp_path / "out", "denseflow")

@@ -65,10 +65,14 @@ def test_many_writers(tmp_path):
 
 
 def test_what_few_failures_have_is_in_their_lines_alone(tmp_path):
-    odd = replace(failure("a"), traceback="Traceback …\nTypeError: no\n", retry=True)
+    odd = replace(
+        failure("a"), traceback="Traceback …\nTypeError: no\n", retry=True, streams=("rgb", "flow")
+    )
     append_failure(tmp_path, failure("b"))
     append_failure(tmp_path, odd)
     plain, whole = (tmp_path / "failures.jsonl").read_text().splitlines()
-    assert json.loads(plain).keys() == Failure.__dataclass_fields__.keys() - {"traceback", "retry"}
+    assert json.loads(plain).keys() == Failure.__dataclass_fields__.keys() - {
+        "traceback", "retry", "streams",
+    }  # fmt: skip
     assert json.loads(whole)["retry"] is True
     assert read_failures(tmp_path) == {"a": odd, "b": failure("b")}

@@ -47,7 +47,7 @@ def test_a_torchvision_that_cannot_be_imported_is_explained(body, tmp_path):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     reason = body.split("'")[1]
-    assert "cannot be imported beside torch" in result.stdout and reason in result.stdout
+    assert "cannot be imported with torch" in result.stdout and reason in result.stdout
     assert "the version of torchvision that belongs to this version of torch" in result.stdout
 
 

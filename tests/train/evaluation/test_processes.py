@@ -1,0 +1,40 @@
+"""What several scoring processes need of a cluster, before any of them is started."""
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from flowkit.errors import UsageError
+from train.evaluation import processes
+from train.evaluation.processes import open_processes
+from train.runs.run import Settings
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """``cluster(resources)``: pretend to be connected to a cluster that has these."""
+
+    def connect(resources):
+        @contextmanager
+        def open_ray(address, cores, gpus):
+            yield SimpleNamespace(cluster_resources=lambda: resources, remote=pytest.fail)
+
+        monkeypatch.setattr(processes, "open_ray", open_ray)
+        monkeypatch.setattr(processes, "find_address", lambda address: "host:6379")
+
+    return connect
+
+
+@pytest.mark.parametrize(
+    ("settings", "resources", "missing"),
+    [
+        (Settings(processes=2), {"CPU": 1.0}, "cores"),
+        (Settings(processes=2, device="cuda"), {"CPU": 8.0, "GPU": 1.0}, "GPUs"),
+        (Settings(processes=2, device="cuda", workers=2), {"CPU": 3.0, "GPU": 2.0}, "cores"),
+    ],
+)
+def test_a_cluster_that_is_too_small_is_refused(cluster, settings, resources, missing):
+    cluster(resources)
+    with pytest.raises(UsageError, match=missing), open_processes(settings):
+        pytest.fail("it would wait for ever")
