@@ -113,7 +113,7 @@ def open_processes(settings: Settings) -> Iterator[ScoringProcesses | None]:
     address = find_address(None)
     gpus = torch.cuda.device_count() if on_gpu else 0
     if on_gpu and address is None:
-        check_resources(settings.processes, gpus, "GPUs")
+        check_resources(settings.processes, 1, gpus, "GPUs")
     share = {"num_cpus": max(1, settings.workers) if on_gpu else 1, "num_gpus": int(on_gpu)}
     cores = max(len(os.sched_getaffinity(0)), settings.processes * share["num_cpus"])
     with open_ray(address, cores, gpus) as ray:
@@ -123,7 +123,7 @@ def open_processes(settings: Settings) -> Iterator[ScoringProcesses | None]:
             ("CPU", "cores", share["num_cpus"]),
         ):
             if count:
-                check_resources(settings.processes * count, int(resources.get(kind, 0)), name)
+                check_resources(settings.processes, count, int(resources.get(kind, 0)), name)
         actor_class = ray.remote(max_restarts=0, max_task_retries=0, **share)(ScoringActor)
         actors = [actor_class.remote() for _ in range(settings.processes)]
         try:
@@ -133,7 +133,18 @@ def open_processes(settings: Settings) -> Iterator[ScoringProcesses | None]:
                 ray.kill(actor)
 
 
-def check_resources(processes: int, available: int, name: str) -> None:
-    """Raise a UsageError if there are fewer GPUs or cores than processes, which would wait."""
-    if available < processes:
-        raise UsageError(f"--processes {processes}: there are {available} {name}; use at most that")
+def check_resources(processes: int, each: int, available: int, name: str) -> None:
+    """Raise a UsageError if there are fewer GPUs or cores than processes need: they would wait.
+
+    Args:
+        processes: Number of processes.
+        each: Number of GPUs or cores that each of them needs.
+        available: Number of GPUs or cores that there are.
+        name: "GPUs" or "cores".
+    """
+    if available < processes * each:
+        need = "" if each == 1 else f", each with {each} {name} for its loader --workers"
+        raise UsageError(
+            f"--processes {processes}{need}: there are {available} {name}; use at most "
+            f"{available // each} processes"
+        )

@@ -8,7 +8,6 @@ import pytest
 from flowkit.errors import UsageError
 from train.evaluation import processes
 from train.evaluation.processes import open_processes
-from train.runs.run import Settings
 
 
 @pytest.fixture
@@ -29,12 +28,14 @@ def cluster(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "resources", "missing"),
     [
-        (Settings(processes=2), {"CPU": 1.0}, "cores"),
-        (Settings(processes=2, device="cuda"), {"CPU": 8.0, "GPU": 1.0}, "GPUs"),
-        (Settings(processes=2, device="cuda", workers=2), {"CPU": 3.0, "GPU": 2.0}, "cores"),
+        (("cpu", 4), {"CPU": 1.0}, "1 cores; use at most 1"),
+        (("cuda", 0), {"CPU": 8.0, "GPU": 1.0}, "1 GPUs; use at most 1"),
+        (("cuda", 2), {"CPU": 3.0, "GPU": 2.0}, "each with 2 cores .* 3 cores; use at most 1"),
     ],
 )
 def test_a_cluster_that_is_too_small_is_refused(cluster, settings, resources, missing):
     cluster(resources)
-    with pytest.raises(UsageError, match=missing), open_processes(settings):
+    device, workers = settings
+    chosen = SimpleNamespace(processes=2, device=device, workers=workers)
+    with pytest.raises(UsageError, match=missing), open_processes(chosen):
         pytest.fail("it would wait for ever")
