@@ -164,7 +164,8 @@ def assign_videos(
     subsets = range(len(balance.shares))
     rest: dict[str, list[tuple[int, str]]] = {}
     for name, found in videos.items():
-        floors = [balance.shares[s] * len(found) // SCALE for s in subsets]
+        rounding = bound_rounding(len(found), balance)
+        floors = [(balance.shares[s] * len(found) + rounding) // SCALE for s in subsets]
         indices = [s for s in subsets for _ in range(floors[s])]
         for group, subset in zip(found, indices, strict=False):
             chosen[group] = subset
@@ -173,7 +174,8 @@ def assign_videos(
         rest[name] = found[len(indices) :]
     for name, found in rest.items():
         # A class gives a subset at most one video beyond the whole number.
-        open_subsets = [s for s in subsets if balance.count_missing_of_class(s, name) > 0]
+        rounding = bound_rounding(balance.totals[name], balance)
+        open_subsets = [s for s in subsets if balance.count_missing_of_class(s, name) > rounding]
         for group in found:
             # The subset that misses most; of equal ones, the first.
             missing = [
@@ -185,6 +187,14 @@ def assign_videos(
             chosen[group] = subset
             balance.add(subset, {name: 1})
     return chosen
+
+
+def bound_rounding(videos: int, balance: Balance) -> int:
+    """Return what rounded shares can lack of a whole number of videos, in units of 1/SCALE.
+
+    The shares of three thirds are 333,333,334 and twice 333,333,333.
+    """
+    return videos * len(balance.shares)
 
 
 def choose_subset(class_counts: Mapping[str, int], balance: Balance) -> int:

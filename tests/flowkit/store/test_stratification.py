@@ -110,6 +110,20 @@ def test_many_small_classes_fill_all_subsets_in_proportion():
     assert found == {"train": 240, "val": 30, "test": 30}
 
 
+@given(counts=st.lists(st.integers(2, 20), min_size=1, max_size=6), seed=st.integers(0, 9))
+def test_thirds_divide_multiples_of_three_equally(counts, seed):
+    """Their shares in billionths are rounded."""
+    members = make_members(counts)
+    for fractions in ({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, {"a": 2 / 3, "b": 1 / 3}):
+        assignment = assign_subsets(members, fractions, seed)
+        found = count_by_class(members, assignment.subsets)
+        assume(set(assignment.subsets.values()) == set(fractions))
+        for c, count in enumerate(counts):
+            for name, fraction in fractions.items():
+                if count % 3 == 0 and len(counts) > 1:
+                    assert found[f"class {c}"][name] == round(count * fraction)
+
+
 def test_known_division():
     # Fixed, so that another machine, Python or version would be noticed.
     subsets = assign_subsets(make_members([10]), FRACTIONS, 0).subsets
