@@ -233,11 +233,13 @@ class Driver:
         if remaining is None:
             return
         diagnosis = diagnose_failure(error, trace, lane.hung, self.options.stall_seconds)
-        if diagnosis.has_tries_left(remaining.deaths):
+        has_tries_left = diagnosis.has_tries_left(remaining.deaths)
+        if has_tries_left and not (callbacks.interrupt.is_requested or self.error is not None):
             callbacks.log(f"retrying {remaining.id} in a fresh worker: {diagnosis.reason}")
             self.suspects.extend(remaining.make_retries(diagnosis.kind))
             return
-        status: Status = "failed" if diagnosis.blames_video else "stopped"
+        is_failed = diagnosis.blames_video and not has_tries_left
+        status: Status = "failed" if is_failed else "stopped"
         source, deaths = printable_path(remaining.source), diagnosis.count_deaths(remaining.deaths)
         reason = f"{source}: {diagnosis.reason}, {deaths} times"
         if status == "stopped":

@@ -21,7 +21,7 @@ class RunOptions:
     workers: int | None = None
     """Number of videos to extract at once. None: one per core; 0: this process, without Ray."""
     part: tuple[int, int] = (0, 1)
-    """The part (i, n) of the videos that this run works on, as in ``--shard i/n``."""
+    """The part (i, n) of the videos that this run works on, as in ``--shard i/n``; not a file."""
     limit: int | None = None
     """Largest number of videos to work on. None: all."""
     retry_failed: bool = False
@@ -40,6 +40,8 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.workers == 0 and self.address is not None:
             raise UsageError("--workers 0 works without Ray; expected no --address with it")
+        if not self.stall_seconds > 0:
+            raise UsageError(f"stall-seconds must be positive, got {self.stall_seconds}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,5 +84,3 @@ class Options(RunOptions):
             raise UsageError(
                 f"frame-rate must be above 0 and at most {MAX_FPS}, got {self.frame_rate}"
             )
-        if not self.stall_seconds > 0:
-            raise UsageError(f"stall-seconds must be positive, got {self.stall_seconds}")

@@ -110,8 +110,13 @@ def write_lists(store: Store, out: Path, rows: dict[str, dict[str, str]], has_li
                     file = f"{quote(subset, safe='')}_{stream}.txt"
                     lines.setdefault(file, []).append(f"{folder_name} {count} {labels}")
     write_tables(store, out, rows.values(), COLUMNS)
-    for file, listed in lines.items() if has_lists else ():
-        write_atomic(out / file, ("\n".join(listed) + "\n").encode())
+    if has_lists:
+        for file, listed in lines.items():
+            write_atomic(out / file, ("\n".join(listed) + "\n").encode())
+        # Lists of subsets that the store had at an earlier export; their class ids may be others.
+        for path in (*out.glob("*_rgb.txt"), *out.glob("*_flow.txt")):
+            if path.name not in lines:
+                path.unlink()
     return unlabelled
 
 

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from flowkit.errors import UsageError
+from flowkit.streams import PATCH_SHAPE
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioRecipe:
@@ -30,3 +33,22 @@ class AudioRecipe:
     """Added to the mel energies before the logarithm."""
     patch: int = 96
     """Windows in a patch."""
+
+    def __post_init__(self) -> None:
+        """Check that the values fit each other, and the shape of patches in a store."""
+        window = round(self.sample_rate * self.window_seconds)
+        if not 0 < window <= self.fft:
+            raise UsageError(
+                f"audio: expected at most fft = {self.fft} samples in a window, got {window} "
+                f"({self.window_seconds:g} s at {self.sample_rate} Hz)"
+            )
+        if not 0 <= self.low_hz < self.high_hz <= self.sample_rate / 2:
+            raise UsageError(
+                f"audio: expected 0 ≤ low_hz < high_hz ≤ sample_rate / 2, got {self.low_hz:g} and "
+                f"{self.high_hz:g} at {self.sample_rate} Hz"
+            )
+        if (self.patch, self.mels) != PATCH_SHAPE:
+            raise UsageError(
+                f"audio: expected {PATCH_SHAPE[0]} windows of {PATCH_SHAPE[1]} mel bands in a "
+                f"patch, as stores have them, got {self.patch} and {self.mels}"
+            )

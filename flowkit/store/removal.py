@@ -4,6 +4,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 from flowkit.errors import UsageError
 from flowkit.recipe import FEATURE_NAME, FEATURES
@@ -46,7 +47,7 @@ def remove_features(root: str | os.PathLike[str], name: str) -> int:
             trash.mkdir(parents=True, exist_ok=True)
             if folder.is_dir():
                 # A new name, since an earlier call may have left files in the trash.
-                folder.rename(trash / f"{len(list(trash.iterdir())):06}")
+                folder.rename(trash / uuid4().hex)
                 sync_folder(folder.parent)
         rebuild_index(path)
         forget_failures(path, f"{FEATURES}{name}")

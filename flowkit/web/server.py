@@ -57,11 +57,12 @@ def serve_store(
     plugins = load_plugins(context)
     listener, port = open_listener(options.host, options.port)
     if options.port not in (0, port):
-        log(f"port {options.port} is in use; {port} is taken instead")
+        log(f"port {options.port} cannot be used; {port} is taken instead")
     token = None if options.host == LOOPBACK else secrets.token_urlsafe(24)
     hosts = list_hosts(options.host, port)
     app = Safety(make_app(context, plugins), hosts, token)
-    address = f"http://{options.host}:{port}/" + (f"?token={token}" if token else "")
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    address = f"http://{host}:{port}/" + (f"?token={token}" if token else "")
     log(f"{address}  (Ctrl-C ends)")
     if options.opens_browser:
         Timer(0.5, webbrowser.open, (address,)).start()
@@ -83,6 +84,7 @@ def load_plugins(context: WebContext) -> list[Plugin]:
 
     Raises:
         UsageError: Runs are to be shown, and no package shows them.
+        FlowkitError: A package that shows them cannot be imported.
     """
     plugins: list[Plugin] = []
     for entry in entry_points(group="flowkit.web"):

@@ -224,7 +224,7 @@ def convert_errors(job: ScoringJob, batch: int) -> Iterator[None]:
             f"the memory of the GPU is too small for {what}; {smaller}--device cpu"
         ) from error
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if "DataLoader worker (pid" not in str(error):  # else an error of the dataset in a process
             raise
         raise RunError(
             f"a process that loads videos died ({' '.join(str(error).split())[:160]}). If it was "

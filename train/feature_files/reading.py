@@ -66,7 +66,7 @@ class FeatureFiles:
             return tuple(json.loads(recipe.read_bytes())["networks"])
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptError(
-                f"{recipe} is damaged ({error}): compute the features again"
+                f"{recipe} is damaged ({error}): compute the features again, in another folder"
             ) from None
 
     def __iter__(self) -> Iterator[str]:
@@ -147,8 +147,14 @@ def read_info(path: Path) -> dict[str, Any] | None:
     """
     try:
         info: dict[str, Any] = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
-        raise CorruptError(f"{path} is damaged ({error}): compute the features again") from error
+    except OSError as error:
+        raise CorruptError(
+            f"{path} cannot be read ({error.strerror}): check its permissions"
+        ) from error
+    except ValueError as error:
+        raise CorruptError(
+            f"{path} is damaged ({error}): remove it, and compute the features again"
+        ) from error
     is_info = isinstance(info, dict) and info.keys() >= INFO_KEYS
     return info if is_info else None
 
@@ -171,11 +177,13 @@ def open_features(path: Path, shape: Sequence[int]) -> F32:
     except FileNotFoundError:
         raise CorruptError(f"{path} is missing: compute the features again") from None
     except (ValueError, EOFError, OSError) as error:
-        raise CorruptError(f"{path} is damaged ({error}): compute the features again") from error
+        raise CorruptError(
+            f"{path} is damaged ({error}): remove it, and compute the features again"
+        ) from error
     if array.dtype != np.float32 or array.shape != tuple(shape):
         raise CorruptError(
             f"{path}: expected float32 {tuple(shape)}, as the JSON file says, got {array.dtype} "
-            f"{array.shape}: compute the features again"
+            f"{array.shape}: remove it, and compute the features again"
         )
     values: F32 = array
     return values

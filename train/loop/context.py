@@ -84,7 +84,7 @@ def read_batches(loader: Any, context: PhaseContext) -> Any:
     try:
         yield from loader
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if "DataLoader worker (pid" not in str(error):  # else an error of the dataset in a process
             raise
         raise RunError(
             f"phase {context.phase.name}: a process that loads data died "

@@ -142,7 +142,9 @@ def read_list(path: Path, entries: list[Any]) -> FileRows:
     width = len(rows[0])
     for number, row in enumerate(rows):
         if len(row) != width or any(isinstance(value, dict | list) for value in row):
-            raise make_entry_error(path, number, "an object, or a name and a label", row)
+            is_list = isinstance(entries[0], list)
+            expected = f"a list of {width} values" if is_list else "a name"
+            raise make_entry_error(path, number, f"{expected}, as the first entry", entries[number])
     columns = {str(n + 1): [row[n] for row in rows] for n in range(width)}
     return FileRows(path=path, kind="a JSON list", columns=columns, has_header=False)
 
@@ -184,6 +186,9 @@ def read_mapping(path: Path, content: dict[str, Any]) -> FileRows:
         rows = read_entries(path, content[DATABASE])
         rows.kind, rows.prefix = "JSON of ActivityNet", ACTIVITYNET_PREFIX
         return rows
+    usual = [key for key in wrapped if key.lower() in LIST_KEYS]
+    if len(usual) == 1:  # beside others, such as the categories of COCO
+        return read_list(path, content[usual[0]])
     if len(wrapped) == 1 and is_wrapper(wrapped[0], content[wrapped[0]][0]):
         return read_list(path, content[wrapped[0]])
     lengths = {len(value) if isinstance(value, list) else -1 for value in content.values()}

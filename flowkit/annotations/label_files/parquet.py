@@ -37,7 +37,7 @@ def read_parquet(path: Path, mapping: Mapping[str, str]) -> FileRows:
             wanted = dict(filter(None, map(choose_leaf, schema)))
             table = file.read(columns=list(wanted.values()))
             columns = {name: flatten(table, name) for name in wanted}
-            class_names = read_class_names(schema)
+            class_names = read_class_names(schema, mapping.get("label"))
     except (pa.ArrowException, KeyError, OSError, ValueError, MemoryError) as error:
         # KeyError: two columns of one name; UnicodeDecodeError: a name or value that is not UTF-8
         reason = " ".join(str(error).split())
@@ -107,20 +107,24 @@ def flatten(table: "pa.Table", name: str) -> list[Any]:
     return values  # type: ignore[no-any-return]
 
 
-def read_class_names(schema: "pa.Schema") -> list[str]:
+def read_class_names(schema: "pa.Schema", label: str | None = None) -> list[str]:
     """Read the class names that Hugging Face's ``datasets`` writes into the schema.
 
     Args:
         schema: The schema of the file.
+        label: The column of labels that the user named. Default: the one with a usual name.
 
     Returns:
         The names by number; an empty list if there are none.
     """
-    label = find_usual_column("label", schema.names)
+    label = find_usual_column("label", schema.names) if label is None else label
     try:
         info = json.loads((schema.metadata or {})[b"huggingface"])
-        names = info["info"]["features"][label]["names"]
-    except (KeyError, ValueError, TypeError):
+        feature = info["info"]["features"][label]
+        if isinstance(feature, list):  # of several labels, as older versions write it
+            (feature,) = feature
+        names = feature.get("feature", feature)["names"]
+    except (KeyError, ValueError, TypeError, AttributeError):
         return []
     is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return names if is_list else []

@@ -188,7 +188,7 @@ def learned_flow(
 
     Returns:
         float32 (H, W, 2) or (N, H, W, 2), displacement (x, y) in pixels from a frame of `frames0`
-        to the same frame of `frames1`.
+        to the frame of `frames1` at the same index.
 
     Raises:
         UsageError: No method has that name.
@@ -202,7 +202,7 @@ def learned_flow(
     backend = choose_device_backend() if backend == "auto" else backend
     network = load_learned_flow(method, found.path, found.digest, backend)
     if getattr(frames0, "ndim", 0) == 3:
-        check_rgb_frames(frames0[None], frames1[None])
+        check_rgb_frames(frames0[None], frames1[None] if hasattr(frames1, "ndim") else frames1)
         flow: F32 = next(network.compute_batches(frames0[None], frames1[None]))[0]
         return flow
     check_rgb_frames(frames0, frames1)

@@ -30,8 +30,8 @@ class VideoFacts:
         for name, value in (("duration", self.duration), ("frame rate", self.fps)):
             if not (math.isfinite(value) and value > 0):
                 raise AnnotationError(
-                    f"{self.file}: expected a {name} above 0, got {value}; compute the features of "
-                    "this video again"
+                    f"{self.file}: expected a {name} above 0, got {value}; remove it, and compute "
+                    "the features of this video again"
                 )
 
     @property

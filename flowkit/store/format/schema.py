@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 
 from flowkit.errors import StoreError
 from flowkit.path_text import replace_surrogates
-from flowkit.recipe import FEATURES, Recipe
+from flowkit.recipe import FEATURE_NAME, FEATURES, Recipe
 from flowkit.streams import SHARED_COLUMNS, STREAMS, Column
 
 FORMAT = 1
@@ -61,7 +61,11 @@ def shard_folders(root: Path) -> list[str]:
     """Return the shard folders that exist, such as ``["audio", "features/rgb", "frames"]``."""
     folders = [name for name in FOLDERS if (root / name).is_dir()]
     if (root / "features").is_dir():
-        folders += [f"{FEATURES}{path.name}" for path in (root / "features").iterdir()]
+        folders += [
+            f"{FEATURES}{path.name}"
+            for path in (root / "features").iterdir()
+            if FEATURE_NAME.fullmatch(path.name) and path.is_dir()  # no .DS_Store
+        ]
     return sorted(folders)
 
 
@@ -178,7 +182,7 @@ class Fingerprint:
         return cls(status.st_size, status.st_mtime_ns, digest.hexdigest())
 
     def same_content(self, other: "Fingerprint") -> bool:
-        """Return whether both files have the same bytes; their times may differ."""
+        """Return whether both files have the same size and digest; their times may differ."""
         return (self.size, self.digest) == (other.size, other.digest)
 
 

@@ -45,7 +45,7 @@ def check_rows(
         else:
             findings += check_numbers(shard, video, vector_dimension(folder, recipe))
     except CorruptError as error:
-        return [str(error)]
+        findings.append(str(error))
     if len(findings) > SHOWN:
         findings[SHOWN:] = [f"and {len(findings) - SHOWN} more findings"]
     return findings

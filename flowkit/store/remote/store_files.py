@@ -143,11 +143,13 @@ class FolderFiles(StoreFiles):
     def save_as(self, name: str, path: Path, progress: BytesDone) -> str:
         """Write the content of a large file to ``path``; return its SHA-256 in hexadecimal."""
         digest = hashlib.sha256()
-        with (
-            convert_disk_errors(path),
-            (self.root / name).open("rb", buffering=0) as source,
-            path.open("wb") as target,
-        ):
+        try:
+            source = (self.root / name).open("rb", buffering=0)
+        except OSError as error:
+            raise StoreError(
+                f"cannot read {self.root / name}: {error.strerror}; check its permissions"
+            ) from error
+        with source, convert_disk_errors(path), path.open("wb") as target:
             while chunk := source.read(CHUNK):
                 digest.update(chunk)
                 target.write(chunk)

@@ -168,3 +168,16 @@ def test_a_store_with_features_is_extracted_on(tmp_path, make_clip):
     assert Store(root)["a.mp4"].features("net").tolist() == [[5, 6]]
     with pytest.raises(UsageError, match=r"it has \(net\), got 'other'"):
         find_stale(root, "other")
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"sample_rate": 48000}, "at most fft = 512 samples in a window, got 1200"),
+        ({"high_hz": 9000.0}, "high_hz ≤ sample_rate / 2"),
+        ({"patch": 48, "mels": 128}, "96 windows of 64 mel bands"),
+    ],
+)
+def test_audio_that_would_be_stored_wrongly_is_refused(values, reason):
+    with pytest.raises(UsageError, match=reason):
+        AudioRecipe(**values)

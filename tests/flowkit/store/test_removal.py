@@ -16,11 +16,13 @@ from flowkit.store import (
     read_failures,
     read_header,
     rebuild_index,
+    recover,
     removal,
 )
 from flowkit.store.failures import Failure, append_failure
 from flowkit.store.integrity.verify import verify
 from flowkit.store.removal import remove_features
+from flowkit.store.status import read_status
 
 
 @pytest.fixture
@@ -104,6 +106,13 @@ def test_the_name_is_free_again_even_before_the_bytes_are_gone(stores, root, mon
     assert Store(root)["a"].features("net").tolist() == [[1, 1]]
     remove_features(root, "net")
     check(stores, root)
+
+
+def test_other_files_beside_features_do_not_disturb(root):
+    (root / "features" / ".DS_Store").write_bytes(b"x")
+    assert recover(root).salvaged == ()
+    assert verify(root).clean
+    assert set(read_status(root).shards) == {"features/net", "features/other", "frames"}
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../frames", "../removed/../frames", "a/b", None])

@@ -226,6 +226,9 @@ GOOD = {
         attributes={"frames/42": {"label": "holding a mug in front of a lamp"}},
         classes="Dropping something|Holding something in front of something",
         report="label from `template` without brackets"),
+    "COCO": Case(
+        "l.json", '{"info": {"year": 2020}, "categories": [{"id": 1, "name": "jump"}], "videos": ['
+        '{"file": "a.mp4", "class": "jump"}, {"file": "c.avi", "class": "run"}]}', JUMP_AND_RUN),
     "objects with times": Case(
         "l.json", '{"a": [{"action": "jump", "start": 1, "end": 2}, {"action": "run"}], "c": []}',
         {"jump/a.mp4": [Label("jump", 1.0, 2.0), Label("run")], "run/c.avi": ()}),

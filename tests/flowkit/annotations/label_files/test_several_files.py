@@ -91,6 +91,22 @@ def test_parquet(tmp_path: Path) -> None:
         Annotation("a.mp4", (Label("run"),), (), {"person": "p"}),
         Annotation("b.mp4", (Label("jump"),), ()),
     )
+    # Names belong to their columns; labels may be lists, written in two ways.
+    table = pa.table({"id": ["a", "b"], "label": [0, 1], "verb": [[1], [0, 1]], "noun": [[0], [1]]})
+    features = {
+        "label": {"names": ["no", "yes"]},
+        "verb": {"feature": {"names": ["push", "pull"]}},
+        "noun": [{"names": ["cup", "lid"]}],
+    }
+    text = json.dumps({"info": {"features": features}})
+    pq.write_table(table.replace_schema_metadata({"huggingface": text}), path)
+    for column, expected in (
+        ("label", [["no"], ["yes"]]),
+        ("verb", [["pull"], ["push", "pull"]]),
+        ("noun", [["cup"], ["lid"]]),
+    ):
+        listing = read_label_files([path], LabelOptions(columns={"label": column}))
+        assert [[label.name for label in labels] for labels in listing.labels] == expected
     pq.write_table(pa.table({"id": ["a"], "label": [["x", "y"]], "fps": [25.0]}), path)
     found = locate_labelled_videos(root, read_label_files([path]))
     expected = Annotation("a.mp4", (Label("x"), Label("y")), (), {"fps": "25"})
