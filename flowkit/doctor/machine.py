@@ -7,6 +7,7 @@ less than the machine has.
 import os
 import resource
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from flowkit.doctor.finding import Finding, Status
@@ -25,7 +26,7 @@ def check_cores() -> list[Finding]:
     usable, total = count_usable_cores(), os.cpu_count() or 1
     if usable < total:
         message = f"{usable:g} of {total} CPU cores may be used (affinity or cgroup)"
-        return [Finding("cores", "ok", message, f"--workers {max(1, int(usable))}")]
+        return [Finding("cores", "ok", message, f"use --workers {max(1, int(usable))} at most")]
     return [Finding("cores", "ok", f"{total} CPU cores")]
 
 
@@ -83,30 +84,68 @@ def read_cgroup_files(name: str, procfs: Path, sysfs: Path, controller: str = ""
     Returns:
         The contents of the files that exist.
     """
+    folders = list_cgroup_folders(procfs, sysfs, controller)
+    return [(f / name).read_text().strip() for f in folders if (f / name).is_file()]
+
+
+def list_cgroup_folders(procfs: Path, sysfs: Path, controller: str = "") -> list[Path]:
+    """List the folder of the cgroup of this process, and those of the cgroups above it.
+
+    Args:
+        procfs: Mount point of procfs.
+        sysfs: Mount point of sysfs.
+        controller: Controller of cgroup version 1; "" for version 2.
+
+    Returns:
+        The folders. In a container the path may be that of the host, so that only the last exists.
+    """
     try:
         lines = (procfs / "self/cgroup").read_text().splitlines()
     except FileNotFoundError:
         return []  # not Linux, or /proc is not mounted
-    contents = []
+    found = []
     for line in lines:
         _, names, path = line.split(":", 2)
-        if controller not in names.split(","):
-            continue
-        top = sysfs / "fs/cgroup" / controller
-        folder = top / path.lstrip("/")
-        # In a container the path may be that of the host, and only the top folder exists.
-        for ancestor in (folder, *folder.parents):
-            if ancestor.is_relative_to(top) and (ancestor / name).is_file():
-                contents.append((ancestor / name).read_text().strip())
-    return contents
+        if controller in names.split(","):
+            top = sysfs / "fs/cgroup" / controller
+            folder = top / path.lstrip("/")
+            found += [f for f in (folder, *folder.parents) if f.is_relative_to(top)]
+    return found
+
+
+def measure_available_memory(procfs: Path = Path("/proc"), sysfs: Path = Path("/sys")) -> int:
+    """Measure the memory that is free for this process.
+
+    What a cgroup uses is not free, except cached files, which the kernel can drop.
+
+    Args:
+        procfs: Mount point of procfs.
+        sysfs: Mount point of sysfs.
+
+    Returns:
+        The smaller of what the machine and what the limits of the cgroups leave, in bytes.
+    """
+    import psutil
+
+    available = [psutil.virtual_memory().available]
+    for controller, *names, cached in (
+        ("", "memory.max", "memory.current", "inactive_file"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        for folder in list_cgroup_folders(procfs, sysfs, controller):
+            with suppress(OSError, ValueError):  # there is no such file, or the limit is "max"
+                limit, usage = (int((folder / name).read_text()) for name in names)
+                statistics = dict(
+                    line.split() for line in (folder / "memory.stat").read_text().splitlines()
+                )
+                available.append(limit - usage + int(statistics.get(cached, 0)))
+    return max(0, min(available))
 
 
 def check_memory() -> list[Finding]:
     """Check that there is enough memory for a worker on each core."""
-    import psutil
-
     usable = measure_usable_memory()
-    available = min(usable, psutil.virtual_memory().available)
+    available = min(usable, measure_available_memory())
     workers = available // WORKER_BYTES
     message = f"{available / GIB:.1f} of {usable / GIB:.1f} GiB memory available"
     if workers < 1:

@@ -49,6 +49,28 @@ def test_cores_of_a_cgroup_and_those_above_it(tmp_path: Path) -> None:
     assert machine.count_usable_cores(nothing, nothing) == len(os.sched_getaffinity(0))
 
 
+def test_memory_that_the_cgroups_leave(tmp_path: Path) -> None:
+    two = cgroup(
+        tmp_path / "2",
+        "0::/job/step\n",
+        job__memory_dot_max="1000000",
+        job__memory_dot_current="900000",
+        job__memory_dot_stat="anon 1\ninactive_file 50000",
+        job__step__memory_dot_max="max",
+        job__step__memory_dot_current="900000",
+    )
+    assert machine.measure_available_memory(*two) == 150_000
+    one = cgroup(
+        tmp_path / "1",
+        "3:memory:/job\n0::/\n",
+        memory__memory_dot_limit_in_bytes="2000000",
+        memory__memory_dot_usage_in_bytes="2500000",
+        memory__memory_dot_stat="total_inactive_file 0",
+    )
+    assert machine.measure_available_memory(*one) == 0
+    assert machine.measure_available_memory(tmp_path, tmp_path) > 1 << 20
+
+
 def test_memory_for_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "count_usable_cores", lambda: 4.0)
     statuses = {}
