@@ -172,7 +172,9 @@ def start_network(run: Run, phase: Phase, log: Log = lambda text: None) -> TwoSt
     loaded_files = load_initial_weights(network, recipe, phase)
     for name, loaded in loaded_files.items():
         log(f"{phase.name}: {describe_loaded_weights(loaded, name)}")
-    if not loaded_files and phase.weight_sources[phase.stream] == INITIAL:
+    both, suffix = recipe.network.weights.get("both"), f" for {phase.stream}"
+    is_loaded = any(name == both or name.endswith(suffix) for name in loaded_files)
+    if not is_loaded and phase.weight_sources[phase.stream] == INITIAL:
         log(f"{phase.name}: the {phase.stream} branch starts from random weights")
     for branch, source_phase in phase.weight_sources.items():
         if source_phase != INITIAL:
