@@ -19,7 +19,7 @@ from flowkit.commands.options import IMAGE_FOLDERS, PATH
 )  # fmt: skip
 @click.option("--fps", type=float,
               help="Frame rate of the videos; only an export records it.")  # fmt: skip
-@click.option("--dataset", help="Dataset name to record in the store.")
+@click.option("--dataset", help="Dataset name to record in a new store.")
 def import_(
     folder: Path, store: Path, format: str, bound: float | None, fps: float | None,
     dataset: str | None,

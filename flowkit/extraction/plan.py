@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -73,19 +73,20 @@ def make_plan(
         if is_done:
             done.append(source.id)
             continue
-        stored_streams = () if video is None else video.streams
-        missing_streams = tuple(s for s in streams if s not in stored_streams)
+        missing_streams = tuple(s for s in streams if video is None or s not in video.streams)
         failure = failures.get(source.id)
         rate = FoundRate() if file is not None else rates.find(source, video, store.recipe)
         if video is not None and (rate.differs or is_outdated(video, source, file)):
-            if update:
+            if update and video.has_mixed_sources and is_given_up(failure, source, retry_failed):
+                quarantined.append(failure)
+            elif update:
                 all_streams = merge_streams(video, streams)
                 tasks.append(make_task(source, all_streams, rate.value, file=file, supersedes=True))
             else:
                 changed.append(source.id)
         elif not missing_streams:
             done.append(source.id)
-        elif failure and not (retry_failed or failure.retry or is_replaced(source.path, failure)):
+        elif is_given_up(failure, source, retry_failed):
             quarantined.append(failure)
         else:
             frames = None if video is None else video.num_frames or None
@@ -241,6 +242,13 @@ def make_task(
         frames=frames,
         supersedes=supersedes,
     )
+
+
+def is_given_up(failure: Failure | None, source: Source, retry_failed: bool) -> TypeGuard[Failure]:
+    """Return whether a source failed before and is not tried again."""
+    if failure is None or retry_failed or failure.retry:
+        return False
+    return not is_replaced(source.path, failure)
 
 
 def is_replaced(path: Path, failure: Failure) -> bool:

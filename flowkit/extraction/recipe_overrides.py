@@ -107,7 +107,10 @@ def choose_recipe(
         check_stored_size(flow, recipe.resize)
         recipe = replace(recipe, flow=flow)
     if "audio" in streams:
-        recipe = replace(recipe, audio=defaults.audio or AudioRecipe())
+        audio = defaults.audio or AudioRecipe()
+        if common.audio is None:
+            audio.check()
+        recipe = replace(recipe, audio=audio)
     return recipe
 
 

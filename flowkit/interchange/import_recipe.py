@@ -41,6 +41,8 @@ def choose_bound(folder: Path, bound: float | None) -> float:
         return DEFAULT_BOUND if bound is None else bound
     try:
         record = dict(json.loads(path.read_text(encoding="utf-8")))
+        if "flow_template" not in record:  # a file of another tool
+            return DEFAULT_BOUND if bound is None else bound
         recorded = float(record["bound"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(

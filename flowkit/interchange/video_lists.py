@@ -97,6 +97,7 @@ def write_lists(store: Store, out: Path, rows: dict[str, dict[str, str]], has_li
     """
     lines: dict[str, list[str]] = {}
     unlabelled = 0
+    earlier_lists = name_lists(read_videos(out)) if has_lists else set()
     classes = {name: index for index, name in enumerate(store.classes)}
     for folder_name in rows:
         if rows[folder_name]["id"] not in store:
@@ -114,10 +115,17 @@ def write_lists(store: Store, out: Path, rows: dict[str, dict[str, str]], has_li
         for file, listed in lines.items():
             write_atomic(out / file, ("\n".join(listed) + "\n").encode())
         # Lists of subsets that the store had at an earlier export; their class ids may be others.
-        for path in (*out.glob("*_rgb.txt"), *out.glob("*_flow.txt")):
-            if path.name not in lines:
-                path.unlink()
+        for file in earlier_lists - lines.keys():
+            (out / file).unlink(missing_ok=True)
     return unlabelled
+
+
+def name_lists(rows: Iterable[dict[str, str]]) -> set[str]:
+    """Return the names of the annotation lists that an export with these videos may have."""
+    subsets = {name for row in rows for name in json.loads(row.get("subsets") or "[]")} | {"all"}
+    return {
+        f"{quote(name, safe='')}_{stream}.txt" for name in subsets for stream in ("rgb", "flow")
+    }
 
 
 def write_shard_lists(

@@ -34,8 +34,15 @@ class AudioRecipe:
     patch: int = 96
     """Windows in a patch."""
 
-    def __post_init__(self) -> None:
-        """Check that the values fit each other, and the shape of patches in a store."""
+    def check(self) -> None:
+        """Check that the values fit each other, and the shape of patches in a store.
+
+        This is done where audio is added to a store, not where a recipe is read: older versions
+        made stores without these checks.
+
+        Raises:
+            UsageError: They do not.
+        """
         window = round(self.sample_rate * self.window_seconds)
         if not 0 < window <= self.fft:
             raise UsageError(

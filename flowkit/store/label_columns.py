@@ -1,6 +1,6 @@
 """Read the classes and subsets of many videos from columns of the index or of the annotations."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,8 @@ class LabelColumns:
         labels: Arrow array of lists of labels, one list for each video.
         subsets: Arrow array of lists of names, one list for each video.
         classes: Class names, by class id.
-        other_subsets: Names of subsets that need not have any of these videos.
+        list_subsets: Lists names of subsets that need not have any of these videos; it is called
+            when the names are needed.
     """
 
     def __init__(
@@ -30,10 +31,10 @@ class LabelColumns:
         labels: Any,
         subsets: Any,
         classes: tuple[str, ...],
-        other_subsets: Iterable[str] = (),
+        list_subsets: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.classes = classes
-        self._other_subsets = frozenset(other_subsets)
+        self._list_subsets = list_subsets
         self._labels, self._subsets = labels, subsets
 
     def __len__(self) -> int:
@@ -42,7 +43,7 @@ class LabelColumns:
     @cached_property
     def subset_names(self) -> tuple[str, ...]:
         """Return the names of the subsets of these videos and of the other ones, sorted."""
-        return tuple(sorted({*map(str, self._subset_codes[2]), *self._other_subsets}))
+        return tuple(sorted({*map(str, self._subset_codes[2]), *self._list_subsets()}))
 
     def match(self, column: str, name: str) -> Mask:
         """Return which videos have a class or are in a subset.

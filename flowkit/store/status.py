@@ -211,7 +211,9 @@ def list_failures(root: Path, index: IndexView | None) -> list[Failure]:
             return index.locate(failure.stream, row) is not None
         if failure.streams:
             commits = [index.read_commit_time(stream, row) for stream in failure.streams]
-            return all(time is not None and time >= failure.time for time in commits)
+            known = [time for time in commits if time is not None]
+            # Some may have been committed before the others failed.
+            return len(known) == len(commits) and max(known) >= failure.time
         # An older version recorded no streams. A video whose flow could not be computed from its
         # stored RGB is in the store.
         return failure.source not in stored or index.locate("flow", row) is not None

@@ -111,11 +111,11 @@ def find_absent(root: Path, index: IndexView) -> AbsentVideos:
     """
     failures = {f.id: f for f in list_failures(root, index) if not f.stream}
     failed = make_texts(sorted(failures))
-    annotations, stored_subsets = read_annotation_rows(root), index.count_subsets()
+    annotations = read_annotation_rows(root)
     if annotations is None:
         labels, subsets = (pa.nulls(len(failed), kind) for kind in (LABELS, SUBSETS))
         none = np.zeros(len(failed), bool)
-        unlabelled = LabelColumns(labels, subsets, index.classes, stored_subsets)
+        unlabelled = LabelColumns(labels, subsets, index.classes, index.count_subsets)
         return AbsentVideos(failed, unlabelled, none, failures)
     try:
         classes = tuple(json.loads(annotations.schema.metadata[b"classes"]))
@@ -125,7 +125,11 @@ def find_absent(root: Path, index: IndexView) -> AbsentVideos:
             f"{root / 'annotations.arrow'}: expected annotations ({error}); write them again with "
             "`flowkit index --dataset NAME`"
         ) from None
-    all_subsets = {*stored_subsets, *pc.list_flatten(columns[2]).unique().to_pylist()}
+    annotated = frozenset(pc.list_flatten(columns[2]).unique().to_pylist())
+
+    def list_subsets() -> set[str]:
+        return {*index.count_subsets(), *annotated}
+
     missing = find_missing(annotations, index)
     is_missing = np.zeros(annotations.num_rows, bool)
     is_missing[missing] = True
@@ -150,7 +154,7 @@ def find_absent(root: Path, index: IndexView) -> AbsentVideos:
         is_missing = np.append(is_missing, np.zeros(len(others), bool))[
             view_integers(order.cast(pa.int32()))
         ]
-    label_columns = LabelColumns(labels, subsets, classes, all_subsets)
+    label_columns = LabelColumns(labels, subsets, classes, list_subsets)
     return AbsentVideos(ids, label_columns, is_missing, failures)
 
 

@@ -167,6 +167,11 @@ def check_target(target: Path, root: Path) -> None:
             raise UsageError(
                 f"--static {shown} holds other files, and is not replaced; choose a new folder"
             )
+        if written == {MARK}:
+            raise UsageError(
+                f"--static {shown} was written by an older version, which did not list its files; "
+                "remove it, or choose a new folder"
+            )
         if (added := find_added_file(target, written)) is not None:
             raise UsageError(
                 f"--static {shown} holds {printable_path(added)}, which is not among the files "

@@ -144,7 +144,7 @@ def check_resources(processes: int, each: int, available: int, name: str) -> Non
     """
     if available < processes * each:
         need = "" if each == 1 else f", each with {each} {name} for its loader --workers"
-        raise UsageError(
-            f"--processes {processes}{need}: there are {available} {name}; use at most "
-            f"{available // each} processes"
-        )
+        advice = f"use at most {available // each} processes"
+        if available < each:
+            advice = f"use fewer --workers, and at most {available} processes"
+        raise UsageError(f"--processes {processes}{need}: there are {available} {name}; {advice}")

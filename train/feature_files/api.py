@@ -175,7 +175,11 @@ def make_options(settings: FeatureSettings, **given: Any) -> RequestOptions:
         values["flow_weights"] = Path(values["flow_weights"])
     options = RequestOptions(**given, **values, option_names=OPTION_NAMES)
     if options.store is not None:
-        unset = {name for name, value in settings.items() if value is None or value is False}
+        unset = {
+            name
+            for name, value in settings.items()
+            if value is None or value is False or value == "auto"
+        }
         ineffective = [n for n in FRAME_SETTINGS if n in settings and n not in unset]
         if ineffective:
             raise UsageError(

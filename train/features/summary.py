@@ -49,8 +49,11 @@ class Summary(RunSummary):
 
     @property
     def is_failure(self) -> bool:
-        """Return whether videos failed and none has features."""
-        return self.without_features > 0 and not (
+        """Return whether videos failed and none has features.
+
+        Videos that lack the stream have not failed: a part of a store may have no others.
+        """
+        return bool(self.failed or self.quarantined) and not (
             self.computed or self.done_before or self.left or self.interrupted
         )
 

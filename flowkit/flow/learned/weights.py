@@ -127,7 +127,11 @@ def read_weights(path: Path) -> Weights:
     if not is_named or not content:
         actual = "nothing" if is_named else type(content).__name__
         if isinstance(content, dict) and content:
-            name, value = next((n, v) for n, v in content.items() if not torch.is_tensor(v))
+            name, value = next(
+                (n, v)
+                for n, v in content.items()
+                if not (isinstance(n, str) and torch.is_tensor(v))
+            )
             actual = f"{type(value).__name__} as {name!r}"
         raise FlowError(
             f"{printable_path(path)} holds no weights: expected tensors by name, got {actual}"

@@ -50,7 +50,8 @@ def create_or_open(
 ) -> StoreHeader:
     """Create a store, or check that the store at ``root`` has this recipe and dataset.
 
-    Streams that only ``recipe`` has are added to an existing store, and the dataset if it has none.
+    Streams that only ``recipe`` has are added to an existing store. Its dataset stays as it is,
+    since runs on the store compare it.
 
     Args:
         root: Folder of the store.
@@ -111,7 +112,7 @@ def check_new_folder(path: Path) -> None:
 def extend_header(
     path: Path, header: StoreHeader, recipe: Recipe, dataset: str | None
 ) -> StoreHeader:
-    """Add the streams of ``recipe``, and the dataset if the header has none, to a header.
+    """Add the streams of ``recipe`` to a header.
 
     Raises:
         RecipeError: A common setting or the dataset differs.
@@ -129,9 +130,7 @@ def extend_header(
             f"{location}: expected dataset {header.dataset!r}, which the store holds, got "
             f"{dataset!r}; use another store"
         )
-    return replace(
-        header, recipe=header.recipe.extended_with(recipe), dataset=header.dataset or dataset
-    )
+    return replace(header, recipe=header.recipe.extended_with(recipe))
 
 
 def read_header(root: str | os.PathLike[str]) -> StoreHeader:

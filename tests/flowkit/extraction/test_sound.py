@@ -180,4 +180,4 @@ def test_a_store_with_features_is_extracted_on(tmp_path, make_clip):
 )
 def test_audio_that_would_be_stored_wrongly_is_refused(values, reason):
     with pytest.raises(UsageError, match=reason):
-        AudioRecipe(**values)
+        AudioRecipe(**values).check()

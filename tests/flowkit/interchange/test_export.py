@@ -102,10 +102,14 @@ def test_lists_are_those_of_rawframe_dataset(make_store, tmp_path):
         (encode_id(id), stream): n % 2 for n, id in enumerate(IDS) for stream in ("rgb", "flow")
     }
     assert (tmp_path / "out/classes.txt").read_text() == "wave\njump high\n"
-    (tmp_path / "out/of_an_earlier_split_rgb.txt").write_text("a 5 0\n")
+    # The list of a subset that is gone is removed; a user's own list is not.
+    rows = (tmp_path / "out/videos.csv").read_text()
+    (tmp_path / "out/videos.csv").write_text(rows.replace("train", "before"))
+    for name in ("before", "own"):
+        (tmp_path / f"out/{name}_rgb.txt").write_text("a 5 0\n")
     export(store, tmp_path / "out", "mmaction2")
     lists = {path.name for path in (tmp_path / "out").glob("*_rgb.txt")}
-    assert lists == {f"{subset}_rgb.txt" for subset in store.subsets()}
+    assert lists == {"own_rgb.txt", *(f"{subset}_rgb.txt" for subset in store.subsets())}
 
 
 def test_unlabelled_videos_are_in_no_list_but_in_the_table(make_store, tmp_path):

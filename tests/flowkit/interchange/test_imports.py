@@ -253,11 +253,19 @@ def test_the_bound_of_an_export_is_kept(make_store, tmp_path):
     assert import_folders(tmp_path / "out", tmp_path / "s", bound=32.0).skipped == 1
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", "{}", '{"bound": null}'])
+@pytest.mark.parametrize(
+    "content", ["{", "[1]", '{"flow_template": "x"}', '{"flow_template": "x", "bound": null}']
+)
 def test_a_damaged_record_of_an_export_is_named(folders, tmp_path, content):
     (folders / "export.json").write_text(content)
     with pytest.raises(UsageError, match=r"export.json: expected the record of an export"):
         import_folders(folders, tmp_path / "s", fps=25.0)
+
+
+def test_the_record_of_another_tool_is_no_record_of_an_export(folders, tmp_path):
+    (folders / "export.json").write_text('{"annotator": 3}')
+    import_folders(folders, tmp_path / "s", fps=25.0, bound=32.0)
+    assert Store(tmp_path / "s").recipe.flow.bound == 32
 
 
 @pytest.mark.parametrize("fps", [0.0, -5.0, 1001.0, float("inf"), float("nan")])
@@ -301,8 +309,7 @@ def test_a_folder_whose_name_is_not_utf8_is_listed(folders, tmp_path):
     assert list(Store(tmp_path / "s")) == ["class/x"]
 
 
-def test_a_store_without_a_dataset_gets_its_name(folders, tmp_path):
-    import_folders(folders, tmp_path / "s", fps=25.0)
+def test_a_new_store_gets_the_name_of_its_dataset(folders, tmp_path):
     import_folders(folders, tmp_path / "s", fps=25.0, dataset="ucf101")
     assert Store(tmp_path / "s").header.dataset == "ucf101"
     import_folders(folders, tmp_path / "s", fps=25.0)

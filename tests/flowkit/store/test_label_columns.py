@@ -62,7 +62,7 @@ def test_no_videos_and_no_classes():
 
 def test_a_subset_of_other_videos_matches_none():
     columns = LabelColumns(
-        pa.array([[]], LABELS), pa.array([["val"]], SUBSETS), CLASSES, ["val", "test 1"]
+        pa.array([[]], LABELS), pa.array([["val"]], SUBSETS), CLASSES, lambda: ["val", "test 1"]
     )
     assert columns.subset_names == ("test 1", "val")
     assert columns.match("subset", "test 1").tolist() == [False]
