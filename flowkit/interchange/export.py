@@ -133,6 +133,7 @@ def write_videos(
         report: Report to update.
         progress: Called after each video with the number of finished videos and the total.
     """
+    remove_leftovers(target.out)
     complete_ids = []
     for finished_videos, (id, outcome) in enumerate(target.write_videos(ids), 1):
         record_outcome(report, id, outcome)
@@ -165,7 +166,7 @@ def choose_ids(
 
 @contextmanager
 def lock_folder(out: Path) -> Iterator[None]:
-    """Lock a folder so that one export at a time writes to it, and remove what killed ones left.
+    """Lock a folder so that one export at a time writes to it.
 
     Args:
         out: Folder to lock; created if missing.
@@ -181,12 +182,20 @@ def lock_folder(out: Path) -> Iterator[None]:
     with (out / LOCK).open("w") as lock:
         if not try_lock(lock.fileno()):
             raise LockedError(f"another export is writing to {out}; wait until it has finished")
-        for leftover in out.glob(".part-*"):
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink()
         yield
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove the unfinished files and folders that killed exports left in an export.
+
+    Args:
+        out: Folder of the export, which has been checked: other folders' files are not ours.
+    """
+    for leftover in out.glob(".part-*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 def check_case_collisions(out: Path, collisions: list[tuple[str, ...]]) -> None:

@@ -73,7 +73,10 @@ def read_results(run: Run, evaluation: str | None = None) -> dict[str, Any]:
     except OSError as error:
         raise RunError(_describe_missing(run, evaluation)) from error
     except ValueError as error:
-        raise RunError(f"{path} is damaged ({error}); run flowkit evaluate again") from error
+        advice = "run flowkit evaluate again"
+        if evaluation is not None:
+            advice = f"remove {path.parent}, and {advice} with --name {evaluation}"
+        raise RunError(f"{path} is damaged ({error}); {advice}") from error
     results.setdefault("costs", {})
     return results
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 
+from flowkit.errors import UsageError
 from train.runs.run import Settings
 
 
@@ -23,11 +24,16 @@ def make_settings(
 
     Returns:
         The settings.
+
+    Raises:
+        UsageError: There is no such device, or another value is out of range.
     """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device: expected auto, cpu or cuda, got {device!r}")
     chosen: Literal["cpu", "cuda"] = "cuda" if device == "cuda" else "cpu"
     if device == "auto" and torch.cuda.is_available():
         chosen = "cuda"
-    cores = max(1, len(os.sched_getaffinity(0)) // processes)
+    cores = max(1, len(os.sched_getaffinity(0)) // max(1, processes))
     if workers is None:
         workers = max(1, cores - 1) if chosen == "cuda" else cores // 2
     if threads is None:

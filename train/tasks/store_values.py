@@ -104,8 +104,16 @@ class StoreValues:
 
     def find_features(self) -> dict[str, str]:
         """Name a modality for each of the store's features."""
-        names = sorted(self.store.recipe.features)
-        return {re.sub(r"\W|^(?=\d)", "_", name): name for name in names}
+        features: dict[str, str] = {}
+        for name in sorted(self.store.recipe.features):
+            key = re.sub(r"\W|^(?=\d)", "_", name)
+            if key in features:
+                raise UsageError(
+                    f"{self.store.location}: the features {features[key]!r} and {name!r} would "
+                    f"both be the modality {key!r}; name them with --set sets.streams={{...}}"
+                )
+            features[key] = name
+        return features
 
     def find_dimensions(self) -> dict[str, int]:
         """Return the dimension of the features of each modality."""

@@ -31,6 +31,8 @@ from flowkit.store.integrity.salvage import check_shard, hash_file, read_part, s
 POLL_SECONDS = 0.1
 LEFTOVER_SUFFIXES = {"arrow.part", "arrow.salvage", "json.part"}
 """Suffixes of files that a crash leaves, besides ``.arrow`` without ``.json``."""
+HEADER_BYTES = 1 << 20
+"""More than the header of a shard has: a longer file has rows too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,11 @@ class ShardRecovery:
             self.dropped_rows += dropped_rows
             if record:
                 self._add_record(record)
+            elif not dropped_rows and path.with_suffix(".arrow.part").stat().st_size > HEADER_BYTES:
+                quarantine_file(self.root, path.with_suffix(".arrow.part"))
+                self.quarantined.append(shard)
+                self.log(f"{shard}: its header is damaged; it was moved to quarantine")
+                return True
             count = len(record.videos) if record else 0
             self.log(f"{shard}: saved {count} complete videos of a killed writer")
         path.with_suffix(".arrow.part").unlink()

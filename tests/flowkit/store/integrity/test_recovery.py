@@ -22,6 +22,7 @@ from flowkit.store import (
 )
 from flowkit.store import writer as writer_module
 from flowkit.store.format.records import read_record, record_paths
+from flowkit.store.integrity import recovery
 from flowkit.store.integrity.salvage import salvage
 
 
@@ -161,6 +162,18 @@ def test_damage_in_every_batch_of_values_is_noticed(stores, tmp_path):
     assert found.dropped_rows == 3
     assert "2 complete videos" in lines[0]
     assert stores.contents(tmp_path).keys() == {"a", "c"}
+
+
+def test_a_part_whose_header_is_damaged_goes_to_quarantine(stores, tmp_path, monkeypatch):
+    monkeypatch.setattr(recovery, "HEADER_BYTES", 100)
+    part = abandon_part(stores, tmp_path, {"a": stores.draw_rows(0, 3)})
+    part.write_bytes(b"\xff" * 64 + part.read_bytes()[64:])
+    lines = []
+    found = recover(tmp_path, wait_seconds=0, log=lines.append)
+    assert (found.salvaged, len(found.quarantined)) == ((), 1)
+    assert "its header is damaged; it was moved to quarantine" in lines[0]
+    assert [path.name for path in (tmp_path / "quarantine").rglob("*.part")] == [part.name]
+    assert not part.exists()
 
 
 def test_small_streams_keep_their_complete_videos(stores, tmp_path, monkeypatch):
