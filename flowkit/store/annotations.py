@@ -206,8 +206,17 @@ def check_annotation_rows(table: Any) -> None:
         table.schema.field("attributes").type
     ):
         raise ValueError("attributes of another type")
-    if pc.count_distinct(table["id"]).as_py() != table.num_rows:
+    if not is_sorted(table["id"]) and pc.count_distinct(table["id"]).as_py() != table.num_rows:
         raise ValueError("an id that occurs twice")
+
+
+def is_sorted(ids: Any) -> bool:
+    """Return whether each id is above the one before it, as it nearly always is.
+
+    Counting the different ids of 250,000 videos takes 0.2 s, and this a few milliseconds.
+    """
+    column = ids.combine_chunks()
+    return bool(pc.all(pc.less(column[:-1], column[1:]), min_count=0).as_py())
 
 
 def read_table(path: Path) -> Any:

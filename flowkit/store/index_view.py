@@ -106,7 +106,7 @@ class IndexView:
         """Return the number of videos in each subset, sorted by name."""
         import pyarrow.compute as pc
 
-        counts = pc.value_counts(self.column("subsets").flatten()).to_pylist()
+        counts = pc.value_counts(self.batch.column("subsets").flatten()).to_pylist()
         return dict(sorted((count["values"], count["counts"]) for count in counts))
 
     def find(self, key: bytes) -> int:
