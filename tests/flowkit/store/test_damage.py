@@ -18,6 +18,7 @@ from flowkit.store import (
     read_splits,
     rebuild_index,
 )
+from flowkit.store.annotations import check_annotation_rows, read_annotation_rows
 from flowkit.store.failures import Failure
 from flowkit.store.format.header import read_header
 from flowkit.store.format.records import load_record, read_record, record_paths
@@ -298,3 +299,12 @@ def test_files_that_may_not_be_read(make_store):
         with pytest.raises(StoreError, match="permissions"):
             Store(root)
         (root / name).chmod(0o644)
+
+
+def test_annotations_name_each_video_once(make_store):
+    table = read_annotation_rows(make_store())
+    reverse = table.take(list(range(table.num_rows))[::-1])
+    check_annotation_rows(reverse)
+    for repeated in (pa.concat_tables([table, table.slice(2, 1)]), table.take([0, 0, 1])):
+        with pytest.raises(ValueError, match="an id that occurs twice"):
+            check_annotation_rows(repeated)
