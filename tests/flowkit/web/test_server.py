@@ -52,8 +52,8 @@ def test_the_next_port_is_taken_and_ctrl_c_ends(view):
         busy.listen()
         port = busy.getsockname()[1]
         process, lines = view("--port", str(port))
-        assert lines[0] == f"port {port} is in use; {port + 1} is taken instead\n" or (
-            re.match(rf"port {port} is in use; \d+ is taken instead\n", lines[0])
+        assert lines[0] == f"port {port} cannot be used; {port + 1} is taken instead\n" or (
+            re.match(rf"port {port} cannot be used; \d+ is taken instead\n", lines[0])
         )
     address = re.match(r"http://127\.0\.0\.1:\d+/", lines[1])[0]
     assert b"<title>store" in read(address)
