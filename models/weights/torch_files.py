@@ -26,7 +26,7 @@ MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
 MAX_DIMENSIONS = 16
 MAX_NESTING = 8  # of calls around a tensor, and of dictionaries around the weights
-MAX_REPEATED = 1 << 28  # bytes of a tensor whose numbers the file has only once
+MAX_REPEATED = 1 << 29  # bytes of a tensor whose numbers the file has only once
 DTYPES = {
     "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,

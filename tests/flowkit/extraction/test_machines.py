@@ -150,7 +150,12 @@ def test_other_machines_with_ray(tmp_path, clips, which):
     before, env = (), {"TMPDIR": str(tmp_path / "none")}
     if which == "limits":
         env = {}
-        before = mounts("ulimit -n 64; mount -t tmpfs -o size=64m tmpfs /dev/shm")
+        # The test's own folder may be in /dev/shm, and is mounted again.
+        before = mounts(
+            f"ulimit -n 64; exec 9<'{tmp_path}'; mount -t tmpfs -o size=64m tmpfs /dev/shm; "
+            f"mkdir -p '{tmp_path}'; "
+            f"mount --no-canonicalize --bind /proc/self/fd/9 '{tmp_path}'; exec 9<&-"
+        )
     done = run(
         "extract", *clips, "--store", "S", "--workers", "1", *SMALL,
         before=before, env=env, cwd=tmp_path,
