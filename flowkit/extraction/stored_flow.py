@@ -17,10 +17,9 @@ from flowkit.extraction.plan import Plan, arrange_tasks, belongs
 from flowkit.extraction.run import ExtractionRun
 from flowkit.extraction.summary import Summary
 from flowkit.extraction.tasks import ExtractionTask, StoredVideo
-from flowkit.path_text import printable_path
 from flowkit.recipe import Recipe
 from flowkit.store import Store, Video, read_header
-from flowkit.store.failures import Failure
+from flowkit.store.failures import Failure, is_about_stored_images
 
 STREAMS = ("flow",)
 """The streams that a run computes."""
@@ -107,13 +106,12 @@ class StoredFlowRun(ExtractionRun):
         tasks: list[ExtractionTask] = []
         done: list[str] = []
         quarantined: list[Failure] = []
-        own_paths = {printable_path(path) for path in (self.root.absolute(), self.root.resolve())}
         for source in self.located.sources:
             row = store.find(source.id)
             if row is None or not belongs(source.id, options.part):
                 continue
             video, failure = store[row], failures.get(source.id)
-            if failure and failure.source not in own_paths:
+            if failure and not is_about_stored_images(failure, self.root):
                 failure = None  # of the file or the folder, which is not read here
             if "flow" in video.streams:
                 done.append(video.id)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.errors import StoreError
-from flowkit.path_text import replace_surrogates
+from flowkit.path_text import printable_path, replace_surrogates
 from flowkit.store.format.atomic import convert_disk_errors, write_atomic
 from flowkit.store.format.schema import encode_json
 from flowkit.store.format.video_values import (
@@ -99,6 +99,11 @@ def read_all_failures(root: str | os.PathLike[str]) -> list[Failure]:
     """Read the failures of all streams; the last line of each id and stream is used."""
     failures = (failure for _, failure in read_lines(Path(root)) if failure is not None)
     return list({(failure.id, failure.stream): failure for failure in failures}.values())
+
+
+def is_about_stored_images(failure: Failure, root: Path) -> bool:
+    """Return whether a failure is of a video whose images were read from the store at ``root``."""
+    return failure.source in {printable_path(path) for path in (root.absolute(), root.resolve())}
 
 
 def forget_failures(root: str | os.PathLike[str], stream: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from flowkit.path_text import printable_path
 from flowkit.recipe import FeatureRecipe, FlowRecipe, Recipe
 from flowkit.store.annotations import read_annotation_rows, read_split_records
-from flowkit.store.failures import Failure, read_all_failures
+from flowkit.store.failures import Failure, is_about_stored_images, read_all_failures
 from flowkit.store.format.header import read_header
 from flowkit.store.format.location import WRITING_FILE, describe_location, read_mirror_url
 from flowkit.store.format.locks import find_locked_parts, is_locked
@@ -201,7 +201,6 @@ def list_failures(root: Path, index: IndexView | None) -> list[Failure]:
     Returns:
         Failures of extractions and of features, sorted by video and stream.
     """
-    stored = {printable_path(path) for path in (root.absolute(), root.resolve())}
 
     def is_solved(failure: Failure) -> bool:
         row = -1 if index is None else index.find(failure.id.encode())
@@ -216,7 +215,8 @@ def list_failures(root: Path, index: IndexView | None) -> list[Failure]:
             return len(known) == len(commits) and max(known) >= failure.time
         # An older version recorded no streams. A video whose flow could not be computed from its
         # stored RGB is in the store.
-        return failure.source not in stored or index.locate("flow", row) is not None
+        needs_flow = is_about_stored_images(failure, root)
+        return not needs_flow or index.locate("flow", row) is not None
 
     unsolved = [failure for failure in read_all_failures(root) if not is_solved(failure)]
     return sorted(unsolved, key=lambda failure: (failure.id, failure.stream))

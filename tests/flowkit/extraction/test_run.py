@@ -352,7 +352,7 @@ def test_a_video_whose_frames_alone_were_saved_is_not_complete(tmp_path):
     run = SimpleNamespace(tasks={"a": task})
     assert not ExtractionRun.is_complete(run, "a", {"rgb", "flow"})
     assert ExtractionRun.is_complete(run, "a", {"rgb", "flow", "audio"})
-    assert ExtractionRun.is_complete(run, "of an earlier run", {"rgb"})
+    assert ExtractionRun.is_complete(run, "another", {"rgb"})
 
 
 def test_a_store_gets_no_part_for_a_stream_that_nobody_asked_for(tmp_path, make_clip, recipe):
