@@ -42,13 +42,13 @@ from flowkit.decode.conversion import FrameConverter
 from flowkit.decode.orientation import Orientation
 from flowkit.extraction import Options, extract
 from flowkit.flow import PRESETS, resolve_backend, tvl1_video_quantized
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store.format.jpeg import encode_grey, encode_rgb
 
 PAIRS_AT_ONCE = 16
 
 
-def time_stages(clips: list[Path], recipe: Recipe) -> tuple[dict[str, float], int]:
+def time_stages(clips: list[Path], recipe: StoreRecipe) -> tuple[dict[str, float], int]:
     """Measure the seconds of each stage alone, in one thread, and count the pairs."""
     cv2.setNumThreads(1)
     flow, rgb, backend = recipe.flow, recipe.rgb, resolve_backend("auto")
@@ -131,8 +131,8 @@ from pathlib import Path
 from rich.console import Console
 from flowkit.annotations import explicit_files
 from flowkit.extraction import Options, extract
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
-recipe = Recipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe())
+from flowkit.recipe import FlowRecipe, StoreRecipe, Resize, RGBRecipe
+recipe = StoreRecipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe())
 clips = explicit_files([Path(sys.argv[1])])
 summary = extract(clips, Path(sys.argv[2]), recipe, Options(workers=0), console=Console(quiet=True))
 assert summary.extracted == 1
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=list(PRESETS), default="paper", help="of flow")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     arguments = parser.parse_args()
-    recipe = Recipe(rgb=RGBRecipe(), flow=FlowRecipe(tvl1=PRESETS[arguments.preset]))
+    recipe = StoreRecipe(rgb=RGBRecipe(), flow=FlowRecipe(tvl1=PRESETS[arguments.preset]))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clips = find_clips(arguments.clips, folder)

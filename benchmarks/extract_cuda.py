@@ -21,7 +21,7 @@ from flowkit.errors import FlowkitError
 from flowkit.extraction import Options, extract
 from flowkit.flow import tvl1_video_quantized
 from flowkit.flow.backends import count_gpus
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store.format.jpeg import encode_grey, encode_rgb
 
 CHUNK = 64
@@ -65,7 +65,7 @@ class ExtractionRates:
 
 
 def measure_extraction(
-    clips: list[Path], copies: int, folder: Path, recipe: Recipe, options: Options
+    clips: list[Path], copies: int, folder: Path, recipe: StoreRecipe, options: Options
 ) -> ExtractionRates:
     """Time flow alone, all of it together, and each other stage alone, in this order."""
     lanes = max(1, len(os.sched_getaffinity(0)) // max(1, count_gpus()))
@@ -111,7 +111,9 @@ def measure_extraction(
     )
 
 
-def measure(clips: list[Path], copies: int, folder: Path, recipe: Recipe, backend: str) -> None:
+def measure(
+    clips: list[Path], copies: int, folder: Path, recipe: StoreRecipe, backend: str
+) -> None:
     """Print flow alone, each other stage alone, and all of it together."""
     found = measure_extraction(clips, copies, folder, recipe, Options(backend=backend))
     print(

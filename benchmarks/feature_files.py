@@ -39,7 +39,7 @@ from flowkit.decode import VideoReader
 from flowkit.errors import FlowkitError
 from flowkit.extraction.image_chunks import ImageChunk
 from flowkit.flow import PRESETS, resolve_backend, tvl1_video_quantized
-from flowkit.recipe import FlowRecipe, Recipe, Resize
+from flowkit.recipe import FlowRecipe, Resize, StoreRecipe
 from flowkit.streams import STREAMS
 from train.feature_files import FileOptions, FileRequest, extract_feature_files
 from train.feature_files.run import choose_batch, load_networks
@@ -161,7 +161,7 @@ def measure_speed(clips: list[Path], folder: Path, options: argparse.Namespace) 
         networks=make_networks(folder, "i3d_inception", windows.length),
         windows=windows,
         keep_extension=True,
-        frames=Recipe(
+        frames=StoreRecipe(
             resize=Resize(mode="short-side", side=SHORT_SIDE, upsize=True),
             flow=FlowRecipe(tvl1=PRESETS[options.preset]),
         ),
@@ -221,7 +221,7 @@ request = FileRequest(
     out=folder / "features",
     networks=make_networks(folder, backbone, length, size=None if length else 32),
     windows=WindowSampling(length=length or 1, stride=stride),
-    frames=Recipe(resize=Resize(mode="none"),
+    frames=StoreRecipe(resize=Resize(mode="none"),
                   flow=FlowRecipe(tvl1=PRESETS["fast"])),
 )
 start = time.perf_counter()

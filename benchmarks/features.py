@@ -29,7 +29,7 @@ from rich.console import Console
 from flowkit.datasets import stream_readers, views
 from flowkit.datasets.transforms import ThreeCrop
 from flowkit.errors import FlowkitError
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open, rebuild_index
 from flowkit.store.format.jpeg import encode_grey, encode_rgb
 from models.backbones.backbone import normalize
@@ -50,7 +50,7 @@ console = Console(width=120, markup=False, highlight=False)
 
 def write_store(root: Path, videos: int) -> Path:
     """Videos that share their images: what is read has the sizes of real ones all the same."""
-    recipe = Recipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe())
+    recipe = StoreRecipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe())
     create_or_open(root, recipe)
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (SIDE // 8, SIDE // 8 + FRAMES, 3), np.uint8)

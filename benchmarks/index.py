@@ -27,7 +27,7 @@ from machine import describe_machine
 from rich.console import Console
 
 from flowkit.annotations import Annotation, AnnotationTable, Label
-from flowkit.recipe import FlowRecipe, Recipe, RGBRecipe
+from flowkit.recipe import FlowRecipe, RGBRecipe, StoreRecipe
 from flowkit.store import Store, create_or_open, rebuild_index, write_annotations
 
 SHARD = 250
@@ -136,7 +136,7 @@ def annotate(videos: int) -> AnnotationTable:
 
 def make_many(root: Path, videos: int, console: Console) -> None:
     """A store of many videos, and how long its index took."""
-    create_or_open(root, Recipe(rgb=RGBRecipe(), flow=FlowRecipe()), "many")
+    create_or_open(root, StoreRecipe(rgb=RGBRecipe(), flow=FlowRecipe()), "many")
     write_records(root, videos)
     write_annotations(root, annotate(videos))
     seconds = []
@@ -227,7 +227,7 @@ def measure_all(folder: Path, videos: int, console: Console) -> None:
     extract += ["--streams", "rgb", "--store"]
     run("Planning, and one video", [*extract, folder / "new"], console, "< 60 s, < 2048 MiB")
     killed = folder / "killed"
-    create_or_open(killed, Recipe(rgb=RGBRecipe()), "many")
+    create_or_open(killed, StoreRecipe(rgb=RGBRecipe()), "many")
     indexed = videos * 89 // 100 // SHARD * SHARD
     write_records(killed, indexed, sources)
     rebuild_index(killed)

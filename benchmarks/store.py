@@ -29,7 +29,7 @@ from rich.table import Table
 
 from flowkit.decode import read_video
 from flowkit.flow import dequantize, quantize, tvl1
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store import rebuild_index
 from flowkit.store.format import jpeg
 from flowkit.store.format.header import create_or_open
@@ -163,7 +163,7 @@ def make_reading_store(
     frames: int,
 ) -> int:
     """A store of real JPEGs, repeated; returns the sum of their bytes."""  # fmt: skip
-    recipe = Recipe(resize=SIZE, rgb=RGBRecipe(), flow=FlowRecipe())
+    recipe = StoreRecipe(resize=SIZE, rgb=RGBRecipe(), flow=FlowRecipe())
     create_or_open(root, recipe, "reading")
     rows = []
     for (frame, _), flow in zip(pairs, flows, strict=True):

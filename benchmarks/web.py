@@ -28,7 +28,7 @@ from machine import describe_machine
 from rich.console import Console
 from rich.table import Table
 
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store import Fingerprint, ShardWriter, VideoMeta, create_or_open, rebuild_index
 from flowkit.store.format import jpeg
 
@@ -135,7 +135,7 @@ def measure_pages(root: Path, videos: int, rounds: int) -> None:
 
 def make_pictures(root: Path, videos: int, frames: int, size: int = 256) -> None:
     """Make a store of smooth random pictures, with flow of the same size."""
-    recipe = Recipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe())
+    recipe = StoreRecipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe())
     create_or_open(root, recipe, "rendered")
     rng = np.random.default_rng(0)
     writer = ShardWriter(root, recipe=recipe)

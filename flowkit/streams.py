@@ -3,9 +3,9 @@
 A *stream* is one kind of data that a store holds of a video. A store can also hold streams
 ``features/NAME``, which networks compute from these; they are described by the store's recipe.
 
-To add a stream, such as depth: describe it here, add its part to `flowkit.recipe.Recipe`, extract
-it in `flowkit.extraction.worker`, and read it in `flowkit.datasets.stream_readers`. A *branch* is
-something else: the network, or the part of one, whose input is one stream.
+To add a stream, such as depth: describe it here, add its part to `flowkit.recipe.StoreRecipe`,
+extract it in `flowkit.extraction.worker`, and read it in `flowkit.datasets.stream_readers`. A
+*branch* is something else: the network, or the part of one, whose input is one stream.
 """
 
 import math

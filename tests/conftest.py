@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 
 # How long an example takes is no property of the code: machines are shared.
 settings.register_profile("no deadline", deadline=None)
@@ -238,7 +238,7 @@ def write_store(
     from flowkit.store.format.schema import Fingerprint, VideoMeta
     from flowkit.store.writer import ShardWriter
 
-    recipe = Recipe(
+    recipe = StoreRecipe(
         resize=Resize(mode="none"),
         rgb=RGBRecipe() if "rgb" in streams else None,
         flow=FlowRecipe(bound=bound, step=step) if "flow" in streams else None,

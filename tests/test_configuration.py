@@ -7,11 +7,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = {
-    "flowkit/recipe/audio.py": ("AudioRecipe",),
+    "flowkit/recipe/audio.py": ("LogMelRecipe",),
     "flowkit/recipe/features.py": ("FeatureRecipe",),
     "flowkit/recipe/flow.py": ("FlowRecipe",),
     "flowkit/recipe/frames.py": ("Resize", "RGBRecipe"),
-    "flowkit/recipe/recipe.py": ("Recipe",),
+    "flowkit/recipe/recipe.py": ("StoreRecipe",),
     "flowkit/flow/params.py": ("TVL1Params",),
     "flowkit/extraction/options.py": ("Options",),
     "flowkit/extraction/recipe_overrides.py": ("RecipeOverrides",),

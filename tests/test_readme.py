@@ -7,7 +7,7 @@ import pytest
 
 from flowkit.annotations import FORMATS
 from flowkit.extraction import Options, extract
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
@@ -21,7 +21,7 @@ def test_the_store_in_ten_lines(tmp_path, make_clip, monkeypatch, capsys):
     make_clip(tmp_path / "videos" / "left" / "train_00000.mp4", frames=12)
     table = FORMATS["folder"].read_table(tmp_path / "videos", None)
     located = FORMATS["folder"].locate_videos(tmp_path / "videos", table)
-    recipe = Recipe(resize=Resize(width=32, height=32), rgb=RGBRecipe(), flow=FlowRecipe())
+    recipe = StoreRecipe(resize=Resize(width=32, height=32), rgb=RGBRecipe(), flow=FlowRecipe())
     extract(located, tmp_path / "stores" / "motion8", recipe, Options(workers=0), table=table)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}

@@ -142,7 +142,7 @@ def measure_files(scale: Scale, recorder: Recorder, folder: Path) -> None:
     import feature_files
 
     from flowkit.flow import PRESETS
-    from flowkit.recipe import FlowRecipe, Recipe, Resize
+    from flowkit.recipe import FlowRecipe, Resize, StoreRecipe
     from train.feature_files import FileOptions, FileRequest
     from train.feature_files.windows import WindowSampling
 
@@ -156,7 +156,7 @@ def measure_files(scale: Scale, recorder: Recorder, folder: Path) -> None:
             out=folder / f"files_{preset}",
             networks=feature_files.make_networks(folder, backbone, length, streams, size),
             windows=WindowSampling(length=length or 1, stride=16),
-            frames=Recipe(resize=Resize(mode="short-side", side=256, upsize=True), flow=flow),
+            frames=StoreRecipe(resize=Resize(mode="short-side", side=256, upsize=True), flow=flow),
             keep_extension=True,
         )
         options = FileOptions(workers=0, device=scale.device)

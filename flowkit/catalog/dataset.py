@@ -17,7 +17,7 @@ from flowkit.annotations import (
 )
 from flowkit.errors import CatalogError, FlowkitError
 from flowkit.path_text import printable_path, text_to_path
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +70,7 @@ class Dataset:
     """Number of videos in the whole dataset."""
     bytes_per_video: int = 0
     """Average size in bytes of one video in a store that is made with ``recipe``."""
-    recipe: Recipe
+    recipe: StoreRecipe
     """Default recipe of its store."""
     variant: str | None = None
     """Name of the variant, such as "600"; None if the entry has no variants."""

@@ -11,7 +11,7 @@ import yaml
 from flowkit.annotations import FORMATS, LIST, ListSettings
 from flowkit.catalog.dataset import Dataset
 from flowkit.errors import CatalogError, UsageError
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 
 
 class UniqueKeyLoader(yaml.SafeLoader):
@@ -126,9 +126,9 @@ def check_value(location: str, expected_type: Any, value: Any) -> Any:
     Raises:
         CatalogError: The value has another type.
     """
-    if expected_type is Recipe:
+    if expected_type is StoreRecipe:
         try:
-            return Recipe.from_dict(check_mapping(location, value, "a recipe"))
+            return StoreRecipe.from_dict(check_mapping(location, value, "a recipe"))
         except (UsageError, TypeError) as error:
             raise CatalogError(f"{location}: {error}") from error
     if expected_type == (ListSettings | None):

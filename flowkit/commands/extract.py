@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flowkit.commands.sources import Sources
     from flowkit.extraction import Options, RecipeOverrides, Target
     from flowkit.extraction.summary import Summary
-    from flowkit.recipe import Recipe
+    from flowkit.recipe import StoreRecipe
 
 
 @click.command("extract")
@@ -216,7 +216,7 @@ def report_summary(summary: "Summary", strict: bool, as_json: bool) -> int:
 
 
 def choose_streams(
-    streams: str | None, audio: bool | None, recipe: "Recipe | None"
+    streams: str | None, audio: bool | None, recipe: "StoreRecipe | None"
 ) -> tuple[str, ...]:
     """Choose the streams to extract.
 

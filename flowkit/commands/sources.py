@@ -20,7 +20,7 @@ from flowkit.annotations.label_files import (
 from flowkit.catalog import find_dataset, load_catalog
 from flowkit.errors import UsageError
 from flowkit.frame_files import holds_images
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Sources:
     """Annotations of the videos, if there are any."""
     dataset: str | None = None
     """Name of the dataset, if it is one of the catalogue."""
-    recipe: Recipe | None = None
+    recipe: StoreRecipe | None = None
     """Recipe of the dataset, if the catalogue has one."""
     subsets_by_missing_id: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The subsets of missing videos that are not in the table, by id."""

@@ -55,11 +55,11 @@ def print_status(report: "Status") -> None:
     from rich.table import Table
 
     from flowkit.commands.terminal import print_table
-    from flowkit.recipe import FEATURES, Recipe
+    from flowkit.recipe import FEATURES, StoreRecipe
     from flowkit.store.split_summary import SplitRecord
     from flowkit.store.status import describe_features, describe_recipe
 
-    recipe = Recipe.from_dict(report.recipe)
+    recipe = StoreRecipe.from_dict(report.recipe)
     rows = {
         "store": f"{report.path}  ({report.dataset or 'no dataset'}, made by {report.creator})",
         "recipe": describe_recipe(recipe),

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowkit.decode.container import format_error, make_error, open_container
-from flowkit.recipe import AudioRecipe
+from flowkit.recipe import LogMelRecipe
 
 PATCHES_PER_BLOCK = 10
 """Patches whose spectra are computed at once, which bounds the memory."""
@@ -49,7 +49,7 @@ class AudioPatches:
 
 
 def log_mel_patches(
-    path: str | os.PathLike[str], recipe: AudioRecipe | None = None
+    path: str | os.PathLike[str], recipe: LogMelRecipe | None = None
 ) -> AudioPatches:
     """Decode the best audio track of a file and convert it into log-mel patches.
 
@@ -57,7 +57,7 @@ def log_mel_patches(
 
     Args:
         path: A media file.
-        recipe: Parameters of the patches. None means the defaults of `AudioRecipe`.
+        recipe: Parameters of the patches. None means the defaults of `LogMelRecipe`.
 
     Returns:
         The patches and the warnings.
@@ -66,7 +66,7 @@ def log_mel_patches(
         VideoError: ``no-audio-stream``, ``no-decoder``, ``broken-audio`` (not one sample could be
             decoded), and all that :func:`flowkit.decode.container.open_container` raises.
     """
-    recipe = recipe or AudioRecipe()
+    recipe = recipe or LogMelRecipe()
     warnings: list[str] = []
     samples = 0
 
@@ -166,7 +166,7 @@ def mix_channels(frames: list[Any]) -> Iterator[Floats]:
         yield frame.to_ndarray().mean(axis=0, dtype=np.float32)
 
 
-def make_patches(chunks: Iterator[Floats], recipe: AudioRecipe) -> Iterator[Floats]:
+def make_patches(chunks: Iterator[Floats], recipe: LogMelRecipe) -> Iterator[Floats]:
     """Convert samples into patches, one block at a time.
 
     Args:
@@ -199,7 +199,7 @@ def make_patches(chunks: Iterator[Floats], recipe: AudioRecipe) -> Iterator[Floa
 
 
 def compute_log_mel(
-    samples: Floats, window: int, hop: int, bands: NDArray[np.float64], recipe: AudioRecipe
+    samples: Floats, window: int, hop: int, bands: NDArray[np.float64], recipe: LogMelRecipe
 ) -> Floats:
     """Compute log-mel patches from the samples of a whole number of patches.
 
@@ -220,7 +220,7 @@ def compute_log_mel(
     return rows.reshape(-1, recipe.patch, recipe.mels)
 
 
-def make_mel_bands(recipe: AudioRecipe) -> NDArray[np.float64]:
+def make_mel_bands(recipe: LogMelRecipe) -> NDArray[np.float64]:
     """Make the matrix B of triangular bands, linear in mel.
 
     Args:

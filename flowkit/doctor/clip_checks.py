@@ -157,9 +157,9 @@ def check_tone(patches: "NDArray[Any]") -> str:
     """
     import numpy as np
 
-    from flowkit.recipe import AudioRecipe
+    from flowkit.recipe import LogMelRecipe
 
-    recipe = AudioRecipe()
+    recipe = LogMelRecipe()
     expect(len(patches) == 1, f"expected 1 log-mel patch of a second of sound, got {len(patches)}")
     low, high, tone = 1127 * np.log1p(
         np.array([recipe.low_hz, recipe.high_hz, clips.TONE_HERTZ]) / 700

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from flowkit.recipe import Recipe
+    from flowkit.recipe import StoreRecipe
 
 WIDTH, HEIGHT = clips.WIDTH // 2, clips.HEIGHT // 2
 """Size of the stored frames in pixels."""
@@ -197,13 +197,13 @@ class TrialExtraction:
         return f"{len(store)} videos, with the frames, motion and sound that were written"
 
 
-def make_recipe() -> "Recipe":
+def make_recipe() -> "StoreRecipe":
     """Make the default recipe with all streams, at half the size of the clips."""
-    from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe, Resize, RGBRecipe
+    from flowkit.recipe import FlowRecipe, LogMelRecipe, Resize, RGBRecipe, StoreRecipe
 
-    return Recipe(
+    return StoreRecipe(
         resize=Resize(width=WIDTH, height=HEIGHT),
         rgb=RGBRecipe(),
         flow=FlowRecipe(),
-        audio=AudioRecipe(),
+        audio=LogMelRecipe(),
     )

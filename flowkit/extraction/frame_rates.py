@@ -15,7 +15,7 @@ from flowkit.annotations import AnnotationTable, Source
 from flowkit.errors import UsageError
 from flowkit.extraction.source import is_folder
 from flowkit.extraction.tasks import ExtractionTask
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 from flowkit.recipe.recipe import MAX_FPS
 from flowkit.store import Video
 from flowkit.store.annotations import read_annotations
@@ -52,7 +52,7 @@ class FrameRates:
     ) -> None:
         self._root, self._default, self._table = root, default, table
 
-    def find(self, source: Source, video: Video | None, recipe: Recipe) -> FoundRate:
+    def find(self, source: Source, video: Video | None, recipe: StoreRecipe) -> FoundRate:
         """Find the frame rate of a source.
 
         Args:
@@ -86,12 +86,12 @@ class FrameRates:
         return texts
 
 
-def knows_rate(video: Video, recipe: Recipe) -> bool:
+def knows_rate(video: Video, recipe: StoreRecipe) -> bool:
     """Return whether a stored video has the frame rate of its images: frames not resampled."""
     return video.num_frames > 0 and recipe.fps is None
 
 
-def has_other_rate(rate: float, video: Video, recipe: Recipe) -> bool:
+def has_other_rate(rate: float, video: Video, recipe: StoreRecipe) -> bool:
     """Return whether a stored video has another frame rate than ``rate``, as far as is known."""
     return knows_rate(video, recipe) and not math.isclose(rate, video.fps, rel_tol=1e-6)
 
@@ -135,7 +135,7 @@ def check_has_folders(sources: Iterable[Source], frame_rate: float | None) -> No
         )
 
 
-def check_resampling(tasks: Iterable[ExtractionTask], recipe: Recipe) -> None:
+def check_resampling(tasks: Iterable[ExtractionTask], recipe: StoreRecipe) -> None:
     """Check that the frame rates of all frame folders are known, if they are to be resampled.
 
     Args:

@@ -14,13 +14,13 @@ from flowkit.decode.frame_folder import FrameFolderReader
 from flowkit.errors import CorruptError, VideoError
 from flowkit.extraction.source import is_folder
 from flowkit.extraction.tasks import ExtractionTask
-from flowkit.recipe import Recipe, RGBRecipe
+from flowkit.recipe import RGBRecipe, StoreRecipe
 from flowkit.store import Store, Video
 from flowkit.store.format.jpeg import decode_rgb, encode_rgb
 
 
 def open_reader(
-    task: ExtractionTask, root: Path, recipe: Recipe, open_video: Callable[..., FrameReader]
+    task: ExtractionTask, root: Path, recipe: StoreRecipe, open_video: Callable[..., FrameReader]
 ) -> FrameReader:
     """Open the frames of a task.
 

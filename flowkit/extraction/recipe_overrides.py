@@ -8,7 +8,7 @@ from typing import Any
 from flowkit.errors import RecipeError, UsageError
 from flowkit.extraction.learned_flow import check_stored_size, choose_method
 from flowkit.flow.params import resolve_params
-from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe, Resize, RGBRecipe, Subsampling
+from flowkit.recipe import FlowRecipe, LogMelRecipe, Resize, RGBRecipe, StoreRecipe, Subsampling
 from flowkit.store import read_header
 
 STORED_RGB = {"source": "stored rgb", "grey": "opencv-rgb2gray of the stored RGB JPEG"}
@@ -72,8 +72,11 @@ class RecipeOverrides:
 
 
 def choose_recipe(
-    root: Path, streams: tuple[str, ...], overrides: RecipeOverrides, base: Recipe | None = None
-) -> Recipe:
+    root: Path,
+    streams: tuple[str, ...],
+    overrides: RecipeOverrides,
+    base: StoreRecipe | None = None,
+) -> StoreRecipe:
     """Choose the store recipe of a run.
 
     A value that the user did not set is that of the store; in a new store it is that of ``base``,
@@ -93,7 +96,7 @@ def choose_recipe(
             extracted nor in the store.
         FlowError: The learned method cannot run here, or its weights cannot be used.
     """
-    base = base or Recipe()
+    base = base or StoreRecipe()
     exists = (root / "store.json").exists()
     common = read_header(root).recipe if exists else replace(base, rgb=None, flow=None, audio=None)
     defaults = common.extended_with(base)
@@ -107,7 +110,7 @@ def choose_recipe(
         check_stored_size(flow, recipe.resize)
         recipe = replace(recipe, flow=flow)
     if "audio" in streams:
-        audio = defaults.audio or AudioRecipe()
+        audio = defaults.audio or LogMelRecipe()
         if common.audio is None:
             audio.check()
         recipe = replace(recipe, audio=audio)
@@ -115,7 +118,7 @@ def choose_recipe(
 
 
 def check_stream_options(
-    streams: tuple[str, ...], stored: Recipe, overrides: RecipeOverrides
+    streams: tuple[str, ...], stored: StoreRecipe, overrides: RecipeOverrides
 ) -> None:
     """Check that no value was set that has no effect, since its stream is not extracted.
 

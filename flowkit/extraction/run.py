@@ -39,7 +39,7 @@ from flowkit.flow.backends import check_backend, explain_fallback
 from flowkit.flow.learned.device import choose_device_backend
 from flowkit.flow.learned.weights import find_weights_file
 from flowkit.path_text import printable_path
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store import Store, create_or_open
 from flowkit.store.annotations import update_annotations
 from flowkit.store.failures import Failure, read_failures
@@ -48,7 +48,7 @@ from flowkit.store.failures import Failure, read_failures
 def extract(
     located: LocatedVideos,
     root: Path,
-    recipe: Recipe,
+    recipe: StoreRecipe,
     options: Options | None = None,
     *,
     table: AnnotationTable | None = None,
@@ -95,7 +95,7 @@ class ExtractionRun(StoreRun):
         self,
         located: LocatedVideos,
         root: Path,
-        recipe: Recipe,
+        recipe: StoreRecipe,
         options: Options,
         table: AnnotationTable | None,
         dataset: str | None,
@@ -247,7 +247,7 @@ class ExtractionRun(StoreRun):
 
 
 def choose_backend(
-    requested: str, options: RunOptions, recipe: Recipe, log: Callable[[str], None]
+    requested: str, options: RunOptions, recipe: StoreRecipe, log: Callable[[str], None]
 ) -> str:
     """Choose the optical-flow backend of a run.
 
@@ -283,7 +283,7 @@ def choose_backend(
     return resolve_backend(requested)
 
 
-def check_flow_recomputable(recipe: Recipe, root: Path) -> None:
+def check_flow_recomputable(recipe: StoreRecipe, root: Path) -> None:
     """Raise a RecipeError if the store's flow was imported, so that its solver is unknown."""
     if recipe.flow is None or recipe.flow.is_imported:
         raise RecipeError(

@@ -17,7 +17,7 @@ from flowkit.extraction.plan import Plan, arrange_tasks, belongs
 from flowkit.extraction.run import ExtractionRun
 from flowkit.extraction.summary import Summary
 from flowkit.extraction.tasks import ExtractionTask, StoredVideo
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store import Store, Video, read_header
 from flowkit.store.failures import Failure, is_about_stored_images
 
@@ -28,7 +28,7 @@ STREAMS = ("flow",)
 def extract_stored_flow(
     located: LocatedVideos,
     root: Path,
-    recipe: Recipe,
+    recipe: StoreRecipe,
     options: Options | None = None,
     *,
     console: Console | None = None,

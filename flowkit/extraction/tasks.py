@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
 from flowkit.extraction.gpu_timer import GpuTimes
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store import Fingerprint
 
 Status = Literal["done", "failed", "stopped"]
@@ -22,7 +22,7 @@ class WorkerSettings:
 
     root: Path
     """Folder of the store."""
-    recipe: Recipe
+    recipe: StoreRecipe
     """Recipe of the store."""
     backend: str = ""
     """Optical-flow backend; ``auto`` if it is chosen on the cluster, empty without flow."""

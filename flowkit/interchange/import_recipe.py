@@ -15,7 +15,7 @@ import simplejpeg
 from flowkit.decode.jpeg_file import estimate_quality
 from flowkit.errors import UsageError
 from flowkit.interchange.folders import IMAGE_FILE
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe, Subsampling
+from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe, Subsampling
 
 SUBSAMPLINGS: dict[str, Subsampling] = {"420": "4:2:0", "422": "4:2:2", "444": "4:4:4"}
 """Names of chroma subsampling in a recipe, by their names in simplejpeg."""
@@ -57,7 +57,9 @@ def choose_bound(folder: Path, bound: float | None) -> float:
     return recorded
 
 
-def derive_recipe(video_folders: list[Path], format: str, bound: float, quality: int) -> Recipe:
+def derive_recipe(
+    video_folders: list[Path], format: str, bound: float, quality: int
+) -> StoreRecipe:
     """Derive the recipe of the store from the first readable images.
 
     Args:
@@ -87,7 +89,9 @@ def derive_recipe(video_folders: list[Path], format: str, bound: float, quality:
             "4:4:4 subsampling, the only ones that a store can record; encode the frames again"
         )
     flow = FlowRecipe(tvl1=None, bound=bound, quality=quality, grey=f"imported:{format}")
-    return Recipe(resize=Resize(mode="none"), rgb=rgb, flow=flow if "flow_x" in prefixes else None)
+    return StoreRecipe(
+        resize=Resize(mode="none"), rgb=rgb, flow=flow if "flow_x" in prefixes else None
+    )
 
 
 def read_rgb_recipe(file: Path) -> RGBRecipe | None:

@@ -26,7 +26,7 @@ from flowkit.interchange.folders import FORMATS, FrameFolder, find_folders, read
 from flowkit.interchange.import_recipe import choose_bound, derive_recipe
 from flowkit.interchange.video_lists import read_videos
 from flowkit.path_text import path_to_text, printable_path, replace_surrogates, text_to_path
-from flowkit.recipe import FlowRecipe, Recipe
+from flowkit.recipe import FlowRecipe, StoreRecipe
 from flowkit.recipe.recipe import MAX_FPS
 from flowkit.store.failures import Failure, append_failure, read_failures
 from flowkit.store.format import jpeg
@@ -118,7 +118,7 @@ def import_folders(
 def import_videos(
     videos: list[tuple[Path, str, float]],
     store: Store,
-    recipe: Recipe,
+    recipe: StoreRecipe,
     progress: Callable[[int, int], None] | None,
 ) -> ImportReport:
     """Import the videos that a store does not have yet, and record those that fail.

@@ -7,7 +7,7 @@ from flowkit.streams import PATCH_SHAPE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AudioRecipe:
+class LogMelRecipe:
     """How audio is stored: as the log-mel patches that are the input of VGGish.
 
     Hershey et al., "CNN Architectures for Large-Scale Audio Classification", ICASSP 2017. The

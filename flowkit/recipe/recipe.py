@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from flowkit.errors import UsageError
 from flowkit.flow.params import TVL1Params
-from flowkit.recipe.audio import AudioRecipe
+from flowkit.recipe.audio import LogMelRecipe
 from flowkit.recipe.features import FeatureRecipe
 from flowkit.recipe.flow import FlowRecipe
 from flowkit.recipe.frames import Resize, RGBRecipe
@@ -42,7 +42,7 @@ ADDED_FEATURE_FIELDS: dict[str, Any] = {"window": 0, "window_stride": 0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
+class StoreRecipe:
     """All settings that decide the bytes of a store."""
 
     resize: Resize = field(default_factory=lambda: Resize(width=256, height=256))
@@ -53,7 +53,7 @@ class Recipe:
     """How RGB frames are stored; None if the store has none."""
     flow: FlowRecipe | None = None
     """How flow is computed and stored; None if the store has none."""
-    audio: AudioRecipe | None = None
+    audio: LogMelRecipe | None = None
     """How audio is stored; None if the store has none."""
     features: Mapping[str, FeatureRecipe] = field(default_factory=dict)
     """How each stream ``features/<name>`` was made, by name."""
@@ -115,7 +115,7 @@ class Recipe:
             TypeError: A value has another type, such as a text where a number is expected.
         """
         parts = dict(values)
-        nested = {"resize": Resize, "rgb": RGBRecipe, "flow": FlowRecipe, "audio": AudioRecipe}
+        nested = {"resize": Resize, "rgb": RGBRecipe, "flow": FlowRecipe, "audio": LogMelRecipe}
         for name, part_class in nested.items():
             if parts.get(name) is not None or (name == "resize" and name in parts):
                 body = check_is_mapping(parts[name], name)
@@ -128,7 +128,7 @@ class Recipe:
         }
         return build_part(cls, parts, "recipe")
 
-    def list_differences(self, other: "Recipe") -> list[str]:
+    def list_differences(self, other: "StoreRecipe") -> list[str]:
         """List the settings that both recipes have and that differ.
 
         Args:
@@ -139,7 +139,7 @@ class Recipe:
         """
         return compare_values(asdict(self), asdict(other), "")
 
-    def extended_with(self, other: "Recipe") -> "Recipe":
+    def extended_with(self, other: "StoreRecipe") -> "StoreRecipe":
         """Return this recipe, extended by the parts that only ``other`` has.
 
         Args:

@@ -17,7 +17,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from flowkit.errors import StoreError, UsageError
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store.format.header import StoreHeader, read_header
 from flowkit.store.format.location import find_url, read_mirror_url
 from flowkit.store.index_view import IndexView
@@ -94,7 +94,7 @@ class Store:
         return read_header(self.path)
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> StoreRecipe:
         """Return the recipe: every setting that decides what the store contains."""
         return self.header.recipe
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from flowkit.errors import CorruptError, StoreError, UsageError
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store.format.checksums import Checksums, parse_checksums
 from flowkit.store.format.column_rows import read_bytes_rows, read_fixed_rows, read_offsets
 from flowkit.store.format.columns import MISSING
@@ -141,7 +141,7 @@ class Shards:
     """
 
     def __init__(
-        self, root: Path, names: list[str], recipe: Recipe, with_checks: bool = False
+        self, root: Path, names: list[str], recipe: StoreRecipe, with_checks: bool = False
     ) -> None:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         count = OPEN_SHARDS if limit < 0 else max(4, min(OPEN_SHARDS, limit // 8))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.path_text import printable_path
-from flowkit.recipe import FeatureRecipe, FlowRecipe, Recipe
+from flowkit.recipe import FeatureRecipe, FlowRecipe, StoreRecipe
 from flowkit.store.annotations import read_annotation_rows, read_split_records
 from flowkit.store.failures import Failure, is_about_stored_images, read_all_failures
 from flowkit.store.format.header import read_header
@@ -222,7 +222,7 @@ def list_failures(root: Path, index: IndexView | None) -> list[Failure]:
     return sorted(unsolved, key=lambda failure: (failure.id, failure.stream))
 
 
-def describe_recipe(recipe: Recipe) -> str:
+def describe_recipe(recipe: StoreRecipe) -> str:
     """Describe the recipe of a store in one line."""
     resize = recipe.resize
     sizes = {

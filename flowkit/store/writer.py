@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flowkit.errors import StoreError
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store.format.columns import (
     Value,
     build_arrays,
@@ -63,7 +63,7 @@ class ShardWriter:
         root: str | os.PathLike[str],
         folder: str = "frames",
         *,
-        recipe: Recipe,
+        recipe: StoreRecipe,
         part: tuple[int, int] = (0, 1),
         roll_bytes: int = 1 << 30,
         roll_seconds: float = 300.0,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flowkit.errors import CorruptError, UsageError
-from flowkit.recipe import AudioRecipe
+from flowkit.recipe import LogMelRecipe
 from flowkit.store import Video
 from flowkit.store.format.jpeg import decode_grey
 from flowkit.streams import PATCH_SHAPE
@@ -37,7 +37,7 @@ def describe_video(root: Path, view: StoreView, video: Video) -> dict[str, Any]:
     times, interval, times_error = list_times(video)
     row = view.store.find(video.id)
     patches = 0 if row is None else view.store.index.count("audio", row)
-    hop_seconds = (view.store.recipe.audio or AudioRecipe()).hop_seconds
+    hop_seconds = (view.store.recipe.audio or LogMelRecipe()).hop_seconds
     return {
         "version": view.version,
         "id": video.id,

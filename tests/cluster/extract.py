@@ -12,9 +12,9 @@ from flowkit.annotations import explicit_files
 from flowkit.decode import VideoReader
 from flowkit.extraction import Options, extract
 from flowkit.flow import TVL1Params
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 
-RECIPE = Recipe(
+RECIPE = StoreRecipe(
     resize=Resize(width=32, height=32),
     rgb=RGBRecipe(),
     flow=FlowRecipe(tvl1=TVL1Params(scales=2, warps=1, iterations=5)),

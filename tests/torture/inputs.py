@@ -16,7 +16,7 @@ from flowkit.decode import VideoReader
 from flowkit.decode.audio import log_mel_patches
 from flowkit.decode.frame_folder import FrameFolderReader
 from flowkit.errors import FlowkitError, VideoError
-from flowkit.recipe import AudioRecipe, Resize
+from flowkit.recipe import LogMelRecipe, Resize
 from flowkit.store.format import jpeg
 from tests.torture.mutations import mutate_bytes, mutate_file
 from tests.torture.trial import TRACEBACK, Outcome, describe_end, fork, wait
@@ -44,7 +44,7 @@ def decode(path: Path) -> int:
         if frames > 5000:
             raise AssertionError("more frames than the file has bytes for")
     if path.is_file() and reader.info.has_audio:
-        log_mel_patches(path, AudioRecipe())
+        log_mel_patches(path, LogMelRecipe())
     return frames
 
 

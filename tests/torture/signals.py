@@ -17,13 +17,13 @@ from flowkit.annotations import explicit_files
 from flowkit.extraction import Options
 from flowkit.extraction.run import extract
 from flowkit.flow import TVL1Params
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store import Store, read_failures
 from flowkit.store.format.records import read_record, record_paths
 from flowkit.store.integrity.verify import verify
 from tests.torture.trial import INTERRUPTED, REFUSED, Outcome, describe_end, fork, wait
 
-RECIPE = Recipe(
+RECIPE = StoreRecipe(
     resize=Resize(width=16, height=16),
     rgb=RGBRecipe(),
     flow=FlowRecipe(tvl1=TVL1Params(scales=1, warps=1, iterations=2)),
@@ -34,10 +34,10 @@ from pathlib import Path
 from flowkit.annotations import explicit_files
 from flowkit.extraction import Options
 from flowkit.extraction.run import extract
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 root, recipe, *clips = sys.argv[1:]
 extract(explicit_files([Path(clip) for clip in clips]), Path(root),
-        Recipe.from_dict(json.loads(recipe)), Options(workers=2, roll_seconds=0.05))
+        StoreRecipe.from_dict(json.loads(recipe)), Options(workers=2, roll_seconds=0.05))
 """
 """An extraction with workers on Ray."""
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.flow import TVL1Params
-from flowkit.recipe import AudioRecipe, FeatureRecipe, FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FeatureRecipe, FlowRecipe, LogMelRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store import (
     Failure,
     Fingerprint,
@@ -36,11 +36,11 @@ from flowkit.store.status import read_status
 from flowkit.store.video_list import VideoList
 
 NET = FeatureRecipe(source="rgb", model="net", weights="ab" * 16, dimension=3, positions=0)
-RECIPE = Recipe(
+RECIPE = StoreRecipe(
     resize=Resize(width=16, height=16),
     rgb=RGBRecipe(),
     flow=FlowRecipe(tvl1=TVL1Params(scales=1, warps=1, iterations=2)),
-    audio=AudioRecipe(),
+    audio=LogMelRecipe(),
     features={"net": NET},
 )
 IDS = ("a", "b/ü #1", "c", "d")

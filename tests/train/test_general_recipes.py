@@ -13,7 +13,7 @@ import train
 from flowkit.annotations.table import AnnotationTable, Label
 from flowkit.cli import main
 from flowkit.errors import UsageError
-from flowkit.recipe import AudioRecipe, FeatureRecipe
+from flowkit.recipe import FeatureRecipe, LogMelRecipe
 from flowkit.store import Store, read_annotations, rebuild_index, write_annotations
 from flowkit.store.format.header import create_or_open
 from flowkit.store.format.schema import Fingerprint, VideoMeta
@@ -93,7 +93,7 @@ def motion8(tmp_path_factory):
         name: FeatureRecipe(source="rgb", model="net", weights="aa", dimension=8, positions=3)
         for name in ("rgb", "flow.1")
     }
-    recipe = replace(Store(root).recipe, audio=AudioRecipe(), features=features)
+    recipe = replace(Store(root).recipe, audio=LogMelRecipe(), features=features)
     add_stream(root, "audio", recipe, 2)
     for name in features:
         add_stream(root, f"features/{name}", recipe, 3)

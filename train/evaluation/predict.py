@@ -22,7 +22,7 @@ from flowkit.errors import UsageError, VideoError
 from flowkit.extraction.options import Options
 from flowkit.extraction.run import extract
 from flowkit.flow.color import flow_to_color
-from flowkit.recipe import Recipe as StoreRecipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store import Store, Video
 from train.evaluation.scores import F32
 from train.evaluation.scoring import score_phases

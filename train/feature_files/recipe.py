@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from flowkit.recipe import FeatureRecipe, Recipe
+from flowkit.recipe import FeatureRecipe, StoreRecipe
 from flowkit.streams import STREAMS, StreamName
 from train.feature_files.windows import WindowSampling
 
@@ -15,7 +15,7 @@ Layout = Literal["concatenated", "separate"]
 class FileRecipe:
     """All settings that decide the values of the feature files in a folder."""
 
-    frames: Recipe
+    frames: StoreRecipe
     """How frames are resized and resampled, and how flow is computed. With a store, the store's
     recipe."""
     networks: Mapping[StreamName, FeatureRecipe]

@@ -10,7 +10,7 @@ from typing import Any
 from flowkit.errors import UsageError
 from flowkit.extraction import RecipeOverrides
 from flowkit.extraction.recipe_overrides import FLOW_OPTIONS, choose_flow, choose_resize
-from flowkit.recipe import FlowRecipe, Recipe, Resize
+from flowkit.recipe import FlowRecipe, Resize, StoreRecipe
 from flowkit.store import Store
 from flowkit.streams import StreamName
 from train.feature_files.convention import Convention
@@ -126,7 +126,7 @@ def choose_windows(options: RequestOptions, has_clips: bool) -> WindowSampling:
     return WindowSampling(**given)
 
 
-def choose_frames(options: RequestOptions, streams: tuple[StreamName, ...]) -> Recipe:
+def choose_frames(options: RequestOptions, streams: tuple[StreamName, ...]) -> StoreRecipe:
     """Choose how frames and flow are computed; of a store, its recipe.
 
     Raises:
@@ -156,4 +156,4 @@ def choose_frames(options: RequestOptions, streams: tuple[StreamName, ...]) -> R
         flow = choose_flow(options.out, overrides, FlowRecipe(), None)
     elif (option := overrides.find_given(FLOW_OPTIONS)) is not None:
         raise UsageError(f"{option} is for flow, and no network reads flow; leave it out")
-    return Recipe(resize=choose_resize(overrides, default), fps=options.fps, flow=flow)
+    return StoreRecipe(resize=choose_resize(overrides, default), fps=options.fps, flow=flow)

@@ -26,7 +26,7 @@ from flowkit.extraction.tasks import ExtractionTask, Outcome
 from flowkit.extraction.video_failures import make_failure
 from flowkit.flow.learned.weights import find_weights_file
 from flowkit.path_text import printable_path
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store import Store
 from flowkit.store.failures import Failure, read_failures
 from flowkit.streams import StreamName
@@ -55,7 +55,7 @@ class FileRequest:
     """The network of each stream, in the order of their columns."""
     windows: WindowSampling
     """Which frames each row is computed from."""
-    frames: Recipe
+    frames: StoreRecipe
     """How frames are resized and resampled, and how flow is computed. Of a store, its recipe."""
     store: Path | None = None
     """The store whose images are read; None for files and frame folders."""

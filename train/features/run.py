@@ -19,7 +19,7 @@ from flowkit.extraction.options import RunOptions
 from flowkit.extraction.store_run import StoreRun
 from flowkit.extraction.tasks import Outcome
 from flowkit.flow.backends import count_gpus
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store import Store, create_or_open, find_stale, read_header
 from flowkit.store.failures import Failure, read_failures
 from train.features.network import FeatureNetwork, NetworkOptions, check_sizes
@@ -163,7 +163,7 @@ class FeatureRun(StoreRun):
         self.summary.work_seconds = self.execution_seconds - self.summary.start_seconds
 
 
-def check_stream(root: Path, recipe: Recipe, network: FeatureNetwork) -> None:
+def check_stream(root: Path, recipe: StoreRecipe, network: FeatureNetwork) -> None:
     """Check that a store has the stream that a network reads, and flow that fits its windows.
 
     Raises:

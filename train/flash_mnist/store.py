@@ -21,7 +21,7 @@ import torch
 
 from flowkit.annotations import Annotation, AnnotationTable, Label
 from flowkit.errors import StoreError, UsageError
-from flowkit.recipe import FeatureRecipe, Recipe, Resize
+from flowkit.recipe import FeatureRecipe, Resize, StoreRecipe
 from flowkit.store import (
     Fingerprint,
     ShardWriter,
@@ -77,7 +77,7 @@ def make_store(
         StoreError: A file cannot be read or written.
     """
     network, facts = find_network(path, videos, training, progress)
-    recipe = Recipe(resize=Resize(mode="none"), features={NAME: describe_features(facts)})
+    recipe = StoreRecipe(resize=Resize(mode="none"), features={NAME: describe_features(facts)})
     create_or_open(path, recipe, DATASET)
     with hold_store(path):
         recover(path)
@@ -123,7 +123,7 @@ def describe_features(facts: dict[str, Any]) -> FeatureRecipe:
 
 def write_features(
     path: Path,
-    recipe: Recipe,
+    recipe: StoreRecipe,
     videos: FlashMNIST,
     network: DigitNetwork,
     report: Callable[[int, int], object],

@@ -1,7 +1,7 @@
 """Read, change and write training recipes.
 
 A training recipe has all settings that decide the result of a training. (The settings that decide
-the bytes of a store are another recipe, `flowkit.recipe.Recipe`.) Settings that decide where a
+the bytes of a store are another recipe, `flowkit.recipe.StoreRecipe`.) Settings that decide where a
 training runs and how fast are in `Settings` (runs/run.py). sections.py defines the sections of a
 recipe, and recipe_file.py the kinds of recipes.
 

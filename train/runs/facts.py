@@ -3,7 +3,7 @@
 from typing import Any
 
 from flowkit.errors import UsageError
-from flowkit.recipe import Recipe as StoreRecipe
+from flowkit.recipe import StoreRecipe
 
 
 def check_facts(facts: Any, version: int) -> None:

@@ -32,7 +32,7 @@ import torch
 
 from flowkit.datasets.subsets import find_rows
 from flowkit.errors import FlowkitError, UsageError
-from flowkit.recipe import Recipe as StoreRecipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store import Store
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.locks import try_lock

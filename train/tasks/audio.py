@@ -22,7 +22,7 @@ from torch import nn
 
 from flowkit.datasets.patches import PatchDataset
 from flowkit.errors import UsageError, VideoError
-from flowkit.recipe import Recipe as StoreRecipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store import Store
 from flowkit.streams import PATCH_SHAPE
 from models.backbones.backbone import Backbone

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from flowkit.datasets.video_dataset import VideoDataset
-from flowkit.recipe import Recipe as StoreRecipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store import Store
 from flowkit.streams import StreamName
 from models.networks.two_stream import Scores, TwoStream

@@ -15,7 +15,7 @@ from torch import nn
 
 from flowkit.datasets.feature_sets import FeatureSetDataset
 from flowkit.errors import UsageError
-from flowkit.recipe import Recipe as StoreRecipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store import Store
 from models.attention.catnet import CascadeAttention
 from models.attention.clusters import AttentionCluster

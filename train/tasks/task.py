@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import nn
 
-from flowkit.recipe import Recipe as StoreRecipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store import Store
 from train.recipe.recipe import Branch, RecipeT
 from train.runs.journal import Log

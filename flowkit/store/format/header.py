@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.errors import CorruptError, FormatError, RecipeError, StoreError, UsageError
-from flowkit.recipe import FEATURES, Recipe
+from flowkit.recipe import FEATURES, StoreRecipe
 from flowkit.store.format.atomic import convert_disk_errors, sync_folder, write_atomic
 from flowkit.store.format.location import (
     WORKING_FILE,
@@ -32,7 +32,7 @@ class StoreHeader:
     """Version of the store format."""
     dataset: str | None
     """Name of the dataset, if known."""
-    recipe: Recipe
+    recipe: StoreRecipe
     """All settings that decide the bytes of the store."""
     creator: str
     """Name and version of the program that created the store."""
@@ -46,7 +46,7 @@ class StoreHeader:
 
 
 def create_or_open(
-    root: str | os.PathLike[str], recipe: Recipe, dataset: str | None = None
+    root: str | os.PathLike[str], recipe: StoreRecipe, dataset: str | None = None
 ) -> StoreHeader:
     """Create a store, or check that the store at ``root`` has this recipe and dataset.
 
@@ -110,7 +110,7 @@ def check_new_folder(path: Path) -> None:
 
 
 def extend_header(
-    path: Path, header: StoreHeader, recipe: Recipe, dataset: str | None
+    path: Path, header: StoreHeader, recipe: StoreRecipe, dataset: str | None
 ) -> StoreHeader:
     """Add the streams of ``recipe`` to a header.
 
@@ -156,7 +156,7 @@ def read_header(root: str | os.PathLike[str]) -> StoreHeader:
             )
         check_values(values, HEADER)
         fields = {name: values[name] for name in StoreHeader.__dataclass_fields__}
-        return StoreHeader(**fields | {"recipe": Recipe.from_dict(values["recipe"])})
+        return StoreHeader(**fields | {"recipe": StoreRecipe.from_dict(values["recipe"])})
     except (FileNotFoundError, NotADirectoryError):
         if is_half_copied(Path(root)):
             raise make_half_copied_error(os.fspath(root)) from None

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 
 from flowkit.errors import StoreError
 from flowkit.path_text import replace_surrogates
-from flowkit.recipe import FEATURE_NAME, FEATURES, Recipe
+from flowkit.recipe import FEATURE_NAME, FEATURES, StoreRecipe
 from flowkit.streams import SHARED_COLUMNS, STREAMS, Column
 
 FORMAT = 1
@@ -69,7 +69,7 @@ def shard_folders(root: Path) -> list[str]:
     return sorted(folders)
 
 
-def vector_dimension(folder: str, recipe: Recipe) -> int | None:
+def vector_dimension(folder: str, recipe: StoreRecipe) -> int | None:
     """Return how many values a vector has in the shards of ``folder``.
 
     Returns:
@@ -130,7 +130,7 @@ def arrow_schema(
 
 def shard_schema(
     folder: str,
-    recipe: Recipe,
+    recipe: StoreRecipe,
     part: tuple[int, int] = (0, 1),
     columns: Sequence[Column] | None = None,
 ) -> Any:

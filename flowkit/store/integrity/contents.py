@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 
 from flowkit.errors import CorruptError
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store.format import jpeg
 from flowkit.store.format.schema import VideoMeta, vector_dimension
 from flowkit.store.integrity.batches import ShardContents, ShardVideo
@@ -22,7 +22,7 @@ SHOWN = 3
 
 
 def check_rows(
-    shard: ShardContents, video: ShardVideo, folder: str, recipe: Recipe, pool: Executor
+    shard: ShardContents, video: ShardVideo, folder: str, recipe: StoreRecipe, pool: Executor
 ) -> list[str]:
     """Decode every image of a video, or check every number.
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.cli import main
-from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe, RGBRecipe
+from flowkit.recipe import FlowRecipe, LogMelRecipe, RGBRecipe, StoreRecipe
 from flowkit.store import (
     Fingerprint,
     Motion,
@@ -41,7 +41,7 @@ KEYS = ["id", "classes", "subsets", "frames", "fps", "duration", "width", "heigh
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("list") / "S"
-    recipe = Recipe(rgb=RGBRecipe(), flow=FlowRecipe(), audio=AudioRecipe())
+    recipe = StoreRecipe(rgb=RGBRecipe(), flow=FlowRecipe(), audio=LogMelRecipe())
     create_or_open(root, recipe)
     writer = ShardWriter(root, recipe=recipe)
     for id, (frames, fps, duration, motion) in VIDEOS.items():
@@ -151,7 +151,7 @@ def test_stores_of_older_versions_and_empty_ones(tmp_path):
     assert [video["motion"] for video in videos] == [None] * 8
     assert {video["duration"] for video in videos} == {9 / 25}
     assert "the motion of 8 is unknown" in run(tmp_path / "store", "--where", "motion<1").stderr
-    create_or_open(tmp_path / "empty", Recipe(rgb=RGBRecipe()))
+    create_or_open(tmp_path / "empty", StoreRecipe(rgb=RGBRecipe()))
     assert "expected an index, found none" in run(tmp_path / "empty", exit_code=1).stderr
     rebuild_index(tmp_path / "empty")
     assert run(tmp_path / "empty", "--json").stdout == "[]\n"

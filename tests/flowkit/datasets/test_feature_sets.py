@@ -19,7 +19,7 @@ from flowkit.datasets.feature_sets import FeatureSetDataset  # noqa: E402
 from flowkit.datasets.loading import Batches, EpochSampler  # noqa: E402
 from flowkit.datasets.sampling import sample_middles  # noqa: E402
 from flowkit.errors import CorruptError, StoreError, UsageError  # noqa: E402
-from flowkit.recipe import FeatureRecipe, Recipe  # noqa: E402
+from flowkit.recipe import FeatureRecipe, StoreRecipe  # noqa: E402
 from flowkit.store import (  # noqa: E402
     Fingerprint,
     ShardWriter,
@@ -40,7 +40,7 @@ def write_sets(root, counts, **options):
 
     Video n has label n % 3 and the next; vector k of it is 100·n + k + a part for the features.
     """
-    recipe = Recipe(
+    recipe = StoreRecipe(
         features={
             name: FeatureRecipe(
                 source="synthetic", model="m", weights="0a", dimension=DIMENSIONS[name], positions=0

@@ -8,7 +8,7 @@ from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.datasets.patches import PatchDataset
 from flowkit.datasets.snippets import SnippetDataset
 from flowkit.errors import StoreError, UsageError
-from flowkit.recipe import AudioRecipe, Recipe
+from flowkit.recipe import LogMelRecipe, StoreRecipe
 from flowkit.store import (
     Fingerprint,
     ShardWriter,
@@ -23,7 +23,7 @@ from flowkit.store import (
 @pytest.fixture
 def store(tmp_path):
     """Four videos of 7, 2, 0 and 5 patches; patch k of video n is 100n + k throughout."""
-    recipe = Recipe(audio=AudioRecipe())
+    recipe = StoreRecipe(audio=LogMelRecipe())
     create_or_open(tmp_path / "S", recipe)
     writer = ShardWriter(tmp_path / "S", "audio", recipe=recipe)
     rows = []

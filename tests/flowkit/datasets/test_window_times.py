@@ -12,7 +12,7 @@ from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.datasets.windows import OVERRUN, WindowDataset, draw_window
 from flowkit.errors import StoreError
 from flowkit.extraction import Options, extract
-from flowkit.recipe import Recipe, Resize, RGBRecipe
+from flowkit.recipe import Resize, RGBRecipe, StoreRecipe
 from flowkit.store import Store, rebuild_index, write_annotations
 from tests.flowkit.datasets.test_windows import (
     CLASSES,
@@ -35,7 +35,7 @@ def variable_root(tmp_path_factory, make_clip):
     """A store of a clip whose frame rate varies, as `flowkit extract` makes it."""
     folder = tmp_path_factory.mktemp("variable")
     clip = make_clip(folder / CLIP, times=MILLISECONDS, width=32, height=32)
-    recipe = Recipe(resize=Resize(mode="none"), rgb=RGBRecipe())
+    recipe = StoreRecipe(resize=Resize(mode="none"), rgb=RGBRecipe())
     options = Options(workers=0, streams=("rgb",))
     extract(explicit_files([clip]), folder / "S", recipe, options)
     return folder / "S"

@@ -11,9 +11,9 @@ import pytest
 
 from flowkit.decode.audio import PATCHES_PER_BLOCK, log_mel_patches, make_mel_bands, make_patches
 from flowkit.errors import VideoError
-from flowkit.recipe import AudioRecipe
+from flowkit.recipe import LogMelRecipe
 
-RECIPE = AudioRecipe()
+RECIPE = LogMelRecipe()
 RATE = RECIPE.sample_rate
 
 

@@ -5,16 +5,18 @@ from pathlib import Path
 import pytest
 
 from flowkit.flow import TVL1Params
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store import Store
 from flowkit.store.format.records import read_record, record_paths
 
 
 @pytest.fixture
-def recipe() -> Recipe:
+def recipe() -> StoreRecipe:
     """RGB and flow at 32×32, with a solver of few iterations."""
     tvl1 = TVL1Params(scales=2, warps=1, iterations=5)
-    return Recipe(resize=Resize(width=32, height=32), rgb=RGBRecipe(), flow=FlowRecipe(tvl1=tvl1))
+    return StoreRecipe(
+        resize=Resize(width=32, height=32), rgb=RGBRecipe(), flow=FlowRecipe(tvl1=tvl1)
+    )
 
 
 @pytest.fixture

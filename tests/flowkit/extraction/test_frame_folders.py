@@ -18,7 +18,7 @@ from flowkit.decode import read_video
 from flowkit.errors import UsageError, VideoError
 from flowkit.extraction import Options, extract
 from flowkit.extraction.source import check_unchanged, fingerprint_source, measure_source
-from flowkit.recipe import AudioRecipe, Resize, RGBRecipe
+from flowkit.recipe import LogMelRecipe, Resize, RGBRecipe
 from flowkit.store import Store
 from flowkit.store.failures import read_failures
 from flowkit.store.integrity.verify import verify
@@ -115,7 +115,7 @@ def test_resampling_needs_a_rate(tmp_path, frames, recipe):
 
 
 def test_a_folder_has_no_sound(tmp_path, frames, recipe):
-    recipe = replace(recipe, audio=AudioRecipe())
+    recipe = replace(recipe, audio=LogMelRecipe())
     options = replace(HERE, streams=("rgb", "audio"))
     summary = extract(explicit_files([frames[0]]), tmp_path / "S", recipe, options)
     assert summary.warned == ["a: a folder of images has no audio stream"]
@@ -299,10 +299,10 @@ import resource, sys
 from pathlib import Path
 from flowkit.annotations import explicit_files
 from flowkit.extraction import Options, extract
-from flowkit.recipe import Recipe, Resize, RGBRecipe
+from flowkit.recipe import StoreRecipe, Resize, RGBRecipe
 folder, root, frame_rate = Path(sys.argv[1]), Path(sys.argv[2]), 25.0
 options = Options(workers=0, streams=("rgb",), frame_rate=frame_rate)
-recipe = Recipe(resize=Resize(mode="none"), rgb=RGBRecipe())
+recipe = StoreRecipe(resize=Resize(mode="none"), rgb=RGBRecipe())
 summary = extract(explicit_files([folder]), root, recipe, options)
 print(summary.frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -23,7 +23,7 @@ from flowkit.extraction.chunks import GPU_CHUNK_BYTES, choose_chunk_length
 from flowkit.extraction.ray_cluster import choose_backend, import_ray
 from flowkit.flow import BACKENDS, TVL1Params, dequantize, tvl1_video
 from flowkit.flow.backends import Backend
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store import Store
 from flowkit.store.integrity.verify import verify
 
@@ -70,7 +70,9 @@ def pretender(monkeypatch):
 def recipe():
     """What the interpreter can do in a second."""
     tvl1 = TVL1Params(scales=1, warps=1, iterations=1)
-    return Recipe(resize=Resize(width=16, height=16), rgb=RGBRecipe(), flow=FlowRecipe(tvl1=tvl1))
+    return StoreRecipe(
+        resize=Resize(width=16, height=16), rgb=RGBRecipe(), flow=FlowRecipe(tvl1=tvl1)
+    )
 
 
 def by_value(function):
@@ -253,7 +255,7 @@ def test_frames_too_large_for_the_gpu_fail_alone(pretender, tmp_path, make_clip)
         return tvl1_video(frames, params, "numba")
 
     pretender.solve_video = solve
-    recipe = Recipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe())
+    recipe = StoreRecipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe())
     options = Options(workers=0, backend="pretender")
     summary = extract(explicit_files([large, small]), tmp_path / "S", recipe, options)
     (failure,) = summary.failed

@@ -26,12 +26,12 @@ import sys
 from pathlib import Path
 from flowkit.annotations import explicit_files
 from flowkit.extraction import Options, extract
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 import json
 root, workers, recipe, *clips = sys.argv[1:]
 extract(
     explicit_files([Path(clip) for clip in clips]), Path(root),
-    Recipe.from_dict(json.loads(recipe)), Options(workers=int(workers), roll_seconds=0.3),
+    StoreRecipe.from_dict(json.loads(recipe)), Options(workers=int(workers), roll_seconds=0.3),
 )
 """
 

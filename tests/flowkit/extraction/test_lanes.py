@@ -19,7 +19,7 @@ from flowkit.extraction import Options, extract
 from flowkit.extraction.ray_cluster import import_ray
 from flowkit.flow import BACKENDS, TVL1Params, tvl1_video
 from flowkit.flow.backends import Backend
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store.integrity.verify import verify
 
 LANES = 3
@@ -28,7 +28,9 @@ LANES = 3
 @pytest.fixture
 def recipe():
     tvl1 = TVL1Params(scales=1, warps=1, iterations=1)
-    return Recipe(resize=Resize(width=16, height=16), rgb=RGBRecipe(), flow=FlowRecipe(tvl1=tvl1))
+    return StoreRecipe(
+        resize=Resize(width=16, height=16), rgb=RGBRecipe(), flow=FlowRecipe(tvl1=tvl1)
+    )
 
 
 @pytest.fixture
@@ -54,12 +56,13 @@ from rich.console import Console
 from flowkit.annotations import explicit_files
 from flowkit.extraction import Options, extract
 from flowkit.flow import TVL1Params
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, StoreRecipe, Resize, RGBRecipe
 from flowkit.store import Store
 
 root, *clips = map(Path, sys.argv[1:])
 tvl1 = TVL1Params(scales=1, warps=1, iterations=2)
-recipe = Recipe(resize=Resize(width=24, height=24), rgb=RGBRecipe(), flow=FlowRecipe(tvl1=tvl1))
+resize = Resize(width=24, height=24)
+recipe = StoreRecipe(resize=resize, rgb=RGBRecipe(), flow=FlowRecipe(tvl1=tvl1))
 runs = {"three": ("triton", 3), "one": ("triton", 1), "numba": ("numba", None)}
 found = {}
 for name, (backend, lanes) in runs.items():

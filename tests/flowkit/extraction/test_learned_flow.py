@@ -23,7 +23,7 @@ from flowkit.extraction.worker_setup import WorkerSetup
 from flowkit.flow import quantize
 from flowkit.flow.learned.method import LearnedMethod
 from flowkit.flow.learned.registry import METHODS
-from flowkit.recipe import FlowRecipe, Recipe
+from flowkit.recipe import FlowRecipe, StoreRecipe
 from flowkit.store import Store, read_header
 from flowkit.store.format.header import create_or_open
 from flowkit.store.format.jpeg import encode_grey
@@ -117,7 +117,7 @@ def test_other_weights_or_methods_are_refused_and_named(tmp_path, make_clip, mak
         run(tmp_path / "S", [clip], None, method="tvl1")
     with pytest.raises(RecipeError, match=r"flow\.bound: 20\.0 ≠ 5\.0"):
         run(tmp_path / "S", [clip], weights, bound=5.0)
-    create_or_open(tmp_path / "T", Recipe(flow=FlowRecipe()))
+    create_or_open(tmp_path / "T", StoreRecipe(flow=FlowRecipe()))
     with pytest.raises(RecipeError, match=r"flow\.method: tvl1 ≠ blues"):
         run(tmp_path / "T", [clip], weights)
     assert sorted(path for path in (tmp_path / "S").rglob("*")) == before
@@ -188,7 +188,9 @@ def test_api_and_status_name_the_method(tmp_path, make_clip, make_weights):
 
 
 def test_a_dataset_with_a_learned_method_can_be_extracted_with_tvl1(tmp_path):
-    base = Recipe(flow=FlowRecipe(tvl1=None, method="blues", weights="0" * 32, grey="none (RGB)"))
+    base = StoreRecipe(
+        flow=FlowRecipe(tvl1=None, method="blues", weights="0" * 32, grey="none (RGB)")
+    )
     recipe = choose_recipe(tmp_path / "S", STREAMS, RecipeOverrides(method="tvl1"), base)
     assert recipe.flow == FlowRecipe()
 
@@ -229,7 +231,7 @@ def test_nodes_load_the_network_once_and_find_its_weights(tmp_path, make_weights
 def test_learned_flow_on_a_gpu_gets_the_workers_of_a_gpu(tmp_path):
     assert uses_gpu("torch-cuda") and not uses_gpu("torch-cpu")
     nodes = [{"Alive": True, "Resources": {"CPU": 8, "GPU": 2}}]
-    recipe = Recipe(flow=FlowRecipe(tvl1=None, method="blues", weights="0" * 32))
+    recipe = StoreRecipe(flow=FlowRecipe(tvl1=None, method="blues", weights="0" * 32))
     size = WorkerSetup(root=tmp_path, recipe=recipe, backend="torch-cuda").choose_size(
         nodes, None, 100
     )

@@ -14,7 +14,7 @@ from flowkit.annotations import explicit_files
 from flowkit.errors import UsageError
 from flowkit.extraction import Options, extract, parse_part
 from flowkit.extraction.plan import belongs, make_plan
-from flowkit.recipe import AudioRecipe
+from flowkit.recipe import LogMelRecipe
 from flowkit.store import Store, create_or_open, rebuild_index, recover
 from flowkit.store.failures import read_failures
 from flowkit.store.status import read_status
@@ -105,7 +105,7 @@ def test_a_changed_source_is_said_and_redone_only_with_update(extracted, make_cl
 def test_an_update_that_was_killed_between_frames_and_audio_is_not_done(
     tmp_path, recipe, make_clip
 ):
-    recipe = replace(recipe, audio=AudioRecipe())
+    recipe = replace(recipe, audio=LogMelRecipe())
     clips = [make_clip(tmp_path / f"{name}.mp4", sound=True) for name in "ab"]
     options = Options(workers=0, streams=("rgb", "flow", "audio"))
     extract(explicit_files(clips), tmp_path / "S", recipe, options)

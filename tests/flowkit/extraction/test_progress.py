@@ -13,10 +13,10 @@ from flowkit.extraction.progress import Meter
 from flowkit.extraction.readers import StoredRGBReader, estimate_frames
 from flowkit.extraction.tasks import Outcome
 from flowkit.extraction.worker import Worker
-from flowkit.recipe import Recipe, Resize, RGBRecipe
+from flowkit.recipe import Resize, RGBRecipe, StoreRecipe
 from flowkit.store import Store
 
-RECIPE = Recipe(resize=Resize(width=16, height=16), rgb=RGBRecipe())
+RECIPE = StoreRecipe(resize=Resize(width=16, height=16), rgb=RGBRecipe())
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import flowkit
 from flowkit.errors import UsageError
 from flowkit.extraction import RecipeOverrides, choose_recipe
-from flowkit.recipe import FlowRecipe, Recipe, RGBRecipe
+from flowkit.recipe import FlowRecipe, RGBRecipe, StoreRecipe
 from flowkit.store import create_or_open
 
 
@@ -30,7 +30,7 @@ def test_a_value_for_a_stream_that_is_not_extracted_is_refused(
 
 def test_values_for_a_stream_that_the_store_has_are_accepted(tmp_path):
     """A video whose source has changed is extracted again with all streams of the store."""
-    recipe = Recipe(rgb=RGBRecipe(), flow=FlowRecipe())
+    recipe = StoreRecipe(rgb=RGBRecipe(), flow=FlowRecipe())
     create_or_open(tmp_path / "S", recipe)
     flow_values = RecipeOverrides(preset="paper", bound=20.0, step=1)
     assert choose_recipe(tmp_path / "S", ("rgb",), flow_values) == recipe
@@ -38,7 +38,7 @@ def test_values_for_a_stream_that_the_store_has_are_accepted(tmp_path):
 
 
 def test_a_dataset_whose_recipe_has_flow_can_be_extracted_without_it(tmp_path):
-    base = Recipe(rgb=RGBRecipe(keep=True), flow=FlowRecipe(bound=15.0))
+    base = StoreRecipe(rgb=RGBRecipe(keep=True), flow=FlowRecipe(bound=15.0))
     assert choose_recipe(tmp_path / "S", ("flow",), RecipeOverrides(), base).rgb is None
     assert choose_recipe(tmp_path / "S", ("rgb",), RecipeOverrides(), base).flow is None
 

@@ -18,7 +18,7 @@ from flowkit.extraction.run import ExtractionRun
 from flowkit.extraction.summary import describe_failure
 from flowkit.extraction.tasks import ExtractionTask
 from flowkit.flow import quantize, tvl1_video
-from flowkit.recipe import AudioRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import LogMelRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store import Store, hold_store
 from flowkit.store.failures import read_failures
 from flowkit.store.format.jpeg import encode_grey, encode_rgb
@@ -63,7 +63,7 @@ def test_streams_are_added_later(tmp_path, make_clip, recipe, contents):
     extract(located, root, only_rgb, Options(workers=0, streams=("rgb",)))
     assert Store(root)["a.mp4"].streams == ("rgb",)
     extract(located, root, recipe, HERE)
-    with_audio = replace(recipe, audio=AudioRecipe())
+    with_audio = replace(recipe, audio=LogMelRecipe())
     extract(located, root, with_audio, Options(workers=0, streams=("audio",)))
     store = Store(root)
     assert store["a.mp4"].audio().shape == (0, 96, 64)
@@ -259,7 +259,7 @@ def test_overrides_that_are_not_given_come_from_the_store(tmp_path, make_clip, r
     assert (new.rgb, new.resize) == (RGBRecipe(quality=80), Resize(width=320, height=240))
     square = RecipeOverrides(no_resize=True, square_pixels=True)
     assert choose_recipe(tmp_path / "T", ("rgb",), square).resize.square_pixels
-    base = Recipe(fps=24, resize=Resize(mode="short-side", side=256))
+    base = StoreRecipe(fps=24, resize=Resize(mode="short-side", side=256))
     assert choose_recipe(tmp_path / "T", ("rgb",), RecipeOverrides(), base).fps == 24
 
 

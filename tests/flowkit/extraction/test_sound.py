@@ -9,7 +9,7 @@ import pytest
 from flowkit.annotations import explicit_files
 from flowkit.errors import UsageError
 from flowkit.extraction import Options, extract
-from flowkit.recipe import AudioRecipe, FeatureRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FeatureRecipe, LogMelRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store import (
     ShardWriter,
     Store,
@@ -22,8 +22,8 @@ from flowkit.store import (
 from flowkit.store.format.records import read_record, record_paths
 from flowkit.store.integrity.verify import verify
 
-RECIPE = Recipe(
-    resize=Resize(mode="exact", width=32, height=32), rgb=RGBRecipe(), audio=AudioRecipe()
+RECIPE = StoreRecipe(
+    resize=Resize(mode="exact", width=32, height=32), rgb=RGBRecipe(), audio=LogMelRecipe()
 )
 
 
@@ -180,4 +180,4 @@ def test_a_store_with_features_is_extracted_on(tmp_path, make_clip):
 )
 def test_audio_that_would_be_stored_wrongly_is_refused(values, reason):
     with pytest.raises(UsageError, match=reason):
-        AudioRecipe(**values).check()
+        LogMelRecipe(**values).check()

@@ -105,10 +105,10 @@ def test_rgb_and_flow_in_one_pass_are_the_same_bytes(tmp_path, make_clip, recipe
 
 
 def test_videos_without_rgb_are_reported(rgb_store, tmp_path, make_clip, recipe):
-    from flowkit.recipe import AudioRecipe
+    from flowkit.recipe import LogMelRecipe
 
     sound = make_clip(tmp_path / "d.mp4", sound=True)
-    with_audio = replace(recipe, flow=None, audio=AudioRecipe())
+    with_audio = replace(recipe, flow=None, audio=LogMelRecipe())
     extract(explicit_files([sound]), rgb_store, with_audio, replace(RGB, streams=("audio",)))
     summary = add_flow(rgb_store, recipe)
     assert (summary.extracted, summary.without_rgb) == (3, ["d.mp4"])

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowkit.recipe import AudioRecipe, FeatureRecipe, FlowRecipe, Recipe, RGBRecipe
+from flowkit.recipe import FeatureRecipe, FlowRecipe, LogMelRecipe, RGBRecipe, StoreRecipe
 from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open, rebuild_index
 
 NET = FeatureRecipe(source="rgb", model="net", weights="ab" * 16, dimension=3, positions=0)
-RECIPE = Recipe(rgb=RGBRecipe(), flow=FlowRecipe(), audio=AudioRecipe(), features={"net": NET})
+RECIPE = StoreRecipe(
+    rgb=RGBRecipe(), flow=FlowRecipe(), audio=LogMelRecipe(), features={"net": NET}
+)
 
 Row = tuple[bytes, bytes | None, bytes | None]
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowkit.errors import RecipeError, StoreError, UsageError
-from flowkit.recipe import Recipe
+from flowkit.recipe import StoreRecipe
 from flowkit.store import ShardWriter, Store, create_or_open, read_header, rebuild_index
 from flowkit.store import writer as writer_module
 
@@ -166,7 +166,7 @@ def test_features_join_a_store_that_is_there(stores, make_root):
 def test_a_recipe_of_features(stores, tmp_path):
     recipe = stores.RECIPE
     assert recipe.streams == ("rgb", "flow", "audio", "features/net")
-    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert StoreRecipe.from_dict(recipe.to_dict()) == recipe
     assert "features" not in replace(recipe, features={}).to_dict()  # as stores without ever were
     flow = replace(stores.NET, source="flow")
     create_or_open(tmp_path, recipe)
@@ -194,7 +194,7 @@ def test_another_network_under_the_same_name_is_refused(stores, tmp_path):
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".a", "-a", "a b", "ü", "a\n"])
 def test_a_name_becomes_a_folder(stores, name):
     with pytest.raises(UsageError, match="a feature name begins with a letter or digit, and"):
-        Recipe(features={name: stores.NET})
+        StoreRecipe(features={name: stores.NET})
 
 
 def test_a_recipe_that_makes_no_sense(stores):
@@ -204,7 +204,7 @@ def test_a_recipe_that_makes_no_sense(stores):
     values = stores.RECIPE.to_dict()
     values["features"]["net"]["colour"] = 1
     with pytest.raises(UsageError, match=r"unknown key 'colour' in features\.net"):
-        Recipe.from_dict(values)
+        StoreRecipe.from_dict(values)
 
 
 def test_a_shard_of_features_rolls_by_its_first_video(stores, tmp_path, monkeypatch):

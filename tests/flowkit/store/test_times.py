@@ -14,7 +14,7 @@ from flowkit.annotations import explicit_files
 from flowkit.errors import StoreError, UsageError
 from flowkit.extraction import Options, extract
 from flowkit.flow import TVL1Params
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store import ShardWriter, Store, create_or_open, rebuild_index, recover
 from flowkit.store.format.records import read_record, record_paths
 from flowkit.store.frame_times import compute_duration, find_frame, has_constant_rate, list_bounds
@@ -228,7 +228,7 @@ def test_the_golden_store_gets_times_for_what_is_added(tmp_path, make_clip):
 # --- extraction -----------------------------------------------------------------------------------
 
 TINY = TVL1Params(scales=2, warps=1, iterations=5)
-RECIPE = Recipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe(tvl1=TINY))
+RECIPE = StoreRecipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe(tvl1=TINY))
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.cli import main
 from flowkit.errors import StoreError
-from flowkit.recipe import FlowRecipe, Recipe, RGBRecipe
+from flowkit.recipe import FlowRecipe, RGBRecipe, StoreRecipe
 from flowkit.store import Store, create_or_open, rebuild_index, write_annotations
 from flowkit.store.annotations import read_annotations
 from flowkit.store.failures import Failure, append_failure
@@ -169,7 +169,7 @@ def test_failed_videos_without_annotations_know_the_subsets_of_the_store(root, g
 
 def test_an_empty_store(tmp_path):
     root = tmp_path / "S"
-    create_or_open(root, Recipe(rgb=RGBRecipe(), flow=FlowRecipe()))
+    create_or_open(root, StoreRecipe(rgb=RGBRecipe(), flow=FlowRecipe()))
     rebuild_index(root)
     facts = describe_store(OpenStore(root))
     assert (facts["videos"], facts["frames"], facts["classes"]) == (0, 0, [])

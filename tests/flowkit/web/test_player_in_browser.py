@@ -14,7 +14,7 @@ import uvicorn
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.flow.color import flow_to_color
 from flowkit.flow.quantization import quantize
-from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, LogMelRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store import (
     Fingerprint,
     ShardWriter,
@@ -84,8 +84,8 @@ def write_video(writer: ShardWriter, id: str, omitted: tuple[str, ...] = (), ste
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one video of each kind."""
     root = tmp_path_factory.mktemp("player") / "store"
-    recipe = Recipe(
-        resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe(), audio=AudioRecipe()
+    recipe = StoreRecipe(
+        resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe(), audio=LogMelRecipe()
     )
     create_or_open(root, recipe)
     writer = ShardWriter(root, recipe=recipe)
@@ -318,7 +318,7 @@ def test_a_video_without_a_frame_rate_can_be_played(open_video, serve, make_stor
 
 
 def test_backward_flow_begins_later(open_video, serve, tmp_path):
-    recipe = Recipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe(step=-2))
+    recipe = StoreRecipe(resize=Resize(mode="none"), rgb=RGBRecipe(), flow=FlowRecipe(step=-2))
     create_or_open(tmp_path / "store", recipe)
     writer = ShardWriter(tmp_path / "store", recipe=recipe)
     write_video(writer, "backward.mp4", step=-2)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flowkit.annotations import LocatedVideos, Source
 from flowkit.flow import TVL1Params
-from flowkit.recipe import FlowRecipe, Recipe, Resize
+from flowkit.recipe import FlowRecipe, Resize, StoreRecipe
 from models.backbones.backbone import Backbone, InputConvention
 from tests.train.features.conftest import finish, finished  # noqa: F401 (fixtures)
 from train.feature_files import FileOptions, FileRequest, extract_feature_files
@@ -92,7 +92,7 @@ def make_request(tmp_path) -> Callable[..., FileRequest]:
         }  # fmt: skip
         flow = FlowRecipe(tvl1=TVL1) if "flow" in streams else None
         resize = resize or Resize(width=16, height=12)
-        frames = options.pop("frames", Recipe(resize=resize, fps=fps, flow=flow))
+        frames = options.pop("frames", StoreRecipe(resize=resize, fps=fps, flow=flow))
         return FileRequest(
             out=out or tmp_path / "feats", networks=networks, windows=windows, frames=frames,
             **options,

@@ -9,7 +9,7 @@ import pytest
 
 from flowkit.errors import LockedError, RecipeError, UsageError
 from flowkit.flow.params import PRESETS
-from flowkit.recipe import FlowRecipe, Recipe, Resize
+from flowkit.recipe import FlowRecipe, Resize, StoreRecipe
 from tests.train.feature_files.conftest import compute, locate, read_files
 from train.feature_files.windows import WindowSampling
 
@@ -61,7 +61,7 @@ def test_a_folder_of_another_recipe_is_refused(clips, make_request, changes, mes
 def test_another_preset_is_named(clips, make_request):
     def make(preset, bound):
         flow = FlowRecipe(tvl1=PRESETS[preset], bound=bound)
-        return make_request(frames=Recipe(resize=Resize(width=16, height=12), flow=flow))
+        return make_request(frames=StoreRecipe(resize=Resize(width=16, height=12), flow=flow))
 
     compute(locate(*clips[:1]), make("fast", 20.0))
     with pytest.raises(RecipeError) as caught:

@@ -14,7 +14,7 @@ import pytest
 import flowkit
 from flowkit.extraction import frame_pairs
 from flowkit.flow.quantization import dequantize, quantize
-from flowkit.recipe import FlowRecipe, Recipe, Resize
+from flowkit.recipe import FlowRecipe, Resize, StoreRecipe
 from tests.train.feature_files.conftest import (
     TVL1,
     compute,
@@ -95,7 +95,7 @@ def test_rows_are_the_frames_and_flow_fields_that_windows_name(tmp_path, make_re
 @pytest.mark.parametrize(("dx", "dy"), [(2, 0), (0, 2), (-2, 0), (0, -2)])
 def test_direction_sign_and_scale_of_flow(tmp_path, make_request, dx, dy):
     path = write_video(tmp_path / "a.mkv", render_shift(9, dx, dy))
-    recipe = Recipe(resize=KEEP, flow=FlowRecipe())
+    recipe = StoreRecipe(resize=KEEP, flow=FlowRecipe())
     compute(locate(path), make_request(frames=recipe))
     flow = load_rows(tmp_path / "feats" / "a.npy")["flow"] * 20
     assert flow[:, 0].mean() == pytest.approx(dx, abs=0.15)
@@ -138,7 +138,9 @@ def test_each_frame_and_flow_field_is_computed_once(tmp_path, make_request, monk
 
 def test_ten_crops_are_mirrored_with_x_negated(tmp_path, make_request):
     path = write_video(tmp_path / "a.mkv", render_shift(9, 2, 1))
-    request = make_request(resize=KEEP, crops="ten", frames=Recipe(resize=KEEP, flow=FlowRecipe()))
+    request = make_request(
+        resize=KEEP, crops="ten", frames=StoreRecipe(resize=KEEP, flow=FlowRecipe())
+    )
     compute(locate(path), request)
     rows = np.load(tmp_path / "feats" / "a.npy")
     assert rows.shape == (2, 10, (3 + 2) * 4 * 8 * 8)

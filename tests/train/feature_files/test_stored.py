@@ -15,7 +15,7 @@ from flowkit.errors import RecipeError
 from flowkit.extraction import Options, extract, extract_stored_flow, locate_stored_videos
 from flowkit.flow import tvl1_video_quantized
 from flowkit.interchange.imports import import_folders
-from flowkit.recipe import FlowRecipe, Recipe, Resize, RGBRecipe
+from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe
 from flowkit.store import Store, rebuild_index
 from flowkit.store.format.records import record_paths
 from tests.train.feature_files.conftest import (
@@ -30,7 +30,7 @@ from train.feature_files.windows import WindowSampling
 
 pytestmark = pytest.mark.usefixtures("mirrors")
 SIZE = 24
-FRAMES = Recipe(
+FRAMES = StoreRecipe(
     resize=Resize(mode="short-side", side=32), rgb=RGBRecipe(), flow=FlowRecipe(tvl1=TVL1)
 )
 BEST = replace(

@@ -18,7 +18,7 @@ from flowkit.datasets.snippets import SnippetDataset
 from flowkit.datasets.transforms import CentreCrop, ThreeCrop
 from flowkit.datasets.video_dataset import scale_bytes
 from flowkit.errors import CorruptError, RecipeError, UsageError
-from flowkit.recipe import AudioRecipe
+from flowkit.recipe import LogMelRecipe
 from flowkit.store import Fingerprint, ShardWriter, Store, VideoMeta, create_or_open, rebuild_index
 from flowkit.store.format.records import read_record, record_paths
 from flowkit.store.integrity.verify import verify
@@ -329,7 +329,7 @@ def test_an_interrupt_keeps_what_is_complete(store, wanted, monkeypatch):
 
 def test_audio_features_and_the_silent_set(tmp_path, store, monkeypatch):
     monkeypatch.setattr(vgg_module, "HIDDEN", 8)
-    recipe = replace(store.recipe, audio=AudioRecipe())
+    recipe = replace(store.recipe, audio=LogMelRecipe())
     create_or_open(store.path, recipe)
     writer, random = ShardWriter(store.path, "audio", recipe=recipe), np.random.default_rng(0)
     patches = {"video 00": random.normal(size=(3, 96, 64)).astype(np.float32), "video 01": []}

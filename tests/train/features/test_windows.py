@@ -10,7 +10,7 @@ from rich.console import Console
 from flowkit.datasets.feature_sets import FeatureSetDataset
 from flowkit.errors import RecipeError, UsageError
 from flowkit.extraction.stored_flow import locate_stored_videos
-from flowkit.recipe import FeatureRecipe, Recipe
+from flowkit.recipe import FeatureRecipe, StoreRecipe
 from flowkit.store import Store, read_header
 from flowkit.store.integrity.verify import verify
 from flowkit.store.status import describe_features
@@ -149,11 +149,11 @@ def test_windows_need_flow_to_the_next_frame(make_store, clips, tmp_path):
 
 def test_recipes_without_windows_are_written_as_before():
     values = {"source": "rgb", "model": "net", "weights": "ab", "dimension": 2, "positions": 0}
-    written = Recipe(features={"x": FeatureRecipe(**values)}).to_dict()["features"]["x"]
+    written = StoreRecipe(features={"x": FeatureRecipe(**values)}).to_dict()["features"]["x"]
     assert not {"window", "window_stride"} & written.keys()
-    recipe = Recipe(features={"x": FeatureRecipe(**values, window=16, window_stride=4)})
+    recipe = StoreRecipe(features={"x": FeatureRecipe(**values, window=16, window_stride=4)})
     assert recipe.to_dict()["features"]["x"]["window_stride"] == 4
-    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert StoreRecipe.from_dict(recipe.to_dict()) == recipe
 
 
 @pytest.mark.parametrize(

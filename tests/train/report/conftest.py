@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
-from flowkit.recipe import AudioRecipe, FeatureRecipe
+from flowkit.recipe import FeatureRecipe, LogMelRecipe
 from flowkit.store import (
     Fingerprint,
     ShardWriter,
@@ -98,7 +98,7 @@ def write_videos(root: Path) -> Store:
         "look": FeatureRecipe(source="rgb", model="net", weights="a", dimension=6, positions=4),
         "sound": FeatureRecipe(source="audio", model="ear", weights="b", dimension=3, positions=0),
     }
-    recipe = replace(Store(root).recipe, features=features, audio=AudioRecipe())
+    recipe = replace(Store(root).recipe, features=features, audio=LogMelRecipe())
     create_or_open(root, recipe, "tiny")
     rng = np.random.default_rng(3)
     for stream, width in (("audio", 0), ("features/look", 6), ("features/sound", 3)):

@@ -9,8 +9,7 @@ from rich.console import Console
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.cli import main
 from flowkit.errors import StoreError, UsageError, VideoError
-from flowkit.recipe import AudioRecipe, Resize
-from flowkit.recipe import Recipe as StoreRecipe
+from flowkit.recipe import LogMelRecipe, Resize, StoreRecipe
 from flowkit.store import (
     Fingerprint,
     ShardWriter,
@@ -67,7 +66,7 @@ def invoke(arguments):
 
 def write_sounds(root, silent=SILENT, counts=(3, 1, 4)):
     """Sixteen videos: even ones sound low, odd ones high; twelve to train, four to test."""
-    recipe = StoreRecipe(resize=Resize(mode="none"), audio=AudioRecipe())
+    recipe = StoreRecipe(resize=Resize(mode="none"), audio=LogMelRecipe())
     create_or_open(root, recipe)
     writer, random, rows = (
         ShardWriter(root, "audio", recipe=recipe),

@@ -14,8 +14,7 @@ from click.testing import CliRunner
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
 from flowkit.cli import main
 from flowkit.errors import UsageError
-from flowkit.recipe import FeatureRecipe, Resize
-from flowkit.recipe import Recipe as StoreRecipe
+from flowkit.recipe import FeatureRecipe, Resize, StoreRecipe
 from flowkit.store import Store, read_annotations, rebuild_index, write_annotations
 from flowkit.store.format.header import create_or_open
 from flowkit.store.format.schema import Fingerprint, VideoMeta

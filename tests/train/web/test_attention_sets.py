@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from flowkit.annotations.table import Annotation, AnnotationTable, Label
-from flowkit.recipe import FeatureRecipe, Resize
-from flowkit.recipe import Recipe as StoreRecipe
+from flowkit.recipe import FeatureRecipe, Resize, StoreRecipe
 from flowkit.store import Store, rebuild_index, write_annotations
 from flowkit.store.format.header import create_or_open
 from flowkit.store.format.schema import Fingerprint, VideoMeta

@@ -11,7 +11,7 @@ from flowkit.interchange.export import export
 from flowkit.interchange.formats import hugging_face
 from flowkit.interchange.formats.dataset_card import choose_size_category
 from flowkit.interchange.formats.hugging_face import GROUP_ROWS, find_labels
-from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe
+from flowkit.recipe import FlowRecipe, LogMelRecipe, StoreRecipe
 from flowkit.store import create_or_open, rebuild_index
 from flowkit.store.format import jpeg
 from flowkit.store.reader import Store
@@ -92,7 +92,7 @@ def test_features_and_card(make_store, tmp_path):
 
 @pytest.mark.parametrize("step", [1, 3, -2])
 def test_the_card_says_where_the_flow_leads(tmp_path, step):
-    create_or_open(tmp_path / "S", Recipe(flow=FlowRecipe(step=step)))
+    create_or_open(tmp_path / "S", StoreRecipe(flow=FlowRecipe(step=step)))
     rebuild_index(tmp_path / "S")
     export(tmp_path / "S", tmp_path / "out", "huggingface")
     text = read_card(tmp_path / "out")[1]
@@ -226,7 +226,7 @@ def test_what_it_cannot_hold_is_said(stores, make_root, tmp_path):
     report = export(root, tmp_path / "out", "huggingface")
     assert report.left_out == ("audio", "features/net")
     assert report.failures == {"only sound": "it has no rgb or flow to write, only audio"}
-    create_or_open(tmp_path / "sound", Recipe(audio=AudioRecipe()))
+    create_or_open(tmp_path / "sound", StoreRecipe(audio=LogMelRecipe()))
     rebuild_index(tmp_path / "sound")
     with pytest.raises(UsageError, match="no rgb and no flow"):
         export(tmp_path / "sound", tmp_path / "none", "huggingface")

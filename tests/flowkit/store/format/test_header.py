@@ -5,10 +5,10 @@ import pytest
 
 from flowkit.errors import CorruptError, FormatError, RecipeError
 from flowkit.flow import PRESETS
-from flowkit.recipe import AudioRecipe, FlowRecipe, Recipe, RGBRecipe
+from flowkit.recipe import FlowRecipe, LogMelRecipe, RGBRecipe, StoreRecipe
 from flowkit.store import create_or_open, read_header
 
-BASE = Recipe(rgb=RGBRecipe(), flow=FlowRecipe())
+BASE = StoreRecipe(rgb=RGBRecipe(), flow=FlowRecipe())
 
 
 def test_made_once_and_read_again(tmp_path):
@@ -21,10 +21,10 @@ def test_made_once_and_read_again(tmp_path):
 
 
 def test_a_stream_is_added_and_a_narrower_recipe_takes_nothing_away(tmp_path):
-    create_or_open(tmp_path, Recipe(rgb=RGBRecipe()))
-    wide = create_or_open(tmp_path, Recipe(flow=FlowRecipe(), audio=AudioRecipe()))
+    create_or_open(tmp_path, StoreRecipe(rgb=RGBRecipe()))
+    wide = create_or_open(tmp_path, StoreRecipe(flow=FlowRecipe(), audio=LogMelRecipe()))
     assert wide.recipe.streams == ("rgb", "flow", "audio")
-    assert create_or_open(tmp_path, Recipe(rgb=RGBRecipe())) == wide == read_header(tmp_path)
+    assert create_or_open(tmp_path, StoreRecipe(rgb=RGBRecipe())) == wide == read_header(tmp_path)
     assert (tmp_path / "audio").is_dir()
 
 
