@@ -27,6 +27,7 @@ from flowkit.datasets.subsets import Subset
 from flowkit.errors import CorruptError, StoreError, UsageError
 from flowkit.recipe import FEATURES
 from flowkit.store import Store
+from flowkit.store.arrow_arrays import convert_to_mask, make_numbers, view_numbers
 from flowkit.store.format.schema import vector_dimension
 
 F16 = npt.NDArray[np.float16]
@@ -196,13 +197,14 @@ class FeatureSets:
             )
         self.dimension = vector_dimension(self.stream, self.store.recipe) or 0
         column = index.batch.column(self.stream)
-        is_missing = column.is_null().to_numpy(zero_copy_only=False)[subset.rows]
+        is_missing = convert_to_mask(column.is_null())[subset.rows]
         subset.raise_if_any(
             list(subset.rows[is_missing]),
             f"no {self.stream}: compute them with `flowkit features --name {name} …`",
         )
+        rows = make_numbers(subset.rows)
         self._shards, record_batches, first_rows, self.lengths = (
-            column.field(k).to_numpy()[subset.rows].astype(np.int64) for k in range(4)
+            view_numbers(column.field(k).take(rows)).astype(np.int64) for k in range(4)
         )
         self._maps: dict[int, F16] = {}
         self._rows = subset.rows

@@ -15,6 +15,7 @@ import torch
 
 from flowkit.errors import StoreError
 from flowkit.store import Store
+from flowkit.store.arrow_arrays import view_numbers
 
 MAX_LISTED_VIDEOS = 5
 """How many videos an error message lists."""
@@ -55,7 +56,7 @@ def find_rows(store: Store, name: str) -> npt.NDArray[np.int64]:
 def stratify(store: Store, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Order videos such that each beginning of the list has about the same share of every class."""
     labels = store.index.batch.column("labels")
-    offsets, classes = labels.offsets.to_numpy(), labels.values.field("class").to_numpy()
+    offsets, classes = view_numbers(labels.offsets), view_numbers(labels.values.field("class"))
     by_class: dict[int, list[tuple[bytes, int]]] = {}
     for row in rows.tolist():
         video_class = int(classes[offsets[row]]) if offsets[row] < offsets[row + 1] else -1
@@ -102,7 +103,7 @@ class Subset:
             rows_without = [row for row in self.rows if not self.count(int(row), stream)]
             self.raise_if_any(rows_without, f"no {stream}: extract it with --streams {stream}")
         if not multi_label:
-            labels = self.store.index.batch.column("labels").value_lengths().to_numpy()
+            labels = np.diff(view_numbers(self.store.index.batch.column("labels").offsets))
             advice = "give them labels (flowkit index STORE --labels FILE), or use another subset"
             self.raise_if_any(list(self.rows[labels[self.rows] == 0]), f"no label: {advice}")
             advice = "use multi_label=True (labels: many in a recipe), or another subset"
@@ -130,7 +131,7 @@ class Subset:
             (B,) int64, or, with ``multi_label``, (B, classes) float32 of 0 and 1.
         """
         column = self.store.index.batch.column("labels")
-        offsets, classes = column.offsets.to_numpy(), column.values.field("class").to_numpy()
+        offsets, classes = view_numbers(column.offsets), view_numbers(column.values.field("class"))
         if not self.multi_label:
             return torch.from_numpy(classes[offsets[rows]].astype(np.int64))
         target = torch.zeros(len(rows), len(self.store.classes))

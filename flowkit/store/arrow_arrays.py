@@ -11,10 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 
-def view_integers(array: Any) -> npt.NDArray[np.int32]:
-    """View an int32 array of Arrow without nulls as an array of NumPy."""
-    data = array.buffers()[-1] or b""
-    return np.frombuffer(data, np.int32)[array.offset : array.offset + len(array)]
+def view_numbers(array: Any) -> npt.NDArray[Any]:
+    """View a numeric array of Arrow without nulls as an array of NumPy, which cannot be changed."""
+    return np.from_dlpack(array)
 
 
 def convert_to_mask(array: Any) -> npt.NDArray[np.bool_]:
@@ -46,9 +45,11 @@ def convert_to_floats(
     return values
 
 
-def make_rows(rows: npt.NDArray[np.int64]) -> Any:
-    """Make an int64 array of Arrow, such as for ``take``."""
-    return pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows.tobytes())])
+def make_numbers(numbers: npt.NDArray[Any]) -> Any:
+    """Make an array of Arrow from a one-dimensional array of numbers, shared if contiguous."""
+    data = np.ascontiguousarray(numbers)
+    arrow_type = pa.from_numpy_dtype(data.dtype)
+    return pa.Array.from_buffers(arrow_type, len(data), [None, pa.py_buffer(data)])
 
 
 def make_texts(texts: Sequence[str]) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowkit.errors import UsageError
-from flowkit.store.arrow_arrays import view_integers
+from flowkit.store.arrow_arrays import view_numbers
 
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -101,7 +101,7 @@ class LabelColumns:
     def _class_codes(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Offsets of the labels of each video, and the class id of each label."""
         column = self._labels
-        return view_integers(column.offsets), view_integers(column.values.field("class"))
+        return view_numbers(column.offsets), view_numbers(column.values.field("class"))
 
     @cached_property
     def _subset_codes(
@@ -111,7 +111,7 @@ class LabelColumns:
         column = self._subsets
         encoded = column.values.dictionary_encode()
         names = np.array(encoded.dictionary.to_pylist(), dtype=object)
-        return view_integers(column.offsets), view_integers(encoded.indices), names
+        return view_numbers(column.offsets), view_numbers(encoded.indices), names
 
 
 def find_parents(offsets: npt.NDArray[np.int32]) -> Rows:

@@ -18,6 +18,7 @@ import numpy as np
 
 from flowkit.errors import StoreError, UsageError
 from flowkit.recipe import StoreRecipe
+from flowkit.store.arrow_arrays import convert_to_mask, make_texts, view_numbers
 from flowkit.store.format.header import StoreHeader, read_header
 from flowkit.store.format.location import find_url, read_mirror_url
 from flowkit.store.index_view import IndexView
@@ -226,9 +227,9 @@ class Store:
         import pyarrow.compute as pc
 
         column = self.index.batch.column("subsets")
-        rows: np.ndarray[Any, Any] = pc.list_parent_indices(column).to_numpy()[
-            pc.equal(column.flatten(), name).to_numpy(zero_copy_only=False)
-        ]
+        parents = view_numbers(pc.list_parent_indices(column))
+        is_named = convert_to_mask(pc.equal(column.flatten(), make_texts([name])[0]))
+        rows: np.ndarray[Any, Any] = parents[is_named]
         if not len(rows):
             known = ", ".join(self.subsets()) or "none"
             raise UsageError(f"{self.location}: expected a subset ({known}), got {name!r}")

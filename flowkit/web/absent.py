@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from flowkit.errors import CorruptError, UsageError
 from flowkit.store.annotations import read_annotation_rows
-from flowkit.store.arrow_arrays import convert_to_mask, make_rows, make_texts, view_integers
+from flowkit.store.arrow_arrays import convert_to_mask, make_numbers, make_texts, view_numbers
 from flowkit.store.conditions import Condition
 from flowkit.store.failures import Failure
 from flowkit.store.index_file import LABELS, SUBSETS
@@ -83,7 +83,7 @@ class AbsentVideos:
     def describe(self, rows: Rows) -> list[dict[str, Any]]:
         """Describe videos: the id, classes and subsets, and the failure if there is one."""
         values = zip(
-            self.ids.take(make_rows(rows)).to_pylist(),
+            self.ids.take(make_numbers(rows)).to_pylist(),
             self.labels.list_classes(rows),
             self.labels.list_subsets(rows),
             strict=True,
@@ -137,7 +137,7 @@ def find_absent(root: Path, index: IndexView) -> AbsentVideos:
     if failures:
         is_listed = is_missing | convert_to_mask(pc.is_in(columns[0], failed).combine_chunks())
     rows = np.flatnonzero(is_listed)
-    ids, labels, subsets = (column.take(make_rows(rows)).combine_chunks() for column in columns)
+    ids, labels, subsets = (column.take(make_numbers(rows)).combine_chunks() for column in columns)
     is_missing = is_missing[rows]
     others = failed.filter(pc.invert(pc.is_in(failed, ids))) if failures else failed
     if len(others):  # failed videos without annotations
@@ -152,7 +152,7 @@ def find_absent(root: Path, index: IndexView) -> AbsentVideos:
         order = pc.sort_indices(ids)
         ids, labels, subsets = (array.take(order) for array in (ids, labels, subsets))
         is_missing = np.append(is_missing, np.zeros(len(others), bool))[
-            view_integers(order.cast(pa.int32()))
+            view_numbers(order.cast(pa.int32()))
         ]
     label_columns = LabelColumns(labels, subsets, classes, list_subsets)
     return AbsentVideos(ids, label_columns, is_missing, failures)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from flowkit.errors import StoreError
+from flowkit.store.arrow_arrays import make_numbers
 from flowkit.streams import Column
 
 Value = bytes | np.ndarray | int | None
@@ -107,7 +108,7 @@ def build_numbers(column: Column, arrow_type: Any, values: Sequence[Any]) -> tup
     if column.optional:
         return build_optional_numbers(column, arrow_type, values)
     numbers = np.concatenate([np.empty(0, column.dtype), *map(np.ravel, values)])
-    array = pa.array(numbers)
+    array = make_numbers(numbers)
     if pa.types.is_fixed_size_list(arrow_type):
         array = pa.FixedSizeListArray.from_arrays(array, type=arrow_type)
     return array, zlib.crc32(numbers.data)
@@ -116,10 +117,7 @@ def build_numbers(column: Column, arrow_type: Any, values: Sequence[Any]) -> tup
 def build_optional_numbers(
     column: Column, arrow_type: Any, values: Sequence[int]
 ) -> tuple[Any, int]:
-    """Build an Arrow array of one number for each row, in which `MISSING` is null.
-
-    ``pa.array`` is not used, since it imports pandas where that is installed, in each worker.
-    """
+    """Build an Arrow array of one number for each row, in which `MISSING` is null."""
     numbers = np.array(values, column.dtype)
     present = numbers != MISSING
     valid = None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))

@@ -1,4 +1,7 @@
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +56,24 @@ def test_snippets_hold_what_the_store_holds(store):
             for axis, data in enumerate(video.flow_bytes(int(t) + i)):
                 plane = np.maximum(decode_grey(data)[:, left : left + 24], 1)
                 np.testing.assert_array_equal(sample["flow"][k, 2 * i + axis], plane)
+
+
+def test_loader_workers_need_no_pandas():
+    """Ray brings it, and Arrow would import it: half a second and 40 MB in every worker."""
+    code = """
+import sys
+from flowkit.datasets.feature_sets import FeatureSetDataset
+from flowkit.datasets.loading import Batches
+from flowkit.datasets.snippets import SnippetDataset
+from flowkit.datasets.transforms import CentreCrop
+images = SnippetDataset(sys.argv[1], "val", 2, crops=CentreCrop(16))
+sets = FeatureSetDataset(sys.argv[1], "val", {"rgb": "pooled"})
+print(*Batches(images)[[(0, 0), (0, 1)]], *sets[0], "pandas" in sys.modules)
+"""
+    store = Path(__file__).parents[2] / "golden/store"
+    command = [sys.executable, "-c", code, str(store)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split()[-1] == "False"
 
 
 def test_values_are_scaled(store):

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from flowkit.store.arrow_arrays import (
     convert_to_floats,
     convert_to_mask,
-    make_rows,
+    make_numbers,
     make_texts,
-    view_integers,
+    view_numbers,
 )
 
 INTEGERS = st.lists(st.integers(-(2**31), 2**31 - 1), max_size=40)
@@ -19,7 +19,7 @@ INTEGERS = st.lists(st.integers(-(2**31), 2**31 - 1), max_size=40)
 @given(INTEGERS, st.integers(0, 10))
 def test_integers_of_a_slice(values, start):
     array = pa.array(values, pa.int32())[start:]
-    assert view_integers(array).tolist() == values[start:]
+    assert view_numbers(array).tolist() == values[start:]
 
 
 @given(st.lists(st.booleans(), max_size=40), st.integers(0, 10))
@@ -42,5 +42,5 @@ def test_texts_and_rows_come_back(texts):
     array = make_texts(texts)
     array.validate(full=True)
     assert array.to_pylist() == texts
-    rows = np.arange(len(texts))[::-1].copy()
-    assert array.take(make_rows(rows)).to_pylist() == texts[::-1]
+    rows = np.arange(len(texts))[::-1]
+    assert array.take(make_numbers(rows)).to_pylist() == texts[::-1]
