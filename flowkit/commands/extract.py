@@ -15,6 +15,7 @@ from flowkit.commands.options import (
 )
 from flowkit.flow.params import PRESETS
 from flowkit.path_text import argument_to_text
+from flowkit.streams import DEFAULT_STREAMS, STREAMS
 
 if TYPE_CHECKING:
     from flowkit.commands.sources import Sources
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
               )  # fmt: skip
 @click.option("--break-lock", is_flag=True, help="With a store at a URL: replace the lock that a "
               "run left there which has ended.")  # fmt: skip
-@click.option("--streams", metavar="S", help="Streams to extract, separated by commas: rgb, flow, "
-              "audio. [default: rgb,flow]")  # fmt: skip
+@click.option("--streams", metavar="S", help="Streams to extract, separated by commas: "
+              f"{', '.join(STREAMS)}. [default: {','.join(DEFAULT_STREAMS)}]")  # fmt: skip
 @click.option("--audio/--no-audio", default=None,
               help="Also extract sound. [default: where the dataset's recipe has it]")  # fmt: skip
 @click.option("--size", metavar="WxH",
@@ -221,16 +222,16 @@ def choose_streams(
     """Choose the streams to extract.
 
     Args:
-        streams: Value of --streams: names separated by commas. Default: rgb, flow, and audio if
-            the recipe of the dataset has it.
+        streams: Value of --streams: names separated by commas. Default: `DEFAULT_STREAMS`, and
+            audio if the recipe of the dataset has it.
         audio: Value of --audio or --no-audio, which overrides --streams; None if not given.
         recipe: Recipe of the dataset, if it has one.
 
     Returns:
         Names of the streams, with audio last.
     """
-    names = (name.strip() for name in ("rgb,flow" if streams is None else streams).split(","))
-    chosen_streams = dict.fromkeys(name for name in names if name)
+    names = DEFAULT_STREAMS if streams is None else map(str.strip, streams.split(","))
+    chosen_streams = dict.fromkeys(filter(None, names))
     if audio is None:
         audio = "audio" in chosen_streams or (
             streams is None and recipe is not None and recipe.audio is not None
