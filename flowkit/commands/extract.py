@@ -13,8 +13,9 @@ from flowkit.commands.options import (
     catalog_option,
     variant_option,
 )
-from flowkit.flow.params import PRESETS
+from flowkit.flow.params import DEFAULT_BOUND, PRESETS
 from flowkit.path_text import argument_to_text
+from flowkit.recipe import DEFAULT_QUALITY
 from flowkit.streams import DEFAULT_STREAMS, STREAMS
 
 if TYPE_CHECKING:
@@ -77,13 +78,13 @@ if TYPE_CHECKING:
 @click.option("--flow-weights", metavar="FILE", type=PATH, help="Weight file of a learned method. "
               "[default: that of torchvision, in PyTorch's cache; never downloaded]")  # fmt: skip
 @click.option("--bound", type=float, help="Largest displacement in pixels that is stored; larger "
-              "ones are clipped to it. [default: 20]")  # fmt: skip
+              f"ones are clipped to it. [default: {DEFAULT_BOUND:g}]")  # fmt: skip
 @click.option("--step", metavar="K", type=int, help="Compute flow from frame t to frame t+K; K "
               "below 0 computes backward flow. [default: 1]")  # fmt: skip
 @click.option("--rgb-quality", type=JPEG_QUALITY,
-              help="JPEG quality of the RGB frames. [default: 95]")  # fmt: skip
+              help=f"JPEG quality of the RGB frames. [default: {DEFAULT_QUALITY}]")  # fmt: skip
 @click.option("--flow-quality", type=JPEG_QUALITY,
-              help="JPEG quality of the flow images. [default: 95]")  # fmt: skip
+              help=f"JPEG quality of the flow images. [default: {DEFAULT_QUALITY}]")  # fmt: skip
 @click.option("--subsampling", type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]),
               help="Chroma subsampling of the RGB JPEGs. [default: 4:2:0]")  # fmt: skip
 @click.option("--keep-jpegs", is_flag=True, help="Store the JPEG files of folders of images as "
