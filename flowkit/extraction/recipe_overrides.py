@@ -99,7 +99,8 @@ def choose_recipe(
     """
     base = base or StoreRecipe()
     exists = (root / "store.json").exists()
-    common = read_header(root).recipe if exists else replace(base, **dict.fromkeys(STREAMS))
+    no_streams: dict[str, Any] = dict.fromkeys(STREAMS)
+    common = read_header(root).recipe if exists else replace(base, **no_streams)
     defaults = common.extended_with(base)
     fps = overrides.fps if overrides.fps is not None else defaults.fps
     recipe = replace(common, resize=choose_resize(overrides, defaults.resize), fps=fps)

@@ -59,7 +59,7 @@ found = {
     "streams": read_header(root).recipe.streams,
     "is_read": [store["good"]._read("depth", ("depth",), t, 1)[0][0] for t in range(3)] == grey,
     "videos": {id: describe(store[id]) for id in store},
-    "problems": [f"{problem.video}: {problem.what}" for problem in verify(root, deep=True).problems],
+    "problems": [f"{found.video}: {found.what}" for found in verify(root, deep=True).problems],
 }
 shard, = (root / "depth").glob("*.arrow")
 data = bytearray(shard.read_bytes())
