@@ -3,9 +3,10 @@
 A *stream* is one kind of data that a store holds of a video. A store can also hold streams
 ``features/NAME``, which networks compute from these; they are described by the store's recipe.
 
-To add a stream, such as depth: describe it here, add its part to `flowkit.recipe.StoreRecipe`,
-extract it in `flowkit.extraction.worker`, and read it in `flowkit.datasets.stream_readers`. A
-*branch* is something else: the network, or the part of one, whose input is one stream.
+To add a stream, such as depth: describe it here, and add its part to
+`flowkit.recipe.StoreRecipe`. The store then writes, checks, repairs and indexes it. CONTRIBUTING
+lists what extracts, shows and uses it. A *branch* is something else: the network, or the part of
+one, whose input is one stream.
 """
 
 import math
@@ -54,7 +55,9 @@ class Stream:
     """How one stream is stored, and its form as the input of a network."""
 
     folder: str
-    """Folder of the store that has its shards. Streams of one folder share their rows."""
+    """Folder of the store that has its shards. Streams of one folder share their rows. A new stream
+    needs a folder of its own, since the shards that exist have no column for it.
+    """
     columns: tuple[Column, ...]
     """Its columns in those shards."""
     unit: str
@@ -80,6 +83,11 @@ class Stream:
     def is_image(self) -> bool:
         """Return whether a row is an image, as opposed to floats of a fixed shape."""
         return self.shape is None
+
+    @property
+    def is_grey(self) -> bool:
+        """Return whether a row is one grey image, or several, as opposed to one in colour."""
+        return self.is_image and self.channels == len(self.columns)
 
     @property
     def vector_size(self) -> int | None:
@@ -118,6 +126,8 @@ TIME = Column("time", "number", "int64", optional=True)
 """When a frame is shown: microseconds from the first frame of the video."""
 SHARED_COLUMNS: dict[str, tuple[Column, ...]] = {"frames": (TIME,)}
 """Columns by folder that belong to its rows, whatever streams they hold; they are the last ones."""
+FRAME_STREAMS = tuple(name for name, stream in STREAMS.items() if stream.is_image)
+"""Streams of images, which have a row for each frame of a video and its size in pixels."""
 STEP_STREAMS = frozenset(name for name, stream in STREAMS.items() if stream.has_step)
 DEFAULT_STREAMS = tuple(name for name, stream in STREAMS.items() if stream.extracted_by_default)
 

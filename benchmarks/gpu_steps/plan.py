@@ -1,7 +1,7 @@
 """The steps of `benchmarks/gpu.py`, most valuable first, and their limits of time.
 
 All limits together, with the one for the installation, must not exceed TOTAL_SECONDS: a machine
-with a GPU may be lent for no longer (tests/benchmarks/test_gpu.py checks it).
+with a GPU may be lent for no longer (tests/benchmarks/test_gpu_steps.py checks it).
 """
 
 from dataclasses import dataclass, field

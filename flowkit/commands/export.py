@@ -7,6 +7,7 @@ import click
 
 from flowkit.commands.options import EXPORT_FORMATS, JPEG_QUALITY, PATH, store_argument
 from flowkit.path_text import argument_to_text
+from flowkit.recipe import DEFAULT_QUALITY
 
 if TYPE_CHECKING:
     from flowkit.interchange.export import ExportReport
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 @click.option("--bound", type=float, help="Flow bound of the images in pixels, for denseflow and "
               "mmaction2. [default: the store's]")  # fmt: skip
 @click.option("--quality", type=JPEG_QUALITY, help="JPEG quality of the flow images, for denseflow "
-              "and mmaction2; RGB images are copied unchanged. [default: 95]")  # fmt: skip
+              "and mmaction2; RGB images are copied unchanged. "
+              f"[default: {DEFAULT_QUALITY}]")  # fmt: skip
 @click.option("--shard-size", type=click.IntRange(1), metavar="MB", help="Size at which a shard "
               "ends and the next one begins, in MB. [default: 1000 for webdataset, 500 for "
               "huggingface]")  # fmt: skip

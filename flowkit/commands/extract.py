@@ -13,8 +13,10 @@ from flowkit.commands.options import (
     catalog_option,
     variant_option,
 )
-from flowkit.flow.params import PRESETS
+from flowkit.flow.params import DEFAULT_BOUND, PRESETS
 from flowkit.path_text import argument_to_text
+from flowkit.recipe import DEFAULT_QUALITY
+from flowkit.streams import DEFAULT_STREAMS, STREAMS
 
 if TYPE_CHECKING:
     from flowkit.commands.sources import Sources
@@ -47,8 +49,8 @@ if TYPE_CHECKING:
               )  # fmt: skip
 @click.option("--break-lock", is_flag=True, help="With a store at a URL: replace the lock that a "
               "run left there which has ended.")  # fmt: skip
-@click.option("--streams", metavar="S", help="Streams to extract, separated by commas: rgb, flow, "
-              "audio. [default: rgb,flow]")  # fmt: skip
+@click.option("--streams", metavar="S", help="Streams to extract, separated by commas: "
+              f"{', '.join(STREAMS)}. [default: {','.join(DEFAULT_STREAMS)}]")  # fmt: skip
 @click.option("--audio/--no-audio", default=None,
               help="Also extract sound. [default: where the dataset's recipe has it]")  # fmt: skip
 @click.option("--size", metavar="WxH",
@@ -76,13 +78,13 @@ if TYPE_CHECKING:
 @click.option("--flow-weights", metavar="FILE", type=PATH, help="Weight file of a learned method. "
               "[default: that of torchvision, in PyTorch's cache; never downloaded]")  # fmt: skip
 @click.option("--bound", type=float, help="Largest displacement in pixels that is stored; larger "
-              "ones are clipped to it. [default: 20]")  # fmt: skip
+              f"ones are clipped to it. [default: {DEFAULT_BOUND:g}]")  # fmt: skip
 @click.option("--step", metavar="K", type=int, help="Compute flow from frame t to frame t+K; K "
               "below 0 computes backward flow. [default: 1]")  # fmt: skip
 @click.option("--rgb-quality", type=JPEG_QUALITY,
-              help="JPEG quality of the RGB frames. [default: 95]")  # fmt: skip
+              help=f"JPEG quality of the RGB frames. [default: {DEFAULT_QUALITY}]")  # fmt: skip
 @click.option("--flow-quality", type=JPEG_QUALITY,
-              help="JPEG quality of the flow images. [default: 95]")  # fmt: skip
+              help=f"JPEG quality of the flow images. [default: {DEFAULT_QUALITY}]")  # fmt: skip
 @click.option("--subsampling", type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]),
               help="Chroma subsampling of the RGB JPEGs. [default: 4:2:0]")  # fmt: skip
 @click.option("--keep-jpegs", is_flag=True, help="Store the JPEG files of folders of images as "
@@ -221,16 +223,16 @@ def choose_streams(
     """Choose the streams to extract.
 
     Args:
-        streams: Value of --streams: names separated by commas. Default: rgb, flow, and audio if
-            the recipe of the dataset has it.
+        streams: Value of --streams: names separated by commas. Default: `DEFAULT_STREAMS`, and
+            audio if the recipe of the dataset has it.
         audio: Value of --audio or --no-audio, which overrides --streams; None if not given.
         recipe: Recipe of the dataset, if it has one.
 
     Returns:
         Names of the streams, with audio last.
     """
-    names = (name.strip() for name in ("rgb,flow" if streams is None else streams).split(","))
-    chosen_streams = dict.fromkeys(name for name in names if name)
+    names = DEFAULT_STREAMS if streams is None else map(str.strip, streams.split(","))
+    chosen_streams = dict.fromkeys(filter(None, names))
     if audio is None:
         audio = "audio" in chosen_streams or (
             streams is None and recipe is not None and recipe.audio is not None

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from flowkit.commands.options import IMAGE_FOLDERS, PATH
+from flowkit.flow.params import DEFAULT_BOUND
 
 
 @click.command("import")
@@ -14,7 +15,7 @@ from flowkit.commands.options import IMAGE_FOLDERS, PATH
 @click.option("--format", required=True, type=IMAGE_FOLDERS,
               help="Tool that wrote the folders; recorded in the recipe.")  # fmt: skip
 @click.option(
-    "--bound", type=float, show_default="that of export.json, else 20",
+    "--bound", type=float, show_default=f"that of export.json, else {DEFAULT_BOUND:g}",
     help="Flow bound of the imported images in pixels (denseflow's -b, by default 32 there).",
 )  # fmt: skip
 @click.option("--fps", type=float,

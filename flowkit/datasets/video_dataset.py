@@ -35,8 +35,8 @@ from flowkit.store import Store, Video
 from flowkit.store.format.jpeg import decode_grey, decode_rgb
 from flowkit.streams import STREAMS
 
-IMAGE_STREAMS = tuple(name for name, stream in STREAMS.items() if stream.is_image)
-"""Streams that snippets and clips can be made of: ``rgb`` and ``flow``."""
+IMAGE_STREAMS = ("rgb", "flow")
+"""Streams that snippets and clips can be made of."""
 
 
 class VideoDataset(Dataset[dict[str, torch.Tensor]], ABC):

@@ -10,6 +10,7 @@ from flowkit.extraction.learned_flow import check_stored_size, choose_method
 from flowkit.flow.params import resolve_params
 from flowkit.recipe import FlowRecipe, LogMelRecipe, Resize, RGBRecipe, StoreRecipe, Subsampling
 from flowkit.store import read_header
+from flowkit.streams import STREAMS
 
 STORED_RGB = {"source": "stored rgb", "grey": "opencv-rgb2gray of the stored RGB JPEG"}
 """Values of the flow recipe if flow is computed from the RGB frames of the store."""
@@ -98,7 +99,8 @@ def choose_recipe(
     """
     base = base or StoreRecipe()
     exists = (root / "store.json").exists()
-    common = read_header(root).recipe if exists else replace(base, rgb=None, flow=None, audio=None)
+    no_streams: dict[str, Any] = dict.fromkeys(STREAMS)
+    common = read_header(root).recipe if exists else replace(base, **no_streams)
     defaults = common.extended_with(base)
     fps = overrides.fps if overrides.fps is not None else defaults.fps
     recipe = replace(common, resize=choose_resize(overrides, defaults.resize), fps=fps)

@@ -127,6 +127,8 @@ class LevelSchedule:
     """Side in pixels of the median filter at the end of the level; 1 means no filter."""
 
 
+DEFAULT_BOUND = 20.0
+"""Displacement in pixels beyond which flow is clipped, where nothing else is stated."""
 MEDIAN_SIDES = (1, 3, 5)
 PER_LEVEL = ("warps", "epsilon", "median_side")
 NEUTRAL_VALUES = {

@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from flowkit.errors import FlowError
+from flowkit.flow.params import DEFAULT_BOUND
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 
 
-def quantize(flow: F32, bound: float = 20.0) -> U8:
+def quantize(flow: F32, bound: float = DEFAULT_BOUND) -> U8:
     """Quantize displacements as a store holds them.
 
     The error is at most bound/254 inside the bound.
@@ -43,7 +44,7 @@ def quantize(flow: F32, bound: float = 20.0) -> U8:
     return signed.view(np.uint8) ^ np.uint8(128)  # two's complement: flipping the top bit adds 128
 
 
-def dequantize(q: U8, bound: float = 20.0) -> F32:
+def dequantize(q: U8, bound: float = DEFAULT_BOUND) -> F32:
     """Convert the bytes of a store to displacements.
 
     Args:
@@ -62,7 +63,7 @@ def dequantize(q: U8, bound: float = 20.0) -> F32:
     return (levels * bound / 127).astype(np.float32)[q]
 
 
-def to_denseflow(flow: F32, bound: float = 20.0) -> U8:
+def to_denseflow(flow: F32, bound: float = DEFAULT_BOUND) -> U8:
     """Quantize displacements in the convention of denseflow and mmaction2.
 
     Args:
@@ -82,7 +83,7 @@ def to_denseflow(flow: F32, bound: float = 20.0) -> U8:
     return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
-def from_denseflow(q: U8, bound: float = 20.0) -> F32:
+def from_denseflow(q: U8, bound: float = DEFAULT_BOUND) -> F32:
     """Convert bytes in the convention of denseflow and mmaction2 to displacements.
 
     Args:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from flowkit.errors import FlowError
 from flowkit.flow.backends import load_backend, resolve_backend
-from flowkit.flow.params import PRESETS, TVL1Params, resolve_params
+from flowkit.flow.params import DEFAULT_BOUND, PRESETS, TVL1Params, resolve_params
 from flowkit.flow.quantization import check_bound, quantize
 
 Frames = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -97,7 +97,7 @@ def tvl1_video(
 def tvl1_video_quantized(
     frames: Frames,
     params: TVL1Params | str = PRESETS["paper"],
-    bound: float = 20.0,
+    bound: float = DEFAULT_BOUND,
     backend: str = "auto",
 ) -> Bytes:
     """Compute the TV-L1 optical flow from each frame to the next, as the bytes that a store holds.

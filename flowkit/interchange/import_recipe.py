@@ -14,13 +14,12 @@ import simplejpeg
 
 from flowkit.decode.jpeg_file import estimate_quality
 from flowkit.errors import UsageError
+from flowkit.flow.params import DEFAULT_BOUND
 from flowkit.interchange.folders import IMAGE_FILE
 from flowkit.recipe import FlowRecipe, Resize, RGBRecipe, StoreRecipe, Subsampling
 
 SUBSAMPLINGS: dict[str, Subsampling] = {"420": "4:2:0", "422": "4:2:2", "444": "4:4:4"}
 """Names of chroma subsampling in a recipe, by their names in simplejpeg."""
-DEFAULT_BOUND = 20.0
-"""Bound in pixels of flow whose bound is neither stated nor recorded."""
 
 
 def choose_bound(folder: Path, bound: float | None) -> float:

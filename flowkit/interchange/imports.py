@@ -26,7 +26,7 @@ from flowkit.interchange.folders import FORMATS, FrameFolder, find_folders, read
 from flowkit.interchange.import_recipe import choose_bound, derive_recipe
 from flowkit.interchange.video_lists import read_videos
 from flowkit.path_text import path_to_text, printable_path, replace_surrogates, text_to_path
-from flowkit.recipe import FlowRecipe, StoreRecipe
+from flowkit.recipe import DEFAULT_QUALITY, FlowRecipe, StoreRecipe
 from flowkit.recipe.recipe import MAX_FPS
 from flowkit.store.failures import Failure, append_failure, read_failures
 from flowkit.store.format import jpeg
@@ -60,7 +60,7 @@ def import_folders(
     *,
     bound: float | None = None,
     fps: float | None = None,
-    quality: int = 95,
+    quality: int = DEFAULT_QUALITY,
     dataset: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:

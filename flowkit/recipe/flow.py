@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flowkit.errors import UsageError
-from flowkit.flow.params import PRESETS, TVL1Params
-from flowkit.recipe.frames import check_quality
+from flowkit.flow.params import DEFAULT_BOUND, PRESETS, TVL1Params
+from flowkit.recipe.frames import DEFAULT_QUALITY, check_quality
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,9 +16,9 @@ class FlowRecipe:
     """Parameters of the solver; None if the flow was imported and its solver is unknown, or if
     ``method`` is another one.
     """
-    bound: float = 20.0
+    bound: float = DEFAULT_BOUND
     """Displacement in pixels beyond which flow is clipped."""
-    quality: int = 95
+    quality: int = DEFAULT_QUALITY
     """JPEG quality of the two grey images of a flow field, 1–100."""
     quantization: str = "128 + round(127 * clip(v, -bound, bound) / bound)"
     """The quantization, as a formula."""

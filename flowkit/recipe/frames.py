@@ -8,6 +8,8 @@ from flowkit.errors import UsageError
 
 ResizeMode = Literal["exact", "short-side", "none"]
 Subsampling = Literal["4:2:0", "4:2:2", "4:4:4"]
+DEFAULT_QUALITY = 95
+"""JPEG quality of the images of a store, where nothing else is stated, and of an export."""
 SQUARE = Fraction(1)
 """The pixel aspect ratio of square pixels."""
 
@@ -89,7 +91,7 @@ class Resize:
 class RGBRecipe:
     """How RGB frames are stored."""
 
-    quality: int = 95
+    quality: int = DEFAULT_QUALITY
     """JPEG quality, 1–100."""
     subsampling: Subsampling = "4:2:0"
     """Chroma subsampling of the JPEG images."""

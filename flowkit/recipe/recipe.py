@@ -8,7 +8,7 @@ the other parts do not change.
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args
 
 from flowkit.errors import UsageError
 from flowkit.flow.params import TVL1Params
@@ -115,8 +115,9 @@ class StoreRecipe:
             TypeError: A value has another type, such as a text where a number is expected.
         """
         parts = dict(values)
-        nested = {"resize": Resize, "rgb": RGBRecipe, "flow": FlowRecipe, "audio": LogMelRecipe}
-        for name, part_class in nested.items():
+        fields = cls.__dataclass_fields__
+        stream_parts = {name: get_args(fields[name].type)[0] for name in STREAMS}
+        for name, part_class in {"resize": Resize, **stream_parts}.items():
             if parts.get(name) is not None or (name == "resize" and name in parts):
                 body = check_is_mapping(parts[name], name)
                 if name == "flow" and body.get("tvl1") is not None:

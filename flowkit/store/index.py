@@ -42,7 +42,7 @@ from flowkit.store.index_file import (
     open_index,
 )
 from flowkit.store.latest_videos import LatestVideos, VideoCommit
-from flowkit.streams import STREAMS
+from flowkit.streams import FRAME_STREAMS, STREAMS
 
 
 class RecordState(NamedTuple):
@@ -226,15 +226,15 @@ def sort_streams(names: Iterable[str]) -> list[str]:
 def build_rows(latest: LatestVideos) -> Any:
     """Build one row per video: metadata and the location of each stream; no annotations.
 
-    Frame count, frame rate and size are 0 for a video that has neither RGB nor flow.
+    Frame count, frame rate and size are 0 for a video without `FRAME_STREAMS`.
     """
     streams = sort_streams({name for commits in latest.videos.values() for name in commits})
     rows = []
     for id, commits in latest.videos.items():
         video = next(commits[stream].video for stream in streams if stream in commits)
         images = [0, 0.0, 0, 0]
-        if "rgb" in commits or "flow" in commits:
-            images = [video[name] for name in ("frames", "fps", "width", "height")]
+        if frame_streams := list_frame_streams(commits):
+            images = [frame_streams[0][name] for name in ("frames", "fps", "width", "height")]
         file = video["fingerprint"]
         source = [video["source"], file["size"], file["mtime_ns"], bytes.fromhex(file["digest"])]
         measures = find_measures(commits)
@@ -247,10 +247,14 @@ def build_rows(latest: LatestVideos) -> Any:
     return pa.table(arrays, schema=schema)
 
 
+def list_frame_streams(commits: Mapping[str, VideoCommit]) -> list[dict[str, Any]]:
+    """List the metadata of the streams of images that a video has, in the order of the registry."""
+    return [commits[stream].video for stream in FRAME_STREAMS if stream in commits]
+
+
 def find_measures(commits: Mapping[str, VideoCommit]) -> list[float | bool | None]:
     """Return the values of `ADDED_COLUMNS` of a video; None where they are unknown."""
-    frames = [commits[stream].video for stream in ("rgb", "flow") if stream in commits]
-    durations = (video.get("duration") for video in frames)
+    durations = (video.get("duration") for video in list_frame_streams(commits))
     duration = next((value for value in durations if value is not None), None)
     motion = (commits["flow"].video.get("motion") if "flow" in commits else None) or {}
     return [duration, motion.get("mean"), motion.get("p95"), has_mixed_sources(commits)]

@@ -31,7 +31,7 @@ from flowkit.store.format.schema import (
 )
 from flowkit.store.format.shard_file import ShardFile
 from flowkit.store.format.video_values import check_video
-from flowkit.streams import Column
+from flowkit.streams import FRAME_STREAMS, Column
 
 BATCH_BYTES = 32 << 20
 """Bytes at which a batch is written, so that memory stays bounded for large frames."""
@@ -71,9 +71,9 @@ class ShardWriter:
     ) -> None:
         self._columns = shard_columns(folder)
         self._names = frozenset(column.name for column in self._columns)
-        self._one_video_per_batch = folder == "frames"
         self._folder = Path(root) / folder
         self._streams = folder_streams(folder)
+        self._one_video_per_batch = not set(FRAME_STREAMS).isdisjoint(self._streams)
         self._dimension = vector_dimension(folder, recipe)
         if dimension not in (None, self._dimension):
             raise StoreError(

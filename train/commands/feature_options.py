@@ -11,7 +11,7 @@ from flowkit.commands.options import (
     label_options,
     variant_option,
 )
-from flowkit.flow.params import PRESETS
+from flowkit.flow.params import DEFAULT_BOUND, PRESETS
 from flowkit.path_text import argument_to_text
 from flowkit.streams import STREAMS
 from train.commands.options import PATH, device_option, precision_option
@@ -106,7 +106,8 @@ frame_options = (
     click.option("--flow-weights", metavar="FILE", type=PATH,
                  help="Weight file of a learned method of optical flow."),
     click.option("--bound", type=float,
-                 help="Displacement in pixels beyond which flow is clipped. [default: 20]"),
+                 help="Displacement in pixels beyond which flow is clipped. "
+                 f"[default: {DEFAULT_BOUND:g}]"),
     click.option("--backend", default="auto", show_default=True, help="Optical-flow backend."),
 )  # fmt: skip
 """How frames and their flow are computed."""

@@ -42,6 +42,7 @@ import triton
 from flowkit.errors import DeviceError, DeviceMemoryError
 from flowkit.flow.backends import is_interpreted
 from flowkit.flow.gpu.layout import BLOCK, DEPTH, ITEMS, TUNING, PyramidLayout, plan_levels
+from flowkit.flow.gpu.memory import find_free_gpu_bytes
 from flowkit.flow.gpu.pyramid import build_level
 from flowkit.flow.gpu.solve import solve
 from flowkit.flow.params import TVL1Params
@@ -193,8 +194,7 @@ def count_pairs_in_memory(levels: PyramidLayout) -> int:
     if is_interpreted():
         return MAX_PAIRS
     with convert_cuda_errors():
-        free = torch.cuda.mem_get_info()[0]
-        free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        free = find_free_gpu_bytes()
     return max(1, int(MEMORY_SHARE * free / levels.bytes_per_pair))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 
 from flowkit.errors import DeviceError, DeviceMemoryError, FlowError
+from flowkit.flow.gpu.memory import find_free_gpu_bytes
 from flowkit.flow.learned.device import (
     CUDA,
     DEVICES,
@@ -240,14 +241,6 @@ def convert_error(error: RuntimeError, on_gpu: bool) -> Exception:
         return error
     message = " ".join(str(error).split())
     return DeviceError(f"the GPU failed: {type(error).__name__}: {message}")
-
-
-def find_free_gpu_bytes() -> int:
-    """Return the free memory of the current GPU in bytes, with what PyTorch holds in reserve."""
-    import torch
-
-    free, _ = torch.cuda.mem_get_info()
-    return int(free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
 
 
 def release_gpu_memory() -> None:

@@ -29,10 +29,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from flowkit.errors import DiskFullError, FlowkitError, UsageError
+from flowkit.flow.params import DEFAULT_BOUND
 from flowkit.interchange.file_names import encode_id, find_case_collisions
 from flowkit.interchange.formats.export_format import ExportFormat, ExportOptions, Outcome, Written
 from flowkit.interchange.formats.flow_conversion import FlowConversion
 from flowkit.interchange.video_lists import describe_video, read_videos, write_lists
+from flowkit.recipe import DEFAULT_QUALITY
 from flowkit.store.format import jpeg
 from flowkit.store.format.atomic import convert_disk_errors
 from flowkit.store.reader import Store
@@ -42,8 +44,6 @@ RGB_NAME = "img_{:05d}.jpg"
 """Template of the names of RGB images, to be formatted with the number of the frame."""
 FLOW_NAME = "flow_{}_{:05d}.jpg"
 """Template of the names of flow images to the next frame, as `ImageFolders.flow_name`."""
-QUALITY = 95
-"""Default JPEG quality of the written flow images."""
 
 
 class ImageFolders(ExportFormat):
@@ -71,9 +71,9 @@ class ImageFolders(ExportFormat):
         super().__init__(store, out, options)
         self._refuse_options("shard_bytes")
         self.flow_name = self.choose_flow_name(store.flow_step)
-        store_bound = store.recipe.flow.bound if store.recipe.flow is not None else 20.0
+        store_bound = store.recipe.flow.bound if store.recipe.flow is not None else DEFAULT_BOUND
         bound = store_bound if options.bound is None else options.bound
-        self.quality = QUALITY if options.quality is None else options.quality
+        self.quality = DEFAULT_QUALITY if options.quality is None else options.quality
         self.conversion = FlowConversion(store_bound, bound)
         self.settings |= {
             "start_index": self.first_number,

@@ -9,11 +9,13 @@ import numpy as np
 import simplejpeg
 
 from flowkit.errors import CorruptError
-from flowkit.recipe import Subsampling
+from flowkit.recipe import DEFAULT_QUALITY, Subsampling
 
 
 def encode_rgb(
-    frame: np.ndarray[Any, Any], quality: int = 95, subsampling: Subsampling = "4:2:0"
+    frame: np.ndarray[Any, Any],
+    quality: int = DEFAULT_QUALITY,
+    subsampling: Subsampling = "4:2:0",
 ) -> bytes:
     """Encode an RGB frame.
 
@@ -35,7 +37,7 @@ def encode_rgb(
     return data
 
 
-def encode_grey(plane: np.ndarray[Any, Any], quality: int = 95) -> bytes:
+def encode_grey(plane: np.ndarray[Any, Any], quality: int = DEFAULT_QUALITY) -> bytes:
     """Encode one grey plane, (H, W) uint8, with JPEG quality 1–100."""
     data: bytes = simplejpeg.encode_jpeg(
         np.ascontiguousarray(plane)[..., None], quality=quality, colorspace="GRAY", fastdct=False

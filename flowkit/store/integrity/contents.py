@@ -6,6 +6,8 @@ wrong bytes.
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from functools import partial
+from itertools import count
 
 import numpy as np
 import simplejpeg
@@ -13,9 +15,9 @@ import simplejpeg
 from flowkit.errors import CorruptError
 from flowkit.recipe import StoreRecipe
 from flowkit.store.format import jpeg
-from flowkit.store.format.schema import VideoMeta, vector_dimension
+from flowkit.store.format.schema import FOLDERS, VideoMeta, vector_dimension
 from flowkit.store.integrity.batches import ShardContents, ShardVideo
-from flowkit.streams import find_rows
+from flowkit.streams import STREAMS, find_rows
 
 SHOWN = 3
 """Number of findings of one video that are listed; the others are only counted."""
@@ -39,11 +41,9 @@ def check_rows(
     rows, frames = video.meta.rows, video.meta.frames
     findings = [] if rows == frames else [f"{frames} frames but {rows} rows"]
     try:
-        if folder == "frames":
-            step = recipe.flow.step if recipe.flow is not None else 1
-            findings += check_frames(shard, video, step, pool)
-        else:
-            findings += check_numbers(shard, video, vector_dimension(folder, recipe))
+        step = recipe.flow.step if recipe.flow is not None else 1
+        findings += check_images(shard, video, folder, step, pool)
+        findings += check_numbers(shard, video, vector_dimension(folder, recipe))
     except CorruptError as error:
         findings.append(str(error))
     if len(findings) > SHOWN:
@@ -51,53 +51,50 @@ def check_rows(
     return findings
 
 
-def check_frames(
-    shard: ShardContents, video: ShardVideo, flow_step: int, pool: Executor
+def check_images(
+    shard: ShardContents, video: ShardVideo, folder: str, flow_step: int, pool: Executor
 ) -> Iterator[str]:
     """Find images that are missing, superfluous, broken, or of another size or colour space."""
-    t = 0  # frame index
-    flow_frames = find_rows("flow", video.meta.frames, flow_step)
+    meta, first_row = video.meta, 0
     for part in video.parts:
-        for column in shard.columns:
-            if column.kind != "bytes":
-                continue
-            images = shard.read_values(part, column)
-            arguments = [
-                (t + row, column.name, data, video.meta, flow_frames)
-                for row, data in enumerate(images)
-            ]
-            yield from filter(None, pool.map(check_image, *zip(*arguments, strict=True)))
-        t += part.rows
+        for name in FOLDERS.get(folder, ()):
+            stream = STREAMS[name]
+            rows = find_rows(name, meta.frames, flow_step) if name in meta.streams else range(0)
+            for column in stream.columns:
+                if column.kind == "bytes":
+                    check = partial(check_image, column.name, stream.is_grey, meta, rows)
+                    images = shard.read_values(part, column)
+                    yield from filter(None, pool.map(check, count(first_row), images))
+        first_row += part.rows
 
 
 def check_image(
-    t: int, name: str, data: bytes | None, meta: VideoMeta, flow_frames: range
+    name: str, is_grey: bool, meta: VideoMeta, rows: range, t: int, data: bytes | None
 ) -> str | None:
     """Check one image.
 
     Args:
-        t: Index of the frame, from 0.
         name: Name of the column.
-        data: The JPEG file; None if there is none.
+        is_grey: Whether its images are grey.
         meta: Metadata of the video.
-        flow_frames: Frames that have flow, if the video has it.
+        rows: Frames that have an image in this column.
+        t: Index of the frame, from 0.
+        data: The JPEG file; None if there is none.
 
     Returns:
         What is wrong, or None.
     """
-    stream = "rgb" if name == "rgb" else "flow"
-    is_expected = stream in meta.streams and (stream == "rgb" or t in flow_frames)
     if data is None:
-        return f"frame {t}: {name} is missing" if is_expected else None
-    if not is_expected:
+        return f"frame {t}: {name} is missing" if t in rows else None
+    if t not in rows:
         return f"frame {t}: {name} is not null"
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         if (width, height) != (meta.width, meta.height):
             return f"frame {t}: {name} is {width}×{height}, not {meta.width}×{meta.height}"
-        if stream == "flow" and colours.lower() != "gray":
+        if is_grey and colours.lower() != "gray":
             return f"frame {t}: {name} is not grey but {colours}"
-        (jpeg.decode_rgb if stream == "rgb" else jpeg.decode_grey)(data)
+        (jpeg.decode_grey if is_grey else jpeg.decode_rgb)(data)
     except (CorruptError, ValueError):
         return f"frame {t}: {name} is not a complete JPEG file"
     return None
