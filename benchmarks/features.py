@@ -39,10 +39,9 @@ from train.features.network_loading import load_feature_network
 from train.features.plan import make_plan, share_out
 from train.features.run import Options, make_setup
 from train.features.setup import WorkerSetup
-from train.features.weight_checks import NETWORKS
 from train.features.worker import Worker
 from train.loop.context import DTYPES
-from train.tasks.backbones import FAMILIES, OPTIONS
+from train.tasks.backbones import FAMILIES, NETWORKS, list_options
 
 SIDE, FRAMES, FIELDS = 256, 60, 5
 console = Console(width=120, markup=False, highlight=False)
@@ -81,10 +80,9 @@ def write_weights(path: Path, backbone: str, stream: str) -> Path:
     """
     torch.manual_seed(0)
     settings = NETWORKS[backbone]
-    options = OPTIONS.get(settings.backbone)
     channels = 3 if stream == "rgb" else 2 * FIELDS
     family = FAMILIES[settings.backbone]
-    network = family(in_channels=channels, num_classes=0, **(options(settings) if options else {}))
+    network = family(in_channels=channels, num_classes=0, **list_options(settings))
     next(network.parameters()).data *= 1e-3
     torch.save(network.state_dict(), path)
     return path

@@ -22,8 +22,9 @@ from click.testing import CliRunner
 from flowkit.cli import main
 from tests.conftest import keep_one_thread
 from train.feature_files.windows import Placement, WindowSampling
-from train.features.weight_checks import NETWORKS, make_feature_backbone
+from train.features.weight_checks import make_feature_backbone
 from train.recipe.recipe import Network
+from train.tasks.backbones import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -1,4 +1,4 @@
-"""Build a backbone by its name."""
+"""List the backbones, and build one by its name."""
 
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -23,6 +23,24 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "i3d_inception": InceptionI3D,
     "p3d": P3D199,
 }
+
+
+def get_backbone_class(name: str) -> type[Backbone]:
+    """Return the class of a backbone.
+
+    Args:
+        name: Name of the backbone, one of `BACKBONES`.
+
+    Returns:
+        Its class. Those of all ResNets are the same.
+    """
+    builder: Any = BACKBONES[name]
+    backbone_class: type[Backbone] = getattr(builder, "func", builder)
+    return backbone_class
+
+
+CLIP_BACKBONES = tuple(name for name in BACKBONES if get_backbone_class(name).dims == 3)
+"""Names of the backbones that process clips."""
 
 
 def build_backbone(name: str, num_classes: int, **options: Any) -> Backbone:

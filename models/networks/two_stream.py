@@ -35,6 +35,9 @@ from models.backbones.backbone import Backbone, Step, count_input_channels
 
 Scores = Literal["rgb", "flow", "both"]
 BRANCHES = ("rgb", "flow")
+BLOCK_KINDS = ("to", "non_local")
+"""First part of the names of the modules that hold attention blocks; the second part is the branch
+whose features they change: ``to_rgb``, ``non_local_flow``."""
 MAX_BLOCKS = {"res3": 2, "res4": 3}  # attention blocks in each stage
 
 
@@ -182,7 +185,7 @@ class TwoStream(nn.Module):
         """
         if branch not in BRANCHES:
             raise ValueError(f"expected a branch rgb or flow, got {branch!r}")
-        names = (branch, f"to_{branch}", f"non_local_{branch}")
+        names = (branch, *(f"{kind}_{branch}" for kind in BLOCK_KINDS))
         return nn.ModuleList([getattr(self, name) for name in names])
 
     def freeze(self, branch: str) -> None:
@@ -213,8 +216,8 @@ class TwoStream(nn.Module):
         """
         num_dropped = 0
         for branch in branches:
-            for prefix in ("to", "non_local"):
-                blocks = getattr(self, f"{prefix}_{branch}")
+            for kind in BLOCK_KINDS:
+                blocks = getattr(self, f"{kind}_{branch}")
                 for name in [name for name, block in blocks.items() if is_identity(block)]:
                     del blocks[name]
                     num_dropped += 1

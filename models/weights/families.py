@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.backbones.backbone import Backbone
 from models.backbones.p3d import BLOCKS as P3D_BLOCKS
-from models.backbones.registry import BACKBONES, build_backbone
+from models.backbones.registry import build_backbone, get_backbone_class
 from models.backbones.resnet import BOTTLENECKS_FROM, DEPTHS
 from models.weights.errors import WeightsError
 from models.weights.foreign_families import name_foreign_family
@@ -31,16 +30,16 @@ TITLES = {
     "i3d_inception": "I3D on Inception-v1",
     "p3d": "P3D",
 }
-# The kernel of the first convolution of each network, by the network's own name, its dimensions,
-# and the channels that it has at the paper's width.
-FIRST_KERNELS: dict[str, tuple[str, int, int]] = {
-    **{name: ("conv1.weight", 4, 64) for name in TITLES if name.startswith("resnet")},
-    "vgg16": ("features.0.weight", 4, 64),
-    "bn_inception": ("conv1_7x7_s2.weight", 4, 64),
-    "inception_resnet_v2": ("conv2d_1a.conv.weight", 4, 32),
-    "i3d": ("conv1.weight", 5, 64),
-    "i3d_inception": ("Conv3d_1a_7x7.conv3d.weight", 5, 64),
-    "p3d": ("conv1_custom.weight", 5, 64),
+# The kernel of the first convolution of each network, by the network's own name, and the channels
+# that it has at the paper's width.
+FIRST_KERNELS: dict[str, tuple[str, int]] = {
+    **{name: ("conv1.weight", 64) for name in TITLES if name.startswith("resnet")},
+    "vgg16": ("features.0.weight", 64),
+    "bn_inception": ("conv1_7x7_s2.weight", 64),
+    "inception_resnet_v2": ("conv2d_1a.conv.weight", 32),
+    "i3d": ("conv1.weight", 64),
+    "i3d_inception": ("Conv3d_1a_7x7.conv3d.weight", 64),
+    "p3d": ("conv1_custom.weight", 64),
 }
 P3D_TITLES = {P3D_BLOCKS: "P3D-199", (3, 4, 23, 3): "P3D-131", (3, 4, 6, 3): "P3D-63"}
 MAX_BLOCKS = 50  # in a stage; the largest network has 36
@@ -69,6 +68,9 @@ class Family:
     last_layer: str
     """Name of the last layer in the network."""
 
+    last_layer_tensors: tuple[str, ...]
+    """Names of the network's tensors of the last layer; empty if the file has none."""
+
     share: float
     """Share of the tensors, of the file and of the network, that agree in name and shape."""
 
@@ -89,7 +91,7 @@ class Family:
     @property
     def dims(self) -> int:
         """2 for a network of images, 3 for one of clips."""
-        return FIRST_KERNELS[self.backbone][1] - 2
+        return get_backbone_class(self.backbone).dims
 
     @property
     def title(self) -> str:
@@ -153,10 +155,11 @@ def describe_family(weights: Mapping[str, Tensor]) -> str:
 def _list_families(weights: dict[str, Tensor]) -> Iterator[Family]:
     """Compare weights with each network whose first kernel they have."""
     depths = _list_depths(weights)
-    for backbone, (first, ndim, _) in FIRST_KERNELS.items():
+    for backbone, (first, _) in FIRST_KERNELS.items():
         if depths and backbone.startswith("resnet") and backbone not in depths:
             continue
         kernel = rename_tensors(backbone, weights).get(first)
+        ndim = get_backbone_class(backbone).dims + 2
         if kernel is not None and kernel.ndim == ndim and 0 not in kernel.shape:
             family = _compare(backbone, weights)
             if family.share >= NEAREST:
@@ -165,15 +168,8 @@ def _list_families(weights: dict[str, Tensor]) -> Iterator[Family]:
 
 def rename_tensors(backbone: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the tensors of a file as a network names them, without changing their shapes."""
-    kind = _find_class(backbone)
-    return {rename_tensor(kind, name): tensor for name, tensor in weights.items()}
-
-
-def _find_class(backbone: str) -> type[Backbone]:
-    """Find the class of a network."""
-    builder: Any = BACKBONES[backbone]
-    kind: type[Backbone] = getattr(builder, "func", builder)
-    return kind
+    backbone_class = get_backbone_class(backbone)
+    return {rename_tensor(backbone_class, name): tensor for name, tensor in weights.items()}
 
 
 def _list_depths(weights: Mapping[str, Tensor]) -> list[str]:
@@ -201,7 +197,8 @@ def _count_blocks(names: Iterable[str]) -> tuple[int, ...]:
 def _compare(backbone: str, weights: dict[str, Tensor]) -> Family:
     """Compare weights with one network, built with the options that their shapes show."""
     renamed = rename_tensors(backbone, weights)
-    kernel, last_layer = renamed[FIRST_KERNELS[backbone][0]], _find_class(backbone).last_layer_name
+    kernel = renamed[FIRST_KERNELS[backbone][0]]
+    last_layer = get_backbone_class(backbone).last_layer_name
     inner = "conv3d." if backbone == "i3d_inception" else ""
     last = renamed.get(f"{last_layer}.{inner}weight")
     num_classes = 0 if last is None or last.ndim == 0 else last.shape[0]
@@ -225,6 +222,7 @@ def _compare(backbone: str, weights: dict[str, Tensor]) -> Family:
         in_channels=kernel.shape[1],
         num_classes=num_classes,
         last_layer=last_layer,
+        last_layer_tensors=tuple(n for n in state if n.startswith(f"{last_layer}.")),
         share=(len(names & given) - len(wrong)) / max(1, len(names | given)),
         missing=tuple(n for n in state if n in names - given),
         unexpected=tuple(n for n in converted if n in given - names),
@@ -240,7 +238,7 @@ def _find_options(
 ) -> dict[str, Any]:
     """Find the arguments of a network that its weights show: its width and its blocks."""
     options: dict[str, Any] = {}
-    usual = FIRST_KERNELS[backbone][2]
+    usual = FIRST_KERNELS[backbone][1]
     if out_channels != usual and backbone != "inception_resnet_v2":
         options["width"] = out_channels / usual if backbone == "bn_inception" else out_channels
     if backbone == "p3d":

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from models.backbones.registry import CLIP_BACKBONES
+
 
 class ForeignFamily(NamedTuple):
     """A network that this project does not have."""
@@ -27,7 +29,7 @@ class ForeignFamily(NamedTuple):
 
 
 TIMM = "flowkit features --model FILE --backbone timm/{name} computes features with it"
-NO_CLIPS = "networks of clips here are i3d, i3d_inception and p3d"
+NO_CLIPS = f"networks of clips here are {', '.join(CLIP_BACKBONES[:-1])} and {CLIP_BACKBONES[-1]}"
 FOREIGN = (
     ForeignFamily("VGG with batch normalization", (r"^features\.1\.running_mean$",), 2,
                   "vgg16 here has no batch normalization: use the file without _bn, such as "

@@ -9,9 +9,9 @@ from models.backbones.timm_model import PREFIX
 from train.feature_files.request_options import RequestOptions
 from train.features import NetworkOptions
 from train.features.network_loading import is_run, load_feature_network
-from train.features.weight_checks import NETWORKS
 from train.recipe.recipe import FeatureSetRecipe
 from train.runs.run import Run
+from train.tasks.backbones import NETWORKS
 
 
 def choose_networks(options: RequestOptions) -> dict[StreamName, NetworkOptions]:

@@ -133,7 +133,8 @@ class WindowSampling:
             available: Number of frames that have arrived: frames 0 … `available` - 1.
 
         Returns:
-            The number of windows; they are the first ones.
+            The number of windows; they are the first ones of `list_frames`, however many frames
+            the whole video has.
         """
         beyond_first = self.count_usable(available) - (self.extent - self.offset)
         return max(0, beyond_first // self.stride + 1)
@@ -162,33 +163,18 @@ class WindowSampling:
         starts: I64 = rows * self.stride - self.offset
         return starts
 
-    def list_frames(self, frames: int, first_row: int = 0) -> I64:
+    def list_frames(self, frames: int) -> I64:
         """Return the frames of each window of a video.
 
         Args:
             frames: Number of frames of the video.
-            first_row: Index of the first window to return.
 
         Returns:
-            Frame indices from 0 to the last usable frame, int64 (T - `first_row`, L).
+            Frame indices from 0 to the last usable frame, int64 (T, L).
         """
-        last = max(0, self.count_usable(frames) - 1)
-        return self._list_unbounded(first_row, self.count_rows(frames)).clip(0, last)
-
-    def list_complete(self, available: int, done_rows: int = 0) -> I64:
-        """Return the frames of the windows that became final while frames of a video arrive.
-
-        These rows, and those of ``list_frames(frames, first_row)`` for the rest at the end, are the
-        rows of ``list_frames(frames)``.
-
-        Args:
-            available: Number of frames that have arrived; see `count_complete`.
-            done_rows: Number of windows that were computed before, which are left out.
-
-        Returns:
-            Frame indices below `available`, int64 (windows, L).
-        """
-        return self._list_unbounded(done_rows, self.count_complete(available)).clip(0)
+        within = np.arange(self.length, dtype=np.int64) * self.step
+        indices: I64 = self.list_starts(frames)[:, None] + within
+        return indices.clip(0, max(0, self.count_usable(frames) - 1))
 
     def list_padding(self, frames: int) -> I64:
         """Return how many frames of each window repeat the first or last frame of the video.
@@ -204,10 +190,6 @@ class WindowSampling:
         inside = -((starts - self.count_usable(frames)) // self.step)  # those up to the last frame
         padding: I64 = before.clip(0) + self.length - inside.clip(0, self.length)
         return padding
-
-    def count_padded(self, frames: int) -> int:
-        """Return how many windows of a video repeat its first or last frame."""
-        return int(np.count_nonzero(self.list_padding(frames)))
 
     def compute_times(
         self,
@@ -240,13 +222,6 @@ class WindowSampling:
         starts, last = self.list_starts(frames), max(0, self.count_usable(frames) - 1)
         ends = starts + self.extent - 1
         return np.stack([edges[starts.clip(0, last)], edges[ends.clip(0, last) + 1]], axis=1)
-
-    def _list_unbounded(self, first_row: int, rows: int) -> I64:
-        """Return the frames of windows, which may lie before or after the video."""
-        starts = np.arange(first_row, max(first_row, rows), dtype=np.int64) * self.stride
-        within = np.arange(self.length, dtype=np.int64) * self.step
-        indices: I64 = starts[:, None] - self.offset + within
-        return indices
 
 
 def compute_edges(

@@ -12,7 +12,6 @@ from models.weights.weight_files import convert_weights
 from train.features.network import FeatureNetwork, NetworkOptions, build_feature_network
 from train.features.timm_loading import find_timm_name, load_from_timm
 from train.features.weight_checks import (
-    NETWORKS,
     check_stream,
     determine_stream,
     find_first_kernel,
@@ -24,6 +23,7 @@ from train.recipe.recipe import AudioRecipe, FeatureSetRecipe, ImageRecipe
 from train.runs.phases import Phase, list_split_phases
 from train.runs.run import Run
 from train.tasks.audio import AudioTask
+from train.tasks.backbones import NETWORKS
 from train.tasks.networks import load_phase_network
 from train.tasks.weights import find_weight_file, get_backbone, has_prefix, select_backbone_weights
 

@@ -9,21 +9,11 @@ import torch
 from flowkit.streams import STREAMS, StreamName
 from models.backbones.backbone import Backbone, name_first_convolution
 from models.weights.errors import WeightsError
-from models.weights.families import Family, describe_family, identify_family
+from models.weights.families import describe_family, identify_family
 from models.weights.weight_files import convert_weights
-from train.recipe.recipe import Network
-from train.tasks.backbones import FAMILIES, OPTIONS
+from train.tasks.backbones import FAMILIES, NETWORKS, is_offered, list_options
 from train.tasks.weights import has_prefix
 
-NETWORKS: dict[str, Network] = {
-    **{f"resnet{d}": Network(backbone="resnet", depth=d) for d in (18, 34, 50, 101, 152)},
-    "vgg16": Network(backbone="vgg16"),
-    "bn_inception": Network(backbone="bn_inception"),
-    "inception_resnet_v2": Network(backbone="inception_resnet_v2"),
-    "i3d": Network(backbone="i3d"),
-    "i3d_inception": Network(backbone="i3d_inception"),
-    "p3d": Network(backbone="p3d"),
-}
 # Prefixes of the names of i3d_inception's first layer, as two publishers write them.
 INCEPTION_PREFIXES = ("Conv3d_1a_7x7.", "conv3d_1a_7x7.")
 MAX_LISTED_TENSORS = 3
@@ -46,7 +36,7 @@ def suggest_backbone(name: str, weights: dict[str, torch.Tensor]) -> Iterator[No
         family = identify_family(weights)
         if family is None or not family.is_exact:
             words = f"{describe_family(weights)}: use another file, or another --backbone"
-        elif not is_offered(family):
+        elif not is_offered(family.backbone, family.options):
             words = (
                 f"weights of {family.title}, a network that --backbone does not offer: use the run "
                 "that trained it, or another file"
@@ -56,14 +46,6 @@ def suggest_backbone(name: str, weights: dict[str, torch.Tensor]) -> Iterator[No
         else:
             raise
         raise WeightsError(f"{error}. These are {words}") from error
-
-
-def is_offered(family: Family) -> bool:
-    """Return whether ``--backbone`` has a network with the width and blocks of weights."""
-    settings = NETWORKS[family.backbone]
-    make_options = OPTIONS.get(settings.backbone)
-    options = make_options(settings) if make_options else {}
-    return all(options.get(key) == value for key, value in family.options.items())
 
 
 def identify_network(name: str, weights: dict[str, torch.Tensor]) -> str:
@@ -85,9 +67,8 @@ def identify_network(name: str, weights: dict[str, torch.Tensor]) -> str:
 def make_feature_backbone(name: str, in_channels: int) -> Backbone:
     """Build a network of `NETWORKS` with random weights and no last layer."""
     settings = NETWORKS[name]
-    arguments = OPTIONS.get(settings.backbone)
     backbone: Backbone = FAMILIES[settings.backbone](
-        in_channels=in_channels, num_classes=0, **(arguments(settings) if arguments else {})
+        in_channels=in_channels, num_classes=0, **list_options(settings)
     )
     return backbone
 

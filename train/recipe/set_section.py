@@ -6,17 +6,18 @@ The defaults are those of Attention Clusters (Long et al., CVPR 2018, §5.4). Th
 that of Wang, Peng, Qiao 2020.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from train.recipe.sections import STRICT, Dropout
 
-Method = Literal[
-    "clusters", "catnet", "average", "flatten", "ts_lstm", "temporal_inception", "bilstm"
-]
+AttentionMethod = Literal["clusters", "catnet"]
+Method = Literal[AttentionMethod, "average", "flatten", "ts_lstm", "temporal_inception", "bilstm"]
 """How the set of a modality is turned into one vector."""
+ATTENTION_METHODS: tuple[Method, ...] = get_args(AttentionMethod)
+"""The methods that have attention weights."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

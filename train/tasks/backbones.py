@@ -4,34 +4,25 @@ A backbone is the convolutional network of a branch, and a branch is the network
 """
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from flowkit.streams import STREAMS, StreamName
 from models.backbones.backbone import Backbone, InputConvention
-from models.backbones.bn_inception import BNInception
-from models.backbones.i3d import I3D
-from models.backbones.i3d_inception import InceptionI3D
-from models.backbones.inception_resnet import InceptionResNetV2
-from models.backbones.p3d import P3D199
-from models.backbones.resnet import ResNet
-from models.backbones.vgg import VGG16
+from models.backbones.registry import BACKBONES, get_backbone_class
+from models.backbones.resnet import DEPTHS
+from models.weights.publishers import shorten_family
 from train.recipe.recipe import AudioRecipe, Family, ImageRecipe, Network, Recipe
 from train.runs.phases import Phase
 
 FAMILIES: dict[Family, Any] = {
-    "resnet": ResNet,
-    "vgg16": VGG16,
-    "bn_inception": BNInception,
-    "inception_resnet_v2": InceptionResNetV2,
-    "i3d": I3D,
-    "i3d_inception": InceptionI3D,
-    "p3d": P3D199,
+    cast(Family, shorten_family(name)): get_backbone_class(name) for name in BACKBONES
 }
+"""The class of each backbone that recipes name."""
 WIDTH = 64.0  # channels of the first convolution of networks that are not thin
 # The arguments of each family that come from the section ``network`` of a recipe. The stem of an
 # I3D is made for clips of so many frames: it decides the strides over time.
@@ -43,6 +34,12 @@ OPTIONS: dict[Family, Callable[[Network], dict[str, Any]]] = {
     "i3d_inception": lambda network: {"width": network.width},
     "p3d": lambda network: {"width": network.width, "blocks": network.blocks},
 }
+NETWORKS: dict[str, Network] = {
+    **{f"resnet{depth}": Network(backbone="resnet", depth=cast(Any, depth)) for depth in DEPTHS},
+    **{family: Network(backbone=family) for family in FAMILIES if family != "resnet"},
+}
+"""The networks of ``flowkit features --backbone``, as a recipe describes them: all of `BACKBONES`,
+each with the default options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +70,32 @@ def seed_initial_weights(recipe: Recipe, phase: Phase) -> Iterator[None]:
 def make_backbone(recipe: ImageRecipe | AudioRecipe, stream: StreamName) -> Backbone:
     """Build the backbone of a branch, with random weights."""
     network = recipe.network
-    family = FAMILIES[network.backbone]
     dropout = network.dropout
-    options = OPTIONS.get(network.backbone)
-    backbone: Backbone = family(
+    backbone: Backbone = FAMILIES[network.backbone](
         in_channels=count_channels(recipe, stream),
         num_classes=recipe.classes,
         # The network always has both branches. One that the recipe does not train is not used.
         dropout=dropout.get(stream, 0.0) if isinstance(dropout, dict) else dropout,
-        **(options(network) if options else {}),
+        **list_options(network),
     )
     return backbone
+
+
+def list_options(network: Network) -> dict[str, Any]:
+    """List the arguments of a backbone's class that come from a recipe, by name."""
+    list_family_options = OPTIONS.get(network.backbone)
+    return list_family_options(network) if list_family_options else {}
+
+
+def is_offered(name: str, options: Mapping[str, Any]) -> bool:
+    """Return whether ``flowkit features --backbone`` has a network with these options.
+
+    Args:
+        name: Name of the network.
+        options: Arguments of its class, such as those that `identify_family` finds in weights.
+    """
+    offered = list_options(NETWORKS[name])
+    return all(offered.get(key) == value for key, value in options.items())
 
 
 def count_channels(recipe: ImageRecipe | AudioRecipe, stream: StreamName) -> int:

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from flowkit.datasets.sampling import make_generator
 from flowkit.streams import StreamName
-from models.networks.two_stream import Scores, TwoStream
+from models.networks.two_stream import BLOCK_KINDS, Scores, TwoStream
 from train.recipe.recipe import ImageRecipe
 from train.runs.phases import INITIAL, Phase, add_split, list_split_phases, list_split_scorings
 from train.runs.run import Run
@@ -31,7 +31,7 @@ from train.tasks.networks import get_input_shape, make_network
 from train.tasks.samples import TEST_CROPS
 from train.tasks.weights import BRANCHES, read_phase_weights
 
-BLOCKS = tuple(f"{kind}_{branch}" for branch in BRANCHES for kind in ("to", "non_local"))
+BLOCKS = tuple(f"{kind}_{branch}" for branch in BRANCHES for kind in BLOCK_KINDS)
 """Names of the parts of a two-stream network that hold attention blocks by position."""
 BATCH_NORM = torch.ops.aten._native_batch_norm_legit_no_training.default
 """Batch normalization with stored statistics, in older versions of PyTorch."""

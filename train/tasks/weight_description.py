@@ -13,6 +13,7 @@ from models.weights.foreign_families import name_foreign_family
 from models.weights.pretrained import digest_weights, read_weights
 from models.weights.publishers import InputNote, describe_difference, describe_input
 from train.runs.run import Run
+from train.tasks.backbones import is_offered
 from train.tasks.weight_hints import describe_channels, find_stream
 from train.tasks.weight_recipes import Start, list_starts
 from train.tasks.weights import BRANCHES, find_weight_file, has_prefix, select_backbone_weights
@@ -56,10 +57,9 @@ class NetworkDescription:
     def feature_backbone(self) -> str | None:
         """The value of `flowkit features --backbone` for these weights; None if it has none."""
         family = self.family
-        if family is None or not family.is_exact or "width" in family.options:
+        if family is None or not family.is_exact or self.stream is None:
             return None
-        usual = family.title == "P3D-199" or "blocks" not in family.options
-        return family.backbone if usual and self.stream is not None else None
+        return family.backbone if is_offered(family.backbone, family.options) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,18 +198,10 @@ def _format_network(network: NetworkDescription) -> Iterator[str]:
     if difference is not None:
         yield f"  note           {difference}"
     if family.num_classes:
-        yield f"  skipped        {', '.join(list_skipped(family))}: recipes train their own"
+        yield f"  skipped        {', '.join(family.last_layer_tensors)}: recipes train their own"
     yield from _format_starts(network)
     if network.feature_backbone is not None and network.branch is None:
         yield f"  features       --model FILE --backbone {network.feature_backbone}"
-
-
-def list_skipped(family: Family) -> list[str]:
-    """List the tensors of a file that no recipe loads: those of its last layer."""
-    if not family.num_classes:
-        return []
-    inner = "conv3d." if family.backbone == "i3d_inception" else ""
-    return [f"{family.last_layer}.{inner}weight", f"{family.last_layer}.{inner}bias"]
 
 
 def _format_starts(network: NetworkDescription) -> Iterator[str]:
@@ -260,7 +252,7 @@ def _make_network_json(network: NetworkDescription) -> dict[str, Any]:
         "normalization": note.text if note else None,
         "normalization_is_same": note.is_same if note else None,
         "note": describe_difference(family.backbone, family.publisher),
-        "skipped": list_skipped(family),
+        "skipped": list(family.last_layer_tensors),
         "differs": family.describe_difference(),
         "recipes": [
             {"recipe": s.recipe, "option": f"--weights {s.branch}=FILE", "how": s.how}

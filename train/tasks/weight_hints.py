@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from models.backbones.registry import CLIP_BACKBONES, get_backbone_class
 from models.weights.families import Family, identify_family
 from models.weights.foreign_families import name_foreign_family
 from models.weights.publishers import shorten_family
@@ -12,8 +13,6 @@ from models.weights.publishers import shorten_family
 INFLATED = "resnet50"
 """The network of images whose weights fit I3D-ResNet-50 (``i3d``) once its kernels are repeated
 along time."""
-USUAL_CLIPS = {"i3d": 32, "i3d_inception": 64, "p3d": 16}
-"""Frames of a clip that each network of clips usually processes."""
 
 
 def name_recipe_network(network: Mapping[str, Any]) -> str:
@@ -63,9 +62,9 @@ def suggest_network(weights: Mapping[str, Tensor], network: Mapping[str, Any], s
         has_other_channels = stream == "flow" and find_stream(family) != "rgb"
         return what + (_suggest_fields(family) if has_other_channels else "")
     options = " ".join(f"--set {key}={_quote(text)}" for key, text in changes.items())
-    is_clip_network = wanted in USUAL_CLIPS
+    is_clip_network = wanted in CLIP_BACKBONES
     if family.dims == 3 and not is_clip_network:
-        length = USUAL_CLIPS[family.backbone]
+        length = get_backbone_class(family.backbone).rgb_input.frames
         options += f" --set data.clip='{{length: {length}}}'"
         return f"{what}, whose kernels are 3-D, but {wanted} processes single images: {options}"
     if family.dims == 2 and is_clip_network:
@@ -100,7 +99,7 @@ def _suggest_for_unknown(weights: Mapping[str, Tensor], family: Family | None, w
     foreign = name_foreign_family(weights)
     is_clip_file = any(tensor.ndim == 5 for tensor in weights.values())
     kernels = "3-D" if is_clip_file else "2-D"
-    differs = is_clip_file != (wanted in USUAL_CLIPS)
+    differs = is_clip_file != (wanted in CLIP_BACKBONES)
     dims = f", whose kernels are {kernels}," if differs else ""
     if foreign is not None:
         return f"these are weights of {foreign.title}{dims or ','} which recipes do not have: " + (

@@ -17,7 +17,7 @@ from flowkit.errors import UsageError
 from flowkit.streams import STREAMS, StreamName
 from models.backbones.backbone import Backbone
 from models.networks.pyramid import PyramidNetwork
-from models.networks.two_stream import TwoStream
+from models.networks.two_stream import BLOCK_KINDS, TwoStream
 from models.weights.pretrained import LoadedWeights, WeightsError, load_weights, read_weights
 from models.weights.weight_files import convert_weights
 from train.recipe.recipe import AudioRecipe, ImageRecipe
@@ -265,4 +265,4 @@ def has_prefix(weights: dict[str, torch.Tensor], prefix: str) -> bool:
 
 def list_branch_prefixes(branch: StreamName) -> tuple[str, ...]:
     """Return the prefixes of the weights of a branch and of the blocks that write to it."""
-    return (f"{branch}.", f"to_{branch}.", f"non_local_{branch}.")
+    return (f"{branch}.", *(f"{kind}_{branch}." for kind in BLOCK_KINDS))

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from train.recipe.recipe import FeatureSetRecipe, ImageRecipe
+from train.recipe.set_section import ATTENTION_METHODS
 from train.report.figures.attention import list_attention_phases
 from train.runs.phases import Phase, list_phases
 from train.runs.run import Run
 
 Name = Literal["cross-modality", "pyramid", "sets"]
-SET_METHODS = ("clusters", "catnet")
-"""Methods of recipes on feature sets that have attention weights."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ def find_kind(run: Run) -> Kind:
     name: Name
     phases = list_phases(recipe)
     if isinstance(recipe, FeatureSetRecipe):
-        if recipe.sets.method not in SET_METHODS:
+        if recipe.sets.method not in ATTENTION_METHODS:
             return Kind(None, f"The network of this run ({recipe.sets.method}) has no attention.")
         name, phases = "sets", phases[:1]
     elif not isinstance(recipe, ImageRecipe):

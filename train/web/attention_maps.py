@@ -24,7 +24,7 @@ from flowkit.errors import UsageError
 from flowkit.store import Store
 from flowkit.streams import StreamName
 from models.networks.pyramid import PyramidNetwork
-from models.networks.two_stream import BRANCHES, Scores, TwoStream, is_identity
+from models.networks.two_stream import BLOCK_KINDS, BRANCHES, Scores, TwoStream, is_identity
 from train.report.figures.attention_maps import AttentionMap, compute_maps
 from train.report.figures.receptive import SHOWN, compute_weights
 from train.runs.phases import Phase, list_phases
@@ -235,9 +235,9 @@ def list_blocks(network: TwoStream) -> tuple[dict[str, Any], tuple[str, ...]]:
     blocks: dict[str, Any] = {}
     untrained = []
     for branch in BRANCHES:
-        for prefix in ("to", "non_local"):
-            for step, block in getattr(network, f"{prefix}_{branch}").items():
-                name = f"{prefix}_{branch}/{step}"
+        for kind in BLOCK_KINDS:
+            for step, block in getattr(network, f"{kind}_{branch}").items():
+                name = f"{kind}_{branch}/{step}"
                 if is_identity(block):
                     untrained.append(name)
                 else:

@@ -1,9 +1,11 @@
 """What weights are, by their names and shapes."""
 
+import re
+
 import pytest
 import torch
 
-from models.backbones.registry import BACKBONES, build_backbone
+from models.backbones.registry import BACKBONES, CLIP_BACKBONES, build_backbone
 from models.weights.families import (
     FIRST_KERNELS,
     TITLES,
@@ -11,7 +13,7 @@ from models.weights.families import (
     identify_family,
     rename_tensors,
 )
-from models.weights.foreign_families import name_foreign_family
+from models.weights.foreign_families import NO_CLIPS, name_foreign_family
 from models.weights.publishers import PUBLISHERS, describe_difference, describe_input
 
 
@@ -31,8 +33,11 @@ def test_every_network_is_recognized(backbone, channels):
     family = identify_family(make_shapes(backbone, in_channels=channels))
     assert (family.backbone, family.in_channels, family.num_classes) == (backbone, channels, 7)
     assert family.is_exact and family.share == 1
+    assert [name.rpartition(".")[2] for name in family.last_layer_tensors] == ["weight", "bias"]
     assert family.describe_difference() == ""
-    assert family.dims == (3 if backbone in ("i3d", "i3d_inception", "p3d") else 2)
+    kernel = make_shapes(backbone)[FIRST_KERNELS[backbone][0]]
+    assert family.dims == kernel.ndim - 2
+    assert (backbone in CLIP_BACKBONES) == (kernel.ndim == 5)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +56,7 @@ def test_variants(backbone, options, title):
     family = identify_family(make_shapes(backbone, **options))
     assert (family.title, family.is_exact) == (title, True)
     assert family.num_classes == options.get("num_classes", 7)
+    assert bool(family.last_layer_tensors) == bool(family.num_classes)
 
 
 def test_names_of_publishers_are_named():
@@ -101,6 +107,10 @@ def test_other_networks_are_named_with_advice(names, title):
     assert family.title.startswith(title)
     assert len(family.advice) > 20
     assert describe_family(weights) == f"weights of {family.title}"
+
+
+def test_advice_names_all_networks_of_clips():
+    assert set(CLIP_BACKBONES) < set(re.findall(r"\w+", NO_CLIPS))
 
 
 @pytest.mark.parametrize("weights", [{}, {"a": torch.zeros(3)}, {"conv1.weight": torch.zeros(())},

@@ -9,9 +9,9 @@ from models.backbones.vgg import VGG16
 from models.weights.pretrained import digest_weights
 from train.features.network import NetworkOptions, digest_used_weights
 from train.features.network_loading import load_feature_network
-from train.features.weight_checks import NETWORKS
 from train.recipe.recipe import read_recipe, write_recipe
 from train.runs.run import RunError
+from train.tasks.backbones import NETWORKS
 
 
 def test_a_run_says_all(finished):

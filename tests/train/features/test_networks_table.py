@@ -1,11 +1,16 @@
 """Every network of `flowkit features`, as a weight file of RGB and of flow, and what it samples."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
+from models.backbones.registry import BACKBONES
 from train.features.network import NetworkOptions, check_sizes
 from train.features.network_loading import load_feature_network
-from train.features.weight_checks import NETWORKS, make_feature_backbone
+from train.features.weight_checks import make_feature_backbone
+from train.tasks.backbones import NETWORKS
 
 # By name: features, side of the images, RGB frames at a time, channels of a file of flow, flow
 # fields at a time, positions for each video, crops.
@@ -24,10 +29,23 @@ TABLE = {
     "p3d": (2048, 160, 16, 2, 16, *CLIPS),
 }
 QUICK = ("resnet18", "i3d")
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 
 def test_every_network_is_in_the_table():
-    assert list(TABLE) == list(NETWORKS)
+    assert list(TABLE) == list(NETWORKS) == list(BACKBONES)
+
+
+def test_the_documentation_has_the_table():
+    """The table of ``--backbone`` in docs/training.md, a row of which may name several networks."""
+    text = (DOCS / "training.md").read_text(encoding="utf-8")
+    documented = {}
+    for row in text.partition("| `--backbone` |")[2].partition("\n\n")[0].splitlines()[2:]:
+        names, *cells = [cell.strip() for cell in row.strip("|").split("|")]
+        for name in re.findall("`([^`]+)`", names):
+            documented[name] = tuple(cell.split(" ")[0] for cell in cells)
+    assert documented.pop("timm/NAME")
+    assert documented == {name: tuple(map(str, row[:3])) for name, row in TABLE.items()}
 
 
 @pytest.mark.parametrize("stream", ["rgb", "flow"])

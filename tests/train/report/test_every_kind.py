@@ -1,6 +1,8 @@
 """Every figure is drawn from every kind of run: none fails, is empty, or has text cut off."""
 
 import io
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from PIL import Image
 
 from flowkit.errors import UsageError
 from tests.train.report.conftest import POSITIONS
+from train.commands.report import report
 from train.report.figures import FIGURES, Source
 from train.report.figures.drawing import shorten_id
 from train.report.report import write_report
@@ -109,6 +112,15 @@ def test_every_figure_of_a_kind(make_kind, videos, kind, monkeypatch):
                 check_table(drawing.rows)
             else:
                 check_picture(drawing.figure)
+
+
+def test_every_figure_is_tested_and_documented():
+    """It applies to some kind of run here, and stands in the help and in docs/training.md."""
+    assert set().union(*APPLICABLE.values()) == set(FIGURES)
+    text = (Path(__file__).resolve().parents[3] / "docs/training.md").read_text(encoding="utf-8")
+    table = text.partition("| figure | shows |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)`", table, re.M) == list(FIGURES)
+    assert set(re.findall(r"flowkit report R (\w+)", report.help)) == set(FIGURES)
 
 
 def test_ids_that_are_cut_have_an_ellipsis(make_kind, videos):

@@ -8,8 +8,10 @@ from flowkit.errors import UsageError
 from flowkit.store import Store, rebuild_index, write_annotations
 from train.loop.session import start_run
 from train.recipe.recipe import change_recipe, read_draft
+from train.recipe.values import PLACEHOLDERS, WITH_LIMIT
 from train.runs.run import Run, RunError
 from train.tasks.completion import complete_recipe, prepare_store
+from train.tasks.store_values import FINDERS
 
 VIDEOS = 12
 CLASSES = ("a", "b")
@@ -30,6 +32,11 @@ def annotated(make_store, tmp_path):
         return Store(root)
 
     return make
+
+
+def test_every_value_that_a_store_can_give_is_found():
+    assert FINDERS.keys() == PLACEHOLDERS.keys()
+    assert PLACEHOLDERS.keys() >= set(WITH_LIMIT)
 
 
 def complete(store, name="tsn_rgb", **changes):

@@ -27,7 +27,7 @@ from train.evaluation.scores import load_scores
 from train.loop.losses import measure_loss, weigh_classes
 from train.loop.session import train
 from train.recipe.recipe import change_recipe, read_recipe
-from train.recipe.set_section import Method
+from train.recipe.set_section import ATTENTION_METHODS, Method
 from train.report.figures.drawing import Source
 from train.report.figures.weights import (
     choose_features,
@@ -39,6 +39,7 @@ from train.runs.phases import list_phases
 from train.runs.run import Run, RunError, Settings, create_run
 from train.tasks.registry import find_task
 from train.tasks.sets import FeatureSetTask
+from train.web.attention_kind import find_kind
 
 SETTINGS = Settings(threads=1, workers=0)
 DIMENSIONS = {"look": 6, "sound": 3}
@@ -199,6 +200,10 @@ def test_every_method_trains_and_is_evaluated(features, tmp_path, method, labels
     assert train(run, features, SETTINGS, silent)
     [(name, row)] = evaluate(run, features, SETTINGS).items()
     assert (name, row["n"]) == ("sets", 8)
+    # The figures and the page of flowkit view show attention where the modules have it.
+    network = FeatureSetTask(run.recipe).build_network(list_phases(run.recipe)[0])
+    assert hasattr(network.parts["look"], "attention") == (method in ATTENTION_METHODS)
+    assert (find_kind(run).name == "sets") == (method in ATTENTION_METHODS)
 
 
 def test_many_modalities_are_scored_as_their_sets_are_alone(features, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowkit.errors import UsageError
-from models.backbones.registry import build_backbone
+from models.backbones.registry import CLIP_BACKBONES, build_backbone, get_backbone_class
 from train.recipe.sections import Network
 from train.tasks.networks import start_network
 from train.tasks.weight_hints import describe_channels, suggest_network
@@ -66,6 +66,15 @@ def rename_as_tsn(state):
 )  # fmt: skip
 def test_hints(weights, network, hint):
     assert suggest_network(weights, asdict(Network(**network)), "rgb") == hint
+
+
+@pytest.mark.parametrize("backbone", CLIP_BACKBONES)
+def test_hints_for_clips_have_the_length_that_the_network_expects(backbone):
+    hint = suggest_network(make_shapes(backbone), asdict(Network()), "rgb")
+    length = get_backbone_class(backbone).rgb_input.frames
+    assert f"--set network.backbone={backbone} " in hint
+    assert hint.endswith(f"--set data.clip='{{length: {length}}}'")
+    assert length > 1
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from flowkit.synthetic.mnist import read_digits
 from models.networks.feature_sets import SetNetwork
 from train.flash_mnist.store import DATASET, digest_digits
 from train.recipe.recipe import FeatureSetRecipe
+from train.recipe.set_section import ATTENTION_METHODS
 from train.report.figures.attention import choose_videos
 from train.report.figures.drawing import (
     Drawing,
@@ -38,8 +39,6 @@ from train.tasks.sets import FeatureSetTask
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
-ATTENTION = ("clusters", "catnet")
-"""Methods of recipes on feature sets that have attention weights."""
 HIGHEST, MIDDLE, LOWEST = 3, 4, 4
 """Numbers of frames in the three groups, as in the figure of CATNet."""
 
@@ -172,7 +171,7 @@ def compute_weights(source: Source) -> dict[str, list[tuple[str, list[U8], F32]]
         UsageError: A named video is not in the subset, or the run has no such phase.
     """
     recipe, store = source.run.recipe, source.store
-    if not isinstance(recipe, FeatureSetRecipe) or recipe.sets.method not in ATTENTION:
+    if not isinstance(recipe, FeatureSetRecipe) or recipe.sets.method not in ATTENTION_METHODS:
         raise NotApplicable(f"the network of {source.run.path} has no attention over feature sets")
     if store is None:
         raise NotApplicable("the features of videos are needed; give --store STORE")
