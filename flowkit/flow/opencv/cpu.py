@@ -2,7 +2,7 @@
 """Compute TV-L1 with OpenCV's CPU class, `cv2.optflow.DualTVL1OpticalFlow`: the reference.
 
 The class measures the change at every iteration, so it may stop one or two iterations earlier than
-the other backends. Otherwise its schedule is theirs: each of its iterations has one inner iteration.
+the other backends. Otherwise its schedule is theirs: each iteration has one inner iteration.
 Its gradients read a second row and column even if there is none, so a frame with a single row or
 column is duplicated first.
 
