@@ -34,7 +34,7 @@ class RejectedVideo:
     path: Path
     """The file; the first one if several files have the id."""
     kind: str
-    """"duplicate-id" or "bad-name"."""
+    """"duplicate-id", "bad-name" or "ambiguous"."""
     reason: str
     """One line for the user: what is wrong and what to do."""
 
@@ -51,7 +51,8 @@ class LocatedVideos:
     """Video files on disk that have no annotation, sorted by path."""
     rejected: tuple[RejectedVideo, ...] = ()
     """One entry for each id that several files have (none of them is used, because it is unclear
-    which is meant), and for each name that is not UTF-8.
+    which is meant), for each name that is not UTF-8, and for each video of which it is unclear
+    which row of a label file is meant.
     """
 
 
@@ -191,4 +192,5 @@ def list_files(path: Path) -> Iterable[tuple[str, Path]]:
             raise UsageError(f"no such file: {path}; check the path") from None
         except OSError:  # extraction will record why this one cannot be read
             pass
-    return [(path_to_text(path.name or path.resolve().name), path)]
+    name = path.name if path.name not in ("", "..") else path.resolve().name
+    return [(path_to_text(name), path)]

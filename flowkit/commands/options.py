@@ -21,7 +21,8 @@ EXPORT_FORMATS = click.Choice([*IMAGE_FOLDERS.choices, "webdataset", "huggingfac
 label_options = (
     click.option("--labels", metavar="FILE", type=PATH, multiple=True,
                  help="Read the labels from this file: CSV, JSON, JSON lines, Parquet or plain "
-                 "lines. May be given several times, such as for train and test."),
+                 "text, one video per line. May be given several times, such as for train and "
+                 "test."),
     click.option("--columns", metavar="ROLE=COLUMN,…", type=argument_to_text,
                  help="What the columns of the label file mean, where it is not recognized: "
                  "id=clip,label=gesture. Roles: id, label, subset, start, end, start_frame, "

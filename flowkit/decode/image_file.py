@@ -80,7 +80,7 @@ def decode_image(data: bytes, path: Path) -> Image:
     orientation = read_orientation(data) if is_jpeg else Orientation()
     try:
         if is_jpeg:
-            # OpenCV converts the colours of print, and older versions overlook that a file is cut.
+            # OpenCV converts CMYK, and older versions overlook that a file is cut.
             height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
             if height * width > max(LARGE_IMAGE, PIXELS_PER_BYTE * len(data)):
                 raise ValueError(f"{len(data):,} bytes cannot hold {width}×{height} pixels")

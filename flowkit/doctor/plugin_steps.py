@@ -1,8 +1,9 @@
 """List the trial steps that other packages, such as `train`, add to `flowkit doctor`.
 
 A package adds a step with an entry point of the group ``flowkit.checks``, which names a function
-``check(store_path, folder) -> str``. The function uses the store, for example to train for a step.
-It returns a description such as "1 step on cuda", and raises an exception if something is wrong.
+``check(store_path, folder) -> str``. The function uses the store, for example to train on it
+briefly. It returns a description such as "1 step on cuda", and raises an exception if something is
+wrong.
 
 The store holds four videos with the streams ``rgb``, ``flow`` and ``audio``. Each of the classes
 ``left`` and ``right`` has one video in the subset ``train`` and one in ``test``. The folder is

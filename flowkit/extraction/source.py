@@ -176,8 +176,8 @@ def has_changed(path: Path, stored: Fingerprint, file: tuple[int, int] | None = 
     """Return whether a source differs from the one that was extracted.
 
     A source with the same size and modification time has not changed. Otherwise its content is
-    compared, so that copying a dataset does not count as a change. A missing source has not
-    changed.
+    compared, so that copying a dataset does not count as a change. A source that is missing or
+    cannot be read has not changed.
 
     Args:
         path: The source.
@@ -189,7 +189,7 @@ def has_changed(path: Path, stored: Fingerprint, file: tuple[int, int] | None = 
         if current == (stored.size, stored.mtime_ns):
             return False
         return not compute_fingerprint(path).same_content(stored)
-    except VideoError:  # images of a frame folder were removed or renamed
-        return True
+    except VideoError as error:  # images of a frame folder were removed or renamed
+        return error.kind != "unreadable"
     except OSError:
         return False

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -93,8 +93,10 @@ def _find_triton_obstacle() -> str | None:
         return f"torch {version('torch')} is built for ROCm, but the kernels need CUDA"
     if count_gpus() == 0:
         return "there is no NVIDIA GPU here, or no driver for it"
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a shared library is missing
+        return f"torch cannot be imported ({error}): install it again"
     if not torch.cuda.is_available():
         return f"torch {torch.__version__} cannot use the GPU: pip install its CUDA build"
     capability = torch.cuda.get_device_capability()
@@ -112,7 +114,13 @@ def find_interpreter_obstacle() -> str | None:
     """
     if find_spec("torch") is None or find_spec("triton") is None:
         return "torch or Triton is not installed"
-    installed = version("triton")
+    installed = next(
+        (found.version for name in TRITON_PACKAGES for found in distributions(name=name)), None
+    )
+    if installed is None:
+        return (
+            f"the version of Triton is unknown: none of {', '.join(TRITON_PACKAGES)} is installed"
+        )
     if tuple(map(int, installed.split(".")[:2])) < MIN_INTERPRETER_VERSION:
         required = ".".join(map(str, MIN_INTERPRETER_VERSION))
         return f"the interpreter of Triton {installed} lacks nested tuples, which {required} has"
@@ -143,7 +151,10 @@ def explain_fallback() -> str | None:
     Returns:
         One line; None if there is no GPU, or if "auto" uses it.
     """
-    obstacle = BACKENDS["triton"].find_obstacle()
+    if is_interpreted():
+        obstacle: str | None = "TRITON_INTERPRET=1 runs its kernels in an interpreter on the CPU"
+    else:
+        obstacle = BACKENDS["triton"].find_obstacle()
     if obstacle is None or not (
         count_gpus() or (find_spec("torch") and "+rocm" in version("torch"))
     ):
@@ -162,6 +173,8 @@ BACKENDS: dict[str, Backend] = {
 # What "auto" tries, best first. The pyramid of opencv-cuda differs, so users must request it.
 PREFERENCE = ("triton", "numba", "opencv")
 
+TRITON_PACKAGES = ("triton", "pytorch-triton", "pytorch-triton-rocm", "pytorch-triton-xpu")
+"""Packages that have Triton: builds of torch bring one of them."""
 MIN_INTERPRETER_VERSION = (3, 7)
 """Oldest version of Triton whose interpreter runs the kernels; its compiler does from 3.4 on."""
 MIN_CAPABILITY = (7, 5)
@@ -239,6 +252,11 @@ def load_backend(name: str) -> ModuleType:
     """
     try:
         return import_module(BACKENDS[name].module)
+    except ImportError as error:
+        raise FlowError(
+            f"flow backend {name!r} cannot be loaded ({error}): install versions of its packages "
+            "that fit each other, or use another --backend"
+        ) from error
     except RuntimeError as error:  # raised by Numba if it finds no writable folder
         raise FlowError(
             f"flow backend {name!r} cannot be loaded ({error}): "

@@ -40,7 +40,7 @@ METADATA = [
     ("motion_p95", pa.float64()),
     ("mixed_sources", pa.bool_()),
 ]
-"""Columns that describe a video, with their types."""
+"""Columns that describe a video, with their types; README.md explains them."""
 ADDED_COLUMNS = ("duration", "motion", "motion_p95", "mixed_sources")
 """Columns that an index of an older version lacks. They are null where they are unknown."""
 COUNTS = ("frames", "width", "height", "warnings")
@@ -56,7 +56,7 @@ class IndexFile:
     """An open index whose values are not checked yet."""
 
     batch: Any
-    """Its rows as a ``pyarrow.RecordBatch``."""
+    """The rows of the whole index as a ``pyarrow.RecordBatch``."""
     version: int
     """Its version."""
     classes: tuple[str, ...]
@@ -64,7 +64,7 @@ class IndexFile:
     shards: list[str]
     """Shard names (``folder/uuid``), by shard index."""
     records: list[tuple[int, int, int]]
-    """Size and time of the commit record, and size of the file, of each shard; see README.md."""
+    """(record size, record time, shard size) of each shard; see README.md."""
     annotations: str | None
     """Digest of the annotations that it was built from."""
     dataset: str | None
@@ -97,9 +97,10 @@ def open_index(root: Path, *, in_memory: bool = False) -> IndexFile:
         raise StoreError(
             f"{root}: expected an index, found none; make it with `flowkit index {root}`"
         ) from None
-    except PermissionError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}; check its permissions") from None
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # not from Arrow's parser
+            reason = os.strerror(error.errno)
+            raise StoreError(f"cannot read {path}: {reason}; correct that, and run again") from None
         raise make_index_error(root, error) from None
     if in_memory:
         check_rows(root, index)

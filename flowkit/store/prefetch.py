@@ -18,7 +18,7 @@ from flowkit.store.remote.page_cache import PAGE
 Read = tuple[Location, tuple[str, ...], int, int]
 """Arguments of `Shards.read_bytes`: location, columns, first row, rows."""
 KEPT_KEYS = 24576
-"""Headers and offsets that are remembered as requested; the caches hold fewer."""
+"""Most entries of `Prefetcher.requested`: more than the caches hold headers and offsets."""
 
 
 class OpenShard(Protocol):
@@ -53,7 +53,7 @@ class Prefetcher:
         batches = [
             (shard, batch + k, columns)
             for (shard, batch, first_row, _), columns, t, length in reads
-            for k in list_batch_steps(first_row + t, length)
+            for k in list_batch_offsets(first_row + t, length)
             if batch + k < len(self.open(shard).blocks)
         ]
         self._load(
@@ -119,6 +119,6 @@ class Prefetcher:
         return ranges
 
 
-def list_batch_steps(first_row: int, length: int) -> range:
+def list_batch_offsets(first_row: int, length: int) -> range:
     """List which batches from the first one may hold some rows, if each has `BATCH_ROWS`."""
     return range(first_row // BATCH_ROWS, (first_row + length - 1) // BATCH_ROWS + 1)

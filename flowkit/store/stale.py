@@ -30,7 +30,7 @@ def find_stale(root: str | os.PathLike[str], name: str) -> list[str]:
     if name not in recipe.features:
         known = ", ".join(recipe.features) or "none"
         raise UsageError(f"{root}: expected features that it has ({known}), got {name!r}")
-    source = recipe.features[name].source
+    input_stream = recipe.features[name].source
     features = f"{FEATURES}{name}"
     latest = LatestVideos()
     for shard_index, path in enumerate(record_paths(Path(root))):
@@ -39,6 +39,6 @@ def find_stale(root: str | os.PathLike[str], name: str) -> list[str]:
         id
         for id, commits in latest.videos.items()
         if features in commits
-        and source in commits
-        and commits[features].source_content != commits[source].source_content
+        and input_stream in commits
+        and commits[features].source_content != commits[input_stream].source_content
     )

@@ -65,10 +65,10 @@ def _rename_caffe_layer(match: re.Match[str]) -> str:
     In Caffe a batch normalization is a layer ``bn`` with the statistics, and a layer ``scale`` with
     weights and biases. Blocks have letters (a, b, c, …), or numbers after the first (a, b1, b2, …).
     """
-    kind, stage, letter, number, branch = match.groups()
+    layer_type, stage, letter, number, branch = match.groups()
     block = int(number) if number else ord(letter) - ord("a")
     prefix = f"layer{int(stage) - 1}.{block}."
-    is_convolution = kind == "res"
+    is_convolution = layer_type == "res"
     if branch == "1":
         return f"{prefix}downsample.{0 if is_convolution else 1}."
     return f"{prefix}{'conv' if is_convolution else 'bn'}{'abc'.index(branch[1]) + 1}."
@@ -127,21 +127,22 @@ RULES: dict[type[Backbone], tuple[Rule, ...]] = {
 }
 
 
-def rename_tensor(kind: type[Backbone], name: str) -> str:
+def rename_tensor(network_class: type[Backbone], name: str) -> str:
     """Rename a tensor of a file as a network names it.
 
     Args:
-        kind: The class of the network, a key of `RULES`.
+        network_class: The class of the network, a key of `RULES`.
         name: Name in the file.
 
     Returns:
         The network's name, or the name itself if no rule changes it.
     """
-    for rule in RULES[kind]:
+    for rule in RULES[network_class]:
         name = rule.pattern.sub(rule.replacement, name)
-    prefixes = PREFIXES.get(kind, {})
+    prefixes = PREFIXES.get(network_class, {})
     old_prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
     name = prefixes.get(old_prefix, "") + name.removeprefix(old_prefix)
     match = LAST_LAYERS.fullmatch(name)
-    is_linear = match is not None and kind is not InceptionI3D
-    return f"{kind.last_layer_name}.{match[1]}" if match is not None and is_linear else name
+    if match is None or network_class is InceptionI3D:
+        return name
+    return f"{network_class.last_layer_name}.{match[1]}"

@@ -72,7 +72,7 @@ def test_the_frames_of_a_crop_go_in_together(begin_pyramid, store):
     inputs = describe_input(recipe, 4)
     images = prepare_images({"flow": sample[None]}, ("flow",), torch.device("cpu"), inputs)["flow"]
     assert images.shape == (3, 4, 10, 16, 16)
-    scale = inputs.conventions["flow"].std[0]
+    scale = inputs.input_conventions["flow"].std[0]
     for crop in range(3):
         for snippet in range(4):
             own = (sample[3 * snippet + crop].float() - 128) / 127 / scale

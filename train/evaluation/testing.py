@@ -14,7 +14,6 @@ from flowkit.datasets.snippets import SnippetDataset
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.evaluation.scoring import ScoringJob, with_split
-from train.recipe.parsing import suggest
 from train.recipe.recipe import ImageRecipe, change_recipe
 from train.runs.phases import Phase, list_phases, list_scorings
 from train.runs.run import Run, Settings, find_short_side
@@ -39,11 +38,11 @@ def change_test_settings(run: Run, changes: Mapping[str, str]) -> Run:
     for key in changes:
         # A key inside a mapping, such as testing.fusion.odd
         if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in keys):
-            known = key.removeprefix(SECTION) in asdict(run.recipe.testing)
+            name = key.removeprefix(SECTION).partition(".")[0]
             reason = (
                 f"has no effect on a run on {task.name}"
-                if key.startswith(SECTION) and known
-                else f"cannot change after training{suggest(key, keys)}"
+                if key.startswith(SECTION) and name in asdict(run.recipe.testing)
+                else "cannot change after training"
             )
             raise UsageError(f"--set {key}: {reason}. Keys that can: {', '.join(keys)}")
     changed = run.with_recipe(change_recipe(run.recipe, dict(changes)))
@@ -68,7 +67,7 @@ def check_test_settings(run: Run, store: Store, settings: Settings) -> None:
     Args:
         run: The run, with the test settings in its recipe.
         store: The store with the test videos.
-        settings: The batch.
+        settings: Device, precision and batch of testing.
 
     Raises:
         UsageError: It cannot, or the batch is too large.
@@ -80,15 +79,15 @@ def check_test_settings(run: Run, store: Store, settings: Settings) -> None:
     for scoring in list_scorings(run.recipe):
         for branch, name in scoring.phases.items():
             phase = phases[name]
-            task = ScoringJob(
+            job = ScoringJob(
                 run=with_split(run, phase.split), phase=phase, branches=(branch,),
                 control=scoring.control, settings=settings,
             )  # fmt: skip
-            task.choose_batch_size()
+            job.choose_batch_size()
             kind = (phase.cma, phase.branch, phase.split, scoring.control)
             if kind not in checked:
                 checked.add(kind)
-                dataset, keys = task.open_videos(store)
+                dataset, keys = job.open_videos(store)
                 if not keys:
                     raise UsageError(
                         f"{store.location}: subset {dataset.subset.name!r} has no videos to score"

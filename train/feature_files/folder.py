@@ -3,7 +3,7 @@
     feats/
       NAME.npy          float32 features of one video; NAME.rgb.npy and NAME.flow.npy if separate
       NAME.json         what the rows are: times, frame rate, recipe, digests (video_info.py)
-      .flowkit/         recipe.json, failures.jsonl, and the locks and journals of runs
+      .flowkit/         recipe.json, failures.jsonl, locks/, and journal/ (crashes of workers)
 
 NAME is the id of the video without the extension of a video file, percent-encoded where the id has
 characters that file names should not have. A video is done when its JSON file exists, which is
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from flowkit.annotations import VIDEO_EXTENSIONS
-from flowkit.errors import CorruptError, RecipeError, UsageError
+from flowkit.errors import CorruptError, RecipeError, StoreError, UsageError
 from flowkit.interchange.file_names import MAX_BYTES, encode_id, truncate_name
 from flowkit.store.format.atomic import convert_disk_errors, write_atomic
 from flowkit.store.format.locks import (
@@ -73,6 +73,7 @@ class FeatureFolder:
 
         Raises:
             CorruptError: It is damaged.
+            StoreError: It cannot be read.
             UsageError: It is that of another video, or no JSON file of a video.
         """
         path = self.get_info_path(id)
@@ -80,7 +81,11 @@ class FeatureFolder:
             values: dict[str, Any] = json.loads(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (ValueError, OSError) as error:
+        except OSError as error:
+            raise StoreError(
+                f"{path} cannot be read ({error.strerror}): check its permissions, and run again"
+            ) from error
+        except ValueError as error:
             raise CorruptError(f"{path} is damaged ({error})") from error
         if not isinstance(values, dict) or not values.keys() >= INFO_KEYS:
             raise UsageError(
@@ -122,6 +127,9 @@ class FeatureFolder:
 
     def open(self, recipe: FileRecipe) -> None:
         """Create the folder for a recipe, or check that it has this recipe.
+
+        Call it again once the part of the run is locked: until then, another run may replace the
+        recipe of a folder without features.
 
         Args:
             recipe: The recipe of the run.

@@ -155,8 +155,12 @@ class FeatureFileRun(FolderRun):
 
         Args:
             wait_seconds: Not used: only workers of this run complete its videos.
+
+        Raises:
+            RecipeError: Another run has replaced the recipe before this one locked its part.
         """
         if not self.tasks:
+            self.folder.open(self.recipe)
             part = self.options.part
             own = [source.id for source in self.located.sources if belongs(source.id, part)]
             self.folder.remove_unfinished(own, self.recipe)

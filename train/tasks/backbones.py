@@ -46,7 +46,7 @@ each with the default options."""
 class InputDescription:
     """What one input of a network consists of."""
 
-    conventions: dict[StreamName, InputConvention]
+    input_conventions: dict[StreamName, InputConvention]
     """Channel order, mean and scale of each stream."""
 
     frames: int | None = None
@@ -108,7 +108,7 @@ def describe_input(recipe: ImageRecipe, segments: int) -> InputDescription:
     """Describe the inputs of the recipe's network for samples of this many segments."""
     family, clip = FAMILIES[recipe.network.backbone], recipe.data.clip
     return InputDescription(
-        conventions={"rgb": family.rgb_input, "flow": family.flow_input},
+        input_conventions={"rgb": family.rgb_input, "flow": family.flow_input},
         frames=segments if recipe.network.pyramid else None,
         num_images=segments if recipe.network.pyramid else clip.length if clip else 1,
     )

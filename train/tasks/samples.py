@@ -280,7 +280,7 @@ def prepare_images(
     for stream in streams:
         views = batch[stream].shape[1]
         images = batch[stream].to(device, non_blocking=True).flatten(0, 1)
-        images = normalize(scale_bytes(images, stream), inputs.conventions[stream])
+        images = normalize(scale_bytes(images, stream), inputs.input_conventions[stream])
         if inputs.frames is not None:
             # The views of a sample are all crops of its first snippet, then those of the second, …
             by_snippet = images.unflatten(0, (-1, inputs.frames, views // inputs.frames))

@@ -16,7 +16,7 @@ from flowkit.annotations.table import Annotation, AnnotationTable
 from flowkit.annotations.text import find_annotation_files
 from flowkit.errors import AnnotationError, UsageError
 
-ANY_FILE = ("*.csv", "*.tsv", "*.json", "*.jsonl", "*.parquet", "*.txt")
+ANY_FILE = re.compile(r"(?!(?i:readme|licen[cs]e)).*\.(?:csv|tsv|jsonl?|parquet|txt)")
 """Names of label files, if an entry names none."""
 
 
@@ -24,10 +24,10 @@ ANY_FILE = ("*.csv", "*.tsv", "*.json", "*.jsonl", "*.parquet", "*.txt")
 class ListSettings:
     """How an entry of the catalogue describes its label files."""
 
-    files: tuple[str, ...] = ANY_FILE
-    """Names of the label files; may have ``*``."""
+    files: tuple[str, ...] = ()
+    """Names of the label files; may have ``*``. Default: the names that `ANY_FILE` matches."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Columns by role, as for ``--columns``; other roles are recognized."""
+    """Columns by role, as for ``--columns``; other roles are recognized by the usual names."""
     classes: str | None = None
     """Name of the file that lists the classes, in the folder of the label files; may have ``*``."""
     file_template: str | None = None
@@ -40,6 +40,14 @@ class ListSettings:
             raise UsageError(
                 f"file_template: expected {{id}} as the only name, got {self.file_template!r}"
             )
+
+
+@dataclass(frozen=True)
+class ListedTable(AnnotationTable):
+    """Annotations that were read from label files."""
+
+    listing: LabelList = field(default_factory=LabelList, compare=False, repr=False)
+    """The rows of the files, which also say what the videos are called."""
 
 
 FindFiles = Callable[[Path, str | None], list[Path]]
@@ -60,25 +68,20 @@ def make_list_format_functions(settings: ListSettings) -> tuple[FindFiles, ReadT
 
     def find_files(folder: Path, variant: str | None = None) -> list[Path]:
         patterns = "|".join(f"(?:{fnmatch.translate(name)})" for name in settings.files)
-        paths = find_annotation_files(folder, re.compile(patterns))
+        paths = find_annotation_files(folder, re.compile(patterns) if patterns else ANY_FILE)
         return [path for path in paths if not fnmatch.fnmatch(path.name, settings.classes or "")]
 
     def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
         paths = find_files(folder)
         classes = find_classes(paths[0].parent, settings.classes) if settings.classes else None
-        options = LabelOptions(columns=settings.columns, classes=classes)
+        options = LabelOptions(
+            columns=settings.columns, classes=classes, file_template=settings.file_template
+        )
         return make_table(read_label_files(paths, options))
 
     def locate_videos(root: Path, table: AnnotationTable) -> LocatedVideos:
-        listing = LabelList(classes=table.classes)
-        template = settings.file_template or "{id}"
-        for annotation in table.annotations:
-            listing.ids.append(annotation.id)
-            listing.names.append(template.format(id=annotation.id))
-            listing.labels.append(annotation.labels)
-            listing.subsets.append(annotation.subsets)
-            listing.attributes.append(annotation.attributes)
-        return locate_labelled_videos(root, listing, uses_file_ids=True).located
+        assert isinstance(table, ListedTable)  # from read_table
+        return locate_labelled_videos(root, table.listing, uses_file_ids=True).located
 
     return find_files, read_table, locate_videos
 
@@ -104,7 +107,7 @@ def find_classes(folder: Path, name: str) -> Path:
     return matches[0]
 
 
-def make_table(listing: LabelList) -> AnnotationTable:
+def make_table(listing: LabelList) -> ListedTable:
     """Make annotations whose ids are those of the label files.
 
     Args:
@@ -115,4 +118,4 @@ def make_table(listing: LabelList) -> AnnotationTable:
     """
     columns = zip(listing.ids, listing.labels, listing.subsets, listing.attributes, strict=True)
     annotations = sorted((Annotation(*values) for values in columns), key=lambda a: a.id)
-    return AnnotationTable(listing.classes, tuple(annotations))
+    return ListedTable(listing.classes, tuple(annotations), listing)

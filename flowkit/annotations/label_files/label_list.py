@@ -54,10 +54,8 @@ class LabelList:
             index: Index of the video.
 
         Returns:
-            ``file:line`` or the like; "the label file" for a list that was not read from files.
+            ``file:line`` or the like.
         """
-        if not self.files:
-            return "the label file"
         row = self.first_rows[index]
         for file in self.files:
             if row < len(file):

@@ -32,7 +32,7 @@ class LabelledVideos:
     subsets_by_missing_id: dict[str, tuple[str, ...]]
     """The subsets of the rows without a video, by the id that the file has."""
     report: list[str]
-    """Three lines that say what was understood, for users; two if no file was read."""
+    """Three lines that say what was understood, for users."""
 
 
 @pause_garbage_collection()
@@ -65,7 +65,7 @@ def locate_labelled_videos(
     paths = list_videos(root) if paths is None else paths
     matches = match_rows(listing.names, paths, find_folder(root, listing), listing.prefix)
     if not uses_file_ids:
-        check_matches(listing, matches, paths, f"below {printable_path(root)}")
+        check_matches(listing, matches, paths, f"below {printable_path(root)}", UNLISTED)
     rejected = list_rejected(root, listing, matches, paths)
     unclear = {video.path for video in rejected}
     sources: list[Source] = []
@@ -128,7 +128,7 @@ def annotate_ids(ids: Sequence[str], listing: LabelList) -> tuple[AnnotationTabl
     """
     ids = list(ids)
     matches = match_rows(listing.names, ids, prefix=listing.prefix)
-    check_matches(listing, matches, ids, "in the store")
+    check_matches(listing, matches, ids, "in the store", UNLISTED_IN_STORE)
     annotations = [
         Annotation(id, listing.labels[row], listing.subsets[row], listing.attributes[row])
         for id, row in zip(ids, matches.row_by_video, strict=True)
@@ -151,13 +151,19 @@ def find_folder(root: Path, listing: LabelList) -> str:
         there are several files in different folders.
     """
     folders = {file.path.resolve().parent for file in listing.files}
-    folder = folders.pop() if folders else Path()
-    if folders or not listing.files or not folder.is_relative_to(root.resolve()):
+    folder = folders.pop()
+    if folders or not folder.is_relative_to(root.resolve()) or folder == root.resolve():
         return ""
-    return path_to_text(folder.relative_to(root.resolve())).strip(".")
+    return path_to_text(folder.relative_to(root.resolve()))
 
 
-def check_matches(listing: LabelList, matches: Matches, videos: Sequence[str], where: str) -> None:
+def check_matches(
+    listing: LabelList,
+    matches: Matches,
+    videos: Sequence[str],
+    where: str,
+    unlisted: tuple[str, str],
+) -> None:
     """Check that at least one row has a video.
 
     Args:
@@ -165,6 +171,7 @@ def check_matches(listing: LabelList, matches: Matches, videos: Sequence[str], w
         matches: The matches.
         videos: Paths or ids of the videos.
         where: Where the videos are, for the message.
+        unlisted: What to say about one video without a row, and about several.
 
     Raises:
         AnnotationError: No row has one.
@@ -173,7 +180,7 @@ def check_matches(listing: LabelList, matches: Matches, videos: Sequence[str], w
         return
     files = ", ".join(printable_path(file.path) for file in listing.files)
     if matches.ambiguous_rows or matches.ambiguous_videos:
-        actual = describe_problems(listing, matches, videos, UNLISTED)
+        actual = describe_problems(listing, matches, videos, unlisted)
     elif videos:
         actual = (
             f"the file has {quote_first(listing.names)}, and the videos are {quote_first(videos)}"

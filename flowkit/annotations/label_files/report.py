@@ -31,10 +31,10 @@ def describe_matches(
         unlisted: What to say about one video without a row, and about several.
 
     Returns:
-        Three lines; two if no file was read.
+        Three lines.
     """
     return [
-        *([describe_rows(listing)] if listing.files else []),
+        describe_rows(listing),
         describe_found(listing, matches),
         describe_problems(listing, matches, videos, unlisted),
     ]

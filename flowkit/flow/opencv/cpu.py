@@ -2,9 +2,9 @@
 """Compute TV-L1 with OpenCV's CPU class, `cv2.optflow.DualTVL1OpticalFlow`: the reference.
 
 The class measures the change at every iteration, so it may stop one or two iterations earlier than
-the other backends; otherwise the schedule is the same (one inner iteration). Its gradients read a
-second row and column even if there is none, so a frame with a single row or column is duplicated
-first.
+the other backends. Otherwise its schedule is theirs: each iteration has one inner iteration.
+Its gradients read a second row and column even if there is none, so a frame with a single row or
+column is duplicated first.
 
 One call of the class solves all levels with the same settings. If the settings differ between
 levels, or the flow is median-filtered after each level (the class's own filter runs after each of
@@ -42,9 +42,9 @@ def solve_pairs(
     if 1 in (height, width):
         padding = ((0, 0), (0, int(height == 1)), (0, int(width == 1)))
         frames0_NHW, frames1_NHW = (np.pad(f, padding, "edge") for f in (frames0_NHW, frames1_NHW))
+    levels = count_levels(height, width, params)
     solver = None
     if params.is_uniform:
-        levels = count_levels(height, width, params)
         solver = _create_solver(levels, params, params.get_schedule(finest=True))
     flows = [
         solver.calc(scale_floats(frame0), scale_floats(frame1), None)

@@ -90,7 +90,8 @@ def choose_videos(
         report: What does not fit is added to this.
 
     Returns:
-        What is written about each video, by key.
+        What is written about each video, by its key in the database: the name of its feature file
+        without ``.npy``, by which the projects that train on it find the features.
 
     Raises:
         AnnotationError: A video is in several subsets, or two videos have one feature file.

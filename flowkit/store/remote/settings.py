@@ -1,7 +1,7 @@
 """Settings of remote stores, most of which environment variables change.
 
 FLOWKIT_CACHE            folder of the cache; default: flowkit in the user's cache folder
-FLOWKIT_CACHE_SIZE       its largest size, such as 200GB or 500MB; 0 caches no images
+FLOWKIT_CACHE_SIZE       its largest size, such as 200GB or 500MB; 0 keeps no pages of shards
 FLOWKIT_REMOTE_TIMEOUT   seconds that one request may take
 """
 
@@ -18,7 +18,8 @@ TIMEOUT = 60.0
 """Seconds that a request may take if ``FLOWKIT_REMOTE_TIMEOUT`` does not say."""
 REQUESTS = 32
 """Requests that one process has under way at most."""
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+UNITS = ("", "K", "M", "G", "T")
+"""Letters of units: powers of 1000, or of 1024 with an ``i``."""
 
 
 def find_folder() -> Path:
@@ -29,7 +30,7 @@ def find_folder() -> Path:
     """
     chosen = os.environ.get("FLOWKIT_CACHE")
     if chosen:
-        return Path(chosen).absolute()
+        return Path(chosen).expanduser().absolute()
     folder = make_cache_folder(Path(os.path.expanduser("~")))  # noqa: PTH111
     if folder is None:
         raise UsageError("no folder for the cache of remote stores; set FLOWKIT_CACHE to one")
@@ -43,10 +44,11 @@ def read_cache_size() -> int:
         UsageError: ``FLOWKIT_CACHE_SIZE`` is not a size.
     """
     text = os.environ.get("FLOWKIT_CACHE_SIZE") or CACHE_SIZE
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?))?B?\s*", text, re.IGNORECASE)
     if match is None:
         raise UsageError(f"FLOWKIT_CACHE_SIZE: expected a size such as 200GB, got {text!r}")
-    return int(float(match[1]) * UNITS[match[2].upper()])
+    base, unit = 1024 if match[3] else 1000, (match[2] or "").upper()
+    return int(float(match[1]) * base ** UNITS.index(unit))
 
 
 def read_timeout() -> float:

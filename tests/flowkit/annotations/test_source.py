@@ -39,6 +39,14 @@ def test_a_folder_named_like_a_video_is_a_source(tmp_path: Path) -> None:
     assert explicit_files([path]).sources == (Source("x.mp4", path),)
 
 
+def test_a_frame_folder_above_is_called_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(tmp_path, "a/0.png", "a/sub/notes.txt")
+    monkeypatch.chdir(tmp_path / "a" / "sub")
+    assert [source.id for source in explicit_files([Path("..")]).sources] == ["a"]
+
+
 def test_a_link_that_leads_nowhere_is_a_source(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").symlink_to(tmp_path / "gone.mp4")
     assert [source.id for source in explicit_files([tmp_path / "x.mp4"]).sources] == ["x.mp4"]

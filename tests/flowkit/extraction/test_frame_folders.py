@@ -16,8 +16,13 @@ import flowkit
 from flowkit.annotations import explicit_files, folder, list_videos
 from flowkit.decode import read_video
 from flowkit.errors import UsageError, VideoError
-from flowkit.extraction import Options, extract
-from flowkit.extraction.source import check_unchanged, fingerprint_source, measure_source
+from flowkit.extraction import Options, extract, source
+from flowkit.extraction.source import (
+    check_unchanged,
+    fingerprint_source,
+    has_changed,
+    measure_source,
+)
 from flowkit.recipe import LogMelRecipe, Resize, RGBRecipe
 from flowkit.store import Store
 from flowkit.store.failures import read_failures
@@ -324,3 +329,15 @@ def test_a_hundred_thousand_frames_need_little_memory(tmp_path):
         assert int(frames) == count
         memory[count] = int(kilobytes)
     assert memory[100_000] - memory[100] < 200_000
+
+
+@pytest.mark.parametrize(("kind", "changed"), [("unreadable", False), ("gap", True)])
+def test_a_folder_that_cannot_be_listed_has_not_changed(frames, monkeypatch, kind, changed):
+    path, _ = frames
+    fingerprint = fingerprint_source(path)
+
+    def fail(folder):
+        raise VideoError(kind, f"{folder}: no")
+
+    monkeypatch.setattr(source, "list_frames", fail)
+    assert has_changed(path, fingerprint) == changed

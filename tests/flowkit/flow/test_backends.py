@@ -1,7 +1,8 @@
+import builtins
 import re
 import subprocess
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,12 @@ import pytest
 import flowkit.flow
 from flowkit.errors import FlowError, UsageError
 from flowkit.flow import BACKENDS, available_backends, backends, resolve_backend, tvl1
-from flowkit.flow.backends import Backend, explain_fallback, load_backend
+from flowkit.flow.backends import (
+    Backend,
+    explain_fallback,
+    find_interpreter_obstacle,
+    load_backend,
+)
 
 
 def test_importing_the_package_stays_light():
@@ -71,6 +77,15 @@ def test_no_place_for_compiled_code_is_explained(monkeypatch):
 
     monkeypatch.setattr("flowkit.flow.backends.import_module", fail)
     with pytest.raises(FlowError, match="set NUMBA_CACHE_DIR"):
+        load_backend("numba")
+
+
+def test_packages_that_do_not_fit_are_explained(monkeypatch):
+    def fail(_):
+        raise ImportError("Numba needs NumPy 2.3 or less")
+
+    monkeypatch.setattr("flowkit.flow.backends.import_module", fail)
+    with pytest.raises(FlowError, match=r"'numba' cannot be loaded \(Numba needs NumPy 2.3"):
         load_backend("numba")
 
 
@@ -138,4 +153,45 @@ def test_auto_takes_the_gpu_or_says_why_not(machine, obstacle, explained, preten
 
 def test_auto_never_takes_the_interpreter(monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert resolve_backend("auto") == "numba"
+
+
+def test_the_interpreter_is_named_as_the_reason(pretend, monkeypatch):
+    pretend()
+    monkeypatch.setattr(backends, "find_interpreter_obstacle", lambda: None)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert "TRITON_INTERPRET=1 runs its kernels in an interpreter" in explain_fallback()
+    monkeypatch.setattr(backends, "count_gpus", lambda: 0)
+    assert explain_fallback() is None
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "obstacle"),
+    [
+        ("triton", "3.7.0", None),
+        ("pytorch-triton", "3.7.1+git1a2b", None),
+        ("pytorch-triton-rocm", "3.4.0", "Triton 3.4.0 lacks nested tuples, which 3.7 has"),
+        ("another", "3.7.0", "the version of Triton is unknown: none of triton, pytorch-triton"),
+    ],
+)
+def test_triton_under_its_other_names(monkeypatch, package, version, obstacle):
+    found = SimpleNamespace(version=version)
+    monkeypatch.setattr(backends, "find_spec", lambda name: name)
+    monkeypatch.setattr(backends, "distributions", lambda name: [found] if name == package else [])
+    if obstacle is None:
+        assert find_interpreter_obstacle() is None
+    else:
+        assert obstacle in find_interpreter_obstacle()
+
+
+def test_a_torch_that_cannot_be_imported_is_an_obstacle(pretend, monkeypatch):
+    def fail(name, *arguments):
+        if name == "torch":
+            raise OSError("libcudart.so.13: cannot open shared object file")
+        return real_import(name, *arguments)
+
+    pretend()
+    real_import = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", fail)
+    assert "torch cannot be imported (libcudart" in BACKENDS["triton"].find_obstacle()
     assert resolve_backend("auto") == "numba"

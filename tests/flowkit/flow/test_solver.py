@@ -158,9 +158,10 @@ def test_bad_videos_are_refused():
         tvl1_video(GREY[None][:0])
 
 
-def test_opencv_says_that_it_cannot_go_below_16_pixels():
+@pytest.mark.parametrize("median_side", [1, 3])
+def test_opencv_says_that_it_cannot_go_below_16_pixels(median_side):
     with pytest.raises(FlowError, match="end at 16 pixels, got min_side 8"):
-        tvl1(GREY, GREY, TVL1Params(min_side=8), "opencv")
+        tvl1(GREY, GREY, TVL1Params(min_side=8, median_side=median_side), "opencv")
     assert tvl1(GREY, GREY, TVL1Params(min_side=8), "numba").shape == (20, 20, 2)
 
 

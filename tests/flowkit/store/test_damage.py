@@ -1,5 +1,6 @@
 """Damaged files of a store: each is refused in one line that names it, and `verify` goes on."""
 
+import errno
 import json
 import os
 import struct
@@ -205,6 +206,20 @@ def check_index_is_rebuilt(root: Path) -> None:
     rebuild_index(root)
     assert verify(root).clean
     assert Store(root)["a"].labels
+
+
+def test_an_index_that_cannot_be_read_is_not_called_damaged(make_store, monkeypatch):
+    root = make_store()
+
+    def fail(_):
+        raise OSError(errno.EMFILE, "Failed to open local file")
+
+    monkeypatch.setattr(pa, "memory_map", fail)
+    with pytest.raises(
+        StoreError, match=r"cannot read .*index\.arrow: Too many open files"
+    ) as error:
+        open_index(root)
+    assert not isinstance(error.value, CorruptError)
 
 
 def test_offsets_that_point_outside_of_the_index(make_store):

@@ -11,6 +11,7 @@ from flowkit.errors import LockedError, RecipeError, UsageError
 from flowkit.flow.params import PRESETS
 from flowkit.recipe import FlowRecipe, Resize, StoreRecipe
 from tests.train.feature_files.conftest import compute, locate, read_files
+from train.feature_files.run import FeatureFileRun
 from train.feature_files.windows import WindowSampling
 
 pytestmark = pytest.mark.usefixtures("mirrors")
@@ -107,3 +108,17 @@ def test_a_folder_without_features_takes_the_recipe_of_the_next_run(clips, make_
     compute(locate(), make_request(**BASE))  # such as a wrong option, and Ctrl-C at once
     request = make_request(windows=WindowSampling(length=4, stride=1))
     assert compute(locate(*clips[:1]), request).computed == 1
+
+
+def test_a_recipe_that_is_replaced_before_the_part_is_locked(clips, make_request, monkeypatch):
+    request = make_request(**BASE)
+    open_folder = FeatureFileRun.open_folder
+
+    def open_both(run):
+        open_folder(run)
+        run.folder.open(replace(run.recipe, windows=WindowSampling(length=4, stride=1)))
+
+    monkeypatch.setattr(FeatureFileRun, "open_folder", open_both)
+    with pytest.raises(RecipeError, match=r"--stride was 1 and is now 3\."):
+        compute(locate(*clips[:1]), request)
+    assert not list(request.out.glob("*.npy"))

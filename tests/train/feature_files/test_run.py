@@ -4,13 +4,14 @@ import io
 import os
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from flowkit.annotations import RejectedVideo
-from flowkit.errors import UsageError
+from flowkit.errors import StoreError, UsageError
 from flowkit.extraction import locate_stored_videos
 from flowkit.store import Store
 from flowkit.store.failures import read_failures
@@ -227,6 +228,23 @@ def test_a_damaged_json_is_computed_again(clips, make_request):
     before = read_files(request.out)
     (request.out / "1.json").write_text('{"id": "1.mp4", ')
     assert compute(locate(*clips), request).computed == 1
+    assert read_files(request.out) == before
+
+
+def test_a_json_that_cannot_be_read_is_kept(clips, make_request, monkeypatch):
+    request = make_request()
+    compute(locate(*clips), request)
+    before, read_bytes = read_files(request.out), Path.read_bytes
+
+    def refuse(path):
+        if path.name == "1.json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_bytes(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(StoreError, match=r"1\.json cannot be read \(Permission denied\)"):
+            compute(locate(*clips), request)
     assert read_files(request.out) == before
 
 

@@ -1,5 +1,7 @@
 """Training on sound: from a store of log-mel patches to scores, features and predictions."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -23,6 +25,7 @@ from models.backbones.vgg import VGG16
 from models.weights.pretrained import read_weights
 from train.evaluation.evaluate import evaluate
 from train.evaluation.predict import draw_prediction, predict_video
+from train.evaluation.testing import change_test_settings
 from train.features.network import NetworkOptions
 from train.features.network_loading import load_feature_network
 from train.features.run import Options, extract_features
@@ -270,3 +273,18 @@ def test_an_unfinished_or_damaged_phase(trained, sounds, tmp_path):
     (run.folder("audio") / "weights.pt").write_bytes(b"PK no weights")
     with pytest.raises(RunError, match="train phase audio again"):
         AudioTask(run.recipe).load_finished_network(run, phase)
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("testing.segments", "has no effect on a run on audio"),
+        ("testing.fusion.odd", "has no effect on a run on audio"),
+        ("seed", "cannot change after training"),
+    ],
+)
+def test_settings_that_audio_does_not_have(key, reason):
+    with pytest.raises(UsageError) as error:
+        change_test_settings(SimpleNamespace(recipe=tiny()), {key: "1"})
+    keys = "testing.over, testing.views"
+    assert str(error.value) == f"--set {key}: {reason}. Keys that can: {keys}"

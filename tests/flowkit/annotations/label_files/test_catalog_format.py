@@ -179,3 +179,40 @@ def test_malformed_entries(tmp_path: Path, changes: dict[str, Any], message: str
     with pytest.raises(CatalogError) as raised:
         load_catalog(path)
     assert message in str(raised.value)
+
+
+DATABASE = {"database": {"x": {"subset": "training", "annotations": []}}}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "video"),
+    [
+        ("activity_net.json", json.dumps(DATABASE), "v_x.mp4"),
+        (
+            "train.csv",
+            "label,youtube_id,time_start,time_end,split\nrun,x,1,11,train\n",
+            "x_000001_000011.mp4",
+        ),
+    ],
+    ids=["ActivityNet", "Kinetics"],
+)
+def test_videos_have_the_names_that_their_format_gives_them(
+    data: Path, tmp_path: Path, name: str, text: str, video: str
+) -> None:
+    path = tmp_path / "datasets.yaml"
+    path.write_text(yaml.safe_dump({"mine": ENTRY | {"list": {"files": [name]}}}))
+    write_files(data / "mine", {f"videos/{video}": "", name: text})
+    table, located = load_catalog(path)["mine"].locate_videos()
+    assert [annotation.id for annotation in table.annotations] == ["x"]
+    assert [(source.id, source.path.name) for source in located.sources] == [("x", video)]
+    assert located.missing == ()
+
+
+def test_a_readme_is_no_label_file(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "datasets.yaml"
+    path.write_text(yaml.safe_dump({"mine": ENTRY}))
+    files = {"videos/a.mp4": "", "README.txt": "About 1\n", "license.txt": "CC 0\n"}
+    write_files(data / "mine", files | {"train.csv": "id,label\na,run\n"})
+    table, located = load_catalog(path)["mine"].locate_videos()
+    assert table.annotations == (Annotation("a", (Label("run"),), ("train",)),)
+    assert located.missing == ()

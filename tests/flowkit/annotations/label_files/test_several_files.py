@@ -67,6 +67,16 @@ def test_metadata_beside_the_videos(tmp_path: Path) -> None:
     assert found.located.unannotated == (root / "0.mp4", root / "test/0.mp4")
 
 
+def test_the_folder_of_a_label_file_keeps_its_dots(tmp_path: Path) -> None:
+    root = make_videos(tmp_path, "meta/0.mp4", "set1/0.mp4")
+    for folder in (".meta", "set1."):
+        (root / folder).mkdir()
+        path = root / folder / "labels.csv"
+        path.write_text("id,label\n0.mp4,run\n")
+        with pytest.raises(AnnotationError, match="1 row fits several videos"):
+            locate_labelled_videos(root, read_label_files([path]))
+
+
 def test_parquet(tmp_path: Path) -> None:
     root = make_videos(tmp_path / "videos", "a.mp4", "b.mp4")
     video = pa.array(
@@ -206,6 +216,8 @@ def test_ids_of_a_store(tmp_path: Path) -> None:
     assert report[2] == "1 row has no video: c; 1 video of the store is not listed: d"
     with pytest.raises(AnnotationError, match="no row has a video in the store"):
         annotate_ids(["d"], listing)
+    with pytest.raises(AnnotationError, match="1 video of the store is not listed: d"):
+        annotate_ids(["d", "x/b.avi", "y/b.avi"], listing)
 
 
 @pytest.mark.parametrize(

@@ -127,8 +127,12 @@ def test_runs_cover_all_numbers(numbers, gap, longest):
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("20GB", 20e9), ("1.5 T", 1.5e12), ("500mb", 5e8), ("0", 0), ("7", 7)]
-)
+    ("text", "size"),
+    [
+        ("20GB", 20e9), ("1.5 T", 1.5e12), ("500mb", 5e8), ("0", 0), ("7", 7), ("7 B", 7),
+        ("20GiB", 20 * 1024**3), ("1ki", 1024),
+    ],
+)  # fmt: skip
 def test_sizes(monkeypatch, text, size):
     from flowkit.store.remote.settings import read_cache_size
 
@@ -140,6 +144,7 @@ def test_sizes(monkeypatch, text, size):
     ("name", "text"),
     [
         ("FLOWKIT_CACHE_SIZE", "much"),
+        ("FLOWKIT_CACHE_SIZE", "5iB"),
         ("FLOWKIT_REMOTE_TIMEOUT", "-1"),
         ("FLOWKIT_REMOTE_TIMEOUT", "x"),
     ],
@@ -152,3 +157,11 @@ def test_settings_that_mean_nothing(monkeypatch, name, text):
     read = settings.read_cache_size if name == "FLOWKIT_CACHE_SIZE" else settings.read_timeout
     with pytest.raises(UsageError, match=f"{name}: expected"):
         read()
+
+
+def test_the_folder_of_the_cache_may_be_below_the_home_folder(monkeypatch, tmp_path):
+    from flowkit.store.remote.settings import find_folder
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FLOWKIT_CACHE", "~/cache")
+    assert find_folder() == tmp_path / "cache"
