@@ -220,7 +220,7 @@ def add_shard(
         problem = "the file is missing" if size < 0 else f"it has {size:,} bytes"
         raise CorruptError(
             f"{path.with_suffix('.arrow')}: expected {record['bytes']:,} bytes as committed, "
-            f"but {problem}; run `flowkit verify --repair`, then extract again what it lists as lost"
+            f"but {problem}; run `flowkit verify --repair`, then extract again what is lost"
         )
     latest.add_record(shard_index, record, ids)
 

@@ -64,10 +64,10 @@ class InspectedShard:
         Literal["copy-videos", "recover", "write-record", "remove-record", "update-flowkit"] | None
     ) = None
     """What a repair must do. ``copy-videos``: copy the intact videos into a new shard and move this
-    one to quarantine. ``recover``: leave a shard that is intact, but has no usable commit record, to
-    recovery. ``write-record``: write the commit record, which differs from the batches, again.
-    ``remove-record``: move the record, whose shard is lost, to quarantine. ``update-flowkit``: only
-    a newer flowkit can tell.
+    one to quarantine. ``recover``: leave this shard, which is intact but has no usable commit
+    record, to recovery. ``write-record``: write the commit record, which differs from the batches,
+    again. ``remove-record``: move the record, whose shard is lost, to quarantine.
+    ``update-flowkit``: only a newer flowkit can tell.
     """
     bad_ids: set[str] = field(default_factory=set)
     """Ids of the videos that are damaged or malformed, which a repair does not copy."""
