@@ -19,7 +19,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from flowkit.errors import CorruptError
@@ -121,8 +120,8 @@ def read_exactly(descriptor: Descriptor, length: int, position: int) -> bytes:
     return data
 
 
-def read_footer(descriptor: Descriptor, path: Path | str) -> list[Block]:
-    """Return the record batches of a finished file; a CorruptError names ``path``."""
+def read_footer(descriptor: Descriptor) -> list[Block]:
+    """Return the record batches of a finished file; CorruptError if its footer is damaged."""
     try:
         size = os.fstat(descriptor).st_size if isinstance(descriptor, int) else descriptor.size
         tail = read_exactly(descriptor, 10, size - 10)
@@ -134,8 +133,8 @@ def read_footer(descriptor: Descriptor, path: Path | str) -> list[Block]:
         blocks = [Block(*BLOCK.unpack_from(footer, start + 24 * k)) for k in range(count)]
         if any(b.position < FIRST_MESSAGE or b.position + b.header + b.body > size for b in blocks):
             raise CorruptError("expected batches within the file")
-    except (CorruptError, *MALFORMED) as error:
-        raise CorruptError(f"{path}: {error}; run `flowkit verify --repair`") from None
+    except MALFORMED as error:
+        raise CorruptError(f"expected an Arrow footer ({error})") from None
     return blocks
 
 

@@ -198,7 +198,7 @@ def open_shard(path: Path, folder: str) -> Iterator[ShardContents]:
     try:
         blocks: dict[int, Block] = {}
         with suppress(CorruptError):  # without a footer, only the scan finds batches
-            blocks = {block.position: block for block in read_footer(descriptor, path)}
+            blocks = {block.position: block for block in read_footer(descriptor)}
         blocks |= {block.position: block for block, _ in scan_messages(descriptor)}
         batches = []
         for _, block in sorted(blocks.items()):

@@ -40,7 +40,11 @@ def check_shard(descriptor: int, path: Path, folder: str) -> CompleteVideos:
     """
     contents = CompleteVideos()
     columns = shard_columns(folder)
-    for index, block in enumerate(read_footer(descriptor, path)):
+    try:
+        blocks = read_footer(descriptor)
+    except CorruptError as error:
+        raise CorruptError(f"{path}: {error}") from None
+    for index, block in enumerate(blocks):
         try:
             message = read_message(descriptor, block)
             contents.add(check_batch(descriptor, block, message, columns).entries)
