@@ -170,9 +170,7 @@ def check_size(size: int, short_side: int, store: Store) -> None:
         )
 
 
-def find_optional_weights(
-    key: str, name: str, streams: Sequence[str], log: Log
-) -> str | None:
+def find_optional_weights(key: str, name: str, streams: Sequence[str], log: Log) -> str | None:
     """Return the name of a weight file if this machine has it, else None.
 
     Args:
@@ -254,7 +252,9 @@ def describe(recipe: Recipe, store: Store, found: dict[str, Any]) -> Iterator[st
         yield "the store has no test videos with labels: the validation videos are tested"
     if "subsets" in found:
         yield from describe_outsiders(store, videos_by_use)
-    absent = set(range(len(store.classes))) - set(list_classes(store, videos_by_use["train"]).tolist())
+    absent = set(range(len(store.classes))) - set(
+        list_classes(store, videos_by_use["train"]).tolist()
+    )
     if absent:
         names = ", ".join(store.classes[k] for k in sorted(absent)[:SHOWN])
         more = " …" if len(absent) > SHOWN else ""

@@ -205,7 +205,7 @@ def open_shard(path: Path, folder: str) -> Iterator[ShardContents]:
             with suppress(CorruptError):
                 message = read_message(descriptor, block)
                 if message.kind == RECORD_BATCH:
-                    block = Block(block.position, block.header, message.body)
+                    block = Block(block.position, block.header_bytes, message.body_bytes)
                     batches.append(parse_batch(block, message, columns))
         yield ShardContents(descriptor, columns, batches)
     finally:

@@ -76,7 +76,10 @@ def test_a_wrong_key_names_the_nearest(tmp_path):
         ({"data.clip.length": "3"}, r"data.clip is not set, so .*data.clip=\{length: …"),
         ({"network.depth": "51"}, "network.depth"),
         ({"network.dropout": "{rgb: 0.5}"}, "expected a number, or one for each of rgb, flow"),
-        ({"network.weights": "{audio: vgg16}"}, "weights.audio has no effect with streams: .rgb, flow."),
+        (
+            {"network.weights": "{audio: vgg16}"},
+            "weights.audio has no effect with streams: .rgb, flow.",
+        ),
         ({"testing.fusion": "{iter_3: [1, 2]}"}, "testing.fusion"),
     ],
 )

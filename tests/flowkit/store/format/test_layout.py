@@ -89,7 +89,7 @@ def test_checksums_are_those_of_the_metadata(shard):
             extents = locate_columns(block, message, columns)
             found = [column_crc(descriptor, extent) for extent in extents]
             assert dict(zip([column.name for column in columns], found, strict=True)) == wanted
-            assert block.position % 8 == block.header % 8 == 0
+            assert block.position % 8 == block.header_bytes % 8 == 0
 
 
 def test_a_scan_finds_what_the_footer_lists(shard):
@@ -103,7 +103,7 @@ def test_a_scan_of_a_cut_file_finds_the_whole_batches(shard, tmp_path):
     path, _ = shard
     data = path.read_bytes()
     with opened(path) as descriptor:
-        ends = [b.position + b.header + b.body for b, _ in scan_messages(descriptor)]
+        ends = [b.position + b.header_bytes + b.body_bytes for b, _ in scan_messages(descriptor)]
     cut = tmp_path / "cut"
     for length in sorted(
         {*ends, *(end - 1 for end in ends), 0, 3, 8, 9, *range(0, len(data), 997)}
@@ -122,8 +122,10 @@ def test_flipped_bytes_never_crash_it(shard, tmp_path):
     data = path.read_bytes()
     with opened(path) as descriptor:
         blocks = read_footer(descriptor)
-    headers = [k for b in blocks[:2] for k in range(b.position, b.position + min(b.header, 200))]
-    footer = range(blocks[-1].position + blocks[-1].header + blocks[-1].body, len(data))
+    headers = [
+        k for b in blocks[:2] for k in range(b.position, b.position + min(b.header_bytes, 200))
+    ]
+    footer = range(blocks[-1].position + blocks[-1].header_bytes + blocks[-1].body_bytes, len(data))
     bad = tmp_path / "bad"
     bad.write_bytes(data)
     with bad.open("r+b") as file:
