@@ -50,6 +50,8 @@ def train(tiny_changes, store, tmp_path):
         ({"network.backbone": "vgg", **ALONE}, "should be 'resnet', 'vgg16'"),
         ({"network.backbone": "bn_inception"}, "bn_inception cannot process images of 16×16"),
         ({"network.backbone": "bn_inception", "data.size": "24"}, "sides are multiples"),
+        ({"network.backbone": "inception_resnet_v2", "network.pyramid": "{taps: [block_a]}"},
+         "inception_resnet_v2 cannot process images of 16×16 pixels: .*Change data.size"),
         ({"network.cma": "true", "streams": "[rgb, flow]", "network.positions": "[res9_9]"},
          "network.positions: there is no step res9_9 to insert attention after"),
         ({"network.cma": "true", "streams": "[rgb, flow]", "network.backbone": "vgg16"},

@@ -38,7 +38,11 @@ class ImageRecipe(BaseRecipe):
 
     @property
     def phase_names(self) -> list[str]:
-        """The names allowed in ``phases``; ``iterations`` stands for iter_1, iter_2 and so on."""
+        """The names allowed in ``phases``.
+
+        ``iterations`` stands for iter_1, iter_2 and so on, and ``uniform`` for the control
+        experiment with equal attention weights.
+        """
         names = [f"iter_{index + 1}" for index in range(self.iterations)]
         return ["rgb", "flow", "uniform", "iterations", *names]
 
@@ -59,9 +63,13 @@ class ImageRecipe(BaseRecipe):
             raise UsageError("streams: expected rgb, flow or both; got none")
         network = self.network
         network.check_dropout(self.streams)
-        if "audio" in network.weights:
+        ignored = network.weights.keys() - {*self.streams, "both"}
+        if "flow" in self.streams and "flow" not in network.weights:
+            ignored -= {"rgb"}  # flow starts from the weights of RGB
+        if ignored:
             raise UsageError(
-                "network.weights.audio is only for streams: [audio]; name rgb, flow or both"
+                f"network.weights.{min(ignored)} has no effect with streams: "
+                f"[{', '.join(self.streams)}]; leave it out"
             )
         has_both = set(self.streams) == {"rgb", "flow"}
         if not has_both and (self.iterations or network.cma or self.testing.controls):
