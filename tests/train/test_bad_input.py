@@ -79,6 +79,22 @@ def test_what_does_not_go_together(train, tmp_path, changes, message):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("streams", "given", "ignored"),
+    [
+        ("[rgb]", ("flow=vgg16",), "flow"),
+        ("[flow]", ("rgb=/nowhere/rgb.pth",), None),  # flow starts from the weights of RGB
+        ("[flow]", ("rgb=resnet50", "flow=/nowhere/flow.pth"), "rgb"),
+        ("[flow]", ("both=/nowhere/both.pth",), None),
+    ],
+)
+def test_weights_that_no_branch_starts_from_are_refused(train, streams, given, ignored):
+    words = [word for weights in given for word in ("--weights", weights)]
+    code, said = train({**ALONE, "streams": streams}, *words)
+    assert code == 2
+    assert_says(said, f"--weights {ignored}=FILE has no effect" if ignored else "/nowhere/")
+
+
 def assert_says(said, message):
     assert re.search(message, said), said
 

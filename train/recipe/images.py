@@ -63,13 +63,9 @@ class ImageRecipe(BaseRecipe):
             raise UsageError("streams: expected rgb, flow or both; got none")
         network = self.network
         network.check_dropout(self.streams)
-        ignored = network.weights.keys() - {*self.streams, "both"}
-        if "flow" in self.streams and "flow" not in network.weights:
-            ignored -= {"rgb"}  # flow starts from the weights of RGB
-        if ignored:
+        if "audio" in network.weights:
             raise UsageError(
-                f"network.weights.{min(ignored)} has no effect with streams: "
-                f"[{', '.join(self.streams)}]; leave it out"
+                "network.weights.audio is only for streams: [audio]; name rgb, flow or both"
             )
         has_both = set(self.streams) == {"rgb", "flow"}
         if not has_both and (self.iterations or network.cma or self.testing.controls):

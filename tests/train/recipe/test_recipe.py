@@ -76,34 +76,12 @@ def test_a_wrong_key_names_the_nearest(tmp_path):
         ({"data.clip.length": "3"}, r"data.clip is not set, so .*data.clip=\{length: …"),
         ({"network.depth": "51"}, "network.depth"),
         ({"network.dropout": "{rgb: 0.5}"}, "expected a number, or one for each of rgb, flow"),
-        (
-            {"network.weights": "{audio: vgg16}"},
-            "weights.audio has no effect with streams: .rgb, flow.",
-        ),
+        ({"network.weights": "{audio: vgg16}"}, "weights.audio is only for streams: .audio."),
         ({"testing.fusion": "{iter_3: [1, 2]}"}, "testing.fusion"),
     ],
 )
 def test_wrong_values_say_what_is_wrong(changes, reason):
     with pytest.raises(UsageError, match=reason):
-        change_recipe(read_recipe(CMA), changes)
-
-
-@pytest.mark.parametrize(
-    ("streams", "weights", "ignored"),
-    [
-        ("[rgb]", "{flow: resnet50}", "flow"),
-        ("[flow]", "{rgb: resnet50}", None),  # flow starts from the weights of RGB
-        ("[flow]", "{rgb: resnet50, flow: own.pth}", "rgb"),
-        ("[flow]", "{both: own.pth}", None),
-    ],
-)
-def test_weights_that_no_branch_starts_from_are_refused(streams, weights, ignored):
-    changes = {"iterations": "0", "testing.controls": "[]", "streams": streams}
-    changes["network.weights"] = weights
-    if ignored is None:
-        change_recipe(read_recipe(CMA), changes)
-        return
-    with pytest.raises(UsageError, match=f"network.weights.{ignored} has no effect with streams"):
         change_recipe(read_recipe(CMA), changes)
 
 
