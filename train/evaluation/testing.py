@@ -14,6 +14,7 @@ from flowkit.datasets.snippets import SnippetDataset
 from flowkit.errors import UsageError
 from flowkit.store import Store
 from train.evaluation.scoring import ScoringJob, with_split
+from train.recipe.parsing import suggest
 from train.recipe.recipe import ImageRecipe, change_recipe
 from train.runs.phases import Phase, list_phases, list_scorings
 from train.runs.run import Run, Settings, find_short_side
@@ -39,11 +40,12 @@ def change_test_settings(run: Run, changes: Mapping[str, str]) -> Run:
         # A key inside a mapping, such as testing.fusion.odd
         if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in keys):
             name = key.removeprefix(SECTION).partition(".")[0]
-            reason = (
-                f"has no effect on a run on {task.name}"
-                if key.startswith(SECTION) and name in asdict(run.recipe.testing)
-                else "cannot change after training"
-            )
+            if not key.startswith(SECTION):
+                reason = "cannot change after training"
+            elif name in asdict(run.recipe.testing):
+                reason = f"has no effect on a run on {task.name}"
+            else:
+                raise UsageError(f"--set {key}: there is no such setting{suggest(key, keys)}")
             raise UsageError(f"--set {key}: {reason}. Keys that can: {', '.join(keys)}")
     changed = run.with_recipe(change_recipe(run.recipe, dict(changes)))
     untrained = [phase.name for phase in changed.list_unfinished_phases()]

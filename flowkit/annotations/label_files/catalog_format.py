@@ -3,7 +3,7 @@
 import fnmatch
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flowkit.annotations.label_files.label_list import LabelList
@@ -16,7 +16,7 @@ from flowkit.annotations.table import Annotation, AnnotationTable
 from flowkit.annotations.text import find_annotation_files
 from flowkit.errors import AnnotationError, UsageError
 
-ANY_FILE = re.compile(r"(?!(?i:readme|licen[cs]e)).*\.(?:csv|tsv|jsonl?|parquet|txt)")
+ANY_FILE = re.compile(r"(?!(?i:readme|licen[cs]e)\.).*\.(?:csv|tsv|jsonl?|parquet|txt)")
 """Names of label files, if an entry names none."""
 
 
@@ -74,14 +74,20 @@ def make_list_format_functions(settings: ListSettings) -> tuple[FindFiles, ReadT
     def read_table(folder: Path, variant: str | None = None) -> AnnotationTable:
         paths = find_files(folder)
         classes = find_classes(paths[0].parent, settings.classes) if settings.classes else None
-        options = LabelOptions(
-            columns=settings.columns, classes=classes, file_template=settings.file_template
-        )
-        return make_table(read_label_files(paths, options))
+        listing = read_label_files(paths, LabelOptions(columns=settings.columns, classes=classes))
+        if settings.file_template is not None:
+            listing.names = [settings.file_template.format(id=id) for id in listing.ids]
+        return make_table(listing)
 
     def locate_videos(root: Path, table: AnnotationTable) -> LocatedVideos:
         assert isinstance(table, ListedTable)  # from read_table
-        return locate_labelled_videos(root, table.listing, uses_file_ids=True).located
+        located = locate_labelled_videos(root, table.listing, uses_file_ids=True).located
+        if located.sources:
+            return located
+        # Kinetics' columns give clips their times as names, but files may be named by the id alone.
+        listing = replace(table.listing, names=table.listing.ids)
+        by_id = locate_labelled_videos(root, listing, uses_file_ids=True).located
+        return by_id if by_id.sources else located
 
     return find_files, read_table, locate_videos
 

@@ -151,7 +151,7 @@ def find_folder(root: Path, listing: LabelList) -> str:
         there are several files in different folders.
     """
     folders = {file.path.resolve().parent for file in listing.files}
-    folder = folders.pop()
+    folder = folders.pop() if folders else root.resolve()
     if folders or not folder.is_relative_to(root.resolve()) or folder == root.resolve():
         return ""
     return path_to_text(folder.relative_to(root.resolve()))

@@ -288,3 +288,8 @@ def test_settings_that_audio_does_not_have(key, reason):
         change_test_settings(SimpleNamespace(recipe=tiny()), {key: "1"})
     keys = "testing.over, testing.views"
     assert str(error.value) == f"--set {key}: {reason}. Keys that can: {keys}"
+
+
+def test_a_misspelt_test_setting_names_the_nearest():
+    with pytest.raises(UsageError, match=r"no such setting; did you mean 'testing.views'\?"):
+        change_test_settings(SimpleNamespace(recipe=tiny()), {"testing.vews": "1"})

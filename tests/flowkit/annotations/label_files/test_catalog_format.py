@@ -208,11 +208,27 @@ def test_videos_have_the_names_that_their_format_gives_them(
     assert located.missing == ()
 
 
+@pytest.mark.parametrize(("template", "video"), [(None, "x.mp4"), ("{id}_clip.mp4", "x_clip.mp4")])
+def test_clips_of_kinetics_may_have_other_names(
+    data: Path, tmp_path: Path, template: str | None, video: str
+) -> None:
+    """Their times are not those of labels, since the files are the clips."""
+    path = tmp_path / "datasets.yaml"
+    settings = {} if template is None else {"list": {"file_template": template}}
+    path.write_text(yaml.safe_dump({"mine": ENTRY | settings}))
+    text = "label,youtube_id,time_start,time_end,split\nrun,x,1,11,train\n"
+    write_files(data / "mine", {f"videos/{video}": "", "train.csv": text})
+    table, located = load_catalog(path)["mine"].locate_videos()
+    assert table.annotations[0].labels == (Label("run"),)
+    assert [source.id for source in located.sources] == ["x"]
+    assert located.missing == () == located.unannotated
+
+
 def test_a_readme_is_no_label_file(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "datasets.yaml"
     path.write_text(yaml.safe_dump({"mine": ENTRY}))
     files = {"videos/a.mp4": "", "README.txt": "About 1\n", "license.txt": "CC 0\n"}
-    write_files(data / "mine", files | {"train.csv": "id,label\na,run\n"})
+    write_files(data / "mine", files | {"readme_train.csv": "id,label\na,run\n"})
     table, located = load_catalog(path)["mine"].locate_videos()
     assert table.annotations == (Annotation("a", (Label("run"),), ("train",)),)
     assert located.missing == ()
