@@ -152,7 +152,6 @@ def find_weights(content: Any) -> dict[str, TensorView]:
         WeightsError: There are none in a dictionary that is not empty, or it is not clear which
             ones are meant.
     """
-    top = content
     for _ in range(MAX_NESTING):
         module = dict(_list_module_tensors(content))
         if module:
@@ -160,7 +159,7 @@ def find_weights(content: Any) -> dict[str, TensorView]:
         items = _get_items(content)
         if items is None:
             break
-        key = next((k for k in WRAPPERS if _get_items(items.get(k)) is not None), None)
+        key = next((k for k in WRAPPERS if _has_tensors_below(items.get(k))), None)
         if key is not None:
             content = items[key]
             continue
@@ -174,7 +173,7 @@ def find_weights(content: Any) -> dict[str, TensorView]:
         if len(groups) != 1:
             break
         content = items[groups[0]]
-    raise WeightsError(f"expected tensors by name, got {_describe(top)}")
+    raise WeightsError(f"expected tensors by name, got {_describe(content)}")
 
 
 def _get_items(node: Any) -> dict[Any, Any] | None:
@@ -242,6 +241,19 @@ def _has_tensors(node: Any) -> bool:
         return True
     items = _get_items(node) or {}
     return any(isinstance(k, str) and find_tensor(v) is not None for k, v in items.items())
+
+
+def _has_tensors_below(node: Any) -> bool:
+    """Tell whether `_has_tensors` holds of an object, or of one in its dictionaries."""
+    nodes, seen = [node], set[int]()
+    while nodes:
+        node = nodes.pop()
+        if _has_tensors(node):
+            return True
+        if id(node) not in seen:  # a dictionary of a damaged file can contain itself
+            seen.add(id(node))
+            nodes += (_get_items(node) or {}).values()
+    return False
 
 
 def _describe(content: Any) -> str:

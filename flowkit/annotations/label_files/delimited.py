@@ -25,6 +25,13 @@ SHEET_HINT = "sep="
 """Beginning of a first line in which spreadsheets state the delimiter, such as ``sep=;``."""
 
 
+def find_stated_delimiter(lines: Sequence[str]) -> str | None:
+    """Return the delimiter that the first line states, as in ``sep=;``; None if it states none."""
+    first = lines[0] if lines else ""
+    is_hint = first[:4].lower() == SHEET_HINT and len(first) > 4 and not first[5:].strip()
+    return first[4] if is_hint else None
+
+
 def detect_delimiter(lines: Sequence[str], preferred: str | None = None) -> str | None:
     """Recognize the delimiter by the first lines of a file.
 
@@ -39,8 +46,6 @@ def detect_delimiter(lines: Sequence[str], preferred: str | None = None) -> str 
     Returns:
         The delimiter; None if none fits at least half of the lines.
     """
-    if lines and lines[0].lower().startswith(SHEET_HINT) and len(lines[0].strip()) == 5:
-        return lines[0][4]
     candidates: list[tuple[tuple[float, bool, bool, int], str]] = []
     for delimiter in DELIMITERS:
         try:

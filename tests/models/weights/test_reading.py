@@ -85,6 +85,9 @@ def test_checkpoints_with_objects_of_any_class(tmp_path, format):
         lambda w: {"ema": {n: nn.Parameter(t) if t.is_floating_point() else t
                            for n, t in w.items()}, "step": 5},
         lambda w: {**w, "epoch": 3},
+        lambda w: {"model": {"name": "i3d"}, "weights": w},
+        lambda w: {"model": {}, "weights": {"state_dict": w}},
+        lambda w: {"params": {"lr": 0.1}, "net_a": w},
     ],
 )  # fmt: skip
 def test_wrappers(tmp_path, format, wrap):
@@ -214,6 +217,9 @@ def test_archives_of_other_files_and_programs(tmp_path):
 def test_several_groups_of_tensors_are_refused(tmp_path):
     weights = make_weights()
     save({"teacher": weights, "student": weights}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"teacher, student, of which several hold tensors"):
+        read_weights(tmp_path / "w.pth")
+    save({"model": {"teacher": weights, "student": weights}}, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=r"teacher, student, of which several hold tensors"):
         read_weights(tmp_path / "w.pth")
 
