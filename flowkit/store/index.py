@@ -55,7 +55,7 @@ class RecordState(NamedTuple):
     mtime_ns: int
     """Modification time of the commit record in nanoseconds."""
     shard_bytes: int
-    """Size of the shard in bytes, −1 if it is missing; one of a working store can be at its URL."""
+    """Size of the shard in bytes, at the URL of a working store once it is there; −1 if missing."""
 
     @classmethod
     def read(cls, root: Path, path: Path) -> Self:
@@ -103,13 +103,13 @@ def rebuild_index(root: str | os.PathLike[str], *, scratch: bool = False) -> int
         records = [RecordState.read(path, record) for record in record_paths(path)]
         old_index = read_index(path, header.dataset)
         old_records = set(old_index.records)
-        is_extended = not scratch and old_records <= set(records)
-        new_records = [r for r in records if not is_extended or r not in old_records]
+        can_extend = not scratch and old_records <= set(records)
+        new_records = [r for r in records if not can_extend or r not in old_records]
         annotations = annotations_digest(path)
-        is_current = is_extended and not new_records and annotations == old_index.annotations
+        is_current = can_extend and not new_records and annotations == old_index.annotations
         if is_current and old_index.version:
             return old_index.version
-        if not is_extended or lacks_columns(old_index.table):
+        if not can_extend or lacks_columns(old_index.table):
             base, new_records = Index(), records
         else:
             base = old_index

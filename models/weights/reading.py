@@ -57,6 +57,10 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     try:
         check_content(path)
         weights = _read_safetensors(path) if _is_safetensors(path) else _read_torch_file(path)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise WeightsError(
+            f"cannot read {path}: {error.strerror}; check the path and its permissions"
+        ) from error
     except WeightsError as error:
         raise WeightsError(f"{path} is not a weight file: {error}") from error
     except PickleError as error:
@@ -99,7 +103,7 @@ def check_content(path: Path) -> None:
         )
     if text.startswith((b"{", b"[")) and text.isascii():
         raise WeightsError("it is a text file (JSON). Get the file with the weights")
-    for beginning, kind in (
+    for beginning, problem in (
         (b"\x1f\x8b", "it is compressed (gzip): unpack it first"),
         (b"7z\xbc\xaf", "it is a 7z archive: unpack it first"),
         (b"Rar!", "it is a RAR archive: unpack it first"),
@@ -107,7 +111,7 @@ def check_content(path: Path) -> None:
         (b"\x93NUMPY", "it is a NumPy array: convert it to a PyTorch state_dict first"),
     ):
         if start.startswith(beginning):
-            raise WeightsError(kind)
+            raise WeightsError(problem)
     if start[257:262] == b"ustar":
         raise WeightsError(
             "it is a tar archive: unpack it first. (The ending .pth.tar usually is no archive. "

@@ -1,4 +1,4 @@
-"""Find the objects that hold the shards of a mirror, and check what their index says of them."""
+"""Open and download the shards of a remote store, whose small files are in its mirror."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from flowkit.store.remote.mirror import fetch_shard, read_shard_sizes
 
 
 def find_remote_files(root: Path) -> RemoteFiles | None:
-    """Return the shards of the remote store that a folder is the mirror of; None if it is none."""
+    """Return the shards of the remote store whose mirror is ``root``; None if it is no mirror."""
     url = read_mirror_url(root)
     return None if url is None else get_files(url, root)
 

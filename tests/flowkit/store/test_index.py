@@ -253,7 +253,12 @@ def test_broken_and_newer_records(stores, make_root):
     path.write_text(json.dumps(values | {"format": 2}))
     with pytest.raises(FormatError, match="format 1"):
         rebuild_index(root)
-    for text in ("", "[]", "{", json.dumps(values | {"videos": [{"id": "a"}]})):
+    inexact = values["videos"][0] | {"duration": 2**53 + 1}  # an integer that no float64 has
+    for videos in ([{"id": "a"}], [inexact]):
+        path.write_text(json.dumps(values | {"videos": videos}))
+        with pytest.raises(CorruptError, match=path.stem):
+            rebuild_index(root)
+    for text in ("", "[]", "{"):
         path.write_text(text)
         with pytest.raises(CorruptError, match=path.stem):
             rebuild_index(root)

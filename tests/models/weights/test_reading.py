@@ -224,6 +224,12 @@ def test_several_groups_of_tensors_are_refused(tmp_path):
         read_weights(tmp_path / "w.pth")
 
 
+def test_a_file_that_cannot_be_read_is_not_called_wrong(tmp_path):
+    for path, reason in ((tmp_path / "gone.pth", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(WeightsError, match=f"^cannot read {path}: {reason}.*; check"):
+            read_weights(path)
+
+
 def test_safetensors_are_known_by_their_content(tmp_path):
     weights = dict(make_weights())
     save_file(weights, tmp_path / "w.bin")
