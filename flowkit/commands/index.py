@@ -52,8 +52,8 @@ def index(
     from flowkit.store.index import rebuild_index
     from flowkit.store.reader import Store
 
-    label_table = read_labels(store, labels, has_others=bool(dataset or annotations))
-    table = label_table or read_table(dataset, variant, catalog, annotations, format)
+    check_options(labels, dataset, variant, catalog, annotations, format)
+    table = read_labels(store, labels) or read_table(dataset, variant, catalog, annotations, format)
     if table is not None:
         try:
             update_annotations(store, table)
@@ -76,37 +76,56 @@ def index(
         )
 
 
-def read_labels(
-    store: Path, labels: "LabelArguments", *, has_others: bool
-) -> "AnnotationTable | None":
+def check_options(
+    labels: "LabelArguments",
+    dataset: str | None,
+    variant: str | None,
+    catalog: Path | None,
+    annotations: Path | None,
+    format: str | None,
+) -> None:
+    """Raise a UsageError if options of `flowkit index` exclude each other or have no effect."""
+    from flowkit.errors import UsageError
+
+    if sum(map(bool, (labels.files, dataset, annotations))) > 1:
+        raise UsageError("give --labels, --dataset or --annotations, not several of them")
+    if (annotations is None) != (format is None):
+        raise UsageError("--annotations and --format go together; give both or neither")
+    if catalog is not None and dataset is None:
+        raise UsageError("--catalog has an effect only with --dataset NAME; give it too")
+    if variant is not None and dataset is None and annotations is None:
+        raise UsageError(
+            "--variant has an effect only with --dataset NAME or --annotations DIR; give it too"
+        )
+
+
+def read_labels(store: Path, labels: "LabelArguments") -> "AnnotationTable | None":
     """Read the label files and match their rows with the videos of the store.
 
     Args:
         store: Folder of the store.
         labels: Values of --labels and the options that describe the label file.
-        has_others: Whether other annotations are named too.
 
     Returns:
         The annotations; None if there is no label file.
 
     Raises:
-        UsageError: An option is wrong, or other annotations are named too.
+        UsageError: An option is wrong.
         AnnotationError: A label file is malformed, or has no video of the store.
     """
     from flowkit.annotations.label_files import annotate_ids, read_label_files
     from flowkit.commands.terminal import print_lines
-    from flowkit.errors import UsageError
-    from flowkit.store.index import rebuild_index
-    from flowkit.store.reader import Store
+    from flowkit.store.format.header import read_header
+    from flowkit.store.format.records import load_record, record_paths
 
     options = labels.make_options()
     if not labels.files:
         return None
-    if has_others:
-        raise UsageError("give --labels, --dataset or --annotations, not several of them")
     listing = read_label_files(labels.files, options)
-    rebuild_index(store)
-    table, lines = annotate_ids(list(Store(store)), listing)
+    read_header(store)  # refuses a folder that is no store
+    # Not from the index, which cannot be rebuilt while the annotations are damaged.
+    ids = {video["id"] for path in record_paths(store) for video in load_record(path)["videos"]}
+    table, lines = annotate_ids(sorted(ids), listing)
     print_lines(lines)
     return table
 
@@ -131,7 +150,7 @@ def read_table(
         The annotations; None if no option names any.
 
     Raises:
-        UsageError: If options exclude each other or the format is unknown.
+        UsageError: If the format is unknown, or the folder has no annotations of it.
         CatalogError: If the files of the dataset are missing.
     """
     import difflib
@@ -140,10 +159,6 @@ def read_table(
     from flowkit.catalog import data_root, find_dataset, load_catalog
     from flowkit.errors import CatalogError, UsageError
 
-    if dataset is not None and annotations is not None:
-        raise UsageError("give --dataset or --annotations, not both")
-    if (annotations is None) != (format is None):
-        raise UsageError("--annotations and --format go together; give both or neither")
     if dataset is not None:
         entry = find_dataset(dataset, variant, load_catalog(catalog))
         root = data_root()

@@ -47,9 +47,11 @@ def verify(store: Path, deep: bool, repair: bool, workers: int | None, as_json: 
             click.echo(f"note: {note}")
         for line in report.repaired:
             click.echo(f"repair: {line}")
-        if report.requeued:
-            ids = ", ".join(report.requeued[:10]) + (", …" if len(report.requeued) > 10 else "")
-            click.echo(f"{len(report.requeued)} videos are lost; extract them again: {ids}")
+        if report.lost_videos:
+            ids = ", ".join(report.lost_videos[:10]) + (
+                ", …" if len(report.lost_videos) > 10 else ""
+            )
+            click.echo(f"{len(report.lost_videos)} videos are lost; extract them again: {ids}")
         click.echo(
             f"{report.shards} shards, {report.videos} videos, {report.bytes / 1e9:.3f} GB: "
             + ("all good" if report.clean else f"{len(report.problems)} problems")

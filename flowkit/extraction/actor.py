@@ -41,26 +41,32 @@ class Actor:
             ``host/node version``.
 
         Raises:
-            StoreError: The node does not see the store or the dataset.
+            StoreError: The node does not see the store or the dataset, or cannot write the store.
             FlowkitError: The node cannot run a worker.
         """
         import ray
 
         host = f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"
         root = self._setup.root
-        if not (root / "journal" / self._token).is_file():
+        if not os.path.isfile(root / "journal" / self._token):  # noqa: PTH113 (is_file may raise)
             raise StoreError(
                 f"node {host} does not see the store at {root}: put it on a path that every node "
                 "mounts, or use --workers on one machine and --shard i/n for several"
             )
-        if not self._sample.exists():
+        if not os.path.exists(self._sample):  # noqa: PTH110 (Path.exists may raise)
             advice = "expected it on a path that every node mounts"
             raise StoreError(f"node {host} does not see {self._sample}: {advice}")
         try:
             self._setup.check_node()
         except FlowkitError as error:
             raise FlowkitError(f"node {host}: {error}") from error
-        self._crash_file = self._crash_path.open("w", encoding="utf-8")
+        try:
+            self._crash_file = self._crash_path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise StoreError(
+                f"node {host} cannot write {self._crash_path}: {error.strerror}; mount the store "
+                "so that your user can write it on every node"
+            ) from error
         faulthandler.enable(self._crash_file, all_threads=False)
         gpu_timer = GpuTimer(self._setup.gpu_stages)
         self._workers = [self._setup.make_worker(host, gpu_timer) for _ in range(self._lanes)]
@@ -69,7 +75,7 @@ class Actor:
             self._workers[0].warm_up()
         except DeviceError as error:
             self._exit_process(error)
-        gpu_timer.pop_times()  # the GPU was not idle while the process started
+        gpu_timer.pop_times()  # start-up does not count as idle time
         return f"{host} {__version__}"
 
     def extract(self, task: WorkerTask, lane: int = 0) -> Any:

@@ -1,9 +1,9 @@
 """Actors of a Ray run as the driver sees them, and how many of them are started.
 
-A lane is one of the workers in an actor; it extracts one video at a time. On CPUs an actor uses one
-core and has one lane. On GPUs an actor uses one GPU and an equal share of its node's cores (cores
-divided by GPUs), with one lane for each of these cores: while some lanes decode, encode and write,
-others compute flow on the GPU.
+Each lane of an actor has a worker, which extracts one video at a time. On CPUs an actor uses one
+core and has one lane. On GPUs an actor uses one GPU and some cores, with one lane for each of these
+cores: while some lanes decode, encode and write, others compute flow on the GPU. All actors use as
+many cores, which is the smallest number of cores for each GPU that a node has.
 """
 
 import time
@@ -22,7 +22,7 @@ class ActorHandle:
     """An actor as the driver sees it: one process with several lanes."""
 
     actor: Any
-    """Handle that Ray returned."""
+    """Ray's reference to it."""
     crash_path: Path
     """File that the process writes a crash to."""
     lanes: int
@@ -62,7 +62,7 @@ class PoolSize:
     """How many actors and lanes a run has."""
 
     workers: int
-    """Total number of lanes."""
+    """Number of workers in all lanes."""
     lanes: int
     """Largest number of lanes of an actor."""
     actors: int
@@ -93,19 +93,19 @@ def choose_size(
         FlowkitError: The backend needs a GPU and no node has one.
     """
     alive = [node["Resources"] for node in nodes if node["Alive"]]
-    cores = int(sum(node.get("CPU", 0) for node in alive))
     if not uses_gpu(backend):
+        cores = int(sum(resources.get("CPU", 0) for resources in alive))
         workers = max(1, min(requested_workers or max(1, cores), tasks))
         return PoolSize(workers, 1, workers, 0)
-    with_gpu = [node for node in alive if node.get("GPU", 0) >= 1]
-    gpus = int(sum(node["GPU"] for node in with_gpu))
+    # Ray starts no actor on a node without a core.
+    with_gpu = [r for r in alive if r.get("GPU", 0) >= 1 and r.get("CPU", 0) >= 1]
+    gpus = int(sum(resources["GPU"] for resources in with_gpu))
     if gpus == 0:
         raise FlowkitError(
-            f"backend {backend!r} computes on GPUs, and Ray knows of none: "
-            "start its nodes with --num-gpus, or use --backend numba"
+            f"backend {backend!r} computes on GPUs, and Ray knows of none with a CPU core: "
+            "start its nodes with --num-gpus and --num-cpus, or use --backend numba"
         )
-    share = min(int(node.get("CPU", 1) // node["GPU"]) for node in with_gpu)
-    workers = max(1, min(requested_workers or gpus * max(1, share), tasks))
+    share = max(1, min(int(resources["CPU"] // resources["GPU"]) for resources in with_gpu))
+    workers = max(1, min(requested_workers or gpus * share, gpus * share, tasks))
     actors = min(gpus, workers)
-    lanes = min(max(1, share), -(-workers // actors))
-    return PoolSize(workers, lanes, actors, 1)
+    return PoolSize(workers, min(share, -(-workers // actors)), actors, 1)

@@ -12,7 +12,7 @@ from flowkit.extraction.interrupt import Interrupt
 
 @dataclass(frozen=True)
 class RunCallbacks:
-    """What an executor calls or reads, in the thread that started it."""
+    """What an executor calls or reads; all but ``on_progress`` in the thread that started it."""
 
     on_start: Callable[[int, str], None]
     """Called once, with the number of workers and the backend, when the first worker is ready."""

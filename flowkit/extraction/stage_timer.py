@@ -10,7 +10,7 @@ from flowkit.extraction.tasks import Seconds
 
 
 class StageTimer:
-    """Adds the time of stages to the seconds of one video, and tells the timer of the GPU.
+    """Adds the time of stages to the seconds of one video, and reports them to the GPU's timer.
 
     Threads of one video may use it at the same time.
 

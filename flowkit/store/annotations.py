@@ -174,8 +174,8 @@ def read_annotation_rows(root: Path) -> Any:
     except (pa.ArrowException, OSError, ValueError, MemoryError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise CorruptError(
-            f"{path}: expected annotations ({reason}); write them again with `flowkit "
-            "index --dataset NAME`"
+            f"{path}: expected annotations ({reason}); write them again with `flowkit index S "
+            "--labels FILE` or `--dataset NAME`"
         ) from None
     return table
 

@@ -146,6 +146,19 @@ def read_index(root: Path, dataset: str | None) -> Index:
     return Index(table, records, index.version, index.annotations)
 
 
+def list_indexed_ids(root: Path, shard: str) -> set[str]:
+    """Return the ids of the videos that the present index locates in a shard, ``folder/uuid``."""
+    index = read_index(root, read_header(root).dataset)
+    names = [record.shard for record in index.records]
+    if index.table is None or shard not in names:
+        return set()
+    ids: set[str] = set()
+    for stream in stream_names(index.table.schema):
+        shards = pc.struct_field(index.table[stream], "shard")
+        ids.update(index.table["id"].filter(pc.equal(shards, names.index(shard))).to_pylist())
+    return ids
+
+
 def lacks_columns(table: Any) -> bool:
     """Return whether the table of an index is of an older version, with fewer columns."""
     return table is not None and not set(ADDED_COLUMNS) <= set(table.schema.names)
@@ -208,7 +221,7 @@ def add_shard(
         problem = "the file is missing" if size < 0 else f"it has {size:,} bytes"
         raise CorruptError(
             f"{path.with_suffix('.arrow')}: expected {record['bytes']:,} bytes as committed, "
-            f"but {problem}; run `flowkit verify --repair`, then extract again what it requeues"
+            f"but {problem}; run `flowkit verify --repair`, then extract again what is lost"
         )
     latest.add_record(shard_index, record, ids)
 

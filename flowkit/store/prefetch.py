@@ -87,7 +87,7 @@ class Prefetcher:
     def _find_header(self, shard: int, batch: int) -> tuple[int, int, int]:
         """Find the header of a batch, with the page behind it, where the first offsets are."""
         block = self.open(shard).blocks[batch]
-        return shard, block.position, block.position + block.header + PAGE
+        return shard, block.position, block.position + block.header_bytes + PAGE
 
     def _find_offsets(self, shard: int, batch: int, column: str) -> tuple[int, int, int]:
         """Find the offsets of a column; an empty range for one without."""

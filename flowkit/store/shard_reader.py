@@ -67,21 +67,22 @@ class ShardReader:
             self.descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             remote = open_remote_shards(root, [name])
-            if remote:
-                self.descriptor = remote[0]
-                self.blocks = read_footer(self.descriptor, remote[0].location)
-                return
-            raise CorruptError(
-                f"{self.path}: expected a committed shard, found no file; run `flowkit verify "
-                "--repair`, or open the store again if that was done meanwhile"
-            ) from None
+            if not remote:
+                raise CorruptError(
+                    f"{self.path}: expected a committed shard, found no file; run `flowkit verify "
+                    "--repair`, or open the store again if that was done meanwhile"
+                ) from None
+            self.descriptor = remote[0]
         except OSError as error:
             raise StoreError(
                 f"cannot open {self.path}: {error.strerror}; check permissions and `ulimit -n`"
             ) from None
         # Snippets are read in random order, so reading ahead would only delay other reads.
         advise_kernel(self.descriptor, 0, 0, "RANDOM")
-        self.blocks = read_footer(self.descriptor, self.path)
+        try:
+            self.blocks = read_footer(self.descriptor)
+        except CorruptError as error:
+            raise self.make_error(error) from None
 
     def __del__(self) -> None:
         descriptor = getattr(self, "descriptor", None)

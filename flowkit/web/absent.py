@@ -123,7 +123,7 @@ def find_absent(root: Path, index: IndexView) -> AbsentVideos:
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptError(
             f"{root / 'annotations.arrow'}: expected annotations ({error}); write them again with "
-            "`flowkit index --dataset NAME`"
+            "`flowkit index S --labels FILE` or `--dataset NAME`"
         ) from None
     annotated = frozenset(pc.list_flatten(columns[2]).unique().to_pylist())
 

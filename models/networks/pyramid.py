@@ -129,7 +129,7 @@ class PyramidNetwork(nn.Module):
 
 
 class PyramidTwoStream(TwoStream):
-    """RGB and flow branches with pyramid attention, of which only the logits are combined.
+    """RGB and flow branches with pyramid attention inside each of them, and none between them.
 
     Example:
         >>> network = PyramidTwoStream(rgb_pyramid_network, flow_pyramid_network).eval()

@@ -50,6 +50,8 @@ def train(tiny_changes, store, tmp_path):
         ({"network.backbone": "vgg", **ALONE}, "should be 'resnet', 'vgg16'"),
         ({"network.backbone": "bn_inception"}, "bn_inception cannot process images of 16×16"),
         ({"network.backbone": "bn_inception", "data.size": "24"}, "sides are multiples"),
+        ({"network.backbone": "inception_resnet_v2", "network.pyramid": "{taps: [block_a]}"},
+         "inception_resnet_v2 cannot process images of 16×16 pixels: .*Change data.size"),
         ({"network.cma": "true", "streams": "[rgb, flow]", "network.positions": "[res9_9]"},
          "network.positions: there is no step res9_9 to insert attention after"),
         ({"network.cma": "true", "streams": "[rgb, flow]", "network.backbone": "vgg16"},
@@ -75,6 +77,22 @@ def test_what_does_not_go_together(train, tmp_path, changes, message):
     assert said.startswith("error: ") and said.count("\n") == 1, said
     assert_says(said, message)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("streams", "given", "ignored"),
+    [
+        ("[rgb]", ("flow=vgg16",), "flow"),
+        ("[flow]", ("rgb=/nowhere/rgb.pth",), None),  # flow starts from the weights of RGB
+        ("[flow]", ("rgb=resnet50", "flow=/nowhere/flow.pth"), "rgb"),
+        ("[flow]", ("both=/nowhere/both.pth",), None),
+    ],
+)
+def test_weights_that_no_branch_starts_from_are_refused(train, streams, given, ignored):
+    words = [word for weights in given for word in ("--weights", weights)]
+    code, said = train({**ALONE, "streams": streams}, *words)
+    assert code == 2
+    assert_says(said, f"--weights {ignored}=FILE has no effect" if ignored else "/nowhere/")
 
 
 def assert_says(said, message):

@@ -1,10 +1,14 @@
 """Define `flowkit train`, which trains a recipe on a store."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from train.commands.options import PATH, machine_options, parse_changes, precision_option
+
+if TYPE_CHECKING:
+    from train.recipe.recipe import Recipe
 
 INTERRUPTED = 130
 """Exit status after SIGINT or SIGTERM."""
@@ -74,7 +78,8 @@ def train(
     if stop_after is not None and (processes or 1) > 1:
         raise UsageError("--stop-after is for one process")
     recipe_values = parse_changes(changes, "--set")
-    for branch, file in parse_changes(weights, "--weights").items():
+    weight_files = parse_changes(weights, "--weights")
+    for branch, file in weight_files.items():
         key = "sets.weights" if branch == "sets" else f"network.weights.{branch}"
         recipe_values[key] = file
     if seed is not None:
@@ -82,6 +87,7 @@ def train(
     draft = read_draft(recipe)
     draft = draft if row is None else draft.take_row(row)
     draft = (draft.make_quick() if quick else draft).change(recipe_values)
+    check_weight_branches(draft.make_example(), tuple(weight_files))
     if workers is None:
         workers = find_task(draft.make_example()).default_workers
     settings = make_settings(
@@ -94,3 +100,26 @@ def train(
         return 0
     click.echo("stopped; run the same command again to continue", err=True)
     return 0 if stop_after is not None else INTERRUPTED
+
+
+def check_weight_branches(recipe: "Recipe", branches: tuple[str, ...]) -> None:
+    """Check that some branch of a recipe starts from the weights that are given for each branch.
+
+    Args:
+        recipe: The recipe with the weights.
+        branches: Names of the branches.
+
+    Raises:
+        UsageError: No branch starts from them.
+    """
+    from flowkit.errors import UsageError
+
+    used = {*recipe.branches, "both"}
+    if "flow" in used and "flow" not in branches:
+        used.add("rgb")  # flow starts from the weights of RGB
+    ignored = [branch for branch in branches if branch not in used]
+    if ignored:
+        raise UsageError(
+            f"--weights {ignored[0]}=FILE has no effect on a network of "
+            f"{' and '.join(recipe.branches)}; leave it out"
+        )

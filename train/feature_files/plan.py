@@ -17,7 +17,7 @@ from flowkit.store import Failure, Fingerprint, Store
 from train.feature_files.folder import FeatureFolder, remove_files
 from train.feature_files.options import FileOptions
 from train.feature_files.recipe import FileRecipe
-from train.feature_files.video_info import count_needed
+from train.feature_files.video_info import count_needed_frames
 from train.features.plan import make_failure
 
 SHORTER_THAN_WINDOW = "shorter-than-window"
@@ -33,7 +33,7 @@ class FilePlan:
     done: int = 0
     """Number of videos that have their files."""
     changed: list[str] = field(default_factory=list)
-    """Ids of the videos whose source has changed since."""
+    """Ids of the videos whose source has changed since their features were computed."""
     padded: list[Failure] = field(default_factory=list)
     """Videos that are shorter than a window and have files, although the run is strict."""
     lacking: list[Failure] = field(default_factory=list)
@@ -132,18 +132,18 @@ class FilePlanner:
         if info is not None and all(file.exists() for file in files):
             return info
         if self._folder.get_info_path(id).exists():
-            self._log(f"computed again: {id}: {reason}")
+            self._log(f"{id}: {reason}; its features must be computed again")
             remove_files([self._folder.get_info_path(id)])
         return None
 
     def _add_done(self, info: Mapping[str, Any]) -> None:
-        """Count a video that has its files, and those that a strict run would not have padded."""
+        """Count a video as done; in a strict run, note it if an earlier run padded its rows."""
         self._plan.done += 1
         frames = info["frames"]
         if self._options.strict and self._recipe.windows.is_too_short(frames):
             reason = (
-                f"a window needs {count_needed(self._recipe.windows)} frames, and the video has "
-                f"{frames}: an earlier run without --strict padded its rows"
+                f"a window needs {count_needed_frames(self._recipe.windows)} frames, and the video "
+                f"has {frames}: an earlier run without --strict padded its rows"
             )
             self._plan.padded.append(make_failure(info["id"], SHORTER_THAN_WINDOW, reason, ""))
 
@@ -164,7 +164,7 @@ class FilePlanner:
 
 
 def is_outdated(path: Path, frame_rate: float | None, info: Mapping[str, Any]) -> bool:
-    """Return whether a source, or the frame rate stated for it, has changed since.
+    """Return whether a source, or its stated frame rate, changed after its features were computed.
 
     Args:
         path: The file or frame folder.

@@ -83,7 +83,7 @@ class FrameFacts:
         return list_bounds(np.array(known) / 1e6, self.frame_rate)
 
 
-def count_needed(windows: WindowSampling) -> int:
+def count_needed_frames(windows: WindowSampling) -> int:
     """Count the frames that a window spans, and one more if the last frame is dropped."""
     return windows.extent + (windows.last_frame == "drop")
 
@@ -114,8 +114,8 @@ def describe_video(
     warnings = list(facts.warnings)
     if windows.is_too_short(facts.frames):
         warnings.append(
-            f"a window needs {count_needed(windows)} frames, and the video has {facts.frames}: "
-            "rows repeat the first or the last one"
+            f"a window needs {count_needed_frames(windows)} frames, and the video has "
+            f"{facts.frames}: rows repeat the first or the last one"
         )
     return {
         "format": FORMAT,

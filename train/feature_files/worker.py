@@ -41,7 +41,7 @@ from train.feature_files.sources import open_source
 from train.feature_files.video_info import (
     FileDescription,
     FrameFacts,
-    count_needed,
+    count_needed_frames,
     describe_video,
 )
 from train.feature_files.window_images import StreamInput, WindowImages
@@ -225,7 +225,7 @@ class Worker:
         if self.setup.strict and windows.is_too_short(frames):
             raise VideoError(
                 SHORTER_THAN_WINDOW,
-                f"{task.id} has {count}{cause}, and a window needs {count_needed(windows)}; "
+                f"{task.id} has {count}{cause}, and a window needs {count_needed_frames(windows)}; "
                 "without --strict its rows would be padded",
             )
 

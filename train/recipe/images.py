@@ -38,7 +38,11 @@ class ImageRecipe(BaseRecipe):
 
     @property
     def phase_names(self) -> list[str]:
-        """The names allowed in ``phases``; ``iterations`` stands for iter_1, iter_2 and so on."""
+        """The names allowed in ``phases``.
+
+        ``iterations`` stands for iter_1, iter_2 and so on, and ``uniform`` for the control
+        experiment with equal attention weights.
+        """
         names = [f"iter_{index + 1}" for index in range(self.iterations)]
         return ["rgb", "flow", "uniform", "iterations", *names]
 

@@ -4,7 +4,7 @@ A general recipe leaves values to the store (train/recipe/draft.py); store_value
 lines that are logged say what was found, so that nothing is chosen silently.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,8 @@ def complete_recipe(draft: RecipeDraft, store: Store, log: Log) -> Recipe:
         log: Called with a line about each thing that was found or chosen.
 
     Returns:
-        The complete recipe, with the results of its paper (`leave_out_reported`).
+        The complete recipe. It still has the results of its paper, which `leave_out_reported`
+        removes.
 
     Raises:
         UsageError: The store lacks a stream that the recipe needs, has too few classes or videos,
@@ -59,8 +60,9 @@ def complete_recipe(draft: RecipeDraft, store: Store, log: Log) -> Recipe:
     for key, find in FINDERS.items():
         if key in draft.store_keys:
             found[key] = find(StoreValues(draft, store, found))
+    streams = found.get("streams", draft.values["streams"])
     for key, name in draft.optional_weights.items():
-        found[key] = find_optional_weights(key, name, draft.values["streams"], log)
+        found[key] = find_optional_weights(key, name, streams, log)
     recipe = draft.complete(found)
     if "data.short_side" in found and not isinstance(recipe, FeatureSetRecipe):
         check_size(recipe.data.size, found["data.short_side"], store)
@@ -168,9 +170,7 @@ def check_size(size: int, short_side: int, store: Store) -> None:
         )
 
 
-def find_optional_weights(
-    key: str, name: str, streams: tuple[str, ...] | str, log: Log
-) -> str | None:
+def find_optional_weights(key: str, name: str, streams: Sequence[str], log: Log) -> str | None:
     """Return the name of a weight file if this machine has it, else None.
 
     Args:
@@ -193,9 +193,10 @@ def find_optional_weights(
 
 
 def leave_out_reported(recipe: Recipe, store: Store) -> Recipe:
-    """Return a recipe without the results of its paper if a store is of another dataset.
+    """Return a recipe without the results of its paper that do not hold for a store.
 
-    Of the rows, those remain that differ from the recipe in test settings alone.
+    Same dataset: the results are kept, and of the rows of the paper's tables those that differ in
+    test settings alone. Other dataset: all are dropped.
     """
     if store.header.dataset == recipe.dataset:
         return keep_testing_rows(recipe)
@@ -236,10 +237,10 @@ def describe(recipe: Recipe, store: Store, found: dict[str, Any]) -> Iterator[st
         found: The values from the store, by dotted key.
     """
     subsets = recipe.subsets
-    rows = {
-        name: find_rows(store, getattr(subsets, name)) for name in ("train", "validate", "test")
+    videos_by_use = {
+        use: find_rows(store, getattr(subsets, use)) for use in ("train", "validate", "test")
     }
-    counts = {use: f"{len(r):,}" for use, r in rows.items()}
+    counts = {use: f"{len(videos):,}" for use, videos in videos_by_use.items()}
     yield (
         f"{recipe.classes} classes; {counts['train']} videos to train ({subsets.train}), "
         f"{counts['validate']} to validate ({subsets.validate}), {counts['test']} to test "
@@ -250,8 +251,10 @@ def describe(recipe: Recipe, store: Store, found: dict[str, Any]) -> Iterator[st
     if subsets.test == subsets.validate and "subsets" in found:
         yield "the store has no test videos with labels: the validation videos are tested"
     if "subsets" in found:
-        yield from describe_outsiders(store, rows)
-    absent = set(range(len(store.classes))) - set(list_classes(store, rows["train"]).tolist())
+        yield from describe_outsiders(store, videos_by_use)
+    absent = set(range(len(store.classes))) - set(
+        list_classes(store, videos_by_use["train"]).tolist()
+    )
     if absent:
         names = ", ".join(store.classes[k] for k in sorted(absent)[:SHOWN])
         more = " …" if len(absent) > SHOWN else ""
@@ -265,12 +268,14 @@ def describe(recipe: Recipe, store: Store, found: dict[str, Any]) -> Iterator[st
     yield from describe_images(recipe, store, found)
 
 
-def describe_outsiders(store: Store, rows: dict[str, npt.NDArray[np.int64]]) -> Iterator[str]:
+def describe_outsiders(
+    store: Store, videos_by_use: dict[str, npt.NDArray[np.int64]]
+) -> Iterator[str]:
     """Yield lines about videos that no subset has, and about those that test what they train.
 
     Args:
         store: The store.
-        rows: The rows of the videos for ``train``, ``validate`` and ``test``.
+        videos_by_use: Positions in the index of the videos to ``train``, ``validate`` and ``test``.
     """
     columns = (store.index.batch.column(name) for name in ("labels", "subsets"))
     has_labels, has_subsets = (column.value_lengths().to_numpy() > 0 for column in columns)
@@ -281,7 +286,7 @@ def describe_outsiders(store: Store, rows: dict[str, npt.NDArray[np.int64]]) -> 
             "not used (flowkit split STORE --replace divides all videos)"
         )
     for use in ("validate", "test"):
-        shared = len(np.intersect1d(rows["train"], rows[use]))
+        shared = len(np.intersect1d(videos_by_use["train"], videos_by_use[use]))
         if shared:
             yield f"{shared:,} of the videos to train are also among those to {use}"
 

@@ -116,14 +116,14 @@ def check_networks(recipe: ImageRecipe) -> None:
     """
     # The networks of all splits are equal, so the phases of one split, without its name, suffice.
     for phase in list_split_phases(recipe, None):
-        with torch.device("meta"):
-            network = make_network(recipe, phase, phase.stream)
-            samples = {branch: torch.empty(get_input_shape(recipe, branch)) for branch in BRANCHES}
-        set_train_mode(network, phase)
-        if not any(parameter.requires_grad for parameter in network.parameters()):
-            raise UsageError(f"recipe: phase {phase.name} trains no weights of the network")
-        network.eval()
         try:
+            with torch.device("meta"):  # pyramid attention runs an image through its backbone here
+                network = make_network(recipe, phase, phase.stream)
+                samples = {b: torch.empty(get_input_shape(recipe, b)) for b in BRANCHES}
+            set_train_mode(network, phase)
+            if not any(parameter.requires_grad for parameter in network.parameters()):
+                raise UsageError(f"recipe: phase {phase.name} trains no weights of the network")
+            network.eval()
             with torch.no_grad(), ShapesOnly():
                 network(**samples)
         except (ValueError, RuntimeError) as error:

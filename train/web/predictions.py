@@ -53,6 +53,7 @@ def compute_probabilities(run: OpenRun, name: str, scores: Scores) -> F32:
         (N, C) probabilities, whose order is that of the averages by which the run is evaluated.
     """
     recipe = run.run.recipe
+    # testing.over: whether the views of a video are averaged as logits or as probabilities.
     averages = torch.from_numpy(scores.get_averages(recipe.testing.over))
     for scoring in list_scorings(recipe):
         if scoring.fusion and name == join_name(scoring.name, "fusion"):
@@ -88,13 +89,13 @@ def list_videos(run: OpenRun, name: str, store: Store, chosen: Filter) -> dict[s
         keep &= predicted == chosen.predicted
     elif chosen.predicted is not None:
         keep &= ~np.isin(predicted, labels)
-    order = sort_videos(chosen.order, labels, predicted, confidence, loss)
-    order = order[keep[order]]
-    page = order[chosen.offset : chosen.offset + chosen.limit].tolist()
+    rows = sort_videos(chosen.order, labels, predicted, confidence, loss)
+    rows = rows[keep[rows]]
+    page = rows[chosen.offset : chosen.offset + chosen.limit].tolist()
     classes = run.run.classes
     return {
         "score": name,
-        "total": len(order),
+        "total": len(rows),
         "wrong": int((labels != predicted)[keep].sum()),
         "offset": chosen.offset,
         "videos": [
@@ -163,8 +164,9 @@ def describe_predictions(run: OpenRun, id: str) -> dict[str, Any]:
         id: Id of the video.
 
     Returns:
-        Groups of scores, such as ``iter_1``, each with its branches and their fusion; empty if the
-        run did not score the video.
+        The key and name of the run, whether it was evaluated, and ``groups`` of scores, such as
+        ``iter_1``, each with its branches and their fusion; none if the run did not score the
+        video.
     """
     titles = find_task(run.run.recipe).score_titles
     available = run.list_scores()

@@ -23,11 +23,10 @@ TABLE_EXTENSIONS = frozenset({".csv", ".tsv"})
 UNSUPPORTED = {
     b"PK\x03\x04": "a zip file or a spreadsheet (.xlsx)",
     b"\x1f\x8b": "a gzip file",
-    b"\x80\x04": "a Python pickle",
-    b"\x80\x03": "a Python pickle",
+    **{bytes([0x80, protocol]): "a Python pickle" for protocol in range(2, 6)},
     b"\x89HDF": "an HDF5 file",
 }
-"""What files begin with that people try, but that are not read."""
+"""First bytes of files that users try, but that cannot be read."""
 
 
 def read_rows(path: Path, mapping: Mapping[str, str]) -> FileRows:

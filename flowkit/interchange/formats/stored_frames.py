@@ -1,7 +1,8 @@
 """Read the images of a video from a store as they are, and check their bytes.
 
-The formats of shards copy JPEG images without decoding them, so damage would go unnoticed. Each
-batch of a store has a CRC-32 of its columns; `BatchChecker` compares them before a video is copied.
+The export formats that pack many videos into one file copy JPEG images without decoding them, so
+damage would go unnoticed. Each batch of a store has a CRC-32 of its columns; `BatchChecker`
+compares them before a video is copied.
 """
 
 import json
@@ -24,7 +25,7 @@ FRAMES_PER_READ = 64
 FLOAT_BYTES = 4
 """Bytes of a value of an audio patch."""
 OPEN_SHARDS = 16
-"""Shards that a checker keeps open."""
+"""Shards of the store that a checker keeps open."""
 
 
 class StoredFrame(NamedTuple):
@@ -48,7 +49,7 @@ def read_frames(store: Store, video: Video) -> Iterator[StoredFrame]:
         video: The video, with RGB, flow or both.
 
     Yields:
-        Its frames. Those without a partner, such as the last one, have no flow.
+        Its frames. Those from which no flow leads, such as the last one, have none.
     """
     row = store.find(video.id)
     assert row is not None

@@ -71,7 +71,7 @@ class CompleteVideos:
         self._batches += 1
 
     def _complete(self, last_entry: Mapping[str, Any]) -> None:
-        """Add the open video; the entry of its last part describes the whole video."""
+        """Add the unfinished video; the entry of its last part describes the whole video."""
         first = self._open_parts[0]
         position = {
             "batch": first.batch,

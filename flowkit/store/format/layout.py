@@ -19,7 +19,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from flowkit.errors import CorruptError
@@ -47,9 +46,9 @@ class Block:
 
     position: int
     """Position in the file in bytes."""
-    header: int
+    header_bytes: int
     """Length of its header in bytes."""
-    body: int
+    body_bytes: int
     """Length of its body in bytes."""
 
 
@@ -59,7 +58,7 @@ class Message:
 
     kind: int
     """``SCHEMA``, ``RECORD_BATCH`` or another kind."""
-    body: int
+    body_bytes: int
     """Length of the body in bytes."""
     metadata: dict[str, str] = field(default_factory=dict)
     """Custom metadata."""
@@ -121,8 +120,8 @@ def read_exactly(descriptor: Descriptor, length: int, position: int) -> bytes:
     return data
 
 
-def read_footer(descriptor: Descriptor, path: Path | str) -> list[Block]:
-    """Return the record batches of a finished file; a CorruptError names ``path``."""
+def read_footer(descriptor: Descriptor) -> list[Block]:
+    """Return the record batches of a finished file; CorruptError if its footer is damaged."""
     try:
         size = os.fstat(descriptor).st_size if isinstance(descriptor, int) else descriptor.size
         tail = read_exactly(descriptor, 10, size - 10)
@@ -132,16 +131,19 @@ def read_footer(descriptor: Descriptor, path: Path | str) -> list[Block]:
         footer = read_exactly(descriptor, length, size - 10 - length)
         start, count = find_vector(footer, follow_offset(footer, 0), 3)
         blocks = [Block(*BLOCK.unpack_from(footer, start + 24 * k)) for k in range(count)]
-        if any(b.position < FIRST_MESSAGE or b.position + b.header + b.body > size for b in blocks):
+        if any(
+            b.position < FIRST_MESSAGE or b.position + b.header_bytes + b.body_bytes > size
+            for b in blocks
+        ):
             raise CorruptError("expected batches within the file")
-    except (CorruptError, *MALFORMED) as error:
-        raise CorruptError(f"{path}: {error}; run `flowkit verify --repair`") from None
+    except MALFORMED as error:
+        raise CorruptError(f"expected an Arrow footer ({error})") from None
     return blocks
 
 
 def read_message(descriptor: Descriptor, block: Block, with_metadata: bool = True) -> Message:
     """Parse the header of one message, with or without its custom metadata."""
-    data = read_exactly(descriptor, block.header, block.position)
+    data = read_exactly(descriptor, block.header_bytes, block.position)
     try:
         if U32.unpack_from(data)[0] != CONTINUATION:
             raise ValueError("no continuation marker")
@@ -165,9 +167,9 @@ def scan_messages(descriptor: int) -> Iterator[tuple[Block, Message]]:
             if marker != CONTINUATION or not 0 < length <= min(HEADER_LIMIT, size - position - 8):
                 return
             message = read_message(descriptor, Block(position, length + 8, 0))
-            block = Block(position, length + 8, message.body)
-            position += block.header + block.body
-            if block.body < 0 or position > size:
+            block = Block(position, length + 8, message.body_bytes)
+            position += block.header_bytes + block.body_bytes
+            if block.body_bytes < 0 or position > size:
                 return
             yield block, message
 
@@ -176,14 +178,14 @@ def parse_message(data: memoryview, with_metadata: bool = True) -> Message:
     """Parse a Message flatbuffer; struct.error or ValueError if it is malformed."""
     table = follow_offset(data, 0)
     kind = read_integer(data, table, 1, 1)
-    body = read_integer(data, table, 3, 8)
+    body_bytes = read_integer(data, table, 3, 8)
     metadata = {}
     start, count = find_vector(data, table, 4) if with_metadata else (0, 0)
     for k in range(count):
         pair = follow_offset(data, start + 4 * k)
         metadata[read_text(data, pair, 0)] = read_text(data, pair, 1)
     if kind != RECORD_BATCH:
-        return Message(kind, body, metadata)
+        return Message(kind, body_bytes, metadata)
     batch = follow_offset(data, find_field(data, table, 2))
     if find_field(data, batch, 3):
         raise ValueError("the batch is compressed")
@@ -191,7 +193,7 @@ def parse_message(data: memoryview, with_metadata: bool = True) -> Message:
         tuple(PAIR.iter_unpack(slice_bytes(data, start, 16 * count)))
         for start, count in (find_vector(data, batch, 1), find_vector(data, batch, 2))
     )
-    return Message(kind, body, metadata, read_integer(data, batch, 0, 8), nodes, buffers)
+    return Message(kind, body_bytes, metadata, read_integer(data, batch, 0, 8), nodes, buffers)
 
 
 def locate_columns(block: Block, message: Message, columns: tuple[Column, ...]) -> list[Extent]:
@@ -200,7 +202,7 @@ def locate_columns(block: Block, message: Message, columns: tuple[Column, ...]) 
     Returns:
         The extent of each column. Optional columns, which are the last ones, may be missing.
     """
-    body = block.position + block.header
+    body = block.position + block.header_bytes
     extents = []
     node = buffer = 0
     for column in columns:
@@ -211,7 +213,9 @@ def locate_columns(block: Block, message: Message, columns: tuple[Column, ...]) 
             raise CorruptError(f"expected columns {[c.name for c in columns]} in a batch")
         spans = message.buffers[buffer : buffer + buffers]
         rows, nulls = message.nodes[node]
-        if rows != message.rows or any(a < 0 or n < 0 or a + n > block.body for a, n in spans):
+        if rows != message.rows or any(
+            a < 0 or n < 0 or a + n > block.body_bytes for a, n in spans
+        ):
             raise CorruptError(f"expected column {column.name} within its batch")
         position = None if offsets is None else body + spans[offsets][0]
         if offsets is not None and spans[offsets][1] < 8 * (rows + 1):

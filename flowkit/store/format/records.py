@@ -9,6 +9,7 @@ from typing import Any
 from flowkit.errors import CorruptError, FormatError, StoreError
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.complete_videos import CompleteVideos
+from flowkit.store.format.location import read_uploaded_size
 from flowkit.store.format.schema import (
     FORMAT,
     CommitRecord,
@@ -58,6 +59,19 @@ def record_paths(root: Path) -> Iterator[Path]:
     """Yield the paths of a store's commit records, folder by folder, sorted by name."""
     for folder in shard_folders(root):
         yield from sorted((root / folder).glob("*.json"))
+
+
+def find_shards(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield (folder, uuid) of every shard that has a file or a record.
+
+    Shards of a working store that are at its URL are left out; they are checked there.
+    """
+    for folder in shard_folders(root):
+        paths = {*(root / folder).glob("*.arrow"), *(root / folder).glob("*.json")}
+        for uuid in sorted({path.stem for path in paths}):
+            shard = root / folder / f"{uuid}.arrow"
+            if shard in paths or read_uploaded_size(shard) < 0:
+                yield folder, uuid
 
 
 def list_committed_streams(records: Iterable[CommitRecord]) -> set[tuple[str, str]]:

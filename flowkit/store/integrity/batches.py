@@ -198,14 +198,14 @@ def open_shard(path: Path, folder: str) -> Iterator[ShardContents]:
     try:
         blocks: dict[int, Block] = {}
         with suppress(CorruptError):  # without a footer, only the scan finds batches
-            blocks = {block.position: block for block in read_footer(descriptor, path)}
+            blocks = {block.position: block for block in read_footer(descriptor)}
         blocks |= {block.position: block for block, _ in scan_messages(descriptor)}
         batches = []
         for _, block in sorted(blocks.items()):
             with suppress(CorruptError):
                 message = read_message(descriptor, block)
                 if message.kind == RECORD_BATCH:
-                    block = Block(block.position, block.header, message.body)
+                    block = Block(block.position, block.header_bytes, message.body_bytes)
                     batches.append(parse_batch(block, message, columns))
         yield ShardContents(descriptor, columns, batches)
     finally:

@@ -4,15 +4,21 @@ A video is intact if all its parts are there, the CRC-32 of its batches' columns
 right, and the commit record describes the video in the same way.
 """
 
+from collections.abc import Set
 from dataclasses import replace
 from pathlib import Path
 
+from flowkit.errors import CorruptError
 from flowkit.store.format.schema import CommitRecord, CommittedVideo
 from flowkit.store.integrity.batches import ShardVideo, open_shard
+from flowkit.store.integrity.salvage import check_shard
 
 
 def find_damage(
-    path: Path, folder: str, record: CommitRecord | None
+    path: Path,
+    folder: str,
+    record: CommitRecord | None,
+    indexed_ids: Set[str] = frozenset(),
 ) -> tuple[list[ShardVideo], dict[str, str]]:
     """Sort the videos of a shard file into intact and damaged ones.
 
@@ -20,6 +26,7 @@ def find_damage(
         path: The shard file.
         folder: Its shard folder.
         record: Its commit record, if there is one.
+        indexed_ids: Videos that must be in it because the index says so.
 
     Returns:
         The intact videos, and what is wrong with each damaged video by id.
@@ -40,9 +47,19 @@ def find_damage(
             )
         else:
             intact.append(video)
-    for id in expected.keys() - {video.meta.id for video in intact}:
+    for id in (expected.keys() | indexed_ids) - {video.meta.id for video in intact}:
         damaged.setdefault(id, "its rows cannot be found: a batch header has changed bytes")
     return intact, damaged
+
+
+def is_recoverable(path: Path, folder: str) -> bool:
+    """Return whether recovery gives a shard file a commit record, rather than to quarantine it."""
+    with path.open("rb") as file:
+        try:
+            check_shard(file.fileno(), path, folder)
+        except CorruptError:
+            return False
+    return True
 
 
 def has_same_description(expected: CommittedVideo | None, actual: CommittedVideo) -> bool:

@@ -10,7 +10,7 @@ twice, an index that does not match the records, and leftovers of killed process
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Set
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import reduce
@@ -21,9 +21,8 @@ from flowkit.errors import FlowkitError, FormatError, StoreError
 from flowkit.store.annotations import read_annotations
 from flowkit.store.format.header import StoreHeader
 from flowkit.store.format.layout import CHUNK
-from flowkit.store.format.location import read_uploaded_size
 from flowkit.store.format.locks import is_locked
-from flowkit.store.format.records import read_record, record_paths
+from flowkit.store.format.records import find_shards, read_record, record_paths
 from flowkit.store.format.schema import (
     CommitRecord,
     CommittedVideo,
@@ -33,6 +32,7 @@ from flowkit.store.format.schema import (
 from flowkit.store.index import (
     Index,
     RecordState,
+    list_indexed_ids,
     merge_annotations,
     merge_records,
     read_index,
@@ -40,7 +40,7 @@ from flowkit.store.index import (
 from flowkit.store.index_file import ADDED_COLUMNS
 from flowkit.store.integrity.batches import open_shard
 from flowkit.store.integrity.contents import check_rows
-from flowkit.store.integrity.damage import find_damage
+from flowkit.store.integrity.damage import find_damage, is_recoverable
 from flowkit.store.integrity.report import Problem, Report
 from flowkit.store.latest_videos import VideoCommit
 from flowkit.store.stale import find_stale
@@ -60,10 +60,14 @@ class InspectedShard:
     """Its index in the list of inspected shards."""
     record: CommitRecord | None = None
     """Its commit record, if there is one that can be read."""
-    action: Literal["copy-videos", "write-record", "remove-record", "update-flowkit"] | None = None
+    action: (
+        Literal["copy-videos", "recover", "write-record", "remove-record", "update-flowkit"] | None
+    ) = None
     """What a repair must do. ``copy-videos``: copy the intact videos into a new shard and move this
-    one to quarantine. ``write-record``: write the commit record again. ``remove-record``: move the
-    record, whose shard is lost, to quarantine. ``update-flowkit``: only a newer flowkit can tell.
+    one to quarantine. ``recover``: leave this shard, which is intact but has no usable commit
+    record, to recovery. ``write-record``: write the commit record, which differs from the batches,
+    again. ``remove-record``: move the record, whose shard is lost, to quarantine.
+    ``update-flowkit``: only a newer flowkit can tell.
     """
     bad_ids: set[str] = field(default_factory=set)
     """Ids of the videos that are damaged or malformed, which a repair does not copy."""
@@ -92,7 +96,7 @@ class Inspection:
     Attributes:
         report: What was found.
         shards: Every shard that has a file or a record.
-        copies: All commits of each video and stream, by (id, stream).
+        commits: All commits of each video and stream, by (id, stream).
     """
 
     def __init__(
@@ -105,7 +109,7 @@ class Inspection:
     ) -> None:
         self.root, self.header, self.pool, self.is_busy = root, header, pool, is_busy
         self.report = Report()
-        self.copies: dict[tuple[str, str], list[VideoCommit]] = {}
+        self.commits: dict[tuple[str, str], list[VideoCommit]] = {}
         self.shards = [
             InspectedShard(folder=folder, uuid=uuid, index=index)
             for index, (folder, uuid) in enumerate(find_shards(root))
@@ -120,7 +124,7 @@ class Inspection:
         """Check everything."""
         for shard in self.shards:
             self._check_shard(shard)
-        self._check_copies()
+        self._check_commits()
         try:
             read_annotations(self.root)
         except (FlowkitError, KeyError, TypeError, ValueError) as error:
@@ -132,7 +136,7 @@ class Inspection:
         if self.report.clean:
             self._note_stale_features()
         self._note_leftovers()
-        self.report.videos = len({id for id, _ in self.copies})
+        self.report.videos = len({id for id, _ in self.commits})
         return self.report
 
     def _report_problem(
@@ -163,11 +167,14 @@ class Inspection:
         self.report.bytes += size
         sha256 = self._hash_file(path)
         if record is None:
-            self._find_damage(shard, path)
+            self._find_damage(shard, path, list_indexed_ids(self.root, shard.name))
+            if not shard.bad_ids and not is_recoverable(path, shard.folder):
+                self._report_problem(shard, "is truncated, or bytes in it have changed")
+                shard.action = "copy-videos"
             return
         for video in record.videos:
             for stream in video.streams:
-                self.copies.setdefault((video.id, stream), []).append(shard.make_commit(video))
+                self.commits.setdefault((video.id, stream), []).append(shard.make_commit(video))
         if size != record.bytes:
             self._report_problem(shard, f"has {size:,} bytes, its record says {record.bytes:,}")
             self._find_damage(shard, path)
@@ -201,16 +208,16 @@ class Inspection:
             else:
                 self.report.notes.append(
                     f"shard {shard.name} was left before its commit record was written; the next "
-                    "extraction gives it one"
+                    "extraction gives it one if it is intact"
                 )
-            shard.action = "write-record"
+            shard.action = "recover"
         except FormatError as error:
             self._report_problem(shard, str(error))
             shard.action = "update-flowkit"
             return False
         except (StoreError, AttributeError, TypeError, ValueError) as error:
             self._report_problem(shard, f"its commit record is broken ({error})")
-            shard.action = "write-record"
+            shard.action = "recover"
         return True
 
     def _hash_file(self, path: Path) -> str:
@@ -225,9 +232,11 @@ class Inspection:
                     self._progress(done, self._total_bytes)
         return digest.hexdigest()
 
-    def _find_damage(self, shard: InspectedShard, path: Path) -> int:
+    def _find_damage(
+        self, shard: InspectedShard, path: Path, indexed_ids: Set[str] = frozenset()
+    ) -> int:
         """Report the damaged videos of a shard; return the number of intact videos."""
-        intact, damaged = find_damage(path, shard.folder, shard.record)
+        intact, damaged = find_damage(path, shard.folder, shard.record, indexed_ids)
         for id, what in damaged.items():
             self._report_problem(shard, what, id)
         shard.bad_ids |= damaged.keys()
@@ -252,14 +261,14 @@ class Inspection:
                     shard.bad_ids.add(id)
                     shard.action = "copy-videos"
 
-    def _check_copies(self) -> None:
+    def _check_commits(self) -> None:
         """Find videos that were committed twice, which only a superseding commit may do."""
-        for (id, stream), copies in self.copies.items():
-            used = reduce(lambda best, copy: copy if copy.outranks(best) else best, copies)
+        for (id, stream), commits in self.commits.items():
+            used = reduce(lambda best, other: other if other.outranks(best) else best, commits)
             used_name = self.shards[used.shard].name
-            for copy in copies:
-                shard = self.shards[copy.shard]
-                if copy is used:
+            for commit in commits:
+                shard = self.shards[commit.shard]
+                if commit is used:
                     continue
                 if used.supersedes:
                     self.report.notes.append(
@@ -332,16 +341,3 @@ class Inspection:
                 f"removed/{path.name} was left by a removal that was killed; nothing reads it, so "
                 "delete it"
             )
-
-
-def find_shards(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield (folder, uuid) of every shard that has a file or a record.
-
-    Shards of a working store that are at its URL are left out; they are checked there.
-    """
-    for folder in shard_folders(root):
-        paths = {*(root / folder).glob("*.arrow"), *(root / folder).glob("*.json")}
-        for uuid in sorted({path.stem for path in paths}):
-            shard = root / folder / f"{uuid}.arrow"
-            if shard in paths or read_uploaded_size(shard) < 0:
-                yield folder, uuid

@@ -58,7 +58,7 @@ def repair_store(inspection: Inspection) -> None:
         elif shard.action == "remove-record":
             quarantine_file(root, record_path)
             line = f"moved the commit record of the lost shard {shard.name} to quarantine"
-        elif shard.action == "write-record" and shard.record is None:
+        elif shard.action == "recover":
             quarantine_file(root, record_path)
             line = f"left shard {shard.name} to recovery, which checks it and gives it a record"
         elif shard.action == "write-record":
@@ -72,9 +72,9 @@ def repair_store(inspection: Inspection) -> None:
     if report.problems:
         report.repaired.append("rebuilt the index")
     committed = list_committed_streams(map(read_record, record_paths(root)))
-    lost_ids = {id for id, _ in inspection.copies.keys() - committed}
+    lost_ids = {id for id, _ in inspection.commits.keys() - committed}
     bad_ids = {id for shard in inspection.shards for id in shard.bad_ids}
-    report.requeued = sorted(lost_ids | (bad_ids - {id for id, _ in committed}))
+    report.lost_videos = sorted(lost_ids | (bad_ids - {id for id, _ in committed}))
 
 
 def replace_shard(shard: InspectedShard, inspection: Inspection) -> int:
@@ -100,14 +100,14 @@ def replace_shard(shard: InspectedShard, inspection: Inspection) -> int:
 def is_needed(shard: InspectedShard, video: CommittedVideo, inspection: Inspection) -> bool:
     """Return whether a video of a damaged shard must be copied.
 
-    It must be copied if readers use this commit of the video for any stream, unless an earlier
-    repair that was killed has copied it already.
+    It must be copied if readers use this commit of the video for any stream, which latest_videos.py
+    decides, unless an earlier repair that was killed has copied it already.
     """
     commit = shard.make_commit(video)
     for stream in video.streams:
         others = [
             (other, inspection.shards[other.shard])
-            for other in inspection.copies.get((video.id, stream), [])
+            for other in inspection.commits.get((video.id, stream), [])
             if other.shard != shard.index and video.id not in inspection.shards[other.shard].bad_ids
         ]
         is_copied = any(

@@ -36,7 +36,7 @@ class Report:
     """What is unusual but not wrong: a shard that is being written, a superseded video."""
     repaired: list[str] = field(default_factory=list)
     """What a repair did."""
-    requeued: list[str] = field(default_factory=list)
+    lost_videos: list[str] = field(default_factory=list)
     """Ids of videos that a repair could not save; the next extraction extracts them again."""
 
     @property

@@ -40,7 +40,11 @@ def check_shard(descriptor: int, path: Path, folder: str) -> CompleteVideos:
     """
     contents = CompleteVideos()
     columns = shard_columns(folder)
-    for index, block in enumerate(read_footer(descriptor, path)):
+    try:
+        blocks = read_footer(descriptor)
+    except CorruptError as error:
+        raise CorruptError(f"{path}: {error}") from None
+    for index, block in enumerate(blocks):
         try:
             message = read_message(descriptor, block)
             contents.add(check_batch(descriptor, block, message, columns).entries)
@@ -112,7 +116,7 @@ def read_schema(descriptor: int, folder: str) -> Any:
     message = next(scan_messages(descriptor), None)
     if message is None or message[1].kind != SCHEMA:
         return None
-    data = read_exactly(descriptor, message[0].header, message[0].position)
+    data = read_exactly(descriptor, message[0].header_bytes, message[0].position)
     all_columns = shard_columns(folder)
     with suppress(pa.ArrowException, OSError, AttributeError, IndexError, KeyError, TypeError):
         schema = pa.ipc.read_schema(pa.py_buffer(data))

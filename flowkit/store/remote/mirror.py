@@ -1,7 +1,7 @@
 """Keep the small files of a remote store in a local folder, its mirror.
 
     <cache>/mirrors/<digest of the URL>/<name of the store>/
-      remote.json     the URL, the size and ETag of the index, and all objects once they were listed
+      remote.json     the URL, the size and tag of the index, and all objects once they were listed
       store.json, index.arrow, …   as in the store; commit records once they are needed
       states/         size and tag of each shard that was opened
 
@@ -14,14 +14,15 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Container
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from flowkit.errors import CorruptError, FormatError, StoreError
-from flowkit.store.format.atomic import write_atomic
+from flowkit.store.format.atomic import convert_disk_errors, write_atomic
 from flowkit.store.format.location import (
     COPYING_FILE,
     REMOTE_FILE,
@@ -103,13 +104,15 @@ def refresh_mirror(url: str, *, complete: bool = False) -> Path:
     contents = {"store.json": header, "index.arrow": index}
     objects = read_listing(mirror)
     if complete:
-        objects, others = read_others(client, index)
-        contents |= others
+        objects, small_files = read_small_files(client, index)
+        contents |= small_files
     elif objects is not None and not is_same_index(mirror, index):
         objects = None
     contents[REMOTE_FILE] = encode_json({"url": url, "objects": objects, "index": identity})
     try:
         update_files(mirror, contents)
+        if complete:
+            remove_stale_records(mirror, contents)
     except (OSError, StoreError) as error:
         mirror = make_temporary_mirror(url, contents, error)
     return mirror
@@ -146,7 +149,7 @@ def is_same_index(mirror: Path, index: bytes) -> bool:
     return path.is_file() and path.read_bytes() == index
 
 
-def read_others(client: ObjectClient, index: bytes) -> tuple[dict[str, int], dict[str, bytes]]:
+def read_small_files(client: ObjectClient, index: bytes) -> tuple[dict[str, int], dict[str, bytes]]:
     """List the objects of a store, and read all that are small.
 
     Without a listing, the shards are those of the index.
@@ -200,12 +203,14 @@ def update_files(mirror: Path, contents: dict[str, bytes]) -> None:
         if not path.is_file() or path.read_bytes() != contents[name]:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, contents[name], is_shared=True)
-    kept_records = {name for name in contents if "/" in name}
-    if kept_records:  # a complete refresh: forget the records of shards that are gone
-        for path in mirror.glob("*/**/*.json"):
-            name = path.relative_to(mirror).as_posix()
-            if not name.startswith("states/") and name not in kept_records:
-                path.unlink(missing_ok=True)
+
+
+def remove_stale_records(mirror: Path, present: Container[str]) -> None:
+    """Remove the commit records from a mirror that are not among the files of the store."""
+    for path in mirror.glob("*/**/*.json"):
+        name = path.relative_to(mirror).as_posix()
+        if not name.startswith("states/") and name not in present:
+            path.unlink(missing_ok=True)
 
 
 def make_temporary_mirror(url: str, contents: dict[str, bytes], error: Exception) -> Path:
@@ -263,6 +268,7 @@ def fetch_shard(
 
     Raises:
         CorruptError: The shard is not what its record says.
+        DiskFullError: There is no room for it.
     """
     path, client = mirror / f"{name}.arrow", get_client(url)
     if path.is_file():
@@ -277,19 +283,18 @@ def fetch_shard(
         raise CorruptError(f"{url}/{name}: the shard has no commit record; copy it again") from None
     except (KeyError, TypeError, ValueError) as error:
         raise make_record_error(record_path, error) from None
-    descriptor, part = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
-    os.close(descriptor)
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        digest = download(client, f"{name}.arrow", Path(part), progress)
-        if (os.path.getsize(part), digest) != (size, sha256):  # noqa: PTH202
-            raise CorruptError(
-                f"{url}/{name}.arrow: expected the bytes that its commit record describes, got "
-                "others; copy it again"
-            )
-        os.replace(part, path)  # noqa: PTH105
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+        with convert_disk_errors(path, f"{size / 1e6:,.0f} MB"):
+            digest = download(client, f"{name}.arrow", part, progress)
+            if (part.stat().st_size, digest) != (size, sha256):
+                raise CorruptError(
+                    f"{url}/{name}.arrow: expected the bytes that its commit record describes, got "
+                    "others; copy it again"
+                )
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 

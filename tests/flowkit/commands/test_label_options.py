@@ -130,6 +130,28 @@ def test_index_refuses_several_sources(run, make_store):
     assert "give --labels, --dataset or --annotations" in wrong.stderr
 
 
+@pytest.mark.parametrize(
+    "option", [("--format", "ucf101"), ("--variant", "600"), ("--catalog", "datasets.yaml")]
+)
+def test_index_refuses_options_of_other_sources(run, make_store, option):
+    Path("l.csv").write_text("id,label\na,x\n")
+    Path("datasets.yaml").write_text("{}")
+    wrong = run("index", make_store(), "--labels", "l.csv", *option)
+    assert wrong.exit_code == 2
+    assert f"{option[0]} " in wrong.stderr
+
+
+def test_index_replaces_broken_annotations_by_those_of_a_label_file(run, make_store):
+    Path("l.csv").write_text("id,label\na,x\n")
+    root = make_store()
+    (root / "annotations.arrow").write_bytes(b"broken")
+    assert "index S --labels FILE" in run("index", root).stderr
+    result = run("index", root, "--labels", "l.csv")
+    assert result.exit_code == 0, result.output
+    assert "the stored annotations are replaced" in result.stderr
+    assert Store(root)["a"].labels == (Label("x"),)
+
+
 def test_from_python(videos, tmp_path, capsys):
     labels = tmp_path / "labels.jsonl"
     labels.write_text('{"clip": "1", "n": 1}\n{"clip": "2", "n": 0}\n')

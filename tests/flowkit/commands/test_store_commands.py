@@ -158,8 +158,12 @@ def test_index_refuses_what_makes_no_sense(make_store, tmp_path):
         run(index, root, "--format", "ucf101")
     with pytest.raises(UsageError, match="did you mean ucf101"):
         run(index, root, "--annotations", tmp_path, "--format", "ucf-101")
-    with pytest.raises(UsageError, match="not both"):
+    with pytest.raises(UsageError, match="not several of them"):
         run(index, root, "--dataset", "ucf101", "--annotations", tmp_path, "--format", "ucf101")
+    with pytest.raises(UsageError, match="--variant has an effect only with --dataset NAME or"):
+        run(index, root, "--variant", "600")
+    with pytest.raises(UsageError, match="--catalog has an effect only with --dataset NAME"):
+        run(index, root, "--catalog", tmp_path / "datasets.yaml")
 
 
 def test_export_then_import(make_store, tmp_path):

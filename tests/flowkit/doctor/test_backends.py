@@ -63,6 +63,7 @@ def test_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ray_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_token, "check_health", lambda address, mode: "")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)  # runs of other tests on clusters set it
     assert len(backends.check_ray("")) == 1
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"

@@ -10,7 +10,8 @@ from flowkit.extraction.driver import Driver
 
 
 def node(cpus, gpus=0, alive=True):
-    resources = {"CPU": float(cpus)} | ({"GPU": float(gpus)} if gpus else {})
+    numbers = {"CPU": float(cpus), "GPU": float(gpus)}
+    resources = {name: number for name, number in numbers.items() if number}  # as Ray lists them
     return {"Alive": alive, "Resources": resources}
 
 
@@ -39,6 +40,8 @@ def test_on_cpus_a_lane_is_an_actor(nodes, asked, tasks, expected):
         ([node(16, 2)], 3, 100, PoolSize(3, 2, 2, 1)),
         ([node(16, 2)], None, 3, PoolSize(3, 2, 2, 1)),
         ([node(16, 4)], None, 1, PoolSize(1, 1, 1, 1)),
+        ([node(8, 1)], 100, 200, PoolSize(8, 8, 1, 1)),  # no more than there are lanes
+        ([node(16, 2), node(0, 2)], None, 100, PoolSize(16, 8, 2, 1)),
     ],
 )
 def test_on_gpus_an_actor_has_its_share_of_the_cores(nodes, asked, tasks, expected):
@@ -48,6 +51,8 @@ def test_on_gpus_an_actor_has_its_share_of_the_cores(nodes, asked, tasks, expect
 def test_a_cluster_without_gpus_is_told():
     with pytest.raises(FlowkitError, match=r"'triton' computes on GPUs.*--backend numba"):
         choose_size([node(8)], "triton", None, 10)
+    with pytest.raises(FlowkitError, match="--num-cpus"):  # Ray would never start an actor there
+        choose_size([node(0, 1)], "triton", None, 10)
 
 
 def test_which_backends_compute_on_gpus():

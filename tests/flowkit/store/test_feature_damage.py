@@ -162,7 +162,7 @@ def test_any_flipped_byte_is_found_and_repaired(stores, wanted, tmp_path_factory
     assert {problem.shard for problem in report.problems} == {f"features/net/{shard.stem}"}
     named = {problem.video for problem in report.problems} - {None}
     repaired = verify(root, repair=True)
-    assert set(repaired.requeued) == named
+    assert set(repaired.lost_videos) == named
     assert verify(root, deep=True).clean
     after = stores.features(root)
     assert same(after, {id: vectors for id, vectors in wanted.items() if id not in named})
@@ -180,7 +180,7 @@ def test_a_cut_shard_keeps_its_first_videos(stores, tmp_path, small_batches, wan
     assert "bytes, its record says" in found.problems[0].what
     after = stores.features(root)
     assert part_of(after, wanted)
-    assert set(found.requeued) == wanted.keys() - after.keys()
+    assert set(found.lost_videos) == wanted.keys() - after.keys()
     assert verify(root, deep=True).clean
 
 
@@ -190,7 +190,7 @@ def test_frames_are_untouched_by_what_befalls_features(stores, make_root, wanted
     (problem, other) = verify(root).problems
     assert [problem.video, other.video] == ["c", "d"]
     assert problem.what == "column vector has changed bytes"
-    assert verify(root, repair=True).requeued == ["c", "d"]
+    assert verify(root, repair=True).lost_videos == ["c", "d"]
     assert stores.contents(root) == frames
     store = Store(root)
     assert store["c"].streams == ("rgb", "flow")

@@ -175,7 +175,7 @@ def test_repair_keeps_checksums_of_images(root, stores):
     rebuild_index(root)
     for shard in (root / "frames").glob("*.arrow"):
         with shard.open("rb") as file:
-            for block in read_footer(file.fileno(), shard):
+            for block in read_footer(file.fileno()):
                 text = read_message(file.fileno(), block).metadata[BATCH_KEY]
                 assert '"row_crc32":{"rgb":"' in text
     assert Store(root, verify="read")["a"].rgb_bytes(1) == stores.draw_rows(1, 9)[1][0]

@@ -169,7 +169,7 @@ def test_repair_copies_rows_with_and_without_times(stores, tmp_path, monkeypatch
     path.write_bytes(data)
     report = verify(root, repair=True)
     assert [problem.video for problem in report.problems] == ["b"]
-    assert report.requeued == ["b"]
+    assert report.lost_videos == ["b"]
     assert list_columns(root) == columns
     assert stores.contents(root) == {id: rows[id] for id in "ac"}
     expected = [0, 0.04, 0.08, 0.12, 0.16] if is_older else [t / 1e6 for t in times]

@@ -21,9 +21,9 @@ CLASSES = ("a", "b")
 def annotated(make_store, tmp_path):
     """``annotated(subsets, labels)``: a store with annotations by the number of the video."""
     ids = [f"v{n:02}" for n in range(VIDEOS)]
-    root = make_store(ids, streams=("rgb", "flow"), frames=3)
 
-    def make(subsets, labels=lambda n: (CLASSES[n % 2],)):
+    def make(subsets, labels=lambda n: (CLASSES[n % 2],), streams=("rgb", "flow")):
+        root = make_store(ids, streams=streams, frames=3)
         rows = tuple(
             Annotation(id, tuple(map(Label, labels(n))), subsets(n)) for n, id in enumerate(ids)
         )
@@ -98,6 +98,13 @@ def test_weights_are_named_after_the_stream_that_starts_from_them(annotated, mon
     weights = {"network.weights": {"rgb": "no_such_net or random"}}
     assert "flow: training starts from scratch" in complete(store, "tsn_flow", **weights)[1][0]
     assert "rgb: training starts from scratch" in complete(store, **weights)[1][0]
+
+
+def test_weights_are_named_after_the_stream_of_a_store_of_flow(annotated):
+    store = annotated(lambda n: ("train",) if n < 8 else ("val",), streams=("flow",))
+    weights = {"network.weights": {"rgb": "no_such_net or random"}}
+    said = complete(store, "pyramid", **weights)[1]
+    assert said[0].startswith("flow: training starts from scratch")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What is read from label files of every format, and from every kind of unusual or wrong one."""
 
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -296,6 +297,10 @@ BAD = {
                    ":1: expected UTF-8 text, got UTF-16; save the file as UTF-8"),
     "a spreadsheet": Case("l.csv", b"PK\x03\x04rest", ": expected CSV, JSON, JSON lines, Parquet "
                           "or plain lines, got a zip file or a spreadsheet (.xlsx)"),
+    "a pickle": Case("l.csv", pickle.dumps({}, 5), ": expected CSV, JSON, JSON lines, Parquet or "
+                     "plain lines, got a Python pickle"),
+    "a pickle of Python 2": Case("l.csv", pickle.dumps({}, 2), ": expected CSV, JSON, JSON lines, "
+                                 "Parquet or plain lines, got a Python pickle"),
     "frames without a rate": Case("l.csv", "id,label,start_frame,end_frame\na,jump,0,5\n",
                                   ": start_frame and end_frame are frame numbers, and no column"),
     "frames without a rate in an object": Case(

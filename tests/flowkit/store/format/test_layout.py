@@ -60,7 +60,7 @@ def test_positions_are_those_of_arrow(shard):
     with opened(path) as descriptor, pa.memory_map(str(path)) as mapped:
         base = pa.py_buffer(mapped.read_buffer(1)).address
         reader = pa.ipc.open_file(mapped)
-        blocks = read_footer(descriptor, path)
+        blocks = read_footer(descriptor)
         assert len(blocks) == reader.num_record_batches > 0
         for number, block in enumerate(blocks):
             message = read_message(descriptor, block)
@@ -83,27 +83,27 @@ def test_positions_are_those_of_arrow(shard):
 def test_checksums_are_those_of_the_metadata(shard):
     path, columns = shard
     with opened(path) as descriptor:
-        for block in read_footer(descriptor, path):
+        for block in read_footer(descriptor):
             message = read_message(descriptor, block)
             wanted = json.loads(message.metadata[BATCH_KEY])["crc32"]
             extents = locate_columns(block, message, columns)
             found = [column_crc(descriptor, extent) for extent in extents]
             assert dict(zip([column.name for column in columns], found, strict=True)) == wanted
-            assert block.position % 8 == block.header % 8 == 0
+            assert block.position % 8 == block.header_bytes % 8 == 0
 
 
 def test_a_scan_finds_what_the_footer_lists(shard):
     path, _ = shard
     with opened(path) as descriptor:
         found = [block for block, message in scan_messages(descriptor) if message.kind == 3]
-        assert found == read_footer(descriptor, path)
+        assert found == read_footer(descriptor)
 
 
 def test_a_scan_of_a_cut_file_finds_the_whole_batches(shard, tmp_path):
     path, _ = shard
     data = path.read_bytes()
     with opened(path) as descriptor:
-        ends = [b.position + b.header + b.body for b, _ in scan_messages(descriptor)]
+        ends = [b.position + b.header_bytes + b.body_bytes for b, _ in scan_messages(descriptor)]
     cut = tmp_path / "cut"
     for length in sorted(
         {*ends, *(end - 1 for end in ends), 0, 3, 8, 9, *range(0, len(data), 997)}
@@ -112,8 +112,8 @@ def test_a_scan_of_a_cut_file_finds_the_whole_batches(shard, tmp_path):
         with opened(cut) as descriptor:
             assert len(list(scan_messages(descriptor))) == sum(end <= length for end in ends)
             if length < len(data):
-                with pytest.raises(CorruptError, match="cut"):
-                    read_footer(descriptor, cut)
+                with pytest.raises(CorruptError, match="expected"):
+                    read_footer(descriptor)
 
 
 def test_flipped_bytes_never_crash_it(shard, tmp_path):
@@ -121,9 +121,11 @@ def test_flipped_bytes_never_crash_it(shard, tmp_path):
     path, columns = shard
     data = path.read_bytes()
     with opened(path) as descriptor:
-        blocks = read_footer(descriptor, path)
-    headers = [k for b in blocks[:2] for k in range(b.position, b.position + min(b.header, 200))]
-    footer = range(blocks[-1].position + blocks[-1].header + blocks[-1].body, len(data))
+        blocks = read_footer(descriptor)
+    headers = [
+        k for b in blocks[:2] for k in range(b.position, b.position + min(b.header_bytes, 200))
+    ]
+    footer = range(blocks[-1].position + blocks[-1].header_bytes + blocks[-1].body_bytes, len(data))
     bad = tmp_path / "bad"
     bad.write_bytes(data)
     with bad.open("r+b") as file:
@@ -140,7 +142,7 @@ def test_flipped_bytes_never_crash_it(shard, tmp_path):
 def survive(descriptor, path, columns):
     list(scan_messages(descriptor))
     try:
-        for block in read_footer(descriptor, path):
+        for block in read_footer(descriptor):
             locate_columns(block, read_message(descriptor, block), columns)
     except CorruptError:
         pass

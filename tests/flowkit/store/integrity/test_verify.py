@@ -75,7 +75,7 @@ def test_any_flipped_byte_is_found_and_repaired(make_store, tmp_path_factory, da
     named = {problem.video for problem in report.problems} - {None}
 
     repaired = verify(root, repair=True)
-    assert set(repaired.requeued) == named
+    assert set(repaired.lost_videos) == named
     assert verify(root, deep=True).clean
     after = contents(root)
     assert after == {id: rows for id, rows in before.items() if id not in named}
@@ -99,7 +99,7 @@ def test_a_flip_in_the_footer_names_the_shard_alone(make_store):
     flip(shard, shard.stat().st_size - 3)
     (problem,) = verify(root).problems
     assert (problem.shard, problem.video) == (f"frames/{shard.stem}", None)
-    assert verify(root, repair=True).requeued == []
+    assert verify(root, repair=True).lost_videos == []
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.999])
@@ -111,16 +111,16 @@ def test_a_cut_shard_keeps_its_first_videos(make_store, share):
     found = verify(root, repair=True)
     assert "bytes, its record says" in found.problems[0].what
     after = contents(root)
-    assert sorted(after) == sorted(set(before) - set(found.requeued))
+    assert sorted(after) == sorted(set(before) - set(found.lost_videos))
     assert all(after[id] == before[id] for id in after)
     assert verify(root, deep=True).clean
 
 
-def test_a_lost_shard_is_requeued(make_store):
+def test_the_video_of_a_lost_shard_is_lost(make_store):
     root = make_store(IDS, per_shard=1)
     shards(root)[0].unlink()
     report = verify(root, repair=True)
-    assert len(report.requeued) == 1
+    assert len(report.lost_videos) == 1
     assert "gone" in report.problems[0].what
     assert verify(root).clean
     assert len(Store(root)) == 2
@@ -131,7 +131,7 @@ def test_a_lost_record_is_written_again(make_store):
     before = contents(root)
     shards(root)[0].with_suffix(".json").unlink()
     assert "lost its commit record" in str(verify(root).problems[0])
-    assert verify(root, repair=True).requeued == []
+    assert verify(root, repair=True).lost_videos == []
     assert verify(root, deep=True).clean
     assert contents(root) == before
 
@@ -158,9 +158,33 @@ def test_a_lost_record_of_a_bad_shard(make_store):
     flip(shard, shard.read_bytes().index(before["a"][2]) + 40)
     report = verify(root, repair=True)
     assert {problem.video for problem in report.problems} >= {"a"}
-    assert report.requeued == ["a"]
+    assert report.lost_videos == ["a"]
     assert verify(root, deep=True).clean
     assert contents(root) == {id: rows for id, rows in before.items() if id != "a"}
+
+
+@pytest.mark.parametrize("share", [0.3, 0.999])
+@pytest.mark.parametrize("content", [None, b"{"])
+@pytest.mark.parametrize("has_index", [False, True])
+def test_a_cut_shard_without_a_usable_record_keeps_its_first_videos(
+    make_store, share, content, has_index
+):
+    root = make_store(IDS)
+    before = contents(root)
+    (shard,) = shards(root)
+    shard.write_bytes(shard.read_bytes()[: int(shard.stat().st_size * share)])
+    record = shard.with_suffix(".json")
+    record.unlink() if content is None else record.write_bytes(content)
+    if not has_index:
+        (root / "index.arrow").unlink()
+    report = verify(root, repair=True)
+    lost = {"b/ü #1", "c"} if share == 0.3 else set()
+    listed_lost = lost if has_index else set()
+    assert {problem.video for problem in report.problems} >= (listed_lost or {None})
+    assert not any("to recovery" in line for line in report.repaired)
+    assert set(report.lost_videos) == listed_lost
+    assert contents(root) == {id: rows for id, rows in before.items() if id not in lost}
+    assert verify(root, deep=True).clean
 
 
 @pytest.mark.parametrize(
@@ -243,7 +267,7 @@ def test_a_video_committed_twice_is_reported_and_one_is_kept(make_store):
     assert {problem.video for problem in problems} == {"c"}
     assert "committed twice" in problems[0].what
     report = verify(root, repair=True)
-    assert report.requeued == []
+    assert report.lost_videos == []
     assert verify(root).clean
     assert contents(root) == before
 
@@ -262,7 +286,7 @@ def test_repair_does_not_bring_a_superseded_video_back(make_store):
     append(root, "c", rows_of(root, "a"), supersedes=True)
     before = contents(root)
     flip(old, old.stat().st_size - 3)
-    assert verify(root, repair=True).requeued == []
+    assert verify(root, repair=True).lost_videos == []
     assert contents(root) == before
     assert verify(root).clean
 
@@ -349,7 +373,7 @@ def test_deep_finds_what_was_written_wrong(make_store):
     assert "is not null" in found["late"]
     assert "more findings" in found["size"]
     report = verify(root, deep=True, repair=True)
-    assert report.requeued == sorted([*cases, "size"])
+    assert report.lost_videos == sorted([*cases, "size"])
     assert verify(root, deep=True).clean
     assert sorted(Store(root)) == sorted(IDS)
 
@@ -372,7 +396,7 @@ def test_a_video_without_sound_has_an_empty_part_of_audio(make_store):
     assert verify(root, deep=True).clean
     (shard,) = shards(root, "audio")
     flip(shard, shard.stat().st_size - 3)
-    assert verify(root, repair=True).requeued == []
+    assert verify(root, repair=True).lost_videos == []
     assert Store(root)["a"].audio().shape == (0, 96, 64)
     assert verify(root, deep=True).clean
 
@@ -390,11 +414,11 @@ def test_small_streams_are_repaired(make_store):
     flip(place, place.read_bytes().index(patches[2].tobytes()) + 5)
     (problem,) = verify(root).problems
     assert (problem.video, problem.what) == ("b", "column patch has changed bytes")
-    assert verify(root, repair=True).requeued == ["b"]
+    assert verify(root, repair=True).lost_videos == ["b"]
 
     (good,) = shards(root, "audio")
     flip(good, good.stat().st_size - 3)
-    assert verify(root, repair=True).requeued == []
+    assert verify(root, repair=True).lost_videos == []
     assert (Store(root)["a"].audio() == patches[:1]).all()
     assert verify(root, deep=True).clean
 
@@ -406,7 +430,7 @@ def test_a_video_of_many_batches_is_lost_alone(make_store):
     flip(shard, shard.read_bytes().rindex(before["long"][1029]) + 30)
     (problem,) = verify(root).problems
     assert problem.video == "long"
-    assert verify(root, repair=True).requeued == ["long"]
+    assert verify(root, repair=True).lost_videos == ["long"]
     assert contents(root) == {"short": before["short"]}
     assert verify(root, deep=True).clean
 

@@ -259,6 +259,22 @@ def test_a_shard_of_another_size_than_the_index_says(local, upload, s3):
         Store(url)[0].rgb_bytes(0)
 
 
+@pytest.mark.parametrize("when", ["before it is opened", "since it was opened"])
+def test_a_shard_whose_footer_has_changed(local, upload, s3, when, monkeypatch):
+    monkeypatch.setenv("FLOWKIT_CACHE_SIZE", "0")
+    url = upload(local)
+    if when == "since it was opened":
+        assert Store(url)[0].rgb_bytes(0)
+        s3.forget()
+    for name, content in s3.objects.items():
+        if "frames" in name and name.endswith(".arrow"):
+            s3.objects[name] = content[:-1] + b"?"
+    with pytest.raises(CorruptError, match=f"run `flowkit verify {url}`") as caught:
+        Store(url)[0].rgb_bytes(0)
+    assert "--repair" not in str(caught.value)
+    assert str(caught.value).count(f"{url}/frames/") == 1
+
+
 def test_without_obstore(monkeypatch):
     import sys
 
