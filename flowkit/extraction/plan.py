@@ -140,7 +140,7 @@ def check_normalization(new_ids: Iterable[str], store: Store) -> None:
         new_id = new_by_form.get(normalize_unicode(id))
         if new_id is not None:
             raise UsageError(
-                f"the id {new_id!a} and {id!a} of {store.location} differ only by Unicode "
+                f"the id {new_id!a} differs from {id!a} of {store.location} only by Unicode "
                 "normalization; rename the file like that in the store, or use another store"
             )
 
