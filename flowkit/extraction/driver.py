@@ -63,7 +63,7 @@ class Driver:
         # Tasks whose workers died; each is tried again alone in a new actor.
         self.suspects: deque[WorkerTask] = deque()
         # A source that this node can read: an actor on a node that does not see it raises an error.
-        readable = (task.source for task in tasks if os.access(task.source, os.R_OK))
+        readable = (task.input_path for task in tasks if os.access(task.input_path, os.R_OK))
         self.sample = next(readable, setup.root)
         self.lanes: list[Lane] = []
         self.started = False
@@ -240,8 +240,8 @@ class Driver:
             return
         is_failed = diagnosis.blames_video and not has_tries_left
         status: Status = "failed" if is_failed else "stopped"
-        source, deaths = printable_path(remaining.source), diagnosis.count_deaths(remaining.deaths)
-        reason = f"{source}: {diagnosis.reason}, {deaths} times"
+        path, deaths = remaining.input_path, diagnosis.count_deaths(remaining.deaths)
+        reason = f"{printable_path(path)}: {diagnosis.reason}, {deaths} times"
         if status == "stopped":
             callbacks.log(f"left for the next run: {reason}")
         callbacks.on_outcome(remaining.make_outcome(status, diagnosis.kind, reason))

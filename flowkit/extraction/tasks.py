@@ -46,8 +46,8 @@ class WorkerTask(Protocol):
         """Return the id of the video, or a string that names several."""
 
     @property
-    def source(self) -> Path:
-        """Return the path of the source file."""
+    def input_path(self) -> Path:
+        """Return the path of what its worker reads: of the video, or of the weights."""
 
     @property
     def deaths(self) -> tuple[str, ...]:
@@ -92,13 +92,18 @@ class ExtractionTask:
     frame_rate: float | None = None
     """Frames per second of a frame folder; None for a file, or if unknown."""
     stored: StoredVideo | None = None
-    """The video of the store whose RGB frames are read; None if ``source`` is."""
+    """The video of the store whose RGB frames are read; None if they are read from ``source``."""
     frames: int | None = None
     """Number of frames that the store already has of the video, which must match; or None."""
     supersedes: bool = False
     """Whether the result replaces an extraction of an older source."""
     deaths: tuple[str, ...] = ()
     """Kinds of death of the workers that had the task in this run."""
+
+    @property
+    def input_path(self) -> Path:
+        """See `WorkerTask`."""
+        return self.source
 
     @property
     def attempt(self) -> int:

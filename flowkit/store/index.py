@@ -55,7 +55,7 @@ class RecordState(NamedTuple):
     mtime_ns: int
     """Modification time of the commit record in nanoseconds."""
     shard_bytes: int
-    """Size of the shard in bytes, −1 if it is missing; one of a working store can be at its URL."""
+    """Size of the shard in bytes, at the URL of a working store once it is there; −1 if missing."""
 
     @classmethod
     def read(cls, root: Path, path: Path) -> Self:
@@ -103,21 +103,22 @@ def rebuild_index(root: str | os.PathLike[str], *, scratch: bool = False) -> int
         records = [RecordState.read(path, record) for record in record_paths(path)]
         old_index = read_index(path, header.dataset)
         old_records = set(old_index.records)
-        is_extended = not scratch and old_records <= set(records)
-        new_records = [r for r in records if not is_extended or r not in old_records]
+        can_extend = not scratch and old_records <= set(records)
+        new_records = [r for r in records if not can_extend or r not in old_records]
         annotations = annotations_digest(path)
-        is_current = is_extended and not new_records and annotations == old_index.annotations
+        is_current = can_extend and not new_records and annotations == old_index.annotations
         if is_current and old_index.version:
             return old_index.version
-        if not is_extended or lacks_columns(old_index.table):
+        if not can_extend or lacks_columns(old_index.table):
             base, new_records = Index(), records
         else:
             base = old_index
         rows = merge_records(path, base, new_records)
+        records = base.records + new_records
+        check_normalization(rows, [record.shard for record in records])
         table, classes = merge_annotations(path, rows)
         # Taken from the clock, so that it grows even if the old index was deleted.
         version = max(old_index.version + 1, time.time_ns() // 1_000_000)
-        records = base.records + new_records
         metadata = {
             "flowkit.format": FORMAT,
             "flowkit.classes": classes,
@@ -298,7 +299,6 @@ def merge_annotations(root: Path, rows: Any) -> tuple[Any, list[str]]:
         The table, and the class names by class id.
     """
     rows = rows.take(pc.sort_indices(rows["id"]))
-    check_normalization(rows["id"])
     classes: list[str] = []
     lists = pa.table({"labels": pa.array([[]], LABELS), "subsets": pa.array([[]], SUBSETS)})
     positions = pa.nulls(rows.num_rows, pa.int32())
@@ -316,19 +316,27 @@ def merge_annotations(root: Path, rows: Any) -> tuple[Any, list[str]]:
     return rows.add_column(2, "subsets", lists["subsets"]), classes
 
 
-def check_normalization(ids: Any) -> None:
-    """Raise a StoreError if two ids differ only by Unicode normalization."""
-    normal = pc.utf8_normalize(ids, form="NFC")
-    if pc.count_distinct(normal).as_py() == len(ids):
+def check_normalization(rows: Any, shards: list[str]) -> None:
+    """Raise a StoreError if two ids differ only by Unicode normalization.
+
+    Args:
+        rows: One row per video, as `merge_records` returns them.
+        shards: Names of the shards.
+    """
+    normal = pc.utf8_normalize(rows["id"], form="NFC")
+    if pc.count_distinct(normal).as_py() == len(normal):
         return
     id_by_form: dict[str, str] = {}
-    for id, form in zip(ids.to_pylist(), normal.to_pylist(), strict=True):
-        if form in id_by_form:
+    for row, (id, form) in enumerate(zip(rows["id"].to_pylist(), normal.to_pylist(), strict=True)):
+        other = id_by_form.setdefault(form, id)
+        if other != id:
+            locations = [rows[name][row].as_py() for name in stream_names(rows.schema)]
+            files = (f"{shards[k['shard']]}.arrow and .json" for k in locations if k is not None)
             raise StoreError(
-                f"ids {id_by_form[form]!a} and {id!a} differ only by Unicode normalization; "
-                "rename one of the sources"
+                f"the store has ids {other!a} and {id!a}, which differ only by Unicode "
+                "normalization; rename the source of the second like that of the first, delete "
+                f"{', '.join(dict.fromkeys(files))}, and extract again what else they held"
             )
-        id_by_form[form] = id
 
 
 def serialize_index(table: Any, metadata: Mapping[str, Any]) -> bytes:

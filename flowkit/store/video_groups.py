@@ -23,10 +23,10 @@ def make_grouping(
         group_by: A column of the labels, or a pattern; None for no groups.
 
     Returns:
-        (annotation) → (1, name of the group), or (0, id) for a video that names none.
+        (annotation) → (1, name of the group), or (0, id) for a video that is in none.
 
     Raises:
-        UsageError: No video names a group, or the pattern is not a regular expression.
+        UsageError: No video is in a group, or the pattern is not a regular expression.
     """
     if group_by is None:
         return lambda annotation: (0, annotation.id)

@@ -57,6 +57,10 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     try:
         check_content(path)
         weights = _read_safetensors(path) if _is_safetensors(path) else _read_torch_file(path)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise WeightsError(
+            f"cannot read {path}: {error.strerror}; check the path and its permissions"
+        ) from error
     except WeightsError as error:
         raise WeightsError(f"{path} is not a weight file: {error}") from error
     except PickleError as error:
@@ -99,7 +103,7 @@ def check_content(path: Path) -> None:
         )
     if text.startswith((b"{", b"[")) and text.isascii():
         raise WeightsError("it is a text file (JSON). Get the file with the weights")
-    for beginning, kind in (
+    for beginning, problem in (
         (b"\x1f\x8b", "it is compressed (gzip): unpack it first"),
         (b"7z\xbc\xaf", "it is a 7z archive: unpack it first"),
         (b"Rar!", "it is a RAR archive: unpack it first"),
@@ -107,7 +111,7 @@ def check_content(path: Path) -> None:
         (b"\x93NUMPY", "it is a NumPy array: convert it to a PyTorch state_dict first"),
     ):
         if start.startswith(beginning):
-            raise WeightsError(kind)
+            raise WeightsError(problem)
     if start[257:262] == b"ustar":
         raise WeightsError(
             "it is a tar archive: unpack it first. (The ending .pth.tar usually is no archive. "
@@ -152,7 +156,6 @@ def find_weights(content: Any) -> dict[str, TensorView]:
         WeightsError: There are none in a dictionary that is not empty, or it is not clear which
             ones are meant.
     """
-    top = content
     for _ in range(MAX_NESTING):
         module = dict(_list_module_tensors(content))
         if module:
@@ -160,7 +163,7 @@ def find_weights(content: Any) -> dict[str, TensorView]:
         items = _get_items(content)
         if items is None:
             break
-        key = next((k for k in WRAPPERS if _get_items(items.get(k)) is not None), None)
+        key = next((k for k in WRAPPERS if _has_tensors_below(items.get(k))), None)
         if key is not None:
             content = items[key]
             continue
@@ -174,7 +177,7 @@ def find_weights(content: Any) -> dict[str, TensorView]:
         if len(groups) != 1:
             break
         content = items[groups[0]]
-    raise WeightsError(f"expected tensors by name, got {_describe(top)}")
+    raise WeightsError(f"expected tensors by name, got {_describe(content)}")
 
 
 def _get_items(node: Any) -> dict[Any, Any] | None:
@@ -242,6 +245,19 @@ def _has_tensors(node: Any) -> bool:
         return True
     items = _get_items(node) or {}
     return any(isinstance(k, str) and find_tensor(v) is not None for k, v in items.items())
+
+
+def _has_tensors_below(node: Any) -> bool:
+    """Tell whether `_has_tensors` holds of an object, or of one in its dictionaries."""
+    nodes, seen = [node], set[int]()
+    while nodes:
+        node = nodes.pop()
+        if _has_tensors(node):
+            return True
+        if id(node) not in seen:  # a dictionary of a damaged file can contain itself
+            seen.add(id(node))
+            nodes += (_get_items(node) or {}).values()
+    return False
 
 
 def _describe(content: Any) -> str:

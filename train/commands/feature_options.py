@@ -75,11 +75,11 @@ window_options = (
     click.option("--stride", type=int, help="Frames from the start of a window to that of the "
                  "next. [default: those of a window]"),
     click.option("--clip-stride", type=int, help="Frames from one frame of a window, or of a clip, "
-                 "to the next. [default: 1; in a store, the network's]"),
+                 "to the next. [default: 1; with --name, the network's]"),
     click.option("--placement", type=click.Choice(["whole", "covering", "centred"]),
-                 help="Where windows lie: whole = in the video; covering = one more, padded window "
-                 "for frames that are left over; centred = around every STRIDE-th frame. "
-                 "[default: whole]"),
+                 help="Where windows lie: whole = only windows that lie inside the video; "
+                 "covering = one more, padded window for frames that are left over; centred = "
+                 "around every STRIDE-th frame. [default: whole]"),
     click.option("--last-frame", type=click.Choice(["keep", "drop"]), help="What to do with the "
                  "last frame, which has no flow: keep = use the flow before it; drop = leave it "
                  "out. [default: keep]"),
@@ -142,7 +142,8 @@ store_options = (
                  help="Processes that read images for each worker; 0 for a thread. [default: the "
                  "cores per GPU less 1; 0 on CPU]"),
     click.option("--commit-seconds", "roll_seconds", type=float, default=300.0, show_default=True,
-                 help="Commit a shard at this age in seconds, or at 1 GiB."),
+                 help="Commit the shard file that is being written at this age in seconds, or "
+                 "at 1 GiB."),
 )  # fmt: skip
 """How features are stored in the store."""
 

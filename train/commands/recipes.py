@@ -32,7 +32,7 @@ def recipes(name: str | None, json: bool, explain: bool) -> None:
     results. What is printed is a recipe itself, which can be saved and changed.
     """
     from train.recipe.explanation import explain_recipe
-    from train.recipe.recipe import dump_draft, list_recipes, read_draft, write_recipe
+    from train.recipe.recipe import dump_draft, format_recipe, list_recipes, read_draft
 
     if name is not None:
         draft = read_draft(name)
@@ -40,7 +40,7 @@ def recipes(name: str | None, json: bool, explain: bool) -> None:
             values = dump_draft(draft)
             click.echo(json_text.dumps({**describe_as_json(name, draft), "values": values}))
             return
-        click.echo(explain_recipe(draft) if explain else write_recipe(draft), nl=False)
+        click.echo(explain_recipe(draft) if explain else format_recipe(draft), nl=False)
         for line in list_commands(name, draft.values):
             click.echo(f"# {line}".rstrip())
         return

@@ -50,8 +50,8 @@ class Plan:
 def make_plan(
     store: Store,
     stream: str,
-    source: StreamName,
-    rows: tuple[int, int],
+    input_stream: StreamName,
+    positions_and_views: tuple[int, int],
     failures: Mapping[str, Failure],
     *,
     windows: PositionSampling | None = None,
@@ -66,8 +66,8 @@ def make_plan(
     Args:
         store: The store.
         stream: The stream to compute.
-        source: The stream that the network reads.
-        rows: Positions per video (0 for all available ones), and views per position.
+        input_stream: The stream that the network reads.
+        positions_and_views: Positions per video (0 for all available ones), and views per position.
         failures: Failures of earlier runs by video id.
         windows: The sampling, if the positions are the windows of a video.
         strict: Whether a video that is shorter than a window is left out, instead of being padded.
@@ -81,17 +81,17 @@ def make_plan(
         The plan.
     """
     plan, targets, padded = Plan(), [], set[str]()
-    positions, views = rows
+    positions, views = positions_and_views
     stale_ids = frozenset(stale)
     for row in range(len(store)):
         id = store.index.id(row)
         if not belongs(id, part):
             continue
-        available = store.index.count(source, row)
+        available = store.index.count(input_stream, row)
         is_padded = windows is not None and windows.is_padded(available)
         if store.index.locate(stream, row) is not None and id not in stale_ids:
             plan.done += 1
-        elif (lack := find_lack(store, row, source, strict and is_padded)) is not None:
+        elif (lack := find_lack(store, row, input_stream, strict and is_padded)) is not None:
             plan.lacking.append(make_failure(id, *lack, stream))
         elif id in failures and not (retry_failed or failures[id].retry):
             plan.quarantined.append(failures[id])
@@ -109,28 +109,29 @@ def make_plan(
 
 
 def find_lack(
-    store: Store, row: int, source: StreamName, is_too_short: bool
+    store: Store, row: int, input_stream: StreamName, is_too_short: bool
 ) -> tuple[str, str] | None:
     """Find out why a video cannot have features.
 
     Args:
         store: The store.
-        row: Row of the video.
-        source: The stream that the network reads.
+        row: Row of the video in the index.
+        input_stream: The stream that the network reads.
         is_too_short: Whether it is shorter than a window, in a strict run.
 
     Returns:
         The kind and the reason of the failure; None if there is none.
     """
-    available = store.index.count(source, row)
-    if store.index.locate(source, row) is None:
-        return f"no-{source}", f"it has no {source}: extract it with --streams {source}"
-    if not available and STREAMS[source].is_image:
-        return "too-short", f"it has no {source}: it has only 1 frame"
+    name, available = input_stream, store.index.count(input_stream, row)
+    if store.index.locate(name, row) is None:
+        return f"no-{name}", f"it has no {name}: extract it with --streams {name}"
+    if not available and STREAMS[name].is_image:
+        frames = int(store.index.frames[row])
+        return "too-short", f"it has no {name}: it has only {frames} frame{'s' * (frames != 1)}"
     if is_too_short:
         return (
             "shorter-than-window",
-            f"it has {available} {STREAMS[source].unit}, and a window needs more; without --strict "
+            f"it has {available} {STREAMS[name].unit}, and a window needs more; without --strict "
             "they would be padded",
         )
     return None
@@ -161,7 +162,7 @@ class Share:
 
     targets: tuple[Target, ...]
     """The videos."""
-    source: Path
+    weight_file: Path
     """File of the weights, which every node must be able to read."""
     deaths: tuple[str, ...] = ()
     """Kinds of death of the workers that had the video alone in this run."""
@@ -170,6 +171,11 @@ class Share:
     def attempt(self) -> int:
         """Return the number of this attempt, from 1."""
         return len(self.deaths) + 1
+
+    @property
+    def input_path(self) -> Path:
+        """See `WorkerTask`."""
+        return self.weight_file
 
     @property
     def id(self) -> str:
@@ -211,7 +217,7 @@ class Share:
         )
 
 
-def share_out(targets: Sequence[Target], weight: int, source: Path) -> list[Share]:
+def share_out(targets: Sequence[Target], weight: int, weight_file: Path) -> list[Share]:
     """Group consecutive videos into shares of about `weight` features."""
     shares: list[Share] = []
     group: list[Target] = []
@@ -220,8 +226,8 @@ def share_out(targets: Sequence[Target], weight: int, source: Path) -> list[Shar
         group.append(target)
         size += target.weight
         if size >= weight:
-            shares.append(Share(targets=tuple(group), source=source))
+            shares.append(Share(targets=tuple(group), weight_file=weight_file))
             group, size = [], 0
     if group:
-        shares.append(Share(targets=tuple(group), source=source))
+        shares.append(Share(targets=tuple(group), weight_file=weight_file))
     return shares

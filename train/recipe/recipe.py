@@ -69,7 +69,7 @@ def change_recipe(recipe: Recipe, changes: dict[str, str]) -> Recipe:
     return draft_of(recipe).change(changes).complete()
 
 
-def write_recipe(recipe: Recipe | RecipeDraft) -> str:
+def format_recipe(recipe: Recipe | RecipeDraft) -> str:
     """Return the recipe as YAML with all its values, which `read_draft` reads."""
     draft = recipe if isinstance(recipe, RecipeDraft) else draft_of(recipe)
     values = dump_draft(draft)
@@ -83,6 +83,6 @@ def write_recipe(recipe: Recipe | RecipeDraft) -> str:
 __all__ = [
     "AudioRecipe", "Branch", "Family", "FeatureSetRecipe", "ImageRecipe", "Network", "Recipe",
     "RecipeDraft", "RecipeT", "Row", "Sets", "Training", "change_recipe", "draft_of",
-    "drop_reported", "dump_draft", "keep_testing_rows", "list_compared_values", "list_recipes",
-    "list_values", "read_draft", "read_recipe", "write_recipe",
+    "drop_reported", "dump_draft", "format_recipe", "keep_testing_rows", "list_compared_values",
+    "list_recipes", "list_values", "read_draft", "read_recipe",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from flowkit.store.format.atomic import write_atomic
 from flowkit.web.keys import make_name_key
 from train.evaluation.results import list_evaluations
 from train.recipe.parsing import suggest
-from train.recipe.recipe import write_recipe
+from train.recipe.recipe import format_recipe
 from train.report.figures import FIGURES, SLOW_FIGURES, Drawing, NotApplicable, Source
 from train.report.figures.score_names import MEANS
 
@@ -146,7 +146,7 @@ def format_html(source: Source, drawings: list[Drawing], images: dict[str, bytes
     return environment.get_template("report.html").render(
         run=source.run.path.name,
         recipe=source.run.recipe,
-        text=write_recipe(source.run.recipe),
+        text=format_recipe(source.run.recipe),
         facts=source.run.facts,
         command=f"flowkit view {quote(source.run.facts['store']['path'])} "
         f"--run {quote(str(source.run.path.absolute()))}",

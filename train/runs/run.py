@@ -37,7 +37,7 @@ from flowkit.store import Store
 from flowkit.store.format.atomic import write_atomic
 from flowkit.store.format.locks import try_lock
 from flowkit.version import __version__
-from train.recipe.recipe import Recipe, list_compared_values, read_recipe, write_recipe
+from train.recipe.recipe import Recipe, format_recipe, list_compared_values, read_recipe
 from train.runs.facts import check_facts
 from train.runs.phases import Phase, list_phases
 
@@ -241,7 +241,7 @@ def create_run(path: Path | str, recipe: Recipe, store: Store) -> Run:
             f"{path}: expected a new folder or a run, but the folder contains other files"
         )
     path.mkdir(parents=True, exist_ok=True)
-    write_atomic(path / "recipe.yaml", write_recipe(recipe).encode())
+    write_atomic(path / "recipe.yaml", format_recipe(recipe).encode())
     facts = {
         "format": FORMAT,
         "creator": f"flowkit {__version__}",

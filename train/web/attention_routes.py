@@ -4,6 +4,7 @@
 /api/runs/RUN/attention/KEY/point?phase=…&snippet=…&block=…&x=…&y=…&step=…   where one point attends
 /api/runs/RUN/attention/KEY/positions?phase=…&position=…   salient positions of a pyramid
 /api/runs/RUN/attention/KEY/sets                           weights of units over a set
+/api/runs/RUN/segments/KEY                                 best classes of each segment
 """
 
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class AttentionAnswers:
 
     def __init__(self, answers: RunAnswers, worker: Worker) -> None:
         self._answers, self._worker = answers, worker
-        self._images: dict[str, ImageAttention] = {}
+        self._attention: dict[str, ImageAttention] = {}
 
     def list_routes(self) -> list[BaseRoute]:
         """List the routes of the functions."""
@@ -91,8 +92,8 @@ class AttentionAnswers:
         question = self._read_question(request, "pyramid")
 
         def work() -> PyramidMaps:
-            images = self._find_images(question.run)
-            return images.compute_pyramid(question.store, question.phase, question.row)
+            attention = self._find_attention(question.run)
+            return attention.compute_pyramid(question.store, question.phase, question.row)
 
         maps = await compute(self._worker, request, ("pyramid", *question.id), work)
         return answer_json(describe_positions(maps, position))
@@ -116,25 +117,27 @@ class AttentionAnswers:
         def work() -> dict[str, Any]:
             return describe_segments(run.run, view.store, row, self._worker.check)
 
-        key = ("segments", run.key, view.version, video.id)
+        weights = sorted(run.run.path.rglob("weights.pt"))  # they change if it is trained again
+        states = tuple(path.stat().st_mtime_ns for path in weights)
+        key = ("segments", run.key, states, view.version, video.id)
         return answer_json(await compute(self._worker, request, key, work))
 
     async def _compute_maps(self, request: Request, snippet: int | None) -> SnippetMaps:
         question = self._read_question(request, "cross-modality")
 
         def work() -> SnippetMaps:
-            images = self._find_images(question.run)
-            return images.compute_snippet(question.store, question.phase, question.row, snippet)
+            attention = self._find_attention(question.run)
+            return attention.compute_snippet(question.store, question.phase, question.row, snippet)
 
         maps: SnippetMaps = await compute(
             self._worker, request, ("blocks", snippet, *question.id), work
         )
         return maps
 
-    def _find_images(self, run: OpenRun) -> ImageAttention:
-        if run.key not in self._images:
-            self._images[run.key] = ImageAttention(run.run, self._worker.check)
-        return self._images[run.key]
+    def _find_attention(self, run: OpenRun) -> ImageAttention:
+        if run.key not in self._attention:
+            self._attention[run.key] = ImageAttention(run.run, self._worker.check)
+        return self._attention[run.key]
 
     def _read_question(self, request: Request, expected: Name) -> Question:
         run = self._answers.find_run(request.path_params["run"])

@@ -25,6 +25,13 @@ SHEET_HINT = "sep="
 """Beginning of a first line in which spreadsheets state the delimiter, such as ``sep=;``."""
 
 
+def find_stated_delimiter(lines: Sequence[str]) -> str | None:
+    """Return the delimiter that the first line states, as in ``sep=;``; None if it states none."""
+    first = lines[0] if lines else ""
+    is_hint = first[:4].lower() == SHEET_HINT and len(first) > 4 and not first[5:].strip()
+    return first[4] if is_hint else None
+
+
 def detect_delimiter(lines: Sequence[str], preferred: str | None = None) -> str | None:
     """Recognize the delimiter by the first lines of a file.
 
@@ -39,8 +46,6 @@ def detect_delimiter(lines: Sequence[str], preferred: str | None = None) -> str 
     Returns:
         The delimiter; None if none fits at least half of the lines.
     """
-    if lines and lines[0].lower().startswith(SHEET_HINT) and len(lines[0].strip()) == 5:
-        return lines[0][4]
     candidates: list[tuple[tuple[float, bool, bool, int], str]] = []
     for delimiter in DELIMITERS:
         try:
@@ -86,23 +91,23 @@ def read_delimited(path: Path, delimiter: str | None, mapping: Mapping[str, str]
             the first, a quote is not closed, or two columns have the same name.
     """
     rows = iterate_rows(path, delimiter) if delimiter else iterate_lines(path)
-    chunk = next(rows, None)
-    if chunk is None:
+    block = next(rows, None)
+    if block is None:
         raise make_empty_error(path)
-    names = [field.strip() for field in chunk.rows[0]]
-    has_header = is_header(names, chunk.rows[1:], mapping)
+    names = [field.strip() for field in block.rows[0]]
+    has_header = is_header(names, block.rows[1:], mapping)
     if has_header:
-        check_names(path, chunk.lines[0], names)
-        chunk = Chunk(chunk.lines[1:], chunk.rows[1:])
+        check_names(path, block.lines[0], names)
+        block = RowBlock(block.lines[1:], block.rows[1:])
     else:
         names = [str(number) for number in range(1, len(names) + 1)]
     builder, lines = ColumnBuilder(), array("q")
-    while chunk is not None:
-        check_widths(path, chunk, len(names), has_header)
-        for name, values in zip(names, zip(*chunk.rows, strict=True), strict=False):
+    while block is not None:
+        check_widths(path, block, len(names), has_header)
+        for name, values in zip(names, zip(*block.rows, strict=True), strict=False):
             builder.add_column_values(name, list(map(str.strip, values)))
-        lines.extend(chunk.lines)
-        chunk = next(rows, None)
+        lines.extend(block.lines)
+        block = next(rows, None)
     if not lines:
         raise AnnotationError(f"{path}: expected rows below the header, got none; add them")
     kind = f"CSV with {DELIMITERS.get(delimiter, repr(delimiter))}s" if delimiter else "a list"
@@ -111,7 +116,7 @@ def read_delimited(path: Path, delimiter: str | None, mapping: Mapping[str, str]
     )
 
 
-class Chunk(NamedTuple):
+class RowBlock(NamedTuple):
     """Some consecutive rows of a file, none of them blank."""
 
     lines: Sequence[int]
@@ -120,7 +125,7 @@ class Chunk(NamedTuple):
     """The fields of each row."""
 
 
-def iterate_rows(path: Path, delimiter: str) -> Iterator[Chunk]:
+def iterate_rows(path: Path, delimiter: str) -> Iterator[RowBlock]:
     """Iterate over the rows of a CSV file.
 
     Args:
@@ -128,7 +133,7 @@ def iterate_rows(path: Path, delimiter: str) -> Iterator[Chunk]:
         delimiter: The delimiter.
 
     Yields:
-        Chunks of rows.
+        Blocks of rows.
 
     Raises:
         AnnotationError: The file cannot be read, or a quote is not closed.
@@ -155,7 +160,7 @@ def iterate_rows(path: Path, delimiter: str) -> Iterator[Chunk]:
                 kept = [n for n, fields in enumerate(rows) if any(map(str.strip, fields))]
                 lines, rows = [lines[n] for n in kept], [rows[n] for n in kept]
             if rows:
-                yield Chunk(lines, rows)
+                yield RowBlock(lines, rows)
 
 
 def make_quote_error(path: Path, delimiter: str, error: csv.Error) -> AnnotationError:
@@ -180,24 +185,24 @@ def make_quote_error(path: Path, delimiter: str, error: csv.Error) -> Annotation
     )
 
 
-def iterate_lines(path: Path) -> Iterator[Chunk]:
+def iterate_lines(path: Path) -> Iterator[RowBlock]:
     """Iterate over the lines of a file, each as a single field without quotes around it.
 
     Args:
         path: The file.
 
     Yields:
-        Chunks of rows.
+        Blocks of rows.
 
     Raises:
         AnnotationError: The file cannot be read.
     """
     with open_text(path) as file:
         numbered = ((n, text.strip()) for n, text in enumerate(file, start=1))
-        while chunk := list(islice(numbered, CHUNK_ROWS)):
-            kept = [(n, text) for n, text in chunk if text]
+        while block := list(islice(numbered, CHUNK_ROWS)):
+            kept = [(n, text) for n, text in block if text]
             if kept:
-                yield Chunk([n for n, _ in kept], [[remove_quotes(text)] for _, text in kept])
+                yield RowBlock([n for n, _ in kept], [[remove_quotes(text)] for _, text in kept])
 
 
 def remove_quotes(text: str) -> str:
@@ -206,21 +211,21 @@ def remove_quotes(text: str) -> str:
     return text[1:-1].replace('""', '"') if is_quoted else text
 
 
-def check_widths(path: Path, chunk: Chunk, width: int, has_header: bool) -> None:
+def check_widths(path: Path, block: RowBlock, width: int, has_header: bool) -> None:
     """Check that all rows have the same number of fields.
 
     Args:
         path: The file, for the message.
-        chunk: The rows.
+        block: The rows.
         width: The number of fields of the first row.
         has_header: Whether the first row is a header.
 
     Raises:
         AnnotationError: A row has another number of fields.
     """
-    if set(map(len, chunk.rows)) <= {width}:
+    if set(map(len, block.rows)) <= {width}:
         return
-    for line, fields in zip(*chunk, strict=True):
+    for line, fields in zip(*block, strict=True):
         if len(fields) != width:
             source = "the header" if has_header else "the first row"
             raise AnnotationError(

@@ -6,6 +6,7 @@ from pathlib import Path
 from flowkit.annotations.label_files.columns import find_usual_column
 from flowkit.annotations.label_files.delimited import (
     detect_delimiter,
+    find_stated_delimiter,
     is_consistent,
     read_delimited,
 )
@@ -88,6 +89,9 @@ def choose_reader(
         return read_json  # its message says what is wrong
     if is_jsonl:
         return read_json_lines
+    stated = find_stated_delimiter(lines)
+    if stated is not None:
+        return lambda path: read_delimited(path, stated, mapping)
     preferred = "\t" if extension == ".tsv" else None
     delimiter = detect_delimiter(lines, preferred)
     is_table = extension in TABLE_EXTENSIONS and delimiter is not None

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 INT32, INT64 = 2**31 - 1, 2**63 - 1
+MAX_EXACT = 2**53
+"""Largest integer up to which a float64 holds every integer."""
 HEX32, HEX64 = re.compile("[0-9a-fA-F]{32}"), re.compile("[0-9a-fA-F]{64}")
 Check = Callable[[Any], bool]
 
@@ -31,7 +33,7 @@ def is_time(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Return whether a value is a number that a float64 can hold."""
-    return type(value) is float or is_time(value)
+    return type(value) is float or (type(value) is int and abs(value) <= MAX_EXACT)
 
 
 def is_amount(value: Any) -> bool:

@@ -5,8 +5,8 @@
 
 A page counts only if it has the CRC-32 that the table says, so a page that was half written, or
 lost in a power cut, is read again from the store. Regions are evicted whole, least recently used
-first; a process that still has one open reads on. If the cache cannot be written, one warning is
-logged and pages are no longer kept.
+first, and so are the shards that a mirror has; a process that still has one open reads on. If the
+cache cannot be written, one warning is logged and pages are no longer kept.
 """
 
 import fcntl

@@ -1,6 +1,8 @@
-"""Find the objects that hold the shards of a mirror, and check what their index says of them."""
+"""Open and download the shards of a remote store, whose small files are in its mirror."""
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from flowkit.store.remote.mirror import fetch_shard, read_shard_sizes
 
 
 def find_remote_files(root: Path) -> RemoteFiles | None:
-    """Return the shards of the remote store that a folder is the mirror of; None if it is none."""
+    """Return the shards of the remote store whose mirror is ``root``; None if it is no mirror."""
     url = read_mirror_url(root)
     return None if url is None else get_files(url, root)
 
@@ -37,11 +39,17 @@ def open_remote_shards(root: Path, names: Sequence[str]) -> list[RemoteFile]:
 
 
 def fetch_remote_shard(root: Path, name: str) -> bool:
-    """Download a whole shard into a mirror; return False if the folder is no mirror."""
+    """Download a whole shard into a mirror, or mark it there as used now.
+
+    Returns:
+        False if the folder is no mirror.
+    """
     url = read_mirror_url(root)
     if url is None:
         return False
-    fetch_shard(url, root, name)
+    path = fetch_shard(url, root, name)
+    with suppress(OSError):
+        os.utime(path)  # `evict_files` deletes first what was used least recently
     return True
 
 

@@ -89,7 +89,7 @@ class Cluster:
     ],
 )
 def test_nodes_that_join_are_used(later, workers, tmp_path, recipe, monkeypatch):
-    ray, tasks = Cluster(node(1)), [SimpleNamespace(source=tmp_path)] * 9
+    ray, tasks = Cluster(node(1)), [SimpleNamespace(input_path=tmp_path)] * 9
     setup = WorkerSetup(root=tmp_path, recipe=recipe, backend="numba")
     driver = Driver(ray, tasks, setup, Options(), None)
     ray.found = later
@@ -101,7 +101,7 @@ def test_nodes_that_join_are_used(later, workers, tmp_path, recipe, monkeypatch)
 
 
 def test_a_user_who_asks_for_workers_gets_no_more(tmp_path, recipe, monkeypatch):
-    ray, tasks = Cluster(node(1)), [SimpleNamespace(source=tmp_path)] * 9
+    ray, tasks = Cluster(node(1)), [SimpleNamespace(input_path=tmp_path)] * 9
     setup = WorkerSetup(root=tmp_path, recipe=recipe, backend="numba")
     driver = Driver(ray, tasks, setup, Options(workers=2), None)
     ray.found = [node(8)]

@@ -74,6 +74,18 @@ def test_an_empty_store_has_nothing(tmp_path, recipe, make_clip):
     assert [(task.id, task.streams) for task in plan.tasks] == [("a.mp4", ("rgb", "flow"))]
 
 
+def test_an_id_in_another_normalization_is_refused(tmp_path, recipe, make_clip):
+    """Such as a copy from macOS: the store could not be indexed with both."""
+    old = make_clip(tmp_path / "caf\u00e9.mp4")
+    extract(explicit_files([old]), tmp_path / "S", recipe, Options(workers=0))
+    new = tmp_path / "cafe\u0301.mp4"
+    shutil.copy(old, new)
+    others = [make_clip(tmp_path / "n\u00e9e.mp4"), old]
+    assert len(plan_for(tmp_path, others).tasks) == 1
+    with pytest.raises(UsageError, match=r"'cafe\\u0301.mp4'.*'caf\\xe9.mp4'.*rename"):
+        plan_for(tmp_path, [new])
+
+
 def test_a_new_stream_is_planned_with_the_frames_it_must_match(extracted):
     folder, clips = extracted
     tasks = plan_for(folder, clips, streams=("rgb", "flow", "audio")).tasks

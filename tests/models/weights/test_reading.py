@@ -85,6 +85,9 @@ def test_checkpoints_with_objects_of_any_class(tmp_path, format):
         lambda w: {"ema": {n: nn.Parameter(t) if t.is_floating_point() else t
                            for n, t in w.items()}, "step": 5},
         lambda w: {**w, "epoch": 3},
+        lambda w: {"model": {"name": "i3d"}, "weights": w},
+        lambda w: {"model": {}, "weights": {"state_dict": w}},
+        lambda w: {"params": {"lr": 0.1}, "net_a": w},
     ],
 )  # fmt: skip
 def test_wrappers(tmp_path, format, wrap):
@@ -216,6 +219,15 @@ def test_several_groups_of_tensors_are_refused(tmp_path):
     save({"teacher": weights, "student": weights}, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=r"teacher, student, of which several hold tensors"):
         read_weights(tmp_path / "w.pth")
+    save({"model": {"teacher": weights, "student": weights}}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"teacher, student, of which several hold tensors"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_a_file_that_cannot_be_read_is_not_called_wrong(tmp_path):
+    for path, reason in ((tmp_path / "gone.pth", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(WeightsError, match=f"^cannot read {path}: {reason}.*; check"):
+            read_weights(path)
 
 
 def test_safetensors_are_known_by_their_content(tmp_path):

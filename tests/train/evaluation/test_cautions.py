@@ -36,6 +36,13 @@ def test_a_store_that_was_divided_again(begin, store):
     assert list(list_cautions(run, divided, results)) == []
 
 
+def test_a_store_without_the_training_subset(begin, store):
+    run = begin()
+    split_store(store.path, {"test": 1}, overwrite=True)
+    (note,) = list_cautions(run, Store(store.path), {"rgb": {"n": FEW}})
+    assert "another split" in note
+
+
 def test_top_5_is_for_more_than_five_classes():
     recipe = read_recipe("motion8_cma")
     assert "top5" in list_metrics(dataclasses.replace(recipe, classes=6))

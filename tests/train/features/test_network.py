@@ -9,7 +9,7 @@ from models.backbones.vgg import VGG16
 from models.weights.pretrained import digest_weights
 from train.features.network import NetworkOptions, digest_used_weights
 from train.features.network_loading import load_feature_network
-from train.recipe.recipe import read_recipe, write_recipe
+from train.recipe.recipe import format_recipe, read_recipe
 from train.runs.run import RunError
 from train.tasks.backbones import NETWORKS
 
@@ -115,7 +115,7 @@ def test_bad_runs(finished, begin, finish):
 
 
 def test_runs_on_features_make_none(finished):
-    (finished.path / "recipe.yaml").write_text(write_recipe(read_recipe("motion8_clusters")))
+    (finished.path / "recipe.yaml").write_text(format_recipe(read_recipe("motion8_clusters")))
     with pytest.raises(UsageError, match="was trained on features"):
         load_feature_network(NetworkOptions(model=str(finished.path)))
 

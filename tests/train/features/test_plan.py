@@ -1,6 +1,7 @@
 """Shares of videos, and how a crash in one is narrowed down."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from flowkit.store import Store
 from flowkit.store.failures import Failure, append_failure, read_failures
-from train.features.plan import Share, Target, make_failure, make_plan, share_out
+from train.features.plan import Share, Target, find_lack, make_failure, make_plan, share_out
 
 FILE = Path("weights.pth")
 
@@ -30,7 +31,7 @@ def test_shares_are_all_videos_in_order(weights, size):
 @given(st.integers(1, 40), st.data())
 def test_halving_finds_the_video_at_fault(count, data):
     bad = str(data.draw(st.integers(0, count - 1)))
-    suspects = [Share(targets=tuple(make_targets([1] * count)), source=FILE)]
+    suspects = [Share(targets=tuple(make_targets([1] * count)), weight_file=FILE)]
     found, died = [], 0
     while suspects:
         share = suspects.pop()
@@ -46,7 +47,7 @@ def test_halving_finds_the_video_at_fault(count, data):
 
 
 def test_what_was_salvaged_is_not_tried_again():
-    share = Share(targets=tuple(make_targets([1, 1, 1])), source=FILE)
+    share = Share(targets=tuple(make_targets([1, 1, 1])), weight_file=FILE)
     done, left = share.divide({"1", "another"})
     assert [target.id for target in done.targets] == ["1"]
     assert [target.id for target in left.targets] == ["0", "2"]
@@ -74,3 +75,11 @@ def test_quarantines_of_streams_are_apart(make_store):
 def test_what_a_video_has_is_counted_in_its_own_units(make_store, stream, available):
     plan = make_plan(Store(make_store(["a"])), "features/x", stream, (0, 1), {})
     assert [(t.available, t.weight) for t in plan.targets] == [(available, available)]
+
+
+@pytest.mark.parametrize(("frames", "words"), [(1, "only 1 frame"), (3, "only 3 frames")])
+def test_a_video_without_flow_says_how_many_frames_it_has(frames, words):
+    """With a step of 4, one of 3 frames has none either."""
+    index = SimpleNamespace(count=lambda *_: 0, locate=lambda *_: (0, 0, 0, 0), frames=[frames])
+    lack = find_lack(SimpleNamespace(index=index), 0, "flow", False)
+    assert lack == ("too-short", f"it has no flow: it has {words}")

@@ -9,10 +9,10 @@ from train.recipe.recipe import (
     FeatureSetRecipe,
     ImageRecipe,
     change_recipe,
+    format_recipe,
     list_recipes,
     read_draft,
     read_recipe,
-    write_recipe,
 )  # fmt: skip
 from train.runs.phases import list_phases, list_scorings
 from train.tasks.backbones import make_backbone
@@ -24,7 +24,7 @@ CMA = "kinetics_cma"
 def test_every_recipe_reads_and_is_read_back(name, tmp_path):
     draft = read_draft(name)
     path = tmp_path / "recipe.yaml"
-    path.write_text(write_recipe(draft))
+    path.write_text(format_recipe(draft))
     again = read_draft(path)
     assert (again.values, again.quick) == (draft.values, draft.quick)
     recipe = draft.make_example()
@@ -51,7 +51,7 @@ def test_a_wrong_key_names_the_nearest(tmp_path):
         (("network",), "widht", "width"),
         (("subsets",), "valid", "validate"),
     ]:
-        content = yaml.safe_load(write_recipe(read_recipe(CMA)))
+        content = yaml.safe_load(format_recipe(read_recipe(CMA)))
         inner = content
         for name in place:
             inner = inner[name]
@@ -142,7 +142,7 @@ def test_splits_name_their_subsets():
 def test_each_kind_has_its_own_fields_and_files_have_all_keys(name, kind, absent):
     recipe = read_recipe(name)
     assert type(recipe) is kind
-    keys = yaml.safe_load(write_recipe(recipe)).keys()
+    keys = yaml.safe_load(format_recipe(recipe)).keys()
     assert keys - {field.name for field in fields(recipe)} == absent
 
 

@@ -11,10 +11,10 @@ from flowkit.cli import main
 from flowkit.errors import UsageError
 from train.recipe.recipe import (
     FeatureSetRecipe,
+    format_recipe,
     list_recipes,
     read_draft,
     read_recipe,
-    write_recipe,
 )
 from train.recipe.reported import OWN_ROW, list_differences
 from train.runs.phases import list_phases, list_scorings
@@ -134,7 +134,7 @@ def test_own_recipes_have_rows(tmp_path):
     taken = draft.take_row("no clipping")
     assert taken.values["training"]["clip"] is None
     assert taken.values["reported"] == {"sets": (1.0,)}
-    path.write_text(write_recipe(draft))
+    path.write_text(format_recipe(draft))
     assert read_draft(path).values == draft.values
 
 

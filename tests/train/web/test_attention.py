@@ -1,6 +1,7 @@
 """The attention that the page shows is that of `report`, for each kind of run."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -202,6 +203,11 @@ def test_segments_average_to_the_scores_of_the_run(run, score, store, open_page)
         shown = [{i["class"]: i["probability"] for i in top} for top in branch["segments"]]
         mean = [np.mean([one[name] for one in shown]) for name in run.classes]
         np.testing.assert_allclose(mean, scores.softmax[1], atol=1e-5)
+    assert get(client, path) == answer
+    assert client.plugin_worker.computed == 1
+    os.utime(run.folder("iter_1") / "weights.pt", (1, 1))  # it was trained again
+    assert get(client, path) == answer
+    assert client.plugin_worker.computed == 2
 
 
 def test_branches_that_were_trained_alone_read_other_frames(begin, finish, store, path, open_page):

@@ -29,7 +29,7 @@ from flowkit.streams import StreamName
 from models.networks.two_stream import TwoStream
 from train.recipe.recipe import ImageRecipe
 from train.report.figures.attention_maps import AttentionMap, compute_maps
-from train.report.figures.attention_pictures import Row, draw_clips, draw_snippets
+from train.report.figures.attention_pictures import VideoPictures, draw_clips, draw_snippets
 from train.report.figures.drawing import Drawing, NotApplicable, Source
 from train.runs.phases import Phase, list_phases
 from train.runs.run import Run, describe_changes
@@ -85,13 +85,13 @@ def draw_attention(source: Source) -> list[Drawing]:
     networks = [open_network(source.run, phase)]
     if source.against is not None:
         networks.append(open_second_network(source, source.against))
-    rows = collect_rows(source, source.store, networks)
+    videos = collect_pictures(source, source.store, networks)
     steps = " and ".join(dict.fromkeys(step for network in networks for step in network.steps))
     prefixes = list_prefixes([network.run for network in networks])
     pairs = zip(prefixes, networks, strict=True)
     names = "; ".join(f"{prefix}{network.phase.name}" for prefix, network in pairs)
     has_clips = networks[0].recipe.data.clip is not None
-    figure, words = (draw_clips if has_clips else draw_snippets)(rows, source.points)
+    figure, words = (draw_clips if has_clips else draw_snippets)(videos, source.points)
     caption = f"Attention of the last block, after {steps} ({names}): {words}"
     return [Drawing(name="attention", caption=caption, figure=figure)]
 
@@ -174,7 +174,9 @@ def open_second_network(source: Source, run: Run) -> AskedNetwork:
     return open_network(run, phase)
 
 
-def collect_rows(source: Source, store: Store, networks: list[AskedNetwork]) -> list[Row]:
+def collect_pictures(
+    source: Source, store: Store, networks: list[AskedNetwork]
+) -> list[VideoPictures]:
     """Compute what is drawn of each video.
 
     Args:
@@ -189,7 +191,7 @@ def collect_rows(source: Source, store: Store, networks: list[AskedNetwork]) -> 
     datasets = open_datasets(store, networks)
     video_rows = datasets[0].subset.rows.tolist()
     prefixes = list_prefixes([asked.run for asked in networks])
-    rows = []
+    videos = []
     for row in (video_rows[index] for index in choose_videos(source, video_rows)):
         samples = [read_sample(dataset, row) for dataset in datasets]
         check_pictures(samples, networks, store.index.id(row))
@@ -202,8 +204,10 @@ def collect_rows(source: Source, store: Store, networks: list[AskedNetwork]) -> 
             maps |= {f"{prefix}{kind}": attention for kind, attention in found.items()}
         pictures = {stream: sample[stream][k] for stream in datasets[0].subset.streams}
         id, bound = store.index.id(row), store.bound
-        rows.append(Row(id=id, pictures=pictures, times=times[k], maps=maps, bound=bound))
-    return rows
+        videos.append(
+            VideoPictures(id=id, pictures=pictures, times=times[k], maps=maps, bound=bound)
+        )
+    return videos
 
 
 def open_datasets(store: Store, networks: list[AskedNetwork]) -> list[VideoDataset]:

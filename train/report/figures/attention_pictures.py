@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEAVIEST = 3
-"""Frames of a clip that are shown for each query."""
+"""Steps of a clip that are shown for each query, those with the most weight."""
 ARROW_COLOUR = "#56B4E9"  # also seen by the colour-blind; no colour of the heat is near it
 NAMES = {"rgb": "RGB", "flow": "flow"}
 Points = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class VideoPictures:
     """What is drawn of one video."""
 
     id: str
@@ -59,27 +59,27 @@ class Row:
         return draw_image(images if images.ndim == 3 else images[:, frame], self.bound)
 
 
-def draw_snippets(rows: list[Row], points: Points) -> tuple["Figure", str]:
+def draw_snippets(videos: list[VideoPictures], points: Points) -> tuple["Figure", str]:
     """Draw a row for each video: frame, flow, and for each point the maps beside each other.
 
     Args:
-        rows: The videos, with maps over (h, w).
+        videos: The videos, with maps over (h, w).
         points: Query points (x, y), as fractions of width and height.
 
     Returns:
         The figure, and the end of its caption.
     """
-    streams = list(rows[0].pictures)
-    figure, axes = make_grid(len(rows), len(streams) + len(points) * len(rows[0].maps))
-    for row_axes, row in zip(axes, rows, strict=True):
+    streams = list(videos[0].pictures)
+    figure, axes = make_grid(len(videos), len(streams) + len(points) * len(videos[0].maps))
+    for row_axes, video in zip(axes, videos, strict=True):
         for cell_axes, stream in zip(row_axes, streams, strict=False):
-            cell_axes.imshow(row.draw_picture(stream))
-            cell_axes.set_title(f"{NAMES[stream]}, frame {row.times[0]}", fontsize=6)
-        write_id(row_axes[0], shorten_id(row.id, 28))
-        cells = [(title, point) for point in points for title in row.maps]
-        picture = row.draw_picture(streams[0])
+            cell_axes.imshow(video.draw_picture(stream))
+            cell_axes.set_title(f"{NAMES[stream]}, frame {video.times[0]}", fontsize=6)
+        write_id(row_axes[0], shorten_id(video.id, 28))
+        cells = [(title, point) for point in points for title in video.maps]
+        picture = video.draw_picture(streams[0])
         for cell_axes, (title, point) in zip(row_axes[len(streams) :], cells, strict=True):
-            attention = row.maps[title]
+            attention = video.maps[title]
             query = attention.find_query(point)
             weights = attention.read_weights(query)
             draw_heat(cell_axes, picture, weights, float(weights.max()))
@@ -94,32 +94,32 @@ def draw_snippets(rows: list[Row], points: Points) -> tuple["Figure", str]:
     )
 
 
-def draw_clips(rows: list[Row], points: Points) -> tuple["Figure", str]:
+def draw_clips(videos: list[VideoPictures], points: Points) -> tuple["Figure", str]:
     """Draw a row for each query of a clip: its frame, the heaviest frames, and the shares of all.
 
     Args:
-        rows: The videos, with maps over (t, h, w).
+        videos: The videos, with maps over (t, h, w).
         points: Query points (x, y), as fractions of width and height. The query is in the middle
             step of the clip.
 
     Returns:
         The figure, and the end of its caption.
     """
-    streams = list(rows[0].pictures)
+    streams = list(videos[0].pictures)
     queries = [
-        (row, title, point) for row in rows for point in points for title in row.maps
+        (video, title, point) for video in videos for point in points for title in video.maps
     ]  # fmt: skip
-    steps = max(attention.key[0] for row in rows for attention in row.maps.values())
+    steps = max(attention.key[0] for video in videos for attention in video.maps.values())
     shown = min(HEAVIEST, steps)
     figure, axes = make_figure(
         1.8 * (len(streams) + shown) + 2.4, 1.75 * len(queries), squeeze=False,
         nrows=len(queries), ncols=len(streams) + shown + 1,
         gridspec_kw={"width_ratios": [1.0] * (len(streams) + shown) + [1.2]},
     )  # fmt: skip
-    for row_axes, (row, title, point) in zip(axes, queries, strict=True):
+    for row_axes, (video, title, point) in zip(axes, queries, strict=True):
         for cell_axes in row_axes[:-1]:
             cell_axes.set_axis_off()
-        draw_query(row_axes, row, title, point, shown)
+        draw_query(row_axes, video, title, point, shown)
     words = (
         f"a point (white dot) of a frame, in {' and '.join(NAMES[s] for s in streams)}, and the "
         f"{shown} steps of the clip that have the most weight, each with its share, the frames "
@@ -129,48 +129,52 @@ def draw_clips(rows: list[Row], points: Points) -> tuple["Figure", str]:
     return figure, words
 
 
-def draw_query(row_axes: Any, row: Row, title: str, point: tuple[float, float], shown: int) -> None:
+def draw_query(
+    row_axes: Any, video: VideoPictures, title: str, point: tuple[float, float], shown: int
+) -> None:
     """Draw the row of one query of a clip.
 
     Args:
         row_axes: Axes of the row: one for each stream, those of the heaviest steps, and the bars.
-        row: The video.
+        video: The video.
         title: Title of the map.
         point: Query point (x, y), as fractions of width and height.
         shown: Number of the heaviest steps to show.
     """
-    attention, streams = row.maps[title], list(row.pictures)
+    attention, streams = video.maps[title], list(video.pictures)
     query = attention.find_query(point)
-    query_frames = split_frames(len(row.times), attention.query[0])
-    key_frames = split_frames(len(row.times), attention.key[0])
+    query_frames = split_frames(len(video.times), attention.query[0])
+    key_frames = split_frames(len(video.times), attention.key[0])
     weights = attention.read_weights(query)
     shares = weights.sum(axis=(1, 2))
     frame = choose_frame(query_frames[query[0]])
     for cell_axes, stream in zip(row_axes, streams, strict=False):
-        picture = row.draw_picture(stream, frame)
+        picture = video.draw_picture(stream, frame)
         start = place_cell(picture, query, attention.query)
         cell_axes.imshow(picture)
         cell_axes.plot(*start, "o", color="white", mec="black", ms=5)
-        cell_axes.set_title(f"query: {NAMES[stream]}, frame {row.times[frame]}", fontsize=7)
-    write_id(row_axes[0], f"{shorten_id(row.id, 24)}\n{title}")
+        cell_axes.set_title(f"query: {NAMES[stream]}, frame {video.times[frame]}", fontsize=7)
+    write_id(row_axes[0], f"{shorten_id(video.id, 24)}\n{title}")
+    own_step = query[0] if attention.query[0] == attention.key[0] else None
     heaviest = np.argsort(-shares, kind="stable")[:shown].tolist()
     for cell_axes, step in zip(row_axes[len(streams) : -1], heaviest, strict=False):
-        picture = row.draw_picture(streams[0], choose_frame(key_frames[step]))
+        picture = video.draw_picture(streams[0], choose_frame(key_frames[step]))
         start = place_cell(picture, query, attention.query)
         draw_heat(cell_axes, picture, weights[step], float(weights.max()))
         draw_arrows(cell_axes, picture, weights[step], start, float(weights.max()))
-        is_own = step == query[0] and attention.query[0] == attention.key[0]
+        is_own = step == own_step
         face = "white" if is_own else "none"
         cell_axes.plot(*start, "o", color=face, mec="white", ms=4)
-        named = name_frames(row.times, key_frames[step])
+        named = name_frames(video.times, key_frames[step])
         own = " (query's)" if is_own else ""
         cell_axes.set_title(f"{100 * shares[step]:.0f} %: {named}{own}", fontsize=7)
-    draw_shares(row_axes[-1], shares, [name_frames(row.times, f, "") for f in key_frames], query[0])
+    names = [name_frames(video.times, frames, "") for frames in key_frames]
+    draw_shares(row_axes[-1], shares, names, own_step)
 
 
-def draw_shares(axes: Any, shares: F32, names: list[str], own: int) -> None:
-    """Draw a bar for the share of each step; that of the query has another colour."""
-    colours = [ACCENTS[1] if step == own else ACCENTS[0] for step in range(len(shares))]
+def draw_shares(axes: Any, shares: F32, names: list[str], own_step: int | None) -> None:
+    """Draw a bar for the share of each step; that of the query, if any, has another colour."""
+    colours = [ACCENTS[1] if step == own_step else ACCENTS[0] for step in range(len(shares))]
     axes.bar(np.arange(len(shares)), 100 * shares, 0.8, color=colours)
     every = -(-len(names) // 8)
     ticks = list(range(0, len(names), every))
@@ -199,7 +203,7 @@ def write_id(axes: Any, text: str) -> None:
 def place_cell(
     picture: npt.NDArray[np.uint8], cell: tuple[int, ...], grid: tuple[int, ...]
 ) -> tuple[float, float]:
-    """Return the middle (x, y) of a cell of a grid in pixels of a picture; steps do not matter."""
+    """Return the middle (x, y) of a cell of a grid in pixels of a picture; its step is ignored."""
     height, width = picture.shape[:2]
     return (cell[-1] + 0.5) * width / grid[-1], (cell[-2] + 0.5) * height / grid[-2]
 

@@ -85,6 +85,12 @@ GOOD = {
     "semicolons, as spreadsheets write": Case(
         "l.csv", "sep=;\nid;label;note\na;jump;1,5\nc;run;2,5\n", JUMP_AND_RUN,
         attributes={"jump/a.mp4": {"note": "1,5"}, "run/c.avi": {"note": "2,5"}}),
+    "tabs, as spreadsheets write": Case(
+        "l.csv", "sep=\t\nid\tlabel\tnote\na\tjump\t1\nc\trun\t2\n", JUMP_AND_RUN,
+        attributes={"jump/a.mp4": {"note": "1"}, "run/c.avi": {"note": "2"}}),
+    "semicolons in a text file": Case(
+        "l.txt", "sep=; \nid;label;note\na;jump;1\nc;run;2\n", JUMP_AND_RUN,
+        attributes={"jump/a.mp4": {"note": "1"}, "run/c.avi": {"note": "2"}}),
     "tsv": Case("l.tsv", "video\tlabel\na.mp4\tjump, high\nc.avi\trun\n",
                 {"jump/a.mp4": "jump, high", "run/c.avi": "run"}),
     "bars in a text file": Case("l.txt", "video|label\na|jump\nc|run\n", JUMP_AND_RUN),

@@ -173,7 +173,6 @@ def test_clips_of_kinetics(tmp_path: Path) -> None:
         (["42;Put, take", "43;Jump, land"], None, ";"),
         (["x;y|id,label", "a;b|1,2"], None, ";"),
         (["note;1,id", "a;b,c"], None, ","),
-        (["sep=|", "a;b"], None, "|"),
         (["a,b", "c", "d", "e"], None, None),
         (["a,b", "c,d", "e,f", "g"], None, ","),
         (["a"], None, None),

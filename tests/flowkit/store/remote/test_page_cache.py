@@ -9,14 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowkit.store import Store
+from flowkit.store.format.location import REMOTE_FILE
+from flowkit.store.remote import mirror
 from flowkit.store.remote.objects import ObjectState
 from flowkit.store.remote.page_cache import (
     PAGE,
     PageCache,
+    evict_files,
     locate_page,
     make_key,
     split_runs,
 )
+from flowkit.store.remote.shards import fetch_remote_shard
 
 SIZE = 600 * PAGE + 100
 KEY = make_key("frames/1234.arrow", ObjectState(SIZE, "tag"))
@@ -65,6 +69,20 @@ def test_it_stays_below_its_limit(tmp_path):
     assert 20 * PAGE < used <= 40 * PAGE
     newest = make_key("59", ObjectState(SIZE, "tag"))
     assert cache.read(newest, SIZE, [0]) == {0: make_page(0)}
+
+
+def test_a_whole_shard_that_is_used_is_kept(tmp_path, monkeypatch):
+    root = tmp_path / "mirrors" / "digest" / "S"
+    (root / "frames").mkdir(parents=True)
+    (root / REMOTE_FILE).write_text('{"url": "s3://bucket/S"}')
+    for seconds, name in enumerate("abc", 1):
+        path = root / "frames" / f"{name}.arrow"
+        path.write_bytes(bytes(10 * PAGE))
+        os.utime(path, (seconds, seconds))
+    monkeypatch.setattr(mirror, "get_client", lambda url: None)
+    assert fetch_remote_shard(root, "frames/a")
+    evict_files(tmp_path, 15 * PAGE)
+    assert [path.stem for path in root.glob("frames/*")] == ["a"]
 
 
 def test_threads_that_write_read_and_evict(tmp_path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from train.report.figures.attention_maps import (
     list_arrows,
     split_frames,
 )
+from train.report.figures.attention_pictures import VideoPictures, draw_clips
 
 # Frames of clips and steps of features: P3D on 16, 12 and 10 frames, I3D on 32, 8 and 36.
 CLIPS = {
@@ -62,3 +64,15 @@ def test_arrows_lead_to_the_highest_weights_and_fade_with_them():
     assert len(arrows) == ARROWS
     assert [arrow[2] for arrow in arrows] == pytest.approx([1, 0.5, 0.2, 0.2, 0.1])
     assert list_arrows(weights, 1.0)[0][2] == pytest.approx(0.5)  # another frame has the largest
+
+
+@pytest.mark.parametrize(("steps", "is_own"), [(4, True), (3, False)])
+def test_the_bar_of_the_query_has_its_colour_only_where_the_steps_are_the_same(steps, is_own):
+    weights = np.full((4, steps), 1 / steps, np.float32)
+    attention = AttentionMap(weights=weights, query=(4, 1, 1), key=(steps, 1, 1))
+    video = VideoPictures(
+        id="a", pictures={"rgb": torch.zeros(3, 12, 8, 8, dtype=torch.uint8)},
+        times=np.arange(12), maps={"CMA": attention}, bound=20.0,
+    )  # fmt: skip
+    figure, _ = draw_clips([video], ((0.5, 0.5),))
+    assert len({bar.get_facecolor() for bar in figure.axes[-1].patches}) == 1 + is_own
