@@ -1,10 +1,10 @@
 # ruff: noqa: N803
 """Combine the scores of videos over views, save and fuse them, and compute metrics.
 
-A video has one score for each class: the mean or the maximum over all its views (segments × crops).
-A branch is the network of one stream. The scores of the branches are fused by a weighted sum. Chi et al. 2019,
-§4.4, fuse frame by frame and then average, which is equivalent because both are sums. Combining
-logits differs from combining probabilities, so both results are kept.
+A video has one score for each class: the mean or the maximum over all its views (segments ×
+crops). A branch is the network of one stream. The scores of the branches are fused by a weighted
+sum. Chi et al. 2019, §4.4, fuse frame by frame and then average, which is equivalent because both
+are sums. Combining logits differs from combining probabilities, so both results are kept.
 
     N C  videos, classes
 """
@@ -93,8 +93,7 @@ def load_scores(path: Path) -> Scores:
         raise RunError(f"no scores at {path}; run flowkit evaluate first") from error
     except OSError as error:
         raise RunError(
-            f"{path}: cannot read the scores ({error.strerror}); check the file's permissions and the "
-            "disk"
+            f"{path}: cannot read the scores ({error.strerror}); check its permissions and the disk"
         ) from error
     try:
         with np.load(BytesIO(content), allow_pickle=False) as file:
@@ -222,7 +221,7 @@ def measure(scores: F32, labels: npt.NDArray[Any]) -> dict[str, float]:
 
 
 def predict_classes(scores: F32, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the predicted class of each video, (N,); on a tie with the right class, a wrong one."""
+    """Return the predicted class of each video, (N,): on a tie with the right one, a wrong one."""
     rows = np.arange(len(labels))
     wrong_scores = scores.copy()
     wrong_scores[rows, labels] = -np.inf

@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from flowkit.errors import UsageError
 from flowkit.streams import StreamName
-from train.recipe.audio import AudioRecipe, raise_image_setting
+from train.recipe.audio import AudioRecipe, refuse_image_setting
 from train.recipe.base import BaseRecipe, CommonFields
 from train.recipe.feature_sets import FeatureSetRecipe
 from train.recipe.images import ImageRecipe
@@ -68,7 +68,7 @@ def choose_class(file: RecipeFile) -> type[Recipe]:
             "with other streams, extract its features and train on them with sets"
         )
     if file.iterations:
-        raise_image_setting("iterations")
+        refuse_image_setting("iterations")
     return AudioRecipe
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from flowkit.errors import StoreError, UsageError
 from flowkit.store.remote.failures import call_with_retries
 from flowkit.store.remote.objects import ObjectState, Range
-from flowkit.store.remote.settings import REQUESTS
+from flowkit.store.remote.settings import MAX_REQUESTS
 
 TAGS = ("ETag", "etag", "blob_id", "mtime", "created", "LastModified", "last_commit")
 """Keys of fsspec's description of a file that tell one content from another."""
@@ -33,7 +33,7 @@ class FsspecClient:
 
     def __init__(self, url: str, files: Any, root: str) -> None:
         self.url, self._files, self._root = url, files, root.rstrip("/")
-        self._pool = ThreadPoolExecutor(REQUESTS, thread_name_prefix="flowkit-remote")
+        self._pool = ThreadPoolExecutor(MAX_REQUESTS, thread_name_prefix="flowkit-remote")
         self._lock = Lock()  # listings are not forgotten while a state is looked up
 
     def read_ranges(self, ranges: Sequence[Range]) -> list[tuple[bytes, ObjectState]]:

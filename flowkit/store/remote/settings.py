@@ -16,7 +16,7 @@ CACHE_SIZE = "20GB"
 """Largest size of the cache if ``FLOWKIT_CACHE_SIZE`` does not say."""
 TIMEOUT = 60.0
 """Seconds that a request may take if ``FLOWKIT_REMOTE_TIMEOUT`` does not say."""
-REQUESTS = 32
+MAX_REQUESTS = 32
 """Requests that one process has under way at most."""
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
