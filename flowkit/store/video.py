@@ -33,7 +33,10 @@ class VideoStore(Protocol):
 
     @property
     def flow_step(self) -> int:
-        """Return the step of flow in frames, below 0 for backward flow; see docs/words.md."""
+        """Return the step of flow: frames from a frame to the one that its flow leads to.
+
+        It is below 0 for backward flow.
+        """
 
 
 class Video:
